@@ -71,6 +71,9 @@ TESTS = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out
 
 all: $(BUILD)/appo
 tests: $(TESTS)
+# of the test programs named in WANT, those that this build has
+which-tests:
+	@echo $(filter $(WANT),$(TESTS))
 
 $(BUILD)/appo: $(BUILD)/main.o $(call libs,cmd)
 	$(CC) $(ALLFLAGS) $^ -o $@ $(LDLIBS)
@@ -111,6 +114,6 @@ endif
 clean:
 	rm -rf build
 
-.PHONY: all tests clean
+.PHONY: all tests which-tests clean
 .PRECIOUS: $(BUILD)/%.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

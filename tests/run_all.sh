@@ -10,7 +10,7 @@ jobs=$(nproc)
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 total_passed=0 total_failed=0
 
-say() { printf '%-8s %5d passed %4d failed %7.1f s%s\n' "$@"; }
+say() { printf '%-9s %5d passed %4d failed %7.1f s%s\n' "$@"; }
 clock() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(clock)" 'BEGIN { print b - a }'; }
 
@@ -49,6 +49,8 @@ suite() {
         [ ! -e "tests/$l.c" ] || targets+=("$build/tests/$l")
         for t in tests/"$l"/test_*.c; do [ ! -e "$t" ] || targets+=("$build/${t%.c}"); done
     done
+    # tests of the C backend's own parts are not for the others; the Makefile knows which
+    read -ra targets < <(make -s BUILD="$build" "$@" which-tests WANT="${targets[*]}")
     if ! make -s -k -j"$jobs" BUILD="$build" "$@" "${targets[@]}" >$logs/"$name"-build.log 2>&1; then
         cat $logs/"$name"-build.log
         local whole=("${targets[@]}")
@@ -100,11 +102,29 @@ counted() {
 
 program() { make -s -j"$jobs" all && [ -x build/cpu/appo ]; }
 
+# both number types of the GPU's program, whole and without a spill, where there is nvcc
+gpu_builds() {
+    local real dir failed=0
+    for real in float bf16; do
+        dir=build/cuda$([ $real = float ] || echo "-$real")
+        tests/spills.sh "$dir" REAL=$real || failed=1
+        command -v nvcc >/dev/null || return 0
+        if make -s -j"$jobs" BACKEND=cuda REAL=$real all; then echo "appo for a GPU, REAL=$real: 1 passed"; else echo "1 failed" && failed=1; fi
+    done
+    return $failed
+}
+
 run_suite() {
     case $1 in
     cpu) suite cpu build/cpu "base data kernels bench model engine eval cmd" ;;
     double) suite double build/cpu-double "kernels model engine/test_gradients" REAL=double ;;
     san) suite san build/cpu-san "base data kernels bench model engine eval cmd" SAN=1 ;;
+    # the CUDA sources on the CPU: every launch twice, its lanes forward and then backward (a race changes the bits); whole steps forward only
+    simt) APPO_SIMT_ORDER=both suite simt build/simt "kernels shim model" BACKEND=simt ;;
+    simt-run) APPO_SIMT_ORDER=forward suite simt-run build/simt "engine eval cmd" BACKEND=simt ;;
+    simt-san) APPO_SIMT_ORDER=reverse suite simt-san build/simt-san "kernels shim model" BACKEND=simt SAN=1 ;;
+    simt-bf16) APPO_SIMT_ORDER=forward suite simt-bf16 build/simt-bf16 "shim/test_layers_cuda shim/test_head_cuda model" BACKEND=simt REAL=bf16 ;;
+    nvcc) counted nvcc gpu_builds ;;
     golden) counted golden build/cpu/appo golden tests/golden ;;
     cli) counted cli tests/cli/run.sh build/cpu/appo ;;
     debug) counted debug tests/cli/debug.sh build/cpu/appo ;;
@@ -112,7 +132,7 @@ run_suite() {
     esac
 }
 
-all=(cpu double san golden cli debug fuzz)
+all=(cpu double san simt simt-run simt-san simt-bf16 nvcc golden cli debug fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 for s in "${suites[@]}"; do
