@@ -1,11 +1,13 @@
 # make                     build/cpu/appo            make BACKEND=cpu REAL=double    the gradient checker
 # make SAN=1               with ASan and UBSan       make tests                      every test binary of this build
+# make DEBUG=1             a look at what every operation leaves: no NaN, log-probabilities at most 0, ... (kernels/check.h); any backend
 # make BACKEND=cuda        build/cuda/appo by nvcc   make BACKEND=simt REAL=bf16     the same kernels on the CPU, by the shim
 # Layers are libraries; a test links its own layer and those below it, so that an upward dependency is a link error.
 BACKEND ?= cpu
 REAL    ?= float
 SAN     ?= 0
-BUILD   ?= build/$(BACKEND)$(if $(filter-out float,$(REAL)),-$(REAL))$(if $(filter 1,$(SAN)),-san)
+DEBUG   ?= 0
+BUILD   ?= build/$(BACKEND)$(if $(filter-out float,$(REAL)),-$(REAL))$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(DEBUG)),-debug)
 CC      ?= gcc
 PKGS     = jansson libpcre2-8 libfyaml sqlite3 zlib snappy libzstd
 # x86-64-v3 everywhere, so that two machines give the same bits; wider products are chosen at run time inside kernels/cpu/gemm.c
@@ -18,13 +20,22 @@ LDLIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
 ifeq ($(SAN),1)
 ALLFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 endif
+# The linker puts a function of kernels/check_ops.c in front of each operation that the headers declare; one that is missing there does not link.
+ifeq ($(DEBUG),1)
+CHECKS    = kernels/check.c kernels/check_ops.c
+ALLFLAGS += -DAPPO_CHECKS
+LDLIBS   += $(addprefix -Wl$(comma)--wrap=,$(sort $(shell grep -ohw 'op_[a-z0-9_]*' kernels/ops.h kernels/ops_rl.h kernels/gemm.h)))
+else
+not.debug = tests/kernels/test_check.c
+endif
+comma    := ,
 
 # The CUDA sources (kernels/cuda/*.cu) are compiled by nvcc for a GPU or, BACKEND=simt, by g++ with the shim of tests/shim, which runs them on the CPU.
 # Nothing is contracted to fused multiply-adds by the compiler: code that two kernels share must give both the same bits.
 NVCC    ?= nvcc
 GPUS    ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
-NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror -I. -DREAL_IS_$(REAL) -MMD -MP
-CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas -I. -DREAL_IS_$(REAL) -MMD -MP
+NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror -I. -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
+CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas -I. -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(shell command -v $(NVCC)))
 ifeq ($(SAN),1)
 CXXFLAGS_SIMT += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
@@ -55,8 +66,8 @@ needs.eval = eval engine model kernels data base
 needs.cmd = cmd eval bench engine model kernels data base
 
 # sources of a layer by name; on the shim the C backend's matrix product stands in for cuBLASLt, and with bf16 one of the shim's own
-src.kernels.cpu  = $(wildcard kernels/cpu/*.c)
-src.kernels.cuda = $(wildcard kernels/cuda/*.cu)
+src.kernels.cpu  = $(wildcard kernels/cpu/*.c) $(CHECKS)
+src.kernels.cuda = $(wildcard kernels/cuda/*.cu) $(CHECKS)
 src.kernels.simt = $(filter-out kernels/cuda/gemm.cu,$(src.kernels.cuda)) $(wildcard tests/shim/simt_*.cpp) $(if $(filter bf16,$(REAL)),,$(wildcard kernels/cpu/gemm*.c))
 src.shim.simt = tests/shim/cases.cu
 sources = $(if $(filter kernels shim,$(1)),$(src.$(1).$(BACKEND)),$(wildcard $(addsuffix /*.c,$(dirs.$(1)))))
@@ -66,8 +77,8 @@ libs = $(foreach l,$(needs.$(1)),$(call lib,$(l)))
 
 # the C backend's own parts are tested with it alone, the shim itself only where it runs
 not.simt := $(shell grep -l '"kernels/cpu/' tests/kernels/*.c)
-not.cuda = $(not.simt) tests/shim/test_shim.c
-TESTS = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out $(not.$(BACKEND)),$(wildcard tests/$(l)/test_*.c))))
+not.cuda = $(not.simt) tests/shim/test_shim.c tests/shim/test_refusals.c
+TESTS = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out $(not.$(BACKEND)) $(not.debug),$(wildcard tests/$(l)/test_*.c))))
 
 all: $(BUILD)/appo
 tests: $(TESTS)
@@ -93,7 +104,7 @@ $(BUILD)/%.o: %.c
 
 ifeq ($(BACKEND),simt)
 # weights that this product has packed are the host's business, not device memory that a launch may be run twice on
-$(BUILD)/kernels/cpu/%.o: ALLFLAGS += -Ddev_alloc=simt_host_alloc -Ddev_free=free
+$(BUILD)/kernels/cpu/%.o: ALLFLAGS += -Ddev_alloc=simt_host_alloc -Ddev_free=free -Dop_gemm=simt_gemm
 # by way of assembly, where static shared memory moves from .tbss to a section with a name, so that the shim finds it
 $(BUILD)/%.o: %.cu
 	@mkdir -p $(@D)

@@ -6,12 +6,15 @@
 
 static const struct command { const char *name; int (*run)(int argc, char **argv); const char *help; } commands[] = {
     { "debug",       cmd_debug,       "evaluate the embedded policy, train it with APPO on one machine, evaluate again" },
-    { "train",       cmd_train,       "train the policy of model.path" },
-    { "eval",        cmd_eval,        "success on held-out questions of every family" },
-    { "sft",         cmd_sft,         "supervised fine-tuning on demonstrations" },
+    { "train",       cmd_train,       "train the policy of model.path on data.train_files or the embedded tasks" },
+    { "eval",        cmd_eval,        "success on held-out questions, of data.val_files or of every embedded family" },
+    { "sft",         cmd_sft,         "supervised fine-tuning on conversations or on embedded demonstrations" },
     { "make-policy", cmd_make_policy, "make the embedded policy from nothing: tokenizer, skill, behaviour" },
     { "export",      cmd_export,      "write a model as a folder for transformers, vLLM and llama.cpp" },
     { "plan",        cmd_plan,        "where every byte of a run would go, for a model and a GPU's memory" },
+    { "tokenize",    cmd_tokenize,    "text to token ids and back, with a model's tokenizer and chat format" },
+    { "score",       cmd_score,       "log-probabilities, entropies and likeliest tokens of given text or ids" },
+    { "generate",    cmd_generate,    "a model's answers to prompts, or a conversation with it" },
     { "golden",      cmd_golden,      "run recorded vectors of the official implementation through this one" },
     { "bench",       cmd_bench,       "measure matrix products, decoding and training" },
     { "doctor",      cmd_doctor,      "what this machine has and what this build is" },

@@ -3,6 +3,13 @@
 # relative to the folder it is called from.
 set -euo pipefail
 top=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
+# the toolkit's installer does not put nvcc on the path; DEPS is a folder that pack-deps filled
+cuda=/usr/local/cuda/bin
+if ! command -v nvcc >/dev/null && [ -x $cuda/nvcc ]; then PATH=$PATH:$cuda; fi
+if [ -n "${DEPS:-}" ]; then
+    [ -x "$DEPS/bin/pkg-config" ] || { echo "DEPS=$DEPS: not a folder that ./run.sh pack-deps made" >&2; exit 1; }
+    PATH=$(cd "$DEPS/bin" && pwd):$PATH
+fi
 
 # what is needed: the Debian package and how its absence shows
 need=(
@@ -53,18 +60,39 @@ setup() {
 
 ready() { [ -z "$(missing)" ] || setup; }
 
-# the CUDA sources run on the CPU through a shim so far and were never run on a GPU: they are built only when asked for
-backend() { echo "${APPO_BACKEND:-cpu}"; }
+# build/cuda where there is a GPU and a compiler for it, else build/cpu. Numbers are stored as bf16 on a GPU and as float elsewhere; APPO_BACKEND and APPO_REAL
+# say otherwise, APPO_BUILD puts the builds elsewhere.
+has_gpu() { [ -e /dev/nvidia0 ] || { has_tool nvidia-smi && nvidia-smi -L 2>/dev/null | grep -q '^GPU '; }; }
+backend() { echo "${APPO_BACKEND:-$(if has_tool nvcc && has_gpu; then echo cuda; else echo cpu; fi)}"; }
+stored() { echo "${APPO_REAL:-$(if [ "$(backend)" = cuda ]; then echo bf16; else echo float; fi)}"; }
+folder() {
+    local real
+    real=$(stored)
+    [ "$real" != float ] || real=
+    echo "${APPO_BUILD:-$top/build}/$(backend)${real:+-$real}"
+}
 
-# builds TARGET... of backend $1; says so only when there is something to do
+# builds the program; says so only when there is something to do
 build() {
-    local b=$1 started=$SECONDS
-    shift
-    if ! make -q -s -C "$top" BACKEND="$b" "$@" 2>/dev/null; then
-        printf 'building build/%s ... ' "$b" >&2
-        make -s -C "$top" -j"$(nproc)" BACKEND="$b" "$@" >&2 || { echo "the build failed; ./run.sh setup --dry-run says what is missing" >&2; return 1; }
+    local started=$SECONDS dir
+    dir=$(folder)
+    local how=(BACKEND="$(backend)" REAL="$(stored)" BUILD="$dir" "$dir/appo")
+    if ! make -q -s -C "$top" "${how[@]}" 2>/dev/null; then
+        printf 'building %s ... ' "${dir#"$top"/}" >&2
+        make -s -C "$top" -j"$(nproc)" "${how[@]}" >&2 || { echo "the build failed; ./run.sh setup --dry-run says what is missing" >&2; return 1; }
         printf '%d s\n' $((SECONDS - started)) >&2
     fi
+}
+
+# what a measurement is said to be of: the commit (+ where files differ from it; without git a sum over the sources) and the driver
+origin() {
+    local commit
+    commit=$(git -C "$top" rev-parse --short=12 HEAD 2>/dev/null || true)
+    if [ -z "$commit" ]; then commit=tree-$(cd "$top" && find . -path ./build -prune -o -type f \( -name '*.[ch]' -o -name '*.cu*' -o -name Makefile \) -print0 |
+        sort -z | xargs -0 cat | sha256sum | cut -c 1-12)
+    elif [ -n "$(git -C "$top" status --porcelain 2>/dev/null)" ]; then commit+=+; fi
+    export APPO_COMMIT=${APPO_COMMIT:-$commit}
+    export APPO_DRIVER=${APPO_DRIVER:-$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1 || true)}
 }
 
 help() {
@@ -72,14 +100,16 @@ help() {
 usage: ./run.sh COMMAND [key=value ...] [options]
 
   setup [--dry-run]   installs the missing Debian packages, or says what it would do
-  test [SUITE ...]    builds and runs the tests: cpu double san golden cli fuzz debug (default: all)
+  test [SUITE ...]    builds and runs the tests, all suites or those named
   debug               evaluates the embedded policy, trains it with APPO, evaluates again; no GPU, no files needed
   fetch-model M DIR   brings a small real model (M: smollm2-135m) into DIR, for model.path=DIR
+  gpu-check [...]     on a machine with a GPU: builds, tests, measures, and writes one file of results (--help)
+  pack-deps DIR       collects what a build needs into DIR, for machines where nothing can be installed: DEPS=DIR ./run.sh ...
   help                this text
 
 Every other COMMAND is one of the program's:
 TEXT
-    if [ -z "$(missing)" ] && build "$(backend)" all; then "$top/build/$(backend)/appo" help
+    if [ -z "$(missing)" ] && build; then "$(folder)/appo" help
     else echo "  (not built yet: ./run.sh setup)"; fi
 }
 
@@ -100,11 +130,19 @@ test)
     exec "$top/tests/run_all.sh" "$@"
     ;;
 fetch-model) exec "$top/cmd/fetch_model.sh" "$@" ;;
+pack-deps) exec "$top/cmd/pack_deps.sh" "$@" ;;
+gpu-check)
+    origin
+    exec "$top/tests/gpu_check.sh" "$(backend)" "$@"
+    ;;
 help | -h | --help) help ;;
 *)
     if [ "$command" = debug ]; then ready; fi
-    b=$(backend)
-    build "$b" all
-    exec "$top/build/$b/appo" "$command" "$@"
+    if [ "$command" = bench ]; then
+        origin
+        export APPO_COMMAND=${APPO_COMMAND:-./run.sh bench $*}
+    fi
+    build
+    exec "$(folder)/appo" "$command" "$@"
     ;;
 esac

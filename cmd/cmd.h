@@ -14,10 +14,16 @@ int cmd_bench(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
+int cmd_score(int argc, char **argv);
+int cmd_generate(int argc, char **argv);
 
 /* common.c */
 /* Loads the configuration; on --print-config prints it. False: return *status. words: how many plain words the command takes. */
 bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int words, int *status);
+/* Takes an option of the command itself out of argv: "--name VALUE" or "--name=VALUE"; value NULL: a switch, "--name". False: it is not there (or, at the
+ * end of the line, has no value: then it stays, for cmd_config to refuse). The last one counts. */
+bool cmd_option(int *argc, char **argv, const char *name, const char **value);
 int cmd_fail(const struct err *e);          /* prints the sentence, returns 1 */
 /* Progress of supervised training on stderr: ctx is a struct sft_show. */
 struct sft_show { const char *what; double last; };

@@ -38,6 +38,25 @@ bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int 
     return true;
 }
 
+bool cmd_option(int *argc, char **argv, const char *name, const char **value)
+{
+    size_t len = strlen(name);
+    bool found = false;
+    for (int i = 0; i < *argc; i++) {
+        int took = 0;
+        if (strncmp(argv[i], name, len)) continue;
+        if (!argv[i][len]) took = value ? 2 : 1;
+        else if (value && argv[i][len] == '=') took = 1;
+        if (!took || i + took > *argc) continue;
+        if (value) *value = took == 2 ? argv[i + 1] : argv[i] + len + 1;
+        memmove(argv + i, argv + i + took, (size_t)(*argc - i - took) * sizeof *argv);
+        *argc -= took;
+        found = true;
+        i--;
+    }
+    return found;
+}
+
 int cmd_fail(const struct err *e)
 {
     fprintf(stderr, "appo: %s\n", e->text);

@@ -84,14 +84,7 @@ static int train(int argc, char **argv, const char *usage)
 {
     struct config c;
     int status;
-    bool scratch = false;
-    for (int i = 0; i < argc; i++)
-        if (!strcmp(argv[i], "--from-scratch")) {
-            scratch = true;
-            memmove(argv + i, argv + i + 1, (size_t)(argc - i - 1) * sizeof *argv);
-            argc--;
-            i--;
-        }
+    bool scratch = cmd_option(&argc, argv, "--from-scratch", NULL);
     if (cmd_config(&c, argc, argv, usage, 0, &status)) status = run(&c, scratch);
     config_free(&c);
     return status;
@@ -105,5 +98,6 @@ int cmd_debug(int argc, char **argv)
 
 int cmd_train(int argc, char **argv)
 {
-    return train(argc, argv, "usage: appo train [--config FILE] [key=value ...]: trains the policy of model.path on the embedded tasks");
+    return train(argc, argv, "usage: appo train [--config FILE] [key=value ...]: trains the policy of model.path on data.train_files, or without files on the "
+                             "embedded tasks");
 }

@@ -1,65 +1,12 @@
-/* export.c: `appo export`: a model, from whatever it is in, as a Hugging Face folder; what belongs to its tokenizer goes along byte for byte. */
+/* export.c: `appo export`: a model, from whatever it is in, as a Hugging Face folder; what belongs to its tokenizer goes along. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "engine/session.h"
-#include "model/gguf.h"
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char usage[] = "usage: appo export model.path=DIR out=DIR [dtype=bf16|f32] [max_shard_size=5GB]: writes the model as a folder for transformers, vLLM and "
                             "llama.cpp's converter. model.path: a Hugging Face folder or a .gguf file; dtype: how numbers are written (default bf16)";
-
-/* What is the tokenizer's and is passed through. Weights and config.json are written anew. */
-static const char *const along[] = {
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model",
-    "chat_template.jinja", "chat_template.json",
-};
-
-static bool copy(const char *from, const char *to, struct err *e)
-{
-    struct out o;
-    FILE *f = fopen(from, "rb");
-    if (!f) return fail(e, "%s: %s", from, strerror(errno));
-    if (!out_open(&o, to, e)) { fclose(f); return false; }
-    char chunk[65536];
-    for (size_t n; (n = fread(chunk, 1, sizeof chunk, f)) > 0; ) fwrite(chunk, 1, n, o.f);
-    bool read = !ferror(f);
-    fclose(f);
-    if (read) return out_commit(&o, e);
-    out_drop(&o);
-    return fail(e, "%s: could not be read to its end", from);
-}
-
-static bool pass_along(const char *from, const char *to, struct err *e)
-{
-    struct str a = { 0 }, b = { 0 };
-    bool ok = true;
-    for (size_t i = 0; ok && i < sizeof along / sizeof *along; i++) {
-        str_clear(&a);
-        str_clear(&b);
-        str_printf(&a, "%s/%s", from, along[i]);
-        str_printf(&b, "%s/%s", to, along[i]);
-        if (file_exists(a.p)) ok = copy(a.p, b.p, e);
-    }
-    str_free(&a);
-    str_free(&b);
-    return ok;
-}
-
-/* GGUF has its chat template as a text; its tokenizer is not a file that could be passed through. */
-static bool from_gguf(const char *path, const char *to, struct err *e)
-{
-    struct str s = { 0 };
-    struct gguf_text t;
-    struct gguf *g = gguf_open(path, e);
-    str_printf(&s, "%s/chat_template.jinja", to);
-    bool ok = g && (!gguf_text(g, "tokenizer.chat_template", &t) || file_write(s.p, t.p, (size_t)t.n, e));
-    if (ok) fprintf(stderr, "appo: %s: a GGUF file has no tokenizer.json to pass through; copy it and tokenizer_config.json from the model's own folder into %s\n", path, to);
-    gguf_close(g);
-    str_free(&s);
-    return ok;
-}
 
 /* A folder with another model's files in it would be a mixture of both. */
 static bool empty_place(const char *folder, struct err *e)
@@ -80,14 +27,12 @@ static bool export(const char *from, const char *to, const struct save_rule *r, 
 {
     struct model m;
     struct model_config c;
-    struct str gguf = { 0 };
     bool ok = empty_place(to, e) && model_load_config(&c, from, e) && dir_make(to, e) && model_load(&m, from, e);
     if (ok) {
-        ok = (gguf_is(from, &gguf) ? from_gguf(gguf.p, to, e) : pass_along(from, to, e)) && model_save_as(&m, to, r, e);
+        ok = tokenizer_files_pass(from, to, e) && model_save_as(&m, to, r, e);
         if (ok) printf("%s: %s, %lld parameters as %s\n", to, m.c.arch, (long long)m.count, r->bf16 ? "bf16" : "f32");
         model_free(&m);
     }
-    str_free(&gguf);
     return ok;
 }
 

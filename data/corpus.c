@@ -110,8 +110,7 @@ void corpus_put_page(struct str *out, int number, const char *title, const char 
     str_put(out, text, n);
 }
 
-/* Query bytes to an FTS5 expression: every word in quotes, so that none is an operator; false: no word. */
-static bool fts_expression(struct str *out, const char *query, size_t n)
+bool corpus_expression(struct str *out, const char *query, size_t n)
 {
     size_t at = 0, len;
     int words = 0;
@@ -127,7 +126,7 @@ static bool fts_expression(struct str *out, const char *query, size_t n)
 void corpus_search(struct corpus *c, struct str *out, int64_t scope, const char *query, size_t n, int max_pages, int max_chars)
 {
     struct str match = { 0 };
-    if (!fts_expression(&match, query, n)) {
+    if (!corpus_expression(&match, query, n)) {
         str_puts(out, "error: empty query");
         str_free(&match);
         return;

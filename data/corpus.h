@@ -22,3 +22,5 @@ void corpus_search(struct corpus *c, struct str *out, int64_t scope, const char 
 /* The pieces of it, for those who look pages up themselves and must produce the same text. */
 void corpus_put_page(struct str *out, int number, const char *title, const char *text, int max_chars);    /* one line; a newline first if number > 1 */
 size_t corpus_word(const char *query, size_t n, size_t *at);     /* moves *at to the next word at or after *at; its length, 0: no more */
+/* Appends the query as an FTS5 expression that finds any of its words, each in quotes, so that none is an operator. False: it has no word. */
+bool corpus_expression(struct str *out, const char *query, size_t n);

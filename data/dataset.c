@@ -1,4 +1,5 @@
 /* dataset.c: rows to samples. Which column is which is a matter of names that differ from set to set; a row is built whole before it joins. */
+#define _GNU_SOURCE     /* strcasestr */
 #include "data/dataset.h"
 #include "base/philox.h"
 #include "data/rows.h"
@@ -7,42 +8,29 @@
 
 static char *copy(const json_t *s) { return json_is_string(s) ? xstrdup(json_string_value(s)) : NULL; }
 
-/* The value at a dotted path; NULL: none, or null, which is what Parquet has for a member that is not there. */
-static const json_t *at(const json_t *row, const char *path)
+static bool has_role(const json_t *message, const char *role)
 {
-    const char *dot = strchr(path, '.');
-    const json_t *whole = json_object_get(row, path);           /* a column may have a dot in its name */
-    if (!whole && dot) {
-        char *first = xstrdup(path);
-        first[dot - path] = 0;
-        const json_t *inner = json_object_get(row, first);
-        free(first);
-        return json_is_object(inner) ? at(inner, dot + 1) : NULL;
-    }
-    return json_is_null(whole) ? NULL : whole;
+    const char *is = json_string_value(json_object_get(message, "role"));
+    return is && !strcmp(is, role);
 }
 
-/* The prompt column: a plain string, or chat messages of which the last user's and the first system's are kept; *answer: what the assistant says at the end. */
+/* The prompt column: a plain string, or chat messages up to the last user's; *answer: what the assistant says at the end. */
 static bool read_prompt(struct sample *s, const json_t *prompt, const char *key, const json_t **answer, struct err *e)
 {
-    s->prompt = copy(prompt);
-    if (s->prompt) return true;
-    if (!json_is_array(prompt)) return fail(e, "\"%s\" must be a string or a list of messages", key);
-    const json_t *user = NULL, *system = NULL, *m;
-    size_t k;
-    json_array_foreach((json_t *)prompt, k, m) {
-        const char *role = json_string_value(json_object_get(m, "role"));
-        const json_t *content = json_object_get(m, "content");
-        bool is_user = role && !strcmp(role, "user"), is_system = role && !strcmp(role, "system");
-        if (!role || ((is_user || is_system) && !json_is_string(content)))
-            return fail(e, "message %zu of \"%s\" must have \"role\" and \"content\", both strings", k, key);
-        if (is_user) user = content;
-        if (is_system && !system) system = content;
-        *answer = !strcmp(role, "assistant") && json_is_string(content) ? content : NULL;
+    if (json_is_string(prompt)) {
+        messages_add(&s->said, ROLE_USER, json_string_value(prompt));
+    } else {
+        if (!json_is_array(prompt)) return fail(e, "\"%s\" must be a string or a list of messages", key);
+        size_t n = json_array_size(prompt), asked = n;
+        while (asked && !has_role(json_array_get(prompt, asked - 1), "user")) asked--;
+        if (!messages_read(&s->said, prompt, asked ? asked : n, key, e)) return false;
+        if (!asked) return fail(e, "\"%s\" has no message of role \"user\"", key);
+        const json_t *last = json_array_get(prompt, n - 1), *content = json_object_get(last, "content");
+        if (has_role(last, "assistant") && json_is_string(content)) *answer = content;
     }
-    if (!user) return fail(e, "\"%s\" has no message of role \"user\"", key);
-    s->prompt = copy(user);
-    s->system = copy(system);
+    for (int k = 0; k < s->said.n && !s->system; k++)
+        if (s->said.p[k].role == ROLE_SYSTEM) s->system = s->said.p[k].text;
+    s->prompt = s->said.p[s->said.n - 1].text;
     return true;
 }
 
@@ -66,8 +54,8 @@ static char *answer_text(const json_t *a)
 static bool read_answers(struct sample *s, const json_t *row, const char *key, const json_t *said, struct err *e)
 {
     static const char *const usual[] = { "reward_model.ground_truth", "answer", "ground_truth" };
-    const json_t *a = key ? at(row, key) : NULL;
-    for (int k = 0; !key && !a && k < 3; k++) a = at(row, usual[k]);
+    const json_t *a = key ? row_at(row, key) : NULL;
+    for (int k = 0; !key && !a && k < 3; k++) a = row_at(row, usual[k]);
     if (!a && key) return fail(e, "no answer at \"%s\"", key);
     if (!a) a = said;
     if (!a) return fail(e, "no answer: one of reward_model.ground_truth, \"answer\", \"ground_truth\" is needed");
@@ -88,8 +76,8 @@ static void sample_free(struct sample *s)
     for (int k = 0; k < s->n_refs; k++) free(s->refs[k]);
     free(s->refs);
     free(s->data_source);
-    free(s->system);
-    free(s->prompt);
+    free(s->place);
+    messages_free(&s->said);
     free(s->ability);
 }
 
@@ -99,13 +87,13 @@ static bool read_row(struct sample *s, const json_t *row, const struct dataset_k
     const char *keys[] = { key->prompt ? key->prompt : "prompt", "question", "problem", "messages" };
     const json_t *prompt = NULL, *said = NULL;
     int k = 0;
-    for (; k < 4 && !prompt; k++) prompt = at(row, keys[k]);
+    for (; k < 4 && !prompt; k++) prompt = row_at(row, keys[k]);
     if (!prompt) return fail(e, "no question: one of \"%s\", \"question\", \"problem\", \"messages\" is needed (data.prompt_key names it)", keys[0]);
     if (!read_prompt(s, prompt, keys[k - 1], &said, e) || !read_answers(s, row, key->answer, said, e)) return false;
-    s->data_source = copy(at(row, key->source ? key->source : "data_source"));
+    s->data_source = copy(row_at(row, key->source ? key->source : "data_source"));
     if (!s->data_source) s->data_source = xstrdup(source);
-    s->ability = copy(at(row, "ability"));
-    const json_t *index = at(row, "extra_info.index");
+    s->ability = copy(row_at(row, "ability"));
+    const json_t *index = row_at(row, "extra_info.index");
     if (json_is_integer(index)) s->index = json_integer_value(index);
     return true;
 }
@@ -137,6 +125,9 @@ static bool read_rows(struct dataset *d, struct rows *r, const struct dataset_ke
         struct sample s = { .index = d->n - before };
         bool ok = read_row(&s, row, key, source, e);
         json_decref(row);
+        struct str place = { 0 };
+        rows_place(r, &place);
+        s.place = place.p;
         if (!ok) { sample_free(&s); return rows_fail(r, e); }
         join(d, &s);
     }
@@ -165,18 +156,32 @@ bool dataset_load(struct dataset *d, const char *path, const char *prompt_key, s
     return dataset_load_keys(d, path, &(struct dataset_keys){ .prompt = prompt_key }, e);
 }
 
+void dataset_cut(struct dataset *d, int n)
+{
+    while (d->n > n) sample_free(&d->row[--d->n]);
+}
+
 void dataset_free(struct dataset *d)
 {
-    for (int k = 0; k < d->n; k++) sample_free(&d->row[k]);
+    dataset_cut(d, 0);
     free(d->row);
     *d = (struct dataset){ 0 };
 }
 
-void dataset_order(const struct dataset *d, uint64_t seed, uint32_t epoch, int *perm)
+bool sample_is_math(const struct sample *s)
+{
+    static const char *const sources[] = { "gsm8k", "math", "aime", "amc", "olympiad", "numina", "deepscaler", "minerva" };
+    if (s->ability) return !strncasecmp(s->ability, "math", 4);
+    for (size_t k = 0; k < sizeof sources / sizeof *sources; k++)
+        if (strcasestr(s->data_source, sources[k])) return true;
+    return false;
+}
+
+void dataset_order(int n, uint64_t seed, uint32_t epoch, int *perm)
 {
     struct rng r = rng_make(seed, 0x64617461u, epoch);                      /* stream "data" */
-    for (int k = 0; k < d->n; k++) perm[k] = k;
-    for (int k = d->n - 1; k > 0; k--) {                                    /* Fisher and Yates */
+    for (int k = 0; k < n; k++) perm[k] = k;
+    for (int k = n - 1; k > 0; k--) {                                    /* Fisher and Yates */
         int j = (int)rng_below(&r, (uint32_t)k + 1), t = perm[k];
         perm[k] = perm[j];
         perm[j] = t;

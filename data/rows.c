@@ -41,9 +41,19 @@ void rows_close(struct rows *r)
     free(r);
 }
 
+void rows_place(const struct rows *r, struct str *out)
+{
+    if (r->parquet) str_printf(out, "%s: row %lld", r->name, r->row);
+    else str_printf(out, "%s:%lld", r->name, r->line);
+}
+
 bool rows_fail(const struct rows *r, struct err *e)
 {
-    return r->parquet ? fail_in(e, "%s: row %lld", r->name, r->row) : fail_in(e, "%s:%lld", r->name, r->line);
+    struct str place = { 0 };
+    rows_place(r, &place);
+    fail_in(e, "%s", place.p);
+    str_free(&place);
+    return false;
 }
 
 static bool is_blank(const char *s, size_t n)
@@ -77,4 +87,18 @@ int rows_next(struct rows *r, json_t **row, struct err *e)
         return *row ? 1 : -1;
     }
     return 0;
+}
+
+const json_t *row_at(const json_t *row, const char *path)
+{
+    const char *dot = strchr(path, '.');
+    const json_t *whole = json_object_get(row, path);           /* a column may have a dot in its name */
+    if (!whole && dot) {
+        char *first = xstrdup(path);
+        first[dot - path] = 0;
+        const json_t *inner = json_object_get(row, first);
+        free(first);
+        return json_is_object(inner) ? row_at(inner, dot + 1) : NULL;
+    }
+    return json_is_null(whole) ? NULL : whole;
 }

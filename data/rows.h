@@ -14,6 +14,12 @@ struct rows *rows_take(const char *name, struct str *file, const char *const *co
 
 /* 1: *row is the next row, a new JSON value (an object unless a line is something else); 0: there are no more; -1: a bad row; e says where. */
 int rows_next(struct rows *r, json_t **row, struct err *e);
-/* Puts the place of the row read last in front of the sentence ("a.jsonl:12", "a.parquet: row 11"), for complaints about what is in it; returns false. */
+/* Appends the place of the row read last: "a.jsonl:12" (lines from 1), "a.parquet: row 11" (from 0). */
+void rows_place(const struct rows *r, struct str *out);
+/* Puts that place in front of the sentence, for complaints about what is in it; returns false. */
 bool rows_fail(const struct rows *r, struct err *e);
 void rows_close(struct rows *r);
+
+/* The value of a row at a dotted path ("extra_info.index"); a column whose own name has the dot comes first. NULL: none, or null, which is what Parquet has
+ * for a member that is not there. */
+const json_t *row_at(const json_t *row, const char *path);

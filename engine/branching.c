@@ -17,12 +17,41 @@ static struct branch_config chooser(const struct config *c)
     };
 }
 
+static const char *const open[] = { "<think>", "<python>", "<search>", "<answer>" };
+static const char *const close[] = { "</think>", "</python>", "</search>", "</answer>" };
+static const int kind[] = { TOKEN_THINK, TOKEN_CALL, TOKEN_CALL, TOKEN_ANSWER };
+
+static bool ends_with(const char *text, size_t n, const char *tag)
+{
+    size_t len = strlen(tag);
+    return n >= len && !memcmp(text + n - len, tag, len);
+}
+
+/* Where tags are ordinary text: by the last one that is complete before the token. A token that completes one is part of it. */
+static int kind_by_text(const struct session *s, const struct episode *ep, int pos)
+{
+    struct str text = { 0 };
+    int found = TOKEN_TAG;
+    str_clear(&text);
+    tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len, pos, true);
+    size_t before = text.n;
+    tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len + pos, 1, true);
+    for (size_t n = text.n; n > 0; n--)
+        for (int k = 0; text.p[n - 1] == '>' && k < 4; k++) {
+            bool opens = ends_with(text.p, n, open[k]), closes = ends_with(text.p, n, close[k]);
+            if (!opens && !closes) continue;
+            if (opens && n <= before) found = kind[k];
+            n = 1;
+            break;
+        }
+    str_free(&text);
+    return found;
+}
+
 /* What a generated token at response position pos is part of, by the tags before it. */
 static int token_kind(const struct session *s, const struct episode *ep, int pos)
 {
-    static const char *const open[] = { "<think>", "<python>", "<search>", "<answer>" };
-    static const char *const close[] = { "</think>", "</python>", "</search>", "</answer>" };
-    static const int kind[] = { TOKEN_THINK, TOKEN_CALL, TOKEN_CALL, TOKEN_ANSWER };
+    if (tokenizer_id(s->tok, open[0]) < 0) return kind_by_text(s, ep, pos);
     if (tokenizer_special(s->tok, ep->ids[ep->prompt_len + pos])) return TOKEN_TAG;
     for (int i = ep->prompt_len + pos - 1; i >= ep->prompt_len; i--)
         for (int k = 0; k < 4; k++) {

@@ -1,5 +1,5 @@
 /* ckpt.c: checkpoints: a folder that appears whole, under its final name, or not at all. The seed and the step are the whole state of the random
- * numbers and of the data. */
+ * numbers and of the data; of files, a hash says that they still hold what they did. */
 #define _GNU_SOURCE      /* nftw */
 #include "engine/run.h"
 #include "base/file.h"
@@ -75,11 +75,33 @@ static json_t *decisive(const struct config *c)
     static const char *const free_keys[] = {
         "trainer.total_training_steps", "trainer.test_freq", "trainer.save_freq", "trainer.default_local_dir", "trainer.rollout_data_dir", "trainer.resume",
         "trainer.threads", "trainer.report", "trainer.logger", "trainer.project_name", "trainer.experiment_name", "tools.threads", "data.val_per_family",
-        "trainer.val_before_train", "rollout.max_num_seqs", "rollout.max_num_batched_tokens", "model.path", "model.recompute",
+        "trainer.val_before_train", "trainer.total_epochs", "data.train_files", "data.val_files", "rollout.max_num_seqs", "rollout.max_num_batched_tokens", "model.path", "model.recompute",
     };
     json_t *j = config_json(c);
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++) json_object_del(j, free_keys[i]);
     return j;
+}
+
+/* Where in its data a run is; null for the embedded tasks. */
+static json_t *data_json(const struct trainer *t)
+{
+    const struct questions *q = &t->s->train;
+    if (!q->rows.n) return json_null();
+    uint64_t position = (uint64_t)t->step * (uint64_t)t->c->data.train_batch_size, n = (uint64_t)q->rows.n;
+    char hash[32];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)q->hash);
+    return json_pack("{s:I,s:I,s:I,s:i,s:s}", "position", (json_int_t)position, "epoch", (json_int_t)(position / n), "in_epoch", (json_int_t)(position % n),
+                     "rows", q->rows.n, "hash", hash);
+}
+
+/* Going on with other questions, or with as many others, would be a run that no start could give. */
+static bool same_data(const struct trainer *t, const json_t *was, const char *path, struct err *e)
+{
+    json_t *is = data_json(t), *a = json_object_get(was, "hash"), *b = json_object_get(is, "hash");
+    bool ok = (!a && !b) || json_equal(a, b);
+    json_decref(is);
+    return ok || fail(e, "%s: data.train_files hold other questions, prompts or answers than when this was written: give the old files to go on, trainer.resume=off to "
+                         "start anew, or another trainer.experiment_name", path);
 }
 
 static bool save_state(const struct trainer *t, const struct run_report *r, const char *path, struct err *e)
@@ -94,6 +116,7 @@ static bool save_state(const struct trainer *t, const struct run_report *r, cons
     json_object_set_new(o, "probs_diff_max", json_real(t->probs_diff_max));
     json_object_set_new(o, "wall_s", json_real(r->wall_s));
     json_object_set_new(o, "before", r->has_before ? eval_json(&r->before) : json_null());
+    json_object_set_new(o, "data", data_json(t));
     json_object_set_new(o, "config", decisive(t->c));
     char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     bool ok = file_write(path, text, strlen(text), e);
@@ -106,7 +129,7 @@ static bool save_into(const struct trainer *t, const struct run_report *r, const
 {
     struct str p = { 0 };
     str_printf(&p, "%s/actor/huggingface", tmp);
-    bool ok = policy_save(&t->s->m, t->s->tok, p.p, e);
+    bool ok = session_save(t->s, p.p, e);
     str_clear(&p);
     str_printf(&p, "%s/actor/optimizer.safetensors", tmp);
     ok = ok && save_vectors(t, p.p, e);
@@ -185,7 +208,7 @@ static bool load_state(struct trainer *t, struct run_report *r, const char *path
                           "skipped_in_row", &t->s->learner.skipped_in_row, "tokens_generated", &generated, "tokens_trained", &trained,
                           "probs_diff_max", &t->probs_diff_max, "wall_s", &r->wall_s, "before", &before, "config", &config) == 0;
     if (!ok) fail(e, "%s: not the state of a run: a key is missing or of the wrong type", path);
-    ok = ok && same_config(t, config, path, e);
+    ok = ok && same_config(t, config, path, e) && same_data(t, json_object_get(o, "data"), path, e);
     if (ok) {
         t->s->learner.steps = updates;
         t->tokens_generated = generated;

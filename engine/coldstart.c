@@ -63,7 +63,7 @@ bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*af
     str_printf(&path, "%s/tokenizer.json", folder);
     struct tokenizer *tok = make_tokenizer(path.p, r, e) ? tokenizer_read(path.p, e) : NULL;
     str_free(&path);
-    bool ok = tok && chat_open(&chat, tok, e);
+    bool ok = tok && chat_open(&chat, tok, NULL, "appo", e);
     if (ok) {
         struct model_config shape = r->shape;
         struct model m;

@@ -195,6 +195,13 @@ bool config_set(struct config *c, const char *key, const char *value, const char
     return fail(e, "%.100s (%s): no such option.%s --print-config lists them all", name, source, near);
 }
 
+bool config_given(const struct config *c, const char *key)
+{
+    const struct key *k = config_find(key);
+    ENSURE(k);
+    return c->source[k - config_keys] != NULL;
+}
+
 void config_init(struct config *c)
 {
     *c = (struct config){ 0 };

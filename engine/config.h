@@ -16,15 +16,23 @@ enum branch_entropy { ENTROPY_FULL, ENTROPY_TOP10 };
 enum branch_fallback { FALLBACK_ENTROPY, FALLBACK_PRODUCT };
 enum branch_candidates { CANDIDATES_OPEN, CANDIDATES_TEXT, CANDIDATES_ANY };
 enum tool_budget { BUDGET_RESPONSE, BUDGET_PREFIX };
+enum truncation { TRUNCATE_ERROR, TRUNCATE_FILTER, TRUNCATE_LEFT, TRUNCATE_RIGHT, TRUNCATE_MIDDLE };
 enum reward_rule { RULE_TASK, RULE_EXACT, RULE_DEEP_RESEARCH };
 
 /* Strings are owned by the struct and never NULL; lists of files are separated by commas. enum loss_agg, kl_kind, future_mode, dual_group: ops_rl.h. */
 struct config {
     struct {
         char *train_files, *val_files;                                      /* no files: the embedded tasks */
+        char *prompt_key, *answer_key, *source_key;                         /* "": the usual columns, data/dataset.h */
+        bool shuffle;
+        int64_t seed;
+        enum truncation truncation;
+        bool filter_overlong_prompts;
+        int max_length;
+        char *system_prompt;
         int train_batch_size /* prompts a step */, val_per_family, max_prompt_length, max_response_length;
     } data;
-    struct { char *path; bool recompute; } model;                           /* path "": the embedded policy */
+    struct { char *path, *chat_format; bool recompute; } model;             /* path "": the embedded policy */
     struct {
         int n /* M */, initial_rollouts /* N */;
         double temperature, top_p;
@@ -70,16 +78,17 @@ struct config {
         bool drop_rows, live_rows_only;
     } actor;
     struct { enum reward_rule kind; double tool_bonus, wrong, malformed; } reward;
-    struct { int call_limit; double timeout; int max_pages, max_chars, max_tokens, threads; } tools;
+    struct { int call_limit; double timeout; int max_pages, max_chars, max_tokens, threads; char *search_cache; } tools;
     struct {
         int steps, batch_size;
         double lr;
         int warmup_steps;
         double min_lr_ratio, weight_decay, beta2, grad_clip, guess_high, guess_low, early, slip;
+        bool mask_results;
         char *save;
     } sft;
     struct {
-        int total_training_steps;
+        int total_training_steps, total_epochs;
         int64_t seed;
         int test_freq, save_freq;
         char *project_name, *experiment_name, *default_local_dir, *rollout_data_dir;
@@ -101,6 +110,9 @@ bool config_load(struct config *c, int argc, char **argv, int *rest, struct err 
 
 void config_init(struct config *c);                                         /* the defaults */
 void config_free(struct config *c);
+
+/* Was the key set by a file, an argument or a preset? */
+bool config_given(const struct config *c, const char *key);
 
 /* One key, under the same rules (aliases, optional prefix `actor_rollout_ref.`); source is copied. Contradictions are looked for by config_check only. */
 bool config_set(struct config *c, const char *key, const char *value, const char *source, struct err *e);

@@ -1,15 +1,23 @@
-/* env.c: the embedded tasks as an environment. */
+/* env.c: questions and their tools. */
 #include "engine/env.h"
 #include "data/calc.h"
 
-bool env_open(struct env *v, int max_pages, int max_chars, struct err *e)
+bool env_open(struct env *v, const char *cache, int max_pages, int max_chars, struct err *e)
 {
     *v = (struct env){ .max_pages = max_pages, .max_chars = max_chars, .next_scope = 1 };
     v->corpus = corpus_open(e);
-    return v->corpus != NULL;
+    if (v->corpus && *cache) v->cache = search_cache_open(cache, e);
+    return v->corpus && (v->cache || !*cache);
 }
 
-void env_close(struct env *v) { corpus_close(v->corpus); }
+void env_close(struct env *v)
+{
+    corpus_close(v->corpus);
+    search_cache_close(v->cache);
+}
+
+const char *task_text(const struct task *t) { return t->sample ? t->sample->prompt : t->q.text; }
+const char *task_source(const struct task *t) { return t->sample ? t->sample->data_source : family_name[t->q.family]; }
 
 void task_begin(struct env *v, struct task *t, int family, enum split split, uint64_t seed, uint64_t index)
 {
@@ -20,6 +28,7 @@ void task_begin(struct env *v, struct task *t, int family, enum split split, uin
 
 void task_end(struct env *v, struct task *t)
 {
+    if (t->sample) return;
     if (t->q.n_pages) corpus_drop(v->corpus, t->scope);
     question_free(&t->q);
 }
@@ -28,7 +37,10 @@ static void run(void *ctx, const struct episode *ep, enum tool tool, const char 
 {
     struct env *v = ctx;
     const struct task *t = ep->user;
-    if (tool == TOOL_PYTHON) calc_run(out, query, n, &calc_embedded);
+    bool embedded = t && !t->sample;
+    if (tool == TOOL_PYTHON) calc_run(out, query, n, embedded ? &calc_embedded : &calc_default);
+    else if (!embedded && v->cache) search_cache_find(v->cache, out, query, n, v->max_pages, v->max_chars);
+    else if (!embedded) str_puts(out, "error: no search");
     else corpus_search(v->corpus, out, t->scope, query, n, v->max_pages, v->max_chars);
 }
 

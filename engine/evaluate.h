@@ -1,15 +1,19 @@
-/* evaluate.h: success on held-out questions of every family: sampled, and greedy. */
+/* evaluate.h: success on held-out questions, sampled and greedy: those of every embedded family, or the rows of data.val_files by their data_source. */
 #pragma once
 #include "engine/group.h"
 #include "engine/metrics.h"
 
-struct eval_row { int n, correct, well_formed, greedy_n, greedy_correct; double calls, length; };      /* calls, length: sums over the n sampled rollouts */
-struct eval_result { struct eval_row family[FAMILIES], all; double wall_s; int64_t generated; };
+enum { EVAL_SOURCES = 48, EVAL_NAME = 48 };      /* sources beyond that are summed up in the last, "others"; longer names are cut */
+/* calls, length, reward: sums over the n sampled rollouts */
+struct eval_row { char name[EVAL_NAME]; int n, correct, well_formed, greedy_n, greedy_correct; double calls, length, reward; };
+struct eval_result { struct eval_row source[EVAL_SOURCES], all; int sources; double wall_s; int64_t generated; };
 
-/* per_family questions of the test split, the same ones whatever the seed; rollout.val_kwargs.n samples of each and one greedy answer. */
-void evaluate(struct session *s, struct eval_result *r, int per_family, void (*progress)(void *, int done, int total), void *ctx);
+/* How many questions there are: of data.val_files; without files, data.val_per_family of each embedded family; 0 with data.train_files alone. */
+int eval_questions(const struct session *s);
+/* Embedded questions are of the test split, the same ones whatever the seed; rollout.val_kwargs.n samples of each question and one greedy answer. */
+void evaluate(struct session *s, struct eval_result *r, void (*progress)(void *, int done, int total), void *ctx);
 json_t *eval_json(const struct eval_result *r);
 bool eval_parse(struct eval_result *r, const json_t *j);
 void eval_metrics(const struct eval_result *r, struct metrics *m);
-/* A line a family: before and after (after may be NULL). */
+/* A line a source: before and after (after may be NULL). */
 void eval_table(const struct eval_result *before, const struct eval_result *after, FILE *f);

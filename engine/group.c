@@ -19,10 +19,11 @@ struct row *group_root(struct group *g, struct session *s, uint32_t step)
 {
     struct row *r = add(g);
     struct ids prompt = { 0 };
-    chat_prompt(&s->chat, &prompt, g->task.q.text);
+    if (!g->task.prompt) chat_prompt(&s->chat, &prompt, g->task.q.text);
     if (prompt.n > s->c->data.max_prompt_length)
         die("a prompt of %d tokens is longer than data.max_prompt_length=%d: \"%.80s\"", prompt.n, s->c->data.max_prompt_length, g->task.q.text);
-    episode_begin(&r->ep, prompt.p, prompt.n);
+    const struct ids *ids = g->task.prompt ? g->task.prompt : &prompt;
+    episode_begin(&r->ep, ids->p, ids->n);
     ids_free(&prompt);
     r->ep.step = step;
     r->ep.prompt = g->number;
@@ -36,6 +37,13 @@ void group_begin(struct group *g, struct session *s, int family, enum split spli
 {
     *g = (struct group){ .number = number };
     task_begin(&s->env, &g->task, family, split, seed, index);
+    for (int i = 0; i < n; i++) group_root(g, s, step);
+    g->initial = n;
+}
+
+void group_begin_row(struct group *g, struct session *s, const struct questions *q, int row, uint32_t step, uint32_t number, int n)
+{
+    *g = (struct group){ .number = number, .task = { .sample = &q->rows.row[row], .prompt = &q->prompt[row] } };
     for (int i = 0; i < n; i++) group_root(g, s, step);
     g->initial = n;
 }
@@ -78,14 +86,23 @@ void row_text(const struct row *r, const struct session *s, struct str *out)
     tokenizer_decode(s->tok, out, r->ep.ids + r->ep.prompt_len, n, true);
 }
 
-void group_grade(const struct group *g, struct row *r, const struct session *s)
+/* reward.kind = task is the embedded tasks' own rule; for rows it is exact. */
+static void grade_sample(const struct sample *x, struct row *r, const struct config *c, const struct str *text, struct str *answer)
 {
-    const struct config *c = s->c;
-    struct str text = { 0 }, answer = { 0 };
     struct reward w = { 0 };
-    const char *ref = g->task.q.answer;
-    row_text(r, s, &text);
-    struct task_grade grade = task_grade(&g->task.q, text.p, text.n);
+    const char *const *refs = (const char *const *)x->refs;
+    if (c->reward.kind == RULE_DEEP_RESEARCH) reward_deep_research(&w, answer, text->p, text->n, refs, x->n_refs);
+    else reward_exact(&w, answer, text->p, text->n, refs, x->n_refs, sample_is_math(x), c->reward.tool_bonus);
+    r->ep.reward = w.score;
+    r->well_formed = w.kind != REWARD_BAD_FORMAT && w.kind != REWARD_BOX_ERROR;
+    r->correct = w.f1 >= 1;
+}
+
+static void grade_question(const struct question *q, struct row *r, const struct config *c, const struct str *text, struct str *answer)
+{
+    struct reward w = { 0 };
+    const char *ref = q->answer;
+    struct task_grade grade = task_grade(q, text->p, text->n);
     bool ended = r->ep.finish == FINISH_END;
     r->well_formed = grade.well_formed && ended;
     r->correct = grade.correct && ended;
@@ -95,14 +112,22 @@ void group_grade(const struct group *g, struct row *r, const struct session *s)
         if (r->correct && r->ep.calls_by[TOOL_PYTHON] && r->ep.calls_by[TOOL_SEARCH]) r->ep.reward += c->reward.tool_bonus;
         break;
     case RULE_EXACT:
-        reward_exact(&w, &answer, text.p, text.n, &ref, 1, g->task.q.kind == ANSWER_NUMBER, c->reward.tool_bonus);
+        reward_exact(&w, answer, text->p, text->n, &ref, 1, q->kind == ANSWER_NUMBER, c->reward.tool_bonus);
         r->ep.reward = w.score;
         break;
     case RULE_DEEP_RESEARCH:
-        reward_deep_research(&w, &answer, text.p, text.n, &ref, 1);
+        reward_deep_research(&w, answer, text->p, text->n, &ref, 1);
         r->ep.reward = w.score;
         break;
     }
+}
+
+void group_grade(const struct group *g, struct row *r, const struct session *s)
+{
+    struct str text = { 0 }, answer = { 0 };
+    row_text(r, s, &text);
+    if (g->task.sample) grade_sample(g->task.sample, r, s->c, &text, &answer);
+    else grade_question(&g->task.q, r, s->c, &text, &answer);
     str_free(&text);
     str_free(&answer);
 }

@@ -19,14 +19,15 @@ struct group {
     uint32_t next_rollout;          /* numbers that key the random draws are never used twice */
 };
 
-/* Opens the question and n root rollouts, not yet run. */
+/* Opens the question and n root rollouts, not yet run: an embedded one, or a row of q. */
 void group_begin(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index, uint32_t step, uint32_t number, int n);
+void group_begin_row(struct group *g, struct session *s, const struct questions *q, int row, uint32_t step, uint32_t number, int n);
 void group_end(struct group *g, struct session *s);
 /* A new branch of row `orig` cut before response position `cut`, or a fresh root rollout (orig -1). */
 struct row *group_fork(struct group *g, struct session *s, int orig, int cut);
 struct row *group_root(struct group *g, struct session *s, uint32_t step);
 void group_drop_branches(struct group *g, struct session *s);
-/* Reward, well_formed and correct of a finished rollout, as reward.* says. */
+/* Reward, well_formed and correct of a finished rollout, as reward.* says. A row's answer is correct when its F1 is 1. */
 void group_grade(const struct group *g, struct row *r, const struct session *s);
 /* The response as text, special tokens spelled out, without the end token. */
 void row_text(const struct row *r, const struct session *s, struct str *out);

@@ -1,5 +1,5 @@
 /* learn.c: forward, loss coefficients in, backward, AdamW. Logits exist for one chunk of rows at a time; when a pack fits one chunk nothing is
- * computed twice. */
+ * computed twice. A pack makes the host wait once, for the numbers that the caller wants, and not at all where it wants none. */
 #include "engine/learn.h"
 #include "base/err.h"
 #include <math.h>
@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+static size_t batch_bytes(const struct learner *l) { return (size_t)l->max_rows * 512 + (1 << 20); }
 
 static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
 {
@@ -16,8 +18,10 @@ static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
     l->head_x = arena_get(a, (size_t)(l->chunk * m->c.dim) * sizeof(real), "head in");
     l->head_dx = arena_get(a, (size_t)(l->chunk * m->c.dim) * sizeof(real), "d head in");
     l->dhidden = arena_get(a, (size_t)(l->max_rows * m->c.dim) * sizeof(real), "d hidden");
-    /* the batch itself: ids, pos, rows, begins, targets (a row of logits may have many), slots, coefficients */
-    arena_get(a, (size_t)l->max_rows * 512 + (1 << 20), "batch");
+    /* the batch itself: ids, pos, rows, begins, targets (a row of logits may have many), slots, coefficients, numbers: taken from here, pack by pack */
+    size_t mark = arena_mark(a);
+    arena_get(a, batch_bytes(l), "batch");
+    arena_back(a, mark);
 }
 
 static void lay_out_state(struct learner *l, struct arena *a)
@@ -29,15 +33,26 @@ static void lay_out_state(struct learner *l, struct arena *a)
     l->master = sizeof(real) == sizeof(wide) ? NULL : arena_get(a, bytes, "master weights");
 }
 
-void learner_make(struct learner *l, struct model *m, int64_t max_rows, bool recompute)
+void learner_lay_out(struct learner *l, struct model *m, int64_t max_rows, bool recompute)
 {
     /* 64 MiB of logits at most: beyond that more rows make no product faster */
     int64_t chunk = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)sizeof(real));
     *l = (struct learner){ .m = m, .max_rows = max_rows, .chunk = MIN(max_rows, chunk < 64 ? 64 : chunk) };
     arena_dry(&l->state, "optimizer");
+    arena_dry(&l->work, "training");
     lay_out_state(l, &l->state);
-    arena_make(&l->state, "optimizer", l->state.peak);
+    lay_out_work(l, &l->work, recompute);
+}
+
+void learner_make(struct learner *l, struct model *m, int64_t max_rows, bool recompute)
+{
+    learner_lay_out(l, m, max_rows, recompute);
+    size_t state = l->state.peak, work = l->work.peak;
+    acts_free(&l->acts);
+    arena_make(&l->state, "optimizer", state);
+    arena_make(&l->work, "training", work);
     lay_out_state(l, &l->state);
+    lay_out_work(l, &l->work, recompute);
     dev_zero(l->adam1, (size_t)m->count * sizeof(wide));
     dev_zero(l->adam2, (size_t)m->count * sizeof(wide));
     if (l->master) {
@@ -46,14 +61,9 @@ void learner_make(struct learner *l, struct model *m, int64_t max_rows, bool rec
         dev_put(l->master, x, (size_t)m->count * sizeof *x);
         free(x);
     }
-    arena_dry(&l->work, "training");
-    lay_out_work(l, &l->work, recompute);
-    size_t need = l->work.peak;
-    acts_free(&l->acts);
-    arena_make(&l->work, "training", need);
-    size_t batch = (size_t)max_rows * 512 + (1 << 20);
-    lay_out_work(l, &l->work, recompute);
-    arena_back(&l->work, arena_mark(&l->work) - (batch + 255) / 256 * 256);     /* pieces of the batch are taken from here, pack by pack */
+    if (!dev_dry_begin()) return;
+    learner_rehearse(l);
+    dev_dry_end(true);
 }
 
 void learner_free(struct learner *l)
@@ -82,14 +92,31 @@ static void forward(struct learner *l, const struct model *m, const struct pack 
         out.slot = put(a, kv->slot, n * (size_t)kv->copies * sizeof(int64_t), "slots");
     }
     model_forward(m, &l->acts, &b, kv ? &out : NULL);
-    dev_sync();
-    arena_back(a, mark);
+    arena_back(a, mark);            /* what is put there next is written after what runs now */
 }
 
-/* One chunk of rows that have targets, on the device. */
+/* logp[targets] and entropy[rows] of a whole pack, one behind the other on the device. */
+static wide *numbers_of(struct learner *l, const struct pack *p) { return arena_get(&l->work, (size_t)(p->targets + p->rows) * sizeof(wide), "logp and entropy"); }
+
+/* To their places in the host vectors. */
+static void numbers_get(const struct pack *p, const wide *numbers, wide *logp, wide *entropy)
+{
+    if (!logp && !entropy) return;
+    size_t bytes = (size_t)(p->targets + p->rows) * sizeof(wide);
+    wide *lp = xmalloc(bytes), *en = lp + p->targets;
+    dev_get(lp, numbers, bytes);
+    for (int64_t i = 0; i < p->rows; i++)
+        for (int t = p->begin[i]; t < p->begin[i + 1]; t++) {
+            if (logp) logp[p->tgt_flat[t]] = lp[t];
+            if (entropy) entropy[p->tgt_flat[t]] = en[i];
+        }
+    free(lp);
+}
+
+/* One chunk of rows that have targets, on the device; logp and ent are its part of the pack's numbers. */
 struct head_chunk { int64_t n, targets, first; int *row, *begin, *tgt; wide *lse, *logp, *ent; };
 
-static void chunk_take(struct learner *l, const struct pack *p, int64_t from, struct head_chunk *c)
+static void chunk_take(struct learner *l, const struct pack *p, wide *numbers, int64_t from, struct head_chunk *c)
 {
     struct arena *a = &l->work;
     c->n = MIN(l->chunk, p->rows - from);
@@ -101,8 +128,8 @@ static void chunk_take(struct learner *l, const struct pack *p, int64_t from, st
     c->begin = put(a, begin, (size_t)(c->n + 1) * sizeof(int), "target begins");
     c->tgt = put(a, p->tgt + c->first, (size_t)c->targets * sizeof(int), "targets");
     c->lse = arena_get(a, (size_t)c->n * sizeof(wide), "lse");
-    c->ent = arena_get(a, (size_t)c->n * sizeof(wide), "entropy");
-    c->logp = arena_get(a, (size_t)c->targets * sizeof(wide), "logp");
+    c->logp = numbers + c->first;
+    c->ent = numbers + p->targets + from;
     free(begin);
 }
 
@@ -112,36 +139,24 @@ static void chunk_stats(struct learner *l, const struct model *m, const struct h
     op_row_stats(c->lse, c->logp, c->ent, l->logits, inv_temp, c->begin, c->tgt, c->n, m->c.vocab, vocab_ld(m));
 }
 
-/* The chunk's logp and entropy to their places in the host vectors. */
-static void chunk_scatter(const struct pack *p, int64_t from, const struct head_chunk *c, wide *logp, wide *entropy)
-{
-    wide *lp = xmalloc((size_t)c->targets * sizeof *lp), *en = xmalloc((size_t)c->n * sizeof *en);
-    dev_get(lp, c->logp, (size_t)c->targets * sizeof *lp);
-    dev_get(en, c->ent, (size_t)c->n * sizeof *en);
-    for (int64_t i = 0; i < c->n; i++)
-        for (int t = p->begin[from + i]; t < p->begin[from + i + 1]; t++) {
-            if (logp) logp[p->tgt_flat[t]] = lp[t - c->first];
-            if (entropy) entropy[p->tgt_flat[t]] = en[i];
-        }
-    free(lp);
-    free(en);
-}
-
 void learner_score(struct learner *l, const struct pack *p, const struct score_rule *r, wide *logp, wide *entropy)
 {
     struct model m = *l->m;
     if (r->w) m.w = (real *)r->w;
+    size_t start = arena_mark(&l->work);
+    wide *numbers = numbers_of(l, p);
     forward(l, &m, p, r->kv);
     l->rows_run += p->n;
     for (int64_t from = 0; from < p->rows; from += l->chunk) {
         struct head_chunk c;
         size_t mark = arena_mark(&l->work);
-        chunk_take(l, p, from, &c);
+        chunk_take(l, p, numbers, from, &c);
         chunk_stats(l, &m, &c, r->inv_temp);
         if (r->top_k > 0) op_top_k_entropy(c.ent, c.lse, l->logits, r->inv_temp, r->top_k, c.n, m.c.vocab, vocab_ld(&m));
-        chunk_scatter(p, from, &c, logp, entropy);
         arena_back(&l->work, mark);
     }
+    numbers_get(p, numbers, logp, entropy);
+    arena_back(&l->work, start);
 }
 
 void learner_zero(struct learner *l) { dev_zero(l->g, (size_t)l->m->count * sizeof *l->g); }
@@ -165,25 +180,27 @@ static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t 
 void learner_grad(struct learner *l, const struct pack *p, double inv_temp, const wide *g, const wide *ge, wide *logp, wide *entropy)
 {
     const struct model *m = l->m;
+    size_t start = arena_mark(&l->work);
+    wide *numbers = numbers_of(l, p);
     forward(l, m, p, NULL);
     dev_zero(l->dhidden, (size_t)(p->n * m->c.dim) * sizeof(real));
     for (int64_t from = 0; from < p->rows; from += l->chunk) {
         struct head_chunk c;
         wide *dg, *dge;
         size_t mark = arena_mark(&l->work);
-        chunk_take(l, p, from, &c);
+        chunk_take(l, p, numbers, from, &c);
         chunk_stats(l, m, &c, inv_temp);
-        if (logp || entropy) chunk_scatter(p, from, &c, logp, entropy);
         chunk_coefficients(l, p, from, &c, g, ge, &dg, &dge);
         op_dlogits(l->logits, c.lse, c.ent, dg, dge, inv_temp, c.begin, c.tgt, c.n, m->c.vocab, vocab_ld(m));
         head_back(m, l->head_dx, l->logits, l->head_x, c.n, l->g);
         op_rows_put(l->dhidden, l->head_dx, c.row, c.n, m->c.dim);
         arena_back(&l->work, mark);
     }
-    size_t mark = arena_mark(&l->work), n = (size_t)p->n;
+    size_t n = (size_t)p->n;
     struct batch b = { .n = p->n, .ids = put(&l->work, p->ids, n * sizeof(int), "ids"), .pos = put(&l->work, p->pos, n * sizeof(int), "positions"), .plan = p->plan };
     model_backward(m, &l->acts, &b, l->dhidden, l->g);
-    arena_back(&l->work, mark);
+    numbers_get(p, numbers, logp, entropy);
+    arena_back(&l->work, start);
     l->rows_run += 3 * p->n;            /* a forward and the way back, which is two */
     l->targets_run += p->targets;
 }
@@ -203,6 +220,31 @@ bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
     }
     l->m->version++;
     return true;
+}
+
+/* One sequence of all the rows. Scored, trained on and measured, as update.c does. */
+void learner_rehearse(struct learner *l)
+{
+    int64_t n = l->max_rows;
+    int *zero = xcalloc((size_t)n, sizeof *zero), *begin = xmalloc((size_t)(n + 1) * sizeof *begin), *end = xmalloc((size_t)n * sizeof *end);
+    int64_t *flat = xcalloc((size_t)n, sizeof *flat);
+    wide g = 0;
+    for (int64_t i = 0; i <= n; i++) begin[i] = (int)i;
+    for (int64_t i = 0; i < n; i++) end[i] = (int)n;
+    struct pack p = { .n = n, .ids = zero, .pos = zero, .end = end, .rows = n, .targets = n, .row = zero, .begin = begin, .tgt = zero, .tgt_flat = flat };
+    struct learner was = *l;
+    p.plan = attn_plan_make(end, n);
+    learner_score(l, &p, &(struct score_rule){ .inv_temp = 1 }, NULL, NULL);
+    learner_grad(l, &p, 1, &g, &g, NULL, NULL);
+    op_sumsq(l->g, l->m->count);
+    op_kl(&g, NULL, &g, &g, 1, KL_K1);              /* for all operations on vectors of rollouts */
+    attn_plan_free(p.plan);
+    l->rows_run = was.rows_run;
+    l->targets_run = was.targets_run;
+    free(zero);
+    free(begin);
+    free(end);
+    free(flat);
 }
 
 double lr_at(double lr, int64_t t, int64_t warmup, int64_t total, double floor)

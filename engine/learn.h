@@ -18,6 +18,10 @@ struct learner {
 
 void learner_make(struct learner *l, struct model *m, int64_t max_rows, bool recompute);
 void learner_free(struct learner *l);
+/* For counting memory: arenas that are dry, of a model that has no weights; learner_rehearse and learner_free are all that may follow. */
+void learner_lay_out(struct learner *l, struct model *m, int64_t max_rows, bool recompute);
+/* All operations of an update of the largest size, in a dry run (dev_dry_begin): what scratch memory they need. */
+void learner_rehearse(struct learner *l);
 
 /* logp[tgt_flat] and entropy[tgt_flat] (host, may be NULL) of every target of the pack. w NULL: the model's own weights; top_k > 0: entropy of the top_k
  * likeliest entries only; kv (may be NULL): slot[copies][n] (host) says where keys and values also go, -1 nowhere. */

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static size_t piece(size_t bytes) { return (bytes + 255) / 256 * 256; }       /* as an arena cuts them */
+
 static void host_make(struct rows *h, size_t rows, size_t ld, size_t seqs)
 {
     h->ids = xcalloc(rows, sizeof *h->ids);
@@ -17,9 +19,9 @@ static void host_make(struct rows *h, size_t rows, size_t ld, size_t seqs)
     h->table = xcalloc(rows * ld, sizeof *h->table);
     h->pick = xcalloc(seqs, sizeof *h->pick);
     h->key = xcalloc(seqs, sizeof *h->key);
-    h->id = xcalloc(seqs, sizeof *h->id);
-    h->logp = xcalloc(seqs, sizeof *h->logp);
-    h->ent = xcalloc(seqs, sizeof *h->ent);
+    h->id = xcalloc(1, piece(seqs * sizeof *h->id) + 2 * piece(seqs * sizeof *h->logp));
+    h->logp = (wide *)(void *)((char *)h->id + piece(seqs * sizeof *h->id));
+    h->ent = (wide *)(void *)((char *)h->logp + piece(seqs * sizeof *h->logp));
 }
 
 static void dev_make(struct rows *d, size_t rows, size_t ld, size_t seqs, struct arena *a)
@@ -37,9 +39,11 @@ static void dev_make(struct rows *d, size_t rows, size_t ld, size_t seqs, struct
 
 static void rows_make(struct rollout *r, struct arena *a)
 {
-    size_t rows = (size_t)r->c.max_rows, seqs = (size_t)(r->c.max_seqs < r->c.max_rows ? r->c.max_seqs : r->c.max_rows);
+    r->seqs = r->c.max_seqs < r->c.max_rows ? r->c.max_seqs : r->c.max_rows;
+    size_t rows = (size_t)r->c.max_rows, seqs = (size_t)r->seqs;
     host_make(&r->host, rows, (size_t)r->ld, seqs);
     dev_make(&r->dev, rows, (size_t)r->ld, seqs, a);
+    ENSURE(a->dry || (char *)r->dev.ent - (char *)r->dev.id == (char *)r->host.ent - (char *)r->host.id);
     r->owner = xcalloc(seqs, sizeof(struct seat *));
     /* 64 MiB of logits at once: a larger product is no faster, and a row's numbers do not depend on the others */
     int64_t fit = (64 << 20) / (vocab_ld(r->m) * (int64_t)sizeof(real));
@@ -55,7 +59,7 @@ static void allow_make(struct rollout *r, struct arena *a)
     size_t words = ((size_t)vocab + 31) / 32;
     uint32_t *allow = xcalloc(words, sizeof *allow);
     for (int i = 0; i < vocab; i++) {
-        if (tokenizer_bytes(r->t, i, &bytes)) allow[i / 32] |= 1u << (i % 32);
+        if (!r->t || tokenizer_bytes(r->t, i, &bytes)) allow[i / 32] |= 1u << (i % 32);
         else missing++;
     }
     if (missing == vocab) die("none of the model's %d ids has a text in this tokenizer", vocab);
@@ -71,7 +75,7 @@ struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, s
     ENSURE(c->max_rows > 0 && c->max_seqs > 0 && c->tool_threads > 0 && c->max_len > 0);
     *r = (struct rollout){ .m = m, .t = t, .kv = kv, .box = *box, .c = *c, .max_len = c->max_len, .ld = kv_need(c->max_len) };
     rollout_set(r, c);
-    if (tokenizer_vocab(t) > m->c.vocab) die("the tokenizer has ids up to %d, the model %d rows for them", tokenizer_vocab(t) - 1, m->c.vocab);
+    if (t && tokenizer_vocab(t) > m->c.vocab) die("the tokenizer has ids up to %d, the model %d rows for them", tokenizer_vocab(t) - 1, m->c.vocab);
     if (kv->pages < r->ld)
         die("a pool of %d pages (%d positions) of keys and values cannot hold one episode of %d tokens, which takes %d pages", kv->pages,
             kv->pages * KV_PAGE, c->max_len, r->ld);
@@ -80,6 +84,9 @@ struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, s
     allow_make(r, a);
     r->seat = xcalloc((size_t)c->max_seqs, sizeof *r->seat);
     r->live = xcalloc((size_t)c->max_seqs, sizeof *r->live);
+    if (a->dry || !dev_dry_begin()) return r;
+    rollout_rehearse(r);
+    dev_dry_end(true);
     return r;
 }
 
@@ -90,6 +97,7 @@ void rollout_set(struct rollout *r, const struct rollout_config *c)
     ENSURE(c->max_rows == r->c.max_rows && c->max_seqs == r->c.max_seqs);
     ENSURE(c->max_response >= 0 && c->temperature >= 0 && c->top_p > 0 && c->top_k >= 0);
     struct rollout_config old = r->c;
+    if (c->temperature != old.temperature || c->top_p != old.top_p || c->top_k != old.top_k || c->seed != old.seed) pass_forget(r);
     r->c = *c;
     r->c.tool_threads = old.tool_threads;
     r->c.tool_timeout_s = old.tool_timeout_s;
@@ -99,8 +107,9 @@ void rollout_free(struct rollout *r)
 {
     if (!r) return;
     struct rows *h = &r->host;
-    void *p[] = { h->ids, h->pos, h->slot, h->table, h->pick, h->key, h->id, h->logp, h->ent, r->owner, r->live };
+    void *p[] = { h->ids, h->pos, h->slot, h->table, h->pick, h->key, h->id, r->owner, r->live };
     tools_free(r->pool);
+    pass_forget(r);
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
     for (int i = 0; i < r->c.max_seqs; i++) str_free(&r->seat[i].tail);
     free(r->seat);
@@ -264,7 +273,7 @@ static bool make_room(struct rollout *r, struct episode *ep)
     }
 }
 
-static void group_leave(struct rollout *r, struct group *g)
+static void group_leave(struct rollout *r, struct shared *g)
 {
     if (--g->left == 0) kv_drop(r->kv, &g->cache);
 }
@@ -289,7 +298,7 @@ static void sit(struct rollout *r, struct seat *s, int index)
     if (s->tail_at < ep->n && ends_text(r, ep->ids[ep->n - 1])) { leave(r, s, FINISH_END); return; }
     if (bytes && tools_find_call(&f, s->tail.p, s->tail.n, (size_t)bytes)) { make_call(r, s, &f); return; }
     if (r->group_of[index] < 0 || ep->kv.len) return;
-    struct group *g = &r->group[s->group = r->group_of[index]];
+    struct shared *g = &r->group[s->group = r->group_of[index]];
     if (g->leader < 0) g->leader = (int)(s - r->seat);
     else s->state = SEAT_PROMPT;
 }
@@ -309,7 +318,7 @@ static void admit(struct rollout *r)
 {
     for (; r->next < r->n && r->lives < r->c.max_seqs; r->next++) {
         struct episode *ep = r->ep[r->next];
-        struct group *g = r->group_of[r->next] < 0 ? NULL : &r->group[r->group_of[r->next]];
+        struct shared *g = r->group_of[r->next] < 0 ? NULL : &r->group[r->group_of[r->next]];
         if (ep->finish != FINISH_NONE) continue;
         if (ep->n >= limit_of(r, ep)) {
             ended(r, r->next, FINISH_LENGTH);
@@ -344,7 +353,7 @@ static void share_prompts(struct rollout *r)
     for (int i = 0; i < r->lives; i++) {
         struct seat *s = &r->seat[r->live[i]];
         if (s->group < 0 || r->group[s->group].leader != r->live[i] || s->ep->kv.len < s->ep->prompt_len) continue;
-        struct group *g = &r->group[s->group];
+        struct shared *g = &r->group[s->group];
         g->leader = -1;
         if (!g->left || g->cache.len) continue;
         kv_fork(r->kv, &g->cache, &s->ep->kv, s->ep->prompt_len);
@@ -366,7 +375,7 @@ static void find_groups(struct rollout *r)
         r->group_of[i] = -1;
         if (ep->finish != FINISH_NONE || ep->kv.len || ep->prompt_len < 2) continue;
         while (--g >= 0 && !same_prompt(ep, r->ep[r->group[g].first])) {}
-        if (g < 0) r->group[g = r->groups++] = (struct group){ .first = i, .leader = -1 };
+        if (g < 0) r->group[g = r->groups++] = (struct shared){ .first = i, .leader = -1 };
         r->group[g].left++;
         r->group_of[i] = g;
     }
@@ -416,9 +425,8 @@ static void one_pass(struct rollout *r)
         r->stats.tool_wait_s += seconds() - t;
         return;
     }
-    pass_forward(r);
+    pass_run(r);
     share_prompts(r);
-    pass_sample(r);
     r->stats.generated += r->n_picks;
     for (int i = 0; i < r->n_picks; i++) {
         episode_put(r->owner[i]->ep, r->host.id[i], true, r->host.logp[i], r->host.ent[i]);

@@ -30,11 +30,13 @@ struct rollout_stats {
 };
 
 struct rollout;
-/* Buffers come from the arena, which may be dry (then rollout_free is all that may follow). die() with numbers where the limits contradict the model
- * or the pool cannot hold one episode of max_len. The model, tokenizer, kv and what box points to must outlive it. */
+/* Buffers come from the arena, which may be dry: then t may be NULL, and only rollout_rehearse and rollout_free may follow. die() with numbers where the
+ * limits contradict the model or the pool cannot hold one episode of max_len. The model, tokenizer, kv and what box points to must outlive it. */
 struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, struct kv *kv, const struct toolbox *box, const struct rollout_config *c,
                              struct arena *a);
 void rollout_free(struct rollout *r);                       /* NULL is fine */
+/* The operations of the largest pass, in a dry run (dev_dry_begin): what scratch memory they need. The arena may be dry, the model without weights. */
+void rollout_rehearse(struct rollout *r);
 
 /* Other settings for the runs to come: sampling, limits and force may change; max_rows, max_seqs, tool_threads and tool_timeout_s are those of
  * rollout_make, and max_len may not exceed it. */

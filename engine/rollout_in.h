@@ -14,9 +14,12 @@ struct seat {
 };
 
 /* Episodes of one prompt. leader: the seat that runs it first; cache: its pages, kept while episodes of the group are yet to start. */
-struct group { int first, left, leader; struct kv_seq cache; };
+struct shared { int first, left, leader; struct kv_seq cache; };
 
-/* What one pass is called with, on the host and on the device. */
+/* A pass of at most so many rows that only draws is recorded; places for the recorded sizes. */
+enum { GRAPH_ROWS = 1024, GRAPHS = 8 + GRAPH_ROWS / 8 + 1 };
+
+/* What one pass is called with, on the host and on the device; id, logp and ent stand one behind the other, at the same distances in both. */
 struct rows {
     int *ids, *pos, *table, *pick;  /* [rows], [rows], [rows][ld], [seqs] rows whose logits are wanted */
     int64_t *slot;
@@ -31,7 +34,7 @@ struct rollout {
     struct kv *kv;
     struct toolbox box;
     struct rollout_config c;
-    int max_len, ld;                /* of rollout_make; pages of max_len */
+    int max_len, ld, seqs;          /* of rollout_make; pages of max_len; most draws of a pass */
     struct acts acts;
     struct rows host, dev;
     real *logits, *x;               /* [head_rows][vocab_ld], [head_rows][dim] */
@@ -42,13 +45,15 @@ struct rollout {
     struct seat *seat;              /* [c.max_seqs] */
     int *live, lives, in_tools;     /* taken seats in order of admission */
     struct seat **owner;            /* [seqs] of the picked rows */
-    int n_rows, n_picks;
+    int n_rows, n_picks;            /* of the pass that is put together */
+    int run_rows, run_picks;        /* the same with rows that only fill it up */
+    struct dev_graph *graph[GRAPHS];
 
     struct episode **ep;            /* the run's */
     int n, next, done, kept;        /* next to start; finished; first finished one that may still have pages */
     int *finished;                  /* [done] in order */
     int *group_of;                  /* [n] */
-    struct group *group;
+    struct shared *group;
     int groups;
     bool keep;
     struct rollout_stats stats;
@@ -56,7 +61,9 @@ struct rollout {
 
 /* Puts together the rows that are due, at most max_rows; how many. */
 int pass_gather(struct rollout *r);
-/* Runs them: their keys and values are written afterwards. */
-void pass_forward(struct rollout *r);
-/* Draws the n_picks tokens: host.id, logp, ent. */
-void pass_sample(struct rollout *r);
+/* Runs them and draws the n_picks tokens: host.id, logp, ent. */
+void pass_run(struct rollout *r);
+/* With how many rows a pass of `rows` draws runs, `most` at most. */
+int pass_size(int rows, int most);
+/* What was recorded holds for the rule of sampling it was recorded with. */
+void pass_forget(struct rollout *r);

@@ -15,7 +15,7 @@ struct place { struct str dir, dumps; };
 static bool open_place(struct place *p, const struct session *s, struct err *e)
 {
     const struct config *c = s->c;
-    size_t rollouts = (size_t)c->trainer.total_training_steps * (size_t)c->data.train_batch_size * (size_t)c->rollout.n;
+    size_t rollouts = (size_t)s->steps * (size_t)c->data.train_batch_size * (size_t)c->rollout.n;
     size_t room = (size_t)s->m.count * sizeof(wide) * 5 + rollouts * (size_t)c->rollout.max_len * 30;
     *p = (struct place){ 0 };
     str_printf(&p->dir, "%s/%s/%s", c->trainer.default_local_dir, c->trainer.project_name, c->trainer.experiment_name);
@@ -36,10 +36,9 @@ static void eval_progress(void *ctx, int done, int total) { progress_step(ctx, d
 static void run_eval(struct session *s, struct eval_result *r)
 {
     struct progress p;
-    int questions = FAMILIES * s->c->data.val_per_family;
-    progress_start(&p, stderr, 0, questions * s->c->rollout.val_kwargs_n);
+    progress_start(&p, stderr, 0, eval_questions(s) * s->c->rollout.val_kwargs_n);
     p.f = p.tty ? p.f : NULL;                            /* a few seconds: worth a bar, not lines in a log */
-    evaluate(s, r, s->c->data.val_per_family, p.f ? eval_progress : NULL, &p);
+    evaluate(s, r, p.f ? eval_progress : NULL, &p);
     if (p.f) progress_clear(&p);
 }
 
@@ -69,7 +68,7 @@ static bool resume(struct trainer *t, struct run_report *r, const char *dir, boo
     *found = false;
     if (!strcmp(how, "off")) return true;
     if (strcmp(how, "auto")) return ckpt_load(t, r, how, found, e) && (*found || fail(e, "trainer.resume=%s: no checkpoint in this folder", how));
-    if (ckpt_newest(dir) >= t->c->trainer.total_training_steps) return true;
+    if (ckpt_newest(dir) >= t->s->steps) return true;
     return ckpt_load(t, r, dir, found, e);
 }
 
@@ -81,17 +80,18 @@ static bool steps(struct trainer *t, struct run_report *r, const struct place *p
     bool ok = true;
     double before = r->wall_s;
     int saved = t->step;
-    progress_start(&bar, stderr, t->step, c->trainer.total_training_steps);
-    while (ok && t->step < c->trainer.total_training_steps && !run_stop) {
+    bool tests = eval_questions(t->s) > 0;
+    progress_start(&bar, stderr, t->step, t->s->steps);
+    while (ok && t->step < t->s->steps && !run_stop) {
         metrics_clear(&m);
         ok = dumped_step(t, &m, p->dumps.p, e);
         r->wall_s = before + seconds() - started;
-        bool last = t->step == c->trainer.total_training_steps;
-        if (ok && c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0 && !last) {
+        bool last = t->step == t->s->steps;
+        if (ok && tests && c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0 && !last) {
             run_eval(t->s, &r->after);
             eval_metrics(&r->after, &m);
         }
-        if (ok && last) {
+        if (ok && tests && last) {
             run_eval(t->s, &r->after);
             r->has_after = true;
             eval_metrics(&r->after, &m);
@@ -116,7 +116,7 @@ static bool steps(struct trainer *t, struct run_report *r, const struct place *p
 static void fill_report(const struct trainer *t, struct run_report *r)
 {
     r->steps = t->step;
-    r->stopped = t->step < t->c->trainer.total_training_steps;
+    r->stopped = t->step < t->s->steps;
     r->tokens_generated = t->tokens_generated;
     r->tokens_trained = t->tokens_trained;
     r->probs_diff_max = t->probs_diff_max;
@@ -136,13 +136,20 @@ static bool first_evaluation(struct trainer *t, struct run_report *r, struct met
     return ok;
 }
 
+static void say_data(const struct session *s, FILE *say)
+{
+    double epochs = (double)s->steps * s->c->data.train_batch_size / s->train.rows.n;
+    fprintf(say, "%d training questions, %d for evaluation%s; %d steps of %d are %.3g epochs\n", s->train.rows.n, s->val.rows.n,
+            s->val.rows.n ? "" : " (data.val_files is empty)", s->steps, s->c->data.train_batch_size, epochs);
+}
+
 bool run_training(struct session *s, struct run_report *r, FILE *say, struct err *e)
 {
-    struct place p;
+    struct place p = { 0 };
     struct trainer t;
     struct metrics_log log = { 0 };
     struct str path = { 0 };
-    bool found, ok = open_place(&p, s, e);
+    bool found, ok = session_questions(s, true, e) && open_place(&p, s, e);
     double started = seconds();
     *r = (struct run_report){ 0 };
     trainer_make(&t, s);
@@ -152,8 +159,9 @@ bool run_training(struct session *s, struct run_report *r, FILE *say, struct err
         bool board = strstr(s->c->trainer.logger, "tensorboard") != NULL;
         ok = metrics_open(&log, path.p, found ? t.step : -1, board ? p.dir.p : NULL, e);
     }
+    if (ok && say && s->train.rows.n) say_data(s, say);
     if (ok && found && say) fprintf(say, "resumed after step %d from %s\n", t.step, p.dir.p);
-    if (ok && !found && s->c->trainer.val_before_train) ok = first_evaluation(&t, r, &log, say, e);
+    if (ok && !found && s->c->trainer.val_before_train && eval_questions(s)) ok = first_evaluation(&t, r, &log, say, e);
     ok = ok && steps(&t, r, &p, &log, say, started, e);
     if (log.f) ok = metrics_close(&log, ok ? e : NULL) && ok;
     fill_report(&t, r);

@@ -1,6 +1,7 @@
 /* session.c: opens a run, and says what is wrong before any work is done. */
 #include "engine/session.h"
 #include "base/file.h"
+#include "engine/fits.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,18 +23,42 @@ const char *session_embedded_policy(void)
     return path;
 }
 
-static bool load(struct session *s, const char *folder, struct err *e)
+/* Every id that ends a turn of the chat format ends a text, too. The model's own come first and alone are written when it is saved. */
+static void add_stops(struct session *s)
 {
-    struct str path = { 0 };
-    str_printf(&path, "%s/tokenizer.json", folder);
-    if (!file_exists(folder))
-        fail(e, "%s: no such folder: give model.path=DIR with config.json, model.safetensors and tokenizer.json", folder);
-    else s->tok = tokenizer_read(path.p, e);
-    str_free(&path);
-    if (!s->tok || !chat_open(&s->chat, s->tok, e)) return false;
-    if (!model_load(&s->m, folder, e)) return false;
+    struct model_config *c = &s->m.c;
+    s->own_eos = c->n_eos;
+    for (int i = 0; i < s->chat.stops; i++) {
+        int k = 0;
+        while (k < c->n_eos && c->eos[k] != s->chat.stop[i]) k++;
+        if (k == c->n_eos && k < CONFIG_EOS_MAX) c->eos[c->n_eos++] = s->chat.stop[i];
+    }
+}
+
+/* What die() prints after its message: where the memory is. */
+static const struct session *opened;
+static void print_opened(void) { if (opened) session_print_memory(opened, stderr); }
+
+bool session_load(struct session *s, const struct config *c, struct err *no_chat, struct err *e)
+{
+    *s = (struct session){ .c = c, .steps = c->trainer.total_training_steps };
+    s->path = *c->model.path ? c->model.path : session_embedded_policy();
+    opened = s;
+    die_hook = print_opened;
+    if (c->trainer.threads > 0) dev_set_threads(c->trainer.threads);
+    if (!file_exists(s->path))
+        return fail(e, "%s: no such folder: give model.path=DIR with config.json, model.safetensors and tokenizer.json, or a GGUF file", s->path);
+    s->tok = tokenizer_open(s->path, e);
+    if (!s->tok) return false;
+    if (no_chat) *no_chat = (struct err){ "" };
+    if (!chat_open(&s->chat, s->tok, s->path, c->model.chat_format, no_chat ? no_chat : e)) {
+        if (!no_chat) return false;
+        s->chat = (struct chat){ .t = s->tok };
+    }
+    if (!model_load(&s->m, s->path, e)) return false;
     if (tokenizer_vocab(s->tok) > s->m.c.vocab)
-        return fail(e, "%s: tokenizer.json has %d ids, the model only %d rows of embedding: they do not belong together", folder, tokenizer_vocab(s->tok), s->m.c.vocab);
+        return fail(e, "%s: the tokenizer has %d ids, the model only %d rows of embedding: they do not belong together", s->path, tokenizer_vocab(s->tok), s->m.c.vocab);
+    add_stops(s);
     return true;
 }
 
@@ -72,8 +97,7 @@ struct rollout_config session_eval_sampling(const struct session *s, bool greedy
     return r;
 }
 
-/* Pages for all that decode at once, and for the initial rollouts of a step, which keep theirs until they are branched. */
-static int64_t pages_wanted(const struct config *c)
+int64_t session_pages(const struct config *c)
 {
     int64_t kept = c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)c->data.train_batch_size * c->rollout.initial_rollouts : 0;
     return kv_need(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
@@ -81,30 +105,32 @@ static int64_t pages_wanted(const struct config *c)
 
 static void lay_out_pool(struct session *s, struct arena *a, const struct toolbox *box, const struct rollout_config *r)
 {
-    kv_make(&s->kv, &s->m, (int)pages_wanted(s->c), a);
+    kv_make(&s->kv, &s->m, (int)session_pages(s->c), a);
     s->ro = rollout_make(&s->m, s->tok, &s->kv, box, r, a);
 }
 
-/* What die() prints after its message: where the memory is. */
-static const struct session *opened;
-static void print_opened(void) { if (opened) session_print_memory(opened, stderr); }
-
-bool session_open(struct session *s, const struct config *c, bool trains, struct err *e)
+void session_trains(struct session *s)
 {
-    *s = (struct session){ .c = c, .trains = trains };
-    opened = s;
-    die_hook = print_opened;
-    if (c->trainer.threads > 0) dev_set_threads(c->trainer.threads);
-    if (*c->data.train_files || *c->data.val_files)
-        return fail(e, "data.train_files: this command trains on the embedded tasks only; leave data.train_files and data.val_files empty");
-    if (!load(s, *c->model.path ? c->model.path : session_embedded_policy(), e)) return false;
+    s->trains = true;
+    learner_make(&s->learner, &s->m, s->c->actor.ppo_max_token_len_per_gpu, s->c->model.recompute);
+}
+
+static bool lengths_fit(const struct session *s, struct err *e)
+{
+    const struct config *c = s->c;
     if (c->rollout.max_len > s->m.c.max_len)
         return fail(e, "rollout.max_len=%d is more than the model's max_position_embeddings=%d: give a smaller rollout.max_len", c->rollout.max_len, s->m.c.max_len);
-    if (pages_wanted(c) > INT32_MAX / KV_PAGE)
+    if (session_pages(c) > INT32_MAX / KV_PAGE)
         return fail(e, "data.train_batch_size=%d x rollout.initial_rollouts=%d rollouts of rollout.max_len=%d tokens are more keys and values than a pool can number: "
                     "make one of them smaller", c->data.train_batch_size, c->rollout.initial_rollouts, c->rollout.max_len);
-    if (!env_open(&s->env, c->tools.max_pages, c->tools.max_chars, e)) return false;
-    if (trains) learner_make(&s->learner, &s->m, c->actor.ppo_max_token_len_per_gpu, c->model.recompute);
+    return true;
+}
+
+bool session_samples(struct session *s, struct err *e)
+{
+    const struct config *c = s->c;
+    if (!lengths_fit(s, e)) return false;
+    if (!env_open(&s->env, c->tools.search_cache, c->tools.max_pages, c->tools.max_chars, e)) return false;
     struct toolbox box = env_tools(&s->env);
     struct rollout_config r = session_sampling(s);
     arena_dry(&s->pool, "rollout");
@@ -118,6 +144,26 @@ bool session_open(struct session *s, const struct config *c, bool trains, struct
     return true;
 }
 
+bool session_open(struct session *s, const struct config *c, bool trains, struct err *e)
+{
+    *s = (struct session){ .c = c };
+    if (!session_fits(c, *c->model.path ? c->model.path : session_embedded_policy(), trains, e)) return false;
+    if (!session_load(s, c, NULL, e) || !lengths_fit(s, e)) return false;
+    if (trains) session_trains(s);
+    return session_samples(s, e);
+}
+
+bool session_questions(struct session *s, bool train, struct err *e)
+{
+    const struct config *c = s->c;
+    if (train && !questions_open(&s->train, "data.train_files", c->data.train_files, c, &s->chat, e)) return false;
+    if (!questions_open(&s->val, "data.val_files", c->data.val_files, c, &s->chat, e)) return false;
+    int64_t batch = c->data.train_batch_size, all = (int64_t)c->trainer.total_epochs * s->train.rows.n, steps = (all + batch - 1) / batch;
+    if (steps > INT32_MAX) return fail(e, "trainer.total_epochs=%d of %d rows are more steps than can be counted", c->trainer.total_epochs, s->train.rows.n);
+    if (steps) s->steps = (int)steps;
+    return true;
+}
+
 void session_close(struct session *s)
 {
     opened = NULL;
@@ -127,25 +173,12 @@ void session_close(struct session *s)
     if (s->pool.base) arena_free(&s->pool);
     if (s->learner.m) learner_free(&s->learner);
     if (s->env.corpus) env_close(&s->env);
+    questions_free(&s->train);
+    questions_free(&s->val);
     if (s->m.w) model_free(&s->m);
     tokenizer_free(s->tok);
     free(s->never);
     *s = (struct session){ 0 };
-}
-
-bool policy_save(const struct model *m, const struct tokenizer *t, const char *folder, struct err *e)
-{
-    static const char plain[] = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"eos_token\": \"<|end|>\",\n  \"pad_token\": \"<|pad|>\",\n"
-                                "  \"clean_up_tokenization_spaces\": false\n}\n";
-    struct str p = { 0 };
-    bool ok = model_save(m, folder, e);
-    str_printf(&p, "%s/tokenizer.json", folder);
-    ok = ok && tokenizer_copy(t, p.p, e);
-    str_clear(&p);
-    str_printf(&p, "%s/tokenizer_config.json", folder);
-    ok = ok && file_write(p.p, plain, sizeof plain - 1, e);
-    str_free(&p);
-    return ok;
 }
 
 void session_print_memory(const struct session *s, FILE *f)
@@ -156,4 +189,5 @@ void session_print_memory(const struct session *s, FILE *f)
         arena_print(&s->learner.work, f);
     }
     arena_print(&s->pool, f);
+    if (dev_scratch()) fprintf(f, "scratch          %10.2f MiB\n", (double)dev_scratch() / 0x1p20);
 }

@@ -3,15 +3,20 @@
 #include "engine/config.h"
 #include "engine/env.h"
 #include "engine/learn.h"
+#include "engine/questions.h"
 #include "engine/rollout.h"
 #include "model/chat.h"
 
 struct session {
     const struct config *c;
+    const char *path;               /* of the model: model.path or the embedded policy's */
     struct tokenizer *tok;
     struct chat chat;
     struct model m;
+    int own_eos;                    /* how many of m.c.eos the model came with; behind them those that end a turn in its chat format */
     struct env env;
+    struct questions train, val;    /* from files; without rows: the embedded tasks */
+    int steps;                      /* of the run: trainer.total_training_steps, or what trainer.total_epochs comes to */
     struct learner learner;         /* when opened for training */
     bool trains;
     struct kv kv;
@@ -23,10 +28,25 @@ struct session {
 /* Where the policy that comes with the program lies: $APPO_HOME/policy, else policy/ beside the build folder. The string is static. */
 const char *session_embedded_policy(void);
 
+/* All of it; without trains, no optimizer. Call session_close in either case. */
 bool session_open(struct session *s, const struct config *c, bool trains, struct err *e);
+/* Its parts. Model, tokenizer and chat format; no_chat (may be NULL: then a model without a chat format is an error) is "" or says why there is none. */
+bool session_load(struct session *s, const struct config *c, struct err *no_chat, struct err *e);
+void session_trains(struct session *s);                         /* the optimizer */
+bool session_samples(struct session *s, struct err *e);         /* tools, keys and values, the sampler */
 void session_close(struct session *s);
-/* A folder that transformers loads as it is: config.json, model.safetensors, tokenizer.json, tokenizer_config.json. */
+/* Reads data.val_files and, to train, data.train_files, where they are given. */
+bool session_questions(struct session *s, bool train, struct err *e);
+
+/* save.c: folders that transformers loads as they are. */
+/* The embedded kind: config.json, model.safetensors, tokenizer.json, tokenizer_config.json. */
 bool policy_save(const struct model *m, const struct tokenizer *t, const char *folder, struct err *e);
+/* The session's model with what belongs to its tokenizer as it came: passed through unchanged, from GGUF converted. */
+bool session_save(const struct session *s, const char *folder, struct err *e);
+/* Copies the files of a model's tokenizer and chat template, byte for byte; of a GGUF file, writes tokenizer.json and chat_template.jinja. */
+bool tokenizer_files_pass(const char *model_path, const char *folder, struct err *e);
+/* Pages for all that decode at once, and for the initial rollouts of a step, which keep theirs until they are branched. */
+int64_t session_pages(const struct config *c);
 /* One line a region: where each byte of memory is. */
 void session_print_memory(const struct session *s, FILE *f);
 

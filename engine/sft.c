@@ -1,9 +1,12 @@
-/* sft.c: draws demonstrations, packs them, and takes one AdamW step on the mean negative log-probability of what the expert said. */
+/* sft.c: takes demonstrations, packs them, and takes one AdamW step on the mean negative log-probability of what the expert said. */
 #include "engine/sft.h"
 #include "base/clock.h"
 #include "engine/demo.h"
 #include <math.h>
 #include <stdlib.h>
+
+/* Where sequences come from: number i of the run, good until the same slot of the batch is asked for again. */
+struct source { struct seq_view (*take)(void *ctx, int slot, uint64_t i); void *ctx; };
 
 /* Demonstration number i of the run: its family, question and flaw are functions of (seed, i). */
 static void draw(struct demo *d, const struct chat *c, const struct sft_rule *r, uint64_t i)
@@ -42,9 +45,8 @@ static double batch_loss(struct learner *l, const struct seq_view *s, int n, int
     return sum / (double)targets;
 }
 
-bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+static bool run(struct learner *l, const struct source *from, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
 {
-    struct demo *demo = xcalloc((size_t)r->batch, sizeof *demo);
     struct seq_view *s = xcalloc((size_t)r->batch, sizeof *s);
     struct sft_report report = { .steps = r->steps };
     double start = seconds();
@@ -52,8 +54,9 @@ bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r, 
     for (int step = 0; ok && go && step < r->steps; step++) {
         int64_t tokens = 0, targets = 0;
         for (int i = 0; i < r->batch; i++) {
-            draw(&demo[i], c, r, r->first + (uint64_t)step * (uint64_t)r->batch + (uint64_t)i);
-            s[i] = (struct seq_view){ .ids = demo[i].ids.p, .m = demo[i].m, .n = demo[i].ids.n, .group = i, .flat = tokens };
+            s[i] = from->take(from->ctx, i, r->first + (uint64_t)step * (uint64_t)r->batch + (uint64_t)i);
+            s[i].group = i;
+            s[i].flat = tokens;
             tokens += s[i].n;
             for (int d = 1; d < s[i].n; d++) targets += s[i].m[d];
         }
@@ -62,13 +65,47 @@ bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r, 
         struct optim_rule o = { .lr = report.lr, .beta1 = r->beta1, .beta2 = r->beta2, .eps = 1e-8, .decay = r->decay, .max_norm = r->max_norm };
         if (!learner_step(l, &o, &report.norm) && l->skipped_in_row >= 5)
             ok = fail(e, "the gradient was not finite five steps in a row (step %d): lower sft.lr", step + 1);
-        for (int i = 0; i < r->batch; i++) demo_free(&demo[i]);
         report.step = step + 1;
         report.tokens += tokens;
         report.wall_s = seconds() - start;
         if (ok && after) go = after(ctx, &report);
     }
-    free(demo);
     free(s);
     return ok;
+}
+
+struct tasks { const struct chat *c; const struct sft_rule *r; struct demo *demo; };
+
+static struct seq_view take_task(void *ctx, int slot, uint64_t i)
+{
+    struct tasks *t = ctx;
+    struct demo *d = &t->demo[slot];
+    demo_free(d);
+    draw(d, t->c, t->r, i);
+    return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
+}
+
+bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+{
+    struct tasks t = { c, r, xcalloc((size_t)r->batch, sizeof *t.demo) };
+    bool ok = run(l, &(struct source){ take_task, &t }, r, after, ctx, e);
+    for (int i = 0; i < r->batch; i++) demo_free(&t.demo[i]);
+    free(t.demo);
+    return ok;
+}
+
+struct talking { struct talks *t; const struct config *c; };
+
+static struct seq_view take_talk(void *ctx, int slot, uint64_t i)
+{
+    struct talking *x = ctx;
+    const struct demo *d = &x->t->talk[deck_row(&x->t->deck, x->c, x->t->n, i)];
+    (void)slot;
+    return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
+}
+
+bool sft_talks(struct learner *l, struct talks *t, const struct config *c, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx,
+               struct err *e)
+{
+    return run(l, &(struct source){ take_talk, &(struct talking){ t, c } }, r, after, ctx, e);
 }

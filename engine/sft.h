@@ -1,7 +1,9 @@
-/* sft.h: supervised fine-tuning on expert transcripts of the embedded tasks: packed without padding, loss on generated tokens only, cosine schedule. */
+/* sft.h: supervised fine-tuning on expert transcripts of the embedded tasks, or on conversations from files: packed without padding, loss on the tokens the
+ * model is to write only, cosine schedule. */
 #pragma once
 #include "data/task.h"
 #include "engine/learn.h"
+#include "engine/talks.h"
 #include "model/chat.h"
 
 struct sft_rule {
@@ -14,3 +16,6 @@ struct sft_rule {
 struct sft_report { int step, steps; double loss, norm, lr, wall_s; int64_t tokens; };
 /* Every demonstration is fresh. after is called after each step; returning false stops early. False: a non-finite gradient five steps in a row. */
 bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e);
+/* The same on conversations, in the order of data.shuffle and data.seed; a batch may reach from one epoch into the next. */
+bool sft_talks(struct learner *l, struct talks *t, const struct config *c, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx,
+               struct err *e);

@@ -29,7 +29,7 @@ void trainer_free(struct trainer *t)
     *t = (struct trainer){ 0 };
 }
 
-/* The step's prompts: families in turn, each question used once in a run. */
+/* The step's prompts: the next rows of the files, or embedded questions, families in turn, each used once in a run. */
 static struct group *open_groups(struct trainer *t)
 {
     const struct config *c = t->c;
@@ -37,7 +37,8 @@ static struct group *open_groups(struct trainer *t)
     struct group *g = xcalloc((size_t)prompts, sizeof *g);
     for (int p = 0; p < prompts; p++) {
         uint64_t index = (uint64_t)t->step * (uint64_t)prompts + (uint64_t)p;
-        group_begin(&g[p], t->s, (int)(index % FAMILIES), SPLIT_TRAIN, (uint64_t)c->trainer.seed, index, (uint32_t)t->step, (uint32_t)p, n);
+        if (t->s->train.rows.n) group_begin_row(&g[p], t->s, &t->s->train, questions_row(&t->s->train, c, index), (uint32_t)t->step, (uint32_t)p, n);
+        else group_begin(&g[p], t->s, (int)(index % FAMILIES), SPLIT_TRAIN, (uint64_t)c->trainer.seed, index, (uint32_t)t->step, (uint32_t)p, n);
     }
     return g;
 }
@@ -92,6 +93,15 @@ static json_t *numbers(const wide *x, int n)
     return a;
 }
 
+static json_t *answers(const struct task *t)
+{
+    if (!t->sample) return json_string(t->q.answer);
+    if (t->sample->n_refs == 1) return json_string(t->sample->ground_truth);
+    json_t *a = json_array();
+    for (int i = 0; i < t->sample->n_refs; i++) json_array_append_new(a, json_string(t->sample->refs[i]));
+    return a;
+}
+
 static void dump_row(const struct trainer *t, const struct group *g, const struct row *r, FILE *f)
 {
     struct str text = { 0 };
@@ -101,14 +111,14 @@ static void dump_row(const struct trainer *t, const struct group *g, const struc
         json_array_append_new(ids, json_integer(r->ep.ids[i]));
         json_array_append_new(mask, json_integer(r->ep.m[i]));
     }
-    json_object_set_new(o, "input", json_string(g->task.q.text));
+    json_object_set_new(o, "input", json_string(task_text(&g->task)));
     json_t *output = json_stringn(text.p, text.n);       /* NULL where the text is not UTF-8: then the ids alone tell */
     json_object_set_new(o, "output", output ? output : json_null());
-    json_object_set_new(o, "gts", json_string(g->task.q.answer));
+    json_object_set_new(o, "gts", answers(&g->task));
     json_object_set_new(o, "score", json_real(r->ep.reward));
     json_object_set_new(o, "acc", json_boolean(r->correct));
     json_object_set_new(o, "step", json_integer(t->step + 1));
-    json_object_set_new(o, "family", json_string(family_name[g->task.q.family]));
+    json_object_set_new(o, g->task.sample ? "data_source" : "family", json_string(task_source(&g->task)));
     json_object_set_new(o, "prompt", json_integer(g->number));
     json_object_set_new(o, "rollout", json_integer(r->ep.rollout));
     json_object_set_new(o, "parent", r->orig >= 0 ? json_integer(g->row[r->orig]->ep.rollout) : json_null());

@@ -72,7 +72,7 @@ static int64_t flop_of(const struct model *m, int64_t n, int64_t h, bool back)
     return (per * n + 2 * (int64_t)m->c.vocab * m->c.dim * h) * (back ? 3 : 1);
 }
 
-static void bench_training(struct learner *l, int seqs, int len, FILE *text, FILE *json, double *least)
+static void train_case(struct learner *l, int seqs, int len, FILE *text, FILE *json, double *least)
 {
     struct rng r = rng_make(1, 2, 3);
     int *ids = xcalloc((size_t)(seqs * len), sizeof *ids);
@@ -102,7 +102,7 @@ static void bench_training(struct learner *l, int seqs, int len, FILE *text, FIL
     free(ids); free(m); free(s); free(g);
 }
 
-static void bench_decode(struct learner *l, int seqs, int context, FILE *text, FILE *json, double *least)
+static void decode_case(struct learner *l, int seqs, int context, FILE *text, FILE *json, double *least)
 {
     struct arena a;
     struct kv kv;
@@ -159,10 +159,10 @@ double bench_policy(FILE *text, FILE *json)
     model_make(&m, &shape);
     model_init(&m, 1);
     learner_make(&l, &m, 8192, false);
-    bench_training(&l, 32, 80, text, json, &least);
-    bench_training(&l, 52, 90, text, json, &least);
+    train_case(&l, 32, 80, text, json, &least);
+    train_case(&l, 52, 90, text, json, &least);
     static const struct { int seqs, context; } decode[] = { { 32, 60 }, { 104, 60 }, { 256, 60 }, { 256, 120 } };
-    for (size_t i = 0; i < sizeof decode / sizeof *decode; i++) bench_decode(&l, decode[i].seqs, decode[i].context, text, json, &least);
+    for (size_t i = 0; i < sizeof decode / sizeof *decode; i++) decode_case(&l, decode[i].seqs, decode[i].context, text, json, &least);
     learner_free(&l);
     model_free(&m);
     return least;

@@ -24,6 +24,8 @@ struct gemm {
     bool weight;                /* b is a weight: its packed form may be kept until gemm_weights_changed() */
 };
 
+/* On a GPU the plan of a shape is made when it is first seen. numerics=fast then times the candidates on the operands (APPO_GEMM=first: takes the first, the same
+ * in every run), which waits for the device, so a graph is captured only of shapes that have been run; one that has not runs the first candidate. */
 void op_gemm(struct gemm g);
 /* Whoever writes into weights says so: packed copies made of them are dropped. op_adamw calls it. */
 void gemm_weights_changed(void);

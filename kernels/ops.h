@@ -9,6 +9,14 @@
 extern "C" {
 #endif
 
+/* Head shapes of one attention layer: a qkv row is heads*hd queries, kv*hd keys, kv*hd values. */
+struct heads { int heads, kv, hd; };
+
+/* Can this backend run such a model? If not, a sentence with what is asked and what its kernels take; name: of the model. trains: the ways back too. */
+struct err;
+struct op_shape { const char *name; struct heads h; int dim, vocab; bool trains; };
+bool ops_take(const struct op_shape *s, struct err *e);
+
 /* x[n][dim] = table[ids[n]][dim];  back: dtable[ids[i]] += dx[i], rows of one id summed in ascending i. */
 void op_embed(real *x, const real *table, const int *ids, int64_t n, int dim);
 void op_embed_back(wide *dtable, const real *dx, const int *ids, int64_t n, int dim, int vocab);
@@ -21,9 +29,6 @@ void op_rows_put(real *y, const real *x, const int *row, int64_t n, int dim);
  * back: dx = dres + gradient through the norm (dres may be NULL, dx may be dres);  dw += sum over rows. */
 void op_add_rmsnorm(real *res, real *y, wide *rstd, const real *x, const real *add, const real *w, double eps, int64_t n, int dim);
 void op_rmsnorm_back(real *dx, wide *dw, const real *dy, const real *dres, const real *res, const real *w, const wide *rstd, int64_t n, int dim);
-
-/* Head shapes of one attention layer: a qkv row is heads*hd queries, kv*hd keys, kv*hd values. */
-struct heads { int heads, kv, hd; };
 
 /* Rotary embedding, half-split (rotate_half) as Llama and Qwen use it: pair (j, j + hd/2) turned by pos * freq[j], freq[hd/2] on the device;
  * with qnorm/knorm [hd] not NULL each query and key head is first RMS-normalised (Qwen3), rstd[n][heads+kv] kept for the way back. Values are copied.
@@ -49,6 +54,7 @@ void op_add(real *y, const real *x, int64_t count);                             
 struct attn_plan;
 struct attn_plan *attn_plan_make(const int *end, int64_t n);
 void attn_plan_free(struct attn_plan *p);
+int64_t attn_plan_rows(const struct attn_plan *p);                              /* n */
 void op_attn(real *out, wide *lse, const real *qkv, const struct attn_plan *p, struct heads h);
 void op_attn_back(real *dqkv, const real *dout, const real *out, const wide *lse, const real *qkv, const struct attn_plan *p, struct heads h);
 

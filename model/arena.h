@@ -17,7 +17,7 @@ struct arena {
 void arena_dry(struct arena *a, const char *name);
 void arena_make(struct arena *a, const char *name, size_t size);
 void arena_free(struct arena *a);
-/* 256-byte aligned; a piece that does not fit is die() with the arena's table. The memory is not cleared. On a dry arena the pointer must not be used. */
+/* 256-byte aligned; a piece that does not fit is die() with the arena's table. The memory is not cleared. On a dry arena the pointer must not be followed. */
 void *arena_get(struct arena *a, size_t bytes, const char *what);
 size_t arena_mark(const struct arena *a);
 void arena_back(struct arena *a, size_t mark);

@@ -1,13 +1,69 @@
-/* chat.h: how a question becomes a prompt. One format so far, the embedded policy's: user id, question, assistant id. Only this code and
- * engine/tools.c write special tokens: question and tool text are encoded as ordinary bytes. */
+/* chat.h: how a conversation becomes token ids: the embedded policy's own format, ChatML (Qwen, SmolLM2) and Llama 3. Which one is read off the template
+ * that comes with the model; the template itself is never run. Only this code and engine/tools.c write special tokens: texts are ordinary bytes. */
 #pragma once
 #include "model/tokenizer.h"
 
-/* The format's own tokens; ids of a tokenizer that lacks one are an error at chat_open. */
-struct chat { const struct tokenizer *t; int pad, end, user, assistant; };
-bool chat_open(struct chat *c, const struct tokenizer *t, struct err *e);
+enum chat_role { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL };
+struct chat_message { enum chat_role role; const char *text; size_t n; };
+
+enum chat_family { CHAT_APPO, CHAT_CHATML, CHAT_LLAMA3 };
+enum chat_think {
+    CHAT_THINK_NONE,        /* the format knows nothing of thinking: turns are written as given */
+    CHAT_THINK_FREE,        /* Qwen3: the model opens <think> itself, or does not */
+    CHAT_THINK_OFF,         /* Qwen3 with enable_thinking=false: a reply begins behind an empty <think></think> */
+    CHAT_THINK_OPEN,        /* Qwen3-Thinking-2507: a reply begins behind <think> */
+};
+enum { CHAT_STOPS = 4, CHAT_SYSTEM_MAX = 1024, CHAT_DATE_MAX = 40 };
+
+/* What a template decides. A caller may change think (FREE to OFF) and date after chat_open. */
+struct chat_variant {
+    enum chat_family family;
+    char system[CHAT_SYSTEM_MAX];       /* what stands for a system message where a conversation has none; "": nothing */
+    bool tools;                         /* tools can be declared, and results have their place */
+    enum chat_think think;
+    char date[CHAT_DATE_MAX];           /* Llama 3.1 and later, "26 Jul 2024"; "": no block of dates. Never today's: two runs must give the same ids */
+};
+
+struct chat {
+    const struct tokenizer *t;
+    struct chat_variant v;
+    int end;                            /* ends a turn */
+    int pad;                            /* -1: the format has none */
+    int stop[CHAT_STOPS], stops;        /* every id that ends the model's turn, end first: to be added to the model's own eos */
+    int bos, open, close;               /* Llama 3: begin of text, header's brackets; ChatML: open is <|im_start|>; others -1 */
+    int user, assistant;                /* embedded policy: what begins a turn; others -1 */
+};
+
+/* Recognises the template of model_path (a folder: chat_template.jinja, tokenizer_config.json or chat_template.json; or a GGUF file). model_path may be NULL:
+ * no template. format: "auto", or one of chat_formats to use in its stead. A template that is not known, or a token that t lacks, is an error that says
+ * what to do. */
+bool chat_open(struct chat *c, const struct tokenizer *t, const char *model_path, const char *format, struct err *e);
+extern const char chat_formats[];       /* their names, for error sentences */
+
+/* Declared tools, each in the JSON that the format writes. */
+struct chat_tools { char **json; int n; };
+/* text[n]: a JSON array of declarations as OpenAI's API has them ({"type": "function", "function": {...}}). False: not that, or a format without tools. */
+bool chat_tools_read(struct chat_tools *x, const struct chat *c, const char *text, size_t n, struct err *e);
+void chat_tools_free(struct chat_tools *x);
+
+/* Which ids the model would have written itself: 1 for an assistant's text and the token that ends it. Start with { 0 }; grows with out from out->n on. */
+struct chat_mask { unsigned char *p; int n, cap; };
+void chat_mask_free(struct chat_mask *x);
+
+/* Appends a conversation as its template writes it. tools and mask may be NULL. reply: ends with what begins an assistant's turn.
+ * Prefix-preserving: ids of m[0..k) with reply begin the ids of m[0..n) for every assistant's m[k]. For that, an assistant's turn is written as the template
+ * writes the last one (Qwen3's template drops thinking from earlier turns; here it stays), and its text is encoded by itself, not joined with the line
+ * break before it. Text never becomes a special token; in an assistant's, tokens that are added but not special (<think>, <tool_call>) are recognised.
+ * False: the tokenizer's regular expression gave up on a text; out and mask are as they were. */
+bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n, const struct chat_tools *tools, bool reply);
+
+/* Appends further turns to a conversation whose last id is the one that ended an assistant's turn: tool results, the next question. */
+bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n, bool reply);
+
+/* One question and what begins the reply to it. */
+void chat_prompt(const struct chat *c, struct ids *out, const char *question);
+
+/* The embedded policy's tokenizer is made with these. */
 extern const char *const chat_special[];      /* the special tokens in id order, chat_specials of them */
 extern const int chat_specials;
 extern const char chat_pattern[];             /* the pre-tokeniser: \boxed{ | optional space and letters | one digit | optional space and one other character */
-
-void chat_prompt(const struct chat *c, struct ids *out, const char *question);

@@ -63,7 +63,11 @@ struct gguf_vocab {
     struct gguf_text *merge;                        /* [merges] "left right", in order of rank */
     int merges;
     int bos, eos, eot, pad, unk;
-    bool add_bos, add_space_prefix;
+    bool has_add_bos, add_bos, add_space_prefix;
 };
 bool gguf_vocab(const struct gguf *g, struct gguf_vocab *v, struct err *e);
 void gguf_vocab_free(struct gguf_vocab *v);
+
+struct tokenizer;
+/* The tokenizer of these (model/tokenizer.h; tokenizer_gguf.c). NULL: not byte-level BPE, or cut into words in a way that is not known. */
+struct tokenizer *tokenizer_from_gguf(const struct gguf *g, struct err *e);

@@ -280,7 +280,7 @@ bool gguf_vocab(const struct gguf *g, struct gguf_vocab *v, struct err *e)
     struct reader r = { .g = g, .e = e };
     gguf_text(g, "tokenizer.ggml.pre", &v->pre);
     gguf_text(g, "tokenizer.chat_template", &v->chat_template);
-    gguf_bool(g, "tokenizer.ggml.add_bos_token", &v->add_bos);
+    v->has_add_bos = gguf_bool(g, "tokenizer.ggml.add_bos_token", &v->add_bos);
     gguf_bool(g, "tokenizer.ggml.add_space_prefix", &v->add_space_prefix);
     bool ok = gguf_text(g, "tokenizer.ggml.model", &v->model) || fail(e, "%s: no tokenizer.ggml.model", gguf_name(g));
     ok = ok && read_tokens(g, v, e);

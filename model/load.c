@@ -150,11 +150,16 @@ static bool find_gguf(const struct model *m, const struct gguf *g, struct source
     return true;
 }
 
+static bool taken(const struct model_config *c, const char *path, struct err *e)
+{
+    return ops_take(&(struct op_shape){ .name = path, .h = { c->heads, c->kv_heads, c->head_dim }, .dim = c->dim, .vocab = c->vocab }, e);
+}
+
 static bool open_gguf(struct model *m, const char *path, struct err *e)
 {
     struct gguf *g = gguf_open(path, e);
     struct model_config c;
-    bool ok = g && gguf_config(g, &c, e);
+    bool ok = g && gguf_config(g, &c, e) && taken(&c, path, e);
     if (ok) {
         model_make(m, &c);
         struct source *s = xcalloc((size_t)m->params, sizeof *s);
@@ -174,7 +179,7 @@ static bool open_folder(struct model *m, const char *folder, struct err *e)
     str_printf(&index, "%s/model.safetensors.index.json", folder);
     const char *from = !file_exists(path.p) && file_exists(index.p) ? index.p : path.p;
     struct st_file *f = NULL;
-    bool ok = model_load_config(&c, folder, e) && (f = st_open(from, e)) != NULL;
+    bool ok = model_load_config(&c, folder, e) && taken(&c, folder, e) && (f = st_open(from, e)) != NULL;
     if (ok) {
         model_make(m, &c);
         struct source *s = xcalloc((size_t)m->params, sizeof *s);

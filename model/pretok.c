@@ -1,7 +1,7 @@
-/* pretok.c: text is first cut into runs of valid UTF-8 and the rest, so that PCRE2 need not check it again at every match (that would be quadratic).
- * One difference from Oniguruma is left: \s of PCRE2 also matches U+180E. */
+/* pretok.c: text is first cut into runs of valid UTF-8 and the rest, so that PCRE2 need not check it again at every match (that would be quadratic). */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "model/pretok.h"
+#include "model/pretok_dialect.h"
 #include "model/utf8.h"
 #include <limits.h>
 #include <pcre2.h>
@@ -9,33 +9,6 @@
 #include <string.h>
 
 enum { PATTERN_MAX = 1 << 16 };
-
-/* Oniguruma reads \h as a hexadecimal digit, and [a[bc]] and [a&&b] as sets of sets; PCRE2 does not. Names the construct, or NULL. */
-static const char *other_dialect(const char *s)
-{
-    bool in_class = false;
-    for (; *s; s++) {
-        if (*s == '\\') {
-            if (s[1] == 'h' || s[1] == 'H') return "\\h";
-            if (s[1]) s++;
-        } else if (!in_class) {
-            in_class = *s == '[';
-            if (in_class && s[1] == '^') s++;
-            if (in_class && s[1] == ']') s++;           /* []a]: the bracket is a member */
-        } else if (*s == '[' && s[1] == ':') {
-            const char *end = strstr(s, ":]");
-            if (!end) return "[:";
-            s = end + 1;
-        } else if (*s == '[') {
-            return "[ inside [ ]";
-        } else if (*s == '&' && s[1] == '&') {
-            return "&&";
-        } else if (*s == ']') {
-            in_class = false;
-        }
-    }
-    return NULL;
-}
 
 static bool room(struct pretok *p, struct err *e)
 {
@@ -45,8 +18,9 @@ static bool room(struct pretok *p, struct err *e)
 bool pretok_add(struct pretok *p, const char *pattern, bool literal, enum pretok_how how, bool invert, struct err *e)
 {
     if (!room(p, e)) return false;
-    const char *odd = literal ? NULL : other_dialect(pattern);
-    if (odd) return fail(e, "regular expression %.200s: %s means something else in PCRE2", pattern, odd);
+    struct str words = { 0 };
+    if (literal) str_puts(&words, pattern);
+    else if (!pretok_dialect(&words, pattern, e)) { str_free(&words); return false; }
     pcre2_compile_context *ctx = pcre2_compile_context_create(NULL);
     if (!ctx) die("out of memory in pcre2_compile_context_create");
     pcre2_set_max_pattern_length(ctx, PATTERN_MAX);
@@ -54,12 +28,13 @@ bool pretok_add(struct pretok *p, const char *pattern, bool literal, enum pretok
     int code;
     PCRE2_SIZE at;
     uint32_t opt = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
-    pcre2_code *re = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, opt, &code, &at, ctx);
+    pcre2_code *re = pcre2_compile((PCRE2_SPTR)(words.p ? words.p : ""), words.n, opt, &code, &at, ctx);
+    str_free(&words);
     pcre2_compile_context_free(ctx);
     if (!re) {
         PCRE2_UCHAR why[200];
         pcre2_get_error_message(code, why, sizeof why);
-        return fail(e, "regular expression %.200s: character %zu: %s", pattern, (size_t)at, (char *)why);
+        return fail(e, "regular expression %.200s: %s", pattern, (char *)why);
     }
     pcre2_jit_compile(re, PCRE2_JIT_COMPLETE);          /* 5 times faster; without it pcre2_match interprets */
     p->s[p->n++] = (struct pretok_stage){ re, how, invert };

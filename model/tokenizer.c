@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "model/nfc.h"
 #include "model/tokenizer_in.h"
+#include "model/utf8.h"
 #include <limits.h>
 #include <string.h>
 
@@ -35,8 +36,7 @@ static int bound(const struct tokenizer *t, int lo, int hi, int depth, int c)
     return lo;
 }
 
-/* The longest added token that text[n] begins with, its length in *len; -1: none. */
-static int match_added(const struct tokenizer *t, const char *text, size_t n, size_t *len)
+int tokenizer_match(const struct tokenizer *t, const char *text, size_t n, size_t *len)
 {
     int lo = 0, hi = t->n_added, best = -1;
     for (size_t d = 0; d < n && lo < hi; d++) {
@@ -64,8 +64,12 @@ static void encode_word(const struct tokenizer *t, struct work *w, struct ids *o
     int id = t->ignore_merges ? tokenizer_word(t, bytes, (size_t)n) : -1;
     if (id >= 0 && t->tok[id].kind == TOKEN_PLAIN) { ids_put(out, id); return; }
     reserve(out, n);                                    /* bytes' ids go straight to where the merged ones will stand */
-    for (int i = 0; i < n; i++) out->p[out->n + i] = t->byte_id[(unsigned char)bytes[i]];
-    out->n += bpe_word(&t->bpe, &w->bpe, out->p + out->n, n);
+    int *sym = out->p + out->n, known = 0;
+    for (int i = 0; i < n; i++) {
+        sym[known] = t->byte_id[(unsigned char)bytes[i]];
+        known += sym[known] >= 0;
+    }
+    out->n += bpe_word(&t->bpe, &w->bpe, sym, known);
 }
 
 /* text[n] without added tokens */
@@ -91,7 +95,7 @@ bool tokenizer_encode(const struct tokenizer *t, struct ids *out, const char *te
     size_t from = 0, len = 0;
     bool ok = true;
     for (size_t at = 0; special && ok && at < n;) {
-        int id = t->first[(unsigned char)text[at]] ? match_added(t, text + at, n - at, &len) : -1;
+        int id = t->first[(unsigned char)text[at]] ? tokenizer_match(t, text + at, n - at, &len) : -1;
         if (id < 0) { at++; continue; }
         ok = encode_plain(t, &w, out, text + from, at - from);
         ids_put(out, id);
@@ -122,15 +126,62 @@ void tokenizer_decode(const struct tokenizer *t, struct str *out, const int *ids
     }
 }
 
+/* held begins a character that more bytes could complete: the check is utf8_get's, with the missing bytes made up. */
+static bool could_go_on(const struct tokenizer_stream *s)
+{
+    unsigned char first = (unsigned char)s->held[0];
+    int len = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || s->n >= len) return false;
+    /* the second byte alone decides what is left (E0, ED, F0, F4 narrow it); 0x80 or 0xbf fits wherever the second is still open */
+    for (int fill = 0x80; fill <= 0xbf; fill += 0x3f) {
+        char made[4];
+        uint32_t c;
+        memset(made, fill, sizeof made);
+        memcpy(made, s->held, (size_t)s->n);
+        if (utf8_get(made, (size_t)len, &c) == len) return true;
+    }
+    return false;
+}
+
+static void stream_byte(struct tokenizer_stream *s, struct str *out, char byte)
+{
+    uint32_t c;
+    s->held[s->n++] = byte;
+    if (utf8_get(s->held, (size_t)s->n, &c) == s->n) {
+        str_put(out, s->held, (size_t)s->n);
+        s->n = 0;
+    } else if (!could_go_on(s)) {
+        bool again = s->n > 1;                          /* this byte ended the character before it and may begin its own */
+        str_puts(out, "\xef\xbf\xbd");
+        s->n = 0;
+        if (again) stream_byte(s, out, byte);
+    }
+}
+
+void tokenizer_stream_put(const struct tokenizer *t, struct tokenizer_stream *s, struct str *out, int id, bool special)
+{
+    int len;
+    const char *bytes = tokenizer_bytes(t, id, &len);
+    if (!bytes || (!special && tokenizer_special(t, id))) return;
+    for (int i = 0; i < len; i++) stream_byte(s, out, bytes[i]);
+}
+
+void tokenizer_stream_end(struct tokenizer_stream *s, struct str *out)
+{
+    if (s->n) str_puts(out, "\xef\xbf\xbd");
+    s->n = 0;
+}
+
 int tokenizer_id(const struct tokenizer *t, const char *token)
 {
     size_t len = 0, n = strlen(token);
-    int id = match_added(t, token, n, &len);
+    int id = tokenizer_match(t, token, n, &len);
     return id >= 0 && len == n ? id : -1;
 }
 
 bool tokenizer_special(const struct tokenizer *t, int id) { return id >= 0 && id < t->n && t->tok[id].kind == TOKEN_SPECIAL; }
 int tokenizer_vocab(const struct tokenizer *t) { return t->n; }
+int tokenizer_bos(const struct tokenizer *t) { return t->bos; }
 uint64_t tokenizer_hash(const struct tokenizer *t) { return t->hash; }
 
 bool tokenizer_copy(const struct tokenizer *t, const char *path, struct err *e) { return file_write(path, t->text.p, t->text.n, e); }

@@ -13,12 +13,13 @@ struct tokenizer {
     struct token *tok;          /* [n], by id */
     int n;
     struct str pool;
-    int byte_id[256];
+    int byte_id[256];           /* -1: the vocabulary lacks this byte, and no text with it can be written */
     int *words;                 /* open addressing over plain tokens' bytes: id, or -1; size words_mask + 1 */
     uint64_t words_mask;
     struct bpe bpe;
     bool ignore_merges;         /* a word that is a token is that token, whatever the merges say (Llama 3) */
     bool nfc;
+    int bos;                    /* of the post_processor; -1 */
     struct pretok pretok;
     int *added, n_added;        /* ids of added tokens in order of their bytes, a prefix before what it begins */
     bool first[256];            /* does an added token begin with this byte? */

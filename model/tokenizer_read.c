@@ -159,13 +159,19 @@ static bool plain(struct reader *r, int id)
                                             r->t->pool.p + k->at);
 }
 
-static bool read_bytes(struct reader *r)
+/* Vocabularies are not always whole: SmolLM2's lacks 21 bytes (rare controls, the first bytes of planes 4 to 11, what UTF-8 never has). Such a byte becomes
+ * unk_token, as in the tokenizers library; nothing, where the file has none or it is a special token, which no text may become. */
+static bool read_bytes(struct reader *r, json_t *unk)
 {
+    const char *name = json_string_value(unk);
+    int other = name ? tokenizer_word(r->t, name, strlen(name)) : -1;
+    if (other >= 0 && r->t->tok[other].kind == TOKEN_SPECIAL) other = -1;
     for (int b = 0; b < 256; b++) {
         char c = (char)b;
         int id = r->t->byte_id[b] = tokenizer_word(r->t, &c, 1);
-        if (id < 0) return fail(r->e, "%s: model.vocab: no token for byte %d; only byte-level vocabularies are supported", r->name, b);
-        if (!plain(r, id)) return false;
+        if (id >= 0 && !plain(r, id)) return false;
+        if (id < 0 && (b == '\n' || (b >= ' ' && b <= '~'))) return fail(r->e, "%s: model.vocab: no token for byte %d; only byte-level vocabularies are supported", r->name, b);
+        if (id < 0) r->t->byte_id[b] = other;
     }
     return true;
 }
@@ -222,7 +228,7 @@ static bool read_model(struct reader *r, json_t *root)
     if (!flag(r, m, "model", "ignore_merges", false, &r->t->ignore_merges)) return false;
     r->t->n = count_ids(vocab, added);
     r->t->tok = xcalloc((size_t)r->t->n, sizeof *r->t->tok);
-    return read_vocab(r, vocab) && read_added(r, vocab, added) && read_bytes(r) && read_merges(r, json_object_get(m, "merges"));
+    return read_vocab(r, vocab) && read_added(r, vocab, added) && read_bytes(r, json_object_get(m, "unk_token")) && read_merges(r, json_object_get(m, "merges"));
 }
 
 static bool read_normalizer(struct reader *r, json_t *v)
@@ -288,6 +294,24 @@ static bool read_pretok(struct reader *r, json_t *v)
     return last || fail(r->e, "%s: pre_tokenizer: no ByteLevel; only byte-level vocabularies are supported", r->name);
 }
 
+/* post_processor: ByteLevel (offsets only), or a TemplateProcessing whose "single" is the text behind at most one special token. A token behind the text
+ * (BERT's way) is none that the supported families have. */
+static bool read_bos(struct reader *r, json_t *v)
+{
+    r->t->bos = -1;
+    for (size_t i = 0; !unset(v) && i < steps(v, "processors"); i++) {
+        json_t *s = step(v, "processors", i), *single = json_object_get(s, "single"), *first = json_object_get(json_array_get(single, 0), "SpecialToken");
+        if (!strcmp(type_of(s), "ByteLevel")) continue;
+        if (strcmp(type_of(s), "TemplateProcessing"))
+            return fail(r->e, "%s: post_processor %.40s is not supported, only ByteLevel and TemplateProcessing", r->name, *type_of(s) ? type_of(s) : "(no type)");
+        const char *name = json_string_value(json_object_get(first, "id"));
+        if (name) r->t->bos = tokenizer_id(r->t, name);
+        if (json_array_size(single) != (name ? 2 : 1) || !json_object_get(json_array_get(single, name ? 1 : 0), "Sequence") || (name && r->t->bos < 0))
+            return fail(r->e, "%s: post_processor: single must be the text, or one of the added tokens and the text", r->name);
+    }
+    return true;
+}
+
 static bool read_decoder(struct reader *r, json_t *v)
 {
     bool last = false;
@@ -308,7 +332,7 @@ struct tokenizer *tokenizer_parse(const char *name, const char *text, size_t n, 
     struct reader r = { .t = xcalloc(1, sizeof *r.t), .name = name, .e = e };
     bool ok = json_is_object(root) || fail(e, "%s: must be a JSON object", name);
     ok = ok && read_model(&r, root) && read_normalizer(&r, json_object_get(root, "normalizer")) && read_pretok(&r, json_object_get(root, "pre_tokenizer"))
-            && read_decoder(&r, json_object_get(root, "decoder"));
+            && read_decoder(&r, json_object_get(root, "decoder")) && read_bos(&r, json_object_get(root, "post_processor"));
     json_decref(root);
     if (!ok) { tokenizer_free(r.t); return NULL; }
     str_put(&r.t->text, text, n);

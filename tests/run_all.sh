@@ -114,6 +114,13 @@ gpu_builds() {
     return $failed
 }
 
+# what `appo export` writes, loaded by transformers; $PYTHON: an interpreter that has it
+exported() {
+    local python=${PYTHON:-python3}
+    if ! command -v "$python" >/dev/null; then echo "skipped: no $python, exported models were not loaded with transformers: 0 passed"
+    else "$python" tests/golden/check_export.py build/cpu/appo; fi
+}
+
 run_suite() {
     case $1 in
     cpu) suite cpu build/cpu "base data kernels bench model engine eval cmd" ;;
@@ -128,11 +135,12 @@ run_suite() {
     golden) counted golden build/cpu/appo golden tests/golden ;;
     cli) counted cli tests/cli/run.sh build/cpu/appo ;;
     debug) counted debug tests/cli/debug.sh build/cpu/appo ;;
+    export) counted export exported ;;
     fuzz) counted fuzz tests/fuzz/run.sh ;;
     esac
 }
 
-all=(cpu double san simt simt-run simt-san simt-bf16 nvcc golden cli debug fuzz)
+all=(cpu double san simt simt-run simt-san simt-bf16 nvcc golden export cli debug fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 for s in "${suites[@]}"; do
@@ -142,7 +150,7 @@ for s in "${suites[@]}"; do
     fi
 done
 for s in "${suites[@]}"; do
-    case $s in golden | cli | debug)
+    case $s in golden | export | cli | debug)
         # these need the program itself
         if ! program >$logs/program.log 2>&1; then
             cat $logs/program.log

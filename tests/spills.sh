@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # spills.sh: compiles every CUDA source for every GPU of the Makefile and fails if a kernel spills registers: a spilled value travels through memory that the
-# kernel is there to save. Prints "N passed, M failed", one kernel and GPU each. Usage: tests/spills.sh [BUILD_FOLDER [MAKE_ARGS ...]]
+# kernel is there to save. Prints a table of registers and spills, then "N passed, M failed", one function and GPU each.
+# Usage: tests/spills.sh [BUILD_FOLDER [MAKE_ARGS ...]], for example: tests/spills.sh build/cuda-bf16 REAL=bf16
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build/cuda}
 shift $(($# > 0))
+# May spill, and why: the choice of branch points is one block of 1024 threads a prompt, microseconds a step; on sm_80 that leaves a thread 32 registers.
+cold='branch_select_kernel'
 if ! command -v nvcc >/dev/null; then
     echo "skipped: no nvcc here, the CUDA sources were only run on the CPU"
     echo "0 passed, 0 failed"
@@ -16,26 +19,47 @@ if ! make -s -k -j"$(nproc)" BACKEND=cuda BUILD="$build" "$@" "${objects[@]}"; t
     echo "0 passed, 1 failed"
     exit 1
 fi
-# one block a prompt, microseconds a step: 1024 threads leave it 32 registers on sm_80, and nothing waits for it
-cold=branch_select_kernel
-# "Compiling entry function 'NAME' for 'GPU'", then a line of stack and spills, then one of registers
-cat "${objects[@]/%.o/.ptxas}" | awk -v cold="$cold" '
-    /Compiling entry function/ { split($0, q, "'\''"); name = q[2]; gpu = q[4]; next }
-    /bytes stack frame/ && name { stack = $1; stores = $5; loads = $9; next }
-    /Used [0-9]+ registers/ && name {
-        n++
-        match($0, /Used [0-9]+/)
-        regs = substr($0, RSTART + 5, RLENGTH - 5) + 0
-        if (regs > most) { most = regs; who = name }
-        if (stores + loads > 0) {
-            if (name !~ cold) bad++
-            printf "%s for %s: %d bytes stored, %d loaded, %d registers\n", name, gpu, stores, loads, regs
+
+# "Compiling entry function 'NAME' for 'GPU'"; for it, and after it for each function that is called and not inlined, "Function properties for NAME" and a line
+# of stack and spills; "Used N registers" for the kernel. One line each: gpu, registers (- for a function), stack, bytes stored, bytes loaded, name.
+functions() {
+    awk '
+        function flush() { if (name) print gpu, regs, stack, stores, loads, name; name = "" }
+        /Compiling entry function/ { flush(); split($0, q, "'\''"); gpu = q[4]; next }
+        /Function properties for/ { flush(); name = $NF; regs = "-"; next }
+        /bytes stack frame/ && name { stack = $1; stores = $5; loads = $9; next }
+        /Used [0-9]+ registers/ && name { match($0, /Used [0-9]+/); regs = substr($0, RSTART + 5, RLENGTH - 5); next }
+        END { flush() }' "$@"
+}
+
+# the name without what it returns and takes
+demangled() { if command -v c++filt >/dev/null; then c++filt; else cat; fi | sed -E 's/\(.*//; s/^(([^ ]+ ){5})[a-z_0-9]+ ([a-z])/\1\3/'; }
+
+# One row a function, a column a GPU: registers, then +bytes spilled and ~bytes of arrays in local memory where there are any.
+table() {
+    awk -v cold="$cold" '
+        {
+            gpu = $1; regs = $2; stack = $3; spilled = $4 + $5
+            name = $0
+            for (i = 0; i < 5; i++) sub(/^[^ ]+ /, "", name)
+            if (!(gpu in column)) { column[gpu] = ++gpus; head[gpus] = gpu }
+            if (!(name in row)) { row[name] = ++rows; label[rows] = name }
+            cell[row[name], column[gpu]] = regs (spilled ? " +" spilled : "") (stack && !spilled ? " ~" stack : "")
+            n++
+            if (spilled && name !~ cold) bad++
         }
-        else if (stack > 0) printf "%s for %s: no spills, but %d bytes of arrays in local memory\n", name, gpu, stack
-        name = ""
-    }
-    END {
-        if (n) printf "%d kernels; at most %d registers (%s)\n", n, most, who
-        printf "%d passed, %d failed\n", n - bad, bad + !n
-        exit bad > 0 || !n
-    }' | c++filt
+        END {
+            printf "%-52s", "registers (+ bytes spilled, ~ of local arrays)"
+            for (c = 1; c <= gpus; c++) printf " %12s", head[c]
+            print ""
+            for (r = 1; r <= rows; r++) {
+                printf "%-52s", label[r]
+                for (c = 1; c <= gpus; c++) printf " %12s", cell[r, c]
+                print label[r] ~ cold ? "   may spill" : ""
+            }
+            printf "%d passed, %d failed\n", n - bad, bad + !n
+            exit bad > 0 || !n
+        }'
+}
+
+functions "${objects[@]/%.o/.ptxas}" | demangled | sort -s -k 6 | table

@@ -45,6 +45,8 @@ struct attn_plan *attn_plan_make(const int *end, int64_t n)
     return p;
 }
 
+int64_t attn_plan_rows(const struct attn_plan *p) { return p->n; }
+
 void attn_plan_free(struct attn_plan *p)
 {
     if (!p) return;

@@ -6,11 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+static struct dev_counts count;
+
 _Static_assert(sizeof(real) == sizeof(wide), "the CPU backend stores and sums in one type");
 
 void *dev_alloc(size_t bytes)
 {
     void *p = NULL;
+    count.allocs++;
     if (posix_memalign(&p, 256, bytes ? bytes : 1)) die("out of memory: %zu bytes asked for", bytes);
     return p;
 }
@@ -41,6 +44,20 @@ void dev_zero(void *p, size_t bytes)
 }
 
 void dev_sync(void) { }
+struct dev_counts dev_count(void) { return count; }
 const char *dev_name(void) { return "cpu"; }
 int dev_threads(void) { return omp_get_max_threads(); }
 void dev_set_threads(int n) { omp_set_num_threads(n < 1 ? 1 : n); }
+
+/* Calling an operation costs nothing here: lists are run, not recorded, and operations keep what they need by themselves (work.c). */
+void dev_replay(struct dev_graph **g, void (*body)(void *ctx), void *ctx)
+{
+    (void)g;
+    body(ctx);
+}
+void dev_graph_free(struct dev_graph *g) { (void)g; }
+bool dev_records(void) { return false; }
+void dev_record(bool on) { (void)on; }
+bool dev_dry_begin(void) { return false; }
+size_t dev_dry_end(bool take) { (void)take; return 0; }
+size_t dev_scratch(void) { return 0; }

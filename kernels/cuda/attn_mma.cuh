@@ -1,4 +1,4 @@
-/* attn_mma.cuh: what the tensor-core kernels of attention share. A block has 8 warps and 128 rows of its own, 16 a warp; tiles of 64 rows stream through
+/* attn_mma.cuh: what the tensor-core kernels of attention share. A block has 128 rows of its own, 32 or 16 a warp; tiles of 64 rows stream through
  * two stages of shared memory. Tiles hold HD numbers a row in 16-byte pieces, piece c of row r at place c ^ (r % 8), so that ldmatrix meets no bank twice. */
 #pragma once
 #include "kernels/cuda/attn.h"
@@ -10,35 +10,42 @@ struct attn_mma_shape { int n, heads, kv; };            /* rows, query heads, ke
 template <int HD> __device__ __forceinline__ uint16_t *piece(uint16_t *tile, int r, int c) { return tile + r * HD + ((c ^ (r & 7)) << 3); }
 
 /* Asks for rows first .. first + ROWS - 1 of a matrix of n rows, ld apart, HD numbers each; rows that are not there are 0. */
-template <int HD, int ROWS> __device__ __forceinline__ void tile_load(uint16_t *tile, const uint16_t *x, int64_t ld, int first, int n)
+template <int HD, int ROWS, int THREADS> __device__ __forceinline__ void tile_load(uint16_t *tile, const uint16_t *x, int64_t ld, int first, int n)
 {
-    #pragma unroll 4
-    for (int i = threadIdx.x; i < ROWS * HD / 8; i += 256) {
-        int r = i / (HD / 8), c = i % (HD / 8);
-        bool there = first + r < n;
-        cp16(piece<HD>(tile, r, c), there ? x + (int64_t)(first + r) * ld + 8 * c : x, there);
+    enum { STEP = THREADS / (HD / 8) };                         /* rows; a multiple of 8, so that a thread's place in a row stays the same */
+    const int r = threadIdx.x / (HD / 8), c = threadIdx.x % (HD / 8);
+    const uint16_t *from = x + (int64_t)(first + r) * ld + 8 * c;
+    uint16_t *to = piece<HD>(tile, r, c);
+    #pragma unroll
+    for (int i = 0; i < ROWS; i += STEP, from += STEP * ld) {
+        const bool there = first + r + i < n;
+        cp16(to + i * HD, there ? from : x, there);
     }
 }
 
-/* Rows r0 .. r0 + 15, columns 16 k .. 16 k + 15 as an A fragment. */
+/* Where lane l of a warp reads: row r, piece c of it, moved on by 2 k pieces. Rows are a multiple of 8 pieces, so moving on is an exclusive or: one address
+ * a lane serves all k. */
+template <int HD> __device__ __forceinline__ uint16_t *piece_from(uint16_t *tile, int r, int c, int k) { return tile + ((r * HD + ((c ^ (r & 7)) << 3)) ^ k << 4); }
+
+/* Rows r0 .. r0 + 15, columns 16 k .. 16 k + 15 as an A fragment. First rows are multiples of 8. */
 template <int HD> __device__ __forceinline__ void frag_a(unsigned a[4], uint16_t *tile, int r0, int k)
 {
     int lane = threadIdx.x % 32;
-    ldsm4(a, piece<HD>(tile, r0 + lane % 16, 2 * k + lane / 16));
+    ldsm4(a, piece_from<HD>(tile + r0 * HD, lane % 16, lane / 16, k));
 }
 
 /* Rows of the tile are columns of B: rows n0 .. n0 + 15 and columns 16 k .. + 15 as two B fragments, b[0..1] and b[2..3]. */
 template <int HD> __device__ __forceinline__ void frag_b(unsigned b[4], uint16_t *tile, int n0, int k)
 {
     int lane = threadIdx.x % 32;
-    ldsm4(b, piece<HD>(tile, n0 + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
+    ldsm4(b, piece_from<HD>(tile + n0 * HD, lane % 8 + lane / 16 * 8, lane / 8 % 2, k));
 }
 
 /* Rows of the tile are rows of B: rows k0 .. k0 + 15, columns 16 n .. + 15 as two B fragments. */
 template <int HD> __device__ __forceinline__ void frag_bt(unsigned b[4], uint16_t *tile, int k0, int n)
 {
     int lane = threadIdx.x % 32;
-    ldsm4_t(b, piece<HD>(tile, k0 + lane % 16, 2 * n + lane / 16));
+    ldsm4_t(b, piece_from<HD>(tile + k0 * HD, lane % 16, lane / 16, n));
 }
 
 /* Of two neighbouring 16x8 accumulators the bf16 A fragment of 16 columns. */

@@ -52,15 +52,15 @@ __global__ void __launch_bounds__(256) mma_dq_kernel(uint16_t *dqkv, struct mma_
         lse2[half] = row < b.z.n ? b.lse[row * b.z.heads + a] * LOG2E : INFINITY;
         dot[half] = row < b.z.n ? b.dot[row * b.z.heads + a] : 0.0f;
     }
-    tile_load<HD, ATTN_BLOCK>(qs, b.qkv + (int64_t)a * HD, ld, first, b.z.n);
-    tile_load<HD, ATTN_BLOCK>(gs, b.dout + (int64_t)a * HD, (int64_t)b.z.heads * HD, first, b.z.n);
+    tile_load<HD, ATTN_BLOCK, 256>(qs, b.qkv + (int64_t)a * HD, ld, first, b.z.n);
+    tile_load<HD, ATTN_BLOCK, 256>(gs, b.dout + (int64_t)a * HD, (int64_t)b.z.heads * HD, first, b.z.n);
     for (int i = at - 1; i < stop; i++, stage ^= 1) {
         cp_wait();
         __syncthreads();
         if (i + 1 < stop) {
             int k0 = (list.tile[i + 1] >> 1) * ATTN_TILE;
-            tile_load<HD, ATTN_TILE>(ks + (stage ^ 1) * ATTN_TILE * HD, keys, ld, k0, b.z.n);
-            tile_load<HD, ATTN_TILE>(vs + (stage ^ 1) * ATTN_TILE * HD, values, ld, k0, b.z.n);
+            tile_load<HD, ATTN_TILE, 256>(ks + (stage ^ 1) * ATTN_TILE * HD, keys, ld, k0, b.z.n);
+            tile_load<HD, ATTN_TILE, 256>(vs + (stage ^ 1) * ATTN_TILE * HD, values, ld, k0, b.z.n);
         }
         if (i < at) continue;
         int tile = list.tile[i], k0 = (tile >> 1) * ATTN_TILE;
@@ -87,8 +87,8 @@ __global__ void __launch_bounds__(256) mma_dq_kernel(uint16_t *dqkv, struct mma_
 template <int HD>
 __device__ __forceinline__ void queries_load(uint16_t *qs, uint16_t *gs, float (*stat)[ATTN_TILE], const struct mma_back &b, int a, int first)
 {
-    tile_load<HD, ATTN_TILE>(qs, b.qkv + (int64_t)a * HD, (int64_t)(b.z.heads + 2 * b.z.kv) * HD, first, b.z.n);
-    tile_load<HD, ATTN_TILE>(gs, b.dout + (int64_t)a * HD, (int64_t)b.z.heads * HD, first, b.z.n);
+    tile_load<HD, ATTN_TILE, 256>(qs, b.qkv + (int64_t)a * HD, (int64_t)(b.z.heads + 2 * b.z.kv) * HD, first, b.z.n);
+    tile_load<HD, ATTN_TILE, 256>(gs, b.dout + (int64_t)a * HD, (int64_t)b.z.heads * HD, first, b.z.n);
     if (threadIdx.x < ATTN_TILE) {
         int64_t row = first + threadIdx.x, i = row * b.z.heads + a;
         stat[0][threadIdx.x] = row < b.z.n ? b.lse[i] * LOG2E : INFINITY;
@@ -112,8 +112,8 @@ __global__ void __launch_bounds__(256) mma_dkv_kernel(uint16_t *dqkv, struct mma
         int key = first + r0 + lane / 4 + 8 * half;
         stop[half] = key < b.z.n ? end[key] : 0;
     }
-    tile_load<HD, ATTN_BLOCK>(ks, b.qkv + mine, ld, first, b.z.n);
-    tile_load<HD, ATTN_BLOCK>(vs, b.qkv + mine + (int64_t)b.z.kv * HD, ld, first, b.z.n);
+    tile_load<HD, ATTN_BLOCK, 256>(ks, b.qkv + mine, ld, first, b.z.n);
+    tile_load<HD, ATTN_BLOCK, 256>(vs, b.qkv + mine + (int64_t)b.z.kv * HD, ld, first, b.z.n);
     for (int i = -1; i < group * tiles; i++, stage ^= 1) {
         cp_wait();
         __syncthreads();

@@ -1,118 +1,175 @@
-/* attn_paged.cu: attention over pages, for decoding. A block is one row's query heads of one key head, so that a key is read once for the group; each of its
- * chunks of 256 positions is computed as attn.cu does and joined in the same order, so that both give the same bits. Few rows: one block a chunk and a
- * second kernel that joins; many rows: one block for all chunks. Bytes: 4 hd a position and key head (bf16), read once. */
-#include "kernels/cuda/attn.cuh"
+/* attn_paged.cu: attention over pages, for decoding and prompts. A block is one key head of the rows that share a chunk of 256 positions; their query heads
+ * go through it eight at a time. A chunk is computed as attn.cu does, chunks are joined in the same order: the same bits, whoever shares with whom.
+ * Bytes: 4 hd a position and key head (bf16), once for a group; later passes of a group find them in L1 (64 KB a chunk of heads of 64). */
+#include "kernels/cuda/attn_paged.cuh"
+#include "kernels/cuda/mma.cuh"
 
-enum { ENOUGH = 264 /* blocks that fill 132 SMs twice */ };
+/* part[] of more rows than this holds is made in turns: 256 rows of 32 heads of 128 and 16,384 positions are 2.2 GB */
+static const int64_t PART_MOST = (int64_t)256 << 20;
 
-struct paged {
-    const real *qkv, *pool;
-    const int *table, *pos;
-    float *part;                    /* [n][heads][chunks][hd + 2]: sums, maximum, sum of weights; NULL: one block does all chunks */
-    struct heads h;
-    int ld, chunks, parts;          /* parts: blocks that share the query heads of a key head */
-    float scale;
-    bool whole;
-};
+struct paged_in { const real *qkv, *pool; float scale; bool whole; };
 
-/* The place of position t's key in the pool, for the key head; values lie kv * hd * KV_PAGE behind. */
-__device__ __forceinline__ int64_t page_at(const struct paged &p, int64_t i, int kv, int t)
+/* Query vector v of the group: head v % heads-per-key of its row v / heads-per-key. */
+struct paged_vector { int row, head; };
+__device__ __forceinline__ paged_vector vector_of(const paged_group &g, const struct paged &p, int kv, int v)
 {
-    int64_t page = p.table[i * p.ld + t / KV_PAGE];
-    return ((page * 2 * p.h.kv + kv) * KV_PAGE + t % KV_PAGE) * p.h.hd;
+    const int heads = p.h.heads / p.h.kv;
+    return paged_vector{ g.row[v / heads], kv * heads + v % heads };
 }
 
+/* The chunk for vectors v .. v + N - 1 of the group, of which there are `all`; what is beyond is computed as the last one and not stored. */
 template <int W, int N>
-__device__ __forceinline__ void store_chunk(float *to, int chunks, const attn_shared<W, N> &sh, const attn_stats<N> &st, int rows, int hd)
+__device__ __forceinline__ void chunk_pass(attn_space<W, N> &sp, const paged_group &g, const struct paged &p, const paged_in &in, int kv, int c, int v, int all,
+                                           int longest)
 {
+    attn_shared<W, N> &sh = sp.sh;
+    const int hd = p.h.hd, tid = threadIdx.x;
+    for (int k = tid; k < N * W; k += 256) {
+        const int d = k % W;
+        const paged_vector q = vector_of(g, p, kv, min(v + k / W, all - 1));
+        sh.own[k / W][d] = d < hd ? to_float(in.qkv[((int64_t)q.row * (p.h.heads + 2 * p.h.kv) + q.head) * hd + d]) : 0.0f;
+    }
+    if (tid < N) {
+        sh.lo[tid] = 0;
+        sh.hi[tid] = min(ATTN_CHUNK, p.pos[vector_of(g, p, kv, min(v + tid, all - 1)).row] + 1 - c * ATTN_CHUNK);
+    }
+    __syncthreads();
+    attn_chunk(sp, tid < longest ? in.pool + sh.at[tid] : NULL, in.pool + (int64_t)p.h.kv * hd * KV_PAGE, hd, in.scale, longest, in.whole, false);
     attn_total<W, N> x;
     attn_clear(x);
     attn_fold(x, sh, (const attn_stats<N> *)NULL);
     #pragma unroll
     for (int i = 0; i < attn_total<W, N>::COUNT; i++) {
-        int k = threadIdx.x + 256 * i, j = k / (W / 2), d = 2 * (k % (W / 2));
-        if (j >= rows || d >= hd) continue;
-        float *y = to + (int64_t)j * chunks * (hd + 2);
+        const int k = tid + 256 * i, j = k / (W / 2), d = 2 * (k % (W / 2));
+        if (j >= N || v + j >= all || d >= hd) continue;
+        const paged_vector q = vector_of(g, p, kv, v + j);
+        float *y = paged_part(p, q.row, q.head, c);
         y[d] = x.v[i][0], y[d + 1] = x.v[i][1];
-        if (d == 0) y[hd] = st.m[j], y[hd + 1] = st.l[j];
+        if (d == 0) y[hd] = sp.st.m[j], y[hd + 1] = sp.st.l[j];
     }
 }
 
-template <int W, int N> __global__ void __launch_bounds__(256, ATTN_BLOCKS(N < 8 ? 4 : W < 256 ? 2 : 1)) paged_kernel(real *out, struct paged p)
+template <int W, int N> __global__ void __launch_bounds__(256, ATTN_BLOCKS(N == 1 ? 4 : N == 4 ? 3 : W < 256 ? 2 : 1)) paged_kernel(struct paged p, struct paged_in in)
 {
     typedef attn_space<W, N> space;
     SHARED_DYN(space, sp);
-    attn_shared<W, N> &sh = sp->sh;
-    attn_stats<N> &st = sp->st;
-    int64_t i = blockIdx.x, width = (int64_t)(p.h.heads + 2 * p.h.kv) * p.h.hd;
-    int kv = blockIdx.y / p.parts, group = p.h.heads / p.h.kv, a = kv * group + blockIdx.y % p.parts * N, rows = min(N, (kv + 1) * group - a);
-    int len = p.pos[i] + 1, hd = p.h.hd, tid = threadIdx.x, last = (len - 1) / ATTN_CHUNK;
-    const real *values = p.pool + (int64_t)p.h.kv * hd * KV_PAGE;
-    attn_total<W, N> total;
-    attn_clear(total);
-    attn_own(sh.own, p.qkv + i * width + (int64_t)a * hd, hd, rows, hd);
-    if (tid < N) st.m[tid] = -INFINITY, st.l[tid] = 0.0f, sh.lo[tid] = 0;
-    __syncthreads();
-    int top = p.part ? (int)blockIdx.z : last, bottom = p.part ? (int)blockIdx.z : 0;
-    for (int c = min(top, last); c >= bottom; c--) {
-        int t = c * ATTN_CHUNK + tid, count = min(ATTN_CHUNK, len - c * ATTN_CHUNK);
-        const real *row = NULL;
-        if (t < len) {
-            sh.at[tid] = page_at(p, i, kv, t);
-            row = p.pool + sh.at[tid];
-        }
-        if (tid < N) sh.hi[tid] = count;
-        attn_chunk(*sp, row, values, hd, p.scale, count, p.whole, p.part == NULL);
-        if (p.part) store_chunk(p.part + ((i * p.h.heads + a) * p.chunks + c) * (hd + 2), p.chunks, sh, st, rows, hd);
-        else attn_fold(total, sh, &st);
-    }
-    if (!p.part) {
-        if (tid < N) st.inverse[tid] = 1.0f / st.l[tid];
-        __syncthreads();
-        attn_store(out + (i * p.h.heads + a) * hd, hd, total, st.inverse, 0.0f, rows, hd);
+    __shared__ paged_group g;
+    const int i = blockIdx.x, kv = blockIdx.y, last = p.pos[i] / ATTN_CHUNK;
+    for (int c = blockIdx.z; c <= last; c += gridDim.z) {
+        int longest, all = paged_rows<ATTN_CHUNK>(g, p, i, c, longest) * (p.h.heads / p.h.kv), t = threadIdx.x;
+        if (all && t < longest) sp->sh.at[t] = paged_at(p, i, kv, c * ATTN_CHUNK + t);
+        for (int v = 0; v < all; v += N) chunk_pass(*sp, g, p, in, kv, c, v, all, longest);
+        __syncthreads();                                        /* at[] of the next chunk */
     }
 }
 
-/* A warp joins the chunks of one row's head, last to first, each lane its dimensions. */
-template <int W> __global__ void __launch_bounds__(256) join_kernel(real *out, struct paged p, int64_t n)
+__device__ __forceinline__ void put_number(real *y, float x) { *y = from_float(x); }
+__device__ __forceinline__ void put_number(uint16_t *y, float x) { *y = (uint16_t)pack_bf16(x, 0.0f); }
+
+/* A warp joins the stretches of one row's head, last to first, each lane its dimensions; four are read at a time, for a load takes as long as 50 joins. */
+template <int W, int SPAN, class T> __global__ void __launch_bounds__(256) join_kernel(T *out, struct paged p)
 {
-    int64_t k = (int64_t)blockIdx.x * 8 + threadIdx.x / 32;
-    int lane = threadIdx.x % 32, hd = p.h.hd;
-    float m = -INFINITY, l = 0.0f, a, b, total[W / 32];
-    #pragma unroll
-    for (int e = 0; e < W / 32; e++) total[e] = 0.0f;
-    for (int c = k < n * p.h.heads ? p.pos[k / p.h.heads] / ATTN_CHUNK : -1; c >= 0; c--) {
-        const float *x = p.part + (k * p.chunks + c) * (hd + 2);
-        attn_join(m, l, x[hd], x[hd + 1], a, b);
+    enum { AHEAD = 4 };
+    const int64_t k = (int64_t)blockIdx.x * 8 + threadIdx.x / 32;
+    const int lane = threadIdx.x % 32, hd = p.h.hd;
+    if (k >= (int64_t)p.n * p.h.heads) return;                  /* whole warps, no barrier below */
+    const float *part = p.part + k * p.stretches * (hd + 2);
+    float m = -INFINITY, l = 0.0f, a, b, total[W / 32] = { };
+    for (int c = p.pos[k / p.h.heads] / SPAN; c >= 0; c -= AHEAD) {
+        float x[AHEAD][W / 32], cm[AHEAD], cl[AHEAD];
         #pragma unroll
-        for (int e = 0; e < W / 32; e++)
-            if (lane + 32 * e < hd) total[e] = fmaf(total[e], a, x[lane + 32 * e] * b);
+        for (int u = 0; u < AHEAD; u++) {
+            const float *from = part + (int64_t)max(c - u, 0) * (hd + 2);
+            cm[u] = from[hd], cl[u] = from[hd + 1];
+            #pragma unroll
+            for (int e = 0; e < W / 32; e++) x[u][e] = lane + 32 * e < hd ? from[lane + 32 * e] : 0.0f;
+        }
+        #pragma unroll
+        for (int u = 0; u < AHEAD; u++) {
+            if (c - u < 0) break;
+            attn_join(m, l, cm[u], cl[u], a, b);
+            #pragma unroll
+            for (int e = 0; e < W / 32; e++) total[e] = fmaf(total[e], a, x[u][e] * b);
+        }
     }
-    float by = 1.0f / l;
+    const float by = 1.0f / l;
     #pragma unroll
-    for (int e = 0; e < W / 32; e++)
-        if (k < n * p.h.heads && lane + 32 * e < hd) out[k * hd + lane + 32 * e] = from_float(total[e] * by);
+    for (int e = 0; e < W / 32; e++) if (lane + 32 * e < hd) put_number(out + k * hd + lane + 32 * e, total[e] * by);
 }
 
-template <int W> static void launch(real *out, struct paged p, int64_t n)
+template <int W> static void exact_rows(real *out, const struct paged &p, const struct paged_in &in)
 {
-    int group = p.h.heads / p.h.kv, own = group == 1 ? 1 : group <= 4 ? 4 : 8;
-    p.parts = (group + own - 1) / own;
-    dim3 grid((unsigned)n, (unsigned)(p.h.kv * p.parts), (unsigned)(p.part ? p.chunks : 1));
-    if (own == 1) LAUNCH((paged_kernel<W, 1>), grid, 256, sizeof(attn_space<W, 1>), queue(), out, p);
-    else if (own == 4) LAUNCH((paged_kernel<W, 4>), grid, 256, sizeof(attn_space<W, 4>), queue(), out, p);
-    else LAUNCH((paged_kernel<W, 8>), grid, 256, sizeof(attn_space<W, 8>), queue(), out, p);
-    if (p.part) LAUNCH(join_kernel<W>, blocks_of(n * p.h.heads, 8), 256, 0, queue(), out, p, n);
+    const int group = p.h.heads / p.h.kv;
+    if (p.n == 1 && group == 1) LAUNCH((paged_kernel<W, 1>), paged_grid(p), 256, sizeof(attn_space<W, 1>), queue(), p, in);
+    else if (p.n == 1 && group <= 4) LAUNCH((paged_kernel<W, 4>), paged_grid(p), 256, sizeof(attn_space<W, 4>), queue(), p, in);
+    else LAUNCH((paged_kernel<W, 8>), paged_grid(p), 256, sizeof(attn_space<W, 8>), queue(), p, in);
+    LAUNCH((join_kernel<W, ATTN_CHUNK, real>), blocks_of((int64_t)p.n * p.h.heads, 8), 256, 0, queue(), out, p);
+}
+
+/* Calls go(from, p) for as many rows from `from` on as part[] may hold at once; turns begin at windows. */
+template <class F> static void in_turns(struct paged p, int64_t n, int span, F go)
+{
+    p.stretches = (int)(((int64_t)p.ld * KV_PAGE + span - 1) / span);
+    const int64_t each = (int64_t)p.h.heads * p.stretches * (p.h.hd + 2) * (int64_t)sizeof *p.part;
+    const int64_t most = MAX((int64_t)WINDOW, MIN(n, MIN(PART_MOST / each, (int64_t)65520)) / WINDOW * WINDOW);
+    for (int64_t from = 0; from < n; from += most, p.table += most * p.ld, p.pos += most) {
+        p.n = (int)MIN(most, n - from);
+        p.part = (float *)scratch(SCRATCH_ATTN, (size_t)(MIN(most, n) * each));
+        go(from, p);
+    }
+}
+
+extern "C" void attn_mma_paged(uint16_t *out, const uint16_t *qkv, const uint16_t *pool, const int *table, int ld, const int *pos, int64_t n, struct heads h)
+{
+    ENSURE(attn_mma_takes(h) && h.kv > 0 && h.heads % h.kv == 0 && h.heads / h.kv <= ATTN_BLOCK && ((uintptr_t)qkv | (uintptr_t)pool) % 16 == 0);
+    const int group = h.heads / h.kv;
+    struct paged p = { table, pos, NULL, h, 0, ld, 0, MIN((int)WINDOW, ATTN_BLOCK / group) };
+    in_turns(p, n, attn_mma_span(h.hd), [=](int64_t from, const struct paged &rows) {
+        attn_mma_pages(rows, qkv + from * (h.heads + 2 * h.kv) * h.hd, pool);
+        uint16_t *to = out + from * h.heads * h.hd;
+        const unsigned blocks = blocks_of((int64_t)rows.n * h.heads, 8);
+        if (h.hd == 64) LAUNCH((join_kernel<64, attn_mma_span(64), uint16_t>), blocks, 256, 0, queue(), to, rows);
+        else LAUNCH((join_kernel<128, attn_mma_span(128), uint16_t>), blocks, 256, 0, queue(), to, rows);
+    });
 }
 
 extern "C" void op_attn_paged(real *out, const real *qkv, const real *pool, const int *table, int ld, const int *pos, int64_t n, struct heads h)
 {
     attn_check("op_attn_paged", h);
-    if (!n) return;
-    ENSURE(ld > 0 && n <= INT32_MAX);
-    int64_t chunks = ((int64_t)ld * KV_PAGE + ATTN_CHUNK - 1) / ATTN_CHUNK;
-    struct paged p = { qkv, pool, table, pos, NULL, h, ld, (int)chunks, 0, 1.0f / sqrtf((float)h.hd), attn_whole(h, qkv) && attn_whole(h, pool) };
-    if (chunks > 1 && chunks <= 65535 && n * h.kv < ENOUGH)
-        p.part = (float *)scratch(SCRATCH_ATTN, (size_t)(n * h.heads * chunks * (h.hd + 2)) * sizeof *p.part);
-    ATTN_WIDTH(launch, h.hd, out, p, n);
+    if (n <= 0) return;
+    ENSURE(ld > 0);
+#ifdef REAL_IS_bf16
+    if (attn_mma_takes(h) && h.heads / h.kv <= ATTN_BLOCK && !exact_numerics()) {
+        attn_mma_paged((uint16_t *)out, (const uint16_t *)qkv, (const uint16_t *)pool, table, ld, pos, n, h);
+        return;
+    }
+#endif
+    struct paged p = { table, pos, NULL, h, 0, ld, 0, WINDOW };
+    const float scale = 1.0f / sqrtf((float)h.hd);
+    const bool whole = attn_whole(h, qkv) && attn_whole(h, pool);
+    in_turns(p, n, ATTN_CHUNK, [=](int64_t from, const struct paged &rows) {
+        const struct paged_in in = { qkv + from * (h.heads + 2 * h.kv) * h.hd, pool, scale, whole };
+        ATTN_WIDTH(exact_rows, h.hd, out + from * h.heads * h.hd, rows, in);
+    });
+}
+
+/* Integers, so the order in which blocks add does not matter. */
+__global__ void __launch_bounds__(256) reads_kernel(struct paged p, int *reads)
+{
+    __shared__ paged_group g;
+    for (int c = 0, i = blockIdx.x; c <= p.pos[i] / ATTN_CHUNK; c++) {
+        int longest, rows = paged_rows<ATTN_CHUNK>(g, p, i, c, longest);
+        if (threadIdx.x == 0 && rows) atomicAdd(reads, longest);
+    }
+}
+
+extern "C" int64_t attn_paged_reads(const int *table, int ld, const int *pos, int64_t n)
+{
+    const struct heads one = { 1, 1, 2 };
+    struct paged p = { table, pos, NULL, one, (int)n, ld, 0, WINDOW };
+    int reads = 0, *sum = (int *)scratch(SCRATCH_ATTN, sizeof *sum);
+    dev_zero(sum, sizeof *sum);
+    LAUNCH(reads_kernel, blocks_of(n, 1), 256, 0, queue(), p, sum);
+    dev_get(&reads, sum, sizeof reads);
+    return reads;
 }

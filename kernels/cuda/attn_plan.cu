@@ -175,7 +175,7 @@ static void upload(struct attn_plan *p, const struct made *m, const int *end)
         p->by_key = place_list(&b, &m->by_key);
         if (pass) break;
         b.host = (char *)xcalloc(1, b.at + 1);
-        p->memory = dev_alloc(b.at);
+        p->memory = lend(b.at);
         b.dev = (char *)p->memory;
         b.at = 0;
     }
@@ -208,9 +208,11 @@ extern "C" struct attn_plan *attn_plan_make(const int *end, int64_t n)
     return p;
 }
 
+extern "C" int64_t attn_plan_rows(const struct attn_plan *p) { return p->n; }
+
 extern "C" void attn_plan_free(struct attn_plan *p)
 {
     if (!p) return;
-    dev_free(p->memory);
+    lend_back(p->memory);
     free(p);
 }

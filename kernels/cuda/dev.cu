@@ -1,19 +1,35 @@
-/* dev.cu: the GPU as a device: one stream, memory, copies, scratch. Small copies to the device go through a ring of pinned memory, so that the host does not
- * wait for what runs before them: a decode step makes six of a few hundred bytes. */
+/* dev.cu: the GPU as a device: one stream, memory, copies. Everything the host sends goes through a ring of pinned memory, so that it waits for nothing that
+ * runs: a copy from ordinary memory would first wait for the whole stream. */
 #include "kernels/cuda/num.cuh"
 #include <stdlib.h>
 #include <string.h>
 
-enum { RING_HALF = 2 << 20, RING_MOST = 256 << 10 };     /* larger copies go straight from the caller's memory, which the driver stages itself */
+/* A half of the ring holds what a micro-batch of 64 k tokens sends (ids, positions, targets, coefficients: 40 bytes a token) twice over. */
+enum { RING_HALF = 8 << 20, RING_PIECE = 1 << 20, LANDING = 1 << 20 };
 
 static struct {
     bool open;
     cudaStream_t stream;
     char name[256];
-    char *ring;
+    char *ring, *landing;           /* pinned; landing: what comes back */
     size_t at;                      /* next free byte of the ring */
     cudaEvent_t half_done[2];       /* recorded when a half of the ring was left */
+    bool half_busy[2];              /* left, and the device not waited for since */
+    struct dev_counts count;
 } dev;
+
+/* One sentence for each way in which there is no GPU to work with. */
+static void refuse(cudaError_t e)
+{
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (e == cudaErrorInsufficientDriver && driver)
+        die("the NVIDIA driver is too old: it runs CUDA up to %d.%d, this build needs %d.%d. Install a newer driver, or build with an older toolkit; make BACKEND=cpu "
+            "needs neither", driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    die("no NVIDIA GPU can be used: %s (%s). nvidia-smi says what the driver sees; make BACKEND=cpu builds for no GPU", cudaGetErrorString(e),
+        driver ? "a driver is there" : "no driver is loaded");
+}
 
 static void dev_open(void)
 {
@@ -21,11 +37,12 @@ static void dev_open(void)
     cudaDeviceProp p;
     cudaError_t e = cudaGetDevice(&d);
     if (e == cudaSuccess) e = cudaGetDeviceProperties(&p, d);
-    if (e != cudaSuccess) die("no NVIDIA GPU can be used: %s. nvidia-smi says what the driver sees; make BACKEND=cpu builds for no GPU", cudaGetErrorString(e));
-    if (p.major < 8) die("%s has compute capability %d.%d; this build has code for 8.0 and 9.0a", p.name, p.major, p.minor);
+    if (e != cudaSuccess) refuse(e);
+    if (p.major < 8) die("%s has compute capability %d.%d, this build has code for 8.0 and later: use another GPU, or make BACKEND=cpu", p.name, p.major, p.minor);
     memcpy(dev.name, p.name, sizeof dev.name);
     CU(cudaStreamCreateWithFlags(&dev.stream, cudaStreamNonBlocking));
-    CU(cudaMallocHost((void **)&dev.ring, 2 * RING_HALF));
+    CU(cudaMallocHost((void **)&dev.ring, 2 * RING_HALF + LANDING));
+    dev.landing = dev.ring + 2 * RING_HALF;
     for (int i = 0; i < 2; i++) CU(cudaEventCreateWithFlags(&dev.half_done[i], cudaEventDisableTiming));
     dev.open = true;
 }
@@ -36,15 +53,30 @@ cudaStream_t queue(void)
     return dev.stream;
 }
 
+/* A list that is recorded must not do this: its copies would be made again from memory that holds something else by then. */
+static void not_recording(const char *what)
+{
+    if (recording()) die("%s inside a list of operations that is recorded", what);
+}
+
 void *dev_alloc(size_t bytes)
 {
     void *p = nullptr;
     queue();
+    not_recording("dev_alloc");
+    dev.count.allocs++;
     if (cudaMalloc(&p, bytes ? bytes : 1) == cudaSuccess) return p;
     size_t left = 0, total = 0;
     (void)cudaGetLastError();
     CU(cudaMemGetInfo(&left, &total));
     die("out of GPU memory: %zu bytes asked for, %zu of %zu free on %s", bytes, left, total, dev.name);
+}
+
+/* The stream has run dry: both halves of the ring are free. */
+static void waited(void)
+{
+    dev.count.waits++;
+    dev.half_busy[0] = dev.half_busy[1] = false;
 }
 
 void dev_free(void *p)
@@ -60,8 +92,13 @@ static char *ring_room(size_t bytes)
     size_t half = dev.at / RING_HALF;
     if (dev.at + bytes > (half + 1) * RING_HALF) {
         CU(cudaEventRecord(dev.half_done[half], dev.stream));
+        dev.half_busy[half] = true;
         half = 1 - half;
-        CU(cudaEventSynchronize(dev.half_done[half]));
+        if (dev.half_busy[half]) {
+            CU(cudaEventSynchronize(dev.half_done[half]));
+            dev.half_busy[half] = false;
+            dev.count.waits++;
+        }
         dev.at = half * RING_HALF;
     }
     char *p = dev.ring + dev.at;
@@ -72,30 +109,45 @@ static char *ring_room(size_t bytes)
 
 void dev_put(void *dst, const void *src, size_t bytes)
 {
-    if (!bytes) return;
     cudaStream_t q = queue();
-    if (bytes <= RING_MOST) src = memcpy(ring_room(bytes), src, bytes);
-    CU(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, q));
+    if (dry_run()) return;
+    not_recording("dev_put");
+    for (size_t at = 0; at < bytes; at += RING_PIECE) {
+        size_t n = MIN(bytes - at, (size_t)RING_PIECE);
+        const void *from = memcpy(ring_room(n), (const char *)src + at, n);
+        CU(cudaMemcpyAsync((char *)dst + at, from, n, cudaMemcpyHostToDevice, q));
+    }
 }
 
+/* Small results by way of pinned memory, which the copy reaches without the driver's help. */
 void dev_get(void *dst, const void *src, size_t bytes)
 {
-    if (!bytes) return;
-    CU(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, queue()));
-    CU(cudaStreamSynchronize(queue()));
+    cudaStream_t q = queue();
+    if (!bytes || dry_run()) return;
+    not_recording("dev_get");
+    CU(cudaMemcpyAsync(bytes <= LANDING ? dev.landing : dst, src, bytes, cudaMemcpyDeviceToHost, q));
+    CU(cudaStreamSynchronize(q));
+    waited();
+    if (bytes <= LANDING) memcpy(dst, dev.landing, bytes);
 }
 
 void dev_copy(void *dst, const void *src, size_t bytes)
 {
-    if (bytes) CU(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, queue()));
+    cudaStream_t q = queue();
+    if (bytes && !dry_run()) CU(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, q));
 }
 
 void dev_zero(void *p, size_t bytes)
 {
-    if (bytes) CU(cudaMemsetAsync(p, 0, bytes, queue()));
+    cudaStream_t q = queue();
+    if (bytes && !dry_run()) CU(cudaMemsetAsync(p, 0, bytes, q));
 }
 
-void dev_sync(void) { CU(cudaStreamSynchronize(queue())); }
+void dev_sync(void)
+{
+    CU(cudaStreamSynchronize(queue()));
+    waited();
+}
 
 const char *dev_name(void)
 {
@@ -103,20 +155,14 @@ const char *dev_name(void)
     return dev.name;
 }
 
+struct dev_counts dev_count(void)
+{
+    struct dev_counts c = dev.count;
+    graph_counts(&c);
+    return c;
+}
 int dev_threads(void) { return 1; }
 void dev_set_threads(int) { }
-
-void *scratch(enum scratch_place place, size_t bytes)
-{
-    static struct { void *p; size_t bytes; } kept[SCRATCH_PLACES];
-    if (bytes > kept[place].bytes) {
-        size_t want = MAX(bytes, kept[place].bytes + kept[place].bytes / 2);
-        dev_free(kept[place].p);
-        kept[place].p = dev_alloc(want);
-        kept[place].bytes = want;
-    }
-    return kept[place].p;
-}
 
 bool exact_numerics(void)
 {

@@ -1,52 +1,97 @@
-/* dlogits.cu: the gradient into the logits, in place: one read and one write of the row, each thread its own chunks, no barrier. A chunk looks through the
- * row's targets for those that fall into it, which costs a comparison where there is one target and a loop where branches share the row. */
+/* dlogits.cu: the gradient into the logits, in place: one read and one write of the row, each thread its own chunks, no barrier. Chunks that hold a
+ * target are left for last, one thread each: to know them costs a comparison a chunk where there is one target, a loop where branches share the row. A thread
+ * reads four chunks before it writes the first: the compiler may not move a read over a write of the same row, and one at a time has 24 KB an SM under way. */
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/trap.cuh"
 #include "kernels/ops.h"
 
 struct dlogits_args { real *x; const wide *lse, *ent, *g, *ge; double it; const int *begin, *tgt; int64_t n, ld; int vocab; };
 
-__device__ __forceinline__ void chunk_store(real *x, const float (&v)[CHUNK], const row_view &r, int c)
+/* 16 bytes of a row in four registers: as floats, four chunks of bf16 would take 32, and one of the two blocks that share a multiprocessor. */
+struct __align__(16) chunk_words { unsigned w[4]; };
+
+__device__ __forceinline__ void chunk_floats(float (&v)[CHUNK], const chunk_words &q)
 {
-    int64_t j = (int64_t)c * CHUNK;
-    if (r.aligned && j + CHUNK <= r.vocab) {
-        real_pack q;
-        for (int e = 0; e < CHUNK; e++) q.v[e] = from_float(v[e]);
-        *(real_pack *)(x + j) = q;
-    } else {
-        for (int e = 0; e < CHUNK; e++) if (j + e < r.vocab) x[j + e] = from_float(v[e]);
+    #pragma unroll
+    for (int e = 0; e < CHUNK; e++)
+        v[e] = __uint_as_float(sizeof(real) == 4 ? q.w[e * 4 / CHUNK] : e % 2 ? q.w[e * 4 / CHUNK] & 0xffff0000u : q.w[e * 4 / CHUNK] << 16);
+}
+
+/* Of one row, in units of row_unit(): x_j = p_j (base + slope log p_j), + back g_t where j is the target t. */
+struct dlogits_row { float t, lse, base, slope; int64_t from, to; int one; };
+
+__device__ __forceinline__ void chunk_gradient(float (&v)[CHUNK], const dlogits_row &w)
+{
+    #pragma unroll
+    for (int e = 0; e < CHUNK; e++) {
+        float y = fmaf(v[e], w.t, -w.lse);                      /* log p; -inf: p is 0, and 0 times -inf would be NaN */
+        v[e] = row_power(y) * fmaf(fmaxf(y, -160.0f), w.slope, w.base);
+    }
+}
+
+/* Is one of the targets from .. to-1 in chunk c? */
+__device__ __forceinline__ bool has_target(const int *tgt, int64_t from, int64_t to, int c)
+{
+    for (int64_t k = from; k < to; k++) if (tgt[k] / CHUNK == c) return true;
+    return false;
+}
+__device__ __forceinline__ bool left_for_last(const dlogits_row &w, const int *tgt, int c) { return w.one >= 0 ? w.one / CHUNK == c : has_target(tgt, w.from, w.to, c); }
+
+/* The chunks that hold targets; a chunk is the business of its first target's thread. */
+template <int W> __device__ void target_chunks(real *x, const row_view &r, const dlogits_row &w, const dlogits_args &a)
+{
+    for (int64_t k = w.from + team_thread<W>(); k < w.to; k += 32 * W) {
+        float v[CHUNK];
+        const int c = a.tgt[k] / CHUNK;
+        if (has_target(a.tgt, w.from, k, c)) continue;
+        row_load(v, r, c);
+        chunk_gradient(v, w);
+        for (int64_t t = k; t < w.to; t++) {
+            #pragma unroll
+            for (int e = 0; e < CHUNK; e++) if (a.tgt[t] == c * CHUNK + e) v[e] += (float)a.it * (float)a.g[t];
+        }
+        put<false>(x + (int64_t)c * CHUNK, v, a.vocab - c * CHUNK);
     }
 }
 
 /* x_j = -it p_j (sum g + ge ent + ge log p_j), + it g_t where j is the target t; products before the one rounding to storage. */
-template <int W> __global__ void __launch_bounds__(team_block(W)) dlogits_kernel(dlogits_args a)
+template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 1) dlogits_kernel(dlogits_args a)
 {
+    enum { AHEAD = 4 };
     int64_t i = team_row<W>();
     if (i >= a.n) return;
     int64_t from = a.begin ? a.begin[i] : i, to = a.begin ? a.begin[i + 1] : i + 1;
     row_view r = row_at(a.x, i, a.ld, a.vocab, NULL);
-    real *x = a.x + i * a.ld;
     double sum = 0, ge = a.ge ? (double)a.ge[i] : 0;
     for (int64_t k = from; k < to; k++) {
         sum += (double)a.g[k];
         if (a.tgt[k] < 0 || a.tgt[k] >= a.vocab) kernel_die("op_dlogits: a target is outside of the vocabulary", i);
     }
-    float t = (float)(a.it / row_unit()), lse = (float)((double)a.lse[i] / row_unit()), back = (float)a.it;
-    float base = (float)(-a.it * (sum + (a.ge ? ge * (double)a.ent[i] : 0))), slope = (float)(-a.it * ge * row_unit());
-    int one = to - from == 1 ? a.tgt[from] : -1, chunks = row_chunks(a.vocab);
-    for (int c = team_thread<W>(); c < chunks; c += 32 * W) {
-        float v[CHUNK];
-        int j = c * CHUNK;
-        row_load(v, r, c);
-        for (int e = 0; e < CHUNK; e++) {
-            float y = fmaf(v[e], t, -lse);                      /* log p in units of row_unit(); -inf: p is 0, and 0 times -inf would be NaN */
-            v[e] = row_power(y) * fmaf(fmaxf(y, -160.0f), slope, base);
+    const dlogits_row w = { (float)(a.it / row_unit()), (float)((double)a.lse[i] / row_unit()), (float)(-a.it * (sum + (a.ge ? ge * (double)a.ent[i] : 0))),
+                            (float)(-a.it * ge * row_unit()), from, to, to - from == 1 ? a.tgt[from] : -1 };
+    real *x = a.x + i * a.ld;
+    const int whole = r.aligned ? a.vocab / CHUNK : 0;
+    for (int c = team_thread<W>(); c < whole; c += AHEAD * 32 * W) {
+        chunk_words q[AHEAD];
+        #pragma unroll
+        for (int u = 0; u < AHEAD; u++) if (c + u * 32 * W < whole) q[u] = ((const chunk_words *)(const void *)x)[c + u * 32 * W];
+        #pragma unroll
+        for (int u = 0; u < AHEAD; u++) {
+            float v[CHUNK];
+            if (c + u * 32 * W >= whole || left_for_last(w, a.tgt, c + u * 32 * W)) continue;
+            chunk_floats(v, q[u]);
+            chunk_gradient(v, w);
+            put<true>(x + (int64_t)(c + u * 32 * W) * CHUNK, v, CHUNK);
         }
-        if (one >= 0 ? one / CHUNK == c : to > from)
-            for (int64_t k = from; k < to; k++)
-                for (int e = 0; e < CHUNK; e++) if (a.tgt[k] == j + e) v[e] += back * (float)a.g[k];
-        chunk_store(x, v, r, c);
     }
+    for (int c = whole + team_thread<W>(); c * CHUNK < a.vocab; c += 32 * W) {
+        float v[CHUNK];
+        if (left_for_last(w, a.tgt, c)) continue;
+        row_load(v, r, c);
+        chunk_gradient(v, w);
+        put<false>(x + (int64_t)c * CHUNK, v, a.vocab - c * CHUNK);
+    }
+    target_chunks<W>(x, r, w, a);
 }
 
 extern "C" void op_dlogits(real *x, const wide *lse, const wide *ent, const wide *g, const wide *ge, double inv_temp, const int *begin, const int *tgt,

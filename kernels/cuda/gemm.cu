@@ -1,22 +1,27 @@
 /* gemm.cu: the matrix product by cuBLASLt, which sees the row-major d[m][n] as the column-major d^T[n][m]: its first operand is b, its second a. A plan
- * (descriptors and the algorithm) is made once for a shape and kept. numerics=exact: one algorithm for (form, n, k), chosen at 256 rows, without split-k, for
- * every m, so that a row has the same bits whatever the number of rows. Gradients of weights sum over all rows: they may split k, always the same way. */
+ * (descriptors and the algorithm) is made once for a shape and kept. numerics=exact: one algorithm for (form, n, k), the first that the heuristics name at 256
+ * rows, without split-k, for every m, never timed: a row has the same bits in every batch, run and rank. fast: the fastest measured of eight. */
 #include "kernels/cuda/num.cuh"
 #include "kernels/gemm.h"
 #include <cublasLt.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LT(x) do { cublasStatus_t s_ = (x); if (s_ != CUBLAS_STATUS_SUCCESS) die("%s:%d: %s: %s", __FILE__, __LINE__, #x, cublasLtGetStatusString(s_)); } while (0)
 
-enum { PLANS = 1024, WORKSPACE = 32 << 20, PINNED_ROWS = 256, CANDIDATES = 16 };      /* 32 MiB is what cuBLAS itself takes on Hopper */
+enum { PLANS = 1024, WORKSPACE = 32 << 20, PINNED_ROWS = 256, CANDIDATES = 16, CHOICES = 512 };      /* 32 MiB is what cuBLAS itself takes on Hopper */
 
 /* What a plan depends on. Filled from zeroed memory: keys are compared by their bytes. */
 struct key { int64_t m, n, k, lda, ldb, ldd; int form, bias, add, exact, align_a, align_b, align_d, align_bias; };
 struct plan { struct key key; bool used; cublasLtMatmulDesc_t desc; cublasLtMatrixLayout_t a, b, d; cublasLtMatmulAlgo_t algo; };
+/* The fastest algorithm measured for shapes whose number of rows rounds to that of the key. */
+struct choice { struct key key; cublasLtMatmulAlgo_t algo; };
+struct operands { const void *a, *b, *bias; void *d, *space; };
 
 static cublasLtHandle_t lt;
 static struct plan plans[PLANS];
-static int plan_count, exact_now = -1;
+static struct choice choices[CHOICES];
+static int plan_count, choice_count, exact_now = -1;
 
 void op_gemm_exact(bool exact) { exact_now = exact; }
 void gemm_weights_changed(void) { }             /* nothing is packed here */
@@ -51,7 +56,9 @@ static void describe(struct plan *p, int64_t m)
 {
     const struct key *k = &p->key;
     const cublasOperation_t no = CUBLAS_OP_N, yes = CUBLAS_OP_T;
-    LT(cublasLtMatmulDescCreate(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    /* neither is TF32; pedantic also leaves out what the environment may turn on, float products made of nine of bf16 */
+    const cublasComputeType_t type = k->exact && sizeof(real) == 4 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
+    LT(cublasLtMatmulDescCreate(&p->desc, type, CUDA_R_32F));
     LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, k->form == GEMM_NT ? &yes : &no, sizeof no));
     LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSB, k->form == GEMM_TN ? &yes : &no, sizeof no));
     if (k->bias) {
@@ -69,7 +76,10 @@ static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
 {
     const struct key *k = &p->key;
     const size_t space = k->exact ? 0 : WORKSPACE;
-    const uint32_t align_a = (uint32_t)k->align_a, align_b = (uint32_t)k->align_b, align_d = (uint32_t)k->align_d, none = CUBLASLT_REDUCTION_SCHEME_NONE;
+    const uint32_t align_a = (uint32_t)k->align_a, align_b = (uint32_t)k->align_b, align_d = (uint32_t)k->align_d;
+    /* parts of a split k meet in fp32: in the workspace, or in d where that is fp32 (one after the other); the scheme that stores bf16 parts is out */
+    const uint32_t wide_d = k->form == GEMM_TN || sizeof(real) == 4 ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE : 0;
+    const uint32_t reduction = k->exact ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | wide_d;
     cublasLtMatmulPreference_t want;
     int count = 0;
     LT(cublasLtMatmulPreferenceCreate(&want));
@@ -78,7 +88,7 @@ static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
     LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align_a, sizeof align_a));
     LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align_d, sizeof align_d));
     LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align_d, sizeof align_d));
-    if (k->exact) LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &none, sizeof none));
+    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction));
     cublasStatus_t s = cublasLtMatmulAlgoGetHeuristic(lt, p->desc, p->b, p->a, p->d, p->d, want, CANDIDATES, to, &count);
     LT(cublasLtMatmulPreferenceDestroy(want));
     if (s != CUBLAS_STATUS_SUCCESS || count < 1)
@@ -95,20 +105,18 @@ static bool splits(const cublasLtMatmulAlgo_t *a)
     return parts > 1;
 }
 
-/* The first candidate; in exact numerics the first one that does not split k, as the heuristics see it at 256 rows. */
-static void choose(struct plan *p)
+/* Exact: the first candidate that does not split k, as the heuristics see it at 256 rows. */
+static void choose_pinned(struct plan *p)
 {
     cublasLtMatmulHeuristicResult_t found[CANDIDATES], check;
     struct plan at_256 = { };
-    if (p->key.exact) {
-        at_256.key = p->key;
-        describe(&at_256, PINNED_ROWS);
-    }
-    const int count = candidates(found, p->key.exact ? &at_256 : p);
-    if (p->key.exact) plan_drop(&at_256);
+    at_256.key = p->key;
+    describe(&at_256, PINNED_ROWS);
+    const int count = candidates(found, &at_256);
+    plan_drop(&at_256);
     for (int i = 0; i < count; i++) {
-        if (p->key.exact && splits(&found[i].algo)) continue;
-        if (p->key.exact && cublasLtMatmulAlgoCheck(lt, p->desc, p->b, p->a, p->d, p->d, &found[i].algo, &check) != CUBLAS_STATUS_SUCCESS)
+        if (splits(&found[i].algo)) continue;
+        if (cublasLtMatmulAlgoCheck(lt, p->desc, p->b, p->a, p->d, p->d, &found[i].algo, &check) != CUBLAS_STATUS_SUCCESS)
             die("numerics=exact: the algorithm for n %lld, k %lld cannot run %lld rows; numerics=fast can", (long long)p->key.n, (long long)p->key.k,
                 (long long)p->key.m);
         p->algo = found[i].algo;
@@ -117,8 +125,106 @@ static void choose(struct plan *p)
     die("numerics=exact: cuBLASLt has no algorithm without split-k for n %lld, k %lld; numerics=fast can run it", (long long)p->key.n, (long long)p->key.k);
 }
 
+static cublasStatus_t run(const struct plan *p, const cublasLtMatmulAlgo_t *algo, const struct operands *o, void *d)
+{
+    const float one = 1.0f, beta = p->key.add ? 1.0f : 0.0f;
+    if (o->bias) LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias));
+    return cublasLtMatmul(lt, p->desc, &one, o->b, p->b, o->a, p->a, &beta, d, p->d, d, p->d, algo, o->space, p->key.exact ? 0 : WORKSPACE, queue());
+}
+
+/* Milliseconds of one product: the best of three samples after a first run, each of eight products where one is shorter than 0.2 ms, for an event is good to
+ * half a microsecond. INFINITY if it does not run. */
+static float time_of(const struct plan *p, const cublasLtMatmulAlgo_t *algo, const struct operands *o, void *d, cudaEvent_t start, cudaEvent_t stop)
+{
+    float best = INFINITY, ms = 0;
+    for (int sample = 0, each = 1; sample < 4; sample++) {
+        CU(cudaEventRecord(start, queue()));
+        for (int i = 0; i < each; i++) if (run(p, algo, o, d) != CUBLAS_STATUS_SUCCESS) return INFINITY;
+        CU(cudaEventRecord(stop, queue()));
+        CU(cudaEventSynchronize(stop));
+        CU(cudaEventElapsedTime(&ms, start, stop));
+        if (sample > 0) best = fminf(best, ms / (float)each);
+        else if (ms < 0.2f) each = 8;
+    }
+    return best;
+}
+
+/* Exact numerics and APPO_GEMM=first: a choice may depend neither on the clock nor on what was multiplied before. */
+static bool may_time(void)
+{
+    const char *asked = getenv("APPO_GEMM");
+    if (asked && *asked && strcmp(asked, "first") && strcmp(asked, "timed")) die("APPO_GEMM=%s: it is timed or first", asked);
+    return !exact_now && !(asked && !strcmp(asked, "first"));
+}
+
+/* The number of the fastest candidate, -1 if nothing can be timed: while a graph is captured, or where the product is added to d and there is no memory for
+ * another d to try on. What is not added to is simply written several times. */
+static int fastest(const struct plan *p, const cublasLtMatmulHeuristicResult_t *found, int count, const struct operands *o)
+{
+    enum { TRIED = 8 };
+    cudaStreamCaptureStatus capture;
+    CU(cudaStreamIsCapturing(queue(), &capture));
+    if (capture != cudaStreamCaptureStatusNone) return -1;
+    void *d = o->d;
+    if (p->key.add && cudaMalloc(&d, (size_t)(p->key.m * p->key.ldd) * (p->key.form == GEMM_TN ? sizeof(wide) : sizeof(real))) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return -1;
+    }
+    cudaEvent_t start, stop;
+    CU(cudaEventCreate(&start));
+    CU(cudaEventCreate(&stop));
+    float best = INFINITY;
+    int which = 0;
+    for (int i = 0; i < MIN(count, (int)TRIED); i++) {
+        const float ms = time_of(p, &found[i].algo, o, d, start, stop);
+        if (ms < best) best = ms, which = i;
+    }
+    CU(cudaEventDestroy(start));
+    CU(cudaEventDestroy(stop));
+    if (d != o->d) CU(cudaFree(d));
+    return which;
+}
+
+/* Multiples of 8 up to 64, above that four steps an octave: training meets ever new numbers of rows, and to time each would cost more than it saves. */
+static int64_t rounded_rows(int64_t rows)
+{
+    int64_t step = 8;
+    while (rows > 8 * step) step *= 2;
+    return (rows + step - 1) / step * step;
+}
+
+static const cublasLtMatmulAlgo_t *measured(const struct plan *p, const struct key *near)
+{
+    cublasLtMatmulHeuristicResult_t check;
+    for (int i = 0; i < MIN(choice_count, (int)CHOICES); i++) {
+        const cublasLtMatmulAlgo_t *algo = &choices[i].algo;
+        if (!memcmp(&choices[i].key, near, sizeof *near) && cublasLtMatmulAlgoCheck(lt, p->desc, p->b, p->a, p->d, p->d, algo, &check) == CUBLAS_STATUS_SUCCESS
+            && check.workspaceSize <= WORKSPACE) return algo;
+    }
+    return nullptr;
+}
+
+static void choose_fast(struct plan *p, const struct operands *o)
+{
+    const bool timing = may_time();
+    struct choice c = { p->key, { } };
+    int64_t *rows = c.key.form == GEMM_TN ? &c.key.k : &c.key.m;
+    *rows = rounded_rows(*rows);
+    const cublasLtMatmulAlgo_t *known = timing ? measured(p, &c.key) : nullptr;
+    if (known) {
+        p->algo = *known;
+        return;
+    }
+    cublasLtMatmulHeuristicResult_t found[CANDIDATES];
+    const int count = candidates(found, p), which = timing ? fastest(p, found, count, o) : -1;
+    p->algo = found[MAX(which, 0)].algo;
+    if (which < 0) return;
+    c.algo = p->algo;
+    choices[choice_count++ % CHOICES] = c;
+}
+
 /* Steps of a training run see ever new m: when half of the table is full it is begun anew. */
-static struct plan *plan_of(const struct key *k)
+static struct plan *plan_of(const struct key *k, const struct operands *o)
 {
     uint64_t at = hash(k) % PLANS;
     for (; plans[at].used; at = (at + 1) % PLANS)
@@ -131,7 +237,8 @@ static struct plan *plan_of(const struct key *k)
     struct plan *p = &plans[at];
     p->key = *k;
     describe(p, k->m);
-    choose(p);
+    if (k->exact) choose_pinned(p);
+    else choose_fast(p, o);
     p->used = true;
     plan_count++;
     return p;
@@ -155,24 +262,29 @@ static void empty_sum(const struct gemm *g)
     else LAUNCH(no_terms_kernel<real>, blocks_of(g->m, 1), 256, 0, queue(), g->d, g->bias, ldd, g->n, g->add);
 }
 
+static struct key key_of(const struct gemm *g, const struct operands *o)
+{
+    struct key k;
+    memset(&k, 0, sizeof k);
+    k.m = g->m, k.n = g->n, k.k = g->k;
+    k.lda = g->lda ? g->lda : g->form == GEMM_TN ? g->m : g->k;
+    k.ldb = g->ldb ? g->ldb : g->form == GEMM_NT ? g->k : g->n;
+    k.ldd = g->ldd ? g->ldd : g->n;
+    k.form = g->form, k.bias = g->bias != nullptr, k.add = g->add, k.exact = exact_now && g->form != GEMM_TN;
+    k.align_a = alignment(o->a), k.align_b = alignment(o->b), k.align_d = alignment(o->d), k.align_bias = o->bias ? alignment(o->bias) : 0;
+    if (k.exact) k.align_a = MIN(k.align_a, 16), k.align_d = MIN(k.align_d, 16), k.align_b = MIN(k.align_b, 16);     /* the same algorithm wherever rows begin */
+    return k;
+}
+
 void op_gemm(struct gemm g)
 {
     if (g.m <= 0 || g.n <= 0) return;
     if (g.k <= 0) { empty_sum(&g); return; }
+    const struct operands o = { g.a, g.b, g.bias, g.form == GEMM_TN ? (void *)g.dw : (void *)g.d, scratch(SCRATCH_GEMM, WORKSPACE) };
+    if (dry_run()) return;
     if (!lt) LT(cublasLtCreate(&lt));
     if (exact_now < 0) exact_now = exact_numerics();
-    void *d = g.form == GEMM_TN ? (void *)g.dw : (void *)g.d, *space = scratch(SCRATCH_GEMM, WORKSPACE);
-    struct key k;
-    memset(&k, 0, sizeof k);
-    k.m = g.m, k.n = g.n, k.k = g.k;
-    k.lda = g.lda ? g.lda : g.form == GEMM_TN ? g.m : g.k;
-    k.ldb = g.ldb ? g.ldb : g.form == GEMM_NT ? g.k : g.n;
-    k.ldd = g.ldd ? g.ldd : g.n;
-    k.form = g.form, k.bias = g.bias != nullptr, k.add = g.add, k.exact = exact_now && g.form != GEMM_TN;
-    k.align_a = alignment(g.a), k.align_b = alignment(g.b), k.align_d = alignment(d), k.align_bias = g.bias ? alignment(g.bias) : 0;
-    if (k.exact) k.align_a = MIN(k.align_a, 16), k.align_d = MIN(k.align_d, 16), k.align_b = MIN(k.align_b, 16);     /* the same algorithm wherever rows begin */
-    struct plan *p = plan_of(&k);
-    const float one = 1.0f, beta = g.add ? 1.0f : 0.0f;
-    if (g.bias) LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &g.bias, sizeof g.bias));
-    LT(cublasLtMatmul(lt, p->desc, &one, g.b, p->b, g.a, p->a, &beta, d, p->d, d, p->d, &p->algo, space, k.exact ? 0 : WORKSPACE, queue()));
+    const struct key k = key_of(&g, &o);
+    const struct plan *p = plan_of(&k, &o);
+    LT(run(p, &p->algo, &o, o.d));
 }

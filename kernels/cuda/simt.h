@@ -8,6 +8,7 @@ extern "C" {
 #include "base/err.h"
 #undef _Noreturn
 }
+#include "kernels/dev.h"
 #include <math.h>
 #include <stdint.h>
 
@@ -23,7 +24,7 @@ extern "C" {
         dim3 grid_(grid), block_(block); \
         const size_t smem_ = (smem); \
         if (smem_ > 48 << 10) CU(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem_)); \
-        if (grid_.x && grid_.y && grid_.z) { \
+        if (grid_.x && grid_.y && grid_.z && !dry_run()) { \
             (kernel)<<<grid_, block_, smem_, queue>>>(__VA_ARGS__); \
             CU(cudaGetLastError()); \
         } \
@@ -40,10 +41,22 @@ extern "C" {
 /* The stream that every operation runs on, in the order of the calls. */
 cudaStream_t queue(void);
 
+/* True between dev_dry_begin() and dev_dry_end(): LAUNCH, copies and products do nothing, scratch() only takes note, pointers must not be followed. */
+bool dry_run(void);
+/* True while a list of operations is being recorded: nothing may allocate, wait or be timed; what goes to the device by value stays what it is now. */
+bool recording(void);
+void graph_counts(struct dev_counts *c);
+
 /* At least `bytes` bytes of device memory, 256-byte aligned, contents undefined, valid until the next call with the same place. Grows, which waits for the
  * device; is never given back. Operations run one after the other, so each may use a place of its own for what it needs while it runs. */
 enum scratch_place { SCRATCH_SUMS, SCRATCH_SORT, SCRATCH_HEAD, SCRATCH_ATTN, SCRATCH_RL, SCRATCH_GEMM, SCRATCH_PLACES };
 void *scratch(enum scratch_place place, size_t bytes);
+/* Changes whenever some scratch has moved: recorded lists made before hold old addresses. */
+uint64_t scratch_moves(void);
+/* Device memory for as long as the caller likes, as dev_alloc(), but what is given back is kept and lent again, so that things which live for a step
+ * (attention plans) allocate nothing after the first few. At most 64 MiB lie idle. */
+void *lend(size_t bytes);
+void lend_back(void *p);
 
 /* numerics=exact: a row has the same bits whatever it is computed with. APPO_NUMERICS=exact|fast chooses at the start; the default is exact where numbers
  * are stored as float, fast where as bf16. */

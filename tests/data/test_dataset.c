@@ -262,28 +262,25 @@ static void order(void **state)
 {
     (void)state;
     enum { N = 1000 };
-    struct dataset d = { .n = N };
     int a[N], b[N], moved = 0, same_epoch = 0, seen[N] = { 0 };
-    dataset_order(&d, 5, 0, a);
-    dataset_order(&d, 5, 0, b);
+    dataset_order(N, 5, 0, a);
+    dataset_order(N, 5, 0, b);
     assert_memory_equal(a, b, sizeof a);
     for (int k = 0; k < N; k++) { seen[a[k]]++; moved += a[k] != k; }
     for (int k = 0; k < N; k++) assert_int_equal(seen[k], 1);
     assert_true(moved > N - 20);
-    dataset_order(&d, 5, 1, b);
+    dataset_order(N, 5, 1, b);
     for (int k = 0; k < N; k++) same_epoch += a[k] == b[k];
     assert_true(same_epoch < 20);
-    dataset_order(&d, 6, 0, b);
+    dataset_order(N, 6, 0, b);
     assert_memory_not_equal(a, b, sizeof a);
-    d.n = 3;                                                                /* every order of three comes equally often */
-    int count[6] = { 0 };
+    int count[6] = { 0 };                                                   /* every order of three comes equally often */
     for (uint32_t epoch = 0; epoch < 6000; epoch++) {
-        dataset_order(&d, 9, epoch, a);
+        dataset_order(3, 9, epoch, a);
         count[a[0] * 2 + (a[1] > a[2])]++;
     }
     for (int k = 0; k < 6; k++) CHECK_NEAR(count[k], 1000, 130, "order %d", k);     /* 4.5 standard deviations */
-    d.n = 0;
-    dataset_order(&d, 1, 1, a);
+    dataset_order(0, 1, 1, a);
 }
 
 static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }

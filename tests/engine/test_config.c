@@ -13,8 +13,9 @@ static char dir[] = "/tmp/appo-config-XXXXXX";
 /* the name of the field as the compiler spells it, for the rule key -> field of config.h */
 #define F(field) { #field, offsetof(struct config, field) }
 static const struct { const char *name; size_t at; } fields[] = {
-    F(data.train_files), F(data.val_files), F(data.train_batch_size), F(data.val_per_family), F(data.max_prompt_length),
-    F(data.max_response_length), F(model.path), F(model.recompute), F(rollout.n), F(rollout.initial_rollouts),
+    F(data.train_files), F(data.val_files), F(data.prompt_key), F(data.answer_key), F(data.source_key), F(data.shuffle), F(data.seed), F(data.truncation),
+    F(data.filter_overlong_prompts), F(data.max_length), F(data.system_prompt), F(data.train_batch_size), F(data.val_per_family), F(data.max_prompt_length),
+    F(data.max_response_length), F(model.path), F(model.chat_format), F(model.recompute), F(rollout.n), F(rollout.initial_rollouts),
     F(rollout.temperature), F(rollout.top_p), F(rollout.top_k), F(rollout.max_num_seqs), F(rollout.max_num_batched_tokens), F(rollout.max_len),
     F(rollout.val_kwargs_temperature), F(rollout.val_kwargs_top_p), F(rollout.val_kwargs_top_k), F(rollout.val_kwargs_n), F(branch.when),
     F(branch.score), F(branch.omega), F(branch.pool), F(branch.points), F(branch.rounds), F(branch.gamma), F(branch.clip_low), F(branch.clip_high),
@@ -27,9 +28,9 @@ static const struct { const char *name; size_t at; } fields[] = {
     F(actor.grad_clip), F(actor.ppo_mini_batch_size), F(actor.ppo_epochs), F(actor.ppo_max_token_len_per_gpu), F(actor.clip_ratio_low),
     F(actor.clip_ratio_high), F(actor.clip_ratio_c), F(actor.use_kl_loss), F(actor.kl_loss_coef), F(actor.kl_loss_type), F(actor.entropy_coeff),
     F(actor.loss_agg_mode), F(actor.drop_rows), F(actor.live_rows_only), F(reward.kind), F(reward.tool_bonus), F(reward.wrong), F(reward.malformed),
-    F(tools.call_limit), F(tools.timeout), F(tools.max_pages), F(tools.max_chars), F(tools.max_tokens), F(tools.threads), F(sft.steps),
+    F(tools.call_limit), F(tools.timeout), F(tools.max_pages), F(tools.max_chars), F(tools.max_tokens), F(tools.threads), F(tools.search_cache), F(sft.steps),
     F(sft.batch_size), F(sft.lr), F(sft.warmup_steps), F(sft.min_lr_ratio), F(sft.weight_decay), F(sft.beta2), F(sft.grad_clip), F(sft.guess_high),
-    F(sft.guess_low), F(sft.early), F(sft.slip), F(sft.save), F(trainer.total_training_steps), F(trainer.seed), F(trainer.test_freq),
+    F(sft.guess_low), F(sft.early), F(sft.slip), F(sft.mask_results), F(sft.save), F(trainer.total_training_steps), F(trainer.total_epochs), F(trainer.seed), F(trainer.test_freq),
     F(trainer.save_freq), F(trainer.project_name), F(trainer.experiment_name), F(trainer.default_local_dir), F(trainer.rollout_data_dir),
     F(trainer.val_before_train), F(trainer.resume), F(trainer.threads), F(trainer.report), F(trainer.logger),
 };

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds every tests/fuzz/fuzz_*.c with clang, libFuzzer, ASan and UBSan, and runs each for SECONDS_EACH (10). Prints a line a target and
+# Builds every tests/fuzz/fuzz_*.c with clang, libFuzzer, ASan and UBSan, and runs each for SECONDS_EACH (30). Prints a line a target and
 # "N passed, M failed". Skips in words where clang has no libFuzzer. Usage: tests/fuzz/run.sh [TARGET ...]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-seconds=${SECONDS_EACH:-10}
+seconds=${SECONDS_EACH:-30}
 out=build/fuzz
 mkdir -p $out/obj $out/crashes
 cc=${FUZZ_CC:-clang}

@@ -2,6 +2,7 @@
  * chunk sizes, and the same bits for every number of threads. */
 #include "tests/kernels/case.h"
 
+static const bool narrow = sizeof(real) < sizeof(wide);         /* such weights have a wide master always, the others may */
 static const int lengths[] = { 1, 3, 7, 8, 9, 31, 4095, 4096, 4097, 8200, 100003 };
 
 static void adamw_against_formulas(void **state)
@@ -18,7 +19,7 @@ static void adamw_against_formulas(void **state)
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
             real *d = reals(w0, n);
-            wide *dm = wides(m, n), *dv = wides(v, n), *master = c % 2 ? wides(w0, n) : NULL;       /* m and v are still 0 in the first round */
+            wide *dm = wides(m, n), *dv = wides(v, n), *master = c % 2 || narrow ? wides(w0, n) : NULL;       /* m and v are still 0 in the first round */
             if (t == 2) dm = wides(host(n), n), dv = wides(host(n), n);
             a.t = rules[c % 3].t;
             for (int s = 0; s < 4; s++, a.t++) {
@@ -31,11 +32,11 @@ static void adamw_against_formulas(void **state)
                     w[i] -= a.lr * a.decay * w[i] + a.lr * (m[i] / (1 - pow(a.beta1, (double)a.t))) / (sqrt(v[i] / (1 - pow(a.beta2, (double)a.t))) + a.eps);
                 }
             }
-            double *p[3] = { got(d, n), got_wide(dm, n), got_wide(dv, n) };
-            near_all("w", p[0], w, NULL, n, 10);
+            double *p[3] = { got(d, n), got_wide(dm, n), got_wide(dv, n) }, *kept_w = master ? got_wide(master, n) : p[0];
+            near_all("w", kept_w, w, NULL, n, 10);
             near_all("m", p[1], m, NULL, n, 8);
             near_all("v", p[2], v, NULL, n, 8);
-            if (master) CHECK(same_bits(got_wide(master, n), p[0], n), "case %zu: w is not the rounded master", c);
+            for (int i = 0; i < n; i++) CHECK(p[0][i] == rounded(kept_w[i]), "case %zu: weight %d is not the rounded master", c, i);
             if (t > 1) for (int i = 0; i < 3; i++) CHECK(same_bits(p[i], o[i], n), "case %zu: 2 threads change the bits of array %d", c, i);
             memcpy(o, p, sizeof o);
         }
@@ -84,7 +85,7 @@ static void products_see_new_weights(void **state)
     struct gemm product = { .form = GEMM_NT, .d = y, .a = in, .b = d, .m = 1, .n = N, .k = K, .weight = true };
     op_gemm(product);
     struct adamw a = { 0.5, 0.9, 0.99, 1e-8, 0, 1, 1 };
-    op_adamw(d, NULL, wides(g, N * K), wides(host(N * K), N * K), wides(host(N * K), N * K), N * K, &a);
+    op_adamw(d, narrow ? wides(w, N * K) : NULL, wides(g, N * K), wides(host(N * K), N * K), wides(host(N * K), N * K), N * K, &a);
     op_gemm(product);
     product.d = z;
     product.weight = false;

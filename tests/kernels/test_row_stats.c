@@ -1,5 +1,9 @@
-/* test_row_stats.c: log-sum-exp, logp and entropy of rows of logits, and the gradient into them, against loops in double; NaN beyond the vocabulary. */
+/* test_row_stats.c: log-sum-exp, logp and entropy of rows of logits, and the gradient into them, against loops in double; NaN beyond the vocabulary;
+ * what must hold of any row: logp <= 0, entropy from 0 to ln V, a gradient that sums to 0. */
 #include "tests/kernels/case.h"
+
+/* In double the reference rounds as much; stored as bf16, eight exponentials are added in float before they meet in double. */
+static const double SLACK = sizeof(wide) == 8 ? 8 : sizeof(real) == 2 ? 4 : 1;
 
 struct row { int vocab; double *x, inv_temp; int targets; const int *tgt; const double *g; double ge, lse, ent; };
 
@@ -31,7 +35,7 @@ static void statistics_and_gradient(void **state)
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         int n = cases[c].n, vocab = cases[c].vocab, ld = vocab + cases[c].pad, begin[64] = { 0 }, tgt[200];
         struct rng r = rng_make(c, 30, 0);
-        double *x = noise(&r, (int64_t)n * ld, cases[c].scale), it = cases[c].inv_temp, size = (1 + cases[c].scale * it) * (sizeof(wide) == 8 ? 8 : 1);       /* in double the reference rounds as much */
+        double *x = noise(&r, (int64_t)n * ld, cases[c].scale), it = cases[c].inv_temp, size = (1 + cases[c].scale * it) * SLACK;
         for (int i = 0; i < n; i++) begin[i + 1] = begin[i] + (cases[c].many ? (i * 2 + 1) % 4 : 1);
         int targets = begin[n];
         for (int t = 0; t < targets; t++) tgt[t] = t == 1 ? vocab - 1 : (int)rng_below(&r, (uint32_t)vocab);
@@ -56,7 +60,7 @@ static void statistics_and_gradient(void **state)
             CHECK_NEAR(o[0][i], k.lse, 4 * EPS * size, "case %zu: lse[%d]", c, i);
             CHECK_NEAR(o[2][i], k.ent, 16 * EPS * size, "case %zu: ent[%d]", c, i);
             CHECK(o[2][i] >= 0 && o[2][i] <= log(vocab) * (1 + 4 * EPS), "case %zu: entropy %g", c, o[2][i]);
-            double sum = 0, all = 0, top = fabs(k.ge) * (1 + log(vocab));
+            double sum = 0, all = 0, rounding = 0, top = fabs(k.ge) * (1 + log(vocab));
             for (int t = 0; t < k.targets; t++) {
                 double want = k.x[k.tgt[t]] * it - k.lse;
                 CHECK_NEAR(o[1][begin[i] + t], want, 4 * EPS * size, "case %zu: logp of row %d", c, i);
@@ -67,8 +71,9 @@ static void statistics_and_gradient(void **state)
             for (int j = 0; j < vocab; j++) {
                 double lp = k.x[j] * it - k.lse, want = -exp(lp) * (all + k.ge * (lp + k.ent)), have = o[3][(int64_t)i * ld + j];
                 for (int t = 0; t < k.targets; t++) want += k.tgt[t] == j ? k.g[t] : 0;
-                CHECK_NEAR(have, it * want, 16 * EPS * it * size * top, "case %zu: dlogits[%d][%d]", c, i, j);
+                CHECK_NEAR(have, it * want, 16 * EPS * it * size * top + stored(it * want), "case %zu: dlogits[%d][%d]", c, i, j);
                 sum += have;
+                rounding += stored(it * want);
                 if (j < 40 && vocab < 600 && cases[c].scale <= 10 && cases[c].scale >= 1) {
                     double at = k.x[j], h = 1e-5, a, b;
                     k.x[j] = at + h, a = naive(&k);
@@ -78,7 +83,7 @@ static void statistics_and_gradient(void **state)
                     CHECK_NEAR(it * want, (a - b) / (2 * h), 1e-8 * (1 + top), "case %zu: the reference's own slope", c);
                 }
             }
-            CHECK_NEAR(sum, 0, 16 * EPS * it * size * top, "case %zu: sum of row %d of dlogits", c, i);
+            CHECK_NEAR(sum, 0, 16 * EPS * it * size * top + rounding, "case %zu: sum of row %d of dlogits", c, i);
             for (int j = vocab; j < ld; j++) CHECK(isnan(o[3][(int64_t)i * ld + j]), "case %zu: padding written", c);
         }
         drop();
@@ -131,8 +136,59 @@ static void extremes(void **state)
     drop();
 }
 
+/* What must hold of any row, however its logits lie: usual ones; some at +1e4 and some at -1e4; all the same; all but one at -inf; a staircase. */
+enum shape { USUAL, FAR, EQUAL, ONE_LEFT, STAIRS, SHAPES };
+static double shaped(struct rng *r, enum shape s, int j, int vocab)
+{
+    switch (s) {
+    case FAR: return rng_u32(r) & 1 ? 1e4 : -1e4;
+    case EQUAL: return -7.25;
+    case ONE_LEFT: return j == vocab / 2 ? 3 : -HUGE_VAL;
+    case STAIRS: return -0.5 * j;
+    default: return (2 * rng_uniform(r) - 1) * 9;
+    }
+}
+
+static void bounds_case(struct rng *r, enum shape s, int vocab, double it)
+{
+    enum { N = 5 };
+    int ld = vocab + 5, tgt[N];
+    double *x = host(N * ld), *g = noise(r, N, 2), *ge = noise(r, N, s == ONE_LEFT ? 0 : 1);
+    for (int i = 0; i < N; i++) {
+        for (int j = 0; j < ld; j++) x[i * ld + j] = j < vocab ? shaped(r, s, j, vocab) : (double)NAN;
+        tgt[i] = s == ONE_LEFT ? vocab / 2 : i ? (int)rng_below(r, (uint32_t)vocab) : vocab - 1;
+    }
+    real *d = reals(x, N * ld);
+    wide *lse = wides(NULL, N), *logp = wides(NULL, N), *ent = wides(NULL, N);
+    op_row_stats(lse, logp, ent, d, it, NULL, ints(tgt, N), N, vocab, ld);
+    op_dlogits(d, lse, ent, wides(g, N), wides(ge, N), it, NULL, ints(tgt, N), N, vocab, ld);
+    double *lp = got_wide(logp, N), *h = got_wide(ent, N), *z = got_wide(lse, N), *y = got(d, N * ld);
+    for (int i = 0; i < N; i++) {
+        double sum = 0, size = fabs(g[i]) + fabs(ge[i]) * (1 + log(vocab)), rounding = 0;
+        CHECK(lp[i] <= 0 && lp[i] > -HUGE_VAL, "shape %d, vocabulary %d, 1/temperature %g: logp[%d] = %g", s, vocab, it, i, lp[i]);
+        CHECK(h[i] >= 0 && h[i] <= (double)(wide)log(vocab), "shape %d, vocabulary %d, 1/temperature %g: entropy[%d] = %.9g", s, vocab, it, i, h[i]);
+        for (int j = 0; j < vocab; j++) sum += y[i * ld + j], rounding += stored(y[i * ld + j]);
+        /* each entry is rounded once; that the rest sums to 0 hangs on sum exp(z - lse) = 1, which is off by what lse is rounded by */
+        CHECK_NEAR(sum, 0, rounding + it * size * SLACK * EPS * (8 + 2 * fabs(z[i])), "shape %d, vocabulary %d, 1/temperature %g: sum of row %d of dlogits", s, vocab, it, i);
+    }
+    drop();
+}
+
+static void bounds_hold(void **state)
+{
+    (void)state;
+    static const int vocabs[] = { 1, 2, 7, 97, 1003, 4099, 16411 };
+    static const double inv_temps[] = { 1, 1 / 0.6, 0.31 };
+    for (size_t v = 0; v < sizeof vocabs / sizeof *vocabs; v++)
+        for (int s = 0; s < SHAPES; s++)
+            for (int t = 0; t < 3; t++) {
+                struct rng r = rng_make(v, 32, (uint32_t)(s * 3 + t));
+                bounds_case(&r, (enum shape)s, vocabs[v], inv_temps[t]);
+            }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(statistics_and_gradient), cmocka_unit_test(without_entropy_and_alone), cmocka_unit_test(extremes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(statistics_and_gradient), cmocka_unit_test(bounds_hold), cmocka_unit_test(without_entropy_and_alone), cmocka_unit_test(extremes) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,6 +223,9 @@ static const struct { enum pretok_how how; bool invert, literal; const char *pat
     { PRETOK_WITH_PREVIOUS, false, false, "-", "-a--b-", "-|a-|-|b-" }, { PRETOK_WITH_NEXT, false, false, "-", "-a--b-", "-a|-|-b|-" },
     { PRETOK_CONTIGUOUS, false, false, "-", "a--b-", "a|--|b|-" }, { PRETOK_CONTIGUOUS, false, false, "x*", "axxbc", "a|xx|b|c" },
     { PRETOK_REMOVED, true, false, "\\w+", "ab, cd.", "ab|cd" }, { PRETOK_ISOLATED, true, false, "\\w+", "ab, cd.", "ab|, |cd|." },
+    { PRETOK_ISOLATED, false, false, "\\s+", "a \xe1\xa0\x8e \xc2\x85\xe3\x80\x80" "b", "a| |\xe1\xa0\x8e| \xc2\x85\xe3\x80\x80|b" },          /* U+180E is no space */
+    { PRETOK_ISOLATED, false, false, "[^\\s\\p{L}]+", "a\xe1\xa0\x8e b,\xf0\xb2\x8e\xa0", "a|\xe1\xa0\x8e| b|,|\xf0\xb2\x8e\xa0" },                   /* U+323A0: a letter since Unicode 15 */
+    { PRETOK_ISOLATED, false, false, "\\P{L}\\S", "a1 2\xe1\xa0\x8e", "a1| 2|\xe1\xa0\x8e" }, { PRETOK_ISOLATED, false, false, "[]\\s]+", "a] b", "a|] |b" },
     { PRETOK_WITH_PREVIOUS, true, false, "\\w", "ab, c", "a|b, |c" }, { PRETOK_WITH_NEXT, true, false, "\\w", "ab, c", "a|b|, c" },
 };
 
@@ -339,8 +342,8 @@ static void refused_files(void **state)
     struct err e;
     static const struct { const char *text, *says; } whole[] = {
         { "", "not JSON" }, { "[]", "must be a JSON object" }, { "{}", "no model" }, { "{\"model\":{\"type\":\"Unigram\"}}", "Unigram" },
-        { "{\"model\":{\"type\":\"BPE\"}}", "model.vocab" }, { "{\"model\":{\"vocab\":{},\"merges\":[]}}", "no token for byte 0" },
-        { "{\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", "no token for byte 0" },
+        { "{\"model\":{\"type\":\"BPE\"}}", "model.vocab" }, { "{\"model\":{\"vocab\":{},\"merges\":[]}}", "no token for byte 10" },
+        { "{\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", "no token for byte 10" },
     };
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
         assert_null(tokenizer_parse("made", whole[i].text, strlen(whole[i].text), &e));
@@ -437,6 +440,106 @@ static void copy_and_hash(void **state)
     str_free(&back);
 }
 
+/* Bytes of a text one id at a time: whole characters as soon as they are whole; U+FFFD, here ?, as Python's bytes.decode(errors="replace") has it. */
+static void streaming(void **state)
+{
+    (void)state;
+    struct tokenizer *t = make((struct tok_json){ .vocab = ",\"\xc3\x8a\xc4\xbb\":256", .added = "[" ADDED(260, "<s>", true) "]" });     /* 256: the bytes ca 99 in one */
+    static const struct { const char *bytes, *want; } texts[] = {
+        { "a\xc3\xa9z", "a||\xc3\xa9|z|" }, { "\xe4\xb8\x96", "||\xe4\xb8\x96|" }, { "\xf0\x9f\x98\x80!", "|||\xf0\x9f\x98\x80|!|" },
+        { "\xff" "a", "?|a|" }, { "\x80\xbf", "?|?|" }, { "\xc3" "a", "|?a|" }, { "\xe4\xb8" "a", "||?a|" }, { "\xe4\xc3\xa9", "|?|\xc3\xa9|" },
+        { "\xc0\xaf", "?|?|" }, { "\xe0\x80\x80", "|??|?|" }, { "\xed\xa0\x80", "|??|?|" }, { "\xed\x9f\xbf", "||\xed\x9f\xbf|" }, { "\xf0\x80\x80", "|??|?|" },
+        { "\xf4\x8f\xbf\xbf", "|||\xf4\x8f\xbf\xbf|" }, { "\xf4\x90\x80", "|??|?|" }, { "\xf5\x80", "?|?|" }, { "\xf0\x9f\x98", "|||?" }, { "\xc3", "|?" }, { "", "" },
+    };
+    struct str got = { 0 }, piece = { 0 };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct tokenizer_stream s = { 0 };
+        struct ids x = { 0 };
+        assert_true(tokenizer_encode(t, &x, texts[i].bytes, strlen(texts[i].bytes), false));
+        str_clear(&got);
+        for (int k = 0; k <= x.n; k++) {
+            str_clear(&piece);
+            if (k < x.n) tokenizer_stream_put(t, &s, &piece, x.p[k], false);
+            else tokenizer_stream_end(&s, &piece);
+            for (char *p; (p = strstr(piece.p, "\xef\xbf\xbd")); piece.n -= 2) { *p = '?'; memmove(p + 1, p + 3, strlen(p + 3) + 1); }
+            str_put(&got, piece.p, piece.n);
+            if (k < x.n) str_putc(&got, '|');
+        }
+        CHECK(!strcmp(got.p, texts[i].want), "text %zu: '%s', not '%s'", i, got.p, texts[i].want);
+        ids_free(&x);
+    }
+    struct tokenizer_stream s = { 0 };
+    str_clear(&got);
+    const int ids[] = { 0xe4, 260, 0xb8, 0x96, 260, 999, -1, 256 };
+    for (int i = 0; i < 8; i++) tokenizer_stream_put(t, &s, &got, ids[i], false);
+    assert_string_equal(got.p, "\xe4\xb8\x96\xca\x99");        /* special tokens print nothing and part nothing */
+    tokenizer_stream_put(t, &s, &got, 260, true);
+    assert_string_equal(got.p, "\xe4\xb8\x96\xca\x99<s>");
+    str_free(&got);
+    str_free(&piece);
+    tokenizer_free(t);
+}
+
+/* What comes before raw text. */
+static void begin_of_text(void **state)
+{
+    (void)state;
+#define SINGLE(x) "{\"type\":\"TemplateProcessing\",\"single\":[" x "]}"
+#define BOS "{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}}"
+#define TEXT "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}"
+    static const struct { const char *post; int bos; const char *why; } cases[] = {
+        { NULL, -1, NULL }, { LEVEL, -1, NULL }, { SINGLE(TEXT), -1, NULL }, { SINGLE(BOS "," TEXT), 300, NULL },
+        { "{\"type\":\"Sequence\",\"processors\":[" LEVEL "," SINGLE(BOS "," TEXT) "]}", 300, NULL },
+        { SINGLE(TEXT "," BOS), 0, "single" }, { SINGLE(BOS "," TEXT "," BOS), 0, "single" }, { SINGLE(""), 0, "single" },
+        { SINGLE("{\"SpecialToken\":{\"id\":\"<t>\"}}," TEXT), 0, "single" }, { "{\"type\":\"BertProcessing\"}", 0, "BertProcessing" }, { "7", 0, "(no type)" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct str s = { 0 };
+        struct err e = { "" };
+        tok_json(&s, (struct tok_json){ .added = "[" ADDED(300, "<s>", true) "]", .post = cases[i].post });
+        struct tokenizer *t = tokenizer_parse("made", s.p, s.n, &e);
+        if (cases[i].why) CHECK(!t && strstr(e.text, cases[i].why) && strstr(e.text, "post_processor"), "case %zu: %s", i, e.text);
+        else CHECK(t && tokenizer_bos(t) == cases[i].bos, "case %zu: %s", i, e.text);
+        tokenizer_free(t);
+        str_free(&s);
+    }
+}
+
+/* Vocabularies without some bytes: they become unk_token, or nothing where there is none or it is a special token. */
+static void missing_bytes(void **state)
+{
+    (void)state;
+    static const struct { const char *model, *added, *ids; } kinds_of[] = {
+        { NULL, NULL, "97 98" }, { "\"unk_token\":\"b\",", NULL, "97 98 98 98 98" }, { "\"unk_token\":\"<s>\",", "[" ADDED(300, "<s>", true) "]", "97 98" },
+    };
+    for (size_t k = 0; k < sizeof kinds_of / sizeof *kinds_of; k++) {
+        struct str s = { 0 };
+        struct err e;
+        tok_json(&s, (struct tok_json){ .model = kinds_of[k].model, .added = kinds_of[k].added });
+        for (int b = 1; b < 4; b++) {                       /* bytes 1 .. 3 get other names: they are not there */
+            char from[8], to[8];
+            struct str key = { 0 };
+            tok_json_byte(&key, b);
+            snprintf(from, sizeof from, "\"%s\"", key.p);
+            snprintf(to, sizeof to, "\"\xe4\xb8%c\"", 0x80 + b);
+            char *at = strstr(s.p, from);
+            assert_non_null(at);
+            struct str t = { 0 };
+            str_put(&t, s.p, (size_t)(at - s.p));
+            str_puts(&t, to);
+            str_puts(&t, at + strlen(from));
+            str_free(&s);
+            str_free(&key);
+            s = t;
+        }
+        struct tokenizer *t = tokenizer_parse("made", s.p, s.n, &e);
+        CHECK(t, "%s", e.text);
+        ids_are(t, "a\1\2\3b", false, kinds_of[k].ids);
+        tokenizer_free(t);
+        str_free(&s);
+    }
+}
+
 static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
 static int drop_dir(void **state)
 {
@@ -452,7 +555,8 @@ int main(void)
         cmocka_unit_test(any_bytes), cmocka_unit_test(merges_by_hand), cmocka_unit_test(words_against_oracle), cmocka_unit_test(megabyte_word),
         cmocka_unit_test(added_tokens), cmocka_unit_test(ignore_merges), cmocka_unit_test(words), cmocka_unit_test(prefix_space),
         cmocka_unit_test(normal_form_c), cmocka_unit_test(refused_files), cmocka_unit_test(cut_and_changed), cmocka_unit_test(expression_gives_up),
-        cmocka_unit_test(threads), cmocka_unit_test(copy_and_hash),
+        cmocka_unit_test(threads), cmocka_unit_test(copy_and_hash), cmocka_unit_test(streaming), cmocka_unit_test(missing_bytes),
+        cmocka_unit_test(begin_of_text),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, make_dir, drop_dir);
 }

@@ -12,6 +12,7 @@ struct tok_json {
     const char *merges;     /* [] */
     const char *model;      /* more keys of model, each with a comma behind it: none */
     const char *decoder;    /* ByteLevel */
+    const char *post;       /* post_processor: null */
 };
 
 static inline void tok_json_byte(struct str *out, int b)
@@ -31,7 +32,7 @@ static inline void tok_json(struct str *out, struct tok_json j)
     str_clear(out);
     str_printf(out, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":%s,\"normalizer\":%s,\"pre_tokenizer\":%s,",
                j.added ? j.added : "[]", j.norm ? j.norm : "null", j.pre ? j.pre : "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}");
-    str_printf(out, "\"post_processor\":null,\"decoder\":%s,\"model\":{\"type\":\"BPE\",%s\"vocab\":{", j.decoder ? j.decoder : "{\"type\":\"ByteLevel\"}",
+    str_printf(out, "\"post_processor\":%s,\"decoder\":%s,\"model\":{\"type\":\"BPE\",%s\"vocab\":{", j.post ? j.post : "null", j.decoder ? j.decoder : "{\"type\":\"ByteLevel\"}",
                j.model ? j.model : "");
     for (int b = 0; b < 256; b++) {
         str_puts(out, b ? ",\"" : "\"");

@@ -178,3 +178,59 @@ extern "C" int case_atomics(void)
     dev_free(d);
     return c[0] == c[1] && c[0] == -c[2] && c[0] == c[3] && c[0] == c[4] && c[5] == 0 && c[0] == c[6] ? c[0] : -1;
 }
+
+__global__ void add_kernel(int *out, int by) { out[threadIdx.x] += by; }
+
+extern "C" const char *case_replay(void)
+{
+    int *d = device(32), out[32], by = 3;
+    cudaGraph_t g;
+    cudaGraphExec_t e;
+    CU(cudaStreamBeginCapture(queue(), cudaStreamCaptureModeThreadLocal));
+    LAUNCH(add_kernel, 1, 32, 0, queue(), d, by);
+    by = 1000;                                                              /* too late */
+    LAUNCH(add_kernel, 1, 32, 0, queue(), d, 1);
+    CU(cudaStreamEndCapture(queue(), &g));
+    dev_get(out, d, sizeof out);
+    if (out[5] != 0) return "a captured launch ran";
+    CU(cudaGraphInstantiate(&e, g, 0));
+    CU(cudaGraphDestroy(g));
+    for (int i = 0; i < 3; i++) CU(cudaGraphLaunch(e, queue()));
+    CU(cudaGraphExecDestroy(e));
+    dev_get(out, d, sizeof out);
+    dev_free(d);
+    return out[5] == 3 * (3 + 1) ? nullptr : "two launches played three times gave another sum";
+}
+
+/* What `wrong` returns within a capture, and the end of that capture, are the errors of a real one. */
+static const char *refused(const char *what, cudaError_t (*wrong)(int *d))
+{
+    int *d = device(32);
+    cudaGraph_t g;
+    CU(cudaStreamBeginCapture(queue(), cudaStreamCaptureModeThreadLocal));
+    const cudaError_t within = wrong(d), end = cudaStreamEndCapture(queue(), &g);
+    dev_free(d);
+    return within == cudaErrorStreamCaptureUnsupported && end == cudaErrorStreamCaptureInvalidated && !g ? nullptr : what;
+}
+
+extern "C" const char *case_refused(void)
+{
+    static int host[32];
+    const char *wrong = refused("an allocation is captured", [](int *) { void *p; return cudaMalloc(&p, 4); });
+    if (!wrong) wrong = refused("a free is captured", [](int *d) { return cudaFree(d); });
+    if (!wrong) wrong = refused("a wait is captured", [](int *) { return cudaStreamSynchronize(queue()); });
+    if (!wrong) wrong = refused("a copy from ordinary memory is captured", [](int *d) { return cudaMemcpyAsync(d, host, 4, cudaMemcpyHostToDevice, queue()); });
+    return wrong;
+}
+
+static void replay_twice(void (*body)(void *))
+{
+    struct dev_graph *g = nullptr;
+    int *d = device(32);
+    for (int i = 0; i < 2; i++) dev_replay(&g, body, d);
+    dev_graph_free(g);
+    dev_free(d);
+}
+extern "C" void case_list_allocates(void) { replay_twice([](void *) { dev_free(dev_alloc(4)); }); }
+extern "C" void case_list_puts(void) { replay_twice([](void *d) { int x = 1; dev_put(d, &x, sizeof x); }); }
+extern "C" void case_list_gets(void) { replay_twice([](void *d) { int x; dev_get(&x, d, sizeof x); }); }

@@ -20,6 +20,14 @@ void case_read_beyond(void);
 void case_shared_beyond(void);
 /* Every thread of 1000 blocks of 32 counts in six ways; the count if they agree, else -1. */
 int case_atomics(void);
+/* Counting in a list that is captured. Each returns NULL, or what went otherwise than on a GPU. replay: two launches captured, nothing done by that, then
+ * played three times. refused: allocating, freeing, waiting and copying from ordinary memory fail within a capture and spoil it. */
+const char *case_replay(void);
+const char *case_refused(void);
+/* These end the process: what dev.h forbids in a list: allocating, sending, fetching. */
+void case_list_allocates(void);
+void case_list_puts(void);
+void case_list_gets(void);
 
 #ifdef __cplusplus
 }

@@ -129,11 +129,15 @@ static inline int simt_near(int by) { int l = simt_lane() + by; return l < 0 || 
 #define __syncthreads()           simt_block_barrier(__LINE__)
 #define SHARED_DYN(type, name)    type *name = (type *)(void *)simt_b->dyn
 
-#define LAUNCH(kernel, grid, block, smem, queue, ...) do { \
-        (void)(queue); \
-        auto simt_f_ = [=] { (kernel)(__VA_ARGS__); }; \
-        simt_run_grid(grid, block, { #kernel, [](void *p_) { (*(decltype(simt_f_) *)p_)(); }, (void *)&simt_f_, (size_t)(smem) }); \
-    } while (0)
-
 #include "tests/shim/simt_math.h"
 #include "tests/shim/simt_runtime.h"
+
+/* The closure holds the arguments as they are now: a launch that is being captured runs later, any number of times. */
+template <class F> static inline void simt_launch(cudaStream_t queue, dim3 g, dim3 b, const char *name, size_t smem, const F &f)
+{
+    simt_do(queue, [=] { simt_run_grid(g, b, { name, [](void *p) { (*(const F *)p)(); }, (void *)&f, smem }); });
+}
+#define LAUNCH(kernel, grid, block, smem, queue, ...) do { \
+        auto simt_f_ = [=] { (kernel)(__VA_ARGS__); }; \
+        if (!dry_run()) simt_launch(queue, grid, block, #kernel, (size_t)(smem), simt_f_); \
+    } while (0)

@@ -1,9 +1,16 @@
-/* simt_gemm.cpp: the matrix product of the shim where numbers are stored as bf16, in the place of cuBLASLt: float sums in ascending k, one rounding at the
- * end. Operands are widened once; b is turned so that the inner loop runs along a row of d. Sizes of tests only. */
+/* simt_gemm.cpp: the matrix product of the shim, in the place of cuBLASLt: the C backend's where numbers are stored as float; for bf16 one of its own, float
+ * sums in ascending k, one rounding at the end (operands are widened once; b is turned so that the inner loop runs along a row of d; sizes of tests only).
+ * Like a launch it is kept, not done, while its stream is being captured. */
 #include "kernels/cuda/num.cuh"
 #include "kernels/gemm.h"
-#if defined(REAL_IS_bf16)
 
+extern "C" void simt_gemm(struct gemm g);
+extern "C" void op_gemm(struct gemm g)
+{
+    if (!dry_run()) simt_do(queue(), [=] { simt_gemm(g); });
+}
+
+#if defined(REAL_IS_bf16)
 static float *widened(const real *x, int64_t rows, int64_t cols, int64_t ld, bool turn)
 {
     float *y = (float *)xmalloc((size_t)(rows * cols + 1) * sizeof *y);
@@ -29,7 +36,7 @@ static void product(struct gemm g, const float *a, const float *b)
     }
 }
 
-extern "C" void op_gemm(struct gemm g)
+extern "C" void simt_gemm(struct gemm g)
 {
     if (g.m <= 0 || g.n <= 0) return;
     if (!g.lda) g.lda = g.form == GEMM_TN ? g.m : g.k;

@@ -8,13 +8,61 @@ extern "C" void gemm_weight_written(const void *p, size_t bytes);
 struct piece { piece *next; char *p, *kept; size_t bytes; };
 static piece *pieces;
 
-const char *cudaGetErrorString(cudaError_t e) { return e == cudaSuccess ? "no error" : "out of memory"; }
+static struct { bool read, none, old_driver, gone; int major, minor; size_t memory, used; long lost; } gpu = { false, false, false, false, 9, 0, (size_t)140 << 30, 0, 0 };
+
+static void read_gpu()
+{
+    if (gpu.read) return;
+    gpu.read = true;
+    const char *s = getenv("APPO_SIMT_GPU");
+    for (; s && *s; s += strcspn(s, ","), s += *s == ',') {
+        size_t bytes;
+        if (!strncmp(s, "none", 4)) gpu.none = true;
+        else if (!strncmp(s, "old-driver", 10)) gpu.old_driver = true;
+        else if (sscanf(s, "memory=%zu", &bytes) == 1) gpu.memory = bytes;
+        else if (sscanf(s, "cc=%d.%d", &gpu.major, &gpu.minor) != 2 && sscanf(s, "lost=%ld", &gpu.lost) != 1) die("APPO_SIMT_GPU: %s", s);
+    }
+}
+
+/* What this call returns if the GPU is lost by now, or is lost with it. */
+static cudaError_t copied()
+{
+    read_gpu();
+    if (gpu.lost > 0 && --gpu.lost == 0) gpu.gone = true;
+    return gpu.gone ? cudaErrorIllegalAddress : cudaSuccess;
+}
+
+const char *cudaGetErrorString(cudaError_t e)
+{
+    switch (e) {
+    case cudaSuccess: return "no error";
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
+    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
+    default: return "invalid argument";
+    }
+}
 cudaError_t cudaGetLastError() { return cudaSuccess; }
-cudaError_t cudaGetDevice(int *d) { *d = 0; return cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int *version) { *version = 13000; return cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    read_gpu();
+    *version = gpu.none ? 0 : gpu.old_driver ? 11040 : 13000;
+    return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int *d)
+{
+    read_gpu();
+    *d = 0;
+    return gpu.none ? cudaErrorNoDevice : gpu.old_driver ? cudaErrorInsufficientDriver : cudaSuccess;
+}
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 {
-    *p = { "simt", 9, 0, 132, SIMT_SHARED };
+    *p = { "simt", gpu.major, gpu.minor, 132, SIMT_SHARED };
     return cudaSuccess;
 }
 
@@ -34,8 +82,11 @@ extern "C" void *simt_host_alloc(size_t bytes)
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
-    *p = host(bytes);
-    if (!*p) return cudaErrorMemoryAllocation;
+    *p = nullptr;
+    if (simt_refuses()) return cudaErrorStreamCaptureUnsupported;
+    read_gpu();
+    if (bytes > gpu.memory - gpu.used || !(*p = host(bytes))) return cudaErrorMemoryAllocation;
+    gpu.used += bytes;
     memset(*p, 0xff, bytes);
     piece *x = (piece *)xmalloc(sizeof *x);
     *x = { pieces, (char *)*p, nullptr, bytes };
@@ -45,11 +96,13 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 
 cudaError_t cudaFree(void *p)
 {
+    if (simt_refuses()) return cudaErrorStreamCaptureUnsupported;
     for (piece **at = &pieces; *at; at = &(*at)->next) {
         piece *x = *at;
         if (x->p != p) continue;
         gemm_weight_written(p, x->bytes);
         *at = x->next;
+        gpu.used -= x->bytes;
         free(x->kept);
         free(x->p);
         free(x);
@@ -59,29 +112,76 @@ cudaError_t cudaFree(void *p)
     return cudaSuccess;
 }
 
-cudaError_t cudaMallocHost(void **p, size_t bytes) { *p = host(bytes); return *p ? cudaSuccess : cudaErrorMemoryAllocation; }
-cudaError_t cudaFreeHost(void *p) { free(p); return cudaSuccess; }
-cudaError_t cudaMemGetInfo(size_t *left, size_t *total) { *left = *total = (size_t)1 << 40; return cudaSuccess; }
+struct pinned { pinned *next; char *p; size_t bytes; };
+static pinned *pins;
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t)
+cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
-    if (kind != cudaMemcpyDeviceToHost) gemm_weight_written(to, bytes);
-    memcpy(to, from, bytes);
+    if (simt_refuses()) return cudaErrorStreamCaptureUnsupported;
+    if (!(*p = host(bytes))) return cudaErrorMemoryAllocation;
+    pinned *x = (pinned *)xmalloc(sizeof *x);
+    *x = { pins, (char *)*p, bytes };
+    pins = x;
     return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t)
+cudaError_t cudaFreeHost(void *p)
 {
-    gemm_weight_written(p, bytes);
-    memset(p, byte, bytes);
+    if (simt_refuses()) return cudaErrorStreamCaptureUnsupported;
+    for (pinned **at = &pins; *at; at = &(*at)->next) {
+        pinned *x = *at;
+        if (x->p != p) continue;
+        *at = x->next;
+        free(x->p);
+        free(x);
+        return cudaSuccess;
+    }
+    if (p) die("cudaFreeHost: %p was not allocated", p);
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { *s = nullptr; return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+static bool is_pinned(const void *p)
+{
+    for (const pinned *x = pins; x; x = x->next)
+        if ((const char *)p >= x->p && (const char *)p < x->p + x->bytes) return true;
+    return false;
+}
+
+cudaError_t cudaMemGetInfo(size_t *left, size_t *total)
+{
+    read_gpu();
+    *left = gpu.memory - gpu.used;
+    *total = gpu.memory;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s)
+{
+    const bool host_side = kind != cudaMemcpyDeviceToDevice;
+    if (simt_capturing(s) && host_side && !is_pinned(kind == cudaMemcpyHostToDevice ? from : to) && simt_refuses()) return cudaErrorStreamCaptureUnsupported;
+    const cudaError_t e = copied();
+    if (e != cudaSuccess) return e;
+    simt_do(s, [=] {
+        if (kind != cudaMemcpyDeviceToHost) gemm_weight_written(to, bytes);
+        memcpy(to, from, bytes);
+    });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t s)
+{
+    simt_do(s, [=] {
+        gemm_weight_written(p, bytes);
+        memset(p, byte, bytes);
+    });
+    return cudaSuccess;
+}
+
+static cudaError_t waits() { return simt_refuses() ? cudaErrorStreamCaptureUnsupported : gpu.gone ? cudaErrorIllegalAddress : cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return waits(); }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { *e = nullptr; return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return waits(); }
 
 void simt_memory_save()
 {

@@ -1,15 +1,27 @@
-/* simt_runtime.h: the few calls of the CUDA runtime that dev.cu makes. Device memory is the process's own, filled with 0xff (NaN) when allocated; what is
- * "asynchronous" has happened when the call returns. */
+/* simt_runtime.h: the few calls of the CUDA runtime that kernels/cuda makes. Device memory is the process's own, filled with 0xff (NaN) when allocated; what
+ * is "asynchronous" has happened when the call returns, unless its stream is being captured: then it is kept as a closure and happens at each launch of the
+ * graph. What a real capture refuses (allocating, waiting, memory that is not pinned) is refused here and spoils the capture. */
 #pragma once
+#include <functional>
 
-typedef enum { cudaSuccess = 0, cudaErrorMemoryAllocation = 2 } cudaError_t;
+typedef enum {
+    cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100,
+    cudaErrorNotReady = 600, cudaErrorIllegalAddress = 700, cudaErrorStreamCaptureUnsupported = 900, cudaErrorStreamCaptureInvalidated = 901
+} cudaError_t;
 typedef struct simt_stream *cudaStream_t;
 typedef struct simt_event *cudaEvent_t;
+typedef struct simt_graph *cudaGraph_t, *cudaGraphExec_t;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 struct cudaDeviceProp { char name[256]; int major, minor, multiProcessorCount; size_t sharedMemPerBlockOptin; };
 
+/* The GPU that there is, for tests of refusals: words of APPO_SIMT_GPU, read at the first call, separated by commas: none (no device), old-driver, cc=MAJOR.MINOR,
+ * memory=BYTES (default 140 GiB), lost=N (the N-th copy from now on fails, and every call after it). */
+
 const char *cudaGetErrorString(cudaError_t e);
+cudaError_t cudaDriverGetVersion(int *version);
+cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaGetDevice(int *d);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int d);
 cudaError_t cudaGetLastError();
@@ -25,4 +37,17 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
 cudaError_t cudaEventSynchronize(cudaEvent_t e);
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s);
+cudaError_t cudaGraphDestroy(cudaGraph_t g);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e);
 template <class F> static inline cudaError_t cudaFuncSetAttribute(F *, int, int) { return cudaSuccess; }
+
+/* Work of a stream: done now, or kept by the capture that is under way. */
+void simt_do(cudaStream_t s, std::function<void()> work);
+/* True, and the capture spoilt, where this thread captures: what the caller is about to do cannot be part of a graph. */
+bool simt_refuses();
+/* Spoils nothing: is s being captured? */
+bool simt_capturing(cudaStream_t s);

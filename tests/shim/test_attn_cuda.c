@@ -275,9 +275,139 @@ static void tensor_cores_against_loops(void **state)
     }
 }
 
+/* Rows as a decoding step has them: each goes on alone from some row's path, cut anywhere, or begins anew. Full pages are shared, a page that is cut is
+ * replaced by one with other numbers, so that a wrong page shows. */
+struct forks { int n, ld, pages, *table, *pos; };
+
+static struct forks fork_rows(struct rng *r, int n, int longest, int fresh)
+{
+    struct forks f = { n, longest / KV_PAGE + 2, 0, NULL, NULL };
+    f.table = keep(xcalloc((size_t)(n * f.ld), sizeof(int)), false), f.pos = keep(xcalloc((size_t)n, sizeof(int)), false);
+    for (int i = 0; i < n; i++) {
+        int *row = f.table + (int64_t)i * f.ld, have = 0;
+        if (i && (int)rng_below(r, 1000) >= fresh) {
+            int from = (int)rng_below(r, (uint32_t)i), cut = rng_below(r, 4) ? f.pos[from] + 1 : (int)rng_below(r, (uint32_t)f.pos[from] + 2);
+            have = cut / KV_PAGE;
+            memcpy(row, f.table + (int64_t)from * f.ld, (size_t)have * sizeof *row);
+            f.pos[i] = MIN(longest, cut + (int)rng_below(r, 40));
+        } else f.pos[i] = (int)rng_below(r, (uint32_t)longest + 1);
+        for (int t = have; t <= f.pos[i] / KV_PAGE; t++) row[t] = f.pages++;
+        for (int t = f.pos[i] / KV_PAGE + 1; t < f.ld; t++) row[t] = -(1 << 24);          /* far outside of the pool */
+    }
+    return f;
+}
+
+/* A pool in which every position that no row sees is NaN; kv[page * KV_PAGE + t] is a qkv row. */
+static real *pool_of(const struct forks *f, const double *kv, struct heads h)
+{
+    int64_t slots = (int64_t)f->pages * KV_PAGE, width = (h.heads + 2 * h.kv) * h.hd, *slot = keep(xmalloc((size_t)slots * sizeof *slot), false);
+    for (int64_t k = 0; k < slots; k++) slot[k] = -1;
+    for (int i = 0; i < f->n; i++)
+        for (int t = 0; t <= f->pos[i]; t++) {
+            int64_t k = (int64_t)f->table[(int64_t)i * f->ld + t / KV_PAGE] * KV_PAGE + t % KV_PAGE;
+            slot[k] = k;
+        }
+    int64_t *d = keep(dev_alloc((size_t)slots * sizeof *d), true);
+    dev_put(d, slot, (size_t)slots * sizeof *d);
+    real *pool = reals(NULL, f->pages * kv_page_elems(h));
+    op_kv_write(pool, reals(kv, slots * width), d, slots, h);
+    return pool;
+}
+
+/* out[n][heads][hd] by the definition, weights and results rounded. */
+static double *paged_naive(const struct forks *f, const double *qkv, const double *kv, struct heads h, double (*round)(double))
+{
+    int width = (h.heads + 2 * h.kv) * h.hd;
+    double *out = host((int64_t)f->n * h.heads * h.hd), *s = host(f->ld * KV_PAGE);
+    for (int i = 0; i < f->n; i++)
+        for (int a = 0; a < h.heads; a++) {
+            const double *q = qkv + (int64_t)i * width + a * h.hd;
+            double max = -INFINITY, sum = 0, *o = out + ((int64_t)i * h.heads + a) * h.hd;
+            for (int pass = 0; pass < 3; pass++)
+                for (int t = 0; t <= f->pos[i]; t++) {
+                    const double *k = kv + ((int64_t)f->table[(int64_t)i * f->ld + t / KV_PAGE] * KV_PAGE + t % KV_PAGE) * width
+                                    + (h.heads + a / (h.heads / h.kv)) * h.hd;
+                    if (pass == 0) {
+                        s[t] = 0;
+                        for (int d = 0; d < h.hd; d++) s[t] += q[d] * k[d] / sqrt(h.hd);
+                        max = fmax(max, s[t]);
+                    }
+                    if (pass == 1) sum += exp(s[t] - max);
+                    for (int d = 0; pass == 2 && d < h.hd; d++) o[d] += round(exp(s[t] - max) / sum) * k[h.kv * h.hd + d];
+                }
+            for (int d = 0; d < h.hd; d++) o[d] = round(o[d]);
+        }
+    return out;
+}
+
+/* Positions that a batch must read when rows of one window of 16 with the same pages for a chunk read it once. */
+static int64_t reads_wanted(const struct forks *f)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < f->n; i++)
+        for (int c = 0; c <= f->pos[i] / ATTN_CHUNK; c++) {
+            int first = c * ATTN_CHUNK / KV_PAGE, last = MIN(first + ATTN_CHUNK / KV_PAGE - 1, f->pos[i] / KV_PAGE), most = f->pos[i], before = 0;
+            for (int j = i / 16 * 16; j < MIN(f->n, i / 16 * 16 + 16); j++) {
+                if (MIN(first + ATTN_CHUNK / KV_PAGE - 1, f->pos[j] / KV_PAGE) != last) continue;
+                if (memcmp(f->table + (int64_t)i * f->ld + first, f->table + (int64_t)j * f->ld + first, (size_t)(last - first + 1) * sizeof(int))) continue;
+                before += j < i;
+                most = f->pos[j] > most ? f->pos[j] : most;
+            }
+            if (!before) sum += MIN(ATTN_CHUNK, most + 1 - c * ATTN_CHUNK);
+        }
+    return sum;
+}
+
+static double *alone(const struct forks *f, real *qkv, real *pool, const int *table, const int *pos, struct heads h)
+{
+    int64_t each = (int64_t)h.heads * h.hd;
+    real *out = reals(NULL, f->n * each);
+    for (int i = 0; i < f->n; i++)
+        op_attn_paged(out + i * each, qkv + (int64_t)i * (h.heads + 2 * h.kv) * h.hd, pool, table + (int64_t)i * f->ld, f->ld, pos + i, 1, h);
+    return got(out, f->n * each);
+}
+
+/* Forks of forks, unequal lengths, groups that windows of 16 rows and turns cut anywhere: a row has the bits that it has alone, at any place in the batch,
+ * and what rows share is read once. On tensor cores: no worse than the naive bf16 version. */
+static void forks_share_reads(void **state)
+{
+    (void)state;
+    static const struct { int n, longest, fresh, first; struct heads h; } cases[] = {
+        { 1, 40, 0, 0, { 2, 1, 64 } }, { 16, 530, 0, 0, { 3, 1, 64 } }, { 35, 400, 60, 5, { 4, 2, 64 } }, { 18, 300, 100, 3, { 7, 1, 128 } },
+        { 17, 280, 0, 11, { 2, 2, 128 } }, { 9, 270, 1000, 1, { 14, 1, 64 } }, { 17, 260, 50, 2, { 4, 4, 20 } },
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct rng r = rng_make(c, 33, 0);
+        struct heads h = cases[c].h;
+        struct forks f = fork_rows(&r, cases[c].n, cases[c].longest, cases[c].fresh);
+        int64_t width = (h.heads + 2 * h.kv) * h.hd, each = (int64_t)h.heads * h.hd, no = f.n * each, pool_size = f.pages * kv_page_elems(h);
+        double *q = noise(&r, f.n * width, 2), *kv = noise(&r, f.pages * KV_PAGE * width, 1);
+        for (int64_t i = 0; i < f.n * width; i++) q[i] = bf16(q[i]);
+        for (int64_t i = 0; i < f.pages * KV_PAGE * width; i++) kv[i] = bf16(kv[i]);
+        real *qkv = reals(q, f.n * width), *pool = pool_of(&f, kv, h), *out = reals(NULL, no);
+        int *table = ints(f.table, (int64_t)f.n * f.ld), *pos = ints(f.pos, f.n), k = cases[c].first;
+        double *want = paged_naive(&f, q, kv, h, same), *naive_out = paged_naive(&f, q, kv, h, bf16), *one = alone(&f, qkv, pool, table, pos, h);
+        op_attn_paged(out, qkv, pool, table, f.ld, pos, f.n, h);
+        CHECK(same_bits(one, got(out, no), no), "case %zu: together and alone differ in bits", c);
+        op_attn_paged(out + k * each, qkv + k * width, pool, table + k * f.ld, f.ld, pos + k, f.n - k, h);
+        CHECK(same_bits(one, got(out, no), no), "case %zu: from row %d on: other bits", c, k);
+        if (sizeof(real) == 4) near_all("op_attn_paged", one, want, NULL, no, 8 + 8 * sqrt(h.hd));
+        else no_worse("op_attn_paged", c, one, naive_out, want, no, 0x1p-16);
+        int64_t reads = attn_paged_reads(table, f.ld, pos, f.n);
+        CHECK(reads == reads_wanted(&f), "case %zu: %lld positions read, %lld would do", c, (long long)reads, (long long)reads_wanted(&f));
+        if (attn_mma_takes(h)) {
+            uint16_t *o = halves(NULL, no);
+            attn_mma_paged(o, halves(q, f.n * width), halves(got(pool, pool_size), pool_size), table, f.ld, pos, f.n, h);
+            no_worse("attn_mma_paged", c, got_halves(o, no), naive_out, want, no, 0x1p-16);
+        }
+        drop();
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(chunks_and_splits), cmocka_unit_test(lists_name_every_tile), cmocka_unit_test(tensor_cores_against_loops) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(chunks_and_splits), cmocka_unit_test(lists_name_every_tile), cmocka_unit_test(tensor_cores_against_loops),
+                                        cmocka_unit_test(forks_share_reads) };
     setenv("APPO_NUMERICS", "exact", 1);        /* bf16 heads of 64: the fp32 path for op_attn, the tensor cores by their own name */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* bench_gemm.c: how fast the CPU matrix product is. Ours and OpenBLAS run one after the other with a pause between: idle threads of either spin for some
+/* openblas.c: how fast the CPU matrix product is. Ours and OpenBLAS run one after the other with a pause between: idle threads of either spin for some
  * milliseconds, and on a small machine they take the other's cores (measured: 130 GFLOP/s for OpenBLAS without the pause, 245 with it). */
 #define _GNU_SOURCE
 #include "base/err.h"
@@ -169,7 +169,7 @@ static void measure(const struct shape *s, const struct openblas *blas, double p
     dev_free(x.d);
 }
 
-void bench_gemm(FILE *text, FILE *json)
+void bench_openblas(FILE *text, FILE *json)
 {
     const int threads = dev_threads();
     const struct openblas blas = openblas_open(threads);

@@ -1,0 +1,290 @@
+/* generate.c: `appo generate`: answers to prompts, or a conversation, printed as they are made. The sampler is that of training, its hook for drawn
+ * tokens is what prints; a conversation keeps its keys and values, so a turn costs what it adds. */
+#include "cmd/cmd.h"
+#include "cmd/lines.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+static const char usage[] =
+    "usage: appo generate [model.path=DIR] [--prompt TEXT] [--system TEXT] [--greedy] [--max N] [--raw] [--ids] [key=value ...] [<PROMPTS]\n"
+    "  --prompt   answers this; without it, lines of stdin: plain text, or JSON {\"prompt\"}, {\"messages\"}, {\"text\"} or {\"ids\"}, which is answered by\n"
+    "             JSON {\"text\", \"finish\"} in the same order, many lines at a time; at a terminal, a conversation (end it with ctrl-D)\n"
+    "  --system   a system message before plain prompts\n"
+    "  --greedy   the likeliest token each time; else rollout.temperature, rollout.top_p, rollout.top_k and trainer.seed count\n"
+    "  --max      tokens of an answer (512); rollout.max_len bounds prompt and answer together (4096, or less where the model takes less)\n"
+    "  --raw      no chat format: the model goes on with the text\n"
+    "  --ids      token ids in place of text, or beside it in JSON\n"
+    "tools: calls in the embedded policy's tags are answered (python: the calculator; search: tools.search_cache), tools.call_limit of them";
+
+struct job {
+    struct session s;
+    struct err no_chat;
+    const char *prompt, *system;
+    bool greedy, raw, ids, chat;
+    int max;
+    struct rollout_config r;
+    /* what is being printed */
+    struct tokenizer_stream stream;
+    struct str out;
+    int shown;                      /* tokens of the episode that are out */
+};
+
+static bool is_end(const struct job *j, int id)
+{
+    for (int i = 0; i < j->s.m.c.n_eos; i++) if (id == j->s.m.c.eos[i]) return true;
+    return false;
+}
+
+static void show(struct job *j, int id)
+{
+    str_clear(&j->out);
+    if (j->ids) str_printf(&j->out, "%d ", id);
+    else if (!is_end(j, id)) tokenizer_stream_put(j->s.tok, &j->stream, &j->out, id, true);
+    fwrite(j->out.p, 1, j->out.n, stdout);
+}
+
+/* The sampler drew *id: prints what has come since the last draw (a tool's result) and it. */
+static void drawn(void *ctx, const struct episode *ep, int *id)
+{
+    struct job *j = ctx;
+    for (; j->shown < ep->n; j->shown++) show(j, ep->ids[j->shown]);
+    show(j, *id);
+    j->shown++;
+    fflush(stdout);
+}
+
+/* Runs one episode and prints it as it comes. */
+static bool stream(struct job *j, struct episode *ep, bool keep, struct err *e)
+{
+    j->shown = ep->n;
+    j->stream = (struct tokenizer_stream){ { 0 }, 0 };
+    j->r.force = drawn;
+    j->r.force_ctx = j;
+    rollout_set(j->s.ro, &j->r);
+    rollout_run(j->s.ro, &ep, 1, keep, NULL, NULL, NULL);
+    for (; j->shown < ep->n; j->shown++) show(j, ep->ids[j->shown]);
+    str_clear(&j->out);
+    if (!j->ids) tokenizer_stream_end(&j->stream, &j->out);
+    str_putc(&j->out, '\n');
+    fwrite(j->out.p, 1, j->out.n, stdout);
+    return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
+}
+
+static bool has_room(const struct job *j, int n, struct err *e)
+{
+    if (n == 0) return fail(e, "an empty prompt: there is nothing to go on from");
+    return n < j->r.max_len || fail(e, "a prompt of %d tokens leaves no room in rollout.max_len=%d (the model takes %d)", n, j->r.max_len, j->s.m.c.max_len);
+}
+
+static bool plain_ids(struct ids *x, const struct job *j, const char *text, size_t n, struct err *e)
+{
+    x->n = 0;
+    if (!j->raw) return question_ids(x, &j->s, j->system, text, n, e);
+    return tokenizer_encode(j->s.tok, x, text, n, false) || fail(e, "the tokenizer gave up on this text");
+}
+
+/* number keys the random draws, so that the same prompt on two lines has two answers. */
+static bool answer(struct job *j, const char *text, size_t n, long long number, struct err *e)
+{
+    struct ids x = { 0 };
+    struct episode ep = { 0 };
+    bool ok = plain_ids(&x, j, text, n, e) && has_room(j, x.n, e);
+    if (ok) {
+        episode_begin(&ep, x.p, x.n);
+        ep.prompt = (uint32_t)number;
+        ok = stream(j, &ep, false, e);
+        episode_free(&ep, &j->s.kv);
+    }
+    ids_free(&x);
+    return ok;
+}
+
+/* ---- JSON lines: as many at a time as decode together ---- */
+
+static void print_row(const struct job *j, const struct episode *ep)
+{
+    struct str text = { 0 };
+    int n = episode_response(ep) - (ep->finish == FINISH_END);
+    str_clear(&text);
+    struct tokenizer_stream whole = { { 0 }, 0 };            /* bytes that are not UTF-8 cannot stand in JSON */
+    for (int i = 0; i < n; i++) tokenizer_stream_put(j->s.tok, &whole, &text, ep->ids[ep->prompt_len + i], true);
+    tokenizer_stream_end(&whole, &text);
+    json_t *o = json_object(), *ids = json_array();
+    json_object_set_new(o, "text", json_stringn(text.p, text.n));
+    json_object_set_new(o, "finish", json_string(ep->finish == FINISH_END ? "stop" : "length"));
+    for (int i = ep->prompt_len; j->ids && i < ep->n; i++) json_array_append_new(ids, json_integer(ep->ids[i]));
+    if (j->ids) json_object_set(o, "ids", ids);
+    json_dumpf(o, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(ids);
+    json_decref(o);
+    str_free(&text);
+}
+
+static bool run_rows(struct job *j, struct episode **ep, int n, struct err *e)
+{
+    j->r.force = NULL;
+    rollout_set(j->s.ro, &j->r);
+    rollout_run(j->s.ro, ep, n, false, NULL, NULL, NULL);
+    for (int i = 0; i < n; i++) {
+        print_row(j, ep[i]);
+        episode_free(ep[i], &j->s.kv);
+        free(ep[i]);
+    }
+    return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
+}
+
+/* From a JSON line in l on to the end of the input. */
+static bool json_lines(struct job *j, struct lines *l, struct err *e)
+{
+    int most = j->s.c->rollout.max_num_seqs, n = 0, state = 1;
+    struct episode **ep = xcalloc((size_t)most, sizeof *ep);
+    struct ids x = { 0 };
+    struct err late;
+    bool ok = true;
+    for (; ok && state; state = ok ? lines_next(l, e) : 0) {
+        ok = state > 0 && line_ids(&x, l, &j->s, true, &j->no_chat, e) && (has_room(j, x.n, e) || fail_in(e, "line %lld", l->number));
+        if (!ok) break;
+        ep[n] = xcalloc(1, sizeof **ep);
+        episode_begin(ep[n], x.p, x.n);
+        ep[n++]->prompt = (uint32_t)l->number;
+        if (n < most) continue;
+        ok = run_rows(j, ep, n, e);
+        n = 0;
+    }
+    if (!run_rows(j, ep, n, ok ? e : &late)) ok = false;     /* what came before a bad line is still answered */
+    free(ep);
+    ids_free(&x);
+    return ok;
+}
+
+static bool read_prompts(struct job *j, struct err *e)
+{
+    struct lines l = { .f = stdin };
+    int state;
+    bool ok = true;
+    while (ok && (state = lines_next(&l, e)) != 0) {
+        if (state < 0) { ok = false; break; }
+        if (line_is_json(&l)) { ok = json_lines(j, &l, e); break; }
+        ok = answer(j, l.p, l.n, l.number, e) || fail_in(e, "line %lld", l.number);
+    }
+    lines_free(&l);
+    return ok;
+}
+
+/* ---- a conversation ---- */
+
+/* The conversation so far with the next question behind it; pages are shared with it, so that only new tokens are run. */
+static bool next_turn(struct job *j, struct episode *next, const struct episode *last, const char *text, size_t n, int turn, struct err *e)
+{
+    struct ids x = { 0 };
+    struct chat_message m = { CHAT_USER, text, n };
+    bool ok;
+    if (last->n) {
+        if (last->finish != FINISH_END) ids_put(&x, j->s.chat.end);
+        ok = chat_more(&j->s.chat, &x, NULL, &m, 1, true) || fail(e, "the tokenizer gave up on this text");
+    } else {
+        ok = question_ids(&x, &j->s, j->system, text, n, e);
+    }
+    ok = ok && has_room(j, last->n + x.n, e);
+    if (ok && last->n) {
+        episode_fork(next, last, last->n, &j->s.kv);
+        for (int i = 0; i < x.n; i++) episode_put(next, x.p[i], false, 0, 0);
+        next->prompt_len = next->born = next->n;
+        next->calls = 0;                                     /* the limit is a turn's */
+        memset(next->calls_by, 0, sizeof next->calls_by);
+    } else if (ok) {
+        episode_begin(next, x.p, x.n);
+    }
+    next->rollout = (uint32_t)turn;
+    ids_free(&x);
+    return ok;
+}
+
+static bool converse(struct job *j, struct err *e)
+{
+    struct lines l = { .f = stdin };
+    struct episode last = { 0 };
+    int state = 1, turn = 0;
+    bool ok = true;
+    while (ok && state) {
+        struct episode next = { 0 };
+        printf("> ");
+        fflush(stdout);
+        state = lines_next(&l, e);
+        if (state <= 0) { ok = state == 0; break; }
+        if (!next_turn(j, &next, &last, l.p, l.n, turn++, e)) {
+            printf("(%s; the conversation goes on without this)\n", e->text);
+            continue;
+        }
+        ok = stream(j, &next, true, e);
+        episode_free(&last, &j->s.kv);
+        last = next;
+    }
+    putchar('\n');
+    episode_free(&last, &j->s.kv);
+    lines_free(&l);
+    return ok;
+}
+
+/* Sizes for sampling alone: no branches keep pages, and one sequence decodes at a time where it is printed as it comes. */
+static void set_sizes(struct job *j, struct config *c)
+{
+    int longest = config_given(c, "rollout.max_len") ? c->rollout.max_len : 4096;
+    c->rollout.max_len = MIN(longest, j->s.m.c.max_len);
+    c->data.max_response_length = j->max;
+    c->algorithm.adv_estimator = ALGO_GRPO;
+    if (j->prompt || j->chat) c->rollout.max_num_seqs = 1;
+    else if (!config_given(c, "rollout.max_num_seqs")) c->rollout.max_num_seqs = 16;
+    c->rollout.max_num_batched_tokens = MAX(MIN(c->rollout.max_num_batched_tokens, c->rollout.max_len), c->rollout.max_num_seqs);
+}
+
+static int run(struct job *j, struct config *c)
+{
+    struct err e;
+    bool ok = session_load(&j->s, c, j->raw ? &j->no_chat : NULL, &e);
+    if (j->raw) fail(&j->no_chat, "--raw writes no chat format: give \"text\" or \"ids\"");
+    if (ok) set_sizes(j, c);
+    ok = ok && session_samples(&j->s, &e);
+    if (ok) {
+        j->r = session_sampling(&j->s);
+        if (j->greedy) j->r.temperature = 0;
+        if (j->prompt) ok = answer(j, j->prompt, strlen(j->prompt), 0, &e);
+        else ok = j->chat ? converse(j, &e) : read_prompts(j, &e);
+    }
+    session_close(&j->s);
+    str_free(&j->out);
+    return ok ? 0 : cmd_fail(&e);
+}
+
+int cmd_generate(int argc, char **argv)
+{
+    struct config c;
+    struct job j = { .max = 512 };
+    const char *max = NULL;
+    int status;
+    cmd_option(&argc, argv, "--prompt", &j.prompt);
+    cmd_option(&argc, argv, "--system", &j.system);
+    cmd_option(&argc, argv, "--max", &max);
+    j.greedy = cmd_option(&argc, argv, "--greedy", NULL);
+    j.raw = cmd_option(&argc, argv, "--raw", NULL);
+    j.ids = cmd_option(&argc, argv, "--ids", NULL);
+    j.chat = !j.prompt && !j.raw && isatty(0);
+    if (max) {
+        char *end;
+        long n = strtol(max, &end, 10);
+        if (*end || end == max || n < 1 || n > 16777216) {
+            fprintf(stderr, "appo: --max %s: a number of tokens from 1 to 16777216 is needed\n", max);
+            return 2;
+        }
+        j.max = (int)n;
+    }
+    if (cmd_config(&c, argc, argv, usage, 0, &status)) status = run(&j, &c);
+    config_free(&c);
+    return status;
+}

@@ -1,0 +1,114 @@
+/* lines.c: lines to ids. Input may be anything: what a line must be is said with its number. */
+#include "cmd/lines.h"
+#include "data/message.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const size_t line_max = (size_t)16 << 20;
+
+/* Without its end; false: there is none. */
+static bool read_line(struct lines *l)
+{
+    int c;
+    l->n = 0;
+    while ((c = getc_unlocked(l->f)) != EOF && c != '\n' && l->n <= line_max) {
+        if (l->n + 1 >= l->cap) l->p = xrealloc(l->p, l->cap = l->cap ? 2 * l->cap : 1024);
+        l->p[l->n++] = (char)c;
+    }
+    if (!l->p) l->p = xrealloc(NULL, l->cap = 1024);
+    if (l->n && l->p[l->n - 1] == '\r') l->n--;
+    l->p[l->n] = 0;
+    return c != EOF || l->n;
+}
+
+int lines_next(struct lines *l, struct err *e)
+{
+    while (read_line(l)) {
+        l->number++;
+        if (l->n > line_max) { fail(e, "line %lld: longer than %zu bytes", l->number, line_max); return -1; }
+        if (strspn(l->p, " \t") < l->n) return 1;
+    }
+    if (!ferror(l->f)) return 0;
+    fail(e, "line %lld: %s", l->number + 1, strerror(errno));
+    return -1;
+}
+
+void lines_free(struct lines *l)
+{
+    free(l->p);
+    l->p = NULL;
+}
+
+bool line_is_json(const struct lines *l) { return l->p[strspn(l->p, " \t")] == '{'; }
+
+static bool given_ids(struct ids *out, const json_t *list, const struct session *s, struct err *e)
+{
+    size_t i;
+    json_t *v;
+    if (!json_is_array(list)) return fail(e, "\"ids\" must be a list of whole numbers");
+    json_array_foreach((json_t *)list, i, v) {
+        json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
+        if (id < 0 || id >= s->m.c.vocab) return fail(e, "\"ids\"[%zu] is not a token id from 0 to %d", i, s->m.c.vocab - 1);
+        ids_put(out, (int)id);
+    }
+    return true;
+}
+
+static bool conversation(struct ids *out, const json_t *row, const struct session *s, bool reply, struct err *e)
+{
+    static const enum chat_role roles[] = { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL };
+    const json_t *list = json_object_get(row, "messages"), *declared = json_object_get(row, "tools");
+    struct messages x = { 0 };
+    struct chat_tools tools = { 0 };
+    bool ok = messages_read(&x, list, json_array_size(list), "messages", e) && (x.n || fail(e, "\"messages\" is empty"));
+    if (ok && declared) {
+        char *text = json_dumps(declared, JSON_ENCODE_ANY);
+        ok = chat_tools_read(&tools, &s->chat, text, strlen(text), e);
+        free(text);
+    }
+    struct chat_message *m = xcalloc((size_t)x.n, sizeof *m);
+    for (int k = 0; k < x.n; k++) m[k] = (struct chat_message){ roles[x.p[k].role], x.p[k].text, strlen(x.p[k].text) };
+    ok = ok && (chat_write(&s->chat, out, NULL, m, x.n, &tools, reply) || fail(e, "the tokenizer gave up on this text"));
+    free(m);
+    chat_tools_free(&tools);
+    messages_free(&x);
+    return ok;
+}
+
+bool question_ids(struct ids *out, const struct session *s, const char *system, const char *text, size_t n, struct err *e)
+{
+    struct chat_message m[2] = { { CHAT_SYSTEM, system, system ? strlen(system) : 0 }, { CHAT_USER, text, n } };
+    return chat_write(&s->chat, out, NULL, system ? m : m + 1, system ? 2 : 1, NULL, true) || fail(e, "the tokenizer gave up on this text");
+}
+
+static bool row_ids(struct ids *out, const json_t *row, const struct session *s, bool reply, const struct err *no_chat, struct err *e)
+{
+    static const char *const keys[] = { "ids", "text", "messages", "prompt" };
+    const json_t *v = NULL;
+    int k = -1;
+    for (int i = 0; i < (reply ? 4 : 3); i++) {
+        const json_t *x = json_object_get(row, keys[i]);
+        if (x && v) return fail(e, "has both \"%s\" and \"%s\"; one of them is needed", keys[k], keys[i]);
+        if (x) { v = x; k = i; }
+    }
+    if (!v) return fail(e, "one of \"ids\", \"text\", \"messages\"%s is needed", reply ? ", \"prompt\"" : "");
+    if (k == 0) return given_ids(out, v, s, e);
+    if (k >= 2 && *no_chat->text) return fail(e, "%s", no_chat->text);
+    if (k == 2) return conversation(out, row, s, reply, e);
+    if (!json_is_string(v)) return fail(e, "\"%s\" must be a string", keys[k]);
+    if (k == 3) return question_ids(out, s, NULL, json_string_value(v), json_string_length(v), e);
+    bool special = json_is_true(json_object_get(row, "special"));
+    return tokenizer_encode(s->tok, out, json_string_value(v), json_string_length(v), special) || fail(e, "the tokenizer gave up on this text");
+}
+
+bool line_ids(struct ids *out, const struct lines *l, const struct session *s, bool reply, const struct err *no_chat, struct err *e)
+{
+    json_error_t why;
+    json_t *row = json_loadb(l->p, l->n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+    out->n = 0;
+    bool ok = row ? json_is_object(row) || fail(e, "a JSON object is needed") : fail(e, "column %d: %s", why.column, why.text);
+    ok = ok && row_ids(out, row, s, reply, no_chat, e);
+    json_decref(row);
+    return ok || fail_in(e, "line %lld", l->number);
+}

@@ -1,0 +1,160 @@
+/* score.c: `appo score`: what a model thinks of given tokens. Lines are put together into batches and come out in their order. */
+#include "cmd/cmd.h"
+#include "cmd/lines.h"
+#include "engine/scorer.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: appo score [model.path=DIR] [--top N] [key=value ...] <LINES: log-probabilities of given tokens\n"
+    "  each line of stdin: {\"ids\": [...]}, {\"text\": \"...\"} (nothing is put before it; \"special\": true recognises added tokens) or {\"messages\": [...]}\n"
+    "  each line of stdout: {\"ids\", \"logp\", \"entropy\", \"top\"}: per token its log-probability given those before it, the entropy of the distribution\n"
+    "  it stands in (nats), and the N (5) likeliest tokens there as [id, logp]; null for the first token\n"
+    "  a batch has up to actor.ppo_max_token_len_per_gpu tokens; rollout.temperature divides the logits";
+
+enum { LINES_AT_ONCE = 1024 };      /* of a batch: empty and one-token lines take no rows */
+
+struct job {
+    struct session s;
+    struct scorer scorer;
+    struct err no_chat;
+    int top, n, max_rows;
+    int64_t rows;                   /* of the n sequences waiting */
+    struct ids ids[LINES_AT_ONCE];
+    struct str out;
+};
+
+/* As many digits as read back the same bits. */
+static void put_number(struct str *out, wide x) { str_printf(out, "%.*g", sizeof x == sizeof(float) ? 9 : 17, (double)x); }
+
+/* The numbers of one array: null, then one for each further token. */
+static void put_numbers(struct str *out, const char *key, const wide *x, int n)
+{
+    str_printf(out, ", \"%s\": [", key);
+    for (int i = 0; i < n; i++) {
+        if (i) { str_puts(out, ", "); put_number(out, x[i]); } else str_puts(out, "null");
+    }
+    str_putc(out, ']');
+}
+
+static void put_top(struct str *out, const int *id, const wide *logp, int n, int top)
+{
+    str_puts(out, ", \"top\": [");
+    for (int i = 0; i < n; i++) {
+        if (!i) { str_puts(out, "null"); continue; }
+        str_puts(out, ", [");
+        for (int k = 0; k < top; k++) {
+            str_printf(out, "%s[%d, ", k ? ", " : "", id[i * top + k]);
+            put_number(out, logp[i * top + k]);
+            str_putc(out, ']');
+        }
+        str_putc(out, ']');
+    }
+    str_putc(out, ']');
+}
+
+/* Runs the waiting sequences and prints their lines. */
+static bool flush_batch(struct job *j, struct err *e)
+{
+    int64_t tokens = 0;
+    struct seq_view *v = xcalloc((size_t)j->n, sizeof *v);
+    for (int i = 0; i < j->n; i++) {
+        uint8_t *m = xmalloc((size_t)j->ids[i].n);
+        memset(m, 1, (size_t)j->ids[i].n);
+        v[i] = (struct seq_view){ .ids = j->ids[i].p, .m = m, .n = j->ids[i].n, .group = i, .flat = tokens };
+        tokens += j->ids[i].n;
+    }
+    size_t each = (size_t)tokens + 1;
+    wide *logp = xcalloc(each, sizeof *logp), *ent = xcalloc(each, sizeof *ent), *top_logp = xcalloc(each * (size_t)j->top, sizeof *top_logp);
+    int *top_id = xcalloc(each * (size_t)j->top, sizeof *top_id);
+    struct pack p;
+    pack_make(&p, v, j->n);
+    double temperature = j->s.c->rollout.temperature;
+    if (p.n) scorer_run(&j->scorer, &p, temperature > 0 ? 1 / temperature : 1, logp, ent, top_id, top_logp);
+    pack_free(&p);
+    for (int i = 0; i < j->n; i++) {
+        int64_t at = v[i].flat;
+        str_clear(&j->out);
+        str_puts(&j->out, "{\"ids\": [");
+        for (int k = 0; k < v[i].n; k++) str_printf(&j->out, k ? ", %d" : "%d", v[i].ids[k]);
+        str_putc(&j->out, ']');
+        put_numbers(&j->out, "logp", logp + at, v[i].n);
+        put_numbers(&j->out, "entropy", ent + at, v[i].n);
+        if (j->top) put_top(&j->out, top_id + at * j->top, top_logp + at * j->top, v[i].n, j->top);
+        str_puts(&j->out, "}\n");
+        fwrite(j->out.p, 1, j->out.n, stdout);
+        free((void *)v[i].m);
+    }
+    free(v); free(logp); free(ent); free(top_logp); free(top_id);
+    j->n = 0;
+    j->rows = 0;
+    return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
+}
+
+/* The next line into the batch, which is run first where it has no room. */
+static bool take_line(struct job *j, const struct lines *l, struct ids *x, struct err *e)
+{
+    if (!line_ids(x, l, &j->s, false, &j->no_chat, e)) return false;
+    int max = j->s.m.c.max_len;
+    if (x->n > max) return fail(e, "line %lld: %d tokens, more than the model's max_position_embeddings=%d", l->number, x->n, max);
+    if (x->n > j->max_rows)
+        return fail(e, "line %lld: %d tokens, more than a batch has: raise actor.ppo_max_token_len_per_gpu=%d", l->number, x->n, j->max_rows);
+    if ((j->n == LINES_AT_ONCE || j->rows + x->n > j->max_rows) && !flush_batch(j, e)) return false;
+    struct ids swap = j->ids[j->n];
+    j->ids[j->n++] = *x;
+    *x = swap;
+    j->rows += j->ids[j->n - 1].n;
+    return true;
+}
+
+/* What came before a bad line is still printed. */
+static bool score_lines(struct job *j, struct err *e)
+{
+    struct lines l = { .f = stdin };
+    struct ids x = { 0 };
+    struct err late;
+    int state;
+    bool ok = true;
+    while (ok && (state = lines_next(&l, e)) != 0) ok = state > 0 && take_line(j, &l, &x, e);
+    if (!flush_batch(j, ok ? e : &late)) ok = false;
+    for (int i = 0; i < LINES_AT_ONCE; i++) ids_free(&j->ids[i]);
+    ids_free(&x);
+    lines_free(&l);
+    return ok;
+}
+
+static int run(const struct config *c, int top)
+{
+    struct job *j = xcalloc(1, sizeof *j);
+    struct err e;
+    j->top = top;
+    j->max_rows = c->actor.ppo_max_token_len_per_gpu;
+    bool ok = session_load(&j->s, c, &j->no_chat, &e);
+    if (ok) {
+        scorer_make(&j->scorer, &j->s.m, j->max_rows, j->top);
+        j->top = j->scorer.top;
+        ok = score_lines(j, &e);
+        scorer_free(&j->scorer);
+    }
+    session_close(&j->s);
+    str_free(&j->out);
+    free(j);
+    return ok ? 0 : cmd_fail(&e);
+}
+
+int cmd_score(int argc, char **argv)
+{
+    struct config c;
+    int status, top = 5;
+    const char *value;
+    if (!cmd_option(&argc, argv, "--top", &value)) value = NULL;
+    if (value && (strspn(value, "0123456789") != strlen(value) || !*value || atoi(value) > SCORER_TOP || strlen(value) > 2)) {
+        fprintf(stderr, "appo: --top %s: a number from 0 to %d is needed\n", value, SCORER_TOP);
+        return 2;
+    }
+    if (value) top = atoi(value);
+    if (cmd_config(&c, argc, argv, usage, 0, &status)) status = run(&c, top);
+    config_free(&c);
+    return status;
+}

@@ -1,0 +1,156 @@
+/* tokenize.c: `appo tokenize`: text to ids and back, to look at what a model is given and to compare with other software. */
+#include "cmd/cmd.h"
+#include "base/file.h"
+#include "engine/session.h"
+#include "model/json.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char usage[] = "usage: appo tokenize [model.path=DIR] [--decode | --chat] [--special] [--time]: text on stdin to token ids on stdout\n"
+                            "  --decode   ids on stdin, bytes on stdout\n"
+                            "  --special  the text of special and added tokens becomes their ids (without: ordinary text); with --decode they are printed\n"
+                            "  --chat     stdin is JSON: {\"messages\": [{\"role\", \"content\"} ...], \"tools\": [...]}; the ids of the conversation in the model's chat format\n"
+                            "             (model.chat_format=auto), ended by what begins the assistant's turn unless its last message is one\n"
+                            "  --time     seconds and bytes a second on stderr, reading and printing not counted\n"
+                            "model.path: a Hugging Face folder or a .gguf file; without it the embedded policy's tokenizer";
+
+enum { TEXT_MAX = 1 << 30 };
+
+struct job { const char *path, *format; bool decode, chat, special, time; };
+
+static bool read_stdin(struct str *out, struct err *e)
+{
+    char chunk[65536];
+    for (size_t n; (n = fread(chunk, 1, sizeof chunk, stdin)) > 0;) {
+        if (out->n + n > TEXT_MAX) return fail(e, "stdin: longer than %d bytes", TEXT_MAX);
+        str_put(out, chunk, n);
+    }
+    return !ferror(stdin) || fail(e, "stdin: %s", strerror(errno));
+}
+
+static bool print_ids(const struct ids *x, struct err *e)
+{
+    for (int i = 0; i < x->n; i++) printf(i + 1 < x->n ? "%d " : "%d", x->p[i]);
+    putchar('\n');
+    return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool encode(const struct tokenizer *t, const struct job *j, struct err *e)
+{
+    struct str text = { 0 };
+    struct ids x = { 0 };
+    bool ok = read_stdin(&text, e);
+    double start = now();
+    ok = ok && (tokenizer_encode(t, &x, text.p ? text.p : "", text.n, j->special) || fail(e, "stdin: the tokenizer's regular expression gave up on this text"));
+    double seconds = now() - start;
+    if (ok && j->time) fprintf(stderr, "%zu bytes, %d ids, %.4f s, %.1f MB/s\n", text.n, x.n, seconds, 1e-6 * (double)text.n / seconds);
+    ok = ok && print_ids(&x, e);
+    ids_free(&x);
+    str_free(&text);
+    return ok;
+}
+
+/* One number at a time, so that any length streams through. */
+static bool decode(const struct tokenizer *t, const struct job *j, struct err *e)
+{
+    struct str out = { 0 };
+    char word[16];
+    bool ok = true;
+    for (long n = 1; ok && scanf("%15s", word) == 1; n++) {
+        char *end;
+        long id = strtol(word, &end, 10);
+        if (*end || id < 0 || id >= tokenizer_vocab(t)) {
+            ok = fail(e, "stdin: word %ld: '%s' is not an id from 0 to %d", n, word, tokenizer_vocab(t) - 1);
+            break;
+        }
+        str_clear(&out);
+        tokenizer_decode(t, &out, &(int){ (int)id }, 1, j->special);
+        ok = fwrite(out.p, 1, out.n, stdout) == out.n || fail(e, "stdout: %s", strerror(errno));
+    }
+    str_free(&out);
+    return ok && (fflush(stdout) == 0 || fail(e, "stdout: %s", strerror(errno)));
+}
+
+static bool read_message(struct chat_message *m, json_t *v, size_t i, struct err *e)
+{
+    static const char *const names[] = { [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant", [CHAT_TOOL] = "tool" };
+    const char *role = json_string_value(json_object_get(v, "role"));
+    json_t *text = json_object_get(v, "content");
+    int found = -1;
+    for (int k = 0; role && k < 4; k++) if (!strcmp(role, names[k])) found = k;
+    if (found < 0 || !json_is_string(text)) return fail(e, "stdin: messages[%zu]: role must be system, user, assistant or tool, and content a text", i);
+    *m = (struct chat_message){ (enum chat_role)found, json_string_value(text), json_string_length(text) };
+    return true;
+}
+
+static bool converse(const struct chat *c, json_t *root, struct err *e)
+{
+    json_t *list = json_is_array(root) ? root : json_object_get(root, "messages"), *declared = json_object_get(root, "tools");
+    struct chat_tools tools = { 0 };
+    struct ids x = { 0 };
+    size_t n = json_array_size(list);
+    bool ok = n > 0 || fail(e, "stdin: must be a JSON array of messages, or an object with messages");
+    struct chat_message *m = xcalloc(n + 1, sizeof *m);
+    for (size_t i = 0; ok && i < n; i++) ok = read_message(&m[i], json_array_get(list, i), i, e);
+    if (ok && declared) {
+        char *text = json_dumps(declared, JSON_ENCODE_ANY);
+        ok = chat_tools_read(&tools, c, text, strlen(text), e);
+        free(text);
+    }
+    ok = ok && (chat_write(c, &x, NULL, m, (int)n, tools.n ? &tools : NULL, m[n - 1].role != CHAT_ASSISTANT) ||
+                fail(e, "stdin: the tokenizer's regular expression gave up on this text"));
+    ok = ok && print_ids(&x, e);
+    chat_tools_free(&tools);
+    ids_free(&x);
+    free(m);
+    return ok;
+}
+
+static bool chat(const struct tokenizer *t, const struct job *j, struct err *e)
+{
+    struct chat c;
+    struct str text = { 0 };
+    bool ok = chat_open(&c, t, j->path, j->format, e) && read_stdin(&text, e);
+    json_t *root = ok ? json_from("stdin", text.p ? text.p : "", text.n, e) : NULL;
+    ok = root && converse(&c, root, e);
+    json_decref(root);
+    str_free(&text);
+    return ok;
+}
+
+int cmd_tokenize(int argc, char **argv)
+{
+    struct job j = { .path = session_embedded_policy(), .format = "auto" };
+    struct err e;
+    for (int i = 0; i < argc; i++) {
+        const char *a = argv[i];
+        if (!strcmp(a, "--help") || !strcmp(a, "-h")) { puts(usage); return 0; }
+        if (!strncmp(a, "model.path=", 11) && a[11]) j.path = a + 11;
+        else if (!strncmp(a, "model.chat_format=", 18)) j.format = a + 18;
+        else if (!strcmp(a, "--decode")) j.decode = true;
+        else if (!strcmp(a, "--chat")) j.chat = true;
+        else if (!strcmp(a, "--special")) j.special = true;
+        else if (!strcmp(a, "--time")) j.time = true;
+        else {
+            fprintf(stderr, "appo: %s: not understood here. %s\n", a, usage);
+            return 2;
+        }
+    }
+    if (j.decode && j.chat) {
+        fprintf(stderr, "appo: --decode and --chat are two different things. %s\n", usage);
+        return 2;
+    }
+    struct tokenizer *t = tokenizer_open(j.path, &e);
+    bool ok = t && (j.decode ? decode(t, &j, &e) : j.chat ? chat(t, &j, &e) : encode(t, &j, &e));
+    tokenizer_free(t);
+    return ok ? 0 : cmd_fail(&e);
+}

@@ -1,0 +1,78 @@
+/* fits.c: adds up what a run will take, by the run's own layout on dry arenas and a dry run of its largest steps, of a model that is only a table. */
+#include "engine/fits.h"
+#include "base/err.h"
+#include "engine/session.h"
+#include "kernels/measure.h"
+#include <string.h>
+
+struct need { size_t weights, optimizer, training, keys, sampling, scratch; };
+
+/* Pointers into nothing: a dry run follows none. */
+static void *nowhere(void) { return (void *)(uintptr_t)256; }
+
+static size_t copies(const struct config *c)
+{
+    return (size_t)(c->branch.omega == OMEGA_REFERENCE || c->actor.kl_loss_coef > 0) + (c->branch.omega == OMEGA_PREVIOUS);
+}
+
+static void need_training(struct need *n, struct model *m, const struct config *c, bool dry)
+{
+    struct learner l;
+    learner_lay_out(&l, m, c->actor.ppo_max_token_len_per_gpu, c->model.recompute);
+    if (dry) learner_rehearse(&l);
+    n->optimizer = l.state.peak;
+    n->training = l.work.peak;
+    learner_free(&l);
+}
+
+static void need_sampling(struct need *n, struct model *m, const struct config *c, int64_t pages, bool dry)
+{
+    struct session s = { .c = c };
+    struct rollout_config rule = session_sampling(&s);
+    struct arena a;
+    struct kv kv = { .h = m->h, .layers = m->c.layers, .pages = (int)pages, .layer_stride = kv_page_elems(m->h) * pages, .pool = nowhere() };
+    n->keys = (size_t)(kv.layer_stride * kv.layers) * sizeof(real);
+    arena_dry(&a, "rollout");
+    struct rollout *r = rollout_make(m, NULL, &kv, &(struct toolbox){ 0 }, &rule, &a);
+    if (dry) rollout_rehearse(r);
+    n->sampling = a.peak;
+    rollout_free(r);
+}
+
+static void need_of(struct need *n, const struct model_config *shape, const struct config *c, bool trains)
+{
+    struct model m;
+    model_lay_out(&m, shape);
+    m.w = nowhere();
+    m.freq = nowhere();
+    *n = (struct need){ .weights = (size_t)m.count * sizeof(real) * (1 + (trains ? copies(c) : 0)) };
+    bool dry = dev_dry_begin();
+    if (trains) need_training(n, &m, c, dry);
+    need_sampling(n, &m, c, session_pages(c), dry);
+    if (dry) n->scratch = dev_dry_end(false);
+    m.w = NULL;
+    m.freq = NULL;
+    model_free(&m);
+}
+
+static double gib(size_t bytes) { return (double)bytes / 0x1p30; }
+
+bool session_fits(const struct config *c, const char *path, bool trains, struct err *e)
+{
+    struct model_config shape;
+    struct err ignored;
+    struct need n;
+    size_t left, total;
+    if (!model_load_config(&shape, path, &ignored) || c->rollout.max_len > shape.max_len || session_pages(c) > INT32_MAX / KV_PAGE) return true;
+    if (!ops_take(&(struct op_shape){ path, { shape.heads, shape.kv_heads, shape.head_dim }, shape.dim, shape.vocab, trains }, e)) return false;
+    need_of(&n, &shape, c, trains);
+    measure_memory(&left, &total);
+    if (!strcmp(dev_name(), "cpu")) left = total;
+    size_t all = n.weights + n.optimizer + n.training + n.keys + n.sampling + n.scratch;
+    if (all <= left) return true;
+    return fail(e, "%s: this run takes %.2f GiB (weights %.2f, optimizer %.2f, training %.2f, keys and values %.2f, sampling %.2f, scratch %.2f); %s has %.2f of %.2f GiB free. "
+                   "Lower%s%s rollout.max_num_seqs=%d, data.train_batch_size=%d or rollout.max_len=%d; appo plan memory=%.1fGiB tells how far", path, gib(all), gib(n.weights),
+                gib(n.optimizer), gib(n.training), gib(n.keys), gib(n.sampling), gib(n.scratch), dev_name(), gib(left), gib(total),
+                trains ? " actor.ppo_max_token_len_per_gpu," : "", trains && !c->model.recompute ? " set model.recompute=true, or lower" : "", c->rollout.max_num_seqs,
+                c->data.train_batch_size, c->rollout.max_len, gib(left));
+}

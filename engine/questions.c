@@ -1,0 +1,160 @@
+/* questions.c: rows to prompts. Everything that can be wrong with a row is found here, before the first step. */
+#include "engine/questions.h"
+#include "base/str.h"
+#include <stdio.h>
+#include <string.h>
+
+/* What ARPO's and APPO's released questions tell the model ("\boxed" is broken there: U+0008 and "oxed"). */
+static const char instructions[] =
+    "You are a helpful assistant that can solve the given question step by step with the help of the wikipedia search tool and python interpreter tool. Given a "
+    "question, you need to first think about the reasoning process in the mind and then provide the answer. During thinking, you can invoke the wikipedia search "
+    "tool to search and python interpreter tool to calculate the math problem for fact information about specific topics if needed. The reasoning process and "
+    "answer are enclosed within <think> </think> and <answer> </answer> tags respectively, and the search query and result are enclosed within <search> "
+    "</search> and <result> </result> tags respectively. For example, <think> This is the reasoning process. </think> <search> search query here </search> "
+    "<result> search result here </result> <think> This is the reasoning process. </think> <python> python code here </python> <result> python interpreter "
+    "result here </result> <think> This is the reasoning process. </think> <answer> The final answer is \\[ \\boxed{answer here} \\] </answer>. In the last part "
+    "of the answer, the final exact answer is enclosed within \\boxed{} with latex format.";
+
+bool each_file(const char *files, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx, struct err *e)
+{
+    bool ok = true;
+    struct str path = { 0 };
+    for (const char *p = files; ok && *p; p += *p == ',') {
+        size_t n = strcspn(p, ",");
+        str_clear(&path);
+        str_put(&path, p, n);
+        p += n;
+        if (n) ok = take(ctx, path.p, e);
+    }
+    str_free(&path);
+    return ok;
+}
+
+void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation how)
+{
+    if (x->n <= max) return;
+    int head = how == TRUNCATE_LEFT ? 0 : how == TRUNCATE_MIDDLE ? max / 2 : max, tail = max - head;
+    memmove(x->p + head, x->p + x->n - tail, (size_t)tail * sizeof *x->p);
+    if (keep) memmove(keep + head, keep + x->n - tail, (size_t)tail);
+    x->n = max;
+}
+
+static bool write_prompt(struct ids *out, const struct sample *s, const char *system, const struct chat *chat)
+{
+    struct chat_message *m = xcalloc((size_t)s->said.n + 1, sizeof *m);
+    bool automatic = !strcmp(system, "auto"), mine = automatic ? chat->v.family == CHAT_APPO || !s->system : strcmp(system, "none") != 0;
+    int n = 0;
+    if (automatic) system = chat->v.family == CHAT_APPO ? NULL : instructions;
+    if (mine && system) m[n++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
+    static const enum chat_role roles[] = { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL };
+    for (int k = 0; k < s->said.n; k++) {
+        const struct message *x = &s->said.p[k];
+        if (mine && x->role == ROLE_SYSTEM) continue;
+        m[n++] = (struct chat_message){ roles[x->role], x->text, strlen(x->text) };
+    }
+    bool ok = chat_write(chat, out, NULL, m, n, NULL, true);
+    free(m);
+    return ok;
+}
+
+static uint64_t fnv(uint64_t h, const void *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
+    return h;
+}
+
+static void hash_row(struct questions *q, int k)
+{
+    const struct sample *s = &q->rows.row[k];
+    q->hash = fnv(q->hash, q->prompt[k].p, (size_t)q->prompt[k].n * sizeof(int));
+    for (int i = 0; i < s->n_refs; i++) q->hash = fnv(q->hash, s->refs[i], strlen(s->refs[i]) + 1);
+}
+
+/* Writes row k's prompt to the place of row `to`; *kept false: it is left out. */
+static bool take_row(struct questions *q, int k, int to, const char *key, const struct config *c, const struct chat *chat, bool *kept, struct err *e)
+{
+    const struct sample *s = &q->rows.row[k];
+    struct ids ids = { 0 };
+    int max = c->data.max_prompt_length;
+    enum truncation how = c->data.filter_overlong_prompts ? TRUNCATE_FILTER : c->data.truncation;
+    *kept = true;
+    if (!write_prompt(&ids, s, c->data.system_prompt, chat)) return fail(e, "%s: the tokenizer gave up on this prompt", s->place);
+    if (ids.n > max && how == TRUNCATE_ERROR) {
+        fail(e, "%s: a prompt of %d tokens is longer than data.max_prompt_length=%d: raise that (%s), or say what is to be done: data.truncation=filter, left, "
+                "right or middle", s->place, ids.n, max, key);
+        ids_free(&ids);
+        return false;
+    }
+    if (ids.n > max && how == TRUNCATE_FILTER) {
+        ids_free(&ids);
+        *kept = false;
+        return true;
+    }
+    truncate_ids(&ids, NULL, max, how);
+    q->prompt[to] = ids;
+    return true;
+}
+
+static bool write_prompts(struct questions *q, const char *key, const struct config *c, const struct chat *chat, struct err *e)
+{
+    int n = q->rows.n, to = 0;
+    bool ok = true;
+    q->prompt = xcalloc((size_t)n, sizeof *q->prompt);
+    q->hash = 0xcbf29ce484222325u;
+    for (int k = 0; ok && k < n; k++) {
+        bool kept;
+        ok = take_row(q, k, to, key, c, chat, &kept, e);
+        if (!ok || !kept) continue;
+        struct sample s = q->rows.row[to];
+        q->rows.row[to] = q->rows.row[k];
+        q->rows.row[k] = s;
+        hash_row(q, to++);
+    }
+    if (ok && to < n)
+        fprintf(stderr, "%s: %d of %d prompts are longer than data.max_prompt_length=%d tokens and were left out\n", key, n - to, n, c->data.max_prompt_length);
+    if (ok && !to) ok = fail(e, "%s: every prompt is longer than data.max_prompt_length=%d: raise that", key, c->data.max_prompt_length);
+    if (ok) dataset_cut(&q->rows, to);
+    return ok;
+}
+
+struct reading { struct dataset *rows; struct dataset_keys keys; };
+
+static bool read_one(void *ctx, const char *path, struct err *e)
+{
+    struct reading *r = ctx;
+    return dataset_load_keys(r->rows, path, &r->keys, e);
+}
+
+bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c, const struct chat *chat, struct err *e)
+{
+    *q = (struct questions){ 0 };
+    if (!*files) return true;
+    struct reading r = { &q->rows, { *c->data.prompt_key ? c->data.prompt_key : NULL, *c->data.answer_key ? c->data.answer_key : NULL,
+                                     *c->data.source_key ? c->data.source_key : NULL } };
+    if (!each_file(files, read_one, &r, e)) return false;
+    if (!q->rows.n) return fail(e, "%s=%.200s: names no file", key, files);
+    return write_prompts(q, key, c, chat, e);
+}
+
+void questions_free(struct questions *q)
+{
+    for (int k = 0; q->prompt && k < q->rows.n; k++) ids_free(&q->prompt[k]);
+    free(q->prompt);
+    free(q->deck.order);
+    dataset_free(&q->rows);
+    *q = (struct questions){ 0 };
+}
+
+int deck_row(struct deck *d, const struct config *c, int n, uint64_t position)
+{
+    uint64_t rows = (uint64_t)n, epoch = position / rows;
+    if (!c->data.shuffle) return (int)(position % rows);
+    if (!d->order || d->epoch != (uint32_t)epoch) {
+        if (!d->order) d->order = xcalloc(rows, sizeof *d->order);
+        d->epoch = (uint32_t)epoch;
+        dataset_order(n, (uint64_t)(c->data.seed < 0 ? c->trainer.seed : c->data.seed), d->epoch, d->order);
+    }
+    return d->order[position % rows];
+}
+
+int questions_row(struct questions *q, const struct config *c, uint64_t position) { return deck_row(&q->deck, c, q->rows.n, position); }

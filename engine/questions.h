@@ -1,0 +1,31 @@
+/* questions.h: rows of files as a run uses them: written as prompts once, in an order that is a function of (seed, epoch) alone, so that a position in
+ * the stream of rows is the whole state of the data. */
+#pragma once
+#include "data/dataset.h"
+#include "engine/config.h"
+#include "model/chat.h"
+
+/* Rows in the order of an epoch. Start with { 0 }; free(order) at the end. */
+struct deck { int *order; uint32_t epoch; };
+/* The row (of n) that number position of the run is. Epochs follow one another without a gap, so a batch may reach from one into the next. */
+int deck_row(struct deck *d, const struct config *c, int n, uint64_t position);
+
+struct questions {
+    struct dataset rows;            /* none: the embedded tasks */
+    struct ids *prompt;             /* [rows.n] */
+    uint64_t hash;                  /* of all prompts and answers: the same data give the same number, whatever their file is called */
+    struct deck deck;
+};
+
+/* Reads the files named in a list (commas between them) and writes each row's prompt as data.system_prompt and the chat format say. Prompts over
+ * data.max_prompt_length are treated as data.truncation says; what is left out is counted in a line on stderr. key: the option that named the
+ * files, for sentences. False: a file cannot be read, a prompt is too long, or no row is left. */
+bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c, const struct chat *chat, struct err *e);
+void questions_free(struct questions *q);
+
+int questions_row(struct questions *q, const struct config *c, uint64_t position);      /* as deck_row */
+
+/* Cuts ids to max as data.truncation=left, right or middle says; keep (may be NULL) is cut alike. */
+void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation how);
+/* Calls take for each file of a comma-separated list until it returns false. */
+bool each_file(const char *files, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx, struct err *e);

@@ -1,0 +1,115 @@
+/* save.c: a trained model as a folder for others. Its weights and config.json are written anew, all that belongs to its tokenizer goes along unchanged. */
+#include "engine/session.h"
+#include "base/file.h"
+#include "model/gguf.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is the tokenizer's and is passed through. */
+static const char *const along[] = {
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model",
+    "chat_template.jinja", "chat_template.json",
+};
+
+static bool copy(const char *from, const char *to, struct err *e)
+{
+    struct out o;
+    FILE *f = fopen(from, "rb");
+    if (!f) return fail(e, "%s: %s", from, strerror(errno));
+    if (!out_open(&o, to, e)) { fclose(f); return false; }
+    char chunk[65536];
+    for (size_t n; (n = fread(chunk, 1, sizeof chunk, f)) > 0; ) fwrite(chunk, 1, n, o.f);
+    bool read = !ferror(f);
+    fclose(f);
+    if (read) return out_commit(&o, e);
+    out_drop(&o);
+    return fail(e, "%s: could not be read to its end", from);
+}
+
+static bool pass_along(const char *from, const char *to, struct err *e)
+{
+    struct str a = { 0 }, b = { 0 };
+    bool ok = true;
+    for (size_t i = 0; ok && i < sizeof along / sizeof *along; i++) {
+        str_clear(&a);
+        str_clear(&b);
+        str_printf(&a, "%s/%s", from, along[i]);
+        str_printf(&b, "%s/%s", to, along[i]);
+        if (file_exists(a.p)) ok = copy(a.p, b.p, e);
+    }
+    str_free(&a);
+    str_free(&b);
+    return ok;
+}
+
+/* What transformers needs beside tokenizer.json. */
+static bool write_tokenizer_config(const struct tokenizer *t, const struct model_config *c, const char *path, struct err *e)
+{
+    int n = 0;
+    const char *eos = c->n_eos ? tokenizer_bytes(t, c->eos[0], &n) : NULL;
+    json_t *o = json_pack("{s:s,s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0), *text = eos ? json_stringn(eos, (size_t)n) : NULL;
+    if (text) json_object_set_new(o, "eos_token", text);
+    char *out = json_dumps(o, JSON_INDENT(2));
+    bool ok = file_write(path, out, strlen(out), e);
+    free(out);
+    json_decref(o);
+    return ok;
+}
+
+/* GGUF has its vocabulary and chat template as values, not as files. Its weights are worth having even where the vocabulary is of a kind not read here. */
+static bool from_gguf(const char *path, const char *to, struct err *e)
+{
+    struct str s = { 0 };
+    struct gguf_text t;
+    struct model_config c;
+    struct err why;
+    struct gguf *g = gguf_open(path, e);
+    str_printf(&s, "%s/chat_template.jinja", to);
+    bool ok = g && model_load_config(&c, path, e) && (!gguf_text(g, "tokenizer.chat_template", &t) || file_write(s.p, t.p, (size_t)t.n, e));
+    struct tokenizer *tok = ok ? tokenizer_open(path, &why) : NULL;
+    if (ok && !tok) fprintf(stderr, "appo: %s. No tokenizer.json was written; copy it and tokenizer_config.json from the model's own folder into %s\n", why.text, to);
+    if (tok) {
+        str_clear(&s);
+        str_printf(&s, "%s/tokenizer.json", to);
+        ok = tokenizer_copy(tok, s.p, e);
+        str_clear(&s);
+        str_printf(&s, "%s/tokenizer_config.json", to);
+        ok = ok && write_tokenizer_config(tok, &c, s.p, e);
+    }
+    tokenizer_free(tok);
+    gguf_close(g);
+    str_free(&s);
+    return ok;
+}
+
+bool tokenizer_files_pass(const char *model_path, const char *folder, struct err *e)
+{
+    struct str gguf = { 0 };
+    bool ok = dir_make(folder, e) && (gguf_is(model_path, &gguf) ? from_gguf(gguf.p, folder, e) : pass_along(model_path, folder, e));
+    str_free(&gguf);
+    return ok;
+}
+
+bool policy_save(const struct model *m, const struct tokenizer *t, const char *folder, struct err *e)
+{
+    static const char plain[] = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"eos_token\": \"<|end|>\",\n  \"pad_token\": \"<|pad|>\",\n"
+                                "  \"clean_up_tokenization_spaces\": false\n}\n";
+    struct str p = { 0 };
+    bool ok = model_save(m, folder, e);
+    str_printf(&p, "%s/tokenizer.json", folder);
+    ok = ok && tokenizer_copy(t, p.p, e);
+    str_clear(&p);
+    str_printf(&p, "%s/tokenizer_config.json", folder);
+    ok = ok && file_write(p.p, plain, sizeof plain - 1, e);
+    str_free(&p);
+    return ok;
+}
+
+bool session_save(const struct session *s, const char *folder, struct err *e)
+{
+    struct model m = s->m;
+    m.c.n_eos = s->own_eos;
+    if (s->chat.v.family == CHAT_APPO) return policy_save(&m, s->tok, folder, e);
+    return tokenizer_files_pass(s->path, folder, e) && model_save(&m, folder, e);
+}

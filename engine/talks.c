@@ -1,0 +1,131 @@
+/* talks.c: conversations to ids and masks; what is wrong with one is said before any work. */
+#define _GNU_SOURCE     /* memmem */
+#include "engine/talks.h"
+#include "base/str.h"
+#include <stdio.h>
+#include <string.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+/* The bytes of text[n] from `from` on that are the next tool result, tags included; one that is not closed ends with the text. */
+static void next_result(const struct str *text, size_t from, size_t *begin, size_t *end)
+{
+    static const char open[] = "<result>", close[] = "</result>";
+    const char *b = memmem(text->p + from, text->n - from, open, sizeof open - 1);
+    const char *e = b ? memmem(b, (size_t)(text->p + text->n - b), close, sizeof close - 1) : NULL;
+    *begin = b ? (size_t)(b - text->p) : text->n;
+    *end = e ? (size_t)(e - text->p) + sizeof close - 1 : text->n;
+}
+
+/* Takes the mark from those of the tokens [from, to) that hold a byte of a tool result. */
+static void unmark_span(struct demo *d, int from, int to, const struct chat *chat)
+{
+    struct str text = { 0 };
+    int bytes;
+    for (int i = from; i < to; i++) {
+        const char *p = tokenizer_bytes(chat->t, d->ids.p[i], &bytes);
+        if (bytes) str_put(&text, p, (size_t)bytes);
+    }
+    size_t at = 0, begin = 0, end = 0;
+    for (int i = from; i < to; i++, at += (size_t)bytes) {
+        tokenizer_bytes(chat->t, d->ids.p[i], &bytes);
+        while (end <= at && end < text.n) next_result(&text, end, &begin, &end);
+        if (at < end && at + (size_t)bytes > begin) d->m[i] = 0;
+    }
+    str_free(&text);
+}
+
+static void unmark_results(struct demo *d, const struct chat *chat)
+{
+    for (int from = 0, to; from < d->ids.n; from = to) {
+        for (to = from; to < d->ids.n && d->m[to] == d->m[from]; to++) {}
+        if (d->m[from]) unmark_span(d, from, to, chat);
+    }
+}
+
+static bool write_talk(struct demo *d, const struct dialog *x, const struct chat *chat, struct err *e)
+{
+    static const enum chat_role roles[] = { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL };
+    struct chat_tools tools = { 0 };
+    struct chat_mask mask = { 0 };
+    *d = (struct demo){ 0 };
+    if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e)) return fail_in(e, "%s: tools", x->place);
+    struct chat_message *m = xcalloc((size_t)x->said.n, sizeof *m);
+    for (int k = 0; k < x->said.n; k++) m[k] = (struct chat_message){ roles[x->said.p[k].role], x->said.p[k].text, strlen(x->said.p[k].text) };
+    bool ok = chat_write(chat, &d->ids, &mask, m, x->said.n, &tools, false);
+    d->m = mask.p;
+    free(m);
+    chat_tools_free(&tools);
+    return ok || fail(e, "%s: the tokenizer gave up on this conversation", x->place);
+}
+
+static int64_t marked(const struct demo *d)
+{
+    int64_t n = 0;
+    for (int i = 1; i < d->ids.n; i++) n += d->m[i];
+    return n;
+}
+
+/* Fits d into max tokens. *keep false: it is left out. */
+static bool fit(struct demo *d, const struct dialog *x, const struct config *c, int max, bool *keep, struct err *e)
+{
+    enum truncation how = c->data.filter_overlong_prompts ? TRUNCATE_FILTER : c->data.truncation;
+    *keep = true;
+    if (d->ids.n <= max) return true;
+    if (how == TRUNCATE_ERROR)
+        return fail(e, "%s: a conversation of %d tokens is longer than the %d that data.max_length, actor.ppo_max_token_len_per_gpu and the model allow: raise them, "
+                       "or say what is to be done: data.truncation=filter, left, right or middle", x->place, d->ids.n, max);
+    if (how == TRUNCATE_FILTER) *keep = false;
+    else truncate_ids(&d->ids, d->m, max, how);
+    return true;
+}
+
+struct reading { struct dialogs rows; struct dataset_keys keys; };
+
+static bool read_one(void *ctx, const char *path, struct err *e)
+{
+    struct reading *r = ctx;
+    return dialogs_load(&r->rows, path, &r->keys, e);
+}
+
+static bool write_all(struct talks *t, const struct dialogs *rows, const struct config *c, const struct chat *chat, int most, struct err *e)
+{
+    int max = c->data.max_length ? MIN(c->data.max_length, most) : most, longer = 0, idle = 0;
+    bool ok = true;
+    t->talk = xcalloc((size_t)rows->n, sizeof *t->talk);
+    for (int k = 0; ok && k < rows->n; k++) {
+        struct demo d;
+        bool keep = true;
+        ok = write_talk(&d, &rows->row[k], chat, e) && fit(&d, &rows->row[k], c, max, &keep, e);
+        if (ok && c->sft.mask_results) unmark_results(&d, chat);
+        int64_t targets = ok && keep ? marked(&d) : 0;
+        longer += ok && !keep;
+        idle += ok && keep && !targets;
+        if (!targets) { demo_free(&d); continue; }
+        t->tokens += d.ids.n;
+        t->targets += targets;
+        t->talk[t->n++] = d;
+    }
+    if (longer) fprintf(stderr, "data.train_files: %d of %d conversations are longer than %d tokens and were left out\n", longer, rows->n, max);
+    if (idle) fprintf(stderr, "data.train_files: in %d of %d conversations nothing is left that an assistant says; they were left out\n", idle, rows->n);
+    return ok && (t->n || fail(e, "data.train_files: no conversation is left to learn from"));
+}
+
+bool talks_open(struct talks *t, const struct config *c, const struct chat *chat, int most, struct err *e)
+{
+    *t = (struct talks){ 0 };
+    struct reading r = { { 0 }, { *c->data.prompt_key ? c->data.prompt_key : NULL, *c->data.answer_key ? c->data.answer_key : NULL, NULL } };
+    bool ok = each_file(c->data.train_files, read_one, &r, e);
+    if (ok && !r.rows.n) ok = fail(e, "data.train_files=%.200s: names no file", c->data.train_files);
+    ok = ok && write_all(t, &r.rows, c, chat, most, e);
+    dialogs_free(&r.rows);
+    return ok;
+}
+
+void talks_free(struct talks *t)
+{
+    for (int k = 0; k < t->n; k++) demo_free(&t->talk[k]);
+    free(t->talk);
+    free(t->deck.order);
+    *t = (struct talks){ 0 };
+}

@@ -1,0 +1,17 @@
+/* talks.h: conversations from files as token ids, with what the model is to learn marked: what an assistant says and the token that ends its turn. */
+#pragma once
+#include "engine/demo.h"
+#include "engine/questions.h"
+
+struct talks {
+    struct demo *talk;              /* [n] */
+    int n;
+    int64_t tokens, targets;        /* of all */
+    struct deck deck;
+};
+
+/* Reads data.train_files. A conversation of more than data.max_length or `most` tokens is treated as data.truncation says; one with nothing to learn in
+ * what is left of it is left out. What is left out is counted in a line on stderr. Tool results inside an assistant's text (<result> to </result>, as
+ * ARPO's demonstrations have them) are not marked where sft.mask_results is set. */
+bool talks_open(struct talks *t, const struct config *c, const struct chat *chat, int most, struct err *e);
+void talks_free(struct talks *t);

@@ -1,0 +1,297 @@
+/* check_ops.c: one function in front of each operation (ld --wrap): it calls the operation, then looks at what came out. Debug builds only. What an
+ * operation of ops.h leaves on the device is fetched for it; those of ops_rl.h leave theirs in host memory. */
+#include "kernels/check.h"
+#include <math.h>
+
+typedef struct heads heads;
+static int64_t width(heads h) { return ((int64_t)h.heads + 2 * h.kv) * h.hd; }
+
+/* ---- layers */
+
+extern typeof(op_embed) __real_op_embed, __wrap_op_embed;
+void __wrap_op_embed(real *x, const real *table, const int *ids, int64_t n, int dim)
+{
+    __real_op_embed(x, table, ids, n, dim);
+    check_reals("op_embed", "x", x, n, dim, dim);
+}
+
+extern typeof(op_embed_back) __real_op_embed_back, __wrap_op_embed_back;
+void __wrap_op_embed_back(wide *dtable, const real *dx, const int *ids, int64_t n, int dim, int vocab)
+{
+    __real_op_embed_back(dtable, dx, ids, n, dim, vocab);
+    check_wides("op_embed_back", "dtable", dtable, vocab, dim, dim);
+}
+
+/* y has rows that nobody named, of which nothing is known: x is what was put there. */
+extern typeof(op_rows_put) __real_op_rows_put, __wrap_op_rows_put;
+void __wrap_op_rows_put(real *y, const real *x, const int *row, int64_t n, int dim)
+{
+    __real_op_rows_put(y, x, row, n, dim);
+    check_reals("op_rows_put", "x", x, n, dim, dim);
+}
+
+extern typeof(op_add_rmsnorm) __real_op_add_rmsnorm, __wrap_op_add_rmsnorm;
+void __wrap_op_add_rmsnorm(real *res, real *y, wide *rstd, const real *x, const real *add, const real *w, double eps, int64_t n, int dim)
+{
+    __real_op_add_rmsnorm(res, y, rstd, x, add, w, eps, n, dim);
+    check_reals("op_add_rmsnorm", "res", res, n, dim, dim);
+    check_reals("op_add_rmsnorm", "y", y, n, dim, dim);
+    check_wides("op_add_rmsnorm", "rstd", rstd, n, 1, 1);
+}
+
+extern typeof(op_rmsnorm_back) __real_op_rmsnorm_back, __wrap_op_rmsnorm_back;
+void __wrap_op_rmsnorm_back(real *dx, wide *dw, const real *dy, const real *dres, const real *res, const real *w, const wide *rstd, int64_t n, int dim)
+{
+    __real_op_rmsnorm_back(dx, dw, dy, dres, res, w, rstd, n, dim);
+    check_reals("op_rmsnorm_back", "dx", dx, n, dim, dim);
+    check_wides("op_rmsnorm_back", "dw", dw, 1, dim, dim);
+}
+
+extern typeof(op_rope) __real_op_rope, __wrap_op_rope;
+void __wrap_op_rope(real *out, wide *rstd, const real *in, const real *qnorm, const real *knorm, double eps, const wide *freq, const int *pos, int64_t n, heads h)
+{
+    __real_op_rope(out, rstd, in, qnorm, knorm, eps, freq, pos, n, h);
+    check_reals("op_rope", "out", out, n, width(h), width(h));
+    check_wides("op_rope", "rstd", qnorm ? rstd : NULL, n, h.heads + h.kv, h.heads + h.kv);
+}
+
+extern typeof(op_rope_back) __real_op_rope_back, __wrap_op_rope_back;
+void __wrap_op_rope_back(real *din, wide *dqnorm, wide *dknorm, const real *dout, const real *in, const wide *rstd, const real *qnorm, const real *knorm,
+                         const wide *freq, const int *pos, int64_t n, heads h)
+{
+    __real_op_rope_back(din, dqnorm, dknorm, dout, in, rstd, qnorm, knorm, freq, pos, n, h);
+    check_reals("op_rope_back", "din", din, n, width(h), width(h));
+    check_wides("op_rope_back", "dqnorm", qnorm ? dqnorm : NULL, 1, h.hd, h.hd);
+    check_wides("op_rope_back", "dknorm", knorm ? dknorm : NULL, 1, h.hd, h.hd);
+}
+
+extern typeof(op_query_scale) __real_op_query_scale, __wrap_op_query_scale;
+void __wrap_op_query_scale(real *qkv, double by, int64_t n, heads h)
+{
+    __real_op_query_scale(qkv, by, n, h);
+    check_reals("op_query_scale", "qkv", qkv, n, (int64_t)h.heads * h.hd, width(h));
+}
+
+extern typeof(op_swiglu) __real_op_swiglu, __wrap_op_swiglu;
+void __wrap_op_swiglu(real *y, const real *gu, int64_t n, int ff)
+{
+    __real_op_swiglu(y, gu, n, ff);
+    check_reals("op_swiglu", "y", y, n, ff, ff);
+}
+
+extern typeof(op_swiglu_back) __real_op_swiglu_back, __wrap_op_swiglu_back;
+void __wrap_op_swiglu_back(real *dgu, const real *dy, const real *gu, int64_t n, int ff)
+{
+    __real_op_swiglu_back(dgu, dy, gu, n, ff);
+    check_reals("op_swiglu_back", "dgu", dgu, n, 2 * (int64_t)ff, 2 * (int64_t)ff);
+}
+
+extern typeof(op_bias_back) __real_op_bias_back, __wrap_op_bias_back;
+void __wrap_op_bias_back(wide *db, const real *dy, int64_t n, int d)
+{
+    __real_op_bias_back(db, dy, n, d);
+    check_wides("op_bias_back", "db", db, 1, d, d);
+}
+
+extern typeof(op_add) __real_op_add, __wrap_op_add;
+void __wrap_op_add(real *y, const real *x, int64_t count)
+{
+    __real_op_add(y, x, count);
+    check_reals("op_add", "y", y, 1, count, count);
+}
+
+extern typeof(op_gemm) __real_op_gemm, __wrap_op_gemm;
+void __wrap_op_gemm(struct gemm g)
+{
+    static const char *const name[] = { [GEMM_NT] = "op_gemm NT", [GEMM_NN] = "op_gemm NN", [GEMM_TN] = "op_gemm TN" };
+    const int64_t ld = g.ldd ? g.ldd : g.n;
+    __real_op_gemm(g);
+    if (g.form != GEMM_TN) check_reals(name[g.form], "d", g.d, g.m, g.n, ld);
+    else check_wides(name[g.form], "dw", g.dw, g.m, g.n, ld);
+}
+
+/* ---- attention */
+
+extern typeof(op_attn) __real_op_attn, __wrap_op_attn;
+void __wrap_op_attn(real *out, wide *lse, const real *qkv, const struct attn_plan *p, heads h)
+{
+    __real_op_attn(out, lse, qkv, p, h);
+    check_reals("op_attn", "out", out, attn_plan_rows(p), (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
+    check_wides("op_attn", "lse", lse, attn_plan_rows(p), h.heads, h.heads);
+}
+
+extern typeof(op_attn_back) __real_op_attn_back, __wrap_op_attn_back;
+void __wrap_op_attn_back(real *dqkv, const real *dout, const real *out, const wide *lse, const real *qkv, const struct attn_plan *p, heads h)
+{
+    __real_op_attn_back(dqkv, dout, out, lse, qkv, p, h);
+    check_reals("op_attn_back", "dqkv", dqkv, attn_plan_rows(p), width(h), width(h));
+}
+
+extern typeof(op_attn_paged) __real_op_attn_paged, __wrap_op_attn_paged;
+void __wrap_op_attn_paged(real *out, const real *qkv, const real *pool, const int *table, int ld, const int *pos, int64_t n, heads h)
+{
+    __real_op_attn_paged(out, qkv, pool, table, ld, pos, n, h);
+    check_reals("op_attn_paged", "out", out, n, (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
+}
+
+/* Pages have a layout of their own and places nobody wrote yet. What goes in was looked at when it was turned, what comes out is looked at in the attention. */
+extern typeof(op_kv_write) __real_op_kv_write, __wrap_op_kv_write;
+void __wrap_op_kv_write(real *pool, const real *qkv, const int64_t *slot, int64_t n, heads h) { __real_op_kv_write(pool, qkv, slot, n, h); }
+extern typeof(op_kv_copy) __real_op_kv_copy, __wrap_op_kv_copy;
+void __wrap_op_kv_copy(real *pool, int to, int from, heads h) { __real_op_kv_copy(pool, to, from, h); }
+
+/* ---- logits */
+
+static int64_t targets(const int *begin, int64_t n)
+{
+    int last = (int)n;
+    if (begin) dev_get(&last, begin + n, sizeof last);
+    return last;
+}
+
+extern typeof(op_row_stats) __real_op_row_stats, __wrap_op_row_stats;
+void __wrap_op_row_stats(wide *lse, wide *logp, wide *ent, const real *x, double inv_temp, const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
+{
+    __real_op_row_stats(lse, logp, ent, x, inv_temp, begin, tgt, n, vocab, ld);
+    check_wides("op_row_stats", "lse", lse, n, 1, 1);
+    check_logp("op_row_stats", logp, logp ? targets(begin, n) : 0);
+    check_entropy("op_row_stats", ent, n, vocab);
+}
+
+extern typeof(op_top_k_entropy) __real_op_top_k_entropy, __wrap_op_top_k_entropy;
+void __wrap_op_top_k_entropy(wide *ent, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+{
+    __real_op_top_k_entropy(ent, lse, x, inv_temp, k, n, vocab, ld);
+    check_entropy("op_top_k_entropy", ent, n, vocab);
+}
+
+extern typeof(op_dlogits) __real_op_dlogits, __wrap_op_dlogits;
+void __wrap_op_dlogits(real *x, const wide *lse, const wide *ent, const wide *g, const wide *ge, double inv_temp, const int *begin, const int *tgt, int64_t n,
+                       int vocab, int64_t ld)
+{
+    __real_op_dlogits(x, lse, ent, g, ge, inv_temp, begin, tgt, n, vocab, ld);
+    check_reals("op_dlogits", "x", x, n, vocab, ld);
+    check_dlogits(x, &(struct check_dlogits){ lse, ent, g, ge, inv_temp, begin, n, ld, vocab });
+}
+
+extern typeof(op_sample) __real_op_sample, __wrap_op_sample;
+void __wrap_op_sample(int *id, wide *logp, wide *ent, const real *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+{
+    __real_op_sample(id, logp, ent, x, r, key, n, vocab, ld);
+    check_logp("op_sample", logp, n);
+    check_entropy("op_sample", ent, n, vocab);
+}
+
+/* ---- optimizer */
+
+extern typeof(op_sumsq) __real_op_sumsq, __wrap_op_sumsq;
+double __wrap_op_sumsq(const wide *x, int64_t n)
+{
+    double sum = __real_op_sumsq(x, n);
+    check_number("op_sumsq", "the sum", sum);
+    return sum;
+}
+
+extern typeof(op_scale) __real_op_scale, __wrap_op_scale;
+void __wrap_op_scale(wide *x, double by, int64_t n)
+{
+    __real_op_scale(x, by, n);
+    check_wides("op_scale", "x", x, 1, n, n);
+}
+
+extern typeof(op_adamw) __real_op_adamw, __wrap_op_adamw;
+void __wrap_op_adamw(real *w, wide *master, const wide *g, wide *m, wide *v, int64_t n, const struct adamw *a)
+{
+    __real_op_adamw(w, master, g, m, v, n, a);
+    check_reals("op_adamw", "w", w, 1, n, n);
+    check_wides("op_adamw", "master", master, 1, n, n);
+    check_wides("op_adamw", "m", m, 1, n, n);
+    check_wides("op_adamw", "v", v, 1, n, n);
+}
+
+/* ---- branching reinforcement learning: vectors of tokens, a position is a row */
+
+extern typeof(op_branch_score) __real_op_branch_score, __wrap_op_branch_score;
+void __wrap_op_branch_score(wide *f, wide *zf, wide *zh, wide *score, const wide *logp, const wide *logp_old, const wide *entropy, const uint8_t *m,
+                            const int64_t *begin, int rows, const struct branch_rule *r)
+{
+    __real_op_branch_score(f, zf, zh, score, logp, logp_old, entropy, m, begin, rows, r);
+    check_host("op_branch_score", "f", f, m, begin[rows]);
+    check_host("op_branch_score", "zf", zf, m, begin[rows]);
+    check_host("op_branch_score", "zh", zh, m, begin[rows]);
+    check_host("op_branch_score", "score", score, NULL, begin[rows]);
+}
+
+extern typeof(op_branch_select) __real_op_branch_select, __wrap_op_branch_select;
+int __wrap_op_branch_select(struct branch_point *out, const wide *key, const wide *zf, const wide *zh, const uint8_t *ok, const int64_t *begin, int rows,
+                            const int *order, const struct select_rule *r)
+{
+    int filled = __real_op_branch_select(out, key, zf, zh, ok, begin, rows, order, r);
+    for (int i = 0; i < filled; i++) check_host("op_branch_select", "score", &out[i].score, NULL, 1);
+    return filled;
+}
+
+extern typeof(op_advantage_dual) __real_op_advantage_dual, __wrap_op_advantage_dual;
+void __wrap_op_advantage_dual(wide *adv, wide *base, const wide *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
+                              const struct branch_record *rec, int records, const struct advantage_rule *r)
+{
+    __real_op_advantage_dual(adv, base, reward, m, begin, rows, uid, kind, rec, records, r);
+    check_host("op_advantage_dual", "adv", adv, NULL, begin[rows]);
+    check_host("op_advantage_dual", "base", base, NULL, rows);
+}
+
+extern typeof(op_reward_scale) __real_op_reward_scale, __wrap_op_reward_scale;
+void __wrap_op_reward_scale(wide *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
+{
+    __real_op_reward_scale(reward, begin, rows, rec, records, discount);
+    check_host("op_reward_scale", "reward", reward, NULL, begin[rows]);
+}
+
+extern typeof(op_advantage) __real_op_advantage, __wrap_op_advantage;
+void __wrap_op_advantage(wide *adv, wide *ret, const wide *reward, const wide *values, const wide *baseline, const uint8_t *m, const int64_t *begin, int rows,
+                         const int *group, const struct estimator_rule *r)
+{
+    __real_op_advantage(adv, ret, reward, values, baseline, m, begin, rows, group, r);
+    check_host("op_advantage", "adv", adv, NULL, begin[rows]);
+    check_host("op_advantage", "ret", ret, NULL, begin[rows]);
+}
+
+extern typeof(op_pg) __real_op_pg, __wrap_op_pg;
+void __wrap_op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct loss_stats *s, const struct loss_in *in, const struct loss_rule *r)
+{
+    __real_op_pg(g, ge, influence, kept, s, in, r);
+    check_host("op_pg", "g", g, NULL, in->begin[in->rows]);
+    check_host("op_pg", "ge", ge, NULL, in->begin[in->rows]);
+    check_host("op_pg", "influence", influence, in->m, in->begin[in->rows]);
+    check_number("op_pg", "the loss", s->loss);
+    check_number("op_pg", "the divergence", s->kl);
+    check_number("op_pg", "the entropy", s->entropy);
+}
+
+extern typeof(op_agg) __real_op_agg, __wrap_op_agg;
+double __wrap_op_agg(wide *weight, const wide *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len)
+{
+    double x = __real_op_agg(weight, value, m, begin, rows, agg, max_len);
+    check_number("op_agg", "the value", x);
+    check_host("op_agg", "weight", weight, NULL, rows);
+    return x;
+}
+
+extern typeof(op_entropy_floor) __real_op_entropy_floor, __wrap_op_entropy_floor;
+double __wrap_op_entropy_floor(const wide *entropy, const uint8_t *m, int64_t n, double share)
+{
+    double x = __real_op_entropy_floor(entropy, m, n, share);
+    check_number("op_entropy_floor", "the floor", x);
+    return x;
+}
+
+/* It has no mask: positions that are not the policy's may hold NaN, and then give NaN. */
+extern typeof(op_kl) __real_op_kl, __wrap_op_kl;
+void __wrap_op_kl(wide *value, wide *slope, const wide *logp, const wide *logp_ref, int64_t n, enum kl_kind kind)
+{
+    __real_op_kl(value, slope, logp, logp_ref, n, kind);
+    for (int64_t i = 0; i < n; i++) {
+        if (isnan(logp[i]) || isnan(logp_ref[i])) continue;
+        if ((value && isnan(value[i])) || (slope && isnan(slope[i]))) check_number("op_kl", "an estimate", NAN);
+    }
+}

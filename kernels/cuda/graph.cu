@@ -1,0 +1,68 @@
+/* graph.cu: lists of operations as CUDA graphs. The first call runs the list as it is, so that plans are made and scratch is held; the second captures it; what
+ * a graph holds are addresses, so when scratch has moved the same begins again. */
+#include "kernels/cuda/num.cuh"
+#include <stdlib.h>
+
+struct dev_graph { cudaGraphExec_t exec; uint64_t moves; };     /* moves: scratch_moves() when the list last ran */
+
+/* Debug builds read every operation's result, for which a graph has no place. */
+#ifdef APPO_CHECKS
+static bool wanted = false;
+#else
+static bool wanted = true;
+#endif
+static bool capturing;
+static int64_t recorded, replayed;
+
+bool recording(void) { return capturing; }
+bool dev_records(void) { return wanted; }
+void dev_record(bool on) { wanted = on; }
+void graph_counts(struct dev_counts *c) { c->recorded = recorded, c->replayed = replayed; }
+
+static void drop(struct dev_graph *g)
+{
+    if (g->exec) CU(cudaGraphExecDestroy(g->exec));
+    g->exec = nullptr;
+}
+
+/* Thread-local: other threads (tools, the clock) may call CUDA meanwhile. */
+static void capture(struct dev_graph *g, void (*body)(void *), void *ctx)
+{
+    cudaGraph_t made;
+    CU(cudaStreamBeginCapture(queue(), cudaStreamCaptureModeThreadLocal));
+    capturing = true;
+    body(ctx);
+    capturing = false;
+    CU(cudaStreamEndCapture(queue(), &made));
+    CU(cudaGraphInstantiate(&g->exec, made, 0));
+    CU(cudaGraphDestroy(made));
+}
+
+void dev_replay(struct dev_graph **at, void (*body)(void *ctx), void *ctx)
+{
+    if (!wanted || capturing || dry_run()) {
+        body(ctx);
+        return;
+    }
+    if (!*at) *at = (struct dev_graph *)xcalloc(1, sizeof **at);
+    struct dev_graph *g = *at;
+    if (g->moves != scratch_moves()) {
+        drop(g);
+        body(ctx);
+        g->moves = scratch_moves();
+        return;
+    }
+    if (!g->exec) {
+        capture(g, body, ctx);
+        recorded++;
+    }
+    CU(cudaGraphLaunch(g->exec, queue()));
+    replayed++;
+}
+
+void dev_graph_free(struct dev_graph *g)
+{
+    if (!g) return;
+    drop(g);
+    free(g);
+}
