@@ -222,9 +222,9 @@ static bool converse(struct job *j, struct err *e)
             printf("(%s; the conversation goes on without this)\n", e->text);
             continue;
         }
-        ok = stream(j, &next, true, e);
-        episode_free(&last, &j->s.kv);
+        episode_free(&last, &j->s.kv);                       /* its pages are now next's alone, which may need every other one */
         last = next;
+        ok = stream(j, &last, true, e);
     }
     putchar('\n');
     episode_free(&last, &j->s.kv);

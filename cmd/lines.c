@@ -57,7 +57,6 @@ static bool given_ids(struct ids *out, const json_t *list, const struct session 
 
 static bool conversation(struct ids *out, const json_t *row, const struct session *s, bool reply, struct err *e)
 {
-    static const enum chat_role roles[] = { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL };
     const json_t *list = json_object_get(row, "messages"), *declared = json_object_get(row, "tools");
     struct messages x = { 0 };
     struct chat_tools tools = { 0 };
@@ -67,8 +66,7 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
         ok = chat_tools_read(&tools, &s->chat, text, strlen(text), e);
         free(text);
     }
-    struct chat_message *m = xcalloc((size_t)x.n, sizeof *m);
-    for (int k = 0; k < x.n; k++) m[k] = (struct chat_message){ roles[x.p[k].role], x.p[k].text, strlen(x.p[k].text) };
+    struct chat_message *m = chat_messages(&x);
     ok = ok && (chat_write(&s->chat, out, NULL, m, x.n, &tools, reply) || fail(e, "the tokenizer gave up on this text"));
     free(m);
     chat_tools_free(&tools);

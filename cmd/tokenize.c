@@ -11,8 +11,8 @@
 static const char usage[] = "usage: appo tokenize [model.path=DIR] [--decode | --chat] [--special] [--time]: text on stdin to token ids on stdout\n"
                             "  --decode   ids on stdin, bytes on stdout\n"
                             "  --special  the text of special and added tokens becomes their ids (without: ordinary text); with --decode they are printed\n"
-                            "  --chat     stdin is JSON: {\"messages\": [{\"role\", \"content\"} ...], \"tools\": [...]}; the ids of the conversation in the model's chat format\n"
-                            "             (model.chat_format=auto), ended by what begins the assistant's turn unless its last message is one\n"
+                            "  --chat     stdin is JSON: {\"messages\": [{\"role\", \"content\"} ...], \"tools\": [...]}; the ids of the conversation in the\n"
+                            "             model's chat format (model.chat_format=auto), ended by what begins the assistant's turn unless its last message is one\n"
                             "  --time     seconds and bytes a second on stderr, reading and printing not counted\n"
                             "model.path: a Hugging Face folder or a .gguf file; without it the embedded policy's tokenizer";
 

@@ -32,13 +32,14 @@ static bool fill(struct search_cache *c, const char *path, const json_t *all, st
     json_t *result;
     bool ok = sqlite3_prepare_v2(c->db, insert, -1, &st, NULL) == SQLITE_OK && sqlite3_exec(c->db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK;
     json_object_foreach((json_t *)all, query, result) {
+        const char *text = query;
         size_t n = strlen(query);
         if (!json_is_string(result)) {
             sqlite3_finalize(st);
             return fail(e, "%s: the result of \"%.60s\" is not a string", path, query);
         }
-        strip(&query, &n);
-        sqlite3_bind_text64(st, 1, query, n, SQLITE_STATIC, SQLITE_UTF8);
+        strip(&text, &n);
+        sqlite3_bind_text64(st, 1, text, n, SQLITE_STATIC, SQLITE_UTF8);
         sqlite3_bind_text64(st, 2, json_string_value(result), json_string_length(result), SQLITE_STATIC, SQLITE_UTF8);
         ok = ok && sqlite3_step(st) == SQLITE_DONE && sqlite3_reset(st) == SQLITE_OK;
     }

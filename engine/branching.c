@@ -48,8 +48,7 @@ static int kind_by_text(const struct session *s, const struct episode *ep, int p
     return found;
 }
 
-/* What a generated token at response position pos is part of, by the tags before it. */
-static int token_kind(const struct session *s, const struct episode *ep, int pos)
+int token_kind(const struct session *s, const struct episode *ep, int pos)
 {
     if (tokenizer_id(s->tok, open[0]) < 0) return kind_by_text(s, ep, pos);
     if (tokenizer_special(s->tok, ep->ids[ep->prompt_len + pos])) return TOKEN_TAG;

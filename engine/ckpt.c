@@ -19,16 +19,39 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void remove_tree(const char *path) { nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
 
-/* Optimizer state: names and where they are. */
+/* Optimizer state: names, where they are, and as what: wide numbers or bf16. */
 enum { VECTORS = 3 };
-struct vector { const char *name; wide *x; };
+struct vector { const char *name; void *x; bool bf16; };
 static int vectors(const struct trainer *t, struct vector v[VECTORS])
 {
     int n = 0;
-    v[n++] = (struct vector){ "exp_avg", t->s->learner.adam1 };
-    v[n++] = (struct vector){ "exp_avg_sq", t->s->learner.adam2 };
-    if (t->s->learner.master) v[n++] = (struct vector){ "master_weights", t->s->learner.master };
+    const struct learner *l = &t->s->learner;
+    v[n++] = (struct vector){ "exp_avg", l->adam1, l->bf16_moments };
+    v[n++] = (struct vector){ "exp_avg_sq", l->adam2, l->bf16_moments };
+    if (l->master) v[n++] = (struct vector){ "master_weights", l->master, false };
     return n;
+}
+
+union word { float f; uint32_t u; };
+static float float_of(uint16_t b) { return (union word){ .u = (uint32_t)b << 16 }.f; }
+static uint16_t bf16_of(float x) { return (uint16_t)((union word){ .f = x }.u >> 16); }
+
+/* n numbers from the device, and to it, by way of host[n]. bf16 stands in the upper halves of floats, which loses nothing. */
+static void fetch(wide *host, const struct vector *v, int64_t n)
+{
+    if (!v->bf16) { dev_get(host, v->x, (size_t)n * sizeof *host); return; }
+    uint16_t *u = xmalloc((size_t)n * sizeof *u);
+    dev_get(u, v->x, (size_t)n * sizeof *u);
+    for (int64_t i = 0; i < n; i++) host[i] = (wide)float_of(u[i]);
+    free(u);
+}
+static void store(const struct vector *v, const wide *host, int64_t n)
+{
+    if (!v->bf16) { dev_put(v->x, host, (size_t)n * sizeof *host); return; }
+    uint16_t *u = xmalloc((size_t)n * sizeof *u);
+    for (int64_t i = 0; i < n; i++) u[i] = bf16_of((float)host[i]);
+    dev_put(v->x, u, (size_t)n * sizeof *u);
+    free(u);
 }
 
 static bool save_vectors(const struct trainer *t, const char *path, struct err *e)
@@ -39,10 +62,10 @@ static bool save_vectors(const struct trainer *t, const char *path, struct err *
     struct st_writer *w = st_create(path, e);
     if (!w) return false;
     bool f64 = sizeof(wide) == 8;
-    for (int i = 0; i < vs; i++) st_declare(w, v[i].name, f64 ? ST_F64 : ST_F32, 1, &n);
+    for (int i = 0; i < vs; i++) st_declare(w, v[i].name, v[i].bf16 ? ST_BF16 : f64 ? ST_F64 : ST_F32, 1, &n);
     wide *host = xmalloc((size_t)n * sizeof *host);
     for (int i = 0; i < vs; i++) {
-        dev_get(host, v[i].x, (size_t)n * sizeof *host);
+        fetch(host, &v[i], n);
         if (f64) st_put_f64(w, (double *)host, n); else st_put_f32(w, (float *)host, n);
     }
     free(host);
@@ -61,7 +84,7 @@ static bool load_vectors(struct trainer *t, const char *path, struct err *e)
     for (int i = 0; ok && i < vs; i++) {
         const struct st_tensor *x = st_find(f, v[i].name);
         ok = x && x->count == n && (f64 ? st_get_f64(x, 0, n, (double *)host) : st_get_f32(x, 0, n, (float *)host));
-        if (ok) dev_put(v[i].x, host, (size_t)n * sizeof *host);
+        if (ok) store(&v[i], host, n);
         else fail(e, "%s: tensor %s is missing or has another size than the model", path, v[i].name);
     }
     free(host);

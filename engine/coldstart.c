@@ -73,10 +73,10 @@ bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*af
         shape.pad = chat.pad;
         model_make(&m, &shape);
         model_init(&m, r->skill.seed);
-        learner_make(&l, &m, r->max_rows, false);
+        learner_make(&l, &m, (struct learner_rule){ .max_rows = r->max_rows });
         ok = sft_run(&l, &chat, &r->skill, after, ctx, e);
         learner_free(&l);
-        learner_make(&l, &m, r->max_rows, false);        /* the second phase starts with an empty optimizer */
+        learner_make(&l, &m, (struct learner_rule){ .max_rows = r->max_rows });        /* the second phase starts with an empty optimizer */
         ok = ok && sft_run(&l, &chat, &r->behaviour, after, ctx, e) && policy_save(&m, tok, folder, e);
         learner_free(&l);
         model_free(&m);

@@ -17,6 +17,7 @@ enum branch_fallback { FALLBACK_ENTROPY, FALLBACK_PRODUCT };
 enum branch_candidates { CANDIDATES_OPEN, CANDIDATES_TEXT, CANDIDATES_ANY };
 enum tool_budget { BUDGET_RESPONSE, BUDGET_PREFIX };
 enum truncation { TRUNCATE_ERROR, TRUNCATE_FILTER, TRUNCATE_LEFT, TRUNCATE_RIGHT, TRUNCATE_MIDDLE };
+enum state_dtype { STATE_FP32, STATE_BF16 };
 enum reward_rule { RULE_TASK, RULE_EXACT, RULE_DEEP_RESEARCH };
 
 /* Strings are owned by the struct and never NULL; lists of files are separated by commas. enum loss_agg, kl_kind, future_mode, dual_group: ops_rl.h. */
@@ -68,6 +69,7 @@ struct config {
         double optim_lr;
         int optim_lr_warmup_steps;
         double optim_weight_decay, optim_beta1, optim_beta2, optim_eps, grad_clip;
+        enum state_dtype optim_state_dtype;
         int ppo_mini_batch_size /* prompts */, ppo_epochs, ppo_max_token_len_per_gpu;
         double clip_ratio_low, clip_ratio_high, clip_ratio_c;
         bool use_kl_loss;                                                   /* false sets kl_loss_coef to 0 when the configuration is loaded */

@@ -18,7 +18,7 @@ static size_t copies(const struct config *c)
 static void need_training(struct need *n, struct model *m, const struct config *c, bool dry)
 {
     struct learner l;
-    learner_lay_out(&l, m, c->actor.ppo_max_token_len_per_gpu, c->model.recompute);
+    learner_lay_out(&l, m, learner_rule_of(c));
     if (dry) learner_rehearse(&l);
     n->optimizer = l.state.peak;
     n->training = l.work.peak;
@@ -70,9 +70,9 @@ bool session_fits(const struct config *c, const char *path, bool trains, struct 
     if (!strcmp(dev_name(), "cpu")) left = total;
     size_t all = n.weights + n.optimizer + n.training + n.keys + n.sampling + n.scratch;
     if (all <= left) return true;
-    return fail(e, "%s: this run takes %.2f GiB (weights %.2f, optimizer %.2f, training %.2f, keys and values %.2f, sampling %.2f, scratch %.2f); %s has %.2f of %.2f GiB free. "
-                   "Lower%s%s rollout.max_num_seqs=%d, data.train_batch_size=%d or rollout.max_len=%d; appo plan memory=%.1fGiB tells how far", path, gib(all), gib(n.weights),
-                gib(n.optimizer), gib(n.training), gib(n.keys), gib(n.sampling), gib(n.scratch), dev_name(), gib(left), gib(total),
-                trains ? " actor.ppo_max_token_len_per_gpu," : "", trains && !c->model.recompute ? " set model.recompute=true, or lower" : "", c->rollout.max_num_seqs,
-                c->data.train_batch_size, c->rollout.max_len, gib(left));
+    return fail(e, "%s: this run takes %.2f GiB (weights %.2f, optimizer %.2f, training %.2f, keys and values %.2f, sampling %.2f, scratch %.2f); "
+                   "%s has %.2f of %.2f GiB free. %sLower%s rollout.max_num_seqs=%d, data.train_batch_size=%d or rollout.max_len=%d; "
+                   "appo plan memory=%.1fGiB tells how far", path, gib(all), gib(n.weights), gib(n.optimizer), gib(n.training), gib(n.keys), gib(n.sampling),
+                gib(n.scratch), dev_name(), gib(left), gib(total), trains && !c->model.recompute ? "Set model.recompute=true. " : "",
+                trains ? " actor.ppo_max_token_len_per_gpu," : "", c->rollout.max_num_seqs, c->data.train_batch_size, c->rollout.max_len, gib(left));
 }

@@ -28,33 +28,33 @@ static void lay_out_state(struct learner *l, struct arena *a)
 {
     size_t bytes = (size_t)l->m->count * sizeof(wide);
     l->g = arena_get(a, bytes, "gradient");
-    l->adam1 = arena_get(a, bytes, "AdamW first moment");
-    l->adam2 = arena_get(a, bytes, "AdamW second moment");
+    l->adam1 = arena_get(a, moment_bytes(l), "AdamW first moment");
+    l->adam2 = arena_get(a, moment_bytes(l), "AdamW second moment");
     l->master = sizeof(real) == sizeof(wide) ? NULL : arena_get(a, bytes, "master weights");
 }
 
-void learner_lay_out(struct learner *l, struct model *m, int64_t max_rows, bool recompute)
+void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
 {
     /* 64 MiB of logits at most: beyond that more rows make no product faster */
     int64_t chunk = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)sizeof(real));
-    *l = (struct learner){ .m = m, .max_rows = max_rows, .chunk = MIN(max_rows, chunk < 64 ? 64 : chunk) };
+    *l = (struct learner){ .m = m, .max_rows = r.max_rows, .chunk = MIN(r.max_rows, chunk < 64 ? 64 : chunk), .bf16_moments = r.bf16_moments, .seed = r.seed };
     arena_dry(&l->state, "optimizer");
     arena_dry(&l->work, "training");
     lay_out_state(l, &l->state);
-    lay_out_work(l, &l->work, recompute);
+    lay_out_work(l, &l->work, r.recompute);
 }
 
-void learner_make(struct learner *l, struct model *m, int64_t max_rows, bool recompute)
+void learner_make(struct learner *l, struct model *m, struct learner_rule r)
 {
-    learner_lay_out(l, m, max_rows, recompute);
+    learner_lay_out(l, m, r);
     size_t state = l->state.peak, work = l->work.peak;
     acts_free(&l->acts);
     arena_make(&l->state, "optimizer", state);
     arena_make(&l->work, "training", work);
     lay_out_state(l, &l->state);
-    lay_out_work(l, &l->work, recompute);
-    dev_zero(l->adam1, (size_t)m->count * sizeof(wide));
-    dev_zero(l->adam2, (size_t)m->count * sizeof(wide));
+    lay_out_work(l, &l->work, r.recompute);
+    dev_zero(l->adam1, moment_bytes(l));
+    dev_zero(l->adam2, moment_bytes(l));
     if (l->master) {
         wide *x = xmalloc((size_t)m->count * sizeof *x);
         model_get(x, m->w, m->count);
@@ -197,12 +197,21 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
         arena_back(&l->work, mark);
     }
     size_t n = (size_t)p->n;
-    struct batch b = { .n = p->n, .ids = put(&l->work, p->ids, n * sizeof(int), "ids"), .pos = put(&l->work, p->pos, n * sizeof(int), "positions"), .plan = p->plan };
+    struct batch b = { .n = p->n, .plan = p->plan };
+    b.ids = put(&l->work, p->ids, n * sizeof(int), "ids");
+    b.pos = put(&l->work, p->pos, n * sizeof(int), "positions");
     model_backward(m, &l->acts, &b, l->dhidden, l->g);
     numbers_get(p, numbers, logp, entropy);
     arena_back(&l->work, start);
     l->rows_run += 3 * p->n;            /* a forward and the way back, which is two */
     l->targets_run += p->targets;
+}
+
+static void adamw(struct learner *l, int64_t at, int64_t n, const struct adamw *a)
+{
+    wide *master = l->master ? l->master + at : NULL;
+    if (!l->bf16_moments) op_adamw(l->m->w + at, master, l->g + at, (wide *)l->adam1 + at, (wide *)l->adam2 + at, n, a);
+    else op_adamw_bf16(l->m->w + at, master, l->g + at, (uint16_t *)l->adam1 + at, (uint16_t *)l->adam2 + at, n, a, (struct round_key){ l->seed, at });
 }
 
 bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
@@ -216,7 +225,7 @@ bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
     for (int i = 0; i < l->m->params; i++) {
         const struct param *p = &l->m->param[i];
         a.decay = p->decay ? o->decay : 0;
-        op_adamw(l->m->w + p->at, l->master ? l->master + p->at : NULL, l->g + p->at, l->adam1 + p->at, l->adam2 + p->at, p->rows * (p->cols ? p->cols : 1), &a);
+        adamw(l, p->at, param_count(p), &a);
     }
     l->m->version++;
     return true;

@@ -6,7 +6,10 @@
 struct learner {
     struct model *m;
     struct acts acts;
-    wide *g, *adam1, *adam2;            /* [count]: gradient, first and second moment */
+    wide *g;                            /* [count]: gradient */
+    void *adam1, *adam2;                /* [count]: first and second moment, wide numbers or (bf16_moments) bf16 */
+    bool bf16_moments;
+    uint64_t seed;                      /* of the rounding of bf16 moments */
     wide *master;                       /* [count]: the weights as they are optimised; NULL where they are stored as wide numbers themselves */
     int64_t steps;                      /* AdamW steps done */
     int64_t max_rows, chunk;            /* rows of a micro-batch; rows of logits at once */
@@ -16,10 +19,12 @@ struct learner {
     int skipped_in_row;
 };
 
-void learner_make(struct learner *l, struct model *m, int64_t max_rows, bool recompute);
+struct learner_rule { int64_t max_rows; bool recompute, bf16_moments; uint64_t seed; };
+void learner_make(struct learner *l, struct model *m, struct learner_rule r);
 void learner_free(struct learner *l);
 /* For counting memory: arenas that are dry, of a model that has no weights; learner_rehearse and learner_free are all that may follow. */
-void learner_lay_out(struct learner *l, struct model *m, int64_t max_rows, bool recompute);
+void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r);
+static inline size_t moment_bytes(const struct learner *l) { return (size_t)l->m->count * (l->bf16_moments ? sizeof(uint16_t) : sizeof(wide)); }
 /* All operations of an update of the largest size, in a dry run (dev_dry_begin): what scratch memory they need. */
 void learner_rehearse(struct learner *l);
 

@@ -6,14 +6,14 @@
 
 /* What ARPO's and APPO's released questions tell the model ("\boxed" is broken there: U+0008 and "oxed"). */
 static const char instructions[] =
-    "You are a helpful assistant that can solve the given question step by step with the help of the wikipedia search tool and python interpreter tool. Given a "
-    "question, you need to first think about the reasoning process in the mind and then provide the answer. During thinking, you can invoke the wikipedia search "
-    "tool to search and python interpreter tool to calculate the math problem for fact information about specific topics if needed. The reasoning process and "
+    "You are a helpful assistant that can solve the given question step by step with the help of the wikipedia search tool and python interpreter tool. Given "
+    "a question, you need to first think about the reasoning process in the mind and then provide the answer. During thinking, you can invoke the wikipedia "
+    "search tool to search and python interpreter tool to calculate the math problem for fact information about specific topics if needed. The reasoning process and "
     "answer are enclosed within <think> </think> and <answer> </answer> tags respectively, and the search query and result are enclosed within <search> "
     "</search> and <result> </result> tags respectively. For example, <think> This is the reasoning process. </think> <search> search query here </search> "
     "<result> search result here </result> <think> This is the reasoning process. </think> <python> python code here </python> <result> python interpreter "
-    "result here </result> <think> This is the reasoning process. </think> <answer> The final answer is \\[ \\boxed{answer here} \\] </answer>. In the last part "
-    "of the answer, the final exact answer is enclosed within \\boxed{} with latex format.";
+    "result here </result> <think> This is the reasoning process. </think> <answer> The final answer is \\[ \\boxed{answer here} \\] </answer>. In the last "
+    "part of the answer, the final exact answer is enclosed within \\boxed{} with latex format.";
 
 bool each_file(const char *files, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx, struct err *e)
 {
@@ -39,20 +39,25 @@ void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation h
     x->n = max;
 }
 
+struct chat_message *chat_messages(const struct messages *x)
+{
+    static const enum chat_role roles[] = { [ROLE_SYSTEM] = CHAT_SYSTEM, [ROLE_USER] = CHAT_USER, [ROLE_ASSISTANT] = CHAT_ASSISTANT, [ROLE_TOOL] = CHAT_TOOL };
+    struct chat_message *m = xcalloc((size_t)x->n, sizeof *m);
+    for (int k = 0; k < x->n; k++) m[k] = (struct chat_message){ roles[x->p[k].role], x->p[k].text, strlen(x->p[k].text) };
+    return m;
+}
+
 static bool write_prompt(struct ids *out, const struct sample *s, const char *system, const struct chat *chat)
 {
-    struct chat_message *m = xcalloc((size_t)s->said.n + 1, sizeof *m);
+    struct chat_message *m = xcalloc((size_t)s->said.n + 1, sizeof *m), *said = chat_messages(&s->said);
     bool automatic = !strcmp(system, "auto"), mine = automatic ? chat->v.family == CHAT_APPO || !s->system : strcmp(system, "none") != 0;
     int n = 0;
     if (automatic) system = chat->v.family == CHAT_APPO ? NULL : instructions;
     if (mine && system) m[n++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
-    static const enum chat_role roles[] = { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL };
-    for (int k = 0; k < s->said.n; k++) {
-        const struct message *x = &s->said.p[k];
-        if (mine && x->role == ROLE_SYSTEM) continue;
-        m[n++] = (struct chat_message){ roles[x->role], x->text, strlen(x->text) };
-    }
+    for (int k = 0; k < s->said.n; k++)
+        if (!mine || said[k].role != CHAT_SYSTEM) m[n++] = said[k];
     bool ok = chat_write(chat, out, NULL, m, n, NULL, true);
+    free(said);
     free(m);
     return ok;
 }

@@ -25,6 +25,8 @@ void questions_free(struct questions *q);
 
 int questions_row(struct questions *q, const struct config *c, uint64_t position);      /* as deck_row */
 
+/* The messages as the chat code takes them: texts stay x's; free() the array. */
+struct chat_message *chat_messages(const struct messages *x);
 /* Cuts ids to max as data.truncation=left, right or middle says; keep (may be NULL) is cut alike. */
 void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation how);
 /* Calls take for each file of a comma-separated list until it returns false. */

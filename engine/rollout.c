@@ -43,7 +43,9 @@ static void rows_make(struct rollout *r, struct arena *a)
     size_t rows = (size_t)r->c.max_rows, seqs = (size_t)r->seqs;
     host_make(&r->host, rows, (size_t)r->ld, seqs);
     dev_make(&r->dev, rows, (size_t)r->ld, seqs, a);
-    ENSURE(a->dry || (char *)r->dev.ent - (char *)r->dev.id == (char *)r->host.ent - (char *)r->host.id);
+    r->room = (char *)r->dev.ids;
+    r->sent = xcalloc(1, (size_t)((char *)r->dev.id - r->room));
+    ENSURE((char *)r->dev.ent - (char *)r->dev.id == (char *)r->host.ent - (char *)r->host.id);
     r->owner = xcalloc(seqs, sizeof(struct seat *));
     /* 64 MiB of logits at once: a larger product is no faster, and a row's numbers do not depend on the others */
     int64_t fit = (64 << 20) / (vocab_ld(r->m) * (int64_t)sizeof(real));
@@ -107,7 +109,7 @@ void rollout_free(struct rollout *r)
 {
     if (!r) return;
     struct rows *h = &r->host;
-    void *p[] = { h->ids, h->pos, h->slot, h->table, h->pick, h->key, h->id, r->owner, r->live };
+    void *p[] = { h->ids, h->pos, h->slot, h->table, h->pick, h->key, h->id, r->sent, r->owner, r->live };
     tools_free(r->pool);
     pass_forget(r);
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);

@@ -37,6 +37,7 @@ struct rollout {
     int max_len, ld, seqs;          /* of rollout_make; pages of max_len; most draws of a pass */
     struct acts acts;
     struct rows host, dev;
+    char *room, *sent;              /* the device's room for ids .. key, closed up anew for each pass; what goes there */
     real *logits, *x;               /* [head_rows][vocab_ld], [head_rows][dim] */
     int head_rows;
     uint32_t *allow;                /* device: the ids that have a text; NULL: all have */

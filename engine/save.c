@@ -8,8 +8,8 @@
 
 /* What is the tokenizer's and is passed through. */
 static const char *const along[] = {
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model",
-    "chat_template.jinja", "chat_template.json",
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+    "tokenizer.model", "chat_template.jinja", "chat_template.json",
 };
 
 static bool copy(const char *from, const char *to, struct err *e)
@@ -48,7 +48,8 @@ static bool write_tokenizer_config(const struct tokenizer *t, const struct model
 {
     int n = 0;
     const char *eos = c->n_eos ? tokenizer_bytes(t, c->eos[0], &n) : NULL;
-    json_t *o = json_pack("{s:s,s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0), *text = eos ? json_stringn(eos, (size_t)n) : NULL;
+    json_t *o = json_pack("{s:s,s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0);
+    json_t *text = eos ? json_stringn(eos, (size_t)n) : NULL;
     if (text) json_object_set_new(o, "eos_token", text);
     char *out = json_dumps(o, JSON_INDENT(2));
     bool ok = file_write(path, out, strlen(out), e);
@@ -68,7 +69,8 @@ static bool from_gguf(const char *path, const char *to, struct err *e)
     str_printf(&s, "%s/chat_template.jinja", to);
     bool ok = g && model_load_config(&c, path, e) && (!gguf_text(g, "tokenizer.chat_template", &t) || file_write(s.p, t.p, (size_t)t.n, e));
     struct tokenizer *tok = ok ? tokenizer_open(path, &why) : NULL;
-    if (ok && !tok) fprintf(stderr, "appo: %s. No tokenizer.json was written; copy it and tokenizer_config.json from the model's own folder into %s\n", why.text, to);
+    if (ok && !tok)
+        fprintf(stderr, "appo: %s. No tokenizer.json was written; copy it and tokenizer_config.json from the model's own folder into %s\n", why.text, to);
     if (tok) {
         str_clear(&s);
         str_printf(&s, "%s/tokenizer.json", to);

@@ -109,10 +109,16 @@ static void lay_out_pool(struct session *s, struct arena *a, const struct toolbo
     s->ro = rollout_make(&s->m, s->tok, &s->kv, box, r, a);
 }
 
+struct learner_rule learner_rule_of(const struct config *c)
+{
+    return (struct learner_rule){ .max_rows = c->actor.ppo_max_token_len_per_gpu, .recompute = c->model.recompute, .bf16_moments = c->actor.optim_state_dtype == STATE_BF16,
+                                  .seed = (uint64_t)c->trainer.seed };
+}
+
 void session_trains(struct session *s)
 {
     s->trains = true;
-    learner_make(&s->learner, &s->m, s->c->actor.ppo_max_token_len_per_gpu, s->c->model.recompute);
+    learner_make(&s->learner, &s->m, learner_rule_of(s->c));
 }
 
 static bool lengths_fit(const struct session *s, struct err *e)
@@ -160,7 +166,7 @@ bool session_questions(struct session *s, bool train, struct err *e)
     if (!questions_open(&s->val, "data.val_files", c->data.val_files, c, &s->chat, e)) return false;
     int64_t batch = c->data.train_batch_size, all = (int64_t)c->trainer.total_epochs * s->train.rows.n, steps = (all + batch - 1) / batch;
     if (steps > INT32_MAX) return fail(e, "trainer.total_epochs=%d of %d rows are more steps than can be counted", c->trainer.total_epochs, s->train.rows.n);
-    if (steps) s->steps = (int)steps;
+    if (steps && !config_given(c, "trainer.total_training_steps")) s->steps = (int)steps;
     return true;
 }
 

@@ -16,7 +16,7 @@ struct session {
     int own_eos;                    /* how many of m.c.eos the model came with; behind them those that end a turn in its chat format */
     struct env env;
     struct questions train, val;    /* from files; without rows: the embedded tasks */
-    int steps;                      /* of the run: trainer.total_training_steps, or what trainer.total_epochs comes to */
+    int steps;                      /* of the run: trainer.total_training_steps, or, where that is not given, what trainer.total_epochs comes to */
     struct learner learner;         /* when opened for training */
     bool trains;
     struct kv kv;
@@ -33,6 +33,7 @@ bool session_open(struct session *s, const struct config *c, bool trains, struct
 /* Its parts. Model, tokenizer and chat format; no_chat (may be NULL: then a model without a chat format is an error) is "" or says why there is none. */
 bool session_load(struct session *s, const struct config *c, struct err *no_chat, struct err *e);
 void session_trains(struct session *s);                         /* the optimizer */
+struct learner_rule learner_rule_of(const struct config *c);
 bool session_samples(struct session *s, struct err *e);         /* tools, keys and values, the sampler */
 void session_close(struct session *s);
 /* Reads data.val_files and, to train, data.train_files, where they are given. */

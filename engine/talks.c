@@ -45,13 +45,11 @@ static void unmark_results(struct demo *d, const struct chat *chat)
 
 static bool write_talk(struct demo *d, const struct dialog *x, const struct chat *chat, struct err *e)
 {
-    static const enum chat_role roles[] = { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL };
     struct chat_tools tools = { 0 };
     struct chat_mask mask = { 0 };
     *d = (struct demo){ 0 };
     if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e)) return fail_in(e, "%s: tools", x->place);
-    struct chat_message *m = xcalloc((size_t)x->said.n, sizeof *m);
-    for (int k = 0; k < x->said.n; k++) m[k] = (struct chat_message){ roles[x->said.p[k].role], x->said.p[k].text, strlen(x->said.p[k].text) };
+    struct chat_message *m = chat_messages(&x->said);
     bool ok = chat_write(chat, &d->ids, &mask, m, x->said.n, &tools, false);
     d->m = mask.p;
     free(m);

@@ -31,4 +31,6 @@ void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, b
 /* update.c */
 bool update_rows(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z);
 /* branching.c */
+/* What a generated token at response position pos is part of (TOKEN_THINK, ... of step.h), by the tags before it, be they tokens or text. */
+int token_kind(const struct session *s, const struct episode *ep, int pos);
 void branch_groups(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z);

@@ -40,11 +40,9 @@ struct bench_op {
     void (*run)(const struct bench_dims *d, struct operands *o);
     double (*bytes)(const struct bench_dims *d), (*flops)(const struct bench_dims *d);
     bool host;
-    const struct bench_dims *sizes;
-    int count;
+    const struct bench_dims *sizes;     /* up to one that is for nothing */
 };
-struct bench_group { const struct bench_op *op; int count; };
-extern const struct bench_group bench_rows, bench_head, bench_attn, bench_rl;
+extern const struct bench_op bench_rows[], bench_head[], bench_attn[], bench_rl[];      /* up to one without a name */
 
 /* A measurement under way: which sizes, where it goes, the rates that everything is compared with, and the memory of the operation at hand. */
 struct bench {

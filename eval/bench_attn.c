@@ -5,7 +5,6 @@
 #include <string.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
-#define COUNT(x) ((int)(sizeof(x) / sizeof *(x)))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 static const double R = sizeof(real), W = sizeof(wide);
 
@@ -19,6 +18,7 @@ static const struct bench_dims packed[] = {
     { .at = C, .kind = "causal", .n = 2048, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },      { .at = C, .kind = "causal", .n = 2048, .heads = 4, .kv = 2, .hd = 128, .ctx = 512 },
     { .at = C, .kind = "tree", .n = 2400, .heads = 9, .kv = 3, .hd = 64, .ctx = 500 },
     { .at = T, .kind = "causal", .n = 51, .heads = 2, .kv = 1, .hd = 16, .ctx = 17 },         { .at = T, .kind = "tree", .n = 96, .heads = 2, .kv = 1, .hd = 16, .ctx = 20 },
+    { 0 },
 };
 static const struct bench_dims paged[] = {
     { .at = G, .n = 1, .heads = 16, .kv = 8, .hd = 128, .ctx = 2048 },    { .at = G, .n = 64, .heads = 16, .kv = 8, .hd = 128, .ctx = 2048 },
@@ -28,13 +28,16 @@ static const struct bench_dims paged[] = {
     { .at = C, .n = 1, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },       { .at = C, .n = 64, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },
     { .at = C, .kind = "forks", .n = 64, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },
     { .at = T, .n = 3, .heads = 2, .kv = 1, .hd = 16, .ctx = 19 },        { .at = T, .kind = "forks", .n = 9, .heads = 2, .kv = 1, .hd = 16, .ctx = 40 },
+    { 0 },
 };
 static const struct bench_dims written[] = {
     { .at = G, .n = 256, .heads = 16, .kv = 8, .hd = 128 }, { .at = G, .n = 16384, .heads = 16, .kv = 8, .hd = 128 }, { .at = G, .n = 16384, .heads = 9, .kv = 3, .hd = 64 },
     { .at = C, .n = 64, .heads = 9, .kv = 3, .hd = 64 }, { .at = C, .n = 2048, .heads = 9, .kv = 3, .hd = 64 }, { .at = T, .n = 5, .heads = 2, .kv = 1, .hd = 16 },
+    { 0 },
 };
 static const struct bench_dims page[] = {
     { .at = G, .heads = 16, .kv = 8, .hd = 128 }, { .at = C, .heads = 9, .kv = 3, .hd = 64 }, { .at = T, .heads = 2, .kv = 1, .hd = 16 },
+    { 0 },
 };
 
 static struct heads heads(const struct bench_dims *d) { return (struct heads){ d->heads, d->kv, d->hd }; }
@@ -139,11 +142,11 @@ static void copy_make(struct bench *b, const struct bench_dims *d, struct operan
 static void copy_run(const struct bench_dims *d, struct operands *o) { op_kv_copy(o->w, 1, 0, heads(d)); }
 static double copy_bytes(const struct bench_dims *d) { return 2 * (double)kv_page_elems(heads(d)) * R; }
 
-static const struct bench_op ops[] = {
-    { "attn", packed_make, NULL, attn_run, attn_bytes, attn_flops, false, packed, COUNT(packed) },
-    { "attn_back", back_make, NULL, back_run, back_bytes, back_flops, false, packed, COUNT(packed) },
-    { "attn_paged", paged_make, NULL, paged_run, paged_bytes, paged_flops, false, paged, COUNT(paged) },
-    { "kv_write", write_make, NULL, write_run, write_bytes, NULL, false, written, COUNT(written) },
-    { "kv_copy", copy_make, NULL, copy_run, copy_bytes, NULL, false, page, COUNT(page) },
+const struct bench_op bench_attn[] = {
+    { "attn", packed_make, NULL, attn_run, attn_bytes, attn_flops, false, packed },
+    { "attn_back", back_make, NULL, back_run, back_bytes, back_flops, false, packed },
+    { "attn_paged", paged_make, NULL, paged_run, paged_bytes, paged_flops, false, paged },
+    { "kv_write", write_make, NULL, write_run, write_bytes, NULL, false, written },
+    { "kv_copy", copy_make, NULL, copy_run, copy_bytes, NULL, false, page },
+    { 0 },
 };
-const struct bench_group bench_attn = { ops, COUNT(ops) };

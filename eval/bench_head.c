@@ -4,7 +4,6 @@
 #include <string.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
-#define COUNT(x) ((int)(sizeof(x) / sizeof *(x)))
 static const double R = sizeof(real), W = sizeof(wide);
 
 static int64_t ld(const struct bench_dims *d) { return ((int64_t)d->vocab + 15) & ~(int64_t)15; }
@@ -27,6 +26,7 @@ static const struct bench_dims products[] = {
     { .at = C, .kind = "NT", .n = 1, .m = 3072, .k = 576 },
     { .at = T, .kind = "NT", .n = 3, .m = 17, .k = 24 },            { .at = T, .kind = "NN", .n = 3, .m = 24, .k = 16 },
     { .at = T, .kind = "TN", .n = 16, .m = 24, .k = 5 },
+    { 0 },
 };
 
 static void product_make(struct bench *b, const struct bench_dims *d, struct operands *o)
@@ -55,12 +55,14 @@ static double product_flops(const struct bench_dims *d) { return 2.0 * (double)d
 static const struct bench_dims logits[] = {
     { .at = G, .n = 16384, .vocab = 49152 }, { .at = G, .n = 16384, .vocab = 128256 }, { .at = G, .n = 16384, .vocab = 151936 },
     { .at = C, .n = 256, .vocab = 49152 }, { .at = C, .n = 64, .vocab = 151936 }, { .at = T, .n = 3, .vocab = 67 },
+    { 0 },
 };
 static const struct bench_dims draws[] = {
     { .at = G, .n = 1, .vocab = 151936 }, { .at = G, .n = 64, .vocab = 151936 }, { .at = G, .n = 256, .vocab = 151936 }, { .at = G, .n = 256, .vocab = 49152 },
-    { .at = G, .n = 256, .vocab = 128256 }, { .at = G, .kind = "top_p", .n = 256, .vocab = 151936, }, { .at = G, .kind = "top_k", .n = 256, .vocab = 151936 },
+    { .at = G, .n = 256, .vocab = 128256 }, { .at = G, .kind = "top_p", .n = 256, .vocab = 151936 }, { .at = G, .kind = "top_k", .n = 256, .vocab = 151936 },
     { .at = C, .n = 1, .vocab = 49152 }, { .at = C, .n = 64, .vocab = 49152 }, { .at = C, .kind = "top_p", .n = 64, .vocab = 49152 },
     { .at = T, .n = 3, .vocab = 67 }, { .at = T, .kind = "top_k", .n = 2, .vocab = 67 },
+    { 0 },
 };
 
 static void logits_make(struct bench *b, const struct bench_dims *d, struct operands *o)
@@ -112,11 +114,60 @@ static void sample_run(const struct bench_dims *d, struct operands *o)
     op_sample(o->ids, o->b, o->c, o->x, &rule, o->key, d->n, d->vocab, ld(d));
 }
 
-static const struct bench_op ops[] = {
-    { "gemm", product_make, NULL, product_run, product_bytes, product_flops, false, products, COUNT(products) },
-    { "row_stats", logits_make, NULL, row_stats_run, read_once, NULL, false, logits, COUNT(logits) },
-    { "top_entropy", top_entropy_make, NULL, top_entropy_run, read_once, NULL, false, logits, COUNT(logits) },
-    { "dlogits", dlogits_make, dlogits_reset, dlogits_run, read_and_write, NULL, false, logits, COUNT(logits) },
-    { "sample", sample_make, NULL, sample_run, read_once, NULL, false, draws, COUNT(draws) },
+/* ---- the loss block: logits, statistics, their gradient, both products of the way back; logits exist for one chunk of rows at a time ---- */
+
+static const struct bench_dims blocks[] = {
+    { .at = G, .n = 16384, .vocab = 49152, .dim = 576 }, { .at = G, .n = 16384, .vocab = 151936, .dim = 2048 }, { .at = G, .n = 16384, .vocab = 248320, .dim = 2048 },
+    { .at = C, .n = 256, .vocab = 49152, .dim = 576 }, { .at = T, .n = 5, .vocab = 67, .dim = 24 },
+    { 0 },
 };
-const struct bench_group bench_head = { ops, COUNT(ops) };
+
+/* As learner_make has it: 64 MiB of logits, 64 rows at least. */
+static int64_t chunk_of(const struct bench_dims *d)
+{
+    const int64_t fit = (64 << 20) / (ld(d) * (int64_t)sizeof(real)), rows = fit < 64 ? 64 : fit;
+    return rows < d->n ? rows : d->n;
+}
+
+/* x: hidden rows, w: the output matrix, y: a chunk's logits, z: gradient of x, d: of w */
+static void block_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+{
+    o->x = bench_reals(b, d->n * d->dim, 2);
+    o->w = bench_reals(b, (int64_t)d->vocab * d->dim, 0.1);
+    o->y = bench_reals(b, chunk_of(d) * ld(d), 1);
+    o->z = bench_reals(b, d->n * d->dim, 1);
+    o->d = bench_wides(b, (int64_t)d->vocab * d->dim, -1, 1);
+    o->ids = bench_ids(b, d->n, d->vocab);
+    o->a = bench_wides(b, d->n, -1, 1);
+    o->b = bench_wides(b, d->n, -1, 1);
+    o->c = bench_wides(b, d->n, -1, 1);
+    o->f = bench_wides(b, d->n, -1e-3, 1e-3);
+    o->g = bench_wides(b, d->n, -1e-3, 1e-3);
+}
+
+static void block_run(const struct bench_dims *d, struct operands *o)
+{
+    for (int64_t at = 0; at < d->n; at += chunk_of(d)) {
+        const int64_t n = d->n - at < chunk_of(d) ? d->n - at : chunk_of(d);
+        const real *x = o->x + at * d->dim;
+        op_gemm((struct gemm){ .form = GEMM_NT, .d = o->y, .a = x, .b = o->w, .m = n, .n = d->vocab, .k = d->dim, .ldd = ld(d), .weight = true });
+        op_row_stats(o->a + at, o->b + at, o->c + at, o->y, 1, NULL, o->ids + at, n, d->vocab, ld(d));
+        op_dlogits(o->y, o->a + at, o->c + at, o->f + at, o->g + at, 1, NULL, o->ids + at, n, d->vocab, ld(d));
+        op_gemm((struct gemm){ .form = GEMM_NN, .d = o->z + at * d->dim, .a = o->y, .b = o->w, .m = n, .n = d->dim, .k = d->vocab, .lda = ld(d), .weight = true });
+        op_gemm((struct gemm){ .form = GEMM_TN, .dw = o->d, .a = o->y, .b = x, .m = d->vocab, .n = d->dim, .k = n, .lda = ld(d), .add = true });
+    }
+}
+
+/* hidden rows and their gradient once; the matrix read, its gradient written */
+static double block_bytes(const struct bench_dims *d) { return 2 * R * (double)d->n * d->dim + (R + W) * (double)d->vocab * d->dim; }
+static double block_flops(const struct bench_dims *d) { return 6 * cells(d) * d->dim; }
+
+const struct bench_op bench_head[] = {
+    { "gemm", product_make, NULL, product_run, product_bytes, product_flops, false, products },
+    { "row_stats", logits_make, NULL, row_stats_run, read_once, NULL, false, logits },
+    { "top_entropy", top_entropy_make, NULL, top_entropy_run, read_once, NULL, false, logits },
+    { "dlogits", dlogits_make, dlogits_reset, dlogits_run, read_and_write, NULL, false, logits },
+    { "loss_block", block_make, NULL, block_run, block_bytes, block_flops, false, blocks },
+    { "sample", sample_make, NULL, sample_run, read_once, NULL, false, draws },
+    { 0 },
+};

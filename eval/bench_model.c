@@ -10,25 +10,33 @@
 #include <string.h>
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define COUNT(x) ((int)(sizeof(x) / sizeof *(x)))
-enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
+enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY, BATCHES = 3 };
 
-static const struct named { const char *name; int at; struct model_config c; } models[] = {
-#define COMMON .max_len = 32768, .rms_eps = 1e-6, .rope_theta = 1e6, .bos = -1, .pad = -1
-    { "tiny", T, { .arch = "LlamaForCausalLM", .vocab = 67, .dim = 32, .layers = 2, .heads = 2, .kv_heads = 1, .head_dim = 16, .ff = 48, .tied = true, COMMON } },
-    { "SmolLM2-135M", G | C, { .arch = "LlamaForCausalLM", .vocab = 49152, .dim = 576, .layers = 30, .heads = 9, .kv_heads = 3, .head_dim = 64, .ff = 1536, .tied = true, COMMON } },
-    { "Qwen2.5-0.5B", G, { .arch = "Qwen2ForCausalLM", .vocab = 151936, .dim = 896, .layers = 24, .heads = 14, .kv_heads = 2, .head_dim = 64, .ff = 4864, .tied = true, .qkv_bias = true, COMMON } },
-    { "Qwen3-0.6B", G, { .arch = "Qwen3ForCausalLM", .vocab = 151936, .dim = 1024, .layers = 28, .heads = 16, .kv_heads = 8, .head_dim = 128, .ff = 3072, .tied = true, .qk_norm = true, COMMON } },
-    { "Qwen2.5-1.5B", G, { .arch = "Qwen2ForCausalLM", .vocab = 151936, .dim = 1536, .layers = 28, .heads = 12, .kv_heads = 2, .head_dim = 128, .ff = 8960, .tied = true, .qkv_bias = true, COMMON } },
-    { "Qwen3-1.7B", G, { .arch = "Qwen3ForCausalLM", .vocab = 151936, .dim = 2048, .layers = 28, .heads = 16, .kv_heads = 8, .head_dim = 128, .ff = 6144, .tied = true, .qk_norm = true, COMMON } },
-    { "Qwen2.5-3B", G, { .arch = "Qwen2ForCausalLM", .vocab = 151936, .dim = 2048, .layers = 36, .heads = 16, .kv_heads = 2, .head_dim = 128, .ff = 11008, .tied = true, .qkv_bias = true, COMMON } },
-    { "Qwen3-4B", G, { .arch = "Qwen3ForCausalLM", .vocab = 151936, .dim = 2560, .layers = 36, .heads = 32, .kv_heads = 8, .head_dim = 128, .ff = 9728, .tied = true, .qk_norm = true, COMMON } },
-    { "Llama-3.1-8B", G, { .arch = "LlamaForCausalLM", .vocab = 128256, .dim = 4096, .layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128, .ff = 14336, COMMON } },
-#undef COMMON
+static const struct named { const char *name; int at; const char *arch; int vocab, dim, layers, heads, kv_heads, head_dim, ff; bool tied; } models[] = {
+    { "tiny",         T,     "LlamaForCausalLM", 67,     32,   2,  2,  1, 16,  48,    true },
+    { "SmolLM2-135M", G | C, "LlamaForCausalLM", 49152,  576,  30, 9,  3, 64,  1536,  true },
+    { "Qwen2.5-0.5B", G,     "Qwen2ForCausalLM", 151936, 896,  24, 14, 2, 64,  4864,  true },
+    { "Qwen3-0.6B",   G,     "Qwen3ForCausalLM", 151936, 1024, 28, 16, 8, 128, 3072,  true },
+    { "Qwen2.5-1.5B", G,     "Qwen2ForCausalLM", 151936, 1536, 28, 12, 2, 128, 8960,  true },
+    { "Qwen3-1.7B",   G,     "Qwen3ForCausalLM", 151936, 2048, 28, 16, 8, 128, 6144,  true },
+    { "Qwen2.5-3B",   G,     "Qwen2ForCausalLM", 151936, 2048, 36, 16, 2, 128, 11008, true },
+    { "Qwen3-4B",     G,     "Qwen3ForCausalLM", 151936, 2560, 36, 32, 8, 128, 9728,  true },
+    { "Llama-3.1-8B", G,     "LlamaForCausalLM", 128256, 4096, 32, 32, 8, 128, 14336, false },
 };
+enum { MODELS = sizeof models / sizeof *models };
+
+static struct model_config config_of(const struct named *n)
+{
+    struct model_config c = { .vocab = n->vocab, .dim = n->dim, .layers = n->layers, .heads = n->heads, .kv_heads = n->kv_heads, .head_dim = n->head_dim, .ff = n->ff,
+                              .tied = n->tied, .max_len = 32768, .rms_eps = 1e-6, .rope_theta = 1e6, .bos = -1, .pad = -1 };
+    snprintf(c.arch, sizeof c.arch, "%s", n->arch);
+    c.qkv_bias = !strcmp(n->arch, "Qwen2ForCausalLM");
+    c.qk_norm = !strcmp(n->arch, "Qwen3ForCausalLM");
+    return c;
+}
 
 /* What fits the sizes: tokens of a training batch and of a sequence; batches and context of decoding. */
-struct load { int rows, len, batch[3], context; };
+struct load { int rows, len, batch[BATCHES], context; };
 static struct load load_of(const struct bench *b)
 {
     if (b->sizes == BENCH_GPU) return (struct load){ 32768, 4096, { 1, 64, 256 }, 2048 };
@@ -40,7 +48,7 @@ static struct load load_of(const struct bench *b)
 static double datasheet(void)
 {
     static const struct { const char *part; double rate; } known[] = { { "H200", 989.5e12 }, { "H100", 989.5e12 }, { "A100", 312e12 } };
-    for (int i = 0; i < COUNT(known); i++) if (strstr(dev_name(), known[i].part)) return known[i].rate;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) if (strstr(dev_name(), known[i].part)) return known[i].rate;
     return 0;
 }
 
@@ -79,20 +87,33 @@ static int ascending(const void *a, const void *b)
 
 /* ---- training ---- */
 
-/* Bytes that training with `rows` rows at once takes: optimizer, gradients, weights (the C backend keeps each matrix twice more, packed), activations. */
-static double train_bytes(const struct model_config *c, int64_t rows, bool recompute)
+/* Bytes that training takes: optimizer, gradients, activations, weights (the C backend keeps each matrix twice more, packed), scratch. */
+static double train_bytes(const struct model_config *c, struct learner_rule r)
 {
+    enum { SCRATCH = 512 << 20 };
     struct model m;
-    struct acts s;
-    struct arena a;
+    struct learner l;
     model_lay_out(&m, c);
-    arena_dry(&a, "bench");
-    acts_make(&s, &m, rows, recompute, true, &a);
-    const double packed = strcmp(dev_name(), "cpu") ? 0 : 2, narrow = sizeof(real) == sizeof(wide) ? 0 : 1;
-    const double all = (double)m.count * ((1 + packed) * sizeof(real) + (3 + narrow) * sizeof(wide)) + (double)a.peak + 512.0 * (double)rows + 0x1p29;
-    acts_free(&s);
+    learner_lay_out(&l, &m, r);
+    const double packed = strcmp(dev_name(), "cpu") ? 0 : 2;
+    const double all = (double)m.count * (1 + packed) * sizeof(real) + (double)l.state.peak + (double)l.work.peak + SCRATCH;
+    learner_free(&l);
     model_free(&m);
     return all;
+}
+
+/* Fewer rows, then recomputation, then moments of bf16, until it fits; false: it never does. */
+static bool train_rule(struct learner_rule *r, const struct model_config *c, struct load *l, double limit)
+{
+    const int rows = l->rows;
+    for (;;) {
+        *r = (struct learner_rule){ .max_rows = l->rows, .recompute = r->recompute, .bf16_moments = r->bf16_moments };
+        if (train_bytes(c, *r) <= limit) return true;
+        if (l->rows / 2 >= l->len) { l->rows /= 2; continue; }
+        if (r->bf16_moments) return false;
+        *(r->recompute ? &r->bf16_moments : &r->recompute) = true;
+        l->rows = rows;
+    }
 }
 
 /* Every token but the first of a sequence is a target. */
@@ -132,11 +153,11 @@ static double train_step(struct learner *l, const struct lesson *s)
     return t;
 }
 
-static void train_row(struct bench *b, const struct model *m, const char *name, const struct load *l, double t, int runs, bool recompute)
+static void train_row(struct bench *b, const struct model *m, const char *name, const struct load *l, double t, int runs, const struct learner_rule *r)
 {
     /* 6 flops a weight and token, and attention's two products of which a causal mask leaves half, forward and twice back: 6 layers width length */
     const double per = 6 * (double)product_weights(m) + 6.0 * m->c.layers * m->c.heads * m->c.head_dim * l->len, rate = l->rows / t;
-    json_t *extra = json_pack("{s:f, s:b}", "gflop_per_token", per * 1e-9, "recompute", (int)recompute);
+    json_t *extra = json_pack("{s:f, s:b, s:b}", "gflop_per_token", per * 1e-9, "recompute", (int)r->recompute, "bf16_moments", (int)r->bf16_moments);
     if (datasheet() > 0) json_object_set_new(extra, "mfu_datasheet_percent", json_real(100 * per * rate / datasheet()));
     const struct bench_dims d = { .model = name, .n = l->rows, .ctx = l->len };
     bench_row(b, &(struct bench_row){ .name = "train", .d = &d, .us = t * 1e6, .rate = rate, .unit = "tokens/s", .share = per * rate / b->product, .of = "product",
@@ -146,29 +167,26 @@ static void train_row(struct bench *b, const struct model *m, const char *name, 
 static void train(struct bench *b, const struct named *which)
 {
     enum { TIMES = 10 };
+    const struct model_config c = config_of(which);
     struct load l = load_of(b);
-    bool recompute = false;
-    while (train_bytes(&which->c, l.rows, recompute) > (double)b->limit) {
-        if (l.rows / 2 >= l.len) l.rows /= 2;
-        else if (!recompute) { recompute = true; l.rows = load_of(b).rows; }
-        else {
-            fprintf(b->text, "train            %s: left out: %.1f GiB are needed for one sequence of %d tokens, %.1f may be used\n", which->name,
-                    train_bytes(&which->c, l.rows, true) / 0x1p30, l.len, (double)b->limit / 0x1p30);
-            return;
-        }
+    struct learner_rule rule = { 0 };
+    if (!train_rule(&rule, &c, &l, (double)b->limit)) {
+        fprintf(b->text, "train            %s: left out: %.1f GiB are needed for one sequence of %d tokens, %.1f may be used\n", which->name, train_bytes(&c, rule) / 0x1p30,
+                l.len, (double)b->limit / 0x1p30);
+        return;
     }
     struct model m;
     struct learner learner;
     struct lesson s;
     double t[TIMES];
     const int times = b->sizes == BENCH_GPU ? TIMES : b->sizes == BENCH_CPU ? 3 : 1, warm = b->sizes == BENCH_GPU ? 3 : b->sizes == BENCH_CPU ? 1 : 0;
-    random_model(b, &m, &which->c);
-    learner_make(&learner, &m, l.rows, recompute);
+    random_model(b, &m, &c);
+    learner_make(&learner, &m, rule);
     lesson_make(&s, b, m.c.vocab, l.rows, l.len);
     for (int i = 0; i < warm; i++) train_step(&learner, &s);
     for (int i = 0; i < times; i++) t[i] = train_step(&learner, &s);
     qsort(t, (size_t)times, sizeof *t, ascending);
-    train_row(b, &m, which->name, &l, t[times / 2], times, recompute);
+    train_row(b, &m, which->name, &l, t[times / 2], times, &rule);
     lesson_free(&s);
     learner_free(&learner);
     model_free(&m);
@@ -273,24 +291,25 @@ static void decode_batch(struct bench *b, const struct model *m, const char *nam
 static void decode(struct bench *b, const struct named *which)
 {
     const struct load l = load_of(b);
+    const struct model_config c = config_of(which);
     struct model m;
-    model_lay_out(&m, &which->c);
+    model_lay_out(&m, &c);
     const double weights = (double)m.count * sizeof(real) * (strcmp(dev_name(), "cpu") ? 1 : 2);
     model_free(&m);
     if (weights > (double)b->limit) {
         fprintf(b->text, "decode           %s: left out: %.1f GiB of weights, %.1f GiB may be used\n", which->name, weights / 0x1p30, (double)b->limit / 0x1p30);
         return;
     }
-    random_model(b, &m, &which->c);
+    random_model(b, &m, &c);
     bench_drop(b);
-    for (int i = 0; i < COUNT(l.batch) && l.batch[i]; i++) decode_batch(b, &m, which->name, l.batch[i], l.context);
+    for (int i = 0; i < BATCHES && l.batch[i]; i++) decode_batch(b, &m, which->name, l.batch[i], l.context);
     model_free(&m);
 }
 
 static bool each(struct bench *b, const char *model, void (*run)(struct bench *, const struct named *))
 {
     bool found = false;
-    for (int i = 0; i < COUNT(models); i++)
+    for (int i = 0; i < MODELS; i++)
         if (model ? !strcmp(models[i].name, model) : (models[i].at & (int)b->sizes) != 0) {
             if (b) run(b, &models[i]);
             found = true;
@@ -303,13 +322,13 @@ bool bench_decode(struct bench *b, const char *model) { return each(b, model, de
 void bench_model_shapes(const struct bench *b, FILE *f)
 {
     const struct load l = load_of(b);
-    for (int i = 0; i < COUNT(models); i++) {
-        const struct model_config *c = &models[i].c;
+    for (int i = 0; i < MODELS; i++) {
+        const struct named *c = &models[i];
         if (!(models[i].at & (int)b->sizes)) continue;
         json_t *config = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "arch", c->arch, "vocab", c->vocab, "dim", c->dim, "layers", c->layers, "heads", c->heads,
                                    "kv_heads", c->kv_heads, "head_dim", c->head_dim, "ff", c->ff, "tied", (int)c->tied);
         bench_case(f, "train", &(struct bench_dims){ .model = models[i].name, .n = l.rows, .ctx = l.len }, json_pack("{s:O}", "config", config));
-        for (int k = 0; k < COUNT(l.batch) && l.batch[k]; k++)
+        for (int k = 0; k < BATCHES && l.batch[k]; k++)
             bench_case(f, "decode", &(struct bench_dims){ .model = models[i].name, .n = l.batch[k], .ctx = l.context }, json_pack("{s:O}", "config", config));
         json_decref(config);
     }

@@ -158,7 +158,7 @@ double bench_policy(FILE *text, FILE *json)
     double least = 1e9;
     model_make(&m, &shape);
     model_init(&m, 1);
-    learner_make(&l, &m, 8192, false);
+    learner_make(&l, &m, (struct learner_rule){ .max_rows = 8192 });
     train_case(&l, 32, 80, text, json, &least);
     train_case(&l, 52, 90, text, json, &least);
     static const struct { int seqs, context; } decode[] = { { 32, 60 }, { 104, 60 }, { 256, 60 }, { 256, 120 } };

@@ -5,11 +5,11 @@
 #include <math.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY, ROW = 512, BRANCHES = 2 };
-#define COUNT(x) ((int)(sizeof(x) / sizeof *(x)))
 static const double W = sizeof(wide);
 
 static const struct bench_dims tokens[] = {
     { .at = G, .n = 65536 }, { .at = G, .n = 1 << 20 }, { .at = C, .n = 65536 }, { .at = C, .n = 1 << 20 }, { .at = T, .n = 1200 },
+    { 0 },
 };
 
 /* a, b: logp and logp_old; c: entropy; d: advantages or rewards; e, f, g: results */
@@ -92,12 +92,12 @@ static void advantage_run(const struct bench_dims *d, struct operands *o)
 }
 static double advantage_bytes(const struct bench_dims *d) { return (double)d->n * (3 * W + 1); }
 
-static const struct bench_op ops[] = {
-    { "pg", make, NULL, pg_run, pg_bytes, NULL, true, tokens, COUNT(tokens) },
-    { "kl", make, NULL, kl_run, kl_bytes, NULL, true, tokens, COUNT(tokens) },
-    { "branch_score", make, NULL, branch_score_run, branch_score_bytes, NULL, true, tokens, COUNT(tokens) },
-    { "branch_select", make, NULL, branch_select_run, branch_select_bytes, NULL, true, tokens, COUNT(tokens) },
-    { "advantage_dual", dual_make, NULL, dual_run, dual_bytes, NULL, true, tokens, COUNT(tokens) },
-    { "advantage", make, NULL, advantage_run, advantage_bytes, NULL, true, tokens, COUNT(tokens) },
+const struct bench_op bench_rl[] = {
+    { "pg", make, NULL, pg_run, pg_bytes, NULL, true, tokens },
+    { "kl", make, NULL, kl_run, kl_bytes, NULL, true, tokens },
+    { "branch_score", make, NULL, branch_score_run, branch_score_bytes, NULL, true, tokens },
+    { "branch_select", make, NULL, branch_select_run, branch_select_bytes, NULL, true, tokens },
+    { "advantage_dual", dual_make, NULL, dual_run, dual_bytes, NULL, true, tokens },
+    { "advantage", make, NULL, advantage_run, advantage_bytes, NULL, true, tokens },
+    { 0 },
 };
-const struct bench_group bench_rl = { ops, COUNT(ops) };

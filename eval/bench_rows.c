@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
-#define COUNT(x) ((int)(sizeof(x) / sizeof *(x)))
 static const double R = sizeof(real), W = sizeof(wide);
 
 /* hidden sizes of SmolLM2-135M, Qwen2.5-0.5B, Qwen3-1.7B and an 8B Llama */
@@ -12,22 +11,26 @@ static const struct bench_dims hidden[] = {
     { .at = G, .n = 16384, .dim = 576 }, { .at = G, .n = 16384, .dim = 896 }, { .at = G, .n = 4096, .dim = 2048 }, { .at = G, .n = 16384, .dim = 2048 },
     { .at = G, .n = 65536, .dim = 2048 }, { .at = G, .n = 16384, .dim = 4096 }, { .at = G, .n = 256, .dim = 2048 },
     { .at = C, .n = 4096, .dim = 576 }, { .at = C, .n = 2048, .dim = 2048 }, { .at = T, .n = 3, .dim = 40 },
+    { 0 },
 };
 static const struct bench_dims turned[] = {
     { .at = G, .n = 16384, .heads = 9, .kv = 3, .hd = 64 }, { .at = G, .n = 16384, .heads = 14, .kv = 2, .hd = 64 },
     { .at = G, .kind = "norm", .n = 16384, .heads = 16, .kv = 8, .hd = 128 }, { .at = G, .n = 16384, .heads = 32, .kv = 8, .hd = 128 },
     { .at = C, .n = 4096, .heads = 9, .kv = 3, .hd = 64 }, { .at = C, .kind = "norm", .n = 1024, .heads = 16, .kv = 8, .hd = 128 },
     { .at = T, .kind = "norm", .n = 3, .heads = 2, .kv = 1, .hd = 16 },
+    { 0 },
 };
 static const struct bench_dims gated[] = {
     { .at = G, .n = 16384, .ff = 1536 }, { .at = G, .n = 16384, .ff = 4864 }, { .at = G, .n = 16384, .ff = 6144 }, { .at = G, .n = 65536, .ff = 6144 },
     { .at = G, .n = 16384, .ff = 14336 }, { .at = C, .n = 2048, .ff = 1536 }, { .at = T, .n = 3, .ff = 24 },
+    { 0 },
 };
 static const struct bench_dims looked_up[] = {
     { .at = G, .n = 16384, .vocab = 49152, .dim = 576 }, { .at = G, .n = 16384, .vocab = 151936, .dim = 2048 }, { .at = G, .n = 65536, .vocab = 128256, .dim = 4096 },
     { .at = C, .n = 4096, .vocab = 49152, .dim = 576 }, { .at = T, .n = 5, .vocab = 11, .dim = 24 },
+    { 0 },
 };
-static const struct bench_dims flat[] = { { .at = G, .n = 134515008 }, { .at = C, .n = 4 << 20 }, { .at = T, .n = 1001 } };
+static const struct bench_dims flat[] = { { .at = G, .n = 134515008 }, { .at = C, .n = 4 << 20 }, { .at = T, .n = 1001 }, { 0 } };
 
 static double rows(const struct bench_dims *d) { return (double)d->n * d->dim; }
 static struct heads heads(const struct bench_dims *d) { return (struct heads){ d->heads, d->kv, d->hd }; }
@@ -174,21 +177,21 @@ static double sumsq_bytes(const struct bench_dims *d) { return (double)d->n * W;
 static void scale_run(const struct bench_dims *d, struct operands *o) { op_scale(o->a, -1, d->n); }
 static double scale_bytes(const struct bench_dims *d) { return 2 * (double)d->n * W; }
 
-static const struct bench_op ops[] = {
-    { "norm", norm_make, NULL, norm_run, norm_bytes, NULL, false, hidden, COUNT(hidden) },
-    { "norm_back", norm_back_make, NULL, norm_back_run, norm_bytes, NULL, false, hidden, COUNT(hidden) },
-    { "rope", rope_make, NULL, rope_run, rope_bytes, NULL, false, turned, COUNT(turned) },
-    { "rope_back", rope_back_make, NULL, rope_back_run, rope_back_bytes, NULL, false, turned, COUNT(turned) },
-    { "query_scale", rope_make, NULL, query_scale_run, query_bytes, NULL, false, turned, COUNT(turned) },
-    { "swiglu", swiglu_make, NULL, swiglu_run, swiglu_bytes, NULL, false, gated, COUNT(gated) },
-    { "swiglu_back", swiglu_make, NULL, swiglu_back_run, swiglu_back_bytes, NULL, false, gated, COUNT(gated) },
-    { "embed", embed_make, NULL, embed_run, move_bytes, NULL, false, looked_up, COUNT(looked_up) },
-    { "embed_back", embed_back_make, NULL, embed_back_run, embed_back_bytes, NULL, false, looked_up, COUNT(looked_up) },
-    { "rows_put", rows_put_make, NULL, rows_put_run, move_bytes, NULL, false, hidden, COUNT(hidden) },
-    { "bias_back", bias_make, NULL, bias_run, bias_bytes, NULL, false, hidden, COUNT(hidden) },
-    { "add", bias_make, NULL, add_run, add_bytes, NULL, false, hidden, COUNT(hidden) },
-    { "adamw", adamw_make, NULL, adamw_run, adamw_bytes, NULL, false, flat, COUNT(flat) },
-    { "sumsq", vector_make, NULL, sumsq_run, sumsq_bytes, NULL, false, flat, COUNT(flat) },
-    { "scale", vector_make, NULL, scale_run, scale_bytes, NULL, false, flat, COUNT(flat) },
+const struct bench_op bench_rows[] = {
+    { "norm", norm_make, NULL, norm_run, norm_bytes, NULL, false, hidden },
+    { "norm_back", norm_back_make, NULL, norm_back_run, norm_bytes, NULL, false, hidden },
+    { "rope", rope_make, NULL, rope_run, rope_bytes, NULL, false, turned },
+    { "rope_back", rope_back_make, NULL, rope_back_run, rope_back_bytes, NULL, false, turned },
+    { "query_scale", rope_make, NULL, query_scale_run, query_bytes, NULL, false, turned },
+    { "swiglu", swiglu_make, NULL, swiglu_run, swiglu_bytes, NULL, false, gated },
+    { "swiglu_back", swiglu_make, NULL, swiglu_back_run, swiglu_back_bytes, NULL, false, gated },
+    { "embed", embed_make, NULL, embed_run, move_bytes, NULL, false, looked_up },
+    { "embed_back", embed_back_make, NULL, embed_back_run, embed_back_bytes, NULL, false, looked_up },
+    { "rows_put", rows_put_make, NULL, rows_put_run, move_bytes, NULL, false, hidden },
+    { "bias_back", bias_make, NULL, bias_run, bias_bytes, NULL, false, hidden },
+    { "add", bias_make, NULL, add_run, add_bytes, NULL, false, hidden },
+    { "adamw", adamw_make, NULL, adamw_run, adamw_bytes, NULL, false, flat },
+    { "sumsq", vector_make, NULL, sumsq_run, sumsq_bytes, NULL, false, flat },
+    { "scale", vector_make, NULL, scale_run, scale_bytes, NULL, false, flat },
+    { 0 },
 };
-const struct bench_group bench_rows = { ops, COUNT(ops) };

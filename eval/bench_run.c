@@ -13,8 +13,8 @@
 enum { WARM = 10, TIMES = 50, FEWEST = 5, SETS = 4, BLOCK = (1 << 20) + 7 };   /* BLOCK: no row length divides it, so that rows differ */
 static const double WARM_FOR = 1, TIME_FOR = 3;                                 /* seconds after which slow cases are not repeated further */
 
-static const struct bench_group *const groups[] = { &bench_head, &bench_attn, &bench_rows, &bench_rl };
-enum { GROUPS = sizeof groups / sizeof *groups };
+static const struct bench_op *const groups[] = { bench_head, bench_attn, bench_rows, bench_rl };
+enum { GROUPS = sizeof groups / sizeof *groups, OPS_MAX = 64 };
 
 /* ---- operands ---- */
 
@@ -223,15 +223,17 @@ static int every_op(const struct bench_op **out)
 {
     int n = 0;
     for (int g = 0; g < GROUPS; g++)
-        for (int i = 0; i < groups[g]->count; i++) out[n++] = &groups[g]->op[i];
+        for (const struct bench_op *op = groups[g]; op->name; op++) {
+            ENSURE(n < OPS_MAX);
+            out[n++] = op;
+        }
     return n;
 }
-enum { OPS_MAX = 64 };
 
 static void run_op(struct bench *b, const struct bench_op *op)
 {
-    for (int i = 0; i < op->count; i++)
-        if (op->sizes[i].at & (int)b->sizes) measure(b, op, &op->sizes[i]);
+    for (const struct bench_dims *d = op->sizes; d->at; d++)
+        if (d->at & (int)b->sizes) measure(b, op, d);
 }
 
 bool bench_kernel(struct bench *b, const char *name)
@@ -267,8 +269,7 @@ void bench_shapes(struct bench *b, FILE *f)
     const int n = every_op(op);
     choose_sizes(b);
     for (int i = 0; i < n; i++)
-        for (int k = 0; k < op[i]->count; k++) {
-            const struct bench_dims *d = &op[i]->sizes[k];
+        for (const struct bench_dims *d = op[i]->sizes; d->at; d++) {
             if (!(d->at & (int)b->sizes)) continue;
             bench_case(f, op[i]->name, d, json_pack("{s:f, s:f}", "bytes", op[i]->bytes(d), "flops", op[i]->flops ? op[i]->flops(d) : 0.0));
         }

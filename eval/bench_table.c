@@ -11,7 +11,10 @@ static bool read_rows(json_t *all, const char *path, struct err *e)
 {
     struct str text = { 0 };
     json_error_t at;
-    if (!file_read(path, FILE_MOST, &text, e)) return false;
+    if (!file_read(path, FILE_MOST, &text, e)) {
+        str_free(&text);
+        return false;
+    }
     json_t *whole = json_loadb(text.p, text.n, 0, &at);
     if (whole && (json_object_get(whole, "bench") || json_object_get(whole, "peers"))) {
         json_array_extend(all, json_object_get(whole, "bench"));
@@ -61,7 +64,7 @@ static void print_row(FILE *f, const json_t *row, const json_t *ours)
         fprintf(f, "%-16s %-46s %-24s %12.2f us %10.4g %-8s", string_of(row, "name"), shape.n ? shape.p : "", *peer ? peer : "appo", us,
                 json_number_value(json_object_get(row, "rate")), string_of(row, "unit"));
         if (!*peer) fprintf(f, " %5.1f %% of %s", json_number_value(json_object_get(row, "percent")), string_of(row, "of"));
-        else if (ours) fprintf(f, " %5.2f x our time", us / json_number_value(json_object_get(ours, "us")));
+        else if (ours) fprintf(f, " %5.3g x our time", us / json_number_value(json_object_get(ours, "us")));
         fprintf(f, "\n");
     }
     str_free(&shape);

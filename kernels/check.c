@@ -38,6 +38,15 @@ void check_wides(const char *op, const char *what, const wide *x, int64_t n, int
     free(h);
 }
 
+void check_bf16(const char *op, const char *what, const uint16_t *x, int64_t n)
+{
+    if (!x || n <= 0) return;
+    uint16_t *h = fetched(x, (size_t)n * sizeof *h);
+    for (int64_t i = 0; i < n; i++)
+        if ((h[i] & 0x7fff) > 0x7f80) not_a_number(op, what, 0, i);
+    free(h);
+}
+
 void check_host(const char *op, const char *what, const wide *x, const uint8_t *m, int64_t n)
 {
     for (int64_t i = 0; x && i < n; i++)

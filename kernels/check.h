@@ -6,6 +6,8 @@
 /* x[n][cols], rows ld apart, on the device: no NaN. NULL is nothing to look at. */
 void check_reals(const char *op, const char *what, const real *x, int64_t n, int64_t cols, int64_t ld);
 void check_wides(const char *op, const char *what, const wide *x, int64_t n, int64_t cols, int64_t ld);
+/* The same of n numbers kept as bf16 bits. */
+void check_bf16(const char *op, const char *what, const uint16_t *x, int64_t n);
 /* The same of host memory, where m (may be NULL) is not 0. */
 void check_host(const char *op, const char *what, const wide *x, const uint8_t *m, int64_t n);
 void check_number(const char *op, const char *what, double x);

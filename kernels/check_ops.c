@@ -209,6 +209,16 @@ void __wrap_op_adamw(real *w, wide *master, const wide *g, wide *m, wide *v, int
     check_wides("op_adamw", "v", v, 1, n, n);
 }
 
+extern typeof(op_adamw_bf16) __real_op_adamw_bf16, __wrap_op_adamw_bf16;
+void __wrap_op_adamw_bf16(real *w, wide *master, const wide *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
+{
+    __real_op_adamw_bf16(w, master, g, m, v, n, a, key);
+    check_reals("op_adamw_bf16", "w", w, 1, n, n);
+    check_wides("op_adamw_bf16", "master", master, 1, n, n);
+    check_bf16("op_adamw_bf16", "m", m, n);
+    check_bf16("op_adamw_bf16", "v", v, n);
+}
+
 /* ---- branching reinforcement learning: vectors of tokens, a position is a row */
 
 extern typeof(op_branch_score) __real_op_branch_score, __wrap_op_branch_score;

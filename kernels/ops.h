@@ -90,6 +90,11 @@ double op_sumsq(const wide *x, int64_t n);
 void op_scale(wide *x, double by, int64_t n);
 struct adamw { double lr, beta1, beta2, eps, decay, scale; int64_t t; };
 void op_adamw(real *w, wide *master, const wide *g, wide *m, wide *v, int64_t n, const struct adamw *a);   /* master NULL where real == wide */
+/* The same with moments kept as bf16 bits, 4 bytes a weight instead of 8. They are rounded to one of the two neighbours so that the mean is right: to the
+ * nearest, v would never move at beta2 = 0.999, where a step changes it by less than the 2^-9 that bf16 resolves. Weight number at + i rounds m by the lower
+ * and v by the upper half of word (at + i) % 4 of Philox block {(at + i) / 4 (64 bits), t, 0} under the key seed. */
+struct round_key { uint64_t seed; int64_t at; };
+void op_adamw_bf16(real *w, wide *master, const wide *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key);
 
 #ifdef __cplusplus
 }

@@ -53,7 +53,9 @@ static bool from_gguf(const char *path, struct str *out, bool *found, struct err
 
 bool chat_find(const char *path, struct str *out, bool *found, struct err *e)
 {
-    static const struct { const char *name; bool json; } files[] = { { "chat_template.jinja", false }, { "tokenizer_config.json", true }, { "chat_template.json", true } };
+    static const struct { const char *name; bool json; } files[] = {
+        { "chat_template.jinja", false }, { "tokenizer_config.json", true }, { "chat_template.json", true },
+    };
     struct str file = { 0 };
     bool ok = true;
     *found = false;

@@ -10,7 +10,7 @@ static const char *const chatml_words[] = {
     "", "<|im_start|>", "<|im_end|>", "<|im_end|>\n", "\n", "\n\n", "<|im_start|>system\n", "<|im_start|>user", "<|im_start|>user\n", "<|im_start|>assistant\n",
     CHAT_TOOLS_HEAD, "\n\n" CHAT_TOOLS_HEAD, CHAT_TOOLS_TAIL "<|im_end|>\n", "\n<tool_response>\n", "\n</tool_response>", "<tool_response>", "</tool_response>",
     "\n<tool_call>\n{\"name\": \"", "<tool_call>\n{\"name\": \"", "\", \"arguments\": ", "}\n</tool_call>", "\n<think>\n", "\n</think>\n\n", "<think>", "</think>",
-    "<think>\n\n</think>\n\n", "<|im_start|>assistant\n<think>\n",
+    "<think>\n\n</think>\n\n", "<|im_start|>assistant\n<think>\n", NULL,
 };
 static const char *const llama_words[] = {
     "", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>", "<|eom_id|>", "<|start_header_id|>assistant<|end_header_id|>\n\n",
@@ -18,13 +18,13 @@ static const char *const llama_words[] = {
     "Environment: ipython\n", "Tools: ", ", ", "\n\n", CHAT_CUTOFF, "Today Date: ", "%d %b %Y", CHAT_GIVEN_1, CHAT_GIVEN_2, CHAT_GIVEN_3, CHAT_GIVEN_4,
     "You have access to the following functions. To call a function, please respond with JSON for a function call.",
     "Cannot put tools in the first user message when there's no first user message!", "This model only supports single tool-calls at once!",
-    "<|python_tag|>", ".call(", "=\"", "\"", ")", "{\"name\": \"", "\", ", "\"parameters\": ", "}",
+    "<|python_tag|>", ".call(", "=\"", "\"", ")", "{\"name\": \"", "\", ", "\"parameters\": ", "}", NULL,
 };
 
 /* Keys that are looked up and names that are compared with. */
 static const char *const names[] = {
     "role", "content", "system", "user", "assistant", "tool", "ipython", "tool_calls", "function", "name", "arguments", "reasoning_content", "text", "type",
-    "equalto", "code_interpreter",
+    "equalto", "code_interpreter", NULL,
 };
 
 /* The literals of a template one after another. */
@@ -65,9 +65,9 @@ static bool next_literal(struct literals *x)
     return false;
 }
 
-static bool one_of(const char *text, const char *const *list, size_t n)
+static bool one_of(const char *text, const char *const *list)
 {
-    for (size_t i = 0; i < n; i++) if (!strcmp(text, list[i])) return true;
+    for (; *list; list++) if (!strcmp(text, *list)) return true;
     return false;
 }
 
@@ -99,7 +99,7 @@ static bool chatml_literal(struct chat_variant *v, struct marks *k, const char *
     k->head |= strstr(text, CHAT_TOOLS_HEAD) != NULL;
     k->result |= !strcmp(text, "\n<tool_response>\n");
     k->think |= !strcmp(text, "\n</think>\n\n");
-    if (one_of(text, chatml_words, sizeof chatml_words / sizeof *chatml_words) || one_of(text, names, sizeof names / sizeof *names) || default_system(v, text)) return true;
+    if (one_of(text, chatml_words) || one_of(text, names) || default_system(v, text)) return true;
     /* Qwen2.5 has its default twice, here without brackets and before the other: decide() compares them */
     if (*k->system || strstr(text, "<|")) return *k->system && !strcmp(text, k->system);
     snprintf(k->system, sizeof k->system, "%s", text);
@@ -116,7 +116,7 @@ static bool llama_literal(struct chat_variant *v, struct marks *k, const char *t
         snprintf(v->date, sizeof v->date, "%s", text);
         return true;
     }
-    return one_of(text, llama_words, sizeof llama_words / sizeof *llama_words) || one_of(text, names, sizeof names / sizeof *names);
+    return one_of(text, llama_words) || one_of(text, names);
 }
 
 static bool decide(struct chat_variant *v, const struct marks *k, struct err *e)

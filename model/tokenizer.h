@@ -45,6 +45,7 @@ int tokenizer_id(const struct tokenizer *t, const char *token);                 
 int tokenizer_match(const struct tokenizer *t, const char *text, size_t n, size_t *len);
 bool tokenizer_special(const struct tokenizer *t, int id);                      /* is an added token with "special": true */
 const char *tokenizer_bytes(const struct tokenizer *t, int id, int *n);         /* raw bytes of a token; NULL and *n = 0 if the file has no such id */
-int tokenizer_bos(const struct tokenizer *t);    /* what the file puts before raw text (Llama 3's <|begin_of_text|>), for texts that are no conversation; -1: nothing */
+/* What the file puts before raw text (Llama 3's <|begin_of_text|>), for texts that are no conversation; -1: nothing. */
+int tokenizer_bos(const struct tokenizer *t);
 uint64_t tokenizer_hash(const struct tokenizer *t);                             /* FNV-1a 64 of the file's text */
 bool tokenizer_copy(const struct tokenizer *t, const char *path, struct err *e);/* writes the file's text unchanged; from GGUF: a tokenizer.json of the same ids */

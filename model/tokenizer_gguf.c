@@ -54,7 +54,8 @@ static bool put_added(struct str *out, const char *name, const struct gguf_vocab
         if (!special && v->type[i] != TYPE_USER) continue;
         str_printf(out, "%s{\"id\":%d,\"content\":", any ? ",\n" : "", i);
         if (!put_string(out, v->token[i].p, v->token[i].n)) return fail(e, "%s: tokenizer.ggml.tokens[%d] is not text", name, i);
-        str_printf(out, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":%s}", special ? "true" : "false");
+        str_printf(out, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":%s}",
+                   special ? "true" : "false");
         any = true;
     }
     return true;
@@ -63,8 +64,8 @@ static bool put_added(struct str *out, const char *name, const struct gguf_vocab
 static bool put_model(struct str *out, const char *name, const struct gguf_vocab *v, const struct pre *pre, struct err *e)
 {
     bool any = false;
-    str_printf(out, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,"
-                    "\"byte_fallback\":false,\"ignore_merges\":%s,\"vocab\":{", pre->ignore_merges ? "true" : "false");
+    str_printf(out, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
+                    "\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,\"vocab\":{", pre->ignore_merges ? "true" : "false");
     for (int i = 0; i < v->n; i++) {
         if (v->type[i] != 1) continue;
         str_puts(out, any ? ",\n" : "");
@@ -103,7 +104,8 @@ static bool put_json(struct str *out, const char *name, const struct gguf_vocab 
 {
     static const char level[] = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}";
     if (!is(v->model, "gpt2"))
-        return fail(e, "%s: tokenizer.ggml.model '%.*s' is not supported, only gpt2 (byte-level BPE)", name, v->model.n < 40 ? (int)v->model.n : 40, v->model.n ? v->model.p : "");
+        return fail(e, "%s: tokenizer.ggml.model '%.*s' is not supported, only gpt2 (byte-level BPE)", name, v->model.n < 40 ? (int)v->model.n : 40,
+                    v->model.n ? v->model.p : "");
     if (v->add_space_prefix) return fail(e, "%s: tokenizer.ggml.add_space_prefix is set, which is not supported", name);
     const struct pre *pre = find_pre(name, v->pre, e);
     if (!pre) return false;

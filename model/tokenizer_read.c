@@ -161,16 +161,20 @@ static bool plain(struct reader *r, int id)
 
 /* Vocabularies are not always whole: SmolLM2's lacks 21 bytes (rare controls, the first bytes of planes 4 to 11, what UTF-8 never has). Such a byte becomes
  * unk_token, as in the tokenizers library; nothing, where the file has none or it is a special token, which no text may become. */
-static bool read_bytes(struct reader *r, json_t *unk)
+static bool read_bytes(struct reader *r, json_t *model)
 {
-    const char *name = json_string_value(unk);
+    bool fuse;
+    if (!flag(r, model, "model", "fuse_unk", false, &fuse)) return false;
+    const char *name = json_string_value(json_object_get(model, "unk_token"));
     int other = name ? tokenizer_word(r->t, name, strlen(name)) : -1;
     if (other >= 0 && r->t->tok[other].kind == TOKEN_SPECIAL) other = -1;
     for (int b = 0; b < 256; b++) {
         char c = (char)b;
         int id = r->t->byte_id[b] = tokenizer_word(r->t, &c, 1);
         if (id >= 0 && !plain(r, id)) return false;
-        if (id < 0 && (b == '\n' || (b >= ' ' && b <= '~'))) return fail(r->e, "%s: model.vocab: no token for byte %d; only byte-level vocabularies are supported", r->name, b);
+        if (id < 0 && (b == '\n' || (b >= ' ' && b <= '~')))
+            return fail(r->e, "%s: model.vocab: no token for byte %d; only byte-level vocabularies are supported", r->name, b);
+        if (id < 0 && other >= 0 && fuse) return fail(r->e, "%s: model.fuse_unk is set and bytes are missing, which is not supported", r->name);
         if (id < 0) r->t->byte_id[b] = other;
     }
     return true;
@@ -228,7 +232,7 @@ static bool read_model(struct reader *r, json_t *root)
     if (!flag(r, m, "model", "ignore_merges", false, &r->t->ignore_merges)) return false;
     r->t->n = count_ids(vocab, added);
     r->t->tok = xcalloc((size_t)r->t->n, sizeof *r->t->tok);
-    return read_vocab(r, vocab) && read_added(r, vocab, added) && read_bytes(r, json_object_get(m, "unk_token")) && read_merges(r, json_object_get(m, "merges"));
+    return read_vocab(r, vocab) && read_added(r, vocab, added) && read_bytes(r, m) && read_merges(r, json_object_get(m, "merges"));
 }
 
 static bool read_normalizer(struct reader *r, json_t *v)

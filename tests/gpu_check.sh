@@ -6,7 +6,7 @@ set -uo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 backend=${1:?run.sh gives the backend}
 shift
-parts=8 part_s=470
+parts=8 part_s=${GPU_CHECK_SECONDS:-470} rounds=6
 part_is=("" "builds" "tests, stored as bf16" "tests, stored as float" "compute-sanitizer" "operations measured" "models measured" "APPO runs" "peers")
 
 usage() {
@@ -165,8 +165,8 @@ worst_differences() {
 work_peers() { # script
     if ! command -v python3 >/dev/null; then note="no python3 here"; return 77; fi
     "$(program "$best")" bench --shapes "$out/shapes.jsonl" --sizes "$sizes" || return
-    # models were sized down to the memory: peers get the sizes that were measured
-    cat "$out"/rows/train.*.jsonl "$out"/rows/decode.*.jsonl >>"$out/shapes.jsonl" 2>/dev/null
+    # with what was measured, because models may have been sized down to the memory
+    cat "$out"/rows/[btd]*.jsonl >>"$out/shapes.jsonl" 2>/dev/null
     timeout "$limit" python3 "eval/peers/$1.py" --shapes "$out/shapes.jsonl" --json "$out/rows/peers.$1.jsonl"
     local status=$?
     if [ $status -eq 77 ]; then note=$(tail -n 1 "$log"); fi
@@ -275,8 +275,9 @@ for ((p = 1; p <= parts; p++)); do
     [ -z "$part" ] || [ "$p" = "$part" ] || continue
     echo "part $p: ${part_is[p]}"
     # a part that its time cut off goes on, unless only this one was asked for
-    until run_part "$p"; do
-        if [ -n "$part" ]; then unfinished=1; break; fi
+    for ((round = 1; ; round++)); do
+        run_part "$p" && break
+        if [ -n "$part" ] || [ $round = $rounds ]; then unfinished=1; break; fi
     done
 done
 report

@@ -136,11 +136,12 @@ run_suite() {
     cli) counted cli tests/cli/run.sh build/cpu/appo ;;
     debug) counted debug tests/cli/debug.sh build/cpu/appo ;;
     export) counted export exported ;;
+    bench) counted bench tests/cli/bench.sh build/cpu/appo ;;
     fuzz) counted fuzz tests/fuzz/run.sh ;;
     esac
 }
 
-all=(cpu double san simt simt-run simt-san simt-bf16 nvcc golden export cli debug fuzz)
+all=(cpu double san simt simt-run simt-san simt-bf16 nvcc golden export cli bench debug fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 for s in "${suites[@]}"; do
@@ -150,7 +151,7 @@ for s in "${suites[@]}"; do
     fi
 done
 for s in "${suites[@]}"; do
-    case $s in golden | export | cli | debug)
+    case $s in golden | export | cli | bench | debug)
         # these need the program itself
         if ! program >$logs/program.log 2>&1; then
             cat $logs/program.log

@@ -45,20 +45,15 @@ class Peers:
         torch.manual_seed(1)
 
     def cases(self, name):
-        """(shape, case) of an operation, each shape once; what was measured comes before what was only planned."""
-        seen, found = [], []
+        """(shape, case) of an operation, each shape once, what was measured first; a case has what the plan and our result say of it."""
+        found = {}
         for c in sorted((c for c in self.lines if c["name"] == name), key=lambda c: "us" not in c):
-            if c["shape"] not in seen:
-                seen.append(c["shape"])
-                found.append((c["shape"], c))
-        return found
+            found.setdefault(json.dumps(c["shape"], sort_keys=True), {}).update({k: v for k, v in c.items() if k != "real"})
+        return [(c["shape"], c) for c in found.values()]
 
-    def planned(self, name, shape):
-        """The line of --shapes for a measured row: it has the counts and the model's configuration."""
-        for c in self.lines:
-            if c["name"] == name and "us" not in c and c["shape"].get("model") == shape.get("model"):
-                return c
-        return {}
+    def config(self, name, shape):
+        """The configuration of a model, which only the plan has: ours may have been sized down to the memory."""
+        return next((c["config"] for c in self.lines if c["name"] == name and "config" in c and c["shape"]["model"] == shape["model"]), None)
 
     def dtype(self):
         real = next((c["real"] for c in self.lines if "real" in c), "bf16")
@@ -115,7 +110,7 @@ class Peers:
             if GPU:
                 torch.cuda.empty_cache()
         flops, moved = case.get("flops", 0), case.get("bytes", 0)
-        by_flops = flops / 200 > moved                          # the intensity where an H200 is bound by its products
+        by_flops = case["unit"] == "TFLOP/s" if "unit" in case else flops / 200 > moved         # 200 flops a byte: where an H200 is bound by its products
         rate, unit = (flops / t * 1e-12, "TFLOP/s") if by_flops else (moved / t * 1e-9, "GB/s")
         self.put({"name": name, "shape": shape, "peer": peer, "us": t * 1e6, "rate": rate, "unit": unit, "runs": runs})
 

@@ -65,6 +65,24 @@ def check(p):
     torch.testing.assert_close(entropy, want[1], atol=1e-4, rtol=1e-4)
 
 
+def block(p, shape, f, rows):
+    """The output matrix, logp and entropy and the way back, `rows` rows at a time; gradients of hidden rows and matrix add up over the chunks."""
+    n, vocab, dim = shape["n"], shape["vocab"], shape["dim"]
+    x, w = p.random(n, dim, scale=2).requires_grad_(), p.random(vocab, dim, scale=0.1).requires_grad_()
+    target, g = torch.randint(vocab, (n,), device=DEVICE), torch.randn(n, device=DEVICE) * 1e-3
+
+    def run():
+        x.grad = w.grad = None
+        for i in range(0, n, rows):
+            f(x[i:i + rows], w, target[i:i + rows], g[i:i + rows]).backward()
+    return run
+
+
+def block_loss(x, w, target, g):
+    logp, entropy = stats(x @ w.t(), target)
+    return (g * logp).sum() + 1e-3 * entropy.sum()
+
+
 def main():
     p = Peers(__doc__)
     if triton:
@@ -93,6 +111,10 @@ def main():
             return lambda: torch.autograd.grad(loss, x, retain_graph=True)
         p.row("dlogits", shape, "torch autograd", lambda: back(stats))
         p.row("dlogits", shape, "torch.compile", lambda: back(compiled(stats)))
+    for shape, _ in p.cases("loss_block"):
+        p.row("loss_block", shape, "torch eager", lambda: block(p, shape, block_loss, shape["n"]))
+        p.row("loss_block", shape, "torch chunked", lambda: block(p, shape, block_loss, CHUNK))
+        p.row("loss_block", shape, "torch.compile chunked", lambda: block(p, shape, compiled(block_loss), CHUNK))
 
 
 if __name__ == "__main__":

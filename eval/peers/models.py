@@ -96,7 +96,7 @@ def main():
                                    ("gpt-fast style loop", lambda *a: loop(*a, 32 if GPU else 4))])):
         for shape, _ in p.cases(name):
             key = (name, shape["model"], shape["n"] if name == "decode" else 0)
-            c = p.planned(name, shape).get("config")
+            c = p.config(name, shape)
             if c is None or key in done:
                 continue
             done.add(key)

@@ -49,7 +49,7 @@ template <int HD> __device__ __forceinline__ void scores(float (&s)[2][8][4], ui
     for (int j = 0; j < 8; j++)
         #pragma unroll
         for (int e = 0; e < 4; e++) s[0][j][e] = s[1][j][e] = 0.0f;
-    #pragma unroll 2
+    #pragma unroll
     for (int k = 0; k < HD / 16; k++) {
         unsigned q[2][4], b[4];
         frag_a<HD>(q[0], qs, r0, k);

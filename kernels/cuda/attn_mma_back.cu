@@ -1,6 +1,7 @@
 /* attn_mma_back.cu: the way back through tree attention on tensor cores (FlashAttention-2, Algorithm 2), in three kernels without atomics: D = dout . out;
  * dq by blocks of 128 queries over tiles of keys; dk and dv by blocks of 128 keys over tiles of queries, all query heads of the key head one after another.
- * Scores are made twice: 7 products of the 5 that one kernel with atomics on dq would need, for sums in one fixed order. Shared memory: 128 KB at 128. */
+ * Scores are made twice: 7 products of the 5 that one kernel with atomics on dq would need, for sums in one fixed order. Shared memory: 128 KB at 128,
+ * whose bandwidth is the limit by count: 9216 clocks for a pair of tiles of 128 x 64, of mma.sync 5650: 264 TFLOP/s at 1.755 GHz, counted as 5 products. */
 #include "kernels/cuda/attn_mma.cuh"
 
 static const float LOG2E = 1.4426950408889634f;

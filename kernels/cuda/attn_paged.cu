@@ -1,10 +1,10 @@
 /* attn_paged.cu: attention over pages, for decoding and prompts. A block is one key head of the rows that share a chunk of 256 positions; their query heads
- * go through it eight at a time. A chunk is computed as attn.cu does, chunks are joined in the same order: the same bits, whoever shares with whom.
+ * go through it eight or four at a time. A chunk is computed as attn.cu does, chunks are joined in the same order: the same bits, whoever shares with whom.
  * Bytes: 4 hd a position and key head (bf16), once for a group; later passes of a group find them in L1 (64 KB a chunk of heads of 64). */
 #include "kernels/cuda/attn_paged.cuh"
 #include "kernels/cuda/mma.cuh"
 
-/* part[] of more rows than this holds is made in turns: 256 rows of 32 heads of 128 and 16,384 positions are 2.2 GB */
+/* part[] of more rows than this holds is made in turns: 256 rows of 32 heads of 128 and 16,384 positions would be 273 MB */
 static const int64_t PART_MOST = (int64_t)256 << 20;
 
 struct paged_in { const real *qkv, *pool; float scale; bool whole; };
@@ -49,17 +49,26 @@ __device__ __forceinline__ void chunk_pass(attn_space<W, N> &sp, const paged_gro
     }
 }
 
-template <int W, int N> __global__ void __launch_bounds__(256, ATTN_BLOCKS(N == 1 ? 4 : N == 4 ? 3 : W < 256 ? 2 : 1)) paged_kernel(struct paged p, struct paged_in in)
+/* The chunk for all vectors of the group, N at a time. */
+template <int W, int N>
+__device__ __forceinline__ void chunk_passes(attn_space<W, N> &sp, const paged_group &g, const struct paged &p, const paged_in &in, int kv, int c, int all, int longest)
 {
-    typedef attn_space<W, N> space;
-    SHARED_DYN(space, sp);
+    const int t = threadIdx.x;
+    if (t < longest) sp.sh.at[t] = paged_at(p, blockIdx.x, kv, c * ATTN_CHUNK + t);
+    for (int v = 0; v < all; v += N) chunk_pass(sp, g, p, in, kv, c, v, all, longest);
+    __syncthreads();                                            /* the next chunk writes at[] */
+}
+
+/* Half of the work of eight vectors where there are no more than four: one row of most models with few query heads to a key head. */
+template <int W> __global__ void __launch_bounds__(256, ATTN_BLOCKS(W < 256 ? 2 : 1)) paged_kernel(struct paged p, struct paged_in in)
+{
+    SHARED_DYN(char, smem);
     __shared__ paged_group g;
     const int i = blockIdx.x, kv = blockIdx.y, last = p.pos[i] / ATTN_CHUNK;
     for (int c = blockIdx.z; c <= last; c += gridDim.z) {
-        int longest, all = paged_rows<ATTN_CHUNK>(g, p, i, c, longest) * (p.h.heads / p.h.kv), t = threadIdx.x;
-        if (all && t < longest) sp->sh.at[t] = paged_at(p, i, kv, c * ATTN_CHUNK + t);
-        for (int v = 0; v < all; v += N) chunk_pass(*sp, g, p, in, kv, c, v, all, longest);
-        __syncthreads();                                        /* at[] of the next chunk */
+        int longest, all = paged_rows<ATTN_CHUNK>(g, p, i, c, longest) * (p.h.heads / p.h.kv);
+        if (all > 4) chunk_passes(*(attn_space<W, 8> *)(void *)smem, g, p, in, kv, c, all, longest);
+        else if (all) chunk_passes(*(attn_space<W, 4> *)(void *)smem, g, p, in, kv, c, all, longest);
     }
 }
 
@@ -99,10 +108,7 @@ template <int W, int SPAN, class T> __global__ void __launch_bounds__(256) join_
 
 template <int W> static void exact_rows(real *out, const struct paged &p, const struct paged_in &in)
 {
-    const int group = p.h.heads / p.h.kv;
-    if (p.n == 1 && group == 1) LAUNCH((paged_kernel<W, 1>), paged_grid(p), 256, sizeof(attn_space<W, 1>), queue(), p, in);
-    else if (p.n == 1 && group <= 4) LAUNCH((paged_kernel<W, 4>), paged_grid(p), 256, sizeof(attn_space<W, 4>), queue(), p, in);
-    else LAUNCH((paged_kernel<W, 8>), paged_grid(p), 256, sizeof(attn_space<W, 8>), queue(), p, in);
+    LAUNCH(paged_kernel<W>, paged_grid(p), 256, sizeof(attn_space<W, 8>), queue(), p, in);
     LAUNCH((join_kernel<W, ATTN_CHUNK, real>), blocks_of((int64_t)p.n * p.h.heads, 8), 256, 0, queue(), out, p);
 }
 
@@ -111,7 +117,7 @@ template <class F> static void in_turns(struct paged p, int64_t n, int span, F g
 {
     p.stretches = (int)(((int64_t)p.ld * KV_PAGE + span - 1) / span);
     const int64_t each = (int64_t)p.h.heads * p.stretches * (p.h.hd + 2) * (int64_t)sizeof *p.part;
-    const int64_t most = MAX((int64_t)WINDOW, MIN(n, MIN(PART_MOST / each, (int64_t)65520)) / WINDOW * WINDOW);
+    const int64_t most = MAX((int64_t)WINDOW, PART_MOST / each / WINDOW * WINDOW);
     for (int64_t from = 0; from < n; from += most, p.table += most * p.ld, p.pos += most) {
         p.n = (int)MIN(most, n - from);
         p.part = (float *)scratch(SCRATCH_ATTN, (size_t)(MIN(most, n) * each));

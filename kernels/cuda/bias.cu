@@ -1,4 +1,5 @@
-/* bias.cu: sums over rows, and y += x. */
+/* bias.cu: sums over rows, and y += x. cuBLASLt could sum dy beside the product that makes dW (BGRADB), but overwrites db and would save one read of dy: of the
+ * qkv rows of Qwen2.5-0.5B and 16 k tokens 38 MB, by count 9 us of a layer. */
 #include "kernels/cuda/fold.cuh"
 #include "kernels/ops.h"
 

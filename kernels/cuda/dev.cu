@@ -25,20 +25,25 @@ static void refuse(cudaError_t e)
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&runtime);
     if (e == cudaErrorInsufficientDriver && driver)
-        die("the NVIDIA driver is too old: it runs CUDA up to %d.%d, this build needs %d.%d. Install a newer driver, or build with an older toolkit; make BACKEND=cpu "
-            "needs neither", driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+        die("the NVIDIA driver is too old: it runs CUDA up to %d.%d, this build needs %d.%d. Install a newer driver, or build with an older toolkit; "
+            "make BACKEND=cpu needs neither", driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     die("no NVIDIA GPU can be used: %s (%s). nvidia-smi says what the driver sees; make BACKEND=cpu builds for no GPU", cudaGetErrorString(e),
         driver ? "a driver is there" : "no driver is loaded");
 }
+
+__global__ void probe_kernel() { }
 
 static void dev_open(void)
 {
     int d;
     cudaDeviceProp p;
+    cudaFuncAttributes code;
     cudaError_t e = cudaGetDevice(&d);
     if (e == cudaSuccess) e = cudaGetDeviceProperties(&p, d);
     if (e != cudaSuccess) refuse(e);
-    if (p.major < 8) die("%s has compute capability %d.%d, this build has code for 8.0 and later: use another GPU, or make BACKEND=cpu", p.name, p.major, p.minor);
+    if (cudaFuncGetAttributes(&code, probe_kernel) != cudaSuccess)
+        die("%s has compute capability %d.%d, for which this build has no code: make BACKEND=cuda GPUS='-gencode arch=compute_%d%d,code=sm_%d%d' (8.0 or later), or "
+            "make BACKEND=cpu", p.name, p.major, p.minor, p.major, p.minor, p.major, p.minor);
     memcpy(dev.name, p.name, sizeof dev.name);
     CU(cudaStreamCreateWithFlags(&dev.stream, cudaStreamNonBlocking));
     CU(cudaMallocHost((void **)&dev.ring, 2 * RING_HALF + LANDING));

@@ -11,8 +11,8 @@
 
 enum { PLANS = 1024, WORKSPACE = 32 << 20, PINNED_ROWS = 256, CANDIDATES = 16, CHOICES = 512 };      /* 32 MiB is what cuBLAS itself takes on Hopper */
 
-/* What a plan depends on. Filled from zeroed memory: keys are compared by their bytes. */
-struct key { int64_t m, n, k, lda, ldb, ldd; int form, bias, add, exact, align_a, align_b, align_d, align_bias; };
+/* What a plan depends on. Keys are compared by their bytes. pinned: see choose_pinned; timed: its algorithm may have been chosen by time. */
+struct key { int64_t m, n, k, lda, ldb, ldd; int form, bias, add, pinned, timed, align_a, align_b, align_d; };
 struct plan { struct key key; bool used; cublasLtMatmulDesc_t desc; cublasLtMatrixLayout_t a, b, d; cublasLtMatmulAlgo_t algo; };
 /* The fastest algorithm measured for shapes whose number of rows rounds to that of the key. */
 struct choice { struct key key; cublasLtMatmulAlgo_t algo; };
@@ -56,8 +56,8 @@ static void describe(struct plan *p, int64_t m)
 {
     const struct key *k = &p->key;
     const cublasOperation_t no = CUBLAS_OP_N, yes = CUBLAS_OP_T;
-    /* neither is TF32; pedantic also leaves out what the environment may turn on, float products made of nine of bf16 */
-    const cublasComputeType_t type = k->exact && sizeof(real) == 4 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
+    /* neither is TF32; pedantic, for operands stored as float, also leaves out what the environment may turn on, products made of nine of bf16 */
+    const cublasComputeType_t type = sizeof(real) == 4 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
     LT(cublasLtMatmulDescCreate(&p->desc, type, CUDA_R_32F));
     LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, k->form == GEMM_NT ? &yes : &no, sizeof no));
     LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSB, k->form == GEMM_TN ? &yes : &no, sizeof no));
@@ -75,11 +75,11 @@ static void describe(struct plan *p, int64_t m)
 static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
 {
     const struct key *k = &p->key;
-    const size_t space = k->exact ? 0 : WORKSPACE;
+    const size_t space = k->pinned ? 0 : WORKSPACE;
     const uint32_t align_a = (uint32_t)k->align_a, align_b = (uint32_t)k->align_b, align_d = (uint32_t)k->align_d;
     /* parts of a split k meet in fp32: in the workspace, or in d where that is fp32 (one after the other); the scheme that stores bf16 parts is out */
     const uint32_t wide_d = k->form == GEMM_TN || sizeof(real) == 4 ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE : 0;
-    const uint32_t reduction = k->exact ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | wide_d;
+    const uint32_t reduction = k->pinned ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | wide_d;
     cublasLtMatmulPreference_t want;
     int count = 0;
     LT(cublasLtMatmulPreferenceCreate(&want));
@@ -93,7 +93,7 @@ static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
     LT(cublasLtMatmulPreferenceDestroy(want));
     if (s != CUBLAS_STATUS_SUCCESS || count < 1)
         die("cuBLASLt has no algorithm for form %d, m %lld, n %lld, k %lld%s: %s", k->form, (long long)k->m, (long long)k->n, (long long)k->k,
-            k->exact ? " without split-k" : "",
+            k->pinned ? " without split-k" : "",
             cublasLtGetStatusString(s));
     return count;
 }
@@ -129,7 +129,7 @@ static cublasStatus_t run(const struct plan *p, const cublasLtMatmulAlgo_t *algo
 {
     const float one = 1.0f, beta = p->key.add ? 1.0f : 0.0f;
     if (o->bias) LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias));
-    return cublasLtMatmul(lt, p->desc, &one, o->b, p->b, o->a, p->a, &beta, d, p->d, d, p->d, algo, o->space, p->key.exact ? 0 : WORKSPACE, queue());
+    return cublasLtMatmul(lt, p->desc, &one, o->b, p->b, o->a, p->a, &beta, d, p->d, d, p->d, algo, o->space, p->key.pinned ? 0 : WORKSPACE, queue());
 }
 
 /* Milliseconds of one product: the best of three samples after a first run, each of eight products where one is shorter than 0.2 ms, for an event is good to
@@ -147,14 +147,6 @@ static float time_of(const struct plan *p, const cublasLtMatmulAlgo_t *algo, con
         else if (ms < 0.2f) each = 8;
     }
     return best;
-}
-
-/* Exact numerics and APPO_GEMM=first: a choice may depend neither on the clock nor on what was multiplied before. */
-static bool may_time(void)
-{
-    const char *asked = getenv("APPO_GEMM");
-    if (asked && *asked && strcmp(asked, "first") && strcmp(asked, "timed")) die("APPO_GEMM=%s: it is timed or first", asked);
-    return !exact_now && !(asked && !strcmp(asked, "first"));
 }
 
 /* The number of the fastest candidate, -1 if nothing can be timed: while a graph is captured, or where the product is added to d and there is no memory for
@@ -206,17 +198,16 @@ static const cublasLtMatmulAlgo_t *measured(const struct plan *p, const struct k
 
 static void choose_fast(struct plan *p, const struct operands *o)
 {
-    const bool timing = may_time();
     struct choice c = { p->key, { } };
     int64_t *rows = c.key.form == GEMM_TN ? &c.key.k : &c.key.m;
     *rows = rounded_rows(*rows);
-    const cublasLtMatmulAlgo_t *known = timing ? measured(p, &c.key) : nullptr;
+    const cublasLtMatmulAlgo_t *known = c.key.timed ? measured(p, &c.key) : nullptr;
     if (known) {
         p->algo = *known;
         return;
     }
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
-    const int count = candidates(found, p), which = timing ? fastest(p, found, count, o) : -1;
+    const int count = candidates(found, p), which = c.key.timed ? fastest(p, found, count, o) : -1;
     p->algo = found[MAX(which, 0)].algo;
     if (which < 0) return;
     c.algo = p->algo;
@@ -237,7 +228,7 @@ static struct plan *plan_of(const struct key *k, const struct operands *o)
     struct plan *p = &plans[at];
     p->key = *k;
     describe(p, k->m);
-    if (k->exact) choose_pinned(p);
+    if (k->pinned) choose_pinned(p);
     else choose_fast(p, o);
     p->used = true;
     plan_count++;
@@ -262,6 +253,18 @@ static void empty_sum(const struct gemm *g)
     else LAUNCH(no_terms_kernel<real>, blocks_of(g->m, 1), 256, 0, queue(), g->d, g->bias, ldd, g->n, g->add);
 }
 
+/* Not in exact numerics, nor with APPO_GEMM=first: a choice then depends neither on the clock nor on what was multiplied before. */
+static bool may_time(void)
+{
+    static int first = -1;
+    if (first < 0) {
+        const char *s = getenv("APPO_GEMM");
+        first = s && !strcmp(s, "first");
+        if (s && *s && !first && strcmp(s, "timed")) die("APPO_GEMM=%s: it is timed or first", s);
+    }
+    return !exact_now && !first;
+}
+
 static struct key key_of(const struct gemm *g, const struct operands *o)
 {
     struct key k;
@@ -270,9 +273,10 @@ static struct key key_of(const struct gemm *g, const struct operands *o)
     k.lda = g->lda ? g->lda : g->form == GEMM_TN ? g->m : g->k;
     k.ldb = g->ldb ? g->ldb : g->form == GEMM_NT ? g->k : g->n;
     k.ldd = g->ldd ? g->ldd : g->n;
-    k.form = g->form, k.bias = g->bias != nullptr, k.add = g->add, k.exact = exact_now && g->form != GEMM_TN;
-    k.align_a = alignment(o->a), k.align_b = alignment(o->b), k.align_d = alignment(o->d), k.align_bias = o->bias ? alignment(o->bias) : 0;
-    if (k.exact) k.align_a = MIN(k.align_a, 16), k.align_d = MIN(k.align_d, 16), k.align_b = MIN(k.align_b, 16);     /* the same algorithm wherever rows begin */
+    k.form = g->form, k.bias = g->bias != nullptr, k.add = g->add, k.pinned = exact_now && g->form != GEMM_TN;
+    k.timed = may_time();
+    k.align_a = alignment(o->a), k.align_b = alignment(o->b), k.align_d = alignment(o->d);
+    if (k.pinned) k.align_a = MIN(k.align_a, 16), k.align_d = MIN(k.align_d, 16), k.align_b = MIN(k.align_b, 16);     /* the same algorithm wherever rows begin */
     return k;
 }
 

@@ -7,16 +7,17 @@ struct dev_graph { cudaGraphExec_t exec; uint64_t moves; };     /* moves: scratc
 
 /* Debug builds read every operation's result, for which a graph has no place. */
 #ifdef APPO_CHECKS
-static bool wanted = false;
+static const bool possible = false;
 #else
-static bool wanted = true;
+static const bool possible = true;
 #endif
+static bool wanted = possible;
 static bool capturing;
 static int64_t recorded, replayed;
 
 bool recording(void) { return capturing; }
 bool dev_records(void) { return wanted; }
-void dev_record(bool on) { wanted = on; }
+void dev_record(bool on) { wanted = on && possible; }
 void graph_counts(struct dev_counts *c) { c->recorded = recorded, c->replayed = replayed; }
 
 static void drop(struct dev_graph *g)

@@ -1,5 +1,6 @@
 /* optim.cu: AdamW, the norm of the gradient and its scaling, on flat vectors of wide numbers. Blocks are cut by n alone, so sums do not depend on the GPU. */
 #include "kernels/cuda/num.cuh"
+#include "kernels/cuda/philox.cuh"
 #include "kernels/ops.h"
 
 enum { SUMS = 1056 };           /* blocks of a sum: 8 for each of 132 SMs */
@@ -87,14 +88,62 @@ extern "C" void op_scale(wide *x, double by, int64_t n)
 /* m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w (1 - lr decay) - lr/(1 - b1^t) m / (sqrt(v)/sqrt(1 - b2^t) + eps) */
 struct adam { float b1, d1, b2, d2, scale, eps, keep, step, root; };
 
-/* Bytes a parameter: 28 with float storage, 30 with bf16 and master weights. master may be NULL where real is wide: then w is its own. */
-template <bool FAST> __global__ void __launch_bounds__(256) adamw_kernel(real *w, wide *master, const wide *__restrict__ g, wide *m, wide *v, int64_t n, struct adam a)
+struct __align__(8) moment4 { uint16_t u[4]; };
+
+/* Four moments as they are kept: wide numbers, or bf16 rounded by the half words of `dither`. */
+template <bool FAST> __device__ __forceinline__ void moments(float (&v)[4], const wide *x, int64_t j, int64_t n) { four<FAST>(v, x, j, n); }
+template <bool FAST> __device__ __forceinline__ void moments(float (&v)[4], const uint16_t *x, int64_t j, int64_t n)
+{
+    moment4 q = { };
+    if (FAST && j + 4 <= n) q = *(const moment4 *)(x + j);
+    else for (int k = 0; k < 4; k++) if (j + k < n) q.u[k] = x[j + k];
+    #pragma unroll
+    for (int k = 0; k < 4; k++) v[k] = __uint_as_float((unsigned)q.u[k] << 16);
+}
+__device__ __forceinline__ uint16_t dithered(float x, unsigned dither)
+{
+    const unsigned u = __float_as_uint(x);
+    if ((u & 0x7f800000u) == 0x7f800000u) return (uint16_t)(u >> 16 | (unsigned)((u & 0x7fffffu) != 0) << 6);
+    return (uint16_t)((u + dither) >> 16);
+}
+template <bool FAST> __device__ __forceinline__ void moments_put(wide *x, const float (&v)[4], int64_t j, int64_t n, const philox_block &, int) { four_put<FAST>(x, v, j, n); }
+template <bool FAST>
+__device__ __forceinline__ void moments_put(uint16_t *x, const float (&v)[4], int64_t j, int64_t n, const philox_block &dither, int shift)
+{
+    moment4 q;
+    #pragma unroll
+    for (int k = 0; k < 4; k++) q.u[k] = dithered(v[k], dither.v[k] >> shift & 0xffffu);
+    if (FAST && j + 4 <= n) *(moment4 *)(x + j) = q;
+    else for (int k = 0; k < 4; k++) if (j + k < n) x[j + k] = q.u[k];
+}
+
+/* The words of weights first .. first + 3. */
+__device__ __forceinline__ philox_block dither_at(uint64_t seed, uint64_t first, uint32_t t)
+{
+    philox_block a = philox_at(seed, (uint32_t)(first >> 2), (uint32_t)(first >> 34), t, 0);
+    const int turn = (int)(first & 3);
+    if (!turn) return a;
+    const uint64_t next = first + 4;
+    const philox_block b = philox_at(seed, (uint32_t)(next >> 2), (uint32_t)(next >> 34), t, 0);
+    philox_block d;
+    #pragma unroll
+    for (int k = 0; k < 4; k++) {
+        const int at = turn + k;
+        d.v[k] = at < 4 ? (at == 1 ? a.v[1] : at == 2 ? a.v[2] : a.v[3]) : at == 4 ? b.v[0] : at == 5 ? b.v[1] : b.v[2];
+    }
+    return d;
+}
+
+/* Bytes a weight: 28 with float storage, 30 with bf16 and master weights, 22 where the moments are bf16 too. master may be NULL where real is wide: then
+ * w is its own. The random words of the bf16 moments are 25 integer operations a weight, beside memory that feeds one weight a clock and SM. */
+template <bool FAST, class M>
+__global__ void __launch_bounds__(256) adamw_kernel(real *w, wide *master, const wide *__restrict__ g, M *m, M *v, int64_t n, struct adam a, struct round_key key, uint32_t t)
 {
     const int64_t j = ((int64_t)blockIdx.x * 256 + threadIdx.x) * 4;
     float x[4], gr[4], mm[4], vv[4];
     four<FAST>(gr, g, j, n);
-    four<FAST>(mm, m, j, n);
-    four<FAST>(vv, v, j, n);
+    moments<FAST>(mm, m, j, n);
+    moments<FAST>(vv, v, j, n);
     if (master) four<FAST>(x, master, j, n);
     else {
         #pragma unroll
@@ -107,8 +156,10 @@ template <bool FAST> __global__ void __launch_bounds__(256) adamw_kernel(real *w
         vv[k] = fmaf(vv[k], a.b2, s * s * a.d2);
         x[k] = fmaf(mm[k] / fmaf(sqrtf(vv[k]), a.root, a.eps), a.step, x[k] * a.keep);
     }
-    four_put<FAST>(m, mm, j, n);
-    four_put<FAST>(v, vv, j, n);
+    philox_block dither = { };
+    if constexpr (sizeof(M) == 2) dither = dither_at(key.seed, (uint64_t)(key.at + j), t);
+    moments_put<FAST>(m, mm, j, n, dither, 0);
+    moments_put<FAST>(v, vv, j, n, dither, 16);
     if (master) four_put<FAST>(master, x, j, n);
     struct __align__(4 * sizeof(real)) quad { real r[4]; };
     if (FAST && j + 4 <= n) {
@@ -122,14 +173,24 @@ template <bool FAST> __global__ void __launch_bounds__(256) adamw_kernel(real *w
     }
 }
 
-extern "C" void op_adamw(real *w, wide *master, const wide *g, wide *m, wide *v, int64_t n, const struct adamw *a)
+template <class M> static void adamw_launch(real *w, wide *master, const wide *g, M *m, M *v, int64_t n, const struct adamw *a, struct round_key key)
 {
     if (a->t < 1) die("op_adamw: step %lld; the first is 1", (long long)a->t);
     if (!master && sizeof(real) != sizeof(wide)) die("op_adamw: weights stored as " REAL_NAME " need master weights");
     const double c1 = 1 - pow(a->beta1, (double)a->t), c2 = 1 - pow(a->beta2, (double)a->t);
     const struct adam k = { (float)a->beta1, (float)(1 - a->beta1), (float)a->beta2, (float)(1 - a->beta2), (float)a->scale, (float)a->eps,
                             (float)(1 - a->lr * a->decay), (float)(-a->lr / c1), (float)(1 / sqrt(c2)) };
-    if (aligned(w, master, g, m) && aligned(v)) LAUNCH(adamw_kernel<true>, blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k);
-    else LAUNCH(adamw_kernel<false>, blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k);
+    if (aligned(w, master, g, m) && aligned(v)) LAUNCH((adamw_kernel<true, M>), blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k, key, (uint32_t)a->t);
+    else LAUNCH((adamw_kernel<false, M>), blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k, key, (uint32_t)a->t);
     gemm_weights_changed();
+}
+
+extern "C" void op_adamw(real *w, wide *master, const wide *g, wide *m, wide *v, int64_t n, const struct adamw *a)
+{
+    adamw_launch(w, master, g, m, v, n, a, round_key{ });
+}
+
+extern "C" void op_adamw_bf16(real *w, wide *master, const wide *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
+{
+    adamw_launch(w, master, g, m, v, n, a, key);
 }

@@ -19,8 +19,6 @@ static void hold(int place, size_t bytes)
 
 void *scratch(enum scratch_place place, size_t bytes)
 {
-    /* vectors of a mini-batch of rollouts: no dry run knows how long they get. 32 MiB are 17 of them, of 490 k tokens each */
-    if (place == SCRATCH_RL) bytes = MAX(bytes, (size_t)32 << 20);
     if (dry) {
         kept[place].noted = MAX(kept[place].noted, bytes);
         return (void *)256;
@@ -33,6 +31,8 @@ bool dev_dry_begin(void)
 {
     ENSURE(!dry && !recording());
     for (int i = 0; i < SCRATCH_PLACES; i++) kept[i].noted = 0;
+    /* vectors of a mini-batch of rollouts: no dry run knows how long they get. 32 MiB are 17 of them, of 490 k tokens each */
+    kept[SCRATCH_RL].noted = (size_t)32 << 20;
     return dry = true;
 }
 

@@ -65,4 +65,17 @@ run cut --steps 3 trainer.threads=1
 check "the resumed run ends well" test $? = 0
 steady "$(metrics cut)" >cut.steady
 check "a resumed run's metrics are those of one that never stopped" cmp one.steady cut.steady
+
+# moments of bf16: rounded at random, and yet the same after a resume
+last() { steady "$(metrics "$1")" | grep '^{"step":3,'; }
+bytes() { find "$1" -path "*global_step_3/*" -name optimizer.safetensors -printf '%s\n'; }
+for steps in 2 3; do run half --steps $steps actor.optim.state_dtype=bf16; done
+run whole --steps 3 actor.optim.state_dtype=bf16
+check "a run with moments of bf16 ends well" test $? = 0
+last half >half.last
+last whole >whole.last
+check "its third step is there" test -s whole.last
+check "and is the same after a resume" cmp half.last whole.last
+check "and is not the one of fp32" test -n "$(last one | cmp - whole.last 2>&1)"
+check "its optimizer state is half as large" test "$(($(bytes whole) * 2))" -lt "$(($(bytes one) + 100000))"
 finish

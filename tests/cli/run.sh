@@ -58,6 +58,91 @@ expect "a file where a folder should be" 1 'file' "$app" debug "${small[@]}" tra
 expect "a report that cannot be written" 1 'none/report' "$app" debug "${small[@]}" trainer.default_local_dir=out --report none/report.json
 expect "golden without files" 1 'golden' "$app" golden "$tmp/out"
 
+# ---- score: text in, numbers out, in the order of the lines ----
+says() { # NAME STATUS REGEX INPUT COMMAND...: the same with a text on stdin
+    printf '%b' "$4" >in
+    local name=$1 want=$2 words=$3
+    shift 4
+    expect "$name" "$want" "$words" sh -c '"$@" <in' sh "$@"
+}
+lines='{"ids":[1,2,3]}\n{"text":"take 59, minus 49"}\n\n{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"<think> so</think>"}]}\n{"ids":[]}\n'
+says "score" 0 '"logp": \[null, -[0-9.]+, -[0-9.]+\], "entropy": \[null, ' "$lines" "$app" score
+printf '%b' "$lines$lines$lines" >in
+check "score in large batches" sh -c "'$app' score <in >large"
+check "score in small batches" sh -c "'$app' score actor.ppo_max_token_len_per_gpu=160 trainer.threads=1 <in >small_batches"
+check "batches change nothing" cmp large small_batches
+check "a line for each" test "$(wc -l <large)" = 12
+says "score --top" 0 '"top": \[null, \[\[[0-9]+, -[0-9.]+\]\]\]' '{"ids":[1,2]}\n' "$app" score --top 1
+says "score nothing" 0 '^$' '\n' sh -c "'$app' score; echo"
+says "score: what came before a bad line is printed" 1 '"ids": \[1, 2, 3\]' "$lines"'{"none":1}\n' "$app" score
+says "score: a line without a key" 1 'line 6: one of "ids", "text", "messages" is needed' "$lines"'{"none":1}\n' "$app" score
+says "score: an id too large" 1 'line 1: "ids"\[1\] is not a token id from 0 to 509' '{"ids":[1,510]}\n' "$app" score
+says "score: not ids" 1 'line 1: "ids"\[0\] is not' '{"ids":["a"]}\n' "$app" score
+says "score: two keys" 1 'line 1: has both "ids" and "text"' '{"ids":[],"text":""}\n' "$app" score
+says "score: garbage" 1 'line 1: column' 'garbage\n' "$app" score
+says "score: NUL bytes" 1 'line 1: column' '{"ids":[1]}\0\0\n' "$app" score
+says "score: a role nobody knows" 1 'line 1: .*no role "king"' '{"messages":[{"role":"king","content":""}]}\n' "$app" score
+says "score: too long" 1 'line 1: 513 tokens, more than the model' "{\"ids\":[$(seq -s, 513 | sed 's/[0-9]*/1/g')]}\n" "$app" score
+says "score: no batch for it" 1 'line 1: 161 tokens, .*raise actor.ppo_max_token_len_per_gpu=160' "{\"ids\":[$(seq -s, 161 | sed 's/[0-9]*/1/g')]}\n" "$app" score actor.ppo_max_token_len_per_gpu=160
+head -c 2000 /dev/urandom | tr -d '\n' | fold -b -w 200 >noise
+expect "score: ten lines of noise" 1 'line 1: ' sh -c "'$app' score <noise"
+expect "score --top many" 2 'from 0 to 64' "$app" score --top 65
+
+# ---- generate ----
+expect "generate" 0 '^</result><think> done</think><answer>\\boxed\{324\}</answer>$' "$app" generate --greedy --prompt "take 18, times 2, times 9."
+check "generate --ids is the same" sh -c "'$app' generate --greedy --ids --prompt 'take 18, times 2, times 9.' | '$app' tokenize --decode --special | grep -q 'boxed{324}</answer><|end|>'"
+says "generate from lines" 0 '60.*boxed\{60\}.*"finish":"stop"' '{"prompt":"take 59, minus 49, times 6."}\n' "$app" generate --greedy
+says "generate: plain lines" 0 'boxed\{324\}' 'take 18, times 2, times 9.\n' "$app" generate --greedy
+says "generate: the limit" 0 '"finish":"length"' '{"prompt":"take 59, minus 49, times 6."}\n' "$app" generate --greedy --max 2
+printf '{"prompt":"take %s, minus 49, times 6."}\n' 59 60 61 62 63 >in
+check "generate, one by one" sh -c "'$app' generate rollout.max_num_seqs=1 <in >one_by_one"
+check "generate, together" sh -c "'$app' generate <in >together"
+check "what decodes beside a prompt changes nothing" cmp one_by_one together
+says "generate: a bad line" 1 'line 2: column' '{"prompt":"7"}\n{"prompt":\n' "$app" generate --greedy --max 2
+says "generate: no room" 1 'line 1: a prompt of [0-9]+ tokens leaves no room in rollout\.max_len=8' 'take 59, minus 49, times 6.\n' "$app" generate rollout.max_len=8 data.max_prompt_length=4
+says "generate: nothing to go on from" 1 'line 1: an empty prompt' '{"ids":[]}\n' "$app" generate
+says "generate --raw has no chat" 1 'line 1: --raw' '{"prompt":"a"}\n' "$app" generate --raw
+expect "generate --max of nothing" 2 '--max none' "$app" generate --prompt a --max none
+if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
+    # the second answer, of shared keys and values, is that to the whole conversation written anew
+    # the second answer, of shared keys and values, is that to the whole conversation written anew
+    cat >in <<'TEXT'
+{"messages":[{"role":"user","content":"take 18, times 2, times 9."},{"role":"assistant","content":"<think> compute</think><python>18*2*9</python> <result>\n324\n</result><think> done</think><answer>\\boxed{324}</answer>"},{"role":"user","content":"take 59, minus 49, times 6."}]}
+TEXT
+    second=$("$app" generate --greedy <in | sed 's/^{"text":"//; s/","finish.*//; s/\\\\/\\/g')
+    printf 'take 18, times 2, times 9.\ntake 59, minus 49, times 6.\n\004' >in
+    expect "a conversation" 0 '^> .*<think> compute' script -qec "'$app' generate --greedy" /dev/null <in
+    check "its second turn" grep -qF -- "> $second" said
+fi
+
+# ---- questions and conversations from files ----
+printf '{"question":"take 18, times 2, times 9.","answer":"324","data_source":"sums"}\n{"question":"take 59, minus 49, times 6.","answer":60,"data_source":"sums"}\n' >set.jsonl
+files=(data.train_files=set.jsonl data.train_batch_size=2 actor.ppo_mini_batch_size=2 trainer.default_local_dir=out)
+expect "eval on a file" 0 '^sums +[0-9.]+ ' "$app" eval data.val_files=set.jsonl
+expect "train on a file" 0 '2 training questions, 2 for evaluation; 3 steps of 2 are 3 epochs' "$app" train "${files[@]}" data.val_files=set.jsonl trainer.total_epochs=3
+check "metrics by source" grep -q '"val-core/sums/acc/mean@1":' out/appo/debug/metrics.jsonl
+check "where it was in the data" grep -q '"epoch": 3' out/appo/debug/global_step_3/state.json
+rm -rf out
+expect "no such file" 1 'none\.jsonl' "$app" train "${files[@]}" data.train_files=none.jsonl
+expect "a missing column" 1 'set\.jsonl:1: no answer at "solution"' "$app" train "${files[@]}" data.answer_key=solution
+printf '{"text":"a"}\n' >other.jsonl
+expect "a missing question" 1 'other\.jsonl:1: no question: one of "prompt"' "$app" train "${files[@]}" data.train_files=other.jsonl
+expect "a prompt over the limit" 1 'set\.jsonl:1: a prompt of .*data\.max_prompt_length=8.*data\.truncation=filter' "$app" train "${files[@]}" data.max_prompt_length=8
+expect "no truncation of that name" 2 'data\.truncation=up .*error, filter, left, right, middle' "$app" train "${files[@]}" data.truncation=up
+: >empty.jsonl
+expect "an empty file" 1 'empty\.jsonl: holds no rows' "$app" train "${files[@]}" data.train_files=empty.jsonl
+expect "noise as questions" 1 'noise:1: ' "$app" train "${files[@]}" data.train_files=noise
+expect "no search cache" 1 'none\.json' "$app" train "${files[@]}" tools.search_cache=none.json
+check "nothing was left behind" test ! -e out
+printf '{"messages":[{"role":"user","content":"hello?"},{"role":"assistant","content":"<think> done</think>"}]}\n' >talk.jsonl
+sft=(sft.save=tuned data.train_files=talk.jsonl sft.batch_size=2 sft.steps=40 sft.warmup_steps=0 sft.lr=1e-3)
+expect "sft on conversations" 0 '1 conversations, [0-9]+ tokens, [0-9]+ of them with loss; 40 steps of 2' "$app" sft "${sft[@]}"
+expect "what it has learned" 0 '^<think> done</think>$' "$app" generate model.path=tuned --greedy --prompt "hello?"
+expect "sft without the column" 1 'set\.jsonl:1: .*"messages"|set\.jsonl:1: "question" is a string' "$app" sft "${sft[@]}" sft.save=no data.train_files=set.jsonl data.prompt_key=messages
+expect "sft on an empty file" 1 'empty\.jsonl: holds no rows' "$app" sft "${sft[@]}" sft.save=no data.train_files=empty.jsonl
+expect "sft, too long" 1 'talk\.jsonl:1: a conversation of [0-9]+ tokens' "$app" sft "${sft[@]}" sft.save=no data.max_length=4
+expect "sft without a place" 1 'sft\.save' "$app" sft sft.save= data.train_files=talk.jsonl
+
 # ---- the front door ----
 front=$top/run.sh
 mkdir fake

@@ -101,7 +101,7 @@ enum { LOSSES = sizeof losses / sizeof *losses };
 static void set_up(struct model *m, struct learner *l, struct data *d, struct vectors *v, const struct option *o, bool recompute)
 {
     make(m, &o->c);
-    learner_make(l, m, 64, recompute);
+    learner_make(l, m, (struct learner_rule){ .max_rows = 64, .recompute = recompute });
     make_data(d, o->c.vocab);
     struct loss_rule none = { .clip_low = 0.2, .clip_high = 0.2, .clip_c = 3 };
     int64_t n = d->begin[SEQS];

@@ -56,7 +56,7 @@ static void sample(struct episode ep[ALL])
     struct rollout_config c = { .temperature = TEMPERATURE, .top_p = 1, .seed = SEED, .max_len = LONGEST, .max_response = 22, .call_limit = 2, .max_tool_tokens = 8,
                                 .max_rows = 32, .max_seqs = 8, .tool_threads = 1, .tool_timeout_s = 20 };
     struct episode *list[ALL];
-    arena_make(&a, "rollout", 24u << 20);
+    arena_make(&a, "rollout", 2u << 20);
     kv_make(&kv, &model, 64, &a);
     struct rollout *r = rollout_make(&model, tok, &kv, &box, &c, &a);
     for (int i = 0; i < ROOTS; i++) {
@@ -233,7 +233,7 @@ static void training_steps(void **state)
     memset(ep, 0, sizeof ep);
     sample(ep);
     lay_out(&s, ep);
-    learner_make(&l, &model, MOST, false);
+    learner_make(&l, &model, (struct learner_rule){ .max_rows = s.n });
     for (int k = 0; k < 2; k++)
         walk[k] = (struct walk){ k ? &naive_numbers : &exact_numbers, naive_zeros(model.count), weights_now(), naive_zeros(model.count), naive_zeros(model.count) };
     for (uint32_t step = 1; step <= 2; step++) {

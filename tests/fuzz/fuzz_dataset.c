@@ -1,4 +1,5 @@
-/* fuzz_dataset.c: any bytes as a file of questions, through a file in memory; every sample that is accepted has a prompt and an answer. */
+/* fuzz_dataset.c: any bytes as a file of questions and of conversations, through a file in memory; every sample that is accepted has a prompt and an
+ * answer, every conversation something to learn. */
 #define _GNU_SOURCE
 #include "data/dataset.h"
 #include <stdio.h>
@@ -22,6 +23,20 @@ static void use(const char *path, const struct dataset_keys *key)
     dataset_free(&d);
 }
 
+static void converse(const char *path, const struct dataset_keys *key)
+{
+    struct dialogs d = { 0 };
+    struct err e = { 0 };
+    bool ok = dialogs_load(&d, path, key, &e);
+    ENSURE(ok ? d.n > 0 : e.text[0]);
+    for (int k = 0; k < d.n; k++) {
+        bool speaks = false;
+        for (int i = 0; i < d.row[k].said.n; i++) speaks = speaks || (d.row[k].said.p[i].role == ROLE_ASSISTANT && d.row[k].said.p[i].text);
+        ENSURE(speaks && d.row[k].place);
+    }
+    dialogs_free(&d);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     char path[64];
@@ -30,6 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     use(path, &(struct dataset_keys){ 0 });
     use(path, &(struct dataset_keys){ .prompt = "extra_info.split", .answer = "data_source", .source = "ability" });
+    converse(path, &(struct dataset_keys){ 0 });
+    converse(path, &(struct dataset_keys){ .prompt = "question", .answer = "answer" });
     close(fd);
     return 0;
 }

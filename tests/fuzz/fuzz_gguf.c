@@ -1,10 +1,23 @@
 /* fuzz_gguf.c: any bytes as a GGUF file: its configuration, vocabulary and every number of what is accepted are read. The first bytes are given, because
  * a fuzzer would hardly find them. */
 #include "model/gguf.h"
+#include "model/tokenizer.h"
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static void use_vocabulary(const struct gguf *g)
+{
+    struct err e = { "" };
+    struct tokenizer *t = tokenizer_from_gguf(g, &e);
+    struct ids x = { 0 };
+    static const char sample[] = "Hello, w\xc3\xb6rld 12 <|im_end|> \xff";
+    ENSURE(t || *e.text);
+    if (t && tokenizer_encode(t, &x, sample, sizeof sample, true)) for (int i = 0; i < x.n; i++) ENSURE(x.p[i] >= 0 && x.p[i] < tokenizer_vocab(t));
+    ids_free(&x);
+    tokenizer_free(t);
+}
 
 static void use(const struct gguf *g)
 {
@@ -19,6 +32,7 @@ static void use(const struct gguf *g)
         ENSURE(v.eos < v.n && sum != INT64_MAX);
         gguf_vocab_free(&v);
     }
+    use_vocabulary(g);
     for (int i = 0; i < gguf_tensors(g); i++) {
         const struct gguf_tensor *t = gguf_tensor_at(g, i);
         float x[256];

@@ -1,6 +1,7 @@
 /* fuzz_tokenizer.c: the first byte says what the rest is: a whole tokenizer.json, a part of one that is otherwise right (a fuzzer would hardly write 256
  * bytes' tokens by itself), or text, which must come back from its ids. */
 #include "model/tokenizer.h"
+#include "model/utf8.h"
 #include "tests/model/tok_json.h"
 #include <string.h>
 
@@ -12,6 +13,15 @@ static void use(const struct tokenizer *t, const char *text, size_t n, bool loss
         struct ids x = { 0 };
         struct str back = { 0 };
         bool ok = tokenizer_encode(t, &x, text, n, special);
+        struct tokenizer_stream stream = { 0 };
+        for (int i = 0; i < x.n; i++) tokenizer_stream_put(t, &stream, &back, x.p[i], i % 2);
+        tokenizer_stream_end(&stream, &back);
+        for (size_t at = 0; at < back.n;) {             /* whole characters, always */
+            uint32_t c;
+            int len = utf8_get(back.p + at, back.n - at, &c);
+            ENSURE(len > 0);
+            at += (size_t)len;
+        }
         str_clear(&back);
         tokenizer_decode(t, &back, x.p, x.n, true);
         ENSURE(!lossless || (ok && back.n == n && (n == 0 || !memcmp(back.p, text, n))));
@@ -57,9 +67,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     case 3: j.vocab = part.p; break;
     case 4: j.merges = part.p; j.vocab = ",\"ab\":256,\"abc\":257,\"aa\":258"; break;
     case 5: j.norm = part.p; break;
+    case 6: j.post = part.p; j.added = "[{\"content\":\"<s>\",\"id\":300,\"special\":true}]"; break;
     default: use(fixed(), (const char *)data + 1, n - 1, true); break;
     }
-    if (j.pre || j.added || j.vocab || j.merges || j.norm) {
+    if (j.pre || j.added || j.vocab || j.merges || j.norm || j.post) {
         tok_json(&s, j);
         parse_and_use(s.p, s.n);
     }

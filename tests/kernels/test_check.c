@@ -35,7 +35,10 @@ static int *ints(const int *x, int n)
 static void swiglu(void) { op_swiglu(matrix(D, -1, 0), matrix(2 * D, 2, 5), N, D); }
 static void norm(void) { op_add_rmsnorm(matrix(D, -1, 0), matrix(D, -1, 0), NULL, matrix(D, 1, 7), NULL, matrix(D, -1, 0), 1e-5, N, D); }
 static void product(void) { op_gemm((struct gemm){ .form = GEMM_NT, .d = matrix(D, -1, 0), .a = matrix(D, -1, 0), .b = matrix(D, 2, 0), .m = N, .n = N, .k = D }); }
-static void gradient(void) { op_gemm((struct gemm){ .form = GEMM_TN, .dw = dev_alloc(D * D * sizeof(wide)), .a = matrix(D, 0, 4), .b = matrix(D, -1, 0), .m = D, .n = D, .k = N }); }
+static void gradient(void)
+{
+    op_gemm((struct gemm){ .form = GEMM_TN, .dw = dev_alloc(D * D * sizeof(wide)), .a = matrix(D, 0, 4), .b = matrix(D, -1, 0), .m = D, .n = D, .k = N });
+}
 static void attention(void)
 {
     struct attn_plan *p = attn_plan_make((const int[]){ 3, 3, 3 }, N);
@@ -45,7 +48,8 @@ static void weights(void)
 {
     double g[D] = { 0 }, zero[D] = { 0 };
     g[6] = (double)NAN;
-    op_adamw(matrix(D, -1, 0), vector(zero, D), vector(g, D), vector(zero, D), vector(zero, D), D, &(struct adamw){ .lr = 1, .beta1 = 0.9, .beta2 = 0.9, .eps = 1, .t = 1 });
+    struct adamw rule = { .lr = 1, .beta1 = 0.9, .beta2 = 0.9, .eps = 1, .t = 1 };
+    op_adamw(matrix(D, -1, 0), vector(zero, D), vector(g, D), vector(zero, D), vector(zero, D), D, &rule);
 }
 static void loss(void)
 {

@@ -44,6 +44,76 @@ static void adamw_against_formulas(void **state)
     }
 }
 
+static double as_double(uint16_t bits)
+{
+    union { uint32_t u; float f; } x = { (uint32_t)bits << 16 };
+    return (double)x.f;
+}
+
+/* Moments of bf16: the step is op_adamw's on the same moments, and each new moment is one of its two neighbours, the upper one where its random half word
+ * says so. Walls around the moments, any place in the vector of all weights, and any cut of it into calls. */
+static void bf16_moments_round_by_their_words(void **state)
+{
+    (void)state;
+    const uint16_t wall = 0x7fc1;
+    for (size_t c = 0; c < sizeof lengths / sizeof *lengths; c++) {
+        int n = lengths[c];
+        int64_t at = c % 2 ? (int64_t)(c * 13) : ((int64_t)5 << 33) + 4 * (int64_t)c;
+        struct rng r = rng_make(c, 53, 0);
+        struct adamw a = { .lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay = 0.1, .scale = 0.5, .t = 3 };
+        double *w = noise(&r, n, 1), *g = noise(&r, n, 1), *m = host(n), *v = host(n);
+        uint16_t *h = keep(xcalloc((size_t)(2 * (n + 2 * WALL)), sizeof *h), false), *hm = h + WALL, *hv = hm + n + 2 * WALL, *d = keep(dev_alloc((size_t)(2 * (n + 2 * WALL)) * sizeof *d), true);
+        for (int i = 0; i < 2 * (n + 2 * WALL); i++) h[i] = wall;
+        for (int i = 0; i < n; i++) {
+            hm[i] = (uint16_t)(rng_u32(&r) & 0x81ff) | 0x3c00;
+            hv[i] = (uint16_t)((rng_u32(&r) & 0x01ff) | 0x3a00);
+            m[i] = as_double(hm[i]), v[i] = as_double(hv[i]);
+        }
+        dev_put(d, h, (size_t)(2 * (n + 2 * WALL)) * sizeof *h);
+        real *dw = reals(w, n), *dw2 = reals(w, n);
+        wide *dg = wides(g, n), *dm = wides(m, n), *dv = wides(v, n), *master = narrow ? wides(w, n) : NULL, *master2 = narrow ? wides(w, n) : NULL;
+        op_adamw(dw, master, dg, dm, dv, n, &a);
+        int cut = n / 3;            /* two calls for one vector */
+        uint16_t *m16 = d + WALL, *v16 = d + n + 3 * WALL;
+        op_adamw_bf16(dw2, master2, dg, m16, v16, cut, &a, (struct round_key){ 11, at });
+        op_adamw_bf16(dw2 + cut, narrow ? master2 + cut : NULL, dg + cut, m16 + cut, v16 + cut, n - cut, &a, (struct round_key){ 11, at + cut });
+        CHECK(same_bits(got(dw, n), got(dw2, n), n), "length %d: the weights are not op_adamw's", n);
+        double *want[2] = { got_wide(dm, n), got_wide(dv, n) };
+        dev_get(h, d, (size_t)(2 * (n + 2 * WALL)) * sizeof *h);
+        for (int k = 0; k < 2; k++)
+            for (int i = 0; i < n; i++) {
+                uint64_t e = (uint64_t)(at + i);
+                uint32_t word = philox4x32(11, (uint32_t)(e >> 2), (uint32_t)(e >> 34), 3, 0).v[e & 3], half = k ? word >> 16 : word & 0xffff;
+                union { float f; uint32_t u; } x = { (float)want[k][i] };
+                uint16_t low = (uint16_t)(x.u >> 16), is = k ? hv[i] : hm[i], must = low + ((x.u & 0xffff) + half > 0xffff);
+                CHECK(is == must, "length %d, moment %d of weight %d: %04x, must be %04x", n, k + 1, i, is, must);
+            }
+        for (int i = 0; i < WALL; i++)
+            CHECK(h[i] == wall && hm[n + i] == wall && hv[-1 - i] == wall && hv[n + i] == wall, "length %d: written outside of the moments", n);
+        drop();
+    }
+}
+
+/* What the random rounding is for: with gradients of one size, v must get there though no single step is as large as bf16 resolves. */
+static void bf16_moments_do_not_stop(void **state)
+{
+    (void)state;
+    enum { N = 2048, STEPS = 600 };
+    double *one = host(N), mean = 0;
+    for (int i = 0; i < N; i++) one[i] = 1;
+    real *w = reals(one, N);
+    wide *g = wides(one, N), *master = narrow ? wides(one, N) : NULL;
+    uint16_t *m = keep(dev_alloc(2 * N * sizeof *m), true), h[N];
+    dev_zero(m, 2 * N * sizeof *m);
+    struct adamw a = { .lr = 1e-6, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .scale = 1 };
+    for (a.t = 1; a.t <= STEPS; a.t++) op_adamw_bf16(w, master, g, m, m + N, N, &a, (struct round_key){ 5, 0 });
+    dev_get(h, m + N, sizeof h);
+    for (int i = 0; i < N; i++) mean += as_double(h[i]) / N;
+    double want = 1 - pow(0.999, STEPS);                    /* 0.45; rounded to the nearest it stands still at 0.25 */
+    CHECK_NEAR(mean, want, 0.005 * want, "mean of v after %d steps", STEPS);
+    drop();
+}
+
 static void norms_and_scales(void **state)
 {
     (void)state;
@@ -96,6 +166,7 @@ static void products_see_new_weights(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(adamw_against_formulas), cmocka_unit_test(norms_and_scales), cmocka_unit_test(products_see_new_weights) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(adamw_against_formulas), cmocka_unit_test(norms_and_scales), cmocka_unit_test(bf16_moments_round_by_their_words),
+                                        cmocka_unit_test(bf16_moments_do_not_stop), cmocka_unit_test(products_see_new_weights) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

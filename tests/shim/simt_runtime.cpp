@@ -8,7 +8,12 @@ extern "C" void gemm_weight_written(const void *p, size_t bytes);
 struct piece { piece *next; char *p, *kept; size_t bytes; };
 static piece *pieces;
 
-static struct { bool read, none, old_driver, gone; int major, minor; size_t memory, used; long lost; } gpu = { false, false, false, false, 9, 0, (size_t)140 << 30, 0, 0 };
+static struct {
+    bool read, none, old_driver, gone;
+    int major = 9, minor = 0;
+    size_t memory = (size_t)140 << 30, used;
+    long lost;
+} gpu;
 
 static void read_gpu()
 {
@@ -64,6 +69,13 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 {
     *p = { "simt", gpu.major, gpu.minor, 132, SIMT_SHARED };
     return cudaSuccess;
+}
+
+cudaError_t simt_code(cudaFuncAttributes *a)
+{
+    read_gpu();
+    a->binaryVersion = 10 * gpu.major + gpu.minor;
+    return gpu.major == 8 || (gpu.major == 9 && gpu.minor == 0) ? cudaSuccess : cudaErrorNoKernelImageForDevice;
 }
 
 static void *host(size_t bytes)

@@ -6,7 +6,7 @@
 
 typedef enum {
     cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100,
-    cudaErrorNotReady = 600, cudaErrorIllegalAddress = 700, cudaErrorStreamCaptureUnsupported = 900, cudaErrorStreamCaptureInvalidated = 901
+    cudaErrorNoKernelImageForDevice = 209, cudaErrorIllegalAddress = 700, cudaErrorStreamCaptureUnsupported = 900, cudaErrorStreamCaptureInvalidated = 901
 } cudaError_t;
 typedef struct simt_stream *cudaStream_t;
 typedef struct simt_event *cudaEvent_t;
@@ -14,6 +14,7 @@ typedef struct simt_graph *cudaGraph_t, *cudaGraphExec_t;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
+struct cudaFuncAttributes { int binaryVersion; };
 struct cudaDeviceProp { char name[256]; int major, minor, multiProcessorCount; size_t sharedMemPerBlockOptin; };
 
 /* The GPU that there is, for tests of refusals: words of APPO_SIMT_GPU, read at the first call, separated by commas: none (no device), old-driver, cc=MAJOR.MINOR,
@@ -44,6 +45,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s);
 cudaError_t cudaGraphDestroy(cudaGraph_t g);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e);
 template <class F> static inline cudaError_t cudaFuncSetAttribute(F *, int, int) { return cudaSuccess; }
+/* There is code for 8.x and 9.0, as in the Makefile's build by nvcc. */
+cudaError_t simt_code(cudaFuncAttributes *a);
+template <class F> static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, F *) { return simt_code(a); }
 
 /* Work of a stream: done now, or kept by the capture that is under way. */
 void simt_do(cudaStream_t s, std::function<void()> work);

@@ -26,8 +26,9 @@ static void looks_on_after_the_loss(void)
 static const struct { const char *gpu; void (*what)(void); const char *words[3]; } cases[] = {
     { "none", opens, { "no NVIDIA GPU can be used: no CUDA-capable device is detected", "no driver is loaded", "make BACKEND=cpu" } },
     { "old-driver", opens, { "the NVIDIA driver is too old", "runs CUDA up to 11.4, this build needs 13.0", "newer driver" } },
-    { "cc=7.5", opens, { "compute capability 7.5", "has code for 8.0 and later" } },
-    { "cc=10.0", opens, { NULL } },
+    { "cc=7.5", opens, { "simt has compute capability 7.5, for which this build has no code", "make BACKEND=cpu" } },
+    { "cc=8.9", opens, { NULL } },
+    { "cc=10.0", opens, { "compute capability 10.0", "arch=compute_100,code=sm_100'" } },
     { "memory=100000000", allocates, { "out of GPU memory: 41943040 bytes asked for, 16113920 of 100000000 free on simt" } },
     { "lost=3", copies, { "kernels/cuda/dev.cu:", "cudaMemcpyAsync(", "an illegal memory access was encountered\narena of the test\n" } },
     { "lost=9", copies, { "cudaMemcpyAsync(" } },

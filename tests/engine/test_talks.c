@@ -1,0 +1,198 @@
+/* test_talks.c: conversations as ids and masks, those that are too long or teach nothing, and training on three of them. */
+#define _GNU_SOURCE     /* nftw */
+#include "engine/sft.h"
+#include "tests/engine/chatty.h"
+#include <math.h>
+
+#define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static char dir[64];
+static struct session s;
+static struct config c;
+
+static const char *in_dir(const char *name)
+{
+    static char path[2][128];
+    static int turn;
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
+    return path[turn];
+}
+
+static const char three[] =
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"ho\"},"
+    "{\"role\":\"tool\",\"content\":\"t\"},{\"role\":\"assistant\",\"content\":\"yes <|im_end|>\"}]}\n"
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"7\"},{\"role\":\"assistant\",\"content\":\"a <search> b</search> <result>\\nc\\n</result> d\"}]}\n"
+    "{\"prompt\":\"plain\",\"response\":\"words\"}\n";
+
+/* What is marked, unmarked stretches as '|'. */
+static void marked_text(const struct demo *d, struct str *out)
+{
+    str_clear(out);
+    for (int i = 0; i < d->ids.n; i++) {
+        if (d->m[i]) tokenizer_decode(s.tok, out, &d->ids.p[i], 1, true);
+        else if (!out->n || out->p[out->n - 1] != '|') str_putc(out, '|');
+    }
+}
+
+static void masks(void **state)
+{
+    (void)state;
+    static const char *const want[] = { "|ho<|im_end|>|yes <|im_end|><|im_end|>|", "|a <search> b</search> | d<|im_end|>|", "|words<|im_end|>|" };
+    struct talks t;
+    struct err e;
+    struct str text = { 0 };
+    chatty_write(dir, "three.jsonl", three);
+    mini_set(&c, KEYS("data.train_files", in_dir("three.jsonl")));
+    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    assert_int_equal(t.n, 3);
+    int64_t tokens = 0, targets = 0;
+    for (int i = 0; i < 3; i++) {
+        marked_text(&t.talk[i], &text);
+        CHECK(!strcmp(text.p, want[i]), "conversation %d: \"%s\" instead of \"%s\"", i, text.p, want[i]);
+        tokens += t.talk[i].ids.n;
+        for (int k = 0; k < t.talk[i].ids.n; k++) targets += t.talk[i].m[k];
+    }
+    assert_true(tokens == t.tokens && targets == t.targets);
+    talks_free(&t);
+    mini_set(&c, KEYS("sft.mask_results", "false"));
+    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    marked_text(&t.talk[1], &text);
+    assert_string_equal(text.p, "|a <search> b</search> <result>\nc\n</result> d<|im_end|>|");
+    talks_free(&t);
+    mini_set(&c, KEYS("sft.mask_results", "true"));
+    str_free(&text);
+}
+
+static void too_long(void **state)
+{
+    (void)state;
+    struct talks t;
+    struct err e;
+    struct str text = { 0 };
+    mini_set(&c, KEYS("data.max_length", "40"));        /* the third has 35 tokens */
+    assert_false(talks_open(&t, &c, &s.chat, 4096, &e));
+    CHECK(strstr(e.text, "three.jsonl:1: a conversation of") && strstr(e.text, "data.max_length"), "%s", e.text);
+    talks_free(&t);
+    mini_set(&c, KEYS("data.truncation", "filter"));
+    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    assert_int_equal(t.n, 1);
+    talks_free(&t);
+    CHECK(!talks_open(&t, &c, &s.chat, 20, &e) && strstr(e.text, "no conversation is left"), "%s", e.text);
+    talks_free(&t);
+    mini_set(&c, KEYS("data.truncation", "right"));
+    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    for (int i = 0; i < t.n; i++) assert_true(t.talk[i].ids.n <= 40);
+    assert_int_equal(t.n, 3);
+    marked_text(&t.talk[1], &text);
+    assert_string_equal(text.p, "|a <search> b</search");
+    talks_free(&t);
+    mini_set(&c, KEYS("data.max_length", "12"));         /* nothing an assistant says is left */
+    CHECK(!talks_open(&t, &c, &s.chat, 4096, &e) && strstr(e.text, "no conversation is left"), "%s", e.text);
+    talks_free(&t);
+    mini_set(&c, KEYS("data.max_length", "0", "data.truncation", "error"));
+    str_free(&text);
+}
+
+static void bad_rows(void **state)
+{
+    (void)state;
+    static const struct { const char *line, *says; } cases[] = {
+        { "{\"messages\":[]}", ":1: \"messages\" has no message of role \"assistant\"" }, { "{\"messages\":7}", ":1: \"messages\" must be a list of messages or a string" },
+        { "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", "nothing to learn" }, { "{\"other\":1}", ":1: no conversation: \"messages\" is needed" },
+        { "{\"messages\":[{\"role\":\"king\",\"content\":\"a\"}]}", "no role \"king\" is known" }, { "[1]", ":1: a row must be a JSON object" },
+        { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[]}]}", "put the call into \"content\"" }, { "{\"prompt\":\"a\"}", "in \"response\"" },
+        { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"}],\"tools\":\"{\"}", ":1: tools: " }, { "garbage", ":1: column" },
+        { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"\\u0000\"}]}", ":1: column" }, { "", "holds no rows" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct talks t;
+        struct err e;
+        chatty_write(dir, "bad.jsonl", cases[i].line);
+        mini_set(&c, KEYS("data.train_files", in_dir("bad.jsonl")));
+        CHECK(!talks_open(&t, &c, &s.chat, 4096, &e), "accepted: %s", cases[i].line);
+        CHECK(strstr(e.text, "bad.jsonl") && strstr(e.text, cases[i].says), "%s: says %s", cases[i].line, e.text);
+        talks_free(&t);
+    }
+    mini_set(&c, KEYS("data.train_files", in_dir("three.jsonl")));
+}
+
+static double first, last;
+static bool note(void *ctx, const struct sft_report *r)
+{
+    (void)ctx;
+    if (r->step == 1) first = r->loss;
+    last = r->loss;
+    return true;
+}
+
+/* The loss of the first step is the mean negative log-probability of the marked tokens, and training lowers it; what the model is saved as loads again. */
+static void training(void **state)
+{
+    (void)state;
+    struct talks t;
+    struct err e;
+    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    session_trains(&s);
+    double sum = 0;
+    for (int i = 0; i < t.n; i++) {
+        struct pack p;
+        struct seq_view v = { .ids = t.talk[i].ids.p, .m = t.talk[i].m, .n = t.talk[i].ids.n };
+        wide *logp = xcalloc((size_t)v.n, sizeof *logp);
+        pack_make(&p, &v, 1);
+        learner_score(&s.learner, &p, &(struct score_rule){ .inv_temp = 1 }, logp, NULL);
+        for (int k = 1; k < v.n; k++) if (v.m[k]) sum -= (double)logp[k];
+        pack_free(&p);
+        free(logp);
+    }
+    struct sft_rule r = { .steps = 30, .batch = 3, .lr = 1e-2, .floor = 1, .beta1 = 0.9, .beta2 = 0.98, .max_norm = 1 };
+    CHECK(sft_talks(&s.learner, &t, &c, &r, note, NULL, &e), "%s", e.text);
+    CHECK_NEAR(first, sum / (double)t.targets, 1e-5 * first, "loss of the first step");
+    CHECK(last < 0.5 * first && isfinite(last), "the loss goes from %g to %g", first, last);
+    char folder[128];
+    snprintf(folder, sizeof folder, "%s", in_dir("saved"));
+    CHECK(session_save(&s, folder, &e), "%s", e.text);
+    struct str path = { 0 }, text = { 0 };
+    str_printf(&path, "%s/tokenizer_config.json", folder);
+    assert_true(file_read(path.p, 1000, &text, &e));
+    assert_string_equal(text.p, chatty_config);                             /* as it came */
+    str_clear(&text);
+    str_clear(&path);
+    str_printf(&path, "%s/config.json", folder);
+    assert_true(file_read(path.p, 10000, &text, &e));
+    assert_non_null(strstr(text.p, "\"eos_token_id\": null"));              /* the chat format's stop is not written into it */
+    assert_int_equal(s.m.c.n_eos, 1);
+    struct model m;
+    CHECK(model_load(&m, folder, &e), "%s", e.text);
+    CHECK(m.count == s.m.count && !memcmp(m.w, s.m.w, (size_t)m.count * sizeof *m.w), "the saved weights differ");
+    model_free(&m);
+    str_free(&text);
+    str_free(&path);
+    talks_free(&t);
+}
+
+static int open_all(void **state)
+{
+    (void)state;
+    struct err e;
+    snprintf(dir, sizeof dir, "%s", chatty_folder());
+    chatty_model(dir);
+    chatty_set(&c, dir, KEYS("actor.ppo_max_token_len_per_gpu", "128"));
+    if (!session_load(&s, &c, NULL, &e)) die("%s", e.text);
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    session_close(&s);
+    config_free(&c);
+    mini_clean(dir);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(masks), cmocka_unit_test(too_long), cmocka_unit_test(bad_rows), cmocka_unit_test(training) };
+    return cmocka_run_group_tests_name("talks", tests, open_all, close_all);
+}
