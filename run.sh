@@ -61,7 +61,7 @@ setup() {
 ready() { [ -z "$(missing)" ] || setup; }
 
 # build/cuda where there is a GPU and a compiler for it, else build/cpu. Numbers are stored as bf16 on a GPU and as float elsewhere; APPO_BACKEND and APPO_REAL
-# say otherwise, APPO_BUILD puts the builds elsewhere.
+# say otherwise, APPO_BUILD puts the builds elsewhere, APPO_DEBUG=1 has every operation's output looked at (a run takes up to twice as long).
 has_gpu() { [ -e /dev/nvidia0 ] || { has_tool nvidia-smi && nvidia-smi -L 2>/dev/null | grep -q '^GPU '; }; }
 backend() { echo "${APPO_BACKEND:-$(if has_tool nvcc && has_gpu; then echo cuda; else echo cpu; fi)}"; }
 stored() { echo "${APPO_REAL:-$(if [ "$(backend)" = cuda ]; then echo bf16; else echo float; fi)}"; }
@@ -69,14 +69,14 @@ folder() {
     local real
     real=$(stored)
     [ "$real" != float ] || real=
-    echo "${APPO_BUILD:-$top/build}/$(backend)${real:+-$real}"
+    echo "${APPO_BUILD:-$top/build}/$(backend)${real:+-$real}${APPO_DEBUG:+-debug}"
 }
 
 # builds the program; says so only when there is something to do
 build() {
     local started=$SECONDS dir
     dir=$(folder)
-    local how=(BACKEND="$(backend)" REAL="$(stored)" BUILD="$dir" "$dir/appo")
+    local how=(BACKEND="$(backend)" REAL="$(stored)" DEBUG="${APPO_DEBUG:+1}" BUILD="$dir" "$dir/appo")
     if ! make -q -s -C "$top" "${how[@]}" 2>/dev/null; then
         printf 'building %s ... ' "${dir#"$top"/}" >&2
         make -s -C "$top" -j"$(nproc)" "${how[@]}" >&2 || { echo "the build failed; ./run.sh setup --dry-run says what is missing" >&2; return 1; }

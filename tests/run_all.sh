@@ -121,11 +121,17 @@ exported() {
     else "$python" tests/golden/check_export.py build/cpu/appo; fi
 }
 
+checked_run() {
+    make -s -j"$jobs" BUILD=build/cpu-debug DEBUG=1 all && tests/cli/debug.sh build/cpu-debug/appo
+}
+
 run_suite() {
     case $1 in
     cpu) suite cpu build/cpu "base data kernels bench model engine eval cmd" ;;
     double) suite double build/cpu-double "kernels model engine/test_gradients" REAL=double ;;
     san) suite san build/cpu-san "base data kernels bench model engine eval cmd" SAN=1 ;;
+    # every operation's output is looked at, in a unit test and in a short run
+    checks) suite checks build/cpu-debug "kernels/test_check" DEBUG=1 && counted checks-run checked_run ;;
     # the CUDA sources on the CPU: every launch twice, its lanes forward and then backward (a race changes the bits); whole steps forward only
     simt) APPO_SIMT_ORDER=both suite simt build/simt "kernels shim model" BACKEND=simt ;;
     simt-run) APPO_SIMT_ORDER=forward suite simt-run build/simt "engine eval cmd" BACKEND=simt ;;
@@ -141,7 +147,7 @@ run_suite() {
     esac
 }
 
-all=(cpu double san simt simt-run simt-san simt-bf16 nvcc golden export cli bench debug fuzz)
+all=(cpu double san checks simt simt-run simt-san simt-bf16 nvcc golden export cli bench debug fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 for s in "${suites[@]}"; do

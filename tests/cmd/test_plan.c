@@ -1,6 +1,6 @@
 /* test_plan.c: what `appo plan` says against what a run really allocates, byte for byte and name by name. */
 #include "cmd/cmd.h"
-#include "cmd/plan.h"
+#include "engine/fits.h"
 #include "engine/session.h"
 #include "engine/trainer.h"
 #include "tests/check.h"
@@ -27,8 +27,7 @@ static void equals_the_run(void **state)
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         struct config c;
         struct session s;
-        struct model m;
-        struct plan p;
+        struct need n;
         struct trainer t;
         struct err e = { "" };
         config_init(&c);
@@ -40,16 +39,14 @@ static void equals_the_run(void **state)
             CHECK(config_set(&c, key, is + 1, "test", &e), "%s", e.text);
         }
         CHECK(session_open(&s, &c, true, &e), "%s", e.text);
-        model_lay_out(&m, &s.m.c);
-        plan_make(&p, &m, &c);
+        need_make(&n, &s.m.c, &c, true);
         trainer_make(&t, &s);
         size_t weights = (size_t)s.m.count * sizeof(real);
-        assert_true(p.weights == weights && p.copies == weights * (!!t.w_ref + !!t.w_prev));
-        same_arena("optimizer", &p.state, &s.learner.state);
-        same_arena("training", &p.work, &s.learner.work);
-        same_arena("rollout", &p.pool, &s.pool);
+        assert_true(n.weights == weights && n.copies == weights * (!!t.w_ref + !!t.w_prev));
+        same_arena("optimizer", &n.state, &s.learner.state);
+        same_arena("training", &n.work, &s.learner.work);
+        same_arena("rollout", &n.pool, &s.pool);
         trainer_free(&t);
-        model_free(&m);
         session_close(&s);
         config_free(&c);
     }

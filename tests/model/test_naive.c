@@ -65,7 +65,7 @@ static void golden_subject(struct subject_at *s)
     CHECK(model_load(&s->m, path, &e), "%s", e.text);
     struct st_file *want = golden_file(s->name, "expected.safetensors");
     for (int q = 0; q < SEQS; q++) {
-        char which[4];
+        char which[12];
         int64_t n, masks;
         snprintf(which, sizeof which, "%d", q);
         double *ids = numbers_of(want, "ids.", which, &n), *mask = numbers_of(want, "mask.", which, &masks);
@@ -195,7 +195,7 @@ static void reference_is_transformers(void **state)
         }
         struct pass p = loops(&exact_numbers, &s, w);
         for (int q = 0; q < SEQS; q++) {
-            char which[4];
+            char which[12];
             snprintf(which, sizeof which, "%d", q);
             double *x = numbers_of(want, "logits.", which, &count);
             struct off o = off_by(p.logits + row * s.m.c.vocab, x, count);
