@@ -81,7 +81,8 @@ static inline void naive_layer_back(const struct naive_net *s, int l, double *dr
     const struct naive_layer *a = &s->layer[l];
     const struct naive_rope rope = naive_net_rope(s, p);
     const int64_t n = s->n, att = (int64_t)c->heads * c->head_dim, qkv = s->m->qkv_dim;
-    double *dx = naive_zeros(n * c->dim), *dy = naive_zeros(n * c->ff), *dgu = naive_zeros(2 * n * c->ff), *datt = naive_zeros(n * att), *dqkv = naive_zeros(n * qkv);
+    double *dx = naive_zeros(n * c->dim), *dy = naive_zeros(n * c->ff), *dgu = naive_zeros(2 * n * c->ff);
+    double *datt = naive_zeros(n * att), *dqkv = naive_zeros(n * qkv);
     naive_linear_back(s, dy, g, dres, a->y, p->down, c->dim, c->ff);
     naive_swiglu_back(s->z, dgu, dy, a->gu, n, c->ff);
     naive_linear_back(s, dx, g, dgu, a->x2, p->gu, 2 * (int64_t)c->ff, c->dim);

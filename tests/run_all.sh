@@ -135,8 +135,8 @@ run_suite() {
     # the CUDA sources on the CPU: every launch twice, its lanes forward and then backward (a race changes the bits); whole steps forward only
     simt) APPO_SIMT_ORDER=both suite simt build/simt "kernels shim model" BACKEND=simt ;;
     simt-run) APPO_SIMT_ORDER=forward suite simt-run build/simt "engine eval cmd" BACKEND=simt ;;
-    simt-san) APPO_SIMT_ORDER=reverse suite simt-san build/simt-san "kernels shim model" BACKEND=simt SAN=1 ;;
-    simt-bf16) APPO_SIMT_ORDER=forward suite simt-bf16 build/simt-bf16 "shim/test_layers_cuda shim/test_head_cuda model" BACKEND=simt REAL=bf16 ;;
+    simt-san) APPO_SIMT_ORDER=reverse suite simt-san build/simt-san "kernels shim model engine/test_naive" BACKEND=simt SAN=1 ;;
+    simt-bf16) APPO_SIMT_ORDER=reverse suite simt-bf16 build/simt-bf16 "kernels shim model engine/test_naive" BACKEND=simt REAL=bf16 ;;
     nvcc) counted nvcc gpu_builds ;;
     golden) counted golden build/cpu/appo golden tests/golden ;;
     cli) counted cli tests/cli/run.sh build/cpu/appo ;;

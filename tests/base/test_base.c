@@ -2,12 +2,11 @@
 #include "base/file.h"
 #include "base/philox.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
-
-static char dir[] = "/tmp/appo-base-XXXXXX";
 
 static void philox_vectors(void **state)
 {
@@ -90,15 +89,6 @@ static void gzip_whole_and_cut(void **state)
     str_free(&got);
     str_free(&raw);
     str_free(&path);
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

@@ -3,20 +3,10 @@
 #include "base/file.h"
 #include "model/model.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/appo-export-XXXXXX";
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
-}
 
 static int run(const char *from, const char *to, const char *more)
 {
@@ -102,15 +92,6 @@ static void refused(void **state)
     assert_int_equal(run("policy", in_dir("q"), "word"), 2);
     assert_int_equal(cmd_export(0, none), 2);
     assert_false(file_exists(in_dir("q")));
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

@@ -2,12 +2,11 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/appo-tokenize-XXXXXX";
 
 /* Runs the command in a child with in[n] on stdin; stdout and stderr together come back in out. */
 static int run(char **argv, const char *in, size_t n, struct str *out)
@@ -95,15 +94,6 @@ static void refused(void **state)
     assert_int_equal(run((char *[]){ "--help", NULL }, "", 0, &out), 0);
     assert_non_null(strstr(out.p, "--decode"));
     str_free(&out);
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

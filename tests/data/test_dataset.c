@@ -3,12 +3,12 @@
 #include "base/file.h"
 #include "data/dataset.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 
-static char dir[] = "/tmp/appo-dataset-XXXXXX";
 static char path[64];
 
 static void write_file(const char *name, const void *bytes, size_t n)
@@ -281,19 +281,6 @@ static void order(void **state)
     }
     for (int k = 0; k < 6; k++) CHECK_NEAR(count[k], 1000, 130, "order %d", k);     /* 4.5 standard deviations */
     dataset_order(0, 1, 1, a);
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    static const char *const names[] = { "bench.jsonl", "zip.jsonl.gz", "other", "bad.jsonl", "empty.jsonl", "blank.jsonl", "deep.jsonl", "wide.jsonl",
-        "cut.jsonl.gz", "cut.parquet", "talk.jsonl" };
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        snprintf(path, sizeof path, "%s/%s", dir, names[k]);
-        unlink(path);
-    }
-    return rmdir(dir);
 }
 
 int main(void)

@@ -2,11 +2,11 @@
 #include "base/file.h"
 #include "data/search_cache.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/appo-cache-XXXXXX";
 static char path[64];
 
 static struct search_cache *from(const char *text, size_t n, struct err *e)
@@ -86,14 +86,6 @@ static void released(void **state)
     }
     str_free(&out);
     search_cache_close(c);
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    unlink(path);
-    return rmdir(dir);
 }
 
 int main(void)

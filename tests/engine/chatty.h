@@ -38,15 +38,6 @@ static inline void chatty_model(const char *folder)
     str_free(&json);
 }
 
-/* A folder of its own for a test; the string is static. */
-static inline const char *chatty_folder(void)
-{
-    static char folder[64];
-    snprintf(folder, sizeof folder, "/tmp/appo-chatty-XXXXXX");
-    if (!mkdtemp(folder)) die("%s cannot be made", folder);
-    return folder;
-}
-
 /* The configuration of a session on it, and further keys. */
 static inline void chatty_set(struct config *c, const char *folder, const char *const *set)
 {

@@ -4,11 +4,10 @@
 #include "base/str.h"
 #include "engine/config_table.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/appo-config-XXXXXX";
 
 /* the name of the field as the compiler spells it, for the rule key -> field of config.h */
 #define F(field) { #field, offsetof(struct config, field) }
@@ -397,15 +396,6 @@ static void contradictions(void **state)
         if (ok && !c.actor.use_kl_loss) CHECK_NEAR(c.actor.kl_loss_coef, 0, 0, "use_kl_loss=false");
         config_free(&c);
     }
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

@@ -4,12 +4,11 @@
 #include "engine/metrics.h"
 #include "engine/number.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/appo-metrics-XXXXXX";
 
 static void numbers_read_back(void **state)
 {
@@ -42,15 +41,6 @@ static void names_keep_their_order(void **state)
     assert_int_equal(m.n, 0);
     metrics_free(&m);
     CHECK(metrics_is_timing("timing_s/gen") && metrics_is_timing("perf/throughput") && !metrics_is_timing("actor/timing_x"), "timing names");
-}
-
-static const char *in_dir(const char *name)
-{
-    static char path[2][128];
-    static int turn;
-    turn = !turn;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
 }
 
 static void expect_file(const char *path, const char *want)
@@ -303,15 +293,6 @@ static void tensorboard_frames(void **state)
     CHECK_NEAR(ev[2].value[1], 300, 0, "value 1");
     CHECK(ev[3].step == 200 && ev[3].values == 0, "a step without values");
     metrics_free(&m);
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

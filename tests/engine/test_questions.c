@@ -3,21 +3,12 @@
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run.h"
 #include "tests/engine/chatty.h"
+#include "tests/folder.h"
 
 #define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
-static char dir[64];
 static struct session s;            /* a model that knows nothing, and ChatML */
 static struct config c;
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][128];
-    static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
-}
 
 static const char rows[] =
     "{\"data_source\":\"one\",\"prompt\":[{\"role\":\"system\",\"content\":\"be short\"},{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},"
@@ -382,9 +373,8 @@ static void runs(void **state)
 
 static int open_all(void **state)
 {
-    (void)state;
     struct err e;
-    snprintf(dir, sizeof dir, "%s", chatty_folder());
+    if (make_dir(state)) return -1;
     chatty_model(dir);
     chatty_set(&c, dir, KEYS("data.system_prompt", "none", "rollout.max_len", "512", "actor.ppo_max_token_len_per_gpu", "512", "rollout.max_num_seqs", "4"));
     if (!session_open(&s, &c, false, &e)) die("%s", e.text);
@@ -393,11 +383,9 @@ static int open_all(void **state)
 
 static int close_all(void **state)
 {
-    (void)state;
     session_close(&s);
     config_free(&c);
-    mini_clean(dir);
-    return 0;
+    return drop_dir(state);
 }
 
 int main(void)

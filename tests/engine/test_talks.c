@@ -2,22 +2,13 @@
 #define _GNU_SOURCE     /* nftw */
 #include "engine/sft.h"
 #include "tests/engine/chatty.h"
+#include "tests/folder.h"
 #include <math.h>
 
 #define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
-static char dir[64];
 static struct session s;
 static struct config c;
-
-static const char *in_dir(const char *name)
-{
-    static char path[2][128];
-    static int turn;
-    turn = !turn;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
-}
 
 static const char three[] =
     "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"ho\"},"
@@ -173,9 +164,8 @@ static void training(void **state)
 
 static int open_all(void **state)
 {
-    (void)state;
     struct err e;
-    snprintf(dir, sizeof dir, "%s", chatty_folder());
+    if (make_dir(state)) return -1;
     chatty_model(dir);
     chatty_set(&c, dir, KEYS("actor.ppo_max_token_len_per_gpu", "128"));
     if (!session_load(&s, &c, NULL, &e)) die("%s", e.text);
@@ -184,11 +174,9 @@ static int open_all(void **state)
 
 static int close_all(void **state)
 {
-    (void)state;
     session_close(&s);
     config_free(&c);
-    mini_clean(dir);
-    return 0;
+    return drop_dir(state);
 }
 
 int main(void)

@@ -268,10 +268,12 @@ static const struct op { const char *name; void (*run)(struct rng *r, const int 
     { "op_gemm", products, { "y = x W^T", "dx = dy W", "dW" }, { { 1, 1, 1 }, { 1, 33, 7 }, { 9, 1, 40 }, { 5, 8, 64 }, { 17, 23, 129 }, { 3, 10, 1000 } } },
     { "norm", norms, { "res", "y", "dx", "dw" }, { { 1, 1 }, { 3, 7 }, { 1, 8 }, { 9, 24 }, { 70, 9 }, { 3, 576 }, { 2, 1033 } } },
     { "rope", plain_rotations, { "out", "din" }, { { 1, 1, 1, 2 }, { 3, 3, 1, 6 }, { 5, 4, 2, 24 }, { 3, 2, 1, 64 }, { 2, 1, 1, 128 } } },
-    { "rope with norms", normed_rotations, { "out", "din", "dqnorm", "dknorm" }, { { 1, 1, 1, 2 }, { 3, 3, 1, 6 }, { 5, 4, 2, 24 }, { 3, 2, 1, 64 }, { 2, 1, 1, 128 } } },
+    { "rope with norms", normed_rotations, { "out", "din", "dqnorm", "dknorm" },
+      { { 1, 1, 1, 2 }, { 3, 3, 1, 6 }, { 5, 4, 2, 24 }, { 3, 2, 1, 64 }, { 2, 1, 1, 128 } } },
     { "swiglu", swiglu, { "y", "dgu" }, { { 1, 1 }, { 3, 7 }, { 5, 64 }, { 2, 1033 }, { 40, 9 } } },
     { "rows", rows, { "embed", "dtable", "db", "add", "query scale" }, { { 1, 1, 1 }, { 7, 5, 3 }, { 64, 8, 7 }, { 90, 9, 97 }, { 300, 3, 2 } } },
-    { "attention", attention, { "out", "lse", "dqkv", "paged out" }, { { 1, 1, 1, 2 }, { 5, 2, 1, 6 }, { 33, 4, 2, 24 }, { 67, 2, 1, 64 }, { 70, 3, 1, 128 }, { 40, 7, 1, 10 }, { 17, 9, 3, 8 } } },
+    { "attention", attention, { "out", "lse", "dqkv", "paged out" },
+      { { 1, 1, 1, 2 }, { 5, 2, 1, 6 }, { 33, 4, 2, 24 }, { 67, 2, 1, 64 }, { 70, 3, 1, 128 }, { 40, 7, 1, 10 }, { 17, 9, 3, 8 } } },
     { "head", heads_of_rows, { "lse", "logp", "entropy", "top entropy", "dlogits" },
       { { 1, 1, 3, 10 }, { 3, 7, 3, 7 }, { 5, 97, 8, 10 }, { 4, 1003, 8, 13 }, { 3, 4099, 2, 10 }, { 3, 4099, 30, 10 }, { 2, 16411, 8, 6 } } },
     { "op_adamw", optimizer, { "master", "m", "v", "w" }, { { 1 }, { 7 }, { 1033 } } },
@@ -292,8 +294,8 @@ static void verdict(const struct op *o, const int *s, const struct tally *t, str
 {
     for (int k = 0; k < RESULTS && t[k].what; k++) {
         const double n = (double)t[k].n, most = ratio(t[k].most[0], t[k].most[1]), rms = ratio(sqrt(t[k].square[0] / n), sqrt(t[k].square[1] / n));
-        CHECK(most <= TIMES && rms <= TIMES, "%s %s of %d %d %d %d: off by %.2e at most, the loops by %.2e; in the mean square by %.2f times as much", o->name, t[k].what,
-              s[0], s[1], s[2], s[3], t[k].most[0], t[k].most[1], rms);
+        CHECK(most <= TIMES && rms <= TIMES, "%s %s of %d %d %d %d: off by %.2e at most, the loops by %.2e; in the mean square by %.2f times as much",
+              o->name, t[k].what, s[0], s[1], s[2], s[3], t[k].most[0], t[k].most[1], rms);
         if (most >= w[k].most) w[k].most = most, w[k].shape = s;
         w[k].rms = fmax(w[k].rms, rms);
     }
@@ -316,8 +318,8 @@ static void no_worse_than_loops(void **state)
             verdict(&ops[o], ops[o].shape[c], t, w);
         }
         for (int k = 0; k < RESULTS && ops[o].result[k]; k++)
-            print_message("%-16s %-12s off by %.2f of the loops' at most (%d %d %d %d), %.2f rms\n", ops[o].name, ops[o].result[k], w[k].most, w[k].shape[0], w[k].shape[1],
-                          w[k].shape[2], w[k].shape[3], w[k].rms);
+            print_message("%-16s %-12s off by %.2f of the loops' at most (%d %d %d %d), %.2f rms\n", ops[o].name, ops[o].result[k], w[k].most,
+                          w[k].shape[0], w[k].shape[1], w[k].shape[2], w[k].shape[3], w[k].rms);
     }
 }
 

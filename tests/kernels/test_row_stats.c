@@ -164,12 +164,14 @@ static void bounds_case(struct rng *r, enum shape s, int vocab, double it)
     op_dlogits(d, lse, ent, wides(g, N), wides(ge, N), it, NULL, ints(tgt, N), N, vocab, ld);
     double *lp = got_wide(logp, N), *h = got_wide(ent, N), *z = got_wide(lse, N), *y = got(d, N * ld);
     for (int i = 0; i < N; i++) {
-        double sum = 0, size = fabs(g[i]) + fabs(ge[i]) * (1 + log(vocab)), rounding = 0;
+        long double sum = 0;                                    /* in the double build a sum in double would be the worse of the two */
+        double size = fabs(g[i]) + fabs(ge[i]) * (1 + log(vocab)), rounding = 0;
         CHECK(lp[i] <= 0 && lp[i] > -HUGE_VAL, "shape %d, vocabulary %d, 1/temperature %g: logp[%d] = %g", s, vocab, it, i, lp[i]);
         CHECK(h[i] >= 0 && h[i] <= (double)(wide)log(vocab), "shape %d, vocabulary %d, 1/temperature %g: entropy[%d] = %.9g", s, vocab, it, i, h[i]);
-        for (int j = 0; j < vocab; j++) sum += y[i * ld + j], rounding += stored(y[i * ld + j]);
+        for (int j = 0; j < vocab; j++) sum += (long double)y[i * ld + j], rounding += stored(y[i * ld + j]);
         /* each entry is rounded once; that the rest sums to 0 hangs on sum exp(z - lse) = 1, which is off by what lse is rounded by */
-        CHECK_NEAR(sum, 0, rounding + it * size * SLACK * EPS * (8 + 2 * fabs(z[i])), "shape %d, vocabulary %d, 1/temperature %g: sum of row %d of dlogits", s, vocab, it, i);
+        CHECK_NEAR(sum, 0, rounding + it * size * SLACK * EPS * (8 + 2 * fabs(z[i])), "shape %d, vocabulary %d, 1/temperature %g: sum of row %d of dlogits",
+                   s, vocab, it, i);
     }
     drop();
 }
@@ -189,6 +191,7 @@ static void bounds_hold(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(statistics_and_gradient), cmocka_unit_test(bounds_hold), cmocka_unit_test(without_entropy_and_alone), cmocka_unit_test(extremes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(statistics_and_gradient), cmocka_unit_test(bounds_hold),
+                                        cmocka_unit_test(without_entropy_and_alone), cmocka_unit_test(extremes) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

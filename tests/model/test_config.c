@@ -2,11 +2,10 @@
 #include "model/config.h"
 #include "base/file.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/appo-config-XXXXXX";
 
 /* Qwen2.5-0.5B's file, Qwen3-0.6B's and Llama-3.2-1B's (its rope scaled: a case below puts that line back), keys as their makers wrote them */
 static const char qwen2[] = "{\"architectures\":[\"Qwen2ForCausalLM\"],\"attention_dropout\":0.0,\"bos_token_id\":151643,\"eos_token_id\":151645,"
@@ -194,15 +193,6 @@ static void write_read(void **state)
         assert_false(model_config_write(&odd, "float32", path, &e));
         assert_true(model_config_read(&back, path, &e) && back.head_dim == c.head_dim);     /* the good file is still there */
     }
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

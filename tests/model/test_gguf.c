@@ -4,21 +4,11 @@
 #include "model/model.h"
 #include "base/file.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/appo-gguf-XXXXXX";
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
-}
 
 static void quants(void **state)
 {
@@ -412,15 +402,6 @@ static void missing_tensors(void **state)
     }
     str_free(&s);
     str_free(&pairs);
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

@@ -3,6 +3,7 @@
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -427,8 +428,6 @@ static void same_file(const char *one, const char *two)
     st_close(b);
 }
 
-static char dir[] = "/tmp/appo-golden-XXXXXX";
-
 /* What is saved has transformers' own weights to the bit; loaded again, the same weights and the same configuration. */
 static void save_and_load(void **state)
 {
@@ -457,15 +456,6 @@ static void save_and_load(void **state)
         model_free(&back);
         golden_close(&g);
     }
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

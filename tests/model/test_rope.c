@@ -4,13 +4,12 @@
 #include "model/safetensors.h"
 #include "base/file.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { LEN = 72 };
-static char dir[] = "/tmp/appo-rope-XXXXXX";
-
 /* float32 rounds a frequency by 6e-8; torch takes a power and up to five more such steps, and rounds theta^x by a few units */
 static const double freq_allowed = 1e-6;
 static const double near_allowed = sizeof(real) == 2 ? 0.2 : 1e-4;
@@ -239,15 +238,6 @@ static void saved(void **state)
     free(y);
     model_free(&m);
     model_free(&back);
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

@@ -2,20 +2,11 @@
 #include "model/safetensors.h"
 #include "base/file.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/appo-st-XXXXXX";
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
-}
 
 /* 8 bytes of length, header, data_n bytes of data that count up */
 static void make_file(struct str *s, const char *header, size_t data_n)
@@ -341,13 +332,41 @@ static void shards(void **state)
     }
 }
 
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
+static long resident_kib(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_maxrss;
+}
+
+/* 2 GB of numbers (a sparse file, so that the disk need not have them): mapped, and only what is looked at becomes resident. */
+static void large_file_is_mapped(void **state)
 {
     (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
+    const int64_t count = 1 << 30;
+    char header[96];
+    struct str s = { 0 };
+    struct err e;
+    const char *path = in_dir("large.safetensors");
+    snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"BF16\",\"shape\":[%lld],\"data_offsets\":[0,%lld]}}", (long long)count, (long long)(2 * count));
+    make_file(&s, header, 0);
+    CHECK(file_write(path, s.p, s.n, &e), "%s", e.text);
+    assert_int_equal(truncate(path, (off_t)((int64_t)s.n + 2 * count)), 0);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseeko(f, -2, SEEK_END);
+    fwrite("\x80\x3f", 1, 2, f);                            /* the last number is 1 */
+    fclose(f);
+    long before = resident_kib();
+    struct st_file *st = st_open(path, &e);
+    CHECK(st != NULL, "%s", e.text);
+    float last[3];
+    assert_true(st_get_f32(st_find(st, "x"), count - 3, 3, last));
+    assert_true(last[0] == 0 && last[1] == 0 && last[2] == 1);
+    CHECK(resident_kib() - before < 16 << 10, "%ld KiB became resident", resident_kib() - before);
+    st_close(st);
+    str_free(&s);
+    remove(path);
 }
 
 int main(void)
@@ -355,6 +374,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(write_read), cmocka_unit_test(unfinished), cmocka_unit_test(halves), cmocka_unit_test(rounding),
         cmocka_unit_test(hostile_headers), cmocka_unit_test(hostile_lengths), cmocka_unit_test(cut_and_changed), cmocka_unit_test(shards),
+        cmocka_unit_test(large_file_is_mapped),
     };
     return cmocka_run_group_tests_name("safetensors", tests, make_dir, drop_dir);
 }

@@ -3,22 +3,13 @@
 #include "model/safetensors.h"
 #include "base/file.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/appo-save-XXXXXX";
 static const char source[] = "tests/golden/rope/yarn";
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
-}
 
 static double bf16(double x)
 {
@@ -177,15 +168,6 @@ static void refused(void **state)
     assert_false(model_load(&back, in_dir("r"), &e));
     CHECK(strstr(e.text, shard), "%s", e.text);
     model_free(&m);
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)

@@ -5,13 +5,12 @@
 #include "model/bpe.h"
 #include "model/pretok.h"
 #include "tests/check.h"
+#include "tests/folder.h"
 #include "tests/model/tok_json.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/appo-tok-XXXXXX";
 
 #define LEVEL "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}"
 #define GPT2 "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}"
@@ -538,15 +537,6 @@ static void missing_bytes(void **state)
         tokenizer_free(t);
         str_free(&s);
     }
-}
-
-static int make_dir(void **state) { (void)state; return mkdtemp(dir) ? 0 : -1; }
-static int drop_dir(void **state)
-{
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 int main(void)
