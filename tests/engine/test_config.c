@@ -23,7 +23,7 @@ static const struct { const char *name; size_t at; } fields[] = {
     F(branch.tool_budget), F(advantage.dual_group), F(advantage.norm_by_std), F(advantage.future), F(advantage.future_weight),
     F(advantage.future_gamma), F(advantage.future_clip_low), F(advantage.future_clip_high), F(advantage.future_leave_out), F(advantage.future_safety),
     F(advantage.reward_scale), F(advantage.reward_scale_discount), F(algorithm.preset), F(algorithm.adv_estimator), F(algorithm.use_kl_in_reward),
-    F(actor.optim_lr), F(actor.optim_lr_warmup_steps), F(actor.optim_weight_decay), F(actor.optim_beta1), F(actor.optim_beta2), F(actor.optim_eps),
+    F(actor.optim_lr), F(actor.optim_lr_warmup_steps), F(actor.optim_weight_decay), F(actor.optim_beta1), F(actor.optim_beta2), F(actor.optim_eps), F(actor.optim_state_dtype),
     F(actor.grad_clip), F(actor.ppo_mini_batch_size), F(actor.ppo_epochs), F(actor.ppo_max_token_len_per_gpu), F(actor.clip_ratio_low),
     F(actor.clip_ratio_high), F(actor.clip_ratio_c), F(actor.use_kl_loss), F(actor.kl_loss_coef), F(actor.kl_loss_type), F(actor.entropy_coeff),
     F(actor.loss_agg_mode), F(actor.drop_rows), F(actor.live_rows_only), F(reward.kind), F(reward.tool_bonus), F(reward.wrong), F(reward.malformed),
