@@ -120,11 +120,11 @@ __device__ __forceinline__ void moments_put(uint16_t *x, const float (&v)[4], in
 /* The words of weights first .. first + 3. */
 __device__ __forceinline__ philox_block dither_at(uint64_t seed, uint64_t first, uint32_t t)
 {
-    philox_block a = philox_at(seed, (uint32_t)(first >> 2), (uint32_t)(first >> 34), t, 0);
+    philox_block a = philox_draw(seed, (uint32_t)(first >> 2), (uint32_t)(first >> 34), t, 0);
     const int turn = (int)(first & 3);
     if (!turn) return a;
     const uint64_t next = first + 4;
-    const philox_block b = philox_at(seed, (uint32_t)(next >> 2), (uint32_t)(next >> 34), t, 0);
+    const philox_block b = philox_draw(seed, (uint32_t)(next >> 2), (uint32_t)(next >> 34), t, 0);
     philox_block d;
     #pragma unroll
     for (int k = 0; k < 4; k++) {

@@ -154,7 +154,7 @@ template <int W> __device__ int sample_row(sample_room<W> *room, const row_view 
         team_sync<W>();
     }
     struct sample_key k = a.key[i];
-    uint32_t word = philox_at(a.rule.seed, k.pos, k.rollout, k.prompt, k.step).v[0];
+    uint32_t word = philox_draw(a.rule.seed, k.pos, k.rollout, k.prompt, k.step).v[0];
     d.want = ((double)word + 0.5) * 0x1p-32 * draw_total<W>(room, d);
     if (W > 1) {
         for (int level = 0; level < 2; level++) {
