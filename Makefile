@@ -35,7 +35,7 @@ comma    := ,
 NVCC    ?= nvcc
 GPUS    ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
 NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror -I. -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
-CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas -I. -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
+CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas -I. -Itests/shim/include -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(shell command -v $(NVCC)))
 ifeq ($(SAN),1)
 CXXFLAGS_SIMT += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
@@ -65,10 +65,10 @@ needs.engine = engine model kernels data base
 needs.eval = eval engine model kernels data base
 needs.cmd = cmd eval bench engine model kernels data base
 
-# sources of a layer by name; on the shim the C backend's matrix product stands in for cuBLASLt, and with bf16 one of the shim's own
+# sources of a layer by name; the shim has the CUDA runtime and cuBLASLt of its own
 src.kernels.cpu  = $(wildcard kernels/cpu/*.c) $(CHECKS)
 src.kernels.cuda = $(wildcard kernels/cuda/*.cu) $(CHECKS)
-src.kernels.simt = $(filter-out kernels/cuda/gemm.cu,$(src.kernels.cuda)) $(wildcard tests/shim/simt_*.cpp) $(if $(filter bf16,$(REAL)),,$(wildcard kernels/cpu/gemm*.c))
+src.kernels.simt = $(src.kernels.cuda) $(wildcard tests/shim/simt_*.cpp)
 src.shim.simt = tests/shim/cases.cu
 sources = $(if $(filter kernels shim,$(1)),$(src.$(1).$(BACKEND)),$(wildcard $(addsuffix /*.c,$(dirs.$(1)))))
 objs = $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(call sources,$(1)))))
@@ -103,8 +103,6 @@ $(BUILD)/%.o: %.c
 	$(CC) $(ALLFLAGS) -c $< -o $@
 
 ifeq ($(BACKEND),simt)
-# weights that this product has packed are the host's business, not device memory that a launch may be run twice on
-$(BUILD)/kernels/cpu/%.o: ALLFLAGS += -Ddev_alloc=simt_host_alloc -Ddev_free=free -Dop_gemm=simt_gemm
 # by way of assembly, where static shared memory moves from .tbss to a section with a name, so that the shim finds it
 $(BUILD)/%.o: %.cu
 	@mkdir -p $(@D)

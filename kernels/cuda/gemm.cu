@@ -81,7 +81,7 @@ static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
     const uint32_t wide_d = k->form == GEMM_TN || sizeof(real) == 4 ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE : 0;
     const uint32_t reduction = k->pinned ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | wide_d;
     cublasLtMatmulPreference_t want;
-    int count = 0;
+    int count = 0, usable = 0;
     LT(cublasLtMatmulPreferenceCreate(&want));
     LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &space, sizeof space));
     LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_b, sizeof align_b));
@@ -91,11 +91,11 @@ static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
     LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction));
     cublasStatus_t s = cublasLtMatmulAlgoGetHeuristic(lt, p->desc, p->b, p->a, p->d, p->d, want, CANDIDATES, to, &count);
     LT(cublasLtMatmulPreferenceDestroy(want));
-    if (s != CUBLAS_STATUS_SUCCESS || count < 1)
+    for (int i = 0; i < count; i++) if (to[i].state == CUBLAS_STATUS_SUCCESS) to[usable++] = to[i];
+    if (s != CUBLAS_STATUS_SUCCESS || usable < 1)
         die("cuBLASLt has no algorithm for form %d, m %lld, n %lld, k %lld%s: %s", k->form, (long long)k->m, (long long)k->n, (long long)k->k,
-            k->pinned ? " without split-k" : "",
-            cublasLtGetStatusString(s));
-    return count;
+            k->pinned ? " without split-k" : "", cublasLtGetStatusString(s));
+    return usable;
 }
 
 static bool splits(const cublasLtMatmulAlgo_t *a)

@@ -24,6 +24,12 @@ bool simt_refuses()
 
 bool simt_capturing(cudaStream_t s) { return s && s->capture; }
 
+cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *status)
+{
+    *status = simt_capturing(s) ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+    return cudaSuccess;
+}
+
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode)
 {
     if (!s || s->capture || mode != cudaStreamCaptureModeThreadLocal) return cudaErrorInvalidValue;

@@ -1,9 +1,6 @@
-/* simt_runtime.cpp: the shim's CUDA runtime: device memory is the process's own, every allocation known, so that a launch can be run twice. What the
- * C backend's matrix product keeps of weights (it stands in for cuBLASLt here) is dropped when they are written or freed. */
+/* simt_runtime.cpp: the shim's CUDA runtime: device memory is the process's own, every allocation known, so that a launch can be run twice. */
 #include "kernels/cuda/simt.h"
 #include "tests/shim/simt_memory.h"
-
-extern "C" void gemm_weight_written(const void *p, size_t bytes);
 
 struct piece { piece *next; char *p, *kept; size_t bytes; };
 static piece *pieces;
@@ -84,14 +81,6 @@ static void *host(size_t bytes)
     return posix_memalign(&p, 256, bytes ? bytes : 1) ? nullptr : p;
 }
 
-/* What the C backend's matrix product allocates, and gives back by free(). */
-extern "C" void *simt_host_alloc(size_t bytes)
-{
-    void *p = host(bytes);
-    if (!p) die("out of memory: %zu bytes asked for", bytes);
-    return p;
-}
-
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     *p = nullptr;
@@ -112,7 +101,6 @@ cudaError_t cudaFree(void *p)
     for (piece **at = &pieces; *at; at = &(*at)->next) {
         piece *x = *at;
         if (x->p != p) continue;
-        gemm_weight_written(p, x->bytes);
         *at = x->next;
         gpu.used -= x->bytes;
         free(x->kept);
@@ -173,26 +161,31 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     if (simt_capturing(s) && host_side && !is_pinned(kind == cudaMemcpyHostToDevice ? from : to) && simt_refuses()) return cudaErrorStreamCaptureUnsupported;
     const cudaError_t e = copied();
     if (e != cudaSuccess) return e;
-    simt_do(s, [=] {
-        if (kind != cudaMemcpyDeviceToHost) gemm_weight_written(to, bytes);
-        memcpy(to, from, bytes);
-    });
+    simt_do(s, [=] { memcpy(to, from, bytes); });
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t s)
 {
-    simt_do(s, [=] {
-        gemm_weight_written(p, bytes);
-        memset(p, byte, bytes);
-    });
+    simt_do(s, [=] { memset(p, byte, bytes); });
     return cudaSuccess;
 }
 
 static cudaError_t waits() { return simt_refuses() ? cudaErrorStreamCaptureUnsupported : gpu.gone ? cudaErrorIllegalAddress : cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return waits(); }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { *e = nullptr; return cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+
+struct simt_event { double ms; };
+static double clock_ms;
+void simt_passes(double ms) { clock_ms += ms; }
+cudaError_t cudaEventCreate(cudaEvent_t *e) { *e = new simt_event(); return cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return cudaEventCreate(e); }
+cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) { *ms = (float)(to->ms - from->ms); return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    simt_do(s, [=] { e->ms = clock_ms; });
+    return cudaSuccess;
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return waits(); }
 
 void simt_memory_save()
