@@ -1,6 +1,6 @@
 /* sample.cu: draws one id per row of logits, a block a row. Without top-k, top-p and mask: the read of op_row_stats, which leaves the mass of every warp's
- * stretch of ids, then 1/16 of the row again and 1/256 of it again. A limit costs three or four more reads, out of L2 where 256 rows of 152 k in bf16 (78 MB)
- * half fit. Weights are added in id order in three levels, so that a draw is a function of the row, the rule and the key alone. */
+ * stretch of ids, then 1/16 of the row again and 1/256 of it again. A limit costs two more reads: one that selects and one that weighs what is kept (a third
+ * where more logits matter than shared memory holds), out of L2 where 256 rows of 152 k in bf16 (78 MB) half fit. Weights are added in id order in three levels, so that a draw is a function of the row, the rule and the key alone. */
 #include "kernels/cuda/philox.cuh"
 #include "kernels/cuda/row_stats.cuh"
 #include "kernels/cuda/select.cuh"
@@ -45,11 +45,7 @@ template <int W> __device__ void draw_weigh(sample_room<W> *room, const row_view
 {
     int warp = team_warp<W>(), begin = from + warp * per, end = begin + per < to ? begin + per : to, ties = 0;
     double mass = 0;
-    for (int c = begin + (int)threadIdx.x % 32; c < end; c += 32) {
-        float v[CHUNK];
-        row_load(v, r, c);
-        mass += chunk_weight(&ties, v, d);
-    }
+    row_walk(r, begin + (int)threadIdx.x % 32, end, 32, cut_least(d.cut.key), [&](const float (&v)[CHUNK], int) { mass += chunk_weight(&ties, v, d); });
     mass = warp_sum(mass);
     ties = warp_sum(ties);
     team_sync<W>();                                             /* everybody has read what stood here */
@@ -119,7 +115,7 @@ __device__ int draw_walk(const row_view &r, draw d, int from, int to)
 template <int W> __device__ row_cut sample_cut(select_room<W> *room, const row_view &r, const sample_args &a, float top, double mass)
 {
     row_cut cut = cut_nothing();
-    select_by by = { top, (float)a.it, false };
+    select_by by = { top, (float)a.it, false, -INFINITY };
     bool by_k = a.rule.top_k > 0 && a.rule.top_k < a.vocab;
     if (by_k) cut = row_select<W>(r, by, cut.key, (unsigned long long)a.rule.top_k, 0, room);
     if (!(a.rule.top_p < 1)) return cut;
@@ -168,7 +164,7 @@ template <int W> __device__ int sample_row(sample_room<W> *room, const row_view 
     return team_warp<W>() == 0 ? draw_walk(r, d, from, to) : -1;
 }
 
-template <int W> __global__ void __launch_bounds__(team_block(W)) sample_kernel(sample_args a)
+template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 1) sample_kernel(sample_args a)
 {
     __shared__ sample_room<W> rooms[team_rows(W)];
     int64_t i = team_row<W>();
