@@ -1,6 +1,7 @@
 /* sample.cu: draws one id per row of logits, a block a row. Without top-k, top-p and mask: the read of op_row_stats, which leaves the mass of every warp's
- * stretch of ids, then 1/16 of the row again and 1/256 of it again. A limit costs two more reads: one that selects and one that weighs what is kept (a third
- * where more logits matter than shared memory holds), out of L2 where 256 rows of 152 k in bf16 (78 MB) half fit. Weights are added in id order in three levels, so that a draw is a function of the row, the rule and the key alone. */
+ * stretch of ids, then 1/16 of the row again and 1/256 of it again. A limit costs two more reads, one that selects and one that weighs what is kept (a third
+ * where more logits matter than shared memory holds), out of L2 where 256 rows of 152 k in bf16 (78 MB) half fit. Weights are added in id order in three
+ * levels, so that a draw is a function of the row, the rule and the key alone. */
 #include "kernels/cuda/philox.cuh"
 #include "kernels/cuda/row_stats.cuh"
 #include "kernels/cuda/select.cuh"
