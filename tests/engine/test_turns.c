@@ -2,6 +2,7 @@
  * limits; late tools; forks before, inside and behind a turn of calls; what runs beside an episode; a training step with branches. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run.h"
+#include "engine/sft.h"
 #include "tests/engine/chatty.h"
 #include "tests/engine/same.h"
 #include "tests/engine/turny.h"
@@ -486,6 +487,93 @@ static void training_step(void **state)
     config_free(&c);
 }
 
+/* ---- whole runs of a model that has learned one conversation by heart ---- */
+
+static const struct talk learned = { "learned", { "<think> so</think>" PY("6*7") FIND("who"), "<think> so</think><answer>\\boxed{42}</answer>" }, { "42^error: no search" },
+                                     9, 0, 1, 1, 0, 2 };
+
+/* The tuned model is saved under its own name. */
+static bool learn(const char *folder, struct err *e)
+{
+    struct config c;
+    struct session s;
+    struct chat_message m[8];
+    struct demo d = { { 0 }, NULL, 0 };
+    struct talks t = { .talk = &d, .n = 1 };
+    struct chat_mask mask = { 0 };
+    struct sft_rule r = { .steps = 220, .batch = 1, .warmup = 10, .lr = 1e-2, .floor = 0.1, .beta1 = 0.9, .beta2 = 0.98, .max_norm = 1, .seed = 1 };
+    int n = 0;
+    chatty_model(dir);
+    chatty_set(&c, dir, step_keys);
+    bool ok = session_load(&s, &c, NULL, e);
+    if (ok) session_trains(&s);
+    messages_of(&learned, m, &n);
+    m[0].text = "6*7?";
+    m[0].n = 4;
+    ok = ok && chat_write(&s.chat, &d.ids, &mask, m, n, &s.form.tools, false);
+    d.m = mask.p;
+    for (int i = 0; ok && i < d.ids.n && !d.prompt; i++) if (d.m[i]) d.prompt = i;
+    ok = ok && sft_talks(&s.learner, &t, &c, &r, NULL, NULL, e) && session_save(&s, folder, e);
+    free(t.deck.order);
+    demo_free(&d);
+    session_close(&s);
+    config_free(&c);
+    return ok;
+}
+
+/* A run of so many steps in its own folder; its dumps beside it. */
+static void train(struct run_report *r, const char *folder, const char *steps)
+{
+    struct err e;
+    struct config c;
+    struct session s;
+    char dumps[64];
+    snprintf(dumps, sizeof dumps, "%s.dumps", folder);
+    chatty_set(&c, in_dir("tuned"), step_keys);
+    mini_set(&c, (const char *const[]){ "data.train_files", in_dir("one.jsonl"), "data.val_files", in_dir("one.jsonl"), "data.system_prompt", "none",
+        "trainer.total_training_steps", steps, "trainer.default_local_dir", in_dir(folder), "rollout.initial_rollouts", "4", "rollout.n", "8", "rollout.temperature", "0.8",
+        "reward.tool_bonus", "0.5", "actor.optim.lr", "1e-3", NULL });
+    mini_set(&c, (const char *const[]){ "trainer.rollout_data_dir", in_dir(dumps), NULL });
+    *r = (struct run_report){ 0 };
+    CHECK(session_open(&s, &c, true, &e) && run_training(&s, r, NULL, &e), "%s", e.text);
+    session_close(&s);
+    config_free(&c);
+}
+
+static void read_dump(struct str *out, const char *folder, int step)
+{
+    struct err e;
+    char name[64];
+    snprintf(name, sizeof name, "%s.dumps/%d.jsonl", folder, step);
+    str_clear(out);
+    CHECK(file_read(in_dir(name), 16 << 20, out, &e), "%s", e.text);
+}
+
+/* What it has learned is a turn of two calls and an answer; a run that was stopped goes on to the same rollouts, to the bit. */
+static void whole_runs(void **state)
+{
+    (void)state;
+    struct err e;
+    struct run_report whole, cut;
+    struct str a = { 0 }, b = { 0 };
+    chatty_write(dir, "one.jsonl", "{\"question\":\"6*7?\",\"answer\":\"42\"}\n");
+    CHECK(learn(in_dir("tuned"), &e), "%s", e.text);
+    train(&whole, "whole", "3");
+    CHECK(whole.before.all.greedy_correct == 1 && whole.before.all.greedy_n == 1, "what it learned by heart is not what it says");
+    CHECK(whole.probs_diff_max == 0 && whole.tokens_trained > 0, "%g", whole.probs_diff_max);
+    train(&cut, "cut", "1");
+    train(&cut, "cut", "3");
+    assert_int_equal(cut.steps, 3);
+    for (int step = 1; step <= 3; step++) {
+        read_dump(&a, "whole", step);
+        read_dump(&b, "cut", step);
+        CHECK(a.n == b.n && !memcmp(a.p, b.p, a.n), "rollouts of step %d differ", step);
+        if (step == 1) CHECK(strstr(a.p, "</tool_call><|im_end|>\\n<|im_start|>user\\n<tool_response>\\n42\\n</tool_response>\\n<tool_response>\\nerror: no search\\n"), "%.3000s", a.p);
+    }
+    str_free(&a);
+    str_free(&b);
+}
+
 /* Prompts declare the tools, with the instructions that fit; a model without a place for them is refused. */
 static void prompts(void **state)
 {
@@ -549,6 +637,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(conversations), cmocka_unit_test(other_ends), cmocka_unit_test(limits), cmocka_unit_test(late_tools),
         cmocka_unit_test(forks), cmocka_unit_test(nothing_around_it_matters),
-        cmocka_unit_test(training_step), cmocka_unit_test(prompts) };
+        cmocka_unit_test(training_step), cmocka_unit_test(whole_runs), cmocka_unit_test(prompts) };
     return cmocka_run_group_tests_name("turns", tests, make, drop);
 }
