@@ -19,7 +19,8 @@ static const char usage[] =
     "  --max      tokens of an answer (512); rollout.max_len bounds prompt and answer together (4096, or less where the model takes less)\n"
     "  --raw      no chat format: the model goes on with the text\n"
     "  --ids      token ids in place of text, or beside it in JSON\n"
-    "tools: calls in the embedded policy's tags are answered (python: the calculator; search: tools.search_cache), tools.call_limit of them";
+    "tools: calls are answered (python: the calculator; search: tools.search_cache), tools.call_limit of them, where they are written as tools.format says:\n"
+    "  in tags, as the embedded policy does (the default), or as the model's chat format does (hermes, llama3_json, auto): then prompts declare the tools";
 
 struct job {
     struct session s;
@@ -32,6 +33,7 @@ struct job {
     struct tokenizer_stream stream;
     struct str out;
     int shown;                      /* tokens of the episode that are out */
+    int held;                       /* the end token that was the last; it is printed when a turn follows it; -1: none */
 };
 
 static bool is_end(const struct job *j, int id)
@@ -43,8 +45,10 @@ static bool is_end(const struct job *j, int id)
 static void show(struct job *j, int id)
 {
     str_clear(&j->out);
+    if (j->held >= 0) tokenizer_stream_put(j->s.tok, &j->stream, &j->out, j->held, true);
+    j->held = !j->ids && is_end(j, id) ? id : -1;
     if (j->ids) str_printf(&j->out, "%d ", id);
-    else if (!is_end(j, id)) tokenizer_stream_put(j->s.tok, &j->stream, &j->out, id, true);
+    else if (j->held < 0) tokenizer_stream_put(j->s.tok, &j->stream, &j->out, id, true);
     fwrite(j->out.p, 1, j->out.n, stdout);
 }
 
@@ -62,6 +66,7 @@ static void drawn(void *ctx, const struct episode *ep, int *id)
 static bool stream(struct job *j, struct episode *ep, bool keep, struct err *e)
 {
     j->shown = ep->n;
+    j->held = -1;
     j->stream = (struct tokenizer_stream){ { 0 }, 0 };
     j->r.force = drawn;
     j->r.force_ctx = j;
@@ -186,7 +191,7 @@ static bool next_turn(struct job *j, struct episode *next, const struct episode 
     struct chat_message m = { CHAT_USER, text, n };
     bool ok;
     if (last->n) {
-        if (last->finish != FINISH_END) ids_put(&x, j->s.chat.end);
+        if (last->finish != FINISH_END && last->ids[last->n - 1] != j->s.chat.end) ids_put(&x, j->s.chat.end);
         ok = chat_more(&j->s.chat, &x, NULL, &m, 1, true) || fail(e, "the tokenizer gave up on this text");
     } else {
         ok = question_ids(&x, &j->s, j->system, text, n, e);

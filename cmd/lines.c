@@ -55,6 +55,9 @@ static bool given_ids(struct ids *out, const json_t *list, const struct session 
     return true;
 }
 
+/* What a prompt that is to be answered declares, where it does not itself. */
+static const struct chat_tools *usual_tools(const struct session *s, bool reply) { return reply && call_form_turns(&s->form) ? &s->form.tools : NULL; }
+
 static bool conversation(struct ids *out, const json_t *row, const struct session *s, bool reply, struct err *e)
 {
     const json_t *list = json_object_get(row, "messages"), *declared = json_object_get(row, "tools");
@@ -67,7 +70,7 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
         free(text);
     }
     struct chat_message *m = chat_messages(&x);
-    ok = ok && (chat_write(&s->chat, out, NULL, m, x.n, &tools, reply) || fail(e, "the tokenizer gave up on this text"));
+    ok = ok && (chat_write(&s->chat, out, NULL, m, x.n, declared ? &tools : usual_tools(s, reply), reply) || fail(e, "the tokenizer gave up on this text"));
     free(m);
     chat_tools_free(&tools);
     messages_free(&x);
@@ -77,7 +80,7 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
 bool question_ids(struct ids *out, const struct session *s, const char *system, const char *text, size_t n, struct err *e)
 {
     struct chat_message m[2] = { { CHAT_SYSTEM, system, system ? strlen(system) : 0 }, { CHAT_USER, text, n } };
-    return chat_write(&s->chat, out, NULL, system ? m : m + 1, system ? 2 : 1, NULL, true) || fail(e, "the tokenizer gave up on this text");
+    return chat_write(&s->chat, out, NULL, system ? m : m + 1, system ? 2 : 1, usual_tools(s, true), true) || fail(e, "the tokenizer gave up on this text");
 }
 
 static bool row_ids(struct ids *out, const json_t *row, const struct session *s, bool reply, const struct err *no_chat, struct err *e)

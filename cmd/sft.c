@@ -24,7 +24,7 @@ static bool on_files(struct session *s, struct sft_rule *r, struct sft_show *sho
 {
     const struct config *c = s->c;
     struct talks t;
-    bool ok = talks_open(&t, c, &s->chat, MIN(c->actor.ppo_max_token_len_per_gpu, s->m.c.max_len), e);
+    bool ok = talks_open(&t, c, &s->form, MIN(c->actor.ppo_max_token_len_per_gpu, s->m.c.max_len), e);
     if (ok && !config_given(c, "sft.steps")) {
         int64_t epochs = c->trainer.total_epochs ? c->trainer.total_epochs : 1, steps = (epochs * t.n + r->batch - 1) / r->batch;
         r->steps = (int)MIN(steps, INT_MAX);

@@ -130,9 +130,11 @@ static void score(struct reward *r, struct str *answer, const char *text, size_t
     r->score = r->kind == REWARD_CORRECT_BOTH_TOOLS ? r->f1 + tool_bonus : r->f1;
 }
 
+const double reward_both_tools = 0.1;
+
 void reward_deep_research(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs)
 {
-    score(r, answer, text, n, refs, n_refs, false, 0.1);
+    score(r, answer, text, n, refs, n_refs, false, reward_both_tools);
 }
 
 void reward_exact(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs, bool math, double tool_bonus)

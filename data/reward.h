@@ -17,6 +17,8 @@ const char *reward_format(const char *text, size_t n);
 /* The last box of the answer of a well-formed response, appended to box: "\boxed x" (up to a $) wins over any "\boxed{x}". False: no such box. */
 bool reward_box(struct str *box, const char *text, size_t n);
 
+extern const double reward_both_tools;      /* 0.1: what the official reward adds */
+
 /* The official reward: token F1, the best over refs, between the box and a reference, lower-cased, without punctuation and articles; yes, no and
  * noanswer must match whole; + 0.1 with F1 > 0 when the text holds </search> and </python>. answer is set to the box, "" where none was reached. */
 void reward_deep_research(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs);

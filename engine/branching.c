@@ -17,9 +17,10 @@ static struct branch_config chooser(const struct config *c)
     };
 }
 
-static const char *const open[] = { "<think>", "<python>", "<search>", "<answer>" };
-static const char *const close[] = { "</think>", "</python>", "</search>", "</answer>" };
-static const int kind[] = { TOKEN_THINK, TOKEN_CALL, TOKEN_CALL, TOKEN_ANSWER };
+static const char *const open[] = { "<think>", "<python>", "<search>", "<answer>", "<tool_call>" };
+static const char *const close[] = { "</think>", "</python>", "</search>", "</answer>", "</tool_call>" };
+static const int kind[] = { TOKEN_THINK, TOKEN_CALL, TOKEN_CALL, TOKEN_ANSWER, TOKEN_CALL };
+enum { TAGS = 5, OWN_TAGS = 4 };        /* those of the embedded policy come first */
 
 static bool ends_with(const char *text, size_t n, const char *tag)
 {
@@ -37,7 +38,7 @@ static int kind_by_text(const struct session *s, const struct episode *ep, int p
     size_t before = text.n;
     tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len + pos, 1, true);
     for (size_t n = text.n; n > 0; n--)
-        for (int k = 0; text.p[n - 1] == '>' && k < 4; k++) {
+        for (int k = 0; text.p[n - 1] == '>' && k < TAGS; k++) {
             bool opens = ends_with(text.p, n, open[k]), closes = ends_with(text.p, n, close[k]);
             if (!opens && !closes) continue;
             if (opens && n <= before) found = kind[k];
@@ -50,10 +51,10 @@ static int kind_by_text(const struct session *s, const struct episode *ep, int p
 
 int token_kind(const struct session *s, const struct episode *ep, int pos)
 {
-    if (tokenizer_id(s->tok, open[0]) < 0) return kind_by_text(s, ep, pos);
+    for (int k = 0; k < OWN_TAGS; k++) if (tokenizer_id(s->tok, open[k]) < 0) return kind_by_text(s, ep, pos);       /* Qwen3 has <think> alone */
     if (tokenizer_special(s->tok, ep->ids[ep->prompt_len + pos])) return TOKEN_TAG;
     for (int i = ep->prompt_len + pos - 1; i >= ep->prompt_len; i--)
-        for (int k = 0; k < 4; k++) {
+        for (int k = 0; k < OWN_TAGS; k++) {
             if (ep->ids[i] == tokenizer_id(s->tok, open[k])) return kind[k];
             if (ep->ids[i] == tokenizer_id(s->tok, close[k])) return TOKEN_TAG;
         }
@@ -103,20 +104,15 @@ static void inherit(struct row *r, const struct row *from)
 }
 
 /* The official code counts every call tag of a branch's whole prefix against its limit, those of the prompt too. Returns how many that is beyond the calls
- * the prefix really made. */
+ * the prefix made within its limit. */
 static int spent_by_tags(const struct session *s, const struct episode *ep)
 {
     struct str text = { 0 };
-    int tags = 0;
     str_clear(&text);
     tokenizer_decode(s->tok, &text, ep->ids, ep->n, true);
-    for (int k = 0; k < TOOLS; k++) {
-        char tag[32];
-        snprintf(tag, sizeof tag, "<%s>", tool_name[k]);
-        for (const char *p = text.p; (p = strstr(p, tag)); p++) tags++;
-    }
+    int tags = call_form_count(&s->form, text.p);
     str_free(&text);
-    return MAX(0, tags - ep->calls_by[TOOL_PYTHON] - ep->calls_by[TOOL_SEARCH]);
+    return MAX(0, tags - episode_calls(ep));
 }
 
 /* Response tokens that the limits allow. */

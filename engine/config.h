@@ -3,6 +3,7 @@
 #pragma once
 #include "base/err.h"
 #include "engine/branch.h"
+#include "engine/calls.h"
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -80,7 +81,7 @@ struct config {
         bool drop_rows, live_rows_only;
     } actor;
     struct { enum reward_rule kind; double tool_bonus, wrong, malformed; } reward;
-    struct { int call_limit; double timeout; int max_pages, max_chars, max_tokens, threads; char *search_cache; } tools;
+    struct { enum call_format format; int call_limit; double timeout; int max_pages, max_chars, max_tokens, threads; char *search_cache; } tools;
     struct {
         int steps, batch_size;
         double lr;

@@ -48,6 +48,7 @@ const struct config_preset config_presets[] = {
     { PRESET_PAPER, "actor.loss_agg_mode", "seq-mean-token-mean" },
     { PRESET_PAPER, "actor.drop_rows", "false" },
     { PRESET_PAPER, "actor.live_rows_only", "false" },
+    { PRESET_PAPER, "tools.format", "tags" },
 
     { PRESET_OFFICIAL, "data.train_batch_size", "96" },
     { PRESET_OFFICIAL, "data.max_prompt_length", "2048" },
@@ -104,6 +105,7 @@ const struct config_preset config_presets[] = {
     { PRESET_OFFICIAL, "actor.live_rows_only", "false" },
     { PRESET_OFFICIAL, "reward.kind", "deep_research" },
     { PRESET_OFFICIAL, "reward.tool_bonus", "0.1" },
+    { PRESET_OFFICIAL, "tools.format", "tags" },
     { PRESET_OFFICIAL, "tools.call_limit", "3" },
     { PRESET_OFFICIAL, "tools.max_pages", "10" },
     { PRESET_OFFICIAL, "tools.max_chars", "1000" },

@@ -6,7 +6,8 @@
 
 enum finish { FINISH_NONE, FINISH_END, FINISH_LENGTH };     /* still open; an end-of-sequence id; the length limit */
 
-/* A closed call: response positions [begin, end) of the tokens that hold its query, close: position of the token that completes the closing tag. */
+/* A closed call: response positions [begin, end) of the tokens that hold its query, or its JSON; close: position of the token that completes the closing tag,
+ * or that ends the turn: the calls of a turn have the same. */
 struct call { enum tool tool; int begin, end, close; bool over_limit; };
 
 struct episode {
@@ -19,7 +20,7 @@ struct episode {
     wide *logp, *entropy;               /* [n] of generated tokens, 0 elsewhere; at the sampling temperature (1 when greedy), full vocabulary, nats */
     int calls, calls_cap;               /* closed calls, over_limit ones included */
     struct call *call;
-    int calls_by[TOOLS];                /* calls really run */
+    int calls_by[TOOL_KINDS];           /* calls within the limit; those of TOOL_NONE could not be run */
     int calls_spent;                    /* counted against the limit besides those: 0 but where branch.tool_budget = prefix */
     enum finish finish;
     int parent, branch_pos, born;       /* index of the episode it left (the caller's to set) or -1; response position where; index of its first own token */
@@ -38,4 +39,5 @@ void episode_fork(struct episode *dst, const struct episode *src, int token_inde
 
 void episode_put(struct episode *ep, int id, bool generated, wide logp, wide entropy);
 void episode_free(struct episode *ep, struct kv *kv);        /* kv may be NULL when its pages are dropped already; ep is {0} again */
+static inline int episode_calls(const struct episode *ep) { return ep->calls_by[TOOL_PYTHON] + ep->calls_by[TOOL_SEARCH] + ep->calls_by[TOOL_NONE]; }
 static inline int episode_response(const struct episode *ep) { return ep->n - ep->prompt_len; }

@@ -15,11 +15,19 @@ static struct row *add(struct group *g)
     return g->row[g->rows++] = r;
 }
 
+/* An embedded question. A model that is to call in turns must be told of the tools; one that calls in tags is the embedded policy, which knows them. */
+static void write_question(struct ids *out, const struct session *s, const char *text)
+{
+    struct chat_message m = { CHAT_USER, text, strlen(text) };
+    if (!call_form_turns(&s->form)) chat_prompt(&s->chat, out, text);
+    else if (!prompt_write(out, &m, 1, s->c->data.system_prompt, &s->form)) die("the tokenizer gave up on the question \"%.80s\"", text);
+}
+
 struct row *group_root(struct group *g, struct session *s, uint32_t step)
 {
     struct row *r = add(g);
     struct ids prompt = { 0 };
-    if (!g->task.prompt) chat_prompt(&s->chat, &prompt, g->task.q.text);
+    if (!g->task.prompt) write_question(&prompt, s, g->task.q.text);
     if (prompt.n > s->c->data.max_prompt_length)
         die("a prompt of %d tokens is longer than data.max_prompt_length=%d: \"%.80s\"", prompt.n, s->c->data.max_prompt_length, g->task.q.text);
     const struct ids *ids = g->task.prompt ? g->task.prompt : &prompt;
@@ -86,38 +94,75 @@ void row_text(const struct row *r, const struct session *s, struct str *out)
     tokenizer_decode(s->tok, out, r->ep.ids + r->ep.prompt_len, n, true);
 }
 
-/* reward.kind = task is the embedded tasks' own rule; for rows it is exact. */
-static void grade_sample(const struct sample *x, struct row *r, const struct config *c, const struct str *text, struct str *answer)
+/* What the format rules read. Where calls run in turns, the rules for tags have nothing to say of calls and results: what the policy wrote, with the thinking
+ * that its turns open with. */
+static void graded_text(const struct row *r, const struct session *s, struct str *out)
 {
+    static const char *const opens[] = { [CHAT_THINK_NONE] = "", [CHAT_THINK_FREE] = "", [CHAT_THINK_OFF] = "<think>\n\n</think>\n\n", [CHAT_THINK_OPEN] = "<think>\n" };
+    const struct episode *ep = &r->ep;
+    if (!call_form_turns(&s->form)) { row_text(r, s, out); return; }
+    str_clear(out);
+    for (int i = ep->prompt_len; i < ep->n - (ep->finish == FINISH_END); i++) {
+        if (!ep->m[i]) continue;
+        if (i == ep->prompt_len || !ep->m[i - 1]) str_puts(out, opens[s->chat.v.think]);
+        tokenizer_decode(s->tok, out, ep->ids + i, 1, true);
+    }
+}
+
+static bool both_tools(const struct episode *ep) { return ep->calls_by[TOOL_PYTHON] && ep->calls_by[TOOL_SEARCH]; }
+
+/* What a rule adds for an answer that used both tools, which it sees in tags only. */
+static double turns_bonus(const struct reward *w, const struct row *r, const struct session *s)
+{
+    double bonus = s->c->reward.kind == RULE_DEEP_RESEARCH ? reward_both_tools : s->c->reward.tool_bonus;
+    return call_form_turns(&s->form) && w->f1 > 0 && w->kind == REWARD_CORRECT && both_tools(&r->ep) ? bonus : 0;
+}
+
+/* reward.kind = task is the embedded tasks' own rule; for rows it is exact. */
+static void grade_sample(const struct sample *x, struct row *r, const struct session *s, const struct str *text, struct str *answer)
+{
+    const struct config *c = s->c;
     struct reward w = { 0 };
     const char *const *refs = (const char *const *)x->refs;
     if (c->reward.kind == RULE_DEEP_RESEARCH) reward_deep_research(&w, answer, text->p, text->n, refs, x->n_refs);
     else reward_exact(&w, answer, text->p, text->n, refs, x->n_refs, sample_is_math(x), c->reward.tool_bonus);
-    r->ep.reward = w.score;
+    r->ep.reward = w.score + turns_bonus(&w, r, s);
     r->well_formed = w.kind != REWARD_BAD_FORMAT && w.kind != REWARD_BOX_ERROR;
     r->correct = w.f1 >= 1;
 }
 
-static void grade_question(const struct question *q, struct row *r, const struct config *c, const struct str *text, struct str *answer)
+/* The embedded tasks' own grammar is one of tags. In turns: the format rules of the released code, and the very answer in the box. */
+static struct task_grade grade_turns(const struct question *q, const struct str *text, struct str *answer)
 {
+    str_clear(answer);
+    bool formed = !reward_format(text->p, text->n) && reward_box(answer, text->p, text->n);
+    const char *box = formed ? answer->p + strspn(answer->p, " \n\t\r") : "";
+    size_t n = strlen(box), len = strlen(q->answer);
+    while (n && strchr(" \n\t\r", box[n - 1])) n--;
+    return (struct task_grade){ formed, formed && n == len && !memcmp(box, q->answer, n) };
+}
+
+static void grade_question(const struct question *q, struct row *r, const struct session *s, const struct str *text, struct str *answer)
+{
+    const struct config *c = s->c;
     struct reward w = { 0 };
     const char *ref = q->answer;
-    struct task_grade grade = task_grade(q, text->p, text->n);
+    struct task_grade grade = call_form_turns(&s->form) ? grade_turns(q, text, answer) : task_grade(q, text->p, text->n);
     bool ended = r->ep.finish == FINISH_END;
     r->well_formed = grade.well_formed && ended;
     r->correct = grade.correct && ended;
     switch (c->reward.kind) {
     case RULE_TASK:
         r->ep.reward = r->correct ? 1 : r->well_formed ? c->reward.wrong : c->reward.malformed;
-        if (r->correct && r->ep.calls_by[TOOL_PYTHON] && r->ep.calls_by[TOOL_SEARCH]) r->ep.reward += c->reward.tool_bonus;
+        if (r->correct && both_tools(&r->ep)) r->ep.reward += c->reward.tool_bonus;
         break;
     case RULE_EXACT:
         reward_exact(&w, answer, text->p, text->n, &ref, 1, q->kind == ANSWER_NUMBER, c->reward.tool_bonus);
-        r->ep.reward = w.score;
+        r->ep.reward = w.score + turns_bonus(&w, r, s);
         break;
     case RULE_DEEP_RESEARCH:
         reward_deep_research(&w, answer, text->p, text->n, &ref, 1);
-        r->ep.reward = w.score;
+        r->ep.reward = w.score + turns_bonus(&w, r, s);
         break;
     }
 }
@@ -125,9 +170,9 @@ static void grade_question(const struct question *q, struct row *r, const struct
 void group_grade(const struct group *g, struct row *r, const struct session *s)
 {
     struct str text = { 0 }, answer = { 0 };
-    row_text(r, s, &text);
-    if (g->task.sample) grade_sample(g->task.sample, r, s->c, &text, &answer);
-    else grade_question(&g->task.q, r, s->c, &text, &answer);
+    graded_text(r, s, &text);
+    if (g->task.sample) grade_sample(g->task.sample, r, s, &text, &answer);
+    else grade_question(&g->task.q, r, s, &text, &answer);
     str_free(&text);
     str_free(&answer);
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* What ARPO's and APPO's released questions tell the model ("\boxed" is broken there: U+0008 and "oxed"). */
-static const char instructions[] =
+static const char with_tags[] =
     "You are a helpful assistant that can solve the given question step by step with the help of the wikipedia search tool and python interpreter tool. Given "
     "a question, you need to first think about the reasoning process in the mind and then provide the answer. During thinking, you can invoke the wikipedia "
     "search tool to search and python interpreter tool to calculate the math problem for fact information about specific topics if needed. The reasoning process and "
@@ -14,6 +14,15 @@ static const char instructions[] =
     "<result> search result here </result> <think> This is the reasoning process. </think> <python> python code here </python> <result> python interpreter "
     "result here </result> <think> This is the reasoning process. </think> <answer> The final answer is \\[ \\boxed{answer here} \\] </answer>. In the last "
     "part of the answer, the final exact answer is enclosed within \\boxed{} with latex format.";
+
+/* The same where the chat format declares the tools and says how they are called. */
+static const char with_turns[] =
+    "You are a helpful assistant that can solve the given question step by step with the help of a search tool and a python tool. Given a question, you need to "
+    "first think about the reasoning process in the mind and then either call tools, to search for facts about specific topics or to calculate, or provide the answer. "
+    "You get the results of your calls and go on from there. The reasoning process and the answer are enclosed within <think> </think> and <answer> </answer> tags "
+    "respectively. For example, <think> This is the reasoning process. </think>, then calls of tools; and in the end <think> This is the reasoning process. </think> "
+    "<answer> The final answer is \\[ \\boxed{answer here} \\] </answer>. In the last part of the answer, the final exact answer is enclosed within \\boxed{} with "
+    "latex format.";
 
 bool each_file(const char *files, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx, struct err *e)
 {
@@ -47,18 +56,27 @@ struct chat_message *chat_messages(const struct messages *x)
     return m;
 }
 
-static bool write_prompt(struct ids *out, const struct sample *s, const char *system, const struct chat *chat)
+bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system, const struct call_form *form)
 {
-    struct chat_message *m = xcalloc((size_t)s->said.n + 1, sizeof *m), *said = chat_messages(&s->said);
-    bool automatic = !strcmp(system, "auto"), mine = automatic ? chat->v.family == CHAT_APPO || !s->system : strcmp(system, "none") != 0;
-    int n = 0;
-    if (automatic) system = chat->v.family == CHAT_APPO ? NULL : instructions;
-    if (mine && system) m[n++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
-    for (int k = 0; k < s->said.n; k++)
-        if (!mine || said[k].role != CHAT_SYSTEM) m[n++] = said[k];
-    bool ok = chat_write(chat, out, NULL, m, n, NULL, true);
-    free(said);
+    bool turns = call_form_turns(form), own = false, automatic = !strcmp(system, "auto");
+    for (int i = 0; i < n; i++) own |= said[i].role == CHAT_SYSTEM;
+    bool mine = automatic ? form->chat->v.family == CHAT_APPO || !own : strcmp(system, "none") != 0;
+    if (automatic || !strcmp(system, "tools")) system = form->chat->v.family == CHAT_APPO ? NULL : turns ? with_turns : with_tags;
+    struct chat_message *m = xcalloc((size_t)n + 1, sizeof *m);
+    int k = 0;
+    if (mine && system) m[k++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
+    for (int i = 0; i < n; i++)
+        if (!mine || said[i].role != CHAT_SYSTEM) m[k++] = said[i];
+    bool ok = chat_write(form->chat, out, NULL, m, k, turns ? &form->tools : NULL, true);
     free(m);
+    return ok;
+}
+
+static bool write_row(struct ids *out, const struct sample *s, const char *system, const struct call_form *form)
+{
+    struct chat_message *said = chat_messages(&s->said);
+    bool ok = prompt_write(out, said, s->said.n, system, form);
+    free(said);
     return ok;
 }
 
@@ -76,14 +94,14 @@ static void hash_row(struct questions *q, int k)
 }
 
 /* Writes row k's prompt to the place of row `to`; *kept false: it is left out. */
-static bool take_row(struct questions *q, int k, int to, const char *key, const struct config *c, const struct chat *chat, bool *kept, struct err *e)
+static bool take_row(struct questions *q, int k, int to, const char *key, const struct config *c, const struct call_form *form, bool *kept, struct err *e)
 {
     const struct sample *s = &q->rows.row[k];
     struct ids ids = { 0 };
     int max = c->data.max_prompt_length;
     enum truncation how = c->data.filter_overlong_prompts ? TRUNCATE_FILTER : c->data.truncation;
     *kept = true;
-    if (!write_prompt(&ids, s, c->data.system_prompt, chat)) return fail(e, "%s: the tokenizer gave up on this prompt", s->place);
+    if (!write_row(&ids, s, c->data.system_prompt, form)) return fail(e, "%s: the tokenizer gave up on this prompt", s->place);
     if (ids.n > max && how == TRUNCATE_ERROR) {
         fail(e, "%s: a prompt of %d tokens is longer than data.max_prompt_length=%d: raise that (%s), or say what is to be done: data.truncation=filter, left, "
                 "right or middle", s->place, ids.n, max, key);
@@ -100,7 +118,21 @@ static bool take_row(struct questions *q, int k, int to, const char *key, const 
     return true;
 }
 
-static bool write_prompts(struct questions *q, const char *key, const struct config *c, const struct chat *chat, struct err *e)
+/* Released questions bring instructions for tags along. */
+static void warn_of_tags(const struct questions *q, int n, const char *key, const struct config *c, const struct call_form *form)
+{
+    int taught = 0;
+    bool kept = !strcmp(c->data.system_prompt, "auto") || !strcmp(c->data.system_prompt, "none");
+    for (int k = 0; kept && call_form_turns(form) && k < n; k++) {
+        const char *s = q->rows.row[k].system;
+        taught += s && (strstr(s, "</search>") || strstr(s, "</python>"));
+    }
+    if (taught)
+        fprintf(stderr, "%s: %d of %d prompts have a system message that teaches calls in tags, which this tools.format does not run; data.system_prompt=tools "
+                "puts the fitting instructions in its place\n", key, taught, n);
+}
+
+static bool write_prompts(struct questions *q, const char *key, const struct config *c, const struct call_form *form, struct err *e)
 {
     int n = q->rows.n, to = 0;
     bool ok = true;
@@ -108,7 +140,7 @@ static bool write_prompts(struct questions *q, const char *key, const struct con
     q->hash = 0xcbf29ce484222325u;
     for (int k = 0; ok && k < n; k++) {
         bool kept;
-        ok = take_row(q, k, to, key, c, chat, &kept, e);
+        ok = take_row(q, k, to, key, c, form, &kept, e);
         if (!ok || !kept) continue;
         struct sample s = q->rows.row[to];
         q->rows.row[to] = q->rows.row[k];
@@ -119,6 +151,7 @@ static bool write_prompts(struct questions *q, const char *key, const struct con
         fprintf(stderr, "%s: %d of %d prompts are longer than data.max_prompt_length=%d tokens and were left out\n", key, n - to, n, c->data.max_prompt_length);
     if (ok && !to) ok = fail(e, "%s: every prompt is longer than data.max_prompt_length=%d: raise that", key, c->data.max_prompt_length);
     if (ok) dataset_cut(&q->rows, to);
+    if (ok) warn_of_tags(q, to, key, c, form);
     return ok;
 }
 
@@ -130,7 +163,7 @@ static bool read_one(void *ctx, const char *path, struct err *e)
     return dataset_load_keys(r->rows, path, &r->keys, e);
 }
 
-bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c, const struct chat *chat, struct err *e)
+bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c, const struct call_form *form, struct err *e)
 {
     *q = (struct questions){ 0 };
     if (!*files) return true;
@@ -138,7 +171,7 @@ bool questions_open(struct questions *q, const char *key, const char *files, con
                                      *c->data.source_key ? c->data.source_key : NULL } };
     if (!each_file(files, read_one, &r, e)) return false;
     if (!q->rows.n) return fail(e, "%s=%.200s: names no file", key, files);
-    return write_prompts(q, key, c, chat, e);
+    return write_prompts(q, key, c, form, e);
 }
 
 void questions_free(struct questions *q)

@@ -17,13 +17,17 @@ struct questions {
     struct deck deck;
 };
 
-/* Reads the files named in a list (commas between them) and writes each row's prompt as data.system_prompt and the chat format say. Prompts over
+/* Reads the files named in a list (commas between them) and writes each row's prompt as data.system_prompt, the chat format and the form of calls say. Prompts over
  * data.max_prompt_length are treated as data.truncation says; what is left out is counted in a line on stderr. key: the option that named the
  * files, for sentences. False: a file cannot be read, a prompt is too long, or no row is left. */
-bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c, const struct chat *chat, struct err *e);
+bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c, const struct call_form *form, struct err *e);
 void questions_free(struct questions *q);
 
 int questions_row(struct questions *q, const struct config *c, uint64_t position);      /* as deck_row */
+
+/* A conversation and what begins a reply: with the system message that data.system_prompt=`system` stands for, and, where calls run in turns, with the tools
+ * declared. False: the tokenizer gave up on a text. */
+bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system, const struct call_form *form);
 
 /* The messages as the chat code takes them: texts stay x's; free() the array. */
 struct chat_message *chat_messages(const struct messages *x);

@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "engine/rollout_in.h"
 #include "base/err.h"
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,7 +143,7 @@ static void ended(struct rollout *r, int index, enum finish why)
     r->finished[r->done++] = index;
 }
 
-static void leave(struct rollout *r, struct seat *s, enum finish why)
+void seat_leave(struct rollout *r, struct seat *s, enum finish why)
 {
     int i = 0;
     ended(r, s->index, why);
@@ -152,103 +151,6 @@ static void leave(struct rollout *r, struct seat *s, enum finish why)
     s->ep = NULL;
     while (&r->seat[r->live[i]] != s) i++;
     memmove(r->live + i, r->live + i + 1, (size_t)(--r->lives - i) * sizeof *r->live);
-}
-
-static bool ends_text(const struct rollout *r, int id)
-{
-    for (int i = 0; i < r->m->c.n_eos; i++) if (id == r->m->c.eos[i]) return true;
-    return false;
-}
-
-/* The result of a seat's call. What was generated before it can no longer be part of a call. */
-static void put_result(struct rollout *r, struct seat *s, const char *text, size_t n)
-{
-    struct ids ids = { 0 };
-    int max_text = r->c.max_tool_tokens > 0 ? r->c.max_tool_tokens : -1;
-    r->stats.tool_tokens += tools_result_ids(r->t, &ids, text, n, max_text, s->limit - s->ep->n);
-    for (int i = 0; i < ids.n; i++) episode_put(s->ep, ids.p[i], false, 0, 0);
-    ids_free(&ids);
-    str_clear(&s->tail);
-    s->tail_at = s->ep->n;
-    s->state = SEAT_RUN;
-    if (s->ep->n >= s->limit) leave(r, s, FINISH_LENGTH);
-}
-
-static bool blank(const char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) if (!strchr(" \t\r\n\v\f", p[i]) || !p[i]) return false;
-    return true;
-}
-
-/* Notes a call that the last token completed, unless a fork brought the note along; the tokens of its query are those that hold any byte of it. */
-static void note_call(struct rollout *r, struct seat *s, const struct found_call *f)
-{
-    struct episode *ep = s->ep;
-    struct call c = { .tool = f->tool, .close = episode_response(ep) - 1, .begin = INT_MAX };
-    size_t at = 0;
-    if (ep->calls && ep->call[ep->calls - 1].close == c.close) return;
-    for (int i = s->tail_at; i < ep->n; i++) {
-        int bytes;
-        tokenizer_bytes(r->t, ep->ids[i], &bytes);
-        if (at < f->end && at + (size_t)bytes > f->begin) {
-            if (c.begin == INT_MAX) c.begin = i - ep->prompt_len;
-            c.end = i - ep->prompt_len + 1;
-        }
-        at += (size_t)bytes;
-    }
-    if (c.begin == INT_MAX) c.begin = c.end = c.close;
-    c.over_limit = ep->calls_spent + ep->calls_by[TOOL_PYTHON] + ep->calls_by[TOOL_SEARCH] >= r->c.call_limit;
-    if (!c.over_limit) ep->calls_by[f->tool]++;
-    if (ep->calls == ep->calls_cap) {
-        ep->calls_cap = ep->calls_cap ? 2 * ep->calls_cap : 4;
-        ep->call = xrealloc(ep->call, (size_t)ep->calls_cap * sizeof *ep->call);
-    }
-    ep->call[ep->calls++] = c;
-    r->stats.calls++;
-}
-
-static void make_call(struct rollout *r, struct seat *s, const struct found_call *f)
-{
-    const char *query = s->tail.p + f->begin;
-    size_t n = f->end - f->begin;
-    note_call(r, s, f);
-    if (s->ep->call[s->ep->calls - 1].over_limit) {
-        put_result(r, s, TOOL_NO_CALLS, strlen(TOOL_NO_CALLS));
-    } else if (blank(query, n)) {
-        put_result(r, s, TOOL_EMPTY, strlen(TOOL_EMPTY));
-    } else {
-        if (!r->pool) r->pool = tools_make(&r->box, r->c.tool_threads, r->c.tool_timeout_s);
-        s->state = SEAT_TOOL;
-        r->in_tools++;
-        tools_call(r->pool, (int)(s - r->seat), s->ep, f->tool, query, n);
-    }
-}
-
-/* After a generated token: the end, a call, the limit, or on. A call that closes at the limit has no room for a result and is not made. */
-static void after_token(struct rollout *r, struct seat *s)
-{
-    struct episode *ep = s->ep;
-    int bytes, id = ep->ids[ep->n - 1];
-    struct found_call f;
-    const char *text = tokenizer_bytes(r->t, id, &bytes);
-    if (ends_text(r, id)) { leave(r, s, FINISH_END); return; }
-    if (ep->n >= s->limit) { leave(r, s, FINISH_LENGTH); return; }
-    if (bytes) str_put(&s->tail, text, (size_t)bytes);
-    if (bytes && tools_find_call(&f, s->tail.p, s->tail.n, (size_t)bytes)) make_call(r, s, &f);
-}
-
-static void take_results(struct rollout *r, bool wait)
-{
-    struct tool_done d;
-    for (; r->in_tools && tools_next(r->pool, &d, wait); wait = false) {
-        struct seat *s = &r->seat[d.tag];
-        ENSURE(s->state == SEAT_TOOL);
-        r->in_tools--;
-        r->stats.timeouts += d.timeout;
-        if (d.timeout) put_result(r, s, TOOL_TIMEOUT, strlen(TOOL_TIMEOUT));
-        else put_result(r, s, d.text.n ? d.text.p : "", d.text.n);
-        str_free(&d.text);
-    }
 }
 
 /* Gives up pages that are only there to save work: of finished episodes, oldest first; the caller's; and where nobody is seated, who could free some, the
@@ -284,8 +186,6 @@ static void group_leave(struct rollout *r, struct shared *g)
 static void sit(struct rollout *r, struct seat *s, int index)
 {
     struct episode *ep = r->ep[index];
-    struct found_call f;
-    int bytes = 0;
     s->ep = ep;
     s->index = index;
     s->limit = limit_of(r, ep);
@@ -293,12 +193,12 @@ static void sit(struct rollout *r, struct seat *s, int index)
     s->state = SEAT_RUN;
     str_clear(&s->tail);
     for (s->tail_at = ep->n; s->tail_at > ep->prompt_len && ep->m[s->tail_at - 1]; s->tail_at--) {}
-    for (int i = s->tail_at; i < ep->n; i++) {
+    for (int i = s->tail_at; i < ep->n - 1; i++) {
+        int bytes;
         const char *text = tokenizer_bytes(r->t, ep->ids[i], &bytes);
         if (bytes) str_put(&s->tail, text, (size_t)bytes);
     }
-    if (s->tail_at < ep->n && ends_text(r, ep->ids[ep->n - 1])) { leave(r, s, FINISH_END); return; }
-    if (bytes && tools_find_call(&f, s->tail.p, s->tail.n, (size_t)bytes)) { make_call(r, s, &f); return; }
+    if (s->tail_at < ep->n && seat_token(r, s)) return;
     if (r->group_of[index] < 0 || ep->kv.len) return;
     struct shared *g = &r->group[s->group = r->group_of[index]];
     if (g->leader < 0) g->leader = (int)(s - r->seat);
@@ -423,7 +323,7 @@ static void one_pass(struct rollout *r)
     if (!pass_gather(r)) {
         double t = seconds();
         ENSURE(r->in_tools > 0);
-        take_results(r, true);
+        seats_results(r, true);
         r->stats.tool_wait_s += seconds() - t;
         return;
     }
@@ -432,7 +332,7 @@ static void one_pass(struct rollout *r)
     r->stats.generated += r->n_picks;
     for (int i = 0; i < r->n_picks; i++) {
         episode_put(r->owner[i]->ep, r->host.id[i], true, r->host.logp[i], r->host.ent[i]);
-        after_token(r, r->owner[i]);
+        seat_token(r, r->owner[i]);
     }
 }
 
@@ -441,7 +341,7 @@ void rollout_run(struct rollout *r, struct episode **ep, int n, bool keep_kv, vo
     double t = seconds();
     run_begin(r, ep, n, keep_kv);
     for (int told = r->done; r->done < n;) {
-        take_results(r, false);
+        seats_results(r, false);
         admit(r);
         if (r->done < n) one_pass(r);
         for (; progress && told < r->done; told++) progress(ctx, told + 1, n);

@@ -10,6 +10,7 @@ struct rollout_config {
     int max_len, max_response;          /* tokens: prompt and response together; response with tool results; the lower limit holds */
     int call_limit;                     /* calls a rollout may make; past it the result is TOOL_NO_CALLS */
     int max_tool_tokens;                /* of a result's text, its tags not counted; 0: no limit of its own */
+    const struct call_form *form;       /* how calls are written; NULL: in tags */
     int max_rows, max_seqs;             /* rows of a forward pass; episodes at once */
     int tool_threads;
     double tool_timeout_s;              /* <= 0: none */

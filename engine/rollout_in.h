@@ -1,4 +1,4 @@
-/* rollout_in.h: what rollout.c (who runs when) and rollout_pass.c (one forward pass) share. Private to them. */
+/* rollout_in.h: what rollout.c (who runs when), rollout_pass.c (one forward pass) and rollout_calls.c (ends, calls, results) share. Private to them. */
 #pragma once
 #include "engine/rollout.h"
 
@@ -11,6 +11,9 @@ struct seat {
     int index, group, limit;        /* of the run's episodes; -1: shares no prompt; tokens it may have in all */
     struct str tail;                /* bytes of the tokens since tail_at: all that was generated since the last result */
     int tail_at;
+    struct turn_calls turn;         /* while the calls of a turn run: they, their results in order, how many are still to come */
+    struct str *result;
+    int waits;
 };
 
 /* Episodes of one prompt. leader: the seat that runs it first; cache: its pages, kept while episodes of the group are yet to start. */
@@ -44,7 +47,7 @@ struct rollout {
     struct tool_pool *pool;         /* made by the first call */
 
     struct seat *seat;              /* [c.max_seqs] */
-    int *live, lives, in_tools;     /* taken seats in order of admission */
+    int *live, lives, in_tools;     /* taken seats in order of admission; calls that run */
     struct seat **owner;            /* [seqs] of the picked rows */
     int n_rows, n_picks;            /* of the pass that is put together */
     int run_rows, run_picks;        /* the same with rows that only fill it up */
@@ -68,3 +71,10 @@ void pass_run(struct rollout *r);
 int pass_size(int rows, int most);
 /* What was recorded holds for the rule of sampling it was recorded with. */
 void pass_forget(struct rollout *r);
+
+/* The last token of a seat's episode, generated: the end, calls, the limit, or on. True: anything but on. */
+bool seat_token(struct rollout *r, struct seat *s);
+/* Hands out the results that have come; waits for one if wait. */
+void seats_results(struct rollout *r, bool wait);
+/* The episode is finished and its seat free. */
+void seat_leave(struct rollout *r, struct seat *s, enum finish why);

@@ -55,6 +55,7 @@ bool session_load(struct session *s, const struct config *c, struct err *no_chat
         if (!no_chat) return false;
         s->chat = (struct chat){ .t = s->tok };
     }
+    if (!call_form_open(&s->form, c->tools.format, &s->chat, e)) return false;
     if (!model_load(&s->m, s->path, e)) return false;
     if (tokenizer_vocab(s->tok) > s->m.c.vocab)
         return fail(e, "%s: the tokenizer has %d ids, the model only %d rows of embedding: they do not belong together", s->path, tokenizer_vocab(s->tok), s->m.c.vocab);
@@ -82,7 +83,7 @@ struct rollout_config session_sampling(const struct session *s)
     return (struct rollout_config){
         .temperature = c->rollout.temperature, .top_p = c->rollout.top_p, .top_k = c->rollout.top_k < 0 ? 0 : c->rollout.top_k,
         .seed = (uint64_t)c->trainer.seed, .max_len = c->rollout.max_len, .max_response = c->data.max_response_length,
-        .call_limit = c->tools.call_limit, .max_tool_tokens = c->tools.max_tokens,
+        .call_limit = c->tools.call_limit, .max_tool_tokens = c->tools.max_tokens, .form = &s->form,
         .max_rows = c->rollout.max_num_batched_tokens, .max_seqs = c->rollout.max_num_seqs,
         .tool_threads = c->tools.threads, .tool_timeout_s = c->tools.timeout,
     };
@@ -162,8 +163,8 @@ bool session_open(struct session *s, const struct config *c, bool trains, struct
 bool session_questions(struct session *s, bool train, struct err *e)
 {
     const struct config *c = s->c;
-    if (train && !questions_open(&s->train, "data.train_files", c->data.train_files, c, &s->chat, e)) return false;
-    if (!questions_open(&s->val, "data.val_files", c->data.val_files, c, &s->chat, e)) return false;
+    if (train && !questions_open(&s->train, "data.train_files", c->data.train_files, c, &s->form, e)) return false;
+    if (!questions_open(&s->val, "data.val_files", c->data.val_files, c, &s->form, e)) return false;
     int64_t batch = c->data.train_batch_size, all = (int64_t)c->trainer.total_epochs * s->train.rows.n, steps = (all + batch - 1) / batch;
     if (steps > INT32_MAX) return fail(e, "trainer.total_epochs=%d of %d rows are more steps than can be counted", c->trainer.total_epochs, s->train.rows.n);
     if (steps && !config_given(c, "trainer.total_training_steps")) s->steps = (int)steps;
@@ -182,6 +183,7 @@ void session_close(struct session *s)
     questions_free(&s->train);
     questions_free(&s->val);
     if (s->m.w) model_free(&s->m);
+    call_form_close(&s->form);
     tokenizer_free(s->tok);
     free(s->never);
     *s = (struct session){ 0 };

@@ -12,6 +12,7 @@ struct session {
     const char *path;               /* of the model: model.path or the embedded policy's */
     struct tokenizer *tok;
     struct chat chat;
+    struct call_form form;          /* tools.format for this chat format */
     struct model m;
     int own_eos;                    /* how many of m.c.eos the model came with; behind them those that end a turn in its chat format */
     struct env env;

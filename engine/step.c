@@ -75,6 +75,7 @@ void step_metrics(struct metrics *m, const struct step_sums *z, int step, int sk
     metrics_put(m, "response_length/clip_ratio", 1 - share(z->ended, z->rows));
     put3(m, "prompt_length", &z->prompt);
     put3(m, "tools/calls", &z->calls);
+    if (z->bad_calls.n) put3(m, "tools/bad_calls", &z->bad_calls);        /* where calls run in turns */
     if (branches) put_branching(m, z);
     put3(m, "training/rollout_probs_diff", &z->probs_diff);
     metrics_put(m, "training/rollout_probs_diff_max", z->probs_diff.max);

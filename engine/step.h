@@ -8,7 +8,7 @@ enum { DEPTHS = 4 };
 extern const char *const token_kind_name[TOKEN_KINDS];
 struct mean { double sum, min, max; int64_t n; };
 struct step_sums {
-    struct mean reward_init, reward_branch, length, prompt, score, zf, zh, f, factor, raw, adv, probs_diff, calls, branch_new;
+    struct mean reward_init, reward_branch, length, prompt, score, zf, zh, f, factor, raw, adv, probs_diff, calls, bad_calls, branch_new;
     struct mean pg, kl, entropy, ppo_kl, clipfrac, clipfrac_lower, norm, lr;
     int64_t points, fallback, strict, at_depth[DEPTHS], at_kind[TOKEN_KINDS], no_candidate, well_formed, correct, rows, ended, live, live_of, dropped, updates, skipped;
     int64_t generated, generated_branch, tool_tokens, trained, scored;

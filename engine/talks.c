@@ -43,14 +43,15 @@ static void unmark_results(struct demo *d, const struct chat *chat)
     }
 }
 
-static bool write_talk(struct demo *d, const struct dialog *x, const struct chat *chat, struct err *e)
+static bool write_talk(struct demo *d, const struct dialog *x, const struct call_form *form, struct err *e)
 {
+    const struct chat *chat = form->chat;
     struct chat_tools tools = { 0 };
     struct chat_mask mask = { 0 };
     *d = (struct demo){ 0 };
     if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e)) return fail_in(e, "%s: tools", x->place);
     struct chat_message *m = chat_messages(&x->said);
-    bool ok = chat_write(chat, &d->ids, &mask, m, x->said.n, &tools, false);
+    bool ok = chat_write(chat, &d->ids, &mask, m, x->said.n, x->tools || !call_form_turns(form) ? &tools : &form->tools, false);
     d->m = mask.p;
     free(m);
     chat_tools_free(&tools);
@@ -86,7 +87,7 @@ static bool read_one(void *ctx, const char *path, struct err *e)
     return dialogs_load(&r->rows, path, &r->keys, e);
 }
 
-static bool write_all(struct talks *t, const struct dialogs *rows, const struct config *c, const struct chat *chat, int most, struct err *e)
+static bool write_all(struct talks *t, const struct dialogs *rows, const struct config *c, const struct call_form *form, int most, struct err *e)
 {
     int max = c->data.max_length ? MIN(c->data.max_length, most) : most, longer = 0, idle = 0;
     bool ok = true;
@@ -94,8 +95,8 @@ static bool write_all(struct talks *t, const struct dialogs *rows, const struct 
     for (int k = 0; ok && k < rows->n; k++) {
         struct demo d;
         bool keep = true;
-        ok = write_talk(&d, &rows->row[k], chat, e) && fit(&d, &rows->row[k], c, max, &keep, e);
-        if (ok && c->sft.mask_results) unmark_results(&d, chat);
+        ok = write_talk(&d, &rows->row[k], form, e) && fit(&d, &rows->row[k], c, max, &keep, e);
+        if (ok && c->sft.mask_results) unmark_results(&d, form->chat);
         int64_t targets = ok && keep ? marked(&d) : 0;
         longer += ok && !keep;
         idle += ok && keep && !targets;
@@ -109,13 +110,13 @@ static bool write_all(struct talks *t, const struct dialogs *rows, const struct 
     return ok && (t->n || fail(e, "data.train_files: no conversation is left to learn from"));
 }
 
-bool talks_open(struct talks *t, const struct config *c, const struct chat *chat, int most, struct err *e)
+bool talks_open(struct talks *t, const struct config *c, const struct call_form *form, int most, struct err *e)
 {
     *t = (struct talks){ 0 };
     struct reading r = { { 0 }, { *c->data.prompt_key ? c->data.prompt_key : NULL, *c->data.answer_key ? c->data.answer_key : NULL, NULL } };
     bool ok = each_file(c->data.train_files, read_one, &r, e);
     if (ok && !r.rows.n) ok = fail(e, "data.train_files=%.200s: names no file", c->data.train_files);
-    ok = ok && write_all(t, &r.rows, c, chat, most, e);
+    ok = ok && write_all(t, &r.rows, c, form, most, e);
     dialogs_free(&r.rows);
     return ok;
 }

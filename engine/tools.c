@@ -1,4 +1,4 @@
-/* tools.c: tags, result tokens, and the threads that run tools. A call that passes its time is reported at once and its thread is given up on: another
+/* tools.c: the threads that run tools. A call that passes its time is reported at once and its thread is given up on: another
  * takes its place, and the late result is freed by the thread itself when it comes. */
 #include "engine/tools.h"
 #include "base/clock.h"
@@ -10,59 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-const char *const tool_name[TOOLS] = { "python", "search" };
-static const char *const open_tag[TOOLS] = { "<python>", "<search>" }, *const close_tag[TOOLS] = { "</python>", "</search>" };
-
-static bool ends_with(const char *text, size_t end, const char *what)
-{
-    size_t n = strlen(what);
-    return end >= n && memcmp(text + end - n, what, n) == 0;
-}
-
-bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh)
-{
-    if (fresh > n) fresh = n;
-    for (size_t end = n - fresh + 1; end <= n; end++) {
-        if (text[end - 1] != '>') continue;
-        for (int t = 0; t < TOOLS; t++) {
-            if (!ends_with(text, end, close_tag[t])) continue;
-            size_t close = end - strlen(close_tag[t]);
-            for (size_t b = close; b >= strlen(open_tag[t]); b--)
-                if (ends_with(text, b, open_tag[t])) {
-                    *c = (struct found_call){ (enum tool)t, b, close };
-                    return true;
-                }
-        }
-    }
-    return false;
-}
-
-enum { TEXT_MAX = 1 << 20 };        /* bytes of a result that are looked at: far more than any budget of tokens holds */
-
-static void encode(const struct tokenizer *t, struct ids *out, const char *text, size_t n, bool special)
-{
-    if (!tokenizer_encode(t, out, text, n, special)) die("the tokenizer cannot encode \"%.*s\", which every result needs", (int)n, text);
-}
-
-int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *text, size_t n, int max_text, int room)
-{
-    static const char before[] = " <result>\n", after[] = "\n</result>";
-    int start = out->n;
-    struct ids close = { 0 };
-    encode(t, out, before, sizeof before - 1, true);
-    encode(t, &close, after, sizeof after - 1, true);
-    int tags = out->n - start + close.n, body = out->n;
-    if (!tokenizer_encode(t, out, text, n < TEXT_MAX ? n : TEXT_MAX, false)) encode(t, out, TOOL_UNENCODABLE, strlen(TOOL_UNENCODABLE), false);
-    int keep = out->n - body;
-    if (max_text >= 0 && keep > max_text) keep = max_text;
-    if (keep > room - tags) keep = room > tags ? room - tags : 0;
-    out->n = body + keep;
-    for (int i = 0; i < close.n; i++) ids_put(out, close.p[i]);
-    if (out->n - start > room) out->n = start + (room > 0 ? room : 0);
-    ids_free(&close);
-    return out->n - start;
-}
 
 /* A job belongs to one list at a time: waiting, running, finished; or, late, to its thread alone. */
 struct job {

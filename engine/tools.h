@@ -1,33 +1,13 @@
-/* tools.h: what the policy can call: the tags it calls with, the tokens the answer comes back as, and threads that run the tools meanwhile.
- * A tool that fails or is late is an observation for the policy, never an error of the run. */
+/* tools.h: threads that run the tools while others decode. A tool that fails or is late is an observation for the policy, never an error of the run.
+ * How a policy writes its calls, and how results come back to it: engine/calls.h. */
 #pragma once
-#include "base/str.h"
-#include "model/tokenizer.h"
-#include <stdbool.h>
-
-enum tool { TOOL_PYTHON, TOOL_SEARCH, TOOLS };
-extern const char *const tool_name[TOOLS];          /* "python", "search": the tags are <name> and </name> */
-
-/* What the policy sees instead of a result. */
-#define TOOL_NO_CALLS "error: no calls left"
-#define TOOL_EMPTY    "error: empty query"
-#define TOOL_TIMEOUT  "error: timeout"
-#define TOOL_UNENCODABLE "error: unreadable result"
+#include "engine/calls.h"
 
 struct episode;
 
 /* Appends the result of query[n] to out. Called from several threads at once; must depend on (episode, query) alone and must return some day.
  * ep is a copy that has the keys, scope, user, lengths and counts; its arrays (ids, m, logp, entropy, call, kv.page) are NULL. */
 struct toolbox { void (*run)(void *ctx, const struct episode *ep, enum tool tool, const char *query, size_t n, struct str *out); void *ctx; };
-
-/* Does text[n], all that was generated since the last result, complete a call with its last `fresh` bytes? True: the query is text[begin, end), between the
- * closing tag and the nearest opening tag of the same tool before it. A closing tag without one calls nothing. */
-struct found_call { enum tool tool; size_t begin, end; };
-bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh);
-
-/* Appends the tokens a result comes back as: " <result>\n", text, "\n</result>". The tags are the file's own tokens where it has them; text never becomes
- * one. text is cut to max_text tokens (< 0: not) and then further so that all have room; where even the tags have not, they are cut too. Returns how many. */
-int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *text, size_t n, int max_text, int room);
 
 /* Threads. tag is the caller's name of a call. timeout_s counts from the moment a thread takes the call; <= 0: no limit. */
 struct tool_pool;

@@ -67,7 +67,14 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
     free(ep);
 }
 
-static void note_rollouts(const struct group *g, int n, struct step_sums *z)
+static int bad_calls(const struct episode *ep)
+{
+    int n = 0;
+    for (int k = 0; k < ep->calls; k++) n += ep->call[k].tool == TOOL_NONE;
+    return n;
+}
+
+static void note_rollouts(const struct group *g, int n, bool turns, struct step_sums *z)
 {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < g[i].rows; j++) {
@@ -81,6 +88,7 @@ static void note_rollouts(const struct group *g, int n, struct step_sums *z)
             mean_add(&z->length, row_len(r));
             mean_add(&z->prompt, r->ep.prompt_len);
             mean_add(&z->calls, r->ep.calls);
+            if (turns) mean_add(&z->bad_calls, bad_calls(&r->ep));
             for (int k = r->ep.prompt_len; k < r->ep.n; k++)
                 if (r->ep.m[k]) mean_add(&z->entropy, (double)r->ep.entropy[k]);
         }
@@ -184,7 +192,7 @@ static bool update(struct trainer *t, struct group *g, int prompts, FILE *dump, 
             ok = update_rows(t, g + lo, n, stale, z);
             if (t->s->m.version != version) drop_pages(t, g, prompts);
         }
-        note_rollouts(g + lo, n, z);
+        note_rollouts(g + lo, n, call_form_turns(&t->s->form), z);
         for (int i = lo; dump && i < lo + n; i++)
             for (int j = 0; j < g[i].rows; j++) dump_row(t, &g[i], g[i].row[j], dump);
         for (int i = lo; i < lo + n; i++) group_drop_branches(&g[i], t->s);

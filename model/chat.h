@@ -1,5 +1,5 @@
 /* chat.h: how a conversation becomes token ids: the embedded policy's own format, ChatML (Qwen, SmolLM2) and Llama 3. Which one is read off the template
- * that comes with the model; the template itself is never run. Only this code and engine/tools.c write special tokens: texts are ordinary bytes. */
+ * that comes with the model; the template itself is never run. Only this code and engine/calls.c write special tokens: texts are ordinary bytes. */
 #pragma once
 #include "model/tokenizer.h"
 

@@ -132,6 +132,9 @@ expect "no truncation of that name" 2 'data\.truncation=up .*error, filter, left
 : >empty.jsonl
 expect "an empty file" 1 'empty\.jsonl: holds no rows' "$app" train "${files[@]}" data.train_files=empty.jsonl
 expect "noise as questions" 1 'noise:1: ' "$app" train "${files[@]}" data.train_files=noise
+expect "calls that this chat format has no place for" 1 'tools\.format=hermes: this model.s chat format has no place' "$app" train "${files[@]}" tools.format=hermes
+expect "no form of calls of that name" 2 'tools\.format=xml .*tags, auto, hermes, llama3_json' "$app" train "${files[@]}" tools.format=xml
+expect "what the embedded policy's chat format has" 0 '^sums +[0-9.]+ ' "$app" eval data.val_files=set.jsonl tools.format=auto
 expect "no search cache" 1 'none\.json' "$app" train "${files[@]}" tools.search_cache=none.json
 check "nothing was left behind" test ! -e out
 printf '{"messages":[{"role":"user","content":"hello?"},{"role":"assistant","content":"<think> done</think>"}]}\n' >talk.jsonl

@@ -32,7 +32,7 @@ static void prompts(void **state)
         "<|im_start|>user\n<|im_end|>?<|im_end|>\n<|im_start|>assistant\n", who[] = "<|im_start|>user\nwho?<|im_end|>\n<|im_start|>assistant\n";
     chatty_write(dir, "set.jsonl", rows);
     mini_set(&c, KEYS("data.max_prompt_length", "2000", "data.system_prompt", "auto"));
-    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.chat, &e), "%s", e.text);
+    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
     char want[512];
     snprintf(want, sizeof want, "%s%s", own, rest);
     is_prompt(&q.prompt[0], want);
@@ -48,13 +48,13 @@ static void prompts(void **state)
     assert_string_equal(q.rows.row[1].data_source, "set");
     questions_free(&q);
     mini_set(&c, KEYS("data.system_prompt", "none"));
-    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.chat, &e), "%s", e.text);
+    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
     is_prompt(&q.prompt[0], want);
     is_prompt(&q.prompt[1], who);
     uint64_t hash = q.hash;
     questions_free(&q);
     mini_set(&c, KEYS("data.system_prompt", "mine"));
-    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.chat, &e), "%s", e.text);
+    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
     snprintf(want, sizeof want, "<|im_start|>system\nmine<|im_end|>\n%s", rest);
     is_prompt(&q.prompt[0], want);
     assert_true(q.hash != hash);
@@ -73,13 +73,13 @@ static void too_long(void **state)
     str_free(&file);
     /* <start>user\n....<end>\n<start>assistant\n: 19 tokens and those of the question */
     mini_set(&c, KEYS("data.max_prompt_length", "24", "data.truncation", "error"));
-    assert_false(questions_open(&q, "data.val_files", in_dir("long.jsonl"), &c, &s.chat, &e));
+    assert_false(questions_open(&q, "data.val_files", in_dir("long.jsonl"), &c, &s.form, &e));
     CHECK(strstr(e.text, "long.jsonl:2: a prompt of 29 tokens") && strstr(e.text, "data.truncation=filter") && strstr(e.text, "data.val_files"), "%s", e.text);
     questions_free(&q);
     static const char *const filters[][2] = { { "data.truncation", "filter" }, { "data.filter_overlong_prompts", "true" } };
     for (int i = 0; i < 2; i++) {
         mini_set(&c, KEYS("data.truncation", "error", "data.filter_overlong_prompts", "false", filters[i][0], filters[i][1]));
-        CHECK(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.chat, &e), "%s", e.text);
+        CHECK(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e), "%s", e.text);
         assert_int_equal(q.rows.n, 2);
         assert_string_equal(q.rows.row[1].ground_truth, "2");
         assert_int_equal(q.prompt[1].n, 23);
@@ -92,17 +92,17 @@ static void too_long(void **state)
     };
     for (int i = 0; i < 3; i++) {
         mini_set(&c, KEYS("data.truncation", cuts[i].how));
-        CHECK(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.chat, &e), "%s", e.text);
+        CHECK(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e), "%s", e.text);
         assert_int_equal(q.prompt[1].n, 24);
         assert_int_equal(q.prompt[0].n, 23);
         is_prompt(&q.prompt[1], cuts[i].want);
         questions_free(&q);
     }
     mini_set(&c, KEYS("data.truncation", "filter", "data.max_prompt_length", "8"));
-    assert_false(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.chat, &e));
+    assert_false(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e));
     CHECK(strstr(e.text, "every prompt is longer than data.max_prompt_length=8"), "%s", e.text);
     questions_free(&q);
-    assert_false(questions_open(&q, "data.train_files", ",", &c, &s.chat, &e));
+    assert_false(questions_open(&q, "data.train_files", ",", &c, &s.form, &e));
     CHECK(strstr(e.text, "names no file"), "%s", e.text);
     questions_free(&q);
     mini_set(&c, KEYS("data.truncation", "error", "data.max_prompt_length", "2000"));
@@ -147,7 +147,7 @@ static void twins(void **state)
     struct questions q[2];
     struct err e;
     mini_set(&c, KEYS("data.truncation", "filter", "data.max_prompt_length", "1600"));
-    for (int i = 0; i < 2; i++) CHECK(questions_open(&q[i], "data.train_files", files[i], &c, &s.chat, &e), "%s", e.text);
+    for (int i = 0; i < 2; i++) CHECK(questions_open(&q[i], "data.train_files", files[i], &c, &s.form, &e), "%s", e.text);
     assert_true(q[0].rows.n == q[1].rows.n && q[0].rows.n > 4000 && q[0].rows.n < 10000 && q[0].hash == q[1].hash);
     for (uint64_t at = 0; at < (uint64_t)q[0].rows.n * 2; at += 97) {
         int a = questions_row(&q[0], &c, at), b = questions_row(&q[1], &c, at);
@@ -180,7 +180,7 @@ static void grading(void **state)
     };
     struct questions q;
     struct err e;
-    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.chat, &e), "%s", e.text);
+    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct group g;
         struct ids ids = { 0 };

@@ -35,7 +35,7 @@ static void masks(void **state)
     struct str text = { 0 };
     chatty_write(dir, "three.jsonl", three);
     mini_set(&c, KEYS("data.train_files", in_dir("three.jsonl")));
-    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
     assert_int_equal(t.n, 3);
     int64_t tokens = 0, targets = 0;
     for (int i = 0; i < 3; i++) {
@@ -47,7 +47,7 @@ static void masks(void **state)
     assert_true(tokens == t.tokens && targets == t.targets);
     talks_free(&t);
     mini_set(&c, KEYS("sft.mask_results", "false"));
-    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
     marked_text(&t.talk[1], &text);
     assert_string_equal(text.p, "|a <search> b</search> <result>\nc\n</result> d<|im_end|>|");
     talks_free(&t);
@@ -62,24 +62,24 @@ static void too_long(void **state)
     struct err e;
     struct str text = { 0 };
     mini_set(&c, KEYS("data.max_length", "40"));        /* the third has 35 tokens */
-    assert_false(talks_open(&t, &c, &s.chat, 4096, &e));
+    assert_false(talks_open(&t, &c, &s.form, 4096, &e));
     CHECK(strstr(e.text, "three.jsonl:1: a conversation of") && strstr(e.text, "data.max_length"), "%s", e.text);
     talks_free(&t);
     mini_set(&c, KEYS("data.truncation", "filter"));
-    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
     assert_int_equal(t.n, 1);
     talks_free(&t);
-    CHECK(!talks_open(&t, &c, &s.chat, 20, &e) && strstr(e.text, "no conversation is left"), "%s", e.text);
+    CHECK(!talks_open(&t, &c, &s.form, 20, &e) && strstr(e.text, "no conversation is left"), "%s", e.text);
     talks_free(&t);
     mini_set(&c, KEYS("data.truncation", "right"));
-    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
     for (int i = 0; i < t.n; i++) assert_true(t.talk[i].ids.n <= 40);
     assert_int_equal(t.n, 3);
     marked_text(&t.talk[1], &text);
     assert_string_equal(text.p, "|a <search> b</search");
     talks_free(&t);
     mini_set(&c, KEYS("data.max_length", "12"));         /* nothing an assistant says is left */
-    CHECK(!talks_open(&t, &c, &s.chat, 4096, &e) && strstr(e.text, "no conversation is left"), "%s", e.text);
+    CHECK(!talks_open(&t, &c, &s.form, 4096, &e) && strstr(e.text, "no conversation is left"), "%s", e.text);
     talks_free(&t);
     mini_set(&c, KEYS("data.max_length", "0", "data.truncation", "error"));
     str_free(&text);
@@ -101,7 +101,7 @@ static void bad_rows(void **state)
         struct err e;
         chatty_write(dir, "bad.jsonl", cases[i].line);
         mini_set(&c, KEYS("data.train_files", in_dir("bad.jsonl")));
-        CHECK(!talks_open(&t, &c, &s.chat, 4096, &e), "accepted: %s", cases[i].line);
+        CHECK(!talks_open(&t, &c, &s.form, 4096, &e), "accepted: %s", cases[i].line);
         CHECK(strstr(e.text, "bad.jsonl") && strstr(e.text, cases[i].says), "%s: says %s", cases[i].line, e.text);
         talks_free(&t);
     }
@@ -123,7 +123,7 @@ static void training(void **state)
     (void)state;
     struct talks t;
     struct err e;
-    CHECK(talks_open(&t, &c, &s.chat, 4096, &e), "%s", e.text);
+    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
     session_trains(&s);
     double sum = 0;
     for (int i = 0; i < t.n; i++) {

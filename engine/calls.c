@@ -1,0 +1,315 @@
+/* calls.c: calls in text, results in tokens. The policy may write anything: JSON is looked at only within bounds, and every answer to a bad call is a fixed
+ * sentence, so that a run repeats to the byte whatever the version of the JSON library. */
+#define _GNU_SOURCE     /* memmem */
+#include "engine/calls.h"
+#include "base/err.h"
+#include "model/utf8.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const tool_name[TOOLS] = { "python", "search" };
+static const char *const open_tag[TOOLS] = { "<python>", "<search>" }, *const close_tag[TOOLS] = { "</python>", "</search>" };
+
+static bool ends_with(const char *text, size_t end, const char *what)
+{
+    size_t n = strlen(what);
+    return end >= n && memcmp(text + end - n, what, n) == 0;
+}
+
+bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh)
+{
+    if (fresh > n) fresh = n;
+    for (size_t end = n - fresh + 1; end <= n; end++) {
+        if (text[end - 1] != '>') continue;
+        for (int t = 0; t < TOOLS; t++) {
+            if (!ends_with(text, end, close_tag[t])) continue;
+            size_t close = end - strlen(close_tag[t]);
+            for (size_t b = close; b >= strlen(open_tag[t]); b--)
+                if (ends_with(text, b, open_tag[t])) {
+                    *c = (struct found_call){ (enum tool)t, b, close };
+                    return true;
+                }
+        }
+    }
+    return false;
+}
+
+enum { TEXT_MAX = 1 << 20 };        /* bytes of a result that are looked at: far more than any budget of tokens holds */
+
+static void encode(const struct tokenizer *t, struct ids *out, const char *text, size_t n, bool special)
+{
+    if (!tokenizer_encode(t, out, text, n, special)) die("the tokenizer cannot encode \"%.*s\", which every result needs", (int)n, text);
+}
+
+int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *text, size_t n, int max_text, int room)
+{
+    static const char before[] = " <result>\n", after[] = "\n</result>";
+    int start = out->n;
+    struct ids close = { 0 };
+    encode(t, out, before, sizeof before - 1, true);
+    encode(t, &close, after, sizeof after - 1, true);
+    int tags = out->n - start + close.n, body = out->n;
+    if (!tokenizer_encode(t, out, text, n < TEXT_MAX ? n : TEXT_MAX, false)) encode(t, out, TOOL_UNENCODABLE, strlen(TOOL_UNENCODABLE), false);
+    int keep = out->n - body;
+    if (max_text >= 0 && keep > max_text) keep = max_text;
+    if (keep > room - tags) keep = room > tags ? room - tags : 0;
+    out->n = body + keep;
+    for (int i = 0; i < close.n; i++) ids_put(out, close.p[i]);
+    if (out->n - start > room) out->n = start + (room > 0 ? room : 0);
+    ids_free(&close);
+    return out->n - start;
+}
+
+/* ---- forms ---- */
+
+static const char declared[] =
+    "[{\"type\": \"function\", \"function\": {\"name\": \"python\", \"description\": \"Evaluates Python arithmetic: assignments and expressions, and print() of "
+    "them. Returns what is printed, or the value of the last expression.\", \"parameters\": {\"type\": \"object\", \"properties\": {\"code\": {\"type\": \"string\", "
+    "\"description\": \"The Python code to evaluate.\"}}, \"required\": [\"code\"]}}}, "
+    "{\"type\": \"function\", \"function\": {\"name\": \"search\", \"description\": \"Searches for pages about a topic and returns the best matches.\", "
+    "\"parameters\": {\"type\": \"object\", \"properties\": {\"query\": {\"type\": \"string\", \"description\": \"What to search for.\"}}, "
+    "\"required\": [\"query\"]}}}]";
+
+/* The argument of each tool's declaration, and what a call without it is told. */
+static const struct { const char *argument, *missing; } takes[TOOLS] = {
+    [TOOL_PYTHON] = { "code", "error: python needs the argument code, a string" }, [TOOL_SEARCH] = { "query", "error: search needs the argument query, a string" },
+};
+
+/* What the forms differ in. stop: a token that ends a turn of calls beside the chat format's own. */
+static const struct { enum chat_family family; const char *name, *arguments, *shape, *stop; } forms[] = {
+    [CALLS_TAGS] = { CHAT_APPO, "tags", NULL, NULL, NULL },
+    [CALLS_AUTO] = { CHAT_APPO, "auto", NULL, NULL, NULL },
+    [CALLS_HERMES] = { CHAT_CHATML, "hermes", "arguments", "error: a call must be {\"name\": ..., \"arguments\": {...}}", NULL },
+    [CALLS_LLAMA3_JSON] = { CHAT_LLAMA3, "llama3_json", "parameters", "error: a call must be {\"name\": ..., \"parameters\": {...}}", "<|eom_id|>" },
+};
+enum { FORMS = sizeof forms / sizeof *forms };
+static const char call_open[] = "<tool_call>", call_close[] = "</tool_call>";
+
+static bool fits(const struct chat *c, int format) { return forms[format].arguments && c->v.tools && c->v.family == forms[format].family; }
+
+static int count(const char *text, const char *what)
+{
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, what)); p++) n++;
+    return n;
+}
+
+/* The declarations show how a call is written, too. */
+static int declared_calls(const struct call_form *f)
+{
+    struct ids ids = { 0 };
+    struct str text = { 0 };
+    str_clear(&text);
+    if (chat_write(f->chat, &ids, NULL, NULL, 0, &f->tools, false)) tokenizer_decode(f->chat->t, &text, ids.p, ids.n, true);
+    int n = count(text.p, call_open);
+    str_free(&text);
+    ids_free(&ids);
+    return n;
+}
+
+bool call_form_open(struct call_form *f, enum call_format wanted, const struct chat *chat, struct err *e)
+{
+    *f = (struct call_form){ .format = wanted, .chat = chat };
+    for (int k = 0; wanted == CALLS_AUTO && k < FORMS; k++) if (fits(chat, k)) f->format = (enum call_format)k;
+    if (f->format == CALLS_AUTO) f->format = CALLS_TAGS;
+    if (f->format == CALLS_TAGS) return true;
+    if (!fits(chat, f->format))
+        return fail(e, "tools.format=%s: this model's chat format has no place for such calls; hermes is for chatml, qwen2.5 and qwen3, llama3_json for llama3.1 "
+                       "(model.chat_format); tags work with every model", forms[wanted].name);
+    f->stop[f->stops++] = chat->end;
+    int more = forms[f->format].stop ? tokenizer_id(chat->t, forms[f->format].stop) : -1;
+    if (more >= 0) f->stop[f->stops++] = more;
+    if (!chat_tools_read(&f->tools, chat, declared, sizeof declared - 1, e)) return false;
+    f->declared = declared_calls(f);
+    return true;
+}
+
+void call_form_close(struct call_form *f)
+{
+    chat_tools_free(&f->tools);
+    *f = (struct call_form){ 0 };
+}
+
+bool call_form_stop(const struct call_form *f, int id)
+{
+    for (int i = 0; i < f->stops; i++) if (f->stop[i] == id) return true;
+    return false;
+}
+
+int call_form_count(const struct call_form *f, const char *text)
+{
+    int n = 0;
+    for (int t = 0; !call_form_turns(f) && t < TOOLS; t++) n += count(text, open_tag[t]);
+    if (call_form_turns(f) && f->format == CALLS_HERMES) n = count(text, call_open) - f->declared;
+    return n > 0 ? n : 0;           /* Llama's calls have no mark of their own: those the rollout made are known without it */
+}
+
+/* ---- the calls of a turn ---- */
+
+/* Brackets open at once, outside of strings. */
+static bool too_deep(const char *text, size_t n)
+{
+    int depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < n; i++) {
+        if (quoted && text[i] == '\\') i++;
+        else if (text[i] == '"') quoted = !quoted;
+        else if (!quoted && (text[i] == '{' || text[i] == '[') && ++depth > CALL_DEPTH) return true;
+        else if (!quoted && (text[i] == '}' || text[i] == ']')) depth--;
+    }
+    return false;
+}
+
+static json_t *parse(const char *text, size_t n, const char **wrong)
+{
+    json_error_t why;
+    if (n > CALL_BYTES) *wrong = CALL_TOO_LONG;
+    else if (too_deep(text, n)) *wrong = CALL_TOO_DEEP;
+    if (*wrong) return NULL;
+    json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
+    if (!j) *wrong = json_error_code(&why) == json_error_duplicate_key ? CALL_TWICE : CALL_NOT_JSON;
+    return j;
+}
+
+/* tool and query, or wrong. */
+static void read_call(struct turn_call *c, const struct call_form *f, const char *text)
+{
+    json_t *j = parse(text + c->begin, c->end - c->begin, &c->wrong), *inner = NULL;
+    const json_t *name = json_object_get(j, "name"), *arguments = json_object_get(j, forms[f->format].arguments);
+    int t = 0;
+    if (j && json_is_string(arguments)) arguments = inner = parse(json_string_value(arguments), json_string_length(arguments), &c->wrong);
+    if (!c->wrong && (!json_is_string(name) || !json_is_object(arguments))) c->wrong = forms[f->format].shape;
+    while (!c->wrong && t < TOOLS && strcmp(json_string_value(name), tool_name[t])) t++;
+    if (!c->wrong && t == TOOLS) c->wrong = CALL_UNKNOWN;
+    const json_t *query = c->wrong ? NULL : json_object_get(arguments, takes[t].argument);
+    if (!c->wrong && !json_is_string(query)) c->wrong = takes[t].missing;
+    c->tool = c->wrong ? TOOL_NONE : (enum tool)t;
+    if (!c->wrong) str_put(&c->query, json_string_value(query), json_string_length(query));
+    json_decref(inner);
+    json_decref(j);
+}
+
+static void add_call(struct turn_calls *x, const struct call_form *f, const char *text, size_t begin, size_t end)
+{
+    if (x->n == x->cap) x->p = xrealloc(x->p, (size_t)(x->cap = x->cap ? 2 * x->cap : 4) * sizeof *x->p);
+    struct turn_call *c = &x->p[x->n++];
+    *c = (struct turn_call){ .begin = begin, .end = end };
+    read_call(c, f, text);
+}
+
+/* Between each closing tag and the nearest opening tag before it. */
+static void find_hermes(struct turn_calls *x, const struct call_form *f, const char *text, size_t from, size_t n)
+{
+    const size_t open = sizeof call_open - 1, close = sizeof call_close - 1;
+    for (const char *p; x->n < CALLS_MAX && (p = memmem(text + from, n - from, call_close, close)); ) {
+        size_t end = (size_t)(p - text), begin = end;
+        while (begin >= from + open && memcmp(text + begin - open, call_open, open)) begin--;
+        if (begin >= from + open) add_call(x, f, text, begin, end);
+        from = end + close;
+    }
+}
+
+static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+
+/* A turn that begins as a call does is one to its end, even if it cannot be read; a reply in JSON that has no name is not. */
+static void find_llama(struct turn_calls *x, const struct call_form *f, const char *text, size_t from, size_t n)
+{
+    static const char tag[] = "<|python_tag|>", key[] = "\"name\"";
+    while (from < n && is_space(text[from])) from++;
+    if (n - from >= sizeof tag - 1 && !memcmp(text + from, tag, sizeof tag - 1)) from += sizeof tag - 1;
+    while (from < n && is_space(text[from])) from++;
+    while (n > from && is_space(text[n - 1])) n--;
+    size_t at = from + 1;
+    if (from == n || text[from] != '{') return;
+    while (at < n && is_space(text[at])) at++;
+    if (n - at >= sizeof key - 1 && !memcmp(text + at, key, sizeof key - 1)) add_call(x, f, text, from, n);
+}
+
+int turn_calls_find(struct turn_calls *x, const struct call_form *f, const char *text, size_t n)
+{
+    static const char think_end[] = "</think>";
+    size_t from = 0;
+    for (const char *p; n && (p = memmem(text + from, n - from, think_end, sizeof think_end - 1)); ) from = (size_t)(p - text) + sizeof think_end - 1;
+    if (n && f->format == CALLS_HERMES) find_hermes(x, f, text, from, n);
+    else if (n) find_llama(x, f, text, from, n);
+    return x->n;
+}
+
+void turn_calls_free(struct turn_calls *x)
+{
+    for (int k = 0; k < x->n; k++) str_free(&x->p[k].query);
+    free(x->p);
+    *x = (struct turn_calls){ 0 };
+}
+
+/* ---- the results of a turn ---- */
+
+/* A result's text and its tokens by itself, of which `most` may be kept. */
+struct result { struct str text, cut; struct ids ids; int most; };
+
+static void result_make(struct result *x, const struct tokenizer *t, const struct str *text, int max_text)
+{
+    str_clear(&x->text);
+    str_put(&x->text, text->p ? text->p : "", text->n < TEXT_MAX ? text->n : TEXT_MAX);
+    if (!tokenizer_encode(t, &x->ids, x->text.p, x->text.n, false)) {
+        str_clear(&x->text);
+        str_puts(&x->text, TOOL_UNENCODABLE);
+        encode(t, &x->ids, x->text.p, x->text.n, false);
+    }
+    x->most = max_text >= 0 && x->ids.n > max_text ? max_text : x->ids.n;
+}
+
+/* The text of its first tokens, without half a character at the end. */
+static struct chat_message result_cut(struct result *x, const struct tokenizer *t, int keep)
+{
+    if (keep >= x->ids.n) return (struct chat_message){ CHAT_TOOL, x->text.p, x->text.n };
+    str_clear(&x->cut);
+    tokenizer_decode(t, &x->cut, x->ids.p, keep, true);
+    size_t n = x->cut.n, back = 0;
+    uint32_t c;
+    while (back < 3 && back < n && ((unsigned char)x->cut.p[n - 1 - back] & 0xc0) == 0x80) back++;
+    if (back < n && (unsigned char)x->cut.p[n - 1 - back] >= 0xc0 && !utf8_get(x->cut.p + n - 1 - back, back + 1, &c)) n -= back + 1;
+    return (struct chat_message){ CHAT_TOOL, x->cut.p, n };
+}
+
+/* All of them with `budget` tokens of text, earlier ones first; how many that are. */
+static int write_results(const struct call_form *f, struct ids *out, struct result *x, int n, int64_t budget)
+{
+    struct chat_message *m = xcalloc((size_t)n, sizeof *m);
+    int64_t used = 0;
+    for (int k = 0; k < n; k++) {
+        int keep = x[k].most < budget - used ? x[k].most : (int)(budget - used);
+        m[k] = result_cut(&x[k], f->chat->t, keep);
+        used += keep;
+    }
+    int start = out->n;
+    /* each text was encoded by itself; only the seams are new */
+    if (!chat_more(f->chat, out, NULL, m, n, true)) {
+        for (int k = 0; k < n; k++) m[k] = (struct chat_message){ CHAT_TOOL, TOOL_UNENCODABLE, strlen(TOOL_UNENCODABLE) };
+        if (!chat_more(f->chat, out, NULL, m, n, true)) die("the tokenizer cannot encode what stands around a tool's result");
+    }
+    free(m);
+    return out->n - start;
+}
+
+int turn_result_ids(const struct call_form *f, struct ids *out, const struct str *text, int n, int max_text, int room)
+{
+    struct result *x = xcalloc((size_t)n, sizeof *x);
+    int start = out->n;
+    int64_t budget = 0;
+    for (int k = 0; k < n; k++) {
+        result_make(&x[k], f->chat->t, &text[k], max_text);
+        budget += x[k].most;
+    }
+    /* what is too much comes off the texts; merges across their ends may take another round */
+    for (int all; (all = write_results(f, out, x, n, budget)) > room && budget > 0; out->n = start) budget = budget > all - room ? budget - (all - room) : 0;
+    if (out->n - start > room) out->n = start + (room > 0 ? room : 0);
+    for (int k = 0; k < n; k++) {
+        str_free(&x[k].text);
+        str_free(&x[k].cut);
+        ids_free(&x[k].ids);
+    }
+    free(x);
+    return out->n - start;
+}

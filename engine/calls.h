@@ -1,0 +1,72 @@
+/* calls.h: how a policy writes its calls of tools, and the tokens that results come back as: in tags that pause its text anywhere, or as turns of its chat
+ * format, whose calls run when the policy has ended its turn. Calls are recognised in text; what is wrong with one is an observation, never an error. */
+#pragma once
+#include "base/str.h"
+#include "model/chat.h"
+#include <stdbool.h>
+
+enum tool { TOOL_PYTHON, TOOL_SEARCH, TOOLS, TOOL_NONE = TOOLS };      /* TOOL_NONE: a call that is not one of any tool, as it stands */
+enum { TOOL_KINDS = TOOLS + 1 };
+extern const char *const tool_name[TOOLS];          /* "python", "search": the tags are <name> and </name> */
+
+/* What the policy sees instead of a result. */
+#define TOOL_NO_CALLS "error: no calls left"
+#define TOOL_EMPTY    "error: empty query"
+#define TOOL_TIMEOUT  "error: timeout"
+#define TOOL_UNENCODABLE "error: unreadable result"
+#define CALL_NOT_JSON "error: the call is not valid JSON"
+#define CALL_TWICE    "error: the call has a key twice"
+#define CALL_TOO_LONG "error: the call is too long"
+#define CALL_TOO_DEEP "error: the call is nested too deeply"
+#define CALL_UNKNOWN  "error: there is no such tool; there are python and search"
+
+/* tools.format. Tags: <python>code</python>, <search>query</search>. Hermes (Qwen2.5, Qwen3): <tool_call>{"name": ..., "arguments": {...}}</tool_call>, one
+ * or several in a turn. Llama 3.1: a turn that is {"name": ..., "parameters": {...}}. Auto: what the chat format declares tools for, else tags. */
+enum call_format { CALLS_TAGS, CALLS_AUTO, CALLS_HERMES, CALLS_LLAMA3_JSON };
+enum { CALL_STOPS = 2 };
+
+/* A way to call, opened for a chat format. */
+struct call_form {
+    enum call_format format;        /* not CALLS_AUTO */
+    const struct chat *chat;
+    struct chat_tools tools;        /* what a prompt declares; none with tags */
+    int declared;                   /* how many calls that shows */
+    int stop[CALL_STOPS], stops;    /* ids that end a turn of which the calls are run; other ends of text end the rollout */
+};
+/* chat must outlive it. False: the chat format has no place for such calls. Call call_form_close in either case. */
+bool call_form_open(struct call_form *f, enum call_format wanted, const struct chat *chat, struct err *e);
+void call_form_close(struct call_form *f);
+/* Do calls run at the end of a turn? NULL is a form, too: tags. */
+static inline bool call_form_turns(const struct call_form *f) { return f && f->format != CALLS_TAGS; }
+bool call_form_stop(const struct call_form *f, int id);
+/* How often the prefix text, which is 0-terminated, begins a call: branch.tool_budget=prefix. What only declares the tools is not counted. */
+int call_form_count(const struct call_form *f, const char *text);
+
+/* ---- tags ---- */
+
+/* Does text[n], all that was generated since the last result, complete a call with its last `fresh` bytes? True: the query is text[begin, end), between the
+ * closing tag and the nearest opening tag of the same tool before it. A closing tag without one calls nothing. */
+struct found_call { enum tool tool; size_t begin, end; };
+bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh);
+
+/* Appends the tokens a result comes back as: " <result>\n", text, "\n</result>". The tags are the file's own tokens where it has them; text never becomes
+ * one. text is cut to max_text tokens (< 0: not) and then further so that all have room; where even the tags have not, they are cut too. Returns how many. */
+int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *text, size_t n, int max_text, int room);
+
+/* ---- turns ---- */
+
+enum { CALL_BYTES = 65536, CALL_DEPTH = 16, CALLS_MAX = 256 };         /* of a call's JSON; its nested brackets; calls of a turn: further ones are not looked at */
+
+/* A call of a turn: its JSON is text[begin, end). query: the argument the tool takes, any bytes but NUL; wrong: instead of it, what the policy is told. */
+struct turn_call { enum tool tool; size_t begin, end; struct str query; const char *wrong; };
+struct turn_calls { struct turn_call *p; int n, cap; };
+
+/* The complete calls of a turn's text[n] in order, behind its last </think>: an example in a thought is no call. A <tool_call> is closed by the next
+ * </tool_call>, one that stays open calls nothing. name is python or search, the argument (code; query) a string; further keys are ignored; arguments may
+ * also be a string that holds their JSON. Starts from { 0 }; returns how many. */
+int turn_calls_find(struct turn_calls *x, const struct call_form *f, const char *text, size_t n);
+void turn_calls_free(struct turn_calls *x);
+
+/* Appends what follows a turn that made n calls, exactly as the chat format writes it (chat_more): the n results in order, then what begins a reply. A text is
+ * cut to max_text tokens (< 0: not), the last ones further so that all have room; where even empty texts have not, the end is cut off. Returns how many. */
+int turn_result_ids(const struct call_form *f, struct ids *out, const struct str *text, int n, int max_text, int room);
