@@ -54,7 +54,7 @@ def compare_logp(appo, model, reference, tokens):
         want = logp.gather(1, torch.tensor(w[1:])[:, None])[:, 0].double()
         off = (want - torch.tensor(line["logp"][1:], dtype=torch.float64)).abs()
         total, count, worst = total + off.sum().item(), count + len(off), max(worst, off.max().item())
-    print(f"log-probabilities of {count} tokens: mean difference {total / count:.3g}, largest {worst:.3g}")
+    print(f"log-probabilities of {count} tokens: mean difference {total / count:.3g}, largest {worst:.3g}", flush=True)
     return total / count <= 1e-4
 
 
