@@ -2,7 +2,7 @@
 #define _GNU_SOURCE     /* qsort_r */
 #include "base/file.h"
 #include "model/alphabet.h"
-#include "model/json.h"
+#include "base/json.h"
 #include "model/tokenizer_in.h"
 #include <stdlib.h>
 #include <string.h>
