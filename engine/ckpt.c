@@ -244,7 +244,8 @@ static bool load_state(struct trainer *t, struct run_report *r, const char *path
     json_t *o = file_read(path, 16 << 20, &text, e) ? json_from(path, text.p, text.n, e) : NULL;
     str_free(&text);
     if (!o) return false;
-    bool ok = json_unpack(o, "{s:F,s:F,s:o,s:o}", "probs_diff_max", &t->probs_diff_max, "wall_s", &r->wall_s, "before", &before, "config", &config) == 0;
+    bool ok = json_unpack(o, "{s:F,s:F,s:o,s:o}", "probs_diff_max", &t->probs_diff_max, "wall_s", &r->wall_s, "before", &before, "config", &config) == 0 &&
+              json_is_object(config) && (json_is_object(before) || json_is_null(before)) && r->wall_s >= 0;
     if (!ok) fail(e, "%s: not the state of a run: a key is missing or of the wrong type", path);
     ok = ok && read_counts(&n, o, path, e);
     if (ok && step >= 0 && n.step != step) ok = fail(e, "%s: is the state after step %lld, not %d", path, (long long)n.step, step);
@@ -302,8 +303,8 @@ int ckpt_newest(const char *dir)
 static void cure(struct err *e, const char *dir, bool itself)
 {
     struct err what = *e;
-    if (itself) fail(e, "%.400s: give another checkpoint, or trainer.resume=off to start anew", what.text);
-    else fail(e, "%.300s: to go on from an older checkpoint write its number into %.100s/latest_checkpointed_iteration.txt; trainer.resume=off starts anew", what.text, dir);
+    if (itself) fail(e, "%.400s. Give another checkpoint, or trainer.resume=off to start anew", what.text);
+    else fail(e, "%.300s. To go on from an older checkpoint write its number into %.100s/latest_checkpointed_iteration.txt; trainer.resume=off starts anew", what.text, dir);
 }
 
 bool ckpt_load(struct trainer *t, struct run_report *r, const char *dir, bool *found, struct err *e)
