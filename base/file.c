@@ -188,6 +188,7 @@ bool out_commit(struct out *o, struct err *e)
     ok = fflush(o->f) == 0 && ok;
     ok = ok && (fsync(fileno(o->f)) == 0 || !o->tmp);                       /* pipes and terminals cannot be synced */
     int why = errno;
+    if (!ok && !why && o->tmp && write(fileno(o->f), "", 1) < 0) why = errno;       /* an earlier write failed: the next one tells why */
     ok = fclose(o->f) == 0 && ok;
     if (ok && o->tmp && rename(o->tmp, o->path) != 0) { ok = false; why = errno; }
     if (!ok) {
