@@ -5,9 +5,11 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "model/safetensors.h"
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -174,6 +176,24 @@ static bool save_into(const struct trainer *t, const struct run_report *r, const
     return ok;
 }
 
+/* Removes checkpoints that a killed process was writing when it ended: gigabytes that nothing else would ever look at. */
+static void sweep(const char *dir)
+{
+    struct str path = { 0 };
+    DIR *d = opendir(dir);
+    for (struct dirent *x; d && (x = readdir(d)); ) {
+        int step, n = 0;
+        long pid;
+        if (sscanf(x->d_name, "global_step_%d.%ld.tmp%n", &step, &pid, &n) != 2 || !n || x->d_name[n] || pid <= 0) continue;
+        if (kill((pid_t)pid, 0) == 0 || errno != ESRCH) continue;
+        str_clear(&path);
+        str_printf(&path, "%s/%s", dir, x->d_name);
+        remove_tree(path.p);
+    }
+    if (d) closedir(d);
+    str_free(&path);
+}
+
 bool ckpt_save(const struct trainer *t, const struct run_report *r, const char *dir, struct err *e)
 {
     struct str path = { 0 }, tmp = { 0 };
@@ -185,6 +205,7 @@ bool ckpt_save(const struct trainer *t, const struct run_report *r, const char *
         ok = rename(tmp.p, path.p) == 0 || fail(e, "%s: the checkpoint could not be moved into place: %s", path.p, strerror(errno));
     }
     if (!ok) remove_tree(tmp.p);
+    sweep(dir);
     if (ok) {
         char number[32];
         snprintf(number, sizeof number, "%d", t->step);

@@ -4,6 +4,7 @@
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "base/file.h"
+#include "kernels/measure.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,14 +98,19 @@ static void put_all(struct source *s, int n)
     }
 }
 
-/* The file has every tensor: only now is memory taken, which a configuration alone could ask terabytes of. */
-static void take_all(struct model *m, struct source *s)
+/* The file has every tensor: only now is memory taken, which a configuration alone could ask terabytes of. A file with holes can, too. */
+static bool take_all(struct model *m, struct source *s, const char *path, struct err *e)
 {
     const struct model_config c = m->c;
+    size_t left, total, need = (size_t)m->count * sizeof *m->w;
+    measure_memory(&left, &total);
+    if (!strcmp(dev_name(), "cpu")) left = total;
+    if (need > left) return fail(e, "%s: the weights take %.2f GiB, %s has %.2f GiB", path, (double)need / 0x1p30, dev_name(), (double)left / 0x1p30);
     model_free(m);
     model_make(m, &c);
     for (int i = 0; i < m->params; i++) s[i].to = m->w + m->param[i].at;
     put_all(s, m->params);
+    return true;
 }
 
 static bool right_shape(const struct param *p, int rank, const int64_t *shape, const char *path, const char *name, struct err *e)
@@ -173,8 +179,7 @@ static bool open_gguf(struct model *m, const char *path, struct err *e)
     if (ok) {
         model_lay_out(m, &c);
         struct source *s = xcalloc((size_t)m->params, sizeof *s);
-        ok = find_gguf(m, g, s, e);
-        if (ok) take_all(m, s);
+        ok = find_gguf(m, g, s, e) && take_all(m, s, path, e);
         free(s);
     }
     gguf_close(g);
@@ -193,8 +198,7 @@ static bool open_folder(struct model *m, const char *folder, struct err *e)
     if (ok) {
         model_lay_out(m, &c);
         struct source *s = xcalloc((size_t)m->params, sizeof *s);
-        ok = find_st(m, f, s, from, e);
-        if (ok) take_all(m, s);
+        ok = find_st(m, f, s, from, e) && take_all(m, s, from, e);
         free(s);
     }
     st_close(f);

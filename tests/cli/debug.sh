@@ -61,8 +61,11 @@ check "an interrupted run ends with status 130" test $? = 130
 check "an interrupted run says how to resume" grep -qE 'goes on from there|resume' cut.out
 check "it left a checkpoint" test -n "$(find cut -name 'latest_checkpointed_iteration.txt')"
 check "nothing half-written" test -z "$(find cut -name '*.tmp*')"
+left=$(dirname cut/*/*/latest_checkpointed_iteration.txt)/global_step_7.99999999.tmp          # as of a process that was killed while it wrote
+mkdir -p "$left/actor"
 run cut --steps 3 trainer.threads=1
 check "the resumed run ends well" test $? = 0
+check "what a killed process left is gone" test ! -e "$left"
 steady "$(metrics cut)" >cut.steady
 check "a resumed run's metrics are those of one that never stopped" cmp one.steady cut.steady
 
