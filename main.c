@@ -46,11 +46,12 @@ static void set_spinning(char **argv)
     execv(self, argv);
 }
 
-/* A stream that was closed by whoever started the program: its number would be given to the next file, and what is printed would go into that. */
+/* A stream that was closed by whoever started the program: its number would be given to the next file, and what is printed would go into that. What is opened
+ * instead cannot be written to, so that what is lost is said. */
 static void open_streams(void)
 {
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_WRONLY : O_RDONLY) != fd) _exit(70);
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd) _exit(70);
 }
 
 static void on_end(int signo)

@@ -334,27 +334,27 @@ static void crowded(void **state)
     struct str s = { 0 }, vocab = { 0 };
     struct err e = { "" };
     int made = 0;
-    for (uint64_t i = 0; made < 1200; i++) {                        /* with the 256 bytes: a table of 4096 */
+    for (uint64_t i = 0; made < 2300; i++) {                        /* with the 256 bytes: a table of 8192 */
         char word[24];
         uint64_t h = 0xcbf29ce484222325u;
         snprintf(word, sizeof word, "x%llu", (unsigned long long)i);
         for (const char *p = word; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
-        if (h % 4096 == 7) str_printf(&vocab, ",\"%s\":%d", word, 256 + made++);
+        if (h % 8192 == 7) str_printf(&vocab, ",\"%s\":%d", word, 256 + made++);
     }
     tok_json(&s, (struct tok_json){ .vocab = vocab.p });
     struct tokenizer *t = tokenizer_parse("made", s.p, s.n, &e);
-    CHECK(!t && strstr(e.text, "made: model.vocab: more than 1024 tokens at one place"), "%s", e.text);
+    CHECK(!t && strstr(e.text, "made: model.vocab: more than 2048 tokens at one place"), "%s", e.text);
     tokenizer_free(t);
     struct bpe b = { 0 };
     int added = 0, tried = 0;
-    bpe_init(&b, 2000);                                             /* of 4096 */
-    for (uint64_t key = 1; tried < 1100; key++) {
+    bpe_init(&b, 4000);                                             /* of 8192 */
+    for (uint64_t key = 1; tried < 2300; key++) {
         uint64_t whole = key << 32;
-        if (((whole * 0x9e3779b97f4a7c15u ^ whole >> 29) >> 20 & 4095) != 7) continue;
+        if (((whole * 0x9e3779b97f4a7c15u ^ whole >> 29) >> 20 & 8191) != 7) continue;
         tried++;
         added += bpe_add(&b, (int)key, 0, added, 0);
     }
-    CHECK(added > 1000 && added <= BPE_PROBES + 1, "%d were taken", added);
+    CHECK(added > 2000 && added <= BPE_PROBES + 1, "%d were taken", added);
     bpe_free(&b);
     str_free(&vocab);
     str_free(&s);
