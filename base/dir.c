@@ -50,7 +50,8 @@ static void stage_forget(struct stage *s)
 }
 
 /* Does something with each file in .tmp, by its two names; false: one failed. */
-static bool each(const struct stage *s, bool (*take)(const char *from, const char *to, const char *name, const char *last, struct err *e), const char *last, struct err *e)
+static bool each(const struct stage *s, bool (*take)(const char *from, const char *to, const char *name, const char *last, struct err *e), const char *last,
+                 struct err *e)
 {
     struct str from = { 0 }, to = { 0 };
     DIR *d = opendir(s->tmp);

@@ -100,11 +100,12 @@ bool file_read(const char *path, size_t max, struct str *out, struct err *e)
 /* Temporary files that are open. A handler of signals reads the table while others write it: an entry is a whole path or NULL at any time. */
 enum { TEMPS = 32 };
 static char *volatile temps[TEMPS];
+static volatile pid_t owner;            /* a child that was forked and ends before it becomes another program has none of its own */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void out_sweep(void)
 {
-    for (int i = 0; i < TEMPS; i++) if (temps[i]) unlink(temps[i]);
+    for (int i = 0; i < TEMPS && owner == getpid(); i++) if (temps[i]) unlink(temps[i]);
 }
 
 static void note_temp(char *path, bool open)
@@ -112,6 +113,7 @@ static void note_temp(char *path, bool open)
     static bool asked;
     pthread_mutex_lock(&lock);
     if (!asked) asked = atexit(out_sweep) == 0;
+    owner = getpid();
     for (int i = 0; i < TEMPS; i++) {
         if (temps[i] != (open ? NULL : path)) continue;
         temps[i] = open ? path : NULL;
