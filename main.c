@@ -1,5 +1,9 @@
 /* main.c: the sub-commands. */
 #include "cmd/cmd.h"
+#include "base/file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,14 +46,57 @@ static void set_spinning(char **argv)
     execv(self, argv);
 }
 
+/* A stream that was closed by whoever started the program: its number would be given to the next file, and what is printed would go into that. What is opened
+ * instead cannot be written to, so that what is lost is said. */
+static void open_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd) _exit(70);
+}
+
+static void on_end(int signo)
+{
+    out_sweep();
+    signal(signo, SIG_DFL);
+    raise(signo);
+}
+
+static void on_limit(int signo) { (void)signo; }
+
+/* A signal that ends the program leaves no temporary file; one that says that a file has become as long as it may (ulimit -f) makes the write fail, which is
+ * told as on a full disk. A handler, not SIG_IGN, because tools that are started must not inherit it. */
+static void catch_signals(void)
+{
+    static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+    struct sigaction a = { .sa_handler = on_end }, was;
+    sigemptyset(&a.sa_mask);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (sigaction(ends[i], NULL, &was) == 0 && was.sa_handler == SIG_DFL) sigaction(ends[i], &a, NULL);
+    a.sa_handler = on_limit;
+    a.sa_flags = SA_RESTART;
+    sigaction(SIGXFSZ, &a, NULL);
+}
+
+/* What was printed has arrived, or that is said and the status is no success. */
+static int finish(int status)
+{
+    bool ok = !ferror(stdout);
+    errno = 0;
+    if (fflush(stdout) == 0 && ok) return status;
+    fprintf(stderr, "appo: stdout: could not be written: %s\n", errno ? strerror(errno) : "write error, the disk may be full");
+    return status ? status : 1;
+}
+
 int main(int argc, char **argv)
 {
     set_spinning(argv);
+    open_streams();
+    catch_signals();
     if (argc >= 2)
         for (int i = 0; i < COMMANDS; i++)
-            if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 2, argv + 2);
+            if (!strcmp(argv[1], commands[i].name)) return finish(commands[i].run(argc - 2, argv + 2));
     bool help = argc >= 2 && (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
     if (argc >= 2 && !help) fprintf(stderr, "appo: no command %s\n\n", argv[1]);
     usage(help ? stdout : stderr);
-    return help ? 0 : 2;
+    return finish(help ? 0 : 2);
 }

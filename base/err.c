@@ -7,6 +7,13 @@
 
 void (*die_hook)(void);
 
+/* Names in sentences come from files, which must not speak to a terminal. */
+static void quiet(char *s)
+{
+    for (; *s; s++)
+        if (((unsigned char)*s < 0x20 && *s != '\n' && *s != '\t') || *s == 0x7f) *s = '?';
+}
+
 bool fail(struct err *e, const char *fmt, ...)
 {
     if (!e) return false;
@@ -14,6 +21,7 @@ bool fail(struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(e->text, sizeof e->text, fmt, ap);
     va_end(ap);
+    quiet(e->text);
     return false;
 }
 
@@ -29,6 +37,7 @@ bool fail_in(struct err *e, const char *fmt, ...)
     for (const char *s = ": "; n >= 0 && (size_t)n + 1 < sizeof e->text && *s; s++) e->text[n++] = *s;
     for (const char *s = tail; n >= 0 && (size_t)n + 1 < sizeof e->text && *s; s++) e->text[n++] = *s;
     if (n >= 0 && (size_t)n < sizeof e->text) e->text[n] = 0;
+    quiet(e->text);
     return false;
 }
 

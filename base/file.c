@@ -1,44 +1,165 @@
-/* file.c: bounded reads (gzip by its magic) and writes that appear whole or not at all. */
+/* file.c: bounded reads (gzip by its magic) and writes that appear whole or not at all. Folders are in dir.c. */
 #include "base/file.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 #include <zlib.h>
+
+int file_open(const char *path, bool plain, struct err *e)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);      /* without O_NONBLOCK a pipe's open waits for a writer */
+    if (fd < 0) { fail(e, "%s: %s", path, strerror(errno)); return -1; }
+    bool ok = fstat(fd, &st) == 0 || fail(e, "%s: %s", path, strerror(errno));
+    if (ok && S_ISDIR(st.st_mode)) ok = fail(e, "%s: is a folder, a file is needed", path);
+    if (ok && plain && !S_ISREG(st.st_mode)) ok = fail(e, "%s: is not a plain file", path);
+    if (ok && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) && !isatty(fd)) ok = fail(e, "%s: is a device, a file is needed", path);
+    if (ok && fcntl(fd, F_SETFL, 0) == 0) return fd;
+    if (ok) fail(e, "%s: %s", path, strerror(errno));
+    close(fd);
+    return -1;
+}
+
+static bool read_all(int fd, const char *path, size_t max, struct str *out, struct err *e)
+{
+    struct stat st;
+    char chunk[65536];
+    ssize_t n;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size > max) return fail(e, "%s: larger than the %zu bytes allowed here", path, max);
+    while ((n = read(fd, chunk, sizeof chunk)) > 0 || (n < 0 && errno == EINTR)) {
+        if (n < 0) continue;
+        if (out->n + (size_t)n > max) return fail(e, "%s: larger than the %zu bytes allowed here", path, max);
+        str_put(out, chunk, (size_t)n);
+    }
+    return n == 0 || fail(e, "%s: could not be read after %zu bytes: %s", path, out->n, strerror(errno));
+}
+
+/* The next unpacked bytes of z into out. Z_OK: there may be more. */
+static int unpack_some(z_stream *z, struct str *out)
+{
+    unsigned char chunk[65536];
+    z->next_out = chunk;
+    z->avail_out = sizeof chunk;
+    int code = inflate(z, Z_NO_FLUSH);
+    str_put(out, (char *)chunk, sizeof chunk - z->avail_out);
+    return code == Z_OK && z->avail_in == 0 && z->avail_out ? Z_BUF_ERROR : code;
+}
+
+/* All members of in, one after another; 0 bytes may follow them, as tapes leave them. Each byte of in may make 1032, so a bound that grows with in is
+ * what keeps a small file from filling the memory. */
+static bool unpack(const struct str *in, const char *path, size_t max, struct str *out, struct err *e)
+{
+    const size_t most = ((size_t)64 << 20) + 128 * in->n, bound = most < max ? most : max;
+    z_stream z = { .next_in = (Bytef *)in->p };
+    int code = inflateInit2(&z, 15 + 16);
+    if (code != Z_OK) die("inflateInit2: %s", z.msg ? z.msg : "no memory");
+    size_t left = in->n;
+    bool ok = true, rest = false;
+    while (ok && !rest) {
+        z.avail_in = left > INT_MAX ? INT_MAX : (uInt)left;
+        const uInt given = z.avail_in;
+        code = unpack_some(&z, out);
+        left -= given - z.avail_in;
+        if (out->n > bound) {
+            ok = most < max ? fail(e, "%s: unpacks to more than %zu bytes, from %zu: unpack it first (gunzip) if that is meant", path, most, in->n)
+                            : fail(e, "%s: larger than the %zu bytes allowed here", path, max);
+        } else if (code == Z_STREAM_END) {
+            while (left && !*z.next_in) { z.next_in++; left--; }
+            rest = !left || left < 2 || z.next_in[0] != 0x1f || z.next_in[1] != 0x8b;
+            if (left && rest) ok = fail(e, "%s: damaged after %zu bytes: %zu bytes follow that are not gzip", path, out->n, left);
+            if (!rest) inflateReset(&z);
+        } else if (code != Z_OK && !(code == Z_BUF_ERROR && left)) {
+            ok = fail(e, "%s: damaged after %zu bytes: %s", path, out->n, code == Z_BUF_ERROR ? "unexpected end of file" : z.msg ? z.msg : "not gzip");
+        }
+    }
+    inflateEnd(&z);
+    return ok;
+}
 
 bool file_read(const char *path, size_t max, struct str *out, struct err *e)
 {
     str_clear(out);
-    struct stat st;
-    if (stat(path, &st) != 0) return fail(e, "%s: %s", path, strerror(errno));
-    if (S_ISDIR(st.st_mode)) return fail(e, "%s: is a folder, a file is needed", path);
-    gzFile g = gzopen(path, "rb");                       /* passes plain files through unchanged */
-    if (!g) return fail(e, "%s: %s", path, strerror(errno));
-    char chunk[65536];
-    int n;
-    while ((n = gzread(g, chunk, sizeof chunk)) > 0) {
-        if (out->n + (size_t)n > max) { gzclose(g); return fail(e, "%s: larger than the %zu bytes allowed here", path, max); }
-        str_put(out, chunk, (size_t)n);
+    int fd = file_open(path, false, e);
+    if (fd < 0) return false;
+    bool ok = read_all(fd, path, max, out, e);
+    close(fd);
+    if (!ok || out->n < 2 || memcmp(out->p, "\x1f\x8b", 2)) return ok;
+    struct str packed = *out;
+    *out = (struct str){ 0 };
+    str_clear(out);
+    ok = unpack(&packed, path, max, out, e);
+    str_free(&packed);
+    return ok;
+}
+
+/* Temporary files that are open. A handler of signals reads the table while others write it: an entry is a whole path or NULL at any time. */
+enum { TEMPS = 32 };
+static char *volatile temps[TEMPS];
+static volatile pid_t owner;            /* a child that was forked and ends before it becomes another program has none of its own */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void out_sweep(void)
+{
+    for (int i = 0; i < TEMPS && owner == getpid(); i++) if (temps[i]) unlink(temps[i]);
+}
+
+static void note_temp(char *path, bool open)
+{
+    static bool asked;
+    pthread_mutex_lock(&lock);
+    if (!asked) asked = atexit(out_sweep) == 0;
+    owner = getpid();
+    for (int i = 0; i < TEMPS; i++) {
+        if (temps[i] != (open ? NULL : path)) continue;
+        temps[i] = open ? path : NULL;
+        break;
     }
-    int code;
-    const char *why = gzerror(g, &code);
-    bool bad = n < 0 || code == Z_BUF_ERROR || code == Z_DATA_ERROR;       /* Z_BUF_ERROR: the compressed stream ends too early */
-    if (bad) fail(e, "%s: damaged after %zu bytes: %s", path, out->n, code == Z_ERRNO ? strerror(errno) : why);
-    gzclose(g);
-    return !bad;
+    pthread_mutex_unlock(&lock);
+}
+
+/* What stands at path already is no plain file, or may be a stream of this process (/dev/stdout): nothing can be renamed over it. */
+static bool is_stream(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || !strncmp(path, "/dev/", 5) || !strncmp(path, "/proc/", 6));
+}
+
+/* A name that somebody put there beforehand, a link perhaps, is not written through. */
+static int make_temp(const char *tmp)
+{
+    int fd = -1;
+    for (int again = 0; again < 2 && fd < 0; again++) {
+        fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (fd < 0 && (errno != EEXIST || unlink(tmp) != 0)) break;
+    }
+    return fd;
 }
 
 bool out_open(struct out *o, const char *path, struct err *e)
 {
     struct str tmp = { 0 };
-    str_printf(&tmp, "%s.%ld.tmp", path, (long)getpid());
-    *o = (struct out){ .path = xstrdup(path), .tmp = tmp.p };
-    o->f = fopen(o->tmp, "wb");
-    if (o->f) return true;
-    fail(e, "%s: cannot be written: %s", path, strerror(errno));
+    struct stat st;
+    const bool there = stat(path, &st) == 0, direct = is_stream(path);
+    *o = (struct out){ 0 };
+    if (there && S_ISDIR(st.st_mode)) return fail(e, "%s: is a folder, a file is to be written", path);
+    char *real = there && !direct ? realpath(path, NULL) : NULL;
+    o->path = real ? real : xstrdup(path);
+    str_printf(&tmp, "%s.%ld.tmp", o->path, (long)getpid());
+    o->tmp = direct ? NULL : tmp.p;
+    if (direct) str_free(&tmp);
+    int fd = direct ? open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : make_temp(o->tmp);
+    if (fd >= 0 && direct && fcntl(fd, F_SETFL, O_APPEND) != 0) { close(fd); fd = -1; }
+    o->f = fd >= 0 ? fdopen(fd, "wb") : NULL;
+    if (o->f) {
+        if (o->tmp) note_temp(o->tmp, true);
+        return true;
+    }
+    fail(e, "%s: cannot be written: %s", path, errno == ENXIO ? "nobody reads from this pipe" : strerror(errno));
     free(o->path);
     free(o->tmp);
     *o = (struct out){ 0 };
@@ -47,6 +168,7 @@ bool out_open(struct out *o, const char *path, struct err *e)
 
 static void out_forget(struct out *o)
 {
+    if (o->tmp) note_temp(o->tmp, false);
     free(o->path);
     free(o->tmp);
     *o = (struct out){ 0 };
@@ -56,7 +178,7 @@ static void sync_folder_of(const char *path)
 {
     char *dir = xstrdup(path), *slash = strrchr(dir, '/');
     if (slash) *slash = 0;
-    int fd = open(slash ? (*dir ? dir : "/") : ".", O_RDONLY | O_DIRECTORY);
+    int fd = open(slash ? (*dir ? dir : "/") : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) { fsync(fd); close(fd); }
     free(dir);
 }
@@ -66,14 +188,15 @@ bool out_commit(struct out *o, struct err *e)
     errno = 0;
     bool ok = !ferror(o->f);
     ok = fflush(o->f) == 0 && ok;
-    ok = ok && fsync(fileno(o->f)) == 0;
+    ok = ok && (fsync(fileno(o->f)) == 0 || !o->tmp);                       /* pipes and terminals cannot be synced */
     int why = errno;
+    if (!ok && !why && o->tmp && write(fileno(o->f), "", 1) < 0) why = errno;       /* an earlier write failed: the next one tells why */
     ok = fclose(o->f) == 0 && ok;
-    if (ok && rename(o->tmp, o->path) != 0) { ok = false; why = errno; }
+    if (ok && o->tmp && rename(o->tmp, o->path) != 0) { ok = false; why = errno; }
     if (!ok) {
-        fail(e, "%s: could not be written whole: %s", o->path, why ? strerror(why) : "write error");
-        unlink(o->tmp);
-    } else {
+        fail(e, "%s: could not be written whole: %s", o->path, why ? strerror(why) : "write error, the disk may be full");
+        if (o->tmp) unlink(o->tmp);
+    } else if (o->tmp) {
         sync_folder_of(o->path);
     }
     out_forget(o);
@@ -84,7 +207,7 @@ void out_drop(struct out *o)
 {
     if (!o->f) return;
     fclose(o->f);
-    unlink(o->tmp);
+    if (o->tmp) unlink(o->tmp);
     out_forget(o);
 }
 
@@ -96,36 +219,20 @@ bool file_write(const char *path, const void *bytes, size_t n, struct err *e)
     return out_commit(&o, e);
 }
 
-bool dir_make(const char *path, struct err *e)
+bool file_copy(const char *from, const char *to, struct err *e)
 {
-    char *p = xstrdup(path);
-    bool ok = true;
-    for (char *s = p + 1; ok; s++) {
-        if (*s != '/' && *s != 0) continue;
-        char c = *s;
-        *s = 0;
-        if (mkdir(p, 0777) != 0 && errno != EEXIST) ok = fail(e, "%s: cannot make the folder: %s", p, strerror(errno));
-        *s = c;
-        if (!c) break;
-    }
-    free(p);
-    if (!ok) return false;
-    struct str probe = { 0 };
-    str_printf(&probe, "%s/.probe.%ld.tmp", path, (long)getpid());
-    FILE *f = fopen(probe.p, "wb");
-    if (!f) ok = fail(e, "%s: no file can be made in this folder: %s", path, strerror(errno));
-    else { fclose(f); unlink(probe.p); }
-    str_free(&probe);
-    return ok;
-}
-
-bool dir_room(const char *path, size_t bytes, struct err *e)
-{
-    struct statvfs v;
-    if (statvfs(path, &v) != 0) return fail(e, "%s: %s", path, strerror(errno));
-    double room = (double)v.f_bavail * (double)v.f_frsize;
-    if (room >= (double)bytes) return true;
-    return fail(e, "%s: %.1f MiB are left on this disk, about %.1f MiB are needed: make room or choose another folder", path, room / 0x1p20, (double)bytes / 0x1p20);
+    struct out o;
+    char chunk[65536];
+    ssize_t n;
+    int fd = file_open(from, true, e);
+    if (fd < 0) return false;
+    if (!out_open(&o, to, e)) { close(fd); return false; }
+    while ((n = read(fd, chunk, sizeof chunk)) > 0) fwrite(chunk, 1, (size_t)n, o.f);
+    int why = errno;
+    close(fd);
+    if (n == 0) return out_commit(&o, e);
+    out_drop(&o);
+    return fail(e, "%s: could not be read to its end: %s", from, strerror(why));
 }
 
 bool file_exists(const char *path) { struct stat st; return stat(path, &st) == 0; }

@@ -5,18 +5,33 @@
 #include "base/str.h"
 #include <stdio.h>
 
-/* Reads a plain or gzip'd file (told by its magic bytes), at most max bytes after decompression. False: no file, too large, damaged gzip. */
-bool file_read(const char *path, size_t max, struct str *out, struct err *e);
+/* Opens for reading without waiting for anyone: a pipe that nobody writes to is empty. Folders and devices are refused, with plain pipes too. -1: the
+ * sentence is in e. */
+int file_open(const char *path, bool plain, struct err *e);
 
-/* A file being written. out_open fails when the folder cannot be written. Write to .f; out_commit flushes, fsyncs and renames, and fails (removing
- * the temporary file) if any write before it failed; out_drop removes it. */
+/* Reads a plain or gzip'd file (told by its magic bytes), at most max bytes after decompression, of a gzip'd one at most 64 MiB and 128 bytes for each of
+ * its own. False: no file, too large, damaged gzip, or bytes behind it that are none. */
+bool file_read(const char *path, size_t max, struct str *out, struct err *e);
+bool file_copy(const char *from, const char *to, struct err *e);         /* a plain file, byte for byte */
+
+/* A file being written. out_open fails when the folder cannot be written; a link is followed, and what is no plain file (/dev/stdout) is written to as it
+ * is. Write to .f; out_commit flushes, fsyncs and renames, and fails (removing the temporary file) if any write before it failed; out_drop removes it. */
 struct out { FILE *f; char *path, *tmp; };
 bool out_open(struct out *o, const char *path, struct err *e);
 bool out_commit(struct out *o, struct err *e);
 void out_drop(struct out *o);
+/* Removes the temporary files of all that are open: for handlers of signals that end the program. exit() does it by itself. */
+void out_sweep(void);
 
 bool file_write(const char *path, const void *bytes, size_t n, struct err *e);      /* out_open, one write, out_commit */
 bool dir_make(const char *path, struct err *e);                                     /* mkdir -p, and proves that a file can be made in it */
 /* False: the file system of this folder has fewer than bytes left. */
 bool dir_room(const char *path, size_t bytes, struct err *e);
 bool file_exists(const char *path);
+
+/* A folder of files that belong together. They are written into .tmp, a folder inside of the final one, which is made if need be; stage_commit moves them
+ * up, the one named last after all others, so that a folder which has it is whole; stage_drop removes them, and the folder if stage_open made it. */
+struct stage { char *dir, *tmp; bool made; };
+bool stage_open(struct stage *s, const char *dir, struct err *e);
+bool stage_commit(struct stage *s, const char *last, struct err *e);
+void stage_drop(struct stage *s);                                                   /* after a commit, or of {0}: does nothing */

@@ -10,7 +10,10 @@
 static void on_sigint(int signo)
 {
     (void)signo;
-    if (run_stop) _exit(130);                            /* a second time: now */
+    if (run_stop) {                                      /* a second time: now */
+        out_sweep();
+        _exit(130);
+    }
     run_stop = 1;
 }
 

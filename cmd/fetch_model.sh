@@ -42,7 +42,8 @@ by_hub() {
         vocab.json merges.txt --local-dir "$tmp/hub" >&2 || return 1
     [ -s "$tmp/hub/model.safetensors" ] && [ -s "$tmp/hub/config.json" ] || return 1
     rm -rf "$tmp/hub/.cache"
-    mv "$tmp"/hub/*.json "$tmp"/hub/*.txt "$tmp"/hub/*.safetensors "$dir/"
+    mv "$tmp"/hub/*.safetensors "$tmp"/hub/*.txt "$dir/" || return 1
+    mv "$tmp/hub/config.json" "$tmp/hub.config" && mv "$tmp"/hub/*.json "$dir/" && mv "$tmp/hub.config" "$dir/config.json"     # last: with it the folder is a model
 }
 
 pip_tool() {

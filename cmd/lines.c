@@ -64,7 +64,7 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
     struct messages x = { 0 };
     struct chat_tools tools = { 0 };
     bool ok = messages_read(&x, list, json_array_size(list), "messages", e) && (x.n || fail(e, "\"messages\" is empty"));
-    if (ok && declared) {
+    if (ok && declared && !json_is_null(declared)) {
         char *text = json_dumps(declared, JSON_ENCODE_ANY);
         ok = chat_tools_read(&tools, &s->chat, text, strlen(text), e);
         free(text);

@@ -1,5 +1,6 @@
 /* make_policy.c: `appo make-policy DIR`: the embedded policy from nothing. */
 #include "cmd/cmd.h"
+#include "base/file.h"
 #include "engine/coldstart.h"
 #include <stdlib.h>
 
@@ -15,7 +16,10 @@ int cmd_make_policy(int argc, char **argv)
     if (c.trainer.threads > 0) dev_set_threads(c.trainer.threads);
     struct coldstart_rule r = coldstart_default(&c);
     struct sft_show show = { .what = "cold start" };
-    status = coldstart_run(argv[0], &r, sft_show, &show, &e) ? 0 : cmd_fail(&e);
+    struct stage out;
+    bool ok = stage_open(&out, argv[0], &e) && coldstart_run(out.tmp, &r, sft_show, &show, &e) && stage_commit(&out, "config.json", &e);
+    stage_drop(&out);
+    status = ok ? 0 : cmd_fail(&e);
     config_free(&c);
     return status;
 }

@@ -44,11 +44,13 @@ static int run(const struct config *c)
     struct err e;
     struct sft_show show = { .what = "sft" };
     struct sft_rule r = rule_of(c);
-    bool ok = (*c->sft.save || fail(&e, "sft.save: give the folder the trained model goes to, sft.save=DIR")) && dir_make(c->sft.save, &e) &&
-              session_load(&s, c, NULL, &e);
+    struct stage out = { 0 };
+    bool ok = (*c->sft.save || fail(&e, "sft.save: give the folder the trained model goes to, sft.save=DIR")) && stage_open(&out, c->sft.save, &e) &&
+              session_load(&s, c, NULL, &e) && dir_room(c->sft.save, (size_t)s.m.count * sizeof(wide), &e);
     if (ok) session_trains(&s);
     if (ok) ok = *c->data.train_files ? on_files(&s, &r, &show, &e) : sft_run(&s.learner, &s.chat, &r, sft_show, &show, &e);
-    ok = ok && session_save(&s, c->sft.save, &e);
+    ok = ok && session_save(&s, out.tmp, &e) && stage_commit(&out, "config.json", &e);
+    stage_drop(&out);
     session_close(&s);
     return ok ? 0 : cmd_fail(&e);
 }

@@ -2,7 +2,8 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "engine/session.h"
-#include "model/json.h"
+#include "base/json.h"
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,16 +60,26 @@ static bool encode(const struct tokenizer *t, const struct job *j, struct err *e
     return ok;
 }
 
+/* The next word of stdin, cut after n - 1 bytes: those are no number. A zero byte is part of a word, and shown as one. False: there are no more. */
+static bool next_word(char *word, int n)
+{
+    int c, used = 0;
+    while ((c = getchar()) != EOF && isspace(c)) {}
+    for (; c != EOF && !isspace(c) && used < n - 1; c = getchar()) word[used++] = c ? (char)c : '?';
+    word[used] = 0;
+    return used > 0;
+}
+
 /* One number at a time, so that any length streams through. */
 static bool decode(const struct tokenizer *t, const struct job *j, struct err *e)
 {
     struct str out = { 0 };
-    char word[16];
+    char word[32];
     bool ok = true;
-    for (long n = 1; ok && scanf("%15s", word) == 1; n++) {
+    for (long n = 1; ok && next_word(word, sizeof word); n++) {
         char *end;
         long id = strtol(word, &end, 10);
-        if (*end || id < 0 || id >= tokenizer_vocab(t)) {
+        if (*end || !isdigit((unsigned char)*word) || strlen(word) > 10 || id < 0 || id >= tokenizer_vocab(t)) {
             ok = fail(e, "stdin: word %ld: '%s' is not an id from 0 to %d", n, word, tokenizer_vocab(t) - 1);
             break;
         }
@@ -77,6 +88,7 @@ static bool decode(const struct tokenizer *t, const struct job *j, struct err *e
         ok = fwrite(out.p, 1, out.n, stdout) == out.n || fail(e, "stdout: %s", strerror(errno));
     }
     str_free(&out);
+    if (ok && ferror(stdin)) ok = fail(e, "stdin: %s", strerror(errno));
     return ok && (fflush(stdout) == 0 || fail(e, "stdout: %s", strerror(errno)));
 }
 
@@ -101,7 +113,7 @@ static bool converse(const struct chat *c, json_t *root, struct err *e)
     bool ok = n > 0 || fail(e, "stdin: must be a JSON array of messages, or an object with messages");
     struct chat_message *m = xcalloc(n + 1, sizeof *m);
     for (size_t i = 0; ok && i < n; i++) ok = read_message(&m[i], json_array_get(list, i), i, e);
-    if (ok && declared) {
+    if (ok && declared && !json_is_null(declared)) {
         char *text = json_dumps(declared, JSON_ENCODE_ANY);
         ok = chat_tools_read(&tools, c, text, strlen(text), e);
         free(text);

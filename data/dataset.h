@@ -26,7 +26,8 @@ struct dataset_keys { const char *prompt, *answer, *source; };
  * has none, "question", "problem" and "messages" are tried. Answers come from reward_model.ground_truth, else "answer", else "ground_truth": a string, a
  * number, or a list of them; of a GSM8K answer only what follows the last "#### " is kept; a conversation without any that ends with the assistant is
  * answered by that message. A null is as good as nothing. False: no file, no rows, or a bad row, named as file:line (JSON lines) or file: row, counted from
- * 0 (Parquet); d then has the rows before it. Limits: 2 GiB unpacked, 16 MiB a line; Parquet's in parquet.h. */
+ * 0 (Parquet); d then has the rows before it. A key that is
+ * there twice in a row's object is an error. Limits: 2 GiB unpacked (gzip: 64 MiB + 128 bytes for each of the file's), 16 MiB a line; Parquet's in parquet.h. */
 bool dataset_load(struct dataset *d, const char *path, const char *prompt_key, struct err *e);
 /* The same with every name chosen. Where answer is given it is the only place looked at. */
 bool dataset_load_keys(struct dataset *d, const char *path, const struct dataset_keys *key, struct err *e);

@@ -66,7 +66,7 @@ static json_t *parse(const char *line, size_t n, struct err *e)
 {
     json_error_t why;
     if (n > max_line) { fail(e, "a line of %zu bytes; at most %zu are read", n, max_line); return NULL; }
-    json_t *row = json_loadb(line, n, JSON_DECODE_ANY, &why);
+    json_t *row = json_loadb(line, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &why);
     if (!row) fail(e, "column %d: %s", why.column, why.text);
     return row;
 }

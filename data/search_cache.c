@@ -1,8 +1,8 @@
 /* search_cache.c: the recorded queries and results in an in-memory SQLite database with a full-text index. */
 #include "data/search_cache.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "data/corpus.h"
-#include <jansson.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -52,19 +52,12 @@ static bool fill(struct search_cache *c, const char *path, const json_t *all, st
 static json_t *read_object(const char *path, struct err *e)
 {
     struct str text = { 0 };
-    json_error_t why;
-    json_t *all = NULL;
-    if (file_read(path, (size_t)1 << 30, &text, e)) {
-        all = json_loadb(text.p ? text.p : "", text.n, 0, &why);
-        if (!all) fail(e, "%s: line %d: %s", path, why.line, why.text);
-        else if (!json_is_object(all) || !json_object_size(all)) {
-            fail(e, "%s: one JSON object {query: result, ...} is needed", path);
-            json_decref(all);
-            all = NULL;
-        }
-    }
+    json_t *all = file_read(path, (size_t)1 << 30, &text, e) ? json_from(path, text.p, text.n, e) : NULL;
     str_free(&text);
-    return all;
+    if (!all || (json_is_object(all) && json_object_size(all))) return all;
+    fail(e, "%s: one JSON object {query: result, ...} is needed", path);
+    json_decref(all);
+    return NULL;
 }
 
 struct search_cache *search_cache_open(const char *path, struct err *e)

@@ -3,10 +3,13 @@
 #define _GNU_SOURCE      /* nftw */
 #include "engine/run.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "model/safetensors.h"
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,7 +88,7 @@ static bool load_vectors(struct trainer *t, const char *path, struct err *e)
         const struct st_tensor *x = st_find(f, v[i].name);
         ok = x && x->count == n && (f64 ? st_get_f64(x, 0, n, (double *)host) : st_get_f32(x, 0, n, (float *)host));
         if (ok) store(&v[i], host, n);
-        else fail(e, "%s: tensor %s is missing or has another size than the model", path, v[i].name);
+        else fail(e, "%s: tensor %s is missing, no floating point numbers, or of another size than the model", path, v[i].name);
     }
     free(host);
     st_close(f);
@@ -173,6 +176,24 @@ static bool save_into(const struct trainer *t, const struct run_report *r, const
     return ok;
 }
 
+/* Removes checkpoints that a killed process was writing when it ended: gigabytes that nothing else would ever look at. */
+static void sweep(const char *dir)
+{
+    struct str path = { 0 };
+    DIR *d = opendir(dir);
+    for (struct dirent *x; d && (x = readdir(d)); ) {
+        int step, n = 0;
+        long pid;
+        if (sscanf(x->d_name, "global_step_%d.%ld.tmp%n", &step, &pid, &n) != 2 || !n || x->d_name[n] || pid <= 0) continue;
+        if (kill((pid_t)pid, 0) == 0 || errno != ESRCH) continue;
+        str_clear(&path);
+        str_printf(&path, "%s/%s", dir, x->d_name);
+        remove_tree(path.p);
+    }
+    if (d) closedir(d);
+    str_free(&path);
+}
+
 bool ckpt_save(const struct trainer *t, const struct run_report *r, const char *dir, struct err *e)
 {
     struct str path = { 0 }, tmp = { 0 };
@@ -184,6 +205,7 @@ bool ckpt_save(const struct trainer *t, const struct run_report *r, const char *
         ok = rename(tmp.p, path.p) == 0 || fail(e, "%s: the checkpoint could not be moved into place: %s", path.p, strerror(errno));
     }
     if (!ok) remove_tree(tmp.p);
+    sweep(dir);
     if (ok) {
         char number[32];
         snprintf(number, sizeof number, "%d", t->step);
@@ -217,25 +239,45 @@ static bool same_config(const struct trainer *t, const json_t *was, const char *
     return ok;
 }
 
-static bool load_state(struct trainer *t, struct run_report *r, const char *path, struct err *e)
+/* The counts of a state. Each has a bound: jansson would cut what does not fit an int. */
+struct counts { json_int_t step, updates, skipped, in_row, generated, trained; };
+static bool read_counts(struct counts *n, const json_t *o, const char *path, struct err *e)
+{
+    const struct { const char *key; json_int_t *to, most; } keys[] = {
+        { "step", &n->step, INT_MAX }, { "updates", &n->updates, INT64_MAX }, { "skipped", &n->skipped, INT_MAX }, { "skipped_in_row", &n->in_row, INT_MAX },
+        { "tokens_generated", &n->generated, INT64_MAX }, { "tokens_trained", &n->trained, INT64_MAX },
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *v = json_object_get(o, keys[i].key);
+        *keys[i].to = json_integer_value(v);
+        if (!json_is_integer(v) || *keys[i].to < 0 || *keys[i].to > keys[i].most)
+            return fail(e, "%s: not the state of a run: %s must be a whole number, not below 0", path, keys[i].key);
+    }
+    return true;
+}
+
+/* step: the number that the folder's name has; -1: whichever the state says. */
+static bool load_state(struct trainer *t, struct run_report *r, const char *path, int step, struct err *e)
 {
     struct str text = { 0 };
-    json_error_t at;
-    if (!file_read(path, 16 << 20, &text, e)) { str_free(&text); return false; }
-    json_t *o = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &at);
-    str_free(&text);
-    if (!o) return fail(e, "%s: line %d: %s", path, at.line, at.text);
-    json_int_t generated, trained, updates;
+    struct counts n;
     const json_t *before, *config;
-    bool ok = json_unpack(o, "{s:i,s:I,s:i,s:i,s:I,s:I,s:F,s:F,s:o,s:o}", "step", &t->step, "updates", &updates, "skipped", &t->skipped,
-                          "skipped_in_row", &t->s->learner.skipped_in_row, "tokens_generated", &generated, "tokens_trained", &trained,
-                          "probs_diff_max", &t->probs_diff_max, "wall_s", &r->wall_s, "before", &before, "config", &config) == 0;
+    json_t *o = file_read(path, 16 << 20, &text, e) ? json_from(path, text.p, text.n, e) : NULL;
+    str_free(&text);
+    if (!o) return false;
+    bool ok = json_unpack(o, "{s:F,s:F,s:o,s:o}", "probs_diff_max", &t->probs_diff_max, "wall_s", &r->wall_s, "before", &before, "config", &config) == 0 &&
+              json_is_object(config) && (json_is_object(before) || json_is_null(before)) && r->wall_s >= 0;
     if (!ok) fail(e, "%s: not the state of a run: a key is missing or of the wrong type", path);
+    ok = ok && read_counts(&n, o, path, e);
+    if (ok && step >= 0 && n.step != step) ok = fail(e, "%s: is the state after step %lld, not %d", path, (long long)n.step, step);
     ok = ok && same_config(t, config, path, e) && same_data(t, json_object_get(o, "data"), path, e);
     if (ok) {
-        t->s->learner.steps = updates;
-        t->tokens_generated = generated;
-        t->tokens_trained = trained;
+        t->step = (int)n.step;
+        t->skipped = (int)n.skipped;
+        t->s->learner.steps = n.updates;
+        t->s->learner.skipped_in_row = (int)n.in_row;
+        t->tokens_generated = n.generated;
+        t->tokens_trained = n.trained;
         r->has_before = json_is_object(before);
         if (r->has_before) ok = eval_parse(&r->before, before) || fail(e, "%s: the evaluation in it cannot be read", path);
     }
@@ -243,11 +285,20 @@ static bool load_state(struct trainer *t, struct run_report *r, const char *path
     return ok;
 }
 
+/* The same table of tensors, and the same meaning of each: heads can be cut otherwise without a change of any size. */
+static bool same_shape(const struct model *a, const struct model *b)
+{
+    bool same = a->count == b->count && a->params == b->params && a->c.heads == b->c.heads && a->c.kv_heads == b->c.kv_heads && a->c.head_dim == b->c.head_dim &&
+                !strcmp(a->c.arch, b->c.arch);
+    for (int i = 0; same && i < a->params; i++) same = a->param[i].rows == b->param[i].rows && a->param[i].cols == b->param[i].cols;
+    return same;
+}
+
 static bool load_weights(const struct model *m, real *to, const char *folder, struct err *e)
 {
     struct model x;
     if (!model_load(&x, folder, e)) return false;
-    bool ok = x.count == m->count || fail(e, "%s: a model of another size than the one this run began with", folder);
+    bool ok = same_shape(m, &x) || fail(e, "%s: a model of another shape than the one this run began with", folder);
     if (ok) dev_copy(to, x.w, (size_t)m->count * sizeof *to);
     model_free(&x);
     gemm_weights_changed();
@@ -262,11 +313,19 @@ int ckpt_newest(const char *dir)
     if (file_read(path.p, 64, &text, NULL)) {
         char *end;
         long n = strtol(text.p, &end, 10);
-        if (end != text.p && n >= 0 && n <= INT_MAX) step = (int)n;
+        if (end != text.p && !end[strspn(end, " \r\n")] && n >= 0 && n <= INT_MAX) step = (int)n;
     }
     str_free(&path);
     str_free(&text);
     return step;
+}
+
+/* Behind the sentence that says what is wrong with a checkpoint. */
+static void cure(struct err *e, const char *dir, bool itself)
+{
+    struct err what = *e;
+    if (itself) fail(e, "%.400s. Give another checkpoint, or trainer.resume=off to start anew", what.text);
+    else fail(e, "%.300s. To go on from an older checkpoint write its number into %.100s/latest_checkpointed_iteration.txt; trainer.resume=off starts anew", what.text, dir);
 }
 
 bool ckpt_load(struct trainer *t, struct run_report *r, const char *dir, bool *found, struct err *e)
@@ -285,7 +344,7 @@ bool ckpt_load(struct trainer *t, struct run_report *r, const char *dir, bool *f
         else str_printf(&path, "%s/global_step_%d/", dir, step);
         size_t base = path.n;
         str_puts(&path, "state.json");
-        ok = load_state(t, r, path.p, e);
+        ok = load_state(t, r, path.p, itself ? -1 : step, e);
         path.n = base; str_puts(&path, "actor/huggingface");
         ok = ok && load_weights(&t->s->m, t->s->m.w, path.p, e);
         path.n = base; str_puts(&path, "actor/optimizer.safetensors");
@@ -295,6 +354,8 @@ bool ckpt_load(struct trainer *t, struct run_report *r, const char *dir, bool *f
         path.n = base; str_puts(&path, "previous");
         if (ok && t->w_prev) ok = load_weights(&t->s->m, t->w_prev, path.p, e);
         if (ok) t->s->m.version++;
+        else if (!strstr(e->text, "trainer.resume=off"))     /* damaged, not of another run: what can be done is the same whatever is damaged */
+            cure(e, dir, itself);
     }
     str_free(&path);
     return ok;

@@ -2,7 +2,6 @@
 #include "engine/session.h"
 #include "base/file.h"
 #include "model/gguf.h"
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,21 +10,6 @@ static const char *const along[] = {
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
     "tokenizer.model", "chat_template.jinja", "chat_template.json",
 };
-
-static bool copy(const char *from, const char *to, struct err *e)
-{
-    struct out o;
-    FILE *f = fopen(from, "rb");
-    if (!f) return fail(e, "%s: %s", from, strerror(errno));
-    if (!out_open(&o, to, e)) { fclose(f); return false; }
-    char chunk[65536];
-    for (size_t n; (n = fread(chunk, 1, sizeof chunk, f)) > 0; ) fwrite(chunk, 1, n, o.f);
-    bool read = !ferror(f);
-    fclose(f);
-    if (read) return out_commit(&o, e);
-    out_drop(&o);
-    return fail(e, "%s: could not be read to its end", from);
-}
 
 static bool pass_along(const char *from, const char *to, struct err *e)
 {
@@ -36,7 +20,7 @@ static bool pass_along(const char *from, const char *to, struct err *e)
         str_clear(&b);
         str_printf(&a, "%s/%s", from, along[i]);
         str_printf(&b, "%s/%s", to, along[i]);
-        if (file_exists(a.p)) ok = copy(a.p, b.p, e);
+        if (file_exists(a.p)) ok = file_copy(a.p, b.p, e);
     }
     str_free(&a);
     str_free(&b);

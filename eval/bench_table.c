@@ -1,44 +1,57 @@
 /* bench_table.c: rows of measurements side by side: ours, then whoever measured the same name and shape, with the ratio of times. */
 #include "eval/bench.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/str.h"
 #include <string.h>
 
-enum { FILE_MOST = 64 << 20 };
+enum { FILE_MOST = 64 << 20, ROWS_MOST = 4096 };
+
+/* One file's rows, a line each, appended to all. */
+static bool read_lines(json_t *all, const char *path, const struct str *text, struct err *e)
+{
+    struct str place = { 0 };
+    bool ok = true;
+    int line = 1;
+    for (const char *p = text->p, *stop = text->p + text->n; ok && p < stop; line++) {
+        const char *end = memchr(p, '\n', (size_t)(stop - p));
+        if (!end) end = stop;
+        str_clear(&place);
+        str_printf(&place, "%s:%d", path, line);
+        json_t *row = end > p ? json_from_with(place.p, p, (size_t)(end - p), JSON_DECODE_ANY, e) : NULL;
+        if (end > p && !row) ok = false;
+        else if (row && !json_is_object(row)) ok = fail(e, "%s: not a JSON object", place.p);
+        if (ok && row) json_array_append(all, row);
+        json_decref(row);
+        p = end + 1;
+        if (ok && json_array_size(all) > ROWS_MOST) ok = fail(e, "%s: more than %d rows; every one is compared with every other", path, ROWS_MOST);
+    }
+    str_free(&place);
+    return ok;
+}
 
 /* Rows of a file of JSON lines, or of the "bench" and "peers" arrays of a gpu-check result, appended to all. */
 static bool read_rows(json_t *all, const char *path, struct err *e)
 {
+    static const char *const lists[] = { "bench", "peers" };
     struct str text = { 0 };
-    json_error_t at;
-    if (!file_read(path, FILE_MOST, &text, e)) {
-        str_free(&text);
-        return false;
-    }
-    json_t *whole = json_loadb(text.p, text.n, 0, &at);
-    if (whole && (json_object_get(whole, "bench") || json_object_get(whole, "peers"))) {
-        json_array_extend(all, json_object_get(whole, "bench"));
-        json_array_extend(all, json_object_get(whole, "peers"));
-        json_decref(whole);
-        str_free(&text);
-        return true;
+    bool ok = file_read(path, FILE_MOST, &text, e), lines = true;
+    json_t *whole = ok ? json_from(path, text.p, text.n, NULL) : NULL;
+    for (int i = 0; ok && i < 2; i++) {
+        const json_t *list = json_object_get(whole, lists[i]);
+        size_t k;
+        json_t *row;
+        lines = lines && !list;
+        json_array_foreach((json_t *)(uintptr_t)list, k, row) {
+            if (!json_is_object(row)) { ok = fail(e, "%s: %s[%zu]: not a JSON object", path, lists[i], k); break; }
+            json_array_append(all, row);
+        }
     }
     json_decref(whole);
-    int line = 1;
-    for (char *p = text.p; p < text.p + text.n; line++) {
-        char *end = memchr(p, '\n', (size_t)(text.p + text.n - p));
-        if (!end) end = text.p + text.n;
-        json_t *row = end > p ? json_loadb(p, (size_t)(end - p), 0, &at) : NULL;
-        if (end > p && !json_is_object(row)) {
-            json_decref(row);
-            str_free(&text);
-            return fail(e, "%s:%d: not a JSON object: %s", path, line, row ? "another value" : at.text);
-        }
-        if (row) json_array_append_new(all, row);
-        p = end + 1;
-    }
+    if (ok && lines) ok = read_lines(all, path, &text, e);
+    if (ok && json_array_size(all) > ROWS_MOST) ok = fail(e, "%s: more than %d rows; every one is compared with every other", path, ROWS_MOST);
     str_free(&text);
-    return true;
+    return ok;
 }
 
 static const char *string_of(const json_t *row, const char *key)

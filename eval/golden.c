@@ -1,6 +1,7 @@
 /* golden.c: `appo golden DIR`. A folder of any golden files is good: what is missing is said, what is unknown too, neither is an error. */
 #include "eval/golden.h"
 #include "base/file.h"
+#include "base/json.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,11 +22,10 @@ enum { KNOWN = sizeof known / sizeof *known };
 static bool run_file(const char *path, int k, struct golden_tally *t, struct err *e)
 {
     struct str bytes = { 0 };
-    json_error_t at;
     if (!file_read(path, MOST_BYTES, &bytes, e)) { str_free(&bytes); return false; }
-    json_t *root = json_loadb(bytes.p ? bytes.p : "", bytes.n, JSON_ALLOW_NUL, &at);
+    json_t *root = json_from_with(path, bytes.p, bytes.n, JSON_ALLOW_NUL, e);
     str_free(&bytes);
-    if (!root) return fail(e, "%s: line %d, column %d: not JSON: %s", path, at.line, at.column, at.text);
+    if (!root) return false;
     bool read = known[k].run(root, t, e);
     json_decref(root);
     if (!read) return fail_in(e, "%s", path);

@@ -35,7 +35,7 @@ static bool read_select(struct golden_case *c, struct select_case *s)
     int64_t blanks = golden_length(c, "blank_ids");
     int *blank = golden_ints(c, "blank_ids", blanks);
     if (c->broken) return false;
-    for (int64_t i = 0; i < s->n; i++) if (s->responses[i] >= s->vocab) s->vocab = s->responses[i] + 1;
+    for (int64_t i = 0; i < s->n; i++) if (s->responses[i] >= s->vocab) s->vocab = s->responses[i] < 1 << 24 ? s->responses[i] + 1 : INT32_MAX;
     if (s->vocab > 1 << 24) { c->broken = true; return fail(c->e, "case \"%s\": a token id in \"responses\" is out of range", c->name); }
     s->never = golden_room(c, (size_t)s->vocab);
     for (int64_t i = 0; i < blanks; i++) if (blank[i] >= 0 && blank[i] < s->vocab) s->never[blank[i]] = 1;

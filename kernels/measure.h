@@ -1,4 +1,4 @@
-/* measure.h: what a measurement asks of the device: how long work took there, and how much memory is left. Only benchmarks and reports use it. */
+/* measure.h: what a measurement asks of the device: how long work took there, and how much memory is left. Benchmarks, reports and what refuses a model use it. */
 #pragma once
 #include <stddef.h>
 #ifdef __cplusplus

@@ -38,8 +38,8 @@ const struct bpe_merge *bpe_find(const struct bpe *b, int left, int right)
 bool bpe_add(struct bpe *b, int left, int right, int rank, int id)
 {
     uint64_t key = key_of(left, right), i = slot_of(b, key);
-    for (; b->slot[i].rank >= 0; i = (i + 1) & b->mask)
-        if (b->slot[i].key == key) return false;
+    for (int probes = 0; b->slot[i].rank >= 0; i = (i + 1) & b->mask)
+        if (b->slot[i].key == key || ++probes > BPE_PROBES) return false;
     b->slot[i] = (struct bpe_merge){ key, rank, id };
     return true;
 }

@@ -3,12 +3,14 @@
 #include "base/err.h"
 #include <stdint.h>
 
+enum { BPE_PROBES = 2048 };                             /* 130,000 pairs, distributed like those of real files, need up to 300 */
 struct bpe_merge { uint64_t key; int rank, id; };       /* key: left id << 32 | right id; rank -1: empty slot */
 struct bpe { struct bpe_merge *slot; uint64_t mask; };  /* open addressing, at most half full */
 
 void bpe_init(struct bpe *b, int n_merges);
 void bpe_free(struct bpe *b);
-bool bpe_add(struct bpe *b, int left, int right, int rank, int id);     /* false: this pair has a merge already */
+bool bpe_add(struct bpe *b, int left, int right, int rank, int id);     /* false: this pair has a merge already, or more pairs than
+                                                                           BPE_PROBES meet at one place: a file made to be slow */
 const struct bpe_merge *bpe_find(const struct bpe *b, int left, int right);     /* NULL: none */
 
 /* Memory that words of one thread share. Start with struct bpe_work w = { 0 }. */

@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "model/alphabet.h"
 #include "model/ids.h"
-#include "model/json.h"
+#include "base/json.h"
 #include "model/pretok.h"
 #include "model/tokenizer_in.h"
 #include "model/utf8.h"

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE     /* memmem */
 #include "model/chat.h"
 #include "model/chat_in.h"
-#include "model/json.h"
+#include "base/json.h"
 #include "model/utf8.h"
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "model/chat_in.h"
 #include "model/gguf.h"
-#include "model/json.h"
+#include "base/json.h"
 #include <string.h>
 
 enum { FILE_MAX = 16 << 20, TEMPLATE_MAX = 1 << 20 };   /* the longest in use are 20 KB */

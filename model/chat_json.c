@@ -1,7 +1,7 @@
 /* chat_json.c: JSON spaced and escaped as Python's json.dumps does it, which is what chat templates put into a prompt. One flat pass over text that is
  * known to be JSON. Numbers are copied (Python would print 1e5 as 100000.0). */
 #include "model/chat_in.h"
-#include "model/json.h"
+#include "base/json.h"
 #include "model/utf8.h"
 #include <stdlib.h>
 #include <string.h>
@@ -98,11 +98,27 @@ static bool fine(json_t *list, struct err *e)
     return true;
 }
 
+/* Indented, a bracket's member takes four spaces for each level it is in: text of two bytes a member could become gigabytes. */
+static bool bounded(const char *text, size_t n, struct err *e)
+{
+    enum { LENGTH = 1 << 20, DEPTH = 64 };
+    int depth = 0, deepest = 0;
+    bool inside = false;
+    if (n > LENGTH) return fail(e, "tools: %zu bytes of declarations; at most %d are read", n, LENGTH);
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '"') inside = !inside;
+        else if (inside) i += text[i] == '\\';
+        else depth += (text[i] == '{' || text[i] == '[') - (text[i] == '}' || text[i] == ']');
+        if (depth > deepest) deepest = depth;
+    }
+    return deepest <= DEPTH || fail(e, "tools: nested %d deep; at most %d levels are read", deepest, DEPTH);
+}
+
 bool chat_tools_read(struct chat_tools *x, const struct chat *c, const char *text, size_t n, struct err *e)
 {
     *x = (struct chat_tools){ 0 };
     if (!c->v.tools) return fail(e, "tools: this model's chat template has no place for declarations of tools");
-    json_t *list = json_from("tools", text, n, e), *v;
+    json_t *list = bounded(text, n, e) ? json_from("tools", text, n, e) : NULL, *v;
     bool ok = list && fine(list, e);
     size_t i;
     struct str s = { 0 };

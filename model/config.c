@@ -2,7 +2,7 @@
  * is refused unless it is null or false, because it may change the mathematics: a wrong model that runs is worse than one that does not load. */
 #include "model/config.h"
 #include "base/file.h"
-#include "model/json.h"
+#include "base/json.h"
 #include <float.h>
 #include <limits.h>
 #include <math.h>

@@ -2,15 +2,12 @@
  * recursion, because arrays of arrays, which no model uses, are refused. */
 #include "model/gguf.h"
 #include "base/file.h"
+#include "base/map.h"
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read in the file's byte order, which is little-endian");
 
@@ -18,8 +15,7 @@ enum { PAIR_MIN = 8 + 4 + 1, TENSOR_MIN = 8 + 4 + 8 + 4 + 8, ALIGN_MAX = 1 << 16
 
 struct gguf {
     char *name;
-    void *map;
-    size_t map_n;
+    struct map map;
     struct gguf_pair *pair;
     struct gguf_tensor *tensor;
     int pairs, tensors;
@@ -211,18 +207,11 @@ struct gguf *gguf_parse(const char *name, const void *bytes, size_t n, struct er
 
 struct gguf *gguf_open(const char *path, struct err *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0) { fail(e, "%s: %s", path, strerror(errno)); return NULL; }
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) { close(fd); fail(e, "%s: is not a plain file", path); return NULL; }
-    size_t n = (size_t)st.st_size;
-    void *p = n ? mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-    int why = errno;
-    close(fd);
-    if (p == MAP_FAILED) { fail(e, "%s: cannot be mapped: %s", path, strerror(why)); return NULL; }
+    struct map map;
+    if (!map_open(&map, path, e)) return NULL;
     struct gguf *g = xcalloc(1, sizeof *g);
-    *g = (struct gguf){ .name = xstrdup(path), .map = p, .map_n = n };
-    if (read_all(g, p, n, e)) return g;
+    *g = (struct gguf){ .name = xstrdup(path), .map = map };
+    if (read_all(g, map.p, map.n, e)) return g;
     gguf_close(g);
     return NULL;
 }
@@ -230,7 +219,7 @@ struct gguf *gguf_open(const char *path, struct err *e)
 void gguf_close(struct gguf *g)
 {
     if (!g) return;
-    if (g->map) munmap(g->map, g->map_n);
+    map_close(&g->map);
     free(g->name);
     free(g->pair);
     free(g->tensor);

@@ -4,6 +4,7 @@
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "base/file.h"
+#include "kernels/measure.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,6 +98,21 @@ static void put_all(struct source *s, int n)
     }
 }
 
+/* The file has every tensor: only now is memory taken, which a configuration alone could ask terabytes of. A file with holes can, too. */
+static bool take_all(struct model *m, struct source *s, const char *path, struct err *e)
+{
+    const struct model_config c = m->c;
+    size_t left, total, need = (size_t)m->count * sizeof *m->w;
+    measure_memory(&left, &total);
+    if (!strcmp(dev_name(), "cpu")) left = total;
+    if (need > left) return fail(e, "%s: the weights take %.2f GiB, %s has %.2f GiB", path, (double)need / 0x1p30, dev_name(), (double)left / 0x1p30);
+    model_free(m);
+    model_make(m, &c);
+    for (int i = 0; i < m->params; i++) s[i].to = m->w + m->param[i].at;
+    put_all(s, m->params);
+    return true;
+}
+
 static bool right_shape(const struct param *p, int rank, const int64_t *shape, const char *path, const char *name, struct err *e)
 {
     int want = p->cols ? 2 : 1;
@@ -114,7 +130,7 @@ static bool find_st(const struct model *m, const struct st_file *f, struct sourc
         if (!t) return fail(e, "%s: no tensor %s, which config.json asks for", path, p->name);
         if (!right_shape(p, t->rank, t->shape, path, p->name, e)) return false;
         if (t->dtype == ST_OTHER) return fail(e, "%s: tensor %s is of a type that is no floating point number", path, p->name);
-        s[i] = (struct source){ .st = t, .to = m->w + p->at, .count = t->count, .cols = p->cols };
+        s[i] = (struct source){ .st = t, .count = t->count, .cols = p->cols };
     }
     bool spare_head = m->c.tied && st_find(f, "lm_head.weight");           /* some exports of tied models carry the head twice */
     for (int i = 0; st_count(f) != m->params + spare_head && i < st_count(f); i++) {
@@ -135,7 +151,7 @@ static bool find_gguf(const struct model *m, const struct gguf *g, struct source
         const struct gguf_tensor *t = gguf_tensor(g, name);
         if (!t) return fail(e, "%s: no tensor %s, which its metadata asks for", path, name);
         if (!right_shape(p, t->rank, t->shape, path, name, e)) return false;
-        s[i] = (struct source){ .gg = t, .to = m->w + p->at, .count = t->count, .cols = p->cols, .half = gguf_interleaved(&m->c, p->name) ? m->c.head_dim / 2 : 0 };
+        s[i] = (struct source){ .gg = t, .count = t->count, .cols = p->cols, .half = gguf_interleaved(&m->c, p->name) ? m->c.head_dim / 2 : 0 };
     }
     int used = m->params + !!gguf_tensor(g, "rope_freqs.weight");
     for (int i = 0; gguf_tensors(g) != used && i < gguf_tensors(g); i++) {
@@ -161,10 +177,9 @@ static bool open_gguf(struct model *m, const char *path, struct err *e)
     struct model_config c;
     bool ok = g && gguf_config(g, &c, e) && taken(&c, path, e);
     if (ok) {
-        model_make(m, &c);
+        model_lay_out(m, &c);
         struct source *s = xcalloc((size_t)m->params, sizeof *s);
-        ok = find_gguf(m, g, s, e);
-        if (ok) put_all(s, m->params);
+        ok = find_gguf(m, g, s, e) && take_all(m, s, path, e);
         free(s);
     }
     gguf_close(g);
@@ -181,10 +196,9 @@ static bool open_folder(struct model *m, const char *folder, struct err *e)
     struct st_file *f = NULL;
     bool ok = model_load_config(&c, folder, e) && taken(&c, folder, e) && (f = st_open(from, e)) != NULL;
     if (ok) {
-        model_make(m, &c);
+        model_lay_out(m, &c);
         struct source *s = xcalloc((size_t)m->params, sizeof *s);
-        ok = find_st(m, f, s, from, e);
-        if (ok) put_all(s, m->params);
+        ok = find_st(m, f, s, from, e) && take_all(m, s, from, e);
         free(s);
     }
     st_close(f);

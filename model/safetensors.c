@@ -2,22 +2,18 @@
  * overlap or hole and end with the file, so no byte of the file is without a meaning. The writer is in safetensors_write.c. */
 #include "model/safetensors.h"
 #include "base/file.h"
+#include "base/json.h"
+#include "base/map.h"
 #include "model/half.h"
-#include "model/json.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read in the file's byte order, which is little-endian");
 
 enum { HEADER_MAX = 100 * 1000 * 1000, SHARDS_MAX = 1000 };     /* 100 MB: the reference implementation's limit */
 
-struct mapping { void *p; size_t n; };
-struct st_file { struct st_tensor *t; int n, cap; struct mapping *maps; int n_maps; };
+struct st_file { struct st_tensor *t; int n, cap; struct map *maps; int n_maps; };
 
 /* dtype names of the format with a whole number of bytes per value */
 static const struct { const char *name; int bytes; enum st_dtype dtype; } dtypes[] = {
@@ -172,20 +168,11 @@ static bool read_bytes(struct st_file *f, const char *name, const char *p, size_
 
 static bool read_mapped(struct st_file *f, const char *path, struct err *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0) return fail(e, "%s: %s", path, strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) { close(fd); return fail(e, "%s: is not a plain file", path); }
-    size_t n = (size_t)st.st_size;
-    void *p = n ? mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-    int why = errno;
-    close(fd);
-    if (p == MAP_FAILED) return fail(e, "%s: cannot be mapped: %s", path, strerror(why));
-    if (p) {
-        f->maps = xrealloc(f->maps, (size_t)(f->n_maps + 1) * sizeof *f->maps);
-        f->maps[f->n_maps++] = (struct mapping){ p, n };
-    }
-    return read_bytes(f, path, p, n, e);
+    struct map map;
+    if (!map_open(&map, path, e)) return false;
+    f->maps = xrealloc(f->maps, (size_t)(f->n_maps + 1) * sizeof *f->maps);
+    f->maps[f->n_maps++] = map;
+    return read_bytes(f, path, map.p, map.n, e);
 }
 
 /* Sorts the tensors for st_find; two shards must not hold the same name. */
@@ -279,7 +266,7 @@ void st_close(struct st_file *f)
 {
     if (!f) return;
     for (int i = 0; i < f->n; i++) free(f->t[i].name);
-    for (int i = 0; i < f->n_maps; i++) munmap(f->maps[i].p, f->maps[i].n);
+    for (int i = 0; i < f->n_maps; i++) map_close(&f->maps[i]);
     free(f->t);
     free(f->maps);
     free(f);

@@ -1,5 +1,5 @@
 /* safetensors.h: 8 bytes little-endian header length, JSON header, data (format: github.com/huggingface/safetensors). Files are mapped read-only; a
- * tensor's data may start at any byte, so it is read with st_get_*, not through a cast. A file cut short after st_open is SIGBUS, as with any mapping. */
+ * tensor's data may start at any byte, so it is read with st_get_*, not through a cast. One cut short after st_open ends the program with a sentence (base/map.h). */
 #pragma once
 #include "base/err.h"
 #include <stdint.h>

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE     /* qsort_r */
 #include "base/file.h"
 #include "model/alphabet.h"
-#include "model/json.h"
+#include "base/json.h"
 #include "model/tokenizer_in.h"
 #include <stdlib.h>
 #include <string.h>
@@ -70,12 +70,14 @@ static int count_ids(json_t *vocab, json_t *added)
     return (int)max + 1;
 }
 
-static void put_word(struct tokenizer *t, int id)
+/* False: so many tokens meet at one place of the table that looking them up would take for ever: they were made for that. */
+static bool put_word(struct tokenizer *t, int id)
 {
     const struct token *k = &t->tok[id];
     uint64_t i = fnv1a(t->pool.p + k->at, (size_t)k->n) & t->words_mask;
-    while (t->words[i] >= 0) i = (i + 1) & t->words_mask;
+    for (int probes = 0; t->words[i] >= 0; i = (i + 1) & t->words_mask) if (++probes > BPE_PROBES) return false;
     t->words[i] = id;
+    return true;
 }
 
 /* model.vocab -> tok, pool, words. A key outside the byte alphabet keeps its UTF-8; no text becomes it, it can only be printed. */
@@ -100,7 +102,7 @@ static bool read_vocab(struct reader *r, json_t *vocab)
         if (!bytes) str_puts(&t->pool, key);
         *k = (struct token){ (uint32_t)at, (int)(t->pool.n - at), TOKEN_PLAIN };
         if (k->n == 0) return fail(r->e, "%s: model.vocab: id %d is the empty text", r->name, id);
-        if (bytes) put_word(t, id);
+        if (bytes && !put_word(t, id)) return fail(r->e, "%s: model.vocab: more than %d tokens at one place of the hash table", r->name, BPE_PROBES);
     }
     return true;
 }
@@ -213,7 +215,8 @@ static bool read_merges(struct reader *r, json_t *list)
             ok = fail(r->e, "%s: model.merges[%zu]: %s is not in model.vocab", r->name, i,
                       both < 0 ? "the merged token" : a < 0 ? "its left token" : "its right token");
         else if (!bpe_add(&t->bpe, a, b, (int)i, both))
-            ok = fail(r->e, "%s: model.merges[%zu]: the same pair as an earlier merge", r->name, i);
+            ok = fail(r->e, bpe_find(&t->bpe, a, b) ? "%s: model.merges[%zu]: the same pair as an earlier merge"
+                                                    : "%s: model.merges[%zu]: more pairs at one place of the hash table than a real vocabulary has", r->name, i);
         else
             ok = plain(r, both);
     }

@@ -61,10 +61,40 @@ check "an interrupted run ends with status 130" test $? = 130
 check "an interrupted run says how to resume" grep -qE 'goes on from there|resume' cut.out
 check "it left a checkpoint" test -n "$(find cut -name 'latest_checkpointed_iteration.txt')"
 check "nothing half-written" test -z "$(find cut -name '*.tmp*')"
+left=$(dirname cut/*/*/latest_checkpointed_iteration.txt)/global_step_7.99999999.tmp          # as of a process that was killed while it wrote
+mkdir -p "$left/actor"
 run cut --steps 3 trainer.threads=1
 check "the resumed run ends well" test $? = 0
+check "what a killed process left is gone" test ! -e "$left"
 steady "$(metrics cut)" >cut.steady
 check "a resumed run's metrics are those of one that never stopped" cmp one.steady cut.steady
+
+# damaged checkpoints: a sentence that names the file and what can be done, and the run is not begun again over it
+rm -rf whole
+cp -r cut whole
+state=cut/appo/debug/global_step_3/state.json
+# hurt NAME REGEX COMMAND: a fourth step after the checkpoint of the third was damaged by a shell command
+hurt() {
+    rm -rf cut && cp -r whole cut && eval "$3"
+    expect "$1" 1 "$2" "$app" debug "${small[@]}" trainer.default_local_dir=cut --steps 4 trainer.threads=1
+    check "$1: no fourth step" test ! -e cut/appo/debug/global_step_4
+}
+key() { sed -Ei "s/(^ \"$1\" *: *)[^,]*/\1$2/" $state; }
+old='latest_checkpointed_iteration\.txt; trainer\.resume=off'
+hurt "a state cut short" "state\.json: not JSON: .*$old" 'truncate -s 200 $state'
+hurt "no state" "state\.json: No such file.*$old" 'rm $state'
+hurt "a step below 0" 'state\.json: .*step must be a whole number' 'key step -3'
+hurt "a step of 33 bits" 'state\.json: .*step must be a whole number' 'key step 4294967299'
+hurt "another step than the folder's" 'state\.json: is the state after step 2, not 3' 'key step 2'
+hurt "updates below 0" 'state\.json: .*updates must be a whole number' 'key updates -1'
+hurt "no configuration" 'state\.json: not the state of a run' 'sed -i "s/\"config\":/\"was\":/" $state'
+hurt "an optimizer cut short" "optimizer\.safetensors: .*cut short.*$old" 'truncate -s 50000 cut/appo/debug/global_step_3/actor/optimizer.safetensors'
+hurt "weights cut short" "model\.safetensors: .*cut short.*$old" 'truncate -s 50000 cut/appo/debug/global_step_3/actor/huggingface/model.safetensors'
+hurt "heads cut otherwise" 'huggingface: a model of another shape' \
+    'sed -Ei "s/(num_attention_heads\": *)4/\18/; s/(num_key_value_heads\": *)2/\14/; s/(head_dim\": *)24/\112/" cut/appo/debug/global_step_3/actor/huggingface/config.json'
+hurt "no such checkpoint" "global_step_2/state\.json: No such file.*$old" 'printf 2 >cut/appo/debug/latest_checkpointed_iteration.txt; rm -rf cut/appo/debug/global_step_2'
+hurt "a number with more behind it" 'latest_checkpointed_iteration\.txt: holds no step number' 'printf 3x >cut/appo/debug/latest_checkpointed_iteration.txt'
+rm -rf whole
 
 # moments of bf16: rounded at random, and yet the same after a resume
 last() { steady "$(metrics "$1")" | grep '^{"step":3,'; }

@@ -52,6 +52,53 @@ damaged "a header of 2^63 bytes" 'm/model\.safetensors' 'printf "\377\377\377\37
 damaged "a damaged header" 'm/model\.safetensors' 'printf "\377\377" | dd of=$weights bs=1 seek=9 conv=notrunc status=none'
 rm -rf m out
 
+# ---- what is no file, and numbers that no file bears out ----
+mkfifo pipe
+link_to() { rm -f "m/$1" && ln -s "$2" "m/$1"; }
+sizes() { sed -Ei "s/(\"(vocab_size|intermediate_size)\" *: *)[0-9]+/\116777216/" m/config.json; }
+damaged "weights that are a pipe" 'm/model\.safetensors: is not a plain file' 'link_to model.safetensors "$tmp/pipe"'
+damaged "a configuration that is a device" 'm/config\.json: is a device' 'link_to config.json /dev/zero'
+damaged "a configuration from a pipe without end" 'm/config\.json' 'link_to config.json "$tmp/pipe"'
+damaged "a tokenizer that is a device" 'm/tokenizer\.json: is a device' 'link_to tokenizer.json /dev/zero'
+damaged "a tokenizer that is a folder" 'm/tokenizer\.json: is a folder' 'link_to tokenizer.json "$tmp"'
+damaged "a tokenizer that unpacks to more and more" 'm/tokenizer\.json: unpacks to more than' 'head -c 100M /dev/zero | gzip >m/tokenizer.json'
+rm -rf m && cp -r "$policy" m && sizes
+expect "sizes that would take terabytes" 1 'm/model\.safetensors: tensor model.embed_tokens.weight has another shape' sh -c "ulimit -v 4000000; '$app' score model.path=m </dev/null"
+expect "and an export of them" 1 'm/model\.safetensors: tensor model.embed_tokens.weight' "$app" export model.path=m out=exported
+check "leaves nothing" test ! -e exported
+rm -rf m && cp -r "$policy" m && ln -s /dev/zero m/vocab.json
+expect "export of what has no end" 1 'm/vocab\.json: is not a plain file' "$app" export model.path=m out=exported
+check "leaves nothing either" test ! -e exported
+rm -rf m
+expect "a pipe for questions" 1 'pipe: holds no rows' "$app" eval data.val_files=pipe
+expect "a device for questions" 1 '/dev/zero: is a device' "$app" eval data.val_files=/dev/zero
+expect "a pipe for a configuration" 0 'rollout\.n: 8' sh -c "echo 'rollout.n: 8' | '$app' debug --config /dev/stdin --print-config"
+expect "a folder on stdin" 1 'Is a directory' sh -c "'$app' score </"
+expect "a folder of ids" 1 'Is a directory' sh -c "'$app' tokenize --decode </"
+for words in '1 000000000000000000002' '12\0003' '+3' '0x1' '99999999999' '510'; do
+    expect "no id: $words" 1 'stdin: word [12]: .* is not an id from 0 to 509' sh -c "printf '$words' | '$app' tokenize --decode"
+done
+
+# ---- full disks, streams that are closed ----
+for command in help "debug --print-config" plan "bench list" "golden $top/tests/golden"; do
+    expect "a full disk for $command" 1 'stdout: could not be written: (No space left|write error, the disk may be full)' sh -c "'$app' $command >/dev/full"
+done
+expect "a full disk for score" 1 'stdout: No space left' sh -c "echo '{\"ids\":[1,2]}' | '$app' score >/dev/full"
+expect "a full disk for generate" 1 'stdout: No space left' sh -c "'$app' generate --greedy --max 2 --prompt a >/dev/full"
+for room in 1 600; do               # blocks of 512 bytes: not even the tokenizer; the first of two files of weights
+    expect "an export with room for $room" 1 'exported/.*could not be written whole: File too large' \
+        sh -c "ulimit -f $room; '$app' export out=exported dtype=f32 max_shard_size=2000KB"
+    check "leaves nothing" test ! -e exported
+done
+expect "sft without room" 1 'tuned/.*could not be written whole: File too large' sh -c "ulimit -f 100; '$app' sft sft.save=tuned sft.steps=1 sft.batch_size=2"
+check "leaves nothing" test ! -e tuned
+expect "export with stdout closed" 1 'stdout: could not be written: Bad file descriptor' sh -c "'$app' export out=exported >&-"
+check "writes no words into the weights" sh -c "echo '{\"ids\":[1,2]}' | '$app' score model.path=exported"
+check "and nothing beside the model" test -z "$(find exported -name '*.tmp')"
+rm -rf exported
+expect "a report in place of a folder" 1 'm: is a folder, a file is to be written' sh -c "mkdir m && '$app' debug ${small[*]} trainer.default_local_dir=out --report m"
+rm -rf m out
+
 # ---- places that cannot be written: said before work starts ----
 : >file
 expect "a file where a folder should be" 1 'file' "$app" debug "${small[@]}" trainer.default_local_dir=file

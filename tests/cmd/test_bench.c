@@ -137,6 +137,11 @@ static void tables(void **state)
         CHECK(fine || strstr(e.text, bad[i].says), "case %zu: %s", i, e.text);
     }
     assert_false(bench_table(f, (char *[]){ dir }, 1, &e));
+    char *many = xmalloc(3 * 5000 + 1);                              /* each is compared with each */
+    for (int i = 0; i < 5000; i++) memcpy(many + 3 * i, "{}\n", 4);
+    write_file(whole, many);
+    CHECK(!bench_table(f, (char *[]){ whole }, 1, &e) && strstr(e.text, "more than 4096 rows"), "%s", e.text);
+    free(many);
     fclose(f);
     remove(ours);
     remove(peers);

@@ -202,7 +202,7 @@ static void bad_lines(void **state)
         { "{\"prompt\":[{\"role\":\"user\"}],\"answer\":\"a\"}", ":2: message 0 of \"prompt\"", 0 }, { "{\"prompt\":[7],\"answer\":\"a\"}", ":2: message 0", 0 },
         { "{\"prompt\":[{\"role\":\"user\",\"content\":[]}],\"answer\":\"a\"}", ":2: message 0", 0 },
         { "{\"prompt\":[{\"role\":\"system\",\"content\":\"s\"}],\"answer\":\"a\"}", ":2: \"prompt\" has no message of role \"user\"", 0 },
-        { "{\"prompt\":[],\"answer\":\"a\"}", "has no message of role", 0 },
+        { "{\"prompt\":[],\"answer\":\"a\"}", "has no message of role", 0 }, { "{\"question\":\"q\",\"answer\":\"a\",\"answer\":\"b\"}", ":2: column", 0 },
     };
     static const char first[] = "{\"question\":\"fine\",\"answer\":\"a\"}\n";
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -279,6 +279,27 @@ static void yaml_survives_damage(void **state)
     str_free(&deep);
 }
 
+/* Lines without words in a block of text, which the parser's time grows with the square of. */
+static void yaml_of_empty_lines(void **state)
+{
+    (void)state;
+    static const struct { const char *line; int n; bool ok; } cases[] = {
+        { "\n", 150, true }, { " \r\n", 150, true }, { "\n", 250, false }, { " \t\n", 250, false }, { "\r", 250, false }, { "\r\n", 250, false }, { " \n", 200000, false },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct str text = { 0 };
+        struct settings s = { 0 };
+        struct err e = { "" };
+        str_puts(&text, "a: |\n x\n");
+        for (int k = 0; k < cases[i].n; k++) str_puts(&text, cases[i].line);
+        bool ok = config_yaml(&s, "f.yaml", text.p, text.n, &e);
+        CHECK(ok == cases[i].ok, "case %zu: %s", i, e.text);
+        if (!ok) CHECK(strstr(e.text, "f.yaml:20") && strstr(e.text, "more than 200 empty lines"), "case %zu says '%s'", i, e.text);
+        settings_free(&s);
+        str_free(&text);
+    }
+}
+
 /* ---- files and arguments together ---- */
 
 static bool load(struct config *c, const char *const *args, int *rest, const char **left, struct err *e)
@@ -402,7 +423,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers),
-        cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings),
+        cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
         cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
         cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions),
     };

@@ -123,7 +123,7 @@ static const struct { int file; const char *path, *with, *says; } broken[] = {
     { 0, "cases/1/entropy", "[1,2]", "field \"entropy\" does not have as many" }, { 0, "cases/1/rows", "-1", "field \"rows\" is out of range" },
     { 0, "cases/1/L", "99999999999", "field \"L\" is not a whole number" }, { 0, "cases/1/L", "1000000", "does not have as many" },
     { 0, "cases/1/loss_mask/3", "2", "field \"loss_mask\" holds something other than 0 and 1" }, { 0, "cases/1/uid/0", "\"x\"", "field \"uid\" holds something that is not a number" },
-    { 0, "cases/1/selected", "3", "field \"selected.row\" is missing" }, { 0, "cases/1/responses/0", "2000000000", "out of range" },
+    { 0, "cases/1/selected", "3", "field \"selected.row\" is missing" }, { 0, "cases/1/responses/0", "2000000000", "out of range" }, { 0, "cases/1/responses/0", "2147483647", "out of range" },
     { 0, "cases", "{}", "no array \"cases\"" }, { 0, "cases", "[]", "no array \"cases\"" }, { 0, "cases/0", "7", "is missing" },
     { 1, "cases/0/metas/1/idx", NULL, "field \"idx\" is missing" }, { 1, "cases/0/metas", "{}", "field \"metas\" is not an array" },
     { 1, "cases/0/kind/0", "3", "field \"kind\"" }, { 2, "cases/0/estimator", "\"sarsa\"", "no estimator is called \"sarsa\"" },

@@ -2,7 +2,7 @@
 #include "model/bpe_train.h"
 #include "base/file.h"
 #include "base/philox.h"
-#include "model/json.h"
+#include "base/json.h"
 #include "model/tokenizer.h"
 #include "tests/check.h"
 #include <stdlib.h>

@@ -348,6 +348,26 @@ static void cut_and_changed(void **state)
     }
 }
 
+/* Declarations that two bytes a value and four spaces a level would turn into gigabytes of prompt. */
+static void bombs(const struct chat *c)
+{
+    static const struct { int depth, values; const char *says; } cases[] = { { 60, 1000, NULL }, { 100, 1, "nested" }, { 1800, 500000, "nested" }, { 10, 600000, "bytes of declarations" } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct str s = { 0 };
+        struct err e = { "" };
+        struct chat_tools tools;
+        str_puts(&s, "[{\"a]\\\"]\":");
+        for (int k = 0; k < cases[i].depth; k++) str_putc(&s, '[');
+        for (int k = 0; k < cases[i].values; k++) str_puts(&s, k ? ",1" : "1");
+        for (int k = 0; k < cases[i].depth; k++) str_putc(&s, ']');
+        str_puts(&s, "}]");
+        bool ok = chat_tools_read(&tools, c, s.p, s.n, &e);
+        CHECK(ok == !cases[i].says && (ok || strstr(e.text, cases[i].says)), "case %zu: %s", i, e.text);
+        chat_tools_free(&tools);
+        str_free(&s);
+    }
+}
+
 static void by_name(void **state)
 {
     (void)state;
@@ -384,6 +404,7 @@ static void by_name(void **state)
     assert_true(chat_open(&c, bytes_of, NULL, "qwen3", &e));
     static const char *const bad[] = { "", "{}", "[1]", "[{},", "\"x\"" };
     for (int i = 0; i < 5; i++) assert_false(chat_tools_read(&tools, &c, bad[i], strlen(bad[i]), &e) || tools.n);
+    bombs(&c);
     str_free(&s);
 }
 

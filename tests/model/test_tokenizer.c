@@ -327,6 +327,39 @@ static const struct { struct tok_json j; const char *says; } refused[] = {
     { { .pre = SPLIT("{\"Regex\":\"a\"}", "Sideways") }, "Sideways" }, { { .decoder = "null" }, "decoder" }, { { .decoder = "{\"type\":\"Metaspace\"}" }, "decoder Metaspace" },
 };
 
+/* Tokens and pairs chosen so that all fall on one place of their table: a few seconds of reading would be hours. The hash is written down again here. */
+static void crowded(void **state)
+{
+    (void)state;
+    struct str s = { 0 }, vocab = { 0 };
+    struct err e = { "" };
+    int made = 0;
+    for (uint64_t i = 0; made < 2300; i++) {                        /* with the 256 bytes: a table of 8192 */
+        char word[24];
+        uint64_t h = 0xcbf29ce484222325u;
+        snprintf(word, sizeof word, "x%llu", (unsigned long long)i);
+        for (const char *p = word; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+        if (h % 8192 == 7) str_printf(&vocab, ",\"%s\":%d", word, 256 + made++);
+    }
+    tok_json(&s, (struct tok_json){ .vocab = vocab.p });
+    struct tokenizer *t = tokenizer_parse("made", s.p, s.n, &e);
+    CHECK(!t && strstr(e.text, "made: model.vocab: more than 2048 tokens at one place"), "%s", e.text);
+    tokenizer_free(t);
+    struct bpe b = { 0 };
+    int added = 0, tried = 0;
+    bpe_init(&b, 4000);                                             /* of 8192 */
+    for (uint64_t key = 1; tried < 2300; key++) {
+        uint64_t whole = key << 32;
+        if (((whole * 0x9e3779b97f4a7c15u ^ whole >> 29) >> 20 & 8191) != 7) continue;
+        tried++;
+        added += bpe_add(&b, (int)key, 0, added, 0);
+    }
+    CHECK(added > 2000 && added <= BPE_PROBES + 1, "%d were taken", added);
+    bpe_free(&b);
+    str_free(&vocab);
+    str_free(&s);
+}
+
 static void refused_files(void **state)
 {
     (void)state;
@@ -544,7 +577,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_bytes), cmocka_unit_test(merges_by_hand), cmocka_unit_test(words_against_oracle), cmocka_unit_test(megabyte_word),
         cmocka_unit_test(added_tokens), cmocka_unit_test(ignore_merges), cmocka_unit_test(words), cmocka_unit_test(prefix_space),
-        cmocka_unit_test(normal_form_c), cmocka_unit_test(refused_files), cmocka_unit_test(cut_and_changed), cmocka_unit_test(expression_gives_up),
+        cmocka_unit_test(normal_form_c), cmocka_unit_test(refused_files), cmocka_unit_test(crowded), cmocka_unit_test(cut_and_changed), cmocka_unit_test(expression_gives_up),
         cmocka_unit_test(threads), cmocka_unit_test(copy_and_hash), cmocka_unit_test(streaming), cmocka_unit_test(missing_bytes),
         cmocka_unit_test(begin_of_text),
     };
