@@ -1,0 +1,87 @@
+/* attn_wgmma.cu: tree attention forward by wgmma (sm_90a), for bf16 heads of 64 and 128; attn_mma.cu's work and contract. Each warpgroup keeps 64 queries as A
+ * fragments. A turn asks for S = q k^T of its tile and for the last turn's P v, and works on the softmax of S while P v is under way (Shah et al.,
+ * "FlashAttention-3" (2024), Algorithm 2): the tensor cores wait for the softmax only as far as it is longer than P v. */
+/* Counted for a pair of tiles of 128 x 64 at heads of 128, in clocks of one multiprocessor: wgmma 1024 (2 x 128 x 64 x 128 of 2048 multiply-adds a clock); shared
+ * memory 768 of 128 bytes (keys 256, values 256, what is loaded 256; with queries from shared memory 1024); exponentials 512 (16 a clock), the rest of the
+ * softmax and the scaling of o about 500 issue slots of a scheduler. In step, nothing of S overlapped: 512 + 640, that is 840 TFLOP/s at 1.755 GHz and 132
+ * multiprocessors; tensor cores alone 949. Heads of 64: wgmma 512, shared memory 384, exponentials 512. Registers at 128: o 64, q 32, s 32, p 16.
+ * Shared memory: 129 KB at 128; 65 KB at 64, two blocks. Nothing of this was measured. */
+#include "kernels/cuda/attn_wgmma.cuh"
+
+/* Softmax of the scores of one tile; old: what older sums are multiplied with. */
+struct wg_row { float m[2], l[2]; };
+__device__ __forceinline__ void wg_weights(float (&s)[8][4], float (&old)[2], wg_row &w, int tile, const int *end, int n, int row0, float scale2)
+{
+    if (!(tile & 1)) hide(s, end, n, row0, (tile >> 1) * ATTN_TILE);
+    old[0] = soften(s, 0, w.m[0], w.l[0], scale2);
+    old[1] = soften(s, 1, w.m[1], w.l[1], scale2);
+}
+
+template <int HD> __device__ __forceinline__ void wg_scale(float (&o)[HD / 8][4], const float (&old)[2])
+{
+    #pragma unroll
+    for (int j = 0; j < HD / 8; j++)
+        #pragma unroll
+        for (int e = 0; e < 4; e++) o[j][e] *= old[e / 2];
+}
+
+template <int HD>
+__global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1) wgmma_kernel(uint16_t *out, float *lse, const uint16_t *__restrict__ qkv, struct attn_list list,
+                                                                             const int *__restrict__ end, struct attn_mma_shape z, float scale)
+{
+    if (!WGMMA_HERE) { wg_trap(); return; }
+    SHARED_DYN(uint16_t, raw);
+    uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, WG_STAGES - 1);         /* turn 1 is the first to load there, turn 0 reads the queries */
+    const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, *tile = list.tile + list.begin[blockIdx.x];
+    const int tiles = list.begin[blockIdx.x + 1] - list.begin[blockIdx.x], r0 = threadIdx.x / 32 * 16;
+    const int64_t ld = (int64_t)(z.heads + 2 * z.kv) * HD;
+    const uint16_t *keys = qkv + (int64_t)(z.heads + a / (z.heads / z.kv)) * HD, *values = keys + (int64_t)z.kv * HD;
+    float o[HD / 8][4], s[8][4], old[2];
+    unsigned q[HD / 16][4], p[4][4];
+    wg_row w = { { -INFINITY, -INFINITY }, { 0.0f, 0.0f } };
+    acc_clear<HD>(o);
+    panel_load<HD, ATTN_BLOCK>(qs, qkv + (int64_t)a * HD, ld, first, z.n);
+    for (int i = 0; i < WG_AHEAD; i++) {
+        if (i < tiles) pair_load<HD>(stage_of<HD>(stages, i), keys, ld, values, ld, tile[i] >> 1, z.n);
+        cp_close();
+    }
+    for (int i = 0; i < tiles; i++) {
+        turn_begins();
+        if (i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, tile[i + WG_AHEAD] >> 1, z.n);
+        cp_close();
+        if (!i) {
+            own_rows<HD>(q, qs, r0);
+            wg_dots<HD>(s, q, stage_of<HD>(stages, i));
+            wg_wait<0>(s);
+            wg_weights(s, old, w, tile[i], end, z.n, first + r0, scale * LOG2E);
+        } else {
+            wg_dots<HD>(s, q, stage_of<HD>(stages, i));
+            wg_sums<HD>(o, p, stage_of<HD>(stages, i - 1) + ATTN_TILE * HD);
+            wg_wait<1>(s);
+            wg_weights(s, old, w, tile[i], end, z.n, first + r0, scale * LOG2E);
+            wg_wait<0>(o, p);
+            wg_scale<HD>(o, old);
+        }
+        wg_pack(p, s);
+    }
+    wg_sums<HD>(o, p, stage_of<HD>(stages, tiles - 1) + ATTN_TILE * HD);
+    wg_wait<0>(o, p);
+    float by[2];
+    finish(by, lse, w.m, w.l, first + r0, a, z, scale);
+    acc_store<HD>(out + (int64_t)a * HD, (int64_t)z.heads * HD, first + r0, z.n, o, by);
+}
+
+template <int HD> static void forward(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h)
+{
+    struct attn_mma_shape z = { p->n, h.heads, h.kv };
+    LAUNCH(wgmma_kernel<HD>, dim3(p->by_query.blocks, h.heads), WG_THREADS, attn_wgmma_smem(HD, 0, 0), queue(), out, lse, qkv, p->by_query, p->end, z,
+           1.0f / sqrtf((float)HD));
+}
+
+extern "C" void attn_wgmma(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h)
+{
+    ENSURE(attn_wgmma_takes(h) && h.kv > 0 && h.heads % h.kv == 0 && (uintptr_t)qkv % 16 == 0);
+    if (!p->n) return;
+    if (h.hd == 64) forward<64>(out, lse, qkv, p, h);
+    else forward<128>(out, lse, qkv, p, h);
+}
