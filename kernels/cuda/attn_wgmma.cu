@@ -39,7 +39,6 @@ __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1) wgmma_kernel(uin
     float o[HD / 8][4], s[8][4], old[2];
     unsigned q[HD / 16][4], p[4][4];
     wg_row w = { { -INFINITY, -INFINITY }, { 0.0f, 0.0f } };
-    acc_clear<HD>(o);
     panel_load<HD, ATTN_BLOCK>(qs, qkv + (int64_t)a * HD, ld, first, z.n);
     for (int i = 0; i < WG_AHEAD; i++) {
         if (i < tiles) pair_load<HD>(stage_of<HD>(stages, i), keys, ld, values, ld, tile[i] >> 1, z.n);
@@ -56,7 +55,7 @@ __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1) wgmma_kernel(uin
             wg_weights(s, old, w, tile[i], end, z.n, first + r0, scale * LOG2E);
         } else {
             wg_dots<HD>(s, q, stage_of<HD>(stages, i));
-            wg_sums<HD>(o, p, stage_of<HD>(stages, i - 1) + ATTN_TILE * HD);
+            wg_sums<HD>(o, p, stage_of<HD>(stages, i - 1) + ATTN_TILE * HD, i > 1);
             wg_wait<1>(s);
             wg_weights(s, old, w, tile[i], end, z.n, first + r0, scale * LOG2E);
             wg_wait<0>(o, p);
@@ -64,7 +63,7 @@ __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1) wgmma_kernel(uin
         }
         wg_pack(p, s);
     }
-    wg_sums<HD>(o, p, stage_of<HD>(stages, tiles - 1) + ATTN_TILE * HD);
+    wg_sums<HD>(o, p, stage_of<HD>(stages, tiles - 1) + ATTN_TILE * HD, tiles > 1);
     wg_wait<0>(o, p);
     float by[2];
     finish(by, lse, w.m, w.l, first + r0, a, z, scale);

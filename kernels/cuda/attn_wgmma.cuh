@@ -71,13 +71,14 @@ template <int HD> __device__ __forceinline__ void wg_dots(float (&s)[8][4], cons
     wg_close();
 }
 
-/* acc += p (64 x 64) times a tile: 64 x HD. One group. */
-template <int HD> __device__ __forceinline__ void wg_sums(float (&acc)[HD / 8][4], unsigned (&p)[4][4], const uint16_t *tile)
+/* acc (add: +)= p (64 x 64) times a tile: 64 x HD. One group. An accumulator that starts as 0 instead makes ptxas 13.0 wait for each product of a loop that keeps
+ * some under way from turn to turn (C7515). */
+template <int HD> __device__ __forceinline__ void wg_sums(float (&acc)[HD / 8][4], unsigned (&p)[4][4], const uint16_t *tile, bool add)
 {
     const uint64_t b = wg_matrix(tile, ATTN_TILE * 128, 1024);
     wg_fence(acc, p);
     #pragma unroll
-    for (int k = 0; k < 4; k++) wg_mma<true>(acc, p[k], wg_on(b, k * 16 * 128), true);
+    for (int k = 0; k < 4; k++) wg_mma<true>(acc, p[k], wg_on(b, k * 16 * 128), k > 0 || add);
     wg_close();
 }
 

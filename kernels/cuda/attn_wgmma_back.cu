@@ -47,7 +47,6 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
     const uint16_t *keys = b.qkv + (int64_t)(b.z.heads + a / (b.z.heads / b.z.kv)) * HD, *values = keys + (int64_t)b.z.kv * HD;
     float dq[HD / 8][4], s[8][4], dp[8][4], lse2[2], dot[2];
     unsigned q[HD / 16][4], g[HD / 16][4], ds[4][4];
-    acc_clear<HD>(dq);
     for (int half = 0; half < 2; half++) {
         const int row = r0 + lane / 4 + 8 * half;
         lse2[half] = row < b.z.n ? b.stat[(int64_t)a * 2 * b.pad + row] : INFINITY;
@@ -92,7 +91,7 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
             #pragma unroll
             for (int e = 0; e < 4; e++) dp[j][e] = s[j][e] * (dp[j][e] - dot[e / 2]);
         wg_pack(ds, dp);
-        wg_sums<HD>(dq, ds, now);
+        wg_sums<HD>(dq, ds, now, i > 0);
     }
     wg_wait<0>(dq, ds);
     const float by[2] = { b.scale, b.scale };
@@ -144,8 +143,6 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv
     const int stop[2] = { row < b.z.n ? end[row] : 0, row + 8 < b.z.n ? end[row + 8] : 0 };
     float dk[HD / 8][4], dv[HD / 8][4], s[8][4], dp[8][4];
     unsigned p[4][4], ds[4][4];
-    acc_clear<HD>(dk);
-    acc_clear<HD>(dv);
     panel_load<HD, ATTN_BLOCK>(ks, b.qkv + mine, ld, first, b.z.n);
     panel_load<HD, ATTN_BLOCK>(vs, b.qkv + mine + (int64_t)b.z.kv * HD, ld, first, b.z.n);
     for (int i = 0; i < WG_AHEAD; i++) {
@@ -164,7 +161,7 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv
         wg_wait<1>(s, p, ds);
         key_weights(s, stat, t & 1, row, stop, (t >> 1) * ATTN_TILE, b.scale * LOG2E);
         wg_pack(p, s);
-        wg_sums<HD>(dv, p, gs);
+        wg_sums<HD>(dv, p, gs, i > 0);
         wg_wait<1>(dp);
         #pragma unroll
         for (int j = 0; j < 8; j++) {
@@ -173,7 +170,7 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv
             for (int e = 0; e < 4; e++) dp[j][e] = s[j][e] * (dp[j][e] - dot.v[e % 2]);
         }
         wg_pack(ds, dp);
-        wg_sums<HD>(dk, ds, qs);
+        wg_sums<HD>(dk, ds, qs, i > 0);
     }
     wg_wait<0>(dk, dv, p, ds);
     const float by[2] = { b.scale, b.scale }, one[2] = { 1.0f, 1.0f };
