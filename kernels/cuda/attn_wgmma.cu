@@ -32,8 +32,8 @@ __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1) wgmma_kernel(uin
     if (!WGMMA_HERE) { wg_trap(); return; }
     SHARED_DYN(uint16_t, raw);
     uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, WG_STAGES - 1);         /* turn 1 is the first to load there, turn 0 reads the queries */
-    const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, *tile = list.tile + list.begin[blockIdx.x];
-    const int tiles = list.begin[blockIdx.x + 1] - list.begin[blockIdx.x], r0 = threadIdx.x / 32 * 16;
+    wg_tiles t = tiles_from(list, blockIdx.x);
+    const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, tiles = t.count, r0 = threadIdx.x / 32 * 16;
     const int64_t ld = (int64_t)(z.heads + 2 * z.kv) * HD;
     const uint16_t *keys = qkv + (int64_t)(z.heads + a / (z.heads / z.kv)) * HD, *values = keys + (int64_t)z.kv * HD;
     float o[HD / 8][4], s[8][4], old[2];
@@ -41,23 +41,26 @@ __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1) wgmma_kernel(uin
     wg_row w = { { -INFINITY, -INFINITY }, { 0.0f, 0.0f } };
     panel_load<HD, ATTN_BLOCK>(qs, qkv + (int64_t)a * HD, ld, first, z.n);
     for (int i = 0; i < WG_AHEAD; i++) {
-        if (i < tiles) pair_load<HD>(stage_of<HD>(stages, i), keys, ld, values, ld, tile[i] >> 1, z.n);
+        if (i < tiles) pair_load<HD>(stage_of<HD>(stages, i), keys, ld, values, ld, t.then >> 1, z.n);
         cp_close();
+        tiles_on(t);
     }
     for (int i = 0; i < tiles; i++) {
         turn_begins();
-        if (i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, tile[i + WG_AHEAD] >> 1, z.n);
+        if (!i) own_rows<HD>(q, qs, r0);
+        wg_dots<HD>(s, q, stage_of<HD>(stages, i));
+        if (i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, t.then >> 1, z.n);
         cp_close();
+        const int tile = t.now;
+        tiles_on(t);
         if (!i) {
-            own_rows<HD>(q, qs, r0);
-            wg_dots<HD>(s, q, stage_of<HD>(stages, i));
             wg_wait<0>(s);
-            wg_weights(s, old, w, tile[i], end, z.n, first + r0, scale * LOG2E);
+            wg_weights(s, old, w, tile, end, z.n, first + r0, scale * LOG2E);
         } else {
-            wg_dots<HD>(s, q, stage_of<HD>(stages, i));
             wg_sums<HD>(o, p, stage_of<HD>(stages, i - 1) + ATTN_TILE * HD, i > 1);
             wg_wait<1>(s);
-            wg_weights(s, old, w, tile[i], end, z.n, first + r0, scale * LOG2E);
+            wg_weights(s, old, w, tile, end, z.n, first + r0, scale * LOG2E);
+            wg_hold(s);                                         /* the softmax is done before the wait, not where its results are used */
             wg_wait<0>(o, p);
             wg_scale<HD>(o, old);
         }

@@ -35,6 +35,21 @@ __device__ __forceinline__ void pair_load(uint16_t *stage, const uint16_t *x, in
     panel_load<HD, ATTN_TILE>(stage + ATTN_TILE * HD, y, ldy, t * ATTN_TILE, n);
 }
 
+/* A block's tiles, again and again (dk and dv: once for each query head): of this turn, the next, and the one after it, whose tiles the turn loads and which is
+ * tile[at] in its round. A number is read a turn before it is needed: what the loads wait for, the products would wait for. */
+struct wg_tiles { const int *tile; int count, at, round, now, next, then; };
+__device__ __forceinline__ wg_tiles tiles_from(const attn_list &l, int block)
+{
+    const int *tile = l.tile + l.begin[block];
+    return { tile, l.begin[block + 1] - l.begin[block], 0, 0, 0, 0, *tile };
+}
+__device__ __forceinline__ void tiles_on(wg_tiles &t)
+{
+    const bool last = ++t.at == t.count;
+    if (last) t.at = 0, t.round++;
+    t.now = t.next, t.next = t.then, t.then = t.tile[t.at];
+}
+
 /* Turn i begins: its tiles are there for all threads and for the tensor cores, and all are done with those of turn i - 2: their stage is free. */
 __device__ __forceinline__ void turn_begins()
 {

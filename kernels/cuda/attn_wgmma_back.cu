@@ -41,8 +41,8 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
     if (!WGMMA_HERE) { wg_trap(); return; }
     SHARED_DYN(uint16_t, raw);
     uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, 2), *gs = stage_of<HD>(stages, 3);      /* until they are in registers */
-    const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, *tile = list.tile + list.begin[blockIdx.x];
-    const int tiles = list.begin[blockIdx.x + 1] - list.begin[blockIdx.x], lane = threadIdx.x % 32, r0 = first + threadIdx.x / 32 * 16;
+    wg_tiles t = tiles_from(list, blockIdx.x);
+    const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, tiles = t.count, lane = threadIdx.x % 32, r0 = first + threadIdx.x / 32 * 16;
     const int64_t ld = (int64_t)(b.z.heads + 2 * b.z.kv) * HD;
     const uint16_t *keys = b.qkv + (int64_t)(b.z.heads + a / (b.z.heads / b.z.kv)) * HD, *values = keys + (int64_t)b.z.kv * HD;
     float dq[HD / 8][4], s[8][4], dp[8][4], lse2[2], dot[2];
@@ -55,20 +55,22 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
     panel_load<HD, ATTN_BLOCK>(qs, b.qkv + (int64_t)a * HD, ld, first, b.z.n);
     panel_load<HD, ATTN_BLOCK>(gs, b.dout + (int64_t)a * HD, (int64_t)b.z.heads * HD, first, b.z.n);
     for (int i = 0; i < WG_AHEAD; i++) {
-        if (i < tiles) pair_load<HD>(stage_of<HD>(stages, i), keys, ld, values, ld, tile[i] >> 1, b.z.n);
+        if (i < tiles) pair_load<HD>(stage_of<HD>(stages, i), keys, ld, values, ld, t.then >> 1, b.z.n);
         cp_close();
+        tiles_on(t);
     }
     turn_begins();
     own_rows<HD>(q, qs, r0 - first);
     own_rows<HD>(g, gs, r0 - first);
     for (int i = 0; i < tiles; i++) {
         turn_begins();
-        if (i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, tile[i + WG_AHEAD] >> 1, b.z.n);
-        cp_close();
         const uint16_t *now = stage_of<HD>(stages, i);
-        const int k0 = (tile[i] >> 1) * ATTN_TILE;
-        const bool whole = tile[i] & 1;
+        const int k0 = (t.now >> 1) * ATTN_TILE;
+        const bool whole = t.now & 1;
         wg_dots<HD>(s, q, now);
+        if (i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, t.then >> 1, b.z.n);
+        cp_close();
+        tiles_on(t);
         wg_dots<HD>(dp, g, now + ATTN_TILE * HD);
         wg_wait<1>(s, ds);
         #pragma unroll
@@ -85,6 +87,7 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
                     if (key > row + 8 || row + 8 >= stop) s[j][2 + e] = 0.0f;
                 }
         }
+        wg_hold(s);                                             /* p is made before the wait, not where it is used */
         wg_wait<0>(dp);
         #pragma unroll
         for (int j = 0; j < 8; j++)
@@ -98,11 +101,9 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
     acc_store<HD>(dqkv + (int64_t)a * HD, ld, r0, b.z.n, dq, by);
 }
 
-/* The queries of turn i with dout, lse and D: tile i % tiles for the i / tiles-th head of the group. */
-template <int HD>
-__device__ __forceinline__ void queries_load(uint16_t *stage, float *stat, const struct wgmma_back &b, const int *tile, int tiles, int i, int a0)
+/* The queries, dout, lse and D of a turn to come, for query head a. */
+template <int HD> __device__ __forceinline__ void queries_load(uint16_t *stage, float *stat, const struct wgmma_back &b, int a, int t)
 {
-    const int a = a0 + i / tiles, t = tile[i % tiles] >> 1;
     pair_load<HD>(stage, b.qkv + (int64_t)a * HD, (int64_t)(b.z.heads + 2 * b.z.kv) * HD, b.dout + (int64_t)a * HD, (int64_t)b.z.heads * HD, t, b.z.n);
     const int half = threadIdx.x / 16, c = threadIdx.x % 16 * 4;
     if (half < 2) cp16(stat + half * ATTN_TILE + c, b.stat + ((int64_t)a * 2 + half) * b.pad + t * ATTN_TILE + c, true);
@@ -137,8 +138,9 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv
     SHARED_DYN(uint16_t, raw);
     uint16_t *ks = atoms_from(raw), *vs = ks + ATTN_BLOCK * HD, *stages = vs + ATTN_BLOCK * HD;
     float *stats = (float *)(stages + WG_STAGES * 2 * ATTN_TILE * HD);
-    const int first = list.own[blockIdx.x] * ATTN_BLOCK, kv = blockIdx.y, group = b.z.heads / b.z.kv, *tile = list.tile + list.begin[blockIdx.x];
-    const int tiles = list.begin[blockIdx.x + 1] - list.begin[blockIdx.x], r0 = first + threadIdx.x / 32 * 16, row = r0 + threadIdx.x % 32 / 4;
+    wg_tiles t = tiles_from(list, blockIdx.x);
+    const int first = list.own[blockIdx.x] * ATTN_BLOCK, kv = blockIdx.y, a0 = kv * (b.z.heads / b.z.kv), turns = t.count * (b.z.heads / b.z.kv);
+    const int r0 = first + threadIdx.x / 32 * 16, row = r0 + threadIdx.x % 32 / 4;
     const int64_t ld = (int64_t)(b.z.heads + 2 * b.z.kv) * HD, mine = (int64_t)(b.z.heads + kv) * HD;
     const int stop[2] = { row < b.z.n ? end[row] : 0, row + 8 < b.z.n ? end[row + 8] : 0 };
     float dk[HD / 8][4], dv[HD / 8][4], s[8][4], dp[8][4];
@@ -146,20 +148,22 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv
     panel_load<HD, ATTN_BLOCK>(ks, b.qkv + mine, ld, first, b.z.n);
     panel_load<HD, ATTN_BLOCK>(vs, b.qkv + mine + (int64_t)b.z.kv * HD, ld, first, b.z.n);
     for (int i = 0; i < WG_AHEAD; i++) {
-        if (i < group * tiles) queries_load<HD>(stage_of<HD>(stages, i), stats + i * 2 * ATTN_TILE, b, tile, tiles, i, kv * group);
+        if (i < turns) queries_load<HD>(stage_of<HD>(stages, i), stats + i * 2 * ATTN_TILE, b, a0 + t.round, t.then >> 1);
         cp_close();
+        tiles_on(t);
     }
-    for (int i = 0; i < group * tiles; i++) {
+    for (int i = 0; i < turns; i++) {
         turn_begins();
-        const int next = i + WG_AHEAD, t = tile[i % tiles];
-        if (next < group * tiles) queries_load<HD>(stage_of<HD>(stages, next), stats + next % WG_STAGES * 2 * ATTN_TILE, b, tile, tiles, next, kv * group);
-        cp_close();
+        const int then = i + WG_AHEAD, tile = t.now;
         const uint16_t *qs = stage_of<HD>(stages, i), *gs = qs + ATTN_TILE * HD;
         const float *stat = stats + i % WG_STAGES * 2 * ATTN_TILE;
         wg_dots<HD>(s, ks, threadIdx.x / 128, qs);
+        if (then < turns) queries_load<HD>(stage_of<HD>(stages, then), stats + then % WG_STAGES * 2 * ATTN_TILE, b, a0 + t.round, t.then >> 1);
+        cp_close();
+        tiles_on(t);
         wg_dots<HD>(dp, vs, threadIdx.x / 128, gs);
         wg_wait<1>(s, p, ds);
-        key_weights(s, stat, t & 1, row, stop, (t >> 1) * ATTN_TILE, b.scale * LOG2E);
+        key_weights(s, stat, tile & 1, row, stop, (tile >> 1) * ATTN_TILE, b.scale * LOG2E);
         wg_pack(p, s);
         wg_sums<HD>(dv, p, gs, i > 0);
         wg_wait<1>(dp);

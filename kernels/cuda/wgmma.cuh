@@ -34,7 +34,7 @@ __device__ __forceinline__ uint64_t wg_on(uint64_t matrix, unsigned bytes) { ret
 
 /* d[j][.] of lane l of warp w: the accumulator of mma_bf16 for rows 16 w .. + 15, columns 8 j .. + 7. a[4]: its A fragment of rows 16 w .. + 15. */
 #ifdef __CUDACC__
-/* Registers that a product under way may read or write: no use of them moves over this line. */
+/* Neither what makes these registers nor a use of them moves over this line: for what a product under way may read or write, or what shall be done meanwhile. */
 template <int T> __device__ __forceinline__ void wg_hold(float (&d)[T][4])
 {
     #pragma unroll

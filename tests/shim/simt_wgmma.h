@@ -165,6 +165,7 @@ static void simt_wg_fence(void **) { simt_wg_mine()->fenced = true; }
 static void simt_wg_close(void **) { simt_wg_mine()->group++, simt_wg_mine()->fenced = false; }
 static void simt_wg_wait(void **p) { simt_wg_until(simt_wg_mine()->group - *(const int *)p[0]); }
 
+template <class X> static inline void wg_hold(X &) { }
 template <class... X> static inline void wg_fence(X &...) { simt_warpgroup(nullptr, simt_wg_fence, __LINE__); }
 static inline void wg_close() { simt_warpgroup(nullptr, simt_wg_close, __LINE__); }
 template <int N, class... X> static inline void wg_wait(X &...)
