@@ -46,40 +46,36 @@ template <int W> static void forward(real *out, wide *lse, const real *qkv, cons
            1.0f / sqrtf((float)h.hd), attn_whole(h, qkv));
 }
 
-/* 0: mma.sync, 1: wgmma, -1: APPO_ATTN was not read yet */
-static int by_wgmma = -1;
+static enum attn_way chosen;                /* ATTN_ONE_WAY: APPO_ATTN was not read yet */
 
 static bool have_wgmma(void)
 {
     static int have = -1;
     int d;
     cudaDeviceProp p;
-    if (have >= 0) return have;
-    queue();
-    CU(cudaGetDevice(&d));
-    CU(cudaGetDeviceProperties(&p, d));
-    have = p.major == 9 && p.minor == 0;
+    if (have < 0) have = cudaGetDevice(&d) == cudaSuccess && cudaGetDeviceProperties(&p, d) == cudaSuccess && p.major == 9 && p.minor == 0;
     return have;
 }
 
 extern "C" bool attn_by_wgmma(void)
 {
-    if (by_wgmma >= 0) return by_wgmma;
+    if (chosen) return chosen == ATTN_WGMMA;
     const char *s = getenv("APPO_ATTN");
     const bool asked = s && !strcmp(s, "wgmma");
     if (s && *s && !asked && strcmp(s, "mma")) die("APPO_ATTN=%s: it is mma or wgmma", s);
-    if (asked && !have_wgmma()) die("APPO_ATTN=wgmma: that is for compute capability 9.0 (H100, H200), which %s has not", dev_name());
-    by_wgmma = asked;
+    if (asked && !have_wgmma()) die("APPO_ATTN=wgmma: that needs compute capability 9.0 (H100, H200), which %s does not have", dev_name());
+    chosen = asked ? ATTN_WGMMA : ATTN_MMA;
     return asked;
 }
 
 extern "C" bool attn_wgmma_takes(struct heads h) { return attn_mma_takes(h) && have_wgmma(); }
 
-extern "C" bool attn_choose_wgmma(bool on)
+extern "C" enum attn_way attn_choose(enum attn_way way)
 {
-    if (sizeof(real) != 2 || exact_numerics() || !have_wgmma()) return false;
-    by_wgmma = on;
-    return true;
+    if (sizeof(real) != 2 || exact_numerics() || !have_wgmma()) return ATTN_ONE_WAY;
+    const enum attn_way was = attn_by_wgmma() ? ATTN_WGMMA : ATTN_MMA;
+    if (way != ATTN_ONE_WAY) chosen = way;
+    return was;
 }
 
 extern "C" void op_attn(real *out, wide *lse, const real *qkv, const struct attn_plan *p, struct heads h)

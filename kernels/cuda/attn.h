@@ -35,8 +35,8 @@ struct attn_plan {
 bool attn_mma_takes(struct heads h);
 void attn_mma(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h);
 void attn_mma_back(uint16_t *dqkv, const uint16_t *dout, const uint16_t *out, const float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h);
-/* The same by wgmma, on devices of compute capability 9.0: attn_wgmma_takes() says whether this is one, too. attn_by_wgmma(): op_attn and op_attn_back take these,
- * after APPO_ATTN=wgmma or attn_choose_wgmma(). */
+/* The same by wgmma, on devices of compute capability 9.0: attn_wgmma_takes() says whether this is one, too. attn_by_wgmma(): op_attn and op_attn_back take
+ * these; reads APPO_ATTN when it is first called. */
 bool attn_wgmma_takes(struct heads h);
 bool attn_by_wgmma(void);
 void attn_wgmma(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h);

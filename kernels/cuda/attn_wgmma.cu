@@ -29,7 +29,7 @@ template <int HD>
 __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1) wgmma_kernel(uint16_t *out, float *lse, const uint16_t *__restrict__ qkv, struct attn_list list,
                                                                              const int *__restrict__ end, struct attn_mma_shape z, float scale)
 {
-    if (!WGMMA_HERE) { wg_trap(); return; }
+    if (!WGMMA_HERE) { wg_missing(); return; }
     SHARED_DYN(uint16_t, raw);
     uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, WG_STAGES - 1);         /* turn 1 is the first to load there, turn 0 reads the queries */
     wg_tiles t = tiles_from(list, blockIdx.x);

@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(256) wgmma_stat_kernel(struct wgmma_back b, in
 template <int HD>
 __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv, struct wgmma_back b, struct attn_list list, const int *__restrict__ end)
 {
-    if (!WGMMA_HERE) { wg_trap(); return; }
+    if (!WGMMA_HERE) { wg_missing(); return; }
     SHARED_DYN(uint16_t, raw);
     uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, 2), *gs = stage_of<HD>(stages, 3);      /* until they are in registers */
     wg_tiles t = tiles_from(list, blockIdx.x);
@@ -134,7 +134,7 @@ __device__ __forceinline__ void key_weights(float (&s)[8][4], const float *lse2,
 template <int HD>
 __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv, struct wgmma_back b, struct attn_list list, const int *__restrict__ end)
 {
-    if (!WGMMA_HERE) { wg_trap(); return; }
+    if (!WGMMA_HERE) { wg_missing(); return; }
     SHARED_DYN(uint16_t, raw);
     uint16_t *ks = atoms_from(raw), *vs = ks + ATTN_BLOCK * HD, *stages = vs + ATTN_BLOCK * HD;
     float *stats = (float *)(stages + WG_STAGES * 2 * ATTN_TILE * HD);

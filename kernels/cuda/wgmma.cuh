@@ -1,17 +1,20 @@
 /* wgmma.cuh: the tensor cores of Hopper (sm_90a) as the PTX manual has them: products of 64 rows by the four warps of a warpgroup, asynchronous, their operands
  * in shared memory read by the async proxy; each instruction with a twin that the shim runs on a CPU. Where there is no wgmma the wrappers do nothing:
- * a kernel begins with `if (!WGMMA_HERE) { wg_trap(); return; }`. */
+ * a kernel begins with `if (!WGMMA_HERE) { wg_missing(); return; }`. */
 #pragma once
 /* The twin decodes the descriptors and multiplies only in wg_wait. It ends the process where a group of products does not begin with wg_fence, and where an
  * operand or an accumulator has changed before the wait; until then the accumulators are NaN. Operands come from a copy of shared memory that has only what
  * the threads that copied it (cp16) have shown by fence_async: all else is NaN, what ordinary stores wrote too. */
 #include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/trap.cuh"
 
 #if !defined(__CUDACC__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define WGMMA_HERE 1
 #else
 #define WGMMA_HERE 0
 #endif
+
+__device__ __forceinline__ void wg_missing() { kernel_die("wgmma asked of a device, or of code, that is not sm_90a (GPUS of the Makefile)", 0); }
 
 __device__ __forceinline__ unsigned shared_address(const void *p)
 {
@@ -59,7 +62,6 @@ __device__ __forceinline__ void wg_close() { WG_ASM("wgmma.commit_group.sync.ali
 template <int N, class... X> __device__ __forceinline__ void wg_wait(X &...x) { WG_ASM("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory"); (wg_hold(x), ...); }
 /* What this thread's waited-for copies wrote may be read by the tensor cores, after a barrier. */
 __device__ __forceinline__ void fence_async() { WG_ASM("fence.proxy.async.shared::cta;" ::: "memory"); }
-__device__ __forceinline__ void wg_trap() { __trap(); }
 
 #define WG_D4(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
 #define WG_D32 WG_D4(0), WG_D4(1), WG_D4(2), WG_D4(3), WG_D4(4), WG_D4(5), WG_D4(6), WG_D4(7)

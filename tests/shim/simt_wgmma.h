@@ -183,7 +183,6 @@ static inline void fence_async()
     }
     simt_cps_drop(mine);
 }
-static inline void wg_trap() { simt_die("a trap"); }
 
 static inline void simt_wg_mma(simt_wg_call c) { simt_warpgroup(&c, simt_wg_ask, __LINE__); }
 template <bool TURN_A, bool TURN_B> static inline void wg_mma(float (&d)[8][4], uint64_t a, uint64_t b, bool add)
