@@ -2,10 +2,12 @@
  * fragments. A turn asks for S = q k^T of its tile and for the last turn's P v, and works on the softmax of S while P v is under way (Shah et al.,
  * "FlashAttention-3" (2024), Algorithm 2): the tensor cores wait for the softmax only as far as it is longer than P v. */
 /* Counted for a pair of tiles of 128 x 64 at heads of 128, in clocks of one multiprocessor: wgmma 1024 (2 x 128 x 64 x 128 of 2048 multiply-adds a clock); shared
- * memory 768 of 128 bytes (keys 256, values 256, what is loaded 256; with queries from shared memory 1024); exponentials 512 (16 a clock), the rest of the
- * softmax and the scaling of o about 500 issue slots of a scheduler. In step, nothing of S overlapped: 512 + 640, that is 840 TFLOP/s at 1.755 GHz and 132
- * multiprocessors; tensor cores alone 949. Heads of 64: wgmma 512, shared memory 384, exponentials 512. Registers at 128: o 64, q 32, s 32, p 16.
- * Shared memory: 129 KB at 128; 65 KB at 64, two blocks. Nothing of this was measured. */
+ * memory 768 of 128 bytes (keys 256, values 256, what is loaded 256; with queries from shared memory 1024); exponentials 512 (16 a clock); ptxas 13.0 makes 390
+ * instructions of a turn, 780 issue slots of a scheduler, 650 of them beside P v. Both warpgroups in step: 512 for S, then 650: 840 TFLOP/s at 1.755 GHz and 132
+ * multiprocessors; tensor cores alone 949. From L2 come 32 KB, 32 bytes a clock at that rate, 7.4 TB/s in all: more than L2 may give. Heads of 64: wgmma 512,
+ * shared memory 384, exponentials 512. Registers at 128: o 64, q 32, s 32, p 16. Shared memory: 129 KB at 128; 65 KB at 64, two blocks. Not measured. */
+/* ptxas moves a wait up as far as its basic block goes. At 128 the branch around the loads keeps the softmax in front of it; at 64 that takes 8 bytes more than
+ * the 128 registers of two blocks, whose four warpgroups fill one another's waits. */
 #include "kernels/cuda/attn_wgmma.cuh"
 
 /* Softmax of the scores of one tile; old: what older sums are multiplied with. */
@@ -34,7 +36,7 @@ __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1) wgmma_kernel(uin
     uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, WG_STAGES - 1);         /* turn 1 is the first to load there, turn 0 reads the queries */
     wg_tiles t = tiles_from(list, blockIdx.x);
     const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, tiles = t.count, r0 = threadIdx.x / 32 * 16;
-    const int64_t ld = (int64_t)(z.heads + 2 * z.kv) * HD;
+    const int ld = (z.heads + 2 * z.kv) * HD;
     const uint16_t *keys = qkv + (int64_t)(z.heads + a / (z.heads / z.kv)) * HD, *values = keys + (int64_t)z.kv * HD;
     float o[HD / 8][4], s[8][4], old[2];
     unsigned q[HD / 16][4], p[4][4];
@@ -45,25 +47,27 @@ __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1) wgmma_kernel(uin
         cp_close();
         tiles_on(t);
     }
-    for (int i = 0; i < tiles; i++) {
-        turn_begins();
-        if (!i) own_rows<HD>(q, qs, r0);
-        wg_dots<HD>(s, q, stage_of<HD>(stages, i));
-        if (i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, t.then >> 1, z.n);
-        cp_close();
-        const int tile = t.now;
+    turn_begins();
+    own_rows<HD>(q, qs, r0);
+    wg_dots<HD>(s, q, stages);
+    if (WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, WG_AHEAD), keys, ld, values, ld, t.then >> 1, z.n);
+    cp_close();
+    wg_wait<0>(s);
+    wg_weights(s, old, w, t.now, end, z.n, first + r0, scale * LOG2E);
+    wg_pack(p, s);
+    for (int i = 1; i < tiles; i++) {
         tiles_on(t);
-        if (!i) {
-            wg_wait<0>(s);
-            wg_weights(s, old, w, tile, end, z.n, first + r0, scale * LOG2E);
-        } else {
-            wg_sums<HD>(o, p, stage_of<HD>(stages, i - 1) + ATTN_TILE * HD, i > 1);
-            wg_wait<1>(s);
-            wg_weights(s, old, w, tile, end, z.n, first + r0, scale * LOG2E);
-            wg_hold(s);                                         /* the softmax is done before the wait, not where its results are used */
-            wg_wait<0>(o, p);
-            wg_scale<HD>(o, old);
-        }
+        turn_begins();
+        wg_dots<HD>(s, q, stage_of<HD>(stages, i));
+        if (HD == 64 && i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, t.then >> 1, z.n);
+        wg_sums<HD>(o, p, stage_of<HD>(stages, i - 1) + ATTN_TILE * HD, i > 1);
+        wg_wait<1>(s);
+        wg_weights(s, old, w, t.now, end, z.n, first + r0, scale * LOG2E);
+        wg_hold(s);                                             /* see above: the softmax comes before this branch, the wait behind it */
+        if (HD == 128 && i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, t.then >> 1, z.n);
+        cp_close();
+        wg_wait<0>(o, p);
+        wg_scale<HD>(o, old);
         wg_pack(p, s);
     }
     wg_sums<HD>(o, p, stage_of<HD>(stages, tiles - 1) + ATTN_TILE * HD, tiles > 1);

@@ -13,23 +13,22 @@ template <int HD> __device__ __forceinline__ uint16_t *stage_of(uint16_t *stages
 /* The block's dynamic shared memory from the first multiple of 1024 on. */
 __device__ __forceinline__ uint16_t *atoms_from(uint16_t *raw) { return raw + (-shared_address(raw) & 1023) / 2; }
 
-/* tile_load into panels. */
-template <int HD, int ROWS> __device__ __forceinline__ void panel_load(uint16_t *tile, const uint16_t *x, int64_t ld, int first, int n)
+/* tile_load into panels. Addresses are made anew for each copy: kept from one to the next they cost registers. */
+template <int HD, int ROWS> __device__ __forceinline__ void panel_load(uint16_t *tile, const uint16_t *x, int ld, int first, int n)
 {
     enum { STEP = WG_THREADS / (HD / 8) };                      /* rows; a multiple of 8 */
     const int r = threadIdx.x / (HD / 8), c = threadIdx.x % (HD / 8);
-    const uint16_t *from = x + (int64_t)(first + r) * ld + 8 * c;
     uint16_t *to = piece<64>(tile + c / 8 * ROWS * 64, r, c % 8);
     #pragma unroll
-    for (int i = 0; i < ROWS; i += STEP, from += STEP * ld) {
-        const bool there = first + r + i < n;
-        cp16(to + i * 64, there ? from : x, there);
+    for (int i = 0; i < ROWS; i += STEP) {
+        const int row = first + r + i;
+        cp16(to + i * 64, x + (int64_t)(row < n ? row : 0) * ld + 8 * c, row < n);
     }
 }
 
 /* Tile t of two matrices of n rows into a stage. */
 template <int HD>
-__device__ __forceinline__ void pair_load(uint16_t *stage, const uint16_t *x, int64_t ldx, const uint16_t *y, int64_t ldy, int t, int n)
+__device__ __forceinline__ void pair_load(uint16_t *stage, const uint16_t *x, int ldx, const uint16_t *y, int ldy, int t, int n)
 {
     panel_load<HD, ATTN_TILE>(stage, x, ldx, t * ATTN_TILE, n);
     panel_load<HD, ATTN_TILE>(stage + ATTN_TILE * HD, y, ldy, t * ATTN_TILE, n);

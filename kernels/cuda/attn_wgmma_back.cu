@@ -3,7 +3,7 @@
  * turn asks for its scores. lse and D lie by head, so that a tile's are 512 bytes in a row. */
 /* Counted for a pair of tiles of 128 x 64 at heads of 128, in clocks of one multiprocessor. dq: wgmma 1536 (3 products), shared memory 1024 (k three times with v:
  * 768, loads 256; with q and dout from shared memory 1536). dk and dv: wgmma 2048 (4 products), shared memory 2048 at most (scores 512 + 512, q and dout again
- * 512, loads 256, lse and D up to 256). Exponentials 512 in each. In all 3584 of wgmma: at most 678 TFLOP/s at 1.755 GHz and 132 multiprocessors, counted as
+ * 512, loads 256, lse and D up to 256). Exponentials 512 in each; instructions of a turn as ptxas 13.0 makes them: 317 and 501, 634 and 1002 issue slots. In all 3584 of wgmma: at most 678 TFLOP/s at 1.755 GHz and 132 multiprocessors, counted as
  * 5 products, where mma.sync has at most 264; 330 is 49 % of it. One kernel with atomics on dq would need 2560; its sums have no fixed order. Registers at 128:
  * dq 64, q and dout 64, s and dp 64, ds 16; dk and dv 128, s and dp 64, p and ds 32. Shared memory: dq 129 KB, dk and dv 195 KB; half at 64. Not measured. */
 #include "kernels/cuda/attn_wgmma.cuh"
@@ -35,6 +35,24 @@ __global__ void __launch_bounds__(256) wgmma_stat_kernel(struct wgmma_back b, in
     to[b.pad] = s;
 }
 
+/* s becomes p: rows row0 and row0 + 8 are queries, columns keys from k0 on. */
+__device__ __forceinline__ void query_weights(float (&s)[8][4], const float (&lse2)[2], bool whole, const int *end, int n, int row0, int k0, float scale2)
+{
+    #pragma unroll
+    for (int j = 0; j < 8; j++)
+        #pragma unroll
+        for (int e = 0; e < 4; e++) s[j][e] = exp2_fast(fmaf(s[j][e], scale2, -lse2[e / 2]));
+    if (whole) return;
+    #pragma unroll
+    for (int j = 0; j < 8; j++)
+        #pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const int key = k0 + 8 * j + threadIdx.x % 4 * 2 + e, stop = key < n ? end[key] : 0;
+            if (key > row0 || row0 >= stop) s[j][e] = 0.0f;
+            if (key > row0 + 8 || row0 + 8 >= stop) s[j][2 + e] = 0.0f;
+        }
+}
+
 template <int HD>
 __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv, struct wgmma_back b, struct attn_list list, const int *__restrict__ end)
 {
@@ -43,7 +61,7 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
     uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, 2), *gs = stage_of<HD>(stages, 3);      /* until they are in registers */
     wg_tiles t = tiles_from(list, blockIdx.x);
     const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, tiles = t.count, lane = threadIdx.x % 32, r0 = first + threadIdx.x / 32 * 16;
-    const int64_t ld = (int64_t)(b.z.heads + 2 * b.z.kv) * HD;
+    const int ld = (b.z.heads + 2 * b.z.kv) * HD;
     const uint16_t *keys = b.qkv + (int64_t)(b.z.heads + a / (b.z.heads / b.z.kv)) * HD, *values = keys + (int64_t)b.z.kv * HD;
     float dq[HD / 8][4], s[8][4], dp[8][4], lse2[2], dot[2];
     unsigned q[HD / 16][4], g[HD / 16][4], ds[4][4];
@@ -53,7 +71,7 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
         dot[half] = row < b.z.n ? b.stat[((int64_t)a * 2 + 1) * b.pad + row] : 0.0f;
     }
     panel_load<HD, ATTN_BLOCK>(qs, b.qkv + (int64_t)a * HD, ld, first, b.z.n);
-    panel_load<HD, ATTN_BLOCK>(gs, b.dout + (int64_t)a * HD, (int64_t)b.z.heads * HD, first, b.z.n);
+    panel_load<HD, ATTN_BLOCK>(gs, b.dout + (int64_t)a * HD, b.z.heads * HD, first, b.z.n);
     for (int i = 0; i < WG_AHEAD; i++) {
         if (i < tiles) pair_load<HD>(stage_of<HD>(stages, i), keys, ld, values, ld, t.then >> 1, b.z.n);
         cp_close();
@@ -65,28 +83,14 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
     for (int i = 0; i < tiles; i++) {
         turn_begins();
         const uint16_t *now = stage_of<HD>(stages, i);
-        const int k0 = (t.now >> 1) * ATTN_TILE;
-        const bool whole = t.now & 1;
+        const int tile = t.now;
         wg_dots<HD>(s, q, now);
         if (i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, t.then >> 1, b.z.n);
         cp_close();
         tiles_on(t);
         wg_dots<HD>(dp, g, now + ATTN_TILE * HD);
         wg_wait<1>(s, ds);
-        #pragma unroll
-        for (int j = 0; j < 8; j++)
-            #pragma unroll
-            for (int e = 0; e < 4; e++) s[j][e] = exp2_fast(fmaf(s[j][e], b.scale * LOG2E, -lse2[e / 2]));
-        if (!whole) {
-            #pragma unroll
-            for (int j = 0; j < 8; j++)
-                #pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    const int key = k0 + 8 * j + lane % 4 * 2 + e, row = r0 + lane / 4, stop = key < b.z.n ? end[key] : 0;
-                    if (key > row || row >= stop) s[j][e] = 0.0f;
-                    if (key > row + 8 || row + 8 >= stop) s[j][2 + e] = 0.0f;
-                }
-        }
+        query_weights(s, lse2, tile & 1, end, b.z.n, r0 + lane / 4, (tile >> 1) * ATTN_TILE, b.scale * LOG2E);
         wg_hold(s);                                             /* p is made before the wait, not where it is used */
         wg_wait<0>(dp);
         #pragma unroll
@@ -104,7 +108,7 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
 /* The queries, dout, lse and D of a turn to come, for query head a. */
 template <int HD> __device__ __forceinline__ void queries_load(uint16_t *stage, float *stat, const struct wgmma_back &b, int a, int t)
 {
-    pair_load<HD>(stage, b.qkv + (int64_t)a * HD, (int64_t)(b.z.heads + 2 * b.z.kv) * HD, b.dout + (int64_t)a * HD, (int64_t)b.z.heads * HD, t, b.z.n);
+    pair_load<HD>(stage, b.qkv + (int64_t)a * HD, (b.z.heads + 2 * b.z.kv) * HD, b.dout + (int64_t)a * HD, b.z.heads * HD, t, b.z.n);
     const int half = threadIdx.x / 16, c = threadIdx.x % 16 * 4;
     if (half < 2) cp16(stat + half * ATTN_TILE + c, b.stat + ((int64_t)a * 2 + half) * b.pad + t * ATTN_TILE + c, true);
 }
@@ -141,7 +145,8 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv
     wg_tiles t = tiles_from(list, blockIdx.x);
     const int first = list.own[blockIdx.x] * ATTN_BLOCK, kv = blockIdx.y, a0 = kv * (b.z.heads / b.z.kv), turns = t.count * (b.z.heads / b.z.kv);
     const int r0 = first + threadIdx.x / 32 * 16, row = r0 + threadIdx.x % 32 / 4;
-    const int64_t ld = (int64_t)(b.z.heads + 2 * b.z.kv) * HD, mine = (int64_t)(b.z.heads + kv) * HD;
+    const int ld = (b.z.heads + 2 * b.z.kv) * HD;
+    const int64_t mine = (int64_t)(b.z.heads + kv) * HD;
     const int stop[2] = { row < b.z.n ? end[row] : 0, row + 8 < b.z.n ? end[row + 8] : 0 };
     float dk[HD / 8][4], dv[HD / 8][4], s[8][4], dp[8][4];
     unsigned p[4][4], ds[4][4];
