@@ -1,11 +1,12 @@
 /* attn_wgmma_back.cu: the way back through tree attention by wgmma (sm_90a); attn_mma_back.cu's three kernels, sums and contract. A warpgroup has 64 queries (dq)
  * or 64 keys (dk, dv) of the block's 128; weights go from accumulators to A fragments without shared memory. The last sum of a turn is under way while the next
  * turn asks for its scores. lse and D lie by head, so that a tile's are 512 bytes in a row. */
-/* Counted for a pair of tiles of 128 x 64 at heads of 128, in clocks of one multiprocessor. dq: wgmma 1536 (3 products), shared memory 1024 (k three times with v:
- * 768, loads 256; with q and dout from shared memory 1536). dk and dv: wgmma 2048 (4 products), shared memory 2048 at most (scores 512 + 512, q and dout again
- * 512, loads 256, lse and D up to 256). Exponentials 512 in each; instructions of a turn as ptxas 13.0 makes them: 317 and 501, 634 and 1002 issue slots. In all 3584 of wgmma: at most 678 TFLOP/s at 1.755 GHz and 132 multiprocessors, counted as
- * 5 products, where mma.sync has at most 264; 330 is 49 % of it. One kernel with atomics on dq would need 2560; its sums have no fixed order. Registers at 128:
- * dq 64, q and dout 64, s and dp 64, ds 16; dk and dv 128, s and dp 64, p and ds 32. Shared memory: dq 129 KB, dk and dv 195 KB; half at 64. Not measured. */
+/* Counted for a pair of tiles of 128 x 64 at heads of 128, in clocks of one multiprocessor. dq: wgmma 1536 (3 products), shared memory 1024 (k, v, k again 768,
+ * loads 256; with q and dout from shared memory 1536), issue slots 634. dk and dv: wgmma 2048 (4 products), shared memory 2048 at most (scores 512 + 512, dout and
+ * q again 512, loads 256, lse and D up to 256), issue slots 1002. Exponentials 512 in each. In all 3584 of wgmma: at most 678 TFLOP/s at 1.755 GHz and 132
+ * multiprocessors, counted as 5 products, where mma.sync has at most 264; 330 is 49 % of it. One kernel with atomics on dq would need 2560, but its sums have no
+ * fixed order. Registers at 128: dq 64, q and dout 64, s and dp 64, ds 16; dk and dv 128, s and dp 64, p and ds 32. Shared memory: dq 129 KB, dk and dv 195 KB,
+ * half of it at 64. Issue slots are of the code that ptxas 13.0 makes. Nothing was measured. */
 #include "kernels/cuda/attn_wgmma.cuh"
 
 struct wgmma_back {

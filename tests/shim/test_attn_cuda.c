@@ -263,6 +263,7 @@ static void tensor_cores_against_loops(void **state)
     static const struct { int n, fork, back; struct heads h; double scale; } cases[] = {
         { 1, 0, 1, { 1, 1, 64 }, 1 }, { 63, 0, 1, { 2, 1, 64 }, 1 }, { 65, 30, 40, { 1, 1, 128 }, 2 }, { 128, 20, 60, { 3, 1, 64 }, 2 }, { 129, 0, 1, { 2, 2, 128 }, 1 },
         { 200, 60, 100, { 2, 1, 128 }, 1 }, { 310, 15, 250, { 4, 2, 64 }, 3 }, { 400, 0, 1, { 1, 1, 64 }, 1 },
+        { 450, 8, 400, { 2, 1, 128 }, 1 },
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         struct rng r = rng_make(c, 32, 0);
