@@ -43,6 +43,7 @@ struct bench_op {
     const struct bench_dims *sizes;     /* up to one that is for nothing */
 };
 extern const struct bench_op bench_rows[], bench_head[], bench_attn[], bench_rl[];      /* up to one without a name */
+extern const struct bench_op bench_wgmma[];     /* attention the other way, where attn_choose() has two */
 
 /* A measurement under way: which sizes, where it goes, the rates that everything is compared with, and the memory of the operation at hand. */
 struct bench {

@@ -99,6 +99,7 @@ static void origin(const struct bench *b, json_t *row)
     json_object_set_new(row, "seed", json_integer(1));
     json_object_set_new(row, "backend", json_string(host ? dev_name() : "cuda"));
     json_object_set_new(row, "real", json_string(REAL_NAME));
+    if (attn_choose(ATTN_ONE_WAY) != ATTN_ONE_WAY) json_object_set_new(row, "attn", json_string(attn_choose(ATTN_ONE_WAY) == ATTN_WGMMA ? "wgmma" : "mma"));
     json_object_set_new(row, "numerics", json_string(numerics && *numerics ? numerics : !strcmp(REAL_NAME, "bf16") ? "fast" : "exact"));
 }
 

@@ -13,7 +13,7 @@
 enum { WARM = 10, TIMES = 50, FEWEST = 5, SETS = 4, BLOCK = (1 << 20) + 7 };   /* BLOCK: no row length divides it, so that rows differ */
 static const double WARM_FOR = 1, TIME_FOR = 3;                                 /* seconds after which slow cases are not repeated further */
 
-static const struct bench_op *const groups[] = { bench_head, bench_attn, bench_rows, bench_rl };
+static const struct bench_op *const groups[] = { bench_head, bench_attn, bench_rows, bench_rl, bench_wgmma };
 enum { GROUPS = sizeof groups / sizeof *groups, OPS_MAX = 64 };
 
 /* ---- operands ---- */
@@ -222,7 +222,8 @@ void bench_close(struct bench *b) { dev_free(b->flush); }
 static int every_op(const struct bench_op **out)
 {
     int n = 0;
-    for (int g = 0; g < GROUPS; g++)
+    const int count = attn_choose(ATTN_ONE_WAY) == ATTN_ONE_WAY ? GROUPS - 1 : GROUPS;
+    for (int g = 0; g < count; g++)
         for (const struct bench_op *op = groups[g]; op->name; op++) {
             ENSURE(n < OPS_MAX);
             out[n++] = op;

@@ -57,6 +57,11 @@ void attn_plan_free(struct attn_plan *p);
 int64_t attn_plan_rows(const struct attn_plan *p);                              /* n */
 void op_attn(real *out, wide *lse, const real *qkv, const struct attn_plan *p, struct heads h);
 void op_attn_back(real *dqkv, const real *dout, const real *out, const wide *lse, const real *qkv, const struct attn_plan *p, struct heads h);
+/* Where there are two ways to the tensor cores (a GPU of compute capability 9.0, bf16, numerics=fast), op_attn and op_attn_back take `way` for heads of 64 and 128
+ * from now on; ATTN_ONE_WAY only asks. Returns the way until now, or ATTN_ONE_WAY: there is no choice, nothing changes. APPO_ATTN=mma|wgmma chooses at the start;
+ * the default is mma. */
+enum attn_way { ATTN_ONE_WAY, ATTN_MMA, ATTN_WGMMA };
+enum attn_way attn_choose(enum attn_way way);
 
 /* Paged keys and values of one layer: a page holds KV_PAGE positions of one sequence; its inner layout belongs to the backend.
  * A pool of P pages is P * kv_page_elems(h) reals. slot = page * KV_PAGE + position in the page; slot < 0 is skipped.

@@ -72,14 +72,19 @@ pieces() { # part
     case $1 in
     1)  for r in "${reals[@]}"; do echo "1 460 build:$r:appo"; done
         for r in "${reals[@]}"; do echo "1 460 build:$r:tests"; done ;;
-    2)  [ "$best" = float ] || test_names bf16 | sed 's|.*|2 240 test:bf16:&|' ;;
+    2)  [ "$best" = float ] && return
+        test_names bf16 | sed 's|.*|2 240 test:bf16:&|'
+        # every operation and whole models once more, attention by wgmma; shim/test_attn_cuda has both ways in it
+        for t in kernels/test_naive model/test_naive; do echo "2 240 test:bf16:$t:wgmma"; done ;;
     3)  test_names float | sed 's|.*|3 240 test:float:&|' ;;
     4)  for m in memcheck racecheck; do
             for t in bench "${sanitized[@]}"; do echo "4 240 sanitizer:$m:$t"; done
         done ;;
     5)  # the first part makes the program that knows its operations
         for m in $("$(program "$best")" bench list 2>/dev/null || echo all); do echo "5 200 bench:$m"; done ;;
-    6)  for m in "${models[@]}"; do printf '6 %s\n' "300 train:$m" "200 decode:$m"; done ;;
+    6)  for m in "${models[@]}"; do printf '6 %s\n' "300 train:$m" "200 decode:$m"; done
+        # the step with the largest share of attention by the other way, too: heads of 128
+        [ "$best" = float ] || echo "6 300 train:${models[4]:-tiny}:wgmma" ;;
     7)  for r in "${reals[@]}"; do
             echo "7 400 appo:$r:exact"
             [ "$r" = float ] || echo "7 400 appo:$r:fast"
@@ -105,10 +110,14 @@ work_build() { # real, appo|tests
 # what cmocka's summary lines say: "[  PASSED  ] 12 test(s)."
 counted() { grep -aoE "^\[  $1 ? \] [0-9]+ test" "$2" | grep -oE '[0-9]+' | awk '{ n += $1 } END { print n + 0 }'; }
 
-work_test() { # real, layer/test_name
+# Is there attention by wgmma (APPO_ATTN)? The shim plays a GPU that has it.
+hopper() { [ "$backend" = simt ] || [ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)" = 9.0 ]; }
+
+work_test() { # real, layer/test_name[, APPO_ATTN]
     local status passed failed skipped
     if ! pkg-config --exists cmocka; then note="no cmocka here"; return 77; fi
-    timeout "$limit" "$(build_folder "$1")/tests/$2"
+    if [ -n "${3:-}" ] && ! hopper; then note="attention by $3 needs compute capability 9.0"; return 77; fi
+    APPO_ATTN=${3:-} timeout "$limit" "$(build_folder "$1")/tests/$2"
     status=$?
     passed=$(counted PASSED "$log") failed=$(counted FAILED "$log") skipped=$(counted SKIPPED "$log")
     fields="\"passed\":$passed,\"failed\":$failed,\"skipped\":$skipped"
@@ -134,7 +143,10 @@ rows_into() { # rows file, further arguments of bench
     APPO_COMMAND="./run.sh gpu-check: bench $*" timeout "$limit" "$(program "$best")" bench "$@" --sizes "$sizes" --json "$rows"
 }
 work_bench() { rows_into "$out/rows/bench.$1.jsonl" "$([ "$1" = all ] && echo kernels || echo "$1")"; }
-work_train() { rows_into "$out/rows/train.$1.jsonl" train --model "$1"; }
+work_train() { # model[, APPO_ATTN]
+    if [ -n "${2:-}" ] && ! hopper; then note="attention by $2 needs compute capability 9.0"; return 77; fi
+    APPO_ATTN=${2:-} rows_into "$out/rows/train.$1${2:+.$2}.jsonl" train --model "$1"
+}
 work_decode() { rows_into "$out/rows/decode.$1.jsonl" decode --model "$1"; }
 
 # A short run of the embedded policy: success before and after, and how far sampled and trained probabilities are apart.

@@ -142,6 +142,8 @@ run_suite() {
     simt-run) APPO_SIMT_ORDER=forward suite simt-run build/simt "engine eval cmd" BACKEND=simt ;;
     simt-san) APPO_SIMT_ORDER=reverse suite simt-san build/simt-san "kernels shim model engine/test_naive" BACKEND=simt SAN=1 ;;
     simt-bf16) APPO_SIMT_ORDER=reverse suite simt-bf16 build/simt-bf16 "kernels shim model engine/test_naive" BACKEND=simt REAL=bf16 ;;
+    # every operation and whole models with attention by wgmma, which the shim's GPU has; test_attn_cuda has it in every build
+    simt-wgmma) APPO_SIMT_ORDER=forward APPO_ATTN=wgmma suite simt-wgmma build/simt-bf16 "kernels/test_naive model/test_naive" BACKEND=simt REAL=bf16 ;;
     nvcc) counted nvcc gpu_builds ;;
     golden) counted golden build/cpu/appo golden tests/golden ;;
     cli) counted cli tests/cli/run.sh build/cpu/appo ;;
@@ -152,7 +154,7 @@ run_suite() {
     esac
 }
 
-all=(cpu double san checks simt simt-run simt-san simt-bf16 nvcc golden export cli bench debug fuzz)
+all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export cli bench debug fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 for s in "${suites[@]}"; do

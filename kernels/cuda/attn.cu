@@ -1,6 +1,8 @@
 /* attn.cu: attention over whole trees, forward. Head sizes 64 and 128 of bf16 take tensor cores unless numerics=exact asks for this fp32 path, whose
  * bits decoding repeats. A block is up to 8 rows of one segment, so that they share a path; each key is read once for all of them. */
 #include "kernels/cuda/attn.cuh"
+#include <stdlib.h>
+#include <string.h>
 
 template <int W>
 __global__ void __launch_bounds__(256, 2) attn_kernel(real *out, wide *lse, const real *__restrict__ qkv, const attn_seg *__restrict__ seg,
@@ -44,13 +46,45 @@ template <int W> static void forward(real *out, wide *lse, const real *qkv, cons
            1.0f / sqrtf((float)h.hd), attn_whole(h, qkv));
 }
 
+static enum attn_way chosen;                /* ATTN_ONE_WAY: APPO_ATTN was not read yet */
+
+static bool have_wgmma(void)
+{
+    static int have = -1;
+    int d;
+    cudaDeviceProp p;
+    if (have < 0) have = cudaGetDevice(&d) == cudaSuccess && cudaGetDeviceProperties(&p, d) == cudaSuccess && p.major == 9 && p.minor == 0;
+    return have;
+}
+
+extern "C" bool attn_by_wgmma(void)
+{
+    if (chosen) return chosen == ATTN_WGMMA;
+    const char *s = getenv("APPO_ATTN");
+    const bool asked = s && !strcmp(s, "wgmma");
+    if (s && *s && !asked && strcmp(s, "mma")) die("APPO_ATTN=%s: it is mma or wgmma", s);
+    if (asked && !have_wgmma()) die("APPO_ATTN=wgmma: that needs compute capability 9.0 (H100, H200), which %s does not have", dev_name());
+    chosen = asked ? ATTN_WGMMA : ATTN_MMA;
+    return asked;
+}
+
+extern "C" bool attn_wgmma_takes(struct heads h) { return attn_mma_takes(h) && have_wgmma(); }
+
+extern "C" enum attn_way attn_choose(enum attn_way way)
+{
+    if (sizeof(real) != 2 || exact_numerics() || !have_wgmma()) return ATTN_ONE_WAY;
+    const enum attn_way was = attn_by_wgmma() ? ATTN_WGMMA : ATTN_MMA;
+    if (way != ATTN_ONE_WAY) chosen = way;
+    return was;
+}
+
 extern "C" void op_attn(real *out, wide *lse, const real *qkv, const struct attn_plan *p, struct heads h)
 {
     attn_check("op_attn", h);
     if (!p->n) return;
 #ifdef REAL_IS_bf16
     if (attn_mma_takes(h) && !exact_numerics()) {
-        attn_mma((uint16_t *)out, lse, (const uint16_t *)qkv, p, h);
+        (attn_by_wgmma() ? attn_wgmma : attn_mma)((uint16_t *)out, lse, (const uint16_t *)qkv, p, h);
         return;
     }
 #endif

@@ -35,7 +35,13 @@ struct attn_plan {
 bool attn_mma_takes(struct heads h);
 void attn_mma(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h);
 void attn_mma_back(uint16_t *dqkv, const uint16_t *dout, const uint16_t *out, const float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h);
-/* op_attn_paged in the same way; a key head has at most 128 query heads. */
+/* The same by wgmma, on devices of compute capability 9.0: attn_wgmma_takes() says whether this is one, too. attn_by_wgmma(): op_attn and op_attn_back take
+ * these; reads APPO_ATTN when it is first called. */
+bool attn_wgmma_takes(struct heads h);
+bool attn_by_wgmma(void);
+void attn_wgmma(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h);
+void attn_wgmma_back(uint16_t *dqkv, const uint16_t *dout, const uint16_t *out, const float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h);
+/* op_attn_paged in the same way as attn_mma; a key head has at most 128 query heads. */
 void attn_mma_paged(uint16_t *out, const uint16_t *qkv, const uint16_t *pool, const int *table, int ld, const int *pos, int64_t n, struct heads h);
 
 /* How many positions op_attn_paged reads for this batch, each group of sharing rows counted once: what a bench divides its time by. Waits for the device. */

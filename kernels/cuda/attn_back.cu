@@ -142,7 +142,7 @@ extern "C" void op_attn_back(real *dqkv, const real *dout, const real *out, cons
     if (!p->n) return;
 #ifdef REAL_IS_bf16
     if (attn_mma_takes(h) && !exact_numerics()) {
-        attn_mma_back((uint16_t *)dqkv, (const uint16_t *)dout, (const uint16_t *)out, lse, (const uint16_t *)qkv, p, h);
+        (attn_by_wgmma() ? attn_wgmma_back : attn_mma_back)((uint16_t *)dqkv, (const uint16_t *)dout, (const uint16_t *)out, lse, (const uint16_t *)qkv, p, h);
         return;
     }
 #endif

@@ -4,7 +4,6 @@
  * whose bandwidth is the limit by count: 9216 clocks for a pair of tiles of 128 x 64, of mma.sync 5650: 264 TFLOP/s at 1.755 GHz, counted as 5 products. */
 #include "kernels/cuda/attn_mma.cuh"
 
-static const float LOG2E = 1.4426950408889634f;
 enum { PART = 4 };                  /* scores are made 16 x 32 at a time: four accumulators of 16 x 8, and as many for dout . v */
 
 struct mma_back {

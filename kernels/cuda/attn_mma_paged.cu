@@ -4,7 +4,7 @@
 #include "kernels/cuda/attn_mma.cuh"
 #include "kernels/cuda/attn_paged.cuh"
 
-static const float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
+static const float LN2 = 0.6931471805599453f;
 
 /* What each of the 8 warps leaves: the sums of 16 vectors over its positions, and maximum (in powers of 2) and sum of weights. The sums overlay the keys and values. */
 struct warp_stat { float m[8][16], l[8][16]; };

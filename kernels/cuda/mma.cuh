@@ -1,5 +1,5 @@
 /* mma.cuh: the warp-wide instructions of the tensor cores, as the PTX manual lays their fragments out, each with a twin that the shim runs on a CPU:
- * mma.sync m16n8k16, ldmatrix, cp.async. The twin of cp.async moves its bytes only in cp_wait, so that a missing wait reads what was there before. */
+ * mma.sync m16n8k16, ldmatrix, cp.async. The twin of cp.async moves its bytes only where they are waited for, so that a missing wait reads what was there. */
 #pragma once
 #include "kernels/cuda/simt.h"
 #include <stdint.h>
@@ -35,6 +35,9 @@ __device__ __forceinline__ void cp16(void *to, const void *from, bool there)
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
 __device__ __forceinline__ void cp_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+/* What this thread has asked for since the last cp_close is one group; cp_wait_but<N> waits for all groups but the last N. */
+__device__ __forceinline__ void cp_close() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N> __device__ __forceinline__ void cp_wait_but() { asm volatile("cp.async.wait_group %0;" :: "n"(N) : "memory"); }
 
 /* Two floats to bf16, nearest, ties to even; lo in the lower half. */
 __device__ __forceinline__ unsigned pack_bf16(float lo, float hi)
@@ -107,35 +110,48 @@ static inline void ldsm4_t(unsigned r[4], const void *row)
     simt_collective(0xffffffffu, &m, simt_ldsm_turned, __LINE__);
 }
 
-/* Copies that the threads of the block have asked for and not yet waited for; kept per OS thread, on the heap: the shim overwrites thread-local arrays
- * as it does shared memory. */
+/* Copies that the threads of the block have asked for, up to the number `waited` of those whose bytes are there: wgmma.cuh shows these to the tensor cores
+ * at a fence, until then they stay in the list while there is room. Kept per OS thread, on the heap: the shim overwrites thread-local arrays as it does
+ * shared memory. */
 enum { SIMT_CP_MOST = 128 };
-struct simt_cp { void *to; const void *from; };
-struct simt_cps { int n; simt_cp c[SIMT_CP_MOST]; };
+struct simt_cp { void *to; const void *from; int64_t group; };
+struct simt_cps { uint64_t serial; int64_t group; int n, waited; simt_cp c[SIMT_CP_MOST]; };
 static simt_cps simt_cps_none;
 static __thread simt_cps *simt_cps_at = &simt_cps_none;
 static inline simt_cps *simt_cps_mine()
 {
     if (simt_cps_at == &simt_cps_none) simt_cps_at = (simt_cps *)calloc(SIMT_MAX_THREADS, sizeof *simt_cps_at);
     if (!simt_cps_at) simt_die("out of memory");
-    return simt_cps_at + (simt_b->cur - simt_b->f);
+    simt_cps *mine = simt_cps_at + (simt_b->cur - simt_b->f);
+    if (mine->serial != simt_b->serial) mine->serial = simt_b->serial, mine->n = mine->waited = 0;
+    return mine;
+}
+static inline void simt_cps_drop(simt_cps *mine)
+{
+    mine->n -= mine->waited;
+    memmove(mine->c, mine->c + mine->waited, (size_t)mine->n * sizeof *mine->c);
+    mine->waited = 0;
 }
 static inline void cp16(void *to, const void *from, bool there)
 {
     simt_cps *mine = simt_cps_mine();
+    if (mine->n == SIMT_CP_MOST) simt_cps_drop(mine);
     if (mine->n == SIMT_CP_MOST) simt_die("more than 128 copies of 16 bytes are under way in one thread");
     if (((uintptr_t)to | (there ? (uintptr_t)from : 0)) % 16) simt_die("a copy of 16 bytes is not aligned");
-    mine->c[mine->n++] = { to, there ? from : nullptr };
+    mine->c[mine->n++] = { to, there ? from : nullptr, mine->group };
 }
-static inline void cp_wait()
+static inline void cp_close() { simt_cps_mine()->group++; }
+static inline void simt_cp_until(int64_t group)
 {
     simt_cps *mine = simt_cps_mine();
-    for (int i = 0; i < mine->n; i++) {
-        if (mine->c[i].from) memcpy(mine->c[i].to, mine->c[i].from, 16);
-        else memset(mine->c[i].to, 0, 16);
+    for (; mine->waited < mine->n && mine->c[mine->waited].group < group; mine->waited++) {
+        simt_cp c = mine->c[mine->waited];
+        if (c.from) memcpy(c.to, c.from, 16);
+        else memset(c.to, 0, 16);
     }
-    mine->n = 0;
 }
+static inline void cp_wait() { simt_cp_until(INT64_MAX); }
+template <int N> static inline void cp_wait_but() { simt_cp_until(simt_cps_mine()->group - N); }
 
 static inline unsigned simt_bf16(float x)
 {

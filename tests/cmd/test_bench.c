@@ -88,9 +88,9 @@ static void pairs_are_counted(void **state)
             const bool same = k / 48 == q / 48, shared = k % 48 < 16;
             tree += same && (shared || (k % 48 - 16) / 4 == (q % 48 - 16) / 4);
         }
-    CHECK_NEAR(planned_flops(cases, "attn", "causal"), 4 * 2 * 16 * causal, 0, "visible pairs of sequences");
-    CHECK_NEAR(planned_flops(cases, "attn", "tree"), 4 * 2 * 16 * tree, 0, "visible pairs of a tree");
-    CHECK_NEAR(planned_flops(cases, "attn_back", "tree"), 10 * 2 * 16 * tree, 0, "visible pairs of a tree, back");
+    CHECK_NEAR(planned_flops(cases, "attn", "causal"), 4 * 2 * 64 * causal, 0, "visible pairs of sequences");
+    CHECK_NEAR(planned_flops(cases, "attn", "tree"), 4 * 2 * 64 * tree, 0, "visible pairs of a tree");
+    CHECK_NEAR(planned_flops(cases, "attn_back", "tree"), 10 * 2 * 64 * tree, 0, "visible pairs of a tree, back");
     json_decref(cases);
     fclose(planned);
 }

@@ -1,5 +1,6 @@
 /* cases.h: kernels of cases.cu, most of them wrong on purpose. Each returns what the shim says about its launch, or NULL when it says nothing. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #ifdef __cplusplus
 extern "C" {
@@ -28,6 +29,14 @@ const char *case_refused(void);
 void case_list_allocates(void);
 void case_list_puts(void);
 void case_list_gets(void);
+
+/* One product d[64][n] = a[64][64] b[n][64]^T by the twins of wgmma (n 64 or 128), with at most one fault. What the shim says, or NULL. */
+enum wgmma_fault {
+    WGMMA_RIGHT, WGMMA_NO_FENCE, WGMMA_NO_CLOSE, WGMMA_NO_WAIT, WGMMA_NO_COPY_WAIT, WGMMA_NO_PROXY_FENCE, WGMMA_A_WRITTEN, WGMMA_D_WRITTEN, WGMMA_OPERAND_WRITTEN,
+    WGMMA_NOT_SWIZZLED, WGMMA_LEAD, WGMMA_STRIDE, WGMMA_SWIZZLE_MODE, WGMMA_BEYOND, WGMMA_OTHER_DESCRIPTOR, WGMMA_ABSENT
+};
+struct wgmma_case { int n; bool turn_a, turn_b, a_in_registers; enum wgmma_fault fault; };
+const char *case_wgmma(const struct wgmma_case *c, int order, const float *a, const float *b, float *out);
 
 #ifdef __cplusplus
 }

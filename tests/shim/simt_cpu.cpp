@@ -55,9 +55,9 @@ static void give_up(const char *what)
     for (int i = 0, shown = 0; i < simt_b->n && shown < 4 && n < sizeof text; i++) {
         const simt_warp *w = simt_b->w + i / 32;
         unsigned bit = 1u << (i & 31);
-        if (!((w->meet | w->block) & bit)) continue;
+        if (!((w->meet | w->block | w->group) & bit)) continue;
         n += (size_t)snprintf(text + n, sizeof text - n, "%s thread %d at line %d (%s)", shown++ ? "," : "; waiting:", i, simt_b->f[i].line,
-                              w->meet & bit ? "warp" : "block");
+                              w->meet & bit ? "warp" : w->group & bit ? "warpgroup" : "block");
     }
     if (!catching) die("%s", text);
     memcpy(caught, text, sizeof text);
@@ -122,6 +122,7 @@ static void fiber_reset(simt_fiber *f, char *stack, int color)
 static void prepare(simt_block *b)
 {
     b->live = b->n;
+    b->serial++;
     b->cur = nullptr;
     for (; b->stacks_guarded < b->n; b->stacks_guarded++) mprotect(b->stacks + (size_t)b->stacks_guarded * STACK, PAGE, PROT_NONE);
     for (int i = 0; i < b->n; i++) {
@@ -130,7 +131,7 @@ static void prepare(simt_block *b)
         f->lane = i & 31; f->warp = i >> 5;
         fiber_reset(f, b->stacks + (size_t)i * STACK, i & 31);
     }
-    for (int k = 0; k < b->n / 32; k++) b->w[k] = { ~0u, 0, 0 };
+    for (int k = 0; k < b->n / 32; k++) b->w[k] = { ~0u, 0, 0, 0 };
     if (b->k->smem) memset(b->dyn, 0xff, b->k->smem);                     /* NaN: nobody may count on zeroed shared memory */
 }
 
@@ -140,6 +141,7 @@ static const char *release(simt_block *b)
     int at = 0, line = 0, warps = b->n / 32;
     for (int k = 0; k < warps; k++) {
         if (b->w[k].meet) return "a warp operation waits for lanes that never come";
+        if (b->w[k].group) return "a warpgroup operation waits for lanes that never come";
         for (unsigned m = b->w[k].block; m; m &= m - 1) {
             int l = b->f[k * 32 + __builtin_ctz(m)].line;
             if (line && line != l) return "threads of one block wait at different barriers";
@@ -156,10 +158,14 @@ static void run_block(simt_block *b)
     int warps = b->n / 32;
     prepare(b);
     while (b->live > 0) {
-        for (int k = 0; k < warps; k++) {
-            int wi = lanes == REVERSE ? warps - 1 - k : k;
-            unsigned run;
-            while (b->live >= 0 && (run = b->w[wi].run)) from_scheduler(b->f + wi * 32 + pick(run, 0));
+        bool ran = true;
+        while (ran) {                               /* again where a warpgroup that has met wakes warps whose turn is over */
+            ran = false;
+            for (int k = 0; k < warps; k++) {
+                int wi = lanes == REVERSE ? warps - 1 - k : k;
+                unsigned run;
+                for (; b->live >= 0 && (run = b->w[wi].run); ran = true) from_scheduler(b->f + wi * 32 + pick(run, 0));
+            }
         }
         const char *wrong = b->live > 0 ? release(b) : nullptr;
         if (wrong) give_up(wrong);
@@ -171,8 +177,9 @@ static simt_block *make_block()
 {
     simt_block *b = (simt_block *)xcalloc(1, sizeof *b);
     b->stacks = (char *)mmap(nullptr, (size_t)SIMT_MAX_THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    b->dyn = (char *)aligned_alloc(128, SIMT_SHARED);
-    if (b->stacks == MAP_FAILED || !b->dyn) die("out of memory for the stacks of %d fibers", SIMT_MAX_THREADS);
+    char *window = (char *)aligned_alloc(1024, SIMT_SHARED + 1024);
+    if (b->stacks == MAP_FAILED || !window) die("out of memory for the stacks of %d fibers", SIMT_MAX_THREADS);
+    b->dyn = window + SIMT_SHARED_FROM;
     return b;
 }
 

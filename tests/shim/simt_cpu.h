@@ -23,7 +23,8 @@
 struct dim3 { unsigned x, y, z; constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {} };
 struct uint3 { unsigned x, y, z; };
 
-enum { SIMT_WARP = 32, SIMT_MAX_THREADS = 1024, SIMT_SHARED = 227 << 10 };
+/* SIMT_SHARED_FROM: where dynamic shared memory begins in the shared window: not a multiple of 1024, which nobody may count on. */
+enum { SIMT_WARP = 32, SIMT_GROUP = 128, SIMT_MAX_THREADS = 1024, SIMT_SHARED = 227 << 10, SIMT_SHARED_FROM = 128 };
 
 struct simt_fiber {
     void *sp;
@@ -34,7 +35,7 @@ struct simt_fiber {
     unsigned mask;
     int line;               /* where it waits, for the report of a stuck block */
 };
-struct simt_warp { unsigned run, meet, block; };        /* lanes that can run, that wait for the warp, for the block */
+struct simt_warp { unsigned run, meet, block, group; }; /* lanes that can run, that wait for the warp, for the block, for the four warps of a warpgroup */
 struct simt_kernel { const char *name; void (*fn)(void *); void *arg; size_t smem; };
 struct simt_block {
     simt_fiber f[SIMT_MAX_THREADS];
@@ -42,6 +43,7 @@ struct simt_block {
     void *sched_sp;
     char *stacks, *dyn;
     int stacks_guarded, n, live;
+    uint64_t serial;        /* counts the blocks that this OS thread has run */
     uint3 bid;
     dim3 bdim, gdim;
     const simt_kernel *k;
@@ -107,6 +109,28 @@ static inline void simt_collective(unsigned mask, void *p, void (*op)(void **), 
         }
         op(all);
         w->meet &= ~mask; w->run |= mask;
+    } else {
+        w->run &= ~(1u << me->lane);
+        simt_yield();
+    }
+}
+
+/* The same for a warpgroup: four warps, the first a multiple of 4. p[] has what its 128 lanes gave. */
+static inline void simt_warpgroup(void *p, void (*op)(void **), int line)
+{
+    simt_fiber *me = simt_b->cur, *f = simt_b->f + me->warp / 4 * SIMT_GROUP;
+    simt_warp *w = simt_b->w + me->warp, *first = simt_b->w + me->warp / 4 * 4;
+    me->val = (uint64_t)p; me->line = line;
+    w->group |= 1u << me->lane;
+    if ((me->warp / 4 + 1) * SIMT_GROUP > simt_b->n) simt_die("a warpgroup of less than four warps");
+    if ((first[0].group & first[1].group & first[2].group & first[3].group) == ~0u) {
+        void *all[SIMT_GROUP];
+        for (int l = 0; l < SIMT_GROUP; l++) {
+            if (f[l].line != line) simt_die("lanes of one warpgroup meet at different places");
+            all[l] = (void *)f[l].val;
+        }
+        op(all);
+        for (int i = 0; i < 4; i++) first[i].group = 0, first[i].run = ~0u;
     } else {
         w->run &= ~(1u << me->lane);
         simt_yield();

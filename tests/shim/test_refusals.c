@@ -1,6 +1,6 @@
 /* test_refusals.c: the machines on which nothing can run, as the shim plays them: each is one sentence that says what is asked for and what is there. And a
  * GPU that is lost in the middle of a run: the sentence names the call and its place, then die_hook prints its table. */
-#include "kernels/ops.h"
+#include "kernels/cuda/attn.h"
 #include "tests/check.h"
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +23,31 @@ static void looks_on_after_the_loss(void)
     dev_sync();
 }
 
+/* After APPO_ATTN=...: attention by wgmma is there on 9.0 alone, and is taken only where asked for. */
+static void by_wgmma(void)
+{
+    setenv("APPO_ATTN", "wgmma", 1);
+    if (!attn_by_wgmma()) die("not by wgmma");
+}
+static void by_mma(void)
+{
+    unsetenv("APPO_ATTN");
+    if (attn_by_wgmma()) die("by wgmma");
+}
+static void by_neither(void)
+{
+    setenv("APPO_ATTN", "fast", 1);
+    attn_by_wgmma();
+}
+static void chooses(void)
+{
+    const bool two = sizeof(real) == 2;         /* numerics=fast is what bf16 has by itself */
+    unsetenv("APPO_ATTN");
+    if (attn_choose(ATTN_WGMMA) != (two ? ATTN_MMA : ATTN_ONE_WAY) || attn_by_wgmma() != two) die("wgmma was not chosen");
+    if (attn_choose(ATTN_ONE_WAY) != (two ? ATTN_WGMMA : ATTN_ONE_WAY) || attn_by_wgmma() != two) die("asking has changed it");
+}
+static void no_choice(void) { if (attn_choose(ATTN_WGMMA) != ATTN_ONE_WAY || attn_by_wgmma() || attn_wgmma_takes((struct heads){ 1, 1, 64 })) die("a choice"); }
+
 static const struct { const char *gpu; void (*what)(void); const char *words[3]; } cases[] = {
     { "none", opens, { "no NVIDIA GPU can be used: no CUDA-capable device is detected", "no driver is loaded", "make BACKEND=cpu" } },
     { "old-driver", opens, { "the NVIDIA driver is too old", "runs CUDA up to 11.4, this build needs 13.0", "newer driver" } },
@@ -30,6 +55,13 @@ static const struct { const char *gpu; void (*what)(void); const char *words[3];
     { "cc=8.9", opens, { NULL } },
     { "cc=10.0", opens, { "compute capability 10.0", "arch=compute_100,code=sm_100'" } },
     { "memory=100000000", allocates, { "out of GPU memory: 41943040 bytes asked for, 16113920 of 100000000 free on simt" } },
+    { "cc=9.0", by_wgmma, { NULL } },
+    { "cc=9.0", by_mma, { NULL } },
+    { "cc=9.0", by_neither, { "APPO_ATTN=fast: it is mma or wgmma" } },
+    { "cc=9.0", chooses, { NULL } },
+    { "cc=8.0", by_wgmma, { "APPO_ATTN=wgmma: that needs compute capability 9.0 (H100, H200), which simt does not have" } },
+    { "cc=8.0", no_choice, { NULL } },
+    { "cc=12.0", no_choice, { NULL } },
     { "lost=3", copies, { "kernels/cuda/dev.cu:", "cudaMemcpyAsync(", "an illegal memory access was encountered\narena of the test\n" } },
     { "lost=9", copies, { "cudaMemcpyAsync(" } },
     { "lost=10", copies, { NULL } },

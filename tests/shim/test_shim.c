@@ -107,9 +107,64 @@ static void graphs(void **state)
     ends(case_list_gets, "dev_get inside a list");
 }
 
+/* Small whole numbers: every sum is exact, so that what is right is right to the bit. */
+static const char *product(const struct wgmma_case *c, int order, bool *right)
+{
+    static float a[64 * 64], b[128 * 64], d[64 * 128];
+    *right = true;
+    for (int i = 0; i < 64 * 64; i++) a[i] = (float)(i * 7 % 11 - i % 5);
+    for (int i = 0; i < 128 * 64; i++) b[i] = (float)(i * 5 % 13 - i % 3 * (i / 64 % 4));
+    const char *said = case_wgmma(c, order, a, b, d);
+    for (int r = 0; r < 64; r++)
+        for (int j = 0; j < c->n; j++) {
+            float want = 0;
+            for (int k = 0; k < 64; k++) want += a[r * 64 + k] * b[j * 64 + k];
+            if (d[r * c->n + j] != want) *right = false;                    /* NaN too */
+        }
+    return said;
+}
+
+static void warpgroup_products(void **state)
+{
+    (void)state;
+    static const struct wgmma_case cases[] = {
+        { .n = 64 }, { .n = 64, .turn_a = true }, { .n = 64, .turn_b = true }, { .n = 64, .turn_a = true, .turn_b = true }, { .n = 64, .a_in_registers = true },
+        { .n = 64, .a_in_registers = true, .turn_b = true }, { .n = 128, .a_in_registers = true }, { .n = 128, .a_in_registers = true, .turn_b = true },
+    };
+    bool right;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (int order = 0; order < 4; order++) {
+            const char *said = product(&cases[c], order, &right);
+            CHECK(!said && right, "case %zu, order %d: %s", c, order, said ? said : "wrong numbers");
+        }
+}
+
+/* Said: in these words; NULL: nothing is said, the numbers are wrong. */
+static void wrong_products_are_found(void **state)
+{
+    (void)state;
+    static const struct { enum wgmma_fault fault; const char *words; } cases[] = {
+        { WGMMA_NO_FENCE, "a group of wgmma products does not begin with a fence" }, { WGMMA_NO_CLOSE, NULL }, { WGMMA_NO_WAIT, NULL }, { WGMMA_NO_COPY_WAIT, NULL },
+        { WGMMA_NO_PROXY_FENCE, NULL }, { WGMMA_A_WRITTEN, "an operand of wgmma has changed before the wait" },
+        { WGMMA_D_WRITTEN, "an accumulator of wgmma was written before the wait" }, { WGMMA_OPERAND_WRITTEN, "an operand of wgmma has changed before the wait" },
+        { WGMMA_NOT_SWIZZLED, NULL }, { WGMMA_LEAD, NULL }, { WGMMA_STRIDE, NULL }, { WGMMA_SWIZZLE_MODE, "a descriptor of wgmma that is not of 128-byte swizzling" },
+        { WGMMA_BEYOND, "reaches beyond the block's shared memory" }, { WGMMA_OTHER_DESCRIPTOR, "lanes of one warpgroup give different descriptors" },
+        { WGMMA_ABSENT, "a warpgroup operation waits for lanes that never come" },
+    };
+    bool right;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int order = 0; order < 2; order++) {
+            const struct wgmma_case c = { .n = 128, .a_in_registers = true, .turn_b = true, .fault = cases[i].fault };
+            const char *said = product(&c, order, &right);
+            if (cases[i].words) CHECK(said && strstr(said, cases[i].words), "fault %zu, order %d: %s", i, order, said ? said : "nothing said");
+            else CHECK(!said && !right, "fault %zu, order %d: %s", i, order, said ? said : "the numbers are right");
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(right_kernels_are_left_alone), cmocka_unit_test(wrong_kernels_are_found), cmocka_unit_test(lanes),
-                                        cmocka_unit_test(atomics), cmocka_unit_test(memory), cmocka_unit_test(graphs) };
+                                        cmocka_unit_test(atomics), cmocka_unit_test(memory), cmocka_unit_test(graphs), cmocka_unit_test(warpgroup_products),
+                                        cmocka_unit_test(wrong_products_are_found) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
