@@ -9,7 +9,12 @@
 
 #define LT(x) do { cublasStatus_t s_ = (x); if (s_ != CUBLAS_STATUS_SUCCESS) die("%s:%d: %s: %s", __FILE__, __LINE__, #x, cublasLtGetStatusString(s_)); } while (0)
 
-enum { PLANS = 1024, WORKSPACE = 32 << 20, PINNED_ROWS = 256, CANDIDATES = 16, CHOICES = 512 };      /* 32 MiB is what cuBLAS itself takes on Hopper */
+enum { PLANS = 1024, PINNED_ROWS = 256, CANDIDATES = 16, CHOICES = 512 };
+#ifdef SIMT_CPU
+enum { WORKSPACE = 256 << 10 };         /* the shim may keep a copy of all device memory at every launch */
+#else
+enum { WORKSPACE = 32 << 20 };          /* what cuBLAS itself takes on Hopper */
+#endif
 
 /* What a plan depends on. Keys are compared by their bytes. pinned: see choose_pinned; timed: its algorithm may have been chosen by time. */
 struct key { int64_t m, n, k, lda, ldb, ldd; int form, bias, add, pinned, timed, align_a, align_b, align_d; };

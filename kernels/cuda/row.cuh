@@ -80,6 +80,7 @@ __device__ __forceinline__ void row_load(float (&v)[CHUNK], const row_view &r, i
 template <class F> __device__ __forceinline__ void row_walk(const row_view &r, int from, int end, int step, float least, F f)
 {
     enum { AHEAD = 2 };
+    #pragma unroll 1
     for (int c = from; c < end; c += AHEAD * step) {
         real_pack q[AHEAD];
         unsigned hits = 0;
@@ -93,6 +94,7 @@ template <class F> __device__ __forceinline__ void row_walk(const row_view &r, i
             for (int e = 0; e < CHUNK; e++) top = fmaxf(top, v[e]);
             if (c + u * step < end && top >= least) hits |= 1u << u;
         }
+        #pragma unroll 1
         for (; hits; hits &= hits - 1) {
             float v[CHUNK];
             const int at = c + (__ffs((int)hits) - 1) * step;

@@ -134,22 +134,19 @@ template <int W> __device__ row_cut sample_cut(select_room<W> *room, const row_v
     return row_select<W>(r, by, cut.key, want, floor, room);
 }
 
-/* The id of the row, in the first warp. s: the statistics of the whole row. */
-template <int W> __device__ int sample_row(sample_room<W> *room, const row_view &r, const sample_args &a, int64_t i, const row_stat &s)
+/* The id of the row, in the first warp. max, mass: of the whole row; room->mass has the masses of its stretches. */
+template <int W> __device__ int sample_row(sample_room<W> *room, const row_view &r, const sample_args &a, int64_t i, double max, double mass)
 {
-    int chunks = row_chunks(a.vocab), per = (chunks + W - 1) / W, lane = threadIdx.x % 32, from = 0, to = chunks;
-    draw d = { cut_nothing(), r.allow ? row_top<W>(r, &room->select) : (float)s.max, (float)a.it, 0, 0, 0, 0 };
+    int chunks = row_chunks(a.vocab), per = (chunks + W - 1) / W, from = 0, to = chunks;
+    draw d = { cut_nothing(), r.allow ? row_top<W>(r, &room->select) : (float)max, (float)a.it, 0, 0, 0, 0 };
     if (!(d.top > -INFINITY)) kernel_die("op_sample: the mask allows no id at all", i);
     bool greedy = !(a.rule.temperature > 0), limited = a.rule.top_p < 1 || (a.rule.top_k > 0 && a.rule.top_k < a.vocab);
     if (greedy) d.cut.key = row_key(d.top), d.cut.ties = 1;
-    else if (limited) d.cut = sample_cut<W>(&room->select, r, a, d.top, s.mass);
+    else if (limited) d.cut = sample_cut<W>(&room->select, r, a, d.top, mass);
     if (d.cut.ties > 0) d.tie = (double)real_exp((row_logit(d.cut.key) - d.top) * d.it);
     d.left = d.cut.ties;
     if (greedy || limited || r.allow) draw_weigh<W>(room, r, d, 0, chunks, per);
-    else {
-        if (team_thread<W>() < W) room->mass[lane % W] = s.stretch, room->ties[lane % W] = 0;
-        team_sync<W>();
-    }
+    else team_sync<W>();
     struct sample_key k = a.key[i];
     uint32_t word = philox_draw(a.rule.seed, k.pos, k.rollout, k.prompt, k.step).v[0];
     d.want = ((double)word + 0.5) * 0x1p-32 * draw_total<W>(room, d);
@@ -174,12 +171,14 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     row_view all = row_at(a.x, i, a.ld, a.vocab, NULL), r = row_at(a.x, i, a.ld, a.vocab, a.rule.allow);
     row_stat s = row_stat_of<W>(all, a.it, room->part);
     if (!(s.mass >= 1)) kernel_die("op_sample: a row of the logits holds a NaN or an infinity: the weights have diverged", i);
-    int id = sample_row<W>(room, r, a, i, s);
+    /* now: registers are short in what follows */
+    if (team_thread<W>() < W) room->mass[team_thread<W>()] = s.stretch, room->ties[team_thread<W>()] = 0;
+    if (team_thread<W>() == 0 && a.ent) a.ent[i] = (wide)s.ent;
+    int id = sample_row<W>(room, r, a, i, s.max, s.mass);
     if (team_thread<W>() != 0) return;
     if (id < 0) kernel_die("op_sample: no id has a weight", i);
     a.id[i] = id;
     if (a.logp) a.logp[i] = row_logp(s, all.x, a.it, id);
-    if (a.ent) a.ent[i] = (wide)s.ent;
 }
 
 extern "C" void op_sample(int *id, wide *logp, wide *ent, const real *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
