@@ -17,8 +17,10 @@ WARN     = -Wall -Wextra -Wshadow -Wdouble-promotion -Werror
 ALLFLAGS = -std=gnu11 $(CFLAGS) $(ARCH) -fopenmp -fno-math-errno -fno-trapping-math $(WARN) -I. -DREAL_IS_$(REAL) -MMD -MP \
            $(shell pkg-config --cflags $(PKGS) cmocka 2>/dev/null)
 LDLIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
+# -g1: lines and functions are what a report names, and whole debug information takes half as long again to compile
+SANFLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g1
 ifeq ($(SAN),1)
-ALLFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+ALLFLAGS += $(SANFLAGS)
 endif
 # The linker puts a function of kernels/check_ops.c in front of each operation that the headers declare; one that is missing there does not link.
 ifeq ($(DEBUG),1)
@@ -38,7 +40,7 @@ NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) -Werror all-warnings 
 CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas -I. -Itests/shim/include -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(shell command -v $(NVCC)))
 ifeq ($(SAN),1)
-CXXFLAGS_SIMT += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+CXXFLAGS_SIMT += $(SANFLAGS)
 endif
 ifeq ($(BACKEND),cuda)
 LDLIBS  += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart -lstdc++

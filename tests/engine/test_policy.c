@@ -1,6 +1,7 @@
 /* test_policy.c: the shipped policy: a fixed text, a fixed reward curve. A change of one bit anywhere between the tokenizer and AdamW shows up here. */
 #include "engine/trainer.h"
 #include "tests/check.h"
+#include "tests/slow.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,11 +66,7 @@ static void exact_reward_curve(void **state)
     struct trainer t;
     struct metrics m = { 0 };
     struct err e;
-#ifdef __SANITIZE_ADDRESS__
-    const size_t steps = 3;                             /* of three seconds each */
-#else
-    const size_t steps = sizeof want / sizeof *want;
-#endif
+    const size_t steps = slow_build() ? 3 : sizeof want / sizeof *want;             /* three seconds each */
     assert_true(open_with(&s, &c, set));
     trainer_make(&t, &s);
     for (size_t i = 0; i < steps; i++) {

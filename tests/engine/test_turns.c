@@ -7,6 +7,7 @@
 #include "tests/engine/same.h"
 #include "tests/engine/turny.h"
 #include "tests/folder.h"
+#include "tests/slow.h"
 
 enum { VOCAB = 272, QWEN_VOCAB = 151936 };
 static struct model small, large;           /* large: the rows that Qwen3's ids need */
@@ -68,14 +69,7 @@ static void recite(void *ctx, const struct episode *ep, int *id)
     *id = k < s->n ? s->p[k] : 'z';
 }
 
-/* Where a token takes a thousand times as long (the shim's lanes are fibers) or ten times (sanitizers), a sample of the cases is run. */
-static bool shim(void) { return strcmp(dev_name(), "cpu") != 0; }
-#ifdef __SANITIZE_ADDRESS__
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
-static int stride(int most) { return shim() || SANITIZED ? most : 1; }
+static int stride(int most) { return slow_build() ? most : 1; }
 
 static struct model *model_of(size_t w) { return worlds[w].kind == TURNY_QWEN3 ? &large : &small; }
 
@@ -164,9 +158,9 @@ static void conversations(void **state)
         struct chat c;
         struct call_form f;
         bool wide_rows = worlds[w].kind == TURNY_QWEN3;
-        if (shim() && w) continue;
+        if (on_shim() && w) continue;
         turny_open(&f, &c, tok[worlds[w].kind], worlds[w].chat, worlds[w].format);
-        for (int i = wide_rows ? 3 : 0; i < TALKS; i += wide_rows || shim() ? 4 : 1) {
+        for (int i = wide_rows ? 3 : 0; i < TALKS; i += wide_rows || on_shim() ? 4 : 1) {
             const struct talk *x = &talks[i];
             struct rollout_config own = usual;
             struct episode ep = { 0 };
@@ -288,7 +282,7 @@ static void forks(void **state)
 {
     (void)state;
     struct toolbox box = { echo, NULL };
-    for (size_t w = 0; w < (shim() ? 1 : 2); w++) {
+    for (size_t w = 0; w < (on_shim() ? 1 : 2); w++) {
         struct chat c;
         struct call_form f;
         struct episode a = { 0 };
@@ -391,7 +385,7 @@ static void nothing_around_it_matters(void **state)
     turny_open(&f, &c, tok[TURNY_TOKENS], "chatml", CALLS_HERMES);
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 3 && says[i][k]; k++) turn_ids(&script[i], &c, says[i][k]);
-    for (size_t i = 0; i < sizeof ways / sizeof *ways && !shim(); i++) {
+    for (size_t i = 0; i < sizeof ways / sizeof *ways && !on_shim(); i++) {
         struct episode own[MANY] = { { 0 } }, *ep = i ? own : ref;
         crowd_run(ep, &f, &x, ways[i].rows, ways[i].seats, ways[i].threads, ways[i].backwards);
         for (int k = 0; i && k < MANY; k++) {
@@ -403,7 +397,7 @@ static void nothing_around_it_matters(void **state)
     }
     int calls = 0;
     for (int k = 0; k < MANY; k++) { calls += ref[k].calls; episode_free(&ref[k], NULL); }
-    assert_true(calls >= 24 || shim());
+    assert_true(calls >= 24 || on_shim());
     for (int i = 0; i < 3; i++) ids_free(&script[i]);
     call_form_close(&f);
 }
@@ -464,7 +458,7 @@ static void training_step(void **state)
     struct ids script[2] = { { 0 } };
     struct crowd x = { script };
     struct step_sums z = { 0 };
-    if (shim()) skip();
+    if (on_shim()) skip();
     chatty_model(dir);
     chatty_write(dir, "set.jsonl", "{\"question\":\"1+1?\",\"answer\":\"2\"}\n{\"question\":\"2+2?\",\"answer\":\"4\"}\n");
     chatty_set(&c, dir, step_keys);
@@ -573,7 +567,7 @@ static void whole_runs(void **state)
     struct err e;
     struct run_report whole, cut;
     struct str a = { 0 }, b = { 0 };
-    if (shim() || SANITIZED) skip();
+    if (slow_build()) skip();
     chatty_write(dir, "one.jsonl", "{\"question\":\"6*7?\",\"answer\":\"42\"}\n");
     CHECK(learn(in_dir("tuned"), &e), "%s", e.text);
     train(&whole, "whole", "3");

@@ -7,7 +7,7 @@ seconds=${SECONDS_EACH:-30}
 out=build/fuzz
 mkdir -p $out/obj $out/crashes
 cc=${FUZZ_CC:-clang}
-flags="-std=gnu11 -O1 -g -fno-omit-frame-pointer -ffunction-sections -I. -DREAL_IS_float"
+flags="-std=gnu11 -O1 -gline-tables-only -fno-omit-frame-pointer -ffunction-sections -I. -DREAL_IS_float"
 [ "$(uname -m)" != x86_64 ] || flags+=" -march=x86-64-v3"
 
 echo 'int LLVMFuzzerTestOneInput(const unsigned char *p, unsigned long n); int LLVMFuzzerTestOneInput(const unsigned char *p, unsigned long n) { return p && n ? 0 : 0; }' > $out/try.c

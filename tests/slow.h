@@ -1,0 +1,14 @@
+/* slow.h: where a token takes a thousand times as long as elsewhere (the shim's lanes are fibers), or ten times (sanitizers), a sample of the cases is run. */
+#pragma once
+#include "kernels/dev.h"
+#include <string.h>
+
+static inline bool on_shim(void) { return strcmp(dev_name(), "simt") == 0; }
+static inline bool slow_build(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return true;
+#else
+    return on_shim();
+#endif
+}
