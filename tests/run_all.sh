@@ -149,12 +149,13 @@ run_suite() {
     cli) counted cli tests/cli/run.sh build/cpu/appo ;;
     debug) counted debug tests/cli/debug.sh build/cpu/appo ;;
     export) counted export exported ;;
+    field) counted field tests/field.sh build/cpu/appo ;;
     bench) counted bench tests/cli/bench.sh build/cpu/appo ;;
     fuzz) counted fuzz tests/fuzz/run.sh ;;
     esac
 }
 
-all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export cli bench debug fuzz)
+all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli bench debug fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 for s in "${suites[@]}"; do
@@ -164,7 +165,7 @@ for s in "${suites[@]}"; do
     fi
 done
 for s in "${suites[@]}"; do
-    case $s in golden | export | cli | bench | debug)
+    case $s in golden | export | field | cli | bench | debug)
         # these need the program itself
         if ! program >$logs/program.log 2>&1; then
             cat $logs/program.log
