@@ -82,8 +82,12 @@ not.simt := $(shell grep -l '"kernels/cpu/' tests/kernels/*.c)
 not.cuda = $(not.simt) tests/shim/test_shim.c tests/shim/test_refusals.c
 TESTS = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out $(not.$(BACKEND)) $(not.debug),$(wildcard tests/$(l)/test_*.c))))
 
+# helper programs of the field cases (tests/field): they may use every layer
+FIELD = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/field/*.c))
+
 all: $(BUILD)/appo
-tests: $(TESTS)
+tests: $(TESTS) $(FIELD)
+field: $(FIELD)
 # of the test programs named in WANT, those that this build has
 which-tests:
 	@echo $(filter $(WANT),$(TESTS))
@@ -99,6 +103,9 @@ $(BUILD)/tests/$(1)/%: $(BUILD)/tests/$(1)/%.o $(call libs,$(1))
 	$$(CC) $$(ALLFLAGS) $$^ -o $$@ $$(LDLIBS) -lcmocka
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer,$(l))))
+
+$(FIELD): $(BUILD)/tests/field/%: $(BUILD)/tests/field/%.o $(call libs,cmd)
+	$(CC) $(ALLFLAGS) $^ -o $@ $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -125,6 +132,6 @@ endif
 clean:
 	rm -rf build
 
-.PHONY: all tests which-tests clean
+.PHONY: all tests field which-tests clean
 .PRECIOUS: $(BUILD)/%.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -34,6 +34,7 @@ static const struct must { const char *key, *text; double number; int archs; } m
     { "sliding_window", NULL, 0, LLAMA },               /* Qwen: counts only with use_sliding_window */
     { "partial_rotary_factor", NULL, 1, ALL },
     { "pretraining_tp", NULL, 1, ALL },
+    { "rope_interleaved", NULL, 0, ALL },
     { "attention_dropout", NULL, 0, ALL },
     { "is_encoder_decoder", NULL, 0, ALL },
     { "add_cross_attention", NULL, 0, ALL },
@@ -49,7 +50,7 @@ static const char *const harmless[] = {
     "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty",
     "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "remove_invalid_values",
     "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "pruned_heads",
-    "chunk_size_feed_forward", "cross_attention_hidden_size", "name_or_path",
+    "chunk_size_feed_forward", "cross_attention_hidden_size", "name_or_path", "is_llama_config",
 };
 
 /* c is being filled from j; name and key go into sentences. */

@@ -126,6 +126,10 @@ exported() {
     else "$python" tests/golden/check_export.py build/cpu/appo; fi
 }
 
+fields() {
+    make -s -j"$jobs" field && tests/field.sh build/cpu/appo
+}
+
 checked_run() {
     make -s -j"$jobs" BUILD=build/cpu-debug DEBUG=1 all && tests/cli/debug.sh build/cpu-debug/appo
 }
@@ -149,7 +153,7 @@ run_suite() {
     cli) counted cli tests/cli/run.sh build/cpu/appo ;;
     debug) counted debug tests/cli/debug.sh build/cpu/appo ;;
     export) counted export exported ;;
-    field) counted field tests/field.sh build/cpu/appo ;;
+    field) counted field fields ;;
     bench) counted bench tests/cli/bench.sh build/cpu/appo ;;
     fuzz) counted fuzz tests/fuzz/run.sh ;;
     esac
