@@ -67,7 +67,7 @@ static void on_limit(int signo) { (void)signo; }
  * told as on a full disk. A handler, not SIG_IGN, because tools that are started must not inherit it. */
 static void catch_signals(void)
 {
-    static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+    static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU };
     struct sigaction a = { .sa_handler = on_end }, was;
     sigemptyset(&a.sa_mask);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)

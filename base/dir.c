@@ -1,8 +1,11 @@
 /* dir.c: folders: made, proven writable, and filled as a whole. */
+#define _GNU_SOURCE      /* nftw */
 #include "base/file.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -42,8 +45,37 @@ bool dir_room(const char *path, size_t bytes, struct err *e)
     return fail(e, "%s: %.1f MiB are left on this disk, about %.1f MiB are needed: make room or choose another folder", path, room / 0x1p20, (double)bytes / 0x1p20);
 }
 
+int dir_sync(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), why = 0;
+    if (fd < 0) return errno == EACCES ? 0 : errno;      /* a folder that may be written but not listed cannot be synced */
+    if (fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP && errno != ENOSYS && errno != EROFS) why = errno;
+    close(fd);
+    return why;
+}
+
+static int remove_any(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st; (void)type; (void)at;
+    return remove(path);
+}
+
+void dir_remove(const char *path) { nftw(path, remove_any, 16, FTW_DEPTH | FTW_PHYS); }
+
+char *dir_unused(const char *dir, const char *stem)
+{
+    struct str path = { 0 };
+    struct stat st;
+    for (int i = 1; ; i++) {
+        str_clear(&path);
+        str_printf(&path, "%s/%s%d", dir, stem, i);
+        if (lstat(path.p, &st) != 0) return path.p;
+    }
+}
+
 static void stage_forget(struct stage *s)
 {
+    lock_drop(&s->lock);
     free(s->dir);
     free(s->tmp);
     *s = (struct stage){ 0 };
@@ -77,16 +109,33 @@ static bool remove_one(const char *from, const char *to, const char *name, const
     return true;
 }
 
+/* What killed processes left: with the lock held nobody else writes here. */
+static void sweep(const char *dir)
+{
+    struct str path = { 0 };
+    DIR *d = opendir(dir);
+    for (struct dirent *x; d && (x = readdir(d)); ) {
+        long pid;
+        int n = 0;
+        if (sscanf(x->d_name, ".new.%ld.tmp%n", &pid, &n) != 1 || !n || x->d_name[n]) continue;
+        str_clear(&path);
+        str_printf(&path, "%s/%s", dir, x->d_name);
+        dir_remove(path.p);
+    }
+    if (d) closedir(d);
+    str_free(&path);
+}
+
 bool stage_open(struct stage *s, const char *dir, struct err *e)
 {
     struct str tmp = { 0 };
     *s = (struct stage){ .made = !file_exists(dir) };
-    if (!dir_make(dir, e)) return false;
+    if (!dir_make(dir, e) || !lock_take(&s->lock, dir, "another folder", e)) return false;
+    sweep(dir);
     str_printf(&tmp, "%s/.new.%ld.tmp", dir, (long)getpid());
     s->dir = xstrdup(dir);
     s->tmp = tmp.p;
     if (mkdir(tmp.p, 0777) == 0) return true;
-    if (errno == EEXIST && each(s, remove_one, "", e)) return true;          /* of a process of this number that was killed */
     fail(e, "%s: cannot make the folder: %s", tmp.p, strerror(errno));
     stage_forget(s);
     return false;
@@ -102,8 +151,8 @@ bool stage_commit(struct stage *s, const char *last, struct err *e)
 {
     if (!each(s, move_others, last, e) || !each(s, move_last, last, e)) return false;
     rmdir(s->tmp);
-    int fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) { fsync(fd); close(fd); }
+    int why = dir_sync(s->dir);
+    if (why) return fail(e, "%s: the files are written, but the folder could not be brought to the disk: %s", s->dir, strerror(why));
     stage_forget(s);
     return true;
 }
@@ -113,6 +162,7 @@ void stage_drop(struct stage *s)
     if (!s->dir) return;
     each(s, remove_one, "", NULL);
     rmdir(s->tmp);
+    lock_drop(&s->lock);
     if (s->made) rmdir(s->dir);
     stage_forget(s);
 }

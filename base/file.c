@@ -174,13 +174,14 @@ static void out_forget(struct out *o)
     *o = (struct out){ 0 };
 }
 
-static void sync_folder_of(const char *path)
+/* 0, or why the names in the folder of path are not known to be on the disk. */
+static int sync_folder_of(const char *path)
 {
     char *dir = xstrdup(path), *slash = strrchr(dir, '/');
     if (slash) *slash = 0;
-    int fd = open(slash ? (*dir ? dir : "/") : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) { fsync(fd); close(fd); }
+    int why = dir_sync(slash ? (*dir ? dir : "/") : ".");
     free(dir);
+    return why;
 }
 
 bool out_commit(struct out *o, struct err *e)
@@ -196,8 +197,8 @@ bool out_commit(struct out *o, struct err *e)
     if (!ok) {
         fail(e, "%s: could not be written whole: %s", o->path, why ? strerror(why) : "write error, the disk may be full");
         if (o->tmp) unlink(o->tmp);
-    } else if (o->tmp) {
-        sync_folder_of(o->path);
+    } else if (o->tmp && (why = sync_folder_of(o->path))) {
+        ok = fail(e, "%s: is written, but its folder could not be brought to the disk: %s", o->path, strerror(why));
     }
     out_forget(o);
     return ok;

@@ -2,6 +2,7 @@
  * half-written is ever found under its final name. */
 #pragma once
 #include "base/err.h"
+#include "base/lock.h"
 #include "base/str.h"
 #include <stdio.h>
 
@@ -28,10 +29,16 @@ bool dir_make(const char *path, struct err *e);                                 
 /* False: the file system of this folder has fewer than bytes left. */
 bool dir_room(const char *path, size_t bytes, struct err *e);
 bool file_exists(const char *path);
+/* Brings the names in a folder to the disk: 0 or errno. File systems that cannot do that for folders are no error. */
+int dir_sync(const char *path);
+/* Removes what is there and all in it; links are removed, not followed. */
+void dir_remove(const char *path);
+/* A name in this folder that nothing has yet: "{dir}/{stem}1", "...2" and so on. free() it. */
+char *dir_unused(const char *dir, const char *stem);
 
-/* A folder of files that belong together. They are written into .tmp, a folder inside of the final one, which is made if need be; stage_commit moves them
+/* A folder of files that belong together, locked (lock.h) from stage_open until the end. They are written into .tmp, a folder inside of the final one, which is made if need be; stage_commit moves them
  * up, the one named last after all others, so that a folder which has it is whole; stage_drop removes them, and the folder if stage_open made it. */
-struct stage { char *dir, *tmp; bool made; };
+struct stage { char *dir, *tmp; bool made; struct lock lock; };
 bool stage_open(struct stage *s, const char *dir, struct err *e);
 bool stage_commit(struct stage *s, const char *last, struct err *e);
 void stage_drop(struct stage *s);                                                   /* after a commit, or of {0}: does nothing */
