@@ -63,7 +63,7 @@ void transcript_free(struct transcript *t);
 /* Draws the flaw of a demonstration: GUESS with guess_high in arith, lineq, units, onehop, threehop and links, guess_low in the others; then EARLY, SLIP. */
 enum flaw flaw_draw(int family, double guess_high, double guess_low, double early, double slip, struct rng *r);
 
-/* Grades a whole response, tool results included, the end token not. Well formed is exactly
+/* Grades a whole response, tool results included (whatever is in them: training puts empty ones there), the end token not. Well formed is exactly
  *   (<think>T</think> (<python>T</python> | <search>T</search>) " <result>\n" any "\n</result>")* <think>T</think><answer>\boxed{T}</answer>
  * where T holds no '<' or '>' (and no '{' or '}' in the box), white space around the box is allowed. correct implies well_formed: the text in the box,
  * white space stripped, equals q->answer byte for byte. response may hold any bytes. */

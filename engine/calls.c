@@ -44,7 +44,7 @@ static void encode(const struct tokenizer *t, struct ids *out, const char *text,
 
 int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *text, size_t n, int max_text, int room)
 {
-    static const char before[] = " <result>\n", after[] = "\n</result>";
+    static const char before[] = RESULT_BEFORE, after[] = RESULT_AFTER;
     int start = out->n;
     struct ids close = { 0 };
     encode(t, out, before, sizeof before - 1, true);

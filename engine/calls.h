@@ -44,12 +44,15 @@ int call_form_count(const struct call_form *f, const char *text);
 
 /* ---- tags ---- */
 
+#define RESULT_BEFORE " <result>\n"
+#define RESULT_AFTER  "\n</result>"
+
 /* Does text[n], all that was generated since the last result, complete a call with its last `fresh` bytes? True: the query is text[begin, end), between the
  * closing tag and the nearest opening tag of the same tool before it. A closing tag without one calls nothing. */
 struct found_call { enum tool tool; size_t begin, end; };
 bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh);
 
-/* Appends the tokens a result comes back as: " <result>\n", text, "\n</result>". The tags are the file's own tokens where it has them; text never becomes
+/* Appends the tokens a result comes back as: RESULT_BEFORE, text, RESULT_AFTER. The tags are the file's own tokens where it has them; text never becomes
  * one. text is cut to max_text tokens (< 0: not) and then further so that all have room; where even the tags have not, they are cut too. Returns how many. */
 int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *text, size_t n, int max_text, int room);
 

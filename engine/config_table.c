@@ -173,7 +173,8 @@ const struct key config_keys[] = {
     { "actor.live_rows_only", KEY_BOOL, offsetof(struct config, actor.live_rows_only), "true", 0, 0, NULL,
       "denominators count rollouts with a non-zero advantage only" },
     { "reward.kind", KEY_CHOICE, offsetof(struct config, reward.kind), "task", 0, 0, "task|exact|deep_research",
-      "task: grader of the embedded tasks, exact for questions from files; format rules with mathematical equality or F1; or the official reward" },
+      "task: grader of the embedded tasks, exact for questions from files; format rules with mathematical equality or F1, of what "
+      "the policy wrote; or the official reward, which reads tool results too" },
     { "reward.tool_bonus", KEY_DOUBLE, offsetof(struct config, reward.tool_bonus), "0", -1000, 1000, NULL,
       "added to a right answer that used both tools" },
     { "reward.wrong", KEY_DOUBLE, offsetof(struct config, reward.wrong), "0", -1000, 1000, NULL,

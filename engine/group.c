@@ -94,39 +94,45 @@ void row_text(const struct row *r, const struct session *s, struct str *out)
     tokenizer_decode(s->tok, out, r->ep.ids + r->ep.prompt_len, n, true);
 }
 
-/* What the format rules read. Where calls run in turns, the rules for tags have nothing to say of calls and results: what the policy wrote, with the thinking
- * that its turns open with. */
+/* Is the released rule asked for, which reads results as if the policy had written them? */
+static bool released(const struct session *s) { return s->c->reward.kind == RULE_DEEP_RESEARCH; }
+
+/* What the format rules read: what the policy wrote. A page must not decide a score, whatever tags or boxes it holds: each result in tags is read as an
+ * empty one, also where the length limit cut it. Where calls run in turns, the rules for tags have nothing to say of calls and results: these are left out,
+ * and each turn has the thinking that it opens with. */
 static void graded_text(const struct row *r, const struct session *s, struct str *out)
 {
     static const char *const opens[] = { [CHAT_THINK_NONE] = "", [CHAT_THINK_FREE] = "", [CHAT_THINK_OFF] = "<think>\n\n</think>\n\n", [CHAT_THINK_OPEN] = "<think>\n" };
     const struct episode *ep = &r->ep;
-    if (!call_form_turns(&s->form)) { row_text(r, s, out); return; }
+    bool turns = call_form_turns(&s->form);
+    if (!turns && released(s)) { row_text(r, s, out); return; }
     str_clear(out);
     for (int i = ep->prompt_len; i < ep->n - (ep->finish == FINISH_END); i++) {
-        if (!ep->m[i]) continue;
-        if (i == ep->prompt_len || !ep->m[i - 1]) str_puts(out, opens[s->chat.v.think]);
-        tokenizer_decode(s->tok, out, ep->ids + i, 1, true);
+        bool begins = i == ep->prompt_len || ep->m[i] != ep->m[i - 1];
+        if (turns && begins && ep->m[i]) str_puts(out, opens[s->chat.v.think]);
+        if (!turns && begins && !ep->m[i]) str_puts(out, RESULT_BEFORE RESULT_AFTER);
+        if (ep->m[i]) tokenizer_decode(s->tok, out, ep->ids + i, 1, true);
     }
 }
 
 static bool both_tools(const struct episode *ep) { return ep->calls_by[TOOL_PYTHON] && ep->calls_by[TOOL_SEARCH]; }
 
-/* What a rule adds for an answer that used both tools, which it sees in tags only. */
-static double turns_bonus(const struct reward *w, const struct row *r, const struct session *s)
+/* What an answer gets that used both tools: by the calls that were made, not by tags that stand in the text. In tags, the released rule has seen to it itself. */
+static double tools_bonus(const struct reward *w, const struct row *r, const struct session *s)
 {
-    double bonus = s->c->reward.kind == RULE_DEEP_RESEARCH ? reward_both_tools : s->c->reward.tool_bonus;
-    return call_form_turns(&s->form) && w->f1 > 0 && w->kind == REWARD_CORRECT && both_tools(&r->ep) ? bonus : 0;
+    double bonus = released(s) ? reward_both_tools : s->c->reward.tool_bonus;
+    if (released(s) && !call_form_turns(&s->form)) return 0;
+    return w->f1 > 0 && both_tools(&r->ep) ? bonus : 0;
 }
 
 /* reward.kind = task is the embedded tasks' own rule; for rows it is exact. */
 static void grade_sample(const struct sample *x, struct row *r, const struct session *s, const struct str *text, struct str *answer)
 {
-    const struct config *c = s->c;
     struct reward w = { 0 };
     const char *const *refs = (const char *const *)x->refs;
-    if (c->reward.kind == RULE_DEEP_RESEARCH) reward_deep_research(&w, answer, text->p, text->n, refs, x->n_refs);
-    else reward_exact(&w, answer, text->p, text->n, refs, x->n_refs, sample_is_math(x), c->reward.tool_bonus);
-    r->ep.reward = w.score + turns_bonus(&w, r, s);
+    if (released(s)) reward_deep_research(&w, answer, text->p, text->n, refs, x->n_refs);
+    else reward_exact(&w, answer, text->p, text->n, refs, x->n_refs, sample_is_math(x), 0);
+    r->ep.reward = w.score + tools_bonus(&w, r, s);
     r->well_formed = w.kind != REWARD_BAD_FORMAT && w.kind != REWARD_BOX_ERROR;
     r->correct = w.f1 >= 1;
 }
@@ -157,12 +163,12 @@ static void grade_question(const struct question *q, struct row *r, const struct
         if (r->correct && both_tools(&r->ep)) r->ep.reward += c->reward.tool_bonus;
         break;
     case RULE_EXACT:
-        reward_exact(&w, answer, text->p, text->n, &ref, 1, q->kind == ANSWER_NUMBER, c->reward.tool_bonus);
-        r->ep.reward = w.score + turns_bonus(&w, r, s);
+        reward_exact(&w, answer, text->p, text->n, &ref, 1, q->kind == ANSWER_NUMBER, 0);
+        r->ep.reward = w.score + tools_bonus(&w, r, s);
         break;
     case RULE_DEEP_RESEARCH:
         reward_deep_research(&w, answer, text->p, text->n, &ref, 1);
-        r->ep.reward = w.score + turns_bonus(&w, r, s);
+        r->ep.reward = w.score + tools_bonus(&w, r, s);
         break;
     }
 }

@@ -27,7 +27,8 @@ void group_end(struct group *g, struct session *s);
 struct row *group_fork(struct group *g, struct session *s, int orig, int cut);
 struct row *group_root(struct group *g, struct session *s, uint32_t step);
 void group_drop_branches(struct group *g, struct session *s);
-/* Reward, well_formed and correct of a finished rollout, as reward.* says. A row's answer is correct when its F1 is 1. */
+/* Reward, well_formed and correct of a finished rollout, as reward.* says. A row's answer is correct when its F1 is 1. Tool results count as empty, but with
+ * reward.kind=deep_research, whose released rule reads them. */
 void group_grade(const struct group *g, struct row *r, const struct session *s);
 /* The response as text, special tokens spelled out, without the end token. */
 void row_text(const struct row *r, const struct session *s, struct str *out);
