@@ -21,6 +21,7 @@ bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int 
         fprintf(stderr, "appo: %s\n", e.text);
         return false;
     }
+    config_for_model(c, NULL, NULL);
     if (c->print) {
         config_print(c, stdout);
         *status = 0;

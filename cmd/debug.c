@@ -67,6 +67,8 @@ static int run(struct config *c, bool scratch)
     struct err e;
     int status = 1;
     catch_sigint();
+    config_for_model(c, "actor.optim.lr", stderr);
+    config_for_memory(c, true, stderr);
     bool ok = report_ready(c->trainer.report, &e) && (!scratch || from_scratch(c, &e)) && session_open(&s, c, true, &e);
     if (ok) session_print_memory(&s, stdout);
     fflush(stdout);

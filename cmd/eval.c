@@ -13,6 +13,7 @@ int cmd_eval(int argc, char **argv)
         config_free(&c);
         return status;
     }
+    config_for_memory(&c, false, stderr);
     if (session_open(&s, &c, false, &e) && session_questions(&s, false, &e)) {
         evaluate(&s, &r, NULL, NULL);
         eval_table(&r, NULL, stdout);

@@ -59,7 +59,10 @@ int cmd_sft(int argc, char **argv)
 {
     struct config c;
     int status;
-    if (cmd_config(&c, argc, argv, usage, 0, &status)) status = run(&c);
+    if (cmd_config(&c, argc, argv, usage, 0, &status)) {
+        config_for_model(&c, "sft.lr", stderr);
+        status = run(&c);
+    }
     config_free(&c);
     return status;
 }

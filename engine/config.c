@@ -197,9 +197,15 @@ bool config_set(struct config *c, const char *key, const char *value, const char
 
 bool config_given(const struct config *c, const char *key)
 {
+    return strncmp(config_source(c, key), "default", 7) != 0;
+}
+
+const char *config_source(const struct config *c, const char *key)
+{
     const struct key *k = config_find(key);
     ENSURE(k);
-    return c->source[k - config_keys] != NULL;
+    const char *s = c->source[k - config_keys];
+    return s ? s : "default";
 }
 
 void config_init(struct config *c)

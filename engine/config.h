@@ -73,7 +73,7 @@ struct config {
         enum state_dtype optim_state_dtype;
         int ppo_mini_batch_size /* prompts */, ppo_epochs, ppo_max_token_len_per_gpu;
         double clip_ratio_low, clip_ratio_high, clip_ratio_c;
-        bool use_kl_loss;                                                   /* false sets kl_loss_coef to 0 when the configuration is loaded */
+        bool use_kl_loss;                                                   /* false: kl_loss_coef is 0, true: 0.001 unless given, when the configuration is loaded */
         double kl_loss_coef;
         enum kl_kind kl_loss_type;
         double entropy_coeff;
@@ -114,7 +114,7 @@ bool config_load(struct config *c, int argc, char **argv, int *rest, struct err 
 void config_init(struct config *c);                                         /* the defaults */
 void config_free(struct config *c);
 
-/* Was the key set by a file, an argument or a preset? */
+/* Was the key set by a file, an argument or a preset, not by a default that follows from others? */
 bool config_given(const struct config *c, const char *key);
 
 /* One key, under the same rules (aliases, optional prefix `actor_rollout_ref.`); source is copied. Contradictions are looked for by config_check only. */
@@ -125,6 +125,13 @@ bool config_preset(struct config *c, const char *name, struct err *e);
 
 /* What no single key can show: batches that do not divide, more rollouts than branch points can give, ... Warnings go to warn (may be NULL). */
 bool config_check(const struct config *c, FILE *warn, struct err *e);
+
+/* Where model.path is given and can be read: lengths that were not given fit its positions. rate (may be NULL): the key of the learning rate that will be used,
+ * "actor.optim.lr" or "sft.lr"; one that is high for its size is warned of. */
+void config_for_model(struct config *c, const char *rate, FILE *warn);
+
+/* Lowers what was not given and changes speed only (rollout.max_num_seqs, actor.ppo_max_token_len_per_gpu) until session_fits agrees, and says so in a line. */
+void config_for_memory(struct config *c, bool trains, FILE *say);
 
 /* A line a key, YAML that reads back: `key: value   # source: help` */
 void config_print(const struct config *c, FILE *f);

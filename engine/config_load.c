@@ -96,6 +96,9 @@ static bool apply_all(struct config *c, const struct sources *s, struct err *e)
 {
     const struct setting *preset = last_of(&s->args, "algorithm.preset");
     if (!preset) preset = last_of(&s->files, "algorithm.preset");
+    const struct setting *model = last_of(&s->args, "model.path");
+    if (!model) model = last_of(&s->files, "model.path");
+    if (model && *model->value && !config_default_column(c, e)) return false;
     /* set once by itself, so that a misspelt preset is reported with its own place */
     if (preset && (!config_set(c, preset->key, preset->value, preset->source, e) || !config_preset(c, preset->value, e))) return false;
     struct str foreign = { 0 };
@@ -103,11 +106,7 @@ static bool apply_all(struct config *c, const struct sources *s, struct err *e)
     if (ok && foreign.n) fprintf(stderr, "ignored, options of other engines: %s\n", foreign.p);
     str_free(&foreign);
     if (!ok) return false;
-    if (!c->actor.use_kl_loss && c->actor.kl_loss_coef != 0 && !config_set(c, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false", e)) return false;
-    /* the future-aware factor is part of APPO; with another estimator it is there only if asked for */
-    if (c->algorithm.adv_estimator == ALGO_GRPO && !last_of(&s->args, "advantage.future") && !last_of(&s->files, "advantage.future"))
-        return config_set(c, "advantage.future", "off", "algorithm.adv_estimator=grpo", e);
-    return true;
+    return config_derive(c, stderr, e);
 }
 
 bool config_load(struct config *c, int argc, char **argv, int *rest, struct err *e)

@@ -12,6 +12,7 @@ struct key {
     const char *init;
     double lo, hi;
     const char *choices, *help;
+    const char *model;              /* the default where model.path is given; NULL: init as well */
 };
 extern const struct key config_keys[];
 extern const int config_nkeys;
@@ -23,6 +24,12 @@ bool config_is_foreign(const char *key);
 
 struct config_preset { enum preset preset; const char *key, *value; };
 extern const struct config_preset config_presets[];     /* ends with key NULL */
+
+/* config_defaults.c. config_default_column: the second column of defaults, for a model of one's own; before presets and settings. config_derive: what
+ * follows from what was given, after them. */
+bool config_default_column(struct config *c, struct err *e);
+bool config_derive(struct config *c, FILE *warn, struct err *e);
+const char *config_source(const struct config *c, const char *key);     /* "default" where nothing set it */
 
 /* One "key = value" as it was found, before it is applied. */
 struct setting { char *key, *value, *source; };

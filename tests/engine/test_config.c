@@ -360,7 +360,7 @@ static void what_is_printed_reads_back(void **state)
     FILE *f = open_memstream(&text, &n);
     config_print(&a, f);
     fclose(f);
-    CHECK(strstr(text, "actor.kl_loss_coef: 0.001 ") && strstr(text, "# preset official: weight of the KL"), "%s", text);
+    CHECK(strstr(text, "actor.kl_loss_coef: 0.001 ") && strstr(text, "# preset official: weight of that term"), "%s", text);
     char path[64];
     snprintf(path, sizeof path, "%s/printed.yaml", dir);
     assert_true(file_write(path, text, n, &e));
@@ -389,11 +389,11 @@ static void contradictions(void **state)
         { { "rollout.n=2", "algorithm.adv_estimator=grpo" }, NULL },
         { { "actor.ppo_mini_batch_size=5" }, "actor.ppo_mini_batch_size=5 does not divide data.train_batch_size=26" },
         { { "actor.ppo_mini_batch_size=52" }, "does not divide" },
-        { { "data.max_prompt_length=160" }, "leaves no room" },
+        { { "data.max_prompt_length=160", "rollout.max_len=160" }, "leaves no room" },
         { { "actor.ppo_max_token_len_per_gpu=100" }, "less than one rollout" },
-        { { "rollout.max_num_seqs=2048" }, "every sequence decodes" },
+        { { "rollout.max_num_seqs=2048", "rollout.max_num_batched_tokens=1024" }, "every sequence decodes" },
         { { "algorithm.use_kl_in_reward=true" }, "set actor.kl_loss_coef" },
-        { { "actor.kl_loss_coef=0.1", "actor.kl_loss_type=off" }, "set one of them" },
+        { { "actor.use_kl_loss=true", "actor.kl_loss_coef=0.1", "actor.kl_loss_type=off" }, "set one of them" },
         { { "rollout.temperature=0" }, "greedy" },
         { { "rollout.top_p=0" }, "must be above 0" },
         { { "sft.guess_high=0.9", "sft.slip=0.2" }, "add up to 1.1" },
@@ -419,13 +419,89 @@ static void contradictions(void **state)
     }
 }
 
+/* The second column of defaults, and what follows from what was given: value and source of one key. */
+static void defaults_that_follow(void **state)
+{
+    (void)state;
+    static const char sum[] = "default, data.max_prompt_length + data.max_response_length", column[] = "default for model.path";
+    static const struct { const char *args[4], *key, *text, *source; } cases[] = {
+        { { NULL }, "rollout.max_len", "160", "default" },
+        { { "model.path=m" }, "rollout.max_len", "6144", column },
+        { { "model.path=m" }, "actor.optim.lr", "1e-06", column },
+        { { "model.path=m" }, "sft.lr", "7e-06", column },
+        { { "model.path=m" }, "data.max_prompt_length", "2048", column },
+        { { "model.path=m" }, "data.max_response_length", "4096", column },
+        { { "actor_rollout_ref.model.path=m", "actor.optim.lr=1e-5" }, "actor.optim.lr", "1e-05", "command line" },
+        { { "model.path=m", "algorithm.preset=official" }, "rollout.max_len", "8192", "preset official" },
+        { { "model.path=" }, "actor.optim.lr", "0.0003", "default" },
+        { { "data.max_response_length=6144" }, "rollout.max_len", "6208", sum },
+        { { "data.max_prompt_length=100" }, "rollout.max_len", "260", sum },
+        { { "model.path=m", "data.max_prompt_length=100" }, "rollout.max_len", "4196", sum },
+        { { "model.path=m", "data.max_prompt_length=100", "data.max_response_length=50" }, "rollout.max_len", "150", sum },
+        { { "data.max_response_length=20000" }, "actor.ppo_max_token_len_per_gpu", "20064", "default, rollout.max_len" },
+        { { "model.path=m", "rollout.max_len=1000" }, "data.max_prompt_length", "500", "default, half of rollout.max_len" },
+        { { "model.path=m", "rollout.max_len=1000" }, "data.max_response_length", "1000", "default, rollout.max_len" },
+        { { "rollout.max_len=100" }, "data.max_prompt_length", "64", "default" },
+        { { "data.train_batch_size=12" }, "actor.ppo_mini_batch_size", "12", "default, divides data.train_batch_size" },
+        { { "data.train_batch_size=32" }, "actor.ppo_mini_batch_size", "8", "default, divides data.train_batch_size" },
+        { { "model.path=m", "data.train_batch_size=128" }, "actor.ppo_mini_batch_size", "8", column },
+        { { "rollout.max_num_seqs=2048" }, "rollout.max_num_batched_tokens", "2048", "default, rollout.max_num_seqs" },
+        { { "actor.use_kl_loss=True" }, "actor.kl_loss_coef", "0.001", "default for actor.use_kl_loss=true" },
+        { { "actor.use_kl_loss=True", "actor.kl_loss_coef=0" }, "actor.kl_loss_coef", "0", "command line" },
+        { { "actor.use_kl_loss=True", "actor.kl_loss_coef=0.2" }, "actor.kl_loss_coef", "0.2", "command line" },
+        { { "actor.kl_loss_coef=0.2" }, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false" },
+        { { "algorithm.preset=official" }, "actor.kl_loss_coef", "0.001", "preset official" },
+        { { "algorithm.preset=official", "actor.use_kl_loss=false" }, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false" },
+        { { "algorithm.preset=official", "algorithm.adv_estimator=grpo" }, "advantage.future", "off", "algorithm.adv_estimator=grpo" },
+        { { "algorithm.adv_estimator=grpo", "advantage.future=scale" }, "advantage.future", "scale", "command line" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = { "" };
+        struct config c;
+        int rest;
+        char text[64];
+        const char *args[5] = { cases[i].args[0], cases[i].args[1], cases[i].args[2], cases[i].args[3], NULL };
+        CHECK(load(&c, args, &rest, NULL, &e), "case %zu: %s", i, e.text);
+        const char *got = config_text(&c, config_find(cases[i].key), text), *from = config_source(&c, cases[i].key);
+        CHECK(!strcmp(got, cases[i].text) && !strcmp(from, cases[i].source), "case %zu: %s is %s (%s), want %s (%s)", i, cases[i].key, got, from, cases[i].text, cases[i].source);
+        CHECK(config_given(&c, cases[i].key) == (strncmp(from, "default", 7) != 0), "case %zu: given", i);
+        config_free(&c);
+    }
+}
+
+/* A model of 512 positions, the embedded one in its folder: lengths that were not given fit it, those that were are kept. */
+static void lengths_of_a_model(void **state)
+{
+    (void)state;
+    static const struct { const char *args[3]; int len, prompt, response; } cases[] = {
+        { { NULL }, 512, 170, 342 },
+        { { "data.max_prompt_length=100" }, 512, 100, 412 },
+        { { "data.max_response_length=300" }, 512, 212, 300 },
+        { { "data.max_prompt_length=100", "data.max_response_length=200" }, 300, 100, 200 },
+        { { "data.max_prompt_length=400", "data.max_response_length=200" }, 600, 400, 200 },       /* session_open refuses it */
+        { { "rollout.max_len=600" }, 600, 300, 600 },
+        { { "rollout.max_len=160" }, 160, 80, 160 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = { "" };
+        struct config c;
+        int rest;
+        const char *args[5] = { "model.path=policy", cases[i].args[0], cases[i].args[1], NULL };
+        CHECK(load(&c, args, &rest, NULL, &e), "case %zu: %s", i, e.text);
+        config_for_model(&c, "actor.optim.lr", NULL);
+        CHECK(c.rollout.max_len == cases[i].len && c.data.max_prompt_length == cases[i].prompt && c.data.max_response_length == cases[i].response,
+              "case %zu: %d, %d, %d", i, c.rollout.max_len, c.data.max_prompt_length, c.data.max_response_length);
+        config_free(&c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers),
         cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
         cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
-        cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions),
+        cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model),
     };
     return cmocka_run_group_tests_name("config", tests, make_dir, drop_dir);
 }

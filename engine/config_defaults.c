@@ -1,0 +1,134 @@
+/* config_defaults.c: defaults that follow from what was given. No key that a preset, a file or an argument sets is touched; what is set here says so in its
+ * source, which begins with "default". */
+#include "engine/config_table.h"
+#include "engine/fits.h"
+#include <string.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+bool config_default_column(struct config *c, struct err *e)
+{
+    for (int i = 0; i < config_nkeys; i++)
+        if (config_keys[i].model && !config_set(c, config_keys[i].name, config_keys[i].model, "default for model.path", e)) return false;
+    return true;
+}
+
+static void set_int(struct config *c, const char *key, int64_t value, const char *source)
+{
+    char text[32];
+    struct err e;
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    if (!config_set(c, key, text, source, &e)) die("%s", e.text);
+}
+
+/* Prompt and response make a rollout's length, or are cut to one that was given. */
+static bool derive_lengths(struct config *c, struct err *e)
+{
+    bool prompt = config_given(c, "data.max_prompt_length"), response = config_given(c, "data.max_response_length");
+    int64_t sum = (int64_t)c->data.max_prompt_length + c->data.max_response_length;
+    if (!config_given(c, "rollout.max_len")) {
+        if (!prompt && !response) return true;
+        if (sum > config_find("rollout.max_len")->hi)
+            return fail(e, "data.max_prompt_length=%d and data.max_response_length=%d are more than %.0f tokens together", c->data.max_prompt_length,
+                        c->data.max_response_length, config_find("rollout.max_len")->hi);
+        set_int(c, "rollout.max_len", sum, "default, data.max_prompt_length + data.max_response_length");
+        return true;
+    }
+    if (!prompt && c->data.max_prompt_length >= c->rollout.max_len)
+        set_int(c, "data.max_prompt_length", c->rollout.max_len / 2, "default, half of rollout.max_len");
+    if (!response && c->data.max_response_length > c->rollout.max_len) set_int(c, "data.max_response_length", c->rollout.max_len, "default, rollout.max_len");
+    return true;
+}
+
+/* Sizes of batches that change no number or have only one sensible value beside what was given. */
+static void derive_batches(struct config *c)
+{
+    int batch = c->data.train_batch_size, mini = c->actor.ppo_mini_batch_size;
+    if (!config_given(c, "actor.ppo_mini_batch_size") && batch % mini) {
+        for (mini = MIN(mini, batch); batch % mini; ) mini--;
+        set_int(c, "actor.ppo_mini_batch_size", mini, "default, divides data.train_batch_size");
+    }
+    if (!config_given(c, "actor.ppo_max_token_len_per_gpu") && c->actor.ppo_max_token_len_per_gpu < c->rollout.max_len)
+        set_int(c, "actor.ppo_max_token_len_per_gpu", c->rollout.max_len, "default, rollout.max_len");
+    if (!config_given(c, "rollout.max_num_batched_tokens") && c->rollout.max_num_batched_tokens < c->rollout.max_num_seqs)
+        set_int(c, "rollout.max_num_batched_tokens", c->rollout.max_num_seqs, "default, rollout.max_num_seqs");
+}
+
+/* As verl: the term is there with use_kl_loss alone, then with 0.001. */
+static bool derive_kl(struct config *c, FILE *warn, struct err *e)
+{
+    if (c->actor.use_kl_loss) {
+        if (config_given(c, "actor.kl_loss_coef")) return true;
+        return config_set(c, "actor.kl_loss_coef", "0.001", "default for actor.use_kl_loss=true", e);
+    }
+    if (c->actor.kl_loss_coef == 0) return true;
+    if (warn && !config_given(c, "actor.use_kl_loss"))
+        fprintf(warn, "warning: actor.kl_loss_coef=%g without actor.use_kl_loss=true: no KL in the loss (as in verl)\n", c->actor.kl_loss_coef);
+    return config_set(c, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false", e);
+}
+
+bool config_derive(struct config *c, FILE *warn, struct err *e)
+{
+    if (!derive_kl(c, warn, e) || !derive_lengths(c, e)) return false;
+    derive_batches(c);
+    /* the future-aware factor is part of APPO; with another estimator it is there only if asked for */
+    if (c->algorithm.adv_estimator == ALGO_GRPO && (!config_given(c, "advantage.future") || !strncmp(config_source(c, "advantage.future"), "preset ", 7)))
+        return config_set(c, "advantage.future", "off", "algorithm.adv_estimator=grpo", e);
+    return true;
+}
+
+/* ---- what the model says ---- */
+
+/* Lengths that were not given are those of the model where it has fewer positions. */
+static void cut_to_positions(struct config *c, int positions)
+{
+    bool prompt = config_given(c, "data.max_prompt_length"), response = config_given(c, "data.max_response_length");
+    char source[64];
+    if (config_given(c, "rollout.max_len") || (prompt && response) || c->rollout.max_len <= positions || positions < 2) return;
+    snprintf(source, sizeof source, "default for a model of %d positions", positions);
+    set_int(c, "rollout.max_len", positions, source);
+    if (!prompt) {
+        int room = response ? positions - c->data.max_response_length : positions / 3;
+        if (room >= 1 && c->data.max_prompt_length > room) set_int(c, "data.max_prompt_length", room, source);
+    }
+    if (!response) {
+        int room = positions - c->data.max_prompt_length;
+        if (room >= 1 && c->data.max_response_length > room) set_int(c, "data.max_response_length", room, source);
+    }
+}
+
+void config_for_model(struct config *c, const char *rate, FILE *warn)
+{
+    struct model_config shape;
+    struct err ignored;
+    struct model m;
+    if (!*c->model.path || !model_load_config(&shape, c->model.path, &ignored)) return;
+    cut_to_positions(c, shape.max_len);
+    if (!rate || !warn) return;
+    model_lay_out(&m, &shape);
+    double lr = !strcmp(rate, "sft.lr") ? c->sft.lr : c->actor.optim_lr;
+    if (lr > 1e-4 && m.count > 50000000)
+        fprintf(warn, "warning: %s=%g is high for a model of %.0f million weights; 1e-6 (sft: 7e-6) is usual\n", rate, lr, (double)m.count / 1e6);
+    model_free(&m);
+}
+
+/* What changes memory and speed but no number is lowered until the run fits, where it was not given. */
+void config_for_memory(struct config *c, bool trains, FILE *say)
+{
+    static const struct { const char *key; int value; } steps[] = {
+        { "rollout.max_num_seqs", 128 }, { "rollout.max_num_seqs", 64 }, { "rollout.max_num_seqs", 32 }, { "rollout.max_num_seqs", 16 },
+        { "actor.ppo_max_token_len_per_gpu", 0 }, { "rollout.max_num_seqs", 8 }, { "rollout.max_num_seqs", 4 }, { "rollout.max_num_seqs", 2 },
+        { "rollout.max_num_seqs", 1 },
+    };
+    struct err why;
+    bool lowered = false;
+    if (!*c->model.path) return;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && !session_fits(c, c->model.path, trains, &why); i++) {
+        if (config_given(c, steps[i].key)) continue;
+        set_int(c, steps[i].key, steps[i].value ? steps[i].value : c->rollout.max_len, "default that fits memory");
+        lowered = true;
+    }
+    if (lowered && session_fits(c, c->model.path, trains, &why))
+        fprintf(say, "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d (they change speed, not numbers)\n", c->rollout.max_num_seqs,
+                c->actor.ppo_max_token_len_per_gpu);
+}
