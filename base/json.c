@@ -1,5 +1,6 @@
 /* json.c: jansson's parser with this project's error sentences. */
 #include "base/json.h"
+#include <string.h>
 
 enum { VALUES_MAX = 1 << 23 };          /* the largest vocabularies in use come to 2 million; a tree of so many takes a gigabyte at most */
 
@@ -20,6 +21,7 @@ static size_t count_values(const char *text, size_t n)
 json_t *json_from_with(const char *name, const char *text, size_t n, size_t flags, struct err *e)
 {
     json_error_t why;
+    if (n >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) { text += 3; n -= 3; }           /* a byte order mark */
     if (n > VALUES_MAX && count_values(text, n) > VALUES_MAX) {
         fail(e, "%s: more than %d values in one JSON text", name, VALUES_MAX);
         return NULL;

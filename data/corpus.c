@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUERY_WORDS = 64, WORD_BYTES = 64 };
+enum { WORD_BYTES = 64 };
 enum { ADD_PAGE, INDEX_PAGE, UNINDEX_SCOPE, DROP_SCOPE, SEARCH, BEGIN, COMMIT, STATEMENTS };
 static const char *const sql[STATEMENTS] = {
     [ADD_PAGE] = "INSERT INTO page(scope, title, body) VALUES(?, ?, ?)",
@@ -114,7 +114,7 @@ bool corpus_expression(struct str *out, const char *query, size_t n)
 {
     size_t at = 0, len;
     int words = 0;
-    for (; words < QUERY_WORDS && (len = corpus_word(query, n, &at)) > 0; at += len) {
+    for (; words < CORPUS_QUERY_WORDS && (len = corpus_word(query, n, &at)) > 0; at += len) {
         if (len > WORD_BYTES) continue;
         str_puts(out, words++ ? " OR \"" : "\"");
         str_put(out, query + at, len);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct corpus;
+enum { CORPUS_QUERY_WORDS = 64 };        /* of a query; further ones do not count */
 
 /* NULL when this SQLite has no FTS5. All functions may be called from several threads at once (a mutex inside). */
 struct corpus *corpus_open(struct err *e);

@@ -1,4 +1,5 @@
-/* search_cache.c: the recorded queries and results in an in-memory SQLite database with a full-text index. */
+/* search_cache.c: the recorded queries and results in an SQLite database in memory, with a full-text index where the nearest may stand in. It is built once and
+ * turned into one image of bytes; each thread that asks reads this image by a read-only connection of its own, and waits for nobody. */
 #include "data/search_cache.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -8,13 +9,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAME, NEAREST, STATEMENTS };
+/* A query of common words would rank a large part of the cache: 0.6 s of 300,000 entries. Its common words are left out, and of those that are left no more
+ * entries than this are ranked. */
+enum { CANDIDATES = 10000, MEMO_MAX = 1 << 17 };
+
+enum { SAME, COUNT, NEAREST, BY_ID, STATEMENTS };
 static const char *const sql[STATEMENTS] = {
     [SAME] = "SELECT result FROM entry WHERE query = ?",
-    [NEAREST] = "SELECT result FROM entry WHERE id = (SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, 4.0, 1.0), rowid LIMIT 1)",
+    [COUNT] = "SELECT count(*) FROM words WHERE words MATCH ?",
+    [NEAREST] = "SELECT id FROM (SELECT rowid AS id, bm25(words, 4.0, 1.0) AS far FROM words WHERE words MATCH ? ORDER BY rowid LIMIT ?) ORDER BY far, id LIMIT 1",
+    [BY_ID] = "SELECT result FROM entry WHERE id = ?",
 };
 
-struct search_cache { sqlite3 *db; sqlite3_stmt *st[STATEMENTS]; pthread_mutex_t lock; };
+/* What is known of a text: of a word in quotes, how many entries have it; of an expression, which entry is nearest (0: none). */
+struct memo { char *text; int64_t value; };
+
+struct reader { struct reader *next; sqlite3 *db; sqlite3_stmt *st[STATEMENTS]; };
+
+struct search_cache {
+    unsigned char *image;           /* the database, shared by all readers, never written */
+    sqlite3_int64 bytes;
+    bool nearest;
+    pthread_mutex_t lock;           /* of the list of idle readers and of the memo; never held over a query */
+    struct reader *idle;
+    struct memo *memo;              /* [MEMO_MAX * 2], open addressing; when half full, nothing is added */
+    int memos;
+};
 
 /* Narrows [*s, *s + *n) to what is not white space at its ends. */
 static void strip(const char **s, size_t *n)
@@ -24,13 +44,13 @@ static void strip(const char **s, size_t *n)
     while (*n && memchr(blank, (*s)[*n - 1], sizeof blank - 1)) --*n;
 }
 
-static bool fill(struct search_cache *c, const char *path, const json_t *all, struct err *e)
+static bool fill(sqlite3 *db, const char *path, const json_t *all, struct err *e)
 {
     static const char insert[] = "INSERT OR IGNORE INTO entry(query, result) VALUES(?, ?)";
     sqlite3_stmt *st = NULL;
     const char *query;
     json_t *result;
-    bool ok = sqlite3_prepare_v2(c->db, insert, -1, &st, NULL) == SQLITE_OK && sqlite3_exec(c->db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK;
+    bool ok = sqlite3_prepare_v2(db, insert, -1, &st, NULL) == SQLITE_OK && sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK;
     json_object_foreach((json_t *)all, query, result) {
         const char *text = query;
         size_t n = strlen(query);
@@ -44,9 +64,55 @@ static bool fill(struct search_cache *c, const char *path, const json_t *all, st
         ok = ok && sqlite3_step(st) == SQLITE_DONE && sqlite3_reset(st) == SQLITE_OK;
     }
     sqlite3_finalize(st);
-    ok = ok && sqlite3_exec(c->db, "INSERT INTO words(rowid, query, result) SELECT id, query, result FROM entry; COMMIT", NULL, NULL, NULL) == SQLITE_OK;
-    for (int k = 0; ok && k < STATEMENTS; k++) ok = sqlite3_prepare_v3(c->db, sql[k], -1, SQLITE_PREPARE_PERSISTENT, &c->st[k], NULL) == SQLITE_OK;
-    return ok || fail(e, "%s: %s", path, sqlite3_errmsg(c->db));
+    return (ok && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK) || fail(e, "%s: %s", path, sqlite3_errmsg(db));
+}
+
+/* One segment, so that a word's entries lie together. */
+static bool index_words(sqlite3 *db, const char *path, struct err *e)
+{
+    static const char make[] = "CREATE VIRTUAL TABLE words USING fts5(query, result, content='entry', content_rowid='id', tokenize='unicode61');";
+    static const char put[] = "BEGIN; INSERT INTO words(rowid, query, result) SELECT id, query, result FROM entry; COMMIT;"
+                              "INSERT INTO words(words) VALUES('optimize');";
+    if (sqlite3_exec(db, make, NULL, NULL, NULL) != SQLITE_OK)
+        return fail(e, "tools.search_miss=nearest needs an SQLite built with FTS5 (SQLITE_ENABLE_FTS5): %s", sqlite3_errmsg(db));
+    return sqlite3_exec(db, put, NULL, NULL, NULL) == SQLITE_OK || fail(e, "%s: %s", path, sqlite3_errmsg(db));
+}
+
+static bool build(struct search_cache *c, const char *path, const json_t *all, struct err *e)
+{
+    static const char schema[] = "CREATE TABLE entry(id INTEGER PRIMARY KEY, query TEXT UNIQUE NOT NULL, result TEXT NOT NULL);";
+    sqlite3 *db = NULL;
+    bool ok = sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+              sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK;
+    if (!ok) fail(e, "%s: %s", path, db ? sqlite3_errmsg(db) : "out of memory");
+    ok = ok && fill(db, path, all, e) && (!c->nearest || index_words(db, path, e));
+    if (ok) {
+        c->image = sqlite3_serialize(db, "main", &c->bytes, 0);
+        ok = c->image || fail(e, "%s: no memory for a database of %lld bytes", path, (long long)c->bytes);
+    }
+    sqlite3_close(db);
+    return ok;
+}
+
+static void reader_close(struct reader *r)
+{
+    for (int k = 0; k < STATEMENTS; k++) sqlite3_finalize(r->st[k]);
+    sqlite3_close(r->db);
+    free(r);
+}
+
+/* A connection of one's own to the image. NULL: the sentence is in e. */
+static struct reader *reader_open(const struct search_cache *c, struct err *e)
+{
+    struct reader *r = xcalloc(1, sizeof *r);
+    bool ok = sqlite3_open_v2(":memory:", &r->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+              sqlite3_deserialize(r->db, "main", c->image, c->bytes, c->bytes, SQLITE_DESERIALIZE_READONLY) == SQLITE_OK;
+    for (int k = 0; ok && k < STATEMENTS; k++)
+        if (c->nearest || k == SAME) ok = sqlite3_prepare_v3(r->db, sql[k], -1, SQLITE_PREPARE_PERSISTENT, &r->st[k], NULL) == SQLITE_OK;
+    if (ok) return r;
+    fail(e, "the recorded searches cannot be read: %s", r->db ? sqlite3_errmsg(r->db) : "out of memory");
+    reader_close(r);
+    return NULL;
 }
 
 static json_t *read_object(const char *path, struct err *e)
@@ -60,20 +126,18 @@ static json_t *read_object(const char *path, struct err *e)
     return NULL;
 }
 
-struct search_cache *search_cache_open(const char *path, struct err *e)
+struct search_cache *search_cache_open(const char *path, bool nearest, struct err *e)
 {
-    static const char schema[] = "CREATE TABLE entry(id INTEGER PRIMARY KEY, query TEXT UNIQUE NOT NULL, result TEXT NOT NULL);"
-                                 "CREATE VIRTUAL TABLE words USING fts5(query, result, content='entry', content_rowid='id', tokenize='unicode61');";
     json_t *all = read_object(path, e);
     if (!all) return NULL;
     struct search_cache *c = xcalloc(1, sizeof *c);
     pthread_mutex_init(&c->lock, NULL);
-    bool ok = sqlite3_open_v2(":memory:", &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
-              sqlite3_exec(c->db, schema, NULL, NULL, NULL) == SQLITE_OK;
-    if (!ok) fail(e, "tools.search_cache needs an SQLite built with FTS5 (SQLITE_ENABLE_FTS5): %s", c->db ? sqlite3_errmsg(c->db) : "out of memory");
-    ok = ok && fill(c, path, all, e);
+    c->nearest = nearest;
+    bool ok = build(c, path, all, e);
     json_decref(all);
-    if (ok) return c;
+    if (ok && nearest) c->memo = xcalloc(2 * MEMO_MAX, sizeof *c->memo);
+    if (ok) c->idle = reader_open(c, e);
+    if (c->idle) return c;
     search_cache_close(c);
     return NULL;
 }
@@ -81,10 +145,68 @@ struct search_cache *search_cache_open(const char *path, struct err *e)
 void search_cache_close(struct search_cache *c)
 {
     if (!c) return;
-    for (int k = 0; k < STATEMENTS; k++) sqlite3_finalize(c->st[k]);
-    sqlite3_close(c->db);
+    while (c->idle) {
+        struct reader *r = c->idle;
+        c->idle = r->next;
+        reader_close(r);
+    }
+    for (int i = 0; c->memo && i < 2 * MEMO_MAX; i++) free(c->memo[i].text);
+    free(c->memo);
+    sqlite3_free(c->image);
     pthread_mutex_destroy(&c->lock);
     free(c);
+}
+
+/* As many readers come to be as threads ask at the same time. */
+static struct reader *reader_take(struct search_cache *c)
+{
+    pthread_mutex_lock(&c->lock);
+    struct reader *r = c->idle;
+    if (r) c->idle = r->next;
+    pthread_mutex_unlock(&c->lock);
+    struct err e;
+    if (!r && !(r = reader_open(c, &e))) die("search_cache: %s", e.text);
+    return r;
+}
+
+static void reader_give(struct search_cache *c, struct reader *r)
+{
+    pthread_mutex_lock(&c->lock);
+    r->next = c->idle;
+    c->idle = r;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* The place of a text in the memo: its own, or a free one. */
+static struct memo *memo_at(const struct search_cache *c, const char *text)
+{
+    uint64_t h = 0xcbf29ce484222325u;                      /* FNV-1a */
+    for (const char *p = text; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    for (size_t i = (size_t)(h ^ h >> 32);; i++) {
+        struct memo *m = &c->memo[i % (2 * MEMO_MAX)];
+        if (!m->text || !strcmp(m->text, text)) return m;
+    }
+}
+
+static bool memo_get(struct search_cache *c, const char *text, int64_t *value)
+{
+    pthread_mutex_lock(&c->lock);
+    const struct memo *m = memo_at(c, text);
+    bool found = m->text != NULL;
+    if (found) *value = m->value;
+    pthread_mutex_unlock(&c->lock);
+    return found;
+}
+
+static void memo_put(struct search_cache *c, const char *text, int64_t value)
+{
+    pthread_mutex_lock(&c->lock);
+    struct memo *m = memo_at(c, text);
+    if (!m->text && c->memos < MEMO_MAX) {
+        *m = (struct memo){ xstrdup(text), value };
+        c->memos++;
+    }
+    pthread_mutex_unlock(&c->lock);
 }
 
 /* Appends result up to page max_pages, each page cut after max_chars characters of UTF-8. A page begins with "Page N: " at the start of a line. */
@@ -104,29 +226,98 @@ static void put_pages(struct str *out, const char *p, int max_pages, int max_cha
     }
 }
 
-/* The one result of a statement for this text; false: none. */
-static bool answer(struct search_cache *c, int which, const char *text, size_t n, struct str *out, int max_pages, int max_chars)
+static void step_failed(const struct reader *r, int which) { die("search_cache: %s: %s", sql[which], sqlite3_errmsg(r->db)); }
+
+static void reader_reset(struct reader *r, int which)
 {
-    sqlite3_stmt *st = c->st[which];
-    sqlite3_bind_text64(st, 1, text, n, SQLITE_STATIC, SQLITE_UTF8);
-    int code = sqlite3_step(st);
-    if (code == SQLITE_ROW) put_pages(out, (const char *)sqlite3_column_text(st, 0), max_pages, max_chars);
-    else if (code != SQLITE_DONE) die("search_cache: %s: %s", sql[which], sqlite3_errmsg(c->db));
-    sqlite3_reset(st);
-    sqlite3_clear_bindings(st);
+    sqlite3_reset(r->st[which]);
+    sqlite3_clear_bindings(r->st[which]);
+}
+
+/* Appends the result that a statement finds for what is bound to it; false: none. */
+static bool put_result(struct reader *r, int which, struct str *out, int max_pages, int max_chars)
+{
+    int code = sqlite3_step(r->st[which]);
+    if (code == SQLITE_ROW) put_pages(out, (const char *)sqlite3_column_text(r->st[which], 0), max_pages, max_chars);
+    else if (code != SQLITE_DONE) step_failed(r, which);
+    reader_reset(r, which);
     return code == SQLITE_ROW;
 }
 
-void search_cache_find(struct search_cache *c, struct str *out, const char *query, size_t n, int max_pages, int max_chars)
+/* The number that COUNT or NEAREST finds for an expression, 0 for none. It is a function of the text alone: threads that ask at once work twice, that is all. */
+static int64_t number_of(struct search_cache *c, struct reader *r, int which, const char *expression)
+{
+    int64_t value = 0;
+    if (memo_get(c, expression, &value)) return value;
+    sqlite3_bind_text(r->st[which], 1, expression, -1, SQLITE_STATIC);
+    if (which == NEAREST) sqlite3_bind_int(r->st[which], 2, CANDIDATES);
+    int code = sqlite3_step(r->st[which]);
+    if (code == SQLITE_ROW) value = sqlite3_column_int64(r->st[which], 0);
+    else if (code != SQLITE_DONE) step_failed(r, which);
+    reader_reset(r, which);
+    memo_put(c, expression, value);
+    return value;
+}
+
+struct word { struct str text; int64_t entries; int at; };
+
+static int rarer(const void *a, const void *b)
+{
+    const struct word *x = a, *y = b;
+    return x->entries != y->entries ? (x->entries < y->entries ? -1 : 1) : x->at - y->at;
+}
+
+static int in_order(const void *a, const void *b) { return ((const struct word *)a)->at - ((const struct word *)b)->at; }
+
+/* Writes the expression that finds the query's rarest words: as many as bring CANDIDATES entries together, at least one. False: no entry has any. */
+static bool rare_words(struct str *out, struct search_cache *c, struct reader *r, const char *query, size_t n)
+{
+    struct word w[CORPUS_QUERY_WORDS];
+    int words = 0, kept = 0, from = 0;
+    int64_t entries = 0;
+    size_t at = 0, len;
+    str_clear(out);
+    for (; words < CORPUS_QUERY_WORDS && (len = corpus_word(query, n, &at)) > 0; at += len) {
+        w[words] = (struct word){ .at = words };
+        if (!corpus_expression(&w[words].text, query + at, len)) continue;
+        w[words].entries = number_of(c, r, COUNT, w[words].text.p);
+        words++;
+    }
+    qsort(w, (size_t)words, sizeof *w, rarer);
+    while (from < words && !w[from].entries) from++;
+    for (; from + kept < words && (!kept || entries + w[from + kept].entries <= CANDIDATES); kept++) entries += w[from + kept].entries;
+    qsort(w + from, (size_t)kept, sizeof *w, in_order);
+    for (int k = 0; k < kept; k++) str_printf(out, "%s%s", k ? " OR " : "", w[from + k].text.p);
+    if (kept == 1) str_putc(out, ' ');                     /* in the memo, not the word's own text */
+    for (int k = 0; k < words; k++) str_free(&w[k].text);
+    return kept > 0;
+}
+
+static bool put_nearest(struct search_cache *c, struct reader *r, const char *query, size_t n, struct str *out, int max_pages, int max_chars)
 {
     struct str words = { 0 };
-    if (!corpus_expression(&words, query, n)) {
-        str_puts(out, "error: empty query");
-    } else {
-        strip(&query, &n);
-        pthread_mutex_lock(&c->lock);
-        if (!answer(c, SAME, query, n, out, max_pages, max_chars) && !answer(c, NEAREST, words.p, words.n, out, max_pages, max_chars)) str_puts(out, "no page");
-        pthread_mutex_unlock(&c->lock);
-    }
+    int64_t id = rare_words(&words, c, r, query, n) ? number_of(c, r, NEAREST, words.p) : 0;
     str_free(&words);
+    if (!id) return false;
+    sqlite3_bind_int64(r->st[BY_ID], 1, id);
+    return put_result(r, BY_ID, out, max_pages, max_chars);
+}
+
+enum search_found search_cache_find(struct search_cache *c, struct str *out, const char *query, size_t n, int max_pages, int max_chars)
+{
+    size_t at = 0;
+    if (!corpus_word(query, n, &at)) {
+        str_puts(out, "error: empty query");
+        return SEARCH_EMPTY;
+    }
+    strip(&query, &n);
+    enum search_found found = SEARCH_RECORDED;
+    struct reader *r = reader_take(c);
+    sqlite3_bind_text64(r->st[SAME], 1, query, n, SQLITE_STATIC, SQLITE_UTF8);
+    if (!put_result(r, SAME, out, max_pages, max_chars)) {
+        found = c->nearest && put_nearest(c, r, query, n, out, max_pages, max_chars) ? SEARCH_NEAREST : SEARCH_MISSED;
+        if (found == SEARCH_MISSED) str_puts(out, SEARCH_NO_RECORD);
+    }
+    reader_give(c, r);
+    return found;
 }

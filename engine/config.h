@@ -19,6 +19,7 @@ enum branch_candidates { CANDIDATES_OPEN, CANDIDATES_TEXT, CANDIDATES_ANY };
 enum tool_budget { BUDGET_RESPONSE, BUDGET_PREFIX };
 enum truncation { TRUNCATE_ERROR, TRUNCATE_FILTER, TRUNCATE_LEFT, TRUNCATE_RIGHT, TRUNCATE_MIDDLE };
 enum state_dtype { STATE_FP32, STATE_BF16 };
+enum search_miss { SEARCH_MISS_ERROR, SEARCH_MISS_NEAREST };
 enum reward_rule { RULE_TASK, RULE_EXACT, RULE_DEEP_RESEARCH };
 
 /* Strings are owned by the struct and never NULL; lists of files are separated by commas. enum loss_agg, kl_kind, future_mode, dual_group: ops_rl.h. */
@@ -81,7 +82,7 @@ struct config {
         bool drop_rows, live_rows_only;
     } actor;
     struct { enum reward_rule kind; double tool_bonus, wrong, malformed; } reward;
-    struct { enum call_format format; int call_limit; double timeout; int max_pages, max_chars, max_tokens, threads; char *search_cache; } tools;
+    struct { enum call_format format; int call_limit; double timeout; int max_pages, max_chars, max_tokens, threads; char *search_cache; enum search_miss search_miss; } tools;
     struct {
         int steps, batch_size;
         double lr;

@@ -2,11 +2,11 @@
 #include "engine/env.h"
 #include "data/calc.h"
 
-bool env_open(struct env *v, const char *cache, int max_pages, int max_chars, struct err *e)
+bool env_open(struct env *v, const char *cache, bool nearest, int max_pages, int max_chars, struct err *e)
 {
     *v = (struct env){ .max_pages = max_pages, .max_chars = max_chars, .next_scope = 1 };
     v->corpus = corpus_open(e);
-    if (v->corpus && *cache) v->cache = search_cache_open(cache, e);
+    if (v->corpus && *cache) v->cache = search_cache_open(cache, nearest, e);
     return v->corpus && (v->cache || !*cache);
 }
 
@@ -33,15 +33,22 @@ void task_end(struct env *v, struct task *t)
     question_free(&t->q);
 }
 
+static const enum call_status found_status[] = {
+    [SEARCH_RECORDED] = CALL_OK, [SEARCH_NEAREST] = CALL_NEAREST, [SEARCH_MISSED] = CALL_NOT_RECORDED, [SEARCH_EMPTY] = CALL_FAILED,
+};
+
 static void run(void *ctx, const struct episode *ep, enum tool tool, const char *query, size_t n, struct str *out)
 {
     struct env *v = ctx;
     const struct task *t = ep->user;
     bool embedded = t && !t->sample;
     if (tool == TOOL_PYTHON) calc_run(out, query, n, embedded ? &calc_embedded : &calc_default);
-    else if (!embedded && v->cache) search_cache_find(v->cache, out, query, n, v->max_pages, v->max_chars);
-    else if (!embedded) str_puts(out, "error: no search");
-    else corpus_search(v->corpus, out, t->scope, query, n, v->max_pages, v->max_chars);
+    else if (embedded) corpus_search(v->corpus, out, t->scope, query, n, v->max_pages, v->max_chars);
+    else if (!v->cache) str_puts(out, "error: no search");
+    else tools_status(found_status[search_cache_find(v->cache, out, query, n, v->max_pages, v->max_chars)]);
 }
 
-struct toolbox env_tools(struct env *v) { return (struct toolbox){ .run = run, .ctx = v }; }
+struct toolbox env_tools(struct env *v)
+{
+    return (struct toolbox){ .run = run, .ctx = v, .in_process = 1u << TOOL_PYTHON | 1u << TOOL_SEARCH, .recorded = v->cache != NULL };
+}

@@ -20,8 +20,8 @@ struct task {
 const char *task_text(const struct task *t);
 const char *task_source(const struct task *t);          /* the family, or the row's data_source */
 
-/* cache: a file of recorded searches, "" for none. */
-bool env_open(struct env *v, const char *cache, int max_pages, int max_chars, struct err *e);
+/* cache: a file of recorded searches, "" for none; nearest: what is not recorded gets the nearest. */
+bool env_open(struct env *v, const char *cache, bool nearest, int max_pages, int max_chars, struct err *e);
 void env_close(struct env *v);
 void task_begin(struct env *v, struct task *t, int family, enum split split, uint64_t seed, uint64_t index);
 void task_end(struct env *v, struct task *t);

@@ -7,8 +7,8 @@
 enum finish { FINISH_NONE, FINISH_END, FINISH_LENGTH };     /* still open; an end-of-sequence id; the length limit */
 
 /* A closed call: response positions [begin, end) of the tokens that hold its query, or its JSON; close: position of the token that completes the closing tag,
- * or that ends the turn: the calls of a turn have the same. */
-struct call { enum tool tool; int begin, end, close; bool over_limit; };
+ * or that ends the turn: the calls of a turn have the same. begun, ended: seconds() of its run in a thread, 0 where there was none. */
+struct call { enum tool tool; int begin, end, close; bool over_limit; enum call_status status; double begun, ended; };
 
 struct episode {
     uint32_t step, prompt, rollout;     /* with the token index these are the counter of its random numbers: philox4x32(seed, index, rollout, prompt, step) */

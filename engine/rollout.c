@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Late calls that do not let themselves be cancelled are waited for as long, then given up. */
+static const double DRAIN_S = 10;
+
 static size_t piece(size_t bytes) { return (bytes + 255) / 256 * 256; }       /* as an arena cuts them */
 
 static void host_make(struct rows *h, size_t rows, size_t ld, size_t seqs)
@@ -309,7 +312,7 @@ static void run_end(struct rollout *r)
 {
     ENSURE(r->lives == 0 && r->in_tools == 0);
     for (int g = 0; g < r->groups; g++) kv_drop(r->kv, &r->group[g].cache);
-    if (r->pool) tools_drain(r->pool);
+    if (r->pool) tools_drain(r->pool, DRAIN_S);
     free(r->finished);
     free(r->group_of);
     free(r->group);

@@ -24,7 +24,9 @@ struct rollout_config {
 };
 
 struct rollout_stats {
-    int64_t generated, tool_tokens, calls, timeouts;        /* do not depend on timing (but for a time limit that is met) */
+    int64_t generated, tool_tokens, calls;                  /* do not depend on timing */
+    int64_t search_hits, search_misses;                     /* of recorded searches: the query itself, and not */
+    int64_t timeouts;                                       /* calls of tools outside of this process that passed tool_timeout_s */
     int64_t prefilled, forwards, kv_dropped;                /* rows run that gave no token; passes; sequences given up for room */
     double wall_s, tool_wait_s;                             /* tool_wait_s: nothing to run but tools */
     int peak_pages;

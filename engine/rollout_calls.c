@@ -100,14 +100,34 @@ static void run_tool(struct rollout *r, struct seat *s, int k, enum tool tool, c
     tools_call(r->pool, k * r->c.max_seqs + (int)(s - r->seat), s->ep, tool, query, n);
 }
 
+/* How call number k of those that the last token made ended. */
+static void note_status(struct rollout *r, struct seat *s, int k, const struct tool_done *d)
+{
+    struct episode *ep = s->ep;
+    int first = ep->calls;
+    while (first && ep->call[first - 1].close == episode_response(ep) - 1) first--;
+    struct call *c = &ep->call[first + k];
+    c->status = d->status;
+    c->begun = d->begun;
+    c->ended = d->ended;
+    bool recorded = c->tool == TOOL_SEARCH && r->box.recorded;
+    r->stats.search_hits += recorded && d->status == CALL_OK;
+    r->stats.search_misses += d->status == CALL_NEAREST || d->status == CALL_NOT_RECORDED;
+    r->stats.timeouts += d->status == CALL_TIMEOUT;
+}
+
+static void refuse(struct rollout *r, struct seat *s, int k) { note_status(r, s, k, &(struct tool_done){ .status = CALL_REFUSED }); }
+
 static void make_call(struct rollout *r, struct seat *s, const struct found_call *f)
 {
     const char *query = s->tail.p + f->begin;
     size_t n = f->end - f->begin;
     int note = note_call(r, s, 0, f->tool, f->begin, f->end);
-    if (s->ep->call[note].over_limit) put_result(r, s, TOOL_NO_CALLS, strlen(TOOL_NO_CALLS));
-    else if (blank(query, n)) put_result(r, s, TOOL_EMPTY, strlen(TOOL_EMPTY));
-    else run_tool(r, s, 0, f->tool, query, n);
+    const char *said = s->ep->call[note].over_limit ? TOOL_NO_CALLS : blank(query, n) ? TOOL_EMPTY : NULL;
+    if (said) {
+        refuse(r, s, 0);
+        put_result(r, s, said, strlen(said));
+    } else run_tool(r, s, 0, f->tool, query, n);
 }
 
 /* Makes the calls of the turn that the last token has ended, if it has any and the rollout may go on behind this id. At the limit there is no room for
@@ -131,6 +151,7 @@ static bool make_calls(struct rollout *r, struct seat *s)
         bool over = s->ep->call[note - (x->n - 1) + k].over_limit;
         const char *said = over ? TOOL_NO_CALLS : c->wrong ? c->wrong : blank(c->query.p, c->query.n) ? TOOL_EMPTY : NULL;
         s->waits += !said;
+        if (said) refuse(r, s, k);
         if (said) str_puts(&s->result[k], said);
         else run_tool(r, s, k, c->tool, c->query.p, c->query.n);
     }
@@ -162,11 +183,12 @@ void seats_results(struct rollout *r, bool wait)
     for (; r->in_tools && tools_next(r->pool, &d, wait); wait = false) {
         struct seat *s = &r->seat[d.tag % r->c.max_seqs];
         int k = d.tag / r->c.max_seqs;
-        const char *text = d.timeout ? TOOL_TIMEOUT : d.text.n ? d.text.p : "";
-        size_t n = d.timeout ? strlen(TOOL_TIMEOUT) : d.text.n;
+        bool late = d.status == CALL_TIMEOUT;
+        const char *text = late ? TOOL_TIMEOUT : d.text.n ? d.text.p : "";
+        size_t n = late ? strlen(TOOL_TIMEOUT) : d.text.n;
         ENSURE(s->state == SEAT_TOOL);
         r->in_tools--;
-        r->stats.timeouts += d.timeout;
+        note_status(r, s, k, &d);
         if (!s->result) put_result(r, s, text, n);
         else {
             str_put(&s->result[k], text, n);

@@ -137,7 +137,7 @@ bool session_samples(struct session *s, struct err *e)
 {
     const struct config *c = s->c;
     if (!lengths_fit(s, e)) return false;
-    if (!env_open(&s->env, c->tools.search_cache, c->tools.max_pages, c->tools.max_chars, e)) return false;
+    if (!env_open(&s->env, c->tools.search_cache, c->tools.search_miss == SEARCH_MISS_NEAREST, c->tools.max_pages, c->tools.max_chars, e)) return false;
     struct toolbox box = env_tools(&s->env);
     struct rollout_config r = session_sampling(s);
     arena_dry(&s->pool, "rollout");

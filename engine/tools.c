@@ -1,15 +1,21 @@
-/* tools.c: the threads that run tools. A call that passes its time is reported at once and its thread is given up on: another
- * takes its place, and the late result is freed by the thread itself when it comes. */
+/* tools.c: the threads that run tools. A call that passes its time is reported at once; its thread is cancelled and another takes its place. The late call is
+ * freed by its thread, when that ends. */
 #include "engine/tools.h"
 #include "base/clock.h"
 #include "engine/episode.h"
+#include "engine/run.h"
 #include "base/err.h"
-#include <errno.h>
+#include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+const char *const call_status_name[CALL_STATUSES] = { "none", "ok", "nearest", "not_recorded", "failed", "timeout", "refused" };
+
+struct worker;
 
 /* A job belongs to one list at a time: waiting, running, finished; or, late, to its thread alone. */
 struct job {
@@ -20,13 +26,20 @@ struct job {
     char *query;
     size_t n;
     struct str out;
-    double deadline;
-    bool timeout, late;
+    double begun, ended, deadline;  /* deadline INFINITY: none */
+    enum call_status status;
+    atomic_bool late;
+    struct worker *on;              /* while it runs */
 };
 
 struct jobs { struct job *first, **last; };
 
-enum { THREADS_MAX = 1024 };        /* with those given up on; at that many no other takes their place */
+/* A thread. One that is not late is in the list of the pool; one that is late ends by itself. */
+struct worker { struct worker *next; struct tool_pool *pool; pthread_t thread; struct job *job; };
+
+/* LATE_MAX: threads that hang and cannot be cancelled; at that many no other takes the place of a further one. Stacks are of one size whatever `ulimit -s` says:
+ * the deepest tool, SQLite's full-text search, takes some 30 KiB. */
+enum { LATE_MAX = 1024, STACK = 1 << 20 };
 
 struct tool_pool {
     struct toolbox box;
@@ -34,11 +47,15 @@ struct tool_pool {
     pthread_mutex_t lock;
     pthread_cond_t work, news;      /* for the threads: a job waits, or stop; for the caller: a job was taken or finished */
     struct jobs waiting, running, finished;
-    pthread_t thread[THREADS_MAX];
-    int threads, late;              /* ever made; given up on and still at work (they end when they come back) */
-    int lost;                       /* threads that were given up on at any time */
+    struct worker *workers;
+    int threads, late;              /* at work or waiting for it; given up on and not ended yet */
     bool stop;
 };
+
+static _Thread_local struct job *here;      /* the call this thread runs */
+
+void tools_status(enum call_status status) { if (here) here->status = status; }
+bool tools_given_up(void) { return here && atomic_load(&here->late); }
 
 static void jobs_make(struct jobs *q) { q->first = NULL; q->last = &q->first; }
 
@@ -64,41 +81,96 @@ static void job_free(struct job *j)
     free(j);
 }
 
-static void *worker(void *arg)
+/* A thread ends: it was told to stop, or its call was late and has come back or been cancelled. The lock is not held. */
+static void worker_end(void *arg)
 {
-    struct tool_pool *p = arg;
-    bool late = false;
+    struct worker *w = arg;
+    struct tool_pool *p = w->pool;
     pthread_mutex_lock(&p->lock);
-    while (!late) {
+    if (w->job) {                                   /* late: the list of workers does not have it any more */
+        job_free(w->job);
+        p->late--;
+    } else {
+        struct worker **at = &p->workers;
+        while (*at != w) at = &(*at)->next;
+        *at = w->next;
+        p->threads--;
+    }
+    pthread_cond_broadcast(&p->news);
+    pthread_mutex_unlock(&p->lock);
+    free(w);
+}
+
+static enum call_status status_of(const struct job *j)
+{
+    if (j->status != CALL_NONE) return j->status;
+    return j->out.n >= 7 && !memcmp(j->out.p, "error: ", 7) ? CALL_FAILED : CALL_OK;
+}
+
+/* Runs a job that is in the list of those running. The lock is held before and after, not meanwhile. */
+static void run_job(struct worker *w, struct job *j)
+{
+    struct tool_pool *p = w->pool;
+    bool timed = isfinite(j->deadline);
+    w->job = j;
+    j->on = w;
+    pthread_mutex_unlock(&p->lock);
+    here = j;
+    if (timed) pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    p->box.run(p->box.ctx, &j->ep, j->tool, j->query, j->n, &j->out);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    here = NULL;
+    pthread_mutex_lock(&p->lock);
+    if (atomic_load(&j->late)) return;
+    w->job = NULL;
+    jobs_take(&p->running, j);
+    j->ended = seconds();
+    j->status = j->ended > j->deadline ? CALL_TIMEOUT : status_of(j);
+    if (j->status == CALL_TIMEOUT) str_clear(&j->out);
+    jobs_put(&p->finished, j);
+    pthread_cond_broadcast(&p->news);
+}
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    struct tool_pool *p = w->pool;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    pthread_cleanup_push(worker_end, w);
+    pthread_mutex_lock(&p->lock);
+    while (!w->job) {
         struct job *j = p->waiting.first;
         if (!j && p->stop) break;
         if (!j) { pthread_cond_wait(&p->work, &p->lock); continue; }
         jobs_take(&p->waiting, j);
-        j->deadline = seconds() + p->timeout_s;
+        j->begun = seconds();
+        j->deadline = p->timeout_s > 0 && !(p->box.in_process >> j->tool & 1) ? j->begun + p->timeout_s : (double)INFINITY;
         jobs_put(&p->running, j);
         pthread_cond_broadcast(&p->news);           /* there is a deadline to wait for */
-        pthread_mutex_unlock(&p->lock);
-        p->box.run(p->box.ctx, &j->ep, j->tool, j->query, j->n, &j->out);
-        pthread_mutex_lock(&p->lock);
-        late = j->late;
-        if (late) {
-            job_free(j);
-            p->late--;
-        } else {
-            jobs_take(&p->running, j);
-            j->timeout = p->timeout_s > 0 && seconds() > j->deadline;
-            jobs_put(&p->finished, j);
-        }
-        pthread_cond_broadcast(&p->news);
+        run_job(w, j);
     }
     pthread_mutex_unlock(&p->lock);
+    pthread_cleanup_pop(1);
     return NULL;
 }
 
+/* The lock is held. */
 static void thread_start(struct tool_pool *p)
 {
-    if (p->threads == THREADS_MAX) return;
-    if (!pthread_create(&p->thread[p->threads], NULL, worker, p)) p->threads++;
+    pthread_attr_t how;
+    struct worker *w = xcalloc(1, sizeof *w);
+    w->pool = p;
+    pthread_attr_init(&how);
+    pthread_attr_setdetachstate(&how, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&how, STACK);
+    if (p->late < LATE_MAX && !pthread_create(&w->thread, &how, work, w)) {
+        w->next = p->workers;
+        p->workers = w;
+        p->threads++;
+    } else {
+        free(w);
+    }
+    pthread_attr_destroy(&how);
 }
 
 struct tool_pool *tools_make(const struct toolbox *box, int threads, double timeout_s)
@@ -133,16 +205,45 @@ static void jobs_free(struct jobs *q)
     }
 }
 
+/* Gives a running job up. The lock is held. */
+static void give_up(struct tool_pool *p, struct job *j)
+{
+    struct worker *w = j->on, **at = &p->workers;
+    jobs_take(&p->running, j);
+    atomic_store(&j->late, true);
+    while (*at != w) at = &(*at)->next;
+    *at = w->next;
+    p->threads--;
+    p->late++;
+    pthread_cancel(w->thread);                      /* it cannot have ended: to do so it takes the lock */
+}
+
+static void wait_until(struct tool_pool *p, double until)
+{
+    struct timespec t = { .tv_sec = (time_t)until };
+    t.tv_nsec = (long)((until - (double)t.tv_sec) * 1e9);
+    pthread_cond_timedwait(&p->news, &p->lock, &t);
+}
+
+/* A late thread that never ends keeps the pool, which it reads when it does. */
 void tools_free(struct tool_pool *p)
 {
     if (!p) return;
+    double until = seconds() + 2;
     pthread_mutex_lock(&p->lock);
     jobs_free(&p->waiting);
     p->stop = true;
     pthread_cond_broadcast(&p->work);
-    pthread_mutex_unlock(&p->lock);
-    for (int i = 0; i < p->threads; i++) pthread_join(p->thread[i], NULL);
+    for (struct job *j = p->running.first, *next; j; j = next) {
+        next = j->next;
+        if (isfinite(j->deadline)) give_up(p, j);
+    }
+    while (p->threads) pthread_cond_wait(&p->news, &p->lock);
+    while (p->late && seconds() < until) wait_until(p, until);
     jobs_free(&p->finished);
+    bool kept = p->late > 0;
+    pthread_mutex_unlock(&p->lock);
+    if (kept) return;
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->news);
     pthread_mutex_destroy(&p->lock);
@@ -170,24 +271,22 @@ void tools_call(struct tool_pool *p, int tag, const struct episode *ep, enum too
     pthread_mutex_unlock(&p->lock);
 }
 
-/* A call whose time is over: one that runs, or, when every thread is lost, one that never will. Its job is a thread's, or freed. */
-static bool over_time(struct tool_pool *p, int *tag)
+/* A call whose time is over: one that runs, or, when every thread is lost, one that never will. */
+static bool over_time(struct tool_pool *p, struct tool_done *d)
 {
-    if (p->timeout_s <= 0) return false;
     double t = seconds();
-    for (struct job *j = p->running.first; j; j = j->next)
-        if (t > j->deadline) {
-            *tag = j->tag;
-            jobs_take(&p->running, j);
-            j->late = true;
-            p->late++;
-            p->lost++;
-            thread_start(p);
-            return true;
-        }
-    struct job *j = p->waiting.first;
-    if (!j || p->threads > p->lost) return false;
-    *tag = j->tag;
+    struct job *j = p->running.first;
+    while (j && t <= j->deadline) j = j->next;
+    if (j) {
+        *d = (struct tool_done){ .tag = j->tag, .status = CALL_TIMEOUT, .begun = j->begun, .ended = t };
+        give_up(p, j);
+        thread_start(p);
+        return true;
+    }
+    j = p->waiting.first;
+    if (j && !p->threads) thread_start(p);          /* there was no room for it before */
+    if (!j || p->threads) return false;
+    *d = (struct tool_done){ .tag = j->tag, .status = CALL_TIMEOUT, .begun = t, .ended = t };
     jobs_take(&p->waiting, j);
     job_free(j);
     return true;
@@ -195,17 +294,10 @@ static bool over_time(struct tool_pool *p, int *tag)
 
 static void wait_news(struct tool_pool *p)
 {
-    double first = 0;
-    for (const struct job *j = p->running.first; j; j = j->next)
-        if (p->timeout_s > 0 && (first == 0 || j->deadline < first)) first = j->deadline;
-    if (first == 0) {
-        pthread_cond_wait(&p->news, &p->lock);
-        return;
-    }
-    first += 1e-4;                              /* so that waking up is past the deadline, not at it */
-    struct timespec until = { .tv_sec = (time_t)first };
-    until.tv_nsec = (long)((first - (double)until.tv_sec) * 1e9);
-    pthread_cond_timedwait(&p->news, &p->lock, &until);
+    double first = (double)INFINITY;
+    for (const struct job *j = p->running.first; j; j = j->next) first = fmin(first, j->deadline);
+    if (isfinite(first)) wait_until(p, first + 1e-4);       /* so that waking up is past the deadline, not at it */
+    else pthread_cond_wait(&p->news, &p->lock);
 }
 
 bool tools_next(struct tool_pool *p, struct tool_done *d, bool wait)
@@ -217,12 +309,12 @@ bool tools_next(struct tool_pool *p, struct tool_done *d, bool wait)
         struct job *j = p->finished.first;
         if (j) {
             jobs_take(&p->finished, j);
-            *d = (struct tool_done){ .tag = j->tag, .timeout = j->timeout, .text = j->out };
+            *d = (struct tool_done){ .tag = j->tag, .status = j->status, .begun = j->begun, .ended = j->ended, .text = j->out };
             j->out = (struct str){ 0 };
             job_free(j);
             got = true;
-        } else if (over_time(p, &d->tag)) {
-            got = d->timeout = true;
+        } else if (over_time(p, d)) {
+            got = true;
         } else if (wait && (p->waiting.first || p->running.first)) {
             wait_news(p);
         } else {
@@ -233,14 +325,16 @@ bool tools_next(struct tool_pool *p, struct tool_done *d, bool wait)
     return got;
 }
 
-void tools_drain(struct tool_pool *p)
+int tools_drain(struct tool_pool *p, double most_s)
 {
+    double start = seconds(), until = start + most_s;
     pthread_mutex_lock(&p->lock);
-    while (p->late) {
-        double until = seconds() + 10;
-        struct timespec t = { .tv_sec = (time_t)until, .tv_nsec = 0 };
-        if (pthread_cond_timedwait(&p->news, &p->lock, &t) == ETIMEDOUT && p->late)
-            fprintf(stderr, "waiting for %d tool calls that are over their time and still run\n", p->late);
+    while (p->late && seconds() < until) {
+        if (run_stop) until = fmin(until, start + 0.5);     /* enough for those that let themselves be cancelled */
+        wait_until(p, fmin(until, seconds() + 0.1));
     }
+    int late = p->late;
     pthread_mutex_unlock(&p->lock);
+    if (late) fprintf(stderr, "%d tool calls are over their time, still run and are not waited for any longer\n", late);
+    return late;
 }

@@ -27,7 +27,7 @@ static const struct { const char *name; size_t at; } fields[] = {
     F(actor.grad_clip), F(actor.ppo_mini_batch_size), F(actor.ppo_epochs), F(actor.ppo_max_token_len_per_gpu), F(actor.clip_ratio_low),
     F(actor.clip_ratio_high), F(actor.clip_ratio_c), F(actor.use_kl_loss), F(actor.kl_loss_coef), F(actor.kl_loss_type), F(actor.entropy_coeff),
     F(actor.loss_agg_mode), F(actor.drop_rows), F(actor.live_rows_only), F(reward.kind), F(reward.tool_bonus), F(reward.wrong), F(reward.malformed),
-    F(tools.format), F(tools.call_limit), F(tools.timeout), F(tools.max_pages), F(tools.max_chars), F(tools.max_tokens), F(tools.threads), F(tools.search_cache), F(sft.steps),
+    F(tools.format), F(tools.call_limit), F(tools.timeout), F(tools.max_pages), F(tools.max_chars), F(tools.max_tokens), F(tools.threads), F(tools.search_cache), F(tools.search_miss), F(sft.steps),
     F(sft.batch_size), F(sft.lr), F(sft.warmup_steps), F(sft.min_lr_ratio), F(sft.weight_decay), F(sft.beta2), F(sft.grad_clip), F(sft.guess_high),
     F(sft.guess_low), F(sft.early), F(sft.slip), F(sft.mask_results), F(sft.save), F(trainer.total_training_steps), F(trainer.total_epochs), F(trainer.seed), F(trainer.test_freq),
     F(trainer.save_freq), F(trainer.project_name), F(trainer.experiment_name), F(trainer.default_local_dir), F(trainer.rollout_data_dir),

@@ -35,7 +35,7 @@ static void world_make(struct world *w)
     arena_make(&w->arena, "rollout", 8u << 20);
     kv_make(&w->kv, &model, 11 * kv_need(100), &w->arena);
     dev_zero(w->kv.pool, (size_t)(w->kv.layers * w->kv.layer_stride) * sizeof(real));
-    w->r = rollout_make(&model, tok, &w->kv, &(struct toolbox){ no_tool, NULL }, &sampling, &w->arena);
+    w->r = rollout_make(&model, tok, &w->kv, &(struct toolbox){ .run = no_tool }, &sampling, &w->arena);
 }
 
 static void world_free(struct world *w)

@@ -52,7 +52,7 @@ static void sample(struct episode ep[ALL])
 {
     struct arena a;
     struct kv kv;
-    struct toolbox box = { no_result, NULL };
+    struct toolbox box = { .run = no_result };
     struct rollout_config c = { .temperature = TEMPERATURE, .top_p = 1, .seed = SEED, .max_len = LONGEST, .max_response = 22, .call_limit = 2, .max_tool_tokens = 8,
                                 .max_rows = 32, .max_seqs = 8, .tool_threads = 1, .tool_timeout_s = 20 };
     struct episode *list[ALL];

@@ -63,7 +63,7 @@ static void bench_make(struct bench *b, const struct rollout_config *c, const st
     arena_make(&b->arena, "rollout", 24u << 20);
     kv_make(&b->kv, &model, pages, &b->arena);
     for (int64_t i = 0; i < b->kv.layers * b->kv.layer_stride; i++) b->kv.pool[i] = (real)NAN;
-    struct toolbox box = { slow_tool, &b->world };
+    struct toolbox box = { .run = slow_tool, .ctx = &b->world };
     b->r = rollout_make(&model, t, &b->kv, &box, &own, &b->arena);
 }
 

@@ -77,7 +77,7 @@ static void recite_one(struct episode *ep, const char *text, const struct tokeni
 static void scripts(void **state)
 {
     (void)state;
-    struct toolbox box = { echo, NULL };
+    struct toolbox box = { .run = echo };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         for (int t = 0; t < 2; t++) {
             const struct line *l = &lines[i];
@@ -116,7 +116,7 @@ static void hostile(void *ctx, const struct episode *ep, enum tool tool, const c
 static void results_are_text(void **state)
 {
     (void)state;
-    struct toolbox box = { hostile, NULL };
+    struct toolbox box = { .run = hostile };
     struct rollout_config c = usual;
     struct episode ep = { 0 };
     recite_one(&ep, "<search>q</search>a</search>b<|end|>", tok[1], &c, &box);
@@ -135,7 +135,7 @@ static void results_are_text(void **state)
 static void limits(void **state)
 {
     (void)state;
-    struct toolbox box = { echo, NULL };
+    struct toolbox box = { .run = echo };
     struct episode full = { 0 };
     struct rollout_config c = usual;
     recite_one(&full, "ab<search>qq</search>c<|end|>", tok[1], &c, &box);
@@ -167,7 +167,7 @@ static void sleeper(void *ctx, const struct episode *ep, enum tool tool, const c
 static void late_tools(void **state)
 {
     (void)state;
-    struct toolbox box = { sleeper, NULL };
+    struct toolbox box = { .run = sleeper };
     struct rollout_config c = usual;
     struct episode ep = { 0 };
     struct str got = { 0 };
@@ -175,6 +175,9 @@ static void late_tools(void **state)
     recite_one(&ep, "<search>s</search><search>fast</search><|end|>", tok[1], &c, &box);
     say(&got, tok[1], &ep);
     assert_string_equal(got.p, "<search>s</search> <result>\nerror: timeout\n</result><search>fast</search> <result>\nfast\n</result><|end|>");
+    assert_int_equal(ep.call[0].status, CALL_TIMEOUT);
+    assert_int_equal(ep.call[1].status, CALL_OK);
+    assert_true(ep.call[0].ended - ep.call[0].begun > 0.14);
     str_free(&got);
     episode_free(&ep, NULL);
 }
@@ -183,7 +186,7 @@ static void late_tools(void **state)
 static void forks_inside_a_call(void **state)
 {
     (void)state;
-    struct toolbox box = { echo, NULL };
+    struct toolbox box = { .run = echo };
     struct rollout_config c = usual;
     struct episode a = { 0 };
     recite_one(&a, "<search>q</search>b<search>r</search>c<|end|>", tok[1], &c, &box);

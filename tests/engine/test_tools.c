@@ -1,8 +1,10 @@
 /* test_tools.c: which texts complete a call, which tokens a result comes back as, and threads: every call is answered once, late ones in time. */
+#include "engine/run.h"
 #include "engine/tools.h"
 #include "tests/engine/tiny.h"
 #include "tests/check.h"
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -120,7 +122,7 @@ static void ask(struct tool_pool *p, int tag, const char *ms)
 static void every_call_is_answered_once(void **state)
 {
     (void)state;
-    struct toolbox box = { timed, NULL };
+    struct toolbox box = { .run = timed };
     for (int threads = 1; threads <= 4; threads += 3) {
         enum { N = 400 };
         uint8_t seen[N] = { 0 };
@@ -132,7 +134,7 @@ static void every_call_is_answered_once(void **state)
             while (tools_next(p, &d, i == N && got < N)) {
                 char want[64];
                 snprintf(want, sizeof want, "%d %s %s", d.tag, d.tag & 1 ? "search" : "python", d.tag % 50 ? "0" : "2");
-                assert_false(d.timeout);
+                assert_int_equal(d.status, CALL_OK);
                 assert_string_equal(d.text.p, want);
                 assert_int_equal(seen[d.tag]++, 0);
                 str_free(&d.text);
@@ -140,7 +142,7 @@ static void every_call_is_answered_once(void **state)
             }
         }
         assert_false(tools_next(p, &d, true));
-        tools_drain(p);
+        assert_int_equal(tools_drain(p, 10), 0);
         tools_free(p);
     }
 }
@@ -148,14 +150,14 @@ static void every_call_is_answered_once(void **state)
 static void late_calls_time_out(void **state)
 {
     (void)state;
-    struct toolbox box = { timed, NULL };
+    struct toolbox box = { .run = timed };
     struct tool_pool *p = tools_make(&box, 2, 0.1);
     struct tool_done d;
     int late = 0, good = 0, before = ran;
     double t = seconds();
     for (int i = 0; i < 12; i++) ask(p, i, i % 2 ? "0" : "250");       /* six hang, on two threads */
     while (tools_next(p, &d, true)) {
-        if (d.timeout) { assert_int_equal(d.tag % 2, 0); assert_int_equal(d.text.n, 0); late++; }
+        if (d.status == CALL_TIMEOUT) { assert_int_equal(d.tag % 2, 0); assert_int_equal(d.text.n, 0); late++; }
         else { assert_int_equal(d.tag % 2, 1); good++; }
         str_free(&d.text);
     }
@@ -163,12 +165,12 @@ static void late_calls_time_out(void **state)
     assert_int_equal(late, 6);
     assert_int_equal(good, 6);
     CHECK(t < 0.65, "six hanging calls on two threads held the others up for %.3f s", t);
-    tools_drain(p);                                 /* the late ones have read all they will */
-    assert_int_equal(ran - before, 12);
+    assert_int_equal(tools_drain(p, 10), 0);        /* the late ones have read all they will */
+    assert_int_equal(ran - before, 6);              /* and were cancelled where they slept */
     ask(p, 50, "0");                                /* and the pool goes on */
     assert_true(tools_next(p, &d, true));
     assert_int_equal(d.tag, 50);
-    assert_false(d.timeout);
+    assert_int_equal(d.status, CALL_OK);
     str_free(&d.text);
     tools_free(p);
 }
@@ -176,21 +178,101 @@ static void late_calls_time_out(void **state)
 static void free_with_calls_outstanding(void **state)
 {
     (void)state;
-    struct toolbox box = { timed, NULL };
+    struct toolbox box = { .run = timed };
     struct tool_pool *p = tools_make(&box, 2, 0.02);
     struct tool_done d;
     for (int i = 0; i < 20; i++) ask(p, i, "60");
     assert_true(tools_next(p, &d, true));
-    assert_true(d.timeout);
+    assert_int_equal(d.status, CALL_TIMEOUT);
     tools_free(p);                                  /* running, late, waiting: the sanitizers see what is left */
     tools_free(NULL);
+}
+
+/* "hang" sleeps for ever, "hold" as long as nobody opens, and cannot be cancelled; "ask" goes on until it is given up. */
+static atomic_bool opened;
+static void hangs(void *ctx, const struct episode *ep, enum tool tool, const char *query, size_t n, struct str *out)
+{
+    (void)ctx, (void)ep, (void)tool, (void)n;
+    if (!strcmp(query, "hang")) for (;;) pause();
+    if (!strcmp(query, "hold")) {
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+        while (!atomic_load(&opened)) usleep(1000);
+    }
+    if (!strcmp(query, "ask")) {
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+        while (!tools_given_up()) usleep(1000);
+    }
+    if (!strcmp(query, "slow")) usleep(60000);
+    if (!strcmp(query, "nearest")) tools_status(CALL_NEAREST);
+    str_puts(out, !strcmp(query, "wrong") ? "error: wrong" : query);
+}
+
+static void is_done(struct tool_pool *p, const char *query, enum call_status want)
+{
+    struct tool_done d;
+    ask(p, 2, query);                               /* an even tag: python */
+    assert_true(tools_next(p, &d, true));
+    CHECK(d.status == want && (want == CALL_TIMEOUT) == !d.text.n && d.ended >= d.begun, "\"%s\": %s, %zu bytes", query, call_status_name[d.status], d.text.n);
+    str_free(&d.text);
+}
+
+/* More calls hang than there could ever be threads; the pool goes on, and nobody waits for what does not end. */
+static void a_hanging_tool_hangs_nothing(void **state)
+{
+    (void)state;
+    struct toolbox box = { .run = hangs };
+    struct tool_pool *p = tools_make(&box, 4, 0.01);
+    double t = seconds();
+    for (int i = 0; i < 1200; i++) ask(p, i, "hang");
+    struct tool_done d;
+    int late = 0;
+    while (tools_next(p, &d, true)) late += d.status == CALL_TIMEOUT;
+    assert_int_equal(late, 1200);
+    assert_int_equal(tools_drain(p, 30), 0);
+    for (int i = 0; i < 20; i++) is_done(p, "good", CALL_OK);
+    is_done(p, "wrong", CALL_FAILED);
+    is_done(p, "nearest", CALL_NEAREST);
+    is_done(p, "ask", CALL_TIMEOUT);
+    assert_int_equal(tools_drain(p, 30), 0);
+    for (int i = 0; i < 3; i++) is_done(p, "hold", CALL_TIMEOUT);
+    t = seconds();
+    assert_int_equal(tools_drain(p, 0.2), 3);
+    run_stop = 1;
+    assert_int_equal(tools_drain(p, 600), 3);
+    run_stop = 0;
+    CHECK(seconds() - t < 5, "waited %.1f s for calls that do not end", seconds() - t);
+    is_done(p, "good", CALL_OK);
+    atomic_store(&opened, true);
+    assert_int_equal(tools_drain(p, 30), 0);
+    ask(p, 0, "hang");
+    usleep(1000);
+    tools_free(p);                                  /* one still runs */
+}
+
+/* No clock counts for a tool of this process, however long a call takes or waits for a thread. */
+static void in_process_is_never_late(void **state)
+{
+    (void)state;
+    struct toolbox box = { .run = hangs, .in_process = 1u << TOOL_PYTHON };
+    struct tool_pool *p = tools_make(&box, 1, 0.01);
+    struct tool_done d;
+    for (int i = 0; i < 6; i += 2) ask(p, i, "slow");
+    for (int i = 0; i < 3; i++) {
+        assert_true(tools_next(p, &d, true));
+        assert_int_equal(d.status, CALL_OK);
+        str_free(&d.text);
+    }
+    ask(p, 1, "slow");                              /* an odd tag: search, whose time is limited */
+    assert_true(tools_next(p, &d, true));
+    assert_int_equal(d.status, CALL_TIMEOUT);
+    tools_free(p);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_in_text), cmocka_unit_test(result_tokens), cmocka_unit_test(every_call_is_answered_once), cmocka_unit_test(late_calls_time_out),
-        cmocka_unit_test(free_with_calls_outstanding),
+        cmocka_unit_test(free_with_calls_outstanding), cmocka_unit_test(a_hanging_tool_hangs_nothing), cmocka_unit_test(in_process_is_never_late),
     };
     return cmocka_run_group_tests_name("tools", tests, NULL, NULL);
 }

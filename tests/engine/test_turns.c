@@ -153,7 +153,7 @@ static void is_conversation(const struct talk *x, const struct chat *c, const st
 static void conversations(void **state)
 {
     (void)state;
-    struct toolbox box = { echo, NULL };
+    struct toolbox box = { .run = echo };
     for (size_t w = 0; w < WORLDS; w++) {
         struct chat c;
         struct call_form f;
@@ -193,7 +193,7 @@ static void other_ends(void **state)
         { "chatml", "<|im_end|>", CALLS_HERMES, true }, { "chatml", "<|endoftext|>", CALLS_HERMES, false },
         { "llama3.1", "<|eot_id|>", CALLS_LLAMA3_JSON, true }, { "llama3.1", "<|eom_id|>", CALLS_LLAMA3_JSON, true },
     };
-    struct toolbox box = { echo, NULL };
+    struct toolbox box = { .run = echo };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct chat c;
         struct call_form f;
@@ -223,7 +223,7 @@ static const struct talk two = { "two turns", { "a" FIND("qq") PY("slow"), "b" P
 static void limits(void **state)
 {
     (void)state;
-    struct toolbox box = { echo, NULL };
+    struct toolbox box = { .run = echo };
     struct chat c;
     struct call_form f;
     struct episode full = { 0 };
@@ -261,7 +261,7 @@ static void late_tools(void **state)
 {
     (void)state;
     static const struct talk late = { "late", { PY("fast") PY("s") FIND("s") PY("quick"), "x" }, { "fast^" TOOL_TIMEOUT "^" TOOL_TIMEOUT "^quick" }, 9, 0, 0, 0, 0, 0 };
-    struct toolbox box = { sleeper, NULL };
+    struct toolbox box = { .run = sleeper };
     struct rollout_config own = usual;
     struct episode ep = { 0 };
     struct ids script = { 0 };
@@ -281,7 +281,7 @@ static void late_tools(void **state)
 static void forks(void **state)
 {
     (void)state;
-    struct toolbox box = { echo, NULL };
+    struct toolbox box = { .run = echo };
     for (size_t w = 0; w < (on_shim() ? 1 : 2); w++) {
         struct chat c;
         struct call_form f;
@@ -345,7 +345,7 @@ static void crowd_run(struct episode *ep, const struct call_form *f, const struc
 {
     struct arena arena;
     struct kv kv;
-    struct toolbox box = { echo, NULL };
+    struct toolbox box = { .run = echo };
     struct rollout_config own = usual;
     struct episode *list[MANY];
     own.force = partly;
