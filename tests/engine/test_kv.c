@@ -165,7 +165,7 @@ static void episodes_fork(void **state)
     episode_begin(&a, prompt, 20);
     a.step = 1, a.prompt = 2, a.rollout = 3, a.scope = 4;
     for (int i = 0; i < 30; i++) episode_put(&a, 100 + i, i < 10 || i >= 18, (wide)-i, (wide)i);    /* 8 tokens of a result at 10..17 */
-    struct call first = { TOOL_SEARCH, 5, 8, 9, false }, second = { TOOL_PYTHON, 20, 22, 23, true };
+    struct call first = { .tool = TOOL_SEARCH, .begin = 5, .end = 8, .close = 9 }, second = { .tool = TOOL_PYTHON, .begin = 20, .end = 22, .close = 23, .over_limit = true };
     a.call = xcalloc(2, sizeof *a.call);
     a.call[0] = first;
     a.call[1] = second;
