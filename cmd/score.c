@@ -3,6 +3,7 @@
 #include "cmd/lines.h"
 #include "engine/scorer.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,13 +21,26 @@ struct job {
     struct scorer scorer;
     struct err no_chat;
     int top, n, max_rows;
-    int64_t rows;                   /* of the n sequences waiting */
+    int64_t rows, done;             /* of the n sequences waiting; sequences printed before */
     struct ids ids[LINES_AT_ONCE];
     struct str out;
 };
 
 /* As many digits as read back the same bits. */
 static void put_number(struct str *out, wide x) { str_printf(out, "%.*g", sizeof x == sizeof(float) ? 9 : 17, (double)x); }
+
+/* What is no number has no place in JSON, and no use. */
+static bool finite_numbers(const struct job *j, int line, const wide *logp, const wide *ent, const wide *top, int n, struct err *e)
+{
+    for (int i = 1; i < n; i++) {
+        bool fine = isfinite(logp[i]) && isfinite(ent[i]);
+        for (int k = 0; fine && k < j->top; k++) fine = isfinite(top[(int64_t)i * j->top + k]);
+        if (!fine)
+            return fail(e, "%s: the log-probabilities of token %d of text %lld are no numbers: the model's weights, or rollout.temperature, are out of range", j->s.path, i,
+                        (long long)j->done + line + 1);
+    }
+    return true;
+}
 
 /* The numbers of one array: null, then one for each further token. */
 static void put_numbers(struct str *out, const char *key, const wide *x, int n)
@@ -73,9 +87,13 @@ static bool flush_batch(struct job *j, struct err *e)
     double temperature = j->s.c->rollout.temperature;
     if (p.n) scorer_run(&j->scorer, &p, temperature > 0 ? 1 / temperature : 1, logp, ent, top_id, top_logp);
     pack_free(&p);
-    for (int i = 0; i < j->n; i++) {
+    bool ok = true;
+    for (int i = 0; i < j->n; i++) free((void *)v[i].m);
+    for (int i = 0; ok && i < j->n; i++) {
         int64_t at = v[i].flat;
         str_clear(&j->out);
+        ok = finite_numbers(j, i, logp + at, ent + at, top_logp + at * j->top, v[i].n, e);
+        if (!ok) break;
         str_puts(&j->out, "{\"ids\": [");
         for (int k = 0; k < v[i].n; k++) str_printf(&j->out, k ? ", %d" : "%d", v[i].ids[k]);
         str_putc(&j->out, ']');
@@ -84,11 +102,12 @@ static bool flush_batch(struct job *j, struct err *e)
         if (j->top) put_top(&j->out, top_id + at * j->top, top_logp + at * j->top, v[i].n, j->top);
         str_puts(&j->out, "}\n");
         fwrite(j->out.p, 1, j->out.n, stdout);
-        free((void *)v[i].m);
     }
     free(v); free(logp); free(ent); free(top_logp); free(top_id);
+    j->done += j->n;
     j->n = 0;
     j->rows = 0;
+    if (!ok) return false;
     return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
 }
 

@@ -101,7 +101,7 @@ static json_t *decisive(const struct config *c)
     static const char *const free_keys[] = {
         "trainer.total_training_steps", "trainer.test_freq", "trainer.save_freq", "trainer.default_local_dir", "trainer.rollout_data_dir", "trainer.resume",
         "trainer.threads", "trainer.report", "trainer.logger", "trainer.project_name", "trainer.experiment_name", "tools.threads", "data.val_per_family",
-        "trainer.val_before_train", "trainer.total_epochs", "data.train_files", "data.val_files", "rollout.max_num_seqs", "rollout.max_num_batched_tokens", "model.path", "model.recompute",
+        "trainer.val_before_train", "trainer.total_epochs", "data.train_files", "data.val_files", "rollout.max_num_seqs", "rollout.max_num_batched_tokens", "model.path", "model.recompute", "model.check",
     };
     json_t *j = config_json(c);
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++) json_object_del(j, free_keys[i]);

@@ -15,6 +15,7 @@ enum branch_when { BRANCH_MINIBATCH, BRANCH_STEP };
 enum branch_omega { OMEGA_ROLLOUT, OMEGA_PREVIOUS, OMEGA_REFERENCE, OMEGA_NONE };
 enum branch_entropy { ENTROPY_FULL, ENTROPY_TOP10 };
 enum branch_fallback { FALLBACK_ENTROPY, FALLBACK_PRODUCT };
+enum model_check { CHECK_NAN, CHECK_OFF };
 enum branch_candidates { CANDIDATES_OPEN, CANDIDATES_TEXT, CANDIDATES_ANY };
 enum tool_budget { BUDGET_RESPONSE, BUDGET_PREFIX };
 enum truncation { TRUNCATE_ERROR, TRUNCATE_FILTER, TRUNCATE_LEFT, TRUNCATE_RIGHT, TRUNCATE_MIDDLE };
@@ -35,7 +36,7 @@ struct config {
         char *system_prompt;
         int train_batch_size /* prompts a step */, val_per_family, max_prompt_length, max_response_length;
     } data;
-    struct { char *path, *chat_format; bool recompute; } model;             /* path "": the embedded policy */
+    struct { char *path, *chat_format; bool recompute; enum model_check check; } model;         /* path "": the embedded policy */
     struct {
         int n /* M */, initial_rollouts /* N */;
         double temperature, top_p;

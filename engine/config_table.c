@@ -44,6 +44,8 @@ const struct key config_keys[] = {
       "how conversations are written: auto (the template that comes with the model), appo, chatml, qwen2.5, qwen3, smollm2, llama3 or llama3.1" },
     { "model.recompute", KEY_BOOL, offsetof(struct config, model.recompute), "false", 0, 0, NULL,
       "keep layer inputs only and recompute the rest on the way back: less memory, the same bits" },
+    { "model.check", KEY_CHOICE, offsetof(struct config, model.check), "nan", 0, 0, "nan|off",
+      "nan: a model with a weight that is NaN or infinite is refused, by the tensor's name; off: it is loaded" },
     { "rollout.n", KEY_INT, offsetof(struct config, rollout.n), "16", 1, 65536, NULL,
       "M: rollouts of a prompt in all, branches included" },
     { "rollout.initial_rollouts", KEY_INT, offsetof(struct config, rollout.initial_rollouts), "4", 1, 65536, NULL,

@@ -23,16 +23,20 @@ const char *session_embedded_policy(void)
     return path;
 }
 
-/* Every id that ends a turn of the chat format ends a text, too. The model's own come first and alone are written when it is saved. */
-static void add_stops(struct session *s)
+/* What generation_config.json names ends a text, and every id that ends a turn of the chat format, too. Those of config.json come first and alone are written
+ * there when the model is saved; generation_config.json goes along as it is. */
+static bool add_stops(struct session *s, struct err *e)
 {
     struct model_config *c = &s->m.c;
+    _Static_assert(2 * CONFIG_EOS_FILE + CHAT_STOPS <= CONFIG_EOS_MAX, "none is ever left out");
     s->own_eos = c->n_eos;
+    if (!model_generation_read(c, s->path, e)) return false;
     for (int i = 0; i < s->chat.stops; i++) {
         int k = 0;
         while (k < c->n_eos && c->eos[k] != s->chat.stop[i]) k++;
-        if (k == c->n_eos && k < CONFIG_EOS_MAX) c->eos[c->n_eos++] = s->chat.stop[i];
+        if (k == c->n_eos) c->eos[c->n_eos++] = s->chat.stop[i];
     }
+    return true;
 }
 
 /* What die() prints after its message: where the memory is. */
@@ -46,8 +50,7 @@ bool session_load(struct session *s, const struct config *c, struct err *no_chat
     opened = s;
     die_hook = print_opened;
     if (c->trainer.threads > 0) dev_set_threads(c->trainer.threads);
-    if (!file_exists(s->path))
-        return fail(e, "%s: no such folder: give model.path=DIR with config.json, model.safetensors and tokenizer.json, or a GGUF file", s->path);
+    if (!model_place(s->path, e)) return false;
     s->tok = tokenizer_open(s->path, e);
     if (!s->tok) return false;
     if (no_chat) *no_chat = (struct err){ "" };
@@ -56,11 +59,10 @@ bool session_load(struct session *s, const struct config *c, struct err *no_chat
         s->chat = (struct chat){ .t = s->tok };
     }
     if (!call_form_open(&s->form, c->tools.format, &s->chat, e)) return false;
-    if (!model_load(&s->m, s->path, e)) return false;
+    if (!model_load_as(&s->m, s->path, c->model.check == CHECK_NAN, e)) return false;
     if (tokenizer_vocab(s->tok) > s->m.c.vocab)
         return fail(e, "%s: the tokenizer has %d ids, the model only %d rows of embedding: they do not belong together", s->path, tokenizer_vocab(s->tok), s->m.c.vocab);
-    add_stops(s);
-    return true;
+    return add_stops(s, e);
 }
 
 static void mark_never(struct session *s)

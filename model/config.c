@@ -27,11 +27,9 @@ static const struct size { const char *key; size_t at; int max; bool optional; }
 
 /* Keys that change the mathematics and of which one value is implemented. null and a missing key mean that value too. */
 static const struct must { const char *key, *text; double number; int archs; } musts[] = {
-    { "hidden_act", "silu", 0, ALL },
+    { "hidden_act", "silu", 0, ALL },                   /* "swish" is another name of it */
     { "mlp_bias", NULL, 0, ALL },
     { "attention_bias", NULL, 0, LLAMA | QWEN3 },       /* also a bias on the output projection, which is not implemented; transformers' Qwen2 has no such key */
-    { "use_sliding_window", NULL, 0, ALL },
-    { "sliding_window", NULL, 0, LLAMA },               /* Qwen: counts only with use_sliding_window */
     { "partial_rotary_factor", NULL, 1, ALL },
     { "pretraining_tp", NULL, 1, ALL },
     { "rope_interleaved", NULL, 0, ALL },
@@ -44,13 +42,21 @@ static const struct must { const char *key, *text; double number; int archs; } m
 static const char *const harmless[] = {
     "architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "use_cache", "initializer_range", "tie_word_embeddings",
     "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "layer_types", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id",
-    "max_window_layers", "attn_implementation", "is_decoder", "tie_encoder_decoder", "return_dict", "return_dict_in_generate", "output_hidden_states",
+    "use_sliding_window", "sliding_window", "max_window_layers", "attn_implementation", "is_decoder", "tie_encoder_decoder", "return_dict", "return_dict_in_generate", "output_hidden_states",
     "output_attentions", "output_scores", "torchscript", "use_bfloat16", "tf_legacy_loss", "finetuning_task", "id2label", "label2id", "num_labels",
     "tokenizer_class", "prefix", "decoder_start_token_id", "task_specific_params", "problem_type", "max_length", "min_length", "do_sample",
     "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty",
     "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "remove_invalid_values",
     "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "pruned_heads",
     "chunk_size_feed_forward", "cross_attention_hidden_size", "name_or_path", "is_llama_config",
+    "gradient_checkpointing", "max_sequence_length", "model_max_length", "tokenizer_model_max_length", "tokenizer_padding_side", "neftune_noise_alpha",
+};
+
+/* Keys that are known to be another model, with what to do instead. */
+static const struct refusal { const char *key, *why; } refusals[] = {
+    { "quantization_config", "quantised weights are not read from safetensors; give the model before it was quantised (bf16, f16 or f32), or a GGUF file" },
+    { "compression_config", "compressed weights are not read; give the model before it was compressed (bf16, f16 or f32), or a GGUF file" },
+    { "auto_map", "the model brings Python code of its own, which may compute something else; remove the key if the code is not needed" },
 };
 
 /* c is being filled from j; name and key go into sentences. */
@@ -84,8 +90,9 @@ static bool read_sizes(struct reader *r, struct model_config *c)
         if (!json_is_integer(v) || n < 1 || n > s->max) return fail(r->e, "%s: %s must be a whole number from 1 to %d", r->name, s->key, s->max);
         *(int *)((char *)c + s->at) = (int)n;
     }
-    if (!c->kv_heads && r->arch->bit != LLAMA) return fail(r->e, "%s: no num_key_value_heads", r->name);
-    if (!c->kv_heads) c->kv_heads = c->heads;           /* Llama 1 files have no such key */
+    json_t *kv = json_object_get(r->j, "num_key_value_heads");
+    if (!kv && r->arch->bit != LLAMA) return fail(r->e, "%s: no num_key_value_heads", r->name);
+    if (!c->kv_heads) c->kv_heads = c->heads;           /* Llama 1 files have no such key; null means this in all three */
     if (!c->head_dim && r->arch->bit == QWEN3) c->head_dim = 128;       /* transformers' default for Qwen3, whatever hidden_size */
     if (!c->head_dim && c->dim % c->heads)
         return fail(r->e, "%s: hidden_size %d is not a multiple of num_attention_heads %d, and there is no head_dim", r->name, c->dim, c->heads);
@@ -131,6 +138,22 @@ static bool read_id(struct reader *r, json_t *v, const char *key, int vocab, int
     return true;
 }
 
+/* Adds an id, or a list of them, to those that end a text; one that is there already only once. */
+static bool read_eos(struct reader *r, json_t *v, struct model_config *c)
+{
+    size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    if (n > CONFIG_EOS_FILE) return fail(r->e, "%s: eos_token_id: more than %d ids", r->name, CONFIG_EOS_FILE);
+    for (size_t i = 0; i < n; i++) {
+        int id = 0, k = 0;
+        if (!read_id(r, json_is_array(v) ? json_array_get(v, i) : v, "eos_token_id", c->vocab, &id)) return false;
+        while (k < c->n_eos && c->eos[k] != id) k++;
+        if (k < c->n_eos) continue;
+        ENSURE(c->n_eos < CONFIG_EOS_MAX);
+        c->eos[c->n_eos++] = id;
+    }
+    return true;
+}
+
 static bool read_ids(struct reader *r, struct model_config *c)
 {
     c->bos = c->pad = -1;
@@ -139,17 +162,14 @@ static bool read_ids(struct reader *r, struct model_config *c)
     bool no_pad = !pad || json_is_null(pad) || (json_is_integer(pad) && json_integer_value(pad) == -1);     /* Llama 1 files write -1 for none */
     if (!no_pad && !read_id(r, pad, "pad_token_id", c->vocab, &c->pad)) return false;
     if (!eos || json_is_null(eos)) return true;
-    if (!json_is_array(eos)) return read_id(r, eos, "eos_token_id", c->vocab, &c->eos[c->n_eos++]);
-    if (json_array_size(eos) > CONFIG_EOS_MAX) return fail(r->e, "%s: eos_token_id: more than %d ids", r->name, CONFIG_EOS_MAX);
-    for (size_t i = 0; i < json_array_size(eos); i++)
-        if (!read_id(r, json_array_get(eos, i), "eos_token_id", c->vocab, &c->eos[c->n_eos++])) return false;
-    return true;
+    return read_eos(r, eos, c);
 }
 
 static bool must_holds(const struct must *m, json_t *v)
 {
     if (!v || json_is_null(v)) return true;
-    if (m->text) return json_is_string(v) && !strcmp(json_string_value(v), m->text);
+    const char *text = json_string_value(v);
+    if (m->text) return text && (!strcmp(text, m->text) || (!strcmp(m->text, "silu") && !strcmp(text, "swish")));
     if (json_is_boolean(v)) return m->number <= 0 && json_is_false(v);
     return json_is_number(v) && fabs(json_number_value(v) - m->number) < DBL_EPSILON;
 }
@@ -157,29 +177,48 @@ static bool must_holds(const struct must *m, json_t *v)
 /* Is the key in a table, or switched off? Keys that begin with _, transformers or unsloth are notes that tools leave. */
 static bool known(const char *key, json_t *v)
 {
-    if (json_is_null(v) || json_is_false(v) || key[0] == '_' || !strncmp(key, "transformers", 12) || !strncmp(key, "unsloth", 7)) return true;
+    if (!v || json_is_null(v) || json_is_false(v) || key[0] == '_' || !strncmp(key, "transformers", 12) || !strncmp(key, "unsloth", 7)) return true;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) if (!strcmp(key, sizes[i].key)) return true;
     for (size_t i = 0; i < sizeof musts / sizeof *musts; i++) if (!strcmp(key, musts[i].key)) return true;
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) if (!strcmp(key, harmless[i])) return true;
     return false;
 }
 
-static bool read_musts(struct reader *r)
+/* A sliding window changes nothing where no layer has one, or where it is as long as the longest text. Llama has no such layers in transformers, but files
+ * converted from Mistral say sliding_window and mean it. In Qwen use_sliding_window switches it on, from layer max_window_layers (28 if missing) up, unless
+ * layer_types says which layers have it. */
+static bool read_window(struct reader *r, const struct model_config *c)
+{
+    json_t *window = json_object_get(r->j, "sliding_window"), *use = json_object_get(r->j, "use_sliding_window"), *types = json_object_get(r->j, "layer_types");
+    json_t *from = json_object_get(r->j, "max_window_layers");
+    bool given = window && !json_is_null(window) && !json_is_false(window), wide_enough = json_integer_value(window) >= c->max_len;
+    if (given && !json_is_integer(window)) return fail(r->e, "%s: sliding_window must be a whole number or null", r->name);
+    if (use && !json_is_boolean(use) && !json_is_null(use)) return fail(r->e, "%s: use_sliding_window must be true or false", r->name);
+    if (types && !json_is_array(types) && !json_is_null(types)) return fail(r->e, "%s: layer_types must be an array", r->name);
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        bool full = type && (!strcmp(type, "full_attention") || (!strcmp(type, "sliding_attention") && wide_enough));
+        if (!full) return fail(r->e, "%s: layer_types: only \"full_attention\" is implemented", r->name);
+    }
+    if (!given || wide_enough || json_array_size(types)) return true;
+    if (r->arch->bit == LLAMA && json_integer_value(window) == 0) return true;
+    bool layers_have = !from || !json_is_integer(from) ? c->layers > 28 : json_integer_value(from) < c->layers;
+    if (r->arch->bit == LLAMA ? !json_is_false(use) : json_is_true(use) && layers_have)
+        return fail(r->e, "%s: %s: attention over a sliding window is not implemented", r->name, r->arch->bit == LLAMA ? "sliding_window" : "use_sliding_window");
+    return true;
+}
+
+static bool read_musts(struct reader *r, const struct model_config *c)
 {
     for (size_t i = 0; i < sizeof musts / sizeof *musts; i++) {
         const struct must *m = &musts[i];
         if (!(m->archs & r->arch->bit) || must_holds(m, json_object_get(r->j, m->key))) continue;
-        if (strstr(m->key, "sliding_window")) return fail(r->e, "%s: %s: attention over a sliding window is not implemented", r->name, m->key);
         if (m->text) return fail(r->e, "%s: %s: only \"%s\" is implemented", r->name, m->key, m->text);
         return fail(r->e, "%s: %s: only %g (or null, or leaving it out) is implemented for %s", r->name, m->key, m->number, r->arch->name);
     }
-    json_t *types = json_object_get(r->j, "layer_types");
-    bool fine = !types || json_is_null(types) || json_is_array(types);
-    for (size_t i = 0; fine && i < json_array_size(types); i++) {
-        const char *type = json_string_value(json_array_get(types, i));
-        fine = type && !strcmp(type, "full_attention");
-    }
-    if (!fine) return fail(r->e, "%s: layer_types: only \"full_attention\" is implemented", r->name);
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+        if (!known(refusals[i].key, json_object_get(r->j, refusals[i].key))) return fail(r->e, "%s: %s: %s", r->name, refusals[i].key, refusals[i].why);
+    if (!read_window(r, c)) return false;
     const char *key;
     json_t *v;
     json_object_foreach(r->j, key, v)
@@ -201,7 +240,7 @@ static bool check(const struct model_config *c, const char *name, struct err *e)
 static bool fill(struct reader *r, struct model_config *c)
 {
     if (!json_is_object(r->j)) return fail(r->e, "%s: must be a JSON object", r->name);
-    if (!read_arch(r, c) || !read_sizes(r, c) || !read_musts(r) || !read_rope(r, c) || !read_ids(r, c)) return false;
+    if (!read_arch(r, c) || !read_sizes(r, c) || !read_musts(r, c) || !read_rope(r, c) || !read_ids(r, c)) return false;
     if (!read_number(r, r->j, "rms_norm_eps", 1, &c->rms_eps)) return false;
     if (!(c->rms_eps > 0)) return fail(r->e, "%s: no rms_norm_eps", r->name);
     json_t *tied = json_object_get(r->j, "tie_word_embeddings");
@@ -209,6 +248,8 @@ static bool fill(struct reader *r, struct model_config *c)
     c->tied = json_is_true(tied);                       /* missing: false, as in the three classes of transformers */
     c->qkv_bias = r->arch->bit == QWEN2;
     c->qk_norm = r->arch->bit == QWEN3;
+    json_t *sd = json_object_get(r->j, "initializer_range");        /* computes nothing here; kept for who trains on with other programs */
+    c->initial_sd = json_is_number(sd) && json_number_value(sd) > 0 && json_number_value(sd) <= 1 ? json_number_value(sd) : 0;
     return check(c, r->name, r->e);
 }
 
@@ -226,6 +267,27 @@ bool model_config_read(struct model_config *c, const char *path, struct err *e)
 {
     struct str text = { 0 };
     bool ok = file_read(path, 1 << 20, &text, e) && model_config_parse(c, path, text.p ? text.p : "", text.n, e);
+    str_free(&text);
+    return ok;
+}
+
+bool model_generation_parse(struct model_config *c, const char *name, const char *text, size_t n, struct err *e)
+{
+    struct reader r = { .j = json_from(name, text, n, e), .name = name, .e = e };
+    if (!r.j) return false;
+    json_t *eos = json_object_get(r.j, "eos_token_id");
+    bool ok = json_is_object(r.j) || fail(e, "%s: must be a JSON object", name);
+    ok = ok && (!eos || json_is_null(eos) || read_eos(&r, eos, c));
+    json_decref(r.j);
+    return ok;
+}
+
+bool model_generation_read(struct model_config *c, const char *folder, struct err *e)
+{
+    struct str path = { 0 }, text = { 0 };
+    str_printf(&path, "%s/generation_config.json", folder);
+    bool ok = !file_exists(path.p) || (file_read(path.p, 1 << 20, &text, e) && model_generation_parse(c, path.p, text.p ? text.p : "", text.n, e));
+    str_free(&path);
     str_free(&text);
     return ok;
 }
@@ -259,7 +321,8 @@ static void put_config(struct str *s, const struct model_config *c, const struct
     if (a->bit != QWEN2) str_puts(s, "  \"attention_bias\": false,\n");
     if (a->bit == LLAMA) str_puts(s, "  \"mlp_bias\": false,\n");
     if (a->bit != LLAMA) str_puts(s, "  \"use_sliding_window\": false,\n");
-    str_puts(s, "  \"attention_dropout\": 0.0,\n  \"hidden_act\": \"silu\",\n  \"initializer_range\": 0.02,\n");
+    str_puts(s, "  \"attention_dropout\": 0.0,\n  \"hidden_act\": \"silu\",\n");
+    put_real(s, "initializer_range", c->initial_sd > 0 ? c->initial_sd : 0.02);
     put_real(s, "rms_norm_eps", c->rms_eps);
     put_real(s, "rope_theta", c->rope_theta);
     put_ids(s, c);

@@ -5,7 +5,7 @@
 #include "model/rope.h"
 #include <stddef.h>
 
-enum { CONFIG_EOS_MAX = 8 };
+enum { CONFIG_EOS_FILE = 8, CONFIG_EOS_MAX = 32 };     /* of one file; of config.json, generation_config.json and the chat format together */
 
 /* Shapes and constants of the transformer. Every size is checked: positive, heads % kv_heads == 0, head_dim even, and small enough
  * (vocab, ff, max_len <= 2^24; dim, heads * head_dim <= 2^17; layers <= 1024) that the number of weights fits an int64_t by far. */
@@ -17,6 +17,7 @@ struct model_config {
     bool tied;                      /* the output matrix is the embedding */
     double rms_eps, rope_theta;
     struct rope rope;               /* scaling of the positions; zeroed: none */
+    double initial_sd;              /* initializer_range; 0: the file has none */
     int bos, pad;                   /* -1: none */
     int eos[CONFIG_EOS_MAX], n_eos; /* ids that end a text; n_eos may be 0 */
 };
@@ -26,6 +27,11 @@ bool model_config_read(struct model_config *c, const char *path, struct err *e);
 
 /* The same from memory; name stands for the file in errors. */
 bool model_config_parse(struct model_config *c, const char *name, const char *text, size_t n, struct err *e);
+
+/* Adds the eos_token_id of generation_config.json (one or a list) to c->eos: transformers' generate() stops at these. Other keys of it are settings of a
+ * sampler and are not read. A folder without the file adds nothing. Errors name the file and the key. */
+bool model_generation_read(struct model_config *c, const char *folder, struct err *e);
+bool model_generation_parse(struct model_config *c, const char *name, const char *text, size_t n, struct err *e);
 
 /* What the readers ask of any configuration, whoever filled it in (GGUF metadata too); name stands for its file in errors. */
 bool model_config_check(const struct model_config *c, const char *name, struct err *e);

@@ -37,10 +37,14 @@ void model_free(struct model *m);
 void model_init(struct model *m, uint64_t seed);
 
 /* A Hugging Face folder (config.json; model.safetensors, or shards with model.safetensors.index.json; bf16, f16 or f32), a .gguf file, or a folder that
- * holds one and no config.json. Files are mapped and converted piece by piece into place. The tensors must be exactly those of the table. */
-bool model_load(struct model *m, const char *path, struct err *e);
-/* Only the configuration of the same. */
+ * holds one and no config.json. Files are mapped and converted piece by piece into place. The tensors must be those of the table and no others, but for
+ * buffers of older files and tied heads, which are read as transformers 5 does. A NaN or infinite weight is an error, unless check is false. */
+bool model_load_as(struct model *m, const char *path, bool check, struct err *e);
+bool model_load(struct model *m, const char *path, struct err *e);              /* with the check */
+/* Only the configuration of the same; weights need not be there. */
 bool model_load_config(struct model_config *c, const char *path, struct err *e);
+/* Does path hold a model? If not, what it holds instead (an adapter, pickled weights, a checkpoint, ...) and what to do. */
+bool model_place(const char *path, struct err *e);
 
 /* How a model is written: numbers as bf16 (rounded to nearest even) or as they are kept, in files of at most max_shard bytes of tensors each (0: one file). */
 struct save_rule { bool bf16; int64_t max_shard; };

@@ -14,7 +14,7 @@
 static const struct { const char *name; size_t at; } fields[] = {
     F(data.train_files), F(data.val_files), F(data.prompt_key), F(data.answer_key), F(data.source_key), F(data.shuffle), F(data.seed), F(data.truncation),
     F(data.filter_overlong_prompts), F(data.max_length), F(data.system_prompt), F(data.train_batch_size), F(data.val_per_family), F(data.max_prompt_length),
-    F(data.max_response_length), F(model.path), F(model.chat_format), F(model.recompute), F(rollout.n), F(rollout.initial_rollouts),
+    F(data.max_response_length), F(model.path), F(model.chat_format), F(model.recompute), F(model.check), F(rollout.n), F(rollout.initial_rollouts),
     F(rollout.temperature), F(rollout.top_p), F(rollout.top_k), F(rollout.max_num_seqs), F(rollout.max_num_batched_tokens), F(rollout.max_len),
     F(rollout.val_kwargs_temperature), F(rollout.val_kwargs_top_p), F(rollout.val_kwargs_top_k), F(rollout.val_kwargs_n), F(branch.when),
     F(branch.score), F(branch.omega), F(branch.pool), F(branch.points), F(branch.rounds), F(branch.gamma), F(branch.clip_low), F(branch.clip_high),

@@ -10,10 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct tensor { char name[96]; int rank; int64_t shape[2]; float *x; };
+struct tensor { char name[96]; int rank; int64_t shape[4]; float *x; };
 struct made { struct tensor *t; int n; json_t *config; const char *out; struct rng r; struct err e; };
 
-static int64_t count(const struct tensor *t) { return t->shape[0] * (t->rank > 1 ? t->shape[1] : 1); }
+static int64_t count(const struct tensor *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++) n *= t->shape[i];
+    return n;
+}
+
 static int size(const struct made *m, const char *key) { return (int)json_integer_value(json_object_get(m->config, key)); }
 static bool is(const struct made *m, const char *type)
 {
@@ -85,7 +91,9 @@ static void add_all(struct made *m)
 /* Variants: what each changes of the weights (before they are written) and of the files. */
 static struct tensor *copy_embed(struct made *m)
 {
-    struct tensor *head = add(m, "lm_head.weight", size(m, "vocab_size"), size(m, "hidden_size"), 1), *embed = find(m, "model.embed_tokens.weight");
+    bool tied = json_is_true(json_object_get(m->config, "tie_word_embeddings"));
+    if (tied) add(m, "lm_head.weight", size(m, "vocab_size"), size(m, "hidden_size"), 1);
+    struct tensor *head = find(m, "lm_head.weight"), *embed = find(m, "model.embed_tokens.weight");
     memcpy(head->x, embed->x, (size_t)count(embed) * sizeof *embed->x);
     return head;
 }
@@ -119,6 +127,19 @@ static void inv_freq(struct made *m)
     }
 }
 
+/* As Hugging Face's and llama's own code kept them. The mask of attention is [1, 1, n, n]. */
+static void old_buffers(struct made *m)
+{
+    add(m, "model.rotary_emb.inv_freq", 8, 0, 0);
+    add(m, "model.layers.0.self_attn.rotary_emb.cos_cached", 16, 8, 1);
+    add(m, "model.layers.0.self_attn.rotary_emb.sin_cached", 16, 8, 1);
+    struct tensor *mask = add(m, "model.layers.1.self_attn.bias", 4, 4, 1);
+    mask->rank = 4;
+    mask->shape[0] = mask->shape[1] = 1;
+    mask->shape[2] = mask->shape[3] = 4;
+    add(m, "model.layers.1.self_attn.masked_bias", 1, 0, 1)->rank = 0;
+}
+
 static void odd_tensor(struct made *m) { add(m, "model.layers.0.self_attn.gate.weight", 8, 0, 1); }
 
 static void put_json(struct made *m, const char *file, json_t *j)
@@ -150,7 +171,7 @@ static const struct variant { const char *name; void (*change)(struct made *m); 
     { "tied_head_differs", tied_head_differs, 1, false }, { "tied_head_only", tied_head_only, 1, false },
     { "index_lists_tied_head", NULL, 1, true },         /* as save_pretrained of some versions left it: the index names a tensor that no file has */
     { "nan_weight", nan_weight, 1, false }, { "inf_weight", inf_weight, 1, false },
-    { "inv_freq", inv_freq, 1, false }, { "odd_tensor", odd_tensor, 1, false }, { "generation_config_eos", generation_config_eos, 1, false },
+    { "inv_freq", inv_freq, 1, false }, { "old_buffers", old_buffers, 1, false }, { "odd_tensor", odd_tensor, 1, false }, { "generation_config_eos", generation_config_eos, 1, false },
     { "no_weights", NULL, 0, false },
 };
 

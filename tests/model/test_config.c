@@ -24,6 +24,10 @@ static const char llama[] = "{\"architectures\":[\"LlamaForCausalLM\"],\"attenti
     "\"num_hidden_layers\":16,\"num_key_value_heads\":8,\"pretraining_tp\":1,\"rms_norm_eps\":1e-05,\"rope_scaling\":null,\"rope_theta\":500000.0,"
     "\"tie_word_embeddings\":true,\"torch_dtype\":\"bfloat16\",\"transformers_version\":\"4.45.0.dev0\",\"use_cache\":true,\"vocab_size\":128256}";
 
+/* Two layers, nothing said of windows. */
+static const char small[] = "{\"architectures\":[\"Qwen2ForCausalLM\"],\"hidden_size\":64,\"intermediate_size\":128,\"max_position_embeddings\":2048,"
+    "\"num_attention_heads\":4,\"num_hidden_layers\":2,\"num_key_value_heads\":2,\"rms_norm_eps\":1e-06,\"vocab_size\":409}";
+
 static bool parse(struct model_config *c, const char *text, struct err *e) { return model_config_parse(c, "cfg", text, strlen(text), e); }
 
 static void three_models(void **state)
@@ -74,18 +78,38 @@ static const struct { const char *base, *key, *value, *says; } cases[] = {
     { llama, "rope_scaling", "{\"factor\":32.0,\"high_freq_factor\":4.0,\"low_freq_factor\":1.0,\"rope_type\":\"llama3\"}", NULL },
     { qwen2, "rope_scaling", "{\"type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32768}", NULL },
     { llama, "quantization_config", "null", NULL }, { llama, "tie_word_embeddings", NULL, NULL }, { llama, "model_type", NULL, NULL },
+    /* SmolLM2's file, as published, has these; tools leave others */
+    { llama, "is_llama_config", "true", NULL }, { llama, "rope_interleaved", "false", NULL }, { llama, "transformers.js_config", "{\"kv_cache_dtype\":{}}", NULL },
+    { llama, "_name_or_path", "\"x\"", NULL }, { llama, "max_sequence_length", "2048", NULL }, { llama, "gradient_checkpointing", "true", NULL },
+    { llama, "dtype", "\"bfloat16\"", NULL }, { llama, "hidden_act", "\"swish\"", NULL }, { llama, "attn_implementation", "\"sdpa\"", NULL },
+    { qwen2, "num_key_value_heads", "null", NULL }, { llama, "initializer_range", "0.041666666666666664", NULL }, { llama, "auto_map", "null", NULL },
+    /* windows that no layer has, or that are as long as the longest text */
+    { small, "use_sliding_window", "true,\"sliding_window\":9", NULL }, { small, "use_sliding_window", "true,\"sliding_window\":9,\"max_window_layers\":2", NULL },
+    { small, "use_sliding_window", "true,\"sliding_window\":2048,\"max_window_layers\":0", NULL }, { small, "use_sliding_window", "true", NULL },
+    { small, "use_sliding_window", "true,\"sliding_window\":2048,\"layer_types\":[\"full_attention\",\"sliding_attention\"]", NULL },
+    { small, "use_sliding_window", "true,\"sliding_window\":9,\"max_window_layers\":0,\"layer_types\":[\"full_attention\",\"full_attention\"]", NULL },
+    { small, "sliding_window", "9,\"max_window_layers\":0", NULL }, { small, "sliding_window", "9,\"use_sliding_window\":false,\"max_window_layers\":0", NULL },
+    { llama, "sliding_window", "131072", NULL }, { llama, "sliding_window", "4096,\"use_sliding_window\":false", NULL }, { llama, "sliding_window", "null", NULL },
     /* mathematics that is not implemented */
     { qwen2, "rope_scaling", "{\"type\":\"dynamic\",\"factor\":2.0}", "rope_scaling.type: dynamic" }, { qwen2, "rope_scaling", "7", "rope_scaling" },
     { qwen2, "rope_scaling", "{\"type\":\"yarn\"}", "rope_scaling: no factor" },
     { llama, "rope_scaling", "{\"type\":\"linear\",\"factor\":2.0},\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2.0}", "both scale" },
     { llama, "rope_theta", "1,\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":2.0}", "rope_theta must be above 1" },
     { qwen2, "rope_parameters", "{\"rope_theta\":-1}", "rope_theta" }, { qwen2, "rope_parameters", "{\"partial_rotary_factor\":0.5}", "partial_rotary_factor" },
-    { qwen2, "use_sliding_window", "true", "use_sliding_window: attention over a sliding window" }, { llama, "sliding_window", "4096", "sliding_window" },
+    { small, "use_sliding_window", "true,\"sliding_window\":2047,\"max_window_layers\":1", "use_sliding_window: attention over a sliding window" },
+    { small, "use_sliding_window", "true,\"sliding_window\":9,\"layer_types\":[\"sliding_attention\"]", "layer_types" },
+    { small, "layer_types", "[\"sliding_attention\"]", "layer_types" }, { small, "sliding_window", "9,\"layer_types\":[\"sliding_attention\"]", "layer_types" },
+    { small, "use_sliding_window", "1", "use_sliding_window must be" }, { small, "sliding_window", "1.5", "sliding_window must be" },
+    { llama, "sliding_window", "4096", "sliding_window" },
     { qwen3, "layer_types", "[\"full_attention\",\"sliding_attention\"]", "layer_types" }, { qwen3, "layer_types", "\"x\"", "layer_types" },
     { llama, "hidden_act", "\"gelu\"", "hidden_act" }, { llama, "hidden_act", "1", "hidden_act" }, { llama, "attention_bias", "true", "attention_bias" },
     { qwen3, "attention_bias", "true", "attention_bias" }, { llama, "mlp_bias", "true", "mlp_bias" }, { llama, "partial_rotary_factor", "0.5", "partial_rotary" },
     { llama, "attention_dropout", "0.1", "attention_dropout" }, { llama, "pretraining_tp", "2", "pretraining_tp" },
-    { llama, "final_logit_softcapping", "30.0", "final_logit_softcapping: unknown key" }, { llama, "quantization_config", "{\"bits\":4}", "quantization_config" },
+    { llama, "final_logit_softcapping", "30.0", "final_logit_softcapping: unknown key" }, { llama, "quantization_config", "{\"bits\":4}", "quantization_config: quantised weights are not read" },
+    { llama, "compression_config", "{}", "compression_config: compressed" }, { llama, "auto_map", "{\"AutoConfig\":\"x.Y\"}", "auto_map: the model brings" },
+    { llama, "rope_interleaved", "true", "rope_interleaved: only 0" }, { qwen2, "dual_chunk_attention_config", "{}", "dual_chunk_attention_config: unknown key" },
+    { qwen3, "attention_dropout", "0.1", "attention_dropout" }, { llama, "logits_scaling", "8.0", "logits_scaling: unknown key" },
+    { qwen3, "partial_rotary_factor", "0.25", "partial_rotary_factor: only 1" },
     { llama, "num_experts", "8", "num_experts" }, { llama, "is_encoder_decoder", "true", "is_encoder_decoder" },
     /* wrong, missing or hostile */
     { llama, "architectures", "[\"MistralForCausalLM\"]", "MistralForCausalLM is not supported" }, { llama, "architectures", "[]", "architectures" },
