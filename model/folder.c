@@ -24,16 +24,17 @@ static bool holds(const char *folder, const char *name)
 }
 
 /* Pickles run code when they are read, so no program but PyTorch should. */
-#define CONVERT "convert it once with transformers: AutoModelForCausalLM.from_pretrained(DIR, dtype=\"auto\").save_pretrained(NEW) writes model.safetensors; then model.path=NEW"
+#define CONVERT "convert it once with transformers: AutoModelForCausalLM.from_pretrained(DIR, dtype=\"auto\")" \
+                ".save_pretrained(NEW) writes model.safetensors; then model.path=NEW"
+#define TAKE "take the model's folder for transformers (config.json and model.safetensors)"
 
 /* Weights that are not read, by the end of a file's name. */
 static const struct { const char *tail, *what; } foreign[] = {
-    { ".bin", "PyTorch's pickled weights, which are not read: " CONVERT }, { ".bin.index.json", "PyTorch's pickled weights, which are not read: " CONVERT },
-    { ".pth", "PyTorch's pickled weights, which are not read; take the model's folder for transformers (config.json and model.safetensors)" },
-    { ".pt", "PyTorch's pickled weights, which are not read; take the model's folder for transformers (config.json and model.safetensors)" },
-    { ".ckpt", "PyTorch's pickled weights, which are not read; take the model's folder for transformers (config.json and model.safetensors)" },
+    { ".bin", "PyTorch's pickled weights, which are not read: " CONVERT },
+    { ".bin.index.json", "PyTorch's pickled weights, which are not read: " CONVERT },
+    { ".pth", "PyTorch's pickled weights, which are not read; " TAKE }, { ".pt", "PyTorch's pickled weights, which are not read; " TAKE },
+    { ".ckpt", "PyTorch's pickled weights, which are not read; " TAKE }, { ".onnx", "an ONNX graph, which is not read; " TAKE },
     { ".h5", "TensorFlow's weights, which are not read: " CONVERT }, { ".msgpack", "Flax's weights, which are not read: " CONVERT },
-    { ".onnx", "an ONNX graph, which is not read; take the model's folder for transformers (config.json and model.safetensors)" },
 };
 static const char *foreign_kind(const char *name)
 {
@@ -83,14 +84,25 @@ static bool look_at_folder(const char *path, struct err *e)
     if (holds(path, "adapter_config.json")) return is_adapter(path, e);
     if (whole && config) return true;
     char *file = telling_file(path, &ggufs);
-    if (holds(path, "actor/huggingface/config.json")) fail(e, "%s: is a checkpoint; its model is in model.path=%s/actor/huggingface", path, path);
-    else if (holds(path, "snapshots")) fail(e, "%s: is a folder of Hugging Face's cache; the model is in one of the folders under %s/snapshots", path, path);
-    else if (ggufs && config) fail(e, "%s: holds config.json without model.safetensors, and %d GGUF file%s: give the file itself, model.path=FILE.gguf", path, ggufs, ggufs > 1 ? "s" : "");
-    else if (ggufs > 1) fail(e, "%s: holds %d GGUF files: give one of them, model.path=FILE.gguf", path, ggufs);
-    else if (whole) fail(e, "%s: holds weights but no config.json, which says what model they are", path);
-    else if (file && foreign_kind(file)) fail(e, "%s: %.80s holds %s", path, file, foreign_kind(file));
-    else if (file) fail(e, "%s: holds %.80s but neither model.safetensors nor model.safetensors.index.json: a file is missing, or has another name than transformers gives it", path, file);
-    else fail(e, "%s: holds no model: config.json, model.safetensors (or model.safetensors.index.json and its files) and tokenizer.json, or a GGUF file, are needed", path);
+    const char *many = ggufs > 1 ? "s" : "", *kind = file ? foreign_kind(file) : NULL;
+    if (holds(path, "actor/huggingface/config.json"))
+        fail(e, "%s: is a checkpoint; its model is in model.path=%s/actor/huggingface", path, path);
+    else if (holds(path, "snapshots"))
+        fail(e, "%s: is a folder of Hugging Face's cache; the model is in one of the folders under %s/snapshots", path, path);
+    else if (ggufs)
+        fail(e, "%s: holds %s%d GGUF file%s: give one itself, model.path=FILE.gguf", path, config ? "config.json without model.safetensors, and " : "", ggufs, many);
+    else if (whole)
+        fail(e, "%s/config.json: no such file: it says what model the weights beside it are", path);
+    else if (kind)
+        fail(e, "%s: %.80s holds %s", path, file, kind);
+    else if (file)
+        fail(e, "%s: holds %.80s but neither model.safetensors nor model.safetensors.index.json: a file is missing, or has another name than "
+                "transformers gives it", path, file);
+    else if (config)
+        fail(e, "%s/model.safetensors: no such file, and no model.safetensors.index.json: the folder holds no weights", path);
+    else
+        fail(e, "%s: holds no model: config.json, model.safetensors (or model.safetensors.index.json and its files) and tokenizer.json, or a "
+                "GGUF file, are needed", path);
     free(file);
     return false;
 }
@@ -102,10 +114,12 @@ bool model_place(const char *path, struct err *e)
     bool gguf = gguf_is(path, &file);
     str_free(&file);
     if (gguf) return true;
-    if (stat(path, &st) != 0)
+    if (stat(path, &st) != 0) {
+        const char *slash = strchr(path, '/');
+        bool hub = slash && slash != path && *path != '.' && !strchr(slash + 1, '/');               /* owner/name */
         return fail(e, "%s: no such folder: give model.path=DIR with config.json, model.safetensors and tokenizer.json, or a GGUF file%s", path,
-                    *path != '/' && *path != '.' && strchr(path, '/') && !strchr(strchr(path, '/') + 1, '/') ?
-                    "; a model of the Hugging Face hub must be downloaded first (hf download NAME --local-dir DIR)" : "");
+                    hub ? "; a model of the Hugging Face hub must be downloaded first (hf download NAME --local-dir DIR)" : "");
+    }
     if (S_ISDIR(st.st_mode)) return look_at_folder(path, e);
     if (ends(path, ".safetensors")) return fail(e, "%s: is a file of weights alone: give the folder it is in, with config.json and tokenizer.json", path);
     const char *kind = foreign_kind(path);

@@ -159,8 +159,8 @@ static bool all_numbers(const struct model *m, const struct source *s, const cha
     if (bad->cols) snprintf(at, sizeof at, "[%lld, %lld]", (long long)row, (long long)(bad->first_bad % bad->cols));
     else snprintf(at, sizeof at, "[%lld]", (long long)row);
     if (tensors > 1) snprintf(others, sizeof others, "; %d other tensor%s too", tensors - 1, tensors > 2 ? "s have some" : " has some");
-    return fail(e, "%s: tensor %s: %lld of %lld numbers are NaN or infinite as they are kept here (%s), the first at %s%s. The model is damaged: take an earlier checkpoint, or "
-                   "download it again (model.check=off loads it all the same)", path, name, (long long)bad->bad, (long long)bad->count, REAL_NAME, at, others);
+    return fail(e, "%s: tensor %s: %lld of %lld numbers are NaN or infinite as they are kept here (%s), the first at %s%s. The model is damaged: take "
+                   "an earlier checkpoint, or download it again (model.check=off loads it all the same)", path, name, (long long)bad->bad, (long long)bad->count, REAL_NAME, at, others);
 }
 
 /* The file has every tensor: only now is memory taken, which a configuration alone could ask terabytes of. A file with holes can, too. */
@@ -245,8 +245,8 @@ static bool find_st(const struct model *m, const struct st_file *f, struct sourc
         const struct param *p = &m->param[i];
         const struct st_tensor *t = tensor_of(m, f, p);
         if (!t && !strcmp(p->name, head_name))
-            return fail(e, "%s: no tensor %s, which config.json asks for: it does not say \"tie_word_embeddings\": true. Add that if the model's head is its embedding",
-                        path, p->name);
+            return fail(e, "%s: no tensor %s, which config.json asks for: it does not say \"tie_word_embeddings\": true. Add that if the model's head "
+                           "is its embedding", path, p->name);
         if (!t) return fail(e, "%s: no tensor %s, which config.json asks for", path, p->name);
         if (!right_shape(p, t->rank, t->shape, path, t->name, e)) return false;
         if (t->dtype == ST_OTHER) return fail(e, "%s: tensor %s is of a type that is no floating point number", path, p->name);
@@ -331,8 +331,8 @@ static bool open_folder(struct model *m, const char *folder, bool look, struct e
     bool ok = read_config(&c, folder, e) && taken(&c, folder, e) && (f = open_weights(folder, &from, e)) != NULL;
     if (ok) {
         if (untie_head(&c, f))
-            fprintf(stderr, "appo: note: %s: lm_head.weight is not the embedding, although config.json says \"tie_word_embeddings\": true. The head of the file is "
-                            "used, as transformers 5 does; what is saved says false\n", from.p);
+            fprintf(stderr, "appo: note: %s: lm_head.weight is not the embedding, although config.json says \"tie_word_embeddings\": true. The head of "
+                            "the file is used, as transformers 5 does; what is saved says false\n", from.p);
         model_lay_out(m, &c);
         struct source *s = xcalloc((size_t)m->params, sizeof *s);
         ok = find_st(m, f, s, from.p, e) && take_all(m, s, from.p, look, e);

@@ -379,7 +379,7 @@ static void places(void **state)
     copy("tests/golden/rope/linear/config.json", in_dir("m/config.json"));
     assert_false(gguf_is(folder, &file));
     assert_false(model_load(&m, folder, &e));
-    CHECK(strstr(e.text, "without model.safetensors, and 1 GGUF file: give"), "%s", e.text);
+    CHECK(strstr(e.text, "without model.safetensors, and 1 GGUF file: give one"), "%s", e.text);
     assert_int_equal(truncate(in_dir("m/one.gguf"), 20000), 0);
     assert_false(model_load(&m, in_dir("m/one.gguf"), &e));
     CHECK(strstr(e.text, "one.gguf: tensor") && strstr(e.text, "cut short"), "%s", e.text);
