@@ -8,6 +8,12 @@
 
 static const uint64_t order_key = 0x6f72646572207277u, draw_key = 0x72616e6b20647261u;     /* arbitrary, distinct */
 
+/* Epoch and round have no counter left: they go into the Philox key, spread over its bits by an odd number (2^64 / golden ratio). */
+static uint64_t philox_key(const struct branch_key *k, uint64_t use)
+{
+    return k->seed ^ use ^ (((uint64_t)k->epoch << 8 | (k->round - 1)) * 0x9e3779b97f4a7c15u);
+}
+
 struct branch_config branch_default(void)
 {
     return (struct branch_config){ .rule = { exp2(-1.0 / 32), 1, 1.2 }, .signal = SIGNAL_BS, .pool = POOL_ROLLOUT, .per_row = 1, .min_gap = 1,
@@ -77,7 +83,7 @@ static bool is_flat(const struct pack *p, int row)
     return true;
 }
 
-static wide key_at(const struct pack *p, int row, int64_t i, const struct branch_config *c, uint64_t seed, uint32_t step, uint32_t prompt)
+static wide key_at(const struct pack *p, int row, int64_t i, const struct branch_config *c, const struct branch_key *k)
 {
     bool flat = p->flat[row] && c->entropy_if_flat;
     switch (c->signal) {
@@ -87,27 +93,27 @@ static wide key_at(const struct pack *p, int row, int64_t i, const struct branch
     case SIGNAL_ENTROPY: case SIGNAL_TOOL_BOUNDARY: return p->zh[i];
     case SIGNAL_RANDOM:   break;
     }
-    uint32_t draw = philox4x32(seed ^ draw_key, (uint32_t)(i - p->begin[row]), (uint32_t)row, prompt, step).v[0];
+    uint32_t draw = philox4x32(philox_key(k, draw_key), (uint32_t)(i - p->begin[row]), (uint32_t)row, k->prompt, k->step).v[0];
     return (wide)(draw * 0x1p-32);
 }
 
-static void set_keys(struct pack *p, const struct branch_config *c, uint64_t seed, uint32_t step, uint32_t prompt)
+static void set_keys(struct pack *p, const struct branch_config *c, const struct branch_key *k)
 {
     for (int row = 0; row < p->rows; row++) {
         p->flat[row] = is_flat(p, row);
         for (int64_t i = p->begin[row]; i < p->begin[row + 1]; i++) {
             if (!p->ok[i]) continue;
-            p->key[i] = key_at(p, row, i, c, seed, step, prompt);
+            p->key[i] = key_at(p, row, i, c, k);
             if (c->signal == SIGNAL_TOOL_BOUNDARY && i > p->begin[row] && !p->m[i - 1]) p->ok[i] = 2;
         }
     }
 }
 
 /* Fisher-Yates, one draw a row */
-static int *shuffled(int rows, uint64_t seed, uint32_t step, uint32_t prompt)
+static int *shuffled(int rows, const struct branch_key *k)
 {
     int *order = xmalloc((size_t)rows * sizeof *order);
-    struct rng g = rng_make(seed ^ order_key, prompt, step);
+    struct rng g = rng_make(philox_key(k, order_key), k->prompt, k->step);
     for (int i = 0; i < rows; i++) order[i] = i;
     for (int i = rows - 1; i > 0; i--) {
         int j = (int)rng_below(&g, (uint32_t)i + 1), t = order[i];
@@ -117,14 +123,14 @@ static int *shuffled(int rows, uint64_t seed, uint32_t step, uint32_t prompt)
     return order;
 }
 
-static int choose(struct branch_choice *out, struct pack *p, int want, const struct branch_config *c, uint64_t seed, uint32_t step, uint32_t prompt)
+static int choose(struct branch_choice *out, struct pack *p, int want, const struct branch_config *c, const struct branch_key *k)
 {
     bool by_rollout = c->pool == POOL_ROLLOUT, bs = c->signal == SIGNAL_BS;
     struct select_rule rule = { .want = want, .per_row = by_rollout ? (c->per_row > 0 ? c->per_row : 1) : 0, .min_gap = c->min_gap,
         .strict_first = bs && c->strict_first, .fallback_by_entropy = bs && c->fallback_by_entropy };
     struct branch_point *point = xmalloc((size_t)want * sizeof *point);
-    int *order = by_rollout ? shuffled(p->rows, seed, step, prompt) : NULL;
-    set_keys(p, c, seed, step, prompt);
+    int *order = by_rollout ? shuffled(p->rows, k) : NULL;
+    set_keys(p, c, k);
     int n = op_branch_select(point, p->key, p->zf, p->zh, p->ok, p->begin, p->rows, order, &rule);
     for (int i = 0; i < n; i++) {
         int row = point[i].row;
@@ -138,11 +144,11 @@ static int choose(struct branch_choice *out, struct pack *p, int want, const str
 }
 
 int branch_choose(struct branch_choice *out, const struct branch_view *rows, int n_rows, int want, const struct branch_config *c,
-                  uint64_t seed, uint32_t step, uint32_t prompt)
+                  const struct branch_key *key)
 {
     if (n_rows <= 0 || want <= 0) return 0;
     struct pack p = pack_rows(rows, n_rows, &c->rule);
-    int n = choose(out, &p, want, c, seed, step, prompt);
+    int n = choose(out, &p, want, c, key);
     pack_free(&p);
     return n;
 }
@@ -172,7 +178,7 @@ static struct branch_request request_at(const struct branch_row *r, struct branc
 }
 
 int branch_requests(struct branch_request *out, struct branch_summary *sum, int *prompts, const struct branch_row *rows, int n_rows, int want, int budget,
-                    const struct branch_config *c, uint64_t seed, uint32_t step)
+                    const struct branch_config *c, const struct branch_key *key)
 {
     int n = 0, *of = xmalloc((size_t)(n_rows + 1) * sizeof *of);
     bool *done = xcalloc((size_t)n_rows + 1, sizeof *done);
@@ -190,7 +196,9 @@ int branch_requests(struct branch_request *out, struct branch_summary *sum, int 
         }
         struct pack p = pack_rows(views, count, &c->rule);
         struct branch_summary s = summary_of(&p, rows[first].uid, n);
-        int found = want > 0 ? choose(choice, &p, want, c, seed, step, (uint32_t)s.uid) : 0;
+        struct branch_key k = *key;
+        k.prompt = (uint32_t)s.uid;
+        int found = want > 0 ? choose(choice, &p, want, c, &k) : 0;
         pack_free(&p);
         for (int i = 0; i < found; i++) {
             int row = of[choice[i].row];

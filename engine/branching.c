@@ -73,16 +73,20 @@ static void note_point(const struct session *s, const struct row *from, const st
     mean_add(&z->zh, b->zh);
 }
 
-/* The clamped omega of every generated position, for the metrics. */
-static void note_omega(const struct row *r, const struct branch_rule *rule, struct step_sums *z)
+/* The clamped Omega and the branching score of every position, for the metrics and the dump. */
+static void note_omega(struct row *r, const struct branch_rule *rule, struct step_sums *z)
 {
     int n = row_len(r);
-    wide *f = xcalloc((size_t)n * 4, sizeof *f);
+    wide *f = xcalloc((size_t)n + 1, sizeof *f), *bs = xcalloc((size_t)n + 1, sizeof *bs), *aside = xcalloc((size_t)n * 2 + 1, sizeof *aside);
     int64_t begin[2] = { 0, n };
-    op_branch_score(f, f + n, f + 2 * n, f + 3 * n, r->now, r->rho, r->ent, r->ep.m + r->ep.prompt_len, begin, 1, rule);
+    op_branch_score(f, aside, aside + n, bs, r->now, r->rho, r->ent, r->ep.m + r->ep.prompt_len, begin, 1, rule);
     for (int i = 0; i < n; i++)
         if (r->ep.m[r->ep.prompt_len + i]) mean_add(&z->f, (double)f[i]);
-    free(f);
+    free(aside);
+    free(r->omega);
+    free(r->bs);
+    r->omega = f;
+    r->bs = bs;
 }
 
 static wide *copy_prefix(const wide *from, int keep, const wide *own, int n)
@@ -119,7 +123,7 @@ static int spent_by_tags(const struct session *s, const struct episode *ep)
 static int room_for(const struct config *c, const struct episode *ep) { return MIN(c->data.max_response_length, c->rollout.max_len - ep->prompt_len); }
 
 /* Adds the branches of one round to one group, not yet run. */
-static void fork_group(struct trainer *t, struct group *g, int want, uint32_t step, struct step_sums *z)
+static void fork_group(struct trainer *t, struct group *g, int want, uint32_t step, int round, struct step_sums *z)
 {
     struct session *s = t->s;
     struct branch_config b = chooser(t->c);
@@ -128,7 +132,7 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
     uint8_t **ok = xcalloc((size_t)g->rows, sizeof *ok);
     int rows = g->rows;
     for (int i = 0; i < rows; i++) {
-        const struct row *r = g->row[i];
+        struct row *r = g->row[i];
         const uint8_t *m = r->ep.m + r->ep.prompt_len;
         int budget = t->c->branch.candidates == CANDIDATES_OPEN ? room_for(t->c, &r->ep) : 0;
         ok[i] = xcalloc((size_t)row_len(r) + 1, 1);
@@ -136,7 +140,8 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
         view[i] = (struct branch_view){ .logp = r->now, .logp_old = r->rho, .entropy = r->ent, .m = m, .ok = ok[i], .n = row_len(r) };
         note_omega(r, &b.rule, z);
     }
-    int got = branch_choose(choice, view, rows, want, &b, (uint64_t)t->c->trainer.seed, step, g->number);
+    struct branch_key key = { (uint64_t)t->c->trainer.seed, step, (uint32_t)t->epoch, (uint32_t)round, g->number };
+    int got = branch_choose(choice, view, rows, want, &b, &key);
     if (!got) z->no_candidate++;
     for (int i = 0; i < want; i++) {
         struct row *r;
@@ -147,6 +152,9 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
             r = group_fork(g, s, choice[i].row, cut);
             r->idx = choice[i].pos;
             r->score = choice[i].score;
+            r->rank = i;
+            r->strict = choice[i].strict;
+            r->fallback = choice[i].entropy_fallback;
             if (t->c->branch.tool_budget == BUDGET_PREFIX) r->ep.calls_spent = spent_by_tags(s, &r->ep);
             note_point(s, g->row[choice[i].row], &choice[i], z);
         } else {
@@ -169,6 +177,22 @@ static int rows_after(const struct config *c, int round)
     return (int)MIN(n, (double)c->rollout.n);
 }
 
+/* Pages of the mini-batch that a round may do without: of whole rollouts that are only forked from, the last first. Their forks hold what they share. */
+struct spare { struct group *g; int n; const int *before; struct kv *kv; };
+
+static bool spare_pages(void *ctx)
+{
+    const struct spare *s = ctx;
+    for (int i = s->n - 1; i >= 0; i--)
+        for (int j = s->before[i] - 1; j >= 0; j--) {
+            struct kv_seq *kv = &s->g[i].row[j]->ep.kv;
+            if (!kv->n_pages) continue;
+            kv_drop(s->kv, kv);
+            return true;
+        }
+    return false;
+}
+
 static void run_new(struct trainer *t, struct group *g, int n, const int *before, bool keep, struct step_sums *z)
 {
     int total = 0;
@@ -178,12 +202,13 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
     for (int i = 0; i < n; i++)
         for (int j = before[i]; j < g[i].rows; j++) ep[k++] = &g[i].row[j]->ep;
     struct rollout_stats stats;
+    struct spare spare = { g, n, before, &t->s->kv };
+    rollout_spare(t->s->ro, spare_pages, &spare);
     rollout_run(t->s->ro, ep, total, keep, NULL, NULL, &stats);
+    rollout_spare(t->s->ro, NULL, NULL);
     free(ep);
-    z->generated += stats.generated;
     z->generated_branch += stats.generated;
-    z->tool_tokens += stats.tool_tokens;
-    z->tool_wait += stats.tool_wait_s;
+    note_run(&stats, z);
     for (int i = 0; i < n; i++)
         for (int j = before[i]; j < g[i].rows; j++) {
             struct row *r = g[i].row[j];
@@ -195,10 +220,11 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
 
 /* New branches know only what they were sampled with. Their numbers under other weights, or another entropy, are wanted where they are trained against a
  * reference and where a later round chooses points on them. */
-static void score_new(struct trainer *t, struct group *g, int n, const int *before, int round, struct step_sums *z)
+static void score_new(struct trainer *t, struct group *g, int n, const int *before, int round, bool stale, struct step_sums *z)
 {
     const struct config *c = t->c;
-    bool other = c->branch.omega == OMEGA_PREVIOUS || c->branch.omega == OMEGA_REFERENCE || c->branch.entropy == ENTROPY_TOP10;
+    bool other = c->branch.omega == OMEGA_PREVIOUS || c->branch.omega == OMEGA_REFERENCE || c->branch.entropy == ENTROPY_TOP10 ||
+                 (c->branch.omega == OMEGA_ROLLOUT && stale);
     if (!(c->branch.train && c->actor.kl_loss_coef > 0) && !(other && round < c->branch.rounds)) return;
     int rows = 0, k = 0;
     for (int i = 0; i < n; i++) rows += g[i].rows - before[i];
@@ -230,10 +256,10 @@ void branch_groups(struct trainer *t, struct group *g, int n, bool stale, struct
         int target = rows_after(t->c, round);
         for (int i = 0; i < n; i++) {
             before[i] = g[i].rows;
-            if (target > g[i].rows) fork_group(t, &g[i], target - g[i].rows, row[0]->ep.step, z);
+            if (target > g[i].rows) fork_group(t, &g[i], target - g[i].rows, row[0]->ep.step, round, z);
         }
         run_new(t, g, n, before, round < t->c->branch.rounds, z);
-        score_new(t, g, n, before, round, z);
+        score_new(t, g, n, before, round, stale, z);
     }
     z->t_branch += seconds() - start;
     free(row);

@@ -9,7 +9,8 @@
 #include <stdio.h>
 
 enum { CONFIG_KEYS_MAX = 192 };
-enum preset { PRESET_DEFAULT, PRESET_PAPER, PRESET_OFFICIAL };
+enum preset { PRESET_DEFAULT, PRESET_PAPER, PRESET_OFFICIAL, PRESET_OFFICIAL_8B, PRESET_OFFICIAL_14B };
+enum epoch_order { EPOCHS_INNER, EPOCHS_VERL };
 enum algo { ALGO_APPO, ALGO_GRPO };
 enum branch_when { BRANCH_MINIBATCH, BRANCH_STEP };
 enum branch_omega { OMEGA_ROLLOUT, OMEGA_PREVIOUS, OMEGA_REFERENCE, OMEGA_NONE };
@@ -71,9 +72,13 @@ struct config {
     struct {
         double optim_lr;
         int optim_lr_warmup_steps;
-        double optim_weight_decay, optim_beta1, optim_beta2, optim_eps, grad_clip;
+        double optim_weight_decay;
+        bool optim_decay_all;
+        double optim_beta1, optim_beta2, optim_eps, grad_clip;
         enum state_dtype optim_state_dtype;
-        int ppo_mini_batch_size /* prompts */, ppo_epochs, ppo_max_token_len_per_gpu;
+        int ppo_mini_batch_size /* prompts */, ppo_epochs;
+        enum epoch_order epoch_order;
+        int ppo_max_token_len_per_gpu;
         double clip_ratio_low, clip_ratio_high, clip_ratio_c;
         bool use_kl_loss;                                                   /* false: kl_loss_coef is 0, true: 0.001 unless given, when the configuration is loaded */
         double kl_loss_coef;
@@ -122,7 +127,7 @@ bool config_given(const struct config *c, const char *key);
 /* One key, under the same rules (aliases, optional prefix `actor_rollout_ref.`); source is copied. Contradictions are looked for by config_check only. */
 bool config_set(struct config *c, const char *key, const char *value, const char *source, struct err *e);
 
-/* All of a preset's keys: "default", "paper", "official". */
+/* All of a preset's keys: "default", "paper", "official", "official_8b", "official_14b". */
 bool config_preset(struct config *c, const char *name, struct err *e);
 
 /* What no single key can show: batches that do not divide, more rollouts than branch points can give, ... Warnings go to warn (may be NULL). */

@@ -67,14 +67,24 @@ static bool derive_kl(struct config *c, FILE *warn, struct err *e)
     return config_set(c, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false", e);
 }
 
+/* What is part of APPO and not of the published GRPO is there with it only if a file or an argument asks for it. */
+static bool derive_grpo(struct config *c, struct err *e)
+{
+    static const struct { const char *key, *value; } is[] = {
+        { "advantage.future", "off" }, { "actor.clip_ratio_low", "0.2" }, { "actor.clip_ratio_high", "0.2" }, { "actor.live_rows_only", "false" },
+    };
+    for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
+        bool asked = config_given(c, is[i].key) && strncmp(config_source(c, is[i].key), "preset ", 7);
+        if (!asked && !config_set(c, is[i].key, is[i].value, "algorithm.adv_estimator=grpo", e)) return false;
+    }
+    return true;
+}
+
 bool config_derive(struct config *c, FILE *warn, struct err *e)
 {
     if (!derive_kl(c, warn, e) || !derive_lengths(c, e)) return false;
     derive_batches(c);
-    /* the future-aware factor is part of APPO; with another estimator it is there only if asked for */
-    if (c->algorithm.adv_estimator == ALGO_GRPO && (!config_given(c, "advantage.future") || !strncmp(config_source(c, "advantage.future"), "preset ", 7)))
-        return config_set(c, "advantage.future", "off", "algorithm.adv_estimator=grpo", e);
-    return true;
+    return c->algorithm.adv_estimator != ALGO_GRPO || derive_grpo(c, e);
 }
 
 /* ---- what the model says ---- */

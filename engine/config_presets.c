@@ -39,7 +39,14 @@ const struct config_preset config_presets[] = {
     { PRESET_PAPER, "advantage.reward_scale", "false" },
     { PRESET_PAPER, "algorithm.adv_estimator", "appo" },
     { PRESET_PAPER, "actor.ppo_mini_batch_size", "16" },
-    { PRESET_PAPER, "actor.ppo_epochs", "2" },
+    { PRESET_PAPER, "actor.optim.lr", "1e-6" },                  /* not given, as the next four; the released scripts' */
+    { PRESET_PAPER, "actor.optim.lr_warmup_steps", "0" },
+    { PRESET_PAPER, "actor.optim.weight_decay", "0.01" },
+    { PRESET_PAPER, "actor.optim.beta1", "0.9" },
+    { PRESET_PAPER, "actor.optim.beta2", "0.999" },
+    { PRESET_PAPER, "actor.grad_clip", "1" },
+    { PRESET_PAPER, "actor.ppo_epochs", "1" },                   /* the published 2 (search: 5) is trainer.total_epochs */
+    { PRESET_PAPER, "actor.epoch_order", "inner" },
     { PRESET_PAPER, "actor.clip_ratio_low", "0.2" },
     { PRESET_PAPER, "actor.clip_ratio_high", "0.28" },
     { PRESET_PAPER, "actor.clip_ratio_c", "3" },
@@ -49,7 +56,15 @@ const struct config_preset config_presets[] = {
     { PRESET_PAPER, "actor.loss_agg_mode", "seq-mean-token-mean" },
     { PRESET_PAPER, "actor.drop_rows", "false" },
     { PRESET_PAPER, "actor.live_rows_only", "false" },
+    { PRESET_PAPER, "reward.tool_bonus", "0.1" },
     { PRESET_PAPER, "tools.format", "tags" },
+    { PRESET_PAPER, "tools.call_limit", "3" },                   /* not given; the released scripts' for reasoning */
+    { PRESET_PAPER, "tools.timeout", "120" },
+    { PRESET_PAPER, "tools.max_pages", "10" },
+    { PRESET_PAPER, "tools.max_chars", "1000" },
+    { PRESET_PAPER, "tools.max_tokens", "0" },
+    { PRESET_PAPER, "tools.threads", "64" },
+    { PRESET_PAPER, "trainer.total_epochs", "2" },
 
     { PRESET_OFFICIAL, "data.train_batch_size", "96" },
     { PRESET_OFFICIAL, "data.max_prompt_length", "2048" },
@@ -90,11 +105,13 @@ const struct config_preset config_presets[] = {
     { PRESET_OFFICIAL, "actor.optim.lr", "1e-6" },
     { PRESET_OFFICIAL, "actor.optim.lr_warmup_steps", "0" },
     { PRESET_OFFICIAL, "actor.optim.weight_decay", "0.01" },
+    { PRESET_OFFICIAL, "actor.optim.decay_all", "true" },
     { PRESET_OFFICIAL, "actor.optim.beta1", "0.9" },
     { PRESET_OFFICIAL, "actor.optim.beta2", "0.999" },
     { PRESET_OFFICIAL, "actor.grad_clip", "1" },
     { PRESET_OFFICIAL, "actor.ppo_mini_batch_size", "16" },
-    { PRESET_OFFICIAL, "actor.ppo_epochs", "2" },
+    { PRESET_OFFICIAL, "actor.ppo_epochs", "1" },
+    { PRESET_OFFICIAL, "actor.epoch_order", "verl" },
     { PRESET_OFFICIAL, "actor.clip_ratio_low", "0.2" },
     { PRESET_OFFICIAL, "actor.clip_ratio_high", "0.28" },
     { PRESET_OFFICIAL, "actor.clip_ratio_c", "3" },
@@ -111,6 +128,29 @@ const struct config_preset config_presets[] = {
     { PRESET_OFFICIAL, "tools.call_limit", "3" },
     { PRESET_OFFICIAL, "tools.max_pages", "10" },
     { PRESET_OFFICIAL, "tools.max_chars", "1000" },
+    { PRESET_OFFICIAL, "tools.max_tokens", "0" },                            /* results are not cut */
+    { PRESET_OFFICIAL, "tools.timeout", "120" },                             /* of python; the search's own is 60 */
+    { PRESET_OFFICIAL, "tools.threads", "64" },
+    { PRESET_OFFICIAL, "trainer.total_epochs", "2" },
+
+    /* deep search: what differs from PRESET_OFFICIAL */
+    { PRESET_OFFICIAL_8B, "data.train_batch_size", "128" },
+    { PRESET_OFFICIAL_8B, "data.max_prompt_length", "2000" },
+    { PRESET_OFFICIAL_8B, "data.max_response_length", "10000" },
+    { PRESET_OFFICIAL_8B, "rollout.max_len", "12000" },
+    { PRESET_OFFICIAL_8B, "actor.ppo_max_token_len_per_gpu", "12000" },
+    { PRESET_OFFICIAL_8B, "tools.call_limit", "6" },
+    { PRESET_OFFICIAL_8B, "trainer.total_epochs", "5" },
+
+    { PRESET_OFFICIAL_14B, "data.train_batch_size", "64" },
+    { PRESET_OFFICIAL_14B, "actor.ppo_mini_batch_size", "8" },
+    { PRESET_OFFICIAL_14B, "rollout.n", "12" },
+    { PRESET_OFFICIAL_14B, "rollout.initial_rollouts", "6" },
+    { PRESET_OFFICIAL_14B, "data.max_prompt_length", "2000" },
+    { PRESET_OFFICIAL_14B, "data.max_response_length", "6192" },
+    { PRESET_OFFICIAL_14B, "rollout.max_len", "8192" },
+    { PRESET_OFFICIAL_14B, "tools.call_limit", "6" },
+    { PRESET_OFFICIAL_14B, "trainer.total_epochs", "5" },
     { PRESET_DEFAULT, NULL, NULL },
 };
 
@@ -119,7 +159,9 @@ bool config_preset(struct config *c, const char *name, struct err *e)
     char source[64];
     snprintf(source, sizeof source, "preset %s", name);
     if (!config_set(c, "algorithm.preset", name, source, e)) return false;
-    for (const struct config_preset *p = config_presets; p->key; p++)
-        if (p->preset == c->algorithm.preset && !config_set(c, p->key, p->value, source, e)) return false;
+    enum preset is = c->algorithm.preset, base = is == PRESET_OFFICIAL_8B || is == PRESET_OFFICIAL_14B ? PRESET_OFFICIAL : is;
+    for (int pass = 0; pass < 2; pass++)                 /* the one it differs from, then itself */
+        for (const struct config_preset *p = config_presets; p->key; p++)
+            if (p->preset == (pass ? is : base) && (!pass || is != base) && !config_set(c, p->key, p->value, source, e)) return false;
     return true;
 }

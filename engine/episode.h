@@ -25,6 +25,7 @@ struct episode {
     enum finish finish;
     int parent, branch_pos, born;       /* index of the episode it left (the caller's to set) or -1; response position where; index of its first own token */
     struct kv_seq kv;
+    bool unread;                        /* nobody will read its pages once it has ended: rollout_run never keeps them */
     double reward;                      /* the caller's */
 };
 

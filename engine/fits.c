@@ -1,7 +1,7 @@
 /* fits.c: adds up what a run will take, by the run's own layout on dry arenas and a dry run of its largest steps, of a model that is only a table. */
 #include "engine/fits.h"
 #include "base/err.h"
-#include "engine/session.h"
+#include "engine/trainer.h"
 #include "kernels/measure.h"
 #include <string.h>
 
@@ -10,7 +10,8 @@ static void *nowhere(void) { return (void *)(uintptr_t)256; }
 
 static size_t copies(const struct config *c)
 {
-    return (size_t)(c->branch.omega == OMEGA_REFERENCE || c->actor.kl_loss_coef > 0) + (c->branch.omega == OMEGA_PREVIOUS);
+    struct weight_copies w = trainer_copies(c);
+    return (size_t)w.ref + w.prev + w.old;
 }
 
 static void need_training(struct need *n, struct model *m, const struct config *c, bool dry)

@@ -43,7 +43,7 @@ struct row *group_root(struct group *g, struct session *s, uint32_t step)
 
 void group_begin(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index, uint32_t step, uint32_t number, int n)
 {
-    *g = (struct group){ .number = number };
+    *g = (struct group){ .number = number, .index = (int64_t)index };
     task_begin(&s->env, &g->task, family, split, seed, index);
     for (int i = 0; i < n; i++) group_root(g, s, step);
     g->initial = n;
@@ -51,7 +51,7 @@ void group_begin(struct group *g, struct session *s, int family, enum split spli
 
 void group_begin_row(struct group *g, struct session *s, const struct questions *q, int row, uint32_t step, uint32_t number, int n)
 {
-    *g = (struct group){ .number = number, .task = { .sample = &q->rows.row[row], .prompt = &q->prompt[row] } };
+    *g = (struct group){ .number = number, .index = row, .task = { .sample = &q->rows.row[row], .prompt = &q->prompt[row] } };
     for (int i = 0; i < n; i++) group_root(g, s, step);
     g->initial = n;
 }
@@ -59,7 +59,7 @@ void group_begin_row(struct group *g, struct session *s, const struct questions 
 static void row_free(struct row *r, struct session *s)
 {
     episode_free(&r->ep, &s->kv);
-    free(r->now); free(r->ent); free(r->rho); free(r->ref);
+    free(r->now); free(r->ent); free(r->rho); free(r->ref); free(r->old); free(r->omega); free(r->bs);
     free(r);
 }
 

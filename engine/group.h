@@ -7,13 +7,18 @@ struct row {
     bool branch;
     int orig, idx;                  /* of a branch: the row of the group it left (-1: a fresh root rollout), the response position where */
     double score;                   /* its branch score */
+    int rank;                       /* which of its round's points of the prompt it was, from 0 */
+    bool strict, fallback;          /* it came from the strict set; its parent's Omega was constant and Z(H) stood in */
     bool well_formed, correct;
     wide *now, *ent, *rho, *ref;    /* [response] logp and entropy under the present weights; logp under branch.omega's and the reference weights */
+    wide *old;                      /* [response] logp under pi_old by a scoring pass; NULL: what it was sampled with has the same bits */
+    wide *omega, *bs;               /* [response] clamped Omega and branching score, of rows that points were chosen on; else NULL */
 };
 
 struct group {
     struct task task;
     uint32_t number;                /* the prompt's number in its step */
+    int64_t index;                  /* the row of the data set, or the embedded question's number in its split */
     int rows, initial, cap;         /* row[0 .. initial) are the initial rollouts */
     struct row **row;
     uint32_t next_rollout;          /* numbers that key the random draws are never used twice */

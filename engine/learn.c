@@ -224,7 +224,7 @@ bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
     if (o->max_norm > 0 && *norm > o->max_norm) a.scale = o->max_norm / (*norm + 1e-6);
     for (int i = 0; i < l->m->params; i++) {
         const struct param *p = &l->m->param[i];
-        a.decay = p->decay ? o->decay : 0;
+        a.decay = p->decay || o->decay_all ? o->decay : 0;
         adamw(l, p->at, param_count(p), &a);
     }
     l->m->version++;

@@ -40,7 +40,7 @@ void learner_zero(struct learner *l);
 void learner_grad(struct learner *l, const struct pack *p, double inv_temp, const wide *g, const wide *ge, wide *logp, wide *entropy);
 
 /* One AdamW step with the gradient scaled to at most max_norm. false: the gradient is not finite, nothing was changed. *norm: its norm before clipping. */
-struct optim_rule { double lr, beta1, beta2, eps, decay, max_norm; };
+struct optim_rule { double lr, beta1, beta2, eps, decay, max_norm; bool decay_all; };       /* decay_all: of vectors too, as torch does */
 bool learner_step(struct learner *l, const struct optim_rule *o, double *norm);
 /* Learning rate of step t = 0, 1, ... of total: linear warm-up, then constant (floor 1) or a cosine to floor * lr. */
 double lr_at(double lr, int64_t t, int64_t warmup, int64_t total, double floor);

@@ -107,6 +107,12 @@ void rollout_set(struct rollout *r, const struct rollout_config *c)
     r->c.tool_timeout_s = old.tool_timeout_s;
 }
 
+void rollout_spare(struct rollout *r, bool (*spare)(void *ctx), void *ctx)
+{
+    r->c.spare = spare;
+    r->c.spare_ctx = ctx;
+}
+
 void rollout_free(struct rollout *r)
 {
     if (!r) return;
@@ -142,7 +148,7 @@ static void ended(struct rollout *r, int index, enum finish why)
 {
     struct episode *ep = r->ep[index];
     ep->finish = why;
-    if (!r->keep) kv_drop(r->kv, &ep->kv);
+    if (!r->keep || ep->unread) kv_drop(r->kv, &ep->kv);
     r->finished[r->done++] = index;
 }
 
@@ -156,17 +162,15 @@ void seat_leave(struct rollout *r, struct seat *s, enum finish why)
     memmove(r->live + i, r->live + i + 1, (size_t)(--r->lives - i) * sizeof *r->live);
 }
 
-/* Gives up pages that are only there to save work: of finished episodes, oldest first; the caller's; and where nobody is seated, who could free some, the
+/* Gives up pages that are only there to save work: of finished episodes, the last of the run's list first (the caller reads in its order); the caller's; and where nobody is seated, who could free some, the
  * groups' and the forked prefixes of those yet to start, last first. True: the worst case of ep is free beside the claims of the seated. */
 static bool make_room(struct rollout *r, struct episode *ep)
 {
     for (;;) {
         if (r->kv->free >= claims(r) + kv_claim(r->kv, &ep->kv, limit_of(r, ep))) return true;
         struct kv_seq *give = NULL;
-        while (!give && r->kept < r->done) {
-            struct episode *old = r->ep[r->finished[r->kept++]];
-            if (old->kv.n_pages) give = &old->kv;
-        }
+        for (int k = r->before, last = -1; k < r->done; k++)
+            if (r->finished[k] > last && r->ep[r->finished[k]]->kv.n_pages) give = &r->ep[last = r->finished[k]]->kv;
         if (!give && r->c.spare && r->c.spare(r->c.spare_ctx)) {
             r->stats.kv_dropped++;
             continue;
@@ -292,7 +296,7 @@ static void run_begin(struct rollout *r, struct episode **ep, int n, bool keep)
     ENSURE(n >= 0 && r->lives == 0);
     r->ep = ep;
     r->n = n;
-    r->next = r->done = r->kept = r->groups = 0;
+    r->next = r->done = r->before = r->groups = 0;
     r->keep = keep;
     r->stats = (struct rollout_stats){ 0 };
     r->finished = xcalloc((size_t)n + 1, sizeof *r->finished);
@@ -304,7 +308,7 @@ static void run_begin(struct rollout *r, struct episode **ep, int n, bool keep)
         if (ep[i]->kv.len == ep[i]->n) kv_cut(r->kv, &ep[i]->kv, ep[i]->n - 1);     /* its last token gives the logits */
         kv_check(r->kv, &ep[i]->kv, r->m->version);
     }
-    r->kept = r->done;      /* what was finished before is the caller's */
+    r->before = r->done;    /* what was finished before is the caller's */
     find_groups(r);
 }
 

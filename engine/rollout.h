@@ -45,9 +45,12 @@ void rollout_rehearse(struct rollout *r);
  * rollout_make, and max_len may not exceed it. */
 void rollout_set(struct rollout *r, const struct rollout_config *c);
 
+/* spare alone, between runs. */
+void rollout_spare(struct rollout *r, bool (*spare)(void *ctx), void *ctx);
+
 /* Runs the n episodes to their end (those already finished are left alone). Roots, and forks whose pages are gone, are prefilled; episodes with the same
- * prompt number and the same prompt share its pages. keep_kv: finished episodes keep their pages for forks, though they are given up, oldest
- * first, where an episode would find no room; else they are dropped at once. Pages of another version of the weights: die().
+ * prompt number and the same prompt share its pages. keep_kv: finished episodes (but those marked unread) keep their pages for forks, though they are given up,
+ * the last of ep[] first, where an episode would find no room; else they are dropped at once. Pages of another version of the weights: die().
  * progress (may be NULL) is called after each episode's end; stats (may be NULL) is written whole. */
 void rollout_run(struct rollout *r, struct episode **ep, int n, bool keep_kv, void (*progress)(void *ctx, int done, int total), void *ctx,
                  struct rollout_stats *stats);

@@ -54,7 +54,7 @@ struct rollout {
     struct dev_graph *graph[GRAPHS];
 
     struct episode **ep;            /* the run's */
-    int n, next, done, kept;        /* next to start; finished; first finished one that may still have pages */
+    int n, next, done, before;      /* next to start; finished; of those, when the run began */
     int *finished;                  /* [done] in order */
     int *group_of;                  /* [n] */
     struct shared *group;

@@ -1,5 +1,6 @@
 /* score.c: the scoring forward of a mini-batch under present, previous and first weights. It also fills the pages that branches read: it is their prefill. */
 #include "engine/trainer.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +80,14 @@ static void hand_out(wide **to, const wide *flat, int64_t begin, int n)
     memcpy(*to, flat + begin, (size_t)n * sizeof **to);
 }
 
+/* Rollouts that kept no pages: those of a later mini-batch, whose turn came without an update in between. The pass that scores stale ones is their prefill too,
+ * and cheaper than one for each branch. */
+static bool no_pages(struct row **row, int rows)
+{
+    for (int i = 0; i < rows; i++) if (row[i]->ep.kv.len || row[i]->ep.n < 2) return false;
+    return rows > 0;
+}
+
 void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, bool stale, bool refill, struct step_sums *z)
 {
     const struct config *c = t->c;
@@ -86,13 +95,17 @@ void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, b
     size_t bytes = (size_t)(begin[rows] + 1) * sizeof(wide);
     wide *now = xcalloc(1, bytes), *ent = xcalloc(1, bytes), *rho = xcalloc(1, bytes), *ref = xcalloc(1, bytes);
     for (int i = 0; i < rows; i++) {                     /* same weights, same numbers: what was sampled is what a forward pass would give */
-        memcpy(now + begin[i], row[i]->ep.logp + row[i]->ep.prompt_len, (size_t)row_len(row[i]) * sizeof *now);
+        memcpy(now + begin[i], row_old(row[i]), (size_t)row_len(row[i]) * sizeof *now);
         memcpy(ent + begin[i], row[i]->ep.entropy + row[i]->ep.prompt_len, (size_t)row_len(row[i]) * sizeof *ent);
     }
     if (c->branch.omega == OMEGA_ROLLOUT) memcpy(rho, now, bytes);
     if (stale && refill)
         for (int i = 0; i < rows; i++) kv_drop(&t->s->kv, &row[i]->ep.kv);
-    if (stale || c->branch.entropy == ENTROPY_TOP10) score_under(t, row, uid, rows, begin, NULL, now, ent, stale && refill, z);
+    bool fill = refill && (stale || no_pages(row, rows));
+    /* without an update since, logp is what it was: a second pass of a GPU that is not exact would differ by rounding, and Omega must not see that */
+    if (stale || fill || c->branch.entropy == ENTROPY_TOP10) score_under(t, row, uid, rows, begin, NULL, stale ? now : NULL, ent, fill, z);
+    /* a branch's own tokens were not drawn from pi_old: their logp under it needs a pass (its prefix gets the bits it has) */
+    if (c->branch.omega == OMEGA_ROLLOUT && t->w_old && rows && row[0]->branch) score_under(t, row, uid, rows, begin, t->w_old, rho, NULL, false, z);
     if (c->branch.omega == OMEGA_PREVIOUS) score_under(t, row, uid, rows, begin, t->w_prev, rho, NULL, false, z);
     if (c->branch.omega == OMEGA_REFERENCE) score_under(t, row, uid, rows, begin, t->w_ref, rho, NULL, false, z);
     if (c->branch.omega == OMEGA_NONE) memcpy(rho, now, bytes);
@@ -105,5 +118,30 @@ void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, b
         if (c->actor.kl_loss_coef > 0) hand_out(&row[i]->ref, ref, begin[i], n);
     }
     free(now); free(ent); free(rho); free(ref);
+    free(begin);
+}
+
+/* The noise of Omega: what exp(S) is where pi_theta is pi_old and the two ways differ by rounding alone. */
+static void note_noise(const struct config *c, const struct row *r, struct step_sums *z)
+{
+    int n = row_len(r);
+    double s = 0;
+    for (int i = n - 1; i >= 0; i--) {
+        int at = r->ep.prompt_len + i;
+        s = c->branch.gamma * s + (r->ep.m[at] ? (double)r->old[i] - (double)r->ep.logp[at] : 0);
+        if (r->ep.m[at]) mean_add(&z->omega_noise, fabs(exp(s < -20 ? -20 : s > 20 ? 20 : s) - 1));
+    }
+}
+
+void score_sampled(struct trainer *t, struct row **row, const int *uid, int rows, struct step_sums *z)
+{
+    int64_t *begin = row_begins(row, rows);
+    wide *old = xcalloc((size_t)begin[rows] + 1, sizeof *old);
+    score_under(t, row, uid, rows, begin, NULL, old, NULL, false, z);
+    for (int i = 0; i < rows; i++) {
+        hand_out(&row[i]->old, old, begin[i], row_len(row[i]));
+        note_noise(t->c, row[i], z);
+    }
+    free(old);
     free(begin);
 }

@@ -100,9 +100,11 @@ struct rollout_config session_eval_sampling(const struct session *s, bool greedy
     return r;
 }
 
+int branched_first(const struct config *c) { return c->branch.when == BRANCH_STEP ? c->data.train_batch_size : c->actor.ppo_mini_batch_size; }
+
 int64_t session_pages(const struct config *c)
 {
-    int64_t kept = c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)c->data.train_batch_size * c->rollout.initial_rollouts : 0;
+    int64_t kept = c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_first(c) * c->rollout.initial_rollouts : 0;
     return kv_need(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
 }
 
@@ -130,8 +132,9 @@ static bool lengths_fit(const struct session *s, struct err *e)
     if (c->rollout.max_len > s->m.c.max_len)
         return fail(e, "rollout.max_len=%d is more than the model's max_position_embeddings=%d: give a smaller rollout.max_len", c->rollout.max_len, s->m.c.max_len);
     if (session_pages(c) > INT32_MAX / KV_PAGE)
-        return fail(e, "data.train_batch_size=%d x rollout.initial_rollouts=%d rollouts of rollout.max_len=%d tokens are more keys and values than a pool can number: "
-                    "make one of them smaller", c->data.train_batch_size, c->rollout.initial_rollouts, c->rollout.max_len);
+        return fail(e, "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are more keys and values than a pool can "
+                    "number: make one of them smaller", c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c),
+                    c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
     return true;
 }
 

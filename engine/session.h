@@ -47,7 +47,10 @@ bool policy_save(const struct model *m, const struct tokenizer *t, const char *f
 bool session_save(const struct session *s, const char *folder, struct err *e);
 /* Copies the files of a model's tokenizer and chat template, byte for byte; of a GGUF file, writes tokenizer.json and chat_template.jinja. */
 bool tokenizer_files_pass(const char *model_path, const char *folder, struct err *e);
-/* Pages for all that decode at once, and for the initial rollouts of a step, which keep theirs until they are branched. */
+/* Prompts of a step that are branched first: a mini-batch, or (branch.when=step) all. Only their initial rollouts keep pages: what later ones had would be dropped
+ * unread by the first update. */
+int branched_first(const struct config *c);
+/* Pages for all that decode at once, and for the initial rollouts that keep theirs until they are branched. */
 int64_t session_pages(const struct config *c);
 /* One line a region: where each byte of memory is. */
 void session_print_memory(const struct session *s, FILE *f);

@@ -33,6 +33,12 @@ static void put_branching(struct metrics *m, const struct step_sums *z)
     put3(m, "appo/omega_clamped", &z->f);
     put3(m, "appo/future_factor", &z->factor);
     put3(m, "appo/future_omega", &z->raw);
+    metrics_put(m, "appo/omega_noise", mean_of(&z->omega_noise));
+    metrics_put(m, "appo/omega_noise_max", z->omega_noise.max);
+    metrics_put(m, "appo/branch_copies", share(z->copies, z->branches));
+    metrics_put(m, "appo/unique_trajectories", share(z->unique, z->trajectories));
+    metrics_put(m, "appo/iw_clip_upper", mean_of(&z->at_upper));
+    metrics_put(m, "appo/iw_clip_lower", mean_of(&z->at_lower));
     metrics_put(m, "appo/branch_points", (double)z->points);
     metrics_put(m, "appo/entropy_fallback_frac", share(z->fallback, z->points));
     metrics_put(m, "appo/strict_frac", share(z->strict, z->points));
@@ -75,6 +81,13 @@ void step_metrics(struct metrics *m, const struct step_sums *z, int step, int sk
     metrics_put(m, "response_length/clip_ratio", 1 - share(z->ended, z->rows));
     put3(m, "prompt_length", &z->prompt);
     put3(m, "tools/calls", &z->calls);
+    for (int k = 0; k < TOOLS; k++) {
+        char key[64];
+        snprintf(key, sizeof key, "tools/calls/%s", tool_name[k]);
+        metrics_put(m, key, (double)z->calls_by[k]);
+    }
+    metrics_put(m, "tools/over_limit", (double)z->over_limit);
+    metrics_put(m, "tools/timeouts", (double)z->timeouts);
     if (z->bad_calls.n) put3(m, "tools/bad_calls", &z->bad_calls);        /* where calls run in turns */
     if (branches) put_branching(m, z);
     put3(m, "training/rollout_probs_diff", &z->probs_diff);

@@ -14,18 +14,30 @@ static real *copy_weights(const struct model *m)
     return w;
 }
 
+int trainer_updates(const struct config *c) { return c->data.train_batch_size / c->actor.ppo_mini_batch_size * c->actor.ppo_epochs; }
+
+struct weight_copies trainer_copies(const struct config *c)
+{
+    bool appo = c->algorithm.adv_estimator == ALGO_APPO, previous = c->branch.omega == OMEGA_PREVIOUS;
+    /* branches of earlier rounds are scored under pi_old, which the weights no longer are after the step's first update */
+    bool rounds = c->branch.omega == OMEGA_ROLLOUT && c->branch.rounds > 1 && c->branch.when == BRANCH_MINIBATCH && trainer_updates(c) > 1;
+    return (struct weight_copies){ c->actor.kl_loss_coef > 0 || (appo && c->branch.omega == OMEGA_REFERENCE), appo && previous, appo && (previous || rounds) };
+}
+
 void trainer_make(struct trainer *t, struct session *s)
 {
-    const struct config *c = s->c;
-    *t = (struct trainer){ .s = s, .c = c };
-    if (c->branch.omega == OMEGA_REFERENCE || c->actor.kl_loss_coef > 0) t->w_ref = copy_weights(&s->m);
-    if (c->branch.omega == OMEGA_PREVIOUS) t->w_prev = copy_weights(&s->m);
+    struct weight_copies want = trainer_copies(s->c);
+    *t = (struct trainer){ .s = s, .c = s->c, .score_old = !exact_numerics() };
+    if (want.ref) t->w_ref = copy_weights(&s->m);
+    if (want.prev) t->w_prev = copy_weights(&s->m);
+    if (want.old) t->w_old = copy_weights(&s->m);
 }
 
 void trainer_free(struct trainer *t)
 {
     if (t->w_ref) dev_free(t->w_ref);
     if (t->w_prev) dev_free(t->w_prev);
+    if (t->w_old) dev_free(t->w_old);
     *t = (struct trainer){ 0 };
 }
 
@@ -43,6 +55,30 @@ static struct group *open_groups(struct trainer *t)
     return g;
 }
 
+/* pi_old by the scorer's kernels, for every initial rollout of the step. */
+static void score_all(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
+{
+    int rows = 0, k = 0;
+    for (int p = 0; p < prompts; p++) rows += g[p].initial;
+    struct row **row = xcalloc((size_t)rows, sizeof *row);
+    int *uid = xcalloc((size_t)rows, sizeof *uid);
+    for (int p = 0; p < prompts; p++)
+        for (int j = 0; j < g[p].initial; j++) { uid[k] = p; row[k++] = g[p].row[j]; }
+    double start = seconds();
+    score_sampled(t, row, uid, rows, z);
+    z->t_score += seconds() - start;
+    free(row);
+    free(uid);
+}
+
+void note_run(const struct rollout_stats *s, struct step_sums *z)
+{
+    z->generated += s->generated;
+    z->tool_tokens += s->tool_tokens;
+    z->tool_wait += s->tool_wait_s;
+    z->timeouts += s->timeouts;
+}
+
 static void sample(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
 {
     int total = 0;
@@ -50,21 +86,23 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
     struct episode **ep = xcalloc((size_t)total, sizeof *ep);
     int k = 0;
     for (int p = 0; p < prompts; p++)
-        for (int j = 0; j < g[p].initial; j++) ep[k++] = &g[p].row[j]->ep;
+        for (int j = 0; j < g[p].initial; j++) {
+            g[p].row[j]->ep.unread = p >= branched_first(t->c);
+            ep[k++] = &g[p].row[j]->ep;
+        }
     struct rollout_config r = session_sampling(t->s);
     rollout_set(t->s->ro, &r);
     struct rollout_stats stats;
     double start = seconds();
     rollout_run(t->s->ro, ep, total, t->c->algorithm.adv_estimator == ALGO_APPO, NULL, NULL, &stats);
     z->t_gen += seconds() - start;
-    z->generated += stats.generated;
-    z->tool_tokens += stats.tool_tokens;
-    z->tool_wait += stats.tool_wait_s;
+    note_run(&stats, z);
     start = seconds();
     for (int p = 0; p < prompts; p++)
         for (int j = 0; j < g[p].initial; j++) group_grade(&g[p], g[p].row[j], t->s);
     z->t_reward += seconds() - start;
     free(ep);
+    if (t->score_old && trainer_updates(t->c) > 1) score_all(t, g, prompts, z);
 }
 
 static int bad_calls(const struct episode *ep)
@@ -74,13 +112,19 @@ static int bad_calls(const struct episode *ep)
     return n;
 }
 
+static int over_limit(const struct episode *ep)
+{
+    int n = 0;
+    for (int k = 0; k < ep->calls; k++) n += ep->call[k].over_limit;
+    return n;
+}
+
 static void note_rollouts(const struct group *g, int n, bool turns, struct step_sums *z)
 {
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < g[i].rows; j++) {
+        for (int j = 0; j < g[i].initial; j++) {
             const struct row *r = g[i].row[j];
-            mean_add(r->branch ? &z->reward_branch : &z->reward_init, r->ep.reward);
-            if (r->branch) continue;
+            mean_add(&z->reward_init, r->ep.reward);
             z->rows++;
             z->correct += r->correct;
             z->well_formed += r->well_formed;
@@ -88,59 +132,34 @@ static void note_rollouts(const struct group *g, int n, bool turns, struct step_
             mean_add(&z->length, row_len(r));
             mean_add(&z->prompt, r->ep.prompt_len);
             mean_add(&z->calls, r->ep.calls);
+            for (int k = 0; k < TOOL_KINDS; k++) z->calls_by[k] += r->ep.calls_by[k];
+            z->over_limit += over_limit(&r->ep);
             if (turns) mean_add(&z->bad_calls, bad_calls(&r->ep));
             for (int k = r->ep.prompt_len; k < r->ep.n; k++)
                 if (r->ep.m[k]) mean_add(&z->entropy, (double)r->ep.entropy[k]);
         }
 }
 
-static json_t *numbers(const wide *x, int n)
+static bool same_tokens(const struct episode *a, const struct episode *b)
 {
-    json_t *a = json_array();
-    for (int i = 0; i < n; i++) json_array_append_new(a, json_real((double)x[i]));
-    return a;
+    return a->n == b->n && !memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids);
 }
 
-static json_t *answers(const struct task *t)
+/* The branches of one update: those that came out as the rollout they left, token by token, and how many different rollouts the prompts have. */
+static void note_branches(const struct group *g, int n, struct step_sums *z)
 {
-    if (!t->sample) return json_string(t->q.answer);
-    if (t->sample->n_refs == 1) return json_string(t->sample->ground_truth);
-    json_t *a = json_array();
-    for (int i = 0; i < t->sample->n_refs; i++) json_array_append_new(a, json_string(t->sample->refs[i]));
-    return a;
-}
-
-static void dump_row(const struct trainer *t, const struct group *g, const struct row *r, FILE *f)
-{
-    struct str text = { 0 };
-    row_text(r, t->s, &text);
-    json_t *o = json_object(), *ids = json_array(), *mask = json_array();
-    for (int i = 0; i < r->ep.n; i++) {
-        json_array_append_new(ids, json_integer(r->ep.ids[i]));
-        json_array_append_new(mask, json_integer(r->ep.m[i]));
-    }
-    json_object_set_new(o, "input", json_string(task_text(&g->task)));
-    json_t *output = json_stringn(text.p, text.n);       /* NULL where the text is not UTF-8: then the ids alone tell */
-    json_object_set_new(o, "output", output ? output : json_null());
-    json_object_set_new(o, "gts", answers(&g->task));
-    json_object_set_new(o, "score", json_real(r->ep.reward));
-    json_object_set_new(o, "acc", json_boolean(r->correct));
-    json_object_set_new(o, "step", json_integer(t->step + 1));
-    json_object_set_new(o, g->task.sample ? "data_source" : "family", json_string(task_source(&g->task)));
-    json_object_set_new(o, "prompt", json_integer(g->number));
-    json_object_set_new(o, "rollout", json_integer(r->ep.rollout));
-    json_object_set_new(o, "parent", r->orig >= 0 ? json_integer(g->row[r->orig]->ep.rollout) : json_null());
-    json_object_set_new(o, "branch_index", r->orig >= 0 ? json_integer(r->idx) : json_null());
-    json_object_set_new(o, "branch_score", r->orig >= 0 ? json_real(r->score) : json_null());
-    json_object_set_new(o, "prompt_len", json_integer(r->ep.prompt_len));
-    json_object_set_new(o, "ids", ids);
-    json_object_set_new(o, "mask", mask);
-    json_object_set_new(o, "logp", numbers(r->ep.logp, r->ep.n));
-    json_object_set_new(o, "entropy", numbers(r->ep.entropy, r->ep.n));
-    json_dumpf(o, f, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    fputc('\n', f);
-    json_decref(o);
-    str_free(&text);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < g[i].rows; j++) {
+            const struct row *r = g[i].row[j];
+            bool seen = false;
+            for (int k = 0; k < j && !seen; k++) seen = same_tokens(&r->ep, &g[i].row[k]->ep);
+            z->trajectories++;
+            z->unique += !seen;
+            if (!r->branch) continue;
+            mean_add(&z->reward_branch, r->ep.reward);
+            z->branches++;
+            z->copies += r->orig >= 0 && same_tokens(&r->ep, &g[i].row[r->orig]->ep);
+        }
 }
 
 /* Scores again under the present weights what an update has made stale, where branches were made before it (branch.when = step). */
@@ -172,47 +191,93 @@ static double largest_score(const struct group *g, int n)
     return most;
 }
 
-/* All updates of the step. */
-static bool update(struct trainer *t, struct group *g, int prompts, FILE *dump, struct step_sums *z)
+/* One update with the mini-batch g[0..n). sampled: the weights' version when the initial rollouts were drawn. */
+static bool update_once(struct trainer *t, struct group *all, int prompts, struct group *g, int n, uint64_t sampled, struct step_sums *z)
+{
+    uint64_t version = t->s->m.version;
+    bool stale = version != sampled;
+    if (t->c->branch.when == BRANCH_MINIBATCH) {
+        for (int i = 0; i < n; i++) group_drop_branches(&g[i], t->s);
+        branch_groups(t, g, n, stale, z);
+    } else if (stale) rescore(t, g, n, z);
+    bool ok = update_rows(t, g, n, stale, z);
+    if (t->s->m.version != version) drop_pages(t, all, prompts);
+    note_branches(g, n, z);
+    return ok;
+}
+
+/* All updates of the step. Epochs outside and mini-batches inside, as verl and the released code, or each mini-batch ppo_epochs times. */
+static bool update(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
 {
     const struct config *c = t->c;
     uint64_t sampled = t->s->m.version;
-    bool ok = true, at_step = c->branch.when == BRANCH_STEP;
-    if (at_step) branch_groups(t, g, prompts, false, z);
+    int each = c->actor.ppo_mini_batch_size, batches = prompts / each, updates = trainer_updates(c);
+    bool ok = true, at_step = c->branch.when == BRANCH_STEP, verl = c->actor.epoch_order == EPOCHS_VERL;
+    t->epoch = t->mini_batch = 0;
+    if (at_step) {
+        branch_groups(t, g, prompts, false, z);
+        drop_pages(t, g, prompts);
+    }
     t->score_max = at_step ? largest_score(g, prompts) : 0;
-    for (int lo = 0; ok && lo < prompts; lo += c->actor.ppo_mini_batch_size) {
-        int n = MIN(c->actor.ppo_mini_batch_size, prompts - lo);
-        for (int epoch = 0; ok && epoch < c->actor.ppo_epochs; epoch++) {
-            uint64_t version = t->s->m.version;
-            bool stale = version != sampled;
-            if (!at_step) {
-                for (int i = lo; i < lo + n; i++) group_drop_branches(&g[i], t->s);
-                branch_groups(t, g + lo, n, stale, z);
-            } else if (stale) rescore(t, g + lo, n, z);
-            ok = update_rows(t, g + lo, n, stale, z);
-            if (t->s->m.version != version) drop_pages(t, g, prompts);
-        }
-        note_rollouts(g + lo, n, call_form_turns(&t->s->form), z);
-        for (int i = lo; dump && i < lo + n; i++)
-            for (int j = 0; j < g[i].rows; j++) dump_row(t, &g[i], g[i].row[j], dump);
-        for (int i = lo; i < lo + n; i++) group_drop_branches(&g[i], t->s);
-        drop_pages(t, g + lo, n);
+    for (int k = 0; ok && k < updates; k++) {
+        t->epoch = verl ? k / batches : k % c->actor.ppo_epochs;
+        t->mini_batch = verl ? k % batches : k / c->actor.ppo_epochs;
+        struct group *part = g + t->mini_batch * each;
+        ok = update_once(t, g, prompts, part, each, sampled, z);
+        for (int i = 0; t->epoch == c->actor.ppo_epochs - 1 && i < each; i++) group_drop_branches(&part[i], t->s);
+        if (verl || t->epoch == c->actor.ppo_epochs - 1) drop_pages(t, part, each);       /* the pool has room for those of one mini-batch */
     }
     return ok;
+}
+
+void trainer_begin(struct trainer *t)
+{
+    if (t->w_old) dev_copy(t->w_old, t->s->m.w, (size_t)t->s->m.count * sizeof(real));
+}
+
+void trainer_end(struct trainer *t, uint64_t version_at_begin)
+{
+    if (!t->w_prev || t->s->m.version == version_at_begin) return;
+    real *w = t->w_prev;
+    t->w_prev = t->w_old;
+    t->w_old = w;
+}
+
+/* All rewards of the step are equal, or all advantages came to nothing else: no update has moved a weight. */
+static void warn_silent(struct trainer *t, const struct step_sums *z)
+{
+    bool silent = (!z->norm.n || z->norm.max == 0) && !z->skipped;
+    t->silent = silent ? t->silent + 1 : 0;
+    if (!silent || (t->silent != 1 && t->silent % 10)) return;
+    if (t->silent > 1) fprintf(stderr, "warning: steps %d to %d had nothing to learn from: ", t->step - t->silent + 1, t->step);
+    else fprintf(stderr, "warning: step %d had nothing to learn from: ", t->step);
+    fprintf(stderr, "%s, the gradient is 0. ",
+            z->reward_init.n && z->reward_init.min == z->reward_init.max ? "all rewards are equal" : "every prompt's rewards are equal");
+    fprintf(stderr, "Look at the rollouts (%s); easier or harder questions, a larger rollout.n or rollout.temperature, another reward.kind or a cold start (appo sft) "
+                    "give rewards that differ; a rate that is too large (actor.optim.lr=%g) destroys a policy\n",
+            *t->c->trainer.rollout_data_dir ? t->c->trainer.rollout_data_dir : "trainer.rollout_data_dir", t->c->actor.optim_lr);
 }
 
 bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *e)
 {
     struct step_sums z = { 0 };
     double start = seconds();
+    uint64_t version = t->s->m.version;
     int prompts = t->c->data.train_batch_size;
     struct group *g = open_groups(t);
+    t->dump = dump;
+    mean_add(&z.lr, trainer_lr(t));
+    trainer_begin(t);
     sample(t, g, prompts, &z);
-    bool ok = update(t, g, prompts, dump, &z);
+    note_rollouts(g, prompts, call_form_turns(&t->s->form), &z);
+    bool ok = update(t, g, prompts, &z);
     for (int p = 0; p < prompts; p++) group_end(&g[p], t->s);
     free(g);
+    trainer_end(t, version);
+    t->dump = NULL;
     t->step++;
     t->tokens_generated += z.generated;
+    if (ok) warn_silent(t, &z);
     step_metrics(m, &z, t->step, t->skipped, t->c->algorithm.adv_estimator == ALGO_APPO, seconds() - start);
     if (!ok) return fail(e, "step %d: the loss or its gradient was not finite in five updates in a row: the weights are those before them; lower actor.optim.lr", t->step);
     return true;

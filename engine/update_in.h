@@ -7,7 +7,7 @@ struct flat {
     int rows, initial;
     struct row **row;
     int *uid;                       /* index of the row's group */
-    uint8_t *kind, *m;              /* kind 1: a branch */
+    uint8_t *kind, *m, *live;       /* kind 1: a branch; live[row]: some trained token has an advantage */
     int64_t *begin, n;
     wide *now, *old, *ref, *ent, *adv, *g, *ge, *seen;
     struct branch_record *rec;      /* of branches that left an initial row, however many branches lie between */
@@ -16,7 +16,7 @@ struct flat {
 
 void flat_make(struct flat *f, struct group *g, int n, const struct config *c);
 void flat_free(struct flat *f);
-/* adv, and with live_rows_only the rows that leave m. score_max: the largest branch score of the batch where it is larger than the mini-batch's own. */
+/* adv and live. score_max: the largest branch score of the batch where it is larger than the mini-batch's own. */
 void flat_credit(struct flat *f, const struct config *c, double score_max, struct step_sums *z);
 /* Coefficients: g, ge. False: no row is trained. */
 bool flat_loss(struct flat *f, const struct config *c, struct loss_stats *stats);

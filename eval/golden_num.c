@@ -108,7 +108,7 @@ static void check_select(struct golden_case *c)
     struct branch_summary *sum = golden_room(c, (size_t)s.rows * sizeof *sum);
     int *of = golden_room(c, (size_t)s.rows * sizeof *of), n_rows = build_rows(c, &s, rows, of), prompts;
     struct branch_request *got = golden_room(c, (size_t)n_rows * (size_t)s.want * sizeof *got);
-    int n = branch_requests(got, sum, &prompts, rows, n_rows, s.want, s.len, &s.config, 0, 0);
+    int n = branch_requests(got, sum, &prompts, rows, n_rows, s.want, s.len, &s.config, &(struct branch_key){ .round = 1 });
     int64_t want = golden_length(c, "prompt_order");
     int *order = golden_ints(c, "prompt_order", want), *strict = golden_ints(c, "n_strict", want), *candidates = golden_ints(c, "n_candidates", want);
     if (c->broken) return;

@@ -51,6 +51,8 @@ void  dev_get(void *dst, const void *src, size_t bytes);         /* device to ho
 void  dev_copy(void *dst, const void *src, size_t bytes);        /* device to device, ranges must not overlap */
 void  dev_zero(void *p, size_t bytes);
 void  dev_sync(void);
+/* A token's log-prob has the same bits when it is sampled, scored and trained on. Always so on a CPU; on a GPU unless APPO_NUMERICS=fast, which is what bf16 takes. */
+bool  exact_numerics(void);
 const char *dev_name(void);                                      /* "cpu", "simt", or the GPU's own name */
 int   dev_threads(void);                                         /* worker threads of the CPU backend; 1 elsewhere */
 void  dev_set_threads(int n);                                    /* results do not depend on it */

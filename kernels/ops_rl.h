@@ -62,7 +62,7 @@ void op_advantage(wide *adv, wide *ret, const wide *reward, const wide *values, 
  *   AEPO   GPPO above the upper bound only                                                        Dong et al. 2025
  * entropy_floor > 0: tokens of lower entropy give no loss but stay in the denominators (the "80/20" rule, with op_entropy_floor). */
 enum loss_mode { LOSS_PPO, LOSS_GSPO, LOSS_CISPO, LOSS_GPPO, LOSS_AEPO };
-enum loss_agg { AGG_TOKEN_MEAN, AGG_SEQ_MEAN_TOKEN_MEAN, AGG_SEQ_MEAN_TOKEN_SUM, AGG_SEQ_MEAN_TOKEN_SUM_NORM };
+enum loss_agg { AGG_TOKEN_MEAN, AGG_SEQ_MEAN_TOKEN_MEAN, AGG_SEQ_MEAN_TOKEN_SUM, AGG_SEQ_MEAN_TOKEN_SUM_NORM, AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS };
 enum future_mode { FUTURE_OFF, FUTURE_SCALE, FUTURE_FIPO, FUTURE_CENTER };
 enum kl_kind { KL_OFF, KL_K1, KL_ABS, KL_K2, KL_K3 };
 struct future_rule { enum future_mode mode; double b, gamma, lo, hi /* hi <= lo: min(raw, 10) */, leave_out /* ln c; INFINITY: none */, safety_thresh /* INFINITY: off */; };
@@ -70,7 +70,7 @@ struct loss_rule {
     double clip_low, clip_high, clip_c;
     bool raw_delta, drop_rows;          /* drop_rows: a row with more than one token at the dual clip (A < 0) leaves pg */
     enum loss_agg agg;
-    double max_len;                     /* of seq-mean-token-sum-norm: sum / max_len, over all rows */
+    double max_len;                     /* of seq-mean-token-sum-norm: sum of all tokens / max_len; -rows: / (max_len x live rows), Dr. GRPO (Liu et al. 2025) */
     struct future_rule future;
     enum kl_kind kl;
     double kl_coef, entropy_coef, tokens, rows_live;

@@ -45,6 +45,8 @@ void dev_zero(void *p, size_t bytes)
 
 void dev_sync(void) { }
 struct dev_counts dev_count(void) { return count; }
+bool exact_numerics(void) { return true; }
+
 const char *dev_name(void) { return "cpu"; }
 int dev_threads(void) { return omp_get_max_threads(); }
 void dev_set_threads(int n) { omp_set_num_threads(n < 1 ? 1 : n); }

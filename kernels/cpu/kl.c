@@ -35,6 +35,7 @@ double rl_row_weight(enum loss_agg agg, double tokens, double rows_live, double 
     case AGG_SEQ_MEAN_TOKEN_MEAN:     return rows_live > 0 && row_tokens > 0 ? 1 / (rows_live * row_tokens) : 0;
     case AGG_SEQ_MEAN_TOKEN_SUM:      return rows_live > 0 ? 1 / rows_live : 0;
     case AGG_SEQ_MEAN_TOKEN_SUM_NORM: return 1 / max_len;
+    case AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS: return rows_live > 0 ? 1 / (rows_live * max_len) : 0;
     }
     die("no aggregation has the number %d", (int)agg);
 }

@@ -180,7 +180,7 @@ void op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct loss_stats 
     *s = (struct loss_stats){ 0 };
     if (!rows) return;
     ENSURE(!(r->entropy_floor > 0) || in->entropy);
-    ENSURE(r->agg != AGG_SEQ_MEAN_TOKEN_SUM_NORM || r->max_len > 0);
+    ENSURE(r->agg < AGG_SEQ_MEAN_TOKEN_SUM_NORM || r->max_len > 0);
     struct row_sum *row = xmalloc((size_t)rows * sizeof *row);
     int64_t n = in->begin[rows] - in->begin[0];
 #pragma omp parallel for schedule(dynamic, 1) if (n > RL_PARALLEL)

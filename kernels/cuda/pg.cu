@@ -250,8 +250,8 @@ extern "C" void op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct 
     int rows = in->rows;
     if (rows <= 0) return;
     ENSURE(!(r->entropy_floor > 0) || in->entropy);
-    ENSURE(r->agg != AGG_SEQ_MEAN_TOKEN_SUM_NORM || r->max_len > 0);
-    ENSURE(r->agg >= AGG_TOKEN_MEAN && r->agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM);
+    ENSURE(r->agg < AGG_SEQ_MEAN_TOKEN_SUM_NORM || r->max_len > 0);
+    ENSURE(r->agg >= AGG_TOKEN_MEAN && r->agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS);
     int64_t base = in->begin[0], *at = rl_begin(in->begin, rows);
     size_t n = (size_t)(in->begin[rows] - base), w = n * sizeof(wide);
     batch_sum all;

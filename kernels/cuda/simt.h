@@ -60,7 +60,6 @@ void lend_back(void *p);
 
 /* numerics=exact: a row has the same bits whatever it is computed with. APPO_NUMERICS=exact|fast chooses at the start; the default is exact where numbers
  * are stored as float, fast where as bf16. */
-extern "C" bool exact_numerics(void);
 extern "C" void op_gemm_exact(bool exact);
 
 /* How many blocks `count` things need at `per` a block. */

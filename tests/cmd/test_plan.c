@@ -42,7 +42,7 @@ static void equals_the_run(void **state)
         need_make(&n, &s.m.c, &c, true);
         trainer_make(&t, &s);
         size_t weights = (size_t)s.m.count * sizeof(real);
-        assert_true(n.weights == weights && n.copies == weights * (!!t.w_ref + !!t.w_prev));
+        assert_true(n.weights == weights && n.copies == weights * (!!t.w_ref + !!t.w_prev + !!t.w_old));
         same_arena("optimizer", &n.state, &s.learner.state);
         same_arena("training", &n.work, &s.learner.work);
         same_arena("rollout", &n.pool, &s.pool);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { N = 40, ROWS = 4 };
+#define KEY(seed_, step_, prompt_) (&(struct branch_key){ .seed = seed_, .step = step_, .prompt = prompt_, .round = 1 })
 
 struct rollout { wide logp[N], old[N], entropy[N]; uint8_t m[N], ok[N]; };
 struct prompt { struct rollout row[ROWS]; struct branch_view view[ROWS]; };
@@ -46,8 +47,8 @@ static void every_switch(void **state)
                     c.signal = (enum branch_signal)signal, c.pool = (enum branch_pool)pool, c.min_gap = gap, c.per_row = 3;
                     memset(a, 0, sizeof a);
                     memset(b, 0, sizeof b);
-                    CHECK(branch_choose(a, p->view, ROWS, 12, &c, 7, 1, 2) == 12, "%s: number", signals[signal]);
-                    branch_choose(b, p->view, ROWS, 12, &c, 7, 1, 2);
+                    CHECK(branch_choose(a, p->view, ROWS, 12, &c, KEY(7, 1, 2)) == 12, "%s: number", signals[signal]);
+                    branch_choose(b, p->view, ROWS, 12, &c, KEY(7, 1, 2));
                     assert_memory_equal(a, b, sizeof a);
                     int in_row[ROWS] = { 0 }, flat = 0;
                     for (int i = 0; i < 12; i++) {
@@ -81,7 +82,7 @@ static void ranks(void **state)
         struct branch_config c = branch_official();
         c.signal = (enum branch_signal)signal;
         c.strict_first = false;
-        CHECK(branch_choose(all, p->view, ROWS, candidates + 1, &c, 7, 1, 2) == candidates + 1, "%s", signals[signal]);
+        CHECK(branch_choose(all, p->view, ROWS, candidates + 1, &c, KEY(7, 1, 2)) == candidates + 1, "%s", signals[signal]);
         CHECK(all[candidates].row == all[0].row && all[candidates].pos == all[0].pos, "%s: begins again after %d", signals[signal], candidates);
         for (int i = 1; i < candidates; i++) {
             bool edge = all[i].pos == 15 || all[i].pos == 28, edge_before = all[i - 1].pos == 15 || all[i - 1].pos == 28;
@@ -90,38 +91,42 @@ static void ranks(void **state)
         }
     }
     struct branch_config strict = branch_official();
-    branch_choose(all, p->view, ROWS, candidates, &strict, 7, 1, 2);
+    branch_choose(all, p->view, ROWS, candidates, &strict, KEY(7, 1, 2));
     int n_strict = 0;
     while (n_strict < candidates && all[n_strict].strict) n_strict++;
     CHECK(n_strict > 0 && n_strict < candidates, "%d strict points", n_strict);
     for (int i = n_strict; i < candidates; i++) CHECK(!all[i].strict && (i == n_strict || all[i].score <= all[i - 1].score), "rest by product");
     strict.fallback_by_entropy = true;
-    branch_choose(all, p->view, ROWS, candidates, &strict, 7, 1, 2);
+    branch_choose(all, p->view, ROWS, candidates, &strict, KEY(7, 1, 2));
     for (int i = n_strict; i < candidates; i++) CHECK(!all[i].strict && (i == n_strict || all[i].zh <= all[i - 1].zh), "rest by entropy");
     free(p);
 }
 
-/* Rows are drawn uniformly: the first row over many steps; and the draw is a function of seed, step and prompt. */
+/* Rows are drawn uniformly: the first row over many steps; and the draw is a function of seed, step, epoch, round and prompt. */
 static void row_order(void **state)
 {
     (void)state;
     struct prompt *p = make(2, 0.04);
     struct branch_config c = branch_default();
-    int first[ROWS] = { 0 }, differ[3] = { 0 };
+    int first[ROWS] = { 0 }, differ[5] = { 0 };
     for (uint32_t step = 0; step < 2000; step++) {
         struct branch_choice a[ROWS], b[ROWS];
-        branch_choose(a, p->view, ROWS, ROWS, &c, 1, step, 0);
+        branch_choose(a, p->view, ROWS, ROWS, &c, KEY(1, step, 0));
         first[a[0].row]++;
-        branch_choose(b, p->view, ROWS, ROWS, &c, 1, step, 1);
+        branch_choose(b, p->view, ROWS, ROWS, &c, KEY(1, step, 1));
         differ[0] += a[0].row != b[0].row;
-        branch_choose(b, p->view, ROWS, ROWS, &c, 2, step, 0);
+        branch_choose(b, p->view, ROWS, ROWS, &c, KEY(2, step, 0));
         differ[1] += a[0].row != b[0].row;
-        branch_choose(b, p->view, ROWS, ROWS, &c, 1, step + 1, 0);
+        branch_choose(b, p->view, ROWS, ROWS, &c, KEY(1, step + 1, 0));
         differ[2] += a[0].row != b[0].row;
+        branch_choose(b, p->view, ROWS, ROWS, &c, &(struct branch_key){ .seed = 1, .step = step, .epoch = 1, .round = 1 });
+        differ[3] += a[0].row != b[0].row;
+        branch_choose(b, p->view, ROWS, ROWS, &c, &(struct branch_key){ .seed = 1, .step = step, .round = 2 });
+        differ[4] += a[0].row != b[0].row;
     }
     /* 2000 draws: 500 each, sd 19; 1500 differ, sd 19; allowed 5 sd */
     for (int r = 0; r < ROWS; r++) CHECK_NEAR(first[r], 500, 97, "row %d first", r);
-    for (int i = 0; i < 3; i++) CHECK_NEAR(differ[i], 1500, 97, "prompt, seed, step: %d", i);
+    for (int i = 0; i < 5; i++) CHECK_NEAR(differ[i], 1500, 97, "prompt, seed, step, epoch, round: %d", i);
     free(p);
 }
 
@@ -132,15 +137,21 @@ static void random_points(void **state)
     struct prompt *p = make(2, 0.04);
     struct branch_config c = branch_default();
     c.signal = SIGNAL_RANDOM, c.pool = POOL_PROMPT;
-    int hits[N] = { 0 };
+    int hits[N] = { 0 }, again[2] = { 0 };
     double sum = 0;
     for (uint32_t step = 0; step < 3000; step++) {
-        struct branch_choice one, alone;
-        branch_choose(&one, p->view, ROWS, 1, &c, 1, step, 0);
+        struct branch_choice one, alone, other;
+        branch_choose(&other, p->view, ROWS, 1, &c, &(struct branch_key){ .seed = 1, .step = step, .epoch = 1, .round = 1 });
+        branch_choose(&one, p->view, ROWS, 1, &c, KEY(1, step, 0));
+        again[0] += other.pos == one.pos && other.row == one.row;
+        branch_choose(&other, p->view, ROWS, 1, &c, &(struct branch_key){ .seed = 1, .step = step, .round = 2 });
+        again[1] += other.pos == one.pos && other.row == one.row;
         hits[one.pos]++;
-        branch_choose(&alone, p->view, 1, 1, &c, 1, step, 0);
+        branch_choose(&alone, p->view, 1, 1, &c, KEY(1, step, 0));
         sum += one.row == 0 ? one.pos - alone.pos : 0;
     }
+    /* 124 candidates: 24 times the same point by chance, sd 5 */
+    for (int i = 0; i < 2; i++) CHECK(again[i] < 50, "another %s chooses the same point %d times of 3000", i ? "round" : "epoch", again[i]);
     CHECK(sum == 0, "row 0's best is the same with and without the other rows");
     for (int i = 0; i < N; i++) {
         double want = p->row[0].m[i] && p->row[0].ok[i] ? 3000.0 / (N - 9) : 0;
@@ -155,19 +166,19 @@ static void corners(void **state)
     struct prompt *p = make(4, 0.04);
     struct branch_choice out[8];
     struct branch_config c = branch_default();
-    CHECK(branch_choose(out, p->view, 0, 4, &c, 1, 1, 1) == 0, "no rows");
-    CHECK(branch_choose(out, p->view, ROWS, 0, &c, 1, 1, 1) == 0, "none wanted");
+    CHECK(branch_choose(out, p->view, 0, 4, &c, KEY(1, 1, 1)) == 0, "no rows");
+    CHECK(branch_choose(out, p->view, ROWS, 0, &c, KEY(1, 1, 1)) == 0, "none wanted");
     for (int r = 0; r < ROWS; r++) memset(p->row[r].ok, 0, N);
-    CHECK(branch_choose(out, p->view, ROWS, 4, &c, 1, 1, 1) == 0, "no candidate");
+    CHECK(branch_choose(out, p->view, ROWS, 4, &c, KEY(1, 1, 1)) == 0, "no candidate");
     p->row[2].ok[12] = 1;
-    CHECK(branch_choose(out, p->view, ROWS, 4, &c, 1, 1, 1) == 0, "a tool result's token is no candidate");
+    CHECK(branch_choose(out, p->view, ROWS, 4, &c, KEY(1, 1, 1)) == 0, "a tool result's token is no candidate");
     p->row[2].ok[20] = 1;
-    CHECK(branch_choose(out, p->view, ROWS, 4, &c, 1, 1, 1) == 4, "one candidate, four times");
+    CHECK(branch_choose(out, p->view, ROWS, 4, &c, KEY(1, 1, 1)) == 4, "one candidate, four times");
     for (int i = 0; i < 4; i++) CHECK(out[i].row == 2 && out[i].pos == 20, "one candidate, four times");
     struct branch_view single = { p->row[0].logp, p->row[0].old, p->row[0].entropy, p->row[0].m, p->row[0].m, 1 };
-    CHECK(branch_choose(out, &single, 1, 2, &c, 1, 1, 1) == 2 && out[1].pos == 0 && out[1].entropy_fallback, "a rollout of one token");
+    CHECK(branch_choose(out, &single, 1, 2, &c, KEY(1, 1, 1)) == 2 && out[1].pos == 0 && out[1].entropy_fallback, "a rollout of one token");
     p->row[0].entropy[5] = (wide)NAN;
-    CHECK(branch_choose(out, p->view, 1, 2, &c, 1, 1, 1) == 0, "a row with a NaN entropy gives no points");
+    CHECK(branch_choose(out, p->view, 1, 2, &c, KEY(1, 1, 1)) == 0, "a row with a NaN entropy gives no points");
     free(p);
 }
 
@@ -198,7 +209,7 @@ static void requests(void **state)
         c.resample_token = resample;
         struct branch_request q[16];
         struct branch_summary sum[ROWS];
-        int prompts, n = branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, 1, 1);
+        int prompts, n = branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, KEY(1, 1, 0));
         CHECK(n == 8 && prompts == 2 && sum[0].uid == 30 && sum[1].uid == 20, "%d requests, %d prompts, first %d", n, prompts, sum[0].uid);
         CHECK(sum[0].candidates == 2 * (N - 9) && sum[1].candidates == N - 9 && sum[0].strict > 0 && sum[1].first == 4 && sum[1].count == 4, "summary");
         for (int i = 0; i < n; i++) {
@@ -209,7 +220,7 @@ static void requests(void **state)
         }
         struct branch_choice same[4];
         struct branch_view views[] = { p->view[1], p->view[3] };
-        branch_choose(same, views, 2, 4, &c, 1, 1, 30);
+        branch_choose(same, views, 2, 4, &c, KEY(1, 1, 30));
         for (int i = 0; i < 4; i++) CHECK(q[i].pos == same[i].pos && q[i].row == 1 + 2 * same[i].row, "request %d is branch_choose's", i);
     }
     struct branch_config c = branch_official();
@@ -217,9 +228,9 @@ static void requests(void **state)
     struct branch_summary sum[ROWS];
     int prompts;
     for (int r = 0; r < ROWS; r++) { memset(p->row[r].ok, 0, N); p->row[r].ok[N - 1] = r == 3; }
-    CHECK(branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, 1, 1) == 0 && prompts == 1 && sum[0].candidates == 1 && sum[0].count == 0, "nothing left after the last token");
+    CHECK(branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, KEY(1, 1, 0)) == 0 && prompts == 1 && sum[0].candidates == 1 && sum[0].count == 0, "nothing left after the last token");
     c.resample_token = true;
-    CHECK(branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, 1, 1) == 4 && q[0].remaining == 1, "drawn again, it is itself what is left");
+    CHECK(branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, KEY(1, 1, 0)) == 4 && q[0].remaining == 1, "drawn again, it is itself what is left");
     free(p);
 }
 

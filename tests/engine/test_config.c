@@ -23,8 +23,8 @@ static const struct { const char *name; size_t at; } fields[] = {
     F(branch.tool_budget), F(advantage.dual_group), F(advantage.norm_by_std), F(advantage.future), F(advantage.future_weight),
     F(advantage.future_gamma), F(advantage.future_clip_low), F(advantage.future_clip_high), F(advantage.future_leave_out), F(advantage.future_safety),
     F(advantage.reward_scale), F(advantage.reward_scale_discount), F(algorithm.preset), F(algorithm.adv_estimator), F(algorithm.use_kl_in_reward),
-    F(actor.optim_lr), F(actor.optim_lr_warmup_steps), F(actor.optim_weight_decay), F(actor.optim_beta1), F(actor.optim_beta2), F(actor.optim_eps), F(actor.optim_state_dtype),
-    F(actor.grad_clip), F(actor.ppo_mini_batch_size), F(actor.ppo_epochs), F(actor.ppo_max_token_len_per_gpu), F(actor.clip_ratio_low),
+    F(actor.optim_lr), F(actor.optim_lr_warmup_steps), F(actor.optim_weight_decay), F(actor.optim_decay_all), F(actor.optim_beta1), F(actor.optim_beta2), F(actor.optim_eps), F(actor.optim_state_dtype),
+    F(actor.grad_clip), F(actor.ppo_mini_batch_size), F(actor.ppo_epochs), F(actor.epoch_order), F(actor.ppo_max_token_len_per_gpu), F(actor.clip_ratio_low),
     F(actor.clip_ratio_high), F(actor.clip_ratio_c), F(actor.use_kl_loss), F(actor.kl_loss_coef), F(actor.kl_loss_type), F(actor.entropy_coeff),
     F(actor.loss_agg_mode), F(actor.drop_rows), F(actor.live_rows_only), F(reward.kind), F(reward.tool_bonus), F(reward.wrong), F(reward.malformed),
     F(tools.format), F(tools.call_limit), F(tools.timeout), F(tools.max_pages), F(tools.max_chars), F(tools.max_tokens), F(tools.threads), F(tools.search_cache), F(tools.search_miss), F(sft.steps),
@@ -57,12 +57,12 @@ static void presets_and_renames_name_real_keys(void **state)
 {
     (void)state;
     struct err e;
-    static const char *const names[] = { "default", "paper", "official" };
+    static const char *const names[] = { "default", "paper", "official", "official_8b", "official_14b" };
     for (const struct config_rename *r = config_renames; r->from; r++) {
         CHECK(config_find(r->to), "rename to %s", r->to);
         CHECK(!config_find(r->from), "rename from %s", r->from);
     }
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 5; i++) {
         struct config c;
         config_init(&c);
         CHECK(config_preset(&c, names[i], &e), "preset %s: %s", names[i], e.text);

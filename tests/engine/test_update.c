@@ -8,7 +8,7 @@ static const bool is_double = sizeof(real) == 8;
 
 /* One response position, one rollout, one mini-batch, as the formulas see them. */
 struct token { double now, old, ref, ent, adv, factor, g, ge; bool m; };
-struct line { const struct row *r; int group, n; bool branch, dropped; struct token *t; double reward, a; };
+struct line { const struct row *r; int group, n; bool branch, dropped, live; struct token *t; double reward, a; };
 struct naive { struct line *line; int n, dropped, trained; double pg, kl, entropy, factor_sum, factor_min, factor_max, tokens; };
 
 static bool is_trained(const struct line *l) { for (int i = 0; i < l->n; i++) if (l->t[i].m) return true; return false; }
@@ -41,15 +41,15 @@ static void lines_free(struct naive *v)
     free(v->line);
 }
 
-/* The initial rollout a branch descends from and where its line left it; -1 for a fresh root or its descendants. */
-static int root_of(const struct group *g, const struct row *r, int *pos)
+/* The initial rollout a branch descends from and the last token that its line shares with it; -1 for a fresh root or its descendants. */
+static int root_of(const struct group *g, const struct row *r, const struct config *c, int *pos)
 {
     int at = r->orig;
-    *pos = r->idx;
+    *pos = r->idx - c->branch.resample_token;
     while (at >= g->initial) {
         const struct row *up = g->row[at];
         if (up->orig < 0) return -1;
-        if (up->idx < *pos) *pos = up->idx;
+        if (up->idx - c->branch.resample_token < *pos) *pos = up->idx - c->branch.resample_token;
         at = up->orig;
     }
     return at;
@@ -68,7 +68,7 @@ static double standard(const struct naive *v, int group, bool branch, double rew
 }
 
 /* Official reward scale: only the last token carries the reward, so M matters there alone. */
-static void scale_rewards(struct naive *v, const struct group *g, double most, double discount)
+static void scale_rewards(struct naive *v, const struct group *g, const struct config *c, double most, double discount)
 {
     for (int i = 0; i < v->n; i++) if (v->line[i].r->orig >= 0 && v->line[i].r->score > most) most = v->line[i].r->score;
     for (int i = 0; i < v->n && most > 0; i++) {
@@ -76,7 +76,7 @@ static void scale_rewards(struct naive *v, const struct group *g, double most, d
         double sum = 0, number = 0;
         for (int b = 0; b < v->n && !l->branch; b++) {
             const struct line *x = &v->line[b];
-            int pos, root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, &pos) : -1;
+            int pos, root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, c, &pos) : -1;
             if (root < 0 || g[l->group].row[root] != l->r) continue;
             number++;
             sum += x->r->score > 0 && l->n - 1 <= pos ? 1 + x->r->score / most * pow(discount, pos - (l->n - 1)) : 1;
@@ -88,7 +88,7 @@ static void scale_rewards(struct naive *v, const struct group *g, double most, d
 static void naive_advantages(struct naive *v, const struct group *g, const struct config *c, double score_max)
 {
     bool grpo = c->algorithm.adv_estimator == ALGO_GRPO, by_std = c->advantage.norm_by_std;
-    if (c->advantage.reward_scale) scale_rewards(v, g, score_max, c->advantage.reward_scale_discount);
+    if (c->advantage.reward_scale) scale_rewards(v, g, c, score_max, c->advantage.reward_scale_discount);
     for (int i = 0; i < v->n; i++) v->line[i].a = standard(v, v->line[i].group, v->line[i].branch, v->line[i].reward, by_std, grpo);
     for (int i = 0; i < v->n; i++) {
         struct line *l = &v->line[i];
@@ -98,7 +98,7 @@ static void naive_advantages(struct naive *v, const struct group *g, const struc
             double sum = 0, number = 0, base = l->a;
             for (int b = 0; b < v->n && !l->branch; b++) {
                 const struct line *x = &v->line[b];
-                int pos, root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, &pos) : -1;
+                int pos, root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, c, &pos) : -1;
                 if (root >= 0 && g[l->group].row[root] == l->r && pos >= p) { sum += x->a; number++; }
             }
             if (!grpo && !l->branch && c->advantage.dual_group == DUAL_PREFIX && number > 0) base += sum / number;
@@ -107,11 +107,9 @@ static void naive_advantages(struct naive *v, const struct group *g, const struc
             l->t[p].adv = base;
         }
     }
-    for (int i = 0; i < v->n && c->actor.live_rows_only; i++) {
+    for (int i = 0; i < v->n; i++) {
         struct line *l = &v->line[i];
-        bool live = false;
-        for (int p = 0; p < l->n; p++) live = live || (l->t[p].m && (wide)l->t[p].adv != 0);
-        for (int p = 0; p < l->n && !live; p++) l->t[p].m = false;
+        for (int p = 0; p < l->n; p++) l->live = l->live || (l->t[p].m && (wide)l->t[p].adv != 0);
     }
 }
 
@@ -179,6 +177,7 @@ static double weight(const struct config *c, const struct line *l, double rows, 
     case AGG_SEQ_MEAN_TOKEN_MEAN:     return 1 / (rows * own);
     case AGG_SEQ_MEAN_TOKEN_SUM:      return 1 / rows;
     case AGG_SEQ_MEAN_TOKEN_SUM_NORM: return 1.0 / c->data.max_response_length;
+    case AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS: return 1.0 / (c->data.max_response_length * rows);
     }
     return 0;
 }
@@ -199,13 +198,13 @@ static void naive_loss(struct naive *v, const struct config *c)
         l->dropped = c->actor.drop_rows && number > 1;
         v->dropped += l->dropped;
         rows_all++, tokens_all += own;
-        if (!l->dropped) rows++, tokens += own;
+        if (!l->dropped && (l->live || !c->actor.live_rows_only)) rows++, tokens += own;
     }
     for (int i = 0; i < v->n; i++) {
         struct line *l = &v->line[i];
         if (!is_trained(l)) continue;
         v->trained++;
-        double w = l->dropped ? 0 : weight(c, l, rows, tokens), all = weight(c, l, rows_all, tokens_all), beta = c->actor.kl_loss_coef;
+        double w = l->dropped || !l->live ? 0 : weight(c, l, rows, tokens), all = weight(c, l, rows_all, tokens_all), beta = c->actor.kl_loss_coef;
         for (int p = 0; p < l->n; p++) {
             struct token *t = &l->t[p];
             if (!t->m) continue;
@@ -299,8 +298,8 @@ static void check_step(const struct mini *x, const struct before *b, const char 
 {
     const struct learner *l = &x->s.learner;
     const struct config *c = &x->c;
-    double sum = 0, t = (double)l->steps, b1 = c->actor.optim_beta1, b2 = c->actor.optim_beta2, lr = c->actor.optim_lr;
-    if (t <= c->actor.optim_lr_warmup_steps) lr *= t / c->actor.optim_lr_warmup_steps;
+    double sum = 0, t = (double)l->steps, step = x->t.step + 1, b1 = c->actor.optim_beta1, b2 = c->actor.optim_beta2, lr = c->actor.optim_lr;
+    if (step <= c->actor.optim_lr_warmup_steps) lr *= step / c->actor.optim_lr_warmup_steps;
     for (int64_t i = 0; i < l->m->count; i++) sum += (double)l->g[i] * (double)l->g[i];
     double scale = c->actor.grad_clip > 0 && sqrt(sum) > c->actor.grad_clip ? c->actor.grad_clip / (sqrt(sum) + 1e-6) : 1;
     for (int k = 0; k < l->m->params; k++) {
@@ -308,7 +307,7 @@ static void check_step(const struct mini *x, const struct before *b, const char 
         for (int64_t i = p->at; i < p->at + p->rows * (p->cols ? p->cols : 1); i++) {
             double g = scale * (double)l->g[i], m = b1 * (double)b->adam1[i] + (1 - b1) * g, v = b2 * (double)b->adam2[i] + (1 - b2) * g * g;
             double up = m / (1 - pow(b1, t)) / (sqrt(v / (1 - pow(b2, t))) + c->actor.optim_eps);
-            double want = (double)b->w[i] - lr * (up + (p->cols ? c->actor.optim_weight_decay : 0) * (double)b->w[i]);
+            double want = (double)b->w[i] - lr * (up + (p->cols || c->actor.optim_decay_all ? c->actor.optim_weight_decay : 0) * (double)b->w[i]);
             CHECK_NEAR(l->m->w[i], want, is_double ? 1e-10 : 1e-4 * lr + 4e-7 * fabs(want), "%s: %s[%lld]", name, p->name, (long long)(i - p->at));
         }
     }
@@ -393,9 +392,12 @@ static struct step_sums check_case(const char *name, const char *const *preset, 
     if (at_end) points_at_the_end(g, 4);
     for (int i = 0; at_step && i < 4; i++)
         for (int j = g[i].initial; j < g[i].rows; j++) x.t.score_max = fmax(x.t.score_max, g[i].row[j]->score);
-    for (int lo = 0; lo < 4; lo += 2)
-        for (int epoch = 0; epoch < x.c.actor.ppo_epochs; epoch++) {
+    bool verl = x.c.actor.epoch_order == EPOCHS_VERL;
+    for (int outer = 0; outer < (verl ? x.c.actor.ppo_epochs : 2); outer++)
+        for (int inner = 0; inner < (verl ? 2 : x.c.actor.ppo_epochs); inner++) {
             char what[96];
+            int lo = 2 * (verl ? inner : outer), epoch = verl ? outer : inner;
+            x.t.epoch = epoch;
             bool stale = x.s.m.version != sampled;
             snprintf(what, sizeof what, "%s, mini-batch %d, epoch %d", name, lo / 2, epoch);
             if (!at_step) mini_branch(&x, g + lo, 2, stale, &z);
@@ -437,6 +439,11 @@ static void switches(void **state)
         { "average",                      { "advantage.dual_group", "average", "advantage.future", "fipo", "advantage.norm_by_std", "false" } },
         { "k1 and entropy",               { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k1", "actor.entropy_coeff", "0.02" } },
         { "k2, sums over length",         { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k2", "actor.loss_agg_mode", "seq-mean-token-sum-norm" } },
+        { "sums over length and rows",    { "actor.kl_loss_coef", "0.1", "actor.entropy_coeff", "0.02", "actor.loss_agg_mode", "seq-mean-token-sum-norm-rows" } },
+        { "rows without advantage, KL",   { "actor.kl_loss_coef", "0.3", "actor.entropy_coeff", "0.05", "actor.drop_rows", "true", "actor.ppo_epochs", "2" } },
+        { "decay of vectors",             { "actor.optim.weight_decay", "0.3", "actor.optim.decay_all", "true" } },
+        { "epochs outside",               { "actor.epoch_order", "verl", "actor.ppo_epochs", "2" } },
+        { "two rounds, epochs",           { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12", "actor.ppo_epochs", "2" } },
         { "abs, sums",                    { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "abs", "actor.loss_agg_mode", "seq-mean-token-sum" } },
         { "temperature, top p, top k",    { "rollout.temperature", "0.7", "rollout.top_p", "0.9", "rollout.top_k", "40", "branch.train", "on" } },
         { "large steps",                  { "actor.optim.lr", "0.1", "actor.ppo_epochs", "2", "actor.optim.lr_warmup_steps", "0" } },
@@ -486,6 +493,8 @@ static void not_finite(void **state)
     assert_true(update_rows(&x.t, g, 2, false, &z));
     assert_int_equal(z.updates, 1);
     memcpy(w, x.s.m.w, bytes);
+    trainer_end(&x.t, x.s.m.version - 1);                /* the step moved the weights: the next one's "previous" is what this one began with */
+    trainer_begin(&x.t);
     memcpy(prev, x.t.w_prev, bytes);
     uint64_t version = x.s.m.version;
     for (int k = 0; k < 5; k++) {
@@ -493,8 +502,10 @@ static void not_finite(void **state)
         CHECK(update_rows(&x.t, g, 2, true, &z) == (k < 4), "update %d", k);
         CHECK(z.skipped == k + 1 && x.t.skipped == k + 1 && z.updates == 1, "update %d", k);
         CHECK(memcmp(w, x.s.m.w, bytes) == 0 && x.s.m.version == version, "update %d: the weights have changed", k);
-        CHECK(memcmp(prev, x.t.w_prev, bytes) == 0, "update %d: the weights before the last update have changed", k);
+        CHECK(memcmp(prev, x.t.w_prev, bytes) == 0, "update %d: the weights of the last step have changed", k);
     }
+    trainer_end(&x.t, version);                          /* a step that changed nothing is not the last one */
+    CHECK(memcmp(prev, x.t.w_prev, bytes) == 0, "the last step is one that changed nothing");
     g[0].row[0]->ep.reward = 1;
     assert_true(update_rows(&x.t, g, 2, true, &z));      /* the count starts anew */
     assert_int_equal(x.s.learner.skipped_in_row, 0);
