@@ -178,6 +178,9 @@ static void put_calls(struct str *o, const struct session *s, const struct episo
         put_text(o, "query", query.p, query.n);
         put_int(o, "start", c->begin);
         put_int(o, "end", c->close + 1);
+        put_name(o, "ms");
+        str_printf(o, "%.3f", 1e3 * (c->ended - c->begun));
+        put_text(o, "status", call_status_name[c->status], strlen(call_status_name[c->status]));
         put_bool(o, "over_limit", c->over_limit);
         str_putc(o, '}');
     }

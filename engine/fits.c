@@ -74,8 +74,9 @@ bool session_fits(const struct config *c, const char *path, bool trains, struct 
     if (!strcmp(dev_name(), "cpu")) left = total;
     if (n.all <= left || n.all == SIZE_MAX) return true;
     return fail(e, "%s: this run takes %.2f GiB (weights %.2f, optimizer %.2f, training %.2f, keys and values %.2f, sampling %.2f, scratch %.2f); "
-                   "%s has %.2f of %.2f GiB free. %sLower%s rollout.max_num_seqs=%d, data.train_batch_size=%d or rollout.max_len=%d; "
+                   "%s has %.2f of %.2f GiB free. %sLower%s rollout.max_num_seqs=%d, %s=%d or rollout.max_len=%d; "
                    "appo plan memory=%.1fGiB tells how far", path, gib(n.all), gib(n.weights + n.copies), gib(n.state.peak), gib(n.work.peak), gib(n.keys), gib(n.pool.peak - n.keys),
                 gib(n.scratch), dev_name(), gib(left), gib(total), trains && !c->model.recompute ? "Set model.recompute=true. " : "",
-                trains ? " actor.ppo_max_token_len_per_gpu," : "", c->rollout.max_num_seqs, c->data.train_batch_size, c->rollout.max_len, gib(left));
+                trains ? " actor.ppo_max_token_len_per_gpu," : "", c->rollout.max_num_seqs, c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size",
+                branched_first(c), c->rollout.max_len, gib(left));
 }

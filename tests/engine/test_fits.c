@@ -28,7 +28,9 @@ static void too_large_is_refused(void **state)
     open_config(&c);
     CHECK(session_fits(&c, "policy", true, &e), "%s", e.text);
     set(&c, "rollout.max_num_seqs", "65536");
-    set(&c, "data.train_batch_size", "65536");              /* 915 GiB of keys and values of the rollouts that wait to be branched */
+    set(&c, "data.train_batch_size", "65536");
+    CHECK(session_fits(&c, "policy", true, &e) || strstr(e.text, "actor.ppo_mini_batch_size=13 or"), "only those of a mini-batch wait to be branched: %s", e.text);
+    set(&c, "branch.when", "step");                         /* 915 GiB of keys and values of the rollouts that wait to be branched */
     set(&c, "rollout.initial_rollouts", "60");
     CHECK(!session_fits(&c, "policy", true, &e), "it fits");
     static const char *const words[] = { "policy: this run takes ", " GiB (weights 0.0", "optimizer 0.0", "keys and values ", " GiB free.", " Lower actor.ppo_max",

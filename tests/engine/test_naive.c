@@ -225,7 +225,7 @@ static void training_steps(void **state)
     static struct episode ep[ALL];
     static struct coefficients c;
     /* eps of the size of the gradient: with a small one the first step is lr sign(g), whose errors are those of signs */
-    const struct optim_rule o = { 0.02, 0.9, 0.95, 0.002, 0.1, 0.3 };
+    const struct optim_rule o = { 0.02, 0.9, 0.95, 0.002, 0.1, 0.3, false };
     struct learner l;
     struct walk walk[2];
     struct tally t[2] = { 0 };
