@@ -105,7 +105,7 @@ static bool each(const struct stage *s, bool (*take)(const char *from, const cha
 static bool remove_one(const char *from, const char *to, const char *name, const char *last, struct err *e)
 {
     (void)to; (void)name; (void)last; (void)e;
-    unlink(from);
+    if (unlink(from) != 0) dir_remove(from);            /* additional_chat_templates of a model */
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include "engine/session.h"
 #include "base/file.h"
 #include "model/gguf.h"
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +12,38 @@ static const char *const along[] = {
     "tokenizer.model", "chat_template.jinja", "chat_template.json",
 };
 
+/* A folder of further chat templates (tool_use, rag), as transformers keeps them. */
+static bool pass_templates(const char *from, const char *to, struct err *e)
+{
+    enum { TEMPLATES_MAX = 64 };
+    struct str in = { 0 }, out = { 0 }, a = { 0 }, b = { 0 };
+    str_printf(&in, "%s/additional_chat_templates", from);
+    str_printf(&out, "%s/additional_chat_templates", to);
+    DIR *d = opendir(in.p);
+    bool ok = true;
+    int n = 0;
+    for (struct dirent *x; ok && d && (x = readdir(d)); ) {
+        size_t len = strlen(x->d_name);
+        if (x->d_name[0] == '.' || len < 7 || strcmp(x->d_name + len - 6, ".jinja")) continue;
+        if (++n > TEMPLATES_MAX) { ok = fail(e, "%s: more than %d templates", in.p, TEMPLATES_MAX); break; }
+        str_clear(&a);
+        str_clear(&b);
+        str_printf(&a, "%s/%s", in.p, x->d_name);
+        str_printf(&b, "%s/%s", out.p, x->d_name);
+        ok = dir_make(out.p, e) && file_copy(a.p, b.p, e);
+    }
+    if (d) closedir(d);
+    str_free(&in);
+    str_free(&out);
+    str_free(&a);
+    str_free(&b);
+    return ok;
+}
+
 static bool pass_along(const char *from, const char *to, struct err *e)
 {
     struct str a = { 0 }, b = { 0 };
-    bool ok = true;
+    bool ok = pass_templates(from, to, e);
     for (size_t i = 0; ok && i < sizeof along / sizeof *along; i++) {
         str_clear(&a);
         str_clear(&b);
@@ -27,14 +56,19 @@ static bool pass_along(const char *from, const char *to, struct err *e)
     return ok;
 }
 
-/* What transformers needs beside tokenizer.json. */
+/* What transformers needs beside tokenizer.json: its templates print bos_token and eos_token by these names. */
 static bool write_tokenizer_config(const struct tokenizer *t, const struct model_config *c, const char *path, struct err *e)
 {
-    int n = 0;
-    const char *eos = c->n_eos ? tokenizer_bytes(t, c->eos[0], &n) : NULL;
+    const struct { const char *key; int id; } named[] = { { "bos_token", c->bos }, { "eos_token", c->n_eos ? c->eos[0] : -1 }, { "pad_token", c->pad } };
     json_t *o = json_pack("{s:s,s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0);
-    json_t *text = eos ? json_stringn(eos, (size_t)n) : NULL;
-    if (text) json_object_set_new(o, "eos_token", text);
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        int n = 0;
+        size_t len = 0;
+        const char *text = named[i].id >= 0 ? tokenizer_bytes(t, named[i].id, &n) : NULL;
+        bool added = text && tokenizer_match(t, text, (size_t)n, &len) == named[i].id && len == (size_t)n;      /* a name makes a token one that is cut out */
+        json_t *v = added ? json_stringn(text, (size_t)n) : NULL;
+        if (v) json_object_set_new(o, named[i].key, v);
+    }
     char *out = json_dumps(o, JSON_INDENT(2));
     bool ok = file_write(path, out, strlen(out), e);
     free(out);
@@ -92,10 +126,21 @@ bool policy_save(const struct model *m, const struct tokenizer *t, const char *f
     return ok;
 }
 
+static bool pass_generation(const char *from, const char *to, struct err *e)
+{
+    struct str a = { 0 }, b = { 0 };
+    str_printf(&a, "%s/generation_config.json", from);
+    str_printf(&b, "%s/generation_config.json", to);
+    bool ok = !file_exists(a.p) || (dir_make(to, e) && file_copy(a.p, b.p, e));
+    str_free(&a);
+    str_free(&b);
+    return ok;
+}
+
 bool session_save(const struct session *s, const char *folder, struct err *e)
 {
     struct model m = s->m;
     m.c.n_eos = s->own_eos;
-    if (s->chat.v.family == CHAT_APPO) return policy_save(&m, s->tok, folder, e);
+    if (s->chat.v.family == CHAT_APPO) return pass_generation(s->path, folder, e) && policy_save(&m, s->tok, folder, e);
     return tokenizer_files_pass(s->path, folder, e) && model_save(&m, folder, e);
 }

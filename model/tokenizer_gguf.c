@@ -43,7 +43,7 @@ static bool put_string(struct str *out, const char *p, int64_t n)
     return true;
 }
 
-enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5 };
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5 };
 
 /* Controls are special tokens; user-defined ones are added but printed. Unused ids (padding of the vocabulary) are not tokens at all. */
 static bool put_added(struct str *out, const char *name, const struct gguf_vocab *v, struct err *e)
@@ -61,13 +61,18 @@ static bool put_added(struct str *out, const char *name, const struct gguf_vocab
     return true;
 }
 
+/* Added tokens stand in the vocabulary too: the tokenizers library takes an added token's id from there, and numbers one that is missing from the size of
+ * the vocabulary on, whatever "id" says. No text becomes one by way of the vocabulary: no merge makes it, and added tokens are cut out before. */
+static bool in_vocab(int type) { return type == TYPE_NORMAL || type == TYPE_UNKNOWN || type == TYPE_CONTROL || type == TYPE_USER; }
+
 static bool put_model(struct str *out, const char *name, const struct gguf_vocab *v, const struct pre *pre, struct err *e)
 {
     bool any = false;
-    str_printf(out, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
-                    "\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,\"vocab\":{", pre->ignore_merges ? "true" : "false");
+    str_printf(out, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
+                    "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,\"vocab\":{",
+               pre->ignore_merges ? "true" : "false");
     for (int i = 0; i < v->n; i++) {
-        if (v->type[i] != 1) continue;
+        if (!in_vocab(v->type[i])) continue;
         str_puts(out, any ? ",\n" : "");
         if (!put_string(out, v->token[i].p, v->token[i].n)) return fail(e, "%s: tokenizer.ggml.tokens[%d] is not text", name, i);
         str_printf(out, ":%d", i);

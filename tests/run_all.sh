@@ -123,7 +123,7 @@ gpu_builds() {
 exported() {
     local python=${PYTHON:-python3}
     if ! command -v "$python" >/dev/null; then echo "skipped: no $python, exported models were not loaded with transformers: 0 passed"
-    else "$python" tests/golden/check_export.py build/cpu/appo; fi
+    else make -s -j"$jobs" field && "$python" tests/golden/check_export.py build/cpu/appo; fi
 }
 
 fields() {

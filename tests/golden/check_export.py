@@ -1,13 +1,31 @@
-"""check_export.py APPO [FOLDER ...]: what `appo export` writes must be, to transformers, the very model it was made from: each model is exported as float32, in
-one file and in shards, both folders are loaded by transformers, and the logits of random tokens must be the same bits. Without arguments after APPO: the tiny
-models of tests/golden/models. Prints "N passed, M failed", or one line that says why it was skipped."""
+"""check_export.py APPO [MODEL ...]: what `export`, `sft` and checkpoints write must be, to transformers, the very model it was made from.
+Weights: each folder is exported as float32, in one file and in shards; transformers loads source and copy, the logits of random tokens must be the same bits.
+Tokenizers: of each folder or GGUF file with one, what the three commands write is loaded by AutoTokenizer; the ids of all its added tokens and of 1 MB of mixed
+text must be those that this program gives the source. Without MODEL: the tiny models of tests/golden/models, and what tests/field/tiny_model and tiny_gguf make
+(they lie beside APPO). Prints "N passed, M failed", or one line that says why it was skipped."""
+import glob
+import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHARD = {"whole": [], "sharded": ["max_shard_size=20KB"]}
+TIED = ["tied_head_differs", "tied_head_only", "tied_head_same", "index_lists_tied_head", "inv_freq"]
+results = []
+
+
+def say(name, wrong):
+    results.append(not wrong)
+    if wrong:
+        print(f"FAILED: {name}: {wrong}")
+
+
+def run(*args, text=None):
+    done = subprocess.run(args, input=text, capture_output=True, text=True)
+    return done.stdout, done.stderr.strip() if done.returncode else None
 
 
 def logits(folder, ids):
@@ -16,11 +34,11 @@ def logits(folder, ids):
         return model(torch.tensor(ids) % model.config.vocab_size).logits
 
 
-def check(appo, folder, how):
+def same_logits(appo, folder, how):
     with tempfile.TemporaryDirectory() as out:
-        done = subprocess.run([appo, "export", "model.path=" + folder, "out=" + os.path.join(out, "m"), "dtype=f32", *SHARD[how]], capture_output=True, text=True)
-        if done.returncode:
-            return done.stderr.strip()
+        _, wrong = run(appo, "export", "model.path=" + folder, "out=" + os.path.join(out, "m"), "dtype=f32", *SHARD[how])
+        if wrong:
+            return wrong
         shards = len([f for f in os.listdir(os.path.join(out, "m")) if f.endswith(".safetensors")])
         if (shards > 1) != (how == "sharded"):
             return f"{shards} files of weights"
@@ -29,25 +47,124 @@ def check(appo, folder, how):
         return None if torch.equal(a, b) else f"logits differ by up to {(a - b).abs().max():g}"
 
 
+def mixed_text(added, size):
+    """Words, numbers, code, white space, most scripts, combining marks, emoji with joiners, and added tokens whole, cut and doubled."""
+    r = random.Random(3)
+    words = "the question answer What's DON'T we'LL river Search <search> result } ); == != http://a.b/c?d=e&f return\tif\n x_y 3.14 1,000 -7 0x1F".split(" ")
+    ranges = [(0x20, 0x7F), (0xA0, 0x250), (0x370, 0x400), (0x400, 0x500), (0x5D0, 0x5EB), (0x621, 0x64B), (0x905, 0x940), (0xE01, 0xE30), (0x3041, 0x30FF),
+              (0x4E00, 0x9FA5), (0xAC00, 0xD7A4), (0x1F300, 0x1F650), (0x300, 0x340), (0x2000, 0x2070), (0x1F1E6, 0x1F200)]
+    out, n = [], 0
+    while n < size:
+        kind = r.randrange(12)
+        if kind < 5:
+            s = r.choice(words) + " "
+        elif kind == 5:
+            s = str(r.randrange(10 ** r.randrange(1, 12)))
+        elif kind == 6:
+            s = r.choice([" ", "  ", "\n", "\n\n", "\r\n", "\t", " \n ", "\u00a0", "\u3000"]) * r.randrange(1, 4)
+        elif kind == 7 and added:
+            t = r.choice(added)
+            s = r.choice([t, t, t + t, t[1:], t[:-1], " " + t + "\n"])
+        elif kind == 8:
+            s = "e\u0301" + "\U0001f469\u200d\U0001f4bb" + "ﬁ"
+        else:
+            low, high = r.choice(ranges)
+            s = "".join(chr(r.randrange(low, high)) for _ in range(r.randrange(1, 9)))
+        out.append(s)
+        n += len(s.encode())
+    return "".join(out)
+
+
+def own_ids(appo, path, text):
+    out, wrong = run(appo, "tokenize", "--special", "model.path=" + path, text=text)
+    return wrong or [int(x) for x in out.split()]
+
+
+seen = set()                # tokenizers of a source whose 1 MB is done: mostly all three commands write the same file
+
+
+def same_ids(appo, source, folder, name):
+    tok = AutoTokenizer.from_pretrained(folder)
+    added = json.load(open(os.path.join(folder, "tokenizer.json"), encoding="utf-8"))["added_tokens"]
+    for a in added:
+        own = own_ids(appo, source, a["content"])
+        theirs = tok(a["content"], add_special_tokens=False).input_ids
+        if own != theirs or theirs != [a["id"]] or tok.convert_tokens_to_ids(a["content"]) != a["id"]:
+            return f"{a['content']} is {theirs} to transformers, {own} to appo, {a['id']} in the file"
+    files = [open(f, "rb").read() for f in (os.path.join(folder, "tokenizer.json"), os.path.join(folder, "tokenizer_config.json")) if os.path.exists(f)]
+    if (source, *files) in seen:
+        print(f"{os.path.basename(source)}, {name}: {len(added)} added tokens are the same; the tokenizer is one that was compared on text")
+        return None
+    seen.add((source, *files))
+    text = mixed_text([a["content"] for a in added], 1 << 20)
+    own, theirs = own_ids(appo, source, text), tok(text, add_special_tokens=False).input_ids
+    if own != theirs:
+        at = next((i for i, (x, y) in enumerate(zip(own, theirs)) if x != y), min(len(own), len(theirs)))
+        return f"{len(own)} ids, {len(theirs)} by transformers; the first other one is number {at}: {own[at:at + 5]}, {theirs[at:at + 5]}"
+    print(f"{os.path.basename(source)}, {name}: {len(added)} added tokens and {len(own)} ids of {len(text.encode())} bytes are the same")
+    return None
+
+
+def written(appo, source, out):
+    """(name, folder or what went wrong) of each command that writes a model."""
+    talk = os.path.join(out, "talk.jsonl")
+    with open(talk, "w", encoding="utf-8") as f:
+        print('{"messages":[{"role":"user","content":"hello"},{"role":"assistant","content":"world"}]}', file=f)
+    to = {k: os.path.join(out, k) for k in ("export", "sft", "run")}
+    yield "export", to["export"], run(appo, "export", "model.path=" + source, "out=" + to["export"])[1]
+    yield "sft", to["sft"], run(appo, "sft", "model.path=" + source, "data.train_files=" + talk, "sft.save=" + to["sft"], "sft.steps=1")[1]
+    wrong = run(appo, "train", "model.path=" + source, "rollout.max_len=256", "data.max_prompt_length=240", "data.max_response_length=4", "data.train_batch_size=2",
+                "actor.ppo_mini_batch_size=2", "rollout.n=4", "rollout.initial_rollouts=2", "rollout.max_num_seqs=4", "trainer.total_training_steps=1", "data.val_per_family=1",
+                "trainer.val_before_train=false", "trainer.test_freq=0", "trainer.default_local_dir=" + to["run"])[1]
+    found = glob.glob(os.path.join(to["run"], "**", "huggingface"), recursive=True)
+    yield "checkpoint", found[0] if found else "", wrong
+
+
+def check_tokenizer(appo, source):
+    with tempfile.TemporaryDirectory() as out:
+        for name, folder, wrong in written(appo, source, out):
+            say(f"{source}, {name}", wrong or same_ids(appo, source, folder, name))
+
+
+def made_here(appo, out):
+    """Folders with tied heads of all kinds, and folders and GGUF files with tokenizers: (folders for weights, sources for tokenizers)."""
+    tools = os.path.join(os.path.dirname(appo), "tests", "field")
+    os.chdir(os.path.join(HERE, "..", ".."))
+    if not os.path.exists(os.path.join(tools, "tiny_model")):
+        print(f"{tools}/tiny_model is not there (make field): its models were not checked")
+        return [], []
+    folders, sources = [], [os.path.join(out, "base")]
+    for v in ["base", *TIED]:
+        say("tiny_model " + v, run(os.path.join(tools, "tiny_model"), os.path.join(out, v), v)[1])
+        folders.append(os.path.join(out, v))
+    for name in ("plain", "front", "holes", "front holes"):
+        sources.append(os.path.join(out, name + ".gguf"))
+        say("tiny_gguf " + name, run(os.path.join(tools, "tiny_gguf"), os.path.join(out, "base"), sources[-1], *name.split())[1])
+    return folders, sources
+
+
 def main():
     appo = os.path.abspath(sys.argv[1])
     models = os.path.join(HERE, "models")
-    folders = sys.argv[2:] or [os.path.join(models, name) for name in sorted(os.listdir(models))]
-    failed = 0
-    for folder in folders:
-        for how in SHARD:
-            wrong = check(appo, folder, how)
-            if wrong:
-                failed += 1
-                print(f"{folder}, {how}: {wrong}")
-    print(f"{len(folders) * len(SHARD) - failed} passed, {failed} failed")
-    return failed > 0
+    given = [os.path.abspath(x) for x in sys.argv[2:]]
+    with tempfile.TemporaryDirectory() as out:
+        folders, sources = [x for x in given if os.path.isdir(x)], given
+        if not given:
+            folders, sources = made_here(appo, out)
+            folders += [os.path.join(models, name) for name in sorted(os.listdir(models))]
+        for folder in folders:
+            for how in SHARD:
+                say(f"{folder}, {how}", same_logits(appo, folder, how))
+        for source in sources:
+            check_tokenizer(appo, source)
+    print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
+    return not all(results)
 
 
 try:
     import numpy as np
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 except ImportError as e:
     print(f"skipped: exported models were not loaded with transformers ({e})\n0 passed, 0 failed")
