@@ -13,7 +13,7 @@ PKGS     = jansson libpcre2-8 libfyaml sqlite3 zlib snappy libzstd
 # x86-64-v3 everywhere, so that two machines give the same bits; wider products are chosen at run time inside kernels/cpu/gemm.c
 ARCH    ?= $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3)
 CFLAGS  ?= -O3 -g
-WARN     = -Wall -Wextra -Wshadow -Wdouble-promotion -Werror
+WARN     = -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wdouble-promotion -Werror
 ALLFLAGS = -std=gnu11 $(CFLAGS) $(ARCH) -fopenmp -fno-math-errno -fno-trapping-math $(WARN) -I. -DREAL_IS_$(REAL) -MMD -MP \
            $(shell pkg-config --cflags $(PKGS) cmocka 2>/dev/null)
 LDLIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm

@@ -64,13 +64,11 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
     struct messages x = { 0 };
     struct chat_tools tools = { 0 };
     bool ok = messages_read(&x, list, json_array_size(list), "messages", e) && (x.n || fail(e, "\"messages\" is empty"));
-    if (ok && declared && !json_is_null(declared)) {
-        char *text = json_dumps(declared, JSON_ENCODE_ANY);
-        ok = chat_tools_read(&tools, &s->chat, text, strlen(text), e);
-        free(text);
-    }
+    ok = ok && tools_value(&tools, &s->chat, declared, e);
     struct chat_message *m = chat_messages(&x);
-    ok = ok && (chat_write(&s->chat, out, NULL, m, x.n, declared ? &tools : usual_tools(s, reply), reply) || fail(e, "the tokenizer gave up on this text"));
+    const struct chat_tools *shown = declared ? &tools : usual_tools(s, reply);
+    ok = ok && chat_check(&s->chat, m, x.n, shown && shown->n, e);
+    ok = ok && (chat_write(&s->chat, out, NULL, m, x.n, shown, reply) || fail(e, "the tokenizer gave up on this text"));
     free(m);
     chat_tools_free(&tools);
     messages_free(&x);

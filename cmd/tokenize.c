@@ -1,6 +1,7 @@
 /* tokenize.c: `appo tokenize`: text to ids and back, to look at what a model is given and to compare with other software. */
 #include "cmd/cmd.h"
 #include "base/file.h"
+#include "engine/questions.h"
 #include "engine/session.h"
 #include "base/json.h"
 #include <ctype.h>
@@ -14,6 +15,7 @@ static const char usage[] = "usage: appo tokenize [model.path=DIR] [--decode | -
                             "  --special  the text of special and added tokens becomes their ids (without: ordinary text); with --decode they are printed\n"
                             "  --chat     stdin is JSON: {\"messages\": [{\"role\", \"content\"} ...], \"tools\": [...]}; the ids of the conversation in the\n"
                             "             model's chat format (model.chat_format=auto), ended by what begins the assistant's turn unless its last message is one\n"
+                            "             or \"add_generation_prompt\": false stands beside the messages\n"
                             "  --time     seconds and bytes a second on stderr, reading and printing not counted\n"
                             "model.path: a Hugging Face folder or a .gguf file; without it the embedded policy's tokenizer";
 
@@ -92,38 +94,32 @@ static bool decode(const struct tokenizer *t, const struct job *j, struct err *e
     return ok && (fflush(stdout) == 0 || fail(e, "stdout: %s", strerror(errno)));
 }
 
-static bool read_message(struct chat_message *m, json_t *v, size_t i, struct err *e)
+/* Does the conversation end with what begins a reply? As transformers has it: where its last message is not the assistant's, or as is said. */
+static bool wants_reply(const json_t *root, const struct messages *x, bool *reply, struct err *e)
 {
-    static const char *const names[] = { [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant", [CHAT_TOOL] = "tool" };
-    const char *role = json_string_value(json_object_get(v, "role"));
-    json_t *text = json_object_get(v, "content");
-    int found = -1;
-    for (int k = 0; role && k < 4; k++) if (!strcmp(role, names[k])) found = k;
-    if (found < 0 || !json_is_string(text)) return fail(e, "stdin: messages[%zu]: role must be system, user, assistant or tool, and content a text", i);
-    *m = (struct chat_message){ (enum chat_role)found, json_string_value(text), json_string_length(text) };
-    return true;
+    const json_t *asked = json_object_get(root, "add_generation_prompt"), *go_on = json_object_get(root, "continue_final_message");
+    *reply = asked ? json_is_true(asked) : x->p[x->n - 1].role != ROLE_ASSISTANT;
+    if (asked && !json_is_boolean(asked)) return fail(e, "stdin: add_generation_prompt must be true or false");
+    return !go_on || json_is_false(go_on) || json_is_null(go_on) || fail(e, "stdin: continue_final_message: a turn that the model is to go on with cannot be written");
 }
 
 static bool converse(const struct chat *c, json_t *root, struct err *e)
 {
-    json_t *list = json_is_array(root) ? root : json_object_get(root, "messages"), *declared = json_object_get(root, "tools");
+    const json_t *list = json_is_array(root) ? root : json_object_get(root, "messages");
+    struct messages x = { 0 };
     struct chat_tools tools = { 0 };
-    struct ids x = { 0 };
-    size_t n = json_array_size(list);
-    bool ok = n > 0 || fail(e, "stdin: must be a JSON array of messages, or an object with messages");
-    struct chat_message *m = xcalloc(n + 1, sizeof *m);
-    for (size_t i = 0; ok && i < n; i++) ok = read_message(&m[i], json_array_get(list, i), i, e);
-    if (ok && declared && !json_is_null(declared)) {
-        char *text = json_dumps(declared, JSON_ENCODE_ANY);
-        ok = chat_tools_read(&tools, c, text, strlen(text), e);
-        free(text);
-    }
-    ok = ok && (chat_write(c, &x, NULL, m, (int)n, tools.n ? &tools : NULL, m[n - 1].role != CHAT_ASSISTANT) ||
-                fail(e, "stdin: the tokenizer's regular expression gave up on this text"));
-    ok = ok && print_ids(&x, e);
+    struct ids ids = { 0 };
+    bool reply = false, ok = json_array_size(list) > 0 || fail(e, "stdin: must be a JSON array of messages, or an object with messages");
+    ok = ok && (messages_read(&x, list, json_array_size(list), "messages", e) || fail_in(e, "stdin")) && wants_reply(root, &x, &reply, e);
+    ok = ok && tools_value(&tools, c, json_object_get(root, "tools"), e);
+    struct chat_message *m = ok ? chat_messages(&x) : NULL;
+    ok = ok && (chat_check(c, m, x.n, tools.n > 0, e) || fail_in(e, "stdin"));
+    ok = ok && (chat_write(c, &ids, NULL, m, x.n, &tools, reply) || fail(e, "stdin: the tokenizer's regular expression gave up on this text"));
+    ok = ok && print_ids(&ids, e);
     chat_tools_free(&tools);
-    ids_free(&x);
+    ids_free(&ids);
     free(m);
+    messages_free(&x);
     return ok;
 }
 

@@ -50,8 +50,9 @@ static bool read_dialog(struct dialog *d, const json_t *row, const struct datase
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
     if (!read_said(d, row, key, e)) return false;
     const json_t *tools = row_at(row, "tools");
-    if (json_is_string(tools)) d->tools = xstrdup(json_string_value(tools));
-    else if (json_is_array(tools) && json_array_size(tools)) d->tools = json_dumps(tools, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    if (tools && !json_is_string(tools) && !json_is_array(tools)) return fail(e, "\"tools\" must be a list of declarations, or the JSON text of one");
+    if (json_string_length(tools)) d->tools = xstrdup(json_string_value(tools));
+    else if (json_array_size(tools)) d->tools = json_dumps(tools, JSON_COMPACT | JSON_REAL_PRECISION(17));
     return true;
 }
 

@@ -1,38 +1,188 @@
-/* message.c: messages from JSON. */
+/* message.c: messages from JSON. What a message holds beside role and content is read, or known to say nothing to a model, or refused. */
 #include "data/message.h"
+#include "base/str.h"
 #include <stdlib.h>
 #include <string.h>
 
-const char *const role_name[] = { "system", "user", "assistant", "tool" };
-enum { ROLES = sizeof role_name / sizeof *role_name };
+const char *const role_name[] = { "system", "user", "assistant", "tool", "developer", "function" };
 
-void messages_add(struct messages *m, enum role role, const char *text)
+/* A message being read: where it is, for sentences. */
+struct place { size_t k; const char *key; };
+
+/* null, "", [] and {}: what Arrow and others write where a column has nothing. */
+static bool nothing(const json_t *v)
+{
+    return !v || json_is_null(v) || (json_is_string(v) && !json_string_length(v)) || (json_is_array(v) && !json_array_size(v)) || (json_is_object(v) && !json_object_size(v));
+}
+
+static bool put_string(struct str *out, const json_t *v, const char *what, const struct place *at, struct err *e)
+{
+    const char *s = json_string_value(v);
+    if (strlen(s) != json_string_length(v)) return fail(e, "message %zu of \"%s\": a zero byte in %s", at->k, at->key, what);
+    str_puts(out, s);
+    return true;
+}
+
+static bool read_parts(struct str *out, const json_t *list, const struct place *at, struct err *e)
+{
+    size_t i;
+    const json_t *one;
+    json_array_foreach((json_t *)list, i, one) {
+        const char *type = json_string_value(json_object_get(one, "type"));
+        const json_t *text = json_object_get(one, "text");
+        if (!type || strcmp(type, "text"))
+            return fail(e, "message %zu of \"%s\": part %zu of \"content\" is of type \"%.40s\"; only parts {\"type\": \"text\", \"text\": ...} can be read", at->k, at->key, i,
+                        type ? type : "none");
+        if (!json_is_string(text)) return fail(e, "message %zu of \"%s\": part %zu of \"content\" has no \"text\"", at->k, at->key, i);
+        if (!put_string(out, text, "\"content\"", at, e)) return false;
+    }
+    return true;
+}
+
+static bool read_content(struct message *m, const json_t *v, const struct place *at, struct err *e)
+{
+    struct str s = { 0 };
+    str_clear(&s);
+    bool ok = true;
+    if (json_is_string(v)) ok = put_string(&s, v, "\"content\"", at, e);
+    else if (json_array_size(v)) ok = read_parts(&s, v, at, e);
+    else if (v && !json_is_null(v) && !json_is_array(v)) ok = fail(e, "message %zu of \"%s\": \"content\" must be a text or a list of parts", at->k, at->key);
+    else if (!m->calls && !(m->thought && *m->thought)) ok = fail(e, "message %zu of \"%s\" must have \"content\", a text", at->k, at->key);
+    m->text = s.p;
+    return ok;
+}
+
+/* One of tool_calls as {"name", "arguments"}; NULL: it is not one. */
+static json_t *one_call(const json_t *v, const struct place *at, size_t i, struct err *e)
+{
+    const json_t *f = json_object_get(v, "function"), *type = json_object_get(v, "type");
+    if (!json_is_object(f)) f = v;
+    json_t *name = json_object_get(f, "name"), *arguments = json_object_get(f, "arguments");
+    if (json_is_string(type) && strcmp(json_string_value(type), "function")) {
+        fail(e, "message %zu of \"%s\": tool_calls[%zu] is of type \"%.40s\"; only \"function\" can be written", at->k, at->key, i, json_string_value(type));
+    } else if (!json_is_string(name) || !json_string_length(name) || !arguments) {
+        fail(e, "message %zu of \"%s\": tool_calls[%zu] must be {\"type\": \"function\", \"function\": {\"name\": ..., \"arguments\": ...}} or {\"name\": ..., "
+                "\"arguments\": ...}", at->k, at->key, i);
+    } else {
+        json_t *call = json_object();
+        if (!call || json_object_set(call, "name", name) || json_object_set(call, "arguments", arguments)) die("out of memory");
+        return call;
+    }
+    return NULL;
+}
+
+static bool read_calls(struct message *m, const json_t *v, const struct place *at, struct err *e)
+{
+    size_t i;
+    const json_t *one;
+    if (nothing(v)) return true;
+    if (m->role != ROLE_ASSISTANT) return fail(e, "message %zu of \"%s\": \"tool_calls\" belong to role \"assistant\"", at->k, at->key);
+    if (!json_is_array(v)) return fail(e, "message %zu of \"%s\": \"tool_calls\" must be a list", at->k, at->key);
+    json_t *list = json_array();
+    bool ok = true;
+    json_array_foreach((json_t *)v, i, one) {
+        json_t *call = one_call(one, at, i, e);
+        ok = call && json_array_append_new(list, call) == 0;
+        if (!ok) break;
+    }
+    if (ok) m->calls = json_dumps(list, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(list);
+    return ok;
+}
+
+static bool read_thought(struct message *m, const json_t *v, const struct place *at, struct err *e)
+{
+    struct str s = { 0 };
+    if (nothing(v)) {
+        if (json_is_string(v) && m->role == ROLE_ASSISTANT) m->thought = xstrdup("");        /* it says that the content holds no thought */
+        return true;
+    }
+    if (m->role != ROLE_ASSISTANT) return fail(e, "message %zu of \"%s\": \"reasoning_content\" belongs to role \"assistant\"", at->k, at->key);
+    if (!json_is_string(v)) return fail(e, "message %zu of \"%s\": \"reasoning_content\" must be a text", at->k, at->key);
+    bool ok = put_string(&s, v, "\"reasoning_content\"", at, e);
+    m->thought = s.p;
+    return ok;
+}
+
+/* Is a message to be learned from? weight, train and loss: 0 or 1, false or true. */
+static bool read_weight(struct message *m, const json_t *v, const char *name, const struct place *at, struct err *e)
+{
+    if (!v || json_is_null(v)) return true;
+    if (m->role != ROLE_ASSISTANT && !json_is_false(v) && !(json_is_number(v) && json_number_value(v) == 0))
+        return fail(e, "message %zu of \"%s\": \"%s\" asks to learn from role \"%s\"; only an assistant's messages can be learned from", at->k, at->key, name, role_name[m->role]);
+    double w = json_is_number(v) ? json_number_value(v) : -1;
+    if (json_is_false(v) || w == 0) m->quiet = true;
+    else if (!json_is_true(v) && w != 1) return fail(e, "message %zu of \"%s\": \"%s\" must be 0 or 1; messages cannot be weighed otherwise", at->k, at->key, name);
+    return true;
+}
+
+/* Keys that carry what a model reads or writes elsewhere, and that no chat template known here writes. */
+static bool read_others(const json_t *one, const struct place *at, struct err *e)
+{
+    static const struct { const char *key, *instead; } lost[] = {
+        { "reasoning", "\"reasoning_content\" is its name here" }, { "thinking", "\"reasoning_content\" is its name here" },
+        { "thought", "\"reasoning_content\" is its name here" }, { "function_call", "\"tool_calls\" is its name here" }, { "refusal", "put it into \"content\"" },
+        { "audio", "only text can be read" }, { "image", "only text can be read" }, { "images", "only text can be read" }, { "video", "only text can be read" },
+        { "videos", "only text can be read" }, { "tools", "declare tools beside the messages" }, { "documents", "put them into \"content\"" },
+    };
+    static const char *const prefills[] = { "prefix", "prefill", "partial", "continue_final_message" };
+    for (size_t i = 0; i < sizeof lost / sizeof *lost; i++)
+        if (!nothing(json_object_get(one, lost[i].key)))
+            return fail(e, "message %zu of \"%s\" has \"%s\", which would be lost: %s", at->k, at->key, lost[i].key, lost[i].instead);
+    for (size_t i = 0; i < sizeof prefills / sizeof *prefills; i++) {
+        const json_t *v = json_object_get(one, prefills[i]);
+        if (!nothing(v) && !json_is_false(v))
+            return fail(e, "message %zu of \"%s\" has \"%s\": a turn that the model is to go on with cannot be given", at->k, at->key, prefills[i]);
+    }
+    return true;
+}
+
+static bool read_one(struct message *m, const json_t *one, const struct place *at, struct err *e)
+{
+    static const char *const weights[] = { "weight", "train", "loss" };
+    const char *role = json_string_value(json_object_get(one, "role"));
+    int r = 0;
+    if (!role) return fail(e, "message %zu of \"%s\" must have \"role\" and \"content\"", at->k, at->key);
+    while (r < ROLES && strcmp(role, role_name[r])) r++;
+    if (r == ROLES) return fail(e, "message %zu of \"%s\": no role \"%.40s\" is known; there are system, user, assistant, tool, developer and function", at->k, at->key, role);
+    m->role = (enum role)r;
+    bool ok = read_calls(m, json_object_get(one, "tool_calls"), at, e) && read_thought(m, json_object_get(one, "reasoning_content"), at, e);
+    for (int i = 0; ok && i < 3; i++) ok = read_weight(m, json_object_get(one, weights[i]), weights[i], at, e);
+    return ok && read_others(one, at, e) && read_content(m, json_object_get(one, "content"), at, e);
+}
+
+static void message_free(struct message *m)
+{
+    free(m->text);
+    free(m->thought);
+    free(m->calls);
+}
+
+static void put(struct messages *m, const struct message *one)
 {
     m->p = xrealloc(m->p, (size_t)(m->n + 1) * sizeof *m->p);
-    m->p[m->n++] = (struct message){ role, xstrdup(text) };
+    m->p[m->n++] = *one;
 }
+
+void messages_add(struct messages *m, enum role role, const char *text) { put(m, &(struct message){ .role = role, .text = xstrdup(text) }); }
 
 bool messages_read(struct messages *m, const json_t *list, size_t n, const char *key, struct err *e)
 {
     if (!json_is_array(list)) return fail(e, "\"%s\" must be a list of messages", key);
     for (size_t k = 0; k < n; k++) {
-        const json_t *one = json_array_get(list, k);
-        const char *role = json_string_value(json_object_get(one, "role")), *text = json_string_value(json_object_get(one, "content"));
-        int r = 0;
-        if (!role) return fail(e, "message %zu of \"%s\" must have \"role\" and \"content\", both strings", k, key);
-        while (r < ROLES && strcmp(role, role_name[r])) r++;
-        if (r == ROLES) return fail(e, "message %zu of \"%s\": no role \"%.40s\" is known; there are system, user, assistant and tool", k, key, role);
-        if (!text && json_object_get(one, "tool_calls"))
-            return fail(e, "message %zu of \"%s\" has \"tool_calls\" and no content: put the call into \"content\", as the model is to write it", k, key);
-        if (!text) return fail(e, "message %zu of \"%s\" must have \"role\" and \"content\", both strings", k, key);
-        messages_add(m, (enum role)r, text);
+        struct message one = { 0 };
+        if (!read_one(&one, json_array_get(list, k), &(struct place){ k, key }, e)) {
+            message_free(&one);
+            return false;
+        }
+        put(m, &one);
     }
     return true;
 }
 
 void messages_free(struct messages *m)
 {
-    for (int k = 0; k < m->n; k++) free(m->p[k].text);
+    for (int k = 0; k < m->n; k++) message_free(&m->p[k]);
     free(m->p);
     *m = (struct messages){ 0 };
 }

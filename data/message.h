@@ -2,15 +2,24 @@
 #pragma once
 #include "base/err.h"
 #include <jansson.h>
+#include <stdbool.h>
 
-enum role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL };
-extern const char *const role_name[];       /* "system", "user", "assistant", "tool" */
+enum role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL, ROLE_DEVELOPER, ROLE_FUNCTION, ROLES };
+extern const char *const role_name[ROLES];  /* "system", "user", "assistant", "tool", "developer", "function" */
 
-struct message { enum role role; char *text; };
+struct message {
+    enum role role;
+    char *text;                 /* content: a string, or a list of parts {"type": "text", "text": ...} whose texts are joined; "" beside calls or a thought */
+    char *thought;              /* an assistant's reasoning_content; NULL: none */
+    char *calls;                /* an assistant's tool_calls as JSON: [{"name": text, "arguments": anything} ...]; NULL: none */
+    bool quiet;                 /* weight 0, train false or loss false: nothing is to be learned from it */
+};
 struct messages { struct message *p; int n; };      /* texts are owned; start with { 0 } */
 
-/* Appends the first n messages of a JSON list. False: not a list of objects with a known role and a content that is a string (tool_calls are not read: a
- * call must stand in the content, as the model is to write it); the sentence names key and the message's number. */
+/* Appends the first n messages of a JSON list. tool_calls may be OpenAI's ({"type": "function", "function": {"name", "arguments"}}) or flat. Keys that are null
+ * or empty are as good as absent, name and tool_call_id are in no chat template and are passed over, as are keys that say nothing to a model. False: not a list
+ * of objects with a known role and content, or a key that carries what would be lost (another kind of part, "thinking", "prefix": true ...); the sentence
+ * names key, message and what to do. */
 bool messages_read(struct messages *m, const json_t *list, size_t n, const char *key, struct err *e);
 void messages_add(struct messages *m, enum role role, const char *text);        /* the text is copied */
 void messages_free(struct messages *m);

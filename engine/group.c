@@ -20,7 +20,10 @@ static void write_question(struct ids *out, const struct session *s, const char 
 {
     struct chat_message m = { CHAT_USER, text, strlen(text) };
     if (!call_form_turns(&s->form)) chat_prompt(&s->chat, out, text);
-    else if (!prompt_write(out, &m, 1, s->c->data.system_prompt, &s->form)) die("the tokenizer gave up on the question \"%.80s\"", text);
+    else {
+        struct err e;
+        if (!prompt_write(out, &m, 1, s->c->data.system_prompt, &s->form, &e)) die("the question \"%.80s\": %s", text, e.text);
+    }
 }
 
 struct row *group_root(struct group *g, struct session *s, uint32_t step)

@@ -50,13 +50,28 @@ void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation h
 
 struct chat_message *chat_messages(const struct messages *x)
 {
-    static const enum chat_role roles[] = { [ROLE_SYSTEM] = CHAT_SYSTEM, [ROLE_USER] = CHAT_USER, [ROLE_ASSISTANT] = CHAT_ASSISTANT, [ROLE_TOOL] = CHAT_TOOL };
+    static const enum chat_role roles[] = { [ROLE_SYSTEM] = CHAT_SYSTEM, [ROLE_USER] = CHAT_USER, [ROLE_ASSISTANT] = CHAT_ASSISTANT, [ROLE_TOOL] = CHAT_TOOL,
+                                            [ROLE_DEVELOPER] = CHAT_DEVELOPER, [ROLE_FUNCTION] = CHAT_FUNCTION };
     struct chat_message *m = xcalloc((size_t)x->n, sizeof *m);
-    for (int k = 0; k < x->n; k++) m[k] = (struct chat_message){ roles[x->p[k].role], x->p[k].text, strlen(x->p[k].text) };
+    for (int k = 0; k < x->n; k++) {
+        const struct message *y = &x->p[k];
+        m[k] = (struct chat_message){ .role = roles[y->role], .text = y->text, .n = strlen(y->text), .thought = y->thought, .calls = y->calls, .quiet = y->quiet };
+    }
     return m;
 }
 
-bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system, const struct call_form *form)
+bool tools_value(struct chat_tools *tools, const struct chat *chat, const json_t *v, struct err *e)
+{
+    *tools = (struct chat_tools){ 0 };
+    if (!v || json_is_null(v)) return true;
+    if (json_is_string(v)) return chat_tools_read(tools, chat, json_string_value(v), json_string_length(v), e);
+    char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    bool ok = chat_tools_read(tools, chat, text, strlen(text), e);
+    free(text);
+    return ok;
+}
+
+bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system, const struct call_form *form, struct err *e)
 {
     bool turns = call_form_turns(form), own = false, automatic = !strcmp(system, "auto");
     for (int i = 0; i < n; i++) own |= said[i].role == CHAT_SYSTEM;
@@ -67,17 +82,18 @@ bool prompt_write(struct ids *out, const struct chat_message *said, int n, const
     if (mine && system) m[k++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
     for (int i = 0; i < n; i++)
         if (!mine || said[i].role != CHAT_SYSTEM) m[k++] = said[i];
-    bool ok = chat_write(form->chat, out, NULL, m, k, turns ? &form->tools : NULL, true);
+    bool ok = chat_check(form->chat, m, k, turns, e) && (chat_write(form->chat, out, NULL, m, k, turns ? &form->tools : NULL, true) ||
+                                                        fail(e, "the tokenizer gave up on this prompt"));
     free(m);
     return ok;
 }
 
-static bool write_row(struct ids *out, const struct sample *s, const char *system, const struct call_form *form)
+static bool write_row(struct ids *out, const struct sample *s, const char *system, const struct call_form *form, struct err *e)
 {
     struct chat_message *said = chat_messages(&s->said);
-    bool ok = prompt_write(out, said, s->said.n, system, form);
+    bool ok = prompt_write(out, said, s->said.n, system, form, e);
     free(said);
-    return ok;
+    return ok || fail_in(e, "%s", s->place);
 }
 
 static uint64_t fnv(uint64_t h, const void *bytes, size_t n)
@@ -101,7 +117,7 @@ static bool take_row(struct questions *q, int k, int to, const char *key, const 
     int max = c->data.max_prompt_length;
     enum truncation how = c->data.filter_overlong_prompts ? TRUNCATE_FILTER : c->data.truncation;
     *kept = true;
-    if (!write_row(&ids, s, c->data.system_prompt, form)) return fail(e, "%s: the tokenizer gave up on this prompt", s->place);
+    if (!write_row(&ids, s, c->data.system_prompt, form, e)) return false;
     if (ids.n > max && how == TRUNCATE_ERROR) {
         fail(e, "%s: a prompt of %d tokens is longer than data.max_prompt_length=%d: raise that (%s), or say what is to be done: data.truncation=filter, left, "
                 "right or middle", s->place, ids.n, max, key);

@@ -26,11 +26,13 @@ void questions_free(struct questions *q);
 int questions_row(struct questions *q, const struct config *c, uint64_t position);      /* as deck_row */
 
 /* A conversation and what begins a reply: with the system message that data.system_prompt=`system` stands for, and, where calls run in turns, with the tools
- * declared. False: the tokenizer gave up on a text. */
-bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system, const struct call_form *form);
+ * declared. False: the chat format has no place for something in it (chat_check), or the tokenizer gave up on a text. */
+bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system, const struct call_form *form, struct err *e);
 
 /* The messages as the chat code takes them: texts stay x's; free() the array. */
 struct chat_message *chat_messages(const struct messages *x);
+/* Declared tools from JSON: a list, or a text that is the JSON of one; NULL or null: none. */
+bool tools_value(struct chat_tools *tools, const struct chat *chat, const json_t *v, struct err *e);
 /* Cuts ids to max as data.truncation=left, right or middle says; keep (may be NULL) is cut alike. */
 void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation how);
 /* Calls take for each file of a comma-separated list until it returns false. */

@@ -51,11 +51,13 @@ static bool write_talk(struct demo *d, const struct dialog *x, const struct call
     *d = (struct demo){ 0 };
     if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e)) return fail_in(e, "%s: tools", x->place);
     struct chat_message *m = chat_messages(&x->said);
-    bool ok = chat_write(chat, &d->ids, &mask, m, x->said.n, x->tools || !call_form_turns(form) ? &tools : &form->tools, false);
+    const struct chat_tools *declared = x->tools || !call_form_turns(form) ? &tools : &form->tools;
+    bool ok = chat_check(chat, m, x->said.n, declared->n > 0, e) &&
+              (chat_write(chat, &d->ids, &mask, m, x->said.n, declared, false) || fail(e, "the tokenizer gave up on this conversation"));
     d->m = mask.p;
     free(m);
     chat_tools_free(&tools);
-    return ok || fail(e, "%s: the tokenizer gave up on this conversation", x->place);
+    return ok || fail_in(e, "%s", x->place);
 }
 
 static int64_t marked(const struct demo *d)

@@ -14,21 +14,27 @@ const char *const chat_special[] = {
 const int chat_specials = sizeof chat_special / sizeof *chat_special;
 const char chat_pattern[] = "\\\\boxed\\{| ?\\p{L}+|\\p{N}| ?[^\\p{L}\\p{N}]";
 
+/* What model.chat_format can force: a known template's way of writing, with or without a default system message and tools. */
 static const char qwen_system[] = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
 static const char smol_system[] = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
-static const struct { const char *name; enum chat_family family; const char *system; bool tools; enum chat_think think; const char *date; } formats[] = {
-    { "appo", CHAT_APPO, "", false, CHAT_THINK_NONE, "" }, { "chatml", CHAT_CHATML, "", true, CHAT_THINK_NONE, "" },
-    { "qwen2.5", CHAT_CHATML, qwen_system, true, CHAT_THINK_NONE, "" }, { "qwen3", CHAT_CHATML, "", true, CHAT_THINK_FREE, "" },
-    { "smollm2", CHAT_CHATML, smol_system, false, CHAT_THINK_NONE, "" }, { "llama3", CHAT_LLAMA3, "", false, CHAT_THINK_NONE, "" },
-    { "llama3.1", CHAT_LLAMA3, "", true, CHAT_THINK_NONE, "26 Jul 2024" },
+static const struct { const char *name, *form, *system, *date; bool tools; } formats[] = {
+    { "chatml", "chatml", "", "", true }, { "qwen2.5", "qwen2.5", qwen_system, "", true }, { "qwen3", "qwen3", "", "", true },
+    { "qwen3-training", "qwen3, training", "", "", true }, { "smollm2", "smollm2", smol_system, "", false }, { "llama3", "llama3", "", "", false },
+    { "llama3.1", "llama3.1", "", "26 Jul 2024", true },
 };
-const char chat_formats[] = "appo, chatml, qwen2.5, qwen3, smollm2, llama3, llama3.1";
+const char chat_formats[] = "appo, chatml, qwen2.5, qwen3, qwen3-training, smollm2, llama3, llama3.1";
 
 static bool by_name(struct chat_variant *v, const char *name, struct err *e)
 {
+    *v = (struct chat_variant){ .family = CHAT_APPO };
+    if (!strcmp(name, "appo")) return true;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         if (strcmp(name, formats[i].name)) continue;
-        *v = (struct chat_variant){ .family = formats[i].family, .tools = formats[i].tools, .think = formats[i].think };
+        const struct chat_form *f = chat_forms_known;
+        while (strcmp(f->name, formats[i].form)) f++;
+        *v = f->v;
+        v->tools = formats[i].tools;
+        if (v->tools && v->calls == CHAT_CALLS_NONE) v->calls = CHAT_CALLS_QWEN3;       /* chatml: the way of Qwen, which Hermes began */
         snprintf(v->system, sizeof v->system, "%s", formats[i].system);
         snprintf(v->date, sizeof v->date, "%s", formats[i].date);
         return true;
@@ -36,16 +42,45 @@ static bool by_name(struct chat_variant *v, const char *name, struct err *e)
     return fail(e, "there is no chat format '%.60s'; there are: auto, %s", name, chat_formats);
 }
 
-/* A model without a template: only the embedded policy's kind is certain. */
-static bool by_template(struct chat_variant *v, const struct tokenizer *t, const char *model_path, struct err *e)
+/* What the templates print as bos_token. */
+static bool find_bos(struct chat *c, const struct chat_found *x, const char *name, struct err *e)
 {
-    struct str text = { 0 };
-    bool found = false, ok = !model_path || chat_find(model_path, &text, &found, e);
+    static const char llama[] = "<|begin_of_text|>";
+    bool usual = !x->bos.n && c->v.family == CHAT_LLAMA3 && !x->configured;      /* a template without any file that could name it */
+    const char *bos = x->bos.n ? x->bos.p : usual ? llama : NULL;
+    c->bos = -1;
+    if (!c->v.bos) return true;
+    if (!bos) return fail(e, "%s: its chat template prints bos_token, and no file names one: set it in tokenizer_config.json", name);
+    c->bos = tokenizer_id(c->t, bos);
+    return c->bos >= 0 || fail(e, "%s: its chat template prints bos_token '%.60s', which the tokenizer has not", name, bos);
+}
+
+/* A template named tool_use that is not known is an error only for who declares tools. */
+static void read_tool_use(struct chat *c, const struct chat_found *x)
+{
+    struct err e = { "" };
+    if (!x->found_tool_use) return;
+    c->has_tool_use = chat_recognise(&c->tool_use, x->tool_use.p, x->tool_use.n, &e);
+    if (c->has_tool_use && (c->tool_use.family != c->v.family || (c->tool_use.bos && !c->v.bos)))
+        c->has_tool_use = fail(&e, "it is of another family than the default one");
+    if (!c->has_tool_use) snprintf(c->no_tool_use, sizeof c->no_tool_use, "%.199s", e.text);
+}
+
+/* A model without a template: only the embedded policy's kind is certain. */
+static bool by_template(struct chat *c, const char *model_path, struct err *e)
+{
+    struct chat_found x = { 0 };
+    bool ok = !model_path || chat_find(model_path, &x, e);
     const char *name = model_path ? model_path : "this tokenizer";
-    if (ok && found) ok = chat_recognise(v, text.p, text.n, e) || fail_in(e, "%s: chat template", name);
-    else if (ok && tokenizer_id(t, "<|user|>") >= 0 && tokenizer_id(t, "<python>") >= 0) ok = by_name(v, "appo", e);
-    else if (ok) ok = fail(e, "%s: no chat template comes with it, as with a base model; choose one of: %s", name, chat_formats);
-    str_free(&text);
+    if (ok && x.found) {
+        ok = (chat_recognise(&c->v, x.text.p, x.text.n, e) || fail_in(e, "%s: chat template", name)) && find_bos(c, &x, name, e);
+        if (ok) read_tool_use(c, &x);
+    } else if (ok && tokenizer_id(c->t, "<|user|>") >= 0 && tokenizer_id(c->t, "<python>") >= 0) {
+        ok = by_name(&c->v, "appo", e);
+    } else if (ok) {
+        ok = fail(e, "%s: no chat template comes with it, as with a base model; choose one of: %s", name, chat_formats);
+    }
+    chat_found_free(&x);
     return ok;
 }
 
@@ -60,10 +95,10 @@ static bool find_tokens(struct chat *c, struct err *e)
     const struct { enum chat_family family; const char *token; int *id; } need[] = {
         { CHAT_APPO, "<|pad|>", &c->pad }, { CHAT_APPO, "<|end|>", &c->end }, { CHAT_APPO, "<|user|>", &c->user }, { CHAT_APPO, "<|assistant|>", &c->assistant },
         { CHAT_CHATML, "<|im_start|>", &c->open }, { CHAT_CHATML, "<|im_end|>", &c->end },
-        { CHAT_LLAMA3, "<|begin_of_text|>", &c->bos }, { CHAT_LLAMA3, "<|start_header_id|>", &c->open }, { CHAT_LLAMA3, "<|end_header_id|>", &c->close },
+        { CHAT_LLAMA3, "<|start_header_id|>", &c->open }, { CHAT_LLAMA3, "<|end_header_id|>", &c->close },
         { CHAT_LLAMA3, "<|eot_id|>", &c->end },
     };
-    c->end = c->pad = c->bos = c->open = c->close = c->user = c->assistant = -1;
+    c->end = c->pad = c->open = c->close = c->user = c->assistant = -1;
     for (size_t i = 0; i < sizeof need / sizeof *need; i++) {
         if (need[i].family != c->v.family) continue;
         *need[i].id = tokenizer_id(c->t, need[i].token);
@@ -77,12 +112,13 @@ static bool find_tokens(struct chat *c, struct err *e)
 
 bool chat_open(struct chat *c, const struct tokenizer *t, const char *model_path, const char *format, struct err *e)
 {
-    *c = (struct chat){ .t = t };
-    return (strcmp(format, "auto") ? by_name(&c->v, format, e) : by_template(&c->v, t, model_path, e)) && find_tokens(c, e);
+    *c = (struct chat){ .t = t, .bos = -1 };
+    if (!strcmp(format, "auto")) return by_template(c, model_path, e) && find_tokens(c, e);
+    return by_name(&c->v, format, e) && find_bos(c, &(struct chat_found){ 0 }, "model.chat_format", e) && find_tokens(c, e);
 }
 
-/* A conversation being written. run: ordinary text since the last special token. */
-struct writer { const struct chat *c; struct ids *out; struct chat_mask *mask; struct str run; bool own, ok; };
+/* A conversation being written. run: ordinary text since the last special token. asked: the message of the last question. */
+struct writer { const struct chat *c; const struct chat_variant *v; struct ids *out; struct chat_mask *mask; struct str run; int asked; bool own, ok; };
 
 static void mark(struct writer *w, int n)
 {
@@ -120,40 +156,44 @@ static void set_own(struct writer *w, bool own)
 
 static void put_text(struct writer *w, const char *text, size_t n) { str_put(&w->run, text, n); }
 
-/* May this added token stand in an assistant's text? The embedded policy's tags are special tokens, but not those that begin and end turns. */
-static bool allowed(const struct chat *c, int id)
+/* Whose words a text is decides which added tokens are recognised in it. */
+enum words { OF_TEMPLATE, OF_ASSISTANT, OF_OTHERS };
+
+/* The embedded policy's tags are special tokens, which it may write, but not those that begin and end turns. */
+static bool allowed(const struct chat *c, int id, enum words whose)
 {
-    if (c->v.family != CHAT_APPO) return !tokenizer_special(c->t, id);
+    if (whose == OF_TEMPLATE) return true;
+    if (c->v.family != CHAT_APPO || whose == OF_OTHERS) return !tokenizer_special(c->t, id);
     return id != c->pad && id != c->end && id != c->user && id != c->assistant;
 }
 
-/* text with added tokens: all of them (a template's own words) or those that an assistant may write. */
-static void put_added(struct writer *w, const char *text, size_t n, bool all)
+static void put_added(struct writer *w, const char *text, size_t n, enum words whose)
 {
     for (size_t at = 0, len = 0; at < n; at += len) {
         int id = tokenizer_match(w->c->t, text + at, n - at, &len);
-        if (id >= 0 && (all || allowed(w->c, id))) put_id(w, id);
+        if (id >= 0 && allowed(w->c, id, whose)) put_id(w, id);
         else str_put(&w->run, text + at, len = 1);
     }
 }
 
-static void put_template(struct writer *w, const char *text) { put_added(w, text, strlen(text), true); }
+static void put_template(struct writer *w, const char *text) { put_added(w, text, strlen(text), OF_TEMPLATE); }
 
-/* Python's str.strip(). */
-static bool is_space(uint32_t c)
+/* A system's or a user's text, a declared tool; what a tool returned. */
+static void put_given(struct writer *w, struct chat_message m)
 {
-    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
+    if (m.role == CHAT_TOOL || m.role == CHAT_FUNCTION) put_text(w, m.text, m.n);
+    else put_added(w, m.text, m.n, OF_OTHERS);
 }
 
+/* Python's str.strip(). */
 static struct chat_message trimmed(struct chat_message m)
 {
     uint32_t c;
-    for (int len; m.n && (len = utf8_get(m.text, m.n, &c)) > 0 && is_space(c); m.n -= (size_t)len) m.text += len;
+    for (int len; m.n && (len = utf8_get(m.text, m.n, &c)) > 0 && chat_space(c); m.n -= (size_t)len) m.text += len;
     for (bool more = true; more && m.n;) {
         size_t len = 1;
         while (len < 4 && len < m.n && ((unsigned char)m.text[m.n - len] & 0xc0) == 0x80) len++;
-        more = utf8_get(m.text + m.n - len, len, &c) == (int)len && is_space(c);
+        more = utf8_get(m.text + m.n - len, len, &c) == (int)len && chat_space(c);
         if (more) m.n -= len;
     }
     return m;
@@ -181,93 +221,132 @@ static size_t first_of(struct chat_message m, const char *what, size_t len)
     return p ? (size_t)(p - m.text) : m.n;
 }
 
-/* An assistant's text parted as Qwen3's template does it: what comes before the first </think> and after a <think>; what comes after the last </think>. */
+/* An assistant's message parted as Qwen3's template does it. thought: reasoning_content, else what comes before the first </think> and after a <think>; said:
+ * what comes after the last </think>. */
 static void part(struct chat_message m, struct chat_message *thought, struct chat_message *said)
 {
     size_t end = first_of(m, think_end, sizeof think_end - 1);
     *thought = *said = m;
     thought->n = 0;
-    if (end < m.n) {
-        size_t last = last_of(m, think_end, sizeof think_end - 1) + sizeof think_end - 1;
-        said->text += last;
-        said->n -= last;
-        thought->n = end;
-        *thought = without_breaks(*thought, false, true);
-        size_t begin = last_of(*thought, think_begin, sizeof think_begin - 1);
-        if (begin < thought->n) {
-            thought->text += begin + sizeof think_begin - 1;
-            thought->n -= begin + sizeof think_begin - 1;
-        }
+    if (m.thought) {
+        thought->text = m.thought;
+        thought->n = strlen(m.thought);
+        return;
     }
-    *thought = without_breaks(*thought, true, true);
+    if (end == m.n) return;
+    size_t last = last_of(m, think_end, sizeof think_end - 1) + sizeof think_end - 1;
+    said->text += last;
+    said->n -= last;
     *said = without_breaks(*said, true, false);
+    thought->n = end;
+    *thought = without_breaks(*thought, false, true);
+    size_t begin = last_of(*thought, think_begin, sizeof think_begin - 1);
+    if (begin < thought->n) {
+        thought->text += begin + sizeof think_begin - 1;
+        thought->n -= begin + sizeof think_begin - 1;
+    }
+    *thought = without_breaks(*thought, true, false);
 }
 
 /* ---- the families: what begins a reply, what a turn's text becomes ---- */
 
 static void begin_reply(struct writer *w)
 {
-    const struct chat *c = w->c;
-    switch (c->v.family) {
-    case CHAT_APPO: put_id(w, c->assistant); break;
+    switch (w->v->family) {
+    case CHAT_APPO: put_id(w, w->c->assistant); break;
     case CHAT_LLAMA3: put_template(w, "<|start_header_id|>assistant<|end_header_id|>\n\n"); break;
     case CHAT_CHATML:
         put_template(w, "<|im_start|>assistant\n");
-        if (c->v.think == CHAT_THINK_OPEN) put_template(w, "<think>\n");
-        if (c->v.think == CHAT_THINK_OFF) put_template(w, "<think>\n\n</think>\n\n");
+        if (w->v->think == CHAT_THINK_OPEN) put_template(w, "<think>\n");
+        if (w->v->think == CHAT_THINK_OFF) put_template(w, "<think>\n\n</think>\n\n");
         break;
     }
     flush(w);
 }
 
-static void thinking_turn(struct writer *w, struct chat_message m)
+/* A turn with its thought: behind what a reply begins with. Where that is an empty thought and there is one, it is not what begin_reply opens. */
+static void thinking_turn(struct writer *w, struct chat_message thought, struct chat_message said)
 {
-    struct chat_message thought, said;
-    part(m, &thought, &said);
-    if (w->c->v.think == CHAT_THINK_OFF && thought.n) {          /* it thought all the same: not what begin_reply opens */
-        put_template(w, "<|im_start|>assistant\n");
-        set_own(w, true);
-        put_template(w, "<think>\n");
-    } else {
-        begin_reply(w);
-        set_own(w, true);
-        if (w->c->v.think == CHAT_THINK_FREE) put_template(w, "<think>\n");
-    }
-    if (w->c->v.think != CHAT_THINK_OFF || thought.n) {
-        put_added(w, thought.text, thought.n, false);
+    enum chat_think think = w->v->think;
+    bool own = w->own;
+    w->own = false;
+    if (think == CHAT_THINK_OFF && thought.n) put_template(w, "<|im_start|>assistant\n");
+    else begin_reply(w);
+    set_own(w, own);
+    if (think == CHAT_THINK_FREE || (think == CHAT_THINK_OFF && thought.n)) put_template(w, "<think>\n");
+    if (think != CHAT_THINK_OFF || thought.n) {
+        put_added(w, thought.text, thought.n, OF_ASSISTANT);
         put_template(w, "\n</think>\n\n");
     }
-    put_added(w, said.text, said.n, false);
+    said = without_breaks(said, true, false);
+    put_added(w, said.text, said.n, OF_ASSISTANT);
 }
 
-static void assistant_turn(struct writer *w, struct chat_message m)
+/* What is left of an assistant's text where the format knows of thinking; true: its thought is written. */
+static bool with_thought(const struct writer *w, struct chat_message m, bool last, bool behind, struct chat_message *thought, struct chat_message *said)
 {
-    const struct chat *c = w->c;
-    if (c->v.think != CHAT_THINK_NONE) {
-        thinking_turn(w, m);
-    } else {
-        begin_reply(w);
-        set_own(w, true);
-        if (c->v.family == CHAT_LLAMA3) m = trimmed(m);
-        put_added(w, m.text, m.n, false);
+    part(m, thought, said);
+    switch (w->v->keep) {
+    case CHAT_KEEP_ALL: *thought = without_breaks(*thought, true, true); return true;
+    case CHAT_KEEP_NONE: *said = without_breaks(*said, true, false); return false;
+    case CHAT_KEEP_LAST: break;
     }
-    put_id(w, c->end);
-    set_own(w, false);
-    if (c->v.family == CHAT_CHATML) put_text(w, "\n", 1);
+    bool some = thought->n > 0;
+    *thought = without_breaks(*thought, true, true);
+    return behind && (last || some);
 }
 
-static const char *const role_names[] = { [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant", [CHAT_TOOL] = "tool" };
+static void plain_turn(struct writer *w, struct chat_message said)
+{
+    bool own = w->own;
+    w->own = false;
+    if (w->v->think == CHAT_THINK_NONE) begin_reply(w);
+    else put_template(w, "<|im_start|>assistant\n");
+    set_own(w, own);
+    put_added(w, said.text, said.n, OF_ASSISTANT);
+}
+
+static void assistant_turn(struct writer *w, const struct chat_message *m, int i, int n)
+{
+    struct chat_message thought, said = m[i];
+    const struct chat_variant *v = w->v;
+    bool writes = false, text = said.n > 0;
+    ENSURE(!said.calls || v->calls != CHAT_CALLS_NONE);
+    flush(w);
+    w->own = !said.quiet;
+    if (v->think != CHAT_THINK_NONE) {
+        writes = with_thought(w, m[i], i == n - 1, i > w->asked, &thought, &said);
+        if (v->keep != CHAT_KEEP_NONE) text = said.n > 0;
+        if (!writes && thought.n) w->own = false;
+    }
+    if (v->family == CHAT_LLAMA3) said = trimmed(said);
+    if (said.calls && v->calls == CHAT_CALLS_LLAMA3) said.n = 0;
+    if (writes) thinking_turn(w, thought, said);
+    else plain_turn(w, said);
+    if (said.calls) {
+        struct str calls = { 0 };
+        chat_put_calls(&calls, said.calls, v->calls, text);
+        put_added(w, calls.p, calls.n, OF_ASSISTANT);
+        str_free(&calls);
+    }
+    put_id(w, w->c->end);
+    set_own(w, false);
+    if (v->family == CHAT_CHATML) put_text(w, "\n", 1);
+}
+
+static const char *const role_names[] = { [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant", [CHAT_TOOL] = "tool",
+                                          [CHAT_DEVELOPER] = "developer", [CHAT_FUNCTION] = "function" };
 
 /* Qwen's tool results are a user's turn; neighbouring ones share it. */
 static void chatml_turn(struct writer *w, const struct chat_message *m, int i, int n)
 {
-    bool result = m[i].role == CHAT_TOOL && w->c->v.tools;
+    bool result = m[i].role == CHAT_TOOL && w->v->tools;
     if (!result || i == 0 || m[i - 1].role != CHAT_TOOL) {
         put_id(w, w->c->open);
         put_template(w, result ? "user" : role_names[m[i].role]);
     }
     put_template(w, result ? "\n<tool_response>\n" : "\n");
-    put_text(w, m[i].text, m[i].n);
+    put_given(w, m[i]);
     if (result) put_template(w, "\n</tool_response>");
     if (result && i + 1 < n && m[i + 1].role == CHAT_TOOL) return;
     put_id(w, w->c->end);
@@ -277,13 +356,13 @@ static void chatml_turn(struct writer *w, const struct chat_message *m, int i, i
 /* Llama 3.1's template passes a tool's text through tojson, because a text is iterable too: it comes out in quotation marks. */
 static void llama_turn(struct writer *w, struct chat_message m)
 {
-    bool result = m.role == CHAT_TOOL && w->c->v.tools;
+    bool result = m.role == CHAT_TOOL && w->v->tools;
     put_id(w, w->c->open);
     put_template(w, result ? "ipython" : role_names[m.role]);
     put_id(w, w->c->close);
     put_template(w, "\n\n");
     if (result) chat_json_string(&w->run, m.text, m.n);
-    else { m = trimmed(m); put_text(w, m.text, m.n); }
+    else put_given(w, trimmed(m));
     put_id(w, w->c->end);
 }
 
@@ -291,16 +370,16 @@ static void appo_turn(struct writer *w, struct chat_message m)
 {
     if (m.role == CHAT_TOOL) put_template(w, " <result>\n");
     else put_id(w, w->c->user);
-    put_text(w, m.text, m.n);
+    put_given(w, m);
     if (m.role == CHAT_TOOL) put_template(w, "\n</result>");
 }
 
 static void turns(struct writer *w, const struct chat_message *m, int i, int n)
 {
     for (; i < n; i++) {
-        if (m[i].role == CHAT_ASSISTANT) assistant_turn(w, m[i]);
-        else if (w->c->v.family == CHAT_CHATML) chatml_turn(w, m, i, n);
-        else if (w->c->v.family == CHAT_LLAMA3) llama_turn(w, m[i]);
+        if (m[i].role == CHAT_ASSISTANT) assistant_turn(w, m, i, n);
+        else if (w->v->family == CHAT_CHATML) chatml_turn(w, m, i, n);
+        else if (w->v->family == CHAT_LLAMA3) llama_turn(w, m[i]);
         else appo_turn(w, m[i]);
     }
 }
@@ -309,16 +388,17 @@ static void turns(struct writer *w, const struct chat_message *m, int i, int n)
 
 static int chatml_head(struct writer *w, const struct chat_message *m, int n, const struct chat_tools *tools)
 {
-    bool given = n > 0 && m[0].role == CHAT_SYSTEM, some = given || *w->c->v.system;
+    bool given = n > 0 && m[0].role == CHAT_SYSTEM, some = given || *w->v->system;
+    if (w->v->bos) put_id(w, w->c->bos);
     if (!some && !tools) return 0;
     put_template(w, "<|im_start|>system\n");
-    if (given) put_text(w, m[0].text, m[0].n);
-    else put_template(w, w->c->v.system);
+    if (given) put_given(w, m[0]);
+    else put_template(w, w->v->system);
     if (tools) {
-        put_template(w, some ? "\n\n" CHAT_TOOLS_HEAD : CHAT_TOOLS_HEAD);
+        put_template(w, some || w->v->gap ? "\n\n" CHAT_TOOLS_HEAD : CHAT_TOOLS_HEAD);
         for (int i = 0; i < tools->n; i++) {
             put_text(w, "\n", 1);
-            put_text(w, tools->json[i], strlen(tools->json[i]));
+            put_added(w, tools->json[i], strlen(tools->json[i]), OF_OTHERS);
         }
         put_template(w, CHAT_TOOLS_TAIL);
     }
@@ -330,26 +410,22 @@ static int chatml_head(struct writer *w, const struct chat_message *m, int n, co
 static int llama_head(struct writer *w, const struct chat_message *m, int n, const struct chat_tools *tools)
 {
     put_id(w, w->c->bos);
-    if (!*w->c->v.date) return 0;
+    if (!*w->v->date) return 0;
     int used = n > 0 && m[0].role == CHAT_SYSTEM;
     put_template(w, "<|start_header_id|>system<|end_header_id|>\n\n");
     if (tools) put_template(w, "Environment: ipython\n");
     put_template(w, CHAT_CUTOFF "Today Date: ");
-    put_text(w, w->c->v.date, strlen(w->c->v.date));
+    put_template(w, w->v->date);
     put_template(w, "\n\n");
-    if (used) {
-        struct chat_message system = trimmed(m[0]);
-        put_text(w, system.text, system.n);
-    }
+    if (used) put_given(w, trimmed(m[0]));
     put_id(w, w->c->end);
     if (!tools || used == n) return used;
     put_template(w, "<|start_header_id|>user<|end_header_id|>\n\n" CHAT_GIVEN_1 CHAT_GIVEN_2 CHAT_GIVEN_3 CHAT_GIVEN_4);
     for (int i = 0; i < tools->n; i++) {
-        put_text(w, tools->json[i], strlen(tools->json[i]));
+        put_added(w, tools->json[i], strlen(tools->json[i]), OF_OTHERS);
         put_text(w, "\n\n", 2);
     }
-    struct chat_message first = trimmed(m[used]);
-    put_text(w, first.text, first.n);
+    put_given(w, trimmed(m[used]));
     put_id(w, w->c->end);
     return used + 1;
 }
@@ -366,23 +442,58 @@ static bool finish(struct writer *w, bool reply, int ids, int marks)
     return w->ok;
 }
 
+/* The last user's message that is a question and not results in a user's clothes, as Qwen3's template looks for it; none: `otherwise`. */
+static int last_question(const struct chat_message *m, int n, int otherwise)
+{
+    static const char open[] = "<tool_response>", close[] = "</tool_response>";
+    size_t a = sizeof open - 1, b = sizeof close - 1;
+    for (int i = n - 1; i >= 0; i--)
+        if (m[i].role == CHAT_USER && !(m[i].n >= b && !memcmp(m[i].text, open, a) && !memcmp(m[i].text + m[i].n - b, close, b))) return i;
+    return otherwise;
+}
+
+static bool check_one(const struct chat_variant *v, const struct chat_message *m, int i, struct err *e)
+{
+    bool named = m->role == CHAT_DEVELOPER || m->role == CHAT_FUNCTION;
+    if (named && !v->any_role) return fail(e, "message %d: this model's chat template has no place for the role \"%s\"", i, role_names[m->role]);
+    if (m->thought && *m->thought && (v->think == CHAT_THINK_NONE || v->keep == CHAT_KEEP_NONE))
+        return fail(e, "message %d: this model's chat template does not write \"reasoning_content\": it would be lost", i);
+    if (!m->calls) return true;
+    if (v->calls == CHAT_CALLS_NONE)
+        return fail(e, "message %d: this model's chat template does not write \"tool_calls\": put the call into \"content\", as the model is to write it", i);
+    if (v->calls != CHAT_CALLS_LLAMA3) return true;
+    if (chat_count_calls(m->calls) != 1) return fail(e, "message %d: this model's chat template takes one call in a message, not %d", i, chat_count_calls(m->calls));
+    return trimmed(*m).n == 0 || fail(e, "message %d: this model's chat template leaves out the \"content\" of a message with \"tool_calls\": it would be lost", i);
+}
+
+bool chat_check(const struct chat *c, const struct chat_message *m, int n, bool tools, struct err *e)
+{
+    const struct chat_variant *v = chat_variant_of(c, tools);
+    for (int i = 0; i < n; i++) if (!check_one(v, &m[i], i, e)) return false;
+    int first = n > 0 && m[0].role == CHAT_SYSTEM;
+    if (!tools || v->family != CHAT_LLAMA3) return true;
+    return (n > first && m[first].role == CHAT_USER) || fail(e, "message %d: this model's chat template puts tools into the first message, which must be the user's", first);
+}
+
 bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n, const struct chat_tools *tools, bool reply)
 {
-    struct writer w = { .c = c, .out = out, .mask = mask, .ok = true };
-    int ids = out->n, marks = mask ? mask->n : 0, used = 0;
     if (tools && tools->n == 0) tools = NULL;
-    ENSURE(!tools || c->v.tools);
-    if (c->v.family == CHAT_CHATML) used = chatml_head(&w, m, n, tools);
-    else if (c->v.family == CHAT_LLAMA3) used = llama_head(&w, m, n, tools);
+    struct writer w = { .c = c, .v = chat_variant_of(c, tools != NULL), .out = out, .mask = mask, .ok = true, .asked = last_question(m, n, n - 1) };
+    int ids = out->n, marks = mask ? mask->n : 0, used = 0;
+    ENSURE(!tools || w.v->tools);
+    if (w.v->family == CHAT_CHATML) used = chatml_head(&w, m, n, tools);
+    else if (w.v->family == CHAT_LLAMA3) used = llama_head(&w, m, n, tools);
     turns(&w, m, used, n);
     return finish(&w, reply, ids, marks);
 }
 
 bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n, bool reply)
 {
-    struct writer w = { .c = c, .out = out, .mask = mask, .ok = true };
+    bool results = false;
+    for (int i = 0; i < n; i++) results |= m[i].role == CHAT_TOOL;
+    struct writer w = { .c = c, .v = chat_variant_of(c, results), .out = out, .mask = mask, .ok = true, .asked = last_question(m, n, -1) };
     int ids = out->n, marks = mask ? mask->n : 0;
-    if (c->v.family == CHAT_CHATML) put_text(&w, "\n", 1);       /* belongs to the turn before, but no model writes it */
+    if (w.v->family == CHAT_CHATML) put_text(&w, "\n", 1);       /* belongs to the turn before, but no model writes it */
     turns(&w, m, 0, n);
     return finish(&w, reply, ids, marks);
 }

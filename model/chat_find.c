@@ -1,5 +1,6 @@
 /* chat_find.c: where a model keeps its chat template. The order is transformers': a file of its own before the key of tokenizer_config.json; then the
- * old file of processors; in a GGUF file the key tokenizer.chat_template. */
+ * old file of processors; in a GGUF file the key tokenizer.chat_template. A second one, named tool_use, is for conversations that declare tools: of the same
+ * list as the first, or a file in additional_chat_templates. */
 #include "base/file.h"
 #include "model/chat_in.h"
 #include "model/gguf.h"
@@ -16,62 +17,114 @@ static bool put(struct str *out, const char *name, const char *text, size_t n, b
     return true;
 }
 
-/* chat_template: a text, or a list of {"name", "template"} of which "default" counts. */
-static bool from_key(const char *path, struct str *out, bool *found, struct err *e)
+/* A list of {"name", "template"}: those named default and tool_use. */
+static bool from_list(const char *path, const json_t *list, struct chat_found *x, struct err *e)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach((json_t *)list, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        const json_t *v = json_object_get(one, "template");
+        if (!name || !json_is_string(v)) return fail(e, "%s: chat_template[%zu]: must have name and template", path, i);
+        bool usual = !strcmp(name, "default"), *found = usual ? &x->found : &x->found_tool_use;
+        if ((!usual && strcmp(name, "tool_use")) || *found) continue;
+        if (!put(usual ? &x->text : &x->tool_use, path, json_string_value(v), json_string_length(v), found, e)) return false;
+    }
+    return x->found || fail(e, "%s: chat_template: none of the list is named default", path);
+}
+
+static json_t *read_json(const char *path, struct err *e)
 {
     struct str text = { 0 };
-    json_t *root = file_read(path, FILE_MAX, &text, e) ? json_from(path, text.p ? text.p : "", text.n, e) : NULL, *v, *one;
-    size_t i;
-    bool ok = root && (json_is_object(root) || fail(e, "%s: must be a JSON object", path));
-    json_t *key = json_object_get(root, "chat_template");
-    if (ok && json_is_array(key)) {
-        json_array_foreach(key, i, one) {
-            const char *name = json_string_value(json_object_get(one, "name"));
-            v = json_object_get(one, "template");
-            if (!name || !json_is_string(v)) { ok = fail(e, "%s: chat_template[%zu]: must have name and template", path, i); break; }
-            if (!strcmp(name, "default") && !*found) ok = put(out, path, json_string_value(v), json_string_length(v), found, e);
-        }
-        if (ok && !*found) ok = fail(e, "%s: chat_template: none of the list is named default", path);
-    } else if (ok && json_is_string(key)) {
-        ok = put(out, path, json_string_value(key), json_string_length(key), found, e);
-    } else if (ok && key && !json_is_null(key)) {
-        ok = fail(e, "%s: chat_template must be a text or a list of them", path);
-    }
+    json_t *root = file_read(path, FILE_MAX, &text, e) ? json_from(path, text.p ? text.p : "", text.n, e) : NULL;
+    str_free(&text);
+    if (!root || json_is_object(root)) return root;
     json_decref(root);
+    fail(e, "%s: must be a JSON object", path);
+    return NULL;
+}
+
+/* bos_token: a text, or an added token's {"content": text}; null: none. */
+static bool read_bos(const char *path, const json_t *root, struct chat_found *x, struct err *e)
+{
+    const json_t *v = json_object_get(root, "bos_token");
+    const char *text = json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
+    if (!v || json_is_null(v)) return true;
+    if (!text) return fail(e, "%s: bos_token must be a text", path);
+    if (!x->bos.n) str_puts(&x->bos, text);
+    return true;
+}
+
+static bool from_json(const char *path, struct chat_found *x, bool template, struct err *e)
+{
+    json_t *root = read_json(path, e);
+    bool ok = root && read_bos(path, root, x, e);
+    const json_t *key = json_object_get(root, "chat_template");
+    if (!ok || !template || !key || json_is_null(key)) {}
+    else if (json_is_array(key)) ok = from_list(path, key, x, e);
+    else if (json_is_string(key)) ok = put(&x->text, path, json_string_value(key), json_string_length(key), &x->found, e);
+    else ok = fail(e, "%s: chat_template must be a text or a list of them", path);
+    json_decref(root);
+    return ok;
+}
+
+static bool from_file(const char *path, struct str *out, bool *found, struct err *e)
+{
+    struct str text = { 0 };
+    bool ok = file_read(path, FILE_MAX, &text, e) && put(out, path, text.p ? text.p : "", text.n, found, e);
     str_free(&text);
     return ok;
 }
 
-static bool from_gguf(const char *path, struct str *out, bool *found, struct err *e)
+static bool from_gguf(const char *path, struct chat_found *x, struct err *e)
 {
     struct gguf *g = gguf_open(path, e);
     struct gguf_text t;
-    bool ok = g && (!gguf_text(g, "tokenizer.chat_template", &t) || put(out, path, t.p, (size_t)t.n, found, e));
+    struct gguf_vocab v = { .bos = -1 };
+    bool ok = g != NULL;
+    x->configured = true;
+    if (ok && gguf_text(g, "tokenizer.chat_template", &t)) ok = put(&x->text, path, t.p, (size_t)t.n, &x->found, e);
+    if (ok && gguf_text(g, "tokenizer.chat_template.tool_use", &t)) ok = put(&x->tool_use, path, t.p, (size_t)t.n, &x->found_tool_use, e);
+    if (ok && x->found) ok = gguf_vocab(g, &v, e);
+    if (ok && v.bos >= 0 && v.bos < v.n) str_put(&x->bos, v.token[v.bos].p, (size_t)v.token[v.bos].n);
+    gguf_vocab_free(&v);
     gguf_close(g);
     return ok;
 }
 
-bool chat_find(const char *path, struct str *out, bool *found, struct err *e)
+static bool from_folder(const char *path, struct chat_found *x, struct err *e)
 {
-    static const struct { const char *name; bool json; } files[] = {
-        { "chat_template.jinja", false }, { "tokenizer_config.json", true }, { "chat_template.json", true },
+    static const struct { const char *name; bool json, names_bos; } files[] = {
+        { "chat_template.jinja", false, false }, { "tokenizer_config.json", true, true }, { "special_tokens_map.json", true, true }, { "chat_template.json", true, false },
+        { "additional_chat_templates/tool_use.jinja", false, false },
     };
     struct str file = { 0 };
     bool ok = true;
-    *found = false;
-    if (gguf_is(path, &file)) {
-        ok = from_gguf(file.p, out, found, e);
-    } else {
-        for (int i = 0; ok && !*found && i < 3; i++) {
-            str_clear(&file);
-            str_printf(&file, "%s/%s", path, files[i].name);
-            if (!file_exists(file.p)) continue;
-            struct str text = { 0 };
-            if (files[i].json) ok = from_key(file.p, out, found, e);
-            else ok = file_read(file.p, FILE_MAX, &text, e) && put(out, file.p, text.p ? text.p : "", text.n, found, e);
-            str_free(&text);
-        }
+    for (size_t i = 0; ok && i < sizeof files / sizeof *files; i++) {
+        bool second = i + 1 == sizeof files / sizeof *files, template = second ? !x->found_tool_use : !x->found && strcmp(files[i].name, "special_tokens_map.json");
+        str_clear(&file);
+        str_printf(&file, "%s/%s", path, files[i].name);
+        if (!file_exists(file.p) || (!template && !files[i].names_bos)) continue;
+        x->configured |= files[i].names_bos;
+        if (files[i].json) ok = from_json(file.p, x, template, e);
+        else ok = second ? from_file(file.p, &x->tool_use, &x->found_tool_use, e) : from_file(file.p, &x->text, &x->found, e);
     }
     str_free(&file);
     return ok;
+}
+
+bool chat_find(const char *path, struct chat_found *x, struct err *e)
+{
+    struct str file = { 0 };
+    bool ok = gguf_is(path, &file) ? from_gguf(file.p, x, e) : from_folder(path, x, e);
+    str_free(&file);
+    return ok;
+}
+
+void chat_found_free(struct chat_found *x)
+{
+    str_free(&x->text);
+    str_free(&x->tool_use);
+    str_free(&x->bos);
+    *x = (struct chat_found){ 0 };
 }

@@ -1,5 +1,5 @@
-/* chat_json.c: JSON spaced and escaped as Python's json.dumps does it, which is what chat templates put into a prompt. One flat pass over text that is
- * known to be JSON. Numbers are copied (Python would print 1e5 as 100000.0). */
+/* chat_json.c: JSON spaced, escaped and with numbers as Python's json.dumps writes it, which is what chat templates put into a prompt. One flat pass over
+ * text that is known to be JSON. Then what is written with it: declared tools and calls. */
 #include "model/chat_in.h"
 #include "base/json.h"
 #include "model/utf8.h"
@@ -60,6 +60,45 @@ static void new_line(struct str *out, int spaces)
     for (int i = 0; i < spaces; i++) str_putc(out, ' ');
 }
 
+/* float's repr: the fewest digits that read back the same, with an exponent below 1e-4 and from 1e16 on. */
+static void put_real(struct str *out, double x)
+{
+    char text[40], digits[20];
+    int exponent, precision = 0;
+    do snprintf(text, sizeof text, "%.*e", precision, x); while (strtod(text, NULL) != x && precision++ < 17);
+    int n = 0;
+    for (const char *p = text; *p && *p != 'e'; p++) if (*p >= '0' && *p <= '9') digits[n++] = *p;
+    exponent = atoi(strchr(text, 'e') + 1);
+    if (*text == '-') str_putc(out, '-');
+    if (exponent < -4 || exponent >= 16) {
+        str_putc(out, digits[0]);
+        if (n > 1) { str_putc(out, '.'); str_put(out, digits + 1, (size_t)n - 1); }
+        str_printf(out, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
+        return;
+    }
+    if (exponent < 0) str_puts(out, "0.");
+    for (int i = exponent; i < -1; i++) str_putc(out, '0');
+    for (int i = 0; i < n || i <= exponent; i++) {
+        if (i == exponent + 1 && exponent >= 0) str_putc(out, '.');
+        str_putc(out, i < n ? digits[i] : '0');
+    }
+    if (exponent >= 0 && n <= exponent + 1) str_puts(out, ".0");
+}
+
+/* A number at p; its length there. */
+static size_t put_number(struct str *out, const char *p, size_t n)
+{
+    char text[400];
+    size_t len = 0;
+    bool real = false;
+    for (; len < n && strchr("0123456789+-.eE", p[len]); len++) real |= strchr(".eE", p[len]) != NULL;
+    if (!real || len >= sizeof text) { str_put(out, p, len); return len; }
+    memcpy(text, p, len);
+    text[len] = 0;
+    put_real(out, strtod(text, NULL));
+    return len;
+}
+
 void chat_json(struct str *out, const char *text, size_t n, int indent)
 {
     int depth = 0;
@@ -73,6 +112,10 @@ void chat_json(struct str *out, const char *text, size_t n, int indent)
         if (indent && empty != closes && (empty || closes)) new_line(out, depth * indent);
         empty = c == '{' || c == '[';
         depth += empty;
+        if (c == '-' || (c >= '0' && c <= '9')) {
+            at += put_number(out, text + at, n - at);
+            continue;
+        }
         if (c != '"') {
             str_putc(out, c);
             at++;
@@ -116,24 +159,64 @@ static bool bounded(const char *text, size_t n, struct err *e)
 
 bool chat_tools_read(struct chat_tools *x, const struct chat *c, const char *text, size_t n, struct err *e)
 {
+    const struct chat_variant *v_of = chat_variant_of(c, true);
     *x = (struct chat_tools){ 0 };
-    if (!c->v.tools) return fail(e, "tools: this model's chat template has no place for declarations of tools");
+    if (*c->no_tool_use) return fail(e, "tools: the chat template named tool_use: %s", c->no_tool_use);
+    if (!v_of->tools) return fail(e, "tools: this model's chat template has no place for declarations of tools");
     json_t *list = bounded(text, n, e) ? json_from("tools", text, n, e) : NULL, *v;
     bool ok = list && fine(list, e);
     size_t i;
     struct str s = { 0 };
     if (ok) x->json = xcalloc(json_array_size(list) + 1, sizeof *x->json);
     json_array_foreach(ok ? list : NULL, i, v) {
-        char *one = json_dumps(v, JSON_COMPACT | JSON_REAL_PRECISION(15));
+        char *one = json_dumps(v, JSON_COMPACT | JSON_REAL_PRECISION(17));
         ENSURE(one);
         str_clear(&s);
-        chat_json(&s, one, strlen(one), c->v.family == CHAT_LLAMA3 ? 4 : 0);
+        chat_json(&s, one, strlen(one), v_of->family == CHAT_LLAMA3 ? 4 : 0);
         x->json[x->n++] = xstrdup(s.p);
         free(one);
     }
     str_free(&s);
     json_decref(list);
     return ok;
+}
+
+/* ---- calls ---- */
+
+int chat_count_calls(const char *calls)
+{
+    struct err e;
+    json_t *list = json_from("tool_calls", calls, strlen(calls), &e);
+    int n = (int)json_array_size(list);
+    json_decref(list);
+    return n;
+}
+
+/* The arguments as tojson writes them; those that are a text stay one, except with Qwen3, whose template copies their text. */
+static void put_arguments(struct str *out, const json_t *v, enum chat_calls how)
+{
+    if (json_is_string(v) && how == CHAT_CALLS_QWEN3) { str_put(out, json_string_value(v), json_string_length(v)); return; }
+    char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    ENSURE(text);
+    chat_json(out, text, strlen(text), 0);
+    free(text);
+}
+
+void chat_put_calls(struct str *out, const char *calls, enum chat_calls how, bool text_before)
+{
+    struct err e;
+    json_t *list = json_from("tool_calls", calls, strlen(calls), &e), *one;
+    ENSURE(json_is_array(list));
+    size_t i;
+    json_array_foreach(list, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        ENSURE(name);
+        if (how != CHAT_CALLS_LLAMA3 && (i || text_before)) str_putc(out, '\n');
+        str_printf(out, how == CHAT_CALLS_LLAMA3 ? "{\"name\": \"%s\", \"parameters\": " : "<tool_call>\n{\"name\": \"%s\", \"arguments\": ", name);
+        put_arguments(out, json_object_get(one, "arguments"), how);
+        str_puts(out, how == CHAT_CALLS_LLAMA3 ? "}" : "}\n</tool_call>");
+    }
+    json_decref(list);
 }
 
 void chat_tools_free(struct chat_tools *x)

@@ -92,7 +92,7 @@ static void bad_rows(void **state)
         { "{\"messages\":[]}", ":1: \"messages\" has no message of role \"assistant\"" }, { "{\"messages\":7}", ":1: \"messages\" must be a list of messages or a string" },
         { "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", "nothing to learn" }, { "{\"other\":1}", ":1: no conversation: \"messages\" is needed" },
         { "{\"messages\":[{\"role\":\"king\",\"content\":\"a\"}]}", "no role \"king\" is known" }, { "[1]", ":1: a row must be a JSON object" },
-        { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[]}]}", "put the call into \"content\"" }, { "{\"prompt\":\"a\"}", "in \"response\"" },
+        { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[]}]}", "must have \"content\"" }, { "{\"prompt\":\"a\"}", "in \"response\"" },
         { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"}],\"tools\":\"{\"}", ":1: tools: " }, { "garbage", ":1: column" },
         { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"\\u0000\"}]}", ":1: column" }, { "", "holds no rows" },
     };

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/appo-chat-XXXXXX";
@@ -202,7 +203,7 @@ static void turns_only_add(const struct chat *c, const char *name)
         say(CHAT_SYSTEM, "Be brief."), say(CHAT_USER, " one? "), say(CHAT_ASSISTANT, "<think>\nHm.\n</think>\n\nthe first"), say(CHAT_TOOL, "r1"), say(CHAT_TOOL, "r2"),
         say(CHAT_ASSISTANT, "\nbegins with a break"), say(CHAT_USER, "three"), say(CHAT_ASSISTANT, "no thought"), say(CHAT_USER, "four"),
     };
-    const int n = sizeof m / sizeof *m;
+    const int n = c->v.think != CHAT_THINK_NONE && c->v.keep == CHAT_KEEP_LAST ? 6 : sizeof m / sizeof *m;     /* a further question takes thoughts away */
     for (int begin = 0; begin < 2; begin++) {
         struct ids all = { 0 };
         assert_true(chat_write(c, &all, NULL, m + begin, n - begin, NULL, true));
@@ -251,7 +252,7 @@ static int specials(const struct chat *c, const struct chat_message *m, int n, s
     return count;
 }
 
-/* Look-alikes in any role's text add no special token; in an assistant's, those that are added but not special are its own to write. */
+/* Look-alikes in any role's text add no special token; those that are added but not special are recognised, but not in a tool's result. */
 static void look_alikes(void **state)
 {
     (void)state;
@@ -264,28 +265,60 @@ static void look_alikes(void **state)
         open_template(&c, bytes_of, template);
         const struct chat_message bad[] = { say(CHAT_SYSTEM, evil), say(CHAT_USER, evil), say(CHAT_ASSISTANT, "<tool_call><|im_end|><|eot_id|>"), say(CHAT_TOOL, evil) };
         const struct chat_message good[] = { say(CHAT_SYSTEM, "s"), say(CHAT_USER, "u"), say(CHAT_ASSISTANT, "<tool_call>"), say(CHAT_TOOL, "t") };
-        int want = specials(&c, good, 4, &text), got = specials(&c, bad, 4, &text);
+        int want = specials(&c, good, 4, &text) + 2 * 3, got = specials(&c, bad, 4, &text);
         CHECK(got == want, "%s: %d special tokens, not %d", text_of(template, "name"), got, want);
         CHECK(strstr(text.p, evil), "%s: the text is not what was given: %s", text_of(template, "name"), text.p);
     }
     str_free(&text);
 }
 
+static char *dumped(json_t *v)
+{
+    char *text = json_dumps(v, 0);
+    assert_non_null(text);
+    json_decref(v);
+    return text;
+}
+
 /* Where a template may be, and which wins. */
 static void places(void **state)
 {
     (void)state;
-    static const char list[] = "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"x\"},{\"name\":\"default\",\"template\":"
-        "\"{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}\"}]}";
+    json_t *templates = json_object_get(golden, "templates");
+    const char *qwen2 = text_of(find(templates, "name", "qwen2"), "template"), *qwen25 = text_of(find(templates, "name", "qwen2.5"), "template");
+    const char *llama3 = text_of(find(templates, "name", "llama3"), "template");
+    char *list = dumped(json_pack("{s:s,s:[{s:s,s:s},{s:s,s:s}]}", "bos_token", "<|begin_of_text|>", "chat_template", "name", "tool_use", "template", "x", "name",
+                                      "default", "template", llama3));
+    char *two = dumped(json_pack("{s:[{s:s,s:s},{s:s,s:s}]}", "chat_template", "name", "default", "template", qwen2, "name", "tool_use", "template", qwen25));
+    char *one = dumped(json_pack("{s:s}", "chat_template", qwen2));
     struct chat c;
     struct err e = { "" };
+    struct chat_tools tools;
+    static const char declared[] = "[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
     drop_file("chat_template.jinja");
     assert_false(chat_open(&c, bytes_of, dir, "auto", &e));
     CHECK(strstr(e.text, "no chat template") && strstr(e.text, "chatml"), "%s", e.text);
-    put_file("chat_template.json", "{\"chat_template\":\"{{ '<|im_start|>assistant\\\\n' }}\"}");
+    put_file("chat_template.json", one);
     CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && c.v.family == CHAT_CHATML, "%s", e.text);
     put_file("tokenizer_config.json", list);
-    CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && c.v.family == CHAT_LLAMA3, "%s", e.text);
+    CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && c.v.family == CHAT_LLAMA3 && c.bos == 310, "%s", e.text);
+    /* the template for tools is not known: that is said to who declares some */
+    CHECK(!chat_tools_read(&tools, &c, declared, sizeof declared - 1, &e) && strstr(e.text, "tool_use") && strstr(e.text, "line 1"), "%s", e.text);
+    put_file("tokenizer_config.json", two);
+    CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && !c.v.tools && c.has_tool_use && c.tool_use.tools, "%s", e.text);
+    CHECK(chat_tools_read(&tools, &c, declared, sizeof declared - 1, &e), "%s", e.text);
+    chat_tools_free(&tools);
+    put_file("tokenizer_config.json", one);
+    CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && !c.has_tool_use && !chat_tools_read(&tools, &c, declared, sizeof declared - 1, &e), "%s", e.text);
+    struct str extra = { 0 };
+    str_printf(&extra, "%s/additional_chat_templates", dir);
+    assert_int_equal(mkdir(extra.p, 0700), 0);
+    put_file("additional_chat_templates/tool_use.jinja", qwen25);
+    CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && c.has_tool_use && chat_tools_read(&tools, &c, declared, sizeof declared - 1, &e), "%s", e.text);
+    chat_tools_free(&tools);
+    drop_file("additional_chat_templates/tool_use.jinja");
+    assert_int_equal(rmdir(extra.p), 0);
+    str_free(&extra);
     put_file("tokenizer_config.json", "{\"chat_template\":null,\"eos_token\":\"x\"}");
     CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && c.v.family == CHAT_CHATML, "%s", e.text);
     static const struct { const char *text, *why; } bad[] = {
@@ -298,22 +331,62 @@ static void places(void **state)
     }
     drop_file("tokenizer_config.json");
     drop_file("chat_template.json");
+    free(list);
+    free(two);
+    free(one);
+}
+
+/* bos_token is what the files say, printed where the template prints it. */
+static void begin_of_text(void **state)
+{
+    (void)state;
+    static const struct { const char *config, *map, *template; int bos; const char *says; } cases[] = {
+        { "{\"bos_token\":\"<|end_of_text|>\"}", NULL, "llama3", 315, NULL }, { "{\"bos_token\":{\"content\":\"<|begin_of_text|>\"}}", NULL, "llama3", 310, NULL },
+        { NULL, NULL, "llama3", 310, NULL }, { "{}", "{\"bos_token\":\"<|eom_id|>\"}", "llama3.1", 314, NULL }, { "{\"bos_token\":null}", NULL, "llama3", -1, "no file names one" },
+        { "{\"bos_token\":\"<s>\"}", NULL, "llama3", -1, "<s>" }, { "{\"bos_token\":7}", NULL, "llama3", -1, "must be a text" },
+        { "{\"bos_token\":\"<s>\"}", NULL, "qwen2.5", -1, NULL }, { "{\"bos_token\":\"<|begin_of_text|>\"}", NULL, "{{ bos_token }}", 310, NULL },
+        { "{}", NULL, "{{ bos_token }}", -1, "no file names one" }, { NULL, NULL, "{{ bos_token }}", -1, "no file names one" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct chat c;
+        struct err e = { "" };
+        struct str t = { 0 }, got = { 0 };
+        bool chatml = *cases[i].template == '{';
+        if (chatml) str_puts(&t, cases[i].template);
+        str_puts(&t, text_of(find(json_object_get(golden, "templates"), "name", chatml ? "qwen2" : cases[i].template), "template"));
+        put_file("chat_template.jinja", t.p);
+        if (cases[i].config) put_file("tokenizer_config.json", cases[i].config);
+        if (cases[i].map) put_file("special_tokens_map.json", cases[i].map);
+        bool ok = chat_open(&c, bytes_of, dir, "auto", &e);
+        CHECK(ok == !cases[i].says && (ok || strstr(e.text, cases[i].says)), "case %zu: %s", i, e.text);
+        if (ok) {
+            struct ids x = { 0 };
+            chat_prompt(&c, &x, "q");
+            CHECK(c.bos == cases[i].bos && (c.bos < 0 || x.p[0] == c.bos), "case %zu: %d, %d", i, c.bos, x.p[0]);
+            ids_free(&x);
+        }
+        if (cases[i].config) drop_file("tokenizer_config.json");
+        if (cases[i].map) drop_file("special_tokens_map.json");
+        str_free(&t);
+        str_free(&got);
+    }
 }
 
 /* Forks that would be written wrongly. */
 static void refused(void **state)
 {
     (void)state;
-#define CHATML "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+#define BODY(more) "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content']" more " + '<|im_end|>' + '\\n'}}{% endfor %}"
+#define REPLY "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
     static const struct { const char *text, *why; } cases[] = {
-        { "", "neither family" }, { "{{ messages }}", "neither family" }, { "<|im_start|>{{ '<|im_start|>assistant\\n' }}", "outside of its brackets" },
-        { CHATML, "nothing in it begins" }, { CHATML "{{ '<|im_start|>assistant\\n' }}x", "'x' outside" }, { CHATML "{{ '<|im_start|>assistant\\nSure!' }}", "Sure!" },
-        { "{{ 'You are a pirate. ' }}" CHATML "{{ '<|im_start|>assistant\\n' }}", "pirate" }, { "{{ bos_token + '[INST]' + '<|im_start|>assistant\\n' }}", "[INST]" },
-        { CHATML "{{ '<|im_start|>assistant\\n' }}{{ '<|start_header_id|>' }}", "neither family" },
-        { "{{ '\\n<tool_response>\\n' }}" CHATML "{{ '<|im_start|>assistant\\n' }}", "half of what tools need" },
-        { "{{ '26 Jul 2024' }}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}", "dates" },
-        { "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{{ 'Cutting Knowledge Date: June 2030\\n' }}", "June 2030" },
-        { CHATML "{{ '<|im_start|>assistant\\n", "ends inside" }, { CHATML "{{ '<|im_start|>assistant\\n' }", "ends inside" }, { "{# <|im_start|> #}", "nothing in it begins" },
+        { "", "line 1 has the end" }, { "{{ messages }}", "line 1 has messages, where" }, { BODY("") REPLY "x", "has the text 'x', where the nearest that is known (chatml" },
+        { BODY(" | trim") REPLY, "has |, where" }, { BODY("|upper") REPLY, "has |, where" }, { BODY("") "\n\n" REPLY, "has the text '\\n', where" },
+        { "{% for message in messages %}\n{% if message['role'] != 'system' %}", "line 2 has message, where" }, { "{{ eos_token }}" BODY("") REPLY, "has eos_token" },
+        { "{% for message in messages[1:] %}", "has [, where" }, { BODY("") "{{ '<|im_start|>assistant\\n' }}", "has {{, where" },
+        { BODY("") "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\nSure!' }}{% endif %}", "Sure!" }, { BODY(""), "has the end, where" },
+        { BODY("") "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n", "a literal that does not end" }, { BODY("") "{% if add_generation_prompt ", "a bracket that does not end" },
+        { "{# <|im_start|> ", "a comment that does not end" }, { "{{ '\\N{DASH}' }}", "escape" }, { "{{ '\\ud800' }}", "escape" },
+        { "{% if loop.first %}", "has loop, where" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct chat c;
@@ -465,7 +538,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rendered_text), cmocka_unit_test(rendered_ids), cmocka_unit_test(prefixes), cmocka_unit_test(look_alikes), cmocka_unit_test(places),
+        cmocka_unit_test(rendered_text), cmocka_unit_test(rendered_ids), cmocka_unit_test(prefixes), cmocka_unit_test(look_alikes), cmocka_unit_test(places), cmocka_unit_test(begin_of_text),
         cmocka_unit_test(refused), cmocka_unit_test(cut_and_changed), cmocka_unit_test(by_name), cmocka_unit_test(embedded),
     };
     return cmocka_run_group_tests_name("chat", tests, set_up, tear_down);
