@@ -1,6 +1,7 @@
 /* lines.c: lines to ids. Input may be anything: what a line must be is said with its number. */
 #include "cmd/lines.h"
 #include "data/message.h"
+#include "engine/said.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,9 +67,12 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
     bool ok = messages_read(&x, list, json_array_size(list), "messages", e) && (x.n || fail(e, "\"messages\" is empty"));
     ok = ok && tools_value(&tools, &s->chat, declared, e);
     struct chat_message *m = chat_messages(&x);
+    struct said said;
+    said_make(&said, m, x.n, &s->form, false);
     const struct chat_tools *shown = declared ? &tools : usual_tools(s, reply);
     ok = ok && chat_check(&s->chat, m, x.n, shown && shown->n, e);
-    ok = ok && (chat_write(&s->chat, out, NULL, m, x.n, shown, reply) || fail(e, "the tokenizer gave up on this text"));
+    ok = ok && (chat_write(&s->chat, out, NULL, said.m, said.n, shown, reply) || fail(e, "the tokenizer gave up on this text"));
+    said_free(&said);
     free(m);
     chat_tools_free(&tools);
     messages_free(&x);

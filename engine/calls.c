@@ -1,7 +1,7 @@
 /* calls.c: calls in text, results in tokens. The policy may write anything: JSON is looked at only within bounds, and every answer to a bad call is a fixed
  * sentence, so that a run repeats to the byte whatever the version of the JSON library. */
 #define _GNU_SOURCE     /* memmem */
-#include "engine/calls.h"
+#include "engine/calls_in.h"
 #include "base/err.h"
 #include "model/utf8.h"
 #include <jansson.h>
@@ -17,21 +17,27 @@ static bool ends_with(const char *text, size_t end, const char *what)
     return end >= n && memcmp(text + end - n, what, n) == 0;
 }
 
+bool call_ends(struct found_call *c, const char *text, size_t end, size_t floor[TOOLS])
+{
+    for (int t = 0; t < TOOLS; t++) {
+        if (!ends_with(text, end, close_tag[t])) continue;
+        size_t close = end - strlen(close_tag[t]);
+        for (size_t b = close; b >= floor[t] + strlen(open_tag[t]); b--)
+            if (ends_with(text, b, open_tag[t])) {
+                *c = (struct found_call){ (enum tool)t, b, close };
+                return true;
+            }
+        if (close > floor[t]) floor[t] = close;
+    }
+    return false;
+}
+
 bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh)
 {
+    size_t floor[TOOLS] = { 0 };
     if (fresh > n) fresh = n;
-    for (size_t end = n - fresh + 1; end <= n; end++) {
-        if (text[end - 1] != '>') continue;
-        for (int t = 0; t < TOOLS; t++) {
-            if (!ends_with(text, end, close_tag[t])) continue;
-            size_t close = end - strlen(close_tag[t]);
-            for (size_t b = close; b >= strlen(open_tag[t]); b--)
-                if (ends_with(text, b, open_tag[t])) {
-                    *c = (struct found_call){ (enum tool)t, b, close };
-                    return true;
-                }
-        }
-    }
+    for (size_t end = n - fresh + 1; end <= n; end++)
+        if (text[end - 1] == '>' && call_ends(c, text, end, floor)) return true;
     return false;
 }
 
@@ -210,19 +216,17 @@ static void find_hermes(struct turn_calls *x, const struct call_form *f, const c
     }
 }
 
-static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
-
 /* A turn that begins as a call does is one to its end, even if it cannot be read; a reply in JSON that has no name is not. */
 static void find_llama(struct turn_calls *x, const struct call_form *f, const char *text, size_t from, size_t n)
 {
     static const char tag[] = "<|python_tag|>", key[] = "\"name\"";
-    while (from < n && is_space(text[from])) from++;
+    while (from < n && call_space(text[from])) from++;
     if (n - from >= sizeof tag - 1 && !memcmp(text + from, tag, sizeof tag - 1)) from += sizeof tag - 1;
-    while (from < n && is_space(text[from])) from++;
-    while (n > from && is_space(text[n - 1])) n--;
+    while (from < n && call_space(text[from])) from++;
+    while (n > from && call_space(text[n - 1])) n--;
     size_t at = from + 1;
     if (from == n || text[from] != '{') return;
-    while (at < n && is_space(text[at])) at++;
+    while (at < n && call_space(text[at])) at++;
     if (n - at >= sizeof key - 1 && !memcmp(text + at, key, sizeof key - 1)) add_call(x, f, text, from, n);
 }
 

@@ -52,6 +52,19 @@ int call_form_count(const struct call_form *f, const char *text);
 struct found_call { enum tool tool; size_t begin, end; };
 bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh);
 
+/* Where a rollout cuts the text of an assistant, text[n]: behind the closing tag of each call, where the result comes in, and behind the result. What is said between is
+ * encoded by itself there, and so it must be wherever such a text is learned from or given. Fills x from { 0 } with the parts in order; returns how many. */
+enum tag_part {
+    TAG_SAID,       /* what the policy writes */
+    TAG_RESULT,     /* the text of a result: <result> to </result> behind a call, with nothing but white space between, without the tags, that white space and the line
+                       breaks inside the tags. </result> is the one that pairs with the <result> if there is one (a page may hold such tags), else the next */
+    TAG_QUOTED,     /* <result> to its </result> where no call was made, which no rollout puts there: with tags, as it stands. One around a call is text */
+};
+struct tag_piece { enum tag_part part; size_t begin, end; };
+struct tag_pieces { struct tag_piece *p; int n, cap; };
+int tags_cut(struct tag_pieces *x, const char *text, size_t n);
+void tag_pieces_free(struct tag_pieces *x);
+
 /* Appends the tokens a result comes back as: RESULT_BEFORE, text, RESULT_AFTER. The tags are the file's own tokens where it has them; text never becomes
  * one. text is cut to max_text tokens (< 0: not) and then further so that all have room; where even the tags have not, they are cut too. Returns how many. */
 int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *text, size_t n, int max_text, int room);

@@ -1,6 +1,7 @@
 /* questions.c: rows to prompts. Everything that can be wrong with a row is found here, before the first step. */
 #include "engine/questions.h"
 #include "base/str.h"
+#include "engine/said.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -82,8 +83,11 @@ bool prompt_write(struct ids *out, const struct chat_message *said, int n, const
     if (mine && system) m[k++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
     for (int i = 0; i < n; i++)
         if (!mine || said[i].role != CHAT_SYSTEM) m[k++] = said[i];
-    bool ok = chat_check(form->chat, m, k, turns, e) && (chat_write(form->chat, out, NULL, m, k, turns ? &form->tools : NULL, true) ||
+    struct said x;
+    said_make(&x, m, k, form, false);
+    bool ok = chat_check(form->chat, m, k, turns, e) && (chat_write(form->chat, out, NULL, x.m, x.n, turns ? &form->tools : NULL, true) ||
                                                         fail(e, "the tokenizer gave up on this prompt"));
+    said_free(&x);
     free(m);
     return ok;
 }

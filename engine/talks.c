@@ -1,49 +1,12 @@
 /* talks.c: conversations to ids and masks; what is wrong with one is said before any work. */
-#define _GNU_SOURCE     /* memmem */
 #include "engine/talks.h"
-#include "base/str.h"
+#include "engine/said.h"
 #include <stdio.h>
 #include <string.h>
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-/* The bytes of text[n] from `from` on that are the next tool result, tags included; one that is not closed ends with the text. */
-static void next_result(const struct str *text, size_t from, size_t *begin, size_t *end)
-{
-    static const char open[] = "<result>", close[] = "</result>";
-    const char *b = memmem(text->p + from, text->n - from, open, sizeof open - 1);
-    const char *e = b ? memmem(b, (size_t)(text->p + text->n - b), close, sizeof close - 1) : NULL;
-    *begin = b ? (size_t)(b - text->p) : text->n;
-    *end = e ? (size_t)(e - text->p) + sizeof close - 1 : text->n;
-}
-
-/* Takes the mark from those of the tokens [from, to) that hold a byte of a tool result. */
-static void unmark_span(struct demo *d, int from, int to, const struct chat *chat)
-{
-    struct str text = { 0 };
-    int bytes;
-    for (int i = from; i < to; i++) {
-        const char *p = tokenizer_bytes(chat->t, d->ids.p[i], &bytes);
-        if (bytes) str_put(&text, p, (size_t)bytes);
-    }
-    size_t at = 0, begin = 0, end = 0;
-    for (int i = from; i < to; i++, at += (size_t)bytes) {
-        tokenizer_bytes(chat->t, d->ids.p[i], &bytes);
-        while (end <= at && end < text.n) next_result(&text, end, &begin, &end);
-        if (at < end && at + (size_t)bytes > begin) d->m[i] = 0;
-    }
-    str_free(&text);
-}
-
-static void unmark_results(struct demo *d, const struct chat *chat)
-{
-    for (int from = 0, to; from < d->ids.n; from = to) {
-        for (to = from; to < d->ids.n && d->m[to] == d->m[from]; to++) {}
-        if (d->m[from]) unmark_span(d, from, to, chat);
-    }
-}
-
-static bool write_talk(struct demo *d, const struct dialog *x, const struct call_form *form, struct err *e)
+static bool write_talk(struct demo *d, const struct dialog *x, const struct config *c, const struct call_form *form, struct err *e)
 {
     const struct chat *chat = form->chat;
     struct chat_tools tools = { 0 };
@@ -51,10 +14,13 @@ static bool write_talk(struct demo *d, const struct dialog *x, const struct call
     *d = (struct demo){ 0 };
     if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e)) return fail_in(e, "%s: tools", x->place);
     struct chat_message *m = chat_messages(&x->said);
+    struct said said;
+    said_make(&said, m, x->said.n, form, !c->sft.mask_results);
     const struct chat_tools *declared = x->tools || !call_form_turns(form) ? &tools : &form->tools;
     bool ok = chat_check(chat, m, x->said.n, declared->n > 0, e) &&
-              (chat_write(chat, &d->ids, &mask, m, x->said.n, declared, false) || fail(e, "the tokenizer gave up on this conversation"));
+              (chat_write(chat, &d->ids, &mask, said.m, said.n, declared, false) || fail(e, "the tokenizer gave up on this conversation"));
     d->m = mask.p;
+    said_free(&said);
     free(m);
     chat_tools_free(&tools);
     return ok || fail_in(e, "%s", x->place);
@@ -97,8 +63,7 @@ static bool write_all(struct talks *t, const struct dialogs *rows, const struct 
     for (int k = 0; ok && k < rows->n; k++) {
         struct demo d;
         bool keep = true;
-        ok = write_talk(&d, &rows->row[k], form, e) && fit(&d, &rows->row[k], c, max, &keep, e);
-        if (ok && c->sft.mask_results) unmark_results(&d, form->chat);
+        ok = write_talk(&d, &rows->row[k], c, form, e) && fit(&d, &rows->row[k], c, max, &keep, e);
         int64_t targets = ok && keep ? marked(&d) : 0;
         longer += ok && !keep;
         idle += ok && keep && !targets;

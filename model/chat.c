@@ -199,6 +199,15 @@ static struct chat_message trimmed(struct chat_message m)
     return m;
 }
 
+static struct chat_message trimmed_end(struct chat_message m, bool before, bool behind)
+{
+    struct chat_message t = trimmed(m);
+    const char *begin = before ? t.text : m.text, *end = behind ? t.text + t.n : m.text + m.n;
+    m.text = begin;
+    m.n = begin < end ? (size_t)(end - begin) : 0;
+    return m;
+}
+
 static struct chat_message without_breaks(struct chat_message m, bool before, bool behind)
 {
     for (; before && m.n && *m.text == '\n'; m.n--) m.text++;
@@ -296,36 +305,61 @@ static bool with_thought(const struct writer *w, struct chat_message m, bool las
     return behind && (last || some);
 }
 
-static void plain_turn(struct writer *w, struct chat_message said)
+/* as_reply: behind all that a reply begins with. */
+static void plain_turn(struct writer *w, struct chat_message said, bool as_reply)
 {
     bool own = w->own;
     w->own = false;
-    if (w->v->think == CHAT_THINK_NONE) begin_reply(w);
+    if (as_reply || w->v->think == CHAT_THINK_NONE) begin_reply(w);
     else put_template(w, "<|im_start|>assistant\n");
     set_own(w, own);
     put_added(w, said.text, said.n, OF_ASSISTANT);
 }
 
+/* A text as a rollout put it together: every piece is encoded by itself and as it stands. What begins a reply may be its first words, too. */
+static void put_pieces(struct writer *w, const struct chat_message *m, bool own)
+{
+    bool end = w->own;
+    for (int i = 0; i < m->pieces; i++) {
+        struct chat_message part = { .text = m->piece[i].text, .n = m->piece[i].n };
+        set_own(w, own && m->piece[i].own);
+        for (int k = 0; m->piece[i].ids && k < m->piece[i].ids->n; k++) put_id(w, m->piece[i].ids->p[k]);
+        if (m->piece[i].ids) continue;
+        if (i == 0 && w->v->think == CHAT_THINK_OPEN && part.n >= sizeof think_begin - 1 && !memcmp(part.text, think_begin, sizeof think_begin - 1)) {
+            part.text += sizeof think_begin - 1;
+            part.n -= sizeof think_begin - 1;
+            part = without_breaks(part, true, false);
+        }
+        if (w->v->family == CHAT_LLAMA3) part = trimmed_end(part, i == 0, i == m->pieces - 1);
+        put_added(w, part.text, part.n, OF_ASSISTANT);
+    }
+    set_own(w, end);
+}
+
 static void assistant_turn(struct writer *w, const struct chat_message *m, int i, int n)
 {
+    static const struct chat_message nothing = { .text = "" };
     struct chat_message thought, said = m[i];
     const struct chat_variant *v = w->v;
-    bool writes = false, text = said.n > 0;
+    bool writes = false, text = said.n > 0, lost = false;
     ENSURE(!said.calls || v->calls != CHAT_CALLS_NONE);
     flush(w);
     w->own = !said.quiet;
-    if (v->think != CHAT_THINK_NONE) {
+    if (v->think != CHAT_THINK_NONE && (!said.pieces || said.thought)) {
         writes = with_thought(w, m[i], i == n - 1, i > w->asked, &thought, &said);
         if (v->keep != CHAT_KEEP_NONE) text = said.n > 0;
-        if (!writes && thought.n) w->own = false;
+        lost = !writes && thought.n;
+        if (lost) w->own = false;
     }
     if (v->family == CHAT_LLAMA3) said = trimmed(said);
     if (said.calls && v->calls == CHAT_CALLS_LLAMA3) said.n = 0;
+    if (m[i].pieces) said = nothing;
     if (writes) thinking_turn(w, thought, said);
-    else plain_turn(w, said);
-    if (said.calls) {
+    else plain_turn(w, said, m[i].pieces && !m[i].thought);
+    if (m[i].pieces) put_pieces(w, &m[i], !lost);
+    if (m[i].calls) {
         struct str calls = { 0 };
-        chat_put_calls(&calls, said.calls, v->calls, text);
+        chat_put_calls(&calls, m[i].calls, v->calls, text);
         put_added(w, calls.p, calls.n, OF_ASSISTANT);
         str_free(&calls);
     }

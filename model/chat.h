@@ -4,6 +4,8 @@
 #pragma once
 #include "model/tokenizer.h"
 
+/* A part of an assistant's text that is encoded by itself: text, or ids as they are. own: the model wrote it, and is to learn it. */
+struct chat_piece { const char *text; size_t n; const struct ids *ids; bool own; };
 enum chat_role { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL, CHAT_DEVELOPER, CHAT_FUNCTION, CHAT_ROLES };
 struct chat_message {
     enum chat_role role;
@@ -12,6 +14,8 @@ struct chat_message {
     const char *thought;    /* an assistant's reasoning_content, 0-terminated; NULL: none, or it stands in the text between <think> and </think> */
     const char *calls;      /* an assistant's tool_calls: a JSON array of {"name": text, "arguments": anything}; NULL: none */
     bool quiet;             /* never marked as the model's own */
+    const struct chat_piece *piece;     /* [pieces] an assistant's text as a rollout put it together (engine/said.h); then text is not written; NULL: it is one piece */
+    int pieces;
 };
 
 enum chat_family { CHAT_APPO, CHAT_CHATML, CHAT_LLAMA3 };

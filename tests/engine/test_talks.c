@@ -29,7 +29,7 @@ static void marked_text(const struct demo *d, struct str *out)
 static void masks(void **state)
 {
     (void)state;
-    static const char *const want[] = { "|ho<|im_end|>|yes <|im_end|><|im_end|>|", "|a <search> b</search> | d<|im_end|>|", "|words<|im_end|>|" };
+    static const char *const want[] = { "|ho<|im_end|>|yes <|im_end|><|im_end|>|", "|a <search> b</search>| d<|im_end|>|", "|words<|im_end|>|" };
     struct talks t;
     struct err e;
     struct str text = { 0 };
