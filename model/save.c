@@ -2,6 +2,8 @@
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "base/file.h"
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,18 +32,23 @@ static void shard_name(struct str *s, int k, int shards)
     else str_printf(s, "model-%05d-of-%05d.safetensors", k + 1, shards);
 }
 
-static void put_param(struct st_writer *out, const struct model *m, const struct param *p, wide *buf)
+/* Weights that are not finite (as bf16: that round to infinity) are not worth a file: who reads it would find out much later. */
+static bool put_param(struct st_writer *out, const struct model *m, const struct param *p, const struct save_rule *r, wide *buf, const char *path, struct err *e)
 {
     int64_t count = param_count(p);
+    double most = r->bf16 ? 0x1.ffp127 : sizeof(wide) == 8 ? DBL_MAX : (double)FLT_MAX;       /* from 0x1.ffp127 on bf16 rounds up */
     for (int64_t at = 0; at < count; at += PIECE) {
-        int64_t n = count - at < PIECE ? count - at : PIECE;
+        int64_t n = count - at < PIECE ? count - at : PIECE, i = 0;
         model_get(buf, m->w + p->at + at, n);
+        while (i < n && (r->bf16 ? fabs((double)buf[i]) < most : fabs((double)buf[i]) <= most)) i++;
+        if (i < n) return fail(e, "%s: number %lld of %s is %s", path, (long long)(at + i), p->name, isfinite(buf[i]) ? "too large for bf16" : "a NaN or an infinity");
 #if defined(REAL_IS_double)
         st_put_f64(out, buf, n);
 #else
         st_put_f32(out, buf, n);
 #endif
     }
+    return true;
 }
 
 static bool save_shard(const struct model *m, const char *path, const struct save_rule *r, int begin, int end, struct err *e)
@@ -51,9 +58,12 @@ static bool save_shard(const struct model *m, const char *path, const struct sav
     for (int i = begin; i < end; i++)
         st_declare(out, m->param[i].name, dtype_of(r), m->param[i].cols ? 2 : 1, (int64_t[]){ m->param[i].rows, m->param[i].cols });
     wide *buf = xmalloc(PIECE * sizeof *buf);
-    for (int i = begin; i < end; i++) put_param(out, m, &m->param[i], buf);
+    bool ok = true;
+    for (int i = begin; ok && i < end; i++) ok = put_param(out, m, &m->param[i], r, buf, path, e);
     free(buf);
-    return st_finish(out, e);
+    if (ok) return st_finish(out, e);
+    st_abandon(out);
+    return false;
 }
 
 static bool save_index(const struct model *m, const char *folder, const struct save_rule *r, const int *first, int shards, struct err *e)
