@@ -111,6 +111,15 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLFLAGS) -c $< -o $@
 
+# The commit that a build is of, "+" where files differ from it, for run.json.
+VERSION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git status --porcelain --untracked-files=no 2>/dev/null | head -c 1 | tr -c '\n' '+')
+$(BUILD)/engine/version.o: ALLFLAGS += -DAPPO_VERSION='"$(VERSION)"'
+$(BUILD)/engine/version.o: $(BUILD)/version.txt
+$(BUILD)/version.txt: ;
+ifneq ($(MAKECMDGOALS),clean)
+$(shell mkdir -p $(BUILD); echo '$(VERSION)' | cmp -s - $(BUILD)/version.txt || echo '$(VERSION)' >$(BUILD)/version.txt)
+endif
+
 ifeq ($(BACKEND),simt)
 # by way of assembly, where static shared memory moves from .tbss to a section with a name, so that the shim finds it
 $(BUILD)/%.o: %.cu

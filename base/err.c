@@ -41,17 +41,45 @@ bool fail_in(struct err *e, const char *fmt, ...)
     return false;
 }
 
-void die(const char *fmt, ...)
+static char hint[400];
+
+void err_hint(const char *fmt, ...)
 {
+    *hint = 0;
+    if (!fmt) return;
     va_list ap;
     va_start(ap, fmt);
+    vsnprintf(hint, sizeof hint, fmt, ap);
+    va_end(ap);
+    quiet(hint);
+}
+
+static void say(const char *fmt, va_list ap)
+{
     fflush(stdout);
     fputs("appo: ", stderr);
     vfprintf(stderr, fmt, ap);
     fputc('\n', stderr);
+    if (*hint) fprintf(stderr, "%s\n", hint);
+}
+
+void die(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    say(fmt, ap);
     va_end(ap);
     if (die_hook) die_hook();
     exit(70);
+}
+
+void end_with(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    say(fmt, ap);
+    va_end(ap);
+    exit(1);
 }
 
 void *xmalloc(size_t bytes)

@@ -14,6 +14,10 @@ bool fail_in(struct err *e, const char *fmt, ...) __attribute__((format(printf, 
 /* Prints the message to stderr, then whatever die_hook prints (the arena table), and exits with status 70. */
 _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 extern void (*die_hook)(void);
+/* For what a user can mend and only code without a struct err notices (a kernel that meets a NaN): the sentence and the hint, no table, status 1. */
+_Noreturn void end_with(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A line that die() and end_with() print after their message: where one can go on from. NULL: none. */
+void err_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* An invariant that holds in every build: cheap ones only. */
 #define ENSURE(x) ((x) ? (void)0 : die("%s:%d: broken invariant: %s", __FILE__, __LINE__, #x))

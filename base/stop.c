@@ -44,7 +44,7 @@ void stop_catch(void)
     struct sigaction a = { .sa_handler = on_stop, .sa_flags = SA_RESTART }, was;
     sigfillset(&a.sa_mask);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        if (sigaction(signals[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN) sigaction(signals[i], &a, NULL);
+        if (signals[i] == SIGINT || (sigaction(signals[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN)) sigaction(signals[i], &a, NULL);
 }
 
 void stop_during(const char *fmt, ...)

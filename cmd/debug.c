@@ -7,25 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void on_sigint(int signo)
-{
-    (void)signo;
-    if (run_stop) {                                      /* a second time: now */
-        out_sweep();
-        _exit(130);
-    }
-    run_stop = 1;
-}
-
-static void catch_sigint(void)
-{
-    struct sigaction a = { .sa_handler = on_sigint };
-    sigemptyset(&a.sa_mask);
-    a.sa_flags = SA_RESTART;
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-}
-
 /* The report's folder is tried before work starts. */
 static bool report_ready(const char *path, struct err *e)
 {
@@ -60,49 +41,60 @@ static bool from_scratch(struct config *c, struct err *e)
     return ok;
 }
 
+/* The lock first: a second run in the same folder is refused before anything is loaded or written. */
 static int run(struct config *c, bool scratch)
 {
     struct session s = { 0 };
+    struct place place = { 0 };
     struct run_report r = { 0 };
     struct err e;
     int status = 1;
-    catch_sigint();
     config_for_model(c, "actor.optim.lr", stderr);
     config_for_memory(c, true, stderr);
-    bool ok = report_ready(c->trainer.report, &e) && (!scratch || from_scratch(c, &e)) && session_open(&s, c, true, &e);
+    bool ok = report_ready(c->trainer.report, &e) && place_open(&place, c, &e) && (!scratch || from_scratch(c, &e));
+    stop_catch();                                        /* before it there is nothing to save */
+    ok = ok && session_open(&s, c, true, &e);
     if (ok) session_print_memory(&s, stdout);
     fflush(stdout);
-    ok = ok && run_training(&s, &r, stdout, &e);
+    ok = ok && run_training_in(&s, &place, &r, stdout, &e);
     if (r.steps > 0) {
         if (r.has_before) eval_table(&r.before, r.has_after ? &r.after : NULL, stdout);
         printf("%d steps in %.1f s: %lld tokens generated, %lld trained; largest difference between a sampled and a trained probability: %g; peak memory %.0f MiB\n",
                r.steps, r.wall_s, (long long)r.tokens_generated, (long long)r.tokens_trained, r.probs_diff_max, peak_mib());
     }
     struct err late;
-    if (r.steps > 0 && !write_report(c->trainer.report, &r, c, ok ? &e : &late)) ok = false;
+    if (r.steps > 0 && !(r.done && file_exists(c->trainer.report)) && !write_report(c->trainer.report, &r, c, ok ? &e : &late)) ok = false;
     status = !ok ? cmd_fail(&e) : r.stopped ? 130 : 0;
     session_close(&s);
+    place_close(&place);
     return status;
 }
 
-static int train(int argc, char **argv, const char *usage)
+/* A demonstration goes on only where the very same one was interrupted, else begins anew; the old files are moved aside. */
+static bool demonstrates(struct config *c, bool debug)
+{
+    struct err e;
+    return !debug || config_given(c, "trainer.resume") || config_set(c, "trainer.resume", "interrupted", "debug", &e);
+}
+
+static int train(int argc, char **argv, bool debug, const char *usage)
 {
     struct config c;
     int status;
     bool scratch = cmd_option(&argc, argv, "--from-scratch", NULL);
-    if (cmd_config(&c, argc, argv, usage, 0, &status)) status = run(&c, scratch);
+    if (cmd_config(&c, argc, argv, usage, 0, &status) && demonstrates(&c, debug)) status = run(&c, scratch);
     config_free(&c);
     return status;
 }
 
 int cmd_debug(int argc, char **argv)
 {
-    return train(argc, argv, "usage: appo debug [--seed N] [--steps N] [--report FILE] [--from-scratch] [key=value ...]: evaluates the embedded policy, trains it with "
+    return train(argc, argv, true, "usage: appo debug [--seed N] [--steps N] [--report FILE] [--from-scratch] [key=value ...]: evaluates the embedded policy, trains it with "
                              "APPO on the embedded tasks, evaluates again");
 }
 
 int cmd_train(int argc, char **argv)
 {
-    return train(argc, argv, "usage: appo train [--config FILE] [key=value ...]: trains the policy of model.path on data.train_files, or without files on the "
+    return train(argc, argv, false, "usage: appo train [--config FILE] [key=value ...]: trains the policy of model.path on data.train_files, or without files on the "
                              "embedded tasks");
 }

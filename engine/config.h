@@ -101,9 +101,14 @@ struct config {
         int total_training_steps, total_epochs;
         int64_t seed;
         int test_freq, save_freq;
+        double save_minutes;
+        int max_actor_ckpt_to_keep;
+        char *best_metric;                                                  /* "auto", "none" or a metric's name */
         char *project_name, *experiment_name, *default_local_dir, *rollout_data_dir;
-        bool val_before_train;
+        int rollout_data_prompts;
+        bool rollout_data_gzip, val_before_train;
         char *resume;                                                       /* "auto", "off" or a folder */
+        bool verify;
         int threads;
         char *report, *logger;
     } trainer;
@@ -143,3 +148,5 @@ void config_for_memory(struct config *c, bool trains, FILE *say);
 /* A line a key, YAML that reads back: `key: value   # source: help` */
 void config_print(const struct config *c, FILE *f);
 json_t *config_json(const struct config *c);                                /* flat: {"actor.optim.lr": 0.0003, ...}; the caller's reference */
+/* Does the key decide any number of a training run? Then a resumed run must have the same value. Every key is in one of two lists, config_resume.c. */
+bool config_decides(const char *key);

@@ -22,6 +22,8 @@ extern const struct config_rename config_renames[];     /* other names of a key;
 extern const char *const config_foreign[];              /* keys of other engines that change nothing here; "x.*" is a whole subtree; ends with NULL */
 bool config_is_foreign(const char *key);
 
+extern const char *const config_decisive[], *const config_free_keys[];      /* config_resume.c: every key is in one of them; end with NULL */
+
 struct config_preset { enum preset preset; const char *key, *value; };
 extern const struct config_preset config_presets[];     /* ends with key NULL */
 

@@ -298,6 +298,7 @@ void dump_update(FILE *out, const struct trainer *t, const struct group *g, int 
         for (int j = 0; j < g[i].rows; j++) {
             int at = j < g[i].initial ? first++ : branch++;
             ENSURE(f->row[at] == g[i].row[j]);
+            if (t->c->trainer.rollout_data_prompts >= 0 && (int)g[i].number >= t->c->trainer.rollout_data_prompts) continue;
             put_row(&line, t, &g[i], g[i].row[j], f, at, u);
             fwrite(line.p, 1, line.n, out);
         }

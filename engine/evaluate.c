@@ -1,6 +1,7 @@
 /* evaluate.c: the held-out questions, sampled and greedy. */
 #include "engine/evaluate.h"
 #include "base/clock.h"
+#include "base/stop.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,8 +64,9 @@ static void run_some(struct session *s, struct eval_result *res, int from, int n
     struct rollout_stats stats;
     rollout_run(s->ro, ep, n * samples, false, progress, ctx, &stats);
     res->generated += stats.generated;
+    res->halted = stats.halted;
     for (int i = 0; i < n; i++) {
-        for (int j = 0; j < samples; j++) {
+        for (int j = 0; j < samples && !res->halted; j++) {
             group_grade(&g[i], g[i].row[j], s);
             note(row_of(res, task_source(&g[i].task)), g[i].row[j], greedy);
             note(&res->all, g[i].row[j], greedy);
@@ -79,9 +81,10 @@ static void run(struct session *s, struct eval_result *res, bool greedy, void (*
 {
     struct rollout_config c = session_eval_sampling(s, greedy);
     int questions = eval_questions(s);
+    c.halt = &run_stop;
     rollout_set(s->ro, &c);
     /* a draw does not depend on what runs beside it: only so many rollouts are held at once */
-    for (int from = 0, n; from < questions; from += n) {
+    for (int from = 0, n; from < questions && !res->halted; from += n) {
         n = questions - from < EVAL_AT_ONCE ? questions - from : EVAL_AT_ONCE;
         run_some(s, res, from, n, greedy, progress, ctx);
     }
@@ -92,7 +95,7 @@ void evaluate(struct session *s, struct eval_result *r, void (*progress)(void *,
     *r = (struct eval_result){ 0 };
     double start = seconds();
     run(s, r, false, progress, ctx);
-    run(s, r, true, progress, ctx);
+    if (!r->halted) run(s, r, true, progress, ctx);
     r->wall_s = seconds() - start;
 }
 

@@ -3,9 +3,11 @@
 #include "base/file.h"
 #include "engine/number.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { LOG_MAX = 1 << 30 };
 
@@ -73,6 +75,7 @@ bool metrics_write(struct metrics_log *l, int64_t step, const struct metrics *m,
     str_puts(&s, "}}\n");
     bool ok = fwrite(s.p, 1, s.n, l->f) == s.n && !fflush(l->f);
     if (!ok) fail(e, "%s: %s; make room and resume from the last checkpoint", l->path, strerror(errno));
+    hash_add(&l->hash, s.p, s.n);
     str_free(&s);
     return ok && (!l->board || tensorboard_write(l->board, step, m, e));
 }
@@ -88,7 +91,7 @@ static bool line_step(const char *line, size_t n, int64_t *step)
 }
 
 /* Keeps what was written up to a step. */
-static bool cut_after(const char *path, int64_t after, struct err *e)
+static bool cut_after(struct metrics_log *l, const char *path, int64_t after, struct err *e)
 {
     struct str old = { 0 }, kept = { 0 };
     bool ok = file_read(path, LOG_MAX, &old, e);
@@ -98,28 +101,57 @@ static bool cut_after(const char *path, int64_t after, struct err *e)
         int64_t step;
         if (!end) break;                                    /* the line that was being written when the run died */
         if (!line_step(p, (size_t)(end - p), &step)) ok = fail(e, "%s:%d: not a line of metrics; move the file away or give trainer.resume=off", path, number);
-        else if (step <= after) str_put(&kept, p, (size_t)(end + 1 - p));
+        else {
+            l->seen = step;
+            if (step <= after) {
+                str_put(&kept, p, (size_t)(end + 1 - p));
+                l->kept = step;
+            }
+        }
         p = end + 1;
     }
     if (ok && kept.n != old.n) ok = file_write(path, kept.p ? kept.p : "", kept.n, e);
+    if (ok) hash_add(&l->hash, kept.p, kept.n);
     str_free(&old);
     str_free(&kept);
     return ok;
 }
 
+bool metrics_check(const char *path, int64_t bytes, uint64_t hash, struct err *e)
+{
+    uint64_t is;
+    int64_t n;
+    if (!hash_file(path, bytes, &is, &n, e)) return false;
+    if (n < bytes) return fail(e, "%s: cut short: has %lld bytes, up to the checkpoint %lld were written", path, (long long)n, (long long)bytes);
+    return is == hash || fail(e, "%s: damaged: of its first %lld bytes the checksum is %016llx, %016llx was written", path, (long long)bytes, (unsigned long long)is,
+                              (unsigned long long)hash);
+}
+
 bool metrics_open(struct metrics_log *l, const char *path, int64_t after, const char *board_dir, struct err *e)
 {
-    *l = (struct metrics_log){ 0 };
-    if (after >= 0 && file_exists(path) && !cut_after(path, after, e)) return false;
-    FILE *f = fopen(path, after < 0 ? "w" : "a");
+    *l = (struct metrics_log){ .kept = -1, .seen = -1 };
+    hash_begin(&l->hash);
+    /* not through a link, which would lead to a file of somebody else */
+    int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | (after < 0 ? O_TRUNC : 0), 0666);
+    if (fd < 0) return fail(e, errno == ELOOP ? "%s: is a link; move it away: %s" : "%s: %s", path, strerror(errno));
+    close(fd);
+    if (after >= 0 && !cut_after(l, path, after, e)) return false;
+    FILE *f = fopen(path, "a");
     if (!f) return fail(e, "%s: %s", path, strerror(errno));
     struct tensorboard *board = board_dir ? tensorboard_open(board_dir, after, e) : NULL;
     if (board_dir && !board) {
         fclose(f);
         return false;
     }
-    *l = (struct metrics_log){ f, xstrdup(path), board };
+    l->f = f;
+    l->path = xstrdup(path);
+    l->board = board;
     return true;
+}
+
+bool metrics_sync(struct metrics_log *l, struct err *e)
+{
+    return fsync(fileno(l->f)) == 0 || errno == EINVAL || fail(e, "%s: could not be brought to the disk: %s", l->path, strerror(errno));
 }
 
 bool metrics_close(struct metrics_log *l, struct err *e)

@@ -1,6 +1,7 @@
 /* metrics.h: the numbers of a step: metrics.jsonl, the line on the console, TensorBoard event files, and the progress bar. Names are verl's. */
 #pragma once
 #include "base/err.h"
+#include "base/hash.h"
 #include <stdint.h>
 #include <stdio.h>
 
@@ -18,12 +19,21 @@ bool metrics_is_timing(const char *name);
 struct tensorboard;
 
 /* metrics.jsonl: one line {"step":N,"data":{name:value,...}} a step, values with the fewest digits that read back, null where not finite; flushed a line. */
-struct metrics_log { FILE *f; char *path; struct tensorboard *board; };
+struct metrics_log {
+    FILE *f;
+    char *path;
+    struct tensorboard *board;
+    struct hash hash;               /* of the file so far; hash.n: its bytes */
+    int64_t kept, seen;             /* steps of the last line that was kept, and of the last one found, by metrics_open; -1: none */
+};
 
 /* after < 0: a new file. Otherwise the lines of steps > after and a half-written last line are dropped (the file is replaced whole) and the file is
  * continued, so that a resumed run ends with the file of one that never stopped. board_dir: folder for TensorBoard event files, NULL: none.
  * False: cannot be read or written, or a line is not of this kind. */
 bool metrics_open(struct metrics_log *l, const char *path, int64_t after, const char *board_dir, struct err *e);
+/* Are the first bytes of the file those with this checksum? False: it is shorter, damaged, or cannot be read; the sentence says which. */
+bool metrics_check(const char *path, int64_t bytes, uint64_t hash, struct err *e);
+bool metrics_sync(struct metrics_log *l, struct err *e);                                               /* what was written is on the disk */
 bool metrics_write(struct metrics_log *l, int64_t step, const struct metrics *m, struct err *e);       /* false: disk full */
 bool metrics_close(struct metrics_log *l, struct err *e);
 

@@ -343,11 +343,20 @@ static void one_pass(struct rollout *r)
     }
 }
 
+/* Given up: calls that run are waited for, nobody starts. */
+static void halt(struct rollout *r)
+{
+    while (r->in_tools) seats_results(r, true);
+    while (r->lives) seat_leave(r, &r->seat[r->live[r->lives - 1]], FINISH_LENGTH);
+    r->stats.halted = true;
+}
+
 void rollout_run(struct rollout *r, struct episode **ep, int n, bool keep_kv, void (*progress)(void *, int, int), void *ctx, struct rollout_stats *stats)
 {
     double t = seconds();
     run_begin(r, ep, n, keep_kv);
     for (int told = r->done; r->done < n;) {
+        if (r->c.halt && *r->c.halt) { halt(r); break; }
         seats_results(r, false);
         admit(r);
         if (r->done < n) one_pass(r);

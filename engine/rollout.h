@@ -2,6 +2,7 @@
  * whose tool runs is simply absent. Ids, logp and entropy of an episode depend on nothing around it: batch, order, threads, how long a tool took. */
 #pragma once
 #include "engine/episode.h"
+#include <signal.h>
 
 struct rollout_config {
     double temperature, top_p;          /* temperature 0: greedy; top_p 1: off */
@@ -21,6 +22,7 @@ struct rollout_config {
      * False: has none. */
     bool (*spare)(void *ctx);
     void *spare_ctx;
+    const volatile sig_atomic_t *halt;  /* NULL, or where it is not 0 the run is given up between two passes: its episodes are of no use then */
 };
 
 struct rollout_stats {
@@ -28,6 +30,7 @@ struct rollout_stats {
     int64_t search_hits, search_misses;                     /* of recorded searches: the query itself, and not */
     int64_t timeouts;                                       /* calls of tools outside of this process that passed tool_timeout_s */
     int64_t prefilled, forwards, kv_dropped;                /* rows run that gave no token; passes; sequences given up for room */
+    bool halted;                                            /* the run was given up */
     double wall_s, tool_wait_s;                             /* tool_wait_s: nothing to run but tools */
     int peak_pages;
 };

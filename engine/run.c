@@ -2,44 +2,68 @@
 #include "engine/run.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/gz.h"
+#include "engine/ckpt.h"
+#include "engine/run_notes.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-volatile sig_atomic_t run_stop;
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-struct place { struct str dir, dumps; };
+/* A run at work. */
+struct run {
+    struct trainer t;
+    struct run_report *r;
+    struct place *p;
+    struct metrics_log log;
+    struct metrics m;               /* of the step under way, or, pending, of the one whose evaluation is still to be made */
+    struct ckpt_extra extra;
+    struct progress bar;
+    FILE *say;
+    bool pending;
+    int saved;                      /* the step of the newest checkpoint, -1: none */
+    double started, before, saved_at;
+};
 
-/* Folders are made, and proven writable with room for a checkpoint (weights, two moments, at most two more copies) and for the dumps (30 bytes a token),
- * before any work. */
-static bool open_place(struct place *p, const struct session *s, struct err *e)
+static size_t checkpoint_bytes(const struct run *x)
 {
-    const struct config *c = s->c;
-    size_t rollouts = (size_t)s->steps * (size_t)c->data.train_batch_size * (size_t)c->rollout.n;
-    size_t room = (size_t)s->m.count * sizeof(wide) * 5 + rollouts * (size_t)c->rollout.max_len * 30;
-    *p = (struct place){ 0 };
-    str_printf(&p->dir, "%s/%s/%s", c->trainer.default_local_dir, c->trainer.project_name, c->trainer.experiment_name);
-    if (!dir_make(p->dir.p, e) || !dir_room(p->dir.p, room, e)) return false;
-    if (*c->trainer.rollout_data_dir) str_puts(&p->dumps, c->trainer.rollout_data_dir);
-    else str_printf(&p->dumps, "%s/rollouts", p->dir.p);
-    return dir_make(p->dumps.p, e);
+    size_t copies = 3 + (x->t.s->learner.master != NULL) + (x->t.w_ref != NULL) + (x->t.w_prev != NULL);
+    return (size_t)x->t.s->m.count * sizeof(wide) * copies;
 }
 
-static void close_place(struct place *p)
+/* What rollouts will take: a token of a dump 60 bytes, packed a quarter of that. */
+static size_t dump_bytes(const struct run *x)
 {
-    str_free(&p->dir);
-    str_free(&p->dumps);
+    const struct config *c = x->t.c;
+    if (!x->p->dumps.n) return 0;
+    int prompts = c->trainer.rollout_data_prompts < 0 ? c->data.train_batch_size : MIN(c->trainer.rollout_data_prompts, c->data.train_batch_size);
+    size_t rows = (size_t)(x->t.s->steps - x->t.step > 0 ? x->t.s->steps - x->t.step : 0) * (size_t)prompts * (size_t)c->rollout.n * (size_t)trainer_updates(c);
+    size_t batches = (size_t)(c->data.train_batch_size / c->actor.ppo_mini_batch_size);
+    return rows / batches * (size_t)c->rollout.max_len * (c->trainer.rollout_data_gzip ? 15 : 60);
+}
+
+/* Room for a checkpoint beside the newest, and for the rollouts to come. */
+static bool room(const struct run *x, struct err *e)
+{
+    struct stat a, b;
+    size_t ckpt = checkpoint_bytes(x), dumps = dump_bytes(x);
+    bool apart = dumps && stat(x->p->dir.p, &a) == 0 && stat(x->p->dumps.p, &b) == 0 && a.st_dev != b.st_dev;
+    return dir_room(x->p->dir.p, ckpt + (apart ? 0 : dumps), e) && (!apart || dir_room(x->p->dumps.p, dumps, e));
 }
 
 static void eval_progress(void *ctx, int done, int total) { progress_step(ctx, done, "evaluation", (double)NAN, (double)NAN); (void)total; }
 
-static void run_eval(struct session *s, struct eval_result *r)
+/* False: given up because of a signal. */
+static bool run_eval(struct session *s, struct eval_result *r)
 {
     struct progress p;
     progress_start(&p, stderr, 0, eval_questions(s) * s->c->rollout.val_kwargs_n);
     p.f = p.tty ? p.f : NULL;                            /* a few seconds: worth a bar, not lines in a log */
     evaluate(s, r, p.f ? eval_progress : NULL, &p);
     if (p.f) progress_clear(&p);
+    return !r->halted;
 }
 
 static const char *const console[] = {
@@ -47,93 +71,173 @@ static const char *const console[] = {
     "appo/entropy_fallback_frac", "training/rollout_probs_diff_max", "val-core/all/acc/mean@1", "timing_s/step", "perf/throughput", NULL,
 };
 
-static bool dumped_step(struct trainer *t, struct metrics *m, const char *folder, struct err *e)
+/* ---- checkpoints ---- */
+
+/* Which older ones go: with max_actor_ckpt_to_keep all but the newest so many; without, all but the newest two of those that time or a signal asked for. */
+static void remove_old(const struct run *x)
+{
+    int n, keep = x->t.c->trainer.max_actor_ckpt_to_keep, rolling = x->extra.rolling, *step = ckpt_list(x->p->dir.p, &n);
+    for (int i = 0; i < n; i++) {
+        struct ckpt_state s = { 0 };
+        struct str folder = { 0 };
+        if (step[i] >= x->t.step || step[i] == x->extra.best.step) continue;
+        str_printf(&folder, "%s/global_step_%d", x->p->dir.p, step[i]);
+        bool passing = keep <= 0 && ckpt_read(&s, folder.p, step[i], NULL) && s.rolling;
+        if (keep > 0 ? i >= keep : passing && ++rolling > 2) ckpt_remove(x->p->dir.p, step[i]);
+        ckpt_forget(&s);
+        str_free(&folder);
+    }
+    free(step);
+}
+
+/* Behind the sentence that says why no checkpoint could be written. */
+static bool not_saved(const struct run *x, struct err *e)
+{
+    struct err what = *e;
+    const char *dir = x->p->dir.p;
+    int step = x->t.step;
+    bool diverged = strstr(what.text, "a NaN or an infinity") || strstr(what.text, "is below 0");
+    if (diverged && x->saved >= 0)
+        return fail(e, "step %d is not saved: %.250s: the weights have diverged. The newest checkpoint is %.100s/global_step_%d: start another trainer.experiment_name from "
+                       "model.path=.../global_step_%d/actor/huggingface with a lower actor.optim.lr", step, what.text, dir, x->saved, x->saved);
+    if (diverged) return fail(e, "step %d is not saved: %.300s: the weights have diverged before the first checkpoint; start anew with a lower actor.optim.lr", step, what.text);
+    if (x->saved < 0) return fail(e, "step %d is not saved: %.400s", step, what.text);
+    return fail(e, "step %d is not saved: %.350s. Make room, and the same command goes on from %.120s/global_step_%d; trainer.max_actor_ckpt_to_keep bounds how many stay",
+                step, what.text, dir, x->saved);
+}
+
+static bool save(struct run *x, bool rolling, struct err *e)
+{
+    const char *dir = x->p->dir.p;
+    stop_during("writing the checkpoint of step %d", x->t.step);
+    x->extra.rolling = rolling;
+    x->extra.pending = x->pending ? &x->m : NULL;
+    x->extra.mark = (struct metrics_mark){ (int64_t)x->log.hash.n, hash_end(&x->log.hash) };
+    if (!metrics_sync(&x->log, e)) return false;
+    if (!dir_room(dir, checkpoint_bytes(x), e) || !ckpt_save(&x->t, x->r, &x->extra, dir, e)) return not_saved(x, e);
+    if (x->extra.best.step == x->t.step && !ckpt_note(dir, "best_checkpointed_iteration.txt", x->t.step, e)) return false;
+    x->saved = x->t.step;
+    x->saved_at = seconds();
+    err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
+    remove_old(x);
+    return true;
+}
+
+/* ---- a step ---- */
+
+/* The name that trainer.best_metric has in m; NULL: none is kept, or m has no evaluation. */
+static const struct metric *judged(const struct run *x)
+{
+    const char *name = x->t.c->trainer.best_metric, *all = "val-core/all/acc/mean@";
+    bool any = !strcmp(name, "auto");
+    if (!*name || !strcmp(name, "none")) return NULL;
+    for (int i = 0; i < x->m.n; i++)
+        if (any ? !strncmp(x->m.v[i].name, all, strlen(all)) : !strcmp(x->m.v[i].name, name)) return &x->m.v[i];
+    return NULL;
+}
+
+static bool improved(struct run *x)
+{
+    const struct metric *is = judged(x);
+    if (!is || x->t.c->trainer.test_freq <= 0 || !isfinite(is->value) || (x->extra.best.step >= 0 && is->value <= x->extra.best.value)) return false;
+    x->extra.best = (struct best){ x->t.step, is->value };
+    return true;
+}
+
+/* Evaluation, metrics and checkpoint of the step that was made. Where a signal ends the evaluation, the checkpoint says that it is still to be made. */
+static bool end_step(struct run *x, struct err *e)
+{
+    struct trainer *t = &x->t;
+    const struct config *c = t->c;
+    bool last = t->step == t->s->steps, due = eval_questions(t->s) > 0 && (last || (c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0));
+    if (due) {
+        stop_during("the evaluation after step %d is given up, a checkpoint is written; the same command makes it again", t->step);
+        x->pending = !run_eval(t->s, &x->r->after);
+        if (x->pending) return save(x, true, e);
+        x->r->has_after = last;
+        eval_metrics(&x->r->after, &x->m);
+    }
+    bool best = due && improved(x), ok = metrics_write(&x->log, t->step, &x->m, e);
+    if (x->bar.tty) progress_clear(&x->bar);
+    if (x->say) metrics_console(x->say, t->step, &x->m, console);
+    if (x->bar.tty) progress_step(&x->bar, t->step, "step", metrics_get(&x->m, "critic/rewards/mean"), metrics_get(&x->m, "perf/throughput"));
+    bool kept = last || best || (c->trainer.save_freq > 0 && t->step % c->trainer.save_freq == 0);
+    bool old = c->trainer.save_minutes > 0 && seconds() - x->saved_at >= 60 * c->trainer.save_minutes;
+    return ok && (!(kept || old) || save(x, !kept, e));
+}
+
+static bool dumped_step(struct run *x, struct err *e)
 {
     struct str path = { 0 };
     struct out o;
-    str_printf(&path, "%s/%d.jsonl", folder, t->step + 1);
-    bool ok = out_open(&o, path.p, e);
+    bool packed = x->t.c->trainer.rollout_data_gzip;
+    if (!x->p->dumps.n) return trainer_step(&x->t, &x->m, NULL, e);
+    str_printf(&path, "%s/%d.jsonl%s", x->p->dumps.p, x->t.step + 1, packed ? ".gz" : "");
+    bool ok = dir_make(x->p->dumps.p, e) && out_open(&o, path.p, e);
     str_free(&path);
     if (!ok) return false;
-    ok = trainer_step(t, m, o.f, e);
-    struct err late;
-    if (!out_commit(&o, ok ? e : &late)) ok = false;
-    return ok;
-}
-
-/* Resumes only what was interrupted: a run that reached its last step is begun anew. */
-static bool resume(struct trainer *t, struct run_report *r, const char *dir, bool *found, struct err *e)
-{
-    const char *how = t->c->trainer.resume;
-    *found = false;
-    if (!strcmp(how, "off")) return true;
-    if (strcmp(how, "auto")) return ckpt_load(t, r, how, found, e) && (*found || fail(e, "trainer.resume=%s: no checkpoint in this folder", how));
-    if (ckpt_newest(dir) >= t->s->steps) return true;
-    return ckpt_load(t, r, dir, found, e);
-}
-
-static bool steps(struct trainer *t, struct run_report *r, const struct place *p, struct metrics_log *log, FILE *say, double started, struct err *e)
-{
-    const struct config *c = t->c;
-    struct metrics m = { 0 };
-    struct progress bar;
-    bool ok = true;
-    double before = r->wall_s;
-    int saved = t->step;
-    bool tests = eval_questions(t->s) > 0;
-    progress_start(&bar, stderr, t->step, t->s->steps);
-    while (ok && t->step < t->s->steps && !run_stop) {
-        metrics_clear(&m);
-        ok = dumped_step(t, &m, p->dumps.p, e);
-        r->wall_s = before + seconds() - started;
-        bool last = t->step == t->s->steps;
-        if (ok && tests && c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0 && !last) {
-            run_eval(t->s, &r->after);
-            eval_metrics(&r->after, &m);
-        }
-        if (ok && tests && last) {
-            run_eval(t->s, &r->after);
-            r->has_after = true;
-            eval_metrics(&r->after, &m);
-        }
-        struct err late;
-        if (!metrics_write(log, t->step, &m, ok ? e : &late)) ok = false;
-        if (bar.tty) progress_clear(&bar);
-        if (say) metrics_console(say, t->step, &m, console);
-        if (bar.tty) progress_step(&bar, t->step, "step", metrics_get(&m, "critic/rewards/mean"), metrics_get(&m, "perf/throughput"));
-        bool save = c->trainer.save_freq > 0 && t->step % c->trainer.save_freq == 0;
-        if (ok && (save || last)) {
-            ok = ckpt_save(t, r, p->dir.p, e);
-            saved = t->step;
-        }
+    FILE *f = packed ? gz_writer(o.f) : o.f;
+    ok = trainer_step(&x->t, &x->m, f, e);
+    if (packed && fclose(f) != 0 && ok) ok = ferror(o.f) || fail(e, "%s: could not be packed", o.path);
+    if (!ok || x->t.halted) {
+        out_drop(&o);
+        return ok;
     }
-    if (ok && t->step > saved) ok = ckpt_save(t, r, p->dir.p, e);       /* stopped, at whichever moment the signal came */
-    if (bar.tty) progress_clear(&bar);
-    metrics_free(&m);
+    return out_commit(&o, e);
+}
+
+static bool steps(struct run *x, struct err *e)
+{
+    struct trainer *t = &x->t;
+    bool ok = true;
+    progress_start(&x->bar, stderr, t->step, t->s->steps);
+    if (x->pending) ok = end_step(x, e);
+    while (ok && t->step < t->s->steps && !run_stop) {
+        metrics_clear(&x->m);
+        ok = dumped_step(x, e);
+        x->r->wall_s = x->before + seconds() - x->started;
+        if (ok && !t->halted) ok = end_step(x, e);
+    }
+    if (ok && t->step > x->saved && t->step > 0) ok = save(x, true, e);     /* stopped, at whichever moment the signal came */
+    if (x->bar.tty) progress_clear(&x->bar);
     return ok;
 }
 
-static void fill_report(const struct trainer *t, struct run_report *r)
+static void fill_report(const struct run *x)
 {
-    r->steps = t->step;
-    r->stopped = t->step < t->s->steps;
-    r->tokens_generated = t->tokens_generated;
-    r->tokens_trained = t->tokens_trained;
-    r->probs_diff_max = t->probs_diff_max;
-    r->skipped = t->skipped;
+    struct run_report *r = x->r;
+    r->steps = x->t.step;
+    r->stopped = x->t.step < x->t.s->steps || x->pending;
+    r->tokens_generated = x->t.tokens_generated;
+    r->tokens_trained = x->t.tokens_trained;
+    r->probs_diff_max = x->t.probs_diff_max;
+    r->skipped = x->t.skipped;
+}
+
+/* ---- the beginning ---- */
+
+/* A metric that no evaluation gives is a mistyped name: said before the first step. */
+static bool check_judge(const struct run *x, struct err *e)
+{
+    const char *name = x->t.c->trainer.best_metric;
+    struct str names = { 0 };
+    if (!*name || !strcmp(name, "none") || !strcmp(name, "auto") || judged(x)) return true;
+    for (int i = 0; i < x->m.n && names.n < 300; i++) str_printf(&names, "%s%s", i ? ", " : "", x->m.v[i].name);
+    fail(e, "trainer.best_metric=%.80s: no evaluation gives it; there are %.400s", name, names.p ? names.p : "none");
+    str_free(&names);
+    return false;
 }
 
 /* Metrics of step 0: the evaluation before training. */
-static bool first_evaluation(struct trainer *t, struct run_report *r, struct metrics_log *log, FILE *say, struct err *e)
+static bool first_evaluation(struct run *x, struct err *e)
 {
-    struct metrics m = { 0 };
-    run_eval(t->s, &r->before);
-    r->has_before = true;
-    eval_metrics(&r->before, &m);
-    if (say) metrics_console(say, 0, &m, console);
-    bool ok = metrics_write(log, 0, &m, e);
-    metrics_free(&m);
-    return ok;
+    stop_during("the evaluation before the first step is given up; nothing is kept of it");
+    metrics_clear(&x->m);
+    if (!run_eval(x->t.s, &x->r->before)) return true;
+    x->r->has_before = true;
+    eval_metrics(&x->r->before, &x->m);
+    if (x->say) metrics_console(x->say, 0, &x->m, console);
+    return check_judge(x, e) && metrics_write(&x->log, 0, &x->m, e);
 }
 
 static void say_data(const struct session *s, FILE *say)
@@ -143,34 +247,96 @@ static void say_data(const struct session *s, FILE *say)
             s->val.rows.n ? "" : " (data.val_files is empty)", s->steps, s->c->data.train_batch_size, epochs);
 }
 
+static void moved(const struct str *where) { if (where->n) fprintf(stderr, "what an earlier run left is now in %s\n", where->p); }
+
+/* The metrics of a run that goes on: those up to the checkpoint, untouched since it was written. */
+static bool goes_on(struct run *x, const char *path, const char *board, struct str *where, struct err *e)
+{
+    int64_t last = x->t.step - x->pending;
+    const struct metrics_mark *mark = &x->extra.mark;
+    bool verify = x->t.c->trainer.verify;
+    if (verify && mark->bytes >= 0 && !metrics_check(path, mark->bytes, mark->hash, e))
+        return fail_in(e, "the metrics are not those of the checkpoint of step %d (trainer.verify=off goes on all the same, trainer.resume=off starts anew)", x->t.step);
+    if (!metrics_open(&x->log, path, last, board, e)) return false;
+    if (last > 0 && x->log.kept != last && (verify || x->log.kept > last))
+        return fail(e, "%s: its last line is of step %lld, the checkpoint of step %d: lines are missing (trainer.verify=off goes on all the same, trainer.resume=off starts anew)",
+                    path, (long long)x->log.kept, x->t.step);
+    if (last > 0 && x->log.kept != last) fprintf(stderr, "warning: %s: its last line is of step %lld, the checkpoint of step %d\n", path, (long long)x->log.kept, x->t.step);
+    return place_clear_after(x->p, x->t.step, (x->log.seen > last ? x->log.seen : last) + 1, where, e) &&
+           ckpt_note(x->p->dir.p, "latest_checkpointed_iteration.txt", x->t.step, e);
+}
+
+static bool begin(struct run *x, const struct run_from *from, struct err *e)
+{
+    struct str path = { 0 }, where = { 0 };
+    const char *dir = x->p->dir.p, *board = strstr(x->t.c->trainer.logger, "tensorboard") ? dir : NULL;
+    bool here = from->how == RUN_GOES_ON && !from->elsewhere, ok;
+    str_printf(&path, "%s/metrics.jsonl", dir);
+    if (here) ok = goes_on(x, path.p, board, &where, e);
+    else ok = place_clear(x->p, &where, e) && metrics_open(&x->log, path.p, -1, board, e);
+    x->saved = here ? x->t.step : -1;
+    x->saved_at = seconds();
+    if (here) err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
+    moved(&where);
+    ok = ok && run_note(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
+    str_free(&path);
+    str_free(&where);
+    return ok;
+}
+
+static void say_done(const struct run *x, const struct run_from *from)
+{
+    if (!x->say) return;
+    fprintf(x->say, "nothing is left to do: %s is the checkpoint of step %d of %d. To go on raise trainer.total_training_steps%s; to start anew give trainer.resume=off, "
+                    "which moves these files into a folder beside them, or another trainer.experiment_name.\n", from->folder.p, x->t.step, x->t.s->steps,
+            strcmp(x->t.c->trainer.resume, "interrupted") ? "" : " and give trainer.resume=auto");
+}
+
+static void say_end(const struct run *x)
+{
+    if (!x->r->stopped || !x->say) return;
+    if (x->t.step == 0) fprintf(x->say, "stopped before the first step: there is nothing to go on from.\n");
+    else fprintf(x->say, "stopped after step %d; the checkpoint is in %s/global_step_%d. The same command goes on from there%s.\n", x->t.step, x->p->dir.p, x->t.step,
+                 x->pending ? ", with the evaluation that was given up" : "");
+}
+
+bool run_training_in(struct session *s, struct place *p, struct run_report *r, FILE *say, struct err *e)
+{
+    struct run x = { .r = r, .p = p, .say = say, .saved = -1, .extra = { .best = { .step = -1 } } };
+    struct run_from from = { .extra = &x.extra };
+    bool ok = session_questions(s, true, e);
+    *r = (struct run_report){ 0 };
+    trainer_make(&x.t, s);
+    x.started = seconds();
+    ok = ok && run_hashes(&x.extra, s, e) && run_resume(&x.t, r, p, &from, &x.m, e);
+    x.pending = from.pending;
+    x.before = r->wall_s;
+    r->done = ok && from.how == RUN_DONE;
+    if (r->done) say_done(&x, &from);
+    else if (ok) {
+        ok = room(&x, e) && begin(&x, &from, e);
+        if (ok && say && s->train.rows.n) say_data(s, say);
+        if (ok && from.how == RUN_GOES_ON && say) fprintf(say, "resumed after step %d from %s\n", x.t.step, from.folder.p);
+        if (ok && from.how == RUN_ANEW && s->c->trainer.val_before_train && eval_questions(s)) ok = first_evaluation(&x, e);
+        ok = ok && steps(&x, e);
+        if (x.log.f) ok = metrics_close(&x.log, ok ? e : NULL) && ok;
+    }
+    fill_report(&x);
+    if (r->done) r->stopped = false;
+    else if (ok) say_end(&x);
+    stop_during("ending");
+    err_hint(NULL);
+    metrics_free(&x.m);
+    trainer_free(&x.t);
+    str_free(&from.folder);
+    return ok;
+}
+
 bool run_training(struct session *s, struct run_report *r, FILE *say, struct err *e)
 {
-    struct place p = { 0 };
-    struct trainer t;
-    struct metrics_log log = { 0 };
-    struct str path = { 0 };
-    bool found, ok = session_questions(s, true, e) && open_place(&p, s, e);
-    double started = seconds();
-    *r = (struct run_report){ 0 };
-    trainer_make(&t, s);
-    ok = ok && resume(&t, r, p.dir.p, &found, e);
-    if (ok) {
-        str_printf(&path, "%s/metrics.jsonl", p.dir.p);
-        bool board = strstr(s->c->trainer.logger, "tensorboard") != NULL;
-        ok = metrics_open(&log, path.p, found ? t.step : -1, board ? p.dir.p : NULL, e);
-    }
-    if (ok && say && s->train.rows.n) say_data(s, say);
-    if (ok && found && say) fprintf(say, "resumed after step %d from %s\n", t.step, p.dir.p);
-    if (ok && !found && s->c->trainer.val_before_train && eval_questions(s)) ok = first_evaluation(&t, r, &log, say, e);
-    ok = ok && steps(&t, r, &p, &log, say, started, e);
-    if (log.f) ok = metrics_close(&log, ok ? e : NULL) && ok;
-    fill_report(&t, r);
-    if (ok && r->stopped && say && t.step == 0) fprintf(say, "stopped before the first step: there is nothing to go on from.\n");
-    else if (ok && r->stopped && say)
-        fprintf(say, "stopped after step %d; the checkpoint is in %s/global_step_%d. The same command goes on from there.\n", t.step, p.dir.p, t.step);
-    trainer_free(&t);
-    str_free(&path);
-    close_place(&p);
+    struct place p;
+    bool ok = place_open(&p, s->c, e) && run_training_in(s, &p, r, say, e);
+    place_close(&p);
     return ok;
 }
 

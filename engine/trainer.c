@@ -1,6 +1,7 @@
 /* trainer.c: a training step from questions to metrics. */
 #include "engine/trainer.h"
 #include "base/clock.h"
+#include "base/stop.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,11 +92,17 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
             ep[k++] = &g[p].row[j]->ep;
         }
     struct rollout_config r = session_sampling(t->s);
+    r.halt = &run_stop;
     rollout_set(t->s->ro, &r);
     struct rollout_stats stats;
     double start = seconds();
     rollout_run(t->s->ro, ep, total, t->c->algorithm.adv_estimator == ALGO_APPO, NULL, NULL, &stats);
     z->t_gen += seconds() - start;
+    t->halted = stats.halted;
+    if (t->halted) {
+        free(ep);
+        return;
+    }
     note_run(&stats, z);
     start = seconds();
     for (int p = 0; p < prompts; p++)
@@ -268,7 +275,15 @@ bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *
     t->dump = dump;
     mean_add(&z.lr, trainer_lr(t));
     trainer_begin(t);
+    stop_during("the rollouts of step %d are given up, a checkpoint of step %d is written", t->step + 1, t->step);
     sample(t, g, prompts, &z);
+    if (t->halted) {
+        for (int p = 0; p < prompts; p++) group_end(&g[p], t->s);
+        free(g);
+        t->dump = NULL;
+        return true;
+    }
+    stop_during("finishing step %d and writing its checkpoint", t->step + 1);
     note_rollouts(g, prompts, call_form_turns(&t->s->form), &z);
     bool ok = update(t, g, prompts, &z);
     for (int p = 0; p < prompts; p++) group_end(&g[p], t->s);

@@ -17,6 +17,7 @@ struct trainer {
     double probs_diff_max;          /* largest |p_train - p_rollout| of a trained token, same weights, over the run */
     double score_max;               /* branch.when = step: the largest branch score of the step's whole batch, which the official reward scale divides by; else 0 */
     int skipped;                    /* updates not done because a number was not finite */
+    bool halted;                    /* the last trainer_step was given up for run_stop, before anything had changed: it did not happen */
 };
 
 /* Which copies of the weights a configuration needs beside the model's own: the memory estimate counts them. */
@@ -26,7 +27,8 @@ struct weight_copies trainer_copies(const struct config *c);
 void trainer_make(struct trainer *t, struct session *s);
 void trainer_free(struct trainer *t);
 
-/* Runs step t->step + 1 and fills m. dump (may be NULL) gets one JSON line a rollout. False: updates failed five times in a row. */
+/* Runs step t->step + 1 and fills m. dump (may be NULL) gets one JSON line a rollout, of trainer.rollout_data_prompts prompts. Where run_stop is set while the initial
+ * rollouts are made the step is given up (halted); later it is finished. False: updates failed five times in a row. */
 bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *e);
 
 /* Updates of a step. */

@@ -154,17 +154,21 @@ void op_sample(int *id, wide *logp, wide *ent, const real *x, const struct sampl
     size_t we = work_round((size_t)vocab * sizeof(real)), wb = work_round(((size_t)vocab / BLOCK + 1) * sizeof(double)), wr = work_round((size_t)vocab * sizeof(struct rank));
     size_t bytes = we + wb + 2 * wr;
     void *base = work_parts(threads, bytes);
-    #pragma omp parallel for schedule(static) num_threads(threads)
+    int64_t bad = n;
+    #pragma omp parallel for schedule(static) num_threads(threads) reduction(min:bad)
     for (int64_t i = 0; i < n; i++) {
         char *own = work_part(base, omp_get_thread_num(), bytes);
         struct space w = { (real *)(void *)own, (double *)(void *)(own + we), (struct rank *)(void *)(own + we + wb), (struct rank *)(void *)(own + we + wb + wr) };
         const real *row = x + i * ld;
         struct row_stat s = row_stat(w.e, row, inv_temp, vocab);
-        if (!(s.mass >= 1)) die("op_sample: row %lld of the logits holds a NaN or an infinity: the weights have diverged", (long long)i);
+        if (!(s.mass >= 1)) { bad = i < bad ? i : bad; continue; }
         int got = pick(&w, row, inv_temp, r, key + i, vocab);
         id[i] = got;
         if (logp) logp[i] = row_logp(&s, row, inv_temp, got);
         if (ent) ent[i] = (wide)s.ent;
         if (CHECKED) ENSURE(row_logp(&s, row, inv_temp, got) <= 0 && s.ent >= 0 && s.ent <= log((double)vocab));
     }
+    if (bad < n)
+        end_with("row %lld of the logits holds a NaN or an infinity: the weights have diverged. Start anew with a lower actor.optim.lr, from a checkpoint of before "
+                 "(model.path=.../global_step_N/actor/huggingface)", (long long)bad);
 }

@@ -29,7 +29,7 @@ for name in actor/pg_loss actor/grad_norm critic/rewards/mean response_length/me
 done
 for step in 1 2 3; do
     check "metrics of step $step" test "$(grep -c "^{\"step\":$step,.*\"actor/pg_loss\"" "$m")" = 1
-    check "rollouts of step $step" grep -q '"output"' "dump/$step.jsonl"
+    check "rollouts of step $step" sh -c "zcat dump/$step.jsonl.gz | grep -q '\"output\"'"
 done
 check "a TensorBoard file" test -n "$(find one -name 'events.out.tfevents.*' -size +0)"
 check "a line a step on the console" test "$(grep -cE '^step:[0-9]+ - ' one.out)" -ge 3
@@ -69,37 +69,43 @@ check "what a killed process left is gone" test ! -e "$left"
 steady "$(metrics cut)" >cut.steady
 check "a resumed run's metrics are those of one that never stopped" cmp one.steady cut.steady
 
-# damaged checkpoints: a sentence that names the file and what can be done, and the run is not begun again over it
+# damaged checkpoints, where there is no other: a sentence that names the file and what can be done, and the run is not begun again over it
 rm -rf whole
 cp -r cut whole
+for n in 1 2; do rm -rf whole/appo/debug/global_step_$n; done
 state=cut/appo/debug/global_step_3/state.json
-# hurt NAME REGEX COMMAND: a fourth step after the checkpoint of the third was damaged by a shell command
+# hurt NAME REGEX COMMAND FURTHER...: a fourth step after the checkpoint of the third was damaged by a shell command
 hurt() {
+    local name=$1 words=$2
     rm -rf cut && cp -r whole cut && eval "$3"
-    expect "$1" 1 "$2" "$app" debug "${small[@]}" trainer.default_local_dir=cut --steps 4 trainer.threads=1
-    check "$1: no fourth step" test ! -e cut/appo/debug/global_step_4
+    shift 3
+    expect "$name" 1 "$words" "$app" debug "${small[@]}" trainer.default_local_dir=cut --steps 4 trainer.threads=1 trainer.resume=auto "$@"
+    check "$name: no fourth step" test ! -e cut/appo/debug/global_step_4
+    check "$name: the old metrics stay" cmp -s whole/appo/debug/metrics.jsonl cut/appo/debug/metrics.jsonl
 }
-key() { sed -Ei "s/(^ \"$1\" *: *)[^,]*/\1$2/" $state; }
-old='latest_checkpointed_iteration\.txt; trainer\.resume=off'
-hurt "a state cut short" "state\.json: not JSON: .*$old" 'truncate -s 200 $state'
-hurt "no state" "state\.json: No such file.*$old" 'rm $state'
-hurt "a step below 0" 'state\.json: .*step must be a whole number' 'key step -3'
-hurt "a step of 33 bits" 'state\.json: .*step must be a whole number' 'key step 4294967299'
-hurt "another step than the folder's" 'state\.json: is the state after step 2, not 3' 'key step 2'
-hurt "updates below 0" 'state\.json: .*updates must be a whole number' 'key updates -1'
-hurt "no configuration" 'state\.json: not the state of a run' 'sed -i "s/\"config\":/\"was\":/" $state'
-hurt "an optimizer cut short" "optimizer\.safetensors: .*cut short.*$old" 'truncate -s 50000 cut/appo/debug/global_step_3/actor/optimizer.safetensors'
-hurt "weights cut short" "model\.safetensors: .*cut short.*$old" 'truncate -s 50000 cut/appo/debug/global_step_3/actor/huggingface/model.safetensors'
-hurt "heads cut otherwise" 'huggingface: a model of another shape' \
-    'sed -Ei "s/(num_attention_heads\": *)4/\18/; s/(num_key_value_heads\": *)2/\14/; s/(head_dim\": *)24/\112/" cut/appo/debug/global_step_3/actor/huggingface/config.json'
-hurt "no such checkpoint" "global_step_2/state\.json: No such file.*$old" 'printf 2 >cut/appo/debug/latest_checkpointed_iteration.txt; rm -rf cut/appo/debug/global_step_2'
-hurt "a number with more behind it" 'latest_checkpointed_iteration\.txt: holds no step number' 'printf 3x >cut/appo/debug/latest_checkpointed_iteration.txt'
+key() { sed -Ei "s/(^ \"$1\" *: *)[^,]*/\1$2/" $state; rm cut/appo/debug/global_step_3/manifest; }
+old='no checkpoint in .* is whole; trainer\.resume=off'
+hurt "a state cut short" "$old.*state\.json: damaged: has 200 bytes" 'truncate -s 200 $state'
+hurt "no state" "$old.*state\.json: No such file" 'rm $state'
+hurt "no manifest" "$old.*manifest: No such file: .*trainer\.verify=off" 'rm cut/appo/debug/global_step_3/manifest'
+# what is in the files is looked at even where checksums are not
+raw=trainer.verify=off
+hurt "a step below 0" 'state\.json: .*step must be a whole number' 'key step -3' $raw
+hurt "a step of 33 bits" 'state\.json: .*step must be a whole number' 'key step 4294967299' $raw
+hurt "another step than the folder's" 'state\.json: is the state after step 2, not 3' 'key step 2' $raw
+hurt "updates below 0" 'state\.json: .*updates must be a whole number' 'key updates -1' $raw
+hurt "no configuration" 'state\.json: not the state of a run' 'sed -i "s/\"config\":/\"was\":/" $state; key step 3' $raw
+hurt "an optimizer cut short" "optimizer\.safetensors: damaged: has 50000 bytes" 'truncate -s 50000 cut/appo/debug/global_step_3/actor/optimizer.safetensors' $raw
+hurt "weights cut short" "$old.*model\.safetensors: damaged: has 50000 bytes" 'truncate -s 50000 cut/appo/debug/global_step_3/actor/huggingface/model.safetensors'
+hurt "heads cut otherwise" 'huggingface: a model of another shape' 'key step 3
+    sed -Ei "s/(num_attention_heads\": *)4/\18/; s/(num_key_value_heads\": *)2/\14/; s/(head_dim\": *)24/\112/" cut/appo/debug/global_step_3/actor/huggingface/config.json' $raw
+hurt "no checkpoint at all" "latest_checkpointed_iteration\.txt: says 3, and no checkpoint is here" 'rm -rf cut/appo/debug/global_step_3'
 rm -rf whole
 
 # moments of bf16: rounded at random, and yet the same after a resume
 last() { steady "$(metrics "$1")" | grep '^{"step":3,'; }
 bytes() { find "$1" -path "*global_step_3/*" -name optimizer.safetensors -printf '%s\n'; }
-for steps in 2 3; do run half --steps $steps actor.optim.state_dtype=bf16; done
+for steps in 2 3; do run half --steps $steps actor.optim.state_dtype=bf16 trainer.resume=auto; done
 run whole --steps 3 actor.optim.state_dtype=bf16
 check "a run with moments of bf16 ends well" test $? = 0
 last half >half.last

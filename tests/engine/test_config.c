@@ -30,8 +30,8 @@ static const struct { const char *name; size_t at; } fields[] = {
     F(tools.format), F(tools.call_limit), F(tools.timeout), F(tools.max_pages), F(tools.max_chars), F(tools.max_tokens), F(tools.threads), F(tools.search_cache), F(tools.search_miss), F(sft.steps),
     F(sft.batch_size), F(sft.lr), F(sft.warmup_steps), F(sft.min_lr_ratio), F(sft.weight_decay), F(sft.beta2), F(sft.grad_clip), F(sft.guess_high),
     F(sft.guess_low), F(sft.early), F(sft.slip), F(sft.mask_results), F(sft.save), F(trainer.total_training_steps), F(trainer.total_epochs), F(trainer.seed), F(trainer.test_freq),
-    F(trainer.save_freq), F(trainer.project_name), F(trainer.experiment_name), F(trainer.default_local_dir), F(trainer.rollout_data_dir),
-    F(trainer.val_before_train), F(trainer.resume), F(trainer.threads), F(trainer.report), F(trainer.logger),
+    F(trainer.save_freq), F(trainer.save_minutes), F(trainer.max_actor_ckpt_to_keep), F(trainer.best_metric), F(trainer.project_name), F(trainer.experiment_name), F(trainer.default_local_dir), F(trainer.rollout_data_dir),
+    F(trainer.rollout_data_prompts), F(trainer.rollout_data_gzip), F(trainer.val_before_train), F(trainer.resume), F(trainer.verify), F(trainer.threads), F(trainer.report), F(trainer.logger),
 };
 #undef F
 
@@ -51,6 +51,30 @@ static void every_row_names_its_field(void **state)
         CHECK(config_find(config_keys[i].name) == &config_keys[i], "%s is in the table twice", name);
         CHECK(!config_is_foreign(config_keys[i].name), "%s is ours", name);
     }
+}
+
+static bool listed(const char *const *list, const char *key)
+{
+    int n = 0;
+    for (; *list; list++) n += !strcmp(*list, key);
+    return n > 0;
+}
+
+/* A new key: say in engine/config_resume.c whether a run may be resumed with another value of it. */
+static void every_key_decides_numbers_or_does_not(void **state)
+{
+    (void)state;
+    int lists = 0;
+    for (int i = 0; i < config_nkeys; i++) {
+        const char *key = config_keys[i].name;
+        CHECK(listed(config_decisive, key) != listed(config_free_keys, key), "%s: not in exactly one list of engine/config_resume.c", key);
+        CHECK(config_decides(key) == listed(config_decisive, key), "%s", key);
+    }
+    for (const char *const *p = config_decisive; *p; p++, lists++) CHECK(config_find(*p), "%s: no such key", *p);
+    for (const char *const *p = config_free_keys; *p; p++, lists++) CHECK(config_find(*p), "%s: no such key", *p);
+    CHECK(lists == config_nkeys, "a key is listed twice");
+    CHECK(config_decides("actor.optim.lr") && config_decides("rollout.val_kwargs.n") && config_decides("tools.timeout"), "these decide");
+    CHECK(!config_decides("actor.ppo_max_token_len_per_gpu") && !config_decides("trainer.threads") && !config_decides("rollout.max_num_seqs"), "these do not");
 }
 
 static void presets_and_renames_name_real_keys(void **state)
@@ -498,7 +522,7 @@ static void lengths_of_a_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers),
+        cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(every_key_decides_numbers_or_does_not), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers),
         cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
         cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
         cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model),

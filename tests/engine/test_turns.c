@@ -556,7 +556,7 @@ static void read_dump(struct str *out, const char *folder, int step)
 {
     struct err e;
     char name[64];
-    snprintf(name, sizeof name, "%s.dumps/%d.jsonl", folder, step);
+    snprintf(name, sizeof name, "%s.dumps/%d.jsonl.gz", folder, step);
     str_clear(out);
     CHECK(file_read(in_dir(name), 16 << 20, out, &e), "%s", e.text);
     for (char *p = out->p; (p = strstr(p, "\"ms\":")); ) {
