@@ -1,4 +1,4 @@
-/* file.c: bounded reads (gzip by its magic) and writes that appear whole or not at all. Folders are in dir.c. */
+/* file.c: bounded reads (gzip and zstd by their magic) and writes that appear whole or not at all. Folders are in dir.c. */
 #include "base/file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+#include <zstd.h>
 
 int file_open(const char *path, bool plain, struct err *e)
 {
@@ -52,9 +53,22 @@ static int unpack_some(z_stream *z, struct str *out)
 
 /* All members of in, one after another; 0 bytes may follow them, as tapes leave them. Each byte of in may make 1032, so a bound that grows with in is
  * what keeps a small file from filling the memory. */
-static bool unpack(const struct str *in, const char *path, size_t max, struct str *out, struct err *e)
+static size_t packed_bound(const struct str *in, size_t max)
 {
-    const size_t most = ((size_t)64 << 20) + 128 * in->n, bound = most < max ? most : max;
+    const size_t most = ((size_t)64 << 20) + 128 * in->n;
+    return most < max ? most : max;
+}
+
+static bool too_much(const char *path, const struct str *in, size_t max, struct err *e)
+{
+    const size_t bound = packed_bound(in, max);
+    if (bound == max) return fail(e, "%s: larger than the %zu bytes allowed here", path, max);
+    return fail(e, "%s: unpacks to more than %zu bytes, from %zu: unpack it first (gunzip, unzstd) if that is meant", path, bound, in->n);
+}
+
+static bool unpack_gzip(const struct str *in, const char *path, size_t max, struct str *out, struct err *e)
+{
+    const size_t bound = packed_bound(in, max);
     z_stream z = { .next_in = (Bytef *)in->p };
     int code = inflateInit2(&z, 15 + 16);
     if (code != Z_OK) die("inflateInit2: %s", z.msg ? z.msg : "no memory");
@@ -66,8 +80,7 @@ static bool unpack(const struct str *in, const char *path, size_t max, struct st
         code = unpack_some(&z, out);
         left -= given - z.avail_in;
         if (out->n > bound) {
-            ok = most < max ? fail(e, "%s: unpacks to more than %zu bytes, from %zu: unpack it first (gunzip) if that is meant", path, most, in->n)
-                            : fail(e, "%s: larger than the %zu bytes allowed here", path, max);
+            ok = too_much(path, in, max, e);
         } else if (code == Z_STREAM_END) {
             while (left && !*z.next_in) { z.next_in++; left--; }
             rest = !left || left < 2 || z.next_in[0] != 0x1f || z.next_in[1] != 0x8b;
@@ -81,6 +94,28 @@ static bool unpack(const struct str *in, const char *path, size_t max, struct st
     return ok;
 }
 
+/* All frames of in; those that zstd says to skip are skipped. */
+static bool unpack_zstd(const struct str *in, const char *path, size_t max, struct str *out, struct err *e)
+{
+    char chunk[65536];
+    ZSTD_DStream *z = ZSTD_createDStream();
+    if (!z) die("ZSTD_createDStream: no memory");
+    ZSTD_inBuffer from = { in->p, in->n, 0 };
+    size_t more = 1;
+    bool ok = true;
+    while (ok && (from.pos < from.size || more)) {
+        ZSTD_outBuffer to = { chunk, sizeof chunk, 0 };
+        const size_t at = from.pos;
+        more = ZSTD_decompressStream(z, &to, &from);
+        str_put(out, chunk, to.pos);
+        if (ZSTD_isError(more)) ok = fail(e, "%s: damaged after %zu bytes: %s", path, out->n, ZSTD_getErrorName(more));
+        else if (out->n > packed_bound(in, max)) ok = too_much(path, in, max, e);
+        else if (more && from.pos == from.size && to.pos == 0 && at == from.pos) ok = fail(e, "%s: damaged after %zu bytes: unexpected end of file", path, out->n);
+    }
+    ZSTD_freeDStream(z);
+    return ok;
+}
+
 bool file_read(const char *path, size_t max, struct str *out, struct err *e)
 {
     str_clear(out);
@@ -88,11 +123,12 @@ bool file_read(const char *path, size_t max, struct str *out, struct err *e)
     if (fd < 0) return false;
     bool ok = read_all(fd, path, max, out, e);
     close(fd);
-    if (!ok || out->n < 2 || memcmp(out->p, "\x1f\x8b", 2)) return ok;
+    const bool gzip = ok && out->n >= 2 && !memcmp(out->p, "\x1f\x8b", 2), zstd = ok && out->n >= 4 && !memcmp(out->p, "\x28\xB5\x2F\xFD", 4);
+    if (!gzip && !zstd) return ok;
     struct str packed = *out;
     *out = (struct str){ 0 };
     str_clear(out);
-    ok = unpack(&packed, path, max, out, e);
+    ok = gzip ? unpack_gzip(&packed, path, max, out, e) : unpack_zstd(&packed, path, max, out, e);
     str_free(&packed);
     return ok;
 }

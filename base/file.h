@@ -10,8 +10,8 @@
  * sentence is in e. */
 int file_open(const char *path, bool plain, struct err *e);
 
-/* Reads a plain or gzip'd file (told by its magic bytes), at most max bytes after decompression, of a gzip'd one at most 64 MiB and 128 bytes for each of
- * its own. False: no file, too large, damaged gzip, or bytes behind it that are none. */
+/* Reads a plain, gzip'd or zstd'd file (told by its magic bytes), at most max bytes after decompression, of a packed one at most 64 MiB and 128 bytes for
+ * each of its own. False: no file, too large, damaged, or bytes behind it that are none. */
 bool file_read(const char *path, size_t max, struct str *out, struct err *e);
 bool file_copy(const char *from, const char *to, struct err *e);         /* a plain file, byte for byte */
 

@@ -1,6 +1,7 @@
 /* lines.c: lines to ids. Input may be anything: what a line must be is said with its number. */
 #include "cmd/lines.h"
 #include "data/message.h"
+#include "data/row_json.h"
 #include "engine/said.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ int lines_next(struct lines *l, struct err *e)
 {
     while (read_line(l)) {
         l->number++;
+        if (l->number == 1 && l->n >= 3 && !memcmp(l->p, "\xEF\xBB\xBF", 3)) memmove(l->p, l->p + 3, (l->n -= 3) + 1);     /* a byte order mark */
         if (l->n > line_max) { fail(e, "line %lld: longer than %zu bytes", l->number, line_max); return -1; }
         if (strspn(l->p, " \t") < l->n) return 1;
     }
@@ -105,13 +107,21 @@ static bool row_ids(struct ids *out, const json_t *row, const struct session *s,
     return tokenizer_encode(s->tok, out, json_string_value(v), json_string_length(v), special) || fail(e, "the tokenizer gave up on this text");
 }
 
+/* What is read of a line; the rest of it may hold what JSON does not have. */
+static const char *const columns[] = { "ids", "text", "special", "messages", "tools", "prompt", NULL };
+
 bool line_ids(struct ids *out, const struct lines *l, const struct session *s, bool reply, const struct err *no_chat, struct err *e)
 {
-    json_error_t why;
-    json_t *row = json_loadb(l->p, l->n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+    struct row_text t = { .p = l->p, .n = l->n, .columns = columns, .nul = true };
+    json_t *row = row_json(&t, e);
     out->n = 0;
-    bool ok = row ? json_is_object(row) || fail(e, "a JSON object is needed") : fail(e, "column %d: %s", why.column, why.text);
-    ok = ok && row_ids(out, row, s, reply, no_chat, e);
+    bool ok = row || fail_in(e, "column %zu", t.at + 1);
+    while (t.at < l->n && strchr(" \t\r", l->p[t.at]) && l->p[t.at]) t.at++;
+    if (ok && t.at < l->n) ok = fail(e, "column %zu: more text behind the object", t.at + 1);
+    ok = ok && (json_is_object(row) || fail(e, "a JSON object is needed")) && row_ids(out, row, s, reply, no_chat, e);
+    size_t n = ok ? 0 : strlen(e->text);
+    if (!ok && t.odd.n) snprintf(e->text + n, sizeof e->text - n, " (what the line has and cannot be read: %s)", t.odd.p);
     json_decref(row);
+    str_free(&t.odd);
     return ok || fail_in(e, "line %lld", l->number);
 }

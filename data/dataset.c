@@ -2,11 +2,11 @@
 #define _GNU_SOURCE     /* strcasestr */
 #include "data/dataset.h"
 #include "base/philox.h"
+#include "data/answers.h"
 #include "data/rows.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static char *copy(const json_t *s) { return json_is_string(s) ? xstrdup(json_string_value(s)) : NULL; }
 
 static bool has_role(const json_t *message, const char *role)
 {
@@ -14,17 +14,42 @@ static bool has_role(const json_t *message, const char *role)
     return is && !strcmp(is, role);
 }
 
-/* The prompt column: a plain string, or chat messages up to the last user's; *answer: what the assistant says at the end. */
-static bool read_prompt(struct sample *s, const json_t *prompt, const char *key, const json_t **answer, struct err *e)
+/* One row on its way to a sample. */
+struct reading { struct rows *rows; const struct dataset_keys *key; const char *source; int marked, boxed, nulls; };
+
+/* What the row has instead of a column that was asked for. */
+static bool fail_missing(const struct reading *x, const char *column, const char *what, struct err *e)
 {
+    struct str near = { 0 };
+    rows_near(x->rows, column, &near);
+    fail(e, "%s%s", what, near.p);
+    str_free(&near);
+    return false;
+}
+
+/* A column that a key names: there is no other in its place. */
+static const json_t *given(const struct reading *x, const json_t *row, const char *column, const char *key, struct err *e)
+{
+    char what[200];
+    const json_t *v = row_at(row, column);
+    if (v) return v;
+    snprintf(what, sizeof what, "no column \"%.100s\", which %s names, or it is null here", column, key);
+    fail_missing(x, column, what, e);
+    return NULL;
+}
+
+/* The prompt column: a plain string, or chat messages up to the last user's; *answer: what the assistant says at the end. */
+static bool read_prompt(struct sample *s, const json_t *prompt, const char *name, const json_t **answer, struct err *e)
+{
+    char buf[200];
     if (json_is_string(prompt)) {
         messages_add(&s->said, ROLE_USER, json_string_value(prompt));
     } else {
-        if (!json_is_array(prompt)) return fail(e, "\"%s\" must be a string or a list of messages", key);
+        if (!json_is_array(prompt)) return fail(e, "\"%s\" must be a string or a list of messages, it is %s", name, value_is(prompt, buf, sizeof buf));
         size_t n = json_array_size(prompt), asked = n;
         while (asked && !has_role(json_array_get(prompt, asked - 1), "user")) asked--;
-        if (!messages_read(&s->said, prompt, asked ? asked : n, key, e)) return false;
-        if (!asked) return fail(e, "\"%s\" has no message of role \"user\"", key);
+        if (!messages_read(&s->said, prompt, asked ? asked : n, name, e)) return false;
+        if (!asked) return fail(e, "\"%s\" has no message of role \"user\"", name);
         const json_t *last = json_array_get(prompt, n - 1), *content = json_object_get(last, "content");
         if (has_role(last, "assistant") && json_is_string(content)) *answer = content;
     }
@@ -34,40 +59,78 @@ static bool read_prompt(struct sample *s, const json_t *prompt, const char *key,
     return true;
 }
 
-/* A string or a number as text; NULL: neither. */
-static char *answer_text(const json_t *a)
+/* Columns that hold a question, the first that a row has; but where two do and neither is "prompt", they must ask the same. */
+static bool find_prompt(const struct reading *x, struct sample *s, const json_t *row, const json_t **answer, struct err *e)
 {
-    if (json_is_number(a)) {
-        char *shown = NULL;
-        size_t digits = 1;                                                                      /* of a real: the fewest that read back the same */
-        do { free(shown); shown = json_dumps(a, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits)); }
-        while (shown && json_is_real(a) && strtod(shown, NULL) != json_real_value(a) && digits++ < 17);
-        if (!shown) die("dataset: out of memory");
-        return shown;
+    static const char *const usual[] = { "prompt", "question", "problem", "messages" };
+    const json_t *v, *said = NULL;
+    const char *name = NULL;
+    if (x->key->prompt) return (v = given(x, row, x->key->prompt, "data.prompt_key", e)) && read_prompt(s, v, x->key->prompt, answer, e);
+    for (int k = 0; k < 4; k++) {
+        if (!(v = row_at(row, usual[k]))) continue;
+        if (!name) {
+            name = usual[k];
+            if (!read_prompt(s, v, name, answer, e)) return false;
+            if (k == 0) return true;
+            continue;
+        }
+        struct sample other = { 0 };
+        bool ok = read_prompt(&other, v, usual[k], &said, e), same = ok && !strcmp(other.prompt, s->prompt);
+        messages_free(&other.said);
+        if (ok && !same) return fail(e, "\"%s\" and \"%s\" both hold a question and differ: data.prompt_key says which is meant", name, usual[k]);
+        if (!ok) return false;
     }
-    if (!json_is_string(a)) return NULL;
-    const char *s = json_string_value(a), *last = NULL;
-    for (const char *p = s; (p = strstr(p, "\n#### ")); p += 6) last = p + 6;                   /* GSM8K: reasoning, then the answer */
-    return xstrdup(last ? last : s);
+    return name || fail_missing(x, "prompt", "no question: one of \"prompt\", \"question\", \"problem\", \"messages\" is needed (data.prompt_key names it)", e);
 }
 
-static bool read_answers(struct sample *s, const json_t *row, const char *key, const json_t *said, struct err *e)
+/* TRL's "solution" is an answer; MATH's is how to get there, with the answer in a box. */
+static bool is_worked(const struct answers *a)
 {
-    static const char *const usual[] = { "reward_model.ground_truth", "answer", "ground_truth" };
-    const json_t *a = key ? row_at(row, key) : NULL;
-    for (int k = 0; !key && !a && k < 3; k++) a = row_at(row, usual[k]);
-    if (!a && key) return fail(e, "no answer at \"%s\"", key);
-    if (!a) a = said;
-    if (!a) return fail(e, "no answer: one of reward_model.ground_truth, \"answer\", \"ground_truth\" is needed");
-    size_t n = json_is_array(a) ? json_array_size(a) : 1;
-    if (n == 0) return fail(e, "the list of answers is empty");
-    s->refs = xcalloc(n, sizeof *s->refs);
-    for (size_t k = 0; k < n; k++) {
-        char *t = answer_text(json_is_array(a) ? json_array_get(a, k) : a);
-        if (!t) return fail(e, "answer %zu must be a string or a number", k);
-        s->refs[s->n_refs++] = t;
+    for (int k = 0; k < a->n; k++) if (strchr(a->ref[k], '\n')) return true;
+    return false;
+}
+
+/* The answer at one of the usual places. *name stays NULL where there is none. */
+static bool find_answer(const json_t *row, struct answers *out, const char **name, struct err *e)
+{
+    static const char *const usual[] = { "answer", "ground_truth", "golden_answers", "label" };
+    const json_t *v = row_at(row, "reward_model.ground_truth");
+    if (v) return answers_read(out, v, *name = "reward_model.ground_truth", false, e);
+    for (int k = 0; k < 4; k++) {
+        if (!(v = row_at(row, usual[k]))) continue;
+        struct answers other;
+        bool ok = answers_read(*name ? &other : out, v, usual[k], true, e);
+        bool differ = ok && *name && !answers_same(out, &other);
+        if (*name) answers_free(&other);
+        if (differ) return fail(e, "\"%s\" and \"%s\" both hold an answer and differ: data.answer_key says which is meant", *name, usual[k]);
+        if (!ok) return false;
+        *name = usual[k];
     }
+    if (*name || !(v = row_at(row, "solution"))) return true;
+    if (!answers_read(out, v, *name = "solution", true, e)) return false;
+    return !is_worked(out) || fail(e, "\"solution\" has several lines and no \\boxed{}: the way to an answer, it seems, not the answer; data.answer_key says which column "
+                                      "holds it (data.answer_key=solution takes this as it is)");
+}
+
+static bool read_answers(struct reading *x, struct sample *s, const json_t *row, const json_t *said, struct err *e)
+{
+    const char *key = x->key->answer, *name = NULL;
+    const json_t *v;
+    struct answers a = { 0 };
+    bool ok;
+    if (key) ok = (v = given(x, row, key, "data.answer_key", e)) && answers_read(&a, v, key, strcmp(key, "reward_model.ground_truth") != 0, e);
+    else ok = find_answer(row, &a, &name, e);
+    if (ok && !key && !name)
+        ok = said ? answers_read(&a, said, "messages", false, e)
+                  : fail_missing(x, "answer", "no answer: one of reward_model.ground_truth, \"answer\", \"ground_truth\", \"golden_answers\", \"label\", \"solution\" is "
+                                              "needed (data.answer_key names it)", e);
+    s->refs = a.ref;
+    s->n_refs = a.n;
+    if (!ok) return false;
     s->ground_truth = s->refs[0];
+    s->number = a.number;
+    x->marked += a.behind_mark;
+    x->boxed += a.boxed;
     return true;
 }
 
@@ -81,18 +144,24 @@ static void sample_free(struct sample *s)
     free(s->ability);
 }
 
-static bool read_row(struct sample *s, const json_t *row, const struct dataset_keys *key, const char *source, struct err *e)
+/* A column that is a name: a text, or a number as one. NULL with ok: there is none. */
+static bool read_name(char **out, const json_t *v, const char *name, struct err *e)
 {
+    char buf[200];
+    *out = !v ? NULL : json_is_integer(v) ? json_dumps(v, JSON_ENCODE_ANY) : json_is_string(v) ? xstrdup(json_string_value(v)) : NULL;
+    return !v || *out || fail(e, "\"%s\" must be a text, it is %s", name, value_is(v, buf, sizeof buf));
+}
+
+static bool read_row(struct reading *x, struct sample *s, const json_t *row, struct err *e)
+{
+    const json_t *said = NULL, *source;
+    const char *key = x->key->source;
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
-    const char *keys[] = { key->prompt ? key->prompt : "prompt", "question", "problem", "messages" };
-    const json_t *prompt = NULL, *said = NULL;
-    int k = 0;
-    for (; k < 4 && !prompt; k++) prompt = row_at(row, keys[k]);
-    if (!prompt) return fail(e, "no question: one of \"%s\", \"question\", \"problem\", \"messages\" is needed (data.prompt_key names it)", keys[0]);
-    if (!read_prompt(s, prompt, keys[k - 1], &said, e) || !read_answers(s, row, key->answer, said, e)) return false;
-    s->data_source = copy(row_at(row, key->source ? key->source : "data_source"));
-    if (!s->data_source) s->data_source = xstrdup(source);
-    s->ability = copy(row_at(row, "ability"));
+    if (!find_prompt(x, s, row, &said, e) || !read_answers(x, s, row, said, e)) return false;
+    source = key ? given(x, row, key, "data.source_key", e) : row_at(row, "data_source");
+    if ((key && !source) || !read_name(&s->data_source, source, key ? key : "data_source", e)) return false;
+    if (!s->data_source) s->data_source = xstrdup(x->source);
+    if (!read_name(&s->ability, row_at(row, "ability"), "ability", e)) return false;
     const json_t *index = row_at(row, "extra_info.index");
     if (json_is_integer(index)) s->index = json_integer_value(index);
     return true;
@@ -107,47 +176,66 @@ static void join(struct dataset *d, const struct sample *s)
     d->row[d->n++] = *s;
 }
 
-/* folder/gsm8k.jsonl.gz -> gsm8k */
+/* folder/gsm8k.jsonl.gz -> gsm8k; shards of one set have one name: train-00000-of-00004.parquet -> train */
 static char *stem(const char *path)
 {
     const char *slash = strrchr(path, '/');
     char *s = xstrdup(slash ? slash + 1 : path);
-    char *dot = strchr(s + (*s == '.'), '.');
+    char *dot = strchr(s + (*s == '.'), '.'), *shard = NULL;
+    int n = 0;
     if (dot) *dot = 0;
+    for (char *p = s; !shard && (p = strchr(p, '-')); p++)
+        if (sscanf(p, "-%*5d-of-%*5d%n", &n) == 0 && n) shard = p;
+    if (shard && shard > s && !shard[n]) *shard = 0;
     return s;
 }
 
-static bool read_rows(struct dataset *d, struct rows *r, const struct dataset_keys *key, const char *source, struct err *e)
+static bool read_rows(struct dataset *d, struct reading *x, struct err *e)
 {
     json_t *row;
     int state, before = d->n;
-    while ((state = rows_next(r, &row, e)) > 0) {
-        struct sample s = { .index = d->n - before };
-        bool ok = read_row(&s, row, key, source, e);
+    while ((state = rows_next(x->rows, &row, e)) > 0) {
+        struct sample s = { .index = d->n - before + x->nulls };
+        bool nothing = row_is_null(row), ok = nothing || read_row(x, &s, row, e);
         json_decref(row);
+        x->nulls += nothing;
+        if (nothing) continue;
         struct str place = { 0 };
-        rows_place(r, &place);
+        rows_place(x->rows, &place);
         s.place = place.p;
-        if (!ok) { sample_free(&s); return rows_fail(r, e); }
+        if (!ok) { sample_free(&s); return rows_fail(x->rows, e); }
         join(d, &s);
     }
     return state == 0;
 }
 
+static void note(struct dataset *d, const char *path, const struct reading *x, int n)
+{
+    if (x->marked) str_printf(&d->note, "%s: %d of %d answers are as GSM8K's: what follows the last #### is the reference\n", path, x->marked, n);
+    if (x->boxed) str_printf(&d->note, "%s: %d of %d answers hold \\boxed{}: what is in the last one is the reference\n", path, x->boxed, n);
+    if (x->nulls) str_printf(&d->note, "%s: %d rows are null and were left out\n", path, x->nulls);
+}
+
 bool dataset_load_keys(struct dataset *d, const char *path, const struct dataset_keys *key, struct err *e)
 {
-    const char *columns[12] = { "question", "problem", "messages", "reward_model.ground_truth", "answer", "ground_truth", "ability", "extra_info.index" };
-    int n = 8, before = d->n;
-    columns[n++] = key->prompt ? key->prompt : "prompt";
-    columns[n++] = key->source ? key->source : "data_source";
+    const char *columns[24] = { "?ability", "?extra_info.index" };
+    static const char *const prompts[] = { "?prompt", "?question", "?problem", "?messages" };
+    static const char *const answers[] = { "?reward_model.ground_truth", "?answer", "?ground_truth", "?golden_answers", "?label", "?solution" };
+    int n = 2, before = d->n;
+    for (int k = 0; !key->prompt && k < 4; k++) columns[n++] = prompts[k];
+    for (int k = 0; !key->answer && k < 6; k++) columns[n++] = answers[k];
+    columns[n++] = key->source ? key->source : "?data_source";
+    if (key->prompt) columns[n++] = key->prompt;
     if (key->answer) columns[n++] = key->answer;
-    struct rows *r = rows_open(path, columns, e);
-    if (!r) return false;
+    struct reading x = { .rows = rows_open(path, columns, e), .key = key };
+    if (!x.rows) return false;
     char *source = stem(path);
-    bool ok = read_rows(d, r, key, source, e);
-    if (ok && d->n == before) ok = fail(e, "%s: holds no rows", path);
+    x.source = source;
+    bool ok = read_rows(d, &x, e);
+    if (ok && d->n == before) ok = fail(e, x.nulls ? "%s: holds no rows but null ones" : "%s: holds no rows", path);
+    if (ok) note(d, path, &x, d->n - before);
     free(source);
-    rows_close(r);
+    rows_close(x.rows);
     return ok;
 }
 
@@ -165,6 +253,7 @@ void dataset_free(struct dataset *d)
 {
     dataset_cut(d, 0);
     free(d->row);
+    str_free(&d->note);
     *d = (struct dataset){ 0 };
 }
 
@@ -174,7 +263,7 @@ bool sample_is_math(const struct sample *s)
     if (s->ability) return !strncasecmp(s->ability, "math", 4);
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++)
         if (strcasestr(s->data_source, sources[k])) return true;
-    return false;
+    return s->number;
 }
 
 void dataset_order(int n, uint64_t seed, uint32_t epoch, int *perm)

@@ -73,6 +73,24 @@ void parquet_close(struct parquet *p)
     free(p);
 }
 
+void parquet_columns(const struct parquet *p, struct str *names)
+{
+    struct str path = { 0 };
+    for (int k = 0; k < p->n_nodes; k++) {
+        int up[PQ_DEEP], depth = 0;
+        bool named = true;
+        for (int n = k; n >= 0 && depth < PQ_DEEP; n = p->node[n].parent) {
+            up[depth++] = n;
+            named = named && p->node[n].name && (n == k || p->node[n].kind == PQ_STRUCT);
+        }
+        if (!named) continue;
+        str_clear(&path);
+        while (depth--) str_printf(&path, "%s%s", path.n ? "." : "", p->node[up[depth]].name);
+        str_put(names, path.p, path.n + 1);
+    }
+    str_free(&path);
+}
+
 struct meta { int64_t type, codec, values, size, data, dictionary; bool is_there, outside; };
 
 static void read_meta(struct thrift *t, int type, struct meta *m)

@@ -30,7 +30,7 @@ bool pq_unpack(int codec, const uint8_t *in, size_t n, int64_t size, uint8_t **o
 /* ---- schema (parquet_schema.c) */
 
 enum pq_type { PQ_BOOLEAN, PQ_INT32, PQ_INT64, PQ_INT96, PQ_FLOAT, PQ_DOUBLE, PQ_BYTES, PQ_FIXED };
-enum pq_meaning { PQ_AS_IS, PQ_TEXT, PQ_UNSIGNED, PQ_DECIMAL, PQ_REFUSED };
+enum pq_meaning { PQ_AS_IS, PQ_TEXT, PQ_UNSIGNED, PQ_DECIMAL, PQ_DATE, PQ_HALF, PQ_REFUSED };
 
 /* A value is not null where the definition level is at least def; a list has an item where it is at least def_item. */
 struct pq_node {

@@ -55,16 +55,16 @@ static bool is_map(const struct element *x) { return x->logical == 2 || x->conve
 /* What a leaf's value means in JSON. ConvertedType and LogicalType of parquet.thrift; a logical type counts more. */
 static void set_meaning(struct pq_leaf *c, const struct element *x)
 {
-    static const char *const logical[] = { [6] = "a DATE", [7] = "a TIME", [8] = "a TIMESTAMP", [13] = "BSON", [14] = "a UUID", [15] = "a FLOAT16",
+    static const char *const logical[] = { [7] = "a TIME", [8] = "a TIMESTAMP", [13] = "BSON", [14] = "a UUID",
         [16] = "a VARIANT", [17] = "a GEOMETRY", [18] = "a GEOGRAPHY" };
-    static const char *const converted[] = { [6] = "a DATE", [7] = "a TIME", [8] = "a TIME", [9] = "a TIMESTAMP", [10] = "a TIMESTAMP", [20] = "BSON",
+    static const char *const converted[] = { [7] = "a TIME", [8] = "a TIME", [9] = "a TIMESTAMP", [10] = "a TIMESTAMP", [20] = "BSON",
         [21] = "an INTERVAL" };
     int l = x->logical, k = x->converted;
     c->type = (enum pq_type)x->type;
     c->scale = x->scale;
     c->width = c->type == PQ_FIXED ? x->width : c->type == PQ_INT32 || c->type == PQ_FLOAT ? 4 : c->type == PQ_INT64 || c->type == PQ_DOUBLE ? 8 : 0;
     c->meaning = c->type == PQ_BYTES || c->type == PQ_FIXED ? PQ_TEXT : PQ_AS_IS;
-    bool whole = c->type == PQ_INT32 || c->type == PQ_INT64;
+    bool whole = c->type == PQ_INT32 || c->type == PQ_INT64, date = l == 6 || (l == 0 && k == 6);
     if (l > 18) c->refused = "of an unknown logical type";
     else if (l > 0) c->refused = logical[l];
     else if (k > 21) c->refused = "of an unknown converted type";
@@ -72,7 +72,10 @@ static void set_meaning(struct pq_leaf *c, const struct element *x)
     if (c->type == PQ_INT96) c->refused = "an INT96";
     if (c->refused) c->meaning = PQ_REFUSED;
     else if (l == 5 || (l == 0 && k == 5)) c->meaning = PQ_DECIMAL;
+    else if (date) c->meaning = c->type == PQ_INT32 ? PQ_DATE : PQ_REFUSED;
+    else if (l == 15) c->meaning = c->type == PQ_FIXED && c->width == 2 ? PQ_HALF : PQ_REFUSED;
     else if (whole && (x->is_unsigned || (l == 0 && k >= 11 && k <= 14))) c->meaning = PQ_UNSIGNED;
+    if (c->meaning == PQ_REFUSED && !c->refused) c->refused = date ? "a DATE of other than 32 bits" : "a FLOAT16 of other than 2 bytes";
     if (c->meaning == PQ_DECIMAL && ((!whole && c->type != PQ_BYTES && c->type != PQ_FIXED) || c->scale > 38 || c->width > 16)) {
         c->meaning = PQ_REFUSED;
         c->refused = "a DECIMAL of more than 38 digits";
@@ -98,13 +101,15 @@ static int add_node(struct parquet *p, const struct element *x, int kind, int pa
     return p->n_nodes++;
 }
 
-/* "prompt" wants "prompt" and "prompt.content" */
-static bool is_wanted(const char *path, const char *const *columns)
+/* "prompt" wants "prompt" and "prompt.content"; "?prompt" does where it can be read */
+static bool is_wanted(const char *path, const char *const *columns, bool readable)
 {
     if (!columns) return true;
     for (; *columns; columns++) {
-        size_t n = strlen(*columns);
-        if (!strncmp(path, *columns, n) && (path[n] == 0 || path[n] == '.')) return true;
+        bool optional = **columns == '?';
+        const char *name = *columns + optional;
+        size_t n = strlen(name);
+        if ((readable || !optional) && !strncmp(path, name, n) && (path[n] == 0 || path[n] == '.')) return true;
     }
     return false;
 }
@@ -126,8 +131,8 @@ static bool add_leaf(struct parquet *p, const struct element *x, int node, const
         if (n->kind == PQ_LIST) c->need[n->rep] = n->def_item;
     }
     c->path = path.p ? path.p : xstrdup("");
-    c->wanted = is_wanted(c->path, columns);
     set_meaning(c, x);
+    c->wanted = is_wanted(c->path, columns, c->meaning != PQ_REFUSED);
     if (!c->wanted) return true;
     for (int i = 0; i < c->depth; i++) {
         struct pq_node *n = &p->node[c->node[i]];

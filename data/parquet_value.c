@@ -1,14 +1,25 @@
-/* parquet_value.c: a decoded value as JSON. What JSON cannot hold exactly is refused rather than rounded. */
+/* parquet_value.c: a decoded value as JSON. What JSON cannot hold exactly becomes an odd value, refused where it is used, rather than rounded. */
 #include "data/parquet_in.h"
+#include "data/row_json.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *text(const char *p, size_t n, struct err *e)
+static json_t *text(const char *p, size_t n)
 {
     json_t *s = n && memchr(p, 0, n) ? NULL : json_stringn(n ? p : "", n);
-    if (!s) fail(e, "a text of %zu bytes that is not UTF-8 or holds a zero byte", n);
-    return s;
+    return s ? s : odd_make("a text that is not UTF-8 or holds a zero byte", false);
+}
+
+/* days since 1970-01-01, proleptic Gregorian (Hinnant, "chrono-compatible low-level date algorithms") */
+static json_t *date(int64_t days)
+{
+    char out[32];
+    int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365, doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+    int64_t day = doy - (153 * mp + 2) / 5 + 1, month = mp < 10 ? mp + 3 : mp - 9, year = yoe + era * 400 + (month <= 2);
+    snprintf(out, sizeof out, "%04lld-%02d-%02d", (long long)year, (int)month, (int)day);
+    return json_string(out);
 }
 
 /* The unscaled number of a DECIMAL: big-endian two's complement where it is not an integer already. */
@@ -37,6 +48,21 @@ static json_t *decimal(const struct pq_leaf *c, const struct pq_value *v, struct
     return json_stringn(p, (size_t)(out + sizeof out - p));
 }
 
+/* IEEE binary16, little-endian; the fewest digits that read back the same: 5 do for any */
+static json_t *half(const char *p)
+{
+    unsigned bits = (unsigned)(uint8_t)p[0] | (unsigned)(uint8_t)p[1] << 8, expo = bits >> 10 & 31, frac = bits & 1023;
+    if (expo == 31) return json_null();
+    double v = expo ? ldexp(1024 + frac, (int)expo - 25) : ldexp(frac, -24), step = ldexp(1, expo ? (int)expo - 25 : -24);
+    for (int n = 1; n <= 17; n++) {
+        char digits[32];
+        snprintf(digits, sizeof digits, "%.*g", n, v);
+        double back = strtod(digits, NULL);
+        if (fabs(back - v) < step / 4) { v = back; break; }         /* a binade's lower neighbour is half a step away */
+    }
+    return json_real(bits >> 15 ? -v : v);
+}
+
 static json_t *real(const struct pq_leaf *c, double f)
 {
     if (!isfinite(f)) return json_null();                   /* as pandas and JSON have it: missing */
@@ -51,13 +77,16 @@ static json_t *real(const struct pq_leaf *c, double f)
 
 json_t *pq_json(const struct pq_leaf *c, const struct pq_value *v, struct err *e)
 {
-    if (c->meaning == PQ_TEXT) return text(v->p, v->n, e);
+    if (c->meaning == PQ_TEXT) return text(v->p, v->n);
     if (c->meaning == PQ_DECIMAL) return decimal(c, v, e);
+    if (c->meaning == PQ_DATE) return date(v->i);
+    if (c->meaning == PQ_HALF) return half(v->p);
     if (c->type == PQ_BOOLEAN) return json_boolean(v->i);
     if (c->type == PQ_FLOAT || c->type == PQ_DOUBLE) return real(c, v->f);
     if (c->meaning != PQ_UNSIGNED) return json_integer(v->i);
     if (c->type == PQ_INT32) return json_integer((uint32_t)v->i);
     if (v->i >= 0) return json_integer(v->i);
-    fail(e, "a number above 2^63 - 1");
-    return NULL;
+    char digits[24];
+    snprintf(digits, sizeof digits, "%llu", (unsigned long long)v->i);
+    return odd_make(digits, true);
 }

@@ -1,13 +1,60 @@
-/* rows.c: one way to read rows whatever the file. A line of JSON is parsed on its own, so that a bad one is named by its number. */
+/* rows.c: one way to read rows whatever the file. A row of JSON is parsed on its own, so that a bad one is named by its number. */
 #include "data/rows.h"
 #include "base/file.h"
+#include "data/foreign.h"
+#include "data/near.h"
 #include "data/parquet.h"
+#include "data/row_json.h"
 #include <stdlib.h>
 #include <string.h>
 
-static const size_t max_file = (size_t)2 << 30, max_line = (size_t)16 << 20;
+enum { COLUMNS_MAX = 64 };
+static const size_t max_file = (size_t)2 << 30, max_row = (size_t)16 << 20;
 
-struct rows { char *name; struct str file; size_t at; long long line, row; struct parquet *parquet; };
+struct rows {
+    char *name;
+    struct str file, odd;                       /* odd: what of this row could not be read */
+    size_t at, from, to;                        /* the row read last */
+    long long line, row_line, row;              /* line: ends of lines passed so far; row_line: the row's, from 1 */
+    bool array;
+    char *column[COLUMNS_MAX + 1];
+    bool all;
+    struct parquet *parquet;
+};
+
+static void copy_columns(struct rows *r, const char *const *columns)
+{
+    r->all = !columns;
+    for (int k = 0; columns && columns[k]; k++) {
+        ENSURE(k < COLUMNS_MAX);
+        r->column[k] = xstrdup(columns[k]);
+    }
+}
+
+static bool begin(struct rows *r, struct err *e)
+{
+    const char *p = r->file.p, *foreign = foreign_is(p ? p : "", r->file.n);
+    size_t n = r->file.n;
+    if (foreign) return fail(e, "%s: %s", r->name, foreign);
+    if (n >= 3 && !memcmp(p, "\xEF\xBB\xBF", 3)) r->at = 3;        /* a byte order mark */
+    if (parquet_is(p, n)) {
+        r->parquet = parquet_open(r->name, p, n, r->all ? NULL : (const char *const *)r->column, e);
+        return r->parquet != NULL;
+    }
+    if (n && foreign_text(p, n)) {
+        size_t k = r->at, shown = 0;
+        while (k < n && strchr(" \t\r\n", p[k])) k++;
+        while (shown < 40 && k + shown < n && (unsigned char)p[k + shown] >= ' ' && (unsigned char)p[k + shown] < 0x7f) shown++;
+        return fail(e, "%s: is neither JSON lines nor a JSON array nor Parquet: it begins with \"%.*s\"", r->name, (int)shown, p + k);
+    }
+    while (r->at < n && strchr(" \t\r\n", p[r->at])) {
+        r->line += p[r->at] == '\n';
+        r->at++;
+    }
+    r->array = r->at < n && p[r->at] == '[';
+    r->at += r->array;
+    return true;
+}
 
 struct rows *rows_take(const char *name, struct str *file, const char *const *columns, struct err *e)
 {
@@ -15,11 +62,9 @@ struct rows *rows_take(const char *name, struct str *file, const char *const *co
     r->name = xstrdup(name);
     r->file = *file;
     r->row = -1;
+    copy_columns(r, columns);
     *file = (struct str){ 0 };
-    if (r->file.n >= 3 && !memcmp(r->file.p, "\xEF\xBB\xBF", 3)) r->at = 3;        /* a byte order mark */
-    if (!parquet_is(r->file.p, r->file.n)) return r;
-    r->parquet = parquet_open(name, r->file.p, r->file.n, columns, e);
-    if (r->parquet) return r;
+    if (begin(r, e)) return r;
     rows_close(r);
     return NULL;
 }
@@ -36,15 +81,17 @@ void rows_close(struct rows *r)
 {
     if (!r) return;
     parquet_close(r->parquet);
+    for (int k = 0; r->column[k]; k++) free(r->column[k]);
     str_free(&r->file);
+    str_free(&r->odd);
     free(r->name);
     free(r);
 }
 
 void rows_place(const struct rows *r, struct str *out)
 {
-    if (r->parquet) str_printf(out, "%s: row %lld", r->name, r->row);
-    else str_printf(out, "%s:%lld", r->name, r->line);
+    if (r->parquet || r->array) str_printf(out, "%s: row %lld", r->name, r->row);
+    else str_printf(out, "%s:%lld", r->name, r->row_line);
 }
 
 bool rows_fail(const struct rows *r, struct err *e)
@@ -52,23 +99,93 @@ bool rows_fail(const struct rows *r, struct err *e)
     struct str place = { 0 };
     rows_place(r, &place);
     fail_in(e, "%s", place.p);
+    size_t n = strlen(e->text);
+    if (r->odd.n) snprintf(e->text + n, sizeof e->text - n, " (what the row has and cannot be read: %s)", r->odd.p);
     str_free(&place);
     return false;
 }
 
-static bool is_blank(const char *s, size_t n)
+/* Between two rows: what is left at the end of a line, or of an array's item. False: *none, or an error. */
+static bool find_row(struct rows *r, bool *none, struct err *e)
 {
-    for (size_t k = 0; k < n; k++) if (s[k] != ' ' && s[k] != '\t' && s[k] != '\r') return false;
-    return true;
+    const char *p = r->file.p;
+    const size_t n = r->file.n;
+    *none = false;
+    while (r->at < n && p[r->at] && strchr(" \t\r\n", p[r->at])) {
+        r->line += p[r->at] == '\n';
+        r->at++;
+    }
+    if (!r->array) {
+        *none = r->at == n;
+        return !*none;
+    }
+    if (r->at < n && r->row > 0 && p[r->at] == ',') {
+        for (r->at++; r->at < n && p[r->at] && strchr(" \t\r\n", p[r->at]); r->at++) r->line += p[r->at] == '\n';
+        if (r->at < n && p[r->at] == ']') return fail(e, "%s:%lld: a comma before the end of the array", r->name, r->line + 1);
+    } else if (r->at < n && r->row > 0 && p[r->at] != ']') {
+        return fail(e, "%s:%lld: a comma or ] is needed behind row %lld of the array", r->name, r->line + 1, r->row - 1);
+    }
+    if (r->at == n) return fail(e, "%s: the file ends within its array: it is cut short", r->name);
+    if (p[r->at] != ']') return true;
+    for (r->at++; r->at < n; r->at++)
+        if (!p[r->at] || !strchr(" \t\r\n", p[r->at])) return fail(e, "%s: more text behind the end of its array", r->name);
+    *none = true;
+    return false;
 }
 
-static json_t *parse(const char *line, size_t n, struct err *e)
+/* Where in the row the text is wrong: a column of its line, and the line where rows may have several. */
+static bool fail_at(const struct rows *r, size_t at, struct err *e)
 {
-    json_error_t why;
-    if (n > max_line) { fail(e, "a line of %zu bytes; at most %zu are read", n, max_line); return NULL; }
-    json_t *row = json_loadb(line, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &why);
-    if (!row) fail(e, "column %d: %s", why.column, why.text);
+    size_t line = (size_t)r->line + 1, begin = r->from;
+    for (size_t k = r->from; r->array && k < at && k < r->file.n; k++)
+        if (r->file.p[k] == '\n') { line++; begin = k + 1; }
+    while (begin && r->file.p[begin - 1] != '\n') begin--;
+    if (r->array) fail_in(e, "line %zu, column %zu", line, at - begin + 1);
+    else fail_in(e, "column %zu", at - begin + 1);
+    return false;
+}
+
+/* The row at r->at; its line ends at r->to where rows are lines. */
+static json_t *parse(struct rows *r, struct err *e)
+{
+    struct row_text t = { .p = r->file.p, .n = r->to, .at = r->at, .columns = r->all ? NULL : (const char *const *)r->column };
+    json_t *row = row_json(&t, e);
+    str_free(&r->odd);
+    r->odd = t.odd;
+    if (!row) {
+        if (!r->array && t.at >= r->to) fail_in(e, "the row does not end on its line; where rows have several lines, the file must be one array of them, [...]");
+        fail_at(r, t.at, e);
+        return NULL;
+    }
+    size_t end = t.at;
+    while (!r->array && end < r->to && r->file.p[end] && strchr(" \t\r", r->file.p[end])) end++;
+    if (!r->array && end < r->to) { fail(e, "more text behind the row"); fail_at(r, end, e); json_decref(row); return NULL; }
+    r->to = end;
     return row;
+}
+
+static int next_json(struct rows *r, json_t **row, struct err *e)
+{
+    bool none;
+    if (!find_row(r, &none, e)) return none ? 0 : -1;
+    const char *p = r->file.p + r->at;
+    const char *stop = r->array ? NULL : memchr(p, '\n', r->file.n - r->at);
+    r->from = r->at;
+    r->row_line = r->line + 1;
+    r->to = stop ? (size_t)(stop - r->file.p) : r->file.n;
+    const size_t line_end = r->to;
+    str_clear(&r->odd);
+    bool ok = r->array || r->to - r->from <= max_row || fail(e, "a line of %zu bytes; at most %zu are read", r->to - r->from, max_row);
+    *row = ok ? parse(r, e) : NULL;
+    if (*row && r->to - r->from > max_row) {
+        fail(e, "a row of %zu bytes; at most %zu are read", r->to - r->from, max_row);
+        json_decref(*row);
+        *row = NULL;
+    }
+    if (!*row) return rows_fail(r, e) - 1;
+    if (r->array) for (size_t k = r->from; k < r->to; k++) r->line += r->file.p[k] == '\n';
+    r->at = r->array ? r->to : line_end;
+    return 1;
 }
 
 int rows_next(struct rows *r, json_t **row, struct err *e)
@@ -76,29 +193,51 @@ int rows_next(struct rows *r, json_t **row, struct err *e)
     *row = NULL;
     r->row++;
     if (r->parquet) return parquet_next(r->parquet, row, e);
-    while (r->at < r->file.n) {
-        const char *p = r->file.p + r->at, *end = r->file.p + r->file.n, *stop = memchr(p, '\n', (size_t)(end - p));
-        size_t n = (size_t)((stop ? stop : end) - p);
-        r->line++;
-        r->at += n + (stop != NULL);
-        if (is_blank(p, n)) continue;
-        *row = parse(p, n, e);
-        if (!*row) rows_fail(r, e);
-        return *row ? 1 : -1;
+    return next_json(r, row, e);
+}
+
+void rows_near(const struct rows *r, const char *missing, struct str *out)
+{
+    struct str names = { 0 }, odd = { 0 };
+    str_clear(&names);
+    if (r->parquet) {
+        parquet_columns(r->parquet, &names);
+    } else {
+        static const char *const none[] = { NULL };
+        struct err e;
+        struct row_text t = { .p = r->file.p, .n = r->to, .at = r->from, .columns = none, .names = &names };
+        json_decref(row_json(&t, &e));
+        odd = t.odd;
     }
-    return 0;
+    near_names(out, missing, &names);
+    str_free(&names);
+    str_free(&odd);
 }
 
 const json_t *row_at(const json_t *row, const char *path)
 {
-    const char *dot = strchr(path, '.');
     const json_t *whole = json_object_get(row, path);           /* a column may have a dot in its name */
-    if (!whole && dot) {
+    for (const char *dot; !whole && (dot = strchr(path, '.')); path = dot + 1) {
         char *first = xstrdup(path);
         first[dot - path] = 0;
-        const json_t *inner = json_object_get(row, first);
+        row = json_object_get(row, first);
         free(first);
-        return json_is_object(inner) ? row_at(inner, dot + 1) : NULL;
+        if (!json_is_object(row)) return NULL;
+        whole = json_object_get(row, dot + 1);
     }
     return json_is_null(whole) ? NULL : whole;
+}
+
+bool row_is_null(const json_t *row)
+{
+    const char *key;
+    json_t *v, *w;
+    if (json_is_null(row)) return true;
+    if (!json_is_object(row) || !json_object_size(row)) return false;
+    json_object_foreach((json_t *)row, key, v) {
+        const char *inner;
+        if (!json_is_null(v) && !json_is_object(v)) return false;
+        json_object_foreach(v, inner, w) if (!json_is_null(w)) return false;
+    }
+    return true;
 }

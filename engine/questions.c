@@ -1,6 +1,7 @@
 /* questions.c: rows to prompts. Everything that can be wrong with a row is found here, before the first step. */
 #include "engine/questions.h"
 #include "base/str.h"
+#include "data/files.h"
 #include "engine/said.h"
 #include <stdio.h>
 #include <string.h>
@@ -25,19 +26,24 @@ static const char with_turns[] =
     "<answer> The final answer is \\[ \\boxed{answer here} \\] </answer>. In the last part of the answer, the final exact answer is enclosed within \\boxed{} with "
     "latex format.";
 
-bool each_file(const char *files, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx, struct err *e)
+bool each_file(const char *key, const char *list, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx, struct err *e)
 {
-    bool ok = true;
-    struct str path = { 0 };
-    for (const char *p = files; ok && *p; p += *p == ',') {
-        size_t n = strcspn(p, ",");
-        str_clear(&path);
-        str_put(&path, p, n);
-        p += n;
-        if (n) ok = take(ctx, path.p, e);
-    }
-    str_free(&path);
+    struct files f = { 0 };
+    bool ok = files_find(&f, list, e) || fail_in(e, "%s", key);
+    if (ok && f.note.n) print_notes(key, &f.note);
+    if (ok && !f.n) ok = fail(e, "%s=%.200s: names no file", key, list);
+    for (int k = 0; ok && k < f.n; k++) ok = take(ctx, f.path[k], e);
+    files_free(&f);
     return ok;
+}
+
+void print_notes(const char *key, const struct str *note)
+{
+    for (const char *p = note->p; p && *p;) {
+        size_t n = strcspn(p, "\n");
+        fprintf(stderr, "%s: %.*s\n", key, (int)n, p);
+        p += n + (p[n] == '\n');
+    }
 }
 
 void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation how)
@@ -106,11 +112,18 @@ static uint64_t fnv(uint64_t h, const void *bytes, size_t n)
     return h;
 }
 
+static uint64_t fnv_text(uint64_t h, const char *s) { return fnv(h, s ? s : "\xff", strlen(s ? s : "\xff") + 1); }
+
+/* Everything of a row that decides a number: what is asked, what is right, by which rule, and under which name it is counted. Lengths go first, so that no two
+ * rows run into one another. */
 static void hash_row(struct questions *q, int k)
 {
     const struct sample *s = &q->rows.row[k];
+    const int sizes[] = { q->prompt[k].n, s->n_refs, sample_is_math(s) };
+    q->hash = fnv(q->hash, sizes, sizeof sizes);
     q->hash = fnv(q->hash, q->prompt[k].p, (size_t)q->prompt[k].n * sizeof(int));
-    for (int i = 0; i < s->n_refs; i++) q->hash = fnv(q->hash, s->refs[i], strlen(s->refs[i]) + 1);
+    for (int i = 0; i < s->n_refs; i++) q->hash = fnv_text(q->hash, s->refs[i]);
+    q->hash = fnv_text(fnv_text(q->hash, s->data_source), s->ability);
 }
 
 /* Writes row k's prompt to the place of row `to`; *kept false: it is left out. */
@@ -189,8 +202,8 @@ bool questions_open(struct questions *q, const char *key, const char *files, con
     if (!*files) return true;
     struct reading r = { &q->rows, { *c->data.prompt_key ? c->data.prompt_key : NULL, *c->data.answer_key ? c->data.answer_key : NULL,
                                      *c->data.source_key ? c->data.source_key : NULL } };
-    if (!each_file(files, read_one, &r, e)) return false;
-    if (!q->rows.n) return fail(e, "%s=%.200s: names no file", key, files);
+    if (!each_file(key, files, read_one, &r, e)) return false;
+    print_notes(key, &q->rows.note);
     return write_prompts(q, key, c, form, e);
 }
 

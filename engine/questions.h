@@ -13,11 +13,12 @@ int deck_row(struct deck *d, const struct config *c, int n, uint64_t position);
 struct questions {
     struct dataset rows;            /* none: the embedded tasks */
     struct ids *prompt;             /* [rows.n] */
-    uint64_t hash;                  /* of all prompts and answers: the same data give the same number, whatever their file is called */
+    uint64_t hash;                  /* of all that decides numbers: prompts, references, rule, data_source, in order; not of what the files are called, nor of
+                                       columns that nobody reads */
     struct deck deck;
 };
 
-/* Reads the files named in a list (commas between them) and writes each row's prompt as data.system_prompt, the chat format and the form of calls say. Prompts over
+/* Reads the files named in a list (data/files.h) and writes each row's prompt as data.system_prompt, the chat format and the form of calls say. Prompts over
  * data.max_prompt_length are treated as data.truncation says; what is left out is counted in a line on stderr. key: the option that named the
  * files, for sentences. False: a file cannot be read, a prompt is too long, or no row is left. */
 bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c, const struct call_form *form, struct err *e);
@@ -35,5 +36,7 @@ struct chat_message *chat_messages(const struct messages *x);
 bool tools_value(struct chat_tools *tools, const struct chat *chat, const json_t *v, struct err *e);
 /* Cuts ids to max as data.truncation=left, right or middle says; keep (may be NULL) is cut alike. */
 void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation how);
-/* Calls take for each file of a comma-separated list until it returns false. */
-bool each_file(const char *files, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx, struct err *e);
+/* Calls take for each file that a list names (files.h), until it returns false; what folders and patterns stand for is said on stderr. False too: no file. */
+bool each_file(const char *key, const char *list, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx, struct err *e);
+/* The lines of note on stderr, "key: " before each. */
+void print_notes(const char *key, const struct str *note);

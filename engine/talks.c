@@ -81,8 +81,8 @@ bool talks_open(struct talks *t, const struct config *c, const struct call_form 
 {
     *t = (struct talks){ 0 };
     struct reading r = { { 0 }, { *c->data.prompt_key ? c->data.prompt_key : NULL, *c->data.answer_key ? c->data.answer_key : NULL, NULL } };
-    bool ok = each_file(c->data.train_files, read_one, &r, e);
-    if (ok && !r.rows.n) ok = fail(e, "data.train_files=%.200s: names no file", c->data.train_files);
+    bool ok = each_file("data.train_files", c->data.train_files, read_one, &r, e);
+    if (ok) print_notes("data.train_files", &r.rows.note);
     ok = ok && write_all(t, &r.rows, c, form, most, e);
     dialogs_free(&r.rows);
     return ok;

@@ -126,6 +126,10 @@ says "score: a line without a key" 1 'line 6: one of "ids", "text", "messages" i
 says "score: an id too large" 1 'line 1: "ids"\[1\] is not a token id from 0 to 509' '{"ids":[1,510]}\n' "$app" score
 says "score: not ids" 1 'line 1: "ids"\[0\] is not' '{"ids":["a"]}\n' "$app" score
 says "score: two keys" 1 'line 1: has both "ids" and "text"' '{"ids":[],"text":""}\n' "$app" score
+says "score: a byte order mark, and what nobody reads" 0 '"ids": \[1, 2\]' '\xef\xbb\xbf{"ids":[1,2],"x":NaN,"y":[123456789012345678901234],"z":"\\u0000","z":"\\ud800"}\n' "$app" score
+says "score: a text with a zero" 0 '"ids": \[111, 14, 112\]' '{"text":"a\\u0000b"}\n' "$app" score
+says "score: an odd id" 1 'line 1: "ids".1. is not a token id' '{"ids":[1,123456789012345678901234]}\n' "$app" score
+says "score: a key twice" 1 'line 1: column [0-9]+: "ids" is there twice' '{"ids":[1], "ids":[2]}\n' "$app" score
 says "score: garbage" 1 'line 1: column' 'garbage\n' "$app" score
 says "score: NUL bytes" 1 'line 1: column' '{"ids":[1]}\0\0\n' "$app" score
 says "score: a role nobody knows" 1 'line 1: .*no role "king"' '{"messages":[{"role":"king","content":""}]}\n' "$app" score
@@ -171,24 +175,37 @@ check "metrics by source" grep -q '"val-core/sums/acc/mean@1":' out/appo/debug/m
 check "where it was in the data" grep -q '"epoch": 3' out/appo/debug/global_step_3/state.json
 rm -rf out
 expect "no such file" 1 'none\.jsonl' "$app" train "${files[@]}" data.train_files=none.jsonl
-expect "a missing column" 1 'set\.jsonl:1: no answer at "solution"' "$app" train "${files[@]}" data.answer_key=solution
+expect "a missing column" 1 'set\.jsonl:1: no column "solution", which data\.answer_key names, .*there are question, answer, data_source' "$app" train "${files[@]}" data.answer_key=solution
 printf '{"text":"a"}\n' >other.jsonl
 expect "a missing question" 1 'other\.jsonl:1: no question: one of "prompt"' "$app" train "${files[@]}" data.train_files=other.jsonl
 expect "a prompt over the limit" 1 'set\.jsonl:1: a prompt of .*data\.max_prompt_length=8.*data\.truncation=filter' "$app" train "${files[@]}" data.max_prompt_length=8
 expect "no truncation of that name" 2 'data\.truncation=up .*error, filter, left, right, middle' "$app" train "${files[@]}" data.truncation=up
 : >empty.jsonl
 expect "an empty file" 1 'empty\.jsonl: holds no rows' "$app" train "${files[@]}" data.train_files=empty.jsonl
-expect "noise as questions" 1 'noise:1: ' "$app" train "${files[@]}" data.train_files=noise
+expect "noise as questions" 1 'noise:1: |noise: is neither JSON lines' "$app" train "${files[@]}" data.train_files=noise
 expect "calls that this chat format has no place for" 1 'tools\.format=hermes: this model.s chat format has no place' "$app" train "${files[@]}" tools.format=hermes
 expect "no form of calls of that name" 2 'tools\.format=xml .*tags, auto, hermes, llama3_json' "$app" train "${files[@]}" tools.format=xml
 expect "what the embedded policy's chat format has" 0 '^sums +[0-9.]+ ' "$app" eval data.val_files=set.jsonl tools.format=auto
+printf '[{"question":"take 18, times 2, times 9.","answer":"so\\n#### 324","data_source":"sums"},\n{"question":"take 59, minus 49, times 6.","answer":60.0,"id":NaN,"data_source":"sums"}]' >set.json
+expect "an array, answers as GSM8K's and as numbers" 0 '^sums +[0-9.]+ +100\.0 ' "$app" eval data.val_files=set.json
+expect "what the reference is, in a line" 0 'data\.val_files: set\.json: 1 of 2 answers are as GSM8K.s: what follows the last ####' "$app" eval data.val_files=set.json
+mkdir -p shards/data
+cp set.jsonl shards/train-00001-of-00002.jsonl
+gzip -c set.jsonl >shards/train-00000-of-00002.jsonl.gz
+expect "a folder" 0 'data\.val_files: shards: 2 files: train-00000-of-00002\.jsonl\.gz, train-00001-of-00002\.jsonl$' "$app" eval data.val_files=shards
+expect "a pattern" 0 '^4 questions' "$app" eval 'data.val_files=shards/train-*-of-*'
+expect "a list with blanks" 0 '^4 questions' "$app" eval data.val_files="set.json, set.jsonl "
+rm shards/train*
+expect "an empty folder" 1 'data\.val_files: shards: is a folder without .*it has folders: data' "$app" eval data.val_files=shards
+printf '<!DOCTYPE html>\n<html>' >page.parquet
+expect "a page under a wrong name" 1 'page\.parquet: is an HTML page, not data' "$app" eval data.val_files=page.parquet
 expect "no search cache" 1 'none\.json' "$app" train "${files[@]}" tools.search_cache=none.json
 check "nothing was left behind" test ! -e out
 printf '{"messages":[{"role":"user","content":"hello?"},{"role":"assistant","content":"<think> done</think>"}]}\n' >talk.jsonl
 sft=(sft.save=tuned data.train_files=talk.jsonl sft.batch_size=2 sft.steps=40 sft.warmup_steps=0 sft.lr=1e-3)
 expect "sft on conversations" 0 '1 conversations, [0-9]+ tokens, [0-9]+ of them with loss; 40 steps of 2' "$app" sft "${sft[@]}"
 expect "what it has learned" 0 '^<think> done</think>$' "$app" generate model.path=tuned --greedy --prompt "hello?"
-expect "sft without the column" 1 'set\.jsonl:1: .*"messages"|set\.jsonl:1: "question" is a string' "$app" sft "${sft[@]}" sft.save=no data.train_files=set.jsonl data.prompt_key=messages
+expect "sft without the column" 1 'set\.jsonl:1: no column "messages", which data\.prompt_key names' "$app" sft "${sft[@]}" sft.save=no data.train_files=set.jsonl data.prompt_key=messages
 expect "sft on an empty file" 1 'empty\.jsonl: holds no rows' "$app" sft "${sft[@]}" sft.save=no data.train_files=empty.jsonl
 expect "sft, too long" 1 'talk\.jsonl:1: a conversation of [0-9]+ tokens' "$app" sft "${sft[@]}" sft.save=no data.max_length=4
 expect "sft without a place" 1 'sft\.save' "$app" sft sft.save= data.train_files=talk.jsonl

@@ -51,7 +51,7 @@ static void check_good(const struct dataset *d, const char *source)
     assert_string_equal(d->row[3].prompt, "sum");
     assert_string_equal(d->row[3].ground_truth, "237");
     assert_string_equal(d->row[4].ground_truth, "0.1");
-    assert_string_equal(d->row[5].ground_truth, "1,072");
+    assert_string_equal(d->row[5].ground_truth, "1072");
 }
 
 static void layouts(void **state)
@@ -62,8 +62,9 @@ static void layouts(void **state)
     write_file("bench.jsonl", good, sizeof good - 1);
     CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
     check_good(&d, "bench");
-    CHECK(dataset_load(&d, path, "prompt", &e), "%s", e.text);              /* appends */
+    CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);                  /* appends */
     assert_int_equal(d.n, 12);
+    CHECK(strstr(d.note.p, "bench.jsonl: 1 of 6 answers are as GSM8K's"), "%s", d.note.p);
     assert_int_equal(d.row[7].index, 1);
     dataset_free(&d);
     snprintf(path, sizeof path, "%s/zip.jsonl.gz", dir);
@@ -113,7 +114,7 @@ static void parquet(void **state)
         char a[96], b[96];
         snprintf(a, sizeof a, "tests/data/parquet/%s.parquet", files[k].name);
         snprintf(b, sizeof b, "tests/data/parquet/%s.jsonl", files[k].name);
-        assert_int_equal(same_dataset(a, b, k % 2 ? NULL : "prompt"), files[k].rows);
+        assert_int_equal(same_dataset(a, b, k == 0 ? "prompt" : NULL), files[k].rows);
     }
     struct err e;
     struct dataset d = { 0 };
@@ -134,7 +135,7 @@ static void parquet(void **state)
     assert_int_equal(d.row[7].index, 7);
     dataset_free(&d);
     assert_false(dataset_load(&d, "tests/data/parquet/types_plain.parquet", "text", &e));
-    CHECK(strstr(e.text, "types_plain.parquet: row 0: no answer"), "%s", e.text);
+    CHECK(strstr(e.text, "types_plain.parquet: row 0: no answer: one of reward_model.ground_truth, \"answer\""), "%s", e.text);
     assert_false(dataset_load(&d, "tests/data/parquet/nested.parquet", NULL, &e));
     CHECK(strstr(e.text, "nested.parquet: row 0: no question: one of \"prompt\""), "%s", e.text);
     assert_int_equal(d.n, 0);
@@ -168,23 +169,153 @@ static void chosen_names(void **state)
     }
     key = (struct dataset_keys){ .answer = "solution" };
     assert_false(dataset_load_keys(&d, paths[0], &key, &e));
-    CHECK(strstr(e.text, "verl_v2.parquet: row 0: no answer at \"solution\""), "%s", e.text);
+    CHECK(strstr(e.text, "verl_v2.parquet: row 0: no column \"solution\", which data.answer_key names"), "%s", e.text);
     assert_false(dataset_load_keys(&d, paths[1], &key, &e));
-    CHECK(strstr(e.text, "verl_v2.jsonl:1: no answer at \"solution\""), "%s", e.text);
+    CHECK(strstr(e.text, "verl_v2.jsonl:1: no column \"solution\", which data.answer_key names"), "%s", e.text);
     dataset_free(&d);
-    static const char talk[] =                                              /* nulls are nothing; the assistant's last words answer; tool calls have no content */
+    static const char talk[] =                                              /* nulls are nothing; the assistant's last words answer */
         "{\"prompt\":null,\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]},"
         "{\"role\":\"tool\",\"content\":\"t\"},{\"role\":\"assistant\",\"content\":\"a\"}],\"answer\":null}\n"
         "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"a\"}],\"answer\":\"b\"}\n"
-        "{\"a.b\":\"dotted\",\"question\":\"q\",\"answer\":1}\n"
         "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"u\"}]}\n";
     write_file("talk.jsonl", talk, sizeof talk - 1);
-    assert_false(dataset_load_keys(&d, path, &(struct dataset_keys){ .source = "a.b" }, &e));
-    CHECK(strstr(e.text, "talk.jsonl:4: no answer: one of"), "%s", e.text);
-    assert_int_equal(d.n, 3);
+    assert_false(dataset_load_keys(&d, path, &(struct dataset_keys){ 0 }, &e));
+    CHECK(strstr(e.text, "talk.jsonl:3: no answer: one of"), "%s", e.text);
+    assert_int_equal(d.n, 2);
     assert_string_equal(d.row[0].ground_truth, "a");
     assert_string_equal(d.row[1].ground_truth, "b");
-    assert_string_equal(d.row[2].data_source, "dotted");
+    dataset_free(&d);
+    static const char dotted[] = "{\"a.b\":\"dotted\",\"question\":\"q\",\"answer\":1}";
+    write_file("dotted.jsonl", dotted, sizeof dotted - 1);
+    CHECK(dataset_load_keys(&d, path, &(struct dataset_keys){ .source = "a.b" }, &e), "%s", e.text);
+    assert_string_equal(d.row[0].data_source, "dotted");
+    dataset_free(&d);
+}
+
+/* A name that was given is never replaced by a guess, whatever the row has. */
+static void given_names(void **state)
+{
+    (void)state;
+    static const char row[] = "{\"question\":\"WRONG\",\"my_prompt\":\"right\",\"answer\":\"1\",\"data_source\":\"d\",\"extra_info\":{\"kind\":\"k\",\"q\":null}}\n";
+    static const struct { struct dataset_keys key; const char *says; } cases[] = {
+        { { .prompt = "my_promt" }, ":1: no column \"my_promt\", which data.prompt_key names, or it is null here; there are question, my_prompt, answer, data_source, "
+                                    "extra_info, extra_info.kind, extra_info.q. Did you mean my_prompt?" },
+        { { .prompt = "prompt" }, "no column \"prompt\", which data.prompt_key names" },
+        { { .answer = "anwser" }, "no column \"anwser\", which data.answer_key names, or it is null here; there are question, my_prompt, answer, data_source, extra_info, "
+                                  "extra_info.kind, extra_info.q. Did you mean answer?" },
+        { { .source = "nosuch" }, "no column \"nosuch\", which data.source_key names" }, { { .source = "extra_info.kid" }, "Did you mean extra_info.kind?" },
+        { { .source = "extra_info.kind.more" }, "which data.source_key names" }, { { .prompt = "extra_info.q" }, "or it is null here" },
+        { { .source = "extra_info" }, "\"extra_info\" must be a text, it is an object with kind, q" },
+    };
+    struct err e;
+    write_file("typo.jsonl", row, sizeof row - 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dataset d = { 0 };
+        CHECK(!dataset_load_keys(&d, path, &cases[i].key, &e), "case %zu is accepted", i);
+        CHECK(strstr(e.text, "typo.jsonl") && strstr(e.text, cases[i].says), "case %zu says %s", i, e.text);
+        dataset_free(&d);
+    }
+    struct dataset d = { 0 };
+    CHECK(dataset_load_keys(&d, path, &(struct dataset_keys){ .prompt = "my_prompt", .source = "extra_info.kind" }, &e), "%s", e.text);
+    assert_string_equal(d.row[0].prompt, "right");
+    assert_string_equal(d.row[0].data_source, "k");
+    dataset_free(&d);
+    assert_false(dataset_load_keys(&d, "tests/data/parquet/verl_v2.parquet", &(struct dataset_keys){ .prompt = "promt" }, &e));
+    CHECK(strstr(e.text, "row 0: no column \"promt\"") && strstr(e.text, "Did you mean prompt?"), "%s", e.text);
+    dataset_free(&d);
+}
+
+/* References of each layout: joined by '|'; or, after a '!', what the refusal says. */
+static void references(void **state)
+{
+    (void)state;
+    static const struct { const char *members, *want; bool math; } cases[] = {
+        { "\"reward_model\":{\"style\":\"rule\",\"ground_truth\":{\"target\":[\"A. Writer\",\"B. Writer\"]}},\"answer\":\"not this\"", "A. Writer|B. Writer", false },
+        { "\"reward_model\":{\"ground_truth\":{\"target\":\"one\",\"pad\":null}}", "one", false }, { "\"golden_answers\":[\"x\",\"y\"]", "x|y", false },
+        { "\"reward_model\":{\"ground_truth\":\"a \\\\boxed{b}\"}", "a \\boxed{b}", false },                                  /* verl's is taken as it is */
+        { "\"label\":\"42\"", "42", false }, { "\"label\":42", "42", true }, { "\"label\":false", "false", false }, { "\"answer\":true", "true", false },
+        { "\"solution\":\"$\\\\frac{1}{2}$\"", "$\\frac{1}{2}$", false }, { "\"solution\":\"so \\\\boxed{3}\\nand \\\\boxed{\\\\frac{1}{2}}.\"", "\\frac{1}{2}", false },
+        { "\"solution\":\"first\\nthen\"", "!\"solution\" has several lines and no \\boxed{}", false }, { "\"solution\":\"worked\\n\",\"answer\":\"7\"", "7", false },
+        { "\"answer\":\"one two\\n#### 7\"", "7", false }, { "\"answer\":\"in a line #### 1,234,567.50 \"", "1234567.50", false }, { "\"answer\":\"#### -1,000\"", "-1000", false },
+        { "\"answer\":\"#### $12,000\"", "$12000", false }, { "\"answer\":\"#### 1\\n#### 2\"", "2", false }, { "\"answer\":\"a #### Rome, Italy\"", "Rome, Italy", false },
+        { "\"answer\":\"#### (1,2)\"", "(1,2)", false }, { "\"answer\":\"#### 1,2\"", "1,2", false }, { "\"answer\":\"1,072\"", "1,072", false },
+        { "\"answer\":\"#### Head\\ntext\"", "#### Head\ntext", false }, { "\"answer\":\"text ####\"", "text ####", false }, { "\"answer\":\"##### 5\"", "##### 5", false },
+        { "\"answer\":[7,0.1,\"x\",true,5.0,-2.50]", "7|0.1|x|true|5|-2.5", false }, { "\"answer\":[7,2.0]", "7|2", true }, { "\"answer\":1e3", "1000", true },
+        { "\"answer\":12345678901234567890123", "12345678901234567890123", true }, { "\"answer\":[-9223372036854775809,1]", "-9223372036854775809|1", true },
+        { "\"answer\":18446744073709551615", "18446744073709551615", true }, { "\"answer\":9223372036854775807", "9223372036854775807", true },
+        { "\"answer\":\"7\",\"ground_truth\":\"7\"", "7", false }, { "\"answer\":\"x #### 7\",\"ground_truth\":7,\"label\":null", "7", false },
+        { "\"answer\":\"7\",\"ground_truth\":\"8\"", "!\"answer\" and \"ground_truth\" both hold an answer and differ: data.answer_key says which is meant", false },
+        { "\"golden_answers\":[\"a\"],\"label\":1", "!\"golden_answers\" and \"label\" both hold an answer and differ: data.answer_key", false },
+        { "\"answer\":{\"value\":\"x\",\"aliases\":[]}", "!the answer \"answer\" is an object with value, aliases: data.answer_key must name what is meant in it", false },
+        { "\"answer\":{\"target\":[\"a\"],\"other\":1}", "!is an object with target, other: data.answer_key", false }, { "\"answer\":{\"target\":[]}", "!is empty", false },
+        { "\"answer\":{}", "!is an object: data.answer_key", false }, { "\"answer\":[[1]]", "!answer 0 in \"answer\" is a list: a text, a number, true, false", false },
+        { "\"answer\":[\"a\",NaN]", "!answer 1 in \"answer\" is null", false }, { "\"answer\":NaN", "!no answer: one of reward_model.ground_truth, \"answer\"", false },
+        { "\"answer\":Infinity", "!answer 0 in \"answer\" is Infinity: a text, a number", false }, { "\"other\":1", "!(data.answer_key names it); there are question, other", false },
+        { "\"answer\":\"a\\u0000\"", "!is \\u0000: a text, a number, true", false }, { "\"answer\":\"\\ud800\"", "!is half a surrogate pair", false }, { "\"answer\":1e999", "1e999", true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dataset d = { 0 };
+        struct err e = { 0 };
+        struct str row = { 0 }, got = { 0 };
+        str_printf(&row, "{\"question\":\"q\",%s}\n", cases[i].members);
+        write_file("refs.jsonl", row.p, row.n);
+        bool ok = dataset_load(&d, path, NULL, &e);
+        str_puts(&got, ok ? "" : "!");
+        for (int k = 0; ok && k < d.row[0].n_refs; k++) str_printf(&got, "%s%s", k ? "|" : "", d.row[0].refs[k]);
+        if (!ok) str_puts(&got, e.text);
+        CHECK(ok ? !strcmp(got.p, cases[i].want) : *cases[i].want == '!' && strstr(got.p, cases[i].want + 1), "%s: %s instead of %s", cases[i].members, got.p, cases[i].want);
+        CHECK(ok || strstr(e.text, "refs.jsonl:1: "), "%s", e.text);
+        CHECK(!ok || sample_is_math(&d.row[0]) == cases[i].math, "%s: compared as mathematics: %d", cases[i].members, !cases[i].math);
+        dataset_free(&d);
+        str_free(&row);
+        str_free(&got);
+    }
+}
+
+/* Two columns that both ask, and which of them is meant. */
+static void questions(void **state)
+{
+    (void)state;
+    static const struct { const char *row, *key, *want; } cases[] = {
+        { "{\"prompt\":\"p\",\"question\":\"q\",\"answer\":1}", NULL, "p" }, { "{\"question\":\"q\",\"problem\":\"q\",\"answer\":1}", NULL, "q" },
+        { "{\"problem\":\"q\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}],\"answer\":1}", NULL, "q" },
+        { "{\"question\":\"q\",\"problem\":\"p\",\"answer\":1}", NULL, "!\"question\" and \"problem\" both hold a question and differ: data.prompt_key" },
+        { "{\"question\":\"q\",\"problem\":\"p\",\"answer\":1}", "problem", "p" }, { "{\"question\":7,\"answer\":1}", NULL, "!\"question\" must be a string or a list of messages, it is a number" },
+        { "{\"question\":\"\\u0000\",\"answer\":1}", NULL, "!it is \\u0000" }, { "{\"question\":\"\\udc00x\",\"answer\":1}", NULL, "!it is half a surrogate pair (what the row has and cannot be read: half a surrogate pair at column 13)" },
+        { "{\"question\":\"\\ud83d\\ude00\\u00e9\",\"answer\":1}", NULL, "\xf0\x9f\x98\x80\xc3\xa9" }, { "{\"qu\\u0065stion\":\"escaped\",\"answer\":1}", NULL, "escaped" },
+        { "{\"question\":\"q\",\"answer\":1,\"ability\":[]}", NULL, "!\"ability\" must be a text, it is a list" }, { "{\"question\":\"q\",\"answer\":1,\"data_source\":true}", NULL, "!\"data_source\" must be a text, it is true" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dataset d = { 0 };
+        struct err e = { 0 };
+        write_file("asks.jsonl", cases[i].row, strlen(cases[i].row));
+        bool ok = dataset_load(&d, path, cases[i].key, &e);
+        CHECK(ok ? !strcmp(d.row[0].prompt, cases[i].want) : *cases[i].want == '!' && strstr(e.text, cases[i].want + 1), "%s: %s", cases[i].row, ok ? d.row[0].prompt : e.text);
+        dataset_free(&d);
+    }
+}
+
+/* Rows of nulls are left out and counted; a number is the row's in the file. */
+static void null_rows(void **state)
+{
+    (void)state;
+    struct dataset d = { 0 };
+    struct err e;
+    static const char rows[] = "null\n{\"question\":\"a\",\"answer\":1}\n{\"question\":null,\"answer\":null,\"reward_model\":{\"ground_truth\":null}}\n{\"question\":\"b\",\"answer\":2}\n";
+    write_file("nulls.jsonl", rows, sizeof rows - 1);
+    CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
+    assert_int_equal(d.n, 2);
+    assert_int_equal(d.row[1].index, 3);
+    CHECK(strstr(d.note.p, "nulls.jsonl: 2 rows are null and were left out\n"), "%s", d.note.p);
+    dataset_free(&d);
+    write_file("nulls.jsonl", "null\nnull\n", 10);
+    assert_false(dataset_load(&d, path, NULL, &e));
+    CHECK(strstr(e.text, "holds no rows but null ones"), "%s", e.text);
+    dataset_free(&d);
+    static const char half[] = "{\"question\":null,\"answer\":1}";
+    write_file("half.jsonl", half, sizeof half - 1);
+    assert_false(dataset_load(&d, path, NULL, &e));
+    CHECK(strstr(e.text, "half.jsonl:1: no question"), "%s", e.text);
     dataset_free(&d);
 }
 
@@ -192,17 +323,17 @@ static void bad_lines(void **state)
 {
     (void)state;
     static const struct { const char *line, *says; size_t n; } cases[] = {
-        { "{", "bad.jsonl:2: column", 0 }, { "[1,2]", ":2: a row must be a JSON object", 0 }, { "7", ":2: ", 0 }, { "nonsense", ":2: column", 0 },
+        { "{", "bad.jsonl:2: column 2: the row does not end on its line", 0 }, { "[1,2]", ":2: a row must be a JSON object", 0 }, { "7", ":2: a row must be", 0 }, { "nonsense", ":2: column", 0 },
         { "{\"question\":\"q\"}", ":2: no answer", 0 }, { "{\"answer\":\"a\"}", ":2: no question: one of \"prompt\"", 0 },
         { "{\"question\":7,\"answer\":\"a\"}", ":2: \"question\" must be a string or a list", 0 },
-        { "{\"question\":\"q\",\"answer\":[]}", ":2: the list of answers is empty", 0 }, { "{\"question\":\"q\",\"answer\":[\"a\",null]}", ":2: answer 1 must be", 0 },
-        { "{\"question\":\"q\",\"answer\":{}}", ":2: answer 0 must be", 0 }, { "{\"question\":\"q\",\"answer\":\"a\"} x", ":2: column", 0 },
-        { "{\"question\":\"q\\u0000\",\"answer\":\"a\"}", ":2: column", 0 }, { "{\"question\":\"\xff\",\"answer\":\"a\"}", ":2: column", 0 },
-        { "{\"question\":\"q\0\",\"answer\":\"a\"}", ":2: column", 29 }, { "{\"question\":\"q\",\"answer\":99999999999999999999999}", ":2: column", 0 },
+        { "{\"question\":\"q\",\"answer\":\"a\"} x", ":2: column 31: more text behind the row", 0 }, { "{\"question\":\"\xff\",\"answer\":\"a\"}", ":2: \"question\" must be", 0 },
+        { "{\"question\":\"q\0\",\"answer\":\"a\"}", "it is a control character", 30 }, { "{\"question\":\"q\",\"answer\":\"a\",}", ":2: column 30: a member's name", 0 },
+        { "{\"question\":\"q\",\"answer\":01}", ":2: column 26: a value is needed here", 0 }, { "{\"question\":\"q\",\"answer\":\"\\x\"}", ":2: column", 0 },
+        { "{\"question\":\"q\" \"answer\":1}", ":2: column 17: a comma", 0 }, { "{\"x\":[1,],\"question\":\"q\",\"answer\":1}", ":2: column 9: a value is needed", 0 },
+        { "{\"question\":\"q\",", ":2: column 17: the row does not end on its line", 0 },
         { "{\"prompt\":[{\"role\":\"user\"}],\"answer\":\"a\"}", ":2: message 0 of \"prompt\"", 0 }, { "{\"prompt\":[7],\"answer\":\"a\"}", ":2: message 0", 0 },
-        { "{\"prompt\":[{\"role\":\"user\",\"content\":[]}],\"answer\":\"a\"}", ":2: message 0", 0 },
         { "{\"prompt\":[{\"role\":\"system\",\"content\":\"s\"}],\"answer\":\"a\"}", ":2: \"prompt\" has no message of role \"user\"", 0 },
-        { "{\"prompt\":[],\"answer\":\"a\"}", "has no message of role", 0 }, { "{\"question\":\"q\",\"answer\":\"a\",\"answer\":\"b\"}", ":2: column", 0 },
+        { "{\"prompt\":[],\"answer\":\"a\"}", "has no message of role", 0 }, { "{\"question\":\"q\",\"answer\":\"a\",\"answer\":\"b\"}", ":2: column 39: \"answer\" is there twice", 0 },
     };
     static const char first[] = "{\"question\":\"fine\",\"answer\":\"a\"}\n";
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -240,7 +371,7 @@ static void bad_files(void **state)
     memset(deep, '[', n);
     write_file("deep.jsonl", deep, n);
     assert_false(dataset_load(&d, path, NULL, &e));
-    assert_non_null(strstr(e.text, "deep.jsonl:1: "));
+    assert_non_null(strstr(e.text, "deep.jsonl: row 0: line 1, column"));
     free(deep);
     n = (16 << 20) + 1;
     char *wide = xmalloc(n);
@@ -285,7 +416,8 @@ static void order(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(layouts), cmocka_unit_test(parquet), cmocka_unit_test(released_twins), cmocka_unit_test(chosen_names),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(layouts), cmocka_unit_test(parquet), cmocka_unit_test(released_twins), cmocka_unit_test(chosen_names), cmocka_unit_test(given_names),
+        cmocka_unit_test(references), cmocka_unit_test(questions), cmocka_unit_test(null_rows),
         cmocka_unit_test(bad_lines), cmocka_unit_test(bad_files), cmocka_unit_test(order) };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

@@ -226,7 +226,7 @@ static void bad_bytes(void **state)
     static const struct { const char *body; size_t n; int encoding, type, converted; const char *says; } cases[] = {
         { B("\2\0\0\0\3\5\1\0\0\0a\2\0\0\0b"), 0, PQ_BYTES, 0, "row 2, page at byte 4: a value longer than the page" },
         { B("\2\0\0\0\3\5\1\0\0\0a\377\377\377\377bc"), 0, PQ_BYTES, 0, "longer than the page" },
-        { B("\2\0\0\0\3\5\1\0\0\0\377\2\0\0\0bc"), 0, PQ_BYTES, 0, "row 0, page at byte 4: a text of 1 bytes that is not UTF-8" },
+        { B("\2\0\0\0\3\5\1\0\0\0\377\2\0\0\0bc"), 0, PQ_BYTES, 0, "{\"x\":{\"\\u0001other\":\"a text that is not UTF-8 or holds a zero byte\"}}" },
         { B("\2\0\0\0\3\5\1\0\0\0a\2\0\0\0b\0"), 0, PQ_BYTES, 0, "holds a zero byte" },
         { B("\1\0\0\0\3"), 0, PQ_BYTES, 0, "fewer levels than it claims" }, { B("\377\377\377\377\3\5"), 0, PQ_BYTES, 0, "definition levels longer" },
         { B("\2\0"), 0, PQ_BYTES, 0, "definition levels longer" }, { B("\2\0\0\0\6\2\1\0\0\0a"), 0, PQ_BYTES, 0, "fewer levels" },
@@ -246,7 +246,10 @@ static void bad_bytes(void **state)
         { B("\2\0\0\0\6\1\1\0\0\200\1\0\0\200\1\0\0\200"), 9, PQ_INT32, -1, "[{\"x\":32769},{\"x\":8388864},{\"x\":-2147418112}]" },
         { B("\2\0\0\0\6\1\1\0\0\200\1\0\0\200\1\0\0"), 9, PQ_INT32, -1, "contradict" },
         { B("\2\0\0\0\6\1\377\377\377\377\376\377\377\377\0\0\0\0"), 0, PQ_INT32, 13, "[{\"x\":4294967295},{\"x\":4294967294},{\"x\":0}]" },
-        { B("\2\0\0\0\6\1\1\0\0\0\0\0\0\200"), 0, PQ_INT64, 14, "a number above 2^63 - 1" },
+        { B("\2\0\0\0\6\1\1\0\0\0\0\0\0\200"), 0, PQ_INT64, 14, "row 1, page at byte 4: a value longer" },
+        { B("\2\0\0\0\6\1\1\0\0\0\0\0\0\200\0\0\0\0\0\0\0\0\377\377\377\377\377\377\377\377"), 0, PQ_INT64, 14,
+          "[{\"x\":{\"\\u0001number\":\"9223372036854775809\"}},{\"x\":0},{\"x\":{\"\\u0001number\":\"18446744073709551615\"}}]" },
+        { B("\2\0\0\0\6\1\0\0\0\0\377\377\377\377\170\116\0\0"), 0, PQ_INT32, 6, "[{\"x\":\"1970-01-01\"},{\"x\":\"1969-12-31\"},{\"x\":\"2024-12-31\"}]" },
         { B("\2\0\0\0\6\1\1\0\0\0\0\0\0\200"), 0, PQ_INT96, -1, "an INT96" },
         { B("\2\0\0\0\6\1\315\314\314\75\0\0\300\177\0\0\200\377"), 0, PQ_FLOAT, -1, "[{\"x\":0.1},{\"x\":null},{\"x\":null}]" },
     };
