@@ -75,19 +75,42 @@ static void put_int(struct str *out, wide i)
     str_put(out, p, (size_t)(buf + sizeof buf - p));
 }
 
-/* The fewest correctly rounded digits that read back as the same double, laid out as Python's repr does (which finds one digit less for a few powers
- * of two). */
-static void put_real(struct str *out, double x)
+/* Does digits * 10^power, written out, read back as x? */
+static bool reads_back(double x, uint64_t digits, int power)
 {
     char buf[64];
-    int digits = 1;
-    for (; digits <= 17; digits++) {
-        snprintf(buf, sizeof buf, "%.*e", digits - 1, x);
-        if (strtod(buf, NULL) == x) break;
+    snprintf(buf, sizeof buf, "%llue%d", (unsigned long long)digits, power);
+    return strtod(buf, NULL) == x;
+}
+
+/* The fewest digits that read back as the same double, laid out as Python's repr does. Of so many digits the nearest is tried first; beside a power of two,
+ * where the doubles below lie closer, it may fail and its neighbour do. */
+static void put_real(struct str *out, double x)
+{
+    char buf[64], digit[32];
+    uint64_t d = 0;
+    int n = 1, power = 0;
+    for (; n <= 17; n++) {
+        snprintf(buf, sizeof buf, "%.*e", n - 1, fabs(x));
+        power = atoi(strchr(buf, 'e') + 1);
+        d = (uint64_t)(buf[0] - '0');
+        for (int k = 0; k < n - 1; k++) d = d * 10 + (uint64_t)(buf[2 + k] - '0');
+        if (n == 17 || reads_back(fabs(x), d, power - n + 1)) break;
+        if (reads_back(fabs(x), d + 1, power - n + 1)) { d++; break; }
+        if (d > 1 && reads_back(fabs(x), d - 1, power - n + 1)) { d--; break; }
     }
-    int power = atoi(strchr(buf, 'e') + 1), decimals = digits - 1 - power;
-    if (power >= -4 && power < 16) snprintf(buf, sizeof buf, "%.*f", decimals > 1 ? decimals : 1, x);
-    str_puts(out, buf);
+    n = snprintf(digit, sizeof digit, "%llu", (unsigned long long)d);
+    if (signbit(x)) str_putc(out, '-');
+    if (power < -4 || power >= 16) {
+        str_putc(out, digit[0]);
+        str_printf(out, n > 1 ? ".%s" : "%s", digit + 1);
+        str_printf(out, "e%c%02d", power < 0 ? '-' : '+', abs(power));
+    } else if (power < 0) {
+        str_printf(out, "0.%.*s%s", -power - 1, "000", digit);
+    } else {
+        int whole = power + 1 < n ? power + 1 : n;
+        str_printf(out, "%.*s%.*s.%s", whole, digit, power + 1 - whole, "0000000000000000", n > whole ? digit + whole : "0");
+    }
 }
 
 static void put_val(struct str *out, struct val a)
@@ -151,6 +174,36 @@ static struct val power_mod(struct calc *c, struct val a, struct val b, struct v
     return of_int(c, y);
 }
 
+/* a / b rounded once, to the nearest double, ties to even. */
+static double quotient(wide a, wide b)
+{
+    bool minus = (a < 0) != (b < 0);
+    unsigned __int128 p = a < 0 ? -(unsigned __int128)a : (unsigned __int128)a, q = b < 0 ? -(unsigned __int128)b : (unsigned __int128)b;
+    unsigned __int128 y = p / q, rest = p % q;
+    int shift = 0;
+    /* digits of the quotient until there are more than a double has; rest stays below q < 2^124 */
+    for (; y >> 60 == 0 && rest; shift--) {
+        rest <<= 1;
+        y = y << 1 | (rest >= q);
+        if (rest >= q) rest -= q;
+    }
+    double x = ldexp((double)(y | (rest != 0)), shift);       /* what is left over decides a tie, and only that */
+    return minus ? -x : x;
+}
+
+/* a < b: -1, a == b: 0, a > b: 1, exactly */
+static int compare(struct val a, struct val b)
+{
+    if (a.kind == INT && b.kind == INT) return (a.i > b.i) - (a.i < b.i);
+    if (a.kind == FLT && b.kind == FLT) return (a.x > b.x) - (a.x < b.x);
+    if (a.kind == FLT) return -compare(b, a);
+    if (fabs(b.x) >= 0x1p126) return b.x > 0 ? -1 : 1;        /* integers are smaller */
+    wide whole = (wide)b.x;                                   /* towards zero */
+    if (a.i != whole) return a.i > whole ? 1 : -1;
+    double rest = b.x - (double)whole;                        /* exact: whole is b.x but for its fraction */
+    return (rest < 0) - (rest > 0);
+}
+
 static struct val binary_int(struct calc *c, enum opcode code, wide a, wide b)
 {
     wide y = 0;
@@ -169,6 +222,7 @@ static struct val binary(struct calc *c, enum opcode code, struct val a, struct 
     if (code == POW) return power(c, a, b);
     if (a.kind == INT && b.kind == INT && code != DIV) return binary_int(c, code, a.i, b.i);
     double x = real(a), y = real(b);
+    if (code == DIV && a.kind == INT && b.kind == INT && b.i) return of_real(c, quotient(a.i, b.i));
     if ((code == DIV || code == FLOORDIV || code == MOD) && y == 0) return wrong(c, "zero division"), a;
     switch (code) {
     case ADD: return of_real(c, x + y);
@@ -223,9 +277,8 @@ static struct val call(struct calc *c, enum func f, const struct val *a, int n)
     case F_SQRT:  return of_real(c, sqrt(real(a[0])));
     default:
         for (int k = 1; k < n; k++) {
-            bool both = best.kind == INT && a[k].kind == INT;
-            bool less = both ? a[k].i < best.i : real(a[k]) < real(best), more = both ? a[k].i > best.i : real(a[k]) > real(best);
-            if (f == F_MIN ? less : more) best = a[k];
+            int order = compare(a[k], best);
+            if (f == F_MIN ? order < 0 : order > 0) best = a[k];
         }
         return best;
     }
