@@ -10,13 +10,24 @@ DEBUG   ?= 0
 BUILD   ?= build/$(BACKEND)$(if $(filter-out float,$(REAL)),-$(REAL))$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(DEBUG)),-debug)
 CC      ?= gcc
 PKGS     = jansson libpcre2-8 libfyaml sqlite3 zlib snappy libzstd
+# WERROR=1: warnings end the build. The tests and .ci set it; another compiler or another -O warns of other things, which are no reason not to build.
+WERROR  ?= 0
 # x86-64-v3 everywhere, so that two machines give the same bits; wider products are chosen at run time inside kernels/cpu/gemm.c
 ARCH    ?= $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3)
 CFLAGS  ?= -O3 -g
-WARN     = -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wdouble-promotion -Werror
-ALLFLAGS = -std=gnu11 $(CFLAGS) $(ARCH) -fopenmp -fno-math-errno -fno-trapping-math $(WARN) -I. -DREAL_IS_$(REAL) -MMD -MP \
-           $(shell pkg-config --cflags $(PKGS) cmocka 2>/dev/null)
-LDLIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
+# files of one instruction set, whose functions are called only where the processor has it
+ifeq ($(shell uname -m),x86_64)
+isa.kernels/cpu/gemm_avx2 = -mavx2 -mfma
+isa.kernels/cpu/gemm_avx512 = -mavx512f -mfma
+isa.kernels/cpu/lanes_avx512 = -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma
+endif
+WARN     = -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wdouble-promotion $(if $(filter 1,$(WERROR)),-Werror)
+# What makes an overrun end the program instead of going on. HARDEN= and HARDEN_LD= for none.
+HARDEN  ?= -fstack-protector-strong -fstack-clash-protection $(if $(filter 1,$(SAN)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+HARDEN_LD ?= -Wl,-z,relro,-z,now
+ALLFLAGS = -std=gnu11 $(CFLAGS) $(ARCH) -fopenmp -fno-math-errno -fno-trapping-math $(HARDEN) $(WARN) -I. -DREAL_IS_$(REAL) -MMD -MP \
+           $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LDLIBS   = $(HARDEN_LD) $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
 # -g1: lines and functions are what a report names, and whole debug information takes half as long again to compile
 SANFLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g1
 ifeq ($(SAN),1)
@@ -36,7 +47,7 @@ comma    := ,
 # Nothing is contracted to fused multiply-adds by the compiler: code that two kernels share must give both the same bits.
 NVCC    ?= nvcc
 GPUS    ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
-NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror -I. -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
+NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) $(if $(filter 1,$(WERROR)),-Werror all-warnings) -Xcompiler=-Wall,-Wextra$(if $(filter 1,$(WERROR)),$(comma)-Werror) -I. -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
 CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas -I. -Itests/shim/include -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(shell command -v $(NVCC)))
 ifeq ($(SAN),1)
@@ -109,7 +120,9 @@ $(FIELD): $(BUILD)/tests/field/%: $(BUILD)/tests/field/%.o $(call libs,cmd)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALLFLAGS) -c $< -o $@
+	$(CC) $(ALLFLAGS) $(isa.$*) -c $< -o $@
+# cmocka is for the tests alone: the program builds without it
+$(BUILD)/tests/%.o: ALLFLAGS += $(shell pkg-config --cflags cmocka 2>/dev/null)
 
 # The commit that a build is of, "+" where files differ from it, for run.json.
 VERSION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git status --porcelain --untracked-files=no 2>/dev/null | head -c 1 | tr -c '\n' '+')

@@ -14,30 +14,37 @@ fi
 # what is needed: the Debian package and how its absence shows
 need=(
     "gcc libc6-dev:tool gcc" "make:tool make" "pkg-config:tool pkg-config" "zlib1g-dev:lib zlib" "libjansson-dev:lib jansson" "libpcre2-dev:lib libpcre2-8"
-    "libsnappy-dev:lib snappy" "libzstd-dev:lib libzstd" "libfyaml-dev:lib libfyaml" "libsqlite3-dev:lib sqlite3" "libcmocka-dev:lib cmocka"
+    "libsnappy-dev:lib snappy" "libzstd-dev:lib libzstd" "libfyaml-dev:lib libfyaml" "libsqlite3-dev:lib sqlite3"
 )
+need_tests=("libcmocka-dev:lib cmocka")     # and only they
 
 has_tool() { command -v "$1" >/dev/null; }
 has_lib() { has_tool pkg-config && pkg-config --exists "$1"; }
 
+# missing [tests]: what the program needs, or what it and its tests need
 missing() {
-    local row
-    for row in "${need[@]}"; do
+    local row rows=("${need[@]}")
+    if [ "${1:-}" = tests ]; then rows+=("${need_tests[@]}"); fi
+    for row in "${rows[@]}"; do
         # shellcheck disable=SC2086
         has_${row#*:} || printf '%s ' "${row%%:*}"
     done
 }
 
+# setup [--tests] [--dry-run]
 setup() {
-    local packages root=()
-    packages=$(missing)
+    local packages root=() what='' dry='' option
+    for option; do
+        if [ "$option" = --tests ]; then what=tests; else dry=1; fi
+    done
+    packages=$(missing $what)
     if [ -z "$packages" ]; then
         echo "setup: everything needed is installed"
         return 0
     fi
     [ "$(id -u)" = 0 ] || root=(sudo)
     local install="apt-get install -y --no-install-recommends ${packages% }"
-    if [ "${1:-}" = --dry-run ]; then
+    if [ -n "$dry" ]; then
         echo "setup: would run: ${root[*]:+${root[*]} }$install"
         return 0
     fi
@@ -51,14 +58,16 @@ setup() {
     fi
     echo "setup: $install"
     # a fresh container has no package lists
+    # sudo drops what stands before it in the environment
     # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive "${root[@]}" $install >/dev/null 2>&1 ||
-        { "${root[@]}" apt-get update -qq && DEBIAN_FRONTEND=noninteractive "${root[@]}" $install >/dev/null; }
-    packages=$(missing)
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive $install >/dev/null 2>&1 ||
+        { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive $install >/dev/null; }
+    packages=$(missing $what)
     [ -z "$packages" ] || { echo "setup: still missing: $packages" >&2; return 1; }
 }
 
-ready() { [ -z "$(missing)" ] || setup; }
+# ready [--tests]: what is missing is installed
+ready() { [ -z "$(missing "${1:+tests}")" ] || setup "$@"; }
 
 # build/cuda where there is a GPU and a compiler for it, else build/cpu. Numbers are stored as bf16 on a GPU and as float elsewhere; APPO_BACKEND and APPO_REAL
 # say otherwise, APPO_BUILD puts the builds elsewhere, APPO_DEBUG=1 has every operation's output looked at (a run takes up to twice as long).
@@ -78,6 +87,11 @@ build() {
     dir=$(folder)
     local how=(BACKEND="$(backend)" REAL="$(stored)" DEBUG="${APPO_DEBUG:+1}" BUILD="$dir" "$dir/appo")
     if ! make -q -s -C "$top" "${how[@]}" 2>/dev/null; then
+        if [ -n "$(missing)" ]; then
+            echo "the program is not built yet, and to build it this machine lacks: $(missing)" >&2
+            echo "./run.sh setup installs that (Debian; as root or with sudo), ./run.sh setup --dry-run only says how" >&2
+            return 1
+        fi
         printf 'building %s ... ' "${dir#"$top"/}" >&2
         make -s -C "$top" -j"$(nproc)" "${how[@]}" >&2 || { echo "the build failed; ./run.sh setup --dry-run says what is missing" >&2; return 1; }
         printf '%d s\n' $((SECONDS - started)) >&2
@@ -99,7 +113,7 @@ help() {
     cat <<'TEXT'
 usage: ./run.sh COMMAND [key=value ...] [options]
 
-  setup [--dry-run]   installs the missing Debian packages, or says what it would do
+  setup [--tests] [--dry-run]   installs the missing Debian packages, those of the tests too, or says what it would do
   test [SUITE ...]    builds and runs the tests, all suites or those named
   debug               evaluates the embedded policy, trains it with APPO, evaluates again; no GPU, no files needed
   fetch-model M DIR   brings a small real model (M: smollm2-135m) into DIR, for model.path=DIR
@@ -117,16 +131,19 @@ command=${1:-help}
 [ $# -eq 0 ] || shift
 case $command in
 setup)
-    case ${1:-} in
-    "" | --dry-run) setup "$@" ;;
-    *)
-        echo "setup: no option '$1'; there is --dry-run" >&2
-        exit 2
-        ;;
-    esac
+    for option; do
+        case $option in
+        --tests | --dry-run) ;;
+        *)
+            echo "setup: no option '$option'; there are --tests and --dry-run" >&2
+            exit 2
+            ;;
+        esac
+    done
+    setup "$@"
     ;;
 test)
-    ready
+    ready --tests
     exec "$top/tests/run_all.sh" "$@"
     ;;
 fetch-model) exec "$top/cmd/fetch_model.sh" "$@" ;;

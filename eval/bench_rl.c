@@ -39,7 +39,7 @@ static void pg_run(const struct bench_dims *d, struct operands *o)
     (void)d;
     const struct loss_in in = { .logp = o->a, .logp_old = o->b, .entropy = o->c, .adv = o->d, .m = o->mask, .begin = o->begin, .rows = o->rows };
     const struct loss_rule r = { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_TOKEN_MEAN, .entropy_coef = 1e-3,
-                                 .future = { .mode = FUTURE_SCALE, .b = 1, .gamma = 0.99, .lo = 0.8, .hi = 1.2, .leave_out = INFINITY, .safety_thresh = INFINITY } };
+                                 .future = { .mode = FUTURE_SCALE, .b = 1, .gamma = 0.99, .lo = 0.8, .hi = 1.2, .leave_out = (double)INFINITY, .safety_thresh = (double)INFINITY } };
     struct loss_stats s;
     op_pg(o->e, o->f, NULL, NULL, &s, &in, &r);
 }

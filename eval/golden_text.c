@@ -52,7 +52,7 @@ static void count(struct golden_tally *t, size_t i, bool ok)
 {
     *(ok ? &t->passed : &t->failed) += 1;
     if (ok || t->worst > 1) return;
-    t->worst = INFINITY;
+    t->worst = (double)INFINITY;
     snprintf(t->worst_case, sizeof t->worst_case, "case %zu", i);
 }
 
@@ -174,7 +174,7 @@ bool golden_qa_metrics(const json_t *root, struct golden_tally *t, struct err *e
     size_t i;
     if (!cases_of(root, file, &cases, e)) return false;
     json_array_foreach(cases, i, c) {
-        const char *mode, *prediction, *const keys[] = { "em", "acc", "f1", "math_equal" };
+        const char *mode = NULL, *prediction = NULL, *const keys[] = { "em", "acc", "f1", "math_equal" };
         struct qa_score s;
         bool complete = text_field(c, "mode", &mode) && text_field(c, "prediction", &prediction) && mode && prediction;
         for (int k = 0; k < 4; k++) complete = complete && json_is_number(json_object_get(c, keys[k]));

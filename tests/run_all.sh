@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.." || exit 1
 logs=build/test-logs
 mkdir -p $logs
 jobs=$(nproc)
+# here a warning is an error
+export WERROR=1
 # idle OpenMP threads must not spin while the other test binaries need the core
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 total_passed=0 total_failed=0

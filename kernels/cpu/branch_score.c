@@ -5,7 +5,7 @@
 /* x becomes its z-score over m = 1 and 0 elsewhere; exactly 0 everywhere where x is constant, which a rounded mean would not give. */
 static void zscore(double *x, const uint8_t *m, int64_t n)
 {
-    double sum = 0, square = 0, lo = INFINITY, hi = -INFINITY;
+    double sum = 0, square = 0, lo = (double)INFINITY, hi = (double)-INFINITY;
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++) {
         if (!m[i]) continue;

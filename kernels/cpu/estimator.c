@@ -8,7 +8,7 @@ struct prompt { double sum, mean, std, weighted, length, lo, hi, best, second; i
 static struct prompt *prompt_stats(const int *of, int prompts, const double *score, const double *length, int rows)
 {
     struct prompt *p = xcalloc((size_t)prompts + 1, sizeof *p);
-    for (int i = 0; i < prompts; i++) { p[i].best = p[i].second = p[i].hi = -INFINITY; p[i].lo = INFINITY; }
+    for (int i = 0; i < prompts; i++) { p[i].best = p[i].second = p[i].hi = (double)-INFINITY; p[i].lo = (double)INFINITY; }
     for (int r = 0; r < rows; r++) {
         struct prompt *q = &p[of[r]];
         q->sum += score[r];

@@ -1,7 +1,6 @@
 /* gemm_avx2.c: the tile kernels for AVX2 with FMA: 6 rows by two registers are 12 accumulators of 16, a panel is done in two halves. */
 #include "kernels/cpu/gemm_isa.h"
 #if defined(__x86_64__)
-#pragma GCC target("avx2,fma")
 #include <immintrin.h>
 
 #define ISA "avx2"

@@ -1,8 +1,7 @@
 /* gemm_avx512.c: the tile kernels for AVX-512: 14 rows by two registers are 28 accumulators of 32. Compiled in whatever the base architecture is,
- * called only where the processor says it can. */
+ * called only where the processor says it can. The Makefile has its flags (isa.*). */
 #include "kernels/cpu/gemm_isa.h"
 #if defined(__x86_64__)
-#pragma GCC target("avx512f,fma")
 #include <immintrin.h>
 
 #define ISA "avx512"

@@ -1,6 +1,6 @@
-/* lanes_avx512.c: the inner loops for AVX-512. Compiled in whatever the base architecture is, called only where the processor says it can. */
+/* lanes_avx512.c: the inner loops for AVX-512. Compiled in whatever the base architecture is, called only where the processor says it can.
+ * The Makefile has its flags (isa.*). */
 #if defined(__x86_64__)
-#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
 #include "kernels/cpu/lanes.h"
 
 #define ISA "avx512"
