@@ -146,7 +146,7 @@ bool call_form_stop(const struct call_form *f, int id)
 int call_form_count(const struct call_form *f, const char *text)
 {
     int n = 0;
-    for (int t = 0; !call_form_turns(f) && t < TOOLS; t++) n += count(text, open_tag[t]);
+    for (int t = 0; !call_form_turns(f) && t < TOOLS; t++) n += count(text, close_tag[t]);
     if (call_form_turns(f) && f->format == CALLS_HERMES) n = count(text, call_open) - f->declared;
     return n > 0 ? n : 0;           /* Llama's calls have no mark of their own: those the rollout made are known without it */
 }

@@ -39,7 +39,8 @@ void call_form_close(struct call_form *f);
 /* Do calls run at the end of a turn? NULL is a form, too: tags. */
 static inline bool call_form_turns(const struct call_form *f) { return f && f->format != CALLS_TAGS; }
 bool call_form_stop(const struct call_form *f, int id);
-/* How often the prefix text, which is 0-terminated, begins a call: branch.tool_budget=prefix. What only declares the tools is not counted. */
+/* How many calls the prefix text, which is 0-terminated, shows: branch.tool_budget=prefix. In tags the closing ones, as the official code; hermes: every <tool_call>
+ * but what only declares the tools. */
 int call_form_count(const struct call_form *f, const char *text);
 
 /* ---- tags ---- */

@@ -135,6 +135,13 @@ static bool check_logger(const char *list, struct err *e)
     return true;
 }
 
+/* Logits are divided by it: below this they leave the range of floats. */
+static bool check_temperature(const char *key, double t, struct err *e)
+{
+    if (t == 0 || t >= 1e-4) return true;
+    return fail(e, "%s=%g divides logits by next to nothing; valid: 0, which is greedy, or 0.0001 to 100", key, t);
+}
+
 static bool check_sizes(const struct config *c, struct err *e)
 {
     int batch = c->data.train_batch_size, mini = c->actor.ppo_mini_batch_size;
@@ -148,6 +155,8 @@ static bool check_sizes(const struct config *c, struct err *e)
     if (c->rollout.max_num_batched_tokens < c->rollout.max_num_seqs)
         return fail(e, "rollout.max_num_batched_tokens=%d is less than rollout.max_num_seqs=%d: every sequence decodes one token a pass",
                     c->rollout.max_num_batched_tokens, c->rollout.max_num_seqs);
+    if (!check_temperature("rollout.temperature", c->rollout.temperature, e) ||
+        !check_temperature("rollout.val_kwargs.temperature", c->rollout.val_kwargs_temperature, e)) return false;
     if (c->rollout.top_p <= 0 || c->rollout.val_kwargs_top_p <= 0) return fail(e, "rollout.top_p and rollout.val_kwargs.top_p must be above 0; 1 is off");
     return true;
 }

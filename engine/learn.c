@@ -95,26 +95,29 @@ static void forward(struct learner *l, const struct model *m, const struct pack 
     arena_back(a, mark);            /* what is put there next is written after what runs now */
 }
 
-/* logp[targets] and entropy[rows] of a whole pack, one behind the other on the device. */
-static wide *numbers_of(struct learner *l, const struct pack *p) { return arena_get(&l->work, (size_t)(p->targets + p->rows) * sizeof(wide), "logp and entropy"); }
+/* logp[targets], entropy[rows] and least[rows] (log p of the least likely entry that the entropy counts; top_k only) of a whole pack, one behind the other. */
+static wide *numbers_of(struct learner *l, const struct pack *p) { return arena_get(&l->work, (size_t)(p->targets + 2 * p->rows) * sizeof(wide), "logp and entropy"); }
+
+/* What the sampled token adds to the entropy of the top k, if it is none of them. */
+static double beyond_top(double logp, double least) { return logp < least ? -exp(logp) * logp : 0; }
 
 /* To their places in the host vectors. */
-static void numbers_get(const struct pack *p, const wide *numbers, wide *logp, wide *entropy)
+static void numbers_get(const struct pack *p, const wide *numbers, bool top, wide *logp, wide *entropy)
 {
     if (!logp && !entropy) return;
-    size_t bytes = (size_t)(p->targets + p->rows) * sizeof(wide);
-    wide *lp = xmalloc(bytes), *en = lp + p->targets;
+    size_t bytes = (size_t)(p->targets + (top ? 2 : 1) * p->rows) * sizeof(wide);
+    wide *lp = xmalloc(bytes), *en = lp + p->targets, *least = en + p->rows;
     dev_get(lp, numbers, bytes);
     for (int64_t i = 0; i < p->rows; i++)
         for (int t = p->begin[i]; t < p->begin[i + 1]; t++) {
             if (logp) logp[p->tgt_flat[t]] = lp[t];
-            if (entropy) entropy[p->tgt_flat[t]] = en[i];
+            if (entropy) entropy[p->tgt_flat[t]] = top ? (wide)((double)en[i] + beyond_top((double)lp[t], (double)least[i])) : en[i];
         }
     free(lp);
 }
 
 /* One chunk of rows that have targets, on the device; logp and ent are its part of the pack's numbers. */
-struct head_chunk { int64_t n, targets, first; int *row, *begin, *tgt; wide *lse, *logp, *ent; };
+struct head_chunk { int64_t n, targets, first; int *row, *begin, *tgt; wide *lse, *logp, *ent, *least; };
 
 static void chunk_take(struct learner *l, const struct pack *p, wide *numbers, int64_t from, struct head_chunk *c)
 {
@@ -130,6 +133,7 @@ static void chunk_take(struct learner *l, const struct pack *p, wide *numbers, i
     c->lse = arena_get(a, (size_t)c->n * sizeof(wide), "lse");
     c->logp = numbers + c->first;
     c->ent = numbers + p->targets + from;
+    c->least = c->ent + p->rows;
     free(begin);
 }
 
@@ -152,10 +156,10 @@ void learner_score(struct learner *l, const struct pack *p, const struct score_r
         size_t mark = arena_mark(&l->work);
         chunk_take(l, p, numbers, from, &c);
         chunk_stats(l, &m, &c, r->inv_temp);
-        if (r->top_k > 0) op_top_k_entropy(c.ent, c.lse, l->logits, r->inv_temp, r->top_k, c.n, m.c.vocab, vocab_ld(&m));
+        if (r->top_k > 0) op_top_k_entropy(c.ent, c.least, c.lse, l->logits, r->inv_temp, r->top_k, c.n, m.c.vocab, vocab_ld(&m));
         arena_back(&l->work, mark);
     }
-    numbers_get(p, numbers, logp, entropy);
+    numbers_get(p, numbers, r->top_k > 0, logp, entropy);
     arena_back(&l->work, start);
 }
 
@@ -201,7 +205,7 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
     b.ids = put(&l->work, p->ids, n * sizeof(int), "ids");
     b.pos = put(&l->work, p->pos, n * sizeof(int), "positions");
     model_backward(m, &l->acts, &b, l->dhidden, l->g);
-    numbers_get(p, numbers, logp, entropy);
+    numbers_get(p, numbers, false, logp, entropy);
     arena_back(&l->work, start);
     l->rows_run += 3 * p->n;            /* a forward and the way back, which is two */
     l->targets_run += p->targets;

@@ -29,7 +29,7 @@ static inline size_t moment_bytes(const struct learner *l) { return (size_t)l->m
 void learner_rehearse(struct learner *l);
 
 /* logp[tgt_flat] and entropy[tgt_flat] (host, may be NULL) of every target of the pack. w NULL: the model's own weights; top_k > 0: entropy of the top_k
- * likeliest entries only; kv (may be NULL): slot[copies][n] (host) says where keys and values also go, -1 nowhere. */
+ * most likely entries, and the target, only; kv (may be NULL): slot[copies][n] (host) says where keys and values also go, -1 nowhere. */
 struct kv_fill { real *pool; int64_t layer_stride; const int64_t *slot; int copies; };
 struct score_rule { const real *w; double inv_temp; int top_k; const struct kv_fill *kv; };
 void learner_score(struct learner *l, const struct pack *p, const struct score_rule *r, wide *logp, wide *entropy);

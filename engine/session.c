@@ -2,7 +2,7 @@
 #include "engine/session.h"
 #include "base/file.h"
 #include "engine/fits.h"
-#include <ctype.h>
+#include "model/utf8.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -65,6 +65,25 @@ bool session_load(struct session *s, const struct config *c, struct err *no_chat
     return add_stops(s, e);
 }
 
+/* As Python's str.isspace() has it. */
+static bool is_space(uint32_t c)
+{
+    static const uint32_t more[] = { 0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000 };
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) if (c == more[i]) return true;
+    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || (c >= 0x2000 && c <= 0x200a);
+}
+
+/* Nothing but white space; bytes that are no whole character are something else. */
+static bool is_blank(const char *text, int n)
+{
+    uint32_t c;
+    for (int at = 0, len; at < n; at += len) {
+        len = utf8_get(text + at, (size_t)(n - at), &c);
+        if (!len || !is_space(c)) return false;
+    }
+    return true;
+}
+
 static void mark_never(struct session *s)
 {
     s->never = xcalloc((size_t)s->m.c.vocab, 1);
@@ -72,9 +91,7 @@ static void mark_never(struct session *s)
     for (int id = 0; id < s->m.c.vocab; id++) {
         int n = 0;
         const char *b = tokenizer_bytes(s->tok, id, &n);
-        bool blank = true;
-        for (int i = 0; b && i < n; i++) blank = blank && isspace((unsigned char)b[i]);
-        s->never[id] = blank;
+        s->never[id] = !b || is_blank(b, n);
     }
     for (int i = 0; s->c->branch.candidates == CANDIDATES_OPEN && i < s->m.c.n_eos; i++) s->never[s->m.c.eos[i]] = 1;
 }

@@ -83,7 +83,7 @@ static void top_entropy_make(struct bench *b, const struct bench_dims *d, struct
     logits_make(b, d, o);
     row_stats_run(d, o);
 }
-static void top_entropy_run(const struct bench_dims *d, struct operands *o) { op_top_k_entropy(o->c, o->a, o->x, 1, 10, d->n, d->vocab, ld(d)); }
+static void top_entropy_run(const struct bench_dims *d, struct operands *o) { op_top_k_entropy(o->c, NULL, o->a, o->x, 1, 10, d->n, d->vocab, ld(d)); }
 
 /* dlogits destroys the logits: y keeps them, f and g are the coefficients. */
 static void dlogits_make(struct bench *b, const struct bench_dims *d, struct operands *o)

@@ -159,10 +159,11 @@ void __wrap_op_row_stats(wide *lse, wide *logp, wide *ent, const real *x, double
 }
 
 extern typeof(op_top_k_entropy) __real_op_top_k_entropy, __wrap_op_top_k_entropy;
-void __wrap_op_top_k_entropy(wide *ent, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+void __wrap_op_top_k_entropy(wide *ent, wide *least, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
 {
-    __real_op_top_k_entropy(ent, lse, x, inv_temp, k, n, vocab, ld);
+    __real_op_top_k_entropy(ent, least, lse, x, inv_temp, k, n, vocab, ld);
     check_entropy("op_top_k_entropy", ent, n, vocab);
+    check_logp("op_top_k_entropy", least, least ? n : 0);
 }
 
 extern typeof(op_dlogits) __real_op_dlogits, __wrap_op_dlogits;

@@ -76,8 +76,9 @@ void op_attn_paged(real *out, const real *qkv, const real *pool, const int *tabl
 /* One read of the logits x[n][ld] (vocab valid, the rest padding): z = x * inv_temp;  lse = log sum exp z;  ent = lse - sum p z, in nats, full vocabulary;
  * row i has the targets tgt[begin[i] .. begin[i+1]-1] (begin NULL: exactly one target, tgt[i]):  logp[t] = z[tgt[t]] - lse <= 0. lse, logp, ent may be NULL. */
 void op_row_stats(wide *lse, wide *logp, wide *ent, const real *x, double inv_temp, const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld);
-/* ent[i] = -sum p log p over the k <= 64 likeliest entries of the row, not renormalised: what the official APPO code calls entropy (k = 10). */
-void op_top_k_entropy(wide *ent, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld);
+/* ent[i] = -sum p log p over the k <= 64 most likely entries of the row, not renormalised: what the official APPO code calls entropy (k = 10), but for the sampled
+ * token, which its engine lists as well where it is none of them. least[i] (may be NULL): log p of the least likely of the k. */
+void op_top_k_entropy(wide *ent, wide *least, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld);
 /* In place, with g[t] = dloss/dlogp[t] and ge[i] = dloss/dent[i] (NULL: 0):  x_j = inv_temp (sum_t g_t (onehot_tgt - p_j) - ge p_j (log p_j + ent)). Rows sum to 0. */
 void op_dlogits(real *x, const wide *lse, const wide *ent, const wide *g, const wide *ge, double inv_temp, const int *begin, const int *tgt,
                 int64_t n, int vocab, int64_t ld);

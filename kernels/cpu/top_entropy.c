@@ -1,11 +1,11 @@
-/* top_entropy.c: the entropy the official APPO code sees: of the k likeliest entries only, not renormalised. */
+/* top_entropy.c: the entropy the official APPO code sees: of the k most likely entries only, not renormalised. */
 #include "kernels/ops.h"
 #include "base/err.h"
 #include <math.h>
 
 enum { TOP_MAX = 64 };
 
-void op_top_k_entropy(wide *ent, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+void op_top_k_entropy(wide *ent, wide *least, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(k >= 1 && k <= TOP_MAX);
     for (int64_t i = 0; i < n; i++) {
@@ -20,5 +20,6 @@ void op_top_k_entropy(wide *ent, const wide *lse, const real *x, double inv_temp
         }
         for (int j = 0; j < have; j++) h -= exp(top[j] - (double)lse[i]) * (top[j] - (double)lse[i]);
         ent[i] = (wide)h;
+        if (least) least[i] = (wide)(top[have - 1] - (double)lse[i]);
     }
 }

@@ -1,10 +1,10 @@
-/* top_entropy.cu: the entropy the official APPO code sees: of the k likeliest entries only, not renormalised. Three reads of the row: the largest logit, the
+/* top_entropy.cu: the entropy the official APPO code sees: of the k most likely entries only, not renormalised. Three reads of the row: the largest logit, the
  * selection, the sum; the later ones come out of L2 for rows of up to 128 k ids. */
 #include "kernels/cuda/select.cuh"
 #include "kernels/ops.h"
 
 enum { TOP_MAX = 64 };
-struct top_args { wide *ent; const wide *lse; const real *x; double it; int64_t n, ld; int k, vocab; };
+struct top_args { wide *ent, *least; const wide *lse; const real *x; double it; int64_t n, ld; int k, vocab; };
 template <int W> struct top_room { select_room<W> select; double sum[W]; };
 
 template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 1) top_entropy_kernel(top_args a)
@@ -25,13 +25,15 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     });
     sum = team_sum<W>(sum, room->sum);
     double last = (double)row_logit(cut.key) * a.it - lse;
-    if (team_thread<W>() == 0) a.ent[i] = (wide)(sum - cut.ties * (exp(last) * last));
+    if (team_thread<W>() != 0) return;
+    a.ent[i] = (wide)(sum - cut.ties * (exp(last) * last));
+    if (a.least) a.least[i] = (wide)last;
 }
 
-extern "C" void op_top_k_entropy(wide *ent, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+extern "C" void op_top_k_entropy(wide *ent, wide *least, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(k >= 1 && k <= TOP_MAX && vocab > 0 && ld >= vocab);
     if (n <= 0) return;
-    top_args a = { ent, lse, x, inv_temp, n, ld, k, vocab };
+    top_args a = { ent, least, lse, x, inv_temp, n, ld, k, vocab };
     LAUNCH_ROWS(top_entropy_kernel, n, vocab, a);
 }

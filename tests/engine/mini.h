@@ -165,7 +165,11 @@ static inline void mini_fresh(const struct mini *x, const struct episode *ep, co
     model_forward(&m, &acts, &(struct batch){ .n = n, .ids = ep->ids, .pos = pos, .plan = plan }, NULL);
     head_forward(&m, logits, hid, acts.hidden, NULL, n);
     op_row_stats(lse, lp, en, logits, inv_temp, NULL, ep->ids + 1, n - 1, m.c.vocab, vocab_ld(&m));
-    if (top_k) op_top_k_entropy(en, lse, logits, inv_temp, top_k, n - 1, m.c.vocab, vocab_ld(&m));
+    wide *least = xcalloc((size_t)n, sizeof *least);
+    if (top_k) op_top_k_entropy(en, least, lse, logits, inv_temp, top_k, n - 1, m.c.vocab, vocab_ld(&m));
+    for (int i = 0; top_k && i < n - 1; i++)             /* and the token that is there, where it is none of them */
+        if (lp[i] < least[i]) en[i] = (wide)((double)en[i] - exp((double)lp[i]) * (double)lp[i]);
+    free(least);
     for (int i = ep->prompt_len; i < n; i++) {
         logp[i - ep->prompt_len] = ep->m[i] ? lp[i - 1] : 0;
         if (ent) ent[i - ep->prompt_len] = ep->m[i] ? en[i - 1] : 0;

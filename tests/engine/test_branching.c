@@ -26,6 +26,10 @@ static void check_branch(const struct mini *x, const struct group *g, int at, co
         CHECK(r->now[i] == logp[i], "%s: row %d of %d tokens, kept %d: position %d has logp %.9g, alone %.9g", name, at, n, keep, i, (double)r->now[i], (double)logp[i]);
         if (i >= keep) CHECK(r->ep.logp[p] == logp[i] && r->ep.entropy[p] == ent[i], "%s: row %d, position %d was not drawn under the present weights", name, at, i);
     }
+    /* points were chosen on it: pi_old in its Omega is the weights that the initial rollouts were drawn from, for its own tokens too */
+    if (r->bs) mini_fresh(x, &r->ep, x->t.w_old, 0, logp, ent);
+    for (int i = 0; r->bs && i < n; i++)
+        if (r->ep.m[r->ep.prompt_len + i]) CHECK(r->rho[i] == logp[i], "%s: row %d, position %d: pi_old %.9g, alone %.9g", name, at, i, (double)r->rho[i], (double)logp[i]);
     free(logp);
     free(ent);
 }
@@ -34,7 +38,7 @@ static void check_branch(const struct mini *x, const struct group *g, int at, co
 static void same_numbers(void **state)
 {
     (void)state;
-    int64_t branches = 0, copied = 0;
+    int64_t branches = 0, copied = 0, between = 0;
     for (uint32_t shape = 0; shape < 14; shape++) {
         struct rng r = rng_make(77, shape, 0);
         char v[9][16], name[32];
@@ -47,7 +51,7 @@ static void same_numbers(void **state)
         struct mini x;
         struct group g[3];
         struct step_sums z = { 0 };
-        mini_open(&x, KEYS("data.train_batch_size", v[0], "actor.ppo_mini_batch_size", v[1], "rollout.initial_rollouts", v[2], "rollout.n", v[3],
+        mini_open(&x, KEYS("actor.ppo_epochs", "2", "data.train_batch_size", v[0], "actor.ppo_mini_batch_size", v[1], "rollout.initial_rollouts", v[2], "rollout.n", v[3],
                            "branch.points", v[4], "branch.rounds", v[5], "data.max_response_length", v[6], "rollout.max_len", "134"),
                   KEYS("rollout.max_num_seqs", "9", "rollout.max_num_batched_tokens", v[7], "actor.ppo_max_token_len_per_gpu", v[8], "actor.optim.lr", "0.01",
                        "actor.optim.lr_warmup_steps", "0", "branch.resample_token", shape % 3 ? "true" : "false", "branch.candidates", shape % 2 ? "open" : "any",
@@ -62,6 +66,7 @@ static void same_numbers(void **state)
                 for (int j = g[i].initial; j < g[i].rows; j++) {
                     check_branch(&x, &g[i], j, name);
                     branches++;
+                    between += update && g[i].row[j]->bs != NULL;
                     copied += update && g[i].row[j]->orig >= 0;
                 }
             g[0].row[0]->ep.reward += 0.7;               /* something to learn in every shape */
@@ -74,7 +79,7 @@ static void same_numbers(void **state)
         mini_end(&x, g, prompts);
         mini_close(&x);
     }
-    CHECK(branches > 200 && copied > 100, "%lld branches, %lld from rescored rollouts", (long long)branches, (long long)copied);
+    CHECK(branches > 200 && copied > 100 && between > 30, "%lld branches, %lld from rescored rollouts, %lld branched again", (long long)branches, (long long)copied, (long long)between);
 }
 
 /* ---- where they leave: the Branching Score computed again ---- */
@@ -85,6 +90,20 @@ static void z_scores(double *x, const uint8_t *m, int n)
     for (int i = 0; i < n; i++) if (m[i]) { sum += x[i]; count++; lo = fmin(lo, x[i]); hi = fmax(hi, x[i]); }
     for (int i = 0; i < n; i++) if (m[i]) square += (x[i] - sum / count) * (x[i] - sum / count);
     for (int i = 0; i < n; i++) x[i] = !m[i] || lo == hi ? 0 : (x[i] - sum / count) / (sqrt(square / count) + 1e-6);
+}
+
+/* White space as Python 3.11's str.isspace() lists it, and nothing else. */
+static bool blank_text(const char *text, int n)
+{
+    static const char *const space[] = { "\t", "\n", "\v", "\f", "\r", "\x1c", "\x1d", "\x1e", "\x1f", " ", "\xc2\x85", "\xc2\xa0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003",
+        "\u2004", "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000" };
+    int at = 0, len = 1;
+    for (; at < n && len; at += len) {
+        len = 0;
+        for (size_t k = 0; k < sizeof space / sizeof *space; k++)
+            if (strlen(space[k]) <= (size_t)(n - at) && !memcmp(text + at, space[k], strlen(space[k]))) len = (int)strlen(space[k]);
+    }
+    return at >= n && len;
 }
 
 struct point { int row, pos, tier; double rank, score; };
@@ -118,8 +137,7 @@ static int ranked(struct point *out, const struct mini *x, const struct row *r, 
     for (int i = 0; i < n; i++) {
         int bytes, id = r->ep.ids[r->ep.prompt_len + i];
         const char *text = tokenizer_bytes(x->s.tok, id, &bytes);
-        bool blank = true;
-        for (int k = 0; k < bytes; k++) blank = blank && strchr(" \t\n\r\v\f", text[k]);
+        bool blank = blank_text(text, bytes);
         if (!m[i] || (c->branch.candidates != CANDIDATES_ANY && blank)) continue;
         if (c->branch.candidates == CANDIDATES_OPEN && (id == x->script.end || i + 1 >= budget)) continue;
         bool strict = c->branch.strict_first && f[i] > 0 && h[i] > 0;
@@ -217,7 +235,7 @@ static void call_budget(void **state)
             const struct row *r = g[0].row[j];
             int before = 0, tags = 0, real_calls = 0;
             for (int i = 0; i < r->ep.calls; i++) before += r->ep.call[i].close < r->ep.born - r->ep.prompt_len && !r->ep.call[i].over_limit;
-            for (int p = 0; p < r->ep.born; p++) tags += r->ep.ids[p] == x.script.open;
+            for (int p = 0; p < r->ep.born; p++) tags += r->ep.ids[p] == x.script.close || r->ep.ids[p] == tokenizer_id(x.s.tok, "</search>");
             open_tag += r->ep.m[r->ep.born - 1] && r->ep.ids[r->ep.born - 1] == x.script.open;
             int spent = prefix && tags > before ? tags : before;
             for (int i = 0; i < r->ep.calls; i++) {
@@ -256,6 +274,135 @@ static void no_room(void **state)
     CHECK(g[0].rows > 4 && g[0].rows < 40, "%d rollouts", g[0].rows);
     mini_end(&x, g, 1);
     mini_close(&x);
+}
+
+/* ---- the step's own weights, pages, passes ---- */
+
+/* A step of two mini-batches: what it began with is pi_old, and the next step's "previous", unless it changed nothing. */
+static void previous_weights(void **state)
+{
+    (void)state;
+    if (on_shim()) skip();
+    struct mini x;
+    struct err e;
+    struct metrics m = { 0 };
+    mini_open(&x, KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6", "rollout.initial_rollouts", "3", "branch.points", "1",
+        "data.max_response_length", "12", "rollout.max_len", "76", "branch.omega", "previous", "actor.live_rows_only", "false", "actor.optim.lr", "0.01"), NULL, 8);
+    size_t bytes = (size_t)x.s.m.count * sizeof(real);
+    real *began[4];
+    for (int k = 0; k < 4; k++) {
+        began[k] = xmalloc(bytes);
+        memcpy(began[k], x.s.m.w, bytes);
+        x.c.actor.entropy_coeff = k == 1 ? 0 : 0.1;      /* step 1: a random policy's rollouts are all malformed, so that nothing moves */
+        x.c.actor.live_rows_only = k == 1;
+        metrics_clear(&m);
+        assert_true(trainer_step(&x.t, &m, NULL, &e));
+        CHECK((memcmp(began[k], x.s.m.w, bytes) == 0) == (k == 1), "step %d moved the weights, or did not", k);
+        CHECK(memcmp(x.t.w_prev, began[k == 1 ? 0 : k], bytes) == 0, "after step %d, those of the last step that changed anything", k);
+        CHECK(x.t.silent == (k == 1), "step %d", k);
+        CHECK_NEAR(metrics_get(&m, "actor/lr"), 0.01 * (k + 1 < 2 ? 0.5 : 1), 1e-12, "the rate of step %d, update or not", k);
+    }
+    for (int k = 0; k < 4; k++) free(began[k]);
+    metrics_free(&m);
+    mini_close(&x);
+}
+
+/* Two steps; `scored`: pi_old from a scoring pass, as where sampler and scorer do not share their bits; `pages`: as many as the pool has where 0. */
+static struct metrics two_steps(bool scored, const char *const *set, int *most)
+{
+    struct mini x;
+    struct err e;
+    struct metrics m = { 0 };
+    mini_open(&x, KEYS("data.train_batch_size", "6", "actor.ppo_mini_batch_size", "2", "rollout.n", "9", "rollout.initial_rollouts", "3", "branch.points", "2",
+        "data.max_response_length", "40", "rollout.max_len", "104", "actor.optim.lr", "0.02", "actor.entropy_coeff", "0.1", "actor.live_rows_only", "false"), set, 8);
+    x.t.score_old = scored;
+    for (int k = 0; k < 2; k++) {
+        metrics_clear(&m);
+        assert_true(trainer_step(&x.t, &m, NULL, &e));
+        kv_check_all(&x.s.kv);
+        assert_int_equal(x.s.kv.free, x.s.kv.pages);
+    }
+    if (most) *most = x.s.kv.pages;
+    mini_close(&x);
+    return m;
+}
+
+static void same_but(const struct metrics *a, const struct metrics *b, const char *const *but, const char *name)
+{
+    assert_int_equal(a->n, b->n);
+    for (int i = 0; i < a->n; i++) {
+        bool aside = metrics_is_timing(a->v[i].name);
+        for (int k = 0; but[k]; k++) aside = aside || !strcmp(a->v[i].name, but[k]);
+        if (!aside) CHECK(a->v[i].value == b->v[i].value, "%s: %s is %.17g, not %.17g", name, a->v[i].name, b->v[i].value, a->v[i].value);
+    }
+}
+
+/* On a CPU both ways give the same bits: the pass changes nothing but the work done, and the noise is 0. */
+static void scored_pi_old(void **state)
+{
+    (void)state;
+    if (on_shim()) skip();
+    struct metrics a = two_steps(false, KEYS("actor.ppo_epochs", "2"), NULL), b = two_steps(true, KEYS("actor.ppo_epochs", "2"), NULL);
+    same_but(&a, &b, KEYS("perf/scored_rows"), "scored");
+    CHECK(metrics_get(&b, "appo/omega_noise") == 0 && metrics_get(&b, "perf/scored_rows") > metrics_get(&a, "perf/scored_rows"), "no pass was made");
+    metrics_free(&a);
+    metrics_free(&b);
+}
+
+/* Numbers from a sampler that is off by rounding: Omega and the ratio must come from the two scoring passes alone. */
+static void noisy_sampler(void **state)
+{
+    (void)state;
+    struct mini x;
+    struct group g[2];
+    struct step_sums z = { 0 };
+    struct row *row[6];
+    int uid[6], k = 0;
+    mini_open(&x, KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6", "rollout.initial_rollouts", "3", "branch.points", "1",
+        "data.max_response_length", "30", "rollout.max_len", "94"), NULL, 8);
+    mini_sample(&x, g, 2, 0);
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 3; j++) {
+            struct episode *ep = &g[i].row[j]->ep;
+            uid[k] = i;
+            row[k++] = g[i].row[j];
+            for (int p = ep->prompt_len; p < ep->n; p++) if (ep->m[p]) ep->logp[p] += (wide)(1e-3 * (p % 3 - 1));
+        }
+    score_sampled(&x.t, row, uid, 6, &z);
+    CHECK(z.omega_noise.n > 50 && mean_of(&z.omega_noise) > 1e-4 && z.omega_noise.max < 0.1, "noise %g, at most %g", mean_of(&z.omega_noise), z.omega_noise.max);
+    mini_branch(&x, g, 2, false, &z);
+    CHECK(z.fallback == z.points && z.f.min == 1 && z.f.max == 1, "Omega sees the sampler's noise: %g to %g", z.f.min, z.f.max);
+    mini_drop_pages(&x, g, 2);
+    mini_branch(&x, g, 2, true, &z);
+    CHECK(z.fallback == z.points && z.f.min == 1 && z.f.max == 1, "and after a scoring pass: %g to %g", z.f.min, z.f.max);
+    assert_true(update_rows(&x.t, g, 2, false, &z));
+    CHECK_NEAR(z.ppo_kl.max, 0, 0, "the ratio does");
+    CHECK(z.probs_diff.max > 0, "the difference of sampler and trainer is that of the sampler's own numbers");
+    mini_end(&x, g, 2);
+    mini_close(&x);
+}
+
+/* Pages of the first mini-batch alone are kept, and are there when it is branched; with less room for others the numbers are the same. */
+static void pages_of_one_mini_batch(void **state)
+{
+    (void)state;
+    if (on_shim()) skip();
+    int many, few, all;
+    struct metrics a = two_steps(false, KEYS("rollout.max_num_seqs", "24"), &many), b = two_steps(false, KEYS("rollout.max_num_seqs", "2"), &few);
+    same_but(&a, &b, KEYS(""), "two sequences at a time");
+    CHECK(many == (24 + 2 * 3) * kv_need(104) && few == (2 + 2 * 3) * kv_need(104), "%d and %d pages", many, few);
+    metrics_free(&b);
+    b = two_steps(false, KEYS("branch.when", "step"), &all);
+    CHECK(all == (24 + 6 * 3) * kv_need(104), "once a step, all of them wait: %d pages", all);
+    metrics_free(&b);
+    /* no update between mini-batches: the later ones' pages are written again, the numbers are those of the sampler */
+    b = two_steps(false, KEYS("branch.rounds", "2", "branch.points", "1", "rollout.max_num_seqs", "2", "actor.entropy_coeff", "0", "actor.live_rows_only", "true"), NULL);
+    CHECK(metrics_get(&b, "perf/scored_rows") > 0 && metrics_get(&b, "actor/grad_norm") == 0, "no update, and pages written again");
+    struct metrics c = two_steps(false, KEYS("branch.rounds", "2", "branch.points", "1", "rollout.max_num_seqs", "24", "actor.entropy_coeff", "0", "actor.live_rows_only", "true"), NULL);
+    same_but(&b, &c, KEYS(""), "two rounds, two sequences at a time");
+    metrics_free(&a);
+    metrics_free(&b);
+    metrics_free(&c);
 }
 
 /* ---- whole runs ---- */
@@ -490,7 +637,8 @@ int main(int argc, char **argv)
         execv("/proc/self/exe", argv);
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_numbers), cmocka_unit_test(points), cmocka_unit_test(call_budget), cmocka_unit_test(no_room), cmocka_unit_test(five_in_a_row),
+        cmocka_unit_test(same_numbers), cmocka_unit_test(points), cmocka_unit_test(call_budget), cmocka_unit_test(no_room), cmocka_unit_test(previous_weights), cmocka_unit_test(scored_pi_old),
+        cmocka_unit_test(noisy_sampler), cmocka_unit_test(pages_of_one_mini_batch), cmocka_unit_test(five_in_a_row),
         cmocka_unit_test(same_metrics), cmocka_unit_test(refusals), cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests_name("branching", tests, NULL, NULL);

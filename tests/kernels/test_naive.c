@@ -226,7 +226,7 @@ static void heads_of_rows(struct rng *r, const int *s, struct tally *t)
     real *logits = reals(x, (int64_t)n * ld);
     wide *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *top = wides(NULL, n);
     op_row_stats(lse, logp, ent, logits, it, NULL, ints(tgt, n), n, vocab, ld);
-    op_top_k_entropy(top, lse, logits, it, 10, n, vocab, ld);
+    op_top_k_entropy(top, NULL, lse, logits, it, 10, n, vocab, ld);
     op_dlogits(logits, lse, ent, wides(g, n), wides(ge, n), it, NULL, ints(tgt, n), n, vocab, ld);
     wide *const stats[4] = { lse, logp, ent, top };
     for (int q = 0; q < 4; q++) weigh(&t[q], got_wide(stats[q], n), out[1][q], out[0][q], n);

@@ -119,7 +119,7 @@ static double ref_agg(const double *value, const struct batch *b, const bool *sk
         live += n > 0;
         means += n > 0 ? s / n : 0;
     }
-    double results[] = { sum / tokens, means / live, sum / live, sum / max_len };
+    double results[] = { sum / tokens, means / live, sum / live, sum / max_len, sum / (max_len * live) };
     return results[agg];
 }
 
@@ -142,7 +142,7 @@ static double ref_loss(const wide *logp, const struct batch *b, const struct fro
          - r->entropy_coef * ref_agg(ent, b, NULL, r->agg, r->max_len);
 }
 
-static const char *const modes[] = { "ppo", "gspo", "cispo", "gppo", "aepo" }, *const aggs[] = { "token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "norm" },
+static const char *const modes[] = { "ppo", "gspo", "cispo", "gppo", "aepo" }, *const aggs[] = { "token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "norm", "norm-rows" },
                   *const futures[] = { "off", "scale", "fipo", "center" }, *const kls[] = { "none", "k1", "abs", "k2", "k3" };
 
 static void check_one(const struct batch *b, const struct loss_rule *r, const char *what)
@@ -188,7 +188,7 @@ static void gradients(void **state)
     struct batch narrow = make(5, 0.5), broad = make(6, 2.5);
     int combos = 0;
     for (int mode = 0; mode <= LOSS_AEPO; mode++)
-        for (int agg = 0; agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM; agg++)
+        for (int agg = 0; agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS; agg++)
             for (int future = 0; future <= FUTURE_CENTER; future++)
                 for (int kl = 0; kl <= KL_K3; kl++, combos++) {
                     struct loss_rule r = plain();
@@ -210,7 +210,7 @@ static void micro_batches(void **state)
     (void)state;
     struct batch b = make(11, 2.5);
     struct loss_in in = in_of(&b);
-    for (int agg = 0; agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM; agg++)
+    for (int agg = 0; agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS; agg++)
         for (int mode = 0; mode <= LOSS_AEPO; mode++) {
             struct loss_rule r = plain();
             r.agg = (enum loss_agg)agg, r.mode = (enum loss_mode)mode, r.kl = KL_K3, r.drop_rows = true, r.future.mode = FUTURE_SCALE;
@@ -297,7 +297,7 @@ static void nothing_to_train(void **state)
     uint8_t m[3] = { 0 }, kept[2];
     int64_t begin[] = { 0, 3, 3 };
     struct loss_in in = { x, x, x, x, x, m, begin, 2 };
-    for (int agg = 0; agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM; agg++) {
+    for (int agg = 0; agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS; agg++) {
         struct loss_rule r = plain();
         struct loss_stats s, zero = { 0 };
         r.agg = (enum loss_agg)agg, r.kl = KL_K3, r.future.mode = FUTURE_SCALE;

@@ -227,12 +227,13 @@ static void top_entropy(void **state)
             struct rng r = rng_make((uint64_t)(c * 3 + k), 53, 0);
             double *x = random_rows(&r, N, vocab, c % 2 ? 10 : 2), it = 1.1;
             if (k == 1) for (int j = 0; j < vocab; j += 2) x[j] = 5;                    /* more ties than k */
-            float lse[N], got[N];
-            wide *ent = device(NULL, sizeof got);
+            float lse[N], got[N], got_least[N];
+            wide *ent = device(NULL, sizeof got), *least = device(NULL, sizeof got_least);
             real *d = logits(x, N, vocab, vocab + 3, 0);
             for (int i = 0; i < N; i++) lse[i] = (float)row_naive(x + (int64_t)i * vocab, vocab, it).lse;
-            op_top_k_entropy(ent, device(lse, sizeof lse), d, it, ks[k], N, vocab, vocab + 3);
+            op_top_k_entropy(ent, least, device(lse, sizeof lse), d, it, ks[k], N, vocab, vocab + 3);
             dev_get(got, ent, sizeof got);
+            dev_get(got_least, least, sizeof got_least);
             for (int i = 0; i < N; i++) {
                 double want = 0;
                 qsort(x + (int64_t)i * vocab, (size_t)vocab, sizeof *x, descending);
@@ -240,6 +241,8 @@ static void top_entropy(void **state)
                     double lp = x[(int64_t)i * vocab + j] * it - (double)lse[i];
                     want -= exp(lp) * lp;
                 }
+                double last = x[(int64_t)i * vocab + (ks[k] < vocab ? ks[k] : vocab) - 1] * it - (double)lse[i];
+                CHECK_NEAR(got_least[i], last, 4 * EPS * (1 + fabs(last)), "vocabulary %d: the last of the top %d of row %d", vocab, ks[k], i);
                 CHECK_NEAR(got[i], want, 4 * EPS * (1 + want), "vocabulary %d: entropy of the top %d of row %d", vocab, ks[k], i);
             }
             free(x);
