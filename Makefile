@@ -121,6 +121,8 @@ $(FIELD): $(BUILD)/tests/field/%: $(BUILD)/tests/field/%.o $(call libs,cmd)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLFLAGS) $(isa.$*) -c $< -o $@
+# where the embedded policy is looked for when the program lies elsewhere
+$(BUILD)/engine/session.o: ALLFLAGS += -DAPPO_SOURCE='"$(CURDIR)"'
 # cmocka is for the tests alone: the program builds without it
 $(BUILD)/tests/%.o: ALLFLAGS += $(shell pkg-config --cflags cmocka 2>/dev/null)
 

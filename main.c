@@ -3,9 +3,11 @@
 #include "base/file.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const struct command { const char *name; int (*run)(int argc, char **argv); const char *help; } commands[] = {
@@ -32,17 +34,28 @@ static void usage(FILE *f)
     fprintf(f, "\nappo COMMAND --help tells more; appo debug --print-config lists every key with its value, where it came from and what it means.\n");
 }
 
-/* libgomp's idle threads spin for milliseconds by default, which costs whole steps where cores are shared. It reads its settings before main, so they
- * are set and the program is started once more. 1,000 turns are about as long as a fork and join take. Six debug steps on two cores with four other
- * processes: 10 to 16 s with 20,000 turns, 5.3 to 5.9 s with 2,000, 5.7 to 6.3 s with none. */
-static void set_spinning(char **argv)
+enum { STACK_LEAST = 1 << 20, STACK = 8 << 20 };
+
+/* Is the stack smaller than the program needs (`ulimit -s`)? Then commands run in a thread with one of its own. */
+static bool small_stack(void)
 {
-    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
+    struct rlimit r;
+    return getrlimit(RLIMIT_STACK, &r) == 0 && r.rlim_cur != RLIM_INFINITY && r.rlim_cur < STACK_LEAST;
+}
+
+/* libgomp's idle threads spin for milliseconds by default, which costs whole steps where cores are shared; and its threads have stacks as large as the limit
+ * says. It reads its settings before main, so they are set and the program is started once more. 1,000 turns are about as long as a fork and join take. Six
+ * debug steps on two cores with four other processes: 10 to 16 s with 20,000 turns, 5.3 to 5.9 s with 2,000, 5.7 to 6.3 s with none. */
+static void set_openmp(char **argv)
+{
+    bool spin = !getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY"), stack = small_stack() && !getenv("OMP_STACKSIZE") && !getenv("GOMP_STACKSIZE");
+    if (!spin && !stack) return;
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n <= 0) return;                                  /* no /proc: go on with the default */
     self[n] = 0;
-    setenv("GOMP_SPINCOUNT", "1000", 1);
+    if (spin) setenv("GOMP_SPINCOUNT", "1000", 1);
+    if (stack) setenv("OMP_STACKSIZE", "4M", 1);
     execv(self, argv);
 }
 
@@ -87,9 +100,8 @@ static int finish(int status)
     return status ? status : 1;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    set_spinning(argv);
     open_streams();
     catch_signals();
     if (argc >= 2)
@@ -99,4 +111,29 @@ int main(int argc, char **argv)
     if (argc >= 2 && !help) fprintf(stderr, "appo: no command %s\n\n", argv[1]);
     usage(help ? stdout : stderr);
     return finish(help ? 0 : 2);
+}
+
+struct started { int argc, status; char **argv; };
+
+static void *run_there(void *arg)
+{
+    struct started *s = arg;
+    s->status = run(s->argc, s->argv);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    struct started s = { .argc = argc, .argv = argv };
+    pthread_attr_t how;
+    pthread_t thread;
+    set_openmp(argv);
+    if (!small_stack()) return run(argc, argv);
+    pthread_attr_init(&how);
+    if (pthread_attr_setstacksize(&how, STACK) || pthread_create(&thread, &how, run_there, &s)) {
+        fprintf(stderr, "appo: a stack of %d MiB is needed, and the limit (ulimit -s) and memory do not give one\n", STACK >> 20);
+        return 1;
+    }
+    pthread_join(thread, NULL);
+    return s.status;
 }

@@ -182,11 +182,23 @@ static bool check_algorithm(const struct config *c, FILE *warn, struct err *e)
     return true;
 }
 
+/* Names of folders inside of another: they must not lead out of it. */
+static bool check_names(const struct config *c, struct err *e)
+{
+    const struct { const char *key, *name; } names[] = { { "trainer.project_name", c->trainer.project_name }, { "trainer.experiment_name", c->trainer.experiment_name } };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *n = names[i].name;
+        if (!*n || strchr(n, '/') || !strcmp(n, ".") || !strcmp(n, "..") || strlen(n) > 255)
+            return fail(e, "%s=%.60s: a name for a folder is needed, of 1 to 255 bytes, without '/'; where it lies is trainer.default_local_dir", names[i].key, n);
+    }
+    return *c->trainer.default_local_dir || fail(e, "trainer.default_local_dir is empty: give a folder (. is the one you stand in)");
+}
+
 bool config_check(const struct config *c, FILE *warn, struct err *e)
 {
     double flawed = fmax(c->sft.guess_high, c->sft.guess_low) + c->sft.early + c->sft.slip;
     if (flawed > 1) return fail(e, "sft.guess_high or sft.guess_low, sft.early and sft.slip add up to %g; they are shares of one whole", flawed);
     if (c->sft.warmup_steps > c->sft.steps && c->sft.steps && warn)
         fprintf(warn, "warning: sft.warmup_steps=%d is more than sft.steps=%d: the rate never reaches sft.lr\n", c->sft.warmup_steps, c->sft.steps);
-    return check_logger(c->trainer.logger, e) && check_sizes(c, e) && check_algorithm(c, warn, e);
+    return check_names(c, e) && check_logger(c->trainer.logger, e) && check_sizes(c, e) && check_algorithm(c, warn, e);
 }

@@ -177,6 +177,12 @@ bool config_yaml(struct settings *s, const char *name, const char *text, size_t 
 {
     struct reader r = { .out = s, .name = name, .e = e };
     struct fy_diag_cfg dc;
+    const char *nul = memchr(text, 0, n);                   /* libfyaml would end there without a word */
+    if (nul) {
+        int line = 1;
+        for (const char *p = text; p < nul; p++) line += *p == '\n';
+        return fail(e, "%s:%d: a NUL byte: this is no text; the file may have been cut by a crash", name, line);
+    }
     json_t *utf8 = json_stringn(text, n);                   /* libfyaml would read two odd bytes at the start as UTF-16 */
     if (!utf8) return fail(e, "%s: not UTF-8 text", name);
     json_decref(utf8);

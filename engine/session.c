@@ -20,6 +20,9 @@ const char *session_embedded_policy(void)
         if (slash) *slash = 0;
     }
     snprintf(path, sizeof path, "%s/policy", *exe ? exe : ".");
+#ifdef APPO_SOURCE
+    if (!file_exists(path)) snprintf(path, sizeof path, "%s/policy", APPO_SOURCE);      /* the program was copied or linked to elsewhere */
+#endif
     return path;
 }
 

@@ -26,7 +26,7 @@ struct session {
     uint8_t *never;                 /* [vocab] 1: never a branch point (branch.candidates) */
 };
 
-/* Where the policy that comes with the program lies: $APPO_HOME/policy, else policy/ beside the build folder. The string is static. */
+/* Where the policy that comes with the program lies: $APPO_HOME/policy, else policy/ beside the build folder, else in the folder it was built from. Static. */
 const char *session_embedded_policy(void);
 
 /* All of it; without trains, no optimizer. Call session_close in either case. */

@@ -60,7 +60,9 @@ int golden_main(const char *dir)
         else if (found++, !run_file(path.p, k, &t, &e)) { bad++; fflush(stdout); fprintf(stderr, "%s\n", e.text); }
         else {
             bad += t.failed > 0;
-            printf("%-20s %4d passed, %d failed, worst %.2g of the allowed error (case \"%s\")\n", known[k].file, t.passed, t.failed, t.worst, t.worst_case);
+            printf("%-20s %4d passed, %d failed", known[k].file, t.passed, t.failed);
+            if (*t.worst_case) printf(", worst %.2g of the allowed error (case \"%s\")", t.worst, t.worst_case);
+            putchar('\n');
         }
         fflush(stdout);
         str_free(&path);

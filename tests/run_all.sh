@@ -153,6 +153,7 @@ run_suite() {
     nvcc) counted nvcc gpu_builds ;;
     golden) counted golden build/cpu/appo golden tests/golden ;;
     cli) counted cli tests/cli/run.sh build/cpu/appo ;;
+    user) counted user tests/cli/user.sh build/cpu/appo ;;
     debug) counted debug tests/cli/debug.sh build/cpu/appo ;;
     export) counted export exported ;;
     field) counted field fields ;;
@@ -161,7 +162,7 @@ run_suite() {
     esac
 }
 
-all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli bench debug fuzz)
+all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli user bench debug fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 for s in "${suites[@]}"; do
@@ -171,7 +172,7 @@ for s in "${suites[@]}"; do
     fi
 done
 for s in "${suites[@]}"; do
-    case $s in golden | export | field | cli | bench | debug)
+    case $s in golden | export | field | cli | user | bench | debug)
         # these need the program itself
         if ! program >$logs/program.log 2>&1; then
             cat $logs/program.log
