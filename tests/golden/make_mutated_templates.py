@@ -1,5 +1,5 @@
-"""make_mutated_templates.py WHEELS: chat/forms.json.gz beside this file: every template of model/chat_forms.c, what transformers makes of fixed and of random
-conversations with it, and 500 mutated templates with a hash of what Jinja prints for them. Read by tests/engine/test_chat_forms.c, which wants the same
+"""make_mutated_templates.py WHEELS [COUNT]: chat/forms.json.gz beside this file: every template of model/chat_forms.c, what transformers makes of fixed and of random
+conversations with it, and 500 (COUNT) mutated templates with a hash of what Jinja prints for them. Read by tests/engine/test_chat_forms.c, which wants the same
 text, or a refusal, and never another text. Needs transformers (its own rendering is used); WHEELS as in make_golden_chat.py."""
 import gzip
 import json
@@ -249,8 +249,8 @@ def main():
         x = render(compiled(out["forms"][i]["template"]), talk)
         if x is not None:
             out["random"].append({"form": i, **talk, "text": x})
-    seen = set()
-    while len(out["mutated"]) < 500:
+    seen, count = set(), int(sys.argv[2]) if len(sys.argv) > 2 else 500
+    while len(out["mutated"]) < count:
         i = r.randrange(len(rows))
         form = out["forms"][i]
         t = form["template"]
@@ -271,7 +271,7 @@ def main():
                for m in out["mutated"])
     with gzip.GzipFile(os.path.join(HERE, "chat", "forms.json.gz"), "wb", mtime=0) as f:
         f.write(json.dumps(out, ensure_ascii=True, separators=(",", ":")).encode())
-    print(f"{len(rows)} forms, {len(talks)} conversations each, {len(out['random'])} random, 500 mutated, {same} of them render these conversations alike")
+    print(f"{len(rows)} forms, {len(talks)} conversations each, {len(out['random'])} random, {count} mutated, {same} of them render these conversations alike")
 
 
 if __name__ == "__main__":
