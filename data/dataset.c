@@ -15,7 +15,7 @@ static bool has_role(const json_t *message, const char *role)
 }
 
 /* One row on its way to a sample. */
-struct reading { struct rows *rows; const struct dataset_keys *key; const char *source; int marked, boxed, nulls; };
+struct reading { struct rows *rows; const struct dataset_keys *key; const char *source, *asked_in; int marked, boxed, nulls, tools; };
 
 /* What the row has instead of a column that was asked for. */
 static bool fail_missing(const struct reading *x, const char *column, const char *what, struct err *e)
@@ -38,7 +38,17 @@ static const json_t *given(const struct reading *x, const json_t *row, const cha
     return NULL;
 }
 
-/* The prompt column: a plain string, or chat messages up to the last user's; *answer: what the assistant says at the end. */
+/* How many of the messages are the prompt: not what an assistant says at the end, nor what its calls before that gave. Results of tools that end a conversation are
+ * part of it: the model is to go on from them. */
+static size_t asked_messages(const json_t *list)
+{
+    size_t n = json_array_size(list), asked = n;
+    if (n && !has_role(json_array_get(list, n - 1), "assistant")) return n;
+    for (const json_t *m; asked && (m = json_array_get(list, asked - 1), has_role(m, "assistant") || has_role(m, "tool") || has_role(m, "function")); ) asked--;
+    return asked;
+}
+
+/* The prompt column: a plain string, or chat messages; *answer: what the assistant says at the end. */
 static bool read_prompt(struct sample *s, const json_t *prompt, const char *name, const json_t **answer, struct err *e)
 {
     char buf[200];
@@ -46,30 +56,30 @@ static bool read_prompt(struct sample *s, const json_t *prompt, const char *name
         messages_add(&s->said, ROLE_USER, json_string_value(prompt));
     } else {
         if (!json_is_array(prompt)) return fail(e, "\"%s\" must be a string or a list of messages, it is %s", name, value_is(prompt, buf, sizeof buf));
-        size_t n = json_array_size(prompt), asked = n;
-        while (asked && !has_role(json_array_get(prompt, asked - 1), "user")) asked--;
+        size_t n = json_array_size(prompt), asked = asked_messages(prompt);
         if (!messages_read(&s->said, prompt, asked ? asked : n, name, e)) return false;
-        if (!asked) return fail(e, "\"%s\" has no message of role \"user\"", name);
         const json_t *last = json_array_get(prompt, n - 1), *content = json_object_get(last, "content");
         if (has_role(last, "assistant") && json_is_string(content)) *answer = content;
     }
-    for (int k = 0; k < s->said.n && !s->system; k++)
-        if (s->said.p[k].role == ROLE_SYSTEM) s->system = s->said.p[k].text;
-    s->prompt = s->said.p[s->said.n - 1].text;
-    return true;
+    for (int k = 0; k < s->said.n; k++) {
+        if (!s->system && s->said.p[k].role == ROLE_SYSTEM) s->system = s->said.p[k].text;
+        if (s->said.p[k].role == ROLE_USER) s->prompt = s->said.p[k].text;
+    }
+    return s->prompt || fail(e, "\"%s\" has no message of role \"user\"", name);
 }
 
 /* Columns that hold a question, the first that a row has; but where two do and neither is "prompt", they must ask the same. */
-static bool find_prompt(const struct reading *x, struct sample *s, const json_t *row, const json_t **answer, struct err *e)
+static bool find_prompt(struct reading *x, struct sample *s, const json_t *row, const json_t **answer, struct err *e)
 {
     static const char *const usual[] = { "prompt", "question", "problem", "messages" };
     const json_t *v, *said = NULL;
     const char *name = NULL;
+    x->asked_in = x->key->prompt;
     if (x->key->prompt) return (v = given(x, row, x->key->prompt, "data.prompt_key", e)) && read_prompt(s, v, x->key->prompt, answer, e);
     for (int k = 0; k < 4; k++) {
         if (!(v = row_at(row, usual[k]))) continue;
         if (!name) {
-            name = usual[k];
+            x->asked_in = name = usual[k];
             if (!read_prompt(s, v, name, answer, e)) return false;
             if (k == 0) return true;
             continue;
@@ -126,6 +136,9 @@ static bool read_answers(struct reading *x, struct sample *s, const json_t *row,
                                               "needed (data.answer_key names it)", e);
     s->refs = a.ref;
     s->n_refs = a.n;
+    if (ok && said && (key || name) && strcmp(x->asked_in, "messages"))
+        ok = fail(e, "\"%s\" ends with a message of the assistant, and the answer stands elsewhere: a turn that the model is to go on with cannot be given (in a column "
+                     "named \"messages\" it is a demonstration, and left out)", x->asked_in);
     if (!ok) return false;
     s->ground_truth = s->refs[0];
     s->number = a.number;
@@ -154,10 +167,11 @@ static bool read_name(char **out, const json_t *v, const char *name, struct err 
 
 static bool read_row(struct reading *x, struct sample *s, const json_t *row, struct err *e)
 {
-    const json_t *said = NULL, *source;
+    const json_t *said = NULL, *source, *tools = row_at(row, "tools");
     const char *key = x->key->source;
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
     if (!find_prompt(x, s, row, &said, e) || !read_answers(x, s, row, said, e)) return false;
+    x->tools += json_array_size(tools) > 0 || json_object_size(tools) > 0 || json_string_length(tools) > 2;     /* "[]" declares none */
     source = key ? given(x, row, key, "data.source_key", e) : row_at(row, "data_source");
     if ((key && !source) || !read_name(&s->data_source, source, key ? key : "data_source", e)) return false;
     if (!s->data_source) s->data_source = xstrdup(x->source);
@@ -213,15 +227,17 @@ static void note(struct dataset *d, const char *path, const struct reading *x, i
 {
     if (x->marked) str_printf(&d->note, "%s: %d of %d answers are as GSM8K's: what follows the last #### is the reference\n", path, x->marked, n);
     if (x->boxed) str_printf(&d->note, "%s: %d of %d answers hold \\boxed{}: what is in the last one is the reference\n", path, x->boxed, n);
+    if (x->tools)
+        str_printf(&d->note, "%s: %d of %d rows declare \"tools\" of their own, which are passed over: rollouts run this program's tools alone\n", path, x->tools, n);
     if (x->nulls) str_printf(&d->note, "%s: %d rows are null and were left out\n", path, x->nulls);
 }
 
 bool dataset_load_keys(struct dataset *d, const char *path, const struct dataset_keys *key, struct err *e)
 {
-    const char *columns[24] = { "?ability", "?extra_info.index" };
+    const char *columns[24] = { "?ability", "?extra_info.index", "?tools" };
     static const char *const prompts[] = { "?prompt", "?question", "?problem", "?messages" };
     static const char *const answers[] = { "?reward_model.ground_truth", "?answer", "?ground_truth", "?golden_answers", "?label", "?solution" };
-    int n = 2, before = d->n;
+    int n = 3, before = d->n;
     for (int k = 0; !key->prompt && k < 4; k++) columns[n++] = prompts[k];
     for (int k = 0; !key->answer && k < 6; k++) columns[n++] = answers[k];
     columns[n++] = key->source ? key->source : "?data_source";

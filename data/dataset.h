@@ -7,9 +7,9 @@
 
 struct sample {
     char *data_source;          /* the column, else the file's name without folder and extensions */
-    struct messages said;       /* the prompt: all messages up to the last user's; one user's message where it is a plain string */
+    struct messages said;       /* the prompt: all messages but what an assistant says at the end; one user's message where it is a plain string */
     const char *system;         /* of these the first system message; NULL: none */
-    const char *prompt;         /* and the last one, the question */
+    const char *prompt;         /* and the last user's, the question */
     char *ability;              /* NULL: none */
     char *ground_truth;         /* refs[0] */
     char **refs;                /* every accepted answer, at least one */

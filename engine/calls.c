@@ -92,7 +92,11 @@ static const struct { enum chat_family family; const char *name, *arguments, *sh
 enum { FORMS = sizeof forms / sizeof *forms };
 static const char call_open[] = "<tool_call>", call_close[] = "</tool_call>";
 
-static bool fits(const struct chat *c, int format) { return forms[format].arguments && c->v.tools && c->v.family == forms[format].family; }
+static bool fits(const struct chat *c, int format)
+{
+    const struct chat_variant *v = chat_variant_of(c, true);
+    return forms[format].arguments && v->tools && v->family == forms[format].family;
+}
 
 static int count(const char *text, const char *what)
 {

@@ -78,10 +78,13 @@ bool chat_recognise(struct chat_variant *v, const char *text, size_t n, struct e
     jinja_lines(&lines, text, n);
     for (const struct chat_form *f = chat_forms_known; f->name && !known; f++) known = matches(v, f, &lines, &far);
     if (!known) {
-        int line = 1;
-        for (const char *p = lines.p; p < far.at; p++) line += *p == '\n';
-        fail(e, "the template is not one that this program writes: line %d has %s, where the nearest that is known (%s) has %s. Say which format to use instead: "
-                "model.chat_format=%s", line, far.here.p, far.name, far.wanted.p, chat_formats);
+        int line = 1, column = 1;
+        for (const char *p = lines.p; p < far.at; p++) {
+            column = *p == '\n' ? 1 : column + 1;
+            line += *p == '\n';
+        }
+        fail(e, "the template is not one that this program writes: line %d column %d has %s, where the nearest that is known (%s) has %s. Say which format to use instead: "
+                "model.chat_format=%s", line, column, far.here.p, far.name, far.wanted.p, chat_formats);
     }
     str_free(&lines);
     str_free(&far.here);

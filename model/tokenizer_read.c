@@ -120,6 +120,8 @@ static bool read_added_one(struct reader *r, json_t *vocab, json_t *a, size_t i)
     int id = 0;
     if (!read_id(r, text, json_object_get(a, "id"), &id)) return false;
     json_t *same = json_object_get(vocab, text);
+    const struct token *k = &t->tok[id];
+    if (k->kind == (special ? TOKEN_SPECIAL : TOKEN_ADDED) && (size_t)k->n == strlen(text) && !memcmp(t->pool.p + k->at, text, (size_t)k->n)) return true;     /* once more */
     bool taken = t->tok[id].kind != TOKEN_NONE;
     if (same ? json_integer_value(same) != id || t->tok[id].kind != TOKEN_PLAIN : taken)
         return fail(r->e, "%s: %s: %.80s has the id %d, which is not its own", r->name, where, text, id);

@@ -319,6 +319,41 @@ static void null_rows(void **state)
     dataset_free(&d);
 }
 
+/* What of a conversation is the prompt: nothing that the model is to read is dropped. */
+static void asked(void **state)
+{
+    (void)state;
+#define SAY(role, text) "{\"role\":\"" role "\",\"content\":\"" text "\"}"
+#define CALL "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"name\":\"f\",\"arguments\":{}}]}"
+    static const struct { const char *line, *last, *answer, *says; int n; } cases[] = {
+        { "{\"prompt\":[" SAY("user", "u") "," CALL "," SAY("tool", "r") "],\"answer\":\"x\"}", "r", "x", NULL, 3 },
+        { "{\"prompt\":[" SAY("user", "u") "," SAY("system", "s") "],\"answer\":\"x\"}", "s", "x", NULL, 2 },
+        { "{\"messages\":[" SAY("user", "u") "," SAY("system", "s") "," SAY("assistant", "a") "]}", "s", "a", NULL, 2 },
+        { "{\"messages\":[" SAY("user", "u") "," CALL "," SAY("tool", "r") "," SAY("assistant", "a") "],\"answer\":\"x\"}", "u", "x", NULL, 1 },
+        { "{\"prompt\":[" SAY("user", "u") "," SAY("assistant", "The answer is") "],\"answer\":\"x\"}", NULL, NULL, "\"prompt\" ends with a message of the assistant", 0 },
+        { "{\"prompt\":[" SAY("user", "u") "," SAY("assistant", "a") "]}", "u", "a", NULL, 1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dataset d = { 0 };
+        struct err e = { "" };
+        write_file("asked.jsonl", cases[i].line, strlen(cases[i].line));
+        bool ok = dataset_load(&d, path, NULL, &e);
+        CHECK(ok == !cases[i].says && (ok || strstr(e.text, cases[i].says)), "case %zu: %s", i, e.text);
+        if (ok) {
+            const struct messages *m = &d.row[0].said;
+            CHECK(m->n == cases[i].n && !strcmp(m->p[m->n - 1].text, cases[i].last) && !strcmp(d.row[0].prompt, "u"), "case %zu: %d messages, question %s", i, m->n, d.row[0].prompt);
+            assert_string_equal(d.row[0].ground_truth, cases[i].answer);
+        }
+        dataset_free(&d);
+    }
+    struct dataset d = { 0 };
+    struct err e;
+    static const char tools[] = "{\"question\":\"q\",\"answer\":\"a\",\"tools\":[{\"name\":\"f\"}]}\n{\"question\":\"q\",\"answer\":\"a\",\"tools\":[]}\n";
+    write_file("asked.jsonl", tools, sizeof tools - 1);
+    CHECK(dataset_load(&d, path, NULL, &e) && strstr(d.note.p, "1 of 2 rows declare \"tools\""), "%s", d.note.p);
+    dataset_free(&d);
+}
+
 static void bad_lines(void **state)
 {
     (void)state;
@@ -418,6 +453,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(layouts), cmocka_unit_test(parquet), cmocka_unit_test(released_twins), cmocka_unit_test(chosen_names), cmocka_unit_test(given_names),
         cmocka_unit_test(references), cmocka_unit_test(questions), cmocka_unit_test(null_rows),
-        cmocka_unit_test(bad_lines), cmocka_unit_test(bad_files), cmocka_unit_test(order) };
+        cmocka_unit_test(bad_lines), cmocka_unit_test(asked), cmocka_unit_test(bad_files), cmocka_unit_test(order) };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

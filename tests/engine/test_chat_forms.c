@@ -123,6 +123,43 @@ static void random_talks(void **state)
     assert_int_equal(i, 200);
 }
 
+/* What the model is to learn of a conversation: calls inside, nothing of a quiet message, nothing of a turn whose thought the template leaves out. */
+static void masks(void **state)
+{
+    (void)state;
+    static const struct { const char *format, *talk, *own; } cases[] = {
+        { "qwen2.5", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"name\":\"f\",\"arguments\":{\"a\":1}}]},"
+          "{\"role\":\"tool\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"x\"}]}",
+          "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>x<|im_end|>" },
+        { "qwen2.5", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0},{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}",
+          "b<|im_end|>" },
+        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},{\"role\":\"user\",\"content\":\"q\"},"
+          "{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}", "<think>\nu\n</think>\n\nb<|im_end|>" },
+        { "qwen3-training", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},{\"role\":\"user\","
+          "\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}", "<think>\nt\n</think>\n\na<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
+        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"q\"},"
+          "{\"role\":\"assistant\",\"content\":\"b\"}]}", "a<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
+        { "llama3.1", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"tool_calls\":[{\"name\":\"f\",\"arguments\":{}}]},{\"role\":\"tool\","
+          "\"content\":\"r\"}]}", "{\"name\": \"f\", \"parameters\": {}}<|eot_id|>" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct chat c;
+        struct err e = { "" };
+        struct ids ids = { 0 };
+        struct chat_mask mask = { 0 };
+        struct str own = { 0 };
+        json_t *talk = json_from("case", cases[i].talk, strlen(cases[i].talk), &e);
+        CHECK(talk && chat_open(&c, bytes_of, NULL, cases[i].format, &e) && write_talk(&ids, &mask, &c, talk, &e), "case %zu: %s", i, e.text);
+        str_clear(&own);
+        for (int k = 0; k < ids.n; k++) if (mask.p[k]) tokenizer_decode(bytes_of, &own, &ids.p[k], 1, true);
+        CHECK(!strcmp(own.p, cases[i].own), "case %zu: marked is\n%s\nnot\n%s", i, own.p, cases[i].own);
+        json_decref(talk);
+        chat_mask_free(&mask);
+        ids_free(&ids);
+        str_free(&own);
+    }
+}
+
 static uint64_t fnv(uint64_t h, const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
@@ -216,6 +253,6 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(known), cmocka_unit_test(random_talks), cmocka_unit_test(mutated) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(known), cmocka_unit_test(random_talks), cmocka_unit_test(masks), cmocka_unit_test(mutated) };
     return cmocka_run_group_tests_name("chat forms", tests, set_up, tear_down);
 }

@@ -303,7 +303,7 @@ static void places(void **state)
     put_file("tokenizer_config.json", list);
     CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && c.v.family == CHAT_LLAMA3 && c.bos == 310, "%s", e.text);
     /* the template for tools is not known: that is said to who declares some */
-    CHECK(!chat_tools_read(&tools, &c, declared, sizeof declared - 1, &e) && strstr(e.text, "tool_use") && strstr(e.text, "line 1"), "%s", e.text);
+    CHECK(!chat_tools_read(&tools, &c, declared, sizeof declared - 1, &e) && strstr(e.text, "tool_use") && strstr(e.text, "line 1 column 1"), "%s", e.text);
     put_file("tokenizer_config.json", two);
     CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && !c.v.tools && c.has_tool_use && c.tool_use.tools, "%s", e.text);
     CHECK(chat_tools_read(&tools, &c, declared, sizeof declared - 1, &e), "%s", e.text);
@@ -379,9 +379,9 @@ static void refused(void **state)
 #define BODY(more) "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content']" more " + '<|im_end|>' + '\\n'}}{% endfor %}"
 #define REPLY "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
     static const struct { const char *text, *why; } cases[] = {
-        { "", "line 1 has the end" }, { "{{ messages }}", "line 1 has messages, where" }, { BODY("") REPLY "x", "has the text 'x', where the nearest that is known (chatml" },
+        { "", "line 1 column 1 has the end" }, { "{{ messages }}", "line 1 column 4 has messages, where" }, { BODY("") REPLY "x", "has the text 'x', where the nearest that is known (chatml" },
         { BODY(" | trim") REPLY, "has |, where" }, { BODY("|upper") REPLY, "has |, where" }, { BODY("") "\n\n" REPLY, "has the text '\\n', where" },
-        { "{% for message in messages %}\n{% if message['role'] != 'system' %}", "line 2 has message, where" }, { "{{ eos_token }}" BODY("") REPLY, "has eos_token" },
+        { "{% for message in messages %}\n{% if message['role'] != 'system' %}", "line 2 column 7 has message, where" }, { "{{ eos_token }}" BODY("") REPLY, "has eos_token" },
         { "{% for message in messages[1:] %}", "has [, where" }, { BODY("") "{{ '<|im_start|>assistant\\n' }}", "has {{, where" },
         { BODY("") "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\nSure!' }}{% endif %}", "Sure!" }, { BODY(""), "has the end, where" },
         { BODY("") "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n", "a literal that does not end" }, { BODY("") "{% if add_generation_prompt ", "a bracket that does not end" },

@@ -192,6 +192,18 @@ static void added_tokens(void **state)
     tokenizer_free(t);
 }
 
+/* An added token that is listed twice alike is there once, as tokenizers reads it. */
+static void listed_twice(void **state)
+{
+    (void)state;
+    struct tokenizer *t = make((struct tok_json){ .added = "[" ADDED(300, "<a>", true) "," ADDED(301, "<b>", false) "," ADDED(300, "<a>", true) "," ADDED(301, "<b>", false) "]" });
+    struct ids x = { 0 };
+    assert_true(tokenizer_encode(t, &x, "<a><b>", 6, true));
+    assert_true(x.n == 2 && x.p[0] == 300 && x.p[1] == 301 && tokenizer_special(t, 300) && !tokenizer_special(t, 301));
+    ids_free(&x);
+    tokenizer_free(t);
+}
+
 /* A word that is a token as it stands: only with ignore_merges, and never an added token. */
 static void ignore_merges(void **state)
 {
@@ -312,7 +324,8 @@ static const struct { struct tok_json j; const char *says; } refused[] = {
     { { .merges = "[\"a b\"]", .vocab = ",\"ab\":256", .added = "[" ADDED(256, "ab", true) "]" }, "ordinary text can become it" },
     { { .added = "[" ADDED(97, "a", true) "]" }, "ordinary text can become it" }, { { .added = "[" ADDED(256, "a", true) "]" }, "not its own" },
     { { .added = "[" ADDED(97, "xy", true) "]" }, "not its own" }, { { .added = "[" ADDED(256, "xy", true) "," ADDED(257, "xy", true) "]" }, "twice" },
-    { { .added = "[" ADDED(256, "xy", true) "," ADDED(256, "xz", true) "]" }, "not its own" }, { { .added = "[" ADDED(256, "", true) "]" }, "no content" },
+    { { .added = "[" ADDED(256, "xy", true) "," ADDED(256, "xz", true) "]" }, "not its own" },
+    { { .added = "[" ADDED(256, "xy", true) "," ADDED(256, "xy", false) "]" }, "not its own" }, { { .added = "[" ADDED(256, "", true) "]" }, "no content" },
     { { .added = "[{\"id\":256}]" }, "added_tokens[0]: no content" }, { { .added = "[{\"content\":\"x\"}]" }, "id must be" }, { { .added = "{}" }, "added_tokens" },
     { { .added = "[{\"content\":\"xy\",\"id\":256,\"lstrip\":true}]" }, "lstrip" }, { { .added = "[{\"content\":\"xy\",\"id\":256,\"single_word\":true}]" }, "single_word" },
     { { .added = "[{\"content\":\"xy\",\"id\":256,\"special\":\"yes\"}]" }, "special" }, { { .added = "[{\"content\":\"xy\",\"id\":99999999999}]" }, "id must be" },
@@ -576,7 +589,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_bytes), cmocka_unit_test(merges_by_hand), cmocka_unit_test(words_against_oracle), cmocka_unit_test(megabyte_word),
-        cmocka_unit_test(added_tokens), cmocka_unit_test(ignore_merges), cmocka_unit_test(words), cmocka_unit_test(prefix_space),
+        cmocka_unit_test(added_tokens), cmocka_unit_test(listed_twice), cmocka_unit_test(ignore_merges), cmocka_unit_test(words), cmocka_unit_test(prefix_space),
         cmocka_unit_test(normal_form_c), cmocka_unit_test(refused_files), cmocka_unit_test(crowded), cmocka_unit_test(cut_and_changed), cmocka_unit_test(expression_gives_up),
         cmocka_unit_test(threads), cmocka_unit_test(copy_and_hash), cmocka_unit_test(streaming), cmocka_unit_test(missing_bytes),
         cmocka_unit_test(begin_of_text),
