@@ -50,6 +50,10 @@ void stop_catch(void)
 void stop_during(const char *fmt, ...)
 {
     static int turn;
+    if (!fmt) {
+        shown = NULL;
+        return;
+    }
     char *to = text[turn ^= 1];
     va_list ap;
     int n = snprintf(to, TEXT_MAX, "\nappo: ");

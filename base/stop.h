@@ -8,5 +8,5 @@ extern volatile sig_atomic_t run_stop;              /* 0, or the number of the f
 /* From here on these signals set run_stop, and say on stderr what happens next. One that was ignored when the program started
  * (nohup) stays ignored, but INT, which shells have ignored by what a script runs in the background. */
 void stop_catch(void);
-/* What will be said: "finishing step 6 and writing its checkpoint". fmt as printf's; at most 200 bytes. Without a call nothing is said. */
+/* What will be said: "finishing step 6 and writing its checkpoint". fmt as printf's; at most 200 bytes. NULL: nothing. */
 void stop_during(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

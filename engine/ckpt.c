@@ -192,11 +192,11 @@ static bool put_in_place(const char *tmp, const char *path, const char *dir, boo
 }
 
 /* Files of a user in a checkpoint that is replaced or too old stay, in a folder with a name of its own. */
-static void remove_ours(const char *folder, const char *dir)
+static void remove_ours(const char *folder, const char *name, const char *dir)
 {
     if (manifest_remove(folder) || !file_exists(folder)) return;
     char *to = dir_unused(dir, "old-");
-    if (rename(folder, to) == 0) fprintf(stderr, "%s: holds files that are not of this program; they are in %s now\n", folder, to);
+    if (rename(folder, to) == 0) fprintf(stderr, "%s: holds files that are not of this program; they are in %s now\n", name, to);
     free(to);
 }
 
@@ -204,7 +204,7 @@ void ckpt_remove(const char *dir, int step)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/global_step_%d", dir, step);
-    remove_ours(path.p, dir);
+    remove_ours(path.p, path.p, dir);
     str_free(&path);
 }
 
@@ -216,7 +216,7 @@ bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct
     str_printf(&tmp, "%s.%ld.tmp", path.p, (long)getpid());
     bool ok = save_into(t, r, x, tmp.p, e) && put_in_place(tmp.p, path.p, dir, &swapped, e);
     if (!ok) dir_remove(tmp.p);
-    if (swapped) remove_ours(tmp.p, dir);
+    if (swapped) remove_ours(tmp.p, path.p, dir);
     ok = ok && ckpt_note(dir, "latest_checkpointed_iteration.txt", t->step, e);
     str_free(&path);
     str_free(&tmp);

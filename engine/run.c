@@ -222,8 +222,8 @@ static bool check_judge(const struct run *x, struct err *e)
     const char *name = x->t.c->trainer.best_metric;
     struct str names = { 0 };
     if (!*name || !strcmp(name, "none") || !strcmp(name, "auto") || judged(x)) return true;
-    for (int i = 0; i < x->m.n && names.n < 300; i++) str_printf(&names, "%s%s", i ? ", " : "", x->m.v[i].name);
-    fail(e, "trainer.best_metric=%.80s: no evaluation gives it; there are %.400s", name, names.p ? names.p : "none");
+    for (int i = x->m.n - 1; i >= 0 && names.n < 400; i--) str_printf(&names, "%s%s", names.n ? ", " : "", x->m.v[i].name);
+    fail(e, "trainer.best_metric=%.80s: no evaluation gives it; there are %.450s", name, names.p ? names.p : "none");
     str_free(&names);
     return false;
 }
@@ -324,7 +324,7 @@ bool run_training_in(struct session *s, struct place *p, struct run_report *r, F
     fill_report(&x);
     if (r->done) r->stopped = false;
     else if (ok) say_end(&x);
-    stop_during("ending");
+    stop_during(NULL);
     err_hint(NULL);
     metrics_free(&x.m);
     trainer_free(&x.t);

@@ -98,6 +98,8 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
     double start = seconds();
     rollout_run(t->s->ro, ep, total, t->c->algorithm.adv_estimator == ALGO_APPO, NULL, NULL, &stats);
     z->t_gen += seconds() - start;
+    r.halt = NULL;                                       /* branches belong to a step that is finished */
+    rollout_set(t->s->ro, &r);
     t->halted = stats.halted;
     if (t->halted) {
         free(ep);

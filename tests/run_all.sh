@@ -155,6 +155,7 @@ run_suite() {
     cli) counted cli tests/cli/run.sh build/cpu/appo ;;
     user) counted user tests/cli/user.sh build/cpu/appo ;;
     debug) counted debug tests/cli/debug.sh build/cpu/appo ;;
+    keep) counted keep tests/cli/keep.sh build/cpu/appo ;;
     export) counted export exported ;;
     field) counted field fields ;;
     bench) counted bench tests/cli/bench.sh build/cpu/appo ;;
@@ -162,7 +163,7 @@ run_suite() {
     esac
 }
 
-all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli user bench debug fuzz)
+all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli user bench debug keep fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 for s in "${suites[@]}"; do
@@ -172,7 +173,7 @@ for s in "${suites[@]}"; do
     fi
 done
 for s in "${suites[@]}"; do
-    case $s in golden | export | field | cli | user | bench | debug)
+    case $s in golden | export | field | cli | user | bench | debug | keep)
         # these need the program itself
         if ! program >$logs/program.log 2>&1; then
             cat $logs/program.log
