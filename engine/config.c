@@ -13,7 +13,7 @@ static void *at(const struct config *c, const struct key *k) { return (char *)(u
 const char *config_plain_key(const char *key)
 {
     static const char prefix[] = "actor_rollout_ref.";
-    while (*key == '+') key++;
+    while (*key == '+' || *key == '~') key++;
     return strncmp(key, prefix, sizeof prefix - 1) ? key : key + sizeof prefix - 1;
 }
 
@@ -22,15 +22,6 @@ const struct key *config_find(const char *name)
     for (int i = 0; i < config_nkeys; i++)
         if (!strcmp(config_keys[i].name, name)) return &config_keys[i];
     return NULL;
-}
-
-bool config_is_foreign(const char *key)
-{
-    for (const char *const *p = config_foreign; *p; p++) {
-        size_t n = strlen(*p);
-        if ((*p)[n - 1] == '*' ? !strncmp(key, *p, n - 1) : !strcmp(key, *p)) return true;
-    }
-    return false;
 }
 
 /* Levenshtein distance; longer words than WORD_MAX are as far as they are long */
@@ -101,7 +92,8 @@ static bool wrong(const struct key *k, const char *value, const char *source, co
     for (const char *p = k->type == KEY_CHOICE ? k->choices : ""; *p; p++)
         if (*p == '|') str_puts(&names, ", ");
         else str_putc(&names, *p == ',' ? '/' : *p);
-    fail(e, "%s=%.80s (%s): %s; valid: %s%s", k->name, value, source, what, range, names.p ? names.p : "");
+    fail(e, "%s=%.80s (%s): %s; valid: %s%s%s", k->name, value, source, what, range, names.p ? names.p : "",
+         strcmp(k->name, "algorithm.adv_estimator") ? "" : "; critics (gae) and other estimators are not built");
     str_free(&names);
     return false;
 }
@@ -143,20 +135,74 @@ static bool set_choice(const struct key *k, void *field, const char *value, cons
     }
 }
 
-/* Hydra's spellings: "a", 'a' and ['a', "b"] are a and a,b */
-static char *unquote(const char *value)
+static bool ends_in(const char *name, const char *tail)
+{
+    size_t n = strlen(name), m = strlen(tail);
+    return n >= m && !strcmp(name + n - m, tail);
+}
+
+/* Keys whose values are names of files or folders; of those in the second list, several */
+static bool is_path(const char *name)
+{
+    static const char *const tails[] = { "_files", ".path", "_dir", "_cache", ".report", ".save", ".resume" };
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (ends_in(name, tails[i])) return true;
+    return false;
+}
+
+static bool is_list(const char *name) { return ends_in(name, "_files") || ends_in(name, ".logger"); }
+
+static void put_word(struct str *s, const struct key *k, const char *word, size_t n)
+{
+    const char *home = getenv("HOME");
+    if (n >= 2 && (*word == '"' || *word == '\'') && word[n - 1] == *word) word++, n -= 2;
+    if (home && is_path(k->name) && n && *word == '~' && (n == 1 || word[1] == '/')) str_puts(s, home), word++, n--;
+    str_put(s, word, n);
+}
+
+/* Elements of [a, 'b, c', "d"], joined by commas; one that holds a comma cannot be told from two. */
+static bool put_list(struct str *s, const struct key *k, const char *p, const char *end, const char *source, struct err *e)
+{
+    for (int count = 0; ; count++) {
+        while (p < end && *p == ' ') p++;
+        if (p == end) return true;
+        const char *start = p;
+        char quote = *p == '"' || *p == '\'' ? *p : 0;
+        if (quote) for (p++; p < end && *p != quote; p++) { }
+        while (p < end && *p != ',') p++;
+        size_t n = (size_t)(p - start);
+        while (n && start[n - 1] == ' ') n--;
+        if (memchr(start, ',', n) || memchr(start, '[', n) || memchr(start, '{', n))
+            return fail(e, "%s (%s): %.*s: an element may not hold a comma, a list or a mapping", k->name, source, (int)(n < 80 ? n : 80), start);
+        if (count) str_putc(s, ',');
+        put_word(s, k, start, n);
+        p += p < end;
+    }
+}
+
+/* Hydra's spellings: "a", 'a' and ['a', "b"] are a and a,b; ~/ is the home folder */
+static bool set_string(const struct key *k, char **field, const char *value, const char *source, struct err *e)
 {
     size_t n = strlen(value);
     struct str s = { 0 };
-    if (n >= 2 && (*value == '"' || *value == '\'') && value[n - 1] == *value) {
-        str_put(&s, value + 1, n - 2);
-    } else if (n >= 2 && *value == '[' && value[n - 1] == ']') {
-        for (const char *p = value + 1; p < value + n - 1; p++)
-            if (!strchr("\"' ", *p)) str_putc(&s, *p);
-    } else {
-        str_put(&s, value, n);
+    bool ok = true;
+    if (is_list(k->name) && n >= 2 && *value == '[' && value[n - 1] == ']') {
+        ok = put_list(&s, k, value + 1, value + n - 1, source, e);
+    } else if (is_list(k->name) && !(n >= 2 && (*value == '"' || *value == '\'') && value[n - 1] == *value)) {
+        for (const char *p = value; ; p++) {
+            size_t len = strcspn(p, ",");
+            put_word(&s, k, p, len);
+            p += len;
+            if (!*p) break;
+            str_putc(&s, ',');
+        }
+    } else put_word(&s, k, value, n);
+    if (ok) {
+        free(*field);
+        *field = s.p ? xstrdup(s.p) : xstrdup("");
     }
-    return s.p ? s.p : xstrdup("");
+    str_free(&s);
+    return ok;
 }
 
 static bool set_key(struct config *c, const struct key *k, const char *value, const char *source, struct err *e)
@@ -167,10 +213,7 @@ static bool set_key(struct config *c, const struct key *k, const char *value, co
     case KEY_INT: case KEY_INT64: case KEY_DOUBLE: ok = set_number(k, field, value, source, e); break;
     case KEY_BOOL:   ok = set_bool(k, field, value, source, e); break;
     case KEY_CHOICE: ok = set_choice(k, field, value, source, e); break;
-    case KEY_STRING:
-        free(*(char **)field);
-        *(char **)field = unquote(value);
-        break;
+    case KEY_STRING: ok = set_string(k, field, value, source, e); break;
     }
     if (!ok) return false;
     free(c->source[k - config_keys]);
@@ -183,15 +226,19 @@ bool config_set(struct config *c, const char *key, const char *value, const char
     const char *name = config_plain_key(key);
     bool renamed = false;
     for (const struct config_rename *r = config_renames; r->from; r++) {
+        char text[64];
         if (strcmp(r->from, name)) continue;
         renamed = true;
-        if (!set_key(c, config_find(r->to), value, source, e)) return false;
+        if (r->convert && !r->convert(value, text)) return fail(e, "%.100s=%.100s (%s): %s", name, value, source, r->lacks);
+        if (!set_key(c, config_find(r->to), r->convert ? text : value, source, e)) return false;
     }
     if (renamed) return true;
     const struct key *k = config_find(name);
     if (k) return set_key(c, k, value, source, e);
     char near[256];
-    config_nearest(near, sizeof near, name);
+    const char *ours = config_other_name(name);
+    if (ours) snprintf(near, sizeof near, " Here it is %s.", ours);
+    else config_nearest(near, sizeof near, name);
     return fail(e, "%.100s (%s): no such option.%s --print-config lists them all", name, source, near);
 }
 

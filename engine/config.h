@@ -72,6 +72,7 @@ struct config {
     struct {
         double optim_lr;
         int optim_lr_warmup_steps;
+        double optim_lr_warmup_steps_ratio;
         double optim_weight_decay;
         bool optim_decay_all;
         double optim_beta1, optim_beta2, optim_eps, grad_clip;

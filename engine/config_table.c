@@ -136,8 +136,10 @@ const struct key config_keys[] = {
       "must be false: the KL term is in the loss (actor.kl_loss_coef)" },
     { "actor.optim.lr", KEY_DOUBLE, offsetof(struct config, actor.optim_lr), "3e-4", 0, 10, NULL,
       "learning rate, constant after the warm-up", "1e-6" },
-    { "actor.optim.lr_warmup_steps", KEY_INT, offsetof(struct config, actor.optim_lr_warmup_steps), "2", 0, 1073741824, NULL,
-      "training steps over which the rate rises: (step + 1) / this of it", "0" },
+    { "actor.optim.lr_warmup_steps", KEY_INT, offsetof(struct config, actor.optim_lr_warmup_steps), "2", -1, 1073741824, NULL,
+      "training steps over which the rate rises: (step + 1) / this of it; -1: as actor.optim.lr_warmup_steps_ratio says", "0" },
+    { "actor.optim.lr_warmup_steps_ratio", KEY_DOUBLE, offsetof(struct config, actor.optim_lr_warmup_steps_ratio), "0", 0, 1, NULL,
+      "the same as a share of all steps, where it is above 0 and lr_warmup_steps is not given" },
     { "actor.optim.weight_decay", KEY_DOUBLE, offsetof(struct config, actor.optim_weight_decay), "0", 0, 10, NULL,
       "AdamW, on matrices only (but see actor.optim.decay_all)", "0.01" },
     { "actor.optim.decay_all", KEY_BOOL, offsetof(struct config, actor.optim_decay_all), "false", 0, 0, NULL,
@@ -281,30 +283,3 @@ const struct key config_keys[] = {
 };
 const int config_nkeys = sizeof config_keys / sizeof *config_keys;
 _Static_assert(sizeof config_keys / sizeof *config_keys <= CONFIG_KEYS_MAX, "raise CONFIG_KEYS_MAX");
-
-const struct config_rename config_renames[] = {
-    { "model.enable_gradient_checkpointing", "model.recompute" },
-    { "actor.clip_ratio", "actor.clip_ratio_low" },
-    { "actor.clip_ratio", "actor.clip_ratio_high" },
-    { "actor.entropy_coef", "actor.entropy_coeff" },
-    { "rollout.multi_turn.format", "tools.format" },
-    { "data.reward_fn_key", "data.source_key" },
-    { "data.messages_key", "data.prompt_key" },
-    { "data.multiturn.messages_key", "data.prompt_key" },
-    { "data.response_key", "data.answer_key" },
-    { NULL, NULL },
-};
-
-/* Placement, memory and engines of other programs. What would change the numbers is not here: such a key is refused. */
-const char *const config_foreign[] = {
-    "actor.checkpoint.*", "actor.fsdp_config.*", "actor.megatron.*", "actor.ppo_micro_batch_size", "actor.ppo_micro_batch_size_per_gpu", "actor.strategy",
-    "actor.ulysses_sequence_parallel_size", "actor.use_dynamic_bsz", "actor.use_torch_compile", "critic.*", "data.dataloader_num_workers",
-    "data.filter_overlong_prompts_workers", "data.return_raw_chat", "data.return_raw_input_ids", "data.trust_remote_code", "data.val_batch_size",
-    "data.validation_shuffle", "hybrid_engine", "hydra.*", "model.external_lib", "model.trust_remote_code", "model.use_remove_padding", "model.use_shm",
-    "ray_init.*", "ref.*", "rollout.disable_log_stats", "rollout.dtype", "rollout.enable_chunked_prefill", "rollout.enforce_eager", "rollout.engine_kwargs.*",
-    "rollout.free_cache_engine", "rollout.gpu_memory_utilization", "rollout.layered_summon", "rollout.load_format", "rollout.log_prob_max_token_len_per_gpu",
-    "rollout.log_prob_micro_batch_size", "rollout.log_prob_micro_batch_size_per_gpu", "rollout.log_prob_use_dynamic_bsz", "rollout.mode",
-    "rollout.multi_stage_wake_up", "rollout.name", "rollout.tensor_model_parallel_size", "trainer.balance_batch", "trainer.critic_warmup", "trainer.device",
-    "trainer.n_gpus_per_node", "trainer.nnodes", "trainer.ray_wait_register_center_timeout",
-    NULL,
-};

@@ -1,5 +1,6 @@
 /* config_table.h: the one table of options behind config.h, and the readers that fill it. Inside engine/config_*.c and their tests only. */
 #pragma once
+#include "base/str.h"
 #include "engine/config.h"
 
 enum key_type { KEY_INT, KEY_INT64, KEY_DOUBLE, KEY_BOOL, KEY_STRING, KEY_CHOICE };
@@ -17,10 +18,19 @@ struct key {
 extern const struct key config_keys[];
 extern const int config_nkeys;
 
-struct config_rename { const char *from, *to; };
+/* config_foreign.c: what other programs call ours, and what they have that this one has not. */
+struct config_rename {
+    const char *from, *to;
+    bool (*convert)(const char *value, char out[64]);   /* NULL: the value as it is. False: refused */
+    const char *lacks;                                  /* then says why */
+};
 extern const struct config_rename config_renames[];     /* other names of a key; a name listed twice sets two keys; ends with NULL */
-extern const char *const config_foreign[];              /* keys of other engines that change nothing here; "x.*" is a whole subtree; ends with NULL */
-bool config_is_foreign(const char *key);
+struct config_foreign { const char *pattern, *neutral, *lacks; };
+const struct config_foreign *config_foreign(const char *key);                       /* NULL: not one of them */
+bool config_neutral(const struct config_foreign *f, const char *value);             /* it asks for nothing */
+bool config_is_together(const char *key);                                           /* one of those that config_verl.c reads together with others */
+bool config_glob(const char *pattern, const char *text);                            /* '*': any bytes */
+const char *config_other_name(const char *name);                                    /* our key for a name of TRL or slime; NULL: unknown */
 
 extern const char *const config_decisive[], *const config_free_keys[];      /* config_resume.c: every key is in one of them; end with NULL */
 
@@ -33,8 +43,8 @@ bool config_default_column(struct config *c, struct err *e);
 bool config_derive(struct config *c, FILE *warn, struct err *e);
 const char *config_source(const struct config *c, const char *key);     /* "default" where nothing set it */
 
-/* One "key = value" as it was found, before it is applied. */
-struct setting { char *key, *value, *source; };
+/* One "key = value" as it was found, before it is applied. null: YAML's or Hydra's null, value is ""; gone: `~key`, whatever was said before. */
+struct setting { char *key, *value, *source; bool null, gone; };
 struct settings { struct setting *v; int n; };
 void settings_add(struct settings *s, const char *key, const char *value, const char *source);
 void settings_free(struct settings *s);
@@ -42,6 +52,16 @@ void settings_free(struct settings *s);
 /* YAML text of one document: nested mappings joined with '.', sequences of scalars joined with ','. name stands for the file in sources ("name:line")
  * and errors. At most 16 levels and 4096 values; anchors, aliases, tags and a key given twice are refused. Takes hostile text. */
 bool config_yaml(struct settings *s, const char *name, const char *text, size_t n, struct err *e);
+
+/* config_load.c: everything that files and arguments say, applied: errors of all keys at once. say: what is ignored, and what is meant otherwise than in verl. */
+bool config_apply(struct config *c, struct settings *s, FILE *say, struct err *e);
+/* config_verl.c: see there. */
+struct reading { struct config *c; struct settings *s; struct str *problems; int wrong; struct str *notes; bool foreign; };
+const struct setting *reading_of(const struct reading *r, const char *key);         /* what holds for this plain key; NULL: nothing, or null */
+void reading_problem(struct reading *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void config_verl_before(struct reading *r);                                         /* before our own keys are set */
+void config_verl_after(struct reading *r);
+void config_verl_notes(struct reading *r);
 
 /* key without `+` and `actor_rollout_ref.`: points into key. */
 const char *config_plain_key(const char *key);

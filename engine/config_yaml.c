@@ -22,7 +22,7 @@ struct reader {
 void settings_add(struct settings *s, const char *key, const char *value, const char *source)
 {
     if (!(s->n & (s->n + 1))) s->v = xrealloc(s->v, (size_t)(2 * s->n + 2) * sizeof *s->v);
-    s->v[s->n++] = (struct setting){ xstrdup(key), xstrdup(value), xstrdup(source) };
+    s->v[s->n++] = (struct setting){ .key = xstrdup(key), .value = xstrdup(value), .source = xstrdup(source) };
 }
 
 void settings_free(struct settings *s)
@@ -60,7 +60,9 @@ static bool open_frame(struct reader *r, bool list)
 {
     struct frame *top = r->depth ? &r->stack[r->depth - 1] : NULL;
     if (!top && list) return fail(r->e, "%s:%d: a list where `key: value` lines are expected", r->name, r->line);
-    if (top && top->list) return fail(r->e, "%s:%d: a list may hold plain values only", r->name, r->line);
+    if (top && top->list)
+        return fail(r->e, "%s:%d: a list may hold plain values only%s", r->name, r->line, r->path.p && !strcmp(r->path.p, "defaults") ?
+                    "; Hydra's way of putting a configuration together is not read: give the whole of it, as verl's _generated_ppo_trainer.yaml is, with --config FILE" : "");
     if (top && !top->has_key) return fail(r->e, "%s:%d: a mapping or list cannot be a key", r->name, r->line);
     if (r->depth == DEPTH_MAX) return fail(r->e, "%s:%d: nested deeper than %d levels", r->name, r->line, DEPTH_MAX);
     r->stack[r->depth++] = (struct frame){ .list = list, .path = r->path.n, .line = r->line };
@@ -117,6 +119,7 @@ static bool scalar(struct reader *r, struct fy_token *t)
     str_put(&r->value, s, n);
     top->has_key = false;
     bool ok = put(r, r->line);
+    if (ok) r->out->v[r->out->n - 1].null = null;
     cut(&r->path, top->path);
     return ok;
 }

@@ -152,7 +152,7 @@ run_suite() {
     simt-wgmma) APPO_SIMT_ORDER=forward APPO_ATTN=wgmma suite simt-wgmma build/simt-bf16 "kernels/test_naive model/test_naive" BACKEND=simt REAL=bf16 ;;
     nvcc) counted nvcc gpu_builds ;;
     golden) counted golden build/cpu/appo golden tests/golden ;;
-    cli) counted cli tests/cli/run.sh build/cpu/appo ;;
+    cli) counted cli sh -c 'tests/cli/run.sh build/cpu/appo; a=$?; tests/cli/launchers.sh build/cpu/appo && exit $a' ;;
     user) counted user tests/cli/user.sh build/cpu/appo ;;
     debug) counted debug tests/cli/debug.sh build/cpu/appo ;;
     keep) counted keep tests/cli/keep.sh build/cpu/appo ;;

@@ -25,7 +25,19 @@ check "nothing was written" test "$(find . -mindepth 1 ! -name '*.yaml' ! -name 
 expect "print-config" 0 '^rollout\.n: 8 +# command line: ' "$app" debug rollout.n=8 --print-config
 expect "print-config names a file's line" 0 '^rollout\.n: 12 +# ok\.yaml:1: ' sh -c "echo 'rollout.n: 12' > ok.yaml; '$app' debug --config ok.yaml --print-config"
 expect "print-config names the preset" 0 '^branch\.when: step +# preset official: ' "$app" debug algorithm.preset=official --print-config
-expect "other engines' keys" 0 'ignored, options of other engines: rollout\.name, trainer\.nnodes' "$app" debug rollout.name=vllm trainer.nnodes=2 --print-config
+expect "other engines' keys" 0 'ignored, options of other engines: rollout\.name, trainer\.nnodes' "$app" debug rollout.name=vllm trainer.nnodes=1 --print-config
+expect "all wrong keys at once" 2 'rollout\.nn .*no such option' "$app" debug rollout.nn=3 trainer.nnodes=2 rollout.n=x
+for words in 'trainer\.nnodes=2 .*ranks are not built' 'rollout\.n=x .*not a whole number' '3 keys are refused; nothing was started'; do check "also: $words" grep -qE "$words" said; done
+expect "null is the default" 0 '^trainer\.total_training_steps: 40 ' "$app" debug trainer.total_training_steps=null --print-config
+mkdir conf
+printf 'defaults:\n  - ppo_trainer\n  - _self_\nrollout:\n  n: 12\n' >conf/mine.yaml
+printf 'defaults:\n  - actor@actor_rollout_ref.actor: dp_actor\n' >conf/parts.yaml
+expect "Hydra's way to name a file" 0 '^rollout\.n: 12 +# conf/mine\.yaml:5: ' "$app" debug --config-path=conf --config-name mine --print-config
+expect "and the arguments above it" 0 '^rollout\.n: 13 +# command line' "$app" debug --config-path=conf --config-name mine.yaml rollout.n=13 --print-config
+expect "which is not there" 2 'conf/none\.yaml.*--config FILE|--config FILE.*conf/none\.yaml' "$app" debug --config-path=conf --config-name=none
+expect "without a path" 2 'none without --config-path' "$app" debug --config-name=none
+expect "put together from parts" 2 'parts\.yaml:2: .*--config FILE' "$app" debug --config conf/parts.yaml
+rm -r conf
 expect "help" 0 'debug' "$app" help
 
 # ---- a model folder that is not whole: status 1, a sentence ----

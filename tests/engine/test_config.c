@@ -23,7 +23,7 @@ static const struct { const char *name; size_t at; } fields[] = {
     F(branch.tool_budget), F(advantage.dual_group), F(advantage.norm_by_std), F(advantage.future), F(advantage.future_weight),
     F(advantage.future_gamma), F(advantage.future_clip_low), F(advantage.future_clip_high), F(advantage.future_leave_out), F(advantage.future_safety),
     F(advantage.reward_scale), F(advantage.reward_scale_discount), F(algorithm.preset), F(algorithm.adv_estimator), F(algorithm.use_kl_in_reward),
-    F(actor.optim_lr), F(actor.optim_lr_warmup_steps), F(actor.optim_weight_decay), F(actor.optim_decay_all), F(actor.optim_beta1), F(actor.optim_beta2), F(actor.optim_eps), F(actor.optim_state_dtype),
+    F(actor.optim_lr), F(actor.optim_lr_warmup_steps), F(actor.optim_lr_warmup_steps_ratio), F(actor.optim_weight_decay), F(actor.optim_decay_all), F(actor.optim_beta1), F(actor.optim_beta2), F(actor.optim_eps), F(actor.optim_state_dtype),
     F(actor.grad_clip), F(actor.ppo_mini_batch_size), F(actor.ppo_epochs), F(actor.epoch_order), F(actor.ppo_max_token_len_per_gpu), F(actor.clip_ratio_low),
     F(actor.clip_ratio_high), F(actor.clip_ratio_c), F(actor.use_kl_loss), F(actor.kl_loss_coef), F(actor.kl_loss_type), F(actor.entropy_coeff),
     F(actor.loss_agg_mode), F(actor.drop_rows), F(actor.live_rows_only), F(reward.kind), F(reward.tool_bonus), F(reward.wrong), F(reward.malformed),
@@ -49,7 +49,7 @@ static void every_row_names_its_field(void **state)
         CHECK(config_keys[i].help && *config_keys[i].help && !strchr(config_keys[i].help, '\n'), "%s: help", name);
         CHECK((config_keys[i].type == KEY_CHOICE) == (config_keys[i].choices != NULL), "%s: choices", name);
         CHECK(config_find(config_keys[i].name) == &config_keys[i], "%s is in the table twice", name);
-        CHECK(!config_is_foreign(config_keys[i].name), "%s is ours", name);
+        CHECK(!config_is_together(config_keys[i].name), "%s is ours", name);
     }
 }
 
@@ -163,6 +163,19 @@ static void good_and_bad_values(void **state)
         { "data.train_files", "\"a b\"", "a b", NULL },
         { "data.train_files", "", "", NULL },
         { "data.train_files", "[", "[", NULL },
+        { "data.train_files", "[]", "", NULL },
+        { "data.train_files", "['a b.jsonl' , c.jsonl]", "a b.jsonl,c.jsonl", NULL },
+        { "data.train_files", "[~/a, \"~/b\",~, ~user/c, x~/d]", "/h/a,/h/b,/h,~user/c,x~/d", NULL },
+        { "data.train_files", "~/a,~/b", "/h/a,/h/b", NULL },
+        { "data.train_files", "'~/a,b'", "/h/a,b", NULL },
+        { "data.train_files", "['a,b']", NULL, "data.train_files (here): 'a,b': an element may not hold a comma" },
+        { "data.train_files", "[[a],b]", NULL, "an element may not hold a comma, a list or a mapping" },
+        { "data.train_files", "[{a: 1}]", NULL, "an element may not hold" },
+        { "model.path", "~/models/m", "/h/models/m", NULL },
+        { "sft.save", "~", "/h", NULL },
+        { "data.system_prompt", "[~/be kind]", "[~/be kind]", NULL },
+        { "trainer.logger", "[\"console\", 'tensorboard']", "console,tensorboard", NULL },
+        { "learning_rate", "1e-6", NULL, "learning_rate (here): no such option. Here it is actor.optim.lr." },
         { "rollout.nn", "8", NULL, "rollout.nn (here): no such option. Did you mean rollout.n" },
         { "optim.lr", "8", NULL, "actor.optim.lr" },
         { "actor.lr", "8", NULL, "actor.optim.lr" },
@@ -172,6 +185,7 @@ static void good_and_bad_values(void **state)
         { "zzzzzzzzzzzz", "8", NULL, "zzzzzzzzzzzz (here): no such option. --print-config" },
         { "", "8", NULL, "no such option" },
     };
+    assert_int_equal(setenv("HOME", "/h", 1), 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = { "" };
         struct config c;
@@ -347,7 +361,7 @@ static void later_sources_win(void **state)
     const char *left[16];
     char path[64], want[80];
     snprintf(path, sizeof path, "%s/run.yaml", dir);
-    static const char text[] = "rollout: {n: 8, initial_rollouts: 2}\nalgorithm.preset: official\ntrainer: {nnodes: 4, seed: 3}\n";
+    static const char text[] = "rollout: {n: 8, initial_rollouts: 2}\nalgorithm.preset: official\ntrainer: {nnodes: 1, seed: 3}\n";
     assert_true(file_write(path, text, strlen(text), &e));
     const char *args[] = { "first", "rollout.n=32", "--config", path, "--seed", "9", "--out", "x.json", "--steps=2", "rollout.name=vllm", "--print-config",
                            "algorithm.preset=paper", NULL };
@@ -421,14 +435,15 @@ static void contradictions(void **state)
         { { "rollout.temperature=0" }, "greedy" },
         { { "rollout.top_p=0" }, "must be above 0" },
         { { "sft.guess_high=0.9", "sft.slip=0.2" }, "add up to 1.1" },
-        { { "trainer.logger=['console','wandb']" }, "no logger wandb; valid: console, file, tensorboard" },
+        { { "trainer.logger=['console','wandb']" }, NULL },
+        { { "trainer.logger=['console','waundb']" }, "no logger waundb; valid: console, file, tensorboard" },
         { { "trainer.logger=['console','tensorboard']" }, NULL },
         { { "trainer.logger=" }, NULL },
         { { "algorithm.preset=papr" }, "algorithm.preset=papr (command line): no such choice; valid: one of: default, paper, official" },
         { { "--seed" }, "--seed needs a value" },
         { { "--config", "/nonexistent.yaml" }, "/nonexistent.yaml" },
         { { "actor.kl_loss_coef=0.1", "actor.use_kl_loss=false" }, NULL },
-        { { "custom_reward_function.path=x.py" }, "no such option" },
+        { { "custom_reward_function.path=x.py" }, "custom_reward_function.path=x.py (command line): rewards of one's own are not built" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = { "" };
@@ -519,6 +534,205 @@ static void lengths_of_a_model(void **state)
     }
 }
 
+/* ---- what other programs' users type ---- */
+
+/* args, separated by spaces, applied as a command line; what is said goes to said */
+static bool applied(struct config *c, const char *args, char **said, struct err *e)
+{
+    struct settings s = { 0 };
+    size_t n;
+    char *words = xstrdup(args), *at = words, *word;
+    FILE *say = open_memstream(said, &n);
+    config_init(c);
+    while ((word = strsep(&at, " "))) {
+        char *equals = strchr(word, '=');
+        if (!*word) continue;
+        if (equals) *equals = 0;
+        settings_add(&s, word, equals ? equals + 1 : "", "here");
+        s.v[s.n - 1].gone = *word == '~';
+        s.v[s.n - 1].null = equals && !strcmp(equals + 1, "null");
+    }
+    bool ok = config_apply(c, &s, say, e);
+    fclose(say);
+    settings_free(&s);
+    free(words);
+    return ok;
+}
+
+/* One key's value after a command line; error: instead, what the one problem says */
+static void other_programs_values(void **state)
+{
+    (void)state;
+    static const struct { const char *args, *key, *text, *error; } cases[] = {
+        { "actor.policy_loss.decay_rate=64.0", "advantage.future_gamma", "0.9892280131939755", NULL },
+        { "actor.policy_loss.decay_rate=0", NULL, NULL, "actor.policy_loss.decay_rate=0 (here): a half-life in tokens is needed" },
+        { "actor.policy_loss.decay_rate=x", NULL, NULL, "a half-life" },
+        { "actor.policy_loss.future_kl_clip_ratio=0.3", "advantage.future_clip_low", "0.3", NULL },
+        { "actor.policy_loss.future_kl_clip_high_only=True actor.policy_loss.future_kl_clip_ratio=0.3", "advantage.future_clip_low", "0", NULL },
+        { "actor.policy_loss.future_kl_clip_high_only=True actor.policy_loss.future_kl_clip_ratio=0.3", "advantage.future_clip_high", "0.3", NULL },
+        { "actor.policy_loss.future_kl_clip_high_only=maybe", NULL, NULL, "neither true nor false" },
+        { "actor.policy_loss.future_kl_weight=1.0 actor.policy_loss.safety_thresh=4", "advantage.future_safety", "4", NULL },
+        { "actor.policy_loss.loss_mode=future_kl", "advantage.future", "scale", NULL },
+        { "actor.policy_loss.loss_mode=vanilla", "advantage.future", "off", NULL },
+        { "actor.policy_loss.loss_mode=gspo", NULL, NULL, "loss_mode=gspo (here): policy losses are vanilla and future_kl" },
+        { "algorithm.norm_adv_by_std_in_grpo=False", "advantage.norm_by_std", "false", NULL },
+        { "algorithm.norm_adv_by_std_in_grpo=perhaps", NULL, NULL, "algorithm.norm_adv_by_std_in_grpo=perhaps" },
+        { "rollout.appo_dynamic_branching=True", "branch.when", "step", NULL },
+        { "rollout.appo_dynamic_branching=True branch.when=minibatch", "branch.when", "minibatch", NULL },
+        { "rollout.appo_dynamic_branching=True algorithm.preset=default", "branch.when", "minibatch", NULL },
+        { "rollout.appo_dynamic_branching=False", NULL, NULL, "rollout.appo_dynamic_branching=false" },
+        { "rollout.val_kwargs.do_sample=False rollout.val_kwargs.temperature=0.7", "rollout.val_kwargs.temperature", "0", NULL },
+        { "rollout.val_kwargs.do_sample=True rollout.val_kwargs.temperature=0.7", "rollout.val_kwargs.temperature", "0.7", NULL },
+        { "rollout.val_kwargs.do_sample=False rollout.val_kwargs.top_p=0.7", "rollout.val_kwargs.top_p", "1", NULL },
+        { "rollout.multi_turn.max_assistant_turns=2", "tools.call_limit", "1", NULL },
+        { "rollout.multi_turn.max_assistant_turns=null", "tools.call_limit", "5", NULL },
+        { "rollout.multi_turn.max_assistant_turns=1.5", NULL, NULL, "a number of turns" },
+        { "rollout.multi_turn.max_user_turns=7", "tools.call_limit", "7", NULL },
+        { "rollout.multi_turn.max_user_turns=16 rollout.multi_turn.max_assistant_turns=16", "tools.call_limit", "15", NULL },
+        { "rollout.multi_turn.max_assistant_turns=9 tools.call_limit=3", "tools.call_limit", "3", NULL },
+        { "rollout.multi_turn.enable=False rollout.multi_turn.format=hermes", "tools.call_limit", "0", NULL },
+        { "rollout.multi_turn.enable=False rollout.multi_turn.format=hermes", "tools.format", "tags", NULL },
+        { "rollout.multi_turn.enable=True rollout.multi_turn.format=qwen", "tools.format", "hermes", NULL },
+        { "max_turns=2 data.max_response_length=500 data.max_obs_length=300", "data.max_response_length", "2100", NULL },
+        { "max_turns=2 data.max_response_length=500 data.max_obs_length=300", "tools.call_limit", "2", NULL },
+        { "data.max_prompt_length=4096 data.max_start_length=2048", "data.max_prompt_length", "2048", NULL },
+        { "rollout.n_agent=5 algorithm.adv_estimator=grpo", "rollout.n", "5", NULL },
+        { "rollout.max_model_len=15000 data.max_prompt_length=4096 data.max_response_length=3000", "rollout.max_len", "7096", NULL },
+        { "rollout.max_model_len=5000 data.max_prompt_length=4096 data.max_response_length=3000", "rollout.max_len", "5000", NULL },
+        { "rollout.max_model_len=x", NULL, NULL, "not a whole number" },
+        { "trainer.resume_mode=disable", "trainer.resume", "off", NULL },
+        { "trainer.resume_mode=auto trainer.resume_from_path=a/global_step_3", "trainer.resume", "auto", NULL },
+        { "trainer.resume_mode=resume_path trainer.resume_from_path=a/global_step_3", "trainer.resume", "a/global_step_3", NULL },
+        { "trainer.resume_mode=resume_path", NULL, NULL, "needs trainer.resume_from_path" },
+        { "trainer.resume_mode=never", NULL, NULL, "one of: auto, disable, resume_path" },
+        { "actor.optim.betas=[0.8,0.99]", "actor.optim.beta1", "0.8", NULL },
+        { "actor.optim.betas=0.8,0.99", "actor.optim.beta2", "0.99", NULL },
+        { "actor.optim.betas=0.8", NULL, NULL, "two numbers" },
+        { "actor.optim.lr_warmup_steps_ratio=0.1", "actor.optim.lr_warmup_steps", "-1", NULL },
+        { "actor.optim.lr_warmup_steps_ratio=0.1 actor.optim.lr_warmup_steps=7", "actor.optim.lr_warmup_steps", "7", NULL },
+        { "actor.clip_ratio=0.1 actor.clip_ratio_high=0.3", "actor.clip_ratio_high", "0.3", NULL },
+        { "actor.clip_ratio_high=0.3 actor.clip_ratio=0.1", "actor.clip_ratio_high", "0.3", NULL },
+        { "actor.clip_ratio_high=0.3 actor.clip_ratio=0.1", "actor.clip_ratio_low", "0.1", NULL },
+        { "custom_reward_function.path=/x/deep_research.py", "reward.kind", "deep_research", NULL },
+        { "custom_reward_function.path=null", "reward.kind", "task", NULL },
+        { "rollout.tools.call_limit=3 rollout.tools.max_workers=64", "tools.threads", "64", NULL },
+        { "rollout.tools.tool_instances.search.params.cache_file=~/c.json", "tools.search_cache", "/h/c.json", NULL },
+        { "trainer.logger=[wandb]", "trainer.logger", "console", NULL },
+        { "trainer.logger=['console','wandb','tensorboard',mlflow]", "trainer.logger", "console,tensorboard", NULL },
+        /* null, removal, later ones, interpolation */
+        { "trainer.total_training_steps=7 trainer.total_training_steps=null", "trainer.total_training_steps", "40", NULL },
+        { "data.val_files=null", "data.val_files", "", NULL },
+        { "data.seed=null trainer.rollout_data_dir=null", "data.seed", "-1", NULL },
+        { "rollout.n=9 ~rollout.n", "rollout.n", "16", NULL },
+        { "rollout.n=9 ~rollout.n ++rollout.n=11", "rollout.n", "11", NULL },
+        { "~rollout.nn", NULL, NULL, "rollout.nn (here): no such option. Did you mean rollout.n" },
+        { "rollout.name=???", "rollout.n", "16", NULL },
+        { "rollout.n=???", "rollout.n", "16", NULL },
+        { "trainer.experiment_name=e trainer.default_local_dir=c/${trainer.project_name}/${trainer.experiment_name}", "trainer.default_local_dir", "c/appo/e", NULL },
+        { "rollout.n=8 actor.ppo_mini_batch_size=${rollout.n} data.train_batch_size=16", "actor.ppo_mini_batch_size", "8", NULL },
+        { "actor_rollout_ref.rollout.n=8 actor_rollout_ref.rollout.initial_rollouts=${.n}", "rollout.initial_rollouts", "8", NULL },
+        { "actor.ppo_epochs=3 actor.optim.lr_warmup_steps=${..ppo_epochs}", "actor.optim.lr_warmup_steps", "3", NULL },
+        { "rollout.n=${oc.select:data.nothing,7}", "rollout.n", "7", NULL },
+        { "rollout.n=${oc.select:data.nothing,${rollout.initial_rollouts}}", "rollout.n", "4", NULL },
+        { "rollout.n=${oc.select:data.nothing}", "rollout.n", "16", NULL },
+        { "trainer.project_name=a-${oc.env:HOME}-b", "trainer.project_name", "a-/h-b", NULL },
+        { "trainer.project_name=${oc.env:APPO_NOT_THERE,x}", "trainer.project_name", "x", NULL },
+        { "trainer.project_name=${oc.env:APPO_NOT_THERE}", NULL, NULL, "${oc.env:APPO_NOT_THERE} is not" },
+        { "trainer.project_name=${now:%Y}", NULL, NULL, "trainer.project_name=${now:%Y} (here): ${now:%Y} is not understood" },
+        { "trainer.project_name=x${data.nothing}", NULL, NULL, "${data.nothing} is not set" },
+        { "trainer.project_name=${trainer.project_name}", NULL, NULL, "names itself" },
+        { "trainer.project_name=x${trainer.experiment_name} trainer.experiment_name=y${trainer.project_name}", NULL, NULL, "keys are refused" },
+        { "trainer.project_name=${trainer", NULL, NULL, "without }" },
+        { "trainer.project_name=${}", NULL, NULL, "is not" },
+        { "rollout.prompt_length=${anything:at all}", "rollout.n", "16", NULL },
+        { "model.lora_rank=${model.nothing}", "rollout.n", "16", NULL },
+        /* neutral and other values of what is not built */
+        { "model.lora_rank=0", "rollout.n", "16", NULL }, { "model.lora_rank=8", NULL, NULL, "model.lora_rank=8 (here): LoRA is not built" },
+        { "actor_rollout_ref.model.lora_rank=8", NULL, NULL, "model.lora_rank=8 (here): LoRA is not built" },
+        { "reward_model.enable=false", "rollout.n", "16", NULL }, { "reward_model.enable=True", NULL, NULL, "reward models are not built" },
+        { "trainer.nnodes=1 trainer.n_gpus_per_node=1 rollout.tensor_model_parallel_size=1", "rollout.n", "16", NULL },
+        { "trainer.nnodes=2", NULL, NULL, "ranks are not built" }, { "trainer.n_gpus_per_node=8", NULL, NULL, "ranks are not built" },
+        { "actor.ulysses_sequence_parallel_size=2", NULL, NULL, "ranks are not built" }, { "actor.megatron.tensor_model_parallel_size=4", NULL, NULL, "ranks are not built" },
+        { "reward_model.rollout.tensor_model_parallel_size=2", "rollout.n", "16", NULL },
+        { "actor.optim.clip_grad=1.0", "rollout.n", "16", NULL }, { "actor.optim.clip_grad=0.5", NULL, NULL, "actor.grad_clip" },
+        { "actor.optim.lr_scheduler_type=cosine", NULL, NULL, "constant after the warm-up" }, { "actor.optim.warmup_style=null", "rollout.n", "16", NULL },
+        { "algorithm.adv_estimator=gae", NULL, NULL, "critics (gae) and other estimators are not built" },
+        { "rollout.tools.tool_instances.code.class_path=a.B", NULL, NULL, "tools of one's own" },
+        { "data.apply_chat_template_kwargs={}", "rollout.n", "16", NULL }, { "+data.apply_chat_template_kwargs.enable_thinking=False", NULL, NULL, "the chat template" },
+        { "data.custom_cls.path=/x.py", NULL, NULL, "classes of one's own" }, { "rollout.do_sample=False", NULL, NULL, "greedy rollouts" },
+    };
+    assert_int_equal(setenv("HOME", "/h", 1), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = { "" };
+        struct config c;
+        char text[64], *said = NULL;
+        bool ok = applied(&c, cases[i].args, &said, &e);
+        if (cases[i].error) {
+            CHECK(!ok && strstr(e.text, cases[i].error), "%s: \"%s\", want \"%s\"", cases[i].args, e.text, cases[i].error);
+        } else {
+            CHECK(ok, "%s: %s", cases[i].args, e.text);
+            const char *got = config_text(&c, config_find(cases[i].key), text);
+            CHECK(!strcmp(got, cases[i].text), "%s: %s is %s, want %s", cases[i].args, cases[i].key, got, cases[i].text);
+        }
+        free(said);
+        config_free(&c);
+    }
+}
+
+/* All that is wrong at once, what is ignored in one line, and what is meant otherwise */
+static void what_is_said(void **state)
+{
+    (void)state;
+    static const struct { const char *args, *said[4]; bool ok; } cases[] = {
+        { "rollout.nn=1 model.lora_rank=8 rollout.n=x trainer.n_gpus_per_node=8",
+          { "appo: rollout.nn (here): no such option. Did you mean rollout.n", "\nappo: model.lora_rank=8 (here): LoRA is not built\n",
+            "\nappo: rollout.n=x (here): not a whole number; valid: 1 to 65536\n", "\nappo: trainer.n_gpus_per_node=8 (here): one process and one GPU; ranks are not built: 1 is possible\n" }, false },
+        { "actor.kl_loss_coef=0.1", { "warning: actor.kl_loss_coef=0.1 without actor.use_kl_loss=true: no KL in the loss (as in verl)\n" }, true },
+        { "trainer.logger=wandb", { "ignored in trainer.logger: wandb (metrics.jsonl and tensorboard have verl's names)\n" }, true },
+        { "rollout.n=8", { "" }, true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = { "" };
+        struct config c;
+        char *said = NULL;
+        bool ok = applied(&c, cases[i].args, &said, &e);
+        CHECK(ok == cases[i].ok, "%s: %s", cases[i].args, e.text);
+        for (int j = 0; j < 4 && cases[i].said[j]; j++)
+            CHECK(*cases[i].said[j] ? strstr(said, cases[i].said[j]) != NULL : !*said, "%s: said \"%s\", want \"%s\"", cases[i].args, said, cases[i].said[j]);
+        if (!ok) CHECK(!strcmp(e.text, "4 keys are refused; nothing was started"), "%s", e.text);
+        free(said);
+        config_free(&c);
+    }
+    struct err e = { "" };
+    struct config c;
+    char *said = NULL;
+    CHECK(applied(&c, "actor_rollout_ref.rollout.name=vllm critic.optim.lr=1e-5 critic.strategy=fsdp trainer.nnodes=1 trainer.default_local_dir=x algorithm.adv_estimator=grpo", &said, &e),
+          "%s", e.text);
+    CHECK(strstr(said, "ignored, options of other engines: rollout.name, critic.* (2), trainer.nnodes\n"), "%s", said);
+    CHECK(strstr(said, "meant otherwise than in verl: trainer.default_local_dir: checkpoints lie in it under project_name/experiment_name"), "%s", said);
+    CHECK(strstr(said, "not given, and other than verl's default: ") && strstr(said, "actor.optim.beta2=0.95 (verl: 0.999)"), "%s", said);
+    free(said);
+    config_free(&c);
+}
+
+static void patterns(void **state)
+{
+    (void)state;
+    static const struct { const char *pattern, *text; bool fits; } cases[] = {
+        { "", "", true }, { "", "a", false }, { "a", "", false }, { "*", "", true }, { "*", "abc", true }, { "a*", "abc", true }, { "a*", "ba", false }, { "*c", "abc", true },
+        { "*c", "abcd", false }, { "a*c", "abcabc", true }, { "a*b*c", "axxbxxc", true }, { "a*b*c", "axxcxxb", false }, { "*.fsdp_config.*", "actor.fsdp_config.x", true },
+        { "*.fsdp_config.*", "fsdp_config.x", false }, { "**a**", "bab", true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CHECK(config_glob(cases[i].pattern, cases[i].text) == cases[i].fits, "%s, %s", cases[i].pattern, cases[i].text);
+    struct str p = { 0 }, t = { 0 };
+    for (int i = 0; i < 2000; i++) str_puts(&p, "*a"), str_puts(&t, "aaaaaaaa");
+    str_putc(&p, 'b');
+    CHECK(!config_glob(p.p, t.p), "many stars");
+    str_free(&p);
+    str_free(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -526,6 +740,7 @@ int main(void)
         cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
         cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
         cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model),
+        cmocka_unit_test(other_programs_values), cmocka_unit_test(what_is_said), cmocka_unit_test(patterns),
     };
     return cmocka_run_group_tests_name("config", tests, make_dir, drop_dir);
 }
