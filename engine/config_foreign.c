@@ -43,7 +43,7 @@ static bool official_reward(const char *value, char out[64])
 static bool resume_mode(const char *value, char out[64])
 {
     snprintf(out, 64, "%s", !strcmp(value, "disable") ? "off" : "auto");
-    return !strcmp(value, "disable") || !strcmp(value, "auto");
+    return !strcmp(value, "disable") || !strcmp(value, "auto") || !strcmp(value, "resume_path");      /* which config_verl.c goes on with */
 }
 
 /* verl's two old names of what is hermes' form */
