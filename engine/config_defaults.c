@@ -84,6 +84,8 @@ bool config_derive(struct config *c, FILE *warn, struct err *e)
 {
     if (!derive_kl(c, warn, e) || !derive_lengths(c, e)) return false;
     derive_batches(c);
+    if (c->actor.optim_lr_warmup_steps_ratio > 0 && !config_given(c, "actor.optim.lr_warmup_steps"))
+        set_int(c, "actor.optim.lr_warmup_steps", -1, "default for actor.optim.lr_warmup_steps_ratio");
     return c->algorithm.adv_estimator != ALGO_GRPO || derive_grpo(c, e);
 }
 

@@ -68,6 +68,7 @@ const char *const config_decisive[] = {
     "actor.optim.eps",
     "actor.optim.lr",
     "actor.optim.lr_warmup_steps",
+    "actor.optim.lr_warmup_steps_ratio",
     "actor.optim.state_dtype",
     "actor.optim.weight_decay",
     "actor.ppo_epochs",
