@@ -313,7 +313,6 @@ static const struct config_foreign rows[] = {
     { "trainer.val_only", "false", "./run.sh eval evaluates alone" },
     { "trainer.default_hdfs_dir", "", "checkpoints go to a folder, trainer.default_local_dir" },
     { "trainer.validation_data_dir", "", "dumps of evaluations are not built" },
-    { "trainer.max_actor_ckpt_to_keep", "", "every checkpoint is kept" },
     { "trainer.max_critic_ckpt_to_keep", NULL, NULL },
     { "trainer.balance_batch", NULL, NULL },
     { "trainer.critic_warmup", NULL, NULL },

@@ -288,9 +288,9 @@ static void apply_own(struct reading *r, const struct config_foreign **row)
         const char *key = config_plain_key(v->key);
         const struct key *own = config_find(key);
         if (strstr(v->key, "actor_rollout_ref.")) r->foreign = true;
-        if (own && !v->null && strcmp(v->value, "???")) {
-            if (!config_set(r->c, v->key, v->value, v->source, &e)) reading_problem(r, "%s", e.text);
-        }
+        /* null is the default, but verl's null for a folder of dumps is none */
+        bool none = v->null && !strcmp(key, "trainer.rollout_data_dir");
+        if (own && (!v->null || none) && strcmp(v->value, "???") && !config_set(r->c, v->key, v->value, v->source, &e)) reading_problem(r, "%s", e.text);
         if (own || is_renamed(key) || config_is_together(key)) continue;
         const struct config_foreign *f = config_foreign(key);
         if (!f) {

@@ -551,6 +551,7 @@ static bool applied(struct config *c, const char *args, char **said, struct err 
         settings_add(&s, word, equals ? equals + 1 : "", "here");
         s.v[s.n - 1].gone = *word == '~';
         s.v[s.n - 1].null = equals && !strcmp(equals + 1, "null");
+        if (s.v[s.n - 1].null) *s.v[s.n - 1].value = 0;
     }
     bool ok = config_apply(c, &s, say, e);
     fclose(say);
@@ -623,6 +624,7 @@ static void other_programs_values(void **state)
         { "trainer.total_training_steps=7 trainer.total_training_steps=null", "trainer.total_training_steps", "40", NULL },
         { "data.val_files=null", "data.val_files", "", NULL },
         { "data.seed=null trainer.rollout_data_dir=null", "data.seed", "-1", NULL },
+        { "trainer.rollout_data_dir=null", "trainer.rollout_data_dir", "", NULL },
         { "rollout.n=9 ~rollout.n", "rollout.n", "16", NULL },
         { "rollout.n=9 ~rollout.n ++rollout.n=11", "rollout.n", "11", NULL },
         { "~rollout.nn", NULL, NULL, "rollout.nn (here): no such option. Did you mean rollout.n" },
@@ -644,7 +646,7 @@ static void other_programs_values(void **state)
         { "trainer.project_name=x${trainer.experiment_name} trainer.experiment_name=y${trainer.project_name}", NULL, NULL, "keys are refused" },
         { "trainer.project_name=${trainer", NULL, NULL, "without }" },
         { "trainer.project_name=${}", NULL, NULL, "is not" },
-        { "rollout.prompt_length=${anything:at all}", "rollout.n", "16", NULL },
+        { "rollout.prompt_length=${anything:at_all}", "rollout.n", "16", NULL },
         { "model.lora_rank=${model.nothing}", "rollout.n", "16", NULL },
         /* neutral and other values of what is not built */
         { "model.lora_rank=0", "rollout.n", "16", NULL }, { "model.lora_rank=8", NULL, NULL, "model.lora_rank=8 (here): LoRA is not built" },
