@@ -1,10 +1,7 @@
-/* calls.c: calls in text, results in tokens. The policy may write anything: JSON is looked at only within bounds, and every answer to a bad call is a fixed
- * sentence, so that a run repeats to the byte whatever the version of the JSON library. */
-#define _GNU_SOURCE     /* memmem */
+/* calls.c: calls in tags, the forms of calls, results in tokens. */
 #include "engine/calls_in.h"
 #include "base/err.h"
 #include "model/utf8.h"
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,25 +74,18 @@ static const char declared[] =
     "\"parameters\": {\"type\": \"object\", \"properties\": {\"query\": {\"type\": \"string\", \"description\": \"What to search for.\"}}, "
     "\"required\": [\"query\"]}}}]";
 
-/* The argument of each tool's declaration, and what a call without it is told. */
-static const struct { const char *argument, *missing; } takes[TOOLS] = {
-    [TOOL_PYTHON] = { "code", "error: python needs the argument code, a string" }, [TOOL_SEARCH] = { "query", "error: search needs the argument query, a string" },
-};
-
 /* What the forms differ in. stop: a token that ends a turn of calls beside the chat format's own. */
-static const struct { enum chat_family family; const char *name, *arguments, *shape, *stop; } forms[] = {
-    [CALLS_TAGS] = { CHAT_APPO, "tags", NULL, NULL, NULL },
-    [CALLS_AUTO] = { CHAT_APPO, "auto", NULL, NULL, NULL },
-    [CALLS_HERMES] = { CHAT_CHATML, "hermes", "arguments", "error: a call must be {\"name\": ..., \"arguments\": {...}}", NULL },
-    [CALLS_LLAMA3_JSON] = { CHAT_LLAMA3, "llama3_json", "parameters", "error: a call must be {\"name\": ..., \"parameters\": {...}}", "<|eom_id|>" },
+static const struct { enum chat_family family; const char *name, *stop; } forms[] = {
+    [CALLS_TAGS] = { CHAT_APPO, "tags", NULL }, [CALLS_AUTO] = { CHAT_APPO, "auto", NULL }, [CALLS_HERMES] = { CHAT_CHATML, "hermes", NULL },
+    [CALLS_LLAMA3_JSON] = { CHAT_LLAMA3, "llama3_json", "<|eom_id|>" },
 };
 enum { FORMS = sizeof forms / sizeof *forms };
-static const char call_open[] = "<tool_call>", call_close[] = "</tool_call>";
 
 static bool fits(const struct chat *c, int format)
 {
     const struct chat_variant *v = chat_variant_of(c, true);
-    return forms[format].arguments && v->tools && v->family == forms[format].family;
+    bool turns = format != CALLS_TAGS && format != CALLS_AUTO;
+    return turns && v->tools && v->family == forms[format].family;
 }
 
 static int count(const char *text, const char *what)
@@ -112,7 +102,7 @@ static int declared_calls(const struct call_form *f)
     struct str text = { 0 };
     str_clear(&text);
     if (chat_write(f->chat, &ids, NULL, NULL, 0, &f->tools, false)) tokenizer_decode(f->chat->t, &text, ids.p, ids.n, true);
-    int n = count(text.p, call_open);
+    int n = count(text.p, CALL_OPEN);
     str_free(&text);
     ids_free(&ids);
     return n;
@@ -151,104 +141,8 @@ int call_form_count(const struct call_form *f, const char *text)
 {
     int n = 0;
     for (int t = 0; !call_form_turns(f) && t < TOOLS; t++) n += count(text, close_tag[t]);
-    if (call_form_turns(f) && f->format == CALLS_HERMES) n = count(text, call_open) - f->declared;
+    if (call_form_turns(f) && f->format == CALLS_HERMES) n = count(text, CALL_OPEN) - f->declared;
     return n > 0 ? n : 0;           /* Llama's calls have no mark of their own: those the rollout made are known without it */
-}
-
-/* ---- the calls of a turn ---- */
-
-/* Brackets open at once, outside of strings. */
-static bool too_deep(const char *text, size_t n)
-{
-    int depth = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < n; i++) {
-        if (quoted && text[i] == '\\') i++;
-        else if (text[i] == '"') quoted = !quoted;
-        else if (!quoted && (text[i] == '{' || text[i] == '[') && ++depth > CALL_DEPTH) return true;
-        else if (!quoted && (text[i] == '}' || text[i] == ']')) depth--;
-    }
-    return false;
-}
-
-static json_t *parse(const char *text, size_t n, const char **wrong)
-{
-    json_error_t why;
-    if (n > CALL_BYTES) *wrong = CALL_TOO_LONG;
-    else if (too_deep(text, n)) *wrong = CALL_TOO_DEEP;
-    if (*wrong) return NULL;
-    json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
-    if (!j) *wrong = json_error_code(&why) == json_error_duplicate_key ? CALL_TWICE : CALL_NOT_JSON;
-    return j;
-}
-
-/* tool and query, or wrong. */
-static void read_call(struct turn_call *c, const struct call_form *f, const char *text)
-{
-    json_t *j = parse(text + c->begin, c->end - c->begin, &c->wrong), *inner = NULL;
-    const json_t *name = json_object_get(j, "name"), *arguments = json_object_get(j, forms[f->format].arguments);
-    int t = 0;
-    if (j && json_is_string(arguments)) arguments = inner = parse(json_string_value(arguments), json_string_length(arguments), &c->wrong);
-    if (!c->wrong && (!json_is_string(name) || !json_is_object(arguments))) c->wrong = forms[f->format].shape;
-    while (!c->wrong && t < TOOLS && strcmp(json_string_value(name), tool_name[t])) t++;
-    if (!c->wrong && t == TOOLS) c->wrong = CALL_UNKNOWN;
-    const json_t *query = c->wrong ? NULL : json_object_get(arguments, takes[t].argument);
-    if (!c->wrong && !json_is_string(query)) c->wrong = takes[t].missing;
-    c->tool = c->wrong ? TOOL_NONE : (enum tool)t;
-    if (!c->wrong) str_put(&c->query, json_string_value(query), json_string_length(query));
-    json_decref(inner);
-    json_decref(j);
-}
-
-static void add_call(struct turn_calls *x, const struct call_form *f, const char *text, size_t begin, size_t end)
-{
-    if (x->n == x->cap) x->p = xrealloc(x->p, (size_t)(x->cap = x->cap ? 2 * x->cap : 4) * sizeof *x->p);
-    struct turn_call *c = &x->p[x->n++];
-    *c = (struct turn_call){ .begin = begin, .end = end };
-    read_call(c, f, text);
-}
-
-/* Between each closing tag and the nearest opening tag before it. */
-static void find_hermes(struct turn_calls *x, const struct call_form *f, const char *text, size_t from, size_t n)
-{
-    const size_t open = sizeof call_open - 1, close = sizeof call_close - 1;
-    for (const char *p; x->n < CALLS_MAX && (p = memmem(text + from, n - from, call_close, close)); ) {
-        size_t end = (size_t)(p - text), begin = end;
-        while (begin >= from + open && memcmp(text + begin - open, call_open, open)) begin--;
-        if (begin >= from + open) add_call(x, f, text, begin, end);
-        from = end + close;
-    }
-}
-
-/* A turn that begins as a call does is one to its end, even if it cannot be read; a reply in JSON that has no name is not. */
-static void find_llama(struct turn_calls *x, const struct call_form *f, const char *text, size_t from, size_t n)
-{
-    static const char tag[] = "<|python_tag|>", key[] = "\"name\"";
-    while (from < n && call_space(text[from])) from++;
-    if (n - from >= sizeof tag - 1 && !memcmp(text + from, tag, sizeof tag - 1)) from += sizeof tag - 1;
-    while (from < n && call_space(text[from])) from++;
-    while (n > from && call_space(text[n - 1])) n--;
-    size_t at = from + 1;
-    if (from == n || text[from] != '{') return;
-    while (at < n && call_space(text[at])) at++;
-    if (n - at >= sizeof key - 1 && !memcmp(text + at, key, sizeof key - 1)) add_call(x, f, text, from, n);
-}
-
-int turn_calls_find(struct turn_calls *x, const struct call_form *f, const char *text, size_t n)
-{
-    static const char think_end[] = "</think>";
-    size_t from = 0;
-    for (const char *p; n && (p = memmem(text + from, n - from, think_end, sizeof think_end - 1)); ) from = (size_t)(p - text) + sizeof think_end - 1;
-    if (n && f->format == CALLS_HERMES) find_hermes(x, f, text, from, n);
-    else if (n) find_llama(x, f, text, from, n);
-    return x->n;
-}
-
-void turn_calls_free(struct turn_calls *x)
-{
-    for (int k = 0; k < x->n; k++) str_free(&x->p[k].query);
-    free(x->p);
-    *x = (struct turn_calls){ 0 };
 }
 
 /* ---- the results of a turn ---- */

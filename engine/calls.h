@@ -21,7 +21,7 @@ extern const char *const tool_name[TOOLS];          /* "python", "search": the t
 #define CALL_UNKNOWN  "error: there is no such tool; there are python and search"
 
 /* tools.format. Tags: <python>code</python>, <search>query</search>. Hermes (Qwen2.5, Qwen3): <tool_call>{"name": ..., "arguments": {...}}</tool_call>, one
- * or several in a turn. Llama 3.1: a turn that is {"name": ..., "parameters": {...}}. Auto: what the chat format declares tools for, else tags. */
+ * or several in a turn. Llama 3.1: {"name": ..., "parameters": {...}} in a turn. Auto: what the chat format declares tools for, else tags. */
 enum call_format { CALLS_TAGS, CALLS_AUTO, CALLS_HERMES, CALLS_LLAMA3_JSON };
 enum { CALL_STOPS = 2 };
 
@@ -78,9 +78,15 @@ enum { CALL_BYTES = 65536, CALL_DEPTH = 16, CALLS_MAX = 256 };         /* of a c
 struct turn_call { enum tool tool; size_t begin, end; struct str query; const char *wrong; };
 struct turn_calls { struct turn_call *p; int n, cap; };
 
-/* The complete calls of a turn's text[n] in order, behind its last </think>: an example in a thought is no call. A <tool_call> is closed by the next
- * </tool_call>, one that stays open calls nothing. name is python or search, the argument (code; query) a string; further keys are ignored; arguments may
- * also be a string that holds their JSON. Starts from { 0 }; returns how many. */
+/* The calls of a turn's text[n] in order, behind its last </think>: an example in a thought is no call (vLLM with its reasoning parsers reads no calls there; a <think> that
+ * nothing closes hides none). </think>, <tool_call> and </tool_call> inside a text of the JSON are that text.
+ * Hermes: JSON behind <tool_call>, also in a code fence; it ends where its object ends. </tool_call> may be missing at the end of the turn or before the next <tool_call>; a tag
+ *   with no JSON behind it and nothing that closes it is text.
+ * Llama: every object that is a call, wherever it stands: after text or <|python_tag|>, in a list, in a fence, several with or without a separator. An object is a call that has
+ *   a name, and arguments or the name of a tool or "type": "function"; other JSON is an answer. One that cannot be read is a bad call where only separators precede it.
+ * Of a call: keys in any order; "arguments" or "parameters", an object or a text that holds its JSON; {"type": "function", "function": {...}} or "function" as the name; further
+ * keys and all numbers are ignored, whatever their size. name is python or search, the argument (code; query) a string. Whatever else a call is, the policy is told.
+ * Starts from { 0 }; returns how many. */
 int turn_calls_find(struct turn_calls *x, const struct call_form *f, const char *text, size_t n);
 void turn_calls_free(struct turn_calls *x);
 

@@ -12,6 +12,7 @@ static struct tokenizer *tok[TURNYS];
 #define PY(code) "{\"name\": \"python\", \"arguments\": {\"code\": \"" code "\"}}"
 #define FIND(q) "{\"name\": \"search\", \"arguments\": {\"query\": \"" q "\"}}"
 #define SHAPE "error: a call must be {\"name\": ..., \"arguments\": {...}}"
+#define LL(name, key, value) "{\"name\": \"" name "\", \"parameters\": {\"" key "\": \"" value "\"}}"
 #define NO_CODE "error: python needs the argument code, a string"
 
 /* says: of each call, the tool's letter and its query, or what is wrong; parted by '|'. */
@@ -24,14 +25,14 @@ static const struct { const char *text, *says; } turns[] = {
     { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"top_k\": 3, \"deep\": [[1]]}, \"id\": \"x\"}"), "s:a" },
     { CALL(PY("")), "p:" }, { CALL(PY(" \\n")), "p: \n" },
     /* no call */
-    { "", "" }, { "plain", "" }, { "<tool_call>", "" }, { "</tool_call>", "" }, { "<tool_call>\n" PY("1"), "" }, { "</tool_call>" PY("1") "<tool_call>", "" },
+    { "", "" }, { "plain", "" }, { "<tool_call>", "" }, { "</tool_call>", "" }, { "</tool_call>" PY("1") "<tool_call>", "" },
     { "<think>\n" CALL(PY("1")) "\n</think>\n\nno", "" }, { "<python>1</python><search>q</search>", "" }, { "<Tool_call>" PY("1") "</Tool_call>", "" },
     { PY("1"), "" },
     /* thoughts and calls */
     { "<think>\n" CALL(PY("1")) "\n</think>\n\n" CALL(PY("2")), "p:2" }, { "a</think>b</think>" CALL(PY("2")), "p:2" }, { "<think>\n" CALL(PY("1")), "p:1" },
     /* tags that nest or stand alone */
     { "<tool_call>a" CALL(PY("1")), "p:1" }, { CALL(PY("1")) "</tool_call>" CALL(PY("2")), "p:1|p:2" }, { "</tool_call>" CALL(PY("1")), "p:1" },
-    { CALL(PY("</tool_call>")), CALL_NOT_JSON }, { CALL(PY("1")) "<tool_call>" PY("2"), "p:1" },
+    { CALL(PY("</tool_call>")), "p:</tool_call>" }, { CALL(PY("1")) "<tool_call>" PY("2"), "p:1|p:2" },
     /* bad calls */
     { CALL(""), CALL_NOT_JSON }, { CALL("{"), CALL_NOT_JSON }, { CALL("python(1)"), CALL_NOT_JSON }, { CALL("{\"name\": \"python\", \"arguments\": {\"code\": \"1\"}"), CALL_NOT_JSON },
     { CALL(PY("1") "}"), CALL_NOT_JSON }, { CALL(PY("1") PY("1")), CALL_NOT_JSON }, { CALL("{'name': 'python'}"), CALL_NOT_JSON }, { CALL(PY("a\nb")), CALL_NOT_JSON },
@@ -39,7 +40,6 @@ static const struct { const char *text, *says; } turns[] = {
     { CALL(PY("\\ud800")), CALL_NOT_JSON }, { CALL("7"), CALL_NOT_JSON }, { CALL("NaN"), CALL_NOT_JSON },
     { CALL("[" PY("1") "]"), SHAPE }, { CALL("{}"), SHAPE }, { CALL("{\"name\": \"python\"}"), SHAPE }, { CALL("{\"arguments\": {\"code\": \"1\"}}"), SHAPE },
     { CALL("{\"name\": 7, \"arguments\": {}}"), SHAPE }, { CALL("{\"name\": \"python\", \"arguments\": []}"), SHAPE }, { CALL("{\"name\": \"python\", \"arguments\": null}"), SHAPE },
-    { CALL("{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}"), SHAPE },
     { CALL("{\"name\": \"python\", \"arguments\": \"1+1\"}"), CALL_NOT_JSON }, { CALL("{\"name\": \"python\", \"arguments\": \"[]\"}"), SHAPE },
     { CALL("{\"name\": \"python\", \"arguments\": \"\\\"{}\\\"\"}"), CALL_NOT_JSON },
     { CALL("{\"name\": \"shell\", \"arguments\": {\"code\": \"1\"}}"), CALL_UNKNOWN }, { CALL("{\"name\": \"\", \"arguments\": {}}"), CALL_UNKNOWN },
@@ -51,6 +51,33 @@ static const struct { const char *text, *says; } turns[] = {
     { CALL("{\"name\": \"python\", \"arguments\": {\"code\": \"1\", \"code\": \"2\"}}"), CALL_TWICE },
     { CALL("{\"name\": \"python\", \"arguments\": \"{\\\"code\\\": \\\"1\\\", \\\"code\\\": \\\"2\\\"}\"}"), CALL_TWICE },
     { CALL("{") CALL(PY("1")) CALL("{\"name\": \"x\", \"arguments\": {}}"), CALL_NOT_JSON "|p:1|" CALL_UNKNOWN },
+    /* what these models write, too */
+    { CALL("{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}"), "p:1" }, { CALL("{\"parameters\": {\"query\": \"a\"}, \"type\": \"function\", \"name\": \"search\"}"), "s:a" },
+    { CALL("{\"type\": \"function\", \"function\": " PY("1") "}"), "p:1" }, { CALL("{\"function\": " FIND("a") "}"), "s:a" },
+    { CALL("{\"type\": \"function\", \"function\": {\"name\": \"python\", \"arguments\": \"{\\\"code\\\": \\\"1\\\"}\"}}"), "p:1" },
+    { CALL("{\"function\": \"search\", \"parameters\": {\"query\": \"a\"}}"), "s:a" }, { CALL("{\"name\": \"search\", \"parameters\": \"{\\\"query\\\": \\\"a\\\"}\"}"), "s:a" },
+    { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\"}, \"parameters\": {\"query\": \"b\"}}"), "s:a" },
+    { CALL("```json\n" PY("1") "\n```"), "p:1" }, { CALL("```\n" PY("1") "```"), "p:1" }, { "```\n" CALL(PY("1")) "\n```", "p:1" }, { "```xml\n" CALL(PY("1")) "```\nok", "p:1" },
+    { "<tool_call>   \n\n" PY("1") "  \n\n </tool_call>", "p:1" }, { "<tool_call>\r\n" PY("1") "\r\n</tool_call>", "p:1" },
+    /* never closed */
+    { "<tool_call>\n" PY("1"), "p:1" }, { "<tool_call>\n" PY("1") "\n ", "p:1" }, { "<tool_call>" PY("1") "<tool_call>" PY("2") "</tool_call>", "p:1|p:2" },
+    { "<tool_call>\n{\"name\": \"python\", \"arguments\": {\"code\"", CALL_NOT_JSON }, { "<tool_call>\n{", CALL_NOT_JSON }, { "<tool_call>" PY("1") " and so on", CALL_NOT_JSON },
+    { "the tag <tool_call> is used", "" }, { "<tool_call> or <tool_call>", "" }, { "<tool_call>\n" PY("1") "\n```", CALL_NOT_JSON }, { "<tool_call>{ <tool_call>" PY("1"), CALL_NOT_JSON "|p:1" },
+    { "<tool_call>" PY("1") "</tool_call", CALL_NOT_JSON }, { "<tool_call><function=search>q</function></tool_call>", CALL_NOT_JSON },
+    /* tags in a text of the call */
+    { CALL(PY("<tool_call>")), "p:<tool_call>" }, { CALL(PY("a</tool_call>b<tool_call>c")) CALL(PY("2")), "p:a</tool_call>b<tool_call>c|p:2" },
+    { CALL(PY("print('</think>')")), "p:print('</think>')" }, { "<think>\n" CALL(PY("</think>")) "</think>" CALL(PY("2")), "p:2" }, { CALL(PY("\\\"}}</tool_call>")), "p:\"}}</tool_call>" },
+    { CALL(PY("1")) "</think>", "" }, { "</tool_call>\n" CALL(PY("1")) "</tool_call>", "p:1" },
+    /* numbers that no library holds, and none at all */
+    { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"n\": 123456789012345678901234}}"), "s:a" }, { CALL("{\"n\": 1e999, \"name\": \"search\", \"arguments\": {\"query\": \"a\"}}"), "s:a" },
+    { CALL("{\"name\": \"search\", \"arguments\": {\"x\": [-0.5E-3, NaN, Infinity, -Infinity, true, false, null], \"query\": \"a\"}}"), "s:a" },
+    { CALL("{\"name\": \"search\", \"arguments\": \"{\\\"query\\\": \\\"a\\\", \\\"n\\\": 123456789012345678901234}\"}"), "s:a" },
+    { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"n\": 01}}"), CALL_NOT_JSON }, { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"n\": 1.}}"), CALL_NOT_JSON },
+    { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"n\": +1}}"), CALL_NOT_JSON }, { CALL("{\"name\": \"search\", \"arguments\": {\"query\": 123456789012345678901234}}"),
+      "error: search needs the argument query, a string" }, { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"n\": True}}"), CALL_NOT_JSON },
+    { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"n\": nan}}"), CALL_NOT_JSON },
+    /* JSON that is an answer */
+    { "{\"answer\": 3}", "" }, { "[1, 2, 3]", "" }, { "{\"name\": \"Paris\"}", "" }, { "```json\n{\"answer\": 3}\n```", "" },
 };
 
 static void say_calls(struct str *out, const struct turn_calls *x)
@@ -76,7 +103,7 @@ static void is_calls(const struct call_form *f, const char *name, const char *te
     say_calls(&got, &x);
     CHECK(!strcmp(got.p, want), "\"%.300s\": \"%.300s\" instead of \"%.300s\"", name, got.p, want);
     assert_int_equal(calls, x.n);
-    for (int k = 0; k < x.n; k++) CHECK(x.p[k].begin <= x.p[k].end && x.p[k].end <= n && (!k || x.p[k - 1].end < x.p[k].begin), "\"%.300s\": call %d", name, k);
+    for (int k = 0; k < x.n; k++) CHECK(x.p[k].begin <= x.p[k].end && x.p[k].end <= n && (!k || x.p[k - 1].end <= x.p[k].begin), "\"%.300s\": call %d", name, k);
     turn_calls_free(&x);
     free(copy);
     str_free(&got);
@@ -163,11 +190,29 @@ static void llama(void **state)
         { "{\"name\": \"python\", \"parameters\": {\"code\": \"1+1\"}}", "p:1+1" }, { " \n{ \"name\":\"search\",\"parameters\":{\"query\":\"a\"}} \n", "s:a" },
         { "<|python_tag|>{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}", "p:1" }, { "<think> so </think>\n{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}", "p:1" },
         { "{\"name\": \"python\", \"parameters\": \"{\\\"code\\\": \\\"1\\\"}\"}", "p:1" },
-        { "{\"name\": \"python\", \"arguments\": {\"code\": \"1\"}}", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
-        { "{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}} ok", CALL_NOT_JSON }, { "{\"name\": ", CALL_NOT_JSON }, { "{\"name\"", CALL_NOT_JSON },
-        { "{\"name\": \"python\", \"parameters\": {}}; {\"name\": \"python\", \"parameters\": {}}", CALL_NOT_JSON },
-        { "{\"answer\": 3}", "" }, { "I call {\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}", "" }, { "", "" }, { " ", "" }, { "{", "" }, { "{}", "" }, { "{ ", "" },
-        { "<|python_tag|>", "" }, { "<|python_tag|>1+1", "" }, { CALL(PY("1")), "" },
+        { LL("python", "code", "1") "; " LL("search", "query", "a"), "p:1|s:a" }, { LL("python", "code", "1") "\n" LL("python", "code", "2") "\n", "p:1|p:2" },
+        { "[" LL("python", "code", "1") ", " LL("search", "query", "a") "]", "p:1|s:a" }, { " [\n  " LL("python", "code", "1") "\n]", "p:1" }, { LL("python", "code", "1") LL("search", "query", "a"), "p:1|s:a" },
+        { "<|python_tag|>" LL("python", "code", "1") "; <|python_tag|>" LL("python", "code", "2"), "p:1|p:2" }, { " <|python_tag|> \n" LL("python", "code", "1"), "p:1" },
+        { "{\"name\": \"python\", \"arguments\": {\"code\": \"1\"}}", "p:1" }, { "{\"type\": \"function\", \"name\": \"search\", \"parameters\": {\"query\": \"a\"}}", "s:a" },
+        { "{\"parameters\": {\"query\": \"a\"}, \"name\": \"search\"}", "s:a" }, { "{\"type\": \"function\", \"function\": {\"name\": \"search\", \"parameters\": {\"query\": \"a\"}}}", "s:a" },
+        { "{\"type\": \"function\", \"function\": \"search\", \"parameters\": {\"query\": \"a\"}}", "s:a" }, { "{\"function\": {\"arguments\": \"{\\\"query\\\": \\\"a\\\"}\", \"name\": \"search\"}}", "s:a" },
+        { "```json\n" LL("python", "code", "1") "\n```", "p:1" }, { "I call\n\n" LL("python", "code", "1"), "p:1" }, { LL("python", "code", "1") " ok", "p:1" },
+        { LL("python", "code", "1") "\nThen\n" LL("search", "query", "a"), "p:1|s:a" }, { LL("python", "code", "{\\\"a\\\": 1}"), "p:{\"a\": 1}" }, { LL("python", "code", "</think>"), "p:</think>" },
+        { LL("python", "code", "1") "</think>" LL("python", "code", "2"), "p:2" }, { "so {\"name\": </think>" LL("python", "code", "2"), "p:2" },
+        { "{\"name\": \"search\", \"parameters\": {\"query\": \"a\", \"n\": 123456789012345678901234, \"x\": NaN}}", "s:a" },
+        /* bad calls */
+        { "{\"name\": ", CALL_NOT_JSON }, { "{\"name\"", CALL_NOT_JSON }, { "{\"type\": \"function\", \"name\": \"search\", \"parameters\": {\"query\"", CALL_NOT_JSON },
+        { "{\"parameters\": {\"query\": \"a\"}, \"name\": \"search\"", CALL_NOT_JSON }, { "{'name': 'search', 'parameters': {'query': 'a'}}", CALL_NOT_JSON },
+        { "{\"name\": \"python\", \"parameters\": {}}; {\"name\": \"python\", \"parameters\": {}}", NO_CODE "|" NO_CODE }, { LL("python", "code", "1") "; {\"name\": \"python\", \"para", "p:1|" CALL_NOT_JSON },
+        { LL("shell", "x", "1"), CALL_UNKNOWN }, { "{\"name\": \"search\"}", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+        { "{\"name\": \"search\", \"query\": \"a\"}", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+        { "{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}, \"name\": \"python\"}", CALL_TWICE }, { "<|python_tag|>1+1", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+        { "{\"name\": \"python\", \"parameters\": {\"code\": \"a\nb\"}}", CALL_NOT_JSON },
+        /* answers */
+        { "{\"answer\": 3}", "" }, { "[1, 2, 3]", "" }, { "{\"name\": \"Paris\"}", "" }, { "{\"name\": \"Paris\", \"age\": 3}", "" }, { "[{\"name\": \"Paris\"}, {\"name\": \"Rome\"}]", "" },
+        { "{\"type\": \"city\", \"name\": \"Paris\"}", "" }, { "{\"parameters\": {\"a\": 1}}", "" }, { "{\"call\": " LL("python", "code", "1") "}", "" }, { "{\"n\": 123456789012345678901234}", "" },
+        { "the set {1, 2} and {\"name\"", "" }, { "x = {\"name\": \"a\"", "" }, { "```json\n{\"answer\": 3}\n```", "" }, { "{{{{ }}", "" }, { "\\boxed{3}", "" }, { "", "" }, { " ", "" }, { "{", "" }, { "{}", "" },
+        { "{ ", "" }, { "<|python_tag|>", "" }, { CALL("{\"name\": \"Paris\"}"), "" },
     };
     struct chat c;
     struct call_form f;
@@ -176,6 +221,16 @@ static void llama(void **state)
     assert_true(call_form_stop(&f, tokenizer_id(tok[0], "<|eot_id|>")) && call_form_stop(&f, tokenizer_id(tok[0], "<|eom_id|>")) &&
                 !call_form_stop(&f, tokenizer_id(tok[0], "<|im_end|>")));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) is_calls(&f, cases[i].text, cases[i].text, strlen(cases[i].text), cases[i].says);
+    struct str s = { 0 };
+    for (int k = 0; k < 100000; k++) str_puts(&s, k % 2 ? "{\"name\": " : "{\"");         /* megabytes of braces */
+    struct turn_calls x = { 0 };
+    turn_calls_find(&x, &f, s.p, s.n);
+    turn_calls_free(&x);
+    str_clear(&s);
+    for (int k = 0; k < 2 * CALLS_MAX; k++) str_puts(&s, LL("python", "code", "1") ";");
+    assert_int_equal(turn_calls_find(&x, &f, s.p, s.n), CALLS_MAX);
+    turn_calls_free(&x);
+    str_free(&s);
     call_form_close(&f);
 }
 

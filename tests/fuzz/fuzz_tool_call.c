@@ -1,5 +1,6 @@
 /* fuzz_tool_call.c: what a policy may write and a tool may answer. The first byte chooses the form of calls, the next two the limits of the results; the rest
- * is a turn whose calls are looked for, in tags as well, and, parted by 0 bytes, the texts of results that must fit their room without a special token. */
+ * is a turn whose calls are looked for, in tags as well, a text that is cut as rollouts cut it, and, parted by 0 bytes, the texts of results that must fit their room
+ * without a special token. */
 #include "tests/engine/turny.h"
 #include <string.h>
 
@@ -48,6 +49,20 @@ static void find(const struct world *w, const char *text, size_t n)
     turn_calls_free(&x);
 }
 
+/* The pieces of a text are in order, and what is said is there to the byte. */
+static void cut(const char *text, size_t n)
+{
+    struct tag_pieces x = { 0 };
+    size_t at = 0;
+    ENSURE(tags_cut(&x, text, n) == x.n);
+    for (int k = 0; k < x.n; k++) {
+        const struct tag_piece *p = &x.p[k];
+        ENSURE(at <= p->begin && p->begin <= p->end && p->end <= n && (p->part == TAG_RESULT || (p->begin < p->end && (!k || x.p[k - 1].part == TAG_RESULT || p->begin == at))));
+        at = p->end;
+    }
+    tag_pieces_free(&x);
+}
+
 static void answer(const struct world *w, const char *text, size_t n, int max_text, int room)
 {
     struct str part[RESULTS] = { { 0 } };
@@ -71,6 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const struct world *w = world(data[0] % 4);
     const char *text = (const char *)data + 3;
     find(w, text, n - 3);
+    cut(text, n - 3);
     answer(w, text, n - 3, data[1] < 250 ? data[1] : -1, data[2] < 250 ? 2 * data[2] : INT_MAX);
     return 0;
 }
