@@ -8,8 +8,10 @@
 
 const char *value_is(const json_t *v, char *buf, size_t n)
 {
-    static const char *const kinds[] = { [JSON_OBJECT] = "an object", [JSON_ARRAY] = "a list", [JSON_STRING] = "a text", [JSON_INTEGER] = "a number",
-        [JSON_REAL] = "a number", [JSON_TRUE] = "true", [JSON_FALSE] = "false", [JSON_NULL] = "null" };
+    static const char *const kinds[] = {
+        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "a list", [JSON_STRING] = "a text", [JSON_INTEGER] = "a number",
+        [JSON_REAL] = "a number",    [JSON_TRUE] = "true",    [JSON_FALSE] = "false",   [JSON_NULL] = "null"
+    };
     const char *key, *odd = odd_is(v);
     json_t *member;
     if (!v) return "missing";
@@ -24,7 +26,7 @@ const char *value_is(const json_t *v, char *buf, size_t n)
     return buf;
 }
 
-/* Removes the commas of n bytes that are a number with groups of digits: 1,072 and 1,00,000.5; "1,2" and "a, b" stay. */
+/* Removes the commas of n bytes that are a number with groups of digits: 1,072 and 1,00,000.5; "1,2" stays. */
 static void drop_thousands(char *s)
 {
     size_t n = strlen(s), at = strspn(s, "+-$"), group, commas = 0;
@@ -82,7 +84,8 @@ static char *last_box(const char *s)
     return t;
 }
 
-/* A number as the fewest digits that read back the same; a whole one without a point: a column of 7 and null is 7.0 in pandas. */
+/* A number as the fewest digits that read back the same; a whole one without a point: a column of 7 and null is 7.0 in
+ * pandas. */
 static char *number_text(const json_t *a)
 {
     char *shown = NULL;
@@ -129,7 +132,9 @@ bool answers_read(struct answers *x, const json_t *a, const char *name, bool box
     const json_t *target = json_is_object(a) && !odd_is(a) ? target_of(a) : a;
     *x = (struct answers){ .number = true };
     if (!target)
-        return fail(e, "the answer \"%s\" is %s: data.answer_key must name what is meant in it, data.answer_key=%s.MEMBER", name, value_is(a, buf, sizeof buf), name);
+        return fail(e,
+                    "the answer \"%s\" is %s: data.answer_key must name what is meant in it, data.answer_key=%s.MEMBER",
+                    name, value_is(a, buf, sizeof buf), name);
     size_t n = json_is_array(target) ? json_array_size(target) : 1;
     if (n == 0) return fail(e, "the list of answers in \"%s\" is empty", name);
     x->ref = xcalloc(n, sizeof *x->ref);
@@ -137,8 +142,10 @@ bool answers_read(struct answers *x, const json_t *a, const char *name, bool box
         const json_t *one = json_is_array(target) ? json_array_get(target, k) : target;
         char *t = answer_text(x, one, box);
         if (!t)
-            return fail(e, "answer %zu in \"%s\" is %s: a text, a number, true, false or a list of them is needed (data.answer_key names another column)", k, name,
-                        value_is(one, buf, sizeof buf));
+            return fail(e,
+                        "answer %zu in \"%s\" is %s: a text, a number, true, false or a list of them is needed "
+                        "(data.answer_key names another column)",
+                        k, name, value_is(one, buf, sizeof buf));
         x->ref[x->n++] = t;
     }
     return true;

@@ -1,4 +1,5 @@
-/* dataset.c: rows to samples. Which column is which is a matter of names that differ from set to set; a row is built whole before it joins. */
+/* dataset.c: rows to samples. Which column is which is a matter of names that differ from set to set; a row is built
+ * whole before it joins. */
 #define _GNU_SOURCE     /* strcasestr */
 #include "data/dataset.h"
 #include "base/philox.h"
@@ -15,7 +16,12 @@ static bool has_role(const json_t *message, const char *role)
 }
 
 /* One row on its way to a sample. */
-struct reading { struct rows *rows; const struct dataset_keys *key; const char *source, *asked_in; int marked, boxed, nulls, tools; };
+struct reading {
+    struct rows *rows;
+    const struct dataset_keys *key;
+    const char *source, *asked_in;
+    int marked, boxed, nulls, tools;
+};
 
 /* What the row has instead of a column that was asked for. */
 static bool fail_missing(const struct reading *x, const char *column, const char *what, struct err *e)
@@ -28,7 +34,8 @@ static bool fail_missing(const struct reading *x, const char *column, const char
 }
 
 /* A column that a key names: there is no other in its place. */
-static const json_t *given(const struct reading *x, const json_t *row, const char *column, const char *key, struct err *e)
+static const json_t *given(const struct reading *x, const json_t *row, const char *column, const char *key,
+                           struct err *e)
 {
     char what[200];
     const json_t *v = row_at(row, column);
@@ -38,13 +45,15 @@ static const json_t *given(const struct reading *x, const json_t *row, const cha
     return NULL;
 }
 
-/* How many of the messages are the prompt: not what an assistant says at the end, nor what its calls before that gave. Results of tools that end a conversation are
- * part of it: the model is to go on from them. */
+/* How many of the messages are the prompt: not what an assistant says at the end, nor what its calls before that gave.
+ * Results of tools that end a conversation are part of it: the model is to go on from them. */
 static size_t asked_messages(const json_t *list)
 {
     size_t n = json_array_size(list), asked = n;
     if (n && !has_role(json_array_get(list, n - 1), "assistant")) return n;
-    for (const json_t *m; asked && (m = json_array_get(list, asked - 1), has_role(m, "assistant") || has_role(m, "tool") || has_role(m, "function")); ) asked--;
+    for (const json_t *m; asked && (m = json_array_get(list, asked - 1),
+                                   has_role(m, "assistant") || has_role(m, "tool") || has_role(m, "function"));)
+        asked--;
     return asked;
 }
 
@@ -55,7 +64,9 @@ static bool read_prompt(struct sample *s, const json_t *prompt, const char *name
     if (json_is_string(prompt)) {
         messages_add(&s->said, ROLE_USER, json_string_value(prompt));
     } else {
-        if (!json_is_array(prompt)) return fail(e, "\"%s\" must be a string or a list of messages, it is %s", name, value_is(prompt, buf, sizeof buf));
+        if (!json_is_array(prompt))
+            return fail(e, "\"%s\" must be a string or a list of messages, it is %s", name,
+                        value_is(prompt, buf, sizeof buf));
         size_t n = json_array_size(prompt), asked = asked_messages(prompt);
         if (!messages_read(&s->said, prompt, asked ? asked : n, name, e)) return false;
         const json_t *last = json_array_get(prompt, n - 1), *content = json_object_get(last, "content");
@@ -68,14 +79,17 @@ static bool read_prompt(struct sample *s, const json_t *prompt, const char *name
     return s->prompt || fail(e, "\"%s\" has no message of role \"user\"", name);
 }
 
-/* Columns that hold a question, the first that a row has; but where two do and neither is "prompt", they must ask the same. */
+/* Columns that hold a question, the first that a row has; but where two do and neither is "prompt", they must ask the
+ * same. */
 static bool find_prompt(struct reading *x, struct sample *s, const json_t *row, const json_t **answer, struct err *e)
 {
     static const char *const usual[] = { "prompt", "question", "problem", "messages" };
     const json_t *v, *said = NULL;
     const char *name = NULL;
     x->asked_in = x->key->prompt;
-    if (x->key->prompt) return (v = given(x, row, x->key->prompt, "data.prompt_key", e)) && read_prompt(s, v, x->key->prompt, answer, e);
+    if (x->key->prompt)
+        return (v = given(x, row, x->key->prompt, "data.prompt_key", e)) &&
+               read_prompt(s, v, x->key->prompt, answer, e);
     for (int k = 0; k < 4; k++) {
         if (!(v = row_at(row, usual[k]))) continue;
         if (!name) {
@@ -87,10 +101,15 @@ static bool find_prompt(struct reading *x, struct sample *s, const json_t *row, 
         struct sample other = { 0 };
         bool ok = read_prompt(&other, v, usual[k], &said, e), same = ok && !strcmp(other.prompt, s->prompt);
         messages_free(&other.said);
-        if (ok && !same) return fail(e, "\"%s\" and \"%s\" both hold a question and differ: data.prompt_key says which is meant", name, usual[k]);
+        if (ok && !same)
+            return fail(e, "\"%s\" and \"%s\" both hold a question and differ: data.prompt_key says which is meant",
+                        name, usual[k]);
         if (!ok) return false;
     }
-    return name || fail_missing(x, "prompt", "no question: one of \"prompt\", \"question\", \"problem\", \"messages\" is needed (data.prompt_key names it)", e);
+    return name || fail_missing(x, "prompt",
+                                "no question: one of \"prompt\", \"question\", \"problem\", \"messages\" is needed "
+                                "(data.prompt_key names it)",
+                                e);
 }
 
 /* TRL's "solution" is an answer; MATH's is how to get there, with the answer in a box. */
@@ -112,13 +131,16 @@ static bool find_answer(const json_t *row, struct answers *out, const char **nam
         bool ok = answers_read(*name ? &other : out, v, usual[k], true, e);
         bool differ = ok && *name && !answers_same(out, &other);
         if (*name) answers_free(&other);
-        if (differ) return fail(e, "\"%s\" and \"%s\" both hold an answer and differ: data.answer_key says which is meant", *name, usual[k]);
+        if (differ)
+            return fail(e, "\"%s\" and \"%s\" both hold an answer and differ: data.answer_key says which is meant",
+                        *name, usual[k]);
         if (!ok) return false;
         *name = usual[k];
     }
     if (*name || !(v = row_at(row, "solution"))) return true;
     if (!answers_read(out, v, *name = "solution", true, e)) return false;
-    return !is_worked(out) || fail(e, "\"solution\" has several lines and no \\boxed{}: the way to an answer, it seems, not the answer; data.answer_key says which column "
+    return !is_worked(out) || fail(e, "\"solution\" has several lines and no \\boxed{}: the way to an answer, it "
+                                      "seems, not the answer; data.answer_key says which column "
                                       "holds it (data.answer_key=solution takes this as it is)");
 }
 
@@ -128,17 +150,25 @@ static bool read_answers(struct reading *x, struct sample *s, const json_t *row,
     const json_t *v;
     struct answers a = { 0 };
     bool ok;
-    if (key) ok = (v = given(x, row, key, "data.answer_key", e)) && answers_read(&a, v, key, strcmp(key, "reward_model.ground_truth") != 0, e);
+    if (key)
+        ok = (v = given(x, row, key, "data.answer_key", e)) &&
+             answers_read(&a, v, key, strcmp(key, "reward_model.ground_truth") != 0, e);
     else ok = find_answer(row, &a, &name, e);
     if (ok && !key && !name)
         ok = said ? answers_read(&a, said, "messages", false, e)
-                  : fail_missing(x, "answer", "no answer: one of reward_model.ground_truth, \"answer\", \"ground_truth\", \"golden_answers\", \"label\", \"solution\" is "
-                                              "needed (data.answer_key names it)", e);
+                  : fail_missing(x, "answer",
+                                 "no answer: one of reward_model.ground_truth, \"answer\", \"ground_truth\", "
+                                 "\"golden_answers\", \"label\", \"solution\" is "
+                                 "needed (data.answer_key names it)",
+                                 e);
     s->refs = a.ref;
     s->n_refs = a.n;
     if (ok && said && (key || name) && strcmp(x->asked_in, "messages"))
-        ok = fail(e, "\"%s\" ends with a message of the assistant, and the answer stands elsewhere: a turn that the model is to go on with cannot be given (in a column "
-                     "named \"messages\" it is a demonstration, and left out)", x->asked_in);
+        ok = fail(e,
+                  "\"%s\" ends with a message of the assistant, and the answer stands elsewhere: a turn that the model "
+                  "is to go on with cannot be given (in a column "
+                  "named \"messages\" it is a demonstration, and left out)",
+                  x->asked_in);
     if (!ok) return false;
     s->ground_truth = s->refs[0];
     s->number = a.number;
@@ -161,7 +191,10 @@ static void sample_free(struct sample *s)
 static bool read_name(char **out, const json_t *v, const char *name, struct err *e)
 {
     char buf[200];
-    *out = !v ? NULL : json_is_integer(v) ? json_dumps(v, JSON_ENCODE_ANY) : json_is_string(v) ? xstrdup(json_string_value(v)) : NULL;
+    *out = !v                   ? NULL
+           : json_is_integer(v) ? json_dumps(v, JSON_ENCODE_ANY)
+           : json_is_string(v)  ? xstrdup(json_string_value(v))
+                                : NULL;
     return !v || *out || fail(e, "\"%s\" must be a text, it is %s", name, value_is(v, buf, sizeof buf));
 }
 
@@ -171,10 +204,12 @@ static bool read_row(struct reading *x, struct sample *s, const json_t *row, str
     const char *key = x->key->source;
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
     if (!find_prompt(x, s, row, &said, e) || !read_answers(x, s, row, said, e)) return false;
-    x->tools += json_array_size(tools) > 0 || json_object_size(tools) > 0 || json_string_length(tools) > 2;     /* "[]" declares none */
+    x->tools += json_array_size(tools) > 0 || json_object_size(tools) > 0 ||
+                json_string_length(tools) > 2; /* "[]" declares none */
     source = key ? given(x, row, key, "data.source_key", e) : row_at(row, "data_source");
     if ((key && !source) || !read_name(&s->data_source, source, key ? key : "data_source", e)) return false;
-    if (!s->data_source) s->data_source = xstrdup(x->source);
+    s->named = s->data_source;
+    if (!s->named) s->data_source = xstrdup(x->source);
     if (!read_name(&s->ability, row_at(row, "ability"), "ability", e)) return false;
     const json_t *index = row_at(row, "extra_info.index");
     if (json_is_integer(index)) s->index = json_integer_value(index);
@@ -225,10 +260,17 @@ static bool read_rows(struct dataset *d, struct reading *x, struct err *e)
 
 static void note(struct dataset *d, const char *path, const struct reading *x, int n)
 {
-    if (x->marked) str_printf(&d->note, "%s: %d of %d answers are as GSM8K's: what follows the last #### is the reference\n", path, x->marked, n);
-    if (x->boxed) str_printf(&d->note, "%s: %d of %d answers hold \\boxed{}: what is in the last one is the reference\n", path, x->boxed, n);
+    if (x->marked)
+        str_printf(&d->note, "%s: %d of %d answers are as GSM8K's: what follows the last #### is the reference\n", path,
+                   x->marked, n);
+    if (x->boxed)
+        str_printf(&d->note, "%s: %d of %d answers hold \\boxed{}: what is in the last one is the reference\n", path,
+                   x->boxed, n);
     if (x->tools)
-        str_printf(&d->note, "%s: %d of %d rows declare \"tools\" of their own, which are passed over: rollouts run this program's tools alone\n", path, x->tools, n);
+        str_printf(&d->note,
+                   "%s: %d of %d rows declare \"tools\" of their own, which are passed over: rollouts run this "
+                   "program's tools alone\n",
+                   path, x->tools, n);
     if (x->nulls) str_printf(&d->note, "%s: %d rows are null and were left out\n", path, x->nulls);
 }
 
@@ -236,7 +278,9 @@ bool dataset_load_keys(struct dataset *d, const char *path, const struct dataset
 {
     const char *columns[24] = { "?ability", "?extra_info.index", "?tools" };
     static const char *const prompts[] = { "?prompt", "?question", "?problem", "?messages" };
-    static const char *const answers[] = { "?reward_model.ground_truth", "?answer", "?ground_truth", "?golden_answers", "?label", "?solution" };
+    static const char *const answers[] = {
+        "?reward_model.ground_truth", "?answer", "?ground_truth", "?golden_answers", "?label", "?solution"
+    };
     int n = 3, before = d->n;
     for (int k = 0; !key->prompt && k < 4; k++) columns[n++] = prompts[k];
     for (int k = 0; !key->answer && k < 6; k++) columns[n++] = answers[k];
@@ -275,7 +319,9 @@ void dataset_free(struct dataset *d)
 
 bool sample_is_math(const struct sample *s)
 {
-    static const char *const sources[] = { "gsm8k", "math", "aime", "amc", "olympiad", "numina", "deepscaler", "minerva" };
+    static const char *const sources[] = {
+        "gsm8k", "math", "aime", "amc", "olympiad", "numina", "deepscaler", "minerva"
+    };
     if (s->ability) return !strncasecmp(s->ability, "math", 4);
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++)
         if (strcasestr(s->data_source, sources[k])) return true;

@@ -1,5 +1,5 @@
-/* dataset.h: questions from files (rows.h): verl's five columns (data_source, prompt, ability, reward_model, extra_info), the
- * plain {"question": ..., "answer": ...} of public benchmarks, or conversations ("messages"). */
+/* dataset.h: questions from files (rows.h): verl's five columns (data_source, prompt, ability, reward_model,
+ * extra_info), the plain {"question": ..., "answer": ...} of public benchmarks, or conversations ("messages"). */
 #pragma once
 #include "base/str.h"
 #include "data/message.h"
@@ -7,7 +7,8 @@
 
 struct sample {
     char *data_source;          /* the column, else the file's name without folder and extensions */
-    struct messages said;       /* the prompt: all messages but what an assistant says at the end; one user's message where it is a plain string */
+    bool named;                 /* the column */
+    struct messages said;       /* the prompt: all messages but what an assistant says at the end; or a plain string */
     const char *system;         /* of these the first system message; NULL: none */
     const char *prompt;         /* and the last user's, the question */
     char *ability;              /* NULL: none */
@@ -19,32 +20,36 @@ struct sample {
     int64_t index;              /* extra_info.index, else the row's number from 0 */
 };
 
-struct dataset { struct sample *row; int n, cap; struct str note; };     /* note: lines about what was read in a way that one should know of */
+/* note: lines about what was read in a way that one should know of */
+struct dataset { struct sample *row; int n, cap; struct str note; };
 
-/* Names of columns that are not the usual ones; dots lead into structs ("extra_info.question"). A name that is given must be in every row, no other column
- * takes its place. NULL: the usual ones, as told at dataset_load. */
+/* Names of columns that are not the usual ones; dots lead into structs ("extra_info.question"). A name that is given
+ * must be in every row, no other column takes its place. NULL: the usual ones, as told at dataset_load. */
 struct dataset_keys { const char *prompt, *answer, *source; };
 
-/* Appends the file's rows to d (start with {0}), so that several files make one dataset. prompt_key names the prompt column; NULL: "prompt", else whichever of
- * "question", "problem" and "messages" a row has (where two differ: an error). Answers (answers.h) come from reward_model.ground_truth; else from "answer",
- * "ground_truth", "golden_answers" or "label" (where two differ: an error); else from "solution"; else from what the assistant says last in the conversation.
- * Null is as good as nothing; rows of nulls are left out. False: no file, no rows, or a bad row, named as rows_place does; d then has the rows before it. */
+/* Appends the file's rows to d (start with {0}), so that several files make one dataset. prompt_key names the prompt
+ * column; NULL: "prompt", else whichever of "question", "problem" and "messages" a row has (where two differ: an
+ * error). Answers (answers.h) come from reward_model.ground_truth; else from "answer", "ground_truth", "golden_answers"
+ * or "label" (where two differ: an error); else from "solution"; else from what the assistant says last in the
+ * conversation. Null is as good as nothing; rows of nulls are left out. False: no file, no rows, or a bad row, named as
+ * rows_place does; d then has the rows before it. */
 bool dataset_load(struct dataset *d, const char *path, const char *prompt_key, struct err *e);
 /* The same with every name chosen. */
 bool dataset_load_keys(struct dataset *d, const char *path, const struct dataset_keys *key, struct err *e);
 void dataset_free(struct dataset *d);
 void dataset_cut(struct dataset *d, int n);         /* keeps the first n rows */
 
-/* Is the answer to be compared as mathematics? The column "ability" says so, and where there is none, the name of the source: gsm8k, math500, aime24, ...,
- * or that all references were numbers. */
+/* Is the answer to be compared as mathematics? The column "ability" says so, and where there is none, the name of the
+ * source: gsm8k, math500, aime24, ..., or that all references were numbers. */
 bool sample_is_math(const struct sample *s);
 
-/* A data set of conversations to be imitated (dialog_form.h): "messages" or ShareGPT's "conversations"; "prompt" and "completion" or "response", "question" and
- * "answer" or "response", texts or lists of messages; Alpaca's "instruction", "input", "output", "history". key.prompt and key.answer name others. The column
- * "system" stands in front of a conversation without a system message. tools: the column "tools", JSON text; NULL: none. Of a prompt that is a list
- * beside its completion nothing is learned (message.quiet). note: the form of each file's rows. Errors and limits as above; a row with two
- * conversations is one. */
-struct dialog { struct messages said; char *tools; char *place; };      /* place: file and row, for sentences about it */
+/* A data set of conversations to be imitated (dialog_form.h): "messages" or ShareGPT's "conversations"; "prompt" and
+ * "completion" or "response", "question" and "answer" or "response", texts or lists of messages; Alpaca's
+ * "instruction", "input", "output", "history". key.prompt and key.answer name others. The column "system" stands in
+ * front of a conversation without a system message. tools: the column "tools", JSON text; NULL: none. Of a prompt that
+ * is a list beside its completion nothing is learned (message.quiet). note: the form of each file's rows. Errors and
+ * limits as above; a row with two conversations is one. */
+struct dialog { struct messages said; char *tools, *place; };           /* place: file and row, for sentences about it */
 struct dialogs { struct dialog *row; int n, cap; struct str note; };
 bool dialogs_load(struct dialogs *d, const char *path, const struct dataset_keys *key, struct err *e);
 void dialogs_free(struct dialogs *d);

@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "data/answers.h"
 #include "data/dialog_form.h"
+#include "data/row_json.h"
 #include "data/rows.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,16 +25,21 @@ static bool read_tools(struct dialog *d, const json_t *tools, struct err *e)
         if (text[strspn(text, " \t\r\n")]) d->tools = xstrdup(text);
     } else if (json_is_array(tools)) {
         if (json_array_size(tools)) d->tools = json_dumps(tools, JSON_COMPACT | JSON_REAL_PRECISION(17));
+        if (d->tools && odd_within(d->tools)) return fail(e, "\"tools\" hold a value that cannot be read");
     } else if (tools) {
-        return fail(e, "\"tools\" must be a list of declarations, or the JSON text of one; it is %s", value_is(tools, buf, sizeof buf));
+        return fail(e, "\"tools\" must be a list of declarations, or the JSON text of one; it is %s",
+                    value_is(tools, buf, sizeof buf));
     }
     return true;
 }
 
-static bool read_dialog(struct dialog *d, const json_t *row, const struct dataset_keys *key, struct form *f, struct err *e)
+static bool read_dialog(struct dialog *d, const json_t *row, const struct dataset_keys *key, struct form *f,
+                        struct err *e)
 {
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
-    if (!form_read(f, row, key->prompt, key->answer, e) || !messages_read(&d->said, f->said, json_array_size(f->said), f->names, e)) return false;
+    if (!form_read(f, row, key->prompt, key->answer, e) ||
+        !messages_read(&d->said, f->said, json_array_size(f->said), f->names, e))
+        return false;
     for (int k = 0; k < f->learn_from; k++) d->said.p[k].quiet = true;
     for (int k = f->learn_from; k < d->said.n; k++)
         if (d->said.p[k].role == ROLE_ASSISTANT) return read_tools(d, row_at(row, "tools"), e);
@@ -57,14 +63,16 @@ static void count(struct count *forms, const char *names)
 {
     int k = 0;
     while (k < FORMS - 1 && forms[k].n && strcmp(forms[k].names, names)) k++;
-    snprintf(forms[k].names, sizeof forms[k].names, "%s", forms[k].n && strcmp(forms[k].names, names) ? "other columns" : names);
+    snprintf(forms[k].names, sizeof forms[k].names, "%s",
+             forms[k].n && strcmp(forms[k].names, names) ? "other columns" : names);
     forms[k].n++;
 }
 
 static void note(struct dialogs *d, const char *path, const struct count *forms, int nulls)
 {
     str_printf(&d->note, "%s: ", path);
-    for (int k = 0; k < FORMS && forms[k].n; k++) str_printf(&d->note, "%s%d conversations in %s", k ? ", " : "", forms[k].n, forms[k].names);
+    for (int k = 0; k < FORMS && forms[k].n; k++)
+        str_printf(&d->note, "%s%d conversations in %s", k ? ", " : "", forms[k].n, forms[k].names);
     if (nulls) str_printf(&d->note, "; %d rows are null and were left out", nulls);
     str_putc(&d->note, '\n');
 }
@@ -72,7 +80,9 @@ static void note(struct dialogs *d, const char *path, const struct count *forms,
 /* A row that lacks a column that is named gets the columns that there are behind its sentence. */
 static void tell_near(const struct rows *r, const json_t *row, const struct dataset_keys *key, struct err *e)
 {
-    const char *missing = key->prompt && !row_at(row, key->prompt) ? key->prompt : key->answer && !row_at(row, key->answer) ? key->answer : NULL;
+    const char *missing = key->prompt && !row_at(row, key->prompt)   ? key->prompt
+                          : key->answer && !row_at(row, key->answer) ? key->answer
+                                                                     : NULL;
     size_t n = strlen(e->text);
     struct str near = { 0 };
     if (!missing && strncmp(e->text, "no conversation", 15)) return;
@@ -81,7 +91,8 @@ static void tell_near(const struct rows *r, const json_t *row, const struct data
     str_free(&near);
 }
 
-static int next_dialog(struct dialogs *d, struct rows *r, const struct dataset_keys *key, struct count *forms, int *nulls, struct err *e)
+static int next_dialog(struct dialogs *d, struct rows *r, const struct dataset_keys *key, struct count *forms,
+                       int *nulls, struct err *e)
 {
     json_t *row;
     struct dialog one = { 0 };
@@ -117,7 +128,8 @@ bool dialogs_load(struct dialogs *d, const char *path, const struct dataset_keys
     if (!r) return false;
     while ((state = next_dialog(d, r, key, forms, &nulls, e)) > 0) {}
     rows_close(r);
-    if (state == 0 && d->n == before) return fail(e, nulls ? "%s: holds no rows but null ones" : "%s: holds no rows", path);
+    if (state == 0 && d->n == before)
+        return fail(e, nulls ? "%s: holds no rows but null ones" : "%s: holds no rows", path);
     if (state == 0) note(d, path, forms, nulls);
     return state == 0;
 }

@@ -1,5 +1,5 @@
-/* files.c: lists, folders and patterns to files. What a folder means is not guessed: files of two kinds are perhaps the same rows twice, and a folder with a
- * train and a test split is not all to be trained on. */
+/* files.c: lists, folders and patterns to files. What a folder means is not guessed: files of two kinds are perhaps the
+ * same rows twice, and a folder with a train and a test split is not all to be trained on. */
 #define _GNU_SOURCE     /* strcasestr */
 #include "data/files.h"
 #include <dirent.h>
@@ -32,7 +32,8 @@ static bool ends(const char *s, size_t n, const char *tail)
 static enum kind kind_of(const char *name)
 {
     size_t n = strlen(name);
-    static const char *const about[] = { "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "metadata.json" };
+    static const char *const about[] = { "dataset_info.json", "dataset_infos.json", "dataset_dict.json",
+                                         "state.json",        "config.json",        "metadata.json" };
     if (*name == '.' || *name == '_') return OTHER;
     for (size_t k = 0; k < sizeof about / sizeof *about; k++) if (!strcmp(name, about[k])) return OTHER;
     if (ends(name, n, ".gz")) n -= 3;
@@ -65,14 +66,19 @@ static bool says(const char *name, const char *const *words)
 
 static bool one_split(const struct files *f, int from, const char *dir, struct err *e)
 {
-    static const char *const train[] = { "train", "training", NULL }, *const held[] = { "test", "testing", "val", "valid", "validation", "dev", "eval", NULL };
+    static const char *const train[] = { "train", "training", NULL };
+    static const char *const held[] = { "test", "testing", "val", "valid", "validation", "dev", "eval", NULL };
     const char *a = NULL, *b = NULL;
     for (int k = from; k < f->n; k++) {
         const char *name = base_name(f->path[k]);
         if (says(name, train)) a = name;
         else if (says(name, held)) b = name;
     }
-    return !a || !b || fail(e, "%s: stands for both %.100s and %.100s: name the files that are meant, or patterns such as train-*.parquet", dir, a, b);
+    return !a || !b ||
+           fail(e,
+                "%s: stands for both %.100s and %.100s: name the files that are meant, or patterns such as "
+                "train-*.parquet",
+                dir, a, b);
 }
 
 /* "train-00000-of-00003.parquet": *of is 3. */
@@ -111,7 +117,8 @@ static bool folder(struct files *f, const char *dir, struct err *e)
         str_clear(&path);
         str_printf(&path, "%s%s%s", dir, dir[strlen(dir) - 1] == '/' ? "" : "/", one->d_name);
         bool down = is_folder(path.p);
-        if (down && *one->d_name != '.' && below.n < 200) str_printf(&below, "%s%s", below.n ? ", " : "; it has folders: ", one->d_name);
+        if (down && *one->d_name != '.' && below.n < 200)
+            str_printf(&below, "%s%s", below.n ? ", " : "; it has folders: ", one->d_name);
         enum kind kind = down ? OTHER : kind_of(one->d_name);
         if (kind == OTHER) continue;
         count[kind]++;
@@ -120,10 +127,14 @@ static bool folder(struct files *f, const char *dir, struct err *e)
     closedir(d);
     str_free(&path);
     int kinds = !!count[LINES] + !!count[ARRAY] + !!count[PARQUET];
-    bool ok = kinds == 1 || (kinds ? fail(e, "%s: holds files of several kinds (%d .jsonl, %d .json, %d .parquet), which may be the same rows: name a pattern such as "
-                                             "%s%s*.%s", dir, count[LINES], count[ARRAY], count[PARQUET], dir, dir[strlen(dir) - 1] == '/' ? "" : "/",
-                                          count[PARQUET] ? "parquet" : "jsonl")
-                                   : fail(e, "%s: is a folder without .parquet, .jsonl or .json files%s", dir, below.n ? below.p : ""));
+    bool ok = kinds == 1 || (kinds ? fail(e,
+                                          "%s: holds files of several kinds (%d .jsonl, %d .json, %d .parquet), which "
+                                          "may be the same rows: name a pattern such as "
+                                          "%s%s*.%s",
+                                          dir, count[LINES], count[ARRAY], count[PARQUET], dir,
+                                          dir[strlen(dir) - 1] == '/' ? "" : "/", count[PARQUET] ? "parquet" : "jsonl")
+                                   : fail(e, "%s: is a folder without .parquet, .jsonl or .json files%s", dir,
+                                          below.n ? below.p : ""));
     str_free(&below);
     if (!ok) return false;
     qsort(f->path + from, (size_t)(f->n - from), sizeof *f->path, by_name);
@@ -137,7 +148,8 @@ static bool pattern(struct files *f, const char *item, struct err *e)
     glob_t g;
     int from = f->n, code = glob(item, GLOB_NOSORT, NULL, &g);
     if (code == GLOB_NOSPACE) die("glob: out of memory");
-    for (size_t k = 0; !code && k < g.gl_pathc && f->n < FILES_MAX; k++) if (!is_folder(g.gl_pathv[k])) add(f, g.gl_pathv[k]);
+    for (size_t k = 0; !code && k < g.gl_pathc && f->n < FILES_MAX; k++)
+        if (!is_folder(g.gl_pathv[k])) add(f, g.gl_pathv[k]);
     if (!code) globfree(&g);
     if (f->n == from) return fail(e, "%s: no file is called like this", item);
     qsort(f->path + from, (size_t)(f->n - from), sizeof *f->path, by_name);

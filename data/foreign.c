@@ -3,15 +3,20 @@
 #include <string.h>
 #include <strings.h>
 
-static const struct { const char *bytes; size_t at, n; const char *is; } kinds[] = {
+static const struct { const char *bytes; size_t at, n; const char *is;
+} kinds[] = {
 #define KIND(at, bytes, is) { bytes, at, sizeof bytes - 1, is }
-    KIND(0, "version https://git-lfs.github.com/spec/", "is a Git LFS pointer, not the file itself: get the file with `git lfs pull`, or download it again"),
+    KIND(0, "version https://git-lfs.github.com/spec/",
+         "is a Git LFS pointer, not the file itself: get the file with `git lfs pull`, or download it again"),
     KIND(0, "\x1f\x8b", "is compressed twice (gzip within): unpack it once"),
     KIND(0, "\x28\xB5\x2F\xFD", "is compressed twice (zstd within): unpack it once"),
     KIND(0, "PK\3\4", "is a zip archive: unpack it and name the files in it"),
     KIND(257, "ustar", "is a tar archive: unpack it and name the files in it"),
     KIND(0, "BZh", "is compressed by bzip2, which is not read: unpack it, or use gzip or zstd"),
-    KIND(0, "\xFD" "7zXZ", "is compressed by xz, which is not read: unpack it, or use gzip or zstd"),
+    KIND(0,
+         "\xFD"
+         "7zXZ",
+         "is compressed by xz, which is not read: unpack it, or use gzip or zstd"),
     KIND(0, "\x04\x22\x4D\x18", "is compressed by lz4, which is not read: unpack it, or use gzip or zstd"),
     KIND(0, "7z\xBC\xAF", "is a 7z archive: unpack it and name the files in it"),
     KIND(0, "Rar!", "is a rar archive: unpack it and name the files in it"),
@@ -52,7 +57,8 @@ const char *foreign_is(const char *p, size_t n)
         if (n >= kinds[k].at + kinds[k].n && !memcmp(p + kinds[k].at, kinds[k].bytes, kinds[k].n)) return kinds[k].is;
     size_t k = blank(p, n);
     if (k == n || p[k] != '<') return NULL;
-    if (n - k > 14 && (!strncasecmp(p + k, "<!doctype html", 14) || !strncasecmp(p + k, "<html", 5) || !strncasecmp(p + k, "<head", 5)))
+    if (n - k > 14 && (!strncasecmp(p + k, "<!doctype html", 14) || !strncasecmp(p + k, "<html", 5) ||
+                       !strncasecmp(p + k, "<head", 5)))
         return "is an HTML page, not data: a page to log in, or one about an error, was saved under this name";
     return "is an HTML or XML text, not data: what a server says of an error, perhaps";
 }

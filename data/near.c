@@ -5,7 +5,8 @@
 
 enum { WORD_MAX = 64, SHOWN = 12, SHOWN_BYTES = 240, NAMES = 512 };
 
-/* Levenshtein distance with a swap of neighbours as one step (typos are often that); a longer word is as far as it is long */
+/* Levenshtein distance with a swap of neighbours as one step (typos are often that); a longer word is as far as it is
+ * long */
 static int distance(const char *a, const char *b)
 {
     int n = (int)strlen(a), m = (int)strlen(b), row[3][WORD_MAX + 1];
@@ -18,7 +19,8 @@ static int distance(const char *a, const char *b)
             int best = up[j - 1] + (a[i - 1] != b[j - 1]);
             if (up[j] + 1 < best) best = up[j] + 1;
             if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && above[j - 2] + 1 < best) best = above[j - 2] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && above[j - 2] + 1 < best)
+                best = above[j - 2] + 1;
             now[j] = best;
         }
     }
@@ -44,8 +46,10 @@ void near_names(struct str *out, const char *missing, const struct str *names)
     if (!n) { str_puts(out, "; it has no columns"); return; }
     str_puts(out, "; there are ");
     size_t from = out->n;
-    for (int k = 0; k < n && shown < SHOWN && out->n - from < SHOWN_BYTES; k++) str_printf(out, "%s%.100s", shown++ ? ", " : "", name[k]);
+    for (int k = 0; k < n && shown < SHOWN && out->n - from < SHOWN_BYTES; k++)
+        str_printf(out, "%s%.100s", shown++ ? ", " : "", name[k]);
     if (shown < n) str_printf(out, " and %d more", n - shown);
+    if (best && nearest == 0) str_printf(out, "; \"%.100s\" is null here", best);
     int allowed = (int)strlen(tail(missing)) / 3 + 1;
-    if (best && nearest <= allowed) str_printf(out, ". Did you mean %.100s?", best);
+    if (best && nearest && nearest <= allowed) str_printf(out, ". Did you mean %.100s?", best);
 }

@@ -73,6 +73,13 @@ void parquet_close(struct parquet *p)
     free(p);
 }
 
+static const struct pq_leaf *leaf_of(const struct parquet *p, int node)
+{
+    for (int k = 0; k < p->n_leaves; k++)
+        if (p->leaf[k].node[p->leaf[k].depth - 1] == node) return &p->leaf[k];
+    return NULL;
+}
+
 void parquet_columns(const struct parquet *p, struct str *names)
 {
     struct str path = { 0 };
@@ -86,6 +93,8 @@ void parquet_columns(const struct parquet *p, struct str *names)
         if (!named) continue;
         str_clear(&path);
         while (depth--) str_printf(&path, "%s%s", path.n ? "." : "", p->node[up[depth]].name);
+        const struct pq_leaf *leaf = p->node[k].kind == PQ_LEAF ? leaf_of(p, k) : NULL;
+        if (leaf && leaf->meaning == PQ_REFUSED) str_printf(&path, " (%s, not read)", leaf->refused);
         str_put(names, path.p, path.n + 1);
     }
     str_free(&path);

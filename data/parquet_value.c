@@ -48,17 +48,17 @@ static json_t *decimal(const struct pq_leaf *c, const struct pq_value *v, struct
     return json_stringn(p, (size_t)(out + sizeof out - p));
 }
 
-/* IEEE binary16, little-endian; the fewest digits that read back the same: 5 do for any */
+/* IEEE binary16, little-endian; the fewest digits that are nearer to it than to its neighbours */
 static json_t *half(const char *p)
 {
     unsigned bits = (unsigned)(uint8_t)p[0] | (unsigned)(uint8_t)p[1] << 8, expo = bits >> 10 & 31, frac = bits & 1023;
     if (expo == 31) return json_null();
     double v = expo ? ldexp(1024 + frac, (int)expo - 25) : ldexp(frac, -24), step = ldexp(1, expo ? (int)expo - 25 : -24);
-    for (int n = 1; n <= 17; n++) {
+    for (int n = 1; v != floor(v) && n <= 17; n++) {         /* whole numbers stay what they are: 65504, not 65500 */
         char digits[32];
         snprintf(digits, sizeof digits, "%.*g", n, v);
         double back = strtod(digits, NULL);
-        if (fabs(back - v) < step / 4) { v = back; break; }         /* a binade's lower neighbour is half a step away */
+        if (fabs(back - v) < (frac ? step / 2 : step / 4)) { v = back; break; }     /* below a power of two steps are half as wide */
     }
     return json_real(bits >> 15 ? -v : v);
 }
@@ -67,7 +67,7 @@ static json_t *real(const struct pq_leaf *c, double f)
 {
     if (!isfinite(f)) return json_null();                   /* as pandas and JSON have it: missing */
     char digits[32];
-    for (int n = 1; c->type == PQ_FLOAT && n <= 9; n++) {
+    for (int n = 1; c->type == PQ_FLOAT && n <= 9 && !(floor(f) == f && fabs(f) < 1e15); n++) {
         snprintf(digits, sizeof digits, "%.*g", n, f);
         double back = strtod(digits, NULL);
         if ((double)(float)back == f) return json_real(back);

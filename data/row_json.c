@@ -1,5 +1,5 @@
-/* row_json.c: one pass over the text with a stack of open brackets on the heap. Each bracket is read whole, read in part (an object on the way to a wanted
- * member) or passed over. */
+/* row_json.c: one pass over the text with a stack of open brackets on the heap. Each bracket is read whole, read in
+ * part (an object on the way to a wanted member) or passed over. */
 #include "data/row_json.h"
 #include <errno.h>
 #include <math.h>
@@ -20,11 +20,17 @@ const char *odd_is(const json_t *v)
     return odd_number(v) ? "a number beyond 64 bits" : json_string_value(json_object_get(v, other_key));
 }
 
+bool odd_within(const char *dumped)
+{
+    return strstr(dumped, "\"\\u0001number\":") || strstr(dumped, "\"\\u0001other\":");
+}
+
 struct level {
     json_t *into;                   /* NULL where it is passed over */
     uint64_t paths;                 /* PART: the columns that may end in here */
     size_t name;                    /* where this level's names begin in parser.path */
-    bool object, begun, used;       /* used: whole values of it are written out again (tools, calls), so that nothing in it may be odd */
+    bool object, begun;
+    bool used;                      /* it is written out again (tools, calls): nothing in it may be odd */
     unsigned char how;
 };
 
@@ -95,10 +101,12 @@ static const char *escape(const char *p, const char *end, struct str *out, const
 /* The bytes of UTF-8 that the character at p takes; 0: none is there. */
 static size_t utf8_step(const unsigned char *p, const unsigned char *end)
 {
-    size_t n = *p < 0x80 ? 1 : *p >= 0xC2 && *p < 0xE0 ? 2 : *p >= 0xE0 && *p < 0xF0 ? 3 : *p >= 0xF0 && *p < 0xF5 ? 4 : 0;
+    size_t n = *p < 0x80 ? 1 : *p < 0xC2 ? 0 : *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : *p < 0xF5 ? 4 : 0;
     if (n > (size_t)(end - p)) return 0;
     for (size_t i = 1; i < n; i++) if ((p[i] & 0xC0) != 0x80) return 0;
-    if ((*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] >= 0xA0) || (*p == 0xF0 && p[1] < 0x90) || (*p == 0xF4 && p[1] >= 0x90)) return 0;
+    if ((*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] >= 0xA0) || (*p == 0xF0 && p[1] < 0x90) ||
+        (*p == 0xF4 && p[1] >= 0x90))
+        return 0;
     return n;
 }
 
@@ -169,7 +177,7 @@ static json_t *odd_at(struct parser *x, size_t at, const char *text, bool number
     const char *what = number ? "a number beyond 64 bits" : text;
     if (used) {
         bad(x, at, what);
-        fail(x->e, "%s, which is not read in tools and calls", what);
+        fail(x->e, "%s, which is not read in calls", what);
         return NULL;
     }
     note_odd(x->t, at, what);
@@ -207,7 +215,8 @@ static bool scalar(struct parser *x, bool read, bool used, json_t **out)
         if ((size_t)(end - p) < n || memcmp(p, words[k], n)) continue;
         t->at += n;
         if (!read) return true;
-        *out = k == 0 ? json_true() : k == 1 ? json_false() : k <= 3 ? json_null() : odd_at(x, at, words[k], false, used);
+        if (k > 3) *out = odd_at(x, at, words[k], false, used);
+        else *out = k == 0 ? json_true() : k == 1 ? json_false() : json_null();
         return *out != NULL;
     }
     size_t n = number_size(p, end, &real);
@@ -228,7 +237,8 @@ static enum how member(const struct parser *x, const struct level *l, uint64_t *
         const char *rest = columns[k] + (*columns[k] == '?');
         for (int d = 1; d < x->depth; d++) rest = strchr(rest, '.') + 1;
         if (!strcmp(rest, x->key.p)) return WHOLE;
-        if (!strncmp(rest, x->key.p, x->key.n) && rest[x->key.n] == '.' && !memchr(x->key.p, '.', x->key.n)) *paths |= (uint64_t)1 << k;
+        if (!strncmp(rest, x->key.p, x->key.n) && rest[x->key.n] == '.' && !memchr(x->key.p, '.', x->key.n))
+            *paths |= (uint64_t)1 << k;
     }
     return *paths ? PART : PASS;
 }
@@ -248,7 +258,8 @@ static void put(struct parser *x, json_t *v)
 {
     struct level *l = x->depth ? &x->level[x->depth - 1] : NULL;
     if (!l) x->root = v;
-    else if ((l->object ? json_object_set_new_nocheck(l->into, x->key.p, v) : json_array_append_new(l->into, v)) != 0) die("row_json: out of memory");
+    else if ((l->object ? json_object_set_new_nocheck(l->into, x->key.p, v) : json_array_append_new(l->into, v)) != 0)
+        die("row_json: out of memory");
 }
 
 static bool open_bracket(struct parser *x, enum how how, uint64_t paths, bool used)
@@ -262,7 +273,8 @@ static bool open_bracket(struct parser *x, enum how how, uint64_t paths, bool us
         l.into = object ? json_object() : json_array();
         put(x, l.into);                                 /* the tree is owned from its root */
     }
-    if (x->depth == x->cap) x->level = xrealloc(x->level, (size_t)(x->cap = x->cap ? 2 * x->cap : 64) * sizeof *x->level);
+    if (x->depth == x->cap)
+        x->level = xrealloc(x->level, (size_t)(x->cap = x->cap ? 2 * x->cap : 64) * sizeof *x->level);
     x->level[x->depth++] = l;
     t->at++;
     return true;
@@ -305,7 +317,8 @@ static bool next_item(struct parser *x, bool *item)
         return true;
     }
     if (l->begun) {
-        if (t->p[t->at] != ',') return bad(x, t->at, l->object ? "a comma or } is needed here" : "a comma or ] is needed here");
+        if (t->p[t->at] != ',')
+            return bad(x, t->at, l->object ? "a comma or } is needed here" : "a comma or ] is needed here");
         t->at++;
         skip_blank(t);
     }
@@ -319,7 +332,8 @@ static bool value(struct parser *x, enum how how, uint64_t paths, bool used)
     struct level *l = x->depth ? &x->level[x->depth - 1] : NULL;
     json_t *v = NULL;
     if (t->at >= t->n) return bad(x, t->n, "the text ends where a value is needed");
-    bool bracket = t->p[t->at] == '{' || t->p[t->at] == '[', read = how == WHOLE || (how == PART && bracket && t->p[t->at] == '{');
+    bool bracket = t->p[t->at] == '{' || t->p[t->at] == '[',
+         read = how == WHOLE || (how == PART && bracket && t->p[t->at] == '{');
     if (read && l && l->object && json_object_get(l->into, x->key.p)) {
         bad(x, t->at, "");
         return fail(x->e, "\"%.100s\" is there twice", x->key.p);
@@ -343,7 +357,7 @@ static bool step(struct parser *x)
     if (l->object) {
         if (!read_key(x, l)) return false;
         how = member(x, l, &paths);
-        used |= how == WHOLE && (!strcmp(x->key.p, "tools") || !strcmp(x->key.p, "tool_calls"));
+        used |= how == WHOLE && !strcmp(x->key.p, "tool_calls");
     }
     return value(x, how, paths, used);
 }

@@ -1,4 +1,5 @@
-/* rows.c: one way to read rows whatever the file. A row of JSON is parsed on its own, so that a bad one is named by its number. */
+/* rows.c: one way to read rows whatever the file. A row of JSON is parsed on its own, so that a bad one is named by its
+ * number. */
 #include "data/rows.h"
 #include "base/file.h"
 #include "data/foreign.h"
@@ -44,8 +45,10 @@ static bool begin(struct rows *r, struct err *e)
     if (n && foreign_text(p, n)) {
         size_t k = r->at, shown = 0;
         while (k < n && strchr(" \t\r\n", p[k])) k++;
-        while (shown < 40 && k + shown < n && (unsigned char)p[k + shown] >= ' ' && (unsigned char)p[k + shown] < 0x7f) shown++;
-        return fail(e, "%s: is neither JSON lines nor a JSON array nor Parquet: it begins with \"%.*s\"", r->name, (int)shown, p + k);
+        while (shown < 40 && k + shown < n && (unsigned char)p[k + shown] >= ' ' && (unsigned char)p[k + shown] < 0x7f)
+            shown++;
+        return fail(e, "%s: is neither JSON lines nor a JSON array nor Parquet: it begins with \"%.*s\"", r->name,
+                    (int)shown, p + k);
     }
     while (r->at < n && strchr(" \t\r\n", p[r->at])) {
         r->line += p[r->at] == '\n';
@@ -121,14 +124,17 @@ static bool find_row(struct rows *r, bool *none, struct err *e)
     }
     if (r->at < n && r->row > 0 && p[r->at] == ',') {
         for (r->at++; r->at < n && p[r->at] && strchr(" \t\r\n", p[r->at]); r->at++) r->line += p[r->at] == '\n';
-        if (r->at < n && p[r->at] == ']') return fail(e, "%s:%lld: a comma before the end of the array", r->name, r->line + 1);
+        if (r->at < n && p[r->at] == ']')
+            return fail(e, "%s:%lld: a comma before the end of the array", r->name, r->line + 1);
     } else if (r->at < n && r->row > 0 && p[r->at] != ']') {
-        return fail(e, "%s:%lld: a comma or ] is needed behind row %lld of the array", r->name, r->line + 1, r->row - 1);
+        return fail(e, "%s:%lld: a comma or ] is needed behind row %lld of the array", r->name, r->line + 1,
+                    r->row - 1);
     }
     if (r->at == n) return fail(e, "%s: the file ends within its array: it is cut short", r->name);
     if (p[r->at] != ']') return true;
     for (r->at++; r->at < n; r->at++)
-        if (!p[r->at] || !strchr(" \t\r\n", p[r->at])) return fail(e, "%s: more text behind the end of its array", r->name);
+        if (!p[r->at] || !strchr(" \t\r\n", p[r->at]))
+            return fail(e, "%s: more text behind the end of its array", r->name);
     *none = true;
     return false;
 }
@@ -148,18 +154,28 @@ static bool fail_at(const struct rows *r, size_t at, struct err *e)
 /* The row at r->at; its line ends at r->to where rows are lines. */
 static json_t *parse(struct rows *r, struct err *e)
 {
-    struct row_text t = { .p = r->file.p, .n = r->to, .at = r->at, .columns = r->all ? NULL : (const char *const *)r->column };
+    struct row_text t = {
+        .p = r->file.p, .n = r->to, .at = r->at, .columns = r->all ? NULL : (const char *const *)r->column
+    };
     json_t *row = row_json(&t, e);
     str_free(&r->odd);
     r->odd = t.odd;
     if (!row) {
-        if (!r->array && t.at >= r->to) fail_in(e, "the row does not end on its line; where rows have several lines, the file must be one array of them, [...]");
+        if (r->array && t.at >= r->to && r->to < r->file.n) return fail(e, "a row of more than %zu bytes", max_row), NULL;
+        if (!r->array && t.at >= r->to)
+            fail_in(e, "the row does not end on its line; where rows have several lines, the file must be one array of "
+                       "them, [...]");
         fail_at(r, t.at, e);
         return NULL;
     }
     size_t end = t.at;
     while (!r->array && end < r->to && r->file.p[end] && strchr(" \t\r", r->file.p[end])) end++;
-    if (!r->array && end < r->to) { fail(e, "more text behind the row"); fail_at(r, end, e); json_decref(row); return NULL; }
+    if (!r->array && end < r->to) {
+        fail(e, "more text behind the row");
+        fail_at(r, end, e);
+        json_decref(row);
+        return NULL;
+    }
     r->to = end;
     return row;
 }
@@ -173,15 +189,12 @@ static int next_json(struct rows *r, json_t **row, struct err *e)
     r->from = r->at;
     r->row_line = r->line + 1;
     r->to = stop ? (size_t)(stop - r->file.p) : r->file.n;
+    if (r->array && r->to - r->from > max_row) r->to = r->from + max_row;
     const size_t line_end = r->to;
     str_clear(&r->odd);
-    bool ok = r->array || r->to - r->from <= max_row || fail(e, "a line of %zu bytes; at most %zu are read", r->to - r->from, max_row);
+    bool ok = r->array || r->to - r->from <= max_row ||
+              fail(e, "a line of %zu bytes; at most %zu are read", r->to - r->from, max_row);
     *row = ok ? parse(r, e) : NULL;
-    if (*row && r->to - r->from > max_row) {
-        fail(e, "a row of %zu bytes; at most %zu are read", r->to - r->from, max_row);
-        json_decref(*row);
-        *row = NULL;
-    }
     if (!*row) return rows_fail(r, e) - 1;
     if (r->array) for (size_t k = r->from; k < r->to; k++) r->line += r->file.p[k] == '\n';
     r->at = r->array ? r->to : line_end;

@@ -123,7 +123,7 @@ static void hash_row(struct questions *q, int k)
     q->hash = fnv(q->hash, sizes, sizeof sizes);
     q->hash = fnv(q->hash, q->prompt[k].p, (size_t)q->prompt[k].n * sizeof(int));
     for (int i = 0; i < s->n_refs; i++) q->hash = fnv_text(q->hash, s->refs[i]);
-    q->hash = fnv_text(fnv_text(q->hash, s->data_source), s->ability);
+    q->hash = fnv_text(fnv_text(q->hash, s->named ? s->data_source : NULL), s->ability);
 }
 
 /* Writes row k's prompt to the place of row `to`; *kept false: it is left out. */

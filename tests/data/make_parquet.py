@@ -3,6 +3,7 @@
 
 Needs pyarrow and pandas; the tests themselves do not. Made with Python 3.11.7, pyarrow 26.0.1, pandas 3.1.1: python3 tests/data/make_parquet.py
 """
+import datetime
 import decimal
 import json
 import math
@@ -10,6 +11,7 @@ import os
 import random
 import struct
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -121,6 +123,19 @@ def write(name, rows, schema=None, **how):
     want(name, rows)
 
 
+def answers():
+    """One answer of every type that a column of answers comes in, and columns that nobody reads of types that are not read."""
+    columns = {
+        "question": pa.array(["a", "b"]), "half": pa.array(np.array([0.1, -65504], np.float16)), "single": pa.array(np.array([0.1, 16777216], np.float32)),
+        "double": pa.array([7.0, 0.5]), "big": pa.array([2**64 - 1, 2**63], pa.uint64()), "flag": pa.array([True, False]),
+        "money": pa.array([decimal.Decimal("1.50"), decimal.Decimal("-0.02")]), "day": pa.array([datetime.date(2024, 2, 29), datetime.date(1599, 12, 31)]),
+        "category": pa.array(["x", "y"]).dictionary_encode(), "bytes": pa.array([b"x", b"\xff"]), "list": pa.array([[1, 2], [3]]), "mixed": pa.array([["a", None], ["b"]]),
+        "struct": pa.array([{"target": ["a", "b"], "pad": None}, {"target": ["c"], "pad": None}]), "two": pa.array([{"a": "1", "b": "2"}] * 2),
+        "label": pa.array([datetime.time(1)] * 2), "solution": pa.array([datetime.datetime(2024, 2, 29)] * 2), "nothing": pa.nulls(2),
+    }
+    pq.write_table(pa.table(columns), os.path.join(out, "answers.parquet"), compression="snappy", write_statistics=False, store_schema=False)
+
+
 def main():
     os.makedirs(out, exist_ok=True)
     rows = verl(60)
@@ -147,6 +162,7 @@ def main():
     write("messages", [{"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"Say {i}."},
                                      {"role": "assistant", "content": None if i % 2 else "Let me see."}, {"role": "tool", "content": "..."},
                                      {"role": "assistant", "content": f"It is {i}."}]} for i in range(20)], compression="snappy", data_page_version="2.0")
+    answers()
     small()
 
 

@@ -2,6 +2,7 @@
  * an epoch. */
 #include "base/file.h"
 #include "data/dataset.h"
+#include "data/reward.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include <stdlib.h>
@@ -142,6 +143,33 @@ static void parquet(void **state)
     dataset_free(&d);
 }
 
+/* Answers of every type that Parquet has for them; columns of types that are not read end nothing while nobody reads them. */
+static void parquet_answers(void **state)
+{
+    (void)state;
+    static const struct { const char *column, *want, *second; } cases[] = {
+        { "half", "0.1", "-65504" }, { "single", "0.1", "16777216" }, { "double", "7", "0.5" }, { "big", "18446744073709551615", "9223372036854775808" }, { "flag", "true", "false" },
+        { "money", "1.50", "-0.02" }, { "day", "2024-02-29", "1599-12-31" }, { "category", "x", "y" }, { "list", "1|2", "3" }, { "struct", "a|b", "c" }, { "struct.target", "a|b", "c" },
+        { "two.b", "2", "2" }, { "bytes", NULL, "row 1: answer 0 in \"bytes\" is a text that is not UTF-8" }, { "mixed", NULL, "row 0: answer 1 in \"mixed\" is null" },
+        { "two", NULL, "row 0: the answer \"two\" is an object with a, b: data.answer_key must name what is meant in it" },
+        { "label", NULL, "column \"label\" is a TIME, which cannot be read; write it as text or as a number" }, { "solution", NULL, "column \"solution\" is a TIMESTAMP" },
+        { "nothing", NULL, "row 0: no column \"nothing\", which data.answer_key names, or it is null here" }, { NULL, NULL, "row 0: no answer: one of" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dataset d = { 0 };
+        struct err e = { 0 };
+        struct str got[2] = { { 0 } };
+        bool ok = dataset_load_keys(&d, "tests/data/parquet/answers.parquet", &(struct dataset_keys){ .answer = cases[i].column }, &e);
+        for (int k = 0; ok && k < 2; k++)
+            for (int r = 0; r < d.row[k].n_refs; r++) str_printf(&got[k], "%s%s", r ? "|" : "", d.row[k].refs[r]);
+        CHECK(ok == (cases[i].want != NULL), "%s: %s", cases[i].column, e.text);
+        CHECK(ok ? !strcmp(got[0].p, cases[i].want) && !strcmp(got[1].p, cases[i].second) : strstr(e.text, cases[i].second) != NULL, "%s: %s, %s", cases[i].column,
+              ok ? got[0].p : e.text, ok ? got[1].p : "");
+        for (int k = 0; k < 2; k++) str_free(&got[k]);
+        dataset_free(&d);
+    }
+}
+
 static void released_twins(void **state)
 {
     (void)state;
@@ -269,6 +297,37 @@ static void references(void **state)
         dataset_free(&d);
         str_free(&row);
         str_free(&got);
+    }
+}
+
+/* A reference that was a number or a boolean is graded as one, whatever the file is called. */
+static void graded(void **state)
+{
+    (void)state;
+    static const struct { const char *members, *box; double score; } cases[] = {
+        { "\"answer\":7", "7.0", 1 }, { "\"answer\":7.0", "7", 1 }, { "\"answer\":0.5", "\\frac{1}{2}", 1 }, { "\"answer\":7", "8", 0 }, { "\"answer\":1000", "1,000", 1 },
+        { "\"answer\":true", "True", 1 }, { "\"answer\":true", "true", 1 }, { "\"answer\":true", "False", 0 }, { "\"answer\":false,\"ability\":\"math\"", "false", 1 },
+        { "\"answer\":false,\"ability\":\"math\"", "False", 1 }, { "\"answer\":true,\"ability\":\"math\"", "false", 0 }, { "\"answer\":7.0,\"ability\":\"qa\"", "7", 1 },
+        { "\"answer\":12345678901234567890123", "12345678901234567890123", 1 }, { "\"answer\":12345678901234567890123", "12345678901234567890124", 0 },
+        { "\"answer\":[1,2]", "2", 1 }, { "\"answer\":\"x #### 1,072\",\"ability\":\"math\"", "1072", 1 }, { "\"answer\":\"x #### 1,072\",\"data_source\":\"openai/gsm8k\"", "1,072", 1 },
+        { "\"solution\":\"$\\\\frac{3}{4}$\",\"ability\":\"math\"", "0.75", 1 }, { "\"label\":\"42\"", "42", 1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dataset d = { 0 };
+        struct err e;
+        struct str row = { 0 }, text = { 0 }, answer = { 0 };
+        struct reward r;
+        str_printf(&row, "{\"question\":\"q\",%s}", cases[i].members);
+        str_printf(&text, "<think>t</think><answer>\\boxed{%s}</answer>", cases[i].box);
+        write_file("graded.jsonl", row.p, row.n);
+        CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
+        const struct sample *s = &d.row[0];
+        reward_exact(&r, &answer, text.p, text.n, (const char *const *)s->refs, s->n_refs, sample_is_math(s), 0);
+        CHECK_NEAR(r.score, cases[i].score, 0, "%s, answered by %s", cases[i].members, cases[i].box);
+        dataset_free(&d);
+        str_free(&row);
+        str_free(&text);
+        str_free(&answer);
     }
 }
 
@@ -451,8 +510,8 @@ static void order(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(layouts), cmocka_unit_test(parquet), cmocka_unit_test(released_twins), cmocka_unit_test(chosen_names), cmocka_unit_test(given_names),
-        cmocka_unit_test(references), cmocka_unit_test(questions), cmocka_unit_test(null_rows),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(layouts), cmocka_unit_test(parquet), cmocka_unit_test(parquet_answers), cmocka_unit_test(released_twins), cmocka_unit_test(chosen_names), cmocka_unit_test(given_names),
+        cmocka_unit_test(references), cmocka_unit_test(graded), cmocka_unit_test(questions), cmocka_unit_test(null_rows),
         cmocka_unit_test(bad_lines), cmocka_unit_test(asked), cmocka_unit_test(bad_files), cmocka_unit_test(order) };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

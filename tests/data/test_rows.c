@@ -54,7 +54,7 @@ static void parts(void **state)
         { "{\"a\":NaN}", ab, "{\"a\":null}" }, { "{\"a\":-Infinity}", ab, "{\"a\":{\"\\u0001other\":\"-Infinity\"}}" }, { "{\"a\":1e400}", ab, "{\"a\":{\"\\u0001number\":\"1e400\"}}" },
         { "{\"a\":[9223372036854775807,9223372036854775808,-9223372036854775808]}", ab, "{\"a\":[9223372036854775807,{\"\\u0001number\":\"9223372036854775808\"},-9223372036854775808]}" },
         { "{\"a\":\"x\\u0000\"}", ab, "{\"a\":{\"\\u0001other\":\"\\\\u0000\"}}" }, { "{\"a\":{\"k\":1,\"k\":2}}", ab, "!16 \"k\" is there twice" },
-        { "{\"a\":{\"tool_calls\":[{\"n\":12345678901234567890}]}}", ab, "!25 a number beyond 64 bits, which is not read in tools and calls" },
+        { "{\"a\":{\"tool_calls\":[{\"n\":12345678901234567890}]}}", ab, "!25 a number beyond 64 bits, which is not read in calls" },
         { " [1] ", ab, "[]" }, { "7", ab, "7" }, { "null", none, "null" }, { "{}", none, "{}" }, { "{\"a\":1}", none, "{}" }, { "{\"a\":{\"b\":[]},\"c\":\"\\u00e9\"}", NULL, "{\"a\":{\"b\":[]},\"c\":\"\xc3\xa9\"}" },
         { "[0.5,1E2,-0,true,false,null,\"\\ud83d\\ude00\\/\\b\"]", NULL, "[0.5,100.0,0,true,false,null,\"\xf0\x9f\x98\x80/\\b\"]" },
         { "{\"x\":nul,\"a\":1}", ab, "!5 a value is needed here" }, { "{\"x\":1.,\"a\":1}", ab, "!5 a value is needed here" }, { "{\"x\":-,\"a\":1}", ab, "!5 a value" },
@@ -204,6 +204,16 @@ static void shapes(void **state)
         str_free(&got);
         str_free(&brief);
     }
+    size_t wide = (size_t)17 << 20;                                         /* an item of an array has the bounds of a line */
+    char *long_row = xmalloc(wide);
+    memset(long_row, ' ', wide);
+    memcpy(long_row, "[{\"a\":1},{\"a\":[", 15);
+    memcpy(long_row + wide - 4, "1]}]", 4);
+    write_file("long.json", long_row, wide);
+    free(long_row);
+    struct str said = all_rows("long.json");
+    assert_string_equal(said.p, "long.json: row 0={\"a\":1};!long.json: row 1: a row of more than 16777216 bytes");
+    str_free(&said);
     write_file("u16", "{\0\"\0", 4);
     struct str got = all_rows("u16");
     CHECK(strstr(got.p, "is UTF-16 text"), "%s", got.p);

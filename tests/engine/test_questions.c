@@ -62,6 +62,36 @@ static void prompts(void **state)
     mini_set(&c, KEYS("data.system_prompt", "none"));
 }
 
+/* What decides a number is in the hash, and nothing else is. */
+static void hashes(void **state)
+{
+    (void)state;
+    static const struct { const char *rows; bool same; } cases[] = {
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", true },
+        { "[{\"x\":NaN,\"ability\":\"qa\",\"data_source\":\"s\",\"id\":7,\"answer\":\"1\",\"question\":\"a\"},{\"question\":\"b\",\"reward_model\":{\"ground_truth\":[\"2\",\"3\"]}}]", true },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"math\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"t\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[\"3\",\"2\"]}\n", false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[2,3]}\n", false },
+        { "{\"question\":\"c\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", false },
+        { "{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n", false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n", false },
+    };
+    uint64_t first = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct questions q;
+        struct err e;
+        char name[32];
+        snprintf(name, sizeof name, "hash%zu.jsonl", i);                    /* what the file is called decides nothing */
+        chatty_write(dir, name, cases[i].rows);
+        CHECK(questions_open(&q, "data.train_files", in_dir(name), &c, &s.form, &e), "%s", e.text);
+        if (!i) first = q.hash;
+        CHECK((q.hash == first) == cases[i].same, "rows %zu have %s hash", i, cases[i].same ? "another" : "the same");
+        questions_free(&q);
+    }
+}
+
 static void too_long(void **state)
 {
     (void)state;
@@ -393,7 +423,7 @@ static int close_all(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(prompts), cmocka_unit_test(too_long), cmocka_unit_test(order), cmocka_unit_test(twins),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(prompts), cmocka_unit_test(hashes), cmocka_unit_test(too_long), cmocka_unit_test(order), cmocka_unit_test(twins),
         cmocka_unit_test(grading), cmocka_unit_test(tools), cmocka_unit_test(kinds), cmocka_unit_test(runs) };
     return cmocka_run_group_tests_name("questions", tests, open_all, close_all);
 }

@@ -47,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     use(path, &(struct dataset_keys){ .prompt = "extra_info.split", .answer = "data_source", .source = "ability" });
     converse(path, &(struct dataset_keys){ 0 });
     converse(path, &(struct dataset_keys){ .prompt = "question", .answer = "answer" });
+    converse(path, &(struct dataset_keys){ .prompt = "prompt" });
     close(fd);
     return 0;
 }
