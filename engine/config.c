@@ -284,7 +284,12 @@ const char *config_text(const struct config *c, const struct key *k, char out[64
     case KEY_STRING: return *(char *const *)field;
     case KEY_INT:    snprintf(out, 64, "%d", *(const int *)field); break;
     case KEY_INT64:  snprintf(out, 64, "%lld", (long long)*(const int64_t *)field); break;
-    case KEY_DOUBLE: number_text(out, *(const double *)field); break;
+    case KEY_DOUBLE: {
+        double x = *(const double *)field;
+        if (x == floor(x) && fabs(x) < 1e9) snprintf(out, 64, "%.0f", x);       /* 120, not 1.2e+02 */
+        else number_text(out, x);
+        break;
+    }
     case KEY_BOOL:   snprintf(out, 64, "%s", *(const bool *)field ? "true" : "false"); break;
     case KEY_CHOICE: {
         const char *p = k->choices;

@@ -123,6 +123,60 @@ static void presets_hold_the_published_numbers(void **state)
     config_free(&c);
 }
 
+/* What the paper and the released scripts say, as docs/algorithm.md section 9 has it. */
+static void presets_in_numbers(void **state)
+{
+    (void)state;
+    static const struct { const char *key, *value[4]; } want[] = {      /* paper, official, official_8b, official_14b */
+        { "actor.ppo_epochs", { "1", "1", "1", "1" } }, { "trainer.total_epochs", { "2", "2", "5", "5" } }, { "actor.epoch_order", { "inner", "verl", "verl", "verl" } },
+        { "actor.optim.lr", { "1e-06", "1e-06", "1e-06", "1e-06" } }, { "actor.optim.lr_warmup_steps", { "0", "0", "0", "0" } },
+        { "actor.optim.weight_decay", { "0.01", "0.01", "0.01", "0.01" } }, { "actor.optim.decay_all", { "false", "true", "true", "true" } },
+        { "actor.optim.beta1", { "0.9", "0.9", "0.9", "0.9" } }, { "actor.optim.beta2", { "0.999", "0.999", "0.999", "0.999" } }, { "actor.grad_clip", { "1", "1", "1", "1" } },
+        { "data.train_batch_size", { "128", "96", "128", "64" } }, { "actor.ppo_mini_batch_size", { "16", "16", "16", "8" } },
+        { "rollout.n", { "16", "16", "16", "12" } }, { "rollout.initial_rollouts", { "4", "8", "8", "6" } }, { "branch.points", { "3", "1", "1", "1" } },
+        { "data.max_prompt_length", { "2048", "2048", "2000", "2000" } }, { "data.max_response_length", { "4096", "6144", "10000", "6192" } },
+        { "rollout.max_len", { "6144", "8192", "12000", "8192" } }, { "tools.call_limit", { "3", "3", "6", "6" } }, { "tools.max_pages", { "10", "10", "10", "10" } },
+        { "tools.max_chars", { "1000", "1000", "1000", "1000" } }, { "tools.max_tokens", { "0", "0", "0", "0" } }, { "tools.timeout", { "120", "120", "120", "120" } },
+        { "tools.threads", { "64", "64", "64", "64" } }, { "reward.tool_bonus", { "0.1", "0.1", "0.1", "0.1" } }, { "actor.kl_loss_coef", { "0", "0.001", "0.001", "0.001" } },
+        { "branch.when", { "minibatch", "step", "step", "step" } }, { "actor.live_rows_only", { "false", "false", "false", "false" } },
+    };
+    static const char *const names[] = { "paper", "official", "official_8b", "official_14b" };
+    for (int k = 0; k < 4; k++) {
+        struct config c;
+        struct err e;
+        char text[64];
+        config_init(&c);
+        CHECK(config_preset(&c, names[k], &e), "%s", e.text);
+        for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+            const char *got = config_text(&c, config_find(want[i].key), text);
+            CHECK(!strcmp(got, want[i].value[k]), "%s: %s is %s, not %s", names[k], want[i].key, got, want[i].value[k]);
+        }
+        config_free(&c);
+    }
+}
+
+/* GRPO as published is what adv_estimator=grpo gives, whatever the preset; but for keys that are given. */
+static void grpo_is_grpo(void **state)
+{
+    (void)state;
+    static const char *const given[] = { "actor.clip_ratio_high=0.28", "actor.live_rows_only=true", "advantage.future=scale", "actor.clip_ratio=0.3" };
+    for (int preset = 0; preset < 3; preset++)
+        for (int k = -1; k < 4; k++) {
+            struct config c;
+            struct err e;
+            int rest;
+            char names[3][64] = { "algorithm.adv_estimator=grpo", "algorithm.preset=default", "trainer.seed=1" };
+            char *argv[3] = { names[0], names[1], names[2] };
+            if (preset) snprintf(names[1], sizeof names[1], "algorithm.preset=%s", preset == 1 ? "paper" : "official");
+            if (k >= 0) snprintf(names[2], sizeof names[2], "%s", given[k]);
+            CHECK(config_load(&c, 3, argv, &rest, &e), "%s", e.text);
+            CHECK_NEAR(c.actor.clip_ratio_low, k == 3 ? 0.3 : 0.2, 0, "clip, low");
+            CHECK_NEAR(c.actor.clip_ratio_high, k == 0 ? 0.28 : k == 3 ? 0.3 : 0.2, 0, "clip, high");
+            CHECK(c.actor.live_rows_only == (k == 1) && c.advantage.future == (k == 2 ? FUTURE_SCALE : FUTURE_OFF), "%s: %s", names[1], names[2]);
+            config_free(&c);
+        }
+}
+
 static void good_and_bad_values(void **state)
 {
     (void)state;
@@ -159,6 +213,10 @@ static void good_and_bad_values(void **state)
         { "actor.kl_loss_type", "off|k1", NULL, "no such choice" },
         { "actor.kl_loss_type", "", NULL, "no such choice" },
         { "actor.loss_agg_mode", "seq-mean-token-sum-norm", "seq-mean-token-sum-norm", NULL },
+        { "actor.loss_agg_mode", "dr-grpo", "seq-mean-token-sum-norm-rows", NULL },
+        { "actor.epoch_order", "paper", "inner", NULL },
+        { "actor.epoch_order", "verl", "verl", NULL },
+        { "actor.epoch_order", "outer", NULL, "no such choice; valid: one of: inner/paper, verl" },
         { "data.train_files", "['a.jsonl', \"b.jsonl\"]", "a.jsonl,b.jsonl", NULL },
         { "data.train_files", "\"a b\"", "a b", NULL },
         { "data.train_files", "", "", NULL },
@@ -738,7 +796,7 @@ static void patterns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(every_key_decides_numbers_or_does_not), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers),
+        cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(every_key_decides_numbers_or_does_not), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers), cmocka_unit_test(presets_in_numbers), cmocka_unit_test(grpo_is_grpo),
         cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
         cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
         cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model),

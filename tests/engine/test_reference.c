@@ -389,7 +389,7 @@ static int check_dump(char *text, const struct session *s, struct tally *t, cons
     u.rows = 0;
     for (char *p = strtok(text, "\n"); ; p = strtok(NULL, "\n")) {
         json_error_t why;
-        json_t *o = p ? json_loads(p, 0, &why) : NULL;
+        json_t *o = p ? json_loads(p, JSON_ALLOW_NUL, &why) : NULL;
         CHECK(!p || o, "%s: line %d: %s", name, lines + 1, why.text);
         bool next = !p || (int)number(o, "epoch") != epoch || (int)number(o, "mini_batch") != mini;
         if (next && u.rows) check_update(&u, s, t, name), u.rows = 0;

@@ -427,7 +427,7 @@ static void presets(void **state)
 static void switches(void **state)
 {
     (void)state;
-    static const struct { const char *name; const char *set[12]; bool elsewhere /* not on the shim: half a minute each */; } cases[] = {
+    static const struct { const char *name; const char *set[12]; } cases[] = {
         { "rows without advantage stay",  { "actor.live_rows_only", "false", "reward.malformed", "0" } },
         { "branches trained",             { "branch.train", "on", "actor.kl_loss_coef", "0.2", "actor.loss_agg_mode", "seq-mean-token-mean" } },
         { "branches trained, once a step",{ "branch.train", "on", "branch.when", "step", "actor.kl_loss_coef", "0.2", "actor.ppo_epochs", "2" } },
@@ -441,10 +441,6 @@ static void switches(void **state)
         { "k1 and entropy",               { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k1", "actor.entropy_coeff", "0.02" } },
         { "k2, sums over length",         { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k2", "actor.loss_agg_mode", "seq-mean-token-sum-norm" } },
         { "sums over length and rows",    { "actor.kl_loss_coef", "0.1", "actor.entropy_coeff", "0.02", "actor.loss_agg_mode", "seq-mean-token-sum-norm-rows" } },
-        { "rows without advantage, KL",   { "actor.kl_loss_coef", "0.3", "actor.entropy_coeff", "0.05", "actor.drop_rows", "true", "actor.ppo_epochs", "2" }, true },
-        { "decay of vectors",             { "actor.optim.weight_decay", "0.3", "actor.optim.decay_all", "true" }, true },
-        { "epochs outside",               { "actor.epoch_order", "verl", "actor.ppo_epochs", "2" }, true },
-        { "two rounds, epochs",           { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12", "actor.ppo_epochs", "2" }, true },
         { "abs, sums",                    { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "abs", "actor.loss_agg_mode", "seq-mean-token-sum" } },
         { "temperature, top p, top k",    { "rollout.temperature", "0.7", "rollout.top_p", "0.9", "rollout.top_k", "40", "branch.train", "on" } },
         { "large steps",                  { "actor.optim.lr", "0.1", "actor.ppo_epochs", "2", "actor.optim.lr_warmup_steps", "0" } },
@@ -453,11 +449,16 @@ static void switches(void **state)
         { "random points, apart",         { "branch.score", "random", "branch.min_gap", "7", "branch.clip_low", "0.5", "advantage.future_clip_low", "0.3" } },
         { "at tools",                     { "branch.score", "tool_boundary", "advantage.future_gamma", "1", "advantage.future_leave_out", "1.01" } },
         { "recompute, small batches",     { "model.recompute", "true", "actor.ppo_max_token_len_per_gpu", "104", "actor.optim.weight_decay", "0.1" } },
+        /* not on the shim, half a minute each */
+        { "rows without advantage, KL",   { "actor.kl_loss_coef", "0.3", "actor.entropy_coeff", "0.05", "actor.drop_rows", "true", "actor.ppo_epochs", "2" } },
+        { "decay of vectors",             { "actor.optim.weight_decay", "0.3", "actor.optim.decay_all", "true" } },
+        { "epochs outside",               { "actor.epoch_order", "verl", "actor.ppo_epochs", "2" } },
+        { "two rounds, epochs",           { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12", "actor.ppo_epochs", "2" } },
     };
     int64_t dropped = 0, strict = 0;
     double lower = 0, spread = 0;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        if (on_shim() && cases[i].elsewhere) continue;
+    size_t n = sizeof cases / sizeof *cases - (on_shim() ? 4 : 0);
+    for (size_t i = 0; i < n; i++) {
         struct step_sums z = check_case(cases[i].name, NULL, cases[i].set, false, NULL);
         dropped += z.dropped;
         strict += z.strict;
@@ -475,6 +476,63 @@ static void no_candidates(void **state)
     struct step_sums z = check_case("fresh roots", NULL, KEYS("data.max_response_length", "1", "branch.train", "on"), false, &none);
     assert_int_equal(z.no_candidate, 4);
     check_case("fresh roots, untrained", NULL, KEYS("data.max_response_length", "1", "actor.live_rows_only", "false"), false, &none);
+}
+
+/* A prompt that leaves no room for a response: its reward counts in its group all the same. */
+static void empty_response(void **state)
+{
+    (void)state;
+    for (int grpo = 0; grpo < 2; grpo++) {
+        struct mini x;
+        struct group g[1];
+        struct flat f;
+        struct step_sums z = { 0 };
+        mini_open(&x, (const char *const[]){ "data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "3", "rollout.initial_rollouts", "3",
+            "data.max_response_length", "20", "rollout.max_len", "84", "algorithm.adv_estimator", grpo ? "grpo" : "appo", NULL }, NULL, 5);
+        mini_sample(&x, g, 1, 0);
+        mini_branch(&x, g, 1, false, &z);
+        g[0].row[1]->ep.n = g[0].row[1]->ep.prompt_len;
+        g[0].row[0]->ep.reward = 1, g[0].row[1]->ep.reward = -1, g[0].row[2]->ep.reward = 0.5;
+        flat_make(&f, g, 1, &x.c);
+        flat_credit(&f, &x.c, 0, &z);
+        double mean = 0.5 / 3, square = pow(1 - mean, 2) + pow(-1 - mean, 2) + pow(0.5 - mean, 2), std = sqrt(square / (grpo ? 2 : 3));
+        for (int k = 0; k < 3; k += 2)
+            for (int64_t i = f.begin[k]; i < f.begin[k + 1]; i++)
+                if (f.m[i]) CHECK_NEAR(f.adv[i], (g[0].row[k]->ep.reward - mean) / (std + 1e-6), 1e-6, "row %d", k);
+        struct loss_stats s;
+        CHECK(flat_loss(&f, &x.c, &s) && s.rows_all == 2 && isfinite(s.loss), "%d rows", s.rows_all);
+        CHECK(update_rows(&x.t, g, 1, false, &z) && z.updates == 1, "no update");
+        flat_free(&f);
+        mini_end(&x, g, 1);
+        mini_close(&x);
+    }
+}
+
+/* KL and entropy terms do not ask for an advantage; without them a mini-batch of equal rewards is no update. */
+static void no_advantage(void **state)
+{
+    (void)state;
+    static const struct { const char *kl, *entropy, *live; int updates; bool moves; } cases[] = {
+        { "0", "0", "true", 0, false }, { "0", "0", "false", 1, false }, { "0", "0.1", "true", 1, true }, { "0", "0.1", "false", 1, true }, { "0.5", "0", "true", 1, false },
+    };
+    double norm[5];
+    for (int k = 0; k < 5; k++) {
+        struct mini x;
+        struct group g[1];
+        struct step_sums z = { 0 };
+        mini_open(&x, (const char *const[]){ "data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "4", "rollout.initial_rollouts", "2", "branch.points", "1",
+            "data.max_response_length", "20", "rollout.max_len", "84", "actor.kl_loss_coef", cases[k].kl, "actor.entropy_coeff", cases[k].entropy,
+            "actor.live_rows_only", cases[k].live, NULL }, NULL, 5);
+        mini_sample(&x, g, 1, 0);
+        mini_branch(&x, g, 1, false, &z);
+        for (int j = 0; j < g[0].rows; j++) g[0].row[j]->ep.reward = 1;
+        assert_true(update_rows(&x.t, g, 1, false, &z));
+        norm[k] = mean_of(&z.norm);
+        CHECK(z.updates == cases[k].updates && (norm[k] > 0) == cases[k].moves, "case %d: %lld updates, gradient %g", k, (long long)z.updates, norm[k]);
+        mini_end(&x, g, 1);
+        mini_close(&x);
+    }
+    CHECK_NEAR(norm[2], norm[3], 1e-6 * norm[3], "the entropy term does not depend on live_rows_only");
 }
 
 static void not_finite(void **state)
@@ -535,7 +593,7 @@ static void large_groups(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(presets), cmocka_unit_test(switches), cmocka_unit_test(no_candidates), cmocka_unit_test(not_finite),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(presets), cmocka_unit_test(switches), cmocka_unit_test(no_candidates), cmocka_unit_test(empty_response), cmocka_unit_test(no_advantage), cmocka_unit_test(not_finite),
                                        cmocka_unit_test(large_groups) };
     return cmocka_run_group_tests_name("update", tests, NULL, NULL);
 }
