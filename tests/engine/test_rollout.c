@@ -304,6 +304,37 @@ static void finished_ones_are_left_alone(void **state)
     bench_free(&b);
 }
 
+/* Where there is no room for all, those that come first in the list keep their pages: they are read first. Those that nobody will read keep none. */
+static void the_first_keep_their_pages(void **state)
+{
+    (void)state;
+    for (int unread = 0; unread < 2; unread++) {
+        struct bench b = { 0 };
+        struct rollout_config c = base_config;
+        struct episode ep[ROOTS] = { 0 }, *list[ROOTS];
+        struct rollout_stats s;
+        int kept = 0, last = -1, first_lost = ROOTS;
+        c.max_seqs = 2;
+        bench_make(&b, &c, tok[1], 40);
+        for (int i = 0; i < ROOTS; i++) {
+            root_make(list[i] = &ep[i], i);
+            ep[i].unread = unread && i >= 3;
+        }
+        rollout_run(b.r, list, ROOTS, true, NULL, NULL, &s);
+        for (int i = 0; i < ROOTS; i++) {
+            bool has = ep[i].kv.n_pages > 0;
+            kept += has;
+            if (has) last = i;
+            if (!has && first_lost == ROOTS) first_lost = i;
+        }
+        if (unread) CHECK(kept == 3 && last == 2 && s.kv_dropped == 0, "%d keep pages, %d sequences given up", kept, (int)s.kv_dropped);
+        /* two run at a time, so that of the first ones at most what ran beside them is gone */
+        else CHECK(kept > 2 && s.kv_dropped > 0 && first_lost >= 3, "%d keep pages, the first without is %d, %d given up", kept, first_lost, (int)s.kv_dropped);
+        for (int i = 0; i < ROOTS; i++) episode_free(&ep[i], &b.kv);
+        bench_free(&b);
+    }
+}
+
 static void small_pool(void) { struct bench b = { 0 }; bench_make(&b, &base_config, tok[0], 7); }
 static void long_limit(void) { struct bench b = { 0 }; struct rollout_config c = base_config; c.max_len = 513; bench_make(&b, &c, tok[0], 60); }
 static struct bench *used;
@@ -363,7 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_around_it_matters), cmocka_unit_test(a_shared_prompt_runs_once), cmocka_unit_test(greedy_is_the_likeliest),
-        cmocka_unit_test(finished_ones_are_left_alone), cmocka_unit_test(what_cannot_be_dies),
+        cmocka_unit_test(finished_ones_are_left_alone), cmocka_unit_test(the_first_keep_their_pages), cmocka_unit_test(what_cannot_be_dies),
     };
     return cmocka_run_group_tests_name("rollout", tests, make, drop);
 }
