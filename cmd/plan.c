@@ -4,18 +4,38 @@
 #include "engine/session.h"
 #include <string.h>
 
-static const char usage[] = "usage: appo plan model.path=DIR [memory=80GiB] [key=value ...]: where every byte of a training run would go, without allocating it. Batch and "
-                            "length are the run's own keys: actor.ppo_max_token_len_per_gpu, rollout.max_num_seqs, rollout.max_len, model.recompute, ...";
+static const char usage[] =
+    "usage: appo plan model.path=DIR [gpu=h200|h100|...] [real=bf16|float] [for=train|sft|sample] [memory=80GiB] [key=value ...]: where every byte of a run\n"
+    "would go, without allocating it, and whether it fits. DIR may hold a config.json alone. Batch and length are the run's own keys:\n"
+    "actor.ppo_max_token_len_per_gpu, rollout.max_num_seqs, rollout.max_len, model.recompute, ...\n"
+    "  gpu     on that card, counted as a GPU's build does on any machine: b200, h200, h20, h100, h100-nvl, a100, a100-40gb, l40s, a6000, 5090, 4090, 3090, a10, l4\n"
+    "  real    what numbers are stored as there: bf16 (with gpu= the default) or float; without gpu= and real=, as this build stores them\n"
+    "  for     train (the default), sft, or sample (evaluations)\n"
+    "  memory  bytes to fit in, in place of the card's";
+
+/* What nvidia-smi calls the card's memory, in MiB (with error correction on, where the card has it), as its maker's data sheets and public listings have it. */
+static const struct card { const char *name, *full; int mib; } cards[] = {
+    { "b200", "B200 192 GB", 183359 }, { "h200", "H200 141 GB", 143771 }, { "h20", "H20 96 GB", 97871 }, { "h100", "H100 80 GB", 81559 },
+    { "h100-nvl", "H100 NVL 94 GB", 95830 }, { "a100", "A100 80 GB", 81920 }, { "a100-40gb", "A100 40 GB", 40960 }, { "l40s", "L40S 48 GB", 46068 },
+    { "a6000", "RTX A6000 48 GB", 49140 }, { "5090", "RTX 5090 32 GB", 32607 }, { "4090", "RTX 4090 24 GB", 24564 }, { "3090", "RTX 3090 24 GB", 24576 },
+    { "a10", "A10 24 GB", 23028 }, { "l4", "L4 24 GB", 23034 },
+};
+enum { CARDS = sizeof cards / sizeof *cards };
+
+/* Of that, what the driver, the context and the library of products keep for themselves. */
+enum { DRIVER_MIB = 900 };
+
+struct asked { const struct card *card; struct need_rule rule; int64_t memory; bool gpu_build; };
 
 /* The largest value of *key, from 1 to what config_load would take, with which all still fits; 0: none does. c is changed and put back. */
-static int largest(struct config *c, int *key, int top, const struct model_config *shape, size_t memory)
+static int largest(struct config *c, int *key, int top, const struct model_config *shape, const struct asked *q)
 {
     int was = *key, low = 0, high = top;
     struct need n;
     while (low < high) {
         *key = low + (high - low + 1) / 2;
-        need_make(&n, shape, c, true);
-        if (n.all <= memory) low = *key;
+        need_make_as(&n, shape, c, &q->rule);
+        if (n.all <= (size_t)q->memory) low = *key;
         else high = *key - 1;
     }
     *key = was;
@@ -34,55 +54,137 @@ static void lines(const struct arena *a)
     }
 }
 
-static void advise(struct config *c, const struct model_config *shape, size_t all, size_t memory)
+/* Two moments of 2 bytes in place of 4. */
+static size_t moments_saved(const struct model_config *shape)
 {
-    enum { TOP = 1 << 20 };
-    if (all <= memory) printf("fits %.2f GiB: %.2f GiB stay free (the driver's own memory is not counted)\n", (double)memory / 0x1p30, (double)(memory - all) / 0x1p30);
-    else printf("does NOT fit %.2f GiB: %.2f GiB too much\n", (double)memory / 0x1p30, (double)(all - memory) / 0x1p30);
-    int rows = largest(c, &c->actor.ppo_max_token_len_per_gpu, TOP, shape, memory), seqs = largest(c, &c->rollout.max_num_seqs, 1 << 16, shape, memory);
-    bool was = c->model.recompute;
-    c->model.recompute = true;
-    int rows_again = largest(c, &c->actor.ppo_max_token_len_per_gpu, TOP, shape, memory);
-    c->model.recompute = was;
-    if (rows) printf("all else as it is, at most: actor.ppo_max_token_len_per_gpu=%d%s\n", rows, rows == TOP ? " or more" : "");
-    if (!was && rows_again) printf("                            %d with model.recompute=true\n", rows_again);
-    if (seqs) printf("                            rollout.max_num_seqs=%d%s\n", seqs, seqs == 1 << 16 ? " or more" : "");
-    if (!rows && !rows_again && !seqs) printf("no batch size helps: fewer rollouts kept (data.train_batch_size, rollout.max_len), more memory, or a smaller model\n");
+    struct model m;
+    model_lay_out(&m, shape);
+    size_t bytes = (size_t)m.count * 4;
+    model_free(&m);
+    return bytes;
 }
 
-static bool plan(struct config *c, size_t memory, struct err *e)
+/* With every key that changes memory but not what is learned (bf16 moments do, a little) at its smallest. */
+static size_t least(const struct config *c, const struct model_config *shape, const struct asked *q)
 {
+    struct config small = *c;
+    struct need n;
+    small.model.recompute = true;
+    small.actor.optim_state_dtype = STATE_BF16;
+    small.rollout.max_num_seqs = 1;
+    small.actor.ppo_max_token_len_per_gpu = c->rollout.max_len;
+    need_make_as(&n, shape, &small, &q->rule);
+    return n.all;
+}
+
+static void advise(struct config *c, const struct model_config *shape, size_t all, const struct asked *q)
+{
+    enum { TOP = 1 << 20 };
+    size_t memory = (size_t)q->memory;
+    bool trains = q->rule.what != NEED_SAMPLE, samples = q->rule.what != NEED_SFT, was = c->model.recompute;
+    if (all <= memory) printf("fits %.2f GiB: %.2f GiB stay free\n", (double)memory / 0x1p30, (double)(memory - all) / 0x1p30);
+    else printf("does NOT fit %.2f GiB: %.2f GiB too much\n", (double)memory / 0x1p30, (double)(all - memory) / 0x1p30);
+    int rows = trains ? largest(c, &c->actor.ppo_max_token_len_per_gpu, TOP, shape, q) : 0;
+    int seqs = samples ? largest(c, &c->rollout.max_num_seqs, 1 << 16, shape, q) : 0;
+    c->model.recompute = true;
+    int rows_again = trains && !was ? largest(c, &c->actor.ppo_max_token_len_per_gpu, TOP, shape, q) : 0;
+    c->model.recompute = was;
+    if (rows || rows_again || seqs) printf("all else as it is, at most:\n");
+    if (rows) printf("  actor.ppo_max_token_len_per_gpu=%d%s\n", rows, rows == TOP ? " or more" : "");
+    if (rows_again) printf("  actor.ppo_max_token_len_per_gpu=%d with model.recompute=true\n", rows_again);
+    if (seqs) printf("  rollout.max_num_seqs=%d%s\n", seqs, seqs == 1 << 16 ? " or more" : "");
+    if (trains && c->actor.optim_state_dtype != STATE_BF16)
+        printf("actor.optim.state_dtype=bf16 saves %.2f GiB\n", (double)moments_saved(shape) / 0x1p30);
+    if (!rows && !rows_again && !seqs)
+        printf("no single key of these helps: all at their least take %.2f GiB (model.recompute=true, actor.optim.state_dtype=bf16, rollout.max_num_seqs=1,\n"
+               "actor.ppo_max_token_len_per_gpu=%d); else %smore memory or a smaller model\n", (double)least(c, shape, q) / 0x1p30, c->rollout.max_len,
+               samples ? c->branch.when == BRANCH_STEP ? "fewer rollouts kept (data.train_batch_size, rollout.max_len), "
+                                                       : "fewer rollouts kept (actor.ppo_mini_batch_size, rollout.max_len), " : "");
+}
+
+static void table(const struct need *n, const struct asked *q)
+{
+    line("weights", n->weights);
+    if (n->copies) line("copies of the weights", n->copies);
+    if (n->state.peak) lines(&n->state);
+    if (n->work.peak) lines(&n->work);
+    if (n->pool.peak) lines(&n->pool);
+    if (n->packed) line("matrices packed for products", n->packed);
+    if (n->saving) line("a checkpoint's vector", n->saving);
+    if (n->program) line("program and tokenizer", n->program);
+    if (n->scratch) line(q->rule.real_bytes ? "scratch of operations, about" : "scratch of operations", n->scratch);
+    line("all", n->all);
+}
+
+static bool plan(struct config *c, struct asked *q, struct err *e)
+{
+    static const char *const whats[] = { [NEED_TRAIN] = "training", [NEED_SFT] = "supervised fine-tuning", [NEED_SAMPLE] = "sampling" };
     const char *path = *c->model.path ? c->model.path : session_embedded_policy();
     struct model_config shape;
     struct model m;
     struct need n;
     if (!model_load_config(&shape, path, e)) return false;
-    if (c->rollout.max_len > shape.max_len)
+    if (q->rule.what != NEED_SFT && c->rollout.max_len > shape.max_len)
         return fail(e, "rollout.max_len=%d is more than the model's max_position_embeddings=%d: give a smaller rollout.max_len", c->rollout.max_len, shape.max_len);
-    need_make(&n, &shape, c, true);
+    need_make_as(&n, &shape, c, &q->rule);
     if (n.all == SIZE_MAX)
-        return fail(e, "data.train_batch_size=%d x rollout.initial_rollouts=%d rollouts of rollout.max_len=%d tokens are more keys and values than a pool can number: "
-                       "make one of them smaller", c->data.train_batch_size, c->rollout.initial_rollouts, c->rollout.max_len);
+        return fail(e, "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are more keys and values than a "
+                       "pool can number: make one of them smaller", c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size",
+                    branched_first(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
     model_lay_out(&m, &shape);
-    printf("%s: %s, %lld parameters, %d layers of %d, vocabulary %d; numbers stored as %s\n", path, shape.arch, (long long)m.count, shape.layers, shape.dim,
-           shape.vocab, REAL_NAME);
-    printf("batches of %d tokens%s; %d sequences of %d tokens decode at once\n\n", c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? ", recomputed" : "",
-           c->rollout.max_num_seqs, c->rollout.max_len);
-    line("weights", n.weights);
-    if (n.copies) line("copies of the weights", n.copies);
-    lines(&n.state);
-    lines(&n.work);
-    lines(&n.pool);
-    if (n.scratch) line("scratch of operations", n.scratch);
-    line("all", n.all);
-    if (!strcmp(dev_name(), "cpu")) {
-        size_t matrices = 0;
-        for (int i = 0; i < m.params; i++) matrices += m.param[i].cols ? (size_t)param_count(&m.param[i]) * sizeof(real) : 0;
-        line("besides, matrices packed for products", 2 * matrices);
-    }
-    if (memory) { printf("\n"); advise(c, &shape, n.all, memory); }
+    printf("%s: %s, %lld parameters, %d layers of %d, vocabulary %d; numbers stored as %s%s\n", path, shape.arch, (long long)m.count, shape.layers, shape.dim,
+           shape.vocab, !q->rule.real_bytes ? REAL_NAME : q->rule.real_bytes == 2 ? "bf16" : "float", q->gpu_build ? ", on a GPU" : "");
+    printf("%s", whats[q->rule.what]);
+    if (q->rule.what != NEED_SAMPLE) printf(": batches of %d tokens%s", c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? ", recomputed" : "");
+    if (q->rule.what != NEED_SFT) printf("; %d sequence%s of %d tokens decode at once", c->rollout.max_num_seqs, c->rollout.max_num_seqs > 1 ? "s" : "", c->rollout.max_len);
+    printf("\n\n");
+    table(&n, q);
+    if (q->card)
+        printf("\n%s: %d MiB, of which about %d are the driver's; %.2f GiB can be used\n", q->card->full, q->card->mib, DRIVER_MIB,
+               (double)(q->card->mib - DRIVER_MIB) / 1024);
+    if (q->memory) { printf("%s", q->card ? "" : "\n"); advise(c, &shape, n.all, q); }
     model_free(&m);
     return true;
+}
+
+static bool take_card(struct asked *q, const char *name)
+{
+    for (int i = 0; i < CARDS; i++) if (!strcmp(name, cards[i].name)) { q->card = &cards[i]; return true; }
+    return false;
+}
+
+/* plan's own words; false: not one of them, or (*bad) not with this value. */
+static bool own_word(struct asked *q, const char *arg, const char **bad)
+{
+    static const struct { const char *name; enum need_for what; } whats[] = { { "train", NEED_TRAIN }, { "sft", NEED_SFT }, { "sample", NEED_SAMPLE } };
+    const char *value = strchr(arg, '=');
+    if (!value++) return false;
+    if (!strncmp(arg, "memory=", 7)) {
+        if (!parse_bytes(value, &q->memory)) *bad = "a size is needed, as in memory=80GiB";
+    } else if (!strncmp(arg, "gpu=", 4)) {
+        if (!take_card(q, value)) *bad = "not a card of the list; give memory=80GiB and real=bf16";
+    } else if (!strncmp(arg, "real=", 5)) {
+        q->rule.real_bytes = !strcmp(value, "bf16") ? 2 : !strcmp(value, "float") ? 4 : 0;
+        if (!q->rule.real_bytes) *bad = "bf16 or float is needed";
+    } else if (!strncmp(arg, "for=", 4)) {
+        bool found = false;
+        for (int i = 0; i < 3; i++) if (!strcmp(value, whats[i].name)) { q->rule.what = whats[i].what; found = true; }
+        if (!found) *bad = "train, sft or sample is needed";
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* A card stands for a GPU's build, and so does bf16, which no CPU's build has; float alone is what this one is. */
+static void settle(struct asked *q)
+{
+    bool cpu = !strcmp(dev_name(), "cpu");
+    if (q->card && !q->rule.real_bytes) q->rule.real_bytes = 2;
+    if (!q->card && q->rule.real_bytes == sizeof(real)) q->rule.real_bytes = 0;
+    if (!cpu && q->rule.real_bytes == sizeof(real)) q->rule.real_bytes = 0;         /* this very build, which knows its scratch */
+    if (q->card && !q->memory) q->memory = (int64_t)(q->card->mib - DRIVER_MIB) << 20;
+    q->gpu_build = !cpu || q->rule.real_bytes;
 }
 
 int cmd_plan(int argc, char **argv)
@@ -90,18 +192,20 @@ int cmd_plan(int argc, char **argv)
     struct config c;
     struct err e;
     int status;
-    int64_t memory = 0;
+    struct asked q = { .rule = { NEED_TRAIN, 0 } };
     for (int i = 0; i < argc; i++) {
-        if (strncmp(argv[i], "memory=", 7)) continue;
-        if (!parse_bytes(argv[i] + 7, &memory)) {
-            fprintf(stderr, "appo: %s: a size is needed, as in memory=80GiB. %s\n", argv[i], usage);
+        const char *bad = NULL;
+        if (!own_word(&q, argv[i], &bad)) continue;
+        if (bad) {
+            fprintf(stderr, "appo: %s: %s. %s\n", argv[i], bad, usage);
             return 2;
         }
         memmove(argv + i, argv + i + 1, (size_t)(argc - i - 1) * sizeof *argv);
         argc--;
         i--;
     }
-    if (cmd_config(&c, argc, argv, usage, 0, &status)) status = plan(&c, (size_t)memory, &e) ? 0 : cmd_fail(&e);
+    settle(&q);
+    if (cmd_config(&c, argc, argv, usage, 0, &status)) status = plan(&c, &q, &e) ? 0 : cmd_fail(&e);
     config_free(&c);
     return status;
 }

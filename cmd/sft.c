@@ -1,6 +1,7 @@
 /* sft.c: `appo sft`: supervised fine-tuning on conversations from files, or on demonstrations of the embedded tasks. */
 #include "cmd/cmd.h"
 #include "base/file.h"
+#include "engine/fits.h"
 #include "engine/session.h"
 #include "engine/talks.h"
 #include <limits.h>
@@ -46,7 +47,7 @@ static int run(const struct config *c)
     struct sft_rule r = rule_of(c);
     struct stage out = { 0 };
     bool ok = (*c->sft.save || fail(&e, "sft.save: give the folder the trained model goes to, sft.save=DIR")) && stage_open(&out, c->sft.save, &e) &&
-              session_load(&s, c, NULL, &e) && dir_room(c->sft.save, (size_t)s.m.count * sizeof(wide), &e);
+              need_fits(c, *c->model.path ? c->model.path : session_embedded_policy(), NEED_SFT, &e) && session_load(&s, c, NULL, &e) && dir_room(c->sft.save, (size_t)s.m.count * sizeof(wide), &e);
     if (ok) session_trains(&s);
     if (ok) ok = *c->data.train_files ? on_files(&s, &r, &show, &e) : sft_run(&s.learner, &s.chat, &r, sft_show, &show, &e);
     ok = ok && session_save(&s, out.tmp, &e) && stage_commit(&out, "config.json", &e);

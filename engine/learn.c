@@ -14,10 +14,10 @@ static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
 {
     const struct model *m = l->m;
     acts_make(&l->acts, m, l->max_rows, recompute, true, a);
-    l->logits = arena_get(a, (size_t)(l->chunk * vocab_ld(m)) * sizeof(real), "logits");
-    l->head_x = arena_get(a, (size_t)(l->chunk * m->c.dim) * sizeof(real), "head in");
-    l->head_dx = arena_get(a, (size_t)(l->chunk * m->c.dim) * sizeof(real), "d head in");
-    l->dhidden = arena_get(a, (size_t)(l->max_rows * m->c.dim) * sizeof(real), "d hidden");
+    l->logits = arena_reals(a, l->chunk * vocab_ld(m), "logits");
+    l->head_x = arena_reals(a, l->chunk * m->c.dim, "head in");
+    l->head_dx = arena_reals(a, l->chunk * m->c.dim, "d head in");
+    l->dhidden = arena_reals(a, l->max_rows * m->c.dim, "d hidden");
     /* the batch itself: ids, pos, rows, begins, targets (a row of logits may have many), slots, coefficients, numbers: taken from here, pack by pack */
     size_t mark = arena_mark(a);
     arena_get(a, batch_bytes(l), "batch");
@@ -30,16 +30,17 @@ static void lay_out_state(struct learner *l, struct arena *a)
     l->g = arena_get(a, bytes, "gradient");
     l->adam1 = arena_get(a, moment_bytes(l), "AdamW first moment");
     l->adam2 = arena_get(a, moment_bytes(l), "AdamW second moment");
-    l->master = sizeof(real) == sizeof(wide) ? NULL : arena_get(a, bytes, "master weights");
+    l->master = a->real_bytes == sizeof(wide) ? NULL : arena_get(a, bytes, "master weights");
 }
 
 void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
 {
     /* 64 MiB of logits at most: beyond that more rows make no product faster */
-    int64_t chunk = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)sizeof(real));
+    size_t real_bytes = r.real_bytes ? r.real_bytes : sizeof(real);
+    int64_t chunk = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)real_bytes);
     *l = (struct learner){ .m = m, .max_rows = r.max_rows, .chunk = MIN(r.max_rows, chunk < 64 ? 64 : chunk), .bf16_moments = r.bf16_moments, .seed = r.seed };
-    arena_dry(&l->state, "optimizer");
-    arena_dry(&l->work, "training");
+    arena_dry_as(&l->state, "optimizer", real_bytes);
+    arena_dry_as(&l->work, "training", real_bytes);
     lay_out_state(l, &l->state);
     lay_out_work(l, &l->work, r.recompute);
 }

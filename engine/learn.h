@@ -19,7 +19,7 @@ struct learner {
     int skipped_in_row;
 };
 
-struct learner_rule { int64_t max_rows; bool recompute, bf16_moments; uint64_t seed; };
+struct learner_rule { int64_t max_rows; bool recompute, bf16_moments; uint64_t seed; size_t real_bytes /* to lay out as another build; 0: this one */; };
 void learner_make(struct learner *l, struct model *m, struct learner_rule r);
 void learner_free(struct learner *l);
 /* For counting memory: arenas that are dry, of a model that has no weights; learner_rehearse and learner_free are all that may follow. */

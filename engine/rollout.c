@@ -50,10 +50,10 @@ static void rows_make(struct rollout *r, struct arena *a)
     ENSURE((char *)r->dev.ent - (char *)r->dev.id == (char *)r->host.ent - (char *)r->host.id);
     r->owner = xcalloc(seqs, sizeof(struct seat *));
     /* 64 MiB of logits at once: a larger product is no faster, and a row's numbers do not depend on the others */
-    int64_t fit = (64 << 20) / (vocab_ld(r->m) * (int64_t)sizeof(real));
+    int64_t fit = (64 << 20) / (vocab_ld(r->m) * (int64_t)a->real_bytes);
     r->head_rows = (int)(fit < 1 ? 1 : fit < (int64_t)seqs ? fit : (int64_t)seqs);
-    r->logits = arena_get(a, (size_t)(r->head_rows * vocab_ld(r->m)) * sizeof(real), "rollout logits");
-    r->x = arena_get(a, (size_t)r->head_rows * (size_t)r->m->c.dim * sizeof(real), "rollout logits");
+    r->logits = arena_reals(a, r->head_rows * vocab_ld(r->m), "rollout logits");
+    r->x = arena_reals(a, (int64_t)r->head_rows * r->m->c.dim, "rollout logits");
 }
 
 /* Ids without a text (a vocabulary padded to a round size) are never drawn. */

@@ -46,6 +46,8 @@ static inline double real_to(real x)
 
 void *dev_alloc(size_t bytes);                                   /* 256-byte aligned; out of memory is die() */
 void  dev_free(void *p);
+/* Makes the system give the memory now, not page by page when it is first written: a run that starts then does not end for want of it. A GPU's always is. */
+void  dev_commit(void *p, size_t bytes);
 void  dev_put(void *dst, const void *src, size_t bytes);         /* host to device; src may be written again on return, dst is written in the order of the calls */
 void  dev_get(void *dst, const void *src, size_t bytes);         /* device to host, after all earlier work: the host waits for it */
 void  dev_copy(void *dst, const void *src, size_t bytes);        /* device to device, ranges must not overlap */

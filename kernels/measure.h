@@ -10,7 +10,7 @@ extern "C" {
 void measure_begin(void);
 double measure_end(void);
 
-/* Bytes of device memory that can still be had, and all there are; on a CPU the machine's. */
+/* Bytes of device memory that can still be had, and all there are; on a CPU the machine's, or of its control groups where these leave less (base/memory.h). */
 void measure_memory(size_t *left, size_t *total);
 
 #ifdef __cplusplus

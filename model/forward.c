@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include <stdlib.h>
 
-static real *reals(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_get(a, (size_t)(n * d) * sizeof(real), what); }
+static real *reals(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_reals(a, n * d, what); }
 static wide *wides(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_get(a, (size_t)(n * d) * sizeof(wide), what); }
 
 static void layer_get(struct acts_layer *l, const struct model *m, int64_t n, bool backward, struct arena *a)

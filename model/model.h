@@ -53,6 +53,9 @@ struct save_rule { bool bf16; int64_t max_shard; };
 bool model_save_as(const struct model *m, const char *folder, const struct save_rule *r, struct err *e);
 bool model_save(const struct model *m, const char *folder, struct err *e);      /* one file, numbers as they are kept */
 
+/* Bytes that products keep of all its matrices, packed, where one does (a CPU): for forward passes; backward: those of backward passes. */
+size_t model_packed(const struct model *m, bool backward);
+
 /* n weights from and to host numbers, rounded to what is stored. */
 void model_put(real *w, const wide *x, int64_t n);
 void model_get(wide *x, const real *w, int64_t n);

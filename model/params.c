@@ -179,3 +179,17 @@ void model_get(wide *x, const real *w, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] = (wide)real_to(host[i]);
     free(host);
 }
+
+size_t model_packed(const struct model *m, bool backward)
+{
+    const int64_t dim = m->c.dim, att = (int64_t)m->c.heads * m->c.head_dim, ff = m->c.ff;
+    const struct { int64_t out, in, times; } matrices[] = {                 /* as forward.c and backward.c multiply with them */
+        { m->qkv_dim, dim, m->c.layers }, { dim, att, m->c.layers }, { 2 * ff, dim, m->c.layers }, { dim, ff, m->c.layers }, { m->c.vocab, dim, 1 },
+    };
+    size_t bytes = 0;
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+        int64_t n = backward ? matrices[i].in : matrices[i].out, k = backward ? matrices[i].out : matrices[i].in;
+        bytes += (size_t)matrices[i].times * gemm_weight_need(n, k);
+    }
+    return bytes;
+}

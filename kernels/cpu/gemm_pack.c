@@ -76,6 +76,8 @@ void gemm_weights_changed(void) { drop(NULL, 0, true); }
 void gemm_weight_written(const void *p, size_t bytes) { drop(p, bytes, false); }
 size_t gemm_weight_bytes(void) { return kept_bytes; }
 
+size_t gemm_weight_need(int64_t n, int64_t k) { return (size_t)((n + GEMM_NR - 1) / GEMM_NR * k * GEMM_NR) * sizeof(real); }
+
 const real *gemm_weight(const struct gemm *g, int threads)
 {
     const bool trans = g->form == GEMM_NT;
@@ -87,7 +89,7 @@ const real *gemm_weight(const struct gemm *g, int threads)
 
     const int64_t panels = (g->n + GEMM_NR - 1) / GEMM_NR;
     w = xmalloc(sizeof *w);
-    *w = (struct kept){ .b = g->b, .n = g->n, .k = g->k, .ldb = g->ldb, .trans = trans, .bytes = (size_t)(panels * g->k * GEMM_NR) * sizeof(real) };
+    *w = (struct kept){ .b = g->b, .n = g->n, .k = g->k, .ldb = g->ldb, .trans = trans, .bytes = gemm_weight_need(g->n, g->k) };
     w->panels = dev_alloc(w->bytes);
     const struct gemm_pack s = { w->panels, g->b, g->ldb, g->n, g->k, trans };
 #pragma omp parallel for schedule(dynamic) num_threads(threads)

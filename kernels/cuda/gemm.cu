@@ -30,6 +30,7 @@ static int plan_count, choice_count, exact_now = -1;
 
 void op_gemm_exact(bool exact) { exact_now = exact; }
 void gemm_weights_changed(void) { }             /* nothing is packed here */
+size_t gemm_weight_need(int64_t n, int64_t k) { (void)n; (void)k; return 0; }
 
 static cudaDataType_t real_type(void) { return sizeof(real) == 2 ? CUDA_R_16BF : CUDA_R_32F; }
 

@@ -52,6 +52,70 @@ static void equals_the_run(void **state)
     }
 }
 
+static struct need counted(const struct model_config *shape, const struct config *c, enum need_for what, size_t real_bytes)
+{
+    struct need n;
+    need_make_as(&n, shape, c, &(struct need_rule){ what, real_bytes });
+    return n;
+}
+
+/* A GPU's build in bf16, counted on any machine: half of the numbers, whole sums and moments, master weights, nothing packed. */
+static void other_builds(void **state)
+{
+    (void)state;
+    struct config c;
+    struct model_config shape;
+    struct err e = { "" };
+    config_init(&c);
+    CHECK(model_load_config(&shape, "policy", &e), "%s", e.text);
+    struct need two = counted(&shape, &c, NEED_TRAIN, 2), four = counted(&shape, &c, NEED_TRAIN, 4), sft = counted(&shape, &c, NEED_SFT, 2);
+    struct need sample = counted(&shape, &c, NEED_SAMPLE, 2);
+    assert_true(two.weights * 2 == four.weights && two.keys * 2 == four.keys && two.pool.peak < four.pool.peak && two.work.peak < four.work.peak);
+    assert_true(two.state.rows == 4 && four.state.rows == 3 && !strcmp(two.state.row[3].what, "master weights") && two.state.row[3].bytes == two.state.row[0].bytes);
+    for (int i = 0; i < 3; i++) assert_true(two.state.row[i].bytes == four.state.row[i].bytes);
+    assert_true(!two.packed && !two.program && !two.saving && !four.packed && two.scratch);
+    assert_true(two.all == two.weights + two.copies + two.state.peak + two.work.peak + two.pool.peak + two.scratch);
+    assert_true(!sft.pool.peak && !sft.copies && sft.state.peak == two.state.peak && sft.all == sft.weights + sft.state.peak + sft.work.peak + sft.scratch);
+    assert_true(!sample.state.peak && !sample.work.peak && sample.pool.peak == two.pool.peak);
+    /* this build: the copy of the reference, and on a CPU its packed matrices, come with the KL term */
+    struct need before = counted(&shape, &c, NEED_TRAIN, 0);
+    CHECK(config_set(&c, "actor.use_kl_loss", "true", "test", &e) && config_set(&c, "actor.kl_loss_coef", "0.01", "test", &e), "%s", e.text);
+    struct need after = counted(&shape, &c, NEED_TRAIN, 0);
+    assert_true(after.copies == before.copies + before.weights);
+    if (!strcmp(dev_name(), "cpu")) {
+        struct model m;
+        model_lay_out(&m, &shape);
+        size_t forward = model_packed(&m, false), backward = model_packed(&m, true), matrices = 0;
+        for (int i = 0; i < m.params; i++) matrices += m.param[i].cols ? (size_t)param_count(&m.param[i]) * sizeof(real) : 0;
+        assert_true(forward >= matrices && forward < matrices + matrices / 4 && backward >= matrices && backward < matrices + matrices / 4);
+        assert_true(before.packed == forward + backward && after.packed == 2 * forward + backward);
+        assert_true(after.all == after.weights + after.copies + after.state.peak + after.work.peak + after.pool.peak + after.packed + after.saving + after.program);
+        model_free(&m);
+    } else assert_true(!before.packed && !after.packed);
+    config_free(&c);
+}
+
+static int plan_of(const char *a, const char *b, const char *c)
+{
+    char text[3][100];
+    char *argv[] = { text[0], text[1], text[2] };
+    snprintf(text[0], sizeof text[0], "%s", a);
+    snprintf(text[1], sizeof text[1], "%s", b ? b : "model.path=policy");
+    snprintf(text[2], sizeof text[2], "%s", c ? c : "model.path=policy");
+    return cmd_plan(3, argv);
+}
+
+static void words(void **state)
+{
+    (void)state;
+    static const char *const fine[][2] = {
+        { "gpu=h200" }, { "gpu=4090", "real=float" }, { "gpu=a100", "memory=10GiB" }, { "real=bf16" }, { "for=sft" }, { "for=sample", "gpu=l4" }, { "real=float" },
+    };
+    static const char *const bad[] = { "gpu=h300", "gpu=", "real=fp8", "real=", "for=fun", "memory=lots", "gpus=2" };
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) CHECK(plan_of(fine[i][0], fine[i][1], NULL) == 0, "%s", fine[i][0]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK(plan_of(bad[i], NULL, NULL) == 2, "%s", bad[i]);
+}
+
 static void sizes(void **state)
 {
     (void)state;
@@ -68,6 +132,6 @@ static void sizes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(equals_the_run), cmocka_unit_test(sizes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(equals_the_run), cmocka_unit_test(other_builds), cmocka_unit_test(words), cmocka_unit_test(sizes) };
     return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
 }

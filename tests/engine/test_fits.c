@@ -33,7 +33,7 @@ static void too_large_is_refused(void **state)
     set(&c, "branch.when", "step");                         /* 915 GiB of keys and values of the rollouts that wait to be branched */
     set(&c, "rollout.initial_rollouts", "60");
     CHECK(!session_fits(&c, "policy", true, &e), "it fits");
-    static const char *const words[] = { "policy: this run takes ", " GiB (weights 0.0", "optimizer 0.0", "keys and values ", " GiB free.", " Lower actor.ppo_max",
+    static const char *const words[] = { "policy: this run takes ", " GiB (weights 0.0", "optimizer 0.0", "keys and values ", " GiB free", " Lower actor.ppo_max",
                                          "rollout.max_num_seqs=65536, data.train_batch_size=65536", "appo plan memory=" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) CHECK(strstr(e.text, words[i]), "no '%s' in: %s", words[i], e.text);
     CHECK(!session_open(&s, &c, true, &e) && strstr(e.text, "this run takes"), "%s", e.text);
