@@ -102,7 +102,7 @@ static char *number_text(const json_t *a)
     return shown;
 }
 
-static char *answer_text(struct answers *x, const json_t *a, bool box)
+static char *answer_text(struct answers *x, const json_t *a, int how)
 {
     const char *big = odd_number(a);
     if (big) return xstrdup(big);
@@ -112,7 +112,7 @@ static char *answer_text(struct answers *x, const json_t *a, bool box)
     if (!json_is_string(a)) return NULL;
     char *t = behind_mark(json_string_value(a));
     x->behind_mark |= t != NULL;
-    if (!t && box && (t = last_box(json_string_value(a)))) x->boxed = true;
+    if (!t && how & ANSWERS_BOX && (t = last_box(json_string_value(a)))) x->boxed = true;
     return t ? t : xstrdup(json_string_value(a));
 }
 
@@ -126,7 +126,50 @@ static const json_t *target_of(const json_t *a)
     return json_is_null(target) ? NULL : target;
 }
 
-bool answers_read(struct answers *x, const json_t *a, const char *name, bool box, struct err *e)
+/* From the first to the last byte that is no white space; false: there is none. */
+static bool ends_of(const char *s, const char **from, const char **last)
+{
+    size_t n = strlen(s);
+    *from = s + strspn(s, " \t\r\n");
+    while (n && strchr(" \t\r\n", s[n - 1])) n--;
+    *last = s + n - 1;
+    return n > 0 && *last >= *from;
+}
+
+/* Whether the text has this name in quotes and a colon. */
+static bool has_member(const char *s, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = s; (p = strstr(p, name)); p += n) {
+        const char *colon = p + n + 1;
+        if (p == s || (p[-1] != '"' && p[-1] != '\'') || p[n] != p[-1]) continue;
+        if (colon[strspn(colon, " \t\r\n")] == ':') return true;
+    }
+    return false;
+}
+
+bool text_is_messages(const char *s)
+{
+    const char *from, *last;
+    if (!ends_of(s, &from, &last) || *from != '[' || *last != ']' || from[1 + strspn(from + 1, " \t\r\n")] != '{')
+        return false;
+    return (has_member(from, "role") && has_member(from, "content")) ||
+           (has_member(from, "from") && has_member(from, "value"));
+}
+
+/* ["a", "b"], ['a' 'b'], {"target": ...} */
+static bool is_written_out(const char *s)
+{
+    const char *from, *last;
+    if (!ends_of(s, &from, &last)) return false;
+    if (*from == '{' && *last == '}') return has_member(from, "target");
+    if (*from != '[' || *last != ']' || last - from < 3) return false;
+    do from++; while (strchr(" \t\r\n", *from));
+    do last--; while (strchr(" \t\r\n", *last));
+    return last > from && *from == *last && (*from == '"' || *from == '\'');
+}
+
+bool answers_read(struct answers *x, const json_t *a, const char *name, int how, struct err *e)
 {
     char buf[200];
     const json_t *target = json_is_object(a) && !odd_is(a) ? target_of(a) : a;
@@ -140,7 +183,14 @@ bool answers_read(struct answers *x, const json_t *a, const char *name, bool box
     x->ref = xcalloc(n, sizeof *x->ref);
     for (size_t k = 0; k < n; k++) {
         const json_t *one = json_is_array(target) ? json_array_get(target, k) : target;
-        char *t = answer_text(x, one, box);
+        const char *text = json_string_value(one);
+        if (how & ANSWERS_FOUND && text && is_written_out(text))
+            return fail(
+                e,
+                "the answer in \"%s\" is a text with a list or an object written out: write it as one, or, where the "
+                "text itself is the answer, data.answer_key=%s",
+                name, name);
+        char *t = answer_text(x, one, how);
         if (!t)
             return fail(e,
                         "answer %zu in \"%s\" is %s: a text, a number, true, false or a list of them is needed "

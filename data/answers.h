@@ -9,11 +9,16 @@ struct answers { char **ref; int n; bool number, behind_mark, boxed; };
 
 /* a: a string, a number, true or false, a list of them, or an object whose only member that is not null is "target"
  * (Search-R1). Whole numbers beyond 64 bits keep their digits. A text that ends as GSM8K's do ("...#### 1,072", one
- * line behind the last ####) is cut to "1072": commas that part thousands go. box: a text with \boxed{} is cut to what
- * its last one holds. False: anything else; name is for the sentence. */
-bool answers_read(struct answers *x, const json_t *a, const char *name, bool box, struct err *e);
+ * line behind the last ####) is cut to "1072": commas that part thousands go. ANSWERS_BOX: a text with \boxed{} is cut
+ * to what its last one holds. ANSWERS_FOUND: no key named the column, so that a text which is a list or {"target": ...}
+ * written out is refused. False: anything else; name is for the sentence. */
+enum { ANSWERS_BOX = 1, ANSWERS_FOUND = 2 };
+bool answers_read(struct answers *x, const json_t *a, const char *name, int how, struct err *e);
 bool answers_same(const struct answers *a, const struct answers *b);
 void answers_free(struct answers *x);
+/* A text that is messages or turns written out, as JSON or as Python shows them: a column that lost its type on the
+ * way. */
+bool text_is_messages(const char *s);
 /* "a list", "an object with members a, b", what is odd about it, ...: of a value that is none of what was asked for.
  * buf has n bytes. */
 const char *value_is(const json_t *v, char *buf, size_t n);

@@ -62,6 +62,8 @@ static bool read_prompt(struct sample *s, const json_t *prompt, const char *name
 {
     char buf[200];
     if (json_is_string(prompt)) {
+        if (text_is_messages(json_string_value(prompt)))
+            return fail(e, "\"%s\" is a text with a list of messages written out: write it as a list", name);
         messages_add(&s->said, ROLE_USER, json_string_value(prompt));
     } else {
         if (!json_is_array(prompt))
@@ -124,11 +126,11 @@ static bool find_answer(const json_t *row, struct answers *out, const char **nam
 {
     static const char *const usual[] = { "answer", "ground_truth", "golden_answers", "label" };
     const json_t *v = row_at(row, "reward_model.ground_truth");
-    if (v) return answers_read(out, v, *name = "reward_model.ground_truth", false, e);
+    if (v) return answers_read(out, v, *name = "reward_model.ground_truth", ANSWERS_FOUND, e);
     for (int k = 0; k < 4; k++) {
         if (!(v = row_at(row, usual[k]))) continue;
         struct answers other;
-        bool ok = answers_read(*name ? &other : out, v, usual[k], true, e);
+        bool ok = answers_read(*name ? &other : out, v, usual[k], ANSWERS_FOUND | ANSWERS_BOX, e);
         bool differ = ok && *name && !answers_same(out, &other);
         if (*name) answers_free(&other);
         if (differ)
@@ -138,7 +140,7 @@ static bool find_answer(const json_t *row, struct answers *out, const char **nam
         *name = usual[k];
     }
     if (*name || !(v = row_at(row, "solution"))) return true;
-    if (!answers_read(out, v, *name = "solution", true, e)) return false;
+    if (!answers_read(out, v, *name = "solution", ANSWERS_FOUND | ANSWERS_BOX, e)) return false;
     return !is_worked(out) || fail(e, "\"solution\" has several lines and no \\boxed{}: the way to an answer, it "
                                       "seems, not the answer; data.answer_key says which column "
                                       "holds it (data.answer_key=solution takes this as it is)");
@@ -152,10 +154,10 @@ static bool read_answers(struct reading *x, struct sample *s, const json_t *row,
     bool ok;
     if (key)
         ok = (v = given(x, row, key, "data.answer_key", e)) &&
-             answers_read(&a, v, key, strcmp(key, "reward_model.ground_truth") != 0, e);
+             answers_read(&a, v, key, strcmp(key, "reward_model.ground_truth") ? ANSWERS_BOX : 0, e);
     else ok = find_answer(row, &a, &name, e);
     if (ok && !key && !name)
-        ok = said ? answers_read(&a, said, "messages", false, e)
+        ok = said ? answers_read(&a, said, "messages", 0, e)
                   : fail_missing(x, "answer",
                                  "no answer: one of reward_model.ground_truth, \"answer\", \"ground_truth\", "
                                  "\"golden_answers\", \"label\", \"solution\" is "

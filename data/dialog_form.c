@@ -201,6 +201,8 @@ static bool read_ask(struct form *f, const json_t *row, const char *ask, struct 
     if (json_is_array(v)) return append(f->said, v, ask, e);
     if (!json_is_string(v))
         return fail(e, "\"%s\" must be a list of messages or a string, it is %s", ask, value_is(v, buf, sizeof buf));
+    if (text_is_messages(json_string_value(v)))
+        return fail(e, "\"%s\" is a text with a list of messages written out: write it as a list", ask);
     if (!strcmp(ask, "instruction") && !history(f->said, row, e)) return false;
     char *text = question(row, ask, json_string_value(v), e);
     if (text) json_array_append_new(f->said, message("user", text));
@@ -212,6 +214,8 @@ static bool read_reply(struct form *f, const json_t *row, const char *reply, str
 {
     char buf[200];
     const json_t *v = row_at(row, reply);
+    if (json_is_string(v) && text_is_messages(json_string_value(v)))
+        return fail(e, "\"%s\" is a text with a list of messages written out: write it as a list", reply);
     if (json_is_string(v)) return json_array_append_new(f->said, message("assistant", json_string_value(v))) == 0;
     if (!json_is_array(v))
         return fail(e, "\"%s\" must be a string or a list of messages, it is %s (data.answer_key names the reply)",
@@ -258,6 +262,8 @@ static bool no_form(const json_t *row, const char *prompt, const char *answer, s
         return fail(e, "no conversation: \"messages\", \"conversations\", \"prompt\" + \"completion\", \"question\" + "
                        "\"answer\" or \"instruction\" + \"output\" is needed "
                        "(data.prompt_key and data.answer_key name others)");
+    if (json_is_string(v) && text_is_messages(json_string_value(v)))
+        return fail(e, "\"%s\" is a text with a list of messages written out: write it as a list", ask);
     if (json_is_string(v))
         return fail(e, "\"%s\" is a string; then a reply is needed, in \"%s\" (data.answer_key names it)", ask,
                     strcmp(ask, "instruction") ? "response" : "output");

@@ -106,12 +106,28 @@ static void note(struct files *f, int from, const char *item)
     str_putc(&f->note, '\n');
 }
 
+static bool one_kind(const char *dir, const int *count, int arrow, const char *below, struct err *e)
+{
+    const char *slash = dir[strlen(dir) - 1] == '/' ? "" : "/";
+    int kinds = !!count[LINES] + !!count[ARRAY] + !!count[PARQUET];
+    if (kinds == 1) return true;
+    if (kinds)
+        return fail(
+            e,
+            "%s: holds files of several kinds (%d .jsonl, %d .json, %d .parquet), which may be the same rows: name a "
+            "pattern such as %s%s*.%s",
+            dir, count[LINES], count[ARRAY], count[PARQUET], dir, slash, count[PARQUET] ? "parquet" : "jsonl");
+    if (arrow)
+        return fail(e, "%s: holds Arrow files, which are not read: write the set with to_parquet() or to_json()", dir);
+    return fail(e, "%s: is a folder without .parquet, .jsonl or .json files%s", dir, below);
+}
+
 static bool folder(struct files *f, const char *dir, struct err *e)
 {
     DIR *d = opendir(dir);
     struct dirent *one;
     struct str path = { 0 }, below = { 0 };
-    int from = f->n, count[PARQUET + 1] = { 0 };
+    int from = f->n, count[PARQUET + 1] = { 0 }, arrow = 0;
     if (!d) return fail(e, "%s: %s", dir, strerror(errno));
     while ((one = readdir(d)) && f->n < FILES_MAX) {
         str_clear(&path);
@@ -119,6 +135,7 @@ static bool folder(struct files *f, const char *dir, struct err *e)
         bool down = is_folder(path.p);
         if (down && *one->d_name != '.' && below.n < 200)
             str_printf(&below, "%s%s", below.n ? ", " : "; it has folders: ", one->d_name);
+        arrow += ends(one->d_name, strlen(one->d_name), ".arrow");
         enum kind kind = down ? OTHER : kind_of(one->d_name);
         if (kind == OTHER) continue;
         count[kind]++;
@@ -126,15 +143,7 @@ static bool folder(struct files *f, const char *dir, struct err *e)
     }
     closedir(d);
     str_free(&path);
-    int kinds = !!count[LINES] + !!count[ARRAY] + !!count[PARQUET];
-    bool ok = kinds == 1 || (kinds ? fail(e,
-                                          "%s: holds files of several kinds (%d .jsonl, %d .json, %d .parquet), which "
-                                          "may be the same rows: name a pattern such as "
-                                          "%s%s*.%s",
-                                          dir, count[LINES], count[ARRAY], count[PARQUET], dir,
-                                          dir[strlen(dir) - 1] == '/' ? "" : "/", count[PARQUET] ? "parquet" : "jsonl")
-                                   : fail(e, "%s: is a folder without .parquet, .jsonl or .json files%s", dir,
-                                          below.n ? below.p : ""));
+    bool ok = one_kind(dir, count, arrow, below.n ? below.p : "", e);
     str_free(&below);
     if (!ok) return false;
     qsort(f->path + from, (size_t)(f->n - from), sizeof *f->path, by_name);

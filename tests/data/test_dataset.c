@@ -279,6 +279,9 @@ static void references(void **state)
         { "\"answer\":{}", "!is an object: data.answer_key", false }, { "\"answer\":[[1]]", "!answer 0 in \"answer\" is a list: a text, a number, true, false", false },
         { "\"answer\":[\"a\",NaN]", "!answer 1 in \"answer\" is null", false }, { "\"answer\":NaN", "!no answer: one of reward_model.ground_truth, \"answer\"", false },
         { "\"answer\":Infinity", "!answer 0 in \"answer\" is Infinity: a text, a number", false }, { "\"other\":1", "!(data.answer_key names it); there are question, other", false },
+        { "\"golden_answers\":\"['a', 'b']\"", "!the answer in \"golden_answers\" is a text with a list or an object written out: write it as one", false },
+        { "\"answer\":\"[\\\"a\\\"]\"", "!is a text with a list", false }, { "\"reward_model\":{\"ground_truth\":\"{'target': ['a']}\"}", "!data.answer_key=reward_model.ground_truth", false },
+        { "\"answer\":\"[1, 2]\"", "[1, 2]", false }, { "\"answer\":\"{1, 2}\"", "{1, 2}", false }, { "\"answer\":\"'a'\"", "'a'", false }, { "\"answer\":\"[]\"", "[]", false },
         { "\"answer\":\"a\\u0000\"", "!is \\u0000: a text, a number, true", false }, { "\"answer\":\"\\ud800\"", "!is half a surrogate pair", false }, { "\"answer\":1e999", "1e999", true },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -341,7 +344,11 @@ static void questions(void **state)
         { "{\"question\":\"q\",\"problem\":\"p\",\"answer\":1}", NULL, "!\"question\" and \"problem\" both hold a question and differ: data.prompt_key" },
         { "{\"question\":\"q\",\"problem\":\"p\",\"answer\":1}", "problem", "p" }, { "{\"question\":7,\"answer\":1}", NULL, "!\"question\" must be a string or a list of messages, it is a number" },
         { "{\"question\":\"\\u0000\",\"answer\":1}", NULL, "!it is \\u0000" }, { "{\"question\":\"\\udc00x\",\"answer\":1}", NULL, "!it is half a surrogate pair (what the row has and cannot be read: half a surrogate pair at column 13)" },
-        { "{\"question\":\"\\ud83d\\ude00\\u00e9\",\"answer\":1}", NULL, "\xf0\x9f\x98\x80\xc3\xa9" }, { "{\"qu\\u0065stion\":\"escaped\",\"answer\":1}", NULL, "escaped" },
+        { "{\"question\":\"\\ud83d\\ude00\\u00e9\",\"answer\":1}", NULL, "\xf0\x9f\x98\x80\xc3\xa9" },
+        { "{\"question\":\" [{'content': 'c', 'role': 'user'}]\",\"answer\":1}", NULL, "!\"question\" is a text with a list of messages written out: write it as a list" },
+        { "{\"q\":\"[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"c\\\"}]\",\"answer\":1}", "q", "!\"q\" is a text with a list of messages written out" },
+        { "{\"question\":\"[{a}] what role?\",\"answer\":1}", NULL, "[{a}] what role?" }, { "{\"question\":\"[{'role'}]\",\"answer\":1}", NULL, "[{'role'}]" },
+        { "{\"qu\\u0065stion\":\"escaped\",\"answer\":1}", NULL, "escaped" },
         { "{\"question\":\"q\",\"answer\":1,\"ability\":[]}", NULL, "!\"ability\" must be a text, it is a list" }, { "{\"question\":\"q\",\"answer\":1,\"data_source\":true}", NULL, "!\"data_source\" must be a text, it is true" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -299,10 +299,10 @@ static struct str found(const char *list)
 static void lists(void **state)
 {
     (void)state;
-    static const char *const folders[] = { "sh", "mix", "split", "none", "none/data", "json" };
+    static const char *const folders[] = { "sh", "mix", "split", "none", "none/data", "json", "hf" };
     static const char *const files[] = { "sh/train-00001-of-00003.parquet", "sh/train-00000-of-00003.parquet", "sh/README.md", "sh/.hidden.parquet", "sh/dataset_info.json",
         "mix/a.jsonl", "mix/a.parquet", "split/train.jsonl.gz", "split/test.jsonl.gz", "none/LICENSE", "none/data/a.jsonl", "json/b.json", "json/a.json.zst", "json/c.json", "json/d.json",
-        "json/e.json", "a,b.jsonl" };
+        "json/e.json", "a,b.jsonl", "hf/data-00000-of-00001.arrow", "hf/state.json" };
     static const struct { const char *list, *want; } cases[] = {
         { "@/mix/a.jsonl, @/sh/x ,", "mix/a.jsonl sh/x" }, { "", "" }, { " , ", "" }, { "['@/mix/a.jsonl', \"@/y\"]", "mix/a.jsonl y" }, { "[@/y]", "y" },
         { "@/sh", "sh/train-00000-of-00003.parquet sh/train-00001-of-00003.parquet|" }, { "@/sh/", "sh/train-00000-of-00003.parquet sh/train-00001-of-00003.parquet|" },
@@ -324,7 +324,7 @@ static void lists(void **state)
         { "@/sh", "/sh: 2 files: train-00000-of-00003.parquet, train-00001-of-00003.parquet (2 of 3 shards)\n" }, { "@/json", "/json: 5 files: a.json.zst, b.json, ... e.json\n" },
         { "@/mix", "holds files of several kinds (1 .jsonl, 0 .json, 1 .parquet), which may be the same rows: name a pattern such as" },
         { "@/split", "stands for both train.jsonl.gz and test.jsonl.gz: name the files that are meant" }, { "@/none", "is a folder without .parquet, .jsonl or .json files; it has folders: data" },
-        { "@/zz*", "zz*: no file is called like this" },
+        { "@/hf", "hf: holds Arrow files, which are not read: write the set with to_parquet()" }, { "@/zz*", "zz*: no file is called like this" },
     };
     for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
         struct str got = found(told[i].list);

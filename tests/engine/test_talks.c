@@ -157,6 +157,9 @@ static void chosen_forms(void **state)
         { "{\"prompt\":\"p\",\"completion\":7}", "", "", "!\"completion\" must be a string or a list of messages, it is a number" },
         { "{\"prompt\":[" U("a") "],\"completion\":[" U("b") "]}", "", "", "!\"completion\" has no message of role \"assistant\"" },
         { "{\"system\":\"s\",\"messages\":[{\"role\":\"system\",\"content\":\"t\"}," A("g") "]}", "", "", "!\"system\" and the conversation both hold a system message and differ" },
+        { "{\"messages\":\"[{'role': 'user', 'content': 'a'}]\"}", "", "", "!\"messages\" is a text with a list of messages written out: write it as a list" },
+        { "{\"prompt\":\"[{'role': 'user', 'content': 'a'}]\",\"completion\":\"c\"}", "", "", "!\"prompt\" is a text with a list" },
+        { "{\"prompt\":\"p\",\"completion\":\"[{'from': 'gpt', 'value': 'a'}]\"}", "", "", "!\"completion\" is a text with a list" },
         { "{\"system\":[],\"messages\":[" A("g") "]}", "", "", "!\"system\" must be a text, it is a list" }, { "{\"tools\":[{\"name\":\"f\",\"x\":12345678901234567890}],\"messages\":[" A("g") "]}", "", "", "!\"tools\" hold a value that cannot be read (what the row has and cannot be read: a number beyond 64 bits at column 27" },
         { "{\"tools\":{\"a\":1},\"messages\":[" A("g") "]}", "", "", "!\"tools\" must be a list of declarations, or the JSON text of one; it is an object with a" },
     };
