@@ -2,7 +2,9 @@
  * tokens is what prints; a conversation keeps its keys and values, so a turn costs what it adds. */
 #include "cmd/cmd.h"
 #include "cmd/lines.h"
+#include "engine/fits.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,7 +15,7 @@
 static const char usage[] =
     "usage: appo generate [model.path=DIR] [--prompt TEXT] [--system TEXT] [--greedy] [--max N] [--raw] [--ids] [key=value ...] [<PROMPTS]\n"
     "  --prompt   answers this; without it, lines of stdin: plain text, or JSON {\"prompt\"}, {\"messages\"}, {\"text\"} or {\"ids\"}, which is answered by\n"
-    "             JSON {\"text\", \"finish\"} in the same order, many lines at a time; at a terminal, a conversation (end it with ctrl-D)\n"
+    "             JSON {\"text\", \"finish\"} in the same order, rollout.max_num_seqs lines at a time; at a terminal, a conversation (/help there)\n"
     "  --system   a system message before plain prompts\n"
     "  --greedy   the likeliest token each time; else rollout.temperature, rollout.top_p, rollout.top_k and trainer.seed count\n"
     "  --max      tokens of an answer (512); rollout.max_len bounds prompt and answer together (4096, or less where the model takes less)\n"
@@ -24,15 +26,18 @@ static const char usage[] =
 
 struct job {
     struct session s;
+    struct config *c;
     struct err no_chat;
     const char *prompt, *system;
-    bool greedy, raw, ids, chat;
+    char *said_system;              /* of /system */
+    bool greedy, raw, ids, chat, color;
     int max;
     struct rollout_config r;
     /* what is being printed */
     struct tokenizer_stream stream;
     struct str out;
     int shown;                      /* tokens of the episode that are out */
+    bool dim;                       /* what was printed last was of a result */
     int held;                       /* the end token that was the last; it is printed when a turn follows it; -1: none */
 };
 
@@ -42,9 +47,12 @@ static bool is_end(const struct job *j, int id)
     return false;
 }
 
-static void show(struct job *j, int id)
+/* result: it is of a tool's result, not the model's own; on a terminal such text is dim. */
+static void show(struct job *j, int id, bool result)
 {
     str_clear(&j->out);
+    if (j->color && result != j->dim) str_puts(&j->out, result ? "\033[2m" : "\033[m");
+    j->dim = result;
     if (j->held >= 0) tokenizer_stream_put(j->s.tok, &j->stream, &j->out, j->held, true);
     j->held = !j->ids && is_end(j, id) ? id : -1;
     if (j->ids) str_printf(&j->out, "%d ", id);
@@ -56,8 +64,8 @@ static void show(struct job *j, int id)
 static void drawn(void *ctx, const struct episode *ep, int *id)
 {
     struct job *j = ctx;
-    for (; j->shown < ep->n; j->shown++) show(j, ep->ids[j->shown]);
-    show(j, *id);
+    for (; j->shown < ep->n; j->shown++) show(j, ep->ids[j->shown], !ep->m[j->shown]);
+    show(j, *id, false);
     j->shown++;
     fflush(stdout);
 }
@@ -67,17 +75,40 @@ static bool stream(struct job *j, struct episode *ep, bool keep, struct err *e)
 {
     j->shown = ep->n;
     j->held = -1;
+    j->dim = false;
     j->stream = (struct tokenizer_stream){ { 0 }, 0 };
     j->r.force = drawn;
     j->r.force_ctx = j;
     rollout_set(j->s.ro, &j->r);
     rollout_run(j->s.ro, &ep, 1, keep, NULL, NULL, NULL);
-    for (; j->shown < ep->n; j->shown++) show(j, ep->ids[j->shown]);
+    for (; j->shown < ep->n; j->shown++) show(j, ep->ids[j->shown], !ep->m[j->shown]);
     str_clear(&j->out);
+    if (j->color && j->dim) str_puts(&j->out, "\033[m");
     if (!j->ids) tokenizer_stream_end(&j->stream, &j->out);
     str_putc(&j->out, '\n');
     fwrite(j->out.p, 1, j->out.n, stdout);
     return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
+}
+
+/* Prompt and answer together, where rollout.max_len is not given. */
+enum { LENGTH = 4096 };
+
+/* The sampler, for so many sequences at once, none longer than `longest` tokens: no branches keep pages. What does not fit memory is halved. */
+static bool open_sampler(struct job *j, int seqs, int longest, struct err *e)
+{
+    struct config *c = j->c;
+    struct err why;
+    int rows = c->rollout.max_num_batched_tokens;
+    c->algorithm.adv_estimator = ALGO_GRPO;
+    c->rollout.max_len = MIN(longest, c->rollout.max_len);
+    do {
+        c->rollout.max_num_seqs = seqs;
+        c->rollout.max_num_batched_tokens = MAX(seqs == 1 ? MIN(rows, c->rollout.max_len) : rows, seqs);
+    } while (!session_fits(c, j->s.path, false, &why) && (seqs /= 2) > 0);
+    if (!session_samples(&j->s, e)) return false;
+    j->r = session_sampling(&j->s);
+    if (j->greedy) j->r.temperature = 0;
+    return true;
 }
 
 static bool has_room(const struct job *j, int n, struct err *e)
@@ -98,7 +129,7 @@ static bool answer(struct job *j, const char *text, size_t n, long long number, 
 {
     struct ids x = { 0 };
     struct episode ep = { 0 };
-    bool ok = plain_ids(&x, j, text, n, e) && has_room(j, x.n, e);
+    bool ok = plain_ids(&x, j, text, n, e) && has_room(j, x.n, e) && (j->s.ro || open_sampler(j, j->prompt ? 1 : MIN(j->c->rollout.max_num_seqs, 16), INT_MAX, e));
     if (ok) {
         episode_begin(&ep, x.p, x.n);
         ep.prompt = (uint32_t)number;
@@ -144,27 +175,49 @@ static bool run_rows(struct job *j, struct episode **ep, int n, struct err *e)
     return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
 }
 
-/* From a JSON line in l on to the end of the input. */
+/* Lines of JSON that are answered together. */
+struct rows { struct episode **ep; int n, longest; };
+
+/* Reads on from the JSON line in l until there are `most` or no more. *state as of lines_next; false: a line is wrong, those before it are there. */
+static bool read_rows(struct job *j, struct rows *x, int most, struct lines *l, int *state, struct err *e)
+{
+    struct ids ids = { 0 };
+    bool ok = true;
+    for (x->n = 0; ok && *state && x->n < most;) {
+        ok = *state > 0 && line_ids(&ids, l, &j->s, true, &j->no_chat, e) && (has_room(j, ids.n, e) || fail_in(e, "line %lld", l->number));
+        if (!ok) break;
+        struct episode *ep = x->ep[x->n++] = xcalloc(1, sizeof *ep);
+        episode_begin(ep, ids.p, ids.n);
+        ep->prompt = (uint32_t)l->number;
+        x->longest = MAX(x->longest, ids.n);
+        *state = lines_next(l, e);
+    }
+    if (*state < 0) ok = false;
+    ids_free(&ids);
+    return ok;
+}
+
+/* From a JSON line in l on to the end of the input. The sampler is sized when the first lines are read: by how many they are and how long. */
 static bool json_lines(struct job *j, struct lines *l, struct err *e)
 {
-    int most = j->s.c->rollout.max_num_seqs, n = 0, state = 1;
-    struct episode **ep = xcalloc((size_t)most, sizeof *ep);
-    struct ids x = { 0 };
+    int most = j->c->rollout.max_num_seqs, state = 1;
+    struct rows x = { xcalloc((size_t)most, sizeof *x.ep), 0, 0 };
     struct err late;
     bool ok = true;
-    for (; ok && state; state = ok ? lines_next(l, e) : 0) {
-        ok = state > 0 && line_ids(&x, l, &j->s, true, &j->no_chat, e) && (has_room(j, x.n, e) || fail_in(e, "line %lld", l->number));
-        if (!ok) break;
-        ep[n] = xcalloc(1, sizeof **ep);
-        episode_begin(ep[n], x.p, x.n);
-        ep[n++]->prompt = (uint32_t)l->number;
-        if (n < most) continue;
-        ok = run_rows(j, ep, n, e);
-        n = 0;
+    while (ok && state) {
+        ok = read_rows(j, &x, most, l, &state, e);
+        bool all = state <= 0 || !ok;
+        if (!j->s.ro && x.n && !open_sampler(j, all ? x.n : most, all ? x.longest + j->max : INT_MAX, ok ? e : &late)) {
+            for (int i = 0; i < x.n; i++) {
+                episode_free(x.ep[i], NULL);
+                free(x.ep[i]);
+            }
+            ok = false;
+            break;
+        }
+        if (x.n && !run_rows(j, x.ep, x.n, ok ? e : &late)) ok = false;      /* what came before a bad line is still answered */
     }
-    if (!run_rows(j, ep, n, ok ? e : &late)) ok = false;     /* what came before a bad line is still answered */
-    free(ep);
-    ids_free(&x);
+    free(x.ep);
     return ok;
 }
 
@@ -211,19 +264,79 @@ static bool next_turn(struct job *j, struct episode *next, const struct episode 
     return ok;
 }
 
+static const char commands[] = "  /reset          forget the conversation\n"
+                               "  /system [TEXT]  begin anew with this system message, or with none\n"
+                               "  /help           this\n"
+                               "  /quit           end, as ctrl-D does; a line that begins with // is sent, with one / less\n";
+
+/* What to say to whom: the model's name and, of the embedded policy, questions of the kinds that it answers. */
+static void say_hello(const struct job *j)
+{
+    if (*j->c->model.path) {
+        printf("%s, %.3g million weights; up to %d tokens of conversation. /help lists commands, ctrl-D ends.\n", j->s.path, (double)j->s.m.count / 1e6, j->r.max_len);
+        return;
+    }
+    printf("The embedded policy, %.2g million weights. It knows one small language: questions like these, which need no search.\n", (double)j->s.m.count / 1e6);
+    for (int family = 0, shown = 0; family < FAMILIES && shown < 5; family++) {
+        struct question q;
+        question_make(&q, family, SPLIT_TRAIN, 1, 0);
+        if (!q.n_pages) {
+            printf("  %s\n", q.text);
+            shown++;
+        }
+        question_free(&q);
+    }
+    printf("A model that talks: ./run.sh fetch-model smollm2-135m DIR, then model.path=DIR. /help lists commands, ctrl-D ends.\n");
+}
+
+enum said { SAID, SAID_COMMAND, SAID_QUIT };
+
+/* A line that begins with '/' is a command; *text is what is to be sent otherwise. */
+static enum said command_of(struct job *j, struct episode *last, const char **text, size_t *n)
+{
+    static const char *const name[] = { "/reset", "/system", "/help", "/quit", "/exit" };
+    size_t len = 0;
+    int k = 0;
+    if (!*n || **text != '/') return SAID;
+    if (*n > 1 && (*text)[1] == '/') { ++*text; --*n; return SAID; }
+    while (len < *n && (*text)[len] != ' ') len++;
+    while (k < 5 && (strlen(name[k]) != len || memcmp(name[k], *text, len))) k++;
+    if (k >= 3 && k < 5) return SAID_QUIT;
+    if (k == 2) fputs(commands, stdout);
+    else if (k == 5) printf("(there is no %.*s; there are:)\n%s", (int)MIN(len, 40), *text, commands);
+    else {
+        while (len < *n && (*text)[len] == ' ') len++;
+        if (k == 1) {
+            free(j->said_system);
+            j->said_system = len < *n ? xcalloc(1, *n - len + 1) : NULL;
+            if (j->said_system) memcpy(j->said_system, *text + len, *n - len);
+            j->system = j->said_system;
+        }
+        episode_free(last, &j->s.kv);
+        printf("(a new conversation%s)\n", k == 1 && j->system ? " with this system message" : "");
+    }
+    return SAID_COMMAND;
+}
+
 static bool converse(struct job *j, struct err *e)
 {
     struct lines l = { .f = stdin };
     struct episode last = { 0 };
     int state = 1, turn = 0;
-    bool ok = true;
+    bool ok = open_sampler(j, 1, INT_MAX, e);
+    if (ok) say_hello(j);
     while (ok && state) {
         struct episode next = { 0 };
-        printf("> ");
+        fputs(j->color ? "\033[1m> \033[m" : "> ", stdout);
         fflush(stdout);
         state = lines_next(&l, e);
         if (state <= 0) { ok = state == 0; break; }
-        if (!next_turn(j, &next, &last, l.p, l.n, turn++, e)) {
+        const char *text = l.p;
+        size_t n = l.n;
+        enum said said = command_of(j, &last, &text, &n);
+        if (said == SAID_QUIT) break;
+        if (said == SAID_COMMAND) continue;
+        if (!next_turn(j, &next, &last, text, n, turn++, e)) {
             printf("(%s; the conversation goes on without this)\n", e->text);
             continue;
         }
@@ -234,19 +347,8 @@ static bool converse(struct job *j, struct err *e)
     putchar('\n');
     episode_free(&last, &j->s.kv);
     lines_free(&l);
+    free(j->said_system);
     return ok;
-}
-
-/* Sizes for sampling alone: no branches keep pages, and one sequence decodes at a time where it is printed as it comes. */
-static void set_sizes(struct job *j, struct config *c)
-{
-    int longest = config_given(c, "rollout.max_len") ? c->rollout.max_len : 4096;
-    c->rollout.max_len = MIN(longest, j->s.m.c.max_len);
-    c->data.max_response_length = j->max;
-    c->algorithm.adv_estimator = ALGO_GRPO;
-    if (j->prompt || j->chat) c->rollout.max_num_seqs = 1;
-    else if (!config_given(c, "rollout.max_num_seqs")) c->rollout.max_num_seqs = 16;
-    c->rollout.max_num_batched_tokens = MAX(MIN(c->rollout.max_num_batched_tokens, c->rollout.max_len), c->rollout.max_num_seqs);
 }
 
 static int run(struct job *j, struct config *c)
@@ -254,11 +356,11 @@ static int run(struct job *j, struct config *c)
     struct err e;
     bool ok = session_load(&j->s, c, j->raw ? &j->no_chat : NULL, &e);
     if (j->raw) fail(&j->no_chat, "--raw writes no chat format: give \"text\" or \"ids\"");
-    if (ok) set_sizes(j, c);
-    ok = ok && session_samples(&j->s, &e);
     if (ok) {
-        j->r = session_sampling(&j->s);
-        if (j->greedy) j->r.temperature = 0;
+        int longest = config_given(c, "rollout.max_len") ? c->rollout.max_len : LENGTH;
+        j->c = c;
+        j->r.max_len = c->rollout.max_len = MIN(longest, j->s.m.c.max_len);
+        c->data.max_response_length = j->max;
         if (j->prompt) ok = answer(j, j->prompt, strlen(j->prompt), 0, &e);
         else ok = j->chat ? converse(j, &e) : read_prompts(j, &e);
     }
@@ -280,6 +382,8 @@ int cmd_generate(int argc, char **argv)
     j.raw = cmd_option(&argc, argv, "--raw", NULL);
     j.ids = cmd_option(&argc, argv, "--ids", NULL);
     j.chat = !j.prompt && !j.raw && isatty(0);
+    const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+    j.color = isatty(1) && term && strcmp(term, "dumb") && !(no_color && *no_color);
     if (max) {
         char *end;
         long n = strtol(max, &end, 10);
