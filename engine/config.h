@@ -105,7 +105,7 @@ struct config {
         double save_minutes;
         int max_actor_ckpt_to_keep;
         char *best_metric;                                                  /* "auto", "none" or a metric's name */
-        char *project_name, *experiment_name, *default_local_dir, *rollout_data_dir;
+        char *project_name, *experiment_name, *default_local_dir, *rollout_data_dir, *validation_data_dir;
         int rollout_data_prompts;
         bool rollout_data_gzip, val_before_train;
         char *resume;                                                       /* "auto", "off" or a folder */

@@ -127,6 +127,7 @@ const char *const config_free_keys[] = {
     "trainer.total_epochs",
     "trainer.total_training_steps",
     "trainer.val_before_train",
+    "trainer.validation_data_dir",
     "trainer.verify",
     /* names for other keys' values, which count */
     "actor.use_kl_loss",

@@ -263,6 +263,8 @@ const struct key config_keys[] = {
       "see trainer.project_name" },
     { "trainer.rollout_data_dir", KEY_STRING, offsetof(struct config, trainer.rollout_data_dir), "auto", 0, 0, NULL,
       "folder for rollouts, a file {step}.jsonl.gz a step; auto: rollouts/ beside the checkpoints; empty: none are written" },
+    { "trainer.validation_data_dir", KEY_STRING, offsetof(struct config, trainer.validation_data_dir), "", 0, 0, NULL,
+      "folder for every answer of an evaluation, a file {step}.jsonl each (eval: 0.jsonl); one that was interrupted goes on there; empty: none are written" },
     { "trainer.rollout_data_prompts", KEY_INT, offsetof(struct config, trainer.rollout_data_prompts), "8", -1, 1048576, NULL,
       "of each step, the rollouts of so many prompts, the first ones; -1: of all; 0: of none" },
     { "trainer.rollout_data_gzip", KEY_BOOL, offsetof(struct config, trainer.rollout_data_gzip), "true", 0, 0, NULL,

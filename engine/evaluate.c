@@ -2,25 +2,27 @@
 #include "engine/evaluate.h"
 #include "base/clock.h"
 #include "base/stop.h"
+#include "engine/answers.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Evaluations draw from keys no training step uses. */
 enum { EVAL_SEED = 20260, EVAL_STEP = 0x40000000, EVAL_AT_ONCE = 2048 };
 
-static void note(struct eval_row *e, const struct row *r, bool greedy)
+static void note(struct eval_row *e, const struct answer *a, bool greedy)
 {
     if (greedy) {
         e->greedy_n++;
-        e->greedy_correct += r->correct;
+        e->greedy_correct += a->correct;
         return;
     }
     e->n++;
-    e->correct += r->correct;
-    e->well_formed += r->well_formed;
-    e->calls += r->ep.calls;
-    e->length += row_len(r);
-    e->reward += r->ep.reward;
+    e->correct += a->correct;
+    e->well_formed += a->well_formed;
+    e->calls += a->calls;
+    e->length += a->length;
+    e->reward += a->reward;
 }
 
 /* The row of a source, a new one at the end if there is none. */
@@ -51,61 +53,140 @@ static void open_question(struct group *g, struct session *s, int i, bool greedy
     else group_begin(g, s, i % FAMILIES, SPLIT_TEST, EVAL_SEED, (uint64_t)(i / FAMILIES), step, (uint32_t)i, samples);
 }
 
-/* Questions [from, from + n). */
-static void run_some(struct session *s, struct eval_result *res, int from, int n, bool greedy, void (*progress)(void *, int, int), void *ctx)
+static const char *source_of(const struct session *s, int i) { return s->val.rows.n ? s->val.rows.row[i].data_source : family_name[i % FAMILIES]; }
+
+int eval_answers(const struct session *s) { return eval_questions(s) * (s->c->rollout.val_kwargs_n + 1); }
+
+/* An evaluation at work. asked: the rollouts that run together; those that have ended and were graded come first, told of them. */
+struct asked { struct group *g; int row, question, k; };
+struct eval {
+    struct session *s;
+    struct answers x;
+    const struct eval_how *how;
+    struct asked *asked;
+    struct episode **ep;
+    int n, done;
+};
+
+/* An answer is graded and kept as soon as it has ended, so that one that is stopped loses little. */
+static void take_ended(struct eval *v)
 {
-    int samples = greedy ? 1 : s->c->rollout.val_kwargs_n;
-    struct group *g = xcalloc((size_t)n, sizeof *g);
-    struct episode **ep = xcalloc((size_t)n * (size_t)samples, sizeof *ep);
-    for (int i = 0; i < n; i++) {
-        open_question(&g[i], s, from + i, greedy, samples);
-        for (int j = 0; j < samples; j++) ep[i * samples + j] = &g[i].row[j]->ep;
+    for (int i = 0; i < v->n; i++) {
+        struct asked *q = &v->asked[i];
+        if (!q->g || v->ep[i]->finish == FINISH_NONE) continue;
+        group_grade(q->g, q->g->row[q->row], v->s);
+        answers_put(&v->x, q->g, q->g->row[q->row], q->question, q->k);
+        q->g = NULL;
+        v->done++;
     }
-    struct rollout_stats stats;
-    rollout_run(s->ro, ep, n * samples, false, progress, ctx, &stats);
+}
+
+static void told(void *ctx, int done, int total)
+{
+    struct eval *v = ctx;
+    (void)done, (void)total;
+    take_ended(v);
+    if (v->how->progress) v->how->progress(v->how->ctx, v->done, v->x.questions * (v->x.samples + 1));
+}
+
+/* Questions [from, from + n), those of their answers that are not there yet. */
+static void run_some(struct eval *v, struct eval_result *res, int from, int n, bool greedy)
+{
+    int samples = greedy ? 1 : v->x.samples, first = greedy ? v->x.samples : 0;
+    struct group *g = xcalloc((size_t)n, sizeof *g);
+    v->ep = xcalloc((size_t)n * (size_t)samples, sizeof *v->ep);
+    v->asked = xcalloc((size_t)n * (size_t)samples, sizeof *v->asked);
+    v->n = 0;
+    for (int i = 0; i < n; i++) {
+        int missing = 0;
+        for (int j = 0; j < samples; j++) missing += !answers_at(&v->x, from + i, first + j)->have;
+        if (!missing) continue;
+        open_question(&g[i], v->s, from + i, greedy, samples);
+        for (int j = 0; j < samples; j++) {
+            if (answers_at(&v->x, from + i, first + j)->have) continue;
+            v->asked[v->n] = (struct asked){ &g[i], j, from + i, first + j };
+            v->ep[v->n++] = &g[i].row[j]->ep;
+        }
+    }
+    struct rollout_stats stats = { 0 };
+    if (v->n) rollout_run(v->s->ro, v->ep, v->n, false, told, v, &stats);       /* tells of each that has ended; not of those given up */
     res->generated += stats.generated;
     res->halted = stats.halted;
-    for (int i = 0; i < n; i++) {
-        for (int j = 0; j < samples && !res->halted; j++) {
-            group_grade(&g[i], g[i].row[j], s);
-            note(row_of(res, task_source(&g[i].task)), g[i].row[j], greedy);
-            note(&res->all, g[i].row[j], greedy);
-        }
-        group_end(&g[i], s);
-    }
-    free(ep);
+    for (int i = 0; i < n; i++) if (g[i].rows) group_end(&g[i], v->s);
+    free(v->ep);
+    free(v->asked);
     free(g);
 }
 
-static void run(struct session *s, struct eval_result *res, bool greedy, void (*progress)(void *, int, int), void *ctx)
+static void run(struct eval *v, struct eval_result *res, bool greedy)
 {
-    struct rollout_config c = session_eval_sampling(s, greedy);
-    int questions = eval_questions(s);
+    struct rollout_config c = session_eval_sampling(v->s, greedy);
     c.halt = &run_stop;
-    rollout_set(s->ro, &c);
+    rollout_set(v->s->ro, &c);
     /* a draw does not depend on what runs beside it: only so many rollouts are held at once */
-    for (int from = 0, n; from < questions && !res->halted; from += n) {
-        n = questions - from < EVAL_AT_ONCE ? questions - from : EVAL_AT_ONCE;
-        run_some(s, res, from, n, greedy, progress, ctx);
+    for (int from = 0, n; from < v->x.questions && !res->halted; from += n) {
+        n = v->x.questions - from < EVAL_AT_ONCE ? v->x.questions - from : EVAL_AT_ONCE;
+        run_some(v, res, from, n, greedy);
     }
+}
+
+/* In the order of questions, whatever the order they came in. */
+static void sum_up(const struct eval *v, struct eval_result *r)
+{
+    for (int i = 0; i < v->x.questions; i++)
+        for (int k = 0; k <= v->x.samples; k++) {
+            const struct answer *a = answers_at(&v->x, i, k);
+            note(row_of(r, source_of(v->s, i)), a, k == v->x.samples);
+            note(&r->all, a, k == v->x.samples);
+        }
+}
+
+bool evaluate_to(struct session *s, struct eval_result *r, const struct eval_how *how, struct err *e)
+{
+    struct eval v = { .s = s, .how = how };
+    double start = seconds();
+    *r = (struct eval_result){ 0 };
+    bool ok = answers_open(&v.x, s, how->dir, how->step, eval_questions(s), s->c->rollout.val_kwargs_n, e);
+    r->known = v.done = v.x.known;
+    if (ok) run(&v, r, false);
+    if (ok && !r->halted) run(&v, r, true);
+    r->answers = v.done;
+    if (ok && !r->halted) sum_up(&v, r);
+    r->wall_s = seconds() - start;
+    struct err late;
+    return answers_close(&v.x, ok ? e : &late) && ok;
 }
 
 void evaluate(struct session *s, struct eval_result *r, void (*progress)(void *, int, int), void *ctx)
 {
-    *r = (struct eval_result){ 0 };
-    double start = seconds();
-    run(s, r, false, progress, ctx);
-    if (!r->halted) run(s, r, true, progress, ctx);
-    r->wall_s = seconds() - start;
+    struct err e;
+    if (!evaluate_to(s, r, &(struct eval_how){ "", 0, progress, ctx }, &e)) die("an evaluation in memory: %s", e.text);
 }
 
 static double per(double sum, int n) { return n ? sum / n : 0; }
 
+/* Wilson's interval: what a share of `part` in n says about the chance behind it, 95 %. With several samples a question only questions count as trials, since
+ * samples of one are not independent: the interval is rather too wide. */
+static void interval(double part, int n, int trials, double *low, double *high)
+{
+    const double z = 1.959963984540054;
+    double p = per(part, n), m = trials, half = m > 0 ? z / (1 + z * z / m) * sqrt(p * (1 - p) / m + z * z / (4 * m * m)) : 0;
+    double mid = m > 0 ? (p + z * z / (2 * m)) / (1 + z * z / m) : 0;
+    *low = m > 0 ? fmax(mid - half, 0) : 0;
+    *high = m > 0 ? fmin(mid + half, 1) : 1;
+}
+
 static json_t *row_json(const struct eval_row *e)
 {
-    return json_pack("{s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:i,s:i,s:i}", "n", e->n, "success", per(e->correct, e->n), "greedy", per(e->greedy_correct, e->greedy_n),
+    double low, high, greedy_low, greedy_high;
+    interval(e->correct, e->n, e->greedy_n, &low, &high);
+    interval(e->greedy_correct, e->greedy_n, e->greedy_n, &greedy_low, &greedy_high);
+    json_t *o = json_pack("{s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:i,s:i,s:i}", "n", e->n, "success", per(e->correct, e->n), "greedy", per(e->greedy_correct, e->greedy_n),
                      "format", per(e->well_formed, e->n), "calls", per(e->calls, e->n), "length", per(e->length, e->n), "reward", per(e->reward, e->n),
                      "correct", e->correct, "greedy_n", e->greedy_n, "greedy_correct", e->greedy_correct);
+    json_object_set_new(o, "success_95", json_pack("[f,f]", low, high));
+    json_object_set_new(o, "greedy_95", json_pack("[f,f]", greedy_low, greedy_high));
+    return o;
 }
 
 json_t *eval_json(const struct eval_result *r)
@@ -160,16 +241,39 @@ void eval_metrics(const struct eval_result *r, struct metrics *m)
     metrics_put(m, "val-aux/num_turns/mean", per(r->all.calls, r->all.n));
 }
 
+static void put_change(FILE *f, const char *format, double b, double a, bool both)
+{
+    fprintf(f, format, b);
+    if (!both) return;
+    fputs(" -> ", f);
+    fprintf(f, format, a);
+}
+
+/* A share in percent, with its interval where it stands alone. */
+static void put_share(FILE *f, int part, int n, int trials)
+{
+    double low, high;
+    char text[32];
+    interval(part, n, trials, &low, &high);
+    snprintf(text, sizeof text, "(%.1f-%.1f)", 100 * low, 100 * high);
+    fprintf(f, "%5.1f %-13s", 100 * per(part, n), text);
+}
+
 static void line(const char *name, int width, const struct eval_row *b, const struct eval_row *a, FILE *f)
 {
-    fprintf(f, "%-*s %5.1f", width, name, 100 * per(b->correct, b->n));
-    if (a) fprintf(f, " -> %5.1f", 100 * per(a->correct, a->n));
-    fprintf(f, "   %5.1f", 100 * per(b->greedy_correct, b->greedy_n));
-    if (a) fprintf(f, " -> %5.1f", 100 * per(a->greedy_correct, a->greedy_n));
-    fprintf(f, "   %4.2f", per(b->calls, b->n));
-    if (a) fprintf(f, " -> %4.2f", per(a->calls, a->n));
-    fprintf(f, "   %5.1f", per(b->length, b->n));
-    if (a) fprintf(f, " -> %5.1f", per(a->length, a->n));
+    const struct eval_row none = { 0 };
+    bool both = a != NULL;
+    if (!a) a = &none;
+    fprintf(f, "%-*s ", width, name);
+    if (both) put_change(f, "%5.1f", 100 * per(b->correct, b->n), 100 * per(a->correct, a->n), both);
+    else put_share(f, b->correct, b->n, b->greedy_n);
+    fputs("   ", f);
+    if (both) put_change(f, "%5.1f", 100 * per(b->greedy_correct, b->greedy_n), 100 * per(a->greedy_correct, a->greedy_n), both);
+    else put_share(f, b->greedy_correct, b->greedy_n, b->greedy_n);
+    fputs("   ", f);
+    put_change(f, both ? "%4.2f" : "%10.2f", per(b->calls, b->n), per(a->calls, a->n), both);
+    fputs("   ", f);
+    put_change(f, both ? "%5.1f" : "%16.1f", per(b->length, b->n), per(a->length, a->n), both);
     fputc('\n', f);
 }
 
@@ -178,8 +282,8 @@ void eval_table(const struct eval_result *before, const struct eval_result *afte
     int width = 10;
     for (int i = 0; i < before->sources; i++)
         if ((int)strlen(before->source[i].name) > width) width = (int)strlen(before->source[i].name);
-    fprintf(f, after ? "%-*s %-14s   %-14s   %-12s   %s\n" : "%-*s %-5s   %-5s   %-4s   %s\n",
-            width, "source", after ? "success %" : "succ%", after ? "greedy %" : "gre.%", after ? "tool calls" : "call", "tokens of answer");
+    fprintf(f, after ? "%-*s %-14s   %-14s   %-12s   %s\n" : "%-*s %-19s   %-19s   %s   %s\n", width, "source", "success %", "greedy %", "tool calls", "tokens of answer");
     for (int i = 0; i < before->sources; i++) line(before->source[i].name, width, &before->source[i], after ? &after->source[i] : NULL, f);
     line("all", width, &before->all, after ? &after->all : NULL, f);
+    if (!after) fprintf(f, "in brackets: 95 %% intervals (Wilson), each question one trial\n");
 }

@@ -46,10 +46,12 @@ bool tensorboard_write(struct tensorboard *b, int64_t step, const struct metrics
 bool tensorboard_close(struct tensorboard *b, struct err *e);                                          /* NULL is nothing */
 uint32_t crc32c(const void *bytes, size_t n);                                                          /* Castagnoli, as in RFC 3720 B.4 */
 
-/* The state of a run on stderr: redrawn in place on a terminal, else one plain line a call to progress_step. */
-struct progress { FILE *f; bool tty; int total, first; double started; };
+/* The state of a run on stderr: redrawn in place on a terminal; elsewhere a plain line after 2 s, and then for every tenth of the whole or after 30 s, later
+ * after a tenth of the time so far. unit: what is counted ("step" where NULL). */
+struct progress { FILE *f; bool tty; int total, first; double started; const char *unit; double said_at; int said; bool any; };
 void progress_start(struct progress *p, FILE *f, int first, int total);     /* steps first .. total-1 are still to do */
 void progress_step(struct progress *p, int done, const char *what, double reward, double tokens_per_s);
 void progress_clear(struct progress *p);                                    /* before other lines are printed */
-/* The text of a line: elapsed seconds for done - first of total - first steps. reward, tokens_per_s: NaN leaves them out. width 0: no bar. */
-void progress_text(char *out, size_t n, int width, int first, int done, int total, double elapsed, const char *what, double reward, double tokens_per_s);
+/* The text of a line, of `unit` done of total: elapsed seconds for done - first of total - first steps. reward, tokens_per_s: NaN leaves them out. width 0: no bar. */
+void progress_text(char *out, size_t n, int width, const char *unit, int first, int done, int total, double elapsed, const char *what, double reward,
+                   double tokens_per_s);

@@ -20,10 +20,10 @@ static void put_time(char *out, size_t n, double seconds)
     else snprintf(out, n, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
 }
 
-void progress_text(char *out, size_t n, int width, int first, int done, int total, double elapsed, const char *what, double reward, double tokens_per_s)
+void progress_text(char *out, size_t n, int width, const char *unit, int first, int done, int total, double elapsed, const char *what, double reward, double tokens_per_s)
 {
     char text[256], left[32];
-    int used = snprintf(text, sizeof text, "step %d/%d", done, total);
+    int used = snprintf(text, sizeof text, "%.20s %d/%d", unit, done, total);
     if (what && *what) used += snprintf(text + used, sizeof text - (size_t)used, "  %.60s", what);
     if (isfinite(reward)) used += snprintf(text + used, sizeof text - (size_t)used, "  reward %.3f", reward);
     if (isfinite(tokens_per_s)) used += snprintf(text + used, sizeof text - (size_t)used, "  %.3g k tokens/s", tokens_per_s / 1000);
@@ -44,13 +44,26 @@ void progress_text(char *out, size_t n, int width, int first, int done, int tota
     snprintf(out, n, "[%s] %s", bar, text);
 }
 
+/* Off a terminal: is it time for a line? */
+static bool time_to_say(struct progress *p, int done)
+{
+    double t = seconds() - p->started, since = t - p->said_at;
+    bool tenth = (int64_t)(done - p->said) * 10 >= p->total, end = done >= p->total;
+    if (end ? !p->any : p->any ? !tenth && since < fmax(30, t / 10) : t < 2) return false;
+    p->any = true;
+    p->said_at = t;
+    p->said = done;
+    return true;
+}
+
 void progress_step(struct progress *p, int done, const char *what, double reward, double tokens_per_s)
 {
     char line[512];
     struct winsize w = { 0 };
     int width = 0;
+    if (!p->tty && !time_to_say(p, done)) return;
     if (p->tty) width = ioctl(fileno(p->f), TIOCGWINSZ, &w) || w.ws_col < 20 ? 80 : w.ws_col;
-    progress_text(line, sizeof line, width, p->first, done, p->total, seconds() - p->started, what, reward, tokens_per_s);
+    progress_text(line, sizeof line, width, p->unit ? p->unit : "step", p->first, done, p->total, seconds() - p->started, what, reward, tokens_per_s);
     fprintf(p->f, p->tty ? "\r%s\033[K" : "%s\n", line);
     fflush(p->f);
 }

@@ -56,13 +56,17 @@ static bool room(const struct run *x, struct err *e)
 static void eval_progress(void *ctx, int done, int total) { progress_step(ctx, done, "evaluation", (double)NAN, (double)NAN); (void)total; }
 
 /* False: given up because of a signal. */
-static bool run_eval(struct session *s, struct eval_result *r)
+static bool run_eval(struct session *s, struct eval_result *r, int step)
 {
     struct progress p;
-    progress_start(&p, stderr, 0, eval_questions(s) * s->c->rollout.val_kwargs_n);
-    p.f = p.tty ? p.f : NULL;                            /* a few seconds: worth a bar, not lines in a log */
-    evaluate(s, r, p.f ? eval_progress : NULL, &p);
-    if (p.f) progress_clear(&p);
+    progress_start(&p, stderr, 0, eval_answers(s));
+    p.unit = "answers";
+    struct eval_how how = { s->c->trainer.validation_data_dir, step, eval_progress, &p };
+    struct err why;
+    bool kept = evaluate_to(s, r, &how, &why);
+    if (!kept) fprintf(stderr, "warning: the answers of the evaluation of step %d are not kept: %s\n", step, why.text);
+    if (!kept && !r->answers) evaluate(s, r, eval_progress, &p);
+    progress_clear(&p);
     return !r->halted;
 }
 
@@ -152,7 +156,7 @@ static bool end_step(struct run *x, struct err *e)
     bool last = t->step == t->s->steps, due = eval_questions(t->s) > 0 && (last || (c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0));
     if (due) {
         stop_during("the evaluation after step %d is given up, a checkpoint is written; the same command makes it again", t->step);
-        x->pending = !run_eval(t->s, &x->r->after);
+        x->pending = !run_eval(t->s, &x->r->after, t->step);
         if (x->pending) return save(x, true, e);
         x->r->has_after = last;
         eval_metrics(&x->r->after, &x->m);
@@ -233,7 +237,7 @@ static bool first_evaluation(struct run *x, struct err *e)
 {
     stop_during("the evaluation before the first step is given up; nothing is kept of it");
     metrics_clear(&x->m);
-    if (!run_eval(x->t.s, &x->r->before)) return true;
+    if (!run_eval(x->t.s, &x->r->before, 0)) return true;
     x->r->has_before = true;
     eval_metrics(&x->r->before, &x->m);
     if (x->say) metrics_console(x->say, 0, &x->m, console);

@@ -29,4 +29,44 @@ done
 expect "no folder" 2 'trainer.default_local_dir is empty' "$app" debug --print-config trainer.default_local_dir=
 check "100 is not 1e+02" bash -c "! grep -E '[0-9]e\+0?[0-9]\b' '$tmp/stack64/appo/debug/metrics.jsonl'"
 
+# ---- generate ----
+for i in $(seq 1 40); do echo "{\"prompt\": \"take $((i + 2)), minus 1, times 3.\"}"; done >"$tmp/forty.jsonl"
+for n in 1 7 64; do "$app" generate rollout.max_num_seqs=$n <"$tmp/forty.jsonl" >"$tmp/forty.$n"; done
+"$app" generate <"$tmp/forty.jsonl" >"$tmp/forty.all"
+check "lines at once change no answer" bash -c "cmp $tmp/forty.1 $tmp/forty.7 && cmp $tmp/forty.7 $tmp/forty.64 && cmp $tmp/forty.64 $tmp/forty.all && [ \$(wc -l <$tmp/forty.all) = 40 ]"
+expect "what came before a bad line is answered" 1 '"text":.*finish|line 2: ' bash -c "(head -n 1 $tmp/forty.jsonl; echo bad) | $app generate"
+if command -v script >/dev/null; then
+    on_terminal() { # INPUT COMMAND: what a terminal shows
+        printf '%b' "$1" >"$tmp/typed"
+        TERM=xterm timeout 60 script -qec "$2" /dev/null <"$tmp/typed" >"$tmp/seen" 2>&1
+    }
+    on_terminal '/help\ntake 9, minus 5, times 9.\n/nonsense\n/system be brief\n/reset\n//x\n/quit\n' "$app generate --greedy"
+    for words in 'The embedded policy' 'common divisor of|next of ' 'forget the conversation' 'boxed.36' 'there is no /nonsense' 'with this system message' $'\033'; do
+        expect "a conversation: $words" 0 "$words" cat "$tmp/seen"
+    done
+    on_terminal 'take 9, minus 5, times 9.\n' "NO_COLOR=1 $app generate --greedy"
+    check "NO_COLOR" bash -c "! grep -q \$'\033' $tmp/seen"
+fi
+
+# ---- eval ----
+few=(data.val_per_family=4 rollout.val_kwargs.n=2)
+expect "eval: heads and intervals" 0 '^source +success % +greedy % +tool calls +tokens of answer' "$app" eval "${few[@]}" trainer.validation_data_dir="$tmp/val" --report "$tmp/val.json"
+cp "$tmp/said" "$tmp/said.kept"
+expect "eval: intervals" 0 '^all +[0-9.]+ \([0-9.]+-[0-9.]+\)' cat "$tmp/said.kept"
+expect "eval: the report" 0 '"success_95"' cat "$tmp/val.json"
+expect "eval --json" 0 '^ "success": ' "$app" eval "${few[@]}" --json
+check "eval --json is JSON alone" bash -c "[ \$(head -c 1 $tmp/said) = '{' ] && [ \$(tail -n 1 $tmp/said) = '}' ]"
+check "eval keeps every answer" test "$(wc -l <"$tmp/val/0.jsonl")" = 156
+expect "eval: verl's fields" 0 '"input":.*"output":.*"gts":.*"score":.*"step":0' head -n 1 "$tmp/val/0.jsonl"
+# stopped, killed, cut in the midst of a line; then the same bytes
+mkdir "$tmp/cut" && cp "$tmp/val/0.of" "$tmp/cut" && shuf --random-source="$app" "$tmp/val/0.jsonl" | head -c 20000 >"$tmp/cut/0.jsonl"
+expect "eval goes on" 0 '52 questions' "$app" eval "${few[@]}" trainer.validation_data_dir="$tmp/cut" --report "$tmp/cut.json"
+check "eval goes on to the same answers" cmp "$tmp/val/0.jsonl" "$tmp/cut/0.jsonl"
+check "eval asked only what was missing" bash -c "grep -qE '\"answers_known_before\": [1-9]' $tmp/cut.json"
+check "eval goes on to the same sums" diff <(grep -vE 'wall_s|known|generated|trainer\.' "$tmp/val.json") <(grep -vE 'wall_s|known|generated|trainer\.' "$tmp/cut.json")
+expect "eval: another seed is another evaluation" 0 'is of other weights, questions or settings' "$app" eval "${few[@]}" trainer.seed=2 trainer.validation_data_dir="$tmp/cut"
+check "and moves the old one aside" cmp "$tmp/val/0.jsonl" "$tmp/cut/0.jsonl.old-1"
+(timeout -s TERM 0.7 "$app" eval data.val_per_family=400 trainer.validation_data_dir="$tmp/term" >"$tmp/term.out" 2>&1; echo "status $?" >>"$tmp/term.out")
+expect "eval: TERM" 0 'stopping; the answers so far stay' cat "$tmp/term.out"
+
 finish

@@ -30,7 +30,7 @@ static const struct { const char *name; size_t at; } fields[] = {
     F(tools.format), F(tools.call_limit), F(tools.timeout), F(tools.max_pages), F(tools.max_chars), F(tools.max_tokens), F(tools.threads), F(tools.search_cache), F(tools.search_miss), F(sft.steps),
     F(sft.batch_size), F(sft.lr), F(sft.warmup_steps), F(sft.min_lr_ratio), F(sft.weight_decay), F(sft.beta2), F(sft.grad_clip), F(sft.guess_high),
     F(sft.guess_low), F(sft.early), F(sft.slip), F(sft.mask_results), F(sft.save), F(trainer.total_training_steps), F(trainer.total_epochs), F(trainer.seed), F(trainer.test_freq),
-    F(trainer.save_freq), F(trainer.save_minutes), F(trainer.max_actor_ckpt_to_keep), F(trainer.best_metric), F(trainer.project_name), F(trainer.experiment_name), F(trainer.default_local_dir), F(trainer.rollout_data_dir),
+    F(trainer.save_freq), F(trainer.save_minutes), F(trainer.max_actor_ckpt_to_keep), F(trainer.best_metric), F(trainer.project_name), F(trainer.experiment_name), F(trainer.default_local_dir), F(trainer.rollout_data_dir), F(trainer.validation_data_dir),
     F(trainer.rollout_data_prompts), F(trainer.rollout_data_gzip), F(trainer.val_before_train), F(trainer.resume), F(trainer.verify), F(trainer.threads), F(trainer.report), F(trainer.logger),
 };
 #undef F

@@ -168,7 +168,7 @@ static void progress_lines(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char out[512];
-        progress_text(out, sizeof out, cases[i].width, cases[i].first, cases[i].done, cases[i].total, cases[i].elapsed, cases[i].what,
+        progress_text(out, sizeof out, cases[i].width, "step", cases[i].first, cases[i].done, cases[i].total, cases[i].elapsed, cases[i].what,
                       cases[i].reward, cases[i].speed);
         CHECK(!strcmp(out, cases[i].want), "case %zu: \"%s\", want \"%s\"", i, out, cases[i].want);
         CHECK(!cases[i].width || (int)strlen(out) < cases[i].width, "case %zu: wider than the terminal", i);
@@ -176,12 +176,20 @@ static void progress_lines(void **state)
     struct progress p;
     FILE *f = tmpfile();
     char line[128] = "";
-    progress_start(&p, f, 0, 2);
-    progress_step(&p, 1, "x", (double)NAN, (double)NAN);
+    progress_start(&p, f, 0, 1000);
+    p.unit = "answers";
+    for (int i = 1; i <= 500; i++) progress_step(&p, i, "x", (double)NAN, (double)NAN);       /* nothing before 2 s */
+    p.started -= 2.5;
+    for (int i = 501; i <= 1000; i++) progress_step(&p, i, "x", (double)NAN, (double)NAN);    /* 501, and then every tenth */
     progress_clear(&p);
     rewind(f);
-    assert_non_null(fgets(line, sizeof line, f));
-    CHECK(!strncmp(line, "step 1/2  x", 11) && !strchr(line, '\r') && strchr(line, '\n'), "%s", line);
+    for (int i = 501; i <= 1001; i += 100) {
+        char want[32];
+        snprintf(want, sizeof want, "answers %d/1000  x", i < 1000 ? i : 1000);
+        assert_non_null(fgets(line, sizeof line, f));
+        CHECK(!strncmp(line, want, strlen(want)) && !strchr(line, '\r') && strchr(line, '\n'), "%s, want %s", line, want);
+    }
+    CHECK(!fgets(line, sizeof line, f), "one line more: %s", line);
     fclose(f);
 }
 
