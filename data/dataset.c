@@ -205,7 +205,7 @@ static bool read_row(struct reading *x, struct sample *s, const json_t *row, str
     const json_t *said = NULL, *source, *tools = row_at(row, "tools");
     const char *key = x->key->source;
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
-    if (!find_prompt(x, s, row, &said, e) || !read_answers(x, s, row, said, e)) return false;
+    if (!messages_beside(row, e) || !find_prompt(x, s, row, &said, e) || !read_answers(x, s, row, said, e)) return false;
     x->tools += json_array_size(tools) > 0 || json_object_size(tools) > 0 ||
                 json_string_length(tools) > 2; /* "[]" declares none */
     source = key ? given(x, row, key, "data.source_key", e) : row_at(row, "data_source");
@@ -278,12 +278,13 @@ static void note(struct dataset *d, const char *path, const struct reading *x, i
 
 bool dataset_load_keys(struct dataset *d, const char *path, const struct dataset_keys *key, struct err *e)
 {
-    const char *columns[24] = { "?ability", "?extra_info.index", "?tools" };
+    const char *columns[32] = { "?ability", "?extra_info.index", "?tools" };
     static const char *const prompts[] = { "?prompt", "?question", "?problem", "?messages" };
     static const char *const answers[] = {
         "?reward_model.ground_truth", "?answer", "?ground_truth", "?golden_answers", "?label", "?solution"
     };
     int n = 3, before = d->n;
+    for (int k = 0; message_columns[k]; k++) columns[n++] = message_columns[k];
     for (int k = 0; !key->prompt && k < 4; k++) columns[n++] = prompts[k];
     for (int k = 0; !key->answer && k < 6; k++) columns[n++] = answers[k];
     columns[n++] = key->source ? key->source : "?data_source";

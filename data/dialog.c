@@ -37,7 +37,7 @@ static bool read_dialog(struct dialog *d, const json_t *row, const struct datase
                         struct err *e)
 {
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
-    if (!form_read(f, row, key->prompt, key->answer, e) ||
+    if (!messages_beside(row, e) || !form_read(f, row, key->prompt, key->answer, e) ||
         !messages_read(&d->said, f->said, json_array_size(f->said), f->names, e))
         return false;
     for (int k = 0; k < f->learn_from; k++) d->said.p[k].quiet = true;
@@ -118,10 +118,11 @@ static int next_dialog(struct dialogs *d, struct rows *r, const struct dataset_k
 
 bool dialogs_load(struct dialogs *d, const char *path, const struct dataset_keys *key, struct err *e)
 {
-    const char *columns[24] = { "?tools" };
+    const char *columns[40] = { "?tools" };
     int n = 1, before = d->n, state, nulls = 0;
     struct count forms[FORMS] = { 0 };
     for (; form_columns[n - 1]; n++) columns[n] = form_columns[n - 1];
+    for (int k = 0; message_columns[k]; k++) columns[n++] = message_columns[k];
     if (key->prompt) columns[n++] = key->prompt;
     if (key->answer) columns[n++] = key->answer;
     struct rows *r = rows_open(path, columns, e);

@@ -137,6 +137,20 @@ static bool read_others(const json_t *one, const struct place *at, struct err *e
     return true;
 }
 
+const char *const message_columns[] = { "?continue_final_message", "?chat_template_kwargs", "?enable_thinking", "?images", "?videos", "?audios", NULL };
+
+bool messages_beside(const json_t *row, struct err *e)
+{
+    static const char *const why[] = { "a turn that the model is to go on with cannot be given", "a row cannot set what a chat template is told",
+                                       "a row cannot turn thinking off", "only text can be read", "only text can be read", "only text can be read" };
+    for (int i = 0; message_columns[i]; i++) {
+        const json_t *v = json_object_get(row, message_columns[i] + 1);
+        bool harmless = i == 2 ? !json_is_false(v) : nothing(v) || json_is_false(v);
+        if (!harmless) return fail(e, "\"%s\" would be lost: %s", message_columns[i] + 1, why[i]);
+    }
+    return true;
+}
+
 static bool read_one(struct message *m, const json_t *one, const struct place *at, struct err *e)
 {
     static const char *const weights[] = { "weight", "train", "loss" };

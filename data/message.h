@@ -21,5 +21,9 @@ struct messages { struct message *p; int n; };      /* texts are owned; start wi
  * of objects with a known role and content, or a key that carries what would be lost (another kind of part, "thinking", "prefix": true ...); the sentence
  * names key, message and what to do. */
 bool messages_read(struct messages *m, const json_t *list, size_t n, const char *key, struct err *e);
+/* False: a row says beside its conversation how it is to be written, or holds pictures for it, which would be lost: continue_final_message,
+ * chat_template_kwargs, enable_thinking false, images ... message_columns: these columns, each with a '?' before it, ended by NULL. */
+bool messages_beside(const json_t *row, struct err *e);
+extern const char *const message_columns[];
 void messages_add(struct messages *m, enum role role, const char *text);        /* the text is copied */
 void messages_free(struct messages *m);

@@ -88,8 +88,26 @@ static void refused(void **state)
     json_decref(object);
 }
 
+/* Columns beside a conversation. */
+static void beside(void **state)
+{
+    (void)state;
+    static const struct { const char *row, *says; } cases[] = {
+        { "{}", NULL }, { "{\"images\":[],\"image\":\"x.png\",\"chat_template_kwargs\":{},\"continue_final_message\":false,\"enable_thinking\":true,\"split\":\"train\"}", NULL },
+        { "{\"images\":[{\"bytes\":\"x\"}]}", "\"images\" would be lost" }, { "{\"continue_final_message\":true}", "go on with" }, { "{\"enable_thinking\":false}", "thinking off" },
+        { "{\"chat_template_kwargs\":{\"enable_thinking\":false}}", "told" }, { "{\"audios\":[\"a.wav\"]}", "only text" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = { "" };
+        json_t *row = json_loads(cases[i].row, 0, NULL);
+        bool ok = messages_beside(row, &e);
+        CHECK(row && ok == !cases[i].says && (ok || strstr(e.text, cases[i].says)), "%s: %s", cases[i].row, e.text);
+        json_decref(row);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(read_messages), cmocka_unit_test(refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(read_messages), cmocka_unit_test(refused), cmocka_unit_test(beside) };
     return cmocka_run_group_tests_name("message", tests, NULL, NULL);
 }

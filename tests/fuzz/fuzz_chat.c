@@ -1,7 +1,10 @@
-/* fuzz_chat.c: the first byte says what the rest is: a chat template to recognise, JSON tools to declare, or the texts of a conversation (parted by 0 bytes),
- * which must be written without any special token of their own and come back. */
+/* fuzz_chat.c: the first byte says what the rest is: a chat template to cut into tokens and to recognise, JSON tools to declare, the texts of a conversation
+ * (parted by 0 bytes), which must be written without any special token of their own and come back, or a conversation in JSON, to be read and written. */
+#include "base/json.h"
+#include "data/message.h"
 #include "model/chat_in.h"
 #include "tests/model/tok_json.h"
+#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -28,6 +31,15 @@ static void recognise(const char *text, size_t n)
 {
     struct chat_variant v;
     struct err e = { "" };
+    struct jinja x;
+    const char *last = NULL;
+    jinja_open(&x, text, n);
+    for (bool more = true; more; more = x.kind != JINJA_END && x.kind != JINJA_WRONG) {
+        jinja_next(&x);
+        ENSURE(x.kind == JINJA_WRONG || (x.p >= text && x.p <= text + n && x.at >= last));         /* ever on, within the text */
+        last = x.at;
+    }
+    jinja_close(&x);
     if (chat_recognise(&v, text, n, &e)) ENSURE(v.family != CHAT_APPO && strlen(v.system) < CHAT_SYSTEM_MAX && strlen(v.date) < CHAT_DATE_MAX);
     else ENSURE(*e.text);
 }
@@ -69,9 +81,11 @@ static void converse(const uint8_t *data, size_t n)
     for (size_t at = 1; at < n && count < 8;) {
         const uint8_t *end = memchr(data + at, 0, n - at);
         size_t len = end ? (size_t)(end - data) - at : n - at;
-        m[count++] = (struct chat_message){ (enum chat_role)(data[at] % 4), (const char *)data + at, len };
+        m[count++] = (struct chat_message){ .role = (enum chat_role)(data[at] % 4), .text = (const char *)data + at, .n = len, .quiet = data[at] & 4,
+                                            .thought = data[at] % 8 == 2 && end ? (const char *)data + at : NULL };
         at += len + 1;
     }
+    if (!chat_check(&c, m, count, false, &e)) return;
     ENSURE(chat_write(&c, &x, &mask, m, count, NULL, true) && mask.n == x.n);
     int ends = 0;
     for (int i = 0; i < x.n; i++) ends += x.p[i] == c.end;
@@ -80,11 +94,38 @@ static void converse(const uint8_t *data, size_t n)
     ids_free(&x);
 }
 
+/* What is read of JSON is written, or refused in words; with calls, their arguments come back as JSON. */
+static void messages(const char *text, size_t n)
+{
+    static const char *const names[] = { "chatml", "qwen2.5", "qwen3", "qwen3-training", "llama3.1" };
+    struct messages x = { 0 };
+    struct err e = { "" };
+    json_t *list = json_from("fuzz", text, n, &e);
+    bool ok = list && messages_read(&x, list, json_array_size(list), "messages", &e);
+    ENSURE(ok || *e.text);
+    struct chat_message *m = calloc((size_t)x.n + 1, sizeof *m);
+    for (int i = 0; i < x.n; i++)
+        m[i] = (struct chat_message){ .role = (enum chat_role)x.p[i].role, .text = x.p[i].text, .n = strlen(x.p[i].text), .thought = x.p[i].thought, .calls = x.p[i].calls };
+    for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++) {
+        struct chat c;
+        struct ids out = { 0 };
+        ENSURE(chat_open(&c, fixed(), NULL, names[i], &e));
+        *e.text = 0;
+        if (chat_check(&c, m, x.n, false, &e)) ENSURE(chat_write(&c, &out, NULL, m, x.n, NULL, true));
+        else ENSURE(*e.text);
+        ids_free(&out);
+    }
+    free(m);
+    messages_free(&x);
+    json_decref(list);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     if (n == 0) return 0;
-    if (data[0] % 3 == 0) recognise((const char *)data + 1, n - 1);
-    else if (data[0] % 3 == 1) declare((const char *)data + 1, n - 1);
+    if (data[0] % 4 == 0) recognise((const char *)data + 1, n - 1);
+    else if (data[0] % 4 == 1) declare((const char *)data + 1, n - 1);
+    else if (data[0] % 4 == 3) messages((const char *)data + 1, n - 1);
     else converse(data + 1, n - 1);
     return 0;
 }
