@@ -9,20 +9,22 @@ extern const char *const role_name[ROLES];  /* "system", "user", "assistant", "t
 
 struct message {
     enum role role;
-    char *text;                 /* content: a string, or a list of parts {"type": "text", "text": ...} whose texts are joined; "" beside calls or a thought */
-    char *thought;              /* an assistant's reasoning_content; NULL: none */
-    char *calls;                /* an assistant's tool_calls as JSON: [{"name": text, "arguments": anything} ...]; NULL: none */
+    char *text;             /* content: a string, or the joined texts of parts {"type": "text", ...}; "" beside calls or a thought */
+    char *thought;          /* an assistant's reasoning_content; NULL: none */
+    char *calls;            /* an assistant's tool_calls as JSON: [{"name": text, "arguments": anything} ...]; NULL: none */
     bool quiet;                 /* weight 0, train false or loss false: nothing is to be learned from it */
 };
 struct messages { struct message *p; int n; };      /* texts are owned; start with { 0 } */
 
-/* Appends the first n messages of a JSON list. tool_calls may be OpenAI's ({"type": "function", "function": {"name", "arguments"}}) or flat. Keys that are null
- * or empty are as good as absent, name and tool_call_id are in no chat template and are passed over, as are keys that say nothing to a model. False: not a list
- * of objects with a known role and content, or a key that carries what would be lost (another kind of part, "thinking", "prefix": true ...); the sentence
- * names key, message and what to do. */
+/* Appends the first n messages of a JSON list. tool_calls may be OpenAI's ({"type": "function", "function": {"name",
+ * "arguments"}}) or flat. Keys that are null or empty are as good as absent, name and tool_call_id are in no chat
+ * template and are passed over, as are keys that say nothing to a model. False: not a list of objects with a known
+ * role and content, or a key that carries what would be lost (another kind of part, "thinking", "prefix": true ...);
+ * the sentence names key, message and what to do. */
 bool messages_read(struct messages *m, const json_t *list, size_t n, const char *key, struct err *e);
-/* False: a row says beside its conversation how it is to be written, or holds pictures for it, which would be lost: continue_final_message,
- * chat_template_kwargs, enable_thinking false, images ... message_columns: these columns, each with a '?' before it, ended by NULL. */
+/* False: a row says beside its conversation how it is to be written, or holds pictures for it, which would be lost:
+ * continue_final_message, chat_template_kwargs, enable_thinking false, images ... message_columns: these columns,
+ * each with a '?' before it, ended by NULL. */
 bool messages_beside(const json_t *row, struct err *e);
 extern const char *const message_columns[];
 void messages_add(struct messages *m, enum role role, const char *text);        /* the text is copied */

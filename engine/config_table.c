@@ -41,7 +41,8 @@ const struct key config_keys[] = {
     { "model.path", KEY_STRING, offsetof(struct config, model.path), "", 0, 0, NULL,
       "folder with config.json, tokenizer.json and *.safetensors, or a GGUF file; empty: the embedded policy" },
     { "model.chat_format", KEY_STRING, offsetof(struct config, model.chat_format), "auto", 0, 0, NULL,
-      "how conversations are written: auto (the template that comes with the model), appo, chatml, qwen2.5, qwen3, smollm2, llama3 or llama3.1" },
+      "how conversations are written: auto (the template that comes with the model), appo, chatml, qwen2.5, qwen3, qwen3-training (thoughts of every turn stay), smollm2, "
+      "llama3 or llama3.1" },
     { "model.recompute", KEY_BOOL, offsetof(struct config, model.recompute), "false", 0, 0, NULL,
       "keep layer inputs only and recompute the rest on the way back: less memory, the same bits" },
     { "model.check", KEY_CHOICE, offsetof(struct config, model.check), "nan", 0, 0, "nan|off",

@@ -1,5 +1,6 @@
-/* chat.c: conversations to ids. Text between two special tokens is encoded as one piece, as transformers does it after running the template, because merges
- * and regular expressions look across the seam of a template's text and a message's. */
+/* chat.c: conversations to ids. Text between two special tokens is encoded as one piece, as transformers does it
+ * after running the template, because merges and regular expressions look across the seam of a template's text and a
+ * message's. */
 #define _GNU_SOURCE     /* memmem */
 #include "model/chat.h"
 #include "model/chat_in.h"
@@ -14,12 +15,14 @@ const char *const chat_special[] = {
 const int chat_specials = sizeof chat_special / sizeof *chat_special;
 const char chat_pattern[] = "\\\\boxed\\{| ?\\p{L}+|\\p{N}| ?[^\\p{L}\\p{N}]";
 
-/* What model.chat_format can force: a known template's way of writing, with or without a default system message and tools. */
+/* What model.chat_format can force: a known template's way of writing, with or without a default system message and
+ * tools. */
 static const char qwen_system[] = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
 static const char smol_system[] = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 static const struct { const char *name, *form, *system, *date; bool tools; } formats[] = {
-    { "chatml", "chatml", "", "", true }, { "qwen2.5", "qwen2.5", qwen_system, "", true }, { "qwen3", "qwen3", "", "", true },
-    { "qwen3-training", "qwen3, training", "", "", true }, { "smollm2", "smollm2", smol_system, "", false }, { "llama3", "llama3", "", "", false },
+    { "chatml", "chatml", "", "", true }, { "qwen2.5", "qwen2.5", qwen_system, "", true },
+    { "qwen3", "qwen3", "", "", true }, { "qwen3-training", "qwen3, training", "", "", true },
+    { "smollm2", "smollm2", smol_system, "", false }, { "llama3", "llama3", "", "", false },
     { "llama3.1", "llama3.1", "", "26 Jul 2024", true },
 };
 const char chat_formats[] = "appo, chatml, qwen2.5, qwen3, qwen3-training, smollm2, llama3, llama3.1";
@@ -34,7 +37,7 @@ static bool by_name(struct chat_variant *v, const char *name, struct err *e)
         while (strcmp(f->name, formats[i].form)) f++;
         *v = f->v;
         v->tools = formats[i].tools;
-        if (v->tools && v->calls == CHAT_CALLS_NONE) v->calls = CHAT_CALLS_QWEN3;       /* chatml: the way of Qwen, which Hermes began */
+        if (v->tools && v->calls == CHAT_CALLS_NONE) v->calls = CHAT_CALLS_QWEN3;       /* chatml: Qwen's way, once Hermes' */
         snprintf(v->system, sizeof v->system, "%s", formats[i].system);
         snprintf(v->date, sizeof v->date, "%s", formats[i].date);
         return true;
@@ -46,13 +49,15 @@ static bool by_name(struct chat_variant *v, const char *name, struct err *e)
 static bool find_bos(struct chat *c, const struct chat_found *x, const char *name, struct err *e)
 {
     static const char llama[] = "<|begin_of_text|>";
-    bool usual = !x->bos.n && c->v.family == CHAT_LLAMA3 && !x->configured;      /* a template without any file that could name it */
+    bool usual = !x->bos.n && c->v.family == CHAT_LLAMA3 && !x->configured;     /* no file is there that could name it */
     const char *bos = x->bos.n ? x->bos.p : usual ? llama : NULL;
     c->bos = -1;
     if (!c->v.bos) return true;
-    if (!bos) return fail(e, "%s: its chat template prints bos_token, and no file names one: set it in tokenizer_config.json", name);
+    if (!bos)
+        return fail(e, "%s: its chat template prints bos_token, and no file names one: set it in tokenizer_config.json", name);
     c->bos = tokenizer_id(c->t, bos);
-    return c->bos >= 0 || fail(e, "%s: its chat template prints bos_token '%.60s', which the tokenizer has not", name, bos);
+    return c->bos >= 0 ||
+           fail(e, "%s: its chat template prints bos_token '%.60s', which the tokenizer has not", name, bos);
 }
 
 /* A template named tool_use that is not known is an error only for who declares tools. */
@@ -73,7 +78,8 @@ static bool by_template(struct chat *c, const char *model_path, struct err *e)
     bool ok = !model_path || chat_find(model_path, &x, e);
     const char *name = model_path ? model_path : "this tokenizer";
     if (ok && x.found) {
-        ok = (chat_recognise(&c->v, x.text.p, x.text.n, e) || fail_in(e, "%s: chat template", name)) && find_bos(c, &x, name, e);
+        ok = chat_recognise(&c->v, x.text.p, x.text.n, e) || fail_in(e, "%s: chat template", name);
+        ok = ok && find_bos(c, &x, name, e);
         if (ok) read_tool_use(c, &x);
     } else if (ok && tokenizer_id(c->t, "<|user|>") >= 0 && tokenizer_id(c->t, "<python>") >= 0) {
         ok = by_name(&c->v, "appo", e);
@@ -114,11 +120,21 @@ bool chat_open(struct chat *c, const struct tokenizer *t, const char *model_path
 {
     *c = (struct chat){ .t = t, .bos = -1 };
     if (!strcmp(format, "auto")) return by_template(c, model_path, e) && find_tokens(c, e);
-    return by_name(&c->v, format, e) && find_bos(c, &(struct chat_found){ 0 }, "model.chat_format", e) && find_tokens(c, e);
+    const struct chat_found none = { 0 };
+    return by_name(&c->v, format, e) && find_bos(c, &none, "model.chat_format", e) && find_tokens(c, e);
 }
 
-/* A conversation being written. run: ordinary text since the last special token. asked: the message of the last question. */
-struct writer { const struct chat *c; const struct chat_variant *v; struct ids *out; struct chat_mask *mask; struct str run; int asked; bool own, ok; };
+/* A conversation being written. run: ordinary text since the last special token. asked: the message of the last
+ * question. */
+struct writer {
+    const struct chat *c;
+    const struct chat_variant *v;
+    struct ids *out;
+    struct chat_mask *mask;
+    struct str run;
+    int asked;
+    bool own, ok;
+};
 
 static void mark(struct writer *w, int n)
 {
@@ -230,8 +246,8 @@ static size_t first_of(struct chat_message m, const char *what, size_t len)
     return p ? (size_t)(p - m.text) : m.n;
 }
 
-/* An assistant's message parted as Qwen3's template does it. thought: reasoning_content, else what comes before the first </think> and after a <think>; said:
- * what comes after the last </think>. */
+/* An assistant's message parted as Qwen3's template does it. thought: reasoning_content, else what comes before the
+ * first </think> and after a <think>; said: what comes after the last </think>. */
 static void part(struct chat_message m, struct chat_message *thought, struct chat_message *said)
 {
     size_t end = first_of(m, think_end, sizeof think_end - 1);
@@ -273,7 +289,8 @@ static void begin_reply(struct writer *w)
     flush(w);
 }
 
-/* A turn with its thought: behind what a reply begins with. Where that is an empty thought and there is one, it is not what begin_reply opens. */
+/* A turn with its thought: behind what a reply begins with. Where that is an empty thought and there is one, it is
+ * not what begin_reply opens. */
 static void thinking_turn(struct writer *w, struct chat_message thought, struct chat_message said)
 {
     enum chat_think think = w->v->think;
@@ -292,7 +309,8 @@ static void thinking_turn(struct writer *w, struct chat_message thought, struct 
 }
 
 /* What is left of an assistant's text where the format knows of thinking; true: its thought is written. */
-static bool with_thought(const struct writer *w, struct chat_message m, bool last, bool behind, struct chat_message *thought, struct chat_message *said)
+static bool with_thought(const struct writer *w, struct chat_message m, bool last, bool behind, struct chat_message *thought,
+                         struct chat_message *said)
 {
     part(m, thought, said);
     switch (w->v->keep) {
@@ -316,7 +334,8 @@ static void plain_turn(struct writer *w, struct chat_message said, bool as_reply
     put_added(w, said.text, said.n, OF_ASSISTANT);
 }
 
-/* A text as a rollout put it together: every piece is encoded by itself and as it stands. What begins a reply may be its first words, too. */
+/* A text as a rollout put it together: every piece is encoded by itself and as it stands. What begins a reply may be
+ * its first words, too. */
 static void put_pieces(struct writer *w, const struct chat_message *m, bool own)
 {
     bool end = w->own;
@@ -368,8 +387,8 @@ static void assistant_turn(struct writer *w, const struct chat_message *m, int i
     if (v->family == CHAT_CHATML) put_text(w, "\n", 1);
 }
 
-static const char *const role_names[] = { [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant", [CHAT_TOOL] = "tool",
-                                          [CHAT_DEVELOPER] = "developer", [CHAT_FUNCTION] = "function" };
+static const char *const role_names[] = { [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant",
+                                          [CHAT_TOOL] = "tool", [CHAT_DEVELOPER] = "developer", [CHAT_FUNCTION] = "function" };
 
 /* Qwen's tool results are a user's turn; neighbouring ones share it. */
 static void chatml_turn(struct writer *w, const struct chat_message *m, int i, int n)
@@ -387,7 +406,8 @@ static void chatml_turn(struct writer *w, const struct chat_message *m, int i, i
     put_text(w, "\n", 1);
 }
 
-/* Llama 3.1's template passes a tool's text through tojson, because a text is iterable too: it comes out in quotation marks. */
+/* Llama 3.1's template passes a tool's text through tojson, because a text is iterable too: it comes out in
+ * quotation marks. */
 static void llama_turn(struct writer *w, struct chat_message m)
 {
     bool result = m.role == CHAT_TOOL && w->v->tools;
@@ -476,43 +496,53 @@ static bool finish(struct writer *w, bool reply, int ids, int marks)
     return w->ok;
 }
 
-/* The last user's message that is a question and not results in a user's clothes, as Qwen3's template looks for it; none: `otherwise`. */
+/* The last user's message that is a question and not results in a user's clothes, as Qwen3's template looks for it;
+ * none: `otherwise`. */
 static int last_question(const struct chat_message *m, int n, int otherwise)
 {
     static const char open[] = "<tool_response>", close[] = "</tool_response>";
     size_t a = sizeof open - 1, b = sizeof close - 1;
-    for (int i = n - 1; i >= 0; i--)
-        if (m[i].role == CHAT_USER && !(m[i].n >= b && !memcmp(m[i].text, open, a) && !memcmp(m[i].text + m[i].n - b, close, b))) return i;
+    for (int i = n - 1; i >= 0; i--) {
+        bool results = m[i].n >= b && !memcmp(m[i].text, open, a) && !memcmp(m[i].text + m[i].n - b, close, b);
+        if (m[i].role == CHAT_USER && !results) return i;
+    }
     return otherwise;
 }
 
-static bool check_one(const struct chat_variant *v, const struct chat_message *m, int i, struct err *e)
+static bool check_calls(const struct chat_variant *v, const struct chat_message *m, struct err *e)
+{
+    if (v->calls == CHAT_CALLS_NONE)
+        return fail(e, "does not write \"tool_calls\": put the call into \"content\", as the model is to write it");
+    if (v->calls != CHAT_CALLS_LLAMA3) return true;
+    int n = chat_count_calls(m->calls);
+    if (n != 1) return fail(e, "takes one call in a message, not %d", n);
+    return trimmed(*m).n == 0 || fail(e, "leaves out the \"content\" of a message with \"tool_calls\": it would be lost");
+}
+
+static bool check_one(const struct chat_variant *v, const struct chat_message *m, struct err *e)
 {
     bool named = m->role == CHAT_DEVELOPER || m->role == CHAT_FUNCTION;
-    if (named && !v->any_role) return fail(e, "message %d: this model's chat template has no place for the role \"%s\"", i, role_names[m->role]);
+    if (named && !v->any_role) return fail(e, "has no place for the role \"%s\"", role_names[m->role]);
     if (m->thought && *m->thought && (v->think == CHAT_THINK_NONE || v->keep == CHAT_KEEP_NONE))
-        return fail(e, "message %d: this model's chat template does not write \"reasoning_content\": it would be lost", i);
-    if (!m->calls) return true;
-    if (v->calls == CHAT_CALLS_NONE)
-        return fail(e, "message %d: this model's chat template does not write \"tool_calls\": put the call into \"content\", as the model is to write it", i);
-    if (v->calls != CHAT_CALLS_LLAMA3) return true;
-    if (chat_count_calls(m->calls) != 1) return fail(e, "message %d: this model's chat template takes one call in a message, not %d", i, chat_count_calls(m->calls));
-    return trimmed(*m).n == 0 || fail(e, "message %d: this model's chat template leaves out the \"content\" of a message with \"tool_calls\": it would be lost", i);
+        return fail(e, "does not write \"reasoning_content\": it would be lost");
+    return !m->calls || check_calls(v, m, e);
 }
 
 bool chat_check(const struct chat *c, const struct chat_message *m, int n, bool tools, struct err *e)
 {
     const struct chat_variant *v = chat_variant_of(c, tools);
-    for (int i = 0; i < n; i++) if (!check_one(v, &m[i], i, e)) return false;
+    for (int i = 0; i < n; i++) if (!check_one(v, &m[i], e)) return fail_in(e, "message %d: this model's chat template", i);
     int first = n > 0 && m[0].role == CHAT_SYSTEM;
-    if (!tools || v->family != CHAT_LLAMA3) return true;
-    return (n > first && m[first].role == CHAT_USER) || fail(e, "message %d: this model's chat template puts tools into the first message, which must be the user's", first);
+    if (!tools || v->family != CHAT_LLAMA3 || (n > first && m[first].role == CHAT_USER)) return true;
+    return fail(e, "message %d: this model's chat template puts tools into the first message, which must be the user's", first);
 }
 
-bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n, const struct chat_tools *tools, bool reply)
+bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n,
+                const struct chat_tools *tools, bool reply)
 {
     if (tools && tools->n == 0) tools = NULL;
-    struct writer w = { .c = c, .v = chat_variant_of(c, tools != NULL), .out = out, .mask = mask, .ok = true, .asked = last_question(m, n, n - 1) };
+    struct writer w = { .c = c, .v = chat_variant_of(c, tools != NULL), .out = out, .mask = mask, .ok = true };
+    w.asked = last_question(m, n, n - 1);
     int ids = out->n, marks = mask ? mask->n : 0, used = 0;
     ENSURE(!tools || w.v->tools);
     if (w.v->family == CHAT_CHATML) used = chatml_head(&w, m, n, tools);
@@ -525,7 +555,8 @@ bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, co
 {
     bool results = false;
     for (int i = 0; i < n; i++) results |= m[i].role == CHAT_TOOL;
-    struct writer w = { .c = c, .v = chat_variant_of(c, results), .out = out, .mask = mask, .ok = true, .asked = last_question(m, n, -1) };
+    struct writer w = { .c = c, .v = chat_variant_of(c, results), .out = out, .mask = mask, .ok = true };
+    w.asked = last_question(m, n, -1);
     int ids = out->n, marks = mask ? mask->n : 0;
     if (w.v->family == CHAT_CHATML) put_text(&w, "\n", 1);       /* belongs to the turn before, but no model writes it */
     turns(&w, m, 0, n);

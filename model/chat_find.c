@@ -1,6 +1,7 @@
-/* chat_find.c: where a model keeps its chat template. The order is transformers': a file of its own before the key of tokenizer_config.json; then the
- * old file of processors; in a GGUF file the key tokenizer.chat_template. A second one, named tool_use, is for conversations that declare tools: of the same
- * list as the first, or a file in additional_chat_templates. */
+/* chat_find.c: where a model keeps its chat template. The order is transformers': a file of its own before the key
+ * of tokenizer_config.json; then the old file of processors; in a GGUF file the key tokenizer.chat_template. A
+ * second one, named tool_use, is for conversations that declare tools: of the same list as the first, or a file in
+ * additional_chat_templates. */
 #include "base/file.h"
 #include "model/chat_in.h"
 #include "model/gguf.h"
@@ -28,7 +29,8 @@ static bool from_list(const char *path, const json_t *list, struct chat_found *x
         if (!name || !json_is_string(v)) return fail(e, "%s: chat_template[%zu]: must have name and template", path, i);
         bool usual = !strcmp(name, "default"), *found = usual ? &x->found : &x->found_tool_use;
         if ((!usual && strcmp(name, "tool_use")) || *found) continue;
-        if (!put(usual ? &x->text : &x->tool_use, path, json_string_value(v), json_string_length(v), found, e)) return false;
+        struct str *to = usual ? &x->text : &x->tool_use;
+        if (!put(to, path, json_string_value(v), json_string_length(v), found, e)) return false;
     }
     return x->found || fail(e, "%s: chat_template: none of the list is named default", path);
 }
@@ -62,7 +64,8 @@ static bool from_json(const char *path, struct chat_found *x, bool template, str
     const json_t *key = json_object_get(root, "chat_template");
     if (!ok || !template || !key || json_is_null(key)) {}
     else if (json_is_array(key)) ok = from_list(path, key, x, e);
-    else if (json_is_string(key)) ok = put(&x->text, path, json_string_value(key), json_string_length(key), &x->found, e);
+    else if (json_is_string(key))
+        ok = put(&x->text, path, json_string_value(key), json_string_length(key), &x->found, e);
     else ok = fail(e, "%s: chat_template must be a text or a list of them", path);
     json_decref(root);
     return ok;
@@ -84,7 +87,8 @@ static bool from_gguf(const char *path, struct chat_found *x, struct err *e)
     bool ok = g != NULL;
     x->configured = true;
     if (ok && gguf_text(g, "tokenizer.chat_template", &t)) ok = put(&x->text, path, t.p, (size_t)t.n, &x->found, e);
-    if (ok && gguf_text(g, "tokenizer.chat_template.tool_use", &t)) ok = put(&x->tool_use, path, t.p, (size_t)t.n, &x->found_tool_use, e);
+    if (ok && gguf_text(g, "tokenizer.chat_template.tool_use", &t))
+        ok = put(&x->tool_use, path, t.p, (size_t)t.n, &x->found_tool_use, e);
     if (ok && x->found) ok = gguf_vocab(g, &v, e);
     if (ok && v.bos >= 0 && v.bos < v.n) str_put(&x->bos, v.token[v.bos].p, (size_t)v.token[v.bos].n);
     gguf_vocab_free(&v);
@@ -92,22 +96,27 @@ static bool from_gguf(const char *path, struct chat_found *x, struct err *e)
     return ok;
 }
 
+/* template: it may hold the first template, or the one for tools. */
+static const struct { const char *name; bool json, template, names_bos; } files[] = {
+    { "chat_template.jinja", false, true, false }, { "tokenizer_config.json", true, true, true },
+    { "special_tokens_map.json", true, false, true }, { "chat_template.json", true, true, false },
+    { "additional_chat_templates/tool_use.jinja", false, true, false },
+};
+enum { FILES = sizeof files / sizeof *files };
+
 static bool from_folder(const char *path, struct chat_found *x, struct err *e)
 {
-    static const struct { const char *name; bool json, names_bos; } files[] = {
-        { "chat_template.jinja", false, false }, { "tokenizer_config.json", true, true }, { "special_tokens_map.json", true, true }, { "chat_template.json", true, false },
-        { "additional_chat_templates/tool_use.jinja", false, false },
-    };
     struct str file = { 0 };
     bool ok = true;
-    for (size_t i = 0; ok && i < sizeof files / sizeof *files; i++) {
-        bool second = i + 1 == sizeof files / sizeof *files, template = second ? !x->found_tool_use : !x->found && strcmp(files[i].name, "special_tokens_map.json");
+    for (int i = 0; ok && i < FILES; i++) {
+        bool tools = i == FILES - 1, wanted = files[i].template && (tools ? !x->found_tool_use : !x->found);
         str_clear(&file);
         str_printf(&file, "%s/%s", path, files[i].name);
-        if (!file_exists(file.p) || (!template && !files[i].names_bos)) continue;
+        if (!file_exists(file.p) || (!wanted && !files[i].names_bos)) continue;
         x->configured |= files[i].names_bos;
-        if (files[i].json) ok = from_json(file.p, x, template, e);
-        else ok = second ? from_file(file.p, &x->tool_use, &x->found_tool_use, e) : from_file(file.p, &x->text, &x->found, e);
+        if (files[i].json) ok = from_json(file.p, x, wanted, e);
+        else if (tools) ok = from_file(file.p, &x->tool_use, &x->found_tool_use, e);
+        else ok = from_file(file.p, &x->text, &x->found, e);
     }
     str_free(&file);
     return ok;

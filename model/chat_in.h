@@ -1,5 +1,6 @@
-/* chat_in.h: the parts of the chat code: chat_find.c brings the templates, chat_lex.c cuts them into tokens, chat_template.c recognises one of those in
- * chat_forms.c, chat_json.c writes JSON as templates do, chat.c writes conversations. */
+/* chat_in.h: the parts of the chat code: chat_find.c brings the templates, chat_lex.c cuts them into tokens,
+ * chat_template.c recognises one of those in chat_forms.c, chat_json.c writes JSON as templates do, chat.c writes
+ * conversations. */
 #pragma once
 #include "base/str.h"
 #include "model/chat.h"
@@ -19,14 +20,19 @@ void chat_found_free(struct chat_found *x);
 struct chat_form { const char *name; struct chat_variant v; const char *text; };
 extern const struct chat_form chat_forms_known[];       /* ends with a name that is NULL */
 
-/* What template text[n] renders: that of the known one with the same tokens. False: there is none; the sentence says what is not known, and where. */
+/* What template text[n] renders: that of the known one with the same tokens. False: there is none; the sentence says
+ * what is not known, and where. */
 bool chat_recognise(struct chat_variant *v, const char *text, size_t n, struct err *e);
 
-/* The tokens of a Jinja template in a normal form: text outside of tags as it is printed (trim_blocks, lstrip_blocks and marks applied, comments gone),
- * tags without spaces, literals without quotation marks and escapes. Templates of the same tokens print the same. */
-enum jinja_kind { JINJA_TEXT, JINJA_BLOCK, JINJA_BLOCK_END, JINJA_PRINT, JINJA_PRINT_END, JINJA_WORD, JINJA_LITERAL, JINJA_SIGN, JINJA_END, JINJA_WRONG };
+/* The tokens of a Jinja template in a normal form: text outside of tags as it is printed (trim_blocks, lstrip_blocks
+ * and marks applied, comments gone), tags without spaces, literals without quotation marks and escapes. Templates of
+ * the same tokens print the same. */
+enum jinja_kind {
+    JINJA_TEXT, JINJA_BLOCK, JINJA_BLOCK_END, JINJA_PRINT, JINJA_PRINT_END, JINJA_WORD, JINJA_LITERAL, JINJA_SIGN,
+    JINJA_END, JINJA_WRONG
+};
 struct jinja {
-    const char *begin, *p, *end;
+    const char *p, *end;
     char inside;                        /* '%' or '{': in a tag; 0: outside */
     bool line_start;
     enum jinja_kind kind;               /* the token: its text and where it is. WRONG: no template, text says why */
@@ -43,8 +49,9 @@ void jinja_lines(struct str *out, const char *text, size_t n);
 /* Is c white space in Python's str.isspace()? */
 bool chat_space(uint32_t c);
 
-/* Appends JSON text[n] as Python's json.dumps(x, ensure_ascii=False, indent=indent) spaces and escapes it; indent 0: one line with ", " and ": ". Whole
- * numbers stay as they are written, others are written as Python's repr does. The text must be valid JSON. */
+/* Appends JSON text[n] as Python's json.dumps(x, ensure_ascii=False, indent=indent) spaces and escapes it; indent 0:
+ * one line with ", " and ": ". Whole numbers stay as they are written, others are written as Python's repr does. The
+ * text must be valid JSON. */
 void chat_json(struct str *out, const char *text, size_t n, int indent);
 /* Appends text[n] as a JSON string in the same manner. */
 void chat_json_string(struct str *out, const char *text, size_t n);

@@ -1,5 +1,6 @@
-/* chat_json.c: JSON spaced, escaped and with numbers as Python's json.dumps writes it, which is what chat templates put into a prompt. One flat pass over
- * text that is known to be JSON. Then what is written with it: declared tools and calls. */
+/* chat_json.c: JSON spaced, escaped and with numbers as Python's json.dumps writes it, which is what chat templates
+ * put into a prompt. One flat pass over text that is known to be JSON. Then what is written with it: declared tools
+ * and calls. */
 #include "model/chat_in.h"
 #include "base/json.h"
 #include "model/utf8.h"
@@ -34,7 +35,8 @@ static uint32_t hex4(const char *p)
     return (uint32_t)strtoul(digits, NULL, 16);
 }
 
-/* One character of a JSON string at p; its length there. The text is valid, so that escapes are whole and surrogates come in pairs. */
+/* One character of a JSON string at p; its length there. The text is valid, so that escapes are whole and surrogates
+ * come in pairs. */
 static size_t string_char(const char *p, size_t n, uint32_t *c)
 {
     if (*p != '\\') {
@@ -141,7 +143,8 @@ static bool fine(json_t *list, struct err *e)
     return true;
 }
 
-/* Indented, a bracket's member takes four spaces for each level it is in: text of two bytes a member could become gigabytes. */
+/* Indented, a bracket's member takes four spaces for each level it is in: text of two bytes a member could become
+ * gigabytes. */
 static bool bounded(const char *text, size_t n, struct err *e)
 {
     enum { LENGTH = 1 << 20, DEPTH = 64 };
@@ -192,10 +195,14 @@ int chat_count_calls(const char *calls)
     return n;
 }
 
-/* The arguments as tojson writes them; those that are a text stay one, except with Qwen3, whose template copies their text. */
+/* The arguments as tojson writes them; those that are a text stay one, except with Qwen3, whose template copies
+ * their text. */
 static void put_arguments(struct str *out, const json_t *v, enum chat_calls how)
 {
-    if (json_is_string(v) && how == CHAT_CALLS_QWEN3) { str_put(out, json_string_value(v), json_string_length(v)); return; }
+    if (json_is_string(v) && how == CHAT_CALLS_QWEN3) {
+        str_put(out, json_string_value(v), json_string_length(v));
+        return;
+    }
     char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     ENSURE(text);
     chat_json(out, text, strlen(text), 0);
@@ -211,10 +218,11 @@ void chat_put_calls(struct str *out, const char *calls, enum chat_calls how, boo
     json_array_foreach(list, i, one) {
         const char *name = json_string_value(json_object_get(one, "name"));
         ENSURE(name);
-        if (how != CHAT_CALLS_LLAMA3 && (i || text_before)) str_putc(out, '\n');
-        str_printf(out, how == CHAT_CALLS_LLAMA3 ? "{\"name\": \"%s\", \"parameters\": " : "<tool_call>\n{\"name\": \"%s\", \"arguments\": ", name);
+        bool llama = how == CHAT_CALLS_LLAMA3;
+        if (!llama && (i || text_before)) str_putc(out, '\n');
+        str_printf(out, "%s{\"name\": \"%s\", \"%s\": ", llama ? "" : "<tool_call>\n", name, llama ? "parameters" : "arguments");
         put_arguments(out, json_object_get(one, "arguments"), how);
-        str_puts(out, how == CHAT_CALLS_LLAMA3 ? "}" : "}\n</tool_call>");
+        str_puts(out, llama ? "}" : "}\n</tool_call>");
     }
     json_decref(list);
 }

@@ -1,5 +1,6 @@
-/* chat_lex.c: a Jinja template to tokens, as Jinja2's lexer cuts it with trim_blocks and lstrip_blocks (transformers' settings). It is exact for what
- * templates in chat_forms.c hold; what it would read otherwise than Jinja (raw blocks, braces inside tags) becomes tokens that none of them has. */
+/* chat_lex.c: a Jinja template to tokens, as Jinja2's lexer cuts it with trim_blocks and lstrip_blocks
+ * (transformers' settings). It is exact for what templates in chat_forms.c hold; what it would read otherwise than
+ * Jinja (raw blocks, braces inside tags) becomes tokens that none of them has. */
 #include "model/chat_in.h"
 #include "model/utf8.h"
 #include <ctype.h>
@@ -7,8 +8,8 @@
 
 bool chat_space(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
+    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 void jinja_lines(struct str *out, const char *text, size_t n)
@@ -22,7 +23,11 @@ void jinja_lines(struct str *out, const char *text, size_t n)
     if (out->n > start && out->p[out->n - 1] == '\n') out->p[--out->n] = 0;
 }
 
-void jinja_open(struct jinja *x, const char *text, size_t n) { *x = (struct jinja){ .begin = text, .p = text, .end = text + n, .line_start = true }; }
+void jinja_open(struct jinja *x, const char *text, size_t n)
+{
+    *x = (struct jinja){ .p = text, .end = text + n, .line_start = true };
+}
+
 void jinja_close(struct jinja *x) { str_free(&x->text); }
 
 /* The character at p; its length, 1 for a byte that is not UTF-8. */
@@ -53,7 +58,8 @@ static const char *space_before(const char *p, const char *end)
     }
 }
 
-/* What is printed of the text [p, tag) before a tag: sign is the mark behind the tag's bracket, print says that it is {{. */
+/* What is printed of the text [p, tag) before a tag: sign is the mark behind the tag's bracket, print says that it
+ * is {{. */
 static void put_text(struct jinja *x, const char *p, const char *tag, char sign, bool print)
 {
     const char *keep = tag;
@@ -144,7 +150,7 @@ static bool read_number(struct jinja *x, int base, int n, uint32_t *c)
 {
     int seen = 0;
     for (*c = 0; seen < n && x->p < x->end; seen++, x->p++) {
-        int d = isdigit((unsigned char)*x->p) ? *x->p - '0' : isxdigit((unsigned char)*x->p) ? tolower((unsigned char)*x->p) - 'a' + 10 : 99;
+        int c1 = tolower((unsigned char)*x->p), d = isdigit(c1) ? c1 - '0' : isxdigit(c1) ? c1 - 'a' + 10 : 99;
         if (d >= base) break;
         *c = *c * (uint32_t)base + (uint32_t)d;
     }
@@ -161,9 +167,12 @@ static bool read_escape(struct jinja *x)
     if (named) { str_putc(&x->text, to[named - from]); return true; }
     if (c == '\n') return true;
     if (c == 'N') return false;
-    if (c >= '0' && c <= '7') { x->p--; read_number(x, 8, 3, &u); }
-    else if (c == 'x' || c == 'u' || c == 'U') { if (!read_number(x, 16, c == 'x' ? 2 : c == 'u' ? 4 : 8, &u)) return false; }
-    else { str_putc(&x->text, '\\'); str_putc(&x->text, c); return true; }
+    int hex = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+    bool octal = c >= '0' && c <= '7';
+    x->p -= octal;
+    if (octal) read_number(x, 8, 3, &u);
+    else if (hex && !read_number(x, 16, hex, &u)) return false;
+    if (!octal && !hex) { str_putc(&x->text, '\\'); str_putc(&x->text, c); return true; }
     if (u > 0x10ffff || (u >= 0xd800 && u < 0xe000)) return false;
     str_put(&x->text, utf8, (size_t)utf8_put(utf8, u));
     return true;
@@ -206,7 +215,7 @@ static void in_tag(struct jinja *x)
         return;
     }
     size_t len = 1;
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) if (x->end - x->p >= 2 && !memcmp(x->p, pairs[i], 2)) len = 2;
+    for (size_t i = 0; x->end - x->p >= 2 && i < sizeof pairs / sizeof *pairs; i++) if (!memcmp(x->p, pairs[i], 2)) len = 2;
     str_put(&x->text, x->p, len);
     x->p += len;
 }

@@ -1,5 +1,6 @@
-/* chat_template.c: which of the known templates one is. It is not run: its tokens must be those of a template in chat_forms.c, but for the text of a
- * default system message and a date. A fork that differs in a filter, a condition, a loop or a line break is refused by its first token that differs. */
+/* chat_template.c: which of the known templates one is. It is not run: its tokens must be those of a template in
+ * chat_forms.c, but for the text of a default system message and a date. A fork that differs in a filter, a
+ * condition, a loop or a line break is refused by its first token that differs. */
 #include "model/chat_in.h"
 #include <stdio.h>
 #include <string.h>
@@ -25,14 +26,17 @@ static bool same_literal(struct chat_variant *v, const struct str *form, const s
     while (before < form->n && (form->p[before] < 1 || form->p[before] > DATE)) before++;
     if (before == form->n) return form->n == text->n && !memcmp(form->p, text->p, form->n);
     size_t behind = form->n - before - 1;
-    if (text->n < before + behind || memcmp(form->p, text->p, before) || memcmp(form->p + before + 1, text->p + text->n - behind, behind)) return false;
-    bool system = form->p[before] == SYSTEM;
-    return keep(system ? v->system : v->date, system ? sizeof v->system : sizeof v->date, text->p + before, text->n - before - behind);
+    if (text->n < before + behind || memcmp(form->p, text->p, before)) return false;
+    if (memcmp(form->p + before + 1, text->p + text->n - behind, behind)) return false;
+    size_t n = text->n - before - behind;
+    if (form->p[before] == SYSTEM) return keep(v->system, sizeof v->system, text->p + before, n);
+    return keep(v->date, sizeof v->date, text->p + before, n);
 }
 
 static void show(struct str *out, const struct jinja *x)
 {
-    static const char *const names[] = { [JINJA_BLOCK] = "{%", [JINJA_BLOCK_END] = "%}", [JINJA_PRINT] = "{{", [JINJA_PRINT_END] = "}}", [JINJA_END] = "the end" };
+    static const char *const names[] = { [JINJA_BLOCK] = "{%", [JINJA_BLOCK_END] = "%}", [JINJA_PRINT] = "{{",
+                                         [JINJA_PRINT_END] = "}}", [JINJA_END] = "the end" };
     bool quoted = x->kind == JINJA_LITERAL || x->kind == JINJA_TEXT;
     str_clear(out);
     if (x->kind == JINJA_TEXT) str_puts(out, "the text ");
@@ -83,8 +87,8 @@ bool chat_recognise(struct chat_variant *v, const char *text, size_t n, struct e
             column = *p == '\n' ? 1 : column + 1;
             line += *p == '\n';
         }
-        fail(e, "the template is not one that this program writes: line %d column %d has %s, where the nearest that is known (%s) has %s. Say which format to use instead: "
-                "model.chat_format=%s", line, column, far.here.p, far.name, far.wanted.p, chat_formats);
+        fail(e, "the template is not one that this program writes: line %d column %d has %s, where the nearest that is known "
+                "(%s) has %s. Say which format to use instead: model.chat_format=%s", line, column, far.here.p, far.name, far.wanted.p, chat_formats);
     }
     str_free(&lines);
     str_free(&far.here);

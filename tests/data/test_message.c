@@ -1,4 +1,5 @@
-/* test_message.c: messages as data sets, APIs and Arrow write them: what is read, what says nothing, and what is refused because it would be lost. */
+/* test_message.c: messages as data sets, APIs and Arrow write them: what is read, what says nothing, and what is
+ * refused because it would be lost. */
 #include "data/message.h"
 #include "base/json.h"
 #include "tests/check.h"
@@ -63,7 +64,7 @@ static void refused(void **state)
         { A(",\"tool_calls\":[{\"name\":\"f\"}]"), "tool_calls[0] must be" }, { A(",\"tool_calls\":[{\"name\":7,\"arguments\":{}}]"), "tool_calls[0] must be" },
         { A(",\"tool_calls\":[{\"type\":\"custom\",\"name\":\"f\",\"arguments\":{}}]"), "type \"custom\"" }, { A(",\"reasoning_content\":[\"x\"]"), "must be a text" },
         { A(",\"weight\":0.5"), "\"weight\" must be 0 or 1" }, { A(",\"train\":\"yes\""), "\"train\" must be 0 or 1" }, { U(",\"train\":true"), "asks to learn from role \"user\"" },
-        { A(",\"thinking\":\"x\""), "\"thinking\", which would be lost" }, { A(",\"reasoning\":\"x\""), "\"reasoning_content\" is its name here" },
+        { A(",\"thinking\":\"x\""), "\"thinking\" would be lost" }, { A(",\"reasoning\":\"x\""), "\"reasoning_content\" is its name here" },
         { A(",\"function_call\":{\"name\":\"f\"}"), "\"tool_calls\" is its name here" }, { U(",\"images\":[\"x.png\"]"), "only text can be read" },
         { A(",\"prefix\":true"), "go on with" }, { A(",\"prefill\":1"), "go on with" },
     };

@@ -1,5 +1,6 @@
-/* test_chat_forms.c: every known chat template over fixed and random conversations as data sets have them (tool_calls, reasoning_content, roles, tools), against
- * what transformers renders; and 500 mutated templates, none of which may be accepted and written otherwise than Jinja prints it. Golden data:
+/* test_chat_forms.c: every known chat template over fixed and random conversations as data sets have them
+ * (tool_calls, reasoning_content, roles, tools), against what transformers renders; and 500 mutated templates, none
+ * of which may be accepted and written otherwise than Jinja prints it. Golden data:
  * tests/golden/make_mutated_templates.py. */
 #include "base/file.h"
 #include "base/json.h"
@@ -62,7 +63,8 @@ static void off(struct chat *c, const json_t *talk)
     c->v.think = json_is_true(json_object_get(talk, "off")) ? CHAT_THINK_OFF : CHAT_THINK_FREE;
 }
 
-/* The same text, and the ids that reading the text gives: these texts hold no special token, and results of tools no added one. */
+/* The same text, and the ids that reading the text gives: these texts hold no special token, and results of tools no
+ * added one. */
 static void check_same(struct chat *c, const json_t *talk, const json_t *want, const char *name, int k)
 {
     struct ids ids = { 0 }, again = { 0 };
@@ -123,7 +125,8 @@ static void random_talks(void **state)
     assert_int_equal(i, 200);
 }
 
-/* What the model is to learn of a conversation: calls inside, nothing of a quiet message, nothing of a turn whose thought the template leaves out. */
+/* What the model is to learn of a conversation: calls inside, nothing of a quiet message, nothing of a turn whose
+ * thought the template leaves out. */
 static void masks(void **state)
 {
     (void)state;
@@ -166,7 +169,8 @@ static uint64_t fnv(uint64_t h, const char *p, size_t n)
     return h;
 }
 
-/* As make_mutated_templates.py takes it of what Jinja prints; a conversation that is refused has the mark of one at which Jinja fails. */
+/* As make_mutated_templates.py takes it of what Jinja prints; a conversation that is refused has the mark of one at
+ * which Jinja fails. */
 static uint64_t fingerprint(struct chat *c, const json_t *form, struct str *last)
 {
     const json_t *want;
