@@ -220,6 +220,32 @@ static bool only_between(const struct turn *t, size_t at, size_t end, bool *tagg
     return true;
 }
 
+/* <function=search>{"query": ...}</function>, as Llama 3.1 calls with another prompt: the object at `at` is the arguments of a call. Takes j. */
+static json_t *with_name(const struct turn *t, size_t at, json_t *j)
+{
+    static const char tag[] = "<function=";
+    size_t end = at, name;
+    while (end && call_space(t->text[end - 1])) end--;
+    if (!j || !end || t->text[end - 1] != '>') return j;
+    for (name = --end; name && (t->text[name - 1] == '_' || ((t->text[name - 1] | 32) >= 'a' && (t->text[name - 1] | 32) <= 'z')); name--) {}
+    if (name == end || name < sizeof tag - 1 || !stands(t, name - (sizeof tag - 1), tag, sizeof tag - 1)) return j;
+    json_t *call = json_pack("{s:s%,s:o}", "name", t->text + name, end - name, "parameters", j);
+    if (!call) die("out of memory");
+    return call;
+}
+
+/* Is what stands from `at` on a call as Python would write it, [search(query="a")]? */
+static bool python_call(const struct turn *t, size_t at)
+{
+    at = skip_space(t, at);
+    if (stands(t, at, "[", 1)) at = skip_space(t, at + 1);
+    for (int k = 0; k < TOOLS; k++) {
+        size_t n = strlen(tool_name[k]);
+        if (stands(t, at, tool_name[k], n) && (stands(t, at + n, "(", 1) || stands(t, at + n, ".call(", 6))) return true;
+    }
+    return false;
+}
+
 /* Every object in the text that is a call, as vLLM looks for them. One that cannot be read is a bad call where a call may stand: at the turn's beginning or behind another. */
 static void find_llama(struct turn *t)
 {
@@ -238,7 +264,7 @@ static void find_llama(struct turn *t)
         bool may = only_between(t, behind, brace ? begin : t->n, &tagged);
         if (!brace) break;
         size_t n = call_object(brace, t->n - begin, &t->clean, &wrong);
-        json_t *j = n ? parse(&t->clean, &wrong) : NULL;
+        json_t *j = with_name(t, begin, n ? parse(&t->clean, &wrong) : NULL);
         if (j && is_call(j)) add(t, begin, begin + n, json_incref(j), NULL);
         else if (!j && may && (n || think == nowhere) && looks_like_call(t, begin)) {
             size_t end = n ? begin + n : t->n;
@@ -253,7 +279,8 @@ static void find_llama(struct turn *t)
     }
     size_t from = skip_space(t, behind);
     if (stands(t, from, python_tag, TAG)) from = skip_space(t, from + TAG);
-    if (tagged && !t->x->n && from < t->n) add(t, from, t->n, NULL, shape[CALLS_LLAMA3_JSON]);      /* what the tag announces is no JSON */
+    /* what the tag announces is no JSON */
+    if (!t->x->n && from < t->n && (tagged || python_call(t, from))) add(t, from, t->n, NULL, shape[CALLS_LLAMA3_JSON]);
 }
 
 int turn_calls_find(struct turn_calls *x, const struct call_form *f, const char *text, size_t n)

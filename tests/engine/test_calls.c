@@ -200,7 +200,11 @@ static void llama(void **state)
         { LL("python", "code", "1") "\nThen\n" LL("search", "query", "a"), "p:1|s:a" }, { LL("python", "code", "{\\\"a\\\": 1}"), "p:{\"a\": 1}" }, { LL("python", "code", "</think>"), "p:</think>" },
         { LL("python", "code", "1") "</think>" LL("python", "code", "2"), "p:2" }, { "so {\"name\": </think>" LL("python", "code", "2"), "p:2" },
         { "{\"name\": \"search\", \"parameters\": {\"query\": \"a\", \"n\": 123456789012345678901234, \"x\": NaN}}", "s:a" },
+        { "<function=search>{\"query\": \"a\"}</function>", "s:a" }, { "so\n<function=python> {\"code\": \"1\"}</function>", "p:1" }, { "<function=shell>{\"x\": 1}</function>", CALL_UNKNOWN },
+        { "x > {\"query\": \"a\"}", "" }, { "=search>{\"query\": \"a\"}", "" }, { "function=search>{\"query\": \"a\"}", "" }, { ">{\"query\": \"a\"}", "" },
         /* bad calls */
+        { "[search(query=\"a\")]", "error: a call must be {\"name\": ..., \"parameters\": {...}}" }, { "python(code='1')", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+        { "<|python_tag|>search.call(query=\"a\")", "error: a call must be {\"name\": ..., \"parameters\": {...}}" }, { "python is a language", "" }, { "[python, search]", "" },
         { "{\"name\": ", CALL_NOT_JSON }, { "{\"name\"", CALL_NOT_JSON }, { "{\"type\": \"function\", \"name\": \"search\", \"parameters\": {\"query\"", CALL_NOT_JSON },
         { "{\"parameters\": {\"query\": \"a\"}, \"name\": \"search\"", CALL_NOT_JSON }, { "{'name': 'search', 'parameters': {'query': 'a'}}", CALL_NOT_JSON },
         { "{\"name\": \"python\", \"parameters\": {}}; {\"name\": \"python\", \"parameters\": {}}", NO_CODE "|" NO_CODE }, { LL("python", "code", "1") "; {\"name\": \"python\", \"para", "p:1|" CALL_NOT_JSON },

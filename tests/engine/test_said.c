@@ -451,6 +451,55 @@ static void masks(void **state)
         }
 }
 
+/* Which messages become one turn. want: what stands behind the question, what is not learned between ^ and ^. */
+static void joins(void **state)
+{
+    (void)state;
+#define GIVEN(x) "<|im_start|>user\n<tool_response>\n" x "\n</tool_response><|im_end|>\n"
+    static const struct { const char *name; struct chat_message m[5]; const char *want; bool turns; } cases[] = {
+        { "one result", { { CHAT_ASSISTANT, "a" S "\n", 20 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } }, "|a" S "| <result>\nr\n</result>|b<|im_end|>|\n", false },
+        { "two in a row", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, P, 18 }, { CHAT_TOOL, "2", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+          "|" S "| <result>\nr\n</result>|" P "| <result>\n2\n</result>|b<|im_end|>|\n", false },
+        { "with one in the text", { { CHAT_ASSISTANT, S "<result>x</result>" P, 54 }, { CHAT_TOOL, "2", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+          "|" S "| <result>\nx\n</result>|" P "| <result>\n2\n</result>|b<|im_end|>|\n", false },
+        { "quiet before it", { { CHAT_ASSISTANT, S, 18, .quiet = true }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } }, S " <result>\nr\n</result>|b<|im_end|>|\n", false },
+        { "quiet behind it", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1, .quiet = true } }, "|" S "| <result>\nr\n</result>b<|im_end|>\n", false },
+        { "a user behind it", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_USER, "u", 1 } }, "|" S "| <result>\nr\n</result>|<|im_end|>|\n<|im_start|>user\nu<|im_end|>\n", false },
+        { "tags in a result", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "<result></result></result>", 26 }, { CHAT_ASSISTANT, "b", 1 } },
+          "|" S "| <result>\n<result></result></result>\n</result>|b<|im_end|>|\n", false },
+        /* no turn of a rollout */
+        { "the last", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 } }, "|" S "<|im_end|>|\n" GIVEN("r"), false },
+        { "two results", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_TOOL, "t", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+          "|" S "<|im_end|>|\n<|im_start|>user\n<tool_response>\nr\n</tool_response>\n<tool_response>\nt\n</tool_response><|im_end|>\n<|im_start|>assistant\n|b<|im_end|>|\n", false },
+        { "words behind the call", { { CHAT_ASSISTANT, S " so", 21 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+          "|" S " so<|im_end|>|\n" GIVEN("r") "<|im_start|>assistant\n|b<|im_end|>|\n", false },
+        { "calls in turns", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+          "|" S "<|im_end|>|\n" GIVEN("r") "<|im_start|>assistant\n|b<|im_end|>|\n", true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct world *w = &world[cases[i].turns ? 6 : 2];
+        struct chat_message m[6] = { question };
+        struct said x;
+        struct ids ids = { 0 };
+        struct chat_mask mask = { 0 };
+        struct str got = { 0 };
+        int n = 1;
+        while (n < 6 && cases[i].m[n - 1].text) { m[n] = cases[i].m[n - 1]; n++; }
+        said_make(&x, m, n, &w->f, false);
+        assert_true(chat_write(&w->c, &ids, &mask, x.m, x.n, NULL, false));
+        for (int k = 0; k < ids.n; k++) {
+            if (k && mask.p[k] != mask.p[k - 1]) str_putc(&got, '|');
+            tokenizer_decode(w->t, &got, &ids.p[k], 1, true);
+        }
+        size_t len = strlen(cases[i].want);
+        CHECK(got.n >= len && !strcmp(got.p + got.n - len, cases[i].want), "%s:\n%s\n---\n%s", cases[i].name, got.p, cases[i].want);
+        said_free(&x);
+        ids_free(&ids);
+        chat_mask_free(&mask);
+        str_free(&got);
+    }
+}
+
 static struct tokenizer *open_tokenizer(const char *name)
 {
     struct err e;
@@ -494,6 +543,6 @@ static int drop(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(cuts), cmocka_unit_test(many_tags), cmocka_unit_test(conversations), cmocka_unit_test(real_rollouts), cmocka_unit_test(masks) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(cuts), cmocka_unit_test(many_tags), cmocka_unit_test(conversations), cmocka_unit_test(real_rollouts), cmocka_unit_test(masks), cmocka_unit_test(joins) };
     return cmocka_run_group_tests_name("said", tests, make, drop);
 }
