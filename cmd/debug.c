@@ -1,6 +1,7 @@
 /* debug.c: `appo debug` and `appo train`: the whole loop on the embedded tasks; debug is train with a table and a report at the end. */
 #include "cmd/cmd.h"
 #include "base/file.h"
+#include "base/stop.h"
 #include "engine/coldstart.h"
 #include "engine/run.h"
 #include <stdlib.h>
@@ -53,6 +54,7 @@ static int run(struct config *c, bool scratch)
     config_for_memory(c, true, stderr);
     bool ok = report_ready(c->trainer.report, &e) && place_open(&place, c, &e) && (!scratch || from_scratch(c, &e));
     stop_catch();                                        /* before it there is nothing to save */
+    stop_during("ending before the first step, as soon as the model is loaded");
     ok = ok && session_open(&s, c, true, &e);
     if (ok) session_print_memory(&s, stdout);
     fflush(stdout);

@@ -99,10 +99,26 @@ static bool make_folder(const char *path, struct err *e) { return mkdir(path, 07
 
 /* ---- all of a run ---- */
 
+/* Is there anything worth a move? Not the empty metrics, description and event file of a run that had not begun. */
 static bool any_of_run(void *found, const char *dir, const char *name, struct err *e)
 {
-    (void)dir; (void)e;
-    *(bool *)found = *(bool *)found || of_run(name);
+    struct str path = { 0 };
+    struct stat st;
+    (void)e;
+    str_printf(&path, "%s/%s", dir, name);
+    bool empty = !strcmp(name, "run.json") || !strncmp(name, "events.", 7) || (!strcmp(name, "metrics.jsonl") && lstat(path.p, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0);
+    str_free(&path);
+    *(bool *)found = *(bool *)found || (of_run(name) && !empty);
+    return true;
+}
+
+static bool remove_of_run(void *ctx, const char *dir, const char *name, struct err *e)
+{
+    struct str path = { 0 };
+    (void)ctx; (void)e;
+    str_printf(&path, "%s/%s", dir, name);
+    if (of_run(name)) unlink(path.p);
+    str_free(&path);
     return true;
 }
 
@@ -248,31 +264,35 @@ bool place_clear(struct place *p, struct str *where, struct err *e)
         free(old);
         ok = make_folder(to.p, e) && dir_sync(p->dir.p) >= 0 && finish_move(p->dir.p, to.p, where, e);
         str_free(&to);
-    }
+    } else ok = ok && each(p->dir.p, remove_of_run, NULL, e);
     return ok && clear_dumps(p, 0, 0, where, e);
 }
 
-struct later { int after; struct str to; };
-
-static bool move_later(void *ctx, const char *dir, const char *name, struct err *e)
+static bool latest_of(void *step, const char *dir, const char *name, struct err *e)
 {
-    struct later *x = ctx;
-    if (place_step_of(name) <= x->after) return true;
-    if (!x->to.n) {
-        char *to = dir_unused(dir, "old-");
-        str_puts(&x->to, to);
-        free(to);
-        if (!make_folder(x->to.p, e)) return false;
-    }
-    return move_into(dir, name, x->to.p, e);
+    int is = place_step_of(name);
+    (void)dir; (void)e;
+    if (is > *(int *)step) *(int *)step = is;
+    return true;
 }
 
-bool place_clear_after(struct place *p, int step, int64_t seen, struct str *where, struct err *e)
+bool place_clear_after(struct place *p, int step, struct str *where, struct err *e)
 {
-    struct later x = { .after = step };
     str_clear(where);
-    bool ok = each(p->dir.p, move_later, &x, e);
-    if (x.to.n) str_puts(where, x.to.p);
-    str_free(&x.to);
-    return ok && clear_dumps(p, step, seen, where, e);
+    for (;;) {
+        int latest = step;
+        char name[40];
+        if (!each(p->dir.p, latest_of, &latest, e)) return false;
+        if (latest == step) return true;
+        if (!where->n) {
+            char *to = dir_unused(p->dir.p, "old-");
+            str_puts(where, to);
+            free(to);
+            if (!make_folder(where->p, e)) return false;
+        }
+        snprintf(name, sizeof name, "global_step_%d", latest);
+        if (!move_into(p->dir.p, name, where->p, e)) return false;
+    }
 }
+
+bool place_clear_dumps(struct place *p, int step, int64_t seen, struct str *where, struct err *e) { return clear_dumps(p, step, seen, where, e); }

@@ -33,7 +33,7 @@ static size_t checkpoint_bytes(const struct run *x)
     return (size_t)x->t.s->m.count * sizeof(wide) * copies;
 }
 
-/* What rollouts will take: a token of a dump 60 bytes, packed a quarter of that. */
+/* What rollouts will take: a token of a dump 45 bytes where it is short, up to 80, packed 4 to 15. */
 static size_t dump_bytes(const struct run *x)
 {
     const struct config *c = x->t.c;
@@ -41,7 +41,7 @@ static size_t dump_bytes(const struct run *x)
     int prompts = c->trainer.rollout_data_prompts < 0 ? c->data.train_batch_size : MIN(c->trainer.rollout_data_prompts, c->data.train_batch_size);
     size_t rows = (size_t)(x->t.s->steps - x->t.step > 0 ? x->t.s->steps - x->t.step : 0) * (size_t)prompts * (size_t)c->rollout.n * (size_t)trainer_updates(c);
     size_t batches = (size_t)(c->data.train_batch_size / c->actor.ppo_mini_batch_size);
-    return rows / batches * (size_t)c->rollout.max_len * (c->trainer.rollout_data_gzip ? 15 : 60);
+    return rows / batches * (size_t)c->rollout.max_len * (c->trainer.rollout_data_gzip ? 15 : 80);
 }
 
 /* Room for a checkpoint beside the newest, and for the rollouts to come. */
@@ -261,12 +261,13 @@ static bool goes_on(struct run *x, const char *path, const char *board, struct s
     bool verify = x->t.c->trainer.verify;
     if (verify && mark->bytes >= 0 && !metrics_check(path, mark->bytes, mark->hash, e))
         return fail_in(e, "the metrics are not those of the checkpoint of step %d (trainer.verify=off goes on all the same, trainer.resume=off starts anew)", x->t.step);
-    if (!metrics_open(&x->log, path, last, board, e)) return false;
+    /* the newest checkpoint goes first and the metrics are cut last: a process that is killed on the way leaves a run that goes on */
+    if (!place_clear_after(x->p, x->t.step, where, e) || !metrics_open(&x->log, path, last, board, e)) return false;
     if (last > 0 && x->log.kept != last && (verify || x->log.kept > last))
         return fail(e, "%s: its last line is of step %lld, the checkpoint of step %d: lines are missing (trainer.verify=off goes on all the same, trainer.resume=off starts anew)",
                     path, (long long)x->log.kept, x->t.step);
     if (last > 0 && x->log.kept != last) fprintf(stderr, "warning: %s: its last line is of step %lld, the checkpoint of step %d\n", path, (long long)x->log.kept, x->t.step);
-    return place_clear_after(x->p, x->t.step, (x->log.seen > last ? x->log.seen : last) + 1, where, e) &&
+    return place_clear_dumps(x->p, x->t.step, (x->log.seen > last ? x->log.seen : last) + 1, where, e) &&
            ckpt_note(x->p->dir.p, "latest_checkpointed_iteration.txt", x->t.step, e);
 }
 

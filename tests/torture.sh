@@ -27,7 +27,7 @@ picture() {
 }
 flip() { # FILE BIT
     local at=$(($2 / 8))
-    printf "\\x$(printf %02x $((0x$(xxd -s $at -l 1 -p "$1") ^ 1 << ($2 % 8))))" | dd of="$1" bs=1 seek=$at conv=notrunc status=none
+    printf "\\x$(printf %02x $((0x$(od -An -t x1 -j $at -N 1 "$1" | tr -d ' ') ^ 1 << ($2 % 8))))" | dd of="$1" bs=1 seek=$at conv=notrunc status=none
 }
 part() { [[ " ${parts[*]} " == *" $1 "* ]]; }
 traced() { command -v strace >/dev/null || { echo "$1: not run, it needs strace"; false; }; }

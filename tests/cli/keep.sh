@@ -32,7 +32,7 @@ same() { # NAME A B STEP
 }
 listed() { (cd "$1/$in" && echo global_step_*); }
 flip() { # FILE BYTE: its lowest bit
-    printf "\\x$(printf %02x $((0x$(xxd -s "$2" -l 1 -p "$1") ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+    printf "\\x$(printf %02x $((0x$(od -An -t x1 -j "$2" -N 1 "$1" | tr -d ' ') ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
 train ref --steps 3 >ref.out 2>&1
@@ -136,16 +136,28 @@ wanted "metrics through a link" 1 'metrics\.jsonl: is a link' hurt --steps 4
 
 # ---- numbers that are not finite ----
 rm -rf hurt && cp -r ref hurt
-adam=hurt/$in/global_step_3/actor/optimizer.safetensors
-at=$(python3 - $adam <<'P'
-import json, struct, sys
-f = open(sys.argv[1], 'rb'); n = struct.unpack('<Q', f.read(8))[0]; print(8 + n + json.loads(f.read(n))['exp_avg_sq']['data_offsets'][0] + 4 * 1000 + 3)
-P
-)
-printf '\x80' | dd of=$adam bs=1 seek="$at" conv=notrunc status=none
-printf '\x01' | dd of=$adam bs=1 seek=$((at - 3)) conv=notrunc status=none
+# put FOLDER STEP TENSOR BYTES: into number 1000 of an optimizer's tensor
+put() {
+    local file=$1/$in/global_step_$2/actor/optimizer.safetensors at
+    at=$(od -An -t u8 -N 8 "$file" | tr -d ' ')
+    at=$((8 + at + $(head -c $((8 + at)) "$file" | tail -c "$at" | sed -nE "s/.*\"$3\":\{[^}]*\"data_offsets\":\[([0-9]+),.*/\1/p") + 4000))
+    # shellcheck disable=SC2059
+    printf "$4" | dd of="$file" bs=1 seek="$at" conv=notrunc status=none
+}
+put hurt 3 exp_avg_sq '\x01\0\0\x80'
 wanted "a negative mean of squares" 0 'warning: .*number 1000 of exp_avg_sq, a mean of squares, is below 0' hurt --steps 4 trainer.verify=off
 rm -rf wild
+
+# a first moment that is finite and too large: the next update makes weights of it that are not
+loud() { put "$1" "$2" exp_avg '\xff\xff\x7f\x7f'; }
+train once --steps 1 actor.ppo_mini_batch_size=4 >once.out 2>&1
+loud once 1
+wanted "weights that overflow in the only update of a step" 1 'step 2 is not saved: .*NaN or an infinity: the weights have diverged\. The newest checkpoint is .*global_step_1: start another.*lower actor\.optim\.lr' \
+    once --steps 3 actor.ppo_mini_batch_size=4 trainer.verify=off
+check "are not saved" test "$(listed once)" = global_step_1
+rm -rf hurt && cp -r ref hurt && loud hurt 3
+wanted "and in the first of two" 1 'the logits holds a NaN or an infinity: the weights have diverged\..*' hurt --steps 4 trainer.verify=off
+check "where to go on from" grep -q 'The newest checkpoint is hurt/appo/debug/global_step_3' said
 
 # ---- which checkpoints stay ----
 train few --steps 3 trainer.max_actor_ckpt_to_keep=2 >few.out 2>&1
@@ -198,6 +210,13 @@ same "TERM in an evaluation" long cut 2
 stopped "TERM in the last evaluation" TERM '[ -e cut/$in/rollouts/2.jsonl.gz ]' --steps 2 trainer.test_freq=1 data.val_per_family=20
 same "TERM in the last evaluation" long cut 2
 stopped "TERM in the first evaluation" TERM '[ -e cut/$in/run.json ]' --steps 1 data.val_per_family=400 trainer.save_freq=0
+
+"$app" train "${small[@]}" trainer.default_local_dir=twice data.val_per_family=3000 >twice.out 2>&1 &
+pid=$!
+until [ -e twice/$in/run.json ]; do sleep 0.01; done
+kill -STOP $pid; kill -TERM $pid; sleep 0.4; kill -CONT $pid; kill -INT $pid
+wait $pid
+check "two signals" test $? = 130
 
 # ---- rollouts ----
 plain=$(zcat ref/$in/rollouts/1.jsonl.gz | wc -l)
