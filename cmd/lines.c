@@ -61,22 +61,13 @@ static bool given_ids(struct ids *out, const json_t *list, const struct session 
 /* What a prompt that is to be answered declares, where it does not itself. */
 static const struct chat_tools *usual_tools(const struct session *s, bool reply) { return reply && call_form_turns(&s->form) ? &s->form.tools : NULL; }
 
-/* Tools are written into the prompt as they are: a number that cannot be read would be written wrong. */
-static bool readable(const json_t *tools, struct err *e)
-{
-    char *text = tools ? json_dumps(tools, JSON_ENCODE_ANY) : NULL;
-    bool ok = !text || !odd_within(text);
-    free(text);
-    return ok || fail(e, "\"tools\" hold a value that cannot be read");
-}
-
 static bool conversation(struct ids *out, const json_t *row, const struct session *s, bool reply, struct err *e)
 {
     const json_t *list = json_object_get(row, "messages"), *declared = json_object_get(row, "tools");
     struct messages x = { 0 };
     struct chat_tools tools = { 0 };
     bool ok = messages_read(&x, list, json_array_size(list), "messages", e) && (x.n || fail(e, "\"messages\" is empty"));
-    ok = ok && readable(declared, e) && tools_value(&tools, &s->chat, declared, e);
+    ok = ok && tools_value(&tools, &s->chat, declared, e);
     struct chat_message *m = chat_messages(&x);
     struct said said;
     said_make(&said, m, x.n, &s->form, false);

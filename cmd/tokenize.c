@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "engine/questions.h"
 #include "engine/session.h"
-#include "base/json.h"
+#include "data/row_json.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -123,12 +123,28 @@ static bool converse(const struct chat *c, json_t *root, struct err *e)
     return ok;
 }
 
+/* What is read of the object, or a list of messages; the rest may hold what JSON does not have. */
+static json_t *read_json(const struct str *text, struct err *e)
+{
+    static const char *const columns[] = { "messages", "tools", "add_generation_prompt", "continue_final_message", NULL };
+    struct row_text x = { .p = text->p ? text->p : "", .n = text->n };
+    if (x.n >= 3 && !memcmp(x.p, "\xEF\xBB\xBF", 3)) x.at = 3;                        /* a byte order mark */
+    size_t blank = x.at + strspn(x.p + x.at, " \t\r\n");
+    if (x.p[blank] == '{') x.columns = columns;
+    json_t *root = row_json(&x, e);
+    while (root && x.at < x.n && isspace((unsigned char)x.p[x.at])) x.at++;
+    if (root && x.at < x.n) { json_decref(root); root = NULL; fail(e, "more text behind the value"); }
+    if (!root) fail_in(e, "stdin: not JSON: byte %zu", x.at + 1);
+    str_free(&x.odd);
+    return root;
+}
+
 static bool chat(const struct tokenizer *t, const struct job *j, struct err *e)
 {
     struct chat c;
     struct str text = { 0 };
     bool ok = chat_open(&c, t, j->path, j->format, e) && read_stdin(&text, e);
-    json_t *root = ok ? json_from("stdin", text.p ? text.p : "", text.n, e) : NULL;
+    json_t *root = ok ? read_json(&text, e) : NULL;
     ok = root && converse(&c, root, e);
     json_decref(root);
     str_free(&text);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEEP_READ = 1024, DEEP_PASSED = 100000, DEEP_NAMES = 3, COLUMNS_MAX = 64, NAMES_MAX = 1 << 16, ODD_NOTE = 200 };
+enum { VALUES_MAX = 1 << 23, DEEP_READ = 1024, DEEP_PASSED = 100000, DEEP_NAMES = 3, COLUMNS_MAX = 64, NAMES_MAX = 1 << 16, ODD_NOTE = 200 };
 enum how { PASS, PART, WHOLE };
 
 static const char number_key[] = "\x01number", other_key[] = "\x01other";
@@ -41,6 +41,7 @@ struct parser {
     int depth, cap;
     struct str key, text, path;
     json_t *root;
+    int values;
 };
 
 static bool bad(struct parser *x, size_t at, const char *what)
@@ -254,12 +255,18 @@ static void note_name(struct parser *x, const struct level *l)
     str_putc(&x->path, '.');
 }
 
-static void put(struct parser *x, json_t *v)
+/* The tree takes up to 100 bytes for a value, of which two bytes of text can make one. */
+static bool put(struct parser *x, json_t *v)
 {
+    if (++x->values > VALUES_MAX) {
+        json_decref(v);
+        return bad(x, x->t->at, "more than 8388608 values are read");
+    }
     struct level *l = x->depth ? &x->level[x->depth - 1] : NULL;
     if (!l) x->root = v;
     else if ((l->object ? json_object_set_new_nocheck(l->into, x->key.p, v) : json_array_append_new(l->into, v)) != 0)
         die("row_json: out of memory");
+    return true;
 }
 
 static bool open_bracket(struct parser *x, enum how how, uint64_t paths, bool used)
@@ -271,7 +278,7 @@ static bool open_bracket(struct parser *x, enum how how, uint64_t paths, bool us
     struct level l = { .paths = paths, .object = object, .how = (unsigned char)how, .used = used, .name = x->path.n };
     if (how != PASS) {
         l.into = object ? json_object() : json_array();
-        put(x, l.into);                                 /* the tree is owned from its root */
+        if (!put(x, l.into)) return false;              /* the tree is owned from its root */
     }
     if (x->depth == x->cap)
         x->level = xrealloc(x->level, (size_t)(x->cap = x->cap ? 2 * x->cap : 64) * sizeof *x->level);
@@ -341,8 +348,7 @@ static bool value(struct parser *x, enum how how, uint64_t paths, bool used)
     if (bracket) return open_bracket(x, how, paths, used);
     if (how == PART) how = l ? PASS : WHOLE;
     if (!scalar(x, how == WHOLE, used, &v)) return false;
-    if (v) put(x, v);
-    return true;
+    return !v || put(x, v);
 }
 
 static bool step(struct parser *x)

@@ -19,7 +19,7 @@ struct row_text {
 };
 
 /* The value at t->at, a new reference, or NULL with a sentence that does not say where. Limits: what is read is nested
- * at most 1024 deep, what is passed over 100,000. An object that is read and has a key twice is refused. Numbers that
+ * at most 1024 deep and 8,388,608 values, what is passed over 100,000 deep. An object that is read and has a key twice is refused. Numbers that
  * are integers beyond 64 bits or reals beyond a double, and texts with \u0000, half a surrogate pair, control
  * characters or bytes that are not UTF-8, become odd values (below); NaN becomes null, as pandas and Parquet readers
  * have it. */

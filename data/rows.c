@@ -118,6 +118,8 @@ static bool find_row(struct rows *r, bool *none, struct err *e)
         r->line += p[r->at] == '\n';
         r->at++;
     }
+    /* files with a byte order mark that were put behind one another */
+    if (!r->array && n - r->at >= 3 && !memcmp(p + r->at, "\xEF\xBB\xBF", 3)) r->at += 3;
     if (!r->array) {
         *none = r->at == n;
         return !*none;

@@ -2,6 +2,7 @@
 #include "engine/questions.h"
 #include "base/str.h"
 #include "data/files.h"
+#include "data/row_json.h"
 #include "engine/said.h"
 #include <stdio.h>
 #include <string.h>
@@ -73,7 +74,7 @@ bool tools_value(struct chat_tools *tools, const struct chat *chat, const json_t
     if (!v || json_is_null(v)) return true;
     if (json_is_string(v)) return chat_tools_read(tools, chat, json_string_value(v), json_string_length(v), e);
     char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-    bool ok = chat_tools_read(tools, chat, text, strlen(text), e);
+    bool ok = odd_within(text) ? fail(e, "\"tools\" hold a value that cannot be read") : chat_tools_read(tools, chat, text, strlen(text), e);
     free(text);
     return ok;
 }

@@ -69,6 +69,8 @@ static void conversations(void **state)
     assert_string_equal(back.p, "<|user|>hi <|end|><|assistant|><think> x<|end|><|user|>b<|assistant|>");
     assert_int_equal(RUN(ids.p, ids.n, &back, "--decode"), 0);
     assert_string_equal(back.p, "hi <|end|> xb");        /* the user's look-alike is text, the turn's end is not */
+    static const char odd[] = "\xEF\xBB\xBF{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"id\":NaN,\"n\":12345678901234567890123,\"x\":\"\\u0000\"}\n";
+    assert_int_equal(RUN(odd, sizeof odd - 1, &ids, "--chat"), 0);         /* a byte order mark, and what nobody reads */
     assert_int_equal(RUN("[{\"role\":\"user\",\"content\":\"q\"}]", 31, &ids, "--chat", "model.chat_format=appo"), 0);
     str_free(&ids);
     str_free(&back);
@@ -81,7 +83,8 @@ static void refused(void **state)
     static const struct { char *argv[4]; const char *in; int status; const char *why; } cases[] = {
         { { "--decode" }, "1 x 2", 1, "word 2: 'x'" }, { { "--decode" }, "-1", 1, "'-1'" }, { { "--decode" }, "99999999999999999999", 1, "word 1" }, { { "--decode" }, "1 2 123456", 1, "word 3" },
         { { "--decode" }, "1.5", 1, "'1.5'" }, { { "model.path=/nonexistent" }, "x", 1, "/nonexistent" }, { { "--chat" }, "", 1, "not JSON" }, { { "--chat" }, "[]", 1, "array of messages" },
-        { { "--chat" }, "{\"messages\":[{\"role\":\"judge\",\"content\":\"\"}]}", 1, "messages[0]" }, { { "--chat" }, "[{\"role\":\"user\",\"content\":[]}]", 1, "messages[0]" },
+        { { "--chat" }, "[] x", 1, "stdin: not JSON: byte 4: more text" }, { { "--chat" }, "{\"messages\":[}", 1, "stdin: not JSON: byte 14" },
+        { { "--chat" }, "{\"messages\":[{\"role\":\"judge\",\"content\":\"\"}]}", 1, "message 0 of" }, { { "--chat" }, "[{\"role\":\"user\",\"content\":[]}]", 1, "message 0 of" },
         { { "--chat" }, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[]}", 1, "no place" },
         { { "--chat", "model.chat_format=nope" }, "[]", 1, "there is no chat format 'nope'" }, { { "--chat", "model.chat_format=llama3" }, "[]", 1, "<|begin_of_text|>" },
         { { "--chat", "--decode" }, "", 2, "two different things" }, { { "--verbose" }, "", 2, "--verbose" }, { { "model.path=" }, "", 2, "not understood" },

@@ -176,7 +176,8 @@ static void shapes(void **state)
 {
     (void)state;
     static const struct { const char *text, *want; } cases[] = {
-        { "{\"a\":1}\r\n\r\n{\"a\":2}", "f=1;f=3;" }, { "\xEF\xBB\xBF\n {\"a\":1}\n", "f=2;" }, { "[{\"a\":1},\n {\"a\":2}\n]\n", "r0;r1;" },
+        { "{\"a\":1}\r\n\r\n{\"a\":2}", "f=1;f=3;" }, { "\xEF\xBB\xBF\n {\"a\":1}\n", "f=2;" },
+        { "\xEF\xBB\xBF{\"a\":1}\n\xEF\xBB\xBF{\"a\":2}\n", "f=1;f=2;" }, { "[{\"a\":1},\n {\"a\":2}\n]\n", "r0;r1;" },
         { "\xEF\xBB\xBF [\r\n{\r\n\"a\": 1,\r\n\"b\": NaN\r\n}\r\n]\r\n\r\n", "r0;" }, { "[]", "" }, { "  \n", "" }, { "", "" }, { "[{\"a\":1},]", "r0;!f:1: a comma before the end of the array" },
         { "[{\"a\":1}\n{\"a\":2}]", "r0;!f:2: a comma or ] is needed behind row 0 of the array" }, { "[{\"a\":1}", "r0;!f: the file ends within its array: it is cut short" },
         { "[{\"a\":1}] x", "r0;!f: more text behind the end of its array" }, { "[{\"a\":1},\n{\"a\":\n1,}]", "r0;!f: row 1: line 3, column 3: a member's name" },
