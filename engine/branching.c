@@ -225,7 +225,8 @@ static void score_new(struct trainer *t, struct group *g, int n, const int *befo
     const struct config *c = t->c;
     bool other = c->branch.omega == OMEGA_PREVIOUS || c->branch.omega == OMEGA_REFERENCE || c->branch.entropy == ENTROPY_TOP10 ||
                  (c->branch.omega == OMEGA_ROLLOUT && stale);
-    if (!(c->branch.train && c->actor.kl_loss_coef > 0) && !(other && round < c->branch.rounds)) return;
+    bool old = c->branch.train && t->score_old;          /* their ratio, too, compares two scoring passes */
+    if (!old && !(c->branch.train && c->actor.kl_loss_coef > 0) && !(other && round < c->branch.rounds)) return;
     int rows = 0, k = 0;
     for (int i = 0; i < n; i++) rows += g[i].rows - before[i];
     struct row **row = xcalloc((size_t)rows, sizeof *row);
@@ -234,6 +235,10 @@ static void score_new(struct trainer *t, struct group *g, int n, const int *befo
         for (int j = before[i]; j < g[i].rows; j++) { uid[k] = i; row[k++] = g[i].row[j]; }
     double start = seconds();
     score_rows(t, row, uid, rows, true, false, z);
+    for (int i = 0; old && i < rows; i++) {
+        free(row[i]->old);
+        row[i]->old = copy_prefix(row[i]->now, row_len(row[i]), NULL, row_len(row[i]));
+    }
     z->t_score += seconds() - start;
     free(row);
     free(uid);

@@ -122,6 +122,8 @@ struct rollout_config session_eval_sampling(const struct session *s, bool greedy
 
 int branched_first(const struct config *c) { return c->branch.when == BRANCH_STEP ? c->data.train_batch_size : c->actor.ppo_mini_batch_size; }
 
+const char *branched_first_key(const struct config *c) { return c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size"; }
+
 int64_t session_pages(const struct config *c)
 {
     int64_t kept = c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_first(c) * c->rollout.initial_rollouts : 0;
@@ -155,16 +157,19 @@ void session_trains(struct session *s)
     commit(s, &s->learner.work);
 }
 
+bool session_pages_count(const struct config *c, struct err *e)
+{
+    if (session_pages(c) <= INT32_MAX / KV_PAGE) return true;
+    return fail(e, "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are more keys and values than a pool can "
+                "number: make one of them smaller", branched_first_key(c), branched_first(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
+}
+
 static bool lengths_fit(const struct session *s, struct err *e)
 {
     const struct config *c = s->c;
     if (c->rollout.max_len > s->m.c.max_len)
         return fail(e, "rollout.max_len=%d is more than the model's max_position_embeddings=%d: give a smaller rollout.max_len", c->rollout.max_len, s->m.c.max_len);
-    if (session_pages(c) > INT32_MAX / KV_PAGE)
-        return fail(e, "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are more keys and values than a pool can "
-                    "number: make one of them smaller", c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c),
-                    c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
-    return true;
+    return session_pages_count(c, e);
 }
 
 bool session_samples(struct session *s, struct err *e)

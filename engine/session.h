@@ -50,8 +50,10 @@ bool tokenizer_files_pass(const char *model_path, const char *folder, struct err
 /* Prompts of a step that are branched first: a mini-batch, or (branch.when=step) all. Only their initial rollouts keep pages: what later ones had would be dropped
  * unread by the first update. */
 int branched_first(const struct config *c);
+const char *branched_first_key(const struct config *c);         /* the key that says how many */
 /* Pages for all that decode at once, and for the initial rollouts that keep theirs until they are branched. */
 int64_t session_pages(const struct config *c);
+bool session_pages_count(const struct config *c, struct err *e);        /* false: more than can be numbered */
 /* One line a region: where each byte of memory is. */
 void session_print_memory(const struct session *s, FILE *f);
 

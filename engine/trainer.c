@@ -262,9 +262,9 @@ static void warn_silent(struct trainer *t, const struct step_sums *z)
     else fprintf(stderr, "warning: step %d had nothing to learn from: ", t->step);
     fprintf(stderr, "%s, the gradient is 0. ",
             z->reward_init.n && z->reward_init.min == z->reward_init.max ? "all rewards are equal" : "every prompt's rewards are equal");
-    fprintf(stderr, "Look at the rollouts (%s); easier or harder questions, a larger rollout.n or rollout.temperature, another reward.kind or a cold start (appo sft) "
+    fprintf(stderr, "Look at the rollouts (trainer.rollout_data_dir); easier or harder questions, a larger rollout.n or rollout.temperature, another reward.kind or a cold start (appo sft) "
                     "give rewards that differ; a rate that is too large (actor.optim.lr=%g) destroys a policy\n",
-            *t->c->trainer.rollout_data_dir ? t->c->trainer.rollout_data_dir : "trainer.rollout_data_dir", t->c->actor.optim_lr);
+            t->c->actor.optim_lr);
 }
 
 bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *e)

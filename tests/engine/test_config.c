@@ -156,6 +156,24 @@ static void presets_in_numbers(void **state)
 }
 
 /* GRPO as published is what adv_estimator=grpo gives, whatever the preset; but for keys that are given. */
+/* Temperatures that no float can divide by are refused with what would be right. */
+static void temperatures(void **state)
+{
+    (void)state;
+    static const struct { const char *value; bool ok; } cases[] = { { "1e-300", false }, { "1e-5", false }, { "0.00009", false }, { "0.0001", true }, { "0.7", true }, { "100", true } };
+    static const char *const keys[] = { "rollout.temperature", "rollout.val_kwargs.temperature" };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int k = 0; k < 2; k++) {
+            struct config c;
+            struct err e = { { 0 } };
+            config_init(&c);
+            CHECK(config_set(&c, keys[k], cases[i].value, "here", &e), "%s", e.text);
+            CHECK(config_check(&c, NULL, &e) == cases[i].ok, "%s=%s: %s", keys[k], cases[i].value, e.text);
+            CHECK(cases[i].ok || (strstr(e.text, keys[k]) && strstr(e.text, "valid: 0, which is greedy, or 0.0001")), "%s", e.text);
+            config_free(&c);
+        }
+}
+
 static void grpo_is_grpo(void **state)
 {
     (void)state;
@@ -796,7 +814,7 @@ static void patterns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(every_key_decides_numbers_or_does_not), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers), cmocka_unit_test(presets_in_numbers), cmocka_unit_test(grpo_is_grpo),
+        cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(every_key_decides_numbers_or_does_not), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers), cmocka_unit_test(presets_in_numbers), cmocka_unit_test(grpo_is_grpo), cmocka_unit_test(temperatures),
         cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
         cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
         cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model),
