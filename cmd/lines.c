@@ -66,7 +66,9 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
     const json_t *list = json_object_get(row, "messages"), *declared = json_object_get(row, "tools");
     struct messages x = { 0 };
     struct chat_tools tools = { 0 };
-    bool ok = messages_read(&x, list, json_array_size(list), "messages", e) && (x.n || fail(e, "\"messages\" is empty"));
+    bool ok = messages_beside(row, e) && messages_read(&x, list, json_array_size(list), "messages", e);
+    ok = ok && (x.n || fail(e, "\"messages\" is empty"));
+    if (json_is_null(declared)) declared = NULL;
     ok = ok && tools_value(&tools, &s->chat, declared, e);
     struct chat_message *m = chat_messages(&x);
     struct said said;
@@ -108,7 +110,8 @@ static bool row_ids(struct ids *out, const json_t *row, const struct session *s,
 }
 
 /* What is read of a line; the rest of it may hold what JSON does not have. */
-static const char *const columns[] = { "ids", "text", "special", "messages", "tools", "prompt", NULL };
+static const char *const columns[] = { "ids", "text", "special", "messages", "tools", "prompt", "continue_final_message",
+                                       "chat_template_kwargs", "enable_thinking", "images", "videos", "audios", NULL };
 
 bool line_ids(struct ids *out, const struct lines *l, const struct session *s, bool reply, const struct err *no_chat, struct err *e)
 {

@@ -112,7 +112,7 @@ static void graded_text(const struct row *r, const struct session *s, struct str
     str_clear(out);
     for (int i = ep->prompt_len; i < ep->n - (ep->finish == FINISH_END); i++) {
         bool begins = i == ep->prompt_len || ep->m[i] != ep->m[i - 1];
-        if (turns && begins && ep->m[i]) str_puts(out, opens[s->chat.v.think]);
+        if (turns && begins && ep->m[i]) str_puts(out, opens[chat_variant_of(&s->chat, call_form_turns(&s->form))->think]);
         if (!turns && begins && !ep->m[i]) str_puts(out, RESULT_BEFORE RESULT_AFTER);
         if (ep->m[i]) tokenizer_decode(s->tok, out, ep->ids + i, 1, true);
     }
