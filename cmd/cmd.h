@@ -2,6 +2,7 @@
  * disk), 2 the command line is wrong and nothing was started. */
 #pragma once
 #include "engine/config.h"
+#include "engine/metrics.h"
 #include "engine/sft.h"
 
 int cmd_debug(int argc, char **argv);
@@ -26,7 +27,7 @@ bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int 
 bool cmd_option(int *argc, char **argv, const char *name, const char **value);
 int cmd_fail(const struct err *e);          /* prints the sentence, returns 1 */
 /* Progress of supervised training on stderr: ctx is a struct sft_show. */
-struct sft_show { const char *what; double last; };
+struct sft_show { const char *what; struct progress bar; int step; };
 bool sft_show(void *ctx, const struct sft_report *r);
 double peak_mib(void);                      /* largest resident size of the process so far */
 /* "80GiB", "5GB", "1e6": bytes, from 1 to 2^60. */

@@ -1,5 +1,6 @@
 /* common.c: what the sub-commands share. */
 #include "cmd/cmd.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -67,11 +68,18 @@ int cmd_fail(const struct err *e)
 bool sft_show(void *ctx, const struct sft_report *r)
 {
     struct sft_show *s = ctx;
-    bool tty = isatty(2), end = r->step == r->steps;
-    if (r->wall_s - s->last < (tty ? 0.2 : 5) && !end) return true;
-    s->last = end ? 0 : r->wall_s;
-    fprintf(stderr, "%s%s: step %d of %d, loss %.3f, gradient norm %.2f, %.0f tokens/s, %.0f s left%s", tty ? "\r\033[K" : "", s->what, r->step, r->steps, r->loss,
-            r->norm, (double)r->tokens / r->wall_s, r->wall_s / r->step * (r->steps - r->step), tty && !end ? "" : "\n");
+    char what[160];
+    if (!s->bar.f || s->bar.total != r->steps || r->step < s->step) {
+        int first = r->step - (r->part == r->whole);
+        progress_start(&s->bar, stderr, first, r->steps);
+        if (first == 0) s->bar.started -= r->wall_s;
+    }
+    s->step = r->step;
+    int n = snprintf(what, sizeof what, "%.40s", s->what);
+    if (r->step) n += snprintf(what + n, sizeof what - (size_t)n, ", loss %.3f, gradient norm %.2f", r->loss, r->norm);
+    if (r->part < r->whole) snprintf(what + n, sizeof what - (size_t)n, ", %d of %d of the next step", r->part, r->whole);
+    progress_step(&s->bar, r->step, what, (double)NAN, r->wall_s > 0 && r->tokens ? (double)r->tokens / r->wall_s : (double)NAN);
+    if (s->bar.tty && r->step == r->steps) fputc('\n', stderr);
     return true;
 }
 

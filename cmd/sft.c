@@ -1,8 +1,10 @@
 /* sft.c: `appo sft`: supervised fine-tuning on conversations from files, or on demonstrations of the embedded tasks. */
 #include "cmd/cmd.h"
 #include "base/file.h"
+#include "base/stop.h"
 #include "engine/fits.h"
 #include "engine/session.h"
+#include "engine/sft_keep.h"
 #include "engine/talks.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -21,39 +23,86 @@ static struct sft_rule rule_of(const struct config *c)
     };
 }
 
-static bool on_files(struct session *s, struct sft_rule *r, struct sft_show *show, struct err *e)
+/* A fine-tuning at work. */
+struct job {
+    struct session s;
+    struct sft_rule r;
+    struct sft_keep keep;
+    struct sft_show show;
+    struct talks talks;
+    struct stage out;
+    struct err e;
+    bool failed;
+};
+
+static bool after(void *ctx, const struct sft_report *r)
 {
-    const struct config *c = s->c;
-    struct talks t;
-    bool ok = talks_open(&t, c, &s->form, MIN(c->actor.ppo_max_token_len_per_gpu, s->m.c.max_len), e);
-    if (ok && !config_given(c, "sft.steps")) {
-        int64_t epochs = c->trainer.total_epochs ? c->trainer.total_epochs : 1, steps = (epochs * t.n + r->batch - 1) / r->batch;
-        r->steps = (int)MIN(steps, INT_MAX);
+    struct job *j = ctx;
+    sft_show(&j->show, r);
+    if (r->part < r->whole) return true;
+    if (r->step < r->steps) stop_during("finishing step %d and writing a checkpoint", r->step + 1);
+    if (!sft_keep_step(&j->keep, r, &j->e)) j->failed = true;
+    return !j->failed && !j->keep.stopped;
+}
+
+static bool open_files(struct job *j)
+{
+    const struct config *c = j->s.c;
+    struct talks *t = &j->talks;
+    if (!talks_open(t, c, &j->s.form, MIN(c->actor.ppo_max_token_len_per_gpu, j->s.m.c.max_len), &j->e)) return false;
+    if (!config_given(c, "sft.steps")) {
+        int64_t epochs = c->trainer.total_epochs ? c->trainer.total_epochs : 1, steps = (epochs * t->n + j->r.batch - 1) / j->r.batch;
+        j->r.steps = (int)MIN(steps, INT_MAX);
     }
-    if (ok) {
-        fprintf(stderr, "%d conversations, %lld tokens, %lld of them with loss; %d steps of %d are %.3g epochs\n", t.n, (long long)t.tokens, (long long)t.targets, r->steps,
-                r->batch, (double)r->steps * r->batch / t.n);
-        ok = sft_talks(&s->learner, &t, c, r, sft_show, show, e);
-    }
-    talks_free(&t);
-    return ok;
+    fprintf(stderr, "%d conversations, %lld tokens, %lld of them with loss; %d steps of %d are %.3g epochs\n", t->n, (long long)t->tokens, (long long)t->targets, j->r.steps,
+            j->r.batch, (double)j->r.steps * j->r.batch / t->n);
+    return true;
+}
+
+/* The folder is tried, the lock taken, and the room of a checkpoint and of the model looked for, before any work. */
+static bool open_all(struct job *j, const struct config *c)
+{
+    struct err *e = &j->e;
+    const char *model = *c->model.path ? c->model.path : session_embedded_policy();
+    if (!*c->sft.save) return fail(e, "sft.save: give the folder the trained model goes to, sft.save=DIR");
+    if (!stage_open(&j->out, c->sft.save, e) || !need_fits(c, model, NEED_SFT, e) || !session_load(&j->s, c, NULL, e)) return false;
+    if (!dir_room(c->sft.save, (size_t)j->s.m.count * sizeof(wide) * 4, e)) return false;
+    session_trains(&j->s);
+    return !*c->data.train_files || open_files(j);
+}
+
+static bool train(struct job *j)
+{
+    const struct config *c = j->s.c;
+    struct session *s = &j->s;
+    bool ok = sft_keep_open(&j->keep, s, &j->r, *c->data.train_files ? sft_talks_hash(&j->talks) : 0, &j->e);
+    if (ok && j->keep.done) fprintf(stderr, "%s is the model of this very fine-tuning: nothing is left to do (trainer.resume=off makes it anew)\n", c->sft.save);
+    if (!ok || j->keep.done) return ok;
+    if (j->r.begin) fprintf(stderr, "goes on after step %d of %d\n", j->r.begin, j->r.steps);
+    stop_catch();
+    stop_during("finishing step %d and writing a checkpoint", j->r.begin + 1);
+    ok = *c->data.train_files ? sft_talks(&s->learner, &j->talks, c, &j->r, after, j, &j->e) : sft_run(&s->learner, &s->chat, &j->r, after, j, &j->e);
+    return ok && !j->failed;
 }
 
 static int run(const struct config *c)
 {
-    struct session s = { 0 };
-    struct err e;
-    struct sft_show show = { .what = "sft" };
-    struct sft_rule r = rule_of(c);
-    struct stage out = { 0 };
-    bool ok = (*c->sft.save || fail(&e, "sft.save: give the folder the trained model goes to, sft.save=DIR")) && stage_open(&out, c->sft.save, &e) &&
-              need_fits(c, *c->model.path ? c->model.path : session_embedded_policy(), NEED_SFT, &e) && session_load(&s, c, NULL, &e) && dir_room(c->sft.save, (size_t)s.m.count * sizeof(wide), &e);
-    if (ok) session_trains(&s);
-    if (ok) ok = *c->data.train_files ? on_files(&s, &r, &show, &e) : sft_run(&s.learner, &s.chat, &r, sft_show, &show, &e);
-    ok = ok && session_save(&s, out.tmp, &e) && stage_commit(&out, "config.json", &e);
-    stage_drop(&out);
-    session_close(&s);
-    return ok ? 0 : cmd_fail(&e);
+    struct job *j = xcalloc(1, sizeof *j);
+    j->show.what = "sft";
+    j->r = rule_of(c);
+    bool ok = open_all(j, c), opened = ok;
+    ok = ok && train(j);
+    bool stopped = ok && j->keep.stopped, finished = ok && !stopped && !j->keep.done;
+    if (finished) ok = finished = session_save(&j->s, j->out.tmp, &j->e) && sft_keep_note(&j->keep, j->out.tmp, &j->e) && stage_commit(&j->out, "config.json", &j->e);
+    if (stopped) fprintf(stderr, "stopped after step %d of %d; the same command goes on from there\n", j->keep.saved, j->r.steps);
+    struct err late;
+    if (opened && !sft_keep_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;
+    stage_drop(&j->out);
+    talks_free(&j->talks);
+    session_close(&j->s);
+    int status = !ok ? cmd_fail(&j->e) : stopped ? 130 : 0;
+    free(j);
+    return status;
 }
 
 int cmd_sft(int argc, char **argv)

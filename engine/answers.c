@@ -13,7 +13,7 @@
 
 enum { CHUNK = 1 << 22, FILE_MOST = 1 << 30 };
 
-static uint64_t weights_hash(const struct model *m)
+uint64_t weights_hash(const struct model *m)
 {
     size_t bytes = (size_t)m->count * sizeof(real);
     char *part = xmalloc(CHUNK);

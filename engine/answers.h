@@ -27,3 +27,4 @@ static inline struct answer *answers_at(const struct answers *x, int question, i
 void answers_put(struct answers *x, const struct group *g, const struct row *r, int question, int k);
 /* Where all are there, the file is put into the order of questions; a rerun that is stopped anywhere ends with the same bytes. False: disk full, ... */
 bool answers_close(struct answers *x, struct err *e);
+uint64_t weights_hash(const struct model *m);       /* XXH64 of all of them */

@@ -61,7 +61,7 @@ static bool sound(const struct vector *v, const wide *host, int64_t n, const cha
     return fail(e, "%s: number %lld of %s, a mean of squares, is below 0", path, (long long)i, v->name);
 }
 
-static bool save_vectors(const struct trainer *t, const char *path, struct err *e)
+bool ckpt_save_optimizer(const struct trainer *t, const char *path, struct err *e)
 {
     int64_t n = t->s->m.count;
     struct vector v[VECTORS];
@@ -112,7 +112,7 @@ static bool save_into(const struct trainer *t, const struct run_report *r, const
     bool ok = session_save(t->s, p.p, e);
     str_clear(&p);
     str_printf(&p, "%s/actor/optimizer.safetensors", tmp);
-    ok = ok && save_vectors(t, p.p, e);
+    ok = ok && ckpt_save_optimizer(t, p.p, e);
     /* the first weights are those of model.path, which may be gone by then */
     const struct { const char *name; real *w; } more[] = { { "reference", t->w_ref }, { "previous", t->w_prev } };
     for (int i = 0; ok && i < 2; i++) {

@@ -49,6 +49,8 @@ bool ckpt_whole(const char *folder, bool verify, struct err *e);
 
 /* Removes global_step_N; files in it that are not of this program are moved aside, and that is said. */
 void ckpt_remove(const char *dir, int step);
+/* The optimizer alone, of ckpt_save. False: a number is not finite, the disk is full, ... */
+bool ckpt_save_optimizer(const struct trainer *t, const char *path, struct err *e);
 /* Weights, reference and optimizer alone, of ckpt_take. */
 bool ckpt_take_weights(struct trainer *t, const char *folder, struct err *e);
 

@@ -241,39 +241,37 @@ void eval_metrics(const struct eval_result *r, struct metrics *m)
     metrics_put(m, "val-aux/num_turns/mean", per(r->all.calls, r->all.n));
 }
 
-static void put_change(FILE *f, const char *format, double b, double a, bool both)
-{
-    fprintf(f, format, b);
-    if (!both) return;
-    fputs(" -> ", f);
-    fprintf(f, format, a);
-}
-
-/* A share in percent, with its interval where it stands alone. */
-static void put_share(FILE *f, int part, int n, int trials)
+/* An interval in percent, where the share stands alone. */
+static void put_interval(FILE *f, int part, int n, int trials)
 {
     double low, high;
     char text[32];
     interval(part, n, trials, &low, &high);
-    snprintf(text, sizeof text, "(%.1f-%.1f)", 100 * low, 100 * high);
-    fprintf(f, "%5.1f %-13s", 100 * per(part, n), text);
+    snprintf(text, sizeof text, "%.1f-%.1f", 100 * low, 100 * high);
+    fprintf(f, "   %-13s", text);
 }
 
 static void line(const char *name, int width, const struct eval_row *b, const struct eval_row *a, FILE *f)
 {
-    const struct eval_row none = { 0 };
-    bool both = a != NULL;
-    if (!a) a = &none;
-    fprintf(f, "%-*s ", width, name);
-    if (both) put_change(f, "%5.1f", 100 * per(b->correct, b->n), 100 * per(a->correct, a->n), both);
-    else put_share(f, b->correct, b->n, b->greedy_n);
-    fputs("   ", f);
-    if (both) put_change(f, "%5.1f", 100 * per(b->greedy_correct, b->greedy_n), 100 * per(a->greedy_correct, a->greedy_n), both);
-    else put_share(f, b->greedy_correct, b->greedy_n, b->greedy_n);
-    fputs("   ", f);
-    put_change(f, both ? "%4.2f" : "%10.2f", per(b->calls, b->n), per(a->calls, a->n), both);
-    fputs("   ", f);
-    put_change(f, both ? "%5.1f" : "%16.1f", per(b->length, b->n), per(a->length, a->n), both);
+    const struct { const char *format; int width; double before, after; } cells[] = {
+        { "%5.1f", 9, 100 * per(b->correct, b->n), a ? 100 * per(a->correct, a->n) : 0 },
+        { "%5.1f", 8, 100 * per(b->greedy_correct, b->greedy_n), a ? 100 * per(a->greedy_correct, a->greedy_n) : 0 },
+        { "%4.2f", 10, per(b->calls, b->n), a ? per(a->calls, a->n) : 0 }, { "%5.1f", 16, per(b->length, b->n), a ? per(a->length, a->n) : 0 },
+    };
+    fprintf(f, "%-*s", width, name);
+    for (size_t i = 0; i < sizeof cells / sizeof *cells; i++) {
+        char text[32];
+        snprintf(text, sizeof text, cells[i].format, cells[i].before);
+        fprintf(f, i ? "   " : " ");
+        fprintf(f, "%-*s", a ? 0 : cells[i].width, text);
+        if (!a) continue;
+        fputs(" -> ", f);
+        fprintf(f, cells[i].format, cells[i].after);
+    }
+    if (!a) {
+        put_interval(f, b->correct, b->n, b->greedy_n);
+        put_interval(f, b->greedy_correct, b->greedy_n, b->greedy_n);
+    }
     fputc('\n', f);
 }
 
@@ -282,8 +280,8 @@ void eval_table(const struct eval_result *before, const struct eval_result *afte
     int width = 10;
     for (int i = 0; i < before->sources; i++)
         if ((int)strlen(before->source[i].name) > width) width = (int)strlen(before->source[i].name);
-    fprintf(f, after ? "%-*s %-14s   %-14s   %-12s   %s\n" : "%-*s %-19s   %-19s   %s   %s\n", width, "source", "success %", "greedy %", "tool calls", "tokens of answer");
+    fprintf(f, after ? "%-*s %-14s   %-14s   %-12s   %s\n" : "%-*s %s   %s   %s   %s   success 95 %%   greedy 95 %%\n", width, "source", "success %", "greedy %", "tool calls",
+            "tokens of answer");
     for (int i = 0; i < before->sources; i++) line(before->source[i].name, width, &before->source[i], after ? &after->source[i] : NULL, f);
     line("all", width, &before->all, after ? &after->all : NULL, f);
-    if (!after) fprintf(f, "in brackets: 95 %% intervals (Wilson), each question one trial\n");
 }

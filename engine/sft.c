@@ -22,7 +22,10 @@ static void draw(struct demo *d, const struct chat *c, const struct sft_rule *r,
     question_free(&q);
 }
 
-static double batch_loss(struct learner *l, const struct seq_view *s, int n, int64_t tokens, int64_t targets)
+/* Who is told, and of what. */
+struct teller { bool (*after)(void *, const struct sft_report *); void *ctx; struct sft_report report; double start; };
+
+static double batch_loss(struct learner *l, const struct seq_view *s, int n, int64_t tokens, int64_t targets, struct teller *tell)
 {
     wide *g = xcalloc((size_t)tokens, sizeof *g), *logp = xcalloc((size_t)tokens, sizeof *logp);
     for (int64_t i = 0; i < tokens; i++) g[i] = (wide)(-1.0 / (double)targets);
@@ -35,6 +38,9 @@ static double batch_loss(struct learner *l, const struct seq_view *s, int n, int
         learner_grad(l, &p, 1, g, NULL, logp, NULL);
         pack_free(&p);
         done += take;
+        tell->report.part = done;
+        tell->report.wall_s = seconds() - tell->start;
+        if (tell->after && done < n) tell->after(tell->ctx, &tell->report);
     }
     double sum = 0;
     for (int i = 0; i < n; i++)
@@ -48,10 +54,10 @@ static double batch_loss(struct learner *l, const struct seq_view *s, int n, int
 static bool run(struct learner *l, const struct source *from, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
 {
     struct seq_view *s = xcalloc((size_t)r->batch, sizeof *s);
-    struct sft_report report = { .steps = r->steps };
-    double start = seconds();
+    struct teller tell = { after, ctx, { .step = r->begin, .steps = r->steps, .whole = r->batch, .tokens = r->tokens_before }, seconds() - r->wall_before };
+    struct sft_report *report = &tell.report;
     bool ok = true, go = true;
-    for (int step = 0; ok && go && step < r->steps; step++) {
+    for (int step = r->begin; ok && go && step < r->steps; step++) {
         int64_t tokens = 0, targets = 0;
         for (int i = 0; i < r->batch; i++) {
             s[i] = from->take(from->ctx, i, r->first + (uint64_t)step * (uint64_t)r->batch + (uint64_t)i);
@@ -60,15 +66,15 @@ static bool run(struct learner *l, const struct source *from, const struct sft_r
             tokens += s[i].n;
             for (int d = 1; d < s[i].n; d++) targets += s[i].m[d];
         }
-        report.loss = batch_loss(l, s, r->batch, tokens, targets);
-        report.lr = lr_at(r->lr, step, r->warmup, r->steps, r->floor);
-        struct optim_rule o = { .lr = report.lr, .beta1 = r->beta1, .beta2 = r->beta2, .eps = 1e-8, .decay = r->decay, .max_norm = r->max_norm };
-        if (!learner_step(l, &o, &report.norm) && l->skipped_in_row >= 5)
+        report->loss = batch_loss(l, s, r->batch, tokens, targets, &tell);
+        report->lr = lr_at(r->lr, step, r->warmup, r->steps, r->floor);
+        struct optim_rule o = { .lr = report->lr, .beta1 = r->beta1, .beta2 = r->beta2, .eps = 1e-8, .decay = r->decay, .max_norm = r->max_norm };
+        if (!learner_step(l, &o, &report->norm) && l->skipped_in_row >= 5)
             ok = fail(e, "the gradient was not finite five steps in a row (step %d): lower sft.lr", step + 1);
-        report.step = step + 1;
-        report.tokens += tokens;
-        report.wall_s = seconds() - start;
-        if (ok && after) go = after(ctx, &report);
+        report->step = step + 1;
+        report->tokens += tokens;
+        report->wall_s = seconds() - tell.start;
+        if (ok && after) go = after(ctx, report);
     }
     free(s);
     return ok;

@@ -174,7 +174,7 @@ if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
 TEXT
     second=$("$app" generate --greedy <in | sed 's/^{"text":"//; s/","finish.*//; s/\\\\/\\/g')
     printf 'take 18, times 2, times 9.\ntake 59, minus 49, times 6.\n\004' >in
-    expect "a conversation" 0 '^> .*<think> compute' script -qec "'$app' generate --greedy" /dev/null <in
+    expect "a conversation" 0 '^> .*<think> compute' script -qec "NO_COLOR=1 '$app' generate --greedy" /dev/null <in
     check "its second turn" grep -qF -- "> $second" said
 fi
 

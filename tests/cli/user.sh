@@ -50,9 +50,9 @@ fi
 
 # ---- eval ----
 few=(data.val_per_family=4 rollout.val_kwargs.n=2)
-expect "eval: heads and intervals" 0 '^source +success % +greedy % +tool calls +tokens of answer' "$app" eval "${few[@]}" trainer.validation_data_dir="$tmp/val" --report "$tmp/val.json"
+expect "eval: heads and intervals" 0 '^source +success % +greedy % +tool calls +tokens of answer +success 95 % +greedy 95 %' "$app" eval "${few[@]}" trainer.validation_data_dir="$tmp/val" --report "$tmp/val.json"
 cp "$tmp/said" "$tmp/said.kept"
-expect "eval: intervals" 0 '^all +[0-9.]+ \([0-9.]+-[0-9.]+\)' cat "$tmp/said.kept"
+expect "eval: intervals" 0 '^all +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+-[0-9.]+ +[0-9.]+-[0-9.]+' cat "$tmp/said.kept"
 expect "eval: the report" 0 '"success_95"' cat "$tmp/val.json"
 expect "eval --json" 0 '^ "success": ' "$app" eval "${few[@]}" --json
 check "eval --json is JSON alone" bash -c "[ \$(head -c 1 $tmp/said) = '{' ] && [ \$(tail -n 1 $tmp/said) = '}' ]"
@@ -68,5 +68,30 @@ expect "eval: another seed is another evaluation" 0 'is of other weights, questi
 check "and moves the old one aside" cmp "$tmp/val/0.jsonl" "$tmp/cut/0.jsonl.old-1"
 (timeout -s TERM 0.7 "$app" eval data.val_per_family=400 trainer.validation_data_dir="$tmp/term" >"$tmp/term.out" 2>&1; echo "status $?" >>"$tmp/term.out")
 expect "eval: TERM" 0 'stopping; the answers so far stay' cat "$tmp/term.out"
+
+# ---- sft ----
+tune=(sft sft.steps=24 sft.batch_size=4 trainer.save_freq=5 sft.warmup_steps=2 trainer.threads=1)
+expect "sft in one go" 0 "" "$app" "${tune[@]}" sft.save="$tmp/one"
+check "sft leaves no checkpoint behind" test ! -e "$tmp/one/sft"
+expect "sft: metrics" 0 '"step":24,"data":{"train/loss":' cat "$tmp/one/metrics.jsonl"
+signals=(TERM KILL INT)
+for i in $(seq 40); do
+    timeout -s "${signals[i % 3]}" "$(awk "BEGIN { print 0.4 + $i / 10 }")" "$app" "${tune[@]}" sft.save="$tmp/two" >"$tmp/two.$i" 2>&1
+    status=$?
+    [ $status -ne 0 ] || break
+done 2>/dev/null
+check "sft after $i interruptions is done" test $status = 0
+cat "$tmp"/two.* >"$tmp/two_said"
+expect "sft goes on" 0 'goes on after step [0-9]+ of 24' cat "$tmp/two_said"
+expect "sft says where it stopped" 0 'finishing step [0-9]+ and writing a checkpoint' cat "$tmp/two_said"
+check "sft goes on to the same model" cmp "$tmp/one/model.safetensors" "$tmp/two/model.safetensors"
+check "sft goes on to the same metrics" diff <(sed 's/,"timing.*//' "$tmp/one/metrics.jsonl") <(sed 's/,"timing.*//' "$tmp/two/metrics.jsonl")
+expect "sft again" 0 'nothing is left to do' "$app" "${tune[@]}" sft.save="$tmp/two"
+timeout -s TERM 2 "$app" "${tune[@]}" sft.save="$tmp/three" sft.steps=4000 >"$tmp/three.out" 2>&1
+expect "sft with another rate does not go on" 1 'was made with sft.lr=0.003, now it is 0.001: give the old value' "$app" "${tune[@]}" sft.save="$tmp/three" sft.steps=4000 sft.lr=1e-3
+at=$(compgen -G "$tmp/three/sft/global_step_*" | head -n 1)
+printf '\001' | dd of="$at/actor/optimizer.safetensors" bs=1 seek=5000 conv=notrunc status=none
+expect "sft: a damaged checkpoint" 1 'none of its checkpoints is whole' "$app" "${tune[@]}" sft.save="$tmp/three" sft.steps=4000
+expect "sft anew" 0 'sft of an earlier run is .*sft.old-1' "$app" "${tune[@]}" sft.save="$tmp/three" trainer.resume=off
 
 finish
