@@ -7,7 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VALUES_MAX = 1 << 23, DEEP_READ = 1024, DEEP_PASSED = 100000, DEEP_NAMES = 3, COLUMNS_MAX = 64, NAMES_MAX = 1 << 16, ODD_NOTE = 200 };
+enum {
+    VALUES_MAX = 1 << 23,
+    DEEP_READ = 1024,
+    DEEP_PASSED = 100000,
+    DEEP_NAMES = 3,
+    COLUMNS_MAX = 64,
+    NAMES_MAX = 1 << 16,
+    ODD_NOTE = 200
+};
 enum how { PASS, PART, WHOLE };
 
 static const char number_key[] = "\x01number", other_key[] = "\x01other";
@@ -42,6 +50,7 @@ struct parser {
     struct str key, text, path;
     json_t *root;
     int values;
+    size_t bytes;
 };
 
 static bool bad(struct parser *x, size_t at, const char *what)
@@ -347,7 +356,13 @@ static bool value(struct parser *x, enum how how, uint64_t paths, bool used)
     }
     if (bracket) return open_bracket(x, how, paths, used);
     if (how == PART) how = l ? PASS : WHOLE;
+    const size_t at = t->at;
     if (!scalar(x, how == WHOLE, used, &v)) return false;
+    x->bytes += v ? t->at - at : 0;
+    if (v && t->most && x->bytes > t->most) {
+        json_decref(v);
+        return bad(x, at, "more is read of this row than 16 MiB");
+    }
     return !v || put(x, v);
 }
 

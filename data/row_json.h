@@ -14,15 +14,16 @@ struct row_text {
     size_t n, at;                   /* at: behind the value; after an error, where it is */
     const char *const *columns;
     bool nul; /* \u0000 is as good as any character in the row's own texts: for readers that know a text's length */
+    size_t most;                    /* bytes of texts and numbers that are read at most; 0: any number */
     struct str *names;
     struct str odd; /* "NaN at column 17": what was read and cannot be used, the first few; the caller frees it */
 };
 
 /* The value at t->at, a new reference, or NULL with a sentence that does not say where. Limits: what is read is nested
- * at most 1024 deep and 8,388,608 values, what is passed over 100,000 deep. An object that is read and has a key twice is refused. Numbers that
- * are integers beyond 64 bits or reals beyond a double, and texts with \u0000, half a surrogate pair, control
- * characters or bytes that are not UTF-8, become odd values (below); NaN becomes null, as pandas and Parquet readers
- * have it. */
+ * at most 1024 deep and 8,388,608 values, what is passed over 100,000 deep. An object that is read and has a key twice
+ * is refused. Numbers that are integers beyond 64 bits or reals beyond a double, and texts with \u0000, half a
+ * surrogate pair, control characters or bytes that are not UTF-8, become odd values (below); NaN becomes null, as
+ * pandas and Parquet readers have it. */
 json_t *row_json(struct row_text *t, struct err *e);
 
 /* An odd value is an object of a shape that its readers take for a mistake, so that it is refused where it is used.

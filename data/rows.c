@@ -10,7 +10,8 @@
 #include <string.h>
 
 enum { COLUMNS_MAX = 64 };
-static const size_t max_file = (size_t)2 << 30, max_row = (size_t)16 << 20;
+/* max_read of a row's max_row bytes may be in columns that are read; pictures that nobody reads take more */
+static const size_t max_file = (size_t)2 << 30, max_row = (size_t)256 << 20, max_read = (size_t)16 << 20;
 
 struct rows {
     char *name;
@@ -156,14 +157,17 @@ static bool fail_at(const struct rows *r, size_t at, struct err *e)
 /* The row at r->at; its line ends at r->to where rows are lines. */
 static json_t *parse(struct rows *r, struct err *e)
 {
-    struct row_text t = {
-        .p = r->file.p, .n = r->to, .at = r->at, .columns = r->all ? NULL : (const char *const *)r->column
-    };
+    struct row_text t = { .p = r->file.p,
+                          .n = r->to,
+                          .at = r->at,
+                          .columns = r->all ? NULL : (const char *const *)r->column,
+                          .most = max_read };
     json_t *row = row_json(&t, e);
     str_free(&r->odd);
     r->odd = t.odd;
     if (!row) {
-        if (r->array && t.at >= r->to && r->to < r->file.n) return fail(e, "a row of more than %zu bytes", max_row), NULL;
+        if (r->array && t.at >= r->to && r->to < r->file.n)
+            return fail(e, "a row of more than %zu bytes", max_row), NULL;
         if (!r->array && t.at >= r->to)
             fail_in(e, "the row does not end on its line; where rows have several lines, the file must be one array of "
                        "them, [...]");
