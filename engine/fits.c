@@ -70,7 +70,7 @@ void need_make_as(struct need *n, const struct model_config *shape, const struct
     m.freq = nowhere();
     *n = (struct need){ .weights = (size_t)m.count * real_bytes };
     n->copies = rule->what == NEED_TRAIN ? copies(c) * n->weights : 0;
-    bool dry = dev_dry_begin();
+    bool dry = !rule->real_bytes && dev_dry_begin();
     if (trains) need_training(n, &m, c, rule, dry);
     if (rule->what != NEED_SFT) countable = need_sampling(n, &m, c, real_bytes, dry);
     if (dry) n->scratch = dev_dry_end(false);

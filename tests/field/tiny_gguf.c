@@ -71,7 +71,7 @@ static int put_tokens(struct file *f, bool front, bool holes, const char *eos)
     int words = (int)json_object_size(vocab), specials = (int)json_array_size(added), gap = holes ? HOLES : 0, n = words + specials + gap, end = -1;
     const char **text = xcalloc((size_t)n, sizeof *text), *k;
     int32_t *type = xcalloc((size_t)n, sizeof *type);
-    char pad[HOLES][16];
+    char pad[HOLES][24];
     int first_word = front ? specials + gap : 0, first_added = front ? 0 : words + gap, first_hole = front ? specials : words;
     json_object_foreach(vocab, k, v) {
         int id = first_word + (int)json_integer_value(v);
