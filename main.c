@@ -10,28 +10,25 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static const struct command { const char *name; int (*run)(int argc, char **argv); const char *help; } commands[] = {
-    { "debug",       cmd_debug,       "evaluate the embedded policy, train it with APPO on one machine, evaluate again" },
-    { "train",       cmd_train,       "train the policy of model.path on data.train_files or the embedded tasks" },
-    { "eval",        cmd_eval,        "success on held-out questions, of data.val_files or of every embedded family" },
-    { "sft",         cmd_sft,         "supervised fine-tuning on conversations or on embedded demonstrations" },
-    { "make-policy", cmd_make_policy, "make the embedded policy from nothing: tokenizer, skill, behaviour" },
-    { "export",      cmd_export,      "write a model as a folder for transformers, vLLM and llama.cpp" },
-    { "plan",        cmd_plan,        "where every byte of a run would go, for a model and a GPU's memory" },
-    { "tokenize",    cmd_tokenize,    "text to token ids and back, with a model's tokenizer and chat format" },
-    { "score",       cmd_score,       "log-probabilities, entropies and likeliest tokens of given text or ids" },
-    { "generate",    cmd_generate,    "a model's answers to prompts, or a conversation with it" },
-    { "golden",      cmd_golden,      "run recorded vectors of the official implementation through this one" },
-    { "bench",       cmd_bench,       "measure matrix products, decoding and training" },
-    { "doctor",      cmd_doctor,      "what this machine has and what this build is" },
+/* help.c says what each of them is for */
+static const struct command { const char *name; int (*run)(int argc, char **argv); } commands[] = {
+    { "debug", cmd_debug }, { "train", cmd_train }, { "eval", cmd_eval }, { "sft", cmd_sft }, { "make-policy", cmd_make_policy }, { "export", cmd_export },
+    { "plan", cmd_plan }, { "tokenize", cmd_tokenize }, { "score", cmd_score }, { "generate", cmd_generate }, { "golden", cmd_golden }, { "bench", cmd_bench },
+    { "doctor", cmd_doctor }, { "keys", cmd_keys }, { "version", cmd_version }, { "--version", cmd_version }, { "-V", cmd_version },
+    { "help", cmd_help }, { "--help", cmd_help }, { "-h", cmd_help },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
-static void usage(FILE *f)
+/* --help among the arguments of a command, but for words that are an option's value */
+static bool wants_help(int argc, char **argv)
 {
-    fprintf(f, "usage: appo COMMAND [key=value ...]\n\n");
-    for (int i = 0; i < COMMANDS; i++) fprintf(f, "  %-12s %s\n", commands[i].name, commands[i].help);
-    fprintf(f, "\nappo COMMAND --help tells more; appo debug --print-config lists every key with its value, where it came from and what it means.\n");
+    static const char *const take[] = { "--prompt", "--system" };
+    for (int i = 2; i < argc; i++) {
+        bool value = false;
+        for (size_t k = 0; k < sizeof take / sizeof *take; k++) value = value || !strcmp(argv[i - 1], take[k]);
+        if (!value && (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))) return true;
+    }
+    return false;
 }
 
 enum { STACK_LEAST = 1 << 20, STACK = 8 << 20 };
@@ -104,13 +101,15 @@ static int run(int argc, char **argv)
 {
     open_streams();
     catch_signals();
-    if (argc >= 2)
-        for (int i = 0; i < COMMANDS; i++)
-            if (!strcmp(argv[1], commands[i].name)) return finish(commands[i].run(argc - 2, argv + 2));
-    bool help = argc >= 2 && (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
-    if (argc >= 2 && !help) fprintf(stderr, "appo: no command %s\n\n", argv[1]);
-    usage(help ? stdout : stderr);
-    return finish(help ? 0 : 2);
+    if (argc < 2) {
+        help_all(stderr);
+        return finish(2);
+    }
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(argv[1], commands[i].name))
+            return finish(wants_help(argc, argv) && help_one(argv[1], stdout) ? 0 : commands[i].run(argc - 2, argv + 2));
+    help_unknown(argv[1], stderr);
+    return finish(2);
 }
 
 struct started { int argc, status; char **argv; };

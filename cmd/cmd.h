@@ -18,6 +18,17 @@ int cmd_plan(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
+int cmd_keys(int argc, char **argv);
+int cmd_version(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+
+/* help.c */
+#define APPO_RELEASE "0.1"
+void help_all(FILE *f);
+bool help_one(const char *name, FILE *f);           /* false: no such command */
+void help_unknown(const char *name, FILE *f);       /* one sentence with the nearest name */
+int terminal_width(FILE *f);                        /* columns; 0: f is no terminal */
+const char *build_backend(void), *build_compiler(void);
 
 /* common.c */
 /* Loads the configuration; on --print-config prints it. False: return *status. words: how many plain words the command takes. */

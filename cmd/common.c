@@ -6,35 +6,45 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* What follows "usage: appo " in a usage text: the command's name */
+static int name_of(const char *usage, const char **name)
+{
+    static const char start[] = "usage: appo ";
+    *name = strncmp(usage, start, sizeof start - 1) ? "COMMAND" : usage + sizeof start - 1;
+    return (int)strcspn(*name, " :");
+}
+
+/* An option nobody reads: --learning_rate of another program, or key=value with a space before the sign */
+static void not_understood(const char *word, const char *usage)
+{
+    const char *name, *plain = word + strspn(word, "-");
+    char key[128];
+    int n = name_of(usage, &name);
+    snprintf(key, sizeof key, "%.*s", (int)strcspn(plain, "="), plain);
+    const char *ours = config_our_name(key);
+    fprintf(stderr, "appo: %s: not understood here.%s%s%s appo %.*s --help tells what is\n", word, ours ? " Did you mean " : "", ours ? ours : "", ours ? "=VALUE?" : "", n, name);
+}
+
 bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int words, int *status)
 {
     struct err e;
-    int rest = 0;
+    const char *name;
+    int rest = 0, n = name_of(usage, &name);
     *status = 2;
-    for (int i = 0; i < argc; i++)
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-            printf("%s\nEvery key=value of --print-config may be given; --config FILE reads them from YAML. Short forms: --seed N, --steps N, --report FILE.\n", usage);
-            config_init(c);
-            *status = 0;
-            return false;
-        }
     if (!config_load(c, argc, argv, &rest, &e)) {
         fprintf(stderr, "appo: %s\n", e.text);
         return false;
     }
     config_for_model(c, NULL, NULL);
     if (c->print) {
-        config_print(c, stdout);
+        config_print(c, stdout, terminal_width(stdout));
         *status = 0;
         return false;
     }
     for (int i = 0; i < rest; i++)
-        if (argv[i][0] == '-' || i >= words) {
-            fprintf(stderr, "appo: %s: not understood here. %s\n", argv[i], usage);
-            return false;
-        }
+        if (argv[i][0] == '-' || i >= words) return not_understood(argv[i], usage), false;
     if (rest < words) {
-        fprintf(stderr, "appo: something is missing. %s\n", usage);
+        fprintf(stderr, "appo: something is missing. %s; appo %.*s --help tells more\n", usage, n, name);
         return false;
     }
     return true;

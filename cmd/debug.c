@@ -43,7 +43,7 @@ static bool from_scratch(struct config *c, struct err *e)
 }
 
 /* The lock first: a second run in the same folder is refused before anything is loaded or written. */
-static int run(struct config *c, bool scratch)
+static int run(struct config *c, bool scratch, bool table)
 {
     struct session s = { 0 };
     struct place place = { 0 };
@@ -56,7 +56,7 @@ static int run(struct config *c, bool scratch)
     stop_catch();                                        /* before it there is nothing to save */
     stop_during("ending before the first step, as soon as the model is loaded");
     ok = ok && session_open(&s, c, true, &e);
-    if (ok) session_print_memory(&s, stdout);
+    if (ok && table) session_print_memory(&s, stdout);
     fflush(stdout);
     ok = ok && run_training_in(&s, &place, &r, stdout, &e);
     if (r.steps > 0) {
@@ -83,15 +83,15 @@ static int train(int argc, char **argv, bool debug, const char *usage)
 {
     struct config c;
     int status;
-    bool scratch = cmd_option(&argc, argv, "--from-scratch", NULL);
-    if (cmd_config(&c, argc, argv, usage, 0, &status) && demonstrates(&c, debug)) status = run(&c, scratch);
+    bool scratch = cmd_option(&argc, argv, "--from-scratch", NULL), table = cmd_option(&argc, argv, "--memory", NULL);
+    if (cmd_config(&c, argc, argv, usage, 0, &status) && demonstrates(&c, debug)) status = run(&c, scratch, table);
     config_free(&c);
     return status;
 }
 
 int cmd_debug(int argc, char **argv)
 {
-    return train(argc, argv, true, "usage: appo debug [--seed N] [--steps N] [--report FILE] [--from-scratch] [key=value ...]: evaluates the embedded policy, trains it with "
+    return train(argc, argv, true, "usage: appo debug [--seed N] [--steps N] [--report FILE] [--from-scratch] [--memory] [key=value ...]: evaluates the embedded policy, trains it with "
                              "APPO on the embedded tasks, evaluates again");
 }
 

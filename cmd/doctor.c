@@ -1,9 +1,18 @@
-/* doctor.c: `appo doctor`: what this machine has, what this build is, whether the embedded policy loads. */
+/* doctor.c: `appo doctor`: what this machine has, what this build is, whether the embedded policy loads. Where the memory of a run goes is for `appo plan`. */
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "cmd/cmd.h"
+#include "engine/run_notes.h"
 #include "engine/session.h"
 #include "kernels/measure.h"
+#include <libfyaml.h>
+#include <pcre2.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
 
 /* What does the matrix products of this build. */
 static const char *products(void)
@@ -17,25 +26,63 @@ static const char *products(void)
     return "portable";
 }
 
+/* The first line of a small file that begins with these words, behind them and the blanks and colon that follow; "" without */
+static void line_of(const char *path, const char *words, char *out, size_t n)
+{
+    char line[512];
+    FILE *f = fopen(path, "r");
+    *out = 0;
+    while (f && !*out && fgets(line, sizeof line, f)) {
+        if (strncmp(line, words, strlen(words))) continue;
+        const char *p = line + strlen(words);
+        p += strspn(p, " \t:");
+        snprintf(out, n, "%.*s", (int)strcspn(p, "\n"), p);
+    }
+    if (f) fclose(f);
+}
+
+static void print_build(void)
+{
+    char pcre[64] = "?";
+    pcre2_config(PCRE2_CONFIG_VERSION, pcre);
+    printf("appo        %s, commit %s, %s backend, numbers stored as %s\n", APPO_RELEASE, appo_version, build_backend(), REAL_NAME);
+    printf("compiler    %s\n", build_compiler());
+    printf("libraries   jansson %s, pcre2 %.*s, libfyaml %s, sqlite %s, zlib %s, zstd %s\n", jansson_version_str(), (int)strcspn(pcre, " "), pcre, fy_library_version(),
+           sqlite3_libversion(), zlibVersion(), ZSTD_versionString());
+}
+
+static void print_machine(void)
+{
+    char text[512];
+    size_t left, total;
+    struct statvfs disk;
+    line_of("/proc/cpuinfo", "model name", text, sizeof text);
+    printf("processor   %s, %ld cores, %d threads used; matrix products by %s\n", *text ? text : "unknown", sysconf(_SC_NPROCESSORS_ONLN), dev_threads(), products());
+    measure_memory(&left, &total);
+    printf("memory      %.1f of %.1f GiB free%s\n", (double)left / 0x1p30, (double)total / 0x1p30, strcmp(build_backend(), "cuda") ? "" : " on the GPU");
+    line_of("/proc/driver/nvidia/version", "NVRM version", text, sizeof text);
+    bool there = access("/dev/nvidia0", F_OK) == 0;
+    if (!strcmp(build_backend(), "cuda")) printf("GPU         %s; driver: %s\n", dev_name(), *text ? text : "unknown");
+    else printf("GPU         %s%s%s\n", there ? "there is one, and this build does not use it (APPO_BACKEND=cuda)" : "none", *text ? "; driver: " : "", text);
+    if (statvfs(".", &disk) == 0) printf("disk        %.1f GiB free here\n", (double)disk.f_bavail * (double)disk.f_frsize / 0x1p30);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
     struct config c;
-    struct session s;
+    struct session s = { 0 };
     struct err e;
-    size_t left, total;
     int status;
-    if (!cmd_config(&c, argc, argv, "usage: appo doctor: what this machine has and what this build is", 0, &status)) {
+    if (!cmd_config(&c, argc, argv, "usage: appo doctor", 0, &status)) {
         config_free(&c);
         return status;
     }
-    printf("device      %s, %d threads, numbers stored as %s\n", dev_name(), dev_threads(), REAL_NAME);
-    measure_memory(&left, &total);
-    printf("memory      %.1f of %.1f GiB free\n", (double)left / 0x1p30, (double)total / 0x1p30);
-    printf("products    %s\n", products());
+    print_build();
+    print_machine();
     printf("policy      %s\n", session_embedded_policy());
+    fflush(stdout);
     if (session_open(&s, &c, true, &e)) {
-        printf("            %s, %lld parameters, %d layers of %d, vocabulary %d\n", s.m.c.arch, (long long)s.m.count, s.m.c.layers, s.m.c.dim, s.m.c.vocab);
-        session_print_memory(&s, stdout);
+        printf("            loads: %s, %lld weights, %d layers of %d, vocabulary %d\n", s.m.c.arch, (long long)s.m.count, s.m.c.layers, s.m.c.dim, s.m.c.vocab);
         status = 0;
     } else status = cmd_fail(&e);
     session_close(&s);

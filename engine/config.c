@@ -25,7 +25,7 @@ const struct key *config_find(const char *name)
 }
 
 /* Levenshtein distance; longer words than WORD_MAX are as far as they are long */
-static int distance(const char *a, const char *b)
+int config_distance(const char *a, const char *b)
 {
     size_t n = strlen(a), m = strlen(b);
     if (n > WORD_MAX || m > WORD_MAX) return (int)(n > m ? n : m);
@@ -54,7 +54,7 @@ static const char *last_word(const char *name)
 static int nearness(const char *name, const char *other)
 {
     const char *word = last_word(name), *tail = last_word(other);
-    int d = distance(name, other), w = distance(word, tail) + 1;
+    int d = config_distance(name, other), w = config_distance(word, tail) + 1;
     if (w < d) d = w;
     if (strlen(word) >= 3 && d > 2 && (strstr(other, word) || (strlen(tail) >= 3 && strstr(word, tail)))) d = 2;
     return d;
@@ -315,28 +315,4 @@ json_t *config_json(const struct config *c)
         json_object_set_new(root, k->name, v ? v : json_string("(not UTF-8)"));
     }
     return root;
-}
-
-void config_print(const struct config *c, FILE *f)
-{
-    char text[64];
-    for (int i = 0; i < config_nkeys; i++) {
-        const struct key *k = &config_keys[i];
-        struct str v = { 0 };
-        const char *s = config_text(c, k, text);
-        if (k->type != KEY_STRING) {
-            str_puts(&v, s);
-        } else {
-            str_putc(&v, '"');
-            for (; *s; s++)
-                if ((unsigned char)*s < 32 || *s == 127) str_printf(&v, "\\x%02x", *s);
-                else if (*s == '"' || *s == '\\') str_printf(&v, "\\%c", *s);
-                else str_putc(&v, *s);
-            str_putc(&v, '"');
-        }
-        fprintf(f, "%s: %-*s # %s: %s", k->name, (int)(strlen(k->name) < 50 ? 50 - strlen(k->name) : 1), v.p, c->source[i] ? c->source[i] : "default", k->help);
-        if (k->choices) fprintf(f, " [%s]", k->choices);
-        fputc('\n', f);
-        str_free(&v);
-    }
 }

@@ -146,8 +146,14 @@ void config_for_model(struct config *c, const char *rate, FILE *warn);
 /* Lowers what was not given and changes speed only (rollout.max_num_seqs, actor.ppo_max_token_len_per_gpu) until session_fits agrees, and says so in a line. */
 void config_for_memory(struct config *c, bool trains, FILE *say);
 
-/* A line a key, YAML that reads back: `key: value   # source: help` */
-void config_print(const struct config *c, FILE *f);
+/* YAML that reads back. width 0: a line a key, `key: value   # source: help`; else the same in lines of at most so many columns, where a word fits. */
+void config_print(const struct config *c, FILE *f, int width);
+
+/* All about one key; or a line for each that has the word in its name or meaning. False: none has, and the nearest names. width 0: 120. */
+bool config_explain(const char *word, FILE *f, int width);
+
+const char *config_our_name(const char *word);                              /* our key for an option of another program, or for a key's last word alone; NULL: none */
+int config_distance(const char *a, const char *b);                          /* Levenshtein's; longer words than 64 are as far as they are long */
 json_t *config_json(const struct config *c);                                /* flat: {"actor.optim.lr": 0.0003, ...}; the caller's reference */
 /* Does the key decide any number of a training run? Then a resumed run must have the same value. Every key is in one of two lists, config_resume.c. */
 bool config_decides(const char *key);

@@ -396,6 +396,7 @@ bool config_neutral(const struct config_foreign *f, const char *value)
 const char *config_other_name(const char *name)
 {
     static const char *const names[][2] = {
+        { "seed", "trainer.seed" }, { "steps", "trainer.total_training_steps" }, { "report", "trainer.report" }, { "lr", "actor.optim.lr" }, { "model", "model.path" },
         { "learning_rate", "actor.optim.lr" }, { "num_generations", "rollout.n" }, { "max_completion_length", "data.max_response_length" }, { "max_new_tokens", "data.max_response_length" },
         { "num_train_epochs", "trainer.total_epochs" }, { "max_steps", "trainer.total_training_steps" }, { "model_name_or_path", "model.path" }, { "model_name", "model.path" },
         { "output_dir", "trainer.default_local_dir" }, { "save_steps", "trainer.save_freq" }, { "eval_steps", "trainer.test_freq" }, { "report_to", "trainer.logger" },

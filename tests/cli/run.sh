@@ -39,6 +39,44 @@ expect "without a path" 2 'none without --config-path' "$app" debug --config-nam
 expect "put together from parts" 2 'parts\.yaml:2: .*--config FILE' "$app" debug --config conf/parts.yaml
 rm -r conf
 expect "help" 0 'debug' "$app" help
+for command in debug train eval sft make-policy export plan tokenize score generate golden bench doctor keys version help; do
+    for words in "$command --help" "$command -h" "help $command"; do
+        # shellcheck disable=SC2086
+        expect "$words" 0 "^usage: appo $command" "$app" $words
+    done
+    check "$command: what is it for, and within 100 columns" test "$(wc -l <said)" -ge 3 -a "$(wc -L <said)" -le 100
+done
+expect "help of nothing" 2 'no command frob' "$app" help frob
+expect "a near name" 2 'no command debgu\. Did you mean debug\?' "$app" debgu
+expect "a near name of the front door" 2 'Did you mean \./run\.sh fetch-model\?' "$app" fetchmodel
+expect "an argument first" 2 'The command comes first' "$app" trainer.seed=3
+expect "no command" 2 '^usage: appo COMMAND' "$app"
+for words in version --version -V; do expect "$words" 0 '^appo [0-9.]+, commit [0-9a-f+unkow]+, (cpu|simt|cuda) backend, numbers stored as (float|bf16|double), built by (gcc|clang) ' "$app" $words; done
+expect "the environment in help" 0 '^  APPO_NUMERICS ' "$app" help
+for name in $(grep -rohE 'getenv\("(APPO_[A-Z_]+)"' "$top"/{base,data,kernels,model,engine,cmd} "$top/main.c" --include='*.c' --include='*.cu' | grep -oE 'APPO_[A-Z_]+' | sort -u) APPO_BACKEND APPO_REAL APPO_BUILD APPO_DEBUG; do
+    check "$name is told" grep -q "^  $name " said
+    check "$name is in README" grep -q "$name" "$top/README.md"
+done
+expect "doctor" 0 '^libraries +jansson [0-9.]+, pcre2 [0-9.]+, libfyaml [0-9.]+, sqlite [0-9.]+, zlib [0-9.]+, zstd [0-9.]+$' "$app" doctor
+for words in 'appo +[0-9.]+, commit' 'compiler +(gcc|clang)' 'processor ' 'memory +[0-9.]+ of [0-9.]+ GiB free' 'GPU ' 'disk +[0-9.]+ GiB' ' +loads: Llama'; do check "doctor: $words" grep -qE "^$words" said; done
+check "doctor is short" test "$(wc -l <said)" -le 12
+expect "seed without dashes" 2 'seed .*no such option\. Here it is trainer\.seed' "$app" debug seed=3
+expect "an option of another program" 2 '\-\-learning_rate: not understood here\. Did you mean actor\.optim\.lr=VALUE\? appo debug --help' "$app" debug --learning_rate 1e-6
+expect "keys with a word" 0 '^branch\.gamma +discount' "$app" keys gamma
+check "and no others" test "$(grep -c gamma said)" -le 4
+expect "one key" 0 '^  default: 3e-4; with model\.path: 1e-6$' "$app" keys actor_rollout_ref.actor.optim.lr
+expect "the presets of a key" 0 '^  algorithm\.preset=official: step$' "$app" keys branch.when
+check "of every key" sh -c "for k in \$('$app' keys | cut -d ' ' -f 1); do '$app' keys \$k || exit 1; done >all && ! grep -q null all && test \$(wc -l <all) -gt 500"
+expect "another name of a key" 0 'rollout\.n_agent: another name of rollout\.n' "$app" keys rollout.n_agent
+expect "a key of other engines" 0 'model\.lora_rank: LoRA is not built; ignored at null or 0' "$app" keys model.lora_rank
+expect "no such word" 1 'rollout\.nn: no option .*Did you mean rollout\.n' "$app" keys rollout.nn
+expect "all keys" 0 '^trainer\.logger ' "$app" keys
+expect "two words" 2 'one word' "$app" keys a b
+if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
+    script -qec "stty cols 80; '$app' debug rollout.n=9 --print-config" /dev/null </dev/null | tr -d '\r' >wide
+    check "print-config fits a terminal" test "$(grep -c . wide)" -gt 200 -a "$(grep -v '^ *# [^ ]*$' wide | grep -vE '^[a-z_.0-9]+: ' | wc -L)" -le 80
+    expect "and reads back" 0 '^rollout\.n: 9 +# wide:' "$app" debug --config wide --print-config
+fi
 
 # ---- a model folder that is not whole: status 1, a sentence ----
 policy=${APPO_HOME:-$top}/policy
@@ -233,6 +271,12 @@ expect "setup --bogus" 2 'bogus' "$front" setup --bogus
 expect "an unknown suite" 2 "no test suite 'nosuch'" "$front" test nosuch
 expect "paths stay relative to the caller" 2 'bad\.yaml:3' "$front" debug --config bad.yaml
 expect "help" 0 'setup' "$front" help
+for command in setup test pack-deps fetch-model gpu-check; do
+    expect "$command --help" 0 "^usage: \./run\.sh $command" "$front" $command --help
+    expect "help $command" 0 "^usage: \./run\.sh $command" "$front" help $command
+done
+check "and none of them did anything" test ! -e --help
+expect "the program's help from the front door" 0 '^usage: appo golden DIR' env APPO_BUILD="$top/build" "$front" golden --help
 ln -s "$front" link
 expect "through a link" 0 'everything needed' ./link setup
 finish

@@ -472,7 +472,7 @@ static void what_is_printed_reads_back(void **state)
                            "branch.train=on", NULL };
     CHECK(load(&a, args, &rest, NULL, &e), "%s", e.text);
     FILE *f = open_memstream(&text, &n);
-    config_print(&a, f);
+    config_print(&a, f, 0);
     fclose(f);
     CHECK(strstr(text, "actor.kl_loss_coef: 0.001 ") && strstr(text, "# preset official: weight of that term"), "%s", text);
     char path[64];
@@ -484,7 +484,7 @@ static void what_is_printed_reads_back(void **state)
     CHECK(json_equal(ja, jb), "the configuration read back");
     assert_int_equal(json_object_size(ja), config_nkeys);
     f = open_memstream(&again, &m);
-    config_print(&b, f);
+    config_print(&b, f, 0);
     fclose(f);
     CHECK(strstr(again, "a \\\"quoted\\\" \\\\ name\\x0a#"), "%s", again);
     json_decref(ja);

@@ -1,0 +1,206 @@
+/* help.c: what --help, help and near names know: one table of the commands, those of the front door (run.sh) too. Lines are short enough for 80 columns. */
+#include "cmd/cmd.h"
+#include "engine/run_notes.h"
+#include "kernels/dev.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* options: lines "  name  meaning"; keys: does the command take key=value? front: of run.sh, which prints its own help */
+static const struct help { const char *name, *arguments, *what, *options, *examples; bool keys, front; } helps[] = {
+    { "debug", "[--seed N] [--steps N] [--report FILE] [--from-scratch] [key=value ...]",
+      "evaluate the embedded policy, train it with APPO on one machine, evaluate again",
+      "  --seed N          trainer.seed\n"
+      "  --steps N         trainer.total_training_steps\n"
+      "  --report FILE     trainer.report: JSON of the run\n"
+      "  --from-scratch    makes the policy from nothing first\n"
+      "  --memory          also prints where every byte of memory is\n",
+      "  appo debug\n"
+      "  appo debug --seed 2 --steps 10 --report out.json\n"
+      "  appo debug algorithm.adv_estimator=grpo\n", true, false },
+    { "train", "[--config FILE] [key=value ...]",
+      "train the policy of model.path on data.train_files or the embedded tasks",
+      "  --config FILE     keys from YAML; several may be given, later ones win\n"
+      "  --report FILE     trainer.report: JSON of the run\n"
+      "  --from-scratch    without model.path: makes the policy from nothing first\n"
+      "  --memory          also prints where every byte of memory is\n",
+      "  appo train model.path=DIR data.train_files=train.parquet\n"
+      "  appo train --config run.yaml trainer.seed=2\n", true, false },
+    { "eval", "[data.val_files=FILE,...] [key=value ...]", "success on held-out questions, of data.val_files or of every embedded family", "",
+      "  appo eval\n"
+      "  appo eval model.path=DIR data.val_files=val.jsonl.gz rollout.val_kwargs.n=4\n", true, false },
+    { "sft", "sft.save=DIR [model.path=DIR] [data.train_files=FILE,...] [key=value ...]",
+      "supervised fine-tuning on conversations or on embedded demonstrations", "",
+      "  appo sft model.path=DIR data.train_files=talks.jsonl sft.save=OUT\n", true, false },
+    { "make-policy", "DIR [key=value ...]", "make the embedded policy from nothing: tokenizer, skill, behaviour", "", "  appo make-policy policy\n", true, false },
+    { "export", "model.path=DIR out=DIR [dtype=bf16|f32] [max_shard_size=5GB]", "write a model as a folder for transformers, vLLM and llama.cpp",
+      "  out=DIR           where it goes; must not hold a model\n"
+      "  dtype=bf16|f32    how numbers are written\n"
+      "  max_shard_size=S  a new file of weights after so many bytes\n",
+      "  appo export model.path=model.gguf out=folder dtype=bf16\n", false, false },
+    { "plan", "model.path=DIR [memory=80GiB] [key=value ...]", "where every byte of a run would go, for a model and a GPU's memory",
+      "  memory=SIZE       does it fit, and how far could batches go?\n",
+      "  appo plan model.path=DIR memory=80GiB model.recompute=true\n", true, false },
+    { "tokenize", "[model.path=DIR] [--decode | --chat] [--special] [--time] <TEXT", "text to token ids and back, with a model's tokenizer and chat format",
+      "  --decode          ids on stdin, text on stdout\n"
+      "  --chat            messages in JSON on stdin, as the chat format writes them\n"
+      "  --special         special tokens in the text are read, or written\n"
+      "  --time            how long it took\n",
+      "  echo 'hello' | appo tokenize model.path=DIR\n", false, false },
+    { "score", "[model.path=DIR] [--top N] [key=value ...] <LINES", "log-probabilities, entropies and most likely tokens of given text or ids",
+      "  --top N           so many of the most likely tokens at each place, 0 to 64\n",
+      "  appo score model.path=DIR <lines.jsonl\n", true, false },
+    { "generate", "[model.path=DIR] [--prompt TEXT] [options] [key=value ...] [<PROMPTS]", "a model's answers to prompts, or a conversation with it",
+      "  --prompt TEXT     one question; without it a conversation at a terminal, else lines on stdin\n"
+      "  --system TEXT     the system message\n"
+      "  --greedy          the most likely token each time\n"
+      "  --max N           at most so many tokens\n"
+      "  --raw             no chat format around the text\n"
+      "  --ids             token ids instead of text\n",
+      "  appo generate model.path=DIR --prompt 'What is a prime?'\n"
+      "  appo generate model.path=DIR <questions.jsonl\n", true, false },
+    { "golden", "DIR", "run recorded vectors of the official implementation through this one", "", "  appo golden tests/golden\n", false, false },
+    { "bench", "[NAME ...] [--json FILE] [--sizes gpu|cpu|tiny] [--model NAME] [--limit SIZE]", "measure matrix products, decoding and training",
+      "  list              the names there are\n"
+      "  models            whole models; --model NAME for one\n"
+      "  --json FILE       one object a line\n"
+      "  --limit SIZE      memory that may be used\n"
+      "  --table FILE      prints results of gpu-check\n",
+      "  appo bench attn attn_back\n", false, false },
+    { "doctor", "", "what this machine has and what this build is", "", "  appo doctor\n", false, false },
+    { "keys", "[WORD]", "options with a word in their name or meaning; the whole text of one", "",
+      "  appo keys branch\n"
+      "  appo keys actor.optim.lr\n", false, false },
+    { "version", "", "version, commit and build (also --version)", "", "", false, false },
+    { "help", "[COMMAND]", "this text, or that of a command", "", "", false, false },
+    { "setup", "[--tests] [--dry-run]", "installs missing packages", "", "", false, true },
+    { "test", "[SUITE ...]", "builds and runs the tests", "", "", false, true },
+    { "fetch-model", "NAME DIR", "brings a small real model", "", "", false, true },
+    { "gpu-check", "[--out DIR]", "builds, tests and measures on a GPU", "", "", false, true },
+    { "pack-deps", "DIR", "collects what a build needs", "", "", false, true },
+};
+enum { HELPS = sizeof helps / sizeof *helps };
+
+static const struct { const char *name, *what; } environment[] = {
+    { "APPO_HOME", "folder that holds policy/; default: found beside the program" },
+    { "APPO_ISA", "matrix products of the C backend: avx512, avx2 or portable" },
+    { "APPO_NUMERICS", "GPU: exact (same bits in sampling and training) or fast" },
+    { "APPO_ATTN", "GPU: attention by mma or wgmma" },
+    { "APPO_GEMM", "GPU: first or timed: which of cuBLASLt's ways does a product" },
+    { "APPO_BACKEND", "run.sh: cpu, cuda or simt (CUDA on the CPU, for tests)" },
+    { "APPO_REAL", "run.sh: how numbers are stored, float, bf16 or double" },
+    { "APPO_BUILD", "run.sh: where builds go; default: build/" },
+    { "APPO_DEBUG", "run.sh: 1, every operation's output is looked at" },
+    { "DEPS", "run.sh: a folder that pack-deps made" },
+    { "OMP_NUM_THREADS", "threads of the C backend, where trainer.threads=0" },
+};
+
+static const struct help *find(const char *name)
+{
+    for (int i = 0; i < HELPS; i++)
+        if (!strcmp(helps[i].name, name)) return &helps[i];
+    return NULL;
+}
+
+void help_all(FILE *f)
+{
+    fprintf(f, "usage: appo COMMAND [key=value ...] [--config FILE] [options]\n\n");
+    for (int i = 0; i < HELPS; i++)
+        if (!helps[i].front) fprintf(f, "  %-12s %s\n", helps[i].name, helps[i].what);
+    fprintf(f, "\nappo COMMAND --help tells more. appo keys WORD finds options; --print-config after a command\n"
+               "prints all of them with their values and where these came from, as YAML that reads back.\n\nenvironment:\n");
+    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++) fprintf(f, "  %-16s %s\n", environment[i].name, environment[i].what);
+}
+
+bool help_one(const char *name, FILE *f)
+{
+    const struct help *h = find(name);
+    if (!h) return false;
+    if (h->front) {
+        fprintf(f, "usage: ./run.sh %s %s: %s; ./run.sh %s --help tells more\n", h->name, h->arguments, h->what, h->name);
+        return true;
+    }
+    fprintf(f, "usage: appo %s%s%s\n\n%s\n", h->name, *h->arguments ? " " : "", h->arguments, h->what);
+    if (*h->options || h->keys) fprintf(f, "\noptions:\n%s", h->options);
+    if (h->keys) fprintf(f, "  key=value         any option of `appo keys`; --config FILE reads them from YAML\n"
+                            "  --print-config    prints every option with its value, source and meaning\n");
+    if (*h->examples) fprintf(f, "\nexamples:\n%s", h->examples);
+    return true;
+}
+
+/* The command whose name is nearest by letters: at most a third of them differ. NULL: none */
+static const struct help *nearest(const char *name)
+{
+    const struct help *best = NULL;
+    int least = (int)strlen(name) / 3 + 1;
+    if (least < 2) least = 2;
+    for (int i = 0; i < HELPS; i++) {
+        int d = config_distance(name, helps[i].name);
+        if (d > least || (best && d == least)) continue;
+        least = d;
+        best = &helps[i];
+    }
+    return best;
+}
+
+void help_unknown(const char *name, FILE *f)
+{
+    const struct help *h = nearest(name);
+    fprintf(f, "appo: no command %s.", name);
+    if (h) fprintf(f, " Did you mean %s%s?", h->front ? "./run.sh " : "", h->name);
+    else if (strchr(name, '=')) fprintf(f, " The command comes first, as in appo debug %s.", name);
+    fprintf(f, " appo help lists them\n");
+}
+
+int terminal_width(FILE *f)
+{
+    struct winsize w;
+    if (!isatty(fileno(f))) return 0;
+    return ioctl(fileno(f), TIOCGWINSZ, &w) == 0 && w.ws_col >= 40 ? w.ws_col : 80;
+}
+
+int cmd_help(int argc, char **argv)
+{
+    if (argc == 0) help_all(stdout);
+    else if (argc > 1 || !help_one(argv[0], stdout)) {
+        help_unknown(argv[argc > 1], stderr);
+        return 2;
+    }
+    return 0;
+}
+
+int cmd_version(int argc, char **argv)
+{
+    (void)argv;
+    if (argc) {
+        fprintf(stderr, "appo: version takes nothing\n");
+        return 2;
+    }
+    printf("appo %s, commit %s, %s backend, numbers stored as %s, built by %s\n", APPO_RELEASE, appo_version, build_backend(), REAL_NAME, build_compiler());
+    return 0;
+}
+
+const char *build_backend(void)
+{
+    const char *name = dev_name();
+    return !strcmp(name, "cpu") || !strcmp(name, "simt") ? name : "cuda";
+}
+
+const char *build_compiler(void)
+{
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#else
+    return "gcc " __VERSION__;
+#endif
+}
+
+int cmd_keys(int argc, char **argv)
+{
+    if (argc > 1 || (argc && argv[0][0] == '-')) {
+        fprintf(stderr, "appo: keys takes one word; appo keys --help tells more\n");
+        return 2;
+    }
+    return config_explain(argc ? argv[0] : "", stdout, terminal_width(stdout)) ? 0 : 1;
+}
