@@ -129,8 +129,8 @@ void config_for_memory(struct config *c, bool trains, FILE *say)
 {
     static const struct { const char *key; int value; } steps[] = {
         { "rollout.max_num_seqs", 128 }, { "rollout.max_num_seqs", 64 }, { "rollout.max_num_seqs", 32 }, { "rollout.max_num_seqs", 16 },
-        { "actor.ppo_max_token_len_per_gpu", 0 }, { "rollout.max_num_seqs", 8 }, { "rollout.max_num_seqs", 4 }, { "rollout.max_num_seqs", 2 },
-        { "rollout.max_num_seqs", 1 },
+        { "actor.ppo_max_token_len_per_gpu", 0 }, { "model.recompute", 1 }, { "rollout.max_num_seqs", 8 }, { "rollout.max_num_seqs", 4 },
+        { "rollout.max_num_seqs", 2 }, { "rollout.max_num_seqs", 1 },
     };
     struct err why;
     bool lowered = false;
@@ -141,6 +141,6 @@ void config_for_memory(struct config *c, bool trains, FILE *say)
         lowered = true;
     }
     if (lowered && session_fits(c, c->model.path, trains, &why))
-        fprintf(say, "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d (they change speed, not numbers)\n", c->rollout.max_num_seqs,
-                c->actor.ppo_max_token_len_per_gpu);
+        fprintf(say, "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d, model.recompute=%s (they change speed, not numbers)\n",
+                c->rollout.max_num_seqs, c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? "true" : "false");
 }

@@ -156,7 +156,7 @@ const struct key config_keys[] = {
     { "actor.grad_clip", KEY_DOUBLE, offsetof(struct config, actor.grad_clip), "1", 0, (double)INFINITY, NULL,
       "largest norm of the gradient; 0: no limit" },
     { "actor.ppo_mini_batch_size", KEY_INT, offsetof(struct config, actor.ppo_mini_batch_size), "13", 1, 1048576, NULL,
-      "prompts of one update; must divide data.train_batch_size", "8" },
+      "prompts of one update; must divide data.train_batch_size", "4" },
     { "actor.ppo_epochs", KEY_INT, offsetof(struct config, actor.ppo_epochs), "1", 1, 1000, NULL,
       "K: updates with each mini-batch" },
     { "actor.epoch_order", KEY_CHOICE, offsetof(struct config, actor.epoch_order), "inner", 0, 0, "inner,paper|verl",

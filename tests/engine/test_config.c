@@ -3,6 +3,7 @@
 #include "base/philox.h"
 #include "base/str.h"
 #include "engine/config_table.h"
+#include "engine/fits.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include <stdlib.h>
@@ -559,7 +560,7 @@ static void defaults_that_follow(void **state)
         { { "rollout.max_len=100" }, "data.max_prompt_length", "64", "default" },
         { { "data.train_batch_size=12" }, "actor.ppo_mini_batch_size", "12", "default, divides data.train_batch_size" },
         { { "data.train_batch_size=32" }, "actor.ppo_mini_batch_size", "8", "default, divides data.train_batch_size" },
-        { { "model.path=m", "data.train_batch_size=128" }, "actor.ppo_mini_batch_size", "8", column },
+        { { "model.path=m", "data.train_batch_size=128" }, "actor.ppo_mini_batch_size", "4", column },
         { { "rollout.max_num_seqs=2048" }, "rollout.max_num_batched_tokens", "2048", "default, rollout.max_num_seqs" },
         { { "actor.use_kl_loss=True" }, "actor.kl_loss_coef", "0.001", "default for actor.use_kl_loss=true" },
         { { "actor.use_kl_loss=True", "actor.kl_loss_coef=0" }, "actor.kl_loss_coef", "0", "command line" },
@@ -608,6 +609,39 @@ static void lengths_of_a_model(void **state)
               "case %zu: %d, %d, %d", i, c.rollout.max_len, c.data.max_prompt_length, c.data.max_response_length);
         config_free(&c);
     }
+}
+
+/* A shape alone, whose 256 sequences of 100,000 tokens would take 390 GiB: what changes speed only is lowered until a run fits, where it was not given. */
+static void what_fits_memory(void **state)
+{
+    (void)state;
+    static const char shape[] = "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":256,\"intermediate_size\":512,\"num_hidden_layers\":8,"
+        "\"num_attention_heads\":4,\"num_key_value_heads\":4,\"vocab_size\":512,\"max_position_embeddings\":131072,\"rms_norm_eps\":1e-5,\"tie_word_embeddings\":true}";
+    struct err e = { "" };
+    struct config c;
+    int rest;
+    char path[128], model[128], *said = NULL;
+    size_t n;
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    snprintf(model, sizeof model, "model.path=%s", dir);
+    assert_true(file_write(path, shape, strlen(shape), &e));
+    const char *args[] = { model, "data.max_prompt_length=100", "data.max_response_length=99900", "algorithm.adv_estimator=grpo", NULL };
+    CHECK(load(&c, args, &rest, NULL, &e), "%s", e.text);
+    FILE *say = open_memstream(&said, &n);
+    config_for_memory(&c, false, say);
+    fclose(say);
+    CHECK(c.rollout.max_num_seqs < 256 && !config_given(&c, "rollout.max_num_seqs") && !strcmp(config_source(&c, "rollout.max_num_seqs"), "default that fits memory"),
+          "rollout.max_num_seqs=%d", c.rollout.max_num_seqs);
+    if (session_fits(&c, dir, false, &e)) CHECK(strstr(said, "to fit memory: rollout.max_num_seqs="), "said '%s'", said);
+    else CHECK(c.rollout.max_num_seqs == 1, "%s", e.text);
+    CHECK(c.rollout.max_len == 100000 && c.data.max_response_length == 99900, "lengths stay");
+    free(said);
+    config_free(&c);
+    const char *given[] = { model, "data.max_prompt_length=100", "data.max_response_length=99900", "algorithm.adv_estimator=grpo", "rollout.max_num_seqs=200", NULL };
+    CHECK(load(&c, given, &rest, NULL, &e), "%s", e.text);
+    config_for_memory(&c, false, stderr);
+    CHECK(c.rollout.max_num_seqs == 200, "what was given stays: %d", c.rollout.max_num_seqs);
+    config_free(&c);
 }
 
 /* ---- what other programs' users type ---- */
@@ -817,7 +851,7 @@ int main(void)
         cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(every_key_decides_numbers_or_does_not), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers), cmocka_unit_test(presets_in_numbers), cmocka_unit_test(grpo_is_grpo), cmocka_unit_test(temperatures),
         cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
         cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
-        cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model),
+        cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model), cmocka_unit_test(what_fits_memory),
         cmocka_unit_test(other_programs_values), cmocka_unit_test(what_is_said), cmocka_unit_test(patterns),
     };
     return cmocka_run_group_tests_name("config", tests, make_dir, drop_dir);
