@@ -138,7 +138,9 @@ static bool read_others(const json_t *one, const struct place *at)
 {
     static const struct { const char *key, *instead; } lost[] = {
         { "reasoning", "\"reasoning_content\" is its name here" }, { "thinking", "\"reasoning_content\" is its name here" },
-        { "thought", "\"reasoning_content\" is its name here" }, { "function_call", "\"tool_calls\" is its name here" },
+        { "thought", "\"reasoning_content\" is its name here" }, { "thoughts", "\"reasoning_content\" is its name here" },
+        { "reasoning_details", "\"reasoning_content\" takes a text" }, { "thinking_blocks", "\"reasoning_content\" takes a text" },
+        { "tool_plan", "put it into \"content\"" }, { "function_call", "\"tool_calls\" is its name here" },
         { "refusal", "put it into \"content\"" }, { "audio", "only text can be read" }, { "image", "only text can be read" },
         { "images", "only text can be read" }, { "video", "only text can be read" }, { "videos", "only text can be read" },
         { "tools", "declare tools beside the messages" }, { "documents", "put them into \"content\"" },

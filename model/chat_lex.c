@@ -166,7 +166,7 @@ static bool read_escape(struct jinja *x)
     uint32_t u = 0;
     if (named) { str_putc(&x->text, to[named - from]); return true; }
     if (c == '\n') return true;
-    if (c == 'N') return false;
+    if (c == 'N' || (unsigned char)c >= 0x80) return false;     /* Jinja writes the latter as an escape first: two get mixed up */
     int hex = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
     bool octal = c >= '0' && c <= '7';
     x->p -= octal;

@@ -89,6 +89,16 @@ def opens_thought(t):
     return edit(t, (SWITCH, "", 1), ("{{- '<|im_start|>assistant\\n' }}", "{{- '<|im_start|>assistant\\n<think>\\n' }}", 1))
 
 
+def no_default(t):
+    """Qwen2.5 without a default system message, as some trainers leave it."""
+    return edit(
+        t, ("""    {%- else %}
+        {{- '""" + SYSTEM + """' }}
+    {%- endif %}""", "    {%- endif %}", 1), ("""    {%- else %}
+        {{- '<|im_start|>system\\n""" + SYSTEM + """<|im_end|>\\n' }}
+    {%- endif %}""", "    {%- endif %}", 1))
+
+
 def qwq(t):
     """QwQ-32B, from Qwen2.5: no default system message, no thought in any turn."""
     return edit(
@@ -135,8 +145,12 @@ def forms(wheels):
                 base = "smollm2" if system else "chatml"
                 rows.append((base + (", bos" if bos else "") + (f" {k + 1}" if k else ""), plain + (", .bos = true" if bos else ""), front + system + TURN + REPLY))
     rows.append(("chatml 3", plain, LOOP + TURN.replace("'<|im_end|>' + '\\n'", "'<|im_end|>\\n'") + REPLY))
+    for k, t in enumerate((TURN, TURN.replace("'<|im_end|>' + '\\n'", "'<|im_end|>\\n'"))):
+        rows.append((f"chatml {k + 4}", plain, LOOP + t.replace("message['role']", "message.role").replace("message['content']", "message.content") + REPLY))
     rows += [
-        ("qwen2.5", q2, qwen25), ("qwen2.5, training", q2, qwen25t), ("qwq", q2 + ", .think = CHAT_THINK_OPEN, .keep = CHAT_KEEP_NONE, .gap = true", qwq(qwen25)),
+        ("qwen2.5", q2, qwen25), ("qwen2.5, training", q2, qwen25t), ("qwen2.5, no default", q2 + ", .gap = true", no_default(qwen25)),
+        ("qwq 2", q2 + ", .think = CHAT_THINK_FREE, .keep = CHAT_KEEP_NONE, .gap = true", edit(qwq(qwen25), ("assistant\\n<think>\\n' }}", "assistant\\n' }}", 1))),
+        ("qwq", q2 + ", .think = CHAT_THINK_OPEN, .keep = CHAT_KEEP_NONE, .gap = true", qwq(qwen25)),
         ("qwen3", free, qwen3), ("qwen3, May 2025", free, earlier_qwen3(qwen3)), ("qwen3, April 2025", free, first_qwen3(qwen3)),
         ("qwen3, training", q3 + ", .think = CHAT_THINK_FREE, .keep = CHAT_KEEP_ALL", qwen3t),
         ("qwen3-thinking", opened, opens_thought(qwen3)), ("qwen3-thinking, May 2025", opened, opens_thought(earlier_qwen3(qwen3))),

@@ -83,7 +83,7 @@ def fits(what, talk):
                 return "free"
     if talk["tools"] and "LLAMA3" in what and m[1 if m[0]["role"] == "system" else 0]["role"] != "user":
         return "refused"
-    return "free" if talk["off"] and has(what, "think") != "CHAT_THINK_FREE" else "same"
+    return "free" if talk["off"] and (has(what, "think") != "CHAT_THINK_FREE" or has(what, "keep") == "CHAT_KEEP_NONE") else "same"
 
 
 def compiled(template):

@@ -385,7 +385,7 @@ static void refused(void **state)
         { "{% for message in messages[1:] %}", "has [, where" }, { BODY("") "{{ '<|im_start|>assistant\\n' }}", "has {{, where" },
         { BODY("") "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\nSure!' }}{% endif %}", "Sure!" }, { BODY(""), "has the end, where" },
         { BODY("") "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n", "a literal that does not end" }, { BODY("") "{% if add_generation_prompt ", "a bracket that does not end" },
-        { "{# <|im_start|> ", "a comment that does not end" }, { "{{ '\\N{DASH}' }}", "escape" }, { "{{ '\\ud800' }}", "escape" },
+        { "{# <|im_start|> ", "a comment that does not end" }, { "{{ '\\N{DASH}' }}", "escape" }, { "{{ '\\ud800' }}", "escape" }, { "{{ '\\\xc3\xa9' }}", "escape" },
         { "{% if loop.first %}", "has loop, where" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
