@@ -49,7 +49,7 @@ bool sample_is_math(const struct sample *s);
  * front of a conversation without a system message. tools: the column "tools", JSON text; NULL: none. Of a prompt that
  * is a list beside its completion nothing is learned (message.quiet). note: the form of each file's rows. Errors and
  * limits as above; a row with two conversations is one. */
-struct dialog { struct messages said; char *tools, *place; };           /* place: file and row, for sentences about it */
+struct dialog { struct messages said; char *tools, *place; };           /* place: file and row, for sentences */
 struct dialogs { struct dialog *row; int n, cap; struct str note; };
 bool dialogs_load(struct dialogs *d, const char *path, const struct dataset_keys *key, struct err *e);
 void dialogs_free(struct dialogs *d);

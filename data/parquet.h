@@ -20,7 +20,7 @@ struct parquet *parquet_open(const char *name, const void *bytes, size_t n, cons
 int64_t parquet_rows(const struct parquet *p);
 
 /* 1: *row is the next row, a new object; 0: there are no more; -1: the file is damaged or lies, named as file: column, row group, byte of the page; the file
- * is then of no more use. Text becomes a string, a DECIMAL a string of its digits, a DATE a string as in ISO 8601, a FLOAT or FLOAT16 the shortest number
+ * is then of no more use. Text becomes a string, a DECIMAL a number (of more than 15 digits an odd one), a DATE a string as in ISO 8601, a FLOAT or FLOAT16 the shortest number
  * that reads back as the same float, NaN and infinities null, a map a list of {"key", "value"}; text that is not UTF-8 or has 0 bytes and integers above
  * 2^63 - 1 are odd values (row_json.h). Limits: 256 MiB a page, 512 MiB of pages open at a time, 64 MiB of JSON a row, in all 2 GiB of pages and of JSON,
  * from a file of n bytes at most 64 MiB + 1024 n; 32 levels of nesting. */

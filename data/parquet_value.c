@@ -34,6 +34,8 @@ static bool unscaled(const struct pq_leaf *c, const struct pq_value *v, __int128
     return true;
 }
 
+/* A number where JSON's hold it exactly or, of 15 digits at most, as a double that is shown with the same digits; else an
+ * odd one with its digits. */
 static json_t *decimal(const struct pq_leaf *c, const struct pq_value *v, struct err *e)
 {
     __int128 x;
@@ -45,7 +47,10 @@ static json_t *decimal(const struct pq_leaf *c, const struct pq_value *v, struct
         *--p = (char)('0' + (int)(u % 10));
     }
     if (x < 0) *--p = '-';
-    return json_stringn(p, (size_t)(out + sizeof out - p));
+    char digits[64] = "";
+    memcpy(digits, p, (size_t)(out + sizeof out - p));
+    if (c->scale == 0 && x >= INT64_MIN && x <= INT64_MAX) return json_integer((json_int_t)x);
+    return c->scale && x > -1000000000000000 && x < 1000000000000000 ? json_real(strtod(digits, NULL)) : odd_make(digits, true);
 }
 
 /* IEEE binary16, little-endian; the fewest digits that are nearer to it than to its neighbours */

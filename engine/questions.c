@@ -38,13 +38,17 @@ bool each_file(const char *key, const char *list, bool (*take)(void *ctx, const 
     return ok;
 }
 
+enum { NOTES_SHOWN = 12 };         /* a folder has thousands of shards at times */
+
 void print_notes(const char *key, const struct str *note)
 {
-    for (const char *p = note->p; p && *p;) {
+    int lines = 0;
+    for (const char *p = note->p; p && *p; lines++) {
         size_t n = strcspn(p, "\n");
-        fprintf(stderr, "%s: %.*s\n", key, (int)n, p);
+        if (lines < NOTES_SHOWN) fprintf(stderr, "%s: %.*s\n", key, (int)n, p);
         p += n + (p[n] == '\n');
     }
+    if (lines > NOTES_SHOWN) fprintf(stderr, "%s: %d more lines like these\n", key, lines - NOTES_SHOWN);
 }
 
 void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation how)

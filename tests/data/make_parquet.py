@@ -33,7 +33,7 @@ def plain(v):
     if isinstance(v, bytes):
         return v.decode()
     if isinstance(v, decimal.Decimal):
-        return format(v, "f")
+        return float(v) if v.as_tuple().exponent < 0 else int(v)
     if isinstance(v, float) and not math.isfinite(v):
         return None
     return v
