@@ -145,7 +145,7 @@ void out_sweep(void)
     for (int i = 0; i < TEMPS && owner == getpid(); i++) if (temps[i]) unlink(temps[i]);
 }
 
-static void note_temp(char *path, bool open)
+void out_note(char *path, bool open)
 {
     static bool asked;
     pthread_mutex_lock(&lock);
@@ -193,7 +193,7 @@ bool out_open(struct out *o, const char *path, struct err *e)
     if (fd >= 0 && direct && fcntl(fd, F_SETFL, O_APPEND) != 0) { close(fd); fd = -1; }
     o->f = fd >= 0 ? fdopen(fd, "wb") : NULL;
     if (o->f) {
-        if (o->tmp) note_temp(o->tmp, true);
+        if (o->tmp) out_note(o->tmp, true);
         return true;
     }
     fail(e, "%s: cannot be written: %s", path, errno == ENXIO ? "nobody reads from this pipe" : strerror(errno));
@@ -205,7 +205,7 @@ bool out_open(struct out *o, const char *path, struct err *e)
 
 static void out_forget(struct out *o)
 {
-    if (o->tmp) note_temp(o->tmp, false);
+    if (o->tmp) out_note(o->tmp, false);
     free(o->path);
     free(o->tmp);
     *o = (struct out){ 0 };

@@ -23,6 +23,7 @@ bool out_commit(struct out *o, struct err *e);
 void out_drop(struct out *o);
 /* Removes the temporary files of all that are open: for handlers of signals that end the program. exit() does it by itself. */
 void out_sweep(void);
+void out_note(char *path, bool open);       /* path is such a file from now on, or no more; it stays the caller's, who keeps it until then */
 
 bool file_write(const char *path, const void *bytes, size_t n, struct err *e);      /* out_open, one write, out_commit */
 bool dir_make(const char *path, struct err *e);                                     /* mkdir -p, and proves that a file can be made in it */

@@ -86,7 +86,10 @@ bool lock_take(struct lock *l, const char *dir, const char *cure, struct err *e)
     if (ok) {
         who_am_i(who, sizeof who);
         ok = (ftruncate(l->fd, 0) == 0 && pwrite(l->fd, who, strlen(who), 0) == (ssize_t)strlen(who)) || fail(e, "%s: cannot be written: %s", l->path, strerror(errno));
-        if (ok) return true;
+        if (ok) {
+            out_note(l->path, true);                     /* who is ended by a signal removes it, too */
+            return true;
+        }
         unlink(l->path);
     }
     if (l->fd >= 0) close(l->fd);
@@ -95,9 +98,15 @@ bool lock_take(struct lock *l, const char *dir, const char *cure, struct err *e)
     return false;
 }
 
+bool lock_held(const struct lock *l, struct err *e)
+{
+    return is_there(l->fd, l->path) || fail(e, "%s: was removed while this process wrote into the folder, or the folder was: it ends, so as not to write beside another", l->path);
+}
+
 void lock_drop(struct lock *l)
 {
     if (!l->path) return;
+    out_note(l->path, false);
     if (is_there(l->fd, l->path)) unlink(l->path);
     close(l->fd);
     free(l->path);

@@ -177,7 +177,7 @@ static bool dumped_step(struct run *x, struct err *e)
     bool packed = x->t.c->trainer.rollout_data_gzip;
     if (!x->p->dumps.n) return trainer_step(&x->t, &x->m, NULL, e);
     str_printf(&path, "%s/%d.jsonl%s", x->p->dumps.p, x->t.step + 1, packed ? ".gz" : "");
-    bool ok = dir_make(x->p->dumps.p, e) && out_open(&o, path.p, e);
+    bool ok = out_open(&o, path.p, e);
     str_free(&path);
     if (!ok) return false;
     FILE *f = packed ? gz_writer(o.f) : o.f;
@@ -198,7 +198,7 @@ static bool steps(struct run *x, struct err *e)
     if (x->pending) ok = end_step(x, e);
     while (ok && t->step < t->s->steps && !run_stop) {
         metrics_clear(&x->m);
-        ok = dumped_step(x, e);
+        ok = lock_held(&x->p->lock, e) && dumped_step(x, e) && lock_held(&x->p->lock, e);
         x->r->wall_s = x->before + seconds() - x->started;
         if (ok && !t->halted) ok = end_step(x, e);
     }
@@ -283,7 +283,7 @@ static bool begin(struct run *x, const struct run_from *from, struct err *e)
     x->saved_at = seconds();
     if (here) err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
     moved(&where);
-    ok = ok && run_note(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
+    ok = ok && (!x->p->dumps.n || dir_make(x->p->dumps.p, e)) && run_note(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
     str_free(&path);
     str_free(&where);
     return ok;

@@ -24,7 +24,13 @@ static void one_at_a_time(void **state)
     lock_drop(&a);
     CHECK(!file_exists(in_dir("run/.lock")), "the file goes with the lock");
     CHECK(lock_take(&a, in_dir("run"), "another name", &e), "%s", e.text);
+    CHECK(lock_held(&a, &e), "%s", e.text);
+    unlink(in_dir("run/.lock"));
+    CHECK(!lock_held(&a, &e) && strstr(e.text, "was removed"), "%s", e.text);
+    CHECK(lock_take(&b, in_dir("run"), "another name", &e), "%s", e.text);
     lock_drop(&a);
+    CHECK(lock_held(&b, &e), "the other's file is not removed: %s", e.text);
+    lock_drop(&b);
 }
 
 /* A child that takes the lock, says so, and ends in some way. */
