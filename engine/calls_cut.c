@@ -1,4 +1,5 @@
-/* calls_cut.c: where a rollout in tags cuts the text of an assistant. The text comes from files: every tag is looked at once, whatever there is of them. */
+/* calls_cut.c: where a rollout in tags cuts the text of an assistant. The text comes from files: every tag is looked at
+ * once, whatever there is of them. */
 #define _GNU_SOURCE     /* memmem */
 #include "engine/calls_in.h"
 #include "base/err.h"
@@ -9,17 +10,21 @@ static const char open_tag[] = "<result>", close_tag[] = "</result>";
 enum { OPEN = sizeof open_tag - 1, CLOSE = sizeof close_tag - 1 };
 static const size_t nowhere = SIZE_MAX;
 
-struct mark { size_t at, end; };        /* a <result>, and the end of the </result> that pairs with it; nowhere: none does */
+/* A <result>, and the end of the </result> that pairs with it; nowhere: none does. */
+struct mark { size_t at, end; };
 struct cutter {
     struct tag_pieces *x;
     const char *text;
     size_t n, said, floor[TOOLS];       /* what is said from here on is not yet a piece */
     struct mark *mark;                  /* [marks] in order; those before `next` are passed */
     int marks, next;
-    size_t close, call[TOOLS];          /* the next </result>, the next closing tag of each tool, as far as they are known */
+    size_t close, call[TOOLS];          /* the next </result>, the next closing tag of each tool, as far as known */
 };
 
-static bool stands(const struct cutter *c, size_t at, const char *what, size_t len) { return c->n - at >= len && !memcmp(c->text + at, what, len); }
+static bool stands(const struct cutter *c, size_t at, const char *what, size_t len)
+{
+    return c->n - at >= len && !memcmp(c->text + at, what, len);
+}
 
 static size_t find(const struct cutter *c, const char *what, size_t from)
 {
@@ -28,7 +33,10 @@ static size_t find(const struct cutter *c, const char *what, size_t from)
 }
 
 /* The same for a `from` that only rises; *known is where the last search ended. */
-static size_t find_next(const struct cutter *c, const char *what, size_t from, size_t *known) { return *known < from ? *known = find(c, what, from) : *known; }
+static size_t find_next(const struct cutter *c, const char *what, size_t from, size_t *known)
+{
+    return *known < from ? *known = find(c, what, from) : *known;
+}
 
 /* <result> and </result> pair as brackets do. */
 static void find_pairs(struct cutter *c)
@@ -71,8 +79,8 @@ static void pass(struct cutter *c, size_t end)
 
 static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
-/* The text of a result that stands in tags at [at, end): without a line break on either side, or the blanks that stand there in its place. What a rollout put
- * around a text so comes off again to the byte. */
+/* The text of a result that stands in tags at [at, end): without a line break on either side, or the blanks that stand
+ * there in its place. What a rollout put around a text so comes off again to the byte. */
 static void put_result(struct cutter *c, size_t at, size_t end)
 {
     size_t b = at + OPEN, e = end - CLOSE;

@@ -40,7 +40,10 @@ static bool number(struct scan *s)
 
 static bool word(struct scan *s)
 {
-    static const struct { const char *word, *as; } words[] = { { "true", "true" }, { "false", "false" }, { "null", "null" }, { "NaN", "0" }, { "Infinity", "0" }, { "-Infinity", "0" } };
+    static const struct { const char *word, *as; } words[] = {
+        { "true", "true" }, { "false", "false" }, { "null", "null" }, { "NaN", "0" },
+        { "Infinity", "0" }, { "-Infinity", "0" },
+    };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         size_t len = strlen(words[i].word);
         if (s->n - s->at < len || memcmp(s->p + s->at, words[i].word, len)) continue;
@@ -80,7 +83,9 @@ static bool object(struct scan *s)
 
 size_t call_object(const char *text, size_t n, struct str *clean, const char **wrong)
 {
-    struct scan s = { .p = text, .n = n < CALL_BYTES ? n : CALL_BYTES, .clean = clean, .over = n > CALL_BYTES ? CALL_TOO_LONG : CALL_NOT_JSON };
+    bool more = n > CALL_BYTES;
+    struct scan s = { .p = text, .n = more ? CALL_BYTES : n, .clean = clean, .over = CALL_NOT_JSON };
+    if (more) s.over = CALL_TOO_LONG;
     str_clear(clean);
     bool fine = n && *text == '{' ? object(&s) : bad(&s, CALL_NOT_JSON);
     *wrong = s.wrong;

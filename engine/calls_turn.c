@@ -1,5 +1,6 @@
-/* calls_turn.c: the calls of a turn, in the ways in which Qwen2.5, Qwen3 and Llama 3 write them. JSON is looked at only within bounds, every tag once, and every answer
- * to a bad call is a fixed sentence, so that a run repeats to the byte whatever the version of the JSON library. */
+/* calls_turn.c: the calls of a turn, in the ways in which Qwen2.5, Qwen3 and Llama 3 write them. JSON is looked at only
+ * within bounds, every tag once, and every answer to a bad call is a fixed sentence, so that a run repeats to the byte
+ * whatever the version of the JSON library. */
 #define _GNU_SOURCE     /* memmem */
 #include "engine/calls_in.h"
 #include "base/err.h"
@@ -8,16 +9,21 @@
 #include <string.h>
 
 static const char think_end[] = "</think>", python_tag[] = "<|python_tag|>", fence[] = "```";
-enum { OPEN = sizeof CALL_OPEN - 1, CLOSE = sizeof CALL_CLOSE - 1, THINK = sizeof think_end - 1, TAG = sizeof python_tag - 1, FENCE = sizeof fence - 1 };
+enum {
+    OPEN = sizeof CALL_OPEN - 1, CLOSE = sizeof CALL_CLOSE - 1, THINK = sizeof think_end - 1,
+    TAG = sizeof python_tag - 1, FENCE = sizeof fence - 1,
+};
 static const size_t nowhere = SIZE_MAX;
 
 /* The argument of each tool's declaration, and what a call without it is told. */
 static const struct { const char *argument, *missing; } takes[TOOLS] = {
-    [TOOL_PYTHON] = { "code", "error: python needs the argument code, a string" }, [TOOL_SEARCH] = { "query", "error: search needs the argument query, a string" },
+    [TOOL_PYTHON] = { "code", "error: python needs the argument code, a string" },
+    [TOOL_SEARCH] = { "query", "error: search needs the argument query, a string" },
 };
 /* What a form shows the model in its prompt; either name is read. */
 static const char *const shape[] = {
-    [CALLS_HERMES] = "error: a call must be {\"name\": ..., \"arguments\": {...}}", [CALLS_LLAMA3_JSON] = "error: a call must be {\"name\": ..., \"parameters\": {...}}",
+    [CALLS_HERMES] = "error: a call must be {\"name\": ..., \"arguments\": {...}}",
+    [CALLS_LLAMA3_JSON] = "error: a call must be {\"name\": ..., \"parameters\": {...}}",
 };
 
 /* ---- one call ---- */
@@ -40,7 +46,8 @@ static const json_t *body_of(const json_t *j)
 static const json_t *name_of(const json_t *call)
 {
     const json_t *name = json_object_get(call, "name");
-    return name ? name : json_object_get(call, "function");         /* Llama 3.2: {"function": "search", "parameters": ...} */
+    /* Llama 3.2: {"function": "search", "parameters": ...} */
+    return name ? name : json_object_get(call, "function");
 }
 
 static const json_t *arguments_of(const json_t *call)
@@ -98,7 +105,10 @@ struct turn {
     struct str clean;
 };
 
-static bool stands(const struct turn *t, size_t at, const char *what, size_t len) { return at <= t->n && t->n - at >= len && !memcmp(t->text + at, what, len); }
+static bool stands(const struct turn *t, size_t at, const char *what, size_t len)
+{
+    return at <= t->n && t->n - at >= len && !memcmp(t->text + at, what, len);
+}
 
 static size_t find(const struct turn *t, const char *what, size_t from)
 {
@@ -107,7 +117,17 @@ static size_t find(const struct turn *t, const char *what, size_t from)
 }
 
 /* The same for places that only move on. */
-static size_t find_next(const struct turn *t, const char *what, size_t from, size_t *known) { return *known < from ? *known = find(t, what, from) : *known; }
+static size_t find_next(const struct turn *t, const char *what, size_t from, size_t *known)
+{
+    return *known < from ? *known = find(t, what, from) : *known;
+}
+
+/* Where the call ends whose tags are looked for from `from` on: at the next tag, or with the turn. */
+static size_t next_tag(struct turn *t, size_t from)
+{
+    size_t close = find_next(t, CALL_CLOSE, from, &t->close), open = find_next(t, CALL_OPEN, from, &t->open);
+    return close < open ? close : open < t->n ? open : t->n;
+}
 
 static size_t skip_space(const struct turn *t, size_t at)
 {
@@ -115,11 +135,13 @@ static size_t skip_space(const struct turn *t, size_t at)
     return at;
 }
 
+static bool is_letter(char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; }
+
 /* Behind ``` and the word on its line; at itself where there is none. */
 static size_t skip_fence(const struct turn *t, size_t at)
 {
     if (!stands(t, at, fence, FENCE)) return at;
-    for (at += FENCE; at < t->n && ((t->text[at] | 32) >= 'a' && (t->text[at] | 32) <= 'z'); at++) {}
+    for (at += FENCE; at < t->n && is_letter(t->text[at]); at++) {}
     return skip_space(t, at);
 }
 
@@ -141,15 +163,16 @@ static void drop(struct turn *t) { turn_calls_free(t->x); }
 
 /* ---- <tool_call> ---- */
 
-/* Behind the call that the tag at `at` opens, or behind the tag where it is only text: where no JSON follows it and nothing closes it, or another opens first. */
+/* Behind the call that the tag at `at` opens, or behind the tag where it is only text: where no JSON follows it and
+ * nothing closes it, or another opens first. */
 static size_t take_hermes(struct turn *t, size_t at)
 {
     size_t body = skip_space(t, at + OPEN), begin = skip_space(t, skip_fence(t, body)), n;
-    size_t close = find_next(t, CALL_CLOSE, at + OPEN, &t->close), open = find_next(t, CALL_OPEN, at + OPEN, &t->open), stop = close < open ? close : open < t->n ? open : t->n;
+    size_t stop = next_tag(t, at + OPEN);
     const char *wrong = CALL_NOT_JSON;
     json_t *j = NULL;
     if (begin >= t->n || !strchr("{[", t->text[begin]) || !t->text[begin]) {
-        if (close > open || close == nowhere) return at + OPEN;
+        if (!stands(t, stop, CALL_CLOSE, CLOSE)) return at + OPEN;
     } else if ((n = call_object(t->text + begin, t->n - begin, &t->clean, &wrong))) {
         size_t end = skip_space(t, begin + n);
         if (begin > body && stands(t, end, fence, FENCE)) end = skip_space(t, end + FENCE);
@@ -160,15 +183,13 @@ static size_t take_hermes(struct turn *t, size_t at)
             return closed ? end + CLOSE : end;
         }
         wrong = CALL_NOT_JSON;
-        close = find_next(t, CALL_CLOSE, end, &t->close);
-        open = find_next(t, CALL_OPEN, end, &t->open);
-        stop = close < open ? close : open < t->n ? open : t->n;
+        stop = next_tag(t, end);
     } else if (t->text[begin] == '[') {
         wrong = shape[CALLS_HERMES];
     }
     if (begin > stop) begin = stop;
     add(t, begin, stop, NULL, wrong);
-    return stop == close ? stop + CLOSE : stop;
+    return stands(t, stop, CALL_CLOSE, CLOSE) ? stop + CLOSE : stop;
 }
 
 static void find_hermes(struct turn *t)
@@ -204,8 +225,9 @@ static bool has_key(const struct turn *t, size_t at, size_t end, const char *key
 static bool looks_like_call(const struct turn *t, size_t at)
 {
     size_t end = t->n - at < CALL_BYTES ? t->n : at + CALL_BYTES, first = skip_space(t, at + 1);
-    return stands(t, first, "\"name\"", 6) ||
-           ((has_key(t, at, end, "name") || has_key(t, at, end, "function")) && (has_key(t, at, end, "parameters") || has_key(t, at, end, "arguments")));
+    bool named = has_key(t, at, end, "name") || has_key(t, at, end, "function");
+    bool given = has_key(t, at, end, "parameters") || has_key(t, at, end, "arguments");
+    return stands(t, first, "\"name\"", 6) || (named && given);
 }
 
 /* Is text[at, end) nothing that would make an answer of what follows: blanks, separators of calls, fences, the tag? */
@@ -220,14 +242,15 @@ static bool only_between(const struct turn *t, size_t at, size_t end, bool *tagg
     return true;
 }
 
-/* <function=search>{"query": ...}</function>, as Llama 3.1 calls with another prompt: the object at `at` is the arguments of a call. Takes j. */
+/* <function=search>{"query": ...}</function>, as Llama 3.1 calls with another prompt: the object at `at` is the
+ * arguments of a call. Takes j. */
 static json_t *with_name(const struct turn *t, size_t at, json_t *j)
 {
     static const char tag[] = "<function=";
     size_t end = at, name;
     while (end && call_space(t->text[end - 1])) end--;
     if (!j || !end || t->text[end - 1] != '>') return j;
-    for (name = --end; name && (t->text[name - 1] == '_' || ((t->text[name - 1] | 32) >= 'a' && (t->text[name - 1] | 32) <= 'z')); name--) {}
+    for (name = --end; name && (t->text[name - 1] == '_' || is_letter(t->text[name - 1])); name--) {}
     if (name == end || name < sizeof tag - 1 || !stands(t, name - (sizeof tag - 1), tag, sizeof tag - 1)) return j;
     json_t *call = json_pack("{s:s%,s:o}", "name", t->text + name, end - name, "parameters", j);
     if (!call) die("out of memory");
@@ -241,12 +264,14 @@ static bool python_call(const struct turn *t, size_t at)
     if (stands(t, at, "[", 1)) at = skip_space(t, at + 1);
     for (int k = 0; k < TOOLS; k++) {
         size_t n = strlen(tool_name[k]);
-        if (stands(t, at, tool_name[k], n) && (stands(t, at + n, "(", 1) || stands(t, at + n, ".call(", 6))) return true;
+        if (!stands(t, at, tool_name[k], n)) continue;
+        if (stands(t, at + n, "(", 1) || stands(t, at + n, ".call(", 6)) return true;
     }
     return false;
 }
 
-/* Every object in the text that is a call, as vLLM looks for them. One that cannot be read is a bad call where a call may stand: at the turn's beginning or behind another. */
+/* Every object in the text that is a call, as vLLM looks for them. One that cannot be read is a bad call where a call
+ * may stand: at the turn's beginning or behind another. */
 static void find_llama(struct turn *t)
 {
     size_t behind = 0, at = 0;          /* behind a thought or an object */

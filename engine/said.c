@@ -7,7 +7,10 @@
 
 static struct chat_piece *add_piece(struct said *x)
 {
-    if (x->pieces == x->cap) x->piece = xrealloc(x->piece, (size_t)(x->cap = x->cap ? 2 * x->cap : 16) * sizeof *x->piece);
+    if (x->pieces == x->cap) {
+        x->cap = x->cap ? 2 * x->cap : 16;
+        x->piece = xrealloc(x->piece, (size_t)x->cap * sizeof *x->piece);
+    }
     return &x->piece[x->pieces++];
 }
 
@@ -46,18 +49,23 @@ static bool ends_with_call(const struct chat_message *m, const struct tag_pieces
 }
 
 /* The pieces of one assistant's message; cut to n bytes. */
-static void add_pieces(struct said *x, const struct call_form *f, const struct chat_message *m, const struct tag_pieces *cut, size_t n, bool learn_results)
+static void add_pieces(struct said *x, const struct call_form *f, const struct chat_message *m,
+                       const struct tag_pieces *cut, size_t n, bool learn_results)
 {
     for (int i = 0; i < cut->n; i++) {
         const struct tag_piece *p = &cut->p[i];
         size_t end = p->end < n ? p->end : n;
-        if (p->part == TAG_RESULT) add_result(x, f, m->text + p->begin, p->end - p->begin, learn_results && !m->quiet);
-        else if (p->begin < end) *add_piece(x) = (struct chat_piece){ .text = m->text + p->begin, .n = end - p->begin, .own = !m->quiet && (p->part == TAG_SAID || learn_results) };
+        const char *text = m->text + p->begin;
+        bool own = !m->quiet && (p->part == TAG_SAID || learn_results);
+        if (p->part == TAG_RESULT) add_result(x, f, text, p->end - p->begin, own);
+        else if (p->begin < end) *add_piece(x) = (struct chat_piece){ .text = text, .n = end - p->begin, .own = own };
     }
 }
 
-/* The turn that begins with the assistant's message m[i]: the message with its pieces, or as it is. Returns how many messages are in it. */
-static int add_turn(struct said *x, const struct chat_message *m, int n, int i, const struct call_form *f, bool learn_results)
+/* The turn that begins with the assistant's message m[i]: the message with its pieces, or as it is. Returns how many
+ * messages are in it. */
+static int add_turn(struct said *x, const struct chat_message *m, int n, int i, const struct call_form *f,
+                    bool learn_results)
 {
     int from = x->pieces, used = 0;
     bool whole = true;                          /* nothing was cut so far */
@@ -69,7 +77,8 @@ static int add_turn(struct said *x, const struct chat_message *m, int n, int i, 
         /* not the last message, nor one of several results */
         more = i + used + 1 < n && m[i + used].role == CHAT_TOOL && m[i + used + 1].role != CHAT_TOOL && plain(a) &&
                (m[i + used + 1].role != CHAT_ASSISTANT || plain(&m[i + used + 1])) && ends_with_call(a, &cut, &end);
-        whole &= !more && (!cut.n || (cut.n == 1 && cut.p[0].part == TAG_SAID)) && !(f->chat->v.think != CHAT_THINK_NONE && thinks_again(a));
+        whole &= !more && (!cut.n || (cut.n == 1 && cut.p[0].part == TAG_SAID)) &&
+                 !(f->chat->v.think != CHAT_THINK_NONE && thinks_again(a));
         add_pieces(x, f, a, &cut, more ? end : a->n, learn_results);
         tag_pieces_free(&cut);
         x->m[x->n] = m[i];

@@ -1,4 +1,5 @@
-/* calls.c: the calls of a turn on stdin, one a line: "python: QUERY", "search: QUERY" or "wrong: SENTENCE". `calls hermes|llama3_json <TURN` */
+/* calls.c: the calls of a turn on stdin, one a line: "python: QUERY", "search: QUERY" or "wrong: SENTENCE". `calls
+ * hermes|llama3_json <TURN` */
 #include "tests/engine/turny.h"
 #include <stdio.h>
 #include <string.h>
