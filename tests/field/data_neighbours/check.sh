@@ -3,7 +3,7 @@
 q='"question":"take 18, times 2, times 9."'
 right() { # NAME MEMBERS [KEY=VALUE ...]
     printf '{%s,%s}\n' "$q" "$2" >"$tmp/rows.jsonl"
-    expect "$1" 0 '^rows +[0-9.]+ \([^)]*\) +100\.0 ' "$app" eval data.val_files="$tmp/rows.jsonl" "${@:3}"
+    expect "$1" 0 '^rows +[0-9.]+( \([^)]*\))? +100\.0 ' "$app" eval data.val_files="$tmp/rows.jsonl" "${@:3}"
 }
 wrong() { # NAME MEMBERS WORDS [KEY=VALUE ...]
     printf '{%s,%s}\n' "$q" "$2" >"$tmp/rows.jsonl"
@@ -33,7 +33,7 @@ wrong "an object" '"answer":{"value":"324"}' 'is an object with value: data.answ
 wrong "an object that is the answer of nothing" '"answer":null' 'no answer: .*"answer" is null here'
 wrong "two questions" '"problem":"another","answer":1' '"question" and "problem" both hold a question and differ: data.prompt_key'
 printf '{"question":"take 18, times 2, times 9.","answer":true}\n' >"$tmp/rows.jsonl"
-expect "a boolean" 0 '^rows +[0-9.]+ \([^)]*\) +0\.0 ' "$app" eval data.val_files="$tmp/rows.jsonl"
+expect "a boolean" 0 '^rows +[0-9.]+( \([^)]*\))? +0\.0 ' "$app" eval data.val_files="$tmp/rows.jsonl"
 for column in half single double big flag money day category list struct struct.target two.b; do
     expect "Parquet: $column" 0 '^answers ' "$app" eval data.val_files="$top/tests/data/parquet/answers.parquet" data.answer_key=$column
 done

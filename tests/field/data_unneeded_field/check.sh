@@ -6,7 +6,7 @@ row() { # NAME MEMBERS: a row with these members beside a question and an answer
 n=0
 while read -r members; do
     row "odd$((n += 1))" "$members"
-    expect "$members" 0 "^odd$n +[0-9.]+ \([^)]*\) +100\.0 " "$app" eval data.val_files="$tmp/odd$n.jsonl"
+    expect "$members" 0 "^odd$n +[0-9.]+( \([^)]*\))? +100\.0 " "$app" eval data.val_files="$tmp/odd$n.jsonl"
 done <<'TEXT'
 "x":[NaN,Infinity,-Infinity,{"y":NaN}]
 "x":{"deep":{"deeper":-123456789012345678901234567890}}
@@ -32,4 +32,4 @@ used "an answer twice" '"answer" is there twice' '{"question":"q","answer":"4","
 # a large whole number is an answer like any other
 row big '"id":1'
 printf '{"question":"take 18, times 2, times 9.","answer":[123456789012345678901234,324]}\n' >"$tmp/big.jsonl"
-expect "an answer beyond 64 bits" 0 '^big +[0-9.]+ \([^)]*\) +100\.0 ' "$app" eval data.val_files="$tmp/big.jsonl"
+expect "an answer beyond 64 bits" 0 '^big +[0-9.]+( \([^)]*\))? +100\.0 ' "$app" eval data.val_files="$tmp/big.jsonl"

@@ -28,7 +28,7 @@ no "a system message twice" 'both hold a system message and differ' "{\"system\"
 no "tools as an object" '"tools" must be a list of declarations' "{\"tools\":{\"name\":\"f\"},\"messages\":[$u,$a]}"
 no "a prompt alone" '"prompt" has no message of role "assistant"' "{\"prompt\":[$u]}"
 no "none of these" 'no conversation: .*; there are text' '{"text":"7"}'
-# a call in ShareGPT's way is the call of messages: the same tokens, the same loss
+# a call in ShareGPT's way is the call of messages: the same tokens, the same step
 check "a model whose template writes calls" "$build/tests/field/tiny_model" "$tmp/m" base
 call='{\"name\":\"get\",\"arguments\":{\"city\":\"Rome\",\"n\":3}}'
 printf '{"system":"Be brief.","tools":"","conversations":[{"from":"human","value":"weather?"},{"from":"function_call","value":"%s"},{"from":"observation","value":"sunny"},{"from":"gpt","value":"It is."}]}\n' \
@@ -36,9 +36,10 @@ printf '{"system":"Be brief.","tools":"","conversations":[{"from":"human","value
 printf '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"weather?"},{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":%s}]},{"role":"tool","content":"sunny"},{"role":"assistant","content":"It is."}]}\n' \
     "${call//\\/}" >"$tmp/messages.jsonl"
 for f in sharegpt messages; do
-    expect "a call, $f" 0 '^1 conversations, [0-9]+ tokens, [0-9]+ of them with loss' "$app" sft model.path="$tmp/m" data.train_files="$tmp/$f.jsonl" sft.save="$tmp/out" \
+    expect "a call, $f" 0 '^1 conversations, [0-9]+ tokens, [0-9]+ of them with loss' "$app" sft model.path="$tmp/m" data.train_files="$tmp/$f.jsonl" sft.save="$tmp/$f" \
         sft.steps=1 sft.batch_size=1
-    grep -oE '^1 conversations.*loss|loss [0-9.]+' "$tmp/said" >"$tmp/$f.loss"
+    grep -oE '^1 conversations.*loss' "$tmp/said" >"$tmp/$f.tokens"
 done
-check "it says a loss" grep -q '^loss [0-9]' "$tmp/messages.loss"
-check "the same tokens and the same loss" cmp "$tmp/sharegpt.loss" "$tmp/messages.loss"
+check "the same tokens" cmp "$tmp/sharegpt.tokens" "$tmp/messages.tokens"
+check "the same weights after a step" cmp "$tmp/sharegpt/model.safetensors" "$tmp/messages/model.safetensors"
+check "which are others than before" bash -c "! cmp -s '$tmp/m/model.safetensors' '$tmp/messages/model.safetensors'"
