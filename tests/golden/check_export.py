@@ -1,7 +1,7 @@
 """check_export.py APPO [MODEL ...]: what `export`, `sft` and checkpoints write must be, to transformers, the very model it was made from.
 Weights: each folder is exported as float32, in one file and in shards; transformers loads source and copy, the logits of random tokens must be the same bits.
 Tokenizers: of each folder or GGUF file with one, what the three commands write is loaded by AutoTokenizer; the ids of all its added tokens and of 1 MB of mixed
-text must be those that this program gives the source. Without MODEL: the tiny models of tests/golden/models, and what tests/field/tiny_model and tiny_gguf make
+text must be those that this program gives the source. Reading: log-probabilities of `score` against transformers' for ways of writing a model. Without MODEL: the tiny models of tests/golden/models, and what tests/field/tiny_model and tiny_gguf make
 (they lie beside APPO). Prints "N passed, M failed", or one line that says why it was skipped."""
 import glob
 import json
@@ -45,6 +45,31 @@ def same_logits(appo, folder, how):
         ids = np.random.default_rng(1).integers(0, 1 << 30, (3, 41))
         a, b = logits(folder, ids), logits(os.path.join(out, "m"), ids)
         return None if torch.equal(a, b) else f"logits differ by up to {(a - b).abs().max():g}"
+
+
+LLAMA, QWEN3 = ['architectures=["LlamaForCausalLM"]', 'model_type="llama"'], ['architectures=["Qwen3ForCausalLM"]', 'model_type="qwen3"', "head_dim=32"]
+ROPE3 = '{"rope_type":"llama3","rope_theta":50000.0,"factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":256}'
+# variant of tests/field/tiny_model and keys of config.json: what is read must give the log-probabilities of transformers
+READ = [("base", []), ("base", LLAMA), ("base", QWEN3), ("sharded", QWEN3), ("inv_freq", LLAMA), ("old_buffers", LLAMA), ("tied_head_differs", []),
+        ("tied_head_differs", QWEN3), ("tied_head_only", LLAMA), ("index_lists_tied_head", LLAMA), ("tied_head_same", QWEN3), ("base", ["tie_word_embeddings="]),
+        ("base", ['hidden_act="swish"']), ("base", ["num_key_value_heads=null"]), ("base", [*LLAMA, "num_key_value_heads="]),
+        ("base", ["use_sliding_window=true", "sliding_window=8", "max_window_layers=2"]), ("base", [*QWEN3, "use_sliding_window=true", "sliding_window=2048", "max_window_layers=0"]),
+        ("base", ["use_sliding_window=true", "sliding_window=4", "max_window_layers=0", 'layer_types=["full_attention","full_attention"]']),
+        ("base", [*LLAMA, 'rope_scaling={"rope_type":"linear","factor":2.0}']), ("base", [*LLAMA, "rope_parameters=" + ROPE3]),
+        ("base", [*LLAMA, 'rope_scaling={"type":"yarn","factor":4.0,"original_max_position_embeddings":64}']),
+        ("base", [*LLAMA, "is_llama_config=true", "rope_interleaved=false", "pretraining_tp=1", "mlp_bias=false", "attention_bias=false", "partial_rotary_factor=1.0"])]
+
+
+def same_scores(appo, folder):
+    ids = [(i * 37 + 11) % 400 for i in range(60)]
+    out, wrong = run(appo, "score", "model.path=" + folder, "--top", "0", text=json.dumps({"ids": ids}))
+    if wrong:
+        return wrong
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        want = torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), -1)
+    off = max(abs(got - want[i, ids[i + 1]].item()) for i, got in enumerate(json.loads(out)["logp"][1:]))
+    return None if off < 2e-6 else f"log-probabilities differ by up to {off:g}"      # float32, 60 tokens, 2 layers: 6e-7 measured
 
 
 def mixed_text(added, size):
@@ -133,6 +158,9 @@ def made_here(appo, out):
     if not os.path.exists(os.path.join(tools, "tiny_model")):
         print(f"{tools}/tiny_model is not there (make field): its models were not checked")
         return [], []
+    for i, (variant, keys) in enumerate(READ):
+        folder, name = os.path.join(out, f"read{i}"), f"{variant} {' '.join(keys)}"
+        say(name, run(os.path.join(tools, "tiny_model"), folder, variant, "tests/field/tiny_qwen", *keys)[1] or same_scores(appo, folder))
     folders, sources = [], [os.path.join(out, "base")]
     for v in ["base", *TIED]:
         say("tiny_model " + v, run(os.path.join(tools, "tiny_model"), os.path.join(out, v), v)[1])
