@@ -88,6 +88,11 @@ void step_metrics(struct metrics *m, const struct step_sums *z, int step, int sk
     }
     metrics_put(m, "tools/over_limit", (double)z->over_limit);
     metrics_put(m, "tools/timeouts", (double)z->timeouts);
+    if (z->search_hits + z->search_misses) {                              /* of recorded searches */
+        metrics_put(m, "tools/search_hits", (double)z->search_hits);
+        metrics_put(m, "tools/search_misses", (double)z->search_misses);
+        metrics_put(m, "tools/search_hit_share", share(z->search_hits, z->search_hits + z->search_misses));
+    }
     if (z->bad_calls.n) put3(m, "tools/bad_calls", &z->bad_calls);        /* where calls run in turns */
     if (branches) put_branching(m, z);
     put3(m, "training/rollout_probs_diff", &z->probs_diff);

@@ -78,6 +78,8 @@ void note_run(const struct rollout_stats *s, struct step_sums *z)
     z->tool_tokens += s->tool_tokens;
     z->tool_wait += s->tool_wait_s;
     z->timeouts += s->timeouts;
+    z->search_hits += s->search_hits;
+    z->search_misses += s->search_misses;
 }
 
 static void sample(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
@@ -295,6 +297,8 @@ bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *
     t->step++;
     t->tokens_generated += z.generated;
     if (ok) warn_silent(t, &z);
+    if (z.timeouts)
+        fprintf(stderr, "warning: step %d: %lld tool calls passed tools.timeout=%g s, and the policy was told \"" TOOL_TIMEOUT "\"\n", t->step, (long long)z.timeouts, t->c->tools.timeout);
     step_metrics(m, &z, t->step, t->skipped, t->c->algorithm.adv_estimator == ALGO_APPO, seconds() - start);
     if (!ok) return fail(e, "step %d: the loss or its gradient was not finite in five updates in a row: the weights are those before them; lower actor.optim.lr", t->step);
     return true;

@@ -19,6 +19,14 @@ echo "take 9, minus 5." | "$app" generate --greedy >"$tmp/home" 2>&1
 check "the program finds its policy from elsewhere" cmp "$tmp/away" "$tmp/home"
 expect "APPO_HOME" 1 '/nowhere/policy: no such folder' env APPO_HOME=/nowhere "$tmp/elsewhere" generate --prompt hi
 
+# a machine without packages: one sentence that names the cure
+mkdir "$tmp/bare" && for tool in bash env dirname readlink id cat nproc; do ln -s "$(command -v $tool)" "$tmp/bare/$tool"; done
+for command in train eval generate; do
+    expect "$command without packages" 1 'run\.sh setup installs' env PATH="$tmp/bare" APPO_BUILD="$tmp/nobuild" APPO_BACKEND=cpu bash "$top/run.sh" $command --help
+done
+expect "what setup would do" 0 'would run: .*gcc.*libsqlite3-dev( *)$' env PATH="$tmp/bare" bash "$top/run.sh" setup --dry-run
+expect "and for the tests" 0 'would run: .*libcmocka-dev' env PATH="$tmp/bare" bash "$top/run.sh" setup --tests --dry-run
+
 # ---- what leads out of its folder, or is no text ----
 printf 'rollout:\n  n: 8\n\0\ntrainer:\n  seed: 77\n' >"$tmp/nul.yaml"
 expect "a NUL in YAML" 2 'nul\.yaml:3: a NUL byte' "$app" debug --config "$tmp/nul.yaml" --print-config
@@ -68,6 +76,23 @@ expect "eval: another seed is another evaluation" 0 'is of other weights, questi
 check "and moves the old one aside" cmp "$tmp/val/0.jsonl" "$tmp/cut/0.jsonl.old-1"
 (timeout -s TERM 0.7 "$app" eval data.val_per_family=400 trainer.validation_data_dir="$tmp/term" >"$tmp/term.out" 2>&1; echo "status $?" >>"$tmp/term.out")
 expect "eval: TERM" 0 'stopping; the answers so far stay' cat "$tmp/term.out"
+
+# ---- recorded searches ----
+# every entry has the words that the policy looks for; the number of threads changes nothing
+words=$(printf '%s ' ka ru ti mo le na page guard who rival rank)
+awk -v w="$words" 'BEGIN { for (i = 0; i < 2000; i++) printf "%s\"entry %d\": \"Page 1: %s\"", i ? "," : "{", i, w; print "}" }' >"$tmp/cache.json"
+for i in 1 2 3 4; do echo "{\"question\": \"what is the rank of the rival of motivo$i?\", \"answer\": \"Paris\"}"; done >"$tmp/search.jsonl"
+search=(train --steps 1 data.train_files="$tmp/search.jsonl" data.train_batch_size=4 actor.ppo_mini_batch_size=4 tools.search_cache="$tmp/cache.json" data.max_response_length=60
+    rollout.max_len=160 rollout.n=8 rollout.initial_rollouts=4 trainer.threads=1 tools.timeout=0.001)
+for miss in error nearest; do
+    for n in 1 16; do "$app" "${search[@]}" tools.search_miss=$miss tools.threads=$n trainer.default_local_dir="$tmp/$miss$n" >/dev/null 2>&1; done
+    check "search_miss=$miss: the same numbers with 1 and 16 threads" diff <(numbers "$tmp/${miss}1") <(numbers "$tmp/${miss}16")
+    check "search_miss=$miss: the same weights" cmp "$tmp/${miss}1/appo/debug/global_step_1/actor/huggingface/model.safetensors" \
+        "$tmp/${miss}16/appo/debug/global_step_1/actor/huggingface/model.safetensors"
+    expect "search_miss=$miss: misses are counted, nothing is late" 0 '"tools/timeouts":0,"tools/search_hits":0,"tools/search_misses":[1-9]' cat "$tmp/${miss}1/appo/debug/metrics.jsonl"
+done
+expect "what was not recorded is told so" 0 'no recorded result for this query' bash -c "zcat $tmp/error1/appo/debug/rollouts/1.jsonl.gz"
+check "and not where the nearest stands in" bash -c "! zcat $tmp/nearest1/appo/debug/rollouts/1.jsonl.gz | grep -q 'status\":\"ok\"'"
 
 # ---- sft ----
 tune=(sft sft.steps=24 sft.batch_size=4 trainer.save_freq=5 sft.warmup_steps=2 trainer.threads=1)
