@@ -60,7 +60,7 @@ static bool read_content(struct message *m, const json_t *v, const struct place 
     str_clear(&s);
     bool ok = true;
     if (json_is_string(v)) ok = put_string(&s, v, "\"content\"", at);
-    else if (json_array_size(v)) ok = read_parts(&s, v, at);
+    else if (json_array_size(v)) ok = m->parts = read_parts(&s, v, at);
     else if (v && !json_is_null(v) && !json_is_array(v)) ok = wrong(at, "\"content\" must be a text or a list of parts");
     else if (!m->calls && !(m->thought && *m->thought)) ok = wrong(at, "must have \"content\", a text");
     m->text = s.p;

@@ -67,7 +67,7 @@ struct chat_message *chat_messages(const struct messages *x)
     struct chat_message *m = xcalloc((size_t)x->n, sizeof *m);
     for (int k = 0; k < x->n; k++) {
         const struct message *y = &x->p[k];
-        m[k] = (struct chat_message){ .role = roles[y->role], .text = y->text, .n = strlen(y->text), .thought = y->thought, .calls = y->calls, .quiet = y->quiet };
+        m[k] = (struct chat_message){ .role = roles[y->role], .text = y->text, .n = strlen(y->text), .thought = y->thought, .calls = y->calls, .quiet = y->quiet, .parts = y->parts };
     }
     return m;
 }

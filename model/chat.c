@@ -525,6 +525,8 @@ static bool check_one(const struct chat_variant *v, const struct chat_message *m
     if (named && !v->any_role) return fail(e, "has no place for the role \"%s\"", role_names[m->role]);
     if (m->thought && *m->thought && (v->think == CHAT_THINK_NONE || v->keep == CHAT_KEEP_NONE))
         return fail(e, "does not write \"reasoning_content\": it would be lost");
+    if (m->parts && m->role == CHAT_TOOL && v->calls == CHAT_CALLS_LLAMA3)
+        return fail(e, "writes a tool's \"content\" that is a list as JSON: give the text");
     return !m->calls || check_calls(v, m, e);
 }
 

@@ -16,6 +16,7 @@ struct chat_message {
     const char *thought;    /* an assistant's reasoning_content; NULL: none, or it stands in the text, <think> to </think> */
     const char *calls;      /* an assistant's tool_calls: JSON, [{"name": text, "arguments": anything} ...]; NULL: none */
     bool quiet;             /* never marked as the model's own */
+    bool parts;             /* the text is put together from a list of parts */
     const struct chat_piece *piece;     /* [pieces] an assistant's text as a rollout put it together (engine/said.h); then text is not written; NULL: it is one piece */
     int pieces;
 };

@@ -163,6 +163,25 @@ static void masks(void **state)
     }
 }
 
+/* Llama 3.1 writes a result that is a list as JSON: not joined in silence. */
+static void listed_results(void **state)
+{
+    (void)state;
+    static const char talk[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]},{\"role\":\"tool\",\"content\":[{\"type\":\"text\",\"text\":\"r\"}]}]}";
+    static const struct { const char *format; bool ok; } cases[] = { { "llama3.1", false }, { "llama3", true }, { "qwen2.5", true } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct chat c;
+        struct err e = { "" };
+        struct ids ids = { 0 };
+        json_t *v = json_from("case", talk, sizeof talk - 1, &e);
+        assert_true(v && chat_open(&c, bytes_of, NULL, cases[i].format, &e));
+        bool ok = write_talk(&ids, NULL, &c, v, &e);
+        CHECK(ok == cases[i].ok && (ok || strstr(e.text, "message 1: ")), "%s: %s", cases[i].format, e.text);
+        json_decref(v);
+        ids_free(&ids);
+    }
+}
+
 static uint64_t fnv(uint64_t h, const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
@@ -257,6 +276,6 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(known), cmocka_unit_test(random_talks), cmocka_unit_test(masks), cmocka_unit_test(mutated) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(known), cmocka_unit_test(random_talks), cmocka_unit_test(masks), cmocka_unit_test(listed_results), cmocka_unit_test(mutated) };
     return cmocka_run_group_tests_name("chat forms", tests, set_up, tear_down);
 }
