@@ -97,7 +97,7 @@ for v in $variants; do
         rule=(algorithm.adv_estimator=grpo rollout.n=8)
         [ $how = grpo ] || rule=(rollout.n=12 rollout.initial_rollouts=4 branch.points=2)
         once "$how.$v" "$app" train "${common[@]}" actor.optim.lr=1e-5 "${rule[@]}" trainer.total_training_steps="${steps:-14}" trainer.default_local_dir="$dir/$how.$v"
-        m=$dir/$how.$v/metrics.jsonl
+        m=$(find "$dir/$how.$v" -name metrics.jsonl | head -n 1)
         line "$v" $how "$(last "$m" 'val-core/all/acc/mean@[0-9]+')" "$(last "$m" 'val-aux/all/greedy/mean@1')" \
             "$(grep -oE '"perf/generated_tokens":[0-9]+' "$m" | awk -F: '{ s += $2 } END { print s }')" "$(cat "$dir/$how.$v.log.done")"
     done
