@@ -30,6 +30,8 @@ same() { # NAME A B STEP
     for f in actor/huggingface/model.safetensors actor/optimizer.safetensors; do check "$1: $f" cmp "$2/$in/global_step_$4/$f" "$3/$in/global_step_$4/$f"; done
     check "$1: rollouts" test "$(rollouts "$2")" = "$(rollouts "$3")"
 }
+# until a condition holds or the process $pid has ended
+wait_for() { for _ in $(seq 6000); do if eval "$1" || ! kill -0 "$pid" 2>/dev/null; then return; fi; sleep 0.02; done; }
 listed() { (cd "$1/$in" && echo global_step_*); }
 flip() { # FILE BYTE: its lowest bit
     printf "\\x$(printf %02x $((0x$(od -An -t x1 -j "$2" -N 1 "$1" | tr -d ' ') ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
@@ -45,7 +47,7 @@ check "run.json says what it was" grep -q '"version": "[0-9a-f]\{12\}' ref/$in/r
 mkfifo pipe
 "$app" train "${small[@]}" trainer.default_local_dir=two --steps 500 trainer.seed=1 >two.out 2>&1 &
 pid=$!
-until grep -qs '"step":2,' two/$in/metrics.jsonl; do sleep 0.02; done
+wait_for "grep -qs '\"step\":2,' two/$in/metrics.jsonl"
 wanted "a second run is refused" 1 "two/$in: another process writes into this folder: pid $pid on .*, since 20[0-9-]+ [0-9:]+ .*another trainer\.experiment_name" two --steps 4 trainer.seed=2
 wanted "one with the same rollouts, too" 0 'nothing|step:1' two trainer.experiment_name=b --steps 1
 kill -KILL $pid
@@ -53,14 +55,14 @@ wait $pid 2>/dev/null
 check "no mixture" sh -c "! grep -v '^{\"step\":.*}}$' two/$in/metrics.jsonl | head -c 1 | grep -q ."
 "$app" train "${small[@]}" trainer.default_local_dir=three trainer.rollout_data_dir=shared --steps 500 >two.out 2>&1 &
 pid=$!
-until grep -qs '"step":1,' three/$in/metrics.jsonl; do sleep 0.02; done
+wait_for "grep -qs '\"step\":1,' three/$in/metrics.jsonl"
 wanted "rollouts of two runs in one folder" 1 'shared: another process .*another trainer\.rollout_data_dir' four trainer.rollout_data_dir=shared --steps 1
 check "nothing of it" test ! -e four
 kill -KILL $pid
 wait $pid 2>/dev/null
 "$app" sft sft.save=tuned sft.steps=2000 sft.batch_size=4 >sft.out 2>&1 &
 pid=$!
-until [ -e tuned/.lock ]; do sleep 0.02; done
+wait_for '[ -e tuned/.lock ]'
 expect "a second sft in one folder" 1 "tuned: another process writes into this folder: pid $pid" "$app" sft sft.save=tuned sft.steps=1
 kill -TERM $pid
 wait $pid 2>/dev/null
@@ -69,7 +71,7 @@ for gone in 'rm -rf gone' 'rm gone/$in/.lock' 'rm -rf gone/$in/rollouts' 'rm -rf
     rm -rf gone
     "$app" train "${small[@]}" trainer.default_local_dir=gone --steps 500 trainer.save_freq=0 >two.out 2>&1 &
     pid=$!
-    until grep -qs '"step":1,' gone/$in/metrics.jsonl; do sleep 0.02; done
+    wait_for "grep -qs '\"step\":1,' gone/$in/metrics.jsonl"
     eval "$gone"
     wait $pid
     check "$gone, while it runs: an error" test $? = 1
@@ -228,7 +230,7 @@ stopped "TERM in the first evaluation" TERM '[ -e cut/$in/run.json ]' --steps 1 
 
 "$app" train "${small[@]}" trainer.default_local_dir=twice data.val_per_family=3000 >twice.out 2>&1 &
 pid=$!
-until [ -e twice/$in/run.json ]; do sleep 0.01; done
+wait_for '[ -e twice/$in/run.json ]'
 kill -STOP $pid; kill -TERM $pid; sleep 0.4; kill -CONT $pid; kill -INT $pid
 wait $pid
 check "two signals" test $? = 130
