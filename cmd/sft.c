@@ -33,6 +33,7 @@ struct job {
     struct stage out;
     struct err e;
     bool failed;
+    double loss;                                /* of the last step */
 };
 
 static bool after(void *ctx, const struct sft_report *r)
@@ -40,6 +41,7 @@ static bool after(void *ctx, const struct sft_report *r)
     struct job *j = ctx;
     sft_show(&j->show, r);
     if (r->part < r->whole) return true;
+    j->loss = r->loss;
     if (r->step < r->steps) stop_during("finishing step %d and writing a checkpoint", r->step + 1);
     if (!sft_keep_step(&j->keep, r, &j->e)) j->failed = true;
     return !j->failed && !j->keep.stopped;
@@ -94,6 +96,7 @@ static int run(const struct config *c)
     ok = ok && train(j);
     bool stopped = ok && j->keep.stopped, finished = ok && !stopped && !j->keep.done;
     if (finished) ok = finished = session_save(&j->s, j->out.tmp, &j->e) && sft_keep_note(&j->keep, j->out.tmp, &j->e) && stage_commit(&j->out, "config.json", &j->e);
+    if (finished) fprintf(stderr, "loss %.4f at step %d; the model is in %s\n", j->loss, j->r.steps, c->sft.save);
     if (stopped) fprintf(stderr, "stopped after step %d of %d; the same command goes on from there\n", j->keep.saved, j->r.steps);
     struct err late;
     if (opened && !sft_keep_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;
