@@ -46,10 +46,10 @@ static bool resume_mode(const char *value, char out[64])
     return !strcmp(value, "disable") || !strcmp(value, "auto") || !strcmp(value, "resume_path");      /* which config_verl.c goes on with */
 }
 
-/* verl's two old names of what is hermes' form */
+/* verl's two old names of what is hermes' form, and what ARPO's and APPO's files say who write calls in tags */
 static bool call_format(const char *value, char out[64])
 {
-    snprintf(out, 64, "%s", !strcmp(value, "qwen") || !strcmp(value, "qwen25") ? "hermes" : value);
+    snprintf(out, 64, "%s", !strcmp(value, "qwen") || !strcmp(value, "qwen25") ? "hermes" : !strcmp(value, "chatml") ? "tags" : value);
     return true;
 }
 
@@ -62,6 +62,7 @@ static bool future_mode(const char *value, char out[64])
 /* Order: where two names of one key are given, the later row wins; the key itself wins over all of them. */
 const struct config_rename config_renames[] = {
     { "model.enable_gradient_checkpointing", "model.recompute", NULL, NULL },
+    { "model.partial_pretrain", "model.path", NULL, NULL },
     { "actor.clip_ratio", "actor.clip_ratio_low", NULL, NULL },
     { "actor.clip_ratio", "actor.clip_ratio_high", NULL, NULL },
     { "actor.entropy_coef", "actor.entropy_coeff", NULL, NULL },
@@ -312,7 +313,6 @@ static const struct config_foreign rows[] = {
 
     { "trainer.val_only", "false", "./run.sh eval evaluates alone" },
     { "trainer.default_hdfs_dir", "", "checkpoints go to a folder, trainer.default_local_dir" },
-    { "trainer.validation_data_dir", "", "dumps of evaluations are not built" },
     { "trainer.max_critic_ckpt_to_keep", NULL, NULL },
     { "trainer.balance_batch", NULL, NULL },
     { "trainer.critic_warmup", NULL, NULL },
@@ -396,7 +396,7 @@ bool config_neutral(const struct config_foreign *f, const char *value)
 const char *config_other_name(const char *name)
 {
     static const char *const names[][2] = {
-        { "seed", "trainer.seed" }, { "steps", "trainer.total_training_steps" }, { "report", "trainer.report" }, { "lr", "actor.optim.lr" }, { "model", "model.path" },
+        { "seed", "trainer.seed" }, { "steps", "trainer.total_training_steps" }, { "report", "trainer.report" }, { "lr", "actor.optim.lr" }, { "out", "sft.save" }, { "model", "model.path" },
         { "learning_rate", "actor.optim.lr" }, { "num_generations", "rollout.n" }, { "max_completion_length", "data.max_response_length" }, { "max_new_tokens", "data.max_response_length" },
         { "num_train_epochs", "trainer.total_epochs" }, { "max_steps", "trainer.total_training_steps" }, { "model_name_or_path", "model.path" }, { "model_name", "model.path" },
         { "output_dir", "trainer.default_local_dir" }, { "save_steps", "trainer.save_freq" }, { "eval_steps", "trainer.test_freq" }, { "report_to", "trainer.logger" },

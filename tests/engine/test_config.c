@@ -644,6 +644,38 @@ static void what_fits_memory(void **state)
     config_free(&c);
 }
 
+/* 134 million weights, as SmolLM2 has, and half a million: a rate that is high for the first alone is warned of, in RL and in SFT */
+static void high_rates_are_warned_of(void **state)
+{
+    (void)state;
+    static const char shape[] = "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":576,\"intermediate_size\":1536,\"num_hidden_layers\":30,"
+        "\"num_attention_heads\":9,\"num_key_value_heads\":3,\"vocab_size\":49152,\"max_position_embeddings\":8192,\"rms_norm_eps\":1e-5,\"tie_word_embeddings\":true}";
+    static const struct { const char *model, *key, *set; bool warns; } cases[] = {
+        { NULL, "actor.optim.lr", "actor.optim.lr=3e-4", true }, { NULL, "actor.optim.lr", "actor.optim.lr=1e-4", false }, { NULL, "actor.optim.lr", "actor.optim.lr=1e-6", false },
+        { NULL, "sft.lr", "sft.lr=1e-3", true }, { NULL, "sft.lr", "actor.optim.lr=1e-3", false }, { NULL, "actor.optim.lr", "rollout.n=8", false },
+        { "model.path=policy", "actor.optim.lr", "actor.optim.lr=3e-4", false },
+    };
+    struct err e = { "" };
+    char path[128], model[128];
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    snprintf(model, sizeof model, "model.path=%s", dir);
+    assert_true(file_write(path, shape, strlen(shape), &e));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config c;
+        int rest;
+        size_t n;
+        char *said = NULL;
+        const char *args[] = { cases[i].model ? cases[i].model : model, cases[i].set, NULL };
+        CHECK(load(&c, args, &rest, NULL, &e), "%s", e.text);
+        FILE *say = open_memstream(&said, &n);
+        config_for_model(&c, cases[i].key, say);
+        fclose(say);
+        CHECK(cases[i].warns ? strstr(said, cases[i].key) && strstr(said, "is high for a model of 135 million weights") : !*said, "case %zu: said '%s'", i, said);
+        free(said);
+        config_free(&c);
+    }
+}
+
 /* ---- what other programs' users type ---- */
 
 /* args, separated by spaces, applied as a command line; what is said goes to said */
@@ -704,6 +736,7 @@ static void other_programs_values(void **state)
         { "rollout.multi_turn.enable=False rollout.multi_turn.format=hermes", "tools.call_limit", "0", NULL },
         { "rollout.multi_turn.enable=False rollout.multi_turn.format=hermes", "tools.format", "tags", NULL },
         { "rollout.multi_turn.enable=True rollout.multi_turn.format=qwen", "tools.format", "hermes", NULL },
+        { "rollout.multi_turn.enable=True rollout.multi_turn.format=chatml", "tools.format", "tags", NULL },
         { "max_turns=2 data.max_response_length=500 data.max_obs_length=300", "data.max_response_length", "2100", NULL },
         { "max_turns=2 data.max_response_length=500 data.max_obs_length=300", "tools.call_limit", "2", NULL },
         { "data.max_prompt_length=4096 data.max_start_length=2048", "data.max_prompt_length", "2048", NULL },
@@ -827,6 +860,30 @@ static void what_is_said(void **state)
     config_free(&c);
 }
 
+/* Nothing to assert but that it returns: the sanitizer build looks on. */
+static void words_survive_damage(void **state)
+{
+    (void)state;
+    static const char words[] = "actor_rollout_ref.rollout.n=8 trainer.default_local_dir=a/${trainer.project_name}/${.experiment_name} trainer.logger=['console','wandb'] ~rollout.n "
+        "actor.optim.betas=[0.9,0.999] rollout.max_len=${oc.select:data.x,${oc.env:HOME,5}} data.train_files=[~/a,b] max_turns=2 data.max_response_length=500 model.lora_rank=null";
+    struct rng r = rng_make(1, 2, 0);
+    char text[sizeof words];
+    int refused = 0;
+    for (int i = 0; i < 1500; i++) {
+        struct err e = { "" };
+        struct config c;
+        char *said = NULL;
+        memcpy(text, words, sizeof words);
+        for (int k = 0; k < 1 + i % 4; k++) text[rng_below(&r, sizeof words - 1)] = "$${}}[],.:~'\"=+ null0-"[rng_below(&r, 22)];
+        bool ok = applied(&c, text, &said, &e);
+        CHECK(ok || *e.text, "%s", text);
+        refused += !ok;
+        free(said);
+        config_free(&c);
+    }
+    CHECK(refused > 300 && refused < 1500, "%d of 1500 refused", refused);
+}
+
 static void patterns(void **state)
 {
     (void)state;
@@ -851,8 +908,8 @@ int main(void)
         cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(every_key_decides_numbers_or_does_not), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers), cmocka_unit_test(presets_in_numbers), cmocka_unit_test(grpo_is_grpo), cmocka_unit_test(temperatures),
         cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
         cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
-        cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model), cmocka_unit_test(what_fits_memory),
-        cmocka_unit_test(other_programs_values), cmocka_unit_test(what_is_said), cmocka_unit_test(patterns),
+        cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model), cmocka_unit_test(what_fits_memory), cmocka_unit_test(high_rates_are_warned_of),
+        cmocka_unit_test(other_programs_values), cmocka_unit_test(what_is_said), cmocka_unit_test(words_survive_damage), cmocka_unit_test(patterns),
     };
     return cmocka_run_group_tests_name("config", tests, make_dir, drop_dir);
 }
