@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(32) agg_fold_kernel(double *total, wide *weigh
 
 extern "C" double op_agg(wide *weight, const wide *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len)
 {
-    ENSURE(agg >= AGG_TOKEN_MEAN && agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM);
+    ENSURE(agg >= AGG_TOKEN_MEAN && agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS);
     if (rows <= 0) return 0;
     double total = 0;
     int64_t base = begin[0], *at = rl_begin(begin, rows);

@@ -409,6 +409,22 @@ static int check_dump(char *text, const struct session *s, struct tally *t, cons
 
 struct test_case { const char *name, *preset; const char *set[16]; };
 
+/* Each call of an initial rollout is of one tool, or over the limit. */
+static void check_counts(const struct metrics *m, const struct config *c, const char *name)
+{
+    static const char *const counts[] = { "tools/timeouts", "tools/over_limit", "tools/calls/python", "tools/calls/search", "actor/lr" };
+    static const char *const shares[] = { "appo/branch_copies", "appo/unique_trajectories", "appo/iw_clip_upper", "appo/iw_clip_lower", "appo/omega_noise" };
+    bool appo = c->algorithm.adv_estimator == ALGO_APPO;
+    int rows = c->data.train_batch_size * (appo ? c->rollout.initial_rollouts : c->rollout.n);
+    double made = metrics_get(m, "tools/calls/python") + metrics_get(m, "tools/calls/search") + metrics_get(m, "tools/over_limit");
+    CHECK_NEAR(metrics_get(m, "tools/calls/mean") * rows, made, 1e-9 * (1 + made), "%s: calls", name);
+    CHECK(made > 0, "%s: no calls", name);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) CHECK(metrics_get(m, counts[i]) >= 0, "%s: %s", name, counts[i]);
+    for (size_t i = 0; appo && i < sizeof shares / sizeof *shares; i++)
+        CHECK(metrics_get(m, shares[i]) >= 0 && metrics_get(m, shares[i]) <= 1, "%s: %s", name, shares[i]);
+    if (appo) CHECK(metrics_get(m, "appo/unique_trajectories") >= 1.0 / c->rollout.n, "%s: different rollouts", name);
+}
+
 static struct tally run(const struct test_case *x, int steps, uint64_t *points)
 {
     static const char *const small[] = { "data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "8", "rollout.initial_rollouts", "4", "branch.points", "1",
@@ -434,6 +450,7 @@ static struct tally run(const struct test_case *x, int steps, uint64_t *points)
         metrics_clear(&m);
         CHECK(trainer_step(&t, &m, f, &e), "%s: %s", x->name, e.text);
         fclose(f);
+        check_counts(&m, &c, x->name);
         int lines = check_dump(text, &s, &z, x->name, points ? points + 64 * k : NULL);
         CHECK(lines == 4 * c.rollout.n * c.actor.ppo_epochs, "%s: %d rollouts in the dump", x->name, lines);
         free(text);
