@@ -1,5 +1,6 @@
-/* memory.c: /proc/meminfo and the limits of control groups. In a container /proc/self/cgroup may name a path of the host that is not mounted here: folders that
- * are missing are passed over, and the last one looked at is the mount itself, which then is the container's own. */
+/* memory.c: /proc/meminfo and the limits of control groups. In a container /proc/self/cgroup may name a path of the
+ * host that is not mounted here: folders that are missing are passed over, and the last one looked at is the mount
+ * itself, which then is the container's own. */
 #include "base/memory.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,7 +13,8 @@
 
 enum { PATH = 4096 };
 
-/* The number behind a word at the beginning of a line of a file; word "": the file's first number. False: there is none ("max" is none). */
+/* The number behind a word at the beginning of a line of a file; word "": the file's first number. False: there is
+ * none ("max" is none). */
 static bool number_of(const char *file, const char *word, uint64_t *out)
 {
     FILE *f = fopen(file, "re");
@@ -33,7 +35,8 @@ static bool number_of(const char *file, const char *word, uint64_t *out)
 
 /* One version's files in a folder of its tree. */
 struct names { const char *limit, *usage, *stat_inactive, *stat_active; };
-static const struct names v1 = { "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file" };
+static const struct names v1 = { "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file",
+                                 "total_active_file" };
 static const struct names v2 = { "memory.max", "memory.current", "inactive_file", "active_file" };
 
 static void one_group(struct host_memory *m, const char *folder, const struct names *n)

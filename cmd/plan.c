@@ -1,24 +1,23 @@
-/* plan.c: `appo plan`: where every byte of a run would go, as engine/fits.h counts it, and how far the batch and the length could go. */
+/* plan.c: `appo plan`: where every byte of a run would go, as engine/fits.h counts it, and how far the batch and the
+ * length could go. */
 #include "cmd/cmd.h"
 #include "engine/fits.h"
 #include "engine/session.h"
 #include <string.h>
 
-static const char usage[] =
-    "usage: appo plan model.path=DIR [gpu=h200|h100|...] [real=bf16|float] [for=train|sft|sample] [memory=80GiB] [key=value ...]: where every byte of a run\n"
-    "would go, without allocating it, and whether it fits. DIR may hold a config.json alone. Batch and length are the run's own keys:\n"
-    "actor.ppo_max_token_len_per_gpu, rollout.max_num_seqs, rollout.max_len, model.recompute, ...\n"
-    "  gpu     on that card, counted as a GPU's build does on any machine: b200, h200, h20, h100, h100-nvl, a100, a100-40gb, l40s, a6000, 5090, 4090, 3090, a10, l4\n"
-    "  real    what numbers are stored as there: bf16 (with gpu= the default) or float; without gpu= and real=, as this build stores them\n"
-    "  for     train (the default), sft, or sample (evaluations)\n"
-    "  memory  bytes to fit in, in place of the card's";
+static const char usage[] = "usage: appo plan model.path=DIR [gpu=h200|h100|...] [real=bf16|float] [for=train|sft|sample] "
+                            "[memory=80GiB] [key=value ...]: where every byte of a run would go, without allocating it";
 
-/* What nvidia-smi calls the card's memory, in MiB (with error correction on, where the card has it), as its maker's data sheets and public listings have it. */
+/* What nvidia-smi calls the card's memory, in MiB (with error correction on, where the card has it), as its maker's
+ * data sheets and public listings have it. */
 static const struct card { const char *name, *full; int mib; } cards[] = {
-    { "b200", "B200 192 GB", 183359 }, { "h200", "H200 141 GB", 143771 }, { "h20", "H20 96 GB", 97871 }, { "h100", "H100 80 GB", 81559 },
-    { "h100-nvl", "H100 NVL 94 GB", 95830 }, { "a100", "A100 80 GB", 81920 }, { "a100-40gb", "A100 40 GB", 40960 }, { "l40s", "L40S 48 GB", 46068 },
-    { "a6000", "RTX A6000 48 GB", 49140 }, { "5090", "RTX 5090 32 GB", 32607 }, { "4090", "RTX 4090 24 GB", 24564 }, { "3090", "RTX 3090 24 GB", 24576 },
-    { "a10", "A10 24 GB", 23028 }, { "l4", "L4 24 GB", 23034 },
+    { "b200", "B200 192 GB", 183359 },       { "h200", "H200 141 GB", 143771 },
+    { "h20", "H20 96 GB", 97871 },           { "h100", "H100 80 GB", 81559 },
+    { "h100-nvl", "H100 NVL 94 GB", 95830 }, { "a100", "A100 80 GB", 81920 },
+    { "a100-40gb", "A100 40 GB", 40960 },    { "l40s", "L40S 48 GB", 46068 },
+    { "a6000", "RTX A6000 48 GB", 49140 },   { "5090", "RTX 5090 32 GB", 32607 },
+    { "4090", "RTX 4090 24 GB", 24564 },     { "3090", "RTX 3090 24 GB", 24576 },
+    { "a10", "A10 24 GB", 23028 },           { "l4", "L4 24 GB", 23034 },
 };
 enum { CARDS = sizeof cards / sizeof *cards };
 
@@ -27,7 +26,8 @@ enum { DRIVER_MIB = 900 };
 
 struct asked { const struct card *card; struct need_rule rule; int64_t memory; bool gpu_build; };
 
-/* The largest value of *key, from 1 to what config_load would take, with which all still fits; 0: none does. c is changed and put back. */
+/* The largest value of *key, from 1 to what config_load would take, with which all still fits; 0: none does. c is
+ * changed and put back. */
 static int largest(struct config *c, int *key, int top, const struct model_config *shape, const struct asked *q)
 {
     int was = *key, low = 0, high = top;
@@ -82,7 +82,8 @@ static void advise(struct config *c, const struct model_config *shape, size_t al
     enum { TOP = 1 << 20 };
     size_t memory = (size_t)q->memory;
     bool trains = q->rule.what != NEED_SAMPLE, samples = q->rule.what != NEED_SFT, was = c->model.recompute;
-    if (all <= memory) printf("fits %.2f GiB: %.2f GiB stay free\n", (double)memory / 0x1p30, (double)(memory - all) / 0x1p30);
+    if (all <= memory)
+        printf("fits %.2f GiB: %.2f GiB stay free\n", (double)memory / 0x1p30, (double)(memory - all) / 0x1p30);
     else printf("does NOT fit %.2f GiB: %.2f GiB too much\n", (double)memory / 0x1p30, (double)(all - memory) / 0x1p30);
     int rows = trains ? largest(c, &c->actor.ppo_max_token_len_per_gpu, TOP, shape, q) : 0;
     int seqs = samples ? largest(c, &c->rollout.max_num_seqs, 1 << 16, shape, q) : 0;
@@ -96,10 +97,15 @@ static void advise(struct config *c, const struct model_config *shape, size_t al
     if (trains && c->actor.optim_state_dtype != STATE_BF16)
         printf("actor.optim.state_dtype=bf16 saves %.2f GiB\n", (double)moments_saved(shape) / 0x1p30);
     if (!rows && !rows_again && !seqs)
-        printf("no single key of these helps: all at their least take %.2f GiB (model.recompute=true, actor.optim.state_dtype=bf16, rollout.max_num_seqs=1,\n"
-               "actor.ppo_max_token_len_per_gpu=%d); else %smore memory or a smaller model\n", (double)least(c, shape, q) / 0x1p30, c->rollout.max_len,
-               samples ? c->branch.when == BRANCH_STEP ? "fewer rollouts kept (data.train_batch_size, rollout.max_len), "
-                                                       : "fewer rollouts kept (actor.ppo_mini_batch_size, rollout.max_len), " : "");
+        printf(
+            "no single key of these helps: all at their least take %.2f GiB "
+            "(model.recompute=true, actor.optim.state_dtype=bf16, rollout.max_num_seqs=1,\n"
+            "actor.ppo_max_token_len_per_gpu=%d); else %smore memory or a smaller model\n",
+            (double)least(c, shape, q) / 0x1p30, c->rollout.max_len,
+            samples ? c->branch.when == BRANCH_STEP
+                          ? "fewer rollouts kept (data.train_batch_size, rollout.max_len), "
+                          : "fewer rollouts kept (actor.ppo_mini_batch_size, rollout.max_len), "
+                    : "");
 }
 
 static void table(const struct need *n, const struct asked *q)
@@ -118,30 +124,43 @@ static void table(const struct need *n, const struct asked *q)
 
 static bool plan(struct config *c, struct asked *q, struct err *e)
 {
-    static const char *const whats[] = { [NEED_TRAIN] = "training", [NEED_SFT] = "supervised fine-tuning", [NEED_SAMPLE] = "sampling" };
+    static const char *const whats[] = {
+        [NEED_TRAIN] = "training", [NEED_SFT] = "supervised fine-tuning", [NEED_SAMPLE] = "sampling"
+    };
     const char *path = *c->model.path ? c->model.path : session_embedded_policy();
     struct model_config shape;
     struct model m;
     struct need n;
     if (!model_load_config(&shape, path, e)) return false;
     if (q->rule.what != NEED_SFT && c->rollout.max_len > shape.max_len)
-        return fail(e, "rollout.max_len=%d is more than the model's max_position_embeddings=%d: give a smaller rollout.max_len", c->rollout.max_len, shape.max_len);
+        return fail(
+            e, "rollout.max_len=%d is more than the model's max_position_embeddings=%d: give a smaller rollout.max_len",
+            c->rollout.max_len, shape.max_len);
     need_make_as(&n, &shape, c, &q->rule);
     if (n.all == SIZE_MAX)
-        return fail(e, "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are more keys and values than a "
-                       "pool can number: make one of them smaller", c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size",
-                    branched_first(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
+        return fail(
+            e,
+            "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are more "
+            "keys and values than a pool can number: make one of them smaller",
+            c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c),
+            c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
     model_lay_out(&m, &shape);
-    printf("%s: %s, %lld parameters, %d layers of %d, vocabulary %d; numbers stored as %s%s\n", path, shape.arch, (long long)m.count, shape.layers, shape.dim,
-           shape.vocab, !q->rule.real_bytes ? REAL_NAME : q->rule.real_bytes == 2 ? "bf16" : "float", q->gpu_build ? ", on a GPU" : "");
+    printf("%s: %s, %lld parameters, %d layers of %d, vocabulary %d; numbers stored as %s%s\n", path, shape.arch,
+           (long long)m.count, shape.layers, shape.dim, shape.vocab,
+           !q->rule.real_bytes ? REAL_NAME : q->rule.real_bytes == 2 ? "bf16" : "float",
+           q->gpu_build ? ", on a GPU" : "");
     printf("%s", whats[q->rule.what]);
-    if (q->rule.what != NEED_SAMPLE) printf(": batches of %d tokens%s", c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? ", recomputed" : "");
-    if (q->rule.what != NEED_SFT) printf("; %d sequence%s of %d tokens decode at once", c->rollout.max_num_seqs, c->rollout.max_num_seqs > 1 ? "s" : "", c->rollout.max_len);
+    if (q->rule.what != NEED_SAMPLE)
+        printf(": batches of %d tokens%s", c->actor.ppo_max_token_len_per_gpu,
+               c->model.recompute ? ", recomputed" : "");
+    if (q->rule.what != NEED_SFT)
+        printf("; %d sequence%s of %d tokens decode at once", c->rollout.max_num_seqs,
+               c->rollout.max_num_seqs > 1 ? "s" : "", c->rollout.max_len);
     printf("\n\n");
     table(&n, q);
     if (q->card)
-        printf("\n%s: %d MiB, of which about %d are the driver's; %.2f GiB can be used\n", q->card->full, q->card->mib, DRIVER_MIB,
-               (double)(q->card->mib - DRIVER_MIB) / 1024);
+        printf("\n%s: %d MiB, of which about %d are the driver's; %.2f GiB can be used\n", q->card->full, q->card->mib,
+               DRIVER_MIB, (double)(q->card->mib - DRIVER_MIB) / 1024);
     if (q->memory) { printf("%s", q->card ? "" : "\n"); advise(c, &shape, n.all, q); }
     model_free(&m);
     return true;
@@ -156,7 +175,9 @@ static bool take_card(struct asked *q, const char *name)
 /* plan's own words; false: not one of them, or (*bad) not with this value. */
 static bool own_word(struct asked *q, const char *arg, const char **bad)
 {
-    static const struct { const char *name; enum need_for what; } whats[] = { { "train", NEED_TRAIN }, { "sft", NEED_SFT }, { "sample", NEED_SAMPLE } };
+    static const struct { const char *name; enum need_for what; } whats[] = {
+        { "train", NEED_TRAIN }, { "sft", NEED_SFT }, { "sample", NEED_SAMPLE },
+    };
     const char *value = strchr(arg, '=');
     if (!value++) return false;
     if (!strncmp(arg, "memory=", 7)) {
@@ -182,7 +203,8 @@ static void settle(struct asked *q)
     bool cpu = !strcmp(dev_name(), "cpu");
     if (q->card && !q->rule.real_bytes) q->rule.real_bytes = 2;
     if (!q->card && q->rule.real_bytes == sizeof(real)) q->rule.real_bytes = 0;
-    if (!cpu && q->rule.real_bytes == sizeof(real)) q->rule.real_bytes = 0;         /* this very build, which knows its scratch */
+    if (!cpu && q->rule.real_bytes == sizeof(real))
+        q->rule.real_bytes = 0; /* this very build, which knows its scratch */
     if (q->card && !q->memory) q->memory = (int64_t)(q->card->mib - DRIVER_MIB) << 20;
     q->gpu_build = !cpu || q->rule.real_bytes;
 }

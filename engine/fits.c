@@ -1,4 +1,5 @@
-/* fits.c: adds up what a run will take, by the run's own layout on dry arenas and a dry run of its largest steps, of a model that is only a table. */
+/* fits.c: adds up what a run will take, by the run's own layout on dry arenas and a dry run of its largest steps, of
+ * a model that is only a table. */
 #include "engine/fits.h"
 #include "base/err.h"
 #include "base/str.h"
@@ -6,8 +7,8 @@
 #include "kernels/measure.h"
 #include <string.h>
 
-/* What operations of a GPU's build hold is known to such a build alone. Measured on the shim, bf16: SmolLM2-135M 44 MiB, Qwen2.5-1.5B 294, 7B 295 in batches of
- * 8,192 tokens, 301 and 317 of 65,536. */
+/* What operations of a GPU's build hold is known to such a build alone. Measured on the shim, bf16: SmolLM2-135M 44
+ * MiB, Qwen2.5-1.5B 294, 7B 295 in batches of 8,192 tokens, 301 and 317 of 65,536. */
 enum { GPU_SCRATCH = 320 << 20 };
 
 /* Pointers into nothing: a dry run follows none. */
@@ -19,7 +20,8 @@ static size_t copies(const struct config *c)
     return (size_t)w.ref + w.prev + w.old;
 }
 
-static void need_training(struct need *n, struct model *m, const struct config *c, const struct need_rule *rule, bool dry)
+static void need_training(struct need *n, struct model *m, const struct config *c, const struct need_rule *rule,
+                          bool dry)
 {
     struct learner l;
     struct learner_rule r = learner_rule_of(c);
@@ -31,15 +33,22 @@ static void need_training(struct need *n, struct model *m, const struct config *
     learner_free(&l);
 }
 
-/* The pool of keys and values itself is not made: the host's lists of its pages may be gigabytes too. False: it has more pages than can be numbered. */
+/* The pool of keys and values itself is not made: the host's lists of its pages may be gigabytes too. False: it has
+ * more pages than can be numbered. */
 static bool need_sampling(struct need *n, struct model *m, const struct config *c, size_t real_bytes, bool dry)
 {
     struct session s = { .c = c };
     struct rollout_config rule = session_sampling(&s);
     int64_t pages = session_pages(c), bytes;
     arena_dry_as(&n->pool, "rollout", real_bytes);
-    if (pages > INT32_MAX / KV_PAGE || __builtin_mul_overflow(kv_page_elems(m->h) * (int64_t)real_bytes * m->c.layers, pages, &bytes)) return false;
-    struct kv kv = { .h = m->h, .layers = m->c.layers, .pages = (int)pages, .layer_stride = kv_page_elems(m->h) * pages, .pool = nowhere() };
+    if (pages > INT32_MAX / KV_PAGE ||
+        __builtin_mul_overflow(kv_page_elems(m->h) * (int64_t)real_bytes * m->c.layers, pages, &bytes))
+        return false;
+    struct kv kv = { .h = m->h,
+                     .layers = m->c.layers,
+                     .pages = (int)pages,
+                     .layer_stride = kv_page_elems(m->h) * pages,
+                     .pool = nowhere() };
     arena_get(&n->pool, (size_t)bytes, "keys and values");
     struct rollout *r = rollout_make(m, NULL, &kv, &(struct toolbox){ 0 }, &rule, &n->pool);
     if (dry) rollout_rehearse(r);
@@ -48,9 +57,11 @@ static bool need_sampling(struct need *n, struct model *m, const struct config *
     return true;
 }
 
-/* Host memory that grows beside the arenas of a CPU. Products keep their matrices packed until AdamW writes the weights: at the end of an update both forms of the
- * policy's are there, and the forward form of every copy that was scored with. A checkpoint comes after an update, perhaps after an evaluation: then the forward
- * form and a vector of the optimizer's are there. Of the two moments the larger one counts. The tokenizer takes 300 bytes an id (SmolLM2: 14 MB of 49,152). */
+/* Host memory that grows beside the arenas of a CPU. Products keep their matrices packed until AdamW writes the
+ * weights: at the end of an update both forms of the policy's are there, and the forward form of every copy that was
+ * scored with. A checkpoint comes after an update, perhaps after an evaluation: then the forward form and a vector
+ * of the optimizer's are there. Of the two moments the larger one counts. The tokenizer takes 300 bytes an id
+ * (SmolLM2: 14 MB of 49,152). */
 static void need_host(struct need *n, const struct model *m, const struct config *c, enum need_for what)
 {
     size_t forward = model_packed(m, false), backward = model_packed(m, true), vector = (size_t)m->count * sizeof(wide);
@@ -60,7 +71,8 @@ static void need_host(struct need *n, const struct model *m, const struct config
     n->program = ((size_t)8 << 20) + (size_t)m->c.vocab * 300;
 }
 
-void need_make_as(struct need *n, const struct model_config *shape, const struct config *c, const struct need_rule *rule)
+void need_make_as(struct need *n, const struct model_config *shape, const struct config *c,
+                  const struct need_rule *rule)
 {
     struct model m;
     size_t real_bytes = rule->real_bytes ? rule->real_bytes : sizeof(real);
@@ -76,7 +88,8 @@ void need_make_as(struct need *n, const struct model_config *shape, const struct
     if (dry) n->scratch = dev_dry_end(false);
     if (rule->real_bytes) n->scratch = GPU_SCRATCH;
     if (!rule->real_bytes && !strcmp(dev_name(), "cpu")) need_host(n, &m, c, rule->what);
-    n->all = n->weights + n->copies + n->state.peak + n->work.peak + n->pool.peak + n->scratch + n->packed + n->saving + n->program;
+    n->all = n->weights + n->copies + n->state.peak + n->work.peak + n->pool.peak + n->scratch + n->packed + n->saving +
+             n->program;
     if (!countable) n->all = SIZE_MAX;
     m.w = NULL;
     m.freq = NULL;
@@ -94,20 +107,32 @@ static double gib(size_t bytes) { return (double)bytes / 0x1p30; }
 static void put_parts(struct str *s, const struct need *n)
 {
     const struct { const char *what; size_t bytes; } parts[] = {
-        { "weights", n->weights + n->copies }, { "optimizer", n->state.peak }, { "training", n->work.peak }, { "keys and values", n->keys },
-        { "sampling", n->pool.peak - n->keys }, { "packed matrices", n->packed }, { "saving", n->saving }, { "scratch", n->scratch }, { "program", n->program },
+        { "weights", n->weights + n->copies },
+        { "optimizer", n->state.peak },
+        { "training", n->work.peak },
+        { "keys and values", n->keys },
+        { "sampling", n->pool.peak - n->keys },
+        { "packed matrices", n->packed },
+        { "saving", n->saving },
+        { "scratch", n->scratch },
+        { "program", n->program },
     };
     for (size_t i = 0, any = 0; i < sizeof parts / sizeof *parts; i++)
-        if (i < 4 || parts[i].bytes >= 5 << 20) str_printf(s, "%s%s %.2f", any++ ? ", " : "", parts[i].what, gib(parts[i].bytes));
+        if (i < 4 || parts[i].bytes >= 5 << 20)
+            str_printf(s, "%s%s %.2f", any++ ? ", " : "", parts[i].what, gib(parts[i].bytes));
 }
 
 static void put_cures(struct str *s, const struct config *c, enum need_for what)
 {
     bool step = c->branch.when == BRANCH_STEP;
     if (what != NEED_SAMPLE && !c->model.recompute) str_puts(s, "Set model.recompute=true. ");
-    if (what == NEED_SFT) { str_printf(s, "Lower actor.ppo_max_token_len_per_gpu=%d", c->actor.ppo_max_token_len_per_gpu); return; }
-    str_printf(s, "Lower%s rollout.max_num_seqs=%d, %s=%d or rollout.max_len=%d", what == NEED_TRAIN ? " actor.ppo_max_token_len_per_gpu," : "",
-               c->rollout.max_num_seqs, step ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c), c->rollout.max_len);
+    if (what == NEED_SFT) {
+        str_printf(s, "Lower actor.ppo_max_token_len_per_gpu=%d", c->actor.ppo_max_token_len_per_gpu);
+        return;
+    }
+    str_printf(s, "Lower%s rollout.max_num_seqs=%d, %s=%d or rollout.max_len=%d",
+               what == NEED_TRAIN ? " actor.ppo_max_token_len_per_gpu," : "", c->rollout.max_num_seqs,
+               step ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c), c->rollout.max_len);
 }
 
 bool need_fits(const struct config *c, const char *path, enum need_for what, struct err *e)
@@ -116,8 +141,11 @@ bool need_fits(const struct config *c, const char *path, enum need_for what, str
     struct err ignored;
     struct need n;
     size_t left, total;
-    if (!model_load_config(&shape, path, &ignored) || (what != NEED_SFT && c->rollout.max_len > shape.max_len)) return true;
-    const struct op_shape asked = { path, { shape.heads, shape.kv_heads, shape.head_dim }, shape.dim, shape.vocab, what != NEED_SAMPLE };
+    if (!model_load_config(&shape, path, &ignored) || (what != NEED_SFT && c->rollout.max_len > shape.max_len))
+        return true;
+    const struct op_shape asked = {
+        path, { shape.heads, shape.kv_heads, shape.head_dim }, shape.dim, shape.vocab, what != NEED_SAMPLE
+    };
     if (!ops_take(&asked, e)) return false;
     need_make_as(&n, &shape, c, &(struct need_rule){ what, 0 });
     measure_memory(&left, &total);
@@ -126,8 +154,10 @@ bool need_fits(const struct config *c, const char *path, enum need_for what, str
     struct str parts = { 0 }, cures = { 0 };
     put_parts(&parts, &n);
     put_cures(&cures, c, what);
-    fail(e, "%s: this run takes %.2f GiB (%s); %s has %.2f of %.2f GiB free%s. %s; appo plan memory=%.1fGiB tells how far", path, gib(n.all), parts.p, dev_name(),
-         gib(left), gib(total), kept ? " (a twentieth stays for others)" : "", cures.p, gib(left - kept));
+    fail(e,
+         "%s: this run takes %.2f GiB (%s); %s has %.2f of %.2f GiB free%s. %s; appo plan memory=%.1fGiB tells how far",
+         path, gib(n.all), parts.p, dev_name(), gib(left), gib(total), kept ? " (a twentieth stays for others)" : "",
+         cures.p, gib(left - kept));
     str_free(&parts);
     str_free(&cures);
     return false;

@@ -1,14 +1,17 @@
-/* fits.h: what memory a run takes, and whether the device has it. Asked before the weights are read; `appo plan` prints the same numbers. */
+/* fits.h: what memory a run takes, and whether the device has it. Asked before the weights are read; `appo plan`
+ * prints the same numbers. */
 #pragma once
 #include "engine/config.h"
 #include "model/model.h"
 
 /* What is counted: training with reinforcement learning, supervised fine-tuning, or sampling alone (evaluations). */
 enum need_for { NEED_TRAIN, NEED_SFT, NEED_SAMPLE };
-/* For this build: { what }. Else for a GPU's build that stores numbers in real_bytes (2: bf16, 4: float), wherever the question is asked. */
+/* For this build: { what }. Else for a GPU's build that stores numbers in real_bytes (2: bf16, 4: float), wherever
+ * the question is asked. */
 struct need_rule { enum need_for what; size_t real_bytes; };
 
-/* Bytes by lifetime, by the run's own layout on dry arenas and, on a GPU, a dry run of its largest steps: nothing is allocated. */
+/* Bytes by lifetime, by the run's own layout on dry arenas and, on a GPU, a dry run of its largest steps: nothing is
+ * allocated. */
 struct need {
     size_t weights, copies;         /* the policy; reference, previous and old weights where a key asks for them */
     struct arena state, work, pool; /* optimizer; activations and logits of training; keys and values and the sampler's buffers */
@@ -22,8 +25,9 @@ struct need {
 void need_make_as(struct need *n, const struct model_config *shape, const struct config *c, const struct need_rule *rule);
 void need_make(struct need *n, const struct model_config *shape, const struct config *c, bool trains);         /* this build; NEED_TRAIN or NEED_SAMPLE */
 
-/* For a run with the model in this folder or file. False, and a sentence with what the run takes in all and in parts, what is there, and the keys to lower; or
- * that operations of this backend do not take the model's shape. A model that cannot be read, and lengths that contradict it, are for others to say: true.
- * On a CPU what is available counts, by MemAvailable and control groups (base/memory.h), but for a twentieth that stays for others. */
+/* For a run with the model in this folder or file. False, and a sentence with what the run takes in all and in
+ * parts, what is there, and the keys to lower; or that operations of this backend do not take the model's shape. A
+ * model that cannot be read, and lengths that contradict it, are for others to say: true. On a CPU what is available
+ * counts, by MemAvailable and control groups (base/memory.h), but for a twentieth that stays for others. */
 bool need_fits(const struct config *c, const char *path, enum need_for what, struct err *e);
 bool session_fits(const struct config *c, const char *path, bool trains, struct err *e);                       /* NEED_TRAIN or NEED_SAMPLE */

@@ -1,6 +1,7 @@
-/* tiny_gguf.c: the GGUF file that llama.cpp's converter would make of a folder (Qwen2 or Qwen3; tiny_model made it), for cases of models that come as GGUF.
- * tiny_gguf FOLDER FILE [front] [holes]: front: the added tokens have the first ids, as SmolLM2's; holes: unused ids lie between the vocabulary and the added
- * tokens, as Qwen's padding. Then the ids differ from those of FOLDER, and rows of the embedding with them; what is compared are the texts. */
+/* tiny_gguf.c: the GGUF file that llama.cpp's converter would make of a folder (Qwen2 or Qwen3; tiny_model made it),
+ * for cases of models that come as GGUF. tiny_gguf FOLDER FILE [front] [holes]: front: the added tokens have the
+ * first ids, as SmolLM2's; holes: unused ids lie between the vocabulary and the added tokens, as Qwen's padding.
+ * Then the ids differ from those of FOLDER, and rows of the embedding with them; what is compared are the texts. */
 #include "base/file.h"
 #include "base/json.h"
 #include "model/gguf.h"

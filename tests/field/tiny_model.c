@@ -1,7 +1,8 @@
-/* tiny_model.c: the folder of a tiny model with random weights, for cases that need weights, which are too large to keep in the repository.
- * tiny_model OUT [VARIANT] [FROM] [KEY=JSON ...]: config.json and the tokenizer's files come from FROM, what is missing there from tests/field/tiny_qwen.
- * KEY=JSON sets a key of config.json (KEY= removes it). The weights are normal numbers by Philox, seed 1: the same on every machine up to the C library's log
- * and cos. Shapes follow config.json without model/config.c, so that folders which the program refuses can be made too. */
+/* tiny_model.c: the folder of a tiny model with random weights, for cases that need weights, which are too large to
+ * keep in the repository. tiny_model OUT [VARIANT] [FROM] [KEY=JSON ...]: config.json and the tokenizer's files come
+ * from FROM, what is missing there from tests/field/tiny_qwen. KEY=JSON sets a key of config.json (KEY= removes it).
+ * The weights are normal numbers by Philox, seed 1: the same on every machine up to the C library's log and cos.
+ * Shapes follow config.json without model/config.c, so that folders which the program refuses can be made too. */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/philox.h"
@@ -153,7 +154,8 @@ static void put_json(struct made *m, const char *file, json_t *j)
     json_decref(j);
 }
 
-/* The layers add nothing and the head prefers one token, which only generation_config.json calls an end of text: </tool_call>, id 404 of tiny_qwen. */
+/* The layers add nothing and the head prefers one token, which only generation_config.json calls an end of text:
+ * </tool_call>, id 404 of tiny_qwen. */
 static void generation_config_eos(struct made *m)
 {
     int end = 404, im_end = 402;
