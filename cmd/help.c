@@ -40,11 +40,11 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  max_shard_size=S  a new file of weights after so many bytes\n",
       "  appo export model.path=model.gguf out=folder dtype=bf16\n", false, false },
     { "plan", "model.path=DIR [gpu=h200] [for=train|sft|sample] [key=value ...]", "where every byte of a run would go, for a model and a GPU's memory",
-      "  gpu=CARD          in bf16 on that card, on any machine: b200, h200, h20, h100, h100-nvl, a100, a100-40gb,\n"
-      "                    l40s, a6000, 5090, 4090, 3090, a10, l4; does it fit, and how far could batches go?\n"
+      "  gpu=CARD          in bf16 on that card, on any machine: b200, h200, h20, h100, h100-nvl, a100,\n"
+      "                    a100-40gb, l40s, a6000, 5090, 4090, 3090, a10, l4; how far could batches go?\n"
       "  memory=SIZE       the same for a size, as in 80GiB\n"
       "  real=bf16|float   what a GPU stores numbers as\n"
-      "  for=train         what is counted: train, sft, or sample (evaluations). DIR may hold a config.json alone\n",
+      "  for=train         what is counted: train, sft, or sample (evaluations)\n",
       "  appo plan model.path=DIR gpu=h100 model.recompute=true\n", true, false },
     { "tokenize", "[model.path=DIR] [--decode | --chat] [--special] [--time] <TEXT", "text to token ids and back, with a model's tokenizer and chat format",
       "  --decode          ids on stdin, text on stdout\n"
