@@ -109,7 +109,8 @@ static bool explain_other(const char *word, FILE *f)
         if (!strcmp(r->from, word)) found = fprintf(f, "%s: another name of %s\n", word, r->to) > 0;
     const char *ours = config_other_name(word);
     if (!found && ours) found = fprintf(f, "%s: here it is %s\n", word, ours) > 0;
-    const struct config_foreign *other = found || !strchr(word, '.') ? NULL : config_foreign(word);
+    if (!found && config_is_together(word)) found = fprintf(f, "%s: read together with other keys; docs/from-verl.md says how\n", word) > 0;
+    const struct config_foreign *other = found ? NULL : config_foreign(word);
     if (!other) return found;
     if (!other->neutral) fprintf(f, "%s: an option of other engines, ignored\n", word);
     else fprintf(f, "%s: %s; ignored at null%s%s, refused at other values\n", word, other->lacks, *other->neutral ? " or " : "", other->neutral);
