@@ -1,11 +1,13 @@
-/* dump.c: written by hand, not as a tree of values: a step holds a million numbers. The same run writes the same bytes but for the milliseconds of its calls. */
+/* dump.c: written by hand, not as a tree of values: a step holds a million numbers. The same run writes the same bytes
+ * but for the milliseconds of its calls. */
 #include "engine/dump.h"
 #include "model/utf8.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* How many bytes of p[0..n), where no whole character begins, belong together: a first byte and those after it that could still have made one. */
+/* How many bytes of p[0..n), where no whole character begins, belong together: a first byte and those after it that
+ * could still have made one. */
 static size_t broken(const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
@@ -54,6 +56,8 @@ static void put_text(struct str *o, const char *name, const char *text, size_t n
     dump_string(o, text, n);
 }
 
+static void put_word(struct str *o, const char *name, const char *word) { put_text(o, name, word, strlen(word)); }
+
 /* As many digits as give the number back; JSON has no NaN. */
 static void put_number(struct str *o, double x, bool narrow)
 {
@@ -66,8 +70,18 @@ static void put_number(struct str *o, double x, bool narrow)
     }
 }
 
-static void put_real(struct str *o, const char *name, double x) { put_name(o, name); put_number(o, x, false); }
-static void put_int(struct str *o, const char *name, int64_t x) { put_name(o, name); str_printf(o, "%lld", (long long)x); }
+static void put_real(struct str *o, const char *name, double x)
+{
+    put_name(o, name);
+    put_number(o, x, false);
+}
+
+static void put_int(struct str *o, const char *name, int64_t x)
+{
+    put_name(o, name);
+    str_printf(o, "%lld", (long long)x);
+}
+
 static void put_bool(struct str *o, const char *name, bool x) { put_name(o, name); str_puts(o, x ? "true" : "false"); }
 static void put_null(struct str *o, const char *name) { put_name(o, name); str_puts(o, "null"); }
 
@@ -149,7 +163,8 @@ void dump_kinds(char *kind, const struct session *s, const struct episode *ep)
 
 /* ---- calls ---- */
 
-/* What a call asked. In tags the query's bytes need not be whole tokens: found as the sampler found it, in the text since the last result. */
+/* What a call asked. In tags the query's bytes need not be whole tokens: found as the sampler found it, in the text
+ * since the last result. */
 static void query_of(struct str *out, const struct session *s, const struct episode *ep, const struct call *c)
 {
     struct str text = { 0 };
@@ -160,7 +175,8 @@ static void query_of(struct str *out, const struct session *s, const struct epis
     while (first > 0 && ep->m[ep->prompt_len + first - 1]) first--;
     tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len + first, c->close - first + 1, true);
     tokenizer_bytes(s->tok, ep->ids[ep->prompt_len + c->close], &bytes);
-    if (!call_form_turns(&s->form) && tools_find_call(&f, text.p, text.n, (size_t)bytes)) str_put(out, text.p + f.begin, f.end - f.begin);
+    bool found = !call_form_turns(&s->form) && tools_find_call(&f, text.p, text.n, (size_t)bytes);
+    if (found) str_put(out, text.p + f.begin, f.end - f.begin);
     else tokenizer_decode(s->tok, out, ep->ids + ep->prompt_len + c->begin, c->end - c->begin, true);
     str_free(&text);
 }
@@ -174,13 +190,13 @@ static void put_calls(struct str *o, const struct session *s, const struct episo
         const struct call *c = &ep->call[k];
         query_of(&query, s, ep, c);
         str_puts(o, k ? ",{" : "{");
-        put_text(o, "tool", c->tool < TOOLS ? tool_name[c->tool] : "none", strlen(c->tool < TOOLS ? tool_name[c->tool] : "none"));
+        put_word(o, "tool", c->tool < TOOLS ? tool_name[c->tool] : "none");
         put_text(o, "query", query.p, query.n);
         put_int(o, "start", c->begin);
         put_int(o, "end", c->close + 1);
         put_name(o, "ms");
         str_printf(o, "%.3f", 1e3 * (c->ended - c->begun));
-        put_text(o, "status", call_status_name[c->status], strlen(call_status_name[c->status]));
+        put_word(o, "status", call_status_name[c->status]);
         put_bool(o, "over_limit", c->over_limit);
         str_putc(o, '}');
     }
@@ -205,7 +221,8 @@ static void put_answers(struct str *o, const struct task *t)
 
 static void put_branch(struct str *o, const struct group *g, const struct row *r)
 {
-    static const char *const names[] = { "parent", "branch_index", "branch_score", "branch_rank", "branch_strict", "branch_fallback" };
+    static const char *const names[] = { "parent", "branch_index", "branch_score", "branch_rank", "branch_strict",
+                                         "branch_fallback" };
     put_bool(o, "branch", r->branch);
     for (int i = 0; r->orig < 0 && i < 6; i++) put_null(o, names[i]);
     if (r->orig < 0) return;
@@ -255,7 +272,8 @@ static void put_update(struct str *o, const struct trainer *t, const struct dump
     str_putc(o, '}');
 }
 
-static void put_row(struct str *o, const struct trainer *t, const struct group *g, const struct row *r, const struct flat *f, int at, const struct dump_note *u)
+static void put_row(struct str *o, const struct trainer *t, const struct group *g, const struct row *r,
+                    const struct flat *f, int at, const struct dump_note *u)
 {
     static const char *const finish[] = { "none", "end", "length" };
     const struct session *s = t->s;
@@ -266,18 +284,18 @@ static void put_row(struct str *o, const struct trainer *t, const struct group *
     dump_kinds(kind, s, ep);
     str_clear(o);
     str_putc(o, '{');
-    put_text(o, "input", task_text(&g->task), strlen(task_text(&g->task)));
+    put_word(o, "input", task_text(&g->task));
     put_text(o, "output", text.p, text.n);
     put_answers(o, &g->task);
     put_real(o, "score", ep->reward);
     put_bool(o, "acc", r->correct);
     put_int(o, "step", t->step + 1);
-    put_text(o, g->task.sample ? "data_source" : "family", task_source(&g->task), strlen(task_source(&g->task)));
+    put_word(o, g->task.sample ? "data_source" : "family", task_source(&g->task));
     put_int(o, "row", g->index);
     put_int(o, "prompt", g->number);
     put_int(o, "rollout", ep->rollout);
     put_branch(o, g, r);
-    put_text(o, "finish", finish[ep->finish], strlen(finish[ep->finish]));
+    put_word(o, "finish", finish[ep->finish]);
     put_update(o, t, u);
     put_calls(o, s, ep);
     put_int(o, "prompt_len", ep->prompt_len);
@@ -291,14 +309,16 @@ static void put_row(struct str *o, const struct trainer *t, const struct group *
     free(kind);
 }
 
-void dump_update(FILE *out, const struct trainer *t, const struct group *g, int n, const struct flat *f, const struct dump_note *u)
+void dump_update(FILE *out, const struct trainer *t, const struct group *g, int n, const struct flat *f,
+                 const struct dump_note *u)
 {
+    int most = t->c->trainer.rollout_data_prompts;
     struct str line = { 0 };
     for (int i = 0, first = 0, branch = f->initial; i < n; i++)
         for (int j = 0; j < g[i].rows; j++) {
             int at = j < g[i].initial ? first++ : branch++;
             ENSURE(f->row[at] == g[i].row[j]);
-            if (t->c->trainer.rollout_data_prompts >= 0 && (int)g[i].number >= t->c->trainer.rollout_data_prompts) continue;
+            if (most >= 0 && (int)g[i].number >= most) continue;
             put_row(&line, t, &g[i], g[i].row[j], f, at, u);
             fwrite(line.p, 1, line.n, out);
         }
