@@ -8,11 +8,13 @@
 #include "engine/talks.h"
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-static const char usage[] = "usage: appo sft sft.save=DIR [model.path=DIR] [data.train_files=FILE,...] [key=value ...]: supervised fine-tuning on conversations "
-                            "(rows with \"messages\", JSON lines or Parquet; loss on what the assistant says), without files on demonstrations of the embedded tasks";
+static const char usage[] = "usage: appo sft sft.save=DIR [model.path=DIR] [data.train_files=FILE,...] [--json] [--report FILE] [key=value ...]: supervised fine-tuning on conversations "
+                            "(rows with \"messages\", JSON lines or Parquet; loss on what the assistant says), without files on demonstrations of the embedded tasks;\n"
+                            "  --json, --report FILE: steps, loss and tokens as JSON on stdout, in FILE; interrupted, the same command goes on";
 
 static struct sft_rule rule_of(const struct config *c)
 {
@@ -33,15 +35,31 @@ struct job {
     struct stage out;
     struct err e;
     bool failed;
-    double loss;                                /* of the last step */
+    struct sft_report last;                     /* of the last step */
 };
+
+/* --json, --report: what came of it. */
+static bool say_result(const struct job *j, bool json, struct err *e)
+{
+    const struct config *c = j->s.c;
+    const struct sft_report *r = &j->last;
+    if (!json && !*c->trainer.report) return true;
+    json_t *o = json_pack("{s:i,s:i,s:b,s:f,s:f,s:I,s:f,s:s,s:o}", "step", r->step, "steps", j->r.steps, "stopped", j->keep.stopped, "loss", r->loss, "grad_norm", r->norm,
+                          "tokens", (json_int_t)r->tokens, "wall_s", r->wall_s, "model", c->sft.save, "config", config_json(c));
+    char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    bool ok = text ? !*c->trainer.report || file_write(c->trainer.report, text, strlen(text), e) : fail(e, "the loss is not finite: lower sft.lr");
+    if (text && json) fputs(text, stdout);
+    free(text);
+    json_decref(o);
+    return ok;
+}
 
 static bool after(void *ctx, const struct sft_report *r)
 {
     struct job *j = ctx;
     sft_show(&j->show, r);
     if (r->part < r->whole) return true;
-    j->loss = r->loss;
+    j->last = *r;
     if (r->step < r->steps) stop_during("finishing step %d and writing a checkpoint", r->step + 1);
     if (!sft_keep_step(&j->keep, r, &j->e)) j->failed = true;
     return !j->failed && !j->keep.stopped;
@@ -87,7 +105,7 @@ static bool train(struct job *j)
     return ok && !j->failed;
 }
 
-static int run(const struct config *c)
+static int run(const struct config *c, bool json)
 {
     struct job *j = xcalloc(1, sizeof *j);
     j->show.what = "sft";
@@ -96,7 +114,8 @@ static int run(const struct config *c)
     ok = ok && train(j);
     bool stopped = ok && j->keep.stopped, finished = ok && !stopped && !j->keep.done;
     if (finished) ok = finished = session_save(&j->s, j->out.tmp, &j->e) && sft_keep_note(&j->keep, j->out.tmp, &j->e) && stage_commit(&j->out, "config.json", &j->e);
-    if (finished) fprintf(stderr, "loss %.4f at step %d; the model is in %s\n", j->loss, j->r.steps, c->sft.save);
+    if (finished) fprintf(stderr, "loss %.4f at step %d; the model is in %s\n", j->last.loss, j->r.steps, c->sft.save);
+    if (ok && (finished || stopped)) ok = say_result(j, json, &j->e);
     if (stopped) fprintf(stderr, "stopped after step %d of %d; the same command goes on from there\n", j->keep.saved, j->r.steps);
     struct err late;
     if (opened && !sft_keep_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;
@@ -112,9 +131,10 @@ int cmd_sft(int argc, char **argv)
 {
     struct config c;
     int status;
+    bool json = cmd_option(&argc, argv, "--json", NULL);
     if (cmd_config(&c, argc, argv, usage, 0, &status)) {
         config_for_model(&c, "sft.lr", stderr);
-        status = run(&c);
+        status = run(&c, json);
     }
     config_free(&c);
     return status;

@@ -97,7 +97,9 @@ check "and not where the nearest stands in" bash -c "! zcat $tmp/nearest1/appo/d
 
 # ---- sft ----
 tune=(sft sft.steps=24 sft.batch_size=4 trainer.save_freq=5 sft.warmup_steps=2 trainer.threads=1)
-check "sft in one go" "$app" "${tune[@]}" sft.save="$tmp/one"
+"$app" "${tune[@]}" sft.save="$tmp/one" --json --report "$tmp/one.json" >"$tmp/one.out"
+check "sft in one go, JSON on stdout and in a file" cmp "$tmp/one.out" "$tmp/one.json"
+expect "sft: the report" 0 '"loss": [0-9]' cat "$tmp/one.json"
 check "sft leaves no checkpoint behind" test ! -e "$tmp/one/sft"
 expect "sft: metrics" 0 '"step":24,"data":{"train/loss":' cat "$tmp/one/metrics.jsonl"
 signals=(TERM KILL INT)
