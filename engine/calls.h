@@ -95,8 +95,9 @@ struct turn_calls { struct turn_call *p; int n, cap; };
  * Hermes: JSON behind <tool_call>, also in a code fence; it ends where its object ends. </tool_call> may be missing at
  *   the end of the turn or before the next <tool_call>; a tag with no JSON behind it and nothing that closes it is text.
  * Llama: every object that is a call, wherever it stands: after text or <|python_tag|>, in a list, in a fence, several
- *   with or without a separator. An object is a call that has a name, and arguments or the name of a tool or "type":
- *   "function"; other JSON is an answer. One that cannot be read is a bad call where only separators precede it.
+ *   with or without a separator. An object is a call that has a name, and arguments or "type": "function"; or the
+ *   name of a tool and its argument beside it, of which the policy is told. Other JSON is an answer. One that cannot be
+ *   read is a bad call where only separators precede it.
  * Of a call: keys in any order; "arguments" or "parameters", an object or a text that holds its JSON; {"type":
  * "function", "function": {...}} or "function" as the name; further keys and all numbers are ignored, whatever their
  * size. name is python or search, the argument (code; query) a string. Whatever else a call is, the policy is told.

@@ -204,11 +204,15 @@ static void find_hermes(struct turn *t)
 
 /* ---- a reply in JSON ---- */
 
+/* {"name": "Paris"} is an answer, and so is {"name": "python", "year": 1991}; {"name": "search", "query": "a"} is meant as a call. */
 static bool is_call(const json_t *j)
 {
     const json_t *call = body_of(j), *type = json_object_get(j, "type"), *name = name_of(call);
     bool function = json_is_string(type) && !strcmp(json_string_value(type), "function");
-    return json_is_string(name) && (arguments_of(call) || function || tool_of(name) < TOOLS);
+    const json_t *given = arguments_of(call);
+    int t = tool_of(name);
+    bool meant = t < TOOLS && (given || json_object_get(call, takes[t].argument));
+    return json_is_string(name) && (function || meant || (given && !json_is_null(given)));
 }
 
 static bool has_key(const struct turn *t, size_t at, size_t end, const char *key)
