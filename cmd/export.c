@@ -65,9 +65,10 @@ int cmd_export(int argc, char **argv)
         const char *value = strchr(argv[i], '=');
         size_t n = value ? (size_t)(value - argv[i]) : 0;
         bool ok = value != NULL;
+        if (!ok && argv[i][0] != '-' && !to) { to = argv[i]; continue; }         /* the folder alone, as fetch-model has it */
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) { puts(usage); return 0; }
         if (ok && n == 10 && !strncmp(argv[i], "model.path", n)) from = value + 1;
-        else if (ok && n == 3 && !strncmp(argv[i], "out", n)) to = value + 1;
+        else if (ok && ((n == 3 && !strncmp(argv[i], "out", n)) || (n == 8 && !strncmp(argv[i], "sft.save", n)))) to = value + 1;
         else if (ok && n == 5 && !strncmp(argv[i], "dtype", n)) { ok = !strcmp(value, "=bf16") || !strcmp(value, "=f32"); r.bf16 = !strcmp(value, "=bf16"); }
         else if (ok && n == 14 && !strncmp(argv[i], "max_shard_size", n)) ok = parse_bytes(value + 1, &r.max_shard);
         else ok = false;

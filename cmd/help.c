@@ -35,7 +35,7 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  appo sft model.path=DIR data.train_files=talks.jsonl sft.save=OUT\n", true, false },
     { "make-policy", "DIR [key=value ...]", "make the embedded policy from nothing: tokenizer, skill, behaviour", "", "  appo make-policy policy\n", true, false },
     { "export", "model.path=DIR out=DIR [dtype=bf16|f32] [max_shard_size=5GB]", "write a model as a folder for transformers, vLLM and llama.cpp",
-      "  out=DIR           where it goes; must not hold a model\n"
+      "  out=DIR           where it goes; must not hold a model. DIR alone is the same\n"
       "  dtype=bf16|f32    how numbers are written\n"
       "  max_shard_size=S  a new file of weights after so many bytes\n",
       "  appo export model.path=model.gguf out=folder dtype=bf16\n", false, false },

@@ -257,6 +257,9 @@ static const struct config_foreign rows[] = {
     { "actor.optim.total_training_steps", NULL, NULL },
     { "actor.optim.optimizer", "AdamW|adam", "the optimizer is AdamW" },
     { "actor.optim.optimizer_impl", "torch.optim", "the optimizer is AdamW" },
+    { "actor.optim.override_optimizer_config.*offload*", NULL, NULL },
+    { "actor.optim.override_optimizer_config.overlap_*", NULL, NULL },
+    { "actor.optim.override_optimizer_config.use_precision_aware_optimizer", NULL, NULL },
     { "actor.optim.override_optimizer_config*", "", "the optimizer's other settings are AdamW's usual ones" },
     { "actor.optim.clip_grad", "1", "the limit of the gradient's norm is actor.grad_clip" },
 

@@ -151,6 +151,11 @@ expect "export with stdout closed" 1 'stdout: could not be written: Bad file des
 check "writes no words into the weights" sh -c "echo '{\"ids\":[1,2]}' | '$app' score model.path=exported"
 check "and nothing beside the model" test -z "$(find exported -name '*.tmp')"
 rm -rf exported
+expect "an export into a folder by its name alone" 0 . "$app" export exported
+check "is one" test -s exported/config.json
+expect "and not into two" 2 'other: not understood' "$app" export exported other
+expect "sft into out" 2 'out .*Here it is sft\.save' "$app" sft out=tuned
+rm -rf exported
 expect "a report in place of a folder" 1 'm: is a folder, a file is to be written' sh -c "mkdir m && '$app' debug ${small[*]} trainer.default_local_dir=out --report m"
 rm -rf m out
 

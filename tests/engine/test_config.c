@@ -802,6 +802,8 @@ static void other_programs_values(void **state)
         { "actor.optim.clip_grad=1.0", "rollout.n", "16", NULL }, { "actor.optim.clip_grad=0.5", NULL, NULL, "actor.grad_clip" },
         { "actor.optim.lr_scheduler_type=cosine", NULL, NULL, "constant after the warm-up" }, { "actor.optim.warmup_style=null", "rollout.n", "16", NULL },
         { "actor.optim.optimizer=adam actor.optim.lr_decay_style=constant actor.optim.lr_warmup_init=0.0", "rollout.n", "16", NULL },
+        { "+actor.optim.override_optimizer_config.optimizer_cpu_offload=True", "rollout.n", "16", NULL },
+        { "+actor.optim.override_optimizer_config.eps=1e-5", NULL, NULL, "AdamW's usual ones" },
         { "actor.optim.lr_decay_style=cosine", NULL, NULL, "constant after the warm-up" }, { "async_training.staleness_threshold=0.5", NULL, NULL, "is not built" },
         { "data.prompt_dict_keys=['question']", NULL, NULL, "data.prompt_key names a column" }, { "rollout.nnodes=2", NULL, NULL, "ranks are not built" },
         { "algorithm.adv_estimator=gae", NULL, NULL, "critics (gae) and other estimators are not built" },
