@@ -1,4 +1,5 @@
-/* test_dump.c: what a step leaves of its rollouts: text that is no UTF-8, kinds of tokens in one pass, calls, and lines that read back. */
+/* test_dump.c: what a step leaves of its rollouts: text that is no UTF-8, kinds of tokens in one pass, calls, and
+ * lines that read back. */
 #define _GNU_SOURCE      /* nftw */
 #include "engine/dump.h"
 #include "tests/engine/mini.h"
@@ -12,12 +13,17 @@ static void strings(void **state)
 {
     (void)state;
     static const struct { const char *in; size_t n; const char *want; } cases[] = {
-        { "plain", 5, "plain" }, { "", 0, "" }, { "\"\\\n\t\x01\x7f", 6, "\"\\\n\t\x01\x7f" }, { "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
-        { "\xf0\x9f\x98", 3, "\xef\xbf\xbd" }, { "a\xf0\x9f\x62", 4, "a\xef\xbf\xbd" "b" }, { "\xe2\x82", 2, "\xef\xbf\xbd" }, { "\xff\xfe", 2, "\xef\xbf\xbd\xef\xbf\xbd" },
+        { "plain", 5, "plain" }, { "", 0, "" }, { "\"\\\n\t\x01\x7f", 6, "\"\\\n\t\x01\x7f" },
+            { "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
+        { "\xf0\x9f\x98", 3, "\xef\xbf\xbd" }, { "a\xf0\x9f\x62", 4, "a\xef\xbf\xbd" "b" },
+            { "\xe2\x82", 2, "\xef\xbf\xbd" }, { "\xff\xfe", 2, "\xef\xbf\xbd\xef\xbf\xbd" },
         { "\xc0\xaf", 2, "\xef\xbf\xbd\xef\xbf\xbd" }, { "\xed\xa0\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
-        { "\xf4\x90\x80\x80", 4, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" }, { "\xe0\x80\xaf", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
-        { "\x80\x80", 2, "\xef\xbf\xbd\xef\xbf\xbd" }, { "\xf0\x80\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" }, { "\xe2(\xa1", 3, "\xef\xbf\xbd(\xef\xbf\xbd" },
-        { "\xf1\x80\x80", 3, "\xef\xbf\xbd" }, { "\xc3\xc3\xa9", 3, "\xef\xbf\xbd\xc3\xa9" }, { "\xf5\x80", 2, "\xef\xbf\xbd\xef\xbf\xbd" },
+        { "\xf4\x90\x80\x80", 4, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+            { "\xe0\x80\xaf", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+        { "\x80\x80", 2, "\xef\xbf\xbd\xef\xbf\xbd" }, { "\xf0\x80\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+            { "\xe2(\xa1", 3, "\xef\xbf\xbd(\xef\xbf\xbd" },
+        { "\xf1\x80\x80", 3, "\xef\xbf\xbd" }, { "\xc3\xc3\xa9", 3, "\xef\xbf\xbd\xc3\xa9" },
+            { "\xf5\x80", 2, "\xef\xbf\xbd\xef\xbf\xbd" },
         { "\xe1\x80\xe2\x82\xac", 5, "\xef\xbf\xbd\xe2\x82\xac" },
     };
     struct str s = { 0 };
@@ -25,7 +31,8 @@ static void strings(void **state)
         str_clear(&s);
         dump_string(&s, cases[i].in, cases[i].n);
         json_t *o = json_loads(s.p, JSON_DECODE_ANY, NULL);
-        CHECK(o && json_string_length(o) == strlen(cases[i].want) && !strcmp(json_string_value(o), cases[i].want), "case %zu: %s", i, s.p);
+        CHECK(o && json_string_length(o) == strlen(cases[i].want) && !strcmp(json_string_value(o), cases[i].want),
+            "case %zu: %s", i, s.p);
         json_decref(o);
     }
     str_clear(&s);
@@ -35,7 +42,8 @@ static void strings(void **state)
     for (int i = 0; i < 3000; i++) {                     /* whatever the bytes: JSON */
         char any[16];
         size_t n = rng_below(&r, 17);
-        for (size_t k = 0; k < n; k++) any[k] = (char)(rng_below(&r, 3) ? 0x80 + rng_below(&r, 128) : rng_below(&r, 256));
+        for (size_t k = 0; k < n; k++) any[k] = (char)(rng_below(&r, 3)
+            ? 0x80 + rng_below(&r, 128) : rng_below(&r, 256));
         str_clear(&s);
         dump_string(&s, any, n);
         json_t *o = json_loads(s.p, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
@@ -85,7 +93,8 @@ static void kinds(void **state)
     CHECK(seen['t'] && seen['c'] && seen['a'] && seen['g'] && seen['r'], "a kind that never came up");
 }
 
-/* Two steps of a random policy: every line reads back, with vectors of the right length, calls with what they asked, and text. */
+/* Two steps of a random policy: every line reads back, with vectors of the right length, calls with what they asked,
+ * and text. */
 static void lines(void **state)
 {
     (void)state;
@@ -93,8 +102,10 @@ static void lines(void **state)
     struct err e;
     struct metrics m = { 0 };
     int calls = 0, rows = 0, branches = 0;
-    mini_open(&x, KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6", "rollout.initial_rollouts", "3", "branch.points", "1",
-        "data.max_response_length", "40", "rollout.max_len", "104", "actor.live_rows_only", "false", "actor.entropy_coeff", "0.1", "actor.use_kl_loss", "true", "actor.kl_loss_coef", "0.1",
+    mini_open(&x, KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
+        "rollout.initial_rollouts", "3", "branch.points", "1",
+        "data.max_response_length", "40", "rollout.max_len", "104", "actor.live_rows_only", "false",
+            "actor.entropy_coeff", "0.1", "actor.use_kl_loss", "true", "actor.kl_loss_coef", "0.1",
         "trainer.rollout_data_prompts", "3"), NULL, 8);
     for (int step = 0; step < 2; step++) {
         char *text = NULL;
@@ -105,21 +116,29 @@ static void lines(void **state)
         for (char *p = strtok(text, "\n"); p; p = strtok(NULL, "\n")) {
             json_t *o = json_loads(p, JSON_ALLOW_NUL, NULL), *at;
             CHECK(o, "no JSON: %.200s", p);
-            size_t all = json_array_size(json_object_get(o, "ids")), start = (size_t)json_integer_value(json_object_get(o, "prompt_len")), k;
+            size_t all = json_array_size(json_object_get(o, "ids")),
+                start = (size_t)json_integer_value(json_object_get(o, "prompt_len")), k;
             bool branch = json_is_true(json_object_get(o, "branch"));
-            static const char *const whole[] = { "mask", "logp", "entropy" }, *const own[] = { "logp_now", "entropy_now", "logp_omega", "omega", "bs", "logp_ref", "advantage", "grad", "grad_entropy" };
+            static const char *const whole[] = { "mask", "logp", "entropy" },
+                *const own[] = { "logp_now", "entropy_now", "logp_omega", "omega", "bs", "logp_ref", "advantage",
+                "grad", "grad_entropy" };
             for (k = 0; k < 3; k++) assert_int_equal(json_array_size(json_object_get(o, whole[k])), all);
-            for (k = 0; k < 9; k++) CHECK(branch ? !json_object_get(o, own[k]) : json_array_size(json_object_get(o, own[k])) == all - start, "%s", own[k]);
+            for (k = 0; k < 9; k++) CHECK(branch ? !json_object_get(o,
+                own[k]) : json_array_size(json_object_get(o, own[k])) == all - start, "%s", own[k]);
             assert_int_equal(json_string_length(json_object_get(o, "kind")), all - start);
             assert_true(json_is_string(json_object_get(o, "output")) && json_is_string(json_object_get(o, "finish")));
             assert_int_equal(json_integer_value(json_object_get(o, "step")), step + 1);
-            assert_int_equal(json_integer_value(json_object_get(o, "weights")), 2 * step + json_integer_value(json_object_get(o, "mini_batch")));
-            assert_true(json_integer_value(json_object_get(o, "prompt")) < 3 && json_is_integer(json_object_get(o, "row")));
+            assert_int_equal(json_integer_value(json_object_get(o, "weights")),
+                2 * step + json_integer_value(json_object_get(o, "mini_batch")));
+            assert_true(json_integer_value(json_object_get(o, "prompt")) < 3 &&
+                json_is_integer(json_object_get(o, "row")));
             assert_true(json_number_value(json_object_get(json_object_get(o, "update"), "grad_norm")) > 0);
             json_array_foreach(json_object_get(o, "calls"), k, at) {
-                size_t from = (size_t)json_integer_value(json_object_get(at, "start")), to = (size_t)json_integer_value(json_object_get(at, "end"));
+                size_t from = (size_t)json_integer_value(json_object_get(at, "start")),
+                    to = (size_t)json_integer_value(json_object_get(at, "end"));
                 assert_true(from < to && to <= all - start);
-                assert_true(json_is_string(json_object_get(at, "query")) && json_is_string(json_object_get(at, "status")) && json_is_number(json_object_get(at, "ms")));
+                assert_true(json_is_string(json_object_get(at, "query")) &&
+                    json_is_string(json_object_get(at, "status")) && json_is_number(json_object_get(at, "ms")));
                 calls++;
             }
             rows++;
@@ -142,7 +161,8 @@ static void queries(void **state)
     struct step_sums z = { 0 };
     struct flat flat;
     struct loss_stats stats = { 0 };
-    mini_open(&x, KEYS("data.train_batch_size", "2", "actor.ppo_mini_batch_size", "2", "rollout.n", "6", "rollout.initial_rollouts", "3", "branch.points", "1",
+    mini_open(&x, KEYS("data.train_batch_size", "2", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
+        "rollout.initial_rollouts", "3", "branch.points", "1",
         "data.max_response_length", "60", "rollout.max_len", "124"), NULL, 8);
     x.script.calls = 150;
     mini_sample(&x, g, 2, 0);
@@ -159,10 +179,12 @@ static void queries(void **state)
         size_t k;
         assert_non_null(o);
         json_array_foreach(json_object_get(o, "calls"), k, at) {
-            const char *q = json_string_value(json_object_get(at, "query")), *status = json_string_value(json_object_get(at, "status"));
+            const char *q = json_string_value(json_object_get(at, "query")),
+                *status = json_string_value(json_object_get(at, "status"));
             if (strcmp(json_string_value(json_object_get(at, "tool")), "python")) continue;
             CHECK(!strcmp(q, "7"), "query %s", q);
-            CHECK(!strcmp(status, json_is_true(json_object_get(at, "over_limit")) ? "refused" : "ok"), "status %s", status);
+            CHECK(!strcmp(status, json_is_true(json_object_get(at, "over_limit")) ? "refused" : "ok"), "status %s",
+                status);
             calls++;
         }
         assert_true(json_is_null(json_object_get(json_object_get(o, "update"), "grad_norm")));
@@ -177,6 +199,7 @@ static void queries(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(strings), cmocka_unit_test(kinds), cmocka_unit_test(lines), cmocka_unit_test(queries) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(strings), cmocka_unit_test(kinds), cmocka_unit_test(lines),
+        cmocka_unit_test(queries) };
     return cmocka_run_group_tests_name("dump", tests, NULL, NULL);
 }
