@@ -197,14 +197,12 @@ static bool own_word(struct asked *q, const char *arg, const char **bad)
     return true;
 }
 
-/* A card stands for a GPU's build, and so does bf16, which no CPU's build has; float alone is what this one is. */
+/* A card stands for any GPU's build, which rehearses nothing, and so does bf16 on a CPU; what this build stores is this build. */
 static void settle(struct asked *q)
 {
     bool cpu = !strcmp(dev_name(), "cpu");
     if (q->card && !q->rule.real_bytes) q->rule.real_bytes = 2;
     if (!q->card && q->rule.real_bytes == sizeof(real)) q->rule.real_bytes = 0;
-    if (!cpu && q->rule.real_bytes == sizeof(real))
-        q->rule.real_bytes = 0; /* this very build, which knows its scratch */
     if (q->card && !q->memory) q->memory = (int64_t)(q->card->mib - DRIVER_MIB) << 20;
     q->gpu_build = !cpu || q->rule.real_bytes;
 }
