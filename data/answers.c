@@ -65,11 +65,26 @@ static char *behind_mark(const char *s)
     return t;
 }
 
+/* What is in the last \boxed{..} or \fbox{..}, or between \boxed and the next $, as MATH has it too. */
 static char *last_box(const char *s)
 {
-    static const char open[] = "\\boxed{";
+    static const char *const opens[] = { "\\boxed{", "\\boxed ", "\\fbox{" };
     const char *last = NULL;
-    for (const char *p = s; (p = strstr(p, open)); p += sizeof open - 1) last = p + sizeof open - 1;
+    bool braced = true;
+    for (int k = 0; k < 3; k++)
+        for (const char *p = s; (p = strstr(p, opens[k])); ) {
+            p += strlen(opens[k]);
+            if (!last || p > last) last = p, braced = k != 1;
+        }
+    if (last && !braced) {
+        size_t n = strcspn(last, "$\n");
+        while (n && strchr(" \t\r", last[n - 1])) n--;
+        char *t = xcalloc(n + 1, 1);
+        memcpy(t, last, n);
+        if (n) return t;
+        free(t);
+        return NULL;
+    }
     int depth = 1;
     const char *p = last;
     for (; p && *p && depth; p++) {
@@ -102,19 +117,40 @@ static char *number_text(const json_t *a)
     return shown;
 }
 
+/* Is the text a number and nothing else: -324, $1,072.50, 12%? Words in common, which drop signs and points, would take
+ * 35 for 3.5. */
+static bool is_number(const char *s)
+{
+    char *t = xstrdup(s + strspn(s, " \t\r\n"));
+    drop_thousands(t);
+    const char *p = t + strspn(t, "+-$");
+    size_t whole = strspn(p, "0123456789"), digits = whole;
+    p += whole;
+    if (*p == '.') p++, digits += strspn(p, "0123456789"), p += strspn(p, "0123456789");
+    bool is = digits && !p[strspn(p, " %$\t\r\n")];
+    free(t);
+    return is;
+}
+
+/* What was boxed is mathematics. */
 static char *answer_text(struct answers *x, const json_t *a, int how)
 {
     const char *big = odd_number(a);
     if (big) return xstrdup(big);
     if (json_is_number(a)) return number_text(a);
-    x->number = false;
+    if (json_is_boolean(a)) x->number = false;
     if (json_is_boolean(a)) return xstrdup(json_is_true(a) ? "true" : "false");
     if (!json_is_string(a)) return NULL;
+    bool boxed = false;
     char *t = behind_mark(json_string_value(a));
     x->behind_mark |= t != NULL;
-    if (!t && how & ANSWERS_BOX && (t = last_box(json_string_value(a)))) x->boxed = true;
-    return t ? t : xstrdup(json_string_value(a));
+    if (!t && how & ANSWERS_BOX && (t = last_box(json_string_value(a)))) x->boxed = boxed = true;
+    if (!t) t = xstrdup(json_string_value(a));
+    if (!boxed && (how & ANSWERS_WORDS || !is_number(t))) x->number = false;
+    return t;
 }
+
+static bool is_blank(const char *s) { return !s[strspn(s, " \t\r\n")]; }
 
 /* What an object like {"target": [..]} holds; NULL: it is another one. */
 static const json_t *target_of(const json_t *a)
@@ -174,6 +210,7 @@ bool answers_read(struct answers *x, const json_t *a, const char *name, int how,
     char buf[200];
     const json_t *target = json_is_object(a) && !odd_is(a) ? target_of(a) : a;
     *x = (struct answers){ .number = true };
+    if (target != a) how |= ANSWERS_WORDS;
     if (!target)
         return fail(e,
                     "the answer \"%s\" is %s: data.answer_key must name what is meant in it, data.answer_key=%s.MEMBER",
@@ -198,6 +235,8 @@ bool answers_read(struct answers *x, const json_t *a, const char *name, int how,
                         k, name, value_is(one, buf, sizeof buf));
         x->ref[x->n++] = t;
     }
+    x->empty = true;
+    for (int k = 0; k < x->n; k++) x->empty &= is_blank(x->ref[k]);
     return true;
 }
 

@@ -20,7 +20,7 @@ struct reading {
     struct rows *rows;
     const struct dataset_keys *key;
     const char *source, *asked_in;
-    int marked, boxed, nulls, tools;
+    int marked, boxed, empty, nulls, tools;
 };
 
 /* What the row has instead of a column that was asked for. */
@@ -130,7 +130,8 @@ static bool find_answer(const json_t *row, struct answers *out, const char **nam
     for (int k = 0; k < 4; k++) {
         if (!(v = row_at(row, usual[k]))) continue;
         struct answers other;
-        bool ok = answers_read(*name ? &other : out, v, usual[k], ANSWERS_FOUND | ANSWERS_BOX, e);
+        int how = ANSWERS_FOUND | ANSWERS_BOX | (k == 2 ? ANSWERS_WORDS : 0);
+        bool ok = answers_read(*name ? &other : out, v, usual[k], how, e);
         bool differ = ok && *name && !answers_same(out, &other);
         if (*name) answers_free(&other);
         if (differ)
@@ -176,6 +177,7 @@ static bool read_answers(struct reading *x, struct sample *s, const json_t *row,
     s->number = a.number;
     x->marked += a.behind_mark;
     x->boxed += a.boxed;
+    x->empty += a.empty;
     return true;
 }
 
@@ -268,6 +270,8 @@ static void note(struct dataset *d, const char *path, const struct reading *x, i
     if (x->boxed)
         str_printf(&d->note, "%s: %d of %d answers hold \\boxed{}: what is in the last one is the reference\n", path,
                    x->boxed, n);
+    if (x->empty)
+        str_printf(&d->note, "%s: %d of %d answers are empty texts, which no reply equals\n", path, x->empty, n);
     if (x->tools)
         str_printf(&d->note,
                    "%s: %d of %d rows declare \"tools\" of their own, which are passed over: rollouts run this "

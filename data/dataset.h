@@ -40,7 +40,8 @@ void dataset_free(struct dataset *d);
 void dataset_cut(struct dataset *d, int n);         /* keeps the first n rows */
 
 /* Is the answer to be compared as mathematics? The column "ability" says so, and where there is none, the name of the
- * source: gsm8k, math500, aime24, ..., or that all references were numbers. */
+ * source: gsm8k, math500, aime24, ..., or that all references are
+ * numbers, whether as JSON has them or as texts, or stood in a box. */
 bool sample_is_math(const struct sample *s);
 
 /* A data set of conversations to be imitated (dialog_form.h): "messages" or ShareGPT's "conversations"; "prompt" and

@@ -74,13 +74,12 @@ static json_t *turn(const json_t *one, size_t k, const char *name, struct err *e
              k, name, from);
         return NULL;
     }
-    json_t *m = speakers[s].call ? json_pack("{s:s,s:n}", "role", speakers[s].role, "content")
-                                 : message(speakers[s].role, text);
-    const json_t *weight = json_object_get(one, "weight");
-    if (weight) json_object_set(m, "weight", (json_t *)weight);
-    if (!speakers[s].call) return m;
-    json_t *calls = calls_of(text);
-    if (calls) { json_object_set_new(m, "tool_calls", calls); return m; }
+    /* what else it holds (weight, loss, reasoning_content, images ...) is a message's: read or refused there */
+    json_t *m = json_copy((json_t *)one), *calls = speakers[s].call ? calls_of(text) : NULL;
+    json_object_set_new(m, "role", json_string(speakers[s].role));
+    json_object_set_new(m, "content", speakers[s].call ? json_null() : json_string(text));
+    if (calls) json_object_set_new(m, "tool_calls", calls);
+    if (calls || !speakers[s].call) return m;
     json_decref(m);
     fail(e, "turn %zu of \"%s\" is a call and not JSON of the form {\"name\": .., \"arguments\": ..}", k, name);
     return NULL;

@@ -23,12 +23,21 @@ static bool wrong(const struct place *at, const char *fmt, ...)
     return fail(at->e, "message %zu of \"%s\": %s", at->k, at->key, what);
 }
 
-/* null, "", [] and {}: what Arrow and others write where a column has nothing. */
-static bool nothing(const json_t *v)
+/* null, "", [] and {}, and lists and objects of these: what Arrow and others write where a column has nothing. */
+enum { PADDED = 4 };        /* levels that are looked into: tool_calls[0].function.arguments.x */
+static bool nothing_in(const json_t *v, int levels)
 {
-    return !v || json_is_null(v) || (json_is_string(v) && !json_string_length(v)) ||
-           (json_is_array(v) && !json_array_size(v)) || (json_is_object(v) && !json_object_size(v));
+    const char *key;
+    json_t *one;
+    size_t i;
+    if (!v || json_is_null(v) || (json_is_string(v) && !json_string_length(v))) return true;
+    if ((!json_is_array(v) && !json_is_object(v)) || !levels) return false;
+    json_array_foreach((json_t *)v, i, one) if (!nothing_in(one, levels - 1)) return false;
+    json_object_foreach((json_t *)v, key, one) if (!nothing_in(one, levels - 1)) return false;
+    return true;
 }
+
+static bool nothing(const json_t *v) { return nothing_in(v, PADDED); }
 
 static bool put_string(struct str *out, const json_t *v, const char *what, const struct place *at)
 {
@@ -159,24 +168,25 @@ static bool read_others(const json_t *one, const struct place *at)
 }
 
 const char *const message_columns[] = { "?continue_final_message", "?chat_template_kwargs", "?enable_thinking",
-                                        "?images", "?videos", "?audios", NULL };
+                                        "?images", "?videos", "?audios", "?image", "?video", "?audio", NULL };
 
 bool messages_beside(const json_t *row, struct err *e)
 {
     static const char *const why[] = { "a turn that the model is to go on with cannot be given",
-        "a row cannot set what a chat template is told", "a row cannot turn thinking off", "only text can be read",
-        "only text can be read", "only text can be read" };
+        "a row cannot set what a chat template is told", "a row cannot turn thinking off" };
     for (int i = 0; message_columns[i]; i++) {
         const json_t *v = json_object_get(row, message_columns[i] + 1);
         bool harmless = i == 2 ? !json_is_false(v) : nothing(v) || json_is_false(v);
-        if (!harmless) return fail(e, "\"%s\" would be lost: %s", message_columns[i] + 1, why[i]);
+        if (!harmless) return fail(e, "\"%s\" would be lost: %s", message_columns[i] + 1,
+                                      i < 3 ? why[i] : "only text can be read");
     }
     return true;
 }
 
 static bool read_one(struct message *m, const json_t *one, const struct place *at)
 {
-    static const char *const weights[] = { "weight", "train", "loss" };
+    static const char *const weights[] = { "weight", "train", "loss", "training", "trainable", "loss_scale" };
+    enum { WEIGHTS = sizeof weights / sizeof *weights };
     const char *role = json_string_value(json_object_get(one, "role"));
     int r = 0;
     if (!role) return wrong(at, "must have \"role\" and \"content\"");
@@ -186,7 +196,7 @@ static bool read_one(struct message *m, const json_t *one, const struct place *a
     m->role = (enum role)r;
     bool ok = read_calls(m, json_object_get(one, "tool_calls"), at) &&
               read_thought(m, json_object_get(one, "reasoning_content"), at);
-    for (int i = 0; ok && i < 3; i++) ok = read_weight(m, json_object_get(one, weights[i]), weights[i], at);
+    for (int i = 0; ok && i < WEIGHTS; i++) ok = read_weight(m, json_object_get(one, weights[i]), weights[i], at);
     return ok && read_others(one, at) && read_content(m, json_object_get(one, "content"), at);
 }
 

@@ -13,7 +13,7 @@ struct message {
     char *thought;          /* an assistant's reasoning_content; NULL: none */
     char *calls;            /* an assistant's tool_calls as JSON: [{"name": text, "arguments": anything} ...]; NULL: none */
     bool parts;             /* content was a list of parts */
-    bool quiet;                 /* weight 0, train false or loss false: nothing is to be learned from it */
+    bool quiet;             /* weight, train, loss ... 0 or false: nothing is to be learned from it */
 };
 struct messages { struct message *p; int n; };      /* texts are owned; start with { 0 } */
 

@@ -155,8 +155,8 @@ def main():
     pq.write_table(table, os.path.join(out, "types_plain.parquet"), compression="none", store_schema=False)
     want("types_plain", shown(rows))
     plain_qa = pa.schema([pa.field("question", pa.string(), nullable=False), pa.field("answer", pa.list_(pa.string())), pa.field("asked", pa.timestamp("ms")),
-                          pa.field("image", pa.binary())])
-    rows = [{"question": f"Who wrote number {i}?", "answer": [f"Author {i}", "Anon"][:1 + i % 2], "asked": 1700000000000 + i, "image": b"\xff\0" * i} for i in range(30)]
+                          pa.field("photo", pa.binary())])
+    rows = [{"question": f"Who wrote number {i}?", "answer": [f"Author {i}", "Anon"][:1 + i % 2], "asked": 1700000000000 + i, "photo": b"\xff\0" * i} for i in range(30)]
     pq.write_table(pa.Table.from_pylist(rows, schema=plain_qa), os.path.join(out, "question.parquet"), compression="zstd")
     want("question", [{k: r[k] for k in ("question", "answer")} for r in rows])
     write("messages", [{"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"Say {i}."},

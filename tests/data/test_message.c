@@ -20,6 +20,8 @@ static void read_messages(void **state)
         { U(",\"tool_calls\":[],\"name\":\"Bob\",\"id\":7,\"timestamp\":\"now\",\"toxic\":false"), "q", NULL, NULL, ROLE_USER, false },
         { "[{\"role\":\"tool\",\"content\":\"r\",\"tool_call_id\":\"c1\",\"name\":\"f\"}]", "r", NULL, NULL, ROLE_TOOL, false },
         { A(",\"prefix\":false,\"audio\":null,\"refusal\":null,\"function_call\":null"), "a", NULL, NULL, ROLE_ASSISTANT, false },
+        { A(",\"function_call\":{\"name\":null,\"arguments\":null},\"tool_calls\":[{\"id\":null,\"type\":null,\"function\":{\"name\":null,\"arguments\":null}}]"), "a", NULL, NULL, ROLE_ASSISTANT, false },
+        { A(",\"tool_calls\":[null],\"images\":[null]"), "a", NULL, NULL, ROLE_ASSISTANT, false },
         /* parts */
         { "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"one \"},{\"type\":\"text\",\"text\":\"two\",\"image_url\":null}]}]", "one two", NULL, NULL, ROLE_USER, false },
         /* calls: OpenAI's form, flat, with padding; arguments keep their kind, order and numbers */
@@ -33,6 +35,7 @@ static void read_messages(void **state)
         /* weights */
         { A(",\"weight\":0"), "a", NULL, NULL, ROLE_ASSISTANT, true }, { A(",\"weight\":1.0,\"train\":true,\"loss\":1"), "a", NULL, NULL, ROLE_ASSISTANT, false },
         { A(",\"train\":false"), "a", NULL, NULL, ROLE_ASSISTANT, true }, { A(",\"loss\":false"), "a", NULL, NULL, ROLE_ASSISTANT, true },
+        { A(",\"training\":false"), "a", NULL, NULL, ROLE_ASSISTANT, true }, { A(",\"loss_scale\":0.0,\"trainable\":null"), "a", NULL, NULL, ROLE_ASSISTANT, true },
         { U(",\"weight\":0"), "q", NULL, NULL, ROLE_USER, true },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -94,9 +97,12 @@ static void beside(void **state)
 {
     (void)state;
     static const struct { const char *row, *says; } cases[] = {
-        { "{}", NULL }, { "{\"images\":[],\"image\":\"x.png\",\"chat_template_kwargs\":{},\"continue_final_message\":false,\"enable_thinking\":true,\"split\":\"train\"}", NULL },
+        { "{}", NULL }, { "{\"images\":[],\"image\":null,\"audio\":\"\",\"picture\":\"x.png\",\"chat_template_kwargs\":{},\"continue_final_message\":false,\"enable_thinking\":true,\"split\":\"train\"}", NULL },
         { "{\"images\":[{\"bytes\":\"x\"}]}", "\"images\" would be lost" }, { "{\"continue_final_message\":true}", "go on with" }, { "{\"enable_thinking\":false}", "thinking off" },
         { "{\"chat_template_kwargs\":{\"enable_thinking\":false}}", "told" }, { "{\"audios\":[\"a.wav\"]}", "only text" },
+        { "{\"image\":\"x.png\"}", "\"image\" would be lost: only text" }, { "{\"audio\":{\"path\":\"a.wav\"}}", "\"audio\" would be lost" },
+        /* Arrow's padding, as pandas and polars write it */
+        { "{\"images\":[null],\"videos\":[{\"bytes\":null,\"path\":null}],\"audio\":{\"array\":[],\"path\":null},\"chat_template_kwargs\":{\"enable_thinking\":null}}", NULL },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = { "" };

@@ -12,6 +12,18 @@ wrong() { # NAME MEMBERS WORDS [KEY=VALUE ...]
 right "GSM8K" '"answer":"18*2 is 36, 36*9 is <<36*9=324>>324.\n#### 324"'
 check "and it is said" grep -q '1 of 1 answers are as GSM8K.s: what follows the last #### is the reference' "$tmp/said"
 right "GSM8K on one line" '"answer":"324 it is #### 324"'
+wrong_number() { # NAME MEMBERS: another number, which the same words without sign and point would be
+    printf '{%s,%s}\n' "$q" "$2" >"$tmp/rows.jsonl"
+    expect "$1" 0 '^rows +[0-9.]+( \([^)]*\))? +0\.0 ' "$app" eval data.val_files="$tmp/rows.jsonl"
+}
+wrong_number "GSM8K, the other sign" '"answer":"so\n#### -324"'
+wrong_number "a text, another point" '"answer":"3.24"'
+right "GSM8K with cents" '"answer":"so\n#### $324.00"'
+right "a text with a point" '"answer":"324.0"'
+right "MATH without braces" '"solution":"So $\\boxed 324$."'
+right "MATH in the other box" '"solution":"So \\fbox{324}"'
+printf '{%s,"answer":""}\n' "$q" >"$tmp/rows.jsonl"
+expect "an empty answer is told of" 0 '1 of 1 answers are empty texts' "$app" eval data.val_files="$tmp/rows.jsonl"
 right "TRL" '"solution":"324"'
 right "TRL with mathematics" '"solution":"$324$","ability":"math"'
 right "MATH" '"solution":"First 36.\nSo \\boxed{324}."'

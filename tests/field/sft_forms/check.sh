@@ -22,6 +22,15 @@ sft "a question" 2 'question + answer' '{"question":"7","answer":"7"}'
 sft "two forms and a key" 2 'prompt + completion' "{\"prompt\":\"7\",\"completion\":\"7\",\"messages\":[$u,$a,$u,$a]}" data.prompt_key=prompt
 sft "two forms and the other key" 4 messages "{\"prompt\":\"7\",\"completion\":\"7\",\"messages\":[$u,$a,$u,$a]}" data.prompt_key=messages
 sft "a prompt beside the conversation that begins with it" 4 messages "{\"prompt\":\"7\",\"messages\":[$u,$a,$u,$a]}"
+h='{"from":"human","value":"7"}'
+for key in '"loss":false' '"train":false' '"weight":0' '"training":false' '"loss_scale":0.0'; do
+    sft "ShareGPT, $key" 2 conversations "{\"conversations\":[$h,{\"from\":\"gpt\",\"value\":\"7\",$key},$h,{\"from\":\"gpt\",\"value\":\"7\",\"loss\":null}]}"
+done
+no "ShareGPT with a thought" 'reasoning_content' "{\"conversations\":[$h,{\"from\":\"gpt\",\"value\":\"7\",\"reasoning_content\":\"hm\"}]}"
+no "ShareGPT with a picture" '"images" would be lost' "{\"conversations\":[$h,{\"from\":\"gpt\",\"value\":\"7\",\"images\":[\"x.png\"]}]}"
+no "a picture beside it" '"image" would be lost: only text can be read' "{\"image\":\"x.png\",\"conversations\":[$h,{\"from\":\"gpt\",\"value\":\"7\"}]}"
+for none in '""' '"[]"' '" [ ] "' '"null"' null '[]' '[null]'; do sft "tools that are $none" 2 messages "{\"tools\":$none,\"messages\":[$u,$a]}"; done
+sft "Arrow's padding" 2 messages "{\"images\":[null],\"videos\":[],\"audio\":{\"bytes\":null,\"path\":null},\"chat_template_kwargs\":{\"enable_thinking\":null},\"messages\":[$u,{\"role\":\"assistant\",\"content\":\"7\",\"function_call\":{\"name\":null,\"arguments\":null},\"tool_calls\":[{\"function\":null}]}]}"
 no "two forms" 'two conversations in one row: messages and prompt \+ completion; data.prompt_key and data.answer_key say which' "{\"prompt\":\"7\",\"completion\":\"7\",\"messages\":[$u,$a]}"
 no "nobody is called king" 'turn 0 of "conversations" is from "king"; there are human' '{"conversations":[{"from":"king","value":"7"},{"from":"gpt","value":"7"}]}'
 no "a system message twice" 'both hold a system message and differ' "{\"system\":\"a\",\"messages\":[{\"role\":\"system\",\"content\":\"b\"},$u,$a]}"
