@@ -18,12 +18,11 @@ static bool put(struct str *out, const char *name, const char *text, size_t n, b
     return true;
 }
 
-/* A list of {"name", "template"}: those named default and tool_use. */
+/* A list of {"name", "template"}: those named default and tool_use; of two of a name the last, as transformers has it. */
 static bool from_list(const char *path, const json_t *list, struct chat_found *x, struct err *e)
 {
-    size_t i;
-    json_t *one;
-    json_array_foreach((json_t *)list, i, one) {
+    for (size_t i = json_array_size(list); i-- > 0;) {
+        const json_t *one = json_array_get(list, i);
         const char *name = json_string_value(json_object_get(one, "name"));
         const json_t *v = json_object_get(one, "template");
         if (!name || !json_is_string(v)) return fail(e, "%s: chat_template[%zu]: must have name and template", path, i);

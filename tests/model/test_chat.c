@@ -289,6 +289,7 @@ static void places(void **state)
     const char *llama3 = text_of(find(templates, "name", "llama3"), "template");
     char *list = dumped(json_pack("{s:s,s:[{s:s,s:s},{s:s,s:s}]}", "bos_token", "<|begin_of_text|>", "chat_template", "name", "tool_use", "template", "x", "name",
                                       "default", "template", llama3));
+    char *again = dumped(json_pack("{s:[{s:s,s:s},{s:s,s:s}]}", "chat_template", "name", "default", "template", qwen2, "name", "default", "template", qwen25));
     char *two = dumped(json_pack("{s:[{s:s,s:s},{s:s,s:s}]}", "chat_template", "name", "default", "template", qwen2, "name", "tool_use", "template", qwen25));
     char *one = dumped(json_pack("{s:s}", "chat_template", qwen2));
     struct chat c;
@@ -308,6 +309,8 @@ static void places(void **state)
     CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && !c.v.tools && c.has_tool_use && c.tool_use.tools, "%s", e.text);
     CHECK(chat_tools_read(&tools, &c, declared, sizeof declared - 1, &e), "%s", e.text);
     chat_tools_free(&tools);
+    put_file("tokenizer_config.json", again);
+    CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && c.v.tools && !c.has_tool_use, "the last of a name: %s", e.text);
     put_file("tokenizer_config.json", one);
     CHECK(chat_open(&c, bytes_of, dir, "auto", &e) && !c.has_tool_use && !chat_tools_read(&tools, &c, declared, sizeof declared - 1, &e), "%s", e.text);
     struct str extra = { 0 };
@@ -333,6 +336,7 @@ static void places(void **state)
     drop_file("chat_template.json");
     free(list);
     free(two);
+    free(again);
     free(one);
 }
 
