@@ -7,11 +7,30 @@
 
 void (*die_hook)(void);
 
-/* Names in sentences come from files, which must not speak to a terminal. */
+/* Names in sentences come from files, which must not speak to a terminal. U+0080 to U+009F are controls too, of which CSI is one; in UTF-8 they are C2 and a byte of their number. */
 static void quiet(char *s)
 {
-    for (; *s; s++)
-        if (((unsigned char)*s < 0x20 && *s != '\n' && *s != '\t') || *s == 0x7f) *s = '?';
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
+        if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) *s = '?';
+        else if (c == 0xc2 && next >= 0x80 && next < 0xa0) s[0] = s[1] = '?';
+    }
+}
+
+void say_quietly(FILE *f, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0) return;
+    char *text = xmalloc((size_t)n + 1);
+    va_start(ap, fmt);
+    vsnprintf(text, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    quiet(text);
+    fputs(text, f);
+    free(text);
 }
 
 bool fail(struct err *e, const char *fmt, ...)

@@ -3,6 +3,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 struct err { char text[640]; };
 
@@ -10,6 +11,10 @@ struct err { char text[640]; };
 bool fail(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Puts "fmt: " in front of the sentence e already holds; returns false. */
 bool fail_in(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Names in sentences come from files, which must not speak to a terminal: control characters but line breaks and tabs become '?'. fail, fail_in and err_hint do
+ * it by themselves; say_quietly is fprintf for what else names something of a file. */
+void say_quietly(FILE *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Prints the message to stderr, then whatever die_hook prints (the arena table), and exits with status 70. */
 _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -258,7 +258,7 @@ static void line(const char *name, int width, const struct eval_row *b, const st
         { "%5.1f", 8, 100 * per(b->greedy_correct, b->greedy_n), a ? 100 * per(a->greedy_correct, a->greedy_n) : 0 },
         { "%4.2f", 10, per(b->calls, b->n), a ? per(a->calls, a->n) : 0 }, { "%5.1f", 16, per(b->length, b->n), a ? per(a->length, a->n) : 0 },
     };
-    fprintf(f, "%-*s", width, name);
+    say_quietly(f, "%-*s", width, name);
     for (size_t i = 0; i < sizeof cells / sizeof *cells; i++) {
         char text[32];
         snprintf(text, sizeof text, cells[i].format, cells[i].before);

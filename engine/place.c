@@ -164,7 +164,7 @@ static bool remove_temporary(void *ctx, const char *dir, const char *name, struc
     if (!whole) dir_remove(path.p);
     else if (!manifest_remove(path.p)) {
         char *to = dir_unused(dir, "old-");
-        if (rename(path.p, to) == 0) fprintf(stderr, "%s: holds files that are not of this program; they are in %s now\n", path.p, to);
+        if (rename(path.p, to) == 0) say_quietly(stderr, "%s: holds files that are not of this program; they are in %s now\n", path.p, to);
         free(to);
     }
     str_free(&path);

@@ -308,6 +308,15 @@ static void names_do_not_speak_to_terminals(void **state)
     assert_string_equal(e.text, "a?[31m??\n\303\244");
     assert_false(fail_in(&e, "%s", "\033"));
     assert_string_equal(e.text, "?: a?[31m??\n\303\244");
+    assert_false(fail(&e, "%s", "\302\23331m\302\240\302"));                /* U+009B is a CSI of one character */
+    assert_string_equal(e.text, "??31m\302\240\302");
+    char *shown = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&shown, &n);
+    say_quietly(f, "%s=%d\n", "key\033]0;x\a", 7);
+    fclose(f);
+    assert_string_equal(shown, "key?]0;x?=7\n");
+    free(shown);
 }
 
 int main(void)
