@@ -240,6 +240,10 @@ static char *stem(const char *path)
     for (char *p = s; !shard && (p = strchr(p, '-')); p++)
         if (sscanf(p, "-%*5d-of-%*5d%n", &n) == 0 && n) shard = p;
     if (shard && shard > s && !shard[n]) *shard = 0;
+    /* the name goes into JSON (metrics, state.json), which a file's name need not fit */
+    json_t *fits = json_string(s);
+    for (char *p = s; !fits && *p; p++) if ((unsigned char)*p >= 128) *p = '?';
+    json_decref(fits);
     return s;
 }
 

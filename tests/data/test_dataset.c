@@ -75,6 +75,10 @@ static void layouts(void **state)
     CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
     check_good(&d, "zip");
     dataset_free(&d);
+    write_file("fr\xe9.jsonl", good, sizeof good - 1);         /* metrics and state.json take a name that is text */
+    CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
+    check_good(&d, "fr?");
+    dataset_free(&d);
     static const char other[] = "{\"text\":\"mine\",\"prompt\":\"not mine\",\"answer\":\"1\"}";
     write_file("other", other, sizeof other - 1);
     CHECK(dataset_load(&d, path, "text", &e), "%s", e.text);
