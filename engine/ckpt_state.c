@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,9 @@ static json_t *hash_json(uint64_t h)
     snprintf(text, sizeof text, "%016llx", (unsigned long long)h);
     return json_string(text);
 }
+
+/* JSON has no NaN: jansson would leave the key out, and the state could not be read again. */
+static json_t *real_json(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 static bool read_hash(const json_t *j, uint64_t *h)
 {
@@ -57,7 +61,7 @@ static json_t *metrics_json(const struct metrics *m)
     if (!m) return json_null();
     json_t *a = json_array();
     for (int i = 0; i < m->n; i++)
-        json_array_append_new(a, json_pack("[s,o]", m->v[i].name, isfinite(m->v[i].value) ? json_real(m->v[i].value) : json_null()));
+        json_array_append_new(a, json_pack("[s,o]", m->v[i].name, real_json(m->v[i].value)));
     return a;
 }
 
@@ -77,17 +81,18 @@ bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const
     json_t *o = json_object();
     json_object_set_new(o, "step", json_integer(t->step));
     json_object_set_new(o, "steps", json_integer(t->s->steps));
+    json_object_set_new(o, "warmup", json_integer(t->warmup));
     json_object_set_new(o, "updates", json_integer(t->s->learner.steps));
     json_object_set_new(o, "skipped", json_integer(t->skipped));
     json_object_set_new(o, "skipped_in_row", json_integer(t->s->learner.skipped_in_row));
     json_object_set_new(o, "tokens_generated", json_integer(t->tokens_generated));
     json_object_set_new(o, "tokens_trained", json_integer(t->tokens_trained));
-    json_object_set_new(o, "probs_diff_max", json_real(t->probs_diff_max));
-    json_object_set_new(o, "wall_s", json_real(r->wall_s));
+    json_object_set_new(o, "probs_diff_max", real_json(t->probs_diff_max));
+    json_object_set_new(o, "wall_s", real_json(r->wall_s));
     json_object_set_new(o, "rolling", json_boolean(x->rolling));
     json_object_set_new(o, "before", r->has_before ? eval_json(&r->before) : json_null());
     json_object_set_new(o, "after", r->has_after ? eval_json(&r->after) : json_null());
-    json_object_set_new(o, "best", x->best.step < 0 ? json_null() : json_pack("{s:i,s:f}", "step", x->best.step, "value", x->best.value));
+    json_object_set_new(o, "best", x->best.step < 0 ? json_null() : json_pack("{s:i,s:f,s:s}", "step", x->best.step, "value", x->best.value, "metric", t->c->trainer.best_metric));
     json_object_set_new(o, "metrics", json_pack("{s:I,s:o}", "bytes", (json_int_t)x->mark.bytes, "hash", hash_json(x->mark.hash)));
     json_object_set_new(o, "pending", metrics_json(x->pending));
     json_object_set_new(o, "data", data_json(t));
@@ -201,14 +206,14 @@ bool ckpt_read(struct ckpt_state *s, const char *folder, int step, struct err *e
 {
     struct str path = { 0 }, text = { 0 };
     struct counts n;
-    double diff, wall;
-    const json_t *before, *config;
+    const json_t *diff, *wall, *before, *config;
     *s = (struct ckpt_state){ 0 };
     str_printf(&path, "%s/state.json", folder);
     s->json = file_read(path.p, STATE_MAX, &text, e) ? json_from(path.p, text.p, text.n, e) : NULL;
     bool ok = s->json != NULL;
-    if (ok && (json_unpack(s->json, "{s:F,s:F,s:o,s:o}", "probs_diff_max", &diff, "wall_s", &wall, "before", &before, "config", &config) != 0 ||
-               !json_is_object(config) || !(json_is_object(before) || json_is_null(before)) || !(wall >= 0)))
+    if (ok && (json_unpack(s->json, "{s:o,s:o,s:o,s:o}", "probs_diff_max", &diff, "wall_s", &wall, "before", &before, "config", &config) != 0 ||
+               !json_is_object(config) || !(json_is_object(before) || json_is_null(before)) ||
+               !(json_is_number(diff) || json_is_null(diff)) || !(json_is_number(wall) || json_is_null(wall)) || json_number_value(wall) < 0))
         ok = fail(e, "%s: not the state of a run: a key is missing or of the wrong type", path.p);
     ok = ok && read_counts(&n, s->json, path.p, e) && read_rest(s, path.p, e);
     if (ok) s->step = (int)n.step;
@@ -233,6 +238,17 @@ bool ckpt_evaluations(struct run_report *r, const struct ckpt_state *s)
     return (!r->has_before || eval_parse(&r->before, before)) && (!r->has_after || eval_parse(&r->after, after));
 }
 
+/* A warm-up that is a share of all steps stays as long as it was when there are to be more steps now. */
+static void keep_warmup(struct trainer *t, const json_t *state)
+{
+    const json_t *was = json_object_get(state, "warmup");
+    json_int_t n = json_integer_value(was);
+    if (t->c->actor.optim_lr_warmup_steps >= 0 || !json_is_integer(was) || n < 0 || n > INT_MAX || n == t->warmup) return;
+    fprintf(stderr, "warning: actor.optim.lr_warmup_steps_ratio: the run began with a warm-up of %lld steps and keeps it; %d would be the share of the steps that are asked for now\n",
+            (long long)n, t->warmup);
+    t->warmup = (int)n;
+}
+
 bool ckpt_take(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder, struct metrics *m, bool *pending, struct err *e)
 {
     struct counts n;
@@ -245,6 +261,7 @@ bool ckpt_take(struct trainer *t, struct run_report *r, const struct ckpt_state 
     t->tokens_generated = n.generated;
     t->tokens_trained = n.trained;
     t->probs_diff_max = json_number_value(json_object_get(s->json, "probs_diff_max"));
+    keep_warmup(t, s->json);
     *pending = json_is_array(rest);
     if (*pending && !metrics_read(m, rest)) return fail(e, "%s/state.json: the metrics in it cannot be read", folder);
     if (!ckpt_evaluations(r, s)) return fail(e, "%s/state.json: the evaluation in it cannot be read", folder);

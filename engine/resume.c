@@ -47,7 +47,9 @@ static bool use(struct trainer *t, struct run_report *r, struct run_from *from, 
     } else ok = ok && ckpt_take(t, r, &s, folder, m, &from->pending, e);
     if (ok) {
         from->extra->mark = s.mark;
-        from->extra->best = s.best;
+        /* a value of another metric is no measure of this one */
+        const char *metric = json_string_value(json_object_get(json_object_get(s.json, "best"), "metric"));
+        from->extra->best = metric && strcmp(metric, t->c->trainer.best_metric) ? (struct best){ .step = -1 } : s.best;
         from->rolling = s.rolling;
     }
     ckpt_forget(&s);

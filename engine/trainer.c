@@ -28,7 +28,8 @@ struct weight_copies trainer_copies(const struct config *c)
 void trainer_make(struct trainer *t, struct session *s)
 {
     struct weight_copies want = trainer_copies(s->c);
-    *t = (struct trainer){ .s = s, .c = s->c, .score_old = !exact_numerics() };
+    *t = (struct trainer){ .s = s, .c = s->c, .score_old = !exact_numerics(), .warmup = s->c->actor.optim_lr_warmup_steps };
+    if (t->warmup < 0) t->warmup = (int)(s->c->actor.optim_lr_warmup_steps_ratio * s->steps);
     if (want.ref) t->w_ref = copy_weights(&s->m);
     if (want.prev) t->w_prev = copy_weights(&s->m);
     if (want.old) t->w_old = copy_weights(&s->m);

@@ -11,6 +11,7 @@ struct trainer {
     int epoch, mini_batch;          /* of the update at work, from 0 */
     FILE *dump;                     /* where the step's rollouts go, or NULL */
     bool score_old;                 /* sampler and scorer do not share their bits (exact_numerics()): pi_old is scored once before the first update */
+    int warmup;                     /* training steps of the warm-up; of a share of all steps those that the run began with */
     int silent;                     /* steps in a row without any signal */
     int step;                       /* steps done */
     int64_t tokens_generated, tokens_trained;

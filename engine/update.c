@@ -241,12 +241,7 @@ static void note_probs(struct trainer *t, const struct flat *f, struct step_sums
     if (z->probs_diff.n) t->probs_diff_max = MAX(t->probs_diff_max, z->probs_diff.max);
 }
 
-double trainer_lr(const struct trainer *t)
-{
-    int warmup = t->c->actor.optim_lr_warmup_steps;
-    if (warmup < 0) warmup = (int)(t->c->actor.optim_lr_warmup_steps_ratio * t->s->steps);
-    return lr_at(t->c->actor.optim_lr, t->step, warmup, 0, 1);
-}
+double trainer_lr(const struct trainer *t) { return lr_at(t->c->actor.optim_lr, t->step, t->warmup, 0, 1); }
 
 /* One AdamW step, unless a number is not finite. Returns the gradient's norm. */
 static double apply(struct trainer *t, double loss, struct step_sums *z)

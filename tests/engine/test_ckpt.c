@@ -114,6 +114,30 @@ static void replaced(void **state)
     CHECK(file_exists(in_dir("old-1/notes.txt")) && !file_exists(in_dir("old-1/state.json")) && !file_exists(in_dir("global_step_3/notes.txt")), "a file of a user's");
 }
 
+/* A warm-up that is a share of all steps is that of the run's beginning, however many steps are to follow. */
+static void warmup_stays(void **state)
+{
+    (void)state;
+    struct err e;
+    struct ckpt_state s = { 0 };
+    struct metrics m = { 0 };
+    bool pending;
+    const int given = x.c.actor.optim_lr_warmup_steps, warmup = x.t.warmup;
+    const struct { int given, now, want; } cases[] = { { -1, 40, 20 }, { -1, 20, 20 }, { 7, 7, 7 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        x.c.actor.optim_lr_warmup_steps = cases[i].given;
+        x.t.warmup = cases[i].given < 0 ? 20 : cases[i].given;
+        CHECK(save(5, &e), "%s", e.text);
+        x.t.warmup = cases[i].now;
+        CHECK(take(in_dir("global_step_5"), &s, &m, &pending, &e), "%s", e.text);
+        CHECK(x.t.warmup == cases[i].want, "%d steps", x.t.warmup);
+        CHECK_NEAR(trainer_lr(&x.t), x.c.actor.optim_lr * fmin(1, 6.0 / cases[i].want), 1e-12, "the rate of step 6");
+        ckpt_forget(&s);
+    }
+    x.c.actor.optim_lr_warmup_steps = given;
+    x.t.warmup = warmup;
+}
+
 /* Each of these is another run. */
 static void another_run(void **state)
 {
@@ -139,12 +163,18 @@ static void another_run(void **state)
     x.c.trainer.total_training_steps++;
     CHECK(ckpt_same(&x.t, &extra, &s, "F", &e), "%s", e.text);
     ckpt_forget(&s);
+    /* a number that is none must not make the state one that cannot be read */
+    double diff = x.t.probs_diff_max;
+    x.t.probs_diff_max = (double)NAN;
+    CHECK(save(4, &e) && ckpt_read(&s, in_dir("global_step_4"), 4, &e), "%s", e.text);
+    x.t.probs_diff_max = diff;
+    ckpt_forget(&s);
     CHECK(!ckpt_read(&s, in_dir("global_step_3"), 4, &e) && strstr(e.text, "is the state after step 3, not 4"), "%s", e.text);
     ckpt_forget(&s);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(comes_back), cmocka_unit_test(not_finite), cmocka_unit_test(replaced), cmocka_unit_test(another_run) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(comes_back), cmocka_unit_test(not_finite), cmocka_unit_test(replaced), cmocka_unit_test(another_run), cmocka_unit_test(warmup_stays) };
     return cmocka_run_group_tests_name("ckpt", tests, open_all, close_all);
 }
