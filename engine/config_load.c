@@ -144,6 +144,7 @@ void reading_problem(struct reading *r, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
+    if (r->problems->p && strstr(r->problems->p, line)) return;      /* a key that is looked at twice */
     r->wrong++;
     if (r->problems->n > VALUE_MAX) return;
     if (r->problems->n) str_putc(r->problems, '\n');
@@ -315,11 +316,23 @@ static void refuse_removals(struct reading *r)
     }
 }
 
+/* The setting that a key of ours gets its value from, by its own name or by another program's, its ${...} replaced. NULL: none. */
+static const struct setting *looked_at(struct reading *r, const char *key)
+{
+    const struct setting *found = reading_of(r, key);
+    for (const struct config_rename *n = config_renames; n->from && !(found && !strcmp(config_plain_key(found->key), key)); n++)
+        if (!strcmp(n->to, key) && reading_of(r, n->from)) found = reading_of(r, n->from);
+    if (!found) return NULL;
+    struct setting *v = &r->s->v[found - r->s->v];
+    interpolate(r, v);
+    return v->null ? NULL : v;
+}
+
 /* The preset, and the second column of defaults, lie below everything else. */
 static void apply_below(struct reading *r)
 {
     struct err e;
-    const struct setting *model = reading_of(r, "model.path"), *preset = reading_of(r, "algorithm.preset"), *official = reading_of(r, "rollout.appo_dynamic_branching");
+    const struct setting *model = looked_at(r, "model.path"), *preset = looked_at(r, "algorithm.preset"), *official = looked_at(r, "rollout.appo_dynamic_branching");
     if (model && *model->value && !config_default_column(r->c, &e)) reading_problem(r, "%s", e.text);
     if (preset) {
         /* set once by itself, so that a misspelt preset is reported with its own place, later */
@@ -335,7 +348,7 @@ static bool told(const struct reading *r, FILE *say, struct err *e)
         const char *p = r->problems->p;
         for (size_t n; *p; p += n + (p[n] == '\n')) {
             n = strcspn(p, "\n");
-            fprintf(say, "appo: %.*s\n", (int)n, p);
+            say_quietly(say, "appo: %.*s\n", (int)n, p);
         }
     }
     return fail(e, "%d keys are refused; nothing was started", r->wrong);
@@ -358,8 +371,8 @@ bool config_apply(struct config *c, struct settings *s, FILE *say, struct err *e
     config_verl_after(&r);
     bool ok = told(&r, say, e) && config_derive(c, say, e);
     if (ok && r.foreign) config_verl_notes(&r);
-    if (say && ignored.n) fprintf(say, "ignored, options of other engines: %s\n", ignored.p);
-    if (say && ok && notes.n) fprintf(say, "%s", notes.p);
+    if (say && ignored.n) say_quietly(say, "ignored, options of other engines: %s\n", ignored.p);
+    if (say && ok && notes.n) say_quietly(say, "%s", notes.p);
     free(row);
     str_free(&problems);
     str_free(&ignored);

@@ -42,10 +42,11 @@ void config_verl_before(struct reading *r)
     v = reading_of(r, "actor.optim.betas");
     if (v) {
         double a, b;
-        char tail[2] = "";
-        const char *text = v->value + (*v->value == '[');
+        int end = 0;
+        bool list = *v->value == '[';
+        const char *text = v->value + list;
         r->foreign = true;
-        if (sscanf(text, "%lf ,%lf%1[^]]", &a, &b, tail) == 2) {
+        if (sscanf(text, "%lf ,%lf %n", &a, &b, &end) == 2 && !strcmp(text + end, list ? "]" : "")) {
             put_number(r, v, "actor.optim.beta1", a);
             put_number(r, v, "actor.optim.beta2", b);
         } else reading_problem(r, "%.100s=%.100s (%s): two numbers are needed, [0.9,0.999]", v->key, v->value, v->source);

@@ -43,8 +43,10 @@ static bool put(struct reader *r, int line)
         if (strcmp(r->out->v[i].key, r->path.p)) continue;
         return fail(r->e, "%s:%d: %.100s is given twice, first at %s; keep one", r->name, line, r->path.p, r->out->v[i].source);
     }
+    /* sources that begin with these words are this program's own (config_given): a file of such a name is named from the folder */
+    bool ours = !strncmp(r->name, "default", 7) || !strncmp(r->name, "preset ", 7);
     struct str source = { 0 };
-    str_printf(&source, "%s:%d", r->name, line);
+    str_printf(&source, "%s%s:%d", ours ? "./" : "", r->name, line);
     settings_add(r->out, r->path.p, r->value.p ? r->value.p : "", source.p);
     str_free(&source);
     return true;

@@ -330,6 +330,25 @@ static void yaml_becomes_settings(void **state)
     settings_free(&s);
 }
 
+/* A file may be called what the sources of defaults and presets begin with: what it gives is given all the same. */
+static void yaml_of_any_name(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "default.yaml", "defaults/x.yaml", "preset paper", "default" };
+    static const char text[] = "data: {train_batch_size: 6}\nactor: {ppo_mini_batch_size: 3}\n";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct settings s = { 0 };
+        struct config c;
+        struct err e = { "" };
+        config_init(&c);
+        CHECK(config_yaml(&s, names[i], text, strlen(text), &e) && config_apply(&c, &s, NULL, &e), "%s", e.text);
+        CHECK(config_given(&c, "actor.ppo_mini_batch_size") && strncmp(config_source(&c, "data.train_batch_size"), "preset ", 7), "%s: %s", names[i],
+              config_source(&c, "actor.ppo_mini_batch_size"));
+        settings_free(&s);
+        config_free(&c);
+    }
+}
+
 static void yaml_refused(void **state)
 {
     (void)state;
@@ -752,6 +771,15 @@ static void other_programs_values(void **state)
         { "actor.optim.betas=[0.8,0.99]", "actor.optim.beta1", "0.8", NULL },
         { "actor.optim.betas=0.8,0.99", "actor.optim.beta2", "0.99", NULL },
         { "actor.optim.betas=0.8", NULL, NULL, "two numbers" },
+        { "actor.optim.betas=[0.8,0.99", NULL, NULL, "two numbers" }, { "actor.optim.betas=[0.8,0.99]7", NULL, NULL, "two numbers" },
+        { "actor.optim.betas=0.8,0.99,0.9", NULL, NULL, "two numbers" },
+        /* what lies below every other key, by way of another key, the environment or another name */
+        { "algorithm.preset=${trainer.project_name} trainer.project_name=paper", "data.train_batch_size", "128", NULL },
+        { "algorithm.preset=${oc.env:APPO_NOT_THERE,paper}", "data.train_batch_size", "128", NULL },
+        { "algorithm.preset=${oc.env:APPO_NOT_THERE}", NULL, NULL, "2 keys are refused" },
+        { "rollout.appo_dynamic_branching=${rollout.do_sample} rollout.do_sample=true", "branch.when", "step", NULL },
+        { "model.path=${data.nothing}", "actor.optim.lr", "0.0003", NULL }, { "model.path=/m", "actor.optim.lr", "1e-06", NULL },
+        { "model.partial_pretrain=/m", "actor.optim.lr", "1e-06", NULL },
         { "actor.optim.lr_warmup_steps_ratio=0.1", "actor.optim.lr_warmup_steps", "-1", NULL },
         { "actor.optim.lr_warmup_steps_ratio=0.1 actor.optim.lr_warmup_steps=7", "actor.optim.lr_warmup_steps", "7", NULL },
         { "actor.clip_ratio=0.1 actor.clip_ratio_high=0.3", "actor.clip_ratio_high", "0.3", NULL },
@@ -912,7 +940,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_names_its_field), cmocka_unit_test(every_key_decides_numbers_or_does_not), cmocka_unit_test(presets_and_renames_name_real_keys), cmocka_unit_test(presets_hold_the_published_numbers), cmocka_unit_test(presets_in_numbers), cmocka_unit_test(grpo_is_grpo), cmocka_unit_test(temperatures),
         cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys), cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
-        cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
+        cmocka_unit_test(yaml_of_any_name), cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage), cmocka_unit_test(later_sources_win),
         cmocka_unit_test(what_is_printed_reads_back), cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model), cmocka_unit_test(what_fits_memory), cmocka_unit_test(high_rates_are_warned_of),
         cmocka_unit_test(other_programs_values), cmocka_unit_test(what_is_said), cmocka_unit_test(words_survive_damage), cmocka_unit_test(patterns),
     };
