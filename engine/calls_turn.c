@@ -225,10 +225,10 @@ static bool has_key(const struct turn *t, size_t at, size_t end, const char *key
     return false;
 }
 
-/* Does what cannot be read from `at` on look like a call? */
-static bool looks_like_call(const struct turn *t, size_t at)
+/* Does what cannot be read from `at` on look like a call? n: the bytes of the object there, 0 where it is not whole. */
+static bool looks_like_call(const struct turn *t, size_t at, size_t n)
 {
-    size_t end = t->n - at < CALL_BYTES ? t->n : at + CALL_BYTES, first = skip_space(t, at + 1);
+    size_t most = n ? n : CALL_BYTES, end = t->n - at < most ? t->n : at + most, first = skip_space(t, at + 1);
     bool named = has_key(t, at, end, "name") || has_key(t, at, end, "function");
     bool given = has_key(t, at, end, "parameters") || has_key(t, at, end, "arguments");
     return stands(t, first, "\"name\"", 6) || (named && given);
@@ -295,7 +295,7 @@ static void find_llama(struct turn *t)
         size_t n = call_object(brace, t->n - begin, &t->clean, &wrong);
         json_t *j = with_name(t, begin, n ? parse(&t->clean, &wrong) : NULL);
         if (j && is_call(j)) add(t, begin, begin + n, json_incref(j), NULL);
-        else if (!j && may && (n || think == nowhere) && looks_like_call(t, begin)) {
+        else if (!j && may && (n || think == nowhere) && looks_like_call(t, begin, n)) {
             size_t end = n ? begin + n : t->n;
             while (end > begin && call_space(t->text[end - 1])) end--;
             add(t, begin, end, NULL, wrong);
