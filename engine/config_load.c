@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_MAX = 1 << 20, VALUE_MAX = 65536, LOOKUPS_MAX = 64, LINE_MAX_BYTES = 1500 };
+enum { FILE_MAX = 1 << 20, VALUE_MAX = 65536, LOOKUPS_MAX = 64, LOOKUPS_ALL = 10000, LINE_MAX_BYTES = 1500 };
 
 struct sources { struct settings files, args; const char *path, *name; bool print; };
 
@@ -206,8 +206,8 @@ static void interpolate(struct reading *r, struct setting *v)
         while ((p = strstr(open + 1, "${"))) open = p;
         if (strncmp(open, "${", 2)) open = strstr(v->value, "${");
         close = strchr(open, '}');
-        if (!close || i == LOOKUPS_MAX || strlen(v->value) > VALUE_MAX) {
-            reading_problem(r, "%.100s=%.100s (%s): ${ %s", v->key, v->value, v->source, close ? "names itself, or is longer than is read" : "without }");
+        if (!close || i == LOOKUPS_MAX || r->lookups++ > LOOKUPS_ALL || strlen(v->value) > VALUE_MAX) {
+            reading_problem(r, "%.100s=%.100s (%s): ${ %s", v->key, v->value, v->source, close ? "names itself, or is more than is read" : "without }");
             break;
         }
         struct str words = { 0 }, out = { 0 };
@@ -239,7 +239,7 @@ static bool matters(const char *key)
 {
     if (config_find(key) || is_renamed(key) || config_is_together(key)) return true;
     const struct config_foreign *f = config_foreign(key);
-    return !f || f->neutral;
+    return f && f->neutral;                              /* what nobody knows is refused by its name */
 }
 
 /* Other names of our keys, in the order of the table */

@@ -56,7 +56,7 @@ bool config_yaml(struct settings *s, const char *name, const char *text, size_t 
 /* config_load.c: everything that files and arguments say, applied: errors of all keys at once. say: what is ignored, and what is meant otherwise than in verl. */
 bool config_apply(struct config *c, struct settings *s, FILE *say, struct err *e);
 /* config_verl.c: see there. */
-struct reading { struct config *c; struct settings *s; struct str *problems; int wrong; struct str *notes; bool foreign; };
+struct reading { struct config *c; struct settings *s; struct str *problems; int wrong; struct str *notes; bool foreign; int lookups; };
 const struct setting *reading_of(const struct reading *r, const char *key);         /* what holds for this plain key; NULL: nothing, or null */
 void reading_problem(struct reading *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void config_verl_before(struct reading *r);                                         /* before our own keys are set */
