@@ -197,9 +197,91 @@ static void queries(void **state)
     mini_close(&x);
 }
 
+/* One line's fields against its row: texts, numbers, and where calls stand by the tokens of their tags. */
+static void check_fields(const struct mini *x, const struct group *g, const struct row *r, const json_t *o, int *ends)
+{
+    static const char *const gts[] = { "Anna", "A. \"Clyne\"", "" };
+    const struct episode *ep = &r->ep;
+    const json_t *want = json_object_get(o, "gts"), *one;
+    size_t k;
+    if (g->number == 6) {
+        assert_int_equal(json_array_size(want), 3);
+        for (k = 0; k < 3; k++) assert_string_equal(json_string_value(json_array_get(want, k)), gts[k]);
+        assert_string_equal(json_string_value(json_object_get(o, "data_source")), "set");
+    } else {
+        assert_string_equal(json_string_value(want), g->task.q.answer);
+        assert_string_equal(json_string_value(json_object_get(o, "input")), g->task.q.text);
+    }
+    CHECK_NEAR(json_number_value(json_object_get(o, "score")), ep->reward, 1e-12, "score");
+    assert_int_equal(json_is_true(json_object_get(o, "acc")), r->correct);
+    assert_int_equal(json_integer_value(json_object_get(o, "prompt")), g->number);
+    assert_int_equal(json_integer_value(json_object_get(o, "row")), g->index);
+    assert_int_equal(json_integer_value(json_object_get(o, "rollout")), ep->rollout);
+    bool end = ep->ids[ep->n - 1] == x->script.end;
+    assert_string_equal(json_string_value(json_object_get(o, "finish")), end ? "end" : "length");
+    *ends += end;
+    int open = 0, close = 0;
+    for (int i = ep->prompt_len; i < ep->n; i++) open += ep->m[i] && ep->ids[i] == x->script.open;
+    json_array_foreach((json_t *)json_object_get(o, "calls"), k, one) {
+        int from = (int)json_integer_value(json_object_get(one, "start")),
+            to = (int)json_integer_value(json_object_get(one, "end"));
+        CHECK(ep->ids[ep->prompt_len + to - 1] == x->script.close, "call %zu ends elsewhere", k);
+        CHECK(ep->ids[ep->prompt_len + from - 1] == x->script.open, "call %zu begins elsewhere", k);
+        close++;
+    }
+    CHECK(open == close || open == close + 1, "%d calls of %d", close, open);
+    assert_int_equal(json_is_true(json_object_get(o, "branch")), r->branch);
+    if (!r->branch) { assert_true(json_is_null(json_object_get(o, "parent"))); return; }
+    assert_int_equal(json_integer_value(json_object_get(o, "parent")), g->row[r->orig]->ep.rollout);
+    assert_int_equal(json_integer_value(json_object_get(o, "branch_index")), ep->born - ep->prompt_len);
+}
+
+static void fields(void **state)
+{
+    (void)state;
+    struct mini x;
+    struct group g[2];
+    struct step_sums z = { 0 };
+    struct flat flat;
+    struct loss_stats stats = { 0 };
+    char *refs[] = { (char[]){ "Anna" }, (char[]){ "A. \"Clyne\"" }, (char[]){ "" } };
+    struct sample sample = { .data_source = (char[]){ "set" }, .prompt = "who?", .refs = refs, .n_refs = 3 };
+    mini_open(&x, KEYS("data.train_batch_size", "2", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
+        "rollout.initial_rollouts", "3", "branch.points", "1",
+        "data.max_response_length", "60", "rollout.max_len", "124"), NULL, 8);
+    x.script.calls = 100;
+    mini_sample(&x, g, 2, 0);
+    mini_branch(&x, g, 2, false, &z);
+    int ends = 0, lines = 0;
+    for (int i = 0; i < 2; i++) {
+        g[i].number = 5 + (uint32_t)i, g[i].index = 70 + i;
+        for (int j = 0; j < 6; j++) g[i].row[j]->correct = j % 2, g[i].row[j]->well_formed = j % 3 > 0;
+    }
+    g[1].task.sample = &sample;
+    flat_make(&flat, g, 2, &x.c);
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    x.c.trainer.rollout_data_prompts = -1;
+    dump_update(f, &x.t, g, 2, &flat, &(struct dump_note){ 0, &stats, 1 });
+    fclose(f);
+    for (char *p = strtok(text, "\n"); p; p = strtok(NULL, "\n"), lines++) {
+        json_t *o = json_loads(p, JSON_ALLOW_NUL, NULL);
+        assert_true(o && lines < 12);
+        check_fields(&x, &g[lines / 6], g[lines / 6].row[lines % 6], o, &ends);
+        json_decref(o);
+    }
+    CHECK(lines == 12 && ends > 0 && ends < 12, "%d lines, %d ends", lines, ends);
+    g[1].task.sample = NULL;
+    free(text);
+    flat_free(&flat);
+    mini_end(&x, g, 2);
+    mini_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(strings), cmocka_unit_test(kinds), cmocka_unit_test(lines),
-        cmocka_unit_test(queries) };
+        cmocka_unit_test(queries), cmocka_unit_test(fields) };
     return cmocka_run_group_tests_name("dump", tests, NULL, NULL);
 }
