@@ -3,10 +3,12 @@
 #include "base/gz.h"
 #include "tests/check.h"
 #include "tests/folder.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static void one_at_a_time(void **state)
@@ -62,6 +64,43 @@ static void the_kernel_drops_it(void **state)
         close(pipe_[0]);
         close(pipe_[1]);
     }
+}
+
+/* A file system without locks: here, all of them. */
+static bool no_locks;
+int flock(int fd, int how)
+{
+    if (!no_locks) return (int)syscall(SYS_flock, fd, how);
+    errno = ENOLCK;
+    return -1;
+}
+
+/* There the file says who: it is taken from a process of this machine that is gone, and from no other. */
+static void without_locks(void **state)
+{
+    (void)state;
+    char host[64] = "", who[4][128];
+    struct err e;
+    struct lock l = { 0 };
+    pid_t child = fork();
+    if (!child) _exit(0);
+    waitpid(child, NULL, 0);
+    assert_int_equal(gethostname(host, sizeof host - 1), 0);
+    snprintf(who[0], sizeof *who, "pid %ld on %s, since 2026-01-31 12:00:00 +0000\n", (long)child, host);
+    snprintf(who[1], sizeof *who, "pid %ld on %s, since 2026-01-31 12:00:00 +0000\n", (long)getpid(), host);
+    snprintf(who[2], sizeof *who, "pid %ld on not-%s, since 2026-01-31 12:00:00 +0000\n", (long)child, host);
+    snprintf(who[3], sizeof *who, "somebody\n");
+    assert_true(dir_make(in_dir("plain"), &e));
+    no_locks = true;
+    for (int i = 0; i < 4; i++) {
+        assert_true(file_write(in_dir("plain/.lock"), who[i], strlen(who[i]), &e));
+        bool ok = lock_take(&l, in_dir("plain"), "x", &e);
+        CHECK(ok == (i == 0), "%s", who[i]);
+        CHECK(ok || (strstr(e.text, "has no locks: remove ") && strstr(e.text, "plain/.lock if")), "%s", e.text);
+        if (ok) lock_drop(&l);
+    }
+    no_locks = false;
+    unlink(in_dir("plain/.lock"));
 }
 
 static void not_through_a_link(void **state)
@@ -147,7 +186,8 @@ static void names_and_folders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_at_a_time), cmocka_unit_test(the_kernel_drops_it), cmocka_unit_test(not_through_a_link), cmocka_unit_test(folders_being_filled),
+        cmocka_unit_test(one_at_a_time), cmocka_unit_test(the_kernel_drops_it), cmocka_unit_test(without_locks),
+        cmocka_unit_test(not_through_a_link), cmocka_unit_test(folders_being_filled),
         cmocka_unit_test(packed_streams), cmocka_unit_test(names_and_folders),
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
