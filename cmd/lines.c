@@ -111,7 +111,8 @@ static bool row_ids(struct ids *out, const json_t *row, const struct session *s,
 
 /* What is read of a line; the rest of it may hold what JSON does not have. */
 static const char *const columns[] = { "ids", "text", "special", "messages", "tools", "prompt", "continue_final_message",
-                                       "chat_template_kwargs", "enable_thinking", "images", "videos", "audios", NULL };
+                                       "chat_template_kwargs", "enable_thinking", "images", "videos", "audios",
+                                       "image", "video", "audio", NULL };
 
 bool line_ids(struct ids *out, const struct lines *l, const struct session *s, bool reply, const struct err *no_chat, struct err *e)
 {

@@ -16,33 +16,17 @@ static void dialog_free(struct dialog *d)
     free(d->place);
 }
 
-/* Is this JSON text blank, null or an empty list? */
-static bool is_none(const char *text)
-{
-    json_t *j = json_loads(text, JSON_DECODE_ANY, NULL);
-    bool none = !text[strspn(text, " \t\r\n")] || json_is_null(j) || (json_is_array(j) && !json_array_size(j));
-    json_decref(j);
-    return none;
-}
-
-static bool all_null(const json_t *list)
-{
-    size_t k = 0;
-    while (k < json_array_size(list) && json_is_null(json_array_get(list, k))) k++;
-    return k == json_array_size(list);
-}
-
 /* Tools: JSON text, or a list, which is none where Parquet has an empty one. */
 static bool read_tools(struct dialog *d, const json_t *tools, struct err *e)
 {
     char buf[200];
+    if (tools_none(tools)) return true;
     if (json_is_string(tools)) {
-        const char *text = json_string_value(tools);
-        if (!is_none(text)) d->tools = xstrdup(text);
+        d->tools = xstrdup(json_string_value(tools));
     } else if (json_is_array(tools)) {
-        if (!all_null(tools)) d->tools = json_dumps(tools, JSON_COMPACT | JSON_REAL_PRECISION(17));
+        d->tools = json_dumps(tools, JSON_COMPACT | JSON_REAL_PRECISION(17));
         if (d->tools && odd_within(d->tools)) return fail(e, "\"tools\" hold a value that cannot be read");
-    } else if (tools) {
+    } else {
         return fail(e, "\"tools\" must be a list of declarations, or the JSON text of one; it is %s",
                     value_is(tools, buf, sizeof buf));
     }

@@ -183,6 +183,24 @@ bool messages_beside(const json_t *row, struct err *e)
     return true;
 }
 
+static bool only_nulls(const json_t *v)
+{
+    size_t k = 0;
+    if (!v || json_is_null(v)) return true;
+    while (k < json_array_size(v) && json_is_null(json_array_get(v, k))) k++;
+    return json_is_array(v) && k == json_array_size(v);
+}
+
+bool tools_none(const json_t *tools)
+{
+    if (!json_is_string(tools)) return only_nulls(tools);
+    const char *text = json_string_value(tools);
+    json_t *j = json_loads(text, JSON_DECODE_ANY, NULL);
+    bool none = !text[strspn(text, " \t\r\n")] || (j && only_nulls(j));
+    json_decref(j);
+    return none;
+}
+
 static bool read_one(struct message *m, const json_t *one, const struct place *at)
 {
     static const char *const weights[] = { "weight", "train", "loss", "training", "trainable", "loss_scale" };

@@ -28,5 +28,7 @@ bool messages_read(struct messages *m, const json_t *list, size_t n, const char 
  * each with a '?' before it, ended by NULL. */
 bool messages_beside(const json_t *row, struct err *e);
 extern const char *const message_columns[];
+/* Are no tools declared: nothing, null, a list of nulls or of nothing, or the JSON text of these? */
+bool tools_none(const json_t *tools);
 void messages_add(struct messages *m, enum role role, const char *text);        /* the text is copied */
 void messages_free(struct messages *m);

@@ -1,6 +1,7 @@
 /* search_cache.c: the recorded queries and results in an SQLite database in memory, with a full-text index where the nearest may stand in. It is built once and
  * turned into one image of bytes; each thread that asks reads this image by a read-only connection of its own, and waits for nobody. */
 #include "data/search_cache.h"
+#include "data/foreign.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "data/corpus.h"
@@ -118,7 +119,10 @@ static struct reader *reader_open(const struct search_cache *c, struct err *e)
 static json_t *read_object(const char *path, struct err *e)
 {
     struct str text = { 0 };
-    json_t *all = file_read(path, (size_t)1 << 30, &text, e) ? json_from(path, text.p, text.n, e) : NULL;
+    const char *foreign = NULL;
+    bool ok = file_read(path, (size_t)1 << 30, &text, e);
+    if (ok && text.n && (foreign = foreign_is(text.p, text.n))) ok = fail(e, "%s: %s", path, foreign);
+    json_t *all = ok ? json_from(path, text.p, text.n, e) : NULL;
     str_free(&text);
     if (!all || (json_is_object(all) && json_object_size(all))) return all;
     fail(e, "%s: one JSON object {query: result, ...} is needed", path);

@@ -75,7 +75,7 @@ struct chat_message *chat_messages(const struct messages *x)
 bool tools_value(struct chat_tools *tools, const struct chat *chat, const json_t *v, struct err *e)
 {
     *tools = (struct chat_tools){ 0 };
-    if (!v || json_is_null(v)) return true;
+    if (tools_none(v)) return true;
     if (json_is_string(v)) return chat_tools_read(tools, chat, json_string_value(v), json_string_length(v), e);
     char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     bool ok = odd_within(text) ? fail(e, "\"tools\" hold a value that cannot be read") : chat_tools_read(tools, chat, text, strlen(text), e);

@@ -126,7 +126,8 @@ static void refused(void **state)
     static const struct { const char *text, *says; size_t n; } cases[] = {
         { "", "c.json: not JSON: line", 0 }, { "[]", "one JSON object", 2 }, { "{}", "one JSON object", 2 }, { "{\"a\": 7}", "the result of \"a\" is not a string", 8 },
         { "{\"a\": \"b\"", "c.json: not JSON: line 1", 9 }, { "\0\0\0", "c.json: not JSON: line", 3 }, { "{\"a\": \"\\u0000\"}", "c.json: not JSON: line 1", 15 },
-        { "garbage", "c.json: not JSON: line 1", 7 }, { "{\"a\":\"b\",\"a\":\"c\"}", "duplicate", 17 },
+        { "garbage", "c.json: not JSON: line 1", 7 }, { "<!DOCTYPE html><html>", "c.json: is an HTML page", 21 },
+        { "version https://git-lfs.github.com/spec/v1\n", "c.json: is a Git LFS pointer", 43 }, { "{\"a\":\"b\",\"a\":\"c\"}", "duplicate", 17 },
     };
     struct err e;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -52,3 +52,9 @@ done
 check "the same tokens" cmp "$tmp/sharegpt.tokens" "$tmp/messages.tokens"
 check "the same weights after a step" cmp "$tmp/sharegpt/model.safetensors" "$tmp/messages/model.safetensors"
 check "which are others than before" bash -c "! cmp -s '$tmp/m/model.safetensors' '$tmp/messages/model.safetensors'"
+for key in '"image":"x.png"' '"video":["x"]' '"audios":[{"path":"a"}]'; do
+    printf '{"messages":[%s,%s],%s}\n' "$u" "$a" "$key" >"$tmp/line"
+    expect "score refuses $key" 1 'would be lost: only text can be read' sh -c "'$app' score <'$tmp/line'"
+done
+printf '{"messages":[%s,%s],"image":[null],"tools":"null"}\n' "$u" "$a" >"$tmp/line"
+expect "score passes over nothing" 0 '"ids"' sh -c "'$app' score <'$tmp/line'"
