@@ -57,6 +57,12 @@ static void parts(void **state)
         { "{\"a\":{\"tool_calls\":[{\"n\":12345678901234567890}]}}", ab, "!25 a number beyond 64 bits, which is not read in calls" },
         { " [1] ", ab, "[]" }, { "7", ab, "7" }, { "null", none, "null" }, { "{}", none, "{}" }, { "{\"a\":1}", none, "{}" }, { "{\"a\":{\"b\":[]},\"c\":\"\\u00e9\"}", NULL, "{\"a\":{\"b\":[]},\"c\":\"\xc3\xa9\"}" },
         { "[0.5,1E2,-0,true,false,null,\"\\ud83d\\ude00\\/\\b\"]", NULL, "[0.5,100.0,0,true,false,null,\"\xf0\x9f\x98\x80/\\b\"]" },
+        /* the first and the last pair of surrogates, and halves beside them (RFC 8259, 7) */
+        { "[\"\\ud800\\udc00\\udbff\\udfff\"]", NULL, "[\"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"]" },
+        { "[\"\\ud7ff\\ue000\"]", NULL, "[\"\xed\x9f\xbf\xee\x80\x80\"]" },
+        { "[\"\\ud800\\ue000\"]", NULL, "[{\"\\u0001other\":\"half a surrogate pair\"}]" },
+        { "[\"\\udc00\\ud800\"]", NULL, "[{\"\\u0001other\":\"half a surrogate pair\"}]" },
+        { "[\"\\udfff\"]", NULL, "[{\"\\u0001other\":\"half a surrogate pair\"}]" },
         { "{\"x\":nul,\"a\":1}", ab, "!5 a value is needed here" }, { "{\"x\":1.,\"a\":1}", ab, "!5 a value is needed here" }, { "{\"x\":-,\"a\":1}", ab, "!5 a value" },
         { "{\"x\":[1 2]}", ab, "!8 a comma or ] is needed here" }, { "{\"x\":[1}", ab, "!7 a comma or ] is needed here" }, { "{\"x\" 1}", ab, "!5 a colon is needed here" }, { "{x:1}", ab, "!1 a member's name" },
         { "{\"a\":\"\\q\"}", ab, "!6 an escape that JSON does not have" }, { "{\"a\":\"", ab, "!6 the text ends within a string" }, { "{\"a\":", ab, "!5 the text ends where a value" }, { "", ab, "!0 the text ends" },
