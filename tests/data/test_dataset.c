@@ -257,6 +257,19 @@ static void given_names(void **state)
     dataset_free(&d);
 }
 
+/* Names of three levels are among those that are shown, of four not. */
+static void deep_names(void **state)
+{
+    (void)state;
+    static const char row[] = "{\"a\":{\"b\":{\"question\":{\"zz\":1}}},\"l\":[{\"x\":1}],\"answer\":1}";
+    struct dataset d = { 0 };
+    struct err e;
+    write_file("deep.jsonl", row, sizeof row - 1);
+    assert_false(dataset_load_keys(&d, path, &(struct dataset_keys){ .prompt = "a.b.questoin" }, &e));
+    CHECK(strstr(e.text, "there are a, a.b, a.b.question, l, answer. Did you mean a.b.question?"), "%s", e.text);
+    dataset_free(&d);
+}
+
 /* References of each layout: joined by '|'; or, after a '!', what the refusal says. */
 static void references(void **state)
 {
@@ -527,7 +540,7 @@ static void order(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(layouts), cmocka_unit_test(parquet), cmocka_unit_test(parquet_answers), cmocka_unit_test(released_twins), cmocka_unit_test(chosen_names), cmocka_unit_test(given_names),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(layouts), cmocka_unit_test(parquet), cmocka_unit_test(parquet_answers), cmocka_unit_test(released_twins), cmocka_unit_test(chosen_names), cmocka_unit_test(given_names), cmocka_unit_test(deep_names),
         cmocka_unit_test(references), cmocka_unit_test(graded), cmocka_unit_test(questions), cmocka_unit_test(null_rows),
         cmocka_unit_test(bad_lines), cmocka_unit_test(asked), cmocka_unit_test(bad_files), cmocka_unit_test(order) };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
