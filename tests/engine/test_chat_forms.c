@@ -138,6 +138,16 @@ static void masks(void **state)
           "b<|im_end|>" },
         { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},{\"role\":\"user\",\"content\":\"q\"},"
           "{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}", "<think>\nu\n</think>\n\nb<|im_end|>" },
+        /* results in a user's clothes are no question, but with a tag at one end alone they are one */
+        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},"
+          "{\"role\":\"user\",\"content\":\"<tool_response>r</tool_response>\"},{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+          "<think>\nt\n</think>\n\na<|im_end|><think>\nu\n</think>\n\nb<|im_end|>" },
+        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},"
+          "{\"role\":\"user\",\"content\":\"what is </tool_response>\"},{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+          "<think>\nu\n</think>\n\nb<|im_end|>" },
+        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},"
+          "{\"role\":\"user\",\"content\":\"<tool_response> is what?\"},{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+          "<think>\nu\n</think>\n\nb<|im_end|>" },
         { "qwen3-training", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},{\"role\":\"user\","
           "\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}", "<think>\nt\n</think>\n\na<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
         { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"q\"},"

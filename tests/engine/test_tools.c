@@ -175,6 +175,34 @@ static void late_calls_time_out(void **state)
     tools_free(p);
 }
 
+/* Takes 100 ms and cannot be cancelled. */
+static atomic_bool held;
+static void holds_on(void *ctx, const struct episode *ep, enum tool tool, const char *query, size_t n, struct str *out)
+{
+    (void)ctx, (void)ep, (void)tool, (void)n;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    usleep(100000);
+    str_puts(out, query);
+    atomic_store(&held, true);
+}
+
+/* A call that came back after its time, before anybody asked for it, is late all the same: what a run says must not
+ * depend on when it looks. */
+static void late_before_it_is_asked_for(void **state)
+{
+    (void)state;
+    struct toolbox box = { .run = holds_on };
+    struct tool_pool *p = tools_make(&box, 1, 0.02);
+    struct tool_done d;
+    ask(p, 4, "late");
+    for (int i = 0; i < 500 && !atomic_load(&held); i++) usleep(10000);
+    usleep(50000);                                  /* the thread has given it back */
+    assert_true(tools_next(p, &d, true));
+    CHECK(d.status == CALL_TIMEOUT && !d.text.n && d.ended - d.begun > 0.02, "%s", call_status_name[d.status]);
+    str_free(&d.text);
+    tools_free(p);
+}
+
 static void free_with_calls_outstanding(void **state)
 {
     (void)state;
@@ -231,6 +259,7 @@ static void a_hanging_tool_hangs_nothing(void **state)
     assert_int_equal(tools_drain(p, 30), 0);
     for (int i = 0; i < 20; i++) is_done(p, "good", CALL_OK);
     is_done(p, "wrong", CALL_FAILED);
+    is_done(p, "errors: 3 of 4", CALL_OK);          /* a result that speaks of errors */
     is_done(p, "nearest", CALL_NEAREST);
     is_done(p, "ask", CALL_TIMEOUT);
     assert_int_equal(tools_drain(p, 30), 0);
@@ -271,7 +300,8 @@ static void in_process_is_never_late(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(calls_in_text), cmocka_unit_test(result_tokens), cmocka_unit_test(every_call_is_answered_once), cmocka_unit_test(late_calls_time_out),
+        cmocka_unit_test(calls_in_text), cmocka_unit_test(result_tokens), cmocka_unit_test(every_call_is_answered_once), cmocka_unit_test(late_calls_time_out), cmocka_unit_test(late_before_it_is_asked_for),
+       
         cmocka_unit_test(free_with_calls_outstanding), cmocka_unit_test(a_hanging_tool_hangs_nothing), cmocka_unit_test(in_process_is_never_late),
     };
     return cmocka_run_group_tests_name("tools", tests, NULL, NULL);
