@@ -29,6 +29,7 @@ expect "other engines' keys" 0 'ignored, options of other engines: rollout\.name
 expect "all wrong keys at once" 2 'rollout\.nn .*no such option' "$app" debug rollout.nn=3 trainer.nnodes=2 rollout.n=x
 for words in 'trainer\.nnodes=2 .*ranks are not built' 'rollout\.n=x .*not a whole number' '3 keys are refused; nothing was started'; do check "also: $words" grep -qE "$words" said; done
 expect "null is the default" 0 '^trainer\.total_training_steps: 40 ' "$app" debug trainer.total_training_steps=null --print-config
+expect "in a file, too" 0 '^trainer\.total_training_steps: 40 ' sh -c "printf 'trainer:\n  total_training_steps: null\n' >null.yaml; '$app' debug --config null.yaml --print-config"
 mkdir conf
 printf 'defaults:\n  - ppo_trainer\n  - _self_\nrollout:\n  n: 12\n' >conf/mine.yaml
 printf 'defaults:\n  - actor@actor_rollout_ref.actor: dp_actor\n' >conf/parts.yaml

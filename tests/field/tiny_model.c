@@ -119,6 +119,15 @@ static void tied_head_differs(struct made *m)
 static void nan_weight(struct made *m) { find(m, "model.layers.0.mlp.up_proj.weight")->x[0] = NAN; }
 static void inf_weight(struct made *m) { find(m, "model.layers.1.self_attn.o_proj.weight")->x[77] = -INFINITY; }
 
+/* Three tensors, six numbers. */
+static void bad_weights(struct made *m)
+{
+    struct tensor *up = find(m, "model.layers.0.mlp.up_proj.weight"), *norm = find(m, "model.norm.weight");
+    up->x[130] = up->x[131] = up->x[8191] = INFINITY;
+    norm->x[3] = norm->x[4] = NAN;
+    inf_weight(m);
+}
+
 static void inv_freq(struct made *m)
 {
     for (int l = 0; l < size(m, "num_hidden_layers"); l++) {
@@ -173,6 +182,7 @@ static const struct variant { const char *name; void (*change)(struct made *m); 
     { "tied_head_differs", tied_head_differs, 1, false }, { "tied_head_only", tied_head_only, 1, false },
     { "index_lists_tied_head", NULL, 1, true },         /* as save_pretrained of some versions left it: the index names a tensor that no file has */
     { "nan_weight", nan_weight, 1, false }, { "inf_weight", inf_weight, 1, false },
+    { "bad_weights", bad_weights, 1, false },
     { "inv_freq", inv_freq, 1, false }, { "old_buffers", old_buffers, 1, false }, { "odd_tensor", odd_tensor, 1, false }, { "generation_config_eos", generation_config_eos, 1, false },
     { "no_weights", NULL, 0, false },
 };

@@ -109,6 +109,8 @@ static int vocabulary(json_t *j, const char **token, int32_t *type, int max)
     return n;
 }
 
+static int add_bos = -1;        /* what the file says of it; -1: nothing */
+
 static void make_gguf(struct str *s, json_t *j, const char *model, const char *pre, bool space, int bos)
 {
     enum { MAX = 200000 };
@@ -121,7 +123,11 @@ static void make_gguf(struct str *s, json_t *j, const char *model, const char *p
     str_puts(s, "GGUF");
     put32(s, 3);
     put64(s, 0);
-    put64(s, bos < 0 ? 6 : 7);
+    put64(s, (uint64_t)(6 + (bos >= 0) + (add_bos >= 0)));
+    if (add_bos >= 0) {
+        put_key(s, "tokenizer.ggml.add_bos_token", GGUF_BOOL);
+        str_putc(s, (char)add_bos);
+    }
     if (bos >= 0) {
         put_key(s, "tokenizer.ggml.bos_token_id", GGUF_U32);
         put32(s, (uint32_t)bos);
@@ -172,6 +178,14 @@ static void gguf_ids(void **state)
         /* add_bos_token is not said: only Llama 3's files mean that begin-of-text comes first */
         assert_int_equal(tokenizer_bos(t), strcmp(cases[i].pre, "llama-bpe") ? -1 : bos);
         tokenizer_free(t);
+        for (add_bos = 0; add_bos < 2; add_bos++) {             /* it is said */
+            make_gguf(&s, part(i), "gpt2", cases[i].pre, false, bos);
+            t = from_gguf(&s, &e);
+            CHECK(t, "%s", e.text);
+            assert_int_equal(tokenizer_bos(t), add_bos ? bos : -1);
+            tokenizer_free(t);
+        }
+        add_bos = -1;
     }
     static const struct { const char *model, *pre; bool space; const char *why; } bad[] = {
         { "llama", "default", false, "tokenizer.ggml.model 'llama'" }, { "gpt2", "tekken", false, "tokenizer.ggml.pre 'tekken'" }, { "gpt2", "", false, "tokenizer.ggml.pre ''" },

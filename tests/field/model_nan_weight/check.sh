@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154
 tiny=$build/tests/field/tiny_model
-for v in base nan_weight inf_weight; do check $v "$tiny" "$tmp/$v" $v; done
+for v in base nan_weight inf_weight bad_weights; do check $v "$tiny" "$tmp/$v" $v; done
 echo '{"text":"hello world"}' >"$tmp/text"
 for c in score generate tokenize; do
     want=1 words='up_proj.weight: 1 of 8192 numbers are NaN or infinite.*first at \[0, 0\]'
@@ -10,6 +10,7 @@ done
 expect "train" 1 'up_proj.weight: 1 of 8192' "$app" train model.path="$tmp/nan_weight" rollout.max_len=128 trainer.total_training_steps=1 trainer.default_local_dir="$tmp/run"
 expect "export" 1 'up_proj.weight: 1 of 8192' "$app" export model.path="$tmp/nan_weight" out="$tmp/out"
 expect "infinite" 1 'o_proj.weight: 1 of 4096 .*first at \[1, 13\]' "$app" score model.path="$tmp/inf_weight" <"$tmp/text"
+expect "several" 1 'up_proj.weight: 3 of 8192 .*first at \[2, 2\]; 2 other tensors have some too\.' "$app" score model.path="$tmp/bad_weights" <"$tmp/text"
 expect "loaded all the same: no numbers are said to be none" 1 'log-probabilities of token 1 of text 1 are no numbers' \
     "$app" score model.path="$tmp/nan_weight" model.check=off <"$tmp/text"
 "$app" score model.path="$tmp/nan_weight" model.check=off <"$tmp/text" >"$tmp/printed" 2>/dev/null
