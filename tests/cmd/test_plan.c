@@ -89,6 +89,10 @@ static void other_builds(void **state)
         for (int i = 0; i < m.params; i++) matrices += m.param[i].cols ? (size_t)param_count(&m.param[i]) * sizeof(real) : 0;
         assert_true(forward >= matrices && forward < matrices + matrices / 4 && backward >= matrices && backward < matrices + matrices / 4);
         assert_true(before.packed == forward + backward && after.packed == 2 * forward + backward);
+        /* the larger of two moments: the end of an update, and a checkpoint with a vector of the optimizer's */
+        size_t saving = forward + (size_t)m.count * sizeof(wide);
+        assert_true(saving > before.packed && before.packed + before.saving == saving);
+        assert_true(after.packed > saving && after.saving == 0);
         assert_true(after.all == after.weights + after.copies + after.state.peak + after.work.peak + after.pool.peak + after.packed + after.saving + after.program);
         model_free(&m);
     } else assert_true(!before.packed && !after.packed);
