@@ -54,7 +54,7 @@ static int run(struct config *c, bool json)
     struct progress bar;
     struct out probe;
     struct err e;
-    config_for_memory(c, false, stderr);
+    config_for_memory(c, NEED_SAMPLE, stderr);
     bool ok = !*c->trainer.report || out_open(&probe, c->trainer.report, &e);
     if (ok && *c->trainer.report) out_drop(&probe);
     ok = ok && session_open(&s, c, false, &e) && session_questions(&s, false, &e);
@@ -64,6 +64,7 @@ static int run(struct config *c, bool json)
         stop_during(*dir ? "stopping; the answers so far stay in %.120s" : "stopping; the answers so far are lost (trainer.validation_data_dir keeps them)%.0s", dir);
         progress_start(&bar, stderr, 0, eval_answers(&s));
         bar.unit = "answers";
+        told(&bar, 0, bar.total);
         ok = evaluate_to(&s, &r, &(struct eval_how){ dir, 0, told, &bar }, &e);
         progress_clear(&bar);
     }

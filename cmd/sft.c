@@ -60,7 +60,7 @@ static bool after(void *ctx, const struct sft_report *r)
     sft_show(&j->show, r);
     if (r->part < r->whole) return true;
     j->last = *r;
-    if (r->step < r->steps) stop_during("finishing step %d and writing a checkpoint", r->step + 1);
+    if (r->step < r->steps && !run_stop) stop_during("finishing step %d and writing a checkpoint", r->step + 1);
     if (!sft_keep_step(&j->keep, r, &j->e)) j->failed = true;
     return !j->failed && !j->keep.stopped;
 }
@@ -134,6 +134,7 @@ int cmd_sft(int argc, char **argv)
     bool json = cmd_option(&argc, argv, "--json", NULL);
     if (cmd_config(&c, argc, argv, usage, 0, &status)) {
         config_for_model(&c, "sft.lr", stderr);
+        config_for_memory(&c, NEED_SFT, stderr);
         status = run(&c, json);
     }
     config_free(&c);

@@ -143,8 +143,12 @@ bool config_check(const struct config *c, FILE *warn, struct err *e);
  * "actor.optim.lr" or "sft.lr"; one that is high for its size is warned of. */
 void config_for_model(struct config *c, const char *rate, FILE *warn);
 
-/* Lowers what was not given and changes speed only (rollout.max_num_seqs, actor.ppo_max_token_len_per_gpu) until session_fits agrees, and says so in a line. */
-void config_for_memory(struct config *c, bool trains, FILE *say);
+/* What is counted: training with reinforcement learning, supervised fine-tuning, or sampling alone (evaluations). */
+enum need_for { NEED_TRAIN, NEED_SFT, NEED_SAMPLE };
+
+/* Lowers what was not given and changes speed only (rollout.max_num_seqs, actor.ppo_max_token_len_per_gpu, model.recompute) until the run fits, and says so in
+ * a line. On a CPU batches are lowered until it fits half of what is available: there larger ones are hardly faster, and the machine has other users. */
+void config_for_memory(struct config *c, enum need_for what, FILE *say);
 
 /* YAML that reads back. width 0: a line a key, `key: value   # source: help`; else the same in lines of at most so many columns, where a word fits. */
 void config_print(const struct config *c, FILE *f, int width);

@@ -2,6 +2,7 @@
  * source, which begins with "default". */
 #include "engine/config_table.h"
 #include "engine/fits.h"
+#include "kernels/dev.h"
 #include <string.h>
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
@@ -124,23 +125,36 @@ void config_for_model(struct config *c, const char *rate, FILE *warn)
     model_free(&m);
 }
 
-/* What changes memory and speed but no number is lowered until the run fits, where it was not given. */
-void config_for_memory(struct config *c, bool trains, FILE *say)
+/* What changes memory and speed but no number is lowered until the run fits, where it was not given. The first steps
+ * cost a CPU next to no speed. Of supervised fine-tuning only recomputation changes no number: conversations may be as
+ * long as a batch. */
+void config_for_memory(struct config *c, enum need_for what, FILE *say)
 {
     static const struct { const char *key; int value; } steps[] = {
-        { "rollout.max_num_seqs", 128 }, { "rollout.max_num_seqs", 64 }, { "rollout.max_num_seqs", 32 }, { "rollout.max_num_seqs", 16 },
-        { "actor.ppo_max_token_len_per_gpu", 0 }, { "model.recompute", 1 }, { "rollout.max_num_seqs", 8 }, { "rollout.max_num_seqs", 4 },
-        { "rollout.max_num_seqs", 2 }, { "rollout.max_num_seqs", 1 },
+        { "rollout.max_num_seqs", 128 }, { "rollout.max_num_seqs", 64 }, { "rollout.max_num_seqs", 32 },
+        { "rollout.max_num_seqs", 16 },  { "actor.ppo_max_token_len_per_gpu", 0 },
+        { "model.recompute", 1 },        { "rollout.max_num_seqs", 8 },  { "rollout.max_num_seqs", 4 },
+        { "rollout.max_num_seqs", 2 },   { "rollout.max_num_seqs", 1 },
     };
+    enum { CHEAP = 5 };
     struct err why;
-    bool lowered = false;
+    bool lowered = false, cpu = !strcmp(dev_name(), "cpu");
     if (!*c->model.path) return;
-    for (size_t i = 0; i < sizeof steps / sizeof *steps && !session_fits(c, c->model.path, trains, &why); i++) {
-        if (config_given(c, steps[i].key)) continue;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (need_fits_share(c, c->model.path, what, cpu && i < CHEAP ? 0.5 : 1, &why)) {
+            if (i < CHEAP) break;
+            continue;
+        }
+        bool recompute = !strcmp(steps[i].key, "model.recompute");
+        if (config_given(c, steps[i].key) || (what == NEED_SFT && !recompute)) continue;
+        if (what == NEED_SAMPLE && strcmp(steps[i].key, "rollout.max_num_seqs")) continue;
         set_int(c, steps[i].key, steps[i].value ? steps[i].value : c->rollout.max_len, "default that fits memory");
         lowered = true;
     }
-    if (lowered && session_fits(c, c->model.path, trains, &why))
-        fprintf(say, "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d, model.recompute=%s (they change speed, not numbers)\n",
-                c->rollout.max_num_seqs, c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? "true" : "false");
+    if (!lowered || !need_fits(c, c->model.path, what, &why)) return;
+    if (what == NEED_SFT) fprintf(say, "to fit memory: model.recompute=true (it changes speed, not numbers)\n");
+    else if (what == NEED_SAMPLE) fprintf(say, "to fit memory: rollout.max_num_seqs=%d (it changes speed, not numbers)\n", c->rollout.max_num_seqs);
+    else fprintf(say, "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d, model.recompute=%s "
+                      "(they change speed, not numbers)\n",
+                 c->rollout.max_num_seqs, c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? "true" : "false");
 }

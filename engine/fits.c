@@ -135,7 +135,7 @@ static void put_cures(struct str *s, const struct config *c, enum need_for what)
                step ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c), c->rollout.max_len);
 }
 
-bool need_fits(const struct config *c, const char *path, enum need_for what, struct err *e)
+bool need_fits_share(const struct config *c, const char *path, enum need_for what, double share, struct err *e)
 {
     struct model_config shape;
     struct err ignored;
@@ -150,7 +150,7 @@ bool need_fits(const struct config *c, const char *path, enum need_for what, str
     need_make_as(&n, &shape, c, &(struct need_rule){ what, 0 });
     measure_memory(&left, &total);
     size_t kept = strcmp(dev_name(), "cpu") ? 0 : left / 20;
-    if (n.all <= left - kept || n.all == SIZE_MAX) return true;
+    if ((double)n.all <= (double)(left - kept) * share || n.all == SIZE_MAX) return true;
     struct str parts = { 0 }, cures = { 0 };
     put_parts(&parts, &n);
     put_cures(&cures, c, what);
@@ -161,6 +161,11 @@ bool need_fits(const struct config *c, const char *path, enum need_for what, str
     str_free(&parts);
     str_free(&cures);
     return false;
+}
+
+bool need_fits(const struct config *c, const char *path, enum need_for what, struct err *e)
+{
+    return need_fits_share(c, path, what, 1, e);
 }
 
 bool session_fits(const struct config *c, const char *path, bool trains, struct err *e)

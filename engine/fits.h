@@ -4,8 +4,6 @@
 #include "engine/config.h"
 #include "model/model.h"
 
-/* What is counted: training with reinforcement learning, supervised fine-tuning, or sampling alone (evaluations). */
-enum need_for { NEED_TRAIN, NEED_SFT, NEED_SAMPLE };
 /* For this build: { what }. Else for a GPU's build that stores numbers in real_bytes (2: bf16, 4: float), wherever
  * the question is asked. */
 struct need_rule { enum need_for what; size_t real_bytes; };
@@ -30,4 +28,5 @@ void need_make(struct need *n, const struct model_config *shape, const struct co
  * model that cannot be read, and lengths that contradict it, are for others to say: true. On a CPU what is available
  * counts, by MemAvailable and control groups (base/memory.h), but for a twentieth that stays for others. */
 bool need_fits(const struct config *c, const char *path, enum need_for what, struct err *e);
+bool need_fits_share(const struct config *c, const char *path, enum need_for what, double share, struct err *e);   /* within this share of it */
 bool session_fits(const struct config *c, const char *path, bool trains, struct err *e);                       /* NEED_TRAIN or NEED_SAMPLE */

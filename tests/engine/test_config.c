@@ -647,7 +647,7 @@ static void what_fits_memory(void **state)
     const char *args[] = { model, "data.max_prompt_length=100", "data.max_response_length=99900", "algorithm.adv_estimator=grpo", NULL };
     CHECK(load(&c, args, &rest, NULL, &e), "%s", e.text);
     FILE *say = open_memstream(&said, &n);
-    config_for_memory(&c, false, say);
+    config_for_memory(&c, NEED_SAMPLE, say);
     fclose(say);
     CHECK(c.rollout.max_num_seqs < 256 && !config_given(&c, "rollout.max_num_seqs") && !strcmp(config_source(&c, "rollout.max_num_seqs"), "default that fits memory"),
           "rollout.max_num_seqs=%d", c.rollout.max_num_seqs);
@@ -658,7 +658,7 @@ static void what_fits_memory(void **state)
     config_free(&c);
     const char *given[] = { model, "data.max_prompt_length=100", "data.max_response_length=99900", "algorithm.adv_estimator=grpo", "rollout.max_num_seqs=200", NULL };
     CHECK(load(&c, given, &rest, NULL, &e), "%s", e.text);
-    config_for_memory(&c, false, stderr);
+    config_for_memory(&c, NEED_SAMPLE, stderr);
     CHECK(c.rollout.max_num_seqs == 200, "what was given stays: %d", c.rollout.max_num_seqs);
     config_free(&c);
 }
