@@ -51,7 +51,7 @@ static int run(struct config *c, bool scratch, bool table)
     struct err e;
     int status = 1;
     config_for_model(c, "actor.optim.lr", stderr);
-    config_for_memory(c, true, stderr);
+    config_for_memory(c, NEED_TRAIN, stderr);
     bool ok = report_ready(c->trainer.report, &e) && place_open(&place, c, &e) && (!scratch || from_scratch(c, &e));
     stop_catch();                                        /* before it there is nothing to save */
     stop_during("ending before the first step, as soon as the model is loaded");
@@ -60,10 +60,12 @@ static int run(struct config *c, bool scratch, bool table)
     fflush(stdout);
     ok = ok && run_training_in(&s, &place, &r, stdout, &e);
     if (r.steps > 0) {
-        if (r.has_before) eval_table(&r.before, r.has_after ? &r.after : NULL, stdout);
+        if (r.has_after) eval_table(r.has_before ? &r.before : &r.after, r.has_before ? &r.after : NULL, stdout);
         printf("%d steps in %.1f s: %lld tokens generated, %lld trained; largest difference between a sampled and a trained probability: %g; peak memory %.0f MiB\n",
                r.steps, r.wall_s, (long long)r.tokens_generated, (long long)r.tokens_trained, r.probs_diff_max, peak_mib());
     }
+    if (ok && r.steps > 0 && !r.done && !r.stopped)
+        printf("in %s: metrics.jsonl%s, and the model as global_step_%d/actor/huggingface\n", place.dir.p, place.dumps.n ? ", rollouts" : "", r.steps);
     struct err late;
     if (r.steps > 0 && !(r.done && file_exists(c->trainer.report)) && !write_report(c->trainer.report, &r, c, ok ? &e : &late)) ok = false;
     status = !ok ? cmd_fail(&e) : r.stopped ? 130 : 0;

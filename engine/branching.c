@@ -204,7 +204,7 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
     struct rollout_stats stats;
     struct spare spare = { g, n, before, &t->s->kv };
     rollout_spare(t->s->ro, spare_pages, &spare);
-    rollout_run(t->s->ro, ep, total, keep, NULL, NULL, &stats);
+    rollout_run(t->s->ro, ep, total, keep, tell_branches, t, &stats);
     rollout_spare(t->s->ro, NULL, NULL);
     free(ep);
     z->generated_branch += stats.generated;

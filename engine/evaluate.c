@@ -241,38 +241,31 @@ void eval_metrics(const struct eval_result *r, struct metrics *m)
     metrics_put(m, "val-aux/num_turns/mean", per(r->all.calls, r->all.n));
 }
 
-/* An interval in percent, where the share stands alone. */
-static void put_interval(FILE *f, int part, int n, int trials)
+/* A share in percent with its interval, where it stands alone. */
+static void put_share(FILE *f, int part, int n, int trials)
 {
     double low, high;
     char text[32];
     interval(part, n, trials, &low, &high);
     snprintf(text, sizeof text, "%.1f-%.1f", 100 * low, 100 * high);
-    fprintf(f, "   %-13s", text);
+    fprintf(f, " %9.1f   %-10s", 100 * per(part, n), text);
 }
 
-static void line(const char *name, int width, const struct eval_row *b, const struct eval_row *a, FILE *f)
+/* One evaluation: 78 columns, where names of sources are short. */
+static void alone(const char *name, int width, const struct eval_row *r, FILE *f)
 {
-    const struct { const char *format; int width; double before, after; } cells[] = {
-        { "%5.1f", 9, 100 * per(b->correct, b->n), a ? 100 * per(a->correct, a->n) : 0 },
-        { "%5.1f", 8, 100 * per(b->greedy_correct, b->greedy_n), a ? 100 * per(a->greedy_correct, a->greedy_n) : 0 },
-        { "%4.2f", 10, per(b->calls, b->n), a ? per(a->calls, a->n) : 0 }, { "%5.1f", 16, per(b->length, b->n), a ? per(a->length, a->n) : 0 },
-    };
     say_quietly(f, "%-*s", width, name);
-    for (size_t i = 0; i < sizeof cells / sizeof *cells; i++) {
-        char text[32];
-        snprintf(text, sizeof text, cells[i].format, cells[i].before);
-        fprintf(f, i ? "   " : " ");
-        fprintf(f, "%-*s", a ? 0 : cells[i].width, text);
-        if (!a) continue;
-        fputs(" -> ", f);
-        fprintf(f, cells[i].format, cells[i].after);
-    }
-    if (!a) {
-        put_interval(f, b->correct, b->n, b->greedy_n);
-        put_interval(f, b->greedy_correct, b->greedy_n, b->greedy_n);
-    }
-    fputc('\n', f);
+    put_share(f, r->correct, r->n, r->greedy_n);
+    put_share(f, r->greedy_correct, r->greedy_n, r->greedy_n);
+    fprintf(f, " %10.2f %7.1f\n", per(r->calls, r->n), per(r->length, r->n));
+}
+
+static void both(const char *name, int width, const struct eval_row *b, const struct eval_row *a, FILE *f)
+{
+    say_quietly(f, "%-*s", width, name);
+    fprintf(f, " %5.1f -> %5.1f   %5.1f -> %5.1f", 100 * per(b->correct, b->n), 100 * per(a->correct, a->n),
+            100 * per(b->greedy_correct, b->greedy_n), 100 * per(a->greedy_correct, a->greedy_n));
+    fprintf(f, "   %4.2f -> %4.2f   %5.1f -> %5.1f\n", per(b->calls, b->n), per(a->calls, a->n), per(b->length, b->n), per(a->length, a->n));
 }
 
 void eval_table(const struct eval_result *before, const struct eval_result *after, FILE *f)
@@ -280,8 +273,13 @@ void eval_table(const struct eval_result *before, const struct eval_result *afte
     int width = 10;
     for (int i = 0; i < before->sources; i++)
         if ((int)strlen(before->source[i].name) > width) width = (int)strlen(before->source[i].name);
-    fprintf(f, after ? "%-*s %-14s   %-14s   %-12s   %s\n" : "%-*s %s   %s   %s   %s   success 95 %%   greedy 95 %%\n", width, "source", "success %", "greedy %", "tool calls",
-            "tokens of answer");
-    for (int i = 0; i < before->sources; i++) line(before->source[i].name, width, &before->source[i], after ? &after->source[i] : NULL, f);
-    line("all", width, &before->all, after ? &after->all : NULL, f);
+    if (after) fprintf(f, "%-*s %-14s   %-14s   %-12s   tokens of answer\n", width, "source", "success %", "greedy %", "tool calls");
+    else fprintf(f, "%-*s %9s   %-10s %9s   %-10s %10s %7s\n", width, "source", "success %", "95 %", "greedy %", "95 %", "tool calls", "tokens");
+    for (int i = 0; i <= before->sources; i++) {
+        bool all = i == before->sources;
+        const struct eval_row *b = all ? &before->all : &before->source[i], *a = !after ? NULL : all ? &after->all : &after->source[i];
+        const char *name = all ? "all" : before->source[i].name;
+        if (a) both(name, width, b, a, f);
+        else alone(name, width, b, f);
+    }
 }

@@ -24,7 +24,7 @@ struct run {
     FILE *say;
     bool pending;
     int saved;                      /* the step of the newest checkpoint, -1: none */
-    double started, before, saved_at;
+    double started, before, saved_at, step_began, told;
 };
 
 static size_t checkpoint_bytes(const struct run *x)
@@ -53,6 +53,18 @@ static bool room(const struct run *x, struct err *e)
     return dir_room(x->p->dir.p, ckpt + (apart ? 0 : dumps), e) && (!apart || dir_room(x->p->dumps.p, dumps, e));
 }
 
+/* How far a step is, where it takes long: told from its second on at a terminal, from 20 s on elsewhere. */
+static void step_progress(void *ctx, const char *what, int done, int total)
+{
+    struct run *x = ctx;
+    char text[60];
+    double t = seconds();
+    if (t - x->step_began < (x->bar.tty ? 1 : 20) || t - x->told < 0.2) return;
+    x->told = t;
+    snprintf(text, sizeof text, "next: %s %d of %d", what, done, total);
+    progress_step(&x->bar, x->t.step, text, (double)NAN, (double)NAN);
+}
+
 static void eval_progress(void *ctx, int done, int total) { progress_step(ctx, done, "evaluation", (double)NAN, (double)NAN); (void)total; }
 
 /* False: given up because of a signal. */
@@ -61,6 +73,7 @@ static bool run_eval(struct session *s, struct eval_result *r, int step)
     struct progress p;
     progress_start(&p, stderr, 0, eval_answers(s));
     p.unit = "answers";
+    eval_progress(&p, 0, p.total);
     struct eval_how how = { s->c->trainer.validation_data_dir, step, eval_progress, &p };
     struct err why;
     bool kept = evaluate_to(s, r, &how, &why);
@@ -195,9 +208,13 @@ static bool steps(struct run *x, struct err *e)
     struct trainer *t = &x->t;
     bool ok = true;
     progress_start(&x->bar, stderr, t->step, t->s->steps);
+    if (x->bar.tty && !x->pending && t->step < t->s->steps) progress_step(&x->bar, t->step, "step", (double)NAN, (double)NAN);
+    t->tell = step_progress;
+    t->tell_ctx = x;
     if (x->pending) ok = end_step(x, e);
     while (ok && t->step < t->s->steps && !run_stop) {
         metrics_clear(&x->m);
+        x->step_began = seconds();
         ok = lock_held(&x->p->lock, e) && dumped_step(x, e) && lock_held(&x->p->lock, e);
         x->r->wall_s = x->before + seconds() - x->started;
         if (ok && !t->halted) ok = end_step(x, e);
@@ -322,6 +339,7 @@ bool run_training_in(struct session *s, struct place *p, struct run_report *r, F
         ok = room(&x, e) && begin(&x, &from, e);
         if (ok && say && s->train.rows.n) say_data(s, say);
         if (ok && from.how == RUN_GOES_ON && say) fprintf(say, "resumed after step %d from %s\n", x.t.step, from.folder.p);
+        if (say) fflush(say);
         if (ok && from.how == RUN_ANEW && s->c->trainer.val_before_train && eval_questions(s)) ok = first_evaluation(&x, e);
         ok = ok && steps(&x, e);
         if (x.log.f) ok = metrics_close(&x.log, ok ? e : NULL) && ok;

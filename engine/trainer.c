@@ -83,6 +83,14 @@ void note_run(const struct rollout_stats *s, struct step_sums *z)
     z->search_misses += s->search_misses;
 }
 
+static void tell(const struct trainer *t, const char *what, int done, int total)
+{
+    if (t->tell) t->tell(t->tell_ctx, what, done, total);
+}
+
+void tell_rollouts(void *t, int done, int total) { tell(t, "rollouts", done, total); }
+void tell_branches(void *t, int done, int total) { tell(t, "branches", done, total); }
+
 static void sample(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
 {
     int total = 0;
@@ -99,7 +107,7 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
     rollout_set(t->s->ro, &r);
     struct rollout_stats stats;
     double start = seconds();
-    rollout_run(t->s->ro, ep, total, t->c->algorithm.adv_estimator == ALGO_APPO, NULL, NULL, &stats);
+    rollout_run(t->s->ro, ep, total, t->c->algorithm.adv_estimator == ALGO_APPO, tell_rollouts, t, &stats);
     z->t_gen += seconds() - start;
     r.halt = NULL;                                       /* branches belong to a step that is finished */
     rollout_set(t->s->ro, &r);
@@ -235,6 +243,7 @@ static bool update(struct trainer *t, struct group *g, int prompts, struct step_
         t->epoch = verl ? k / batches : k % c->actor.ppo_epochs;
         t->mini_batch = verl ? k % batches : k / c->actor.ppo_epochs;
         struct group *part = g + t->mini_batch * each;
+        tell(t, "updates", k, updates);
         ok = update_once(t, g, prompts, part, each, sampled, z);
         for (int i = 0; t->epoch == c->actor.ppo_epochs - 1 && i < each; i++) group_drop_branches(&part[i], t->s);
         if (verl || t->epoch == c->actor.ppo_epochs - 1) drop_pages(t, part, each);       /* the pool has room for those of one mini-batch */

@@ -18,6 +18,8 @@ struct trainer {
     double probs_diff_max;          /* largest |p_train - p_rollout| of a trained token, same weights, over the run */
     double score_max;               /* branch.when = step: the largest branch score of the step's whole batch, which the official reward scale divides by; else 0 */
     int skipped;                    /* updates not done because a number was not finite */
+    void (*tell)(void *ctx, const char *what, int done, int total);     /* NULL, or who is told how far a step is */
+    void *tell_ctx;
     bool halted;                    /* the last trainer_step was given up for run_stop, before anything had changed: it did not happen */
 };
 
@@ -40,6 +42,8 @@ void trainer_end(struct trainer *t, uint64_t version_at_begin);
 /* The pieces, in the order in which a mini-batch g[0..n) goes through them. */
 /* trainer.c */
 void note_run(const struct rollout_stats *s, struct step_sums *z);
+void tell_rollouts(void *t, int done, int total);       /* progress of rollout_run, for t->tell */
+void tell_branches(void *t, int done, int total);
 /* score.c */
 double train_inv_temp(const struct config *c);          /* what logits are multiplied by, in training as when sampling */
 int64_t *row_begins(struct row **row, int rows);        /* [rows + 1]: position i of row r lives at begin[r] + i; free() it */
