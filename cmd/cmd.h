@@ -27,6 +27,7 @@ int cmd_help(int argc, char **argv);
 void help_all(FILE *f);
 bool help_one(const char *name, FILE *f);           /* false: no such command */
 void help_unknown(const char *name, FILE *f);       /* one sentence with the nearest name */
+bool help_knows(const char *command, int n, const char *option);        /* does the help of the command, n bytes, list the option? */
 int terminal_width(FILE *f);                        /* columns; 0: f is no terminal */
 const char *build_backend(void), *build_compiler(void);
 

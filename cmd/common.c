@@ -22,6 +22,12 @@ static void not_understood(const char *word, const char *usage)
     int n = name_of(usage, &name);
     snprintf(key, sizeof key, "%.*s", (int)strcspn(plain, "="), plain);
     const char *ours = config_our_name(key);
+    static const char *const valued[] = { "--prompt", "--system", "--max", "--top" };        /* at the end of the line */
+    for (size_t i = 0; i < sizeof valued / sizeof *valued; i++)
+        if (!strcmp(word, valued[i]) && help_knows(name, n, word)) {
+            fprintf(stderr, "appo: %s needs a value\n", word);
+            return;
+        }
     fprintf(stderr, "appo: %s: not understood here.%s%s%s appo %.*s --help tells what is\n", word, ours ? " Did you mean " : "", ours ? ours : "", ours ? "=VALUE?" : "", n, name);
 }
 

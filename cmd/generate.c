@@ -17,7 +17,7 @@ static const char usage[] =
     "  --prompt   answers this; without it, lines of stdin: plain text, or JSON {\"prompt\"}, {\"messages\"}, {\"text\"} or {\"ids\"}, which is answered by\n"
     "             JSON {\"text\", \"finish\"} in the same order, rollout.max_num_seqs lines at a time; at a terminal, a conversation (/help there)\n"
     "  --system   a system message before plain prompts\n"
-    "  --greedy   the likeliest token each time; else rollout.temperature, rollout.top_p, rollout.top_k and trainer.seed count\n"
+    "  --greedy   the most likely token each time; else rollout.temperature, rollout.top_p, rollout.top_k and trainer.seed count\n"
     "  --max      tokens of an answer (512); rollout.max_len bounds prompt and answer together (4096, or less where the model takes less)\n"
     "  --raw      no chat format: the model goes on with the text\n"
     "  --ids      token ids in place of text, or beside it in JSON\n"

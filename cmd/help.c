@@ -22,17 +22,21 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
     { "train", "[--config FILE] [key=value ...]",
       "train the policy of model.path on data.train_files or the embedded tasks",
       "  --config FILE     keys from YAML; several may be given, later ones win\n"
+      "  --seed N          trainer.seed\n"
+      "  --steps N         trainer.total_training_steps\n"
       "  --report FILE     trainer.report: JSON of the run\n"
       "  --from-scratch    without model.path: makes the policy from nothing first\n"
       "  --memory          also prints where every byte of memory is\n",
       "  appo train model.path=DIR data.train_files=train.parquet\n"
       "  appo train --config run.yaml trainer.seed=2\n", true, false },
-    { "eval", "[data.val_files=FILE,...] [key=value ...]", "success on held-out questions, of data.val_files or of every embedded family", "",
+    { "eval", "[data.val_files=FILE,...] [key=value ...]", "success on held-out questions, of data.val_files or of every embedded family",
+      "  --json            JSON on stdout in place of the table\n"
+      "  --report FILE     trainer.report: the same JSON, beside the table\n",
       "  appo eval\n"
       "  appo eval model.path=DIR data.val_files=val.jsonl.gz rollout.val_kwargs.n=4\n", true, false },
     { "sft", "sft.save=DIR [model.path=DIR] [data.train_files=FILE,...] [key=value ...]",
       "supervised fine-tuning on conversations or on embedded demonstrations", "",
-      "  appo sft model.path=DIR data.train_files=talks.jsonl sft.save=OUT\n", true, false },
+      "  appo sft model.path=DIR data.train_files=conversations.jsonl sft.save=OUT\n", true, false },
     { "make-policy", "DIR [key=value ...]", "make the embedded policy from nothing: tokenizer, skill, behaviour", "", "  appo make-policy policy\n", true, false },
     { "export", "model.path=DIR out=DIR [dtype=bf16|f32] [max_shard_size=5GB]", "write a model as a folder for transformers, vLLM and llama.cpp",
       "  out=DIR           where it goes; must not hold a model. DIR alone is the same\n"
@@ -53,7 +57,9 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  --time            how long it took\n",
       "  echo 'hello' | appo tokenize model.path=DIR\n", false, false },
     { "score", "[model.path=DIR] [--top N] [key=value ...] <LINES", "log-probabilities, entropies and most likely tokens of given text or ids",
-      "  --top N           so many of the most likely tokens at each place, 0 to 64\n",
+      "  --top N           so many of the most likely tokens at each place, 0 to 64\n"
+      "  LINES             each {\"text\": ...}, {\"messages\": [...]} or {\"ids\": [...]}\n",
+      "  echo '{\"text\": \"The sky is blue\"}' | appo score model.path=DIR --top 3\n"
       "  appo score model.path=DIR <lines.jsonl\n", true, false },
     { "generate", "[model.path=DIR] [--prompt TEXT] [options] [key=value ...] [<PROMPTS]", "a model's answers to prompts, or a conversation with it",
       "  --prompt TEXT     one question; without it a conversation at a terminal, else lines on stdin\n"
@@ -62,7 +68,8 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  --max N           at most so many tokens\n"
       "  --raw             no chat format around the text\n"
       "  --ids             token ids instead of text\n",
-      "  appo generate model.path=DIR --prompt 'What is a prime?'\n"
+      "  appo generate model.path=DIR\n"
+      "  appo generate model.path=DIR --greedy --prompt 'What is a prime?'\n"
       "  appo generate model.path=DIR <questions.jsonl\n", true, false },
     { "golden", "DIR", "run recorded vectors of the official implementation through this one", "", "  appo golden tests/golden\n", false, false },
     { "bench", "[NAME ...] [--json FILE] [--sizes gpu|cpu|tiny] [--model NAME] [--limit SIZE]", "measure matrix products, decoding and training",
@@ -99,6 +106,13 @@ static const struct { const char *name, *what; } environment[] = {
     { "DEPS", "run.sh: a folder that pack-deps made" },
     { "OMP_NUM_THREADS", "threads of the C backend, where trainer.threads=0" },
 };
+
+bool help_knows(const char *command, int n, const char *option)
+{
+    for (int i = 0; i < HELPS; i++)
+        if ((int)strlen(helps[i].name) == n && !strncmp(helps[i].name, command, (size_t)n)) return strstr(helps[i].options, option) != NULL;
+    return false;
+}
 
 static const struct help *find(const char *name)
 {

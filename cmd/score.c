@@ -11,7 +11,7 @@ static const char usage[] =
     "usage: appo score [model.path=DIR] [--top N] [key=value ...] <LINES: log-probabilities of given tokens\n"
     "  each line of stdin: {\"ids\": [...]}, {\"text\": \"...\"} (nothing is put before it; \"special\": true recognises added tokens) or {\"messages\": [...]}\n"
     "  each line of stdout: {\"ids\", \"logp\", \"entropy\", \"top\"}: per token its log-probability given those before it, the entropy of the distribution\n"
-    "  it stands in (nats), and the N (5) likeliest tokens there as [id, logp]; null for the first token\n"
+    "  it stands in (nats), and the N (5) most likely tokens there as [id, logp]; null for the first token\n"
     "  a batch has up to actor.ppo_max_token_len_per_gpu tokens; rollout.temperature divides the logits";
 
 enum { LINES_AT_ONCE = 1024 };      /* of a batch: empty and one-token lines take no rows */

@@ -361,18 +361,27 @@ static const struct config_foreign rows[] = {
     { NULL, NULL, NULL },
 };
 
-/* Keys that config_verl.c reads together with others. */
-static const char *const read_together[] = {
-    "actor.optim.betas", "actor.policy_loss.future_kl_clip_high_only", "data.max_start_length", "rollout.appo_dynamic_branching",
-    "rollout.max_model_len", "rollout.multi_turn.enable", "rollout.val_kwargs.do_sample", "trainer.resume_from_path", NULL,
+/* Keys that config_verl.c reads together with others, and what it makes of them. */
+static const struct { const char *key, *is; } read_together[] = {
+    { "actor.optim.betas", "[a,b] is actor.optim.beta1=a actor.optim.beta2=b" },
+    { "actor.policy_loss.future_kl_clip_high_only", "true is advantage.future_clip_low=0" },
+    { "data.max_start_length", "the prompt of Search-R1: data.max_prompt_length, which there is the whole context" },
+    { "rollout.appo_dynamic_branching", "true is algorithm.preset=official; false is refused: branches that the engine chooses while it decodes are not built" },
+    { "rollout.max_model_len", "rollout.max_len, at most data.max_prompt_length + data.max_response_length" },
+    { "rollout.multi_turn.enable", "false is tools.call_limit=0 tools.format=tags data.system_prompt=none" },
+    { "rollout.val_kwargs.do_sample", "false is rollout.val_kwargs.temperature=0" },
+    { "trainer.resume_from_path", "the folder of trainer.resume_mode=resume_path: trainer.resume=DIR/global_step_N" },
+    { NULL, NULL },
 };
 
-bool config_is_together(const char *key)
+const char *config_together(const char *key)
 {
-    for (const char *const *p = read_together; *p; p++)
-        if (!strcmp(*p, key)) return true;
-    return false;
+    for (int i = 0; read_together[i].key; i++)
+        if (!strcmp(read_together[i].key, key)) return read_together[i].is;
+    return NULL;
 }
+
+bool config_is_together(const char *key) { return config_together(key) != NULL; }
 
 const struct config_foreign *config_foreign(const char *key)
 {

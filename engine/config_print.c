@@ -107,7 +107,8 @@ static bool explain_other(const char *word, FILE *f)
     bool found = false;
     for (const struct config_rename *r = config_renames; r->from; r++)
         if (!strcmp(r->from, word)) found = fprintf(f, "%s: another name of %s\n", word, r->to) > 0;
-    const char *ours = config_other_name(word);
+    const char *ours = config_other_name(word), *made = config_together(word);
+    if (!found && made) return fprintf(f, "%s: here %s\n", word, made) > 0;
     if (!found && ours) found = fprintf(f, "%s: here it is %s\n", word, ours) > 0;
     if (!found && config_is_together(word)) found = fprintf(f, "%s: read together with other keys; docs/from-verl.md says how\n", word) > 0;
     const struct config_foreign *other = found ? NULL : config_foreign(word);

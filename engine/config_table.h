@@ -28,6 +28,7 @@ extern const struct config_rename config_renames[];     /* other names of a key;
 struct config_foreign { const char *pattern, *neutral, *lacks; };
 const struct config_foreign *config_foreign(const char *key);                       /* NULL: not one of them */
 bool config_neutral(const struct config_foreign *f, const char *value);             /* it asks for nothing */
+const char *config_together(const char *key);           /* what config_verl.c makes of it, for `appo keys`; NULL: another key */
 bool config_is_together(const char *key);                                           /* one of those that config_verl.c reads together with others */
 bool config_glob(const char *pattern, const char *text);                            /* '*': any bytes */
 const char *config_other_name(const char *name);                                    /* our key for a name of TRL or slime; NULL: unknown */

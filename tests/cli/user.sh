@@ -56,11 +56,28 @@ if command -v script >/dev/null; then
     check "NO_COLOR" bash -c "! grep -q \$'\033' $tmp/seen"
 fi
 
+for option in prompt system max; do
+    expect "generate --$option without a value" 2 "^appo: --$option needs a value" "$app" generate --$option
+done
+expect "an option of another command" 2 '--top: not understood here' "$app" generate --top
+
+# ---- what README.md and docs/ say ----
+expect "a run with a model has its own folder" 0 '^trainer.experiment_name: "train"' "$app" train --print-config model.path="$top/policy"
+check "README.md: 120 columns" bash -c "! grep -qE '^.{121}' '$top/README.md'"
+for key in $(grep -ohE '`(data|model|tools|actor|rollout|branch|advantage|reward|sft|trainer|algorithm)\.[a-z_.0-9]*[a-z0-9]' "$top"/README.md "$top"/docs/*.md | tr -d '`' |
+    grep -vE '\.(c|h|sh|md)$|^model\.vocab$|^rollout\.tools$' | sort -u); do
+    expect "docs: $key is a key" 0 "$key" "$app" keys "$key"
+done
+for command in $(grep -ohE '\./run\.sh [a-z][a-z-]*|`appo [a-z][a-z-]*' "$top"/README.md "$top"/docs/*.md | sed 's/.* //' | sort -u); do
+    expect "docs: $command is a command" 0 '^usage: ' "$app" help "$command"
+done
+
 # ---- eval ----
 few=(data.val_per_family=4 rollout.val_kwargs.n=2)
-expect "eval: heads and intervals" 0 '^source +success % +greedy % +tool calls +tokens of answer +success 95 % +greedy 95 %' "$app" eval "${few[@]}" trainer.validation_data_dir="$tmp/val" --report "$tmp/val.json"
+expect "eval: heads and intervals" 0 '^source +success % +95 % +greedy % +95 % +tool calls +tokens$' "$app" eval "${few[@]}" trainer.validation_data_dir="$tmp/val" --report "$tmp/val.json"
 cp "$tmp/said" "$tmp/said.kept"
-expect "eval: intervals" 0 '^all +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+-[0-9.]+ +[0-9.]+-[0-9.]+' cat "$tmp/said.kept"
+expect "eval: intervals" 0 '^all +[0-9.]+ +[0-9.]+-[0-9.]+ +[0-9.]+ +[0-9.]+-[0-9.]+ +[0-9.]+ +[0-9.]+$' cat "$tmp/said.kept"
+check "eval: 80 columns" bash -c "! grep -qE '^.{80}' $tmp/said.kept"
 expect "eval: the report" 0 '"success_95"' cat "$tmp/val.json"
 expect "eval --json" 0 '^ "success": ' "$app" eval "${few[@]}" --json
 "$app" eval "${few[@]}" --json >"$tmp/alone.json" 2>/dev/null
