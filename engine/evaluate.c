@@ -247,8 +247,8 @@ static void put_share(FILE *f, int part, int n, int trials)
     double low, high;
     char text[32];
     interval(part, n, trials, &low, &high);
-    snprintf(text, sizeof text, "%.1f-%.1f", 100 * low, 100 * high);
-    fprintf(f, " %9.1f   %-10s", 100 * per(part, n), text);
+    snprintf(text, sizeof text, "(%.1f-%.1f)", 100 * low, 100 * high);
+    fprintf(f, " %9.1f %-13s", 100 * per(part, n), text);
 }
 
 /* One evaluation: 78 columns, where names of sources are short. */
@@ -274,7 +274,7 @@ void eval_table(const struct eval_result *before, const struct eval_result *afte
     for (int i = 0; i < before->sources; i++)
         if ((int)strlen(before->source[i].name) > width) width = (int)strlen(before->source[i].name);
     if (after) fprintf(f, "%-*s %-14s   %-14s   %-12s   tokens of answer\n", width, "source", "success %", "greedy %", "tool calls");
-    else fprintf(f, "%-*s %9s   %-10s %9s   %-10s %10s %7s\n", width, "source", "success %", "95 %", "greedy %", "95 %", "tool calls", "tokens");
+    else fprintf(f, "%-*s %9s %-13s %9s %-13s %10s %7s\n", width, "source", "success %", "(95 %)", "greedy %", "(95 %)", "tool calls", "tokens");
     for (int i = 0; i <= before->sources; i++) {
         bool all = i == before->sources;
         const struct eval_row *b = all ? &before->all : &before->source[i], *a = !after ? NULL : all ? &after->all : &after->source[i];

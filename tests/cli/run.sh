@@ -248,7 +248,7 @@ expect "calls that this chat format has no place for" 1 'tools\.format=hermes: t
 expect "no form of calls of that name" 2 'tools\.format=xml .*tags, auto, hermes, llama3_json' "$app" train "${files[@]}" tools.format=xml
 expect "what the embedded policy's chat format has" 0 '^sums +[0-9.]+ ' "$app" eval data.val_files=set.jsonl tools.format=auto
 printf '[{"question":"take 18, times 2, times 9.","answer":"so\\n#### 324","data_source":"sums"},\n{"question":"take 59, minus 49, times 6.","answer":60.0,"id":NaN,"data_source":"sums"}]' >set.json
-expect "an array, answers as GSM8K's and as numbers" 0 '^sums +[0-9.]+ +[0-9.]+-[0-9.]+ +100\.0 ' "$app" eval data.val_files=set.json
+expect "an array, answers as GSM8K's and as numbers" 0 '^sums +[0-9.]+( \([^)]*\))? +100\.0 ' "$app" eval data.val_files=set.json
 expect "what the reference is, in a line" 0 'data\.val_files: set\.json: 1 of 2 answers are as GSM8K.s: what follows the last ####' "$app" eval data.val_files=set.json
 mkdir -p shards/data
 cp set.jsonl shards/train-00001-of-00002.jsonl

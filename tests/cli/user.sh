@@ -74,9 +74,9 @@ done
 
 # ---- eval ----
 few=(data.val_per_family=4 rollout.val_kwargs.n=2)
-expect "eval: heads and intervals" 0 '^source +success % +95 % +greedy % +95 % +tool calls +tokens$' "$app" eval "${few[@]}" trainer.validation_data_dir="$tmp/val" --report "$tmp/val.json"
+expect "eval: heads and intervals" 0 '^source +success % \(95 %\) +greedy % \(95 %\) +tool calls +tokens$' "$app" eval "${few[@]}" trainer.validation_data_dir="$tmp/val" --report "$tmp/val.json"
 cp "$tmp/said" "$tmp/said.kept"
-expect "eval: intervals" 0 '^all +[0-9.]+ +[0-9.]+-[0-9.]+ +[0-9.]+ +[0-9.]+-[0-9.]+ +[0-9.]+ +[0-9.]+$' cat "$tmp/said.kept"
+expect "eval: intervals" 0 '^all +[0-9.]+ \([0-9.]+-[0-9.]+\) +[0-9.]+ \([0-9.]+-[0-9.]+\) +[0-9.]+ +[0-9.]+$' cat "$tmp/said.kept"
 check "eval: 80 columns" bash -c "! grep -qE '^.{80}' $tmp/said.kept"
 expect "eval: the report" 0 '"success_95"' cat "$tmp/val.json"
 expect "eval --json" 0 '^ "success": ' "$app" eval "${few[@]}" --json
