@@ -229,19 +229,20 @@ static void ratios(struct told *t, const struct config *c)
 {
     struct sum ppo_kl = { 0 }, clip = { 0 }, lower = { 0 }, factor = { 0 }, raw = { 0 }, upper = { 0 }, bottom = { 0 };
     struct sum f = { 0 }, o = { 0 };            /* over tokens of all updates: only the ends are used */
-    double d = 0, cl = 0, lo = 0, fs = 0, os = 0, hi = 0, bot = 0, n = 0, over = 1 + c->advantage.future_clip_high;
+    double d = 0, cl = 0, lo = 0, fs = 0, os = 0, hi = 0, bot = 0, n = 0, over = 1 + c->advantage.future_clip_high,
+        under = 1 - c->advantage.future_clip_low;
     for (const struct line *l = all; l < all + lines; l++) {
         double s = 0;
         for (int i = l->n - 1; i >= 0 && !l->branch && l->updated; i--) {
             double step = l->m[i] ? l->now[i] - l->logp[i] : 0, r = exp(step);
             s = c->advantage.future_gamma * s + (r > c->advantage.future_leave_out ? 0 : step);
             if (!l->m[i]) continue;
-            double omega = fmin(fmax(exp(s), 1), over), w = 1 + c->advantage.future_weight * omega;
+            double omega = fmin(fmax(exp(s), under), over), w = 1 + c->advantage.future_weight * omega;
             n++, d -= step;
             cl += l->adv[i] > 0 ? r > 1 + c->actor.clip_ratio_high : l->adv[i] < 0 && r < 1 - c->actor.clip_ratio_low;
             lo += l->adv[i] < 0 && r > c->actor.clip_ratio_c;
             add(&f, w), add(&o, exp(s));
-            fs += w, os += exp(s), hi += omega >= over - 1e-7, bot += omega <= 1 + 1e-7;
+            fs += w, os += exp(s), hi += omega >= over - 1e-7, bot += omega <= under + 1e-7;
         }
         bool last = l + 1 == all + lines || l[1].epoch != l->epoch || l[1].mini != l->mini;
         if (!last || n == 0) continue;
@@ -403,7 +404,7 @@ static void a_step_counted_again(void **state)
     run("appo", (const char *const[]){ NULL });
     if (slow_build()) return;
     run("token kept", (const char *const[]){ "branch.resample_token", "false", "branch.points", "3",
-        "tools.call_limit", "1", NULL });
+        "tools.call_limit", "1", "advantage.future_clip_low", "0.2", NULL });
     run("grpo", (const char *const[]){ "algorithm.adv_estimator", "grpo", "actor.kl_loss_coef", "0", NULL });
     printf("%g tokens, %g calls, %g over the limit, %g rows without advantage, %g strict points, %g copies\n",
         reached.tokens, reached.calls, reached.over, reached.dead, reached.strict, reached.copies);
