@@ -195,7 +195,8 @@ stopped() { # NAME SIGNAL CONDITION ARGUMENTS...
     shift 3
     for _ in 1 2 3 4 5 6; do                            # on a busy machine a run may end before the signal is sent
         rm -rf cut
-        "$app" train "${small[@]}" trainer.default_local_dir=cut "$@" >cut.out 2>cut.err &
+        # a HUP that was ignored before, as under nohup, stays ignored
+        env --default-signal=HUP "$app" train "${small[@]}" trainer.default_local_dir=cut "$@" >cut.out 2>cut.err &
         pid=$!
         for _ in $(seq 3000); do
             if eval "$when" || ! kill -0 $pid 2>/dev/null; then break; fi

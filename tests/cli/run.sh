@@ -70,7 +70,7 @@ expect "the presets of a key" 0 '^  algorithm\.preset=official: step$' "$app" ke
 check "of every key" sh -c "for k in \$('$app' keys | cut -d ' ' -f 1); do '$app' keys \$k || exit 1; done >all && ! grep -q null all && test \$(wc -l <all) -gt 500"
 expect "another name of a key" 0 'rollout\.n_agent: another name of rollout\.n' "$app" keys rollout.n_agent
 expect "a key of other engines" 0 'model\.lora_rank: LoRA is not built; ignored at null or 0' "$app" keys model.lora_rank
-expect "one that is read with others" 0 'rollout\.max_model_len: read together' "$app" keys actor_rollout_ref.rollout.max_model_len
+expect "one that is read with others" 0 'rollout\.max_model_len: here rollout\.max_len' "$app" keys actor_rollout_ref.rollout.max_model_len
 rate() { grep -o '"actor/lr": *[0-9.e-]*' out/appo/debug/metrics.jsonl | grep -o '[0-9.e-]*$' | tr '\n' ' '; }
 expect "a warm-up by its share" 0 '^step:4 ' "$app" debug --steps 4 actor.optim.lr_warmup_steps_ratio=0.5 actor.optim.lr=1e-3 data.val_per_family=1 trainer.val_before_train=false data.train_batch_size=13 rollout.n=4 trainer.default_local_dir=out
 check "is so many steps: $(rate)" test "$(rate)" = "0.0005 0.001 0.001 0.001 "

@@ -85,7 +85,7 @@ static void refused(void **state)
         { { "--decode" }, "1.5", 1, "'1.5'" }, { { "model.path=/nonexistent" }, "x", 1, "/nonexistent" }, { { "--chat" }, "", 1, "not JSON" }, { { "--chat" }, "[]", 1, "array of messages" },
         { { "--chat" }, "[] x", 1, "stdin: not JSON: byte 4: more text" }, { { "--chat" }, "{\"messages\":[}", 1, "stdin: not JSON: byte 14" },
         { { "--chat" }, "{\"messages\":[{\"role\":\"judge\",\"content\":\"\"}]}", 1, "message 0 of" }, { { "--chat" }, "[{\"role\":\"user\",\"content\":[]}]", 1, "message 0 of" },
-        { { "--chat" }, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[]}", 1, "no place" },
+        { { "--chat" }, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"name\":\"f\"}]}", 1, "no place" },
         { { "--chat", "model.chat_format=nope" }, "[]", 1, "there is no chat format 'nope'" }, { { "--chat", "model.chat_format=llama3" }, "[]", 1, "<|begin_of_text|>" },
         { { "--chat", "--decode" }, "", 2, "two different things" }, { { "--verbose" }, "", 2, "--verbose" }, { { "model.path=" }, "", 2, "not understood" },
     };
