@@ -194,8 +194,8 @@ bool manifest_remove(const char *dir)
 {
     struct list l = { 0 };
     struct str path = { 0 };
-    if (!read_list(&l, dir, NULL)) return false;
-    for (int i = 0; i < l.n; i++) {
+    bool ok = read_list(&l, dir, NULL);
+    for (int i = 0; ok && i < l.n; i++) {
         str_clear(&path);
         str_printf(&path, "%s/%s", dir, l.v[i].name);
         unlink(path.p);
@@ -203,8 +203,8 @@ bool manifest_remove(const char *dir)
     }
     str_clear(&path);
     str_printf(&path, "%s/manifest", dir);
-    unlink(path.p);
+    if (ok) unlink(path.p);
     list_free(&l);
     str_free(&path);
-    return rmdir(dir) == 0;
+    return ok && rmdir(dir) == 0;
 }
