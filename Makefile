@@ -43,12 +43,12 @@ not.debug = tests/kernels/test_check.c
 endif
 comma    := ,
 
-# The CUDA sources (kernels/cuda/*.cu) are compiled by nvcc for a GPU or, BACKEND=simt, by g++ with the shim of tests/shim, which runs them on the CPU.
+# The CUDA sources (kernels/cuda/*.cu) are compiled by nvcc for a GPU or, BACKEND=simt, by g++ with the shim of kernels/simt, which runs them on the CPU.
 # Nothing is contracted to fused multiply-adds by the compiler: code that two kernels share must give both the same bits.
 NVCC    ?= nvcc
 GPUS    ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
 NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) $(if $(filter 1,$(WERROR)),-Werror all-warnings) -Xcompiler=-Wall,-Wextra$(if $(filter 1,$(WERROR)),$(comma)-Werror) -I. -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
-CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas -I. -Itests/shim/include -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
+CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas -I. -Ikernels/simt/include -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(shell command -v $(NVCC)))
 ifeq ($(SAN),1)
 CXXFLAGS_SIMT += $(SANFLAGS)
@@ -59,45 +59,65 @@ else ifeq ($(BACKEND),simt)
 LDLIBS  += -lstdc++
 endif
 
-LAYERS   = base data kernels bench model engine eval cmd $(if $(filter cpu,$(BACKEND)),,shim)
-dirs.base = base
-dirs.data = data
-dirs.bench = kernels/bench$(if $(filter cpu,$(BACKEND)),,/cuda)
-dirs.model = model
-dirs.engine = engine
-dirs.eval = eval
-dirs.cmd = cmd
-# what each layer may link, top to bottom
-needs.base = base
-needs.data = data base
-needs.kernels = kernels base
-needs.shim = shim kernels base
-needs.bench = bench kernels base
-needs.model = model kernels base
-needs.engine = engine model kernels data base
-needs.eval = eval engine model kernels data base
-needs.cmd = cmd eval bench engine model kernels data base
+# The rooms, from the bottom up; each is a library. needs.* are the rooms that one may call besides base; what those
+# need comes along. A program that links every object of a room with these alone is part of `make tests`, so that an
+# upward call does not link; `make layers` prints the order.
+LAYERS = base data/parquet data/grade data/tasks data kernels $(if $(filter cpu,$(BACKEND)),,simt) kernels/bench \
+         model/weights model model/tokenizer model/chat \
+         engine/learner engine/branch engine/tools engine/rollout engine/config engine/prompts engine/session \
+         engine/report engine/train engine/run eval/golden eval/bench cmd
+needs.data             = data/parquet data/grade data/tasks
+needs.kernels/bench    = kernels
+needs.simt             = kernels
+needs.model/weights    = kernels
+needs.model            = model/weights
+needs.model/tokenizer  = model
+needs.model/chat       = model/tokenizer
+needs.engine/learner   = model
+needs.engine/branch    = kernels
+needs.engine/tools     = model/chat
+needs.engine/rollout   = model engine/tools
+needs.engine/config    = engine/branch engine/tools data
+needs.engine/prompts   = engine/config data
+needs.engine/session   = engine/prompts engine/learner engine/rollout
+needs.engine/report    = engine/tools
+needs.engine/train     = engine/session engine/report
+needs.engine/run       = engine/train
+needs.eval/golden      = engine/train
+needs.eval/bench       = engine/train kernels/bench
+needs.cmd              = engine/run eval/golden eval/bench
 
-# sources of a layer by name; the shim has the CUDA runtime and cuBLASLt of its own
+name   = $(subst /,-,$(1))
+below  = $(sort base $(1) $(foreach l,$(needs.$(1)),$(call below,$(l))))
+# a room and all it may call, top to bottom, as the linker wants them
+reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+rooms  = $(filter $(call below,$(1)),$(call reverse,$(LAYERS)))
+
+# sources of a room by name; the shim has the CUDA runtime and cuBLASLt of its own
 src.kernels.cpu  = $(wildcard kernels/cpu/*.c) $(CHECKS)
 src.kernels.cuda = $(wildcard kernels/cuda/*.cu) $(CHECKS)
-src.kernels.simt = $(src.kernels.cuda) $(wildcard tests/shim/simt_*.cpp)
-src.shim.simt = $(wildcard tests/shim/cases*.cu)
-sources = $(if $(filter kernels shim,$(1)),$(src.$(1).$(BACKEND)),$(wildcard $(addsuffix /*.c,$(dirs.$(1)))))
+src.kernels.simt = $(src.kernels.cuda) $(wildcard kernels/simt/simt_*.cpp)
+src.simt.simt = $(wildcard tests/simt/cases*.cu)
+src.kernels/bench.cpu = $(wildcard kernels/bench/*.c)
+src.kernels/bench.cuda = $(wildcard kernels/bench/cuda/*.c)
+src.kernels/bench.simt = $(src.kernels/bench.cuda)
+sources = $(if $(filter kernels simt kernels/bench,$(1)),$(src.$(1).$(BACKEND)),$(wildcard $(1)/*.c))
 objs = $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(call sources,$(1)))))
-lib  = $(BUILD)/lib$(1).a
-libs = $(foreach l,$(needs.$(1)),$(call lib,$(l)))
+lib  = $(BUILD)/lib$(call name,$(1)).a
+libs = $(foreach l,$(call rooms,$(1)),$(call lib,$(l)))
 
 # the C backend's own parts are tested with it alone, the shim itself only where it runs
 not.simt := $(shell grep -l '"kernels/cpu/' tests/kernels/*.c)
-not.cuda = $(not.simt) tests/shim/test_shim.c tests/shim/test_refusals.c
+not.cuda = $(not.simt) tests/simt/test_simt.c tests/simt/test_refusals.c
 TESTS = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out $(not.$(BACKEND)) $(not.debug),$(wildcard tests/$(l)/test_*.c))))
 
 # helper programs of the field cases (tests/field): they may use every layer
 FIELD = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/field/*.c))
 
 all: $(BUILD)/appo
-tests: $(TESTS) $(FIELD)
+ROOMS = $(foreach l,$(LAYERS),$(BUILD)/rooms/$(call name,$(l)))
+tests: $(TESTS) $(FIELD) $(ROOMS)
+rooms: $(ROOMS)
 field: $(FIELD)
 # of the test programs named in WANT, those that this build has
 which-tests:
@@ -110,10 +130,18 @@ define layer
 $(call lib,$(1)): $(call objs,$(1))
 	@rm -f $$@
 	@ar rcs $$@ $$^
-$(BUILD)/tests/$(1)/%: $(BUILD)/tests/$(1)/%.o $(call libs,$(1))
+$(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(call libs,$(1))
 	$$(CC) $$(ALLFLAGS) $$^ -o $$@ $$(LDLIBS) -lcmocka
+$(BUILD)/rooms/$(call name,$(1)): $(call libs,$(1))
+	@mkdir -p $$(@D)
+	@echo 'int main(void) { return 0; }' | $$(CC) $$(ALLFLAGS) -MF /dev/null -x c - -x none -Wl,--whole-archive $$< \
+	    -Wl,--no-whole-archive $$(wordlist 2,99,$$^) -o $$@ $$(LDLIBS)
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer,$(l))))
+
+# the rooms from the bottom up, each with those that it may call
+layers:
+	@$(foreach l,$(LAYERS),printf '%-16s %s\n' '$(l)' '$(strip $(filter-out $(l) base,$(filter $(call below,$(l)),$(LAYERS))))';)
 
 $(FIELD): $(BUILD)/tests/field/%: $(BUILD)/tests/field/%.o $(call libs,cmd)
 	$(CC) $(ALLFLAGS) $^ -o $@ $(LDLIBS)
@@ -122,14 +150,14 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLFLAGS) $(isa.$*) -c $< -o $@
 # where the embedded policy is looked for when the program lies elsewhere
-$(BUILD)/engine/session.o: ALLFLAGS += -DAPPO_SOURCE='"$(CURDIR)"'
+$(BUILD)/engine/session/session.o: ALLFLAGS += -DAPPO_SOURCE='"$(CURDIR)"'
 # cmocka is for the tests alone: the program builds without it
 $(BUILD)/tests/%.o: ALLFLAGS += $(shell pkg-config --cflags cmocka 2>/dev/null)
 
 # The commit that a build is of, "+" where files differ from it, for run.json.
 VERSION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git status --porcelain --untracked-files=no 2>/dev/null | head -c 1 | tr -c '\n' '+')
-$(BUILD)/engine/version.o: ALLFLAGS += -DAPPO_VERSION='"$(VERSION)"'
-$(BUILD)/engine/version.o: $(BUILD)/version.txt
+$(BUILD)/engine/run/version.o: ALLFLAGS += -DAPPO_VERSION='"$(VERSION)"'
+$(BUILD)/engine/run/version.o: $(BUILD)/version.txt
 $(BUILD)/version.txt: ;
 ifneq ($(MAKECMDGOALS),clean)
 $(shell mkdir -p $(BUILD); echo '$(VERSION)' | cmp -s - $(BUILD)/version.txt || echo '$(VERSION)' >$(BUILD)/version.txt)
@@ -156,6 +184,6 @@ endif
 clean:
 	rm -rf build
 
-.PHONY: all tests field which-tests clean
+.PHONY: all tests rooms field which-tests layers clean
 .PRECIOUS: $(BUILD)/%.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

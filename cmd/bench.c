@@ -1,7 +1,7 @@
 /* bench.c: `appo bench`: measurements, never part of the tests but for one run at tiny sizes. */
 #include "cmd/cmd.h"
 #include "base/file.h"
-#include "eval/bench.h"
+#include "eval/bench/bench.h"
 #include "kernels/bench/bench.h"
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* cmd.h: the sub-commands. Each gets what follows its name on the command line and returns the exit status: 0 done, 1 the world is wrong (a file, a
  * disk), 2 the command line is wrong and nothing was started. */
 #pragma once
-#include "engine/config.h"
-#include "engine/metrics.h"
-#include "engine/sft.h"
+#include "engine/config/config.h"
+#include "engine/report/metrics.h"
+#include "engine/run/sft.h"
 
 int cmd_debug(int argc, char **argv);
 int cmd_train(int argc, char **argv);

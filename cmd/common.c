@@ -1,4 +1,5 @@
 /* common.c: what the sub-commands share. */
+#include "engine/session/fit_config.h"
 #include "cmd/cmd.h"
 #include <math.h>
 #include <stdlib.h>

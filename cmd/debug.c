@@ -2,8 +2,9 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "base/stop.h"
-#include "engine/coldstart.h"
-#include "engine/run.h"
+#include "engine/session/fit_config.h"
+#include "engine/run/cold_start.h"
+#include "engine/run/run.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,8 +1,8 @@
 /* doctor.c: `appo doctor`: what this machine has, what this build is, whether the embedded policy loads. Where the memory of a run goes is for `appo plan`. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "cmd/cmd.h"
-#include "engine/run_notes.h"
-#include "engine/session.h"
+#include "engine/run/run_record.h"
+#include "engine/session/session.h"
 #include "kernels/measure.h"
 #include <libfyaml.h>
 #include <pcre2.h>

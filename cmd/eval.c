@@ -2,7 +2,8 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "base/stop.h"
-#include "engine/evaluate.h"
+#include "engine/session/fit_config.h"
+#include "engine/run/evaluate.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * tokens is what prints; a conversation keeps its keys and values, so a turn costs what it adds. */
 #include "cmd/cmd.h"
 #include "cmd/lines.h"
-#include "engine/fits.h"
+#include "engine/session/memory_estimate.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>

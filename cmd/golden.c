@@ -1,6 +1,6 @@
 /* golden.c: `appo golden DIR`. */
 #include "cmd/cmd.h"
-#include "eval/golden.h"
+#include "eval/golden/golden.h"
 
 int cmd_golden(int argc, char **argv)
 {

@@ -1,6 +1,6 @@
 /* help.c: what --help, help and near names know: one table of the commands, those of the front door (run.sh) too. Lines are short enough for 80 columns. */
 #include "cmd/cmd.h"
-#include "engine/run_notes.h"
+#include "engine/run/run_record.h"
 #include "kernels/dev.h"
 #include <stdlib.h>
 #include <string.h>

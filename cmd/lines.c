@@ -1,8 +1,8 @@
 /* lines.c: lines to ids. Input may be anything: what a line must be is said with its number. */
 #include "cmd/lines.h"
-#include "data/message.h"
-#include "data/row_json.h"
-#include "engine/said.h"
+#include "data/messages.h"
+#include "base/json_partial.h"
+#include "engine/prompts/conversation.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* lines.h: what `score` and `generate` read: a line at a time, each a JSON object or plain text, as token ids. */
 #pragma once
-#include "engine/session.h"
+#include "engine/session/session.h"
 
 struct lines { FILE *f; char *p; size_t n, cap; long long number; };    /* start with { .f = ... }; number: of the line read last, from 1 */
 /* 1: the next line that is not blank is in p[0..n), without its end; 0: there are no more; -1: longer than 16 MiB, or it cannot be read. */

@@ -1,7 +1,7 @@
 /* make_policy.c: `appo make-policy DIR`: the embedded policy from nothing. */
 #include "cmd/cmd.h"
 #include "base/file.h"
-#include "engine/coldstart.h"
+#include "engine/run/cold_start.h"
 #include <stdlib.h>
 
 int cmd_make_policy(int argc, char **argv)

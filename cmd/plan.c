@@ -1,8 +1,8 @@
-/* plan.c: `appo plan`: where every byte of a run would go, as engine/fits.h counts it, and how far the batch and the
+/* plan.c: `appo plan`: where every byte of a run would go, as engine/session/memory_estimate.h counts it, and how far the batch and the
  * length could go. */
 #include "cmd/cmd.h"
-#include "engine/fits.h"
-#include "engine/session.h"
+#include "engine/session/memory_estimate.h"
+#include "engine/session/session.h"
 #include <string.h>
 
 static const char usage[] = "usage: appo plan model.path=DIR [gpu=h200|h100|...] [real=bf16|float] [for=train|sft|sample] "

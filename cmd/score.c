@@ -1,7 +1,7 @@
 /* score.c: `appo score`: what a model thinks of given tokens. Lines are put together into batches and come out in their order. */
 #include "cmd/cmd.h"
 #include "cmd/lines.h"
-#include "engine/scorer.h"
+#include "engine/learner/token_scores.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

@@ -2,10 +2,11 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "base/stop.h"
-#include "engine/fits.h"
-#include "engine/session.h"
-#include "engine/sft_keep.h"
-#include "engine/talks.h"
+#include "engine/session/fit_config.h"
+#include "engine/session/memory_estimate.h"
+#include "engine/session/session.h"
+#include "engine/run/sft_checkpoint.h"
+#include "engine/prompts/sft_conversations.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>

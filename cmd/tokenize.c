@@ -1,9 +1,9 @@
 /* tokenize.c: `appo tokenize`: text to ids and back, to look at what a model is given and to compare with other software. */
 #include "cmd/cmd.h"
 #include "base/file.h"
-#include "engine/questions.h"
-#include "engine/session.h"
-#include "data/row_json.h"
+#include "engine/prompts/prompts.h"
+#include "engine/session/session.h"
+#include "base/json_partial.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>

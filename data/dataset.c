@@ -3,7 +3,7 @@
 #define _GNU_SOURCE     /* strcasestr */
 #include "data/dataset.h"
 #include "base/philox.h"
-#include "data/answers.h"
+#include "data/reference_answers.h"
 #include "data/rows.h"
 #include <stdio.h>
 #include <stdlib.h>

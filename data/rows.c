@@ -2,10 +2,10 @@
  * number. */
 #include "data/rows.h"
 #include "base/file.h"
-#include "data/foreign.h"
-#include "data/near.h"
-#include "data/parquet.h"
-#include "data/row_json.h"
+#include "data/foreign_files.h"
+#include "data/near_names.h"
+#include "data/parquet/parquet.h"
+#include "base/json_partial.h"
 #include <stdlib.h>
 #include <string.h>
 

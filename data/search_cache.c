@@ -1,10 +1,10 @@
 /* search_cache.c: the recorded queries and results in an SQLite database in memory, with a full-text index where the nearest may stand in. It is built once and
  * turned into one image of bytes; each thread that asks reads this image by a read-only connection of its own, and waits for nobody. */
 #include "data/search_cache.h"
-#include "data/foreign.h"
+#include "data/foreign_files.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "data/corpus.h"
+#include "data/tasks/corpus.h"
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdlib.h>

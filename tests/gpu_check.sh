@@ -74,7 +74,7 @@ pieces() { # part
         for r in "${reals[@]}"; do echo "1 460 build:$r:tests"; done ;;
     2)  [ "$best" = float ] && return
         test_names bf16 | sed 's|.*|2 240 test:bf16:&|'
-        # every operation and whole models once more, attention by wgmma; shim/test_attn_cuda has both ways in it
+        # every operation and whole models once more, attention by wgmma; simt/test_attn_cuda has both ways in it
         for t in kernels/test_naive model/test_naive; do echo "2 240 test:bf16:$t:wgmma"; done ;;
     3)  test_names float | sed 's|.*|3 240 test:float:&|' ;;
     4)  for m in memcheck racecheck; do

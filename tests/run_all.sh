@@ -51,7 +51,7 @@ suite() {
     started=$(clock)
     for l in $layers; do
         [ ! -e "tests/$l.c" ] || targets+=("$build/tests/$l")
-        for t in tests/"$l"/test_*.c; do [ ! -e "$t" ] || targets+=("$build/${t%.c}"); done
+        [ ! -d "tests/$l" ] || for t in $(find "tests/$l" -name 'test_*.c' | sort); do targets+=("$build/${t%.c}"); done
     done
     # tests of the C backend's own parts are not for the others; the Makefile knows which
     read -ra targets < <(make -s BUILD="$build" "$@" which-tests WANT="${targets[*]}")
@@ -138,16 +138,16 @@ checked_run() {
 
 run_suite() {
     case $1 in
-    cpu) suite cpu build/cpu "base data kernels bench model engine eval cmd" ;;
-    double) suite double build/cpu-double "kernels model engine/test_gradients" REAL=double ;;
-    san) suite san build/cpu-san "base data kernels bench model engine eval cmd" SAN=1 ;;
+    cpu) suite cpu build/cpu "base data kernels model engine eval cmd" ;;
+    double) suite double build/cpu-double "kernels model engine/learner/test_gradients" REAL=double ;;
+    san) suite san build/cpu-san "base data kernels model engine eval cmd" SAN=1 ;;
     # every operation's output is looked at, in a unit test and in a short run
     checks) suite checks build/cpu-debug "kernels/test_check" DEBUG=1 && counted checks-run checked_run ;;
     # the CUDA sources on the CPU: every launch twice, its lanes forward and then backward (a race changes the bits); whole steps forward only
-    simt) APPO_SIMT_ORDER=both suite simt build/simt "kernels shim model" BACKEND=simt ;;
+    simt) APPO_SIMT_ORDER=both suite simt build/simt "kernels simt model" BACKEND=simt ;;
     simt-run) APPO_SIMT_ORDER=forward suite simt-run build/simt "engine eval cmd" BACKEND=simt ;;
-    simt-san) APPO_SIMT_ORDER=reverse suite simt-san build/simt-san "kernels shim model engine/test_naive" BACKEND=simt SAN=1 ;;
-    simt-bf16) APPO_SIMT_ORDER=reverse suite simt-bf16 build/simt-bf16 "kernels shim model engine/test_naive" BACKEND=simt REAL=bf16 ;;
+    simt-san) APPO_SIMT_ORDER=reverse suite simt-san build/simt-san "kernels simt model engine/session/test_naive" BACKEND=simt SAN=1 ;;
+    simt-bf16) APPO_SIMT_ORDER=reverse suite simt-bf16 build/simt-bf16 "kernels simt model engine/session/test_naive" BACKEND=simt REAL=bf16 ;;
     # every operation and whole models with attention by wgmma, which the shim's GPU has; test_attn_cuda has it in every build
     simt-wgmma) APPO_SIMT_ORDER=forward APPO_ATTN=wgmma suite simt-wgmma build/simt-bf16 "kernels/test_naive model/test_naive" BACKEND=simt REAL=bf16 ;;
     nvcc) counted nvcc gpu_builds ;;

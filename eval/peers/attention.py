@@ -10,7 +10,7 @@ sdpa = torch.nn.functional.scaled_dot_product_attention
 
 
 def tree_of(shape):
-    """Tokens shared by the 8 rollouts of a tree, tokens of a rollout's own, tokens of a tree: as in eval/bench_attn.c."""
+    """Tokens shared by the 8 rollouts of a tree, tokens of a rollout's own, tokens of a tree: as in eval/bench/bench_attn.c."""
     shared = shape["ctx"] * 4 // 5 if shape["kind"] == "tree" else 0
     own = shape["ctx"] - shared
     return shared, own, shared + 8 * own if shared else shape["ctx"]

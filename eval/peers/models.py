@@ -21,7 +21,7 @@ def model_of(p, c):
 
 
 def timed(step, times):
-    """Median seconds of a step, host included, as eval/bench_model.c times its own."""
+    """Median seconds of a step, host included, as eval/bench/bench_model.c times its own."""
     for _ in range(3 if GPU else 1):
         step()
     t = []

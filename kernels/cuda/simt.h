@@ -1,4 +1,4 @@
-/* simt.h: what every .cu file includes first: LAUNCH, CU, SHARED_DYN and the foundations, under nvcc or, on a CPU, under g++ with the shim of tests/shim.
+/* simt.h: what every .cu file includes first: LAUNCH, CU, SHARED_DYN and the foundations, under nvcc or, on a CPU, under g++ with the shim of kernels/simt.
  * The compiler contracts nothing to fused multiply-adds: write fmaf where it is wanted, so that the same line gives the same bits in every kernel. */
 #pragma once
 /* Rules for kernels: blocks are multiples of 32; shuffles name the full mask; no thread returns before a barrier; rows on grid.x; offsets of rows in 64 bits;
@@ -32,7 +32,7 @@ extern "C" {
 /* name: the block's dynamic shared memory, 16-byte aligned */
 #define SHARED_DYN(type, name) extern __shared__ __align__(16) unsigned char shared_dyn_[]; type *name = (type *)shared_dyn_
 #else
-#include "tests/shim/simt_cpu.h"
+#include "kernels/simt/simt_cpu.h"
 #endif
 
 /* A CUDA call that fails ends the program: what was called, where, why. */

@@ -95,5 +95,5 @@ template <bool TURN_B> __device__ __forceinline__ void wg_mma(float (&d)[16][4],
 #undef WG_0_31
 #undef WG_32_63
 #else
-#include "tests/shim/simt_wgmma.h"
+#include "kernels/simt/simt_wgmma.h"
 #endif

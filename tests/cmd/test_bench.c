@@ -1,6 +1,6 @@
 /* test_bench.c: every operation and a small model are measured once at tiny sizes, in every build; rows, planned cases and tables agree with each other.
  * Times are not judged. */
-#include "eval/bench.h"
+#include "eval/bench/bench.h"
 #include "base/file.h"
 #include "tests/check.h"
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* test_plan.c: what `appo plan` says against what a run really allocates, byte for byte and name by name. */
 #include "cmd/cmd.h"
-#include "engine/fits.h"
-#include "engine/session.h"
-#include "engine/trainer.h"
+#include "engine/session/memory_estimate.h"
+#include "engine/session/session.h"
+#include "engine/train/train_step.h"
 #include "tests/check.h"
 #include <string.h>
 

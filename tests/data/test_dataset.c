@@ -2,7 +2,7 @@
  * an epoch. */
 #include "base/file.h"
 #include "data/dataset.h"
-#include "data/reward.h"
+#include "data/grade/reward.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include <stdlib.h>

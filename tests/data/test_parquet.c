@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/philox.h"
 #include "data/rows.h"
-#include "tests/data/parquet_make.h"
+#include "tests/data/parquet/parquet_make.h"
 #include "tests/check.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* test_rows.c: rows of files: what is read of a row and what is passed over, arrays, files that are something else, packed files, and lists of files. */
 #include "base/file.h"
-#include "data/files.h"
-#include "data/row_json.h"
+#include "data/data_files.h"
+#include "base/json_partial.h"
 #include "data/rows.h"
 #include "tests/check.h"
 #include "tests/folder.h"

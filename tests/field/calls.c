@@ -1,6 +1,6 @@
 /* calls.c: the calls of a turn on stdin, one a line: "python: QUERY", "search: QUERY" or "wrong: SENTENCE". `calls
  * hermes|llama3_json <TURN` */
-#include "tests/engine/turny.h"
+#include "tests/engine/tools/turn_format.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -3,8 +3,8 @@
  * of a rollout dump whose own tokens (mask 1) are well formed and end in \boxed{} with the right answer, how many have
  * score -1. */
 #define _GNU_SOURCE     /* memmem */
-#include "data/reward.h"
-#include "engine/group.h"
+#include "data/grade/reward.h"
+#include "engine/train/group.h"
 #include "base/json.h"
 #include <stdio.h>
 #include <stdlib.h>

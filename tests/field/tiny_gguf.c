@@ -4,8 +4,8 @@
  * Then the ids differ from those of FOLDER, and rows of the embedding with them; what is compared are the texts. */
 #include "base/file.h"
 #include "base/json.h"
-#include "model/gguf.h"
-#include "model/safetensors.h"
+#include "model/weights/gguf.h"
+#include "model/weights/safetensors.h"
 #include <stdlib.h>
 #include <string.h>
 

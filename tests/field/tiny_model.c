@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/philox.h"
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

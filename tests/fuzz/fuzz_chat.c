@@ -1,9 +1,9 @@
 /* fuzz_chat.c: the first byte says what the rest is: a chat template to cut into tokens and to recognise, JSON tools to declare, the texts of a conversation
  * (parted by 0 bytes), which must be written without any special token of their own and come back, or a conversation in JSON, to be read and written. */
 #include "base/json.h"
-#include "data/message.h"
-#include "model/chat_in.h"
-#include "tests/model/tok_json.h"
+#include "data/messages.h"
+#include "model/chat/chat_in.h"
+#include "tests/model/tokenizer/tok_json.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* fuzz_gguf.c: any bytes as a GGUF file: its configuration, vocabulary and every number of what is accepted are read. The first bytes are given, because
  * a fuzzer would hardly find them. */
-#include "model/gguf.h"
-#include "model/tokenizer.h"
+#include "model/weights/gguf.h"
+#include "model/tokenizer/tokenizer.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* fuzz_safetensors.c: any bytes as a .safetensors file; every value of what is accepted is read. */
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

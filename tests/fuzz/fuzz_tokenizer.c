@@ -1,8 +1,8 @@
 /* fuzz_tokenizer.c: the first byte says what the rest is: a whole tokenizer.json, a part of one that is otherwise right (a fuzzer would hardly write 256
  * bytes' tokens by itself), or text, which must come back from its ids. */
-#include "model/tokenizer.h"
-#include "model/utf8.h"
-#include "tests/model/tok_json.h"
+#include "model/tokenizer/tokenizer.h"
+#include "base/utf8.h"
+#include "tests/model/tokenizer/tok_json.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

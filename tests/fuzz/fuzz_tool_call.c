@@ -1,7 +1,7 @@
 /* fuzz_tool_call.c: what a policy may write and a tool may answer. The first byte chooses the form of calls, the next two the limits of the results; the rest
  * is a turn whose calls are looked for, in tags as well, a text that is cut as rollouts cut it, and, parted by 0 bytes, the texts of results that must fit their room
  * without a special token. */
-#include "tests/engine/turny.h"
+#include "tests/engine/tools/turn_format.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -38,7 +38,7 @@ def load(model):
 
 def windows(appo, model, tokens):
     top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-    text = "".join(open(path, encoding="utf-8").read() for path in sorted(glob.glob(top + "/*.md") + glob.glob(top + "/docs/*.md") + glob.glob(top + "/engine/*.h")))
+    text = "".join(open(path, encoding="utf-8").read() for path in sorted(glob.glob(top + "/*.md") + glob.glob(top + "/docs/*.md") + glob.glob(top + "/engine/*/*.h")))
     done = subprocess.run([appo, "tokenize", "model.path=" + model], input=text[:6 * tokens], capture_output=True, text=True, check=True)
     ids = [int(x) for x in done.stdout.split()]
     return [ids[at:at + WINDOW] for at in range(0, min(len(ids), tokens + tokens // WINDOW + 1), WINDOW)]

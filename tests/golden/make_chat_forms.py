@@ -1,4 +1,4 @@
-"""make_chat_forms.py WHEELS: model/chat_forms.c: the chat templates that this program writes, word for word.
+"""make_chat_forms.py WHEELS: model/chat/chat_forms.c: the chat templates that this program writes, word for word.
 WHEELS as in make_golden_chat.py, which also uses forms() to make golden data with them. What TRL's package does not have is made from what it has, by the
 words in which the published templates differ: Qwen3's three versions of 2025, QwQ, Qwen3-Thinking-2507, ChatML with bos_token."""
 import glob
@@ -122,7 +122,7 @@ def qwq(t):
 
 
 def forms(wheels):
-    """Rows of model/chat_forms.c: name, what the writer is to do, text."""
+    """Rows of model/chat/chat_forms.c: name, what the writer is to do, text."""
     with zipfile.ZipFile(wheel(wheels, "trl")) as z:
         def have(name):
             return z.read(f"trl/chat_templates/{name}.jinja").decode()
@@ -180,7 +180,7 @@ def main():
     rows = forms(sys.argv[1])
     out = ["/* chat_forms.c: made by tests/golden/make_chat_forms.py: the chat templates that this program writes, each with what the writer",
            " * does for it. Comments and indentation that marks strip are left out. \\001 stands for the text of a default system message, \\002 for a date. */",
-           '#include "model/chat_in.h"', "#include <stddef.h>", "", "const struct chat_form chat_forms_known[] = {"]
+           '#include "model/chat/chat_in.h"', "#include <stddef.h>", "", "const struct chat_form chat_forms_known[] = {"]
     for name, what, text in rows:
         text = re.sub(r"\{#.*?-#\}\n|\{#.*?#\}\n", "", text, flags=re.S)      # comments print nothing here: marks on both sides
         lines = literal(text)

@@ -2,7 +2,7 @@
  * Then logits and the gradient of every tensor may be off by no more than twice what the loops are off by that round every tensor, on the weights as this
  * build stores them. Seen to fail for: truncation where numbers are stored, a norm over 2 % too many columns, a bias gradient without its last row. */
 #include "base/philox.h"
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 #include "tests/check.h"
 #include "tests/naive_model.h"
 

@@ -1,6 +1,6 @@
 /* test_save.c: models written and read again: shards and their index, bf16, what is left alone, and places that cannot be written. */
 #include "model/model.h"
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 #include "base/file.h"
 #include "tests/check.h"
 #include "tests/folder.h"

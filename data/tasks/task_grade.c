@@ -1,0 +1,59 @@
+/* task_grade.c: the exact grader: one pass over the response, which may hold any bytes. */
+#include "data/tasks/task.h"
+#include <string.h>
+
+struct scan { const char *p, *end; };
+
+/* Moves past the word when it stands here. */
+static bool eat(struct scan *s, const char *word)
+{
+    size_t n = strlen(word);
+    if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n)) return false;
+    s->p += n;
+    return true;
+}
+
+/* Moves over text that has none of the stop bytes, then past close. */
+static bool eat_text(struct scan *s, const char *stop, const char *close)
+{
+    while (s->p < s->end && (!*s->p || !strchr(stop, *s->p))) s->p++;
+    return eat(s, close);
+}
+
+static bool eat_result(struct scan *s)
+{
+    if (!eat(s, " <result>\n")) return false;
+    for (; s->p < s->end; s->p++) if (*s->p == '\n' && eat(s, "\n</result>")) return true;
+    return false;
+}
+
+static bool is_white(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+static void skip_white(struct scan *s) { while (s->p < s->end && is_white(*s->p)) s->p++; }
+
+/* Reads the whole response; box is what stands in \boxed{}. */
+static bool well_formed(struct scan s, struct scan *box)
+{
+    for (;;) {
+        if (!eat(&s, "<think>") || !eat_text(&s, "<>", "</think>")) return false;
+        if (eat(&s, "<answer>")) break;
+        bool call = eat(&s, "<python>") ? eat_text(&s, "<>", "</python>") : eat(&s, "<search>") && eat_text(&s, "<>", "</search>");
+        if (!call || !eat_result(&s)) return false;
+    }
+    skip_white(&s);
+    if (!eat(&s, "\\boxed{")) return false;
+    box->p = s.p;
+    if (!eat_text(&s, "<>{}", "}")) return false;
+    box->end = s.p - 1;
+    skip_white(&s);
+    return eat(&s, "</answer>") && s.p == s.end;
+}
+
+struct task_grade task_grade(const struct question *q, const char *response, size_t n)
+{
+    struct scan box;
+    if (!well_formed((struct scan){ response, response + n }, &box)) return (struct task_grade){ 0 };
+    skip_white(&box);
+    while (box.end > box.p && is_white(box.end[-1])) box.end--;
+    size_t len = strlen(q->answer);
+    return (struct task_grade){ .well_formed = true, .correct = (size_t)(box.end - box.p) == len && !memcmp(box.p, q->answer, len) };
+}

@@ -1,0 +1,89 @@
+/* config_defaults.c: defaults that follow from what was given. No key that a preset, a file or an argument sets is touched; what is set here says so in its
+ * source, which begins with "default". */
+#include "engine/config/config_table.h"
+#include <string.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+bool config_default_column(struct config *c, struct err *e)
+{
+    for (int i = 0; i < config_nkeys; i++)
+        if (config_keys[i].model && !config_set(c, config_keys[i].name, config_keys[i].model, "default for model.path", e)) return false;
+    return true;
+}
+
+void config_set_int(struct config *c, const char *key, int64_t value, const char *source)
+{
+    char text[32];
+    struct err e;
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    if (!config_set(c, key, text, source, &e)) die("%s", e.text);
+}
+
+/* Prompt and response make a rollout's length, or are cut to one that was given. */
+static bool derive_lengths(struct config *c, struct err *e)
+{
+    bool prompt = config_given(c, "data.max_prompt_length"), response = config_given(c, "data.max_response_length");
+    int64_t sum = (int64_t)c->data.max_prompt_length + c->data.max_response_length;
+    if (!config_given(c, "rollout.max_len")) {
+        if (!prompt && !response) return true;
+        if (sum > config_find("rollout.max_len")->hi)
+            return fail(e, "data.max_prompt_length=%d and data.max_response_length=%d are more than %.0f tokens together", c->data.max_prompt_length,
+                        c->data.max_response_length, config_find("rollout.max_len")->hi);
+        config_set_int(c, "rollout.max_len", sum, "default, data.max_prompt_length + data.max_response_length");
+        return true;
+    }
+    if (!prompt && c->data.max_prompt_length >= c->rollout.max_len)
+        config_set_int(c, "data.max_prompt_length", c->rollout.max_len / 2, "default, half of rollout.max_len");
+    if (!response && c->data.max_response_length > c->rollout.max_len) config_set_int(c, "data.max_response_length", c->rollout.max_len, "default, rollout.max_len");
+    return true;
+}
+
+/* Sizes of batches that change no number or have only one sensible value beside what was given. */
+static void derive_batches(struct config *c)
+{
+    int batch = c->data.train_batch_size, mini = c->actor.ppo_mini_batch_size;
+    if (!config_given(c, "actor.ppo_mini_batch_size") && batch % mini) {
+        for (mini = MIN(mini, batch); batch % mini; ) mini--;
+        config_set_int(c, "actor.ppo_mini_batch_size", mini, "default, divides data.train_batch_size");
+    }
+    if (!config_given(c, "actor.ppo_max_token_len_per_gpu") && c->actor.ppo_max_token_len_per_gpu < c->rollout.max_len)
+        config_set_int(c, "actor.ppo_max_token_len_per_gpu", c->rollout.max_len, "default, rollout.max_len");
+    if (!config_given(c, "rollout.max_num_batched_tokens") && c->rollout.max_num_batched_tokens < c->rollout.max_num_seqs)
+        config_set_int(c, "rollout.max_num_batched_tokens", c->rollout.max_num_seqs, "default, rollout.max_num_seqs");
+}
+
+/* As verl: the term is there with use_kl_loss alone, then with 0.001. */
+static bool derive_kl(struct config *c, FILE *warn, struct err *e)
+{
+    if (c->actor.use_kl_loss) {
+        if (config_given(c, "actor.kl_loss_coef")) return true;
+        return config_set(c, "actor.kl_loss_coef", "0.001", "default for actor.use_kl_loss=true", e);
+    }
+    if (c->actor.kl_loss_coef == 0) return true;
+    if (warn && !config_given(c, "actor.use_kl_loss"))
+        fprintf(warn, "warning: actor.kl_loss_coef=%g without actor.use_kl_loss=true: no KL in the loss (as in verl)\n", c->actor.kl_loss_coef);
+    return config_set(c, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false", e);
+}
+
+/* What is part of APPO and not of the published GRPO is there with it only if a file or an argument asks for it. */
+static bool derive_grpo(struct config *c, struct err *e)
+{
+    static const struct { const char *key, *value; } is[] = {
+        { "advantage.future", "off" }, { "actor.clip_ratio_low", "0.2" }, { "actor.clip_ratio_high", "0.2" }, { "actor.live_rows_only", "false" },
+    };
+    for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
+        bool asked = config_given(c, is[i].key) && strncmp(config_source(c, is[i].key), "preset ", 7);
+        if (!asked && !config_set(c, is[i].key, is[i].value, "algorithm.adv_estimator=grpo", e)) return false;
+    }
+    return true;
+}
+
+bool config_derive(struct config *c, FILE *warn, struct err *e)
+{
+    if (!derive_kl(c, warn, e) || !derive_lengths(c, e)) return false;
+    derive_batches(c);
+    if (c->actor.optim_lr_warmup_steps_ratio > 0 && !config_given(c, "actor.optim.lr_warmup_steps"))
+        config_set_int(c, "actor.optim.lr_warmup_steps", -1, "default for actor.optim.lr_warmup_steps_ratio");
+    return c->algorithm.adv_estimator != ALGO_GRPO || derive_grpo(c, e);
+}

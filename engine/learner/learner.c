@@ -1,0 +1,270 @@
+/* learner.c: forward, loss coefficients in, backward, AdamW. Logits exist for one chunk of rows at a time; when a pack fits one chunk nothing is
+ * computed twice. A pack makes the host wait once, for the numbers that the caller wants, and not at all where it wants none. */
+#include "engine/learner/learner.h"
+#include "base/err.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+static size_t batch_bytes(const struct learner *l) { return (size_t)l->max_rows * 512 + (1 << 20); }
+
+static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
+{
+    const struct model *m = l->m;
+    acts_make(&l->acts, m, l->max_rows, recompute, true, a);
+    l->logits = arena_reals(a, l->chunk * vocab_ld(m), "logits");
+    l->head_x = arena_reals(a, l->chunk * m->c.dim, "head in");
+    l->head_dx = arena_reals(a, l->chunk * m->c.dim, "d head in");
+    l->dhidden = arena_reals(a, l->max_rows * m->c.dim, "d hidden");
+    /* the batch itself: ids, pos, rows, begins, targets (a row of logits may have many), slots, coefficients, numbers: taken from here, pack by pack */
+    size_t mark = arena_mark(a);
+    arena_get(a, batch_bytes(l), "batch");
+    arena_back(a, mark);
+}
+
+static void lay_out_state(struct learner *l, struct arena *a)
+{
+    size_t bytes = (size_t)l->m->count * sizeof(wide);
+    l->g = arena_get(a, bytes, "gradient");
+    l->adam1 = arena_get(a, moment_bytes(l), "AdamW first moment");
+    l->adam2 = arena_get(a, moment_bytes(l), "AdamW second moment");
+    l->master = a->real_bytes == sizeof(wide) ? NULL : arena_get(a, bytes, "master weights");
+}
+
+void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
+{
+    /* 64 MiB of logits at most: beyond that more rows make no product faster */
+    size_t real_bytes = r.real_bytes ? r.real_bytes : sizeof(real);
+    int64_t chunk = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)real_bytes);
+    *l = (struct learner){ .m = m, .max_rows = r.max_rows, .chunk = MIN(r.max_rows, chunk < 64 ? 64 : chunk), .bf16_moments = r.bf16_moments, .seed = r.seed };
+    arena_dry_as(&l->state, "optimizer", real_bytes);
+    arena_dry_as(&l->work, "training", real_bytes);
+    lay_out_state(l, &l->state);
+    lay_out_work(l, &l->work, r.recompute);
+}
+
+void learner_make(struct learner *l, struct model *m, struct learner_rule r)
+{
+    learner_lay_out(l, m, r);
+    size_t state = l->state.peak, work = l->work.peak;
+    acts_free(&l->acts);
+    arena_make(&l->state, "optimizer", state);
+    arena_make(&l->work, "training", work);
+    lay_out_state(l, &l->state);
+    lay_out_work(l, &l->work, r.recompute);
+    dev_zero(l->adam1, moment_bytes(l));
+    dev_zero(l->adam2, moment_bytes(l));
+    if (l->master) {
+        wide *x = xmalloc((size_t)m->count * sizeof *x);
+        model_get(x, m->w, m->count);
+        dev_put(l->master, x, (size_t)m->count * sizeof *x);
+        free(x);
+    }
+    if (!dev_dry_begin()) return;
+    learner_rehearse(l);
+    dev_dry_end(true);
+}
+
+void learner_free(struct learner *l)
+{
+    acts_free(&l->acts);
+    arena_free(&l->state);
+    arena_free(&l->work);
+}
+
+static void *put(struct arena *a, const void *host, size_t bytes, const char *what)
+{
+    void *p = arena_get(a, bytes, what);
+    dev_put(p, host, bytes);
+    return p;
+}
+
+static void forward(struct learner *l, const struct model *m, const struct pack *p, const struct kv_fill *kv)
+{
+    struct arena *a = &l->work;
+    ENSURE(p->n <= l->max_rows);
+    size_t mark = arena_mark(a), n = (size_t)p->n;
+    struct batch b = { .n = p->n, .ids = put(a, p->ids, n * sizeof(int), "ids"), .pos = put(a, p->pos, n * sizeof(int), "positions"), .plan = p->plan };
+    struct kv_out out = { 0 };
+    if (kv) {
+        out = (struct kv_out){ .pool = kv->pool, .layer_stride = kv->layer_stride, .copies = kv->copies };
+        out.slot = put(a, kv->slot, n * (size_t)kv->copies * sizeof(int64_t), "slots");
+    }
+    model_forward(m, &l->acts, &b, kv ? &out : NULL);
+    arena_back(a, mark);            /* what is put there next is written after what runs now */
+}
+
+/* logp[targets], entropy[rows] and least[rows] (log p of the least likely entry that the entropy counts; top_k only) of a whole pack, one behind the other. */
+static wide *numbers_of(struct learner *l, const struct pack *p) { return arena_get(&l->work, (size_t)(p->targets + 2 * p->rows) * sizeof(wide), "logp and entropy"); }
+
+/* What the sampled token adds to the entropy of the top k, if it is none of them. */
+static double beyond_top(double logp, double least) { return logp < least ? -exp(logp) * logp : 0; }
+
+/* To their places in the host vectors. */
+static void numbers_get(const struct pack *p, const wide *numbers, bool top, wide *logp, wide *entropy)
+{
+    if (!logp && !entropy) return;
+    size_t bytes = (size_t)(p->targets + (top ? 2 : 1) * p->rows) * sizeof(wide);
+    wide *lp = xmalloc(bytes), *en = lp + p->targets, *least = en + p->rows;
+    dev_get(lp, numbers, bytes);
+    for (int64_t i = 0; i < p->rows; i++)
+        for (int t = p->begin[i]; t < p->begin[i + 1]; t++) {
+            if (logp) logp[p->tgt_flat[t]] = lp[t];
+            if (entropy) entropy[p->tgt_flat[t]] = top ? (wide)((double)en[i] + beyond_top((double)lp[t], (double)least[i])) : en[i];
+        }
+    free(lp);
+}
+
+/* One chunk of rows that have targets, on the device; logp and ent are its part of the pack's numbers. */
+struct head_chunk { int64_t n, targets, first; int *row, *begin, *tgt; wide *lse, *logp, *ent, *least; };
+
+static void chunk_take(struct learner *l, const struct pack *p, wide *numbers, int64_t from, struct head_chunk *c)
+{
+    struct arena *a = &l->work;
+    c->n = MIN(l->chunk, p->rows - from);
+    c->first = p->begin[from];
+    c->targets = p->begin[from + c->n] - c->first;
+    int *begin = xmalloc((size_t)(c->n + 1) * sizeof *begin);
+    for (int64_t i = 0; i <= c->n; i++) begin[i] = p->begin[from + i] - (int)c->first;
+    c->row = put(a, p->row + from, (size_t)c->n * sizeof(int), "rows");
+    c->begin = put(a, begin, (size_t)(c->n + 1) * sizeof(int), "target begins");
+    c->tgt = put(a, p->tgt + c->first, (size_t)c->targets * sizeof(int), "targets");
+    c->lse = arena_get(a, (size_t)c->n * sizeof(wide), "lse");
+    c->logp = numbers + c->first;
+    c->ent = numbers + p->targets + from;
+    c->least = c->ent + p->rows;
+    free(begin);
+}
+
+static void chunk_stats(struct learner *l, const struct model *m, const struct head_chunk *c, double inv_temp)
+{
+    head_forward(m, l->logits, l->head_x, l->acts.hidden, c->row, c->n);
+    op_row_stats(c->lse, c->logp, c->ent, l->logits, inv_temp, c->begin, c->tgt, c->n, m->c.vocab, vocab_ld(m));
+}
+
+void learner_score(struct learner *l, const struct pack *p, const struct score_rule *r, wide *logp, wide *entropy)
+{
+    struct model m = *l->m;
+    if (r->w) m.w = (real *)r->w;
+    size_t start = arena_mark(&l->work);
+    wide *numbers = numbers_of(l, p);
+    forward(l, &m, p, r->kv);
+    l->rows_run += p->n;
+    for (int64_t from = 0; from < p->rows; from += l->chunk) {
+        struct head_chunk c;
+        size_t mark = arena_mark(&l->work);
+        chunk_take(l, p, numbers, from, &c);
+        chunk_stats(l, &m, &c, r->inv_temp);
+        if (r->top_k > 0) op_top_k_entropy(c.ent, c.least, c.lse, l->logits, r->inv_temp, r->top_k, c.n, m.c.vocab, vocab_ld(&m));
+        arena_back(&l->work, mark);
+    }
+    numbers_get(p, numbers, r->top_k > 0, logp, entropy);
+    arena_back(&l->work, start);
+}
+
+void learner_zero(struct learner *l) { dev_zero(l->g, (size_t)l->m->count * sizeof *l->g); }
+
+/* g and ge of the chunk's targets and rows, gathered from the host vectors. */
+static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t from, const struct head_chunk *c, const wide *g, const wide *ge,
+                               wide **dg, wide **dge)
+{
+    wide *hg = xcalloc((size_t)c->targets, sizeof *hg), *hge = xcalloc((size_t)c->n, sizeof *hge);
+    for (int64_t i = 0; i < c->n; i++)
+        for (int t = p->begin[from + i]; t < p->begin[from + i + 1]; t++) {
+            hg[t - c->first] = g[p->tgt_flat[t]];
+            if (ge) hge[i] += ge[p->tgt_flat[t]];
+        }
+    *dg = put(&l->work, hg, (size_t)c->targets * sizeof *hg, "dloss/dlogp");
+    *dge = ge ? put(&l->work, hge, (size_t)c->n * sizeof *hge, "dloss/dentropy") : NULL;
+    free(hg);
+    free(hge);
+}
+
+void learner_grad(struct learner *l, const struct pack *p, double inv_temp, const wide *g, const wide *ge, wide *logp, wide *entropy)
+{
+    const struct model *m = l->m;
+    size_t start = arena_mark(&l->work);
+    wide *numbers = numbers_of(l, p);
+    forward(l, m, p, NULL);
+    dev_zero(l->dhidden, (size_t)(p->n * m->c.dim) * sizeof(real));
+    for (int64_t from = 0; from < p->rows; from += l->chunk) {
+        struct head_chunk c;
+        wide *dg, *dge;
+        size_t mark = arena_mark(&l->work);
+        chunk_take(l, p, numbers, from, &c);
+        chunk_stats(l, m, &c, inv_temp);
+        chunk_coefficients(l, p, from, &c, g, ge, &dg, &dge);
+        op_dlogits(l->logits, c.lse, c.ent, dg, dge, inv_temp, c.begin, c.tgt, c.n, m->c.vocab, vocab_ld(m));
+        head_back(m, l->head_dx, l->logits, l->head_x, c.n, l->g);
+        op_rows_put(l->dhidden, l->head_dx, c.row, c.n, m->c.dim);
+        arena_back(&l->work, mark);
+    }
+    size_t n = (size_t)p->n;
+    struct batch b = { .n = p->n, .plan = p->plan };
+    b.ids = put(&l->work, p->ids, n * sizeof(int), "ids");
+    b.pos = put(&l->work, p->pos, n * sizeof(int), "positions");
+    model_backward(m, &l->acts, &b, l->dhidden, l->g);
+    numbers_get(p, numbers, false, logp, entropy);
+    arena_back(&l->work, start);
+    l->rows_run += 3 * p->n;            /* a forward and the way back, which is two */
+    l->targets_run += p->targets;
+}
+
+static void adamw(struct learner *l, int64_t at, int64_t n, const struct adamw *a)
+{
+    wide *master = l->master ? l->master + at : NULL;
+    if (!l->bf16_moments) op_adamw(l->m->w + at, master, l->g + at, (wide *)l->adam1 + at, (wide *)l->adam2 + at, n, a);
+    else op_adamw_bf16(l->m->w + at, master, l->g + at, (uint16_t *)l->adam1 + at, (uint16_t *)l->adam2 + at, n, a, (struct round_key){ l->seed, at });
+}
+
+bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
+{
+    *norm = sqrt(op_sumsq(l->g, l->m->count));
+    if (!isfinite(*norm)) { l->skipped_in_row++; return false; }
+    l->skipped_in_row = 0;
+    l->steps++;
+    struct adamw a = { .lr = o->lr, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .t = l->steps, .scale = 1 };
+    if (o->max_norm > 0 && *norm > o->max_norm) a.scale = o->max_norm / (*norm + 1e-6);
+    for (int i = 0; i < l->m->params; i++) {
+        const struct param *p = &l->m->param[i];
+        a.decay = p->decay || o->decay_all ? o->decay : 0;
+        adamw(l, p->at, param_count(p), &a);
+    }
+    l->m->version++;
+    return true;
+}
+
+/* One sequence of all the rows. Scored, trained on and measured, as policy_update.c does. */
+void learner_rehearse(struct learner *l)
+{
+    int64_t n = l->max_rows;
+    int *zero = xcalloc((size_t)n, sizeof *zero), *begin = xmalloc((size_t)(n + 1) * sizeof *begin), *end = xmalloc((size_t)n * sizeof *end);
+    int64_t *flat = xcalloc((size_t)n, sizeof *flat);
+    wide g = 0;
+    for (int64_t i = 0; i <= n; i++) begin[i] = (int)i;
+    for (int64_t i = 0; i < n; i++) end[i] = (int)n;
+    struct pack p = { .n = n, .ids = zero, .pos = zero, .end = end, .rows = n, .targets = n, .row = zero, .begin = begin, .tgt = zero, .tgt_flat = flat };
+    struct learner was = *l;
+    p.plan = attn_plan_make(end, n);
+    learner_score(l, &p, &(struct score_rule){ .inv_temp = 1 }, NULL, NULL);
+    learner_grad(l, &p, 1, &g, &g, NULL, NULL);
+    op_sumsq(l->g, l->m->count);
+    op_kl(&g, NULL, &g, &g, 1, KL_K1);              /* for all operations on vectors of rollouts */
+    attn_plan_free(p.plan);
+    l->rows_run = was.rows_run;
+    l->targets_run = was.targets_run;
+    free(zero);
+    free(begin);
+    free(end);
+    free(flat);
+}
+
+double lr_at(double lr, int64_t t, int64_t warmup, int64_t total, double floor)
+{
+    if (t < warmup) return lr * (double)(t + 1) / (double)warmup;
+    if (floor >= 1 || total <= warmup) return lr;
+    double x = (double)(t - warmup) / (double)(total - warmup);
+    return lr * (floor + (1 - floor) * 0.5 * (1 + cos(M_PI * MIN(x, 1.0))));
+}

@@ -1,0 +1,110 @@
+/* token_scores.c: forward, then logits chunk by chunk. The likeliest tokens are looked for on the host: no training step needs them. */
+#include "engine/learner/token_scores.h"
+#include "base/err.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+/* The batch itself: ids, positions; for a chunk rows, targets and what comes out; the likeliest and theirs. */
+static size_t batch_bytes(const struct scorer *s) { return (size_t)s->max_rows * 32 + (size_t)s->chunk * (size_t)(s->top + 1) * 16 + (1 << 16); }
+
+static void lay_out(struct scorer *s, struct arena *a)
+{
+    const struct model *m = s->m;
+    /* recompute: layers share their activations, as nothing is to be kept for a way back */
+    acts_make(&s->acts, m, s->max_rows, true, false, a);
+    s->logits = arena_get(a, (size_t)(s->chunk * vocab_ld(m)) * sizeof(real), "logits");
+    s->x = arena_get(a, (size_t)(s->chunk * m->c.dim) * sizeof(real), "head in");
+    arena_get(a, batch_bytes(s), "batch");
+}
+
+void scorer_make(struct scorer *s, const struct model *m, int64_t max_rows, int top)
+{
+    int64_t fit = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)sizeof(real));       /* as in training */
+    *s = (struct scorer){ .m = m, .max_rows = max_rows, .chunk = MIN(max_rows, fit < 64 ? 64 : fit), .top = MIN(top, m->c.vocab) };
+    ENSURE(top <= SCORER_TOP);
+    arena_dry(&s->arena, "scoring");
+    lay_out(s, &s->arena);
+    size_t need = s->arena.peak;
+    acts_free(&s->acts);
+    arena_make(&s->arena, "scoring", need);
+    lay_out(s, &s->arena);
+    arena_back(&s->arena, arena_mark(&s->arena) - (batch_bytes(s) + 255) / 256 * 256);     /* taken from here, batch by batch */
+}
+
+void scorer_free(struct scorer *s)
+{
+    acts_free(&s->acts);
+    arena_free(&s->arena);
+}
+
+static void *put(struct arena *a, const void *host, size_t bytes, const char *what)
+{
+    void *p = arena_get(a, bytes, what);
+    dev_put(p, host, bytes);
+    return p;
+}
+
+/* The top best of x[vocab], in order. */
+static void likeliest(const wide *x, int vocab, int top, int *id)
+{
+    for (int j = 0, n = 0; j < vocab; j++) {
+        if (n == top && !(x[j] > x[id[n - 1]])) continue;
+        int at = n < top ? n++ : n - 1;
+        for (; at > 0 && x[j] > x[id[at - 1]]; at--) id[at] = id[at - 1];
+        id[at] = j;
+    }
+}
+
+/* x[n][each] from the device to the places of n tokens. */
+static void hand_out(wide *to, const wide *x, const int64_t *flat, int n, int each)
+{
+    wide *host = xmalloc((size_t)n * (size_t)each * sizeof *host);
+    dev_get(host, x, (size_t)n * (size_t)each * sizeof *host);
+    for (int i = 0; i < n; i++) memcpy(to + flat[i] * each, host + i * each, (size_t)each * sizeof *host);
+    free(host);
+}
+
+/* The chunk's likeliest tokens, then their log-probabilities as targets of the same rows. */
+static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_temp, int *top_id, wide *top_logp)
+{
+    int vocab = s->m->c.vocab, top = s->top, *id = xmalloc((size_t)n * (size_t)top * sizeof *id), *begin = xmalloc((size_t)(n + 1) * sizeof *begin);
+    wide *z = xmalloc((size_t)vocab * sizeof *z);
+    for (int i = 0; i <= n; i++) begin[i] = i * top;
+    for (int i = 0; i < n; i++) {
+        model_get(z, s->logits + i * vocab_ld(s->m), vocab);
+        likeliest(z, vocab, top, id + i * top);
+        memcpy(top_id + flat[i] * top, id + i * top, (size_t)top * sizeof *id);
+    }
+    int *tgt = put(&s->arena, id, (size_t)n * (size_t)top * sizeof *id, "likeliest"), *at = put(&s->arena, begin, (size_t)(n + 1) * sizeof *begin, "begins");
+    wide *logp = arena_get(&s->arena, (size_t)n * (size_t)top * sizeof *logp, "logp of the likeliest");
+    op_row_stats(NULL, logp, NULL, s->logits, inv_temp, at, tgt, n, vocab, vocab_ld(s->m));
+    hand_out(top_logp, logp, flat, n, top);
+    free(id);
+    free(begin);
+    free(z);
+}
+
+void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, wide *logp, wide *entropy, int *top_id, wide *top_logp)
+{
+    struct arena *a = &s->arena;
+    size_t mark = arena_mark(a), n = (size_t)p->n;
+    ENSURE(p->n <= s->max_rows && p->rows == p->targets);
+    struct batch b = { .n = p->n, .ids = put(a, p->ids, n * sizeof(int), "ids"), .pos = put(a, p->pos, n * sizeof(int), "positions"), .plan = p->plan };
+    model_forward(s->m, &s->acts, &b, NULL);
+    arena_back(a, mark);
+    for (int64_t from = 0; from < p->rows; from += s->chunk) {
+        int rows = (int)MIN(s->chunk, p->rows - from);
+        size_t bytes = (size_t)rows * sizeof(wide);
+        const int64_t *flat = p->tgt_flat + from;
+        int *row = put(a, p->row + from, (size_t)rows * sizeof *row, "rows"), *tgt = put(a, p->tgt + from, (size_t)rows * sizeof *tgt, "targets");
+        wide *lp = arena_get(a, bytes, "logp"), *ent = arena_get(a, bytes, "entropy");
+        head_forward(s->m, s->logits, s->x, s->acts.hidden, row, rows);
+        op_row_stats(NULL, lp, ent, s->logits, inv_temp, NULL, tgt, rows, s->m->c.vocab, vocab_ld(s->m));
+        hand_out(logp, lp, flat, rows, 1);
+        hand_out(entropy, ent, flat, rows, 1);
+        if (s->top) chunk_top(s, flat, rows, inv_temp, top_id, top_logp);
+        arena_back(a, mark);
+    }
+}

@@ -1,0 +1,117 @@
+/* conversation.c: see conversation.h. Pieces are gathered in one array; messages hold places in it until it is whole. */
+#define _GNU_SOURCE     /* memmem */
+#include "engine/prompts/conversation.h"
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct chat_piece *add_piece(struct said *x)
+{
+    if (x->pieces == x->cap) {
+        x->cap = x->cap ? 2 * x->cap : 16;
+        x->piece = xrealloc(x->piece, (size_t)x->cap * sizeof *x->piece);
+    }
+    return &x->piece[x->pieces++];
+}
+
+/* ids are those of result number k + 1 until all results are there: their array may move. */
+static void add_result(struct said *x, const struct call_form *f, const char *text, size_t n, bool own)
+{
+    x->ids = xrealloc(x->ids, (size_t)(x->results + 1) * sizeof *x->ids);
+    x->ids[x->results] = (struct ids){ 0 };
+    tools_result_ids(f->chat->t, &x->ids[x->results], text, n, -1, INT_MAX);
+    *add_piece(x) = (struct chat_piece){ .n = (size_t)++x->results, .own = own };
+}
+
+/* What the chat format writes of a message beside its text can stand in no turn of several. */
+static bool plain(const struct chat_message *m) { return !m->calls && !(m->thought && *m->thought); }
+
+static bool thinks_again(const struct chat_message *m)
+{
+    static const char end[] = "</think>";
+    const char *p = m->n ? memmem(m->text, m->n, end, sizeof end - 1) : NULL;
+    return p && memmem(p + 1, (size_t)(m->text + m->n - p) - 1, end, sizeof end - 1);
+}
+
+/* Does the text end with a call, but for white space? Then *n is where it ends. */
+static bool ends_with_call(const struct chat_message *m, const struct tag_pieces *cut, size_t *n)
+{
+    size_t end = m->n;
+    struct found_call f;
+    while (end && strchr(" \n\t\r", m->text[end - 1]) && m->text[end - 1]) end--;
+    for (int i = cut->n; i-- > 0;) {
+        const struct tag_piece *p = &cut->p[i];
+        if (p->begin >= end) continue;
+        *n = end;
+        return p->part == TAG_SAID && p->end == end && tools_find_call(&f, m->text + p->begin, end - p->begin, 1);
+    }
+    return false;
+}
+
+/* The pieces of one assistant's message; cut to n bytes. */
+static void add_pieces(struct said *x, const struct call_form *f, const struct chat_message *m,
+                       const struct tag_pieces *cut, size_t n, bool learn_results)
+{
+    for (int i = 0; i < cut->n; i++) {
+        const struct tag_piece *p = &cut->p[i];
+        size_t end = p->end < n ? p->end : n;
+        const char *text = m->text + p->begin;
+        bool own = !m->quiet && (p->part == TAG_SAID || learn_results);
+        if (p->part == TAG_RESULT) add_result(x, f, text, p->end - p->begin, own);
+        else if (p->begin < end) *add_piece(x) = (struct chat_piece){ .text = text, .n = end - p->begin, .own = own };
+    }
+}
+
+/* The turn that begins with the assistant's message m[i]: the message with its pieces, or as it is. Returns how many
+ * messages are in it. */
+static int add_turn(struct said *x, const struct chat_message *m, int n, int i, const struct call_form *f,
+                    bool learn_results)
+{
+    int from = x->pieces, used = 0;
+    bool whole = true;                          /* nothing was cut so far */
+    for (bool more = true; more; ) {
+        const struct chat_message *a = &m[i + used++];
+        struct tag_pieces cut = { 0 };
+        size_t end = a->n;
+        tags_cut(&cut, a->text, a->n);
+        /* not the last message, nor one of several results */
+        more = i + used + 1 < n && m[i + used].role == CHAT_TOOL && m[i + used + 1].role != CHAT_TOOL && plain(a) &&
+               (m[i + used + 1].role != CHAT_ASSISTANT || plain(&m[i + used + 1])) && ends_with_call(a, &cut, &end);
+        whole &= !more && (!cut.n || (cut.n == 1 && cut.p[0].part == TAG_SAID)) &&
+                 !(f->chat->v.think != CHAT_THINK_NONE && thinks_again(a));
+        add_pieces(x, f, a, &cut, more ? end : a->n, learn_results);
+        tag_pieces_free(&cut);
+        x->m[x->n] = m[i];
+        x->m[x->n].quiet = a->quiet;            /* whose end it is */
+        if (!more) break;
+        add_result(x, f, m[i + used].text, m[i + used].n, false);
+        more = m[i + ++used].role == CHAT_ASSISTANT;
+    }
+    if (whole) x->pieces = from;
+    else x->m[x->n].pieces = x->pieces - from;
+    x->n++;
+    return used;
+}
+
+void said_make(struct said *x, const struct chat_message *m, int n, const struct call_form *form, bool learn_results)
+{
+    *x = (struct said){ .m = xcalloc((size_t)n + 1, sizeof *x->m) };
+    for (int i = 0; i < n;) {
+        if (m[i].role == CHAT_ASSISTANT && !call_form_turns(form)) i += add_turn(x, m, n, i, form, learn_results);
+        else x->m[x->n++] = m[i++];
+    }
+    for (int i = 0; i < x->pieces; i++) {
+        struct chat_piece *p = &x->piece[i];
+        if (!p->text) *p = (struct chat_piece){ .ids = &x->ids[p->n - 1], .own = p->own };
+    }
+    for (int i = 0, at = 0; i < x->n; at += x->m[i++].pieces) x->m[i].piece = x->m[i].pieces ? x->piece + at : NULL;
+}
+
+void said_free(struct said *x)
+{
+    for (int k = 0; k < x->results; k++) ids_free(&x->ids[k]);
+    free(x->ids);
+    free(x->piece);
+    free(x->m);
+    *x = (struct said){ 0 };
+}

@@ -1,0 +1,368 @@
+/* rollout.c: who runs when. An episode is seated when its worst case of pages fits beside the worst cases of those already seated, so that the pool never
+ * runs dry on the way; it leaves its seat when it ends. Seats whose tool runs have no rows in a pass, and the others do not wait for them. */
+#include "engine/rollout/rollout.h"
+#include "base/clock.h"
+#include "engine/rollout/rollout_in.h"
+#include "base/err.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Late calls that do not let themselves be cancelled are waited for as long, then given up. */
+static const double DRAIN_S = 10;
+
+static size_t piece(size_t bytes) { return (bytes + 255) / 256 * 256; }       /* as an arena cuts them */
+
+static void host_make(struct rows *h, size_t rows, size_t ld, size_t seqs)
+{
+    h->ids = xcalloc(rows, sizeof *h->ids);
+    h->pos = xcalloc(rows, sizeof *h->pos);
+    h->slot = xcalloc(rows, sizeof *h->slot);
+    h->table = xcalloc(rows * ld, sizeof *h->table);
+    h->pick = xcalloc(seqs, sizeof *h->pick);
+    h->key = xcalloc(seqs, sizeof *h->key);
+    h->id = xcalloc(1, piece(seqs * sizeof *h->id) + 2 * piece(seqs * sizeof *h->logp));
+    h->logp = (wide *)(void *)((char *)h->id + piece(seqs * sizeof *h->id));
+    h->ent = (wide *)(void *)((char *)h->logp + piece(seqs * sizeof *h->logp));
+}
+
+static void dev_make(struct rows *d, size_t rows, size_t ld, size_t seqs, struct arena *a)
+{
+    d->ids = arena_get(a, rows * sizeof *d->ids, "rollout rows");
+    d->pos = arena_get(a, rows * sizeof *d->pos, "rollout rows");
+    d->slot = arena_get(a, rows * sizeof *d->slot, "rollout rows");
+    d->table = arena_get(a, rows * ld * sizeof *d->table, "rollout page tables");
+    d->pick = arena_get(a, seqs * sizeof *d->pick, "rollout draws");
+    d->key = arena_get(a, seqs * sizeof *d->key, "rollout draws");
+    d->id = arena_get(a, seqs * sizeof *d->id, "rollout draws");
+    d->logp = arena_get(a, seqs * sizeof *d->logp, "rollout draws");
+    d->ent = arena_get(a, seqs * sizeof *d->ent, "rollout draws");
+}
+
+static void rows_make(struct rollout *r, struct arena *a)
+{
+    r->seqs = r->c.max_seqs < r->c.max_rows ? r->c.max_seqs : r->c.max_rows;
+    size_t rows = (size_t)r->c.max_rows, seqs = (size_t)r->seqs;
+    host_make(&r->host, rows, (size_t)r->ld, seqs);
+    dev_make(&r->dev, rows, (size_t)r->ld, seqs, a);
+    r->room = (char *)r->dev.ids;
+    r->sent = xcalloc(1, (size_t)((char *)r->dev.id - r->room));
+    ENSURE((char *)r->dev.ent - (char *)r->dev.id == (char *)r->host.ent - (char *)r->host.id);
+    r->owner = xcalloc(seqs, sizeof(struct seat *));
+    /* 64 MiB of logits at once: a larger product is no faster, and a row's numbers do not depend on the others */
+    int64_t fit = (64 << 20) / (vocab_ld(r->m) * (int64_t)a->real_bytes);
+    r->head_rows = (int)(fit < 1 ? 1 : fit < (int64_t)seqs ? fit : (int64_t)seqs);
+    r->logits = arena_reals(a, r->head_rows * vocab_ld(r->m), "rollout logits");
+    r->x = arena_reals(a, (int64_t)r->head_rows * r->m->c.dim, "rollout logits");
+}
+
+/* Ids without a text (a vocabulary padded to a round size) are never drawn. */
+static void allow_make(struct rollout *r, struct arena *a)
+{
+    int vocab = r->m->c.vocab, missing = 0, bytes;
+    size_t words = ((size_t)vocab + 31) / 32;
+    uint32_t *allow = xcalloc(words, sizeof *allow);
+    for (int i = 0; i < vocab; i++) {
+        if (!r->t || tokenizer_bytes(r->t, i, &bytes)) allow[i / 32] |= 1u << (i % 32);
+        else missing++;
+    }
+    if (missing == vocab) die("none of the model's %d ids has a text in this tokenizer", vocab);
+    if (missing) r->allow = arena_get(a, words * sizeof *allow, "ids that may be drawn");
+    if (missing && !a->dry) dev_put(r->allow, allow, words * sizeof *allow);
+    free(allow);
+}
+
+struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, struct kv *kv, const struct toolbox *box, const struct rollout_config *c,
+                             struct arena *a)
+{
+    struct rollout *r = xcalloc(1, sizeof *r);
+    ENSURE(c->max_rows > 0 && c->max_seqs > 0 && c->tool_threads > 0 && c->max_len > 0);
+    *r = (struct rollout){ .m = m, .t = t, .kv = kv, .box = *box, .c = *c, .max_len = c->max_len, .ld = kv_need(c->max_len) };
+    rollout_set(r, c);
+    if (t && tokenizer_vocab(t) > m->c.vocab) die("the tokenizer has ids up to %d, the model %d rows for them", tokenizer_vocab(t) - 1, m->c.vocab);
+    if (kv->pages < r->ld)
+        die("a pool of %d pages (%d positions) of keys and values cannot hold one episode of %d tokens, which takes %d pages", kv->pages,
+            kv->pages * KV_PAGE, c->max_len, r->ld);
+    acts_make(&r->acts, m, c->max_rows, false, false, a);
+    rows_make(r, a);
+    allow_make(r, a);
+    r->seat = xcalloc((size_t)c->max_seqs, sizeof *r->seat);
+    r->live = xcalloc((size_t)c->max_seqs, sizeof *r->live);
+    if (a->dry || !dev_dry_begin()) return r;
+    rollout_rehearse(r);
+    dev_dry_end(true);
+    return r;
+}
+
+void rollout_set(struct rollout *r, const struct rollout_config *c)
+{
+    if (c->max_len > r->max_len) die("max_len %d, this rollout was made for %d", c->max_len, r->max_len);
+    if (c->max_len > r->m->c.max_len) die("max_len %d is more than the model's max_position_embeddings %d", c->max_len, r->m->c.max_len);
+    ENSURE(c->max_rows == r->c.max_rows && c->max_seqs == r->c.max_seqs);
+    ENSURE(c->max_response >= 0 && c->temperature >= 0 && c->top_p > 0 && c->top_k >= 0);
+    struct rollout_config old = r->c;
+    if (c->temperature != old.temperature || c->top_p != old.top_p || c->top_k != old.top_k || c->seed != old.seed) pass_forget(r);
+    r->c = *c;
+    r->c.tool_threads = old.tool_threads;
+    r->c.tool_timeout_s = old.tool_timeout_s;
+}
+
+void rollout_spare(struct rollout *r, bool (*spare)(void *ctx), void *ctx)
+{
+    r->c.spare = spare;
+    r->c.spare_ctx = ctx;
+}
+
+void rollout_free(struct rollout *r)
+{
+    if (!r) return;
+    struct rows *h = &r->host;
+    void *p[] = { h->ids, h->pos, h->slot, h->table, h->pick, h->key, h->id, r->sent, r->owner, r->live };
+    tools_free(r->pool);
+    pass_forget(r);
+    for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
+    for (int i = 0; i < r->c.max_seqs; i++) str_free(&r->seat[i].tail);
+    free(r->seat);
+    acts_free(&r->acts);
+    free(r);
+}
+
+static int limit_of(const struct rollout *r, const struct episode *ep)
+{
+    int64_t response = (int64_t)ep->prompt_len + r->c.max_response;
+    return response < r->c.max_len ? (int)response : r->c.max_len;
+}
+
+/* What s may yet need; pages come only to seats, so the sum over seats never exceeds the free ones. */
+static int claims(const struct rollout *r)
+{
+    int sum = 0;
+    for (int i = 0; i < r->lives; i++) {
+        const struct seat *s = &r->seat[r->live[i]];
+        sum += kv_claim(r->kv, &s->ep->kv, s->limit);
+    }
+    return sum;
+}
+
+static void ended(struct rollout *r, int index, enum finish why)
+{
+    struct episode *ep = r->ep[index];
+    ep->finish = why;
+    if (!r->keep || ep->unread) kv_drop(r->kv, &ep->kv);
+    r->finished[r->done++] = index;
+}
+
+void seat_leave(struct rollout *r, struct seat *s, enum finish why)
+{
+    int i = 0;
+    ended(r, s->index, why);
+    s->state = SEAT_FREE;
+    s->ep = NULL;
+    while (&r->seat[r->live[i]] != s) i++;
+    memmove(r->live + i, r->live + i + 1, (size_t)(--r->lives - i) * sizeof *r->live);
+}
+
+/* Gives up pages that are only there to save work: of finished episodes, the last of the run's list first (the caller reads in its order); the caller's; and where nobody is seated, who could free some, the
+ * groups' and the forked prefixes of those yet to start, last first. True: the worst case of ep is free beside the claims of the seated. */
+static bool make_room(struct rollout *r, struct episode *ep)
+{
+    for (;;) {
+        if (r->kv->free >= claims(r) + kv_claim(r->kv, &ep->kv, limit_of(r, ep))) return true;
+        struct kv_seq *give = NULL;
+        for (int k = r->before, last = -1; k < r->done; k++)
+            if (r->finished[k] > last && r->ep[r->finished[k]]->kv.n_pages) give = &r->ep[last = r->finished[k]]->kv;
+        if (!give && r->c.spare && r->c.spare(r->c.spare_ctx)) {
+            r->stats.kv_dropped++;
+            continue;
+        }
+        for (int g = 0; !give && !r->lives && g < r->groups; g++) if (r->group[g].cache.n_pages) give = &r->group[g].cache;
+        for (int i = r->n - 1; !give && !r->lives && i >= r->next; i--)
+            if (r->ep[i]->kv.n_pages && r->ep[i]->finish == FINISH_NONE) give = &r->ep[i]->kv;
+        if (!give) return false;
+        kv_drop(r->kv, give);
+        r->stats.kv_dropped++;
+    }
+}
+
+static void group_leave(struct rollout *r, struct shared *g)
+{
+    if (--g->left == 0) kv_drop(r->kv, &g->cache);
+}
+
+/* Where a new seat goes on: it may be a fork whose last token ends the text or completes a call. */
+static void sit(struct rollout *r, struct seat *s, int index)
+{
+    struct episode *ep = r->ep[index];
+    s->ep = ep;
+    s->index = index;
+    s->limit = limit_of(r, ep);
+    s->group = -1;
+    s->state = SEAT_RUN;
+    str_clear(&s->tail);
+    for (s->tail_at = ep->n; s->tail_at > ep->prompt_len && ep->m[s->tail_at - 1]; s->tail_at--) {}
+    for (int i = s->tail_at; i < ep->n - 1; i++) {
+        int bytes;
+        const char *text = tokenizer_bytes(r->t, ep->ids[i], &bytes);
+        if (bytes) str_put(&s->tail, text, (size_t)bytes);
+    }
+    if (s->tail_at < ep->n && seat_token(r, s)) return;
+    if (r->group_of[index] < 0 || ep->kv.len) return;
+    struct shared *g = &r->group[s->group = r->group_of[index]];
+    if (g->leader < 0) g->leader = (int)(s - r->seat);
+    else s->state = SEAT_PROMPT;
+}
+
+static struct seat *free_seat(struct rollout *r)
+{
+    for (int i = 0; i < r->c.max_seqs; i++)
+        if (r->seat[i].state == SEAT_FREE) {
+            r->live[r->lives++] = i;
+            return &r->seat[i];
+        }
+    die("%d of %d seats taken, none free", r->lives, r->c.max_seqs);
+}
+
+/* Seats the next episodes, in the order they were given. */
+static void admit(struct rollout *r)
+{
+    for (; r->next < r->n && r->lives < r->c.max_seqs; r->next++) {
+        struct episode *ep = r->ep[r->next];
+        struct shared *g = r->group_of[r->next] < 0 ? NULL : &r->group[r->group_of[r->next]];
+        if (ep->finish != FINISH_NONE) continue;
+        if (ep->n >= limit_of(r, ep)) {
+            ended(r, r->next, FINISH_LENGTH);
+        } else {
+            bool lent = g && g->cache.len && !ep->kv.len;
+            if (lent) kv_fork(r->kv, &ep->kv, &g->cache, g->cache.len < ep->n - 1 ? g->cache.len : ep->n - 1);
+            if (!make_room(r, ep)) {
+                if (lent) kv_drop(r->kv, &ep->kv);
+                break;
+            }
+            sit(r, free_seat(r), r->next);
+        }
+        if (g) group_leave(r, g);
+    }
+    if (!r->lives && r->next < r->n && r->done < r->n)
+        die("an episode of up to %d tokens needs %d pages of keys and values; of the pool's %d others hold all but %d", limit_of(r, r->ep[r->next]),
+            kv_need(limit_of(r, r->ep[r->next])), r->kv->pages, r->kv->free);
+}
+
+/* A leader's prompt is through: those who wait for it share its pages, and so will those of the group who are yet to start, if there is room. */
+static void share_prompts(struct rollout *r)
+{
+    for (int i = 0; i < r->lives; i++) {
+        struct seat *s = &r->seat[r->live[i]];
+        if (s->state != SEAT_PROMPT) continue;
+        const struct episode *lead = r->seat[r->group[s->group].leader].ep;
+        int len = lead->prompt_len < s->ep->n - 1 ? lead->prompt_len : s->ep->n - 1;
+        if (lead->kv.len < lead->prompt_len) continue;
+        kv_fork(r->kv, &s->ep->kv, &lead->kv, len);
+        s->state = SEAT_RUN;
+    }
+    for (int i = 0; i < r->lives; i++) {
+        struct seat *s = &r->seat[r->live[i]];
+        if (s->group < 0 || r->group[s->group].leader != r->live[i] || s->ep->kv.len < s->ep->prompt_len) continue;
+        struct shared *g = &r->group[s->group];
+        g->leader = -1;
+        if (!g->left || g->cache.len) continue;
+        kv_fork(r->kv, &g->cache, &s->ep->kv, s->ep->prompt_len);
+        if (claims(r) > r->kv->free) kv_drop(r->kv, &g->cache);
+    }
+}
+
+static bool same_prompt(const struct episode *a, const struct episode *b)
+{
+    return a->prompt == b->prompt && a->prompt_len == b->prompt_len && memcmp(a->ids, b->ids, (size_t)a->prompt_len * sizeof *a->ids) == 0;
+}
+
+/* Episodes with nothing run yet and the same prompt; alone in its group, an episode has none. */
+static void find_groups(struct rollout *r)
+{
+    for (int i = 0; i < r->n; i++) {
+        const struct episode *ep = r->ep[i];
+        int g = r->groups;
+        r->group_of[i] = -1;
+        if (ep->finish != FINISH_NONE || ep->kv.len || ep->prompt_len < 2) continue;
+        while (--g >= 0 && !same_prompt(ep, r->ep[r->group[g].first])) {}
+        if (g < 0) r->group[g = r->groups++] = (struct shared){ .first = i, .leader = -1 };
+        r->group[g].left++;
+        r->group_of[i] = g;
+    }
+    for (int i = 0; i < r->n; i++) if (r->group_of[i] >= 0 && r->group[r->group_of[i]].left == 1) r->group_of[i] = -1;
+}
+
+static void run_begin(struct rollout *r, struct episode **ep, int n, bool keep)
+{
+    ENSURE(n >= 0 && r->lives == 0);
+    r->ep = ep;
+    r->n = n;
+    r->next = r->done = r->before = r->groups = 0;
+    r->keep = keep;
+    r->stats = (struct rollout_stats){ 0 };
+    r->finished = xcalloc((size_t)n + 1, sizeof *r->finished);
+    r->group_of = xcalloc((size_t)n + 1, sizeof *r->group_of);
+    r->group = xcalloc((size_t)n + 1, sizeof *r->group);
+    for (int i = 0; i < n; i++) {
+        ENSURE(ep[i]->n > 0 && ep[i]->kv.len <= ep[i]->n);
+        if (ep[i]->finish != FINISH_NONE) { r->finished[r->done++] = i; continue; }
+        if (ep[i]->kv.len == ep[i]->n) kv_cut(r->kv, &ep[i]->kv, ep[i]->n - 1);     /* its last token gives the logits */
+        kv_check(r->kv, &ep[i]->kv, r->m->version);
+    }
+    r->before = r->done;    /* what was finished before is the caller's */
+    find_groups(r);
+}
+
+static void run_end(struct rollout *r)
+{
+    ENSURE(r->lives == 0 && r->in_tools == 0);
+    for (int g = 0; g < r->groups; g++) kv_drop(r->kv, &r->group[g].cache);
+    if (r->pool) tools_drain(r->pool, DRAIN_S);
+    free(r->finished);
+    free(r->group_of);
+    free(r->group);
+    r->finished = r->group_of = NULL;
+    r->group = NULL;
+    r->ep = NULL;
+}
+
+static void one_pass(struct rollout *r)
+{
+    if (!pass_gather(r)) {
+        double t = seconds();
+        ENSURE(r->in_tools > 0);
+        seats_results(r, true);
+        r->stats.tool_wait_s += seconds() - t;
+        return;
+    }
+    pass_run(r);
+    share_prompts(r);
+    r->stats.generated += r->n_picks;
+    for (int i = 0; i < r->n_picks; i++) {
+        episode_put(r->owner[i]->ep, r->host.id[i], true, r->host.logp[i], r->host.ent[i]);
+        seat_token(r, r->owner[i]);
+    }
+}
+
+/* Given up: calls that run are waited for, nobody starts. */
+static void halt(struct rollout *r)
+{
+    while (r->in_tools) seats_results(r, true);
+    while (r->lives) seat_leave(r, &r->seat[r->live[r->lives - 1]], FINISH_LENGTH);
+    r->stats.halted = true;
+}
+
+void rollout_run(struct rollout *r, struct episode **ep, int n, bool keep_kv, void (*progress)(void *, int, int), void *ctx, struct rollout_stats *stats)
+{
+    double t = seconds();
+    run_begin(r, ep, n, keep_kv);
+    for (int told = r->done; r->done < n;) {
+        if (r->c.halt && *r->c.halt) { halt(r); break; }
+        seats_results(r, false);
+        admit(r);
+        if (r->done < n) one_pass(r);
+        for (; progress && told < r->done; told++) progress(ctx, told + 1, n);
+    }
+    run_end(r);
+    r->stats.wall_s = seconds() - t;
+    if (stats) *stats = r->stats;
+}

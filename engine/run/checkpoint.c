@@ -1,0 +1,274 @@
+/* checkpoint.c: checkpoints: a folder that appears whole, under its final name, or not at all. The seed and the step are the whole state of the random
+ * numbers and of the data; of files, a hash says that they still hold what they did. */
+#define _GNU_SOURCE      /* renameat2 */
+#include "engine/run/checkpoint.h"
+#include "base/file.h"
+#include "base/manifest.h"
+#include "engine/run/run_folder.h"
+#include "model/weights/safetensors.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Optimizer state: names, where they are, and as what: wide numbers or bf16; squares are not below 0. */
+enum { VECTORS = 3 };
+struct vector { const char *name; void *x; bool bf16, square; };
+static int vectors(const struct trainer *t, struct vector v[VECTORS])
+{
+    int n = 0;
+    const struct learner *l = &t->s->learner;
+    v[n++] = (struct vector){ "exp_avg", l->adam1, l->bf16_moments, false };
+    v[n++] = (struct vector){ "exp_avg_sq", l->adam2, l->bf16_moments, true };
+    if (l->master) v[n++] = (struct vector){ "master_weights", l->master, false, false };
+    return n;
+}
+
+union word { float f; uint32_t u; };
+static float float_of(uint16_t b) { return (union word){ .u = (uint32_t)b << 16 }.f; }
+static uint16_t bf16_of(float x) { return (uint16_t)((union word){ .f = x }.u >> 16); }
+
+/* n numbers from the device, and to it, by way of host[n]. bf16 stands in the upper halves of floats, which loses nothing. */
+static void fetch(wide *host, const struct vector *v, int64_t n)
+{
+    if (!v->bf16) { dev_get(host, v->x, (size_t)n * sizeof *host); return; }
+    uint16_t *u = xmalloc((size_t)n * sizeof *u);
+    dev_get(u, v->x, (size_t)n * sizeof *u);
+    for (int64_t i = 0; i < n; i++) host[i] = (wide)float_of(u[i]);
+    free(u);
+}
+static void store(const struct vector *v, const wide *host, int64_t n)
+{
+    if (!v->bf16) { dev_put(v->x, host, (size_t)n * sizeof *host); return; }
+    uint16_t *u = xmalloc((size_t)n * sizeof *u);
+    for (int64_t i = 0; i < n; i++) u[i] = bf16_of((float)host[i]);
+    dev_put(v->x, u, (size_t)n * sizeof *u);
+    free(u);
+}
+
+/* An optimizer with such a number would lose a weight at the next step, or freeze it. */
+static bool sound(const struct vector *v, const wide *host, int64_t n, const char *path, struct err *e)
+{
+    int64_t i = 0;
+    while (i < n && isfinite(host[i]) && !(v->square && host[i] < 0)) i++;
+    if (i == n) return true;
+    if (!isfinite(host[i])) return fail(e, "%s: number %lld of %s is a NaN or an infinity", path, (long long)i, v->name);
+    return fail(e, "%s: number %lld of %s, a mean of squares, is below 0", path, (long long)i, v->name);
+}
+
+bool ckpt_save_optimizer(const struct trainer *t, const char *path, struct err *e)
+{
+    int64_t n = t->s->m.count;
+    struct vector v[VECTORS];
+    int vs = vectors(t, v);
+    struct st_writer *w = st_create(path, e);
+    if (!w) return false;
+    bool f64 = sizeof(wide) == 8;
+    for (int i = 0; i < vs; i++) st_declare(w, v[i].name, v[i].bf16 ? ST_BF16 : f64 ? ST_F64 : ST_F32, 1, &n);
+    wide *host = xmalloc((size_t)n * sizeof *host);
+    bool ok = true;
+    for (int i = 0; ok && i < vs; i++) {
+        fetch(host, &v[i], n);
+        ok = sound(&v[i], host, n, path, e);
+        if (!ok) continue;
+        if (f64) st_put_f64(w, (double *)host, n); else st_put_f32(w, (float *)host, n);
+    }
+    free(host);
+    if (ok) return st_finish(w, e);
+    st_abandon(w);
+    return false;
+}
+
+static bool load_vectors(struct trainer *t, const char *path, struct err *e)
+{
+    int64_t n = t->s->m.count;
+    struct vector v[VECTORS];
+    int vs = vectors(t, v);
+    struct st_file *f = st_open(path, e);
+    if (!f) return false;
+    bool ok = true, f64 = sizeof(wide) == 8;
+    wide *host = xmalloc((size_t)n * sizeof *host);
+    for (int i = 0; ok && i < vs; i++) {
+        const struct st_tensor *x = st_find(f, v[i].name);
+        ok = x && x->count == n && (f64 ? st_get_f64(x, 0, n, (double *)host) : st_get_f32(x, 0, n, (float *)host));
+        if (!ok) fail(e, "%s: tensor %s is missing, no floating point numbers, or of another size than the model", path, v[i].name);
+        ok = ok && sound(&v[i], host, n, path, e);
+        if (ok) store(&v[i], host, n);
+    }
+    free(host);
+    st_close(f);
+    return ok;
+}
+
+static bool save_into(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *tmp, struct err *e)
+{
+    struct str p = { 0 };
+    str_printf(&p, "%s/actor/huggingface", tmp);
+    bool ok = session_save(t->s, p.p, e);
+    str_clear(&p);
+    str_printf(&p, "%s/actor/optimizer.safetensors", tmp);
+    ok = ok && ckpt_save_optimizer(t, p.p, e);
+    /* the first weights are those of model.path, which may be gone by then */
+    const struct { const char *name; real *w; } more[] = { { "reference", t->w_ref }, { "previous", t->w_prev } };
+    for (int i = 0; ok && i < 2; i++) {
+        if (!more[i].w) continue;
+        struct model m = t->s->m;
+        m.w = more[i].w;
+        str_clear(&p);
+        str_printf(&p, "%s/%s", tmp, more[i].name);
+        ok = model_save(&m, p.p, e);
+    }
+    str_clear(&p);
+    str_printf(&p, "%s/state.json", tmp);
+    ok = ok && ckpt_write_state(t, r, x, p.p, e) && manifest_write(tmp, e);
+    str_free(&p);
+    return ok;
+}
+
+bool ckpt_note(const char *dir, const char *name, int step, struct err *e)
+{
+    struct str path = { 0 };
+    char number[32];
+    snprintf(number, sizeof number, "%d", step);
+    str_printf(&path, "%s/%s", dir, name);
+    bool ok = file_write(path.p, number, strlen(number), e);
+    str_free(&path);
+    return ok;
+}
+
+int ckpt_noted(const char *dir, const char *name)
+{
+    struct str path = { 0 }, text = { 0 };
+    str_printf(&path, "%s/%s", dir, name);
+    int step = -1;
+    if (file_read(path.p, 64, &text, NULL)) {
+        char *end;
+        long n = strtol(text.p, &end, 10);
+        if (end != text.p && !end[strspn(end, " \r\n")] && n >= 0 && n <= INT_MAX) step = (int)n;
+    }
+    str_free(&path);
+    str_free(&text);
+    return step;
+}
+
+static int downwards(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x < y) - (x > y);
+}
+
+int *ckpt_list(const char *dir, int *n)
+{
+    int *step = NULL;
+    DIR *d = opendir(dir);
+    *n = 0;
+    for (struct dirent *x; d && (x = readdir(d)); ) {
+        int s = place_step_of(x->d_name);
+        if (s < 0) continue;
+        if (!(*n & (*n - 1))) step = xrealloc(step, (size_t)(*n ? 2 * *n : 1) * sizeof *step);
+        step[(*n)++] = s;
+    }
+    if (d) closedir(d);
+    if (*n) qsort(step, (size_t)*n, sizeof *step, downwards);
+    return step;
+}
+
+/* The new folder to its name at once, what had the name before to the new one's: at every moment one of them is there under it. */
+static bool put_in_place(const char *tmp, const char *path, const char *dir, bool *swapped, struct err *e)
+{
+    *swapped = false;
+    if (rename(tmp, path) == 0) return true;
+    *swapped = renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_EXCHANGE) == 0;
+    if (*swapped) return true;
+    char *to = dir_unused(dir, "old-");                  /* file systems that cannot swap (NFS): the old one aside, the new one in */
+    bool ok = (rename(path, to) == 0 && rename(tmp, path) == 0) || fail(e, "%s: the checkpoint could not be moved into place: %s", path, strerror(errno));
+    free(to);
+    return ok;
+}
+
+/* Files of a user in a checkpoint that is replaced or too old stay, in a folder with a name of its own. */
+static void remove_ours(const char *folder, const char *name, const char *dir)
+{
+    if (manifest_remove(folder) || !file_exists(folder)) return;
+    char *to = dir_unused(dir, "old-");
+    if (rename(folder, to) == 0) fprintf(stderr, "%s: holds files that are not of this program; they are in %s now\n", name, to);
+    free(to);
+}
+
+void ckpt_remove(const char *dir, int step)
+{
+    struct str path = { 0 };
+    str_printf(&path, "%s/global_step_%d", dir, step);
+    remove_ours(path.p, path.p, dir);
+    str_free(&path);
+}
+
+bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *dir, struct err *e)
+{
+    struct str path = { 0 }, tmp = { 0 };
+    bool swapped = false;
+    str_printf(&path, "%s/global_step_%d", dir, t->step);
+    str_printf(&tmp, "%s.%ld.tmp", path.p, (long)getpid());
+    bool ok = save_into(t, r, x, tmp.p, e) && put_in_place(tmp.p, path.p, dir, &swapped, e);
+    if (!ok) dir_remove(tmp.p);
+    if (swapped) remove_ours(tmp.p, path.p, dir);
+    ok = ok && ckpt_note(dir, "latest_checkpointed_iteration.txt", t->step, e);
+    str_free(&path);
+    str_free(&tmp);
+    return ok;
+}
+
+bool ckpt_whole(const char *folder, bool verify, struct err *e)
+{
+    struct str path = { 0 };
+    str_printf(&path, "%s/manifest", folder);
+    bool there = file_exists(path.p), ok;
+    if (!there && !verify) ok = true;
+    else if (!there) ok = fail(e, "%s: No such file: the checkpoint is damaged, or of an older version of this program (trainer.verify=off takes it as it is)", path.p);
+    else ok = manifest_check(folder, verify, e);
+    str_free(&path);
+    return ok;
+}
+
+/* The same table of tensors, and the same meaning of each: heads can be cut otherwise without a change of any size. */
+static bool same_shape(const struct model *a, const struct model *b)
+{
+    bool same = a->count == b->count && a->params == b->params && a->c.heads == b->c.heads && a->c.kv_heads == b->c.kv_heads && a->c.head_dim == b->c.head_dim &&
+                !strcmp(a->c.arch, b->c.arch);
+    for (int i = 0; same && i < a->params; i++) same = a->param[i].rows == b->param[i].rows && a->param[i].cols == b->param[i].cols;
+    return same;
+}
+
+static bool load_weights(const struct model *m, real *to, const char *folder, struct err *e)
+{
+    struct model x;
+    if (!model_load(&x, folder, e)) return false;
+    bool ok = same_shape(m, &x) || fail(e, "%s: a model of another shape than the one this run began with", folder);
+    if (ok) dev_copy(to, x.w, (size_t)m->count * sizeof *to);
+    model_free(&x);
+    gemm_weights_changed();
+    return ok;
+}
+
+bool ckpt_take_weights(struct trainer *t, const char *folder, struct err *e)
+{
+    struct str path = { 0 };
+    str_printf(&path, "%s/", folder);
+    size_t base = path.n;
+    str_puts(&path, "actor/huggingface");
+    bool ok = load_weights(&t->s->m, t->s->m.w, path.p, e);
+    path.n = base; str_puts(&path, "actor/optimizer.safetensors");
+    ok = ok && load_vectors(t, path.p, e);
+    path.n = base; str_puts(&path, "reference");
+    if (ok && t->w_ref) ok = load_weights(&t->s->m, t->w_ref, path.p, e);
+    path.n = base; str_puts(&path, "previous");
+    if (ok && t->w_prev) ok = load_weights(&t->s->m, t->w_prev, path.p, e);
+    if (ok) t->s->m.version++;
+    str_free(&path);
+    return ok;
+}

@@ -1,0 +1,285 @@
+/* evaluate.c: the held-out questions, sampled and greedy. */
+#include "engine/run/evaluate.h"
+#include "base/clock.h"
+#include "base/stop.h"
+#include "engine/run/eval_answers.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Evaluations draw from keys no training step uses. */
+enum { EVAL_SEED = 20260, EVAL_STEP = 0x40000000, EVAL_AT_ONCE = 2048 };
+
+static void note(struct eval_row *e, const struct answer *a, bool greedy)
+{
+    if (greedy) {
+        e->greedy_n++;
+        e->greedy_correct += a->correct;
+        return;
+    }
+    e->n++;
+    e->correct += a->correct;
+    e->well_formed += a->well_formed;
+    e->calls += a->calls;
+    e->length += a->length;
+    e->reward += a->reward;
+}
+
+/* The row of a source, a new one at the end if there is none. */
+static struct eval_row *row_of(struct eval_result *r, const char *name)
+{
+    char cut[EVAL_NAME];
+    snprintf(cut, sizeof cut, "%s", name);
+    size_t n = strlen(cut);
+    if (name[n]) while (n && (name[n] & 0xC0) == 0x80) cut[--n] = 0;        /* not within a character of UTF-8 */
+    for (int i = 0; i < r->sources; i++)
+        if (!strcmp(r->source[i].name, cut)) return &r->source[i];
+    if (r->sources == EVAL_SOURCES) return &r->source[EVAL_SOURCES - 1];
+    struct eval_row *row = &r->source[r->sources++];
+    strcpy(row->name, r->sources == EVAL_SOURCES ? "others" : cut);
+    return row;
+}
+
+int eval_questions(const struct session *s)
+{
+    if (s->val.rows.n) return s->val.rows.n;
+    return s->train.rows.n ? 0 : FAMILIES * s->c->data.val_per_family;
+}
+
+static void open_question(struct group *g, struct session *s, int i, bool greedy, int samples)
+{
+    uint32_t step = EVAL_STEP + greedy;
+    if (s->val.rows.n) group_begin_row(g, s, &s->val, i, step, (uint32_t)i, samples);
+    else group_begin(g, s, i % FAMILIES, SPLIT_TEST, EVAL_SEED, (uint64_t)(i / FAMILIES), step, (uint32_t)i, samples);
+}
+
+static const char *source_of(const struct session *s, int i) { return s->val.rows.n ? s->val.rows.row[i].data_source : family_name[i % FAMILIES]; }
+
+int eval_answers(const struct session *s) { return eval_questions(s) * (s->c->rollout.val_kwargs_n + 1); }
+
+/* An evaluation at work. asked: the rollouts that run together; those that have ended and were graded come first, told of them. */
+struct asked { struct group *g; int row, question, k; };
+struct eval {
+    struct session *s;
+    struct answers x;
+    const struct eval_how *how;
+    struct asked *asked;
+    struct episode **ep;
+    int n, done;
+};
+
+/* An answer is graded and kept as soon as it has ended, so that one that is stopped loses little. */
+static void take_ended(struct eval *v)
+{
+    for (int i = 0; i < v->n; i++) {
+        struct asked *q = &v->asked[i];
+        if (!q->g || v->ep[i]->finish == FINISH_NONE) continue;
+        group_grade(q->g, q->g->row[q->row], v->s);
+        answers_put(&v->x, q->g, q->g->row[q->row], q->question, q->k);
+        q->g = NULL;
+        v->done++;
+    }
+}
+
+static void told(void *ctx, int done, int total)
+{
+    struct eval *v = ctx;
+    (void)done, (void)total;
+    take_ended(v);
+    if (v->how->progress) v->how->progress(v->how->ctx, v->done, v->x.questions * (v->x.samples + 1));
+}
+
+/* Questions [from, from + n), those of their answers that are not there yet. */
+static void run_some(struct eval *v, struct eval_result *res, int from, int n, bool greedy)
+{
+    int samples = greedy ? 1 : v->x.samples, first = greedy ? v->x.samples : 0;
+    struct group *g = xcalloc((size_t)n, sizeof *g);
+    v->ep = xcalloc((size_t)n * (size_t)samples, sizeof *v->ep);
+    v->asked = xcalloc((size_t)n * (size_t)samples, sizeof *v->asked);
+    v->n = 0;
+    for (int i = 0; i < n; i++) {
+        int missing = 0;
+        for (int j = 0; j < samples; j++) missing += !answers_at(&v->x, from + i, first + j)->have;
+        if (!missing) continue;
+        open_question(&g[i], v->s, from + i, greedy, samples);
+        for (int j = 0; j < samples; j++) {
+            if (answers_at(&v->x, from + i, first + j)->have) continue;
+            v->asked[v->n] = (struct asked){ &g[i], j, from + i, first + j };
+            v->ep[v->n++] = &g[i].row[j]->ep;
+        }
+    }
+    struct rollout_stats stats = { 0 };
+    if (v->n) rollout_run(v->s->ro, v->ep, v->n, false, told, v, &stats);       /* tells of each that has ended; not of those given up */
+    res->generated += stats.generated;
+    res->halted = stats.halted;
+    for (int i = 0; i < n; i++) if (g[i].rows) group_end(&g[i], v->s);
+    free(v->ep);
+    free(v->asked);
+    free(g);
+}
+
+static void run(struct eval *v, struct eval_result *res, bool greedy)
+{
+    struct rollout_config c = session_eval_sampling(v->s, greedy);
+    c.halt = &run_stop;
+    rollout_set(v->s->ro, &c);
+    /* a draw does not depend on what runs beside it: only so many rollouts are held at once */
+    for (int from = 0, n; from < v->x.questions && !res->halted; from += n) {
+        n = v->x.questions - from < EVAL_AT_ONCE ? v->x.questions - from : EVAL_AT_ONCE;
+        run_some(v, res, from, n, greedy);
+    }
+}
+
+/* In the order of questions, whatever the order they came in. */
+static void sum_up(const struct eval *v, struct eval_result *r)
+{
+    for (int i = 0; i < v->x.questions; i++)
+        for (int k = 0; k <= v->x.samples; k++) {
+            const struct answer *a = answers_at(&v->x, i, k);
+            note(row_of(r, source_of(v->s, i)), a, k == v->x.samples);
+            note(&r->all, a, k == v->x.samples);
+        }
+}
+
+bool evaluate_to(struct session *s, struct eval_result *r, const struct eval_how *how, struct err *e)
+{
+    struct eval v = { .s = s, .how = how };
+    double start = seconds();
+    *r = (struct eval_result){ 0 };
+    bool ok = answers_open(&v.x, s, how->dir, how->step, eval_questions(s), s->c->rollout.val_kwargs_n, e);
+    r->known = v.done = v.x.known;
+    if (ok) run(&v, r, false);
+    if (ok && !r->halted) run(&v, r, true);
+    r->answers = v.done;
+    if (ok && !r->halted) sum_up(&v, r);
+    r->wall_s = seconds() - start;
+    struct err late;
+    return answers_close(&v.x, ok ? e : &late) && ok;
+}
+
+void evaluate(struct session *s, struct eval_result *r, void (*progress)(void *, int, int), void *ctx)
+{
+    struct err e;
+    if (!evaluate_to(s, r, &(struct eval_how){ "", 0, progress, ctx }, &e)) die("an evaluation in memory: %s", e.text);
+}
+
+static double per(double sum, int n) { return n ? sum / n : 0; }
+
+/* Wilson's interval: what a share of `part` in n says about the chance behind it, 95 %. With several samples a question only questions count as trials, since
+ * samples of one are not independent: the interval is rather too wide. */
+static void interval(double part, int n, int trials, double *low, double *high)
+{
+    const double z = 1.959963984540054;
+    double p = per(part, n), m = trials, half = m > 0 ? z / (1 + z * z / m) * sqrt(p * (1 - p) / m + z * z / (4 * m * m)) : 0;
+    double mid = m > 0 ? (p + z * z / (2 * m)) / (1 + z * z / m) : 0;
+    *low = m > 0 ? fmax(mid - half, 0) : 0;
+    *high = m > 0 ? fmin(mid + half, 1) : 1;
+}
+
+static json_t *row_json(const struct eval_row *e)
+{
+    double low, high, greedy_low, greedy_high;
+    interval(e->correct, e->n, e->greedy_n, &low, &high);
+    interval(e->greedy_correct, e->greedy_n, e->greedy_n, &greedy_low, &greedy_high);
+    json_t *o = json_pack("{s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:i,s:i,s:i}", "n", e->n, "success", per(e->correct, e->n), "greedy", per(e->greedy_correct, e->greedy_n),
+                     "format", per(e->well_formed, e->n), "calls", per(e->calls, e->n), "length", per(e->length, e->n), "reward", per(e->reward, e->n),
+                     "correct", e->correct, "greedy_n", e->greedy_n, "greedy_correct", e->greedy_correct);
+    json_object_set_new(o, "success_95", json_pack("[f,f]", low, high));
+    json_object_set_new(o, "greedy_95", json_pack("[f,f]", greedy_low, greedy_high));
+    return o;
+}
+
+json_t *eval_json(const struct eval_result *r)
+{
+    json_t *o = json_object(), *families = json_object();
+    for (int i = 0; i < r->sources; i++) json_object_set_new(families, r->source[i].name, row_json(&r->source[i]));
+    json_object_set_new(o, "success", json_real(per(r->all.correct, r->all.n)));
+    json_object_set_new(o, "greedy", json_real(per(r->all.greedy_correct, r->all.greedy_n)));
+    json_object_set_new(o, "overall", row_json(&r->all));
+    json_object_set_new(o, "families", families);
+    json_object_set_new(o, "wall_s", json_real(r->wall_s));
+    return o;
+}
+
+static bool row_parse(struct eval_row *e, const json_t *j)
+{
+    double format = 0, calls = 0, length = 0, reward = 0;
+    if (json_unpack((json_t *)j, "{s:i,s:i,s:i,s:i,s:F,s:F,s:F,s:F}", "n", &e->n, "correct", &e->correct, "greedy_n", &e->greedy_n,
+                    "greedy_correct", &e->greedy_correct, "format", &format, "calls", &calls, "length", &length, "reward", &reward)) return false;
+    e->well_formed = (int)(format * e->n + 0.5);
+    e->calls = calls * e->n;
+    e->length = length * e->n;
+    e->reward = reward * e->n;
+    return true;
+}
+
+bool eval_parse(struct eval_result *r, const json_t *j)
+{
+    *r = (struct eval_result){ 0 };
+    const char *name;
+    json_t *row;
+    bool ok = row_parse(&r->all, json_object_get(j, "overall"));
+    json_object_foreach(json_object_get(j, "families"), name, row) ok = ok && row_parse(row_of(r, name), row);
+    r->wall_s = json_number_value(json_object_get(j, "wall_s"));
+    return ok && r->sources;
+}
+
+void eval_metrics(const struct eval_result *r, struct metrics *m)
+{
+    char key[96];
+    int samples = r->all.greedy_n ? r->all.n / r->all.greedy_n : 1;
+    for (int i = 0; i < r->sources; i++) {
+        snprintf(key, sizeof key, "val-core/%s/acc/mean@%d", r->source[i].name, samples);
+        metrics_put(m, key, per(r->source[i].correct, r->source[i].n));
+    }
+    snprintf(key, sizeof key, "val-core/all/acc/mean@%d", samples);
+    metrics_put(m, key, per(r->all.correct, r->all.n));
+    metrics_put(m, "val-aux/all/greedy/mean@1", per(r->all.greedy_correct, r->all.greedy_n));
+    metrics_put(m, "val-aux/all/format/mean@1", per(r->all.well_formed, r->all.n));
+    snprintf(key, sizeof key, "val-aux/all/reward/mean@%d", samples);
+    metrics_put(m, key, per(r->all.reward, r->all.n));
+    metrics_put(m, "val-aux/num_turns/mean", per(r->all.calls, r->all.n));
+}
+
+/* A share in percent with its interval, where it stands alone. */
+static void put_share(FILE *f, int part, int n, int trials)
+{
+    double low, high;
+    char text[32];
+    interval(part, n, trials, &low, &high);
+    snprintf(text, sizeof text, "(%.1f-%.1f)", 100 * low, 100 * high);
+    fprintf(f, " %9.1f %-13s", 100 * per(part, n), text);
+}
+
+/* One evaluation: 78 columns, where names of sources are short. */
+static void alone(const char *name, int width, const struct eval_row *r, FILE *f)
+{
+    say_quietly(f, "%-*s", width, name);
+    put_share(f, r->correct, r->n, r->greedy_n);
+    put_share(f, r->greedy_correct, r->greedy_n, r->greedy_n);
+    fprintf(f, " %10.2f %7.1f\n", per(r->calls, r->n), per(r->length, r->n));
+}
+
+static void both(const char *name, int width, const struct eval_row *b, const struct eval_row *a, FILE *f)
+{
+    say_quietly(f, "%-*s", width, name);
+    fprintf(f, " %5.1f -> %5.1f   %5.1f -> %5.1f", 100 * per(b->correct, b->n), 100 * per(a->correct, a->n),
+            100 * per(b->greedy_correct, b->greedy_n), 100 * per(a->greedy_correct, a->greedy_n));
+    fprintf(f, "   %4.2f -> %4.2f   %5.1f -> %5.1f\n", per(b->calls, b->n), per(a->calls, a->n), per(b->length, b->n), per(a->length, a->n));
+}
+
+void eval_table(const struct eval_result *before, const struct eval_result *after, FILE *f)
+{
+    int width = 10;
+    for (int i = 0; i < before->sources; i++)
+        if ((int)strlen(before->source[i].name) > width) width = (int)strlen(before->source[i].name);
+    if (after) fprintf(f, "%-*s %-14s   %-14s   %-12s   tokens of answer\n", width, "source", "success %", "greedy %", "tool calls");
+    else fprintf(f, "%-*s %9s %-13s %9s %-13s %10s %7s\n", width, "source", "success %", "(95 %)", "greedy %", "(95 %)", "tool calls", "tokens");
+    for (int i = 0; i <= before->sources; i++) {
+        bool all = i == before->sources;
+        const struct eval_row *b = all ? &before->all : &before->source[i], *a = !after ? NULL : all ? &after->all : &after->source[i];
+        const char *name = all ? "all" : before->source[i].name;
+        if (a) both(name, width, b, a, f);
+        else alone(name, width, b, f);
+    }
+}

@@ -1,0 +1,129 @@
+/* resume.c: where a run begins: anew, or from the newest checkpoint that is whole. One that is damaged is named, never used, never a reason to begin anew. */
+#include "engine/run/checkpoint.h"
+#include "base/file.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char latest[] = "latest_checkpointed_iteration.txt";
+
+/* Everything was done: the run reached its last step and its evaluation was made. */
+static bool finished(const struct trainer *t, const struct ckpt_state *s)
+{
+    return s->step >= t->s->steps && !json_is_array(json_object_get(s->json, "pending"));
+}
+
+/* `appo debug` shows something: it goes on only where the same command was interrupted. */
+static bool same_run(const struct trainer *t, const struct run_from *from, const struct ckpt_state *s)
+{
+    struct err e;
+    return (!s->steps || s->steps == t->s->steps) && ckpt_same(t, from->extra, s, "", &e);
+}
+
+/* True: t, r and m are those of the checkpoint, or there is nothing to read. *other: it is whole, but of a run with other settings; e says which. */
+static bool use(struct trainer *t, struct run_report *r, struct run_from *from, struct metrics *m, int step, bool *other, struct err *e)
+{
+    struct ckpt_state s = { 0 };
+    const char *folder = from->folder.p;
+    bool shows = !strcmp(t->c->trainer.resume, "interrupted"), ok = ckpt_whole(folder, t->c->trainer.verify, e) && ckpt_read(&s, folder, step, e);
+    *other = false;
+    if (ok && shows && !same_run(t, from, &s)) {
+        from->how = RUN_ANEW;
+        ckpt_forget(&s);
+        return true;
+    }
+    if (ok && !ckpt_same(t, from->extra, &s, folder, e)) {
+        *other = true;
+        ok = false;
+    }
+    from->how = RUN_GOES_ON;
+    if (ok && finished(t, &s)) {
+        from->how = RUN_DONE;
+        t->step = s.step;
+        t->tokens_generated = (int64_t)json_integer_value(json_object_get(s.json, "tokens_generated"));
+        t->tokens_trained = (int64_t)json_integer_value(json_object_get(s.json, "tokens_trained"));
+        t->probs_diff_max = json_number_value(json_object_get(s.json, "probs_diff_max"));
+        ok = ckpt_evaluations(r, &s) || fail(e, "%s/state.json: the evaluation in it cannot be read", folder);
+    } else ok = ok && ckpt_take(t, r, &s, folder, m, &from->pending, e);
+    if (ok) {
+        from->extra->mark = s.mark;
+        /* a value of another metric is no measure of this one */
+        const char *metric = json_string_value(json_object_get(json_object_get(s.json, "best"), "metric"));
+        from->extra->best = metric && strcmp(metric, t->c->trainer.best_metric) ? (struct best){ .step = -1 } : s.best;
+        from->rolling = s.rolling;
+    }
+    ckpt_forget(&s);
+    return ok;
+}
+
+static void checkpoint(struct run_from *from, const char *dir, int step)
+{
+    str_clear(&from->folder);
+    str_printf(&from->folder, "%s/global_step_%d", dir, step);
+}
+
+/* The newest whole one of dir. */
+static bool newest(struct trainer *t, struct run_report *r, const char *dir, struct run_from *from, struct metrics *m, struct err *e)
+{
+    struct err why;
+    int n, noted = ckpt_noted(dir, latest), *step = ckpt_list(dir, &n), i = 0;
+    struct str path = { 0 };
+    bool ok = false, other = false;
+    str_printf(&path, "%s/%s", dir, latest);
+    from->how = RUN_ANEW;
+    if (!n && file_exists(path.p)) fail(e, "%s: says %d, and no checkpoint is here: put it back, or give trainer.resume=off to start anew", path.p, noted);
+    else if (!n) ok = true;
+    for (; i < n && !ok && !other; i++) {
+        checkpoint(from, dir, step[i]);
+        ok = use(t, r, from, m, step[i], &other, i ? &why : e);
+        if (!ok && other) *e = i ? why : *e;
+        if (!ok && !other && i + 1 < n) fprintf(stderr, "warning: %s. The checkpoint before it is looked at\n", i ? why.text : e->text);
+    }
+    if (n && !ok && !other) fail_in(e, "no checkpoint in %s is whole; trainer.resume=off starts anew and moves what is there aside. The newest", dir);
+    if (n && ok && from->how != RUN_ANEW && (i > 1 || noted != step[0])) {
+        const char *says = !file_exists(path.p) ? "is missing" : noted < 0 ? "holds no step number" : "says another step";
+        if (i > 1) fprintf(stderr, "warning: %s is the newest whole checkpoint, and is taken\n", from->folder.p);
+        else fprintf(stderr, "warning: %s %s; %s is the newest whole checkpoint, and is taken\n", path.p, says, from->folder.p);
+    }
+    free(step);
+    str_free(&path);
+    return ok;
+}
+
+static bool same_folder(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* The folder that was named: a global_step_N, or one that has some. */
+static bool named(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from, struct metrics *m, struct err *e)
+{
+    const char *how = t->c->trainer.resume;
+    struct str path = { 0 };
+    bool other, ok;
+    str_printf(&path, "%s/state.json", how);
+    bool itself = file_exists(path.p);
+    str_clear(&path);
+    str_printf(&path, "%s/..", how);
+    from->elsewhere = !same_folder(itself ? path.p : how, p->dir.p);
+    if (itself) {
+        str_clear(&from->folder);
+        str_puts(&from->folder, how);
+        ok = use(t, r, from, m, -1, &other, e) || (!other && fail_in(e, "trainer.resume")) ;
+    } else {
+        ok = newest(t, r, how, from, m, e);
+        if (ok && from->how == RUN_ANEW) ok = fail(e, "trainer.resume=%s: no checkpoint in this folder", how);
+    }
+    str_free(&path);
+    return ok;
+}
+
+bool run_resume(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from, struct metrics *m, struct err *e)
+{
+    const char *how = t->c->trainer.resume;
+    from->how = RUN_ANEW;
+    if (!strcmp(how, "off")) return true;
+    if (!strcmp(how, "auto") || !strcmp(how, "interrupted")) return newest(t, r, p->dir.p, from, m, e);
+    return named(t, r, p, from, m, e);
+}

@@ -1,0 +1,379 @@
+/* run.c: the loop around the steps. */
+#include "engine/run/run.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/gz.h"
+#include "engine/run/checkpoint.h"
+#include "engine/run/run_record.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+/* A run at work. */
+struct run {
+    struct trainer t;
+    struct run_report *r;
+    struct place *p;
+    struct metrics_log log;
+    struct metrics m;               /* of the step under way, or, pending, of the one whose evaluation is still to be made */
+    struct ckpt_extra extra;
+    struct progress bar;
+    FILE *say;
+    bool pending;
+    int saved;                      /* the step of the newest checkpoint, -1: none */
+    double started, before, saved_at, step_began, told;
+};
+
+static size_t checkpoint_bytes(const struct run *x)
+{
+    size_t copies = 3 + (x->t.s->learner.master != NULL) + (x->t.w_ref != NULL) + (x->t.w_prev != NULL);
+    return (size_t)x->t.s->m.count * sizeof(wide) * copies;
+}
+
+/* What rollouts will take: a token of a dump 45 bytes where it is short, up to 80, packed 4 to 15. */
+static size_t dump_bytes(const struct run *x)
+{
+    const struct config *c = x->t.c;
+    if (!x->p->dumps.n) return 0;
+    int prompts = c->trainer.rollout_data_prompts < 0 ? c->data.train_batch_size : MIN(c->trainer.rollout_data_prompts, c->data.train_batch_size);
+    size_t rows = (size_t)(x->t.s->steps - x->t.step > 0 ? x->t.s->steps - x->t.step : 0) * (size_t)prompts * (size_t)c->rollout.n * (size_t)trainer_updates(c);
+    size_t batches = (size_t)(c->data.train_batch_size / c->actor.ppo_mini_batch_size);
+    return rows / batches * (size_t)c->rollout.max_len * (c->trainer.rollout_data_gzip ? 15 : 80);
+}
+
+/* Room for a checkpoint beside the newest, and for the rollouts to come. */
+static bool room(const struct run *x, struct err *e)
+{
+    struct stat a, b;
+    size_t ckpt = checkpoint_bytes(x), dumps = dump_bytes(x);
+    bool apart = dumps && stat(x->p->dir.p, &a) == 0 && stat(x->p->dumps.p, &b) == 0 && a.st_dev != b.st_dev;
+    return dir_room(x->p->dir.p, ckpt + (apart ? 0 : dumps), e) && (!apart || dir_room(x->p->dumps.p, dumps, e));
+}
+
+/* How far a step is, where it takes long: told from its second on at a terminal, from 20 s on elsewhere. */
+static void step_progress(void *ctx, const char *what, int done, int total)
+{
+    struct run *x = ctx;
+    char text[60];
+    double t = seconds();
+    if (t - x->step_began < (x->bar.tty ? 1 : 20) || t - x->told < 0.2) return;
+    x->told = t;
+    snprintf(text, sizeof text, "next: %s %d of %d", what, done, total);
+    progress_step(&x->bar, x->t.step, text, (double)NAN, (double)NAN);
+}
+
+static void eval_progress(void *ctx, int done, int total) { progress_step(ctx, done, "evaluation", (double)NAN, (double)NAN); (void)total; }
+
+/* False: given up because of a signal. */
+static bool run_eval(struct session *s, struct eval_result *r, int step)
+{
+    struct progress p;
+    progress_start(&p, stderr, 0, eval_answers(s));
+    p.unit = "answers";
+    eval_progress(&p, 0, p.total);
+    struct eval_how how = { s->c->trainer.validation_data_dir, step, eval_progress, &p };
+    struct err why;
+    bool kept = evaluate_to(s, r, &how, &why);
+    if (!kept) fprintf(stderr, "warning: the answers of the evaluation of step %d are not kept: %s\n", step, why.text);
+    if (!kept && !r->answers) evaluate(s, r, eval_progress, &p);
+    progress_clear(&p);
+    return !r->halted;
+}
+
+static const char *const console[] = {
+    "critic/acc/mean", "critic/rewards/mean", "actor/pg_loss", "actor/grad_norm", "actor/entropy", "response_length/mean", "appo/reward_gap",
+    "appo/entropy_fallback_frac", "training/rollout_probs_diff_max", "val-core/all/acc/mean@1", "timing_s/step", "perf/throughput", NULL,
+};
+
+/* ---- checkpoints ---- */
+
+/* Which older ones go: with max_actor_ckpt_to_keep all but the newest so many; without, all but the newest two of those that time or a signal asked for. */
+static void remove_old(const struct run *x)
+{
+    int n, keep = x->t.c->trainer.max_actor_ckpt_to_keep, rolling = x->extra.rolling, *step = ckpt_list(x->p->dir.p, &n);
+    for (int i = 0; i < n; i++) {
+        struct ckpt_state s = { 0 };
+        struct str folder = { 0 };
+        if (step[i] >= x->t.step || step[i] == x->extra.best.step) continue;
+        str_printf(&folder, "%s/global_step_%d", x->p->dir.p, step[i]);
+        bool passing = keep <= 0 && ckpt_read(&s, folder.p, step[i], NULL) && s.rolling;
+        if (keep > 0 ? i >= keep : passing && ++rolling > 2) ckpt_remove(x->p->dir.p, step[i]);
+        ckpt_forget(&s);
+        str_free(&folder);
+    }
+    free(step);
+}
+
+/* Behind the sentence that says why no checkpoint could be written. */
+static bool not_saved(const struct run *x, struct err *e)
+{
+    struct err what = *e;
+    const char *dir = x->p->dir.p;
+    int step = x->t.step;
+    bool diverged = strstr(what.text, "a NaN or an infinity") || strstr(what.text, "is below 0");
+    if (diverged && x->saved >= 0)
+        return fail(e, "step %d is not saved: %.250s: the weights have diverged. The newest checkpoint is %.100s/global_step_%d: start another trainer.experiment_name from "
+                       "model.path=.../global_step_%d/actor/huggingface with a lower actor.optim.lr", step, what.text, dir, x->saved, x->saved);
+    if (diverged) return fail(e, "step %d is not saved: %.300s: the weights have diverged before the first checkpoint; start anew with a lower actor.optim.lr", step, what.text);
+    if (x->saved < 0) return fail(e, "step %d is not saved: %.400s", step, what.text);
+    return fail(e, "step %d is not saved: %.350s. Make room, and the same command goes on from %.120s/global_step_%d; trainer.max_actor_ckpt_to_keep bounds how many stay",
+                step, what.text, dir, x->saved);
+}
+
+static bool save(struct run *x, bool rolling, struct err *e)
+{
+    const char *dir = x->p->dir.p;
+    stop_during("writing the checkpoint of step %d", x->t.step);
+    x->extra.rolling = rolling;
+    x->extra.pending = x->pending ? &x->m : NULL;
+    x->extra.mark = (struct metrics_mark){ (int64_t)x->log.hash.n, hash_end(&x->log.hash) };
+    if (!metrics_sync(&x->log, e)) return false;
+    if (!dir_room(dir, checkpoint_bytes(x), e) || !ckpt_save(&x->t, x->r, &x->extra, dir, e)) return not_saved(x, e);
+    if (x->extra.best.step == x->t.step && !ckpt_note(dir, "best_checkpointed_iteration.txt", x->t.step, e)) return false;
+    x->saved = x->t.step;
+    x->saved_at = seconds();
+    err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
+    remove_old(x);
+    return true;
+}
+
+/* ---- a step ---- */
+
+/* The name that trainer.best_metric has in m; NULL: none is kept, or m has no evaluation. */
+static const struct metric *judged(const struct run *x)
+{
+    const char *name = x->t.c->trainer.best_metric, *all = "val-core/all/acc/mean@";
+    bool any = !strcmp(name, "auto");
+    if (!*name || !strcmp(name, "none")) return NULL;
+    for (int i = 0; i < x->m.n; i++)
+        if (any ? !strncmp(x->m.v[i].name, all, strlen(all)) : !strcmp(x->m.v[i].name, name)) return &x->m.v[i];
+    return NULL;
+}
+
+static bool improved(struct run *x)
+{
+    const struct metric *is = judged(x);
+    if (!is || x->t.c->trainer.test_freq <= 0 || !isfinite(is->value) || (x->extra.best.step >= 0 && is->value <= x->extra.best.value)) return false;
+    x->extra.best = (struct best){ x->t.step, is->value };
+    return true;
+}
+
+/* Evaluation, metrics and checkpoint of the step that was made. Where a signal ends the evaluation, the checkpoint says that it is still to be made. */
+static bool end_step(struct run *x, struct err *e)
+{
+    struct trainer *t = &x->t;
+    const struct config *c = t->c;
+    bool last = t->step == t->s->steps, due = eval_questions(t->s) > 0 && (last || (c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0));
+    if (due) {
+        stop_during("the evaluation after step %d is given up, a checkpoint is written; the same command makes it again", t->step);
+        x->pending = !run_eval(t->s, &x->r->after, t->step);
+        if (x->pending) return save(x, true, e);
+        x->r->has_after = last;
+        eval_metrics(&x->r->after, &x->m);
+    }
+    bool best = due && improved(x), ok = metrics_write(&x->log, t->step, &x->m, e);
+    if (x->bar.tty) progress_clear(&x->bar);
+    if (x->say) metrics_console(x->say, t->step, &x->m, console);
+    if (x->bar.tty) progress_step(&x->bar, t->step, "step", metrics_get(&x->m, "critic/rewards/mean"), metrics_get(&x->m, "perf/throughput"));
+    bool kept = last || best || (c->trainer.save_freq > 0 && t->step % c->trainer.save_freq == 0);
+    bool old = c->trainer.save_minutes > 0 && seconds() - x->saved_at >= 60 * c->trainer.save_minutes;
+    return ok && (!(kept || old) || save(x, !kept, e));
+}
+
+static bool dumped_step(struct run *x, struct err *e)
+{
+    struct str path = { 0 };
+    struct out o;
+    bool packed = x->t.c->trainer.rollout_data_gzip;
+    if (!x->p->dumps.n) return trainer_step(&x->t, &x->m, NULL, e);
+    str_printf(&path, "%s/%d.jsonl%s", x->p->dumps.p, x->t.step + 1, packed ? ".gz" : "");
+    bool ok = out_open(&o, path.p, e);
+    str_free(&path);
+    if (!ok) return false;
+    FILE *f = packed ? gz_writer(o.f) : o.f;
+    ok = trainer_step(&x->t, &x->m, f, e);
+    if (packed && fclose(f) != 0 && ok) ok = ferror(o.f) || fail(e, "%s: could not be packed", o.path);
+    if (!ok || x->t.halted) {
+        out_drop(&o);
+        return ok;
+    }
+    return out_commit(&o, e);
+}
+
+static bool steps(struct run *x, struct err *e)
+{
+    struct trainer *t = &x->t;
+    bool ok = true;
+    progress_start(&x->bar, stderr, t->step, t->s->steps);
+    if (x->bar.tty && !x->pending && t->step < t->s->steps) progress_step(&x->bar, t->step, "step", (double)NAN, (double)NAN);
+    t->tell = step_progress;
+    t->tell_ctx = x;
+    if (x->pending) ok = end_step(x, e);
+    while (ok && t->step < t->s->steps && !run_stop) {
+        metrics_clear(&x->m);
+        x->step_began = seconds();
+        ok = lock_held(&x->p->lock, e) && dumped_step(x, e) && lock_held(&x->p->lock, e);
+        x->r->wall_s = x->before + seconds() - x->started;
+        if (ok && !t->halted) ok = end_step(x, e);
+    }
+    if (ok && t->step > x->saved && t->step > 0) ok = save(x, true, e);     /* stopped, at whichever moment the signal came */
+    if (x->bar.tty) progress_clear(&x->bar);
+    return ok;
+}
+
+static void fill_report(const struct run *x)
+{
+    struct run_report *r = x->r;
+    r->steps = x->t.step;
+    r->stopped = x->t.step < x->t.s->steps || x->pending;
+    r->tokens_generated = x->t.tokens_generated;
+    r->tokens_trained = x->t.tokens_trained;
+    r->probs_diff_max = x->t.probs_diff_max;
+    r->skipped = x->t.skipped;
+}
+
+/* ---- the beginning ---- */
+
+/* A metric that no evaluation gives is a mistyped name: said before the first step. */
+static bool check_judge(const struct run *x, struct err *e)
+{
+    const char *name = x->t.c->trainer.best_metric;
+    struct str names = { 0 };
+    if (!*name || !strcmp(name, "none") || !strcmp(name, "auto") || judged(x)) return true;
+    for (int i = x->m.n - 1; i >= 0 && names.n < 400; i--) str_printf(&names, "%s%s", names.n ? ", " : "", x->m.v[i].name);
+    fail(e, "trainer.best_metric=%.80s: no evaluation gives it; there are %.450s", name, names.p ? names.p : "none");
+    str_free(&names);
+    return false;
+}
+
+/* Metrics of step 0: the evaluation before training. */
+static bool first_evaluation(struct run *x, struct err *e)
+{
+    stop_during("the evaluation before the first step is given up; nothing is kept of it");
+    metrics_clear(&x->m);
+    if (!run_eval(x->t.s, &x->r->before, 0)) return true;
+    x->r->has_before = true;
+    eval_metrics(&x->r->before, &x->m);
+    if (x->say) metrics_console(x->say, 0, &x->m, console);
+    return check_judge(x, e) && metrics_write(&x->log, 0, &x->m, e);
+}
+
+static void say_data(const struct session *s, FILE *say)
+{
+    double epochs = (double)s->steps * s->c->data.train_batch_size / s->train.rows.n;
+    fprintf(say, "%d training questions, %d for evaluation%s; %d steps of %d are %.3g epochs\n", s->train.rows.n, s->val.rows.n,
+            s->val.rows.n ? "" : " (data.val_files is empty)", s->steps, s->c->data.train_batch_size, epochs);
+}
+
+static void moved(const struct str *where) { if (where->n) fprintf(stderr, "what an earlier run left is now in %s\n", where->p); }
+
+/* The metrics of a run that goes on: those up to the checkpoint, untouched since it was written. */
+static bool goes_on(struct run *x, const char *path, const char *board, struct str *where, struct err *e)
+{
+    int64_t last = x->t.step - x->pending;
+    const struct metrics_mark *mark = &x->extra.mark;
+    bool verify = x->t.c->trainer.verify;
+    if (verify && mark->bytes >= 0 && !metrics_check(path, mark->bytes, mark->hash, e))
+        return fail_in(e, "the metrics are not those of the checkpoint of step %d (trainer.verify=off goes on all the same, trainer.resume=off starts anew)", x->t.step);
+    /* the newest checkpoint goes first and the metrics are cut last: a process that is killed on the way leaves a run that goes on */
+    if (!place_clear_after(x->p, x->t.step, where, e) || !metrics_open(&x->log, path, last, board, e)) return false;
+    if (last > 0 && x->log.kept != last && (verify || x->log.kept > last))
+        return fail(e, "%s: its last line is of step %lld, the checkpoint of step %d: lines are missing (trainer.verify=off goes on all the same, trainer.resume=off starts anew)",
+                    path, (long long)x->log.kept, x->t.step);
+    if (last > 0 && x->log.kept != last) fprintf(stderr, "warning: %s: its last line is of step %lld, the checkpoint of step %d\n", path, (long long)x->log.kept, x->t.step);
+    return place_clear_dumps(x->p, x->t.step, (x->log.seen > last ? x->log.seen : last) + 1, where, e) &&
+           ckpt_note(x->p->dir.p, "latest_checkpointed_iteration.txt", x->t.step, e);
+}
+
+static bool begin(struct run *x, const struct run_from *from, struct err *e)
+{
+    struct str path = { 0 }, where = { 0 };
+    const char *dir = x->p->dir.p, *board = strstr(x->t.c->trainer.logger, "tensorboard") ? dir : NULL;
+    bool here = from->how == RUN_GOES_ON && !from->elsewhere, ok;
+    str_printf(&path, "%s/metrics.jsonl", dir);
+    if (here) ok = goes_on(x, path.p, board, &where, e);
+    else ok = place_clear(x->p, &where, e) && metrics_open(&x->log, path.p, -1, board, e);
+    x->saved = here ? x->t.step : -1;
+    x->saved_at = seconds();
+    if (here) err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
+    moved(&where);
+    ok = ok && (!x->p->dumps.n || dir_make(x->p->dumps.p, e)) && run_note(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
+    str_free(&path);
+    str_free(&where);
+    return ok;
+}
+
+static void say_done(const struct run *x, const struct run_from *from)
+{
+    if (!x->say) return;
+    fprintf(x->say, "nothing is left to do: %s is the checkpoint of step %d of %d. To go on raise trainer.total_training_steps%s; to start anew give trainer.resume=off, "
+                    "which moves these files into a folder beside them, or another trainer.experiment_name.\n", from->folder.p, x->t.step, x->t.s->steps,
+            strcmp(x->t.c->trainer.resume, "interrupted") ? "" : " and give trainer.resume=auto");
+}
+
+static void say_end(const struct run *x)
+{
+    if (!x->r->stopped || !x->say) return;
+    if (x->t.step == 0) fprintf(x->say, "stopped before the first step: there is nothing to go on from.\n");
+    else fprintf(x->say, "stopped after step %d; the checkpoint is in %s/global_step_%d. The same command goes on from there%s.\n", x->t.step, x->p->dir.p, x->t.step,
+                 x->pending ? ", with the evaluation that was given up" : "");
+}
+
+bool run_training_in(struct session *s, struct place *p, struct run_report *r, FILE *say, struct err *e)
+{
+    struct run x = { .r = r, .p = p, .say = say, .saved = -1, .extra = { .best = { .step = -1 } } };
+    struct run_from from = { .extra = &x.extra };
+    bool ok = session_questions(s, true, e);
+    *r = (struct run_report){ 0 };
+    trainer_make(&x.t, s);
+    x.started = seconds();
+    ok = ok && run_hashes(&x.extra, s, e) && run_resume(&x.t, r, p, &from, &x.m, e);
+    x.pending = from.pending;
+    x.before = r->wall_s;
+    r->done = ok && from.how == RUN_DONE;
+    if (r->done) say_done(&x, &from);
+    else if (ok) {
+        ok = room(&x, e) && begin(&x, &from, e);
+        if (ok && say && s->train.rows.n) say_data(s, say);
+        if (ok && from.how == RUN_GOES_ON && say) fprintf(say, "resumed after step %d from %s\n", x.t.step, from.folder.p);
+        if (say) fflush(say);
+        if (ok && from.how == RUN_ANEW && s->c->trainer.val_before_train && eval_questions(s)) ok = first_evaluation(&x, e);
+        ok = ok && steps(&x, e);
+        if (x.log.f) ok = metrics_close(&x.log, ok ? e : NULL) && ok;
+    }
+    fill_report(&x);
+    if (r->done) r->stopped = false;
+    else if (ok) say_end(&x);
+    stop_during(NULL);
+    err_hint(NULL);
+    metrics_free(&x.m);
+    trainer_free(&x.t);
+    str_free(&from.folder);
+    return ok;
+}
+
+bool run_training(struct session *s, struct run_report *r, FILE *say, struct err *e)
+{
+    struct place p;
+    bool ok = place_open(&p, s->c, e) && run_training_in(s, &p, r, say, e);
+    place_close(&p);
+    return ok;
+}
+
+json_t *run_report_json(const struct run_report *r, const struct config *c)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "before", r->has_before ? eval_json(&r->before) : json_null());
+    json_object_set_new(o, "after", r->has_after ? eval_json(&r->after) : json_null());
+    json_object_set_new(o, "steps", json_integer(r->steps));
+    json_object_set_new(o, "wall_s", json_real(r->wall_s));
+    json_object_set_new(o, "tokens_generated", json_integer(r->tokens_generated));
+    json_object_set_new(o, "tokens_trained", json_integer(r->tokens_trained));
+    json_object_set_new(o, "rollout_probs_diff_max", json_real(r->probs_diff_max));
+    json_object_set_new(o, "skipped_steps", json_integer(r->skipped));
+    json_object_set_new(o, "config", config_json(c));
+    return o;
+}

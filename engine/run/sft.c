@@ -1,0 +1,117 @@
+/* sft.c: takes demonstrations, packs them, and takes one AdamW step on the mean negative log-probability of what the expert said. */
+#include "engine/run/sft.h"
+#include "base/clock.h"
+#include "engine/prompts/demonstration.h"
+#include <math.h>
+#include <stdlib.h>
+
+/* Where sequences come from: number i of the run, good until the same slot of the batch is asked for again. */
+struct source { struct seq_view (*take)(void *ctx, int slot, uint64_t i); void *ctx; };
+
+/* Demonstration number i of the run: its family, question and flaw are functions of (seed, i). */
+static void draw(struct demo *d, const struct chat *c, const struct sft_rule *r, uint64_t i)
+{
+    struct rng g = rng_make(r->seed, 0x64656d6fu, (uint32_t)i);
+    int family = (int)rng_below(&g, FAMILIES);
+    struct question q;
+    struct transcript t;
+    question_make(&q, family, SPLIT_TRAIN, r->seed, i);
+    expert_write(&t, &q, flaw_draw(family, r->guess_high, r->guess_low, r->early, r->slip, &g), &g);
+    demo_make(d, c, &q, &t);
+    transcript_free(&t);
+    question_free(&q);
+}
+
+/* Who is told, and of what. */
+struct teller { bool (*after)(void *, const struct sft_report *); void *ctx; struct sft_report report; double start; };
+
+static double batch_loss(struct learner *l, const struct seq_view *s, int n, int64_t tokens, int64_t targets, struct teller *tell)
+{
+    wide *g = xcalloc((size_t)tokens, sizeof *g), *logp = xcalloc((size_t)tokens, sizeof *logp);
+    for (int64_t i = 0; i < tokens; i++) g[i] = (wide)(-1.0 / (double)targets);
+    learner_zero(l);
+    for (int done = 0; done < n;) {
+        int take = pack_fit(s + done, n - done, l->max_rows);
+        struct pack p;
+        pack_make(&p, s + done, take);
+        if (p.n > l->max_rows) die("a demonstration of %lld tokens does not fit actor.ppo_max_token_len_per_gpu=%lld", (long long)p.n, (long long)l->max_rows);
+        learner_grad(l, &p, 1, g, NULL, logp, NULL);
+        pack_free(&p);
+        done += take;
+        tell->report.part = done;
+        tell->report.wall_s = seconds() - tell->start;
+        if (tell->after && done < n) tell->after(tell->ctx, &tell->report);
+    }
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        for (int d = 1; d < s[i].n; d++)
+            if (s[i].m[d]) sum -= (double)logp[s[i].flat + d];
+    free(g);
+    free(logp);
+    return sum / (double)targets;
+}
+
+static bool run(struct learner *l, const struct source *from, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+{
+    struct seq_view *s = xcalloc((size_t)r->batch, sizeof *s);
+    struct teller tell = { after, ctx, { .step = r->begin, .steps = r->steps, .whole = r->batch, .tokens = r->tokens_before }, seconds() - r->wall_before };
+    struct sft_report *report = &tell.report;
+    bool ok = true, go = true;
+    for (int step = r->begin; ok && go && step < r->steps; step++) {
+        int64_t tokens = 0, targets = 0;
+        for (int i = 0; i < r->batch; i++) {
+            s[i] = from->take(from->ctx, i, r->first + (uint64_t)step * (uint64_t)r->batch + (uint64_t)i);
+            s[i].group = i;
+            s[i].flat = tokens;
+            tokens += s[i].n;
+            for (int d = 1; d < s[i].n; d++) targets += s[i].m[d];
+        }
+        report->loss = batch_loss(l, s, r->batch, tokens, targets, &tell);
+        report->lr = lr_at(r->lr, step, r->warmup, r->steps, r->floor);
+        struct optim_rule o = { .lr = report->lr, .beta1 = r->beta1, .beta2 = r->beta2, .eps = 1e-8, .decay = r->decay, .max_norm = r->max_norm };
+        if (!learner_step(l, &o, &report->norm) && l->skipped_in_row >= 5)
+            ok = fail(e, "the gradient was not finite five steps in a row (step %d): lower sft.lr", step + 1);
+        report->step = step + 1;
+        report->tokens += tokens;
+        report->wall_s = seconds() - tell.start;
+        if (ok && after) go = after(ctx, report);
+    }
+    free(s);
+    return ok;
+}
+
+struct tasks { const struct chat *c; const struct sft_rule *r; struct demo *demo; };
+
+static struct seq_view take_task(void *ctx, int slot, uint64_t i)
+{
+    struct tasks *t = ctx;
+    struct demo *d = &t->demo[slot];
+    demo_free(d);
+    draw(d, t->c, t->r, i);
+    return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
+}
+
+bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+{
+    struct tasks t = { c, r, xcalloc((size_t)r->batch, sizeof *t.demo) };
+    bool ok = run(l, &(struct source){ take_task, &t }, r, after, ctx, e);
+    for (int i = 0; i < r->batch; i++) demo_free(&t.demo[i]);
+    free(t.demo);
+    return ok;
+}
+
+struct talking { struct talks *t; const struct config *c; };
+
+static struct seq_view take_talk(void *ctx, int slot, uint64_t i)
+{
+    struct talking *x = ctx;
+    const struct demo *d = &x->t->talk[deck_row(&x->t->deck, x->c, x->t->n, i)];
+    (void)slot;
+    return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
+}
+
+bool sft_talks(struct learner *l, struct talks *t, const struct config *c, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx,
+               struct err *e)
+{
+    return run(l, &(struct source){ take_talk, &(struct talking){ t, c } }, r, after, ctx, e);
+}

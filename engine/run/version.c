@@ -1,0 +1,6 @@
+/* version.c: compiled anew when the commit changes (Makefile). */
+#include "engine/run/run_record.h"
+#ifndef APPO_VERSION
+#define APPO_VERSION "unknown"
+#endif
+const char appo_version[] = APPO_VERSION;

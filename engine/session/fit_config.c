@@ -1,0 +1,73 @@
+/* fit_config.c: defaults that follow from the model and from the memory there is. No key that a preset, a file or an
+ * argument sets is touched. */
+#include "engine/session/fit_config.h"
+#include "engine/config/config_table.h"
+#include "kernels/dev.h"
+#include <string.h>
+
+/* Lengths that were not given are those of the model where it has fewer positions. */
+static void cut_to_positions(struct config *c, int positions)
+{
+    bool prompt = config_given(c, "data.max_prompt_length"), response = config_given(c, "data.max_response_length");
+    char source[64];
+    if (config_given(c, "rollout.max_len") || (prompt && response) || c->rollout.max_len <= positions || positions < 2) return;
+    snprintf(source, sizeof source, "default for a model of %d positions", positions);
+    config_set_int(c, "rollout.max_len", positions, source);
+    if (!prompt) {
+        int room = response ? positions - c->data.max_response_length : positions / 3;
+        if (room >= 1 && c->data.max_prompt_length > room) config_set_int(c, "data.max_prompt_length", room, source);
+    }
+    if (!response) {
+        int room = positions - c->data.max_prompt_length;
+        if (room >= 1 && c->data.max_response_length > room) config_set_int(c, "data.max_response_length", room, source);
+    }
+}
+
+void config_for_model(struct config *c, const char *rate, FILE *warn)
+{
+    struct model_config shape;
+    struct err ignored;
+    struct model m;
+    if (!*c->model.path || !model_load_config(&shape, c->model.path, &ignored)) return;
+    cut_to_positions(c, shape.max_len);
+    if (!rate || !warn) return;
+    model_lay_out(&m, &shape);
+    double lr = !strcmp(rate, "sft.lr") ? c->sft.lr : c->actor.optim_lr;
+    if (lr > 1e-4 && m.count > 50000000)
+        fprintf(warn, "warning: %s=%g is high for a model of %.0f million weights; 1e-6 (sft: 7e-6) is usual\n", rate, lr, (double)m.count / 1e6);
+    model_free(&m);
+}
+
+/* What changes memory and speed but no number is lowered until the run fits, where it was not given. The first steps
+ * cost a CPU next to no speed. Of supervised fine-tuning only recomputation changes no number: conversations may be as
+ * long as a batch. */
+void config_for_memory(struct config *c, enum need_for what, FILE *say)
+{
+    static const struct { const char *key; int value; } steps[] = {
+        { "rollout.max_num_seqs", 128 }, { "rollout.max_num_seqs", 64 }, { "rollout.max_num_seqs", 32 },
+        { "rollout.max_num_seqs", 16 },  { "actor.ppo_max_token_len_per_gpu", 0 },
+        { "model.recompute", 1 },        { "rollout.max_num_seqs", 8 },  { "rollout.max_num_seqs", 4 },
+        { "rollout.max_num_seqs", 2 },   { "rollout.max_num_seqs", 1 },
+    };
+    enum { CHEAP = 5 };
+    struct err why;
+    bool lowered = false, cpu = !strcmp(dev_name(), "cpu");
+    if (!*c->model.path) return;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (need_fits_share(c, c->model.path, what, cpu && i < CHEAP ? 0.5 : 1, &why)) {
+            if (i < CHEAP) break;
+            continue;
+        }
+        bool recompute = !strcmp(steps[i].key, "model.recompute");
+        if (config_given(c, steps[i].key) || (what == NEED_SFT && !recompute)) continue;
+        if (what == NEED_SAMPLE && strcmp(steps[i].key, "rollout.max_num_seqs")) continue;
+        config_set_int(c, steps[i].key, steps[i].value ? steps[i].value : c->rollout.max_len, "default that fits memory");
+        lowered = true;
+    }
+    if (!lowered || !need_fits(c, c->model.path, what, &why)) return;
+    if (what == NEED_SFT) fprintf(say, "to fit memory: model.recompute=true (it changes speed, not numbers)\n");
+    else if (what == NEED_SAMPLE) fprintf(say, "to fit memory: rollout.max_num_seqs=%d (it changes speed, not numbers)\n", c->rollout.max_num_seqs);
+    else fprintf(say, "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d, model.recompute=%s "
+                      "(they change speed, not numbers)\n",
+                 c->rollout.max_num_seqs, c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? "true" : "false");
+}

@@ -1,0 +1,174 @@
+/* memory_estimate.c: adds up what a run will take, by the run's own layout on dry arenas and a dry run of its largest steps, of
+ * a model that is only a table. */
+#include "engine/session/memory_estimate.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "engine/session/session.h"
+#include "kernels/measure.h"
+#include <string.h>
+
+/* What operations of a GPU's build hold is known to such a build alone. Measured on the shim, bf16: SmolLM2-135M 44
+ * MiB, Qwen2.5-1.5B 294, 7B 295 in batches of 8,192 tokens, 301 and 317 of 65,536. */
+enum { GPU_SCRATCH = 320 << 20 };
+
+/* Pointers into nothing: a dry run follows none. */
+static void *nowhere(void) { return (void *)(uintptr_t)256; }
+
+static size_t copies(const struct config *c)
+{
+    struct weight_copies w = trainer_copies(c);
+    return (size_t)w.ref + w.prev + w.old;
+}
+
+static void need_training(struct need *n, struct model *m, const struct config *c, const struct need_rule *rule,
+                          bool dry)
+{
+    struct learner l;
+    struct learner_rule r = learner_rule_of(c);
+    r.real_bytes = rule->real_bytes;
+    learner_lay_out(&l, m, r);
+    if (dry) learner_rehearse(&l);
+    n->state = l.state;
+    n->work = l.work;
+    learner_free(&l);
+}
+
+/* The pool of keys and values itself is not made: the host's lists of its pages may be gigabytes too. False: it has
+ * more pages than can be numbered. */
+static bool need_sampling(struct need *n, struct model *m, const struct config *c, size_t real_bytes, bool dry)
+{
+    struct session s = { .c = c };
+    struct rollout_config rule = session_sampling(&s);
+    int64_t pages = session_pages(c), bytes;
+    arena_dry_as(&n->pool, "rollout", real_bytes);
+    if (pages > INT32_MAX / KV_PAGE ||
+        __builtin_mul_overflow(kv_page_elems(m->h) * (int64_t)real_bytes * m->c.layers, pages, &bytes))
+        return false;
+    struct kv kv = { .h = m->h,
+                     .layers = m->c.layers,
+                     .pages = (int)pages,
+                     .layer_stride = kv_page_elems(m->h) * pages,
+                     .pool = nowhere() };
+    arena_get(&n->pool, (size_t)bytes, "keys and values");
+    struct rollout *r = rollout_make(m, NULL, &kv, &(struct toolbox){ 0 }, &rule, &n->pool);
+    if (dry) rollout_rehearse(r);
+    rollout_free(r);
+    n->keys = (size_t)bytes;
+    return true;
+}
+
+/* Host memory that grows beside the arenas of a CPU. Products keep their matrices packed until AdamW writes the
+ * weights: at the end of an update both forms of the policy's are there, and the forward form of every copy that was
+ * scored with. A checkpoint comes after an update, perhaps after an evaluation: then the forward form and a vector
+ * of the optimizer's are there. Of the two moments the larger one counts. The tokenizer takes 300 bytes an id
+ * (SmolLM2: 14 MB of 49,152). */
+static void need_host(struct need *n, const struct model *m, const struct config *c, enum need_for what)
+{
+    size_t forward = model_packed(m, false), backward = model_packed(m, true), vector = (size_t)m->count * sizeof(wide);
+    bool trains = what != NEED_SAMPLE;
+    n->packed = forward + (trains ? backward : 0) + (what == NEED_TRAIN ? copies(c) * forward : 0);
+    n->saving = what == NEED_TRAIN && forward + vector > n->packed ? forward + vector - n->packed : 0;
+    n->program = ((size_t)8 << 20) + (size_t)m->c.vocab * 300;
+}
+
+void need_make_as(struct need *n, const struct model_config *shape, const struct config *c,
+                  const struct need_rule *rule)
+{
+    struct model m;
+    size_t real_bytes = rule->real_bytes ? rule->real_bytes : sizeof(real);
+    bool trains = rule->what != NEED_SAMPLE, countable = true;
+    model_lay_out(&m, shape);
+    m.w = nowhere();
+    m.freq = nowhere();
+    *n = (struct need){ .weights = (size_t)m.count * real_bytes };
+    n->copies = rule->what == NEED_TRAIN ? copies(c) * n->weights : 0;
+    bool dry = !rule->real_bytes && dev_dry_begin();
+    if (trains) need_training(n, &m, c, rule, dry);
+    if (rule->what != NEED_SFT) countable = need_sampling(n, &m, c, real_bytes, dry);
+    if (dry) n->scratch = dev_dry_end(false);
+    if (rule->real_bytes) n->scratch = GPU_SCRATCH;
+    if (!rule->real_bytes && !strcmp(dev_name(), "cpu")) need_host(n, &m, c, rule->what);
+    n->all = n->weights + n->copies + n->state.peak + n->work.peak + n->pool.peak + n->scratch + n->packed + n->saving +
+             n->program;
+    if (!countable) n->all = SIZE_MAX;
+    m.w = NULL;
+    m.freq = NULL;
+    model_free(&m);
+}
+
+void need_make(struct need *n, const struct model_config *shape, const struct config *c, bool trains)
+{
+    need_make_as(n, shape, c, &(struct need_rule){ trains ? NEED_TRAIN : NEED_SAMPLE, 0 });
+}
+
+static double gib(size_t bytes) { return (double)bytes / 0x1p30; }
+
+/* The parts, without small ones of the last. */
+static void put_parts(struct str *s, const struct need *n)
+{
+    const struct { const char *what; size_t bytes; } parts[] = {
+        { "weights", n->weights + n->copies },
+        { "optimizer", n->state.peak },
+        { "training", n->work.peak },
+        { "keys and values", n->keys },
+        { "sampling", n->pool.peak - n->keys },
+        { "packed matrices", n->packed },
+        { "saving", n->saving },
+        { "scratch", n->scratch },
+        { "program", n->program },
+    };
+    for (size_t i = 0, any = 0; i < sizeof parts / sizeof *parts; i++)
+        if (i < 4 || parts[i].bytes >= 5 << 20)
+            str_printf(s, "%s%s %.2f", any++ ? ", " : "", parts[i].what, gib(parts[i].bytes));
+}
+
+static void put_cures(struct str *s, const struct config *c, enum need_for what)
+{
+    bool step = c->branch.when == BRANCH_STEP;
+    if (what != NEED_SAMPLE && !c->model.recompute) str_puts(s, "Set model.recompute=true. ");
+    if (what == NEED_SFT) {
+        str_printf(s, "Lower actor.ppo_max_token_len_per_gpu=%d", c->actor.ppo_max_token_len_per_gpu);
+        return;
+    }
+    str_printf(s, "Lower%s rollout.max_num_seqs=%d, %s=%d or rollout.max_len=%d",
+               what == NEED_TRAIN ? " actor.ppo_max_token_len_per_gpu," : "", c->rollout.max_num_seqs,
+               step ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c), c->rollout.max_len);
+}
+
+bool need_fits_share(const struct config *c, const char *path, enum need_for what, double share, struct err *e)
+{
+    struct model_config shape;
+    struct err ignored;
+    struct need n;
+    size_t left, total;
+    if (!model_load_config(&shape, path, &ignored) || (what != NEED_SFT && c->rollout.max_len > shape.max_len))
+        return true;
+    const struct op_shape asked = {
+        path, { shape.heads, shape.kv_heads, shape.head_dim }, shape.dim, shape.vocab, what != NEED_SAMPLE
+    };
+    if (!ops_take(&asked, e)) return false;
+    need_make_as(&n, &shape, c, &(struct need_rule){ what, 0 });
+    measure_memory(&left, &total);
+    size_t kept = strcmp(dev_name(), "cpu") ? 0 : left / 20;
+    if ((double)n.all <= (double)(left - kept) * share || n.all == SIZE_MAX) return true;
+    struct str parts = { 0 }, cures = { 0 };
+    put_parts(&parts, &n);
+    put_cures(&cures, c, what);
+    fail(e,
+         "%s: this run takes %.2f GiB (%s); %s has %.2f of %.2f GiB free%s. %s; appo plan memory=%.1fGiB tells how far",
+         path, gib(n.all), parts.p, dev_name(), gib(left), gib(total), kept ? " (a twentieth stays for others)" : "",
+         cures.p, gib(left - kept));
+    str_free(&parts);
+    str_free(&cures);
+    return false;
+}
+
+bool need_fits(const struct config *c, const char *path, enum need_for what, struct err *e)
+{
+    return need_fits_share(c, path, what, 1, e);
+}
+
+bool session_fits(const struct config *c, const char *path, bool trains, struct err *e)
+{
+    return need_fits(c, path, trains ? NEED_TRAIN : NEED_SAMPLE, e);
+}

@@ -1,0 +1,35 @@
+/* memory_estimate.h: what memory a run takes, and whether the device has it. Asked before the weights are read; `appo plan`
+ * prints the same numbers. */
+#pragma once
+#include "engine/config/config.h"
+#include "model/model.h"
+
+/* What is counted: training with reinforcement learning, supervised fine-tuning, or sampling alone (evaluations). */
+enum need_for { NEED_TRAIN, NEED_SFT, NEED_SAMPLE };
+
+/* For this build: { what }. Else for a GPU's build that stores numbers in real_bytes (2: bf16, 4: float), wherever
+ * the question is asked. */
+struct need_rule { enum need_for what; size_t real_bytes; };
+
+/* Bytes by lifetime, by the run's own layout on dry arenas and, on a GPU, a dry run of its largest steps: nothing is
+ * allocated. */
+struct need {
+    size_t weights, copies;         /* the policy; reference, previous and old weights where a key asks for them */
+    struct arena state, work, pool; /* optimizer; activations and logits of training; keys and values and the sampler's buffers */
+    size_t keys;                    /* of the pool: keys and values */
+    size_t scratch;                 /* what operations need while they run, on a GPU; another build's plan has a round number */
+    size_t packed;                  /* CPU: matrices as products read them, forward and backward, and forward of each copy that scores */
+    size_t saving;                  /* CPU: a checkpoint's vector, beyond what is packed while none is written */
+    size_t program;                 /* CPU: program, libraries and tokenizer, about */
+    size_t all;                     /* SIZE_MAX: more pages of keys and values than a pool can number */
+};
+void need_make_as(struct need *n, const struct model_config *shape, const struct config *c, const struct need_rule *rule);
+void need_make(struct need *n, const struct model_config *shape, const struct config *c, bool trains);         /* this build; NEED_TRAIN or NEED_SAMPLE */
+
+/* For a run with the model in this folder or file. False, and a sentence with what the run takes in all and in
+ * parts, what is there, and the keys to lower; or that operations of this backend do not take the model's shape. A
+ * model that cannot be read, and lengths that contradict it, are for others to say: true. On a CPU what is available
+ * counts, by MemAvailable and control groups (base/memory.h), but for a twentieth that stays for others. */
+bool need_fits(const struct config *c, const char *path, enum need_for what, struct err *e);
+bool need_fits_share(const struct config *c, const char *path, enum need_for what, double share, struct err *e);   /* within this share of it */
+bool session_fits(const struct config *c, const char *path, bool trains, struct err *e);                       /* NEED_TRAIN or NEED_SAMPLE */

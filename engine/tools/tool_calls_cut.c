@@ -1,0 +1,140 @@
+/* tool_calls_cut.c: where a rollout in tags cuts the text of an assistant. The text comes from files: every tag is looked at
+ * once, whatever there is of them. */
+#define _GNU_SOURCE     /* memmem */
+#include "engine/tools/tool_calls_in.h"
+#include "base/err.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const char open_tag[] = "<result>", close_tag[] = "</result>";
+enum { OPEN = sizeof open_tag - 1, CLOSE = sizeof close_tag - 1 };
+static const size_t nowhere = SIZE_MAX;
+
+/* A <result>, and the end of the </result> that pairs with it; nowhere: none does. */
+struct mark { size_t at, end; };
+struct cutter {
+    struct tag_pieces *x;
+    const char *text;
+    size_t n, said, floor[TOOLS];       /* what is said from here on is not yet a piece */
+    struct mark *mark;                  /* [marks] in order; those before `next` are passed */
+    int marks, next;
+    size_t close, call[TOOLS];          /* the next </result>, the next closing tag of each tool, as far as known */
+};
+
+static bool stands(const struct cutter *c, size_t at, const char *what, size_t len)
+{
+    return c->n - at >= len && !memcmp(c->text + at, what, len);
+}
+
+static size_t find(const struct cutter *c, const char *what, size_t from)
+{
+    const char *p = from < c->n ? memmem(c->text + from, c->n - from, what, strlen(what)) : NULL;
+    return p ? (size_t)(p - c->text) : nowhere;
+}
+
+/* The same for a `from` that only rises; *known is where the last search ended. */
+static size_t find_next(const struct cutter *c, const char *what, size_t from, size_t *known)
+{
+    return *known < from ? *known = find(c, what, from) : *known;
+}
+
+/* <result> and </result> pair as brackets do. */
+static void find_pairs(struct cutter *c)
+{
+    int *stack = NULL, depth = 0, cap = 0;
+    for (size_t at = 0; (at = find(c, "<", at)) != nowhere; at++) {
+        if (stands(c, at, close_tag, CLOSE) && depth) c->mark[stack[--depth]].end = at + CLOSE;
+        if (!stands(c, at, open_tag, OPEN)) continue;
+        if (c->marks == cap) {
+            cap = cap ? 2 * cap : 16;
+            c->mark = xrealloc(c->mark, (size_t)cap * sizeof *c->mark);
+            stack = xrealloc(stack, (size_t)cap * sizeof *stack);
+        }
+        stack[depth++] = c->marks;
+        c->mark[c->marks++] = (struct mark){ at, nowhere };
+    }
+    free(stack);
+}
+
+static size_t pair_of(struct cutter *c, size_t at)
+{
+    while (c->mark[c->next].at < at) c->next++;
+    return c->mark[c->next].end;
+}
+
+static void put(struct cutter *c, enum tag_part part, size_t begin, size_t end)
+{
+    struct tag_pieces *x = c->x;
+    if (begin == end && part != TAG_RESULT) return;
+    if (x->n == x->cap) x->p = xrealloc(x->p, (size_t)(x->cap = x->cap ? 2 * x->cap : 8) * sizeof *x->p);
+    x->p[x->n++] = (struct tag_piece){ part, begin, end };
+}
+
+/* All that stands before `end` is in pieces; no call opens there. */
+static void pass(struct cutter *c, size_t end)
+{
+    c->said = end;
+    for (int t = 0; t < TOOLS; t++) c->floor[t] = end;
+}
+
+static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+/* The text of a result that stands in tags at [at, end): without a line break on either side, or the blanks that stand
+ * there in its place. What a rollout put around a text so comes off again to the byte. */
+static void put_result(struct cutter *c, size_t at, size_t end)
+{
+    size_t b = at + OPEN, e = end - CLOSE;
+    if (b < e && c->text[b] != '\n') while (b < e && blank(c->text[b])) b++;
+    if (b < e && c->text[b] == '\n') b++;
+    if (e > b && c->text[e - 1] != '\n') while (e > b && blank(c->text[e - 1])) e--;
+    if (e > b && c->text[e - 1] == '\n') e--;
+    put(c, TAG_RESULT, b, e);
+}
+
+/* Behind the call that ends at `end`: its result, if one follows. */
+static void cut_call(struct cutter *c, size_t end)
+{
+    size_t at = end;
+    put(c, TAG_SAID, c->said, end);
+    pass(c, end);
+    while (at < c->n && call_space(c->text[at])) at++;
+    if (!stands(c, at, open_tag, OPEN)) return;
+    size_t stop = pair_of(c, at);
+    if (stop == nowhere && find_next(c, close_tag, at + OPEN, &c->close) != nowhere) stop = c->close + CLOSE;
+    if (stop == nowhere) return;
+    put_result(c, at, stop);
+    pass(c, stop);
+}
+
+/* A <result> at `at` that no call precedes. */
+static void cut_quoted(struct cutter *c, size_t at)
+{
+    static const char *const tool_close[TOOLS] = { [TOOL_PYTHON] = "</python>", [TOOL_SEARCH] = "</search>" };
+    size_t end = pair_of(c, at);
+    if (end == nowhere) return;
+    for (int t = 0; t < TOOLS; t++) if (find_next(c, tool_close[t], at + OPEN, &c->call[t]) < end) return;
+    put(c, TAG_SAID, c->said, at);
+    put(c, TAG_QUOTED, at, end);
+    pass(c, end);
+}
+
+int tags_cut(struct tag_pieces *x, const char *text, size_t n)
+{
+    struct cutter c = { .x = x, .text = text, .n = n };
+    struct found_call f;
+    find_pairs(&c);
+    for (size_t at = 0; (at = find(&c, ">", at)) != nowhere; at = c.said > at + 1 ? c.said : at + 1) {
+        size_t end = at + 1;
+        if (call_ends(&f, text, end, c.floor)) cut_call(&c, end);
+        else if (end >= c.said + OPEN && stands(&c, end - OPEN, open_tag, OPEN)) cut_quoted(&c, end - OPEN);
+    }
+    put(&c, TAG_SAID, c.said, n);
+    free(c.mark);
+    return x->n;
+}
+
+void tag_pieces_free(struct tag_pieces *x)
+{
+    free(x->p);
+    *x = (struct tag_pieces){ 0 };
+}

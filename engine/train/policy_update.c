@@ -1,0 +1,282 @@
+/* policy_update.c: steps 5 and 6 of a mini-batch: credit and update. */
+#include "engine/train/policy_update_in.h"
+#include "base/clock.h"
+#include "engine/train/rollout_dump.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+static void flat_rows(struct flat *f, struct group *g, int n)
+{
+    for (int i = 0; i < n; i++) f->rows += g[i].rows;
+    f->row = xcalloc((size_t)f->rows, sizeof *f->row);
+    f->uid = xcalloc((size_t)f->rows, sizeof *f->uid);
+    f->kind = xcalloc((size_t)f->rows, 1);
+    f->rec = xcalloc((size_t)f->rows + 1, sizeof *f->rec);          /* one more for rewards() */
+    int k = 0;
+    for (int branch = 0; branch < 2; branch++)
+        for (int i = 0; i < n; i++)
+            for (int j = branch ? g[i].initial : 0; j < (branch ? g[i].rows : g[i].initial); j++) {
+                f->row[k] = g[i].row[j];
+                f->uid[k] = i;
+                f->kind[k++] = (uint8_t)branch;
+                if (!branch) f->initial++;
+            }
+}
+
+/* Which flat row is row `orig` of group uid. */
+static int flat_of(const struct flat *f, const struct group *g, int uid, int orig)
+{
+    for (int k = 0; k < f->rows; k++)
+        if (f->uid[k] == uid && f->row[k] == g[uid].row[orig]) return k;
+    die("a branch of prompt %d names a row that is not there", uid);
+}
+
+/* The record of row k, a branch: it counts for the initial row that its line of branches left, up to the last token the line has of that row: the one before
+ * the point where the token there is drawn anew, the token at the point where it is kept; -1, no token at all. */
+static struct branch_record record(const struct flat *f, const struct group *g, int k, bool resample)
+{
+    const struct row *r = f->row[k], *from = g[f->uid[k]].row[r->orig];
+    struct branch_record rec = { r->orig, k, r->idx, r->score };
+    for (; from->branch && from->orig >= 0; from = g[f->uid[k]].row[from->orig]) {
+        rec.orig = from->orig;
+        rec.idx = MIN(rec.idx, from->idx);
+    }
+    rec.orig = flat_of(f, g, f->uid[k], rec.orig);
+    rec.idx -= resample;
+    return rec;
+}
+
+void flat_make(struct flat *f, struct group *g, int n, const struct config *c)
+{
+    *f = (struct flat){ 0 };
+    flat_rows(f, g, n);
+    f->live = xcalloc((size_t)f->rows + 1, 1);
+    f->begin = xcalloc((size_t)f->rows + 1, sizeof *f->begin);
+    for (int k = 0; k < f->rows; k++) f->begin[k + 1] = f->begin[k] + MAX(1, row_len(f->row[k]));     /* an empty response has a place for its reward, m = 0 */
+    f->n = f->begin[f->rows];
+    wide **all[] = { &f->now, &f->old, &f->ref, &f->ent, &f->adv, &f->g, &f->ge, &f->seen };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] = xcalloc((size_t)f->n + 1, sizeof(wide));
+    f->m = xcalloc((size_t)f->n + 1, 1);
+    for (int k = 0; k < f->rows; k++) {
+        const struct row *r = f->row[k];
+        int64_t at = f->begin[k];
+        size_t len = (size_t)row_len(r);
+        memcpy(f->now + at, r->now, len * sizeof(wide));
+        memcpy(f->ent + at, r->ent, len * sizeof(wide));
+        memcpy(f->old + at, row_old(r), len * sizeof(wide));
+        if (r->ref) memcpy(f->ref + at, r->ref, len * sizeof(wide));
+        memcpy(f->m + at, r->ep.m + r->ep.prompt_len, len);
+        if (!r->branch) continue;
+        size_t prefix = r->orig >= 0 ? (size_t)(r->ep.born - r->ep.prompt_len) : 0;
+        memset(f->m + at, 0, c->branch.train ? prefix : len);
+        if (r->orig >= 0) f->rec[f->records++] = record(f, g, k, c->branch.resample_token);
+    }
+}
+
+void flat_free(struct flat *f)
+{
+    free(f->row); free(f->uid); free(f->kind); free(f->rec); free(f->begin); free(f->m);
+    free(f->now); free(f->old); free(f->ref); free(f->ent); free(f->adv); free(f->g); free(f->ge); free(f->seen); free(f->live);
+}
+
+/* Reward to the last token, scaled as the official code does where asked for, summed again: one number a row. A record of no row brings score_max in. */
+static void rewards(const struct flat *f, const struct config *c, double score_max, wide *reward, wide *token_reward)
+{
+    memset(token_reward, 0, (size_t)f->n * sizeof *token_reward);
+    for (int k = 0; k < f->rows; k++) token_reward[f->begin[k + 1] - 1] = (wide)f->row[k]->ep.reward;
+    f->rec[f->records] = (struct branch_record){ -1, 0, 0, score_max };
+    if (c->advantage.reward_scale) op_reward_scale(token_reward, f->begin, f->rows, f->rec, f->records + 1, c->advantage.reward_scale_discount);
+    for (int k = 0; k < f->rows; k++) {
+        double sum = 0;
+        for (int64_t i = f->begin[k]; i < f->begin[k + 1]; i++) sum += (double)token_reward[i];
+        reward[k] = (wide)sum;
+    }
+}
+
+void flat_credit(struct flat *f, const struct config *c, double score_max, struct step_sums *z)
+{
+    wide *reward = xcalloc((size_t)f->rows, sizeof *reward), *token_reward = xcalloc((size_t)f->n + 1, sizeof *token_reward);
+    rewards(f, c, score_max, reward, token_reward);
+    if (c->algorithm.adv_estimator == ALGO_GRPO) {
+        struct estimator_rule rule = { .kind = ADV_GRPO, .by_std = c->advantage.norm_by_std, .gamma = 1, .lambda = 1 };
+        op_advantage(f->adv, NULL, token_reward, NULL, NULL, f->m, f->begin, f->rows, f->uid, &rule);
+    } else {
+        struct advantage_rule rule = { c->advantage.dual_group, c->advantage.norm_by_std, c->branch.train };
+        op_advantage_dual(f->adv, NULL, reward, f->m, f->begin, f->rows, f->uid, f->kind, f->rec, f->records, &rule);
+    }
+    for (int k = 0; k < f->rows; k++) {
+        bool live = false, trained = false;
+        for (int64_t i = f->begin[k]; i < f->begin[k + 1]; i++) {
+            if (!f->m[i]) continue;
+            trained = true;
+            live = live || f->adv[i] != 0;
+            mean_add(&z->adv, (double)f->adv[i]);
+        }
+        z->live += live;
+        z->live_of += trained;
+        f->live[k] = live;
+    }
+    free(reward);
+    free(token_reward);
+}
+
+static struct loss_rule loss_rule(const struct config *c)
+{
+    return (struct loss_rule){
+        .clip_low = c->actor.clip_ratio_low, .clip_high = c->actor.clip_ratio_high, .clip_c = c->actor.clip_ratio_c, .drop_rows = c->actor.drop_rows,
+        .agg = c->actor.loss_agg_mode, .max_len = c->data.max_response_length, .kl = c->actor.kl_loss_coef > 0 ? c->actor.kl_loss_type : KL_OFF,
+        .kl_coef = c->actor.kl_loss_coef, .entropy_coef = c->actor.entropy_coeff,
+        .future = {
+            .mode = c->advantage.future, .b = c->advantage.future_weight, .gamma = c->advantage.future_gamma,
+            .lo = 1 - c->advantage.future_clip_low, .hi = 1 + c->advantage.future_clip_high,
+            .leave_out = c->advantage.future_leave_out > 0 ? log(c->advantage.future_leave_out) : (double)INFINITY,
+            .safety_thresh = c->advantage.future_safety > 0 ? c->advantage.future_safety : (double)INFINITY,
+        },
+    };
+}
+
+static bool has_m(const struct flat *f, int k) { return memchr(f->m + f->begin[k], 1, (size_t)(f->begin[k + 1] - f->begin[k])) != NULL; }
+
+/* Rows without any advantage have no policy gradient; their KL and entropy terms are there all the same, where a coefficient is set. */
+static bool row_counts(const struct flat *f, const struct config *c, int k)
+{
+    return has_m(f, k) && (f->live[k] || !c->actor.live_rows_only || c->actor.kl_loss_coef != 0 || c->actor.entropy_coeff != 0);
+}
+
+/* actor.live_rows_only: the denominators of the policy term alone, as they are without the rows that have no advantage. */
+static void live_denominators(const struct flat *f, const struct loss_in *all, struct loss_rule *rule)
+{
+    struct loss_stats every, live;
+    struct loss_in in = *all;
+    uint8_t *m = xmalloc((size_t)f->n + 1);
+    memcpy(m, f->m, (size_t)f->n);
+    for (int k = 0; k < in.rows; k++) if (!f->live[k]) memset(m + f->begin[k], 0, (size_t)(f->begin[k + 1] - f->begin[k]));
+    op_pg(NULL, NULL, NULL, NULL, &every, &in, rule);
+    in.m = m;
+    op_pg(NULL, NULL, NULL, NULL, &live, &in, rule);
+    rule->tokens = live.tokens;
+    rule->rows_live = live.rows_live;
+    rule->tokens_all = every.tokens_all;
+    rule->rows_all = every.rows_all;
+    free(m);
+}
+
+bool flat_loss(struct flat *f, const struct config *c, struct loss_stats *stats)
+{
+    struct loss_rule rule = loss_rule(c);
+    struct loss_in in = { .logp = f->now, .logp_old = f->old, .logp_ref = c->actor.kl_loss_coef > 0 ? f->ref : NULL, .entropy = f->ent, .adv = f->adv, .m = f->m,
+                          .begin = f->begin, .rows = c->branch.train ? f->rows : f->initial };
+    int count = 0;
+    for (int k = 0; k < in.rows; k++) count += row_counts(f, c, k);
+    *stats = (struct loss_stats){ 0 };
+    if (!count) return false;
+    if (c->actor.live_rows_only) live_denominators(f, &in, &rule);
+    op_pg(f->g, f->ge, NULL, NULL, stats, &in, &rule);
+    return true;
+}
+
+/* Forward and backward of the rows that have something to learn from, micro-batch by micro-batch. */
+static void gradient(struct trainer *t, struct flat *f, struct step_sums *z)
+{
+    struct row **row = xcalloc((size_t)f->rows, sizeof *row);
+    int *uid = xcalloc((size_t)f->rows, sizeof *uid), live = 0, most = 0;
+    int64_t *begin = xcalloc((size_t)f->rows, sizeof *begin);
+    for (int k = 0; k < f->rows; k++) {
+        if (!row_counts(f, t->c, k)) continue;
+        row[live] = f->row[k];
+        uid[live] = f->uid[k];
+        begin[live++] = f->begin[k];
+        most = MAX(most, f->row[k]->ep.n);
+    }
+    struct seq_view *s = row_views(row, uid, live, begin);
+    uint8_t *m = xcalloc((size_t)live + 1, (size_t)most + 1);
+    for (int i = 0; i < live; i++) {
+        memcpy(m + (size_t)i * (size_t)most + row[i]->ep.prompt_len, f->m + begin[i], (size_t)row_len(row[i]));
+        s[i].m = m + (size_t)i * (size_t)most;
+    }
+    learner_zero(&t->s->learner);
+    for (int done = 0; done < live;) {
+        struct pack p;
+        int take = pack_fit(s + done, live - done, t->s->learner.max_rows);
+        pack_make(&p, s + done, take);
+        learner_grad(&t->s->learner, &p, train_inv_temp(t->c), f->g, t->c->actor.entropy_coeff != 0 ? f->ge : NULL, f->seen, NULL);
+        z->trained += p.n;
+        t->tokens_trained += p.targets;
+        pack_free(&p);
+        done += take;
+    }
+    free(m); free(s); free(row); free(uid); free(begin);
+}
+
+static void note_loss(struct step_sums *z, const struct loss_stats *s)
+{
+    mean_add(&z->pg, s->pg);
+    mean_add(&z->kl, s->kl);
+    mean_add(&z->ppo_kl, s->ppo_kl);
+    mean_add(&z->clipfrac, s->clipfrac);
+    mean_add(&z->clipfrac_lower, s->clipfrac_lower);
+    mean_add(&z->factor, s->factor_mean);
+    z->factor.min = MIN(z->factor.min, s->factor_min);
+    z->factor.max = MAX(z->factor.max, s->factor_max);
+    mean_add(&z->raw, s->iw_raw_mean);
+    z->raw.min = MIN(z->raw.min, s->iw_raw_min);
+    z->raw.max = MAX(z->raw.max, s->iw_raw_max);
+    z->dropped += s->rows_dropped;
+    mean_add(&z->at_upper, s->iw_clip_upper);
+    mean_add(&z->at_lower, s->iw_clip_lower);
+}
+
+/* |p_train - p_rollout| of what was just trained on; the weights were the sampler's. */
+static void note_probs(struct trainer *t, const struct flat *f, struct step_sums *z)
+{
+    for (int k = 0; k < f->rows; k++) {
+        const struct episode *ep = &f->row[k]->ep;
+        for (int i = 0; row_counts(f, t->c, k) && i < row_len(f->row[k]); i++)
+            if (f->m[f->begin[k] + i]) mean_add(&z->probs_diff, fabs(exp((double)f->seen[f->begin[k] + i]) - exp((double)ep->logp[ep->prompt_len + i])));
+    }
+    if (z->probs_diff.n) t->probs_diff_max = MAX(t->probs_diff_max, z->probs_diff.max);
+}
+
+double trainer_lr(const struct trainer *t) { return lr_at(t->c->actor.optim_lr, t->step, t->warmup, 0, 1); }
+
+/* One AdamW step, unless a number is not finite. Returns the gradient's norm. */
+static double apply(struct trainer *t, double loss, struct step_sums *z)
+{
+    const struct config *c = t->c;
+    struct learner *l = &t->s->learner;
+    double norm = (double)NAN;
+    struct optim_rule o = { .lr = trainer_lr(t), .beta1 = c->actor.optim_beta1,
+                            .beta2 = c->actor.optim_beta2, .eps = c->actor.optim_eps, .decay = c->actor.optim_weight_decay, .decay_all = c->actor.optim_decay_all,
+                            .max_norm = c->actor.grad_clip };
+    bool done = isfinite(loss) && learner_step(l, &o, &norm);
+    if (!isfinite(loss)) l->skipped_in_row++;
+    z->updates += done;
+    z->skipped += !done;
+    t->skipped += !done;
+    if (isfinite(norm)) mean_add(&z->norm, norm);
+    return norm;
+}
+
+bool update_rows(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z)
+{
+    struct flat f;
+    struct loss_stats stats;
+    double start = seconds();
+    struct dump_note note = { t->s->learner.steps, &stats, (double)NAN };
+    flat_make(&f, g, n, t->c);
+    flat_credit(&f, t->c, t->score_max, z);
+    if (flat_loss(&f, t->c, &stats)) {
+        note_loss(z, &stats);
+        if (isfinite(stats.loss)) gradient(t, &f, z);
+        if (!stale && isfinite(stats.loss)) note_probs(t, &f, z);
+        note.norm = apply(t, stats.loss, z);
+    }
+    z->t_update += seconds() - start;
+    if (t->dump) dump_update(t->dump, t, g, n, &f, &note);
+    flat_free(&f);
+    return t->s->learner.skipped_in_row < 5;
+}

@@ -1,0 +1,326 @@
+/* rollout_dump.c: written by hand, not as a tree of values: a step holds a million numbers. The same run writes the same bytes
+ * but for the milliseconds of its calls. */
+#include "engine/train/rollout_dump.h"
+#include "base/utf8.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How many bytes of p[0..n), where no whole character begins, belong together: a first byte and those after it that
+ * could still have made one. */
+static size_t broken(const char *text, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    int len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4) return 1;
+    for (int i = 1; i < len; i++) {
+        unsigned lo = 0x80, hi = 0xbf;
+        if (i == 1 && p[0] == 0xe0) lo = 0xa0;
+        if (i == 1 && p[0] == 0xed) hi = 0x9f;
+        if (i == 1 && p[0] == 0xf0) lo = 0x90;
+        if (i == 1 && p[0] == 0xf4) hi = 0x8f;
+        if ((size_t)i >= n || p[i] < lo || p[i] > hi) return (size_t)i;
+    }
+    return 1;
+}
+
+void dump_string(struct str *out, const char *text, size_t n)
+{
+    str_putc(out, '"');
+    for (size_t i = 0; i < n; ) {
+        uint32_t c;
+        int len = utf8_get(text + i, n - i, &c);
+        if (!len) {
+            str_puts(out, "\xef\xbf\xbd");
+            i += broken(text + i, n - i);
+            continue;
+        }
+        if (c == '"' || c == '\\') str_printf(out, "\\%c", (int)c);
+        else if (c == '\n') str_puts(out, "\\n");
+        else if (c < 0x20 || c == 0x7f) str_printf(out, "\\u%04x", (unsigned)c);
+        else str_put(out, text + i, (size_t)len);
+        i += (size_t)len;
+    }
+    str_putc(out, '"');
+}
+
+static void put_name(struct str *o, const char *name)
+{
+    if (o->p[o->n - 1] != '{') str_putc(o, ',');
+    str_printf(o, "\"%s\":", name);
+}
+
+static void put_text(struct str *o, const char *name, const char *text, size_t n)
+{
+    put_name(o, name);
+    dump_string(o, text, n);
+}
+
+static void put_word(struct str *o, const char *name, const char *word) { put_text(o, name, word, strlen(word)); }
+
+/* As many digits as give the number back; JSON has no NaN. */
+static void put_number(struct str *o, double x, bool narrow)
+{
+    char text[40];
+    if (x == 0) str_putc(o, '0');
+    else if (!isfinite(x)) str_puts(o, "null");
+    else {
+        snprintf(text, sizeof text, narrow ? "%.9g" : "%.17g", x);
+        str_puts(o, text);
+    }
+}
+
+static void put_real(struct str *o, const char *name, double x)
+{
+    put_name(o, name);
+    put_number(o, x, false);
+}
+
+static void put_int(struct str *o, const char *name, int64_t x)
+{
+    put_name(o, name);
+    str_printf(o, "%lld", (long long)x);
+}
+
+static void put_bool(struct str *o, const char *name, bool x) { put_name(o, name); str_puts(o, x ? "true" : "false"); }
+static void put_null(struct str *o, const char *name) { put_name(o, name); str_puts(o, "null"); }
+
+static void put_wides(struct str *o, const char *name, const wide *x, int n)
+{
+    put_name(o, name);
+    str_putc(o, '[');
+    for (int i = 0; i < n; i++) {
+        if (i) str_putc(o, ',');
+        put_number(o, (double)x[i], sizeof(wide) == 4);
+    }
+    str_putc(o, ']');
+}
+
+static void put_ids(struct str *o, const struct episode *ep)
+{
+    put_name(o, "ids");
+    for (int i = 0; i < ep->n; i++) str_printf(o, "%c%d", i ? ',' : '[', ep->ids[i]);
+    str_puts(o, ep->n ? "]" : "[]");
+    put_name(o, "mask");
+    for (int i = 0; i < ep->n; i++) str_printf(o, "%c%d", i ? ',' : '[', ep->m[i]);
+    str_puts(o, ep->n ? "]" : "[]");
+}
+
+/* ---- kinds ---- */
+
+static const struct { const char *tag; char kind; } tags[] = {
+    { "<think>", 't' }, { "<python>", 'c' }, { "<search>", 'c' }, { "<answer>", 'a' }, { "<tool_call>", 'c' },
+    { "</think>", 'g' }, { "</python>", 'g' }, { "</search>", 'g' }, { "</answer>", 'g' }, { "</tool_call>", 'g' },
+};
+enum { TAGS = sizeof tags / sizeof *tags, OWN_TAGS = 4 };
+
+/* The letter that the last tag of text which ends behind byte `from` stands for; 0: none does. */
+static char last_tag(const struct str *text, size_t from)
+{
+    for (size_t n = text->n; n > from; n--)
+        for (int k = 0; text->p[n - 1] == '>' && k < TAGS; k++) {
+            size_t len = strlen(tags[k].tag);
+            if (n >= len && !memcmp(text->p + n - len, tags[k].tag, len)) return tags[k].kind;
+        }
+    return 0;
+}
+
+static void kinds_by_text(char *kind, const struct session *s, const struct episode *ep)
+{
+    struct str text = { 0 };
+    char now = 'g';
+    str_clear(&text);
+    for (int i = 0; i < episode_response(ep); i++) {
+        size_t before = text.n;
+        tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len + i, 1, true);
+        char fresh = last_tag(&text, before);
+        kind[i] = fresh ? 'g' : now;
+        if (fresh) now = fresh;
+    }
+    str_free(&text);
+}
+
+static void kinds_by_id(char *kind, const struct session *s, const struct episode *ep)
+{
+    int id[TAGS];
+    char now = 'g';
+    for (int k = 0; k < TAGS; k++) id[k] = tokenizer_id(s->tok, tags[k].tag);
+    for (int i = 0; i < episode_response(ep); i++) {
+        int token = ep->ids[ep->prompt_len + i];
+        kind[i] = tokenizer_special(s->tok, token) ? 'g' : now;
+        for (int k = 0; k < TAGS; k++) if (token == id[k] && k % 5 < OWN_TAGS) now = tags[k].kind;
+    }
+}
+
+void dump_kinds(char *kind, const struct session *s, const struct episode *ep)
+{
+    bool ids = true;
+    for (int k = 0; k < OWN_TAGS; k++) ids = ids && tokenizer_id(s->tok, tags[k].tag) >= 0;
+    (ids ? kinds_by_id : kinds_by_text)(kind, s, ep);
+    for (int i = 0; i < episode_response(ep); i++) if (!ep->m[ep->prompt_len + i]) kind[i] = 'r';
+    kind[episode_response(ep)] = 0;
+}
+
+/* ---- calls ---- */
+
+/* What a call asked. In tags the query's bytes need not be whole tokens: found as the sampler found it, in the text
+ * since the last result. */
+static void query_of(struct str *out, const struct session *s, const struct episode *ep, const struct call *c)
+{
+    struct str text = { 0 };
+    struct found_call f;
+    int first = c->close, bytes = 0;
+    str_clear(out);
+    str_clear(&text);
+    while (first > 0 && ep->m[ep->prompt_len + first - 1]) first--;
+    tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len + first, c->close - first + 1, true);
+    tokenizer_bytes(s->tok, ep->ids[ep->prompt_len + c->close], &bytes);
+    bool found = !call_form_turns(&s->form) && tools_find_call(&f, text.p, text.n, (size_t)bytes);
+    if (found) str_put(out, text.p + f.begin, f.end - f.begin);
+    else tokenizer_decode(s->tok, out, ep->ids + ep->prompt_len + c->begin, c->end - c->begin, true);
+    str_free(&text);
+}
+
+static void put_calls(struct str *o, const struct session *s, const struct episode *ep)
+{
+    struct str query = { 0 };
+    put_name(o, "calls");
+    str_putc(o, '[');
+    for (int k = 0; k < ep->calls; k++) {
+        const struct call *c = &ep->call[k];
+        query_of(&query, s, ep, c);
+        str_puts(o, k ? ",{" : "{");
+        put_word(o, "tool", c->tool < TOOLS ? tool_name[c->tool] : "none");
+        put_text(o, "query", query.p, query.n);
+        put_int(o, "start", c->begin);
+        put_int(o, "end", c->close + 1);
+        put_name(o, "ms");
+        str_printf(o, "%.3f", 1e3 * (c->ended - c->begun));
+        put_word(o, "status", call_status_name[c->status]);
+        put_bool(o, "over_limit", c->over_limit);
+        str_putc(o, '}');
+    }
+    str_putc(o, ']');
+    str_free(&query);
+}
+
+/* ---- a rollout ---- */
+
+static void put_answers(struct str *o, const struct task *t)
+{
+    put_name(o, "gts");
+    if (!t->sample) { dump_string(o, t->q.answer, strlen(t->q.answer)); return; }
+    if (t->sample->n_refs == 1) { dump_string(o, t->sample->ground_truth, strlen(t->sample->ground_truth)); return; }
+    str_putc(o, '[');
+    for (int i = 0; i < t->sample->n_refs; i++) {
+        if (i) str_putc(o, ',');
+        dump_string(o, t->sample->refs[i], strlen(t->sample->refs[i]));
+    }
+    str_putc(o, ']');
+}
+
+static void put_branch(struct str *o, const struct group *g, const struct row *r)
+{
+    static const char *const names[] = { "parent", "branch_index", "branch_score", "branch_rank", "branch_strict",
+                                         "branch_fallback" };
+    put_bool(o, "branch", r->branch);
+    for (int i = 0; r->orig < 0 && i < 6; i++) put_null(o, names[i]);
+    if (r->orig < 0) return;
+    put_int(o, "parent", g->row[r->orig]->ep.rollout);
+    put_int(o, "branch_index", r->idx);
+    put_real(o, "branch_score", r->score);
+    put_int(o, "branch_rank", r->rank);
+    put_bool(o, "branch_strict", r->strict);
+    put_bool(o, "branch_fallback", r->fallback);
+}
+
+/* By response position. Of branches that give credit only, nothing is computed but what they were sampled with. */
+static void put_credit(struct str *o, const struct trainer *t, const struct row *r, const struct flat *f, int at)
+{
+    int n = row_len(r);
+    if (r->branch && !r->bs && !t->c->branch.train) return;
+    put_wides(o, "logp_now", r->now, n);
+    put_wides(o, "entropy_now", r->ent, n);
+    if (r->old) put_wides(o, "logp_old", r->old, n);
+    if (r->bs) {
+        put_wides(o, "logp_omega", r->rho, n);
+        put_wides(o, "omega", r->omega, n);
+        put_wides(o, "bs", r->bs, n);
+    }
+    if (r->ref) put_wides(o, "logp_ref", r->ref, n);
+    if (r->branch && !t->c->branch.train) return;
+    put_wides(o, "advantage", f->adv + f->begin[at], n);
+    put_wides(o, "grad", f->g + f->begin[at], n);
+    if (t->c->actor.entropy_coeff != 0) put_wides(o, "grad_entropy", f->ge + f->begin[at], n);
+}
+
+static void put_update(struct str *o, const struct trainer *t, const struct dump_note *u)
+{
+    put_int(o, "epoch", t->epoch);
+    put_int(o, "mini_batch", t->mini_batch);
+    put_int(o, "weights", u->weights);
+    put_name(o, "update");
+    str_putc(o, '{');
+    put_real(o, "loss", u->loss->loss);
+    put_real(o, "pg", u->loss->pg);
+    put_real(o, "kl", u->loss->kl);
+    put_real(o, "entropy", u->loss->entropy);
+    put_real(o, "tokens", u->loss->tokens_all);
+    put_int(o, "rows", u->loss->rows_all);
+    put_int(o, "rows_dropped", u->loss->rows_dropped);
+    put_real(o, "grad_norm", u->norm);
+    str_putc(o, '}');
+}
+
+static void put_row(struct str *o, const struct trainer *t, const struct group *g, const struct row *r,
+                    const struct flat *f, int at, const struct dump_note *u)
+{
+    static const char *const finish[] = { "none", "end", "length" };
+    const struct session *s = t->s;
+    const struct episode *ep = &r->ep;
+    struct str text = { 0 };
+    char *kind = xmalloc((size_t)row_len(r) + 1);
+    row_text(r, s, &text);
+    dump_kinds(kind, s, ep);
+    str_clear(o);
+    str_putc(o, '{');
+    put_word(o, "input", task_text(&g->task));
+    put_text(o, "output", text.p, text.n);
+    put_answers(o, &g->task);
+    put_real(o, "score", ep->reward);
+    put_bool(o, "acc", r->correct);
+    put_int(o, "step", t->step + 1);
+    put_word(o, g->task.sample ? "data_source" : "family", task_source(&g->task));
+    put_int(o, "row", g->index);
+    put_int(o, "prompt", g->number);
+    put_int(o, "rollout", ep->rollout);
+    put_branch(o, g, r);
+    put_word(o, "finish", finish[ep->finish]);
+    put_update(o, t, u);
+    put_calls(o, s, ep);
+    put_int(o, "prompt_len", ep->prompt_len);
+    put_ids(o, ep);
+    put_wides(o, "logp", ep->logp, ep->n);
+    put_wides(o, "entropy", ep->entropy, ep->n);
+    put_text(o, "kind", kind, (size_t)row_len(r));
+    put_credit(o, t, r, f, at);
+    str_puts(o, "}\n");
+    str_free(&text);
+    free(kind);
+}
+
+void dump_update(FILE *out, const struct trainer *t, const struct group *g, int n, const struct flat *f,
+                 const struct dump_note *u)
+{
+    int most = t->c->trainer.rollout_data_prompts;
+    struct str line = { 0 };
+    for (int i = 0, first = 0, branch = f->initial; i < n; i++)
+        for (int j = 0; j < g[i].rows; j++) {
+            int at = j < g[i].initial ? first++ : branch++;
+            ENSURE(f->row[at] == g[i].row[j]);
+            if (most >= 0 && (int)g[i].number >= most) continue;
+            put_row(&line, t, &g[i], g[i].row[j], f, at, u);
+            fwrite(line.p, 1, line.n, out);
+        }
+    str_free(&line);
+}

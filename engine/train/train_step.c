@@ -1,0 +1,305 @@
+/* train_step.c: a training step from questions to metrics. */
+#include "engine/train/train_step.h"
+#include "base/clock.h"
+#include "base/stop.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+static real *copy_weights(const struct model *m)
+{
+    real *w = dev_alloc((size_t)m->count * sizeof *w);
+    dev_copy(w, m->w, (size_t)m->count * sizeof *w);
+    return w;
+}
+
+void trainer_make(struct trainer *t, struct session *s)
+{
+    struct weight_copies want = trainer_copies(s->c);
+    *t = (struct trainer){ .s = s, .c = s->c, .score_old = !exact_numerics(), .warmup = s->c->actor.optim_lr_warmup_steps };
+    if (t->warmup < 0) t->warmup = (int)(s->c->actor.optim_lr_warmup_steps_ratio * s->steps);
+    if (want.ref) t->w_ref = copy_weights(&s->m);
+    if (want.prev) t->w_prev = copy_weights(&s->m);
+    if (want.old) t->w_old = copy_weights(&s->m);
+}
+
+void trainer_free(struct trainer *t)
+{
+    if (t->w_ref) dev_free(t->w_ref);
+    if (t->w_prev) dev_free(t->w_prev);
+    if (t->w_old) dev_free(t->w_old);
+    *t = (struct trainer){ 0 };
+}
+
+/* The step's prompts: the next rows of the files, or embedded questions, families in turn, each used once in a run. */
+static struct group *open_groups(struct trainer *t)
+{
+    const struct config *c = t->c;
+    int prompts = c->data.train_batch_size, n = c->algorithm.adv_estimator == ALGO_APPO ? c->rollout.initial_rollouts : c->rollout.n;
+    struct group *g = xcalloc((size_t)prompts, sizeof *g);
+    for (int p = 0; p < prompts; p++) {
+        uint64_t index = (uint64_t)t->step * (uint64_t)prompts + (uint64_t)p;
+        if (t->s->train.rows.n) group_begin_row(&g[p], t->s, &t->s->train, questions_row(&t->s->train, c, index), (uint32_t)t->step, (uint32_t)p, n);
+        else group_begin(&g[p], t->s, (int)(index % FAMILIES), SPLIT_TRAIN, (uint64_t)c->trainer.seed, index, (uint32_t)t->step, (uint32_t)p, n);
+    }
+    return g;
+}
+
+/* pi_old by the scorer's kernels, for every initial rollout of the step. */
+static void score_all(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
+{
+    int rows = 0, k = 0;
+    for (int p = 0; p < prompts; p++) rows += g[p].initial;
+    struct row **row = xcalloc((size_t)rows, sizeof *row);
+    int *uid = xcalloc((size_t)rows, sizeof *uid);
+    for (int p = 0; p < prompts; p++)
+        for (int j = 0; j < g[p].initial; j++) { uid[k] = p; row[k++] = g[p].row[j]; }
+    double start = seconds();
+    score_sampled(t, row, uid, rows, z);
+    z->t_score += seconds() - start;
+    free(row);
+    free(uid);
+}
+
+void note_run(const struct rollout_stats *s, struct step_sums *z)
+{
+    z->generated += s->generated;
+    z->tool_tokens += s->tool_tokens;
+    z->tool_wait += s->tool_wait_s;
+    z->timeouts += s->timeouts;
+    z->search_hits += s->search_hits;
+    z->search_misses += s->search_misses;
+}
+
+static void tell(const struct trainer *t, const char *what, int done, int total)
+{
+    if (t->tell) t->tell(t->tell_ctx, what, done, total);
+}
+
+void tell_rollouts(void *t, int done, int total) { tell(t, "rollouts", done, total); }
+void tell_branches(void *t, int done, int total) { tell(t, "branches", done, total); }
+
+static void sample(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
+{
+    int total = 0;
+    for (int p = 0; p < prompts; p++) total += g[p].initial;
+    struct episode **ep = xcalloc((size_t)total, sizeof *ep);
+    int k = 0;
+    for (int p = 0; p < prompts; p++)
+        for (int j = 0; j < g[p].initial; j++) {
+            g[p].row[j]->ep.unread = p >= branched_first(t->c);
+            ep[k++] = &g[p].row[j]->ep;
+        }
+    struct rollout_config r = session_sampling(t->s);
+    r.halt = &run_stop;
+    rollout_set(t->s->ro, &r);
+    struct rollout_stats stats;
+    double start = seconds();
+    rollout_run(t->s->ro, ep, total, t->c->algorithm.adv_estimator == ALGO_APPO, tell_rollouts, t, &stats);
+    z->t_gen += seconds() - start;
+    r.halt = NULL;                                       /* branches belong to a step that is finished */
+    rollout_set(t->s->ro, &r);
+    t->halted = stats.halted;
+    if (t->halted) {
+        free(ep);
+        return;
+    }
+    note_run(&stats, z);
+    start = seconds();
+    for (int p = 0; p < prompts; p++)
+        for (int j = 0; j < g[p].initial; j++) group_grade(&g[p], g[p].row[j], t->s);
+    z->t_reward += seconds() - start;
+    free(ep);
+    if (t->score_old && trainer_updates(t->c) > 1) score_all(t, g, prompts, z);
+}
+
+static int bad_calls(const struct episode *ep)
+{
+    int n = 0;
+    for (int k = 0; k < ep->calls; k++) n += ep->call[k].tool == TOOL_NONE;
+    return n;
+}
+
+static int over_limit(const struct episode *ep)
+{
+    int n = 0;
+    for (int k = 0; k < ep->calls; k++) n += ep->call[k].over_limit;
+    return n;
+}
+
+static void note_rollouts(const struct group *g, int n, bool turns, struct step_sums *z)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < g[i].initial; j++) {
+            const struct row *r = g[i].row[j];
+            mean_add(&z->reward_init, r->ep.reward);
+            z->rows++;
+            z->correct += r->correct;
+            z->well_formed += r->well_formed;
+            z->ended += r->ep.finish == FINISH_END;
+            mean_add(&z->length, row_len(r));
+            mean_add(&z->prompt, r->ep.prompt_len);
+            mean_add(&z->calls, r->ep.calls);
+            for (int k = 0; k < TOOL_KINDS; k++) z->calls_by[k] += r->ep.calls_by[k];
+            z->over_limit += over_limit(&r->ep);
+            if (turns) mean_add(&z->bad_calls, bad_calls(&r->ep));
+            for (int k = r->ep.prompt_len; k < r->ep.n; k++)
+                if (r->ep.m[k]) mean_add(&z->entropy, (double)r->ep.entropy[k]);
+        }
+}
+
+static bool same_tokens(const struct episode *a, const struct episode *b)
+{
+    return a->n == b->n && !memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids);
+}
+
+/* The branches of one update: those that came out as the rollout they left, token by token, and how many different rollouts the prompts have. */
+static void note_branches(const struct group *g, int n, struct step_sums *z)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < g[i].rows; j++) {
+            const struct row *r = g[i].row[j];
+            bool seen = false;
+            for (int k = 0; k < j && !seen; k++) seen = same_tokens(&r->ep, &g[i].row[k]->ep);
+            z->trajectories++;
+            z->unique += !seen;
+            if (!r->branch) continue;
+            mean_add(&z->reward_branch, r->ep.reward);
+            z->branches++;
+            z->copies += r->orig >= 0 && same_tokens(&r->ep, &g[i].row[r->orig]->ep);
+        }
+}
+
+/* Scores again under the present weights what an update has made stale, where branches were made before it (branch.when = step). */
+static void rescore(struct trainer *t, struct group *g, int n, struct step_sums *z)
+{
+    int rows = 0, k = 0;
+    for (int i = 0; i < n; i++) rows += t->c->branch.train ? g[i].rows : g[i].initial;
+    struct row **row = xcalloc((size_t)rows, sizeof *row);
+    int *uid = xcalloc((size_t)rows, sizeof *uid);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < (t->c->branch.train ? g[i].rows : g[i].initial); j++) { uid[k] = i; row[k++] = g[i].row[j]; }
+    score_rows(t, row, uid, rows, true, false, z);
+    free(row);
+    free(uid);
+}
+
+static void drop_pages(struct trainer *t, struct group *g, int n)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < g[i].rows; j++) kv_drop(&t->s->kv, &g[i].row[j]->ep.kv);
+}
+
+static double largest_score(const struct group *g, int n)
+{
+    double most = 0;
+    for (int i = 0; i < n; i++)
+        for (int j = g[i].initial; j < g[i].rows; j++)
+            if (g[i].row[j]->orig >= 0 && g[i].row[j]->score > most) most = g[i].row[j]->score;
+    return most;
+}
+
+/* One update with the mini-batch g[0..n). sampled: the weights' version when the initial rollouts were drawn. */
+static bool update_once(struct trainer *t, struct group *all, int prompts, struct group *g, int n, uint64_t sampled, struct step_sums *z)
+{
+    uint64_t version = t->s->m.version;
+    bool stale = version != sampled;
+    if (t->c->branch.when == BRANCH_MINIBATCH) {
+        for (int i = 0; i < n; i++) group_drop_branches(&g[i], t->s);
+        branch_groups(t, g, n, stale, z);
+    } else if (stale) rescore(t, g, n, z);
+    bool ok = update_rows(t, g, n, stale, z);
+    if (t->s->m.version != version) drop_pages(t, all, prompts);
+    note_branches(g, n, z);
+    return ok;
+}
+
+/* All updates of the step. Epochs outside and mini-batches inside, as verl and the released code, or each mini-batch ppo_epochs times. */
+static bool update(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
+{
+    const struct config *c = t->c;
+    uint64_t sampled = t->s->m.version;
+    int each = c->actor.ppo_mini_batch_size, batches = prompts / each, updates = trainer_updates(c);
+    bool ok = true, at_step = c->branch.when == BRANCH_STEP, verl = c->actor.epoch_order == EPOCHS_VERL;
+    t->epoch = t->mini_batch = 0;
+    if (at_step) {
+        branch_groups(t, g, prompts, false, z);
+        drop_pages(t, g, prompts);
+    }
+    t->score_max = at_step ? largest_score(g, prompts) : 0;
+    for (int k = 0; ok && k < updates; k++) {
+        t->epoch = verl ? k / batches : k % c->actor.ppo_epochs;
+        t->mini_batch = verl ? k % batches : k / c->actor.ppo_epochs;
+        struct group *part = g + t->mini_batch * each;
+        tell(t, "updates", k, updates);
+        ok = update_once(t, g, prompts, part, each, sampled, z);
+        for (int i = 0; t->epoch == c->actor.ppo_epochs - 1 && i < each; i++) group_drop_branches(&part[i], t->s);
+        if (verl || t->epoch == c->actor.ppo_epochs - 1) drop_pages(t, part, each);       /* the pool has room for those of one mini-batch */
+    }
+    return ok;
+}
+
+void trainer_begin(struct trainer *t)
+{
+    if (t->w_old) dev_copy(t->w_old, t->s->m.w, (size_t)t->s->m.count * sizeof(real));
+}
+
+void trainer_end(struct trainer *t, uint64_t version_at_begin)
+{
+    if (!t->w_prev || t->s->m.version == version_at_begin) return;
+    real *w = t->w_prev;
+    t->w_prev = t->w_old;
+    t->w_old = w;
+}
+
+/* All rewards of the step are equal, or all advantages came to nothing else: no update has moved a weight. */
+static void warn_silent(struct trainer *t, const struct step_sums *z)
+{
+    bool silent = (!z->norm.n || z->norm.max == 0) && !z->skipped;
+    t->silent = silent ? t->silent + 1 : 0;
+    if (!silent || (t->silent != 1 && t->silent % 10)) return;
+    if (t->silent > 1) fprintf(stderr, "warning: steps %d to %d had nothing to learn from: ", t->step - t->silent + 1, t->step);
+    else fprintf(stderr, "warning: step %d had nothing to learn from: ", t->step);
+    fprintf(stderr, "%s, the gradient is 0. ",
+            z->reward_init.n && z->reward_init.min == z->reward_init.max ? "all rewards are equal" : "every prompt's rewards are equal");
+    fprintf(stderr, "Look at the rollouts (trainer.rollout_data_dir); easier or harder questions, a larger rollout.n or rollout.temperature, another reward.kind or a cold start (appo sft) "
+                    "give rewards that differ; a rate that is too large (actor.optim.lr=%g) destroys a policy\n",
+            t->c->actor.optim_lr);
+}
+
+bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *e)
+{
+    struct step_sums z = { 0 };
+    double start = seconds();
+    uint64_t version = t->s->m.version;
+    int prompts = t->c->data.train_batch_size;
+    struct group *g = open_groups(t);
+    t->dump = dump;
+    mean_add(&z.lr, trainer_lr(t));
+    trainer_begin(t);
+    stop_during("the rollouts of step %d are given up, a checkpoint of step %d is written", t->step + 1, t->step);
+    sample(t, g, prompts, &z);
+    if (t->halted) {
+        for (int p = 0; p < prompts; p++) group_end(&g[p], t->s);
+        free(g);
+        t->dump = NULL;
+        return true;
+    }
+    stop_during("finishing step %d and writing its checkpoint", t->step + 1);
+    note_rollouts(g, prompts, call_form_turns(&t->s->form), &z);
+    bool ok = update(t, g, prompts, &z);
+    for (int p = 0; p < prompts; p++) group_end(&g[p], t->s);
+    free(g);
+    trainer_end(t, version);
+    t->dump = NULL;
+    t->step++;
+    t->tokens_generated += z.generated;
+    if (ok) warn_silent(t, &z);
+    if (z.timeouts)
+        fprintf(stderr, "warning: step %d: %lld tool calls passed tools.timeout=%g s, and the policy was told \"" TOOL_TIMEOUT "\"\n", t->step, (long long)z.timeouts, t->c->tools.timeout);
+    step_metrics(m, &z, t->step, t->skipped, t->c->algorithm.adv_estimator == ALGO_APPO, seconds() - start);
+    if (!ok) return fail(e, "step %d: the loss or its gradient was not finite in five updates in a row: the weights are those before them; lower actor.optim.lr", t->step);
+    return true;
+}

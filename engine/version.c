@@ -1,6 +1,0 @@
-/* version.c: compiled anew when the commit changes (Makefile). */
-#include "engine/run_notes.h"
-#ifndef APPO_VERSION
-#define APPO_VERSION "unknown"
-#endif
-const char appo_version[] = APPO_VERSION;

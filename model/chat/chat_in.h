@@ -1,0 +1,72 @@
+/* chat_in.h: the parts of the chat code: chat_find.c brings the templates, chat_lex.c cuts them into tokens,
+ * chat_template.c recognises one of those in chat_forms.c, chat_json.c writes JSON as templates do, chat.c writes
+ * conversations. */
+#pragma once
+#include "base/str.h"
+#include "model/chat/chat.h"
+
+/* What comes with a model. Start with { 0 }. */
+struct chat_found {
+    struct str text, tool_use;          /* the chat template, and the one for conversations with tools */
+    bool found, found_tool_use;
+    struct str bos;                     /* bos_token; empty: none is named */
+    bool configured;                    /* there is a file that would name it */
+};
+/* Reads what comes with the model at path. found false: no template. */
+bool chat_find(const char *path, struct chat_found *x, struct err *e);
+void chat_found_free(struct chat_found *x);
+
+/* A known template. */
+struct chat_form { const char *name; struct chat_variant v; const char *text; };
+extern const struct chat_form chat_forms_known[];       /* ends with a name that is NULL */
+
+/* What template text[n] renders: that of the known one with the same tokens. False: there is none; the sentence says
+ * what is not known, and where. */
+bool chat_recognise(struct chat_variant *v, const char *text, size_t n, struct err *e);
+
+/* The tokens of a Jinja template in a normal form: text outside of tags as it is printed (trim_blocks, lstrip_blocks
+ * and marks applied, comments gone), tags without spaces, literals without quotation marks and escapes. Templates of
+ * the same tokens print the same. */
+enum jinja_kind {
+    JINJA_TEXT, JINJA_BLOCK, JINJA_BLOCK_END, JINJA_PRINT, JINJA_PRINT_END, JINJA_WORD, JINJA_LITERAL, JINJA_SIGN,
+    JINJA_END, JINJA_WRONG
+};
+struct jinja {
+    const char *p, *end;
+    char inside;                        /* '%' or '{': in a tag; 0: outside */
+    bool line_start;
+    enum jinja_kind kind;               /* the token: its text and where it is. WRONG: no template, text says why */
+    struct str text;
+    const char *at;
+};
+/* text[n] must be as jinja_lines leaves it, and stay. */
+void jinja_open(struct jinja *x, const char *text, size_t n);
+void jinja_next(struct jinja *x);
+void jinja_close(struct jinja *x);
+/* Appends text[n] with every line break a \n and without the one at the end, as Jinja reads a template. */
+void jinja_lines(struct str *out, const char *text, size_t n);
+
+/* Is c white space in Python's str.isspace()? */
+bool chat_space(uint32_t c);
+
+/* Appends JSON text[n] as Python's json.dumps(x, ensure_ascii=False, indent=indent) spaces and escapes it; indent 0:
+ * one line with ", " and ": ". Whole numbers stay as they are written, others are written as Python's repr does. The
+ * text must be valid JSON. */
+void chat_json(struct str *out, const char *text, size_t n, int indent);
+/* Appends text[n] as a JSON string in the same manner. */
+void chat_json_string(struct str *out, const char *text, size_t n);
+
+/* Appends tool_calls (struct chat_message) as the format writes them. first: text is before them in the turn. */
+void chat_put_calls(struct str *out, const char *calls, enum chat_calls how, bool text_before);
+int chat_count_calls(const char *calls);
+
+/* Literals that templates and their writer share. */
+#define CHAT_TOOLS_HEAD "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function signatures within " \
+                        "<tools></tools> XML tags:\n<tools>"
+#define CHAT_TOOLS_TAIL "\n</tools>\n\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:\n" \
+                        "<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call>"
+#define CHAT_GIVEN_1 "Given the following functions, please respond with a JSON for a function call "
+#define CHAT_GIVEN_2 "with its proper arguments that best answers the given prompt.\n\n"
+#define CHAT_GIVEN_3 "Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}."
+#define CHAT_GIVEN_4 "Do not use variables.\n\n"
+#define CHAT_CUTOFF "Cutting Knowledge Date: December 2023\n"

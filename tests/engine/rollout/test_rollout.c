@@ -1,0 +1,400 @@
+/* test_rollout.c: what a rollout gives must not depend on what runs beside it, and every sampled token's numbers must be those of the training
+ * forward pass, bit for bit; pages all come back. */
+#include "engine/rollout/rollout.h"
+#include "base/philox.h"
+#include "tests/engine/rollout/same.h"
+#include <stdatomic.h>
+
+static struct model model;
+static struct tokenizer *tok[2];            /* tags as text; tags as special tokens */
+static uint64_t kinds[2];                   /* what the scripts made happen, so that no case is silently missed */
+
+/* The result is a function of the question and the call; the time it takes is not. */
+struct world { int max_us; atomic_int calls; };
+static void slow_tool(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+{
+    struct world *w = ctx;
+    static atomic_uint clock;
+    struct philox p = philox4x32(1, atomic_fetch_add(&clock, 1), 0, 0, 0);
+    if (w->max_us) usleep(p.v[0] % (unsigned)w->max_us);
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; i++) sum = sum * 31 + (unsigned char)query[i];
+    str_printf(out, "%c%lld", tool_name[tool][0], (long long)who->scope % 10);
+    for (uint32_t i = 0; i < sum % 9; i++) str_printf(out, " %u", (sum + i) % 100);
+    atomic_fetch_add(&w->calls, 1);
+}
+
+/* Makes a random model call tools: a function of the episode alone. Each stretch between results has a plan drawn from (prompt, rollout, calls):
+ * some free tokens, an opening tag, some free tokens, a closing tag; at times without one of the tags, or the end. */
+static void put_tag(const struct tokenizer *t, int k, int *id, int from, const char *tag)
+{
+    struct ids x = { 0 };
+    if (!tokenizer_encode(t, &x, tag, strlen(tag), true)) die("tag %s", tag);
+    if (k >= from && k < from + x.n) *id = x.p[k - from];
+    ids_free(&x);
+}
+
+static void plan(void *ctx, const struct episode *ep, int *id)
+{
+    const struct tokenizer *t = ctx;
+    int k = 0;
+    while (k < ep->n - ep->prompt_len && ep->m[ep->n - 1 - k]) k++;
+    struct philox p = philox4x32(77, ep->prompt, ep->rollout, (uint32_t)ep->calls, 0);
+    int before = (int)(p.v[0] % 6), inside = (int)(p.v[1] % 4);
+    uint32_t kind = p.v[2] % 8;
+    bool python = p.v[3] & 1;
+    if (*id == TINY_END) *id = 'e';                             /* ends where the plan says so */
+    if (kind == 7 && k >= before) { *id = TINY_END; return; }
+    if (kind != 6) put_tag(t, k, id, before, python ? "<python>" : "<search>");
+    if (kind != 5) put_tag(t, k, id, before + (tokenizer_id(t, "<search>") < 0 ? 8 : 1) + inside, python && kind != 4 ? "</python>" : kind == 3 ? "</search>x" : "</search>");
+}
+
+static const struct rollout_config base_config = { .temperature = 0.8, .top_p = 1, .seed = 5, .max_len = 128, .max_response = 100, .call_limit = 2,
+                                                   .max_tool_tokens = 12, .max_rows = 64, .max_seqs = 50, .tool_threads = 3, .tool_timeout_s = 20,
+                                                   .force = plan };
+
+/* Everything a run needs, of its own. */
+struct bench { struct arena arena; struct kv kv; struct rollout *r; struct world world; };
+
+static void bench_make(struct bench *b, const struct rollout_config *c, const struct tokenizer *t, int pages)
+{
+    struct rollout_config own = *c;
+    if (!own.force_ctx) own.force_ctx = (void *)(uintptr_t)t;
+    arena_make(&b->arena, "rollout", 24u << 20);
+    kv_make(&b->kv, &model, pages, &b->arena);
+    for (int64_t i = 0; i < b->kv.layers * b->kv.layer_stride; i++) b->kv.pool[i] = (real)NAN;
+    struct toolbox box = { .run = slow_tool, .ctx = &b->world };
+    b->r = rollout_make(&model, t, &b->kv, &box, &own, &b->arena);
+}
+
+static void bench_free(struct bench *b)
+{
+    kv_check_all(&b->kv);
+    assert_int_equal(b->kv.free, b->kv.pages);
+    rollout_free(b->r);
+    kv_destroy(&b->kv);
+    arena_free(&b->arena);
+}
+
+enum { PROMPTS = 6, EACH = 4, ROOTS = PROMPTS * EACH, FORKS = 32, ALL = ROOTS + FORKS };
+
+static void root_make(struct episode *ep, int i)
+{
+    static const int lens[PROMPTS] = { 1, 3, 16, 17, 33, 40 };      /* around the ends of pages */
+    int prompt = i / EACH, ids[40];
+    struct rng r = rng_make(9, (uint32_t)prompt, 0);
+    for (int k = 0; k < lens[prompt]; k++) ids[k] = (int)rng_below(&r, 256);
+    episode_begin(ep, ids, lens[prompt]);
+    ep->prompt = (uint32_t)prompt;
+    ep->rollout = (uint32_t)(i % EACH);
+    ep->scope = 1000 + prompt;
+}
+
+/* Where fork i leaves its parent: a generated token, or the place after one, drawn from what the parent is. */
+static int fork_index(const struct episode *p, int i)
+{
+    struct rng r = rng_make(21, (uint32_t)i, 0);
+    for (int tries = 0;; tries++) {
+        int at = p->prompt_len + (int)rng_below(&r, (uint32_t)(p->n - p->prompt_len) + 1);
+        if (tries < 30 && i % 4 == 0) at = at / KV_PAGE * KV_PAGE;
+        if (tries < 30 && i % 4 == 1) at = at / KV_PAGE * KV_PAGE + 1;
+        if (at < p->prompt_len || at > p->n) continue;
+        if (at == p->prompt_len || at == p->n || p->m[at] || p->m[at - 1]) return at;
+    }
+}
+
+static void shuffle(struct episode **p, int n, uint32_t seed)
+{
+    struct rng r = rng_make(4, seed, 0);
+    for (int i = n - 1; i > 0; i--) {
+        int j = (int)rng_below(&r, (uint32_t)i + 1);
+        struct episode *x = p[i];
+        p[i] = p[j];
+        p[j] = x;
+    }
+}
+
+struct way { const char *name; int max_rows, max_seqs, pages, threads, max_us; bool shuffled, keep, special_only; };
+
+/* Pages of episodes of earlier runs. */
+struct past { struct kv *kv; struct episode *ep; int n; };
+static bool let_go(void *ctx)
+{
+    struct past *p = ctx;
+    for (int i = 0; i < p->n; i++)
+        if (p->ep[i].kv.n_pages) { kv_drop(p->kv, &p->ep[i].kv); return true; }
+    return false;
+}
+
+/* Roots, forks of roots, forks of those; ep[ALL] from {0}. */
+static void run_all(struct episode *ep, const struct way *w, const struct tokenizer *t, struct rollout_stats sum[2])
+{
+    struct bench b = { .world = { .max_us = w->max_us } };
+    struct rollout_config c = base_config;
+    struct episode *list[ALL];
+    struct past past = { &b.kv, ep, 0 };
+    c.max_rows = w->max_rows;
+    c.max_seqs = w->max_seqs;
+    c.spare = let_go;
+    c.spare_ctx = &past;
+    dev_set_threads(w->threads);
+    bench_make(&b, &c, t, w->pages);
+    for (int i = 0; i < ROOTS; i++) root_make(list[i] = &ep[i], i);
+    if (w->shuffled) shuffle(list, ROOTS, 1);
+    rollout_run(b.r, list, ROOTS, w->keep, NULL, NULL, &sum[0]);
+    for (int round = 0; round < 2; round++) {
+        int from = ROOTS + round * FORKS / 2, n = FORKS / 2;
+        for (int i = from; i < from + n; i++) {
+            int parent = round ? ROOTS + (i * 7) % (FORKS / 2) : (i * 5) % ROOTS;
+            episode_fork(&ep[i], &ep[parent], fork_index(&ep[parent], i), &b.kv);
+            ep[i].rollout = (uint32_t)(100 + i);
+            ep[i].parent = parent;
+            list[i - from] = &ep[i];
+        }
+        if (w->shuffled) shuffle(list, n, 2);
+        past.n = from;
+        rollout_run(b.r, list, n, w->keep, NULL, NULL, &sum[1]);
+    }
+    for (int i = 0; i < ALL; i++) kv_drop(&b.kv, &ep[i].kv);
+    bench_free(&b);
+    dev_set_threads(1);
+}
+
+static void same_episode(const char *name, int i, const struct episode *a, const struct episode *b)
+{
+    CHECK(a->n == b->n && a->finish == b->finish && a->calls == b->calls, "%s, episode %d: %d and %d tokens, %d and %d calls", name, i, a->n, b->n, a->calls,
+          b->calls);
+    for (int k = 0; k < a->n; k++) {
+        CHECK(a->ids[k] == b->ids[k] && a->m[k] == b->m[k], "%s, episode %d, token %d: id %d and %d", name, i, k, a->ids[k], b->ids[k]);
+        CHECK(a->logp[k] == b->logp[k], "%s, episode %d, token %d: logp %.9g and %.9g", name, i, k, (double)a->logp[k], (double)b->logp[k]);
+        CHECK(a->entropy[k] == b->entropy[k], "%s, episode %d, token %d: entropy", name, i, k);
+    }
+    same_calls(name, i, a, b);
+}
+
+/* What must hold of any finished rollout. */
+static void well_made(const struct episode *ep, int i)
+{
+    int response = episode_response(ep), by[TOOLS] = { 0 };
+    CHECK(ep->finish != FINISH_NONE, "episode %d", i);
+    CHECK(ep->n <= 128 && response <= 100, "episode %d has %d tokens", i, ep->n);
+    if (ep->finish == FINISH_LENGTH) CHECK(ep->n == 128 || response == 100, "episode %d stopped at %d tokens", i, ep->n);
+    for (int k = 0; k < ep->n; k++) {
+        if (k < ep->prompt_len) { assert_false(ep->m[k]); continue; }
+        if (ep->m[k] && ep->ids[k] == TINY_END) CHECK(k == ep->n - 1 && ep->finish == FINISH_END, "episode %d: token %d follows its end", i, k + 1);
+    }
+    for (int k = 0; k < ep->calls; k++) {
+        const struct call *c = &ep->call[k];
+        CHECK(c->begin <= c->end && c->end <= c->close + 1 && c->close < response, "episode %d, call %d", i, k);
+        CHECK(ep->m[ep->prompt_len + c->close] && (c->close + 1 == response || !ep->m[ep->prompt_len + c->close + 1]), "episode %d, call %d", i, k);
+        CHECK(c->over_limit == (k >= base_config.call_limit), "episode %d, call %d", i, k);
+        by[c->tool] += !c->over_limit;
+        kinds[0]++;
+        kinds[1] += c->over_limit;
+    }
+    assert_memory_equal(by, ep->calls_by, sizeof by);
+}
+
+static const struct way ways[] = {
+    { "reference", 64, 50, 600, 1, 0, false, true, false },
+    { "one row", 1, 50, 600, 1, 0, false, true, true },
+    { "seven rows, three seats", 7, 3, 600, 1, 300, true, true, false },
+    { "one seat", 64, 1, 600, 1, 0, true, true, true },
+    { "two threads, slow tools", 64, 50, 600, 2, 2000, true, true, false },
+    { "no pages kept", 33, 20, 600, 1, 100, true, false, false },
+    { "a pool for one", 16, 50, 8, 1, 0, false, true, true },
+    { "a pool for two", 64, 50, 17, 1, 200, true, true, false },
+};
+
+static void nothing_around_it_matters(void **state)
+{
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        struct episode ref[ALL] = { 0 };
+        struct rollout_stats first = { 0 };
+        int ends = 0, lengths = 0;
+        kinds[0] = kinds[1] = 0;
+        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+            struct episode own[ALL] = { 0 }, *ep = i ? own : ref;
+            if (ways[i].special_only && t == 0) continue;               /* thousands of passes each: once is enough */
+            struct rollout_stats s[2];
+            run_all(ep, &ways[i], tok[t], s);
+            if (!i) first = s[0];
+            CHECK(s[0].generated == first.generated && s[0].tool_tokens == first.tool_tokens && s[0].calls == first.calls, "%s", ways[i].name);
+            if (ways[i].pages == ways[0].pages) CHECK(s[0].prefilled == first.prefilled && !s[0].kv_dropped, "%s: each prompt runs once", ways[i].name);
+            printf("%-26s %5d forward passes, %5d tokens, %5d prefilled, %4d of tools, peak %3d pages, %d given up\n", ways[i].name, (int)s[0].forwards,
+                   (int)s[0].generated, (int)s[0].prefilled, (int)s[0].tool_tokens, s[0].peak_pages, (int)s[0].kv_dropped);
+            for (int k = 0; k < ALL && i; k++) { same_episode(ways[i].name, k, &ref[k], &ep[k]); episode_free(&ep[k], NULL); }
+        }
+        for (int k = 0; k < ALL; k++) {
+            well_made(&ref[k], k);
+            same_as_training(&model, &ref[k], k, base_config.temperature);
+            ends += ref[k].finish == FINISH_END;
+            lengths += ref[k].finish == FINISH_LENGTH;
+            episode_free(&ref[k], NULL);
+        }
+        printf("%d calls, %d over the limit, %d episodes ended, %d ran out\n", (int)kinds[0], (int)kinds[1], ends, lengths);
+        assert_true(kinds[0] > 30 && kinds[1] > 0 && ends > 5 && lengths > 5);
+    }
+}
+
+static void a_shared_prompt_runs_once(void **state)
+{
+    (void)state;
+    struct bench b = { 0 };
+    struct rollout_config c = base_config;
+    struct episode ep[ROOTS] = { 0 }, *list[ROOTS];
+    struct rollout_stats s;
+    c.call_limit = 0;
+    c.force = NULL;
+    int prefill = 0, len[PROMPTS];
+    bench_make(&b, &c, tok[1], 600);
+    for (int i = 0; i < ROOTS; i++) { root_make(list[i] = &ep[i], i); len[i / EACH] = ep[i].prompt_len; }
+    for (int i = 0; i < PROMPTS; i++) prefill += len[i] - 1;        /* the last token of a prompt runs once for each, and gives a token */
+    rollout_run(b.r, list, ROOTS, true, NULL, NULL, &s);
+    assert_int_equal(s.prefilled - s.tool_tokens, prefill);
+    /* a fork with its pages runs one token again, wherever it left */
+    struct episode f = { 0 }, *one = &f;
+    episode_fork(&f, &ep[0], ep[0].n - 1, &b.kv);
+    f.rollout = 99;
+    rollout_run(b.r, &one, 1, true, NULL, NULL, &s);
+    assert_int_equal(s.prefilled, s.tool_tokens);
+    episode_free(&f, &b.kv);
+    for (int i = 0; i < ROOTS; i++) episode_free(&ep[i], &b.kv);
+    bench_free(&b);
+}
+
+static void greedy_is_the_likeliest(void **state)
+{
+    (void)state;
+    struct bench b = { 0 };
+    struct rollout_config c = base_config;
+    struct episode ep[2] = { 0 }, *list[2] = { &ep[0], &ep[1] };
+    c.temperature = 0;
+    c.force = NULL;
+    bench_make(&b, &c, tok[1], 40);
+    root_make(&ep[0], 20);
+    root_make(&ep[1], 21);
+    rollout_run(b.r, list, 2, false, NULL, NULL, NULL);
+    assert_int_equal(ep[0].n, ep[1].n);                         /* two rollouts of one prompt are one */
+    assert_memory_equal(ep[0].ids, ep[1].ids, (size_t)ep[0].n * sizeof *ep[0].ids);
+    same_as_training(&model, &ep[0], 0, 0);
+    for (int i = 0; i < ep[0].n; i++) assert_true(ep[0].ids[i] < TINY_END + 9);     /* ids without a text are never drawn */
+    for (int i = 0; i < 2; i++) episode_free(&ep[i], &b.kv);
+    bench_free(&b);
+}
+
+static int told, told_total;
+static void tell(void *ctx, int done, int total) { (void)ctx; assert_int_equal(done, told + 1); told = done; told_total = total; }
+
+static void finished_ones_are_left_alone(void **state)
+{
+    (void)state;
+    struct bench b = { 0 };
+    struct episode ep[3] = { 0 }, *list[3] = { &ep[0], &ep[1], &ep[2] };
+    bench_make(&b, &base_config, tok[0], 60);
+    for (int i = 0; i < 3; i++) root_make(&ep[i], i * 4);
+    ep[1].finish = FINISH_LENGTH;
+    told = 1;
+    rollout_run(b.r, list, 3, false, tell, NULL, NULL);
+    assert_int_equal(told, 3);
+    assert_int_equal(told_total, 3);
+    assert_int_equal(ep[1].n, ep[1].prompt_len);
+    for (int i = 0; i < 3; i++) episode_free(&ep[i], &b.kv);
+    bench_free(&b);
+}
+
+/* Where there is no room for all, those that come first in the list keep their pages: they are read first. Those that nobody will read keep none. */
+static void the_first_keep_their_pages(void **state)
+{
+    (void)state;
+    for (int unread = 0; unread < 2; unread++) {
+        struct bench b = { 0 };
+        struct rollout_config c = base_config;
+        struct episode ep[ROOTS] = { 0 }, *list[ROOTS];
+        struct rollout_stats s;
+        int kept = 0, last = -1, first_lost = ROOTS;
+        c.max_seqs = 2;
+        bench_make(&b, &c, tok[1], 40);
+        for (int i = 0; i < ROOTS; i++) {
+            root_make(list[i] = &ep[i], i);
+            ep[i].unread = unread && i >= 3;
+        }
+        rollout_run(b.r, list, ROOTS, true, NULL, NULL, &s);
+        for (int i = 0; i < ROOTS; i++) {
+            bool has = ep[i].kv.n_pages > 0;
+            kept += has;
+            if (has) last = i;
+            if (!has && first_lost == ROOTS) first_lost = i;
+        }
+        if (unread) CHECK(kept == 3 && last == 2 && s.kv_dropped == 0, "%d keep pages, %d sequences given up", kept, (int)s.kv_dropped);
+        /* two run at a time, so that of the first ones at most what ran beside them is gone */
+        else CHECK(kept > 2 && s.kv_dropped > 0 && first_lost >= 3, "%d keep pages, the first without is %d, %d given up", kept, first_lost, (int)s.kv_dropped);
+        for (int i = 0; i < ROOTS; i++) episode_free(&ep[i], &b.kv);
+        bench_free(&b);
+    }
+}
+
+static void small_pool(void) { struct bench b = { 0 }; bench_make(&b, &base_config, tok[0], 7); }
+static void long_limit(void) { struct bench b = { 0 }; struct rollout_config c = base_config; c.max_len = 513; bench_make(&b, &c, tok[0], 60); }
+static struct bench *used;
+static struct episode kept;
+static void old_pages(void)
+{
+    struct episode f = { 0 }, *list = &f;
+    model.version++;
+    episode_fork(&f, &kept, kept.prompt_len + 1, &used->kv);
+    rollout_run(used->r, &list, 1, false, NULL, NULL, NULL);
+}
+static void pages_held(void)
+{
+    struct kv_seq hog = { 0 };
+    struct episode a = { 0 }, *list = &a;
+    for (int i = 0; used->kv.free > 5; i++) kv_slot(&used->kv, &hog, i, model.version);
+    root_make(&a, 0);
+    rollout_run(used->r, &list, 1, false, NULL, NULL, NULL);
+}
+
+static void what_cannot_be_dies(void **state)
+{
+    (void)state;
+    struct bench b = { 0 };
+    struct episode *list = &kept;
+    dies("pool too small", small_pool, "a pool of 7 pages");
+    dies("longer than the model", long_limit, "max_position_embeddings 512");
+    bench_make(&b, &base_config, tok[0], 60);
+    root_make(&kept, 5);
+    rollout_run(b.r, &list, 1, true, NULL, NULL, NULL);
+    used = &b;
+    assert_true(kept.kv.len > kept.prompt_len);
+    dies("pages of older weights", old_pages, "drop it and run its tokens again");
+    dies("others hold the pages", pages_held, "others hold all but 5");
+    episode_free(&kept, &b.kv);
+    bench_free(&b);
+}
+
+static int make(void **state)
+{
+    (void)state;
+    tiny_model(&model, 3);
+    for (int t = 0; t < 2; t++) tok[t] = tiny_tokenizer(t);
+    dev_set_threads(1);
+    return 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    for (int t = 0; t < 2; t++) tokenizer_free(tok[t]);
+    model_free(&model);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_around_it_matters), cmocka_unit_test(a_shared_prompt_runs_once), cmocka_unit_test(greedy_is_the_likeliest),
+        cmocka_unit_test(finished_ones_are_left_alone), cmocka_unit_test(the_first_keep_their_pages), cmocka_unit_test(what_cannot_be_dies),
+    };
+    return cmocka_run_group_tests_name("rollout", tests, make, drop);
+}

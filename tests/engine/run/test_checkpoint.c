@@ -1,0 +1,180 @@
+/* test_checkpoint.c: checkpoints of one trainer: what is written comes back; numbers that are not finite are neither written nor read; a checkpoint of the same number
+ * is replaced without a moment between; what of it decides whether a run may go on. */
+#define _GNU_SOURCE      /* nftw */
+#include "engine/run/checkpoint.h"
+#include "engine/run/run_record.h"
+#include "tests/engine/train/mini.h"
+#include "tests/folder.h"
+#include <math.h>
+
+#define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static struct mini x;
+static struct run_report report;
+static struct ckpt_extra extra = { .mark = { 12, 34 }, .best = { 2, 0.5 } };
+
+static int open_all(void **state)
+{
+    struct err e;
+    if (make_dir(state)) return -1;
+    mini_open(&x, KEYS("actor.use_kl_loss", "true", "actor.kl_loss_coef", "0.01"), NULL, 5);
+    return run_hashes(&extra, &x.s, &e) ? 0 : -1;
+}
+static int close_all(void **state)
+{
+    mini_close(&x);
+    return drop_dir(state);
+}
+
+static bool save(int step, struct err *e)
+{
+    x.t.step = step;
+    return ckpt_save(&x.t, &report, &extra, dir, e);
+}
+
+static bool take(const char *folder, struct ckpt_state *s, struct metrics *m, bool *pending, struct err *e)
+{
+    return ckpt_whole(folder, true, e) && ckpt_read(s, folder, -1, e) && ckpt_same(&x.t, &extra, s, folder, e) && ckpt_take(&x.t, &report, s, folder, m, pending, e);
+}
+
+static void comes_back(void **state)
+{
+    (void)state;
+    struct err e;
+    struct ckpt_state s = { 0 };
+    struct metrics put = { 0 }, got = { 0 };
+    bool pending = false;
+    int64_t n = x.s.m.count;
+    wide *adam = xcalloc((size_t)n, sizeof *adam), *back = xcalloc((size_t)n, sizeof *back);
+    for (int64_t i = 0; i < n; i++) adam[i] = (wide)(0.25 + (double)i);
+    dev_put(x.s.learner.adam2, adam, (size_t)n * sizeof *adam);
+    metrics_put(&put, "b/second", 1.0 / 3);
+    metrics_put(&put, "a/first", (double)NAN);
+    extra.pending = &put;
+    extra.rolling = true;
+    x.t.tokens_trained = 77;
+    CHECK(save(3, &e), "%s", e.text);
+    extra.pending = NULL;
+    extra.rolling = false;
+    x.t.step = 0;
+    x.t.tokens_trained = 0;
+    memset(adam, 0, (size_t)n * sizeof *adam);
+    dev_put(x.s.learner.adam2, adam, (size_t)n * sizeof *adam);
+    CHECK(take(in_dir("global_step_3"), &s, &got, &pending, &e), "%s", e.text);
+    dev_get(back, x.s.learner.adam2, (size_t)n * sizeof *back);
+    for (int64_t i = 0; i < n; i++) CHECK_NEAR(back[i], 0.25 + (double)i, 0, "moment %lld", (long long)i);
+    CHECK(x.t.step == 3 && x.t.tokens_trained == 77 && s.rolling && s.mark.bytes == 12 && s.mark.hash == 34 && s.best.step == 2, "counts");
+    CHECK(pending && got.n == 2 && !strcmp(got.v[0].name, "b/second") && isnan(got.v[1].value), "%d metrics", got.n);
+    CHECK_NEAR(got.v[0].value, 1.0 / 3, 0, "a metric");
+    CHECK(ckpt_noted(dir, "latest_checkpointed_iteration.txt") == 3, "noted");
+    ckpt_forget(&s);
+    metrics_free(&put);
+    metrics_free(&got);
+    free(adam);
+    free(back);
+}
+
+/* One number is put somewhere, and the checkpoint refused by its name; what is there stays. */
+static void not_finite(void **state)
+{
+    (void)state;
+    struct err e;
+    static const double bad[] = { (double)NAN, (double)INFINITY, -(double)INFINITY, -1e-9 };
+    int64_t n = x.s.m.count;
+    wide *host = xcalloc((size_t)n, sizeof *host), *was = xcalloc((size_t)n, sizeof *was);
+    for (int what = 0; what < 3; what++)
+        for (int k = 0; k < 4; k++) {
+            if (k == 3 && what != 2) continue;           /* weights and first moments may be below 0 */
+            void *at = what == 0 ? (void *)x.s.m.w : what == 1 ? x.s.learner.adam1 : x.s.learner.adam2;
+            if (what == 0 && sizeof(real) != sizeof(wide)) continue;
+            dev_get(was, at, (size_t)n * sizeof *was);
+            memcpy(host, was, (size_t)n * sizeof *host);
+            host[n / 2] = (wide)bad[k];
+            dev_put(at, host, (size_t)n * sizeof *host);
+            CHECK(!save(3, &e) && strstr(e.text, k == 3 ? "is below 0" : "a NaN or an infinity"), "%d, %g: %s", what, bad[k], e.text);
+            CHECK(strstr(e.text, what == 0 ? "model.safetensors" : what == 1 ? "exp_avg" : "exp_avg_sq"), "%s", e.text);
+            CHECK(ckpt_whole(in_dir("global_step_3"), true, &e), "%s", e.text);
+            dev_put(at, was, (size_t)n * sizeof *was);
+        }
+    int left = 0, *step = ckpt_list(dir, &left);
+    CHECK(left == 1 && step[0] == 3, "%d checkpoints", left);
+    free(step);
+    free(host);
+    free(was);
+}
+
+static void replaced(void **state)
+{
+    (void)state;
+    struct err e;
+    CHECK(save(3, &e), "%s", e.text);
+    assert_true(file_write(in_dir("global_step_3/notes.txt"), "mine", 4, &e));
+    CHECK(save(3, &e), "%s", e.text);
+    CHECK(ckpt_whole(in_dir("global_step_3"), true, &e), "%s", e.text);
+    CHECK(file_exists(in_dir("old-1/notes.txt")) && !file_exists(in_dir("old-1/state.json")) && !file_exists(in_dir("global_step_3/notes.txt")), "a file of a user's");
+}
+
+/* A warm-up that is a share of all steps is that of the run's beginning, however many steps are to follow. */
+static void warmup_stays(void **state)
+{
+    (void)state;
+    struct err e;
+    struct ckpt_state s = { 0 };
+    struct metrics m = { 0 };
+    bool pending;
+    const int given = x.c.actor.optim_lr_warmup_steps, warmup = x.t.warmup;
+    const struct { int given, now, want; } cases[] = { { -1, 40, 20 }, { -1, 20, 20 }, { 7, 7, 7 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        x.c.actor.optim_lr_warmup_steps = cases[i].given;
+        x.t.warmup = cases[i].given < 0 ? 20 : cases[i].given;
+        CHECK(save(5, &e), "%s", e.text);
+        x.t.warmup = cases[i].now;
+        CHECK(take(in_dir("global_step_5"), &s, &m, &pending, &e), "%s", e.text);
+        CHECK(x.t.warmup == cases[i].want, "%d steps", x.t.warmup);
+        CHECK_NEAR(trainer_lr(&x.t), x.c.actor.optim_lr * fmin(1, 6.0 / cases[i].want), 1e-12, "the rate of step 6");
+        ckpt_forget(&s);
+    }
+    x.c.actor.optim_lr_warmup_steps = given;
+    x.t.warmup = warmup;
+}
+
+/* Each of these is another run. */
+static void another_run(void **state)
+{
+    (void)state;
+    struct err e;
+    struct ckpt_state s = { 0 };
+    CHECK(save(3, &e) && ckpt_read(&s, in_dir("global_step_3"), 3, &e), "%s", e.text);
+    CHECK(ckpt_same(&x.t, &extra, &s, "F", &e), "%s", e.text);
+    struct ckpt_extra other = extra;
+    other.tokenizer++;
+    CHECK(!ckpt_same(&x.t, &other, &s, "F", &e) && strstr(e.text, "F/state.json: model.path has another tokenizer"), "%s", e.text);
+    other = extra;
+    other.cache = 5;
+    CHECK(!ckpt_same(&x.t, &other, &s, "F", &e) && strstr(e.text, "tools.search_cache holds other searches"), "%s", e.text);
+    x.s.val.rows.n = 1;
+    CHECK(!ckpt_same(&x.t, &extra, &s, "F", &e) && strstr(e.text, "data.val_files hold other"), "%s", e.text);
+    x.s.val.rows.n = 0;
+    double lr = x.c.actor.optim_lr;
+    x.c.actor.optim_lr *= 2;
+    CHECK(!ckpt_same(&x.t, &extra, &s, "F", &e) && strstr(e.text, "actor.optim.lr="), "%s", e.text);
+    x.c.actor.optim_lr = lr;
+    x.c.actor.ppo_max_token_len_per_gpu++;
+    x.c.trainer.total_training_steps++;
+    CHECK(ckpt_same(&x.t, &extra, &s, "F", &e), "%s", e.text);
+    ckpt_forget(&s);
+    /* a number that is none must not make the state one that cannot be read */
+    double diff = x.t.probs_diff_max;
+    x.t.probs_diff_max = (double)NAN;
+    CHECK(save(4, &e) && ckpt_read(&s, in_dir("global_step_4"), 4, &e), "%s", e.text);
+    x.t.probs_diff_max = diff;
+    ckpt_forget(&s);
+    CHECK(!ckpt_read(&s, in_dir("global_step_3"), 4, &e) && strstr(e.text, "is the state after step 3, not 4"), "%s", e.text);
+    ckpt_forget(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(comes_back), cmocka_unit_test(not_finite), cmocka_unit_test(replaced), cmocka_unit_test(another_run), cmocka_unit_test(warmup_stays) };
+    return cmocka_run_group_tests_name("ckpt", tests, open_all, close_all);
+}

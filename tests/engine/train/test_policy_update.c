@@ -1,0 +1,599 @@
+/* test_policy_update.c: whole mini-batches computed again from docs/algorithm.md's formulas, in double and the slow way: advantages by their sums, the future-aware
+ * factor by its definition, dloss/dlogp by central differences, the gradient of the weights from one rollout at a time. */
+#define _GNU_SOURCE      /* nftw */
+#include "engine/train/policy_update_in.h"
+#include "tests/engine/train/mini.h"
+#include "tests/slow.h"
+
+static const bool is_double = sizeof(real) == 8;
+
+/* One response position, one rollout, one mini-batch, as the formulas see them. */
+struct token { double now, old, ref, ent, adv, factor, g, ge; bool m; };
+struct line { const struct row *r; int group, n; bool branch, dropped, live; struct token *t; double reward, a; };
+struct naive { struct line *line; int n, dropped, trained; double pg, kl, entropy, factor_sum, factor_min, factor_max, tokens; };
+
+static bool is_trained(const struct line *l) { for (int i = 0; i < l->n; i++) if (l->t[i].m) return true; return false; }
+
+/* The rows of the mini-batch in the order of struct flat. */
+static void lines_make(struct naive *v, const struct group *g, int n, const struct config *c)
+{
+    *v = (struct naive){ 0 };
+    for (int i = 0; i < n; i++) v->n += g[i].rows;
+    v->line = xcalloc((size_t)v->n, sizeof *v->line);
+    for (int branch = 0, k = 0; branch < 2; branch++)
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < g[i].rows; j++) {
+                const struct row *r = g[i].row[j];
+                if (r->branch != branch) continue;
+                struct line *l = &v->line[k++];
+                *l = (struct line){ .r = r, .group = i, .n = row_len(r), .branch = branch, .reward = (double)(wide)r->ep.reward };
+                l->t = xcalloc((size_t)l->n + 1, sizeof *l->t);
+                for (int p = 0; p < l->n; p++) {
+                    int at = r->ep.prompt_len + p;
+                    l->t[p] = (struct token){ .now = (double)r->now[p], .old = (double)r->ep.logp[at], .ent = (double)r->ent[p], .ref = r->ref ? (double)r->ref[p] : 0,
+                                              .m = r->ep.m[at] && (!branch || (c->branch.train && (r->orig < 0 || at >= r->ep.born))) };
+                }
+            }
+}
+
+static void lines_free(struct naive *v)
+{
+    for (int i = 0; i < v->n; i++) free(v->line[i].t);
+    free(v->line);
+}
+
+/* The initial rollout a branch descends from and the last token that its line shares with it; -1 for a fresh root or its descendants. */
+static int root_of(const struct group *g, const struct row *r, const struct config *c, int *pos)
+{
+    int at = r->orig;
+    *pos = r->idx - c->branch.resample_token;
+    while (at >= g->initial) {
+        const struct row *up = g->row[at];
+        if (up->orig < 0) return -1;
+        if (up->idx - c->branch.resample_token < *pos) *pos = up->idx - c->branch.resample_token;
+        at = up->orig;
+    }
+    return at;
+}
+
+static double standard(const struct naive *v, int group, bool branch, double reward, bool by_std, bool unbiased)
+{
+    double n = 0, sum = 0, square = 0;
+    for (int i = 0; i < v->n; i++) if (v->line[i].group == group && v->line[i].branch == branch) { n++; sum += v->line[i].reward; }
+    for (int i = 0; i < v->n; i++)
+        if (v->line[i].group == group && v->line[i].branch == branch) square += (v->line[i].reward - sum / n) * (v->line[i].reward - sum / n);
+    if (unbiased && n == 1) return by_std ? reward / (1 + 1e-6) : reward;
+    double std = sqrt(square / (unbiased ? n - 1 : n));
+    if (!unbiased && (n < 2 || std < 1e-8)) return 0;
+    return by_std ? (reward - sum / n) / (std + 1e-6) : reward - sum / n;
+}
+
+/* Official reward scale: only the last token carries the reward, so M matters there alone. */
+static void scale_rewards(struct naive *v, const struct group *g, const struct config *c, double most, double discount)
+{
+    for (int i = 0; i < v->n; i++) if (v->line[i].r->orig >= 0 && v->line[i].r->score > most) most = v->line[i].r->score;
+    for (int i = 0; i < v->n && most > 0; i++) {
+        struct line *l = &v->line[i];
+        double sum = 0, number = 0;
+        for (int b = 0; b < v->n && !l->branch; b++) {
+            const struct line *x = &v->line[b];
+            int pos, root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, c, &pos) : -1;
+            if (root < 0 || g[l->group].row[root] != l->r) continue;
+            number++;
+            sum += x->r->score > 0 && l->n - 1 <= pos ? 1 + x->r->score / most * pow(discount, pos - (l->n - 1)) : 1;
+        }
+        if (number > 0) l->reward *= sum / number;
+    }
+}
+
+static void naive_advantages(struct naive *v, const struct group *g, const struct config *c, double score_max)
+{
+    bool grpo = c->algorithm.adv_estimator == ALGO_GRPO, by_std = c->advantage.norm_by_std;
+    if (c->advantage.reward_scale) scale_rewards(v, g, c, score_max, c->advantage.reward_scale_discount);
+    for (int i = 0; i < v->n; i++) v->line[i].a = standard(v, v->line[i].group, v->line[i].branch, v->line[i].reward, by_std, grpo);
+    for (int i = 0; i < v->n; i++) {
+        struct line *l = &v->line[i];
+        bool has = false;
+        for (int b = 0; b < v->n; b++) has = has || (v->line[b].branch && v->line[b].group == l->group);
+        for (int p = 0; p < l->n; p++) {
+            double sum = 0, number = 0, base = l->a;
+            for (int b = 0; b < v->n && !l->branch; b++) {
+                const struct line *x = &v->line[b];
+                int pos, root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, c, &pos) : -1;
+                if (root >= 0 && g[l->group].row[root] == l->r && pos >= p) { sum += x->a; number++; }
+            }
+            if (!grpo && !l->branch && c->advantage.dual_group == DUAL_PREFIX && number > 0) base += sum / number;
+            if (!grpo && !l->branch && c->advantage.dual_group == DUAL_AVERAGE && has)
+                base = (base + standard(v, l->group, true, l->reward, by_std, false)) / 2;
+            l->t[p].adv = base;
+        }
+    }
+    for (int i = 0; i < v->n; i++) {
+        struct line *l = &v->line[i];
+        for (int p = 0; p < l->n; p++) l->live = l->live || (l->t[p].m && (wide)l->t[p].adv != 0);
+    }
+}
+
+static double clamped(double x, double lo, double hi) { return x < lo ? lo : x > hi ? hi : x; }
+static double delta(const struct token *t) { return clamped(t->now - t->old, -20, 20); }
+
+static void naive_factors(struct naive *v, const struct config *c)
+{
+    v->factor_min = INFINITY, v->factor_max = -INFINITY;
+    for (int i = 0; i < v->n; i++)
+        for (int p = 0; p < v->line[i].n; p++) {
+            struct line *l = &v->line[i];
+            double s = 0, b = c->advantage.future_weight;
+            for (int k = p; k < l->n; k++) {
+                double d = l->t[k].m ? delta(&l->t[k]) : 0;
+                if (c->advantage.future_leave_out > 0 && d > log(c->advantage.future_leave_out)) d = 0;
+                s += pow(c->advantage.future_gamma, k - p) * d;
+            }
+            double f = clamped(exp(clamped(s, -20, 20)), 1 - c->advantage.future_clip_low, 1 + c->advantage.future_clip_high);
+            if (c->advantage.future_safety > 0 && l->t[p].adv < 0 && exp(delta(&l->t[p])) > c->advantage.future_safety) f = clamped(f, 0.8, 1);
+            switch (c->advantage.future) {
+            case FUTURE_OFF:    f = 1; break;
+            case FUTURE_SCALE:  f = 1 + b * f; break;
+            case FUTURE_FIPO:   break;
+            case FUTURE_CENTER: f = 1 + b * (f - 1); break;
+            }
+            l->t[p].factor = f;
+            if (!l->t[p].m) continue;
+            v->factor_sum += f;
+            v->tokens++;
+            v->factor_min = fmin(v->factor_min, f);
+            v->factor_max = fmax(v->factor_max, f);
+        }
+}
+
+static double loss_at(const struct token *t, double now, const struct config *c, bool *at_l3)
+{
+    struct token x = *t;
+    x.now = now;
+    double r = exp(delta(&x)), a = t->adv * t->factor, l1 = -a * r, l2 = -a * clamped(r, 1 - c->actor.clip_ratio_low, 1 + c->actor.clip_ratio_high);
+    double both = fmax(l1, l2), l3 = -a * c->actor.clip_ratio_c;
+    if (at_l3) *at_l3 = t->adv < 0 && both > l3;
+    return a < 0 ? fmin(l3, both) : both;
+}
+
+static double kl_at(double now, double ref, enum kl_kind kind)
+{
+    switch (kind) {
+    case KL_OFF: break;
+    case KL_K1:  return now - ref;
+    case KL_ABS: return fabs(now - ref);
+    case KL_K2:  return (now - ref) * (now - ref) / 2;
+    case KL_K3:  return clamped(exp(ref - now) - (ref - now) - 1, -10, 10);
+    }
+    return 0;
+}
+
+/* What a token of row l weighs among `rows` rows of `tokens` tokens. */
+static double weight(const struct config *c, const struct line *l, double rows, double tokens)
+{
+    double own = 0;
+    for (int p = 0; p < l->n; p++) own += l->t[p].m;
+    switch (c->actor.loss_agg_mode) {
+    case AGG_TOKEN_MEAN:              return 1 / tokens;
+    case AGG_SEQ_MEAN_TOKEN_MEAN:     return 1 / (rows * own);
+    case AGG_SEQ_MEAN_TOKEN_SUM:      return 1 / rows;
+    case AGG_SEQ_MEAN_TOKEN_SUM_NORM: return 1.0 / c->data.max_response_length;
+    case AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS: return 1.0 / (c->data.max_response_length * rows);
+    }
+    return 0;
+}
+
+static void naive_loss(struct naive *v, const struct config *c)
+{
+    double rows = 0, tokens = 0, rows_all = 0, tokens_all = 0, h = 1e-6;
+    for (int i = 0; i < v->n; i++) {
+        struct line *l = &v->line[i];
+        int number = 0, own = 0;
+        for (int p = 0; p < l->n; p++) {
+            bool at_l3;
+            loss_at(&l->t[p], l->t[p].now, c, &at_l3);
+            own += l->t[p].m;
+            number += l->t[p].m && at_l3;
+        }
+        if (!own) continue;
+        l->dropped = c->actor.drop_rows && number > 1;
+        v->dropped += l->dropped;
+        rows_all++, tokens_all += own;
+        if (!l->dropped && (l->live || !c->actor.live_rows_only)) rows++, tokens += own;
+    }
+    for (int i = 0; i < v->n; i++) {
+        struct line *l = &v->line[i];
+        if (!is_trained(l)) continue;
+        v->trained++;
+        double w = l->dropped || !l->live ? 0 : weight(c, l, rows, tokens), all = weight(c, l, rows_all, tokens_all), beta = c->actor.kl_loss_coef;
+        for (int p = 0; p < l->n; p++) {
+            struct token *t = &l->t[p];
+            if (!t->m) continue;
+            v->pg += w * loss_at(t, t->now, c, NULL);
+            v->kl += beta > 0 ? all * kl_at(t->now, t->ref, c->actor.kl_loss_type) : 0;
+            v->entropy += all * t->ent;
+            t->g = w * (loss_at(t, t->now + h, c, NULL) - loss_at(t, t->now - h, c, NULL)) / (2 * h);
+            if (beta > 0) t->g += beta * all * (kl_at(t->now + h, t->ref, c->actor.kl_loss_type) - kl_at(t->now - h, t->ref, c->actor.kl_loss_type)) / (2 * h);
+            t->ge = -c->actor.entropy_coeff * all;
+        }
+    }
+}
+
+/* r->now, ref and ent are what a forward pass of this rollout alone gives, bit for bit. */
+static void check_scores(const struct mini *x, const struct naive *v, const real *first, const char *name)
+{
+    const struct config *c = &x->c;
+    int top_k = c->branch.entropy == ENTROPY_TOP10 ? 10 : 0;
+    for (int i = 0; i < v->n; i++) {
+        const struct line *l = &v->line[i];
+        if (!is_trained(l)) continue;
+        wide *now = xcalloc((size_t)l->n + 1, sizeof *now), *ent = xcalloc((size_t)l->n + 1, sizeof *ent), *ref = xcalloc((size_t)l->n + 1, sizeof *ref);
+        mini_fresh(x, &l->r->ep, NULL, top_k, now, ent);
+        if (c->actor.kl_loss_coef > 0) mini_fresh(x, &l->r->ep, first, 0, ref, NULL);
+        for (int p = 0; p < l->n; p++) {
+            if (!l->t[p].m) continue;
+            CHECK(l->r->now[p] == now[p], "%s: row %d, position %d: logp %.9g, alone %.9g", name, i, p, (double)l->r->now[p], (double)now[p]);
+            CHECK(l->branch || l->r->ent[p] == ent[p], "%s: row %d, position %d: entropy %.9g, alone %.9g", name, i, p, (double)l->r->ent[p], (double)ent[p]);
+            if (c->actor.kl_loss_coef > 0)
+                CHECK(l->r->ref[p] == ref[p], "%s: row %d, position %d: reference %.9g, alone %.9g", name, i, p, (double)l->r->ref[p], (double)ref[p]);
+        }
+        free(now); free(ent); free(ref);
+    }
+}
+
+static void check_vectors(const struct naive *v, const struct flat *f, const struct loss_stats *s, const struct config *c, const char *name)
+{
+    double tol = is_double ? 1e-8 : 2e-6, most = 1e-30;
+    for (int i = 0; i < v->n; i++) for (int p = 0; p < v->line[i].n; p++) most = fmax(most, fabs(v->line[i].t[p].g));
+    assert_int_equal(f->rows, v->n);
+    for (int i = 0; i < v->n; i++)
+        for (int p = 0; p < v->line[i].n; p++) {
+            const struct token *t = &v->line[i].t[p];
+            int64_t at = f->begin[i] + p;
+            CHECK(f->m[at] == t->m, "%s: row %d, position %d", name, i, p);
+            if (!t->m) continue;
+            CHECK_NEAR(f->adv[at], t->adv, tol * (1 + fabs(t->adv)), "%s: advantage, row %d, position %d", name, i, p);
+            CHECK_NEAR(f->g[at], t->g, 10 * tol * most, "%s: dloss/dlogp, row %d, position %d", name, i, p);
+            CHECK_NEAR(f->ge[at], t->ge, tol * fabs(t->ge), "%s: dloss/dentropy, row %d, position %d", name, i, p);
+        }
+    double loss = v->pg + c->actor.kl_loss_coef * v->kl - c->actor.entropy_coeff * v->entropy;
+    CHECK_NEAR(s->pg, v->pg, tol * (1 + fabs(v->pg)), "%s: policy loss", name);
+    CHECK_NEAR(s->loss, loss, 10 * tol * (1 + fabs(loss)), "%s: loss", name);
+    CHECK_NEAR(s->factor_mean, v->factor_sum / v->tokens, tol, "%s: mean factor", name);
+    CHECK_NEAR(s->factor_min, v->factor_min, tol, "%s: smallest factor", name);
+    CHECK_NEAR(s->factor_max, v->factor_max, tol, "%s: largest factor", name);
+    CHECK(s->rows_dropped == v->dropped, "%s: %d rows dropped, %d should be", name, s->rows_dropped, v->dropped);
+}
+
+/* The gradient of the weights, one rollout at a time: no tree, no micro-batch. */
+static double *unrolled(struct mini *x, const struct naive *v)
+{
+    struct learner *l = &x->s.learner;
+    learner_zero(l);
+    for (int i = 0; i < v->n; i++) {
+        const struct line *q = &v->line[i];
+        if (!is_trained(q)) continue;
+        const struct episode *ep = &q->r->ep;
+        uint8_t *m = xcalloc((size_t)ep->n, 1);
+        wide *g = xcalloc((size_t)ep->n, sizeof *g), *ge = xcalloc((size_t)ep->n, sizeof *ge);
+        for (int p = 0; p < q->n; p++) {
+            m[ep->prompt_len + p] = q->t[p].m;
+            g[ep->prompt_len + p] = (wide)q->t[p].g;
+            ge[ep->prompt_len + p] = (wide)q->t[p].ge;
+        }
+        struct pack p;
+        pack_make(&p, &(struct seq_view){ .ids = ep->ids, .m = m, .n = ep->n }, 1);
+        learner_grad(l, &p, 1 / x->c.rollout.temperature, g, ge, NULL, NULL);
+        pack_free(&p);
+        free(m); free(g); free(ge);
+    }
+    double *all = xcalloc((size_t)l->m->count, sizeof *all);
+    for (int64_t i = 0; i < l->m->count; i++) all[i] = (double)l->g[i];
+    return all;
+}
+
+struct before { real *w; wide *adam1, *adam2; };
+
+/* w after the step, from the gradient and the moments before it. */
+static void check_step(const struct mini *x, const struct before *b, const char *name)
+{
+    const struct learner *l = &x->s.learner;
+    const struct config *c = &x->c;
+    double sum = 0, t = (double)l->steps, step = x->t.step + 1, b1 = c->actor.optim_beta1, b2 = c->actor.optim_beta2, lr = c->actor.optim_lr;
+    if (step <= c->actor.optim_lr_warmup_steps) lr *= step / c->actor.optim_lr_warmup_steps;
+    for (int64_t i = 0; i < l->m->count; i++) sum += (double)l->g[i] * (double)l->g[i];
+    double scale = c->actor.grad_clip > 0 && sqrt(sum) > c->actor.grad_clip ? c->actor.grad_clip / (sqrt(sum) + 1e-6) : 1;
+    for (int k = 0; k < l->m->params; k++) {
+        const struct param *p = &l->m->param[k];
+        for (int64_t i = p->at; i < p->at + p->rows * (p->cols ? p->cols : 1); i++) {
+            double g = scale * (double)l->g[i], m = b1 * (double)b->adam1[i] + (1 - b1) * g, v = b2 * (double)b->adam2[i] + (1 - b2) * g * g;
+            double up = m / (1 - pow(b1, t)) / (sqrt(v / (1 - pow(b2, t))) + c->actor.optim_eps);
+            double want = (double)b->w[i] - lr * (up + (p->cols || c->actor.optim_decay_all ? c->actor.optim_weight_decay : 0) * (double)b->w[i]);
+            CHECK_NEAR(l->m->w[i], want, is_double ? 1e-10 : 1e-4 * lr + 4e-7 * fabs(want), "%s: %s[%lld]", name, p->name, (long long)(i - p->at));
+        }
+    }
+}
+
+/* Checks the mini-batch g[0..n) as it stands, then updates. */
+static void check_update(struct mini *x, struct group *g, int n, bool stale, const real *first, struct step_sums *z, const char *name)
+{
+    struct learner *l = &x->s.learner;
+    struct naive v;
+    struct flat f;
+    struct loss_stats stats;
+    struct step_sums aside = { 0 };
+    size_t count = (size_t)l->m->count;
+    lines_make(&v, g, n, &x->c);
+    naive_advantages(&v, g, &x->c, x->t.score_max);
+    naive_factors(&v, &x->c);
+    naive_loss(&v, &x->c);
+    check_scores(x, &v, first, name);
+    flat_make(&f, g, n, &x->c);
+    flat_credit(&f, &x->c, x->t.score_max, &aside);
+    CHECK(flat_loss(&f, &x->c, &stats), "%s", name);
+    check_vectors(&v, &f, &stats, &x->c, name);
+    flat_free(&f);
+    double *want = unrolled(x, &v), most = 0;
+    struct before b = { xmalloc(count * sizeof(real)), xmalloc(count * sizeof(wide)), xmalloc(count * sizeof(wide)) };
+    memcpy(b.w, l->m->w, count * sizeof(real));
+    memcpy(b.adam1, l->adam1, count * sizeof(wide));
+    memcpy(b.adam2, l->adam2, count * sizeof(wide));
+    CHECK(update_rows(&x->t, g, n, stale, z), "%s", name);
+    for (size_t i = 0; i < count; i++) most = fmax(most, fabs(want[i]));
+    CHECK(most > 0, "%s: no gradient", name);
+    for (size_t i = 0; i < count; i++) CHECK_NEAR(l->g[i], want[i], (is_double ? 1e-7 : 2e-5) * most, "%s: gradient of weight %zu", name, i);
+    check_step(x, &b, name);
+    free(want); free(b.w); free(b.adam1); free(b.adam2);
+    lines_free(&v);
+}
+
+static void rescore(struct mini *x, struct group *g, int n, struct step_sums *z)
+{
+    struct row *row[256];
+    int uid[256], k = 0;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < (x->c.branch.train ? g[i].rows : g[i].initial); j++) { uid[k] = i; row[k++] = g[i].row[j]; }
+    score_rows(&x->t, row, uid, k, true, false, z);
+}
+
+/* The official reward scale acts only where a branch point is the last token: puts some there. */
+static void points_at_the_end(struct group *g, int n)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = g[i].initial; j < g[i].rows; j += 2) {
+            struct row *r = g[i].row[j];
+            r->idx = row_len(g[i].row[r->orig]) - 1;
+            r->score = 0.5 + j + 3 * i;               /* the largest of the batch is not in the first mini-batch */
+        }
+}
+
+/* Two mini-batches of two prompts, ppo_epochs updates each: the first under the sampler's weights, the others under newer ones. */
+static struct step_sums check_case(const char *name, const char *const *preset, const char *const *set, bool at_end, struct script *script)
+{
+    static const char *const small[] = { "data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "9", "rollout.initial_rollouts", "3",
+        "data.max_prompt_length", "64", "data.max_response_length", "40", "rollout.max_len", "104", "actor.optim.lr", "0.02", "actor.optim.lr_warmup_steps", "2", NULL };
+    static const char *all[64];
+    struct mini x;
+    struct group g[4];
+    struct step_sums z = { 0 };
+    int n = 0;
+    for (int k = 0; preset && preset[k]; k++) all[n++] = preset[k];
+    for (int k = 0; small[k]; k++) all[n++] = small[k];
+    all[n] = NULL;
+    mini_open(&x, all, set, 5);
+    x.script.shared = script ? script->shared : 9;
+    if (script) x.script.ends = script->ends;
+    size_t bytes = (size_t)x.s.m.count * sizeof(real);
+    real *first = xmalloc(bytes);
+    memcpy(first, x.s.m.w, bytes);
+    mini_sample(&x, g, 4, 3);
+    uint64_t sampled = x.s.m.version;
+    bool at_step = x.c.branch.when == BRANCH_STEP;
+    if (at_step) mini_branch(&x, g, 4, false, &z);
+    if (at_end) points_at_the_end(g, 4);
+    for (int i = 0; at_step && i < 4; i++)
+        for (int j = g[i].initial; j < g[i].rows; j++) x.t.score_max = fmax(x.t.score_max, g[i].row[j]->score);
+    bool verl = x.c.actor.epoch_order == EPOCHS_VERL;
+    for (int outer = 0; outer < (verl ? x.c.actor.ppo_epochs : 2); outer++)
+        for (int inner = 0; inner < (verl ? 2 : x.c.actor.ppo_epochs); inner++) {
+            char what[96];
+            int lo = 2 * (verl ? inner : outer), epoch = verl ? outer : inner;
+            x.t.epoch = epoch;
+            bool stale = x.s.m.version != sampled;
+            snprintf(what, sizeof what, "%s, mini-batch %d, epoch %d", name, lo / 2, epoch);
+            if (!at_step) mini_branch(&x, g + lo, 2, stale, &z);
+            else if (stale) rescore(&x, g + lo, 2, &z);
+            check_update(&x, g + lo, 2, stale, first, &z, what);
+            mini_drop_pages(&x, g, 4);
+        }
+    CHECK(z.probs_diff.n > 0 && z.probs_diff.max == 0, "%s: sampled and trained probabilities differ by %g", name, z.probs_diff.max);
+    free(first);
+    mini_end(&x, g, 4);
+    mini_close(&x);
+    return z;
+}
+
+#define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static void presets(void **state)
+{
+    (void)state;
+    check_case("default", NULL, NULL, false, NULL);
+    check_case("paper", KEYS("algorithm.preset", "paper"), NULL, false, NULL);
+    check_case("official", KEYS("algorithm.preset", "official"), NULL, true, NULL);
+    check_case("official, larger steps", KEYS("algorithm.preset", "official"), KEYS("actor.optim.lr", "0.05", "actor.kl_loss_coef", "0.3"), false, NULL);
+}
+
+static void switches(void **state)
+{
+    (void)state;
+    static const struct { const char *name; const char *set[12]; } cases[] = {
+        { "rows without advantage stay",  { "actor.live_rows_only", "false", "reward.malformed", "0" } },
+        { "branches trained",             { "branch.train", "on", "actor.kl_loss_coef", "0.2", "actor.loss_agg_mode", "seq-mean-token-mean" } },
+        { "branches trained, once a step",{ "branch.train", "on", "branch.when", "step", "actor.kl_loss_coef", "0.2", "actor.ppo_epochs", "2" } },
+        { "two rounds",                   { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12" } },
+        { "two rounds, trained",          { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12", "branch.train", "on", "branch.omega", "reference" } },
+        { "previous weights",             { "branch.omega", "previous", "actor.ppo_epochs", "2" } },
+        { "top ten entropy",              { "branch.entropy", "top10", "branch.omega", "none", "branch.pool", "prompt" } },
+        { "token kept",                   { "branch.resample_token", "false", "branch.candidates", "any", "advantage.future", "center" } },
+        { "no dual group",                { "advantage.dual_group", "off", "advantage.future", "off", "advantage.norm_by_std", "false" } },
+        { "average",                      { "advantage.dual_group", "average", "advantage.future", "fipo", "advantage.norm_by_std", "false" } },
+        { "k1 and entropy",               { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k1", "actor.entropy_coeff", "0.02" } },
+        { "k2, sums over length",         { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k2", "actor.loss_agg_mode", "seq-mean-token-sum-norm" } },
+        { "sums over length and rows",    { "actor.kl_loss_coef", "0.1", "actor.entropy_coeff", "0.02", "actor.loss_agg_mode", "seq-mean-token-sum-norm-rows" } },
+        { "abs, sums",                    { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "abs", "actor.loss_agg_mode", "seq-mean-token-sum" } },
+        { "temperature, top p, top k",    { "rollout.temperature", "0.7", "rollout.top_p", "0.9", "rollout.top_k", "40", "branch.train", "on" } },
+        { "large steps",                  { "actor.optim.lr", "0.1", "actor.ppo_epochs", "2", "actor.optim.lr_warmup_steps", "0" } },
+        { "large steps, rows dropped",    { "actor.optim.lr", "0.1", "actor.ppo_epochs", "2", "actor.drop_rows", "true", "actor.grad_clip", "0" } },
+        { "grpo",                         { "algorithm.adv_estimator", "grpo", "rollout.n", "6", "advantage.future", "off" } },
+        { "random points, apart",         { "branch.score", "random", "branch.min_gap", "7", "branch.clip_low", "0.5", "advantage.future_clip_low", "0.3" } },
+        { "at tools",                     { "branch.score", "tool_boundary", "advantage.future_gamma", "1", "advantage.future_leave_out", "1.01" } },
+        { "recompute, small batches",     { "model.recompute", "true", "actor.ppo_max_token_len_per_gpu", "104", "actor.optim.weight_decay", "0.1" } },
+        /* not on the shim, half a minute each */
+        { "rows without advantage, KL",   { "actor.kl_loss_coef", "0.3", "actor.entropy_coeff", "0.05", "actor.drop_rows", "true", "actor.ppo_epochs", "2" } },
+        { "decay of vectors",             { "actor.optim.weight_decay", "0.3", "actor.optim.decay_all", "true" } },
+        { "epochs outside",               { "actor.epoch_order", "verl", "actor.ppo_epochs", "2" } },
+        { "two rounds, epochs",           { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12", "actor.ppo_epochs", "2" } },
+    };
+    int64_t dropped = 0, strict = 0;
+    double lower = 0, spread = 0;
+    size_t n = sizeof cases / sizeof *cases - (on_shim() ? 4 : 0);
+    for (size_t i = 0; i < n; i++) {
+        struct step_sums z = check_case(cases[i].name, NULL, cases[i].set, false, NULL);
+        dropped += z.dropped;
+        strict += z.strict;
+        lower = fmax(lower, z.clipfrac_lower.max);
+        spread = fmax(spread, z.factor.max - z.factor.min);
+    }
+    CHECK(dropped > 0 && strict > 0 && lower > 0.01 && spread > 0.09, "the cases do not reach what they are there for");
+}
+
+/* Nothing may follow the only token there is: no candidate, and roots take the branches' places. */
+static void no_candidates(void **state)
+{
+    (void)state;
+    struct script none = { .shared = 0 };
+    struct step_sums z = check_case("fresh roots", NULL, KEYS("data.max_response_length", "1", "branch.train", "on"), false, &none);
+    assert_int_equal(z.no_candidate, 4);
+    check_case("fresh roots, untrained", NULL, KEYS("data.max_response_length", "1", "actor.live_rows_only", "false"), false, &none);
+}
+
+/* A prompt that leaves no room for a response: its reward counts in its group all the same. */
+static void empty_response(void **state)
+{
+    (void)state;
+    for (int grpo = 0; grpo < 2; grpo++) {
+        struct mini x;
+        struct group g[1];
+        struct flat f;
+        struct step_sums z = { 0 };
+        mini_open(&x, (const char *const[]){ "data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "3", "rollout.initial_rollouts", "3",
+            "data.max_response_length", "20", "rollout.max_len", "84", "algorithm.adv_estimator", grpo ? "grpo" : "appo", NULL }, NULL, 5);
+        mini_sample(&x, g, 1, 0);
+        mini_branch(&x, g, 1, false, &z);
+        g[0].row[1]->ep.n = g[0].row[1]->ep.prompt_len;
+        g[0].row[0]->ep.reward = 1, g[0].row[1]->ep.reward = -1, g[0].row[2]->ep.reward = 0.5;
+        flat_make(&f, g, 1, &x.c);
+        flat_credit(&f, &x.c, 0, &z);
+        double mean = 0.5 / 3, square = pow(1 - mean, 2) + pow(-1 - mean, 2) + pow(0.5 - mean, 2), std = sqrt(square / (grpo ? 2 : 3));
+        for (int k = 0; k < 3; k += 2)
+            for (int64_t i = f.begin[k]; i < f.begin[k + 1]; i++)
+                if (f.m[i]) CHECK_NEAR(f.adv[i], (g[0].row[k]->ep.reward - mean) / (std + 1e-6), 1e-6, "row %d", k);
+        struct loss_stats s;
+        CHECK(flat_loss(&f, &x.c, &s) && s.rows_all == 2 && isfinite(s.loss), "%d rows", s.rows_all);
+        CHECK(update_rows(&x.t, g, 1, false, &z) && z.updates == 1, "no update");
+        flat_free(&f);
+        mini_end(&x, g, 1);
+        mini_close(&x);
+    }
+}
+
+/* KL and entropy terms do not ask for an advantage; without them a mini-batch of equal rewards is no update. */
+static void no_advantage(void **state)
+{
+    (void)state;
+    static const struct { const char *kl, *entropy, *live; int updates; bool moves; } cases[] = {
+        { "0", "0", "true", 0, false }, { "0", "0", "false", 1, false }, { "0", "0.1", "true", 1, true }, { "0", "0.1", "false", 1, true }, { "0.5", "0", "true", 1, false },
+    };
+    double norm[5];
+    for (int k = 0; k < 5; k++) {
+        struct mini x;
+        struct group g[1];
+        struct step_sums z = { 0 };
+        mini_open(&x, (const char *const[]){ "data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "4", "rollout.initial_rollouts", "2", "branch.points", "1",
+            "data.max_response_length", "20", "rollout.max_len", "84", "actor.kl_loss_coef", cases[k].kl, "actor.entropy_coeff", cases[k].entropy,
+            "actor.live_rows_only", cases[k].live, NULL }, NULL, 5);
+        mini_sample(&x, g, 1, 0);
+        mini_branch(&x, g, 1, false, &z);
+        for (int j = 0; j < g[0].rows; j++) g[0].row[j]->ep.reward = 1;
+        assert_true(update_rows(&x.t, g, 1, false, &z));
+        norm[k] = mean_of(&z.norm);
+        CHECK(z.updates == cases[k].updates && (norm[k] > 0) == cases[k].moves, "case %d: %lld updates, gradient %g", k, (long long)z.updates, norm[k]);
+        mini_end(&x, g, 1);
+        mini_close(&x);
+    }
+    CHECK_NEAR(norm[2], norm[3], 1e-6 * norm[3], "the entropy term does not depend on live_rows_only");
+}
+
+static void not_finite(void **state)
+{
+    (void)state;
+    static const char *const set[] = { "data.max_response_length", "20", "rollout.max_len", "84", "rollout.n", "6", "rollout.initial_rollouts", "3",
+                                       "advantage.norm_by_std", "false", "branch.omega", "previous", "branch.points", "1",
+                                       "advantage.future_weight", "1000", NULL };
+    static const double bad[] = { (double)NAN, (double)INFINITY, sizeof(real) == 8 ? 1e200 : 1e38 };     /* the last: a finite loss, an infinite gradient */
+    struct mini x;
+    struct group g[2];
+    struct step_sums z = { 0 };
+    mini_open(&x, set, NULL, 5);
+    mini_sample(&x, g, 2, 0);
+    mini_branch(&x, g, 2, false, &z);
+    size_t bytes = (size_t)x.s.m.count * sizeof(real);
+    real *w = xmalloc(bytes), *prev = xmalloc(bytes);
+    assert_true(update_rows(&x.t, g, 2, false, &z));
+    assert_int_equal(z.updates, 1);
+    memcpy(w, x.s.m.w, bytes);
+    trainer_end(&x.t, x.s.m.version - 1);                /* the step moved the weights: the next one's "previous" is what this one began with */
+    trainer_begin(&x.t);
+    memcpy(prev, x.t.w_prev, bytes);
+    uint64_t version = x.s.m.version;
+    for (int k = 0; k < 5; k++) {
+        g[0].row[0]->ep.reward = bad[k % 3];
+        CHECK(update_rows(&x.t, g, 2, true, &z) == (k < 4), "update %d", k);
+        CHECK(z.skipped == k + 1 && x.t.skipped == k + 1 && z.updates == 1, "update %d", k);
+        CHECK(memcmp(w, x.s.m.w, bytes) == 0 && x.s.m.version == version, "update %d: the weights have changed", k);
+        CHECK(memcmp(prev, x.t.w_prev, bytes) == 0, "update %d: the weights of the last step have changed", k);
+    }
+    trainer_end(&x.t, version);                          /* a step that changed nothing is not the last one */
+    CHECK(memcmp(prev, x.t.w_prev, bytes) == 0, "the last step is one that changed nothing");
+    g[0].row[0]->ep.reward = 1;
+    assert_true(update_rows(&x.t, g, 2, true, &z));      /* the count starts anew */
+    assert_int_equal(x.s.learner.skipped_in_row, 0);
+    assert_int_equal(z.updates, 2);
+    free(w);
+    free(prev);
+    mini_end(&x, g, 2);
+    mini_close(&x);
+}
+
+/* However alike the rollouts of a large group are, a row has at most 32 targets: the learner's room for a batch is sized for that. */
+static void large_groups(void **state)
+{
+    (void)state;
+    static const int ids[3] = { 5, 6, 7 };
+    static const uint8_t m[3] = { 0, 1, 1 };
+    struct seq_view s[70];
+    for (int i = 0; i < 70; i++) s[i] = (struct seq_view){ .ids = ids, .m = m, .n = 3, .group = 0, .flat = 3 * i };
+    assert_int_equal(pack_fit(s, 70, 1000), 32);
+    assert_int_equal(pack_fit(s + 64, 6, 1000), 6);
+    for (int i = 0; i < 70; i++) s[i].group = i / 10;
+    assert_int_equal(pack_fit(s, 70, 1000), 70);
+    assert_int_equal(pack_fit(s, 70, 5), 20);            /* two rows a group */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(presets), cmocka_unit_test(switches), cmocka_unit_test(no_candidates), cmocka_unit_test(empty_response), cmocka_unit_test(no_advantage), cmocka_unit_test(not_finite),
+                                       cmocka_unit_test(large_groups) };
+    return cmocka_run_group_tests_name("update", tests, NULL, NULL);
+}
