@@ -114,7 +114,7 @@ int cmd_bench(int argc, char **argv)
     }
     if (!r.names) r.name[r.names++] = "kernels";
     r.b.json = o.f;
-    printf("%s, %s, %d threads\n", dev_name(), REAL_NAME, dev_threads());
+    printf("%s, %s, %d threads\n", dev_name(), ELEM_NAME, dev_threads());
     if (needs_rates(&r)) bench_open(&r.b);
     for (int i = 0; i < r.names; i++) run(&r, r.name[i]);
     bench_close(&r.b);

@@ -45,7 +45,7 @@ static void print_build(void)
 {
     char pcre[64] = "?";
     pcre2_config(PCRE2_CONFIG_VERSION, pcre);
-    printf("appo        %s, commit %s, %s backend, numbers stored as %s\n", APPO_RELEASE, appo_version, build_backend(), REAL_NAME);
+    printf("appo        %s, commit %s, %s backend, numbers stored as %s\n", APPO_RELEASE, appo_version, build_backend(), ELEM_NAME);
     printf("compiler    %s\n", build_compiler());
     printf("libraries   jansson %s, pcre2 %.*s, libfyaml %s, sqlite %s, zlib %s, zstd %s\n", jansson_version_str(), (int)strcspn(pcre, " "), pcre, fy_library_version(),
            sqlite3_libversion(), zlibVersion(), ZSTD_versionString());

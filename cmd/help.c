@@ -195,7 +195,7 @@ int cmd_version(int argc, char **argv)
         fprintf(stderr, "appo: version takes nothing\n");
         return 2;
     }
-    printf("appo %s, commit %s, %s backend, numbers stored as %s, built by %s\n", APPO_RELEASE, appo_version, build_backend(), REAL_NAME, build_compiler());
+    printf("appo %s, commit %s, %s backend, numbers stored as %s, built by %s\n", APPO_RELEASE, appo_version, build_backend(), ELEM_NAME, build_compiler());
     return 0;
 }
 

@@ -118,7 +118,7 @@ static void table(const struct need *n, const struct asked *q)
     if (n->packed) line("matrices packed for products", n->packed);
     if (n->saving) line("a checkpoint's vector", n->saving);
     if (n->program) line("program and tokenizer", n->program);
-    if (n->scratch) line(q->rule.real_bytes ? "scratch of operations, about" : "scratch of operations", n->scratch);
+    if (n->scratch) line(q->rule.elem_bytes ? "scratch of operations, about" : "scratch of operations", n->scratch);
     line("all", n->all);
 }
 
@@ -147,7 +147,7 @@ static bool plan(struct config *c, struct asked *q, struct err *e)
     model_lay_out(&m, &shape);
     printf("%s: %s, %lld parameters, %d layers of %d, vocabulary %d; numbers stored as %s%s\n", path, shape.arch,
            (long long)m.count, shape.layers, shape.dim, shape.vocab,
-           !q->rule.real_bytes ? REAL_NAME : q->rule.real_bytes == 2 ? "bf16" : "float",
+           !q->rule.elem_bytes ? ELEM_NAME : q->rule.elem_bytes == 2 ? "bf16" : "float",
            q->gpu_build ? ", on a GPU" : "");
     printf("%s", whats[q->rule.what]);
     if (q->rule.what != NEED_SAMPLE)
@@ -185,8 +185,8 @@ static bool own_word(struct asked *q, const char *arg, const char **bad)
     } else if (!strncmp(arg, "gpu=", 4)) {
         if (!take_card(q, value)) *bad = "not a card of the list; give memory=80GiB and real=bf16";
     } else if (!strncmp(arg, "real=", 5)) {
-        q->rule.real_bytes = !strcmp(value, "bf16") ? 2 : !strcmp(value, "float") ? 4 : 0;
-        if (!q->rule.real_bytes) *bad = "bf16 or float is needed";
+        q->rule.elem_bytes = !strcmp(value, "bf16") ? 2 : !strcmp(value, "float") ? 4 : 0;
+        if (!q->rule.elem_bytes) *bad = "bf16 or float is needed";
     } else if (!strncmp(arg, "for=", 4)) {
         bool found = false;
         for (int i = 0; i < 3; i++) if (!strcmp(value, whats[i].name)) { q->rule.what = whats[i].what; found = true; }
@@ -201,10 +201,10 @@ static bool own_word(struct asked *q, const char *arg, const char **bad)
 static void settle(struct asked *q)
 {
     bool cpu = !strcmp(dev_name(), "cpu");
-    if (q->card && !q->rule.real_bytes) q->rule.real_bytes = 2;
-    if (!q->card && q->rule.real_bytes == sizeof(real)) q->rule.real_bytes = 0;
+    if (q->card && !q->rule.elem_bytes) q->rule.elem_bytes = 2;
+    if (!q->card && q->rule.elem_bytes == sizeof(elem_t)) q->rule.elem_bytes = 0;
     if (q->card && !q->memory) q->memory = (int64_t)(q->card->mib - DRIVER_MIB) << 20;
-    q->gpu_build = !cpu || q->rule.real_bytes;
+    q->gpu_build = !cpu || q->rule.elem_bytes;
 }
 
 int cmd_plan(int argc, char **argv)

@@ -27,10 +27,10 @@ struct job {
 };
 
 /* As many digits as read back the same bits. */
-static void put_number(struct str *out, wide x) { str_printf(out, "%.*g", sizeof x == sizeof(float) ? 9 : 17, (double)x); }
+static void put_number(struct str *out, acc_t x) { str_printf(out, "%.*g", sizeof x == sizeof(float) ? 9 : 17, (double)x); }
 
 /* What is no number has no place in JSON, and no use. */
-static bool finite_numbers(const struct job *j, int line, const wide *logp, const wide *ent, const wide *top, int n, struct err *e)
+static bool finite_numbers(const struct job *j, int line, const acc_t *logp, const acc_t *ent, const acc_t *top, int n, struct err *e)
 {
     for (int i = 1; i < n; i++) {
         bool fine = isfinite(logp[i]) && isfinite(ent[i]);
@@ -43,7 +43,7 @@ static bool finite_numbers(const struct job *j, int line, const wide *logp, cons
 }
 
 /* The numbers of one array: null, then one for each further token. */
-static void put_numbers(struct str *out, const char *key, const wide *x, int n)
+static void put_numbers(struct str *out, const char *key, const acc_t *x, int n)
 {
     str_printf(out, ", \"%s\": [", key);
     for (int i = 0; i < n; i++) {
@@ -52,7 +52,7 @@ static void put_numbers(struct str *out, const char *key, const wide *x, int n)
     str_putc(out, ']');
 }
 
-static void put_top(struct str *out, const int *id, const wide *logp, int n, int top)
+static void put_top(struct str *out, const int *id, const acc_t *logp, int n, int top)
 {
     str_puts(out, ", \"top\": [");
     for (int i = 0; i < n; i++) {
@@ -80,7 +80,7 @@ static bool flush_batch(struct job *j, struct err *e)
         tokens += j->ids[i].n;
     }
     size_t each = (size_t)tokens + 1;
-    wide *logp = xcalloc(each, sizeof *logp), *ent = xcalloc(each, sizeof *ent), *top_logp = xcalloc(each * (size_t)j->top, sizeof *top_logp);
+    acc_t *logp = xcalloc(each, sizeof *logp), *ent = xcalloc(each, sizeof *ent), *top_logp = xcalloc(each * (size_t)j->top, sizeof *top_logp);
     int *top_id = xcalloc(each * (size_t)j->top, sizeof *top_id);
     struct pack p;
     pack_make(&p, v, j->n);

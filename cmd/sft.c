@@ -87,7 +87,7 @@ static bool open_all(struct job *j, const struct config *c)
     const char *model = *c->model.path ? c->model.path : session_embedded_policy();
     if (!*c->sft.save) return fail(e, "sft.save: give the folder the trained model goes to, sft.save=DIR");
     if (!stage_open(&j->out, c->sft.save, e) || !need_fits(c, model, NEED_SFT, e) || !session_load(&j->s, c, NULL, e)) return false;
-    if (!dir_room(c->sft.save, (size_t)j->s.m.count * sizeof(wide) * 4, e)) return false;
+    if (!dir_room(c->sft.save, (size_t)j->s.m.count * sizeof(acc_t) * 4, e)) return false;
     session_trains(&j->s);
     return !*c->data.train_files || open_files(j);
 }

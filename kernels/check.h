@@ -4,19 +4,19 @@
 #include "kernels/ops.h"
 
 /* x[n][cols], rows ld apart, on the device: no NaN. NULL is nothing to look at. */
-void check_reals(const char *op, const char *what, const real *x, int64_t n, int64_t cols, int64_t ld);
-void check_wides(const char *op, const char *what, const wide *x, int64_t n, int64_t cols, int64_t ld);
+void check_reals(const char *op, const char *what, const elem_t *x, int64_t n, int64_t cols, int64_t ld);
+void check_wides(const char *op, const char *what, const acc_t *x, int64_t n, int64_t cols, int64_t ld);
 /* The same of n numbers kept as bf16 bits. */
 void check_bf16(const char *op, const char *what, const uint16_t *x, int64_t n);
 /* The same of host memory, where m (may be NULL) is not 0. */
-void check_host(const char *op, const char *what, const wide *x, const uint8_t *m, int64_t n);
+void check_host(const char *op, const char *what, const acc_t *x, const uint8_t *m, int64_t n);
 void check_number(const char *op, const char *what, double x);
 
 /* logp[n] <= 0; 0 <= ent[n] <= ln vocab, half a unit in the last place allowed. Device; NULL is nothing to look at. */
-void check_logp(const char *op, const wide *logp, int64_t n);
-void check_entropy(const char *op, const wide *ent, int64_t n, int vocab);
+void check_logp(const char *op, const acc_t *logp, int64_t n);
+void check_entropy(const char *op, const acc_t *ent, int64_t n, int vocab);
 
 /* Rows of logits' gradients sum to 0. What rounding may leave: a row's weight w = inv_temp (sum |g| + |ge| (1 + ent)) is spread over the vocabulary and taken
- * back at the targets, with errors of 16 units of the storage type, and of |lse| units of the wide type, in which lse is kept and p = exp(z - lse) made. */
-struct check_dlogits { const wide *lse, *ent, *g, *ge; double inv_temp; const int *begin; int64_t n, ld; int vocab; };
-void check_dlogits(const real *x, const struct check_dlogits *c);
+ * back at the targets, with errors of 16 units of the storage type, and of |lse| units of acc_t, in which lse is kept and p = exp(z - lse) made. */
+struct check_dlogits { const acc_t *lse, *ent, *g, *ge; double inv_temp; const int *begin; int64_t n, ld; int vocab; };
+void check_dlogits(const elem_t *x, const struct check_dlogits *c);

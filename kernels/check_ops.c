@@ -9,14 +9,14 @@ static int64_t width(heads h) { return ((int64_t)h.heads + 2 * h.kv) * h.hd; }
 /* ---- layers */
 
 extern typeof(op_embed) __real_op_embed, __wrap_op_embed;
-void __wrap_op_embed(real *x, const real *table, const int *ids, int64_t n, int dim)
+void __wrap_op_embed(elem_t *x, const elem_t *table, const int *ids, int64_t n, int dim)
 {
     __real_op_embed(x, table, ids, n, dim);
     check_reals("op_embed", "x", x, n, dim, dim);
 }
 
 extern typeof(op_embed_back) __real_op_embed_back, __wrap_op_embed_back;
-void __wrap_op_embed_back(wide *dtable, const real *dx, const int *ids, int64_t n, int dim, int vocab)
+void __wrap_op_embed_back(acc_t *dtable, const elem_t *dx, const int *ids, int64_t n, int dim, int vocab)
 {
     __real_op_embed_back(dtable, dx, ids, n, dim, vocab);
     check_wides("op_embed_back", "dtable", dtable, vocab, dim, dim);
@@ -24,14 +24,14 @@ void __wrap_op_embed_back(wide *dtable, const real *dx, const int *ids, int64_t 
 
 /* y has rows that nobody named, of which nothing is known: x is what was put there. */
 extern typeof(op_rows_put) __real_op_rows_put, __wrap_op_rows_put;
-void __wrap_op_rows_put(real *y, const real *x, const int *row, int64_t n, int dim)
+void __wrap_op_rows_put(elem_t *y, const elem_t *x, const int *row, int64_t n, int dim)
 {
     __real_op_rows_put(y, x, row, n, dim);
     check_reals("op_rows_put", "x", x, n, dim, dim);
 }
 
 extern typeof(op_add_rmsnorm) __real_op_add_rmsnorm, __wrap_op_add_rmsnorm;
-void __wrap_op_add_rmsnorm(real *res, real *y, wide *rstd, const real *x, const real *add, const real *w, double eps, int64_t n, int dim)
+void __wrap_op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int64_t n, int dim)
 {
     __real_op_add_rmsnorm(res, y, rstd, x, add, w, eps, n, dim);
     check_reals("op_add_rmsnorm", "res", res, n, dim, dim);
@@ -40,7 +40,7 @@ void __wrap_op_add_rmsnorm(real *res, real *y, wide *rstd, const real *x, const 
 }
 
 extern typeof(op_rmsnorm_back) __real_op_rmsnorm_back, __wrap_op_rmsnorm_back;
-void __wrap_op_rmsnorm_back(real *dx, wide *dw, const real *dy, const real *dres, const real *res, const real *w, const wide *rstd, int64_t n, int dim)
+void __wrap_op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res, const elem_t *w, const acc_t *rstd, int64_t n, int dim)
 {
     __real_op_rmsnorm_back(dx, dw, dy, dres, res, w, rstd, n, dim);
     check_reals("op_rmsnorm_back", "dx", dx, n, dim, dim);
@@ -48,7 +48,7 @@ void __wrap_op_rmsnorm_back(real *dx, wide *dw, const real *dy, const real *dres
 }
 
 extern typeof(op_rope) __real_op_rope, __wrap_op_rope;
-void __wrap_op_rope(real *out, wide *rstd, const real *in, const real *qnorm, const real *knorm, double eps, const wide *freq, const int *pos, int64_t n, heads h)
+void __wrap_op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps, const acc_t *freq, const int *pos, int64_t n, heads h)
 {
     __real_op_rope(out, rstd, in, qnorm, knorm, eps, freq, pos, n, h);
     check_reals("op_rope", "out", out, n, width(h), width(h));
@@ -56,8 +56,8 @@ void __wrap_op_rope(real *out, wide *rstd, const real *in, const real *qnorm, co
 }
 
 extern typeof(op_rope_back) __real_op_rope_back, __wrap_op_rope_back;
-void __wrap_op_rope_back(real *din, wide *dqnorm, wide *dknorm, const real *dout, const real *in, const wide *rstd, const real *qnorm, const real *knorm,
-                         const wide *freq, const int *pos, int64_t n, heads h)
+void __wrap_op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in, const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm,
+                         const acc_t *freq, const int *pos, int64_t n, heads h)
 {
     __real_op_rope_back(din, dqnorm, dknorm, dout, in, rstd, qnorm, knorm, freq, pos, n, h);
     check_reals("op_rope_back", "din", din, n, width(h), width(h));
@@ -66,35 +66,35 @@ void __wrap_op_rope_back(real *din, wide *dqnorm, wide *dknorm, const real *dout
 }
 
 extern typeof(op_query_scale) __real_op_query_scale, __wrap_op_query_scale;
-void __wrap_op_query_scale(real *qkv, double by, int64_t n, heads h)
+void __wrap_op_query_scale(elem_t *qkv, double by, int64_t n, heads h)
 {
     __real_op_query_scale(qkv, by, n, h);
     check_reals("op_query_scale", "qkv", qkv, n, (int64_t)h.heads * h.hd, width(h));
 }
 
 extern typeof(op_swiglu) __real_op_swiglu, __wrap_op_swiglu;
-void __wrap_op_swiglu(real *y, const real *gu, int64_t n, int ff)
+void __wrap_op_swiglu(elem_t *y, const elem_t *gu, int64_t n, int ff)
 {
     __real_op_swiglu(y, gu, n, ff);
     check_reals("op_swiglu", "y", y, n, ff, ff);
 }
 
 extern typeof(op_swiglu_back) __real_op_swiglu_back, __wrap_op_swiglu_back;
-void __wrap_op_swiglu_back(real *dgu, const real *dy, const real *gu, int64_t n, int ff)
+void __wrap_op_swiglu_back(elem_t *dgu, const elem_t *dy, const elem_t *gu, int64_t n, int ff)
 {
     __real_op_swiglu_back(dgu, dy, gu, n, ff);
     check_reals("op_swiglu_back", "dgu", dgu, n, 2 * (int64_t)ff, 2 * (int64_t)ff);
 }
 
 extern typeof(op_bias_back) __real_op_bias_back, __wrap_op_bias_back;
-void __wrap_op_bias_back(wide *db, const real *dy, int64_t n, int d)
+void __wrap_op_bias_back(acc_t *db, const elem_t *dy, int64_t n, int d)
 {
     __real_op_bias_back(db, dy, n, d);
     check_wides("op_bias_back", "db", db, 1, d, d);
 }
 
 extern typeof(op_add) __real_op_add, __wrap_op_add;
-void __wrap_op_add(real *y, const real *x, int64_t count)
+void __wrap_op_add(elem_t *y, const elem_t *x, int64_t count)
 {
     __real_op_add(y, x, count);
     check_reals("op_add", "y", y, 1, count, count);
@@ -113,7 +113,7 @@ void __wrap_op_gemm(struct gemm g)
 /* ---- attention */
 
 extern typeof(op_attn) __real_op_attn, __wrap_op_attn;
-void __wrap_op_attn(real *out, wide *lse, const real *qkv, const struct attn_plan *p, heads h)
+void __wrap_op_attn(elem_t *out, acc_t *lse, const elem_t *qkv, const struct attn_plan *p, heads h)
 {
     __real_op_attn(out, lse, qkv, p, h);
     check_reals("op_attn", "out", out, attn_plan_rows(p), (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
@@ -121,14 +121,14 @@ void __wrap_op_attn(real *out, wide *lse, const real *qkv, const struct attn_pla
 }
 
 extern typeof(op_attn_back) __real_op_attn_back, __wrap_op_attn_back;
-void __wrap_op_attn_back(real *dqkv, const real *dout, const real *out, const wide *lse, const real *qkv, const struct attn_plan *p, heads h)
+void __wrap_op_attn_back(elem_t *dqkv, const elem_t *dout, const elem_t *out, const acc_t *lse, const elem_t *qkv, const struct attn_plan *p, heads h)
 {
     __real_op_attn_back(dqkv, dout, out, lse, qkv, p, h);
     check_reals("op_attn_back", "dqkv", dqkv, attn_plan_rows(p), width(h), width(h));
 }
 
 extern typeof(op_attn_paged) __real_op_attn_paged, __wrap_op_attn_paged;
-void __wrap_op_attn_paged(real *out, const real *qkv, const real *pool, const int *table, int ld, const int *pos, int64_t n, heads h)
+void __wrap_op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool, const int *table, int ld, const int *pos, int64_t n, heads h)
 {
     __real_op_attn_paged(out, qkv, pool, table, ld, pos, n, h);
     check_reals("op_attn_paged", "out", out, n, (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
@@ -136,9 +136,9 @@ void __wrap_op_attn_paged(real *out, const real *qkv, const real *pool, const in
 
 /* Pages have a layout of their own and places nobody wrote yet. What goes in was looked at when it was turned, what comes out is looked at in the attention. */
 extern typeof(op_kv_write) __real_op_kv_write, __wrap_op_kv_write;
-void __wrap_op_kv_write(real *pool, const real *qkv, const int64_t *slot, int64_t n, heads h) { __real_op_kv_write(pool, qkv, slot, n, h); }
+void __wrap_op_kv_write(elem_t *pool, const elem_t *qkv, const int64_t *slot, int64_t n, heads h) { __real_op_kv_write(pool, qkv, slot, n, h); }
 extern typeof(op_kv_copy) __real_op_kv_copy, __wrap_op_kv_copy;
-void __wrap_op_kv_copy(real *pool, int to, int from, heads h) { __real_op_kv_copy(pool, to, from, h); }
+void __wrap_op_kv_copy(elem_t *pool, int to, int from, heads h) { __real_op_kv_copy(pool, to, from, h); }
 
 /* ---- logits */
 
@@ -150,7 +150,7 @@ static int64_t targets(const int *begin, int64_t n)
 }
 
 extern typeof(op_row_stats) __real_op_row_stats, __wrap_op_row_stats;
-void __wrap_op_row_stats(wide *lse, wide *logp, wide *ent, const real *x, double inv_temp, const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
+void __wrap_op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double inv_temp, const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
 {
     __real_op_row_stats(lse, logp, ent, x, inv_temp, begin, tgt, n, vocab, ld);
     check_wides("op_row_stats", "lse", lse, n, 1, 1);
@@ -159,7 +159,7 @@ void __wrap_op_row_stats(wide *lse, wide *logp, wide *ent, const real *x, double
 }
 
 extern typeof(op_top_k_entropy) __real_op_top_k_entropy, __wrap_op_top_k_entropy;
-void __wrap_op_top_k_entropy(wide *ent, wide *least, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+void __wrap_op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
 {
     __real_op_top_k_entropy(ent, least, lse, x, inv_temp, k, n, vocab, ld);
     check_entropy("op_top_k_entropy", ent, n, vocab);
@@ -167,7 +167,7 @@ void __wrap_op_top_k_entropy(wide *ent, wide *least, const wide *lse, const real
 }
 
 extern typeof(op_dlogits) __real_op_dlogits, __wrap_op_dlogits;
-void __wrap_op_dlogits(real *x, const wide *lse, const wide *ent, const wide *g, const wide *ge, double inv_temp, const int *begin, const int *tgt, int64_t n,
+void __wrap_op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, const acc_t *ge, double inv_temp, const int *begin, const int *tgt, int64_t n,
                        int vocab, int64_t ld)
 {
     __real_op_dlogits(x, lse, ent, g, ge, inv_temp, begin, tgt, n, vocab, ld);
@@ -176,7 +176,7 @@ void __wrap_op_dlogits(real *x, const wide *lse, const wide *ent, const wide *g,
 }
 
 extern typeof(op_sample) __real_op_sample, __wrap_op_sample;
-void __wrap_op_sample(int *id, wide *logp, wide *ent, const real *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+void __wrap_op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
 {
     __real_op_sample(id, logp, ent, x, r, key, n, vocab, ld);
     check_logp("op_sample", logp, n);
@@ -186,7 +186,7 @@ void __wrap_op_sample(int *id, wide *logp, wide *ent, const real *x, const struc
 /* ---- optimizer */
 
 extern typeof(op_sumsq) __real_op_sumsq, __wrap_op_sumsq;
-double __wrap_op_sumsq(const wide *x, int64_t n)
+double __wrap_op_sumsq(const acc_t *x, int64_t n)
 {
     double sum = __real_op_sumsq(x, n);
     check_number("op_sumsq", "the sum", sum);
@@ -194,14 +194,14 @@ double __wrap_op_sumsq(const wide *x, int64_t n)
 }
 
 extern typeof(op_scale) __real_op_scale, __wrap_op_scale;
-void __wrap_op_scale(wide *x, double by, int64_t n)
+void __wrap_op_scale(acc_t *x, double by, int64_t n)
 {
     __real_op_scale(x, by, n);
     check_wides("op_scale", "x", x, 1, n, n);
 }
 
 extern typeof(op_adamw) __real_op_adamw, __wrap_op_adamw;
-void __wrap_op_adamw(real *w, wide *master, const wide *g, wide *m, wide *v, int64_t n, const struct adamw *a)
+void __wrap_op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int64_t n, const struct adamw *a)
 {
     __real_op_adamw(w, master, g, m, v, n, a);
     check_reals("op_adamw", "w", w, 1, n, n);
@@ -211,7 +211,7 @@ void __wrap_op_adamw(real *w, wide *master, const wide *g, wide *m, wide *v, int
 }
 
 extern typeof(op_adamw_bf16) __real_op_adamw_bf16, __wrap_op_adamw_bf16;
-void __wrap_op_adamw_bf16(real *w, wide *master, const wide *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
+void __wrap_op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
 {
     __real_op_adamw_bf16(w, master, g, m, v, n, a, key);
     check_reals("op_adamw_bf16", "w", w, 1, n, n);
@@ -223,7 +223,7 @@ void __wrap_op_adamw_bf16(real *w, wide *master, const wide *g, uint16_t *m, uin
 /* ---- branching reinforcement learning: vectors of tokens, a position is a row */
 
 extern typeof(op_branch_score) __real_op_branch_score, __wrap_op_branch_score;
-void __wrap_op_branch_score(wide *f, wide *zf, wide *zh, wide *score, const wide *logp, const wide *logp_old, const wide *entropy, const uint8_t *m,
+void __wrap_op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy, const uint8_t *m,
                             const int64_t *begin, int rows, const struct branch_rule *r)
 {
     __real_op_branch_score(f, zf, zh, score, logp, logp_old, entropy, m, begin, rows, r);
@@ -234,7 +234,7 @@ void __wrap_op_branch_score(wide *f, wide *zf, wide *zh, wide *score, const wide
 }
 
 extern typeof(op_branch_select) __real_op_branch_select, __wrap_op_branch_select;
-int __wrap_op_branch_select(struct branch_point *out, const wide *key, const wide *zf, const wide *zh, const uint8_t *ok, const int64_t *begin, int rows,
+int __wrap_op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh, const uint8_t *ok, const int64_t *begin, int rows,
                             const int *order, const struct select_rule *r)
 {
     int filled = __real_op_branch_select(out, key, zf, zh, ok, begin, rows, order, r);
@@ -243,7 +243,7 @@ int __wrap_op_branch_select(struct branch_point *out, const wide *key, const wid
 }
 
 extern typeof(op_advantage_dual) __real_op_advantage_dual, __wrap_op_advantage_dual;
-void __wrap_op_advantage_dual(wide *adv, wide *base, const wide *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
+void __wrap_op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
                               const struct branch_record *rec, int records, const struct advantage_rule *r)
 {
     __real_op_advantage_dual(adv, base, reward, m, begin, rows, uid, kind, rec, records, r);
@@ -252,14 +252,14 @@ void __wrap_op_advantage_dual(wide *adv, wide *base, const wide *reward, const u
 }
 
 extern typeof(op_reward_scale) __real_op_reward_scale, __wrap_op_reward_scale;
-void __wrap_op_reward_scale(wide *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
+void __wrap_op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
 {
     __real_op_reward_scale(reward, begin, rows, rec, records, discount);
     check_host("op_reward_scale", "reward", reward, NULL, begin[rows]);
 }
 
 extern typeof(op_advantage) __real_op_advantage, __wrap_op_advantage;
-void __wrap_op_advantage(wide *adv, wide *ret, const wide *reward, const wide *values, const wide *baseline, const uint8_t *m, const int64_t *begin, int rows,
+void __wrap_op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline, const uint8_t *m, const int64_t *begin, int rows,
                          const int *group, const struct estimator_rule *r)
 {
     __real_op_advantage(adv, ret, reward, values, baseline, m, begin, rows, group, r);
@@ -268,7 +268,7 @@ void __wrap_op_advantage(wide *adv, wide *ret, const wide *reward, const wide *v
 }
 
 extern typeof(op_pg) __real_op_pg, __wrap_op_pg;
-void __wrap_op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct loss_stats *s, const struct loss_in *in, const struct loss_rule *r)
+void __wrap_op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_stats *s, const struct loss_in *in, const struct loss_rule *r)
 {
     __real_op_pg(g, ge, influence, kept, s, in, r);
     check_host("op_pg", "g", g, NULL, in->begin[in->rows]);
@@ -280,7 +280,7 @@ void __wrap_op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct loss
 }
 
 extern typeof(op_agg) __real_op_agg, __wrap_op_agg;
-double __wrap_op_agg(wide *weight, const wide *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len)
+double __wrap_op_agg(acc_t *weight, const acc_t *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len)
 {
     double x = __real_op_agg(weight, value, m, begin, rows, agg, max_len);
     check_number("op_agg", "the value", x);
@@ -289,7 +289,7 @@ double __wrap_op_agg(wide *weight, const wide *value, const uint8_t *m, const in
 }
 
 extern typeof(op_entropy_floor) __real_op_entropy_floor, __wrap_op_entropy_floor;
-double __wrap_op_entropy_floor(const wide *entropy, const uint8_t *m, int64_t n, double share)
+double __wrap_op_entropy_floor(const acc_t *entropy, const uint8_t *m, int64_t n, double share)
 {
     double x = __real_op_entropy_floor(entropy, m, n, share);
     check_number("op_entropy_floor", "the floor", x);
@@ -298,7 +298,7 @@ double __wrap_op_entropy_floor(const wide *entropy, const uint8_t *m, int64_t n,
 
 /* It has no mask: positions that are not the policy's may hold NaN, and then give NaN. */
 extern typeof(op_kl) __real_op_kl, __wrap_op_kl;
-void __wrap_op_kl(wide *value, wide *slope, const wide *logp, const wide *logp_ref, int64_t n, enum kl_kind kind)
+void __wrap_op_kl(acc_t *value, acc_t *slope, const acc_t *logp, const acc_t *logp_ref, int64_t n, enum kl_kind kind)
 {
     __real_op_kl(value, slope, logp, logp_ref, n, kind);
     for (int64_t i = 0; i < n; i++) {

@@ -1,5 +1,6 @@
 /* dev.h: the device: its number types, memory, copies, and lists of operations that run again and again. On a CPU the device is the process itself.
- * real is what weights and activations are stored as; wide is what sums, statistics, gradients and optimizer state are kept in. */
+ * elem_t is the storage type of weights and activations; acc_t is the accumulation type: sums, statistics, gradients and
+ * optimizer state. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -9,32 +10,32 @@ extern "C" {
 #endif
 
 #if defined(REAL_IS_double)
-typedef double real;
-typedef double wide;
-#define REAL_NAME "double"
+typedef double elem_t;
+typedef double acc_t;
+#define ELEM_NAME "double"
 #elif defined(REAL_IS_bf16)                                      /* GPU backends only */
-typedef struct { uint16_t bits; } real;
-typedef float wide;
-#define REAL_NAME "bf16"
+typedef struct { uint16_t bits; } elem_t;
+typedef float acc_t;
+#define ELEM_NAME "bf16"
 #else
-typedef float real;
-typedef float wide;
-#define REAL_NAME "float"
+typedef float elem_t;
+typedef float acc_t;
+#define ELEM_NAME "float"
 #endif
 
 /* On the host: a number as it is stored (bf16: nearest, ties to even) and back. */
-static inline real real_from(double x)
+static inline elem_t elem_from(double x)
 {
 #if defined(REAL_IS_bf16)
     union { float f; uint32_t u; } v = { (float)x };
-    if ((v.u & 0x7fffffffu) > 0x7f800000u) { real nan = { (uint16_t)(v.u >> 16 | 0x40) }; return nan; }
-    real r = { (uint16_t)((v.u + 0x7fffu + (v.u >> 16 & 1)) >> 16) };
+    if ((v.u & 0x7fffffffu) > 0x7f800000u) { elem_t nan = { (uint16_t)(v.u >> 16 | 0x40) }; return nan; }
+    elem_t r = { (uint16_t)((v.u + 0x7fffu + (v.u >> 16 & 1)) >> 16) };
     return r;
 #else
-    return (real)x;
+    return (elem_t)x;
 #endif
 }
-static inline double real_to(real x)
+static inline double elem_to(elem_t x)
 {
 #if defined(REAL_IS_bf16)
     union { uint32_t u; float f; } v = { (uint32_t)x.bits << 16 };

@@ -9,17 +9,17 @@ extern "C" {
 enum gemm_form {
     GEMM_NT,        /* d[m][n]  = a[m][k] b[n][k]^T       y  = x W^T   */
     GEMM_NN,        /* d[m][n]  = a[m][k] b[k][n]         dx = dy W    */
-    GEMM_TN,        /* dw[m][n] = a[k][m]^T b[k][n]       dW = dy^T x, the only form that writes wide numbers */
+    GEMM_TN,        /* dw[m][n] = a[k][m]^T b[k][n]       dW = dy^T x, the only form that writes acc_t */
 };
 
 struct gemm {
     enum gemm_form form;
-    real *d;                    /* GEMM_NT, GEMM_NN */
-    wide *dw;                   /* GEMM_TN */
-    const real *a, *b;
+    elem_t *d;                    /* GEMM_NT, GEMM_NN */
+    acc_t *dw;                   /* GEMM_TN */
+    const elem_t *a, *b;
     int64_t m, n, k;
     int64_t lda, ldb, ldd;      /* elements from row to row; 0: dense */
-    const real *bias;           /* [n] added to every row, or NULL (GEMM_NT only) */
+    const elem_t *bias;           /* [n] added to every row, or NULL (GEMM_NT only) */
     bool add;                   /* d += product instead of d = product */
     bool weight;                /* b is a weight: its packed form may be kept until gemm_weights_changed() */
 };

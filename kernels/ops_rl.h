@@ -12,7 +12,7 @@ extern "C" {
  * zf, zh = per-row z-scores of f and of the entropy over m = 1 with popstd + 1e-6;  score = zf zh, 0 where m = 0. zf is exactly 0 in a row where f is constant;
  * f itself is given at every position. */
 struct branch_rule { double gamma, lo, hi; };
-void op_branch_score(wide *f, wide *zf, wide *zh, wide *score, const wide *logp, const wide *logp_old, const wide *entropy, const uint8_t *m,
+void op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy, const uint8_t *m,
                      const int64_t *begin, int rows, const struct branch_rule *r);
 
 /* Branch points of ONE prompt. ok > 0 marks the candidates; all of a higher ok come before those of a lower one. key: what ranks; a NaN key is no candidate.
@@ -21,9 +21,9 @@ void op_branch_score(wide *f, wide *zf, wide *zh, wide *score, const wide *logp,
  * per_row > 0 (pool = rollout): each row of order[] in turn gives its best per_row points, until there are want; 0 (pool = prompt): all rows together.
  * min_gap: two points of a row are at least this far apart. Too few points: the list is repeated cyclically. Returns how many of want were
  * filled: want, or 0 when there is no candidate at all. */
-struct branch_point { int row, pos; wide score; bool strict; };
+struct branch_point { int row, pos; acc_t score; bool strict; };
 struct select_rule { int want, per_row, min_gap; bool fallback_by_entropy, strict_first; };
-int op_branch_select(struct branch_point *out, const wide *key, const wide *zf, const wide *zh, const uint8_t *ok, const int64_t *begin, int rows,
+int op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh, const uint8_t *ok, const int64_t *begin, int rows,
                      const int *order, const struct select_rule *r);
 
 /* Dual-group advantage, eq. (6). Rows of both kinds together: uid = prompt, kind 0 initial, 1 branch (NULL: all initial). A record says that row `row`
@@ -34,11 +34,11 @@ int op_branch_select(struct branch_point *out, const wide *key, const wide *zf, 
 struct branch_record { int orig, row, idx; double score; };
 enum dual_group { DUAL_PREFIX, DUAL_AVERAGE, DUAL_OFF };
 struct advantage_rule { enum dual_group dual; bool by_std, train_branches; };
-void op_advantage_dual(wide *adv, wide *base /* [rows], may be NULL */, const wide *reward /* [rows] */, const uint8_t *m, const int64_t *begin, int rows,
+void op_advantage_dual(acc_t *adv, acc_t *base /* [rows], may be NULL */, const acc_t *reward /* [rows] */, const uint8_t *m, const int64_t *begin, int rows,
                        const int *uid, const uint8_t *kind, const struct branch_record *rec, int records, const struct advantage_rule *r);
 /* The official code's reward scale M, on token rewards [positions] in place: each record with row >= 0 gives M[t] = 1 + (score / Smax) discount^(idx - t) for
  * t <= idx, 1 elsewhere and where score <= 0; a row's rewards are multiplied by the mean M of its records. Smax, of all records with row >= 0, <= 0: nothing. */
-void op_reward_scale(wide *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount);
+void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount);
 
 /* Group-relative and return-based estimators, on token rewards [positions]; group = prompt of a row (NULL where the estimator has none). values: gae only;
  * baseline [rows]: remax only. adv and ret (may be NULL) per position. Rewards and values count at every position, m or not: no NaN there.
@@ -46,7 +46,7 @@ void op_reward_scale(wide *reward, const int64_t *begin, int rows, const struct 
  * 2025; ReMax: Li et al. 2023; GAE: Schulman et al. 2015, whitened over m and given at every position, as verl does. */
 enum estimator { ADV_GRPO, ADV_GRPO_PASSK, ADV_REINFORCE_PP, ADV_REINFORCE_PP_BASELINE, ADV_RLOO, ADV_OPO, ADV_REMAX, ADV_GAE };
 struct estimator_rule { enum estimator kind; bool by_std; double gamma, lambda; };
-void op_advantage(wide *adv, wide *ret, const wide *reward, const wide *values, const wide *baseline, const uint8_t *m, const int64_t *begin, int rows,
+void op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline, const uint8_t *m, const int64_t *begin, int rows,
                   const int *group, const struct estimator_rule *r);
 
 /* Policy loss: future-aware factor (7), clipped loss (section 6), KL and entropy terms, aggregation; g = dloss/dlogp, ge = dloss/dentropy, both 0 where m = 0
@@ -85,16 +85,16 @@ struct loss_stats {
     double tokens; int rows_live, rows_dropped;
     double pg, tokens_all; int rows_all;
 };
-struct loss_in { const wide *logp, *logp_old, *logp_ref, *entropy, *adv; const uint8_t *m; const int64_t *begin; int rows; };   /* logp_ref, entropy may be NULL */
-void op_pg(wide *g, wide *ge, wide *influence /* may be NULL */, uint8_t *kept /* [rows], may be NULL */, struct loss_stats *s, const struct loss_in *in,
+struct loss_in { const acc_t *logp, *logp_old, *logp_ref, *entropy, *adv; const uint8_t *m; const int64_t *begin; int rows; };   /* logp_ref, entropy may be NULL */
+void op_pg(acc_t *g, acc_t *ge, acc_t *influence /* may be NULL */, uint8_t *kept /* [rows], may be NULL */, struct loss_stats *s, const struct loss_in *in,
            const struct loss_rule *r);
 /* The aggregation alone: of value over m; weight [rows] (may be NULL) = its derivative by each value with m = 1 of a row. 0 where no row has an m = 1. */
-double op_agg(wide *weight, const wide *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len);
+double op_agg(acc_t *weight, const acc_t *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len);
 /* The entropy_floor that keeps the ceil(share n) of the n tokens with m = 1 that have the highest entropy (and ties of the last). 0 where n = 0. */
-double op_entropy_floor(const wide *entropy, const uint8_t *m, int64_t n, double share);
+double op_entropy_floor(const acc_t *entropy, const uint8_t *m, int64_t n, double share);
 /* value = the KL estimate of each position, slope = its derivative by logp. k3 is clamp(e^x - x - 1, -10, 10), x = logp_ref - logp (Schulman 2020);
  * slope is 0 where clamped. Either may be NULL. */
-void op_kl(wide *value, wide *slope, const wide *logp, const wide *logp_ref, int64_t n, enum kl_kind kind);
+void op_kl(acc_t *value, acc_t *slope, const acc_t *logp, const acc_t *logp_ref, int64_t n, enum kl_kind kind);
 
 #ifdef __cplusplus
 }

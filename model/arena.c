@@ -6,16 +6,16 @@
 enum { ALIGN = 256 };
 
 /* Pieces of a dry arena have addresses, each its own: a dry run compares them and follows none. */
-void arena_dry_as(struct arena *a, const char *name, size_t real_bytes)
+void arena_dry_as(struct arena *a, const char *name, size_t elem_bytes)
 {
-    *a = (struct arena){ .name = name, .dry = true, .base = (char *)(uintptr_t)ALIGN, .real_bytes = real_bytes };
+    *a = (struct arena){ .name = name, .dry = true, .base = (char *)(uintptr_t)ALIGN, .elem_bytes = elem_bytes };
 }
 
-void arena_dry(struct arena *a, const char *name) { arena_dry_as(a, name, sizeof(real)); }
+void arena_dry(struct arena *a, const char *name) { arena_dry_as(a, name, sizeof(elem_t)); }
 
 void arena_make(struct arena *a, const char *name, size_t size)
 {
-    *a = (struct arena){ .name = name, .size = size, .base = dev_alloc(size), .real_bytes = sizeof(real) };
+    *a = (struct arena){ .name = name, .size = size, .base = dev_alloc(size), .elem_bytes = sizeof(elem_t) };
 }
 
 void arena_free(struct arena *a)
@@ -44,7 +44,7 @@ void *arena_get(struct arena *a, size_t bytes, const char *what)
     return p;
 }
 
-void *arena_reals(struct arena *a, int64_t n, const char *what) { return arena_get(a, (size_t)n * a->real_bytes, what); }
+void *arena_reals(struct arena *a, int64_t n, const char *what) { return arena_get(a, (size_t)n * a->elem_bytes, what); }
 size_t arena_mark(const struct arena *a) { return a->used; }
 void arena_back(struct arena *a, size_t mark) { ENSURE(mark <= a->used); a->used = mark; }
 

@@ -10,13 +10,13 @@ struct arena {
     char *base;
     size_t size, used, peak;
     bool dry;
-    size_t real_bytes;              /* of a stored number: sizeof(real), unless a dry arena stands for another build's */
+    size_t elem_bytes;              /* of a stored number: sizeof(elem_t), unless a dry arena stands for another build's */
     struct { const char *what; size_t bytes; } row[ARENA_ROWS];      /* by name, for the table: largest bytes each name ever held at once */
     int rows;
 };
 
 void arena_dry(struct arena *a, const char *name);
-void arena_dry_as(struct arena *a, const char *name, size_t real_bytes);        /* of a build whose numbers have 2 (bf16), 4 or 8 bytes */
+void arena_dry_as(struct arena *a, const char *name, size_t elem_bytes);        /* of a build whose numbers have 2 (bf16), 4 or 8 bytes */
 void arena_make(struct arena *a, const char *name, size_t size);
 void arena_free(struct arena *a);
 /* 256-byte aligned; a piece that does not fit is die() with the arena's table. The memory is not cleared. On a dry arena the pointer must not be followed. */

@@ -3,19 +3,19 @@
 #include "model/pass.h"
 
 /* dx = dy W and dW += dy^T x, for y = x W^T with W[out][in]. */
-static void product_back(real *dx, wide *dw, const real *dy, const real *x, const real *w, int64_t n, int64_t out, int64_t in)
+static void product_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *x, const elem_t *w, int64_t n, int64_t out, int64_t in)
 {
     op_gemm((struct gemm){ .form = GEMM_TN, .dw = dw, .a = dy, .b = x, .m = out, .n = in, .k = n, .add = true });
     op_gemm((struct gemm){ .form = GEMM_NN, .d = dx, .a = dy, .b = w, .m = n, .n = in, .k = out, .weight = true });
 }
 
 /* dres holds the gradient of the residual stream after the layer; afterwards, of the stream before it. */
-static void layer_back(const struct model *m, const struct acts *s, int l, const struct batch *b, wide *g)
+static void layer_back(const struct model *m, const struct acts *s, int l, const struct batch *b, acc_t *g)
 {
     const struct model_config *c = &m->c;
     const struct layer_at *p = &m->layer[l];
     const struct acts_layer *a = &s->layer[l];
-    const real *w = m->w;
+    const elem_t *w = m->w;
     int64_t n = b->n, att = (int64_t)c->heads * c->head_dim;
     product_back(s->dwork2, g + p->down, s->dres, a->y, w + p->down, n, c->dim, c->ff);
     op_swiglu_back(s->dwork, s->dwork2, a->gu, n, c->ff);
@@ -31,7 +31,7 @@ static void layer_back(const struct model *m, const struct acts *s, int l, const
     op_rmsnorm_back(s->dres, g + p->norm1, s->dx, s->dres, a->res1, w + p->norm1, a->rstd1, n, c->dim);
 }
 
-void model_backward(const struct model *m, struct acts *s, const struct batch *b, const real *dhidden, wide *g)
+void model_backward(const struct model *m, struct acts *s, const struct batch *b, const elem_t *dhidden, acc_t *g)
 {
     const struct model_config *c = &m->c;
     struct where at = { .n = b->n, .pos = b->pos, .plan = b->plan };
@@ -47,7 +47,7 @@ void model_backward(const struct model *m, struct acts *s, const struct batch *b
     op_embed_back(g + m->embed, s->dres, b->ids, b->n, c->dim, c->vocab);
 }
 
-void head_back(const struct model *m, real *dx, const real *dlogits, const real *x, int64_t n, wide *g)
+void head_back(const struct model *m, elem_t *dx, const elem_t *dlogits, const elem_t *x, int64_t n, acc_t *g)
 {
     int64_t vocab = m->c.vocab, dim = m->c.dim;
     op_gemm((struct gemm){ .form = GEMM_TN, .dw = g + m->head, .a = dlogits, .b = x, .m = vocab, .n = dim, .k = n, .lda = vocab_ld(m), .add = true });

@@ -5,8 +5,8 @@
 #include "base/err.h"
 #include <stdlib.h>
 
-static real *reals(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_reals(a, n * d, what); }
-static wide *wides(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_get(a, (size_t)(n * d) * sizeof(wide), what); }
+static elem_t *reals(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_reals(a, n * d, what); }
+static acc_t *wides(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_get(a, (size_t)(n * d) * sizeof(acc_t), what); }
 
 static void layer_get(struct acts_layer *l, const struct model *m, int64_t n, bool backward, struct arena *a)
 {
@@ -58,7 +58,7 @@ void layer_run(const struct model *m, const struct acts *s, int l, const struct 
     const struct model_config *c = &m->c;
     const struct layer_at *p = &m->layer[l];
     const struct acts_layer *a = &s->layer[l];
-    const real *w = m->w;
+    const elem_t *w = m->w;
     int64_t n = at->n, att = (int64_t)c->heads * c->head_dim;
     op_gemm((struct gemm){ .form = GEMM_NT, .d = a->qkv, .a = a->x1, .b = w + p->qkv, .m = n, .n = m->qkv_dim, .k = c->dim,
                            .bias = c->qkv_bias ? w + p->qkv_bias : NULL, .weight = true });
@@ -81,7 +81,7 @@ static void run(const struct model *m, const struct acts *s, const int *ids, con
     op_embed(s->layer[0].res1, m->w + m->embed, ids, at->n, c->dim);
     for (int l = 0; l < c->layers; l++) {
         const struct acts_layer *a = &s->layer[l];
-        const real *res = l ? s->layer[l - 1].res2 : a->res1, *up = l ? s->up : NULL;
+        const elem_t *res = l ? s->layer[l - 1].res2 : a->res1, *up = l ? s->up : NULL;
         op_add_rmsnorm(a->res1, a->x1, a->rstd1, res, up, m->w + m->layer[l].norm1, c->rms_eps, at->n, c->dim);
         layer_run(m, s, l, at);
     }
@@ -101,7 +101,7 @@ void model_forward_paged(const struct model *m, struct acts *s, const struct pag
     run(m, s, p->ids, &at);
 }
 
-void head_forward(const struct model *m, real *logits, real *x, const real *hidden, const int *row, int64_t n)
+void head_forward(const struct model *m, elem_t *logits, elem_t *x, const elem_t *hidden, const int *row, int64_t n)
 {
     if (row) op_embed(x, hidden, row, n, m->c.dim);
     else dev_copy(x, hidden, (size_t)(n * m->c.dim) * sizeof *x);

@@ -15,13 +15,13 @@ enum { PIECE = 1 << 16 };            /* numbers a thread converts at once: they 
 struct source {
     const struct st_tensor *st;
     const struct gguf_tensor *gg;
-    real *to;
+    elem_t *to;
     int64_t count, cols, piece, pieces_before, bad, first_bad;
     int half;
 };
 
 /* out[n] = values begin .. of the file's tensor, in the file's order. */
-static void get_wide(const struct source *s, int64_t begin, int64_t n, wide *out)
+static void get_wide(const struct source *s, int64_t begin, int64_t n, acc_t *out)
 {
     bool ok;
 #if defined(REAL_IS_double)
@@ -39,7 +39,7 @@ static void get_wide(const struct source *s, int64_t begin, int64_t n, wide *out
 }
 
 /* The same in the model's order. */
-static void get_turned(const struct source *s, int64_t begin, int64_t n, wide *out)
+static void get_turned(const struct source *s, int64_t begin, int64_t n, acc_t *out)
 {
     if (!s->half) { get_wide(s, begin, n, out); return; }
     for (int64_t at = begin; at < begin + n; at += s->cols) {       /* begin and n are whole rows */
@@ -49,12 +49,12 @@ static void get_turned(const struct source *s, int64_t begin, int64_t n, wide *o
 }
 
 /* The same as they are stored. */
-static void get_real(const struct source *s, int64_t begin, int64_t n, real *out)
+static void get_real(const struct source *s, int64_t begin, int64_t n, elem_t *out)
 {
 #if defined(REAL_IS_bf16)
-    wide *x = xmalloc((size_t)n * sizeof *x);
+    acc_t *x = xmalloc((size_t)n * sizeof *x);
     get_turned(s, begin, n, x);
-    for (int64_t i = 0; i < n; i++) out[i] = real_from((double)x[i]);
+    for (int64_t i = 0; i < n; i++) out[i] = elem_from((double)x[i]);
     free(x);
 #else
     get_turned(s, begin, n, out);
@@ -75,7 +75,7 @@ static bool as_stored(const struct source *s)
 
 /* x[n] that are NaN or infinite: all bits of the exponent are set. *first is the first of them. Two loops, so that the one that nearly always runs alone is
  * vector instructions: 25 ms of CPU time for SmolLM2's 135 M numbers, beside 330 for all of loading. */
-static int64_t count_bad(const real *x, int64_t n, int64_t *first)
+static int64_t count_bad(const elem_t *x, int64_t n, int64_t *first)
 {
 #if defined(REAL_IS_bf16)
     typedef uint16_t bits;
@@ -103,7 +103,7 @@ static int64_t count_bad(const real *x, int64_t n, int64_t *first)
 }
 
 /* Pieces are whole blocks of every quantised type, and whole rows where rows change places. */
-static void put_piece(struct source *s, int64_t begin, real *buf, bool look)
+static void put_piece(struct source *s, int64_t begin, elem_t *buf, bool look)
 {
     int64_t n = s->count - begin < s->piece ? s->count - begin : s->piece;
     const void *from = buf;
@@ -131,7 +131,7 @@ static void put_all(struct source *s, int n, bool look)
     }
     #pragma omp parallel num_threads(dev_threads())             /* one where dev_put is not for several: everywhere but on the CPU */
     {
-        real *buf = xmalloc((size_t)longest * sizeof *buf);
+        elem_t *buf = xmalloc((size_t)longest * sizeof *buf);
         int at = 0;
         #pragma omp for schedule(dynamic, 4)
         for (int64_t k = 0; k < pieces; k++) {
@@ -160,7 +160,7 @@ static bool all_numbers(const struct model *m, const struct source *s, const cha
     else snprintf(at, sizeof at, "[%lld]", (long long)row);
     if (tensors > 1) snprintf(others, sizeof others, "; %d other tensor%s too", tensors - 1, tensors > 2 ? "s have some" : " has some");
     return fail(e, "%s: tensor %s: %lld of %lld numbers are NaN or infinite as they are kept here (%s), the first at %s%s. The model is damaged: take "
-                   "an earlier checkpoint, or download it again (model.check=off loads it all the same)", path, name, (long long)bad->bad, (long long)bad->count, REAL_NAME, at, others);
+                   "an earlier checkpoint, or download it again (model.check=off loads it all the same)", path, name, (long long)bad->bad, (long long)bad->count, ELEM_NAME, at, others);
 }
 
 /* The file has every tensor: only now is memory taken, which a configuration alone could ask terabytes of. A file with holes can, too. */

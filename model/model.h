@@ -22,8 +22,8 @@ struct model {
     struct param *param;            /* in the order of the flat vector */
     struct layer_at *layer;
     int64_t embed, norm, head;      /* head == embed when tied */
-    real *w;                        /* [count], device */
-    wide *freq;                     /* [head_dim / 2], device: rope_freq */
+    elem_t *w;                        /* [count], device */
+    acc_t *freq;                     /* [head_dim / 2], device: rope_freq */
     double query_scale;             /* queries are multiplied with it after the rotation: rope_logit_scale, 1 but for YaRN */
     uint64_t version;               /* of the weights; whoever changes w adds one: pages of keys and values carry it */
 };
@@ -57,25 +57,25 @@ bool model_save(const struct model *m, const char *folder, struct err *e);      
 size_t model_packed(const struct model *m, bool backward);
 
 /* n weights from and to host numbers, rounded to what is stored. */
-void model_put(real *w, const wide *x, int64_t n);
-void model_get(wide *x, const real *w, int64_t n);
+void model_put(elem_t *w, const acc_t *x, int64_t n);
+void model_get(acc_t *x, const elem_t *w, int64_t n);
 
 /* A packed batch: n tokens of trees in depth-first order, pos[n] their positions, plan of their end[]. ids and pos on the device. */
 struct batch { int64_t n; const int *ids, *pos; const struct attn_plan *plan; };
 /* Where a forward pass also writes keys and values: slot[copies][n] (-1: nowhere; a row that sequences with pages of their own share goes to several),
  * pool of layer l at pool + l * layer_stride. */
-struct kv_out { real *pool; int64_t layer_stride; const int64_t *slot; int copies; };
+struct kv_out { elem_t *pool; int64_t layer_stride; const int64_t *slot; int copies; };
 
 /* Activations of a batch of at most max_rows tokens. recompute keeps only each layer's input and runs the layer again on the way back: same bits. */
-struct acts_layer { real *res1, *x1, *qkv, *turned, *att, *res2, *x2, *gu, *y; wide *rstd1, *rstd2, *rstdq, *lse; };
+struct acts_layer { elem_t *res1, *x1, *qkv, *turned, *att, *res2, *x2, *gu, *y; acc_t *rstd1, *rstd2, *rstdq, *lse; };
 struct acts {
     int64_t max_rows;
     bool recompute;
     struct acts_layer *layer;       /* [layers]; with recompute all share everything but res1 */
-    real *up, *res, *hidden;        /* [n][dim]: a layer's output, the last residual, the final normalised state */
-    wide *rstd;
-    real *dres, *dx, *dwork;        /* the way back: [n][dim], [n][dim], [n][max(qkv_dim, 2 ff)] */
-    real *dwork2;                   /* [n][max(heads*hd, ff)] */
+    elem_t *up, *res, *hidden;        /* [n][dim]: a layer's output, the last residual, the final normalised state */
+    acc_t *rstd;
+    elem_t *dres, *dx, *dwork;        /* the way back: [n][dim], [n][dim], [n][max(qkv_dim, 2 ff)] */
+    elem_t *dwork2;                   /* [n][max(heads*hd, ff)] */
 };
 void acts_make(struct acts *s, const struct model *m, int64_t max_rows, bool recompute, bool backward, struct arena *a);
 void acts_free(struct acts *s);
@@ -83,15 +83,15 @@ void acts_free(struct acts *s);
 /* hidden[n][dim] in s->hidden. kv may be NULL. */
 void model_forward(const struct model *m, struct acts *s, const struct batch *b, const struct kv_out *kv);
 /* From dhidden[n][dim] (destroyed) to g += gradient of every parameter but the head matrix, which head_back has done. Call after model_forward on the same batch. */
-void model_backward(const struct model *m, struct acts *s, const struct batch *b, const real *dhidden, wide *g);
+void model_backward(const struct model *m, struct acts *s, const struct batch *b, const elem_t *dhidden, acc_t *g);
 
 /* Rollout: n rows, each the next token of some sequence; its key and value go to slot[i], it sees positions 0..pos[i] through table[i][ld]. All on the device.
  * Rows of one sequence may be in one call (prefill, tool results): keys are written before they are read. Uses s of max_rows >= n; hidden in s->hidden. */
-struct paged { int64_t n; const int *ids, *pos; const int64_t *slot; const int *table; int ld; real *pool; int64_t layer_stride; };
+struct paged { int64_t n; const int *ids, *pos; const int64_t *slot; const int *table; int ld; elem_t *pool; int64_t layer_stride; };
 void model_forward_paged(const struct model *m, struct acts *s, const struct paged *p);
 
 /* logits[n][vocab_ld] of the rows row[n] of hidden (row NULL: the first n). x[n][dim] is scratch that keeps the gathered rows for head_back. */
 static inline int64_t vocab_ld(const struct model *m) { return ((int64_t)m->c.vocab + 15) & ~(int64_t)15; }
-void head_forward(const struct model *m, real *logits, real *x, const real *hidden, const int *row, int64_t n);
+void head_forward(const struct model *m, elem_t *logits, elem_t *x, const elem_t *hidden, const int *row, int64_t n);
 /* From dlogits: dx[n][dim] and g += gradient of the head matrix. */
-void head_back(const struct model *m, real *dx, const real *dlogits, const real *x, int64_t n, wide *g);
+void head_back(const struct model *m, elem_t *dx, const elem_t *dlogits, const elem_t *x, int64_t n, acc_t *g);

@@ -102,9 +102,9 @@ static void freq_make(struct model *m)
 {
     size_t n = (size_t)m->c.head_dim / 2;
     double *f = xmalloc(n * sizeof *f);
-    wide *x = xmalloc(n * sizeof *x);
+    acc_t *x = xmalloc(n * sizeof *x);
     rope_freq(f, &m->c.rope, m->c.rope_theta, m->c.head_dim);
-    for (size_t j = 0; j < n; j++) x[j] = (wide)f[j];
+    for (size_t j = 0; j < n; j++) x[j] = (acc_t)f[j];
     m->freq = dev_alloc(n * sizeof *x);
     dev_put(m->freq, x, n * sizeof *x);
     free(f);
@@ -153,10 +153,10 @@ void model_init(struct model *m, uint64_t seed)
     for (int i = 0; i < m->params; i++) {
         const struct param *p = &m->param[i];
         int64_t n = param_count(p);
-        real *w = xmalloc((size_t)n * sizeof *w);
+        elem_t *w = xmalloc((size_t)n * sizeof *w);
         struct rng r = rng_make(seed, 0x77656967u, (uint32_t)i);
         double sd = p->cols ? initial_sd(m, p) : 0, mean = p->cols || strstr(p->name, ".bias") ? 0 : 1;
-        for (int64_t j = 0; j < n; j++) w[j] = real_from(sd > 0 ? sd * normal(&r) : mean);
+        for (int64_t j = 0; j < n; j++) w[j] = elem_from(sd > 0 ? sd * normal(&r) : mean);
         dev_put(m->w + p->at, w, (size_t)n * sizeof *w);
         free(w);
     }
@@ -164,19 +164,19 @@ void model_init(struct model *m, uint64_t seed)
     gemm_weights_changed();
 }
 
-void model_put(real *w, const wide *x, int64_t n)
+void model_put(elem_t *w, const acc_t *x, int64_t n)
 {
-    real *host = xmalloc((size_t)n * sizeof *host);
-    for (int64_t i = 0; i < n; i++) host[i] = real_from((double)x[i]);
+    elem_t *host = xmalloc((size_t)n * sizeof *host);
+    for (int64_t i = 0; i < n; i++) host[i] = elem_from((double)x[i]);
     dev_put(w, host, (size_t)n * sizeof *host);
     free(host);
 }
 
-void model_get(wide *x, const real *w, int64_t n)
+void model_get(acc_t *x, const elem_t *w, int64_t n)
 {
-    real *host = xmalloc((size_t)n * sizeof *host);
+    elem_t *host = xmalloc((size_t)n * sizeof *host);
     dev_get(host, w, (size_t)n * sizeof *host);
-    for (int64_t i = 0; i < n; i++) x[i] = (wide)real_to(host[i]);
+    for (int64_t i = 0; i < n; i++) x[i] = (acc_t)elem_to(host[i]);
     free(host);
 }
 

@@ -10,7 +10,7 @@ struct where {
     int64_t n;
     const int *pos;
     const struct attn_plan *plan;
-    real *pool;
+    elem_t *pool;
     int64_t layer_stride;
     const int64_t *slot;
     int copies;

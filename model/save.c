@@ -9,8 +9,8 @@
 
 enum { PIECE = 1 << 20, SHARDS_MAX = 99999 };          /* five digits in a shard's name */
 
-static enum st_dtype dtype_of(const struct save_rule *r) { return r->bf16 ? ST_BF16 : sizeof(wide) == 8 ? ST_F64 : ST_F32; }
-static int64_t bytes_of(const struct param *p, const struct save_rule *r) { return param_count(p) * (r->bf16 ? 2 : (int64_t)sizeof(wide)); }
+static enum st_dtype dtype_of(const struct save_rule *r) { return r->bf16 ? ST_BF16 : sizeof(acc_t) == 8 ? ST_F64 : ST_F32; }
+static int64_t bytes_of(const struct param *p, const struct save_rule *r) { return param_count(p) * (r->bf16 ? 2 : (int64_t)sizeof(acc_t)); }
 
 /* first[k] is the first tensor of shard k, first[shards] == params. A tensor larger than a shard has one for itself. */
 static int split(const struct model *m, const struct save_rule *r, int *first)
@@ -33,10 +33,10 @@ static void shard_name(struct str *s, int k, int shards)
 }
 
 /* Weights that are not finite (as bf16: that round to infinity) are not worth a file: who reads it would find out much later. */
-static bool put_param(struct st_writer *out, const struct model *m, const struct param *p, const struct save_rule *r, wide *buf, const char *path, struct err *e)
+static bool put_param(struct st_writer *out, const struct model *m, const struct param *p, const struct save_rule *r, acc_t *buf, const char *path, struct err *e)
 {
     int64_t count = param_count(p);
-    double most = r->bf16 ? 0x1.ffp127 : sizeof(wide) == 8 ? DBL_MAX : (double)FLT_MAX;       /* from 0x1.ffp127 on bf16 rounds up */
+    double most = r->bf16 ? 0x1.ffp127 : sizeof(acc_t) == 8 ? DBL_MAX : (double)FLT_MAX;       /* from 0x1.ffp127 on bf16 rounds up */
     for (int64_t at = 0; at < count; at += PIECE) {
         int64_t n = count - at < PIECE ? count - at : PIECE, i = 0;
         model_get(buf, m->w + p->at + at, n);
@@ -57,7 +57,7 @@ static bool save_shard(const struct model *m, const char *path, const struct sav
     if (!out) return false;
     for (int i = begin; i < end; i++)
         st_declare(out, m->param[i].name, dtype_of(r), m->param[i].cols ? 2 : 1, (int64_t[]){ m->param[i].rows, m->param[i].cols });
-    wide *buf = xmalloc(PIECE * sizeof *buf);
+    acc_t *buf = xmalloc(PIECE * sizeof *buf);
     bool ok = true;
     for (int i = begin; ok && i < end; i++) ok = put_param(out, m, &m->param[i], r, buf, path, e);
     free(buf);

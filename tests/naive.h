@@ -11,9 +11,9 @@
 /* store: an element of a tensor on its way to memory. sum: what is computed in float: sums, statistics, gradients of weights. */
 struct numbers { double (*store)(double), (*sum)(double); };
 static inline double naive_same(double x) { return x; }
-static inline double naive_real(double x) { return real_to(real_from(x)); }
-static inline double naive_wide(double x) { return (double)(wide)x; }
-static const struct numbers exact_numbers = { naive_same, naive_same }, naive_numbers = { naive_real, naive_wide };
+static inline double naive_elem(double x) { return elem_to(elem_from(x)); }
+static inline double naive_acc(double x) { return (double)(acc_t)x; }
+static const struct numbers exact_numbers = { naive_same, naive_same }, naive_numbers = { naive_elem, naive_acc };
 
 static inline double *naive_zeros(int64_t n) { return xcalloc((size_t)n + 1, sizeof(double)); }
 

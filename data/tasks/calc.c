@@ -13,10 +13,10 @@ const struct calc_limits calc_default = { .input = 4000, .output = 2000, .depth 
 const struct calc_limits calc_embedded = { .input = 80, .output = 12, .depth = 40, .statements = 8, .exponent = 99, .digits = 37 };
 
 enum { DEPTH = 200, VALUES = 256, NAMES = 64, NAME_BYTES = 32, NUMBER_BYTES = 64 };
-typedef __int128 wide;
+typedef __int128 int128;
 
 enum kind { INT, FLT, NONE };
-struct val { wide i; double x; enum kind kind; };
+struct val { int128 i; double x; enum kind kind; };
 
 enum opcode { ADD, SUB, MUL, DIV, FLOORDIV, MOD, POW, NEG, POS, BRACKET, CALL };
 /* binds tighter: higher; NEG lies between MUL and POW: -2**2 is -4, 2**-1 is 0.5 */
@@ -34,7 +34,7 @@ struct calc {
     const char *s;
     size_t n, at;
     const struct calc_limits *lim;
-    wide bound;                     /* integers are below it in magnitude */
+    int128 bound;                     /* integers are below it in magnitude */
     int depth, nv, no, open, n_names;
     struct val v[VALUES];
     struct op o[DEPTH];
@@ -45,7 +45,7 @@ struct calc {
 
 static void wrong(struct calc *c, const char *what) { if (!c->error) c->error = what; }
 
-static struct val of_int(struct calc *c, wide i)
+static struct val of_int(struct calc *c, int128 i)
 {
     if (i >= c->bound || i <= -c->bound) wrong(c, "too large");
     return (struct val){ .kind = INT, .i = i };
@@ -58,15 +58,15 @@ static struct val of_real(struct calc *c, double x)
     return (struct val){ .kind = FLT, .x = x };
 }
 
-static double real(struct val a) { return a.kind == INT ? (double)a.i : a.x; }
+static double as_double(struct val a) { return a.kind == INT ? (double)a.i : a.x; }
 
 static struct val to_int(struct calc *c, double x)          /* x already rounded as wanted */
 {
     if (!(fabs(x) < (double)c->bound)) return wrong(c, "too large"), (struct val){ 0 };
-    return of_int(c, (wide)x);
+    return of_int(c, (int128)x);
 }
 
-static void put_int(struct str *out, wide i)
+static void put_int(struct str *out, int128 i)
 {
     char buf[48], *p = buf + sizeof buf;
     unsigned __int128 u = i < 0 ? -(unsigned __int128)i : (unsigned __int128)i;
@@ -130,7 +130,7 @@ static void print_line(struct calc *c, const struct val *a, int n)
     if (c->printed.n > (size_t)c->lim->output) wrong(c, "too long");
 }
 
-static wide floor_mod(wide a, wide b) { wide m = a % b; return m && (m < 0) != (b < 0) ? m + b : m; }
+static int128 floor_mod(int128 a, int128 b) { int128 m = a % b; return m && (m < 0) != (b < 0) ? m + b : m; }
 
 static double real_mod(double a, double b)
 {
@@ -149,10 +149,10 @@ static double real_floordiv(double a, double b)
 
 static struct val power(struct calc *c, struct val a, struct val b)
 {
-    if (fabs(real(b)) > c->lim->exponent) return wrong(c, "too large"), a;
-    if (real(a) == 0 && real(b) < 0) return wrong(c, "zero division"), a;
-    if (a.kind != INT || b.kind != INT || b.i < 0) return of_real(c, pow(real(a), real(b)));
-    wide y = 1, base = a.i;
+    if (fabs(as_double(b)) > c->lim->exponent) return wrong(c, "too large"), a;
+    if (as_double(a) == 0 && as_double(b) < 0) return wrong(c, "zero division"), a;
+    if (a.kind != INT || b.kind != INT || b.i < 0) return of_real(c, pow(as_double(a), as_double(b)));
+    int128 y = 1, base = a.i;
     for (int k = (int)b.i; k; k >>= 1) {
         if ((k & 1) && __builtin_mul_overflow(y, base, &y)) return wrong(c, "too large"), a;
         if (k > 1 && __builtin_mul_overflow(base, base, &base)) return wrong(c, "too large"), a;
@@ -165,9 +165,9 @@ static struct val power_mod(struct calc *c, struct val a, struct val b, struct v
 {
     if (a.kind != INT || b.kind != INT || m.kind != INT || b.i < 0) return wrong(c, "bad value"), a;
     if (m.i == 0) return wrong(c, "zero division"), a;
-    if (m.i >= (wide)1 << 62 || m.i <= -((wide)1 << 62)) return wrong(c, "too large"), a;
-    wide y = floor_mod(1, m.i), base = floor_mod(a.i, m.i);
-    for (wide k = b.i; k; k >>= 1) {
+    if (m.i >= (int128)1 << 62 || m.i <= -((int128)1 << 62)) return wrong(c, "too large"), a;
+    int128 y = floor_mod(1, m.i), base = floor_mod(a.i, m.i);
+    for (int128 k = b.i; k; k >>= 1) {
         if (k & 1) y = floor_mod(y * base, m.i);
         base = floor_mod(base * base, m.i);
     }
@@ -175,7 +175,7 @@ static struct val power_mod(struct calc *c, struct val a, struct val b, struct v
 }
 
 /* a / b rounded once, to the nearest double, ties to even. */
-static double quotient(wide a, wide b)
+static double quotient(int128 a, int128 b)
 {
     bool minus = (a < 0) != (b < 0);
     unsigned __int128 p = a < 0 ? -(unsigned __int128)a : (unsigned __int128)a, q = b < 0 ? -(unsigned __int128)b : (unsigned __int128)b;
@@ -198,15 +198,15 @@ static int compare(struct val a, struct val b)
     if (a.kind == FLT && b.kind == FLT) return (a.x > b.x) - (a.x < b.x);
     if (a.kind == FLT) return -compare(b, a);
     if (fabs(b.x) >= 0x1p126) return b.x > 0 ? -1 : 1;        /* integers are smaller */
-    wide whole = (wide)b.x;                                   /* towards zero */
+    int128 whole = (int128)b.x;                                   /* towards zero */
     if (a.i != whole) return a.i > whole ? 1 : -1;
     double rest = b.x - (double)whole;                        /* exact: whole is b.x but for its fraction */
     return (rest < 0) - (rest > 0);
 }
 
-static struct val binary_int(struct calc *c, enum opcode code, wide a, wide b)
+static struct val binary_int(struct calc *c, enum opcode code, int128 a, int128 b)
 {
-    wide y = 0;
+    int128 y = 0;
     if ((code == FLOORDIV || code == MOD) && b == 0) wrong(c, "zero division");
     else if (code == ADD) y = a + b;                       /* both below 10^37: no overflow */
     else if (code == SUB) y = a - b;
@@ -221,7 +221,7 @@ static struct val binary(struct calc *c, enum opcode code, struct val a, struct 
     if (a.kind == NONE || b.kind == NONE) return wrong(c, "bad value"), a;
     if (code == POW) return power(c, a, b);
     if (a.kind == INT && b.kind == INT && code != DIV) return binary_int(c, code, a.i, b.i);
-    double x = real(a), y = real(b);
+    double x = as_double(a), y = as_double(b);
     if (code == DIV && a.kind == INT && b.kind == INT && b.i) return of_real(c, quotient(a.i, b.i));
     if ((code == DIV || code == FLOORDIV || code == MOD) && y == 0) return wrong(c, "zero division"), a;
     switch (code) {
@@ -237,11 +237,11 @@ static struct val binary(struct calc *c, enum opcode code, struct val a, struct 
 /* gcd or lcm of whole numbers, folded from the left */
 static struct val divisor(struct calc *c, enum func f, const struct val *a, int n)
 {
-    wide y = f == F_LCM;
+    int128 y = f == F_LCM;
     for (int k = 0; k < n; k++) {
         if (a[k].kind != INT) return wrong(c, "bad value"), a[k];
-        wide p = y, q = a[k].i < 0 ? -a[k].i : a[k].i, r = q;
-        while (r) { wide t = p % r; p = r; r = t; }
+        int128 p = y, q = a[k].i < 0 ? -a[k].i : a[k].i, r = q;
+        while (r) { int128 t = p % r; p = r; r = t; }
         if (f == F_GCD) y = p;
         else if (p == 0 || q == 0) y = 0;
         else if (__builtin_mul_overflow(y / p, q, &y)) return wrong(c, "too large"), a[k];
@@ -273,8 +273,8 @@ static struct val call(struct calc *c, enum func f, const struct val *a, int n)
     case F_POW:   return n == 3 ? power_mod(c, a[0], a[1], a[2]) : power(c, a[0], a[1]);
     case F_ROUND: return rounded(c, a, n);
     case F_INT:   return a[0].kind == INT ? a[0] : to_int(c, trunc(a[0].x));
-    case F_FLOAT: return of_real(c, real(a[0]));
-    case F_SQRT:  return of_real(c, sqrt(real(a[0])));
+    case F_FLOAT: return of_real(c, as_double(a[0]));
+    case F_SQRT:  return of_real(c, sqrt(as_double(a[0])));
     default:
         for (int k = 1; k < n; k++) {
             int order = compare(a[k], best);
@@ -347,7 +347,7 @@ static void number(struct calc *c)
     memcpy(buf, c->s + from, len);
     buf[len] = 0;
     if (is_real) { push(c, of_real(c, strtod(buf, NULL))); return; }
-    wide i = 0;
+    int128 i = 0;
     for (size_t k = 0; k < len && !c->error; k++) i = of_int(c, i * 10 + (buf[k] - '0')).i;
     if (len > 1 && buf[0] == '0' && i) wrong(c, "syntax");                                     /* 007, as Python 3 */
     push(c, (struct val){ .kind = INT, .i = i });

@@ -43,7 +43,7 @@ int branch_candidates(uint8_t *ok, const int *ids, const uint8_t *m, int n, cons
 }
 
 /* The rows of one prompt, packed and scored. */
-struct pack { int64_t *begin; wide *logp, *logp_old, *entropy, *f, *zf, *zh, *score, *key; uint8_t *m, *ok; bool *flat; int rows; void *room; };
+struct pack { int64_t *begin; acc_t *logp, *logp_old, *entropy, *f, *zf, *zh, *score, *key; uint8_t *m, *ok; bool *flat; int rows; void *room; };
 
 static struct pack pack_rows(const struct branch_view *v, int rows, const struct branch_rule *rule)
 {
@@ -51,8 +51,8 @@ static struct pack pack_rows(const struct branch_view *v, int rows, const struct
     p.begin[0] = 0;
     for (int r = 0; r < rows; r++) p.begin[r + 1] = p.begin[r] + v[r].n;
     size_t n = (size_t)p.begin[rows] + 1;
-    wide *w = p.room = xmalloc(n * (8 * sizeof *w + 2));
-    wide **part[] = { &p.logp, &p.logp_old, &p.entropy, &p.f, &p.zf, &p.zh, &p.score, &p.key };
+    acc_t *w = p.room = xmalloc(n * (8 * sizeof *w + 2));
+    acc_t **part[] = { &p.logp, &p.logp_old, &p.entropy, &p.f, &p.zf, &p.zh, &p.score, &p.key };
     for (size_t i = 0; i < sizeof part / sizeof *part; i++, w += n) *part[i] = w;
     p.m = (uint8_t *)w;
     p.ok = p.m + n;
@@ -83,7 +83,7 @@ static bool is_flat(const struct pack *p, int row)
     return true;
 }
 
-static wide key_at(const struct pack *p, int row, int64_t i, const struct branch_config *c, const struct branch_key *k)
+static acc_t key_at(const struct pack *p, int row, int64_t i, const struct branch_config *c, const struct branch_key *k)
 {
     bool flat = p->flat[row] && c->entropy_if_flat;
     switch (c->signal) {
@@ -94,7 +94,7 @@ static wide key_at(const struct pack *p, int row, int64_t i, const struct branch
     case SIGNAL_RANDOM:   break;
     }
     uint32_t draw = philox4x32(philox_key(k, draw_key), (uint32_t)(i - p->begin[row]), (uint32_t)row, k->prompt, k->step).v[0];
-    return (wide)(draw * 0x1p-32);
+    return (acc_t)(draw * 0x1p-32);
 }
 
 static void set_keys(struct pack *p, const struct branch_config *c, const struct branch_key *k)

@@ -22,7 +22,7 @@ struct branch_config branch_paper(void), branch_official(void), branch_default(v
 
 /* One rollout of a prompt as the chooser sees it: vectors of n positions; ok = 1 marks the candidates. Values where m = 0 may be NaN.
  * logp: current weights; logp_old: the weights of branch.omega; the same pointer twice where omega is not wanted. */
-struct branch_view { const wide *logp, *logp_old, *entropy; const uint8_t *m, *ok; int n; };
+struct branch_view { const acc_t *logp, *logp_old, *entropy; const uint8_t *m, *ok; int n; };
 /* What random draws of a choice are a function of: a second epoch, or a second round, chooses anew. round counts from 1. */
 struct branch_key { uint64_t seed; uint32_t step, epoch, round, prompt; };
 struct branch_choice { int row, pos; double score, zf, zh; bool strict, entropy_fallback; };

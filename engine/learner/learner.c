@@ -26,21 +26,21 @@ static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
 
 static void lay_out_state(struct learner *l, struct arena *a)
 {
-    size_t bytes = (size_t)l->m->count * sizeof(wide);
+    size_t bytes = (size_t)l->m->count * sizeof(acc_t);
     l->g = arena_get(a, bytes, "gradient");
     l->adam1 = arena_get(a, moment_bytes(l), "AdamW first moment");
     l->adam2 = arena_get(a, moment_bytes(l), "AdamW second moment");
-    l->master = a->real_bytes == sizeof(wide) ? NULL : arena_get(a, bytes, "master weights");
+    l->master = a->elem_bytes == sizeof(acc_t) ? NULL : arena_get(a, bytes, "master weights");
 }
 
 void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
 {
     /* 64 MiB of logits at most: beyond that more rows make no product faster */
-    size_t real_bytes = r.real_bytes ? r.real_bytes : sizeof(real);
-    int64_t chunk = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)real_bytes);
+    size_t elem_bytes = r.elem_bytes ? r.elem_bytes : sizeof(elem_t);
+    int64_t chunk = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)elem_bytes);
     *l = (struct learner){ .m = m, .max_rows = r.max_rows, .chunk = MIN(r.max_rows, chunk < 64 ? 64 : chunk), .bf16_moments = r.bf16_moments, .seed = r.seed };
-    arena_dry_as(&l->state, "optimizer", real_bytes);
-    arena_dry_as(&l->work, "training", real_bytes);
+    arena_dry_as(&l->state, "optimizer", elem_bytes);
+    arena_dry_as(&l->work, "training", elem_bytes);
     lay_out_state(l, &l->state);
     lay_out_work(l, &l->work, r.recompute);
 }
@@ -57,7 +57,7 @@ void learner_make(struct learner *l, struct model *m, struct learner_rule r)
     dev_zero(l->adam1, moment_bytes(l));
     dev_zero(l->adam2, moment_bytes(l));
     if (l->master) {
-        wide *x = xmalloc((size_t)m->count * sizeof *x);
+        acc_t *x = xmalloc((size_t)m->count * sizeof *x);
         model_get(x, m->w, m->count);
         dev_put(l->master, x, (size_t)m->count * sizeof *x);
         free(x);
@@ -97,30 +97,30 @@ static void forward(struct learner *l, const struct model *m, const struct pack 
 }
 
 /* logp[targets], entropy[rows] and least[rows] (log p of the least likely entry that the entropy counts; top_k only) of a whole pack, one behind the other. */
-static wide *numbers_of(struct learner *l, const struct pack *p) { return arena_get(&l->work, (size_t)(p->targets + 2 * p->rows) * sizeof(wide), "logp and entropy"); }
+static acc_t *numbers_of(struct learner *l, const struct pack *p) { return arena_get(&l->work, (size_t)(p->targets + 2 * p->rows) * sizeof(acc_t), "logp and entropy"); }
 
 /* What the sampled token adds to the entropy of the top k, if it is none of them. */
 static double beyond_top(double logp, double least) { return logp < least ? -exp(logp) * logp : 0; }
 
 /* To their places in the host vectors. */
-static void numbers_get(const struct pack *p, const wide *numbers, bool top, wide *logp, wide *entropy)
+static void numbers_get(const struct pack *p, const acc_t *numbers, bool top, acc_t *logp, acc_t *entropy)
 {
     if (!logp && !entropy) return;
-    size_t bytes = (size_t)(p->targets + (top ? 2 : 1) * p->rows) * sizeof(wide);
-    wide *lp = xmalloc(bytes), *en = lp + p->targets, *least = en + p->rows;
+    size_t bytes = (size_t)(p->targets + (top ? 2 : 1) * p->rows) * sizeof(acc_t);
+    acc_t *lp = xmalloc(bytes), *en = lp + p->targets, *least = en + p->rows;
     dev_get(lp, numbers, bytes);
     for (int64_t i = 0; i < p->rows; i++)
         for (int t = p->begin[i]; t < p->begin[i + 1]; t++) {
             if (logp) logp[p->tgt_flat[t]] = lp[t];
-            if (entropy) entropy[p->tgt_flat[t]] = top ? (wide)((double)en[i] + beyond_top((double)lp[t], (double)least[i])) : en[i];
+            if (entropy) entropy[p->tgt_flat[t]] = top ? (acc_t)((double)en[i] + beyond_top((double)lp[t], (double)least[i])) : en[i];
         }
     free(lp);
 }
 
 /* One chunk of rows that have targets, on the device; logp and ent are its part of the pack's numbers. */
-struct head_chunk { int64_t n, targets, first; int *row, *begin, *tgt; wide *lse, *logp, *ent, *least; };
+struct head_chunk { int64_t n, targets, first; int *row, *begin, *tgt; acc_t *lse, *logp, *ent, *least; };
 
-static void chunk_take(struct learner *l, const struct pack *p, wide *numbers, int64_t from, struct head_chunk *c)
+static void chunk_take(struct learner *l, const struct pack *p, acc_t *numbers, int64_t from, struct head_chunk *c)
 {
     struct arena *a = &l->work;
     c->n = MIN(l->chunk, p->rows - from);
@@ -131,7 +131,7 @@ static void chunk_take(struct learner *l, const struct pack *p, wide *numbers, i
     c->row = put(a, p->row + from, (size_t)c->n * sizeof(int), "rows");
     c->begin = put(a, begin, (size_t)(c->n + 1) * sizeof(int), "target begins");
     c->tgt = put(a, p->tgt + c->first, (size_t)c->targets * sizeof(int), "targets");
-    c->lse = arena_get(a, (size_t)c->n * sizeof(wide), "lse");
+    c->lse = arena_get(a, (size_t)c->n * sizeof(acc_t), "lse");
     c->logp = numbers + c->first;
     c->ent = numbers + p->targets + from;
     c->least = c->ent + p->rows;
@@ -144,12 +144,12 @@ static void chunk_stats(struct learner *l, const struct model *m, const struct h
     op_row_stats(c->lse, c->logp, c->ent, l->logits, inv_temp, c->begin, c->tgt, c->n, m->c.vocab, vocab_ld(m));
 }
 
-void learner_score(struct learner *l, const struct pack *p, const struct score_rule *r, wide *logp, wide *entropy)
+void learner_score(struct learner *l, const struct pack *p, const struct score_rule *r, acc_t *logp, acc_t *entropy)
 {
     struct model m = *l->m;
-    if (r->w) m.w = (real *)r->w;
+    if (r->w) m.w = (elem_t *)r->w;
     size_t start = arena_mark(&l->work);
-    wide *numbers = numbers_of(l, p);
+    acc_t *numbers = numbers_of(l, p);
     forward(l, &m, p, r->kv);
     l->rows_run += p->n;
     for (int64_t from = 0; from < p->rows; from += l->chunk) {
@@ -167,10 +167,10 @@ void learner_score(struct learner *l, const struct pack *p, const struct score_r
 void learner_zero(struct learner *l) { dev_zero(l->g, (size_t)l->m->count * sizeof *l->g); }
 
 /* g and ge of the chunk's targets and rows, gathered from the host vectors. */
-static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t from, const struct head_chunk *c, const wide *g, const wide *ge,
-                               wide **dg, wide **dge)
+static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t from, const struct head_chunk *c, const acc_t *g, const acc_t *ge,
+                               acc_t **dg, acc_t **dge)
 {
-    wide *hg = xcalloc((size_t)c->targets, sizeof *hg), *hge = xcalloc((size_t)c->n, sizeof *hge);
+    acc_t *hg = xcalloc((size_t)c->targets, sizeof *hg), *hge = xcalloc((size_t)c->n, sizeof *hge);
     for (int64_t i = 0; i < c->n; i++)
         for (int t = p->begin[from + i]; t < p->begin[from + i + 1]; t++) {
             hg[t - c->first] = g[p->tgt_flat[t]];
@@ -182,16 +182,16 @@ static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t 
     free(hge);
 }
 
-void learner_grad(struct learner *l, const struct pack *p, double inv_temp, const wide *g, const wide *ge, wide *logp, wide *entropy)
+void learner_grad(struct learner *l, const struct pack *p, double inv_temp, const acc_t *g, const acc_t *ge, acc_t *logp, acc_t *entropy)
 {
     const struct model *m = l->m;
     size_t start = arena_mark(&l->work);
-    wide *numbers = numbers_of(l, p);
+    acc_t *numbers = numbers_of(l, p);
     forward(l, m, p, NULL);
-    dev_zero(l->dhidden, (size_t)(p->n * m->c.dim) * sizeof(real));
+    dev_zero(l->dhidden, (size_t)(p->n * m->c.dim) * sizeof(elem_t));
     for (int64_t from = 0; from < p->rows; from += l->chunk) {
         struct head_chunk c;
-        wide *dg, *dge;
+        acc_t *dg, *dge;
         size_t mark = arena_mark(&l->work);
         chunk_take(l, p, numbers, from, &c);
         chunk_stats(l, m, &c, inv_temp);
@@ -214,8 +214,8 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
 
 static void adamw(struct learner *l, int64_t at, int64_t n, const struct adamw *a)
 {
-    wide *master = l->master ? l->master + at : NULL;
-    if (!l->bf16_moments) op_adamw(l->m->w + at, master, l->g + at, (wide *)l->adam1 + at, (wide *)l->adam2 + at, n, a);
+    acc_t *master = l->master ? l->master + at : NULL;
+    if (!l->bf16_moments) op_adamw(l->m->w + at, master, l->g + at, (acc_t *)l->adam1 + at, (acc_t *)l->adam2 + at, n, a);
     else op_adamw_bf16(l->m->w + at, master, l->g + at, (uint16_t *)l->adam1 + at, (uint16_t *)l->adam2 + at, n, a, (struct round_key){ l->seed, at });
 }
 
@@ -242,7 +242,7 @@ void learner_rehearse(struct learner *l)
     int64_t n = l->max_rows;
     int *zero = xcalloc((size_t)n, sizeof *zero), *begin = xmalloc((size_t)(n + 1) * sizeof *begin), *end = xmalloc((size_t)n * sizeof *end);
     int64_t *flat = xcalloc((size_t)n, sizeof *flat);
-    wide g = 0;
+    acc_t g = 0;
     for (int64_t i = 0; i <= n; i++) begin[i] = (int)i;
     for (int64_t i = 0; i < n; i++) end[i] = (int)n;
     struct pack p = { .n = n, .ids = zero, .pos = zero, .end = end, .rows = n, .targets = n, .row = zero, .begin = begin, .tgt = zero, .tgt_flat = flat };

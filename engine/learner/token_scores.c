@@ -14,14 +14,14 @@ static void lay_out(struct scorer *s, struct arena *a)
     const struct model *m = s->m;
     /* recompute: layers share their activations, as nothing is to be kept for a way back */
     acts_make(&s->acts, m, s->max_rows, true, false, a);
-    s->logits = arena_get(a, (size_t)(s->chunk * vocab_ld(m)) * sizeof(real), "logits");
-    s->x = arena_get(a, (size_t)(s->chunk * m->c.dim) * sizeof(real), "head in");
+    s->logits = arena_get(a, (size_t)(s->chunk * vocab_ld(m)) * sizeof(elem_t), "logits");
+    s->x = arena_get(a, (size_t)(s->chunk * m->c.dim) * sizeof(elem_t), "head in");
     arena_get(a, batch_bytes(s), "batch");
 }
 
 void scorer_make(struct scorer *s, const struct model *m, int64_t max_rows, int top)
 {
-    int64_t fit = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)sizeof(real));       /* as in training */
+    int64_t fit = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)sizeof(elem_t));       /* as in training */
     *s = (struct scorer){ .m = m, .max_rows = max_rows, .chunk = MIN(max_rows, fit < 64 ? 64 : fit), .top = MIN(top, m->c.vocab) };
     ENSURE(top <= SCORER_TOP);
     arena_dry(&s->arena, "scoring");
@@ -47,7 +47,7 @@ static void *put(struct arena *a, const void *host, size_t bytes, const char *wh
 }
 
 /* The top best of x[vocab], in order. */
-static void likeliest(const wide *x, int vocab, int top, int *id)
+static void likeliest(const acc_t *x, int vocab, int top, int *id)
 {
     for (int j = 0, n = 0; j < vocab; j++) {
         if (n == top && !(x[j] > x[id[n - 1]])) continue;
@@ -58,19 +58,19 @@ static void likeliest(const wide *x, int vocab, int top, int *id)
 }
 
 /* x[n][each] from the device to the places of n tokens. */
-static void hand_out(wide *to, const wide *x, const int64_t *flat, int n, int each)
+static void hand_out(acc_t *to, const acc_t *x, const int64_t *flat, int n, int each)
 {
-    wide *host = xmalloc((size_t)n * (size_t)each * sizeof *host);
+    acc_t *host = xmalloc((size_t)n * (size_t)each * sizeof *host);
     dev_get(host, x, (size_t)n * (size_t)each * sizeof *host);
     for (int i = 0; i < n; i++) memcpy(to + flat[i] * each, host + i * each, (size_t)each * sizeof *host);
     free(host);
 }
 
 /* The chunk's likeliest tokens, then their log-probabilities as targets of the same rows. */
-static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_temp, int *top_id, wide *top_logp)
+static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_temp, int *top_id, acc_t *top_logp)
 {
     int vocab = s->m->c.vocab, top = s->top, *id = xmalloc((size_t)n * (size_t)top * sizeof *id), *begin = xmalloc((size_t)(n + 1) * sizeof *begin);
-    wide *z = xmalloc((size_t)vocab * sizeof *z);
+    acc_t *z = xmalloc((size_t)vocab * sizeof *z);
     for (int i = 0; i <= n; i++) begin[i] = i * top;
     for (int i = 0; i < n; i++) {
         model_get(z, s->logits + i * vocab_ld(s->m), vocab);
@@ -78,7 +78,7 @@ static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_t
         memcpy(top_id + flat[i] * top, id + i * top, (size_t)top * sizeof *id);
     }
     int *tgt = put(&s->arena, id, (size_t)n * (size_t)top * sizeof *id, "likeliest"), *at = put(&s->arena, begin, (size_t)(n + 1) * sizeof *begin, "begins");
-    wide *logp = arena_get(&s->arena, (size_t)n * (size_t)top * sizeof *logp, "logp of the likeliest");
+    acc_t *logp = arena_get(&s->arena, (size_t)n * (size_t)top * sizeof *logp, "logp of the likeliest");
     op_row_stats(NULL, logp, NULL, s->logits, inv_temp, at, tgt, n, vocab, vocab_ld(s->m));
     hand_out(top_logp, logp, flat, n, top);
     free(id);
@@ -86,7 +86,7 @@ static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_t
     free(z);
 }
 
-void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, wide *logp, wide *entropy, int *top_id, wide *top_logp)
+void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, acc_t *logp, acc_t *entropy, int *top_id, acc_t *top_logp)
 {
     struct arena *a = &s->arena;
     size_t mark = arena_mark(a), n = (size_t)p->n;
@@ -96,10 +96,10 @@ void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, wide *l
     arena_back(a, mark);
     for (int64_t from = 0; from < p->rows; from += s->chunk) {
         int rows = (int)MIN(s->chunk, p->rows - from);
-        size_t bytes = (size_t)rows * sizeof(wide);
+        size_t bytes = (size_t)rows * sizeof(acc_t);
         const int64_t *flat = p->tgt_flat + from;
         int *row = put(a, p->row + from, (size_t)rows * sizeof *row, "rows"), *tgt = put(a, p->tgt + from, (size_t)rows * sizeof *tgt, "targets");
-        wide *lp = arena_get(a, bytes, "logp"), *ent = arena_get(a, bytes, "entropy");
+        acc_t *lp = arena_get(a, bytes, "logp"), *ent = arena_get(a, bytes, "entropy");
         head_forward(s->m, s->logits, s->x, s->acts.hidden, row, rows);
         op_row_stats(NULL, lp, ent, s->logits, inv_temp, NULL, tgt, rows, s->m->c.vocab, vocab_ld(s->m));
         hand_out(logp, lp, flat, rows, 1);

@@ -10,7 +10,7 @@ struct scorer {
     struct acts acts;
     int64_t max_rows, chunk;        /* rows of a pass; rows of logits at once */
     int top;                        /* likeliest tokens a row: what was asked for, at most the vocabulary */
-    real *logits, *x;
+    elem_t *logits, *x;
 };
 
 void scorer_make(struct scorer *s, const struct model *m, int64_t max_rows, int top);
@@ -19,4 +19,4 @@ void scorer_free(struct scorer *s);
 /* The pack's targets, each alone on its row (no two sequences of one group): logp[flat] and entropy[flat] (nats, full vocabulary) of the distribution the token
  * was drawn from, at 1 / inv_temp; the same bits as learner_score. The s->top likeliest tokens of each, likeliest first, of equals the lowest id:
  * top_id, top_logp [flat * top ..]; not touched where top is 0. */
-void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, wide *logp, wide *entropy, int *top_id, wide *top_logp);
+void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, acc_t *logp, acc_t *entropy, int *top_id, acc_t *top_logp);

@@ -18,7 +18,7 @@ static void room(struct episode *ep, int n)
     ep->cap = cap;
 }
 
-void episode_put(struct episode *ep, int id, bool generated, wide logp, wide entropy)
+void episode_put(struct episode *ep, int id, bool generated, acc_t logp, acc_t entropy)
 {
     room(ep, ep->n + 1);
     ep->ids[ep->n] = id;

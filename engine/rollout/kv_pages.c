@@ -12,7 +12,7 @@ void kv_make(struct kv *kv, const struct model *m, int pages, struct arena *a)
     size_t bytes;
     ENSURE(pages > 0);
     if (__builtin_mul_overflow(elems, pages, &stride) || __builtin_mul_overflow(stride, m->c.layers, &all) ||
-        __builtin_mul_overflow((size_t)all, sizeof(real), &bytes))
+        __builtin_mul_overflow((size_t)all, sizeof(elem_t), &bytes))
         die("a pool of %d pages of keys and values, %d layers, %lld numbers a page, is larger than 64 bits can count", pages, m->c.layers, (long long)elems);
     *kv = (struct kv){ .h = m->h, .layers = m->c.layers, .pages = pages, .free = pages, .layer_stride = stride };
     kv->pool = arena_get(a, bytes, "keys and values");

@@ -7,7 +7,7 @@ struct kv {
     struct heads h;
     int layers, pages, free;        /* free: pages nobody holds */
     int64_t layer_stride;           /* reals from one layer's pool to the next */
-    real *pool;                     /* [layers][pages][kv_page_elems(h)], device */
+    elem_t *pool;                     /* [layers][pages][kv_page_elems(h)], device */
     int *ref, *free_list;           /* [pages] holders of a page; the first `free` entries of free_list are the free ones */
     uint64_t *version;              /* [pages] model.version when the page was taken */
 };

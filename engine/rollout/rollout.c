@@ -22,8 +22,8 @@ static void host_make(struct rows *h, size_t rows, size_t ld, size_t seqs)
     h->pick = xcalloc(seqs, sizeof *h->pick);
     h->key = xcalloc(seqs, sizeof *h->key);
     h->id = xcalloc(1, piece(seqs * sizeof *h->id) + 2 * piece(seqs * sizeof *h->logp));
-    h->logp = (wide *)(void *)((char *)h->id + piece(seqs * sizeof *h->id));
-    h->ent = (wide *)(void *)((char *)h->logp + piece(seqs * sizeof *h->logp));
+    h->logp = (acc_t *)(void *)((char *)h->id + piece(seqs * sizeof *h->id));
+    h->ent = (acc_t *)(void *)((char *)h->logp + piece(seqs * sizeof *h->logp));
 }
 
 static void dev_make(struct rows *d, size_t rows, size_t ld, size_t seqs, struct arena *a)
@@ -50,7 +50,7 @@ static void rows_make(struct rollout *r, struct arena *a)
     ENSURE((char *)r->dev.ent - (char *)r->dev.id == (char *)r->host.ent - (char *)r->host.id);
     r->owner = xcalloc(seqs, sizeof(struct seat *));
     /* 64 MiB of logits at once: a larger product is no faster, and a row's numbers do not depend on the others */
-    int64_t fit = (64 << 20) / (vocab_ld(r->m) * (int64_t)a->real_bytes);
+    int64_t fit = (64 << 20) / (vocab_ld(r->m) * (int64_t)a->elem_bytes);
     r->head_rows = (int)(fit < 1 ? 1 : fit < (int64_t)seqs ? fit : (int64_t)seqs);
     r->logits = arena_reals(a, r->head_rows * vocab_ld(r->m), "rollout logits");
     r->x = arena_reals(a, (int64_t)r->head_rows * r->m->c.dim, "rollout logits");

@@ -28,7 +28,7 @@ struct rows {
     int64_t *slot;
     struct sample_key *key;         /* [seqs] */
     int *id;                        /* [seqs] drawn */
-    wide *logp, *ent;
+    acc_t *logp, *ent;
 };
 
 struct rollout {
@@ -41,7 +41,7 @@ struct rollout {
     struct acts acts;
     struct rows host, dev;
     char *room, *sent;              /* the device's room for ids .. key, closed up anew for each pass; what goes there */
-    real *logits, *x;               /* [head_rows][vocab_ld], [head_rows][dim] */
+    elem_t *logits, *x;               /* [head_rows][vocab_ld], [head_rows][dim] */
     int head_rows;
     uint32_t *allow;                /* device: the ids that have a text; NULL: all have */
     struct tool_pool *pool;         /* made by the first call */

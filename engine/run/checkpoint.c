@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Optimizer state: names, where they are, and as what: wide numbers or bf16; squares are not below 0. */
+/* Optimizer state: names, where they are, and as what: acc_t or bf16; squares are not below 0. */
 enum { VECTORS = 3 };
 struct vector { const char *name; void *x; bool bf16, square; };
 static int vectors(const struct trainer *t, struct vector v[VECTORS])
@@ -34,15 +34,15 @@ static float float_of(uint16_t b) { return (union word){ .u = (uint32_t)b << 16 
 static uint16_t bf16_of(float x) { return (uint16_t)((union word){ .f = x }.u >> 16); }
 
 /* n numbers from the device, and to it, by way of host[n]. bf16 stands in the upper halves of floats, which loses nothing. */
-static void fetch(wide *host, const struct vector *v, int64_t n)
+static void fetch(acc_t *host, const struct vector *v, int64_t n)
 {
     if (!v->bf16) { dev_get(host, v->x, (size_t)n * sizeof *host); return; }
     uint16_t *u = xmalloc((size_t)n * sizeof *u);
     dev_get(u, v->x, (size_t)n * sizeof *u);
-    for (int64_t i = 0; i < n; i++) host[i] = (wide)float_of(u[i]);
+    for (int64_t i = 0; i < n; i++) host[i] = (acc_t)float_of(u[i]);
     free(u);
 }
-static void store(const struct vector *v, const wide *host, int64_t n)
+static void store(const struct vector *v, const acc_t *host, int64_t n)
 {
     if (!v->bf16) { dev_put(v->x, host, (size_t)n * sizeof *host); return; }
     uint16_t *u = xmalloc((size_t)n * sizeof *u);
@@ -52,7 +52,7 @@ static void store(const struct vector *v, const wide *host, int64_t n)
 }
 
 /* An optimizer with such a number would lose a weight at the next step, or freeze it. */
-static bool sound(const struct vector *v, const wide *host, int64_t n, const char *path, struct err *e)
+static bool sound(const struct vector *v, const acc_t *host, int64_t n, const char *path, struct err *e)
 {
     int64_t i = 0;
     while (i < n && isfinite(host[i]) && !(v->square && host[i] < 0)) i++;
@@ -68,9 +68,9 @@ bool ckpt_save_optimizer(const struct trainer *t, const char *path, struct err *
     int vs = vectors(t, v);
     struct st_writer *w = st_create(path, e);
     if (!w) return false;
-    bool f64 = sizeof(wide) == 8;
+    bool f64 = sizeof(acc_t) == 8;
     for (int i = 0; i < vs; i++) st_declare(w, v[i].name, v[i].bf16 ? ST_BF16 : f64 ? ST_F64 : ST_F32, 1, &n);
-    wide *host = xmalloc((size_t)n * sizeof *host);
+    acc_t *host = xmalloc((size_t)n * sizeof *host);
     bool ok = true;
     for (int i = 0; ok && i < vs; i++) {
         fetch(host, &v[i], n);
@@ -91,8 +91,8 @@ static bool load_vectors(struct trainer *t, const char *path, struct err *e)
     int vs = vectors(t, v);
     struct st_file *f = st_open(path, e);
     if (!f) return false;
-    bool ok = true, f64 = sizeof(wide) == 8;
-    wide *host = xmalloc((size_t)n * sizeof *host);
+    bool ok = true, f64 = sizeof(acc_t) == 8;
+    acc_t *host = xmalloc((size_t)n * sizeof *host);
     for (int i = 0; ok && i < vs; i++) {
         const struct st_tensor *x = st_find(f, v[i].name);
         ok = x && x->count == n && (f64 ? st_get_f64(x, 0, n, (double *)host) : st_get_f32(x, 0, n, (float *)host));
@@ -114,7 +114,7 @@ static bool save_into(const struct trainer *t, const struct run_report *r, const
     str_printf(&p, "%s/actor/optimizer.safetensors", tmp);
     ok = ok && ckpt_save_optimizer(t, p.p, e);
     /* the first weights are those of model.path, which may be gone by then */
-    const struct { const char *name; real *w; } more[] = { { "reference", t->w_ref }, { "previous", t->w_prev } };
+    const struct { const char *name; elem_t *w; } more[] = { { "reference", t->w_ref }, { "previous", t->w_prev } };
     for (int i = 0; ok && i < 2; i++) {
         if (!more[i].w) continue;
         struct model m = t->s->m;
@@ -244,7 +244,7 @@ static bool same_shape(const struct model *a, const struct model *b)
     return same;
 }
 
-static bool load_weights(const struct model *m, real *to, const char *folder, struct err *e)
+static bool load_weights(const struct model *m, elem_t *to, const char *folder, struct err *e)
 {
     struct model x;
     if (!model_load(&x, folder, e)) return false;

@@ -99,7 +99,7 @@ bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const
     json_object_set_new(o, "val", val_json(t));
     json_object_set_new(o, "search_cache", x->cache ? hash_json(x->cache) : json_null());
     json_object_set_new(o, "tokenizer", hash_json(x->tokenizer));
-    json_object_set_new(o, "numbers", json_string(REAL_NAME));
+    json_object_set_new(o, "numbers", json_string(ELEM_NAME));
     json_object_set_new(o, "config", decisive(t->c));
     char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     bool ok = file_write(path, text, strlen(text), e);
@@ -141,7 +141,7 @@ static bool same_things(const struct trainer *t, const struct ckpt_extra *x, con
         { "val", "data.val_files hold other questions, prompts or answers", json_object_get(json_object_get(was, "val"), "hash"), json_incref(json_object_get(val, "hash")), false },
         { "search_cache", "tools.search_cache holds other searches", json_object_get(was, "search_cache"), x->cache ? hash_json(x->cache) : json_null(), false },
         { "tokenizer", "model.path has another tokenizer", json_object_get(was, "tokenizer"), hash_json(x->tokenizer), false },
-        { "numbers", "this program stores numbers otherwise (" REAL_NAME ")", json_object_get(was, "numbers"), json_string(REAL_NAME), false },
+        { "numbers", "this program stores numbers otherwise (" ELEM_NAME ")", json_object_get(was, "numbers"), json_string(ELEM_NAME), false },
     };
     bool ok = true;
     for (size_t i = 0; i < sizeof things / sizeof *things; i++) {

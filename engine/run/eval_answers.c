@@ -15,7 +15,7 @@ enum { CHUNK = 1 << 22, FILE_MOST = 1 << 30 };
 
 uint64_t weights_hash(const struct model *m)
 {
-    size_t bytes = (size_t)m->count * sizeof(real);
+    size_t bytes = (size_t)m->count * sizeof(elem_t);
     char *part = xmalloc(CHUNK);
     struct hash h;
     hash_begin(&h);

@@ -30,7 +30,7 @@ struct run {
 static size_t checkpoint_bytes(const struct run *x)
 {
     size_t copies = 3 + (x->t.s->learner.master != NULL) + (x->t.w_ref != NULL) + (x->t.w_prev != NULL);
-    return (size_t)x->t.s->m.count * sizeof(wide) * copies;
+    return (size_t)x->t.s->m.count * sizeof(acc_t) * copies;
 }
 
 /* What rollouts will take: a token of a dump 45 bytes where it is short, up to 80, packed 4 to 15. */

@@ -62,7 +62,7 @@ bool run_note(const char *dir, const struct session *s, int step, struct err *e)
     json_t *o = json_object(), *starts = step < 0 ? json_array() : starts_of(path.p), *model = json_string(s->path);
     json_array_append_new(starts, start_json(step));
     json_object_set_new(o, "version", json_string(appo_version));
-    json_object_set_new(o, "numbers", json_string(REAL_NAME));
+    json_object_set_new(o, "numbers", json_string(ELEM_NAME));
     json_object_set_new(o, "device", json_string(dev_name()));
     json_object_set_new(o, "model", json_pack("{s:o,s:s,s:I}", "path", model ? model : json_string("(not UTF-8)"), "arch", s->m.c.arch, "parameters", (json_int_t)s->m.count));
     json_object_set_new(o, "questions", json_pack("{s:i,s:i}", "train", s->train.rows.n, "val", s->val.rows.n));

@@ -27,8 +27,8 @@ struct teller { bool (*after)(void *, const struct sft_report *); void *ctx; str
 
 static double batch_loss(struct learner *l, const struct seq_view *s, int n, int64_t tokens, int64_t targets, struct teller *tell)
 {
-    wide *g = xcalloc((size_t)tokens, sizeof *g), *logp = xcalloc((size_t)tokens, sizeof *logp);
-    for (int64_t i = 0; i < tokens; i++) g[i] = (wide)(-1.0 / (double)targets);
+    acc_t *g = xcalloc((size_t)tokens, sizeof *g), *logp = xcalloc((size_t)tokens, sizeof *logp);
+    for (int64_t i = 0; i < tokens; i++) g[i] = (acc_t)(-1.0 / (double)targets);
     learner_zero(l);
     for (int done = 0; done < n;) {
         int take = pack_fit(s + done, n - done, l->max_rows);

@@ -52,7 +52,7 @@ static json_t *identity(const struct session *s, const struct sft_rule *r, uint6
     json_object_set_new(j, "the conversations (data.train_files, lengths, formats)", json_string(hash));
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)weights_hash(&s->m));
     json_object_set_new(j, "model.path (its weights)", json_string(hash));
-    json_object_set_new(j, "numbers", json_string(REAL_NAME));
+    json_object_set_new(j, "numbers", json_string(ELEM_NAME));
     return j;
 }
 

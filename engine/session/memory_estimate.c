@@ -25,7 +25,7 @@ static void need_training(struct need *n, struct model *m, const struct config *
 {
     struct learner l;
     struct learner_rule r = learner_rule_of(c);
-    r.real_bytes = rule->real_bytes;
+    r.elem_bytes = rule->elem_bytes;
     learner_lay_out(&l, m, r);
     if (dry) learner_rehearse(&l);
     n->state = l.state;
@@ -35,14 +35,14 @@ static void need_training(struct need *n, struct model *m, const struct config *
 
 /* The pool of keys and values itself is not made: the host's lists of its pages may be gigabytes too. False: it has
  * more pages than can be numbered. */
-static bool need_sampling(struct need *n, struct model *m, const struct config *c, size_t real_bytes, bool dry)
+static bool need_sampling(struct need *n, struct model *m, const struct config *c, size_t elem_bytes, bool dry)
 {
     struct session s = { .c = c };
     struct rollout_config rule = session_sampling(&s);
     int64_t pages = session_pages(c), bytes;
-    arena_dry_as(&n->pool, "rollout", real_bytes);
+    arena_dry_as(&n->pool, "rollout", elem_bytes);
     if (pages > INT32_MAX / KV_PAGE ||
-        __builtin_mul_overflow(kv_page_elems(m->h) * (int64_t)real_bytes * m->c.layers, pages, &bytes))
+        __builtin_mul_overflow(kv_page_elems(m->h) * (int64_t)elem_bytes * m->c.layers, pages, &bytes))
         return false;
     struct kv kv = { .h = m->h,
                      .layers = m->c.layers,
@@ -64,7 +64,7 @@ static bool need_sampling(struct need *n, struct model *m, const struct config *
  * (SmolLM2: 14 MB of 49,152). */
 static void need_host(struct need *n, const struct model *m, const struct config *c, enum need_for what)
 {
-    size_t forward = model_packed(m, false), backward = model_packed(m, true), vector = (size_t)m->count * sizeof(wide);
+    size_t forward = model_packed(m, false), backward = model_packed(m, true), vector = (size_t)m->count * sizeof(acc_t);
     bool trains = what != NEED_SAMPLE;
     n->packed = forward + (trains ? backward : 0) + (what == NEED_TRAIN ? copies(c) * forward : 0);
     n->saving = what == NEED_TRAIN && forward + vector > n->packed ? forward + vector - n->packed : 0;
@@ -75,19 +75,19 @@ void need_make_as(struct need *n, const struct model_config *shape, const struct
                   const struct need_rule *rule)
 {
     struct model m;
-    size_t real_bytes = rule->real_bytes ? rule->real_bytes : sizeof(real);
+    size_t elem_bytes = rule->elem_bytes ? rule->elem_bytes : sizeof(elem_t);
     bool trains = rule->what != NEED_SAMPLE, countable = true;
     model_lay_out(&m, shape);
     m.w = nowhere();
     m.freq = nowhere();
-    *n = (struct need){ .weights = (size_t)m.count * real_bytes };
+    *n = (struct need){ .weights = (size_t)m.count * elem_bytes };
     n->copies = rule->what == NEED_TRAIN ? copies(c) * n->weights : 0;
-    bool dry = !rule->real_bytes && dev_dry_begin();
+    bool dry = !rule->elem_bytes && dev_dry_begin();
     if (trains) need_training(n, &m, c, rule, dry);
-    if (rule->what != NEED_SFT) countable = need_sampling(n, &m, c, real_bytes, dry);
+    if (rule->what != NEED_SFT) countable = need_sampling(n, &m, c, elem_bytes, dry);
     if (dry) n->scratch = dev_dry_end(false);
-    if (rule->real_bytes) n->scratch = GPU_SCRATCH;
-    if (!rule->real_bytes && !strcmp(dev_name(), "cpu")) need_host(n, &m, c, rule->what);
+    if (rule->elem_bytes) n->scratch = GPU_SCRATCH;
+    if (!rule->elem_bytes && !strcmp(dev_name(), "cpu")) need_host(n, &m, c, rule->what);
     n->all = n->weights + n->copies + n->state.peak + n->work.peak + n->pool.peak + n->scratch + n->packed + n->saving +
              n->program;
     if (!countable) n->all = SIZE_MAX;

@@ -9,7 +9,7 @@ enum need_for { NEED_TRAIN, NEED_SFT, NEED_SAMPLE };
 
 /* For this build: { what }. Else for a GPU's build that stores numbers in real_bytes (2: bf16, 4: float), wherever
  * the question is asked. */
-struct need_rule { enum need_for what; size_t real_bytes; };
+struct need_rule { enum need_for what; size_t elem_bytes; };
 
 /* Bytes by lifetime, by the run's own layout on dry arenas and, on a GPU, a dry run of its largest steps: nothing is
  * allocated. */

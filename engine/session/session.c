@@ -241,7 +241,7 @@ void session_close(struct session *s)
 
 void session_print_memory(const struct session *s, FILE *f)
 {
-    fprintf(f, "weights          %10.2f MiB\n", (double)((size_t)s->m.count * sizeof(real)) / 0x1p20);
+    fprintf(f, "weights          %10.2f MiB\n", (double)((size_t)s->m.count * sizeof(elem_t)) / 0x1p20);
     if (s->trains) {
         arena_print(&s->learner.state, f);
         arena_print(&s->learner.work, f);

@@ -77,7 +77,7 @@ static void note_point(const struct session *s, const struct row *from, const st
 static void note_omega(struct row *r, const struct branch_rule *rule, struct step_sums *z)
 {
     int n = row_len(r);
-    wide *f = xcalloc((size_t)n + 1, sizeof *f), *bs = xcalloc((size_t)n + 1, sizeof *bs), *aside = xcalloc((size_t)n * 2 + 1, sizeof *aside);
+    acc_t *f = xcalloc((size_t)n + 1, sizeof *f), *bs = xcalloc((size_t)n + 1, sizeof *bs), *aside = xcalloc((size_t)n * 2 + 1, sizeof *aside);
     int64_t begin[2] = { 0, n };
     op_branch_score(f, aside, aside + n, bs, r->now, r->rho, r->ent, r->ep.m + r->ep.prompt_len, begin, 1, rule);
     for (int i = 0; i < n; i++)
@@ -89,9 +89,9 @@ static void note_omega(struct row *r, const struct branch_rule *rule, struct ste
     r->bs = bs;
 }
 
-static wide *copy_prefix(const wide *from, int keep, const wide *own, int n)
+static acc_t *copy_prefix(const acc_t *from, int keep, const acc_t *own, int n)
 {
-    wide *x = xcalloc((size_t)n + 1, sizeof *x);
+    acc_t *x = xcalloc((size_t)n + 1, sizeof *x);
     for (int i = 0; i < n; i++) x[i] = i < keep ? from[i] : own[i];
     return x;
 }
@@ -100,7 +100,7 @@ static wide *copy_prefix(const wide *from, int keep, const wide *own, int n)
 static void inherit(struct row *r, const struct row *from)
 {
     int n = row_len(r), keep = from ? r->ep.born - r->ep.prompt_len : 0;
-    const wide *logp = r->ep.logp + r->ep.prompt_len, *ent = r->ep.entropy + r->ep.prompt_len;
+    const acc_t *logp = r->ep.logp + r->ep.prompt_len, *ent = r->ep.entropy + r->ep.prompt_len;
     r->now = copy_prefix(from ? from->now : NULL, keep, logp, n);
     r->ent = copy_prefix(from ? from->ent : NULL, keep, ent, n);
     r->rho = copy_prefix(from ? from->rho : NULL, keep, logp, n);

@@ -10,9 +10,9 @@ struct row {
     int rank;                       /* which of its round's points of the prompt it was, from 0 */
     bool strict, fallback;          /* it came from the strict set; its parent's Omega was constant and Z(H) stood in */
     bool well_formed, correct;
-    wide *now, *ent, *rho, *ref;    /* [response] logp and entropy under the present weights; logp under branch.omega's and the reference weights */
-    wide *old;                      /* [response] logp under pi_old by a scoring pass; NULL: what it was sampled with has the same bits */
-    wide *omega, *bs;               /* [response] clamped Omega and branching score, of rows that points were chosen on; else NULL */
+    acc_t *now, *ent, *rho, *ref;    /* [response] logp and entropy under the present weights; logp under branch.omega's and the reference weights */
+    acc_t *old;                      /* [response] logp under pi_old by a scoring pass; NULL: what it was sampled with has the same bits */
+    acc_t *omega, *bs;               /* [response] clamped Omega and branching score, of rows that points were chosen on; else NULL */
 };
 
 struct group {

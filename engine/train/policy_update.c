@@ -58,17 +58,17 @@ void flat_make(struct flat *f, struct group *g, int n, const struct config *c)
     f->begin = xcalloc((size_t)f->rows + 1, sizeof *f->begin);
     for (int k = 0; k < f->rows; k++) f->begin[k + 1] = f->begin[k] + MAX(1, row_len(f->row[k]));     /* an empty response has a place for its reward, m = 0 */
     f->n = f->begin[f->rows];
-    wide **all[] = { &f->now, &f->old, &f->ref, &f->ent, &f->adv, &f->g, &f->ge, &f->seen };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] = xcalloc((size_t)f->n + 1, sizeof(wide));
+    acc_t **all[] = { &f->now, &f->old, &f->ref, &f->ent, &f->adv, &f->g, &f->ge, &f->seen };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] = xcalloc((size_t)f->n + 1, sizeof(acc_t));
     f->m = xcalloc((size_t)f->n + 1, 1);
     for (int k = 0; k < f->rows; k++) {
         const struct row *r = f->row[k];
         int64_t at = f->begin[k];
         size_t len = (size_t)row_len(r);
-        memcpy(f->now + at, r->now, len * sizeof(wide));
-        memcpy(f->ent + at, r->ent, len * sizeof(wide));
-        memcpy(f->old + at, row_old(r), len * sizeof(wide));
-        if (r->ref) memcpy(f->ref + at, r->ref, len * sizeof(wide));
+        memcpy(f->now + at, r->now, len * sizeof(acc_t));
+        memcpy(f->ent + at, r->ent, len * sizeof(acc_t));
+        memcpy(f->old + at, row_old(r), len * sizeof(acc_t));
+        if (r->ref) memcpy(f->ref + at, r->ref, len * sizeof(acc_t));
         memcpy(f->m + at, r->ep.m + r->ep.prompt_len, len);
         if (!r->branch) continue;
         size_t prefix = r->orig >= 0 ? (size_t)(r->ep.born - r->ep.prompt_len) : 0;
@@ -84,22 +84,22 @@ void flat_free(struct flat *f)
 }
 
 /* Reward to the last token, scaled as the official code does where asked for, summed again: one number a row. A record of no row brings score_max in. */
-static void rewards(const struct flat *f, const struct config *c, double score_max, wide *reward, wide *token_reward)
+static void rewards(const struct flat *f, const struct config *c, double score_max, acc_t *reward, acc_t *token_reward)
 {
     memset(token_reward, 0, (size_t)f->n * sizeof *token_reward);
-    for (int k = 0; k < f->rows; k++) token_reward[f->begin[k + 1] - 1] = (wide)f->row[k]->ep.reward;
+    for (int k = 0; k < f->rows; k++) token_reward[f->begin[k + 1] - 1] = (acc_t)f->row[k]->ep.reward;
     f->rec[f->records] = (struct branch_record){ -1, 0, 0, score_max };
     if (c->advantage.reward_scale) op_reward_scale(token_reward, f->begin, f->rows, f->rec, f->records + 1, c->advantage.reward_scale_discount);
     for (int k = 0; k < f->rows; k++) {
         double sum = 0;
         for (int64_t i = f->begin[k]; i < f->begin[k + 1]; i++) sum += (double)token_reward[i];
-        reward[k] = (wide)sum;
+        reward[k] = (acc_t)sum;
     }
 }
 
 void flat_credit(struct flat *f, const struct config *c, double score_max, struct step_sums *z)
 {
-    wide *reward = xcalloc((size_t)f->rows, sizeof *reward), *token_reward = xcalloc((size_t)f->n + 1, sizeof *token_reward);
+    acc_t *reward = xcalloc((size_t)f->rows, sizeof *reward), *token_reward = xcalloc((size_t)f->n + 1, sizeof *token_reward);
     rewards(f, c, score_max, reward, token_reward);
     if (c->algorithm.adv_estimator == ALGO_GRPO) {
         struct estimator_rule rule = { .kind = ADV_GRPO, .by_std = c->advantage.norm_by_std, .gamma = 1, .lambda = 1 };

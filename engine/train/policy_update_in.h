@@ -9,7 +9,7 @@ struct flat {
     int *uid;                       /* index of the row's group */
     uint8_t *kind, *m, *live;       /* kind 1: a branch; live[row]: some trained token has an advantage */
     int64_t *begin, n;
-    wide *now, *old, *ref, *ent, *adv, *g, *ge, *seen;
+    acc_t *now, *old, *ref, *ent, *adv, *g, *ge, *seen;
     struct branch_record *rec;      /* of branches that left an initial row, however many branches lie between */
     int records;
 };

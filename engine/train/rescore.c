@@ -51,7 +51,7 @@ static int64_t *page_slots(struct trainer *t, const struct pack *p, struct row *
 }
 
 /* logp and entropy of all rows under w (NULL: the present weights). refill: also the pages of every row, under the present weights. */
-static void score_under(struct trainer *t, struct row **row, const int *uid, int rows, const int64_t *begin, const real *w, wide *logp, wide *entropy,
+static void score_under(struct trainer *t, struct row **row, const int *uid, int rows, const int64_t *begin, const elem_t *w, acc_t *logp, acc_t *entropy,
                         bool refill, struct step_sums *z)
 {
     struct seq_view *s = row_views(row, uid, rows, begin);
@@ -73,7 +73,7 @@ static void score_under(struct trainer *t, struct row **row, const int *uid, int
     free(s);
 }
 
-static void hand_out(wide **to, const wide *flat, int64_t begin, int n)
+static void hand_out(acc_t **to, const acc_t *flat, int64_t begin, int n)
 {
     free(*to);
     *to = xmalloc((size_t)(n + 1) * sizeof **to);
@@ -92,8 +92,8 @@ void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, b
 {
     const struct config *c = t->c;
     int64_t *begin = row_begins(row, rows);
-    size_t bytes = (size_t)(begin[rows] + 1) * sizeof(wide);
-    wide *now = xcalloc(1, bytes), *ent = xcalloc(1, bytes), *rho = xcalloc(1, bytes), *ref = xcalloc(1, bytes);
+    size_t bytes = (size_t)(begin[rows] + 1) * sizeof(acc_t);
+    acc_t *now = xcalloc(1, bytes), *ent = xcalloc(1, bytes), *rho = xcalloc(1, bytes), *ref = xcalloc(1, bytes);
     for (int i = 0; i < rows; i++) {                     /* same weights, same numbers: what was sampled is what a forward pass would give */
         memcpy(now + begin[i], row_old(row[i]), (size_t)row_len(row[i]) * sizeof *now);
         memcpy(ent + begin[i], row[i]->ep.entropy + row[i]->ep.prompt_len, (size_t)row_len(row[i]) * sizeof *ent);
@@ -136,7 +136,7 @@ static void note_noise(const struct config *c, const struct row *r, struct step_
 void score_sampled(struct trainer *t, struct row **row, const int *uid, int rows, struct step_sums *z)
 {
     int64_t *begin = row_begins(row, rows);
-    wide *old = xcalloc((size_t)begin[rows] + 1, sizeof *old);
+    acc_t *old = xcalloc((size_t)begin[rows] + 1, sizeof *old);
     score_under(t, row, uid, rows, begin, NULL, old, NULL, false, z);
     for (int i = 0; i < rows; i++) {
         hand_out(&row[i]->old, old, begin[i], row_len(row[i]));

@@ -85,13 +85,13 @@ static void put_int(struct str *o, const char *name, int64_t x)
 static void put_bool(struct str *o, const char *name, bool x) { put_name(o, name); str_puts(o, x ? "true" : "false"); }
 static void put_null(struct str *o, const char *name) { put_name(o, name); str_puts(o, "null"); }
 
-static void put_wides(struct str *o, const char *name, const wide *x, int n)
+static void put_wides(struct str *o, const char *name, const acc_t *x, int n)
 {
     put_name(o, name);
     str_putc(o, '[');
     for (int i = 0; i < n; i++) {
         if (i) str_putc(o, ',');
-        put_number(o, (double)x[i], sizeof(wide) == 4);
+        put_number(o, (double)x[i], sizeof(acc_t) == 4);
     }
     str_putc(o, ']');
 }

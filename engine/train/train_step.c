@@ -8,9 +8,9 @@
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-static real *copy_weights(const struct model *m)
+static elem_t *copy_weights(const struct model *m)
 {
-    real *w = dev_alloc((size_t)m->count * sizeof *w);
+    elem_t *w = dev_alloc((size_t)m->count * sizeof *w);
     dev_copy(w, m->w, (size_t)m->count * sizeof *w);
     return w;
 }
@@ -243,13 +243,13 @@ static bool update(struct trainer *t, struct group *g, int prompts, struct step_
 
 void trainer_begin(struct trainer *t)
 {
-    if (t->w_old) dev_copy(t->w_old, t->s->m.w, (size_t)t->s->m.count * sizeof(real));
+    if (t->w_old) dev_copy(t->w_old, t->s->m.w, (size_t)t->s->m.count * sizeof(elem_t));
 }
 
 void trainer_end(struct trainer *t, uint64_t version_at_begin)
 {
     if (!t->w_prev || t->s->m.version == version_at_begin) return;
-    real *w = t->w_prev;
+    elem_t *w = t->w_prev;
     t->w_prev = t->w_old;
     t->w_old = w;
 }

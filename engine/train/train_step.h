@@ -7,7 +7,7 @@
 struct trainer {
     struct session *s;
     const struct config *c;
-    real *w_ref, *w_prev, *w_old;   /* the first weights; those at the start of the last step that changed them; at the start of this one (pi_old). NULL: not wanted */
+    elem_t *w_ref, *w_prev, *w_old;   /* the first weights; those at the start of the last step that changed them; at the start of this one (pi_old). NULL: not wanted */
     int epoch, mini_batch;          /* of the update at work, from 0 */
     FILE *dump;                     /* where the step's rollouts go, or NULL */
     bool score_old;                 /* sampler and scorer do not share their bits (exact_numerics()): pi_old is scored once before the first update */
@@ -46,7 +46,7 @@ struct seq_view *row_views(struct row **row, const int *uid, int rows, const int
 void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, bool stale, bool refill, struct step_sums *z);
 /* logp of pi_old for Omega and the ratio: row[k]->old from one scoring pass, before any update; the sampler's own numbers stay in the episode. */
 void score_sampled(struct trainer *t, struct row **row, const int *uid, int rows, struct step_sums *z);
-static inline const wide *row_old(const struct row *r) { return r->old ? r->old : r->ep.logp + r->ep.prompt_len; }
+static inline const acc_t *row_old(const struct row *r) { return r->old ? r->old : r->ep.logp + r->ep.prompt_len; }
 /* policy_update.c */
 double trainer_lr(const struct trainer *t);             /* of the step at work; actor.optim.lr_warmup_steps counts training steps, as verl's does */
 bool update_rows(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z);

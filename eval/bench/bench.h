@@ -18,8 +18,8 @@ struct bench_dims {
 
 /* Operands of one operation; each uses those it needs. All but plan, mask, begin, rows and the vectors of host operations are device memory. */
 struct operands {
-    real *u, *w, *x, *y, *z;
-    wide *a, *b, *c, *d, *e, *f, *g;
+    elem_t *u, *w, *x, *y, *z;
+    acc_t *a, *b, *c, *d, *e, *f, *g;
     int *ids, *pos, *table;
     int64_t *slot, *begin;
     uint8_t *mask, *branch;
@@ -66,11 +66,11 @@ void bench_open(struct bench *b);
 void bench_close(struct bench *b);
 /* Operands: n random numbers on the device in (-scale / 2, scale / 2) or (low, high); random ids below `below`; a copy of host memory; n numbers, or bytes
  * that are 0, of the host. They live until bench_drop. No call can fail but for memory, which is die(). */
-real *bench_reals(struct bench *b, int64_t n, double scale);
-wide *bench_wides(struct bench *b, int64_t n, double low, double high);
+elem_t *bench_reals(struct bench *b, int64_t n, double scale);
+acc_t *bench_wides(struct bench *b, int64_t n, double low, double high);
 int *bench_ids(struct bench *b, int64_t n, int below);
 void *bench_put(struct bench *b, const void *host, size_t bytes);
-wide *bench_host_wides(struct bench *b, int64_t n, double low, double high);
+acc_t *bench_host_wides(struct bench *b, int64_t n, double low, double high);
 void *bench_host(struct bench *b, size_t bytes);
 void bench_drop(struct bench *b);
 

@@ -6,7 +6,7 @@
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
-static const double R = sizeof(real), W = sizeof(wide);
+static const double R = sizeof(elem_t), W = sizeof(acc_t);
 
 /* causal: sequences of ctx tokens one after another. tree: 8 rollouts of ctx tokens that share their first four fifths, again and again. All are whole. */
 static const struct bench_dims packed[] = {

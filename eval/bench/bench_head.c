@@ -4,7 +4,7 @@
 #include <string.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
-static const double R = sizeof(real), W = sizeof(wide);
+static const double R = sizeof(elem_t), W = sizeof(acc_t);
 
 static int64_t ld(const struct bench_dims *d) { return ((int64_t)d->vocab + 15) & ~(int64_t)15; }
 static double cells(const struct bench_dims *d) { return (double)d->n * d->vocab; }
@@ -92,10 +92,10 @@ static void dlogits_make(struct bench *b, const struct bench_dims *d, struct ope
     o->y = bench_reals(b, d->n * ld(d), 16);
     o->f = bench_wides(b, d->n, -1e-3, 1e-3);
     o->g = bench_wides(b, d->n, -1e-3, 1e-3);
-    dev_copy(o->x, o->y, (size_t)(d->n * ld(d)) * sizeof(real));
+    dev_copy(o->x, o->y, (size_t)(d->n * ld(d)) * sizeof(elem_t));
     row_stats_run(d, o);
 }
-static void dlogits_reset(const struct bench_dims *d, struct operands *o) { dev_copy(o->x, o->y, (size_t)(d->n * ld(d)) * sizeof(real)); }
+static void dlogits_reset(const struct bench_dims *d, struct operands *o) { dev_copy(o->x, o->y, (size_t)(d->n * ld(d)) * sizeof(elem_t)); }
 static void dlogits_run(const struct bench_dims *d, struct operands *o) { op_dlogits(o->x, o->a, o->c, o->f, o->g, 1, NULL, o->ids, d->n, d->vocab, ld(d)); }
 
 static void sample_make(struct bench *b, const struct bench_dims *d, struct operands *o)
@@ -125,7 +125,7 @@ static const struct bench_dims blocks[] = {
 /* As learner_make has it: 64 MiB of logits, 64 rows at least. */
 static int64_t chunk_of(const struct bench_dims *d)
 {
-    const int64_t fit = (64 << 20) / (ld(d) * (int64_t)sizeof(real)), rows = fit < 64 ? 64 : fit;
+    const int64_t fit = (64 << 20) / (ld(d) * (int64_t)sizeof(elem_t)), rows = fit < 64 ? 64 : fit;
     return rows < d->n ? rows : d->n;
 }
 
@@ -149,7 +149,7 @@ static void block_run(const struct bench_dims *d, struct operands *o)
 {
     for (int64_t at = 0; at < d->n; at += chunk_of(d)) {
         const int64_t n = d->n - at < chunk_of(d) ? d->n - at : chunk_of(d);
-        const real *x = o->x + at * d->dim;
+        const elem_t *x = o->x + at * d->dim;
         op_gemm((struct gemm){ .form = GEMM_NT, .d = o->y, .a = x, .b = o->w, .m = n, .n = d->vocab, .k = d->dim, .ldd = ld(d), .weight = true });
         op_row_stats(o->a + at, o->b + at, o->c + at, o->y, 1, NULL, o->ids + at, n, d->vocab, ld(d));
         op_dlogits(o->y, o->a + at, o->c + at, o->f + at, o->g + at, 1, NULL, o->ids + at, n, d->vocab, ld(d));

@@ -66,14 +66,14 @@ static void random_model(struct bench *b, struct model *m, const struct model_co
 {
     enum { BLOCK = 1 << 20 };
     model_make(m, c);
-    const real *noise = bench_reals(b, BLOCK, 0.08);
-    wide *ones = xmalloc((size_t)(1 << 17) * sizeof *ones);
+    const elem_t *noise = bench_reals(b, BLOCK, 0.08);
+    acc_t *ones = xmalloc((size_t)(1 << 17) * sizeof *ones);
     for (int i = 0; i < 1 << 17; i++) ones[i] = 1;
     for (int i = 0; i < m->params; i++) {
         const struct param *p = &m->param[i];
         const int64_t n = param_count(p);
         if (!p->cols && !strstr(p->name, "bias")) model_put(m->w + p->at, ones, n);
-        else for (int64_t at = 0; at < n; at += BLOCK) dev_copy(m->w + p->at + at, noise, (size_t)MIN(n - at, BLOCK) * sizeof(real));
+        else for (int64_t at = 0; at < n; at += BLOCK) dev_copy(m->w + p->at + at, noise, (size_t)MIN(n - at, BLOCK) * sizeof(elem_t));
     }
     gemm_weights_changed();
     free(ones);
@@ -96,7 +96,7 @@ static double train_bytes(const struct model_config *c, struct learner_rule r)
     model_lay_out(&m, c);
     learner_lay_out(&l, &m, r);
     const double packed = strcmp(dev_name(), "cpu") ? 0 : 2;
-    const double all = (double)m.count * (1 + packed) * sizeof(real) + (double)l.state.peak + (double)l.work.peak + SCRATCH;
+    const double all = (double)m.count * (1 + packed) * sizeof(elem_t) + (double)l.state.peak + (double)l.work.peak + SCRATCH;
     learner_free(&l);
     model_free(&m);
     return all;
@@ -117,7 +117,7 @@ static bool train_rule(struct learner_rule *r, const struct model_config *c, str
 }
 
 /* Every token but the first of a sequence is a target. */
-struct lesson { int n, *ids; uint8_t *mask; wide *g; struct seq_view *seq; };
+struct lesson { int n, *ids; uint8_t *mask; acc_t *g; struct seq_view *seq; };
 static void lesson_make(struct lesson *s, const struct bench *b, int vocab, int rows, int len)
 {
     s->n = rows / len;
@@ -128,7 +128,7 @@ static void lesson_make(struct lesson *s, const struct bench *b, int vocab, int 
     for (int i = 0; i < rows; i++) {
         s->ids[i] = (int)rng_below(b->rng, (uint32_t)vocab);
         s->mask[i] = i % len > 0;
-        s->g[i] = (wide)-1 / (wide)rows;
+        s->g[i] = (acc_t)-1 / (acc_t)rows;
     }
     for (int i = 0; i < s->n; i++)
         s->seq[i] = (struct seq_view){ .ids = s->ids + i * len, .m = s->mask + i * len, .n = len, .group = i, .flat = (int64_t)i * len };
@@ -199,10 +199,10 @@ struct decoder {
     const struct model *m;
     struct acts acts;
     struct paged in;
-    real *logits, *x;
+    elem_t *logits, *x;
     struct sample_key *key;
     int *drawn;
-    wide *logp, *ent;
+    acc_t *logp, *ent;
     struct dev_graph *graph;
 };
 
@@ -262,8 +262,8 @@ static double decode_step(struct decoder *s, int *host)
 static void decode_batch(struct bench *b, const struct model *m, const char *name, int n, int context)
 {
     enum { WARM = 5, TIMES = 50 };
-    const double kv = 2.0 * m->c.layers * m->h.kv * m->h.hd * sizeof(real), all = (double)n * (context + KV_PAGE) * kv, weights = (double)product_weights(m) * sizeof(real);
-    if ((double)m->count * sizeof(real) + all + 0x1p29 > (double)b->limit) {
+    const double kv = 2.0 * m->c.layers * m->h.kv * m->h.hd * sizeof(elem_t), all = (double)n * (context + KV_PAGE) * kv, weights = (double)product_weights(m) * sizeof(elem_t);
+    if ((double)m->count * sizeof(elem_t) + all + 0x1p29 > (double)b->limit) {
         fprintf(b->text, "decode           %s, %d sequences of %d: left out: %.1f GiB of keys and values beside the weights, %.1f GiB may be used\n", name, n, context,
                 all / 0x1p30, (double)b->limit / 0x1p30);
         return;
@@ -294,7 +294,7 @@ static void decode(struct bench *b, const struct named *which)
     const struct model_config c = config_of(which);
     struct model m;
     model_lay_out(&m, &c);
-    const double weights = (double)m.count * sizeof(real) * (strcmp(dev_name(), "cpu") ? 1 : 2);
+    const double weights = (double)m.count * sizeof(elem_t) * (strcmp(dev_name(), "cpu") ? 1 : 2);
     model_free(&m);
     if (weights > (double)b->limit) {
         fprintf(b->text, "decode           %s: left out: %.1f GiB of weights, %.1f GiB may be used\n", which->name, weights / 0x1p30, (double)b->limit / 0x1p30);

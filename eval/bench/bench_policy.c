@@ -19,7 +19,7 @@ static void products(const struct model *m, struct learner *l, const struct acts
 {
     const struct model_config *c = &m->c;
     const struct acts_layer *a = &s->layer[0];
-    const struct { const real *x; real *y; int64_t at, out, in; } p[] = {
+    const struct { const elem_t *x; elem_t *y; int64_t at, out, in; } p[] = {
         { a->x1, a->qkv, m->layer[0].qkv, m->qkv_dim, c->dim }, { a->att, s->up, m->layer[0].o, c->dim, (int64_t)c->heads * c->head_dim },
         { a->x2, a->gu, m->layer[0].gu, 2 * c->ff, c->dim }, { a->y, s->up, m->layer[0].down, c->dim, c->ff },
     };
@@ -78,11 +78,11 @@ static void train_case(struct learner *l, int seqs, int len, FILE *text, FILE *j
     int *ids = xcalloc((size_t)(seqs * len), sizeof *ids);
     uint8_t *m = xcalloc((size_t)(seqs * len), 1);
     struct seq_view *s = xcalloc((size_t)seqs, sizeof *s);
-    wide *g = xcalloc((size_t)(seqs * len), sizeof *g);
+    acc_t *g = xcalloc((size_t)(seqs * len), sizeof *g);
     for (int i = 0; i < seqs * len; i++) {
         ids[i] = (int)rng_below(&r, (uint32_t)l->m->c.vocab);
         m[i] = i % len > 16 && i % 5 < 2;                /* two tokens in five are generated: recipe of the embedded tasks */
-        g[i] = (wide)1e-4;
+        g[i] = (acc_t)1e-4;
     }
     for (int i = 0; i < seqs; i++) s[i] = (struct seq_view){ .ids = ids + i * len, .m = m + i * len, .n = len, .group = i, .flat = (int64_t)i * len };
     double pass[REPEATS], gemm[REPEATS];
@@ -118,10 +118,10 @@ static void decode_case(struct learner *l, int seqs, int context, FILE *text, FI
     arena_make(&a, "bench", a.peak);
     kv_make(&kv, m, seqs * ld, &a);
     acts_make(&s, m, seqs, false, false, &a);
-    dev_zero(kv.pool, (size_t)(kv.layer_stride * m->c.layers) * sizeof(real));
+    dev_zero(kv.pool, (size_t)(kv.layer_stride * m->c.layers) * sizeof(elem_t));
     int ids[SEQS_MAX], pos[SEQS_MAX], out[SEQS_MAX], *table = xcalloc((size_t)(seqs * ld), sizeof *table);
     int64_t slot[SEQS_MAX];
-    wide logp[SEQS_MAX], ent[SEQS_MAX];
+    acc_t logp[SEQS_MAX], ent[SEQS_MAX];
     struct sample_key key[SEQS_MAX];
     for (int i = 0; i < seqs; i++) {
         for (int j = 0; j <= context; j++) slot[i] = kv_slot(&kv, &q[i], j, m->version);

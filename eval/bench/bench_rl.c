@@ -5,7 +5,7 @@
 #include <math.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY, ROW = 512, BRANCHES = 2 };
-static const double W = sizeof(wide);
+static const double W = sizeof(acc_t);
 
 static const struct bench_dims tokens[] = {
     { .at = G, .n = 65536 }, { .at = G, .n = 1 << 20 }, { .at = C, .n = 65536 }, { .at = C, .n = 1 << 20 }, { .at = T, .n = 1200 },
@@ -24,7 +24,7 @@ static void make(struct bench *b, const struct bench_dims *d, struct operands *o
     for (int64_t i = 0; i < d->n; i++) o->mask[i] = i % 5 != 4;
     o->a = bench_host_wides(b, d->n, -4, 0);
     o->b = bench_host_wides(b, d->n, 0, 0);
-    for (int64_t i = 0; i < d->n; i++) o->b[i] = o->a[i] + (wide)(0.02 * (rng_uniform(b->rng) - 0.5));
+    for (int64_t i = 0; i < d->n; i++) o->b[i] = o->a[i] + (acc_t)(0.02 * (rng_uniform(b->rng) - 0.5));
     o->c = bench_host_wides(b, d->n, 0, 3);
     o->d = bench_host_wides(b, d->n, -1, 1);
     o->e = bench_host_wides(b, d->n, 0, 1);

@@ -38,7 +38,7 @@ void bench_shape_text(const json_t *shape, struct str *s)
 
 void bench_case(FILE *f, const char *name, const struct bench_dims *d, json_t *more)
 {
-    json_t *row = json_pack("{s:s, s:o, s:s}", "name", name, "shape", bench_shape(d), "real", REAL_NAME);
+    json_t *row = json_pack("{s:s, s:o, s:s}", "name", name, "shape", bench_shape(d), "real", ELEM_NAME);
     json_object_update(row, more);
     json_decref(more);
     json_dumpf(row, f, JSON_COMPACT | JSON_REAL_PRECISION(12));
@@ -98,9 +98,9 @@ static void origin(const struct bench *b, json_t *row)
     json_object_set_new(row, "date", json_string(date));
     json_object_set_new(row, "seed", json_integer(1));
     json_object_set_new(row, "backend", json_string(host ? dev_name() : "cuda"));
-    json_object_set_new(row, "real", json_string(REAL_NAME));
+    json_object_set_new(row, "real", json_string(ELEM_NAME));
     if (attn_choose(ATTN_ONE_WAY) != ATTN_ONE_WAY) json_object_set_new(row, "attn", json_string(attn_choose(ATTN_ONE_WAY) == ATTN_WGMMA ? "wgmma" : "mma"));
-    json_object_set_new(row, "numerics", json_string(numerics && *numerics ? numerics : !strcmp(REAL_NAME, "bf16") ? "fast" : "exact"));
+    json_object_set_new(row, "numerics", json_string(numerics && *numerics ? numerics : !strcmp(ELEM_NAME, "bf16") ? "fast" : "exact"));
 }
 
 void bench_row(struct bench *b, const struct bench_row *r)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
-static const double R = sizeof(real), W = sizeof(wide);
+static const double R = sizeof(elem_t), W = sizeof(acc_t);
 
 /* hidden sizes of SmolLM2-135M, Qwen2.5-0.5B, Qwen3-1.7B and an 8B Llama */
 static const struct bench_dims hidden[] = {
@@ -67,8 +67,8 @@ static void norm_back_run(const struct bench_dims *d, struct operands *o)
 
 static void rope_make(struct bench *b, const struct bench_dims *d, struct operands *o)
 {
-    wide *freq = xcalloc((size_t)d->hd, sizeof *freq);
-    for (int j = 0; j < d->hd / 2; j++) freq[j] = (wide)pow(1e-6, 2.0 * j / d->hd);
+    acc_t *freq = xcalloc((size_t)d->hd, sizeof *freq);
+    for (int j = 0; j < d->hd / 2; j++) freq[j] = (acc_t)pow(1e-6, 2.0 * j / d->hd);
     o->c = bench_put(b, freq, (size_t)(d->hd / 2) * sizeof *freq);
     free(freq);
     o->x = bench_reals(b, d->n * width(d), 2);
@@ -160,7 +160,7 @@ static double add_bytes(const struct bench_dims *d) { return 3 * rows(d) * R; }
 static void adamw_make(struct bench *b, const struct bench_dims *d, struct operands *o)
 {
     o->w = bench_reals(b, d->n, 1);
-    o->a = sizeof(real) == sizeof(wide) ? NULL : bench_wides(b, d->n, -1, 1);
+    o->a = sizeof(elem_t) == sizeof(acc_t) ? NULL : bench_wides(b, d->n, -1, 1);
     o->b = bench_wides(b, d->n, -1e-3, 1e-3);
     o->c = bench_wides(b, d->n, -1e-3, 1e-3);
     o->d = bench_wides(b, d->n, 1e-8, 1e-6);
@@ -170,7 +170,7 @@ static void adamw_run(const struct bench_dims *d, struct operands *o)
     op_adamw(o->w, o->a, o->b, o->c, o->d, d->n, &(struct adamw){ .lr = 1e-6, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.01, .scale = 1, .t = 3 });
 }
 /* gradient read; moments and the weights as optimised read and written; stored weights written where they are others */
-static double adamw_bytes(const struct bench_dims *d) { return (double)d->n * (7 * W + (sizeof(real) == sizeof(wide) ? 0 : R)); }
+static double adamw_bytes(const struct bench_dims *d) { return (double)d->n * (7 * W + (sizeof(elem_t) == sizeof(acc_t) ? 0 : R)); }
 static void vector_make(struct bench *b, const struct bench_dims *d, struct operands *o) { o->a = bench_wides(b, d->n, -1, 1); }
 static void sumsq_run(const struct bench_dims *d, struct operands *o) { op_sumsq(o->a, d->n); }
 static double sumsq_bytes(const struct bench_dims *d) { return (double)d->n * W; }

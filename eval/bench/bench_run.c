@@ -43,27 +43,27 @@ static void *repeated(struct bench *b, const void *block, size_t unit, size_t by
     return p;
 }
 
-real *bench_reals(struct bench *b, int64_t n, double scale)
+elem_t *bench_reals(struct bench *b, int64_t n, double scale)
 {
     const int64_t unit = MIN(n, BLOCK);
-    real *block = xmalloc((size_t)(unit + 1) * sizeof *block);
-    for (int64_t i = 0; i < unit; i++) block[i] = real_from((rng_uniform(b->rng) - 0.5) * scale);
-    real *x = repeated(b, block, (size_t)unit * sizeof *block, (size_t)n * sizeof *x);
+    elem_t *block = xmalloc((size_t)(unit + 1) * sizeof *block);
+    for (int64_t i = 0; i < unit; i++) block[i] = elem_from((rng_uniform(b->rng) - 0.5) * scale);
+    elem_t *x = repeated(b, block, (size_t)unit * sizeof *block, (size_t)n * sizeof *x);
     free(block);
     return x;
 }
 
-static wide *host_wides(struct rng *rng, int64_t n, double low, double high)
+static acc_t *host_wides(struct rng *rng, int64_t n, double low, double high)
 {
-    wide *x = xmalloc((size_t)(n + 1) * sizeof *x);
-    for (int64_t i = 0; i < n; i++) x[i] = (wide)(low + rng_uniform(rng) * (high - low));
+    acc_t *x = xmalloc((size_t)(n + 1) * sizeof *x);
+    for (int64_t i = 0; i < n; i++) x[i] = (acc_t)(low + rng_uniform(rng) * (high - low));
     return x;
 }
 
-wide *bench_wides(struct bench *b, int64_t n, double low, double high)
+acc_t *bench_wides(struct bench *b, int64_t n, double low, double high)
 {
     const int64_t unit = MIN(n, BLOCK);
-    wide *block = host_wides(b->rng, unit, low, high), *x = repeated(b, block, (size_t)unit * sizeof *block, (size_t)n * sizeof *x);
+    acc_t *block = host_wides(b->rng, unit, low, high), *x = repeated(b, block, (size_t)unit * sizeof *block, (size_t)n * sizeof *x);
     free(block);
     return x;
 }
@@ -85,7 +85,7 @@ void *bench_put(struct bench *b, const void *host, size_t bytes)
     return p;
 }
 
-wide *bench_host_wides(struct bench *b, int64_t n, double low, double high) { return own(b, host_wides(b->rng, n, low, high), true); }
+acc_t *bench_host_wides(struct bench *b, int64_t n, double low, double high) { return own(b, host_wides(b->rng, n, low, high), true); }
 void *bench_host(struct bench *b, size_t bytes) { return own(b, xcalloc(1, bytes ? bytes : 1), true); }
 
 /* ---- timing ---- */
@@ -150,7 +150,7 @@ static void measure(struct bench *b, const struct bench_op *op, const struct ben
 
 /* ---- rates of the device ---- */
 
-static void copy_run(const struct bench_dims *d, struct operands *o) { dev_copy(o->y, o->x, (size_t)d->n * sizeof(real)); }
+static void copy_run(const struct bench_dims *d, struct operands *o) { dev_copy(o->y, o->x, (size_t)d->n * sizeof(elem_t)); }
 
 static void staged_run(const struct bench_dims *d, struct operands *o)
 {
@@ -176,14 +176,14 @@ static void rates(struct bench *b)
 {
     const bool gpu = b->sizes == BENCH_GPU, tiny = b->sizes == BENCH_TINY;
     const int64_t bytes = gpu ? 1 << 30 : tiny ? 1 << 16 : 128 << 20, side = gpu ? 8192 : tiny ? 32 : 1024, few = gpu ? 32 << 20 : tiny ? 1 << 16 : 32 << 20;
-    struct bench_dims d = { .n = bytes / (int64_t)sizeof(real) };
+    struct bench_dims d = { .n = bytes / (int64_t)sizeof(elem_t) };
     struct operands o = { .x = bench_reals(b, d.n, 1), .y = bench_reals(b, d.n, 1) };
     b->copy = rate_of(b, copy_run, &d, &o, 2 * (double)bytes);
     d.n = side;
     o = (struct operands){ .x = bench_reals(b, side * side, 1), .w = bench_reals(b, side * side, 1), .y = bench_reals(b, side * side, 1) };
     b->product = rate_of(b, product_run, &d, &o, 2 * (double)side * (double)side * (double)side);
     d.n = few;
-    o = (struct operands){ .x = bench_reals(b, few / (int64_t)sizeof(real), 1), .mask = bench_host(b, (size_t)few) };
+    o = (struct operands){ .x = bench_reals(b, few / (int64_t)sizeof(elem_t), 1), .mask = bench_host(b, (size_t)few) };
     b->staged = rate_of(b, staged_run, &d, &o, 2 * (double)few);
     fprintf(b->text, "measured now: copy %.1f GB/s, product %lld^3 %.3f TFLOP/s, to the device and back %.1f GB/s\n", b->copy * 1e-9, (long long)side,
             b->product * 1e-12, b->staged * 1e-9);

@@ -122,12 +122,12 @@ double *golden_doubles(struct golden_case *c, const char *path, int64_t n)
     return x;
 }
 
-wide *golden_wides(struct golden_case *c, const char *path, int64_t n)
+acc_t *golden_wides(struct golden_case *c, const char *path, int64_t n)
 {
     double *x = golden_doubles(c, path, n);
     if (!x) return NULL;
-    wide *w = golden_room(c, (size_t)n * sizeof *w);
-    for (int64_t i = 0; i < n; i++) w[i] = (wide)x[i];
+    acc_t *w = golden_room(c, (size_t)n * sizeof *w);
+    for (int64_t i = 0; i < n; i++) w[i] = (acc_t)x[i];
     return w;
 }
 
@@ -198,7 +198,7 @@ double golden_limit(double x, double noise)
     return 1e-5 * (1 + (isnan(x) ? 0 : fabs(x))) + 2 * (isnan(noise) ? 0 : noise);
 }
 
-void golden_near_all(struct golden_case *c, const char *what, const wide *got, const double *want, int64_t n, double noise)
+void golden_near_all(struct golden_case *c, const char *what, const acc_t *got, const double *want, int64_t n, double noise)
 {
     for (int64_t i = 0; i < n; i++) golden_near(c, what, i, (double)got[i], want[i], golden_limit(want[i], noise));
 }

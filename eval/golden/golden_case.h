@@ -28,7 +28,7 @@ int golden_int(struct golden_case *c, const char *path);
 bool golden_bool(struct golden_case *c, const char *path, bool otherwise);
 const char *golden_text(struct golden_case *c, const char *path);
 /* Arrays of exactly n; null elements are NaN as wide and double, broken as int and byte (which is 0 or 1). */
-wide *golden_wides(struct golden_case *c, const char *path, int64_t n);
+acc_t *golden_wides(struct golden_case *c, const char *path, int64_t n);
 double *golden_doubles(struct golden_case *c, const char *path, int64_t n);
 int *golden_ints(struct golden_case *c, const char *path, int64_t n);
 uint8_t *golden_bytes(struct golden_case *c, const char *path, int64_t n);
@@ -44,4 +44,4 @@ void golden_same(struct golden_case *c, const char *what, int64_t i, double got,
 /* Limit of a float32 number x: 1e-5 (1 + |x|), widened by twice the rounding error that the file itself records (fp64_maxdiff; NaN: none): the z-scores of
  * nearly constant rows are off by up to 4e-5 there. golden_near_all enters n numbers with it. */
 double golden_limit(double x, double noise);
-void golden_near_all(struct golden_case *c, const char *what, const wide *got, const double *want, int64_t n, double noise);
+void golden_near_all(struct golden_case *c, const char *what, const acc_t *got, const double *want, int64_t n, double noise);

@@ -10,7 +10,7 @@ struct select_case {
     int64_t n, *begin;
     int *uid, *kind, *prompts, *responses;
     uint8_t *m, *never;
-    wide *logp, *logp_old, *entropy;
+    acc_t *logp, *logp_old, *entropy;
     struct branch_config config;
 };
 
@@ -50,8 +50,8 @@ static void check_scores(struct golden_case *c, const struct select_case *s)
 {
     double *f_want = golden_doubles(c, "F", s->n), *bs_want = golden_doubles(c, "BS", s->n);
     double f_noise = golden_number(c, "fp64_maxdiff.F"), bs_noise = golden_number(c, "fp64_maxdiff.BS");
-    size_t bytes = (size_t)s->n * sizeof(wide);
-    wide *f = golden_room(c, bytes), *zf = golden_room(c, bytes), *zh = golden_room(c, bytes), *bs = golden_room(c, bytes);
+    size_t bytes = (size_t)s->n * sizeof(acc_t);
+    acc_t *f = golden_room(c, bytes), *zf = golden_room(c, bytes), *zh = golden_room(c, bytes), *bs = golden_room(c, bytes);
     if (c->broken) return;
     op_branch_score(f, zf, zh, bs, s->logp, s->logp_old, s->entropy, s->m, s->begin, s->rows, &s->config.rule);
     for (int r = 0; r < s->rows; r++) {
@@ -148,8 +148,8 @@ static void check_advantage(struct golden_case *c)
     int64_t n = (int64_t)rows * len, *begin = golden_begin(c, rows, len);
     int *uid = golden_ints(c, "uid", rows);
     uint8_t *kind = golden_is_null(c, "kind") ? NULL : golden_bytes(c, "kind", rows), *m = golden_bytes(c, "response_mask", n);
-    wide *reward = golden_wides(c, "rewards", n), *adv = golden_room(c, (size_t)n * sizeof *adv);
-    wide *base = golden_room(c, (size_t)rows * sizeof *base), *score = golden_room(c, (size_t)rows * sizeof *score);
+    acc_t *reward = golden_wides(c, "rewards", n), *adv = golden_room(c, (size_t)n * sizeof *adv);
+    acc_t *base = golden_room(c, (size_t)rows * sizeof *base), *score = golden_room(c, (size_t)rows * sizeof *score);
     double *want_adv = golden_doubles(c, "advantages", n), *want_base = golden_doubles(c, "base_adv", rows), *want_scaled = NULL;
     struct branch_record *rec = read_records(c, &records);
     struct advantage_rule rule = { DUAL_PREFIX, golden_bool(c, "norm_by_std", true), false };
@@ -162,7 +162,7 @@ static void check_advantage(struct golden_case *c)
     for (int r = 0; r < rows; r++) {
         double sum = 0;
         for (int64_t i = begin[r]; i < begin[r + 1]; i++) sum += (double)reward[i];
-        score[r] = (wide)sum;
+        score[r] = (acc_t)sum;
     }
     op_advantage_dual(adv, base, score, m, begin, rows, uid, kind, rec, records, &rule);
     if (noise) {                                                /* the file's numbers are rounding noise: the true ones are 0 */
@@ -197,13 +197,13 @@ static void check_estimator(struct golden_case *c)
     enum estimator kind = estimators[k].kind;
     int64_t n = (int64_t)rows * len, *begin = golden_begin(c, rows, len);
     int *group = estimators[k].grouped ? golden_ints(c, "group", rows) : NULL;
-    wide *reward = golden_wides(c, "rewards", n), *values = kind == ADV_GAE ? golden_wides(c, "values", n) : NULL;
-    wide *baseline = kind == ADV_REMAX ? golden_wides(c, "baseline", rows) : NULL;
+    acc_t *reward = golden_wides(c, "rewards", n), *values = kind == ADV_GAE ? golden_wides(c, "values", n) : NULL;
+    acc_t *baseline = kind == ADV_REMAX ? golden_wides(c, "baseline", rows) : NULL;
     uint8_t *m = golden_bytes(c, "response_mask", n);
     struct estimator_rule rule = { kind, golden_bool(c, "norm_by_std", true), golden_number(c, "gamma"), golden_number(c, "lam") };
     bool same = golden_bool(c, "returns_equal_advantages", false);
     double *want = golden_doubles(c, "advantages", n), *want_ret = same ? want : golden_doubles(c, "returns", n), off = golden_number(c, "fp64_maxdiff");
-    wide *adv = golden_room(c, (size_t)n * sizeof *adv), *ret = golden_room(c, (size_t)n * sizeof *ret);
+    acc_t *adv = golden_room(c, (size_t)n * sizeof *adv), *ret = golden_room(c, (size_t)n * sizeof *ret);
     if (c->broken) return;
     op_advantage(adv, ret, reward, values, baseline, m, begin, rows, group, &rule);
     golden_near_all(c, "advantages", adv, want, n, off);

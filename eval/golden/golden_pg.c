@@ -16,7 +16,7 @@ static enum loss_agg read_agg(struct golden_case *c, const char *path)
 }
 
 /* Slopes and gradients. null: the official derivative is 0 * inf behind a clamp; the rule says 0 there, which passes as does a number that is not finite. */
-static void near_slopes(struct golden_case *c, const char *what, const wide *got, const double *want, int64_t n, double noise)
+static void near_slopes(struct golden_case *c, const char *what, const acc_t *got, const double *want, int64_t n, double noise)
 {
     double most = 0;
     for (int64_t i = 0; i < n; i++) if (fabs(want[i]) > most) most = fabs(want[i]);
@@ -28,7 +28,7 @@ static void near_slopes(struct golden_case *c, const char *what, const wide *got
 }
 
 /* One loss case in the making. */
-struct loss_case { int rows, len; int64_t n, *begin; struct loss_in in; wide *g, *influence; uint8_t *kept; double *want_grad, want_loss, loss_noise, grad_noise; };
+struct loss_case { int rows, len; int64_t n, *begin; struct loss_in in; acc_t *g, *influence; uint8_t *kept; double *want_grad, want_loss, loss_noise, grad_noise; };
 
 static bool read_loss(struct golden_case *c, struct loss_case *l)
 {
@@ -131,8 +131,8 @@ static void check_kl(struct golden_case *c)
     int rows, len;
     if (!golden_shape(c, &rows, &len)) return;
     int64_t n = (int64_t)rows * len, *begin = golden_begin(c, rows, len);
-    wide *logp = golden_wides(c, "logp", n), *ref = golden_wides(c, "ref_logp", n), *value = golden_room(c, (size_t)n * sizeof *value);
-    wide *slope = golden_room(c, (size_t)n * sizeof *slope), *weight = golden_room(c, (size_t)rows * sizeof *weight), *g = golden_room(c, (size_t)n * sizeof *g);
+    acc_t *logp = golden_wides(c, "logp", n), *ref = golden_wides(c, "ref_logp", n), *value = golden_room(c, (size_t)n * sizeof *value);
+    acc_t *slope = golden_room(c, (size_t)n * sizeof *slope), *weight = golden_room(c, (size_t)rows * sizeof *weight), *g = golden_room(c, (size_t)n * sizeof *g);
     uint8_t *m = golden_bytes(c, "mask", n);
     double *want_value = golden_doubles(c, "kld", n), *want_slope = golden_doubles(c, "dkld", n), *want_grad = golden_doubles(c, "grad", n);
     double want_loss = golden_number(c, "loss"), value_noise = golden_number(c, "fp64_maxdiff.kld"), slope_noise = golden_number(c, "fp64_maxdiff.dkld");

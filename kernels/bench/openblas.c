@@ -24,7 +24,7 @@ static const struct shape { const char *what; enum gemm_form form; int64_t m, n,
 static const char *const form_name[] = { "NT", "NN", "TN" };
 
 /* cblas_?gemm of OpenBLAS: order, transposition of a and b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc. */
-typedef void blas_gemm(int, int, int, int, int, int, real, const real *, int, const real *, int, real, real *, int);
+typedef void blas_gemm(int, int, int, int, int, int, elem_t, const elem_t *, int, const elem_t *, int, elem_t, elem_t *, int);
 struct openblas { blas_gemm *gemm; char core[64]; };
 
 static struct openblas openblas_open(int threads)
@@ -34,7 +34,7 @@ static struct openblas openblas_open(int threads)
     if (!lib) return o;
     void (*set_threads)(int) = (void (*)(int))dlsym(lib, "openblas_set_num_threads");
     char *(*core)(void) = (char *(*)(void))dlsym(lib, "openblas_get_corename");
-    o.gemm = (blas_gemm *)dlsym(lib, sizeof(real) == 4 ? "cblas_sgemm" : "cblas_dgemm");
+    o.gemm = (blas_gemm *)dlsym(lib, sizeof(elem_t) == 4 ? "cblas_sgemm" : "cblas_dgemm");
     if (!set_threads) o.gemm = NULL;
     else set_threads(threads);
     snprintf(o.core, sizeof o.core, "%s", core ? core() : "unknown");
@@ -48,11 +48,11 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-struct operands { real *a, *b, *d; };
+struct operands { elem_t *a, *b, *d; };
 
 static void run_ours(const struct shape *s, const struct operands *x)
 {
-    op_gemm((struct gemm){ .form = s->form, .d = x->d, .dw = (wide *)x->d, .a = x->a, .b = x->b, .m = s->m, .n = s->n, .k = s->k, .weight = s->weight });
+    op_gemm((struct gemm){ .form = s->form, .d = x->d, .dw = (acc_t *)x->d, .a = x->a, .b = x->b, .m = s->m, .n = s->n, .k = s->k, .weight = s->weight });
 }
 
 static void run_openblas(const struct shape *s, const struct operands *x, blas_gemm *gemm)
@@ -69,7 +69,7 @@ static void run_loop(const struct shape *s, const struct operands *x, int64_t ro
     const int64_t b_row = s->form == GEMM_NT ? 1 : s->n, b_col = s->form == GEMM_NT ? s->k : 1;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < s->n; j++) {
-            real sum = 0;
+            elem_t sum = 0;
             for (int64_t p = 0; p < s->k; p++) sum += x->a[i * a_row + p * a_col] * x->b[p * b_row + j * b_col];
             x->d[i * s->n + j] = sum;
         }
@@ -121,8 +121,8 @@ static double loop_rate(const struct shape *s, const struct operands *x)
 static double tile_rate(void)
 {
     const struct gemm_isa *isa = gemm_isa();
-    real *mem = dev_alloc((GEMM_NR + GEMM_MR_MAX) * (GEMM_KC + GEMM_NR) * sizeof *mem);
-    for (int i = 0; i < (GEMM_NR + GEMM_MR_MAX) * (GEMM_KC + GEMM_NR); i++) mem[i] = (real)(i % 7) - 3;
+    elem_t *mem = dev_alloc((GEMM_NR + GEMM_MR_MAX) * (GEMM_KC + GEMM_NR) * sizeof *mem);
+    for (int i = 0; i < (GEMM_NR + GEMM_MR_MAX) * (GEMM_KC + GEMM_NR); i++) mem[i] = (elem_t)(i % 7) - 3;
     const struct gemm_tile t = { .b = mem, .a = mem + GEMM_NR * GEMM_KC, .sa = GEMM_MR_MAX, .kc = GEMM_KC, .ldd = GEMM_NR,
                                  .d = mem + (GEMM_NR + GEMM_MR_MAX) * GEMM_KC };
     double best = 0;
@@ -136,10 +136,10 @@ static double tile_rate(void)
     return best;
 }
 
-static real *random_matrix(int64_t n, struct rng *rng)
+static elem_t *random_matrix(int64_t n, struct rng *rng)
 {
-    real *x = dev_alloc((size_t)n * sizeof *x);
-    for (int64_t i = 0; i < n; i++) x[i] = (real)(rng_uniform(rng) - 0.5);
+    elem_t *x = dev_alloc((size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n; i++) x[i] = (elem_t)(rng_uniform(rng) - 0.5);
     return x;
 }
 
@@ -174,12 +174,12 @@ void bench_openblas(FILE *text, FILE *json)
     const int threads = dev_threads();
     const struct openblas blas = openblas_open(threads);
     const double tile = tile_rate();
-    fprintf(text, "matrix product, %s, %s, %d thread%s; the tile kernel alone: %.1f GFLOP/s a thread\n", REAL_NAME, gemm_isa()->name, threads,
+    fprintf(text, "matrix product, %s, %s, %d thread%s; the tile kernel alone: %.1f GFLOP/s a thread\n", ELEM_NAME, gemm_isa()->name, threads,
             threads > 1 ? "s" : "", tile);
     if (blas.gemm) fprintf(text, "OpenBLAS: kernels for %s, %d thread%s\n", blas.core, threads, threads > 1 ? "s" : "");
     else fprintf(text, "OpenBLAS not installed, ratio not measured\n");
     if (json) {
-        fprintf(json, "{\"bench\": \"gemm\", \"real\": \"%s\", \"isa\": \"%s\", \"threads\": %d, \"tile_gflops\": %.2f, ", REAL_NAME, gemm_isa()->name,
+        fprintf(json, "{\"bench\": \"gemm\", \"real\": \"%s\", \"isa\": \"%s\", \"threads\": %d, \"tile_gflops\": %.2f, ", ELEM_NAME, gemm_isa()->name,
                 threads, tile);
         if (blas.gemm) fprintf(json, "\"openblas\": \"%s\", ", blas.core);
         else fprintf(json, "\"openblas\": null, ");

@@ -29,7 +29,7 @@ int rl_groups(int *dense, const int *key, int rows)
 
 struct group { double sum, mean, square, std; int n; bool flat; };
 
-static struct group *group_stats(const int *of, int groups, const wide *reward, int rows)
+static struct group *group_stats(const int *of, int groups, const acc_t *reward, int rows)
 {
     struct group *g = xcalloc((size_t)groups + 1, sizeof *g);
     for (int r = 0; r < rows; r++) { g[of[r]].sum += (double)reward[r]; g[of[r]].n++; }
@@ -64,7 +64,7 @@ static void contributions(double *value, int *count, const double *a, const int6
     }
 }
 
-void op_advantage_dual(wide *adv, wide *base, const wide *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
+void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
                        const struct branch_record *rec, int records, const struct advantage_rule *r)
 {
     if (rows <= 0) return;
@@ -76,7 +76,7 @@ void op_advantage_dual(wide *adv, wide *base, const wide *reward, const uint8_t 
     struct group *g = group_stats(of, 2 * prompts, reward, rows);
     for (int i = 0; i < rows; i++) {
         a[i] = standard((double)reward[i], &g[of[i]], r->by_std);
-        if (base) base[i] = (wide)a[i];
+        if (base) base[i] = (acc_t)a[i];
     }
     if (r->dual == DUAL_PREFIX) contributions(value, count, a, begin, rows, kind, rec, records);
     for (int row = 0; row < rows; row++) {
@@ -89,7 +89,7 @@ void op_advantage_dual(wide *adv, wide *base, const wide *reward, const uint8_t 
         for (int64_t i = begin[row + 1] - 1; i >= begin[row]; i--) {
             sum += value[i - begin[0]];
             number += count[i - begin[0]];
-            adv[i] = m[i] ? (wide)(number ? own + sum / number : own) : 0;
+            adv[i] = m[i] ? (acc_t)(number ? own + sum / number : own) : 0;
         }
     }
     free(of);
@@ -99,7 +99,7 @@ void op_advantage_dual(wide *adv, wide *base, const wide *reward, const uint8_t 
     free(g);
 }
 
-void op_reward_scale(wide *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
+void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
 {
     double most = 0;
     for (int i = 0; i < records; i++) if (rec[i].row >= 0 && rec[i].score > most) most = rec[i].score;
@@ -119,7 +119,7 @@ void op_reward_scale(wide *reward, const int64_t *begin, int rows, const struct 
         double wave = 0;
         for (int64_t i = begin[row + 1] - 1; of[row] && i >= begin[row]; i--) {
             wave = discount * wave + start[i - begin[0]];
-            reward[i] = (wide)((double)reward[i] * (1 + wave / of[row]));
+            reward[i] = (acc_t)((double)reward[i] * (1 + wave / of[row]));
         }
     }
     free(start);

@@ -3,8 +3,8 @@
 #include <omp.h>
 
 /* A block's first score may stand KV_PAGE - 1 in front of the first, its last as many behind the last. */
-static size_t scores_bytes(int longest) { return work_round(((size_t)longest + 3 * KV_PAGE) * sizeof(real)); }
-static size_t queries_bytes(int rows, struct heads h) { return work_round((size_t)(rows * h.heads * h.hd) * sizeof(real)); }
+static size_t scores_bytes(int longest) { return work_round(((size_t)longest + 3 * KV_PAGE) * sizeof(elem_t)); }
+static size_t queries_bytes(int rows, struct heads h) { return work_round((size_t)(rows * h.heads * h.hd) * sizeof(elem_t)); }
 static size_t blocks_bytes(int blocks) { return work_round((size_t)blocks * sizeof(struct block)); }
 
 size_t attn_space_bytes(int longest, int blocks, int rows, struct heads h)
@@ -15,11 +15,11 @@ size_t attn_space_bytes(int longest, int blocks, int rows, struct heads h)
 struct attn_space attn_space_at(void *p, int longest, int blocks, int rows, struct heads h)
 {
     char *c = (char *)p + blocks_bytes(blocks);
-    struct attn_space w = { .b = p, .q = (real *)(void *)c };
+    struct attn_space w = { .b = p, .q = (elem_t *)(void *)c };
     c += queries_bytes(rows, h);
     for (int i = 0; i < 2 * rows; i++) {
-        w.s[i] = (real *)(void *)(c + (size_t)i * scores_bytes(longest)) + KV_PAGE;
-        w.dp[i] = (real *)(void *)(c + (size_t)(2 * rows + i) * scores_bytes(longest)) + KV_PAGE;
+        w.s[i] = (elem_t *)(void *)(c + (size_t)i * scores_bytes(longest)) + KV_PAGE;
+        w.dp[i] = (elem_t *)(void *)(c + (size_t)(2 * rows + i) * scores_bytes(longest)) + KV_PAGE;
     }
     return w;
 }
@@ -30,15 +30,15 @@ enum attn_way attn_choose(enum attn_way way)
     return ATTN_ONE_WAY;
 }
 
-void op_attn(real *out, wide *lse, const real *qkv, const struct attn_plan *p, struct heads h)
+void op_attn(elem_t *out, acc_t *lse, const elem_t *qkv, const struct attn_plan *p, struct heads h)
 {
     ENSURE(h.kv > 0 && h.heads % h.kv == 0);
     int d = h.kv * h.hd, most = attn_blocks_most(p), threads = work_threads(p->pairs * h.heads * h.hd / 12);
     int64_t hq = (int64_t)h.heads * h.hd, width = hq + 2 * d, blocks = (p->n + KV_PAGE - 1) / KV_PAGE;
-    size_t packed = work_round((size_t)(blocks * d * KV_PAGE) * sizeof(real)), bytes = attn_space_bytes(p->longest, most, 1, h);
+    size_t packed = work_round((size_t)(blocks * d * KV_PAGE) * sizeof(elem_t)), bytes = attn_space_bytes(p->longest, most, 1, h);
     char *base = work_scratch(packed + (size_t)threads * work_round(bytes));
     const struct lanes *run = lanes();
-    real *kt = (real *)(void *)base;
+    elem_t *kt = (elem_t *)(void *)base;
     struct share rows;
     share_make(&rows, p->n, threads);
     attn_pack(kt, qkv + hq, p->n, width, d, threads);

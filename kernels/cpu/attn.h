@@ -14,18 +14,18 @@ struct attn_plan { int n, segs, trees, longest, deepest; int64_t pairs; struct a
  * of the first key's row of what is to be summed; ahead: offset of a block that will be wanted soon, its rows row - kt behind it. */
 struct block { int64_t kt, row, ahead; int skip, count; };
 /* A path: blocks from the root on. Offsets count from kt and from row; row_ld: from key to key in rows; kt_kv, row_kv: from kv head to kv head. */
-struct path { const struct block *b; int blocks, len; const real *kt, *row; int64_t row_ld, kt_kv, row_kv; bool ahead; };
+struct path { const struct block *b; int blocks, len; const elem_t *kt, *row; int64_t row_ld, kt_kv, row_kv; bool ahead; };
 
 /* Per thread: score buffers of two query heads of each of `rows` query rows (dp: of the way back), scaled queries of all heads, blocks of a path. */
 enum { ATTN_ROWS = 4 };             /* most rows that the way back takes together: 4628 rows in trees of 89 14 ms, one by one 19 */
-struct attn_space { real *s[2 * ATTN_ROWS], *dp[2 * ATTN_ROWS], *q; struct block *b; };
+struct attn_space { elem_t *s[2 * ATTN_ROWS], *dp[2 * ATTN_ROWS], *q; struct block *b; };
 size_t attn_space_bytes(int longest, int blocks, int rows, struct heads h);
 struct attn_space attn_space_at(void *p, int longest, int blocks, int rows, struct heads h);
 
 struct attn_back {
-    real *dqkv;
-    const real *dout, *out, *qkv, *kt, *vt /* keys and values, packed */;
-    const wide *lse;
+    elem_t *dqkv;
+    const elem_t *dout, *out, *qkv, *kt, *vt /* keys and values, packed */;
+    const acc_t *lse;
     const struct attn_plan *plan;
     struct heads h;
 };
@@ -35,4 +35,4 @@ struct path attn_path(struct block *to, const struct attn_plan *p, int i, struct
 static inline int attn_blocks_most(const struct attn_plan *p) { return p->longest / KV_PAGE + 2 * p->deepest + 1; }
 static inline double attn_scale(int hd) { return 1 / sqrt((double)hd); }
 /* to[block][d][KV_PAGE] from rows of d = kv * hd reals, ld apart; what follows row n - 1 in the last block is 0 */
-void attn_pack(real *to, const real *rows, int64_t n, int64_t ld, int d, int threads);
+void attn_pack(elem_t *to, const elem_t *rows, int64_t n, int64_t ld, int d, int threads);

@@ -3,14 +3,14 @@
 #include "kernels/cpu/lanes.h"
 #include <omp.h>
 
-void op_attn_back(real *dqkv, const real *dout, const real *out, const wide *lse, const real *qkv, const struct attn_plan *p, struct heads h)
+void op_attn_back(elem_t *dqkv, const elem_t *dout, const elem_t *out, const acc_t *lse, const elem_t *qkv, const struct attn_plan *p, struct heads h)
 {
     ENSURE(h.kv > 0 && h.heads % h.kv == 0 && dqkv != qkv);
     int d = h.kv * h.hd, most = attn_blocks_most(p), threads = work_threads(p->pairs * h.heads * h.hd / 6);
     int64_t hq = (int64_t)h.heads * h.hd, width = hq + 2 * d;
-    size_t packed = work_round((size_t)((p->n + KV_PAGE - 1) / KV_PAGE * d * KV_PAGE) * sizeof(real)), bytes = attn_space_bytes(p->longest, most, ATTN_ROWS, h);
+    size_t packed = work_round((size_t)((p->n + KV_PAGE - 1) / KV_PAGE * d * KV_PAGE) * sizeof(elem_t)), bytes = attn_space_bytes(p->longest, most, ATTN_ROWS, h);
     char *base = work_scratch(2 * packed + (size_t)threads * work_round(bytes));
-    real *kt = (real *)(void *)base, *vt = (real *)(void *)(base + packed);
+    elem_t *kt = (elem_t *)(void *)base, *vt = (elem_t *)(void *)(base + packed);
     const struct attn_back b = { dqkv, dout, out, qkv, kt, vt, lse, p, h };
     const struct lanes *run = lanes();
     attn_pack(kt, qkv + hq, p->n, width, d, threads);

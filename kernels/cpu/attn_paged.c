@@ -4,15 +4,15 @@
 #include <omp.h>
 #include <string.h>
 
-void op_kv_write(real *pool, const real *qkv, const int64_t *slot, int64_t n, struct heads h)
+void op_kv_write(elem_t *pool, const elem_t *qkv, const int64_t *slot, int64_t n, struct heads h)
 {
     int64_t width = (int64_t)(h.heads + 2 * h.kv) * h.hd, page = kv_page_elems(h), block = (int64_t)h.hd * KV_PAGE;
     #pragma omp parallel for schedule(static) num_threads(work_threads(n * h.kv * h.hd))
     for (int64_t i = 0; i < n; i++) {
         if (slot[i] < 0) continue;
         int at = (int)(slot[i] % KV_PAGE);
-        const real *k = qkv + i * width + (int64_t)h.heads * h.hd, *v = k + h.kv * h.hd;
-        real *to = pool + slot[i] / KV_PAGE * page;
+        const elem_t *k = qkv + i * width + (int64_t)h.heads * h.hd, *v = k + h.kv * h.hd;
+        elem_t *to = pool + slot[i] / KV_PAGE * page;
         for (int kv = 0; kv < h.kv; kv++, to += 2 * block, k += h.hd, v += h.hd) {
             for (int j = 0; j < h.hd; j++) to[j * KV_PAGE + at] = k[j];
             memcpy(to + block + at * h.hd, v, (size_t)h.hd * sizeof *v);
@@ -20,7 +20,7 @@ void op_kv_write(real *pool, const real *qkv, const int64_t *slot, int64_t n, st
     }
 }
 
-void op_kv_copy(real *pool, int to, int from, struct heads h)
+void op_kv_copy(elem_t *pool, int to, int from, struct heads h)
 {
     int64_t page = kv_page_elems(h);
     if (to != from) memcpy(pool + to * page, pool + from * page, (size_t)page * sizeof *pool);
@@ -39,7 +39,7 @@ static void page_path(struct block *b, struct path *p, const int *pages, const i
     }
 }
 
-void op_attn_paged(real *out, const real *qkv, const real *pool, const int *table, int ld, const int *pos, int64_t n, struct heads h)
+void op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool, const int *table, int ld, const int *pos, int64_t n, struct heads h)
 {
     ENSURE(h.kv > 0 && h.heads % h.kv == 0);
     int longest = 0;

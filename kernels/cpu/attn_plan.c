@@ -70,12 +70,12 @@ struct path attn_path(struct block *to, const struct attn_plan *p, int i, struct
     return (struct path){ .b = to + at, .blocks = most - at, .len = len, .row_ld = ld, .kt_kv = (int64_t)h.hd * KV_PAGE, .row_kv = h.hd };
 }
 
-void attn_pack(real *to, const real *rows, int64_t n, int64_t ld, int d, int threads)
+void attn_pack(elem_t *to, const elem_t *rows, int64_t n, int64_t ld, int d, int threads)
 {
     int64_t blocks = (n + KV_PAGE - 1) / KV_PAGE;
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t b = 0; b < blocks; b++) {
-        real *t = to + b * d * KV_PAGE;
+        elem_t *t = to + b * d * KV_PAGE;
         int m = (int)MIN(KV_PAGE, n - b * KV_PAGE);
         for (int j = 0; j < d; j++) {
             for (int i = 0; i < m; i++) t[j * KV_PAGE + i] = rows[(b * KV_PAGE + i) * ld + j];

@@ -21,7 +21,7 @@ static void zscore(double *x, const uint8_t *m, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] = !m[i] || flat ? 0 : (x[i] - mean) / (std + 1e-6);
 }
 
-static void row_score(double *f, double *h, const wide *logp, const wide *logp_old, const wide *entropy, const uint8_t *m, int64_t n, const struct branch_rule *r)
+static void row_score(double *f, double *h, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy, const uint8_t *m, int64_t n, const struct branch_rule *r)
 {
     double s = 0;
     for (int64_t i = n - 1; i >= 0; i--) {
@@ -32,7 +32,7 @@ static void row_score(double *f, double *h, const wide *logp, const wide *logp_o
     }
 }
 
-void op_branch_score(wide *f, wide *zf, wide *zh, wide *score, const wide *logp, const wide *logp_old, const wide *entropy, const uint8_t *m,
+void op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy, const uint8_t *m,
                      const int64_t *begin, int rows, const struct branch_rule *r)
 {
     if (rows <= 0) return;
@@ -43,13 +43,13 @@ void op_branch_score(wide *f, wide *zf, wide *zh, wide *score, const wide *logp,
         int64_t at = begin[row], len = begin[row + 1] - at;
         double *x = wf + (at - base), *h = wh + (at - base);
         row_score(x, h, logp + at, logp_old + at, entropy + at, m + at, len, r);
-        for (int64_t i = 0; i < len; i++) f[at + i] = (wide)x[i];
+        for (int64_t i = 0; i < len; i++) f[at + i] = (acc_t)x[i];
         zscore(x, m + at, len);
         zscore(h, m + at, len);
         for (int64_t i = 0; i < len; i++) {
-            zf[at + i] = (wide)x[i];
-            zh[at + i] = (wide)h[i];
-            score[at + i] = (wide)(x[i] * h[i]);
+            zf[at + i] = (acc_t)x[i];
+            zh[at + i] = (acc_t)h[i];
+            score[at + i] = (acc_t)(x[i] * h[i]);
         }
     }
     free(wf);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct candidate { double rank; int tier, row, pos; wide key; bool strict; };
+struct candidate { double rank; int tier, row, pos; acc_t key; bool strict; };
 
 static int better_first(const void *pa, const void *pb)
 {
@@ -16,7 +16,7 @@ static int better_first(const void *pa, const void *pb)
 
 /* One prompt's choice in the making. */
 struct chooser {
-    const wide *key, *zf, *zh;
+    const acc_t *key, *zf, *zh;
     const uint8_t *ok;
     const int64_t *begin;
     const struct select_rule *rule;
@@ -62,7 +62,7 @@ static void take(struct chooser *c, int n, int most)
     }
 }
 
-int op_branch_select(struct branch_point *out, const wide *key, const wide *zf, const wide *zh, const uint8_t *ok, const int64_t *begin, int rows,
+int op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh, const uint8_t *ok, const int64_t *begin, int rows,
                      const int *order, const struct select_rule *r)
 {
     if (rows <= 0 || r->want <= 0) return 0;

@@ -9,7 +9,7 @@
 
 static struct dev_counts count;
 
-_Static_assert(sizeof(real) == sizeof(wide), "the CPU backend stores and sums in one type");
+_Static_assert(sizeof(elem_t) == sizeof(acc_t), "the CPU backend stores and sums in one type");
 
 void *dev_alloc(size_t bytes)
 {

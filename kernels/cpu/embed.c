@@ -4,7 +4,7 @@
 #include "kernels/ops.h"
 #include <string.h>
 
-void op_embed(real *x, const real *table, const int *ids, int64_t n, int dim)
+void op_embed(elem_t *x, const elem_t *table, const int *ids, int64_t n, int dim)
 {
     #pragma omp parallel for schedule(static) num_threads(work_threads(n * (10 + dim / 16)))
     for (int64_t i = 0; i < n; i++) {
@@ -27,7 +27,7 @@ static void sort_rows(int64_t *first, int64_t *row, const int *ids, int64_t n, i
     first[0] = 0;
 }
 
-void op_embed_back(wide *dtable, const real *dx, const int *ids, int64_t n, int dim, int vocab)
+void op_embed_back(acc_t *dtable, const elem_t *dx, const int *ids, int64_t n, int dim, int vocab)
 {
     size_t counts = ((size_t)vocab + 1) * sizeof(int64_t), rows = (size_t)n * sizeof(int64_t);
     int64_t *first = work_scratch(counts + rows), *row = first + vocab + 1;
@@ -41,8 +41,8 @@ void op_embed_back(wide *dtable, const real *dx, const int *ids, int64_t n, int 
             double out[VL];
             for (int64_t k = a; k < b; k++) vsum_add(&s, vget_n(dx + row[k] * dim + j, dim - j));
             vsum_put(out, s);
-            wide *d = dtable + (int64_t)v * dim + j;
-            for (int k = 0; k < VL && j + k < dim; k++) d[k] = (wide)((double)d[k] + out[k]);
+            acc_t *d = dtable + (int64_t)v * dim + j;
+            for (int k = 0; k < VL && j + k < dim; k++) d[k] = (acc_t)((double)d[k] + out[k]);
         }
     }
 }

@@ -61,7 +61,7 @@ static void whiten(double *x, const uint8_t *m, int64_t n)
 }
 
 /* All arrays of the next three start at the first position of the batch; begin is relative to it. */
-static void group_estimate(double *x, const wide *reward, const uint8_t *m, const int64_t *begin, int rows, const int *group, const struct estimator_rule *r)
+static void group_estimate(double *x, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows, const int *group, const struct estimator_rule *r)
 {
     double *score = xcalloc((size_t)rows, sizeof *score), *length = xcalloc((size_t)rows, sizeof *length);
     int *of = xmalloc((size_t)rows * sizeof *of);
@@ -83,7 +83,7 @@ static void group_estimate(double *x, const wide *reward, const uint8_t *m, cons
     free(p);
 }
 
-static void return_estimate(double *x, double *ret, const wide *reward, const wide *baseline, const uint8_t *m, const int64_t *begin, int rows, const struct estimator_rule *r)
+static void return_estimate(double *x, double *ret, const acc_t *reward, const acc_t *baseline, const uint8_t *m, const int64_t *begin, int rows, const struct estimator_rule *r)
 {
     bool remax = r->kind == ADV_REMAX;
     for (int row = 0; row < rows; row++) {
@@ -101,7 +101,7 @@ static void return_estimate(double *x, double *ret, const wide *reward, const wi
     for (int64_t i = 0; i < begin[rows]; i++) if (!m[i]) x[i] = 0;
 }
 
-static void gae(double *x, double *ret, const wide *reward, const wide *value, const uint8_t *m, const int64_t *begin, int rows, const struct estimator_rule *r)
+static void gae(double *x, double *ret, const acc_t *reward, const acc_t *value, const uint8_t *m, const int64_t *begin, int rows, const struct estimator_rule *r)
 {
     for (int row = 0; row < rows; row++) {
         double next = 0, carry = 0;
@@ -115,7 +115,7 @@ static void gae(double *x, double *ret, const wide *reward, const wide *value, c
     whiten(x, m, begin[rows]);
 }
 
-void op_advantage(wide *adv, wide *ret, const wide *reward, const wide *values, const wide *baseline, const uint8_t *m, const int64_t *begin, int rows,
+void op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline, const uint8_t *m, const int64_t *begin, int rows,
                   const int *group, const struct estimator_rule *r)
 {
     if (rows <= 0) return;
@@ -128,8 +128,8 @@ void op_advantage(wide *adv, wide *ret, const wide *reward, const wide *values, 
     default: group_estimate(x, reward + base, m + base, at, rows, group, r); returns = x;
     }
     for (int64_t i = 0; i < n; i++) {
-        adv[base + i] = (wide)x[i];
-        if (ret) ret[base + i] = (wide)returns[i];
+        adv[base + i] = (acc_t)x[i];
+        if (ret) ret[base + i] = (acc_t)returns[i];
     }
     free(x);
     free(back);

@@ -21,8 +21,8 @@ enum {
 struct work {
     const struct gemm *g;
     const struct gemm_isa *isa;
-    real *d;
-    const real *panels;
+    elem_t *d;
+    const elem_t *panels;
     int64_t stride, p0, p1, col, n;
     int64_t slice;                  /* panels of one task */
     int threads;
@@ -36,8 +36,8 @@ struct work {
 /* The last panel when it is cut: the kernel works on a whole one beside d. */
 static void cut_tile(struct gemm_tile t, gemm_kernel *run, int rows, int64_t cols)
 {
-    real whole[GEMM_MR_MAX * GEMM_NR], bias[GEMM_NR];
-    real *d = t.d;
+    elem_t whole[GEMM_MR_MAX * GEMM_NR], bias[GEMM_NR];
+    elem_t *d = t.d;
     const int64_t ldd = t.ldd;
     if (t.load) {
         memset(whole, 0, sizeof whole);
@@ -57,16 +57,16 @@ static void cut_tile(struct gemm_tile t, gemm_kernel *run, int rows, int64_t col
 static void row_tile(const struct work *w, struct gemm_tile t, int rows, int64_t j0, int64_t j1)
 {
     const struct gemm_isa *isa = w->isa;
-    const real *b = t.b, *bias = t.bias;
-    real *d = t.d;
+    const elem_t *b = t.b, *bias = t.bias;
+    elem_t *d = t.d;
     for (int64_t j = j0; j < j1; ) {
         const int64_t col = j * GEMM_NR, left = w->n - col;
         t.b = b + j * w->stride;
         t.d = d + col;
         t.bias = bias ? bias + col : NULL;
-        if (rows < 4 && isa->wide > 1 && j + isa->wide <= j1 && left >= isa->wide * GEMM_NR) {
+        if (rows < 4 && isa->group > 1 && j + isa->group <= j1 && left >= isa->group * GEMM_NR) {
             isa->many[w->across][rows](&t);
-            j += isa->wide;
+            j += isa->group;
         } else {
             if (left >= GEMM_NR) isa->one[w->across][rows](&t);
             else cut_tile(t, isa->one[w->across][rows], rows, left);
@@ -152,9 +152,9 @@ static void product(struct work *w, const struct gemm_pack *pack)
 }
 
 /* Room for packed panels, kept from call to call; op_gemm's lock guards it. */
-static real *scratch(size_t bytes)
+static elem_t *scratch(size_t bytes)
 {
-    static struct { real *p; size_t bytes; } kept;
+    static struct { elem_t *p; size_t bytes; } kept;
     if (bytes > kept.bytes) {
         dev_free(kept.p);
         kept.p = dev_alloc(bytes);
@@ -169,12 +169,12 @@ static void pieces(struct work *w)
     const struct gemm *g = w->g;
     for (int64_t col = 0; col < g->n; col += COLUMNS * GEMM_NR) {
         const int64_t n = g->n - col < COLUMNS * GEMM_NR ? g->n - col : COLUMNS * GEMM_NR, panels = (n + GEMM_NR - 1) / GEMM_NR;
-        const int64_t block = panels * GEMM_NR * GEMM_KC * (int64_t)sizeof(real), most = (block > SCRATCH ? 1 : SCRATCH / block) * GEMM_KC;
+        const int64_t block = panels * GEMM_NR * GEMM_KC * (int64_t)sizeof(elem_t), most = (block > SCRATCH ? 1 : SCRATCH / block) * GEMM_KC;
         for (int64_t p = 0; p < g->k; p += most) {
             const int64_t kc = g->k - p < most ? g->k - p : most;
             const bool trans = g->form == GEMM_NT;
             struct gemm_pack pack = { .b = g->b + (trans ? col * g->ldb + p : p * g->ldb + col), .ldb = g->ldb, .n = n, .kc = kc, .trans = trans };
-            w->panels = pack.out = scratch((size_t)(panels * kc * GEMM_NR) * sizeof(real));
+            w->panels = pack.out = scratch((size_t)(panels * kc * GEMM_NR) * sizeof(elem_t));
             w->stride = kc * GEMM_NR;
             w->p0 = p;
             w->p1 = p + kc;
@@ -186,11 +186,11 @@ static void pieces(struct work *w)
 }
 
 /* k = 0: the empty sum. */
-static void no_terms(const struct gemm *g, real *d)
+static void no_terms(const struct gemm *g, elem_t *d)
 {
     for (int64_t i = 0; i < g->m; i++)
         for (int64_t j = 0; j < g->n; j++) {
-            real x = g->add ? d[i * g->ldd + j] : 0;
+            elem_t x = g->add ? d[i * g->ldd + j] : 0;
             d[i * g->ldd + j] = g->bias ? x + g->bias[j] : x;
         }
 }
@@ -202,7 +202,7 @@ void op_gemm(struct gemm g)
     if (!g.lda) g.lda = g.form == GEMM_TN ? g.m : g.k;
     if (!g.ldb) g.ldb = g.form == GEMM_NT ? g.k : g.n;
     if (!g.ldd) g.ldd = g.n;
-    real *d = g.form == GEMM_TN ? (real *)g.dw : g.d;
+    elem_t *d = g.form == GEMM_TN ? (elem_t *)g.dw : g.d;
     if (g.k <= 0) { no_terms(&g, d); return; }
 
     struct work w = { .g = &g, .isa = gemm_isa(), .d = d, .across = g.form == GEMM_TN };

@@ -6,21 +6,21 @@
 #define ISA "avx2"
 #define MR 6
 #define WIDE 1
-enum { VL = 32 / sizeof(real) };
+enum { VL = 32 / sizeof(elem_t) };
 #if defined(REAL_IS_double)
 typedef __m256d vec;
 static inline __attribute__((always_inline)) vec vzero(void) { return _mm256_setzero_pd(); }
-static inline __attribute__((always_inline)) vec vload(const real *p) { return _mm256_loadu_pd(p); }
-static inline __attribute__((always_inline)) void vstore(real *p, vec v) { _mm256_storeu_pd(p, v); }
-static inline __attribute__((always_inline)) vec vset(const real *p) { return _mm256_set1_pd(*p); }
+static inline __attribute__((always_inline)) vec vload(const elem_t *p) { return _mm256_loadu_pd(p); }
+static inline __attribute__((always_inline)) void vstore(elem_t *p, vec v) { _mm256_storeu_pd(p, v); }
+static inline __attribute__((always_inline)) vec vset(const elem_t *p) { return _mm256_set1_pd(*p); }
 static inline __attribute__((always_inline)) vec vfma(vec a, vec b, vec c) { return _mm256_fmadd_pd(a, b, c); }
 static inline __attribute__((always_inline)) vec vadd(vec a, vec b) { return _mm256_add_pd(a, b); }
 #else
 typedef __m256 vec;
 static inline __attribute__((always_inline)) vec vzero(void) { return _mm256_setzero_ps(); }
-static inline __attribute__((always_inline)) vec vload(const real *p) { return _mm256_loadu_ps(p); }
-static inline __attribute__((always_inline)) void vstore(real *p, vec v) { _mm256_storeu_ps(p, v); }
-static inline __attribute__((always_inline)) vec vset(const real *p) { return _mm256_set1_ps(*p); }
+static inline __attribute__((always_inline)) vec vload(const elem_t *p) { return _mm256_loadu_ps(p); }
+static inline __attribute__((always_inline)) void vstore(elem_t *p, vec v) { _mm256_storeu_ps(p, v); }
+static inline __attribute__((always_inline)) vec vset(const elem_t *p) { return _mm256_set1_ps(*p); }
 static inline __attribute__((always_inline)) vec vfma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 static inline __attribute__((always_inline)) vec vadd(vec a, vec b) { return _mm256_add_ps(a, b); }
 #endif

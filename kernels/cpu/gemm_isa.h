@@ -4,21 +4,21 @@
 #include "kernels/gemm.h"
 
 /* A panel of b is NR columns, k-major: panel[p][NR], two AVX-512 registers wide, columns past n are 0. Panel j of a block starts at j * stride. */
-enum { GEMM_NR = 128 / sizeof(real) };
+enum { GEMM_NR = 128 / sizeof(elem_t) };
 /* k is summed in blocks of GEMM_KC: the bits depend on it. 256 x 128 bytes is a 32 KiB panel. */
 enum { GEMM_KC = 256 };
 enum { GEMM_MR_MAX = 14 };
 
 /* One call of a kernel: rows x panels of d. d = [d +] block [+ bias]; d and bias have room for whole panels. */
 struct gemm_tile {
-    real *d;
+    elem_t *d;
     int64_t ldd;
-    const real *a;          /* by rows: a[i * sa + p];  across: a[p * sa + i] */
+    const elem_t *a;          /* by rows: a[i * sa + p];  across: a[p * sa + i] */
     int64_t sa;
-    const real *b;
+    const elem_t *b;
     int64_t stride;         /* from panel to panel */
     int64_t kc;
-    const real *bias;       /* NULL: none */
+    const elem_t *bias;       /* NULL: none */
     bool load;              /* start from what d holds */
 };
 typedef void gemm_kernel(const struct gemm_tile *t);
@@ -26,7 +26,7 @@ typedef void gemm_kernel(const struct gemm_tile *t);
 struct gemm_isa {
     const char *name;
     int mr;                                             /* rows of the largest tile, <= GEMM_MR_MAX */
-    int wide;                                           /* panels that many[] takes at once; 1: there is no many[] */
+    int group;                                           /* panels that many[] takes at once; 1: there is no many[] */
     gemm_kernel *one[2][GEMM_MR_MAX + 1];               /* [across][rows]: one panel */
     gemm_kernel *many[2][4];                            /* [across][rows], up to 3 rows: enough chains to fill the multipliers */
 };
@@ -40,11 +40,11 @@ const struct gemm_isa *gemm_isa(void);
 void gemm_isa_force(const struct gemm_isa *isa);        /* tests: from now on this one; NULL: the default again */
 
 /* Packs b, of n columns and kc rows of k, into out: panel j at out + j * kc * NR. b is [n][k] (GEMM_NT) if trans, else [k][n]. */
-struct gemm_pack { real *out; const real *b; int64_t ldb, n, kc; bool trans; };
+struct gemm_pack { elem_t *out; const elem_t *b; int64_t ldb, n, kc; bool trans; };
 void gemm_pack_b(const struct gemm_pack *s, int64_t j, int64_t p, int64_t rows);       /* at most `rows` rows of panel j, from row p of k */
 
 /* The packed form of the weight b, all k rows, panels of stride k * GEMM_NR; made at the first call by `threads` threads. */
-const real *gemm_weight(const struct gemm *g, int threads);
+const elem_t *gemm_weight(const struct gemm *g, int threads);
 /* Drops what was packed from these bytes: dev.c says which were written or freed. */
 void gemm_weight_written(const void *p, size_t bytes);
 size_t gemm_weight_bytes(void);                         /* memory that packed weights hold now */

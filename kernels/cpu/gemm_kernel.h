@@ -12,8 +12,8 @@ enum {
 static inline __attribute__((always_inline)) void tile(const struct gemm_tile *t, const int rows, const int vecs, const bool across, const int col)
 {
     const int64_t sa = t->sa, stride = t->stride;
-    const real *b = t->b + col;
-    const real *q[(MR + 2) / 3];        /* by rows: one pointer for 3 rows, reached as q, q + sa, q + 2 sa; 14 would not stay in registers */
+    const elem_t *b = t->b + col;
+    const elem_t *q[(MR + 2) / 3];        /* by rows: one pointer for 3 rows, reached as q, q + sa, q + 2 sa; 14 would not stay in registers */
     vec acc[MR][4 * VPP];
     UNROLL for (int i = 0; i < rows; i++) {
         if (i % 3 == 0) q[i / 3] = t->a + (across ? 0 : i * sa);
@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) void tile(const struct gemm_tile *t
         }
     }
     UNROLL for (int i = 0; i < rows; i++) {
-        real *d = t->d + i * t->ldd + col;
+        elem_t *d = t->d + i * t->ldd + col;
         UNROLL for (int v = 0; v < vecs; v++) {
             vec x = acc[i][v];
             if (t->load) x = vadd(vload(d + v * VL), x);
@@ -75,7 +75,7 @@ KERNEL_WIDE(1) KERNEL_WIDE(2) KERNEL_WIDE(3)
 #endif
 
 static const struct gemm_isa isa = {
-    .name = ISA, .mr = MR, .wide = WIDE,
+    .name = ISA, .mr = MR, .group = WIDE,
 #if MR > 6
     .one = { { NULL, by_1, by_2, by_3, by_4, by_5, by_6, by_7, by_8, by_9, by_10, by_11, by_12, by_13, by_14 },
              { NULL, across_1, across_2, across_3, across_4, across_5, across_6, across_7, across_8, across_9, across_10, across_11, across_12, across_13,

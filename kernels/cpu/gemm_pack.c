@@ -8,13 +8,13 @@
 
 /* Blocks of 16 x 16: rows of b that are read together stay in L1, whole lines are written. 1024 x 1024 floats take 0.4 ms; column after column
  * they took twice that. */
-static void pack_trans(real *out, const real *b, int64_t ldb, int cols, int64_t rows)
+static void pack_trans(elem_t *out, const elem_t *b, int64_t ldb, int cols, int64_t rows)
 {
     enum { B = 16 };
     for (int64_t p = 0; p < rows; p += B)
         for (int j = 0; j < GEMM_NR; j += B) {
-            real *o = out + p * GEMM_NR + j;
-            const real *from = b + j * ldb + p;
+            elem_t *o = out + p * GEMM_NR + j;
+            const elem_t *from = b + j * ldb + p;
             if (p + B <= rows && j + B <= cols) {
                 for (int y = 0; y < B; y++, o += GEMM_NR)
                     for (int x = 0; x < B; x++) o[x] = from[x * ldb + y];
@@ -25,7 +25,7 @@ static void pack_trans(real *out, const real *b, int64_t ldb, int cols, int64_t 
         }
 }
 
-static void pack_plain(real *out, const real *b, int64_t ldb, int cols, int64_t rows)
+static void pack_plain(elem_t *out, const elem_t *b, int64_t ldb, int cols, int64_t rows)
 {
     for (; rows > 0; rows--, out += GEMM_NR, b += ldb) {
         if (cols == GEMM_NR) memcpy(out, b, GEMM_NR * sizeof *out);
@@ -40,14 +40,14 @@ void gemm_pack_b(const struct gemm_pack *s, int64_t j, int64_t p, int64_t rows)
 {
     const int64_t col = j * GEMM_NR, left = s->n - col;
     const int cols = left < GEMM_NR ? (int)left : GEMM_NR;
-    real *out = s->out + (j * s->kc + p) * GEMM_NR;
+    elem_t *out = s->out + (j * s->kc + p) * GEMM_NR;
     if (p + rows > s->kc) rows = s->kc - p;
     if (s->trans) pack_trans(out, s->b + col * s->ldb + p, s->ldb, cols, rows);
     else pack_plain(out, s->b + p * s->ldb + col, s->ldb, cols, rows);
 }
 
 /* The kept weights: a model has some tens of them, found by walking the list. */
-static struct kept { struct kept *next; const real *b; int64_t n, k, ldb; bool trans; size_t bytes; real *panels; } *kept;
+static struct kept { struct kept *next; const elem_t *b; int64_t n, k, ldb; bool trans; size_t bytes; elem_t *panels; } *kept;
 static size_t kept_bytes;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -76,9 +76,9 @@ void gemm_weights_changed(void) { drop(NULL, 0, true); }
 void gemm_weight_written(const void *p, size_t bytes) { drop(p, bytes, false); }
 size_t gemm_weight_bytes(void) { return kept_bytes; }
 
-size_t gemm_weight_need(int64_t n, int64_t k) { return (size_t)((n + GEMM_NR - 1) / GEMM_NR * k * GEMM_NR) * sizeof(real); }
+size_t gemm_weight_need(int64_t n, int64_t k) { return (size_t)((n + GEMM_NR - 1) / GEMM_NR * k * GEMM_NR) * sizeof(elem_t); }
 
-const real *gemm_weight(const struct gemm *g, int threads)
+const elem_t *gemm_weight(const struct gemm *g, int threads)
 {
     const bool trans = g->form == GEMM_NT;
     pthread_mutex_lock(&lock);

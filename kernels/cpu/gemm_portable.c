@@ -9,13 +9,13 @@
 #define MR 6
 #define WIDE 1
 #pragma GCC diagnostic ignored "-Wpsabi"        /* no vector crosses a call that is not inlined */
-enum { VL = 32 / sizeof(real) };
-typedef real vec __attribute__((vector_size(32)));
-typedef real vec_any __attribute__((vector_size(32), aligned(sizeof(real)), may_alias));
+enum { VL = 32 / sizeof(elem_t) };
+typedef elem_t vec __attribute__((vector_size(32)));
+typedef elem_t vec_any __attribute__((vector_size(32), aligned(sizeof(elem_t)), may_alias));
 static inline __attribute__((always_inline)) vec vzero(void) { return (vec){ 0 }; }
-static inline __attribute__((always_inline)) vec vload(const real *p) { return *(const vec_any *)p; }
-static inline __attribute__((always_inline)) void vstore(real *p, vec v) { *(vec_any *)p = v; }
-static inline __attribute__((always_inline)) vec vset(const real *p) { return *p - (vec){ 0 }; }
+static inline __attribute__((always_inline)) vec vload(const elem_t *p) { return *(const vec_any *)p; }
+static inline __attribute__((always_inline)) void vstore(elem_t *p, vec v) { *(vec_any *)p = v; }
+static inline __attribute__((always_inline)) vec vset(const elem_t *p) { return *p - (vec){ 0 }; }
 static inline __attribute__((always_inline)) vec vadd(vec a, vec b) { return a + b; }
 static inline __attribute__((always_inline)) vec vfma(vec a, vec b, vec c)
 {

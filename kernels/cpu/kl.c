@@ -19,12 +19,12 @@ double rl_kl(double *slope, double logp, double ref, enum kl_kind kind)
     return 0;
 }
 
-void op_kl(wide *value, wide *slope, const wide *logp, const wide *logp_ref, int64_t n, enum kl_kind kind)
+void op_kl(acc_t *value, acc_t *slope, const acc_t *logp, const acc_t *logp_ref, int64_t n, enum kl_kind kind)
 {
     for (int64_t i = 0; i < n; i++) {
         double s, v = rl_kl(&s, (double)logp[i], (double)logp_ref[i], kind);
-        if (value) value[i] = (wide)v;
-        if (slope) slope[i] = (wide)s;
+        if (value) value[i] = (acc_t)v;
+        if (slope) slope[i] = (acc_t)s;
     }
 }
 
@@ -40,7 +40,7 @@ double rl_row_weight(enum loss_agg agg, double tokens, double rows_live, double 
     die("no aggregation has the number %d", (int)agg);
 }
 
-double op_agg(wide *weight, const wide *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len)
+double op_agg(acc_t *weight, const acc_t *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len)
 {
     double tokens = 0, live = 0, total = 0;
     for (int row = 0; row < rows; row++) {
@@ -53,7 +53,7 @@ double op_agg(wide *weight, const wide *value, const uint8_t *m, const int64_t *
         double n = 0, sum = 0;
         for (int64_t i = begin[row]; i < begin[row + 1]; i++) if (m[i]) { n++; sum += (double)value[i]; }
         double w = rl_row_weight(agg, tokens, live, n, max_len);
-        if (weight) weight[row] = (wide)w;
+        if (weight) weight[row] = (acc_t)w;
         if (n > 0) total += w * sum;
     }
     return total;

@@ -7,17 +7,17 @@
 struct lanes {
     const char *name;
     /* res = x + add (add NULL: x);  y = w res rstd;  returns rstd */
-    wide (*norm)(real *res, real *y, const real *x, const real *add, const real *w, double eps, int dim);
+    acc_t (*norm)(elem_t *res, elem_t *y, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int dim);
     /* dx from dy, dres (may be NULL) and x;  sum[dim, padded to VL_MAX] += dy x rstd */
-    void (*norm_back)(real *dx, double *sum, const real *dy, const real *dres, const real *x, const real *w, wide rstd, int dim);
+    void (*norm_back)(elem_t *dx, double *sum, const elem_t *dy, const elem_t *dres, const elem_t *x, const elem_t *w, acc_t rstd, int dim);
     /* y = x of `heads` heads of 2 half turned by +angle (way = 1) or -angle (way = -1); cs is cos[half], sin[half]; y may be x */
-    void (*turn)(real *y, const real *x, const real *cs, int half, int way, int heads);
-    void (*swiglu)(real *y, const real *g, const real *u, int ff);
-    void (*swiglu_back)(real *dg, real *du, const real *dy, const real *g, const real *u, int ff);
-    struct row_stat (*stat)(real *e, const real *x, double inv_temp, int vocab);            /* row_stat() */
-    void (*dlogits)(real *x, double inv_temp, double neg_lse, double a, double b, int vocab);  /* x_j = p_j (a + b log p_j) */
+    void (*turn)(elem_t *y, const elem_t *x, const elem_t *cs, int half, int way, int heads);
+    void (*swiglu)(elem_t *y, const elem_t *g, const elem_t *u, int ff);
+    void (*swiglu_back)(elem_t *dg, elem_t *du, const elem_t *dy, const elem_t *g, const elem_t *u, int ff);
+    struct row_stat (*stat)(elem_t *e, const elem_t *x, double inv_temp, int vocab);            /* row_stat() */
+    void (*dlogits)(elem_t *x, double inv_temp, double neg_lse, double a, double b, int vocab);  /* x_j = p_j (a + b log p_j) */
     /* One query row against its path: out[heads hd], lse[heads] (may be NULL). q[heads hd] unscaled. */
-    void (*attn)(real *out, wide *lse, const real *q, const struct path *p, struct heads h, const struct attn_space *w);
+    void (*attn)(elem_t *out, acc_t *lse, const elem_t *q, const struct path *p, struct heads h, const struct attn_space *w);
     /* Rows first .. last - 1 of one branch and one kv head on the way back: dq, dk and dv of the rows written, dk and dv of the path above added to. */
     void (*attn_back)(const struct attn_back *b, int first, int last, int kv, const struct attn_space *w);
 };

@@ -2,13 +2,13 @@
  * lanes_scores.h. */
 
 /* s = exp(s - max) over len scores, the rest of the last vector 0; mass[g] = their sum */
-INLINE void softmax(double *mass, double *max, real *const s[2], const int G, int len)
+INLINE void softmax(double *mass, double *max, elem_t *const s[2], const int G, int len)
 {
     vr m[2], top[2];
     struct vacc sum[2];
     int last = (len - 1) / VL * VL;
     UNROLL for (int g = 0; g < G; g++) {
-        m[g] = vfill(vget(s[g] + last), len - last, (real)-INFINITY);
+        m[g] = vfill(vget(s[g] + last), len - last, (elem_t)-INFINITY);
         vput(s[g] + last, m[g]);
         sum[g] = (struct vacc){ 0 };
     }
@@ -27,7 +27,7 @@ INLINE void softmax(double *mass, double *max, real *const s[2], const int G, in
 }
 
 /* One position: t[g] += p[g][j] row, N vectors, the last of n lanes. */
-INLINE void sum_one(vr t[2][TILE], real *const p[2], int j, const int G, const real *row, const int N, int n)
+INLINE void sum_one(vr t[2][TILE], elem_t *const p[2], int j, const int G, const elem_t *row, const int N, int n)
 {
     vr v[TILE];
     UNROLL for (int i = 0; i < N; i++) v[i] = vheld(i < N - 1 || n == VL ? vget(row + i * VL) : vget_part(row + i * VL, n));
@@ -38,7 +38,7 @@ INLINE void sum_one(vr t[2][TILE], real *const p[2], int j, const int G, const r
 }
 
 /* out[g hd ..] = by[g] (the sum over even positions + that over odd ones) of N vectors: two chains, since one would wait for each multiply-add. */
-INLINE void sum_tile(real *out, int hd, const double *by, real *const p[2], const int G, const struct path *path, const real *rows, const int N, int n,
+INLINE void sum_tile(elem_t *out, int hd, const double *by, elem_t *const p[2], const int G, const struct path *path, const elem_t *rows, const int N, int n,
                      const bool ahead)
 {
     vr t[2][2][TILE];
@@ -46,7 +46,7 @@ INLINE void sum_tile(real *out, int hd, const double *by, real *const p[2], cons
     UNROLL for (int k = 0; k < 2; k++) UNROLL for (int g = 0; g < G; g++) UNROLL for (int i = 0; i < N; i++) t[k][g][i] = (vr){ 0 };
     int at = 0;
     for (const struct block *b = path->b; b < path->b + path->blocks; b++) {
-        const real *row = rows + b->row, *then = row - b->kt + b->ahead;
+        const elem_t *row = rows + b->row, *then = row - b->kt + b->ahead;
         int end = at + b->count;
         if (at & 1) {
             sum_one(t[1], p, at++, G, row, N, n);
@@ -65,7 +65,7 @@ INLINE void sum_tile(real *out, int hd, const double *by, real *const p[2], cons
     }
 }
 
-INLINE void sums_of(real *out, const double *by, real *const p[2], const int G, const struct path *path, const real *rows, int hd, const bool ahead)
+INLINE void sums_of(elem_t *out, const double *by, elem_t *const p[2], const int G, const struct path *path, const elem_t *rows, int hd, const bool ahead)
 {
     int d = 0;
     for (; d + TILE * VL <= hd; d += TILE * VL) sum_tile(out + d, hd, by, p, G, path, rows + d, TILE, VL, ahead);
@@ -76,33 +76,33 @@ INLINE void sums_of(real *out, const double *by, real *const p[2], const int G, 
     else if (left > 0) sum_tile(out + d, hd, by, p, G, path, rows + d, 1, n, ahead);
 }
 
-static void sums(real *out, const double *by, real *const p[2], int g, const struct path *path, const real *rows, int hd)
+static void sums(elem_t *out, const double *by, elem_t *const p[2], int g, const struct path *path, const elem_t *rows, int hd)
 {
     if (g == 2) sums_of(out, by, p, 2, path, rows, hd, false);
     else sums_of(out, by, p, 1, path, rows, hd, false);
 }
 
 /* G query heads from a on, all of kv head kv. */
-INLINE void attn_heads(real *out, wide *lse, int a, const int G, int kv, const struct path *p, int hd, const struct attn_space *w, const bool ahead)
+INLINE void attn_heads(elem_t *out, acc_t *lse, int a, const int G, int kv, const struct path *p, int hd, const struct attn_space *w, const bool ahead)
 {
     double mass[2], max[2], by[2];
     scores_of(w->s, w->q + a * hd, G, p, p->kt + kv * p->kt_kv, hd, ahead);
     softmax(mass, max, w->s, G, p->len);
     UNROLL for (int g = 0; g < G; g++) {
         by[g] = 1 / mass[g];
-        if (lse) lse[a + g] = (wide)(max[g] + log(mass[g]));
+        if (lse) lse[a + g] = (acc_t)(max[g] + log(mass[g]));
     }
     sums_of(out + a * hd, by, w->s, G, p, p->row + kv * p->row_kv, hd, ahead);
 }
 
 /* to = q / sqrt(hd) */
-static void scaled(real *to, const real *q, int d, int hd)
+static void scaled(elem_t *to, const elem_t *q, int d, int hd)
 {
     vr scale = vset(attn_scale(hd));
     for (int j = 0; j < d; j += VL) vput_n(to + j, vget_n(q + j, d - j) * scale, d - j);
 }
 
-static void attn(real *out, wide *lse, const real *q, const struct path *p, struct heads h, const struct attn_space *w)
+static void attn(elem_t *out, acc_t *lse, const elem_t *q, const struct path *p, struct heads h, const struct attn_space *w)
 {
     int group = h.heads / h.kv, a = 0;
     scaled(w->q, q, h.heads * h.hd, h.hd);

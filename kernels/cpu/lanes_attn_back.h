@@ -2,13 +2,13 @@
 #include <string.h>
 
 /* rows[j] += sum_c p[c][j] x[c], c ascending, over the path's keys. */
-struct outer { int c; const real *p[2 * ATTN_ROWS], *x[2 * ATTN_ROWS]; };
+struct outer { int c; const elem_t *p[2 * ATTN_ROWS], *x[2 * ATTN_ROWS]; };
 
 /* From dimension d on: C terms, N vectors, the last of n lanes. */
-INLINE void outer_tile(real *rows, const struct path *path, const struct outer *o, int d, const int C, const int N, int n)
+INLINE void outer_tile(elem_t *rows, const struct path *path, const struct outer *o, int d, const int C, const int N, int n)
 {
     vr t[2 * ATTN_ROWS][TILE];
-    const real *p[2 * ATTN_ROWS];
+    const elem_t *p[2 * ATTN_ROWS];
     const int64_t ld = path->row_ld;
     UNROLL for (int c = 0; c < C; c++) {
         p[c] = o->p[c];
@@ -16,7 +16,7 @@ INLINE void outer_tile(real *rows, const struct path *path, const struct outer *
     }
     int at = 0;
     for (const struct block *b = path->b; b < path->b + path->blocks; b++) {
-        real *row = rows + b->row + d;
+        elem_t *row = rows + b->row + d;
         for (int end = at + b->count; at < end; at++, row += ld) {
             vr v[TILE];
             UNROLL for (int i = 0; i < N; i++) v[i] = i < N - 1 || n == VL ? vget(row + i * VL) : vget_part(row + i * VL, n);
@@ -29,7 +29,7 @@ INLINE void outer_tile(real *rows, const struct path *path, const struct outer *
     }
 }
 
-INLINE void outer_of(real *rows, const struct path *path, const struct outer *o, int hd, const int C)
+INLINE void outer_of(elem_t *rows, const struct path *path, const struct outer *o, int hd, const int C)
 {
     const int T = C > 4 && TILE > 2 ? 2 : C > 2 && VL_MAX > VL ? 1 : TILE;
     int d = 0;
@@ -41,7 +41,7 @@ INLINE void outer_of(real *rows, const struct path *path, const struct outer *o,
     else if (left > 0) outer_tile(rows, path, o, d, C, 1, n);
 }
 
-static void outer(real *rows, const struct path *path, const struct outer *o, int hd)
+static void outer(elem_t *rows, const struct path *path, const struct outer *o, int hd)
 {
     switch (o->c) {
     case 1: outer_of(rows, path, o, hd, 1); break;
@@ -52,7 +52,7 @@ static void outer(real *rows, const struct path *path, const struct outer *o, in
 }
 
 /* p = exp(s - lse) in place, ds = p (dp - D) in place of dp */
-static void weights(real *s, real *dp, int len, double lse, double dot)
+static void weights(elem_t *s, elem_t *dp, int len, double lse, double dot)
 {
     vr l = vset(lse), o = vset(dot);
     for (int j = 0; j < len; j += VL) {
@@ -62,7 +62,7 @@ static void weights(real *s, real *dp, int len, double lse, double dot)
     }
 }
 
-static double row_dot(const real *a, const real *b, int n)
+static double row_dot(const elem_t *a, const elem_t *b, int n)
 {
     struct vacc s = { 0 };
     for (int j = 0; j < n; j += VL) vacc_fma(&s, vget_n(a + j, n - j), vget_n(b + j, n - j));
@@ -81,8 +81,8 @@ static void back_heads(const struct attn_back *b, int64_t i, int rows, int kv, i
     struct path p = { 0 };
     for (int r = 0; r < rows; r++) {
         const int64_t row = i + r;
-        const real *dout = b->dout + row * hq + a * hd, *out = b->out + row * hq + a * hd;
-        real *q = w->q + r * g * hd, *const *s = w->s + r * g, *const *dp = w->dp + r * g;
+        const elem_t *dout = b->dout + row * hq + a * hd, *out = b->out + row * hq + a * hd;
+        elem_t *q = w->q + r * g * hd, *const *s = w->s + r * g, *const *dp = w->dp + r * g;
         scaled(q, b->qkv + row * width + a * hd, g * hd, hd);
         p = attn_path(w->b, b->plan, (int)row, h);
         scores(s, q, g, &p, b->kt + head, hd);
@@ -107,8 +107,8 @@ static void attn_back(const struct attn_back *b, int first, int last, int kv, co
     for (int i = first, rows; i < last; i += rows) {
         rows = group > 2 || last - i < 2 ? 1 : last - i < ATTN_ROWS ? 2 : ATTN_ROWS;        /* of more heads than two the rows' turns would mix */
         for (int r = 0; r < rows; r++) {                                                    /* no row before has seen these keys */
-            memset(b->dqkv + (i + r) * width + k0, 0, (size_t)hd * sizeof(real));
-            memset(b->dqkv + (i + r) * width + v0, 0, (size_t)hd * sizeof(real));
+            memset(b->dqkv + (i + r) * width + k0, 0, (size_t)hd * sizeof(elem_t));
+            memset(b->dqkv + (i + r) * width + v0, 0, (size_t)hd * sizeof(elem_t));
         }
         for (int a = 0; a < group; a += 2) back_heads(b, i, rows, kv, kv * group + a, MIN(2, group - a), w);
     }

@@ -5,11 +5,11 @@
 
 /* Rows follow one another, so what lies AHEAD of this one is wanted next. Without it four layers of 2528 x 320 take: swiglu 3.1 ms (with it 1.2), its way
  * back 3.7 (1.3), on one thread of a Zen 5, whose own prefetchers stop at every page of memory. Past the end of the data it does nothing. */
-enum { AHEAD = 2560 / sizeof(real) };
-static inline void soon(const real *p) { __builtin_prefetch(p + AHEAD); }
-static inline void soon_written(real *p) { __builtin_prefetch(p + AHEAD, 1); }
+enum { AHEAD = 2560 / sizeof(elem_t) };
+static inline void soon(const elem_t *p) { __builtin_prefetch(p + AHEAD); }
+static inline void soon_written(elem_t *p) { __builtin_prefetch(p + AHEAD, 1); }
 
-static wide norm(real *res, real *y, const real *x, const real *add, const real *w, double eps, int dim)
+static acc_t norm(elem_t *res, elem_t *y, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int dim)
 {
     struct vacc sq = { 0 };
     for (int j = 0; j < dim; j += VL) {
@@ -22,14 +22,14 @@ static wide norm(real *res, real *y, const real *x, const real *add, const real 
         if (add || res != x) vput_n(res + j, v, dim - j);
         vacc_fma(&sq, v, v);
     }
-    wide r = (wide)(1 / sqrt(vacc_sum(sq) / dim + eps));
+    acc_t r = (acc_t)(1 / sqrt(vacc_sum(sq) / dim + eps));
     vr scale = vset((double)r);
     for (int j = 0; j < dim; j += VL) vput_n(y + j, vget_n(res + j, dim - j) * scale * vget_n(w + j, dim - j), dim - j);
     return r;
 }
 
 /* y = w x r with r = (mean x^2 + eps)^-1/2:  dx = dres + r w dy - x r^3 mean(w dy x);  sum[j] += dy x r. dx may be dres. */
-static void norm_back(real *dx, double *sum, const real *dy, const real *dres, const real *x, const real *w, wide rstd, int dim)
+static void norm_back(elem_t *dx, double *sum, const elem_t *dy, const elem_t *dres, const elem_t *x, const elem_t *w, acc_t rstd, int dim)
 {
     struct vacc dot = { 0 };
     vr r = vset((double)rstd);
@@ -52,7 +52,7 @@ static void norm_back(real *dx, double *sum, const real *dy, const real *dres, c
     }
 }
 
-static void turn(real *y, const real *x, const real *cs, int half, int way, int heads)
+static void turn(elem_t *y, const elem_t *x, const elem_t *cs, int half, int way, int heads)
 {
     for (int j = 0; j < half; j += VL) {
         int m = half - j;
@@ -69,7 +69,7 @@ static void turn(real *y, const real *x, const real *cs, int half, int way, int 
     }
 }
 
-static void swiglu(real *y, const real *g, const real *u, int ff)
+static void swiglu(elem_t *y, const elem_t *g, const elem_t *u, int ff)
 {
     for (int j = 0; j < ff; j += VL) {
         soon(g + j);
@@ -81,7 +81,7 @@ static void swiglu(real *y, const real *g, const real *u, int ff)
 }
 
 /* With s = sigmoid(g):  d up = dy g s;  d gate = dy up s (1 + g (1 - s)). */
-static void swiglu_back(real *dg, real *du, const real *dy, const real *g, const real *u, int ff)
+static void swiglu_back(elem_t *dg, elem_t *du, const elem_t *dy, const elem_t *g, const elem_t *u, int ff)
 {
     for (int j = 0; j < ff; j += VL) {
         soon(g + j);
@@ -96,17 +96,17 @@ static void swiglu_back(real *dg, real *du, const real *dy, const real *g, const
     }
 }
 
-static real row_max(const real *x, int n)
+static elem_t row_max(const elem_t *x, int n)
 {
-    vr m = vsetr((real)-INFINITY);
-    for (int j = 0; j < n; j += VL) m = vmax(m, j + VL <= n ? vget(x + j) : vfill(vget_part(x + j, n - j), n - j, (real)-INFINITY));
+    vr m = vsetr((elem_t)-INFINITY);
+    for (int j = 0; j < n; j += VL) m = vmax(m, j + VL <= n ? vget(x + j) : vfill(vget_part(x + j, n - j), n - j, (elem_t)-INFINITY));
     return vmax_all(m);
 }
 
-static struct row_stat stat(real *e, const real *x, double inv_temp, int vocab)
+static struct row_stat stat(elem_t *e, const elem_t *x, double inv_temp, int vocab)
 {
-    real top = row_max(x, vocab);
-    vr m = vsetr(top), t = vset(inv_temp), low = vset(sizeof(real) == 4 ? -105 : -746);     /* exp is 0 there, and 0 times -inf would be NaN */
+    elem_t top = row_max(x, vocab);
+    vr m = vsetr(top), t = vset(inv_temp), low = vset(sizeof(elem_t) == 4 ? -105 : -746);     /* exp is 0 there, and 0 times -inf would be NaN */
     struct vacc sum = { 0 }, dot = { 0 };
     for (int j = 0; j < vocab; j += VL) {
         int left = vocab - j;
@@ -125,9 +125,9 @@ static struct row_stat stat(real *e, const real *x, double inv_temp, int vocab)
     return s;
 }
 
-static void dlogits(real *x, double inv_temp, double neg_lse, double a, double b, int vocab)
+static void dlogits(elem_t *x, double inv_temp, double neg_lse, double a, double b, int vocab)
 {
-    vr t = vset(inv_temp), neg = vset(neg_lse), va = vset(a), vb = vset(b), low = vset(sizeof(real) == 4 ? -105 : -746);
+    vr t = vset(inv_temp), neg = vset(neg_lse), va = vset(a), vb = vset(b), low = vset(sizeof(elem_t) == 4 ? -105 : -746);
     for (int j = 0; j < vocab; j += VL) {
         soon_written(x + j);
         vr lp = vmax(low, vfma(vget_n(x + j, vocab - j), t, neg));

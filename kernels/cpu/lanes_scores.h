@@ -9,11 +9,11 @@ enum {
     NB = KV_PAGE / VL,              /* vectors in a block of keys */
     SIDE = NB < 4 ? 4 / NB : 1,     /* blocks side by side: with two heads 8 chains, as many as hide the latency of a multiply-add */
     TILE = VL_MAX == VL ? 4 : 3,    /* vectors of a value row at once: 2 heads x 2 chains x TILE sums stay in registers */
-    LINE = 64 / sizeof(real),
+    LINE = 64 / sizeof(elem_t),
 };
 
 /* Dot products of G queries with the keys of B blocks: acc[g][b][NB]. */
-INLINE void dots(vr acc[2][SIDE][NB], const real *q, const int G, const real *const *kt, const int B, int hd, const real *const *ahead)
+INLINE void dots(vr acc[2][SIDE][NB], const elem_t *q, const int G, const elem_t *const *kt, const int B, int hd, const elem_t *const *ahead)
 {
     UNROLL for (int g = 0; g < G; g++)
         UNROLL for (int b = 0; b < B; b++)
@@ -32,9 +32,9 @@ INLINE void dots(vr acc[2][SIDE][NB], const real *q, const int G, const real *co
 }
 
 /* Of B blocks beginning at p->b[k]; those past the last are the last once more, not stored. */
-INLINE int score_blocks(real *const s[2], int at, const real *q, const int G, const struct path *p, int k, const real *keys, const int B, int hd, const bool ahead)
+INLINE int score_blocks(elem_t *const s[2], int at, const elem_t *q, const int G, const struct path *p, int k, const elem_t *keys, const int B, int hd, const bool ahead)
 {
-    const real *kt[SIDE], *then[SIDE];
+    const elem_t *kt[SIDE], *then[SIDE];
     vr acc[2][SIDE][NB];
     UNROLL for (int b = 0; b < B; b++) {
         const struct block *x = &p->b[MIN(k + b, p->blocks - 1)];
@@ -47,7 +47,7 @@ INLINE int score_blocks(real *const s[2], int at, const real *q, const int G, co
         if (k + b >= p->blocks) break;
         UNROLL for (int g = 0; g < G; g++)
             UNROLL for (int i = 0; i < NB; i++) {
-                real *to = s[g] + at - x->skip + i * VL;
+                elem_t *to = s[g] + at - x->skip + i * VL;
                 if (x->skip <= i * VL) vput(to, acc[g][b][i]);
                 else if (x->skip < (i + 1) * VL) vput_from(to, acc[g][b][i], x->skip - i * VL);     /* earlier scores stand in front */
             }
@@ -57,7 +57,7 @@ INLINE int score_blocks(real *const s[2], int at, const real *q, const int G, co
 }
 
 /* s[g][0 .. len-1] = q[g] . key; writes up to KV_PAGE - 1 numbers more. keys: p->kt or the like, at the right kv head. */
-INLINE void scores_of(real *const s[2], const real *q, const int G, const struct path *p, const real *keys, int hd, const bool ahead)
+INLINE void scores_of(elem_t *const s[2], const elem_t *q, const int G, const struct path *p, const elem_t *keys, int hd, const bool ahead)
 {
     for (int k = 0, at = 0; k < p->blocks; ) {
         int left = p->blocks - k;
@@ -67,7 +67,7 @@ INLINE void scores_of(real *const s[2], const real *q, const int G, const struct
     }
 }
 
-static void scores(real *const s[2], const real *q, int g, const struct path *p, const real *keys, int hd)
+static void scores(elem_t *const s[2], const elem_t *q, int g, const struct path *p, const elem_t *keys, int hd)
 {
     if (g == 2) scores_of(s, q, 2, p, keys, hd, false);
     else scores_of(s, q, 1, p, keys, hd, false);

@@ -3,17 +3,17 @@
 #include "kernels/cpu/vec_sum.h"
 #include <string.h>
 
-void op_add_rmsnorm(real *res, real *y, wide *rstd, const real *x, const real *add, const real *w, double eps, int64_t n, int dim)
+void op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int64_t n, int dim)
 {
     const struct lanes *run = lanes();
     #pragma omp parallel for schedule(static) num_threads(work_threads(n * (15 + dim / 8)))
     for (int64_t i = 0; i < n; i++) {
-        wide r = run->norm(res + i * dim, y + i * dim, x + i * dim, add ? add + i * dim : NULL, w, eps, dim);
+        acc_t r = run->norm(res + i * dim, y + i * dim, x + i * dim, add ? add + i * dim : NULL, w, eps, dim);
         if (rstd) rstd[i] = r;
     }
 }
 
-void op_rmsnorm_back(real *dx, wide *dw, const real *dy, const real *dres, const real *res, const real *w, const wide *rstd, int64_t n, int dim)
+void op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res, const elem_t *w, const acc_t *rstd, int64_t n, int dim)
 {
     int64_t blocks = work_blocks(n);
     int wd = (dim + VL_MAX - 1) / VL_MAX * VL_MAX;
@@ -29,7 +29,7 @@ void op_rmsnorm_back(real *dx, wide *dw, const real *dy, const real *dres, const
     work_fold(dw, part, blocks, dim, wd);
 }
 
-void op_bias_back(wide *db, const real *dy, int64_t n, int d)
+void op_bias_back(acc_t *db, const elem_t *dy, int64_t n, int d)
 {
     int64_t blocks = work_blocks(n);
     int wd = (d + VL_MAX - 1) / VL_MAX * VL_MAX;
@@ -45,15 +45,15 @@ void op_bias_back(wide *db, const real *dy, int64_t n, int d)
     work_fold(db, part, blocks, d, wd);
 }
 
-void op_add(real *y, const real *x, int64_t count)
+void op_add(elem_t *y, const elem_t *x, int64_t count)
 {
     enum { CHUNK = 4096 };
     int64_t chunks = (count + CHUNK - 1) / CHUNK;
     #pragma omp parallel for schedule(static) num_threads(work_threads(count / 8))
     for (int64_t c = 0; c < chunks; c++) {
         int m = (int)MIN(CHUNK, count - c * CHUNK);
-        real *to = y + c * CHUNK;
-        const real *from = x + c * CHUNK;
+        elem_t *to = y + c * CHUNK;
+        const elem_t *from = x + c * CHUNK;
         for (int j = 0; j < m; j += VL) vput_n(to + j, vget_n(to + j, m - j) + vget_n(from + j, m - j), m - j);
     }
 }

@@ -6,7 +6,7 @@
 
 enum { CHUNK = 4096 };
 
-double op_sumsq(const wide *x, int64_t n)
+double op_sumsq(const acc_t *x, int64_t n)
 {
     int64_t chunks = (n + CHUNK - 1) / CHUNK;
     double *part = work_scratch((size_t)chunks * sizeof *part), sum = 0;
@@ -24,21 +24,21 @@ double op_sumsq(const wide *x, int64_t n)
     return sum;
 }
 
-void op_scale(wide *x, double by, int64_t n)
+void op_scale(acc_t *x, double by, int64_t n)
 {
     int64_t chunks = (n + CHUNK - 1) / CHUNK;
     vr f = vset(by);
     #pragma omp parallel for schedule(static) num_threads(work_threads(n / 8))
     for (int64_t c = 0; c < chunks; c++) {
         int m = (int)MIN(CHUNK, n - c * CHUNK);
-        wide *p = x + c * CHUNK;
+        acc_t *p = x + c * CHUNK;
         for (int j = 0; j < m; j += VL) vput_n(p + j, vget_n(p + j, m - j) * f, m - j);
     }
 }
 
 static inline vr vsqrt(vr x)
 {
-    for (int i = 0; i < VL; i++) x[i] = sizeof(real) == 4 ? (real)sqrtf((float)x[i]) : (real)sqrt((double)x[i]);
+    for (int i = 0; i < VL; i++) x[i] = sizeof(elem_t) == 4 ? (elem_t)sqrtf((float)x[i]) : (elem_t)sqrt((double)x[i]);
     return x;
 }
 
@@ -52,9 +52,9 @@ static struct rule rule_of(const struct adamw *a)
                           .keep = vset(1 - a->lr * a->decay), .step = vset(-a->lr / c1), .root = vset(1 / sqrt(c2)) };
 }
 
-static void step_chunk(real *w, wide *master, const wide *g, wide *m, wide *v, int len, const struct rule *k)
+static void step_chunk(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int len, const struct rule *k)
 {
-    const wide *from = master ? master : w;
+    const acc_t *from = master ? master : w;
     for (int j = 0; j < len; j += VL) {
         int left = len - j;
         vr gr = vget_n(g + j, left) * k->scale;
@@ -68,7 +68,7 @@ static void step_chunk(real *w, wide *master, const wide *g, wide *m, wide *v, i
     }
 }
 
-void op_adamw(real *w, wide *master, const wide *g, wide *m, wide *v, int64_t n, const struct adamw *a)
+void op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int64_t n, const struct adamw *a)
 {
     const struct rule k = rule_of(a);
     #pragma omp parallel for schedule(static) num_threads(work_threads(n / 2))
@@ -90,14 +90,14 @@ static uint16_t to_bf16(double x, uint32_t dither)
     return (uint16_t)((b.u + dither) >> 16);
 }
 
-void op_adamw_bf16(real *w, wide *master, const wide *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
+void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
 {
     const struct rule k = rule_of(a);
     #pragma omp parallel for schedule(static) num_threads(work_threads(n / 2))
     for (int64_t o = 0; o < n; o += CHUNK) {
-        wide mm[CHUNK], vv[CHUNK];
+        acc_t mm[CHUNK], vv[CHUNK];
         int len = (int)MIN(CHUNK, n - o);
-        for (int j = 0; j < len; j++) mm[j] = (wide)from_bf16(m[o + j]), vv[j] = (wide)from_bf16(v[o + j]);
+        for (int j = 0; j < len; j++) mm[j] = (acc_t)from_bf16(m[o + j]), vv[j] = (acc_t)from_bf16(v[o + j]);
         step_chunk(w + o, master ? master + o : NULL, g + o, mm, vv, len, &k);
         struct philox words = { 0 };
         for (int j = 0; j < len; j++) {

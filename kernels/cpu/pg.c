@@ -93,7 +93,7 @@ static void count_token(struct row_sum *s, const struct loss_in *in, int64_t i, 
 }
 
 /* One row: its sums, and g[i] = slope of token i before any denominator. */
-static struct row_sum row_loss(wide *g, wide *influence, const struct loss_in *in, int row, const struct loss_rule *r)
+static struct row_sum row_loss(acc_t *g, acc_t *influence, const struct loss_in *in, int row, const struct loss_rule *r)
 {
     struct row_sum s = { .kept = true };
     double future = 0, slopes = 0, whole = r->mode == LOSS_GSPO ? mean_delta(in, row, r->raw_delta) : 0;
@@ -105,7 +105,7 @@ static struct row_sum row_loss(wide *g, wide *influence, const struct loss_in *i
             future = r->future.gamma * future + (d > r->future.leave_out ? 0 : d);
             f = future_at(future, adv, exp(d), &r->future);
         }
-        if (influence) influence[i] = (wide)f.iw;
+        if (influence) influence[i] = (acc_t)f.iw;
         if (g) g[i] = 0;
         if (!live) continue;
         double w = adv * f.factor, logp = (double)in->logp[i];
@@ -114,23 +114,23 @@ static struct row_sum row_loss(wide *g, wide *influence, const struct loss_in *i
         if (r->entropy_floor > 0 && !((double)in->entropy[i] >= r->entropy_floor)) t.loss = t.slope = 0;
         count_token(&s, in, i, d, f, t, r);
         slopes += t.slope;
-        if (g) g[i] = (wide)t.slope;
+        if (g) g[i] = (acc_t)t.slope;
     }
     s.kept = !(r->drop_rows && s.lower > 1);           /* more than one such token: a single one is forgiven */
     if (r->mode == LOSS_GSPO && g)                              /* each token moves the mean by 1/n, and the mean moves every token's loss */
         for (int64_t i = in->begin[row]; i < in->begin[row + 1]; i++)
-            if (in->m[i]) g[i] = (wide)(is_inside(in, i, r->raw_delta) ? slopes / (double)s.n : 0);
+            if (in->m[i]) g[i] = (acc_t)(is_inside(in, i, r->raw_delta) ? slopes / (double)s.n : 0);
     return s;
 }
 
 /* The second pass: g and ge of a row, whole. wp, wa: the row's weights in the policy loss and in the terms that keep every row. */
-static void row_scale(wide *g, wide *ge, const struct loss_in *in, int row, double wp, double wa, const struct loss_rule *r)
+static void row_scale(acc_t *g, acc_t *ge, const struct loss_in *in, int row, double wp, double wa, const struct loss_rule *r)
 {
     for (int64_t i = in->begin[row]; i < in->begin[row + 1]; i++) {
         double slope = 0;
         if (in->m[i] && in->logp_ref && r->kl_coef != 0) rl_kl(&slope, (double)in->logp[i], (double)in->logp_ref[i], r->kl);
-        if (g) g[i] = in->m[i] ? (wide)((wp != 0 ? wp * (double)g[i] : 0) + r->kl_coef * wa * slope) : 0;
-        if (ge) ge[i] = in->m[i] ? (wide)(-r->entropy_coef * wa) : 0;
+        if (g) g[i] = in->m[i] ? (acc_t)((wp != 0 ? wp * (double)g[i] : 0) + r->kl_coef * wa * slope) : 0;
+        if (ge) ge[i] = in->m[i] ? (acc_t)(-r->entropy_coef * wa) : 0;
     }
 }
 
@@ -174,7 +174,7 @@ static void gather(struct loss_stats *s, const struct row_sum *row, int rows)
     s->iw_clip_lower = a.at_lo / n;
 }
 
-void op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct loss_stats *s, const struct loss_in *in, const struct loss_rule *r)
+void op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_stats *s, const struct loss_in *in, const struct loss_rule *r)
 {
     int rows = in->rows > 0 ? in->rows : 0;
     *s = (struct loss_stats){ 0 };
@@ -208,20 +208,20 @@ void op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct loss_stats 
     free(row);
 }
 
-double op_entropy_floor(const wide *entropy, const uint8_t *m, int64_t n, double share)
+double op_entropy_floor(const acc_t *entropy, const uint8_t *m, int64_t n, double share)
 {
-    wide *x = xmalloc((size_t)n * sizeof *x + 1);
+    acc_t *x = xmalloc((size_t)n * sizeof *x + 1);
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++) if (m[i]) x[count++] = entropy[i];
     int64_t want = (int64_t)ceil(share * (double)count), lo = 0, hi = count - 1;
     want = (want < 1 ? 1 : want > count ? count : want) - 1;
     while (lo < hi) {                                           /* Hoare's selection, descending */
-        wide pivot = x[lo + (hi - lo) / 2];
+        acc_t pivot = x[lo + (hi - lo) / 2];
         int64_t i = lo, j = hi;
         while (i <= j) {
             while (x[i] > pivot) i++;
             while (x[j] < pivot) j--;
-            if (i <= j) { wide t = x[i]; x[i++] = x[j]; x[j--] = t; }
+            if (i <= j) { acc_t t = x[i]; x[i++] = x[j]; x[j--] = t; }
         }
         if (want <= j) hi = j;
         else if (want >= i) lo = i;

@@ -7,19 +7,19 @@
 #include <string.h>
 
 /* cos[pos][half], then sin[pos][half], of the frequencies last used. Positions past the table are computed on the spot, the same way. */
-struct turns { wide *freq; int half; int64_t have; real *cs; };
+struct turns { acc_t *freq; int half; int64_t have; elem_t *cs; };
 enum { TURNS_MAX = 16384 };
 
-static void turn_make(real *cs, const wide *freq, int half, int64_t pos)
+static void turn_make(elem_t *cs, const acc_t *freq, int half, int64_t pos)
 {
     for (int j = 0; j < half; j++) {
         double a = (double)pos * (double)freq[j];
-        cs[j] = (real)cos(a);
-        cs[half + j] = (real)sin(a);
+        cs[j] = (elem_t)cos(a);
+        cs[half + j] = (elem_t)sin(a);
     }
 }
 
-static const struct turns *turns_of(const wide *freq, int half, const int *pos, int64_t n)
+static const struct turns *turns_of(const acc_t *freq, int half, const int *pos, int64_t n)
 {
     static _Thread_local struct turns t;
     int64_t top = 0;
@@ -41,7 +41,7 @@ static const struct turns *turns_of(const wide *freq, int half, const int *pos, 
 }
 
 /* The cosines and sines of a position: the table's, or made in own[2 half]. */
-static const real *turn_at(const struct turns *t, real *own, int64_t pos)
+static const elem_t *turn_at(const struct turns *t, elem_t *own, int64_t pos)
 {
     if (pos >= 0 && pos < t->have) return t->cs + pos * 2 * t->half;
     turn_make(own, t->freq, t->half, pos);
@@ -49,34 +49,34 @@ static const real *turn_at(const struct turns *t, real *own, int64_t pos)
 }
 
 /* y = w x / rms(x) of one head; returns 1 / rms. */
-static wide head_norm(real *y, const real *x, const real *w, double eps, int hd)
+static acc_t head_norm(elem_t *y, const elem_t *x, const elem_t *w, double eps, int hd)
 {
     struct vacc sq = { 0 };
     for (int j = 0; j < hd; j += VL) {
         vr v = vget_n(x + j, hd - j);
         vacc_fma(&sq, v, v);
     }
-    wide r = (wide)(1 / sqrt(vacc_sum(sq) / hd + eps));
+    acc_t r = (acc_t)(1 / sqrt(vacc_sum(sq) / hd + eps));
     vr scale = vset((double)r);
     for (int j = 0; j < hd; j += VL) vput_n(y + j, vget_n(x + j, hd - j) * scale * vget_n(w + j, hd - j), hd - j);
     return r;
 }
 
-void op_rope(real *out, wide *rstd, const real *in, const real *qnorm, const real *knorm, double eps, const wide *freq, const int *pos, int64_t n, struct heads h)
+void op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps, const acc_t *freq, const int *pos, int64_t n, struct heads h)
 {
     int half = h.hd / 2, turned = h.heads + h.kv, width = turned + h.kv;
     ENSURE(h.hd % 2 == 0 && h.hd > 0 && !qnorm == !knorm);
     const struct turns *t = turns_of(freq, half, pos, n);
     const struct lanes *run = lanes();
     int threads = work_threads(n * turned * (4 + h.hd / 4));
-    real *owns = work_parts(threads, (size_t)h.hd * sizeof *owns);
+    elem_t *owns = work_parts(threads, (size_t)h.hd * sizeof *owns);
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < n; i++) {
-        real *own = work_part(owns, omp_get_thread_num(), (size_t)h.hd * sizeof *owns);
-        const real *cs = turn_at(t, own, pos[i]), *x = in + i * width * h.hd;
-        real *y = out + i * width * h.hd;
+        elem_t *own = work_part(owns, omp_get_thread_num(), (size_t)h.hd * sizeof *owns);
+        const elem_t *cs = turn_at(t, own, pos[i]), *x = in + i * width * h.hd;
+        elem_t *y = out + i * width * h.hd;
         for (int k = 0; qnorm && k < turned; k++) {
-            wide r = head_norm(y + k * h.hd, x + k * h.hd, k < h.heads ? qnorm : knorm, eps, h.hd);
+            acc_t r = head_norm(y + k * h.hd, x + k * h.hd, k < h.heads ? qnorm : knorm, eps, h.hd);
             if (rstd) rstd[i * turned + k] = r;
         }
         run->turn(y, qnorm ? y : x, cs, half, 1, turned);
@@ -85,7 +85,7 @@ void op_rope(real *out, wide *rstd, const real *in, const real *qnorm, const rea
 }
 
 /* dx from dy of one normalised head, in place; sum[j] += dy x r. */
-static void head_norm_back(real *d, double *sum, const real *x, const real *w, wide rstd, int hd)
+static void head_norm_back(elem_t *d, double *sum, const elem_t *x, const elem_t *w, acc_t rstd, int hd)
 {
     struct vacc dot = { 0 };
     vr r = vset((double)rstd);
@@ -100,24 +100,24 @@ static void head_norm_back(real *d, double *sum, const real *x, const real *w, w
     }
 }
 
-void op_rope_back(real *din, wide *dqnorm, wide *dknorm, const real *dout, const real *in, const wide *rstd, const real *qnorm, const real *knorm,
-                  const wide *freq, const int *pos, int64_t n, struct heads h)
+void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in, const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm,
+                  const acc_t *freq, const int *pos, int64_t n, struct heads h)
 {
     int half = h.hd / 2, turned = h.heads + h.kv, width = turned + h.kv, wd = (h.hd + VL_MAX - 1) / VL_MAX * VL_MAX;
     const struct turns *t = turns_of(freq, half, pos, n);
     const struct lanes *run = lanes();
     int64_t blocks = work_blocks(n);
     int threads = work_threads(n * turned * (4 + h.hd / 4));
-    size_t own_bytes = work_round((size_t)h.hd * sizeof(real)) * (size_t)threads;
+    size_t own_bytes = work_round((size_t)h.hd * sizeof(elem_t)) * (size_t)threads;
     char *base = work_scratch(own_bytes + (size_t)blocks * 2 * (size_t)wd * sizeof(double));
     double *part = (double *)(void *)(base + own_bytes);                            /* [blocks][q and k][wd] */
     memset(part, 0, (size_t)blocks * 2 * (size_t)wd * sizeof *part);
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t b = 0; b < blocks; b++) {
-        real *own = work_part(base, omp_get_thread_num(), (size_t)h.hd * sizeof *own);
+        elem_t *own = work_part(base, omp_get_thread_num(), (size_t)h.hd * sizeof *own);
         for (int64_t i = b * WORK_BLOCK; i < MIN(n, (b + 1) * WORK_BLOCK); i++) {
-            const real *cs = turn_at(t, own, pos[i]), *dy = dout + i * width * h.hd;
-            real *dx = din + i * width * h.hd;
+            const elem_t *cs = turn_at(t, own, pos[i]), *dy = dout + i * width * h.hd;
+            elem_t *dx = din + i * width * h.hd;
             run->turn(dx, dy, cs, half, -1, turned);
             for (int k = 0; qnorm && k < turned; k++)
                 head_norm_back(dx + k * h.hd, part + (2 * b + (k >= h.heads)) * wd, in + (i * width + k) * h.hd, k < h.heads ? qnorm : knorm, rstd[i * turned + k], h.hd);

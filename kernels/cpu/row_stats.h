@@ -7,6 +7,6 @@
 struct row_stat { double max, mass, log_mass, ent; };
 
 /* e[vocab] (NULL: not wanted) keeps exp((x_j - max) inv_temp). */
-struct row_stat row_stat(real *e, const real *x, double inv_temp, int vocab);
+struct row_stat row_stat(elem_t *e, const elem_t *x, double inv_temp, int vocab);
 
-static inline wide row_logp(const struct row_stat *s, const real *x, double inv_temp, int id) { return (wide)(((double)x[id] - s->max) * inv_temp - s->log_mass); }
+static inline acc_t row_logp(const struct row_stat *s, const elem_t *x, double inv_temp, int id) { return (acc_t)(((double)x[id] - s->max) * inv_temp - s->log_mass); }

@@ -13,7 +13,7 @@ enum { BLOCK = 64 };
 static bool allowed(const uint32_t *allow, int id) { return !allow || (allow[id / 32] >> (id % 32) & 1); }
 
 /* The first id whose weights up to and with it exceed u times all weight; blocks first, so that 510 ids are not one chain of additions. */
-static int draw(const real *e, int vocab, double u, double *block)
+static int draw(const elem_t *e, int vocab, double u, double *block)
 {
     int blocks = (vocab + BLOCK - 1) / BLOCK, last = 0;
     double all = 0, at = 0;
@@ -38,7 +38,7 @@ static int draw(const real *e, int vocab, double u, double *block)
     return id;
 }
 
-static int argmax(const real *x, int vocab, const uint32_t *allow)
+static int argmax(const elem_t *x, int vocab, const uint32_t *allow)
 {
     int best = -1;
     for (int j = 0; j < vocab; j++)
@@ -48,9 +48,9 @@ static int argmax(const real *x, int vocab, const uint32_t *allow)
 
 /* key: a logit as an integer that sorts from the highest logit down. */
 struct rank { uint64_t key; int id; };
-enum { KEY_BITS = 8 * sizeof(real), DIGIT = 8, TOP_BITS = 11 };
+enum { KEY_BITS = 8 * sizeof(elem_t), DIGIT = 8, TOP_BITS = 11 };
 
-static uint64_t rank_key(real x)
+static uint64_t rank_key(elem_t x)
 {
 #if defined(REAL_IS_double)
     uint64_t b, sign = 1ull << 63, all = ~0ull;
@@ -93,18 +93,18 @@ static int cut_to(struct rank *r, int n, int k)
     return kept;
 }
 
-struct space { real *e; double *block; struct rank *rank, *spare; };
+struct space { elem_t *e; double *block; struct rank *rank, *spare; };
 
 /* Weighs the ids of the mask anew, relative to the best of them: beside the whole vocabulary all of them may have underflowed. */
-static void apply_mask(real *e, const real *x, double inv_temp, const uint32_t *allow, int vocab)
+static void apply_mask(elem_t *e, const elem_t *x, double inv_temp, const uint32_t *allow, int vocab)
 {
     double top = (double)x[argmax(x, vocab, allow)];
-    for (int j = 0; j < vocab; j++) e[j] = allowed(allow, j) ? (real)exp(((double)x[j] - top) * inv_temp) : 0;
+    for (int j = 0; j < vocab; j++) e[j] = allowed(allow, j) ? (elem_t)exp(((double)x[j] - top) * inv_temp) : 0;
 }
 
 /* Leaves in w->e the weights of the ids that may be drawn, 0 elsewhere: of those the mask allows the top_k, of those the smallest set of the highest
  * with a mass of top_p. */
-static void restrict_to(const struct space *w, const real *x, const struct sample_rule *r, int vocab)
+static void restrict_to(const struct space *w, const elem_t *x, const struct sample_rule *r, int vocab)
 {
     bool by_k = r->top_k > 0 && r->top_k < vocab, by_p = r->top_p < 1;
     double mass = 0, sum = 0, floor = 0;
@@ -121,7 +121,7 @@ static void restrict_to(const struct space *w, const real *x, const struct sampl
         n = MIN(n, r->top_k);
         for (int k = 0; k < n; k++) mass += (double)w->e[w->rank[k].id];
     }
-    real *keep = (real *)(void *)w->spare;
+    elem_t *keep = (elem_t *)(void *)w->spare;
     while (kept < n && (kept == 0 || !by_p || sum < r->top_p * mass)) {
         keep[kept] = w->e[w->rank[kept].id];
         sum += (double)keep[kept++];
@@ -130,7 +130,7 @@ static void restrict_to(const struct space *w, const real *x, const struct sampl
     for (int k = 0; k < kept; k++) w->e[w->rank[k].id] = keep[k];
 }
 
-static int pick(const struct space *w, const real *x, double inv_temp, const struct sample_rule *r, const struct sample_key *k, int vocab)
+static int pick(const struct space *w, const elem_t *x, double inv_temp, const struct sample_rule *r, const struct sample_key *k, int vocab)
 {
     if (r->temperature <= 0) return argmax(x, vocab, r->allow);
     if (r->allow) apply_mask(w->e, x, inv_temp, r->allow, vocab);
@@ -145,27 +145,27 @@ static void check_mask(const uint32_t *allow, int vocab)
     die("op_sample: the mask allows no id at all");
 }
 
-void op_sample(int *id, wide *logp, wide *ent, const real *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+void op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(vocab > 0 && ld >= vocab && r->temperature >= 0);
     if (r->allow) check_mask(r->allow, vocab);
     double inv_temp = r->temperature > 0 ? 1 / r->temperature : 1;
     int threads = work_threads(n * (100 + 2 * (int64_t)vocab));
-    size_t we = work_round((size_t)vocab * sizeof(real)), wb = work_round(((size_t)vocab / BLOCK + 1) * sizeof(double)), wr = work_round((size_t)vocab * sizeof(struct rank));
+    size_t we = work_round((size_t)vocab * sizeof(elem_t)), wb = work_round(((size_t)vocab / BLOCK + 1) * sizeof(double)), wr = work_round((size_t)vocab * sizeof(struct rank));
     size_t bytes = we + wb + 2 * wr;
     void *base = work_parts(threads, bytes);
     int64_t bad = n;
     #pragma omp parallel for schedule(static) num_threads(threads) reduction(min:bad)
     for (int64_t i = 0; i < n; i++) {
         char *own = work_part(base, omp_get_thread_num(), bytes);
-        struct space w = { (real *)(void *)own, (double *)(void *)(own + we), (struct rank *)(void *)(own + we + wb), (struct rank *)(void *)(own + we + wb + wr) };
-        const real *row = x + i * ld;
+        struct space w = { (elem_t *)(void *)own, (double *)(void *)(own + we), (struct rank *)(void *)(own + we + wb), (struct rank *)(void *)(own + we + wb + wr) };
+        const elem_t *row = x + i * ld;
         struct row_stat s = row_stat(w.e, row, inv_temp, vocab);
         if (!(s.mass >= 1)) { bad = i < bad ? i : bad; continue; }
         int got = pick(&w, row, inv_temp, r, key + i, vocab);
         id[i] = got;
         if (logp) logp[i] = row_logp(&s, row, inv_temp, got);
-        if (ent) ent[i] = (wide)s.ent;
+        if (ent) ent[i] = (acc_t)s.ent;
         if (CHECKED) ENSURE(row_logp(&s, row, inv_temp, got) <= 0 && s.ent >= 0 && s.ent <= log((double)vocab));
     }
     if (bad < n)

@@ -5,7 +5,7 @@
 
 enum { TOP_MAX = 64 };
 
-void op_top_k_entropy(wide *ent, wide *least, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+void op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(k >= 1 && k <= TOP_MAX);
     for (int64_t i = 0; i < n; i++) {
@@ -19,7 +19,7 @@ void op_top_k_entropy(wide *ent, wide *least, const wide *lse, const real *x, do
             top[at] = z;
         }
         for (int j = 0; j < have; j++) h -= exp(top[j] - (double)lse[i]) * (top[j] - (double)lse[i]);
-        ent[i] = (wide)h;
-        if (least) least[i] = (wide)(top[have - 1] - (double)lse[i]);
+        ent[i] = (acc_t)h;
+        if (least) least[i] = (acc_t)(top[have - 1] - (double)lse[i]);
     }
 }

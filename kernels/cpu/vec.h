@@ -1,4 +1,4 @@
-/* vec.h: a vector of reals as wide as what this file is compiled for has: 64 bytes with AVX-512, else 32. Bits never depend on the width: multiply-adds
+/* vec.h: a vector of elements, as wide as what this file is compiled for has: 64 bytes with AVX-512, else 32. Bits never depend on the width: multiply-adds
  * that decide bits are written as vfma, never left to the compiler. */
 #pragma once
 #include "kernels/dev.h"
@@ -17,14 +17,14 @@
 /* Vectors never cross a call: without AVX there is no agreement on how they would. */
 #define INLINE static inline __attribute__((always_inline))
 
-enum { VBYTES = VEC == 512 ? 64 : 32, VL = VBYTES / sizeof(real), VL_MAX = 64 / sizeof(real) /* what rows of partial sums are padded to */ };
-typedef real vr __attribute__((vector_size(VBYTES)));
-typedef real vr_any __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
+enum { VBYTES = VEC == 512 ? 64 : 32, VL = VBYTES / sizeof(elem_t), VL_MAX = 64 / sizeof(elem_t) /* what rows of partial sums are padded to */ };
+typedef elem_t vr __attribute__((vector_size(VBYTES)));
+typedef elem_t vr_any __attribute__((vector_size(VBYTES), aligned(sizeof(elem_t)), may_alias));
 
-INLINE vr vget(const real *p) { return *(const vr_any *)p; }
-INLINE void vput(real *p, vr v) { *(vr_any *)p = v; }
-INLINE vr vset(double x) { return (real)x - (vr){ 0 }; }
-INLINE vr vsetr(real x) { return x - (vr){ 0 }; }
+INLINE vr vget(const elem_t *p) { return *(const vr_any *)p; }
+INLINE void vput(elem_t *p, vr v) { *(vr_any *)p = v; }
+INLINE vr vset(double x) { return (elem_t)x - (vr){ 0 }; }
+INLINE vr vsetr(elem_t x) { return x - (vr){ 0 }; }
 INLINE vr vneg(vr a) { return -a; }
 
 #if VEC == 512 && defined(REAL_IS_double)
@@ -61,16 +61,16 @@ INLINE vr vmin(vr a, vr b) { return -vmax(-a, -b); }
  * n >= VL is all of them. */
 #if VEC == 512
 INLINE vbits vmask(int n) { return (vbits)(n >= VL ? ~0u : (1u << n) - 1); }
-INLINE vr vget_part(const real *p, int n) { return (vr)I(maskz_loadu)(vmask(n), p); }
-INLINE vr vget_n(const real *p, int n) { return vget_part(p, n); }
+INLINE vr vget_part(const elem_t *p, int n) { return (vr)I(maskz_loadu)(vmask(n), p); }
+INLINE vr vget_n(const elem_t *p, int n) { return vget_part(p, n); }
 /* A load cannot be served by a masked store that is still under way, hence the branch. */
-INLINE void vput_n(real *p, vr v, int n)
+INLINE void vput_n(elem_t *p, vr v, int n)
 {
     if (n >= VL) vput(p, v);
     else I(mask_storeu)(p, vmask(n), (vn)v);
 }
-INLINE void vput_from(real *p, vr v, int n) { I(mask_storeu)(p, (vbits)~vmask(n), (vn)v); }
-INLINE vr vfill(vr v, int n, real x) { return (vr)I(mask_mov)((vn)vsetr(x), vmask(n), (vn)v); }
+INLINE void vput_from(elem_t *p, vr v, int n) { I(mask_storeu)(p, (vbits)~vmask(n), (vn)v); }
+INLINE vr vfill(vr v, int n, elem_t x) { return (vr)I(mask_mov)((vn)vsetr(x), vmask(n), (vn)v); }
 #else
 #if defined(REAL_IS_double)
 typedef int64_t vint;
@@ -81,15 +81,15 @@ typedef vint vints __attribute__((vector_size(VBYTES)));
 INLINE vints vmask(int n)
 {
     static const vint on[2 * VL] = { [0 ... VL - 1] = -1 };
-    typedef vints any __attribute__((aligned(sizeof(real)), may_alias));
+    typedef vints any __attribute__((aligned(sizeof(elem_t)), may_alias));
     return *(const any *)(on + VL - (n < VL ? n : VL));
 }
-INLINE vr vfill(vr v, int n, real x)
+INLINE vr vfill(vr v, int n, elem_t x)
 {
     vints m = vmask(n);
     return (vr)((m & (vints)v) | (~m & (vints)vsetr(x)));
 }
-INLINE vr vget_part(const real *p, int n)
+INLINE vr vget_part(const elem_t *p, int n)
 {
 #if VEC
     return (vr)I(maskload)(p, (__m256i)vmask(n));
@@ -99,20 +99,20 @@ INLINE vr vget_part(const real *p, int n)
     return v;
 #endif
 }
-INLINE vr vget_n(const real *p, int n) { return n >= VL ? vget(p) : vget_part(p, n); }
+INLINE vr vget_n(const elem_t *p, int n) { return n >= VL ? vget(p) : vget_part(p, n); }
 /* Lane by lane and in halves: AVX2's masked store is 20 times as slow as a plain one on Zen. */
-INLINE void vput_n(real *p, vr v, int n)
+INLINE void vput_n(elem_t *p, vr v, int n)
 {
     if (n >= VL) { vput(p, v); return; }
-    real lane[VL];
+    elem_t lane[VL];
     int i = 0;
     vput(lane, v);
     if (VL == 8 && n & 4) for (; i < 4; i++) p[i] = lane[i];
     for (; i < n; i++) p[i] = lane[i];
 }
-INLINE void vput_from(real *p, vr v, int n)
+INLINE void vput_from(elem_t *p, vr v, int n)
 {
-    real lane[VL];
+    elem_t lane[VL];
     vput(lane, v);
     for (; n < VL; n++) p[n] = lane[n];
 }
@@ -130,12 +130,12 @@ INLINE vr vheld(vr v)
 }
 
 /* The largest lane; NaN lanes may be lost. */
-INLINE real vmax_all(vr a)
+INLINE elem_t vmax_all(vr a)
 {
 #if VEC == 512
     return I(reduce_max)((vn)a);
 #else
-    real m[VL];
+    elem_t m[VL];
     vput(m, a);
     for (int k = VL / 2; k; k /= 2)
         for (int i = 0; i < k; i++) m[i] = m[i + k] > m[i] ? m[i + k] : m[i];

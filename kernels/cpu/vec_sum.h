@@ -1,4 +1,4 @@
-/* vec_sum.h: sums of vectors of reals, in double, in lanes chosen by the index within the row alone: the bits do not depend on VL. */
+/* vec_sum.h: sums of vectors of elements, in double, in lanes chosen by the index within the row alone: the bits do not depend on VL. */
 #pragma once
 #include "kernels/cpu/vec.h"
 
@@ -7,7 +7,7 @@ typedef double vd_any __attribute__((vector_size(VBYTES), aligned(8), may_alias)
 typedef double vd4 __attribute__((vector_size(32)));
 INLINE double vadd4(vd4 t) { return (t[0] + t[1]) + (t[2] + t[3]); }
 
-/* Sums of reals in double, folded: element j of a row always lands in the same one of 8 lanes (4 where reals are doubles), whatever VL is. */
+/* Sums of elements in double, folded: element j of a row always lands in the same one of 8 lanes (4 where elements are doubles), whatever VL is. */
 #if defined(REAL_IS_double)
 struct vacc { vd4 a; };
 #if VEC == 512

@@ -38,11 +38,11 @@ bool share_take(struct share *s, int thread, int64_t most, int64_t *first, int64
     return false;
 }
 
-void work_fold(wide *dst, const double *part, int64_t blocks, int d, int ld)
+void work_fold(acc_t *dst, const double *part, int64_t blocks, int d, int ld)
 {
     for (int j = 0; j < d; j++) {
         double s = 0;
         for (int64_t b = 0; b < blocks; b++) s += part[b * ld + j];
-        dst[j] += (wide)s;
+        dst[j] += (acc_t)s;
     }
 }

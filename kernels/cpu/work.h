@@ -38,4 +38,4 @@ bool share_take(struct share *s, int thread, int64_t most, int64_t *first, int64
  * part[block][ld], then dst[j] += part[0][j] + part[1][j] + ... */
 enum { WORK_BLOCK = 64 };
 static inline int64_t work_blocks(int64_t n) { return (n + WORK_BLOCK - 1) / WORK_BLOCK; }
-void work_fold(wide *dst, const double *part, int64_t blocks, int d, int ld);
+void work_fold(acc_t *dst, const double *part, int64_t blocks, int d, int ld);

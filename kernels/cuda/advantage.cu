@@ -3,8 +3,8 @@
 #include "kernels/cuda/rl.cuh"
 
 struct dual_args {
-    wide *adv, *base;
-    const wide *reward;
+    acc_t *adv, *base;
+    const acc_t *reward;
     const uint8_t *m, *kind;            /* kind NULL: all initial */
     const int64_t *begin;
     const int *uid;
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(128) dual_rows_kernel(dual_args a)
     }
     a.a[row] = x;
     a.own[row] = own;
-    if (a.base) a.base[row] = (wide)x;
+    if (a.base) a.base[row] = (acc_t)x;
 }
 
 /* Position of the batch at which record i brings something to `row`; -1: not a branch of this row. */
@@ -88,11 +88,11 @@ __global__ void __launch_bounds__(RL_BLOCK) dual_positions_kernel(dual_args a)
         double s = rl_scan(in ? a.value[i] : 0, 1, sum), k = rl_scan(in ? (double)a.count[i] : 0, 1, number);
         sum = rl_first(s);
         number = rl_first(k);
-        if (in) a.adv[i] = a.m[i] ? (wide)(k > 0 ? own + s / k : own) : 0;
+        if (in) a.adv[i] = a.m[i] ? (acc_t)(k > 0 ? own + s / k : own) : 0;
     }
 }
 
-extern "C" void op_advantage_dual(wide *adv, wide *base, const wide *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
+extern "C" void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
                                   const struct branch_record *rec, int records, const struct advantage_rule *r)
 {
     if (rows <= 0) return;
@@ -100,13 +100,13 @@ extern "C" void op_advantage_dual(wide *adv, wide *base, const wide *reward, con
     size_t n = (size_t)(begin[rows] - first), k = (size_t)rows;
     enum { REWARD, M, KIND, BEGIN, UID, REC, ADV, BASE, A, OWN, VALUE, NUMBER, COUNT };
     struct stage s[COUNT] = {
-        { reward, NULL, k * sizeof(wide), NULL }, { m + first, NULL, n, NULL }, { kind, NULL, rl_bytes(kind, k), NULL },
+        { reward, NULL, k * sizeof(acc_t), NULL }, { m + first, NULL, n, NULL }, { kind, NULL, rl_bytes(kind, k), NULL },
         { at, NULL, (k + 1) * sizeof *at, NULL }, { uid, NULL, k * sizeof *uid, NULL }, { rec, NULL, (size_t)(records > 0 ? records : 0) * sizeof *rec, NULL },
-        { NULL, adv + first, n * sizeof(wide), NULL }, { NULL, base, rl_bytes(base, k * sizeof(wide)), NULL }, { NULL, NULL, k * sizeof(double), NULL },
+        { NULL, adv + first, n * sizeof(acc_t), NULL }, { NULL, base, rl_bytes(base, k * sizeof(acc_t)), NULL }, { NULL, NULL, k * sizeof(double), NULL },
         { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, n * sizeof(double), NULL }, { NULL, NULL, n * sizeof(int), NULL },
     };
     stage_put(s, COUNT);
-    dual_args a = { (wide *)s[ADV].dev, (wide *)s[BASE].dev, (const wide *)s[REWARD].dev, (const uint8_t *)s[M].dev, (const uint8_t *)s[KIND].dev,
+    dual_args a = { (acc_t *)s[ADV].dev, (acc_t *)s[BASE].dev, (const acc_t *)s[REWARD].dev, (const uint8_t *)s[M].dev, (const uint8_t *)s[KIND].dev,
                     (const int64_t *)s[BEGIN].dev, (const int *)s[UID].dev, (const struct branch_record *)s[REC].dev, (double *)s[A].dev, (double *)s[OWN].dev,
                     (double *)s[VALUE].dev, (int *)s[NUMBER].dev, rows, records, *r };
     LAUNCH((dual_rows_kernel), blocks_of(rows, 128), 128, 0, queue(), a);
@@ -115,7 +115,7 @@ extern "C" void op_advantage_dual(wide *adv, wide *base, const wide *reward, con
     free(at);
 }
 
-struct scale_args { wide *reward; const int64_t *begin; const struct branch_record *rec; double *start; int rows, records; double discount; };
+struct scale_args { acc_t *reward; const int64_t *begin; const struct branch_record *rec; double *start; int rows, records; double discount; };
 
 __device__ double highest_score(const scale_args &a)
 {
@@ -150,22 +150,22 @@ __global__ void __launch_bounds__(RL_BLOCK) reward_scale_kernel(scale_args a)
         int64_t i = tile + lane;
         double s = rl_scan(i >= from ? a.start[i] : 0, a.discount, wave);
         wave = rl_first(s);
-        if (i >= from) a.reward[i] = (wide)((double)a.reward[i] * (1 + s / mine));
+        if (i >= from) a.reward[i] = (acc_t)((double)a.reward[i] * (1 + s / mine));
     }
 }
 
-extern "C" void op_reward_scale(wide *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
+extern "C" void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
 {
     if (rows <= 0 || records <= 0) return;
     int64_t base = begin[0], *at = rl_begin(begin, rows);
     size_t n = (size_t)(begin[rows] - base);
     enum { REWARD, BEGIN, REC, START, COUNT };
     struct stage s[COUNT] = {
-        { reward + base, reward + base, n * sizeof(wide), NULL }, { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL },
+        { reward + base, reward + base, n * sizeof(acc_t), NULL }, { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL },
         { rec, NULL, (size_t)records * sizeof *rec, NULL }, { NULL, NULL, n * sizeof(double), NULL },
     };
     stage_put(s, COUNT);
-    scale_args a = { (wide *)s[REWARD].dev, (const int64_t *)s[BEGIN].dev, (const struct branch_record *)s[REC].dev, (double *)s[START].dev, rows, records, discount };
+    scale_args a = { (acc_t *)s[REWARD].dev, (const int64_t *)s[BEGIN].dev, (const struct branch_record *)s[REC].dev, (double *)s[START].dev, rows, records, discount };
     LAUNCH((reward_scale_kernel), rl_grid(rows), RL_BLOCK, 0, queue(), a);
     stage_get(s, COUNT);
     free(at);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 template <int W>
-__global__ void __launch_bounds__(256, 2) attn_kernel(real *out, wide *lse, const real *__restrict__ qkv, const attn_seg *__restrict__ seg,
+__global__ void __launch_bounds__(256, 2) attn_kernel(elem_t *out, acc_t *lse, const elem_t *__restrict__ qkv, const attn_seg *__restrict__ seg,
                                                    const attn_rows *__restrict__ tiles, struct heads h, float scale, bool whole)
 {
     typedef attn_space<W, ATTN_OWN> space;
@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(256, 2) attn_kernel(real *out, wide *lse, cons
     attn_rows tile = tiles[blockIdx.x];
     int a = blockIdx.y, hd = h.hd, tid = threadIdx.x, s = tile.seg;
     int64_t width = (int64_t)(h.heads + 2 * h.kv) * hd;
-    const real *keys = qkv + (int64_t)(h.heads + a / (h.heads / h.kv)) * hd, *values = keys + (int64_t)h.kv * hd;
+    const elem_t *keys = qkv + (int64_t)(h.heads + a / (h.heads / h.kv)) * hd, *values = keys + (int64_t)h.kv * hd;
     attn_total<W, ATTN_OWN> total;
     attn_clear(total);
     attn_own(sh.own, qkv + tile.first * width + (int64_t)a * hd, width, tile.rows, hd);
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(256, 2) attn_kernel(real *out, wide *lse, cons
     __syncthreads();
     for (int c = (tile.len - 1) / ATTN_CHUNK; c >= 0; c--) {
         int t = c * ATTN_CHUNK + tid, count = min(ATTN_CHUNK, tile.len - c * ATTN_CHUNK);
-        const real *row = NULL;
+        const elem_t *row = NULL;
         if (t < tile.len) {
             sh.at[tid] = attn_row_at(seg, &s, t) * width;
             row = keys + sh.at[tid];
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(256, 2) attn_kernel(real *out, wide *lse, cons
     attn_store(out + ((int64_t)tile.first * h.heads + a) * hd, (int64_t)h.heads * hd, total, st.inverse, 0.0f, tile.rows, hd);
 }
 
-template <int W> static void forward(real *out, wide *lse, const real *qkv, const struct attn_plan *p, struct heads h)
+template <int W> static void forward(elem_t *out, acc_t *lse, const elem_t *qkv, const struct attn_plan *p, struct heads h)
 {
     LAUNCH(attn_kernel<W>, dim3(p->row_tiles, h.heads), 256, sizeof(attn_space<W, ATTN_OWN>), queue(), out, lse, qkv, p->seg, p->row_tile, h,
            1.0f / sqrtf((float)h.hd), attn_whole(h, qkv));
@@ -72,13 +72,13 @@ extern "C" bool attn_wgmma_takes(struct heads h) { return attn_mma_takes(h) && h
 
 extern "C" enum attn_way attn_choose(enum attn_way way)
 {
-    if (sizeof(real) != 2 || exact_numerics() || !have_wgmma()) return ATTN_ONE_WAY;
+    if (sizeof(elem_t) != 2 || exact_numerics() || !have_wgmma()) return ATTN_ONE_WAY;
     const enum attn_way was = attn_by_wgmma() ? ATTN_WGMMA : ATTN_MMA;
     if (way != ATTN_ONE_WAY) chosen = way;
     return was;
 }
 
-extern "C" void op_attn(real *out, wide *lse, const real *qkv, const struct attn_plan *p, struct heads h)
+extern "C" void op_attn(elem_t *out, acc_t *lse, const elem_t *qkv, const struct attn_plan *p, struct heads h)
 {
     attn_check("op_attn", h);
     if (!p->n) return;

@@ -6,7 +6,7 @@
 #include "kernels/cuda/attn.h"
 
 /* Blocks that shall fit a multiprocessor together: with bf16 the kernels then still need no spill, with float rows half as many. */
-#define ATTN_BLOCKS(n) (sizeof(real) == 2 || (n) == 1 ? (n) : (n) / 2)
+#define ATTN_BLOCKS(n) (sizeof(elem_t) == 2 || (n) == 1 ? (n) : (n) / 2)
 
 /* One block has 256 threads. In a step over dimensions a thread owns two of them, d and d + 1, and one of 512 / W stretches of W / 2 positions. */
 template <int W> struct attn_dims { enum { PAIRS = W / 2, GROUPS = 512 / W, SPAN = W / 2 }; };
@@ -25,17 +25,17 @@ template <int W, int N> struct attn_space { attn_shared<W, N> sh; attn_stats<N> 
 template <int W, int N> struct attn_back_space { attn_shared<W, N> sh; float own2[N][W], stat[N][2]; };
 
 /* Two numbers of a row. Rows and head sizes are even, so a pair is aligned. */
-__device__ __forceinline__ void attn_pair(float v[2], const real *p)
+__device__ __forceinline__ void attn_pair(float v[2], const elem_t *p)
 {
-    struct __align__(2 * sizeof(real)) two { real v[2]; };
+    struct __align__(2 * sizeof(elem_t)) two { elem_t v[2]; };
     two q = *(const two *)p;
     v[0] = to_float(q.v[0]), v[1] = to_float(q.v[1]);
 }
 
 /* Eight numbers from p on, `left` of them there, the rest 0; whole: all rows are 16-byte aligned and head sizes a multiple of 8. */
-__device__ __forceinline__ void attn_eight(float v[8], const real *p, int left, bool whole)
+__device__ __forceinline__ void attn_eight(float v[8], const elem_t *p, int left, bool whole)
 {
-    struct __align__(16) eight { real v[8]; };
+    struct __align__(16) eight { elem_t v[8]; };
     if (whole) {
         eight q = *(const eight *)p;
         #pragma unroll
@@ -50,7 +50,7 @@ __device__ __forceinline__ void attn_eight(float v[8], const real *p, int left, 
 }
 
 /* own[j] = row j of x, rows apart by ld; what is not there is 0. */
-template <int W, int N> __device__ __forceinline__ void attn_own(float (&own)[N][W], const real *x, int64_t ld, int rows, int hd)
+template <int W, int N> __device__ __forceinline__ void attn_own(float (&own)[N][W], const elem_t *x, int64_t ld, int rows, int hd)
 {
     for (int i = threadIdx.x; i < N * W; i += 256) {
         int j = i / W, d = i % W;
@@ -59,7 +59,7 @@ template <int W, int N> __device__ __forceinline__ void attn_own(float (&own)[N]
 }
 
 /* s[j] = own[j] . row, one chain over the dimensions, ascending; 0 if there is no row. 8 numbers are read once for 8 N multiply-adds. */
-template <int W, int N> __device__ __forceinline__ void attn_dots(float (&s)[N], const float (&own)[N][W], const real *row, int hd, bool whole)
+template <int W, int N> __device__ __forceinline__ void attn_dots(float (&s)[N], const float (&own)[N][W], const elem_t *row, int hd, bool whole)
 {
     #pragma unroll
     for (int j = 0; j < N; j++) s[j] = 0.0f;
@@ -75,7 +75,7 @@ template <int W, int N> __device__ __forceinline__ void attn_dots(float (&s)[N],
 
 /* acc[j] += weight[t][j] x[t] for t = from .. to-1; own vector j sees lo[j] <= t < hi[j] only: what it does not see may be NaN. */
 template <bool CHECK, int W, int N>
-__device__ __forceinline__ void attn_stretch(float (&acc)[N][2], const attn_shared<W, N> &sh, const real *x, int from, int to)
+__device__ __forceinline__ void attn_stretch(float (&acc)[N][2], const attn_shared<W, N> &sh, const elem_t *x, int from, int to)
 {
     #pragma unroll 4
     for (int t = from; t < to; t++) {
@@ -91,7 +91,7 @@ __device__ __forceinline__ void attn_stretch(float (&acc)[N][2], const attn_shar
 }
 
 /* part[g][j][.] = the sum over the g-th stretch of a chunk's first `count` positions; between lo[] and hi[] every own vector sees every position. */
-template <int W, int N> __device__ __forceinline__ void attn_sums(attn_shared<W, N> &sh, const real *x, int hd, int count)
+template <int W, int N> __device__ __forceinline__ void attn_sums(attn_shared<W, N> &sh, const elem_t *x, int hd, int count)
 {
     int d = 2 * (threadIdx.x % attn_dims<W>::PAIRS), g = threadIdx.x / attn_dims<W>::PAIRS;
     int from = g * attn_dims<W>::SPAN, to = from + attn_dims<W>::SPAN, lo = 0, hi = ATTN_CHUNK;
@@ -144,7 +144,7 @@ template <int W, int N> __device__ __forceinline__ void attn_fold(attn_total<W, 
 
 /* y[j] = total[j] * by[j] (by NULL: once) for the own vectors that are there, rows apart by ld. */
 template <int W, int N>
-__device__ __forceinline__ void attn_store(real *y, int64_t ld, const attn_total<W, N> &t, const float *by, float once, int rows, int hd)
+__device__ __forceinline__ void attn_store(elem_t *y, int64_t ld, const attn_total<W, N> &t, const float *by, float once, int rows, int hd)
 {
     #pragma unroll
     for (int i = 0; i < attn_total<W, N>::COUNT; i++) {
@@ -195,7 +195,7 @@ __device__ __forceinline__ void attn_softmax(attn_shared<W, N> &sh, const float 
 /* One chunk forward: row is this thread's key or NULL, at[] and hi[] may have been set just before. Leaves part[] of the chunk; its maximum and sum are
  * joined to st, or stand there. */
 template <int W, int N>
-__device__ __forceinline__ void attn_chunk(attn_space<W, N> &sp, const real *row, const real *values, int hd, float scale, int count, bool whole, bool join)
+__device__ __forceinline__ void attn_chunk(attn_space<W, N> &sp, const elem_t *row, const elem_t *values, int hd, float scale, int count, bool whole, bool join)
 {
     attn_stats<N> &st = sp.st;
     float s[N];

@@ -1,5 +1,5 @@
 /* attn.h: what the CUDA attention files share: the plan, made on the host and kept on the device, and the tensor-core path under its own name,
- * so that a test calls it whatever `real` is. */
+ * so that a test calls it whatever elem_t is. */
 #pragma once
 #include "kernels/ops.h"
 #ifdef __cplusplus

@@ -4,15 +4,15 @@
 #include "kernels/cuda/attn.cuh"
 
 struct back {
-    const real *dout, *out, *qkv;
-    const wide *lse;
+    const elem_t *dout, *out, *qkv;
+    const acc_t *lse;
     const float *dot;               /* [n][heads] */
     struct heads h;
     float scale;
     bool whole;
 };
 
-__global__ void __launch_bounds__(256) dot_kernel(float *dot, const real *__restrict__ dout, const real *__restrict__ out, int64_t count, int hd)
+__global__ void __launch_bounds__(256) dot_kernel(float *dot, const elem_t *__restrict__ dout, const elem_t *__restrict__ out, int64_t count, int hd)
 {
     int64_t i = (int64_t)blockIdx.x * 8 + threadIdx.x / 32;
     float s = 0.0f;
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(256) dot_kernel(float *dot, const real *__rest
 }
 
 template <int W>
-__global__ void __launch_bounds__(256, 2) dq_kernel(real *dqkv, struct back b, const attn_seg *__restrict__ seg, const attn_rows *__restrict__ tiles)
+__global__ void __launch_bounds__(256, 2) dq_kernel(elem_t *dqkv, struct back b, const attn_seg *__restrict__ seg, const attn_rows *__restrict__ tiles)
 {
     typedef attn_back_space<W, ATTN_OWN> space;
     SHARED_DYN(space, sp);
@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(256, 2) dq_kernel(real *dqkv, struct back b, c
     attn_rows tile = tiles[blockIdx.x];
     int a = blockIdx.y, hd = b.h.hd, tid = threadIdx.x, s = tile.seg;
     int64_t width = (int64_t)(b.h.heads + 2 * b.h.kv) * hd, ldo = (int64_t)b.h.heads * hd, mine = tile.first * width + (int64_t)a * hd;
-    const real *keys = b.qkv + (int64_t)(b.h.heads + a / (b.h.heads / b.h.kv)) * hd;
+    const elem_t *keys = b.qkv + (int64_t)(b.h.heads + a / (b.h.heads / b.h.kv)) * hd;
     attn_total<W, ATTN_OWN> total;
     attn_clear(total);
     attn_own(sh.own, b.qkv + mine, width, tile.rows, hd);
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(256, 2) dq_kernel(real *dqkv, struct back b, c
     __syncthreads();
     for (int c = (tile.len - 1) / ATTN_CHUNK; c >= 0; c--) {
         int t = c * ATTN_CHUNK + tid;
-        const real *row = NULL;
+        const elem_t *row = NULL;
         if (t < tile.len) {
             sh.at[tid] = attn_row_at(seg, &s, t) * width;
             row = keys + sh.at[tid];
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(256, 2) dq_kernel(real *dqkv, struct back b, c
 /* What query row r, of which q and dout are this thread's, puts on the keys: p[j] and ds[j], 0 where it does not see key j. */
 template <int W>
 __device__ __forceinline__ void key_weights(float (&p)[ATTN_OWN], float (&ds)[ATTN_OWN], const attn_shared<W, ATTN_OWN> &sh, const float (&value)[ATTN_OWN][W],
-                                            const struct back &b, const real *q, const real *dout, int64_t stat)
+                                            const struct back &b, const elem_t *q, const elem_t *dout, int64_t stat)
 {
     float dp[ATTN_OWN], lse = q ? b.lse[stat] : 0.0f, dot = q ? b.dot[stat] : 0.0f;
     int tid = threadIdx.x;
@@ -88,7 +88,7 @@ template <int W> __device__ __forceinline__ void put_weights(attn_shared<W, ATTN
 }
 
 template <int W>
-__global__ void __launch_bounds__(256, ATTN_BLOCKS(W < 256 ? 2 : 1)) dkv_kernel(real *dqkv, struct back b, const int *__restrict__ end, const attn_keys *__restrict__ tiles)
+__global__ void __launch_bounds__(256, ATTN_BLOCKS(W < 256 ? 2 : 1)) dkv_kernel(elem_t *dqkv, struct back b, const int *__restrict__ end, const attn_keys *__restrict__ tiles)
 {
     typedef attn_back_space<W, ATTN_OWN> space;
     SHARED_DYN(space, sp);
@@ -129,13 +129,13 @@ __global__ void __launch_bounds__(256, ATTN_BLOCKS(W < 256 ? 2 : 1)) dkv_kernel(
     attn_store(dqkv + mine + (int64_t)b.h.kv * hd, width, dv, NULL, 1.0f, tile.rows, hd);
 }
 
-template <int W> static void backward(real *dqkv, struct back b, const struct attn_plan *p)
+template <int W> static void backward(elem_t *dqkv, struct back b, const struct attn_plan *p)
 {
     LAUNCH(dq_kernel<W>, dim3(p->row_tiles, b.h.heads), 256, sizeof(attn_back_space<W, ATTN_OWN>), queue(), dqkv, b, p->seg, p->row_tile);
     LAUNCH(dkv_kernel<W>, dim3(p->key_tiles, b.h.kv), 256, sizeof(attn_back_space<W, ATTN_OWN>), queue(), dqkv, b, p->end, p->key_tile);
 }
 
-extern "C" void op_attn_back(real *dqkv, const real *dout, const real *out, const wide *lse, const real *qkv, const struct attn_plan *p, struct heads h)
+extern "C" void op_attn_back(elem_t *dqkv, const elem_t *dout, const elem_t *out, const acc_t *lse, const elem_t *qkv, const struct attn_plan *p, struct heads h)
 {
     attn_check("op_attn_back", h);
     ENSURE(dqkv != qkv);

@@ -7,7 +7,7 @@
 /* part[] of more rows than this holds is made in turns: 256 rows of 32 heads of 128 and 16,384 positions would be 273 MB */
 static const int64_t PART_MOST = (int64_t)256 << 20;
 
-struct paged_in { const real *qkv, *pool; float scale; bool whole; };
+struct paged_in { const elem_t *qkv, *pool; float scale; bool whole; };
 
 /* Query vector v of the group: head v % heads-per-key of its row v / heads-per-key. */
 struct paged_vector { int row, head; };
@@ -72,7 +72,7 @@ template <int W> __global__ void __launch_bounds__(256, ATTN_BLOCKS(W < 256 ? 2 
     }
 }
 
-__device__ __forceinline__ void put_number(real *y, float x) { *y = from_float(x); }
+__device__ __forceinline__ void put_number(elem_t *y, float x) { *y = from_float(x); }
 __device__ __forceinline__ void put_number(uint16_t *y, float x) { *y = (uint16_t)pack_bf16(x, 0.0f); }
 
 /* A warp joins the stretches of one row's head, last to first, each lane its dimensions; four are read at a time, for a load takes as long as 50 joins. */
@@ -106,10 +106,10 @@ template <int W, int SPAN, class T> __global__ void __launch_bounds__(256) join_
     for (int e = 0; e < W / 32; e++) if (lane + 32 * e < hd) put_number(out + k * hd + lane + 32 * e, total[e] * by);
 }
 
-template <int W> static void exact_rows(real *out, const struct paged &p, const struct paged_in &in)
+template <int W> static void exact_rows(elem_t *out, const struct paged &p, const struct paged_in &in)
 {
     LAUNCH(paged_kernel<W>, paged_grid(p), 256, sizeof(attn_space<W, 8>), queue(), p, in);
-    LAUNCH((join_kernel<W, ATTN_CHUNK, real>), blocks_of((int64_t)p.n * p.h.heads, 8), 256, 0, queue(), out, p);
+    LAUNCH((join_kernel<W, ATTN_CHUNK, elem_t>), blocks_of((int64_t)p.n * p.h.heads, 8), 256, 0, queue(), out, p);
 }
 
 /* Calls go(from, p) for as many rows from `from` on as part[] may hold at once; turns begin at windows. */
@@ -139,7 +139,7 @@ extern "C" void attn_mma_paged(uint16_t *out, const uint16_t *qkv, const uint16_
     });
 }
 
-extern "C" void op_attn_paged(real *out, const real *qkv, const real *pool, const int *table, int ld, const int *pos, int64_t n, struct heads h)
+extern "C" void op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool, const int *table, int ld, const int *pos, int64_t n, struct heads h)
 {
     attn_check("op_attn_paged", h);
     if (n <= 0) return;

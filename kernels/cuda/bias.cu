@@ -4,7 +4,7 @@
 #include "kernels/ops.h"
 
 /* A block sums `rows` rows of 32 packs of columns: warp w takes rows w, w + 8, ... Reads every number once; parts are 1 in 64 of that at most. */
-template <bool FAST> __global__ void __launch_bounds__(256) column_sums_kernel(float *part, const real *__restrict__ x, int64_t n, int64_t rows, int d)
+template <bool FAST> __global__ void __launch_bounds__(256) column_sums_kernel(float *part, const elem_t *__restrict__ x, int64_t n, int64_t rows, int d)
 {
     __shared__ float sums[8][32 * PACK];
     const int lane = threadIdx.x % 32, w = threadIdx.x / 32, j = (blockIdx.y * 32 + lane) * PACK;
@@ -28,7 +28,7 @@ template <bool FAST> __global__ void __launch_bounds__(256) column_sums_kernel(f
     }
 }
 
-extern "C" void op_bias_back(wide *db, const real *dy, int64_t n, int d)
+extern "C" void op_bias_back(acc_t *db, const elem_t *dy, int64_t n, int d)
 {
     if (n <= 0 || d <= 0) return;
     const struct row_cut cut = cut_rows(n, 64, 264);
@@ -40,7 +40,7 @@ extern "C" void op_bias_back(wide *db, const real *dy, int64_t n, int d)
 }
 
 /* 3 numbers an element: two read, one written; two packs a thread, so that four loads are under way at once. */
-template <bool FAST> __global__ void __launch_bounds__(256) add_kernel(real *y, const real *__restrict__ x, int64_t count)
+template <bool FAST> __global__ void __launch_bounds__(256) add_kernel(elem_t *y, const elem_t *__restrict__ x, int64_t count)
 {
     float a[2][PACK], b[2][PACK];
     #pragma unroll
@@ -59,7 +59,7 @@ template <bool FAST> __global__ void __launch_bounds__(256) add_kernel(real *y, 
     }
 }
 
-extern "C" void op_add(real *y, const real *x, int64_t count)
+extern "C" void op_add(elem_t *y, const elem_t *x, int64_t count)
 {
     if (packed(count, y, x)) LAUNCH(add_kernel<true>, blocks_of(count, 512 * PACK), 256, 0, queue(), y, x, count);
     else LAUNCH(add_kernel<false>, blocks_of(count, 512 * PACK), 256, 0, queue(), y, x, count);

@@ -4,8 +4,8 @@
 #include "kernels/cuda/rl.cuh"
 
 struct score_args {
-    wide *f, *zf, *zh, *score;
-    const wide *logp, *logp_old, *entropy;
+    acc_t *f, *zf, *zh, *score;
+    const acc_t *logp, *logp_old, *entropy;
     const uint8_t *m;
     const int64_t *begin;
     double *work;                       /* [positions] f before it is rounded */
@@ -44,7 +44,7 @@ __device__ double score_future(const score_args &a, int64_t from, int64_t to, mo
         double s = rl_scan(live ? (double)a.logp[i] - (double)a.logp_old[i] : 0, a.r.gamma, next);
         next = rl_first(s);
         double omega = exp(rl_clamp(s, -20, 20)), x = a.r.hi > a.r.lo ? rl_clamp(omega, a.r.lo, a.r.hi) : omega;
-        if (in) a.f[i] = (wide)x, a.work[i] = x;
+        if (in) a.f[i] = (acc_t)x, a.work[i] = x;
         if (!live) continue;
         count++;
         moments_add(f, x);
@@ -72,18 +72,18 @@ __global__ void __launch_bounds__(RL_BLOCK) branch_score_kernel(score_args a)
     h.std = count > 0 ? sqrt(rl_sum(hh) / count) : 0;
     for (int64_t i = to - 32 + rl_lane(); i >= from; i -= 32) {
         double zf = a.m[i] ? zscore(f, a.work[i]) : 0, zh = a.m[i] ? zscore(h, (double)a.entropy[i]) : 0;
-        a.zf[i] = (wide)zf;
-        a.zh[i] = (wide)zh;
-        a.score[i] = (wide)(zf * zh);
+        a.zf[i] = (acc_t)zf;
+        a.zh[i] = (acc_t)zh;
+        a.score[i] = (acc_t)(zf * zh);
     }
 }
 
-extern "C" void op_branch_score(wide *f, wide *zf, wide *zh, wide *score, const wide *logp, const wide *logp_old, const wide *entropy, const uint8_t *m,
+extern "C" void op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy, const uint8_t *m,
                                 const int64_t *begin, int rows, const struct branch_rule *r)
 {
     if (rows <= 0) return;
     int64_t base = begin[0], *at = rl_begin(begin, rows);
-    size_t n = (size_t)(begin[rows] - base), w = n * sizeof(wide);
+    size_t n = (size_t)(begin[rows] - base), w = n * sizeof(acc_t);
     enum { LOGP, OLD, ENT, M, BEGIN, F, ZF, ZH, SCORE, WORK, COUNT };
     struct stage s[COUNT] = {
         { logp + base, NULL, w, NULL }, { logp_old + base, NULL, w, NULL }, { entropy + base, NULL, w, NULL }, { m + base, NULL, n, NULL },
@@ -91,8 +91,8 @@ extern "C" void op_branch_score(wide *f, wide *zf, wide *zh, wide *score, const 
         { NULL, score + base, w, NULL }, { NULL, NULL, n * sizeof(double), NULL },
     };
     stage_put(s, COUNT);
-    score_args a = { (wide *)s[F].dev, (wide *)s[ZF].dev, (wide *)s[ZH].dev, (wide *)s[SCORE].dev, (const wide *)s[LOGP].dev, (const wide *)s[OLD].dev,
-                     (const wide *)s[ENT].dev, (const uint8_t *)s[M].dev, (const int64_t *)s[BEGIN].dev, (double *)s[WORK].dev, rows, *r };
+    score_args a = { (acc_t *)s[F].dev, (acc_t *)s[ZF].dev, (acc_t *)s[ZH].dev, (acc_t *)s[SCORE].dev, (const acc_t *)s[LOGP].dev, (const acc_t *)s[OLD].dev,
+                     (const acc_t *)s[ENT].dev, (const uint8_t *)s[M].dev, (const int64_t *)s[BEGIN].dev, (double *)s[WORK].dev, rows, *r };
     LAUNCH((branch_score_kernel), rl_grid(rows), RL_BLOCK, 0, queue(), a);
     stage_get(s, COUNT);
     free(at);

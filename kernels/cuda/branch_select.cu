@@ -7,7 +7,7 @@ enum { SELECT_BLOCK = 512, SELECT_EACH = 8 };                  /* most threads; 
 struct select_args {
     struct branch_point *out;
     int *found;
-    const wide *key, *zf, *zh;
+    const acc_t *key, *zf, *zh;
     const uint8_t *ok;
     uint8_t *taken;                     /* [positions] 1: chosen, or too close to a point that is */
     const int64_t *begin;
@@ -28,7 +28,7 @@ __device__ __forceinline__ candidate candidate_at(const select_args &a, int64_t 
     candidate none = { 0, 0 };
     if (a.taken[i] || !a.ok[i] || isnan(a.key[i])) return none;
     bool first = a.r.strict_first && is_strict(a, i);
-    wide rank = a.r.strict_first && !first && a.r.fallback_by_entropy ? a.zh[i] : a.key[i];
+    acc_t rank = a.r.strict_first && !first && a.r.fallback_by_entropy ? a.zh[i] : a.key[i];
     if (isnan(rank)) return none;
     uint32_t bits = __float_as_uint(rank + 0.0f);               /* -0 and 0 are the same rank */
     candidate c = { (unsigned long long)(2 * a.ok[i] + first) << 32 | (bits >> 31 ? ~bits : bits | 1u << 31), (int)i };
@@ -111,13 +111,13 @@ __global__ void __launch_bounds__(SELECT_BLOCK) branch_select_kernel(select_args
     *a.found = found;
 }
 
-extern "C" int op_branch_select(struct branch_point *out, const wide *key, const wide *zf, const wide *zh, const uint8_t *ok, const int64_t *begin, int rows,
+extern "C" int op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh, const uint8_t *ok, const int64_t *begin, int rows,
                                 const int *order, const struct select_rule *r)
 {
     if (rows <= 0 || r->want <= 0) return 0;
     int64_t base = begin[0], *at = rl_begin(begin, rows);
     int found = 0;
-    size_t n = (size_t)(begin[rows] - base), w = n * sizeof(wide), points = (size_t)r->want * sizeof *out;
+    size_t n = (size_t)(begin[rows] - base), w = n * sizeof(acc_t), points = (size_t)r->want * sizeof *out;
     ENSURE(n <= INT32_MAX);
     struct branch_point *chosen = (struct branch_point *)xcalloc((size_t)r->want, sizeof *chosen);      /* out stays as it is where there is no candidate */
     enum { KEY, ZF, ZH, OK, BEGIN, ORDER, OUT, FOUND, TAKEN, COUNT };
@@ -127,7 +127,7 @@ extern "C" int op_branch_select(struct branch_point *out, const wide *key, const
         { NULL, chosen, points, NULL }, { NULL, &found, sizeof found, NULL }, { NULL, NULL, n, NULL },
     };
     stage_put(s, COUNT);
-    select_args a = { (struct branch_point *)s[OUT].dev, (int *)s[FOUND].dev, (const wide *)s[KEY].dev, (const wide *)s[ZF].dev, (const wide *)s[ZH].dev,
+    select_args a = { (struct branch_point *)s[OUT].dev, (int *)s[FOUND].dev, (const acc_t *)s[KEY].dev, (const acc_t *)s[ZF].dev, (const acc_t *)s[ZH].dev,
                       (const uint8_t *)s[OK].dev, (uint8_t *)s[TAKEN].dev, (const int64_t *)s[BEGIN].dev, (const int *)s[ORDER].dev, rows, *r };
     LAUNCH((branch_select_kernel), 1, threads_of(((int64_t)n + SELECT_EACH - 1) / SELECT_EACH, SELECT_BLOCK), 0, queue(), a);
     stage_get(s, COUNT);

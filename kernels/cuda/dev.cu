@@ -176,7 +176,7 @@ bool exact_numerics(void)
     static int exact = -1;
     if (exact >= 0) return exact;
     const char *s = getenv("APPO_NUMERICS");
-    if (!s || !*s) exact = sizeof(real) == 4;
+    if (!s || !*s) exact = sizeof(elem_t) == 4;
     else if (!strcmp(s, "exact")) exact = 1;
     else if (!strcmp(s, "fast")) exact = 0;
     else die("APPO_NUMERICS=%s: it is exact or fast", s);

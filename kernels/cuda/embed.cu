@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(256) sort_move_kernel(int *key_to, int *row_to
 
 /* A stretch of sorted rows, a thread one pack of columns. cross[stretch][2]: the run that comes in from the left, and the one that goes on to the right. */
 template <bool FAST>
-__global__ void __launch_bounds__(256) embed_sum_kernel(wide *dtable, float *cross, const real *__restrict__ dx, const int *__restrict__ key,
+__global__ void __launch_bounds__(256) embed_sum_kernel(acc_t *dtable, float *cross, const elem_t *__restrict__ dx, const int *__restrict__ key,
                                                         const int *__restrict__ row, int64_t n,
                                                         int dim, int vocab)
 {
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(256) embed_sum_kernel(wide *dtable, float *cro
         if (goes_on && i + 1 < last) continue;
         if (from_left || goes_on) put_wide<FAST>(cross + (2 * (int64_t)blockIdx.x + !from_left) * dim + j, s, dim - j);
         else {
-            wide *to = dtable + (int64_t)key[i] * dim + j;
+            acc_t *to = dtable + (int64_t)key[i] * dim + j;
             get_wide<FAST>(v, to, dim - j);
             #pragma unroll
             for (int k = 0; k < PACK; k++) v[k] += s[k];
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(256) embed_sum_kernel(wide *dtable, float *cro
 }
 
 /* The stretch in which a crossing run begins adds up its pieces, in double. */
-__global__ void __launch_bounds__(256) embed_cross_kernel(wide *dtable, const float *__restrict__ cross, const int *__restrict__ key, int64_t n, int dim, int vocab)
+__global__ void __launch_bounds__(256) embed_cross_kernel(acc_t *dtable, const float *__restrict__ cross, const int *__restrict__ key, int64_t n, int dim, int vocab)
 {
     const int j = blockIdx.y * 256 + threadIdx.x;
     const int64_t last = ((int64_t)blockIdx.x + 1) * STRETCH - 1;                /* the run in question holds this row and the next */
@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(256) embed_cross_kernel(wide *dtable, const fl
     if (key[first] == key[last] && first > 0 && key[first - 1] == key[first]) return;
     double s = (double)cross[(2 * (int64_t)blockIdx.x + 1) * dim + j];
     for (int64_t b = blockIdx.x + 1; b * STRETCH < n && key[b * STRETCH] == key[last]; b++) s += (double)cross[2 * b * dim + j];
-    wide *to = dtable + (int64_t)key[last] * dim + j;
+    acc_t *to = dtable + (int64_t)key[last] * dim + j;
     *to += (float)s;
 }
 
@@ -159,7 +159,7 @@ static struct sorted sort_rows(const int *ids, int64_t n, int vocab)
 }
 
 /* Reads dx once; the sort moves 16 bytes a row and pass, two passes below a vocabulary of 65,536. */
-extern "C" void op_embed_back(wide *dtable, const real *dx, const int *ids, int64_t n, int dim, int vocab)
+extern "C" void op_embed_back(acc_t *dtable, const elem_t *dx, const int *ids, int64_t n, int dim, int vocab)
 {
     if (n <= 0 || dim <= 0) return;
     if (n > INT32_MAX - TILE) die("op_embed_back: %lld rows; the sort takes %d", (long long)n, INT32_MAX - TILE);

@@ -3,8 +3,8 @@
 #include "kernels/cuda/rl.cuh"
 
 struct estimator_args {
-    wide *adv, *ret;
-    const wide *reward, *values, *baseline;
+    acc_t *adv, *ret;
+    const acc_t *reward, *values, *baseline;
     const uint8_t *m;
     const int64_t *begin;
     const int *group;
@@ -159,8 +159,8 @@ __global__ void __launch_bounds__(RL_BLOCK) finish_kernel(estimator_args a, int 
     for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32) {
         double x = a.x[i];
         if (white) x = count > 1 && (a.m[i] || a.r.kind == ADV_GAE) ? (x - mean) / by : 0;
-        a.adv[i] = (wide)x;
-        if (a.ret) a.ret[i] = (wide)(own ? x : a.back[i]);
+        a.adv[i] = (acc_t)x;
+        if (a.ret) a.ret[i] = (acc_t)(own ? x : a.back[i]);
     }
 }
 
@@ -181,23 +181,23 @@ static void run(const estimator_args &a)
     LAUNCH((finish_kernel), grid, RL_BLOCK, 0, queue(), a, white);
 }
 
-extern "C" void op_advantage(wide *adv, wide *ret, const wide *reward, const wide *values, const wide *baseline, const uint8_t *m, const int64_t *begin, int rows,
+extern "C" void op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline, const uint8_t *m, const int64_t *begin, int rows,
                              const int *group, const struct estimator_rule *r)
 {
     if (rows <= 0) return;
     ENSURE(r->kind >= ADV_GRPO && r->kind <= ADV_GAE);
     int64_t base = begin[0], *at = rl_begin(begin, rows);
-    size_t n = (size_t)(begin[rows] - base), w = n * sizeof(wide), d = n * sizeof(double), k = (size_t)rows;
+    size_t n = (size_t)(begin[rows] - base), w = n * sizeof(acc_t), d = n * sizeof(double), k = (size_t)rows;
     bool gae = r->kind == ADV_GAE, remax = r->kind == ADV_REMAX, grouped = !gae && !remax && r->kind != ADV_REINFORCE_PP;
     enum { REWARD, VALUES, BASELINE, M, BEGIN, GROUP, ADV, RET, X, BACK, SCORE, LENGTH, PART, COUNT };
     struct stage s[COUNT] = {
-        { reward + base, NULL, w, NULL }, { gae ? values + base : NULL, NULL, gae ? w : 0, NULL }, { remax ? baseline : NULL, NULL, remax ? k * sizeof(wide) : 0, NULL },
+        { reward + base, NULL, w, NULL }, { gae ? values + base : NULL, NULL, gae ? w : 0, NULL }, { remax ? baseline : NULL, NULL, remax ? k * sizeof(acc_t) : 0, NULL },
         { m + base, NULL, n, NULL }, { at, NULL, (k + 1) * sizeof *at, NULL }, { grouped ? group : NULL, NULL, grouped ? k * sizeof *group : 0, NULL },
         { NULL, adv + base, w, NULL }, { NULL, ret ? ret + base : NULL, rl_bytes(ret, w), NULL }, { NULL, NULL, d, NULL }, { NULL, NULL, d, NULL },
         { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, 3 * k * sizeof(double), NULL },
     };
     stage_put(s, COUNT);
-    estimator_args a = { (wide *)s[ADV].dev, (wide *)s[RET].dev, (const wide *)s[REWARD].dev, (const wide *)s[VALUES].dev, (const wide *)s[BASELINE].dev,
+    estimator_args a = { (acc_t *)s[ADV].dev, (acc_t *)s[RET].dev, (const acc_t *)s[REWARD].dev, (const acc_t *)s[VALUES].dev, (const acc_t *)s[BASELINE].dev,
                          (const uint8_t *)s[M].dev, (const int64_t *)s[BEGIN].dev, (const int *)s[GROUP].dev, (double *)s[X].dev, (double *)s[BACK].dev,
                          (double *)s[SCORE].dev, (double *)s[LENGTH].dev, (double *)s[PART].dev, rows, *r };
     run(a);

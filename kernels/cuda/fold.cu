@@ -2,7 +2,7 @@
 #include "kernels/cuda/fold.cuh"
 
 /* A block folds 32 columns: warp w takes parts w, w + 8, ..., the eight sums are added up in ascending order. */
-__global__ void __launch_bounds__(256) fold_kernel(wide *dst, const float *__restrict__ part, int parts, int d, int ld)
+__global__ void __launch_bounds__(256) fold_kernel(acc_t *dst, const float *__restrict__ part, int parts, int d, int ld)
 {
     __shared__ double sums[8][32];
     int lane = threadIdx.x % 32, w = threadIdx.x / 32, col = blockIdx.x * 32 + lane;
@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(256) fold_kernel(wide *dst, const float *__res
     }
 }
 
-void fold(wide *dst, const float *part, int parts, int d, int ld)
+void fold(acc_t *dst, const float *part, int parts, int d, int ld)
 {
     LAUNCH(fold_kernel, blocks_of(d, 32), 256, 0, queue(), dst, part, parts, d, ld);
 }

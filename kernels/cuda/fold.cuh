@@ -3,7 +3,7 @@
 #include "kernels/cuda/num.cuh"
 
 /* dst[d] += sum of part[parts][ld] over parts. */
-void fold(wide *dst, const float *part, int parts, int d, int ld);
+void fold(acc_t *dst, const float *part, int parts, int d, int ld);
 
 /* Into how many blocks of rows n rows are cut: at least `least` rows each, at most `most` blocks. It depends on n alone, not on the GPU. */
 struct row_cut { int parts; int64_t rows; };

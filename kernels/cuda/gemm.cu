@@ -32,7 +32,7 @@ void op_gemm_exact(bool exact) { exact_now = exact; }
 void gemm_weights_changed(void) { }             /* nothing is packed here */
 size_t gemm_weight_need(int64_t n, int64_t k) { (void)n; (void)k; return 0; }
 
-static cudaDataType_t real_type(void) { return sizeof(real) == 2 ? CUDA_R_16BF : CUDA_R_32F; }
+static cudaDataType_t real_type(void) { return sizeof(elem_t) == 2 ? CUDA_R_16BF : CUDA_R_32F; }
 
 static int alignment(const void *p)
 {
@@ -63,7 +63,7 @@ static void describe(struct plan *p, int64_t m)
     const struct key *k = &p->key;
     const cublasOperation_t no = CUBLAS_OP_N, yes = CUBLAS_OP_T;
     /* neither is TF32; pedantic, for operands stored as float, also leaves out what the environment may turn on, products made of nine of bf16 */
-    const cublasComputeType_t type = sizeof(real) == 4 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
+    const cublasComputeType_t type = sizeof(elem_t) == 4 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
     LT(cublasLtMatmulDescCreate(&p->desc, type, CUDA_R_32F));
     LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, k->form == GEMM_NT ? &yes : &no, sizeof no));
     LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSB, k->form == GEMM_TN ? &yes : &no, sizeof no));
@@ -84,7 +84,7 @@ static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
     const size_t space = k->pinned ? 0 : WORKSPACE;
     const uint32_t align_a = (uint32_t)k->align_a, align_b = (uint32_t)k->align_b, align_d = (uint32_t)k->align_d;
     /* parts of a split k meet in fp32: in the workspace, or in d where that is fp32 (one after the other); the scheme that stores bf16 parts is out */
-    const uint32_t wide_d = k->form == GEMM_TN || sizeof(real) == 4 ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE : 0;
+    const uint32_t wide_d = k->form == GEMM_TN || sizeof(elem_t) == 4 ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE : 0;
     const uint32_t reduction = k->pinned ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | wide_d;
     cublasLtMatmulPreference_t want;
     int count = 0, usable = 0;
@@ -164,7 +164,7 @@ static int fastest(const struct plan *p, const cublasLtMatmulHeuristicResult_t *
     CU(cudaStreamIsCapturing(queue(), &capture));
     if (capture != cudaStreamCaptureStatusNone) return -1;
     void *d = o->d;
-    if (p->key.add && cudaMalloc(&d, (size_t)(p->key.m * p->key.ldd) * (p->key.form == GEMM_TN ? sizeof(wide) : sizeof(real))) != cudaSuccess) {
+    if (p->key.add && cudaMalloc(&d, (size_t)(p->key.m * p->key.ldd) * (p->key.form == GEMM_TN ? sizeof(acc_t) : sizeof(elem_t))) != cudaSuccess) {
         (void)cudaGetLastError();
         return -1;
     }
@@ -242,7 +242,7 @@ static struct plan *plan_of(const struct key *k, const struct operands *o)
 }
 
 /* k = 0: the empty sum. */
-template <class T> __global__ void __launch_bounds__(256) no_terms_kernel(T *d, const real *bias, int64_t ldd, int64_t n, int add)
+template <class T> __global__ void __launch_bounds__(256) no_terms_kernel(T *d, const elem_t *bias, int64_t ldd, int64_t n, int add)
 {
     T *row = d + blockIdx.x * ldd;
     for (int64_t j = threadIdx.x; j < n; j += 256) {
@@ -255,8 +255,8 @@ template <class T> __global__ void __launch_bounds__(256) no_terms_kernel(T *d, 
 static void empty_sum(const struct gemm *g)
 {
     const int64_t ldd = g->ldd ? g->ldd : g->n;
-    if (g->form == GEMM_TN) LAUNCH(no_terms_kernel<wide>, blocks_of(g->m, 1), 256, 0, queue(), g->dw, nullptr, ldd, g->n, g->add);
-    else LAUNCH(no_terms_kernel<real>, blocks_of(g->m, 1), 256, 0, queue(), g->d, g->bias, ldd, g->n, g->add);
+    if (g->form == GEMM_TN) LAUNCH(no_terms_kernel<acc_t>, blocks_of(g->m, 1), 256, 0, queue(), g->dw, nullptr, ldd, g->n, g->add);
+    else LAUNCH(no_terms_kernel<elem_t>, blocks_of(g->m, 1), 256, 0, queue(), g->d, g->bias, ldd, g->n, g->add);
 }
 
 /* Not in exact numerics, nor with APPO_GEMM=first: a choice then depends neither on the clock nor on what was multiplied before. */

@@ -19,16 +19,16 @@ template <typename unit> __global__ void __launch_bounds__(256) kv_copy_kernel(u
 }
 
 struct __align__(16) kv_sixteen { unsigned w[4]; };
-struct __align__(2 * sizeof(real)) kv_pair { real v[2]; };
+struct __align__(2 * sizeof(elem_t)) kv_pair { elem_t v[2]; };
 
-template <typename unit> static void write(real *pool, const real *qkv, const int64_t *slot, int64_t n, struct heads h)
+template <typename unit> static void write(elem_t *pool, const elem_t *qkv, const int64_t *slot, int64_t n, struct heads h)
 {
-    int u = (int)(h.hd * sizeof(real) / sizeof(unit));
+    int u = (int)(h.hd * sizeof(elem_t) / sizeof(unit));
     int64_t count = n * 2 * h.kv * u;
     LAUNCH(kv_write_kernel<unit>, blocks_of(count, 256), 256, 0, queue(), (unit *)(void *)pool, (const unit *)(const void *)qkv, slot, n, h, u);
 }
 
-extern "C" void op_kv_write(real *pool, const real *qkv, const int64_t *slot, int64_t n, struct heads h)
+extern "C" void op_kv_write(elem_t *pool, const elem_t *qkv, const int64_t *slot, int64_t n, struct heads h)
 {
     attn_check("op_kv_write", h);
     if (n <= 0) return;
@@ -36,13 +36,13 @@ extern "C" void op_kv_write(real *pool, const real *qkv, const int64_t *slot, in
     else write<kv_pair>(pool, qkv, slot, n, h);
 }
 
-extern "C" void op_kv_copy(real *pool, int to, int from, struct heads h)
+extern "C" void op_kv_copy(elem_t *pool, int to, int from, struct heads h)
 {
     int64_t page = kv_page_elems(h);
     attn_check("op_kv_copy", h);
     if (to == from) return;
     if (attn_whole(h, pool)) {
-        int64_t count = page * (int64_t)sizeof(real) / 16;
+        int64_t count = page * (int64_t)sizeof(elem_t) / 16;
         LAUNCH(kv_copy_kernel<kv_sixteen>, blocks_of(count, 256), 256, 0, queue(), (kv_sixteen *)(void *)(pool + to * page),
                (const kv_sixteen *)(const void *)(pool + from * page), count);
     } else {

@@ -16,7 +16,7 @@ template <int B> __device__ __forceinline__ float inverse_rms(float sq, int dim,
 
 /* Two packs a thread stay in registers; what is beyond (dim > 2 B packs) is read again from res, by the thread that wrote it. */
 template <int B, bool FAST>
-__global__ void __launch_bounds__(B) add_rmsnorm_kernel(real *res, real *y, wide *rstd, const real *x, const real *add, const real *__restrict__ w,
+__global__ void __launch_bounds__(B) add_rmsnorm_kernel(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *__restrict__ w,
                                                         double eps, int dim)
 {
     const int64_t row = (int64_t)blockIdx.x * dim;
@@ -62,8 +62,8 @@ __global__ void __launch_bounds__(B) add_rmsnorm_kernel(real *res, real *y, wide
 
 /* y = w x r with r = (mean x^2 + eps)^-1/2:  dx = dres + r w dy - x r^3 mean(w dy x);  part[block][j] = sum over the block's rows of dy x r. */
 template <int B, bool FAST>
-__global__ void __launch_bounds__(B) rmsnorm_back_kernel(real *dx, float *part, const real *dy, const real *dres, const real *__restrict__ x,
-                                                         const real *__restrict__ w, const wide *__restrict__ rstd, int64_t n, int64_t rows, int dim)
+__global__ void __launch_bounds__(B) rmsnorm_back_kernel(elem_t *dx, float *part, const elem_t *dy, const elem_t *dres, const elem_t *__restrict__ x,
+                                                         const elem_t *__restrict__ w, const acc_t *__restrict__ rstd, int64_t n, int64_t rows, int dim)
 {
     __shared__ double space[B / 32];
     float sum[2][PACK] = { }, gain[2][PACK];
@@ -112,13 +112,13 @@ __global__ void __launch_bounds__(B) rmsnorm_back_kernel(real *dx, float *part, 
         else f<512>(__VA_ARGS__); \
     } while (0)
 
-template <int B> static void forward(bool fast, real *res, real *y, wide *rstd, const real *x, const real *add, const real *w, double eps, int64_t n, int dim)
+template <int B> static void forward(bool fast, elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int64_t n, int dim)
 {
     if (fast) LAUNCH((add_rmsnorm_kernel<B, true>), blocks_of(n, 1), B, 0, queue(), res, y, rstd, x, add, w, eps, dim);
     else LAUNCH((add_rmsnorm_kernel<B, false>), blocks_of(n, 1), B, 0, queue(), res, y, rstd, x, add, w, eps, dim);
 }
 
-extern "C" void op_add_rmsnorm(real *res, real *y, wide *rstd, const real *x, const real *add, const real *w, double eps, int64_t n, int dim)
+extern "C" void op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int64_t n, int dim)
 {
     bool fast = packed(dim, res, y, x, add, w);
     ROW_THREADS(forward, dim, fast, res, y, rstd, x, add, w, eps, n, dim);
@@ -126,7 +126,7 @@ extern "C" void op_add_rmsnorm(real *res, real *y, wide *rstd, const real *x, co
 
 /* About 1024 threads an SM on 132 of them; 1056 blocks at most, so that dw's partial sums stay small beside the rows. */
 template <int B>
-static void backward(bool fast, real *dx, wide *dw, const real *dy, const real *dres, const real *x, const real *w, const wide *rstd, int64_t n, int dim)
+static void backward(bool fast, elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *x, const elem_t *w, const acc_t *rstd, int64_t n, int dim)
 {
     const struct row_cut cut = cut_rows(n, 4, MIN(1056, 132 * 1024 / B));
     float *part = (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * (size_t)dim * sizeof *part);
@@ -135,7 +135,7 @@ static void backward(bool fast, real *dx, wide *dw, const real *dy, const real *
     fold(dw, part, cut.parts, dim, dim);
 }
 
-extern "C" void op_rmsnorm_back(real *dx, wide *dw, const real *dy, const real *dres, const real *res, const real *w, const wide *rstd, int64_t n, int dim)
+extern "C" void op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res, const elem_t *w, const acc_t *rstd, int64_t n, int dim)
 {
     if (dim > 1024 * PACK) die("op_rmsnorm_back: rows of %d numbers; a block holds %d", dim, 1024 * PACK);
     if (n <= 0) return;

@@ -8,17 +8,17 @@
 #include <cuda_bf16.h>
 #endif
 
-enum { PACK = 16 / sizeof(real) };
+enum { PACK = 16 / sizeof(elem_t) };
 
 #if defined(REAL_IS_bf16)
-__device__ __forceinline__ float to_float(real x) { return __uint_as_float((unsigned)x.bits << 16); }
-__device__ __forceinline__ real from_float(float x)
+__device__ __forceinline__ float to_float(elem_t x) { return __uint_as_float((unsigned)x.bits << 16); }
+__device__ __forceinline__ elem_t from_float(float x)
 {
-    real r;
+    elem_t r;
 #ifdef __CUDACC__
     r.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x));
 #else
-    r = real_from((double)x);
+    r = elem_from((double)x);
 #endif
     return r;
 }
@@ -27,17 +27,17 @@ __device__ __forceinline__ real from_float(float x)
 __device__ __forceinline__ float real_exp(float x) { return __expf(x); }
 __device__ __forceinline__ float real_div(float a, float b) { return __fdividef(a, b); }
 #else
-__device__ __forceinline__ float to_float(real x) { return x; }
-__device__ __forceinline__ real from_float(float x) { return x; }
+__device__ __forceinline__ float to_float(elem_t x) { return x; }
+__device__ __forceinline__ elem_t from_float(float x) { return x; }
 __device__ __forceinline__ float real_exp(float x) { return expf(x); }
 __device__ __forceinline__ float real_div(float a, float b) { return a / b; }
 #endif
 
-struct __align__(16) real_pack { real v[PACK]; };
-struct __align__(16) wide4 { wide v[4]; };
+struct __align__(16) real_pack { elem_t v[PACK]; };
+struct __align__(16) wide4 { acc_t v[4]; };
 
 /* v = the `left` elements from p on, the rest 0. FAST: left >= PACK or <= 0, p 16-byte aligned. */
-template <bool FAST> __device__ __forceinline__ void get(float (&v)[PACK], const real *p, int left)
+template <bool FAST> __device__ __forceinline__ void get(float (&v)[PACK], const elem_t *p, int left)
 {
     if constexpr (FAST) {
         real_pack q = { };
@@ -49,7 +49,7 @@ template <bool FAST> __device__ __forceinline__ void get(float (&v)[PACK], const
         for (int k = 0; k < PACK; k++) v[k] = k < left ? to_float(p[k]) : 0.0f;
     }
 }
-template <bool FAST> __device__ __forceinline__ void put(real *p, const float (&v)[PACK], int left)
+template <bool FAST> __device__ __forceinline__ void put(elem_t *p, const float (&v)[PACK], int left)
 {
     if constexpr (FAST) {
         real_pack q;
@@ -61,8 +61,8 @@ template <bool FAST> __device__ __forceinline__ void put(real *p, const float (&
         for (int k = 0; k < PACK; k++) if (k < left) p[k] = from_float(v[k]);
     }
 }
-/* The same for a pack's worth of wide numbers (bf16: 32 bytes). */
-template <bool FAST> __device__ __forceinline__ void get_wide(float (&v)[PACK], const wide *p, int left)
+/* The same for a pack's worth of acc_t (bf16: 32 bytes). */
+template <bool FAST> __device__ __forceinline__ void get_wide(float (&v)[PACK], const acc_t *p, int left)
 {
     #pragma unroll
     for (int k = 0; k < PACK; k += 4) {
@@ -75,7 +75,7 @@ template <bool FAST> __device__ __forceinline__ void get_wide(float (&v)[PACK], 
         }
     }
 }
-template <bool FAST> __device__ __forceinline__ void put_wide(wide *p, const float (&v)[PACK], int left)
+template <bool FAST> __device__ __forceinline__ void put_wide(acc_t *p, const float (&v)[PACK], int left)
 {
     #pragma unroll
     for (int k = 0; k < PACK; k += 4) {

@@ -1,4 +1,4 @@
-/* optim.cu: AdamW, the norm of the gradient and its scaling, on flat vectors of wide numbers. Blocks are cut by n alone, so sums do not depend on the GPU. */
+/* optim.cu: AdamW, the norm of the gradient and its scaling, on flat vectors of acc_t. Blocks are cut by n alone, so sums do not depend on the GPU. */
 #include "kernels/cuda/num.cuh"
 #include "kernels/cuda/philox.cuh"
 #include "kernels/ops.h"
@@ -6,7 +6,7 @@
 enum { SUMS = 1056 };           /* blocks of a sum: 8 for each of 132 SMs */
 
 /* Four numbers from j on, as 16 bytes where they are there and aligned; what is beyond n is 0. */
-template <bool FAST> __device__ __forceinline__ void four(float (&v)[4], const wide *x, int64_t j, int64_t n)
+template <bool FAST> __device__ __forceinline__ void four(float (&v)[4], const acc_t *x, int64_t j, int64_t n)
 {
     if (FAST && j + 4 <= n) {
         wide4 q = *(const wide4 *)(x + j);
@@ -16,7 +16,7 @@ template <bool FAST> __device__ __forceinline__ void four(float (&v)[4], const w
         for (int k = 0; k < 4; k++) v[k] = j + k < n ? x[j + k] : 0.0f;
     }
 }
-template <bool FAST> __device__ __forceinline__ void four_put(wide *x, const float (&v)[4], int64_t j, int64_t n)
+template <bool FAST> __device__ __forceinline__ void four_put(acc_t *x, const float (&v)[4], int64_t j, int64_t n)
 {
     if (FAST && j + 4 <= n) {
         wide4 q = { { v[0], v[1], v[2], v[3] } };
@@ -32,7 +32,7 @@ static bool aligned(const void *a, const void *b = nullptr, const void *c = null
 }
 
 /* In double throughout: 4 bytes an element at 4.8 TB/s are 5 elements a clock and SM, 64 double multiply-adds fit there. */
-template <bool FAST> __global__ void __launch_bounds__(256) sumsq_kernel(double *part, const wide *__restrict__ x, int64_t n)
+template <bool FAST> __global__ void __launch_bounds__(256) sumsq_kernel(double *part, const acc_t *__restrict__ x, int64_t n)
 {
     __shared__ double space[8];
     double s = 0.0;
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(256) sum_parts_kernel(double *part, int parts)
     if (threadIdx.x == 0) part[parts] = s;
 }
 
-extern "C" double op_sumsq(const wide *x, int64_t n)
+extern "C" double op_sumsq(const acc_t *x, int64_t n)
 {
     double sum = 0.0;
     if (n <= 0) return sum;
@@ -69,7 +69,7 @@ extern "C" double op_sumsq(const wide *x, int64_t n)
     return sum;
 }
 
-template <bool FAST> __global__ void __launch_bounds__(256) scale_kernel(wide *x, float by, int64_t n)
+template <bool FAST> __global__ void __launch_bounds__(256) scale_kernel(acc_t *x, float by, int64_t n)
 {
     const int64_t j = ((int64_t)blockIdx.x * 256 + threadIdx.x) * 4;
     float v[4];
@@ -79,7 +79,7 @@ template <bool FAST> __global__ void __launch_bounds__(256) scale_kernel(wide *x
     four_put<FAST>(x, v, j, n);
 }
 
-extern "C" void op_scale(wide *x, double by, int64_t n)
+extern "C" void op_scale(acc_t *x, double by, int64_t n)
 {
     if (aligned(x)) LAUNCH(scale_kernel<true>, blocks_of(n, 1024), 256, 0, queue(), x, (float)by, n);
     else LAUNCH(scale_kernel<false>, blocks_of(n, 1024), 256, 0, queue(), x, (float)by, n);
@@ -90,8 +90,8 @@ struct adam { float b1, d1, b2, d2, scale, eps, keep, step, root; };
 
 struct __align__(8) moment4 { uint16_t u[4]; };
 
-/* Four moments as they are kept: wide numbers, or bf16 rounded by the half words of `dither`. */
-template <bool FAST> __device__ __forceinline__ void moments(float (&v)[4], const wide *x, int64_t j, int64_t n) { four<FAST>(v, x, j, n); }
+/* Four moments as they are kept: acc_t, or bf16 rounded by the half words of `dither`. */
+template <bool FAST> __device__ __forceinline__ void moments(float (&v)[4], const acc_t *x, int64_t j, int64_t n) { four<FAST>(v, x, j, n); }
 template <bool FAST> __device__ __forceinline__ void moments(float (&v)[4], const uint16_t *x, int64_t j, int64_t n)
 {
     moment4 q = { };
@@ -106,7 +106,7 @@ __device__ __forceinline__ uint16_t dithered(float x, unsigned dither)
     if ((u & 0x7f800000u) == 0x7f800000u) return (uint16_t)(u >> 16 | (unsigned)((u & 0x7fffffu) != 0) << 6);
     return (uint16_t)((u + dither) >> 16);
 }
-template <bool FAST> __device__ __forceinline__ void moments_put(wide *x, const float (&v)[4], int64_t j, int64_t n, const philox_block &, int) { four_put<FAST>(x, v, j, n); }
+template <bool FAST> __device__ __forceinline__ void moments_put(acc_t *x, const float (&v)[4], int64_t j, int64_t n, const philox_block &, int) { four_put<FAST>(x, v, j, n); }
 template <bool FAST>
 __device__ __forceinline__ void moments_put(uint16_t *x, const float (&v)[4], int64_t j, int64_t n, const philox_block &dither, int shift)
 {
@@ -137,7 +137,7 @@ __device__ __forceinline__ philox_block dither_at(uint64_t seed, uint64_t first,
 /* Bytes a weight: 28 with float storage, 30 with bf16 and master weights, 22 where the moments are bf16 too. master may be NULL where real is wide: then
  * w is its own. The random words of the bf16 moments are 25 integer operations a weight, beside memory that feeds one weight a clock and SM. */
 template <bool FAST, class M>
-__global__ void __launch_bounds__(256) adamw_kernel(real *w, wide *master, const wide *__restrict__ g, M *m, M *v, int64_t n, struct adam a, struct round_key key, uint32_t t)
+__global__ void __launch_bounds__(256) adamw_kernel(elem_t *w, acc_t *master, const acc_t *__restrict__ g, M *m, M *v, int64_t n, struct adam a, struct round_key key, uint32_t t)
 {
     const int64_t j = ((int64_t)blockIdx.x * 256 + threadIdx.x) * 4;
     float x[4], gr[4], mm[4], vv[4];
@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(256) adamw_kernel(real *w, wide *master, const
     moments_put<FAST>(m, mm, j, n, dither, 0);
     moments_put<FAST>(v, vv, j, n, dither, 16);
     if (master) four_put<FAST>(master, x, j, n);
-    struct __align__(4 * sizeof(real)) quad { real r[4]; };
+    struct __align__(4 * sizeof(elem_t)) quad { elem_t r[4]; };
     if (FAST && j + 4 <= n) {
         quad q;
         #pragma unroll
@@ -173,10 +173,10 @@ __global__ void __launch_bounds__(256) adamw_kernel(real *w, wide *master, const
     }
 }
 
-template <class M> static void adamw_launch(real *w, wide *master, const wide *g, M *m, M *v, int64_t n, const struct adamw *a, struct round_key key)
+template <class M> static void adamw_launch(elem_t *w, acc_t *master, const acc_t *g, M *m, M *v, int64_t n, const struct adamw *a, struct round_key key)
 {
     if (a->t < 1) die("op_adamw: step %lld; the first is 1", (long long)a->t);
-    if (!master && sizeof(real) != sizeof(wide)) die("op_adamw: weights stored as " REAL_NAME " need master weights");
+    if (!master && sizeof(elem_t) != sizeof(acc_t)) die("op_adamw: weights stored as " ELEM_NAME " need master weights");
     const double c1 = 1 - pow(a->beta1, (double)a->t), c2 = 1 - pow(a->beta2, (double)a->t);
     const struct adam k = { (float)a->beta1, (float)(1 - a->beta1), (float)a->beta2, (float)(1 - a->beta2), (float)a->scale, (float)a->eps,
                             (float)(1 - a->lr * a->decay), (float)(-a->lr / c1), (float)(1 / sqrt(c2)) };
@@ -185,12 +185,12 @@ template <class M> static void adamw_launch(real *w, wide *master, const wide *g
     gemm_weights_changed();
 }
 
-extern "C" void op_adamw(real *w, wide *master, const wide *g, wide *m, wide *v, int64_t n, const struct adamw *a)
+extern "C" void op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int64_t n, const struct adamw *a)
 {
     adamw_launch(w, master, g, m, v, n, a, round_key{ });
 }
 
-extern "C" void op_adamw_bf16(real *w, wide *master, const wide *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
+extern "C" void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
 {
     adamw_launch(w, master, g, m, v, n, a, key);
 }

@@ -15,7 +15,7 @@ struct batch_sum { double v[TOTALS]; };
 struct pg_args {
     struct loss_in in;                  /* device pointers; positions and begin count from the batch's first */
     struct loss_rule r;
-    wide *g, *ge, *influence;
+    acc_t *g, *ge, *influence;
     uint8_t *kept;
     row_sum *row;
     batch_sum *all;
@@ -145,17 +145,17 @@ __global__ void __launch_bounds__(RL_BLOCK) pg_rows_kernel(pg_args a)
             f = future_at(sum, live ? (double)a.in.adv[i] : 0, exp(d), a.r.future);
         }
         if (!in) continue;
-        if (a.influence) a.influence[i] = (wide)f.iw;
+        if (a.influence) a.influence[i] = (acc_t)f.iw;
         double slope = live ? row_token(s, a, i, d, f, whole) : 0;
         slopes += slope;
-        if (a.g) a.g[i] = (wide)slope;
+        if (a.g) a.g[i] = (acc_t)slope;
     }
     row_fold(s, future_on);
     slopes = rl_sum(slopes);
     s.v[KEPT] = !(a.r.drop_rows && s.v[LOWER] > 1);             /* more than one such token: a single one is forgiven */
     if (gspo && a.g)                                            /* each token moves the mean by 1/n, and the mean moves every token's loss */
         for (int64_t i = to - 32 + rl_lane(); i >= from; i -= 32)
-            if (a.in.m[i]) a.g[i] = (wide)(is_inside(a, i) ? slopes / s.v[TOKENS] : 0);
+            if (a.in.m[i]) a.g[i] = (acc_t)(is_inside(a, i) ? slopes / s.v[TOKENS] : 0);
     if (rl_lane() == 0) {
         a.row[row] = s;
         if (a.kept) a.kept[row] = s.v[KEPT] != 0;
@@ -198,8 +198,8 @@ __global__ void __launch_bounds__(RL_BLOCK) pg_scale_kernel(pg_args a)
         double slope = 0;
         bool live_here = a.in.m[i];
         if (live_here && a.in.logp_ref && a.r.kl_coef != 0) rl_kl(&slope, (double)a.in.logp[i], (double)a.in.logp_ref[i], a.r.kl);
-        if (a.g) a.g[i] = live_here ? (wide)((wp != 0 ? wp * (double)a.g[i] : 0) + a.r.kl_coef * wa * slope) : 0;
-        if (a.ge) a.ge[i] = live_here ? (wide)(-a.r.entropy_coef * wa) : 0;
+        if (a.g) a.g[i] = live_here ? (acc_t)((wp != 0 ? wp * (double)a.g[i] : 0) + a.r.kl_coef * wa * slope) : 0;
+        if (a.ge) a.ge[i] = live_here ? (acc_t)(-a.r.entropy_coef * wa) : 0;
     }
     __syncwarp();                                               /* every lane has read the row's sums */
     if (rl_lane() == 0) {
@@ -232,8 +232,8 @@ static void stats_of(struct loss_stats *s, const double *v, const struct loss_ru
     s->loss = s->pg + (r->kl_coef != 0 ? r->kl_coef * s->kl : 0) - (r->entropy_coef != 0 ? r->entropy_coef * s->entropy : 0);
 }
 
-static const void *vec_in(const wide *p, int64_t base) { return p ? p + base : NULL; }
-static void *vec_out(wide *p, int64_t base) { return p ? p + base : NULL; }
+static const void *vec_in(const acc_t *p, int64_t base) { return p ? p + base : NULL; }
+static void *vec_out(acc_t *p, int64_t base) { return p ? p + base : NULL; }
 
 static void run(struct stage *s, int count, pg_args a, int rows)
 {
@@ -244,7 +244,7 @@ static void run(struct stage *s, int count, pg_args a, int rows)
     stage_get(s, count);
 }
 
-extern "C" void op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct loss_stats *stats, const struct loss_in *in, const struct loss_rule *r)
+extern "C" void op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_stats *stats, const struct loss_in *in, const struct loss_rule *r)
 {
     memset(stats, 0, sizeof *stats);
     int rows = in->rows;
@@ -253,7 +253,7 @@ extern "C" void op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct 
     ENSURE(r->agg < AGG_SEQ_MEAN_TOKEN_SUM_NORM || r->max_len > 0);
     ENSURE(r->agg >= AGG_TOKEN_MEAN && r->agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS);
     int64_t base = in->begin[0], *at = rl_begin(in->begin, rows);
-    size_t n = (size_t)(in->begin[rows] - base), w = n * sizeof(wide);
+    size_t n = (size_t)(in->begin[rows] - base), w = n * sizeof(acc_t);
     batch_sum all;
     enum { LOGP, OLD, REF, ENT, ADV, M, BEGIN, G, GE, INFL, KEEP, ALL, ROWS, COUNT };
     struct stage s[COUNT] = {
@@ -264,8 +264,8 @@ extern "C" void op_pg(wide *g, wide *ge, wide *influence, uint8_t *kept, struct 
         { NULL, NULL, (size_t)rows * sizeof(row_sum), NULL },
     };
     stage_put(s, COUNT);
-    pg_args a = { *in, *r, (wide *)s[G].dev, (wide *)s[GE].dev, (wide *)s[INFL].dev, (uint8_t *)s[KEEP].dev, (row_sum *)s[ROWS].dev, (batch_sum *)s[ALL].dev };
-    struct loss_in d = { (const wide *)s[LOGP].dev, (const wide *)s[OLD].dev, (const wide *)s[REF].dev, (const wide *)s[ENT].dev, (const wide *)s[ADV].dev,
+    pg_args a = { *in, *r, (acc_t *)s[G].dev, (acc_t *)s[GE].dev, (acc_t *)s[INFL].dev, (uint8_t *)s[KEEP].dev, (row_sum *)s[ROWS].dev, (batch_sum *)s[ALL].dev };
+    struct loss_in d = { (const acc_t *)s[LOGP].dev, (const acc_t *)s[OLD].dev, (const acc_t *)s[REF].dev, (const acc_t *)s[ENT].dev, (const acc_t *)s[ADV].dev,
                          (const uint8_t *)s[M].dev, (const int64_t *)s[BEGIN].dev, rows };
     a.in = d;
     run(s, COUNT, a, rows);
@@ -284,7 +284,7 @@ __device__ __forceinline__ uint32_t entropy_key(float x)
 struct digit_state { unsigned bin[256]; unsigned long long rank; uint32_t prefix; unsigned any; };
 enum { DIGIT_BLOCK = 256, DIGIT_GRID = 264 };
 
-__global__ void __launch_bounds__(DIGIT_BLOCK) digit_count_kernel(digit_state *s, const wide *entropy, const uint8_t *m, int64_t n, int shift)
+__global__ void __launch_bounds__(DIGIT_BLOCK) digit_count_kernel(digit_state *s, const acc_t *entropy, const uint8_t *m, int64_t n, int shift)
 {
     __shared__ unsigned bin[256];
     bin[threadIdx.x] = 0;
@@ -316,7 +316,7 @@ __global__ void __launch_bounds__(32) digit_pick_kernel(digit_state *s, double s
     for (int k = 0; k < 256; k++) s->bin[k] = 0;
 }
 
-extern "C" double op_entropy_floor(const wide *entropy, const uint8_t *m, int64_t n, double share)
+extern "C" double op_entropy_floor(const acc_t *entropy, const uint8_t *m, int64_t n, double share)
 {
     if (n <= 0) return 0;
     digit_state state, zero;
@@ -326,7 +326,7 @@ extern "C" double op_entropy_floor(const wide *entropy, const uint8_t *m, int64_
     digit_state *d = (digit_state *)s[2].dev;
     unsigned grid = blocks_of(n, DIGIT_BLOCK);
     for (int shift = 24; shift >= 0; shift -= 8) {
-        LAUNCH((digit_count_kernel), MIN(grid, (unsigned)DIGIT_GRID), DIGIT_BLOCK, 0, queue(), d, (const wide *)s[0].dev, (const uint8_t *)s[1].dev, n, shift);
+        LAUNCH((digit_count_kernel), MIN(grid, (unsigned)DIGIT_GRID), DIGIT_BLOCK, 0, queue(), d, (const acc_t *)s[0].dev, (const uint8_t *)s[1].dev, n, shift);
         LAUNCH((digit_pick_kernel), 1, 32, 0, queue(), d, shift == 24 ? (share > 0 ? share : 0) : -1.0);
     }
     stage_get(s, 3);

@@ -25,7 +25,7 @@ __device__ __forceinline__ void turn_of(float *c, float *s, double angle)
 }
 
 /* cs[half] cosines, then sines, of one position; all threads of the block call it. */
-__device__ __forceinline__ void turns_of(float *cs, const wide *__restrict__ freq, int pos, int half)
+__device__ __forceinline__ void turns_of(float *cs, const acc_t *__restrict__ freq, int pos, int half)
 {
     for (int j = threadIdx.x; j < half; j += ROPE_THREADS) turn_of(cs + j, cs + half + j, (double)pos * (double)freq[j]);
     __syncthreads();
@@ -59,9 +59,9 @@ __device__ __forceinline__ float squares(const float (&a)[PACK], const float (&b
 }
 
 template <int G, bool FAST>
-__global__ void __launch_bounds__(ROPE_THREADS) rope_kernel(real *out, wide *rstd, const real *in, const real *__restrict__ qnorm,
-                                                            const real *__restrict__ knorm, float eps,
-                                                            const wide *__restrict__ freq, const int *__restrict__ pos, struct heads h)
+__global__ void __launch_bounds__(ROPE_THREADS) rope_kernel(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *__restrict__ qnorm,
+                                                            const elem_t *__restrict__ knorm, float eps,
+                                                            const acc_t *__restrict__ freq, const int *__restrict__ pos, struct heads h)
 {
     SHARED_DYN(float, cs);
     const int half = h.hd / 2, turned = h.heads + h.kv, j = threadIdx.x % G * PACK;
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(ROPE_THREADS) rope_kernel(real *out, wide *rst
     turns_of(cs, freq, pos[blockIdx.x], half);
     for (int k0 = 0; k0 < moved; k0 += ROPE_THREADS / G) {
         const int k = k0 + threadIdx.x / G, left = k < moved ? half - j : 0;
-        const real *w = k < h.heads ? qnorm : k < turned ? knorm : nullptr;
+        const elem_t *w = k < h.heads ? qnorm : k < turned ? knorm : nullptr;
         const int64_t at = row + (int64_t)k * h.hd + j;
         float a[PACK], b[PACK];
         get<FAST>(a, in + at, left);
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(ROPE_THREADS) rope_kernel(real *out, wide *rst
 
 /* Norm backward of one head from the gradient (a, b) of its output, in place; (ua, ub) = dy x r, what the weights get. w NULL: nothing but the shuffles. */
 template <int G, bool FAST>
-__device__ __forceinline__ void head_norm_back(float (&a)[PACK], float (&b)[PACK], float (&ua)[PACK], float (&ub)[PACK], const real *x, const real *w,
+__device__ __forceinline__ void head_norm_back(float (&a)[PACK], float (&b)[PACK], float (&ua)[PACK], float (&ub)[PACK], const elem_t *x, const elem_t *w,
                                                float r, int j, int half, int left)
 {
     float ga[PACK], gb[PACK], dot = 0.0f;
@@ -136,8 +136,8 @@ template <int G> __device__ __forceinline__ void weight_sums(float *to, float *s
 
 /* part[block][queries, keys][hd] */
 template <int G, bool FAST>
-__global__ void __launch_bounds__(ROPE_THREADS) rope_back_kernel(real *din, float *part, const real *dout, const real *in, const wide *__restrict__ rstd,
-                                                                 const real *__restrict__ qnorm, const real *__restrict__ knorm, const wide *__restrict__ freq,
+__global__ void __launch_bounds__(ROPE_THREADS) rope_back_kernel(elem_t *din, float *part, const elem_t *dout, const elem_t *in, const acc_t *__restrict__ rstd,
+                                                                 const elem_t *__restrict__ qnorm, const elem_t *__restrict__ knorm, const acc_t *__restrict__ freq,
                                                                  const int *__restrict__ pos, int64_t n, int64_t rows, struct heads h)
 {
     SHARED_DYN(float, cs);
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(ROPE_THREADS) rope_back_kernel(real *din, floa
             get<FAST>(b, dout + at + half, left);
             if (k < turned) turn<-1>(a, b, cs, j, half);
             if (part) {
-                const real *w = k < h.heads ? qnorm : k < turned ? knorm : nullptr;
+                const elem_t *w = k < h.heads ? qnorm : k < turned ? knorm : nullptr;
                 float ua[PACK], ub[PACK];
                 head_norm_back<G, FAST>(a, b, ua, ub, in + at, w, w ? rstd[i * turned + k] : 0.0f, j, half, left);
                 #pragma unroll
@@ -192,7 +192,7 @@ static void check_heads(const char *op, struct heads h)
     if (h.hd <= 0 || h.hd % 2 || h.hd > 64 * PACK) die("%s: a head size of %d; kernels exist for even sizes up to %d", op, h.hd, 64 * PACK);
 }
 
-template <int G> static void forward(bool fast, real *out, wide *rstd, const real *in, const real *qnorm, const real *knorm, double eps, const wide *freq,
+template <int G> static void forward(bool fast, elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps, const acc_t *freq,
                                      const int *pos, int64_t n,
                                      struct heads h)
 {
@@ -201,7 +201,7 @@ template <int G> static void forward(bool fast, real *out, wide *rstd, const rea
     else LAUNCH((rope_kernel<G, false>), blocks_of(n, 1), ROPE_THREADS, smem, queue(), out, rstd, in, qnorm, knorm, (float)eps, freq, pos, h);
 }
 
-extern "C" void op_rope(real *out, wide *rstd, const real *in, const real *qnorm, const real *knorm, double eps, const wide *freq, const int *pos, int64_t n,
+extern "C" void op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps, const acc_t *freq, const int *pos, int64_t n,
                         struct heads h)
 {
     check_heads("op_rope", h);
@@ -209,8 +209,8 @@ extern "C" void op_rope(real *out, wide *rstd, const real *in, const real *qnorm
     HEAD_LANES(forward, h.hd / 2, fast, out, rstd, in, qnorm, knorm, eps, freq, pos, n, h);
 }
 
-template <int G> static void backward(bool fast, real *din, float *part, const real *dout, const real *in, const wide *rstd, const real *qnorm,
-                                      const real *knorm, const wide *freq,
+template <int G> static void backward(bool fast, elem_t *din, float *part, const elem_t *dout, const elem_t *in, const acc_t *rstd, const elem_t *qnorm,
+                                      const elem_t *knorm, const acc_t *freq,
                                       const int *pos, int64_t n, struct row_cut cut, struct heads h)
 {
     const size_t smem = (size_t)(ROPE_THREADS / G * h.hd) * sizeof(float);
@@ -218,8 +218,8 @@ template <int G> static void backward(bool fast, real *din, float *part, const r
     else LAUNCH((rope_back_kernel<G, false>), cut.parts, ROPE_THREADS, smem, queue(), din, part, dout, in, rstd, qnorm, knorm, freq, pos, n, cut.rows, h);
 }
 
-extern "C" void op_rope_back(real *din, wide *dqnorm, wide *dknorm, const real *dout, const real *in, const wide *rstd, const real *qnorm, const real *knorm,
-                             const wide *freq, const int *pos, int64_t n, struct heads h)
+extern "C" void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in, const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm,
+                             const acc_t *freq, const int *pos, int64_t n, struct heads h)
 {
     check_heads("op_rope_back", h);
     if (n <= 0) return;

@@ -26,20 +26,20 @@ template <int W> __device__ __forceinline__ void team_sync() { if (W == 1) __syn
     } while (0)
 
 /* One row on its way through a kernel. allow NULL: every id. */
-struct row_view { const real *x; const uint32_t *allow; int vocab; bool aligned; };
+struct row_view { const elem_t *x; const uint32_t *allow; int vocab; bool aligned; };
 
-__device__ __forceinline__ row_view row_at(const real *x, int64_t i, int64_t ld, int vocab, const uint32_t *allow)
+__device__ __forceinline__ row_view row_at(const elem_t *x, int64_t i, int64_t ld, int vocab, const uint32_t *allow)
 {
-    const real *p = x + i * ld;
+    const elem_t *p = x + i * ld;
     row_view r = { p, allow, vocab, ((uintptr_t)p & 15) == 0 };
     return r;
 }
 
 /* Exponentials of logits: e^x for float storage; 2^y with y = x / ln 2 for bf16, one instruction, at most 2 ulp from -126 to 0, 0 below, 1 at 0. */
-__host__ __device__ constexpr double row_unit() { return sizeof(real) == 2 ? 0.693147180559945309 : 1; }          /* x = y row_unit() */
+__host__ __device__ constexpr double row_unit() { return sizeof(elem_t) == 2 ? 0.693147180559945309 : 1; }          /* x = y row_unit() */
 __device__ __forceinline__ float row_power(float y)
 {
-    if (sizeof(real) != 2) return expf(y);
+    if (sizeof(elem_t) != 2) return expf(y);
 #ifdef __CUDACC__
     float p;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(p) : "f"(y));

@@ -9,7 +9,7 @@
  * multiprocessor converts 16 a cycle and has to do 9 exponentials a cycle to keep up with memory). */
 template <int bytes> struct part_of { typedef double type; };
 template <> struct part_of<2> { typedef float type; };
-typedef part_of<sizeof(real)>::type part;
+typedef part_of<sizeof(elem_t)>::type part;
 
 struct row_part { float max; double mass, dot; };               /* dot = sum d exp d, d relative to this max */
 
@@ -94,7 +94,7 @@ template <int W> __device__ __attribute__((noinline)) row_stat row_stat_of(row_v
     return s;
 }
 
-__device__ __forceinline__ wide row_logp(const row_stat &s, const real *x, double it, int id)
+__device__ __forceinline__ acc_t row_logp(const row_stat &s, const elem_t *x, double it, int id)
 {
-    return (wide)fma((double)to_float(x[id]) - s.max, it, -s.log_mass);
+    return (acc_t)fma((double)to_float(x[id]) - s.max, it, -s.log_mass);
 }

@@ -8,7 +8,7 @@
 #include "kernels/cuda/trap.cuh"
 #include "kernels/ops.h"
 
-struct sample_args { int *id; wide *logp, *ent; const real *x; struct sample_rule rule; const struct sample_key *key; int64_t n, ld; int vocab; double it; };
+struct sample_args { int *id; acc_t *logp, *ent; const elem_t *x; struct sample_rule rule; const struct sample_key *key; int64_t n, ld; int vocab; double it; };
 
 template <int W> struct sample_room { select_room<W> select; row_part part[W]; double mass[W]; int ties[W]; };
 
@@ -173,7 +173,7 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     if (!(s.mass >= 1)) kernel_die("op_sample: a row of the logits holds a NaN or an infinity: the weights have diverged", i);
     /* now: registers are short in what follows */
     if (team_thread<W>() < W) room->mass[team_thread<W>()] = s.stretch, room->ties[team_thread<W>()] = 0;
-    if (team_thread<W>() == 0 && a.ent) a.ent[i] = (wide)s.ent;
+    if (team_thread<W>() == 0 && a.ent) a.ent[i] = (acc_t)s.ent;
     int id = sample_row<W>(room, r, a, i, s.max, s.mass);
     if (team_thread<W>() != 0) return;
     if (id < 0) kernel_die("op_sample: no id has a weight", i);
@@ -181,7 +181,7 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     if (a.logp) a.logp[i] = row_logp(s, all.x, a.it, id);
 }
 
-extern "C" void op_sample(int *id, wide *logp, wide *ent, const real *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+extern "C" void op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(vocab > 0 && vocab <= 1 << 18 && ld >= vocab && r->temperature >= 0);
     if (n <= 0) return;

@@ -204,7 +204,7 @@ template <int W> __device__ unsigned long long select_half(const row_view &r, co
 template <int W> __device__ row_cut row_select(const row_view &r, select_by by, uint32_t below, unsigned long long want, unsigned long long floor,
                                                select_room<W> *room)
 {
-    enum { LOW = 32 - 8 * (sizeof(real) < 4 ? sizeof(real) : 4) };
+    enum { LOW = 32 - 8 * (sizeof(elem_t) < 4 ? sizeof(elem_t) : 4) };
     unsigned long long at;
     by.least = by.weight ? select_least(by, floor) : want <= 32 * W ? row_least<W>(r, (int)want, room) : -INFINITY;
     select_bins<W>(r, by, below, floor, room);

@@ -12,6 +12,6 @@ extern "C" bool ops_take(const struct op_shape *s, struct err *e)
     if (s->vocab < 1 || s->vocab > 1 << 18)
         return fail(e, "%s: a vocabulary of %d; the sampler takes up to %d. make BACKEND=cpu takes any", s->name, s->vocab, 1 << 18);
     if (s->trains && s->dim > row)
-        return fail(e, "%s: rows of %d numbers; the norm's way back takes up to %d of " REAL_NAME ": REAL=bf16 takes twice as many as float", s->name, s->dim, row);
+        return fail(e, "%s: rows of %d numbers; the norm's way back takes up to %d of " ELEM_NAME ": REAL=bf16 takes twice as many as float", s->name, s->dim, row);
     return true;
 }

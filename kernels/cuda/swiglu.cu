@@ -3,9 +3,9 @@
 #include "kernels/cuda/num.cuh"
 #include "kernels/ops.h"
 
-template <bool FAST> __global__ void __launch_bounds__(256) swiglu_kernel(real *y, const real *gu, int ff)
+template <bool FAST> __global__ void __launch_bounds__(256) swiglu_kernel(elem_t *y, const elem_t *gu, int ff)
 {
-    const real *row = gu + (int64_t)blockIdx.x * 2 * ff;
+    const elem_t *row = gu + (int64_t)blockIdx.x * 2 * ff;
     for (int j = threadIdx.x * PACK; j < ff; j += blockDim.x * PACK) {
         float g[PACK], u[PACK];
         get<FAST>(g, row + j, ff - j);
@@ -17,7 +17,7 @@ template <bool FAST> __global__ void __launch_bounds__(256) swiglu_kernel(real *
 }
 
 /* With s = sigmoid(g):  d up = dy g s;  d gate = dy up s (1 + g (1 - s)). */
-template <bool FAST> __global__ void __launch_bounds__(256) swiglu_back_kernel(real *dgu, const real *dy, const real *gu, int ff)
+template <bool FAST> __global__ void __launch_bounds__(256) swiglu_back_kernel(elem_t *dgu, const elem_t *dy, const elem_t *gu, int ff)
 {
     const int64_t row = (int64_t)blockIdx.x * 2 * ff;
     for (int j = threadIdx.x * PACK; j < ff; j += blockDim.x * PACK) {
@@ -36,14 +36,14 @@ template <bool FAST> __global__ void __launch_bounds__(256) swiglu_back_kernel(r
     }
 }
 
-extern "C" void op_swiglu(real *y, const real *gu, int64_t n, int ff)
+extern "C" void op_swiglu(elem_t *y, const elem_t *gu, int64_t n, int ff)
 {
     const int threads = threads_of(packs_of(ff), 256);
     if (packed(ff, y, gu)) LAUNCH(swiglu_kernel<true>, blocks_of(n, 1), threads, 0, queue(), y, gu, ff);
     else LAUNCH(swiglu_kernel<false>, blocks_of(n, 1), threads, 0, queue(), y, gu, ff);
 }
 
-extern "C" void op_swiglu_back(real *dgu, const real *dy, const real *gu, int64_t n, int ff)
+extern "C" void op_swiglu_back(elem_t *dgu, const elem_t *dy, const elem_t *gu, int64_t n, int ff)
 {
     const int threads = threads_of(packs_of(ff), 256);
     if (packed(ff, dgu, dy, gu)) LAUNCH(swiglu_back_kernel<true>, blocks_of(n, 1), threads, 0, queue(), dgu, dy, gu, ff);

@@ -4,7 +4,7 @@
 #include "kernels/ops.h"
 
 enum { TOP_MAX = 64 };
-struct top_args { wide *ent, *least; const wide *lse; const real *x; double it; int64_t n, ld; int k, vocab; };
+struct top_args { acc_t *ent, *least; const acc_t *lse; const elem_t *x; double it; int64_t n, ld; int k, vocab; };
 template <int W> struct top_room { select_room<W> select; double sum[W]; };
 
 template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 1) top_entropy_kernel(top_args a)
@@ -26,11 +26,11 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     sum = team_sum<W>(sum, room->sum);
     double last = (double)row_logit(cut.key) * a.it - lse;
     if (team_thread<W>() != 0) return;
-    a.ent[i] = (wide)(sum - cut.ties * (exp(last) * last));
-    if (a.least) a.least[i] = (wide)last;
+    a.ent[i] = (acc_t)(sum - cut.ties * (exp(last) * last));
+    if (a.least) a.least[i] = (acc_t)last;
 }
 
-extern "C" void op_top_k_entropy(wide *ent, wide *least, const wide *lse, const real *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+extern "C" void op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(k >= 1 && k <= TOP_MAX && vocab > 0 && ld >= vocab);
     if (n <= 0) return;

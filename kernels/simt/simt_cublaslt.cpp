@@ -58,7 +58,7 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType_t type, uint64_t rows, uint64_t cols, int64_t ld)
 {
-    ENSURE(type == CUDA_R_32F || sizeof(real) == 2);            /* bf16 is what `real` is then */
+    ENSURE(type == CUDA_R_32F || sizeof(elem_t) == 2);            /* bf16 is what `real` is then */
     *l = new simt_layout{ type, (int64_t)rows, (int64_t)cols, ld };
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -141,7 +141,7 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t op
 
 static float number(const void *x, int64_t i, cudaDataType_t type)
 {
-    return type == CUDA_R_32F ? ((const float *)x)[i] : to_float(((const real *)x)[i]);
+    return type == CUDA_R_32F ? ((const float *)x)[i] : to_float(((const elem_t *)x)[i]);
 }
 
 /* y[k][m] or, turned, of a matrix that is stored as [m][k], in float. */
@@ -173,7 +173,7 @@ static void column(const job &w, const float *a, const float *b, int64_t j, floa
         if (w.beta != 0.0f) x += w.beta * number(w.c, j * w.lc.ld + i, w.lc.type);
         if (w.op.epilogue == CUBLASLT_EPILOGUE_BIAS) x += number(w.op.bias, i, w.ld.type);
         if (w.ld.type == CUDA_R_32F) ((float *)w.d)[j * w.ld.ld + i] = x;
-        else ((real *)w.d)[j * w.ld.ld + i] = from_float(x);
+        else ((elem_t *)w.d)[j * w.ld.ld + i] = from_float(x);
     }
 }
 

@@ -92,9 +92,9 @@ static size_t put_number(struct str *out, const char *p, size_t n)
 {
     char text[400];
     size_t len = 0;
-    bool real = false;
-    for (; len < n && strchr("0123456789+-.eE", p[len]); len++) real |= strchr(".eE", p[len]) != NULL;
-    if (!real || len >= sizeof text) { str_put(out, p, len); return len; }
+    bool elem_t = false;
+    for (; len < n && strchr("0123456789+-.eE", p[len]); len++) elem_t |= strchr(".eE", p[len]) != NULL;
+    if (!elem_t || len >= sizeof text) { str_put(out, p, len); return len; }
     memcpy(text, p, len);
     text[len] = 0;
     put_real(out, strtod(text, NULL));

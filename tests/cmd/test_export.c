@@ -33,7 +33,7 @@ static void same_model(const char *a, const char *b)
     struct model m, n;
     struct err e = { "" };
     CHECK(model_load(&m, a, &e) && model_load(&n, b, &e), "%s", e.text);
-    wide *x = xmalloc((size_t)m.count * sizeof *x), *y = xmalloc((size_t)m.count * sizeof *y);
+    acc_t *x = xmalloc((size_t)m.count * sizeof *x), *y = xmalloc((size_t)m.count * sizeof *y);
     assert_true(m.count == n.count);
     model_get(x, m.w, m.count);
     model_get(y, n.w, n.count);

@@ -41,7 +41,7 @@ static void equals_the_run(void **state)
         CHECK(session_open(&s, &c, true, &e), "%s", e.text);
         need_make(&n, &s.m.c, &c, true);
         trainer_make(&t, &s);
-        size_t weights = (size_t)s.m.count * sizeof(real);
+        size_t weights = (size_t)s.m.count * sizeof(elem_t);
         assert_true(n.weights == weights && n.copies == weights * (!!t.w_ref + !!t.w_prev + !!t.w_old));
         same_arena("optimizer", &n.state, &s.learner.state);
         same_arena("training", &n.work, &s.learner.work);
@@ -52,10 +52,10 @@ static void equals_the_run(void **state)
     }
 }
 
-static struct need counted(const struct model_config *shape, const struct config *c, enum need_for what, size_t real_bytes)
+static struct need counted(const struct model_config *shape, const struct config *c, enum need_for what, size_t elem_bytes)
 {
     struct need n;
-    need_make_as(&n, shape, c, &(struct need_rule){ what, real_bytes });
+    need_make_as(&n, shape, c, &(struct need_rule){ what, elem_bytes });
     return n;
 }
 
@@ -86,11 +86,11 @@ static void other_builds(void **state)
         struct model m;
         model_lay_out(&m, &shape);
         size_t forward = model_packed(&m, false), backward = model_packed(&m, true), matrices = 0;
-        for (int i = 0; i < m.params; i++) matrices += m.param[i].cols ? (size_t)param_count(&m.param[i]) * sizeof(real) : 0;
+        for (int i = 0; i < m.params; i++) matrices += m.param[i].cols ? (size_t)param_count(&m.param[i]) * sizeof(elem_t) : 0;
         assert_true(forward >= matrices && forward < matrices + matrices / 4 && backward >= matrices && backward < matrices + matrices / 4);
         assert_true(before.packed == forward + backward && after.packed == 2 * forward + backward);
         /* the larger of two moments: the end of an update, and a checkpoint with a vector of the optimizer's */
-        size_t saving = forward + (size_t)m.count * sizeof(wide);
+        size_t saving = forward + (size_t)m.count * sizeof(acc_t);
         assert_true(saving > before.packed && before.packed + before.saving == saving);
         assert_true(after.packed > saving && after.saving == 0);
         assert_true(after.all == after.weights + after.copies + after.state.peak + after.work.peak + after.pool.peak + after.packed + after.saving + after.program);

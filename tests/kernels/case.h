@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double EPS = sizeof(wide) == 8 ? 0x1p-53 : 0x1p-24;
+static const double EPS = sizeof(acc_t) == 8 ? 0x1p-53 : 0x1p-24;
 enum { WALL = 32, KEEPS = 8192 };
 
 /* Everything allocated in a test case, given back by drop(). */
@@ -29,9 +29,9 @@ static inline void drop(void)
 }
 
 static inline double *host(int64_t n) { return keep(xcalloc((size_t)n + 1, sizeof(double)), false); }
-static inline double rounded(double x) { return real_to(real_from(x)); }
+static inline double rounded(double x) { return elem_to(elem_from(x)); }
 /* What storing x may be off by beyond the float sums' allowance: half a unit in the last place of bf16, nothing for the wider types. */
-static inline double stored(double x) { return sizeof(real) == 2 ? 0x1p-8 * fabs(x) : 0; }
+static inline double stored(double x) { return sizeof(elem_t) == 2 ? 0x1p-8 * fabs(x) : 0; }
 static inline double *noise(struct rng *r, int64_t n, double scale)
 {
     double *x = host(n);
@@ -40,20 +40,20 @@ static inline double *noise(struct rng *r, int64_t n, double scale)
 }
 
 /* n numbers on the device, those of x, or NaN where x is NULL. */
-static inline real *reals(const double *x, int64_t n)
+static inline elem_t *reals(const double *x, int64_t n)
 {
-    real *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h), *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
-    for (int64_t i = 0; i < n + 2 * WALL; i++) h[i] = real_from((double)NAN);
-    if (x) for (int64_t i = 0; i < n; i++) h[WALL + i] = real_from(x[i]);
+    elem_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h), *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
+    for (int64_t i = 0; i < n + 2 * WALL; i++) h[i] = elem_from((double)NAN);
+    if (x) for (int64_t i = 0; i < n; i++) h[WALL + i] = elem_from(x[i]);
     dev_put(d, h, (size_t)(n + 2 * WALL) * sizeof *h);
     free(h);
     return d + WALL;
 }
-static inline wide *wides(const double *x, int64_t n)
+static inline acc_t *wides(const double *x, int64_t n)
 {
-    wide *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h), *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
-    for (int64_t i = 0; i < n + 2 * WALL; i++) h[i] = (wide)NAN;
-    if (x) for (int64_t i = 0; i < n; i++) h[WALL + i] = (wide)x[i];
+    acc_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h), *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
+    for (int64_t i = 0; i < n + 2 * WALL; i++) h[i] = (acc_t)NAN;
+    if (x) for (int64_t i = 0; i < n; i++) h[WALL + i] = (acc_t)x[i];
     dev_put(d, h, (size_t)(n + 2 * WALL) * sizeof *h);
     free(h);
     return d + WALL;
@@ -66,19 +66,19 @@ static inline int *ints(const int *x, int64_t n)
 }
 
 /* The n numbers at d back on the host; the walls must stand. */
-static inline double *got(const real *d, int64_t n)
+static inline double *got(const elem_t *d, int64_t n)
 {
-    real *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h);
+    elem_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h);
     double *x = host(n);
     dev_get(h, d - WALL, (size_t)(n + 2 * WALL) * sizeof *h);
-    for (int64_t i = 0; i < WALL; i++) CHECK(isnan(real_to(h[i])) && isnan(real_to(h[WALL + n + i])), "written outside of %lld numbers", (long long)n);
-    for (int64_t i = 0; i < n; i++) x[i] = real_to(h[WALL + i]);
+    for (int64_t i = 0; i < WALL; i++) CHECK(isnan(elem_to(h[i])) && isnan(elem_to(h[WALL + n + i])), "written outside of %lld numbers", (long long)n);
+    for (int64_t i = 0; i < n; i++) x[i] = elem_to(h[WALL + i]);
     free(h);
     return x;
 }
-static inline double *got_wide(const wide *d, int64_t n)
+static inline double *got_wide(const acc_t *d, int64_t n)
 {
-    wide *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h);
+    acc_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h);
     double *x = host(n);
     dev_get(h, d - WALL, (size_t)(n + 2 * WALL) * sizeof *h);
     for (int64_t i = 0; i < WALL; i++) CHECK(isnan((double)h[i]) && isnan((double)h[WALL + n + i]), "written outside of %lld numbers", (long long)n);
@@ -93,7 +93,7 @@ static inline bool same_bits(const double *a, const double *b, int64_t n)
 }
 
 /* Every number within allowed(i) = c EPS (1 + mag[i]); mag NULL: |want|. In the double build the reference itself rounds, hence the factor. */
-static inline double allowed(double mag, double c) { return c * (sizeof(wide) == 8 ? 4 : 1) * EPS * (1 + mag); }
+static inline double allowed(double mag, double c) { return c * (sizeof(acc_t) == 8 ? 4 : 1) * EPS * (1 + mag); }
 static inline void near_all(const char *what, const double *g, const double *want, const double *mag, int64_t n, double c)
 {
     for (int64_t i = 0; i < n; i++)

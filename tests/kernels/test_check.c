@@ -10,18 +10,18 @@
 enum { N = 3, D = 8, VOCAB = 11, LD = 16 };
 
 /* N rows of `cols` numbers on the device, one of them NaN (row < 0: none). */
-static real *matrix(int cols, int row, int col)
+static elem_t *matrix(int cols, int row, int col)
 {
-    real h[N * 64], *d = dev_alloc(sizeof h);
-    for (int i = 0; i < N * cols; i++) h[i] = real_from(0.1 * (i % 7) - 0.2);
-    if (row >= 0) h[row * cols + col] = real_from((double)NAN);
+    elem_t h[N * 64], *d = dev_alloc(sizeof h);
+    for (int i = 0; i < N * cols; i++) h[i] = elem_from(0.1 * (i % 7) - 0.2);
+    if (row >= 0) h[row * cols + col] = elem_from((double)NAN);
     dev_put(d, h, (size_t)(N * cols) * sizeof *h);
     return d;
 }
-static wide *vector(const double *x, int n)
+static acc_t *vector(const double *x, int n)
 {
-    wide h[64], *d = dev_alloc(sizeof h);
-    for (int i = 0; i < n; i++) h[i] = (wide)x[i];
+    acc_t h[64], *d = dev_alloc(sizeof h);
+    for (int i = 0; i < n; i++) h[i] = (acc_t)x[i];
     dev_put(d, h, (size_t)n * sizeof *h);
     return d;
 }
@@ -37,7 +37,7 @@ static void norm(void) { op_add_rmsnorm(matrix(D, -1, 0), matrix(D, -1, 0), NULL
 static void product(void) { op_gemm((struct gemm){ .form = GEMM_NT, .d = matrix(D, -1, 0), .a = matrix(D, -1, 0), .b = matrix(D, 2, 0), .m = N, .n = N, .k = D }); }
 static void gradient(void)
 {
-    op_gemm((struct gemm){ .form = GEMM_TN, .dw = dev_alloc(D * D * sizeof(wide)), .a = matrix(D, 0, 4), .b = matrix(D, -1, 0), .m = D, .n = D, .k = N });
+    op_gemm((struct gemm){ .form = GEMM_TN, .dw = dev_alloc(D * D * sizeof(acc_t)), .a = matrix(D, 0, 4), .b = matrix(D, -1, 0), .m = D, .n = D, .k = N });
 }
 static void attention(void)
 {
@@ -53,7 +53,7 @@ static void weights(void)
 }
 static void loss(void)
 {
-    wide logp[4] = { -1, -2, (wide)NAN, -1 }, old[4] = { -1, -1, -1, -1 }, adv[4] = { 1, 1, 1, 1 }, g[4];
+    acc_t logp[4] = { -1, -2, (acc_t)NAN, -1 }, old[4] = { -1, -1, -1, -1 }, adv[4] = { 1, 1, 1, 1 }, g[4];
     uint8_t m[4] = { 1, 1, 1, 1 };
     int64_t begin[2] = { 0, 4 };
     struct loss_stats s;
@@ -69,8 +69,8 @@ static void above_most(void) { check_entropy("a", vector((double[]){ 1.9459, 1.9
 /* The gradient with statistics of another temperature: its p do not sum to 1. */
 static void logits(double wrong)
 {
-    real *x = matrix(LD, -1, 0);
-    wide *lse = dev_alloc(N * sizeof(wide)), *ent = dev_alloc(N * sizeof(wide)), *logp = dev_alloc(N * sizeof(wide));
+    elem_t *x = matrix(LD, -1, 0);
+    acc_t *lse = dev_alloc(N * sizeof(acc_t)), *ent = dev_alloc(N * sizeof(acc_t)), *logp = dev_alloc(N * sizeof(acc_t));
     int *tgt = ints((const int[]){ 0, 10, 4 }, N);
     op_row_stats(lse, logp, ent, x, 1, NULL, tgt, N, VOCAB, LD);
     op_dlogits(x, lse, ent, vector((double[]){ 0.5, -2, 1e-3 }, N), vector((double[]){ 0.1, 0, -3 }, N), 1 + wrong, NULL, tgt, N, VOCAB, LD);

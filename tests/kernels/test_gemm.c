@@ -23,16 +23,16 @@ static const char *const form_name[] = { "NT", "NN", "TN" };
 static struct rng rng;
 
 /* A product with its operands: matrices of NaN in which only what belongs to them is filled. */
-struct job { struct gemm g; real *a, *b, *d, *d0, *bias; size_t d_len; };
+struct job { struct gemm g; elem_t *a, *b, *d, *d0, *bias; size_t d_len; };
 
-static real draw(void) { return (real)(2 * rng_uniform(&rng) - 1); }
+static elem_t draw(void) { return (elem_t)(2 * rng_uniform(&rng) - 1); }
 
 /* rows of cols numbers, ld apart; the last row ends with its last number, so that a sanitizer sees a read past it */
-static real *matrix(int64_t rows, int64_t cols, int64_t ld, size_t *len)
+static elem_t *matrix(int64_t rows, int64_t cols, int64_t ld, size_t *len)
 {
     *len = rows && cols ? (size_t)((rows - 1) * ld + cols) : 0;
-    real *p = dev_alloc(*len * sizeof *p);
-    for (size_t i = 0; i < *len; i++) p[i] = (real)NAN;
+    elem_t *p = dev_alloc(*len * sizeof *p);
+    for (size_t i = 0; i < *len; i++) p[i] = (elem_t)NAN;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < cols; j++) p[i * ld + j] = draw();
     return p;
@@ -56,7 +56,7 @@ static struct job job_make(enum gemm_form form, int64_t m, int64_t n, int64_t k,
     t.bias = matrix(1, n, n, &len);
     t.g.a = t.a;
     t.g.b = t.b;
-    if (form == GEMM_TN) t.g.dw = (wide *)t.d;
+    if (form == GEMM_TN) t.g.dw = (acc_t *)t.d;
     else t.g.d = t.d;
     return t;
 }
@@ -77,12 +77,12 @@ static void job_run(struct job *t)
     op_gemm(t->g);
 }
 
-static real a_at(const struct gemm *g, int64_t i, int64_t p)
+static elem_t a_at(const struct gemm *g, int64_t i, int64_t p)
 {
     return g->form == GEMM_TN ? g->a[p * (g->lda ? g->lda : g->m) + i] : g->a[i * (g->lda ? g->lda : g->k) + p];
 }
 
-static real b_at(const struct gemm *g, int64_t p, int64_t j)
+static elem_t b_at(const struct gemm *g, int64_t p, int64_t j)
 {
     return g->form == GEMM_NT ? g->b[j * (g->ldb ? g->ldb : g->k) + p] : g->b[p * (g->ldb ? g->ldb : g->n) + j];
 }
@@ -94,11 +94,11 @@ static void check_element(const struct job *t, int64_t i, int64_t j)
     const struct gemm *g = &t->g;
     const int64_t at = i * (g->ldd ? g->ldd : g->n) + j;
     exact sum = g->add ? (exact)t->d0[at] : 0, size = 1;
-    real chain = g->add ? t->d0[at] : 0, got = t->d[at];
+    elem_t chain = g->add ? t->d0[at] : 0, got = t->d[at];
     for (int64_t p0 = 0; p0 < g->k; p0 += GEMM_KC) {
-        real acc = 0;
+        elem_t acc = 0;
         for (int64_t p = p0; p < g->k && p < p0 + GEMM_KC; p++) {
-            const real a = a_at(g, i, p), b = b_at(g, p, j);
+            const elem_t a = a_at(g, i, p), b = b_at(g, p, j);
             acc = FMA(a, b, acc);
             sum += (exact)a * (exact)b;
             size += (exact)fabs((double)a * (double)b);
@@ -146,7 +146,7 @@ static void run_case(enum gemm_form form, int64_t m, int64_t n, int64_t k, int p
     t.g.bias = flags & 2 && form == GEMM_NT ? t.bias : NULL;
     t.g.weight = flags & 4;
     if (!t.g.add)
-        for (size_t i = 0; i < t.d_len; i++) t.d0[i] = (real)NAN;           /* what d held must not matter */
+        for (size_t i = 0; i < t.d_len; i++) t.d0[i] = (elem_t)NAN;           /* what d held must not matter */
     for (int i = isas(isa) - 1; i >= 0; i--) {
         gemm_isa_force(isa[i]);
         job_run(&t);
@@ -192,14 +192,14 @@ static void row_bits(void **state)
         if (form == GEMM_NT) t.g.bias = t.bias;
         t.g.weight = true;
         job_run(&t);
-        real row[20 * N];
+        elem_t row[20 * N];
         static const int part[][2] = { { 0, 1 }, { 60, 1 }, { 17, 1 }, { 5, 2 }, { 30, 3 }, { 1, 13 }, { 40, 14 }, { 41, 20 } };
         for (size_t i = 0; i < sizeof part / sizeof *part; i++) {           /* a run of rows alone */
             struct gemm g = t.g;
             g.lda = form == GEMM_TN ? M : K;
             g.a += part[i][0] * (form == GEMM_TN ? 1 : K);
             g.m = part[i][1];
-            if (form == GEMM_TN) g.dw = (wide *)row;
+            if (form == GEMM_TN) g.dw = (acc_t *)row;
             else g.d = row;
             op_gemm(g);
             CHECK(!memcmp(row, t.d + part[i][0] * N, (size_t)(part[i][1] * N) * sizeof *row), "%s: rows %d, %d of them alone", form_name[form], part[i][0],
@@ -216,7 +216,7 @@ static void row_bits(void **state)
         u.g.bias = t.g.bias;
         job_run(&u);
         for (int i = 0; i < M; i++)
-            CHECK(!memcmp(u.d + i * N, t.d + i * 7 % M * N, N * sizeof(real)), "%s: row %d moved to %d", form_name[form], i * 7 % M, i);
+            CHECK(!memcmp(u.d + i * N, t.d + i * 7 % M * N, N * sizeof(elem_t)), "%s: row %d moved to %d", form_name[form], i * 7 % M, i);
         job_free(&u);
         job_free(&t);
     }
@@ -235,7 +235,7 @@ static void threads_and_isa(void **state)
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         struct job t = job_make(cases[c].form, cases[c].m, cases[c].n, cases[c].k, 0);
         t.g.add = cases[c].add;
-        real *want = dev_alloc(t.d_len * sizeof *want);
+        elem_t *want = dev_alloc(t.d_len * sizeof *want);
         for (int run = 0; run < 6 * n; run++) {
             dev_set_threads(1 + run % 3);
             gemm_isa_force(isa[run / 6]);
@@ -261,7 +261,7 @@ static void weights_change(void **state)
     t.g.weight = u.g.weight = true;
     job_run(&t);
     const size_t one = gemm_weight_bytes();
-    assert_int_equal(one, (40 + GEMM_NR - 1) / GEMM_NR * 50 * GEMM_NR * sizeof(real));
+    assert_int_equal(one, (40 + GEMM_NR - 1) / GEMM_NR * 50 * GEMM_NR * sizeof(elem_t));
     job_run(&t);
     assert_int_equal(gemm_weight_bytes(), one);         /* packed once */
     job_run(&u);
@@ -274,7 +274,7 @@ static void weights_change(void **state)
     check_job(&t);
     job_run(&u);
     check_job(&u);
-    const real five = 5;                                /* writes through dev.h need no word, and drop only what they touch */
+    const elem_t five = 5;                                /* writes through dev.h need no word, and drop only what they touch */
     const size_t both = gemm_weight_bytes();
     dev_put(t.b + 39 * t.g.ldb + 49, &five, sizeof five);
     assert_int_equal(gemm_weight_bytes(), both - one);
@@ -316,9 +316,9 @@ static void *caller(void *arg)
 {
     const struct job *t = arg;
     struct gemm g = t->g;
-    real *d = dev_alloc(t->d_len * sizeof *d);
+    elem_t *d = dev_alloc(t->d_len * sizeof *d);
     g.d = d;
-    g.dw = (wide *)d;
+    g.dw = (acc_t *)d;
     int wrong = 0;
     for (int i = 0; i < 400; i++) {
         op_gemm(g);
@@ -354,17 +354,17 @@ static void special(void **state)
 {
     (void)state;
     struct job t = job_make(GEMM_NT, 20, 40, 30, 0);
-    t.a[7 * 30 + 3] = (real)INFINITY;
-    t.a[9 * 30 + 3] = (real)NAN;
+    t.a[7 * 30 + 3] = (elem_t)INFINITY;
+    t.a[9 * 30 + 3] = (elem_t)NAN;
     job_run(&t);
     for (int i = 0; i < 20; i++)
         for (int j = 0; j < 40; j++) {
-            const real x = t.d[i * 40 + j];
+            const elem_t x = t.d[i * 40 + j];
             CHECK(i == 7 ? isinf(x) : i == 9 ? isnan(x) : isfinite(x), "row %d column %d holds %g", i, j, (double)x);
         }
     job_free(&t);
-    const real tiny = sizeof(real) == 4 ? (real)0x1p-80 : (real)0x1p-530, small = tiny * (real)0x1p20;
-    real d = 0;
+    const elem_t tiny = sizeof(elem_t) == 4 ? (elem_t)0x1p-80 : (elem_t)0x1p-530, small = tiny * (elem_t)0x1p20;
+    elem_t d = 0;
     op_gemm((struct gemm){ .form = GEMM_NT, .d = &d, .a = &tiny, .b = &small, .m = 1, .n = 1, .k = 1 });
     assert_true(d > 0 && d == tiny * small);
 }

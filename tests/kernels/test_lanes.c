@@ -9,7 +9,7 @@
 /* One run of one operation: everything it wrote, on the host. */
 struct outcome { double *x; int64_t n; };
 static struct outcome outcome(int64_t n) { return (struct outcome){ host(n), 0 }; }
-static void add(struct outcome *o, const real *d, int64_t n)
+static void add(struct outcome *o, const elem_t *d, int64_t n)
 {
     memcpy(o->x + o->n, got(d, n), (size_t)n * sizeof *o->x);
     o->n += n;
@@ -22,8 +22,8 @@ static struct outcome norms(const struct shape *s, struct rng r)
 {
     int64_t c = (int64_t)s->n * s->dim;
     struct outcome o = outcome(4 * c + s->n + 2 * s->dim);
-    real *x = reals(noise(&r, c, 2), c), *more = reals(noise(&r, c, 1), c), *res = reals(NULL, c), *y = reals(NULL, c), *w = reals(noise(&r, s->dim, 1), s->dim);
-    wide *rstd = wides(NULL, s->n), *dw = wides(host(s->dim), s->dim), *db = wides(host(s->dim), s->dim);
+    elem_t *x = reals(noise(&r, c, 2), c), *more = reals(noise(&r, c, 1), c), *res = reals(NULL, c), *y = reals(NULL, c), *w = reals(noise(&r, s->dim, 1), s->dim);
+    acc_t *rstd = wides(NULL, s->n), *dw = wides(host(s->dim), s->dim), *db = wides(host(s->dim), s->dim);
     op_add_rmsnorm(res, y, rstd, x, more, w, 1e-5, s->n, s->dim);
     add(&o, res, c), add(&o, y, c), add(&o, rstd, s->n);
     op_rmsnorm_back(x, dw, y, more, res, w, rstd, s->n, s->dim);
@@ -36,7 +36,7 @@ static struct outcome swiglus(const struct shape *s, struct rng r)
 {
     int64_t c = (int64_t)s->n * s->dim;
     struct outcome o = outcome(3 * c);
-    real *gu = reals(noise(&r, 2 * c, 9), 2 * c), *dy = reals(noise(&r, c, 1), c), *y = reals(NULL, c);
+    elem_t *gu = reals(noise(&r, 2 * c, 9), 2 * c), *dy = reals(noise(&r, c, 1), c), *y = reals(NULL, c);
     op_swiglu(y, gu, s->n, s->dim);
     op_swiglu_back(gu, dy, gu, s->n, s->dim);
     add(&o, y, c), add(&o, gu, 2 * c);
@@ -47,8 +47,8 @@ static struct outcome logits(const struct shape *s, struct rng r)
 {
     int64_t ld = s->dim + 3, c = s->n * ld, n = s->n;
     struct outcome o = outcome(c + 5 * n);
-    real *x = reals(noise(&r, c, 12), c);
-    wide *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *logp2 = wides(NULL, n), *ent2 = wides(NULL, n);
+    elem_t *x = reals(noise(&r, c, 12), c);
+    acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *logp2 = wides(NULL, n), *ent2 = wides(NULL, n);
     int *tgt = ints(keep(xcalloc((size_t)n, sizeof *tgt), false), n), *id = ints(tgt, n);
     struct sample_key *key = keep(xcalloc((size_t)n, sizeof *key), false);
     for (int i = 0; i < n; i++) {
@@ -68,10 +68,10 @@ static struct outcome attention(const struct shape *s, struct rng r)
     const struct heads h = s->h;
     int64_t width = (h.heads + 2 * h.kv) * h.hd, hq = h.heads * h.hd, n = s->n, c = n * width, pages = (n + KV_PAGE - 1) / KV_PAGE;
     struct outcome o = outcome(3 * c + 2 * n * hq + n * h.heads + 2 * h.hd);
-    real *in = reals(noise(&r, c, 2), c), *qkv = reals(NULL, c), *out = reals(NULL, n * hq), *dout = reals(noise(&r, n * hq, 1), n * hq), *dqkv = reals(NULL, c);
-    real *qn = reals(noise(&r, h.hd, 1), h.hd), *kn = reals(noise(&r, h.hd, 1), h.hd);
-    wide *freq = wides(noise(&r, h.hd / 2, 1), h.hd / 2), *lse = wides(NULL, n * h.heads), *rstd = wides(NULL, n * (h.heads + h.kv));
-    wide *dqn = wides(host(h.hd), h.hd), *dkn = wides(host(h.hd), h.hd);
+    elem_t *in = reals(noise(&r, c, 2), c), *qkv = reals(NULL, c), *out = reals(NULL, n * hq), *dout = reals(noise(&r, n * hq, 1), n * hq), *dqkv = reals(NULL, c);
+    elem_t *qn = reals(noise(&r, h.hd, 1), h.hd), *kn = reals(noise(&r, h.hd, 1), h.hd);
+    acc_t *freq = wides(noise(&r, h.hd / 2, 1), h.hd / 2), *lse = wides(NULL, n * h.heads), *rstd = wides(NULL, n * (h.heads + h.kv));
+    acc_t *dqn = wides(host(h.hd), h.hd), *dkn = wides(host(h.hd), h.hd);
     int *pos = keep(xcalloc((size_t)n, sizeof *pos), false), *end = keep(xcalloc((size_t)n, sizeof *end), false);
     for (int i = 0; i < n; i++) {                        /* trees of 100 rows, in each a side branch at rows 40 .. 59 */
         int tree = i / 100 * 100, at = i % 100;
@@ -88,7 +88,7 @@ static struct outcome attention(const struct shape *s, struct rng r)
     add(&o, dqkv, c), add(&o, dqn, h.hd), add(&o, dkn, h.hd);
     op_rope(dqkv, NULL, in, NULL, NULL, 0, freq, pos, n, h);
     add(&o, dqkv, c);
-    real *pool = reals(NULL, pages * kv_page_elems(h));
+    elem_t *pool = reals(NULL, pages * kv_page_elems(h));
     int64_t *slot = keep(xcalloc((size_t)n, sizeof *slot), false);
     int *table = keep(xcalloc((size_t)(n * pages), sizeof *table), false);
     for (int i = 0; i < n; i++) {                        /* one sequence, its pages from the last one down */

@@ -25,7 +25,7 @@ static void embedding(void **state)
         for (int i = 0; i < n; i++) ids[i] = (int)rng_below(&r, (uint32_t)vocab);
         double *table = noise(&r, vocab * dim, 1), *dx = noise(&r, n * dim, 1), *dt = noise(&r, vocab * dim, 1), *want = host(vocab * dim), *mag = host(vocab * dim);
         int *d_ids = ints(ids, n);
-        real *x = reals(NULL, n * dim);
+        elem_t *x = reals(NULL, n * dim);
         op_embed(x, reals(table, vocab * dim), d_ids, n, dim);
         double *g = got(x, n * dim);
         for (int i = 0; i < n * dim; i++) CHECK(g[i] == table[ids[i / dim] * dim + i % dim], "case %zu: row %d is not its table row", c, i / dim);
@@ -34,7 +34,7 @@ static void embedding(void **state)
         double *first = NULL;
         for (int t = 1; t <= 3; t++) {
             dev_set_threads(t);
-            wide *d = wides(dt, vocab * dim);
+            acc_t *d = wides(dt, vocab * dim);
             op_embed_back(d, reals(dx, n * dim), d_ids, n, dim, vocab);
             double *o = got_wide(d, vocab * dim);
             near_all("op_embed_back", o, want, mag, vocab * dim, 2);
@@ -80,8 +80,8 @@ static void rms_norm(void **state)
         }
         for (int t = 1; t <= 3; t++) {
             dev_set_threads(t);
-            real *d_res = reals(k.x, all), *d_y = reals(NULL, all), *d_dx = reals(k.dres, all), *w = reals(k.w, dim);
-            wide *rstd = wides(NULL, n), *dw = wides(k.w, dim);
+            elem_t *d_res = reals(k.x, all), *d_y = reals(NULL, all), *d_dx = reals(k.dres, all), *w = reals(k.w, dim);
+            acc_t *rstd = wides(NULL, n), *dw = wides(k.w, dim);
             op_add_rmsnorm(d_res, d_y, rstd, d_res, reals(k.add, all), w, k.eps, n, dim);
             op_rmsnorm_back(d_dx, dw, reals(k.dy, all), d_dx, d_res, w, rstd, n, dim);
             double *p[4] = { got(d_res, all), got(d_y, all), got(d_dx, all), got_wide(dw, dim) };
@@ -91,7 +91,7 @@ static void rms_norm(void **state)
             for (int i = 0; i < 4 && t > 1; i++) CHECK(same_bits(p[i], o[i], i == 3 ? dim : all), "case %zu: %d threads change the bits of array %d", c, t, i);
             memcpy(o, p, sizeof o);
         }
-        real *one_y = reals(NULL, dim), *one_x = reals(k.x + (n - 1) * dim, dim);        /* the last row alone, in place, without an addend or rstd */
+        elem_t *one_y = reals(NULL, dim), *one_x = reals(k.x + (n - 1) * dim, dim);        /* the last row alone, in place, without an addend or rstd */
         op_add_rmsnorm(one_x, one_y, NULL, reals(res + (n - 1) * dim, dim), NULL, reals(k.w, dim), k.eps, 1, dim);
         CHECK(same_bits(got(one_y, dim), o[1] + (n - 1) * dim, dim), "case %zu: a row alone has other bits", c);
         k.x = res, k.add = host(all);                           /* the way back starts from the sum as it is stored */
@@ -139,15 +139,15 @@ static void rotation_case(size_t c, int n, struct heads h, bool norm, int top)
     double freq[64], zero[128] = { 0 };
     int *pos = keep(xmalloc((size_t)n * sizeof *pos), false);
     for (int i = 0; i < n; i++) pos[i] = i ? (int)rng_below(&r, (uint32_t)top) : top - 1;
-    for (int j = 0; j < h.hd / 2; j++) freq[j] = (double)(wide)pow(10000, -2.0 * j / h.hd);
+    for (int j = 0; j < h.hd / 2; j++) freq[j] = (double)(acc_t)pow(10000, -2.0 * j / h.hd);
     struct rope k = { n, h, noise(&r, all, 2), norm ? noise(&r, h.hd, 2) : NULL, norm ? noise(&r, h.hd, 2) : NULL, noise(&r, all, 1), freq, 1e-6, pos, host(all) };
     rope_loss(&k);
     double *o[4] = { 0 };
     int64_t size[4] = { all, all, h.hd, h.hd };
     for (int t = 1; t <= 2; t++) {
         dev_set_threads(t);
-        real *in = reals(k.x, all), *out = norm ? reals(NULL, all) : in, *d = reals(k.dy, all), *qn = norm ? reals(k.qn, h.hd) : NULL, *kn = norm ? reals(k.kn, h.hd) : NULL;
-        wide *rstd = norm ? wides(NULL, n * turned) : NULL, *dq = wides(zero, h.hd), *dk = wides(zero, h.hd), *f = wides(freq, h.hd / 2);
+        elem_t *in = reals(k.x, all), *out = norm ? reals(NULL, all) : in, *d = reals(k.dy, all), *qn = norm ? reals(k.qn, h.hd) : NULL, *kn = norm ? reals(k.kn, h.hd) : NULL;
+        acc_t *rstd = norm ? wides(NULL, n * turned) : NULL, *dq = wides(zero, h.hd), *dk = wides(zero, h.hd), *f = wides(freq, h.hd / 2);
         op_rope(out, rstd, in, qn, kn, k.eps, f, ints(pos, n), n, h);
         op_rope_back(d, norm ? dq : NULL, norm ? dk : NULL, d, in, rstd, qn, kn, f, ints(pos, n), n, h);
         double *p[4] = { got(out, all), got(d, all), got_wide(dq, h.hd), got_wide(dk, h.hd) };
@@ -189,11 +189,11 @@ static void rotation_table_changes_nothing(void **state)
     struct heads h = { 2, 1, HD };
     struct rng r = rng_make(9, 4, 9);
     double freq[HD / 2], *x = noise(&r, 2 * W, 1), *dy = noise(&r, 2 * W, 1), *first = NULL, *other = noise(&r, HD / 2, 1);
-    for (int j = 0; j < HD / 2; j++) freq[j] = (double)(wide)(1.0 / (1 + j));
+    for (int j = 0; j < HD / 2; j++) freq[j] = (double)(acc_t)(1.0 / (1 + j));
     memcpy(x + W, x, W * sizeof *x);
     for (size_t c = 0; c < sizeof tops / sizeof *tops; c++) {
         int pos[2] = { tops[c], 3 };
-        real *row = reals(x, 2 * W), *in = reals(x, 2 * W);
+        elem_t *row = reals(x, 2 * W), *in = reals(x, 2 * W);
         op_rope(row, NULL, in, NULL, NULL, 0, wides(other, HD / 2), ints(pos, 2), 1, h);
         op_rope(row, NULL, in, NULL, NULL, 0, wides(freq, HD / 2), ints(pos, 2), 2, h);
         struct rope k = { 2, h, x, NULL, NULL, dy, freq, 0, pos, host(2 * W) };
@@ -227,7 +227,7 @@ static void swiglu(void **state)
         }
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
-            real *out = reals(NULL, all), *x = reals(gu, 2 * all);
+            elem_t *out = reals(NULL, all), *x = reals(gu, 2 * all);
             op_swiglu(out, x, n, ff);
             op_swiglu_back(x, reals(dy, all), x, n, ff);
             double *p[2] = { got(out, all), got(x, 2 * all) };
@@ -254,8 +254,8 @@ static void sums_over_rows(void **state)
         for (int i = 0; i < n * d; i++) flip[i] = dy[n * d - 1 - i];
         for (int t = 1; t <= 3; t++) {
             dev_set_threads(t);
-            wide *b = wides(db, d);
-            real *y = reals(dy, n * d);
+            acc_t *b = wides(db, d);
+            elem_t *y = reals(dy, n * d);
             op_bias_back(b, y, n, d);
             op_add(y, reals(flip, n * d), n * d);
             double *p = got_wide(b, d);

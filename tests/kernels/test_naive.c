@@ -5,7 +5,7 @@
 #include "tests/naive.h"
 
 /* Stored as bf16, what is computed in float on the way costs nothing. Stored as float it does: the loops' exp is exact. */
-static const double TIMES = sizeof(real) == 2 ? 2 : 4;
+static const double TIMES = sizeof(elem_t) == 2 ? 2 : 4;
 enum { MOST = 1500, LEAST = 60, DRAWS = 500 };     /* a shape is drawn until one of its results has that many numbers and all have so many; how often at most */
 
 /* One result over all draws of a shape: [0] ours, [1] the loops'. */
@@ -29,7 +29,7 @@ static double *copy(const double *x, int64_t n) { return memcpy(host(n), x, (siz
 static double *wide_noise(struct rng *r, int64_t n, double scale)
 {
     double *x = host(n);
-    for (int64_t i = 0; i < n; i++) x[i] = (double)(wide)((2 * rng_uniform(r) - 1) * scale);
+    for (int64_t i = 0; i < n; i++) x[i] = (double)(acc_t)((2 * rng_uniform(r) - 1) * scale);
     return x;
 }
 static int *some_ints(struct rng *r, int64_t n, int below)
@@ -71,8 +71,8 @@ static void norms(struct rng *r, const int *s, struct tally *t)
         naive_norm(kinds[k], res[k], y[k], rstd, res[k], NULL, w, 1e-5, n, dim);
         naive_norm_back(kinds[k], dx[k] = host(all), dw[k] = copy(dw0, dim), dy, dres, res[k], w, rstd, n, dim);
     }
-    real *d_res = reals(NULL, all), *d_y = reals(NULL, all), *d_dx = reals(NULL, all), *d_w = reals(w, dim);
-    wide *rstd = wides(NULL, n), *d_dw = wides(dw0, dim);
+    elem_t *d_res = reals(NULL, all), *d_y = reals(NULL, all), *d_dx = reals(NULL, all), *d_w = reals(w, dim);
+    acc_t *rstd = wides(NULL, n), *d_dw = wides(dw0, dim);
     op_add_rmsnorm(d_res, d_y, rstd, reals(x, all), reals(add, all), d_w, 1e-5, n, dim);
     op_rmsnorm_back(d_dx, d_dw, reals(dy, all), reals(dres, all), d_res, d_w, rstd, n, dim);
     weigh(&t[0], got(d_res, all), res[1], res[0], all);
@@ -87,7 +87,7 @@ static void rotations(struct rng *r, const int *s, struct tally *t, bool norm)
     struct heads h = { s[1], s[2], s[3] };
     int n = s[0], hd = h.hd, turned = n * (h.heads + h.kv), all = n * (h.heads + 2 * h.kv) * hd;
     double *x = noise(r, all, 2), *dy = noise(r, all, 1), *freq = host(hd / 2), *dw0 = wide_noise(r, hd, 1), *y[2], *d[2], *dw[2][2];
-    for (int j = 0; j < hd / 2; j++) freq[j] = (double)(wide)pow(10000, -2.0 * j / hd);
+    for (int j = 0; j < hd / 2; j++) freq[j] = (double)(acc_t)pow(10000, -2.0 * j / hd);
     int *pos = some_ints(r, n, 3000);
     struct naive_rope k = { h, freq, { norm ? noise(r, hd, 2) : NULL, norm ? noise(r, hd, 2) : NULL }, 1e-6, pos };
     for (int q = 0; q < 2; q++) {
@@ -96,8 +96,8 @@ static void rotations(struct rng *r, const int *s, struct tally *t, bool norm)
         naive_rope(kinds[q], y[q] = host(all), rstd, x, &k, n);
         naive_rope_back(kinds[q], d[q] = host(all), dw[q], dy, x, rstd, &k, n);
     }
-    real *in = reals(x, all), *out = reals(NULL, all), *din = reals(NULL, all), *w[2] = { norm ? reals(k.w[0], hd) : NULL, norm ? reals(k.w[1], hd) : NULL };
-    wide *rstd = norm ? wides(NULL, turned) : NULL, *f = wides(freq, hd / 2), *dq = norm ? wides(dw0, hd) : NULL, *dk = norm ? wides(dw0, hd) : NULL;
+    elem_t *in = reals(x, all), *out = reals(NULL, all), *din = reals(NULL, all), *w[2] = { norm ? reals(k.w[0], hd) : NULL, norm ? reals(k.w[1], hd) : NULL };
+    acc_t *rstd = norm ? wides(NULL, turned) : NULL, *f = wides(freq, hd / 2), *dq = norm ? wides(dw0, hd) : NULL, *dk = norm ? wides(dw0, hd) : NULL;
     op_rope(out, rstd, in, w[0], w[1], k.eps, f, ints(pos, n), n, h);
     op_rope_back(din, dq, dk, reals(dy, all), in, rstd, w[0], w[1], f, ints(pos, n), n, h);
     weigh(&t[0], got(out, all), y[1], y[0], all);
@@ -118,7 +118,7 @@ static void swiglu(struct rng *r, const int *s, struct tally *t)
         naive_swiglu(kinds[k], y[k] = host(all), gu, n, ff);
         naive_swiglu_back(kinds[k], d[k] = host(2 * all), dy, gu, n, ff);
     }
-    real *x = reals(gu, 2 * all), *out = reals(NULL, all), *dgu = reals(NULL, 2 * all);
+    elem_t *x = reals(gu, 2 * all), *out = reals(NULL, all), *dgu = reals(NULL, 2 * all);
     op_swiglu(out, x, n, ff);
     op_swiglu_back(dgu, reals(dy, all), x, n, ff);
     weigh(&t[0], got(out, all), y[1], y[0], all);
@@ -139,8 +139,8 @@ static void rows(struct rng *r, const int *s, struct tally *t)
         for (int i = 0; i < all; i++) sum[k][i] = kinds[k]->store(dx[i] + other[i]), scaled[k][i] = kinds[k]->store(dx[i] * 1.3);
         for (int i = 0; i < all; i++) got_rows[i] = table[ids[i / dim] * dim + i % dim];
     }
-    real *d_dx = reals(dx, all), *d_sum = reals(dx, all), *d_rows = reals(NULL, all), *d_scaled = reals(dx, all);
-    wide *d_table = wides(g0, vocab * dim), *d_bias = wides(g0, dim);
+    elem_t *d_dx = reals(dx, all), *d_sum = reals(dx, all), *d_rows = reals(NULL, all), *d_scaled = reals(dx, all);
+    acc_t *d_table = wides(g0, vocab * dim), *d_bias = wides(g0, dim);
     op_embed(d_rows, reals(table, vocab * dim), ints(ids, n), n, dim);
     op_embed_back(d_table, d_dx, ints(ids, n), n, dim, vocab);
     op_bias_back(d_bias, d_dx, n, dim);
@@ -165,8 +165,8 @@ static void attention(struct rng *r, const int *s, struct tally *t)
         naive_attn(kinds[k], out[k] = host(no), lse[k] = host(nl), x, end, n, h);
         naive_attn_back(kinds[k], d[k] = host(nq), dout, x, end, n, h);
     }
-    real *o = reals(NULL, no), *qkv = reals(x, nq), *dqkv = reals(NULL, nq), *paged = reals(NULL, no);
-    wide *l = wides(NULL, nl);
+    elem_t *o = reals(NULL, no), *qkv = reals(x, nq), *dqkv = reals(NULL, nq), *paged = reals(NULL, no);
+    acc_t *l = wides(NULL, nl);
     struct attn_plan *plan = attn_plan_make(end, n);
     op_attn(o, l, qkv, plan, h);
     op_attn_back(dqkv, reals(dout, no), o, l, qkv, plan, h);
@@ -182,7 +182,7 @@ static void attention(struct rng *r, const int *s, struct tally *t)
         for (int p = 0; p < pages; p++) table[i * pages + p] = pages - 1 - p;
     }
     for (int k = 0; k < 2; k++) naive_attn(kinds[k], out[k], lse[k], x, end, n, h);
-    real *pool = reals(NULL, pages * kv_page_elems(h));
+    elem_t *pool = reals(NULL, pages * kv_page_elems(h));
     dev_put(d_slot, slot, (size_t)n * sizeof *slot);
     op_kv_write(pool, qkv, d_slot, n, h);
     op_attn_paged(paged, qkv, pool, ints(table, (int64_t)n * pages), pages, ints(pos, n), n, h);
@@ -223,12 +223,12 @@ static void heads_of_rows(struct rng *r, const int *s, struct tally *t)
         }
     }
     for (int i = 0; i < n; i++) for (int j = vocab; j < ld; j++) x[(int64_t)i * ld + j] = (double)NAN;
-    real *logits = reals(x, (int64_t)n * ld);
-    wide *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *top = wides(NULL, n);
+    elem_t *logits = reals(x, (int64_t)n * ld);
+    acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *top = wides(NULL, n);
     op_row_stats(lse, logp, ent, logits, it, NULL, ints(tgt, n), n, vocab, ld);
     op_top_k_entropy(top, NULL, lse, logits, it, 10, n, vocab, ld);
     op_dlogits(logits, lse, ent, wides(g, n), wides(ge, n), it, NULL, ints(tgt, n), n, vocab, ld);
-    wide *const stats[4] = { lse, logp, ent, top };
+    acc_t *const stats[4] = { lse, logp, ent, top };
     for (int q = 0; q < 4; q++) weigh(&t[q], got_wide(stats[q], n), out[1][q], out[0][q], n);
     double *have = got(logits, (int64_t)n * ld), *dense = host((int64_t)n * vocab);
     for (int i = 0; i < n; i++) memcpy(dense + (int64_t)i * vocab, have + (int64_t)i * ld, (size_t)vocab * sizeof *x);
@@ -241,8 +241,8 @@ static void optimizer(struct rng *r, const int *s, struct tally *t)
     int n = s[0];
     double *w0 = noise(r, n, 1), *g = wide_noise(r, n, 1), *w[2], *m[2], *v[2];
     struct adamw a = { 1e-2, 0.9, 0.99, 1e-8, 0.1, 0.5, 1 };
-    real *d_w = reals(w0, n);
-    wide *master = wides(w0, n), *d_m = wides(host(n), n), *d_v = wides(host(n), n), *d_g = wides(g, n);
+    elem_t *d_w = reals(w0, n);
+    acc_t *master = wides(w0, n), *d_m = wides(host(n), n), *d_v = wides(host(n), n), *d_g = wides(g, n);
     for (int k = 0; k < 2; k++) w[k] = copy(w0, n), m[k] = host(n), v[k] = host(n);
     for (a.t = 1; a.t <= 3; a.t++) {
         op_adamw(d_w, master, d_g, d_m, d_v, n, &a);
@@ -304,7 +304,7 @@ static void verdict(const struct op *o, const int *s, const struct tally *t, str
 static void no_worse_than_loops(void **state)
 {
     (void)state;
-    if (sizeof(wide) == 8) skip();                              /* the reference is no better */
+    if (sizeof(acc_t) == 8) skip();                              /* the reference is no better */
     for (size_t o = 0; o < sizeof ops / sizeof *ops; o++) {
         struct worst w[RESULTS] = { 0 };
         for (int c = 0; c < SHAPES && ops[o].shape[c][0]; c++) {

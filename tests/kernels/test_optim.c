@@ -2,7 +2,7 @@
  * chunk sizes, and the same bits for every number of threads. */
 #include "tests/kernels/case.h"
 
-static const bool narrow = sizeof(real) < sizeof(wide);         /* such weights have a wide master always, the others may */
+static const bool narrow = sizeof(elem_t) < sizeof(acc_t);         /* such weights have a wide master always, the others may */
 static const int lengths[] = { 1, 3, 7, 8, 9, 31, 4095, 4096, 4097, 8200, 100003 };
 
 static void adamw_against_formulas(void **state)
@@ -18,8 +18,8 @@ static void adamw_against_formulas(void **state)
         for (int s = 0; s < 4; s++) g[s] = noise(&r, n, s == 2 ? 1e-6 : 1);
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
-            real *d = reals(w0, n);
-            wide *dm = wides(m, n), *dv = wides(v, n), *master = c % 2 || narrow ? wides(w0, n) : NULL;       /* m and v are still 0 in the first round */
+            elem_t *d = reals(w0, n);
+            acc_t *dm = wides(m, n), *dv = wides(v, n), *master = c % 2 || narrow ? wides(w0, n) : NULL;       /* m and v are still 0 in the first round */
             if (t == 2) dm = wides(host(n), n), dv = wides(host(n), n);
             a.t = rules[c % 3].t;
             for (int s = 0; s < 4; s++, a.t++) {
@@ -70,8 +70,8 @@ static void bf16_moments_round_by_their_words(void **state)
             m[i] = as_double(hm[i]), v[i] = as_double(hv[i]);
         }
         dev_put(d, h, (size_t)(2 * (n + 2 * WALL)) * sizeof *h);
-        real *dw = reals(w, n), *dw2 = reals(w, n);
-        wide *dg = wides(g, n), *dm = wides(m, n), *dv = wides(v, n), *master = narrow ? wides(w, n) : NULL, *master2 = narrow ? wides(w, n) : NULL;
+        elem_t *dw = reals(w, n), *dw2 = reals(w, n);
+        acc_t *dg = wides(g, n), *dm = wides(m, n), *dv = wides(v, n), *master = narrow ? wides(w, n) : NULL, *master2 = narrow ? wides(w, n) : NULL;
         op_adamw(dw, master, dg, dm, dv, n, &a);
         int cut = n / 3;            /* two calls for one vector */
         uint16_t *m16 = d + WALL, *v16 = d + n + 3 * WALL;
@@ -101,8 +101,8 @@ static void bf16_moments_do_not_stop(void **state)
     enum { N = 2048, STEPS = 600 };
     double *one = host(N), mean = 0;
     for (int i = 0; i < N; i++) one[i] = 1;
-    real *w = reals(one, N);
-    wide *g = wides(one, N), *master = narrow ? wides(one, N) : NULL;
+    elem_t *w = reals(one, N);
+    acc_t *g = wides(one, N), *master = narrow ? wides(one, N) : NULL;
     uint16_t *m = keep(dev_alloc(2 * N * sizeof *m), true), h[N];
     dev_zero(m, 2 * N * sizeof *m);
     struct adamw a = { .lr = 1e-6, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .scale = 1 };
@@ -128,10 +128,10 @@ static void norms_and_scales(void **state)
             CHECK_NEAR(sum, want, 1e-13 * want, "op_sumsq of %d", n);
             if (t > 1) CHECK(!memcmp(&sum, &first, sizeof sum), "%d threads change the bits of op_sumsq of %d", t, n);
             first = sum;
-            wide *d = wides(x, n);
+            acc_t *d = wides(x, n);
             op_scale(d, 0.3, n);
             double *y = got_wide(d, n);
-            for (int i = 0; i < n; i++) CHECK(y[i] == (double)((wide)x[i] * (wide)0.3), "op_scale of %d, element %d", n, i);
+            for (int i = 0; i < n; i++) CHECK(y[i] == (double)((acc_t)x[i] * (acc_t)0.3), "op_scale of %d, element %d", n, i);
         }
         for (int bad = 0; bad < 3; bad++) {
             double was = x[n - 1];
@@ -151,7 +151,7 @@ static void products_see_new_weights(void **state)
     enum { K = 24, N = 40 };
     struct rng r = rng_make(3, 52, 0);
     double *w = noise(&r, N * K, 1), *x = noise(&r, K, 1), *g = noise(&r, N * K, 1);
-    real *d = reals(w, N * K), *y = reals(NULL, N), *z = reals(NULL, N), *in = reals(x, K);
+    elem_t *d = reals(w, N * K), *y = reals(NULL, N), *z = reals(NULL, N), *in = reals(x, K);
     struct gemm product = { .form = GEMM_NT, .d = y, .a = in, .b = d, .m = 1, .n = N, .k = K, .weight = true };
     op_gemm(product);
     struct adamw a = { 0.5, 0.9, 0.99, 1e-8, 0, 1, 1 };

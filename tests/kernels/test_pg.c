@@ -8,10 +8,10 @@
 
 enum { ROWS = 7, MAX = 96 };
 static const int lengths[ROWS] = { 1, 13, 1, 20, 0, 9, 17 };
-static const bool fine = sizeof(wide) == 8;         /* the double build is the gradient checker */
+static const bool fine = sizeof(acc_t) == 8;         /* the double build is the gradient checker */
 
 struct batch {
-    wide logp[MAX], logp_old[MAX], logp_ref[MAX], entropy[MAX], adv[MAX];
+    acc_t logp[MAX], logp_old[MAX], logp_ref[MAX], entropy[MAX], adv[MAX];
     uint8_t m[MAX];
     int64_t begin[ROWS + 1];
     int n;
@@ -41,11 +41,11 @@ static struct batch make(uint64_t seed, double spread)
             bool m = r != 2 && !(lengths[r] > 10 && i >= 5 && i < 8);
             double lp = -floor(rng_uniform(&g) * 3 * 4096) / 4096 - 0.01171875;
             b.m[b.n] = m;
-            b.logp[b.n] = m ? (wide)lp : (wide)NAN;
-            b.logp_old[b.n] = m ? (wide)(lp - safe_delta(&g, spread)) : (wide)NAN;
-            b.logp_ref[b.n] = m ? (wide)(lp - safe_delta(&g, 0.9)) : (wide)NAN;
-            b.entropy[b.n] = m ? (wide)(rng_uniform(&g) * 2) : (wide)NAN;
-            b.adv[b.n] = m ? (wide)(a + (i % 3 == 0 ? 0.25 : 0)) : (wide)NAN;
+            b.logp[b.n] = m ? (acc_t)lp : (acc_t)NAN;
+            b.logp_old[b.n] = m ? (acc_t)(lp - safe_delta(&g, spread)) : (acc_t)NAN;
+            b.logp_ref[b.n] = m ? (acc_t)(lp - safe_delta(&g, 0.9)) : (acc_t)NAN;
+            b.entropy[b.n] = m ? (acc_t)(rng_uniform(&g) * 2) : (acc_t)NAN;
+            b.adv[b.n] = m ? (acc_t)(a + (i % 3 == 0 ? 0.25 : 0)) : (acc_t)NAN;
         }
     }
     b.begin[ROWS] = b.n;
@@ -123,7 +123,7 @@ static double ref_agg(const double *value, const struct batch *b, const bool *sk
     return results[agg];
 }
 
-static double ref_loss(const wide *logp, const struct batch *b, const struct frozen *f, const struct loss_rule *r)
+static double ref_loss(const acc_t *logp, const struct batch *b, const struct frozen *f, const struct loss_rule *r)
 {
     double pg[MAX] = { 0 }, kl[MAX] = { 0 }, ent[MAX] = { 0 };
     for (int row = 0; row < ROWS; row++) {
@@ -151,7 +151,7 @@ static void check_one(const struct batch *b, const struct loss_rule *r, const ch
     struct frozen f;
     struct loss_stats s;
     struct loss_in in = in_of(&c);
-    wide g[MAX], ge[MAX], influence[MAX];
+    acc_t g[MAX], ge[MAX], influence[MAX];
     char name[160];
     snprintf(name, sizeof name, "%s: %s, %s, future %s, kl %s", what, modes[r->mode], aggs[r->agg], futures[r->future.mode], kls[r->kl]);
     memset(g, 0xff, sizeof g);                      /* NaN: every element has to be written */
@@ -162,7 +162,7 @@ static void check_one(const struct batch *b, const struct loss_rule *r, const ch
     CHECK_NEAR(s.loss, want, 1e-12 * (1 + fabs(want)), "%s: loss", name);
     for (int64_t i = 0; i < c.n; i++) {
         if (!c.m[i]) { CHECK(g[i] == 0 && ge[i] == 0, "%s: position %d, m = 0", name, (int)i); continue; }
-        wide x = c.logp[i], up = (wide)((double)x + h), down = (wide)((double)x - h);
+        acc_t x = c.logp[i], up = (acc_t)((double)x + h), down = (acc_t)((double)x - h);
         c.logp[i] = up;
         double above = ref_loss(c.logp, b, &f, r);
         c.logp[i] = down;
@@ -215,7 +215,7 @@ static void micro_batches(void **state)
             struct loss_rule r = plain();
             r.agg = (enum loss_agg)agg, r.mode = (enum loss_mode)mode, r.kl = KL_K3, r.drop_rows = true, r.future.mode = FUTURE_SCALE;
             struct loss_stats whole, only, part;
-            wide g[MAX], ge[MAX], pg[MAX], pge[MAX];
+            acc_t g[MAX], ge[MAX], pg[MAX], pge[MAX];
             uint8_t kept[ROWS], pkept[ROWS];
             op_pg(g, ge, NULL, kept, &whole, &in, &r);
             op_pg(NULL, NULL, NULL, NULL, &only, &in, &r);
@@ -245,11 +245,11 @@ static void shared_prefix(void **state)
     (void)state;
     static const double adv[] = { 1.5, -0.75, 0.25, -2 };
     for (double d = -0.45; d < 0.5; d += 0.1) {
-        wide logp[4], old[4], a[4], g[4];
+        acc_t logp[4], old[4], a[4], g[4];
         uint8_t m[] = { 1, 1, 1, 1 };
         int64_t begin[] = { 0, 1, 2, 3, 4 };
         double p = 0, q = 0;
-        for (int j = 0; j < 4; j++) { logp[j] = -1; old[j] = (wide)(-1 - d); a[j] = (wide)adv[j]; *(adv[j] > 0 ? &p : &q) += adv[j]; }
+        for (int j = 0; j < 4; j++) { logp[j] = -1; old[j] = (acc_t)(-1 - d); a[j] = (acc_t)adv[j]; *(adv[j] > 0 ? &p : &q) += adv[j]; }
         struct loss_in in = { logp, old, NULL, NULL, a, m, begin, 4 };
         struct loss_rule r = { .clip_low = 0.2, .clip_high = 0.28 };
         struct loss_stats s;
@@ -266,7 +266,7 @@ static void numbers_by_hand(void **state)
 {
     (void)state;
     /* r = 2, 4, 1/2, 1; A = 1, -1, -1, 1; clip 0.2 / 0.28, c = 3: losses -1.28, 3 (dual clip), 0.8, -1 */
-    wide logp[] = { (wide)log(2), (wide)log(4), (wide)-log(2), 0 }, old[4] = { 0 }, adv[] = { 1, -1, -1, 1 }, g[4];
+    acc_t logp[] = { (acc_t)log(2), (acc_t)log(4), (acc_t)-log(2), 0 }, old[4] = { 0 }, adv[] = { 1, -1, -1, 1 }, g[4];
     uint8_t m[] = { 1, 1, 1, 1 }, kept[2];
     int64_t begin[] = { 0, 2, 4 };
     struct loss_in in = { logp, old, NULL, NULL, adv, m, begin, 2 };
@@ -293,7 +293,7 @@ static void numbers_by_hand(void **state)
 static void nothing_to_train(void **state)
 {
     (void)state;
-    wide x[3] = { (wide)NAN, (wide)NAN, (wide)NAN }, g[3], ge[3];
+    acc_t x[3] = { (acc_t)NAN, (acc_t)NAN, (acc_t)NAN }, g[3], ge[3];
     uint8_t m[3] = { 0 }, kept[2];
     int64_t begin[] = { 0, 3, 3 };
     struct loss_in in = { x, x, x, x, x, m, begin, 2 };
@@ -304,7 +304,7 @@ static void nothing_to_train(void **state)
         op_pg(g, ge, NULL, kept, &s, &in, &r);
         assert_memory_equal(&s, &zero, sizeof s);
         CHECK(g[0] == 0 && g[2] == 0 && ge[1] == 0 && kept[0] && kept[1], "%s", aggs[agg]);
-        wide weight[2];
+        acc_t weight[2];
         CHECK(op_agg(weight, x, m, begin, 2, r.agg, 3) == 0, "%s: op_agg", aggs[agg]);
     }
     struct loss_stats s;
@@ -319,7 +319,7 @@ static void nan_is_not_hidden(void **state)
 {
     (void)state;
     for (int mode = 0; mode <= LOSS_AEPO; mode++) {
-        wide logp[] = { -1, (wide)NAN, -1 }, old[] = { -1, -1, -1 }, adv[] = { 1, 1, 1 }, g[3], value[3], slope[3];
+        acc_t logp[] = { -1, (acc_t)NAN, -1 }, old[] = { -1, -1, -1 }, adv[] = { 1, 1, 1 }, g[3], value[3], slope[3];
         uint8_t m[] = { 1, 1, 1 };
         int64_t begin[] = { 0, 3 };
         struct loss_in in = { logp, old, NULL, NULL, adv, m, begin, 1 };
@@ -344,7 +344,7 @@ static void extremes(void **state)
         for (int mode = 0; mode <= LOSS_AEPO; mode++)
             for (int raw = 0; raw < 2; raw++)
                 for (int sign = -1; sign <= 1; sign += 2) {
-                    wide logp[] = { 0 }, old[] = { (wide)-deltas[k] }, adv[] = { (wide)sign }, g[1];
+                    acc_t logp[] = { 0 }, old[] = { (acc_t)-deltas[k] }, adv[] = { (acc_t)sign }, g[1];
                     uint8_t m[] = { 1 };
                     int64_t begin[] = { 0, 1 };
                     struct loss_in in = { logp, old, NULL, NULL, adv, m, begin, 1 };
@@ -357,7 +357,7 @@ static void extremes(void **state)
                     if (mode == LOSS_PPO) CHECK(g[0] == 0 || (raw && deltas[k] < 0 && sign > 0), "%s, delta %g: gradient", modes[mode], deltas[k]);
                     CHECK(fabs(s.ppo_kl) == (raw ? fabs(deltas[k]) : 20), "delta %g, raw %d: ppo_kl", deltas[k], raw);
                 }
-    wide value, slope, zero = 0, far = 100;
+    acc_t value, slope, zero = 0, far = 100;
     op_kl(&value, &slope, &zero, &far, 1, KL_K3);
     CHECK(value == 10 && slope == 0, "k3 is clamped");
 }
@@ -367,14 +367,14 @@ static void threads(void **state)
 {
     (void)state;
     enum { N = 80000, R = 40 };
-    wide *x = xmalloc(7 * N * sizeof *x), *logp = x, *old = x + N, *adv = x + 2 * N, *g = x + 3 * N, *inf = x + 4 * N, *g4 = x + 5 * N, *inf4 = x + 6 * N;
+    acc_t *x = xmalloc(7 * N * sizeof *x), *logp = x, *old = x + N, *adv = x + 2 * N, *g = x + 3 * N, *inf = x + 4 * N, *g4 = x + 5 * N, *inf4 = x + 6 * N;
     uint8_t *m = xmalloc(N);
     int64_t begin[R + 1];
     struct rng q = rng_make(3, 3, 3);
     for (int i = 0; i < N; i++) {
-        logp[i] = (wide)-rng_uniform(&q);
-        old[i] = (wide)-rng_uniform(&q);
-        adv[i] = (wide)(rng_uniform(&q) - 0.5);
+        logp[i] = (acc_t)-rng_uniform(&q);
+        old[i] = (acc_t)-rng_uniform(&q);
+        adv[i] = (acc_t)(rng_uniform(&q) - 0.5);
         m[i] = rng_below(&q, 5) > 0;
     }
     for (int i = 0; i <= R; i++) begin[i] = (int64_t)i * (N / R);
@@ -396,16 +396,16 @@ static void threads(void **state)
 static void entropy_floor(void **state)
 {
     (void)state;
-    wide h[] = { 3, 1, (wide)NAN, 2, 5, 4, 2, 2 };
+    acc_t h[] = { 3, 1, (acc_t)NAN, 2, 5, 4, 2, 2 };
     uint8_t m[] = { 1, 1, 0, 1, 1, 1, 1, 1 };       /* descending: 5 4 3 2 2 2 1 */
     static const struct { double share, want; } cases[] = { { 0, 5 }, { 0.1, 5 }, { 1 / 7.0, 5 }, { 0.2, 4 }, { 0.4, 3 }, { 0.5, 2 }, { 0.9, 1 }, { 1, 1 }, { 2, 1 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         CHECK_NEAR(op_entropy_floor(h, m, 8, cases[i].share), cases[i].want, 0, "share %g", cases[i].share);
     CHECK(op_entropy_floor(h, m, 0, 0.2) == 0, "nothing");
-    wide many[1000];
+    acc_t many[1000];
     uint8_t all[1000];
     struct rng g = rng_make(9, 9, 9);
-    for (int i = 0; i < 1000; i++) { many[i] = (wide)rng_below(&g, 300); all[i] = 1; }
+    for (int i = 0; i < 1000; i++) { many[i] = (acc_t)rng_below(&g, 300); all[i] = 1; }
     double floor = op_entropy_floor(many, all, 1000, 0.2);
     int above = 0, at = 0;
     for (int i = 0; i < 1000; i++) { above += (double)many[i] > floor; at += (double)many[i] == floor; }

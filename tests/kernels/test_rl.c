@@ -7,9 +7,9 @@
 #include <string.h>
 
 enum { ROWS = 6, MAX = 160 };
-static const double unit = sizeof(wide) == 8 ? 1e-12 : 2e-6;
+static const double unit = sizeof(acc_t) == 8 ? 1e-12 : 2e-6;
 
-struct scores { wide logp[MAX], old[MAX], entropy[MAX], f[MAX], zf[MAX], zh[MAX], score[MAX]; uint8_t m[MAX]; int64_t begin[ROWS + 1]; int n; };
+struct scores { acc_t logp[MAX], old[MAX], entropy[MAX], f[MAX], zf[MAX], zh[MAX], score[MAX]; uint8_t m[MAX]; int64_t begin[ROWS + 1]; int n; };
 
 /* Row 1 has one token of its own, row 2 none, row 3 no position. Row 4's log-ratios are 0, row 5's so large that the sums pass 20. */
 static struct scores make(uint64_t seed)
@@ -23,9 +23,9 @@ static struct scores make(uint64_t seed)
             bool m = r != 2 && (i % 11 < 8);
             double lp = -floor(rng_uniform(&g) * 8192) / 4096, d = (rng_uniform(&g) - 0.5) * (r == 4 ? 0 : r == 5 ? 30 : 0.05);
             s.m[s.n] = m;
-            s.logp[s.n] = m ? (wide)lp : (wide)NAN;
-            s.old[s.n] = m ? (wide)(lp - floor(d * 4096) / 4096 * (r != 4)) : (wide)NAN;
-            s.entropy[s.n] = m ? (wide)rng_uniform(&g) : (wide)NAN;
+            s.logp[s.n] = m ? (acc_t)lp : (acc_t)NAN;
+            s.old[s.n] = m ? (acc_t)(lp - floor(d * 4096) / 4096 * (r != 4)) : (acc_t)NAN;
+            s.entropy[s.n] = m ? (acc_t)rng_uniform(&g) : (acc_t)NAN;
         }
     }
     s.begin[ROWS] = s.n;
@@ -84,16 +84,16 @@ static void constant_rows(void **state)
 {
     (void)state;
     struct scores s = { .begin = { 0, 49 } };
-    for (int i = 0; i < 49; i++) { s.m[i] = 1; s.logp[i] = -1; s.old[i] = -2; s.entropy[i] = (wide)0.1; }
+    for (int i = 0; i < 49; i++) { s.m[i] = 1; s.logp[i] = -1; s.old[i] = -2; s.entropy[i] = (acc_t)0.1; }
     op_branch_score(s.f, s.zf, s.zh, s.score, s.logp, s.old, s.entropy, s.m, s.begin, 1, &(struct branch_rule){ 1, 0.8, 1.1 });
     for (int i = 0; i < 49; i++) CHECK(s.zf[i] == 0 && s.zh[i] == 0 && s.score[i] == 0, "position %d", i);
-    s.entropy[3] = (wide)NAN;                       /* a NaN of the policy's own token is not a constant */
+    s.entropy[3] = (acc_t)NAN;                       /* a NaN of the policy's own token is not a constant */
     op_branch_score(s.f, s.zf, s.zh, s.score, s.logp, s.old, s.entropy, s.m, s.begin, 1, &(struct branch_rule){ 1, 0.8, 1.1 });
     CHECK(isnan(s.zh[0]) && isnan(s.score[3]), "NaN entropy");
 }
 
 /* 3 rows of 4, 0 and 6 positions. Strict: zf, zh, key all > 0. */
-static const wide key[] = { 5, -1, 3, 3,   3, 9, 2, 0.5, 3, 7 }, zf[] = { 1, 1, 1, 1,  1, -1, 1, 1, 1, 1 }, zh[] = { 1, 2, 1, 1,  1, -9, 1, 1, 1, 1 };
+static const acc_t key[] = { 5, -1, 3, 3,   3, 9, 2, 0.5, 3, 7 }, zf[] = { 1, 1, 1, 1,  1, -1, 1, 1, 1, 1 }, zh[] = { 1, 2, 1, 1,  1, -9, 1, 1, 1, 1 };
 static const int64_t begin3[] = { 0, 4, 4, 10 };
 
 static void choice_of_points(void **state)
@@ -131,10 +131,10 @@ static void choice_of_points(void **state)
             CHECK(out[k].score == key[at] && out[k].strict == (zf[at] > 0 && zh[at] > 0 && key[at] > 0), "%s: point %d", cases[i].name, k);
         }
     }
-    wide bad[10];
+    acc_t bad[10];
     uint8_t ok[10] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     struct branch_point out[4];
-    for (int i = 0; i < 10; i++) bad[i] = i == 6 ? 1 : (wide)NAN;
+    for (int i = 0; i < 10; i++) bad[i] = i == 6 ? 1 : (acc_t)NAN;
     CHECK(op_branch_select(out, bad, zf, zh, ok, begin3, 3, NULL, &(struct select_rule){ .want = 2 }) == 2 && out[1].row == 2 && out[1].pos == 2, "a NaN key is no candidate");
 }
 
@@ -142,7 +142,7 @@ static void choice_of_points(void **state)
 static const int64_t begin8[] = { 0, 5, 8, 8, 10, 12, 14, 16, 18 };
 static const int uid8[] = { 7, 7, 7, 7, 7, 7, -3, -3 };
 static const uint8_t kind8[] = { 0, 0, 0, 1, 1, 1, 0, 0 }, mask18[] = { 1, 1, 0, 1, 1,  1, 1, 0,  1, 1, 1, 1, 1, 0,  1, 1, 1, 1 };
-static const wide reward8[] = { 1, 0, 0.5, 1, 0, 1, (wide)0.1, (wide)0.1 };
+static const acc_t reward8[] = { 1, 0, 0.5, 1, 0, 1, (acc_t)0.1, (acc_t)0.1 };
 static const struct branch_record rec8[] = { { 0, 3, 1, 1 }, { 0, 4, 3, 1 }, { 1, 5, 99, 1 }, { -1, 3, 1, 1 }, { 0, 1, 4, 1 }, { 0, 8, 4, 1 }, { 0, -1, 4, 1 },
                                              { 8, 3, 1, 1 }, { 3, 4, 1, 1 }, { 0, 3, -1, 1 }, { 2, 4, 0, 1 } };
 
@@ -159,7 +159,7 @@ static void dual_advantage(void **state)
         { { DUAL_OFF, true, true }, { a0, a0, 0, a0, a0,  -a0, -a0, 0,  b3, b3, b4, b4, b3, 0 } },
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-        wide adv[18], base[8];
+        acc_t adv[18], base[8];
         op_advantage_dual(adv, base, reward8, mask18, begin8, 8, uid8, kind8, rec8, sizeof rec8 / sizeof *rec8, &cases[k].r);
         for (int i = 0; i < 18; i++) CHECK_NEAR(adv[i], cases[k].want[i], 10 * unit, "case %zu, position %d", k, i);
         CHECK(base[6] == 0 && base[7] == 0, "equal rewards give exactly 0");
@@ -173,7 +173,7 @@ static void degenerate_groups(void **state)
     int64_t begin[] = { 0, 1, 2, 3, 4 };
     uint8_t m[] = { 1, 1, 1, 1 }, kind[] = { 0, 1, 0, 0 };
     int uid[] = { 1, 1, 2, 2 };
-    wide reward[] = { 1, -1, (wide)(1 / 3.0), (wide)(1 / 3.0) }, adv[4], base[4];
+    acc_t reward[] = { 1, -1, (acc_t)(1 / 3.0), (acc_t)(1 / 3.0) }, adv[4], base[4];
     struct branch_record rec = { 0, 1, 0, 1 };
     for (int dual = 0; dual <= DUAL_OFF; dual++)
         for (int by_std = 0; by_std < 2; by_std++) {
@@ -192,8 +192,8 @@ static void reward_scale(void **state)
     static const double discounts[] = { 0.9, 1, 0, 0.5 };
     int64_t begin[] = { 0, 9, 13, 18, 18 };
     for (size_t k = 0; k < sizeof discounts / sizeof *discounts; k++) {
-        wide x[18];
-        for (int i = 0; i < 18; i++) x[i] = (wide)(1 + i * 0.25);
+        acc_t x[18];
+        for (int i = 0; i < 18; i++) x[i] = (acc_t)(1 + i * 0.25);
         op_reward_scale(x, begin, 4, rec, sizeof rec / sizeof *rec, discounts[k]);
         for (int row = 0; row < 4; row++)
             for (int64_t i = begin[row]; i < begin[row + 1]; i++) {
@@ -206,10 +206,10 @@ static void reward_scale(void **state)
                 CHECK_NEAR(x[i], (1 + (double)i * 0.25) * (n > 0 ? sum / n : 1), 10 * unit, "discount %g, row %d, position %d", discounts[k], row, (int)t);
             }
     }
-    wide x[18];
-    for (int i = 0; i < 18; i++) x[i] = (wide)i;
+    acc_t x[18];
+    for (int i = 0; i < 18; i++) x[i] = (acc_t)i;
     op_reward_scale(x, begin, 4, &(struct branch_record){ 0, 5, 3, -2 }, 1, 0.9);
-    for (int i = 0; i < 18; i++) CHECK(x[i] == (wide)i, "no positive score: nothing happens");
+    for (int i = 0; i < 18; i++) CHECK(x[i] == (acc_t)i, "no positive score: nothing happens");
 }
 
 /* Scores 3, 1, 2 in prompt 4 and 5 in prompt 9, lengths 2, 1, 3, 2 (m); one reward on a position with m = 0, which counts in the score. */
@@ -219,7 +219,7 @@ static void estimators(void **state)
     int64_t begin[] = { 0, 3, 5, 8, 10 };
     int group[] = { 4, 4, 4, 9 };
     uint8_t m[] = { 1, 1, 0,  1, 0,  1, 1, 1,  1, 1 };
-    wide reward[] = { 0, 0, 3,  1, 0,  0, 0, 2,  0, 5 }, adv[10], ret[10];
+    acc_t reward[] = { 0, 0, 3,  1, 0,  0, 0, 2,  0, 5 }, adv[10], ret[10];
     const struct { struct estimator_rule r; double row[4]; } cases[] = {
         { { ADV_GRPO, true, 0, 0 }, { 1 / (1 + 1e-6), -1 / (1 + 1e-6), 0, 5 / (1 + 1e-6) } },
         { { ADV_GRPO, false, 0, 0 }, { 1, -1, 0, 5 } },
@@ -237,7 +237,7 @@ static void estimators(void **state)
                 CHECK(ret[i] == adv[i], "estimator %d: returns", (int)cases[k].r.kind);
             }
     }
-    wide baseline[] = { 1, 0.5, 0, 2 };
+    acc_t baseline[] = { 1, 0.5, 0, 2 };
     op_advantage(adv, ret, reward, NULL, baseline, m, begin, 4, NULL, &(struct estimator_rule){ .kind = ADV_REMAX });
     static const double remax[] = { -1, -1, 0,  0.5, 0,  2, 2, 2,  3, 3 }, remax_ret[] = { 0, 0, 0,  1, 0,  2, 2, 2,  5, 5 };
     for (int i = 0; i < 10; i++) { CHECK_NEAR(adv[i], remax[i], unit * 5, "remax %d", i); CHECK_NEAR(ret[i], remax_ret[i], unit * 5, "remax return %d", i); }
@@ -250,7 +250,7 @@ static void whitened(void **state)
     int64_t begin[] = { 0, 4, 6 };
     int group[] = { 0, 0 };
     uint8_t m[] = { 1, 1, 0, 1,  1, 1 };
-    wide reward[] = { 1, 0, 0, 2,  0, -1 }, values[] = { 0.5, 1, 0, -1,  2, 0 }, adv[6], ret[6];
+    acc_t reward[] = { 1, 0, 0, 2,  0, -1 }, values[] = { 0.5, 1, 0, -1,  2, 0 }, adv[6], ret[6];
     /* REINFORCE++: nothing crosses the hole at 2, whose own return is the 2 of position 3 times gamma */
     op_advantage(adv, ret, reward, NULL, NULL, m, begin, 2, NULL, &(struct estimator_rule){ .kind = ADV_REINFORCE_PP, .gamma = 0.5 });
     static const double pp[] = { 1, 0, 1, 2, -0.5, -1 };
@@ -283,9 +283,9 @@ static void offsets(void **state)
     for (int half = 0; half < 2; half++)
         op_branch_score(t.f, t.zf, t.zh, t.score, t.logp, t.old, t.entropy, t.m, t.begin + 4 * half, half ? ROWS - 4 : 4, &rule);
     assert_memory_equal(s.score, t.score, (size_t)s.n * sizeof *s.score);
-    wide reward[MAX], a[MAX], b[MAX];
+    acc_t reward[MAX], a[MAX], b[MAX];
     int group[ROWS] = { 1, 2, 3, 4, 5, 6 };
-    for (int i = 0; i < s.n; i++) reward[i] = (wide)(i % 7);
+    for (int i = 0; i < s.n; i++) reward[i] = (acc_t)(i % 7);
     struct estimator_rule e = { ADV_GRPO, true, 1, 1 };
     op_advantage(a, NULL, reward, NULL, NULL, s.m, s.begin, ROWS, group, &e);
     for (int row = 0; row < ROWS; row++) op_advantage(b, NULL, reward, NULL, NULL, s.m, s.begin + row, 1, group + row, &e);

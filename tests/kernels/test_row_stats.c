@@ -3,7 +3,7 @@
 #include "tests/kernels/case.h"
 
 /* In double the reference rounds as much; stored as bf16, eight exponentials are added in float before they meet in double. */
-static const double SLACK = sizeof(wide) == 8 ? 8 : sizeof(real) == 2 ? 4 : 1;
+static const double SLACK = sizeof(acc_t) == 8 ? 8 : sizeof(elem_t) == 2 ? 4 : 1;
 
 struct row { int vocab; double *x, inv_temp; int targets; const int *tgt; const double *g; double ge, lse, ent; };
 
@@ -45,8 +45,8 @@ static void statistics_and_gradient(void **state)
         int64_t count[4] = { n, targets, n, (int64_t)n * ld };
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
-            wide *lse = wides(NULL, n), *logp = wides(NULL, targets), *ent = wides(NULL, n);
-            real *d = reals(x, (int64_t)n * ld);
+            acc_t *lse = wides(NULL, n), *logp = wides(NULL, targets), *ent = wides(NULL, n);
+            elem_t *d = reals(x, (int64_t)n * ld);
             op_row_stats(lse, logp, ent, d, it, d_begin, d_tgt, n, vocab, ld);
             op_row_stats(NULL, NULL, NULL, d, it, d_begin, d_tgt, n, vocab, ld);
             op_dlogits(d, lse, ent, wides(g, targets), wides(ge, n), it, d_begin, d_tgt, n, vocab, ld);
@@ -98,8 +98,8 @@ static void without_entropy_and_alone(void **state)
     struct rng r = rng_make(1, 31, 0);
     double *x = noise(&r, n * ld, 6), *g = noise(&r, n, 1), *zero = host(n);
     for (int i = 0; i < n; i++) tgt[i] = (int)rng_below(&r, (uint32_t)vocab);
-    wide *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *one = wides(NULL, 1);
-    real *a = reals(x, n * ld), *b = reals(x, n * ld), *alone = reals(x + 7 * ld, ld);
+    acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *one = wides(NULL, 1);
+    elem_t *a = reals(x, n * ld), *b = reals(x, n * ld), *alone = reals(x + 7 * ld, ld);
     op_row_stats(lse, logp, ent, a, 1, NULL, ints(tgt, n), n, vocab, ld);
     op_row_stats(NULL, one, NULL, alone, 1, NULL, ints(tgt + 7, 1), 1, vocab, ld);
     CHECK(same_bits(got_wide(one, 1), got_wide(logp, n) + 7, 1), "a row alone has another logp");
@@ -122,8 +122,8 @@ static void extremes(void **state)
         x[V + j] = 2.5;
         x[2 * V + j] = j % 2 ? -INFINITY : 1;
     }
-    wide *lse = wides(NULL, 3), *logp = wides(NULL, 3), *ent = wides(NULL, 3);
-    real *d = reals(x, 3 * V);
+    acc_t *lse = wides(NULL, 3), *logp = wides(NULL, 3), *ent = wides(NULL, 3);
+    elem_t *d = reals(x, 3 * V);
     op_row_stats(lse, logp, ent, d, 1, NULL, ints(tgt, 3), 3, V, V);
     double *p = got_wide(logp, 3), *e = got_wide(ent, 3);
     CHECK(p[0] == 0 && e[0] == 0, "a certain row: logp %g, entropy %g", p[0], e[0]);
@@ -158,8 +158,8 @@ static void bounds_case(struct rng *r, enum shape s, int vocab, double it)
         for (int j = 0; j < ld; j++) x[i * ld + j] = j < vocab ? shaped(r, s, j, vocab) : (double)NAN;
         tgt[i] = s == ONE_LEFT ? vocab / 2 : i ? (int)rng_below(r, (uint32_t)vocab) : vocab - 1;
     }
-    real *d = reals(x, N * ld);
-    wide *lse = wides(NULL, N), *logp = wides(NULL, N), *ent = wides(NULL, N);
+    elem_t *d = reals(x, N * ld);
+    acc_t *lse = wides(NULL, N), *logp = wides(NULL, N), *ent = wides(NULL, N);
     op_row_stats(lse, logp, ent, d, it, NULL, ints(tgt, N), N, vocab, ld);
     op_dlogits(d, lse, ent, wides(g, N), wides(ge, N), it, NULL, ints(tgt, N), N, vocab, ld);
     double *lp = got_wide(logp, N), *h = got_wide(ent, N), *z = got_wide(lse, N), *y = got(d, N * ld);
@@ -167,7 +167,7 @@ static void bounds_case(struct rng *r, enum shape s, int vocab, double it)
         long double sum = 0;                                    /* in the double build a sum in double would be the worse of the two */
         double size = fabs(g[i]) + fabs(ge[i]) * (1 + log(vocab)), rounding = 0;
         CHECK(lp[i] <= 0 && lp[i] > -HUGE_VAL, "shape %d, vocabulary %d, 1/temperature %g: logp[%d] = %g", s, vocab, it, i, lp[i]);
-        CHECK(h[i] >= 0 && h[i] <= (double)(wide)log(vocab), "shape %d, vocabulary %d, 1/temperature %g: entropy[%d] = %.9g", s, vocab, it, i, h[i]);
+        CHECK(h[i] >= 0 && h[i] <= (double)(acc_t)log(vocab), "shape %d, vocabulary %d, 1/temperature %g: entropy[%d] = %.9g", s, vocab, it, i, h[i]);
         for (int j = 0; j < vocab; j++) sum += (long double)y[i * ld + j], rounding += stored(y[i * ld + j]);
         /* each entry is rounded once; that the rest sums to 0 hangs on sum exp(z - lse) = 1, which is off by what lse is rounded by */
         CHECK_NEAR(sum, 0, rounding + it * size * SLACK * EPS * (8 + 2 * fabs(z[i])), "shape %d, vocabulary %d, 1/temperature %g: sum of row %d of dlogits",

@@ -67,8 +67,8 @@ static void draws_follow_the_cumulative_sum(void **state)
             rule.allow = d;
             plain.allow = allow;
         }
-        real *d_x = reals(x, (int64_t)N * ld);
-        wide *logp = wides(NULL, N), *ent = wides(NULL, N), *logp2 = wides(NULL, N), *ent2 = wides(NULL, N);
+        elem_t *d_x = reals(x, (int64_t)N * ld);
+        acc_t *logp = wides(NULL, N), *ent = wides(NULL, N), *logp2 = wides(NULL, N), *ent2 = wides(NULL, N);
         int id[N], *d_id = keep(dev_alloc(sizeof id), true);
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
@@ -107,8 +107,8 @@ static void greedy_takes_the_lowest_of_the_best(void **state)
     struct sample_key key[4] = { { 0 } };
     struct sample_rule r = { 0, 1, 0, 5, NULL };
     int id[4], *d_id = keep(dev_alloc(sizeof id), true);
-    wide *logp = wides(NULL, 4), *ent = wides(NULL, 4), *logp2 = wides(NULL, 4), *ent2 = wides(NULL, 4);
-    real *d = reals(x, 4 * V);
+    acc_t *logp = wides(NULL, 4), *ent = wides(NULL, 4), *logp2 = wides(NULL, 4), *ent2 = wides(NULL, 4);
+    elem_t *d = reals(x, 4 * V);
     op_sample(d_id, logp, ent, d, &r, keys(key, 4), 4, V, V);
     dev_get(id, d_id, sizeof id);
     static const int want[4] = { 3, 0, 0, V - 1 };
@@ -137,7 +137,7 @@ static void ties_and_underflow(void **state)
         for (int j = 0; j < V; j++) x[i * V + j] = j == 30 ? 2 : j == 31 ? -500 : j == 32 ? -498 : 1;
     }
     struct sample_rule r = { 1, 1, 4, 9, NULL };
-    real *d = reals(x, (int64_t)N * V);
+    elem_t *d = reals(x, (int64_t)N * V);
     op_sample(d_id, NULL, NULL, d, &r, keys(key, N), N, V, V);
     dev_get(id, d_id, sizeof id);
     for (int i = 0; i < N; i++) seen[id[i]]++;

@@ -8,7 +8,7 @@
 static double exp_lane(double x, int lane)
 {
     vr v = { 0 };
-    v[lane] = (real)x;
+    v[lane] = (elem_t)x;
     return (double)vexp(v)[lane];
 }
 
@@ -16,9 +16,9 @@ static void exp_is_within_two_ulp(void **state)
 {
     (void)state;
     struct rng r = rng_make(1, 1, 0);
-    double worst = 0, bound = sizeof(real) == 4 ? 0x1p-23 : 0x1p-52;
+    double worst = 0, bound = sizeof(elem_t) == 4 ? 0x1p-23 : 0x1p-52;
     for (int i = 0; i < 400000; i++) {
-        double x = (double)(real)((rng_uniform(&r) * 175.2 - 87) * (i % 3 ? 1 : 0.01)), want = exp(x), got = exp_lane(x, i % VL);
+        double x = (double)(elem_t)((rng_uniform(&r) * 175.2 - 87) * (i % 3 ? 1 : 0.01)), want = exp(x), got = exp_lane(x, i % VL);
         double off = fabs(got - want) / (ldexp(1, ilogb(want)) * bound);
         worst = fmax(worst, off);
         CHECK(off <= 2, "exp(%.9g): got %.9g, want %.9g, %.2f ulp", x, got, want, off);
@@ -33,15 +33,15 @@ static void exp_at_the_edges(void **state)
     CHECK(exp_lane(-HUGE_VAL, 1) == 0 && exp_lane(-1e30, 1) == 0 && exp_lane(-1e4, 2) == 0, "exp far below 0");
     CHECK(exp_lane(HUGE_VAL, 2) > 1e38 && exp_lane(1e30, 0) > 1e38 && exp_lane(89, 0) > 1e38, "exp far above 0");
     CHECK(isnan(exp_lane((double)NAN, VL - 1)), "exp(NaN)");
-    for (double x = -90; x < -87; x += 0.01) CHECK_NEAR(exp_lane(x, 0), exp((double)(real)x), sizeof(real) == 4 ? 0x1p-126 : 0, "exp(%g), at the end of the range", x);
+    for (double x = -90; x < -87; x += 0.01) CHECK_NEAR(exp_lane(x, 0), exp((double)(elem_t)x), sizeof(elem_t) == 4 ? 0x1p-126 : 0, "exp(%g), at the end of the range", x);
 }
 
 static void parts_of_vectors(void **state)
 {
     (void)state;
     for (int n = 1; n <= VL; n++) {
-        real from[VL], to[VL + 1], tail[VL + 1];
-        for (int i = 0; i < VL; i++) from[i] = i < n ? (real)(i + 1) : (real)NAN;
+        elem_t from[VL], to[VL + 1], tail[VL + 1];
+        for (int i = 0; i < VL; i++) from[i] = i < n ? (elem_t)(i + 1) : (elem_t)NAN;
         for (int i = 0; i <= VL; i++) to[i] = tail[i] = -7;
         vr v = vget_n(from, n), p = vget_part(from, n), f = vfill(v, n, 3);
         for (int i = 0; i < VL; i++) {
@@ -62,7 +62,7 @@ static void sums_and_maxima(void **state)
     (void)state;
     vr v = { 0 };
     double sum = 0;
-    for (int i = 0; i < VL; i++) sum += (double)(v[i] = (real)((i * 5) % VL - 2));
+    for (int i = 0; i < VL; i++) sum += (double)(v[i] = (elem_t)((i * 5) % VL - 2));
     struct vacc s = { 0 };
     vacc_add(&s, v);
     vacc_fma(&s, v, vset(2));
@@ -80,14 +80,14 @@ static void sums_and_maxima(void **state)
 static void sums_fold_alike(void **state)
 {
     (void)state;
-    enum { N = 4 * VL_MAX, FOLD = 32 / sizeof(real) };
+    enum { N = 4 * VL_MAX, FOLD = 32 / sizeof(elem_t) };
     struct rng r = rng_make(5, 1, 0);
     for (int run = 0; run < 50; run++) {
-        real x[N], y[N];
+        elem_t x[N], y[N];
         double add[FOLD] = { 0 }, mul[FOLD] = { 0 };
         for (int i = 0; i < N; i++) {
-            x[i] = (real)ldexp(rng_uniform(&r) - 0.5, (int)rng_below(&r, 40));
-            y[i] = (real)ldexp(rng_uniform(&r) - 0.5, (int)rng_below(&r, 40));
+            x[i] = (elem_t)ldexp(rng_uniform(&r) - 0.5, (int)rng_below(&r, 40));
+            y[i] = (elem_t)ldexp(rng_uniform(&r) - 0.5, (int)rng_below(&r, 40));
             add[i % FOLD] += (double)x[i];
             mul[i % FOLD] = fma((double)x[i], (double)y[i], mul[i % FOLD]);
         }

@@ -64,7 +64,7 @@ static void models(void **state)
         CHECK_NEAR(a.c.rope.low, b.c.rope.low, 0, "%s: beta_slow", path);
         CHECK_NEAR(a.c.rope.high, b.c.rope.high, 0, "%s: beta_fast", path);
         CHECK_NEAR(a.c.rope.attention, b.c.rope.attention, 1e-15, "%s: attention factor", path);
-        real *x = xmalloc((size_t)a.count * sizeof *x), *y = xmalloc((size_t)b.count * sizeof *y);
+        elem_t *x = xmalloc((size_t)a.count * sizeof *x), *y = xmalloc((size_t)b.count * sizeof *y);
         assert_true(a.count == b.count && a.params == b.params);
         dev_get(x, a.w, (size_t)a.count * sizeof *x);
         dev_get(y, b.w, (size_t)b.count * sizeof *y);

@@ -17,7 +17,7 @@ enum { SEQS = 3, LONGEST = 29, NEW = 64, ROWS = SEQS * (LONGEST + NEW), SHARED =
 static const double logits_allowed = 1e-4, stats_allowed = 1e-4, gradient_allowed = 1e-4;
 
 /* Weights kept in bf16 are not the weights transformers had. */
-static const bool coarse = sizeof(real) < sizeof(float);
+static const bool coarse = sizeof(elem_t) < sizeof(float);
 
 /* What each config.json must be read as. */
 static const struct want { const char *name; struct model_config c; } models[] = {
@@ -107,11 +107,11 @@ static void *put(struct arena *a, const void *host, size_t bytes)
     return p;
 }
 
-static real *reals(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(real), "reals"); }
-static wide *wides(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(wide), "wides"); }
+static elem_t *reals(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(elem_t), "reals"); }
+static acc_t *wides(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(acc_t), "wides"); }
 
 /* The sequences as one batch: row[s][i] is token i of sequence s, target[s][i] where its logp will stand. As a tree, the third shares the first rows of the second. */
-struct packing { int64_t n; int targets, row[SEQS][LONGEST], target[SEQS][LONGEST], ids[ROWS], pos[ROWS], end[ROWS], begin[ROWS + 1], tgt[ROWS]; wide g[ROWS]; };
+struct packing { int64_t n; int targets, row[SEQS][LONGEST], target[SEQS][LONGEST], ids[ROWS], pos[ROWS], end[ROWS], begin[ROWS + 1], tgt[ROWS]; acc_t g[ROWS]; };
 
 static void pack(struct packing *p, const struct golden *g, bool tree)
 {
@@ -130,7 +130,7 @@ static void pack(struct packing *p, const struct golden *g, bool tree)
             for (int i = 0; i < g->n[s]; i++) {
                 if (p->row[s][i] != r) continue;
                 p->tgt[p->targets] = g->ids[s][i + 1];
-                p->g[p->targets] = (wide)(-g->mask[s][i] / g->masked);
+                p->g[p->targets] = (acc_t)(-g->mask[s][i] / g->masked);
                 p->target[s][i] = p->targets++;
             }
     }
@@ -138,7 +138,7 @@ static void pack(struct packing *p, const struct golden *g, bool tree)
 }
 
 /* One forward pass of a packing and its statistics, on the device. */
-struct pass { struct acts acts; struct batch b; struct attn_plan *plan; int *begin, *tgt; real *logits, *x; wide *lse, *logp, *ent; };
+struct pass { struct acts acts; struct batch b; struct attn_plan *plan; int *begin, *tgt; elem_t *logits, *x; acc_t *lse, *logp, *ent; };
 
 static void pass_run(struct pass *f, const struct golden *g, const struct packing *p, bool recompute, struct arena *a)
 {
@@ -169,7 +169,7 @@ struct worst { double logits, logp, entropy, gradient; const char *tensor; };
 static void same_logits(const struct golden *g, const struct packing *p, const struct pass *f, struct worst *w)
 {
     int64_t ld = vocab_ld(&g->m), vocab = g->m.c.vocab;
-    wide *got = xmalloc((size_t)(p->n * ld) * sizeof *got);
+    acc_t *got = xmalloc((size_t)(p->n * ld) * sizeof *got);
     model_get(got, f->logits, p->n * ld);
     for (int s = 0; s < SEQS; s++) {
         double *want = wanted_of(g, "logits", s, g->n[s] * vocab), scale = 0;
@@ -186,7 +186,7 @@ static void same_logits(const struct golden *g, const struct packing *p, const s
 
 static void same_stats(const struct golden *g, const struct packing *p, const struct pass *f, struct worst *w)
 {
-    wide logp[ROWS], ent[ROWS];
+    acc_t logp[ROWS], ent[ROWS];
     double loss = 0, *want_loss = xmalloc(sizeof *want_loss);
     dev_get(logp, f->logp, (size_t)p->targets * sizeof *logp);
     dev_get(ent, f->ent, (size_t)p->n * sizeof *ent);
@@ -213,8 +213,8 @@ static void same_stats(const struct golden *g, const struct packing *p, const st
 static void same_gradients(const struct golden *g, const struct packing *p, struct pass *f, struct arena *a, struct worst *w)
 {
     const struct model *m = &g->m;
-    wide *grad = wides(a, m->count), *coef = put(a, p->g, (size_t)p->targets * sizeof *p->g), *got = xmalloc((size_t)m->count * sizeof *got);
-    real *dx = reals(a, p->n * m->c.dim);
+    acc_t *grad = wides(a, m->count), *coef = put(a, p->g, (size_t)p->targets * sizeof *p->g), *got = xmalloc((size_t)m->count * sizeof *got);
+    elem_t *dx = reals(a, p->n * m->c.dim);
     int stored = 0;
     dev_zero(grad, (size_t)m->count * sizeof *grad);
     op_dlogits(f->logits, f->lse, f->ent, coef, NULL, 1, f->begin, f->tgt, p->n, m->c.vocab, vocab_ld(m));
@@ -288,7 +288,7 @@ static void logits_and_gradients(void **state)
 }
 
 /* Texts that grow: ids of all sequences so far, and the logits of each step's last tokens. */
-struct texts { int n[SEQS], ids[SEQS][LONGEST + NEW]; wide *logits; };
+struct texts { int n[SEQS], ids[SEQS][LONGEST + NEW]; acc_t *logits; };
 
 static void texts_start(struct texts *t, const struct golden *g)
 {
@@ -300,10 +300,10 @@ static void texts_start(struct texts *t, const struct golden *g)
 }
 
 /* The likeliest token after rows last[] of hidden goes to each text. */
-static void texts_grow(struct texts *t, int step, const struct golden *g, const real *hidden, const int *last, struct arena *a)
+static void texts_grow(struct texts *t, int step, const struct golden *g, const elem_t *hidden, const int *last, struct arena *a)
 {
     int64_t ld = vocab_ld(&g->m);
-    real *logits = reals(a, SEQS * ld), *x = reals(a, SEQS * g->m.c.dim);
+    elem_t *logits = reals(a, SEQS * ld), *x = reals(a, SEQS * g->m.c.dim);
     int *id = arena_get(a, SEQS * sizeof *id, "ids"), got[SEQS];
     struct sample_rule rule = { .temperature = 0, .top_p = 1 };
     struct sample_key key[SEQS] = { { 0 } };
@@ -351,7 +351,7 @@ static void greedy_paged(struct texts *t, const struct golden *g, int steps)
     int64_t stride = (int64_t)SEQS * PAGES * kv_page_elems(g->m.h);
     work_make(&a);
     acts_make(&acts, &g->m, ROWS, false, false, &a);
-    real *pool = reals(&a, g->m.c.layers * stride);
+    elem_t *pool = reals(&a, g->m.c.layers * stride);
     for (int step = 0; step < steps; step++) {
         int n = 0, ids[ROWS], pos[ROWS], table[ROWS * PAGES], last[SEQS];
         int64_t slot[ROWS];
@@ -400,7 +400,7 @@ static void greedy_texts(void **state)
         }
         int64_t ld = vocab_ld(&g.m);
         for (int i = 0; i < steps * SEQS; i++)
-            CHECK(!memcmp(packed.logits + i * ld, paged.logits + i * ld, (size_t)g.m.c.vocab * sizeof(wide)),
+            CHECK(!memcmp(packed.logits + i * ld, paged.logits + i * ld, (size_t)g.m.c.vocab * sizeof(acc_t)),
                   "%s: the logits of text %d, token %d differ between packed rows and pages", g.name, i % SEQS, i / SEQS);
         free(packed.logits);
         free(paged.logits);
@@ -444,7 +444,7 @@ static void save_and_load(void **state)
         CHECK(model_load(&back, to, &e), "%s", e.text);
         same_config(to, &back.c, &g.m.c);
         CHECK(back.count == g.m.count && back.params == g.m.params, "%s: another table of tensors", g.name);
-        real *a = xmalloc((size_t)back.count * sizeof *a), *b = xmalloc((size_t)back.count * sizeof *b);
+        elem_t *a = xmalloc((size_t)back.count * sizeof *a), *b = xmalloc((size_t)back.count * sizeof *b);
         dev_get(a, g.m.w, (size_t)back.count * sizeof *a);
         dev_get(b, back.w, (size_t)back.count * sizeof *b);
         CHECK(!memcmp(a, b, (size_t)back.count * sizeof *a), "%s: other weights", g.name);

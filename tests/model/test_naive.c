@@ -8,7 +8,7 @@
 
 enum { LONGEST = 64, SEQS = 3, ROWS = SEQS * LONGEST, DRAWS = 8 };
 /* Stored as float, the loops' exp is exact and ours is not. */
-static const double TIMES = sizeof(real) == 2 ? 2 : 4;
+static const double TIMES = sizeof(elem_t) == 2 ? 2 : 4;
 
 /* Golden models come with their ids; the others are random: heads of 64 and 128 take the tensor cores in bf16. */
 static const struct subject { const char *name; struct model_config c; int n[SEQS]; } subjects[] = {
@@ -96,7 +96,7 @@ static void open_subject(struct subject_at *s, const struct subject *x)
     if (x->c.vocab) random_subject(s, x);
     else golden_subject(s);
     for (int64_t i = 0; i < s->n; i++) all -= s->coef[i];
-    for (int64_t i = 0; i < s->n; i++) s->coef[i] = (double)(wide)(s->coef[i] / all);
+    for (int64_t i = 0; i < s->n; i++) s->coef[i] = (double)(acc_t)(s->coef[i] / all);
 }
 
 /* The loops on weights w[count]: logits[n][vocab] and gradient[count], in memory the caller frees. */
@@ -119,13 +119,13 @@ static void *put(struct arena *a, const void *host, size_t bytes)
     dev_put(p, host, bytes);
     return p;
 }
-static wide *put_wide(struct arena *a, const double *x, int64_t n)
+static acc_t *put_wide(struct arena *a, const double *x, int64_t n)
 {
-    wide y[ROWS];
-    for (int64_t i = 0; i < n; i++) y[i] = (wide)x[i];
+    acc_t y[ROWS];
+    for (int64_t i = 0; i < n; i++) y[i] = (acc_t)x[i];
     return put(a, y, (size_t)n * sizeof *y);
 }
-static void get_back(double *x, const wide *host, int64_t n) { for (int64_t i = 0; i < n; i++) x[i] = (double)host[i]; }
+static void get_back(double *x, const acc_t *host, int64_t n) { for (int64_t i = 0; i < n; i++) x[i] = (double)host[i]; }
 
 /* The same by model/ and kernels/. */
 static struct pass ours(const struct subject_at *s)
@@ -141,10 +141,10 @@ static struct pass ours(const struct subject_at *s)
     struct attn_plan *plan = attn_plan_make(s->end, n);
     struct batch b = { .n = n, .ids = put(&a, s->ids, ints), .pos = put(&a, s->pos, ints), .plan = plan };
     int *tgt = put(&a, s->tgt, ints);
-    real *logits = arena_get(&a, (size_t)(n * ld) * sizeof *logits, "logits"), *x = arena_get(&a, (size_t)(n * m->c.dim) * sizeof *x, "head in");
-    real *dx = arena_get(&a, (size_t)(n * m->c.dim) * sizeof *dx, "d head in");
-    wide *lse = arena_get(&a, (size_t)n * sizeof *lse, "lse"), *ent = arena_get(&a, (size_t)n * sizeof *ent, "entropy");
-    wide *g = arena_get(&a, (size_t)m->count * sizeof *g, "gradient"), *host = xmalloc((size_t)(m->count + n * ld) * sizeof *host);
+    elem_t *logits = arena_get(&a, (size_t)(n * ld) * sizeof *logits, "logits"), *x = arena_get(&a, (size_t)(n * m->c.dim) * sizeof *x, "head in");
+    elem_t *dx = arena_get(&a, (size_t)(n * m->c.dim) * sizeof *dx, "d head in");
+    acc_t *lse = arena_get(&a, (size_t)n * sizeof *lse, "lse"), *ent = arena_get(&a, (size_t)n * sizeof *ent, "entropy");
+    acc_t *g = arena_get(&a, (size_t)m->count * sizeof *g, "gradient"), *host = xmalloc((size_t)(m->count + n * ld) * sizeof *host);
     model_forward(m, &acts, &b, NULL);
     head_forward(m, logits, x, acts.hidden, NULL, n);
     op_row_stats(lse, NULL, ent, logits, 1, NULL, tgt, n, m->c.vocab, ld);
@@ -260,16 +260,16 @@ static void verdict(const struct tally *t, const struct subject_at *s)
 static void no_worse_than_loops(void **state)
 {
     (void)state;
-    if (sizeof(wide) == 8) skip();                              /* the reference is no better */
+    if (sizeof(acc_t) == 8) skip();                              /* the reference is no better */
     for (int k = 0; k < SUBJECTS; k++) {
         static struct subject_at s;
         open_subject(&s, &subjects[k]);
         struct tally *t = xcalloc((size_t)s.m.params + 1, sizeof *t);
-        wide *stored = xmalloc((size_t)s.m.count * sizeof *stored);
+        acc_t *stored = xmalloc((size_t)s.m.count * sizeof *stored);
         double *w = naive_zeros(s.m.count);
         model_get(stored, s.m.w, s.m.count);
         get_back(w, stored, s.m.count);
-        for (int64_t i = 0; i < s.n; i++) s.of_entropy[i] = (double)(wide)(0.3 / (double)s.n);
+        for (int64_t i = 0; i < s.n; i++) s.of_entropy[i] = (double)(acc_t)(0.3 / (double)s.n);
         for (uint32_t draw = 0; draw < DRAWS; draw++) {
             struct rng r = rng_make((uint64_t)k, 72, draw);
             for (int64_t i = 0; draw > 0 && i < s.n; i++) s.ids[i] = (int)rng_below(&r, (uint32_t)s.m.c.vocab), s.tgt[i] = (int)rng_below(&r, (uint32_t)s.m.c.vocab);

@@ -12,7 +12,7 @@
 enum { LEN = 72 };
 /* float32 rounds a frequency by 6e-8; torch takes a power and up to five more such steps, and rounds theta^x by a few units */
 static const double freq_allowed = 1e-6;
-static const double near_allowed = sizeof(real) == 2 ? 0.2 : 1e-4;
+static const double near_allowed = sizeof(elem_t) == 2 ? 0.2 : 1e-4;
 
 static void frequencies(void **state)
 {
@@ -59,22 +59,22 @@ static void *put(struct arena *a, const void *host, size_t bytes)
 }
 
 /* Mean of -logp over LEN tokens: logits[LEN][vocab] and gradients[count] on the host. */
-static void run(const struct model *m, const int *ids, wide *logits, wide *gradient)
+static void run(const struct model *m, const int *ids, acc_t *logits, acc_t *gradient)
 {
     struct arena a;
     struct acts acts;
     int pos[LEN], end[LEN], vocab = m->c.vocab;
     int64_t ld = vocab_ld(m);
-    wide coef[LEN];
-    for (int i = 0; i < LEN; i++) { pos[i] = i; end[i] = LEN; coef[i] = (wide)(-1.0 / LEN); }
+    acc_t coef[LEN];
+    for (int i = 0; i < LEN; i++) { pos[i] = i; end[i] = LEN; coef[i] = (acc_t)(-1.0 / LEN); }
     arena_make(&a, "rope", 4 << 20);
     acts_make(&acts, m, LEN, true, true, &a);
     struct attn_plan *plan = attn_plan_make(end, LEN);
     struct batch b = { .n = LEN, .ids = put(&a, ids, LEN * sizeof *ids), .pos = put(&a, pos, sizeof pos), .plan = plan };
     int *tgt = put(&a, ids + 1, LEN * sizeof *ids);
-    real *x = arena_get(&a, (size_t)(LEN * ld) * sizeof *x, "logits"), *in = arena_get(&a, (size_t)(LEN * m->c.dim) * sizeof *in, "in"), *dx = arena_get(&a, (size_t)(LEN * m->c.dim) * sizeof *dx, "dx");
-    wide *lse = put(&a, coef, sizeof coef), *logp = put(&a, coef, sizeof coef), *ent = put(&a, coef, sizeof coef), *g = put(&a, coef, sizeof coef);
-    wide *grad = arena_get(&a, (size_t)m->count * sizeof *grad, "gradient"), *padded = xmalloc((size_t)(LEN * ld) * sizeof *padded);
+    elem_t *x = arena_get(&a, (size_t)(LEN * ld) * sizeof *x, "logits"), *in = arena_get(&a, (size_t)(LEN * m->c.dim) * sizeof *in, "in"), *dx = arena_get(&a, (size_t)(LEN * m->c.dim) * sizeof *dx, "dx");
+    acc_t *lse = put(&a, coef, sizeof coef), *logp = put(&a, coef, sizeof coef), *ent = put(&a, coef, sizeof coef), *g = put(&a, coef, sizeof coef);
+    acc_t *grad = arena_get(&a, (size_t)m->count * sizeof *grad, "gradient"), *padded = xmalloc((size_t)(LEN * ld) * sizeof *padded);
     dev_zero(grad, (size_t)m->count * sizeof *grad);
     model_forward(m, &acts, &b, NULL);
     head_forward(m, x, in, acts.hidden, NULL, LEN);
@@ -91,7 +91,7 @@ static void run(const struct model *m, const int *ids, wide *logits, wide *gradi
     arena_free(&a);
 }
 
-static double distance(const wide *got, const double *want, int64_t n)
+static double distance(const acc_t *got, const double *want, int64_t n)
 {
     double diff = 0, norm = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -101,7 +101,7 @@ static double distance(const wide *got, const double *want, int64_t n)
     return sqrt(diff / norm);
 }
 
-static double off_logits(const wide *got, const double *want, int64_t n)
+static double off_logits(const acc_t *got, const double *want, int64_t n)
 {
     double off = 0, scale = 0;
     for (int64_t i = 0; i < n; i++) { off = fmax(off, fabs((double)got[i] - want[i])); scale = fmax(scale, fabs(want[i])); }
@@ -129,7 +129,7 @@ static void models(void **state)
         int64_t n = (int64_t)LEN * m.c.vocab;
         double *from = values(f, "ids", LEN + 1), *want = values(f, "logits", n);
         for (int i = 0; i <= LEN; i++) ids[i] = (int)from[i];
-        wide *logits = xmalloc((size_t)n * sizeof *logits), *grad = xmalloc((size_t)m.count * sizeof *grad);
+        acc_t *logits = xmalloc((size_t)n * sizeof *logits), *grad = xmalloc((size_t)m.count * sizeof *grad);
         run(&m, ids, logits, grad);
         double off = off_logits(logits, want, n);
         CHECK_NEAR(off, 0, near_allowed, "%s: logits by their scale", cases[k].name);
@@ -230,7 +230,7 @@ static void saved(void **state)
     CHECK(model_load(&back, dir, &e), "%s", e.text);
     same_rope(&m.c.rope, &back.c.rope, "saved");
     assert_true(m.query_scale > 3.06 && m.query_scale < 3.07 && !(back.query_scale < m.query_scale) && !(back.query_scale > m.query_scale));
-    real *x = xmalloc((size_t)m.count * sizeof *x), *y = xmalloc((size_t)m.count * sizeof *y);
+    elem_t *x = xmalloc((size_t)m.count * sizeof *x), *y = xmalloc((size_t)m.count * sizeof *y);
     dev_get(x, m.w, (size_t)m.count * sizeof *x);
     dev_get(y, back.w, (size_t)m.count * sizeof *y);
     assert_memory_equal(x, y, (size_t)m.count * sizeof *x);

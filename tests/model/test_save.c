@@ -21,7 +21,7 @@ static double bf16(double x)
 /* got's weights are want's, rounded to bf16 if said; also the parts between tensors are 0. */
 static void same_weights(const struct model *got, const struct model *want, bool rounded, const char *name)
 {
-    wide *x = xmalloc((size_t)got->count * sizeof *x), *y = xmalloc((size_t)want->count * sizeof *y);
+    acc_t *x = xmalloc((size_t)got->count * sizeof *x), *y = xmalloc((size_t)want->count * sizeof *y);
     int64_t at = 0;
     assert_true(got->count == want->count && got->params == want->params);
     model_get(x, got->w, got->count);
@@ -60,7 +60,7 @@ static void shards(void **state)
         struct st_file *f = st_open(path, &e);
         CHECK(f, "%s", e.text);
         assert_int_equal(st_count(f), m.params);
-        for (int i = 0; i < m.params; i++) assert_true(st_at(f, i)->dtype == (cases[k].rule.bf16 ? ST_BF16 : sizeof(wide) == 8 ? ST_F64 : ST_F32));
+        for (int i = 0; i < m.params; i++) assert_true(st_at(f, i)->dtype == (cases[k].rule.bf16 ? ST_BF16 : sizeof(acc_t) == 8 ? ST_F64 : ST_F32));
         st_close(f);
         struct str index = { 0 };
         str_printf(&index, "%s/model.safetensors.index.json", path);
@@ -68,7 +68,7 @@ static void shards(void **state)
         if (cases[k].files != 1) {
             json_t *j = json_load_file(index.p, 0, NULL), *map = json_object_get(j, "weight_map"), *v;
             const char *key;
-            int64_t total = json_integer_value(json_object_get(json_object_get(j, "metadata"), "total_size")), each = cases[k].rule.bf16 ? 2 : (int64_t)sizeof(wide), want = 0;
+            int64_t total = json_integer_value(json_object_get(json_object_get(j, "metadata"), "total_size")), each = cases[k].rule.bf16 ? 2 : (int64_t)sizeof(acc_t), want = 0;
             assert_int_equal(json_object_size(map), m.params);
             for (int i = 0; i < m.params; i++) want += param_count(&m.param[i]) * each;
             assert_int_equal(total, want);
@@ -129,9 +129,9 @@ static void other_types(void **state)
     struct model m, back;
     struct err e = { "" };
     CHECK(model_load(&m, source, &e), "%s", e.text);
-    wide *all = xmalloc((size_t)m.count * sizeof *all);
+    acc_t *all = xmalloc((size_t)m.count * sizeof *all);
     model_get(all, m.w, m.count);
-    for (int64_t i = 0; i < m.count; i++) all[i] = (wide)bf16((double)all[i] * 0x1p-2);     /* exact in all four but where float16 is subnormal */
+    for (int64_t i = 0; i < m.count; i++) all[i] = (acc_t)bf16((double)all[i] * 0x1p-2);     /* exact in all four but where float16 is subnormal */
     for (int64_t i = 0; i < m.count; i++) if (fabs((double)all[i]) < 0x1p-14) all[i] = 0;
     model_put(m.w, all, m.count);
     assert_true(dir_make(in_dir("t"), &e) && model_config_write(&m.c, "float16", in_dir("t/config.json"), &e));

@@ -101,14 +101,14 @@ static void no_worse(const char *what, size_t c, const double *x, const double *
 }
 
 /* Every row's path in pages of its own order, as forks share them; table[n][ld]. */
-static real *pages_of(struct rng *r, const struct attn *k, const real *qkv, int *table, int ld, int *pos)
+static elem_t *pages_of(struct rng *r, const struct attn *k, const elem_t *qkv, int *table, int ld, int *pos)
 {
     int n = k->t.n, *number = keep(xcalloc((size_t)n, sizeof(int)), false), next = 0;
     for (int i = 0; i < n; i++) {
         int j = (int)rng_below(r, (uint32_t)i + 1);
         number[i] = number[j], number[j] = i;
     }
-    real *pool = reals(NULL, n * kv_page_elems(k->h));
+    elem_t *pool = reals(NULL, n * kv_page_elems(k->h));
     bool *went_on = keep(xcalloc((size_t)n, sizeof(bool)), false);
     for (int i = 0; i < n; i++) {
         int a = k->t.up[i];
@@ -143,14 +143,14 @@ static void chunks_and_splits(void **state)
         int n = k.t.n, ld = n / KV_PAGE + 1;
         int64_t no = (int64_t)n * h.heads * h.hd, nq = (int64_t)n * k.width;
         double sharp = cases[c].scale * cases[c].scale * sqrt(h.hd);
-        real *out = reals(NULL, no), *qkv = reals(k.qkv, nq), *dqkv = reals(NULL, nq), *paged = reals(NULL, no);
-        wide *lse = wides(NULL, (int64_t)n * h.heads);
+        elem_t *out = reals(NULL, no), *qkv = reals(k.qkv, nq), *dqkv = reals(NULL, nq), *paged = reals(NULL, no);
+        acc_t *lse = wides(NULL, (int64_t)n * h.heads);
         struct attn_plan *plan = attn_plan_make(k.t.end, n);
         op_attn(out, lse, qkv, plan, h);
         op_attn_back(dqkv, reals(k.dout, no), out, lse, qkv, plan, h);
         double *o = got(out, no), *d = got(dqkv, nq);
         near_all("op_attn lse", got_wide(lse, (int64_t)n * h.heads), k.lse, NULL, (int64_t)n * h.heads, 4 + sharp);
-        if (sizeof(real) == 2) {
+        if (sizeof(elem_t) == 2) {
             struct attn low = k;
             naive(&low, bf16);
             no_worse("op_attn", c, o, low.out, k.out, no, 0x1p-16);
@@ -162,7 +162,7 @@ static void chunks_and_splits(void **state)
         }
         attn_plan_free(plan);
         int *table = keep(xcalloc((size_t)(n * ld), sizeof(int)), false), *pos = keep(xcalloc((size_t)n, sizeof(int)), false);
-        real *pool = pages_of(&r, &k, qkv, table, ld, pos);
+        elem_t *pool = pages_of(&r, &k, qkv, table, ld, pos);
         int *d_table = ints(table, (int64_t)n * ld), *d_pos = ints(pos, n);
         op_attn_paged(paged, qkv, pool, d_table, ld, d_pos, n, h);
         CHECK(same_bits(o, got(paged, no), no), "case %zu: all rows at once: pages and rows differ in bits", c);
@@ -272,7 +272,7 @@ static void tensor_cores_against_loops(void **state)
         int64_t no = (int64_t)k.t.n * h.heads * h.hd, nq = (int64_t)k.t.n * k.width, nl = (int64_t)k.t.n * h.heads;
         naive(&low, bf16);
         uint16_t *out = halves(NULL, no), *qkv = halves(k.qkv, nq), *dqkv = halves(NULL, nq), *again = halves(NULL, no);
-        wide *lse = wides(NULL, nl);
+        acc_t *lse = wides(NULL, nl);
         struct attn_plan *plan = attn_plan_make(k.t.end, k.t.n);
         for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
             if (!ways[w].takes(h)) continue;
@@ -313,7 +313,7 @@ static struct forks fork_rows(struct rng *r, int n, int longest, int fresh)
 }
 
 /* A pool in which every position that no row sees is NaN; kv[page * KV_PAGE + t] is a qkv row. */
-static real *pool_of(const struct forks *f, const double *kv, struct heads h)
+static elem_t *pool_of(const struct forks *f, const double *kv, struct heads h)
 {
     int64_t slots = (int64_t)f->pages * KV_PAGE, width = (h.heads + 2 * h.kv) * h.hd, *slot = keep(xmalloc((size_t)slots * sizeof *slot), false);
     for (int64_t k = 0; k < slots; k++) slot[k] = -1;
@@ -324,7 +324,7 @@ static real *pool_of(const struct forks *f, const double *kv, struct heads h)
         }
     int64_t *d = keep(dev_alloc((size_t)slots * sizeof *d), true);
     dev_put(d, slot, (size_t)slots * sizeof *d);
-    real *pool = reals(NULL, f->pages * kv_page_elems(h));
+    elem_t *pool = reals(NULL, f->pages * kv_page_elems(h));
     op_kv_write(pool, reals(kv, slots * width), d, slots, h);
     return pool;
 }
@@ -373,10 +373,10 @@ static int64_t reads_wanted(const struct forks *f)
     return sum;
 }
 
-static double *alone(const struct forks *f, real *qkv, real *pool, const int *table, const int *pos, struct heads h)
+static double *alone(const struct forks *f, elem_t *qkv, elem_t *pool, const int *table, const int *pos, struct heads h)
 {
     int64_t each = (int64_t)h.heads * h.hd;
-    real *out = reals(NULL, f->n * each);
+    elem_t *out = reals(NULL, f->n * each);
     for (int i = 0; i < f->n; i++)
         op_attn_paged(out + i * each, qkv + (int64_t)i * (h.heads + 2 * h.kv) * h.hd, pool, table + (int64_t)i * f->ld, f->ld, pos + i, 1, h);
     return got(out, f->n * each);
@@ -399,14 +399,14 @@ static void forks_share_reads(void **state)
         double *q = noise(&r, f.n * width, 2), *kv = noise(&r, f.pages * KV_PAGE * width, 1);
         for (int64_t i = 0; i < f.n * width; i++) q[i] = bf16(q[i]);
         for (int64_t i = 0; i < f.pages * KV_PAGE * width; i++) kv[i] = bf16(kv[i]);
-        real *qkv = reals(q, f.n * width), *pool = pool_of(&f, kv, h), *out = reals(NULL, no);
+        elem_t *qkv = reals(q, f.n * width), *pool = pool_of(&f, kv, h), *out = reals(NULL, no);
         int *table = ints(f.table, (int64_t)f.n * f.ld), *pos = ints(f.pos, f.n), k = cases[c].first;
         double *want = paged_naive(&f, q, kv, h, same), *naive_out = paged_naive(&f, q, kv, h, bf16), *one = alone(&f, qkv, pool, table, pos, h);
         op_attn_paged(out, qkv, pool, table, f.ld, pos, f.n, h);
         CHECK(same_bits(one, got(out, no), no), "case %zu: together and alone differ in bits", c);
         op_attn_paged(out + k * each, qkv + k * width, pool, table + k * f.ld, f.ld, pos + k, f.n - k, h);
         CHECK(same_bits(one, got(out, no), no), "case %zu: from row %d on: other bits", c, k);
-        if (sizeof(real) == 4) near_all("op_attn_paged", one, want, NULL, no, 8 + 8 * sqrt(h.hd));
+        if (sizeof(elem_t) == 4) near_all("op_attn_paged", one, want, NULL, no, 8 + 8 * sqrt(h.hd));
         else no_worse("op_attn_paged", c, one, naive_out, want, no, 0x1p-16);
         int64_t reads = attn_paged_reads(table, f.ld, pos, f.n);
         CHECK(reads == reads_wanted(&f), "case %zu: %lld positions read, %lld would do", c, (long long)reads, (long long)reads_wanted(&f));

@@ -8,7 +8,7 @@ void op_gemm_exact(bool exact);
 /* Operands as they are stored, and on the device with NaN behind every row. */
 struct job { struct gemm g; double *a, *b, *bias, *old; int64_t rows; };
 
-static real *padded(const double *x, int64_t rows, int64_t cols, int64_t ld)
+static elem_t *padded(const double *x, int64_t rows, int64_t cols, int64_t ld)
 {
     double *y = host(rows * ld);
     for (int64_t i = 0; i < rows * ld; i++) y[i] = i % ld < cols ? x[i / ld * cols + i % ld] : (double)NAN;

@@ -8,7 +8,7 @@
 
 enum { WALL = 16, KEEPS = 64 };
 static const double EPS = 0x1p-24;
-static const bool narrow = sizeof(real) == 2;                   /* eight exponentials are added in float before they meet in double */
+static const bool narrow = sizeof(elem_t) == 2;                   /* eight exponentials are added in float before they meet in double */
 
 static void *kept[KEEPS];
 static int keeps;
@@ -22,15 +22,15 @@ static void *device(const void *from, size_t bytes)
 static void drop(void) { while (keeps) dev_free(kept[--keeps]); }
 
 /* n rows of x, ld apart on the device, NaN in the padding; x becomes what was stored. shift: the first row starts that many numbers off alignment. */
-static real *logits(double *x, int n, int vocab, int64_t ld, int shift)
+static elem_t *logits(double *x, int n, int vocab, int64_t ld, int shift)
 {
     int64_t all = n * ld + shift + WALL;
-    real *h = xmalloc((size_t)all * sizeof *h), *d;
-    for (int64_t i = 0; i < all; i++) h[i] = real_from((double)NAN);
+    elem_t *h = xmalloc((size_t)all * sizeof *h), *d;
+    for (int64_t i = 0; i < all; i++) h[i] = elem_from((double)NAN);
     for (int i = 0; i < n; i++) for (int j = 0; j < vocab; j++) {
         double *at = x + (int64_t)i * vocab + j;
-        h[shift + i * ld + j] = real_from(*at);
-        *at = real_to(h[shift + i * ld + j]);
+        h[shift + i * ld + j] = elem_from(*at);
+        *at = elem_to(h[shift + i * ld + j]);
     }
     d = device(h, (size_t)all * sizeof *h);
     free(h);
@@ -67,7 +67,7 @@ static void statistics(void **state)
         float out[2][3][N];
         for (int i = 0; i < N; i++) tgt[i] = i ? (int)rng_below(&r, (uint32_t)vocab) : vocab - 1;
         for (int k = 0; k < 2; k++) {
-            wide *lse = device(NULL, sizeof out[0][0]), *logp = device(NULL, sizeof out[0][0]), *ent = device(NULL, sizeof out[0][0]);
+            acc_t *lse = device(NULL, sizeof out[0][0]), *logp = device(NULL, sizeof out[0][0]), *ent = device(NULL, sizeof out[0][0]);
             op_row_stats(lse, logp, ent, logits(x, N, vocab, lds[k], k), it, NULL, device(tgt, sizeof tgt), N, vocab, lds[k]);
             dev_get(out[k][0], lse, sizeof out[0][0]);
             dev_get(out[k][1], logp, sizeof out[0][0]);
@@ -99,7 +99,7 @@ static void gradients(void **state)
         float lse[N], ent[N], g[T], ge[N];
         for (int t = 0; t < T; t++) tgt[t] = t % 3 ? (int)rng_below(&r, (uint32_t)vocab) : vocab / 2, g[t] = (float)(rng_uniform(&r) - 0.5);
         for (int i = 0; i < N; i++) ge[i] = (float)(rng_uniform(&r) - 0.5);
-        real *d = logits(x, N, vocab, ld, 0), *h = xmalloc((size_t)all * sizeof *h);
+        elem_t *d = logits(x, N, vocab, ld, 0), *h = xmalloc((size_t)all * sizeof *h);
         for (int i = 0; i < N; i++) {
             struct naive w = row_naive(x + (int64_t)i * vocab, vocab, it);
             lse[i] = (float)w.lse, ent[i] = (float)w.ent;
@@ -114,12 +114,12 @@ static void gradients(void **state)
                 double lp = x[(int64_t)i * vocab + j] * it - (double)lse[i], want = -exp(lp) * (sum + (double)ge[i] * (lp + (double)ent[i]));
                 for (int t = begin[i]; t < begin[i + 1]; t++) want += tgt[t] == j ? (double)g[t] : 0;
                 double allowed = it * (exp(lp) * 64 * EPS * (1 + fabs(sum)) + 8 * EPS * 30) + (narrow ? 0x1p-8 * fabs(it * want) : 0);
-                CHECK_NEAR(real_to(h[i * ld + j]), it * want, allowed, "vocabulary %d: dlogits[%d][%d]", vocab, i, j);
-                total += real_to(h[i * ld + j]);
+                CHECK_NEAR(elem_to(h[i * ld + j]), it * want, allowed, "vocabulary %d: dlogits[%d][%d]", vocab, i, j);
+                total += elem_to(h[i * ld + j]);
                 rounding += narrow ? 0x1p-9 * fabs(it * want) : 0;
             }
             CHECK_NEAR(total, 0, 1e-4 + rounding, "vocabulary %d: sum of row %d", vocab, i);
-            for (int64_t j = vocab; j < ld; j++) CHECK(isnan(real_to(h[i * ld + j])), "vocabulary %d: padding written", vocab);
+            for (int64_t j = vocab; j < ld; j++) CHECK(isnan(elem_to(h[i * ld + j])), "vocabulary %d: padding written", vocab);
         }
         free(x);
         free(h);
@@ -187,8 +187,8 @@ static void sampling(void **state)
         for (int i = 0; i < ROWS; i++) key[i] = (struct sample_key){ 1, 2, (uint32_t)i, 70 + (uint32_t)c };
         struct sample_rule rule = { draws[c].temperature, draws[c].top_p, draws[c].top_k, 99, NULL };
         if (draws[c].mask) rule.allow = device(allow, ((size_t)vocab / 32 + 1) * sizeof *allow);
-        real *d = logits(x, ROWS, vocab, ld, 0);
-        wide *stats = device(NULL, 4 * ROWS * sizeof *stats), got[4][ROWS];
+        elem_t *d = logits(x, ROWS, vocab, ld, 0);
+        acc_t *stats = device(NULL, 4 * ROWS * sizeof *stats), got[4][ROWS];
         int *d_id = device(NULL, sizeof id);
         op_sample(d_id, stats, stats + ROWS, d, &rule, device(key, sizeof key), ROWS, vocab, ld);
         op_row_stats(NULL, stats + 2 * ROWS, stats + 3 * ROWS, d, rule.temperature > 0 ? 1 / rule.temperature : 1, NULL, d_id, ROWS, vocab, ld);
@@ -228,8 +228,8 @@ static void top_entropy(void **state)
             double *x = random_rows(&r, N, vocab, c % 2 ? 10 : 2), it = 1.1;
             if (k == 1) for (int j = 0; j < vocab; j += 2) x[j] = 5;                    /* more ties than k */
             float lse[N], got[N], got_least[N];
-            wide *ent = device(NULL, sizeof got), *least = device(NULL, sizeof got_least);
-            real *d = logits(x, N, vocab, vocab + 3, 0);
+            acc_t *ent = device(NULL, sizeof got), *least = device(NULL, sizeof got_least);
+            elem_t *d = logits(x, N, vocab, vocab + 3, 0);
             for (int i = 0; i < N; i++) lse[i] = (float)row_naive(x + (int64_t)i * vocab, vocab, it).lse;
             op_top_k_entropy(ent, least, device(lse, sizeof lse), d, it, ks[k], N, vocab, vocab + 3);
             dev_get(got, ent, sizeof got);

@@ -9,7 +9,7 @@
 
 enum { WALL = 16, KEEPS = 128 };
 static const double EPS = 0x1p-24;
-static const bool narrow = sizeof(real) == 2;
+static const bool narrow = sizeof(elem_t) == 2;
 
 static void *kept[KEEPS], *on_host[4 * KEEPS];
 static int keeps, hosts;
@@ -37,41 +37,41 @@ static double *noise(struct rng *r, int64_t n, double scale, bool wide_ones)
     double *x = host(n);
     for (int64_t i = 0; i < n; i++) {
         double v = (2 * rng_uniform(r) - 1) * scale;
-        x[i] = wide_ones ? (double)(float)v : real_to(real_from(v));
+        x[i] = wide_ones ? (double)(float)v : elem_to(elem_from(v));
     }
     return x;
 }
 
 /* n numbers on the device between walls of NaN, `shift` numbers off alignment; x NULL: NaN as well. */
-static real *reals(const double *x, int64_t n, int shift)
+static elem_t *reals(const double *x, int64_t n, int shift)
 {
     int64_t all = n + 2 * WALL;
-    real *h = xmalloc((size_t)all * sizeof *h), *d;
-    for (int64_t i = 0; i < all; i++) h[i] = real_from((double)NAN);
-    for (int64_t i = 0; x && i < n; i++) h[WALL + shift + i] = real_from(x[i]);
+    elem_t *h = xmalloc((size_t)all * sizeof *h), *d;
+    for (int64_t i = 0; i < all; i++) h[i] = elem_from((double)NAN);
+    for (int64_t i = 0; x && i < n; i++) h[WALL + shift + i] = elem_from(x[i]);
     d = device(h, (size_t)all * sizeof *h);
     free(h);
     return d + WALL + shift;
 }
-static double *got(const real *d, int64_t n)
+static double *got(const elem_t *d, int64_t n)
 {
-    real *h = xmalloc((size_t)(n + 2) * sizeof *h);
+    elem_t *h = xmalloc((size_t)(n + 2) * sizeof *h);
     double *x = host(n);
     dev_get(h, d - 1, (size_t)(n + 2) * sizeof *h);
-    CHECK(isnan(real_to(h[0])) && isnan(real_to(h[n + 1])), "written outside of %lld numbers", (long long)n);
-    for (int64_t i = 0; i < n; i++) x[i] = real_to(h[i + 1]);
+    CHECK(isnan(elem_to(h[0])) && isnan(elem_to(h[n + 1])), "written outside of %lld numbers", (long long)n);
+    for (int64_t i = 0; i < n; i++) x[i] = elem_to(h[i + 1]);
     free(h);
     return x;
 }
-static wide *wides(const double *x, int64_t n)
+static acc_t *wides(const double *x, int64_t n)
 {
     float *h = xmalloc((size_t)(n + 2) * sizeof *h);
     for (int64_t i = 0; i < n + 2; i++) h[i] = x && i > 0 && i <= n ? (float)x[i - 1] : NAN;
-    wide *d = device(h, (size_t)(n + 2) * sizeof *h);
+    acc_t *d = device(h, (size_t)(n + 2) * sizeof *h);
     free(h);
     return d + 1;
 }
-static double *got_wide(const wide *d, int64_t n)
+static double *got_wide(const acc_t *d, int64_t n)
 {
     float *h = xmalloc((size_t)(n + 2) * sizeof *h);
     double *x = host(n);
@@ -98,14 +98,14 @@ static void norm_case(int n, int dim, int shift, double *bits[4])
     double *x = noise(&r, all, 2, false), *add = noise(&r, all, 2, false), *w = noise(&r, dim, 2, false), *dy = noise(&r, all, 1, false);
     double *dres = noise(&r, all, 1, false), *dw = noise(&r, dim, 1, true), *res = host(all), *y = host(all), *dx = host(all), *mag = host(all), *dw_mag = host(dim), *rs = host(n);
     for (int j = 0; j < dim; j++) dw_mag[j] = fabs(dw[j]);
-    real *d_res = reals(x, all, shift), *d_y = reals(NULL, all, shift), *d_dx = reals(dres, all, shift), *d_w = reals(w, dim, shift);
-    wide *rstd = wides(NULL, n), *d_dw = wides(dw, dim);
+    elem_t *d_res = reals(x, all, shift), *d_y = reals(NULL, all, shift), *d_dx = reals(dres, all, shift), *d_w = reals(w, dim, shift);
+    acc_t *rstd = wides(NULL, n), *d_dw = wides(dw, dim);
     op_add_rmsnorm(d_res, d_y, rstd, d_res, reals(add, all, shift), d_w, 1e-5, n, dim);
     double *g_rs = got_wide(rstd, n), *g_res = got(d_res, all);
     for (int i = 0; i < n; i++) {
         double sq = 0, dot = 0;
         int64_t o = (int64_t)i * dim;
-        for (int j = 0; j < dim; j++) sq += pow(res[o + j] = real_to(real_from(x[o + j] + add[o + j])), 2);
+        for (int j = 0; j < dim; j++) sq += pow(res[o + j] = elem_to(elem_from(x[o + j] + add[o + j])), 2);
         rs[i] = 1 / sqrt(sq / dim + 1e-5);
         for (int j = 0; j < dim; j++) y[o + j] = w[j] * res[o + j] * rs[i], dot += dy[o + j] * w[j] * res[o + j];
         for (int j = 0; j < dim; j++) {
@@ -119,7 +119,7 @@ static void norm_case(int n, int dim, int shift, double *bits[4])
     CHECK(same(g_res, res, all), "norm %d x %d: res is not the rounded sum", n, dim);
     near_all("rstd", g_rs, rs, NULL, n, 4, false);
     near_all("norm y", bits[0] = got(d_y, all), y, NULL, all, 4, true);
-    if (dim > 1024 * (int)(16 / sizeof(real))) return;
+    if (dim > 1024 * (int)(16 / sizeof(elem_t))) return;
     op_rmsnorm_back(d_dx, d_dw, reals(dy, all, shift), d_dx, d_res, d_w, rstd, n, dim);
     near_all("norm dx", bits[1] = got(d_dx, all), dx, mag, all, 8, true);
     near_all("norm dw", bits[2] = got_wide(d_dw, dim), dw, dw_mag, dim, 8, false);
@@ -155,7 +155,7 @@ static void swiglu_case(int n, int ff, int shift, double *bits[2])
         mag[at] = fabs(u) * (1 + fabs(g));
         mag[at + ff] = fabs(g);
     }
-    real *out = reals(NULL, all, shift), *x = reals(gu, 2 * all, shift);
+    elem_t *out = reals(NULL, all, shift), *x = reals(gu, 2 * all, shift);
     op_swiglu(out, x, n, ff);
     op_swiglu_back(x, reals(dy, all, shift), x, n, ff);
     near_all("swiglu", bits[0] = got(out, all), y, NULL, all, c, true);       /* bf16: approximate exp, |g| 2^-23 off */
@@ -228,9 +228,9 @@ static void rope_case(int n, struct heads h, bool norm, int shift, double *bits[
         }
         for (int j = 0; j < hd; j++) mag[i * hd + j] = norm ? 4 + 8 * one.r * one.r * one.r : 2;
     }
-    real *in = reals(x, all, shift), *out = norm ? reals(NULL, all, shift) : in, *g = reals(dy, all, shift), *qn = norm ? reals(w[0], hd, shift) : NULL,
+    elem_t *in = reals(x, all, shift), *out = norm ? reals(NULL, all, shift) : in, *g = reals(dy, all, shift), *qn = norm ? reals(w[0], hd, shift) : NULL,
         *kn = norm ? reals(w[1], hd, shift) : NULL;
-    wide *rstd = norm ? wides(NULL, (int64_t)n * turned) : NULL, *dq = wides(host(hd), hd), *dk = wides(host(hd), hd), *f = wides(freq, hd / 2);
+    acc_t *rstd = norm ? wides(NULL, (int64_t)n * turned) : NULL, *dq = wides(host(hd), hd), *dk = wides(host(hd), hd), *f = wides(freq, hd / 2);
     int *d_pos = device(pos, (size_t)n * sizeof *pos);
     op_rope(out, rstd, in, qn, kn, 1e-6, f, d_pos, n, h);
     near_all("rope", bits[0] = got(out, all), y, NULL, all, 12, true);
@@ -273,7 +273,7 @@ static void embedding(void **state)
         double *dx = noise(&r, all, 1, false), *dt = noise(&r, cells, 1, true), *mag = host(cells), *table = noise(&r, cells, 1, false), *x;
         int *ids = (int *)(void *)host(n);
         for (int i = 0; i < n; i++) ids[i] = rng_below(&r, 2) ? vocab / 2 : i % 40 == 7 ? (i % 80 == 7 ? vocab : -1) : i % 50 == 9 ? vocab - 1 : (int)rng_below(&r, (uint32_t)vocab);
-        wide *d = wides(dt, cells);
+        acc_t *d = wides(dt, cells);
         op_embed_back(d, reals(dx, all, cases[c].shift), device(ids, (size_t)n * sizeof *ids), n, dim, vocab);
         for (int64_t i = 0; i < cells; i++) mag[i] = fabs(dt[i]);
         for (int64_t i = 0; i < all; i++) {
@@ -285,7 +285,7 @@ static void embedding(void **state)
         near_all("op_embed_back", got_wide(d, cells), dt, mag, cells, 2, false);
         for (int i = 0; i < n; i++) if (ids[i] >= vocab) ids[i] = -5;
         int *d_ids = device(ids, (size_t)n * sizeof *ids);
-        real *rows = reals(NULL, all, cases[c].shift), *back = reals(table, cells, cases[c].shift);
+        elem_t *rows = reals(NULL, all, cases[c].shift), *back = reals(table, cells, cases[c].shift);
         op_embed(rows, back, d_ids, n, dim);
         x = got(rows, all);
         for (int64_t i = 0; i < all; i++)
@@ -306,25 +306,25 @@ static void flat(void **state)
             int n = lengths[c];
             struct rng r = rng_make(c, 64, 0);
             double *a = noise(&r, n, 1, false), *b = noise(&r, n, 1, false), *master = noise(&r, n, 1, true), *g = noise(&r, n, 1, true), *w = host(n);
-            real *y = reals(a, n, shift), *d_w = reals(NULL, n, shift);
+            elem_t *y = reals(a, n, shift), *d_w = reals(NULL, n, shift);
             op_add(y, reals(b, n, shift), n);
-            for (int i = 0; i < n; i++) w[i] = real_to(real_from(a[i] + b[i]));
+            for (int i = 0; i < n; i++) w[i] = elem_to(elem_from(a[i] + b[i]));
             CHECK(same(got(y, n), w, n), "op_add of %d is not the rounded sum", n);
-            wide *d_master = wides(master, n), *m = wides(host(n), n), *v = wides(host(n), n);
+            acc_t *d_master = wides(master, n), *m = wides(host(n), n), *v = wides(host(n), n);
             struct adamw rule = { 1e-2, 0.9, 0.99, 1e-8, 0.1, 0.5, 1 };
             op_adamw(d_w, d_master, wides(g, n), m, v, n, &rule);
             for (int i = 0; i < n; i++) master[i] -= 1e-2 * 0.1 * master[i] + 1e-2 * g[i] / (fabs(g[i]) + 2e-8);      /* the first step is of size lr */
             double *now = got_wide(d_master, n), *stored = got(d_w, n);
             near_all("master", now, master, NULL, n, 8, false);
-            for (int i = 0; i < n; i++) CHECK(stored[i] == real_to(real_from(now[i])), "weight %d of %d is not the rounded master", i, n);
+            for (int i = 0; i < n; i++) CHECK(stored[i] == elem_to(elem_from(now[i])), "weight %d of %d is not the rounded master", i, n);
             drop();
         }
     struct heads h = { 3, 2, 10 };
     struct rng r = rng_make(1, 65, 0);
     double *x = noise(&r, 4 * 70, 1, false), *want = host(4 * 70);
-    real *d = reals(x, 4 * 70, 0);
+    elem_t *d = reals(x, 4 * 70, 0);
     op_query_scale(d, 1.3125, 4, h);
-    for (int i = 0; i < 4 * 70; i++) want[i] = i % 70 < 30 ? real_to(real_from(x[i] * 1.3125)) : x[i];
+    for (int i = 0; i < 4 * 70; i++) want[i] = i % 70 < 30 ? elem_to(elem_from(x[i] * 1.3125)) : x[i];
     CHECK(same(got(d, 4 * 70), want, 4 * 70), "op_query_scale");
     drop();
 }
@@ -343,8 +343,8 @@ static void products(void **state)
             nb = (form == GEMM_NT ? n : k) * ldb, nd = m * ldd;
         struct rng r = rng_make(c, 66, 0);
         double *a = noise(&r, na, 1, false), *b = noise(&r, nb, 1, false), *d = noise(&r, nd, 1, form == GEMM_TN), *bias = noise(&r, n, 1, false), *mag = host(nd);
-        real *out = form == GEMM_TN ? NULL : reals(d, nd, 0);
-        wide *dw = form == GEMM_TN ? wides(d, nd) : NULL;
+        elem_t *out = form == GEMM_TN ? NULL : reals(d, nd, 0);
+        acc_t *dw = form == GEMM_TN ? wides(d, nd) : NULL;
         op_gemm((struct gemm){ .form = (enum gemm_form)form, .d = out, .dw = dw, .a = reals(a, na, 0), .b = reals(b, nb, 0), .m = m, .n = n, .k = k,
                 .lda = lda, .ldb = ldb, .ldd = ldd,
                                .bias = cases[c].bias ? reals(bias, n, 0) : NULL, .add = cases[c].add });

@@ -41,7 +41,7 @@ static void by_neither(void)
 }
 static void chooses(void)
 {
-    const bool two = sizeof(real) == 2;         /* numerics=fast is what bf16 has by itself */
+    const bool two = sizeof(elem_t) == 2;         /* numerics=fast is what bf16 has by itself */
     unsetenv("APPO_ATTN");
     if (attn_choose(ATTN_WGMMA) != (two ? ATTN_MMA : ATTN_ONE_WAY) || attn_by_wgmma() != two) die("wgmma was not chosen");
     if (attn_choose(ATTN_ONE_WAY) != (two ? ATTN_WGMMA : ATTN_ONE_WAY) || attn_by_wgmma() != two) die("asking has changed it");
@@ -97,7 +97,7 @@ static void each_is_one_sentence(void **state)
 static void shapes(void **state)
 {
     (void)state;
-    const int row = 16384 / (int)sizeof(real);
+    const int row = 16384 / (int)sizeof(elem_t);
     const struct { struct op_shape s; const char *words; } shape[] = {
         { { "m", { 32, 8, 128 }, 4096, 151936, true }, NULL },
         { { "m", { 4, 1, 256 }, row, 1 << 18, true }, NULL },

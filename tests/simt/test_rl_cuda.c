@@ -10,7 +10,7 @@ enum { ROWS = 14, MAX = 2600 };
 static const int lengths[ROWS] = { 0, 1, 31, 32, 33, 63, 64, 65, 96, 97, 250, 500, 1000, 0 };
 static const double unit = 2e-6;                    /* results are rounded to float */
 
-struct batch { wide logp[MAX], old[MAX], entropy[MAX], adv[MAX], reward[MAX], values[MAX]; uint8_t m[MAX]; int64_t begin[ROWS + 1]; int n; };
+struct batch { acc_t logp[MAX], old[MAX], entropy[MAX], adv[MAX], reward[MAX], values[MAX]; uint8_t m[MAX]; int64_t begin[ROWS + 1]; int n; };
 
 /* NaN where m = 0 in what an operation may not look at there; the batch starts at position 5. */
 static struct batch make(uint64_t seed)
@@ -21,15 +21,15 @@ static struct batch make(uint64_t seed)
         b.begin[r] = b.n;
         for (int i = 0; i < lengths[r]; i++, b.n++) {
             bool m = rng_below(&g, 5) > 0;
-            wide none = (wide)NAN;
+            acc_t none = (acc_t)NAN;
             double lp = -rng_uniform(&g) * 2;
             b.m[b.n] = m;
-            b.logp[b.n] = m ? (wide)lp : none;
-            b.old[b.n] = m ? (wide)(lp + (rng_uniform(&g) - 0.5) * 0.4) : none;
-            b.entropy[b.n] = m ? (wide)rng_uniform(&g) : none;
-            b.adv[b.n] = m ? (wide)(rng_uniform(&g) - 0.5) : none;
-            b.reward[b.n] = (wide)(rng_below(&g, 4) ? 0 : rng_uniform(&g));
-            b.values[b.n] = (wide)(rng_uniform(&g) - 0.5);
+            b.logp[b.n] = m ? (acc_t)lp : none;
+            b.old[b.n] = m ? (acc_t)(lp + (rng_uniform(&g) - 0.5) * 0.4) : none;
+            b.entropy[b.n] = m ? (acc_t)rng_uniform(&g) : none;
+            b.adv[b.n] = m ? (acc_t)(rng_uniform(&g) - 0.5) : none;
+            b.reward[b.n] = (acc_t)(rng_below(&g, 4) ? 0 : rng_uniform(&g));
+            b.values[b.n] = (acc_t)(rng_uniform(&g) - 0.5);
         }
     }
     b.begin[ROWS] = b.n;
@@ -51,7 +51,7 @@ static void branch_score(void **state)
 {
     (void)state;
     static const struct branch_rule rules[] = { { 0.97, 0.8, 1.2 }, { 1, 0, 0 }, { 0, 0, 0 } };
-    static wide f[MAX], zf[MAX], zh[MAX], score[MAX];
+    static acc_t f[MAX], zf[MAX], zh[MAX], score[MAX];
     static double x[MAX], h[MAX];
     struct batch b = make(1);
     for (int k = 0; k < 3; k++) {
@@ -80,7 +80,7 @@ static void branch_score(void **state)
 static void policy_loss(void **state)
 {
     (void)state;
-    static wide g[MAX], influence[MAX];
+    static acc_t g[MAX], influence[MAX];
     static double want[MAX];
     struct batch b = make(2);
     for (int gspo = 0; gspo < 2; gspo++) {
@@ -118,10 +118,10 @@ static void policy_loss(void **state)
         CHECK(s.tokens == tokens && s.rows_live == 12 && s.rows_all == 12, "%g tokens, %d rows", s.tokens, s.rows_live);
         for (int64_t i = b.begin[0]; i < b.n; i++) CHECK_NEAR(g[i], want[i] / tokens, unit / tokens, "gspo %d: gradient at %d", gspo, (int)i);
         double value[2] = { 0, 0 };
-        static wide ones[MAX];
-        for (int i = 0; i < MAX; i++) ones[i] = (wide)(i % 9);
+        static acc_t ones[MAX];
+        for (int i = 0; i < MAX; i++) ones[i] = (acc_t)(i % 9);
         for (int64_t i = b.begin[0]; i < b.n; i++) if (b.m[i]) value[0] += (double)(i % 9), value[1]++;
-        wide weight[ROWS];
+        acc_t weight[ROWS];
         CHECK_NEAR(op_agg(weight, ones, b.m, b.begin, ROWS, AGG_TOKEN_MEAN, 0), value[0] / value[1], 1e-12, "token mean");
         CHECK_NEAR(weight[7], 1 / value[1], 1e-9, "its weight");
     }
@@ -130,10 +130,10 @@ static void policy_loss(void **state)
 static void returns(void **state)
 {
     (void)state;
-    static wide adv[MAX], ret[MAX];
+    static acc_t adv[MAX], ret[MAX];
     struct batch b = make(3);
-    wide baseline[ROWS];
-    for (int i = 0; i < ROWS; i++) baseline[i] = (wide)(i * 0.125);
+    acc_t baseline[ROWS];
+    for (int i = 0; i < ROWS; i++) baseline[i] = (acc_t)(i * 0.125);
     struct estimator_rule pp = { .kind = ADV_REINFORCE_PP, .gamma = 0.95 }, gae = { .kind = ADV_GAE, .gamma = 0.99, .lambda = 0.9 }, remax = { .kind = ADV_REMAX };
     op_advantage(adv, ret, b.reward, NULL, NULL, b.m, b.begin, ROWS, NULL, &pp);
     for (int row = 0; row < ROWS; row++) {
@@ -175,14 +175,14 @@ static void records(void **state)
 {
     (void)state;
     enum { RECORDS = 100 };
-    static wide adv[MAX];
+    static acc_t adv[MAX];
     struct batch b = make(4), c = b;
     struct branch_record rec[RECORDS];
     int uid[ROWS];
     uint8_t kind[ROWS];
-    wide reward[ROWS], base[ROWS];
+    acc_t reward[ROWS], base[ROWS];
     struct rng g = rng_make(5, 61, 0);
-    for (int r = 0; r < ROWS; r++) uid[r] = 3 - r % 2, kind[r] = r < 8, reward[r] = (wide)rng_uniform(&g);
+    for (int r = 0; r < ROWS; r++) uid[r] = 3 - r % 2, kind[r] = r < 8, reward[r] = (acc_t)rng_uniform(&g);
     for (int i = 0; i < RECORDS; i++) {
         int orig = i % 3 ? 12 : 10 + i % 5, row = (int)rng_below(&g, ROWS + 2) - 1, idx = (int)rng_below(&g, 1100) - 5;
         rec[i] = (struct branch_record){ orig, row, idx, rng_uniform(&g) - 0.2 };
@@ -215,13 +215,13 @@ static void points(void **state)
 {
     (void)state;
     enum { WANT = 40 };
-    static wide key[MAX], zf[MAX], zh[MAX];
+    static acc_t key[MAX], zf[MAX], zh[MAX];
     static uint8_t ok[MAX], near[MAX];
     struct batch b = make(6);
     struct rng g = rng_make(7, 62, 0);
     for (int i = 0; i < MAX; i++) {
-        key[i] = rng_below(&g, 9) ? (wide)((int)rng_below(&g, 9) - 3) : (wide)NAN;
-        zf[i] = (wide)((int)rng_below(&g, 3) - 1), zh[i] = (wide)((int)rng_below(&g, 5) - 1), ok[i] = (uint8_t)(rng_below(&g, 7) * (i % 3 == 0) / 3);
+        key[i] = rng_below(&g, 9) ? (acc_t)((int)rng_below(&g, 9) - 3) : (acc_t)NAN;
+        zf[i] = (acc_t)((int)rng_below(&g, 3) - 1), zh[i] = (acc_t)((int)rng_below(&g, 5) - 1), ok[i] = (uint8_t)(rng_below(&g, 7) * (i % 3 == 0) / 3);
     }
     for (int gap = 0; gap < 30; gap += 7) {
         struct select_rule r = { WANT, 0, gap, true, true };
@@ -252,7 +252,7 @@ static void points(void **state)
 
 static int descending(const void *a, const void *b)
 {
-    wide x = *(const wide *)a, y = *(const wide *)b;
+    acc_t x = *(const acc_t *)a, y = *(const acc_t *)b;
     return (x < y) - (x > y);
 }
 
@@ -260,15 +260,15 @@ static void entropy_floor(void **state)
 {
     (void)state;
     enum { N = 70001 };
-    wide *x = xmalloc(N * sizeof *x), *sorted = xmalloc(N * sizeof *x);
+    acc_t *x = xmalloc(N * sizeof *x), *sorted = xmalloc(N * sizeof *x);
     uint8_t *m = xmalloc(N);
     struct rng g = rng_make(8, 63, 0);
     int n = 0;
     for (int i = 0; i < N; i++) {
-        x[i] = (wide)(rng_uniform(&g) * 3 - 1);             /* negative ones too: a top-k entropy may be anything */
+        x[i] = (acc_t)(rng_uniform(&g) * 3 - 1);             /* negative ones too: a top-k entropy may be anything */
         m[i] = rng_below(&g, 3) > 0;
         if (m[i]) sorted[n++] = x[i];
-        else x[i] = (wide)NAN;
+        else x[i] = (acc_t)NAN;
     }
     qsort(sorted, (size_t)n, sizeof *sorted, descending);
     for (double share = 0.001; share < 1.2; share += 0.2499) {

@@ -8,7 +8,7 @@
 enum { N = 40, ROWS = 4 };
 #define KEY(seed_, step_, prompt_) (&(struct branch_key){ .seed = seed_, .step = step_, .prompt = prompt_, .round = 1 })
 
-struct rollout { wide logp[N], old[N], entropy[N]; uint8_t m[N], ok[N]; };
+struct rollout { acc_t logp[N], old[N], entropy[N]; uint8_t m[N], ok[N]; };
 struct prompt { struct rollout row[ROWS]; struct branch_view view[ROWS]; };
 
 /* Rows of N positions, tool results at 10..14 and 25..27. `moved` = 0: pi_theta is pi_old, F is constant. */
@@ -22,9 +22,9 @@ static struct prompt *make(uint64_t seed, double moved)
             double lp = -rng_uniform(&g), d = (rng_uniform(&g) - 0.45) * moved, h = rng_uniform(&g);
             x->m[i] = !((i >= 10 && i < 15) || (i >= 25 && i < 28));
             x->ok[i] = i != 3;
-            x->logp[i] = x->m[i] ? (wide)lp : (wide)NAN;
-            x->old[i] = x->m[i] ? (wide)(moved > 0 ? lp - d : (double)x->logp[i]) : (wide)NAN;
-            x->entropy[i] = x->m[i] ? (wide)h : (wide)NAN;
+            x->logp[i] = x->m[i] ? (acc_t)lp : (acc_t)NAN;
+            x->old[i] = x->m[i] ? (acc_t)(moved > 0 ? lp - d : (double)x->logp[i]) : (acc_t)NAN;
+            x->entropy[i] = x->m[i] ? (acc_t)h : (acc_t)NAN;
         }
         p->view[r] = (struct branch_view){ x->logp, x->old, x->entropy, x->m, x->ok, N };
     }
@@ -177,7 +177,7 @@ static void corners(void **state)
     for (int i = 0; i < 4; i++) CHECK(out[i].row == 2 && out[i].pos == 20, "one candidate, four times");
     struct branch_view single = { p->row[0].logp, p->row[0].old, p->row[0].entropy, p->row[0].m, p->row[0].m, 1 };
     CHECK(branch_choose(out, &single, 1, 2, &c, KEY(1, 1, 1)) == 2 && out[1].pos == 0 && out[1].entropy_fallback, "a rollout of one token");
-    p->row[0].entropy[5] = (wide)NAN;
+    p->row[0].entropy[5] = (acc_t)NAN;
     CHECK(branch_choose(out, p->view, 1, 2, &c, KEY(1, 1, 1)) == 0, "a row with a NaN entropy gives no points");
     free(p);
 }

@@ -16,10 +16,10 @@ static const struct option { const char *name; struct model_config c; } options[
 };
 enum { OPTIONS = sizeof options / sizeof *options, SEQS = 5, LEN = 11 };
 
-static void fill(wide *x, int64_t n, double lo, double hi, uint32_t stream)
+static void fill(acc_t *x, int64_t n, double lo, double hi, uint32_t stream)
 {
     struct rng r = rng_make(7, stream, 0);
-    for (int64_t i = 0; i < n; i++) x[i] = (wide)(lo + (hi - lo) * rng_uniform(&r));
+    for (int64_t i = 0; i < n; i++) x[i] = (acc_t)(lo + (hi - lo) * rng_uniform(&r));
 }
 
 /* A random model: biases and norms too, so that none of their gradients is trivially right. */
@@ -34,7 +34,7 @@ static void make(struct model *m, const struct model_config *c)
         const struct param *p = &m->param[i];
         int64_t n = p->rows * (p->cols ? p->cols : 1);
         struct rng r = rng_make(3, 5, (uint32_t)i);
-        for (int64_t j = 0; j < n; j++) m->w[p->at + j] = (real)((p->cols ? 0 : strstr(p->name, "bias") ? 0 : 1) + 0.8 * (rng_uniform(&r) - 0.5));
+        for (int64_t j = 0; j < n; j++) m->w[p->at + j] = (elem_t)((p->cols ? 0 : strstr(p->name, "bias") ? 0 : 1) + 0.8 * (rng_uniform(&r) - 0.5));
     }
     m->version++;
     gemm_weights_changed();
@@ -60,12 +60,12 @@ static void make_data(struct data *d, int vocab)
     d->begin[SEQS] = flat;
 }
 
-struct vectors { wide logp[SEQS * LEN], old[SEQS * LEN], ref[SEQS * LEN], ent[SEQS * LEN], adv[SEQS * LEN], g[SEQS * LEN], ge[SEQS * LEN]; uint8_t m[SEQS * LEN]; };
+struct vectors { acc_t logp[SEQS * LEN], old[SEQS * LEN], ref[SEQS * LEN], ent[SEQS * LEN], adv[SEQS * LEN], g[SEQS * LEN], ge[SEQS * LEN]; uint8_t m[SEQS * LEN]; };
 
 static double loss_of(struct learner *l, const struct data *d, struct vectors *v, const struct loss_rule *rule)
 {
     int64_t n = d->begin[SEQS];
-    for (int64_t i = 0; i < n; i++) v->logp[i] = v->ent[i] = (wide)NAN;
+    for (int64_t i = 0; i < n; i++) v->logp[i] = v->ent[i] = (acc_t)NAN;
     for (int i = 0; i < SEQS; i++) memcpy(v->m + d->begin[i], d->m[i], (size_t)d->s[i].n);
     struct pack p;
     pack_make(&p, d->s, SEQS);
@@ -110,7 +110,7 @@ static void set_up(struct model *m, struct learner *l, struct data *d, struct ve
     fill(v->ref, n, -3, -2, 23);
     loss_of(l, d, v, &none);
     /* near the present values, so that some ratios are clipped and some are not */
-    wide noise[SEQS * LEN];
+    acc_t noise[SEQS * LEN];
     fill(noise, n, -0.6, 0.6, 24);
     for (int64_t i = 0; i < n; i++)
         if (v->m[i]) { v->old[i] = v->logp[i] + noise[i]; v->ref[i] = v->logp[i] - noise[n - 1 - i]; }
@@ -123,11 +123,11 @@ static void check_param(struct learner *l, const struct data *d, struct vectors 
     int64_t n = p->rows * (p->cols ? p->cols : 1), step = n / 4 + 1;
     for (int64_t j = n / 7; j < n; j += step) {
         struct vectors side = *v;
-        real *w = l->m->w + p->at + j, keep = *w;
+        elem_t *w = l->m->w + p->at + j, keep = *w;
         const double h = 2e-5;
         double f[2];
         for (int k = 0; k < 2; k++) {
-            *w = (real)((double)keep + (k ? h : -h));
+            *w = (elem_t)((double)keep + (k ? h : -h));
             gemm_weights_changed();
             f[k] = loss_of(l, d, &side, rule);
         }
@@ -141,7 +141,7 @@ static void check_param(struct learner *l, const struct data *d, struct vectors 
 static void central_differences(void **state)
 {
     (void)state;
-    if (sizeof(real) != 8) skip();
+    if (sizeof(elem_t) != 8) skip();
     for (int o = 0; o < OPTIONS; o++)
         for (int k = 0; k < LOSSES; k++) {
             struct model m;
@@ -163,7 +163,7 @@ static void recompute_micro_batches_and_unrolling(void **state)
 {
     (void)state;
     for (int o = 0; o < OPTIONS; o++) {
-        wide *first = NULL;
+        acc_t *first = NULL;
         for (int way = 0; way < 4; way++) {
             struct model m;
             struct learner l;
@@ -181,7 +181,7 @@ static void recompute_micro_batches_and_unrolling(void **state)
             }
             double scale = sqrt(op_sumsq(first, m.count) / (double)m.count);
             for (int64_t i = 0; i < m.count; i++)
-                CHECK_NEAR(l.g[i], first[i], (sizeof(real) == 8 ? 1e-13 : 1e-6) * (scale + fabs((double)first[i]) + 1), "%s way %d element %lld", options[o].name, way, (long long)i);
+                CHECK_NEAR(l.g[i], first[i], (sizeof(elem_t) == 8 ? 1e-13 : 1e-6) * (scale + fabs((double)first[i]) + 1), "%s way %d element %lld", options[o].name, way, (long long)i);
             tear_down(&m, &l);
         }
         free(first);
@@ -199,14 +199,14 @@ static void chunks_of_logits(void **state)
     set_up(&m, &l, &d, &v, &options[0], false);
     loss_of(&l, &d, &v, &losses[2].r);
     gradient_of(&l, &d, &v, SEQS);
-    wide *first = xmalloc((size_t)m.count * sizeof *first);
+    acc_t *first = xmalloc((size_t)m.count * sizeof *first);
     memcpy(first, l.g, (size_t)m.count * sizeof *first);
     l.chunk = 3;
-    for (int64_t i = 0; i < 64 * vocab_ld(&m); i++) l.logits[i] = (real)NAN;
+    for (int64_t i = 0; i < 64 * vocab_ld(&m); i++) l.logits[i] = (elem_t)NAN;
     w = v;
     loss_of(&l, &d, &w, &losses[2].r);
     for (int64_t i = 0; i < d.begin[SEQS]; i++)
-        if (v.m[i]) { assert_memory_equal(&v.logp[i], &w.logp[i], sizeof(wide)); assert_memory_equal(&v.ent[i], &w.ent[i], sizeof(wide)); }
+        if (v.m[i]) { assert_memory_equal(&v.logp[i], &w.logp[i], sizeof(acc_t)); assert_memory_equal(&v.ent[i], &w.ent[i], sizeof(acc_t)); }
     gradient_of(&l, &d, &w, SEQS);
     for (int64_t i = 0; i < m.count; i++)
         CHECK_NEAR(l.g[i], first[i], 1e-6 * (1 + fabs((double)first[i])), "element %lld", (long long)i);

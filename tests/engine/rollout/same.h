@@ -22,10 +22,10 @@ static inline void same_as_training(const struct model *m, const struct episode 
     struct arena a;
     struct acts acts;
     int n = ep->n, *pos = xcalloc((size_t)n, sizeof *pos), *end = xcalloc((size_t)n, sizeof *end);
-    wide *logp = xcalloc((size_t)n, sizeof *logp), *ent = xcalloc((size_t)n, sizeof *ent);
+    acc_t *logp = xcalloc((size_t)n, sizeof *logp), *ent = xcalloc((size_t)n, sizeof *ent);
     arena_make(&a, "training", 16u << 20);
     acts_make(&acts, m, n, false, true, &a);
-    real *logits = arena_get(&a, (size_t)(n * vocab_ld(m)) * sizeof *logits, "logits"), *x = arena_get(&a, (size_t)n * (size_t)m->c.dim * sizeof *x, "x");
+    elem_t *logits = arena_get(&a, (size_t)(n * vocab_ld(m)) * sizeof *logits, "logits"), *x = arena_get(&a, (size_t)n * (size_t)m->c.dim * sizeof *x, "x");
     for (int i = 0; i < n; i++) { pos[i] = i; end[i] = n; }
     struct attn_plan *plan_ = attn_plan_make(end, n);
     struct batch b = { .n = n, .ids = ep->ids, .pos = pos, .plan = plan_ };

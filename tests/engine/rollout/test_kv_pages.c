@@ -11,15 +11,15 @@ static struct kv kv;
 static int width(void) { return model.qkv_dim; }
 
 /* The row that a token of this value leaves: the same for the same value and layer. */
-static void row_of(real *row, uint32_t value, int layer)
+static void row_of(elem_t *row, uint32_t value, int layer)
 {
     struct rng r = rng_make(7, (uint32_t)layer, value);
-    for (int i = 0; i < width(); i++) row[i] = (real)(rng_uniform(&r) - 0.5);
+    for (int i = 0; i < width(); i++) row[i] = (elem_t)(rng_uniform(&r) - 0.5);
 }
 
 static void write_token(struct kv *to, struct kv_seq *s, int pos, uint32_t value, uint64_t version)
 {
-    real *row = xmalloc((size_t)width() * sizeof *row);
+    elem_t *row = xmalloc((size_t)width() * sizeof *row);
     int64_t slot = kv_slot(to, s, pos, version);
     for (int l = 0; l < to->layers; l++) {
         row_of(row, value, l);
@@ -29,10 +29,10 @@ static void write_token(struct kv *to, struct kv_seq *s, int pos, uint32_t value
 }
 
 /* What a query sees at the sequence's end, in every layer: depends on every key and value. */
-static void read_all(const struct kv *from, const struct kv_seq *s, real *out)
+static void read_all(const struct kv *from, const struct kv_seq *s, elem_t *out)
 {
     int pos = s->len - 1, dim = from->h.heads * from->h.hd;
-    real *row = xmalloc((size_t)width() * sizeof *row);
+    elem_t *row = xmalloc((size_t)width() * sizeof *row);
     row_of(row, 12345, 9);
     for (int l = 0; l < from->layers; l++)
         op_attn_paged(out + l * dim, row, from->pool + l * from->layer_stride, s->page, s->n_pages, &pos, 1, from->h);
@@ -41,7 +41,7 @@ static void read_all(const struct kv *from, const struct kv_seq *s, real *out)
 
 static void fill_nan(struct kv *p)
 {
-    for (int64_t i = 0; i < p->layers * p->layer_stride; i++) p->pool[i] = (real)NAN;
+    for (int64_t i = 0; i < p->layers * p->layer_stride; i++) p->pool[i] = (elem_t)NAN;
 }
 
 static int make(void **state)
@@ -68,7 +68,7 @@ struct shadow { struct kv_seq s; uint32_t value[200]; };
 
 static void same_as_unshared(struct kv *plain, const struct shadow *w, int step)
 {
-    real got[256], want[256];
+    elem_t got[256], want[256];
     struct kv_seq fresh = { 0 };
     if (!w->s.len) return;
     for (int i = 0; i < w->s.len; i++) write_token(plain, &fresh, i, w->value[i], 1);
@@ -164,7 +164,7 @@ static void episodes_fork(void **state)
     for (int i = 0; i < 20; i++) prompt[i] = i;
     episode_begin(&a, prompt, 20);
     a.step = 1, a.prompt = 2, a.rollout = 3, a.scope = 4;
-    for (int i = 0; i < 30; i++) episode_put(&a, 100 + i, i < 10 || i >= 18, (wide)-i, (wide)i);    /* 8 tokens of a result at 10..17 */
+    for (int i = 0; i < 30; i++) episode_put(&a, 100 + i, i < 10 || i >= 18, (acc_t)-i, (acc_t)i);    /* 8 tokens of a result at 10..17 */
     struct call first = { .tool = TOOL_SEARCH, .begin = 5, .end = 8, .close = 9 }, second = { .tool = TOOL_PYTHON, .begin = 20, .end = 22, .close = 23, .over_limit = true };
     a.call = xcalloc(2, sizeof *a.call);
     a.call[0] = first;

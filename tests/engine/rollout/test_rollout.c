@@ -62,7 +62,7 @@ static void bench_make(struct bench *b, const struct rollout_config *c, const st
     if (!own.force_ctx) own.force_ctx = (void *)(uintptr_t)t;
     arena_make(&b->arena, "rollout", 24u << 20);
     kv_make(&b->kv, &model, pages, &b->arena);
-    for (int64_t i = 0; i < b->kv.layers * b->kv.layer_stride; i++) b->kv.pool[i] = (real)NAN;
+    for (int64_t i = 0; i < b->kv.layers * b->kv.layer_stride; i++) b->kv.pool[i] = (elem_t)NAN;
     struct toolbox box = { .run = slow_tool, .ctx = &b->world };
     b->r = rollout_make(&model, t, &b->kv, &box, &own, &b->arena);
 }

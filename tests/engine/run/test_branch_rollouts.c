@@ -15,7 +15,7 @@ static void check_branch(const struct mini *x, const struct group *g, int at, co
 {
     const struct row *r = g->row[at], *from = r->orig >= 0 ? g->row[r->orig] : NULL;
     int n = row_len(r), keep = from ? r->ep.born - r->ep.prompt_len : 0;
-    wide *logp = xcalloc((size_t)n + 1, sizeof *logp), *ent = xcalloc((size_t)n + 1, sizeof *ent);
+    acc_t *logp = xcalloc((size_t)n + 1, sizeof *logp), *ent = xcalloc((size_t)n + 1, sizeof *ent);
     mini_fresh(x, &r->ep, NULL, 0, logp, ent);
     CHECK(keep <= n && (!from || keep == r->idx + !x->c.branch.resample_token), "%s: row %d keeps %d of %d", name, at, keep, n);
     for (int i = 0; i < n; i++) {
@@ -288,8 +288,8 @@ static void previous_weights(void **state)
     struct metrics m = { 0 };
     mini_open(&x, KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6", "rollout.initial_rollouts", "3", "branch.points", "1",
         "data.max_response_length", "12", "rollout.max_len", "76", "branch.omega", "previous", "actor.live_rows_only", "false", "actor.optim.lr", "0.01"), NULL, 8);
-    size_t bytes = (size_t)x.s.m.count * sizeof(real);
-    real *began[4];
+    size_t bytes = (size_t)x.s.m.count * sizeof(elem_t);
+    elem_t *began[4];
     for (int k = 0; k < 4; k++) {
         began[k] = xmalloc(bytes);
         memcpy(began[k], x.s.m.w, bytes);
@@ -366,7 +366,7 @@ static void noisy_sampler(void **state)
             struct episode *ep = &g[i].row[j]->ep;
             uid[k] = i;
             row[k++] = g[i].row[j];
-            for (int p = ep->prompt_len; p < ep->n; p++) if (ep->m[p]) ep->logp[p] += (wide)(1e-3 * (p % 3 - 1));
+            for (int p = ep->prompt_len; p < ep->n; p++) if (ep->m[p]) ep->logp[p] += (acc_t)(1e-3 * (p % 3 - 1));
         }
     score_sampled(&x.t, row, uid, 6, &z);
     CHECK(z.omega_noise.n > 50 && mean_of(&z.omega_noise) > 1e-4 && z.omega_noise.max < 0.1, "noise %g, at most %g", mean_of(&z.omega_noise), z.omega_noise.max);
@@ -578,8 +578,8 @@ static void five_in_a_row(void **state)
     mini_open(&x, KEYS("data.train_batch_size", "2", "actor.ppo_mini_batch_size", "1", "rollout.n", "4", "rollout.initial_rollouts", "2", "branch.points", "1",
         "data.max_response_length", "12", "rollout.max_len", "76"), NULL, 8);
     x.c.reward.malformed = (double)NAN;                  /* no key can say so; a bug might */
-    size_t bytes = (size_t)x.s.m.count * sizeof(real);
-    real *w = xmalloc(bytes);
+    size_t bytes = (size_t)x.s.m.count * sizeof(elem_t);
+    elem_t *w = xmalloc(bytes);
     memcpy(w, x.s.m.w, bytes);
     int steps = 0;
     while (trainer_step(&x.t, &m, NULL, &e)) { steps++; assert_true(steps < 9); }

@@ -45,8 +45,8 @@ static void comes_back(void **state)
     struct metrics put = { 0 }, got = { 0 };
     bool pending = false;
     int64_t n = x.s.m.count;
-    wide *adam = xcalloc((size_t)n, sizeof *adam), *back = xcalloc((size_t)n, sizeof *back);
-    for (int64_t i = 0; i < n; i++) adam[i] = (wide)(0.25 + (double)i);
+    acc_t *adam = xcalloc((size_t)n, sizeof *adam), *back = xcalloc((size_t)n, sizeof *back);
+    for (int64_t i = 0; i < n; i++) adam[i] = (acc_t)(0.25 + (double)i);
     dev_put(x.s.learner.adam2, adam, (size_t)n * sizeof *adam);
     metrics_put(&put, "b/second", 1.0 / 3);
     metrics_put(&put, "a/first", (double)NAN);
@@ -81,15 +81,15 @@ static void not_finite(void **state)
     struct err e;
     static const double bad[] = { (double)NAN, (double)INFINITY, -(double)INFINITY, -1e-9 };
     int64_t n = x.s.m.count;
-    wide *host = xcalloc((size_t)n, sizeof *host), *was = xcalloc((size_t)n, sizeof *was);
+    acc_t *host = xcalloc((size_t)n, sizeof *host), *was = xcalloc((size_t)n, sizeof *was);
     for (int what = 0; what < 3; what++)
         for (int k = 0; k < 4; k++) {
             if (k == 3 && what != 2) continue;           /* weights and first moments may be below 0 */
             void *at = what == 0 ? (void *)x.s.m.w : what == 1 ? x.s.learner.adam1 : x.s.learner.adam2;
-            if (what == 0 && sizeof(real) != sizeof(wide)) continue;
+            if (what == 0 && sizeof(elem_t) != sizeof(acc_t)) continue;
             dev_get(was, at, (size_t)n * sizeof *was);
             memcpy(host, was, (size_t)n * sizeof *host);
-            host[n / 2] = (wide)bad[k];
+            host[n / 2] = (acc_t)bad[k];
             dev_put(at, host, (size_t)n * sizeof *host);
             CHECK(!save(3, &e) && strstr(e.text, k == 3 ? "is below 0" : "a NaN or an infinity"), "%d, %g: %s", what, bad[k], e.text);
             CHECK(strstr(e.text, what == 0 ? "model.safetensors" : what == 1 ? "exp_avg" : "exp_avg_sq"), "%s", e.text);

@@ -223,7 +223,7 @@ static void training(void **state)
     for (int i = 0; i < t.n; i++) {
         struct pack p;
         struct seq_view v = { .ids = t.talk[i].ids.p, .m = t.talk[i].m, .n = t.talk[i].ids.n };
-        wide *logp = xcalloc((size_t)v.n, sizeof *logp);
+        acc_t *logp = xcalloc((size_t)v.n, sizeof *logp);
         pack_make(&p, &v, 1);
         learner_score(&s.learner, &p, &(struct score_rule){ .inv_temp = 1 }, logp, NULL);
         for (int k = 1; k < v.n; k++) if (v.m[k]) sum -= (double)logp[k];

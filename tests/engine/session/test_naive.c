@@ -9,14 +9,14 @@
 
 enum { PROMPTS = 2, EACH = 2, ROOTS = PROMPTS * EACH, ALL = ROOTS + PROMPTS, LONGEST = 64, MOST = ALL * LONGEST, SEED = 5 };
 /* Stored as float, the loops' exp is exact and ours is not. */
-static const double TIMES = sizeof(real) == 2 ? 2 : 4, TEMPERATURE = 0.8;
+static const double TIMES = sizeof(elem_t) == 2 ? 2 : 4, TEMPERATURE = 0.8;
 
 static struct model model;
 static struct tokenizer *tok;
 
 static double *weights_now(void)
 {
-    wide *host = xmalloc((size_t)model.count * sizeof *host);
+    acc_t *host = xmalloc((size_t)model.count * sizeof *host);
     double *w = naive_zeros(model.count);
     model_get(host, model.w, model.count);
     for (int64_t i = 0; i < model.count; i++) w[i] = (double)host[i];
@@ -131,7 +131,7 @@ static void check_draw(const struct naive_net *exact, const struct naive_net *na
 static void sampled_numbers(void **state)
 {
     (void)state;
-    if (sizeof(wide) == 8) skip();                              /* the reference is no better */
+    if (sizeof(acc_t) == 8) skip();                              /* the reference is no better */
     static struct rows s;
     static struct episode ep[ALL];
     struct tally t[2] = { 0 };
@@ -160,13 +160,13 @@ static void sampled_numbers(void **state)
 }
 
 /* What a loss would hand back, random, one of each for every generated token; flat as the learner takes it, rows as the loops do. */
-struct coefficients { wide g[MOST], ge[MOST]; double row_g[MOST], row_ge[MOST]; };
+struct coefficients { acc_t g[MOST], ge[MOST]; double row_g[MOST], row_ge[MOST]; };
 static void draw_coefficients(struct coefficients *c, const struct rows *s, const struct episode *ep, uint32_t step)
 {
     struct rng r = rng_make(31, step, 0);
     for (int64_t i = 0; i < s->n; i++) {
-        c->g[i] = (wide)((2 * rng_uniform(&r) - 1) / 50);
-        c->ge[i] = (wide)((2 * rng_uniform(&r) - 1) / 200);
+        c->g[i] = (acc_t)((2 * rng_uniform(&r) - 1) / 50);
+        c->ge[i] = (acc_t)((2 * rng_uniform(&r) - 1) / 200);
     }
     memset(c->row_g, 0, sizeof c->row_g), memset(c->row_ge, 0, sizeof c->row_ge);
     for (int e = 0; e < ALL; e++)
@@ -220,7 +220,7 @@ static void learner_pass(struct learner *l, const struct episode *ep, const stru
 static void training_steps(void **state)
 {
     (void)state;
-    if (sizeof(wide) == 8) skip();
+    if (sizeof(acc_t) == 8) skip();
     static struct rows s;
     static struct episode ep[ALL];
     static struct coefficients c;
@@ -229,7 +229,7 @@ static void training_steps(void **state)
     struct learner l;
     struct walk walk[2];
     struct tally t[2] = { 0 };
-    wide *got = xmalloc((size_t)model.count * sizeof *got);
+    acc_t *got = xmalloc((size_t)model.count * sizeof *got);
     memset(ep, 0, sizeof ep);
     sample(ep);
     lay_out(&s, ep);

@@ -34,9 +34,9 @@ static void same_bits(void **state)
     learner_make(&l, &m, (struct learner_rule){ .max_rows = 128 });
     scorer_make(&s, &m, 128, TOP);
     size_t n = (size_t)a.tokens;
-    wide *logp[3], *ent[3], *best = xcalloc(n * TOP, sizeof *best), *again = xcalloc(n * TOP, sizeof *again);
+    acc_t *logp[3], *ent[3], *best = xcalloc(n * TOP, sizeof *best), *again = xcalloc(n * TOP, sizeof *again);
     int *id = xcalloc(n * TOP, sizeof *id), *id2 = xcalloc(n * TOP, sizeof *id2);
-    for (int k = 0; k < 3; k++) { logp[k] = xcalloc(n, sizeof(wide)); ent[k] = xcalloc(n, sizeof(wide)); }
+    for (int k = 0; k < 3; k++) { logp[k] = xcalloc(n, sizeof(acc_t)); ent[k] = xcalloc(n, sizeof(acc_t)); }
     struct pack p;
     pack_make(&p, a.v, SEQS);
     learner_score(&l, &p, &(struct score_rule){ .inv_temp = 0.8 }, logp[0], ent[0]);
@@ -49,8 +49,8 @@ static void same_bits(void **state)
     }
     assert_true(logp[0][1] < 0 && ent[0][1] > 0);
     for (int k = 1; k < 3; k++) {
-        assert_memory_equal(logp[0], logp[k], n * sizeof(wide));
-        assert_memory_equal(ent[0], ent[k], n * sizeof(wide));
+        assert_memory_equal(logp[0], logp[k], n * sizeof(acc_t));
+        assert_memory_equal(ent[0], ent[k], n * sizeof(acc_t));
     }
     assert_memory_equal(id, id2, n * TOP * sizeof *id);
     assert_memory_equal(best, again, n * TOP * sizeof *best);
@@ -68,7 +68,7 @@ static void the_likeliest(void **state)
     struct model m;
     struct scorer s;
     struct all a;
-    wide logp[LONGEST], ent[LONGEST], best[LONGEST * TOP], all[TINY_VOCAB];
+    acc_t logp[LONGEST], ent[LONGEST], best[LONGEST * TOP], all[TINY_VOCAB];
     int id[LONGEST * TOP];
     tiny_model(&m, 3);
     make(&a);
@@ -93,7 +93,7 @@ static void the_likeliest(void **state)
     scorer_free(&s);
     scorer_make(&s, &m, 8, 0);                              /* no likeliest wanted, chunks of the least size */
     struct pack p;
-    wide other[LONGEST];
+    acc_t other[LONGEST];
     struct seq_view v = a.v[0];
     v.n = 8;
     pack_make(&p, &v, 1);

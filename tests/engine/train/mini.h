@@ -148,27 +148,27 @@ static inline void mini_end(struct mini *x, struct group *g, int n)
 }
 
 /* What the training forward pass of this one rollout alone gives under w (NULL: the present weights), by response position. */
-static inline void mini_fresh(const struct mini *x, const struct episode *ep, const real *w, int top_k, wide *logp, wide *ent)
+static inline void mini_fresh(const struct mini *x, const struct episode *ep, const elem_t *w, int top_k, acc_t *logp, acc_t *ent)
 {
     struct arena a;
     struct acts acts;
     struct model m = x->s.m;
     int n = ep->n, *pos = xcalloc((size_t)n, sizeof *pos), *end = xcalloc((size_t)n, sizeof *end);
     double inv_temp = 1 / x->c.rollout.temperature;
-    if (w) m.w = (real *)w;
+    if (w) m.w = (elem_t *)w;
     arena_make(&a, "fresh", 16u << 20);
     acts_make(&acts, &m, n, false, true, &a);
-    real *logits = arena_get(&a, (size_t)(n * vocab_ld(&m)) * sizeof *logits, "logits"), *hid = arena_get(&a, (size_t)(n * m.c.dim) * sizeof *hid, "x");
-    wide *lp = xcalloc((size_t)n, sizeof *lp), *en = xcalloc((size_t)n, sizeof *en), *lse = xcalloc((size_t)n, sizeof *lse);
+    elem_t *logits = arena_get(&a, (size_t)(n * vocab_ld(&m)) * sizeof *logits, "logits"), *hid = arena_get(&a, (size_t)(n * m.c.dim) * sizeof *hid, "x");
+    acc_t *lp = xcalloc((size_t)n, sizeof *lp), *en = xcalloc((size_t)n, sizeof *en), *lse = xcalloc((size_t)n, sizeof *lse);
     for (int i = 0; i < n; i++) { pos[i] = i; end[i] = n; }
     struct attn_plan *plan = attn_plan_make(end, n);
     model_forward(&m, &acts, &(struct batch){ .n = n, .ids = ep->ids, .pos = pos, .plan = plan }, NULL);
     head_forward(&m, logits, hid, acts.hidden, NULL, n);
     op_row_stats(lse, lp, en, logits, inv_temp, NULL, ep->ids + 1, n - 1, m.c.vocab, vocab_ld(&m));
-    wide *least = xcalloc((size_t)n, sizeof *least);
+    acc_t *least = xcalloc((size_t)n, sizeof *least);
     if (top_k) op_top_k_entropy(en, least, lse, logits, inv_temp, top_k, n - 1, m.c.vocab, vocab_ld(&m));
     for (int i = 0; top_k && i < n - 1; i++)             /* and the token that is there, where it is none of them */
-        if (lp[i] < least[i]) en[i] = (wide)((double)en[i] - exp((double)lp[i]) * (double)lp[i]);
+        if (lp[i] < least[i]) en[i] = (acc_t)((double)en[i] - exp((double)lp[i]) * (double)lp[i]);
     free(least);
     for (int i = ep->prompt_len; i < n; i++) {
         logp[i - ep->prompt_len] = ep->m[i] ? lp[i - 1] : 0;

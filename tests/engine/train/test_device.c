@@ -34,7 +34,7 @@ static void world_make(struct world *w)
 {
     arena_make(&w->arena, "rollout", 8u << 20);
     kv_make(&w->kv, &model, 11 * kv_need(100), &w->arena);
-    dev_zero(w->kv.pool, (size_t)(w->kv.layers * w->kv.layer_stride) * sizeof(real));
+    dev_zero(w->kv.pool, (size_t)(w->kv.layers * w->kv.layer_stride) * sizeof(elem_t));
     w->r = rollout_make(&model, tok, &w->kv, &(struct toolbox){ .run = no_tool }, &sampling, &w->arena);
 }
 
@@ -156,10 +156,10 @@ static int64_t update(struct learner *l, int len, bool numbers)
     struct pack p;
     int ids[SEQS][64];
     uint8_t m[64];
-    wide g[SEQS * 64], logp[SEQS * 64];
+    acc_t g[SEQS * 64], logp[SEQS * 64];
     double norm;
     memset(m, 1, sizeof m);
-    for (int i = 0; i < SEQS * 64; i++) g[i] = (wide)-0.01;
+    for (int i = 0; i < SEQS * 64; i++) g[i] = (acc_t)-0.01;
     for (int i = 0; i < SEQS; i++) {
         for (int k = 0; k < len; k++) ids[i][k] = (i * 17 + k * 5) % 256;
         s[i] = (struct seq_view){ .ids = ids[i], .m = m, .n = len, .group = i, .flat = i * 64 };

@@ -27,7 +27,7 @@ static void close_both(struct session *s, struct config *c)
 static void exact_text(void **state)
 {
     (void)state;
-    if (sizeof(real) != 4) skip();                      /* the bits of float are what is recorded */
+    if (sizeof(elem_t) != 4) skip();                      /* the bits of float are what is recorded */
     static const struct { int family; const char *text; } cases[] = {
 #include "tests/engine/train/policy_text.h"
     };
@@ -55,7 +55,7 @@ static void exact_text(void **state)
 static void exact_reward_curve(void **state)
 {
     (void)state;
-    if (sizeof(real) != 4) skip();
+    if (sizeof(elem_t) != 4) skip();
     static const double want[] = {
 #include "tests/engine/train/policy_curve.h"
     };

@@ -5,7 +5,7 @@
 #include "tests/engine/train/mini.h"
 #include "tests/slow.h"
 
-static const bool is_double = sizeof(real) == 8;
+static const bool is_double = sizeof(elem_t) == 8;
 
 /* One response position, one rollout, one mini-batch, as the formulas see them. */
 struct token { double now, old, ref, ent, adv, factor, g, ge; bool m; };
@@ -26,7 +26,7 @@ static void lines_make(struct naive *v, const struct group *g, int n, const stru
                 const struct row *r = g[i].row[j];
                 if (r->branch != branch) continue;
                 struct line *l = &v->line[k++];
-                *l = (struct line){ .r = r, .group = i, .n = row_len(r), .branch = branch, .reward = (double)(wide)r->ep.reward };
+                *l = (struct line){ .r = r, .group = i, .n = row_len(r), .branch = branch, .reward = (double)(acc_t)r->ep.reward };
                 l->t = xcalloc((size_t)l->n + 1, sizeof *l->t);
                 for (int p = 0; p < l->n; p++) {
                     int at = r->ep.prompt_len + p;
@@ -110,7 +110,7 @@ static void naive_advantages(struct naive *v, const struct group *g, const struc
     }
     for (int i = 0; i < v->n; i++) {
         struct line *l = &v->line[i];
-        for (int p = 0; p < l->n; p++) l->live = l->live || (l->t[p].m && (wide)l->t[p].adv != 0);
+        for (int p = 0; p < l->n; p++) l->live = l->live || (l->t[p].m && (acc_t)l->t[p].adv != 0);
     }
 }
 
@@ -220,14 +220,14 @@ static void naive_loss(struct naive *v, const struct config *c)
 }
 
 /* r->now, ref and ent are what a forward pass of this rollout alone gives, bit for bit. */
-static void check_scores(const struct mini *x, const struct naive *v, const real *first, const char *name)
+static void check_scores(const struct mini *x, const struct naive *v, const elem_t *first, const char *name)
 {
     const struct config *c = &x->c;
     int top_k = c->branch.entropy == ENTROPY_TOP10 ? 10 : 0;
     for (int i = 0; i < v->n; i++) {
         const struct line *l = &v->line[i];
         if (!is_trained(l)) continue;
-        wide *now = xcalloc((size_t)l->n + 1, sizeof *now), *ent = xcalloc((size_t)l->n + 1, sizeof *ent), *ref = xcalloc((size_t)l->n + 1, sizeof *ref);
+        acc_t *now = xcalloc((size_t)l->n + 1, sizeof *now), *ent = xcalloc((size_t)l->n + 1, sizeof *ent), *ref = xcalloc((size_t)l->n + 1, sizeof *ref);
         mini_fresh(x, &l->r->ep, NULL, top_k, now, ent);
         if (c->actor.kl_loss_coef > 0) mini_fresh(x, &l->r->ep, first, 0, ref, NULL);
         for (int p = 0; p < l->n; p++) {
@@ -275,11 +275,11 @@ static double *unrolled(struct mini *x, const struct naive *v)
         if (!is_trained(q)) continue;
         const struct episode *ep = &q->r->ep;
         uint8_t *m = xcalloc((size_t)ep->n, 1);
-        wide *g = xcalloc((size_t)ep->n, sizeof *g), *ge = xcalloc((size_t)ep->n, sizeof *ge);
+        acc_t *g = xcalloc((size_t)ep->n, sizeof *g), *ge = xcalloc((size_t)ep->n, sizeof *ge);
         for (int p = 0; p < q->n; p++) {
             m[ep->prompt_len + p] = q->t[p].m;
-            g[ep->prompt_len + p] = (wide)q->t[p].g;
-            ge[ep->prompt_len + p] = (wide)q->t[p].ge;
+            g[ep->prompt_len + p] = (acc_t)q->t[p].g;
+            ge[ep->prompt_len + p] = (acc_t)q->t[p].ge;
         }
         struct pack p;
         pack_make(&p, &(struct seq_view){ .ids = ep->ids, .m = m, .n = ep->n }, 1);
@@ -292,7 +292,7 @@ static double *unrolled(struct mini *x, const struct naive *v)
     return all;
 }
 
-struct before { real *w; wide *adam1, *adam2; };
+struct before { elem_t *w; acc_t *adam1, *adam2; };
 
 /* w after the step, from the gradient and the moments before it. */
 static void check_step(const struct mini *x, const struct before *b, const char *name)
@@ -315,7 +315,7 @@ static void check_step(const struct mini *x, const struct before *b, const char 
 }
 
 /* Checks the mini-batch g[0..n) as it stands, then updates. */
-static void check_update(struct mini *x, struct group *g, int n, bool stale, const real *first, struct step_sums *z, const char *name)
+static void check_update(struct mini *x, struct group *g, int n, bool stale, const elem_t *first, struct step_sums *z, const char *name)
 {
     struct learner *l = &x->s.learner;
     struct naive v;
@@ -334,10 +334,10 @@ static void check_update(struct mini *x, struct group *g, int n, bool stale, con
     check_vectors(&v, &f, &stats, &x->c, name);
     flat_free(&f);
     double *want = unrolled(x, &v), most = 0;
-    struct before b = { xmalloc(count * sizeof(real)), xmalloc(count * sizeof(wide)), xmalloc(count * sizeof(wide)) };
-    memcpy(b.w, l->m->w, count * sizeof(real));
-    memcpy(b.adam1, l->adam1, count * sizeof(wide));
-    memcpy(b.adam2, l->adam2, count * sizeof(wide));
+    struct before b = { xmalloc(count * sizeof(elem_t)), xmalloc(count * sizeof(acc_t)), xmalloc(count * sizeof(acc_t)) };
+    memcpy(b.w, l->m->w, count * sizeof(elem_t));
+    memcpy(b.adam1, l->adam1, count * sizeof(acc_t));
+    memcpy(b.adam2, l->adam2, count * sizeof(acc_t));
     CHECK(update_rows(&x->t, g, n, stale, z), "%s", name);
     for (size_t i = 0; i < count; i++) most = fmax(most, fabs(want[i]));
     CHECK(most > 0, "%s: no gradient", name);
@@ -383,8 +383,8 @@ static struct step_sums check_case(const char *name, const char *const *preset, 
     mini_open(&x, all, set, 5);
     x.script.shared = script ? script->shared : 9;
     if (script) x.script.ends = script->ends;
-    size_t bytes = (size_t)x.s.m.count * sizeof(real);
-    real *first = xmalloc(bytes);
+    size_t bytes = (size_t)x.s.m.count * sizeof(elem_t);
+    elem_t *first = xmalloc(bytes);
     memcpy(first, x.s.m.w, bytes);
     mini_sample(&x, g, 4, 3);
     uint64_t sampled = x.s.m.version;
@@ -541,15 +541,15 @@ static void not_finite(void **state)
     static const char *const set[] = { "data.max_response_length", "20", "rollout.max_len", "84", "rollout.n", "6", "rollout.initial_rollouts", "3",
                                        "advantage.norm_by_std", "false", "branch.omega", "previous", "branch.points", "1",
                                        "advantage.future_weight", "1000", NULL };
-    static const double bad[] = { (double)NAN, (double)INFINITY, sizeof(real) == 8 ? 1e200 : 1e38 };     /* the last: a finite loss, an infinite gradient */
+    static const double bad[] = { (double)NAN, (double)INFINITY, sizeof(elem_t) == 8 ? 1e200 : 1e38 };     /* the last: a finite loss, an infinite gradient */
     struct mini x;
     struct group g[2];
     struct step_sums z = { 0 };
     mini_open(&x, set, NULL, 5);
     mini_sample(&x, g, 2, 0);
     mini_branch(&x, g, 2, false, &z);
-    size_t bytes = (size_t)x.s.m.count * sizeof(real);
-    real *w = xmalloc(bytes), *prev = xmalloc(bytes);
+    size_t bytes = (size_t)x.s.m.count * sizeof(elem_t);
+    elem_t *w = xmalloc(bytes), *prev = xmalloc(bytes);
     assert_true(update_rows(&x.t, g, 2, false, &z));
     assert_int_equal(z.updates, 1);
     memcpy(w, x.s.m.w, bytes);

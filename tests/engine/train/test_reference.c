@@ -507,7 +507,7 @@ static struct tally run(const struct test_case *x, int steps, uint64_t *points)
 static void steps_computed_again(void **state)
 {
     (void)state;
-    if (sizeof(real) != 4 || on_shim()) skip();          /* the shim takes a minute a step */
+    if (sizeof(elem_t) != 4 || on_shim()) skip();          /* the shim takes a minute a step */
     static const struct test_case cases[] = {
         { "default", "default", { NULL } },
         { "default, two epochs", "default", { "actor.ppo_epochs", "2", "rollout.initial_rollouts", "3", "rollout.n",
@@ -551,7 +551,7 @@ static void steps_computed_again(void **state)
 static void epochs_choose_anew(void **state)
 {
     (void)state;
-    if (sizeof(real) != 4 || slow_build()) skip();
+    if (sizeof(elem_t) != 4 || slow_build()) skip();
     static const struct test_case cases[] = {
         { "random points", "default", { "branch.score", "random", "actor.ppo_epochs", "3", "actor.optim.lr", "0" } },
         { "random points, epochs outside", "default", { "branch.score", "random", "actor.ppo_epochs", "3",

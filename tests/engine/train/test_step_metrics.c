@@ -400,7 +400,7 @@ static void run(const char *name, const char *const *set)
 static void a_step_counted_again(void **state)
 {
     (void)state;
-    if (sizeof(real) != 4 || on_shim()) skip();          /* the shim takes a minute a step */
+    if (sizeof(elem_t) != 4 || on_shim()) skip();          /* the shim takes a minute a step */
     run("appo", (const char *const[]){ NULL });
     if (slow_build()) return;
     run("token kept", (const char *const[]){ "branch.resample_token", "false", "branch.points", "3",

@@ -99,8 +99,8 @@ static void a_changed_number_fails(void **state)
         char last[32];
         json_t *j = find(root[k], numbers[i].path, &holder, last, sizeof last);
         CHECK(json_is_number(j), "%s: %s is a number", files[k].file, numbers[i].path);
-        bool real = json_is_real(j), flag = strstr(numbers[i].path, "rows_kept") != NULL;
-        json_t *other = flag ? json_integer(1 - json_integer_value(j)) : real ? json_real(json_real_value(j) + 0.01) : json_integer(json_integer_value(j) + 1);
+        bool elem_t = json_is_real(j), flag = strstr(numbers[i].path, "rows_kept") != NULL;
+        json_t *other = flag ? json_integer(1 - json_integer_value(j)) : elem_t ? json_real(json_real_value(j) + 0.01) : json_integer(json_integer_value(j) + 1);
         json_incref(j);
         if (json_is_array(holder)) json_array_set(holder, (size_t)atoi(last), other);
         else json_object_set(holder, last, other);
