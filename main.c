@@ -12,10 +12,11 @@
 
 /* help.c says what each of them is for */
 static const struct command { const char *name; int (*run)(int argc, char **argv); } commands[] = {
-    { "debug", cmd_debug }, { "train", cmd_train }, { "eval", cmd_eval }, { "sft", cmd_sft }, { "make-policy", cmd_make_policy }, { "export", cmd_export },
-    { "plan", cmd_plan }, { "tokenize", cmd_tokenize }, { "score", cmd_score }, { "generate", cmd_generate }, { "golden", cmd_golden }, { "bench", cmd_bench },
-    { "doctor", cmd_doctor }, { "keys", cmd_keys }, { "version", cmd_version }, { "--version", cmd_version }, { "-V", cmd_version },
-    { "help", cmd_help }, { "--help", cmd_help }, { "-h", cmd_help },
+    { "debug", cmd_debug }, { "train", cmd_train }, { "eval", cmd_eval }, { "sft", cmd_sft },
+    { "make-policy", cmd_make_policy }, { "export", cmd_export }, { "plan", cmd_plan }, { "tokenize", cmd_tokenize },
+    { "score", cmd_score }, { "generate", cmd_generate }, { "golden", cmd_golden }, { "bench", cmd_bench },
+    { "doctor", cmd_doctor }, { "keys", cmd_keys }, { "version", cmd_version }, { "--version", cmd_version },
+    { "-V", cmd_version }, { "help", cmd_help }, { "--help", cmd_help }, { "-h", cmd_help },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -40,12 +41,14 @@ static bool small_stack(void)
     return getrlimit(RLIMIT_STACK, &r) == 0 && r.rlim_cur != RLIM_INFINITY && r.rlim_cur < STACK_LEAST;
 }
 
-/* libgomp's idle threads spin for milliseconds by default, which costs whole steps where cores are shared; and its threads have stacks as large as the limit
- * says. It reads its settings before main, so they are set and the program is started once more. 1,000 turns are about as long as a fork and join take. Six
- * debug steps on two cores with four other processes: 10 to 16 s with 20,000 turns, 5.3 to 5.9 s with 2,000, 5.7 to 6.3 s with none. */
+/* libgomp's idle threads spin for milliseconds by default, which costs whole steps where cores are shared; and its
+ * threads have stacks as large as the limit says. It reads its settings before main, so they are set and the program is
+ * started once more. 1,000 turns are about as long as a fork and join take. Six debug steps on two cores with four
+ * other processes: 10 to 16 s with 20,000 turns, 5.3 to 5.9 s with 2,000, 5.7 to 6.3 s with none. */
 static void set_openmp(char **argv)
 {
-    bool spin = !getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY"), stack = small_stack() && !getenv("OMP_STACKSIZE") && !getenv("GOMP_STACKSIZE");
+    bool spin = !getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY"),
+         stack = small_stack() && !getenv("OMP_STACKSIZE") && !getenv("GOMP_STACKSIZE");
     if (!spin && !stack) return;
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -56,8 +59,8 @@ static void set_openmp(char **argv)
     execv(self, argv);
 }
 
-/* A stream that was closed by whoever started the program: its number would be given to the next file, and what is printed would go into that. What is opened
- * instead cannot be written to, so that what is lost is said. */
+/* A stream that was closed by whoever started the program: its number would be given to the next file, and what is
+ * printed would go into that. What is opened instead cannot be written to, so that what is lost is said. */
 static void open_streams(void)
 {
     for (int fd = 0; fd < 3; fd++)
@@ -73,8 +76,9 @@ static void on_end(int signo)
 
 static void on_limit(int signo) { (void)signo; }
 
-/* A signal that ends the program leaves no temporary file; one that says that a file has become as long as it may (ulimit -f) makes the write fail, which is
- * told as on a full disk. A handler, not SIG_IGN, because tools that are started must not inherit it. */
+/* A signal that ends the program leaves no temporary file; one that says that a file has become as long as it may
+ * (ulimit -f) makes the write fail, which is told as on a full disk. A handler, not SIG_IGN, because tools that are
+ * started must not inherit it. */
 static void catch_signals(void)
 {
     static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU };
@@ -93,7 +97,8 @@ static int finish(int status)
     bool ok = !ferror(stdout);
     errno = 0;
     if (fflush(stdout) == 0 && ok) return status;
-    fprintf(stderr, "appo: stdout: could not be written: %s\n", errno ? strerror(errno) : "write error, the disk may be full");
+    fprintf(stderr, "appo: stdout: could not be written: %s\n",
+            errno ? strerror(errno) : "write error, the disk may be full");
     return status ? status : 1;
 }
 
@@ -107,7 +112,8 @@ static int run(int argc, char **argv)
     }
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(argv[1], commands[i].name))
-            return finish(wants_help(argc, argv) && help_one(argv[1], stdout) ? 0 : commands[i].run(argc - 2, argv + 2));
+            return finish(wants_help(argc, argv) && help_one(argv[1], stdout) ? 0
+                                                                              : commands[i].run(argc - 2, argv + 2));
     help_unknown(argv[1], stderr);
     return finish(2);
 }
@@ -130,7 +136,8 @@ int main(int argc, char **argv)
     if (!small_stack()) return run(argc, argv);
     pthread_attr_init(&how);
     if (pthread_attr_setstacksize(&how, STACK) || pthread_create(&thread, &how, run_there, &s)) {
-        fprintf(stderr, "appo: a stack of %d MiB is needed, and the limit (ulimit -s) and memory do not give one\n", STACK >> 20);
+        fprintf(stderr, "appo: a stack of %d MiB is needed, and the limit (ulimit -s) and memory do not give one\n",
+                STACK >> 20);
         return 1;
     }
     pthread_join(thread, NULL);

@@ -42,13 +42,15 @@ bool dir_room(const char *path, size_t bytes, struct err *e)
     if (statvfs(path, &v) != 0) return fail(e, "%s: %s", path, strerror(errno));
     double room = (double)v.f_bavail * (double)v.f_frsize;
     if (room >= (double)bytes) return true;
-    return fail(e, "%s: %.1f MiB are left on this disk, about %.1f MiB are needed: make room or choose another folder", path, room / 0x1p20, (double)bytes / 0x1p20);
+    return fail(e, "%s: %.1f MiB are left on this disk, about %.1f MiB are needed: make room or choose another folder",
+                path, room / 0x1p20, (double)bytes / 0x1p20);
 }
 
 int dir_sync(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), why = 0;
-    if (fd < 0) return errno == EACCES ? 0 : errno;      /* a folder that may be written but not listed cannot be synced */
+    /* a folder that may be written but not listed cannot be synced */
+    if (fd < 0) return errno == EACCES ? 0 : errno;
     if (fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP && errno != ENOSYS && errno != EROFS) why = errno;
     close(fd);
     return why;
@@ -82,8 +84,9 @@ static void stage_forget(struct stage *s)
 }
 
 /* Does something with each file in .tmp, by its two names; false: one failed. */
-static bool each(const struct stage *s, bool (*take)(const char *from, const char *to, const char *name, const char *last, struct err *e), const char *last,
-                 struct err *e)
+static bool each(const struct stage *s,
+                 bool (*take)(const char *from, const char *to, const char *name, const char *last, struct err *e),
+                 const char *last, struct err *e)
 {
     struct str from = { 0 }, to = { 0 };
     DIR *d = opendir(s->tmp);
@@ -145,14 +148,22 @@ static bool move(const char *from, const char *to, struct err *e)
 {
     return rename(from, to) == 0 || fail(e, "%s: could not be moved into place: %s", to, strerror(errno));
 }
-static bool move_others(const char *from, const char *to, const char *name, const char *last, struct err *e) { return !strcmp(name, last) || move(from, to, e); }
-static bool move_last(const char *from, const char *to, const char *name, const char *last, struct err *e) { return strcmp(name, last) || move(from, to, e); }
+static bool move_others(const char *from, const char *to, const char *name, const char *last, struct err *e)
+{
+    return !strcmp(name, last) || move(from, to, e);
+}
+static bool move_last(const char *from, const char *to, const char *name, const char *last, struct err *e)
+{
+    return strcmp(name, last) || move(from, to, e);
+}
 bool stage_commit(struct stage *s, const char *last, struct err *e)
 {
     if (!each(s, move_others, last, e) || !each(s, move_last, last, e)) return false;
     rmdir(s->tmp);
     int why = dir_sync(s->dir);
-    if (why) return fail(e, "%s: the files are written, but the folder could not be brought to the disk: %s", s->dir, strerror(why));
+    if (why)
+        return fail(e, "%s: the files are written, but the folder could not be brought to the disk: %s", s->dir,
+                    strerror(why));
     stage_forget(s);
     return true;
 }

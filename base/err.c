@@ -7,7 +7,8 @@
 
 void (*die_hook)(void);
 
-/* Names in sentences come from files, which must not speak to a terminal. U+0080 to U+009F are controls too, of which CSI is one; in UTF-8 they are C2 and a byte of their number. */
+/* Names in sentences come from files, which must not speak to a terminal. U+0080 to U+009F are controls too, of which
+ * CSI is one; in UTF-8 they are C2 and a byte of their number. */
 static void quiet(char *s)
 {
     for (; *s; s++) {

@@ -1,4 +1,5 @@
-/* file.c: bounded reads (gzip and zstd by their magic) and writes that appear whole or not at all. Folders are in dir.c. */
+/* file.c: bounded reads (gzip and zstd by their magic) and writes that appear whole or not at all. Folders are in
+ * dir.c. */
 #include "base/file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -14,12 +15,14 @@
 int file_open(const char *path, bool plain, struct err *e)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);      /* without O_NONBLOCK a pipe's open waits for a writer */
+    /* without O_NONBLOCK a pipe's open waits for a writer */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) { fail(e, "%s: %s", path, strerror(errno)); return -1; }
     bool ok = fstat(fd, &st) == 0 || fail(e, "%s: %s", path, strerror(errno));
     if (ok && S_ISDIR(st.st_mode)) ok = fail(e, "%s: is a folder, a file is needed", path);
     if (ok && plain && !S_ISREG(st.st_mode)) ok = fail(e, "%s: is not a plain file", path);
-    if (ok && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) && !isatty(fd)) ok = fail(e, "%s: is a device, a file is needed", path);
+    if (ok && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) && !isatty(fd))
+        ok = fail(e, "%s: is a device, a file is needed", path);
     if (ok && fcntl(fd, F_SETFL, 0) == 0) return fd;
     if (ok) fail(e, "%s: %s", path, strerror(errno));
     close(fd);
@@ -31,7 +34,8 @@ static bool read_all(int fd, const char *path, size_t max, struct str *out, stru
     struct stat st;
     char chunk[65536];
     ssize_t n;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size > max) return fail(e, "%s: larger than the %zu bytes allowed here", path, max);
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size > max)
+        return fail(e, "%s: larger than the %zu bytes allowed here", path, max);
     while ((n = read(fd, chunk, sizeof chunk)) > 0 || (n < 0 && errno == EINTR)) {
         if (n < 0) continue;
         if (out->n + (size_t)n > max) return fail(e, "%s: larger than the %zu bytes allowed here", path, max);
@@ -51,11 +55,12 @@ static int unpack_some(z_stream *z, struct str *out)
     return code == Z_OK && z->avail_in == 0 && z->avail_out ? Z_BUF_ERROR : code;
 }
 
-/* All members of in, one after another; 0 bytes may follow them, as tapes leave them. Each byte of in may make 1032, so a bound that grows with in is
- * what keeps a small file from filling the memory. */
+/* All members of in, one after another; 0 bytes may follow them, as tapes leave them. Each byte of in may make 1032, so
+ * a bound that grows with in is what keeps a small file from filling the memory. */
 static size_t packed_bound(const struct str *in, size_t max)
 {
-    /* rows that all begin with the same instructions: 10,000 of the released ones pack to 1/23 as zstd -19, to 1/15 as gzip */
+    /* rows that all begin with the same instructions: 10,000 of the released ones pack to 1/23 as zstd -19, to 1/15 as
+     * gzip */
     const size_t most = ((size_t)64 << 20) + 128 * in->n;
     return most < max ? most : max;
 }
@@ -64,7 +69,8 @@ static bool too_much(const char *path, const struct str *in, size_t max, struct 
 {
     const size_t bound = packed_bound(in, max);
     if (bound == max) return fail(e, "%s: larger than the %zu bytes allowed here", path, max);
-    return fail(e, "%s: unpacks to more than %zu bytes, from %zu: unpack it first (gunzip, unzstd) if that is meant", path, bound, in->n);
+    return fail(e, "%s: unpacks to more than %zu bytes, from %zu: unpack it first (gunzip, unzstd) if that is meant",
+                path, bound, in->n);
 }
 
 static bool unpack_gzip(const struct str *in, const char *path, size_t max, struct str *out, struct err *e)
@@ -85,10 +91,14 @@ static bool unpack_gzip(const struct str *in, const char *path, size_t max, stru
         } else if (code == Z_STREAM_END) {
             while (left && !*z.next_in) { z.next_in++; left--; }
             rest = !left || left < 2 || z.next_in[0] != 0x1f || z.next_in[1] != 0x8b;
-            if (left && rest) ok = fail(e, "%s: damaged after %zu bytes: %zu bytes follow that are not gzip", path, out->n, left);
+            if (left && rest)
+                ok = fail(e, "%s: damaged after %zu bytes: %zu bytes follow that are not gzip", path, out->n, left);
             if (!rest) inflateReset(&z);
         } else if (code != Z_OK && !(code == Z_BUF_ERROR && left)) {
-            ok = fail(e, "%s: damaged after %zu bytes: %s", path, out->n, code == Z_BUF_ERROR ? "unexpected end of file" : z.msg ? z.msg : "not gzip");
+            ok = fail(e, "%s: damaged after %zu bytes: %s", path, out->n,
+                      code == Z_BUF_ERROR ? "unexpected end of file"
+                      : z.msg             ? z.msg
+                                          : "not gzip");
         }
     }
     inflateEnd(&z);
@@ -111,7 +121,8 @@ static bool unpack_zstd(const struct str *in, const char *path, size_t max, stru
         str_put(out, chunk, to.pos);
         if (ZSTD_isError(more)) ok = fail(e, "%s: damaged after %zu bytes: %s", path, out->n, ZSTD_getErrorName(more));
         else if (out->n > packed_bound(in, max)) ok = too_much(path, in, max, e);
-        else if (more && from.pos == from.size && to.pos == 0 && at == from.pos) ok = fail(e, "%s: damaged after %zu bytes: unexpected end of file", path, out->n);
+        else if (more && from.pos == from.size && to.pos == 0 && at == from.pos)
+            ok = fail(e, "%s: damaged after %zu bytes: unexpected end of file", path, out->n);
     }
     ZSTD_freeDStream(z);
     return ok;
@@ -124,7 +135,8 @@ bool file_read(const char *path, size_t max, struct str *out, struct err *e)
     if (fd < 0) return false;
     bool ok = read_all(fd, path, max, out, e);
     close(fd);
-    const bool gzip = ok && out->n >= 2 && !memcmp(out->p, "\x1f\x8b", 2), zstd = ok && out->n >= 4 && !memcmp(out->p, "\x28\xB5\x2F\xFD", 4);
+    const bool gzip = ok && out->n >= 2 && !memcmp(out->p, "\x1f\x8b", 2),
+               zstd = ok && out->n >= 4 && !memcmp(out->p, "\x28\xB5\x2F\xFD", 4);
     if (!gzip && !zstd) return ok;
     struct str packed = *out;
     *out = (struct str){ 0 };
@@ -134,10 +146,12 @@ bool file_read(const char *path, size_t max, struct str *out, struct err *e)
     return ok;
 }
 
-/* Temporary files that are open. A handler of signals reads the table while others write it: an entry is a whole path or NULL at any time. */
+/* Temporary files that are open. A handler of signals reads the table while others write it: an entry is a whole path
+ * or NULL at any time. */
 enum { TEMPS = 32 };
 static char *volatile temps[TEMPS];
-static volatile pid_t owner;            /* a child that was forked and ends before it becomes another program has none of its own */
+/* a child that was forked and ends before it becomes another program has none of its own */
+static volatile pid_t owner;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void out_sweep(void)
@@ -159,7 +173,8 @@ void out_note(char *path, bool open)
     pthread_mutex_unlock(&lock);
 }
 
-/* What stands at path already is no plain file, or may be a stream of this process (/dev/stdout): nothing can be renamed over it. */
+/* What stands at path already is no plain file, or may be a stream of this process (/dev/stdout): nothing can be
+ * renamed over it. */
 static bool is_stream(const char *path)
 {
     struct stat st;
@@ -228,11 +243,13 @@ bool out_commit(struct out *o, struct err *e)
     ok = fflush(o->f) == 0 && ok;
     ok = ok && (fsync(fileno(o->f)) == 0 || !o->tmp);                       /* pipes and terminals cannot be synced */
     int why = errno;
-    if (!ok && !why && o->tmp && write(fileno(o->f), "", 1) < 0) why = errno;       /* an earlier write failed: the next one tells why */
+    /* an earlier write failed: the next one tells why */
+    if (!ok && !why && o->tmp && write(fileno(o->f), "", 1) < 0) why = errno;
     ok = fclose(o->f) == 0 && ok;
     if (ok && o->tmp && rename(o->tmp, o->path) != 0) { ok = false; why = errno; }
     if (!ok) {
-        fail(e, "%s: could not be written whole: %s", o->path, why ? strerror(why) : "write error, the disk may be full");
+        fail(e, "%s: could not be written whole: %s", o->path,
+             why ? strerror(why) : "write error, the disk may be full");
         if (o->tmp) unlink(o->tmp);
     } else if (o->tmp && (why = sync_folder_of(o->path))) {
         ok = fail(e, "%s: is written, but its folder could not be brought to the disk: %s", o->path, strerror(why));

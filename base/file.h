@@ -1,32 +1,38 @@
-/* file.h: whole files in, whole files out. A file is written under a temporary name beside its place, fsynced, then renamed, so that nothing
- * half-written is ever found under its final name. */
+/* file.h: whole files in, whole files out. A file is written under a temporary name beside its place, fsynced, then
+ * renamed, so that nothing half-written is ever found under its final name. */
 #pragma once
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/str.h"
 #include <stdio.h>
 
-/* Opens for reading without waiting for anyone: a pipe that nobody writes to is empty. Folders and devices are refused, with plain pipes too. -1: the
- * sentence is in e. */
+/* Opens for reading without waiting for anyone: a pipe that nobody writes to is empty. Folders and devices are refused,
+ * with plain pipes too. -1: the sentence is in e. */
 int file_open(const char *path, bool plain, struct err *e);
 
-/* Reads a plain, gzip'd or zstd'd file (told by its magic bytes), at most max bytes after decompression, of a packed one at most 64 MiB and 128 bytes for
- * each of its own. False: no file, too large, damaged, or bytes behind it that are none. */
+/* Reads a plain, gzip'd or zstd'd file (told by its magic bytes), at most max bytes after decompression, of a packed
+ * one at most 64 MiB and 128 bytes for each of its own. False: no file, too large, damaged, or bytes behind it that are
+ * none. */
 bool file_read(const char *path, size_t max, struct str *out, struct err *e);
 bool file_copy(const char *from, const char *to, struct err *e);         /* a plain file, byte for byte */
 
-/* A file being written. out_open fails when the folder cannot be written; a link is followed, and what is no plain file (/dev/stdout) is written to as it
- * is. Write to .f; out_commit flushes, fsyncs and renames, and fails (removing the temporary file) if any write before it failed; out_drop removes it. */
+/* A file being written. out_open fails when the folder cannot be written; a link is followed, and what is no plain file
+ * (/dev/stdout) is written to as it is. Write to .f; out_commit flushes, fsyncs and renames, and fails (removing the
+ * temporary file) if any write before it failed; out_drop removes it. */
 struct out { FILE *f; char *path, *tmp; };
 bool out_open(struct out *o, const char *path, struct err *e);
 bool out_commit(struct out *o, struct err *e);
 void out_drop(struct out *o);
-/* Removes the temporary files of all that are open: for handlers of signals that end the program. exit() does it by itself. */
+/* Removes the temporary files of all that are open: for handlers of signals that end the program. exit() does it by
+ * itself. */
 void out_sweep(void);
-void out_note(char *path, bool open);       /* path is such a file from now on, or no more; it stays the caller's, who keeps it until then */
+/* path is such a file from now on, or no more; it stays the caller's, who keeps it until then */
+void out_note(char *path, bool open);
 
-bool file_write(const char *path, const void *bytes, size_t n, struct err *e);      /* out_open, one write, out_commit */
-bool dir_make(const char *path, struct err *e);                                     /* mkdir -p, and proves that a file can be made in it */
+/* out_open, one write, out_commit */
+bool file_write(const char *path, const void *bytes, size_t n, struct err *e);
+/* mkdir -p, and proves that a file can be made in it */
+bool dir_make(const char *path, struct err *e);
 /* False: the file system of this folder has fewer than bytes left. */
 bool dir_room(const char *path, size_t bytes, struct err *e);
 bool file_exists(const char *path);
@@ -37,9 +43,11 @@ void dir_remove(const char *path);
 /* A name in this folder that nothing has yet: "{dir}/{stem}1", "...2" and so on. free() it. */
 char *dir_unused(const char *dir, const char *stem);
 
-/* A folder of files that belong together, locked (lock.h) from stage_open until the end. They are written into .tmp, a folder inside of the final one, which is made if need be; stage_commit moves them
- * up, the one named last after all others, so that a folder which has it is whole; stage_drop removes them, and the folder if stage_open made it. */
+/* A folder of files that belong together, locked (lock.h) from stage_open until the end. They are written into .tmp, a
+ * folder inside of the final one, which is made if need be; stage_commit moves them up, the one named last after all
+ * others, so that a folder which has it is whole; stage_drop removes them, and the folder if stage_open made it. */
 struct stage { char *dir, *tmp; bool made; struct lock lock; };
 bool stage_open(struct stage *s, const char *dir, struct err *e);
 bool stage_commit(struct stage *s, const char *last, struct err *e);
-void stage_drop(struct stage *s);                                                   /* after a commit, or of {0}: does nothing */
+/* after a commit, or of {0}: does nothing */
+void stage_drop(struct stage *s);

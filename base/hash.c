@@ -6,10 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static const uint64_t P1 = 0x9E3779B185EBCA87u, P2 = 0xC2B2AE3D27D4EB4Fu, P3 = 0x165667B19E3779F9u, P4 = 0x85EBCA77C2B2AE63u, P5 = 0x27D4EB2F165667C5u;
+static const uint64_t P1 = 0x9E3779B185EBCA87u, P2 = 0xC2B2AE3D27D4EB4Fu, P3 = 0x165667B19E3779F9u,
+                      P4 = 0x85EBCA77C2B2AE63u, P5 = 0x27D4EB2F165667C5u;
 
 static uint64_t rotl(uint64_t x, int r) { return x << r | x >> (64 - r); }
-static uint64_t le64(const unsigned char *p) { uint64_t x; memcpy(&x, p, 8); return x; }          /* x86-64 and arm64: little-endian, as REAL files are */
+/* x86-64 and arm64: little-endian, as REAL files are */
+static uint64_t le64(const unsigned char *p) { uint64_t x; memcpy(&x, p, 8); return x; }
 static uint32_t le32(const unsigned char *p) { uint32_t x; memcpy(&x, p, 4); return x; }
 static uint64_t mix(uint64_t acc, uint64_t x) { return rotl(acc + x * P2, 31) * P1; }
 static uint64_t merge(uint64_t h, uint64_t lane) { return (h ^ mix(0, lane)) * P1 + P4; }

@@ -1,5 +1,6 @@
-/* hash.h: XXH64 (Collet's xxHash, 64 bits, seed 0): a checksum against damage, not against an attacker. A file that lost or changed any bit has another one
- * but for one case in 2^64; reading is what it costs: 6 to 9 GB/s from memory (measured by tests/base/test_hash). */
+/* hash.h: XXH64 (Collet's xxHash, 64 bits, seed 0): a checksum against damage, not against an attacker. A file that
+ * lost or changed any bit has another one but for one case in 2^64; reading is what it costs: 6 to 9 GB/s from memory
+ * (measured by tests/base/test_hash). */
 #pragma once
 #include "base/err.h"
 #include <stddef.h>

@@ -2,7 +2,8 @@
 #include "base/json.h"
 #include <string.h>
 
-enum { VALUES_MAX = 1 << 23 };          /* the largest vocabularies in use come to 2 million; a tree of so many takes a gigabyte at most */
+/* the largest vocabularies in use come to 2 million; a tree of so many takes a gigabyte at most */
+enum { VALUES_MAX = 1 << 23 };
 
 /* Every value but the first of a bracket has a comma before it; members of an object are two to a comma. */
 static size_t count_values(const char *text, size_t n)
@@ -31,4 +32,7 @@ json_t *json_from_with(const char *name, const char *text, size_t n, size_t flag
     return j;
 }
 
-json_t *json_from(const char *name, const char *text, size_t n, struct err *e) { return json_from_with(name, text, n, 0, e); }
+json_t *json_from(const char *name, const char *text, size_t n, struct err *e)
+{
+    return json_from_with(name, text, n, 0, e);
+}

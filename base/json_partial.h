@@ -1,6 +1,6 @@
-/* json_partial.h: a row's JSON text as a tree of what is read of it. Values of members that nobody reads are passed over,
- * whatever they are, as long as brackets, quotes and commas make sense; what Python writes and JSON or jansson do not
- * have (NaN, integers beyond 64 bits, \u0000) ends nothing until it is used. */
+/* json_partial.h: a row's JSON text as a tree of what is read of it. Values of members that nobody reads are passed
+ * over, whatever they are, as long as brackets, quotes and commas make sense; what Python writes and JSON or jansson do
+ * not have (NaN, integers beyond 64 bits, \u0000) ends nothing until it is used. */
 #pragma once
 #include "base/err.h"
 #include "base/str.h"

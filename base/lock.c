@@ -61,9 +61,12 @@ static bool is_there(int fd, const char *path)
 static bool refuse(const struct lock *l, const char *dir, const char *who, const char *cure, bool locks, struct err *e)
 {
     if (!locks)
-        return fail(e, "%s: another process writes into this folder: %s. This file system has no locks: remove %s if that process has ended; else wait for it, or give %s",
+        return fail(e,
+                    "%s: another process writes into this folder: %s. This file system has no locks: remove %s if that "
+                    "process has ended; else wait for it, or give %s",
                     dir, who, l->path, cure);
-    return fail(e, "%s: another process writes into this folder: %s. Wait for it, or give %s", dir, *who ? who : "it has not said which", cure);
+    return fail(e, "%s: another process writes into this folder: %s. Wait for it, or give %s", dir,
+                *who ? who : "it has not said which", cure);
 }
 
 bool lock_take(struct lock *l, const char *dir, const char *cure, struct err *e)
@@ -85,7 +88,8 @@ bool lock_take(struct lock *l, const char *dir, const char *cure, struct err *e)
     } while (ok && locks && !is_there(l->fd, l->path));
     if (ok) {
         who_am_i(who, sizeof who);
-        ok = (ftruncate(l->fd, 0) == 0 && pwrite(l->fd, who, strlen(who), 0) == (ssize_t)strlen(who)) || fail(e, "%s: cannot be written: %s", l->path, strerror(errno));
+        ok = (ftruncate(l->fd, 0) == 0 && pwrite(l->fd, who, strlen(who), 0) == (ssize_t)strlen(who)) ||
+             fail(e, "%s: cannot be written: %s", l->path, strerror(errno));
         if (ok) {
             out_note(l->path, true);                     /* who is ended by a signal removes it, too */
             return true;
@@ -100,7 +104,10 @@ bool lock_take(struct lock *l, const char *dir, const char *cure, struct err *e)
 
 bool lock_held(const struct lock *l, struct err *e)
 {
-    return is_there(l->fd, l->path) || fail(e, "%s: was removed while this process wrote into the folder, or the folder was: it ends, so as not to write beside another", l->path);
+    return is_there(l->fd, l->path) || fail(e,
+                                            "%s: was removed while this process wrote into the folder, or the folder "
+                                            "was: it ends, so as not to write beside another",
+                                            l->path);
 }
 
 void lock_drop(struct lock *l)

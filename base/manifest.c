@@ -29,7 +29,10 @@ static void list_add(struct list *l, const char *name, uint64_t hash, int64_t si
     l->v[l->n++] = (struct entry){ xstrdup(name), hash, size };
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
 
 /* All plain files below dir/at, by their names from dir. */
 static bool walk(struct list *l, const char *dir, const char *at, int deep, struct err *e)
@@ -142,7 +145,8 @@ static bool read_list(struct list *l, const char *dir, struct err *e)
     struct str path = { 0 }, text = { 0 };
     str_printf(&path, "%s/manifest", dir);
     bool ok = file_read(path.p, LIST_MAX, &text, e);
-    if (ok && !parse(l, text.p, text.n)) ok = fail(e, "%s: damaged: its lines are not those that its checksum is of", path.p);
+    if (ok && !parse(l, text.p, text.n))
+        ok = fail(e, "%s: damaged: its lines are not those that its checksum is of", path.p);
     str_free(&path);
     str_free(&text);
     return ok;
@@ -162,7 +166,8 @@ static bool check_contents(const char *path, const struct entry *x, struct err *
     int64_t size;
     if (!hash_file(path, -1, &hash, &size, e)) return false;
     if (hash == x->hash) return true;
-    return fail(e, "%s: damaged: its checksum is %016llx, %016llx was written", path, (unsigned long long)hash, (unsigned long long)x->hash);
+    return fail(e, "%s: damaged: its checksum is %016llx, %016llx was written", path, (unsigned long long)hash,
+                (unsigned long long)x->hash);
 }
 
 bool manifest_check(const char *dir, bool contents, struct err *e)

@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What is mapped, for the handler: it only reads, and an entry is whole before its n is. Files beyond the table's end have no sentence. */
+/* What is mapped, for the handler: it only reads, and an entry is whole before its n is. Files beyond the table's end
+ * have no sentence. */
 enum { MAPS = 2048 };
 static struct { const char *p; char *name; volatile size_t n; } maps[MAPS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -30,7 +31,8 @@ static void on_bus(int signo, siginfo_t *info, void *context)
         out_sweep();
         _exit(1);
     }
-    sigaction(signo, &before, NULL);                    /* not ours: the instruction runs again and meets whoever was there */
+    /* not ours: the instruction runs again and meets whoever was there */
+    sigaction(signo, &before, NULL);
 }
 
 static void note(const struct map *m, const char *path)

@@ -1,5 +1,5 @@
-/* map.h: plain files mapped read-only. One that is cut short while it is mapped ends the program with a sentence that names it and status 1 (the system
- * says so by SIGBUS, at whichever read comes first). */
+/* map.h: plain files mapped read-only. One that is cut short while it is mapped ends the program with a sentence that
+ * names it and status 1 (the system says so by SIGBUS, at whichever read comes first). */
 #pragma once
 #include "base/err.h"
 

@@ -1,4 +1,5 @@
-/* number.h: a double as text: the fewest digits that read back as the same bits, so that files can be compared byte by byte. */
+/* number.h: a double as text: the fewest digits that read back as the same bits, so that files can be compared byte by
+ * byte. */
 #pragma once
 #include <math.h>
 #include <stdio.h>

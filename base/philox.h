@@ -1,5 +1,6 @@
-/* philox.h: Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), and of cuRAND.
- * A number is a function of where it is used, never of when: the key is the seed, the counter says which number is wanted. */
+/* philox.h: Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"
+ * (SC 2011), and of cuRAND. A number is a function of where it is used, never of when: the key is the seed, the counter
+ * says which number is wanted. */
 #pragma once
 #include <stdint.h>
 
@@ -18,15 +19,21 @@ static inline struct philox philox4x32(uint64_t seed, uint32_t c0, uint32_t c1, 
     return (struct philox){ { c[0], c[1], c[2], c[3] } };
 }
 
-/* A stream for code that draws one number after another (task generators, initial weights): stream names the use, so that two uses never meet. */
+/* A stream for code that draws one number after another (task generators, initial weights): stream names the use, so
+ * that two uses never meet. */
 struct rng { uint64_t seed; uint32_t stream, hi; uint64_t n; };
 
-static inline struct rng rng_make(uint64_t seed, uint32_t stream, uint32_t hi) { return (struct rng){ seed, stream, hi, 0 }; }
+static inline struct rng rng_make(uint64_t seed, uint32_t stream, uint32_t hi)
+{
+    return (struct rng){ seed, stream, hi, 0 };
+}
 static inline uint32_t rng_u32(struct rng *r)
 {
     uint64_t block = r->n / 4;
     uint32_t word = (uint32_t)(r->n++ % 4);
     return philox4x32(r->seed, (uint32_t)block, (uint32_t)(block >> 32), r->stream, r->hi).v[word];
 }
-static inline double rng_uniform(struct rng *r) { return ((double)rng_u32(r) + 0.5) * 0x1p-32; }                     /* (0, 1) */
-static inline uint32_t rng_below(struct rng *r, uint32_t n) { return (uint32_t)(((uint64_t)rng_u32(r) * n) >> 32); }  /* 0 .. n-1 */
+/* (0, 1) */
+static inline double rng_uniform(struct rng *r) { return ((double)rng_u32(r) + 0.5) * 0x1p-32; }
+/* 0 .. n-1 */
+static inline uint32_t rng_below(struct rng *r, uint32_t n) { return (uint32_t)(((uint64_t)rng_u32(r) * n) >> 32); }

@@ -24,7 +24,8 @@ static double now(void)
 
 static void say(const char *s) { if (s && write(2, s, strlen(s)) < 0) return; }
 
-/* timeout(1), srun and shells pass a signal on to a whole group and to the program: what comes within 0.3 s is the same one. XCPU comes every second. */
+/* timeout(1), srun and shells pass a signal on to a whole group and to the program: what comes within 0.3 s is the same
+ * one. XCPU comes every second. */
 static void on_stop(int signo)
 {
     if (run_stop) {
@@ -44,7 +45,8 @@ void stop_catch(void)
     struct sigaction a = { .sa_handler = on_stop, .sa_flags = SA_RESTART }, was;
     sigfillset(&a.sa_mask);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        if (signals[i] == SIGINT || (sigaction(signals[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN)) sigaction(signals[i], &a, NULL);
+        if (signals[i] == SIGINT || (sigaction(signals[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN))
+            sigaction(signals[i], &a, NULL);
 }
 
 void stop_during(const char *fmt, ...)

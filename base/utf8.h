@@ -1,4 +1,5 @@
-/* utf8.h: one character at a time, with the exact rules of RFC 3629 (no overlong forms, no surrogates, nothing above U+10FFFF), which are PCRE2's too. */
+/* utf8.h: one character at a time, with the exact rules of RFC 3629 (no overlong forms, no surrogates, nothing above
+ * U+10FFFF), which are PCRE2's too. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

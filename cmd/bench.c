@@ -8,8 +8,10 @@
 static const char usage[] =
     "usage: appo bench [NAME ...] [--json FILE] [--sizes gpu|cpu|tiny] [--model NAME] [--limit SIZE]\n"
     "       appo bench list | --shapes FILE | --table FILE ...\n"
-    "NAME: an operation (list says which), kernels (all of them; the default), train, decode, models (both), policy (the embedded policy's steps against their\n"
-    "own products), openblas (the C backend's product against OpenBLAS and a plain loop), cpu (the last two). --shapes writes what would be measured, for\n"
+    "NAME: an operation (list says which), kernels (all of them; the default), train, decode, models (both), policy "
+    "(the embedded policy's steps against their\n"
+    "own products), openblas (the C backend's product against OpenBLAS and a plain loop), cpu (the last two). --shapes "
+    "writes what would be measured, for\n"
     "programs that measure the same; --table prints results of both kinds of program side by side.";
 
 static const char *const others[] = { "kernels", "train", "decode", "models", "policy", "openblas", "cpu" };
@@ -69,11 +71,15 @@ static int parse(struct request *r, int argc, char **argv)
             if (!parse_bytes(v, &bytes)) return bad(v, "a size is needed, as in --limit 40GiB");
             r->b.limit = (size_t)bytes;
         } else if (!strcmp(a, "--sizes")) {
-            r->b.sizes = !strcmp(v, "gpu") ? BENCH_GPU : !strcmp(v, "cpu") ? BENCH_CPU : !strcmp(v, "tiny") ? BENCH_TINY : 0;
+            r->b.sizes = !strcmp(v, "gpu")    ? BENCH_GPU
+                         : !strcmp(v, "cpu")  ? BENCH_CPU
+                         : !strcmp(v, "tiny") ? BENCH_TINY
+                                              : 0;
             if (!r->b.sizes) return bad(v, "sizes are gpu, cpu or tiny");
         } else return bad(a, "not understood");
     }
-    if (r->model && !bench_train(NULL, r->model)) return bad(r->model, "no such model; they are those of docs/performance.md");
+    if (r->model && !bench_train(NULL, r->model))
+        return bad(r->model, "no such model; they are those of docs/performance.md");
     return 0;
 }
 

@@ -1,5 +1,5 @@
-/* cmd.h: the sub-commands. Each gets what follows its name on the command line and returns the exit status: 0 done, 1 the world is wrong (a file, a
- * disk), 2 the command line is wrong and nothing was started. */
+/* cmd.h: the sub-commands. Each gets what follows its name on the command line and returns the exit status: 0 done, 1
+ * the world is wrong (a file, a disk), 2 the command line is wrong and nothing was started. */
 #pragma once
 #include "engine/config/config.h"
 #include "engine/report/metrics.h"
@@ -27,15 +27,18 @@ int cmd_help(int argc, char **argv);
 void help_all(FILE *f);
 bool help_one(const char *name, FILE *f);           /* false: no such command */
 void help_unknown(const char *name, FILE *f);       /* one sentence with the nearest name */
-bool help_knows(const char *command, int n, const char *option);        /* does the help of the command, n bytes, list the option? */
+/* does the help of the command, n bytes, list the option? */
+bool help_knows(const char *command, int n, const char *option);
 int terminal_width(FILE *f);                        /* columns; 0: f is no terminal */
 const char *build_backend(void), *build_compiler(void);
 
 /* common.c */
-/* Loads the configuration; on --print-config prints it. False: return *status. words: how many plain words the command takes. */
+/* Loads the configuration; on --print-config prints it. False: return *status. words: how many plain words the command
+ * takes. */
 bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int words, int *status);
-/* Takes an option of the command itself out of argv: "--name VALUE" or "--name=VALUE"; value NULL: a switch, "--name". False: it is not there (or, at the
- * end of the line, has no value: then it stays, for cmd_config to refuse). The last one counts. */
+/* Takes an option of the command itself out of argv: "--name VALUE" or "--name=VALUE"; value NULL: a switch, "--name".
+ * False: it is not there (or, at the end of the line, has no value: then it stays, for cmd_config to refuse). The last
+ * one counts. */
 bool cmd_option(int *argc, char **argv, const char *name, const char **value);
 int cmd_fail(const struct err *e);          /* prints the sentence, returns 1 */
 /* Progress of supervised training on stderr: ctx is a struct sft_show. */

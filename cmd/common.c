@@ -23,13 +23,15 @@ static void not_understood(const char *word, const char *usage)
     int n = name_of(usage, &name);
     snprintf(key, sizeof key, "%.*s", (int)strcspn(plain, "="), plain);
     const char *ours = config_our_name(key);
-    static const char *const valued[] = { "--prompt", "--system", "--max", "--top" };        /* at the end of the line */
+    /* at the end of the line */
+    static const char *const valued[] = { "--prompt", "--system", "--max", "--top" };
     for (size_t i = 0; i < sizeof valued / sizeof *valued; i++)
         if (!strcmp(word, valued[i]) && help_knows(name, n, word)) {
             fprintf(stderr, "appo: %s needs a value\n", word);
             return;
         }
-    fprintf(stderr, "appo: %s: not understood here.%s%s%s appo %.*s --help tells what is\n", word, ours ? " Did you mean " : "", ours ? ours : "", ours ? "=VALUE?" : "", n, name);
+    fprintf(stderr, "appo: %s: not understood here.%s%s%s appo %.*s --help tells what is\n", word,
+            ours ? " Did you mean " : "", ours ? ours : "", ours ? "=VALUE?" : "", n, name);
 }
 
 bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int words, int *status)
@@ -94,8 +96,10 @@ bool sft_show(void *ctx, const struct sft_report *r)
     s->step = r->step;
     int n = snprintf(what, sizeof what, "%.40s", s->what);
     if (r->step) n += snprintf(what + n, sizeof what - (size_t)n, ", loss %.3f, gradient norm %.2f", r->loss, r->norm);
-    if (r->part < r->whole) snprintf(what + n, sizeof what - (size_t)n, ", %d of %d of the next step", r->part, r->whole);
-    progress_step(&s->bar, r->step, what, (double)NAN, r->wall_s > 0 && r->tokens ? (double)r->tokens / r->wall_s : (double)NAN);
+    if (r->part < r->whole)
+        snprintf(what + n, sizeof what - (size_t)n, ", %d of %d of the next step", r->part, r->whole);
+    progress_step(&s->bar, r->step, what, (double)NAN,
+                  r->wall_s > 0 && r->tokens ? (double)r->tokens / r->wall_s : (double)NAN);
     if (s->bar.tty && r->step == r->steps) fputc('\n', stderr);
     return true;
 }

@@ -1,4 +1,5 @@
-/* debug.c: `appo debug` and `appo train`: the whole loop on the embedded tasks; debug is train with a table and a report at the end. */
+/* debug.c: `appo debug` and `appo train`: the whole loop on the embedded tasks; debug is train with a table and a
+ * report at the end. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "base/stop.h"
@@ -34,11 +35,13 @@ static bool write_report(const char *path, const struct run_report *r, const str
 static bool from_scratch(struct config *c, struct err *e)
 {
     struct str dir = { 0 };
-    str_printf(&dir, "%s/%s/%s/coldstart", c->trainer.default_local_dir, c->trainer.project_name, c->trainer.experiment_name);
+    str_printf(&dir, "%s/%s/%s/coldstart", c->trainer.default_local_dir, c->trainer.project_name,
+               c->trainer.experiment_name);
     struct coldstart_rule rule = coldstart_default(c);
     struct sft_show show = { .what = "cold start" };
     if (c->trainer.threads > 0) dev_set_threads(c->trainer.threads);
-    bool ok = coldstart_run(dir.p, &rule, sft_show, &show, e) && config_set(c, "model.path", dir.p, "--from-scratch", e);
+    bool ok =
+        coldstart_run(dir.p, &rule, sft_show, &show, e) && config_set(c, "model.path", dir.p, "--from-scratch", e);
     str_free(&dir);
     return ok;
 }
@@ -62,20 +65,26 @@ static int run(struct config *c, bool scratch, bool table)
     ok = ok && run_training_in(&s, &place, &r, stdout, &e);
     if (r.steps > 0) {
         if (r.has_after) eval_table(r.has_before ? &r.before : &r.after, r.has_before ? &r.after : NULL, stdout);
-        printf("%d steps in %.1f s: %lld tokens generated, %lld trained; largest difference between a sampled and a trained probability: %g; peak memory %.0f MiB\n",
-               r.steps, r.wall_s, (long long)r.tokens_generated, (long long)r.tokens_trained, r.probs_diff_max, peak_mib());
+        printf("%d steps in %.1f s: %lld tokens generated, %lld trained; largest difference between a sampled and a "
+               "trained probability: %g; peak memory %.0f MiB\n",
+               r.steps, r.wall_s, (long long)r.tokens_generated, (long long)r.tokens_trained, r.probs_diff_max,
+               peak_mib());
     }
     if (ok && r.steps > 0 && !r.done && !r.stopped)
-        printf("in %s: metrics.jsonl%s, and the model as global_step_%d/actor/huggingface\n", place.dir.p, place.dumps.n ? ", rollouts" : "", r.steps);
+        printf("in %s: metrics.jsonl%s, and the model as global_step_%d/actor/huggingface\n", place.dir.p,
+               place.dumps.n ? ", rollouts" : "", r.steps);
     struct err late;
-    if (r.steps > 0 && !(r.done && file_exists(c->trainer.report)) && !write_report(c->trainer.report, &r, c, ok ? &e : &late)) ok = false;
+    if (r.steps > 0 && !(r.done && file_exists(c->trainer.report)) &&
+        !write_report(c->trainer.report, &r, c, ok ? &e : &late))
+        ok = false;
     status = !ok ? cmd_fail(&e) : r.stopped ? 130 : 0;
     session_close(&s);
     place_close(&place);
     return status;
 }
 
-/* A demonstration goes on only where the very same one was interrupted, else begins anew; the old files are moved aside. */
+/* A demonstration goes on only where the very same one was interrupted, else begins anew; the old files are moved
+ * aside. */
 static bool demonstrates(struct config *c, bool debug)
 {
     struct err e;
@@ -94,12 +103,16 @@ static int train(int argc, char **argv, bool debug, const char *usage)
 
 int cmd_debug(int argc, char **argv)
 {
-    return train(argc, argv, true, "usage: appo debug [--seed N] [--steps N] [--report FILE] [--from-scratch] [--memory] [key=value ...]: evaluates the embedded policy, trains it with "
-                             "APPO on the embedded tasks, evaluates again");
+    return train(argc, argv, true,
+                 "usage: appo debug [--seed N] [--steps N] [--report FILE] [--from-scratch] [--memory] [key=value "
+                 "...]: evaluates the embedded policy, trains it with "
+                 "APPO on the embedded tasks, evaluates again");
 }
 
 int cmd_train(int argc, char **argv)
 {
-    return train(argc, argv, false, "usage: appo train [--config FILE] [key=value ...]: trains the policy of model.path on data.train_files, or without files on the "
-                             "embedded tasks");
+    return train(argc, argv, false,
+                 "usage: appo train [--config FILE] [key=value ...]: trains the policy of model.path on "
+                 "data.train_files, or without files on the "
+                 "embedded tasks");
 }

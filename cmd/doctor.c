@@ -1,4 +1,5 @@
-/* doctor.c: `appo doctor`: what this machine has, what this build is, whether the embedded policy loads. Where the memory of a run goes is for `appo plan`. */
+/* doctor.c: `appo doctor`: what this machine has, what this build is, whether the embedded policy loads. Where the
+ * memory of a run goes is for `appo plan`. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "cmd/cmd.h"
 #include "engine/run/run_record.h"
@@ -26,7 +27,8 @@ static const char *products(void)
     return "portable";
 }
 
-/* The first line of a small file that begins with these words, behind them and the blanks and colon that follow; "" without */
+/* The first line of a small file that begins with these words, behind them and the blanks and colon that follow; ""
+ * without */
 static void line_of(const char *path, const char *words, char *out, size_t n)
 {
     char line[512];
@@ -45,10 +47,12 @@ static void print_build(void)
 {
     char pcre[64] = "?";
     pcre2_config(PCRE2_CONFIG_VERSION, pcre);
-    printf("appo        %s, commit %s, %s backend, numbers stored as %s\n", APPO_RELEASE, appo_version, build_backend(), ELEM_NAME);
+    printf("appo        %s, commit %s, %s backend, numbers stored as %s\n", APPO_RELEASE, appo_version, build_backend(),
+           ELEM_NAME);
     printf("compiler    %s\n", build_compiler());
-    printf("libraries   jansson %s, pcre2 %.*s, libfyaml %s, sqlite %s, zlib %s, zstd %s\n", jansson_version_str(), (int)strcspn(pcre, " "), pcre, fy_library_version(),
-           sqlite3_libversion(), zlibVersion(), ZSTD_versionString());
+    printf("libraries   jansson %s, pcre2 %.*s, libfyaml %s, sqlite %s, zlib %s, zstd %s\n", jansson_version_str(),
+           (int)strcspn(pcre, " "), pcre, fy_library_version(), sqlite3_libversion(), zlibVersion(),
+           ZSTD_versionString());
 }
 
 static void print_machine(void)
@@ -57,14 +61,20 @@ static void print_machine(void)
     size_t left, total;
     struct statvfs disk;
     line_of("/proc/cpuinfo", "model name", text, sizeof text);
-    printf("processor   %s, %ld cores, %d threads used; matrix products by %s\n", *text ? text : "unknown", sysconf(_SC_NPROCESSORS_ONLN), dev_threads(), products());
+    printf("processor   %s, %ld cores, %d threads used; matrix products by %s\n", *text ? text : "unknown",
+           sysconf(_SC_NPROCESSORS_ONLN), dev_threads(), products());
     measure_memory(&left, &total);
-    printf("memory      %.1f of %.1f GiB free%s\n", (double)left / 0x1p30, (double)total / 0x1p30, strcmp(build_backend(), "cuda") ? "" : " on the GPU");
+    printf("memory      %.1f of %.1f GiB free%s\n", (double)left / 0x1p30, (double)total / 0x1p30,
+           strcmp(build_backend(), "cuda") ? "" : " on the GPU");
     line_of("/proc/driver/nvidia/version", "NVRM version", text, sizeof text);
     bool there = access("/dev/nvidia0", F_OK) == 0;
     if (!strcmp(build_backend(), "cuda")) printf("GPU         %s; driver: %s\n", dev_name(), *text ? text : "unknown");
-    else printf("GPU         %s%s%s\n", there ? "there is one, and this build does not use it (APPO_BACKEND=cuda)" : "none", *text ? "; driver: " : "", text);
-    if (statvfs(".", &disk) == 0) printf("disk        %.1f GiB free here\n", (double)disk.f_bavail * (double)disk.f_frsize / 0x1p30);
+    else
+        printf("GPU         %s%s%s\n",
+               there ? "there is one, and this build does not use it (APPO_BACKEND=cuda)" : "none",
+               *text ? "; driver: " : "", text);
+    if (statvfs(".", &disk) == 0)
+        printf("disk        %.1f GiB free here\n", (double)disk.f_bavail * (double)disk.f_frsize / 0x1p30);
 }
 
 int cmd_doctor(int argc, char **argv)
@@ -82,7 +92,8 @@ int cmd_doctor(int argc, char **argv)
     printf("policy      %s\n", session_embedded_policy());
     fflush(stdout);
     if (session_open(&s, &c, true, &e)) {
-        printf("            loads: %s, %lld weights, %d layers of %d, vocabulary %d\n", s.m.c.arch, (long long)s.m.count, s.m.c.layers, s.m.c.dim, s.m.c.vocab);
+        printf("            loads: %s, %lld weights, %d layers of %d, vocabulary %d\n", s.m.c.arch,
+               (long long)s.m.count, s.m.c.layers, s.m.c.dim, s.m.c.vocab);
         status = 0;
     } else status = cmd_fail(&e);
     session_close(&s);

@@ -9,9 +9,12 @@
 #include <string.h>
 
 static const char usage[] =
-    "usage: appo eval [data.val_files=FILE,...] [--json] [--report FILE] [key=value ...]: success on held-out questions: of files, or of every embedded family\n"
-    "  --json                           JSON on stdout in place of the table; --report FILE writes it beside the table\n"
-    "  trainer.validation_data_dir=DIR  every answer as a line of DIR/0.jsonl, as it comes: the same command after an interruption asks only what is missing\n"
+    "usage: appo eval [data.val_files=FILE,...] [--json] [--report FILE] [key=value ...]: success on held-out "
+    "questions: of files, or of every embedded family\n"
+    "  --json                           JSON on stdout in place of the table; --report FILE writes it beside the "
+    "table\n"
+    "  trainer.validation_data_dir=DIR  every answer as a line of DIR/0.jsonl, as it comes: the same command after an "
+    "interruption asks only what is missing\n"
     "  rollout.val_kwargs.n             samples of a question, beside one greedy answer";
 
 static void told(void *ctx, int done, int total)
@@ -42,7 +45,8 @@ static bool say_result(const struct eval_result *r, const struct session *s, boo
     if (json) puts(text);
     else {
         eval_table(r, NULL, stdout);
-        printf("%d questions, %lld tokens generated in %.1f s, peak memory %.0f MiB\n", r->all.greedy_n, (long long)r->generated, r->wall_s, peak_mib());
+        printf("%d questions, %lld tokens generated in %.1f s, peak memory %.0f MiB\n", r->all.greedy_n,
+               (long long)r->generated, r->wall_s, peak_mib());
     }
     free(text);
     return ok;
@@ -62,7 +66,9 @@ static int run(struct config *c, bool json)
     const char *dir = c->trainer.validation_data_dir;
     if (ok) {
         stop_catch();
-        stop_during(*dir ? "stopping; the answers so far stay in %.120s" : "stopping; the answers so far are lost (trainer.validation_data_dir keeps them)%.0s", dir);
+        stop_during(*dir ? "stopping; the answers so far stay in %.120s"
+                         : "stopping; the answers so far are lost (trainer.validation_data_dir keeps them)%.0s",
+                    dir);
         progress_start(&bar, stderr, 0, eval_answers(&s));
         bar.unit = "answers";
         told(&bar, 0, bar.total);
@@ -71,7 +77,8 @@ static int run(struct config *c, bool json)
     }
     bool stopped = ok && r.halted;
     if (stopped && *dir)
-        fprintf(stderr, "stopped: %d of %d answers are in %s; the same command asks the others\n", r.answers, eval_answers(&s), dir);
+        fprintf(stderr, "stopped: %d of %d answers are in %s; the same command asks the others\n", r.answers,
+                eval_answers(&s), dir);
     else if (ok && !stopped) ok = say_result(&r, &s, json, &e);
     session_close(&s);
     return !ok ? cmd_fail(&e) : stopped ? 130 : 0;

@@ -1,12 +1,15 @@
-/* export.c: `appo export`: a model, from whatever it is in, as a Hugging Face folder; what belongs to its tokenizer goes along. */
+/* export.c: `appo export`: a model, from whatever it is in, as a Hugging Face folder; what belongs to its tokenizer
+ * goes along. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "engine/session/session.h"
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] = "usage: appo export model.path=DIR out=DIR [dtype=bf16|f32] [max_shard_size=5GB]: writes the model as a folder for transformers, vLLM and "
-                            "llama.cpp's converter. model.path: a Hugging Face folder or a .gguf file; dtype: how numbers are written (default bf16)";
+static const char usage[] = "usage: appo export model.path=DIR out=DIR [dtype=bf16|f32] [max_shard_size=5GB]: writes "
+                            "the model as a folder for transformers, vLLM and "
+                            "llama.cpp's converter. model.path: a Hugging Face folder or a .gguf file; dtype: how "
+                            "numbers are written (default bf16)";
 
 /* A folder with another model's files in it would be a mixture of both. */
 static bool empty_place(const char *folder, struct err *e)
@@ -28,10 +31,12 @@ static bool export(const char *from, const char *to, const struct save_rule *r, 
     struct model m;
     struct model_config c;
     struct stage out = { 0 };
-    bool ok = empty_place(to, e) && model_load_config(&c, from, e) && stage_open(&out, to, e) && model_load(&m, from, e);
+    bool ok =
+        empty_place(to, e) && model_load_config(&c, from, e) && stage_open(&out, to, e) && model_load(&m, from, e);
     if (ok) {
-        ok = dir_room(to, (size_t)m.count * (r->bf16 ? 2 : sizeof(acc_t)), e) && tokenizer_files_pass(from, out.tmp, e) &&
-             model_save_as(&m, out.tmp, r, e) && stage_commit(&out, "config.json", e);
+        ok = dir_room(to, (size_t)m.count * (r->bf16 ? 2 : sizeof(acc_t)), e) &&
+             tokenizer_files_pass(from, out.tmp, e) && model_save_as(&m, out.tmp, r, e) &&
+             stage_commit(&out, "config.json", e);
         if (ok) printf("%s: %s, %lld parameters as %s\n", to, m.c.arch, (long long)m.count, r->bf16 ? "bf16" : "f32");
         model_free(&m);
     }
@@ -42,7 +47,8 @@ static bool export(const char *from, const char *to, const struct save_rule *r, 
 bool parse_bytes(const char *text, int64_t *bytes)
 {
     static const struct { const char *unit; double by; } units[] = {
-        { "", 1 }, { "B", 1 }, { "KB", 1e3 }, { "MB", 1e6 }, { "GB", 1e9 }, { "TB", 1e12 }, { "KiB", 0x1p10 }, { "MiB", 0x1p20 }, { "GiB", 0x1p30 }, { "TiB", 0x1p40 },
+        { "", 1 }, { "B", 1 }, { "KB", 1e3 }, { "MB", 1e6 }, { "GB", 1e9 }, { "TB", 1e12 }, { "KiB", 0x1p10 },
+        { "MiB", 0x1p20 }, { "GiB", 0x1p30 }, { "TiB", 0x1p40 },
     };
     char *end;
     double x = strtod(text, &end);
@@ -65,12 +71,16 @@ int cmd_export(int argc, char **argv)
         const char *value = strchr(argv[i], '=');
         size_t n = value ? (size_t)(value - argv[i]) : 0;
         bool ok = value != NULL;
-        if (!ok && argv[i][0] != '-' && !to) { to = argv[i]; continue; }         /* the folder alone, as fetch-model has it */
+        /* the folder alone, as fetch-model has it */
+        if (!ok && argv[i][0] != '-' && !to) { to = argv[i]; continue; }
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) { puts(usage); return 0; }
         if (ok && n == 10 && !strncmp(argv[i], "model.path", n)) from = value + 1;
-        else if (ok && ((n == 3 && !strncmp(argv[i], "out", n)) || (n == 8 && !strncmp(argv[i], "sft.save", n)))) to = value + 1;
-        else if (ok && n == 5 && !strncmp(argv[i], "dtype", n)) { ok = !strcmp(value, "=bf16") || !strcmp(value, "=f32"); r.bf16 = !strcmp(value, "=bf16"); }
-        else if (ok && n == 14 && !strncmp(argv[i], "max_shard_size", n)) ok = parse_bytes(value + 1, &r.max_shard);
+        else if (ok && ((n == 3 && !strncmp(argv[i], "out", n)) || (n == 8 && !strncmp(argv[i], "sft.save", n))))
+            to = value + 1;
+        else if (ok && n == 5 && !strncmp(argv[i], "dtype", n)) {
+            ok = !strcmp(value, "=bf16") || !strcmp(value, "=f32");
+            r.bf16 = !strcmp(value, "=bf16");
+        } else if (ok && n == 14 && !strncmp(argv[i], "max_shard_size", n)) ok = parse_bytes(value + 1, &r.max_shard);
         else ok = false;
         if (!ok) {
             fprintf(stderr, "appo: %s: not understood here. %s\n", argv[i], usage);

@@ -1,5 +1,6 @@
-/* generate.c: `appo generate`: answers to prompts, or a conversation, printed as they are made. The sampler is that of training, its hook for drawn
- * tokens is what prints; a conversation keeps its keys and values, so a turn costs what it adds. */
+/* generate.c: `appo generate`: answers to prompts, or a conversation, printed as they are made. The sampler is that of
+ * training, its hook for drawn tokens is what prints; a conversation keeps its keys and values, so a turn costs what it
+ * adds. */
 #include "cmd/cmd.h"
 #include "cmd/lines.h"
 #include "engine/session/memory_estimate.h"
@@ -13,16 +14,23 @@
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 static const char usage[] =
-    "usage: appo generate [model.path=DIR] [--prompt TEXT] [--system TEXT] [--greedy] [--max N] [--raw] [--ids] [key=value ...] [<PROMPTS]\n"
-    "  --prompt   answers this; without it, lines of stdin: plain text, or JSON {\"prompt\"}, {\"messages\"}, {\"text\"} or {\"ids\"}, which is answered by\n"
-    "             JSON {\"text\", \"finish\"} in the same order, rollout.max_num_seqs lines at a time; at a terminal, a conversation (/help there)\n"
+    "usage: appo generate [model.path=DIR] [--prompt TEXT] [--system TEXT] [--greedy] [--max N] [--raw] [--ids] "
+    "[key=value ...] [<PROMPTS]\n"
+    "  --prompt   answers this; without it, lines of stdin: plain text, or JSON {\"prompt\"}, {\"messages\"}, "
+    "{\"text\"} or {\"ids\"}, which is answered by\n"
+    "             JSON {\"text\", \"finish\"} in the same order, rollout.max_num_seqs lines at a time; at a terminal, "
+    "a conversation (/help there)\n"
     "  --system   a system message before plain prompts\n"
-    "  --greedy   the most likely token each time; else rollout.temperature, rollout.top_p, rollout.top_k and trainer.seed count\n"
-    "  --max      tokens of an answer (512); rollout.max_len bounds prompt and answer together (4096, or less where the model takes less)\n"
+    "  --greedy   the most likely token each time; else rollout.temperature, rollout.top_p, rollout.top_k and "
+    "trainer.seed count\n"
+    "  --max      tokens of an answer (512); rollout.max_len bounds prompt and answer together (4096, or less where "
+    "the model takes less)\n"
     "  --raw      no chat format: the model goes on with the text\n"
     "  --ids      token ids in place of text, or beside it in JSON\n"
-    "tools: calls are answered (python: the calculator; search: tools.search_cache), tools.call_limit of them, where they are written as tools.format says:\n"
-    "  in tags, as the embedded policy does (the default), or as the model's chat format does (hermes, llama3_json, auto): then prompts declare the tools";
+    "tools: calls are answered (python: the calculator; search: tools.search_cache), tools.call_limit of them, where "
+    "they are written as tools.format says:\n"
+    "  in tags, as the embedded policy does (the default), or as the model's chat format does (hermes, llama3_json, "
+    "auto): then prompts declare the tools";
 
 struct job {
     struct session s;
@@ -38,7 +46,8 @@ struct job {
     struct str out;
     int shown;                      /* tokens of the episode that are out */
     bool dim;                       /* what was printed last was of a result */
-    int held;                       /* the end token that was the last; it is printed when a turn follows it; -1: none */
+    /* the end token that was the last; it is printed when a turn follows it; -1: none */
+    int held;
 };
 
 static bool is_end(const struct job *j, int id)
@@ -93,7 +102,8 @@ static bool stream(struct job *j, struct episode *ep, bool keep, struct err *e)
 /* Prompt and answer together, where rollout.max_len is not given. */
 enum { LENGTH = 4096 };
 
-/* The sampler, for so many sequences at once, none longer than `longest` tokens: no branches keep pages. What does not fit memory is halved. */
+/* The sampler, for so many sequences at once, none longer than `longest` tokens: no branches keep pages. What does not
+ * fit memory is halved. */
 static bool open_sampler(struct job *j, int seqs, int longest, struct err *e)
 {
     struct config *c = j->c;
@@ -114,7 +124,9 @@ static bool open_sampler(struct job *j, int seqs, int longest, struct err *e)
 static bool has_room(const struct job *j, int n, struct err *e)
 {
     if (n == 0) return fail(e, "an empty prompt: there is nothing to go on from");
-    return n < j->r.max_len || fail(e, "a prompt of %d tokens leaves no room in rollout.max_len=%d (the model takes %d)", n, j->r.max_len, j->s.m.c.max_len);
+    return n < j->r.max_len ||
+           fail(e, "a prompt of %d tokens leaves no room in rollout.max_len=%d (the model takes %d)", n, j->r.max_len,
+                j->s.m.c.max_len);
 }
 
 static bool plain_ids(struct ids *x, const struct job *j, const char *text, size_t n, struct err *e)
@@ -129,7 +141,8 @@ static bool answer(struct job *j, const char *text, size_t n, long long number, 
 {
     struct ids x = { 0 };
     struct episode ep = { 0 };
-    bool ok = plain_ids(&x, j, text, n, e) && has_room(j, x.n, e) && (j->s.ro || open_sampler(j, j->prompt ? 1 : MIN(j->c->rollout.max_num_seqs, 16), INT_MAX, e));
+    bool ok = plain_ids(&x, j, text, n, e) && has_room(j, x.n, e) &&
+              (j->s.ro || open_sampler(j, j->prompt ? 1 : MIN(j->c->rollout.max_num_seqs, 16), INT_MAX, e));
     if (ok) {
         episode_begin(&ep, x.p, x.n);
         ep.prompt = (uint32_t)number;
@@ -178,13 +191,15 @@ static bool run_rows(struct job *j, struct episode **ep, int n, struct err *e)
 /* Lines of JSON that are answered together. */
 struct rows { struct episode **ep; int n, longest; };
 
-/* Reads on from the JSON line in l until there are `most` or no more. *state as of lines_next; false: a line is wrong, those before it are there. */
+/* Reads on from the JSON line in l until there are `most` or no more. *state as of lines_next; false: a line is wrong,
+ * those before it are there. */
 static bool read_rows(struct job *j, struct rows *x, int most, struct lines *l, int *state, struct err *e)
 {
     struct ids ids = { 0 };
     bool ok = true;
     for (x->n = 0; ok && *state && x->n < most;) {
-        ok = *state > 0 && line_ids(&ids, l, &j->s, true, &j->no_chat, e) && (has_room(j, ids.n, e) || fail_in(e, "line %lld", l->number));
+        ok = *state > 0 && line_ids(&ids, l, &j->s, true, &j->no_chat, e) &&
+             (has_room(j, ids.n, e) || fail_in(e, "line %lld", l->number));
         if (!ok) break;
         struct episode *ep = x->ep[x->n++] = xcalloc(1, sizeof *ep);
         episode_begin(ep, ids.p, ids.n);
@@ -197,7 +212,8 @@ static bool read_rows(struct job *j, struct rows *x, int most, struct lines *l, 
     return ok;
 }
 
-/* From a JSON line in l on to the end of the input. The sampler is sized when the first lines are read: by how many they are and how long. */
+/* From a JSON line in l on to the end of the input. The sampler is sized when the first lines are read: by how many
+ * they are and how long. */
 static bool json_lines(struct job *j, struct lines *l, struct err *e)
 {
     int most = j->c->rollout.max_num_seqs, state = 1;
@@ -215,7 +231,8 @@ static bool json_lines(struct job *j, struct lines *l, struct err *e)
             ok = false;
             break;
         }
-        if (x.n && !run_rows(j, x.ep, x.n, ok ? e : &late)) ok = false;      /* what came before a bad line is still answered */
+        /* what came before a bad line is still answered */
+        if (x.n && !run_rows(j, x.ep, x.n, ok ? e : &late)) ok = false;
     }
     free(x.ep);
     return ok;
@@ -237,8 +254,10 @@ static bool read_prompts(struct job *j, struct err *e)
 
 /* ---- a conversation ---- */
 
-/* The conversation so far with the next question behind it; pages are shared with it, so that only new tokens are run. */
-static bool next_turn(struct job *j, struct episode *next, const struct episode *last, const char *text, size_t n, int turn, struct err *e)
+/* The conversation so far with the next question behind it; pages are shared with it, so that only new tokens are
+ * run. */
+static bool next_turn(struct job *j, struct episode *next, const struct episode *last, const char *text, size_t n,
+                      int turn, struct err *e)
 {
     struct ids x = { 0 };
     struct chat_message m = { CHAT_USER, text, n };
@@ -267,16 +286,20 @@ static bool next_turn(struct job *j, struct episode *next, const struct episode 
 static const char commands[] = "  /reset          forget the conversation\n"
                                "  /system [TEXT]  begin anew with this system message, or with none\n"
                                "  /help           this\n"
-                               "  /quit           end, as ctrl-D does; a line that begins with // is sent, with one / less\n";
+                               "  /quit           end, as ctrl-D does; a line that begins with // is sent, with one / "
+                               "less\n";
 
 /* What to say to whom: the model's name and, of the embedded policy, questions of the kinds that it answers. */
 static void say_hello(const struct job *j)
 {
     if (*j->c->model.path) {
-        printf("%s, %.3g million weights; up to %d tokens of conversation. /help lists commands, ctrl-D ends.\n", j->s.path, (double)j->s.m.count / 1e6, j->r.max_len);
+        printf("%s, %.3g million weights; up to %d tokens of conversation. /help lists commands, ctrl-D ends.\n",
+               j->s.path, (double)j->s.m.count / 1e6, j->r.max_len);
         return;
     }
-    printf("The embedded policy, %.2g million weights. It knows one small language: questions like these, which need no search.\n", (double)j->s.m.count / 1e6);
+    printf("The embedded policy, %.2g million weights. It knows one small language: questions like these, which need "
+           "no search.\n",
+           (double)j->s.m.count / 1e6);
     for (int family = 0, shown = 0; family < FAMILIES && shown < 5; family++) {
         struct question q;
         question_make(&q, family, SPLIT_TRAIN, 1, 0);
@@ -286,7 +309,8 @@ static void say_hello(const struct job *j)
         }
         question_free(&q);
     }
-    printf("A model that talks: ./run.sh fetch-model smollm2-135m DIR, then model.path=DIR. /help lists commands, ctrl-D ends.\n");
+    printf("A model that talks: ./run.sh fetch-model smollm2-135m DIR, then model.path=DIR. /help lists commands, "
+           "ctrl-D ends.\n");
 }
 
 enum said { SAID, SAID_COMMAND, SAID_QUIT };
@@ -340,7 +364,8 @@ static bool converse(struct job *j, struct err *e)
             printf("(%s; the conversation goes on without this)\n", e->text);
             continue;
         }
-        episode_free(&last, &j->s.kv);                       /* its pages are now next's alone, which may need every other one */
+        /* its pages are now next's alone, which may need every other one */
+        episode_free(&last, &j->s.kv);
         last = next;
         ok = stream(j, &last, true, e);
     }

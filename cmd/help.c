@@ -1,4 +1,5 @@
-/* help.c: what --help, help and near names know: one table of the commands, those of the front door (run.sh) too. Lines are short enough for 80 columns. */
+/* help.c: what --help, help and near names know: one table of the commands, those of the front door (run.sh) too. Lines
+ * are short enough for 80 columns. */
 #include "cmd/cmd.h"
 #include "engine/run/run_record.h"
 #include "kernels/dev.h"
@@ -7,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* options: lines "  name  meaning"; keys: does the command take key=value? front: of run.sh, which prints its own help */
+/* options: lines " name meaning"; keys: does the command take key=value? front: of run.sh, which prints its own help */
 static const struct help { const char *name, *arguments, *what, *options, *examples; bool keys, front; } helps[] = {
     { "debug", "[--seed N] [--steps N] [--report FILE] [--from-scratch] [key=value ...]",
       "evaluate the embedded policy, train it with APPO on one machine, evaluate again",
@@ -29,7 +30,8 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  --memory          also prints where every byte of memory is\n",
       "  appo train model.path=DIR data.train_files=train.parquet\n"
       "  appo train --config run.yaml trainer.seed=2\n", true, false },
-    { "eval", "[data.val_files=FILE,...] [key=value ...]", "success on held-out questions, of data.val_files or of every embedded family",
+    { "eval", "[data.val_files=FILE,...] [key=value ...]",
+      "success on held-out questions, of data.val_files or of every embedded family",
       "  --json            JSON on stdout in place of the table\n"
       "  --report FILE     trainer.report: the same JSON, beside the table\n",
       "  appo eval\n"
@@ -37,31 +39,37 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
     { "sft", "sft.save=DIR [model.path=DIR] [data.train_files=FILE,...] [key=value ...]",
       "supervised fine-tuning on conversations or on embedded demonstrations", "",
       "  appo sft model.path=DIR data.train_files=conversations.jsonl sft.save=OUT\n", true, false },
-    { "make-policy", "DIR [key=value ...]", "make the embedded policy from nothing: tokenizer, skill, behaviour", "", "  appo make-policy policy\n", true, false },
-    { "export", "model.path=DIR out=DIR [dtype=bf16|f32] [max_shard_size=5GB]", "write a model as a folder for transformers, vLLM and llama.cpp",
+    { "make-policy", "DIR [key=value ...]", "make the embedded policy from nothing: tokenizer, skill, behaviour", "",
+      "  appo make-policy policy\n", true, false },
+    { "export", "model.path=DIR out=DIR [dtype=bf16|f32] [max_shard_size=5GB]",
+      "write a model as a folder for transformers, vLLM and llama.cpp",
       "  out=DIR           where it goes; must not hold a model. DIR alone is the same\n"
       "  dtype=bf16|f32    how numbers are written\n"
       "  max_shard_size=S  a new file of weights after so many bytes\n",
       "  appo export model.path=model.gguf out=folder dtype=bf16\n", false, false },
-    { "plan", "model.path=DIR [gpu=h200] [for=train|sft|sample] [key=value ...]", "where every byte of a run would go, for a model and a GPU's memory",
+    { "plan", "model.path=DIR [gpu=h200] [for=train|sft|sample] [key=value ...]",
+      "where every byte of a run would go, for a model and a GPU's memory",
       "  gpu=CARD          in bf16 on that card, on any machine: b200, h200, h20, h100, h100-nvl, a100,\n"
       "                    a100-40gb, l40s, a6000, 5090, 4090, 3090, a10, l4; how far could batches go?\n"
       "  memory=SIZE       the same for a size, as in 80GiB\n"
       "  real=bf16|float   what a GPU stores numbers as\n"
       "  for=train         what is counted: train, sft, or sample (evaluations)\n",
       "  appo plan model.path=DIR gpu=h100 model.recompute=true\n", true, false },
-    { "tokenize", "[model.path=DIR] [--decode | --chat] [--special] [--time] <TEXT", "text to token ids and back, with a model's tokenizer and chat format",
+    { "tokenize", "[model.path=DIR] [--decode | --chat] [--special] [--time] <TEXT",
+      "text to token ids and back, with a model's tokenizer and chat format",
       "  --decode          ids on stdin, text on stdout\n"
       "  --chat            messages in JSON on stdin, as the chat format writes them\n"
       "  --special         special tokens in the text are read, or written\n"
       "  --time            how long it took\n",
       "  echo 'hello' | appo tokenize model.path=DIR\n", false, false },
-    { "score", "[model.path=DIR] [--top N] [key=value ...] <LINES", "log-probabilities, entropies and most likely tokens of given text or ids",
+    { "score", "[model.path=DIR] [--top N] [key=value ...] <LINES",
+      "log-probabilities, entropies and most likely tokens of given text or ids",
       "  --top N           so many of the most likely tokens at each place, 0 to 64\n"
       "  LINES             each {\"text\": ...}, {\"messages\": [...]} or {\"ids\": [...]}\n",
       "  echo '{\"text\": \"The sky is blue\"}' | appo score model.path=DIR --top 3\n"
       "  appo score model.path=DIR <lines.jsonl\n", true, false },
-    { "generate", "[model.path=DIR] [--prompt TEXT] [options] [key=value ...] [<PROMPTS]", "a model's answers to prompts, or a conversation with it",
+    { "generate", "[model.path=DIR] [--prompt TEXT] [options] [key=value ...] [<PROMPTS]",
+      "a model's answers to prompts, or a conversation with it",
       "  --prompt TEXT     one question; without it a conversation at a terminal, else lines on stdin\n"
       "  --system TEXT     the system message\n"
       "  --greedy          the most likely token each time\n"
@@ -71,8 +79,10 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  appo generate model.path=DIR\n"
       "  appo generate model.path=DIR --greedy --prompt 'What is a prime?'\n"
       "  appo generate model.path=DIR <questions.jsonl\n", true, false },
-    { "golden", "DIR", "run recorded vectors of the official implementation through this one", "", "  appo golden tests/golden\n", false, false },
-    { "bench", "[NAME ...] [--json FILE] [--sizes gpu|cpu|tiny] [--model NAME] [--limit SIZE]", "measure matrix products, decoding and training",
+    { "golden", "DIR", "run recorded vectors of the official implementation through this one", "",
+      "  appo golden tests/golden\n", false, false },
+    { "bench", "[NAME ...] [--json FILE] [--sizes gpu|cpu|tiny] [--model NAME] [--limit SIZE]",
+      "measure matrix products, decoding and training",
       "  list              the names there are\n"
       "  models            whole models; --model NAME for one\n"
       "  --json FILE       one object a line\n"
@@ -110,7 +120,8 @@ static const struct { const char *name, *what; } environment[] = {
 bool help_knows(const char *command, int n, const char *option)
 {
     for (int i = 0; i < HELPS; i++)
-        if ((int)strlen(helps[i].name) == n && !strncmp(helps[i].name, command, (size_t)n)) return strstr(helps[i].options, option) != NULL;
+        if ((int)strlen(helps[i].name) == n && !strncmp(helps[i].name, command, (size_t)n))
+            return strstr(helps[i].options, option) != NULL;
     return false;
 }
 
@@ -127,8 +138,10 @@ void help_all(FILE *f)
     for (int i = 0; i < HELPS; i++)
         if (!helps[i].front) fprintf(f, "  %-12s %s\n", helps[i].name, helps[i].what);
     fprintf(f, "\nappo COMMAND --help tells more. appo keys WORD finds options; --print-config after a command\n"
-               "prints all of them with their values and where these came from, as YAML that reads back.\n\nenvironment:\n");
-    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++) fprintf(f, "  %-16s %s\n", environment[i].name, environment[i].what);
+               "prints all of them with their values and where these came from, as YAML that reads back.\n\n"
+               "environment:\n");
+    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++)
+        fprintf(f, "  %-16s %s\n", environment[i].name, environment[i].what);
 }
 
 bool help_one(const char *name, FILE *f)
@@ -136,7 +149,8 @@ bool help_one(const char *name, FILE *f)
     const struct help *h = find(name);
     if (!h) return false;
     if (h->front) {
-        fprintf(f, "usage: ./run.sh %s %s: %s; ./run.sh %s --help tells more\n", h->name, h->arguments, h->what, h->name);
+        fprintf(f, "usage: ./run.sh %s %s: %s; ./run.sh %s --help tells more\n", h->name, h->arguments, h->what,
+                h->name);
         return true;
     }
     fprintf(f, "usage: appo %s%s%s\n\n%s\n", h->name, *h->arguments ? " " : "", h->arguments, h->what);
@@ -195,7 +209,8 @@ int cmd_version(int argc, char **argv)
         fprintf(stderr, "appo: version takes nothing\n");
         return 2;
     }
-    printf("appo %s, commit %s, %s backend, numbers stored as %s, built by %s\n", APPO_RELEASE, appo_version, build_backend(), ELEM_NAME, build_compiler());
+    printf("appo %s, commit %s, %s backend, numbers stored as %s, built by %s\n", APPO_RELEASE, appo_version,
+           build_backend(), ELEM_NAME, build_compiler());
     return 0;
 }
 

@@ -28,7 +28,8 @@ int lines_next(struct lines *l, struct err *e)
 {
     while (read_line(l)) {
         l->number++;
-        if (l->number == 1 && l->n >= 3 && !memcmp(l->p, "\xEF\xBB\xBF", 3)) memmove(l->p, l->p + 3, (l->n -= 3) + 1);     /* a byte order mark */
+        /* a byte order mark */
+        if (l->number == 1 && l->n >= 3 && !memcmp(l->p, "\xEF\xBB\xBF", 3)) memmove(l->p, l->p + 3, (l->n -= 3) + 1);
         if (l->n > line_max) { fail(e, "line %lld: longer than %zu bytes", l->number, line_max); return -1; }
         if (strspn(l->p, " \t") < l->n) return 1;
     }
@@ -52,14 +53,18 @@ static bool given_ids(struct ids *out, const json_t *list, const struct session 
     if (!json_is_array(list)) return fail(e, "\"ids\" must be a list of whole numbers");
     json_array_foreach((json_t *)list, i, v) {
         json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
-        if (id < 0 || id >= s->m.c.vocab) return fail(e, "\"ids\"[%zu] is not a token id from 0 to %d", i, s->m.c.vocab - 1);
+        if (id < 0 || id >= s->m.c.vocab)
+            return fail(e, "\"ids\"[%zu] is not a token id from 0 to %d", i, s->m.c.vocab - 1);
         ids_put(out, (int)id);
     }
     return true;
 }
 
 /* What a prompt that is to be answered declares, where it does not itself. */
-static const struct chat_tools *usual_tools(const struct session *s, bool reply) { return reply && call_form_turns(&s->form) ? &s->form.tools : NULL; }
+static const struct chat_tools *usual_tools(const struct session *s, bool reply)
+{
+    return reply && call_form_turns(&s->form) ? &s->form.tools : NULL;
+}
 
 static bool conversation(struct ids *out, const json_t *row, const struct session *s, bool reply, struct err *e)
 {
@@ -75,7 +80,8 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
     said_make(&said, m, x.n, &s->form, false);
     const struct chat_tools *shown = declared ? &tools : usual_tools(s, reply);
     ok = ok && chat_check(&s->chat, m, x.n, shown && shown->n, e);
-    ok = ok && (chat_write(&s->chat, out, NULL, said.m, said.n, shown, reply) || fail(e, "the tokenizer gave up on this text"));
+    ok = ok && (chat_write(&s->chat, out, NULL, said.m, said.n, shown, reply) || fail(e, "the tokenizer gave up on "
+                                                                                         "this text"));
     said_free(&said);
     free(m);
     chat_tools_free(&tools);
@@ -83,13 +89,16 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
     return ok;
 }
 
-bool question_ids(struct ids *out, const struct session *s, const char *system, const char *text, size_t n, struct err *e)
+bool question_ids(struct ids *out, const struct session *s, const char *system, const char *text, size_t n,
+                  struct err *e)
 {
     struct chat_message m[2] = { { CHAT_SYSTEM, system, system ? strlen(system) : 0 }, { CHAT_USER, text, n } };
-    return chat_write(&s->chat, out, NULL, system ? m : m + 1, system ? 2 : 1, usual_tools(s, true), true) || fail(e, "the tokenizer gave up on this text");
+    return chat_write(&s->chat, out, NULL, system ? m : m + 1, system ? 2 : 1, usual_tools(s, true), true) ||
+           fail(e, "the tokenizer gave up on this text");
 }
 
-static bool row_ids(struct ids *out, const json_t *row, const struct session *s, bool reply, const struct err *no_chat, struct err *e)
+static bool row_ids(struct ids *out, const json_t *row, const struct session *s, bool reply, const struct err *no_chat,
+                    struct err *e)
 {
     static const char *const keys[] = { "ids", "text", "messages", "prompt" };
     const json_t *v = NULL;
@@ -106,15 +115,30 @@ static bool row_ids(struct ids *out, const json_t *row, const struct session *s,
     if (!json_is_string(v)) return fail(e, "\"%s\" must be a string", keys[k]);
     if (k == 3) return question_ids(out, s, NULL, json_string_value(v), json_string_length(v), e);
     bool special = json_is_true(json_object_get(row, "special"));
-    return tokenizer_encode(s->tok, out, json_string_value(v), json_string_length(v), special) || fail(e, "the tokenizer gave up on this text");
+    return tokenizer_encode(s->tok, out, json_string_value(v), json_string_length(v), special) ||
+           fail(e, "the tokenizer gave up on this text");
 }
 
 /* What is read of a line; the rest of it may hold what JSON does not have. */
-static const char *const columns[] = { "ids", "text", "special", "messages", "tools", "prompt", "continue_final_message",
-                                       "chat_template_kwargs", "enable_thinking", "images", "videos", "audios",
-                                       "image", "video", "audio", NULL };
+static const char *const columns[] = { "ids",
+                                       "text",
+                                       "special",
+                                       "messages",
+                                       "tools",
+                                       "prompt",
+                                       "continue_final_message",
+                                       "chat_template_kwargs",
+                                       "enable_thinking",
+                                       "images",
+                                       "videos",
+                                       "audios",
+                                       "image",
+                                       "video",
+                                       "audio",
+                                       NULL };
 
-bool line_ids(struct ids *out, const struct lines *l, const struct session *s, bool reply, const struct err *no_chat, struct err *e)
+bool line_ids(struct ids *out, const struct lines *l, const struct session *s, bool reply, const struct err *no_chat,
+              struct err *e)
 {
     struct row_text t = { .p = l->p, .n = l->n, .columns = columns, .nul = true };
     json_t *row = row_json(&t, e);
@@ -124,7 +148,8 @@ bool line_ids(struct ids *out, const struct lines *l, const struct session *s, b
     if (ok && t.at < l->n) ok = fail(e, "column %zu: more text behind the object", t.at + 1);
     ok = ok && (json_is_object(row) || fail(e, "a JSON object is needed")) && row_ids(out, row, s, reply, no_chat, e);
     size_t n = ok ? 0 : strlen(e->text);
-    if (!ok && t.odd.n) snprintf(e->text + n, sizeof e->text - n, " (what the line has and cannot be read: %s)", t.odd.p);
+    if (!ok && t.odd.n)
+        snprintf(e->text + n, sizeof e->text - n, " (what the line has and cannot be read: %s)", t.odd.p);
     json_decref(row);
     str_free(&t.odd);
     return ok || fail_in(e, "line %lld", l->number);

@@ -9,7 +9,10 @@ int cmd_make_policy(int argc, char **argv)
     struct config c;
     struct err e;
     int status;
-    if (!cmd_config(&c, argc, argv, "usage: appo make-policy DIR [key=value ...]: tokenizer, skill, behaviour; writes the embedded policy into DIR", 1, &status)) {
+    if (!cmd_config(&c, argc, argv,
+                    "usage: appo make-policy DIR [key=value ...]: tokenizer, skill, behaviour; writes the embedded "
+                    "policy into DIR",
+                    1, &status)) {
         config_free(&c);
         return status;
     }
@@ -17,7 +20,8 @@ int cmd_make_policy(int argc, char **argv)
     struct coldstart_rule r = coldstart_default(&c);
     struct sft_show show = { .what = "cold start" };
     struct stage out;
-    bool ok = stage_open(&out, argv[0], &e) && coldstart_run(out.tmp, &r, sft_show, &show, &e) && stage_commit(&out, "config.json", &e);
+    bool ok = stage_open(&out, argv[0], &e) && coldstart_run(out.tmp, &r, sft_show, &show, &e) &&
+              stage_commit(&out, "config.json", &e);
     stage_drop(&out);
     status = ok ? 0 : cmd_fail(&e);
     config_free(&c);

@@ -1,11 +1,12 @@
-/* plan.c: `appo plan`: where every byte of a run would go, as engine/session/memory_estimate.h counts it, and how far the batch and the
- * length could go. */
+/* plan.c: `appo plan`: where every byte of a run would go, as engine/session/memory_estimate.h counts it, and how far
+ * the batch and the length could go. */
 #include "cmd/cmd.h"
 #include "engine/session/memory_estimate.h"
 #include "engine/session/session.h"
 #include <string.h>
 
-static const char usage[] = "usage: appo plan model.path=DIR [gpu=h200|h100|...] [real=bf16|float] [for=train|sft|sample] "
+static const char usage[] = "usage: appo plan model.path=DIR [gpu=h200|h100|...] [real=bf16|float] "
+                            "[for=train|sft|sample] "
                             "[memory=80GiB] [key=value ...]: where every byte of a run would go, without allocating it";
 
 /* What nvidia-smi calls the card's memory, in MiB (with error correction on, where the card has it), as its maker's
@@ -140,7 +141,8 @@ static bool plan(struct config *c, struct asked *q, struct err *e)
     if (n.all == SIZE_MAX)
         return fail(
             e,
-            "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are more "
+            "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are "
+            "more "
             "keys and values than a pool can number: make one of them smaller",
             c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c),
             c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
@@ -197,7 +199,8 @@ static bool own_word(struct asked *q, const char *arg, const char **bad)
     return true;
 }
 
-/* A card stands for any GPU's build, which rehearses nothing, and so does bf16 on a CPU; what this build stores is this build. */
+/* A card stands for any GPU's build, which rehearses nothing, and so does bf16 on a CPU; what this build stores is this
+ * build. */
 static void settle(struct asked *q)
 {
     bool cpu = !strcmp(dev_name(), "cpu");

@@ -1,4 +1,5 @@
-/* score.c: `appo score`: what a model thinks of given tokens. Lines are put together into batches and come out in their order. */
+/* score.c: `appo score`: what a model thinks of given tokens. Lines are put together into batches and come out in their
+ * order. */
 #include "cmd/cmd.h"
 #include "cmd/lines.h"
 #include "engine/learner/token_scores.h"
@@ -9,8 +10,10 @@
 
 static const char usage[] =
     "usage: appo score [model.path=DIR] [--top N] [key=value ...] <LINES: log-probabilities of given tokens\n"
-    "  each line of stdin: {\"ids\": [...]}, {\"text\": \"...\"} (nothing is put before it; \"special\": true recognises added tokens) or {\"messages\": [...]}\n"
-    "  each line of stdout: {\"ids\", \"logp\", \"entropy\", \"top\"}: per token its log-probability given those before it, the entropy of the distribution\n"
+    "  each line of stdin: {\"ids\": [...]}, {\"text\": \"...\"} (nothing is put before it; \"special\": true "
+    "recognises added tokens) or {\"messages\": [...]}\n"
+    "  each line of stdout: {\"ids\", \"logp\", \"entropy\", \"top\"}: per token its log-probability given those "
+    "before it, the entropy of the distribution\n"
     "  it stands in (nats), and the N (5) most likely tokens there as [id, logp]; null for the first token\n"
     "  a batch has up to actor.ppo_max_token_len_per_gpu tokens; rollout.temperature divides the logits";
 
@@ -27,17 +30,23 @@ struct job {
 };
 
 /* As many digits as read back the same bits. */
-static void put_number(struct str *out, acc_t x) { str_printf(out, "%.*g", sizeof x == sizeof(float) ? 9 : 17, (double)x); }
+static void put_number(struct str *out, acc_t x)
+{
+    str_printf(out, "%.*g", sizeof x == sizeof(float) ? 9 : 17, (double)x);
+}
 
 /* What is no number has no place in JSON, and no use. */
-static bool finite_numbers(const struct job *j, int line, const acc_t *logp, const acc_t *ent, const acc_t *top, int n, struct err *e)
+static bool finite_numbers(const struct job *j, int line, const acc_t *logp, const acc_t *ent, const acc_t *top, int n,
+                           struct err *e)
 {
     for (int i = 1; i < n; i++) {
         bool fine = isfinite(logp[i]) && isfinite(ent[i]);
         for (int k = 0; fine && k < j->top; k++) fine = isfinite(top[(int64_t)i * j->top + k]);
         if (!fine)
-            return fail(e, "%s: the log-probabilities of token %d of text %lld are no numbers: the model's weights, or rollout.temperature, are out of range", j->s.path, i,
-                        (long long)j->done + line + 1);
+            return fail(e,
+                        "%s: the log-probabilities of token %d of text %lld are no numbers: the model's weights, or "
+                        "rollout.temperature, are out of range",
+                        j->s.path, i, (long long)j->done + line + 1);
     }
     return true;
 }
@@ -80,7 +89,8 @@ static bool flush_batch(struct job *j, struct err *e)
         tokens += j->ids[i].n;
     }
     size_t each = (size_t)tokens + 1;
-    acc_t *logp = xcalloc(each, sizeof *logp), *ent = xcalloc(each, sizeof *ent), *top_logp = xcalloc(each * (size_t)j->top, sizeof *top_logp);
+    acc_t *logp = xcalloc(each, sizeof *logp), *ent = xcalloc(each, sizeof *ent),
+          *top_logp = xcalloc(each * (size_t)j->top, sizeof *top_logp);
     int *top_id = xcalloc(each * (size_t)j->top, sizeof *top_id);
     struct pack p;
     pack_make(&p, v, j->n);
@@ -116,9 +126,11 @@ static bool take_line(struct job *j, const struct lines *l, struct ids *x, struc
 {
     if (!line_ids(x, l, &j->s, false, &j->no_chat, e)) return false;
     int max = j->s.m.c.max_len;
-    if (x->n > max) return fail(e, "line %lld: %d tokens, more than the model's max_position_embeddings=%d", l->number, x->n, max);
+    if (x->n > max)
+        return fail(e, "line %lld: %d tokens, more than the model's max_position_embeddings=%d", l->number, x->n, max);
     if (x->n > j->max_rows)
-        return fail(e, "line %lld: %d tokens, more than a batch has: raise actor.ppo_max_token_len_per_gpu=%d", l->number, x->n, j->max_rows);
+        return fail(e, "line %lld: %d tokens, more than a batch has: raise actor.ppo_max_token_len_per_gpu=%d",
+                    l->number, x->n, j->max_rows);
     if ((j->n == LINES_AT_ONCE || j->rows + x->n > j->max_rows) && !flush_batch(j, e)) return false;
     struct ids swap = j->ids[j->n];
     j->ids[j->n++] = *x;
@@ -168,7 +180,8 @@ int cmd_score(int argc, char **argv)
     int status, top = 5;
     const char *value;
     if (!cmd_option(&argc, argv, "--top", &value)) value = NULL;
-    if (value && (strspn(value, "0123456789") != strlen(value) || !*value || atoi(value) > SCORER_TOP || strlen(value) > 2)) {
+    if (value &&
+        (strspn(value, "0123456789") != strlen(value) || !*value || atoi(value) > SCORER_TOP || strlen(value) > 2)) {
         fprintf(stderr, "appo: --top %s: a number from 0 to %d is needed\n", value, SCORER_TOP);
         return 2;
     }

@@ -13,16 +13,30 @@
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-static const char usage[] = "usage: appo sft sft.save=DIR [model.path=DIR] [data.train_files=FILE,...] [--json] [--report FILE] [key=value ...]: supervised fine-tuning on conversations "
-                            "(rows with \"messages\", JSON lines or Parquet; loss on what the assistant says), without files on demonstrations of the embedded tasks;\n"
-                            "  --json, --report FILE: steps, loss and tokens as JSON on stdout, in FILE; interrupted, the same command goes on";
+static const char usage[] = "usage: appo sft sft.save=DIR [model.path=DIR] [data.train_files=FILE,...] [--json] "
+                            "[--report FILE] [key=value ...]: supervised fine-tuning on conversations "
+                            "(rows with \"messages\", JSON lines or Parquet; loss on what the assistant says), without "
+                            "files on demonstrations of the embedded tasks;\n"
+                            "  --json, --report FILE: steps, loss and tokens as JSON on stdout, in FILE; interrupted, "
+                            "the same command goes on";
 
 static struct sft_rule rule_of(const struct config *c)
 {
     return (struct sft_rule){
-        .steps = c->sft.steps, .batch = c->sft.batch_size, .warmup = c->sft.warmup_steps, .lr = c->sft.lr, .floor = c->sft.min_lr_ratio, .decay = c->sft.weight_decay,
-        .beta1 = c->actor.optim_beta1, .beta2 = c->sft.beta2, .max_norm = c->sft.grad_clip, .seed = (uint64_t)c->trainer.seed,
-        .guess_high = c->sft.guess_high, .guess_low = c->sft.guess_low, .early = c->sft.early, .slip = c->sft.slip,
+        .steps = c->sft.steps,
+        .batch = c->sft.batch_size,
+        .warmup = c->sft.warmup_steps,
+        .lr = c->sft.lr,
+        .floor = c->sft.min_lr_ratio,
+        .decay = c->sft.weight_decay,
+        .beta1 = c->actor.optim_beta1,
+        .beta2 = c->sft.beta2,
+        .max_norm = c->sft.grad_clip,
+        .seed = (uint64_t)c->trainer.seed,
+        .guess_high = c->sft.guess_high,
+        .guess_low = c->sft.guess_low,
+        .early = c->sft.early,
+        .slip = c->sft.slip,
     };
 }
 
@@ -45,10 +59,12 @@ static bool say_result(const struct job *j, bool json, struct err *e)
     const struct config *c = j->s.c;
     const struct sft_report *r = &j->last;
     if (!json && !*c->trainer.report) return true;
-    json_t *o = json_pack("{s:i,s:i,s:b,s:f,s:f,s:I,s:f,s:s,s:o}", "step", r->step, "steps", j->r.steps, "stopped", j->keep.stopped, "loss", r->loss, "grad_norm", r->norm,
-                          "tokens", (json_int_t)r->tokens, "wall_s", r->wall_s, "model", c->sft.save, "config", config_json(c));
+    json_t *o = json_pack("{s:i,s:i,s:b,s:f,s:f,s:I,s:f,s:s,s:o}", "step", r->step, "steps", j->r.steps, "stopped",
+                          j->keep.stopped, "loss", r->loss, "grad_norm", r->norm, "tokens", (json_int_t)r->tokens,
+                          "wall_s", r->wall_s, "model", c->sft.save, "config", config_json(c));
     char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    bool ok = text ? !*c->trainer.report || file_write(c->trainer.report, text, strlen(text), e) : fail(e, "the loss is not finite: lower sft.lr");
+    bool ok = text ? !*c->trainer.report || file_write(c->trainer.report, text, strlen(text), e)
+                   : fail(e, "the loss is not finite: lower sft.lr");
     if (text && json) fputs(text, stdout);
     free(text);
     json_decref(o);
@@ -72,11 +88,13 @@ static bool open_files(struct job *j)
     struct talks *t = &j->talks;
     if (!talks_open(t, c, &j->s.form, MIN(c->actor.ppo_max_token_len_per_gpu, j->s.m.c.max_len), &j->e)) return false;
     if (!config_given(c, "sft.steps")) {
-        int64_t epochs = c->trainer.total_epochs ? c->trainer.total_epochs : 1, steps = (epochs * t->n + j->r.batch - 1) / j->r.batch;
+        int64_t epochs = c->trainer.total_epochs ? c->trainer.total_epochs : 1,
+                steps = (epochs * t->n + j->r.batch - 1) / j->r.batch;
         j->r.steps = (int)MIN(steps, INT_MAX);
     }
-    fprintf(stderr, "%d conversations, %lld tokens, %lld of them with loss; %d steps of %d are %.3g epochs\n", t->n, (long long)t->tokens, (long long)t->targets, j->r.steps,
-            j->r.batch, (double)j->r.steps * j->r.batch / t->n);
+    fprintf(stderr, "%d conversations, %lld tokens, %lld of them with loss; %d steps of %d are %.3g epochs\n", t->n,
+            (long long)t->tokens, (long long)t->targets, j->r.steps, j->r.batch,
+            (double)j->r.steps * j->r.batch / t->n);
     return true;
 }
 
@@ -86,7 +104,8 @@ static bool open_all(struct job *j, const struct config *c)
     struct err *e = &j->e;
     const char *model = *c->model.path ? c->model.path : session_embedded_policy();
     if (!*c->sft.save) return fail(e, "sft.save: give the folder the trained model goes to, sft.save=DIR");
-    if (!stage_open(&j->out, c->sft.save, e) || !need_fits(c, model, NEED_SFT, e) || !session_load(&j->s, c, NULL, e)) return false;
+    if (!stage_open(&j->out, c->sft.save, e) || !need_fits(c, model, NEED_SFT, e) || !session_load(&j->s, c, NULL, e))
+        return false;
     if (!dir_room(c->sft.save, (size_t)j->s.m.count * sizeof(acc_t) * 4, e)) return false;
     session_trains(&j->s);
     return !*c->data.train_files || open_files(j);
@@ -97,12 +116,16 @@ static bool train(struct job *j)
     const struct config *c = j->s.c;
     struct session *s = &j->s;
     bool ok = sft_keep_open(&j->keep, s, &j->r, *c->data.train_files ? sft_talks_hash(&j->talks) : 0, &j->e);
-    if (ok && j->keep.done) fprintf(stderr, "%s is the model of this very fine-tuning: nothing is left to do (trainer.resume=off makes it anew)\n", c->sft.save);
+    if (ok && j->keep.done)
+        fprintf(stderr,
+                "%s is the model of this very fine-tuning: nothing is left to do (trainer.resume=off makes it anew)\n",
+                c->sft.save);
     if (!ok || j->keep.done) return ok;
     if (j->r.begin) fprintf(stderr, "goes on after step %d of %d\n", j->r.begin, j->r.steps);
     stop_catch();
     stop_during("finishing step %d and writing a checkpoint", j->r.begin + 1);
-    ok = *c->data.train_files ? sft_talks(&s->learner, &j->talks, c, &j->r, after, j, &j->e) : sft_run(&s->learner, &s->chat, &j->r, after, j, &j->e);
+    ok = *c->data.train_files ? sft_talks(&s->learner, &j->talks, c, &j->r, after, j, &j->e)
+                              : sft_run(&s->learner, &s->chat, &j->r, after, j, &j->e);
     return ok && !j->failed;
 }
 
@@ -114,10 +137,14 @@ static int run(const struct config *c, bool json)
     bool ok = open_all(j, c), opened = ok;
     ok = ok && train(j);
     bool stopped = ok && j->keep.stopped, finished = ok && !stopped && !j->keep.done;
-    if (finished) ok = finished = session_save(&j->s, j->out.tmp, &j->e) && sft_keep_note(&j->keep, j->out.tmp, &j->e) && stage_commit(&j->out, "config.json", &j->e);
+    if (finished)
+        ok = finished = session_save(&j->s, j->out.tmp, &j->e) && sft_keep_note(&j->keep, j->out.tmp, &j->e) &&
+                        stage_commit(&j->out, "config.json", &j->e);
     if (finished) fprintf(stderr, "loss %.4f at step %d; the model is in %s\n", j->last.loss, j->r.steps, c->sft.save);
     if (ok && (finished || stopped)) ok = say_result(j, json, &j->e);
-    if (stopped) fprintf(stderr, "stopped after step %d of %d; the same command goes on from there\n", j->keep.saved, j->r.steps);
+    if (stopped)
+        fprintf(stderr, "stopped after step %d of %d; the same command goes on from there\n", j->keep.saved,
+                j->r.steps);
     struct err late;
     if (opened && !sft_keep_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;
     stage_drop(&j->out);

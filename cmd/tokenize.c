@@ -1,4 +1,5 @@
-/* tokenize.c: `appo tokenize`: text to ids and back, to look at what a model is given and to compare with other software. */
+/* tokenize.c: `appo tokenize`: text to ids and back, to look at what a model is given and to compare with other
+ * software. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "engine/prompts/prompts.h"
@@ -10,14 +11,19 @@
 #include <string.h>
 #include <time.h>
 
-static const char usage[] = "usage: appo tokenize [model.path=DIR] [--decode | --chat] [--special] [--time]: text on stdin to token ids on stdout\n"
+static const char usage[] = "usage: appo tokenize [model.path=DIR] [--decode | --chat] [--special] [--time]: text on "
+                            "stdin to token ids on stdout\n"
                             "  --decode   ids on stdin, bytes on stdout\n"
-                            "  --special  the text of special and added tokens becomes their ids (without: ordinary text); with --decode they are printed\n"
-                            "  --chat     stdin is JSON: {\"messages\": [{\"role\", \"content\"} ...], \"tools\": [...]}; the ids of the conversation in the\n"
-                            "             model's chat format (model.chat_format=auto), ended by what begins the assistant's turn unless its last message is one\n"
+                            "  --special  the text of special and added tokens becomes their ids (without: ordinary "
+                            "text); with --decode they are printed\n"
+                            "  --chat     stdin is JSON: {\"messages\": [{\"role\", \"content\"} ...], \"tools\": "
+                            "[...]}; the ids of the conversation in the\n"
+                            "             model's chat format (model.chat_format=auto), ended by what begins the "
+                            "assistant's turn unless its last message is one\n"
                             "             or \"add_generation_prompt\": false stands beside the messages\n"
                             "  --time     seconds and bytes a second on stderr, reading and printing not counted\n"
-                            "model.path: a Hugging Face folder or a .gguf file; without it the embedded policy's tokenizer";
+                            "model.path: a Hugging Face folder or a .gguf file; without it the embedded policy's "
+                            "tokenizer";
 
 enum { TEXT_MAX = 1 << 30 };
 
@@ -53,16 +59,21 @@ static bool encode(const struct tokenizer *t, const struct job *j, struct err *e
     struct ids x = { 0 };
     bool ok = read_stdin(&text, e);
     double start = now();
-    ok = ok && (tokenizer_encode(t, &x, text.p ? text.p : "", text.n, j->special) || fail(e, "stdin: the tokenizer's regular expression gave up on this text"));
+    ok = ok && (tokenizer_encode(t, &x, text.p ? text.p : "", text.n, j->special) || fail(e, "stdin: the tokenizer's "
+                                                                                             "regular expression gave "
+                                                                                             "up on this text"));
     double seconds = now() - start;
-    if (ok && j->time) fprintf(stderr, "%zu bytes, %d ids, %.4f s, %.1f MB/s\n", text.n, x.n, seconds, 1e-6 * (double)text.n / seconds);
+    if (ok && j->time)
+        fprintf(stderr, "%zu bytes, %d ids, %.4f s, %.1f MB/s\n", text.n, x.n, seconds,
+                1e-6 * (double)text.n / seconds);
     ok = ok && print_ids(&x, e);
     ids_free(&x);
     str_free(&text);
     return ok;
 }
 
-/* The next word of stdin, cut after n - 1 bytes: those are no number. A zero byte is part of a word, and shown as one. False: there are no more. */
+/* The next word of stdin, cut after n - 1 bytes: those are no number. A zero byte is part of a word, and shown as one.
+ * False: there are no more. */
 static bool next_word(char *word, int n)
 {
     int c, used = 0;
@@ -94,13 +105,16 @@ static bool decode(const struct tokenizer *t, const struct job *j, struct err *e
     return ok && (fflush(stdout) == 0 || fail(e, "stdout: %s", strerror(errno)));
 }
 
-/* Does the conversation end with what begins a reply? As transformers has it: where its last message is not the assistant's, or as is said. */
+/* Does the conversation end with what begins a reply? As transformers has it: where its last message is not the
+ * assistant's, or as is said. */
 static bool wants_reply(const json_t *root, const struct messages *x, bool *reply, struct err *e)
 {
-    const json_t *asked = json_object_get(root, "add_generation_prompt"), *go_on = json_object_get(root, "continue_final_message");
+    const json_t *asked = json_object_get(root, "add_generation_prompt"),
+                 *go_on = json_object_get(root, "continue_final_message");
     *reply = asked ? json_is_true(asked) : x->p[x->n - 1].role != ROLE_ASSISTANT;
     if (asked && !json_is_boolean(asked)) return fail(e, "stdin: add_generation_prompt must be true or false");
-    return !go_on || json_is_false(go_on) || json_is_null(go_on) || fail(e, "stdin: continue_final_message: a turn that the model is to go on with cannot be written");
+    return !go_on || json_is_false(go_on) || json_is_null(go_on) ||
+           fail(e, "stdin: continue_final_message: a turn that the model is to go on with cannot be written");
 }
 
 static bool converse(const struct chat *c, json_t *root, struct err *e)
@@ -109,12 +123,15 @@ static bool converse(const struct chat *c, json_t *root, struct err *e)
     struct messages x = { 0 };
     struct chat_tools tools = { 0 };
     struct ids ids = { 0 };
-    bool reply = false, ok = json_array_size(list) > 0 || fail(e, "stdin: must be a JSON array of messages, or an object with messages");
-    ok = ok && (messages_read(&x, list, json_array_size(list), "messages", e) || fail_in(e, "stdin")) && wants_reply(root, &x, &reply, e);
+    bool reply = false, ok = json_array_size(list) > 0 || fail(e, "stdin: must be a JSON array of messages, or an "
+                                                                  "object with messages");
+    ok = ok && (messages_read(&x, list, json_array_size(list), "messages", e) || fail_in(e, "stdin")) &&
+         wants_reply(root, &x, &reply, e);
     ok = ok && tools_value(&tools, c, json_object_get(root, "tools"), e);
     struct chat_message *m = ok ? chat_messages(&x) : NULL;
     ok = ok && (chat_check(c, m, x.n, tools.n > 0, e) || fail_in(e, "stdin"));
-    ok = ok && (chat_write(c, &ids, NULL, m, x.n, &tools, reply) || fail(e, "stdin: the tokenizer's regular expression gave up on this text"));
+    ok = ok && (chat_write(c, &ids, NULL, m, x.n, &tools, reply) || fail(e, "stdin: the tokenizer's regular expression "
+                                                                            "gave up on this text"));
     ok = ok && print_ids(&ids, e);
     chat_tools_free(&tools);
     ids_free(&ids);
@@ -126,7 +143,8 @@ static bool converse(const struct chat *c, json_t *root, struct err *e)
 /* What is read of the object, or a list of messages; the rest may hold what JSON does not have. */
 static json_t *read_json(const struct str *text, struct err *e)
 {
-    static const char *const columns[] = { "messages", "tools", "add_generation_prompt", "continue_final_message", NULL };
+    static const char *const columns[] = { "messages", "tools", "add_generation_prompt", "continue_final_message",
+                                           NULL };
     struct row_text x = { .p = text->p ? text->p : "", .n = text->n };
     if (x.n >= 3 && !memcmp(x.p, "\xEF\xBB\xBF", 3)) x.at = 3;                        /* a byte order mark */
     size_t blank = x.at + strspn(x.p + x.at, " \t\r\n");

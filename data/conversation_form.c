@@ -1,5 +1,5 @@
-/* conversation_form.c: which columns make a conversation. A form is whole when all of its columns are there; two whole forms
- * are one too many, unless a key says which is meant. */
+/* conversation_form.c: which columns make a conversation. A form is whole when all of its columns are there; two whole
+ * forms are one too many, unless a key says which is meant. */
 #include "data/conversation_form.h"
 #include "data/reference_answers.h"
 #include "data/rows.h"

@@ -1,5 +1,5 @@
-/* data_files.c: lists, folders and patterns to files. What a folder means is not guessed: files of two kinds are perhaps the
- * same rows twice, and a folder with a train and a test split is not all to be trained on. */
+/* data_files.c: lists, folders and patterns to files. What a folder means is not guessed: files of two kinds are
+ * perhaps the same rows twice, and a folder with a train and a test split is not all to be trained on. */
 #define _GNU_SOURCE     /* strcasestr */
 #include "data/data_files.h"
 #include <dirent.h>

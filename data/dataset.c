@@ -209,7 +209,8 @@ static bool read_row(struct reading *x, struct sample *s, const json_t *row, str
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
     if (!messages_beside(row, e) || !find_prompt(x, s, row, &said, e) || !read_answers(x, s, row, said, e))
         return false;
-    x->tools += json_array_size(tools) > 0 || json_object_size(tools) > 0 || json_string_length(tools) > 2;  /* not "[]" */
+    /* not "[]" */
+    x->tools += json_array_size(tools) > 0 || json_object_size(tools) > 0 || json_string_length(tools) > 2;
     source = key ? given(x, row, key, "data.source_key", e) : row_at(row, "data_source");
     if ((key && !source) || !read_name(&s->data_source, source, key ? key : "data_source", e)) return false;
     s->named = s->data_source;

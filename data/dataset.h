@@ -44,8 +44,8 @@ void dataset_cut(struct dataset *d, int n);         /* keeps the first n rows */
  * numbers, whether as JSON has them or as texts, or stood in a box. */
 bool sample_is_math(const struct sample *s);
 
-/* A data set of conversations to be imitated (conversation_form.h): "messages" or ShareGPT's "conversations"; "prompt" and
- * "completion" or "response", "question" and "answer" or "response", texts or lists of messages; Alpaca's
+/* A data set of conversations to be imitated (conversation_form.h): "messages" or ShareGPT's "conversations"; "prompt"
+ * and "completion" or "response", "question" and "answer" or "response", texts or lists of messages; Alpaca's
  * "instruction", "input", "output", "history". key.prompt and key.answer name others. The column "system" stands in
  * front of a conversation without a system message. tools: the column "tools", JSON text; NULL: none. Of a prompt that
  * is a list beside its completion nothing is learned (message.quiet). note: the form of each file's rows. Errors and

@@ -55,8 +55,11 @@ static bool read_parts(struct str *out, const json_t *list, const struct place *
         const char *type = json_string_value(json_object_get(one, "type"));
         const json_t *text = json_object_get(one, "text");
         if (!type || strcmp(type, "text"))
-            return wrong(at, "part %zu of \"content\" is of type \"%.40s\"; only parts {\"type\": \"text\", \"text\": ...} can "
-                             "be read", i, type ? type : "none");
+            return wrong(at,
+                         "part %zu of \"content\" is of type \"%.40s\"; only parts {\"type\": \"text\", \"text\": ...} "
+                         "can "
+                         "be read",
+                         i, type ? type : "none");
         if (!json_is_string(text)) return wrong(at, "part %zu of \"content\" has no \"text\"", i);
         if (!put_string(out, text, "\"content\"", at)) return false;
     }
@@ -70,7 +73,8 @@ static bool read_content(struct message *m, const json_t *v, const struct place 
     bool ok = true;
     if (json_is_string(v)) ok = put_string(&s, v, "\"content\"", at);
     else if (json_array_size(v)) ok = m->parts = read_parts(&s, v, at);
-    else if (v && !json_is_null(v) && !json_is_array(v)) ok = wrong(at, "\"content\" must be a text or a list of parts");
+    else if (v && !json_is_null(v) && !json_is_array(v))
+        ok = wrong(at, "\"content\" must be a text or a list of parts");
     else if (!m->calls && !(m->thought && *m->thought)) ok = wrong(at, "must have \"content\", a text");
     m->text = s.p;
     return ok;
@@ -85,8 +89,10 @@ static json_t *one_call(const json_t *v, const struct place *at, size_t i)
     if (json_is_string(type) && strcmp(json_string_value(type), "function")) {
         wrong(at, "tool_calls[%zu] is of type \"%.40s\"; only \"function\" can be written", i, json_string_value(type));
     } else if (!json_is_string(name) || !json_string_length(name) || !arguments) {
-        wrong(at, "tool_calls[%zu] must be {\"type\": \"function\", \"function\": {\"name\": ..., \"arguments\": ...}} or "
-                  "{\"name\": ..., \"arguments\": ...}", i);
+        wrong(at,
+              "tool_calls[%zu] must be {\"type\": \"function\", \"function\": {\"name\": ..., \"arguments\": ...}} or "
+              "{\"name\": ..., \"arguments\": ...}",
+              i);
     } else {
         json_t *call = json_object();
         bool made = call && !json_object_set(call, "name", name) && !json_object_set(call, "arguments", arguments);
@@ -119,7 +125,8 @@ static bool read_thought(struct message *m, const json_t *v, const struct place 
 {
     struct str s = { 0 };
     if (nothing(v)) {
-        if (json_is_string(v) && m->role == ROLE_ASSISTANT) m->thought = xstrdup("");       /* the content holds none either */
+        /* the content holds none either */
+        if (json_is_string(v) && m->role == ROLE_ASSISTANT) m->thought = xstrdup("");
         return true;
     }
     if (m->role != ROLE_ASSISTANT) return wrong(at, "\"reasoning_content\" belongs to role \"assistant\"");
@@ -134,11 +141,12 @@ static bool read_weight(struct message *m, const json_t *v, const char *name, co
 {
     if (!v || json_is_null(v)) return true;
     if (m->role != ROLE_ASSISTANT && !json_is_false(v) && !(json_is_number(v) && json_number_value(v) == 0))
-        return wrong(at, "\"%s\" asks to learn from role \"%s\"; only an assistant's messages can be learned from", name,
-                     role_name[m->role]);
+        return wrong(at, "\"%s\" asks to learn from role \"%s\"; only an assistant's messages can be learned from",
+                     name, role_name[m->role]);
     double w = json_is_number(v) ? json_number_value(v) : -1;
     if (json_is_false(v) || w == 0) m->quiet = true;
-    else if (!json_is_true(v) && w != 1) return wrong(at, "\"%s\" must be 0 or 1; messages cannot be weighed otherwise", name);
+    else if (!json_is_true(v) && w != 1)
+        return wrong(at, "\"%s\" must be 0 or 1; messages cannot be weighed otherwise", name);
     return true;
 }
 
@@ -146,18 +154,23 @@ static bool read_weight(struct message *m, const json_t *v, const char *name, co
 static bool read_others(const json_t *one, const struct place *at)
 {
     static const struct { const char *key, *instead; } lost[] = {
-        { "reasoning", "\"reasoning_content\" is its name here" }, { "thinking", "\"reasoning_content\" is its name here" },
-        { "thought", "\"reasoning_content\" is its name here" }, { "thoughts", "\"reasoning_content\" is its name here" },
-        { "reasoning_details", "\"reasoning_content\" takes a text" }, { "thinking_blocks", "\"reasoning_content\" takes a text" },
-        { "tool_plan", "put it into \"content\"" }, { "function_call", "\"tool_calls\" is its name here" },
-        { "refusal", "put it into \"content\"" }, { "audio", "only text can be read" }, { "image", "only text can be read" },
-        { "images", "only text can be read" }, { "video", "only text can be read" }, { "videos", "only text can be read" },
-        { "tools", "declare tools beside the messages" }, { "documents", "put them into \"content\"" },
+        { "reasoning", "\"reasoning_content\" is its name here" },
+        { "thinking", "\"reasoning_content\" is its name here" },
+        { "thought", "\"reasoning_content\" is its name here" },
+        { "thoughts", "\"reasoning_content\" is its name here" },
+        { "reasoning_details", "\"reasoning_content\" takes a text" },
+        { "thinking_blocks", "\"reasoning_content\" takes a text" }, { "tool_plan", "put it into \"content\"" },
+        { "function_call", "\"tool_calls\" is its name here" }, { "refusal", "put it into \"content\"" },
+        { "audio", "only text can be read" }, { "image", "only text can be read" },
+        { "images", "only text can be read" }, { "video", "only text can be read" },
+        { "videos", "only text can be read" }, { "tools", "declare tools beside the messages" },
+        { "documents", "put them into \"content\"" },
     };
     static const char *const prefills[] = { "prefix", "prefill", "partial", "continue_final_message" };
     for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) {
         const json_t *v = json_object_get(one, lost[i].key);
-        if (!nothing(v) && !json_is_false(v)) return wrong(at, "\"%s\" would be lost: %s", lost[i].key, lost[i].instead);
+        if (!nothing(v) && !json_is_false(v))
+            return wrong(at, "\"%s\" would be lost: %s", lost[i].key, lost[i].instead);
     }
     for (size_t i = 0; i < sizeof prefills / sizeof *prefills; i++) {
         const json_t *v = json_object_get(one, prefills[i]);
@@ -210,7 +223,8 @@ static bool read_one(struct message *m, const json_t *one, const struct place *a
     if (!role) return wrong(at, "must have \"role\" and \"content\"");
     while (r < ROLES && strcmp(role, role_name[r])) r++;
     if (r == ROLES)
-        return wrong(at, "no role \"%.40s\" is known; there are system, user, assistant, tool, developer and function", role);
+        return wrong(at, "no role \"%.40s\" is known; there are system, user, assistant, tool, developer and function",
+                     role);
     m->role = (enum role)r;
     bool ok = read_calls(m, json_object_get(one, "tool_calls"), at) &&
               read_thought(m, json_object_get(one, "reasoning_content"), at);

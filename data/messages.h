@@ -9,9 +9,11 @@ extern const char *const role_name[ROLES];  /* "system", "user", "assistant", "t
 
 struct message {
     enum role role;
-    char *text;             /* content: a string, or the joined texts of parts {"type": "text", ...}; "" beside calls or a thought */
+    /* content: a string, or the joined texts of parts {"type": "text", ...}; "" beside calls or a thought */
+    char *text;
     char *thought;          /* an assistant's reasoning_content; NULL: none */
-    char *calls;            /* an assistant's tool_calls as JSON: [{"name": text, "arguments": anything} ...]; NULL: none */
+    /* an assistant's tool_calls as JSON: [{"name": text, "arguments": anything} ...]; NULL: none */
+    char *calls;
     bool parts;             /* content was a list of parts */
     bool quiet;             /* weight, train, loss ... 0 or false: nothing is to be learned from it */
 };

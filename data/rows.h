@@ -9,9 +9,8 @@ struct rows;
 
 /* columns: the dotted paths wanted, ended by NULL, at most 64; a '?' in front of one: where Parquet has it as a type
  * that is not read, it is as if it were not there. NULL: all. The rest of a row is passed over whatever it holds
- * (json_partial.h, parquet.h). NULL: no such file, or not one that can be read: said in words where it is known what else
- * it is (foreign_files.h). Limits: 2 GiB unpacked, 256 MiB a row of JSON and 16 MiB of what is read of
- * it. */
+ * (json_partial.h, parquet.h). NULL: no such file, or not one that can be read: said in words where it is known what
+ * else it is (foreign_files.h). Limits: 2 GiB unpacked, 256 MiB a row of JSON and 16 MiB of what is read of it. */
 struct rows *rows_open(const char *path, const char *const *columns, struct err *e);
 /* The same from bytes that are taken over from file, which is empty afterwards; name is for error sentences. */
 struct rows *rows_take(const char *name, struct str *file, const char *const *columns, struct err *e);

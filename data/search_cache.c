@@ -1,5 +1,6 @@
-/* search_cache.c: the recorded queries and results in an SQLite database in memory, with a full-text index where the nearest may stand in. It is built once and
- * turned into one image of bytes; each thread that asks reads this image by a read-only connection of its own, and waits for nobody. */
+/* search_cache.c: the recorded queries and results in an SQLite database in memory, with a full-text index where the
+ * nearest may stand in. It is built once and turned into one image of bytes; each thread that asks reads this image by
+ * a read-only connection of its own, and waits for nobody. */
 #include "data/search_cache.h"
 #include "data/foreign_files.h"
 #include "base/file.h"
@@ -10,19 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A query of common words would rank a large part of the cache: 0.6 s of 300,000 entries. Its common words are left out, and of those that are left no more
- * entries than this are ranked. */
+/* A query of common words would rank a large part of the cache: 0.6 s of 300,000 entries. Its common words are left
+ * out, and of those that are left no more entries than this are ranked. */
 enum { CANDIDATES = 10000, MEMO_MAX = 1 << 17 };
 
 enum { SAME, COUNT, NEAREST, BY_ID, STATEMENTS };
 static const char *const sql[STATEMENTS] = {
     [SAME] = "SELECT result FROM entry WHERE query = ?",
     [COUNT] = "SELECT count(*) FROM words WHERE words MATCH ?",
-    [NEAREST] = "SELECT id FROM (SELECT rowid AS id, bm25(words, 4.0, 1.0) AS far FROM words WHERE words MATCH ? ORDER BY rowid LIMIT ?) ORDER BY far, id LIMIT 1",
+    [NEAREST] = "SELECT id FROM (SELECT rowid AS id, bm25(words, 4.0, 1.0) AS far FROM words WHERE words MATCH ? ORDER "
+    "BY rowid LIMIT ?) ORDER BY far, id LIMIT 1",
     [BY_ID] = "SELECT result FROM entry WHERE id = ?",
 };
 
-/* What is known of a text: of a word in quotes, how many entries have it; of an expression, which entry is nearest (0: none). */
+/* What is known of a text: of a word in quotes, how many entries have it; of an expression, which entry is nearest (0:
+ * none). */
 struct memo { char *text; int64_t value; };
 
 struct reader { struct reader *next; sqlite3 *db; sqlite3_stmt *st[STATEMENTS]; };
@@ -51,7 +54,8 @@ static bool fill(sqlite3 *db, const char *path, const json_t *all, struct err *e
     sqlite3_stmt *st = NULL;
     const char *query;
     json_t *result;
-    bool ok = sqlite3_prepare_v2(db, insert, -1, &st, NULL) == SQLITE_OK && sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK;
+    bool ok = sqlite3_prepare_v2(db, insert, -1, &st, NULL) == SQLITE_OK &&
+              sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK;
     json_object_foreach((json_t *)all, query, result) {
         const char *text = query;
         size_t n = strlen(query);
@@ -65,25 +69,31 @@ static bool fill(sqlite3 *db, const char *path, const json_t *all, struct err *e
         ok = ok && sqlite3_step(st) == SQLITE_DONE && sqlite3_reset(st) == SQLITE_OK;
     }
     sqlite3_finalize(st);
-    return (ok && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK) || fail(e, "%s: %s", path, sqlite3_errmsg(db));
+    return (ok && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK) ||
+           fail(e, "%s: %s", path, sqlite3_errmsg(db));
 }
 
 /* One segment, so that a word's entries lie together. */
 static bool index_words(sqlite3 *db, const char *path, struct err *e)
 {
-    static const char make[] = "CREATE VIRTUAL TABLE words USING fts5(query, result, content='entry', content_rowid='id', tokenize='unicode61');";
-    static const char put[] = "BEGIN; INSERT INTO words(rowid, query, result) SELECT id, query, result FROM entry; COMMIT;"
+    static const char make[] = "CREATE VIRTUAL TABLE words USING fts5(query, result, content='entry', "
+                               "content_rowid='id', tokenize='unicode61');";
+    static const char put[] = "BEGIN; INSERT INTO words(rowid, query, result) SELECT id, query, result FROM entry; "
+                              "COMMIT;"
                               "INSERT INTO words(words) VALUES('optimize');";
     if (sqlite3_exec(db, make, NULL, NULL, NULL) != SQLITE_OK)
-        return fail(e, "tools.search_miss=nearest needs an SQLite built with FTS5 (SQLITE_ENABLE_FTS5): %s", sqlite3_errmsg(db));
+        return fail(e, "tools.search_miss=nearest needs an SQLite built with FTS5 (SQLITE_ENABLE_FTS5): %s",
+                    sqlite3_errmsg(db));
     return sqlite3_exec(db, put, NULL, NULL, NULL) == SQLITE_OK || fail(e, "%s: %s", path, sqlite3_errmsg(db));
 }
 
 static bool build(struct search_cache *c, const char *path, const json_t *all, struct err *e)
 {
-    static const char schema[] = "CREATE TABLE entry(id INTEGER PRIMARY KEY, query TEXT UNIQUE NOT NULL, result TEXT NOT NULL);";
+    static const char schema[] = "CREATE TABLE entry(id INTEGER PRIMARY KEY, query TEXT UNIQUE NOT NULL, result TEXT "
+                                 "NOT NULL);";
     sqlite3 *db = NULL;
-    bool ok = sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+    bool ok = sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                              NULL) == SQLITE_OK &&
               sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK;
     if (!ok) fail(e, "%s: %s", path, db ? sqlite3_errmsg(db) : "out of memory");
     ok = ok && fill(db, path, all, e) && (!c->nearest || index_words(db, path, e));
@@ -106,10 +116,13 @@ static void reader_close(struct reader *r)
 static struct reader *reader_open(const struct search_cache *c, struct err *e)
 {
     struct reader *r = xcalloc(1, sizeof *r);
-    bool ok = sqlite3_open_v2(":memory:", &r->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
-              sqlite3_deserialize(r->db, "main", c->image, c->bytes, c->bytes, SQLITE_DESERIALIZE_READONLY) == SQLITE_OK;
+    bool ok =
+        sqlite3_open_v2(":memory:", &r->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) ==
+            SQLITE_OK &&
+        sqlite3_deserialize(r->db, "main", c->image, c->bytes, c->bytes, SQLITE_DESERIALIZE_READONLY) == SQLITE_OK;
     for (int k = 0; ok && k < STATEMENTS; k++)
-        if (c->nearest || k == SAME) ok = sqlite3_prepare_v3(r->db, sql[k], -1, SQLITE_PREPARE_PERSISTENT, &r->st[k], NULL) == SQLITE_OK;
+        if (c->nearest || k == SAME)
+            ok = sqlite3_prepare_v3(r->db, sql[k], -1, SQLITE_PREPARE_PERSISTENT, &r->st[k], NULL) == SQLITE_OK;
     if (ok) return r;
     fail(e, "the recorded searches cannot be read: %s", r->db ? sqlite3_errmsg(r->db) : "out of memory");
     reader_close(r);
@@ -213,14 +226,16 @@ static void memo_put(struct search_cache *c, const char *text, int64_t value)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Appends result up to page max_pages, each page cut after max_chars characters of UTF-8. A page begins with "Page N: " at the start of a line. */
+/* Appends result up to page max_pages, each page cut after max_chars characters of UTF-8. A page begins with "Page N: "
+ * at the start of a line. */
 static void put_pages(struct str *out, const char *p, int max_pages, int max_chars)
 {
     for (int page = 1; *p && page <= max_pages; page++) {
         char next[32];
         snprintf(next, sizeof next, "\nPage %d: ", page + 1);
         const char *end = strstr(p, next);
-        size_t n = end ? (size_t)(end - p) : strlen(p), head = strncmp(p, "Page ", 5) ? 0 : strcspn(p, ":") + 2, keep = 0;
+        size_t n = end ? (size_t)(end - p) : strlen(p), head = strncmp(p, "Page ", 5) ? 0 : strcspn(p, ":") + 2,
+               keep = 0;
         for (int chars = 0; keep < n; keep++)
             if (((unsigned char)p[keep] & 0xC0) != 0x80 && keep >= head && chars++ == max_chars) break;
         if (page > 1) str_putc(out, '\n');
@@ -230,7 +245,10 @@ static void put_pages(struct str *out, const char *p, int max_pages, int max_cha
     }
 }
 
-static void step_failed(const struct reader *r, int which) { die("search_cache: %s: %s", sql[which], sqlite3_errmsg(r->db)); }
+static void step_failed(const struct reader *r, int which)
+{
+    die("search_cache: %s: %s", sql[which], sqlite3_errmsg(r->db));
+}
 
 static void reader_reset(struct reader *r, int which)
 {
@@ -248,7 +266,8 @@ static bool put_result(struct reader *r, int which, struct str *out, int max_pag
     return code == SQLITE_ROW;
 }
 
-/* The number that COUNT or NEAREST finds for an expression, 0 for none. It is a function of the text alone: threads that ask at once work twice, that is all. */
+/* The number that COUNT or NEAREST finds for an expression, 0 for none. It is a function of the text alone: threads
+ * that ask at once work twice, that is all. */
 static int64_t number_of(struct search_cache *c, struct reader *r, int which, const char *expression)
 {
     int64_t value = 0;
@@ -271,9 +290,13 @@ static int rarer(const void *a, const void *b)
     return x->entries != y->entries ? (x->entries < y->entries ? -1 : 1) : x->at - y->at;
 }
 
-static int in_order(const void *a, const void *b) { return ((const struct word *)a)->at - ((const struct word *)b)->at; }
+static int in_order(const void *a, const void *b)
+{
+    return ((const struct word *)a)->at - ((const struct word *)b)->at;
+}
 
-/* Writes the expression that finds the query's rarest words: as many as bring CANDIDATES entries together, at least one. False: no entry has any. */
+/* Writes the expression that finds the query's rarest words: as many as bring CANDIDATES entries together, at least
+ * one. False: no entry has any. */
 static bool rare_words(struct str *out, struct search_cache *c, struct reader *r, const char *query, size_t n)
 {
     struct word w[CORPUS_QUERY_WORDS];
@@ -289,7 +312,8 @@ static bool rare_words(struct str *out, struct search_cache *c, struct reader *r
     }
     qsort(w, (size_t)words, sizeof *w, rarer);
     while (from < words && !w[from].entries) from++;
-    for (; from + kept < words && (!kept || entries + w[from + kept].entries <= CANDIDATES); kept++) entries += w[from + kept].entries;
+    for (; from + kept < words && (!kept || entries + w[from + kept].entries <= CANDIDATES); kept++)
+        entries += w[from + kept].entries;
     qsort(w + from, (size_t)kept, sizeof *w, in_order);
     for (int k = 0; k < kept; k++) str_printf(out, "%s%s", k ? " OR " : "", w[from + k].text.p);
     if (kept == 1) str_putc(out, ' ');                     /* in the memo, not the word's own text */
@@ -297,7 +321,8 @@ static bool rare_words(struct str *out, struct search_cache *c, struct reader *r
     return kept > 0;
 }
 
-static bool put_nearest(struct search_cache *c, struct reader *r, const char *query, size_t n, struct str *out, int max_pages, int max_chars)
+static bool put_nearest(struct search_cache *c, struct reader *r, const char *query, size_t n, struct str *out,
+                        int max_pages, int max_chars)
 {
     struct str words = { 0 };
     int64_t id = rare_words(&words, c, r, query, n) ? number_of(c, r, NEAREST, words.p) : 0;
@@ -307,7 +332,8 @@ static bool put_nearest(struct search_cache *c, struct reader *r, const char *qu
     return put_result(r, BY_ID, out, max_pages, max_chars);
 }
 
-enum search_found search_cache_find(struct search_cache *c, struct str *out, const char *query, size_t n, int max_pages, int max_chars)
+enum search_found search_cache_find(struct search_cache *c, struct str *out, const char *query, size_t n, int max_pages,
+                                    int max_chars)
 {
     size_t at = 0;
     if (!corpus_word(query, n, &at)) {

@@ -1,5 +1,6 @@
-/* check.h: what debug builds (make DEBUG=1) look at after every operation. The linker puts a function of check_ops.c in front of each op_*: the operations
- * themselves know nothing of it, and an operation without one does not link. A result that cannot be ends the run with the operation, the row and the column. */
+/* check.h: what debug builds (make DEBUG=1) look at after every operation. The linker puts a function of check_ops.c in
+ * front of each op_*: the operations themselves know nothing of it, and an operation without one does not link. A
+ * result that cannot be ends the run with the operation, the row and the column. */
 #pragma once
 #include "kernels/ops.h"
 
@@ -16,7 +17,8 @@ void check_number(const char *op, const char *what, double x);
 void check_logp(const char *op, const acc_t *logp, int64_t n);
 void check_entropy(const char *op, const acc_t *ent, int64_t n, int vocab);
 
-/* Rows of logits' gradients sum to 0. What rounding may leave: a row's weight w = inv_temp (sum |g| + |ge| (1 + ent)) is spread over the vocabulary and taken
- * back at the targets, with errors of 16 units of the storage type, and of |lse| units of acc_t, in which lse is kept and p = exp(z - lse) made. */
+/* Rows of logits' gradients sum to 0. What rounding may leave: a row's weight w = inv_temp (sum |g| + |ge| (1 + ent))
+ * is spread over the vocabulary and taken back at the targets, with errors of 16 units of the storage type, and of
+ * |lse| units of acc_t, in which lse is kept and p = exp(z - lse) made. */
 struct check_dlogits { const acc_t *lse, *ent, *g, *ge; double inv_temp; const int *begin; int64_t n, ld; int vocab; };
 void check_dlogits(const elem_t *x, const struct check_dlogits *c);

@@ -1,5 +1,6 @@
-/* check_ops.c: one function in front of each operation (ld --wrap): it calls the operation, then looks at what came out. Debug builds only. What an
- * operation of ops.h leaves on the device is fetched for it; those of ops_rl.h leave theirs in host memory. */
+/* check_ops.c: one function in front of each operation (ld --wrap): it calls the operation, then looks at what came
+ * out. Debug builds only. What an operation of ops.h leaves on the device is fetched for it; those of ops_rl.h leave
+ * theirs in host memory. */
 #include "kernels/check.h"
 #include <math.h>
 
@@ -31,7 +32,8 @@ void __wrap_op_rows_put(elem_t *y, const elem_t *x, const int *row, int64_t n, i
 }
 
 extern typeof(op_add_rmsnorm) __real_op_add_rmsnorm, __wrap_op_add_rmsnorm;
-void __wrap_op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int64_t n, int dim)
+void __wrap_op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w,
+                           double eps, int64_t n, int dim)
 {
     __real_op_add_rmsnorm(res, y, rstd, x, add, w, eps, n, dim);
     check_reals("op_add_rmsnorm", "res", res, n, dim, dim);
@@ -40,7 +42,8 @@ void __wrap_op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x,
 }
 
 extern typeof(op_rmsnorm_back) __real_op_rmsnorm_back, __wrap_op_rmsnorm_back;
-void __wrap_op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res, const elem_t *w, const acc_t *rstd, int64_t n, int dim)
+void __wrap_op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res,
+                            const elem_t *w, const acc_t *rstd, int64_t n, int dim)
 {
     __real_op_rmsnorm_back(dx, dw, dy, dres, res, w, rstd, n, dim);
     check_reals("op_rmsnorm_back", "dx", dx, n, dim, dim);
@@ -48,7 +51,8 @@ void __wrap_op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_
 }
 
 extern typeof(op_rope) __real_op_rope, __wrap_op_rope;
-void __wrap_op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps, const acc_t *freq, const int *pos, int64_t n, heads h)
+void __wrap_op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps,
+                    const acc_t *freq, const int *pos, int64_t n, heads h)
 {
     __real_op_rope(out, rstd, in, qnorm, knorm, eps, freq, pos, n, h);
     check_reals("op_rope", "out", out, n, width(h), width(h));
@@ -56,8 +60,9 @@ void __wrap_op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qn
 }
 
 extern typeof(op_rope_back) __real_op_rope_back, __wrap_op_rope_back;
-void __wrap_op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in, const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm,
-                         const acc_t *freq, const int *pos, int64_t n, heads h)
+void __wrap_op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in,
+                         const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm, const acc_t *freq, const int *pos,
+                         int64_t n, heads h)
 {
     __real_op_rope_back(din, dqnorm, dknorm, dout, in, rstd, qnorm, knorm, freq, pos, n, h);
     check_reals("op_rope_back", "din", din, n, width(h), width(h));
@@ -121,22 +126,28 @@ void __wrap_op_attn(elem_t *out, acc_t *lse, const elem_t *qkv, const struct att
 }
 
 extern typeof(op_attn_back) __real_op_attn_back, __wrap_op_attn_back;
-void __wrap_op_attn_back(elem_t *dqkv, const elem_t *dout, const elem_t *out, const acc_t *lse, const elem_t *qkv, const struct attn_plan *p, heads h)
+void __wrap_op_attn_back(elem_t *dqkv, const elem_t *dout, const elem_t *out, const acc_t *lse, const elem_t *qkv,
+                         const struct attn_plan *p, heads h)
 {
     __real_op_attn_back(dqkv, dout, out, lse, qkv, p, h);
     check_reals("op_attn_back", "dqkv", dqkv, attn_plan_rows(p), width(h), width(h));
 }
 
 extern typeof(op_attn_paged) __real_op_attn_paged, __wrap_op_attn_paged;
-void __wrap_op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool, const int *table, int ld, const int *pos, int64_t n, heads h)
+void __wrap_op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool, const int *table, int ld, const int *pos,
+                          int64_t n, heads h)
 {
     __real_op_attn_paged(out, qkv, pool, table, ld, pos, n, h);
     check_reals("op_attn_paged", "out", out, n, (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
 }
 
-/* Pages have a layout of their own and places nobody wrote yet. What goes in was looked at when it was turned, what comes out is looked at in the attention. */
+/* Pages have a layout of their own and places nobody wrote yet. What goes in was looked at when it was turned, what
+ * comes out is looked at in the attention. */
 extern typeof(op_kv_write) __real_op_kv_write, __wrap_op_kv_write;
-void __wrap_op_kv_write(elem_t *pool, const elem_t *qkv, const int64_t *slot, int64_t n, heads h) { __real_op_kv_write(pool, qkv, slot, n, h); }
+void __wrap_op_kv_write(elem_t *pool, const elem_t *qkv, const int64_t *slot, int64_t n, heads h)
+{
+    __real_op_kv_write(pool, qkv, slot, n, h);
+}
 extern typeof(op_kv_copy) __real_op_kv_copy, __wrap_op_kv_copy;
 void __wrap_op_kv_copy(elem_t *pool, int to, int from, heads h) { __real_op_kv_copy(pool, to, from, h); }
 
@@ -150,7 +161,8 @@ static int64_t targets(const int *begin, int64_t n)
 }
 
 extern typeof(op_row_stats) __real_op_row_stats, __wrap_op_row_stats;
-void __wrap_op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double inv_temp, const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
+void __wrap_op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double inv_temp, const int *begin,
+                         const int *tgt, int64_t n, int vocab, int64_t ld)
 {
     __real_op_row_stats(lse, logp, ent, x, inv_temp, begin, tgt, n, vocab, ld);
     check_wides("op_row_stats", "lse", lse, n, 1, 1);
@@ -159,7 +171,8 @@ void __wrap_op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, d
 }
 
 extern typeof(op_top_k_entropy) __real_op_top_k_entropy, __wrap_op_top_k_entropy;
-void __wrap_op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+void __wrap_op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k,
+                             int64_t n, int vocab, int64_t ld)
 {
     __real_op_top_k_entropy(ent, least, lse, x, inv_temp, k, n, vocab, ld);
     check_entropy("op_top_k_entropy", ent, n, vocab);
@@ -167,8 +180,8 @@ void __wrap_op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const e
 }
 
 extern typeof(op_dlogits) __real_op_dlogits, __wrap_op_dlogits;
-void __wrap_op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, const acc_t *ge, double inv_temp, const int *begin, const int *tgt, int64_t n,
-                       int vocab, int64_t ld)
+void __wrap_op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, const acc_t *ge, double inv_temp,
+                       const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
 {
     __real_op_dlogits(x, lse, ent, g, ge, inv_temp, begin, tgt, n, vocab, ld);
     check_reals("op_dlogits", "x", x, n, vocab, ld);
@@ -176,7 +189,8 @@ void __wrap_op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_
 }
 
 extern typeof(op_sample) __real_op_sample, __wrap_op_sample;
-void __wrap_op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+void __wrap_op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r,
+                      const struct sample_key *key, int64_t n, int vocab, int64_t ld)
 {
     __real_op_sample(id, logp, ent, x, r, key, n, vocab, ld);
     check_logp("op_sample", logp, n);
@@ -211,7 +225,8 @@ void __wrap_op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *
 }
 
 extern typeof(op_adamw_bf16) __real_op_adamw_bf16, __wrap_op_adamw_bf16;
-void __wrap_op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
+void __wrap_op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n,
+                          const struct adamw *a, struct round_key key)
 {
     __real_op_adamw_bf16(w, master, g, m, v, n, a, key);
     check_reals("op_adamw_bf16", "w", w, 1, n, n);
@@ -223,8 +238,9 @@ void __wrap_op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m,
 /* ---- branching reinforcement learning: vectors of tokens, a position is a row */
 
 extern typeof(op_branch_score) __real_op_branch_score, __wrap_op_branch_score;
-void __wrap_op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy, const uint8_t *m,
-                            const int64_t *begin, int rows, const struct branch_rule *r)
+void __wrap_op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old,
+                            const acc_t *entropy, const uint8_t *m, const int64_t *begin, int rows,
+                            const struct branch_rule *r)
 {
     __real_op_branch_score(f, zf, zh, score, logp, logp_old, entropy, m, begin, rows, r);
     check_host("op_branch_score", "f", f, m, begin[rows]);
@@ -234,8 +250,9 @@ void __wrap_op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const 
 }
 
 extern typeof(op_branch_select) __real_op_branch_select, __wrap_op_branch_select;
-int __wrap_op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh, const uint8_t *ok, const int64_t *begin, int rows,
-                            const int *order, const struct select_rule *r)
+int __wrap_op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh,
+                            const uint8_t *ok, const int64_t *begin, int rows, const int *order,
+                            const struct select_rule *r)
 {
     int filled = __real_op_branch_select(out, key, zf, zh, ok, begin, rows, order, r);
     for (int i = 0; i < filled; i++) check_host("op_branch_select", "score", &out[i].score, NULL, 1);
@@ -243,8 +260,9 @@ int __wrap_op_branch_select(struct branch_point *out, const acc_t *key, const ac
 }
 
 extern typeof(op_advantage_dual) __real_op_advantage_dual, __wrap_op_advantage_dual;
-void __wrap_op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
-                              const struct branch_record *rec, int records, const struct advantage_rule *r)
+void __wrap_op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin,
+                              int rows, const int *uid, const uint8_t *kind, const struct branch_record *rec,
+                              int records, const struct advantage_rule *r)
 {
     __real_op_advantage_dual(adv, base, reward, m, begin, rows, uid, kind, rec, records, r);
     check_host("op_advantage_dual", "adv", adv, NULL, begin[rows]);
@@ -252,15 +270,17 @@ void __wrap_op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, cons
 }
 
 extern typeof(op_reward_scale) __real_op_reward_scale, __wrap_op_reward_scale;
-void __wrap_op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
+void __wrap_op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records,
+                            double discount)
 {
     __real_op_reward_scale(reward, begin, rows, rec, records, discount);
     check_host("op_reward_scale", "reward", reward, NULL, begin[rows]);
 }
 
 extern typeof(op_advantage) __real_op_advantage, __wrap_op_advantage;
-void __wrap_op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline, const uint8_t *m, const int64_t *begin, int rows,
-                         const int *group, const struct estimator_rule *r)
+void __wrap_op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline,
+                         const uint8_t *m, const int64_t *begin, int rows, const int *group,
+                         const struct estimator_rule *r)
 {
     __real_op_advantage(adv, ret, reward, values, baseline, m, begin, rows, group, r);
     check_host("op_advantage", "adv", adv, NULL, begin[rows]);
@@ -268,7 +288,8 @@ void __wrap_op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_
 }
 
 extern typeof(op_pg) __real_op_pg, __wrap_op_pg;
-void __wrap_op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_stats *s, const struct loss_in *in, const struct loss_rule *r)
+void __wrap_op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_stats *s, const struct loss_in *in,
+                  const struct loss_rule *r)
 {
     __real_op_pg(g, ge, influence, kept, s, in, r);
     check_host("op_pg", "g", g, NULL, in->begin[in->rows]);
@@ -280,7 +301,8 @@ void __wrap_op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct l
 }
 
 extern typeof(op_agg) __real_op_agg, __wrap_op_agg;
-double __wrap_op_agg(acc_t *weight, const acc_t *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len)
+double __wrap_op_agg(acc_t *weight, const acc_t *value, const uint8_t *m, const int64_t *begin, int rows,
+                     enum loss_agg agg, double max_len)
 {
     double x = __real_op_agg(weight, value, m, begin, rows, agg, max_len);
     check_number("op_agg", "the value", x);

@@ -1,6 +1,6 @@
-/* dev.h: the device: its number types, memory, copies, and lists of operations that run again and again. On a CPU the device is the process itself.
- * elem_t is the storage type of weights and activations; acc_t is the accumulation type: sums, statistics, gradients and
- * optimizer state. */
+/* dev.h: the device: its number types, memory, copies, and lists of operations that run again and again. On a CPU the
+ * device is the process itself. elem_t is the storage type of weights and activations; acc_t is the accumulation type:
+ * sums, statistics, gradients and optimizer state. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,35 +47,42 @@ static inline double elem_to(elem_t x)
 
 void *dev_alloc(size_t bytes);                                   /* 256-byte aligned; out of memory is die() */
 void  dev_free(void *p);
-/* Makes the system give the memory now, not page by page when it is first written: a run that starts then does not end for want of it. A GPU's always is. */
+/* Makes the system give the memory now, not page by page when it is first written: a run that starts then does not end
+ * for want of it. A GPU's always is. */
 void  dev_commit(void *p, size_t bytes);
-void  dev_put(void *dst, const void *src, size_t bytes);         /* host to device; src may be written again on return, dst is written in the order of the calls */
-void  dev_get(void *dst, const void *src, size_t bytes);         /* device to host, after all earlier work: the host waits for it */
+/* host to device; src may be written again on return, dst is written in the order of the calls */
+void  dev_put(void *dst, const void *src, size_t bytes);
+/* device to host, after all earlier work: the host waits for it */
+void  dev_get(void *dst, const void *src, size_t bytes);
 void  dev_copy(void *dst, const void *src, size_t bytes);        /* device to device, ranges must not overlap */
 void  dev_zero(void *p, size_t bytes);
 void  dev_sync(void);
-/* A token's log-prob has the same bits when it is sampled, scored and trained on. Always so on a CPU; on a GPU unless APPO_NUMERICS=fast, which is what bf16 takes. */
+/* A token's log-prob has the same bits when it is sampled, scored and trained on. Always so on a CPU; on a GPU unless
+ * APPO_NUMERICS=fast, which is what bf16 takes. */
 bool  exact_numerics(void);
 const char *dev_name(void);                                      /* "cpu", "simt", or the GPU's own name */
 int   dev_threads(void);                                         /* worker threads of the CPU backend; 1 elsewhere */
 void  dev_set_threads(int n);                                    /* results do not depend on it */
 
-/* Since the start: allocations of device memory and times the host waited for the device, which hold a step up; lists recorded and replayed. */
+/* Since the start: allocations of device memory and times the host waited for the device, which hold a step up; lists
+ * recorded and replayed. */
 struct dev_counts { int64_t allocs, waits, recorded, replayed; };
 struct dev_counts dev_count(void);
 
-/* Runs body(ctx), a list of operations. Where dev_records() (a GPU), the second call with the same graph records the list and later ones play it: a few
- * microseconds for a whole decode step in place of 2 to 4 for each of its kernels. So body must make the same calls with the same pointers, sizes and rules
- * each time, and neither put, get, allocate nor wait. What operations keep for themselves may move: then the list is recorded again. *g starts as NULL. */
+/* Runs body(ctx), a list of operations. Where dev_records() (a GPU), the second call with the same graph records the
+ * list and later ones play it: a few microseconds for a whole decode step in place of 2 to 4 for each of its kernels.
+ * So body must make the same calls with the same pointers, sizes and rules each time, and neither put, get, allocate
+ * nor wait. What operations keep for themselves may move: then the list is recorded again. *g starts as NULL. */
 struct dev_graph;
 void dev_replay(struct dev_graph **g, void (*body)(void *ctx), void *ctx);
 void dev_graph_free(struct dev_graph *g);                        /* NULL is fine */
 bool dev_records(void);
 void dev_record(bool on);                                        /* off: body runs at every call; for comparisons */
 
-/* Memory that operations need while they run. From dev_dry_begin() to dev_dry_end() nothing is computed or copied, pointers are not followed, and each
- * operation only says how much it would need; so a step made once of the largest size finds all of it before the work starts. dev_dry_end gives the bytes
- * that operations will hold in all, and with `take` takes them, so that no step after it allocates. False (a CPU): there is nothing to be found out, and
+/* Memory that operations need while they run. From dev_dry_begin() to dev_dry_end() nothing is computed or copied,
+ * pointers are not followed, and each operation only says how much it would need; so a step made once of the largest
+ * size finds all of it before the work starts. dev_dry_end gives the bytes that operations will hold in all, and with
+ * `take` takes them, so that no step after it allocates. False (a CPU): there is nothing to be found out, and
  * operations compute as ever. */
 bool   dev_dry_begin(void);
 size_t dev_dry_end(bool take);

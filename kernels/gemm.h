@@ -1,5 +1,7 @@
-/* gemm.h: the matrix product. A row of d has the same bits whatever the other rows are, how many there are, and how many threads work:
- * each element is a chain of fused multiply-adds over k in fixed blocks (CPU), or one pinned algorithm per (n, k) (GPU, numerics=exact). */
+/* gemm.h: the matrix product. A row of d has the same bits whatever the other rows are, how many there are, and how
+ * many threads work:
+ * each element is a chain of fused multiply-adds over k in fixed blocks (CPU), or one pinned algorithm per (n, k) (GPU,
+ * numerics=exact). */
 #pragma once
 #include "kernels/dev.h"
 #ifdef __cplusplus
@@ -24,8 +26,9 @@ struct gemm {
     bool weight;                /* b is a weight: its packed form may be kept until gemm_weights_changed() */
 };
 
-/* On a GPU the plan of a shape is made when it is first seen. numerics=fast then times the candidates on the operands (APPO_GEMM=first: takes the first, the same
- * in every run), which waits for the device, so a graph is captured only of shapes that have been run; one that has not runs the first candidate. */
+/* On a GPU the plan of a shape is made when it is first seen. numerics=fast then times the candidates on the operands
+ * (APPO_GEMM=first: takes the first, the same in every run), which waits for the device, so a graph is captured only of
+ * shapes that have been run; one that has not runs the first candidate. */
 void op_gemm(struct gemm g);
 /* Whoever writes into weights says so: packed copies made of them are dropped. op_adamw calls it. */
 void gemm_weights_changed(void);

@@ -44,12 +44,17 @@ void *arena_get(struct arena *a, size_t bytes, const char *what)
     return p;
 }
 
-void *arena_reals(struct arena *a, int64_t n, const char *what) { return arena_get(a, (size_t)n * a->elem_bytes, what); }
+void *arena_reals(struct arena *a, int64_t n, const char *what)
+{
+    return arena_get(a, (size_t)n * a->elem_bytes, what);
+}
 size_t arena_mark(const struct arena *a) { return a->used; }
 void arena_back(struct arena *a, size_t mark) { ENSURE(mark <= a->used); a->used = mark; }
 
 void arena_print(const struct arena *a, FILE *f)
 {
-    fprintf(f, "arena %-10s %10.2f MiB of %.2f MiB\n", a->name, (double)a->peak / 0x1p20, (double)(a->dry ? a->peak : a->size) / 0x1p20);
-    for (int i = 0; i < a->rows; i++) fprintf(f, "  %-28s %10.2f MiB\n", a->row[i].what, (double)a->row[i].bytes / 0x1p20);
+    fprintf(f, "arena %-10s %10.2f MiB of %.2f MiB\n", a->name, (double)a->peak / 0x1p20,
+            (double)(a->dry ? a->peak : a->size) / 0x1p20);
+    for (int i = 0; i < a->rows; i++)
+        fprintf(f, "  %-28s %10.2f MiB\n", a->row[i].what, (double)a->row[i].bytes / 0x1p20);
 }

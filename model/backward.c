@@ -1,9 +1,11 @@
-/* backward.c: the way back, layer by layer, the mirror of forward.c. With recompute each layer is run forward again from its saved input first. */
+/* backward.c: the way back, layer by layer, the mirror of forward.c. With recompute each layer is run forward again
+ * from its saved input first. */
 #include "model/model.h"
 #include "model/pass.h"
 
 /* dx = dy W and dW += dy^T x, for y = x W^T with W[out][in]. */
-static void product_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *x, const elem_t *w, int64_t n, int64_t out, int64_t in)
+static void product_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *x, const elem_t *w, int64_t n,
+                         int64_t out, int64_t in)
 {
     op_gemm((struct gemm){ .form = GEMM_TN, .dw = dw, .a = dy, .b = x, .m = out, .n = in, .k = n, .add = true });
     op_gemm((struct gemm){ .form = GEMM_NN, .d = dx, .a = dy, .b = w, .m = n, .n = in, .k = out, .weight = true });
@@ -24,8 +26,9 @@ static void layer_back(const struct model *m, const struct acts *s, int l, const
     product_back(s->dwork2, g + p->o, s->dres, a->att, w + p->o, n, c->dim, att);
     op_attn_back(s->dwork, s->dwork2, a->att, a->lse, a->turned, b->plan, m->h);
     if (m->query_scale != 1.0) op_query_scale(s->dwork, m->query_scale, n, m->h);
-    op_rope_back(s->dwork, c->qk_norm ? g + p->qnorm : NULL, c->qk_norm ? g + p->knorm : NULL, s->dwork, a->qkv, a->rstdq,
-                 c->qk_norm ? w + p->qnorm : NULL, c->qk_norm ? w + p->knorm : NULL, m->freq, b->pos, n, m->h);
+    op_rope_back(s->dwork, c->qk_norm ? g + p->qnorm : NULL, c->qk_norm ? g + p->knorm : NULL, s->dwork, a->qkv,
+                 a->rstdq, c->qk_norm ? w + p->qnorm : NULL, c->qk_norm ? w + p->knorm : NULL, m->freq, b->pos, n,
+                 m->h);
     if (c->qkv_bias) op_bias_back(g + p->qkv_bias, s->dwork, n, m->qkv_dim);
     product_back(s->dx, g + p->qkv, s->dwork, a->x1, w + p->qkv, n, m->qkv_dim, c->dim);
     op_rmsnorm_back(s->dres, g + p->norm1, s->dx, s->dres, a->res1, w + p->norm1, a->rstd1, n, c->dim);
@@ -50,6 +53,22 @@ void model_backward(const struct model *m, struct acts *s, const struct batch *b
 void head_back(const struct model *m, elem_t *dx, const elem_t *dlogits, const elem_t *x, int64_t n, acc_t *g)
 {
     int64_t vocab = m->c.vocab, dim = m->c.dim;
-    op_gemm((struct gemm){ .form = GEMM_TN, .dw = g + m->head, .a = dlogits, .b = x, .m = vocab, .n = dim, .k = n, .lda = vocab_ld(m), .add = true });
-    op_gemm((struct gemm){ .form = GEMM_NN, .d = dx, .a = dlogits, .b = m->w + m->head, .m = n, .n = dim, .k = vocab, .lda = vocab_ld(m), .weight = true });
+    op_gemm((struct gemm){ .form = GEMM_TN,
+                           .dw = g + m->head,
+                           .a = dlogits,
+                           .b = x,
+                           .m = vocab,
+                           .n = dim,
+                           .k = n,
+                           .lda = vocab_ld(m),
+                           .add = true });
+    op_gemm((struct gemm){ .form = GEMM_NN,
+                           .d = dx,
+                           .a = dlogits,
+                           .b = m->w + m->head,
+                           .m = n,
+                           .n = dim,
+                           .k = vocab,
+                           .lda = vocab_ld(m),
+                           .weight = true });
 }

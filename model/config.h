@@ -1,14 +1,17 @@
-/* config.h: config.json of a Hugging Face folder: LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM. A key that would change the mathematics and is
- * not understood (sliding window, another activation, biases, quantised weights, a key nobody knows) is an error that names it. */
+/* config.h: config.json of a Hugging Face folder: LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM. A key that
+ * would change the mathematics and is not understood (sliding window, another activation, biases, quantised weights, a
+ * key nobody knows) is an error that names it. */
 #pragma once
 #include "base/err.h"
 #include "model/rope.h"
 #include <stddef.h>
 
-enum { CONFIG_EOS_FILE = 8, CONFIG_EOS_MAX = 32 };     /* of one file; of config.json, generation_config.json and the chat format together */
+/* of one file; of config.json, generation_config.json and the chat format together */
+enum { CONFIG_EOS_FILE = 8, CONFIG_EOS_MAX = 32 };
 
-/* Shapes and constants of the transformer. Every size is checked: positive, heads % kv_heads == 0, head_dim even, and small enough
- * (vocab, ff, max_len <= 2^24; dim, heads * head_dim <= 2^17; layers <= 1024) that the number of weights fits an int64_t by far. */
+/* Shapes and constants of the transformer. Every size is checked: positive, heads % kv_heads == 0, head_dim even, and
+ * small enough (vocab, ff, max_len <= 2^24; dim, heads * head_dim <= 2^17; layers <= 1024) that the number of weights
+ * fits an int64_t by far. */
 struct model_config {
     char arch[48];                  /* "LlamaForCausalLM", "Qwen2ForCausalLM" or "Qwen3ForCausalLM" */
     int vocab, dim, layers, heads, kv_heads, head_dim, ff, max_len;
@@ -28,14 +31,17 @@ bool model_config_read(struct model_config *c, const char *path, struct err *e);
 /* The same from memory; name stands for the file in errors. */
 bool model_config_parse(struct model_config *c, const char *name, const char *text, size_t n, struct err *e);
 
-/* Adds the eos_token_id of generation_config.json (one or a list) to c->eos: transformers' generate() stops at these. Other keys of it are settings of a
- * sampler and are not read. A folder without the file adds nothing. Errors name the file and the key. */
+/* Adds the eos_token_id of generation_config.json (one or a list) to c->eos: transformers' generate() stops at these.
+ * Other keys of it are settings of a sampler and are not read. A folder without the file adds nothing. Errors name the
+ * file and the key. */
 bool model_generation_read(struct model_config *c, const char *folder, struct err *e);
 bool model_generation_parse(struct model_config *c, const char *name, const char *text, size_t n, struct err *e);
 
-/* What the readers ask of any configuration, whoever filled it in (GGUF metadata too); name stands for its file in errors. */
+/* What the readers ask of any configuration, whoever filled it in (GGUF metadata too); name stands for its file in
+ * errors. */
 bool model_config_check(const struct model_config *c, const char *name, struct err *e);
 
-/* Writes a config.json that transformers loads, whole or not at all; dtype is that of the weights beside it ("float32", "bfloat16"). What it writes,
- * model_config_read reads back unchanged; a configuration that it would refuse (or whose flags do not belong to its arch) is refused here. */
+/* Writes a config.json that transformers loads, whole or not at all; dtype is that of the weights beside it ("float32",
+ * "bfloat16"). What it writes, model_config_read reads back unchanged; a configuration that it would refuse (or whose
+ * flags do not belong to its arch) is refused here. */
 bool model_config_write(const struct model_config *c, const char *dtype, const char *path, struct err *e);

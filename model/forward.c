@@ -1,12 +1,15 @@
-/* forward.c: the forward pass, a list of calls, on packed trees and on paged sequences. Both go through the same operations row by row,
- * so that a token's numbers are the same bits when it is sampled, scored and trained on. */
+/* forward.c: the forward pass, a list of calls, on packed trees and on paged sequences. Both go through the same
+ * operations row by row, so that a token's numbers are the same bits when it is sampled, scored and trained on. */
 #include "model/model.h"
 #include "model/pass.h"
 #include "base/err.h"
 #include <stdlib.h>
 
 static elem_t *reals(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_reals(a, n * d, what); }
-static acc_t *wides(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_get(a, (size_t)(n * d) * sizeof(acc_t), what); }
+static acc_t *wides(struct arena *a, int64_t n, int64_t d, const char *what)
+{
+    return arena_get(a, (size_t)(n * d) * sizeof(acc_t), what);
+}
 
 static void layer_get(struct acts_layer *l, const struct model *m, int64_t n, bool backward, struct arena *a)
 {
@@ -29,7 +32,9 @@ void acts_make(struct acts *s, const struct model *m, int64_t max_rows, bool rec
 {
     const struct model_config *c = &m->c;
     int64_t n = max_rows, att = (int64_t)c->heads * c->head_dim, wide_row = MAX(m->qkv_dim, 2 * (int64_t)c->ff);
-    *s = (struct acts){ .max_rows = n, .recompute = recompute || !backward, .layer = xcalloc((size_t)c->layers, sizeof *s->layer) };
+    *s = (struct acts){ .max_rows = n,
+                        .recompute = recompute || !backward,
+                        .layer = xcalloc((size_t)c->layers, sizeof *s->layer) };
     for (int l = 0; l < c->layers; l++) {
         if (l == 0 || !s->recompute) layer_get(&s->layer[l], m, n, backward, a);
         else s->layer[l] = s->layer[0];
@@ -52,7 +57,8 @@ void acts_free(struct acts *s)
     *s = (struct acts){ 0 };
 }
 
-/* From res1 to the layer's output up, which the next add-and-norm adds. Without recompute, what this leaves in a is what the way back reads. */
+/* From res1 to the layer's output up, which the next add-and-norm adds. Without recompute, what this leaves in a is
+ * what the way back reads. */
 void layer_run(const struct model *m, const struct acts *s, int l, const struct where *at)
 {
     const struct model_config *c = &m->c;
@@ -60,24 +66,37 @@ void layer_run(const struct model *m, const struct acts *s, int l, const struct 
     const struct acts_layer *a = &s->layer[l];
     const elem_t *w = m->w;
     int64_t n = at->n, att = (int64_t)c->heads * c->head_dim;
-    op_gemm((struct gemm){ .form = GEMM_NT, .d = a->qkv, .a = a->x1, .b = w + p->qkv, .m = n, .n = m->qkv_dim, .k = c->dim,
-                           .bias = c->qkv_bias ? w + p->qkv_bias : NULL, .weight = true });
-    op_rope(a->turned, a->rstdq, a->qkv, c->qk_norm ? w + p->qnorm : NULL, c->qk_norm ? w + p->knorm : NULL, c->rms_eps, m->freq, at->pos, n, m->h);
+    op_gemm((struct gemm){ .form = GEMM_NT,
+                           .d = a->qkv,
+                           .a = a->x1,
+                           .b = w + p->qkv,
+                           .m = n,
+                           .n = m->qkv_dim,
+                           .k = c->dim,
+                           .bias = c->qkv_bias ? w + p->qkv_bias : NULL,
+                           .weight = true });
+    op_rope(a->turned, a->rstdq, a->qkv, c->qk_norm ? w + p->qnorm : NULL, c->qk_norm ? w + p->knorm : NULL, c->rms_eps,
+            m->freq, at->pos, n, m->h);
     if (m->query_scale != 1.0) op_query_scale(a->turned, m->query_scale, n, m->h);
-    for (int i = 0; i < at->copies; i++) op_kv_write(at->pool + l * at->layer_stride, a->turned, at->slot + i * n, n, m->h);
+    for (int i = 0; i < at->copies; i++)
+        op_kv_write(at->pool + l * at->layer_stride, a->turned, at->slot + i * n, n, m->h);
     if (at->plan) op_attn(a->att, a->lse, a->turned, at->plan, m->h);
     else op_attn_paged(a->att, a->turned, at->pool + l * at->layer_stride, at->table, at->ld, at->pos, n, m->h);
-    op_gemm((struct gemm){ .form = GEMM_NT, .d = s->up, .a = a->att, .b = w + p->o, .m = n, .n = c->dim, .k = att, .weight = true });
+    op_gemm((struct gemm){
+        .form = GEMM_NT, .d = s->up, .a = a->att, .b = w + p->o, .m = n, .n = c->dim, .k = att, .weight = true });
     op_add_rmsnorm(a->res2, a->x2, a->rstd2, a->res1, s->up, w + p->norm2, c->rms_eps, n, c->dim);
-    op_gemm((struct gemm){ .form = GEMM_NT, .d = a->gu, .a = a->x2, .b = w + p->gu, .m = n, .n = 2 * c->ff, .k = c->dim, .weight = true });
+    op_gemm((struct gemm){
+        .form = GEMM_NT, .d = a->gu, .a = a->x2, .b = w + p->gu, .m = n, .n = 2 * c->ff, .k = c->dim, .weight = true });
     op_swiglu(a->y, a->gu, n, c->ff);
-    op_gemm((struct gemm){ .form = GEMM_NT, .d = s->up, .a = a->y, .b = w + p->down, .m = n, .n = c->dim, .k = c->ff, .weight = true });
+    op_gemm((struct gemm){
+        .form = GEMM_NT, .d = s->up, .a = a->y, .b = w + p->down, .m = n, .n = c->dim, .k = c->ff, .weight = true });
 }
 
 static void run(const struct model *m, const struct acts *s, const int *ids, const struct where *at)
 {
     const struct model_config *c = &m->c;
-    if (at->n > s->max_rows) die("forward pass of %lld rows, activations hold %lld", (long long)at->n, (long long)s->max_rows);
+    if (at->n > s->max_rows)
+        die("forward pass of %lld rows, activations hold %lld", (long long)at->n, (long long)s->max_rows);
     op_embed(s->layer[0].res1, m->w + m->embed, ids, at->n, c->dim);
     for (int l = 0; l < c->layers; l++) {
         const struct acts_layer *a = &s->layer[l];
@@ -85,7 +104,8 @@ static void run(const struct model *m, const struct acts *s, const int *ids, con
         op_add_rmsnorm(a->res1, a->x1, a->rstd1, res, up, m->w + m->layer[l].norm1, c->rms_eps, at->n, c->dim);
         layer_run(m, s, l, at);
     }
-    op_add_rmsnorm(s->res, s->hidden, s->rstd, s->layer[c->layers - 1].res2, s->up, m->w + m->norm, c->rms_eps, at->n, c->dim);
+    op_add_rmsnorm(s->res, s->hidden, s->rstd, s->layer[c->layers - 1].res2, s->up, m->w + m->norm, c->rms_eps, at->n,
+                   c->dim);
 }
 
 void model_forward(const struct model *m, struct acts *s, const struct batch *b, const struct kv_out *kv)
@@ -97,7 +117,14 @@ void model_forward(const struct model *m, struct acts *s, const struct batch *b,
 
 void model_forward_paged(const struct model *m, struct acts *s, const struct paged *p)
 {
-    struct where at = { .n = p->n, .pos = p->pos, .slot = p->slot, .copies = 1, .table = p->table, .ld = p->ld, .pool = p->pool, .layer_stride = p->layer_stride };
+    struct where at = { .n = p->n,
+                        .pos = p->pos,
+                        .slot = p->slot,
+                        .copies = 1,
+                        .table = p->table,
+                        .ld = p->ld,
+                        .pool = p->pool,
+                        .layer_stride = p->layer_stride };
     run(m, s, p->ids, &at);
 }
 
@@ -105,5 +132,13 @@ void head_forward(const struct model *m, elem_t *logits, elem_t *x, const elem_t
 {
     if (row) op_embed(x, hidden, row, n, m->c.dim);
     else dev_copy(x, hidden, (size_t)(n * m->c.dim) * sizeof *x);
-    op_gemm((struct gemm){ .form = GEMM_NT, .d = logits, .a = x, .b = m->w + m->head, .m = n, .n = m->c.vocab, .k = m->c.dim, .ldd = vocab_ld(m), .weight = true });
+    op_gemm((struct gemm){ .form = GEMM_NT,
+                           .d = logits,
+                           .a = x,
+                           .b = m->w + m->head,
+                           .m = n,
+                           .n = m->c.vocab,
+                           .k = m->c.dim,
+                           .ldd = vocab_ld(m),
+                           .weight = true });
 }

@@ -1,5 +1,6 @@
-/* gguf_model.c: what a GGUF file says of a language model. As in config.c, a key of the architecture that is in no table is refused unless it is false:
- * it may change the mathematics. llama.cpp writes Llama 3's scaling not as numbers but as a tensor of divisors, which is recognised here. */
+/* gguf_model.c: what a GGUF file says of a language model. As in config.c, a key of the architecture that is in no
+ * table is refused unless it is false: it may change the mathematics. llama.cpp writes Llama 3's scaling not as numbers
+ * but as a tensor of divisors, which is recognised here. */
 #include "model/weights/gguf.h"
 #include <limits.h>
 #include <math.h>
@@ -10,7 +11,8 @@ static const struct arch { const char *name, *hf; } archs[] = {
     { "llama", "LlamaForCausalLM" }, { "qwen2", "Qwen2ForCausalLM" }, { "qwen3", "Qwen3ForCausalLM" },
 };
 
-/* Keys after "llama." (or the other two), all whole numbers or truth values. at: where it goes; else it must be `must` (-1: looked at elsewhere). */
+/* Keys after "llama." (or the other two), all whole numbers or truth values. at: where it goes; else it must be `must`
+ * (-1: looked at elsewhere). */
 static const struct key { const char *key; size_t at; int max; bool needed; int must; } keys[] = {
     { "embedding_length", offsetof(struct model_config, dim), 1 << 17, true, -1 },
     { "block_count", offsetof(struct model_config, layers), 1024, true, -1 },
@@ -20,12 +22,14 @@ static const struct key { const char *key; size_t at; int max; bool needed; int 
     { "feed_forward_length", offsetof(struct model_config, ff), 1 << 24, true, -1 },
     { "context_length", offsetof(struct model_config, max_len), 1 << 24, true, -1 },
     { "vocab_size", offsetof(struct model_config, vocab), 1 << 24, false, -1 },
-    { "expert_count", 0, 0, false, 0 }, { "expert_used_count", 0, 0, false, 0 }, { "attention.sliding_window", 0, 0, false, 0 },
-    { "rope.scaling.attn_factor", 0, 0, false, 1 }, { "rope.scaling.yarn_attn_factor", 0, 0, false, 1 }, { "rope.scaling.yarn_ext_factor", 0, 0, false, 1 },
+    { "expert_count", 0, 0, false, 0 }, { "expert_used_count", 0, 0, false, 0 },
+    { "attention.sliding_window", 0, 0, false, 0 }, { "rope.scaling.attn_factor", 0, 0, false, 1 },
+    { "rope.scaling.yarn_attn_factor", 0, 0, false, 1 }, { "rope.scaling.yarn_ext_factor", 0, 0, false, 1 },
 };
 static const char *const others[] = {
-    "attention.value_length", "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type",
-    "rope.scaling.factor", "rope.scaling.original_context_length", "rope.scaling.finetuned", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+    "attention.value_length", "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base",
+    "rope.scale_linear", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
+    "rope.scaling.finetuned", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
 };
 enum { KEYS = sizeof keys / sizeof *keys, OTHERS = sizeof others / sizeof *others };
 
@@ -43,16 +47,19 @@ static bool is(struct gguf_text t, const char *s) { return t.n == (int64_t)strle
 static bool read_arch(struct reader *r, struct model_config *c)
 {
     struct gguf_text arch;
-    if (!gguf_text(r->g, "general.architecture", &arch)) return fail(r->e, "%s: no general.architecture", gguf_name(r->g));
+    if (!gguf_text(r->g, "general.architecture", &arch))
+        return fail(r->e, "%s: no general.architecture", gguf_name(r->g));
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) if (is(arch, archs[i].name)) r->arch = &archs[i];
     if (!r->arch)
-        return fail(r->e, "%s: general.architecture: %.*s is not supported; llama, qwen2 and qwen3 are", gguf_name(r->g), (int)(arch.n < 60 ? arch.n : 60), arch.p);
+        return fail(r->e, "%s: general.architecture: %.*s is not supported; llama, qwen2 and qwen3 are",
+                    gguf_name(r->g), (int)(arch.n < 60 ? arch.n : 60), arch.p);
     snprintf(c->arch, sizeof c->arch, "%s", r->arch->hf);
     c->qkv_bias = !strcmp(r->arch->name, "qwen2");
     c->qk_norm = !strcmp(r->arch->name, "qwen3");
     int64_t parts;
     if (gguf_int(r->g, "split.count", &parts) && parts > 1)
-        return fail(r->e, "%s: split.count: the model is in %lld files; join them with llama-gguf-split --merge", gguf_name(r->g), (long long)parts);
+        return fail(r->e, "%s: split.count: the model is in %lld files; join them with llama-gguf-split --merge",
+                    gguf_name(r->g), (long long)parts);
     return true;
 }
 
@@ -66,9 +73,11 @@ static bool read_keys(struct reader *r, struct model_config *c)
         if (!gguf_find(r->g, name)) {
             if (k->needed) return fail(r->e, "%s: no %s", gguf_name(r->g), name);
         } else if (k->must >= 0) {
-            if (!gguf_real(r->g, name, &x) || fabs(x - k->must) > 0) return fail(r->e, "%s: %s: only %d is implemented", gguf_name(r->g), name, k->must);
+            if (!gguf_real(r->g, name, &x) || fabs(x - k->must) > 0)
+                return fail(r->e, "%s: %s: only %d is implemented", gguf_name(r->g), name, k->must);
         } else {
-            if (!gguf_int(r->g, name, &n) || n < 1 || n > k->max) return fail(r->e, "%s: %s must be one whole number from 1 to %d", gguf_name(r->g), name, k->max);
+            if (!gguf_int(r->g, name, &n) || n < 1 || n > k->max)
+                return fail(r->e, "%s: %s must be one whole number from 1 to %d", gguf_name(r->g), name, k->max);
             *(int *)(void *)((char *)c + k->at) = (int)n;
         }
     }
@@ -88,7 +97,8 @@ static bool check_known(struct reader *r)
         for (int k = 0; !known && k < KEYS; k++) known = is(rest, keys[k].key);
         for (int k = 0; !known && k < OTHERS; k++) known = is(rest, others[k]);
         if (!known)
-            return fail(r->e, "%s: %.*s: unknown key, which may change what the model computes", gguf_name(r->g), (int)(p->key.n < 80 ? p->key.n : 80), p->key.p);
+            return fail(r->e, "%s: %.*s: unknown key, which may change what the model computes", gguf_name(r->g),
+                        (int)(p->key.n < 80 ? p->key.n : 80), p->key.p);
     }
     return true;
 }
@@ -98,7 +108,8 @@ static bool read_shapes(struct reader *r, struct model_config *c)
 {
     const char *name = gguf_name(r->g);
     if (!c->kv_heads) c->kv_heads = c->heads;
-    if (!c->head_dim && c->dim % c->heads) return fail(r->e, "%s: %s: is no multiple of the number of heads", name, full(r, "embedding_length"));
+    if (!c->head_dim && c->dim % c->heads)
+        return fail(r->e, "%s: %s: is no multiple of the number of heads", name, full(r, "embedding_length"));
     if (!c->head_dim) c->head_dim = c->dim / c->heads;
     static const char *const same[] = { "attention.value_length", "rope.dimension_count" };
     for (int i = 0; i < 2; i++) {
@@ -108,9 +119,11 @@ static bool read_shapes(struct reader *r, struct model_config *c)
     }
     const struct gguf_tensor *embed = gguf_tensor(r->g, "token_embd.weight");
     if (!embed) return fail(r->e, "%s: no tensor token_embd.weight", name);
-    if (embed->rank != 2 || embed->shape[0] > 1 << 24) return fail(r->e, "%s: tensor token_embd.weight: must have two dimensions, at most %d rows", name, 1 << 24);
+    if (embed->rank != 2 || embed->shape[0] > 1 << 24)
+        return fail(r->e, "%s: tensor token_embd.weight: must have two dimensions, at most %d rows", name, 1 << 24);
     if (c->vocab && c->vocab != embed->shape[0])
-        return fail(r->e, "%s: %s is %d, but token_embd.weight has %lld rows", name, full(r, "vocab_size"), c->vocab, (long long)embed->shape[0]);
+        return fail(r->e, "%s: %s is %d, but token_embd.weight has %lld rows", name, full(r, "vocab_size"), c->vocab,
+                    (long long)embed->shape[0]);
     c->vocab = (int)embed->shape[0];
     c->tied = !gguf_tensor(r->g, "output.weight");
     return true;
@@ -120,12 +133,14 @@ static bool read_real(struct reader *r, const char *key, double min, double max,
 {
     double x;
     if (!gguf_find(r->g, full(r, key))) return true;
-    if (!gguf_real(r->g, r->full, &x) || !(x >= min && x <= max)) return fail(r->e, "%s: %s must be a number from %g to %g", gguf_name(r->g), r->full, min, max);
+    if (!gguf_real(r->g, r->full, &x) || !(x >= min && x <= max))
+        return fail(r->e, "%s: %s must be a number from %g to %g", gguf_name(r->g), r->full, min, max);
     *out = x;
     return true;
 }
 
-/* llama.cpp holds floats: 1e-5 is there 9.99999974737875e-06. The shortest decimal that gives the same float is what the model's maker wrote. */
+/* llama.cpp holds floats: 1e-5 is there 9.99999974737875e-06. The shortest decimal that gives the same float is what
+ * the model's maker wrote. */
 static double as_written(double x)
 {
     char text[40];
@@ -143,12 +158,17 @@ static bool read_scaling(struct reader *r, struct model_config *c)
     struct gguf_text type = { "", 0 };
     double linear = 0, original = c->max_len;
     *p = (struct rope){ .low = 1, .high = 32 };
-    if (gguf_find(r->g, full(r, "rope.scaling.type")) && !gguf_text(r->g, r->full, &type)) return fail(r->e, "%s: %s must be a text", name, r->full);
-    if (!read_real(r, "rope.scale_linear", 1, 1e6, &linear) || !read_real(r, "rope.scaling.factor", 1, 1e6, &p->factor) ||
-        !read_real(r, "rope.scaling.original_context_length", 1, 1 << 24, &original) || !read_real(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, &p->low) ||
-        !read_real(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, &p->high)) return false;
+    if (gguf_find(r->g, full(r, "rope.scaling.type")) && !gguf_text(r->g, r->full, &type))
+        return fail(r->e, "%s: %s must be a text", name, r->full);
+    if (!read_real(r, "rope.scale_linear", 1, 1e6, &linear) ||
+        !read_real(r, "rope.scaling.factor", 1, 1e6, &p->factor) ||
+        !read_real(r, "rope.scaling.original_context_length", 1, 1 << 24, &original) ||
+        !read_real(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, &p->low) ||
+        !read_real(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, &p->high))
+        return false;
     p->original = (int)original;
-    if (linear > 1 && p->factor > 1) return fail(r->e, "%s: rope.scale_linear and rope.scaling.factor are both there", name);
+    if (linear > 1 && p->factor > 1)
+        return fail(r->e, "%s: rope.scale_linear and rope.scaling.factor are both there", name);
     if (linear > 1) { *p = (struct rope){ .kind = ROPE_LINEAR, .factor = linear }; return true; }
     if (type.n == 0 || is(type, "none")) {
         bool spare = p->factor > 1 && type.n == 0;
@@ -156,7 +176,8 @@ static bool read_scaling(struct reader *r, struct model_config *c)
         return !spare || fail(r->e, "%s: rope.scaling.factor without rope.scaling.type", name);
     }
     if (!is(type, "linear") && !is(type, "yarn"))
-        return fail(r->e, "%s: %s.rope.scaling.type: %.*s is not implemented; none, linear and yarn are", name, r->arch->name, (int)(type.n < 40 ? type.n : 40), type.p);
+        return fail(r->e, "%s: %s.rope.scaling.type: %.*s is not implemented; none, linear and yarn are", name,
+                    r->arch->name, (int)(type.n < 40 ? type.n : 40), type.p);
     if (!(p->factor > 0)) return fail(r->e, "%s: no %s", name, full(r, "rope.scaling.factor"));
     if (is(type, "linear")) { *p = (struct rope){ .kind = ROPE_LINEAR, .factor = p->factor }; return true; }
     p->kind = ROPE_YARN;
@@ -164,15 +185,18 @@ static bool read_scaling(struct reader *r, struct model_config *c)
     return true;
 }
 
-/* rope_freqs.weight: what each frequency is divided by. The settings known of Llama 3.1 to 3.3 are tried against all its values. */
+/* rope_freqs.weight: what each frequency is divided by. The settings known of Llama 3.1 to 3.3 are tried against all
+ * its values. */
 static bool read_divisors(struct reader *r, struct model_config *c)
 {
     const struct gguf_tensor *t = gguf_tensor(r->g, "rope_freqs.weight");
     if (!t) return true;
     const char *name = gguf_name(r->g);
     int half = c->head_dim / 2;
-    if (t->rank != 1 || t->count != half || t->dtype->block != 1) return fail(r->e, "%s: tensor rope_freqs.weight: must be %d plain numbers", name, half);
-    if (c->rope.kind != ROPE_PLAIN) return fail(r->e, "%s: rope_freqs.weight and rope.scaling.type are both there", name);
+    if (t->rank != 1 || t->count != half || t->dtype->block != 1)
+        return fail(r->e, "%s: tensor rope_freqs.weight: must be %d plain numbers", name, half);
+    if (c->rope.kind != ROPE_PLAIN)
+        return fail(r->e, "%s: rope_freqs.weight and rope.scaling.type are both there", name);
     float *by = xmalloc((size_t)half * sizeof *by);
     double *plain = xmalloc((size_t)half * sizeof *plain), *scaled = xmalloc((size_t)half * sizeof *scaled);
     gguf_get_f32(t, 0, half, by);
@@ -186,7 +210,10 @@ static bool read_divisors(struct reader *r, struct model_config *c)
     free(by);
     free(plain);
     free(scaled);
-    return fits || fail(r->e, "%s: tensor rope_freqs.weight: not the scaling of Llama 3 (low 1, high 4, 8192 positions), the only table that is understood", name);
+    return fits || fail(r->e,
+                        "%s: tensor rope_freqs.weight: not the scaling of Llama 3 (low 1, high 4, 8192 positions), the "
+                        "only table that is understood",
+                        name);
 }
 
 static bool read_id(struct reader *r, const struct model_config *c, const char *key, int *out)
@@ -194,7 +221,8 @@ static bool read_id(struct reader *r, const struct model_config *c, const char *
     int64_t id;
     *out = -1;
     if (!gguf_find(r->g, key)) return true;
-    if (!gguf_int(r->g, key, &id) || id < 0 || id >= c->vocab) return fail(r->e, "%s: %s must be a token id from 0 to %d", gguf_name(r->g), key, c->vocab - 1);
+    if (!gguf_int(r->g, key, &id) || id < 0 || id >= c->vocab)
+        return fail(r->e, "%s: %s must be a token id from 0 to %d", gguf_name(r->g), key, c->vocab - 1);
     *out = (int)id;
     return true;
 }
@@ -204,25 +232,32 @@ bool gguf_config(const struct gguf *g, struct model_config *c, struct err *e)
     struct reader r = { .g = g, .e = e };
     *c = (struct model_config){ .rope_theta = 10000 };
     if (!read_arch(&r, c) || !read_keys(&r, c) || !check_known(&r) || !read_shapes(&r, c)) return false;
-    if (!read_real(&r, "attention.layer_norm_rms_epsilon", 1e-30, 1, &c->rms_eps) || !read_real(&r, "rope.freq_base", 1e-3, 1e15, &c->rope_theta)) return false;
+    if (!read_real(&r, "attention.layer_norm_rms_epsilon", 1e-30, 1, &c->rms_eps) ||
+        !read_real(&r, "rope.freq_base", 1e-3, 1e15, &c->rope_theta))
+        return false;
     if (!(c->rms_eps > 0)) return fail(e, "%s: no %s", gguf_name(g), full(&r, "attention.layer_norm_rms_epsilon"));
     c->rms_eps = as_written(c->rms_eps);
     if (!read_scaling(&r, c) || !read_divisors(&r, c)) return false;
     int eos, eot;
-    if (!read_id(&r, c, "tokenizer.ggml.bos_token_id", &c->bos) || !read_id(&r, c, "tokenizer.ggml.padding_token_id", &c->pad) ||
-        !read_id(&r, c, "tokenizer.ggml.eos_token_id", &eos) || !read_id(&r, c, "tokenizer.ggml.eot_token_id", &eot)) return false;
+    if (!read_id(&r, c, "tokenizer.ggml.bos_token_id", &c->bos) ||
+        !read_id(&r, c, "tokenizer.ggml.padding_token_id", &c->pad) ||
+        !read_id(&r, c, "tokenizer.ggml.eos_token_id", &eos) || !read_id(&r, c, "tokenizer.ggml.eot_token_id", &eot))
+        return false;
     if (eos >= 0) c->eos[c->n_eos++] = eos;
     if (eot >= 0 && eot != eos) c->eos[c->n_eos++] = eot;
     return model_config_check(c, gguf_name(g), e);
 }
 
 static const struct { const char *hf, *gguf; } names[] = {
-    { "model.embed_tokens.weight", "token_embd.weight" }, { "model.norm.weight", "output_norm.weight" }, { "lm_head.weight", "output.weight" },
-    { "input_layernorm.weight", "attn_norm.weight" }, { "self_attn.q_proj.weight", "attn_q.weight" }, { "self_attn.k_proj.weight", "attn_k.weight" },
-    { "self_attn.v_proj.weight", "attn_v.weight" }, { "self_attn.q_proj.bias", "attn_q.bias" }, { "self_attn.k_proj.bias", "attn_k.bias" },
-    { "self_attn.v_proj.bias", "attn_v.bias" }, { "self_attn.q_norm.weight", "attn_q_norm.weight" }, { "self_attn.k_norm.weight", "attn_k_norm.weight" },
+    { "model.embed_tokens.weight", "token_embd.weight" }, { "model.norm.weight", "output_norm.weight" },
+    { "lm_head.weight", "output.weight" }, { "input_layernorm.weight", "attn_norm.weight" },
+    { "self_attn.q_proj.weight", "attn_q.weight" }, { "self_attn.k_proj.weight", "attn_k.weight" },
+    { "self_attn.v_proj.weight", "attn_v.weight" }, { "self_attn.q_proj.bias", "attn_q.bias" },
+    { "self_attn.k_proj.bias", "attn_k.bias" }, { "self_attn.v_proj.bias", "attn_v.bias" },
+    { "self_attn.q_norm.weight", "attn_q_norm.weight" }, { "self_attn.k_norm.weight", "attn_k_norm.weight" },
     { "self_attn.o_proj.weight", "attn_output.weight" }, { "post_attention_layernorm.weight", "ffn_norm.weight" },
-    { "mlp.gate_proj.weight", "ffn_gate.weight" }, { "mlp.up_proj.weight", "ffn_up.weight" }, { "mlp.down_proj.weight", "ffn_down.weight" },
+    { "mlp.gate_proj.weight", "ffn_gate.weight" }, { "mlp.up_proj.weight", "ffn_up.weight" },
+    { "mlp.down_proj.weight", "ffn_down.weight" },
 };
 
 bool gguf_tensor_name(const char *name, char *out, size_t size)
@@ -257,11 +292,14 @@ static struct gguf_text *texts(const struct gguf_pair *p)
 
 static bool read_tokens(const struct gguf *g, struct gguf_vocab *v, struct err *e)
 {
-    const struct gguf_pair *tokens = gguf_find(g, "tokenizer.ggml.tokens"), *types = gguf_find(g, "tokenizer.ggml.token_type"), *merges = gguf_find(g, "tokenizer.ggml.merges");
+    const struct gguf_pair *tokens = gguf_find(g, "tokenizer.ggml.tokens"),
+                           *types = gguf_find(g, "tokenizer.ggml.token_type"),
+                           *merges = gguf_find(g, "tokenizer.ggml.merges");
     if (!tokens || !tokens->is_array || tokens->type != GGUF_STRING || tokens->n < 1 || tokens->n > 1 << 24)
         return fail(e, "%s: tokenizer.ggml.tokens: an array of 1 to %d texts is needed", gguf_name(g), 1 << 24);
     if (types && (!types->is_array || types->type != GGUF_I32 || types->n != tokens->n))
-        return fail(e, "%s: tokenizer.ggml.token_type: must be an array of %lld int32, one a token", gguf_name(g), (long long)tokens->n);
+        return fail(e, "%s: tokenizer.ggml.token_type: must be an array of %lld int32, one a token", gguf_name(g),
+                    (long long)tokens->n);
     if (merges && (!merges->is_array || merges->type != GGUF_STRING || merges->n > 1 << 24))
         return fail(e, "%s: tokenizer.ggml.merges: must be an array of at most %d texts", gguf_name(g), 1 << 24);
     v->n = (int)tokens->n;

@@ -1,5 +1,6 @@
-/* load.c: weights from safetensors or GGUF. A file is mapped and converted piece by piece, by all threads, straight to where it belongs: at no time is
- * there a second copy of a tensor. All pieces of all tensors are one loop: a loop a tensor waits for the slower thread 300 times. */
+/* load.c: weights from safetensors or GGUF. A file is mapped and converted piece by piece, by all threads, straight to
+ * where it belongs: at no time is there a second copy of a tensor. All pieces of all tensors are one loop: a loop a
+ * tensor waits for the slower thread 300 times. */
 #include "model/weights/gguf.h"
 #include "model/model.h"
 #include "model/weights/safetensors.h"
@@ -10,8 +11,9 @@
 
 enum { PIECE = 1 << 16 };            /* numbers a thread converts at once: they stay in its L2 */
 
-/* One tensor of the file, whichever kind, and where it goes. half > 0: GGUF's interleaved rows in heads of 2 half rows. bad: how many of its numbers are
- * NaN or infinite, the first of them at first_bad; only counted where somebody asks. */
+/* One tensor of the file, whichever kind, and where it goes. half > 0: GGUF's interleaved rows in heads of 2 half rows.
+ * bad: how many of its numbers are NaN or infinite, the first of them at first_bad; only counted where somebody
+ * asks. */
 struct source {
     const struct st_tensor *st;
     const struct gguf_tensor *gg;
@@ -73,8 +75,9 @@ static bool as_stored(const struct source *s)
 #endif
 }
 
-/* x[n] that are NaN or infinite: all bits of the exponent are set. *first is the first of them. Two loops, so that the one that nearly always runs alone is
- * vector instructions: 25 ms of CPU time for SmolLM2's 135 M numbers, beside 330 for all of loading. */
+/* x[n] that are NaN or infinite: all bits of the exponent are set. *first is the first of them. Two loops, so that the
+ * one that nearly always runs alone is vector instructions: 25 ms of CPU time for SmolLM2's 135 M numbers, beside 330
+ * for all of loading. */
 static int64_t count_bad(const elem_t *x, int64_t n, int64_t *first)
 {
 #if defined(REAL_IS_bf16)
@@ -129,13 +132,15 @@ static void put_all(struct source *s, int n, bool look)
         pieces += (s[i].count + s[i].piece - 1) / s[i].piece;
         if (s[i].piece > longest) longest = s[i].piece;
     }
-    #pragma omp parallel num_threads(dev_threads())             /* one where dev_put is not for several: everywhere but on the CPU */
+    /* one where dev_put is not for several: everywhere but on the CPU */
+    #pragma omp parallel num_threads(dev_threads())
     {
         elem_t *buf = xmalloc((size_t)longest * sizeof *buf);
         int at = 0;
         #pragma omp for schedule(dynamic, 4)
         for (int64_t k = 0; k < pieces; k++) {
-            while (at + 1 < n && s[at + 1].pieces_before <= k) at++;        /* a thread's pieces come in ascending order */
+            /* a thread's pieces come in ascending order */
+            while (at + 1 < n && s[at + 1].pieces_before <= k) at++;
             put_piece(&s[at], (k - s[at].pieces_before) * s[at].piece, buf, look);
         }
         free(buf);
@@ -158,18 +163,26 @@ static bool all_numbers(const struct model *m, const struct source *s, const cha
     char at[64], others[64] = "";
     if (bad->cols) snprintf(at, sizeof at, "[%lld, %lld]", (long long)row, (long long)(bad->first_bad % bad->cols));
     else snprintf(at, sizeof at, "[%lld]", (long long)row);
-    if (tensors > 1) snprintf(others, sizeof others, "; %d other tensor%s too", tensors - 1, tensors > 2 ? "s have some" : " has some");
-    return fail(e, "%s: tensor %s: %lld of %lld numbers are NaN or infinite as they are kept here (%s), the first at %s%s. The model is damaged: take "
-                   "an earlier checkpoint, or download it again (model.check=off loads it all the same)", path, name, (long long)bad->bad, (long long)bad->count, ELEM_NAME, at, others);
+    if (tensors > 1)
+        snprintf(others, sizeof others, "; %d other tensor%s too", tensors - 1,
+                 tensors > 2 ? "s have some" : " has some");
+    return fail(e,
+                "%s: tensor %s: %lld of %lld numbers are NaN or infinite as they are kept here (%s), the first at "
+                "%s%s. The model is damaged: take "
+                "an earlier checkpoint, or download it again (model.check=off loads it all the same)",
+                path, name, (long long)bad->bad, (long long)bad->count, ELEM_NAME, at, others);
 }
 
-/* The file has every tensor: only now is memory taken, which a configuration alone could ask terabytes of. A file with holes can, too. */
+/* The file has every tensor: only now is memory taken, which a configuration alone could ask terabytes of. A file with
+ * holes can, too. */
 static bool take_all(struct model *m, struct source *s, const char *path, bool look, struct err *e)
 {
     const struct model_config c = m->c;
     size_t left, total, need = (size_t)m->count * sizeof *m->w;
     measure_memory(&left, &total);
-    if (need > left) return fail(e, "%s: the weights take %.2f GiB, %s has %.2f GiB", path, (double)need / 0x1p30, dev_name(), (double)left / 0x1p30);
+    if (need > left)
+        return fail(e, "%s: the weights take %.2f GiB, %s has %.2f GiB", path, (double)need / 0x1p30, dev_name(),
+                    (double)left / 0x1p30);
     model_free(m);
     model_make(m, &c);
     for (int i = 0; i < m->params; i++) s[i].to = m->w + m->param[i].at;
@@ -177,26 +190,31 @@ static bool take_all(struct model *m, struct source *s, const char *path, bool l
     return all_numbers(m, s, path, e);
 }
 
-static bool right_shape(const struct param *p, int rank, const int64_t *shape, const char *path, const char *name, struct err *e)
+static bool right_shape(const struct param *p, int rank, const int64_t *shape, const char *path, const char *name,
+                        struct err *e)
 {
     int want = p->cols ? 2 : 1;
     if (rank == want && shape[0] == p->rows && (want == 1 || shape[1] == p->cols)) return true;
-    return want == 1 ? fail(e, "%s: tensor %s has another shape than the configuration says: [%lld] is needed", path, name, (long long)p->rows)
-                     : fail(e, "%s: tensor %s has another shape than the configuration says: [%lld, %lld] is needed", path, name, (long long)p->rows, (long long)p->cols);
+    return want == 1 ? fail(e, "%s: tensor %s has another shape than the configuration says: [%lld] is needed", path,
+                            name, (long long)p->rows)
+                     : fail(e, "%s: tensor %s has another shape than the configuration says: [%lld, %lld] is needed",
+                            path, name, (long long)p->rows, (long long)p->cols);
 }
 
-/* Buffers that older files carry beside the weights, by the end of their names: tables of rotary positions and causal masks, which are computed anew here as in
- * transformers. self_attn.bias is a mask only as [1, 1, n, n]. */
+/* Buffers that older files carry beside the weights, by the end of their names: tables of rotary positions and causal
+ * masks, which are computed anew here as in transformers. self_attn.bias is a mask only as [1, 1, n, n]. */
 static bool is_buffer(const struct st_tensor *t)
 {
     static const struct { const char *tail; int rank; } buffers[] = {
-        { ".rotary_emb.inv_freq", 1 }, { ".rotary_emb.original_inv_freq", 1 }, { ".rotary_emb.cos_cached", -1 }, { ".rotary_emb.sin_cached", -1 },
-        { ".self_attn.masked_bias", 0 }, { ".self_attn.bias", 4 }, { ".position_ids", -1 },
+        { ".rotary_emb.inv_freq", 1 }, { ".rotary_emb.original_inv_freq", 1 }, { ".rotary_emb.cos_cached", -1 },
+        { ".rotary_emb.sin_cached", -1 }, { ".self_attn.masked_bias", 0 }, { ".self_attn.bias", 4 },
+        { ".position_ids", -1 },
     };
     size_t n = strlen(t->name);
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
         size_t m = strlen(buffers[i].tail);
-        if (n > m && !strcmp(t->name + n - m, buffers[i].tail)) return buffers[i].rank < 0 || buffers[i].rank == t->rank;
+        if (n > m && !strcmp(t->name + n - m, buffers[i].tail))
+            return buffers[i].rank < 0 || buffers[i].rank == t->rank;
     }
     return false;
 }
@@ -216,13 +234,14 @@ static bool same_numbers(const struct st_tensor *a, const struct st_tensor *b)
     for (int64_t at = 0; at < a->count; at += N) {
         int64_t n = a->count - at < N ? a->count - at : N;
         if (!st_get_f64(a, at, n, x) || !st_get_f64(b, at, n, y)) return false;
-        for (int64_t i = 0; i < n; i++) if (!(x[i] >= y[i] && x[i] <= y[i]) && memcmp(&x[i], &y[i], sizeof *x)) return false;
+        for (int64_t i = 0; i < n; i++)
+            if (!(x[i] >= y[i] && x[i] <= y[i]) && memcmp(&x[i], &y[i], sizeof *x)) return false;
     }
     return true;
 }
 
-/* config.json says that the head is the embedding, the file has a head of its own with other numbers: as in transformers 5 the file is right. True where the
- * head was untied. */
+/* config.json says that the head is the embedding, the file has a head of its own with other numbers: as in
+ * transformers 5 the file is right. True where the head was untied. */
 static bool untie_head(struct model_config *c, const struct st_file *f)
 {
     const struct st_tensor *embed = st_find(f, embed_name), *head = st_find(f, head_name);
@@ -245,18 +264,24 @@ static bool find_st(const struct model *m, const struct st_file *f, struct sourc
         const struct param *p = &m->param[i];
         const struct st_tensor *t = tensor_of(m, f, p);
         if (!t && !strcmp(p->name, head_name))
-            return fail(e, "%s: no tensor %s, which config.json asks for: it does not say \"tie_word_embeddings\": true. Add that if the model's head "
-                           "is its embedding", path, p->name);
+            return fail(e,
+                        "%s: no tensor %s, which config.json asks for: it does not say \"tie_word_embeddings\": true. "
+                        "Add that if the model's head "
+                        "is its embedding",
+                        path, p->name);
         if (!t) return fail(e, "%s: no tensor %s, which config.json asks for", path, p->name);
         if (!right_shape(p, t->rank, t->shape, path, t->name, e)) return false;
-        if (t->dtype == ST_OTHER) return fail(e, "%s: tensor %s is of a type that is no floating point number", path, p->name);
+        if (t->dtype == ST_OTHER)
+            return fail(e, "%s: tensor %s is of a type that is no floating point number", path, p->name);
         s[i] = (struct source){ .st = t, .count = t->count, .cols = p->cols };
     }
     for (int i = 0; st_count(f) != m->params && i < st_count(f); i++) {
         const struct st_tensor *t = st_at(f, i);
-        bool known = is_buffer(t) || (m->c.tied && !strcmp(t->name, head_name));        /* a tied head that is there too, with the embedding's numbers */
+        /* a tied head that is there too, with the embedding's numbers */
+        bool known = is_buffer(t) || (m->c.tied && !strcmp(t->name, head_name));
         for (int j = 0; !known && j < m->params; j++) known = !strcmp(t->name, m->param[j].name);
-        if (!known) return fail(e, "%s: tensor %s belongs to no part of the model config.json describes", path, t->name);
+        if (!known)
+            return fail(e, "%s: tensor %s belongs to no part of the model config.json describes", path, t->name);
     }
     return true;
 }
@@ -271,7 +296,10 @@ static bool find_gguf(const struct model *m, const struct gguf *g, struct source
         const struct gguf_tensor *t = gguf_tensor(g, name);
         if (!t) return fail(e, "%s: no tensor %s, which its metadata asks for", path, name);
         if (!right_shape(p, t->rank, t->shape, path, name, e)) return false;
-        s[i] = (struct source){ .gg = t, .count = t->count, .cols = p->cols, .half = gguf_interleaved(&m->c, p->name) ? m->c.head_dim / 2 : 0 };
+        s[i] = (struct source){ .gg = t,
+                                .count = t->count,
+                                .cols = p->cols,
+                                .half = gguf_interleaved(&m->c, p->name) ? m->c.head_dim / 2 : 0 };
     }
     int used = m->params + !!gguf_tensor(g, "rope_freqs.weight");
     for (int i = 0; gguf_tensors(g) != used && i < gguf_tensors(g); i++) {
@@ -279,16 +307,22 @@ static bool find_gguf(const struct model *m, const struct gguf *g, struct source
         bool known = t.n == 17 && !memcmp(t.p, "rope_freqs.weight", 17);
         for (int j = 0; !known && j < m->params; j++) {
             char name[96];
-            known = gguf_tensor_name(m->param[j].name, name, sizeof name) && t.n == (int64_t)strlen(name) && !memcmp(t.p, name, (size_t)t.n);
+            known = gguf_tensor_name(m->param[j].name, name, sizeof name) && t.n == (int64_t)strlen(name) &&
+                    !memcmp(t.p, name, (size_t)t.n);
         }
-        if (!known) return fail(e, "%s: tensor %.*s belongs to no part of the model its metadata describes", path, (int)(t.n < 80 ? t.n : 80), t.p);
+        if (!known)
+            return fail(e, "%s: tensor %.*s belongs to no part of the model its metadata describes", path,
+                        (int)(t.n < 80 ? t.n : 80), t.p);
     }
     return true;
 }
 
 static bool taken(const struct model_config *c, const char *path, struct err *e)
 {
-    return ops_take(&(struct op_shape){ .name = path, .h = { c->heads, c->kv_heads, c->head_dim }, .dim = c->dim, .vocab = c->vocab }, e);
+    return ops_take(
+        &(struct op_shape){
+            .name = path, .h = { c->heads, c->kv_heads, c->head_dim }, .dim = c->dim, .vocab = c->vocab },
+        e);
 }
 
 static bool open_gguf(struct model *m, const char *path, bool look, struct err *e)
@@ -311,7 +345,9 @@ static struct st_file *open_weights(const char *folder, struct str *from, struct
 {
     str_printf(from, "%s/model.safetensors", folder);
     if (!file_exists(from->p)) str_puts(from, ".index.json");
-    return file_exists(from->p) ? st_open(from->p, e) : model_place(folder, e) ? (fail(e, "%s: No such file", from->p), NULL) : NULL;
+    return file_exists(from->p)     ? st_open(from->p, e)
+           : model_place(folder, e) ? (fail(e, "%s: No such file", from->p), NULL)
+                                    : NULL;
 }
 
 static bool read_config(struct model_config *c, const char *folder, struct err *e)
@@ -331,8 +367,11 @@ static bool open_folder(struct model *m, const char *folder, bool look, struct e
     bool ok = read_config(&c, folder, e) && taken(&c, folder, e) && (f = open_weights(folder, &from, e)) != NULL;
     if (ok) {
         if (untie_head(&c, f))
-            fprintf(stderr, "appo: note: %s: lm_head.weight is not the embedding, although config.json says \"tie_word_embeddings\": true. The head of "
-                            "the file is used, as transformers 5 does; what is saved says false\n", from.p);
+            fprintf(stderr,
+                    "appo: note: %s: lm_head.weight is not the embedding, although config.json says "
+                    "\"tie_word_embeddings\": true. The head of "
+                    "the file is used, as transformers 5 does; what is saved says false\n",
+                    from.p);
         model_lay_out(m, &c);
         struct source *s = xcalloc((size_t)m->params, sizeof *s);
         ok = find_st(m, f, s, from.p, e) && take_all(m, s, from.p, look, e);

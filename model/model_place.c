@@ -56,7 +56,8 @@ static bool is_adapter(const char *folder, struct err *e)
     const char *base = json_string_value(json_object_get(j, "base_model_name_or_path"));
     fail(
         e,
-        "%s: is an adapter (LoRA; adapter_config.json) of %.80s, which is not read by itself: merge it into that model with peft "
+        "%s: is an adapter (LoRA; adapter_config.json) of %.80s, which is not read by itself: merge it into that model "
+        "with peft "
         "(PeftModel.from_pretrained(base, DIR).merge_and_unload().save_pretrained(NEW)) and give model.path=NEW",
         folder, base ? base : "another model");
     json_decref(j);
@@ -112,7 +113,8 @@ static bool look_at_folder(const char *path, struct err *e)
     else if (file)
         fail(
             e,
-            "%s: holds %.80s but neither model.safetensors nor model.safetensors.index.json: a file is missing, or has another name than "
+            "%s: holds %.80s but neither model.safetensors nor model.safetensors.index.json: a file is missing, or has "
+            "another name than "
             "transformers gives it",
             path, file);
     else if (config)
@@ -121,7 +123,8 @@ static bool look_at_folder(const char *path, struct err *e)
     else
         fail(
             e,
-            "%s: holds no model: config.json, model.safetensors (or model.safetensors.index.json and its files) and tokenizer.json, or a "
+            "%s: holds no model: config.json, model.safetensors (or model.safetensors.index.json and its files) and "
+            "tokenizer.json, or a "
             "GGUF file, are needed",
             path);
     free(file);
@@ -140,7 +143,8 @@ bool model_place(const char *path, struct err *e)
         bool hub = slash && slash != path && *path != '.' && !strchr(slash + 1, '/');               /* owner/name */
         return fail(
             e,
-            "%s: no such folder: give model.path=DIR with config.json, model.safetensors and tokenizer.json, or a GGUF file%s",
+            "%s: no such folder: give model.path=DIR with config.json, model.safetensors and tokenizer.json, or a "
+            "GGUF file%s",
             path,
             hub ? "; a model of the Hugging Face hub must be downloaded first (hf download NAME --local-dir DIR)" : "");
     }

@@ -1,11 +1,13 @@
-/* params.c: the parameter table, built once from a list of kinds. load.c and save.c bring weights in and out under their Hugging Face names. */
+/* params.c: the parameter table, built once from a list of kinds. load.c and save.c bring weights in and out under
+ * their Hugging Face names. */
 #include "model/model.h"
 #include "base/philox.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* One kind of tensor in a layer. Kinds that share a field (q, k, v; gate, up) stand one after another in the flat vector. */
+/* One kind of tensor in a layer. Kinds that share a field (q, k, v; gate, up) stand one after another in the flat
+ * vector. */
 enum size { DIM, Q, KV, HD, FF, ONE };
 static const struct kind {
     const char *name;
@@ -92,7 +94,9 @@ static void lay_out(struct model *m)
 
 void model_lay_out(struct model *m, const struct model_config *c)
 {
-    *m = (struct model){ .c = *c, .h = { c->heads, c->kv_heads, c->head_dim }, .version = 1, .query_scale = rope_logit_scale(&c->rope) };
+    *m = (struct model){
+        .c = *c, .h = { c->heads, c->kv_heads, c->head_dim }, .version = 1, .query_scale = rope_logit_scale(&c->rope)
+    };
     m->qkv_dim = (c->heads + 2 * c->kv_heads) * c->head_dim;
     lay_out(m);
 }
@@ -117,7 +121,8 @@ void model_make(struct model *m, const struct model_config *c)
     freq_make(m);
     m->w = dev_alloc((size_t)m->count * sizeof *m->w);
     int64_t end = 0;
-    for (int i = 0; i <= m->params; i++) {              /* the gaps that alignment leaves, which vectors of all weights run over */
+    /* the gaps that alignment leaves, which vectors of all weights run over */
+    for (int i = 0; i <= m->params; i++) {
         int64_t at = i < m->params ? m->param[i].at : m->count;
         dev_zero(m->w + end, (size_t)(at - end) * sizeof *m->w);
         if (i < m->params) end = at + param_count(&m->param[i]);
@@ -183,8 +188,10 @@ void model_get(acc_t *x, const elem_t *w, int64_t n)
 size_t model_packed(const struct model *m, bool backward)
 {
     const int64_t dim = m->c.dim, att = (int64_t)m->c.heads * m->c.head_dim, ff = m->c.ff;
-    const struct { int64_t out, in, times; } matrices[] = {                 /* as forward.c and backward.c multiply with them */
-        { m->qkv_dim, dim, m->c.layers }, { dim, att, m->c.layers }, { 2 * ff, dim, m->c.layers }, { dim, ff, m->c.layers }, { m->c.vocab, dim, 1 },
+    /* as forward.c and backward.c multiply with them */
+    const struct { int64_t out, in, times; } matrices[] = {
+        { m->qkv_dim, dim, m->c.layers }, { dim, att, m->c.layers }, { 2 * ff, dim, m->c.layers },
+        { dim, ff, m->c.layers }, { m->c.vocab, dim, 1 },
     };
     size_t bytes = 0;
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {

@@ -1,11 +1,13 @@
-/* pass.h: what forward.c and backward.c share: one layer's list of calls and where its keys and values are. Private to model/. */
+/* pass.h: what forward.c and backward.c share: one layer's list of calls and where its keys and values are. Private to
+ * model/. */
 #pragma once
 #include "model/model.h"
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
-/* plan set: rows attend over the packed tree; plan NULL: over pages. pool set: keys and values are also written to slot[]. */
+/* plan set: rows attend over the packed tree; plan NULL: over pages. pool set: keys and values are also written to
+ * slot[]. */
 struct where {
     int64_t n;
     const int *pos;

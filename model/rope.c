@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kinds[] = { [ROPE_PLAIN] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3", [ROPE_YARN] = "yarn" };
+static const char *const
+    kinds[] = { [ROPE_PLAIN] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3", [ROPE_YARN] = "yarn" };
 enum { LINEAR = 1 << ROPE_LINEAR, LLAMA3 = 1 << ROPE_LLAMA3, YARN = 1 << ROPE_YARN };
 
-/* Llama 3.1: waves shorter than original / high are kept, waves longer than original / low are slowed down by factor. */
+/* Llama 3.1: waves shorter than original / high are kept, waves longer than original / low are slowed down by
+ * factor. */
 static double llama3(const struct rope *r, double f)
 {
     double wave = 2 * M_PI / f;
@@ -75,8 +77,8 @@ static bool read_kind(struct rope *r, json_t *j, const char *name, const char *k
         int kind = -1;
         for (int k = 0; k < 4; k++) if (json_is_string(v) && !strcmp(json_string_value(v), kinds[k])) kind = k;
         if (kind < 0)
-            return fail(e, "%s: %s.%s: %.40s is not implemented; default, linear, llama3 and yarn are", name, key, places[i],
-                        json_is_string(v) ? json_string_value(v) : "what is not a string");
+            return fail(e, "%s: %s.%s: %.40s is not implemented; default, linear, llama3 and yarn are", name, key,
+                        places[i], json_is_string(v) ? json_string_value(v) : "what is not a string");
         if (found >= 0 && found != kind) return fail(e, "%s: %s: type and rope_type say different things", name, key);
         found = kind;
     }
@@ -84,7 +86,8 @@ static bool read_kind(struct rope *r, json_t *j, const char *name, const char *k
     return true;
 }
 
-static bool read_numbers(struct given *g, enum rope_kind kind, json_t *j, const char *name, const char *key, struct err *e)
+static bool read_numbers(struct given *g, enum rope_kind kind, json_t *j, const char *name, const char *key,
+                         struct err *e)
 {
     const char *k;
     json_t *v;
@@ -92,11 +95,13 @@ static bool read_numbers(struct given *g, enum rope_kind kind, json_t *j, const 
         if (!strcmp(k, "rope_type") || !strcmp(k, "type") || json_is_null(v)) continue;
         if (!strcmp(k, "truncate") && kind == ROPE_YARN && json_is_boolean(v)) continue;
         const struct number *x = NULL;
-        for (int i = 0; i < NUMBERS; i++) if (!strcmp(k, numbers[i].key) && (numbers[i].kinds >> kind & 1)) x = &numbers[i];
+        for (int i = 0; i < NUMBERS; i++)
+            if (!strcmp(k, numbers[i].key) && (numbers[i].kinds >> kind & 1)) x = &numbers[i];
         if (!x) return fail(e, "%s: %s.%.60s: not understood with rope_type \"%s\"", name, key, k, kinds[kind]);
         double d = json_number_value(v);
         if (!json_is_number(v) || !(d >= x->min && d <= x->max) || (x->whole && fabs(d - floor(d)) > 0))
-            return fail(e, "%s: %s.%s must be a %s from %g to %g", name, key, k, x->whole ? "whole number" : "number", x->min, x->max);
+            return fail(e, "%s: %s.%s must be a %s from %g to %g", name, key, k, x->whole ? "whole number" : "number",
+                        x->min, x->max);
         *(double *)(void *)((char *)g + x->at) = d;
     }
     return true;
@@ -118,12 +123,17 @@ bool rope_read(struct rope *r, double *theta, json_t *j, const char *name, const
     r->original = (int)g.original;
     r->low = r->kind == ROPE_YARN ? g.beta_slow : g.low;
     r->high = r->kind == ROPE_YARN ? g.beta_fast : g.high;
-    if (!(r->low > 0) || !(r->high > 0)) return fail(e, "%s: %s: no %s", name, key, r->low > 0 ? "high_freq_factor" : "low_freq_factor");
+    if (!(r->low > 0) || !(r->high > 0))
+        return fail(e, "%s: %s: no %s", name, key, r->low > 0 ? "high_freq_factor" : "low_freq_factor");
     if (!(r->low < r->high))
-        return fail(e, "%s: %s: %s must be above %s", name, key, r->kind == ROPE_YARN ? "beta_fast" : "high_freq_factor", r->kind == ROPE_YARN ? "beta_slow" : "low_freq_factor");
+        return fail(e, "%s: %s: %s must be above %s", name, key,
+                    r->kind == ROPE_YARN ? "beta_fast" : "high_freq_factor",
+                    r->kind == ROPE_YARN ? "beta_slow" : "low_freq_factor");
     if (r->kind != ROPE_YARN) return true;
     r->exact = json_is_false(json_object_get(j, "truncate"));
-    r->attention = g.attention > 0 ? g.attention : g.mscale > 0 && g.mscale_all > 0 ? mscale(g.factor, g.mscale) / mscale(g.factor, g.mscale_all) : mscale(g.factor, 1);
+    r->attention = g.attention > 0                    ? g.attention
+                   : g.mscale > 0 && g.mscale_all > 0 ? mscale(g.factor, g.mscale) / mscale(g.factor, g.mscale_all)
+                                                      : mscale(g.factor, 1);
     return true;
 }
 
@@ -149,7 +159,11 @@ void rope_put(struct str *s, const struct rope *r)
     str_printf(s, "{\"rope_type\": \"%s\"", kinds[r->kind]);
     put(s, "factor", r->factor);
     if (r->kind == ROPE_LLAMA3) { put(s, "low_freq_factor", r->low); put(s, "high_freq_factor", r->high); }
-    if (r->kind == ROPE_YARN) { put(s, "beta_slow", r->low); put(s, "beta_fast", r->high); put(s, "attention_factor", r->attention); }
+    if (r->kind == ROPE_YARN) {
+        put(s, "beta_slow", r->low);
+        put(s, "beta_fast", r->high);
+        put(s, "attention_factor", r->attention);
+    }
     if (r->kind == ROPE_YARN && r->exact) str_puts(s, ", \"truncate\": false");
     if (r->kind != ROPE_LINEAR) str_printf(s, ", \"original_max_position_embeddings\": %d", r->original);
     str_puts(s, "}");

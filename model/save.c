@@ -1,4 +1,5 @@
-/* save.c: a model as a Hugging Face folder. Tensors go to their files in pieces; shards are filled in the order of the table, as transformers does it. */
+/* save.c: a model as a Hugging Face folder. Tensors go to their files in pieces; shards are filled in the order of the
+ * table, as transformers does it. */
 #include "model/model.h"
 #include "model/weights/safetensors.h"
 #include "base/file.h"
@@ -9,8 +10,14 @@
 
 enum { PIECE = 1 << 20, SHARDS_MAX = 99999 };          /* five digits in a shard's name */
 
-static enum st_dtype dtype_of(const struct save_rule *r) { return r->bf16 ? ST_BF16 : sizeof(acc_t) == 8 ? ST_F64 : ST_F32; }
-static int64_t bytes_of(const struct param *p, const struct save_rule *r) { return param_count(p) * (r->bf16 ? 2 : (int64_t)sizeof(acc_t)); }
+static enum st_dtype dtype_of(const struct save_rule *r)
+{
+    return r->bf16 ? ST_BF16 : sizeof(acc_t) == 8 ? ST_F64 : ST_F32;
+}
+static int64_t bytes_of(const struct param *p, const struct save_rule *r)
+{
+    return param_count(p) * (r->bf16 ? 2 : (int64_t)sizeof(acc_t));
+}
 
 /* first[k] is the first tensor of shard k, first[shards] == params. A tensor larger than a shard has one for itself. */
 static int split(const struct model *m, const struct save_rule *r, int *first)
@@ -32,16 +39,21 @@ static void shard_name(struct str *s, int k, int shards)
     else str_printf(s, "model-%05d-of-%05d.safetensors", k + 1, shards);
 }
 
-/* Weights that are not finite (as bf16: that round to infinity) are not worth a file: who reads it would find out much later. */
-static bool put_param(struct st_writer *out, const struct model *m, const struct param *p, const struct save_rule *r, acc_t *buf, const char *path, struct err *e)
+/* Weights that are not finite (as bf16: that round to infinity) are not worth a file: who reads it would find out much
+ * later. */
+static bool put_param(struct st_writer *out, const struct model *m, const struct param *p, const struct save_rule *r,
+                      acc_t *buf, const char *path, struct err *e)
 {
     int64_t count = param_count(p);
-    double most = r->bf16 ? 0x1.ffp127 : sizeof(acc_t) == 8 ? DBL_MAX : (double)FLT_MAX;       /* from 0x1.ffp127 on bf16 rounds up */
+    /* from 0x1.ffp127 on bf16 rounds up */
+    double most = r->bf16 ? 0x1.ffp127 : sizeof(acc_t) == 8 ? DBL_MAX : (double)FLT_MAX;
     for (int64_t at = 0; at < count; at += PIECE) {
         int64_t n = count - at < PIECE ? count - at : PIECE, i = 0;
         model_get(buf, m->w + p->at + at, n);
         while (i < n && (r->bf16 ? fabs((double)buf[i]) < most : fabs((double)buf[i]) <= most)) i++;
-        if (i < n) return fail(e, "%s: number %lld of %s is %s", path, (long long)(at + i), p->name, isfinite(buf[i]) ? "too large for bf16" : "a NaN or an infinity");
+        if (i < n)
+            return fail(e, "%s: number %lld of %s is %s", path, (long long)(at + i), p->name,
+                        isfinite(buf[i]) ? "too large for bf16" : "a NaN or an infinity");
 #if defined(REAL_IS_double)
         st_put_f64(out, buf, n);
 #else
@@ -51,12 +63,14 @@ static bool put_param(struct st_writer *out, const struct model *m, const struct
     return true;
 }
 
-static bool save_shard(const struct model *m, const char *path, const struct save_rule *r, int begin, int end, struct err *e)
+static bool save_shard(const struct model *m, const char *path, const struct save_rule *r, int begin, int end,
+                       struct err *e)
 {
     struct st_writer *out = st_create(path, e);
     if (!out) return false;
     for (int i = begin; i < end; i++)
-        st_declare(out, m->param[i].name, dtype_of(r), m->param[i].cols ? 2 : 1, (int64_t[]){ m->param[i].rows, m->param[i].cols });
+        st_declare(out, m->param[i].name, dtype_of(r), m->param[i].cols ? 2 : 1,
+                   (int64_t[]){ m->param[i].rows, m->param[i].cols });
     acc_t *buf = xmalloc(PIECE * sizeof *buf);
     bool ok = true;
     for (int i = begin; ok && i < end; i++) ok = put_param(out, m, &m->param[i], r, buf, path, e);
@@ -66,12 +80,14 @@ static bool save_shard(const struct model *m, const char *path, const struct sav
     return false;
 }
 
-static bool save_index(const struct model *m, const char *folder, const struct save_rule *r, const int *first, int shards, struct err *e)
+static bool save_index(const struct model *m, const char *folder, const struct save_rule *r, const int *first,
+                       int shards, struct err *e)
 {
     struct str s = { 0 }, path = { 0 };
     int64_t total = 0, weights = 0;
     for (int i = 0; i < m->params; i++) { total += bytes_of(&m->param[i], r); weights += param_count(&m->param[i]); }
-    str_printf(&s, "{\n  \"metadata\": {\"total_parameters\": %lld, \"total_size\": %lld},\n  \"weight_map\": {\n", (long long)weights, (long long)total);
+    str_printf(&s, "{\n  \"metadata\": {\"total_parameters\": %lld, \"total_size\": %lld},\n  \"weight_map\": {\n",
+               (long long)weights, (long long)total);
     for (int k = 0; k < shards; k++)
         for (int i = first[k]; i < first[k + 1]; i++) {
             str_printf(&s, "    \"%s\": \"", m->param[i].name);
@@ -86,7 +102,8 @@ static bool save_index(const struct model *m, const char *folder, const struct s
     return ok;
 }
 
-/* What generate() of transformers needs to stop where this program stops. One that is there (copied from the model's maker) is left alone. */
+/* What generate() of transformers needs to stop where this program stops. One that is there (copied from the model's
+ * maker) is left alone. */
 static bool save_generation(const struct model_config *c, const char *folder, struct err *e)
 {
     struct str s = { 0 }, path = { 0 };
@@ -111,7 +128,8 @@ bool model_save_as(const struct model *m, const char *folder, const struct save_
     struct str path = { 0 };
     if (!dir_make(folder, e)) return false;
     int *first = xmalloc(((size_t)m->params + 1) * sizeof *first), shards = split(m, r, first);
-    bool ok = shards <= SHARDS_MAX || fail(e, "%s: %d files of weights would be needed; give a larger max_shard_size", folder, shards);
+    bool ok = shards <= SHARDS_MAX ||
+              fail(e, "%s: %d files of weights would be needed; give a larger max_shard_size", folder, shards);
     for (int k = 0; ok && k < shards; k++) {
         str_clear(&path);
         str_printf(&path, "%s/", folder);
@@ -127,4 +145,7 @@ bool model_save_as(const struct model *m, const char *folder, const struct save_
     return ok;
 }
 
-bool model_save(const struct model *m, const char *folder, struct err *e) { return model_save_as(m, folder, &(struct save_rule){ 0 }, e); }
+bool model_save(const struct model *m, const char *folder, struct err *e)
+{
+    return model_save_as(m, folder, &(struct save_rule){ 0 }, e);
+}

@@ -1,6 +1,7 @@
-/* naive.h: the operations of a transformer as plain loops, every tensor rounded when it is stored, as a program of separate operations rounds it (PyTorch
- * eager with transformers' modelling code: norms, softmax and statistics compute in float and round their result). Gradients of weights are sums in float
- * here as in this program. With exact numbers the same loops are the reference in double. */
+/* naive.h: the operations of a transformer as plain loops, every tensor rounded when it is stored, as a program of
+ * separate operations rounds it (PyTorch eager with transformers' modelling code: norms, softmax and statistics compute
+ * in float and round their result). Gradients of weights are sums in float here as in this program. With exact numbers
+ * the same loops are the reference in double. */
 #pragma once
 #include "base/err.h"
 #include "kernels/ops.h"
@@ -8,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* store: an element of a tensor on its way to memory. sum: what is computed in float: sums, statistics, gradients of weights. */
+/* store: an element of a tensor on its way to memory. sum: what is computed in float: sums, statistics, gradients of
+ * weights. */
 struct numbers { double (*store)(double), (*sum)(double); };
 static inline double naive_same(double x) { return x; }
 static inline double naive_elem(double x) { return elem_to(elem_from(x)); }
@@ -17,7 +19,8 @@ static const struct numbers exact_numbers = { naive_same, naive_same }, naive_nu
 
 static inline double *naive_zeros(int64_t n) { return xcalloc((size_t)n + 1, sizeof(double)); }
 
-/* Dense. GEMM_TN is the gradient of a weight: d += product in float; the others store their result, with add the product first. */
+/* Dense. GEMM_TN is the gradient of a weight: d += product in float; the others store their result, with add the
+ * product first. */
 struct naive_product { enum gemm_form form; double *d; const double *a, *b, *bias; int64_t m, n, k; bool add; };
 static inline void naive_gemm(const struct numbers *z, struct naive_product p)
 {
@@ -44,7 +47,8 @@ static inline void naive_bias_back(const struct numbers *z, double *db, const do
     }
 }
 
-static inline void naive_embed_back(const struct numbers *z, double *dtable, const double *dx, const int *ids, int64_t n, int dim, int vocab)
+static inline void naive_embed_back(const struct numbers *z, double *dtable, const double *dx, const int *ids,
+                                    int64_t n, int dim, int vocab)
 {
     double *s = naive_zeros((int64_t)vocab * dim);
     for (int64_t i = 0; i < n * dim; i++) {
@@ -56,7 +60,8 @@ static inline void naive_embed_back(const struct numbers *z, double *dtable, con
 }
 
 /* One row of dim numbers: y = w (x r), x r stored. Returns r = 1 / rms. */
-static inline double naive_norm_row(const struct numbers *z, double *y, const double *x, const double *w, double eps, int dim)
+static inline double naive_norm_row(const struct numbers *z, double *y, const double *x, const double *w, double eps,
+                                    int dim)
 {
     double sq = 0;
     for (int j = 0; j < dim; j++) sq = z->sum(sq + x[j] * x[j]);
@@ -65,7 +70,8 @@ static inline double naive_norm_row(const struct numbers *z, double *y, const do
     return r;
 }
 /* The way back of one row: d(x r) is stored, then float up to dx. dw_row[j] = what the row gives to the weight. */
-static inline void naive_norm_row_back(const struct numbers *z, double *dx, double *dw_row, const double *dy, const double *x, const double *w, double r, int dim)
+static inline void naive_norm_row_back(const struct numbers *z, double *dx, double *dw_row, const double *dy,
+                                       const double *x, const double *w, double r, int dim)
 {
     double dot = 0;
     for (int j = 0; j < dim; j++) {
@@ -73,19 +79,21 @@ static inline void naive_norm_row_back(const struct numbers *z, double *dx, doub
         dx[j] = z->store(dy[j] * w[j]);
         dot = z->sum(dot + dx[j] * x[j]);
     }
-    for (int j = 0; j < dim; j++) dx[j] = z->store(z->sum(z->sum(dx[j] * r) - z->sum(x[j] * r) * z->sum(z->sum(r * r) * dot / dim)));
+    for (int j = 0; j < dim; j++)
+        dx[j] = z->store(z->sum(z->sum(dx[j] * r) - z->sum(x[j] * r) * z->sum(z->sum(r * r) * dot / dim)));
 }
 
 /* res = x + add (add may be NULL);  y = w res rstd. */
-static inline void naive_norm(const struct numbers *z, double *res, double *y, double *rstd, const double *x, const double *add, const double *w, double eps,
-                              int64_t n, int dim)
+static inline void naive_norm(const struct numbers *z, double *res, double *y, double *rstd, const double *x,
+                              const double *add, const double *w, double eps, int64_t n, int dim)
 {
     for (int64_t i = 0; i < n * dim; i++) res[i] = add ? z->store(x[i] + add[i]) : x[i];
     for (int64_t i = 0; i < n; i++) rstd[i] = naive_norm_row(z, y + i * dim, res + i * dim, w, eps, dim);
 }
 /* dx = dres + gradient through the norm (dres may be NULL, may be dx); dw +=. */
-static inline void naive_norm_back(const struct numbers *z, double *dx, double *dw, const double *dy, const double *dres, const double *res, const double *w,
-                                   const double *rstd, int64_t n, int dim)
+static inline void naive_norm_back(const struct numbers *z, double *dx, double *dw, const double *dy,
+                                   const double *dres, const double *res, const double *w, const double *rstd,
+                                   int64_t n, int dim)
 {
     double *rows = naive_zeros(n * dim), *d = naive_zeros(dim);
     for (int64_t i = 0; i < n; i++) {
@@ -98,18 +106,22 @@ static inline void naive_norm_back(const struct numbers *z, double *dx, double *
 }
 
 /* Half-split rotation of one head; back turns the other way. Cosines and sines are tensors of the model's type. */
-static inline void naive_turn(const struct numbers *z, double *y, const double *x, const double *freq, int pos, int hd, bool back)
+static inline void naive_turn(const struct numbers *z, double *y, const double *x, const double *freq, int pos, int hd,
+                              bool back)
 {
     for (int j = 0; j < hd / 2; j++) {
-        double angle = z->sum(pos * freq[j]), c = z->store(cos(angle)), s = z->store(back ? -sin(angle) : sin(angle)), a = x[j], b = x[j + hd / 2];
+        double angle = z->sum(pos * freq[j]), c = z->store(cos(angle)), s = z->store(back ? -sin(angle) : sin(angle)),
+               a = x[j], b = x[j + hd / 2];
         y[j] = z->store(z->store(a * c) - z->store(b * s));
         y[j + hd / 2] = z->store(z->store(b * c) + z->store(a * s));
     }
 }
 
-/* Rotation of a layer: q and k heads turned, normalised before where w[0] (queries) and w[1] (keys) are given; values copied. */
+/* Rotation of a layer: q and k heads turned, normalised before where w[0] (queries) and w[1] (keys) are given; values
+ * copied. */
 struct naive_rope { struct heads h; double *freq, *w[2], eps; const int *pos; };
-static inline void naive_rope(const struct numbers *z, double *out, double *rstd, const double *in, const struct naive_rope *k, int64_t n)
+static inline void naive_rope(const struct numbers *z, double *out, double *rstd, const double *in,
+                              const struct naive_rope *k, int64_t n)
 {
     int hd = k->h.hd, turned = k->h.heads + k->h.kv, width = turned + k->h.kv;
     double *x = naive_zeros(hd);
@@ -122,8 +134,8 @@ static inline void naive_rope(const struct numbers *z, double *out, double *rstd
     free(x);
 }
 /* dw[0], dw[1] += of the two norms. din may be dout. */
-static inline void naive_rope_back(const struct numbers *z, double *din, double *const dw[2], const double *dout, const double *in, const double *rstd,
-                                   const struct naive_rope *k, int64_t n)
+static inline void naive_rope_back(const struct numbers *z, double *din, double *const dw[2], const double *dout,
+                                   const double *in, const double *rstd, const struct naive_rope *k, int64_t n)
 {
     int hd = k->h.hd, turned = k->h.heads + k->h.kv, width = turned + k->h.kv, count[2] = { 0, 0 };
     double *d = naive_zeros(hd), *rows[2] = { naive_zeros(n * width * hd), naive_zeros(n * width * hd) };
@@ -132,7 +144,8 @@ static inline void naive_rope_back(const struct numbers *z, double *din, double 
         if (head >= turned) { memmove(din + i * hd, dout + i * hd, (size_t)hd * sizeof *din); continue; }
         naive_turn(z, d, dout + i * hd, k->freq, k->pos[i / width], hd, true);
         if (!k->w[key]) { memcpy(din + i * hd, d, (size_t)hd * sizeof *din); continue; }
-        naive_norm_row_back(z, din + i * hd, rows[key] + (int64_t)count[key]++ * hd, d, in + i * hd, k->w[key], rstd[i / width * turned + head], hd);
+        naive_norm_row_back(z, din + i * hd, rows[key] + (int64_t)count[key]++ * hd, d, in + i * hd, k->w[key],
+                            rstd[i / width * turned + head], hd);
     }
     for (int key = 0; key < 2; key++) {
         if (k->w[key]) naive_bias_back(z, dw[key], rows[key], count[key], hd);
@@ -149,7 +162,8 @@ static inline void naive_swiglu(const struct numbers *z, double *y, const double
         y[i] = z->store(z->store(g[0] * naive_sigmoid(g[0])) * g[ff]);
     }
 }
-static inline void naive_swiglu_back(const struct numbers *z, double *dgu, const double *dy, const double *gu, int64_t n, int ff)
+static inline void naive_swiglu_back(const struct numbers *z, double *dgu, const double *dy, const double *gu,
+                                     int64_t n, int ff)
 {
     for (int64_t i = 0; i < n * ff; i++) {
         const int64_t at = i / ff * 2 * ff + i % ff;
@@ -159,8 +173,10 @@ static inline void naive_swiglu_back(const struct numbers *z, double *dgu, const
     }
 }
 
-/* One head's softmax weights p[n][n] over what each row sees (q sees k iff k <= q < end[k]), before they are stored; lse[n][heads]. */
-static inline void naive_weights(const struct numbers *z, double *p, double *lse, const double *qkv, const int *end, int64_t n, struct heads h, int head)
+/* One head's softmax weights p[n][n] over what each row sees (q sees k iff k <= q < end[k]), before they are stored;
+ * lse[n][heads]. */
+static inline void naive_weights(const struct numbers *z, double *p, double *lse, const double *qkv, const int *end,
+                                 int64_t n, struct heads h, int head)
 {
     int64_t width = (int64_t)(h.heads + 2 * h.kv) * h.hd, key = (int64_t)(h.heads + head / (h.heads / h.kv)) * h.hd;
     for (int64_t i = 0; i < n; i++) {
@@ -176,7 +192,8 @@ static inline void naive_weights(const struct numbers *z, double *p, double *lse
         lse[i * h.heads + head] = z->sum(max + z->sum(log(sum)));
     }
 }
-static inline void naive_attn(const struct numbers *z, double *out, double *lse, const double *qkv, const int *end, int64_t n, struct heads h)
+static inline void naive_attn(const struct numbers *z, double *out, double *lse, const double *qkv, const int *end,
+                              int64_t n, struct heads h)
 {
     int64_t width = (int64_t)(h.heads + 2 * h.kv) * h.hd;
     double *p = naive_zeros(n * n);
@@ -194,8 +211,8 @@ static inline void naive_attn(const struct numbers *z, double *out, double *lse,
 }
 
 /* ds[n][n] of one head, times 1 / sqrt(hd), as a stored tensor. */
-static inline void naive_score_back(const struct numbers *z, double *ds, const double *p, const double *dout, const double *v, int64_t n, int64_t width,
-                                    struct heads h, int head)
+static inline void naive_score_back(const struct numbers *z, double *ds, const double *p, const double *dout,
+                                    const double *v, int64_t n, int64_t width, struct heads h, int head)
 {
     for (int64_t i = 0; i < n; i++) {
         double dot = 0;
@@ -205,11 +222,14 @@ static inline void naive_score_back(const struct numbers *z, double *ds, const d
             ds[i * n + j] = z->store(s);
             dot = z->sum(dot + p[i * n + j] * ds[i * n + j]);
         }
-        for (int64_t j = 0; j <= i; j++) ds[i * n + j] = z->store(z->store(p[i * n + j] * z->sum(ds[i * n + j] - dot)) / sqrt(h.hd));
+        for (int64_t j = 0; j <= i; j++)
+            ds[i * n + j] = z->store(z->store(p[i * n + j] * z->sum(ds[i * n + j] - dot)) / sqrt(h.hd));
     }
 }
-/* dqkv written whole. A key's and a value's gradient is stored for each query head and then added up over the heads that share it. */
-static inline void naive_attn_back(const struct numbers *z, double *dqkv, const double *dout, const double *qkv, const int *end, int64_t n, struct heads h)
+/* dqkv written whole. A key's and a value's gradient is stored for each query head and then added up over the heads
+ * that share it. */
+static inline void naive_attn_back(const struct numbers *z, double *dqkv, const double *dout, const double *qkv,
+                                   const int *end, int64_t n, struct heads h)
 {
     const int group = h.heads / h.kv;
     int64_t width = (int64_t)(h.heads + 2 * h.kv) * h.hd;
@@ -252,8 +272,10 @@ static inline struct naive_row naive_stats(const struct numbers *z, const double
     }
     return (struct naive_row){ lse, z->sum(lse - mean) };
 }
-/* In place, one target: x_j = inv_temp (g (onehot - p_j) - ge p_j (log p_j + ent)); p and the entropy's part are tensors. */
-static inline void naive_dlogits(const struct numbers *z, double *x, struct naive_row s, int tgt, double g, double ge, double inv_temp, int vocab)
+/* In place, one target: x_j = inv_temp (g (onehot - p_j) - ge p_j (log p_j + ent)); p and the entropy's part are
+ * tensors. */
+static inline void naive_dlogits(const struct numbers *z, double *x, struct naive_row s, int tgt, double g, double ge,
+                                 double inv_temp, int vocab)
 {
     for (int j = 0; j < vocab; j++) {
         double lp = z->sum(z->sum(x[j] * inv_temp) - s.lse), p = z->sum(exp(lp));

@@ -1,5 +1,6 @@
-/* naive_model.h: a whole transformer of the loops of naive.h, forward and back, on sequences side by side: in double the reference for model/, with naive
- * numbers what a plain bf16 program makes of the same weights. Weights and gradients lie as in struct model. */
+/* naive_model.h: a whole transformer of the loops of naive.h, forward and back, on sequences side by side: in double
+ * the reference for model/, with naive numbers what a plain bf16 program makes of the same weights. Weights and
+ * gradients lie as in struct model. */
 #pragma once
 #include "model/model.h"
 #include "tests/naive.h"
@@ -19,16 +20,23 @@ struct naive_net {
 static inline struct naive_rope naive_net_rope(const struct naive_net *s, const struct layer_at *p)
 {
     const bool norm = s->m->c.qk_norm;
-    return (struct naive_rope){ s->m->h, s->freq, { norm ? (double *)s->w + p->qnorm : NULL, norm ? (double *)s->w + p->knorm : NULL }, s->m->c.rms_eps, s->pos };
+    return (struct naive_rope){ s->m->h,
+                                s->freq,
+                                { norm ? (double *)s->w + p->qnorm : NULL, norm ? (double *)s->w + p->knorm : NULL },
+                                s->m->c.rms_eps,
+                                s->pos };
 }
 
 /* y[n][out] = x[n][in] w^T */
-static inline void naive_linear(const struct naive_net *s, double *y, const double *x, int64_t w, int64_t bias, int64_t out, int64_t in)
+static inline void naive_linear(const struct naive_net *s, double *y, const double *x, int64_t w, int64_t bias,
+                                int64_t out, int64_t in)
 {
-    naive_gemm(s->z, (struct naive_product){ GEMM_NT, y, x, s->w + w, bias < 0 ? NULL : s->w + bias, s->n, out, in, false });
+    naive_gemm(s->z,
+               (struct naive_product){ GEMM_NT, y, x, s->w + w, bias < 0 ? NULL : s->w + bias, s->n, out, in, false });
 }
 /* dx = dy w and g += dy^T x */
-static inline void naive_linear_back(const struct naive_net *s, double *dx, double *g, const double *dy, const double *x, int64_t w, int64_t out, int64_t in)
+static inline void naive_linear_back(const struct naive_net *s, double *dx, double *g, const double *dy,
+                                     const double *x, int64_t w, int64_t out, int64_t in)
 {
     naive_gemm(s->z, (struct naive_product){ GEMM_TN, g + w, dy, x, NULL, out, in, s->n, true });
     naive_gemm(s->z, (struct naive_product){ GEMM_NN, dx, dy, s->w + w, NULL, s->n, in, out, false });
@@ -37,9 +45,21 @@ static inline void naive_linear_back(const struct naive_net *s, double *dx, doub
 static inline void naive_layer_make(struct naive_layer *a, const struct model *m, int64_t n)
 {
     const struct model_config *c = &m->c;
-    double **const rows[] = { &a->res1, &a->x1, &a->qkv, &a->turned, &a->att, &a->res2, &a->x2, &a->gu, &a->y, &a->rstd1, &a->rstd2, &a->rstdq, &a->lse };
-    const int64_t width[] = { c->dim, c->dim, m->qkv_dim, m->qkv_dim, (int64_t)c->heads * c->head_dim, c->dim, c->dim, 2 * (int64_t)c->ff, c->ff, 1, 1,
-                              c->heads + c->kv_heads, c->heads };
+    double **const rows[] = { &a->res1, &a->x1, &a->qkv,   &a->turned, &a->att,   &a->res2, &a->x2,
+                              &a->gu,   &a->y,  &a->rstd1, &a->rstd2,  &a->rstdq, &a->lse };
+    const int64_t width[] = { c->dim,
+                              c->dim,
+                              m->qkv_dim,
+                              m->qkv_dim,
+                              (int64_t)c->heads * c->head_dim,
+                              c->dim,
+                              c->dim,
+                              2 * (int64_t)c->ff,
+                              c->ff,
+                              1,
+                              1,
+                              c->heads + c->kv_heads,
+                              c->heads };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) *rows[i] = naive_zeros(n * width[i]);
 }
 
@@ -52,14 +72,17 @@ static inline void naive_forward(struct naive_net *s)
     s->freq = naive_zeros(c->head_dim / 2);
     for (int j = 0; j < c->head_dim / 2; j++) s->freq[j] = s->z->sum(pow(c->rope_theta, -2.0 * j / c->head_dim));
     s->layer = xcalloc((size_t)c->layers, sizeof *s->layer);
-    s->last = naive_zeros(n * dim), s->hidden = naive_zeros(n * dim), s->rstd = naive_zeros(n), s->logits = naive_zeros(n * c->vocab);
+    s->last = naive_zeros(n * dim), s->hidden = naive_zeros(n * dim), s->rstd = naive_zeros(n),
+    s->logits = naive_zeros(n * c->vocab);
     for (int l = 0; l < c->layers; l++) {
         struct naive_layer *a = &s->layer[l];
         const struct layer_at *p = &s->m->layer[l];
         const struct naive_rope rope = naive_net_rope(s, p);
         naive_layer_make(a, s->m, n);
-        for (int64_t i = 0; l == 0 && i < n * dim; i++) a->res1[i] = s->w[s->m->embed + s->ids[i / dim] * dim + i % dim];
-        naive_norm(s->z, a->res1, a->x1, a->rstd1, l ? s->layer[l - 1].res2 : a->res1, l ? up : NULL, s->w + p->norm1, c->rms_eps, n, c->dim);
+        for (int64_t i = 0; l == 0 && i < n * dim; i++)
+            a->res1[i] = s->w[s->m->embed + s->ids[i / dim] * dim + i % dim];
+        naive_norm(s->z, a->res1, a->x1, a->rstd1, l ? s->layer[l - 1].res2 : a->res1, l ? up : NULL, s->w + p->norm1,
+                   c->rms_eps, n, c->dim);
         naive_linear(s, a->qkv, a->x1, p->qkv, c->qkv_bias ? p->qkv_bias : -1, s->m->qkv_dim, dim);
         naive_rope(s->z, a->turned, a->rstdq, a->qkv, &rope, n);
         naive_attn(s->z, a->att, a->lse, a->turned, s->end, n, s->m->h);
@@ -69,7 +92,8 @@ static inline void naive_forward(struct naive_net *s)
         naive_swiglu(s->z, a->y, a->gu, n, c->ff);
         naive_linear(s, up, a->y, p->down, -1, dim, c->ff);
     }
-    naive_norm(s->z, s->last, s->hidden, s->rstd, s->layer[c->layers - 1].res2, up, s->w + s->m->norm, c->rms_eps, n, c->dim);
+    naive_norm(s->z, s->last, s->hidden, s->rstd, s->layer[c->layers - 1].res2, up, s->w + s->m->norm, c->rms_eps, n,
+               c->dim);
     naive_linear(s, s->logits, s->hidden, s->m->head, -1, c->vocab, dim);
     free(up);
 }
@@ -89,7 +113,8 @@ static inline void naive_layer_back(const struct naive_net *s, int l, double *dr
     naive_norm_back(s->z, dres, g + p->norm2, dx, dres, a->res2, s->w + p->norm2, a->rstd2, n, c->dim);
     naive_linear_back(s, datt, g, dres, a->att, p->o, c->dim, att);
     naive_attn_back(s->z, dqkv, datt, a->turned, s->end, n, s->m->h);
-    naive_rope_back(s->z, dqkv, (double *[2]){ c->qk_norm ? g + p->qnorm : NULL, c->qk_norm ? g + p->knorm : NULL }, dqkv, a->qkv, a->rstdq, &rope, n);
+    naive_rope_back(s->z, dqkv, (double *[2]){ c->qk_norm ? g + p->qnorm : NULL, c->qk_norm ? g + p->knorm : NULL },
+                    dqkv, a->qkv, a->rstdq, &rope, n);
     if (c->qkv_bias) naive_bias_back(s->z, g + p->qkv_bias, dqkv, n, qkv);
     naive_linear_back(s, dx, g, dqkv, a->x1, p->qkv, qkv, c->dim);
     naive_norm_back(s->z, dres, g + p->norm1, dx, dres, a->res1, s->w + p->norm1, a->rstd1, n, c->dim);
@@ -97,13 +122,15 @@ static inline void naive_layer_back(const struct naive_net *s, int l, double *dr
 }
 
 /* g[count] += gradient of sum coef[i] logp(tgt[i]) + of_entropy[i] entropy. The logits are destroyed. */
-static inline void naive_backward(struct naive_net *s, const int *tgt, const double *coef, const double *of_entropy, double *g)
+static inline void naive_backward(struct naive_net *s, const int *tgt, const double *coef, const double *of_entropy,
+                                  double *g)
 {
     const struct model_config *c = &s->m->c;
     double *dhidden = naive_zeros(s->n * c->dim), *dres = naive_zeros(s->n * c->dim);
     for (int64_t i = 0; i < s->n; i++) {
         double *row = s->logits + i * c->vocab;
-        naive_dlogits(s->z, row, naive_stats(s->z, row, s->inv_temp, c->vocab), tgt[i], coef[i], of_entropy[i], s->inv_temp, c->vocab);
+        naive_dlogits(s->z, row, naive_stats(s->z, row, s->inv_temp, c->vocab), tgt[i], coef[i], of_entropy[i],
+                      s->inv_temp, c->vocab);
     }
     naive_linear_back(s, dhidden, g, s->logits, s->hidden, s->m->head, c->vocab, c->dim);
     naive_norm_back(s->z, dres, g + s->m->norm, dhidden, NULL, s->last, s->w + s->m->norm, s->rstd, s->n, c->dim);
@@ -116,7 +143,8 @@ static inline void naive_net_free(struct naive_net *s)
 {
     for (int l = 0; l < s->m->c.layers; l++) {
         struct naive_layer *a = &s->layer[l];
-        double *const rows[] = { a->res1, a->x1, a->qkv, a->turned, a->att, a->res2, a->x2, a->gu, a->y, a->rstd1, a->rstd2, a->rstdq, a->lse };
+        double *const rows[] = { a->res1, a->x1, a->qkv,   a->turned, a->att,   a->res2, a->x2,
+                                 a->gu,   a->y,  a->rstd1, a->rstd2,  a->rstdq, a->lse };
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) free(rows[i]);
     }
     free(s->layer), free(s->freq), free(s->last), free(s->hidden), free(s->rstd), free(s->logits);

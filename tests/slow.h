@@ -1,4 +1,5 @@
-/* slow.h: where a token takes a thousand times as long as elsewhere (the shim's lanes are fibers), or ten times (sanitizers), a sample of the cases is run. */
+/* slow.h: where a token takes a thousand times as long as elsewhere (the shim's lanes are fibers), or ten times
+ * (sanitizers), a sample of the cases is run. */
 #pragma once
 #include "kernels/dev.h"
 #include <string.h>

@@ -1,5 +1,5 @@
-/* math_equiv.c: the normalisation is a chain of replacements over the whole string; their order is part of the result ("\leftarrow" becomes "arrow"
- * because \left goes without looking at what follows). */
+/* math_equiv.c: the normalisation is a chain of replacements over the whole string; their order is part of the result
+ * ("\leftarrow" becomes "arrow" because \left goes without looking at what follows). */
 #include "data/grade/math_equiv.h"
 #include "data/grade/python_text.h"
 #include <string.h>
@@ -78,7 +78,8 @@ static bool fix_sqrt(struct str *s)
     return true;
 }
 
-/* \frac12 -> \frac{1}{2}, \frac1{2} -> \frac{1}{2}; one character behind a \frac: the string stays as it was; nothing behind it: false */
+/* \frac12 -> \frac{1}{2}, \frac1{2} -> \frac{1}{2}; one character behind a \frac: the string stays as it was; nothing
+ * behind it: false */
 static bool fix_fracs(struct str *s)
 {
     struct str out = { 0 };
@@ -104,7 +105,8 @@ static bool fix_fracs(struct str *s)
     return true;
 }
 
-/* How many bytes of s are an integer as Python prints it: "0", or a digit that is not 0 and more, "-" before it; 0 for none. */
+/* How many bytes of s are an integer as Python prints it: "0", or a digit that is not 0 and more, "-" before it; 0 for
+ * none. */
 static size_t printed_int(const char *s)
 {
     size_t minus = *s == '-', digits = strspn(s + minus, "0123456789");
@@ -130,8 +132,8 @@ static void fix_slash(struct str *s)
 static bool normalise(struct str *s)
 {
     static const char *const drop[][2] = {
-        { "\n", "" }, { "\\!", "" }, { "\\\\", "\\" }, { "tfrac", "frac" }, { "dfrac", "frac" }, { "\\left", "" }, { "\\right", "" },
-        { "^{\\circ}", "" }, { "^\\circ", "" }, { "\\$", "" },
+        { "\n", "" }, { "\\!", "" }, { "\\\\", "\\" }, { "tfrac", "frac" }, { "dfrac", "frac" }, { "\\left", "" },
+        { "\\right", "" }, { "^{\\circ}", "" }, { "^\\circ", "" }, { "\\$", "" },
     };
     for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) replace(s, drop[i][0], drop[i][1]);
     if (!drop_units(s)) return false;

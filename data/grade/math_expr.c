@@ -1,5 +1,6 @@
-/* math_expr.c: a recursive descent whose depth is counted in one place, group depth, and bounded. Equality of expressions with variables is tested by
- * value at three points: polynomials and the like that agree there to nine digits are the same. */
+/* math_expr.c: a recursive descent whose depth is counted in one place, group depth, and bounded. Equality of
+ * expressions with variables is tested by value at three points: polynomials and the like that agree there to nine
+ * digits are the same. */
 #include "data/grade/math_expr.h"
 #include <math.h>
 #include <stdint.h>
@@ -51,7 +52,8 @@ static struct math_num add(const struct math_num *a, const struct math_num *b, i
 {
     struct math_num v = { 0 };
     __int128 x, y, q;
-    if (a->exact && b->exact && times(a->p, b->q, &x) && times(b->p, a->q, &y) && times(a->q, b->q, &q)) return ratio(x + sign * y, q);
+    if (a->exact && b->exact && times(a->p, b->q, &x) && times(b->p, a->q, &y) && times(a->q, b->q, &q))
+        return ratio(x + sign * y, q);
     from_doubles(&v);
     v.lossy = a->lossy || b->lossy || (a->exact && b->exact);
     for (int k = 0; k < MATH_POINTS; k++) v.z[k] = a->z[k] + sign * b->z[k];
@@ -147,7 +149,8 @@ static struct math_num factorial(struct parse *s, const struct math_num *a)
 static struct math_num binomial(struct parse *s, const struct math_num *n, const struct math_num *k)
 {
     struct math_num v = ratio(1, 1);
-    if (!n->exact || !k->exact || n->q != 1 || k->q != 1 || k->p < 0 || k->p > n->p || n->p > 1000) return s->bad = true, v;
+    if (!n->exact || !k->exact || n->q != 1 || k->q != 1 || k->p < 0 || k->p > n->p || n->p > 1000)
+        return s->bad = true, v;
     for (int i = 1; i <= (int)k->p; i++) {
         struct math_num f = ratio(n->p - k->p + i, i);
         v = mul(&v, &f);
@@ -262,7 +265,8 @@ static struct math_num number(struct parse *s, bool one_digit)
     return v;
 }
 
-/* The argument of \frac, \binom, \sqrt, ^: a group, a number (one digit of it where LaTeX says so and people do too), a letter, a command */
+/* The argument of \frac, \binom, \sqrt, ^: a group, a number (one digit of it where LaTeX says so and people do too), a
+ * letter, a command */
 static struct math_num argument(struct parse *s, bool one_digit)
 {
     char c = peek(s);
@@ -300,9 +304,10 @@ static double complex csc_(double complex z) { return 1 / csin(z); }
 static double complex log10_(double complex z) { return clog(z) / M_LN10; }
 
 static const struct { const char *name; double complex (*f)(double complex); } functions[] = {
-    { "sin", csin }, { "cos", ccos }, { "tan", ctan }, { "cot", cot_ }, { "sec", sec_ }, { "csc", csc_ }, { "arcsin", casin }, { "arccos", cacos },
-    { "arctan", catan }, { "asin", casin }, { "acos", cacos }, { "atan", catan }, { "exp", cexp }, { "ln", clog }, { "log", log10_ }, { "lg", log10_ },
-    { "sinh", csinh }, { "cosh", ccosh }, { "tanh", ctanh },
+    { "sin", csin }, { "cos", ccos }, { "tan", ctan }, { "cot", cot_ }, { "sec", sec_ }, { "csc", csc_ },
+    { "arcsin", casin }, { "arccos", cacos }, { "arctan", catan }, { "asin", casin }, { "acos", cacos },
+    { "atan", catan }, { "exp", cexp }, { "ln", clog }, { "log", log10_ }, { "lg", log10_ }, { "sinh", csinh },
+    { "cosh", ccosh }, { "tanh", ctanh },
 };
 
 static int function_at(const char *p, size_t n)
@@ -317,10 +322,12 @@ static bool starts_factor(struct parse *s)
     char c = peek(s);
     if (c == '(' || c == '{' || c == '[' || is_letter(c)) return true;
     size_t n = name_at(s->p, s->end);
-    return n && !is_name(s->p, n, "cdot") && !is_name(s->p, n, "times") && !is_name(s->p, n, "div") && !is_name(s->p, n, "rangle");
+    return n && !is_name(s->p, n, "cdot") && !is_name(s->p, n, "times") && !is_name(s->p, n, "div") &&
+           !is_name(s->p, n, "rangle");
 }
 
-/* \sin^2 x, \log_2 8, \ln(x), \cos 2x: without parentheses the argument is the product that follows, up to the next function */
+/* \sin^2 x, \log_2 8, \ln(x), \cos 2x: without parentheses the argument is the product that follows, up to the next
+ * function */
 static struct math_num function(struct parse *s, int which)
 {
     struct math_num base = real(10), raise = ratio(1, 1), v;
@@ -344,7 +351,8 @@ static struct math_num function(struct parse *s, int which)
         base = inverse(s, &base);
         v = mul(&v, &base);
     }
-    if (raise.exact && raise.p == -1 && raise.q == 1) return bad(s);      /* \sin^{-1}: an inverse function, not a power */
+    /* \sin^{-1}: an inverse function, not a power */
+    if (raise.exact && raise.p == -1 && raise.q == 1) return bad(s);
     return power(s, &v, &raise);
 }
 
@@ -369,9 +377,9 @@ static struct math_num symbol(struct parse *s, size_t n)
 static bool is_symbol(const char *p, size_t n)
 {
     static const char *const names[] = {
-        "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho",
-        "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "infty",
-        "ell", "hbar",
+        "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa",
+        "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta",
+        "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "infty", "ell", "hbar",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is_name(p, n, names[i])) return true;
@@ -385,7 +393,8 @@ static struct math_num named(struct parse *s)
     if (!n) return bad(s);
     int which = function_at(p, n);
     bool command = *p == '\\';
-    if (which >= 0 || is_name(p, n, "sqrt") || is_name(p, n, "pi") || (command && (is_name(p, n, "frac") || is_name(p, n, "binom")))) {
+    if (which >= 0 || is_name(p, n, "sqrt") || is_name(p, n, "pi") ||
+        (command && (is_name(p, n, "frac") || is_name(p, n, "binom")))) {
         s->p += n;
         if (which >= 0) return function(s, which);
         if (is_name(p, n, "sqrt")) return radical(s);
@@ -399,7 +408,8 @@ static struct math_num named(struct parse *s)
     return symbol(s, command ? n : 1);
 }
 
-/* A whole number as an argument of \frac: {12} or one digit; looks no deeper, so that a backed-out attempt costs nothing */
+/* A whole number as an argument of \frac: {12} or one digit; looks no deeper, so that a backed-out attempt costs
+ * nothing */
 static bool small_argument(struct parse *s, struct math_num *v)
 {
     bool braced = take(s, '{');

@@ -1,5 +1,6 @@
-/* math_value.c: an answer is cleaned to one notation, split at brackets and commas, and its parts are compared by value, or as text where they have
- * none. The comma is the difficulty: "1,000" is a number and a list, so both readings are tried on both sides. */
+/* math_value.c: an answer is cleaned to one notation, split at brackets and commas, and its parts are compared by
+ * value, or as text where they have none. The comma is the difficulty: "1,000" is a number and a list, so both readings
+ * are tried on both sides. */
 #include "data/grade/math_value.h"
 #include "data/grade/math_expr.h"
 #include "data/grade/python_text.h"
@@ -31,19 +32,23 @@ static struct span trim(struct span s)
 
 /* Commands and characters that other ones stand for; a space keeps \pi r from becoming \pir. */
 static const struct { const char *from, *to; } commands[] = {
-    { "dfrac", "\\frac" }, { "tfrac", "\\frac" }, { "cfrac", "\\frac" }, { "leq", "\\le " }, { "geq", "\\ge " }, { "neq", "\\ne " }, { "ast", "*" },
-    { "quad", " " }, { "qquad", " " }, { "displaystyle", "" }, { "textstyle", "" }, { "limits", "" }, { "left", "" }, { "right", "" }, { "big", "" },
-    { "Big", "" }, { "bigl", "" }, { "bigr", "" }, { "degree", "" }, { "lvert", "|" }, { "rvert", "|" }, { "vert", "|" }, { "lbrace", "\\{" },
+    { "dfrac", "\\frac" }, { "tfrac", "\\frac" }, { "cfrac", "\\frac" }, { "leq", "\\le " }, { "geq", "\\ge " },
+    { "neq", "\\ne " }, { "ast", "*" }, { "quad", " " }, { "qquad", " " }, { "displaystyle", "" }, { "textstyle", "" },
+    { "limits", "" }, { "left", "" }, { "right", "" }, { "big", "" },
+    { "Big", "" }, { "bigl", "" }, { "bigr", "" }, { "degree", "" }, { "lvert", "|" }, { "rvert", "|" }, { "vert",
+      "|" }, { "lbrace", "\\{" },
     { "rbrace", "\\}" }, { "emptyset", "\\varnothing " }, { "percent", "%" },
 }, characters[] = {
-    { "\xE2\x88\x92", "-" }, { "\xE2\x80\x93", "-" }, { "\xC3\x97", "\\times " }, { "\xC2\xB7", "\\cdot " }, { "\xE2\x8B\x85", "\\cdot " },
-    { "\xC3\xB7", "\\div " }, { "\xCF\x80", "\\pi " }, { "\xE2\x88\x9E", "\\infty " }, { "\xE2\x88\x9A", "\\sqrt " }, { "\xE2\x89\xA4", "\\le " },
-    { "\xE2\x89\xA5", "\\ge " }, { "\xE2\x89\xA0", "\\ne " }, { "\xC2\xB1", "\\pm " }, { "\xC2\xB0", "" }, { "\xC2\xBD", "\\frac{1}{2}" },
-    { "\xC2\xBC", "\\frac{1}{4}" }, { "\xC2\xBE", "\\frac{3}{4}" }, { "\xC2\xB2", "^{2}" }, { "\xC2\xB3", "^{3}" }, { "\xE2\x88\xAA", "\\cup " },
-    { "\xE2\x82\xAC", "" }, { "\xC2\xA3", "" },
+    { "\xE2\x88\x92", "-" }, { "\xE2\x80\x93", "-" }, { "\xC3\x97", "\\times " }, { "\xC2\xB7", "\\cdot " },
+    { "\xE2\x8B\x85", "\\cdot " }, { "\xC3\xB7", "\\div " }, { "\xCF\x80", "\\pi " }, { "\xE2\x88\x9E", "\\infty " },
+    { "\xE2\x88\x9A", "\\sqrt " }, { "\xE2\x89\xA4", "\\le " }, { "\xE2\x89\xA5", "\\ge " },
+    { "\xE2\x89\xA0", "\\ne " }, { "\xC2\xB1", "\\pm " }, { "\xC2\xB0", "" }, { "\xC2\xBD", "\\frac{1}{2}" },
+    { "\xC2\xBC", "\\frac{1}{4}" }, { "\xC2\xBE", "\\frac{3}{4}" }, { "\xC2\xB2", "^{2}" }, { "\xC2\xB3", "^{3}" },
+    { "\xE2\x88\xAA", "\\cup " }, { "\xE2\x82\xAC", "" }, { "\xC2\xA3", "" },
 };
 static const char *const text_commands[] = { "text", "mbox", "mathrm", "textbf", "textrm", "textit", "hbox", NULL };
-static const char *const plain_commands[] = { "boxed", "mathbf", "boldsymbol", "mathit", "operatorname", NULL };     /* their argument stays as it is */
+/* their argument stays as it is */
+static const char *const plain_commands[] = { "boxed", "mathbf", "boldsymbol", "mathit", "operatorname", NULL };
 
 /* Behind the first i bytes of s: three digits that end a group of thousands, as in 1,000 */
 static bool thousands(struct span s, size_t i)
@@ -53,7 +58,8 @@ static bool thousands(struct span s, size_t i)
     return k == 3;
 }
 
-/* The text being cleaned, the place in it, and which of the braces open there belong to a \text: those go, with the command. */
+/* The text being cleaned, the place in it, and which of the braces open there belong to a \text: those go, with the
+ * command. */
 struct cleaner { struct span s; size_t i; struct str *out; unsigned depth; uint64_t text; };
 
 static bool starts(const struct cleaner *c, const char *what)
@@ -190,7 +196,8 @@ static void squash(struct str *out, struct span s)
         bool between = c == ' ' && bare.n && is_digit(bare.p[bare.n - 1]) && i + 1 < s.n && is_digit(s.p[i + 1]);
         if ((c == ' ' && !between) || c == WORDS) continue;
         bool escaped = i && s.p[i - 1] == '\\';
-        bool single = (c == '{' && i + 2 < s.n && s.p[i + 2] == '}' && s.p[i + 1] != '\\') || (c == '}' && i >= 2 && s.p[i - 2] == '{');
+        bool single = (c == '{' && i + 2 < s.n && s.p[i + 2] == '}' && s.p[i + 1] != '\\') ||
+                      (c == '}' && i >= 2 && s.p[i - 2] == '{');
         if (single && !escaped) continue;
         str_putc(&bare, c);
     }
@@ -222,11 +229,12 @@ static bool same_text(struct span a, struct span b)
 struct quantity { struct span value, unit; bool percent; };
 
 static const char *const units[] = {
-    "cm", "mm", "km", "nm", "kg", "mg", "ml", "mL", "ft", "in", "yd", "mi", "lb", "lbs", "oz", "hr", "hrs", "min", "sec", "ms", "rad", "deg", "mph", "kph",
-    "kmh", "Hz", "kHz", "eV", "Pa", "kPa", "kJ", "kW", "USD", "EUR", NULL,
+    "cm", "mm", "km", "nm", "kg", "mg", "ml", "mL", "ft", "in", "yd", "mi", "lb", "lbs", "oz", "hr", "hrs", "min",
+    "sec", "ms", "rad", "deg", "mph", "kph", "kmh", "Hz", "kHz", "eV", "Pa", "kPa", "kJ", "kW", "USD", "EUR", NULL,
 };
 static const char *const no_units[] = {
-    "hundred", "thousand", "million", "billion", "trillion", "dozen", "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "if", "mod", NULL,
+    "hundred", "thousand", "million", "billion", "trillion", "dozen", "sqrt", "sin", "cos", "tan", "cot", "sec", "csc",
+    "log", "exp", "if", "mod", NULL,
 };
 
 /* May everything from i on be a unit: words, powers, "per"s? */
@@ -317,7 +325,8 @@ static int step(struct span s, size_t i)
     return (c == '(' || c == '[' || c == '{') - (c == ')' || c == ']' || c == '}');
 }
 
-/* The first occurrence of what at or behind from, outside all brackets; s.n for none. The backslash of \{ does not matter: the brace counts. */
+/* The first occurrence of what at or behind from, outside all brackets; s.n for none. The backslash of \{ does not
+ * matter: the brace counts. */
 static size_t find_top(struct span s, const char *what, size_t from)
 {
     size_t n = strlen(what);
@@ -334,7 +343,9 @@ static size_t find_top(struct span s, const char *what, size_t from)
 static struct span drop_name(struct span s)
 {
     const char *eq = memchr(s.p, '=', s.n);
-    if (!eq || eq == s.p || eq + 1 == s.p + s.n || memchr(eq + 1, '=', s.n - (size_t)(eq + 1 - s.p)) || strchr("<>!", eq[-1])) return s;
+    if (!eq || eq == s.p || eq + 1 == s.p + s.n || memchr(eq + 1, '=', s.n - (size_t)(eq + 1 - s.p)) ||
+        strchr("<>!", eq[-1]))
+        return s;
     struct span name = trim((struct span){ s.p, (size_t)(eq - s.p) });
     bool index = false;
     if (!name.n || name.n > 24 || !(is_letter(*name.p) || *name.p == '\\')) return s;
@@ -410,7 +421,8 @@ static void split(struct list *l, struct span s)
         }
         split_at(l, s, ",");
         bool zero = false;          /* "1,000" as a list: no */
-        for (int i = 0; i < l->n && i < PARTS_MAX; i++) zero = zero || (l->part[i].s.n > 1 && *l->part[i].s.p == '0' && is_digit(l->part[i].s.p[1]));
+        for (int i = 0; i < l->n && i < PARTS_MAX; i++)
+            zero = zero || (l->part[i].s.n > 1 && *l->part[i].s.p == '0' && is_digit(l->part[i].s.p[1]));
         if (zero && !l->open) l->n = PARTS_MAX + 1;
     }
     if (l->n > PARTS_MAX) {
@@ -443,7 +455,8 @@ static bool in_any_order(const struct list *l) { return l->open == 0 || l->open 
 static bool same_list(const struct list *a, const struct list *b, int nest)
 {
     bool brackets = a->open == b->open && a->close == b->close;
-    bool bare = (a->open == 0 && b->open == '(' && b->close == ')') || (b->open == 0 && a->open == '(' && a->close == ')');
+    bool bare =
+        (a->open == 0 && b->open == '(' && b->close == ')') || (b->open == 0 && a->open == '(' && a->close == ')');
     bool sets = in_any_order(a) && in_any_order(b);
     if (a->n != b->n || !(brackets || bare || sets)) return false;
     bool ordered = in_order(a) || in_order(b) || a->open == 'm' || a->open == 'v';
@@ -461,8 +474,10 @@ static bool same_list(const struct list *a, const struct list *b, int nest)
 static bool same_equation(struct span a, struct span b)
 {
     const char *p = memchr(a.p, '=', a.n), *q = memchr(b.p, '=', b.n);
-    if (!p || !q || memchr(p + 1, '=', a.n - (size_t)(p + 1 - a.p)) || memchr(q + 1, '=', b.n - (size_t)(q + 1 - b.p))) return false;
-    struct span l = { a.p, (size_t)(p - a.p) }, r = { p + 1, a.n - l.n - 1 }, m = { b.p, (size_t)(q - b.p) }, s = { q + 1, b.n - m.n - 1 };
+    if (!p || !q || memchr(p + 1, '=', a.n - (size_t)(p + 1 - a.p)) || memchr(q + 1, '=', b.n - (size_t)(q + 1 - b.p)))
+        return false;
+    struct span l = { a.p, (size_t)(p - a.p) }, r = { p + 1, a.n - l.n - 1 }, m = { b.p, (size_t)(q - b.p) },
+                s = { q + 1, b.n - m.n - 1 };
     return (same_quantity(l, m) && same_quantity(r, s)) || (same_quantity(l, s) && same_quantity(r, m));
 }
 
@@ -475,7 +490,8 @@ static bool equal(struct span a, struct span b, int nest)
     split(&y, b);
     if (x.n != 1 || y.n != 1 || x.part[0].pm || y.part[0].pm) return same_list(&x, &y, nest);
     struct span p = x.part[0].s, q = y.part[0].s;
-    if (x.open == 'm' || y.open == 'm' || x.open == 'v' || y.open == 'v') return x.open == y.open && same_quantity(p, q);
+    if (x.open == 'm' || y.open == 'm' || x.open == 'v' || y.open == 'v')
+        return x.open == y.open && same_quantity(p, q);
     return same_quantity(p, q) || same_equation(p, q);
 }
 

@@ -1,5 +1,5 @@
-/* python_text.c: Python's string functions on UTF-8 bytes. The surprise: two rules of str.lower() look beyond one character, the capital sigma at the end
- * of a word and U+0130, which becomes two code points. */
+/* python_text.c: Python's string functions on UTF-8 bytes. The surprise: two rules of str.lower() look beyond one
+ * character, the capital sigma at the end of a word and U+0130, which becomes two code points. */
 #define _GNU_SOURCE     /* memmem */
 #include "data/grade/python_text.h"
 #include "base/err.h"
@@ -12,13 +12,18 @@
 uint32_t text_next(const char *s, size_t n, size_t *at)
 {
     const unsigned char *p = (const unsigned char *)s + *at;
-    size_t left = n - *at, len = *p < 0x80 ? 1 : *p >= 0xC2 && *p < 0xE0 ? 2 : *p >= 0xE0 && *p < 0xF0 ? 3 : *p >= 0xF0 && *p < 0xF5 ? 4 : 0;
+    size_t left = n - *at, len = *p < 0x80                 ? 1
+                                 : *p >= 0xC2 && *p < 0xE0 ? 2
+                                 : *p >= 0xE0 && *p < 0xF0 ? 3
+                                 : *p >= 0xF0 && *p < 0xF5 ? 4
+                                                           : 0;
     uint32_t c = len < 2 ? *p : *p & (0xFFu >> (len + 1));
     for (size_t i = 1; i < len; i++) {
         if (i >= left || (p[i] & 0xC0) != 0x80) len = 0;
         else c = c << 6 | (p[i] & 0x3F);
     }
-    bool bad = !len || (len == 3 && (c < 0x800 || (c >= 0xD800 && c < 0xE000))) || (len == 4 && (c < 0x10000 || c > 0x10FFFF));
+    bool bad =
+        !len || (len == 3 && (c < 0x800 || (c >= 0xD800 && c < 0xE000))) || (len == 4 && (c < 0x10000 || c > 0x10FFFF));
     *at += bad ? 1 : len;
     return bad ? 0xFFFD : c;
 }
@@ -53,8 +58,8 @@ static bool in_ranges(const struct text_range *r, size_t n, uint32_t c)
 
 bool text_is_space(uint32_t c)
 {
-    return (c >= 0x9 && c <= 0xD) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 0x9 && c <= 0xD) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool text_is_word(uint32_t c)
@@ -80,7 +85,8 @@ static uint32_t lower_one(uint32_t c)
     return c < r->first || (c - r->first) % (uint32_t)r->step ? c : (uint32_t)((int64_t)c + r->delta);
 }
 
-/* Is the first character at or behind `at` that is not case-ignorable a cased one? The runs looked through end at the next sigma: linear in all. */
+/* Is the first character at or behind `at` that is not case-ignorable a cased one? The runs looked through end at the
+ * next sigma: linear in all. */
 static bool cased_follows(const char *s, size_t n, size_t at)
 {
     while (at < n) {
@@ -125,7 +131,8 @@ void text_drop_articles(struct str *out, const char *s, size_t n)
         if (word) continue;
         size_t len = from - run;
         const char *w = s + run;
-        bool article = (len == 1 && *w == 'a') || (len == 2 && !memcmp(w, "an", 2)) || (len == 3 && !memcmp(w, "the", 3));
+        bool article =
+            (len == 1 && *w == 'a') || (len == 2 && !memcmp(w, "an", 2)) || (len == 3 && !memcmp(w, "the", 3));
         if (article) str_putc(out, ' ');
         else str_put(out, w, len);
         if (from == n) break;

@@ -1,5 +1,6 @@
-/* python_text.h: text as Python 3 sees it (str.lower, split, strip, \b of re), on UTF-8 bytes, because the official graders are written in Python.
- * Input need not be valid: a byte that begins no well-formed sequence counts as one U+FFFD. Every function takes linear time (sorting aside). */
+/* python_text.h: text as Python 3 sees it (str.lower, split, strip, \b of re), on UTF-8 bytes, because the official
+ * graders are written in Python. Input need not be valid: a byte that begins no well-formed sequence counts as one
+ * U+FFFD. Every function takes linear time (sorting aside). */
 #pragma once
 #include "base/str.h"
 #include <stdbool.h>
@@ -15,8 +16,10 @@ bool text_is_space(uint32_t c);     /* str.isspace(): also U+001C..U+001F, U+008
 bool text_is_word(uint32_t c);      /* \w of re: str.isalnum() or '_' */
 
 /* The functions below append to out what they make of s[0..n); out must not be s. */
-void text_lower(struct str *out, const char *s, size_t n);             /* str.lower(), with the final sigma and the dotted capital I */
-void text_drop_punct(struct str *out, const char *s, size_t n);        /* without the 32 characters of string.punctuation */
+/* str.lower(), with the final sigma and the dotted capital I */
+void text_lower(struct str *out, const char *s, size_t n);
+/* without the 32 characters of string.punctuation */
+void text_drop_punct(struct str *out, const char *s, size_t n);
 void text_drop_articles(struct str *out, const char *s, size_t n);     /* re.sub(r"\b(a|an|the)\b", " ", s) */
 void text_collapse(struct str *out, const char *s, size_t n);          /* " ".join(s.split()) */
 /* str.replace: every occurrence of from, left to right, becomes to. */
@@ -29,7 +32,8 @@ bool text_token(const char *s, size_t n, size_t *at, const char **word, size_t *
 /* str.find from byte `from` on; -1 where there is none. */
 int64_t text_find(const char *s, size_t n, const char *what, size_t from);
 
-/* Multiset F1 of the words of a and b: p = same / words of a, r = same / words of b, (2 p r) / (p + r) in this order of operations; 0 if none is shared. */
+/* Multiset F1 of the words of a and b: p = same / words of a, r = same / words of b, (2 p r) / (p + r) in this order of
+ * operations; 0 if none is shared. */
 double text_f1(const char *a, size_t an, const char *b, size_t bn);
 /* str() of a Python float: shortest digits that read back, "1e+16" and "100000.0" forms. */
 void text_put_double(struct str *out, double v);

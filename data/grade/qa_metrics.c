@@ -1,4 +1,5 @@
-/* qa_metrics.c: see metrics.h. Punctuation counts here ("Paris." is not "Paris"), unlike in the training reward (data/grade/reward.c). */
+/* qa_metrics.c: see metrics.h. Punctuation counts here ("Paris." is not "Paris"), unlike in the training reward
+ * (data/grade/reward.c). */
 #include "data/grade/qa_metrics.h"
 #include "base/err.h"
 #include "data/grade/math_equiv.h"
@@ -63,7 +64,8 @@ struct qa_score metrics_qa(const char *pred, const char *const *refs, int n)
 static void add_ref(struct qa_refs *r, const char *p, size_t n)
 {
     ENSURE(r->n < INT_MAX);
-    if ((r->n & (r->n - 1)) == 0) r->p = xrealloc(r->p, (r->n ? 2 * (size_t)r->n : 1) * sizeof *r->p);     /* full at each power of two */
+    /* full at each power of two */
+    if ((r->n & (r->n - 1)) == 0) r->p = xrealloc(r->p, (r->n ? 2 * (size_t)r->n : 1) * sizeof *r->p);
     char *copy = xmalloc(n + 1);
     memcpy(copy, p, n);
     copy[n] = 0;

@@ -1,5 +1,6 @@
-/* reward.c: see reward.h. The rules look at tags wherever they stand: a <search> inside a thought needs a result, and closing tags inside a thought
- * earn the tool bonus; the official code does the same, and a trained policy must not gain from a difference between the two. */
+/* reward.c: see reward.h. The rules look at tags wherever they stand: a <search> inside a thought needs a result, and
+ * closing tags inside a thought earn the tool bonus; the official code does the same, and a trained policy must not
+ * gain from a difference between the two. */
 #include "data/grade/reward.h"
 #include "data/grade/math_value.h"
 #include "data/grade/python_text.h"
@@ -18,7 +19,8 @@ static size_t count(const char *s, size_t n, const char *what)
     return k;
 }
 
-/* Every call of one tool: open, close, <result>, </result> in this order. One pass: each call is looked for behind the result of the one before. */
+/* Every call of one tool: open, close, <result>, </result> in this order. One pass: each call is looked for behind the
+ * result of the one before. */
 static const char *tool_format(const char *s, size_t n, const char *open, const char *close)
 {
     for (int64_t at = 0; (at = text_find(s, n, open, (size_t)at)) >= 0;) {
@@ -35,7 +37,8 @@ const char *reward_format(const char *s, size_t n)
 {
     size_t think = count(s, n, "<think>");
     if (!think || think != count(s, n, "</think>")) return "<think> and </think> are not paired";
-    if (count(s, n, "<answer>") != 1 || count(s, n, "</answer>") != 1) return "not exactly one <answer> and one </answer>";
+    if (count(s, n, "<answer>") != 1 || count(s, n, "</answer>") != 1)
+        return "not exactly one <answer> and one </answer>";
     const char *bad = tool_format(s, n, "<search>", "</search>");
     if (!bad) bad = tool_format(s, n, "<python>", "</python>");
     if (bad) return bad;
@@ -117,7 +120,8 @@ static double best_value(const struct str *answer, const char *const *refs, int 
     return 0;
 }
 
-static void score(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs, bool math, double tool_bonus)
+static void score(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs,
+                  bool math, double tool_bonus)
 {
     str_clear(answer);
     *r = (struct reward){ -1, 0, REWARD_BAD_FORMAT };
@@ -132,12 +136,14 @@ static void score(struct reward *r, struct str *answer, const char *text, size_t
 
 const double reward_both_tools = 0.1;
 
-void reward_deep_research(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs)
+void reward_deep_research(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs,
+                          int n_refs)
 {
     score(r, answer, text, n, refs, n_refs, false, reward_both_tools);
 }
 
-void reward_exact(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs, bool math, double tool_bonus)
+void reward_exact(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs,
+                  bool math, double tool_bonus)
 {
     score(r, answer, text, n, refs, n_refs, math, tool_bonus);
 }

@@ -1,14 +1,17 @@
-/* parquet.c: opens the file, walks its row groups and puts rows together from their columns' levels (Melnik et al., "Dremel", VLDB 2010, section 4). The
- * first column below a list or struct makes it; every other one must find it there, and as many items in it: columns that contradict each other are a fault. */
+/* parquet.c: opens the file, walks its row groups and puts rows together from their columns' levels (Melnik et al.,
+ * "Dremel", VLDB 2010, section 4). The first column below a list or struct makes it; every other one must find it
+ * there, and as many items in it: columns that contradict each other are a fault. */
 #include "data/parquet/parquet_in.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What a value costs beside its bytes, about what jansson takes for it; an empty object of 8 buckets, its key with the first. */
+/* What a value costs beside its bytes, about what jansson takes for it; an empty object of 8 buckets, its key with the
+ * first. */
 enum { VALUE_COST = 64, GROUP_COST = 256 };
 
-/* 2 GiB as for JSON lines, but of a small file not much more than gzip could make of as many bytes: a dictionary and a run could make anything of them. */
+/* 2 GiB as for JSON lines, but of a small file not much more than gzip could make of as many bytes: a dictionary and a
+ * run could make anything of them. */
 static const int64_t max_all = (int64_t)2 << 30, min_all = (int64_t)64 << 20, growth = 1024;
 
 bool parquet_is(const void *bytes, size_t n) { return n >= 4 && !memcmp(bytes, "PAR1", 4); }
@@ -46,9 +49,11 @@ struct parquet *parquet_open(const char *name, const void *bytes, size_t n, cons
     p->name = xstrdup(name);
     p->n = n;
     p->most = (int64_t)n < (max_all - min_all) / growth ? min_all + growth * (int64_t)n : max_all;
-    if (ok && (n < 12 || memcmp(b + n - 4, "PAR1", 4))) ok = fail(e, "does not end as a Parquet file does: it is cut short or encrypted");
+    if (ok && (n < 12 || memcmp(b + n - 4, "PAR1", 4)))
+        ok = fail(e, "does not end as a Parquet file does: it is cut short or encrypted");
     if (ok) {
-        uint32_t size = (uint32_t)b[n - 8] | (uint32_t)b[n - 7] << 8 | (uint32_t)b[n - 6] << 16 | (uint32_t)b[n - 5] << 24;
+        uint32_t size =
+            (uint32_t)b[n - 8] | (uint32_t)b[n - 7] << 8 | (uint32_t)b[n - 6] << 16 | (uint32_t)b[n - 5] << 24;
         if (size > n - 12) ok = fail(e, "claims a footer of %u bytes in a file of %zu", size, n);
         else p->footer = n - 8 - size;
     }
@@ -132,12 +137,15 @@ static bool read_chunk(struct parquet *p, struct pq_leaf *c, struct err *e)
     }
     if (p->groups.fault || !c->wanted) return true;
     if (m.outside || !m.is_there) return fail(e, m.outside ? "its pages are in another file" : "it is encrypted");
-    if (m.type != (int64_t)c->type) return fail(e, "is of type %lld here and of type %d in the schema", (long long)m.type, (int)c->type);
+    if (m.type != (int64_t)c->type)
+        return fail(e, "is of type %lld here and of type %d in the schema", (long long)m.type, (int)c->type);
     if (!pq_codec(m.codec < 0 || m.codec > INT_MAX ? -1 : (int)m.codec, e)) return false;
-    if (m.values == 0) m = (struct meta){ .type = m.type, .codec = m.codec, .data = 4 };       /* no pages to read: pyarrow then says byte 0 */
+    /* no pages to read: pyarrow then says byte 0 */
+    if (m.values == 0) m = (struct meta){ .type = m.type, .codec = m.codec, .data = 4 };
     int64_t from = m.dictionary > 0 && m.dictionary < m.data ? m.dictionary : m.data;
     if (from < 4 || m.size < 0 || from > (int64_t)p->footer || m.size > (int64_t)p->footer - from || m.values < 0)
-        return fail(e, "claims %lld bytes at byte %lld, the footer begins at byte %zu", (long long)m.size, (long long)from, p->footer);
+        return fail(e, "claims %lld bytes at byte %lld, the footer begins at byte %zu", (long long)m.size,
+                    (long long)from, p->footer);
     c->codec = (int)m.codec;
     c->left = m.values;
     c->from = (size_t)from;
@@ -171,14 +179,17 @@ static bool next_group(struct parquet *p, struct err *e)
         } else if (f.id == 1) {
             n = thrift_list(t, f.type, THRIFT_STRUCT);
             if (!t->fault && n != p->n_leaves)
-                return fail(e, "%s: row group %lld has %lld columns, the schema %d", p->name, (long long)p->group - 1, (long long)n, p->n_leaves);
-            for (int k = 0; k < n && !t->fault; k++) if (!read_chunk(p, &p->leaf[k], e)) return fail_column(p, &p->leaf[k], e);
+                return fail(e, "%s: row group %lld has %lld columns, the schema %d", p->name, (long long)p->group - 1,
+                            (long long)n, p->n_leaves);
+            for (int k = 0; k < n && !t->fault; k++)
+                if (!read_chunk(p, &p->leaf[k], e)) return fail_column(p, &p->leaf[k], e);
         } else {
             thrift_skip(t, f.type);
         }
     }
     if (t->fault) return fail(e, "%s: byte %zu: the footer: %s", p->name, (size_t)(t->p - p->bytes), t->fault);
-    if (n == 0 || p->group_rows < 0) return fail(e, "%s: row group %lld has no columns or no number of rows", p->name, (long long)p->group - 1);
+    if (n == 0 || p->group_rows < 0)
+        return fail(e, "%s: row group %lld has no columns or no number of rows", p->name, (long long)p->group - 1);
     for (int k = 0; k < p->n_leaves; k++)
         if (p->leaf[k].wanted && !pq_levels(p, &p->leaf[k], e)) return fail_page(p, &p->leaf[k], e);
     return true;
@@ -198,7 +209,8 @@ static bool end_group(struct parquet *p, struct err *e)
 static bool end_file(const struct parquet *p, struct err *e)
 {
     if (p->rows_done == p->rows) return true;
-    return fail(e, "%s: the footer claims %lld rows, its row groups hold %lld", p->name, (long long)p->rows, (long long)p->rows_done);
+    return fail(e, "%s: the footer claims %lld rows, its row groups hold %lld", p->name, (long long)p->rows,
+                (long long)p->rows_done);
 }
 
 static bool pay(struct parquet *p, int64_t n, struct err *e)
@@ -206,13 +218,18 @@ static bool pay(struct parquet *p, int64_t n, struct err *e)
     p->row_cost += n;
     p->cost += n;
     if (p->row_cost > pq_max_row) return fail(e, "the row takes more than %lld bytes", (long long)pq_max_row);
-    return p->cost <= p->most || fail(e, "the rows come to more than %lld bytes, from a file of %zu; split it", (long long)p->most, p->n);
+    return p->cost <= p->most ||
+           fail(e, "the rows come to more than %lld bytes, from a file of %zu; split it", (long long)p->most, p->n);
 }
 
-/* The row being put together, by one column. at[r]: the item in the list of repetition level r; items[k]: those begun in the list at depth k. */
+/* The row being put together, by one column. at[r]: the item in the list of repetition level r; items[k]: those begun
+ * in the list at depth k. */
 struct build { json_t *row; size_t at[PQ_DEEP + 1]; uint64_t items[2 * PQ_DEEP]; };
 
-static bool contradicts(struct err *e) { return fail(e, "its levels contradict those of the columns beside it, or two columns share its name"); }
+static bool contradicts(struct err *e)
+{
+    return fail(e, "its levels contradict those of the columns beside it, or two columns share its name");
+}
 
 /* The value at node x for the levels just read; NULL with an error. *inner: there is more to place within it. */
 static json_t *make(struct parquet *p, struct pq_leaf *c, const struct pq_node *x, bool *inner, struct err *e)
@@ -220,7 +237,8 @@ static json_t *make(struct parquet *p, struct pq_leaf *c, const struct pq_node *
     struct pq_value v;
     *inner = false;
     if (c->d < x->def) return pay(p, VALUE_COST, e) ? json_null() : NULL;
-    if (x->kind == PQ_LEAF) return pq_value(c, &v, e) && pay(p, VALUE_COST + (int64_t)v.n, e) ? pq_json(c, &v, e) : NULL;
+    if (x->kind == PQ_LEAF)
+        return pq_value(c, &v, e) && pay(p, VALUE_COST + (int64_t)v.n, e) ? pq_json(c, &v, e) : NULL;
     *inner = x->kind == PQ_STRUCT || c->d >= x->def_item;
     if (!pay(p, VALUE_COST + GROUP_COST, e)) return NULL;
     return x->kind == PQ_STRUCT ? json_object() : json_array();
@@ -251,7 +269,8 @@ static bool place(struct parquet *p, struct pq_leaf *c, struct build *b, struct 
             if (!mine || (in_list && at != json_array_size(into))) return contradicts(e);
             now = make(p, c, x, &inner, e);
             if (!now) return false;
-            if ((in_list ? json_array_append_new(into, now) : json_object_set_new(into, x->name, now)) != 0) die("parquet: out of memory");
+            if ((in_list ? json_array_append_new(into, now) : json_object_set_new(into, x->name, now)) != 0)
+                die("parquet: out of memory");
         }
         if (inner && x->kind == PQ_LIST && c->r <= x->rep) b->items[k]++;
         into = now;

@@ -1,4 +1,5 @@
-/* parquet_bits.c: Parquet's two integer codes: runs mixed with bit-packed groups (levels, dictionary indices, booleans) and packed differences. */
+/* parquet_bits.c: Parquet's two integer codes: runs mixed with bit-packed groups (levels, dictionary indices, booleans)
+ * and packed differences. */
 #include "data/parquet/parquet_in.h"
 
 /* width bits (at most 64) at this bit of p; false: past end */
@@ -25,7 +26,10 @@ static bool varint(const uint8_t **p, const uint8_t *end, uint64_t *x)
     return false;
 }
 
-struct rle rle_make(const uint8_t *p, size_t n, int width) { return (struct rle){ .p = p, .end = p + n, .width = width }; }
+struct rle rle_make(const uint8_t *p, size_t n, int width)
+{
+    return (struct rle){ .p = p, .end = p + n, .width = width };
+}
 
 static bool rle_run(struct rle *r)
 {
@@ -35,7 +39,8 @@ static bool rle_run(struct rle *r)
     r->packed = head & 1;
     r->left = head >> 1;
     if (r->packed) {
-        uint64_t size = r->left * (uint64_t)r->width;               /* a group of 8 takes width bytes; some writers cut the last one short */
+        /* a group of 8 takes width bytes; some writers cut the last one short */
+        uint64_t size = r->left * (uint64_t)r->width;
         r->bits = r->p;
         r->bit = 0;
         r->left *= 8;
@@ -67,10 +72,13 @@ static uint64_t zigzag(uint64_t x) { return (x >> 1) ^ -(x & 1); }
 bool delta_make(struct delta *d, const uint8_t *p, const uint8_t *end)
 {
     *d = (struct delta){ .p = p, .end = end };
-    if (!varint(&d->p, end, &d->block) || !varint(&d->p, end, &d->minis) || !varint(&d->p, end, &d->left) || !varint(&d->p, end, &d->last)) return false;
+    if (!varint(&d->p, end, &d->block) || !varint(&d->p, end, &d->minis) || !varint(&d->p, end, &d->left) ||
+        !varint(&d->p, end, &d->last))
+        return false;
     d->last = zigzag(d->last);
     /* writers use 128 in 4 parts or little more; without a bound three bytes could stand for 2^60 equal values */
-    if (d->block == 0 || d->block > 65536 || d->minis == 0 || d->minis > d->block || d->block % d->minis != 0) return false;
+    if (d->block == 0 || d->block > 65536 || d->minis == 0 || d->minis > d->block || d->block % d->minis != 0)
+        return false;
     d->mini = d->minis;
     return d->block / d->minis % 32 == 0;
 }

@@ -1,5 +1,6 @@
-/* parquet_in.h: what the Parquet reader's files share. The schema becomes a tree of nodes (parquet_schema.c); each wanted leaf has a cursor over its pages
- * (parquet_page.c) that yields repetition level, definition level, value; parquet.c puts these back together into rows. */
+/* parquet_in.h: what the Parquet reader's files share. The schema becomes a tree of nodes (parquet_schema.c); each
+ * wanted leaf has a cursor over its pages (parquet_page.c) that yields repetition level, definition level, value;
+ * parquet.c puts these back together into rows. */
 #pragma once
 #include "data/parquet/parquet.h"
 #include "base/str.h"
@@ -13,10 +14,16 @@ static const int64_t pq_max_page = (int64_t)256 << 20, pq_max_open = (int64_t)51
 /* the hybrid of runs and bit-packed groups */
 struct rle { const uint8_t *p, *end, *bits; uint64_t left, bit; uint32_t value; int width; bool packed; };
 struct rle rle_make(const uint8_t *p, size_t n, int width);         /* width 0 .. 32 */
-bool rle_next(struct rle *r, uint32_t *x);                          /* false: no more, or a run that contradicts its bytes */
+/* false: no more, or a run that contradicts its bytes */
+bool rle_next(struct rle *r, uint32_t *x);
 
 /* DELTA_BINARY_PACKED: count values, p behind the last one's block once all are read */
-struct delta { const uint8_t *p, *end, *widths, *bits; uint64_t left, block, minis, mini, in_mini, bit, last, min; int width; bool begun; };
+struct delta {
+    const uint8_t *p, *end, *widths, *bits;
+    uint64_t left, block, minis, mini, in_mini, bit, last, min;
+    int width;
+    bool begun;
+};
 bool delta_make(struct delta *d, const uint8_t *p, const uint8_t *end);
 bool delta_next(struct delta *d, int64_t *x);
 
@@ -24,7 +31,8 @@ bool delta_next(struct delta *d, int64_t *x);
 
 enum { PQ_PLAIN_BYTES, PQ_SNAPPY, PQ_GZIP, PQ_LZO, PQ_BROTLI, PQ_LZ4, PQ_ZSTD, PQ_LZ4_RAW };
 bool pq_codec(int codec, struct err *e);                            /* false: one that is not read */
-/* Unpacks exactly size bytes into a new *out. A size that no n bytes can unpack to is refused before anything is allocated. */
+/* Unpacks exactly size bytes into a new *out. A size that no n bytes can unpack to is refused before anything is
+ * allocated. */
 bool pq_unpack(int codec, const uint8_t *in, size_t n, int64_t size, uint8_t **out, struct err *e);
 
 /* ---- schema (parquet_schema.c) */
@@ -51,17 +59,20 @@ struct pq_page {                                    /* the page being read */
     struct delta delta, suffix;
     struct str last;                                /* DELTA_BYTE_ARRAY: the string before */
 };
-struct pq_dict { uint8_t *own; int64_t own_n; const uint8_t *p; uint32_t *at; int64_t at_n, n; bool is_there; };      /* at: where each text begins */
+/* at: where each text begins */
+struct pq_dict { uint8_t *own; int64_t own_n; const uint8_t *p; uint32_t *at; int64_t at_n, n; bool is_there; };
 
 struct pq_leaf {
     char *path;                                     /* "prompt.content" */
     enum pq_type type;
     enum pq_meaning meaning;
     const char *refused;                            /* what it is, of PQ_REFUSED */
-    int width, scale;                               /* bytes of a value (0: PQ_BYTES, PQ_BOOLEAN); digits after the point */
+    /* bytes of a value (0: PQ_BYTES, PQ_BOOLEAN); digits after the point */
+    int width, scale;
     int def, rep;                                   /* the highest levels */
     int node[2 * PQ_DEEP], depth;                   /* from the top to the leaf; a bare repeated element is two nodes */
-    int need[PQ_DEEP + 1];                          /* the definition level that an item which begins at this repetition level has at least */
+    /* the definition level that an item which begins at this repetition level has at least */
+    int need[PQ_DEEP + 1];
     bool wanted;
     /* the chunk: this column in the row group being read */
     size_t from, to;
@@ -81,8 +92,10 @@ struct parquet {
     struct pq_leaf *leaf; int n_leaves, cap_leaves;
     struct thrift groups;                           /* the row groups not read yet */
     int64_t n_groups, group, rows, rows_done, group_rows;
-    int64_t most;                                   /* bytes of unpacked pages, and of JSON, that this file may come to in all */
-    int64_t open, unpacked, row_cost, cost;         /* bytes of unpacked pages now and in all; of JSON in this row and in all */
+    /* bytes of unpacked pages, and of JSON, that this file may come to in all */
+    int64_t most;
+    /* bytes of unpacked pages now and in all; of JSON in this row and in all */
+    int64_t open, unpacked, row_cost, cost;
 };
 
 /* Reads the schema's n elements into p's nodes and leaves. */
@@ -90,7 +103,8 @@ bool pq_schema(struct parquet *p, struct thrift *t, int64_t n, const char *const
 
 /* ---- pages (parquet_page.c) */
 
-/* Reads the levels of the next value into c->r and c->d and sets c->ready; without error and c->ready: the chunk is at its end. */
+/* Reads the levels of the next value into c->r and c->d and sets c->ready; without error and c->ready: the chunk is at
+ * its end. */
 bool pq_levels(struct parquet *p, struct pq_leaf *c, struct err *e);
 /* The value at the levels just read (c->d == c->def). Text points into the page and is good until the next call. */
 bool pq_value(struct pq_leaf *c, struct pq_value *v, struct err *e);

@@ -1,19 +1,36 @@
-/* parquet_page.c: a cursor over one column's pages in one row group. Nothing in a page header is believed until the bytes bear it out; values are decoded
- * one at a time from the page, never into an array whose length the file chose. */
+/* parquet_page.c: a cursor over one column's pages in one row group. Nothing in a page header is believed until the
+ * bytes bear it out; values are decoded one at a time from the page, never into an array whose length the file
+ * chose. */
 #include "data/parquet/parquet_in.h"
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
 enum { DATA_PAGE, INDEX_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 };
-enum { PLAIN, PLAIN_DICTIONARY = 2, RLE, BIT_PACKED, DELTA_BINARY, DELTA_LENGTH, DELTA_BYTES, RLE_DICTIONARY, BYTE_STREAM_SPLIT };
+enum {
+    PLAIN,
+    PLAIN_DICTIONARY = 2,
+    RLE,
+    BIT_PACKED,
+    DELTA_BINARY,
+    DELTA_LENGTH,
+    DELTA_BYTES,
+    RLE_DICTIONARY,
+    BYTE_STREAM_SPLIT
+};
 /* 64 Mi: the longest row group that writers make by themselves */
 static const int64_t max_values = (int64_t)64 << 20;
 
 /* PageHeader of parquet.thrift with whichever of its inner headers is there */
-struct header { int64_t kind, unpacked, packed, crc, values, encoding, def_encoding, rep_encoding, def_bytes, rep_bytes; bool has_crc, inner, compressed; };
+struct header {
+    int64_t kind, unpacked, packed, crc, values, encoding, def_encoding, rep_encoding, def_bytes, rep_bytes;
+    bool has_crc, inner, compressed;
+};
 
-static uint32_t le32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
+static uint32_t le32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
 
 static void read_inner(struct thrift *t, int kind, int type, struct header *h)
 {
@@ -48,29 +65,37 @@ static bool read_header(struct thrift *t, struct header *h, struct err *e)
     }
     if (t->fault) return fail(e, "its header: %s", t->fault);
     if (h->packed < 0 || h->packed > t->end - t->p)
-        return fail(e, "claims %lld bytes where its column has %lld left", (long long)h->packed, (long long)(t->end - t->p));
+        return fail(e, "claims %lld bytes where its column has %lld left", (long long)h->packed,
+                    (long long)(t->end - t->p));
     if (h->unpacked < 0 || h->unpacked > pq_max_page)
-        return fail(e, "claims to unpack to %lld bytes; at most %lld are read", (long long)h->unpacked, (long long)pq_max_page);
-    if (h->values < 0 || h->values > max_values) return fail(e, "claims %lld values; at most %lld are read", (long long)h->values, (long long)max_values);
-    if (h->kind != INDEX_PAGE && !h->inner) return fail(e, "is of an unknown kind, number %lld, or has no header of its kind", (long long)h->kind);
-    if (h->has_crc && (uint32_t)h->crc != crc32(crc32(0, NULL, 0), t->p, (uInt)h->packed)) return fail(e, "its checksum is wrong: the file is damaged");
+        return fail(e, "claims to unpack to %lld bytes; at most %lld are read", (long long)h->unpacked,
+                    (long long)pq_max_page);
+    if (h->values < 0 || h->values > max_values)
+        return fail(e, "claims %lld values; at most %lld are read", (long long)h->values, (long long)max_values);
+    if (h->kind != INDEX_PAGE && !h->inner)
+        return fail(e, "is of an unknown kind, number %lld, or has no header of its kind", (long long)h->kind);
+    if (h->has_crc && (uint32_t)h->crc != crc32(crc32(0, NULL, 0), t->p, (uInt)h->packed))
+        return fail(e, "its checksum is wrong: the file is damaged");
     return true;
 }
 
 static bool may_open(const struct parquet *p, int64_t n, struct err *e)
 {
-    return p->open + n <= pq_max_open || fail(e, "more than %lld bytes of pages open at a time; write smaller pages", (long long)pq_max_open);
+    return p->open + n <= pq_max_open ||
+           fail(e, "more than %lld bytes of pages open at a time; write smaller pages", (long long)pq_max_open);
 }
 
 /* The bytes in[0 .. n) as size unpacked ones: *p, in *own when they had to be unpacked. */
-static bool unpack(struct parquet *p, const struct pq_leaf *c, bool compressed, const uint8_t *in, int64_t n, int64_t size, const uint8_t **out, uint8_t **own,
-    int64_t *own_n, struct err *e)
+static bool unpack(struct parquet *p, const struct pq_leaf *c, bool compressed, const uint8_t *in, int64_t n,
+                   int64_t size, const uint8_t **out, uint8_t **own, int64_t *own_n, struct err *e)
 {
     bool packed = compressed && c->codec != PQ_PLAIN_BYTES;
     *out = in;
     if (!packed && n != size) return fail(e, "holds %lld bytes and claims %lld", (long long)n, (long long)size);
     p->unpacked += size;
-    if (p->unpacked > p->most) return fail(e, "the pages come to more than %lld bytes, from a file of %zu; split it", (long long)p->most, p->n);
+    if (p->unpacked > p->most)
+        return fail(e, "the pages come to more than %lld bytes, from a file of %zu; split it", (long long)p->most,
+                    p->n);
     if (!packed || size == 0) return true;
     if (!may_open(p, size, e) || !pq_unpack(c->codec, in, (size_t)n, size, own, e)) return false;
     *out = *own;
@@ -103,7 +128,8 @@ static bool plain(const struct pq_leaf *c, const uint8_t **p, const uint8_t *end
     return true;
 }
 
-static bool read_dictionary(struct parquet *p, struct pq_leaf *c, const struct header *h, const uint8_t *in, struct err *e)
+static bool read_dictionary(struct parquet *p, struct pq_leaf *c, const struct header *h, const uint8_t *in,
+                            struct err *e)
 {
     struct pq_dict *d = &c->dict;
     if (d->is_there) return fail(e, "a second dictionary");
@@ -111,7 +137,9 @@ static bool read_dictionary(struct parquet *p, struct pq_leaf *c, const struct h
         return fail(e, "a dictionary in encoding %lld", (long long)h->encoding);
     if (!unpack(p, c, true, in, h->packed, h->unpacked, &d->p, &d->own, &d->own_n, e)) return false;
     int64_t least = c->type == PQ_BYTES ? 4 : c->width;
-    if (h->values > h->unpacked / least) return fail(e, "claims a dictionary of %lld values in %lld bytes", (long long)h->values, (long long)h->unpacked);
+    if (h->values > h->unpacked / least)
+        return fail(e, "claims a dictionary of %lld values in %lld bytes", (long long)h->values,
+                    (long long)h->unpacked);
     d->is_there = true;
     d->n = h->values;
     if (c->type != PQ_BYTES) return true;
@@ -123,18 +151,21 @@ static bool read_dictionary(struct parquet *p, struct pq_leaf *c, const struct h
     d->at = xmalloc((size_t)d->at_n + 1);
     for (int64_t k = 0; k < d->n; k++) {
         d->at[k] = (uint32_t)(at - d->p);
-        if (!plain(c, &at, end, &v)) return fail(e, "value %lld of the dictionary is longer than the page", (long long)k);
+        if (!plain(c, &at, end, &v))
+            return fail(e, "value %lld of the dictionary is longer than the page", (long long)k);
     }
     return true;
 }
 
 /* Levels of a v1 page: four bytes of length, then the runs. */
-static bool levels_v1(struct rle *r, int highest, const uint8_t **p, const uint8_t *end, int64_t encoding, const char *what, struct err *e)
+static bool levels_v1(struct rle *r, int highest, const uint8_t **p, const uint8_t *end, int64_t encoding,
+                      const char *what, struct err *e)
 {
     int width = highest ? 32 - __builtin_clz((unsigned)highest) : 0;
     *r = rle_make(*p, 0, 0);
     if (highest == 0) return true;
-    if (encoding != RLE) return fail(e, "%s levels in encoding %lld; only runs (%d) are read", what, (long long)encoding, RLE);
+    if (encoding != RLE)
+        return fail(e, "%s levels in encoding %lld; only runs (%d) are read", what, (long long)encoding, RLE);
     if (end - *p < 4 || le32(*p) > end - *p - 4) return fail(e, "%s levels longer than the page", what);
     *r = rle_make(*p + 4, le32(*p), width);
     *p = r->end;
@@ -148,7 +179,8 @@ static bool levels_v2(struct rle *r, int highest, const uint8_t **p, int64_t n)
     return highest > 0 || n == 0;
 }
 
-/* How many of the page's values are not null: from a copy of the definition levels, for the encodings that must know. */
+/* How many of the page's values are not null: from a copy of the definition levels, for the encodings that must
+ * know. */
 static int64_t count_values(const struct pq_page *g, int highest)
 {
     struct rle r = g->def;
@@ -192,7 +224,9 @@ static bool begin_values(struct pq_leaf *c, struct err *e)
         break;
     case DELTA_BINARY: ok = whole && delta_make(&g->delta, g->p, g->end); break;
     case DELTA_LENGTH: ok = bytes && pass_lengths(g, &g->delta); break;
-    case DELTA_BYTES: ok = (bytes || c->type == PQ_FIXED) && pass_lengths(g, &g->delta) && pass_lengths(g, &g->suffix); break;
+    case DELTA_BYTES:
+        ok = (bytes || c->type == PQ_FIXED) && pass_lengths(g, &g->delta) && pass_lengths(g, &g->suffix);
+        break;
     case BYTE_STREAM_SPLIT: ok = c->width > 0 && g->end - g->p == (int64_t)c->width * g->values; break;
     default: return fail(e, "values in encoding %d, which is not read", g->encoding);
     }
@@ -205,14 +239,18 @@ static bool begin_data(struct parquet *p, struct pq_leaf *c, const struct header
     const uint8_t *body = in;
     bool v2 = h->kind == DATA_PAGE_V2, ok;
     int64_t least = h->packed < h->unpacked ? h->packed : h->unpacked;
-    if (h->def_bytes < 0 || h->def_bytes > least || h->rep_bytes < 0 || h->rep_bytes > least - h->def_bytes) return fail(e, "levels longer than the page");
+    if (h->def_bytes < 0 || h->def_bytes > least || h->rep_bytes < 0 || h->rep_bytes > least - h->def_bytes)
+        return fail(e, "levels longer than the page");
     int64_t levels = h->def_bytes + h->rep_bytes;           /* 0 in a v1 page */
-    if (h->values > c->left) return fail(e, "claims %lld values where its column has %lld left", (long long)h->values, (long long)c->left);
+    if (h->values > c->left)
+        return fail(e, "claims %lld values where its column has %lld left", (long long)h->values, (long long)c->left);
     g->left = h->values;
     g->encoding = h->encoding < 0 || h->encoding > BYTE_STREAM_SPLIT ? BYTE_STREAM_SPLIT + 1 : (int)h->encoding;
     g->bit = 0;
     str_clear(&g->last);
-    if (!unpack(p, c, h->compressed, in + levels, h->packed - levels, h->unpacked - levels, &body, &g->own, &g->own_n, e)) return false;
+    if (!unpack(p, c, h->compressed, in + levels, h->packed - levels, h->unpacked - levels, &body, &g->own, &g->own_n,
+                e))
+        return false;
     g->p = body;
     g->end = body + (h->unpacked - levels);
     if (v2) {
@@ -250,7 +288,8 @@ bool pq_levels(struct parquet *p, struct pq_leaf *c, struct err *e)
         if (c->left == 0) return true;
         if (!next_page(p, c, e)) return false;
     }
-    if ((c->rep && !rle_next(&g->rep, &r)) || (c->def && !rle_next(&g->def, &d))) return fail(e, "fewer levels than it claims values");
+    if ((c->rep && !rle_next(&g->rep, &r)) || (c->def && !rle_next(&g->def, &d)))
+        return fail(e, "fewer levels than it claims values");
     if (r > (uint32_t)c->rep || d > (uint32_t)c->def) return fail(e, "a level higher than its column's");
     g->left--;
     c->r = (int)r;
@@ -325,7 +364,8 @@ bool pq_value(struct pq_leaf *c, struct pq_value *v, struct err *e)
     if (c->type == PQ_BOOLEAN) return boolean(g, v) || fail(e, "fewer values than it claims");
     if (g->encoding == DELTA_BINARY) {
         ok = delta_next(&g->delta, &v->i);
-        if (c->type == PQ_INT32) v->i = (int32_t)(uint32_t)v->i;            /* the writer's differences wrap at 32 bits */
+        /* the writer's differences wrap at 32 bits */
+        if (c->type == PQ_INT32) v->i = (int32_t)(uint32_t)v->i;
         return ok || fail(e, "fewer values than it claims");
     }
     if (g->encoding == PLAIN) ok = plain(c, &g->p, g->end, v);
@@ -335,7 +375,8 @@ bool pq_value(struct pq_leaf *c, struct pq_value *v, struct err *e)
     if (!ok && g->encoding == RLE_DICTIONARY) return fail(e, "an index outside of the dictionary, or too few of them");
     if (!ok) return fail(e, "a value longer than the page, or too few of them");
     uint64_t raw = 0;
-    if (c->type != PQ_BYTES && c->type != PQ_FIXED) for (int k = 0; k < c->width; k++) raw |= (uint64_t)(uint8_t)v->p[k] << 8 * k;
+    if (c->type != PQ_BYTES && c->type != PQ_FIXED)
+        for (int k = 0; k < c->width; k++) raw |= (uint64_t)(uint8_t)v->p[k] << 8 * k;
     if (c->type == PQ_INT32) v->i = (int32_t)(uint32_t)raw;
     if (c->type == PQ_INT64) v->i = (int64_t)raw;
     if (c->type == PQ_FLOAT) { uint32_t low = (uint32_t)raw; float f; memcpy(&f, &low, 4); v->f = (double)f; }

@@ -1,5 +1,6 @@
-/* parquet_schema.c: the footer's flat list of schema elements becomes the tree that the data means. A list is three elements in the file (the annotated
- * group, a repeated group, the item), fewer in old files: LogicalTypes.md of parquet-format, "Lists" and its rules for backward compatibility. */
+/* parquet_schema.c: the footer's flat list of schema elements becomes the tree that the data means. A list is three
+ * elements in the file (the annotated group, a repeated group, the item), fewer in old files: LogicalTypes.md of
+ * parquet-format, "Lists" and its rules for backward compatibility. */
 #include "data/parquet/parquet_in.h"
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,12 @@
 enum { REQUIRED, OPTIONAL, REPEATED };
 enum { MAX_ELEMENTS = 10000, MAX_NAME = 256 };       /* so that the paths of all leaves together stay small */
 
-struct element { int type, width, repetition, children, converted, scale, logical; bool is_unsigned; const char *name; size_t name_n; };
+struct element {
+    int type, width, repetition, children, converted, scale, logical;
+    bool is_unsigned;
+    const char *name;
+    size_t name_n;
+};
 
 /* the union LogicalType: its only field's number says which; of IntType whether it is signed */
 static void read_logical(struct thrift *t, int type, struct element *x)
@@ -49,7 +55,10 @@ static struct element read_element(struct thrift *t)
     return x;
 }
 
-static bool is_list(const struct element *x) { return x->logical == 2 || x->logical == 3 || (x->converted >= 1 && x->converted <= 3); }
+static bool is_list(const struct element *x)
+{
+    return x->logical == 2 || x->logical == 3 || (x->converted >= 1 && x->converted <= 3);
+}
 static bool is_map(const struct element *x) { return x->logical == 2 || x->converted == 1 || x->converted == 2; }
 
 /* What a leaf's value means in JSON. ConvertedType and LogicalType of parquet.thrift; a logical type counts more. */
@@ -57,12 +66,16 @@ static void set_meaning(struct pq_leaf *c, const struct element *x)
 {
     static const char *const logical[] = { [7] = "a TIME", [8] = "a TIMESTAMP", [13] = "BSON", [14] = "a UUID",
         [16] = "a VARIANT", [17] = "a GEOMETRY", [18] = "a GEOGRAPHY" };
-    static const char *const converted[] = { [7] = "a TIME", [8] = "a TIME", [9] = "a TIMESTAMP", [10] = "a TIMESTAMP", [20] = "BSON",
-        [21] = "an INTERVAL" };
+    static const char *const converted[] = {
+        [7] = "a TIME", [8] = "a TIME", [9] = "a TIMESTAMP", [10] = "a TIMESTAMP", [20] = "BSON", [21] = "an INTERVAL"
+    };
     int l = x->logical, k = x->converted;
     c->type = (enum pq_type)x->type;
     c->scale = x->scale;
-    c->width = c->type == PQ_FIXED ? x->width : c->type == PQ_INT32 || c->type == PQ_FLOAT ? 4 : c->type == PQ_INT64 || c->type == PQ_DOUBLE ? 8 : 0;
+    c->width = c->type == PQ_FIXED                           ? x->width
+               : c->type == PQ_INT32 || c->type == PQ_FLOAT  ? 4
+               : c->type == PQ_INT64 || c->type == PQ_DOUBLE ? 8
+                                                             : 0;
     c->meaning = c->type == PQ_BYTES || c->type == PQ_FIXED ? PQ_TEXT : PQ_AS_IS;
     bool whole = c->type == PQ_INT32 || c->type == PQ_INT64, date = l == 6 || (l == 0 && k == 6);
     if (l > 18) c->refused = "of an unknown logical type";
@@ -75,8 +88,10 @@ static void set_meaning(struct pq_leaf *c, const struct element *x)
     else if (date) c->meaning = c->type == PQ_INT32 ? PQ_DATE : PQ_REFUSED;
     else if (l == 15) c->meaning = c->type == PQ_FIXED && c->width == 2 ? PQ_HALF : PQ_REFUSED;
     else if (whole && (x->is_unsigned || (l == 0 && k >= 11 && k <= 14))) c->meaning = PQ_UNSIGNED;
-    if (c->meaning == PQ_REFUSED && !c->refused) c->refused = date ? "a DATE of other than 32 bits" : "a FLOAT16 of other than 2 bytes";
-    if (c->meaning == PQ_DECIMAL && ((!whole && c->type != PQ_BYTES && c->type != PQ_FIXED) || c->scale > 38 || c->width > 16)) {
+    if (c->meaning == PQ_REFUSED && !c->refused)
+        c->refused = date ? "a DATE of other than 32 bits" : "a FLOAT16 of other than 2 bytes";
+    if (c->meaning == PQ_DECIMAL &&
+        ((!whole && c->type != PQ_BYTES && c->type != PQ_FIXED) || c->scale > 38 || c->width > 16)) {
         c->meaning = PQ_REFUSED;
         c->refused = "a DECIMAL of more than 38 digits";
     }
@@ -114,7 +129,8 @@ static bool is_wanted(const char *path, const char *const *columns, bool readabl
     return false;
 }
 
-static bool add_leaf(struct parquet *p, const struct element *x, int node, const struct place *at, const char *const *columns, struct err *e)
+static bool add_leaf(struct parquet *p, const struct element *x, int node, const struct place *at,
+                     const char *const *columns, struct err *e)
 {
     if (p->n_leaves == p->cap_leaves) {
         p->cap_leaves = p->cap_leaves ? 2 * p->cap_leaves : 16;
@@ -138,9 +154,13 @@ static bool add_leaf(struct parquet *p, const struct element *x, int node, const
         struct pq_node *n = &p->node[c->node[i]];
         if (n->first < 0) n->first = p->n_leaves - 1;
     }
-    if (x->type < 0 || x->type > PQ_FIXED) return fail(e, "column \"%s\" is of an unknown type, number %d", c->path, x->type);
-    if (c->meaning == PQ_REFUSED) return fail(e, "column \"%s\" is %s, which cannot be read; write it as text or as a number", c->path, c->refused);
-    if (c->type == PQ_FIXED && (c->width < 1 || c->width > pq_max_page)) return fail(e, "column \"%s\" has values of %d bytes", c->path, c->width);
+    if (x->type < 0 || x->type > PQ_FIXED)
+        return fail(e, "column \"%s\" is of an unknown type, number %d", c->path, x->type);
+    if (c->meaning == PQ_REFUSED)
+        return fail(e, "column \"%s\" is %s, which cannot be read; write it as text or as a number", c->path,
+                    c->refused);
+    if (c->type == PQ_FIXED && (c->width < 1 || c->width > pq_max_page))
+        return fail(e, "column \"%s\" has values of %d bytes", c->path, c->width);
     return true;
 }
 
@@ -157,12 +177,14 @@ static bool is_item(const struct element *x, const struct element *list)
     size_t n = list->name_n;
     if (is_map(list) || x->children != 1) return true;
     if (x[1].repetition == REPEATED) return true;           /* the next element is its only child */
-    return (x->name_n == 5 && !memcmp(x->name, "array", 5)) || (x->name_n == n + 6 && !memcmp(x->name, list->name, n) && !memcmp(x->name + n, "_tuple", 6));
+    return (x->name_n == 5 && !memcmp(x->name, "array", 5)) ||
+           (x->name_n == n + 6 && !memcmp(x->name, list->name, n) && !memcmp(x->name + n, "_tuple", 6));
 }
 
-/* Puts element x, which belongs at the place at, into the tree; *below: the place of its children. list: the group that x is the repeated element of. */
-static bool add_element(struct parquet *p, const struct element *x, const struct element *list, struct place at, struct place *below,
-    const char *const *columns, struct err *e)
+/* Puts element x, which belongs at the place at, into the tree; *below: the place of its children. list: the group that
+ * x is the repeated element of. */
+static bool add_element(struct parquet *p, const struct element *x, const struct element *list, struct place at,
+                        struct place *below, const char *const *columns, struct err *e)
 {
     if (!good_name(x)) return fail(e, "a column's name is not text or has more than %d bytes", MAX_NAME);
     bool repeated = x->repetition == REPEATED, named = at.as == MEMBER;
@@ -173,7 +195,8 @@ static bool add_element(struct parquet *p, const struct element *x, const struct
             *below = (struct place){ .left = 1, .node = at.node, .def = at.def, .rep = at.rep, .as = ITEM };
             return true;
         }
-    } else if (repeated) {                                  /* without an annotation: a list that is never null, of items that are never null */
+    /* without an annotation: a list that is never null, of items that are never null */
+    } else if (repeated) {
         int l = add_node(p, named ? x : NULL, PQ_LIST, at.node, at.def);
         p->node[l].def_item = ++at.def;
         p->node[l].rep = ++at.rep;
@@ -185,7 +208,8 @@ static bool add_element(struct parquet *p, const struct element *x, const struct
     bool wraps = x->children == 1 && !repeated && is_list(x) && x[1].repetition == REPEATED;
     int kind = x->children > 0 ? wraps ? PQ_LIST : PQ_STRUCT : PQ_LEAF;
     int n = add_node(p, named ? x : NULL, kind, at.node, at.def);
-    *below = (struct place){ .left = x->children, .node = n, .def = at.def, .rep = at.rep, .as = wraps ? IN_LIST : MEMBER };
+    *below =
+        (struct place){ .left = x->children, .node = n, .def = at.def, .rep = at.rep, .as = wraps ? IN_LIST : MEMBER };
     return kind != PQ_LEAF || add_leaf(p, x, n, &at, columns, e);
 }
 
@@ -200,7 +224,8 @@ static bool build(struct parquet *p, const struct element *x, int64_t n, const c
         while (depth > 0 && stack[depth - 1].left == 0) depth--;
         if (depth == 0) return fail(e, "the schema has elements that belong to no group");
         if (depth == PQ_DEEP) return fail(e, "the schema is nested more than %d deep", PQ_DEEP);
-        if (x[k].children > n - 1 - k) return fail(e, "a group of the schema claims %d members, more than there are", x[k].children);
+        if (x[k].children > n - 1 - k)
+            return fail(e, "a group of the schema claims %d members, more than there are", x[k].children);
         stack[depth - 1].left--;
         if (!add_element(p, &x[k], owner[depth - 1], stack[depth - 1], &stack[depth], columns, e)) return false;
         owner[depth++] = &x[k];
@@ -214,7 +239,8 @@ bool pq_schema(struct parquet *p, struct thrift *t, int64_t n, const char *const
     if (t->fault) return fail(e, "the schema: %s", t->fault);
     if (n > MAX_ELEMENTS) return fail(e, "a schema of %lld elements; at most %d are read", (long long)n, MAX_ELEMENTS);
     if (n == 0) return fail(e, "the schema is empty");
-    struct element *x = xcalloc((size_t)n + 1, sizeof *x);      /* one more: a group may look at the element behind it */
+    /* one more: a group may look at the element behind it */
+    struct element *x = xcalloc((size_t)n + 1, sizeof *x);
     for (int64_t k = 0; k < n; k++) x[k] = read_element(t);
     bool ok = t->fault ? fail(e, "the schema: %s", t->fault) : build(p, x, n, columns, e);
     free(x);

@@ -1,4 +1,5 @@
-/* parquet_value.c: a decoded value as JSON. What JSON cannot hold exactly becomes an odd value, refused where it is used, rather than rounded. */
+/* parquet_value.c: a decoded value as JSON. What JSON cannot hold exactly becomes an odd value, refused where it is
+ * used, rather than rounded. */
 #include "data/parquet/parquet_in.h"
 #include "base/json_partial.h"
 #include <math.h>
@@ -16,8 +17,10 @@ static json_t *date(int64_t days)
 {
     char out[32];
     int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365, doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-    int64_t day = doy - (153 * mp + 2) / 5 + 1, month = mp < 10 ? mp + 3 : mp - 9, year = yoe + era * 400 + (month <= 2);
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365, doy = doe - (365 * yoe + yoe / 4 - yoe / 100),
+            mp = (5 * doy + 2) / 153;
+    int64_t day = doy - (153 * mp + 2) / 5 + 1, month = mp < 10 ? mp + 3 : mp - 9,
+            year = yoe + era * 400 + (month <= 2);
     snprintf(out, sizeof out, "%04lld-%02d-%02d", (long long)year, (int)month, (int)day);
     return json_string(out);
 }
@@ -34,8 +37,8 @@ static bool unscaled(const struct pq_leaf *c, const struct pq_value *v, __int128
     return true;
 }
 
-/* A number where JSON's hold it exactly or, of 15 digits at most, as a double that is shown with the same digits; else an
- * odd one with its digits. */
+/* A number where JSON's hold it exactly or, of 15 digits at most, as a double that is shown with the same digits; else
+ * an odd one with its digits. */
 static json_t *decimal(const struct pq_leaf *c, const struct pq_value *v, struct err *e)
 {
     __int128 x;
@@ -50,7 +53,8 @@ static json_t *decimal(const struct pq_leaf *c, const struct pq_value *v, struct
     char digits[64] = "";
     memcpy(digits, p, (size_t)(out + sizeof out - p));
     if (c->scale == 0 && x >= INT64_MIN && x <= INT64_MAX) return json_integer((json_int_t)x);
-    return c->scale && x > -1000000000000000 && x < 1000000000000000 ? json_real(strtod(digits, NULL)) : odd_make(digits, true);
+    return c->scale && x > -1000000000000000 && x < 1000000000000000 ? json_real(strtod(digits, NULL))
+                                                                     : odd_make(digits, true);
 }
 
 /* IEEE binary16, little-endian; the fewest digits that are nearer to it than to its neighbours */
@@ -58,12 +62,14 @@ static json_t *half(const char *p)
 {
     unsigned bits = (unsigned)(uint8_t)p[0] | (unsigned)(uint8_t)p[1] << 8, expo = bits >> 10 & 31, frac = bits & 1023;
     if (expo == 31) return json_null();
-    double v = expo ? ldexp(1024 + frac, (int)expo - 25) : ldexp(frac, -24), step = ldexp(1, expo ? (int)expo - 25 : -24);
+    double v = expo ? ldexp(1024 + frac, (int)expo - 25) : ldexp(frac, -24),
+           step = ldexp(1, expo ? (int)expo - 25 : -24);
     for (int n = 1; v != floor(v) && n <= 17; n++) {         /* whole numbers stay what they are: 65504, not 65500 */
         char digits[32];
         snprintf(digits, sizeof digits, "%.*g", n, v);
         double back = strtod(digits, NULL);
-        if (fabs(back - v) < (frac ? step / 2 : step / 4)) { v = back; break; }     /* below a power of two steps are half as wide */
+        /* below a power of two steps are half as wide */
+        if (fabs(back - v) < (frac ? step / 2 : step / 4)) { v = back; break; }
     }
     return json_real(bits >> 15 ? -v : v);
 }

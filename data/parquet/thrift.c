@@ -1,5 +1,5 @@
-/* thrift.c: the compact protocol. Values that nobody asked for are skipped with a stack of fixed depth. Every item of a list takes at least one byte, so
- * a count is believed only up to the bytes that are left. */
+/* thrift.c: the compact protocol. Values that nobody asked for are skipped with a stack of fixed depth. Every item of a
+ * list takes at least one byte, so a count is believed only up to the bytes that are left. */
 #include "data/parquet/thrift.h"
 
 static uint64_t wrong(struct thrift *t, const char *why)

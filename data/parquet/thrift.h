@@ -1,5 +1,7 @@
-/* thrift.h: Apache Thrift's compact protocol, the writing of Parquet's footer and page headers (thrift-compact-protocol.md).
- * The first fault is kept with its place; from then on there are no more fields and every number is 0, so that a caller checks once, at the end. */
+/* thrift.h: Apache Thrift's compact protocol, the writing of Parquet's footer and page headers
+ * (thrift-compact-protocol.md).
+ * The first fault is kept with its place; from then on there are no more fields and every number is 0, so that a caller
+ * checks once, at the end. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,13 +16,16 @@ struct thrift {
 };
 struct thrift_field { int id, type; };      /* {0} before the first field of a struct */
 
-/* The struct's next field; false at its end or after a fault. Field numbers must rise, as every writer has them: so none comes twice. */
+/* The struct's next field; false at its end or after a fault. Field numbers must rise, as every writer has them: so
+ * none comes twice. */
 bool thrift_next(struct thrift *t, struct thrift_field *f);
 
 /* The value of a field of this type; a fault when the type is another one. */
 int64_t thrift_int(struct thrift *t, int type);                             /* I8 to I64 */
 bool thrift_bool(struct thrift *t, int type);
-const char *thrift_text(struct thrift *t, int type, size_t *n);             /* points into the input; no 0 byte follows */
-int64_t thrift_list(struct thrift *t, int type, int of);                    /* the number of items, all of type of; never more than bytes are left */
+/* points into the input; no 0 byte follows */
+const char *thrift_text(struct thrift *t, int type, size_t *n);
+/* the number of items, all of type of; never more than bytes are left */
+int64_t thrift_list(struct thrift *t, int type, int of);
 void thrift_struct(struct thrift *t, int type);                             /* only the check: its fields follow */
 void thrift_skip(struct thrift *t, int type);                               /* any value, nested up to 32 deep */

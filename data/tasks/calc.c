@@ -1,5 +1,5 @@
-/* calc.c: the embedded python tool: precedence parsing with two explicit stacks, so that no input makes it recurse. Integers are 128 bits behind a limit in
- * decimal digits; every operation checks it. */
+/* calc.c: the embedded python tool: precedence parsing with two explicit stacks, so that no input makes it recurse.
+ * Integers are 128 bits behind a limit in decimal digits; every operation checks it. */
 #include "data/tasks/calc.h"
 #include "base/err.h"
 #include <math.h>
@@ -9,8 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct calc_limits calc_default = { .input = 4000, .output = 2000, .depth = 200, .statements = 200, .exponent = 9999, .digits = 37 };
-const struct calc_limits calc_embedded = { .input = 80, .output = 12, .depth = 40, .statements = 8, .exponent = 99, .digits = 37 };
+const struct calc_limits calc_default = { .input = 4000,
+                                          .output = 2000,
+                                          .depth = 200,
+                                          .statements = 200,
+                                          .exponent = 9999,
+                                          .digits = 37 };
+const struct calc_limits calc_embedded = { .input = 80,
+                                           .output = 12,
+                                           .depth = 40,
+                                           .statements = 8,
+                                           .exponent = 99,
+                                           .digits = 37 };
 
 enum { DEPTH = 200, VALUES = 256, NAMES = 64, NAME_BYTES = 32, NUMBER_BYTES = 64 };
 typedef __int128 int128;
@@ -20,14 +30,18 @@ struct val { int128 i; double x; enum kind kind; };
 
 enum opcode { ADD, SUB, MUL, DIV, FLOORDIV, MOD, POW, NEG, POS, BRACKET, CALL };
 /* binds tighter: higher; NEG lies between MUL and POW: -2**2 is -4, 2**-1 is 0.5 */
-static const int binding[] = { [ADD] = 1, [SUB] = 1, [MUL] = 2, [DIV] = 2, [FLOORDIV] = 2, [MOD] = 2, [NEG] = 3, [POS] = 3, [POW] = 4 };
-struct op { enum opcode code; int func, base; };       /* CALL: its function and where its arguments begin on the value stack */
+static const int binding[] = {
+    [ADD] = 1, [SUB] = 1, [MUL] = 2, [DIV] = 2, [FLOORDIV] = 2, [MOD] = 2, [NEG] = 3, [POS] = 3, [POW] = 4
+};
+/* CALL: its function and where its arguments begin on the value stack */
+struct op { enum opcode code; int func, base; };
 
 enum func { F_GCD, F_LCM, F_ABS, F_MIN, F_MAX, F_POW, F_ROUND, F_INT, F_FLOAT, F_SQRT, F_PRINT, FUNCS };
 static const struct { const char *name; int least, most; } funcs[FUNCS] = {
-    [F_GCD] = { "gcd", 1, VALUES }, [F_LCM] = { "lcm", 1, VALUES }, [F_ABS] = { "abs", 1, 1 }, [F_MIN] = { "min", 2, VALUES },
-    [F_MAX] = { "max", 2, VALUES }, [F_POW] = { "pow", 2, 3 }, [F_ROUND] = { "round", 1, 2 }, [F_INT] = { "int", 1, 1 },
-    [F_FLOAT] = { "float", 1, 1 }, [F_SQRT] = { "sqrt", 1, 1 }, [F_PRINT] = { "print", 0, VALUES },
+    [F_GCD] = { "gcd", 1, VALUES }, [F_LCM] = { "lcm", 1, VALUES }, [F_ABS] = { "abs", 1, 1 },
+    [F_MIN] = { "min", 2, VALUES }, [F_MAX] = { "max", 2, VALUES }, [F_POW] = { "pow", 2, 3 },
+    [F_ROUND] = { "round", 1, 2 }, [F_INT] = { "int", 1, 1 }, [F_FLOAT] = { "float", 1, 1 },
+    [F_SQRT] = { "sqrt", 1, 1 }, [F_PRINT] = { "print", 0, VALUES },
 };
 
 struct calc {
@@ -83,8 +97,8 @@ static bool reads_back(double x, uint64_t digits, int power)
     return strtod(buf, NULL) == x;
 }
 
-/* The fewest digits that read back as the same double, laid out as Python's repr does. Of so many digits the nearest is tried first; beside a power of two,
- * where the doubles below lie closer, it may fail and its neighbour do. */
+/* The fewest digits that read back as the same double, laid out as Python's repr does. Of so many digits the nearest is
+ * tried first; beside a power of two, where the doubles below lie closer, it may fail and its neighbour do. */
 static void put_real(struct str *out, double x)
 {
     char buf[64], digit[32];
@@ -109,7 +123,8 @@ static void put_real(struct str *out, double x)
         str_printf(out, "0.%.*s%s", -power - 1, "000", digit);
     } else {
         int whole = power + 1 < n ? power + 1 : n;
-        str_printf(out, "%.*s%.*s.%s", whole, digit, power + 1 - whole, "0000000000000000", n > whole ? digit + whole : "0");
+        str_printf(out, "%.*s%.*s.%s", whole, digit, power + 1 - whole, "0000000000000000",
+                   n > whole ? digit + whole : "0");
     }
 }
 
@@ -178,7 +193,8 @@ static struct val power_mod(struct calc *c, struct val a, struct val b, struct v
 static double quotient(int128 a, int128 b)
 {
     bool minus = (a < 0) != (b < 0);
-    unsigned __int128 p = a < 0 ? -(unsigned __int128)a : (unsigned __int128)a, q = b < 0 ? -(unsigned __int128)b : (unsigned __int128)b;
+    unsigned __int128 p = a < 0 ? -(unsigned __int128)a : (unsigned __int128)a,
+                      q = b < 0 ? -(unsigned __int128)b : (unsigned __int128)b;
     unsigned __int128 y = p / q, rest = p % q;
     int shift = 0;
     /* digits of the quotient until there are more than a double has; rest stays below q < 2^124 */
@@ -357,7 +373,8 @@ static void number(struct calc *c)
 static bool read_name(struct calc *c, char buf[NAME_BYTES])
 {
     size_t len = 0;
-    for (; is_letter(peek(c, 0)) || is_digit(peek(c, 0)); c->at++, len++) if (len < NAME_BYTES - 1) buf[len] = peek(c, 0);
+    for (; is_letter(peek(c, 0)) || is_digit(peek(c, 0)); c->at++, len++)
+        if (len < NAME_BYTES - 1) buf[len] = peek(c, 0);
     buf[len < NAME_BYTES ? len : NAME_BYTES - 1] = 0;
     return len < NAME_BYTES;
 }
@@ -437,14 +454,18 @@ static bool after_operand(struct calc *c)
     enum opcode code;
     int len = binary_sign(c, &code);
     if (len) {
-        reduce(c, code == POW ? binding[POW] + 1 : binding[code]);                             /* ** groups from the right */
+        /* ** groups from the right */
+        reduce(c, code == POW ? binding[POW] + 1 : binding[code]);
         push_op(c, (struct op){ .code = code });
         c->at += (size_t)len;
         return false;
     }
     if (peek(c, 0) == ')') { close_bracket(c); return true; }
     reduce(c, 0);
-    if (peek(c, 0) != ',' || !c->no || c->o[c->no - 1].code != CALL || c->nv == c->o[c->no - 1].base) { wrong(c, "syntax"); return true; }
+    if (peek(c, 0) != ',' || !c->no || c->o[c->no - 1].code != CALL || c->nv == c->o[c->no - 1].base) {
+        wrong(c, "syntax");
+        return true;
+    }
     c->at++;
     return false;
 }
@@ -465,7 +486,8 @@ static struct val expression(struct calc *c)
     return c->error ? (struct val){ .kind = NONE } : c->v[0];
 }
 
-/* "name =" or "name op=" at the place: reads past it; false: no assignment here, nothing read. *code is -1 for a plain one. */
+/* "name =" or "name op=" at the place: reads past it; false: no assignment here, nothing read. *code is -1 for a plain
+ * one. */
 static bool target(struct calc *c, char name[NAME_BYTES], int *code)
 {
     size_t back = c->at;

@@ -1,5 +1,5 @@
-/* corpus.c: pages in an in-memory SQLite database. The table page is the truth; title_index is an external-content FTS5 index over its titles, kept in step
- * by hand, because FTS5 forgets a row only when it is told the row's old text. */
+/* corpus.c: pages in an in-memory SQLite database. The table page is the truth; title_index is an external-content FTS5
+ * index over its titles, kept in step by hand, because FTS5 forgets a row only when it is told the row's old text. */
 #include "data/tasks/corpus.h"
 #include <pthread.h>
 #include <sqlite3.h>
@@ -12,9 +12,11 @@ enum { ADD_PAGE, INDEX_PAGE, UNINDEX_SCOPE, DROP_SCOPE, SEARCH, BEGIN, COMMIT, S
 static const char *const sql[STATEMENTS] = {
     [ADD_PAGE] = "INSERT INTO page(scope, title, body) VALUES(?, ?, ?)",
     [INDEX_PAGE] = "INSERT INTO title_index(rowid, title) VALUES(?, ?)",
-    [UNINDEX_SCOPE] = "INSERT INTO title_index(title_index, rowid, title) SELECT 'delete', id, title FROM page WHERE scope = ?",
+    [UNINDEX_SCOPE] = "INSERT INTO title_index(title_index, rowid, title) SELECT 'delete', id, title FROM page WHERE "
+    "scope = ?",
     [DROP_SCOPE] = "DELETE FROM page WHERE scope = ?",
-    [SEARCH] = "SELECT p.title, p.body FROM title_index t CROSS JOIN page p ON p.id = t.rowid WHERE t.title MATCH ? AND p.scope = ? ORDER BY p.id LIMIT ?",
+    [SEARCH] = "SELECT p.title, p.body FROM title_index t CROSS JOIN page p ON p.id = t.rowid WHERE t.title MATCH ? "
+    "AND p.scope = ? ORDER BY p.id LIMIT ?",
     [BEGIN] = "BEGIN", [COMMIT] = "COMMIT",
 };
 
@@ -27,16 +29,20 @@ struct corpus {
 struct corpus *corpus_open(struct err *e)
 {
     static const char schema[] =
-        "CREATE TABLE page(id INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, title TEXT NOT NULL, body TEXT NOT NULL);"
+        "CREATE TABLE page(id INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, title TEXT NOT NULL, body "
+        "TEXT NOT NULL);"
         "CREATE INDEX page_scope ON page(scope);"
         "CREATE VIRTUAL TABLE title_index USING fts5(title, content='page', content_rowid='id', tokenize='unicode61');";
     struct corpus *c = xcalloc(1, sizeof *c);
     pthread_mutex_init(&c->lock, NULL);
-    bool ok = sqlite3_open_v2(":memory:", &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+    bool ok = sqlite3_open_v2(":memory:", &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                              NULL) == SQLITE_OK &&
               sqlite3_exec(c->db, schema, NULL, NULL, NULL) == SQLITE_OK;
-    for (int k = 0; ok && k < STATEMENTS; k++) ok = sqlite3_prepare_v3(c->db, sql[k], -1, SQLITE_PREPARE_PERSISTENT, &c->st[k], NULL) == SQLITE_OK;
+    for (int k = 0; ok && k < STATEMENTS; k++)
+        ok = sqlite3_prepare_v3(c->db, sql[k], -1, SQLITE_PREPARE_PERSISTENT, &c->st[k], NULL) == SQLITE_OK;
     if (ok) return c;
-    fail(e, "the search tool needs an SQLite built with FTS5 (SQLITE_ENABLE_FTS5): %s", c->db ? sqlite3_errmsg(c->db) : "out of memory");
+    fail(e, "the search tool needs an SQLite built with FTS5 (SQLITE_ENABLE_FTS5): %s",
+         c->db ? sqlite3_errmsg(c->db) : "out of memory");
     corpus_close(c);
     return NULL;
 }
@@ -123,7 +129,8 @@ bool corpus_expression(struct str *out, const char *query, size_t n)
     return words > 0;
 }
 
-void corpus_search(struct corpus *c, struct str *out, int64_t scope, const char *query, size_t n, int max_pages, int max_chars)
+void corpus_search(struct corpus *c, struct str *out, int64_t scope, const char *query, size_t n, int max_pages,
+                   int max_chars)
 {
     struct str match = { 0 };
     if (!corpus_expression(&match, query, n)) {
@@ -138,7 +145,8 @@ void corpus_search(struct corpus *c, struct str *out, int64_t scope, const char 
     sqlite3_bind_int(st, 3, max_pages);
     int found = 0, code;
     while ((code = sqlite3_step(st)) == SQLITE_ROW)
-        corpus_put_page(out, ++found, (const char *)sqlite3_column_text(st, 0), (const char *)sqlite3_column_text(st, 1), max_chars);
+        corpus_put_page(out, ++found, (const char *)sqlite3_column_text(st, 0),
+                        (const char *)sqlite3_column_text(st, 1), max_chars);
     if (code != SQLITE_DONE) die("corpus: searching for %s: %s", match.p, sqlite3_errmsg(c->db));
     sqlite3_reset(st);
     sqlite3_clear_bindings(st);

@@ -1,5 +1,6 @@
-/* corpus.h: the local search tool. Pages of title and text in an in-memory SQLite database; FTS5 matches the words of a query against titles only, because
- * common words of the texts would return junk. A scope holds the pages of one question: a search sees the pages of its own scope and no others. */
+/* corpus.h: the local search tool. Pages of title and text in an in-memory SQLite database; FTS5 matches the words of a
+ * query against titles only, because common words of the texts would return junk. A scope holds the pages of one
+ * question: a search sees the pages of its own scope and no others. */
 #pragma once
 #include "base/err.h"
 #include "base/str.h"
@@ -13,15 +14,21 @@ struct corpus *corpus_open(struct err *e);
 void corpus_close(struct corpus *c);                                                        /* NULL is allowed */
 
 void corpus_add(struct corpus *c, int64_t scope, const char *title, const char *text);
-void corpus_drop(struct corpus *c, int64_t scope);                                          /* removes the scope's pages */
+/* removes the scope's pages */
+void corpus_drop(struct corpus *c, int64_t scope);
 
-/* Appends "Page 1: title: text\nPage 2: ..." for the first max_pages pages of the scope, in the order they were added, whose title holds a word of the
- * query; each text is cut after max_chars characters (UTF-8 code points). "no page" when there is none, "error: empty query" when the query has no word.
- * The query is any n bytes: letters, digits and bytes >= 128 make words, everything else parts them; only its first 64 words of at most 64 bytes count. */
-void corpus_search(struct corpus *c, struct str *out, int64_t scope, const char *query, size_t n, int max_pages, int max_chars);
+/* Appends "Page 1: title: text\nPage 2: ..." for the first max_pages pages of the scope, in the order they were added,
+ * whose title holds a word of the query; each text is cut after max_chars characters (UTF-8 code points). "no page"
+ * when there is none, "error: empty query" when the query has no word. The query is any n bytes: letters, digits and
+ * bytes >= 128 make words, everything else parts them; only its first 64 words of at most 64 bytes count. */
+void corpus_search(struct corpus *c, struct str *out, int64_t scope, const char *query, size_t n, int max_pages,
+                   int max_chars);
 
 /* The pieces of it, for those who look pages up themselves and must produce the same text. */
-void corpus_put_page(struct str *out, int number, const char *title, const char *text, int max_chars);    /* one line; a newline first if number > 1 */
-size_t corpus_word(const char *query, size_t n, size_t *at);     /* moves *at to the next word at or after *at; its length, 0: no more */
-/* Appends the query as an FTS5 expression that finds any of its words, each in quotes, so that none is an operator. False: it has no word. */
+/* one line; a newline first if number > 1 */
+void corpus_put_page(struct str *out, int number, const char *title, const char *text, int max_chars);
+/* moves *at to the next word at or after *at; its length, 0: no more */
+size_t corpus_word(const char *query, size_t n, size_t *at);
+/* Appends the query as an FTS5 expression that finds any of its words, each in quotes, so that none is an operator.
+ * False: it has no word. */
 bool corpus_expression(struct str *out, const char *query, size_t n);

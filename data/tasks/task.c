@@ -1,5 +1,6 @@
-/* task.c: the thirteen generators. Each draws one question, its pages, its answer (computed here, not by the tool) and the expert's plan. Words are few and
- * constant, because the model that learns these tasks has half a million parameters and 510 tokens. */
+/* task.c: the thirteen generators. Each draws one question, its pages, its answer (computed here, not by the tool) and
+ * the expert's plan. Words are few and constant, because the model that learns these tasks has half a million
+ * parameters and 510 tokens. */
 #include "data/tasks/task.h"
 #include "base/err.h"
 #include "base/str.h"
@@ -9,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const family_name[FAMILIES] = { "arith", "mod", "lineq", "seq", "units", "onehop", "bridge", "compare", "threehop", "distract", "links", "gather",
-                                            "contra" };
+const char *const family_name[FAMILIES] = { "arith",   "mod",      "lineq",    "seq",   "units",  "onehop", "bridge",
+                                            "compare", "threehop", "distract", "links", "gather", "contra" };
 
 enum attr { COLOR, JOB, AGE, SCORE, RANK, ATTRS };
 static const char *const attr_name[ATTRS] = { "color", "job", "age", "score", "rank" };
@@ -20,7 +21,10 @@ static const char *const link_name[3] = { "boss", "friend", "rival" };
 
 typedef struct { char s[16]; } value;       /* by value: "73", "green" */
 
-static int between(struct rng *r, int least, int most) { return least + (int)rng_below(r, (uint32_t)(most - least + 1)); }
+static int between(struct rng *r, int least, int most)
+{
+    return least + (int)rng_below(r, (uint32_t)(most - least + 1));
+}
 
 static __attribute__((format(printf, 1, 2))) char *text(const char *fmt, ...)
 {
@@ -85,7 +89,10 @@ static void add_page(struct question *q, const char *title, char *body)
     q->pages[q->n_pages++] = (struct page){ .title = xstrdup(title), .text = body };
 }
 
-static void find(struct question *q, const char *key, const char *name) { add_step(q, TASK_SEARCH, text("find %s", key), text(" %s", name)); }
+static void find(struct question *q, const char *key, const char *name)
+{
+    add_step(q, TASK_SEARCH, text("find %s", key), text(" %s", name));
+}
 
 static void answer_number(struct question *q, const char *last, long long x)
 {
@@ -126,8 +133,10 @@ static enum attr draw_attr(struct rng *r)
 
 static enum attr draw_number_attr(struct rng *r) { return (enum attr)between(r, AGE, RANK); }
 
-/* "key value, key value." with the fact wanted and extra random ones, in random order. without: an attribute that must not be drawn as an extra. */
-static void add_facts(struct question *q, const char *title, const char *key, const char *val, int without, int extra, struct rng *r)
+/* "key value, key value." with the fact wanted and extra random ones, in random order. without: an attribute that must
+ * not be drawn as an extra. */
+static void add_facts(struct question *q, const char *title, const char *key, const char *val, int without, int extra,
+                      struct rng *r)
 {
     enum attr drawn[ATTRS];
     int n = 0;
@@ -242,7 +251,8 @@ static void make_seq(struct question *q, struct rng *r)
 static void make_units(struct question *q, struct rng *r)
 {
     static const struct { const char *big, *small; int factor; } unit[] = {
-        { "hours", "minutes", 60 }, { "minutes", "seconds", 60 }, { "days", "hours", 24 }, { "weeks", "days", 7 }, { "feet", "inches", 12 },
+        { "hours", "minutes", 60 }, { "minutes", "seconds", 60 }, { "days", "hours", 24 }, { "weeks", "days", 7 },
+        { "feet", "inches", 12 },
         { "meters", "centimeters", 100 },
     };
     if (between(r, 0, 1)) {
@@ -251,7 +261,8 @@ static void make_units(struct question *q, struct rng *r)
         add_step(q, TASK_PYTHON, text("times %d", unit[u].factor), text("%d*%d+%d", a, unit[u].factor, b));
         answer_number(q, "done", a * unit[u].factor + b);
     } else {
-        int base = between(r, 4, 9), x = between(r, 1, base - 1), y = between(r, 0, base - 1), z = between(r, 0, base - 1);
+        int base = between(r, 4, 9), x = between(r, 1, base - 1), y = between(r, 0, base - 1),
+            z = between(r, 0, base - 1);
         q->text = text("%d%d%d from base %d?", x, y, z, base);
         add_step(q, TASK_PYTHON, text("expand"), text("(%d*%d+%d)*%d+%d", x, base, y, base, z));
         answer_number(q, "done", (x * base + y) * base + z);
@@ -271,7 +282,8 @@ static void make_chain(struct question *q, int hops, int extra, struct rng *r)
     else if (hops == 1) q->text = text("what is the %s of the %s of %s?", attr_name[a], link[0], name[0]);
     else q->text = text("what is the %s of the %s of the %s of %s?", attr_name[a], link[1], link[0], name[0]);
     for (int k = 0; k < hops; k++) {
-        add_facts(q, name[k], link[k], name[k + 1], a, extra, r);           /* the attribute asked for is on the last page only */
+        /* the attribute asked for is on the last page only */
+        add_facts(q, name[k], link[k], name[k + 1], a, extra, r);
         find(q, link[k], name[k]);
     }
     add_facts(q, name[hops], attr_name[a], v.s, a, extra, r);
@@ -283,7 +295,8 @@ static void make_onehop(struct question *q, struct rng *r) { make_chain(q, 0, 2,
 static void make_bridge(struct question *q, struct rng *r) { make_chain(q, 1, 1, r); }
 static void make_threehop(struct question *q, struct rng *r) { make_chain(q, 2, 1, r); }
 
-/* Two names, one number each. The value found first is said before the second search, so that each is copied from the page just read. */
+/* Two names, one number each. The value found first is said before the second search, so that each is copied from the
+ * page just read. */
 static enum attr two_searches(struct question *q, char name[2][TASK_NAME], value v[2], struct rng *r)
 {
     enum attr a = draw_number_attr(r);
@@ -318,7 +331,8 @@ static void make_gather(struct question *q, struct rng *r)
     answer_number(q, "done", atoi(v[0].s) + atoi(v[1].s));
 }
 
-/* Two pages of one name that differ in the job; the job stands first, so that "baker" leads to the color of the right page. */
+/* Two pages of one name that differ in the job; the job stands first, so that "baker" leads to the color of the right
+ * page. */
 static void make_distract(struct question *q, struct rng *r)
 {
     char name[1][TASK_NAME];
@@ -357,7 +371,8 @@ static void make_contra(struct question *q, struct rng *r)
     draw_names(q, name, 1, r);
     value v[2] = { draw_value(a, r) };
     v[1] = draw_other(a, v[0], r);
-    for (int k = 0; k < 2; k++) add_page(q, name[0], text("source %s, %s %s.", k == official ? "official" : "rumor", attr_name[a], v[k].s));
+    for (int k = 0; k < 2; k++)
+        add_page(q, name[0], text("source %s, %s %s.", k == official ? "official" : "rumor", attr_name[a], v[k].s));
     q->text = text("what is %d times the true %s of %s?", factor, attr_name[a], name[0]);
     find(q, attr_name[a], name[0]);
     add_step(q, TASK_PYTHON, text("trust official"), text("%d*%s", factor, v[official].s));
@@ -365,20 +380,23 @@ static void make_contra(struct question *q, struct rng *r)
 }
 
 static void (*const make[FAMILIES])(struct question *, struct rng *) = {
-    [FAM_ARITH] = make_arith, [FAM_MOD] = make_mod, [FAM_LINEQ] = make_lineq, [FAM_SEQ] = make_seq, [FAM_UNITS] = make_units, [FAM_ONEHOP] = make_onehop,
-    [FAM_BRIDGE] = make_bridge, [FAM_COMPARE] = make_compare, [FAM_THREEHOP] = make_threehop, [FAM_DISTRACT] = make_distract, [FAM_LINKS] = make_links,
+    [FAM_ARITH] = make_arith, [FAM_MOD] = make_mod, [FAM_LINEQ] = make_lineq, [FAM_SEQ] = make_seq,
+    [FAM_UNITS] = make_units, [FAM_ONEHOP] = make_onehop, [FAM_BRIDGE] = make_bridge, [FAM_COMPARE] = make_compare,
+    [FAM_THREEHOP] = make_threehop, [FAM_DISTRACT] = make_distract, [FAM_LINKS] = make_links,
     [FAM_GATHER] = make_gather, [FAM_CONTRA] = make_contra,
 };
 
 void question_make(struct question *q, int family, enum split split, uint64_t seed, uint64_t index)
 {
     ENSURE(family >= 0 && family < FAMILIES);
-    struct philox key = philox4x32(seed, (uint32_t)index, (uint32_t)(index >> 32), (uint32_t)family, 0x7461736bu + (uint32_t)split);
+    struct philox key =
+        philox4x32(seed, (uint32_t)index, (uint32_t)(index >> 32), (uint32_t)family, 0x7461736bu + (uint32_t)split);
     struct rng r = rng_make((uint64_t)key.v[1] << 32 | key.v[0], key.v[2], key.v[3]);
     for (;;) {
         *q = (struct question){ .family = family, .split = split };
         make[family](q, &r);
-        if (q->n_pages || task_is_test(q->text) == (split == SPLIT_TEST)) return;       /* names were drawn from the split already */
+        /* names were drawn from the split already */
+        if (q->n_pages || task_is_test(q->text) == (split == SPLIT_TEST)) return;
         question_free(q);
     }
 }

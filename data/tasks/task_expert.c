@@ -1,5 +1,6 @@
-/* task_expert.c: demonstrations. The expert carries out the question's plan with the real tools; the flawed ones go wrong on purpose, each in a way that is
- * announced by its thought (easy, enough, maybe ... so), and always end in a wrong answer. */
+/* task_expert.c: demonstrations. The expert carries out the question's plan with the real tools; the flawed ones go
+ * wrong on purpose, each in a way that is announced by its thought (easy, enough, maybe ... so), and always end in a
+ * wrong answer. */
 #include "base/err.h"
 #include "base/str.h"
 #include "data/tasks/calc.h"
@@ -39,7 +40,8 @@ static void add_piece(struct transcript *t, enum piece_kind kind, struct str *s)
 }
 
 /* One turn: thought and call, then what the tool says. The result stays owned by the transcript. */
-static const char *add_call(struct transcript *t, const struct question *q, const char *thought, enum task_tool tool, const char *call)
+static const char *add_call(struct transcript *t, const struct question *q, const char *thought, enum task_tool tool,
+                            const char *call)
 {
     const char *tag = tool == TASK_PYTHON ? "python" : "search";
     struct str s = { 0 }, result = { 0 };
@@ -53,7 +55,8 @@ static const char *add_call(struct transcript *t, const struct question *q, cons
 static void add_answer(struct transcript *t, const struct question *q, const char *thought, const char *answer)
 {
     struct str s = { 0 };
-    str_printf(&s, "<think> %s</think><answer>\\boxed{%s%s}</answer>", thought, q->kind == ANSWER_NUMBER ? "" : " ", answer);
+    str_printf(&s, "<think> %s</think><answer>\\boxed{%s%s}</answer>", thought, q->kind == ANSWER_NUMBER ? "" : " ",
+               answer);
     add_piece(t, PIECE_GENERATED, &s);
 }
 
@@ -75,7 +78,9 @@ static void wrong_value(char out[24], const struct question *q, struct rng *r)
 /* The k-th operator of the call, counted round, replaced by a wrong one; gcd(a,b) becomes a*b. */
 static void wrong_operator(struct str *out, const char *call, int k)
 {
-    static const struct { const char *is, *becomes; } swap[] = { { "**", "*" }, { "//", "*" }, { "*", "+" }, { "+", "-" }, { "-", "+" }, { "%", "+" } };
+    static const struct {
+        const char *is, *becomes;
+    } swap[] = { { "**", "*" }, { "//", "*" }, { "*", "+" }, { "+", "-" }, { "-", "+" }, { "%", "+" } };
     if (!strncmp(call, "gcd(", 4)) {
         for (const char *p = call + 4; *p && *p != ')'; p++) str_putc(out, *p == ',' ? '*' : *p);
         return;
@@ -100,7 +105,8 @@ static bool is_title(const struct question *q, const char *name)
     return false;
 }
 
-/* Makes one call wrong and answers with what comes back where that can be taken for an answer, else with a wrong value. */
+/* Makes one call wrong and answers with what comes back where that can be taken for an answer, else with a wrong
+ * value. */
 static void add_slip(struct transcript *t, const struct question *q, const struct step *s, struct rng *r)
 {
     struct str call = { 0 }, result = { 0 };
@@ -110,7 +116,8 @@ static void add_slip(struct transcript *t, const struct question *q, const struc
         str_printf(&call, " %s", name);
     } else {
         int first = (int)rng_below(r, 8);
-        for (int k = 0; k < 8; k++) {                       /* another operator where the wrong one changes nothing: 2*2, 2+2 */
+        /* another operator where the wrong one changes nothing: 2*2, 2+2 */
+        for (int k = 0; k < 8; k++) {
             str_clear(&call);
             str_clear(&result);
             wrong_operator(&call, s->call, first + k);
@@ -119,7 +126,8 @@ static void add_slip(struct transcript *t, const struct question *q, const struc
         }
     }
     const char *said = add_call(t, q, "maybe", s->tool, call.p);
-    bool usable = s->tool == TASK_PYTHON && strncmp(said, "error", 5) && strcmp(said, q->answer) && strlen(said) < sizeof answer;
+    bool usable =
+        s->tool == TASK_PYTHON && strncmp(said, "error", 5) && strcmp(said, q->answer) && strlen(said) < sizeof answer;
     if (usable) snprintf(answer, sizeof answer, "%s", said);
     else wrong_value(answer, q, r);
     add_answer(t, q, "so", answer);
@@ -155,7 +163,9 @@ void transcript_free(struct transcript *t)
 
 enum flaw flaw_draw(int family, double guess_high, double guess_low, double early, double slip, struct rng *r)
 {
-    static const bool high[FAMILIES] = { [FAM_ARITH] = 1, [FAM_LINEQ] = 1, [FAM_UNITS] = 1, [FAM_ONEHOP] = 1, [FAM_THREEHOP] = 1, [FAM_LINKS] = 1 };
+    static const bool high[FAMILIES] = {
+        [FAM_ARITH] = 1, [FAM_LINEQ] = 1, [FAM_UNITS] = 1, [FAM_ONEHOP] = 1, [FAM_THREEHOP] = 1, [FAM_LINKS] = 1
+    };
     double u = rng_uniform(r), guess = high[family] ? guess_high : guess_low;
     if (u < guess) return FLAW_GUESS;
     if (u < guess + early) return FLAW_EARLY;

@@ -36,7 +36,8 @@ static bool well_formed(struct scan s, struct scan *box)
     for (;;) {
         if (!eat(&s, "<think>") || !eat_text(&s, "<>", "</think>")) return false;
         if (eat(&s, "<answer>")) break;
-        bool call = eat(&s, "<python>") ? eat_text(&s, "<>", "</python>") : eat(&s, "<search>") && eat_text(&s, "<>", "</search>");
+        bool call = eat(&s, "<python>") ? eat_text(&s, "<>", "</python>")
+                                        : eat(&s, "<search>") && eat_text(&s, "<>", "</search>");
         if (!call || !eat_result(&s)) return false;
     }
     skip_white(&s);
@@ -55,5 +56,6 @@ struct task_grade task_grade(const struct question *q, const char *response, siz
     skip_white(&box);
     while (box.end > box.p && is_white(box.end[-1])) box.end--;
     size_t len = strlen(q->answer);
-    return (struct task_grade){ .well_formed = true, .correct = (size_t)(box.end - box.p) == len && !memcmp(box.p, q->answer, len) };
+    return (struct task_grade){ .well_formed = true,
+                                .correct = (size_t)(box.end - box.p) == len && !memcmp(box.p, q->answer, len) };
 }

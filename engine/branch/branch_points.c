@@ -1,5 +1,6 @@
-/* branch_points.c: branch points of a prompt: scores by op_branch_score, a key per signal, ranks by op_branch_select. Draws are keyed by where they are used,
- * under seeds of their own: the sampler's counters (pos, rollout, prompt, step) would otherwise give a point the very number its token was drawn with. */
+/* branch_points.c: branch points of a prompt: scores by op_branch_score, a key per signal, ranks by op_branch_select.
+ * Draws are keyed by where they are used, under seeds of their own: the sampler's counters (pos, rollout, prompt, step)
+ * would otherwise give a point the very number its token was drawn with. */
 #include "engine/branch/branch_points.h"
 #include "base/err.h"
 #include "base/philox.h"
@@ -8,7 +9,8 @@
 
 static const uint64_t order_key = 0x6f72646572207277u, draw_key = 0x72616e6b20647261u;     /* arbitrary, distinct */
 
-/* Epoch and round have no counter left: they go into the Philox key, spread over its bits by an odd number (2^64 / golden ratio). */
+/* Epoch and round have no counter left: they go into the Philox key, spread over its bits by an odd number (2^64 /
+ * golden ratio). */
 static uint64_t philox_key(const struct branch_key *k, uint64_t use)
 {
     return k->seed ^ use ^ (((uint64_t)k->epoch << 8 | (k->round - 1)) * 0x9e3779b97f4a7c15u);
@@ -16,8 +18,15 @@ static uint64_t philox_key(const struct branch_key *k, uint64_t use)
 
 struct branch_config branch_default(void)
 {
-    return (struct branch_config){ .rule = { exp2(-1.0 / 32), 1, 1.2 }, .signal = SIGNAL_BS, .pool = POOL_ROLLOUT, .per_row = 1, .min_gap = 1,
-        .strict_first = true, .fallback_by_entropy = true, .entropy_if_flat = true, .resample_token = true };
+    return (struct branch_config){ .rule = { exp2(-1.0 / 32), 1, 1.2 },
+                                   .signal = SIGNAL_BS,
+                                   .pool = POOL_ROLLOUT,
+                                   .per_row = 1,
+                                   .min_gap = 1,
+                                   .strict_first = true,
+                                   .fallback_by_entropy = true,
+                                   .entropy_if_flat = true,
+                                   .resample_token = true };
 }
 
 struct branch_config branch_paper(void)
@@ -29,7 +38,12 @@ struct branch_config branch_paper(void)
 
 struct branch_config branch_official(void)
 {
-    return (struct branch_config){ .rule = { 1, 0.8, 1.2 }, .signal = SIGNAL_BS, .pool = POOL_PROMPT, .per_row = 1, .min_gap = 1, .strict_first = true };
+    return (struct branch_config){ .rule = { 1, 0.8, 1.2 },
+                                   .signal = SIGNAL_BS,
+                                   .pool = POOL_PROMPT,
+                                   .per_row = 1,
+                                   .min_gap = 1,
+                                   .strict_first = true };
 }
 
 int branch_candidates(uint8_t *ok, const int *ids, const uint8_t *m, int n, const uint8_t *never, int vocab, int budget)
@@ -43,11 +57,20 @@ int branch_candidates(uint8_t *ok, const int *ids, const uint8_t *m, int n, cons
 }
 
 /* The rows of one prompt, packed and scored. */
-struct pack { int64_t *begin; acc_t *logp, *logp_old, *entropy, *f, *zf, *zh, *score, *key; uint8_t *m, *ok; bool *flat; int rows; void *room; };
+struct pack {
+    int64_t *begin;
+    acc_t *logp, *logp_old, *entropy, *f, *zf, *zh, *score, *key;
+    uint8_t *m, *ok;
+    bool *flat;
+    int rows;
+    void *room;
+};
 
 static struct pack pack_rows(const struct branch_view *v, int rows, const struct branch_rule *rule)
 {
-    struct pack p = { .begin = xmalloc(((size_t)rows + 1) * sizeof *p.begin), .flat = xcalloc((size_t)rows, sizeof *p.flat), .rows = rows };
+    struct pack p = { .begin = xmalloc(((size_t)rows + 1) * sizeof *p.begin),
+                      .flat = xcalloc((size_t)rows, sizeof *p.flat),
+                      .rows = rows };
     p.begin[0] = 0;
     for (int r = 0; r < rows; r++) p.begin[r + 1] = p.begin[r] + v[r].n;
     size_t n = (size_t)p.begin[rows] + 1;
@@ -93,7 +116,8 @@ static acc_t key_at(const struct pack *p, int row, int64_t i, const struct branc
     case SIGNAL_ENTROPY: case SIGNAL_TOOL_BOUNDARY: return p->zh[i];
     case SIGNAL_RANDOM:   break;
     }
-    uint32_t draw = philox4x32(philox_key(k, draw_key), (uint32_t)(i - p->begin[row]), (uint32_t)row, k->prompt, k->step).v[0];
+    uint32_t draw =
+        philox4x32(philox_key(k, draw_key), (uint32_t)(i - p->begin[row]), (uint32_t)row, k->prompt, k->step).v[0];
     return (acc_t)(draw * 0x1p-32);
 }
 
@@ -123,11 +147,15 @@ static int *shuffled(int rows, const struct branch_key *k)
     return order;
 }
 
-static int choose(struct branch_choice *out, struct pack *p, int want, const struct branch_config *c, const struct branch_key *k)
+static int choose(struct branch_choice *out, struct pack *p, int want, const struct branch_config *c,
+                  const struct branch_key *k)
 {
     bool by_rollout = c->pool == POOL_ROLLOUT, bs = c->signal == SIGNAL_BS;
-    struct select_rule rule = { .want = want, .per_row = by_rollout ? (c->per_row > 0 ? c->per_row : 1) : 0, .min_gap = c->min_gap,
-        .strict_first = bs && c->strict_first, .fallback_by_entropy = bs && c->fallback_by_entropy };
+    struct select_rule rule = { .want = want,
+                                .per_row = by_rollout ? (c->per_row > 0 ? c->per_row : 1) : 0,
+                                .min_gap = c->min_gap,
+                                .strict_first = bs && c->strict_first,
+                                .fallback_by_entropy = bs && c->fallback_by_entropy };
     struct branch_point *point = xmalloc((size_t)want * sizeof *point);
     int *order = by_rollout ? shuffled(p->rows, k) : NULL;
     set_keys(p, c, k);
@@ -136,15 +164,17 @@ static int choose(struct branch_choice *out, struct pack *p, int want, const str
         int row = point[i].row;
         int64_t at = p->begin[row] + point[i].pos;
         bool stood_in = p->flat[row] && c->entropy_if_flat && (bs || c->signal == SIGNAL_OMEGA);
-        out[i] = (struct branch_choice){ row, point[i].pos, (double)point[i].score, (double)p->zf[at], (double)p->zh[at], point[i].strict, stood_in };
+        out[i] = (struct branch_choice){
+            row, point[i].pos, (double)point[i].score, (double)p->zf[at], (double)p->zh[at], point[i].strict, stood_in
+        };
     }
     free(order);
     free(point);
     return n;
 }
 
-int branch_choose(struct branch_choice *out, const struct branch_view *rows, int n_rows, int want, const struct branch_config *c,
-                  const struct branch_key *key)
+int branch_choose(struct branch_choice *out, const struct branch_view *rows, int n_rows, int want,
+                  const struct branch_config *c, const struct branch_key *key)
 {
     if (n_rows <= 0 || want <= 0) return 0;
     struct pack p = pack_rows(rows, n_rows, &c->rule);
@@ -170,15 +200,16 @@ static struct branch_summary summary_of(const struct pack *p, int uid, int first
     return s;
 }
 
-static struct branch_request request_at(const struct branch_row *r, struct branch_choice choice, int row, int budget, bool resample)
+static struct branch_request request_at(const struct branch_row *r, struct branch_choice choice, int row, int budget,
+                                        bool resample)
 {
     int used = 0, end = choice.pos + !resample;
     for (int i = 0; i < end; i++) used += !r->solid || r->solid[i];
     return (struct branch_request){ r->uid, row, choice.pos, budget - used, r->prompt_len + used, choice };
 }
 
-int branch_requests(struct branch_request *out, struct branch_summary *sum, int *prompts, const struct branch_row *rows, int n_rows, int want, int budget,
-                    const struct branch_config *c, const struct branch_key *key)
+int branch_requests(struct branch_request *out, struct branch_summary *sum, int *prompts, const struct branch_row *rows,
+                    int n_rows, int want, int budget, const struct branch_config *c, const struct branch_key *key)
 {
     int n = 0, *of = xmalloc((size_t)(n_rows + 1) * sizeof *of);
     bool *done = xcalloc((size_t)n_rows + 1, sizeof *done);

@@ -75,7 +75,11 @@ void config_nearest(char *out, size_t n, const char *name)
     *out = 0;
     for (int i = 0; i < count; i++) {
         size_t used = strlen(out);
-        snprintf(out + used, n - used, "%s%s%s", !i ? " Did you mean " : i == count - 1 ? " or " : ", ", best[i], i == count - 1 ? "?" : "");
+        snprintf(out + used, n - used, "%s%s%s",
+                 !i               ? " Did you mean "
+                 : i == count - 1 ? " or "
+                                  : ", ",
+                 best[i], i == count - 1 ? "?" : "");
     }
 }
 
@@ -103,9 +107,11 @@ static bool set_number(const struct key *k, void *field, const char *value, cons
     char *end;
     bool whole = k->type != KEY_DOUBLE;
     /* strtod also takes hexadecimal numbers, inf, nan and leading space */
-    if (!*value || value[strspn(value, "0123456789+-.eE")]) return wrong(k, value, source, whole ? "not a whole number" : "not a number", e);
+    if (!*value || value[strspn(value, "0123456789+-.eE")])
+        return wrong(k, value, source, whole ? "not a whole number" : "not a number", e);
     double d = strtod(value, &end);
-    if (*end || (whole && value[strspn(value, "0123456789+-")])) return wrong(k, value, source, whole ? "not a whole number" : "not a number", e);
+    if (*end || (whole && value[strspn(value, "0123456789+-")]))
+        return wrong(k, value, source, whole ? "not a whole number" : "not a number", e);
     if (!isfinite(d) || d < k->lo || d > k->hi) return wrong(k, value, source, "out of range", e);
     if (k->type == KEY_INT) *(int *)field = (int)d;
     else if (k->type == KEY_INT64) *(int64_t *)field = (int64_t)strtoll(value, NULL, 10);
@@ -161,7 +167,8 @@ static void put_word(struct str *s, const struct key *k, const char *word, size_
 }
 
 /* Elements of [a, 'b, c', "d"], joined by commas; one that holds a comma cannot be told from two. */
-static bool put_list(struct str *s, const struct key *k, const char *p, const char *end, const char *source, struct err *e)
+static bool put_list(struct str *s, const struct key *k, const char *p, const char *end, const char *source,
+                     struct err *e)
 {
     for (int count = 0; ; count++) {
         while (p < end && *p == ' ') p++;
@@ -173,7 +180,8 @@ static bool put_list(struct str *s, const struct key *k, const char *p, const ch
         size_t n = (size_t)(p - start);
         while (n && start[n - 1] == ' ') n--;
         if (memchr(start, ',', n) || memchr(start, '[', n) || memchr(start, '{', n))
-            return fail(e, "%s (%s): %.*s: an element may not hold a comma, a list or a mapping", k->name, source, (int)(n < 80 ? n : 80), start);
+            return fail(e, "%s (%s): %.*s: an element may not hold a comma, a list or a mapping", k->name, source,
+                        (int)(n < 80 ? n : 80), start);
         if (count) str_putc(s, ',');
         put_word(s, k, start, n);
         p += p < end;
@@ -229,7 +237,8 @@ bool config_set(struct config *c, const char *key, const char *value, const char
         char text[64];
         if (strcmp(r->from, name)) continue;
         renamed = true;
-        if (r->convert && !r->convert(value, text)) return fail(e, "%.100s=%.100s (%s): %s", name, value, source, r->lacks);
+        if (r->convert && !r->convert(value, text))
+            return fail(e, "%.100s=%.100s (%s): %s", name, value, source, r->lacks);
         if (!set_key(c, config_find(r->to), r->convert ? text : value, source, e)) return false;
     }
     if (renamed) return true;

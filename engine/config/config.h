@@ -1,5 +1,6 @@
-/* config.h: every option of the program, in one struct. Key `actor.optim.lr` is the field actor.optim_lr: the first word is a sub-struct, the rest is
- * joined by '_'. Names are verl's. docs: `appo COMMAND --print-config` prints each key with its value, where the value came from, and what it means. */
+/* config.h: every option of the program, in one struct. Key `actor.optim.lr` is the field actor.optim_lr: the first
+ * word is a sub-struct, the rest is joined by '_'. Names are verl's. docs: `appo COMMAND --print-config` prints each
+ * key with its value, where the value came from, and what it means. */
 #pragma once
 #include "base/err.h"
 #include "engine/branch/branch_points.h"
@@ -24,7 +25,8 @@ enum state_dtype { STATE_FP32, STATE_BF16 };
 enum search_miss { SEARCH_MISS_ERROR, SEARCH_MISS_NEAREST };
 enum reward_rule { RULE_TASK, RULE_EXACT, RULE_DEEP_RESEARCH };
 
-/* Strings are owned by the struct and never NULL; lists of files are separated by commas. enum loss_agg, kl_kind, future_mode, dual_group: ops_rl.h. */
+/* Strings are owned by the struct and never NULL; lists of files are separated by commas. enum loss_agg, kl_kind,
+ * future_mode, dual_group: ops_rl.h. */
 struct config {
     struct {
         char *train_files, *val_files;                                      /* no files: the embedded tasks */
@@ -37,7 +39,8 @@ struct config {
         char *system_prompt;
         int train_batch_size /* prompts a step */, val_per_family, max_prompt_length, max_response_length;
     } data;
-    struct { char *path, *chat_format; bool recompute; enum model_check check; } model;         /* path "": the embedded policy */
+    /* path "": the embedded policy */
+    struct { char *path, *chat_format; bool recompute; enum model_check check; } model;
     struct {
         int n /* M */, initial_rollouts /* N */;
         double temperature, top_p;
@@ -51,7 +54,8 @@ struct config {
         enum branch_omega omega;
         enum branch_pool pool;
         int points /* B */, rounds /* L */;
-        double gamma, clip_low, clip_high;                                  /* omega is clamped to [1 - low, 1 + high] */
+        /* omega is clamped to [1 - low, 1 + high] */
+        double gamma, clip_low, clip_high;
         enum branch_entropy entropy;
         enum branch_candidates candidates;
         int min_gap;
@@ -64,7 +68,8 @@ struct config {
         enum dual_group dual_group;
         bool norm_by_std;
         enum future_mode future;
-        double future_weight, future_gamma, future_clip_low, future_clip_high, future_leave_out /* c, not ln c; 0: none */, future_safety /* 0: off */;
+        double future_weight, future_gamma, future_clip_low, future_clip_high,
+            future_leave_out /* c, not ln c; 0: none */, future_safety /* 0: off */;
         bool reward_scale;
         double reward_scale_discount;
     } advantage;
@@ -81,7 +86,8 @@ struct config {
         enum epoch_order epoch_order;
         int ppo_max_token_len_per_gpu;
         double clip_ratio_low, clip_ratio_high, clip_ratio_c;
-        bool use_kl_loss;                                                   /* false: kl_loss_coef is 0, true: 0.001 unless given, when the configuration is loaded */
+        /* false: kl_loss_coef is 0, true: 0.001 unless given, when the configuration is loaded */
+        bool use_kl_loss;
         double kl_loss_coef;
         enum kl_kind kl_loss_type;
         double entropy_coeff;
@@ -89,7 +95,14 @@ struct config {
         bool drop_rows, live_rows_only;
     } actor;
     struct { enum reward_rule kind; double tool_bonus, wrong, malformed; } reward;
-    struct { enum call_format format; int call_limit; double timeout; int max_pages, max_chars, max_tokens, threads; char *search_cache; enum search_miss search_miss; } tools;
+    struct {
+        enum call_format format;
+        int call_limit;
+        double timeout;
+        int max_pages, max_chars, max_tokens, threads;
+        char *search_cache;
+        enum search_miss search_miss;
+    } tools;
     struct {
         int steps, batch_size;
         double lr;
@@ -114,14 +127,17 @@ struct config {
         char *report, *logger;
     } trainer;
     bool print;                                                             /* --print-config was given */
-    char *source[CONFIG_KEYS_MAX];                                          /* of each key, in the order of the table; NULL: default */
+    /* of each key, in the order of the table; NULL: default */
+    char *source[CONFIG_KEYS_MAX];
 };
 
-/* Defaults < preset < YAML file (--config FILE) < key=value arguments; later files and arguments win. argv holds what follows the sub-command; what is no
- * configuration (other options, plain words) is moved to its front in order and counted in *rest, for the caller to take or refuse. Short forms: --seed N,
- * --steps N, --report FILE (or --seed=N ...) and --print-config. Keys of other engines are accepted and named in one line on stderr, and so is what the
- * cross-checks only warn about. False: an unknown key (with the nearest names), an ill-typed or out-of-range value, an unreadable file, values that
- * contradict each other; the caller prints e->text and exits with 2. Call config_free in either case. */
+/* Defaults < preset < YAML file (--config FILE) < key=value arguments; later files and arguments win. argv holds what
+ * follows the sub-command; what is no configuration (other options, plain words) is moved to its front in order and
+ * counted in *rest, for the caller to take or refuse. Short forms: --seed N, --steps N, --report FILE (or --seed=N ...)
+ * and --print-config. Keys of other engines are accepted and named in one line on stderr, and so is what the
+ * cross-checks only warn about. False: an unknown key (with the nearest names), an ill-typed or out-of-range value, an
+ * unreadable file, values that contradict each other; the caller prints e->text and exits with 2. Call config_free in
+ * either case. */
 bool config_load(struct config *c, int argc, char **argv, int *rest, struct err *e);
 
 void config_init(struct config *c);                                         /* the defaults */
@@ -130,23 +146,31 @@ void config_free(struct config *c);
 /* Was the key set by a file, an argument or a preset, not by a default that follows from others? */
 bool config_given(const struct config *c, const char *key);
 
-/* One key, under the same rules (aliases, optional prefix `actor_rollout_ref.`); source is copied. Contradictions are looked for by config_check only. */
+/* One key, under the same rules (aliases, optional prefix `actor_rollout_ref.`); source is copied. Contradictions are
+ * looked for by config_check only. */
 bool config_set(struct config *c, const char *key, const char *value, const char *source, struct err *e);
 
 /* All of a preset's keys: "default", "paper", "official", "official_8b", "official_14b". */
 bool config_preset(struct config *c, const char *name, struct err *e);
 
-/* What no single key can show: batches that do not divide, more rollouts than branch points can give, ... Warnings go to warn (may be NULL). */
+/* What no single key can show: batches that do not divide, more rollouts than branch points can give, ... Warnings go
+ * to warn (may be NULL). */
 bool config_check(const struct config *c, FILE *warn, struct err *e);
 
-/* YAML that reads back. width 0: a line a key, `key: value   # source: help`; else the same in lines of at most so many columns, where a word fits. */
+/* YAML that reads back. width 0: a line a key, `key: value # source: help`; else the same in lines of at most so many
+ * columns, where a word fits. */
 void config_print(const struct config *c, FILE *f, int width);
 
-/* All about one key; or a line for each that has the word in its name or meaning. False: none has, and the nearest names. width 0: 120. */
+/* All about one key; or a line for each that has the word in its name or meaning. False: none has, and the nearest
+ * names. width 0: 120. */
 bool config_explain(const char *word, FILE *f, int width);
 
-const char *config_our_name(const char *word);                              /* our key for an option of another program, or for a key's last word alone; NULL: none */
-int config_distance(const char *a, const char *b);                          /* Levenshtein's; longer words than 64 are as far as they are long */
-json_t *config_json(const struct config *c);                                /* flat: {"actor.optim.lr": 0.0003, ...}; the caller's reference */
-/* Does the key decide any number of a training run? Then a resumed run must have the same value. Every key is in one of two lists, config_resume.c. */
+/* our key for an option of another program, or for a key's last word alone; NULL: none */
+const char *config_our_name(const char *word);
+/* Levenshtein's; longer words than 64 are as far as they are long */
+int config_distance(const char *a, const char *b);
+/* flat: {"actor.optim.lr": 0.0003, ...}; the caller's reference */
+json_t *config_json(const struct config *c);
+/* Does the key decide any number of a training run? Then a resumed run must have the same value. Every key is in one of
+ * two lists, config_resume.c. */
 bool config_decides(const char *key);

@@ -1,5 +1,5 @@
-/* config_defaults.c: defaults that follow from what was given. No key that a preset, a file or an argument sets is touched; what is set here says so in its
- * source, which begins with "default". */
+/* config_defaults.c: defaults that follow from what was given. No key that a preset, a file or an argument sets is
+ * touched; what is set here says so in its source, which begins with "default". */
 #include "engine/config/config_table.h"
 #include <string.h>
 
@@ -8,7 +8,9 @@
 bool config_default_column(struct config *c, struct err *e)
 {
     for (int i = 0; i < config_nkeys; i++)
-        if (config_keys[i].model && !config_set(c, config_keys[i].name, config_keys[i].model, "default for model.path", e)) return false;
+        if (config_keys[i].model &&
+            !config_set(c, config_keys[i].name, config_keys[i].model, "default for model.path", e))
+            return false;
     return true;
 }
 
@@ -28,14 +30,16 @@ static bool derive_lengths(struct config *c, struct err *e)
     if (!config_given(c, "rollout.max_len")) {
         if (!prompt && !response) return true;
         if (sum > config_find("rollout.max_len")->hi)
-            return fail(e, "data.max_prompt_length=%d and data.max_response_length=%d are more than %.0f tokens together", c->data.max_prompt_length,
-                        c->data.max_response_length, config_find("rollout.max_len")->hi);
+            return fail(e,
+                        "data.max_prompt_length=%d and data.max_response_length=%d are more than %.0f tokens together",
+                        c->data.max_prompt_length, c->data.max_response_length, config_find("rollout.max_len")->hi);
         config_set_int(c, "rollout.max_len", sum, "default, data.max_prompt_length + data.max_response_length");
         return true;
     }
     if (!prompt && c->data.max_prompt_length >= c->rollout.max_len)
         config_set_int(c, "data.max_prompt_length", c->rollout.max_len / 2, "default, half of rollout.max_len");
-    if (!response && c->data.max_response_length > c->rollout.max_len) config_set_int(c, "data.max_response_length", c->rollout.max_len, "default, rollout.max_len");
+    if (!response && c->data.max_response_length > c->rollout.max_len)
+        config_set_int(c, "data.max_response_length", c->rollout.max_len, "default, rollout.max_len");
     return true;
 }
 
@@ -49,7 +53,8 @@ static void derive_batches(struct config *c)
     }
     if (!config_given(c, "actor.ppo_max_token_len_per_gpu") && c->actor.ppo_max_token_len_per_gpu < c->rollout.max_len)
         config_set_int(c, "actor.ppo_max_token_len_per_gpu", c->rollout.max_len, "default, rollout.max_len");
-    if (!config_given(c, "rollout.max_num_batched_tokens") && c->rollout.max_num_batched_tokens < c->rollout.max_num_seqs)
+    if (!config_given(c, "rollout.max_num_batched_tokens") &&
+        c->rollout.max_num_batched_tokens < c->rollout.max_num_seqs)
         config_set_int(c, "rollout.max_num_batched_tokens", c->rollout.max_num_seqs, "default, rollout.max_num_seqs");
 }
 
@@ -62,7 +67,8 @@ static bool derive_kl(struct config *c, FILE *warn, struct err *e)
     }
     if (c->actor.kl_loss_coef == 0) return true;
     if (warn && !config_given(c, "actor.use_kl_loss"))
-        fprintf(warn, "warning: actor.kl_loss_coef=%g without actor.use_kl_loss=true: no KL in the loss (as in verl)\n", c->actor.kl_loss_coef);
+        fprintf(warn, "warning: actor.kl_loss_coef=%g without actor.use_kl_loss=true: no KL in the loss (as in verl)\n",
+                c->actor.kl_loss_coef);
     return config_set(c, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false", e);
 }
 
@@ -70,7 +76,8 @@ static bool derive_kl(struct config *c, FILE *warn, struct err *e)
 static bool derive_grpo(struct config *c, struct err *e)
 {
     static const struct { const char *key, *value; } is[] = {
-        { "advantage.future", "off" }, { "actor.clip_ratio_low", "0.2" }, { "actor.clip_ratio_high", "0.2" }, { "actor.live_rows_only", "false" },
+        { "advantage.future", "off" }, { "actor.clip_ratio_low", "0.2" }, { "actor.clip_ratio_high", "0.2" },
+        { "actor.live_rows_only", "false" },
     };
     for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
         bool asked = config_given(c, is[i].key) && strncmp(config_source(c, is[i].key), "preset ", 7);

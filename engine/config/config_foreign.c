@@ -1,5 +1,6 @@
-/* config_foreign.c: what people type who come from verl, ARPO, APPO, Search-R1 and TRL: other names of our keys, and keys that ask for something this program
- * does not have. docs/from-verl.md is this table in words; tests/cli/launchers holds what eight public launch scripts give. */
+/* config_foreign.c: what people type who come from verl, ARPO, APPO, Search-R1 and TRL: other names of our keys, and
+ * keys that ask for something this program does not have. docs/from-verl.md is this table in words; tests/cli/launchers
+ * holds what eight public launch scripts give. */
 #include "engine/config/config_table.h"
 #include "base/number.h"
 #include <math.h>
@@ -43,13 +44,17 @@ static bool official_reward(const char *value, char out[64])
 static bool resume_mode(const char *value, char out[64])
 {
     snprintf(out, 64, "%s", !strcmp(value, "disable") ? "off" : "auto");
-    return !strcmp(value, "disable") || !strcmp(value, "auto") || !strcmp(value, "resume_path");      /* which config_verl.c goes on with */
+    /* which config_verl.c goes on with */
+    return !strcmp(value, "disable") || !strcmp(value, "auto") || !strcmp(value, "resume_path");
 }
 
 /* verl's two old names of what is hermes' form, and what ARPO's and APPO's files say who write calls in tags */
 static bool call_format(const char *value, char out[64])
 {
-    snprintf(out, 64, "%s", !strcmp(value, "qwen") || !strcmp(value, "qwen25") ? "hermes" : !strcmp(value, "chatml") ? "tags" : value);
+    snprintf(out, 64, "%s",
+             !strcmp(value, "qwen") || !strcmp(value, "qwen25") ? "hermes"
+             : !strcmp(value, "chatml")                         ? "tags"
+                                                                : value);
     return true;
 }
 
@@ -96,17 +101,22 @@ const struct config_rename config_renames[] = {
     { "data.response_key", "data.answer_key", NULL, NULL },
     { "trainer.max_ckpt_to_keep", "trainer.max_actor_ckpt_to_keep", NULL, NULL },
     { "trainer.resume_mode", "trainer.resume", resume_mode, "one of: auto, disable, resume_path" },
-    { "custom_reward_function.path", "reward.kind", official_reward, "rewards of one's own are not built: reward.kind is task, exact or deep_research" },
-    { "reward.custom_reward_function.path", "reward.kind", official_reward, "rewards of one's own are not built: reward.kind is task, exact or deep_research" },
+    { "custom_reward_function.path", "reward.kind", official_reward,
+      "rewards of one's own are not built: reward.kind is task, exact or deep_research" },
+    { "reward.custom_reward_function.path", "reward.kind", official_reward,
+      "rewards of one's own are not built: reward.kind is task, exact or deep_research" },
     { NULL, NULL, NULL, NULL },
 };
 
-static const char ranks[] = "one process and one GPU; ranks are not built: 1 is possible", lora[] = "LoRA is not built", own_tools[] =
-    "tools of one's own are not built: there are python and search (tools.search_cache)", own_class[] = "classes of one's own are not built: rows are read as verl's Parquet or JSON lines",
-    manager[] = "managers of rewards: naive, dapo and batch give the same sum", overlong[] = "a penalty for long responses (overlong buffer) is not built",
-    template[] = "the chat template is that of the model's folder, or model.chat_format";
+static const char ranks[] = "one process and one GPU; ranks are not built: 1 is possible", lora[] = "LoRA is not built",
+                  own_tools[] = "tools of one's own are not built: there are python and search (tools.search_cache)",
+                  own_class[] = "classes of one's own are not built: rows are read as verl's Parquet or JSON lines",
+                  manager[] = "managers of rewards: naive, dapo and batch give the same sum",
+                  overlong[] = "a penalty for long responses (overlong buffer) is not built",
+                  template[] = "the chat template is that of the model's folder, or model.chat_format";
 
-/* Read from the top, the first that fits. neutral: values that ask for nothing, separated by '|', "<=N" numbers up to N; NULL: any. What changes no number is ignored at any value. */
+/* Read from the top, the first that fits. neutral: values that ask for nothing, separated by '|', "<=N" numbers up to
+ * N; NULL: any. What changes no number is ignored at any value. */
 static const struct config_foreign rows[] = {
     /* what is not there at all unless it is asked for */
     { "critic.enable", "false", "critics are not built" },
@@ -164,7 +174,8 @@ static const struct config_foreign rows[] = {
     { "global_profiler.*", NULL, NULL },
     { "transfer_queue.enable", "false", "a transfer queue is not built" },
     { "transfer_queue.*", NULL, NULL },
-    { "defaults", "_self_|ppo_trainer|ppo_trainer,_self_", "configurations put together from parts are not read: give one YAML file, --config FILE, or several of them" },
+    { "defaults", "_self_|ppo_trainer|ppo_trainer,_self_",
+      "configurations put together from parts are not read: give one YAML file, --config FILE, or several of them" },
 
     { "async_training.*", "", "training while rollouts go on is not built" },
     { "checkpoint.*", NULL, NULL },
@@ -268,7 +279,8 @@ static const struct config_foreign rows[] = {
     { "rollout.use_fire_sampling", "false", "another kind of sampling is not built" },
     { "rollout.over_sample_rate", "0", "rollouts beyond the batch are not built" },
     { "rollout.skip_rollout", "false", "reading rollouts of another run is not built" },
-    { "rollout.beam_size", "<=1", "ARPO's branching at entropy is not built: algorithm.adv_estimator=appo, or grpo without branches" },
+    { "rollout.beam_size", "<=1",
+      "ARPO's branching at entropy is not built: algorithm.adv_estimator=appo, or grpo without branches" },
     { "rollout.branch_probability", NULL, NULL },
     { "rollout.entropy_weight", NULL, NULL },
     { "rollout.quantization*", "", "quantised rollouts are not built" },
@@ -280,8 +292,10 @@ static const struct config_foreign rows[] = {
     { "rollout.agent.*", NULL, NULL },
     { "rollout.multi_turn.tool_config_path", "*search_cache.json", own_tools },
     { "rollout.multi_turn.interaction_config_path", "", "interactions (a user who answers) are not built" },
-    { "rollout.multi_turn.max_tool_response_length", "256", "a limit in characters: give tools.max_tokens, in tokens, or tools.max_chars, characters of a page" },
-    { "rollout.multi_turn.tool_response_truncate_side", "middle|left", "a result that is too long keeps its beginning" },
+    { "rollout.multi_turn.max_tool_response_length", "256",
+      "a limit in characters: give tools.max_tokens, in tokens, or tools.max_chars, characters of a page" },
+    { "rollout.multi_turn.tool_response_truncate_side", "middle|left",
+      "a result that is too long keeps its beginning" },
     { "rollout.multi_turn.max_parallel_calls", NULL, NULL },
     { "rollout.multi_turn.use_inference_chat_template", NULL, NULL },
     { "rollout.multi_turn.tokenization_sanity_check_mode", NULL, NULL },
@@ -330,7 +344,8 @@ static const struct config_foreign rows[] = {
     { "algorithm.kl_ctrl.*", NULL, NULL },
     { "algorithm.use_pf_ppo", "false", "preference feedback is not built" },
     { "algorithm.pf_ppo.*", NULL, NULL },
-    { "algorithm.filter_groups.enable", "false", "dynamic sampling (drawing more prompts where all rewards of a group are equal) is not built" },
+    { "algorithm.filter_groups.enable", "false",
+      "dynamic sampling (drawing more prompts where all rewards of a group are equal) is not built" },
     { "algorithm.filter_groups.*", NULL, NULL },
     { "algorithm.rollout_correction.loss_type", "ppo_clip", "the loss is the clipped ratio" },
     { "algorithm.rollout_correction.*", NULL, NULL },
@@ -366,7 +381,9 @@ static const struct { const char *key, *is; } read_together[] = {
     { "actor.optim.betas", "[a,b] is actor.optim.beta1=a actor.optim.beta2=b" },
     { "actor.policy_loss.future_kl_clip_high_only", "true is advantage.future_clip_low=0" },
     { "data.max_start_length", "the prompt of Search-R1: data.max_prompt_length, which there is the whole context" },
-    { "rollout.appo_dynamic_branching", "true is algorithm.preset=official; false is refused: branches that the engine chooses while it decodes are not built" },
+    { "rollout.appo_dynamic_branching",
+      "true is algorithm.preset=official; false is refused: branches that the engine chooses while it decodes are not "
+      "built" },
     { "rollout.max_model_len", "rollout.max_len, at most data.max_prompt_length + data.max_response_length" },
     { "rollout.multi_turn.enable", "false is tools.call_limit=0 tools.format=tags data.system_prompt=none" },
     { "rollout.val_kwargs.do_sample", "false is rollout.val_kwargs.temperature=0" },
@@ -390,7 +407,8 @@ const struct config_foreign *config_foreign(const char *key)
     return NULL;
 }
 
-/* '*' stands for any bytes; goes back to the last star only, so that no text takes longer than its length times the pattern's. */
+/* '*' stands for any bytes; goes back to the last star only, so that no text takes longer than its length times the
+ * pattern's. */
 bool config_glob(const char *pattern, const char *text)
 {
     const char *star = NULL, *from = NULL;
@@ -433,17 +451,26 @@ bool config_neutral(const struct config_foreign *f, const char *value)
 const char *config_other_name(const char *name)
 {
     static const char *const names[][2] = {
-        { "seed", "trainer.seed" }, { "steps", "trainer.total_training_steps" }, { "report", "trainer.report" }, { "lr", "actor.optim.lr" }, { "out", "sft.save" }, { "model", "model.path" },
-        { "learning_rate", "actor.optim.lr" }, { "num_generations", "rollout.n" }, { "max_completion_length", "data.max_response_length" }, { "max_new_tokens", "data.max_response_length" },
-        { "num_train_epochs", "trainer.total_epochs" }, { "max_steps", "trainer.total_training_steps" }, { "model_name_or_path", "model.path" }, { "model_name", "model.path" },
-        { "output_dir", "trainer.default_local_dir" }, { "save_steps", "trainer.save_freq" }, { "eval_steps", "trainer.test_freq" }, { "report_to", "trainer.logger" },
-        { "beta", "actor.kl_loss_coef" }, { "epsilon", "actor.clip_ratio_low" }, { "epsilon_high", "actor.clip_ratio_high" }, { "num_iterations", "actor.ppo_epochs" },
-        { "loss_type", "actor.loss_agg_mode" }, { "scale_rewards", "advantage.norm_by_std" }, { "warmup_steps", "actor.optim.lr_warmup_steps" }, { "max_grad_norm", "actor.grad_clip" },
-        { "per_device_train_batch_size", "actor.ppo_max_token_len_per_gpu" }, { "gradient_checkpointing", "model.recompute" }, { "dataset_name", "data.train_files" },
-        { "adam_beta1", "actor.optim.beta1" }, { "adam_beta2", "actor.optim.beta2" }, { "weight_decay", "actor.optim.weight_decay" }, { "run_name", "trainer.experiment_name" },
-        { "num_rollout", "trainer.total_training_steps" }, { "n_samples_per_prompt", "rollout.n" }, { "rollout_batch_size", "data.train_batch_size" },
-        { "rollout_max_response_len", "data.max_response_length" }, { "hf_checkpoint", "model.path" }, { "prompt_data", "data.train_files" }, { "input_key", "data.prompt_key" },
-        { "label_key", "data.answer_key" }, { "eps_clip", "actor.clip_ratio_low" }, { "eps_clip_high", "actor.clip_ratio_high" },
+        { "seed", "trainer.seed" }, { "steps", "trainer.total_training_steps" }, { "report", "trainer.report" },
+        { "lr", "actor.optim.lr" }, { "out", "sft.save" }, { "model", "model.path" },
+        { "learning_rate", "actor.optim.lr" }, { "num_generations", "rollout.n" },
+        { "max_completion_length", "data.max_response_length" }, { "max_new_tokens", "data.max_response_length" },
+        { "num_train_epochs", "trainer.total_epochs" }, { "max_steps", "trainer.total_training_steps" },
+        { "model_name_or_path", "model.path" }, { "model_name", "model.path" },
+        { "output_dir", "trainer.default_local_dir" }, { "save_steps", "trainer.save_freq" },
+        { "eval_steps", "trainer.test_freq" }, { "report_to", "trainer.logger" }, { "beta", "actor.kl_loss_coef" },
+        { "epsilon", "actor.clip_ratio_low" }, { "epsilon_high", "actor.clip_ratio_high" },
+        { "num_iterations", "actor.ppo_epochs" }, { "loss_type", "actor.loss_agg_mode" },
+        { "scale_rewards", "advantage.norm_by_std" }, { "warmup_steps", "actor.optim.lr_warmup_steps" },
+        { "max_grad_norm", "actor.grad_clip" }, { "per_device_train_batch_size", "actor.ppo_max_token_len_per_gpu" },
+        { "gradient_checkpointing", "model.recompute" }, { "dataset_name", "data.train_files" },
+        { "adam_beta1", "actor.optim.beta1" }, { "adam_beta2", "actor.optim.beta2" },
+        { "weight_decay", "actor.optim.weight_decay" }, { "run_name", "trainer.experiment_name" },
+        { "num_rollout", "trainer.total_training_steps" }, { "n_samples_per_prompt", "rollout.n" },
+        { "rollout_batch_size", "data.train_batch_size" }, { "rollout_max_response_len", "data.max_response_length" },
+        { "hf_checkpoint", "model.path" }, { "prompt_data", "data.train_files" }, { "input_key", "data.prompt_key" },
+        { "label_key", "data.answer_key" }, { "eps_clip", "actor.clip_ratio_low" },
+        { "eps_clip_high", "actor.clip_ratio_high" },
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i][0], name)) return names[i][1];

@@ -1,5 +1,6 @@
-/* config_load.c: the configuration of a run: what is in files and arguments, in which order it counts, and what contradicts itself. Everything is
- * collected before anything is applied, since a preset named last still lies below every other key. */
+/* config_load.c: the configuration of a run: what is in files and arguments, in which order it counts, and what
+ * contradicts itself. Everything is collected before anything is applied, since a preset named last still lies below
+ * every other key. */
 #include "engine/config/config_table.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -32,15 +33,18 @@ static bool read_file(struct settings *s, const char *path, struct err *e)
     return ok;
 }
 
-/* Hydra's --config-path and --config-name: the same file as --config PATH/NAME, with or without .yaml. verl's own ppo_trainer is its defaults, which stand in
- * docs/from-verl.md. */
+/* Hydra's --config-path and --config-name: the same file as --config PATH/NAME, with or without .yaml. verl's own
+ * ppo_trainer is its defaults, which stand in docs/from-verl.md. */
 static bool read_hydra(struct sources *s, struct err *e)
 {
     struct str file = { 0 };
     if (!s->path && !s->name) return true;
     if (!s->path) {
         if (!strcmp(s->name, "ppo_trainer") || !strcmp(s->name, "ppo_trainer.yaml")) return true;
-        return fail(e, "--config-name=%.200s without --config-path: the files of other programs are not here; give one as --config FILE", s->name);
+        return fail(e,
+                    "--config-name=%.200s without --config-path: the files of other programs are not here; give one as "
+                    "--config FILE",
+                    s->name);
     }
     if (!s->name) return fail(e, "--config-path without --config-name: give the file itself, --config FILE");
     size_t n = strlen(s->name);
@@ -48,7 +52,8 @@ static bool read_hydra(struct sources *s, struct err *e)
     str_printf(&file, "%s/%s%s", s->path, s->name, whole ? "" : ".yaml");
     struct settings later = s->files;
     s->files = (struct settings){ 0 };
-    bool ok = read_file(&s->files, file.p, e) || fail_in(e, "--config-path, --config-name (give the file as --config FILE)");
+    bool ok = read_file(&s->files, file.p, e) || fail_in(e, "--config-path, --config-name (give the file as --config "
+                                                            "FILE)");
     take(&s->files, &later);
     settings_free(&later);
     str_free(&file);
@@ -121,7 +126,8 @@ static void keep_last(struct settings *s)
     int n = 0;
     for (int i = 0; i < s->n; i++) {
         bool later = s->v[i].gone;
-        for (int j = i + 1; !later && j < s->n; j++) later = !strcmp(config_plain_key(s->v[i].key), config_plain_key(s->v[j].key));
+        for (int j = i + 1; !later && j < s->n; j++)
+            later = !strcmp(config_plain_key(s->v[i].key), config_plain_key(s->v[j].key));
         if (!later) { s->v[n++] = s->v[i]; continue; }
         free(s->v[i].key);
         free(s->v[i].value);
@@ -173,7 +179,8 @@ static const char *looked_up(const struct reading *r, const char *key, const cha
     return found;
 }
 
-/* The words between ${ and }: a key, oc.select:key,default or oc.env:NAME,default. 1: out is the value, 0: null, -1: not understood */
+/* The words between ${ and }: a key, oc.select:key,default or oc.env:NAME,default. 1: out is the value, 0: null, -1:
+ * not understood */
 static int resolved(const struct reading *r, const char *key, char *words, struct str *out)
 {
     char text[64];
@@ -207,7 +214,8 @@ static void interpolate(struct reading *r, struct setting *v)
         if (strncmp(open, "${", 2)) open = strstr(v->value, "${");
         close = strchr(open, '}');
         if (!close || i == LOOKUPS_MAX || r->lookups++ > LOOKUPS_ALL || strlen(v->value) > VALUE_MAX) {
-            reading_problem(r, "%.100s=%.100s (%s): ${ %s", v->key, v->value, v->source, close ? "names itself, or is more than is read" : "without }");
+            reading_problem(r, "%.100s=%.100s (%s): ${ %s", v->key, v->value, v->source,
+                            close ? "names itself, or is more than is read" : "without }");
             break;
         }
         struct str words = { 0 }, out = { 0 };
@@ -216,8 +224,11 @@ static void interpolate(struct reading *r, struct setting *v)
         int found = words.n ? resolved(r, v->key, words.p, &out) : -1;
         bool alone = open == v->value && !close[1];
         if (found > 0 || (!found && alone)) str_puts(&out, close + 1);
-        else reading_problem(r, "%.100s=%.100s (%s): %.*s is not %s; write the value out", v->key, v->value, v->source, (int)(close - open + 1 < 200 ? close - open + 1 : 200),
-                             open, found ? "understood (${key}, ${oc.select:key,default} and ${oc.env:NAME,default} are)" : "set");
+        else
+            reading_problem(r, "%.100s=%.100s (%s): %.*s is not %s; write the value out", v->key, v->value, v->source,
+                            (int)(close - open + 1 < 200 ? close - open + 1 : 200), open,
+                            found ? "understood (${key}, ${oc.select:key,default} and ${oc.env:NAME,default} are)"
+                                  : "set");
         str_free(&words);
         if (found < 0 || (!found && !alone)) { str_free(&out); break; }
         free(v->value);
@@ -258,11 +269,13 @@ static void apply_renames(struct reading *r)
         }
         if (n->convert) value = text;
         snprintf(source, sizeof source, "%s, %.150s", n->from, v->source);
-        if (!config_set(r->c, n->to, value, source, &e)) reading_problem(r, "%.100s=%.100s (%s): %s", v->key, v->value, v->source, e.text);
+        if (!config_set(r->c, n->to, value, source, &e))
+            reading_problem(r, "%.100s=%.100s (%s): %s", v->key, v->value, v->source, e.text);
     }
 }
 
-/* What is ignored, in the order it came; keys of one row of the table as the row and their number. A whole configuration of verl is cut. */
+/* What is ignored, in the order it came; keys of one row of the table as the row and their number. A whole
+ * configuration of verl is cut. */
 static void list_ignored(struct str *list, const struct settings *s, const struct config_foreign *const *row)
 {
     int more = 0;
@@ -291,7 +304,8 @@ static void apply_own(struct reading *r, const struct config_foreign **row)
         if (strstr(v->key, "actor_rollout_ref.")) r->foreign = true;
         /* null is the default, but verl's null for a folder of dumps is none */
         bool none = v->null && !strcmp(key, "trainer.rollout_data_dir");
-        if (own && (!v->null || none) && strcmp(v->value, "???") && !config_set(r->c, v->key, v->value, v->source, &e)) reading_problem(r, "%s", e.text);
+        if (own && (!v->null || none) && strcmp(v->value, "???") && !config_set(r->c, v->key, v->value, v->source, &e))
+            reading_problem(r, "%s", e.text);
         if (own || is_renamed(key) || config_is_together(key)) continue;
         const struct config_foreign *f = config_foreign(key);
         if (!f) {
@@ -310,17 +324,20 @@ static void refuse_removals(struct reading *r)
     struct err e;
     for (int i = 0; i < r->s->n; i++) {
         const char *key = config_plain_key(r->s->v[i].key);
-        if (!r->s->v[i].gone || config_find(key) || is_renamed(key) || config_is_together(key) || config_foreign(key)) continue;
+        if (!r->s->v[i].gone || config_find(key) || is_renamed(key) || config_is_together(key) || config_foreign(key))
+            continue;
         config_set(r->c, key, "", r->s->v[i].source, &e);
         reading_problem(r, "%s", e.text);
     }
 }
 
-/* The setting that a key of ours gets its value from, by its own name or by another program's, its ${...} replaced. NULL: none. */
+/* The setting that a key of ours gets its value from, by its own name or by another program's, its ${...} replaced.
+ * NULL: none. */
 static const struct setting *looked_at(struct reading *r, const char *key)
 {
     const struct setting *found = reading_of(r, key);
-    for (const struct config_rename *n = config_renames; n->from && !(found && !strcmp(config_plain_key(found->key), key)); n++)
+    for (const struct config_rename *n = config_renames;
+         n->from && !(found && !strcmp(config_plain_key(found->key), key)); n++)
         if (!strcmp(n->to, key) && reading_of(r, n->from)) found = reading_of(r, n->from);
     if (!found) return NULL;
     struct setting *v = &r->s->v[found - r->s->v];
@@ -332,12 +349,15 @@ static const struct setting *looked_at(struct reading *r, const char *key)
 static void apply_below(struct reading *r)
 {
     struct err e;
-    const struct setting *model = looked_at(r, "model.path"), *preset = looked_at(r, "algorithm.preset"), *official = looked_at(r, "rollout.appo_dynamic_branching");
+    const struct setting *model = looked_at(r, "model.path"), *preset = looked_at(r, "algorithm.preset"),
+                         *official = looked_at(r, "rollout.appo_dynamic_branching");
     if (model && *model->value && !config_default_column(r->c, &e)) reading_problem(r, "%s", e.text);
     if (preset) {
         /* set once by itself, so that a misspelt preset is reported with its own place, later */
-        if (config_set(r->c, preset->key, preset->value, preset->source, &e) && !config_preset(r->c, preset->value, &e)) reading_problem(r, "%s", e.text);
-    } else if (official && !strcasecmp(official->value, "true") && !config_preset(r->c, "official", &e)) reading_problem(r, "%s", e.text);
+        if (config_set(r->c, preset->key, preset->value, preset->source, &e) && !config_preset(r->c, preset->value, &e))
+            reading_problem(r, "%s", e.text);
+    } else if (official && !strcasecmp(official->value, "true") && !config_preset(r->c, "official", &e))
+        reading_problem(r, "%s", e.text);
 }
 
 static bool told(const struct reading *r, FILE *say, struct err *e)
@@ -402,7 +422,9 @@ static bool check_logger(const char *list, struct err *e)
         size_t n = strcspn(p, ","), i = 0;
         while (i < 3 && (strlen(known[i]) != n || memcmp(known[i], p, n))) i++;
         if (n && i == 3)
-            return fail(e, "trainer.logger=%.80s: no logger %.*s; valid: console, file, tensorboard, separated by commas", list, (int)(n < 40 ? n : 40), p);
+            return fail(e,
+                        "trainer.logger=%.80s: no logger %.*s; valid: console, file, tensorboard, separated by commas",
+                        list, (int)(n < 40 ? n : 40), p);
         p += n + (p[n] == ',');
     }
     return true;
@@ -419,38 +441,50 @@ static bool check_sizes(const struct config *c, struct err *e)
 {
     int batch = c->data.train_batch_size, mini = c->actor.ppo_mini_batch_size;
     if (mini > batch || batch % mini)
-        return fail(e, "actor.ppo_mini_batch_size=%d does not divide data.train_batch_size=%d; both count prompts", mini, batch);
+        return fail(e, "actor.ppo_mini_batch_size=%d does not divide data.train_batch_size=%d; both count prompts",
+                    mini, batch);
     if (c->data.max_prompt_length >= c->rollout.max_len)
-        return fail(e, "data.max_prompt_length=%d leaves no room for a response within rollout.max_len=%d", c->data.max_prompt_length, c->rollout.max_len);
+        return fail(e, "data.max_prompt_length=%d leaves no room for a response within rollout.max_len=%d",
+                    c->data.max_prompt_length, c->rollout.max_len);
     if (c->actor.ppo_max_token_len_per_gpu < c->rollout.max_len)
         return fail(e, "actor.ppo_max_token_len_per_gpu=%d is less than one rollout of rollout.max_len=%d tokens",
                     c->actor.ppo_max_token_len_per_gpu, c->rollout.max_len);
     if (c->rollout.max_num_batched_tokens < c->rollout.max_num_seqs)
-        return fail(e, "rollout.max_num_batched_tokens=%d is less than rollout.max_num_seqs=%d: every sequence decodes one token a pass",
+        return fail(e,
+                    "rollout.max_num_batched_tokens=%d is less than rollout.max_num_seqs=%d: every sequence decodes "
+                    "one token a pass",
                     c->rollout.max_num_batched_tokens, c->rollout.max_num_seqs);
     if (!check_temperature("rollout.temperature", c->rollout.temperature, e) ||
         !check_temperature("rollout.val_kwargs.temperature", c->rollout.val_kwargs_temperature, e)) return false;
-    if (c->rollout.top_p <= 0 || c->rollout.val_kwargs_top_p <= 0) return fail(e, "rollout.top_p and rollout.val_kwargs.top_p must be above 0; 1 is off");
+    if (c->rollout.top_p <= 0 || c->rollout.val_kwargs_top_p <= 0)
+        return fail(e, "rollout.top_p and rollout.val_kwargs.top_p must be above 0; 1 is off");
     return true;
 }
 
 static bool check_algorithm(const struct config *c, FILE *warn, struct err *e)
 {
     if (c->algorithm.use_kl_in_reward)
-        return fail(e, "algorithm.use_kl_in_reward=true is not possible: the KL term is in the loss; set actor.kl_loss_coef instead");
+        return fail(e, "algorithm.use_kl_in_reward=true is not possible: the KL term is in the loss; set "
+                       "actor.kl_loss_coef instead");
     if (c->actor.kl_loss_coef > 0 && c->actor.kl_loss_type == KL_OFF)
         return fail(e, "actor.kl_loss_coef=%g with actor.kl_loss_type=off; set one of them", c->actor.kl_loss_coef);
     if (c->rollout.temperature <= 0)
-        return fail(e, "rollout.temperature=0: greedy rollouts of a prompt are all the same and give no advantage; use a value above 0");
+        return fail(e, "rollout.temperature=0: greedy rollouts of a prompt are all the same and give no advantage; use "
+                       "a value above 0");
     if (c->algorithm.adv_estimator != ALGO_APPO) return true;
     int n = c->rollout.n, initial = c->rollout.initial_rollouts;
-    if (n < initial) return fail(e, "rollout.n=%d is less than rollout.initial_rollouts=%d: n counts the branches too", n, initial);
+    if (n < initial)
+        return fail(e, "rollout.n=%d is less than rollout.initial_rollouts=%d: n counts the branches too", n, initial);
     double most = initial;
     for (int i = 0; i < c->branch.rounds; i++) most *= c->branch.points + 1;
     if (warn && n > most)
-        fprintf(warn, "warning: rollout.n=%d is more than initial_rollouts (points + 1)^rounds = %.0f: branch points will be used more than once\n", n, most);
+        fprintf(warn,
+                "warning: rollout.n=%d is more than initial_rollouts (points + 1)^rounds = %.0f: branch points will be "
+                "used more than once\n",
+                n, most);
     if (warn && c->branch.when == BRANCH_STEP && c->branch.omega == OMEGA_ROLLOUT && c->branch.score != SIGNAL_RANDOM)
-        fprintf(warn, "warning: branch.when=step with branch.omega=rollout: sampler and trainer share their numbers, so Omega is 1 everywhere "
+        fprintf(warn, "warning: branch.when=step with branch.omega=rollout: sampler and trainer share their numbers, "
+                      "so Omega is 1 everywhere "
                       "(branch.entropy_if_flat)\n");
     return true;
 }
@@ -458,20 +492,32 @@ static bool check_algorithm(const struct config *c, FILE *warn, struct err *e)
 /* Names of folders inside of another: they must not lead out of it. */
 static bool check_names(const struct config *c, struct err *e)
 {
-    const struct { const char *key, *name; } names[] = { { "trainer.project_name", c->trainer.project_name }, { "trainer.experiment_name", c->trainer.experiment_name } };
+    const struct {
+        const char *key, *name;
+    } names[] = { { "trainer.project_name", c->trainer.project_name },
+                  { "trainer.experiment_name", c->trainer.experiment_name } };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *n = names[i].name;
         if (!*n || strchr(n, '/') || !strcmp(n, ".") || !strcmp(n, "..") || strlen(n) > 255)
-            return fail(e, "%s=%.60s: a name for a folder is needed, of 1 to 255 bytes, without '/'; where it lies is trainer.default_local_dir", names[i].key, n);
+            return fail(e,
+                        "%s=%.60s: a name for a folder is needed, of 1 to 255 bytes, without '/'; where it lies is "
+                        "trainer.default_local_dir",
+                        names[i].key, n);
     }
-    return *c->trainer.default_local_dir || fail(e, "trainer.default_local_dir is empty: give a folder (. is the one you stand in)");
+    return *c->trainer.default_local_dir || fail(e, "trainer.default_local_dir is empty: give a folder (. is the one "
+                                                    "you stand in)");
 }
 
 bool config_check(const struct config *c, FILE *warn, struct err *e)
 {
     double flawed = fmax(c->sft.guess_high, c->sft.guess_low) + c->sft.early + c->sft.slip;
-    if (flawed > 1) return fail(e, "sft.guess_high or sft.guess_low, sft.early and sft.slip add up to %g; they are shares of one whole", flawed);
+    if (flawed > 1)
+        return fail(e,
+                    "sft.guess_high or sft.guess_low, sft.early and sft.slip add up to %g; they are shares of one "
+                    "whole",
+                    flawed);
     if (c->sft.warmup_steps > c->sft.steps && c->sft.steps && warn)
-        fprintf(warn, "warning: sft.warmup_steps=%d is more than sft.steps=%d: the rate never reaches sft.lr\n", c->sft.warmup_steps, c->sft.steps);
+        fprintf(warn, "warning: sft.warmup_steps=%d is more than sft.steps=%d: the rate never reaches sft.lr\n",
+                c->sft.warmup_steps, c->sft.steps);
     return check_names(c, e) && check_logger(c->trainer.logger, e) && check_sizes(c, e) && check_algorithm(c, warn, e);
 }

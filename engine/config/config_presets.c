@@ -1,5 +1,6 @@
-/* config_presets.c: what algorithm.preset sets: the columns of docs/algorithm.md, one row a key. `default` sets nothing: the table's own values are it.
- * Where the paper or the released scripts are silent, the key is left as it is. */
+/* config_presets.c: what algorithm.preset sets: the columns of docs/algorithm.md, one row a key. `default` sets
+ * nothing: the table's own values are it. Where the paper or the released scripts are silent, the key is left as it
+ * is. */
 #include "engine/config/config_table.h"
 
 const struct config_preset config_presets[] = {
@@ -39,13 +40,15 @@ const struct config_preset config_presets[] = {
     { PRESET_PAPER, "advantage.reward_scale", "false" },
     { PRESET_PAPER, "algorithm.adv_estimator", "appo" },
     { PRESET_PAPER, "actor.ppo_mini_batch_size", "16" },
-    { PRESET_PAPER, "actor.optim.lr", "1e-6" },                  /* not given, as the next four; the released scripts' */
+    /* not given, as the next four; the released scripts' */
+    { PRESET_PAPER, "actor.optim.lr", "1e-6" },
     { PRESET_PAPER, "actor.optim.lr_warmup_steps", "0" },
     { PRESET_PAPER, "actor.optim.weight_decay", "0.01" },
     { PRESET_PAPER, "actor.optim.beta1", "0.9" },
     { PRESET_PAPER, "actor.optim.beta2", "0.999" },
     { PRESET_PAPER, "actor.grad_clip", "1" },
-    { PRESET_PAPER, "actor.ppo_epochs", "1" },                   /* the published 2 (search: 5) is trainer.total_epochs */
+    /* the published 2 (search: 5) is trainer.total_epochs */
+    { PRESET_PAPER, "actor.ppo_epochs", "1" },
     { PRESET_PAPER, "actor.epoch_order", "inner" },
     { PRESET_PAPER, "actor.clip_ratio_low", "0.2" },
     { PRESET_PAPER, "actor.clip_ratio_high", "0.28" },
@@ -159,9 +162,11 @@ bool config_preset(struct config *c, const char *name, struct err *e)
     char source[64];
     snprintf(source, sizeof source, "preset %s", name);
     if (!config_set(c, "algorithm.preset", name, source, e)) return false;
-    enum preset is = c->algorithm.preset, base = is == PRESET_OFFICIAL_8B || is == PRESET_OFFICIAL_14B ? PRESET_OFFICIAL : is;
+    enum preset is = c->algorithm.preset,
+                base = is == PRESET_OFFICIAL_8B || is == PRESET_OFFICIAL_14B ? PRESET_OFFICIAL : is;
     for (int pass = 0; pass < 2; pass++)                 /* the one it differs from, then itself */
         for (const struct config_preset *p = config_presets; p->key; p++)
-            if (p->preset == (pass ? is : base) && (!pass || is != base) && !config_set(c, p->key, p->value, source, e)) return false;
+            if (p->preset == (pass ? is : base) && (!pass || is != base) && !config_set(c, p->key, p->value, source, e))
+                return false;
     return true;
 }

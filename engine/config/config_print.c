@@ -1,4 +1,5 @@
-/* config_print.c: the configuration as people read it: all of it as YAML that reads back, a search over names and meanings, the whole of one key. */
+/* config_print.c: the configuration as people read it: all of it as YAML that reads back, a search over names and
+ * meanings, the whole of one key. */
 #include "engine/config/config_table.h"
 #include "base/str.h"
 #include <math.h>
@@ -55,7 +56,9 @@ void config_print(const struct config *c, FILE *f, int width)
             str_printf(&v, "%s: %s", config_source(c, k->name), help.p);
             put_wrapped(f, "    # ", v.p, width);
         } else {
-            fprintf(f, "%s: %-*s # %s: %s\n", k->name, (int)(strlen(k->name) < NAME_WIDTH ? NAME_WIDTH - strlen(k->name) : 1), v.p, config_source(c, k->name), help.p);
+            fprintf(f, "%s: %-*s # %s: %s\n", k->name,
+                    (int)(strlen(k->name) < NAME_WIDTH ? NAME_WIDTH - strlen(k->name) : 1), v.p,
+                    config_source(c, k->name), help.p);
         }
         str_free(&v);
         str_free(&help);
@@ -66,7 +69,8 @@ void config_print(const struct config *c, FILE *f, int width)
 
 static void put_range(struct str *s, const struct key *k)
 {
-    static const char *const types[] = { "a whole number", "a whole number", "a number", "true or false", "text", "one of" };
+    static const char *const types[] = { "a whole number", "a whole number", "a number",
+                                         "true or false",  "text",           "one of" };
     str_puts(s, types[k->type]);
     if (k->type == KEY_CHOICE) str_printf(s, ": %s (behind a comma: another name of the same)", k->choices);
     else if (k->type != KEY_BOOL && k->type != KEY_STRING && isinf(k->hi)) str_printf(s, ", %g or more", k->lo);
@@ -110,11 +114,14 @@ static bool explain_other(const char *word, FILE *f)
     const char *ours = config_other_name(word), *made = config_together(word);
     if (!found && made) return fprintf(f, "%s: here %s\n", word, made) > 0;
     if (!found && ours) found = fprintf(f, "%s: here it is %s\n", word, ours) > 0;
-    if (!found && config_is_together(word)) found = fprintf(f, "%s: read together with other keys; docs/from-verl.md says how\n", word) > 0;
+    if (!found && config_is_together(word))
+        found = fprintf(f, "%s: read together with other keys; docs/from-verl.md says how\n", word) > 0;
     const struct config_foreign *other = found ? NULL : config_foreign(word);
     if (!other) return found;
     if (!other->neutral) fprintf(f, "%s: an option of other engines, ignored\n", word);
-    else fprintf(f, "%s: %s; ignored at null%s%s, refused at other values\n", word, other->lacks, *other->neutral ? " or " : "", other->neutral);
+    else
+        fprintf(f, "%s: %s; ignored at null%s%s, refused at other values\n", word, other->lacks,
+                *other->neutral ? " or " : "", other->neutral);
     return true;
 }
 
@@ -130,7 +137,8 @@ bool config_explain(const char *word, FILE *f, int width)
         const struct key *k = &config_keys[i];
         if (!holds(k->name, word) && !holds(k->help, word) && !(k->choices && holds(k->choices, word))) continue;
         found++;
-        int pad = (int)strlen(k->name) < 36 ? 36 - (int)strlen(k->name) : 1, room = width - (int)strlen(k->name) - pad, n = (int)strlen(k->help);
+        int pad = (int)strlen(k->name) < 36 ? 36 - (int)strlen(k->name) : 1, room = width - (int)strlen(k->name) - pad,
+            n = (int)strlen(k->help);
         if (room < 10) room = 10;
         fprintf(f, "%s%*s%.*s%s\n", k->name, pad, "", n <= room ? n : room - 3, k->help, n <= room ? "" : "...");
     }

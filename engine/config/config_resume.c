@@ -1,5 +1,6 @@
-/* config_resume.c: which keys decide numbers. A resumed run must have the same values of those, and may have others of the rest. A key in neither list
- * counts as deciding; tests/engine/session/test_config.c wants each in exactly one. One key a line, so that branches that add keys merge. */
+/* config_resume.c: which keys decide numbers. A resumed run must have the same values of those, and may have others of
+ * the rest. A key in neither list counts as deciding; tests/engine/session/test_config.c wants each in exactly one. One
+ * key a line, so that branches that add keys merge. */
 #include "engine/config/config_table.h"
 #include <string.h>
 
@@ -89,7 +90,8 @@ const char *const config_decisive[] = {
 };
 
 const char *const config_free_keys[] = {
-    /* contents count, not names: the rows' prompts, answers and sources, and the search cache, are hashed (state.json: data, val, search_cache) */
+    /* contents count, not names: the rows' prompts, answers and sources, and the search cache, are hashed (state.json:
+     * data, val, search_cache) */
     "data.answer_key",
     "data.filter_overlong_prompts",
     "data.max_prompt_length",

@@ -1,5 +1,5 @@
-/* config_verl.c: keys of verl, ARPO, APPO and Search-R1 that mean something only together with others, and what is said where a key that both have means
- * something else there or is left to another default. */
+/* config_verl.c: keys of verl, ARPO, APPO and Search-R1 that mean something only together with others, and what is said
+ * where a key that both have means something else there or is left to another default. */
 #include "engine/config/config_table.h"
 #include <math.h>
 #include <stdlib.h>
@@ -7,14 +7,18 @@
 #include <strings.h>
 
 static bool is_true(const struct setting *v) { return v && (!strcasecmp(v->value, "true") || !strcmp(v->value, "1")); }
-static bool is_false(const struct setting *v) { return v && (!strcasecmp(v->value, "false") || !strcmp(v->value, "0")); }
+static bool is_false(const struct setting *v)
+{
+    return v && (!strcasecmp(v->value, "false") || !strcmp(v->value, "0"));
+}
 
 static void put(struct reading *r, const struct setting *v, const char *key, const char *value)
 {
     char source[256];
     struct err e;
     snprintf(source, sizeof source, "%.80s, %.150s", config_plain_key(v->key), v->source);
-    if (!config_set(r->c, key, value, source, &e)) reading_problem(r, "%.100s=%.100s (%s): %s", v->key, v->value, v->source, e.text);
+    if (!config_set(r->c, key, value, source, &e))
+        reading_problem(r, "%.100s=%.100s (%s): %s", v->key, v->value, v->source, e.text);
 }
 
 static void put_number(struct reading *r, const struct setting *v, const char *key, double value)
@@ -30,7 +34,8 @@ static bool flag(struct reading *r, const char *key, const struct setting **v)
     *v = reading_of(r, key);
     if (!*v) return false;
     r->foreign = true;
-    if (!is_true(*v) && !is_false(*v)) reading_problem(r, "%.100s=%.100s (%s): neither true nor false", (*v)->key, (*v)->value, (*v)->source);
+    if (!is_true(*v) && !is_false(*v))
+        reading_problem(r, "%.100s=%.100s (%s): neither true nor false", (*v)->key, (*v)->value, (*v)->source);
     return true;
 }
 
@@ -38,7 +43,8 @@ void config_verl_before(struct reading *r)
 {
     const struct setting *v;
     if (flag(r, "rollout.appo_dynamic_branching", &v) && is_false(v))
-        reading_problem(r, "%.100s=false (%s): branches that the engine chooses while it decodes are not built", v->key, v->source);
+        reading_problem(r, "%.100s=false (%s): branches that the engine chooses while it decodes are not built", v->key,
+                        v->source);
     v = reading_of(r, "actor.optim.betas");
     if (v) {
         double a, b;
@@ -49,7 +55,8 @@ void config_verl_before(struct reading *r)
         if (sscanf(text, "%lf ,%lf %n", &a, &b, &end) == 2 && !strcmp(text + end, list ? "]" : "")) {
             put_number(r, v, "actor.optim.beta1", a);
             put_number(r, v, "actor.optim.beta2", b);
-        } else reading_problem(r, "%.100s=%.100s (%s): two numbers are needed, [0.9,0.999]", v->key, v->value, v->source);
+        } else
+            reading_problem(r, "%.100s=%.100s (%s): two numbers are needed, [0.9,0.999]", v->key, v->value, v->source);
     }
 }
 
@@ -72,31 +79,39 @@ static void without_tools(struct reading *r)
     if (!reading_of(r, "data.system_prompt")) put(r, v, "data.system_prompt", "none");
 }
 
-/* Search-R1 counts a response by turns: max_turns times (text, result), then one text more. Its max_prompt_length is the whole context, max_start_length the prompt. */
+/* Search-R1 counts a response by turns: max_turns times (text, result), then one text more. Its max_prompt_length is
+ * the whole context, max_start_length the prompt. */
 static void lengths_by_turn(struct reading *r)
 {
-    const struct setting *turns = reading_of(r, "max_turns"), *start = reading_of(r, "data.max_start_length"), *response = reading_of(r, "data.max_response_length");
+    const struct setting *turns = reading_of(r, "max_turns"), *start = reading_of(r, "data.max_start_length"),
+                         *response = reading_of(r, "data.max_response_length");
     const struct config *c = r->c;
     if (start) {
         r->foreign = true;
         put(r, start, "data.max_prompt_length", start->value);
     }
-    if (turns && response) put_number(r, turns, "data.max_response_length", (double)c->data.max_response_length * (c->tools.call_limit + 1.0) + (double)c->tools.call_limit * c->tools.max_tokens);
+    if (turns && response)
+        put_number(r, turns, "data.max_response_length",
+                   (double)c->data.max_response_length * (c->tools.call_limit + 1.0) +
+                       (double)c->tools.call_limit * c->tools.max_tokens);
 }
 
 static void resume_from(struct reading *r)
 {
-    const struct setting *mode = reading_of(r, "trainer.resume_mode"), *from = reading_of(r, "trainer.resume_from_path");
+    const struct setting *mode = reading_of(r, "trainer.resume_mode"), *from = reading_of(r, "trainer.resume_from_"
+                                                                                             "path");
     bool wants = mode && !strcmp(mode->value, "resume_path");
     if (from) r->foreign = true;
-    if (wants && !from) reading_problem(r, "%.100s=resume_path (%s) needs trainer.resume_from_path", mode->key, mode->source);
+    if (wants && !from)
+        reading_problem(r, "%.100s=resume_path (%s) needs trainer.resume_from_path", mode->key, mode->source);
     if (wants && from && !reading_of(r, "trainer.resume")) put(r, from, "trainer.resume", from->value);
 }
 
 /* Loggers that this program has not, taken out of the list */
 static void leave_out_loggers(struct reading *r)
 {
-    static const char *const others[] = { "wandb", "mlflow", "swanlab", "vemlp_wandb", "clearml", "trackio", "comet", "comet_ml" };
+    static const char *const others[] = { "wandb",   "mlflow",  "swanlab", "vemlp_wandb",
+                                          "clearml", "trackio", "comet",   "comet_ml" };
     struct str kept = { 0 }, out = { 0 };
     const char *list = r->c->trainer.logger;
     for (const char *p = list; *p; ) {
@@ -111,8 +126,10 @@ static void leave_out_loggers(struct reading *r)
         struct err e;
         char source[256];
         snprintf(source, sizeof source, "%.250s", config_source(r->c, "trainer.logger"));
-        str_printf(r->notes, "ignored in trainer.logger: %s (metrics.jsonl and tensorboard have verl's names)\n", out.p);
-        if (!config_set(r->c, "trainer.logger", kept.n ? kept.p : "console", source, &e)) reading_problem(r, "%s", e.text);
+        str_printf(r->notes, "ignored in trainer.logger: %s (metrics.jsonl and tensorboard have verl's names)\n",
+                   out.p);
+        if (!config_set(r->c, "trainer.logger", kept.n ? kept.p : "console", source, &e))
+            reading_problem(r, "%s", e.text);
     }
     str_free(&kept);
     str_free(&out);
@@ -127,8 +144,11 @@ void config_verl_after(struct reading *r)
     lengths_by_turn(r);
     resume_from(r);
     leave_out_loggers(r);
-    if (flag(r, "actor.policy_loss.future_kl_clip_high_only", &v) && is_true(v) && !reading_of(r, "advantage.future_clip_low")) put(r, v, "advantage.future_clip_low", "0");
-    v = reading_of(r, "rollout.max_model_len");         /* an upper bound there: a rollout ends with the longest response */
+    if (flag(r, "actor.policy_loss.future_kl_clip_high_only", &v) && is_true(v) &&
+        !reading_of(r, "advantage.future_clip_low"))
+        put(r, v, "advantage.future_clip_low", "0");
+    /* an upper bound there: a rollout ends with the longest response */
+    v = reading_of(r, "rollout.max_model_len");
     if (!v) return;
     r->foreign = true;
     if (reading_of(r, "rollout.max_len")) return;
@@ -141,20 +161,27 @@ void config_verl_after(struct reading *r)
 
 /* verl's defaults of keys that decide numbers, where ours may be others */
 static const struct { const char *key, *value; } verl_default[] = {
-    { "algorithm.adv_estimator", "gae" }, { "data.train_batch_size", "1024" }, { "actor.ppo_mini_batch_size", "256" }, { "data.max_prompt_length", "512" },
-    { "data.max_response_length", "512" }, { "rollout.n", "1" }, { "rollout.temperature", "1" }, { "rollout.top_p", "1" }, { "actor.optim.lr", "1e-06" },
-    { "actor.optim.lr_warmup_steps", "0" }, { "actor.optim.weight_decay", "0.01" }, { "actor.optim.beta1", "0.9" }, { "actor.optim.beta2", "0.999" },
-    { "actor.grad_clip", "1" }, { "actor.ppo_epochs", "1" }, { "actor.clip_ratio_low", "0.2" }, { "actor.clip_ratio_high", "0.2" }, { "actor.clip_ratio_c", "3" },
-    { "actor.entropy_coeff", "0" }, { "actor.loss_agg_mode", "token-mean" }, { "actor.use_kl_loss", "false" }, { "advantage.norm_by_std", "true" },
-    { "actor.live_rows_only", "false" }, { "rollout.val_kwargs.temperature", "0" }, { "rollout.val_kwargs.n", "1" }, { "tools.call_limit", "0" },
+    { "algorithm.adv_estimator", "gae" }, { "data.train_batch_size", "1024" }, { "actor.ppo_mini_batch_size", "256" },
+    { "data.max_prompt_length", "512" }, { "data.max_response_length", "512" }, { "rollout.n", "1" },
+    { "rollout.temperature", "1" }, { "rollout.top_p", "1" }, { "actor.optim.lr", "1e-06" },
+    { "actor.optim.lr_warmup_steps", "0" }, { "actor.optim.weight_decay", "0.01" }, { "actor.optim.beta1", "0.9" },
+    { "actor.optim.beta2", "0.999" }, { "actor.grad_clip", "1" }, { "actor.ppo_epochs", "1" },
+    { "actor.clip_ratio_low", "0.2" }, { "actor.clip_ratio_high", "0.2" }, { "actor.clip_ratio_c", "3" },
+    { "actor.entropy_coeff", "0" }, { "actor.loss_agg_mode", "token-mean" }, { "actor.use_kl_loss", "false" },
+    { "advantage.norm_by_std", "true" }, { "actor.live_rows_only", "false" }, { "rollout.val_kwargs.temperature", "0" },
+    { "rollout.val_kwargs.n", "1" }, { "tools.call_limit", "0" },
 };
 
 /* Keys that were given and mean something else there */
 static const struct { const char *key, *text; } otherwise[] = {
-    { "trainer.default_local_dir", "trainer.default_local_dir: checkpoints lie in it under project_name/experiment_name (verl: in the folder itself)" },
-    { "rollout.multi_turn.max_assistant_turns", "rollout.multi_turn.max_assistant_turns: past the last call a rollout is told so and goes on (verl: it ends)" },
-    { "rollout.multi_turn.max_user_turns", "rollout.multi_turn.max_user_turns: past the last call a rollout is told so and goes on (verl: it ends)" },
-    { "rollout.tools.tool_instances.search.class_path", "search answers from recorded searches alone (tools.search_cache)" },
+    { "trainer.default_local_dir",
+      "trainer.default_local_dir: checkpoints lie in it under project_name/experiment_name (verl: in the folder itself)" },
+    { "rollout.multi_turn.max_assistant_turns",
+      "rollout.multi_turn.max_assistant_turns: past the last call a rollout is told so and goes on (verl: it ends)" },
+    { "rollout.multi_turn.max_user_turns",
+      "rollout.multi_turn.max_user_turns: past the last call a rollout is told so and goes on (verl: it ends)" },
+    { "rollout.tools.tool_instances.search.class_path",
+      "search answers from recorded searches alone (tools.search_cache)" },
     { "rollout.tools.tool_instances.python.class_path", "python is a calculator" },
 };
 
@@ -173,7 +200,8 @@ void config_verl_notes(struct reading *r)
         const struct key *k = config_find(verl_default[i].key);
         const char *ours = config_text(r->c, k, text);
         if (config_given(r->c, k->name) || !strcmp(ours, verl_default[i].value)) continue;
-        str_printf(&list, "%s%s=%s (verl: %s)", list.n ? ", " : "not given, and other than verl's default: ", k->name, ours, verl_default[i].value);
+        str_printf(&list, "%s%s=%s (verl: %s)", list.n ? ", " : "not given, and other than verl's default: ", k->name,
+                   ours, verl_default[i].value);
     }
     if (list.n) str_printf(r->notes, "%s\n", list.p);
     str_free(&list);

@@ -1,5 +1,5 @@
-/* config_yaml.c: YAML text into "a.b.c = value" settings, each with its line. Reads libfyaml's events, not its document tree, so that depth and size
- * are bounded here and nothing recurses. */
+/* config_yaml.c: YAML text into "a.b.c = value" settings, each with its line. Reads libfyaml's events, not its document
+ * tree, so that depth and size are bounded here and nothing recurses. */
 #include "engine/config/config_table.h"
 #include "base/str.h"
 #include <libfyaml.h>
@@ -8,7 +8,8 @@
 
 enum { DEPTH_MAX = 16, VALUES_MAX = 4096, KEY_MAX = 256, EMPTY_MAX = 200 };
 
-struct frame { bool list, has_key; size_t path; int line, values; };      /* path: length of the path before this mapping's own keys */
+/* path: length of the path before this mapping's own keys */
+struct frame { bool list, has_key; size_t path; int line, values; };
 
 struct reader {
     struct settings *out;
@@ -41,9 +42,11 @@ static bool put(struct reader *r, int line)
     if (r->out->n >= VALUES_MAX) return fail(r->e, "%s:%d: more than %d values", r->name, line, VALUES_MAX);
     for (int i = 0; i < r->out->n; i++) {
         if (strcmp(r->out->v[i].key, r->path.p)) continue;
-        return fail(r->e, "%s:%d: %.100s is given twice, first at %s; keep one", r->name, line, r->path.p, r->out->v[i].source);
+        return fail(r->e, "%s:%d: %.100s is given twice, first at %s; keep one", r->name, line, r->path.p,
+                    r->out->v[i].source);
     }
-    /* sources that begin with these words are this program's own (config_given): a file of such a name is named from the folder */
+    /* sources that begin with these words are this program's own (config_given): a file of such a name is named from
+     * the folder */
     bool ours = !strncmp(r->name, "default", 7) || !strncmp(r->name, "preset ", 7);
     struct str source = { 0 };
     str_printf(&source, "%s%s:%d", ours ? "./" : "", r->name, line);
@@ -63,8 +66,12 @@ static bool open_frame(struct reader *r, bool list)
     struct frame *top = r->depth ? &r->stack[r->depth - 1] : NULL;
     if (!top && list) return fail(r->e, "%s:%d: a list where `key: value` lines are expected", r->name, r->line);
     if (top && top->list)
-        return fail(r->e, "%s:%d: a list may hold plain values only%s", r->name, r->line, r->path.p && !strcmp(r->path.p, "defaults") ?
-                    "; Hydra's way of putting a configuration together is not read: give the whole of it, as verl's _generated_ppo_trainer.yaml is, with --config FILE" : "");
+        return fail(r->e, "%s:%d: a list may hold plain values only%s", r->name, r->line,
+                    r->path.p && !strcmp(r->path.p, "defaults") ? "; Hydra's way of putting a configuration together "
+                                                                  "is not read: give the whole of it, as "
+                                                                  "verl's _generated_ppo_trainer.yaml is, with "
+                                                                  "--config FILE"
+                                                                : "");
     if (top && !top->has_key) return fail(r->e, "%s:%d: a mapping or list cannot be a key", r->name, r->line);
     if (r->depth == DEPTH_MAX) return fail(r->e, "%s:%d: nested deeper than %d levels", r->name, r->line, DEPTH_MAX);
     r->stack[r->depth++] = (struct frame){ .list = list, .path = r->path.n, .line = r->line };
@@ -85,7 +92,8 @@ static bool close_frame(struct reader *r)
 
 static bool key(struct reader *r, struct frame *top, const char *s, size_t n)
 {
-    if (!n || n > KEY_MAX) return fail(r->e, "%s:%d: a key of %zu bytes; 1 to %d are possible", r->name, r->line, n, KEY_MAX);
+    if (!n || n > KEY_MAX)
+        return fail(r->e, "%s:%d: a key of %zu bytes; 1 to %d are possible", r->name, r->line, n, KEY_MAX);
     if (r->path.n) str_putc(&r->path, '.');
     str_put(&r->path, s, n);
     top->has_key = true;
@@ -112,7 +120,8 @@ static bool scalar(struct reader *r, struct fy_token *t)
     if (!top->list && !top->has_key) return key(r, top, s, n);
     if (null) n = 0;
     if (top->list) {
-        if (memchr(s, ',', n)) return fail(r->e, "%s:%d: a comma inside a list's value; lists are joined by commas", r->name, r->line);
+        if (memchr(s, ',', n))
+            return fail(r->e, "%s:%d: a comma inside a list's value; lists are joined by commas", r->name, r->line);
         if (top->values++) str_putc(&r->value, ',');
         str_put(&r->value, s, n);
         return true;
@@ -131,9 +140,11 @@ static bool event(struct reader *r, struct fy_event *ev)
     const struct fy_mark *m = fy_event_start_mark(ev);
     if (m) r->line = m->line + 1;
     if (fy_event_get_anchor_token(ev) || fy_event_get_tag_token(ev) || ev->type == FYET_ALIAS)
-        return fail(r->e, "%s:%d: anchors, aliases and tags are not understood here; write the value out", r->name, r->line);
+        return fail(r->e, "%s:%d: anchors, aliases and tags are not understood here; write the value out", r->name,
+                    r->line);
     switch (ev->type) {
-    case FYET_DOCUMENT_START: return !r->documents++ || fail(r->e, "%s:%d: a second document; one is read", r->name, r->line);
+    case FYET_DOCUMENT_START:
+        return !r->documents++ || fail(r->e, "%s:%d: a second document; one is read", r->name, r->line);
     case FYET_MAPPING_START:  return open_frame(r, false);
     case FYET_SEQUENCE_START: return open_frame(r, true);
     case FYET_MAPPING_END:
@@ -163,14 +174,16 @@ static bool parse(struct reader *r, struct fy_parser *p, struct fy_diag *diag)
     }
 }
 
-/* libfyaml's time grows with the square of the empty lines that follow each other in a block of text: 64,000 of them take a minute, 200 nothing. */
+/* libfyaml's time grows with the square of the empty lines that follow each other in a block of text: 64,000 of them
+ * take a minute, 200 nothing. */
 static bool few_empty_lines(const char *name, const char *text, size_t n, struct err *e)
 {
     int line = 1, empty = 0;
     for (size_t i = 0; i < n; i++) {
         if (text[i] == '\n' || (text[i] == '\r' && (i + 1 == n || text[i + 1] != '\n'))) {
             line++;
-            if (++empty > EMPTY_MAX) return fail(e, "%s:%d: more than %d empty lines, one after another", name, line, EMPTY_MAX);
+            if (++empty > EMPTY_MAX)
+                return fail(e, "%s:%d: more than %d empty lines, one after another", name, line, EMPTY_MAX);
         } else if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') {
             empty = 0;
         }
@@ -188,7 +201,8 @@ bool config_yaml(struct settings *s, const char *name, const char *text, size_t 
         for (const char *p = text; p < nul; p++) line += *p == '\n';
         return fail(e, "%s:%d: a NUL byte: this is no text; the file may have been cut by a crash", name, line);
     }
-    json_t *utf8 = json_stringn(text, n);                   /* libfyaml would read two odd bytes at the start as UTF-16 */
+    /* libfyaml would read two odd bytes at the start as UTF-16 */
+    json_t *utf8 = json_stringn(text, n);
     if (!utf8) return fail(e, "%s: not UTF-8 text", name);
     json_decref(utf8);
     if (!few_empty_lines(name, text, n, e)) return false;

@@ -1,5 +1,6 @@
-/* learner.c: forward, loss coefficients in, backward, AdamW. Logits exist for one chunk of rows at a time; when a pack fits one chunk nothing is
- * computed twice. A pack makes the host wait once, for the numbers that the caller wants, and not at all where it wants none. */
+/* learner.c: forward, loss coefficients in, backward, AdamW. Logits exist for one chunk of rows at a time; when a pack
+ * fits one chunk nothing is computed twice. A pack makes the host wait once, for the numbers that the caller wants, and
+ * not at all where it wants none. */
 #include "engine/learner/learner.h"
 #include "base/err.h"
 #include <math.h>
@@ -18,7 +19,8 @@ static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
     l->head_x = arena_reals(a, l->chunk * m->c.dim, "head in");
     l->head_dx = arena_reals(a, l->chunk * m->c.dim, "d head in");
     l->dhidden = arena_reals(a, l->max_rows * m->c.dim, "d hidden");
-    /* the batch itself: ids, pos, rows, begins, targets (a row of logits may have many), slots, coefficients, numbers: taken from here, pack by pack */
+    /* the batch itself: ids, pos, rows, begins, targets (a row of logits may have many), slots, coefficients, numbers:
+     * taken from here, pack by pack */
     size_t mark = arena_mark(a);
     arena_get(a, batch_bytes(l), "batch");
     arena_back(a, mark);
@@ -38,7 +40,11 @@ void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
     /* 64 MiB of logits at most: beyond that more rows make no product faster */
     size_t elem_bytes = r.elem_bytes ? r.elem_bytes : sizeof(elem_t);
     int64_t chunk = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)elem_bytes);
-    *l = (struct learner){ .m = m, .max_rows = r.max_rows, .chunk = MIN(r.max_rows, chunk < 64 ? 64 : chunk), .bf16_moments = r.bf16_moments, .seed = r.seed };
+    *l = (struct learner){ .m = m,
+                           .max_rows = r.max_rows,
+                           .chunk = MIN(r.max_rows, chunk < 64 ? 64 : chunk),
+                           .bf16_moments = r.bf16_moments,
+                           .seed = r.seed };
     arena_dry_as(&l->state, "optimizer", elem_bytes);
     arena_dry_as(&l->work, "training", elem_bytes);
     lay_out_state(l, &l->state);
@@ -86,7 +92,10 @@ static void forward(struct learner *l, const struct model *m, const struct pack 
     struct arena *a = &l->work;
     ENSURE(p->n <= l->max_rows);
     size_t mark = arena_mark(a), n = (size_t)p->n;
-    struct batch b = { .n = p->n, .ids = put(a, p->ids, n * sizeof(int), "ids"), .pos = put(a, p->pos, n * sizeof(int), "positions"), .plan = p->plan };
+    struct batch b = { .n = p->n,
+                       .ids = put(a, p->ids, n * sizeof(int), "ids"),
+                       .pos = put(a, p->pos, n * sizeof(int), "positions"),
+                       .plan = p->plan };
     struct kv_out out = { 0 };
     if (kv) {
         out = (struct kv_out){ .pool = kv->pool, .layer_stride = kv->layer_stride, .copies = kv->copies };
@@ -96,8 +105,12 @@ static void forward(struct learner *l, const struct model *m, const struct pack 
     arena_back(a, mark);            /* what is put there next is written after what runs now */
 }
 
-/* logp[targets], entropy[rows] and least[rows] (log p of the least likely entry that the entropy counts; top_k only) of a whole pack, one behind the other. */
-static acc_t *numbers_of(struct learner *l, const struct pack *p) { return arena_get(&l->work, (size_t)(p->targets + 2 * p->rows) * sizeof(acc_t), "logp and entropy"); }
+/* logp[targets], entropy[rows] and least[rows] (log p of the least likely entry that the entropy counts; top_k only) of
+ * a whole pack, one behind the other. */
+static acc_t *numbers_of(struct learner *l, const struct pack *p)
+{
+    return arena_get(&l->work, (size_t)(p->targets + 2 * p->rows) * sizeof(acc_t), "logp and entropy");
+}
 
 /* What the sampled token adds to the entropy of the top k, if it is none of them. */
 static double beyond_top(double logp, double least) { return logp < least ? -exp(logp) * logp : 0; }
@@ -112,7 +125,9 @@ static void numbers_get(const struct pack *p, const acc_t *numbers, bool top, ac
     for (int64_t i = 0; i < p->rows; i++)
         for (int t = p->begin[i]; t < p->begin[i + 1]; t++) {
             if (logp) logp[p->tgt_flat[t]] = lp[t];
-            if (entropy) entropy[p->tgt_flat[t]] = top ? (acc_t)((double)en[i] + beyond_top((double)lp[t], (double)least[i])) : en[i];
+            if (entropy)
+                entropy[p->tgt_flat[t]] =
+                    top ? (acc_t)((double)en[i] + beyond_top((double)lp[t], (double)least[i])) : en[i];
         }
     free(lp);
 }
@@ -157,7 +172,8 @@ void learner_score(struct learner *l, const struct pack *p, const struct score_r
         size_t mark = arena_mark(&l->work);
         chunk_take(l, p, numbers, from, &c);
         chunk_stats(l, &m, &c, r->inv_temp);
-        if (r->top_k > 0) op_top_k_entropy(c.ent, c.least, c.lse, l->logits, r->inv_temp, r->top_k, c.n, m.c.vocab, vocab_ld(&m));
+        if (r->top_k > 0)
+            op_top_k_entropy(c.ent, c.least, c.lse, l->logits, r->inv_temp, r->top_k, c.n, m.c.vocab, vocab_ld(&m));
         arena_back(&l->work, mark);
     }
     numbers_get(p, numbers, r->top_k > 0, logp, entropy);
@@ -167,8 +183,8 @@ void learner_score(struct learner *l, const struct pack *p, const struct score_r
 void learner_zero(struct learner *l) { dev_zero(l->g, (size_t)l->m->count * sizeof *l->g); }
 
 /* g and ge of the chunk's targets and rows, gathered from the host vectors. */
-static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t from, const struct head_chunk *c, const acc_t *g, const acc_t *ge,
-                               acc_t **dg, acc_t **dge)
+static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t from, const struct head_chunk *c,
+                               const acc_t *g, const acc_t *ge, acc_t **dg, acc_t **dge)
 {
     acc_t *hg = xcalloc((size_t)c->targets, sizeof *hg), *hge = xcalloc((size_t)c->n, sizeof *hge);
     for (int64_t i = 0; i < c->n; i++)
@@ -182,7 +198,8 @@ static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t 
     free(hge);
 }
 
-void learner_grad(struct learner *l, const struct pack *p, double inv_temp, const acc_t *g, const acc_t *ge, acc_t *logp, acc_t *entropy)
+void learner_grad(struct learner *l, const struct pack *p, double inv_temp, const acc_t *g, const acc_t *ge,
+                  acc_t *logp, acc_t *entropy)
 {
     const struct model *m = l->m;
     size_t start = arena_mark(&l->work);
@@ -215,8 +232,11 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
 static void adamw(struct learner *l, int64_t at, int64_t n, const struct adamw *a)
 {
     acc_t *master = l->master ? l->master + at : NULL;
-    if (!l->bf16_moments) op_adamw(l->m->w + at, master, l->g + at, (acc_t *)l->adam1 + at, (acc_t *)l->adam2 + at, n, a);
-    else op_adamw_bf16(l->m->w + at, master, l->g + at, (uint16_t *)l->adam1 + at, (uint16_t *)l->adam2 + at, n, a, (struct round_key){ l->seed, at });
+    if (!l->bf16_moments)
+        op_adamw(l->m->w + at, master, l->g + at, (acc_t *)l->adam1 + at, (acc_t *)l->adam2 + at, n, a);
+    else
+        op_adamw_bf16(l->m->w + at, master, l->g + at, (uint16_t *)l->adam1 + at, (uint16_t *)l->adam2 + at, n, a,
+                      (struct round_key){ l->seed, at });
 }
 
 bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
@@ -240,12 +260,22 @@ bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
 void learner_rehearse(struct learner *l)
 {
     int64_t n = l->max_rows;
-    int *zero = xcalloc((size_t)n, sizeof *zero), *begin = xmalloc((size_t)(n + 1) * sizeof *begin), *end = xmalloc((size_t)n * sizeof *end);
+    int *zero = xcalloc((size_t)n, sizeof *zero), *begin = xmalloc((size_t)(n + 1) * sizeof *begin),
+        *end = xmalloc((size_t)n * sizeof *end);
     int64_t *flat = xcalloc((size_t)n, sizeof *flat);
     acc_t g = 0;
     for (int64_t i = 0; i <= n; i++) begin[i] = (int)i;
     for (int64_t i = 0; i < n; i++) end[i] = (int)n;
-    struct pack p = { .n = n, .ids = zero, .pos = zero, .end = end, .rows = n, .targets = n, .row = zero, .begin = begin, .tgt = zero, .tgt_flat = flat };
+    struct pack p = { .n = n,
+                      .ids = zero,
+                      .pos = zero,
+                      .end = end,
+                      .rows = n,
+                      .targets = n,
+                      .row = zero,
+                      .begin = begin,
+                      .tgt = zero,
+                      .tgt_flat = flat };
     struct learner was = *l;
     p.plan = attn_plan_make(end, n);
     learner_score(l, &p, &(struct score_rule){ .inv_temp = 1 }, NULL, NULL);

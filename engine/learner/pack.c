@@ -1,4 +1,5 @@
-/* pack.c: a group's sequences, sorted, are the depth-first order of their tree: each adds the rows behind what it shares with the one before it. */
+/* pack.c: a group's sequences, sorted, are the depth-first order of their tree: each adds the rows behind what it
+ * shares with the one before it. */
 #include "engine/learner/pack.h"
 #include "base/err.h"
 #include <stdlib.h>
@@ -48,7 +49,8 @@ int pack_fit(const struct seq_view *s, int n, int64_t max_rows)
         of_group = s[i].group == s[i - 1].group ? of_group + 1 : 1;
         if (of_group > GROUP_MAX) n = i;
     }
-    /* one by one, in the order given: an upper bound that sorting can only better would cut trees differently, so count the sorted tree itself */
+    /* one by one, in the order given: an upper bound that sorting can only better would cut trees differently, so count
+     * the sorted tree itself */
     int lo = 1, hi = n;
     while (lo < hi) {
         int mid = lo + (hi - lo + 1) / 2;

@@ -1,4 +1,5 @@
-/* token_scores.c: forward, then logits chunk by chunk. The likeliest tokens are looked for on the host: no training step needs them. */
+/* token_scores.c: forward, then logits chunk by chunk. The likeliest tokens are looked for on the host: no training
+ * step needs them. */
 #include "engine/learner/token_scores.h"
 #include "base/err.h"
 #include <stdlib.h>
@@ -7,7 +8,10 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 /* The batch itself: ids, positions; for a chunk rows, targets and what comes out; the likeliest and theirs. */
-static size_t batch_bytes(const struct scorer *s) { return (size_t)s->max_rows * 32 + (size_t)s->chunk * (size_t)(s->top + 1) * 16 + (1 << 16); }
+static size_t batch_bytes(const struct scorer *s)
+{
+    return (size_t)s->max_rows * 32 + (size_t)s->chunk * (size_t)(s->top + 1) * 16 + (1 << 16);
+}
 
 static void lay_out(struct scorer *s, struct arena *a)
 {
@@ -22,7 +26,9 @@ static void lay_out(struct scorer *s, struct arena *a)
 void scorer_make(struct scorer *s, const struct model *m, int64_t max_rows, int top)
 {
     int64_t fit = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)sizeof(elem_t));       /* as in training */
-    *s = (struct scorer){ .m = m, .max_rows = max_rows, .chunk = MIN(max_rows, fit < 64 ? 64 : fit), .top = MIN(top, m->c.vocab) };
+    *s = (struct scorer){
+        .m = m, .max_rows = max_rows, .chunk = MIN(max_rows, fit < 64 ? 64 : fit), .top = MIN(top, m->c.vocab)
+    };
     ENSURE(top <= SCORER_TOP);
     arena_dry(&s->arena, "scoring");
     lay_out(s, &s->arena);
@@ -30,7 +36,8 @@ void scorer_make(struct scorer *s, const struct model *m, int64_t max_rows, int 
     acts_free(&s->acts);
     arena_make(&s->arena, "scoring", need);
     lay_out(s, &s->arena);
-    arena_back(&s->arena, arena_mark(&s->arena) - (batch_bytes(s) + 255) / 256 * 256);     /* taken from here, batch by batch */
+    /* taken from here, batch by batch */
+    arena_back(&s->arena, arena_mark(&s->arena) - (batch_bytes(s) + 255) / 256 * 256);
 }
 
 void scorer_free(struct scorer *s)
@@ -69,7 +76,8 @@ static void hand_out(acc_t *to, const acc_t *x, const int64_t *flat, int n, int 
 /* The chunk's likeliest tokens, then their log-probabilities as targets of the same rows. */
 static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_temp, int *top_id, acc_t *top_logp)
 {
-    int vocab = s->m->c.vocab, top = s->top, *id = xmalloc((size_t)n * (size_t)top * sizeof *id), *begin = xmalloc((size_t)(n + 1) * sizeof *begin);
+    int vocab = s->m->c.vocab, top = s->top, *id = xmalloc((size_t)n * (size_t)top * sizeof *id),
+        *begin = xmalloc((size_t)(n + 1) * sizeof *begin);
     acc_t *z = xmalloc((size_t)vocab * sizeof *z);
     for (int i = 0; i <= n; i++) begin[i] = i * top;
     for (int i = 0; i < n; i++) {
@@ -77,7 +85,8 @@ static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_t
         likeliest(z, vocab, top, id + i * top);
         memcpy(top_id + flat[i] * top, id + i * top, (size_t)top * sizeof *id);
     }
-    int *tgt = put(&s->arena, id, (size_t)n * (size_t)top * sizeof *id, "likeliest"), *at = put(&s->arena, begin, (size_t)(n + 1) * sizeof *begin, "begins");
+    int *tgt = put(&s->arena, id, (size_t)n * (size_t)top * sizeof *id, "likeliest"),
+        *at = put(&s->arena, begin, (size_t)(n + 1) * sizeof *begin, "begins");
     acc_t *logp = arena_get(&s->arena, (size_t)n * (size_t)top * sizeof *logp, "logp of the likeliest");
     op_row_stats(NULL, logp, NULL, s->logits, inv_temp, at, tgt, n, vocab, vocab_ld(s->m));
     hand_out(top_logp, logp, flat, n, top);
@@ -86,19 +95,24 @@ static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_t
     free(z);
 }
 
-void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, acc_t *logp, acc_t *entropy, int *top_id, acc_t *top_logp)
+void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, acc_t *logp, acc_t *entropy, int *top_id,
+                acc_t *top_logp)
 {
     struct arena *a = &s->arena;
     size_t mark = arena_mark(a), n = (size_t)p->n;
     ENSURE(p->n <= s->max_rows && p->rows == p->targets);
-    struct batch b = { .n = p->n, .ids = put(a, p->ids, n * sizeof(int), "ids"), .pos = put(a, p->pos, n * sizeof(int), "positions"), .plan = p->plan };
+    struct batch b = { .n = p->n,
+                       .ids = put(a, p->ids, n * sizeof(int), "ids"),
+                       .pos = put(a, p->pos, n * sizeof(int), "positions"),
+                       .plan = p->plan };
     model_forward(s->m, &s->acts, &b, NULL);
     arena_back(a, mark);
     for (int64_t from = 0; from < p->rows; from += s->chunk) {
         int rows = (int)MIN(s->chunk, p->rows - from);
         size_t bytes = (size_t)rows * sizeof(acc_t);
         const int64_t *flat = p->tgt_flat + from;
-        int *row = put(a, p->row + from, (size_t)rows * sizeof *row, "rows"), *tgt = put(a, p->tgt + from, (size_t)rows * sizeof *tgt, "targets");
+        int *row = put(a, p->row + from, (size_t)rows * sizeof *row, "rows"),
+            *tgt = put(a, p->tgt + from, (size_t)rows * sizeof *tgt, "targets");
         acc_t *lp = arena_get(a, bytes, "logp"), *ent = arena_get(a, bytes, "entropy");
         head_forward(s->m, s->logits, s->x, s->acts.hidden, row, rows);
         op_row_stats(NULL, lp, ent, s->logits, inv_temp, NULL, tgt, rows, s->m->c.vocab, vocab_ld(s->m));

@@ -1,4 +1,5 @@
-/* token_scores.h: what a model thinks of given tokens: the training forward pass without a way back, and the likeliest tokens beside each. */
+/* token_scores.h: what a model thinks of given tokens: the training forward pass without a way back, and the likeliest
+ * tokens beside each. */
 #pragma once
 #include "engine/learner/pack.h"
 
@@ -16,7 +17,9 @@ struct scorer {
 void scorer_make(struct scorer *s, const struct model *m, int64_t max_rows, int top);
 void scorer_free(struct scorer *s);
 
-/* The pack's targets, each alone on its row (no two sequences of one group): logp[flat] and entropy[flat] (nats, full vocabulary) of the distribution the token
- * was drawn from, at 1 / inv_temp; the same bits as learner_score. The s->top likeliest tokens of each, likeliest first, of equals the lowest id:
- * top_id, top_logp [flat * top ..]; not touched where top is 0. */
-void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, acc_t *logp, acc_t *entropy, int *top_id, acc_t *top_logp);
+/* The pack's targets, each alone on its row (no two sequences of one group): logp[flat] and entropy[flat] (nats, full
+ * vocabulary) of the distribution the token was drawn from, at 1 / inv_temp; the same bits as learner_score. The s->top
+ * likeliest tokens of each, likeliest first, of equals the lowest id: top_id, top_logp [flat * top ..]; not touched
+ * where top is 0. */
+void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, acc_t *logp, acc_t *entropy, int *top_id,
+                acc_t *top_logp);

@@ -1,4 +1,5 @@
-/* conversation.c: see conversation.h. Pieces are gathered in one array; messages hold places in it until it is whole. */
+/* conversation.c: see conversation.h. Pieces are gathered in one array; messages hold places in it until it is
+ * whole. */
 #define _GNU_SOURCE     /* memmem */
 #include "engine/prompts/conversation.h"
 #include <limits.h>

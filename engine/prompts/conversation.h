@@ -1,7 +1,7 @@
-/* conversation.h: conversations as rollouts make them. Where calls are written in tags, a rollout encodes what the policy
- * writes and each result by itself; the same conversation from a file must be cut at the same places, or the model
- * learns from tokens that it never meets: `</result><think>` in one piece has a token `><`, and the model learns that
- * `</result` `>` ends a turn. */
+/* conversation.h: conversations as rollouts make them. Where calls are written in tags, a rollout encodes what the
+ * policy writes and each result by itself; the same conversation from a file must be cut at the same places, or the
+ * model learns from tokens that it never meets: `</result><think>` in one piece has a token `><`, and the model learns
+ * that `</result` `>` ends a turn. */
 #pragma once
 #include "data/messages.h"
 #include "engine/tools/tool_calls.h"

@@ -9,25 +9,38 @@
 
 /* What ARPO's and APPO's released questions tell the model ("\boxed" is broken there: U+0008 and "oxed"). */
 static const char with_tags[] =
-    "You are a helpful assistant that can solve the given question step by step with the help of the wikipedia search tool and python interpreter tool. Given "
-    "a question, you need to first think about the reasoning process in the mind and then provide the answer. During thinking, you can invoke the wikipedia "
-    "search tool to search and python interpreter tool to calculate the math problem for fact information about specific topics if needed. The reasoning process and "
-    "answer are enclosed within <think> </think> and <answer> </answer> tags respectively, and the search query and result are enclosed within <search> "
-    "</search> and <result> </result> tags respectively. For example, <think> This is the reasoning process. </think> <search> search query here </search> "
-    "<result> search result here </result> <think> This is the reasoning process. </think> <python> python code here </python> <result> python interpreter "
-    "result here </result> <think> This is the reasoning process. </think> <answer> The final answer is \\[ \\boxed{answer here} \\] </answer>. In the last "
+    "You are a helpful assistant that can solve the given question step by step with the help of the wikipedia search "
+    "tool and python interpreter tool. Given "
+    "a question, you need to first think about the reasoning process in the mind and then provide the answer. During "
+    "thinking, you can invoke the wikipedia "
+    "search tool to search and python interpreter tool to calculate the math problem for fact information about "
+    "specific topics if needed. The reasoning process and "
+    "answer are enclosed within <think> </think> and <answer> </answer> tags respectively, and the search query and "
+    "result are enclosed within <search> "
+    "</search> and <result> </result> tags respectively. For example, <think> This is the reasoning process. </think> "
+    "<search> search query here </search> "
+    "<result> search result here </result> <think> This is the reasoning process. </think> <python> python code here "
+    "</python> <result> python interpreter "
+    "result here </result> <think> This is the reasoning process. </think> <answer> The final answer is \\[ "
+    "\\boxed{answer here} \\] </answer>. In the last "
     "part of the answer, the final exact answer is enclosed within \\boxed{} with latex format.";
 
 /* The same where the chat format declares the tools and says how they are called. */
 static const char with_turns[] =
-    "You are a helpful assistant that can solve the given question step by step with the help of a search tool and a python tool. Given a question, you need to "
-    "first think about the reasoning process in the mind and then either call tools, to search for facts about specific topics or to calculate, or provide the answer. "
-    "You get the results of your calls and go on from there. The reasoning process and the answer are enclosed within <think> </think> and <answer> </answer> tags "
-    "respectively. For example, <think> This is the reasoning process. </think>, then calls of tools; and in the end <think> This is the reasoning process. </think> "
-    "<answer> The final answer is \\[ \\boxed{answer here} \\] </answer>. In the last part of the answer, the final exact answer is enclosed within \\boxed{} with "
+    "You are a helpful assistant that can solve the given question step by step with the help of a search tool and a "
+    "python tool. Given a question, you need to "
+    "first think about the reasoning process in the mind and then either call tools, to search for facts about "
+    "specific topics or to calculate, or provide the answer. "
+    "You get the results of your calls and go on from there. The reasoning process and the answer are enclosed within "
+    "<think> </think> and <answer> </answer> tags "
+    "respectively. For example, <think> This is the reasoning process. </think>, then calls of tools; and in the end "
+    "<think> This is the reasoning process. </think> "
+    "<answer> The final answer is \\[ \\boxed{answer here} \\] </answer>. In the last part of the answer, the final "
+    "exact answer is enclosed within \\boxed{} with "
     "latex format.";
 
-bool each_file(const char *key, const char *list, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx, struct err *e)
+bool each_file(const char *key, const char *list, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx,
+               struct err *e)
 {
     struct files f = { 0 };
     bool ok = files_find(&f, list, e) || fail_in(e, "%s", key);
@@ -62,12 +75,20 @@ void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation h
 
 struct chat_message *chat_messages(const struct messages *x)
 {
-    static const enum chat_role roles[] = { [ROLE_SYSTEM] = CHAT_SYSTEM, [ROLE_USER] = CHAT_USER, [ROLE_ASSISTANT] = CHAT_ASSISTANT, [ROLE_TOOL] = CHAT_TOOL,
-                                            [ROLE_DEVELOPER] = CHAT_DEVELOPER, [ROLE_FUNCTION] = CHAT_FUNCTION };
+    static const enum chat_role roles[] = {
+        [ROLE_SYSTEM] = CHAT_SYSTEM, [ROLE_USER] = CHAT_USER,           [ROLE_ASSISTANT] = CHAT_ASSISTANT,
+        [ROLE_TOOL] = CHAT_TOOL,     [ROLE_DEVELOPER] = CHAT_DEVELOPER, [ROLE_FUNCTION] = CHAT_FUNCTION
+    };
     struct chat_message *m = xcalloc((size_t)x->n, sizeof *m);
     for (int k = 0; k < x->n; k++) {
         const struct message *y = &x->p[k];
-        m[k] = (struct chat_message){ .role = roles[y->role], .text = y->text, .n = strlen(y->text), .thought = y->thought, .calls = y->calls, .quiet = y->quiet, .parts = y->parts };
+        m[k] = (struct chat_message){ .role = roles[y->role],
+                                      .text = y->text,
+                                      .n = strlen(y->text),
+                                      .thought = y->thought,
+                                      .calls = y->calls,
+                                      .quiet = y->quiet,
+                                      .parts = y->parts };
     }
     return m;
 }
@@ -78,17 +99,20 @@ bool tools_value(struct chat_tools *tools, const struct chat *chat, const json_t
     if (tools_none(v)) return true;
     if (json_is_string(v)) return chat_tools_read(tools, chat, json_string_value(v), json_string_length(v), e);
     char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-    bool ok = odd_within(text) ? fail(e, "\"tools\" hold a value that cannot be read") : chat_tools_read(tools, chat, text, strlen(text), e);
+    bool ok = odd_within(text) ? fail(e, "\"tools\" hold a value that cannot be read")
+                               : chat_tools_read(tools, chat, text, strlen(text), e);
     free(text);
     return ok;
 }
 
-bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system, const struct call_form *form, struct err *e)
+bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system,
+                  const struct call_form *form, struct err *e)
 {
     bool turns = call_form_turns(form), own = false, automatic = !strcmp(system, "auto");
     for (int i = 0; i < n; i++) own |= said[i].role == CHAT_SYSTEM;
     bool mine = automatic ? form->chat->v.family == CHAT_APPO || !own : strcmp(system, "none") != 0;
-    if (automatic || !strcmp(system, "tools")) system = form->chat->v.family == CHAT_APPO ? NULL : turns ? with_turns : with_tags;
+    if (automatic || !strcmp(system, "tools"))
+        system = form->chat->v.family == CHAT_APPO ? NULL : turns ? with_turns : with_tags;
     struct chat_message *m = xcalloc((size_t)n + 1, sizeof *m);
     int k = 0;
     if (mine && system) m[k++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
@@ -96,14 +120,16 @@ bool prompt_write(struct ids *out, const struct chat_message *said, int n, const
         if (!mine || said[i].role != CHAT_SYSTEM) m[k++] = said[i];
     struct said x;
     said_make(&x, m, k, form, false);
-    bool ok = chat_check(form->chat, m, k, turns, e) && (chat_write(form->chat, out, NULL, x.m, x.n, turns ? &form->tools : NULL, true) ||
-                                                        fail(e, "the tokenizer gave up on this prompt"));
+    bool ok = chat_check(form->chat, m, k, turns, e) &&
+              (chat_write(form->chat, out, NULL, x.m, x.n, turns ? &form->tools : NULL, true) ||
+               fail(e, "the tokenizer gave up on this prompt"));
     said_free(&x);
     free(m);
     return ok;
 }
 
-static bool write_row(struct ids *out, const struct sample *s, const char *system, const struct call_form *form, struct err *e)
+static bool write_row(struct ids *out, const struct sample *s, const char *system, const struct call_form *form,
+                      struct err *e)
 {
     struct chat_message *said = chat_messages(&s->said);
     bool ok = prompt_write(out, said, s->said.n, system, form, e);
@@ -119,8 +145,8 @@ static uint64_t fnv(uint64_t h, const void *bytes, size_t n)
 
 static uint64_t fnv_text(uint64_t h, const char *s) { return fnv(h, s ? s : "\xff", strlen(s ? s : "\xff") + 1); }
 
-/* Everything of a row that decides a number: what is asked, what is right, by which rule, and under which name it is counted. Lengths go first, so that no two
- * rows run into one another. */
+/* Everything of a row that decides a number: what is asked, what is right, by which rule, and under which name it is
+ * counted. Lengths go first, so that no two rows run into one another. */
 static void hash_row(struct questions *q, int k)
 {
     const struct sample *s = &q->rows.row[k];
@@ -132,7 +158,8 @@ static void hash_row(struct questions *q, int k)
 }
 
 /* Writes row k's prompt to the place of row `to`; *kept false: it is left out. */
-static bool take_row(struct questions *q, int k, int to, const char *key, const struct config *c, const struct call_form *form, bool *kept, struct err *e)
+static bool take_row(struct questions *q, int k, int to, const char *key, const struct config *c,
+                     const struct call_form *form, bool *kept, struct err *e)
 {
     const struct sample *s = &q->rows.row[k];
     struct ids ids = { 0 };
@@ -141,8 +168,11 @@ static bool take_row(struct questions *q, int k, int to, const char *key, const 
     *kept = true;
     if (!write_row(&ids, s, c->data.system_prompt, form, e)) return false;
     if (ids.n > max && how == TRUNCATE_ERROR) {
-        fail(e, "%s: a prompt of %d tokens is longer than data.max_prompt_length=%d: raise that (%s), or say what is to be done: data.truncation=filter, left, "
-                "right or middle", s->place, ids.n, max, key);
+        fail(e,
+             "%s: a prompt of %d tokens is longer than data.max_prompt_length=%d: raise that (%s), or say what is to "
+             "be done: data.truncation=filter, left, "
+             "right or middle",
+             s->place, ids.n, max, key);
         ids_free(&ids);
         return false;
     }
@@ -157,7 +187,8 @@ static bool take_row(struct questions *q, int k, int to, const char *key, const 
 }
 
 /* Released questions bring instructions for tags along. */
-static void warn_of_tags(const struct questions *q, int n, const char *key, const struct config *c, const struct call_form *form)
+static void warn_of_tags(const struct questions *q, int n, const char *key, const struct config *c,
+                         const struct call_form *form)
 {
     int taught = 0;
     bool kept = !strcmp(c->data.system_prompt, "auto") || !strcmp(c->data.system_prompt, "none");
@@ -166,11 +197,15 @@ static void warn_of_tags(const struct questions *q, int n, const char *key, cons
         taught += s && (strstr(s, "</search>") || strstr(s, "</python>"));
     }
     if (taught)
-        fprintf(stderr, "%s: %d of %d prompts have a system message that teaches calls in tags, which this tools.format does not run; data.system_prompt=tools "
-                "puts the fitting instructions in its place\n", key, taught, n);
+        fprintf(stderr,
+                "%s: %d of %d prompts have a system message that teaches calls in tags, which this tools.format does "
+                "not run; data.system_prompt=tools "
+                "puts the fitting instructions in its place\n",
+                key, taught, n);
 }
 
-static bool write_prompts(struct questions *q, const char *key, const struct config *c, const struct call_form *form, struct err *e)
+static bool write_prompts(struct questions *q, const char *key, const struct config *c, const struct call_form *form,
+                          struct err *e)
 {
     int n = q->rows.n, to = 0;
     bool ok = true;
@@ -186,8 +221,11 @@ static bool write_prompts(struct questions *q, const char *key, const struct con
         hash_row(q, to++);
     }
     if (ok && to < n)
-        fprintf(stderr, "%s: %d of %d prompts are longer than data.max_prompt_length=%d tokens and were left out\n", key, n - to, n, c->data.max_prompt_length);
-    if (ok && !to) ok = fail(e, "%s: every prompt is longer than data.max_prompt_length=%d: raise that", key, c->data.max_prompt_length);
+        fprintf(stderr, "%s: %d of %d prompts are longer than data.max_prompt_length=%d tokens and were left out\n",
+                key, n - to, n, c->data.max_prompt_length);
+    if (ok && !to)
+        ok = fail(e, "%s: every prompt is longer than data.max_prompt_length=%d: raise that", key,
+                  c->data.max_prompt_length);
     if (ok) dataset_cut(&q->rows, to);
     if (ok) warn_of_tags(q, to, key, c, form);
     return ok;
@@ -201,12 +239,15 @@ static bool read_one(void *ctx, const char *path, struct err *e)
     return dataset_load_keys(r->rows, path, &r->keys, e);
 }
 
-bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c, const struct call_form *form, struct err *e)
+bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c,
+                    const struct call_form *form, struct err *e)
 {
     *q = (struct questions){ 0 };
     if (!*files) return true;
-    struct reading r = { &q->rows, { *c->data.prompt_key ? c->data.prompt_key : NULL, *c->data.answer_key ? c->data.answer_key : NULL,
-                                     *c->data.source_key ? c->data.source_key : NULL } };
+    struct reading r = { &q->rows,
+                         { *c->data.prompt_key ? c->data.prompt_key : NULL,
+                           *c->data.answer_key ? c->data.answer_key : NULL,
+                           *c->data.source_key ? c->data.source_key : NULL } };
     if (!each_file(key, files, read_one, &r, e)) return false;
     print_notes(key, &q->rows.note);
     return write_prompts(q, key, c, form, e);
@@ -233,4 +274,7 @@ int deck_row(struct deck *d, const struct config *c, int n, uint64_t position)
     return d->order[position % rows];
 }
 
-int questions_row(struct questions *q, const struct config *c, uint64_t position) { return deck_row(&q->deck, c, q->rows.n, position); }
+int questions_row(struct questions *q, const struct config *c, uint64_t position)
+{
+    return deck_row(&q->deck, c, q->rows.n, position);
+}

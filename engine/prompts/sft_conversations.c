@@ -6,19 +6,22 @@
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-static bool write_talk(struct demo *d, const struct dialog *x, const struct config *c, const struct call_form *form, struct err *e)
+static bool write_talk(struct demo *d, const struct dialog *x, const struct config *c, const struct call_form *form,
+                       struct err *e)
 {
     const struct chat *chat = form->chat;
     struct chat_tools tools = { 0 };
     struct chat_mask mask = { 0 };
     *d = (struct demo){ 0 };
-    if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e)) return fail_in(e, "%s: tools", x->place);
+    if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e))
+        return fail_in(e, "%s: tools", x->place);
     struct chat_message *m = chat_messages(&x->said);
     struct said said;
     said_make(&said, m, x->said.n, form, !c->sft.mask_results);
     const struct chat_tools *declared = x->tools || !call_form_turns(form) ? &tools : &form->tools;
     bool ok = chat_check(chat, m, x->said.n, declared->n > 0, e) &&
-              (chat_write(chat, &d->ids, &mask, said.m, said.n, declared, false) || fail(e, "the tokenizer gave up on this conversation"));
+              (chat_write(chat, &d->ids, &mask, said.m, said.n, declared, false) || fail(e, "the tokenizer gave up on "
+                                                                                            "this conversation"));
     d->m = mask.p;
     said_free(&said);
     free(m);
@@ -40,8 +43,11 @@ static bool fit(struct demo *d, const struct dialog *x, const struct config *c, 
     *keep = true;
     if (d->ids.n <= max) return true;
     if (how == TRUNCATE_ERROR)
-        return fail(e, "%s: a conversation of %d tokens is longer than the %d that data.max_length, actor.ppo_max_token_len_per_gpu and the model allow: raise them, "
-                       "or say what is to be done: data.truncation=filter, left, right or middle", x->place, d->ids.n, max);
+        return fail(e,
+                    "%s: a conversation of %d tokens is longer than the %d that data.max_length, "
+                    "actor.ppo_max_token_len_per_gpu and the model allow: raise them, "
+                    "or say what is to be done: data.truncation=filter, left, right or middle",
+                    x->place, d->ids.n, max);
     if (how == TRUNCATE_FILTER) *keep = false;
     else truncate_ids(&d->ids, d->m, max, how);
     return true;
@@ -55,7 +61,8 @@ static bool read_one(void *ctx, const char *path, struct err *e)
     return dialogs_load(&r->rows, path, &r->keys, e);
 }
 
-static bool write_all(struct talks *t, const struct dialogs *rows, const struct config *c, const struct call_form *form, int most, struct err *e)
+static bool write_all(struct talks *t, const struct dialogs *rows, const struct config *c, const struct call_form *form,
+                      int most, struct err *e)
 {
     int max = c->data.max_length ? MIN(c->data.max_length, most) : most, longer = 0, idle = 0;
     bool ok = true;
@@ -72,15 +79,23 @@ static bool write_all(struct talks *t, const struct dialogs *rows, const struct 
         t->targets += targets;
         t->talk[t->n++] = d;
     }
-    if (longer) fprintf(stderr, "data.train_files: %d of %d conversations are longer than %d tokens and were left out\n", longer, rows->n, max);
-    if (idle) fprintf(stderr, "data.train_files: in %d of %d conversations nothing is left that an assistant says; they were left out\n", idle, rows->n);
+    if (longer)
+        fprintf(stderr, "data.train_files: %d of %d conversations are longer than %d tokens and were left out\n",
+                longer, rows->n, max);
+    if (idle)
+        fprintf(stderr,
+                "data.train_files: in %d of %d conversations nothing is left that an assistant says; they were left "
+                "out\n",
+                idle, rows->n);
     return ok && (t->n || fail(e, "data.train_files: no conversation is left to learn from"));
 }
 
 bool talks_open(struct talks *t, const struct config *c, const struct call_form *form, int most, struct err *e)
 {
     *t = (struct talks){ 0 };
-    struct reading r = { { 0 }, { *c->data.prompt_key ? c->data.prompt_key : NULL, *c->data.answer_key ? c->data.answer_key : NULL, NULL } };
+    struct reading r = { { 0 },
+                         { *c->data.prompt_key ? c->data.prompt_key : NULL,
+                           *c->data.answer_key ? c->data.answer_key : NULL, NULL } };
     bool ok = each_file("data.train_files", c->data.train_files, read_one, &r, e);
     if (ok) print_notes("data.train_files", &r.rows.note);
     ok = ok && write_all(t, &r.rows, c, form, most, e);

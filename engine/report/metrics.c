@@ -1,4 +1,5 @@
-/* metrics.c: metrics.jsonl and the console line. A resumed run continues the file as if it had never stopped, so lines after the checkpoint go. */
+/* metrics.c: metrics.jsonl and the console line. A resumed run continues the file as if it had never stopped, so lines
+ * after the checkpoint go. */
 #include "engine/report/metrics.h"
 #include "base/file.h"
 #include "base/number.h"
@@ -100,7 +101,8 @@ static bool cut_after(struct metrics_log *l, const char *path, int64_t after, st
         char *end = memchr(p, '\n', (size_t)(old.p + old.n - p));
         int64_t step;
         if (!end) break;                                    /* the line that was being written when the run died */
-        if (!line_step(p, (size_t)(end - p), &step)) ok = fail(e, "%s:%d: not a line of metrics; move the file away or give trainer.resume=off", path, number);
+        if (!line_step(p, (size_t)(end - p), &step))
+            ok = fail(e, "%s:%d: not a line of metrics; move the file away or give trainer.resume=off", path, number);
         else {
             l->seen = step;
             if (step <= after) {
@@ -122,9 +124,11 @@ bool metrics_check(const char *path, int64_t bytes, uint64_t hash, struct err *e
     uint64_t is;
     int64_t n;
     if (!hash_file(path, bytes, &is, &n, e)) return false;
-    if (n < bytes) return fail(e, "%s: cut short: has %lld bytes, up to the checkpoint %lld were written", path, (long long)n, (long long)bytes);
-    return is == hash || fail(e, "%s: damaged: of its first %lld bytes the checksum is %016llx, %016llx was written", path, (long long)bytes, (unsigned long long)is,
-                              (unsigned long long)hash);
+    if (n < bytes)
+        return fail(e, "%s: cut short: has %lld bytes, up to the checkpoint %lld were written", path, (long long)n,
+                    (long long)bytes);
+    return is == hash || fail(e, "%s: damaged: of its first %lld bytes the checksum is %016llx, %016llx was written",
+                              path, (long long)bytes, (unsigned long long)is, (unsigned long long)hash);
 }
 
 bool metrics_open(struct metrics_log *l, const char *path, int64_t after, const char *board_dir, struct err *e)
@@ -151,7 +155,8 @@ bool metrics_open(struct metrics_log *l, const char *path, int64_t after, const 
 
 bool metrics_sync(struct metrics_log *l, struct err *e)
 {
-    return fsync(fileno(l->f)) == 0 || errno == EINVAL || fail(e, "%s: could not be brought to the disk: %s", l->path, strerror(errno));
+    return fsync(fileno(l->f)) == 0 || errno == EINVAL ||
+           fail(e, "%s: could not be brought to the disk: %s", l->path, strerror(errno));
 }
 
 bool metrics_close(struct metrics_log *l, struct err *e)

@@ -1,4 +1,5 @@
-/* progress.c: one line on stderr about how far a run is. On a terminal it is redrawn in place and never wider than it; elsewhere it is a plain line. */
+/* progress.c: one line on stderr about how far a run is. On a terminal it is redrawn in place and never wider than it;
+ * elsewhere it is a plain line. */
 #include "engine/report/metrics.h"
 #include "base/clock.h"
 #include <math.h>
@@ -20,13 +21,15 @@ static void put_time(char *out, size_t n, double seconds)
     else snprintf(out, n, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
 }
 
-void progress_text(char *out, size_t n, int width, const char *unit, int first, int done, int total, double elapsed, const char *what, double reward, double tokens_per_s)
+void progress_text(char *out, size_t n, int width, const char *unit, int first, int done, int total, double elapsed,
+                   const char *what, double reward, double tokens_per_s)
 {
     char text[256], left[32];
     int used = snprintf(text, sizeof text, "%.20s %d/%d", unit, done, total);
     if (what && *what) used += snprintf(text + used, sizeof text - (size_t)used, "  %.60s", what);
     if (isfinite(reward)) used += snprintf(text + used, sizeof text - (size_t)used, "  reward %.3f", reward);
-    if (isfinite(tokens_per_s)) used += snprintf(text + used, sizeof text - (size_t)used, "  %.3g k tokens/s", tokens_per_s / 1000);
+    if (isfinite(tokens_per_s))
+        used += snprintf(text + used, sizeof text - (size_t)used, "  %.3g k tokens/s", tokens_per_s / 1000);
     if (done > first && done < total) {
         put_time(left, sizeof left, elapsed / (done - first) * (total - done));
         used += snprintf(text + used, sizeof text - (size_t)used, "  %s left", left);
@@ -63,7 +66,8 @@ void progress_step(struct progress *p, int done, const char *what, double reward
     int width = 0;
     if (!p->tty && !time_to_say(p, done)) return;
     if (p->tty) width = ioctl(fileno(p->f), TIOCGWINSZ, &w) || w.ws_col < 20 ? 80 : w.ws_col;
-    progress_text(line, sizeof line, width, p->unit ? p->unit : "step", p->first, done, p->total, seconds() - p->started, what, reward, tokens_per_s);
+    progress_text(line, sizeof line, width, p->unit ? p->unit : "step", p->first, done, p->total,
+                  seconds() - p->started, what, reward, tokens_per_s);
     fprintf(p->f, p->tty ? "\r%s\033[K" : "%s\n", line);
     fflush(p->f);
 }

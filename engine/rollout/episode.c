@@ -1,4 +1,5 @@
-/* episode.c: one rollout's tokens and numbers. A fork owns copies of its prefix: an episode never points into another, so either may be freed first. */
+/* episode.c: one rollout's tokens and numbers. A fork owns copies of its prefix: an episode never points into another,
+ * so either may be freed first. */
 #include "engine/rollout/episode.h"
 #include "base/err.h"
 #include <limits.h>
@@ -56,8 +57,16 @@ void episode_fork(struct episode *dst, const struct episode *src, int token_inde
     ENSURE(dst->n == 0 && dst->kv.len == 0 && n >= src->prompt_len && n <= src->n);
     /* what is kept ends with the prompt, a generated token or a whole result */
     ENSURE(n == src->prompt_len || n == src->n || src->m[n - 1] || src->m[n]);
-    *dst = (struct episode){ .step = src->step, .prompt = src->prompt, .rollout = src->rollout, .scope = src->scope, .user = src->user,
-                             .prompt_len = src->prompt_len, .n = n, .parent = -1, .branch_pos = n - src->prompt_len, .born = n };
+    *dst = (struct episode){ .step = src->step,
+                             .prompt = src->prompt,
+                             .rollout = src->rollout,
+                             .scope = src->scope,
+                             .user = src->user,
+                             .prompt_len = src->prompt_len,
+                             .n = n,
+                             .parent = -1,
+                             .branch_pos = n - src->prompt_len,
+                             .born = n };
     room(dst, n);
     memcpy(dst->ids, src->ids, (size_t)n * sizeof *dst->ids);
     memcpy(dst->m, src->m, (size_t)n * sizeof *dst->m);

@@ -1,5 +1,6 @@
-/* kv_pages.c: pages of keys and values that forks share. Freed pages keep their bits; nobody reads them, because a row sees positions 0..pos only and every
- * one of those was written through kv_slot under the version that the page carries. */
+/* kv_pages.c: pages of keys and values that forks share. Freed pages keep their bits; nobody reads them, because a row
+ * sees positions 0..pos only and every one of those was written through kv_slot under the version that the page
+ * carries. */
 #include "engine/rollout/kv_pages.h"
 #include "base/err.h"
 #include <limits.h>
@@ -13,7 +14,8 @@ void kv_make(struct kv *kv, const struct model *m, int pages, struct arena *a)
     ENSURE(pages > 0);
     if (__builtin_mul_overflow(elems, pages, &stride) || __builtin_mul_overflow(stride, m->c.layers, &all) ||
         __builtin_mul_overflow((size_t)all, sizeof(elem_t), &bytes))
-        die("a pool of %d pages of keys and values, %d layers, %lld numbers a page, is larger than 64 bits can count", pages, m->c.layers, (long long)elems);
+        die("a pool of %d pages of keys and values, %d layers, %lld numbers a page, is larger than 64 bits can count",
+            pages, m->c.layers, (long long)elems);
     *kv = (struct kv){ .h = m->h, .layers = m->c.layers, .pages = pages, .free = pages, .layer_stride = stride };
     kv->pool = arena_get(a, bytes, "keys and values");
     kv->ref = xcalloc((size_t)pages, sizeof *kv->ref);
@@ -32,7 +34,10 @@ void kv_destroy(struct kv *kv)
 
 static int page_take(struct kv *kv, uint64_t version)
 {
-    if (!kv->free) die("no free page of keys and values: all %d pages of %d positions are held; a larger pool or fewer sequences at once", kv->pages, KV_PAGE);
+    if (!kv->free)
+        die("no free page of keys and values: all %d pages of %d positions are held; a larger pool or fewer sequences "
+            "at once",
+            kv->pages, KV_PAGE);
     int p = kv->free_list[--kv->free];
     ENSURE(kv->ref[p] == 0);
     kv->ref[p] = 1;
@@ -69,8 +74,9 @@ void kv_fork(struct kv *kv, struct kv_seq *dst, const struct kv_seq *src, int le
 
 static void stale(const struct kv *kv, int page, uint64_t version)
 {
-    die("page %d of keys and values was written by version %llu of the weights, which are now version %llu: drop it and run its tokens again", page,
-        (unsigned long long)kv->version[page], (unsigned long long)version);
+    die("page %d of keys and values was written by version %llu of the weights, which are now version %llu: drop it "
+        "and run its tokens again",
+        page, (unsigned long long)kv->version[page], (unsigned long long)version);
 }
 
 int64_t kv_slot(struct kv *kv, struct kv_seq *s, int pos, uint64_t version)

@@ -1,5 +1,6 @@
-/* rollout.c: who runs when. An episode is seated when its worst case of pages fits beside the worst cases of those already seated, so that the pool never
- * runs dry on the way; it leaves its seat when it ends. Seats whose tool runs have no rows in a pass, and the others do not wait for them. */
+/* rollout.c: who runs when. An episode is seated when its worst case of pages fits beside the worst cases of those
+ * already seated, so that the pool never runs dry on the way; it leaves its seat when it ends. Seats whose tool runs
+ * have no rows in a pass, and the others do not wait for them. */
 #include "engine/rollout/rollout.h"
 #include "base/clock.h"
 #include "engine/rollout/rollout_in.h"
@@ -72,17 +73,21 @@ static void allow_make(struct rollout *r, struct arena *a)
     free(allow);
 }
 
-struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, struct kv *kv, const struct toolbox *box, const struct rollout_config *c,
-                             struct arena *a)
+struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, struct kv *kv, const struct toolbox *box,
+                             const struct rollout_config *c, struct arena *a)
 {
     struct rollout *r = xcalloc(1, sizeof *r);
     ENSURE(c->max_rows > 0 && c->max_seqs > 0 && c->tool_threads > 0 && c->max_len > 0);
-    *r = (struct rollout){ .m = m, .t = t, .kv = kv, .box = *box, .c = *c, .max_len = c->max_len, .ld = kv_need(c->max_len) };
+    *r = (struct rollout){
+        .m = m, .t = t, .kv = kv, .box = *box, .c = *c, .max_len = c->max_len, .ld = kv_need(c->max_len)
+    };
     rollout_set(r, c);
-    if (t && tokenizer_vocab(t) > m->c.vocab) die("the tokenizer has ids up to %d, the model %d rows for them", tokenizer_vocab(t) - 1, m->c.vocab);
+    if (t && tokenizer_vocab(t) > m->c.vocab)
+        die("the tokenizer has ids up to %d, the model %d rows for them", tokenizer_vocab(t) - 1, m->c.vocab);
     if (kv->pages < r->ld)
-        die("a pool of %d pages (%d positions) of keys and values cannot hold one episode of %d tokens, which takes %d pages", kv->pages,
-            kv->pages * KV_PAGE, c->max_len, r->ld);
+        die("a pool of %d pages (%d positions) of keys and values cannot hold one episode of %d tokens, which takes %d "
+            "pages",
+            kv->pages, kv->pages * KV_PAGE, c->max_len, r->ld);
     acts_make(&r->acts, m, c->max_rows, false, false, a);
     rows_make(r, a);
     allow_make(r, a);
@@ -97,11 +102,13 @@ struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, s
 void rollout_set(struct rollout *r, const struct rollout_config *c)
 {
     if (c->max_len > r->max_len) die("max_len %d, this rollout was made for %d", c->max_len, r->max_len);
-    if (c->max_len > r->m->c.max_len) die("max_len %d is more than the model's max_position_embeddings %d", c->max_len, r->m->c.max_len);
+    if (c->max_len > r->m->c.max_len)
+        die("max_len %d is more than the model's max_position_embeddings %d", c->max_len, r->m->c.max_len);
     ENSURE(c->max_rows == r->c.max_rows && c->max_seqs == r->c.max_seqs);
     ENSURE(c->max_response >= 0 && c->temperature >= 0 && c->top_p > 0 && c->top_k >= 0);
     struct rollout_config old = r->c;
-    if (c->temperature != old.temperature || c->top_p != old.top_p || c->top_k != old.top_k || c->seed != old.seed) pass_forget(r);
+    if (c->temperature != old.temperature || c->top_p != old.top_p || c->top_k != old.top_k || c->seed != old.seed)
+        pass_forget(r);
     r->c = *c;
     r->c.tool_threads = old.tool_threads;
     r->c.tool_timeout_s = old.tool_timeout_s;
@@ -162,8 +169,9 @@ void seat_leave(struct rollout *r, struct seat *s, enum finish why)
     memmove(r->live + i, r->live + i + 1, (size_t)(--r->lives - i) * sizeof *r->live);
 }
 
-/* Gives up pages that are only there to save work: of finished episodes, the last of the run's list first (the caller reads in its order); the caller's; and where nobody is seated, who could free some, the
- * groups' and the forked prefixes of those yet to start, last first. True: the worst case of ep is free beside the claims of the seated. */
+/* Gives up pages that are only there to save work: of finished episodes, the last of the run's list first (the caller
+ * reads in its order); the caller's; and where nobody is seated, who could free some, the groups' and the forked
+ * prefixes of those yet to start, last first. True: the worst case of ep is free beside the claims of the seated. */
 static bool make_room(struct rollout *r, struct episode *ep)
 {
     for (;;) {
@@ -175,7 +183,8 @@ static bool make_room(struct rollout *r, struct episode *ep)
             r->stats.kv_dropped++;
             continue;
         }
-        for (int g = 0; !give && !r->lives && g < r->groups; g++) if (r->group[g].cache.n_pages) give = &r->group[g].cache;
+        for (int g = 0; !give && !r->lives && g < r->groups; g++)
+            if (r->group[g].cache.n_pages) give = &r->group[g].cache;
         for (int i = r->n - 1; !give && !r->lives && i >= r->next; i--)
             if (r->ep[i]->kv.n_pages && r->ep[i]->finish == FINISH_NONE) give = &r->ep[i]->kv;
         if (!give) return false;
@@ -243,11 +252,12 @@ static void admit(struct rollout *r)
         if (g) group_leave(r, g);
     }
     if (!r->lives && r->next < r->n && r->done < r->n)
-        die("an episode of up to %d tokens needs %d pages of keys and values; of the pool's %d others hold all but %d", limit_of(r, r->ep[r->next]),
-            kv_need(limit_of(r, r->ep[r->next])), r->kv->pages, r->kv->free);
+        die("an episode of up to %d tokens needs %d pages of keys and values; of the pool's %d others hold all but %d",
+            limit_of(r, r->ep[r->next]), kv_need(limit_of(r, r->ep[r->next])), r->kv->pages, r->kv->free);
 }
 
-/* A leader's prompt is through: those who wait for it share its pages, and so will those of the group who are yet to start, if there is room. */
+/* A leader's prompt is through: those who wait for it share its pages, and so will those of the group who are yet to
+ * start, if there is room. */
 static void share_prompts(struct rollout *r)
 {
     for (int i = 0; i < r->lives; i++) {
@@ -272,7 +282,8 @@ static void share_prompts(struct rollout *r)
 
 static bool same_prompt(const struct episode *a, const struct episode *b)
 {
-    return a->prompt == b->prompt && a->prompt_len == b->prompt_len && memcmp(a->ids, b->ids, (size_t)a->prompt_len * sizeof *a->ids) == 0;
+    return a->prompt == b->prompt && a->prompt_len == b->prompt_len &&
+           memcmp(a->ids, b->ids, (size_t)a->prompt_len * sizeof *a->ids) == 0;
 }
 
 /* Episodes with nothing run yet and the same prompt; alone in its group, an episode has none. */
@@ -305,7 +316,8 @@ static void run_begin(struct rollout *r, struct episode **ep, int n, bool keep)
     for (int i = 0; i < n; i++) {
         ENSURE(ep[i]->n > 0 && ep[i]->kv.len <= ep[i]->n);
         if (ep[i]->finish != FINISH_NONE) { r->finished[r->done++] = i; continue; }
-        if (ep[i]->kv.len == ep[i]->n) kv_cut(r->kv, &ep[i]->kv, ep[i]->n - 1);     /* its last token gives the logits */
+        /* its last token gives the logits */
+        if (ep[i]->kv.len == ep[i]->n) kv_cut(r->kv, &ep[i]->kv, ep[i]->n - 1);
         kv_check(r->kv, &ep[i]->kv, r->m->version);
     }
     r->before = r->done;    /* what was finished before is the caller's */
@@ -351,7 +363,8 @@ static void halt(struct rollout *r)
     r->stats.halted = true;
 }
 
-void rollout_run(struct rollout *r, struct episode **ep, int n, bool keep_kv, void (*progress)(void *, int, int), void *ctx, struct rollout_stats *stats)
+void rollout_run(struct rollout *r, struct episode **ep, int n, bool keep_kv, void (*progress)(void *, int, int),
+                 void *ctx, struct rollout_stats *stats)
 {
     double t = seconds();
     run_begin(r, ep, n, keep_kv);

@@ -1,5 +1,6 @@
-/* rollout.h: continuous batching. Each forward pass takes whatever tokens are due, of prompts, tool results and one a decoding episode; an episode
- * whose tool runs is simply absent. Ids, logp and entropy of an episode depend on nothing around it: batch, order, threads, how long a tool took. */
+/* rollout.h: continuous batching. Each forward pass takes whatever tokens are due, of prompts, tool results and one a
+ * decoding episode; an episode whose tool runs is simply absent. Ids, logp and entropy of an episode depend on nothing
+ * around it: batch, order, threads, how long a tool took. */
 #pragma once
 #include "engine/rollout/episode.h"
 #include <signal.h>
@@ -8,52 +9,60 @@ struct rollout_config {
     double temperature, top_p;          /* temperature 0: greedy; top_p 1: off */
     int top_k;                          /* 0: off */
     uint64_t seed;
-    int max_len, max_response;          /* tokens: prompt and response together; response with tool results; the lower limit holds */
+    /* tokens: prompt and response together; response with tool results; the lower limit holds */
+    int max_len, max_response;
     int call_limit;                     /* calls a rollout may make; past it the result is TOOL_NO_CALLS */
     int max_tool_tokens;                /* of a result's text, its tags not counted; 0: no limit of its own */
     const struct call_form *form;       /* how calls are written; NULL: in tags */
     int max_rows, max_seqs;             /* rows of a forward pass; episodes at once */
     int tool_threads;
     double tool_timeout_s;              /* <= 0: none */
-    /* NULL, or a say in what was drawn: may change *id, whose logp is then that of the id put there. ep has n tokens so far. For replay and tests. */
+    /* NULL, or a say in what was drawn: may change *id, whose logp is then that of the id put there. ep has n tokens so
+     * far. For replay and tests. */
     void (*force)(void *ctx, const struct episode *ep, int *id);
     void *force_ctx;
-    /* NULL, or asked when an episode finds no room: drops some pages kept from earlier runs (kv_drop on an episode that is not in this one).
-     * False: has none. */
+    /* NULL, or asked when an episode finds no room: drops some pages kept from earlier runs (kv_drop on an episode that
+     * is not in this one). False: has none. */
     bool (*spare)(void *ctx);
     void *spare_ctx;
-    const volatile sig_atomic_t *halt;  /* NULL, or where it is not 0 the run is given up between two passes: its episodes are of no use then */
+    /* NULL, or where it is not 0 the run is given up between two passes: its episodes are of no use then */
+    const volatile sig_atomic_t *halt;
 };
 
 struct rollout_stats {
     int64_t generated, tool_tokens, calls;                  /* do not depend on timing */
     int64_t search_hits, search_misses;                     /* of recorded searches: the query itself, and not */
-    int64_t timeouts;                                       /* calls of tools outside of this process that passed tool_timeout_s */
-    int64_t prefilled, forwards, kv_dropped;                /* rows run that gave no token; passes; sequences given up for room */
+    /* calls of tools outside of this process that passed tool_timeout_s */
+    int64_t timeouts;
+    /* rows run that gave no token; passes; sequences given up for room */
+    int64_t prefilled, forwards, kv_dropped;
     bool halted;                                            /* the run was given up */
     double wall_s, tool_wait_s;                             /* tool_wait_s: nothing to run but tools */
     int peak_pages;
 };
 
 struct rollout;
-/* Buffers come from the arena, which may be dry: then t may be NULL, and only rollout_rehearse and rollout_free may follow. die() with numbers where the
- * limits contradict the model or the pool cannot hold one episode of max_len. The model, tokenizer, kv and what box points to must outlive it. */
-struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, struct kv *kv, const struct toolbox *box, const struct rollout_config *c,
-                             struct arena *a);
+/* Buffers come from the arena, which may be dry: then t may be NULL, and only rollout_rehearse and rollout_free may
+ * follow. die() with numbers where the limits contradict the model or the pool cannot hold one episode of max_len. The
+ * model, tokenizer, kv and what box points to must outlive it. */
+struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, struct kv *kv, const struct toolbox *box,
+                             const struct rollout_config *c, struct arena *a);
 void rollout_free(struct rollout *r);                       /* NULL is fine */
-/* The operations of the largest pass, in a dry run (dev_dry_begin): what scratch memory they need. The arena may be dry, the model without weights. */
+/* The operations of the largest pass, in a dry run (dev_dry_begin): what scratch memory they need. The arena may be
+ * dry, the model without weights. */
 void rollout_rehearse(struct rollout *r);
 
-/* Other settings for the runs to come: sampling, limits and force may change; max_rows, max_seqs, tool_threads and tool_timeout_s are those of
- * rollout_make, and max_len may not exceed it. */
+/* Other settings for the runs to come: sampling, limits and force may change; max_rows, max_seqs, tool_threads and
+ * tool_timeout_s are those of rollout_make, and max_len may not exceed it. */
 void rollout_set(struct rollout *r, const struct rollout_config *c);
 
 /* spare alone, between runs. */
 void rollout_spare(struct rollout *r, bool (*spare)(void *ctx), void *ctx);
 
-/* Runs the n episodes to their end (those already finished are left alone). Roots, and forks whose pages are gone, are prefilled; episodes with the same
- * prompt number and the same prompt share its pages. keep_kv: finished episodes (but those marked unread) keep their pages for forks, though they are given up,
- * the last of ep[] first, where an episode would find no room; else they are dropped at once. Pages of another version of the weights: die().
- * progress (may be NULL) is called after each episode's end; stats (may be NULL) is written whole. */
-void rollout_run(struct rollout *r, struct episode **ep, int n, bool keep_kv, void (*progress)(void *ctx, int done, int total), void *ctx,
-                 struct rollout_stats *stats);
+/* Runs the n episodes to their end (those already finished are left alone). Roots, and forks whose pages are gone, are
+ * prefilled; episodes with the same prompt number and the same prompt share its pages. keep_kv: finished episodes (but
+ * those marked unread) keep their pages for forks, though they are given up, the last of ep[] first, where an episode
+ * would find no room; else they are dropped at once. Pages of another version of the weights: die(). progress (may be
+ * NULL) is called after each episode's end; stats (may be NULL) is written whole. */
+void rollout_run(struct rollout *r, struct episode **ep, int n, bool keep_kv,
+                 void (*progress)(void *ctx, int done, int total), void *ctx, struct rollout_stats *stats);

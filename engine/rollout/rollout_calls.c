@@ -1,5 +1,6 @@
-/* rollout_calls.c: what the tokens of an episode lead to: its end, calls, results. In tags, a call runs as soon as it is complete; in turns, all calls of a
- * turn run when an id of the policy's own has ended it, and their results come back together, in order, whichever is first. */
+/* rollout_calls.c: what the tokens of an episode lead to: its end, calls, results. In tags, a call runs as soon as it
+ * is complete; in turns, all calls of a turn run when an id of the policy's own has ended it, and their results come
+ * back together, in order, whichever is first. */
 #include "engine/rollout/rollout_in.h"
 #include "base/err.h"
 #include <limits.h>
@@ -70,7 +71,8 @@ static void span(const struct rollout *r, const struct seat *s, size_t begin, si
     if (c->begin == INT_MAX) c->begin = c->end = c->close;
 }
 
-/* The note of call number k of those that the last token made, by its place in the episode's list; made here unless a fork brought it along. */
+/* The note of call number k of those that the last token made, by its place in the episode's list; made here unless a
+ * fork brought it along. */
 static int note_call(struct rollout *r, struct seat *s, int k, enum tool tool, size_t begin, size_t end)
 {
     struct episode *ep = s->ep;
@@ -93,7 +95,8 @@ static int note_call(struct rollout *r, struct seat *s, int k, enum tool tool, s
 /* Runs call number k of a seat. */
 static void run_tool(struct rollout *r, struct seat *s, int k, enum tool tool, const char *query, size_t n)
 {
-    _Static_assert(CALLS_MAX <= INT_MAX >> 20, "a tag must hold a call's number and its seat");      /* rollout.max_num_seqs is at most 2^20 */
+    /* rollout.max_num_seqs is at most 2^20 */
+    _Static_assert(CALLS_MAX <= INT_MAX >> 20, "a tag must hold a call's number and its seat");
     if (!r->pool) r->pool = tools_make(&r->box, r->c.tool_threads, r->c.tool_timeout_s);
     s->state = SEAT_TOOL;
     r->in_tools++;
@@ -116,7 +119,10 @@ static void note_status(struct rollout *r, struct seat *s, int k, const struct t
     r->stats.timeouts += d->status == CALL_TIMEOUT;
 }
 
-static void refuse(struct rollout *r, struct seat *s, int k) { note_status(r, s, k, &(struct tool_done){ .status = CALL_REFUSED }); }
+static void refuse(struct rollout *r, struct seat *s, int k)
+{
+    note_status(r, s, k, &(struct tool_done){ .status = CALL_REFUSED });
+}
 
 static void make_call(struct rollout *r, struct seat *s, const struct found_call *f)
 {
@@ -130,13 +136,15 @@ static void make_call(struct rollout *r, struct seat *s, const struct found_call
     } else run_tool(r, s, 0, f->tool, query, n);
 }
 
-/* Makes the calls of the turn that the last token has ended, if it has any and the rollout may go on behind this id. At the limit there is no room for
- * results and none is made. */
+/* Makes the calls of the turn that the last token has ended, if it has any and the rollout may go on behind this id. At
+ * the limit there is no room for results and none is made. */
 static bool make_calls(struct rollout *r, struct seat *s)
 {
     const struct call_form *f = r->c.form;
     struct turn_calls *x = &s->turn;
-    if (!call_form_turns(f) || !call_form_stop(f, s->ep->ids[s->ep->n - 1]) || !turn_calls_find(x, f, s->tail.p, s->tail.n)) return false;
+    if (!call_form_turns(f) || !call_form_stop(f, s->ep->ids[s->ep->n - 1]) ||
+        !turn_calls_find(x, f, s->tail.p, s->tail.n))
+        return false;
     if (s->ep->n >= s->limit) {
         turn_calls_free(x);
         seat_leave(r, s, FINISH_LENGTH);
@@ -149,7 +157,10 @@ static bool make_calls(struct rollout *r, struct seat *s)
     for (int k = 0; k < x->n; k++) {
         const struct turn_call *c = &x->p[k];
         bool over = s->ep->call[note - (x->n - 1) + k].over_limit;
-        const char *said = over ? TOOL_NO_CALLS : c->wrong ? c->wrong : blank(c->query.p, c->query.n) ? TOOL_EMPTY : NULL;
+        const char *said = over                            ? TOOL_NO_CALLS
+                           : c->wrong                      ? c->wrong
+                           : blank(c->query.p, c->query.n) ? TOOL_EMPTY
+                                                           : NULL;
         s->waits += !said;
         if (said) refuse(r, s, k);
         if (said) str_puts(&s->result[k], said);

@@ -1,4 +1,5 @@
-/* rollout_in.h: what rollout.c (who runs when), rollout_pass.c (one forward pass) and rollout_calls.c (ends, calls, results) share. Private to them. */
+/* rollout_in.h: what rollout.c (who runs when), rollout_pass.c (one forward pass) and rollout_calls.c (ends, calls,
+ * results) share. Private to them. */
 #pragma once
 #include "engine/rollout/rollout.h"
 
@@ -9,20 +10,24 @@ struct seat {
     struct episode *ep;
     enum seat_state state;
     int index, group, limit;        /* of the run's episodes; -1: shares no prompt; tokens it may have in all */
-    struct str tail;                /* bytes of the tokens since tail_at: all that was generated since the last result */
+    /* bytes of the tokens since tail_at: all that was generated since the last result */
+    struct str tail;
     int tail_at;
-    struct turn_calls turn;         /* while the calls of a turn run: they, their results in order, how many are still to come */
+    /* while the calls of a turn run: they, their results in order, how many are still to come */
+    struct turn_calls turn;
     struct str *result;
     int waits;
 };
 
-/* Episodes of one prompt. leader: the seat that runs it first; cache: its pages, kept while episodes of the group are yet to start. */
+/* Episodes of one prompt. leader: the seat that runs it first; cache: its pages, kept while episodes of the group are
+ * yet to start. */
 struct shared { int first, left, leader; struct kv_seq cache; };
 
 /* A pass of at most so many rows that only draws is recorded; places for the recorded sizes. */
 enum { GRAPH_ROWS = 1024, GRAPHS = 8 + GRAPH_ROWS / 8 + 1 };
 
-/* What one pass is called with, on the host and on the device; id, logp and ent stand one behind the other, at the same distances in both. */
+/* What one pass is called with, on the host and on the device; id, logp and ent stand one behind the other, at the same
+ * distances in both. */
 struct rows {
     int *ids, *pos, *table, *pick;  /* [rows], [rows], [rows][ld], [seqs] rows whose logits are wanted */
     int64_t *slot;
@@ -40,7 +45,8 @@ struct rollout {
     int max_len, ld, seqs;          /* of rollout_make; pages of max_len; most draws of a pass */
     struct acts acts;
     struct rows host, dev;
-    char *room, *sent;              /* the device's room for ids .. key, closed up anew for each pass; what goes there */
+    /* the device's room for ids .. key, closed up anew for each pass; what goes there */
+    char *room, *sent;
     elem_t *logits, *x;               /* [head_rows][vocab_ld], [head_rows][dim] */
     int head_rows;
     uint32_t *allow;                /* device: the ids that have a text; NULL: all have */

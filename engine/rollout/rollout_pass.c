@@ -1,5 +1,5 @@
-/* rollout_pass.c: one forward pass of a rollout: its rows, its pages, its draws. Rows of decoding episodes come first, so that a long prompt
- * delays nobody; prompts and tool results fill what is left and may take several passes. */
+/* rollout_pass.c: one forward pass of a rollout: its rows, its pages, its draws. Rows of decoding episodes come first,
+ * so that a long prompt delays nobody; prompts and tool results fill what is left and may take several passes. */
 #include "engine/rollout/rollout_in.h"
 #include "base/err.h"
 #include <string.h>
@@ -17,10 +17,12 @@ static void add_rows(struct rollout *r, struct seat *s, int take)
         h->slot[row] = kv_slot(r->kv, &ep->kv, pos, r->m->version);
     }
     /* after all slots: taking one may replace a shared page */
-    for (int row = first; row < r->n_rows; row++) memcpy(h->table + (int64_t)row * r->ld, ep->kv.page, (size_t)ep->kv.n_pages * sizeof *h->table);
+    for (int row = first; row < r->n_rows; row++)
+        memcpy(h->table + (int64_t)row * r->ld, ep->kv.page, (size_t)ep->kv.n_pages * sizeof *h->table);
     if (ep->kv.len < ep->n) return;
     h->pick[r->n_picks] = r->n_rows - 1;
-    h->key[r->n_picks] = (struct sample_key){ .step = ep->step, .prompt = ep->prompt, .rollout = ep->rollout, .pos = (uint32_t)ep->n };
+    h->key[r->n_picks] =
+        (struct sample_key){ .step = ep->step, .prompt = ep->prompt, .rollout = ep->rollout, .pos = (uint32_t)ep->n };
     r->owner[r->n_picks++] = s;
 }
 
@@ -39,10 +41,11 @@ int pass_gather(struct rollout *r)
     return r->n_rows;
 }
 
-/* Passes that only draw come in few sizes, so that each size is recorded once and then replayed: a model of 28 layers is 250 launches a token, 2 to 4 us of
- * the host's time each, where one token's weights take 0.2 ms (0.5B) to 3 ms (8B) to read. Sizes: 1, 2, 4, 8 rows, where weights are what is read; multiples
- * of 8 up to 64, for the tensor cores take rows by eights; then four sizes an octave: 11 % of rows too many on average, 24 % (65 rows as 80) at most.
- * Beyond 1024 rows the launches hide behind the work. */
+/* Passes that only draw come in few sizes, so that each size is recorded once and then replayed: a model of 28 layers
+ * is 250 launches a token, 2 to 4 us of the host's time each, where one token's weights take 0.2 ms (0.5B) to 3 ms (8B)
+ * to read. Sizes: 1, 2, 4, 8 rows, where weights are what is read; multiples of 8 up to 64, for the tensor cores take
+ * rows by eights; then four sizes an octave: 11 % of rows too many on average, 24 % (65 rows as 80) at most. Beyond
+ * 1024 rows the launches hide behind the work. */
 int pass_size(int rows, int most)
 {
     int size = 1, step = 8;
@@ -54,7 +57,8 @@ int pass_size(int rows, int most)
     return size < most ? size : most;
 }
 
-/* Fills the pass up with copies of its first row that write no keys and whose draws nobody looks at: what a copy reads, that row reads too. */
+/* Fills the pass up with copies of its first row that write no keys and whose draws nobody looks at: what a copy reads,
+ * that row reads too. */
 static void fill_up(struct rollout *r, int size)
 {
     struct rows *h = &r->host;
@@ -77,7 +81,8 @@ static void *place(struct rollout *r, size_t *at, const void *from, size_t bytes
     return p;
 }
 
-/* One copy instead of six, of some microseconds each. Where an array lies is a function of the pass's size, so a recorded pass finds it again. */
+/* One copy instead of six, of some microseconds each. Where an array lies is a function of the pass's size, so a
+ * recorded pass finds it again. */
 static void put_rows(struct rollout *r)
 {
     const struct rows *h = &r->host;
@@ -103,7 +108,8 @@ static void forced(struct rollout *r, int at, int n)
         ENSURE(h->id[i] >= 0 && h->id[i] < r->m->c.vocab);
     }
     dev_put(d->id + at, h->id + at, (size_t)n * sizeof *h->id);
-    op_row_stats(NULL, d->logp + at, d->ent + at, r->logits, inv_temp, NULL, d->id + at, n, r->m->c.vocab, vocab_ld(r->m));
+    op_row_stats(NULL, d->logp + at, d->ent + at, r->logits, inv_temp, NULL, d->id + at, n, r->m->c.vocab,
+                 vocab_ld(r->m));
 }
 
 /* All operations of a pass: what is recorded. */
@@ -111,14 +117,23 @@ static void operations(void *ctx)
 {
     struct rollout *r = ctx;
     const struct rows *d = &r->dev;
-    struct paged p = { .n = r->run_rows, .ids = d->ids, .pos = d->pos, .slot = d->slot, .table = d->table, .ld = r->ld, .pool = r->kv->pool,
+    struct paged p = { .n = r->run_rows,
+                       .ids = d->ids,
+                       .pos = d->pos,
+                       .slot = d->slot,
+                       .table = d->table,
+                       .ld = r->ld,
+                       .pool = r->kv->pool,
                        .layer_stride = r->kv->layer_stride };
-    struct sample_rule rule = { .temperature = r->c.temperature, .top_p = r->c.top_p, .top_k = r->c.top_k, .seed = r->c.seed, .allow = r->allow };
+    struct sample_rule rule = {
+        .temperature = r->c.temperature, .top_p = r->c.top_p, .top_k = r->c.top_k, .seed = r->c.seed, .allow = r->allow
+    };
     model_forward_paged(r->m, &r->acts, &p);
     for (int at = 0; at < r->run_picks; at += r->head_rows) {
         int n = r->run_picks - at < r->head_rows ? r->run_picks - at : r->head_rows;
         head_forward(r->m, r->logits, r->x, r->acts.hidden, d->pick + at, n);
-        op_sample(d->id + at, d->logp + at, d->ent + at, r->logits, &rule, d->key + at, n, r->m->c.vocab, vocab_ld(r->m));
+        op_sample(d->id + at, d->logp + at, d->ent + at, r->logits, &rule, d->key + at, n, r->m->c.vocab,
+                  vocab_ld(r->m));
         if (r->c.force) forced(r, at, n);
     }
 }
@@ -151,7 +166,8 @@ void rollout_rehearse(struct rollout *r)
     operations(r);
     /* the only operation that may need more for fewer rows, whose positions it then splits among more blocks */
     for (int n = 1; n <= r->c.max_rows && n <= GRAPH_ROWS; n++)
-        op_attn_paged(r->acts.layer[0].att, r->acts.layer[0].turned, r->kv->pool, r->dev.table, r->ld, r->dev.pos, n, r->m->h);
+        op_attn_paged(r->acts.layer[0].att, r->acts.layer[0].turned, r->kv->pool, r->dev.table, r->ld, r->dev.pos, n,
+                      r->m->h);
     r->c = was;
 }
 

@@ -1,5 +1,6 @@
-/* checkpoint.c: checkpoints: a folder that appears whole, under its final name, or not at all. The seed and the step are the whole state of the random
- * numbers and of the data; of files, a hash says that they still hold what they did. */
+/* checkpoint.c: checkpoints: a folder that appears whole, under its final name, or not at all. The seed and the step
+ * are the whole state of the random numbers and of the data; of files, a hash says that they still hold what they
+ * did. */
 #define _GNU_SOURCE      /* renameat2 */
 #include "engine/run/checkpoint.h"
 #include "base/file.h"
@@ -33,7 +34,8 @@ union word { float f; uint32_t u; };
 static float float_of(uint16_t b) { return (union word){ .u = (uint32_t)b << 16 }.f; }
 static uint16_t bf16_of(float x) { return (uint16_t)((union word){ .f = x }.u >> 16); }
 
-/* n numbers from the device, and to it, by way of host[n]. bf16 stands in the upper halves of floats, which loses nothing. */
+/* n numbers from the device, and to it, by way of host[n]. bf16 stands in the upper halves of floats, which loses
+ * nothing. */
 static void fetch(acc_t *host, const struct vector *v, int64_t n)
 {
     if (!v->bf16) { dev_get(host, v->x, (size_t)n * sizeof *host); return; }
@@ -57,7 +59,8 @@ static bool sound(const struct vector *v, const acc_t *host, int64_t n, const ch
     int64_t i = 0;
     while (i < n && isfinite(host[i]) && !(v->square && host[i] < 0)) i++;
     if (i == n) return true;
-    if (!isfinite(host[i])) return fail(e, "%s: number %lld of %s is a NaN or an infinity", path, (long long)i, v->name);
+    if (!isfinite(host[i]))
+        return fail(e, "%s: number %lld of %s is a NaN or an infinity", path, (long long)i, v->name);
     return fail(e, "%s: number %lld of %s, a mean of squares, is below 0", path, (long long)i, v->name);
 }
 
@@ -96,7 +99,9 @@ static bool load_vectors(struct trainer *t, const char *path, struct err *e)
     for (int i = 0; ok && i < vs; i++) {
         const struct st_tensor *x = st_find(f, v[i].name);
         ok = x && x->count == n && (f64 ? st_get_f64(x, 0, n, (double *)host) : st_get_f32(x, 0, n, (float *)host));
-        if (!ok) fail(e, "%s: tensor %s is missing, no floating point numbers, or of another size than the model", path, v[i].name);
+        if (!ok)
+            fail(e, "%s: tensor %s is missing, no floating point numbers, or of another size than the model", path,
+                 v[i].name);
         ok = ok && sound(&v[i], host, n, path, e);
         if (ok) store(&v[i], host, n);
     }
@@ -105,7 +110,8 @@ static bool load_vectors(struct trainer *t, const char *path, struct err *e)
     return ok;
 }
 
-static bool save_into(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *tmp, struct err *e)
+static bool save_into(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *tmp,
+                      struct err *e)
 {
     struct str p = { 0 };
     str_printf(&p, "%s/actor/huggingface", tmp);
@@ -178,15 +184,18 @@ int *ckpt_list(const char *dir, int *n)
     return step;
 }
 
-/* The new folder to its name at once, what had the name before to the new one's: at every moment one of them is there under it. */
+/* The new folder to its name at once, what had the name before to the new one's: at every moment one of them is there
+ * under it. */
 static bool put_in_place(const char *tmp, const char *path, const char *dir, bool *swapped, struct err *e)
 {
     *swapped = false;
     if (rename(tmp, path) == 0) return true;
     *swapped = renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_EXCHANGE) == 0;
     if (*swapped) return true;
-    char *to = dir_unused(dir, "old-");                  /* file systems that cannot swap (NFS): the old one aside, the new one in */
-    bool ok = (rename(path, to) == 0 && rename(tmp, path) == 0) || fail(e, "%s: the checkpoint could not be moved into place: %s", path, strerror(errno));
+    /* file systems that cannot swap (NFS): the old one aside, the new one in */
+    char *to = dir_unused(dir, "old-");
+    bool ok = (rename(path, to) == 0 && rename(tmp, path) == 0) ||
+              fail(e, "%s: the checkpoint could not be moved into place: %s", path, strerror(errno));
     free(to);
     return ok;
 }
@@ -196,7 +205,8 @@ static void remove_ours(const char *folder, const char *name, const char *dir)
 {
     if (manifest_remove(folder) || !file_exists(folder)) return;
     char *to = dir_unused(dir, "old-");
-    if (rename(folder, to) == 0) fprintf(stderr, "%s: holds files that are not of this program; they are in %s now\n", name, to);
+    if (rename(folder, to) == 0)
+        fprintf(stderr, "%s: holds files that are not of this program; they are in %s now\n", name, to);
     free(to);
 }
 
@@ -208,7 +218,8 @@ void ckpt_remove(const char *dir, int step)
     str_free(&path);
 }
 
-bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *dir, struct err *e)
+bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *dir,
+               struct err *e)
 {
     struct str path = { 0 }, tmp = { 0 };
     bool swapped = false;
@@ -229,7 +240,11 @@ bool ckpt_whole(const char *folder, bool verify, struct err *e)
     str_printf(&path, "%s/manifest", folder);
     bool there = file_exists(path.p), ok;
     if (!there && !verify) ok = true;
-    else if (!there) ok = fail(e, "%s: No such file: the checkpoint is damaged, or of an older version of this program (trainer.verify=off takes it as it is)", path.p);
+    else if (!there)
+        ok = fail(e,
+                  "%s: No such file: the checkpoint is damaged, or of an older version of this program "
+                  "(trainer.verify=off takes it as it is)",
+                  path.p);
     else ok = manifest_check(folder, verify, e);
     str_free(&path);
     return ok;
@@ -238,9 +253,10 @@ bool ckpt_whole(const char *folder, bool verify, struct err *e)
 /* The same table of tensors, and the same meaning of each: heads can be cut otherwise without a change of any size. */
 static bool same_shape(const struct model *a, const struct model *b)
 {
-    bool same = a->count == b->count && a->params == b->params && a->c.heads == b->c.heads && a->c.kv_heads == b->c.kv_heads && a->c.head_dim == b->c.head_dim &&
-                !strcmp(a->c.arch, b->c.arch);
-    for (int i = 0; same && i < a->params; i++) same = a->param[i].rows == b->param[i].rows && a->param[i].cols == b->param[i].cols;
+    bool same = a->count == b->count && a->params == b->params && a->c.heads == b->c.heads &&
+                a->c.kv_heads == b->c.kv_heads && a->c.head_dim == b->c.head_dim && !strcmp(a->c.arch, b->c.arch);
+    for (int i = 0; same && i < a->params; i++)
+        same = a->param[i].rows == b->param[i].rows && a->param[i].cols == b->param[i].cols;
     return same;
 }
 

@@ -1,5 +1,6 @@
-/* checkpoint.h: checkpoints, {dir}/global_step_N/: actor/huggingface/ (loads in transformers as it is), actor/optimizer.safetensors, state.json, manifest (the list of all
- * files with their checksums, base/manifest.h); and beside them latest_checkpointed_iteration.txt, as verl has it. docs/checkpoints.md */
+/* checkpoint.h: checkpoints, {dir}/global_step_N/: actor/huggingface/ (loads in transformers as it is),
+ * actor/optimizer.safetensors, state.json, manifest (the list of all files with their checksums, base/manifest.h); and
+ * beside them latest_checkpointed_iteration.txt, as verl has it. docs/checkpoints.md */
 #pragma once
 #include "engine/run/run.h"
 
@@ -14,14 +15,17 @@ struct ckpt_extra {
     struct best best;
     uint64_t tokenizer, cache;          /* of what the run was started with: hashes, 0: none */
     bool rolling;                       /* written because of the time or a signal: not kept for long */
-    const struct metrics *pending;      /* the metrics of the step whose evaluation is still to be made; NULL: none is */
+    /* the metrics of the step whose evaluation is still to be made; NULL: none is */
+    const struct metrics *pending;
 };
 
-/* Writes it whole or not at all; what had its number before is in place until then. False: a number is not finite (the sentence holds "NaN or an infinity"), the disk
- * is full, ... */
-bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *dir, struct err *e);
+/* Writes it whole or not at all; what had its number before is in place until then. False: a number is not finite (the
+ * sentence holds "NaN or an infinity"), the disk is full, ... */
+bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *dir,
+               struct err *e);
 bool ckpt_note(const char *dir, const char *name, int step, struct err *e);     /* {dir}/{name}: the number alone */
-int ckpt_noted(const char *dir, const char *name);                              /* -1: no such file, or no number in it */
+/* -1: no such file, or no number in it */
+int ckpt_noted(const char *dir, const char *name);
 
 /* The steps of all global_step_N in dir, the latest first; free() it. */
 int *ckpt_list(const char *dir, int *n);
@@ -38,13 +42,16 @@ struct ckpt_state {
 bool ckpt_read(struct ckpt_state *s, const char *folder, int step, struct err *e);
 void ckpt_forget(struct ckpt_state *s);
 /* Would the run go on with the same settings, data and model? False: the sentence says what differs. */
-bool ckpt_same(const struct trainer *t, const struct ckpt_extra *x, const struct ckpt_state *s, const char *folder, struct err *e);
-/* Counts, weights and optimizer into t and r; the metrics whose evaluation is pending into m (*pending). False: a file is not what it should be, a number
- * not finite. */
-bool ckpt_take(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder, struct metrics *m, bool *pending, struct err *e);
+bool ckpt_same(const struct trainer *t, const struct ckpt_extra *x, const struct ckpt_state *s, const char *folder,
+               struct err *e);
+/* Counts, weights and optimizer into t and r; the metrics whose evaluation is pending into m (*pending). False: a file
+ * is not what it should be, a number not finite. */
+bool ckpt_take(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder,
+               struct metrics *m, bool *pending, struct err *e);
 /* What state.json says of the evaluations alone, for a run with nothing left to do. */
 bool ckpt_evaluations(struct run_report *r, const struct ckpt_state *s);
-/* The folder is a whole one: by its manifest, read whole if verify; without verify, one of an older version has none. */
+/* The folder is a whole one: by its manifest, read whole if verify; without verify, one of an older version has
+ * none. */
 bool ckpt_whole(const char *folder, bool verify, struct err *e);
 
 /* Removes global_step_N; files in it that are not of this program are moved aside, and that is said. */
@@ -55,4 +62,5 @@ bool ckpt_save_optimizer(const struct trainer *t, const char *path, struct err *
 bool ckpt_take_weights(struct trainer *t, const char *folder, struct err *e);
 
 /* checkpoint_state.c */
-bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *path, struct err *e);
+bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *path,
+                      struct err *e);

@@ -10,7 +10,8 @@
 
 enum { STATE_MAX = 16 << 20 };
 
-/* The configuration as far as it decides the numbers: folders, counts of steps and threads may change between stop and resume. */
+/* The configuration as far as it decides the numbers: folders, counts of steps and threads may change between stop and
+ * resume. */
 static json_t *decisive(const struct config *c)
 {
     json_t *j = config_json(c), *value;
@@ -45,8 +46,8 @@ static json_t *data_json(const struct trainer *t)
     const struct questions *q = &t->s->train;
     if (!q->rows.n) return json_null();
     uint64_t position = (uint64_t)t->step * (uint64_t)t->c->data.train_batch_size, n = (uint64_t)q->rows.n;
-    return json_pack("{s:I,s:I,s:I,s:i,s:o}", "position", (json_int_t)position, "epoch", (json_int_t)(position / n), "in_epoch", (json_int_t)(position % n),
-                     "rows", q->rows.n, "hash", hash_json(q->hash));
+    return json_pack("{s:I,s:I,s:I,s:i,s:o}", "position", (json_int_t)position, "epoch", (json_int_t)(position / n),
+                     "in_epoch", (json_int_t)(position % n), "rows", q->rows.n, "hash", hash_json(q->hash));
 }
 
 static json_t *val_json(const struct trainer *t)
@@ -76,7 +77,8 @@ static bool metrics_read(struct metrics *m, const json_t *a)
     return json_is_array(a);
 }
 
-bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *path, struct err *e)
+bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *path,
+                      struct err *e)
 {
     json_t *o = json_object();
     json_object_set_new(o, "step", json_integer(t->step));
@@ -92,8 +94,12 @@ bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const
     json_object_set_new(o, "rolling", json_boolean(x->rolling));
     json_object_set_new(o, "before", r->has_before ? eval_json(&r->before) : json_null());
     json_object_set_new(o, "after", r->has_after ? eval_json(&r->after) : json_null());
-    json_object_set_new(o, "best", x->best.step < 0 ? json_null() : json_pack("{s:i,s:f,s:s}", "step", x->best.step, "value", x->best.value, "metric", t->c->trainer.best_metric));
-    json_object_set_new(o, "metrics", json_pack("{s:I,s:o}", "bytes", (json_int_t)x->mark.bytes, "hash", hash_json(x->mark.hash)));
+    json_object_set_new(o, "best",
+                        x->best.step < 0 ? json_null()
+                                         : json_pack("{s:i,s:f,s:s}", "step", x->best.step, "value", x->best.value,
+                                                     "metric", t->c->trainer.best_metric));
+    json_object_set_new(o, "metrics",
+                        json_pack("{s:I,s:o}", "bytes", (json_int_t)x->mark.bytes, "hash", hash_json(x->mark.hash)));
     json_object_set_new(o, "pending", metrics_json(x->pending));
     json_object_set_new(o, "data", data_json(t));
     json_object_set_new(o, "val", val_json(t));
@@ -110,7 +116,8 @@ bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const
 
 /* ---- may a run go on from it ---- */
 
-static const char cure[] = "give the old value to go on, trainer.resume=off to start anew (the old files are moved aside), or another trainer.experiment_name";
+static const char cure[] = "give the old value to go on, trainer.resume=off to start anew (the old files are moved "
+                           "aside), or another trainer.experiment_name";
 
 /* What the present configuration has otherwise, for the sentence. */
 static bool same_config(const struct trainer *t, const json_t *was, const char *path, struct err *e)
@@ -122,7 +129,8 @@ static bool same_config(const struct trainer *t, const json_t *was, const char *
     json_object_foreach(is, key, value) {
         json_t *old = json_object_get(was, key);
         if (json_equal(old, value)) continue;
-        char *a = old ? json_dumps(old, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : xstrdup("nothing"), *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        char *a = old ? json_dumps(old, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : xstrdup("nothing"),
+             *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         ok = fail(e, "%s: was made with %s=%.100s, now it is %.100s: %s", path, key, a, b, cure);
         free(a);
         free(b);
@@ -132,23 +140,34 @@ static bool same_config(const struct trainer *t, const json_t *was, const char *
     return ok;
 }
 
-/* Going on with other questions, or with as many others, would be a run that no start could give. A state of an older version says nothing of most of these. */
-static bool same_things(const struct trainer *t, const struct ckpt_extra *x, const json_t *was, const char *path, struct err *e)
+/* Going on with other questions, or with as many others, would be a run that no start could give. A state of an older
+ * version says nothing of most of these. */
+static bool same_things(const struct trainer *t, const struct ckpt_extra *x, const json_t *was, const char *path,
+                        struct err *e)
 {
     json_t *data = data_json(t), *val = val_json(t);
     const struct { const char *key, *what; json_t *old, *is; bool always; } things[] = {
-        { "data", "data.train_files hold other questions, prompts or answers", json_object_get(json_object_get(was, "data"), "hash"), json_incref(json_object_get(data, "hash")), true },
-        { "val", "data.val_files hold other questions, prompts or answers", json_object_get(json_object_get(was, "val"), "hash"), json_incref(json_object_get(val, "hash")), false },
-        { "search_cache", "tools.search_cache holds other searches", json_object_get(was, "search_cache"), x->cache ? hash_json(x->cache) : json_null(), false },
-        { "tokenizer", "model.path has another tokenizer", json_object_get(was, "tokenizer"), hash_json(x->tokenizer), false },
-        { "numbers", "this program stores numbers otherwise (" ELEM_NAME ")", json_object_get(was, "numbers"), json_string(ELEM_NAME), false },
+        { "data", "data.train_files hold other questions, prompts or answers", json_object_get(json_object_get(was,
+          "data"), "hash"), json_incref(json_object_get(data, "hash")), true },
+        { "val", "data.val_files hold other questions, prompts or answers", json_object_get(json_object_get(was, "val"),
+          "hash"), json_incref(json_object_get(val, "hash")), false },
+        { "search_cache", "tools.search_cache holds other searches", json_object_get(was, "search_cache"),
+          x->cache ? hash_json(x->cache) : json_null(), false },
+        { "tokenizer", "model.path has another tokenizer", json_object_get(was, "tokenizer"), hash_json(x->tokenizer),
+          false },
+        { "numbers", "this program stores numbers otherwise (" ELEM_NAME ")", json_object_get(was, "numbers"),
+          json_string(ELEM_NAME), false },
     };
     bool ok = true;
     for (size_t i = 0; i < sizeof things / sizeof *things; i++) {
         bool none = !things[i].old || json_is_null(things[i].old), now = things[i].is && !json_is_null(things[i].is);
-        if (ok && (things[i].always || json_object_get(was, things[i].key)) && (none ? now : !json_equal(things[i].old, things[i].is)))
-            ok = fail(e, "%s: %s than when this was written: give the old files to go on, trainer.resume=off to start anew (the old files are moved aside), or another "
-                         "trainer.experiment_name", path, things[i].what);
+        if (ok && (things[i].always || json_object_get(was, things[i].key)) &&
+            (none ? now : !json_equal(things[i].old, things[i].is)))
+            ok = fail(e,
+                      "%s: %s than when this was written: give the old files to go on, trainer.resume=off to start "
+                      "anew (the old files are moved aside), or another "
+                      "trainer.experiment_name",
+                      path, things[i].what);
         json_decref(things[i].is);
     }
     json_decref(data);
@@ -156,7 +175,8 @@ static bool same_things(const struct trainer *t, const struct ckpt_extra *x, con
     return ok;
 }
 
-bool ckpt_same(const struct trainer *t, const struct ckpt_extra *x, const struct ckpt_state *s, const char *folder, struct err *e)
+bool ckpt_same(const struct trainer *t, const struct ckpt_extra *x, const struct ckpt_state *s, const char *folder,
+               struct err *e)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/state.json", folder);
@@ -172,8 +192,9 @@ struct counts { json_int_t step, updates, skipped, in_row, generated, trained; }
 static bool read_counts(struct counts *n, const json_t *o, const char *path, struct err *e)
 {
     const struct { const char *key; json_int_t *to, most; } keys[] = {
-        { "step", &n->step, INT_MAX }, { "updates", &n->updates, INT64_MAX }, { "skipped", &n->skipped, INT_MAX }, { "skipped_in_row", &n->in_row, INT_MAX },
-        { "tokens_generated", &n->generated, INT64_MAX }, { "tokens_trained", &n->trained, INT64_MAX },
+        { "step", &n->step, INT_MAX }, { "updates", &n->updates, INT64_MAX }, { "skipped", &n->skipped, INT_MAX },
+        { "skipped_in_row", &n->in_row, INT_MAX }, { "tokens_generated", &n->generated, INT64_MAX },
+        { "tokens_trained", &n->trained, INT64_MAX },
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const json_t *v = json_object_get(o, keys[i].key);
@@ -187,17 +208,22 @@ static bool read_counts(struct counts *n, const json_t *o, const char *path, str
 /* What a state of an older version does not have. */
 static bool read_rest(struct ckpt_state *s, const char *path, struct err *e)
 {
-    const json_t *steps = json_object_get(s->json, "steps"), *mark = json_object_get(s->json, "metrics"), *best = json_object_get(s->json, "best");
-    s->steps = json_is_integer(steps) && json_integer_value(steps) >= 0 && json_integer_value(steps) <= INT_MAX ? (int)json_integer_value(steps) : 0;
+    const json_t *steps = json_object_get(s->json, "steps"), *mark = json_object_get(s->json, "metrics"),
+                 *best = json_object_get(s->json, "best");
+    s->steps = json_is_integer(steps) && json_integer_value(steps) >= 0 && json_integer_value(steps) <= INT_MAX
+                   ? (int)json_integer_value(steps)
+                   : 0;
     s->rolling = json_is_true(json_object_get(s->json, "rolling"));
     s->mark = (struct metrics_mark){ -1, 0 };
     s->best = (struct best){ -1, 0 };
     if (mark && json_is_integer(json_object_get(mark, "bytes"))) {
         s->mark.bytes = (int64_t)json_integer_value(json_object_get(mark, "bytes"));
-        if (s->mark.bytes < 0 || !read_hash(json_object_get(mark, "hash"), &s->mark.hash)) return fail(e, "%s: not the state of a run: metrics", path);
+        if (s->mark.bytes < 0 || !read_hash(json_object_get(mark, "hash"), &s->mark.hash))
+            return fail(e, "%s: not the state of a run: metrics", path);
     }
     const json_t *at = json_object_get(best, "step"), *value = json_object_get(best, "value");
-    if (json_is_integer(at) && json_is_number(value) && json_integer_value(at) >= 0 && json_integer_value(at) <= INT_MAX)
+    if (json_is_integer(at) && json_is_number(value) && json_integer_value(at) >= 0 &&
+        json_integer_value(at) <= INT_MAX)
         s->best = (struct best){ (int)json_integer_value(at), json_number_value(value) };
     return true;
 }
@@ -211,13 +237,16 @@ bool ckpt_read(struct ckpt_state *s, const char *folder, int step, struct err *e
     str_printf(&path, "%s/state.json", folder);
     s->json = file_read(path.p, STATE_MAX, &text, e) ? json_from(path.p, text.p, text.n, e) : NULL;
     bool ok = s->json != NULL;
-    if (ok && (json_unpack(s->json, "{s:o,s:o,s:o,s:o}", "probs_diff_max", &diff, "wall_s", &wall, "before", &before, "config", &config) != 0 ||
+    if (ok && (json_unpack(s->json, "{s:o,s:o,s:o,s:o}", "probs_diff_max", &diff, "wall_s", &wall, "before", &before,
+                           "config", &config) != 0 ||
                !json_is_object(config) || !(json_is_object(before) || json_is_null(before)) ||
-               !(json_is_number(diff) || json_is_null(diff)) || !(json_is_number(wall) || json_is_null(wall)) || json_number_value(wall) < 0))
+               !(json_is_number(diff) || json_is_null(diff)) || !(json_is_number(wall) || json_is_null(wall)) ||
+               json_number_value(wall) < 0))
         ok = fail(e, "%s: not the state of a run: a key is missing or of the wrong type", path.p);
     ok = ok && read_counts(&n, s->json, path.p, e) && read_rest(s, path.p, e);
     if (ok) s->step = (int)n.step;
-    if (ok && step >= 0 && s->step != step) ok = fail(e, "%s: is the state after step %d, not %d", path.p, s->step, step);
+    if (ok && step >= 0 && s->step != step)
+        ok = fail(e, "%s: is the state after step %d, not %d", path.p, s->step, step);
     str_free(&path);
     str_free(&text);
     return ok;
@@ -243,13 +272,17 @@ static void keep_warmup(struct trainer *t, const json_t *state)
 {
     const json_t *was = json_object_get(state, "warmup");
     json_int_t n = json_integer_value(was);
-    if (t->c->actor.optim_lr_warmup_steps >= 0 || !json_is_integer(was) || n < 0 || n > INT_MAX || n == t->warmup) return;
-    fprintf(stderr, "warning: actor.optim.lr_warmup_steps_ratio: the run began with a warm-up of %lld steps and keeps it; %d would be the share of the steps that are asked for now\n",
+    if (t->c->actor.optim_lr_warmup_steps >= 0 || !json_is_integer(was) || n < 0 || n > INT_MAX || n == t->warmup)
+        return;
+    fprintf(stderr,
+            "warning: actor.optim.lr_warmup_steps_ratio: the run began with a warm-up of %lld steps and keeps it; %d "
+            "would be the share of the steps that are asked for now\n",
             (long long)n, t->warmup);
     t->warmup = (int)n;
 }
 
-bool ckpt_take(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder, struct metrics *m, bool *pending, struct err *e)
+bool ckpt_take(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder,
+               struct metrics *m, bool *pending, struct err *e)
 {
     struct counts n;
     const json_t *rest = json_object_get(s->json, "pending");
@@ -265,6 +298,7 @@ bool ckpt_take(struct trainer *t, struct run_report *r, const struct ckpt_state 
     *pending = json_is_array(rest);
     if (*pending && !metrics_read(m, rest)) return fail(e, "%s/state.json: the metrics in it cannot be read", folder);
     if (!ckpt_evaluations(r, s)) return fail(e, "%s/state.json: the evaluation in it cannot be read", folder);
-    r->has_after = false;                                /* that of the last step is made again, or was of a shorter run */
+    /* that of the last step is made again, or was of a shorter run */
+    r->has_after = false;
     return true;
 }

@@ -8,8 +8,9 @@
 struct coldstart_rule coldstart_default(const struct config *c)
 {
     struct sft_rule skill = {
-        .steps = c->sft.steps, .batch = c->sft.batch_size, .warmup = c->sft.warmup_steps, .lr = c->sft.lr, .floor = c->sft.min_lr_ratio,
-        .decay = c->sft.weight_decay, .beta1 = c->actor.optim_beta1, .beta2 = c->sft.beta2, .max_norm = c->sft.grad_clip, .seed = (uint64_t)c->trainer.seed,
+        .steps = c->sft.steps, .batch = c->sft.batch_size, .warmup = c->sft.warmup_steps, .lr = c->sft.lr,
+        .floor = c->sft.min_lr_ratio, .decay = c->sft.weight_decay, .beta1 = c->actor.optim_beta1,
+        .beta2 = c->sft.beta2, .max_norm = c->sft.grad_clip, .seed = (uint64_t)c->trainer.seed,
     };
     struct sft_rule behaviour = skill;
     behaviour.steps = 240;
@@ -20,9 +21,24 @@ struct coldstart_rule coldstart_default(const struct config *c)
     behaviour.early = behaviour.slip = 0.06;
     behaviour.first = (uint64_t)1 << 31;
     return (struct coldstart_rule){
-        .transcripts = 4000, .merges = 240, .skill = skill, .behaviour = behaviour, .max_rows = c->actor.ppo_max_token_len_per_gpu,
-        .shape = { .arch = "LlamaForCausalLM", .dim = 96, .layers = 4, .heads = 4, .kv_heads = 2, .head_dim = 24, .ff = 320, .max_len = 512, .tied = true,
-                   .rms_eps = 1e-5, .rope_theta = 10000, .bos = -1, .n_eos = 1 },
+        .transcripts = 4000,
+        .merges = 240,
+        .skill = skill,
+        .behaviour = behaviour,
+        .max_rows = c->actor.ppo_max_token_len_per_gpu,
+        .shape = { .arch = "LlamaForCausalLM",
+                   .dim = 96,
+                   .layers = 4,
+                   .heads = 4,
+                   .kv_heads = 2,
+                   .head_dim = 24,
+                   .ff = 320,
+                   .max_len = 512,
+                   .tied = true,
+                   .rms_eps = 1e-5,
+                   .rope_theta = 10000,
+                   .bos = -1,
+                   .n_eos = 1 },
     };
 }
 
@@ -48,14 +64,17 @@ static char *transcript_text(int family, uint64_t seed, uint64_t index)
 static bool make_tokenizer(const char *path, const struct coldstart_rule *r, struct err *e)
 {
     char **text = xcalloc((size_t)r->transcripts, sizeof *text);
-    for (int i = 0; i < r->transcripts; i++) text[i] = transcript_text(i % FAMILIES, r->skill.seed, ((uint64_t)1 << 33) + (uint64_t)i);
-    bool ok = bpe_train(path, (const char *const *)text, r->transcripts, chat_special, chat_specials, chat_pattern, r->merges, e);
+    for (int i = 0; i < r->transcripts; i++)
+        text[i] = transcript_text(i % FAMILIES, r->skill.seed, ((uint64_t)1 << 33) + (uint64_t)i);
+    bool ok = bpe_train(path, (const char *const *)text, r->transcripts, chat_special, chat_specials, chat_pattern,
+                        r->merges, e);
     for (int i = 0; i < r->transcripts; i++) free(text[i]);
     free(text);
     return ok;
 }
 
-bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*after)(void *, const struct sft_report *),
+                   void *ctx, struct err *e)
 {
     struct str path = { 0 };
     struct chat chat;
@@ -76,7 +95,8 @@ bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*af
         learner_make(&l, &m, (struct learner_rule){ .max_rows = r->max_rows });
         ok = sft_run(&l, &chat, &r->skill, after, ctx, e);
         learner_free(&l);
-        learner_make(&l, &m, (struct learner_rule){ .max_rows = r->max_rows });        /* the second phase starts with an empty optimizer */
+        /* the second phase starts with an empty optimizer */
+        learner_make(&l, &m, (struct learner_rule){ .max_rows = r->max_rows });
         ok = ok && sft_run(&l, &chat, &r->behaviour, after, ctx, e) && policy_save(&m, tok, folder, e);
         learner_free(&l);
         model_free(&m);

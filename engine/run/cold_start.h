@@ -1,12 +1,19 @@
-/* cold_start.h: the embedded policy from nothing: tokenizer, skill by clean demonstrations, then behaviour by demonstrations of mixed quality. The second
- * phase is what leaves something to learn: the policy can do the tasks, but guesses, stops early and slips, so that its choices are real decision points. */
+/* cold_start.h: the embedded policy from nothing: tokenizer, skill by clean demonstrations, then behaviour by
+ * demonstrations of mixed quality. The second phase is what leaves something to learn: the policy can do the tasks, but
+ * guesses, stops early and slips, so that its choices are real decision points. */
 #pragma once
 #include "engine/config/config.h"
 #include "engine/run/sft.h"
 
 /* What the shipped policy was made with; sft.* keys that were set replace the values of the skill phase. */
-struct coldstart_rule { int transcripts, merges; struct sft_rule skill, behaviour; struct model_config shape; int64_t max_rows; };
+struct coldstart_rule {
+    int transcripts, merges;
+    struct sft_rule skill, behaviour;
+    struct model_config shape;
+    int64_t max_rows;
+};
 struct coldstart_rule coldstart_default(const struct config *c);
 
 /* Writes config.json, model.safetensors and tokenizer.json into folder. after is told of every step of both phases. */
-bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e);
+bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*after)(void *, const struct sft_report *),
+                   void *ctx, struct err *e);

@@ -1,4 +1,5 @@
-/* eval_answers.c: a line an answer, appended and flushed as they come, in whatever order that is; put in order at the end. */
+/* eval_answers.c: a line an answer, appended and flushed as they come, in whatever order that is; put in order at the
+ * end. */
 #include "engine/run/eval_answers.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -49,8 +50,9 @@ static bool identity(struct str *out, const struct answers *x, struct err *e)
     void *next;
     json_object_foreach_safe(j, next, key, value) if (!decides(key)) json_object_del(j, key);
     char *text = json_dumps(j, JSON_SORT_KEYS | JSON_REAL_PRECISION(17) | JSON_INDENT(1));
-    str_printf(out, "weights %016llx, %d questions %016llx, searches %016llx\n%s\n", (unsigned long long)weights_hash(&x->s->m), x->questions,
-               (unsigned long long)x->s->val.hash, (unsigned long long)cache, text);
+    str_printf(out, "weights %016llx, %d questions %016llx, searches %016llx\n%s\n",
+               (unsigned long long)weights_hash(&x->s->m), x->questions, (unsigned long long)x->s->val.hash,
+               (unsigned long long)cache, text);
     free(text);
     json_decref(j);
     return true;
@@ -62,14 +64,23 @@ static bool take(struct answers *x, const char *line, size_t n, int64_t at)
     int row = -1, sample = -1, acc = 0, format = 0, greedy = 0, calls = 0, length = 0;
     double score = 0;
     json_t *j = json_loadb(line, n, JSON_REJECT_DUPLICATES, NULL);
-    bool ok = j && !json_unpack(j, "{s:i,s:i,s:b,s:b,s:b,s:i,s:i,s:F}", "question", &row, "sample", &sample, "greedy", &greedy, "acc", &acc, "format", &format,
-                                "calls", &calls, "length", &length, "score", &score);
+    bool ok =
+        j && !json_unpack(j, "{s:i,s:i,s:b,s:b,s:b,s:i,s:i,s:F}", "question", &row, "sample", &sample, "greedy",
+                          &greedy, "acc", &acc, "format", &format, "calls", &calls, "length", &length, "score", &score);
     json_decref(j);
     int k = greedy ? x->samples : sample;
-    if (!ok || row < 0 || row >= x->questions || k < 0 || k > x->samples || (k == x->samples) != greedy || n > INT_MAX) return false;
+    if (!ok || row < 0 || row >= x->questions || k < 0 || k > x->samples || (k == x->samples) != greedy || n > INT_MAX)
+        return false;
     struct answer *a = answers_at(x, row, k);
     x->known += !a->have;
-    *a = (struct answer){ .have = true, .correct = acc, .well_formed = format, .calls = calls, .length = length, .reward = score, .at = at, .bytes = (int)n };
+    *a = (struct answer){ .have = true,
+                          .correct = acc,
+                          .well_formed = format,
+                          .calls = calls,
+                          .length = length,
+                          .reward = score,
+                          .at = at,
+                          .bytes = (int)n };
     return true;
 }
 
@@ -92,7 +103,8 @@ static bool take_all(struct answers *x, int64_t *end, struct err *e)
 static bool same_text(const char *path, const struct str *want)
 {
     struct str text = { 0 };
-    bool same = file_exists(path) && file_read(path, FILE_MOST, &text, NULL) && text.n == want->n && !memcmp(text.p, want->p, want->n);
+    bool same = file_exists(path) && file_read(path, FILE_MOST, &text, NULL) && text.n == want->n &&
+                !memcmp(text.p, want->p, want->n);
     str_free(&text);
     return same;
 }
@@ -121,7 +133,8 @@ static bool open_file(struct answers *x, const char *dir, struct err *e)
     ok = ok && (same || file_write(of.p, want.p, want.n, e));
     if (ok) {
         x->f = fopen(x->path, "a");
-        ok = (x->f && ftruncate(fileno(x->f), end) == 0 && fseeko(x->f, end, SEEK_SET) == 0) || fail(e, "%s: %s", x->path, strerror(errno));
+        ok = (x->f && ftruncate(fileno(x->f), end) == 0 && fseeko(x->f, end, SEEK_SET) == 0) ||
+             fail(e, "%s: %s", x->path, strerror(errno));
     }
     str_free(&of);
     str_free(&want);
@@ -129,7 +142,8 @@ static bool open_file(struct answers *x, const char *dir, struct err *e)
     return ok;
 }
 
-bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int questions, int samples, struct err *e)
+bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int questions, int samples,
+                  struct err *e)
 {
     *x = (struct answers){ .s = s, .questions = questions, .samples = samples, .step = step };
     x->a = xcalloc((size_t)questions * (size_t)(samples + 1), sizeof *x->a);
@@ -137,7 +151,8 @@ bool answers_open(struct answers *x, const struct session *s, const char *dir, i
     struct str path = { 0 };
     str_printf(&path, "%s/%d.jsonl", dir, step);
     x->path = path.p;
-    return dir_make(dir, e) && lock_take(&x->lock, dir, "another trainer.validation_data_dir", e) && open_file(x, dir, e);
+    return dir_make(dir, e) && lock_take(&x->lock, dir, "another trainer.validation_data_dir", e) &&
+           open_file(x, dir, e);
 }
 
 static void put_text(struct str *o, const char *name, const char *text, size_t n)
@@ -146,7 +161,8 @@ static void put_text(struct str *o, const char *name, const char *text, size_t n
     dump_string(o, text, n);
 }
 
-static void put_line(struct str *o, const struct answers *x, const struct group *g, const struct row *r, int question, int k)
+static void put_line(struct str *o, const struct answers *x, const struct group *g, const struct row *r, int question,
+                     int k)
 {
     static const char *const finish[] = { "none", "end", "length" };
     const struct task *t = &g->task;
@@ -159,11 +175,11 @@ static void put_line(struct str *o, const struct answers *x, const struct group 
     put_text(o, "input", task_text(t), strlen(task_text(t)));
     put_text(o, "output", text.p, text.n);
     put_text(o, "gts", gts ? gts : "", gts ? strlen(gts) : 0);
-    str_printf(o, ",\"score\":%s,\"step\":%d,\"acc\":%s,\"format\":%s", number_text(score, r->ep.reward), x->step, r->correct ? "true" : "false",
-               r->well_formed ? "true" : "false");
+    str_printf(o, ",\"score\":%s,\"step\":%d,\"acc\":%s,\"format\":%s", number_text(score, r->ep.reward), x->step,
+               r->correct ? "true" : "false", r->well_formed ? "true" : "false");
     put_text(o, "data_source", task_source(t), strlen(task_source(t)));
-    str_printf(o, ",\"question\":%d,\"sample\":%d,\"greedy\":%s,\"calls\":%d,\"length\":%d", question, k == x->samples ? 0 : k, k == x->samples ? "true" : "false",
-               r->ep.calls, row_len(r));
+    str_printf(o, ",\"question\":%d,\"sample\":%d,\"greedy\":%s,\"calls\":%d,\"length\":%d", question,
+               k == x->samples ? 0 : k, k == x->samples ? "true" : "false", r->ep.calls, row_len(r));
     put_text(o, "finish", finish[r->ep.finish], strlen(finish[r->ep.finish]));
     str_puts(o, "}\n");
     str_free(&text);
@@ -172,7 +188,12 @@ static void put_line(struct str *o, const struct answers *x, const struct group 
 void answers_put(struct answers *x, const struct group *g, const struct row *r, int question, int k)
 {
     struct answer *a = answers_at(x, question, k);
-    *a = (struct answer){ .have = true, .correct = r->correct, .well_formed = r->well_formed, .calls = r->ep.calls, .length = row_len(r), .reward = r->ep.reward };
+    *a = (struct answer){ .have = true,
+                          .correct = r->correct,
+                          .well_formed = r->well_formed,
+                          .calls = r->ep.calls,
+                          .length = row_len(r),
+                          .reward = r->ep.reward };
     if (!x->f) return;
     struct str line = { 0 };
     put_line(&line, x, g, r, question, k);
@@ -193,7 +214,8 @@ static bool put_in_order(const struct answers *x, struct err *e)
     int64_t all = (int64_t)x->questions * (x->samples + 1);
     for (int64_t i = 0; ok && i < all; i++) {
         line = xrealloc(line, (size_t)x->a[i].bytes + 1);
-        ok = (fseeko(in, x->a[i].at, SEEK_SET) == 0 && fread(line, 1, (size_t)x->a[i].bytes, in) == (size_t)x->a[i].bytes) ||
+        ok = (fseeko(in, x->a[i].at, SEEK_SET) == 0 &&
+              fread(line, 1, (size_t)x->a[i].bytes, in) == (size_t)x->a[i].bytes) ||
              fail(e, "%s: cannot be read again", x->path);
         if (ok) fwrite(line, 1, (size_t)x->a[i].bytes, o.f);
         else out_drop(&o);
@@ -206,7 +228,8 @@ static bool put_in_order(const struct answers *x, struct err *e)
 
 bool answers_close(struct answers *x, struct err *e)
 {
-    bool ok = !x->failed || fail(e, "%s: could not be written: %s", x->path, strerror(errno ? errno : ENOSPC)), all = x->f != NULL;
+    bool ok = !x->failed || fail(e, "%s: could not be written: %s", x->path, strerror(errno ? errno : ENOSPC)),
+         all = x->f != NULL;
     if (x->f && fclose(x->f)) ok = fail(e, "%s: could not be written: %s", x->path, strerror(errno));
     for (int64_t i = 0; all && i < (int64_t)x->questions * (x->samples + 1); i++) all = x->a[i].have;
     if (ok && all) ok = put_in_order(x, e);

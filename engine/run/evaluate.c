@@ -53,11 +53,15 @@ static void open_question(struct group *g, struct session *s, int i, bool greedy
     else group_begin(g, s, i % FAMILIES, SPLIT_TEST, EVAL_SEED, (uint64_t)(i / FAMILIES), step, (uint32_t)i, samples);
 }
 
-static const char *source_of(const struct session *s, int i) { return s->val.rows.n ? s->val.rows.row[i].data_source : family_name[i % FAMILIES]; }
+static const char *source_of(const struct session *s, int i)
+{
+    return s->val.rows.n ? s->val.rows.row[i].data_source : family_name[i % FAMILIES];
+}
 
 int eval_answers(const struct session *s) { return eval_questions(s) * (s->c->rollout.val_kwargs_n + 1); }
 
-/* An evaluation at work. asked: the rollouts that run together; those that have ended and were graded come first, told of them. */
+/* An evaluation at work. asked: the rollouts that run together; those that have ended and were graded come first, told
+ * of them. */
 struct asked { struct group *g; int row, question, k; };
 struct eval {
     struct session *s;
@@ -109,7 +113,8 @@ static void run_some(struct eval *v, struct eval_result *res, int from, int n, b
         }
     }
     struct rollout_stats stats = { 0 };
-    if (v->n) rollout_run(v->s->ro, v->ep, v->n, false, told, v, &stats);       /* tells of each that has ended; not of those given up */
+    /* tells of each that has ended; not of those given up */
+    if (v->n) rollout_run(v->s->ro, v->ep, v->n, false, told, v, &stats);
     res->generated += stats.generated;
     res->halted = stats.halted;
     for (int i = 0; i < n; i++) if (g[i].rows) group_end(&g[i], v->s);
@@ -165,12 +170,13 @@ void evaluate(struct session *s, struct eval_result *r, void (*progress)(void *,
 
 static double per(double sum, int n) { return n ? sum / n : 0; }
 
-/* Wilson's interval: what a share of `part` in n says about the chance behind it, 95 %. With several samples a question only questions count as trials, since
- * samples of one are not independent: the interval is rather too wide. */
+/* Wilson's interval: what a share of `part` in n says about the chance behind it, 95 %. With several samples a question
+ * only questions count as trials, since samples of one are not independent: the interval is rather too wide. */
 static void interval(double part, int n, int trials, double *low, double *high)
 {
     const double z = 1.959963984540054;
-    double p = per(part, n), m = trials, half = m > 0 ? z / (1 + z * z / m) * sqrt(p * (1 - p) / m + z * z / (4 * m * m)) : 0;
+    double p = per(part, n), m = trials,
+           half = m > 0 ? z / (1 + z * z / m) * sqrt(p * (1 - p) / m + z * z / (4 * m * m)) : 0;
     double mid = m > 0 ? (p + z * z / (2 * m)) / (1 + z * z / m) : 0;
     *low = m > 0 ? fmax(mid - half, 0) : 0;
     *high = m > 0 ? fmin(mid + half, 1) : 1;
@@ -181,9 +187,10 @@ static json_t *row_json(const struct eval_row *e)
     double low, high, greedy_low, greedy_high;
     interval(e->correct, e->n, e->greedy_n, &low, &high);
     interval(e->greedy_correct, e->greedy_n, e->greedy_n, &greedy_low, &greedy_high);
-    json_t *o = json_pack("{s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:i,s:i,s:i}", "n", e->n, "success", per(e->correct, e->n), "greedy", per(e->greedy_correct, e->greedy_n),
-                     "format", per(e->well_formed, e->n), "calls", per(e->calls, e->n), "length", per(e->length, e->n), "reward", per(e->reward, e->n),
-                     "correct", e->correct, "greedy_n", e->greedy_n, "greedy_correct", e->greedy_correct);
+    json_t *o = json_pack("{s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:i,s:i,s:i}", "n", e->n, "success", per(e->correct, e->n),
+                          "greedy", per(e->greedy_correct, e->greedy_n), "format", per(e->well_formed, e->n), "calls",
+                          per(e->calls, e->n), "length", per(e->length, e->n), "reward", per(e->reward, e->n),
+                          "correct", e->correct, "greedy_n", e->greedy_n, "greedy_correct", e->greedy_correct);
     json_object_set_new(o, "success_95", json_pack("[f,f]", low, high));
     json_object_set_new(o, "greedy_95", json_pack("[f,f]", greedy_low, greedy_high));
     return o;
@@ -204,8 +211,10 @@ json_t *eval_json(const struct eval_result *r)
 static bool row_parse(struct eval_row *e, const json_t *j)
 {
     double format = 0, calls = 0, length = 0, reward = 0;
-    if (json_unpack((json_t *)j, "{s:i,s:i,s:i,s:i,s:F,s:F,s:F,s:F}", "n", &e->n, "correct", &e->correct, "greedy_n", &e->greedy_n,
-                    "greedy_correct", &e->greedy_correct, "format", &format, "calls", &calls, "length", &length, "reward", &reward)) return false;
+    if (json_unpack((json_t *)j, "{s:i,s:i,s:i,s:i,s:F,s:F,s:F,s:F}", "n", &e->n, "correct", &e->correct, "greedy_n",
+                    &e->greedy_n, "greedy_correct", &e->greedy_correct, "format", &format, "calls", &calls, "length",
+                    &length, "reward", &reward))
+        return false;
     e->well_formed = (int)(format * e->n + 0.5);
     e->calls = calls * e->n;
     e->length = length * e->n;
@@ -265,7 +274,8 @@ static void both(const char *name, int width, const struct eval_row *b, const st
     say_quietly(f, "%-*s", width, name);
     fprintf(f, " %5.1f -> %5.1f   %5.1f -> %5.1f", 100 * per(b->correct, b->n), 100 * per(a->correct, a->n),
             100 * per(b->greedy_correct, b->greedy_n), 100 * per(a->greedy_correct, a->greedy_n));
-    fprintf(f, "   %4.2f -> %4.2f   %5.1f -> %5.1f\n", per(b->calls, b->n), per(a->calls, a->n), per(b->length, b->n), per(a->length, a->n));
+    fprintf(f, "   %4.2f -> %4.2f   %5.1f -> %5.1f\n", per(b->calls, b->n), per(a->calls, a->n), per(b->length, b->n),
+            per(a->length, a->n));
 }
 
 void eval_table(const struct eval_result *before, const struct eval_result *after, FILE *f)
@@ -273,11 +283,17 @@ void eval_table(const struct eval_result *before, const struct eval_result *afte
     int width = 10;
     for (int i = 0; i < before->sources; i++)
         if ((int)strlen(before->source[i].name) > width) width = (int)strlen(before->source[i].name);
-    if (after) fprintf(f, "%-*s %-14s   %-14s   %-12s   tokens of answer\n", width, "source", "success %", "greedy %", "tool calls");
-    else fprintf(f, "%-*s %9s %-13s %9s %-13s %10s %7s\n", width, "source", "success %", "(95 %)", "greedy %", "(95 %)", "tool calls", "tokens");
+    if (after)
+        fprintf(f, "%-*s %-14s   %-14s   %-12s   tokens of answer\n", width, "source", "success %", "greedy %",
+                "tool calls");
+    else
+        fprintf(f, "%-*s %9s %-13s %9s %-13s %10s %7s\n", width, "source", "success %", "(95 %)", "greedy %", "(95 %)",
+                "tool calls", "tokens");
     for (int i = 0; i <= before->sources; i++) {
         bool all = i == before->sources;
-        const struct eval_row *b = all ? &before->all : &before->source[i], *a = !after ? NULL : all ? &after->all : &after->source[i];
+        const struct eval_row *b = all ? &before->all : &before->source[i], *a = !after ? NULL
+                                                                                 : all  ? &after->all
+                                                                                        : &after->source[i];
         const char *name = all ? "all" : before->source[i].name;
         if (a) both(name, width, b, a, f);
         else alone(name, width, b, f);

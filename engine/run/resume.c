@@ -1,4 +1,5 @@
-/* resume.c: where a run begins: anew, or from the newest checkpoint that is whole. One that is damaged is named, never used, never a reason to begin anew. */
+/* resume.c: where a run begins: anew, or from the newest checkpoint that is whole. One that is damaged is named, never
+ * used, never a reason to begin anew. */
 #include "engine/run/checkpoint.h"
 #include "base/file.h"
 #include <stdlib.h>
@@ -20,12 +21,15 @@ static bool same_run(const struct trainer *t, const struct run_from *from, const
     return (!s->steps || s->steps == t->s->steps) && ckpt_same(t, from->extra, s, "", &e);
 }
 
-/* True: t, r and m are those of the checkpoint, or there is nothing to read. *other: it is whole, but of a run with other settings; e says which. */
-static bool use(struct trainer *t, struct run_report *r, struct run_from *from, struct metrics *m, int step, bool *other, struct err *e)
+/* True: t, r and m are those of the checkpoint, or there is nothing to read. *other: it is whole, but of a run with
+ * other settings; e says which. */
+static bool use(struct trainer *t, struct run_report *r, struct run_from *from, struct metrics *m, int step,
+                bool *other, struct err *e)
 {
     struct ckpt_state s = { 0 };
     const char *folder = from->folder.p;
-    bool shows = !strcmp(t->c->trainer.resume, "interrupted"), ok = ckpt_whole(folder, t->c->trainer.verify, e) && ckpt_read(&s, folder, step, e);
+    bool shows = !strcmp(t->c->trainer.resume, "interrupted"),
+         ok = ckpt_whole(folder, t->c->trainer.verify, e) && ckpt_read(&s, folder, step, e);
     *other = false;
     if (ok && shows && !same_run(t, from, &s)) {
         from->how = RUN_ANEW;
@@ -63,7 +67,8 @@ static void checkpoint(struct run_from *from, const char *dir, int step)
 }
 
 /* The newest whole one of dir. */
-static bool newest(struct trainer *t, struct run_report *r, const char *dir, struct run_from *from, struct metrics *m, struct err *e)
+static bool newest(struct trainer *t, struct run_report *r, const char *dir, struct run_from *from, struct metrics *m,
+                   struct err *e)
 {
     struct err why;
     int n, noted = ckpt_noted(dir, latest), *step = ckpt_list(dir, &n), i = 0;
@@ -71,19 +76,30 @@ static bool newest(struct trainer *t, struct run_report *r, const char *dir, str
     bool ok = false, other = false;
     str_printf(&path, "%s/%s", dir, latest);
     from->how = RUN_ANEW;
-    if (!n && file_exists(path.p)) fail(e, "%s: says %d, and no checkpoint is here: put it back, or give trainer.resume=off to start anew", path.p, noted);
+    if (!n && file_exists(path.p))
+        fail(e, "%s: says %d, and no checkpoint is here: put it back, or give trainer.resume=off to start anew", path.p,
+             noted);
     else if (!n) ok = true;
     for (; i < n && !ok && !other; i++) {
         checkpoint(from, dir, step[i]);
         ok = use(t, r, from, m, step[i], &other, i ? &why : e);
         if (!ok && other) *e = i ? why : *e;
-        if (!ok && !other && i + 1 < n) fprintf(stderr, "warning: %s. The checkpoint before it is looked at\n", i ? why.text : e->text);
+        if (!ok && !other && i + 1 < n)
+            fprintf(stderr, "warning: %s. The checkpoint before it is looked at\n", i ? why.text : e->text);
     }
-    if (n && !ok && !other) fail_in(e, "no checkpoint in %s is whole; trainer.resume=off starts anew and moves what is there aside. The newest", dir);
+    if (n && !ok && !other)
+        fail_in(e,
+                "no checkpoint in %s is whole; trainer.resume=off starts anew and moves what is there aside. The "
+                "newest",
+                dir);
     if (n && ok && from->how != RUN_ANEW && (i > 1 || noted != step[0])) {
-        const char *says = !file_exists(path.p) ? "is missing" : noted < 0 ? "holds no step number" : "says another step";
+        const char *says = !file_exists(path.p) ? "is missing"
+                           : noted < 0          ? "holds no step number"
+                                                : "says another step";
         if (i > 1) fprintf(stderr, "warning: %s is the newest whole checkpoint, and is taken\n", from->folder.p);
-        else fprintf(stderr, "warning: %s %s; %s is the newest whole checkpoint, and is taken\n", path.p, says, from->folder.p);
+        else
+            fprintf(stderr, "warning: %s %s; %s is the newest whole checkpoint, and is taken\n", path.p, says,
+                    from->folder.p);
     }
     free(step);
     str_free(&path);
@@ -97,7 +113,8 @@ static bool same_folder(const char *a, const char *b)
 }
 
 /* The folder that was named: a global_step_N, or one that has some. */
-static bool named(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from, struct metrics *m, struct err *e)
+static bool named(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from,
+                  struct metrics *m, struct err *e)
 {
     const char *how = t->c->trainer.resume;
     struct str path = { 0 };
@@ -119,7 +136,8 @@ static bool named(struct trainer *t, struct run_report *r, const struct place *p
     return ok;
 }
 
-bool run_resume(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from, struct metrics *m, struct err *e)
+bool run_resume(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from,
+                struct metrics *m, struct err *e)
 {
     const char *how = t->c->trainer.resume;
     from->how = RUN_ANEW;

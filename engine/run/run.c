@@ -18,7 +18,8 @@ struct run {
     struct run_report *r;
     struct place *p;
     struct metrics_log log;
-    struct metrics m;               /* of the step under way, or, pending, of the one whose evaluation is still to be made */
+    /* of the step under way, or, pending, of the one whose evaluation is still to be made */
+    struct metrics m;
     struct ckpt_extra extra;
     struct progress bar;
     FILE *say;
@@ -38,8 +39,10 @@ static size_t dump_bytes(const struct run *x)
 {
     const struct config *c = x->t.c;
     if (!x->p->dumps.n) return 0;
-    int prompts = c->trainer.rollout_data_prompts < 0 ? c->data.train_batch_size : MIN(c->trainer.rollout_data_prompts, c->data.train_batch_size);
-    size_t rows = (size_t)(x->t.s->steps - x->t.step > 0 ? x->t.s->steps - x->t.step : 0) * (size_t)prompts * (size_t)c->rollout.n * (size_t)trainer_updates(c);
+    int prompts = c->trainer.rollout_data_prompts < 0 ? c->data.train_batch_size
+                                                      : MIN(c->trainer.rollout_data_prompts, c->data.train_batch_size);
+    size_t rows = (size_t)(x->t.s->steps - x->t.step > 0 ? x->t.s->steps - x->t.step : 0) * (size_t)prompts *
+                  (size_t)c->rollout.n * (size_t)trainer_updates(c);
     size_t batches = (size_t)(c->data.train_batch_size / c->actor.ppo_mini_batch_size);
     return rows / batches * (size_t)c->rollout.max_len * (c->trainer.rollout_data_gzip ? 15 : 80);
 }
@@ -65,7 +68,11 @@ static void step_progress(void *ctx, const char *what, int done, int total)
     progress_step(&x->bar, x->t.step, text, (double)NAN, (double)NAN);
 }
 
-static void eval_progress(void *ctx, int done, int total) { progress_step(ctx, done, "evaluation", (double)NAN, (double)NAN); (void)total; }
+static void eval_progress(void *ctx, int done, int total)
+{
+    progress_step(ctx, done, "evaluation", (double)NAN, (double)NAN);
+    (void)total;
+}
 
 /* False: given up because of a signal. */
 static bool run_eval(struct session *s, struct eval_result *r, int step)
@@ -84,16 +91,19 @@ static bool run_eval(struct session *s, struct eval_result *r, int step)
 }
 
 static const char *const console[] = {
-    "critic/acc/mean", "critic/rewards/mean", "actor/pg_loss", "actor/grad_norm", "actor/entropy", "response_length/mean", "appo/reward_gap",
-    "appo/entropy_fallback_frac", "training/rollout_probs_diff_max", "val-core/all/acc/mean@1", "timing_s/step", "perf/throughput", NULL,
+    "critic/acc/mean", "critic/rewards/mean", "actor/pg_loss", "actor/grad_norm", "actor/entropy",
+    "response_length/mean", "appo/reward_gap", "appo/entropy_fallback_frac", "training/rollout_probs_diff_max",
+    "val-core/all/acc/mean@1", "timing_s/step", "perf/throughput", NULL,
 };
 
 /* ---- checkpoints ---- */
 
-/* Which older ones go: with max_actor_ckpt_to_keep all but the newest so many; without, all but the newest two of those that time or a signal asked for. */
+/* Which older ones go: with max_actor_ckpt_to_keep all but the newest so many; without, all but the newest two of those
+ * that time or a signal asked for. */
 static void remove_old(const struct run *x)
 {
-    int n, keep = x->t.c->trainer.max_actor_ckpt_to_keep, rolling = x->extra.rolling, *step = ckpt_list(x->p->dir.p, &n);
+    int n, keep = x->t.c->trainer.max_actor_ckpt_to_keep, rolling = x->extra.rolling,
+           *step = ckpt_list(x->p->dir.p, &n);
     for (int i = 0; i < n; i++) {
         struct ckpt_state s = { 0 };
         struct str folder = { 0 };
@@ -115,11 +125,20 @@ static bool not_saved(const struct run *x, struct err *e)
     int step = x->t.step;
     bool diverged = strstr(what.text, "a NaN or an infinity") || strstr(what.text, "is below 0");
     if (diverged && x->saved >= 0)
-        return fail(e, "step %d is not saved: %.250s: the weights have diverged. The newest checkpoint is %.100s/global_step_%d: start another trainer.experiment_name from "
-                       "model.path=.../global_step_%d/actor/huggingface with a lower actor.optim.lr", step, what.text, dir, x->saved, x->saved);
-    if (diverged) return fail(e, "step %d is not saved: %.300s: the weights have diverged before the first checkpoint; start anew with a lower actor.optim.lr", step, what.text);
+        return fail(e,
+                    "step %d is not saved: %.250s: the weights have diverged. The newest checkpoint is "
+                    "%.100s/global_step_%d: start another trainer.experiment_name from "
+                    "model.path=.../global_step_%d/actor/huggingface with a lower actor.optim.lr",
+                    step, what.text, dir, x->saved, x->saved);
+    if (diverged)
+        return fail(e,
+                    "step %d is not saved: %.300s: the weights have diverged before the first checkpoint; start anew "
+                    "with a lower actor.optim.lr",
+                    step, what.text);
     if (x->saved < 0) return fail(e, "step %d is not saved: %.400s", step, what.text);
-    return fail(e, "step %d is not saved: %.350s. Make room, and the same command goes on from %.120s/global_step_%d; trainer.max_actor_ckpt_to_keep bounds how many stay",
+    return fail(e,
+                "step %d is not saved: %.350s. Make room, and the same command goes on from %.120s/global_step_%d; "
+                "trainer.max_actor_ckpt_to_keep bounds how many stay",
                 step, what.text, dir, x->saved);
 }
 
@@ -132,7 +151,8 @@ static bool save(struct run *x, bool rolling, struct err *e)
     x->extra.mark = (struct metrics_mark){ (int64_t)x->log.hash.n, hash_end(&x->log.hash) };
     if (!metrics_sync(&x->log, e)) return false;
     if (!dir_room(dir, checkpoint_bytes(x), e) || !ckpt_save(&x->t, x->r, &x->extra, dir, e)) return not_saved(x, e);
-    if (x->extra.best.step == x->t.step && !ckpt_note(dir, "best_checkpointed_iteration.txt", x->t.step, e)) return false;
+    if (x->extra.best.step == x->t.step && !ckpt_note(dir, "best_checkpointed_iteration.txt", x->t.step, e))
+        return false;
     x->saved = x->t.step;
     x->saved_at = seconds();
     err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
@@ -156,19 +176,25 @@ static const struct metric *judged(const struct run *x)
 static bool improved(struct run *x)
 {
     const struct metric *is = judged(x);
-    if (!is || x->t.c->trainer.test_freq <= 0 || !isfinite(is->value) || (x->extra.best.step >= 0 && is->value <= x->extra.best.value)) return false;
+    if (!is || x->t.c->trainer.test_freq <= 0 || !isfinite(is->value) ||
+        (x->extra.best.step >= 0 && is->value <= x->extra.best.value))
+        return false;
     x->extra.best = (struct best){ x->t.step, is->value };
     return true;
 }
 
-/* Evaluation, metrics and checkpoint of the step that was made. Where a signal ends the evaluation, the checkpoint says that it is still to be made. */
+/* Evaluation, metrics and checkpoint of the step that was made. Where a signal ends the evaluation, the checkpoint says
+ * that it is still to be made. */
 static bool end_step(struct run *x, struct err *e)
 {
     struct trainer *t = &x->t;
     const struct config *c = t->c;
-    bool last = t->step == t->s->steps, due = eval_questions(t->s) > 0 && (last || (c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0));
+    bool last = t->step == t->s->steps,
+         due = eval_questions(t->s) > 0 && (last || (c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0));
     if (due) {
-        stop_during("the evaluation after step %d is given up, a checkpoint is written; the same command makes it again", t->step);
+        stop_during("the evaluation after step %d is given up, a checkpoint is written; the same command makes it "
+                    "again",
+                    t->step);
         x->pending = !run_eval(t->s, &x->r->after, t->step);
         if (x->pending) return save(x, true, e);
         x->r->has_after = last;
@@ -177,7 +203,9 @@ static bool end_step(struct run *x, struct err *e)
     bool best = due && improved(x), ok = metrics_write(&x->log, t->step, &x->m, e);
     if (x->bar.tty) progress_clear(&x->bar);
     if (x->say) metrics_console(x->say, t->step, &x->m, console);
-    if (x->bar.tty) progress_step(&x->bar, t->step, "step", metrics_get(&x->m, "critic/rewards/mean"), metrics_get(&x->m, "perf/throughput"));
+    if (x->bar.tty)
+        progress_step(&x->bar, t->step, "step", metrics_get(&x->m, "critic/rewards/mean"),
+                      metrics_get(&x->m, "perf/throughput"));
     bool kept = last || best || (c->trainer.save_freq > 0 && t->step % c->trainer.save_freq == 0);
     bool old = c->trainer.save_minutes > 0 && seconds() - x->saved_at >= 60 * c->trainer.save_minutes;
     return ok && (!(kept || old) || save(x, !kept, e));
@@ -208,7 +236,8 @@ static bool steps(struct run *x, struct err *e)
     struct trainer *t = &x->t;
     bool ok = true;
     progress_start(&x->bar, stderr, t->step, t->s->steps);
-    if (x->bar.tty && !x->pending && t->step < t->s->steps) progress_step(&x->bar, t->step, "step", (double)NAN, (double)NAN);
+    if (x->bar.tty && !x->pending && t->step < t->s->steps)
+        progress_step(&x->bar, t->step, "step", (double)NAN, (double)NAN);
     t->tell = step_progress;
     t->tell_ctx = x;
     if (x->pending) ok = end_step(x, e);
@@ -219,7 +248,8 @@ static bool steps(struct run *x, struct err *e)
         x->r->wall_s = x->before + seconds() - x->started;
         if (ok && !t->halted) ok = end_step(x, e);
     }
-    if (ok && t->step > x->saved && t->step > 0) ok = save(x, true, e);     /* stopped, at whichever moment the signal came */
+    /* stopped, at whichever moment the signal came */
+    if (ok && t->step > x->saved && t->step > 0) ok = save(x, true, e);
     if (x->bar.tty) progress_clear(&x->bar);
     return ok;
 }
@@ -243,7 +273,8 @@ static bool check_judge(const struct run *x, struct err *e)
     const char *name = x->t.c->trainer.best_metric;
     struct str names = { 0 };
     if (!*name || !strcmp(name, "none") || !strcmp(name, "auto") || judged(x)) return true;
-    for (int i = x->m.n - 1; i >= 0 && names.n < 400; i--) str_printf(&names, "%s%s", names.n ? ", " : "", x->m.v[i].name);
+    for (int i = x->m.n - 1; i >= 0 && names.n < 400; i--)
+        str_printf(&names, "%s%s", names.n ? ", " : "", x->m.v[i].name);
     fail(e, "trainer.best_metric=%.80s: no evaluation gives it; there are %.450s", name, names.p ? names.p : "none");
     str_free(&names);
     return false;
@@ -264,11 +295,15 @@ static bool first_evaluation(struct run *x, struct err *e)
 static void say_data(const struct session *s, FILE *say)
 {
     double epochs = (double)s->steps * s->c->data.train_batch_size / s->train.rows.n;
-    fprintf(say, "%d training questions, %d for evaluation%s; %d steps of %d are %.3g epochs\n", s->train.rows.n, s->val.rows.n,
-            s->val.rows.n ? "" : " (data.val_files is empty)", s->steps, s->c->data.train_batch_size, epochs);
+    fprintf(say, "%d training questions, %d for evaluation%s; %d steps of %d are %.3g epochs\n", s->train.rows.n,
+            s->val.rows.n, s->val.rows.n ? "" : " (data.val_files is empty)", s->steps, s->c->data.train_batch_size,
+            epochs);
 }
 
-static void moved(const struct str *where) { if (where->n) fprintf(stderr, "what an earlier run left is now in %s\n", where->p); }
+static void moved(const struct str *where)
+{
+    if (where->n) fprintf(stderr, "what an earlier run left is now in %s\n", where->p);
+}
 
 /* The metrics of a run that goes on: those up to the checkpoint, untouched since it was written. */
 static bool goes_on(struct run *x, const char *path, const char *board, struct str *where, struct err *e)
@@ -277,13 +312,21 @@ static bool goes_on(struct run *x, const char *path, const char *board, struct s
     const struct metrics_mark *mark = &x->extra.mark;
     bool verify = x->t.c->trainer.verify;
     if (verify && mark->bytes >= 0 && !metrics_check(path, mark->bytes, mark->hash, e))
-        return fail_in(e, "the metrics are not those of the checkpoint of step %d (trainer.verify=off goes on all the same, trainer.resume=off starts anew)", x->t.step);
-    /* the newest checkpoint goes first and the metrics are cut last: a process that is killed on the way leaves a run that goes on */
+        return fail_in(e,
+                       "the metrics are not those of the checkpoint of step %d (trainer.verify=off goes on all the "
+                       "same, trainer.resume=off starts anew)",
+                       x->t.step);
+    /* the newest checkpoint goes first and the metrics are cut last: a process that is killed on the way leaves a run
+     * that goes on */
     if (!place_clear_after(x->p, x->t.step, where, e) || !metrics_open(&x->log, path, last, board, e)) return false;
     if (last > 0 && x->log.kept != last && (verify || x->log.kept > last))
-        return fail(e, "%s: its last line is of step %lld, the checkpoint of step %d: lines are missing (trainer.verify=off goes on all the same, trainer.resume=off starts anew)",
+        return fail(e,
+                    "%s: its last line is of step %lld, the checkpoint of step %d: lines are missing "
+                    "(trainer.verify=off goes on all the same, trainer.resume=off starts anew)",
                     path, (long long)x->log.kept, x->t.step);
-    if (last > 0 && x->log.kept != last) fprintf(stderr, "warning: %s: its last line is of step %lld, the checkpoint of step %d\n", path, (long long)x->log.kept, x->t.step);
+    if (last > 0 && x->log.kept != last)
+        fprintf(stderr, "warning: %s: its last line is of step %lld, the checkpoint of step %d\n", path,
+                (long long)x->log.kept, x->t.step);
     return place_clear_dumps(x->p, x->t.step, (x->log.seen > last ? x->log.seen : last) + 1, where, e) &&
            ckpt_note(x->p->dir.p, "latest_checkpointed_iteration.txt", x->t.step, e);
 }
@@ -300,7 +343,8 @@ static bool begin(struct run *x, const struct run_from *from, struct err *e)
     x->saved_at = seconds();
     if (here) err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
     moved(&where);
-    ok = ok && (!x->p->dumps.n || dir_make(x->p->dumps.p, e)) && run_note(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
+    ok =
+        ok && (!x->p->dumps.n || dir_make(x->p->dumps.p, e)) && run_note(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
     str_free(&path);
     str_free(&where);
     return ok;
@@ -309,8 +353,11 @@ static bool begin(struct run *x, const struct run_from *from, struct err *e)
 static void say_done(const struct run *x, const struct run_from *from)
 {
     if (!x->say) return;
-    fprintf(x->say, "nothing is left to do: %s is the checkpoint of step %d of %d. To go on raise trainer.total_training_steps%s; to start anew give trainer.resume=off, "
-                    "which moves these files into a folder beside them, or another trainer.experiment_name.\n", from->folder.p, x->t.step, x->t.s->steps,
+    fprintf(x->say,
+            "nothing is left to do: %s is the checkpoint of step %d of %d. To go on raise "
+            "trainer.total_training_steps%s; to start anew give trainer.resume=off, "
+            "which moves these files into a folder beside them, or another trainer.experiment_name.\n",
+            from->folder.p, x->t.step, x->t.s->steps,
             strcmp(x->t.c->trainer.resume, "interrupted") ? "" : " and give trainer.resume=auto");
 }
 
@@ -318,8 +365,11 @@ static void say_end(const struct run *x)
 {
     if (!x->r->stopped || !x->say) return;
     if (x->t.step == 0) fprintf(x->say, "stopped before the first step: there is nothing to go on from.\n");
-    else fprintf(x->say, "stopped after step %d; the checkpoint is in %s/global_step_%d. The same command goes on from there%s.\n", x->t.step, x->p->dir.p, x->t.step,
-                 x->pending ? ", with the evaluation that was given up" : "");
+    else
+        fprintf(x->say,
+                "stopped after step %d; the checkpoint is in %s/global_step_%d. The same command goes on from "
+                "there%s.\n",
+                x->t.step, x->p->dir.p, x->t.step, x->pending ? ", with the evaluation that was given up" : "");
 }
 
 bool run_training_in(struct session *s, struct place *p, struct run_report *r, FILE *say, struct err *e)
@@ -338,9 +388,11 @@ bool run_training_in(struct session *s, struct place *p, struct run_report *r, F
     else if (ok) {
         ok = room(&x, e) && begin(&x, &from, e);
         if (ok && say && s->train.rows.n) say_data(s, say);
-        if (ok && from.how == RUN_GOES_ON && say) fprintf(say, "resumed after step %d from %s\n", x.t.step, from.folder.p);
+        if (ok && from.how == RUN_GOES_ON && say)
+            fprintf(say, "resumed after step %d from %s\n", x.t.step, from.folder.p);
         if (say) fflush(say);
-        if (ok && from.how == RUN_ANEW && s->c->trainer.val_before_train && eval_questions(s)) ok = first_evaluation(&x, e);
+        if (ok && from.how == RUN_ANEW && s->c->trainer.val_before_train && eval_questions(s))
+            ok = first_evaluation(&x, e);
         ok = ok && steps(&x, e);
         if (x.log.f) ok = metrics_close(&x.log, ok ? e : NULL) && ok;
     }

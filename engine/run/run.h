@@ -1,5 +1,5 @@
-/* run.h: a training run: evaluation before, steps with their metrics and dumps, checkpoints, evaluation after. It can be stopped at any step and goes on
- * as if it had never been stopped. docs/checkpoints.md says what it keeps. */
+/* run.h: a training run: evaluation before, steps with their metrics and dumps, checkpoints, evaluation after. It can
+ * be stopped at any step and goes on as if it had never been stopped. docs/checkpoints.md says what it keeps. */
 #pragma once
 #include "base/stop.h"
 #include "engine/run/evaluate.h"
@@ -16,8 +16,9 @@ struct run_report {
     int skipped, steps;
 };
 
-/* Trains from step 0, or from where trainer.resume says, to trainer.total_training_steps, in the folder that place_open made and locked, and leaves a checkpoint of
- * the last step there. say gets the plain lines of the run (may be NULL). What is damaged or moved aside is said on stderr. False: a sentence; what was done is on disk. */
+/* Trains from step 0, or from where trainer.resume says, to trainer.total_training_steps, in the folder that place_open
+ * made and locked, and leaves a checkpoint of the last step there. say gets the plain lines of the run (may be NULL).
+ * What is damaged or moved aside is said on stderr. False: a sentence; what was done is on disk. */
 bool run_training_in(struct session *s, struct place *p, struct run_report *r, FILE *say, struct err *e);
 /* The same with the place opened and closed. */
 bool run_training(struct session *s, struct run_report *r, FILE *say, struct err *e);
@@ -34,5 +35,7 @@ struct run_from {
     bool rolling;
     struct ckpt_extra *extra;       /* in: what the run is started with; out: the mark and the best of the checkpoint */
 };
-/* Reads it into t, r and m (metrics of the step whose evaluation is pending). False: damaged without another, or of another run. */
-bool run_resume(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from, struct metrics *m, struct err *e);
+/* Reads it into t, r and m (metrics of the step whose evaluation is pending). False: damaged without another, or of
+ * another run. */
+bool run_resume(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from,
+                struct metrics *m, struct err *e);

@@ -1,4 +1,5 @@
-/* run_folder.c: a move is a folder old-N.moving, made first: while there is one, everything that belongs to a run belongs into it. */
+/* run_folder.c: a move is a folder old-N.moving, made first: while there is one, everything that belongs to a run
+ * belongs into it. */
 #include "engine/run/run_folder.h"
 #include "base/file.h"
 #include "base/manifest.h"
@@ -18,7 +19,9 @@ static int number_in(const char *name, const char *prefix, const char **rest)
 {
     size_t n = strlen(prefix);
     char *end;
-    if (strncmp(name, prefix, n) || name[n] < '0' || name[n] > '9' || (name[n] == '0' && name[n + 1] >= '0' && name[n + 1] <= '9')) return -1;
+    if (strncmp(name, prefix, n) || name[n] < '0' || name[n] > '9' ||
+        (name[n] == '0' && name[n + 1] >= '0' && name[n + 1] <= '9'))
+        return -1;
     errno = 0;
     long x = strtol(name + n, &end, 10);
     *rest = end;
@@ -42,7 +45,8 @@ static int dump_of(const char *name)
 
 static bool of_run(const char *name)
 {
-    static const char *const names[] = { "metrics.jsonl", "run.json", "latest_checkpointed_iteration.txt", "best_checkpointed_iteration.txt", "rollouts" };
+    static const char *const names[] = { "metrics.jsonl", "run.json", "latest_checkpointed_iteration.txt",
+                                         "best_checkpointed_iteration.txt", "rollouts" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) return true;
     return place_step_of(name) >= 0 || !strncmp(name, "events.out.tfevents.", 20);
@@ -64,7 +68,8 @@ static bool temporary(const char *name)
 }
 
 /* Calls take for every name in dir, names read before the first is changed. */
-static bool each(const char *dir, bool (*take)(void *ctx, const char *dir, const char *name, struct err *e), void *ctx, struct err *e)
+static bool each(const char *dir, bool (*take)(void *ctx, const char *dir, const char *name, struct err *e), void *ctx,
+                 struct err *e)
 {
     char **names = NULL;
     int n = 0;
@@ -95,7 +100,10 @@ static bool move_into(const char *dir, const char *name, const char *to, struct 
     return ok;
 }
 
-static bool make_folder(const char *path, struct err *e) { return mkdir(path, 0777) == 0 || fail(e, "%s: cannot make the folder: %s", path, strerror(errno)); }
+static bool make_folder(const char *path, struct err *e)
+{
+    return mkdir(path, 0777) == 0 || fail(e, "%s: cannot make the folder: %s", path, strerror(errno));
+}
 
 /* ---- all of a run ---- */
 
@@ -106,7 +114,8 @@ static bool any_of_run(void *found, const char *dir, const char *name, struct er
     struct stat st;
     (void)e;
     str_printf(&path, "%s/%s", dir, name);
-    bool empty = !strcmp(name, "run.json") || !strncmp(name, "events.", 7) || (!strcmp(name, "metrics.jsonl") && lstat(path.p, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0);
+    bool empty = !strcmp(name, "run.json") || !strncmp(name, "events.", 7) ||
+                 (!strcmp(name, "metrics.jsonl") && lstat(path.p, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0);
     str_free(&path);
     *(bool *)found = *(bool *)found || (of_run(name) && !empty);
     return true;
@@ -122,7 +131,10 @@ static bool remove_of_run(void *ctx, const char *dir, const char *name, struct e
     return true;
 }
 
-static bool move_of_run(void *to, const char *dir, const char *name, struct err *e) { return !of_run(name) || move_into(dir, name, to, e); }
+static bool move_of_run(void *to, const char *dir, const char *name, struct err *e)
+{
+    return !of_run(name) || move_into(dir, name, to, e);
+}
 
 /* Everything of the run into the folder `to`, which ends in .moving; then that gets its name. */
 static bool finish_move(const char *dir, const char *to, struct str *where, struct err *e)
@@ -158,13 +170,15 @@ static bool remove_temporary(void *ctx, const char *dir, const char *name, struc
     if (!temporary(name)) return true;
     struct str path = { 0 };
     str_printf(&path, "%s/%s/manifest", dir, name);
-    bool whole = file_exists(path.p);                    /* a checkpoint that was being replaced: a user may have put a file into it */
+    /* a checkpoint that was being replaced: a user may have put a file into it */
+    bool whole = file_exists(path.p);
     str_clear(&path);
     str_printf(&path, "%s/%s", dir, name);
     if (!whole) dir_remove(path.p);
     else if (!manifest_remove(path.p)) {
         char *to = dir_unused(dir, "old-");
-        if (rename(path.p, to) == 0) say_quietly(stderr, "%s: holds files that are not of this program; they are in %s now\n", path.p, to);
+        if (rename(path.p, to) == 0)
+            say_quietly(stderr, "%s: holds files that are not of this program; they are in %s now\n", path.p, to);
         free(to);
     }
     str_free(&path);
@@ -221,7 +235,9 @@ static bool open_dumps(struct place *p, const struct config *c, struct err *e)
     else str_puts(&p->dumps, dir);
     if (!strcmp(dir, "auto")) return true;               /* made with the first file */
     if (!dir_make(p->dumps.p, e)) return false;
-    if (!same_folder(p->dir.p, p->dumps.p) && !lock_take(&p->dumps_lock, p->dumps.p, "another trainer.rollout_data_dir", e)) return false;
+    if (!same_folder(p->dir.p, p->dumps.p) &&
+        !lock_take(&p->dumps_lock, p->dumps.p, "another trainer.rollout_data_dir", e))
+        return false;
     return each(p->dumps.p, remove_temporary, NULL, e);
 }
 
@@ -235,8 +251,9 @@ bool place_open(struct place *p, const struct config *c, struct err *e)
     p->was = file_exists(above) ? strlen(above) : 0;
     free(above);
     str_printf(&rollouts, "%s/rollouts", p->dir.p);
-    bool ok = dir_make(p->dir.p, e) && lock_take(&p->lock, p->dir.p, "another trainer.experiment_name", e) && each(p->dir.p, finish_moves, &moved, e) &&
-              each(p->dir.p, remove_temporary, NULL, e) && each(rollouts.p, remove_temporary, NULL, e) && open_dumps(p, c, e);
+    bool ok = dir_make(p->dir.p, e) && lock_take(&p->lock, p->dir.p, "another trainer.experiment_name", e) &&
+              each(p->dir.p, finish_moves, &moved, e) && each(p->dir.p, remove_temporary, NULL, e) &&
+              each(rollouts.p, remove_temporary, NULL, e) && open_dumps(p, c, e);
     str_free(&moved);
     str_free(&rollouts);
     return ok;
@@ -246,7 +263,9 @@ void place_close(struct place *p)
 {
     lock_drop(&p->dumps_lock);
     lock_drop(&p->lock);
-    for (char *slash; p->dir.n && strlen(p->dir.p) > p->was && rmdir(p->dir.p) == 0 && (slash = strrchr(p->dir.p, '/')); ) *slash = 0;
+    for (char *slash;
+         p->dir.n && strlen(p->dir.p) > p->was && rmdir(p->dir.p) == 0 && (slash = strrchr(p->dir.p, '/'));)
+        *slash = 0;
     str_free(&p->dir);
     str_free(&p->dumps);
     *p = (struct place){ 0 };
@@ -295,4 +314,7 @@ bool place_clear_after(struct place *p, int step, struct str *where, struct err 
     }
 }
 
-bool place_clear_dumps(struct place *p, int step, int64_t seen, struct str *where, struct err *e) { return clear_dumps(p, step, seen, where, e); }
+bool place_clear_dumps(struct place *p, int step, int64_t seen, struct str *where, struct err *e)
+{
+    return clear_dumps(p, step, seen, where, e);
+}

@@ -1,5 +1,6 @@
-/* run_folder.h: the folder of a run, {default_local_dir}/{project_name}/{experiment_name}, and that of its rollouts: who may write there, and what becomes of what an
- * earlier run left. Nothing of an earlier run is ever overwritten or removed: it is moved into old-1/, old-2/, ... beside. */
+/* run_folder.h: the folder of a run, {default_local_dir}/{project_name}/{experiment_name}, and that of its rollouts:
+ * who may write there, and what becomes of what an earlier run left. Nothing of an earlier run is ever overwritten or
+ * removed: it is moved into old-1/, old-2/, ... beside. */
 #pragma once
 #include "base/lock.h"
 #include "base/str.h"
@@ -11,18 +12,21 @@ struct place {
     size_t was;                     /* so many bytes of dir name a folder that was there before */
 };
 
-/* Makes the folders, takes the locks, ends a move that a killed process had begun and sweeps temporary files that killed processes left. False: another process
- * writes there, or it cannot be written. Call place_close in either case. */
+/* Makes the folders, takes the locks, ends a move that a killed process had begun and sweeps temporary files that
+ * killed processes left. False: another process writes there, or it cannot be written. Call place_close in either
+ * case. */
 bool place_open(struct place *p, const struct config *c, struct err *e);
-void place_close(struct place *p);  /* gives the locks back and removes the folders that place_open made, where they are empty */
+/* gives the locks back and removes the folders that place_open made, where they are empty */
+void place_close(struct place *p);
 
 /* Moves all that an earlier run left. where: the folder it is in now, empty where there was nothing (a
- * run that ended before its first line of metrics has left nothing). A process that is killed on the way leaves a move that the next
- * place_open ends, so that no mixture is ever found. */
+ * run that ended before its first line of metrics has left nothing). A process that is killed on the way leaves a move
+ * that the next place_open ends, so that no mixture is ever found. */
 bool place_clear(struct place *p, struct str *where, struct err *e);
 /* Of a run that goes on after `step`: moves the checkpoints of later steps, the latest first. */
 bool place_clear_after(struct place *p, int step, struct str *where, struct err *e);
-/* Moves its rollouts of steps after `seen`, the step that was under way when it ended; those between are made again, byte for byte, and removed. */
+/* Moves its rollouts of steps after `seen`, the step that was under way when it ended; those between are made again,
+ * byte for byte, and removed. */
 bool place_clear_dumps(struct place *p, int step, int64_t seen, struct str *where, struct err *e);
 
 /* "global_step_12" -> 12; -1: another name. */

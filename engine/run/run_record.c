@@ -41,14 +41,16 @@ static json_t *start_json(int step)
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S%z", localtime_r(&now, &tm));
     if (gethostname(host, sizeof host - 1)) strcpy(host, "?");
     json_t *name = json_string(host);
-    return json_pack("{s:s,s:o,s:i,s:s,s:i}", "time", when, "host", name ? name : json_string("?"), "pid", (int)getpid(), "version", appo_version, "after_step", step < 0 ? 0 : step);
+    return json_pack("{s:s,s:o,s:i,s:s,s:i}", "time", when, "host", name ? name : json_string("?"), "pid",
+                     (int)getpid(), "version", appo_version, "after_step", step < 0 ? 0 : step);
 }
 
 /* The starts of the file that is there; an empty list where it is none. */
 static json_t *starts_of(const char *path)
 {
     struct str text = { 0 };
-    json_t *old = file_read(path, NOTE_MAX, &text, NULL) ? json_from(path, text.p, text.n, NULL) : NULL, *list = json_object_get(old, "starts");
+    json_t *old = file_read(path, NOTE_MAX, &text, NULL) ? json_from(path, text.p, text.n, NULL) : NULL,
+           *list = json_object_get(old, "starts");
     list = json_is_array(list) ? json_incref(list) : json_array();
     json_decref(old);
     str_free(&text);
@@ -64,7 +66,9 @@ bool run_note(const char *dir, const struct session *s, int step, struct err *e)
     json_object_set_new(o, "version", json_string(appo_version));
     json_object_set_new(o, "numbers", json_string(ELEM_NAME));
     json_object_set_new(o, "device", json_string(dev_name()));
-    json_object_set_new(o, "model", json_pack("{s:o,s:s,s:I}", "path", model ? model : json_string("(not UTF-8)"), "arch", s->m.c.arch, "parameters", (json_int_t)s->m.count));
+    json_object_set_new(o, "model",
+                        json_pack("{s:o,s:s,s:I}", "path", model ? model : json_string("(not UTF-8)"), "arch",
+                                  s->m.c.arch, "parameters", (json_int_t)s->m.count));
     json_object_set_new(o, "questions", json_pack("{s:i,s:i}", "train", s->train.rows.n, "val", s->val.rows.n));
     json_object_set_new(o, "steps", json_integer(s->steps));
     json_object_set_new(o, "starts", starts);

@@ -1,4 +1,5 @@
-/* sft.c: takes demonstrations, packs them, and takes one AdamW step on the mean negative log-probability of what the expert said. */
+/* sft.c: takes demonstrations, packs them, and takes one AdamW step on the mean negative log-probability of what the
+ * expert said. */
 #include "engine/run/sft.h"
 #include "base/clock.h"
 #include "engine/prompts/demonstration.h"
@@ -25,7 +26,8 @@ static void draw(struct demo *d, const struct chat *c, const struct sft_rule *r,
 /* Who is told, and of what. */
 struct teller { bool (*after)(void *, const struct sft_report *); void *ctx; struct sft_report report; double start; };
 
-static double batch_loss(struct learner *l, const struct seq_view *s, int n, int64_t tokens, int64_t targets, struct teller *tell)
+static double batch_loss(struct learner *l, const struct seq_view *s, int n, int64_t tokens, int64_t targets,
+                         struct teller *tell)
 {
     acc_t *g = xcalloc((size_t)tokens, sizeof *g), *logp = xcalloc((size_t)tokens, sizeof *logp);
     for (int64_t i = 0; i < tokens; i++) g[i] = (acc_t)(-1.0 / (double)targets);
@@ -34,7 +36,9 @@ static double batch_loss(struct learner *l, const struct seq_view *s, int n, int
         int take = pack_fit(s + done, n - done, l->max_rows);
         struct pack p;
         pack_make(&p, s + done, take);
-        if (p.n > l->max_rows) die("a demonstration of %lld tokens does not fit actor.ppo_max_token_len_per_gpu=%lld", (long long)p.n, (long long)l->max_rows);
+        if (p.n > l->max_rows)
+            die("a demonstration of %lld tokens does not fit actor.ppo_max_token_len_per_gpu=%lld", (long long)p.n,
+                (long long)l->max_rows);
         learner_grad(l, &p, 1, g, NULL, logp, NULL);
         pack_free(&p);
         done += take;
@@ -51,10 +55,14 @@ static double batch_loss(struct learner *l, const struct seq_view *s, int n, int
     return sum / (double)targets;
 }
 
-static bool run(struct learner *l, const struct source *from, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+static bool run(struct learner *l, const struct source *from, const struct sft_rule *r,
+                bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
 {
     struct seq_view *s = xcalloc((size_t)r->batch, sizeof *s);
-    struct teller tell = { after, ctx, { .step = r->begin, .steps = r->steps, .whole = r->batch, .tokens = r->tokens_before }, seconds() - r->wall_before };
+    struct teller tell = { after,
+                           ctx,
+                           { .step = r->begin, .steps = r->steps, .whole = r->batch, .tokens = r->tokens_before },
+                           seconds() - r->wall_before };
     struct sft_report *report = &tell.report;
     bool ok = true, go = true;
     for (int step = r->begin; ok && go && step < r->steps; step++) {
@@ -68,7 +76,12 @@ static bool run(struct learner *l, const struct source *from, const struct sft_r
         }
         report->loss = batch_loss(l, s, r->batch, tokens, targets, &tell);
         report->lr = lr_at(r->lr, step, r->warmup, r->steps, r->floor);
-        struct optim_rule o = { .lr = report->lr, .beta1 = r->beta1, .beta2 = r->beta2, .eps = 1e-8, .decay = r->decay, .max_norm = r->max_norm };
+        struct optim_rule o = { .lr = report->lr,
+                                .beta1 = r->beta1,
+                                .beta2 = r->beta2,
+                                .eps = 1e-8,
+                                .decay = r->decay,
+                                .max_norm = r->max_norm };
         if (!learner_step(l, &o, &report->norm) && l->skipped_in_row >= 5)
             ok = fail(e, "the gradient was not finite five steps in a row (step %d): lower sft.lr", step + 1);
         report->step = step + 1;
@@ -91,7 +104,8 @@ static struct seq_view take_task(void *ctx, int slot, uint64_t i)
     return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
 }
 
-bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r,
+             bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
 {
     struct tasks t = { c, r, xcalloc((size_t)r->batch, sizeof *t.demo) };
     bool ok = run(l, &(struct source){ take_task, &t }, r, after, ctx, e);
@@ -110,8 +124,8 @@ static struct seq_view take_talk(void *ctx, int slot, uint64_t i)
     return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
 }
 
-bool sft_talks(struct learner *l, struct talks *t, const struct config *c, const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx,
-               struct err *e)
+bool sft_talks(struct learner *l, struct talks *t, const struct config *c, const struct sft_rule *r,
+               bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
 {
     return run(l, &(struct source){ take_talk, &(struct talking){ t, c } }, r, after, ctx, e);
 }

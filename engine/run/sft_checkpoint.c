@@ -1,5 +1,5 @@
-/* sft_checkpoint.c: checkpoints of a fine-tuning: written beside under another name and renamed, so that one that has its name is whole; its manifest says whether it
- * still is. */
+/* sft_checkpoint.c: checkpoints of a fine-tuning: written beside under another name and renamed, so that one that has
+ * its name is whole; its manifest says whether it still is. */
 #include "engine/run/sft_checkpoint.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -64,8 +64,11 @@ static bool same(const struct sft_keep *k, const json_t *was, const char *path, 
     json_object_foreach(k->identity, key, is) {
         const json_t *old = json_object_get(was, key);
         if (json_equal(old, is)) continue;
-        char *a = old ? json_dumps(old, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : xstrdup("nothing"), *b = json_dumps(is, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        fail(e, "%s: was made with %s=%.80s, now it is %.80s: give the old value to go on, trainer.resume=off to start anew (what is there is renamed), or another sft.save",
+        char *a = old ? json_dumps(old, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : xstrdup("nothing"),
+             *b = json_dumps(is, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        fail(e,
+             "%s: was made with %s=%.80s, now it is %.80s: give the old value to go on, trainer.resume=off to start "
+             "anew (what is there is renamed), or another sft.save",
              path, key, a, b);
         free(a);
         free(b);
@@ -99,8 +102,10 @@ static bool take(struct sft_keep *k, struct sft_rule *r, int step, bool *damaged
     *damaged = !ckpt_whole(folder.p, true, e);
     json_t *j = *damaged ? NULL : read_json(path.p, e);
     bool ok = j && same(k, json_object_get(j, "run"), path.p, e);
-    if (ok) ok = (whole_number(j, "step", INT_MAX, &at) && at == step && whole_number(j, "updates", INT64_MAX, &updates) && whole_number(j, "skipped_in_row", INT_MAX, &in_row) &&
-                  whole_number(j, "tokens", INT64_MAX, &tokens)) || fail(e, "%s: not the state of a fine-tuning", path.p);
+    if (ok)
+        ok = (whole_number(j, "step", INT_MAX, &at) && at == step && whole_number(j, "updates", INT64_MAX, &updates) &&
+              whole_number(j, "skipped_in_row", INT_MAX, &in_row) && whole_number(j, "tokens", INT64_MAX, &tokens)) ||
+             fail(e, "%s: not the state of a fine-tuning", path.p);
     struct trainer t = { .s = k->s, .c = k->s->c };
     ok = ok && ckpt_take_weights(&t, folder.p, e);
     if (ok) {
@@ -214,8 +219,9 @@ static bool write_json(const char *path, const json_t *j, struct err *e)
 static bool write_state(const struct sft_keep *k, const struct sft_report *r, const char *path, struct err *e)
 {
     const struct learner *l = &k->s->learner;
-    json_t *o = json_pack("{s:i,s:I,s:i,s:I,s:f,s:O}", "step", r->step, "updates", (json_int_t)l->steps, "skipped_in_row", l->skipped_in_row, "tokens", (json_int_t)r->tokens,
-                          "wall_s", r->wall_s, "run", k->identity);
+    json_t *o =
+        json_pack("{s:i,s:I,s:i,s:I,s:f,s:O}", "step", r->step, "updates", (json_int_t)l->steps, "skipped_in_row",
+                  l->skipped_in_row, "tokens", (json_int_t)r->tokens, "wall_s", r->wall_s, "run", k->identity);
     bool ok = write_json(path, o, e);
     json_decref(o);
     return ok;
@@ -236,7 +242,8 @@ static bool save(struct sft_keep *k, const struct sft_report *r, struct err *e)
     str_printf(&p, "%s/state.json", tmp.p);
     ok = ok && write_state(k, r, p.p, e) && manifest_write(tmp.p, e);
     if (ok && file_exists(path.p)) ckpt_remove(k->state.p, r->step);       /* one that was damaged */
-    ok = ok && (rename(tmp.p, path.p) == 0 || fail(e, "%s: could not be put in its place: %s", path.p, strerror(errno)));
+    ok =
+        ok && (rename(tmp.p, path.p) == 0 || fail(e, "%s: could not be put in its place: %s", path.p, strerror(errno)));
     if (!ok) dir_remove(tmp.p);
     if (ok) dir_sync(k->state.p);
     int n, *step = ckpt_list(k->state.p, &n);

@@ -1,5 +1,6 @@
-/* sft_checkpoint.h: what a fine-tuning leaves while it runs: {sft.save}/sft/global_step_N with weights, optimizer and state, and {sft.save}/metrics.jsonl; so that one that
- * was stopped or killed goes on as if it had not been. docs/checkpoints.md */
+/* sft_checkpoint.h: what a fine-tuning leaves while it runs: {sft.save}/sft/global_step_N with weights, optimizer and
+ * state, and {sft.save}/metrics.jsonl; so that one that was stopped or killed goes on as if it had not been.
+ * docs/checkpoints.md */
 #pragma once
 #include "base/hash.h"
 #include "engine/report/metrics.h"
@@ -18,11 +19,13 @@ struct sft_keep {
     bool done;                          /* a finished run of the very same kind is there */
 };
 
-/* The lock of the folder is the caller's (stage_open). Reads the newest whole checkpoint into the session and r->begin, r->before; a damaged one is said on stderr and
- * the one before it taken. data: a hash of what is learned from. trainer.resume=off: what is there is renamed. False: it is of another run (the sentence names what
- * differs), or the folder cannot be written. Call sft_keep_close in either case. */
+/* The lock of the folder is the caller's (stage_open). Reads the newest whole checkpoint into the session and r->begin,
+ * r->before; a damaged one is said on stderr and the one before it taken. data: a hash of what is learned from.
+ * trainer.resume=off: what is there is renamed. False: it is of another run (the sentence names what differs), or the
+ * folder cannot be written. Call sft_keep_close in either case. */
 bool sft_keep_open(struct sft_keep *k, struct session *s, struct sft_rule *r, uint64_t data, struct err *e);
-/* After each step: its metrics, and a checkpoint by trainer.save_freq, trainer.save_minutes or a signal (then k->stopped, and it is time to end). */
+/* After each step: its metrics, and a checkpoint by trainer.save_freq, trainer.save_minutes or a signal (then
+ * k->stopped, and it is time to end). */
 bool sft_keep_step(struct sft_keep *k, const struct sft_report *r, struct err *e);
 /* The run's identity into folder/sft_run.json, before the model that is there is put in place. */
 bool sft_keep_note(struct sft_keep *k, const char *folder, struct err *e);

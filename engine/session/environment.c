@@ -34,7 +34,8 @@ void task_end(struct env *v, struct task *t)
 }
 
 static const enum call_status found_status[] = {
-    [SEARCH_RECORDED] = CALL_OK, [SEARCH_NEAREST] = CALL_NEAREST, [SEARCH_MISSED] = CALL_NOT_RECORDED, [SEARCH_EMPTY] = CALL_FAILED,
+    [SEARCH_RECORDED] = CALL_OK, [SEARCH_NEAREST] = CALL_NEAREST, [SEARCH_MISSED] = CALL_NOT_RECORDED,
+    [SEARCH_EMPTY] = CALL_FAILED,
 };
 
 static void run(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
@@ -50,5 +51,7 @@ static void run(void *ctx, const struct tool_caller *who, enum tool tool, const 
 
 struct toolbox env_tools(struct env *v)
 {
-    return (struct toolbox){ .run = run, .ctx = v, .in_process = 1u << TOOL_PYTHON | 1u << TOOL_SEARCH, .recorded = v->cache != NULL };
+    return (struct toolbox){
+        .run = run, .ctx = v, .in_process = 1u << TOOL_PYTHON | 1u << TOOL_SEARCH, .recorded = v->cache != NULL
+    };
 }

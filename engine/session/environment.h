@@ -1,5 +1,6 @@
-/* environment.h: the world a policy acts in: questions and tools. A question is one of the embedded tasks, a function of (seed, split, family, index), with pages of
- * its own to search; or a row of a file, which searches what was recorded. */
+/* environment.h: the world a policy acts in: questions and tools. A question is one of the embedded tasks, a function
+ * of (seed, split, family, index), with pages of its own to search; or a row of a file, which searches what was
+ * recorded. */
 #pragma once
 #include "data/tasks/corpus.h"
 #include "data/dataset.h"

@@ -10,7 +10,8 @@ static void cut_to_positions(struct config *c, int positions)
 {
     bool prompt = config_given(c, "data.max_prompt_length"), response = config_given(c, "data.max_response_length");
     char source[64];
-    if (config_given(c, "rollout.max_len") || (prompt && response) || c->rollout.max_len <= positions || positions < 2) return;
+    if (config_given(c, "rollout.max_len") || (prompt && response) || c->rollout.max_len <= positions || positions < 2)
+        return;
     snprintf(source, sizeof source, "default for a model of %d positions", positions);
     config_set_int(c, "rollout.max_len", positions, source);
     if (!prompt) {
@@ -19,7 +20,8 @@ static void cut_to_positions(struct config *c, int positions)
     }
     if (!response) {
         int room = positions - c->data.max_prompt_length;
-        if (room >= 1 && c->data.max_response_length > room) config_set_int(c, "data.max_response_length", room, source);
+        if (room >= 1 && c->data.max_response_length > room)
+            config_set_int(c, "data.max_response_length", room, source);
     }
 }
 
@@ -34,7 +36,8 @@ void config_for_model(struct config *c, const char *rate, FILE *warn)
     model_lay_out(&m, &shape);
     double lr = !strcmp(rate, "sft.lr") ? c->sft.lr : c->actor.optim_lr;
     if (lr > 1e-4 && m.count > 50000000)
-        fprintf(warn, "warning: %s=%g is high for a model of %.0f million weights; 1e-6 (sft: 7e-6) is usual\n", rate, lr, (double)m.count / 1e6);
+        fprintf(warn, "warning: %s=%g is high for a model of %.0f million weights; 1e-6 (sft: 7e-6) is usual\n", rate,
+                lr, (double)m.count / 1e6);
     model_free(&m);
 }
 
@@ -61,12 +64,15 @@ void config_for_memory(struct config *c, enum need_for what, FILE *say)
         bool recompute = !strcmp(steps[i].key, "model.recompute");
         if (config_given(c, steps[i].key) || (what == NEED_SFT && !recompute)) continue;
         if (what == NEED_SAMPLE && strcmp(steps[i].key, "rollout.max_num_seqs")) continue;
-        config_set_int(c, steps[i].key, steps[i].value ? steps[i].value : c->rollout.max_len, "default that fits memory");
+        config_set_int(c, steps[i].key, steps[i].value ? steps[i].value : c->rollout.max_len,
+                       "default that fits memory");
         lowered = true;
     }
     if (!lowered || !need_fits(c, c->model.path, what, &why)) return;
     if (what == NEED_SFT) fprintf(say, "to fit memory: model.recompute=true (it changes speed, not numbers)\n");
-    else if (what == NEED_SAMPLE) fprintf(say, "to fit memory: rollout.max_num_seqs=%d (it changes speed, not numbers)\n", c->rollout.max_num_seqs);
+    else if (what == NEED_SAMPLE)
+        fprintf(say, "to fit memory: rollout.max_num_seqs=%d (it changes speed, not numbers)\n",
+                c->rollout.max_num_seqs);
     else fprintf(say, "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d, model.recompute=%s "
                       "(they change speed, not numbers)\n",
                  c->rollout.max_num_seqs, c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? "true" : "false");

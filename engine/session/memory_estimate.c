@@ -1,5 +1,5 @@
-/* memory_estimate.c: adds up what a run will take, by the run's own layout on dry arenas and a dry run of its largest steps, of
- * a model that is only a table. */
+/* memory_estimate.c: adds up what a run will take, by the run's own layout on dry arenas and a dry run of its largest
+ * steps, of a model that is only a table. */
 #include "engine/session/memory_estimate.h"
 #include "base/err.h"
 #include "base/str.h"
@@ -64,7 +64,8 @@ static bool need_sampling(struct need *n, struct model *m, const struct config *
  * (SmolLM2: 14 MB of 49,152). */
 static void need_host(struct need *n, const struct model *m, const struct config *c, enum need_for what)
 {
-    size_t forward = model_packed(m, false), backward = model_packed(m, true), vector = (size_t)m->count * sizeof(acc_t);
+    size_t forward = model_packed(m, false), backward = model_packed(m, true),
+           vector = (size_t)m->count * sizeof(acc_t);
     bool trains = what != NEED_SAMPLE;
     n->packed = forward + (trains ? backward : 0) + (what == NEED_TRAIN ? copies(c) * forward : 0);
     n->saving = what == NEED_TRAIN && forward + vector > n->packed ? forward + vector - n->packed : 0;

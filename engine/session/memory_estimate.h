@@ -1,5 +1,5 @@
-/* memory_estimate.h: what memory a run takes, and whether the device has it. Asked before the weights are read; `appo plan`
- * prints the same numbers. */
+/* memory_estimate.h: what memory a run takes, and whether the device has it. Asked before the weights are read; `appo
+ * plan` prints the same numbers. */
 #pragma once
 #include "engine/config/config.h"
 #include "model/model.h"
@@ -15,21 +15,28 @@ struct need_rule { enum need_for what; size_t elem_bytes; };
  * allocated. */
 struct need {
     size_t weights, copies;         /* the policy; reference, previous and old weights where a key asks for them */
-    struct arena state, work, pool; /* optimizer; activations and logits of training; keys and values and the sampler's buffers */
+    /* optimizer; activations and logits of training; keys and values and the sampler's buffers */
+    struct arena state, work, pool;
     size_t keys;                    /* of the pool: keys and values */
-    size_t scratch;                 /* what operations need while they run, on a GPU; another build's plan has a round number */
-    size_t packed;                  /* CPU: matrices as products read them, forward and backward, and forward of each copy that scores */
+    /* what operations need while they run, on a GPU; another build's plan has a round number */
+    size_t scratch;
+    /* CPU: matrices as products read them, forward and backward, and forward of each copy that scores */
+    size_t packed;
     size_t saving;                  /* CPU: a checkpoint's vector, beyond what is packed while none is written */
     size_t program;                 /* CPU: program, libraries and tokenizer, about */
     size_t all;                     /* SIZE_MAX: more pages of keys and values than a pool can number */
 };
-void need_make_as(struct need *n, const struct model_config *shape, const struct config *c, const struct need_rule *rule);
-void need_make(struct need *n, const struct model_config *shape, const struct config *c, bool trains);         /* this build; NEED_TRAIN or NEED_SAMPLE */
+void need_make_as(struct need *n, const struct model_config *shape, const struct config *c,
+                  const struct need_rule *rule);
+/* this build; NEED_TRAIN or NEED_SAMPLE */
+void need_make(struct need *n, const struct model_config *shape, const struct config *c, bool trains);
 
 /* For a run with the model in this folder or file. False, and a sentence with what the run takes in all and in
  * parts, what is there, and the keys to lower; or that operations of this backend do not take the model's shape. A
  * model that cannot be read, and lengths that contradict it, are for others to say: true. On a CPU what is available
  * counts, by MemAvailable and control groups (base/memory.h), but for a twentieth that stays for others. */
 bool need_fits(const struct config *c, const char *path, enum need_for what, struct err *e);
-bool need_fits_share(const struct config *c, const char *path, enum need_for what, double share, struct err *e);   /* within this share of it */
-bool session_fits(const struct config *c, const char *path, bool trains, struct err *e);                       /* NEED_TRAIN or NEED_SAMPLE */
+/* within this share of it */
+bool need_fits_share(const struct config *c, const char *path, enum need_for what, double share, struct err *e);
+/* NEED_TRAIN or NEED_SAMPLE */
+bool session_fits(const struct config *c, const char *path, bool trains, struct err *e);

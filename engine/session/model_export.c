@@ -1,4 +1,5 @@
-/* model_export.c: a trained model as a folder for others. Its weights and config.json are written anew, all that belongs to its tokenizer goes along unchanged. */
+/* model_export.c: a trained model as a folder for others. Its weights and config.json are written anew, all that
+ * belongs to its tokenizer goes along unchanged. */
 #include "engine/session/session.h"
 #include "base/file.h"
 #include "model/weights/gguf.h"
@@ -8,8 +9,8 @@
 
 /* What is the tokenizer's and is passed through. */
 static const char *const along[] = {
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-    "tokenizer.model", "chat_template.jinja", "chat_template.json",
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json",
 };
 
 /* A folder of further chat templates (tool_use, rag), as transformers keeps them. */
@@ -57,15 +58,20 @@ static bool pass_along(const char *from, const char *to, struct err *e)
 }
 
 /* What transformers needs beside tokenizer.json: its templates print bos_token and eos_token by these names. */
-static bool write_tokenizer_config(const struct tokenizer *t, const struct model_config *c, const char *path, struct err *e)
+static bool write_tokenizer_config(const struct tokenizer *t, const struct model_config *c, const char *path,
+                                   struct err *e)
 {
-    const struct { const char *key; int id; } named[] = { { "bos_token", c->bos }, { "eos_token", c->n_eos ? c->eos[0] : -1 }, { "pad_token", c->pad } };
+    const struct {
+        const char *key;
+        int id;
+    } named[] = { { "bos_token", c->bos }, { "eos_token", c->n_eos ? c->eos[0] : -1 }, { "pad_token", c->pad } };
     json_t *o = json_pack("{s:s,s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0);
     for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
         int n = 0;
         size_t len = 0;
         const char *text = named[i].id >= 0 ? tokenizer_bytes(t, named[i].id, &n) : NULL;
-        bool added = text && tokenizer_match(t, text, (size_t)n, &len) == named[i].id && len == (size_t)n;      /* a name makes a token one that is cut out */
+        /* a name makes a token one that is cut out */
+        bool added = text && tokenizer_match(t, text, (size_t)n, &len) == named[i].id && len == (size_t)n;
         json_t *v = added ? json_stringn(text, (size_t)n) : NULL;
         if (v) json_object_set_new(o, named[i].key, v);
     }
@@ -76,7 +82,8 @@ static bool write_tokenizer_config(const struct tokenizer *t, const struct model
     return ok;
 }
 
-/* GGUF has its vocabulary and chat template as values, not as files. Its weights are worth having even where the vocabulary is of a kind not read here. */
+/* GGUF has its vocabulary and chat template as values, not as files. Its weights are worth having even where the
+ * vocabulary is of a kind not read here. */
 static bool from_gguf(const char *path, const char *to, struct err *e)
 {
     struct str s = { 0 };
@@ -85,10 +92,14 @@ static bool from_gguf(const char *path, const char *to, struct err *e)
     struct err why;
     struct gguf *g = gguf_open(path, e);
     str_printf(&s, "%s/chat_template.jinja", to);
-    bool ok = g && model_load_config(&c, path, e) && (!gguf_text(g, "tokenizer.chat_template", &t) || file_write(s.p, t.p, (size_t)t.n, e));
+    bool ok = g && model_load_config(&c, path, e) &&
+              (!gguf_text(g, "tokenizer.chat_template", &t) || file_write(s.p, t.p, (size_t)t.n, e));
     struct tokenizer *tok = ok ? tokenizer_open(path, &why) : NULL;
     if (ok && !tok)
-        fprintf(stderr, "appo: %s. No tokenizer.json was written; copy it and tokenizer_config.json from the model's own folder into %s\n", why.text, to);
+        fprintf(stderr,
+                "appo: %s. No tokenizer.json was written; copy it and tokenizer_config.json from the model's own "
+                "folder into %s\n",
+                why.text, to);
     if (tok) {
         str_clear(&s);
         str_printf(&s, "%s/tokenizer.json", to);
@@ -106,14 +117,16 @@ static bool from_gguf(const char *path, const char *to, struct err *e)
 bool tokenizer_files_pass(const char *model_path, const char *folder, struct err *e)
 {
     struct str gguf = { 0 };
-    bool ok = dir_make(folder, e) && (gguf_is(model_path, &gguf) ? from_gguf(gguf.p, folder, e) : pass_along(model_path, folder, e));
+    bool ok = dir_make(folder, e) &&
+              (gguf_is(model_path, &gguf) ? from_gguf(gguf.p, folder, e) : pass_along(model_path, folder, e));
     str_free(&gguf);
     return ok;
 }
 
 bool policy_save(const struct model *m, const struct tokenizer *t, const char *folder, struct err *e)
 {
-    static const char plain[] = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"eos_token\": \"<|end|>\",\n  \"pad_token\": \"<|pad|>\",\n"
+    static const char plain[] = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"eos_token\": "
+                                "\"<|end|>\",\n  \"pad_token\": \"<|pad|>\",\n"
                                 "  \"clean_up_tokenization_spaces\": false\n}\n";
     struct str p = { 0 };
     bool ok = model_save(m, folder, e);

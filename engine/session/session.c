@@ -21,13 +21,15 @@ const char *session_embedded_policy(void)
     }
     snprintf(path, sizeof path, "%s/policy", *exe ? exe : ".");
 #ifdef APPO_SOURCE
-    if (!file_exists(path)) snprintf(path, sizeof path, "%s/policy", APPO_SOURCE);      /* the program was copied or linked to elsewhere */
+    /* the program was copied or linked to elsewhere */
+    if (!file_exists(path)) snprintf(path, sizeof path, "%s/policy", APPO_SOURCE);
 #endif
     return path;
 }
 
-/* What generation_config.json names ends a text, and every id that ends a turn of the chat format, too. Those of config.json come first and alone are written
- * there when the model is saved; generation_config.json goes along as it is. */
+/* What generation_config.json names ends a text, and every id that ends a turn of the chat format, too. Those of
+ * config.json come first and alone are written there when the model is saved; generation_config.json goes along as it
+ * is. */
 static bool add_stops(struct session *s, struct err *e)
 {
     struct model_config *c = &s->m.c;
@@ -64,7 +66,8 @@ bool session_load(struct session *s, const struct config *c, struct err *no_chat
     if (!call_form_open(&s->form, c->tools.format, &s->chat, e)) return false;
     if (!model_load_as(&s->m, s->path, c->model.check == CHECK_NAN, e)) return false;
     if (tokenizer_vocab(s->tok) > s->m.c.vocab)
-        return fail(e, "%s: the tokenizer has %d ids, the model only %d rows of embedding: they do not belong together", s->path, tokenizer_vocab(s->tok), s->m.c.vocab);
+        return fail(e, "%s: the tokenizer has %d ids, the model only %d rows of embedding: they do not belong together",
+                    s->path, tokenizer_vocab(s->tok), s->m.c.vocab);
     return add_stops(s, e);
 }
 
@@ -99,25 +102,39 @@ static void mark_never(struct session *s)
     for (int i = 0; s->c->branch.candidates == CANDIDATES_OPEN && i < s->m.c.n_eos; i++) s->never[s->m.c.eos[i]] = 1;
 }
 
-int trainer_updates(const struct config *c) { return c->data.train_batch_size / c->actor.ppo_mini_batch_size * c->actor.ppo_epochs; }
+int trainer_updates(const struct config *c)
+{
+    return c->data.train_batch_size / c->actor.ppo_mini_batch_size * c->actor.ppo_epochs;
+}
 
 struct weight_copies trainer_copies(const struct config *c)
 {
     bool appo = c->algorithm.adv_estimator == ALGO_APPO, previous = c->branch.omega == OMEGA_PREVIOUS;
-    /* branches of earlier rounds are scored under pi_old, which the weights no longer are after the step's first update */
-    bool rounds = c->branch.omega == OMEGA_ROLLOUT && c->branch.rounds > 1 && c->branch.when == BRANCH_MINIBATCH && trainer_updates(c) > 1;
-    return (struct weight_copies){ c->actor.kl_loss_coef > 0 || (appo && c->branch.omega == OMEGA_REFERENCE), appo && previous, appo && (previous || rounds) };
+    /* branches of earlier rounds are scored under pi_old, which the weights no longer are after the step's first
+     * update */
+    bool rounds = c->branch.omega == OMEGA_ROLLOUT && c->branch.rounds > 1 && c->branch.when == BRANCH_MINIBATCH &&
+                  trainer_updates(c) > 1;
+    return (struct weight_copies){ c->actor.kl_loss_coef > 0 || (appo && c->branch.omega == OMEGA_REFERENCE),
+                                   appo && previous, appo && (previous || rounds) };
 }
 
 struct rollout_config session_sampling(const struct session *s)
 {
     const struct config *c = s->c;
     return (struct rollout_config){
-        .temperature = c->rollout.temperature, .top_p = c->rollout.top_p, .top_k = c->rollout.top_k < 0 ? 0 : c->rollout.top_k,
-        .seed = (uint64_t)c->trainer.seed, .max_len = c->rollout.max_len, .max_response = c->data.max_response_length,
-        .call_limit = c->tools.call_limit, .max_tool_tokens = c->tools.max_tokens, .form = &s->form,
-        .max_rows = c->rollout.max_num_batched_tokens, .max_seqs = c->rollout.max_num_seqs,
-        .tool_threads = c->tools.threads, .tool_timeout_s = c->tools.timeout,
+        .temperature = c->rollout.temperature,
+        .top_p = c->rollout.top_p,
+        .top_k = c->rollout.top_k < 0 ? 0 : c->rollout.top_k,
+        .seed = (uint64_t)c->trainer.seed,
+        .max_len = c->rollout.max_len,
+        .max_response = c->data.max_response_length,
+        .call_limit = c->tools.call_limit,
+        .max_tool_tokens = c->tools.max_tokens,
+        .form = &s->form,
+        .max_rows = c->rollout.max_num_batched_tokens,
+        .max_seqs = c->rollout.max_num_seqs,
+        .tool_threads = c->tools.threads,
+        .tool_timeout_s = c->tools.timeout,
     };
 }
 
@@ -130,13 +147,20 @@ struct rollout_config session_eval_sampling(const struct session *s, bool greedy
     return r;
 }
 
-int branched_first(const struct config *c) { return c->branch.when == BRANCH_STEP ? c->data.train_batch_size : c->actor.ppo_mini_batch_size; }
+int branched_first(const struct config *c)
+{
+    return c->branch.when == BRANCH_STEP ? c->data.train_batch_size : c->actor.ppo_mini_batch_size;
+}
 
-const char *branched_first_key(const struct config *c) { return c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size"; }
+const char *branched_first_key(const struct config *c)
+{
+    return c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size";
+}
 
 int64_t session_pages(const struct config *c)
 {
-    int64_t kept = c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_first(c) * c->rollout.initial_rollouts : 0;
+    int64_t kept =
+        c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_first(c) * c->rollout.initial_rollouts : 0;
     return kv_need(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
 }
 
@@ -148,12 +172,15 @@ static void lay_out_pool(struct session *s, struct arena *a, const struct toolbo
 
 struct learner_rule learner_rule_of(const struct config *c)
 {
-    return (struct learner_rule){ .max_rows = c->actor.ppo_max_token_len_per_gpu, .recompute = c->model.recompute, .bf16_moments = c->actor.optim_state_dtype == STATE_BF16,
+    return (struct learner_rule){ .max_rows = c->actor.ppo_max_token_len_per_gpu,
+                                  .recompute = c->model.recompute,
+                                  .bf16_moments = c->actor.optim_state_dtype == STATE_BF16,
                                   .seed = (uint64_t)c->trainer.seed };
 }
 
-/* For a model of one's own what training was found to fit in is taken before it starts: another process cannot take it in between, and what `plan` says is what
- * is used. Faults of 10 GiB cost 2 s of CPU time. The embedded policy's few hundred MiB are not worth it. */
+/* For a model of one's own what training was found to fit in is taken before it starts: another process cannot take it
+ * in between, and what `plan` says is what is used. Faults of 10 GiB cost 2 s of CPU time. The embedded policy's few
+ * hundred MiB are not worth it. */
 static void commit(const struct session *s, const struct arena *a)
 {
     if (s->trains && *s->c->model.path) dev_commit(a->base, a->size);
@@ -170,15 +197,22 @@ void session_trains(struct session *s)
 bool session_pages_count(const struct config *c, struct err *e)
 {
     if (session_pages(c) <= INT32_MAX / KV_PAGE) return true;
-    return fail(e, "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are more keys and values than a pool can "
-                "number: make one of them smaller", branched_first_key(c), branched_first(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
+    return fail(e,
+                "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens "
+                "are more keys and values than a pool can "
+                "number: make one of them smaller",
+                branched_first_key(c), branched_first(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs,
+                c->rollout.max_len);
 }
 
 static bool lengths_fit(const struct session *s, struct err *e)
 {
     const struct config *c = s->c;
     if (c->rollout.max_len > s->m.c.max_len)
-        return fail(e, "rollout.max_len=%d is more than the model's max_position_embeddings=%d: give a smaller rollout.max_len", c->rollout.max_len, s->m.c.max_len);
+        return fail(e,
+                    "rollout.max_len=%d is more than the model's max_position_embeddings=%d: give a smaller "
+                    "rollout.max_len",
+                    c->rollout.max_len, s->m.c.max_len);
     return session_pages_count(c, e);
 }
 
@@ -186,7 +220,9 @@ bool session_samples(struct session *s, struct err *e)
 {
     const struct config *c = s->c;
     if (!lengths_fit(s, e)) return false;
-    if (!env_open(&s->env, c->tools.search_cache, c->tools.search_miss == SEARCH_MISS_NEAREST, c->tools.max_pages, c->tools.max_chars, e)) return false;
+    if (!env_open(&s->env, c->tools.search_cache, c->tools.search_miss == SEARCH_MISS_NEAREST, c->tools.max_pages,
+                  c->tools.max_chars, e))
+        return false;
     struct toolbox box = env_tools(&s->env);
     struct rollout_config r = session_sampling(s);
     arena_dry(&s->pool, "rollout");
@@ -215,8 +251,11 @@ bool session_questions(struct session *s, bool train, struct err *e)
     const struct config *c = s->c;
     if (train && !questions_open(&s->train, "data.train_files", c->data.train_files, c, &s->form, e)) return false;
     if (!questions_open(&s->val, "data.val_files", c->data.val_files, c, &s->form, e)) return false;
-    int64_t batch = c->data.train_batch_size, all = (int64_t)c->trainer.total_epochs * s->train.rows.n, steps = (all + batch - 1) / batch;
-    if (steps > INT32_MAX) return fail(e, "trainer.total_epochs=%d of %d rows are more steps than can be counted", c->trainer.total_epochs, s->train.rows.n);
+    int64_t batch = c->data.train_batch_size, all = (int64_t)c->trainer.total_epochs * s->train.rows.n,
+            steps = (all + batch - 1) / batch;
+    if (steps > INT32_MAX)
+        return fail(e, "trainer.total_epochs=%d of %d rows are more steps than can be counted", c->trainer.total_epochs,
+                    s->train.rows.n);
     if (steps && !config_given(c, "trainer.total_training_steps")) s->steps = (int)steps;
     return true;
 }

@@ -1,4 +1,5 @@
-/* session.h: everything a command works with, opened from the configuration: model, tokenizer, tools, sampler, and (for training) the optimizer. */
+/* session.h: everything a command works with, opened from the configuration: model, tokenizer, tools, sampler, and (for
+ * training) the optimizer. */
 #pragma once
 #include "engine/config/config.h"
 #include "engine/session/environment.h"
@@ -14,10 +15,12 @@ struct session {
     struct chat chat;
     struct call_form form;          /* tools.format for this chat format */
     struct model m;
-    int own_eos;                    /* how many of m.c.eos the model came with; behind them those that end a turn in its chat format */
+    /* how many of m.c.eos the model came with; behind them those that end a turn in its chat format */
+    int own_eos;
     struct env env;
     struct questions train, val;    /* from files; without rows: the embedded tasks */
-    int steps;                      /* of the run: trainer.total_training_steps, or, where that is not given, what trainer.total_epochs comes to */
+    /* of the run: trainer.total_training_steps, or, where that is not given, what trainer.total_epochs comes to */
+    int steps;
     struct learner learner;         /* when opened for training */
     bool trains;
     struct kv kv;
@@ -26,12 +29,14 @@ struct session {
     uint8_t *never;                 /* [vocab] 1: never a branch point (branch.candidates) */
 };
 
-/* Where the policy that comes with the program lies: $APPO_HOME/policy, else policy/ beside the build folder, else in the folder it was built from. Static. */
+/* Where the policy that comes with the program lies: $APPO_HOME/policy, else policy/ beside the build folder, else in
+ * the folder it was built from. Static. */
 const char *session_embedded_policy(void);
 
 /* All of it; without trains, no optimizer. Call session_close in either case. */
 bool session_open(struct session *s, const struct config *c, bool trains, struct err *e);
-/* Its parts. Model, tokenizer and chat format; no_chat (may be NULL: then a model without a chat format is an error) is "" or says why there is none. */
+/* Its parts. Model, tokenizer and chat format; no_chat (may be NULL: then a model without a chat format is an error) is
+ * "" or says why there is none. */
 bool session_load(struct session *s, const struct config *c, struct err *no_chat, struct err *e);
 void session_trains(struct session *s);                         /* the optimizer */
 struct learner_rule learner_rule_of(const struct config *c);
@@ -45,10 +50,11 @@ bool session_questions(struct session *s, bool train, struct err *e);
 bool policy_save(const struct model *m, const struct tokenizer *t, const char *folder, struct err *e);
 /* The session's model with what belongs to its tokenizer as it came: passed through unchanged, from GGUF converted. */
 bool session_save(const struct session *s, const char *folder, struct err *e);
-/* Copies the files of a model's tokenizer and chat template, byte for byte; of a GGUF file, writes tokenizer.json and chat_template.jinja. */
+/* Copies the files of a model's tokenizer and chat template, byte for byte; of a GGUF file, writes tokenizer.json and
+ * chat_template.jinja. */
 bool tokenizer_files_pass(const char *model_path, const char *folder, struct err *e);
-/* Prompts of a step that are branched first: a mini-batch, or (branch.when=step) all. Only their initial rollouts keep pages: what later ones had would be dropped
- * unread by the first update. */
+/* Prompts of a step that are branched first: a mini-batch, or (branch.when=step) all. Only their initial rollouts keep
+ * pages: what later ones had would be dropped unread by the first update. */
 int branched_first(const struct config *c);
 const char *branched_first_key(const struct config *c);         /* the key that says how many */
 /* Pages for all that decode at once, and for the initial rollouts that keep theirs until they are branched. */

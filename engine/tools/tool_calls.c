@@ -6,7 +6,9 @@
 #include <string.h>
 
 const char *const tool_name[TOOLS] = { "python", "search" };
-static const char *const open_tag[TOOLS] = { "<python>", "<search>" }, *const close_tag[TOOLS] = { "</python>", "</search>" };
+static const char *const open_tag[TOOLS] = { "<python>", "<search>" }, *const close_tag[TOOLS] = { "</python>", "</"
+                                                                                                                "search"
+                                                                                                                ">" };
 
 static bool ends_with(const char *text, size_t end, const char *what)
 {
@@ -42,7 +44,8 @@ enum { TEXT_MAX = 1 << 20 };        /* bytes of a result that are looked at: far
 
 static void encode(const struct tokenizer *t, struct ids *out, const char *text, size_t n, bool special)
 {
-    if (!tokenizer_encode(t, out, text, n, special)) die("the tokenizer cannot encode \"%.*s\", which every result needs", (int)n, text);
+    if (!tokenizer_encode(t, out, text, n, special))
+        die("the tokenizer cannot encode \"%.*s\", which every result needs", (int)n, text);
 }
 
 int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *text, size_t n, int max_text, int room)
@@ -53,7 +56,8 @@ int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *tex
     encode(t, out, before, sizeof before - 1, true);
     encode(t, &close, after, sizeof after - 1, true);
     int tags = out->n - start + close.n, body = out->n;
-    if (!tokenizer_encode(t, out, text, n < TEXT_MAX ? n : TEXT_MAX, false)) encode(t, out, TOOL_UNENCODABLE, strlen(TOOL_UNENCODABLE), false);
+    if (!tokenizer_encode(t, out, text, n < TEXT_MAX ? n : TEXT_MAX, false))
+        encode(t, out, TOOL_UNENCODABLE, strlen(TOOL_UNENCODABLE), false);
     int keep = out->n - body;
     if (max_text >= 0 && keep > max_text) keep = max_text;
     if (keep > room - tags) keep = room > tags ? room - tags : 0;
@@ -67,16 +71,21 @@ int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *tex
 /* ---- forms ---- */
 
 static const char declared[] =
-    "[{\"type\": \"function\", \"function\": {\"name\": \"python\", \"description\": \"Evaluates Python arithmetic: assignments and expressions, and print() of "
-    "them. Returns what is printed, or the value of the last expression.\", \"parameters\": {\"type\": \"object\", \"properties\": {\"code\": {\"type\": \"string\", "
+    "[{\"type\": \"function\", \"function\": {\"name\": \"python\", \"description\": \"Evaluates Python arithmetic: "
+    "assignments and expressions, and print() of "
+    "them. Returns what is printed, or the value of the last expression.\", \"parameters\": {\"type\": \"object\", "
+    "\"properties\": {\"code\": {\"type\": \"string\", "
     "\"description\": \"The Python code to evaluate.\"}}, \"required\": [\"code\"]}}}, "
-    "{\"type\": \"function\", \"function\": {\"name\": \"search\", \"description\": \"Searches for pages about a topic and returns the best matches.\", "
-    "\"parameters\": {\"type\": \"object\", \"properties\": {\"query\": {\"type\": \"string\", \"description\": \"What to search for.\"}}, "
+    "{\"type\": \"function\", \"function\": {\"name\": \"search\", \"description\": \"Searches for pages about a topic "
+    "and returns the best matches.\", "
+    "\"parameters\": {\"type\": \"object\", \"properties\": {\"query\": {\"type\": \"string\", \"description\": \"What "
+    "to search for.\"}}, "
     "\"required\": [\"query\"]}}}]";
 
 /* What the forms differ in. stop: a token that ends a turn of calls beside the chat format's own. */
 static const struct { enum chat_family family; const char *name, *stop; } forms[] = {
-    [CALLS_TAGS] = { CHAT_APPO, "tags", NULL }, [CALLS_AUTO] = { CHAT_APPO, "auto", NULL }, [CALLS_HERMES] = { CHAT_CHATML, "hermes", NULL },
+    [CALLS_TAGS] = { CHAT_APPO, "tags", NULL }, [CALLS_AUTO] = { CHAT_APPO, "auto", NULL },
+    [CALLS_HERMES] = { CHAT_CHATML, "hermes", NULL },
     [CALLS_LLAMA3_JSON] = { CHAT_LLAMA3, "llama3_json", "<|eom_id|>" },
 };
 enum { FORMS = sizeof forms / sizeof *forms };
@@ -101,7 +110,8 @@ static int declared_calls(const struct call_form *f)
     struct ids ids = { 0 };
     struct str text = { 0 };
     str_clear(&text);
-    if (chat_write(f->chat, &ids, NULL, NULL, 0, &f->tools, false)) tokenizer_decode(f->chat->t, &text, ids.p, ids.n, true);
+    if (chat_write(f->chat, &ids, NULL, NULL, 0, &f->tools, false))
+        tokenizer_decode(f->chat->t, &text, ids.p, ids.n, true);
     int n = count(text.p, CALL_OPEN);
     str_free(&text);
     ids_free(&ids);
@@ -115,8 +125,11 @@ bool call_form_open(struct call_form *f, enum call_format wanted, const struct c
     if (f->format == CALLS_AUTO) f->format = CALLS_TAGS;
     if (f->format == CALLS_TAGS) return true;
     if (!fits(chat, f->format))
-        return fail(e, "tools.format=%s: this model's chat format has no place for such calls; hermes is for chatml, qwen2.5 and qwen3, llama3_json for llama3.1 "
-                       "(model.chat_format); tags work with every model", forms[wanted].name);
+        return fail(e,
+                    "tools.format=%s: this model's chat format has no place for such calls; hermes is for chatml, "
+                    "qwen2.5 and qwen3, llama3_json for llama3.1 "
+                    "(model.chat_format); tags work with every model",
+                    forms[wanted].name);
     f->stop[f->stops++] = chat->end;
     int more = forms[f->format].stop ? tokenizer_id(chat->t, forms[f->format].stop) : -1;
     if (more >= 0) f->stop[f->stops++] = more;
@@ -142,7 +155,8 @@ int call_form_count(const struct call_form *f, const char *text)
     int n = 0;
     for (int t = 0; !call_form_turns(f) && t < TOOLS; t++) n += count(text, close_tag[t]);
     if (call_form_turns(f) && f->format == CALLS_HERMES) n = count(text, CALL_OPEN) - f->declared;
-    return n > 0 ? n : 0;           /* Llama's calls have no mark of their own: those the rollout made are known without it */
+    /* Llama's calls have no mark of their own: those the rollout made are known without it */
+    return n > 0 ? n : 0;
 }
 
 /* ---- the results of a turn ---- */
@@ -171,7 +185,8 @@ static struct chat_message result_cut(struct result *x, const struct tokenizer *
     size_t n = x->cut.n, back = 0;
     uint32_t c;
     while (back < 3 && back < n && ((unsigned char)x->cut.p[n - 1 - back] & 0xc0) == 0x80) back++;
-    if (back < n && (unsigned char)x->cut.p[n - 1 - back] >= 0xc0 && !utf8_get(x->cut.p + n - 1 - back, back + 1, &c)) n -= back + 1;
+    if (back < n && (unsigned char)x->cut.p[n - 1 - back] >= 0xc0 && !utf8_get(x->cut.p + n - 1 - back, back + 1, &c))
+        n -= back + 1;
     return (struct chat_message){ CHAT_TOOL, x->cut.p, n };
 }
 
@@ -188,8 +203,10 @@ static int write_results(const struct call_form *f, struct ids *out, struct resu
     int start = out->n;
     /* each text was encoded by itself; only the seams are new */
     if (!chat_more(f->chat, out, NULL, m, n, true)) {
-        for (int k = 0; k < n; k++) m[k] = (struct chat_message){ CHAT_TOOL, TOOL_UNENCODABLE, strlen(TOOL_UNENCODABLE) };
-        if (!chat_more(f->chat, out, NULL, m, n, true)) die("the tokenizer cannot encode what stands around a tool's result");
+        for (int k = 0; k < n; k++)
+            m[k] = (struct chat_message){ CHAT_TOOL, TOOL_UNENCODABLE, strlen(TOOL_UNENCODABLE) };
+        if (!chat_more(f->chat, out, NULL, m, n, true))
+            die("the tokenizer cannot encode what stands around a tool's result");
     }
     free(m);
     return out->n - start;
@@ -205,7 +222,8 @@ int turn_result_ids(const struct call_form *f, struct ids *out, const struct str
         budget += x[k].most;
     }
     /* what is too much comes off the texts; merges across their ends may take another round */
-    for (int all; (all = write_results(f, out, x, n, budget)) > room && budget > 0; out->n = start) budget = budget > all - room ? budget - (all - room) : 0;
+    for (int all; (all = write_results(f, out, x, n, budget)) > room && budget > 0; out->n = start)
+        budget = budget > all - room ? budget - (all - room) : 0;
     if (out->n - start > room) out->n = start + (room > 0 ? room : 0);
     for (int k = 0; k < n; k++) {
         str_free(&x[k].text);

@@ -1,12 +1,13 @@
-/* tool_calls.h: how a policy writes its calls of tools, and the tokens that results come back as: in tags that pause its
- * text anywhere, or as turns of its chat format, whose calls run when the policy has ended its turn. Calls are
+/* tool_calls.h: how a policy writes its calls of tools, and the tokens that results come back as: in tags that pause
+ * its text anywhere, or as turns of its chat format, whose calls run when the policy has ended its turn. Calls are
  * recognised in text; what is wrong with one is an observation, never an error. */
 #pragma once
 #include "base/str.h"
 #include "model/chat/chat.h"
 #include <stdbool.h>
 
-enum tool { TOOL_PYTHON, TOOL_SEARCH, TOOLS, TOOL_NONE = TOOLS };      /* TOOL_NONE: a call that is not one of any tool, as it stands */
+/* TOOL_NONE: a call that is not one of any tool, as it stands */
+enum tool { TOOL_PYTHON, TOOL_SEARCH, TOOLS, TOOL_NONE = TOOLS };
 enum { TOOL_KINDS = TOOLS + 1 };
 extern const char *const tool_name[TOOLS];          /* "python", "search": the tags are <name> and </name> */
 
@@ -33,7 +34,8 @@ struct call_form {
     const struct chat *chat;
     struct chat_tools tools;        /* what a prompt declares; none with tags */
     int declared;                   /* how many calls that shows */
-    int stop[CALL_STOPS], stops;    /* ids that end a turn of which the calls are run; other ends of text end the rollout */
+    /* ids that end a turn of which the calls are run; other ends of text end the rollout */
+    int stop[CALL_STOPS], stops;
 };
 /* chat must outlive it. False: the chat format has no place for such calls. Call call_form_close in either case. */
 bool call_form_open(struct call_form *f, enum call_format wanted, const struct chat *chat, struct err *e);
@@ -93,7 +95,8 @@ struct turn_calls { struct turn_call *p; int n, cap; };
  * reasoning parsers reads no calls there; a <think> that nothing closes hides none). </think>, <tool_call> and
  * </tool_call> inside a text of the JSON are that text.
  * Hermes: JSON behind <tool_call>, also in a code fence; it ends where its object ends. </tool_call> may be missing at
- *   the end of the turn or before the next <tool_call>; a tag with no JSON behind it and nothing that closes it is text.
+ *   the end of the turn or before the next <tool_call>; a tag with no JSON behind it and nothing that closes it is
+ *   text.
  * Llama: every object that is a call, wherever it stands: after text or <|python_tag|>, in a list, in a fence, several
  *   with or without a separator. An object is a call that has a name, and arguments or "type": "function"; or the
  *   name of a tool and its argument beside it, of which the policy is told. Other JSON is an answer. One that cannot be

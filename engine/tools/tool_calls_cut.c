@@ -1,5 +1,5 @@
-/* tool_calls_cut.c: where a rollout in tags cuts the text of an assistant. The text comes from files: every tag is looked at
- * once, whatever there is of them. */
+/* tool_calls_cut.c: where a rollout in tags cuts the text of an assistant. The text comes from files: every tag is
+ * looked at once, whatever there is of them. */
 #define _GNU_SOURCE     /* memmem */
 #include "engine/tools/tool_calls_in.h"
 #include "base/err.h"

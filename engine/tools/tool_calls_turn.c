@@ -1,6 +1,6 @@
-/* tool_calls_turn.c: the calls of a turn, in the ways in which Qwen2.5, Qwen3 and Llama 3 write them. JSON is looked at only
- * within bounds, every tag once, and every answer to a bad call is a fixed sentence, so that a run repeats to the byte
- * whatever the version of the JSON library. */
+/* tool_calls_turn.c: the calls of a turn, in the ways in which Qwen2.5, Qwen3 and Llama 3 write them. JSON is looked at
+ * only within bounds, every tag once, and every answer to a bad call is a fixed sentence, so that a run repeats to the
+ * byte whatever the version of the JSON library. */
 #define _GNU_SOURCE     /* memmem */
 #include "engine/tools/tool_calls_in.h"
 #include "base/err.h"
@@ -204,7 +204,8 @@ static void find_hermes(struct turn *t)
 
 /* ---- a reply in JSON ---- */
 
-/* {"name": "Paris"} is an answer, and so is {"name": "python", "year": 1991}; {"name": "search", "query": "a"} is meant as a call. */
+/* {"name": "Paris"} is an answer, and so is {"name": "python", "year": 1991}; {"name": "search", "query": "a"} is meant
+ * as a call. */
 static bool is_call(const json_t *j)
 {
     const json_t *call = body_of(j), *type = json_object_get(j, "type"), *name = name_of(call);

@@ -1,5 +1,5 @@
-/* tool_pool.c: the threads that run tools. A call that passes its time is reported at once; its thread is cancelled and another takes its place. The late call is
- * freed by its thread, when that ends. */
+/* tool_pool.c: the threads that run tools. A call that passes its time is reported at once; its thread is cancelled and
+ * another takes its place. The late call is freed by its thread, when that ends. */
 #include "engine/tools/tool_pool.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -12,7 +12,8 @@
 #include <string.h>
 #include <time.h>
 
-const char *const call_status_name[CALL_STATUSES] = { "none", "ok", "nearest", "not_recorded", "failed", "timeout", "refused" };
+const char *const call_status_name[CALL_STATUSES] = { "none",   "ok",      "nearest", "not_recorded",
+                                                      "failed", "timeout", "refused" };
 
 struct worker;
 
@@ -36,15 +37,16 @@ struct jobs { struct job *first, **last; };
 /* A thread. One that is not late is in the list of the pool; one that is late ends by itself. */
 struct worker { struct worker *next; struct tool_pool *pool; pthread_t thread; struct job *job; };
 
-/* LATE_MAX: threads that hang and cannot be cancelled; at that many no other takes the place of a further one. Stacks are of one size whatever `ulimit -s` says:
- * the deepest tool, SQLite's full-text search, takes some 30 KiB. */
+/* LATE_MAX: threads that hang and cannot be cancelled; at that many no other takes the place of a further one. Stacks
+ * are of one size whatever `ulimit -s` says: the deepest tool, SQLite's full-text search, takes some 30 KiB. */
 enum { LATE_MAX = 1024, STACK = 1 << 20 };
 
 struct tool_pool {
     struct toolbox box;
     double timeout_s;
     pthread_mutex_t lock;
-    pthread_cond_t work, news;      /* for the threads: a job waits, or stop; for the caller: a job was taken or finished */
+    /* for the threads: a job waits, or stop; for the caller: a job was taken or finished */
+    pthread_cond_t work, news;
     struct jobs waiting, running, finished;
     struct worker *workers;
     int threads, late;              /* at work or waiting for it; given up on and not ended yet */
@@ -80,7 +82,8 @@ static void job_free(struct job *j)
     free(j);
 }
 
-/* A thread ends: it was told to stop, or its call was late and has come back or been cancelled. The lock is not held. */
+/* A thread ends: it was told to stop, or its call was late and has come back or been cancelled. The lock is not
+ * held. */
 static void worker_end(void *arg)
 {
     struct worker *w = arg;
@@ -143,7 +146,8 @@ static void *work(void *arg)
         if (!j) { pthread_cond_wait(&p->work, &p->lock); continue; }
         jobs_take(&p->waiting, j);
         j->begun = seconds();
-        j->deadline = p->timeout_s > 0 && !(p->box.in_process >> j->tool & 1) ? j->begun + p->timeout_s : (double)INFINITY;
+        j->deadline =
+            p->timeout_s > 0 && !(p->box.in_process >> j->tool & 1) ? j->begun + p->timeout_s : (double)INFINITY;
         jobs_put(&p->running, j);
         pthread_cond_broadcast(&p->news);           /* there is a deadline to wait for */
         run_job(w, j);
@@ -303,7 +307,9 @@ bool tools_next(struct tool_pool *p, struct tool_done *d, bool wait)
         struct job *j = p->finished.first;
         if (j) {
             jobs_take(&p->finished, j);
-            *d = (struct tool_done){ .tag = j->tag, .status = j->status, .begun = j->begun, .ended = j->ended, .text = j->out };
+            *d = (struct tool_done){
+                .tag = j->tag, .status = j->status, .begun = j->begun, .ended = j->ended, .text = j->out
+            };
             j->out = (struct str){ 0 };
             job_free(j);
             got = true;

@@ -1,4 +1,5 @@
-/* branch_rollouts.c: steps 1 to 4 of a mini-batch: scores its rollouts, chooses branch points, resamples from them under the present weights, grades. */
+/* branch_rollouts.c: steps 1 to 4 of a mini-batch: scores its rollouts, chooses branch points, resamples from them
+ * under the present weights, grades. */
 #include "engine/train/train_step.h"
 #include "base/clock.h"
 #include <stdlib.h>
@@ -11,9 +12,14 @@ static struct branch_config chooser(const struct config *c)
 {
     return (struct branch_config){
         .rule = { .gamma = c->branch.gamma, .lo = 1 - c->branch.clip_low, .hi = 1 + c->branch.clip_high },
-        .signal = c->branch.score, .pool = c->branch.pool, .per_row = c->branch.points, .min_gap = c->branch.min_gap,
-        .strict_first = c->branch.strict_first, .fallback_by_entropy = c->branch.fallback == FALLBACK_ENTROPY,
-        .entropy_if_flat = c->branch.entropy_if_flat || c->branch.omega == OMEGA_NONE, .resample_token = c->branch.resample_token,
+        .signal = c->branch.score,
+        .pool = c->branch.pool,
+        .per_row = c->branch.points,
+        .min_gap = c->branch.min_gap,
+        .strict_first = c->branch.strict_first,
+        .fallback_by_entropy = c->branch.fallback == FALLBACK_ENTROPY,
+        .entropy_if_flat = c->branch.entropy_if_flat || c->branch.omega == OMEGA_NONE,
+        .resample_token = c->branch.resample_token,
     };
 }
 
@@ -28,7 +34,8 @@ static bool ends_with(const char *text, size_t n, const char *tag)
     return n >= len && !memcmp(text + n - len, tag, len);
 }
 
-/* Where tags are ordinary text: by the last one that is complete before the token. A token that completes one is part of it. */
+/* Where tags are ordinary text: by the last one that is complete before the token. A token that completes one is part
+ * of it. */
 static int kind_by_text(const struct session *s, const struct episode *ep, int pos)
 {
     struct str text = { 0 };
@@ -51,7 +58,8 @@ static int kind_by_text(const struct session *s, const struct episode *ep, int p
 
 int token_kind(const struct session *s, const struct episode *ep, int pos)
 {
-    for (int k = 0; k < OWN_TAGS; k++) if (tokenizer_id(s->tok, open[k]) < 0) return kind_by_text(s, ep, pos);       /* Qwen3 has <think> alone */
+    /* Qwen3 has <think> alone */
+    for (int k = 0; k < OWN_TAGS; k++) if (tokenizer_id(s->tok, open[k]) < 0) return kind_by_text(s, ep, pos);
     if (tokenizer_special(s->tok, ep->ids[ep->prompt_len + pos])) return TOKEN_TAG;
     for (int i = ep->prompt_len + pos - 1; i >= ep->prompt_len; i--)
         for (int k = 0; k < OWN_TAGS; k++) {
@@ -61,7 +69,8 @@ int token_kind(const struct session *s, const struct episode *ep, int pos)
     return TOKEN_TAG;
 }
 
-static void note_point(const struct session *s, const struct row *from, const struct branch_choice *b, struct step_sums *z)
+static void note_point(const struct session *s, const struct row *from, const struct branch_choice *b,
+                       struct step_sums *z)
 {
     z->points++;
     z->fallback += b->entropy_fallback;
@@ -77,7 +86,8 @@ static void note_point(const struct session *s, const struct row *from, const st
 static void note_omega(struct row *r, const struct branch_rule *rule, struct step_sums *z)
 {
     int n = row_len(r);
-    acc_t *f = xcalloc((size_t)n + 1, sizeof *f), *bs = xcalloc((size_t)n + 1, sizeof *bs), *aside = xcalloc((size_t)n * 2 + 1, sizeof *aside);
+    acc_t *f = xcalloc((size_t)n + 1, sizeof *f), *bs = xcalloc((size_t)n + 1, sizeof *bs),
+          *aside = xcalloc((size_t)n * 2 + 1, sizeof *aside);
     int64_t begin[2] = { 0, n };
     op_branch_score(f, aside, aside + n, bs, r->now, r->rho, r->ent, r->ep.m + r->ep.prompt_len, begin, 1, rule);
     for (int i = 0; i < n; i++)
@@ -96,7 +106,8 @@ static acc_t *copy_prefix(const acc_t *from, int keep, const acc_t *own, int n)
     return x;
 }
 
-/* A branch's prefix has the numbers its parent was scored with; its own tokens were drawn from the present weights just now. */
+/* A branch's prefix has the numbers its parent was scored with; its own tokens were drawn from the present weights just
+ * now. */
 static void inherit(struct row *r, const struct row *from)
 {
     int n = row_len(r), keep = from ? r->ep.born - r->ep.prompt_len : 0;
@@ -107,8 +118,8 @@ static void inherit(struct row *r, const struct row *from)
     r->ref = from && !from->ref ? NULL : copy_prefix(from ? from->ref : NULL, keep, logp, n);
 }
 
-/* The official code counts every call tag of a branch's whole prefix against its limit, those of the prompt too. Returns how many that is beyond the calls
- * the prefix made within its limit. */
+/* The official code counts every call tag of a branch's whole prefix against its limit, those of the prompt too.
+ * Returns how many that is beyond the calls the prefix made within its limit. */
 static int spent_by_tags(const struct session *s, const struct episode *ep)
 {
     struct str text = { 0 };
@@ -120,7 +131,10 @@ static int spent_by_tags(const struct session *s, const struct episode *ep)
 }
 
 /* Response tokens that the limits allow. */
-static int room_for(const struct config *c, const struct episode *ep) { return MIN(c->data.max_response_length, c->rollout.max_len - ep->prompt_len); }
+static int room_for(const struct config *c, const struct episode *ep)
+{
+    return MIN(c->data.max_response_length, c->rollout.max_len - ep->prompt_len);
+}
 
 /* Adds the branches of one round to one group, not yet run. */
 static void fork_group(struct trainer *t, struct group *g, int want, uint32_t step, int round, struct step_sums *z)
@@ -137,7 +151,9 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
         int budget = t->c->branch.candidates == CANDIDATES_OPEN ? room_for(t->c, &r->ep) : 0;
         ok[i] = xcalloc((size_t)row_len(r) + 1, 1);
         branch_candidates(ok[i], r->ep.ids + r->ep.prompt_len, m, row_len(r), s->never, s->m.c.vocab, budget);
-        view[i] = (struct branch_view){ .logp = r->now, .logp_old = r->rho, .entropy = r->ent, .m = m, .ok = ok[i], .n = row_len(r) };
+        view[i] = (struct branch_view){
+            .logp = r->now, .logp_old = r->rho, .entropy = r->ent, .m = m, .ok = ok[i], .n = row_len(r)
+        };
         note_omega(r, &b.rule, z);
     }
     struct branch_key key = { (uint64_t)t->c->trainer.seed, step, (uint32_t)t->epoch, (uint32_t)round, g->number };
@@ -148,7 +164,8 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
         if (got) {
             const struct episode *from = &g->row[choice[i].row]->ep;
             int cut = choice[i].pos + !b.resample_token;
-            if (cut >= room_for(t->c, from)) continue;  /* the last token the limits allow is kept: nothing can follow, as in the official builder */
+            /* the last token the limits allow is kept: nothing can follow, as in the official builder */
+            if (cut >= room_for(t->c, from)) continue;
             r = group_fork(g, s, choice[i].row, cut);
             r->idx = choice[i].pos;
             r->score = choice[i].score;
@@ -177,7 +194,8 @@ static int rows_after(const struct config *c, int round)
     return (int)MIN(n, (double)c->rollout.n);
 }
 
-/* Pages of the mini-batch that a round may do without: of whole rollouts that are only forked from, the last first. Their forks hold what they share. */
+/* Pages of the mini-batch that a round may do without: of whole rollouts that are only forked from, the last first.
+ * Their forks hold what they share. */
 struct spare { struct group *g; int n; const int *before; struct kv *kv; };
 
 static bool spare_pages(void *ctx)
@@ -218,13 +236,14 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
         }
 }
 
-/* New branches know only what they were sampled with. Their numbers under other weights, or another entropy, are wanted where they are trained against a
- * reference and where a later round chooses points on them. */
-static void score_new(struct trainer *t, struct group *g, int n, const int *before, int round, bool stale, struct step_sums *z)
+/* New branches know only what they were sampled with. Their numbers under other weights, or another entropy, are wanted
+ * where they are trained against a reference and where a later round chooses points on them. */
+static void score_new(struct trainer *t, struct group *g, int n, const int *before, int round, bool stale,
+                      struct step_sums *z)
 {
     const struct config *c = t->c;
-    bool other = c->branch.omega == OMEGA_PREVIOUS || c->branch.omega == OMEGA_REFERENCE || c->branch.entropy == ENTROPY_TOP10 ||
-                 (c->branch.omega == OMEGA_ROLLOUT && stale);
+    bool other = c->branch.omega == OMEGA_PREVIOUS || c->branch.omega == OMEGA_REFERENCE ||
+                 c->branch.entropy == ENTROPY_TOP10 || (c->branch.omega == OMEGA_ROLLOUT && stale);
     bool old = c->branch.train && t->score_old;          /* their ratio, too, compares two scoring passes */
     if (!old && !(c->branch.train && c->actor.kl_loss_coef > 0) && !(other && round < c->branch.rounds)) return;
     int rows = 0, k = 0;

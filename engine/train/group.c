@@ -15,14 +15,16 @@ static struct row *add(struct group *g)
     return g->row[g->rows++] = r;
 }
 
-/* An embedded question. A model that is to call in turns must be told of the tools; one that calls in tags is the embedded policy, which knows them. */
+/* An embedded question. A model that is to call in turns must be told of the tools; one that calls in tags is the
+ * embedded policy, which knows them. */
 static void write_question(struct ids *out, const struct session *s, const char *text)
 {
     struct chat_message m = { CHAT_USER, text, strlen(text) };
     if (!call_form_turns(&s->form)) chat_prompt(&s->chat, out, text);
     else {
         struct err e;
-        if (!prompt_write(out, &m, 1, s->c->data.system_prompt, &s->form, &e)) die("the question \"%.80s\": %s", text, e.text);
+        if (!prompt_write(out, &m, 1, s->c->data.system_prompt, &s->form, &e))
+            die("the question \"%.80s\": %s", text, e.text);
     }
 }
 
@@ -32,7 +34,8 @@ struct row *group_root(struct group *g, struct session *s, uint32_t step)
     struct ids prompt = { 0 };
     if (!g->task.prompt) write_question(&prompt, s, g->task.q.text);
     if (prompt.n > s->c->data.max_prompt_length)
-        die("a prompt of %d tokens is longer than data.max_prompt_length=%d: \"%.80s\"", prompt.n, s->c->data.max_prompt_length, g->task.q.text);
+        die("a prompt of %d tokens is longer than data.max_prompt_length=%d: \"%.80s\"", prompt.n,
+            s->c->data.max_prompt_length, g->task.q.text);
     const struct ids *ids = g->task.prompt ? g->task.prompt : &prompt;
     episode_begin(&r->ep, ids->p, ids->n);
     ids_free(&prompt);
@@ -44,7 +47,8 @@ struct row *group_root(struct group *g, struct session *s, uint32_t step)
     return r;
 }
 
-void group_begin(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index, uint32_t step, uint32_t number, int n)
+void group_begin(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index,
+                 uint32_t step, uint32_t number, int n)
 {
     *g = (struct group){ .number = number, .index = (int64_t)index };
     task_begin(&s->env, &g->task, family, split, seed, index);
@@ -52,9 +56,12 @@ void group_begin(struct group *g, struct session *s, int family, enum split spli
     g->initial = n;
 }
 
-void group_begin_row(struct group *g, struct session *s, const struct questions *q, int row, uint32_t step, uint32_t number, int n)
+void group_begin_row(struct group *g, struct session *s, const struct questions *q, int row, uint32_t step,
+                     uint32_t number, int n)
 {
-    *g = (struct group){ .number = number, .index = row, .task = { .sample = &q->rows.row[row], .prompt = &q->prompt[row] } };
+    *g = (struct group){ .number = number,
+                         .index = row,
+                         .task = { .sample = &q->rows.row[row], .prompt = &q->prompt[row] } };
     for (int i = 0; i < n; i++) group_root(g, s, step);
     g->initial = n;
 }
@@ -100,19 +107,24 @@ void row_text(const struct row *r, const struct session *s, struct str *out)
 /* Is the released rule asked for, which reads results as if the policy had written them? */
 static bool released(const struct session *s) { return s->c->reward.kind == RULE_DEEP_RESEARCH; }
 
-/* What the format rules read: what the policy wrote. A page must not decide a score, whatever tags or boxes it holds: each result in tags is read as an
- * empty one, also where the length limit cut it. Where calls run in turns, the rules for tags have nothing to say of calls and results: these are left out,
- * and each turn has the thinking that it opens with. */
+/* What the format rules read: what the policy wrote. A page must not decide a score, whatever tags or boxes it holds:
+ * each result in tags is read as an empty one, also where the length limit cut it. Where calls run in turns, the rules
+ * for tags have nothing to say of calls and results: these are left out, and each turn has the thinking that it opens
+ * with. */
 static void graded_text(const struct row *r, const struct session *s, struct str *out)
 {
-    static const char *const opens[] = { [CHAT_THINK_NONE] = "", [CHAT_THINK_FREE] = "", [CHAT_THINK_OFF] = "<think>\n\n</think>\n\n", [CHAT_THINK_OPEN] = "<think>\n" };
+    static const char *const opens[] = { [CHAT_THINK_NONE] = "",
+                                         [CHAT_THINK_FREE] = "",
+                                         [CHAT_THINK_OFF] = "<think>\n\n</think>\n\n",
+                                         [CHAT_THINK_OPEN] = "<think>\n" };
     const struct episode *ep = &r->ep;
     bool turns = call_form_turns(&s->form);
     if (!turns && released(s)) { row_text(r, s, out); return; }
     str_clear(out);
     for (int i = ep->prompt_len; i < ep->n - (ep->finish == FINISH_END); i++) {
         bool begins = i == ep->prompt_len || ep->m[i] != ep->m[i - 1];
-        if (turns && begins && ep->m[i]) str_puts(out, opens[chat_variant_of(&s->chat, call_form_turns(&s->form))->think]);
+        if (turns && begins && ep->m[i])
+            str_puts(out, opens[chat_variant_of(&s->chat, call_form_turns(&s->form))->think]);
         if (!turns && begins && !ep->m[i]) str_puts(out, RESULT_BEFORE RESULT_AFTER);
         if (ep->m[i]) tokenizer_decode(s->tok, out, ep->ids + i, 1, true);
     }
@@ -120,7 +132,8 @@ static void graded_text(const struct row *r, const struct session *s, struct str
 
 static bool both_tools(const struct episode *ep) { return ep->calls_by[TOOL_PYTHON] && ep->calls_by[TOOL_SEARCH]; }
 
-/* What an answer gets that used both tools: by the calls that were made, not by tags that stand in the text. In tags, the released rule has seen to it itself. */
+/* What an answer gets that used both tools: by the calls that were made, not by tags that stand in the text. In tags,
+ * the released rule has seen to it itself. */
 static double tools_bonus(const struct reward *w, const struct row *r, const struct session *s)
 {
     double bonus = released(s) ? reward_both_tools : s->c->reward.tool_bonus;
@@ -129,7 +142,8 @@ static double tools_bonus(const struct reward *w, const struct row *r, const str
 }
 
 /* reward.kind = task is the embedded tasks' own rule; for rows it is exact. */
-static void grade_sample(const struct sample *x, struct row *r, const struct session *s, const struct str *text, struct str *answer)
+static void grade_sample(const struct sample *x, struct row *r, const struct session *s, const struct str *text,
+                         struct str *answer)
 {
     struct reward w = { 0 };
     const char *const *refs = (const char *const *)x->refs;
@@ -140,7 +154,8 @@ static void grade_sample(const struct sample *x, struct row *r, const struct ses
     r->correct = w.f1 >= 1;
 }
 
-/* The embedded tasks' own grammar is one of tags. In turns: the format rules of the released code, and the very answer in the box. */
+/* The embedded tasks' own grammar is one of tags. In turns: the format rules of the released code, and the very answer
+ * in the box. */
 static struct task_grade grade_turns(const struct question *q, const struct str *text, struct str *answer)
 {
     str_clear(answer);
@@ -151,12 +166,14 @@ static struct task_grade grade_turns(const struct question *q, const struct str 
     return (struct task_grade){ formed, formed && n == len && !memcmp(box, q->answer, n) };
 }
 
-static void grade_question(const struct question *q, struct row *r, const struct session *s, const struct str *text, struct str *answer)
+static void grade_question(const struct question *q, struct row *r, const struct session *s, const struct str *text,
+                           struct str *answer)
 {
     const struct config *c = s->c;
     struct reward w = { 0 };
     const char *ref = q->answer;
-    struct task_grade grade = call_form_turns(&s->form) ? grade_turns(q, text, answer) : task_grade(q, text->p, text->n);
+    struct task_grade grade =
+        call_form_turns(&s->form) ? grade_turns(q, text, answer) : task_grade(q, text->p, text->n);
     bool ended = r->ep.finish == FINISH_END;
     r->well_formed = grade.well_formed && ended;
     r->correct = grade.correct && ended;

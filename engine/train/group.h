@@ -5,14 +5,18 @@
 struct row {
     struct episode ep;
     bool branch;
-    int orig, idx;                  /* of a branch: the row of the group it left (-1: a fresh root rollout), the response position where */
+    /* of a branch: the row of the group it left (-1: a fresh root rollout), the response position where */
+    int orig, idx;
     double score;                   /* its branch score */
     int rank;                       /* which of its round's points of the prompt it was, from 0 */
     bool strict, fallback;          /* it came from the strict set; its parent's Omega was constant and Z(H) stood in */
     bool well_formed, correct;
-    acc_t *now, *ent, *rho, *ref;    /* [response] logp and entropy under the present weights; logp under branch.omega's and the reference weights */
-    acc_t *old;                      /* [response] logp under pi_old by a scoring pass; NULL: what it was sampled with has the same bits */
-    acc_t *omega, *bs;               /* [response] clamped Omega and branching score, of rows that points were chosen on; else NULL */
+    /* [response] logp and entropy under the present weights; logp under branch.omega's and the reference weights */
+    acc_t *now, *ent, *rho, *ref;
+    /* [response] logp under pi_old by a scoring pass; NULL: what it was sampled with has the same bits */
+    acc_t *old;
+    /* [response] clamped Omega and branching score, of rows that points were chosen on; else NULL */
+    acc_t *omega, *bs;
 };
 
 struct group {
@@ -25,15 +29,17 @@ struct group {
 };
 
 /* Opens the question and n root rollouts, not yet run: an embedded one, or a row of q. */
-void group_begin(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index, uint32_t step, uint32_t number, int n);
-void group_begin_row(struct group *g, struct session *s, const struct questions *q, int row, uint32_t step, uint32_t number, int n);
+void group_begin(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index,
+                 uint32_t step, uint32_t number, int n);
+void group_begin_row(struct group *g, struct session *s, const struct questions *q, int row, uint32_t step,
+                     uint32_t number, int n);
 void group_end(struct group *g, struct session *s);
 /* A new branch of row `orig` cut before response position `cut`, or a fresh root rollout (orig -1). */
 struct row *group_fork(struct group *g, struct session *s, int orig, int cut);
 struct row *group_root(struct group *g, struct session *s, uint32_t step);
 void group_drop_branches(struct group *g, struct session *s);
-/* Reward, well_formed and correct of a finished rollout, as reward.* says. A row's answer is correct when its F1 is 1. Tool results count as empty, but with
- * reward.kind=deep_research, whose released rule reads them. */
+/* Reward, well_formed and correct of a finished rollout, as reward.* says. A row's answer is correct when its F1 is 1.
+ * Tool results count as empty, but with reward.kind=deep_research, whose released rule reads them. */
 void group_grade(const struct group *g, struct row *r, const struct session *s);
 /* The response as text, special tokens spelled out, without the end token. */
 void row_text(const struct row *r, const struct session *s, struct str *out);

@@ -35,8 +35,9 @@ static int flat_of(const struct flat *f, const struct group *g, int uid, int ori
     die("a branch of prompt %d names a row that is not there", uid);
 }
 
-/* The record of row k, a branch: it counts for the initial row that its line of branches left, up to the last token the line has of that row: the one before
- * the point where the token there is drawn anew, the token at the point where it is kept; -1, no token at all. */
+/* The record of row k, a branch: it counts for the initial row that its line of branches left, up to the last token the
+ * line has of that row: the one before the point where the token there is drawn anew, the token at the point where it
+ * is kept; -1, no token at all. */
 static struct branch_record record(const struct flat *f, const struct group *g, int k, bool resample)
 {
     const struct row *r = f->row[k], *from = g[f->uid[k]].row[r->orig];
@@ -56,7 +57,8 @@ void flat_make(struct flat *f, struct group *g, int n, const struct config *c)
     flat_rows(f, g, n);
     f->live = xcalloc((size_t)f->rows + 1, 1);
     f->begin = xcalloc((size_t)f->rows + 1, sizeof *f->begin);
-    for (int k = 0; k < f->rows; k++) f->begin[k + 1] = f->begin[k] + MAX(1, row_len(f->row[k]));     /* an empty response has a place for its reward, m = 0 */
+    /* an empty response has a place for its reward, m = 0 */
+    for (int k = 0; k < f->rows; k++) f->begin[k + 1] = f->begin[k] + MAX(1, row_len(f->row[k]));
     f->n = f->begin[f->rows];
     acc_t **all[] = { &f->now, &f->old, &f->ref, &f->ent, &f->adv, &f->g, &f->ge, &f->seen };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] = xcalloc((size_t)f->n + 1, sizeof(acc_t));
@@ -80,16 +82,26 @@ void flat_make(struct flat *f, struct group *g, int n, const struct config *c)
 void flat_free(struct flat *f)
 {
     free(f->row); free(f->uid); free(f->kind); free(f->rec); free(f->begin); free(f->m);
-    free(f->now); free(f->old); free(f->ref); free(f->ent); free(f->adv); free(f->g); free(f->ge); free(f->seen); free(f->live);
+    free(f->now);
+    free(f->old);
+    free(f->ref);
+    free(f->ent);
+    free(f->adv);
+    free(f->g);
+    free(f->ge);
+    free(f->seen);
+    free(f->live);
 }
 
-/* Reward to the last token, scaled as the official code does where asked for, summed again: one number a row. A record of no row brings score_max in. */
+/* Reward to the last token, scaled as the official code does where asked for, summed again: one number a row. A record
+ * of no row brings score_max in. */
 static void rewards(const struct flat *f, const struct config *c, double score_max, acc_t *reward, acc_t *token_reward)
 {
     memset(token_reward, 0, (size_t)f->n * sizeof *token_reward);
     for (int k = 0; k < f->rows; k++) token_reward[f->begin[k + 1] - 1] = (acc_t)f->row[k]->ep.reward;
     f->rec[f->records] = (struct branch_record){ -1, 0, 0, score_max };
-    if (c->advantage.reward_scale) op_reward_scale(token_reward, f->begin, f->rows, f->rec, f->records + 1, c->advantage.reward_scale_discount);
+    if (c->advantage.reward_scale)
+        op_reward_scale(token_reward, f->begin, f->rows, f->rec, f->records + 1, c->advantage.reward_scale_discount);
     for (int k = 0; k < f->rows; k++) {
         double sum = 0;
         for (int64_t i = f->begin[k]; i < f->begin[k + 1]; i++) sum += (double)token_reward[i];
@@ -99,7 +111,8 @@ static void rewards(const struct flat *f, const struct config *c, double score_m
 
 void flat_credit(struct flat *f, const struct config *c, double score_max, struct step_sums *z)
 {
-    acc_t *reward = xcalloc((size_t)f->rows, sizeof *reward), *token_reward = xcalloc((size_t)f->n + 1, sizeof *token_reward);
+    acc_t *reward = xcalloc((size_t)f->rows, sizeof *reward),
+          *token_reward = xcalloc((size_t)f->n + 1, sizeof *token_reward);
     rewards(f, c, score_max, reward, token_reward);
     if (c->algorithm.adv_estimator == ALGO_GRPO) {
         struct estimator_rule rule = { .kind = ADV_GRPO, .by_std = c->advantage.norm_by_std, .gamma = 1, .lambda = 1 };
@@ -139,22 +152,29 @@ static struct loss_rule loss_rule(const struct config *c)
     };
 }
 
-static bool has_m(const struct flat *f, int k) { return memchr(f->m + f->begin[k], 1, (size_t)(f->begin[k + 1] - f->begin[k])) != NULL; }
-
-/* Rows without any advantage have no policy gradient; their KL and entropy terms are there all the same, where a coefficient is set. */
-static bool row_counts(const struct flat *f, const struct config *c, int k)
+static bool has_m(const struct flat *f, int k)
 {
-    return has_m(f, k) && (f->live[k] || !c->actor.live_rows_only || c->actor.kl_loss_coef != 0 || c->actor.entropy_coeff != 0);
+    return memchr(f->m + f->begin[k], 1, (size_t)(f->begin[k + 1] - f->begin[k])) != NULL;
 }
 
-/* actor.live_rows_only: the denominators of the policy term alone, as they are without the rows that have no advantage. */
+/* Rows without any advantage have no policy gradient; their KL and entropy terms are there all the same, where a
+ * coefficient is set. */
+static bool row_counts(const struct flat *f, const struct config *c, int k)
+{
+    return has_m(f, k) &&
+           (f->live[k] || !c->actor.live_rows_only || c->actor.kl_loss_coef != 0 || c->actor.entropy_coeff != 0);
+}
+
+/* actor.live_rows_only: the denominators of the policy term alone, as they are without the rows that have no
+ * advantage. */
 static void live_denominators(const struct flat *f, const struct loss_in *all, struct loss_rule *rule)
 {
     struct loss_stats every, live;
     struct loss_in in = *all;
     uint8_t *m = xmalloc((size_t)f->n + 1);
     memcpy(m, f->m, (size_t)f->n);
-    for (int k = 0; k < in.rows; k++) if (!f->live[k]) memset(m + f->begin[k], 0, (size_t)(f->begin[k + 1] - f->begin[k]));
+    for (int k = 0; k < in.rows; k++)
+        if (!f->live[k]) memset(m + f->begin[k], 0, (size_t)(f->begin[k + 1] - f->begin[k]));
     op_pg(NULL, NULL, NULL, NULL, &every, &in, rule);
     in.m = m;
     op_pg(NULL, NULL, NULL, NULL, &live, &in, rule);
@@ -168,8 +188,14 @@ static void live_denominators(const struct flat *f, const struct loss_in *all, s
 bool flat_loss(struct flat *f, const struct config *c, struct loss_stats *stats)
 {
     struct loss_rule rule = loss_rule(c);
-    struct loss_in in = { .logp = f->now, .logp_old = f->old, .logp_ref = c->actor.kl_loss_coef > 0 ? f->ref : NULL, .entropy = f->ent, .adv = f->adv, .m = f->m,
-                          .begin = f->begin, .rows = c->branch.train ? f->rows : f->initial };
+    struct loss_in in = { .logp = f->now,
+                          .logp_old = f->old,
+                          .logp_ref = c->actor.kl_loss_coef > 0 ? f->ref : NULL,
+                          .entropy = f->ent,
+                          .adv = f->adv,
+                          .m = f->m,
+                          .begin = f->begin,
+                          .rows = c->branch.train ? f->rows : f->initial };
     int count = 0;
     for (int k = 0; k < in.rows; k++) count += row_counts(f, c, k);
     *stats = (struct loss_stats){ 0 };
@@ -203,7 +229,8 @@ static void gradient(struct trainer *t, struct flat *f, struct step_sums *z)
         struct pack p;
         int take = pack_fit(s + done, live - done, t->s->learner.max_rows);
         pack_make(&p, s + done, take);
-        learner_grad(&t->s->learner, &p, train_inv_temp(t->c), f->g, t->c->actor.entropy_coeff != 0 ? f->ge : NULL, f->seen, NULL);
+        learner_grad(&t->s->learner, &p, train_inv_temp(t->c), f->g, t->c->actor.entropy_coeff != 0 ? f->ge : NULL,
+                     f->seen, NULL);
         z->trained += p.n;
         t->tokens_trained += p.targets;
         pack_free(&p);
@@ -236,7 +263,9 @@ static void note_probs(struct trainer *t, const struct flat *f, struct step_sums
     for (int k = 0; k < f->rows; k++) {
         const struct episode *ep = &f->row[k]->ep;
         for (int i = 0; row_counts(f, t->c, k) && i < row_len(f->row[k]); i++)
-            if (f->m[f->begin[k] + i]) mean_add(&z->probs_diff, fabs(exp((double)f->seen[f->begin[k] + i]) - exp((double)ep->logp[ep->prompt_len + i])));
+            if (f->m[f->begin[k] + i])
+                mean_add(&z->probs_diff,
+                         fabs(exp((double)f->seen[f->begin[k] + i]) - exp((double)ep->logp[ep->prompt_len + i])));
     }
     if (z->probs_diff.n) t->probs_diff_max = MAX(t->probs_diff_max, z->probs_diff.max);
 }
@@ -250,7 +279,8 @@ static double apply(struct trainer *t, double loss, struct step_sums *z)
     struct learner *l = &t->s->learner;
     double norm = (double)NAN;
     struct optim_rule o = { .lr = trainer_lr(t), .beta1 = c->actor.optim_beta1,
-                            .beta2 = c->actor.optim_beta2, .eps = c->actor.optim_eps, .decay = c->actor.optim_weight_decay, .decay_all = c->actor.optim_decay_all,
+                            .beta2 = c->actor.optim_beta2, .eps = c->actor.optim_eps,
+                            .decay = c->actor.optim_weight_decay, .decay_all = c->actor.optim_decay_all,
                             .max_norm = c->actor.grad_clip };
     bool done = isfinite(loss) && learner_step(l, &o, &norm);
     if (!isfinite(loss)) l->skipped_in_row++;

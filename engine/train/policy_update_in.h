@@ -1,4 +1,5 @@
-/* policy_update_in.h: a mini-batch as vectors, the way op_pg and the advantages want it. Private to policy_update.c and its tests. */
+/* policy_update_in.h: a mini-batch as vectors, the way op_pg and the advantages want it. Private to policy_update.c and
+ * its tests. */
 #pragma once
 #include "engine/train/train_step.h"
 

@@ -1,4 +1,5 @@
-/* rescore.c: the scoring forward of a mini-batch under present, previous and first weights. It also fills the pages that branches read: it is their prefill. */
+/* rescore.c: the scoring forward of a mini-batch under present, previous and first weights. It also fills the pages
+ * that branches read: it is their prefill. */
 #include "engine/train/train_step.h"
 #include <math.h>
 #include <stdlib.h>
@@ -12,7 +13,9 @@ struct seq_view *row_views(struct row **row, const int *uid, int rows, const int
     struct seq_view *s = xcalloc((size_t)rows, sizeof *s);
     for (int i = 0; i < rows; i++) {
         const struct episode *ep = &row[i]->ep;
-        s[i] = (struct seq_view){ .ids = ep->ids, .m = ep->m, .n = ep->n, .group = uid[i], .flat = begin[i] - ep->prompt_len };
+        s[i] = (struct seq_view){
+            .ids = ep->ids, .m = ep->m, .n = ep->n, .group = uid[i], .flat = begin[i] - ep->prompt_len
+        };
     }
     return s;
 }
@@ -24,8 +27,8 @@ int64_t *row_begins(struct row **row, int rows)
     return begin;
 }
 
-/* Every sequence of the pack gets pages: whole pages of what it shares with the one before it are shared, the rest is written by the pass, also
- * where a row of a page that is not shared whole belongs to several. slot[copies][n]. */
+/* Every sequence of the pack gets pages: whole pages of what it shares with the one before it are shared, the rest is
+ * written by the pass, also where a row of a page that is not shared whole belongs to several. slot[copies][n]. */
 static int64_t *page_slots(struct trainer *t, const struct pack *p, struct row **row, int *copies)
 {
     struct kv *kv = &t->s->kv;
@@ -50,12 +53,15 @@ static int64_t *page_slots(struct trainer *t, const struct pack *p, struct row *
     return slot;
 }
 
-/* logp and entropy of all rows under w (NULL: the present weights). refill: also the pages of every row, under the present weights. */
-static void score_under(struct trainer *t, struct row **row, const int *uid, int rows, const int64_t *begin, const elem_t *w, acc_t *logp, acc_t *entropy,
-                        bool refill, struct step_sums *z)
+/* logp and entropy of all rows under w (NULL: the present weights). refill: also the pages of every row, under the
+ * present weights. */
+static void score_under(struct trainer *t, struct row **row, const int *uid, int rows, const int64_t *begin,
+                        const elem_t *w, acc_t *logp, acc_t *entropy, bool refill, struct step_sums *z)
 {
     struct seq_view *s = row_views(row, uid, rows, begin);
-    struct score_rule rule = { .w = w, .inv_temp = train_inv_temp(t->c), .top_k = t->c->branch.entropy == ENTROPY_TOP10 ? 10 : 0 };
+    struct score_rule rule = { .w = w,
+                               .inv_temp = train_inv_temp(t->c),
+                               .top_k = t->c->branch.entropy == ENTROPY_TOP10 ? 10 : 0 };
     for (int done = 0; done < rows;) {
         struct pack p;
         int take = pack_fit(s + done, rows - done, t->s->learner.max_rows);
@@ -80,21 +86,23 @@ static void hand_out(acc_t **to, const acc_t *flat, int64_t begin, int n)
     memcpy(*to, flat + begin, (size_t)n * sizeof **to);
 }
 
-/* Rollouts that kept no pages: those of a later mini-batch, whose turn came without an update in between. The pass that scores stale ones is their prefill too,
- * and cheaper than one for each branch. */
+/* Rollouts that kept no pages: those of a later mini-batch, whose turn came without an update in between. The pass that
+ * scores stale ones is their prefill too, and cheaper than one for each branch. */
 static bool no_pages(struct row **row, int rows)
 {
     for (int i = 0; i < rows; i++) if (row[i]->ep.kv.len || row[i]->ep.n < 2) return false;
     return rows > 0;
 }
 
-void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, bool stale, bool refill, struct step_sums *z)
+void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, bool stale, bool refill,
+                struct step_sums *z)
 {
     const struct config *c = t->c;
     int64_t *begin = row_begins(row, rows);
     size_t bytes = (size_t)(begin[rows] + 1) * sizeof(acc_t);
     acc_t *now = xcalloc(1, bytes), *ent = xcalloc(1, bytes), *rho = xcalloc(1, bytes), *ref = xcalloc(1, bytes);
-    for (int i = 0; i < rows; i++) {                     /* same weights, same numbers: what was sampled is what a forward pass would give */
+    /* same weights, same numbers: what was sampled is what a forward pass would give */
+    for (int i = 0; i < rows; i++) {
         memcpy(now + begin[i], row_old(row[i]), (size_t)row_len(row[i]) * sizeof *now);
         memcpy(ent + begin[i], row[i]->ep.entropy + row[i]->ep.prompt_len, (size_t)row_len(row[i]) * sizeof *ent);
     }
@@ -102,10 +110,14 @@ void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, b
     if (stale && refill)
         for (int i = 0; i < rows; i++) kv_drop(&t->s->kv, &row[i]->ep.kv);
     bool fill = refill && (stale || no_pages(row, rows));
-    /* without an update since, logp is what it was: a second pass of a GPU that is not exact would differ by rounding, and Omega must not see that */
-    if (stale || fill || c->branch.entropy == ENTROPY_TOP10) score_under(t, row, uid, rows, begin, NULL, stale ? now : NULL, ent, fill, z);
-    /* a branch's own tokens were not drawn from pi_old: their logp under it needs a pass (its prefix gets the bits it has) */
-    if (c->branch.omega == OMEGA_ROLLOUT && t->w_old && rows && row[0]->branch) score_under(t, row, uid, rows, begin, t->w_old, rho, NULL, false, z);
+    /* without an update since, logp is what it was: a second pass of a GPU that is not exact would differ by rounding,
+     * and Omega must not see that */
+    if (stale || fill || c->branch.entropy == ENTROPY_TOP10)
+        score_under(t, row, uid, rows, begin, NULL, stale ? now : NULL, ent, fill, z);
+    /* a branch's own tokens were not drawn from pi_old: their logp under it needs a pass (its prefix gets the bits it
+     * has) */
+    if (c->branch.omega == OMEGA_ROLLOUT && t->w_old && rows && row[0]->branch)
+        score_under(t, row, uid, rows, begin, t->w_old, rho, NULL, false, z);
     if (c->branch.omega == OMEGA_PREVIOUS) score_under(t, row, uid, rows, begin, t->w_prev, rho, NULL, false, z);
     if (c->branch.omega == OMEGA_REFERENCE) score_under(t, row, uid, rows, begin, t->w_ref, rho, NULL, false, z);
     if (c->branch.omega == OMEGA_NONE) memcpy(rho, now, bytes);

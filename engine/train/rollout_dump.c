@@ -1,5 +1,5 @@
-/* rollout_dump.c: written by hand, not as a tree of values: a step holds a million numbers. The same run writes the same bytes
- * but for the milliseconds of its calls. */
+/* rollout_dump.c: written by hand, not as a tree of values: a step holds a million numbers. The same run writes the
+ * same bytes but for the milliseconds of its calls. */
 #include "engine/train/rollout_dump.h"
 #include "base/utf8.h"
 #include <math.h>

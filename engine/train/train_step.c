@@ -18,7 +18,9 @@ static elem_t *copy_weights(const struct model *m)
 void trainer_make(struct trainer *t, struct session *s)
 {
     struct weight_copies want = trainer_copies(s->c);
-    *t = (struct trainer){ .s = s, .c = s->c, .score_old = !exact_numerics(), .warmup = s->c->actor.optim_lr_warmup_steps };
+    *t = (struct trainer){
+        .s = s, .c = s->c, .score_old = !exact_numerics(), .warmup = s->c->actor.optim_lr_warmup_steps
+    };
     if (t->warmup < 0) t->warmup = (int)(s->c->actor.optim_lr_warmup_steps_ratio * s->steps);
     if (want.ref) t->w_ref = copy_weights(&s->m);
     if (want.prev) t->w_prev = copy_weights(&s->m);
@@ -37,12 +39,17 @@ void trainer_free(struct trainer *t)
 static struct group *open_groups(struct trainer *t)
 {
     const struct config *c = t->c;
-    int prompts = c->data.train_batch_size, n = c->algorithm.adv_estimator == ALGO_APPO ? c->rollout.initial_rollouts : c->rollout.n;
+    int prompts = c->data.train_batch_size,
+        n = c->algorithm.adv_estimator == ALGO_APPO ? c->rollout.initial_rollouts : c->rollout.n;
     struct group *g = xcalloc((size_t)prompts, sizeof *g);
     for (int p = 0; p < prompts; p++) {
         uint64_t index = (uint64_t)t->step * (uint64_t)prompts + (uint64_t)p;
-        if (t->s->train.rows.n) group_begin_row(&g[p], t->s, &t->s->train, questions_row(&t->s->train, c, index), (uint32_t)t->step, (uint32_t)p, n);
-        else group_begin(&g[p], t->s, (int)(index % FAMILIES), SPLIT_TRAIN, (uint64_t)c->trainer.seed, index, (uint32_t)t->step, (uint32_t)p, n);
+        if (t->s->train.rows.n)
+            group_begin_row(&g[p], t->s, &t->s->train, questions_row(&t->s->train, c, index), (uint32_t)t->step,
+                            (uint32_t)p, n);
+        else
+            group_begin(&g[p], t->s, (int)(index % FAMILIES), SPLIT_TRAIN, (uint64_t)c->trainer.seed, index,
+                        (uint32_t)t->step, (uint32_t)p, n);
     }
     return g;
 }
@@ -155,7 +162,8 @@ static bool same_tokens(const struct episode *a, const struct episode *b)
     return a->n == b->n && !memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids);
 }
 
-/* The branches of one update: those that came out as the rollout they left, token by token, and how many different rollouts the prompts have. */
+/* The branches of one update: those that came out as the rollout they left, token by token, and how many different
+ * rollouts the prompts have. */
 static void note_branches(const struct group *g, int n, struct step_sums *z)
 {
     for (int i = 0; i < n; i++)
@@ -172,7 +180,8 @@ static void note_branches(const struct group *g, int n, struct step_sums *z)
         }
 }
 
-/* Scores again under the present weights what an update has made stale, where branches were made before it (branch.when = step). */
+/* Scores again under the present weights what an update has made stale, where branches were made before it (branch.when
+ * = step). */
 static void rescore(struct trainer *t, struct group *g, int n, struct step_sums *z)
 {
     int rows = 0, k = 0;
@@ -180,7 +189,10 @@ static void rescore(struct trainer *t, struct group *g, int n, struct step_sums 
     struct row **row = xcalloc((size_t)rows, sizeof *row);
     int *uid = xcalloc((size_t)rows, sizeof *uid);
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < (t->c->branch.train ? g[i].rows : g[i].initial); j++) { uid[k] = i; row[k++] = g[i].row[j]; }
+        for (int j = 0; j < (t->c->branch.train ? g[i].rows : g[i].initial); j++) {
+            uid[k] = i;
+            row[k++] = g[i].row[j];
+        }
     score_rows(t, row, uid, rows, true, false, z);
     free(row);
     free(uid);
@@ -202,7 +214,8 @@ static double largest_score(const struct group *g, int n)
 }
 
 /* One update with the mini-batch g[0..n). sampled: the weights' version when the initial rollouts were drawn. */
-static bool update_once(struct trainer *t, struct group *all, int prompts, struct group *g, int n, uint64_t sampled, struct step_sums *z)
+static bool update_once(struct trainer *t, struct group *all, int prompts, struct group *g, int n, uint64_t sampled,
+                        struct step_sums *z)
 {
     uint64_t version = t->s->m.version;
     bool stale = version != sampled;
@@ -216,7 +229,8 @@ static bool update_once(struct trainer *t, struct group *all, int prompts, struc
     return ok;
 }
 
-/* All updates of the step. Epochs outside and mini-batches inside, as verl and the released code, or each mini-batch ppo_epochs times. */
+/* All updates of the step. Epochs outside and mini-batches inside, as verl and the released code, or each mini-batch
+ * ppo_epochs times. */
 static bool update(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
 {
     const struct config *c = t->c;
@@ -236,7 +250,8 @@ static bool update(struct trainer *t, struct group *g, int prompts, struct step_
         tell(t, "updates", k, updates);
         ok = update_once(t, g, prompts, part, each, sampled, z);
         for (int i = 0; t->epoch == c->actor.ppo_epochs - 1 && i < each; i++) group_drop_branches(&part[i], t->s);
-        if (verl || t->epoch == c->actor.ppo_epochs - 1) drop_pages(t, part, each);       /* the pool has room for those of one mini-batch */
+        /* the pool has room for those of one mini-batch */
+        if (verl || t->epoch == c->actor.ppo_epochs - 1) drop_pages(t, part, each);
     }
     return ok;
 }
@@ -260,12 +275,16 @@ static void warn_silent(struct trainer *t, const struct step_sums *z)
     bool silent = (!z->norm.n || z->norm.max == 0) && !z->skipped;
     t->silent = silent ? t->silent + 1 : 0;
     if (!silent || (t->silent != 1 && t->silent % 10)) return;
-    if (t->silent > 1) fprintf(stderr, "warning: steps %d to %d had nothing to learn from: ", t->step - t->silent + 1, t->step);
+    if (t->silent > 1)
+        fprintf(stderr, "warning: steps %d to %d had nothing to learn from: ", t->step - t->silent + 1, t->step);
     else fprintf(stderr, "warning: step %d had nothing to learn from: ", t->step);
     fprintf(stderr, "%s, the gradient is 0. ",
-            z->reward_init.n && z->reward_init.min == z->reward_init.max ? "all rewards are equal" : "every prompt's rewards are equal");
-    fprintf(stderr, "Look at the rollouts (trainer.rollout_data_dir); easier or harder questions, a larger rollout.n or rollout.temperature, another reward.kind or a cold start (appo sft) "
-                    "give rewards that differ; a rate that is too large (actor.optim.lr=%g) destroys a policy\n",
+            z->reward_init.n && z->reward_init.min == z->reward_init.max ? "all rewards are equal"
+                                                                         : "every prompt's rewards are equal");
+    fprintf(stderr,
+            "Look at the rollouts (trainer.rollout_data_dir); easier or harder questions, a larger rollout.n or "
+            "rollout.temperature, another reward.kind or a cold start (appo sft) "
+            "give rewards that differ; a rate that is too large (actor.optim.lr=%g) destroys a policy\n",
             t->c->actor.optim_lr);
 }
 
@@ -298,8 +317,15 @@ bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *
     t->tokens_generated += z.generated;
     if (ok) warn_silent(t, &z);
     if (z.timeouts)
-        fprintf(stderr, "warning: step %d: %lld tool calls passed tools.timeout=%g s, and the policy was told \"" TOOL_TIMEOUT "\"\n", t->step, (long long)z.timeouts, t->c->tools.timeout);
+        fprintf(stderr,
+                "warning: step %d: %lld tool calls passed tools.timeout=%g s, and the policy was told \"" TOOL_TIMEOUT
+                "\"\n",
+                t->step, (long long)z.timeouts, t->c->tools.timeout);
     step_metrics(m, &z, t->step, t->skipped, t->c->algorithm.adv_estimator == ALGO_APPO, seconds() - start);
-    if (!ok) return fail(e, "step %d: the loss or its gradient was not finite in five updates in a row: the weights are those before them; lower actor.optim.lr", t->step);
+    if (!ok)
+        return fail(e,
+                    "step %d: the loss or its gradient was not finite in five updates in a row: the weights are those "
+                    "before them; lower actor.optim.lr",
+                    t->step);
     return true;
 }

@@ -1,5 +1,6 @@
-/* bench_attn.c: attention over packed sequences and trees, over pages, and the pages themselves. Floating-point operations are those of the visible pairs:
- * 4 hd each forward (two products), 10 hd back (five); scores that are computed and thrown away do not count. */
+/* bench_attn.c: attention over packed sequences and trees, over pages, and the pages themselves. Floating-point
+ * operations are those of the visible pairs: 4 hd each forward (two products), 10 hd back (five); scores that are
+ * computed and thrown away do not count. */
 #include "eval/bench/bench.h"
 #include <stdlib.h>
 #include <string.h>
@@ -8,35 +9,49 @@ enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 static const double R = sizeof(elem_t), W = sizeof(acc_t);
 
-/* causal: sequences of ctx tokens one after another. tree: 8 rollouts of ctx tokens that share their first four fifths, again and again. All are whole. */
+/* causal: sequences of ctx tokens one after another. tree: 8 rollouts of ctx tokens that share their first four fifths,
+ * again and again. All are whole. */
 static const struct bench_dims packed[] = {
-    { .at = G, .kind = "causal", .n = 4096, .heads = 9, .kv = 3, .hd = 64, .ctx = 4096 },     { .at = G, .kind = "causal", .n = 16384, .heads = 9, .kv = 3, .hd = 64, .ctx = 4096 },
-    { .at = G, .kind = "causal", .n = 16384, .heads = 14, .kv = 2, .hd = 64, .ctx = 4096 },   { .at = G, .kind = "causal", .n = 16384, .heads = 16, .kv = 8, .hd = 128, .ctx = 4096 },
-    { .at = G, .kind = "causal", .n = 65536, .heads = 16, .kv = 8, .hd = 128, .ctx = 4096 },  { .at = G, .kind = "causal", .n = 65536, .heads = 16, .kv = 8, .hd = 128, .ctx = 16384 },
-    { .at = G, .kind = "causal", .n = 16384, .heads = 32, .kv = 8, .hd = 128, .ctx = 4096 },  { .at = G, .kind = "tree", .n = 19584, .heads = 14, .kv = 2, .hd = 64, .ctx = 4080 },
+    { .at = G, .kind = "causal", .n = 4096, .heads = 9, .kv = 3, .hd = 64, .ctx = 4096 },
+    { .at = G, .kind = "causal", .n = 16384, .heads = 9, .kv = 3, .hd = 64, .ctx = 4096 },
+    { .at = G, .kind = "causal", .n = 16384, .heads = 14, .kv = 2, .hd = 64, .ctx = 4096 },
+    { .at = G, .kind = "causal", .n = 16384, .heads = 16, .kv = 8, .hd = 128, .ctx = 4096 },
+    { .at = G, .kind = "causal", .n = 65536, .heads = 16, .kv = 8, .hd = 128, .ctx = 4096 },
+    { .at = G, .kind = "causal", .n = 65536, .heads = 16, .kv = 8, .hd = 128, .ctx = 16384 },
+    { .at = G, .kind = "causal", .n = 16384, .heads = 32, .kv = 8, .hd = 128, .ctx = 4096 },
+    { .at = G, .kind = "tree", .n = 19584, .heads = 14, .kv = 2, .hd = 64, .ctx = 4080 },
     { .at = G, .kind = "tree", .n = 19584, .heads = 16, .kv = 8, .hd = 128, .ctx = 4080 },
-    { .at = C, .kind = "causal", .n = 2048, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },      { .at = C, .kind = "causal", .n = 2048, .heads = 4, .kv = 2, .hd = 128, .ctx = 512 },
+    { .at = C, .kind = "causal", .n = 2048, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },
+    { .at = C, .kind = "causal", .n = 2048, .heads = 4, .kv = 2, .hd = 128, .ctx = 512 },
     { .at = C, .kind = "tree", .n = 2400, .heads = 9, .kv = 3, .hd = 64, .ctx = 500 },
-    { .at = T, .kind = "causal", .n = 51, .heads = 2, .kv = 1, .hd = 64, .ctx = 17 },         { .at = T, .kind = "tree", .n = 96, .heads = 2, .kv = 1, .hd = 64, .ctx = 20 },
+    { .at = T, .kind = "causal", .n = 51, .heads = 2, .kv = 1, .hd = 64, .ctx = 17 },
+    { .at = T, .kind = "tree", .n = 96, .heads = 2, .kv = 1, .hd = 64, .ctx = 20 },
     { 0 },
 };
 static const struct bench_dims paged[] = {
-    { .at = G, .n = 1, .heads = 16, .kv = 8, .hd = 128, .ctx = 2048 },    { .at = G, .n = 64, .heads = 16, .kv = 8, .hd = 128, .ctx = 2048 },
-    { .at = G, .n = 256, .heads = 16, .kv = 8, .hd = 128, .ctx = 2048 },  { .at = G, .n = 256, .heads = 9, .kv = 3, .hd = 64, .ctx = 2048 },
-    { .at = G, .n = 256, .heads = 14, .kv = 2, .hd = 64, .ctx = 2048 },   { .at = G, .n = 64, .heads = 32, .kv = 8, .hd = 128, .ctx = 8192 },
+    { .at = G, .n = 1, .heads = 16, .kv = 8, .hd = 128, .ctx = 2048 },
+    { .at = G, .n = 64, .heads = 16, .kv = 8, .hd = 128, .ctx = 2048 },
+    { .at = G, .n = 256, .heads = 16, .kv = 8, .hd = 128, .ctx = 2048 },
+    { .at = G, .n = 256, .heads = 9, .kv = 3, .hd = 64, .ctx = 2048 },
+    { .at = G, .n = 256, .heads = 14, .kv = 2, .hd = 64, .ctx = 2048 },
+    { .at = G, .n = 64, .heads = 32, .kv = 8, .hd = 128, .ctx = 8192 },
     { .at = G, .kind = "forks", .n = 256, .heads = 16, .kv = 8, .hd = 128, .ctx = 2048 },
-    { .at = C, .n = 1, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },       { .at = C, .n = 64, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },
+    { .at = C, .n = 1, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },
+    { .at = C, .n = 64, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },
     { .at = C, .kind = "forks", .n = 64, .heads = 9, .kv = 3, .hd = 64, .ctx = 512 },
-    { .at = T, .n = 3, .heads = 2, .kv = 1, .hd = 16, .ctx = 19 },        { .at = T, .kind = "forks", .n = 9, .heads = 2, .kv = 1, .hd = 16, .ctx = 40 },
+    { .at = T, .n = 3, .heads = 2, .kv = 1, .hd = 16, .ctx = 19 },
+    { .at = T, .kind = "forks", .n = 9, .heads = 2, .kv = 1, .hd = 16, .ctx = 40 },
     { 0 },
 };
 static const struct bench_dims written[] = {
-    { .at = G, .n = 256, .heads = 16, .kv = 8, .hd = 128 }, { .at = G, .n = 16384, .heads = 16, .kv = 8, .hd = 128 }, { .at = G, .n = 16384, .heads = 9, .kv = 3, .hd = 64 },
-    { .at = C, .n = 64, .heads = 9, .kv = 3, .hd = 64 }, { .at = C, .n = 2048, .heads = 9, .kv = 3, .hd = 64 }, { .at = T, .n = 5, .heads = 2, .kv = 1, .hd = 16 },
+    { .at = G, .n = 256, .heads = 16, .kv = 8, .hd = 128 }, { .at = G, .n = 16384, .heads = 16, .kv = 8, .hd = 128 },
+    { .at = G, .n = 16384, .heads = 9, .kv = 3, .hd = 64 }, { .at = C, .n = 64, .heads = 9, .kv = 3, .hd = 64 },
+    { .at = C, .n = 2048, .heads = 9, .kv = 3, .hd = 64 }, { .at = T, .n = 5, .heads = 2, .kv = 1, .hd = 16 },
     { 0 },
 };
 static const struct bench_dims page[] = {
-    { .at = G, .heads = 16, .kv = 8, .hd = 128 }, { .at = C, .heads = 9, .kv = 3, .hd = 64 }, { .at = T, .heads = 2, .kv = 1, .hd = 16 },
+    { .at = G, .heads = 16, .kv = 8, .hd = 128 }, { .at = C, .heads = 9, .kv = 3, .hd = 64 },
+    { .at = T, .heads = 2, .kv = 1, .hd = 16 },
     { 0 },
 };
 
@@ -48,7 +63,8 @@ static int64_t width(const struct bench_dims *d) { return (int64_t)(d->heads + 2
 /* end[n]; how many (q, k) are visible is the sum of what lies below each row on its path. */
 static void ends(const struct bench_dims *d, int *end)
 {
-    const int shared = !strcmp(d->kind, "tree") ? d->ctx * 4 / 5 : 0, own = d->ctx - shared, tree = shared ? shared + 8 * own : d->ctx;
+    const int shared = !strcmp(d->kind, "tree") ? d->ctx * 4 / 5 : 0, own = d->ctx - shared,
+              tree = shared ? shared + 8 * own : d->ctx;
     for (int64_t i = 0; i < d->n; i++) {
         const int64_t from = i / tree * tree, at = i - from;
         const int64_t to = at < shared ? from + tree : from + shared + ((at - shared) / own + 1) * own;
@@ -58,7 +74,8 @@ static void ends(const struct bench_dims *d, int *end)
 
 static double pairs(const struct bench_dims *d)
 {
-    const int shared = !strcmp(d->kind, "tree") ? d->ctx * 4 / 5 : 0, own = d->ctx - shared, tree = shared ? shared + 8 * own : d->ctx;
+    const int shared = !strcmp(d->kind, "tree") ? d->ctx * 4 / 5 : 0, own = d->ctx - shared,
+              tree = shared ? shared + 8 * own : d->ctx;
     double sum = 0;
     for (int64_t i = 0; i < d->n; i++) {
         const int64_t at = i % tree;
@@ -87,9 +104,13 @@ static void back_make(struct bench *b, const struct bench_dims *d, struct operan
     o->w = bench_reals(b, d->n * width(d), 1);
     attn_run(d, o);
 }
-static void back_run(const struct bench_dims *d, struct operands *o) { op_attn_back(o->w, o->z, o->y, o->a, o->x, o->plan, heads(d)); }
+static void back_run(const struct bench_dims *d, struct operands *o)
+{
+    op_attn_back(o->w, o->z, o->y, o->a, o->x, o->plan, heads(d));
+}
 
-/* The same by wgmma; attn and attn_back go the way that APPO_ATTN says, mma.sync without it. All sizes above are of heads that both ways take. */
+/* The same by wgmma; attn and attn_back go the way that APPO_ATTN says, mma.sync without it. All sizes above are of
+ * heads that both ways take. */
 static void wgmma_run(const struct bench_dims *d, struct operands *o)
 {
     const enum attn_way was = attn_choose(ATTN_WGMMA);
@@ -104,24 +125,35 @@ static void wgmma_back_run(const struct bench_dims *d, struct operands *o)
 }
 
 static double out_bytes(const struct bench_dims *d) { return (double)d->n * d->heads * (d->hd * R); }
-static double attn_bytes(const struct bench_dims *d) { return (double)(d->n * width(d)) * R + out_bytes(d) + (double)d->n * d->heads * W; }
-static double back_bytes(const struct bench_dims *d) { return 2 * (double)(d->n * width(d)) * R + 2 * out_bytes(d) + (double)d->n * d->heads * W; }
+static double attn_bytes(const struct bench_dims *d)
+{
+    return (double)(d->n * width(d)) * R + out_bytes(d) + (double)d->n * d->heads * W;
+}
+static double back_bytes(const struct bench_dims *d)
+{
+    return 2 * (double)(d->n * width(d)) * R + 2 * out_bytes(d) + (double)d->n * d->heads * W;
+}
 static double attn_flops(const struct bench_dims *d) { return 4 * pairs(d) * d->heads * d->hd; }
 static double back_flops(const struct bench_dims *d) { return 10 * pairs(d) * d->heads * d->hd; }
 
 /* ---- paged ---- */
 
-/* forks: groups of 8 rows share the pages of the first three quarters of their context; they must be read once a group. */
+/* forks: groups of 8 rows share the pages of the first three quarters of their context; they must be read once a
+ * group. */
 static int64_t shared_pages(const struct bench_dims *d) { return d->kind ? d->ctx * 3 / 4 / KV_PAGE : 0; }
 static int64_t pages_of(const struct bench_dims *d) { return (d->ctx + KV_PAGE - 1) / KV_PAGE; }
-static int64_t pages_in_all(const struct bench_dims *d) { return d->n * (pages_of(d) - shared_pages(d)) + (d->n + 7) / 8 * shared_pages(d); }
+static int64_t pages_in_all(const struct bench_dims *d)
+{
+    return d->n * (pages_of(d) - shared_pages(d)) + (d->n + 7) / 8 * shared_pages(d);
+}
 
 static void paged_make(struct bench *b, const struct bench_dims *d, struct operands *o)
 {
     const int64_t l = pages_of(d), shared = shared_pages(d), groups = (d->n + 7) / 8;
     int *table = xcalloc((size_t)(d->n * l), sizeof *table), *pos = xcalloc((size_t)d->n, sizeof *pos);
     for (int64_t i = 0; i < d->n; i++) {
-        for (int64_t p = 0; p < l; p++) table[i * l + p] = (int)(p < shared ? i / 8 * shared + p : groups * shared + i * (l - shared) + p - shared);
+        for (int64_t p = 0; p < l; p++)
+            table[i * l + p] = (int)(p < shared ? i / 8 * shared + p : groups * shared + i * (l - shared) + p - shared);
         pos[i] = d->ctx - 1;
     }
     o->table = bench_put(b, table, (size_t)(d->n * l) * sizeof *table);
@@ -137,7 +169,10 @@ static void paged_run(const struct bench_dims *d, struct operands *o)
 {
     op_attn_paged(o->y, o->x, o->w, o->table, (int)pages_of(d), o->pos, d->n, heads(d));
 }
-static double paged_bytes(const struct bench_dims *d) { return (double)(pages_in_all(d) * kv_page_elems(heads(d))) * R + 2 * out_bytes(d); }
+static double paged_bytes(const struct bench_dims *d)
+{
+    return (double)(pages_in_all(d) * kv_page_elems(heads(d))) * R + 2 * out_bytes(d);
+}
 static double paged_flops(const struct bench_dims *d) { return 4.0 * (double)d->n * d->ctx * d->heads * d->hd; }
 
 static void write_make(struct bench *b, const struct bench_dims *d, struct operands *o)
@@ -149,10 +184,16 @@ static void write_make(struct bench *b, const struct bench_dims *d, struct opera
     o->x = bench_reals(b, d->n * width(d), 1);
     free(slot);
 }
-static void write_run(const struct bench_dims *d, struct operands *o) { op_kv_write(o->w, o->x, o->slot, d->n, heads(d)); }
+static void write_run(const struct bench_dims *d, struct operands *o)
+{
+    op_kv_write(o->w, o->x, o->slot, d->n, heads(d));
+}
 static double write_bytes(const struct bench_dims *d) { return 4.0 * (double)d->n * d->kv * d->hd * R; }
 
-static void copy_make(struct bench *b, const struct bench_dims *d, struct operands *o) { o->w = bench_reals(b, 2 * kv_page_elems(heads(d)), 1); }
+static void copy_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+{
+    o->w = bench_reals(b, 2 * kv_page_elems(heads(d)), 1);
+}
 static void copy_run(const struct bench_dims *d, struct operands *o) { op_kv_copy(o->w, 1, 0, heads(d)); }
 static double copy_bytes(const struct bench_dims *d) { return 2 * (double)kv_page_elems(heads(d)) * R; }
 

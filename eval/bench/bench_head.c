@@ -1,4 +1,5 @@
-/* bench_head.c: the matrix product, what reads or writes logits, and the sampler. Logits are uniform in (-8, 8): rows of a real model are as spread. */
+/* bench_head.c: the matrix product, what reads or writes logits, and the sampler. Logits are uniform in (-8, 8): rows
+ * of a real model are as spread. */
 #include "eval/bench/bench.h"
 #include <stdlib.h>
 #include <string.h>
@@ -13,16 +14,22 @@ static double cells(const struct bench_dims *d) { return (double)d->n * d->vocab
 
 /* qkv, gate and up, down, logits of SmolLM2-135M, Qwen3-1.7B and an 8B Llama; their gradients; decoding */
 static const struct bench_dims products[] = {
-    { .at = G, .kind = "NT", .n = 16384, .m = 960, .k = 576 },      { .at = G, .kind = "NT", .n = 16384, .m = 3072, .k = 576 },
-    { .at = G, .kind = "NT", .n = 4096, .m = 49152, .k = 576 },     { .at = G, .kind = "NT", .n = 16384, .m = 4096, .k = 2048 },
-    { .at = G, .kind = "NT", .n = 16384, .m = 12288, .k = 2048 },   { .at = G, .kind = "NT", .n = 16384, .m = 2048, .k = 6144 },
-    { .at = G, .kind = "NT", .n = 4096, .m = 151936, .k = 2048 },   { .at = G, .kind = "NT", .n = 16384, .m = 28672, .k = 4096 },
-    { .at = G, .kind = "NN", .n = 16384, .m = 2048, .k = 12288 },   { .at = G, .kind = "NN", .n = 4096, .m = 2048, .k = 151936 },
-    { .at = G, .kind = "TN", .n = 12288, .m = 2048, .k = 16384 },   { .at = G, .kind = "TN", .n = 151936, .m = 2048, .k = 4096 },
-    { .at = G, .kind = "NT", .n = 1, .m = 12288, .k = 2048 },       { .at = G, .kind = "NT", .n = 64, .m = 12288, .k = 2048 },
+    { .at = G, .kind = "NT", .n = 16384, .m = 960, .k = 576 },
+    { .at = G, .kind = "NT", .n = 16384, .m = 3072, .k = 576 },
+    { .at = G, .kind = "NT", .n = 4096, .m = 49152, .k = 576 },
+    { .at = G, .kind = "NT", .n = 16384, .m = 4096, .k = 2048 },
+    { .at = G, .kind = "NT", .n = 16384, .m = 12288, .k = 2048 },
+    { .at = G, .kind = "NT", .n = 16384, .m = 2048, .k = 6144 },
+    { .at = G, .kind = "NT", .n = 4096, .m = 151936, .k = 2048 },
+    { .at = G, .kind = "NT", .n = 16384, .m = 28672, .k = 4096 },
+    { .at = G, .kind = "NN", .n = 16384, .m = 2048, .k = 12288 },
+    { .at = G, .kind = "NN", .n = 4096, .m = 2048, .k = 151936 },
+    { .at = G, .kind = "TN", .n = 12288, .m = 2048, .k = 16384 },
+    { .at = G, .kind = "TN", .n = 151936, .m = 2048, .k = 4096 },
+    { .at = G, .kind = "NT", .n = 1, .m = 12288, .k = 2048 }, { .at = G, .kind = "NT", .n = 64, .m = 12288, .k = 2048 },
     { .at = G, .kind = "NT", .n = 256, .m = 12288, .k = 2048 },
-    { .at = C, .kind = "NT", .n = 512, .m = 960, .k = 576 },        { .at = C, .kind = "NT", .n = 512, .m = 3072, .k = 576 },
-    { .at = C, .kind = "NN", .n = 512, .m = 576, .k = 3072 },       { .at = C, .kind = "TN", .n = 3072, .m = 576, .k = 512 },
+    { .at = C, .kind = "NT", .n = 512, .m = 960, .k = 576 }, { .at = C, .kind = "NT", .n = 512, .m = 3072, .k = 576 },
+    { .at = C, .kind = "NN", .n = 512, .m = 576, .k = 3072 }, { .at = C, .kind = "TN", .n = 3072, .m = 576, .k = 512 },
     { .at = C, .kind = "NT", .n = 1, .m = 3072, .k = 576 },
     { .at = T, .kind = "NT", .n = 3, .m = 17, .k = 24 },            { .at = T, .kind = "NN", .n = 3, .m = 24, .k = 16 },
     { .at = T, .kind = "TN", .n = 16, .m = 24, .k = 5 },
@@ -41,7 +48,15 @@ static void product_make(struct bench *b, const struct bench_dims *d, struct ope
 static void product_run(const struct bench_dims *d, struct operands *o)
 {
     const enum gemm_form form = !strcmp(d->kind, "NT") ? GEMM_NT : !strcmp(d->kind, "NN") ? GEMM_NN : GEMM_TN;
-    op_gemm((struct gemm){ .form = form, .d = o->y, .dw = o->a, .a = o->x, .b = o->w, .m = d->n, .n = d->m, .k = d->k, .weight = form != GEMM_TN });
+    op_gemm((struct gemm){ .form = form,
+                           .d = o->y,
+                           .dw = o->a,
+                           .a = o->x,
+                           .b = o->w,
+                           .m = d->n,
+                           .n = d->m,
+                           .k = d->k,
+                           .weight = form != GEMM_TN });
 }
 
 static double product_bytes(const struct bench_dims *d)
@@ -53,15 +68,18 @@ static double product_flops(const struct bench_dims *d) { return 2.0 * (double)d
 /* ---- logits ---- */
 
 static const struct bench_dims logits[] = {
-    { .at = G, .n = 16384, .vocab = 49152 }, { .at = G, .n = 16384, .vocab = 128256 }, { .at = G, .n = 16384, .vocab = 151936 },
-    { .at = C, .n = 256, .vocab = 49152 }, { .at = C, .n = 64, .vocab = 151936 }, { .at = T, .n = 3, .vocab = 67 },
+    { .at = G, .n = 16384, .vocab = 49152 }, { .at = G, .n = 16384, .vocab = 128256 },
+    { .at = G, .n = 16384, .vocab = 151936 }, { .at = C, .n = 256, .vocab = 49152 },
+    { .at = C, .n = 64, .vocab = 151936 }, { .at = T, .n = 3, .vocab = 67 },
     { 0 },
 };
 static const struct bench_dims draws[] = {
-    { .at = G, .n = 1, .vocab = 151936 }, { .at = G, .n = 64, .vocab = 151936 }, { .at = G, .n = 256, .vocab = 151936 }, { .at = G, .n = 256, .vocab = 49152 },
-    { .at = G, .n = 256, .vocab = 128256 }, { .at = G, .kind = "top_p", .n = 256, .vocab = 151936 }, { .at = G, .kind = "top_k", .n = 256, .vocab = 151936 },
-    { .at = C, .n = 1, .vocab = 49152 }, { .at = C, .n = 64, .vocab = 49152 }, { .at = C, .kind = "top_p", .n = 64, .vocab = 49152 },
-    { .at = T, .n = 3, .vocab = 67 }, { .at = T, .kind = "top_k", .n = 2, .vocab = 67 },
+    { .at = G, .n = 1, .vocab = 151936 }, { .at = G, .n = 64, .vocab = 151936 }, { .at = G, .n = 256, .vocab = 151936 },
+    { .at = G, .n = 256, .vocab = 49152 }, { .at = G, .n = 256, .vocab = 128256 },
+    { .at = G, .kind = "top_p", .n = 256, .vocab = 151936 }, { .at = G, .kind = "top_k", .n = 256, .vocab = 151936 },
+    { .at = C, .n = 1, .vocab = 49152 }, { .at = C, .n = 64, .vocab = 49152 },
+    { .at = C, .kind = "top_p", .n = 64, .vocab = 49152 }, { .at = T, .n = 3, .vocab = 67 },
+    { .at = T, .kind = "top_k", .n = 2, .vocab = 67 },
     { 0 },
 };
 
@@ -74,7 +92,10 @@ static void logits_make(struct bench *b, const struct bench_dims *d, struct oper
     o->c = bench_wides(b, d->n, -1, 1);
 }
 
-static void row_stats_run(const struct bench_dims *d, struct operands *o) { op_row_stats(o->a, o->b, o->c, o->x, 1, NULL, o->ids, d->n, d->vocab, ld(d)); }
+static void row_stats_run(const struct bench_dims *d, struct operands *o)
+{
+    op_row_stats(o->a, o->b, o->c, o->x, 1, NULL, o->ids, d->n, d->vocab, ld(d));
+}
 static double read_once(const struct bench_dims *d) { return R * cells(d); }
 static double read_and_write(const struct bench_dims *d) { return 2 * R * cells(d); }
 
@@ -83,7 +104,10 @@ static void top_entropy_make(struct bench *b, const struct bench_dims *d, struct
     logits_make(b, d, o);
     row_stats_run(d, o);
 }
-static void top_entropy_run(const struct bench_dims *d, struct operands *o) { op_top_k_entropy(o->c, NULL, o->a, o->x, 1, 10, d->n, d->vocab, ld(d)); }
+static void top_entropy_run(const struct bench_dims *d, struct operands *o)
+{
+    op_top_k_entropy(o->c, NULL, o->a, o->x, 1, 10, d->n, d->vocab, ld(d));
+}
 
 /* dlogits destroys the logits: y keeps them, f and g are the coefficients. */
 static void dlogits_make(struct bench *b, const struct bench_dims *d, struct operands *o)
@@ -95,8 +119,14 @@ static void dlogits_make(struct bench *b, const struct bench_dims *d, struct ope
     dev_copy(o->x, o->y, (size_t)(d->n * ld(d)) * sizeof(elem_t));
     row_stats_run(d, o);
 }
-static void dlogits_reset(const struct bench_dims *d, struct operands *o) { dev_copy(o->x, o->y, (size_t)(d->n * ld(d)) * sizeof(elem_t)); }
-static void dlogits_run(const struct bench_dims *d, struct operands *o) { op_dlogits(o->x, o->a, o->c, o->f, o->g, 1, NULL, o->ids, d->n, d->vocab, ld(d)); }
+static void dlogits_reset(const struct bench_dims *d, struct operands *o)
+{
+    dev_copy(o->x, o->y, (size_t)(d->n * ld(d)) * sizeof(elem_t));
+}
+static void dlogits_run(const struct bench_dims *d, struct operands *o)
+{
+    op_dlogits(o->x, o->a, o->c, o->f, o->g, 1, NULL, o->ids, d->n, d->vocab, ld(d));
+}
 
 static void sample_make(struct bench *b, const struct bench_dims *d, struct operands *o)
 {
@@ -114,11 +144,13 @@ static void sample_run(const struct bench_dims *d, struct operands *o)
     op_sample(o->ids, o->b, o->c, o->x, &rule, o->key, d->n, d->vocab, ld(d));
 }
 
-/* ---- the loss block: logits, statistics, their gradient, both products of the way back; logits exist for one chunk of rows at a time ---- */
+/* ---- the loss block: logits, statistics, their gradient, both products of the way back; logits exist for one chunk of
+ * rows at a time ---- */
 
 static const struct bench_dims blocks[] = {
-    { .at = G, .n = 16384, .vocab = 49152, .dim = 576 }, { .at = G, .n = 16384, .vocab = 151936, .dim = 2048 }, { .at = G, .n = 16384, .vocab = 248320, .dim = 2048 },
-    { .at = C, .n = 256, .vocab = 49152, .dim = 576 }, { .at = T, .n = 5, .vocab = 67, .dim = 24 },
+    { .at = G, .n = 16384, .vocab = 49152, .dim = 576 }, { .at = G, .n = 16384, .vocab = 151936, .dim = 2048 },
+    { .at = G, .n = 16384, .vocab = 248320, .dim = 2048 }, { .at = C, .n = 256, .vocab = 49152, .dim = 576 },
+    { .at = T, .n = 5, .vocab = 67, .dim = 24 },
     { 0 },
 };
 
@@ -150,16 +182,43 @@ static void block_run(const struct bench_dims *d, struct operands *o)
     for (int64_t at = 0; at < d->n; at += chunk_of(d)) {
         const int64_t n = d->n - at < chunk_of(d) ? d->n - at : chunk_of(d);
         const elem_t *x = o->x + at * d->dim;
-        op_gemm((struct gemm){ .form = GEMM_NT, .d = o->y, .a = x, .b = o->w, .m = n, .n = d->vocab, .k = d->dim, .ldd = ld(d), .weight = true });
+        op_gemm((struct gemm){ .form = GEMM_NT,
+                               .d = o->y,
+                               .a = x,
+                               .b = o->w,
+                               .m = n,
+                               .n = d->vocab,
+                               .k = d->dim,
+                               .ldd = ld(d),
+                               .weight = true });
         op_row_stats(o->a + at, o->b + at, o->c + at, o->y, 1, NULL, o->ids + at, n, d->vocab, ld(d));
         op_dlogits(o->y, o->a + at, o->c + at, o->f + at, o->g + at, 1, NULL, o->ids + at, n, d->vocab, ld(d));
-        op_gemm((struct gemm){ .form = GEMM_NN, .d = o->z + at * d->dim, .a = o->y, .b = o->w, .m = n, .n = d->dim, .k = d->vocab, .lda = ld(d), .weight = true });
-        op_gemm((struct gemm){ .form = GEMM_TN, .dw = o->d, .a = o->y, .b = x, .m = d->vocab, .n = d->dim, .k = n, .lda = ld(d), .add = true });
+        op_gemm((struct gemm){ .form = GEMM_NN,
+                               .d = o->z + at * d->dim,
+                               .a = o->y,
+                               .b = o->w,
+                               .m = n,
+                               .n = d->dim,
+                               .k = d->vocab,
+                               .lda = ld(d),
+                               .weight = true });
+        op_gemm((struct gemm){ .form = GEMM_TN,
+                               .dw = o->d,
+                               .a = o->y,
+                               .b = x,
+                               .m = d->vocab,
+                               .n = d->dim,
+                               .k = n,
+                               .lda = ld(d),
+                               .add = true });
     }
 }
 
 /* hidden rows and their gradient once; the matrix read, its gradient written */
-static double block_bytes(const struct bench_dims *d) { return 2 * R * (double)d->n * d->dim + (R + W) * (double)d->vocab * d->dim; }
+static double block_bytes(const struct bench_dims *d)
+{
+    return 2 * R * (double)d->n * d->dim + (R + W) * (double)d->vocab * d->dim;
+}
 static double block_flops(const struct bench_dims *d) { return 6 * cells(d) * d->dim; }
 
 const struct bench_op bench_head[] = {

@@ -1,5 +1,6 @@
-/* bench_model.c: training and decode steps of models by name, with random weights: tokens a second, and the share of what the device can do. A training step
- * is statistics, gradient and AdamW of one packed batch; a decode step is one token of each sequence, drawn and fetched. */
+/* bench_model.c: training and decode steps of models by name, with random weights: tokens a second, and the share of
+ * what the device can do. A training step is statistics, gradient and AdamW of one packed batch; a decode step is one
+ * token of each sequence, drawn and fetched. */
 #include "eval/bench/bench.h"
 #include "base/clock.h"
 #include "base/philox.h"
@@ -12,23 +13,40 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY, BATCHES = 3 };
 
-static const struct named { const char *name; int at; const char *arch; int vocab, dim, layers, heads, kv_heads, head_dim, ff; bool tied; } models[] = {
-    { "tiny",         T,     "LlamaForCausalLM", 67,     32,   2,  2,  1, 16,  48,    true },
-    { "SmolLM2-135M", G | C, "LlamaForCausalLM", 49152,  576,  30, 9,  3, 64,  1536,  true },
-    { "Qwen2.5-0.5B", G,     "Qwen2ForCausalLM", 151936, 896,  24, 14, 2, 64,  4864,  true },
-    { "Qwen3-0.6B",   G,     "Qwen3ForCausalLM", 151936, 1024, 28, 16, 8, 128, 3072,  true },
-    { "Qwen2.5-1.5B", G,     "Qwen2ForCausalLM", 151936, 1536, 28, 12, 2, 128, 8960,  true },
-    { "Qwen3-1.7B",   G,     "Qwen3ForCausalLM", 151936, 2048, 28, 16, 8, 128, 6144,  true },
-    { "Qwen2.5-3B",   G,     "Qwen2ForCausalLM", 151936, 2048, 36, 16, 2, 128, 11008, true },
-    { "Qwen3-4B",     G,     "Qwen3ForCausalLM", 151936, 2560, 36, 32, 8, 128, 9728,  true },
-    { "Llama-3.1-8B", G,     "LlamaForCausalLM", 128256, 4096, 32, 32, 8, 128, 14336, false },
+static const struct named {
+    const char *name;
+    int at;
+    const char *arch;
+    int vocab, dim, layers, heads, kv_heads, head_dim, ff;
+    bool tied;
+} models[] = {
+    { "tiny", T, "LlamaForCausalLM", 67, 32, 2, 2, 1, 16, 48, true },
+    { "SmolLM2-135M", G | C, "LlamaForCausalLM", 49152, 576, 30, 9, 3, 64, 1536, true },
+    { "Qwen2.5-0.5B", G, "Qwen2ForCausalLM", 151936, 896, 24, 14, 2, 64, 4864, true },
+    { "Qwen3-0.6B", G, "Qwen3ForCausalLM", 151936, 1024, 28, 16, 8, 128, 3072, true },
+    { "Qwen2.5-1.5B", G, "Qwen2ForCausalLM", 151936, 1536, 28, 12, 2, 128, 8960, true },
+    { "Qwen3-1.7B", G, "Qwen3ForCausalLM", 151936, 2048, 28, 16, 8, 128, 6144, true },
+    { "Qwen2.5-3B", G, "Qwen2ForCausalLM", 151936, 2048, 36, 16, 2, 128, 11008, true },
+    { "Qwen3-4B", G, "Qwen3ForCausalLM", 151936, 2560, 36, 32, 8, 128, 9728, true },
+    { "Llama-3.1-8B", G, "LlamaForCausalLM", 128256, 4096, 32, 32, 8, 128, 14336, false },
 };
 enum { MODELS = sizeof models / sizeof *models };
 
 static struct model_config config_of(const struct named *n)
 {
-    struct model_config c = { .vocab = n->vocab, .dim = n->dim, .layers = n->layers, .heads = n->heads, .kv_heads = n->kv_heads, .head_dim = n->head_dim, .ff = n->ff,
-                              .tied = n->tied, .max_len = 32768, .rms_eps = 1e-6, .rope_theta = 1e6, .bos = -1, .pad = -1 };
+    struct model_config c = { .vocab = n->vocab,
+                              .dim = n->dim,
+                              .layers = n->layers,
+                              .heads = n->heads,
+                              .kv_heads = n->kv_heads,
+                              .head_dim = n->head_dim,
+                              .ff = n->ff,
+                              .tied = n->tied,
+                              .max_len = 32768,
+                              .rms_eps = 1e-6,
+                              .rope_theta = 1e6,
+                              .bos = -1,
+                              .pad = -1 };
     snprintf(c.arch, sizeof c.arch, "%s", n->arch);
     c.qkv_bias = !strcmp(n->arch, "Qwen2ForCausalLM");
     c.qk_norm = !strcmp(n->arch, "Qwen3ForCausalLM");
@@ -47,8 +65,12 @@ static struct load load_of(const struct bench *b)
 /* Dense bf16 flop/s by data sheet, without sparsity; 0: not in the list. */
 static double datasheet(void)
 {
-    static const struct { const char *part; double rate; } known[] = { { "H200", 989.5e12 }, { "H100", 989.5e12 }, { "A100", 312e12 } };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) if (strstr(dev_name(), known[i].part)) return known[i].rate;
+    static const struct {
+        const char *part;
+        double rate;
+    } known[] = { { "H200", 989.5e12 }, { "H100", 989.5e12 }, { "A100", 312e12 } };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strstr(dev_name(), known[i].part)) return known[i].rate;
     return 0;
 }
 
@@ -73,7 +95,9 @@ static void random_model(struct bench *b, struct model *m, const struct model_co
         const struct param *p = &m->param[i];
         const int64_t n = param_count(p);
         if (!p->cols && !strstr(p->name, "bias")) model_put(m->w + p->at, ones, n);
-        else for (int64_t at = 0; at < n; at += BLOCK) dev_copy(m->w + p->at + at, noise, (size_t)MIN(n - at, BLOCK) * sizeof(elem_t));
+        else
+            for (int64_t at = 0; at < n; at += BLOCK)
+                dev_copy(m->w + p->at + at, noise, (size_t)MIN(n - at, BLOCK) * sizeof(elem_t));
     }
     gemm_weights_changed();
     free(ones);
@@ -87,7 +111,8 @@ static int ascending(const void *a, const void *b)
 
 /* ---- training ---- */
 
-/* Bytes that training takes: optimizer, gradients, activations, weights (the C backend keeps each matrix twice more, packed), scratch. */
+/* Bytes that training takes: optimizer, gradients, activations, weights (the C backend keeps each matrix twice more,
+ * packed), scratch. */
 static double train_bytes(const struct model_config *c, struct learner_rule r)
 {
     enum { SCRATCH = 512 << 20 };
@@ -96,7 +121,8 @@ static double train_bytes(const struct model_config *c, struct learner_rule r)
     model_lay_out(&m, c);
     learner_lay_out(&l, &m, r);
     const double packed = strcmp(dev_name(), "cpu") ? 0 : 2;
-    const double all = (double)m.count * (1 + packed) * sizeof(elem_t) + (double)l.state.peak + (double)l.work.peak + SCRATCH;
+    const double all =
+        (double)m.count * (1 + packed) * sizeof(elem_t) + (double)l.state.peak + (double)l.work.peak + SCRATCH;
     learner_free(&l);
     model_free(&m);
     return all;
@@ -131,7 +157,9 @@ static void lesson_make(struct lesson *s, const struct bench *b, int vocab, int 
         s->g[i] = (acc_t)-1 / (acc_t)rows;
     }
     for (int i = 0; i < s->n; i++)
-        s->seq[i] = (struct seq_view){ .ids = s->ids + i * len, .m = s->mask + i * len, .n = len, .group = i, .flat = (int64_t)i * len };
+        s->seq[i] = (struct seq_view){
+            .ids = s->ids + i * len, .m = s->mask + i * len, .n = len, .group = i, .flat = (int64_t)i * len
+        };
 }
 static void lesson_free(struct lesson *s) { free(s->ids); free(s->mask); free(s->g); free(s->seq); }
 
@@ -153,15 +181,26 @@ static double train_step(struct learner *l, const struct lesson *s)
     return t;
 }
 
-static void train_row(struct bench *b, const struct model *m, const char *name, const struct load *l, double t, int runs, const struct learner_rule *r)
+static void train_row(struct bench *b, const struct model *m, const char *name, const struct load *l, double t,
+                      int runs, const struct learner_rule *r)
 {
-    /* 6 flops a weight and token, and attention's two products of which a causal mask leaves half, forward and twice back: 6 layers width length */
-    const double per = 6 * (double)product_weights(m) + 6.0 * m->c.layers * m->c.heads * m->c.head_dim * l->len, rate = l->rows / t;
-    json_t *extra = json_pack("{s:f, s:b, s:b}", "gflop_per_token", per * 1e-9, "recompute", (int)r->recompute, "bf16_moments", (int)r->bf16_moments);
+    /* 6 flops a weight and token, and attention's two products of which a causal mask leaves half, forward and twice
+     * back: 6 layers width length */
+    const double per = 6 * (double)product_weights(m) + 6.0 * m->c.layers * m->c.heads * m->c.head_dim * l->len,
+                 rate = l->rows / t;
+    json_t *extra = json_pack("{s:f, s:b, s:b}", "gflop_per_token", per * 1e-9, "recompute", (int)r->recompute,
+                              "bf16_moments", (int)r->bf16_moments);
     if (datasheet() > 0) json_object_set_new(extra, "mfu_datasheet_percent", json_real(100 * per * rate / datasheet()));
     const struct bench_dims d = { .model = name, .n = l->rows, .ctx = l->len };
-    bench_row(b, &(struct bench_row){ .name = "train", .d = &d, .us = t * 1e6, .rate = rate, .unit = "tokens/s", .share = per * rate / b->product, .of = "product",
-              .runs = runs, .extra = extra });
+    bench_row(b, &(struct bench_row){ .name = "train",
+                                      .d = &d,
+                                      .us = t * 1e6,
+                                      .rate = rate,
+                                      .unit = "tokens/s",
+                                      .share = per * rate / b->product,
+                                      .of = "product",
+                                      .runs = runs,
+                                      .extra = extra });
 }
 
 static void train(struct bench *b, const struct named *which)
@@ -171,15 +210,21 @@ static void train(struct bench *b, const struct named *which)
     struct load l = load_of(b);
     struct learner_rule rule = { 0 };
     if (!train_rule(&rule, &c, &l, (double)b->limit)) {
-        fprintf(b->text, "train            %s: left out: %.1f GiB are needed for one sequence of %d tokens, %.1f may be used\n", which->name, train_bytes(&c, rule) / 0x1p30,
-                l.len, (double)b->limit / 0x1p30);
+        fprintf(b->text,
+                "train            %s: left out: %.1f GiB are needed for one sequence of %d tokens, %.1f may be used\n",
+                which->name, train_bytes(&c, rule) / 0x1p30, l.len, (double)b->limit / 0x1p30);
         return;
     }
     struct model m;
     struct learner learner;
     struct lesson s;
     double t[TIMES];
-    const int times = b->sizes == BENCH_GPU ? TIMES : b->sizes == BENCH_CPU ? 3 : 1, warm = b->sizes == BENCH_GPU ? 3 : b->sizes == BENCH_CPU ? 1 : 0;
+    const int times = b->sizes == BENCH_GPU   ? TIMES
+                      : b->sizes == BENCH_CPU ? 3
+                                              : 1,
+              warm = b->sizes == BENCH_GPU   ? 3
+                     : b->sizes == BENCH_CPU ? 1
+                                             : 0;
     random_model(b, &m, &c);
     learner_make(&learner, &m, rule);
     lesson_make(&s, b, m.c.vocab, l.rows, l.len);
@@ -225,8 +270,13 @@ static void decode_make(struct decoder *s, struct bench *b, const struct model *
     acts_free(&s->acts);
     arena_make(a, "bench decode", a->peak);
     acts_make(&s->acts, m, n, false, false, a);
-    s->in = (struct paged){ .n = n, .ids = bench_ids(b, n, m->c.vocab), .pos = bench_put(b, pos, (size_t)n * sizeof *pos), .ld = ld, .layer_stride = stride,
-                            .slot = bench_put(b, slot, (size_t)n * sizeof *slot), .table = bench_put(b, table, (size_t)pages * sizeof *table),
+    s->in = (struct paged){ .n = n,
+                            .ids = bench_ids(b, n, m->c.vocab),
+                            .pos = bench_put(b, pos, (size_t)n * sizeof *pos),
+                            .ld = ld,
+                            .layer_stride = stride,
+                            .slot = bench_put(b, slot, (size_t)n * sizeof *slot),
+                            .table = bench_put(b, table, (size_t)pages * sizeof *table),
                             .pool = bench_reals(b, stride * m->c.layers, 1) };
     s->logits = bench_reals(b, (int64_t)n * vocab_ld(m), 1);
     s->x = bench_reals(b, (int64_t)n * m->c.dim, 1);
@@ -262,10 +312,13 @@ static double decode_step(struct decoder *s, int *host)
 static void decode_batch(struct bench *b, const struct model *m, const char *name, int n, int context)
 {
     enum { WARM = 5, TIMES = 50 };
-    const double kv = 2.0 * m->c.layers * m->h.kv * m->h.hd * sizeof(elem_t), all = (double)n * (context + KV_PAGE) * kv, weights = (double)product_weights(m) * sizeof(elem_t);
+    const double kv = 2.0 * m->c.layers * m->h.kv * m->h.hd * sizeof(elem_t),
+                 all = (double)n * (context + KV_PAGE) * kv, weights = (double)product_weights(m) * sizeof(elem_t);
     if ((double)m->count * sizeof(elem_t) + all + 0x1p29 > (double)b->limit) {
-        fprintf(b->text, "decode           %s, %d sequences of %d: left out: %.1f GiB of keys and values beside the weights, %.1f GiB may be used\n", name, n, context,
-                all / 0x1p30, (double)b->limit / 0x1p30);
+        fprintf(b->text,
+                "decode           %s, %d sequences of %d: left out: %.1f GiB of keys and values beside the weights, "
+                "%.1f GiB may be used\n",
+                name, n, context, all / 0x1p30, (double)b->limit / 0x1p30);
         return;
     }
     struct decoder s;
@@ -275,12 +328,20 @@ static void decode_batch(struct bench *b, const struct model *m, const char *nam
     const int times = b->sizes == BENCH_TINY ? 1 : TIMES;
     decode_make(&s, b, m, n, context, &a);
     for (int i = 0; i < (b->sizes == BENCH_TINY ? 0 : WARM); i++) decode_step(&s, host);
-    for (const double from = seconds(); runs < times && (runs < 5 || seconds() - from < 5); runs++) t[runs] = decode_step(&s, host);
+    for (const double from = seconds(); runs < times && (runs < 5 || seconds() - from < 5); runs++)
+        t[runs] = decode_step(&s, host);
     qsort(t, (size_t)runs, sizeof *t, ascending);
     const double median = t[runs / 2], must = weights + (double)n * context * kv;
     const struct bench_dims d = { .model = name, .n = n, .ctx = context };
-    bench_row(b, &(struct bench_row){ .name = "decode", .d = &d, .us = median * 1e6, .rate = n / median, .unit = "tokens/s", .share = must / b->copy / median,
-              .of = "copy", .runs = runs, .extra = json_pack("{s:f}", "gbytes_per_step", must * 1e-9) });
+    bench_row(b, &(struct bench_row){ .name = "decode",
+                                      .d = &d,
+                                      .us = median * 1e6,
+                                      .rate = n / median,
+                                      .unit = "tokens/s",
+                                      .share = must / b->copy / median,
+                                      .of = "copy",
+                                      .runs = runs,
+                                      .extra = json_pack("{s:f}", "gbytes_per_step", must * 1e-9) });
     dev_graph_free(s.graph);
     acts_free(&s.acts);
     arena_free(&a);
@@ -297,7 +358,8 @@ static void decode(struct bench *b, const struct named *which)
     const double weights = (double)m.count * sizeof(elem_t) * (strcmp(dev_name(), "cpu") ? 1 : 2);
     model_free(&m);
     if (weights > (double)b->limit) {
-        fprintf(b->text, "decode           %s: left out: %.1f GiB of weights, %.1f GiB may be used\n", which->name, weights / 0x1p30, (double)b->limit / 0x1p30);
+        fprintf(b->text, "decode           %s: left out: %.1f GiB of weights, %.1f GiB may be used\n", which->name,
+                weights / 0x1p30, (double)b->limit / 0x1p30);
         return;
     }
     random_model(b, &m, &c);
@@ -325,11 +387,14 @@ void bench_model_shapes(const struct bench *b, FILE *f)
     for (int i = 0; i < MODELS; i++) {
         const struct named *c = &models[i];
         if (!(models[i].at & (int)b->sizes)) continue;
-        json_t *config = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "arch", c->arch, "vocab", c->vocab, "dim", c->dim, "layers", c->layers, "heads", c->heads,
-                                   "kv_heads", c->kv_heads, "head_dim", c->head_dim, "ff", c->ff, "tied", (int)c->tied);
-        bench_case(f, "train", &(struct bench_dims){ .model = models[i].name, .n = l.rows, .ctx = l.len }, json_pack("{s:O}", "config", config));
+        json_t *config = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "arch", c->arch, "vocab", c->vocab,
+                                   "dim", c->dim, "layers", c->layers, "heads", c->heads, "kv_heads", c->kv_heads,
+                                   "head_dim", c->head_dim, "ff", c->ff, "tied", (int)c->tied);
+        bench_case(f, "train", &(struct bench_dims){ .model = models[i].name, .n = l.rows, .ctx = l.len },
+                   json_pack("{s:O}", "config", config));
         for (int k = 0; k < BATCHES && l.batch[k]; k++)
-            bench_case(f, "decode", &(struct bench_dims){ .model = models[i].name, .n = l.batch[k], .ctx = l.context }, json_pack("{s:O}", "config", config));
+            bench_case(f, "decode", &(struct bench_dims){ .model = models[i].name, .n = l.batch[k], .ctx = l.context },
+                       json_pack("{s:O}", "config", config));
         json_decref(config);
     }
 }

@@ -1,5 +1,5 @@
-/* bench_policy.c: how much of a training or decode step is matrix products: the rest is what the engine adds. The products are timed with the same
- * shapes, forms and weight caching, in the order of the pass. */
+/* bench_policy.c: how much of a training or decode step is matrix products: the rest is what the engine adds. The
+ * products are timed with the same shapes, forms and weight caching, in the order of the pass. */
 #include "eval/bench/bench.h"
 #include "base/philox.h"
 #include "engine/rollout/kv_pages.h"
@@ -10,8 +10,8 @@
 enum { REPEATS = 15, SEQS_MAX = 512 };
 
 static const struct model_config shape = {
-    .arch = "LlamaForCausalLM", .vocab = 510, .dim = 96, .layers = 4, .heads = 4, .kv_heads = 2, .head_dim = 24, .ff = 320, .max_len = 512, .tied = true,
-    .rms_eps = 1e-5, .rope_theta = 10000,
+    .arch = "LlamaForCausalLM", .vocab = 510, .dim = 96, .layers = 4, .heads = 4, .kv_heads = 2, .head_dim = 24,
+    .ff = 320, .max_len = 512, .tied = true, .rms_eps = 1e-5, .rope_theta = 10000,
 };
 
 /* The products of a pass over n rows, head over h rows; back: also the two of each on the way back. */
@@ -20,23 +20,61 @@ static void products(const struct model *m, struct learner *l, const struct acts
     const struct model_config *c = &m->c;
     const struct acts_layer *a = &s->layer[0];
     const struct { const elem_t *x; elem_t *y; int64_t at, out, in; } p[] = {
-        { a->x1, a->qkv, m->layer[0].qkv, m->qkv_dim, c->dim }, { a->att, s->up, m->layer[0].o, c->dim, (int64_t)c->heads * c->head_dim },
+        { a->x1, a->qkv, m->layer[0].qkv, m->qkv_dim, c->dim },
+        { a->att, s->up, m->layer[0].o, c->dim, (int64_t)c->heads * c->head_dim },
         { a->x2, a->gu, m->layer[0].gu, 2 * c->ff, c->dim }, { a->y, s->up, m->layer[0].down, c->dim, c->ff },
     };
     for (int k = 0; k < c->layers; k++)
         for (int i = 0; i < 4; i++) {
-            op_gemm((struct gemm){ .form = GEMM_NT, .d = p[i].y, .a = p[i].x, .b = m->w + p[i].at, .m = n, .n = p[i].out, .k = p[i].in, .weight = true });
+            op_gemm((struct gemm){ .form = GEMM_NT,
+                                   .d = p[i].y,
+                                   .a = p[i].x,
+                                   .b = m->w + p[i].at,
+                                   .m = n,
+                                   .n = p[i].out,
+                                   .k = p[i].in,
+                                   .weight = true });
             if (!back) continue;
-            op_gemm((struct gemm){ .form = GEMM_TN, .dw = l->g + p[i].at, .a = l->acts.dwork, .b = p[i].x, .m = p[i].out, .n = p[i].in, .k = n, .add = true });
-            op_gemm((struct gemm){ .form = GEMM_NN, .d = l->acts.dx, .a = l->acts.dwork, .b = m->w + p[i].at, .m = n, .n = p[i].in > c->dim ? c->dim : p[i].in,
-                                   .k = p[i].out, .ldb = p[i].in, .weight = true });
-            if (p[i].in > c->dim)                        /* the down projection's input is wider than the buffer: the rest of it */
-                op_gemm((struct gemm){ .form = GEMM_NN, .d = l->acts.dwork2, .a = l->acts.dwork, .b = m->w + p[i].at + c->dim, .m = n, .n = p[i].in - c->dim,
-                                       .k = p[i].out, .ldb = p[i].in, .weight = true });
+            op_gemm((struct gemm){ .form = GEMM_TN,
+                                   .dw = l->g + p[i].at,
+                                   .a = l->acts.dwork,
+                                   .b = p[i].x,
+                                   .m = p[i].out,
+                                   .n = p[i].in,
+                                   .k = n,
+                                   .add = true });
+            op_gemm((struct gemm){ .form = GEMM_NN,
+                                   .d = l->acts.dx,
+                                   .a = l->acts.dwork,
+                                   .b = m->w + p[i].at,
+                                   .m = n,
+                                   .n = p[i].in > c->dim ? c->dim : p[i].in,
+                                   .k = p[i].out,
+                                   .ldb = p[i].in,
+                                   .weight = true });
+            /* the down projection's input is wider than the buffer: the rest of it */
+            if (p[i].in > c->dim)
+                op_gemm((struct gemm){ .form = GEMM_NN,
+                                       .d = l->acts.dwork2,
+                                       .a = l->acts.dwork,
+                                       .b = m->w + p[i].at + c->dim,
+                                       .m = n,
+                                       .n = p[i].in - c->dim,
+                                       .k = p[i].out,
+                                       .ldb = p[i].in,
+                                       .weight = true });
         }
     for (int64_t from = 0; from < h; from += l->chunk) {
         int64_t k = h - from < l->chunk ? h - from : l->chunk;
-        op_gemm((struct gemm){ .form = GEMM_NT, .d = l->logits, .a = l->head_x, .b = m->w + m->head, .m = k, .n = c->vocab, .k = c->dim, .ldd = vocab_ld(m), .weight = true });
+        op_gemm((struct gemm){ .form = GEMM_NT,
+                               .d = l->logits,
+                               .a = l->head_x,
+                               .b = m->w + m->head,
+                               .m = k,
+                               .n = c->vocab,
+                               .k = c->dim,
+                               .ldd = vocab_ld(m),
+                               .weight = true });
         if (back) head_back(m, l->head_dx, l->logits, l->head_x, k, l->g);
     }
 }
@@ -53,15 +91,18 @@ static double median(double *t, int n)
     return t[n / 2];
 }
 
-static void report(const char *what, int64_t rows, double pass, double gemm, int64_t flop, FILE *text, FILE *json, double *least)
+static void report(const char *what, int64_t rows, double pass, double gemm, int64_t flop, FILE *text, FILE *json,
+                   double *least)
 {
     double share = gemm / pass;
     if (share < *least) *least = share;
-    fprintf(text, "%-28s %6lld rows  %9.0f us  products alone %9.0f us (%5.1f GFLOP/s)  %5.1f %%  %8.0f rows/s\n", what, (long long)rows, pass * 1e6, gemm * 1e6,
-            (double)flop / gemm * 1e-9, 100 * share, (double)rows / pass);
+    fprintf(text, "%-28s %6lld rows  %9.0f us  products alone %9.0f us (%5.1f GFLOP/s)  %5.1f %%  %8.0f rows/s\n", what,
+            (long long)rows, pass * 1e6, gemm * 1e6, (double)flop / gemm * 1e-9, 100 * share, (double)rows / pass);
     if (json)
-        fprintf(json, "{\"bench\": \"%s\", \"rows\": %lld, \"us\": %.1f, \"products_us\": %.1f, \"gflops\": %.2f, \"share\": %.4f}\n", what, (long long)rows,
-                pass * 1e6, gemm * 1e6, (double)flop / gemm * 1e-9, share);
+        fprintf(json,
+                "{\"bench\": \"%s\", \"rows\": %lld, \"us\": %.1f, \"products_us\": %.1f, \"gflops\": %.2f, \"share\": "
+                "%.4f}\n",
+                what, (long long)rows, pass * 1e6, gemm * 1e6, (double)flop / gemm * 1e-9, share);
 }
 
 static int64_t flop_of(const struct model *m, int64_t n, int64_t h, bool back)
@@ -81,10 +122,13 @@ static void train_case(struct learner *l, int seqs, int len, FILE *text, FILE *j
     acc_t *g = xcalloc((size_t)(seqs * len), sizeof *g);
     for (int i = 0; i < seqs * len; i++) {
         ids[i] = (int)rng_below(&r, (uint32_t)l->m->c.vocab);
-        m[i] = i % len > 16 && i % 5 < 2;                /* two tokens in five are generated: recipe of the embedded tasks */
+        /* two tokens in five are generated: recipe of the embedded tasks */
+        m[i] = i % len > 16 && i % 5 < 2;
         g[i] = (acc_t)1e-4;
     }
-    for (int i = 0; i < seqs; i++) s[i] = (struct seq_view){ .ids = ids + i * len, .m = m + i * len, .n = len, .group = i, .flat = (int64_t)i * len };
+    for (int i = 0; i < seqs; i++)
+        s[i] =
+            (struct seq_view){ .ids = ids + i * len, .m = m + i * len, .n = len, .group = i, .flat = (int64_t)i * len };
     double pass[REPEATS], gemm[REPEATS];
     struct pack p = { 0 };
     for (int k = -2; k < REPEATS; k++) {
@@ -97,7 +141,8 @@ static void train_case(struct learner *l, int seqs, int len, FILE *text, FILE *j
         if (k >= 0) { pass[k] = t1 - t0; gemm[k] = seconds() - t1; }
         if (k < REPEATS - 1) pack_free(&p);
     }
-    report("training, forward and back", p.n, median(pass, REPEATS), median(gemm, REPEATS), flop_of(l->m, p.n, p.rows, true), text, json, least);
+    report("training, forward and back", p.n, median(pass, REPEATS), median(gemm, REPEATS),
+           flop_of(l->m, p.n, p.rows, true), text, json, least);
     pack_free(&p);
     free(ids); free(m); free(s); free(g);
 }
@@ -143,7 +188,8 @@ static void decode_case(struct learner *l, int seqs, int context, FILE *text, FI
     }
     char what[64];
     snprintf(what, sizeof what, "decode, context %d", context);
-    report(what, seqs, median(pass, REPEATS * 4), median(gemm, REPEATS * 4), flop_of(m, seqs, seqs, false), text, json, least);
+    report(what, seqs, median(pass, REPEATS * 4), median(gemm, REPEATS * 4), flop_of(m, seqs, seqs, false), text, json,
+           least);
     for (int i = 0; i < seqs; i++) kv_drop(&kv, &q[i]);
     kv_destroy(&kv);
     acts_free(&s);
@@ -162,7 +208,8 @@ double bench_policy(FILE *text, FILE *json)
     train_case(&l, 32, 80, text, json, &least);
     train_case(&l, 52, 90, text, json, &least);
     static const struct { int seqs, context; } decode[] = { { 32, 60 }, { 104, 60 }, { 256, 60 }, { 256, 120 } };
-    for (size_t i = 0; i < sizeof decode / sizeof *decode; i++) decode_case(&l, decode[i].seqs, decode[i].context, text, json, &least);
+    for (size_t i = 0; i < sizeof decode / sizeof *decode; i++)
+        decode_case(&l, decode[i].seqs, decode[i].context, text, json, &least);
     learner_free(&l);
     model_free(&m);
     return least;

@@ -1,5 +1,6 @@
-/* bench_rl.c: the operations of branching reinforcement learning. Their vectors are host memory, so on a GPU the floor is the copy there and back at the rate
- * that was measured for such copies. Rows are rollouts of about 512 tokens, four tokens in five generated. */
+/* bench_rl.c: the operations of branching reinforcement learning. Their vectors are host memory, so on a GPU the floor
+ * is the copy there and back at the rate that was measured for such copies. Rows are rollouts of about 512 tokens, four
+ * tokens in five generated. */
 #include "eval/bench/bench.h"
 #include "base/philox.h"
 #include <math.h>
@@ -8,7 +9,8 @@ enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY, ROW = 512, BRANCHES = 2 };
 static const double W = sizeof(acc_t);
 
 static const struct bench_dims tokens[] = {
-    { .at = G, .n = 65536 }, { .at = G, .n = 1 << 20 }, { .at = C, .n = 65536 }, { .at = C, .n = 1 << 20 }, { .at = T, .n = 1200 },
+    { .at = G, .n = 65536 }, { .at = G, .n = 1 << 20 }, { .at = C, .n = 65536 }, { .at = C, .n = 1 << 20 },
+    { .at = T, .n = 1200 },
     { 0 },
 };
 
@@ -37,9 +39,21 @@ static void make(struct bench *b, const struct bench_dims *d, struct operands *o
 static void pg_run(const struct bench_dims *d, struct operands *o)
 {
     (void)d;
-    const struct loss_in in = { .logp = o->a, .logp_old = o->b, .entropy = o->c, .adv = o->d, .m = o->mask, .begin = o->begin, .rows = o->rows };
-    const struct loss_rule r = { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_TOKEN_MEAN, .entropy_coef = 1e-3,
-                                 .future = { .mode = FUTURE_SCALE, .b = 1, .gamma = 0.99, .lo = 0.8, .hi = 1.2, .leave_out = (double)INFINITY, .safety_thresh = (double)INFINITY } };
+    const struct loss_in in = {
+        .logp = o->a, .logp_old = o->b, .entropy = o->c, .adv = o->d, .m = o->mask, .begin = o->begin, .rows = o->rows
+    };
+    const struct loss_rule r = { .clip_low = 0.2,
+                                 .clip_high = 0.28,
+                                 .clip_c = 3,
+                                 .agg = AGG_TOKEN_MEAN,
+                                 .entropy_coef = 1e-3,
+                                 .future = { .mode = FUTURE_SCALE,
+                                             .b = 1,
+                                             .gamma = 0.99,
+                                             .lo = 0.8,
+                                             .hi = 1.2,
+                                             .leave_out = (double)INFINITY,
+                                             .safety_thresh = (double)INFINITY } };
     struct loss_stats s;
     op_pg(o->e, o->f, NULL, NULL, &s, &in, &r);
 }
@@ -73,7 +87,9 @@ static void dual_make(struct bench *b, const struct bench_dims *d, struct operan
     o->record = bench_host(b, (size_t)(o->rows + 1) * sizeof *o->record);
     for (int r = 0; r < o->rows; r++) {
         o->branch[r] = r % 8 >= 8 - BRANCHES;
-        if (o->branch[r]) o->record[o->records++] = (struct branch_record){ .orig = r / 8 * 8 + r % BRANCHES, .row = r, .idx = 17, .score = 1 };
+        if (o->branch[r])
+            o->record[o->records++] =
+                (struct branch_record){ .orig = r / 8 * 8 + r % BRANCHES, .row = r, .idx = 17, .score = 1 };
     }
 }
 static void dual_run(const struct bench_dims *d, struct operands *o)

@@ -1,5 +1,5 @@
-/* bench_row.c: one measurement as a line of text and as a JSON object that says where, when and by what command it was made. run.sh hands over what a program
- * cannot know of itself: APPO_COMMIT, APPO_COMMAND, APPO_DRIVER. */
+/* bench_row.c: one measurement as a line of text and as a JSON object that says where, when and by what command it was
+ * made. run.sh hands over what a program cannot know of itself: APPO_COMMIT, APPO_COMMAND, APPO_DRIVER. */
 #include "eval/bench/bench.h"
 #include "base/str.h"
 #include <stddef.h>
@@ -8,9 +8,11 @@
 #include <time.h>
 
 static const struct { const char *key; size_t at; } ints[] = {
-    { "vocab", offsetof(struct bench_dims, vocab) }, { "dim", offsetof(struct bench_dims, dim) }, { "heads", offsetof(struct bench_dims, heads) },
-    { "kv", offsetof(struct bench_dims, kv) }, { "hd", offsetof(struct bench_dims, hd) }, { "ff", offsetof(struct bench_dims, ff) },
-    { "m", offsetof(struct bench_dims, m) }, { "k", offsetof(struct bench_dims, k) }, { "ctx", offsetof(struct bench_dims, ctx) },
+    { "vocab", offsetof(struct bench_dims, vocab) }, { "dim", offsetof(struct bench_dims, dim) },
+    { "heads", offsetof(struct bench_dims, heads) }, { "kv", offsetof(struct bench_dims, kv) },
+    { "hd", offsetof(struct bench_dims, hd) }, { "ff", offsetof(struct bench_dims, ff) },
+    { "m", offsetof(struct bench_dims, m) }, { "k", offsetof(struct bench_dims, k) },
+    { "ctx", offsetof(struct bench_dims, ctx) },
 };
 
 json_t *bench_shape(const struct bench_dims *d)
@@ -99,8 +101,12 @@ static void origin(const struct bench *b, json_t *row)
     json_object_set_new(row, "seed", json_integer(1));
     json_object_set_new(row, "backend", json_string(host ? dev_name() : "cuda"));
     json_object_set_new(row, "real", json_string(ELEM_NAME));
-    if (attn_choose(ATTN_ONE_WAY) != ATTN_ONE_WAY) json_object_set_new(row, "attn", json_string(attn_choose(ATTN_ONE_WAY) == ATTN_WGMMA ? "wgmma" : "mma"));
-    json_object_set_new(row, "numerics", json_string(numerics && *numerics ? numerics : !strcmp(ELEM_NAME, "bf16") ? "fast" : "exact"));
+    if (attn_choose(ATTN_ONE_WAY) != ATTN_ONE_WAY)
+        json_object_set_new(row, "attn", json_string(attn_choose(ATTN_ONE_WAY) == ATTN_WGMMA ? "wgmma" : "mma"));
+    json_object_set_new(row, "numerics",
+                        json_string(numerics && *numerics        ? numerics
+                                    : !strcmp(ELEM_NAME, "bf16") ? "fast"
+                                                                 : "exact"));
 }
 
 void bench_row(struct bench *b, const struct bench_row *r)
@@ -108,7 +114,8 @@ void bench_row(struct bench *b, const struct bench_row *r)
     struct str text = { 0 };
     json_t *shape = bench_shape(r->d);
     bench_shape_text(shape, &text);
-    fprintf(b->text, "%-16s %-46s %12.2f us %10.*f %-8s %5.1f %% of %s\n", r->name, text.p, r->us, r->rate < 10 ? 4 : 1, r->rate, r->unit, 100 * r->share, r->of);
+    fprintf(b->text, "%-16s %-46s %12.2f us %10.*f %-8s %5.1f %% of %s\n", r->name, text.p, r->us, r->rate < 10 ? 4 : 1,
+            r->rate, r->unit, 100 * r->share, r->of);
     fflush(b->text);
     str_free(&text);
     if (!b->json) {
@@ -116,8 +123,8 @@ void bench_row(struct bench *b, const struct bench_row *r)
         json_decref(r->extra);
         return;
     }
-    json_t *row = json_pack("{s:s, s:o, s:f, s:f, s:s, s:f, s:s, s:i}", "name", r->name, "shape", shape, "us", r->us, "rate", r->rate, "unit", r->unit,
-                            "percent", 100 * r->share, "of", r->of, "runs", r->runs);
+    json_t *row = json_pack("{s:s, s:o, s:f, s:f, s:s, s:f, s:s, s:i}", "name", r->name, "shape", shape, "us", r->us,
+                            "rate", r->rate, "unit", r->unit, "percent", 100 * r->share, "of", r->of, "runs", r->runs);
     if (r->extra) json_object_update(row, r->extra);
     json_decref(r->extra);
     origin(b, row);

@@ -1,4 +1,5 @@
-/* bench_rows.c: what works on rows and vectors: all of it is bound by memory, so the floor is the fewest bytes: each input read once, each output written once. */
+/* bench_rows.c: what works on rows and vectors: all of it is bound by memory, so the floor is the fewest bytes: each
+ * input read once, each output written once. */
 #include "eval/bench/bench.h"
 #include <math.h>
 #include <stdlib.h>
@@ -8,29 +9,36 @@ static const double R = sizeof(elem_t), W = sizeof(acc_t);
 
 /* hidden sizes of SmolLM2-135M, Qwen2.5-0.5B, Qwen3-1.7B and an 8B Llama */
 static const struct bench_dims hidden[] = {
-    { .at = G, .n = 16384, .dim = 576 }, { .at = G, .n = 16384, .dim = 896 }, { .at = G, .n = 4096, .dim = 2048 }, { .at = G, .n = 16384, .dim = 2048 },
-    { .at = G, .n = 65536, .dim = 2048 }, { .at = G, .n = 16384, .dim = 4096 }, { .at = G, .n = 256, .dim = 2048 },
-    { .at = C, .n = 4096, .dim = 576 }, { .at = C, .n = 2048, .dim = 2048 }, { .at = T, .n = 3, .dim = 40 },
+    { .at = G, .n = 16384, .dim = 576 }, { .at = G, .n = 16384, .dim = 896 }, { .at = G, .n = 4096, .dim = 2048 },
+    { .at = G, .n = 16384, .dim = 2048 }, { .at = G, .n = 65536, .dim = 2048 }, { .at = G, .n = 16384, .dim = 4096 },
+    { .at = G, .n = 256, .dim = 2048 }, { .at = C, .n = 4096, .dim = 576 }, { .at = C, .n = 2048, .dim = 2048 },
+    { .at = T, .n = 3, .dim = 40 },
     { 0 },
 };
 static const struct bench_dims turned[] = {
     { .at = G, .n = 16384, .heads = 9, .kv = 3, .hd = 64 }, { .at = G, .n = 16384, .heads = 14, .kv = 2, .hd = 64 },
-    { .at = G, .kind = "norm", .n = 16384, .heads = 16, .kv = 8, .hd = 128 }, { .at = G, .n = 16384, .heads = 32, .kv = 8, .hd = 128 },
-    { .at = C, .n = 4096, .heads = 9, .kv = 3, .hd = 64 }, { .at = C, .kind = "norm", .n = 1024, .heads = 16, .kv = 8, .hd = 128 },
+    { .at = G, .kind = "norm", .n = 16384, .heads = 16, .kv = 8, .hd = 128 },
+    { .at = G, .n = 16384, .heads = 32, .kv = 8, .hd = 128 }, { .at = C, .n = 4096, .heads = 9, .kv = 3, .hd = 64 },
+    { .at = C, .kind = "norm", .n = 1024, .heads = 16, .kv = 8, .hd = 128 },
     { .at = T, .kind = "norm", .n = 3, .heads = 2, .kv = 1, .hd = 16 },
     { 0 },
 };
 static const struct bench_dims gated[] = {
-    { .at = G, .n = 16384, .ff = 1536 }, { .at = G, .n = 16384, .ff = 4864 }, { .at = G, .n = 16384, .ff = 6144 }, { .at = G, .n = 65536, .ff = 6144 },
-    { .at = G, .n = 16384, .ff = 14336 }, { .at = C, .n = 2048, .ff = 1536 }, { .at = T, .n = 3, .ff = 24 },
+    { .at = G, .n = 16384, .ff = 1536 }, { .at = G, .n = 16384, .ff = 4864 }, { .at = G, .n = 16384, .ff = 6144 },
+    { .at = G, .n = 65536, .ff = 6144 }, { .at = G, .n = 16384, .ff = 14336 }, { .at = C, .n = 2048, .ff = 1536 },
+    { .at = T, .n = 3, .ff = 24 },
     { 0 },
 };
 static const struct bench_dims looked_up[] = {
-    { .at = G, .n = 16384, .vocab = 49152, .dim = 576 }, { .at = G, .n = 16384, .vocab = 151936, .dim = 2048 }, { .at = G, .n = 65536, .vocab = 128256, .dim = 4096 },
-    { .at = C, .n = 4096, .vocab = 49152, .dim = 576 }, { .at = T, .n = 5, .vocab = 11, .dim = 24 },
+    { .at = G, .n = 16384, .vocab = 49152, .dim = 576 }, { .at = G, .n = 16384, .vocab = 151936, .dim = 2048 },
+    { .at = G, .n = 65536, .vocab = 128256, .dim = 4096 }, { .at = C, .n = 4096, .vocab = 49152, .dim = 576 },
+    { .at = T, .n = 5, .vocab = 11, .dim = 24 },
     { 0 },
 };
-static const struct bench_dims flat[] = { { .at = G, .n = 134515008 }, { .at = C, .n = 4 << 20 }, { .at = T, .n = 1001 }, { 0 } };
+static const struct bench_dims flat[] = { { .at = G, .n = 134515008 },
+                                          { .at = C, .n = 4 << 20 },
+                                          { .at = T, .n = 1001 },
+                                          { 0 } };
 
 static double rows(const struct bench_dims *d) { return (double)d->n * d->dim; }
 static struct heads heads(const struct bench_dims *d) { return (struct heads){ d->heads, d->kv, d->hd }; }
@@ -49,7 +57,10 @@ static void norm_make(struct bench *b, const struct bench_dims *d, struct operan
     o->b = bench_wides(b, d->dim, -1, 1);
     o->u = bench_reals(b, n, 1);
 }
-static void norm_run(const struct bench_dims *d, struct operands *o) { op_add_rmsnorm(o->u, o->y, o->a, o->x, o->z, o->w, 1e-5, d->n, d->dim); }
+static void norm_run(const struct bench_dims *d, struct operands *o)
+{
+    op_add_rmsnorm(o->u, o->y, o->a, o->x, o->z, o->w, 1e-5, d->n, d->dim);
+}
 static double norm_bytes(const struct bench_dims *d) { return 4 * rows(d) * R; }
 
 static void norm_back_make(struct bench *b, const struct bench_dims *d, struct operands *o)
@@ -81,7 +92,10 @@ static void rope_make(struct bench *b, const struct bench_dims *d, struct operan
     o->b = bench_wides(b, d->hd, -1, 1);
     o->d = bench_wides(b, d->hd, -1, 1);
 }
-static void rope_run(const struct bench_dims *d, struct operands *o) { op_rope(o->y, o->a, o->x, o->w, o->w, 1e-6, o->c, o->pos, d->n, heads(d)); }
+static void rope_run(const struct bench_dims *d, struct operands *o)
+{
+    op_rope(o->y, o->a, o->x, o->w, o->w, 1e-6, o->c, o->pos, d->n, heads(d));
+}
 static void rope_back_make(struct bench *b, const struct bench_dims *d, struct operands *o)
 {
     rope_make(b, d, o);
@@ -94,7 +108,10 @@ static void rope_back_run(const struct bench_dims *d, struct operands *o)
 static double rope_bytes(const struct bench_dims *d) { return 2 * (double)(d->n * width(d)) * R; }
 static double rope_back_bytes(const struct bench_dims *d) { return (d->kind ? 3 : 2) * (double)(d->n * width(d)) * R; }
 
-static void query_scale_run(const struct bench_dims *d, struct operands *o) { op_query_scale(o->x, -1, d->n, heads(d)); }
+static void query_scale_run(const struct bench_dims *d, struct operands *o)
+{
+    op_query_scale(o->x, -1, d->n, heads(d));
+}
 static double query_bytes(const struct bench_dims *d) { return 2 * (double)d->n * d->heads * d->hd * R; }
 
 /* ---- swiglu: 2 ff read, ff written; back 3 ff read, 2 ff written ---- */
@@ -106,7 +123,10 @@ static void swiglu_make(struct bench *b, const struct bench_dims *d, struct oper
     o->z = bench_reals(b, 2 * d->n * d->ff, 4);
 }
 static void swiglu_run(const struct bench_dims *d, struct operands *o) { op_swiglu(o->y, o->x, d->n, d->ff); }
-static void swiglu_back_run(const struct bench_dims *d, struct operands *o) { op_swiglu_back(o->z, o->y, o->x, d->n, d->ff); }
+static void swiglu_back_run(const struct bench_dims *d, struct operands *o)
+{
+    op_swiglu_back(o->z, o->y, o->x, d->n, d->ff);
+}
 static double swiglu_bytes(const struct bench_dims *d) { return 3 * (double)d->n * d->ff * R; }
 static double swiglu_back_bytes(const struct bench_dims *d) { return 5 * (double)d->n * d->ff * R; }
 
@@ -125,7 +145,10 @@ static void embed_back_make(struct bench *b, const struct bench_dims *d, struct 
     o->x = bench_reals(b, d->n * d->dim, 1);
     o->ids = bench_ids(b, d->n, d->vocab);
 }
-static void embed_back_run(const struct bench_dims *d, struct operands *o) { op_embed_back(o->a, o->x, o->ids, d->n, d->dim, d->vocab); }
+static void embed_back_run(const struct bench_dims *d, struct operands *o)
+{
+    op_embed_back(o->a, o->x, o->ids, d->n, d->dim, d->vocab);
+}
 static double move_bytes(const struct bench_dims *d) { return 2 * rows(d) * R; }
 /* of n random ids, vocab (1 - e^(-n / vocab)) are different */
 static double embed_back_bytes(const struct bench_dims *d)
@@ -142,7 +165,10 @@ static void rows_put_make(struct bench *b, const struct bench_dims *d, struct op
     o->ids = bench_put(b, to, (size_t)d->n * sizeof *to);
     free(to);
 }
-static void rows_put_run(const struct bench_dims *d, struct operands *o) { op_rows_put(o->y, o->x, o->ids, d->n, d->dim); }
+static void rows_put_run(const struct bench_dims *d, struct operands *o)
+{
+    op_rows_put(o->y, o->x, o->ids, d->n, d->dim);
+}
 
 static void bias_make(struct bench *b, const struct bench_dims *d, struct operands *o)
 {
@@ -167,11 +193,19 @@ static void adamw_make(struct bench *b, const struct bench_dims *d, struct opera
 }
 static void adamw_run(const struct bench_dims *d, struct operands *o)
 {
-    op_adamw(o->w, o->a, o->b, o->c, o->d, d->n, &(struct adamw){ .lr = 1e-6, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.01, .scale = 1, .t = 3 });
+    op_adamw(
+        o->w, o->a, o->b, o->c, o->d, d->n,
+        &(struct adamw){ .lr = 1e-6, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.01, .scale = 1, .t = 3 });
 }
 /* gradient read; moments and the weights as optimised read and written; stored weights written where they are others */
-static double adamw_bytes(const struct bench_dims *d) { return (double)d->n * (7 * W + (sizeof(elem_t) == sizeof(acc_t) ? 0 : R)); }
-static void vector_make(struct bench *b, const struct bench_dims *d, struct operands *o) { o->a = bench_wides(b, d->n, -1, 1); }
+static double adamw_bytes(const struct bench_dims *d)
+{
+    return (double)d->n * (7 * W + (sizeof(elem_t) == sizeof(acc_t) ? 0 : R));
+}
+static void vector_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+{
+    o->a = bench_wides(b, d->n, -1, 1);
+}
 static void sumsq_run(const struct bench_dims *d, struct operands *o) { op_sumsq(o->a, d->n); }
 static double sumsq_bytes(const struct bench_dims *d) { return (double)d->n * W; }
 static void scale_run(const struct bench_dims *d, struct operands *o) { op_scale(o->a, -1, d->n); }

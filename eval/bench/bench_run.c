@@ -1,5 +1,6 @@
-/* bench_run.c: rates, operands and timing of the benchmarks. Every figure is a share of what the same device did in the same run: the copy of a large block
- * of random numbers, a large product of random numbers (zeros are 13 % faster on an H200: fewer bits change), a copy to the device and back. */
+/* bench_run.c: rates, operands and timing of the benchmarks. Every figure is a share of what the same device did in the
+ * same run: the copy of a large block of random numbers, a large product of random numbers (zeros are 13 % faster on an
+ * H200: fewer bits change), a copy to the device and back. */
 #include "eval/bench/bench.h"
 #include "base/clock.h"
 #include "base/philox.h"
@@ -10,8 +11,10 @@
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-enum { WARM = 10, TIMES = 50, FEWEST = 5, SETS = 4, BLOCK = (1 << 20) + 7 };   /* BLOCK: no row length divides it, so that rows differ */
-static const double WARM_FOR = 1, TIME_FOR = 3;                                 /* seconds after which slow cases are not repeated further */
+/* BLOCK: no row length divides it, so that rows differ */
+enum { WARM = 10, TIMES = 50, FEWEST = 5, SETS = 4, BLOCK = (1 << 20) + 7 };
+/* seconds after which slow cases are not repeated further */
+static const double WARM_FOR = 1, TIME_FOR = 3;
 
 static const struct bench_op *const groups[] = { bench_head, bench_attn, bench_rows, bench_rl, bench_wgmma };
 enum { GROUPS = sizeof groups / sizeof *groups, OPS_MAX = 64 };
@@ -34,7 +37,8 @@ void bench_drop(struct bench *b)
     b->owns = 0;
 }
 
-/* `bytes` bytes on the device: the first `unit` bytes are given, the rest repeats them, so that 5 GB of logits do not take the host a minute. */
+/* `bytes` bytes on the device: the first `unit` bytes are given, the rest repeats them, so that 5 GB of logits do not
+ * take the host a minute. */
 static void *repeated(struct bench *b, const void *block, size_t unit, size_t bytes)
 {
     char *p = own(b, dev_alloc(bytes ? bytes : 1), false);
@@ -63,7 +67,8 @@ static acc_t *host_wides(struct rng *rng, int64_t n, double low, double high)
 acc_t *bench_wides(struct bench *b, int64_t n, double low, double high)
 {
     const int64_t unit = MIN(n, BLOCK);
-    acc_t *block = host_wides(b->rng, unit, low, high), *x = repeated(b, block, (size_t)unit * sizeof *block, (size_t)n * sizeof *x);
+    acc_t *block = host_wides(b->rng, unit, low, high),
+          *x = repeated(b, block, (size_t)unit * sizeof *block, (size_t)n * sizeof *x);
     free(block);
     return x;
 }
@@ -85,7 +90,10 @@ void *bench_put(struct bench *b, const void *host, size_t bytes)
     return p;
 }
 
-acc_t *bench_host_wides(struct bench *b, int64_t n, double low, double high) { return own(b, host_wides(b->rng, n, low, high), true); }
+acc_t *bench_host_wides(struct bench *b, int64_t n, double low, double high)
+{
+    return own(b, host_wides(b->rng, n, low, high), true);
+}
 void *bench_host(struct bench *b, size_t bytes) { return own(b, xcalloc(1, bytes ? bytes : 1), true); }
 
 /* ---- timing ---- */
@@ -118,13 +126,15 @@ static double once(struct bench *b, const struct bench_op *op, const struct benc
 }
 
 /* Median seconds of *runs runs over several sets of operands in turn. */
-static double timing(struct bench *b, const struct bench_op *op, const struct bench_dims *d, struct operands *o, int sets, int *runs)
+static double timing(struct bench *b, const struct bench_op *op, const struct bench_dims *d, struct operands *o,
+                     int sets, int *runs)
 {
     const bool tiny = b->sizes == BENCH_TINY;
     double t[TIMES], from = seconds();
     for (int i = 0; i < (tiny ? 0 : WARM) && (i == 0 || seconds() - from < WARM_FOR); i++) once(b, op, d, &o[i % sets]);
     from = seconds();
-    for (*runs = 0; *runs < (tiny ? 1 : TIMES) && (*runs < FEWEST || seconds() - from < TIME_FOR); ++*runs) t[*runs] = once(b, op, d, &o[*runs % sets]);
+    for (*runs = 0; *runs < (tiny ? 1 : TIMES) && (*runs < FEWEST || seconds() - from < TIME_FOR); ++*runs)
+        t[*runs] = once(b, op, d, &o[*runs % sets]);
     return median(t, *runs);
 }
 
@@ -132,25 +142,39 @@ static void measure(struct bench *b, const struct bench_op *op, const struct ben
 {
     struct operands o[SETS] = { 0 };
     const double bytes = op->bytes(d), flops = op->flops ? op->flops(d) : 0;
-    /* sets that fill the last-level caches of any GPU several times over need not be many; operands, results and scratch are at most three times `bytes` */
+    /* sets that fill the last-level caches of any GPU several times over need not be many; operands, results and
+     * scratch are at most three times `bytes` */
     const int sets = b->sizes == BENCH_TINY ? 1 : bytes > 0x1p28 ? 2 : SETS;
     if (3 * bytes * sets > (double)b->limit) {
-        fprintf(b->text, "%-16s n=%lld: left out: about %.1f GiB are needed, %.1f may be used\n", op->name, (long long)d->n, 3 * bytes * sets / 0x1p30, (double)b->limit / 0x1p30);
+        fprintf(b->text, "%-16s n=%lld: left out: about %.1f GiB are needed, %.1f may be used\n", op->name,
+                (long long)d->n, 3 * bytes * sets / 0x1p30, (double)b->limit / 0x1p30);
         return;
     }
     for (int i = 0; i < sets; i++) op->make(b, d, &o[i]);
     int runs;
-    const double t = timing(b, op, d, o, sets, &runs), move = bytes / (op->host ? b->staged : b->copy), compute = flops / b->product;
+    const double t = timing(b, op, d, o, sets, &runs), move = bytes / (op->host ? b->staged : b->copy),
+                 compute = flops / b->product;
     for (int i = 0; i < sets; i++) if (o[i].plan) attn_plan_free(o[i].plan);
     bench_drop(b);
     const bool by_flops = compute > move;
-    bench_row(b, &(struct bench_row){ .name = op->name, .d = d, .us = t * 1e6, .rate = by_flops ? flops / t * 1e-12 : bytes / t * 1e-9,
-              .unit = by_flops ? "TFLOP/s" : "GB/s", .share = (by_flops ? compute : move) / t, .of = by_flops ? "product" : op->host ? "staged" : "copy", .runs = runs });
+    bench_row(b, &(struct bench_row){ .name = op->name,
+                                      .d = d,
+                                      .us = t * 1e6,
+                                      .rate = by_flops ? flops / t * 1e-12 : bytes / t * 1e-9,
+                                      .unit = by_flops ? "TFLOP/s" : "GB/s",
+                                      .share = (by_flops ? compute : move) / t,
+                                      .of = by_flops   ? "product"
+                                            : op->host ? "staged"
+                                                       : "copy",
+                                      .runs = runs });
 }
 
 /* ---- rates of the device ---- */
 
-static void copy_run(const struct bench_dims *d, struct operands *o) { dev_copy(o->y, o->x, (size_t)d->n * sizeof(elem_t)); }
+static void copy_run(const struct bench_dims *d, struct operands *o)
+{
+    dev_copy(o->y, o->x, (size_t)d->n * sizeof(elem_t));
+}
 
 static void staged_run(const struct bench_dims *d, struct operands *o)
 {
@@ -163,7 +187,8 @@ static void product_run(const struct bench_dims *d, struct operands *o)
     op_gemm((struct gemm){ .form = GEMM_NT, .d = o->y, .a = o->x, .b = o->w, .m = d->n, .n = d->n, .k = d->n });
 }
 
-static double rate_of(struct bench *b, void (*run)(const struct bench_dims *, struct operands *), const struct bench_dims *d, struct operands *o, double work)
+static double rate_of(struct bench *b, void (*run)(const struct bench_dims *, struct operands *),
+                      const struct bench_dims *d, struct operands *o, double work)
 {
     const struct bench_op op = { .run = run, .host = run == staged_run };
     int runs;
@@ -175,18 +200,28 @@ static double rate_of(struct bench *b, void (*run)(const struct bench_dims *, st
 static void rates(struct bench *b)
 {
     const bool gpu = b->sizes == BENCH_GPU, tiny = b->sizes == BENCH_TINY;
-    const int64_t bytes = gpu ? 1 << 30 : tiny ? 1 << 16 : 128 << 20, side = gpu ? 8192 : tiny ? 32 : 1024, few = gpu ? 32 << 20 : tiny ? 1 << 16 : 32 << 20;
+    const int64_t bytes = gpu    ? 1 << 30
+                          : tiny ? 1 << 16
+                                 : 128 << 20,
+                  side = gpu    ? 8192
+                         : tiny ? 32
+                                : 1024,
+                  few = gpu    ? 32 << 20
+                        : tiny ? 1 << 16
+                               : 32 << 20;
     struct bench_dims d = { .n = bytes / (int64_t)sizeof(elem_t) };
     struct operands o = { .x = bench_reals(b, d.n, 1), .y = bench_reals(b, d.n, 1) };
     b->copy = rate_of(b, copy_run, &d, &o, 2 * (double)bytes);
     d.n = side;
-    o = (struct operands){ .x = bench_reals(b, side * side, 1), .w = bench_reals(b, side * side, 1), .y = bench_reals(b, side * side, 1) };
+    o = (struct operands){ .x = bench_reals(b, side * side, 1),
+                           .w = bench_reals(b, side * side, 1),
+                           .y = bench_reals(b, side * side, 1) };
     b->product = rate_of(b, product_run, &d, &o, 2 * (double)side * (double)side * (double)side);
     d.n = few;
     o = (struct operands){ .x = bench_reals(b, few / (int64_t)sizeof(elem_t), 1), .mask = bench_host(b, (size_t)few) };
     b->staged = rate_of(b, staged_run, &d, &o, 2 * (double)few);
-    fprintf(b->text, "measured now: copy %.1f GB/s, product %lld^3 %.3f TFLOP/s, to the device and back %.1f GB/s\n", b->copy * 1e-9, (long long)side,
-            b->product * 1e-12, b->staged * 1e-9);
+    fprintf(b->text, "measured now: copy %.1f GB/s, product %lld^3 %.3f TFLOP/s, to the device and back %.1f GB/s\n",
+            b->copy * 1e-9, (long long)side, b->product * 1e-12, b->staged * 1e-9);
 }
 
 static bool on_gpu(void) { return strcmp(dev_name(), "cpu") && strcmp(dev_name(), "simt"); }
@@ -206,8 +241,14 @@ void bench_open(struct bench *b)
     choose_sizes(b);
     measure_memory(&left, &total);
     if (!b->limit || b->limit > left / 10 * 9) b->limit = left / 10 * 9;
-    if (!gpu) fprintf(b->text, "no GPU: %s at %s sizes\n", strcmp(dev_name(), "simt") ? "this measures the C backend" : "the shim runs the CUDA sources on the CPU, "
-                      "their times say nothing of a GPU; run", b->sizes == BENCH_GPU ? "a GPU's" : b->sizes == BENCH_CPU ? "smaller" : "tiny");
+    if (!gpu)
+        fprintf(b->text, "no GPU: %s at %s sizes\n",
+                strcmp(dev_name(), "simt") ? "this measures the C backend"
+                                           : "the shim runs the CUDA sources on the CPU, "
+                                             "their times say nothing of a GPU; run",
+                b->sizes == BENCH_GPU   ? "a GPU's"
+                : b->sizes == BENCH_CPU ? "smaller"
+                                        : "tiny");
     /* twice the last-level cache; no GPU up to Hopper has more than 60 MB */
     const long cache = gpu ? 60 << 20 : sysconf(_SC_LEVEL3_CACHE_SIZE);
     b->flush_bytes = b->sizes == BENCH_TINY ? 0 : 2 * (size_t)(cache > 32 << 20 ? cache : 32 << 20);
@@ -272,7 +313,9 @@ void bench_shapes(struct bench *b, FILE *f)
     for (int i = 0; i < n; i++)
         for (const struct bench_dims *d = op[i]->sizes; d->at; d++) {
             if (!(d->at & (int)b->sizes)) continue;
-            bench_case(f, op[i]->name, d, json_pack("{s:f, s:f}", "bytes", op[i]->bytes(d), "flops", op[i]->flops ? op[i]->flops(d) : 0.0));
+            bench_case(
+                f, op[i]->name, d,
+                json_pack("{s:f, s:f}", "bytes", op[i]->bytes(d), "flops", op[i]->flops ? op[i]->flops(d) : 0.0));
         }
     bench_model_shapes(b, f);
 }

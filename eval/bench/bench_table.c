@@ -1,4 +1,5 @@
-/* bench_table.c: rows of measurements side by side: ours, then whoever measured the same name and shape, with the ratio of times. */
+/* bench_table.c: rows of measurements side by side: ours, then whoever measured the same name and shape, with the ratio
+ * of times. */
 #include "eval/bench/bench.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -24,7 +25,8 @@ static bool read_lines(json_t *all, const char *path, const struct str *text, st
         if (ok && row) json_array_append(all, row);
         json_decref(row);
         p = end + 1;
-        if (ok && json_array_size(all) > ROWS_MOST) ok = fail(e, "%s: more than %d rows; every one is compared with every other", path, ROWS_MOST);
+        if (ok && json_array_size(all) > ROWS_MOST)
+            ok = fail(e, "%s: more than %d rows; every one is compared with every other", path, ROWS_MOST);
     }
     str_free(&place);
     return ok;
@@ -49,7 +51,8 @@ static bool read_rows(json_t *all, const char *path, struct err *e)
     }
     json_decref(whole);
     if (ok && lines) ok = read_lines(all, path, &text, e);
-    if (ok && json_array_size(all) > ROWS_MOST) ok = fail(e, "%s: more than %d rows; every one is compared with every other", path, ROWS_MOST);
+    if (ok && json_array_size(all) > ROWS_MOST)
+        ok = fail(e, "%s: more than %d rows; every one is compared with every other", path, ROWS_MOST);
     str_free(&text);
     return ok;
 }
@@ -62,7 +65,8 @@ static const char *string_of(const json_t *row, const char *key)
 
 static bool same_case(const json_t *a, const json_t *b)
 {
-    return !strcmp(string_of(a, "name"), string_of(b, "name")) && json_equal(json_object_get(a, "shape"), json_object_get(b, "shape"));
+    return !strcmp(string_of(a, "name"), string_of(b, "name")) &&
+           json_equal(json_object_get(a, "shape"), json_object_get(b, "shape"));
 }
 
 static void print_row(FILE *f, const json_t *row, const json_t *ours)
@@ -72,11 +76,13 @@ static void print_row(FILE *f, const json_t *row, const json_t *ours)
     if (json_is_object(json_object_get(row, "shape"))) bench_shape_text(json_object_get(row, "shape"), &shape);
     const double us = json_number_value(json_object_get(row, "us"));
     if (!json_object_get(row, "us")) {
-        fprintf(f, "%-16s %-46s %-24s %s\n", string_of(row, "name"), shape.n ? shape.p : "", peer, string_of(row, "left_out"));
+        fprintf(f, "%-16s %-46s %-24s %s\n", string_of(row, "name"), shape.n ? shape.p : "", peer,
+                string_of(row, "left_out"));
     } else {
-        fprintf(f, "%-16s %-46s %-24s %12.2f us %10.4g %-8s", string_of(row, "name"), shape.n ? shape.p : "", *peer ? peer : "appo", us,
-                json_number_value(json_object_get(row, "rate")), string_of(row, "unit"));
-        if (!*peer) fprintf(f, " %5.1f %% of %s", json_number_value(json_object_get(row, "percent")), string_of(row, "of"));
+        fprintf(f, "%-16s %-46s %-24s %12.2f us %10.4g %-8s", string_of(row, "name"), shape.n ? shape.p : "",
+                *peer ? peer : "appo", us, json_number_value(json_object_get(row, "rate")), string_of(row, "unit"));
+        if (!*peer)
+            fprintf(f, " %5.1f %% of %s", json_number_value(json_object_get(row, "percent")), string_of(row, "of"));
         else if (ours) fprintf(f, " %5.3g x our time", us / json_number_value(json_object_get(ours, "us")));
         fprintf(f, "\n");
     }
@@ -95,7 +101,8 @@ bool bench_table(FILE *text, char *const *files, int count, struct err *e)
     json_array_foreach(all, i, row) {
         if (*string_of(row, "peer")) continue;
         print_row(text, row, NULL);
-        json_array_foreach(all, k, other) if (*string_of(other, "peer") && same_case(row, other)) print_row(text, other, row);
+        json_array_foreach(all, k, other) if (*string_of(other, "peer") && same_case(row, other))
+            print_row(text, other, row);
     }
     json_array_foreach(all, i, row) {                   /* peers' rows that nothing of ours stands beside */
         bool beside = !*string_of(row, "peer");

@@ -1,4 +1,5 @@
-/* golden.c: `appo golden DIR`. A folder of any golden files is good: what is missing is said, what is unknown too, neither is an error. */
+/* golden.c: `appo golden DIR`. A folder of any golden files is good: what is missing is said, what is unknown too,
+ * neither is an error. */
 #include "eval/golden/golden.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -8,14 +9,17 @@
 
 enum { MOST_BYTES = 64 << 20 };
 
-static const struct { const char *file; bool (*run)(const json_t *root, struct golden_tally *t, struct err *e); } known[] = {
+static const struct {
+    const char *file;
+    bool (*run)(const json_t *root, struct golden_tally *t, struct err *e);
+} known[] = {
     { "branch_select.json", golden_branch_select },
-    { "advantage.json",     golden_advantage },
-    { "grpo_family.json",   golden_grpo_family },
-    { "policy_loss.json",   golden_policy_loss },
-    { "reward.json",        golden_reward },
-    { "math_equiv.json",    golden_math_equiv },
-    { "qa_metrics.json",    golden_qa_metrics },
+    { "advantage.json", golden_advantage },
+    { "grpo_family.json", golden_grpo_family },
+    { "policy_loss.json", golden_policy_loss },
+    { "reward.json", golden_reward },
+    { "math_equiv.json", golden_math_equiv },
+    { "qa_metrics.json", golden_qa_metrics },
 };
 enum { KNOWN = sizeof known / sizeof *known };
 
@@ -33,7 +37,8 @@ static bool run_file(const char *path, int k, struct golden_tally *t, struct err
     return true;
 }
 
-/* Names of *.json files that no function here knows, so that a misspelt file does not pass unseen. Returns false where DIR cannot be read. */
+/* Names of *.json files that no function here knows, so that a misspelt file does not pass unseen. Returns false where
+ * DIR cannot be read. */
 static bool say_unknown(const char *dir)
 {
     DIR *d = opendir(dir);
@@ -67,7 +72,8 @@ int golden_main(const char *dir)
         fflush(stdout);
         str_free(&path);
     }
-    if (!say_unknown(dir)) fprintf(stderr, "%s: cannot be read as a folder: give the folder that holds the golden files\n", dir);
+    if (!say_unknown(dir))
+        fprintf(stderr, "%s: cannot be read as a folder: give the folder that holds the golden files\n", dir);
     else if (!found) fprintf(stderr, "%s: none of the known golden files is in this folder\n", dir);
     return found && !bad ? 0 : 1;
 }

@@ -1,4 +1,5 @@
-/* golden_case.c: reading and comparing golden cases. Nothing in a file is trusted: sizes are checked against the arrays that are really there. */
+/* golden_case.c: reading and comparing golden cases. Nothing in a file is trusted: sizes are checked against the arrays
+ * that are really there. */
 #include "eval/golden/golden_case.h"
 #include <float.h>
 #include <math.h>
@@ -21,7 +22,8 @@ static size_t count_cases(const json_t *root, const char *list, struct err *e)
     return json_array_size(a);
 }
 
-static struct golden_case open_case(const json_t *root, const char *list, size_t i, struct golden_tally *t, struct err *e)
+static struct golden_case open_case(const json_t *root, const char *list, size_t i, struct golden_tally *t,
+                                    struct err *e)
 {
     struct golden_case c = { .json = json_array_get(json_object_get(root, list), i), .e = e, .tally = t };
     const char *name = json_string_value(json_object_get(c.json, "name"));
@@ -75,7 +77,10 @@ int golden_int(struct golden_case *c, const char *path)
 {
     double x = golden_number(c, path);
     if (c->broken) return 0;
-    if (!(fabs(x) <= INT32_MAX) || x != floor(x)) { broken(c, path, "is not a whole number that fits 32 bits"); return 0; }
+    if (!(fabs(x) <= INT32_MAX) || x != floor(x)) {
+        broken(c, path, "is not a whole number that fits 32 bits");
+        return 0;
+    }
     return (int)x;
 }
 
@@ -116,7 +121,10 @@ double *golden_doubles(struct golden_case *c, const char *path, int64_t n)
     double *x = golden_room(c, (size_t)n * sizeof *x);
     for (int64_t i = 0; i < n; i++) {
         const json_t *v = json_array_get(j, (size_t)i);
-        if (!json_is_number(v) && !json_is_null(v)) { broken(c, path, "holds something that is not a number"); return NULL; }
+        if (!json_is_number(v) && !json_is_null(v)) {
+            broken(c, path, "holds something that is not a number");
+            return NULL;
+        }
         x[i] = json_is_null(v) ? (double)NAN : json_number_value(v);
     }
     return x;
@@ -137,7 +145,10 @@ int *golden_ints(struct golden_case *c, const char *path, int64_t n)
     if (!x) return NULL;
     int *k = golden_room(c, (size_t)n * sizeof *k);
     for (int64_t i = 0; i < n; i++) {
-        if (!(fabs(x[i]) <= INT32_MAX) || x[i] != floor(x[i])) { broken(c, path, "holds something that is not a whole number of 32 bits"); return NULL; }
+        if (!(fabs(x[i]) <= INT32_MAX) || x[i] != floor(x[i])) {
+            broken(c, path, "holds something that is not a whole number of 32 bits");
+            return NULL;
+        }
         k[i] = (int)x[i];
     }
     return k;
@@ -173,18 +184,22 @@ int64_t *golden_begin(struct golden_case *c, int rows, int len)
 }
 
 /* Enters how far off a number is; the first wrong one of a case is printed: enough to start from. */
-static void enter(struct golden_case *c, const char *what, int64_t i, double got, double want, double allowed, double off)
+static void enter(struct golden_case *c, const char *what, int64_t i, double got, double want, double allowed,
+                  double off)
 {
     if (off > c->worst) c->worst = off;
     if (off <= 1 || c->said) return;
     c->said = true;
-    fprintf(stderr, "case \"%s\": %s[%lld]: got %.9g, want %.9g, allowed %.2e\n", c->name, what, (long long)i, got, want, allowed);
+    fprintf(stderr, "case \"%s\": %s[%lld]: got %.9g, want %.9g, allowed %.2e\n", c->name, what, (long long)i, got,
+            want, allowed);
 }
 
 void golden_near(struct golden_case *c, const char *what, int64_t i, double got, double want, double allowed)
 {
     bool want_finite = !isnan(want), got_finite = fabs(got) <= (double)FLT_MAX;
-    double off = want_finite && got_finite ? fabs(got - want) / allowed : want_finite == got_finite ? 0 : (double)INFINITY;
+    double off = want_finite && got_finite   ? fabs(got - want) / allowed
+                 : want_finite == got_finite ? 0
+                                             : (double)INFINITY;
     enter(c, what, i, got, want, allowed, off);
 }
 
@@ -198,12 +213,14 @@ double golden_limit(double x, double noise)
     return 1e-5 * (1 + (isnan(x) ? 0 : fabs(x))) + 2 * (isnan(noise) ? 0 : noise);
 }
 
-void golden_near_all(struct golden_case *c, const char *what, const acc_t *got, const double *want, int64_t n, double noise)
+void golden_near_all(struct golden_case *c, const char *what, const acc_t *got, const double *want, int64_t n,
+                     double noise)
 {
     for (int64_t i = 0; i < n; i++) golden_near(c, what, i, (double)got[i], want[i], golden_limit(want[i], noise));
 }
 
-bool golden_each(const json_t *root, const char *list, void (*check)(struct golden_case *), struct golden_tally *t, struct err *e)
+bool golden_each(const json_t *root, const char *list, void (*check)(struct golden_case *), struct golden_tally *t,
+                 struct err *e)
 {
     size_t n = count_cases(root, list, e);
     for (size_t i = 0; i < n; i++) {

@@ -1,4 +1,5 @@
-/* golden_num.c: golden branch points and advantages, through the same request builder and operations as a training step. */
+/* golden_num.c: golden branch points and advantages, through the same request builder and operations as a training
+ * step. */
 #include "engine/branch/branch_points.h"
 #include "eval/golden/golden_case.h"
 #include <stdio.h>
@@ -22,7 +23,10 @@ static bool read_select(struct golden_case *c, struct select_case *s)
     s->want = golden_int(c, "K");
     s->pad = golden_int(c, "pad_id");
     if (c->broken) return false;
-    if (s->prompt < 0 || s->want < 0 || (int64_t)s->want * s->rows > 1 << 22) { c->broken = true; return fail(c->e, "case \"%s\": P or K is out of range", c->name); }
+    if (s->prompt < 0 || s->want < 0 || (int64_t)s->want * s->rows > 1 << 22) {
+        c->broken = true;
+        return fail(c->e, "case \"%s\": P or K is out of range", c->name);
+    }
     s->uid = golden_ints(c, "uid", s->rows);
     s->kind = golden_is_null(c, "kind") ? NULL : golden_ints(c, "kind", s->rows);
     s->prompts = golden_ints(c, "prompts", (int64_t)s->rows * s->prompt);
@@ -35,13 +39,18 @@ static bool read_select(struct golden_case *c, struct select_case *s)
     int64_t blanks = golden_length(c, "blank_ids");
     int *blank = golden_ints(c, "blank_ids", blanks);
     if (c->broken) return false;
-    for (int64_t i = 0; i < s->n; i++) if (s->responses[i] >= s->vocab) s->vocab = s->responses[i] < 1 << 24 ? s->responses[i] + 1 : INT32_MAX;
-    if (s->vocab > 1 << 24) { c->broken = true; return fail(c->e, "case \"%s\": a token id in \"responses\" is out of range", c->name); }
+    for (int64_t i = 0; i < s->n; i++)
+        if (s->responses[i] >= s->vocab) s->vocab = s->responses[i] < 1 << 24 ? s->responses[i] + 1 : INT32_MAX;
+    if (s->vocab > 1 << 24) {
+        c->broken = true;
+        return fail(c->e, "case \"%s\": a token id in \"responses\" is out of range", c->name);
+    }
     s->never = golden_room(c, (size_t)s->vocab);
     for (int64_t i = 0; i < blanks; i++) if (blank[i] >= 0 && blank[i] < s->vocab) s->never[blank[i]] = 1;
     s->begin = golden_begin(c, s->rows, s->len);
     s->config = branch_official();
-    s->config.rule = (struct branch_rule){ (double)(float)gamma, 1 - eps, 1 + eps };      /* the official discount is a float32 */
+    /* the official discount is a float32 */
+    s->config.rule = (struct branch_rule){ (double)(float)gamma, 1 - eps, 1 + eps };
     return true;
 }
 
@@ -51,7 +60,8 @@ static void check_scores(struct golden_case *c, const struct select_case *s)
     double *f_want = golden_doubles(c, "F", s->n), *bs_want = golden_doubles(c, "BS", s->n);
     double f_noise = golden_number(c, "fp64_maxdiff.F"), bs_noise = golden_number(c, "fp64_maxdiff.BS");
     size_t bytes = (size_t)s->n * sizeof(acc_t);
-    acc_t *f = golden_room(c, bytes), *zf = golden_room(c, bytes), *zh = golden_room(c, bytes), *bs = golden_room(c, bytes);
+    acc_t *f = golden_room(c, bytes), *zf = golden_room(c, bytes), *zh = golden_room(c, bytes),
+          *bs = golden_room(c, bytes);
     if (c->broken) return;
     op_branch_score(f, zf, zh, bs, s->logp, s->logp_old, s->entropy, s->m, s->begin, s->rows, &s->config.rule);
     for (int r = 0; r < s->rows; r++) {
@@ -75,7 +85,11 @@ static int build_rows(struct golden_case *c, const struct select_case *s, struct
         for (int64_t i = at; i < s->begin[r + 1]; i++) solid[i] = s->responses[i] != s->pad;
         branch_candidates(ok + at, s->responses + at, s->m + at, s->len, s->never, s->vocab, 0);
         of[n] = r;
-        rows[n++] = (struct branch_row){ { s->logp + at, s->logp_old + at, s->entropy + at, s->m + at, ok + at, s->len }, s->uid[r], length, solid + at };
+        rows[n++] =
+            (struct branch_row){ { s->logp + at, s->logp_old + at, s->entropy + at, s->m + at, ok + at, s->len },
+                                 s->uid[r],
+                                 length,
+                                 solid + at };
     }
     return n;
 }
@@ -108,9 +122,11 @@ static void check_select(struct golden_case *c)
     struct branch_summary *sum = golden_room(c, (size_t)s.rows * sizeof *sum);
     int *of = golden_room(c, (size_t)s.rows * sizeof *of), n_rows = build_rows(c, &s, rows, of), prompts;
     struct branch_request *got = golden_room(c, (size_t)n_rows * (size_t)s.want * sizeof *got);
-    int n = branch_requests(got, sum, &prompts, rows, n_rows, s.want, s.len, &s.config, &(struct branch_key){ .round = 1 });
+    int n =
+        branch_requests(got, sum, &prompts, rows, n_rows, s.want, s.len, &s.config, &(struct branch_key){ .round = 1 });
     int64_t want = golden_length(c, "prompt_order");
-    int *order = golden_ints(c, "prompt_order", want), *strict = golden_ints(c, "n_strict", want), *candidates = golden_ints(c, "n_candidates", want);
+    int *order = golden_ints(c, "prompt_order", want), *strict = golden_ints(c, "n_strict", want),
+        *candidates = golden_ints(c, "n_candidates", want);
     if (c->broken) return;
     golden_same(c, "number of prompts", 0, prompts, (double)want);
     for (int i = 0; i < prompts && i < want; i++) {
@@ -122,7 +138,10 @@ static void check_select(struct golden_case *c)
     check_points(c, got, n, of, noise);
 }
 
-bool golden_branch_select(const json_t *root, struct golden_tally *t, struct err *e) { return golden_each(root, "cases", check_select, t, e); }
+bool golden_branch_select(const json_t *root, struct golden_tally *t, struct err *e)
+{
+    return golden_each(root, "cases", check_select, t, e);
+}
 
 static struct branch_record *read_records(struct golden_case *c, int *n)
 {
@@ -134,7 +153,8 @@ static struct branch_record *read_records(struct golden_case *c, int *n)
     for (int64_t i = 0; i < count && !c->broken; i++) {
         struct golden_case meta = { .json = json_array_get(list, (size_t)i), .e = c->e };
         snprintf(meta.name, sizeof meta.name, "%.40s\", metas number \"%d", c->name, (int)i);
-        rec[i] = (struct branch_record){ golden_int(&meta, "orig"), golden_int(&meta, "row"), golden_int(&meta, "idx"), golden_number(&meta, "score") };
+        rec[i] = (struct branch_record){ golden_int(&meta, "orig"), golden_int(&meta, "row"), golden_int(&meta, "idx"),
+                                         golden_number(&meta, "score") };
         c->broken |= meta.broken;
     }
     *n = (int)count;
@@ -147,10 +167,12 @@ static void check_advantage(struct golden_case *c)
     if (!golden_shape(c, &rows, &len)) return;
     int64_t n = (int64_t)rows * len, *begin = golden_begin(c, rows, len);
     int *uid = golden_ints(c, "uid", rows);
-    uint8_t *kind = golden_is_null(c, "kind") ? NULL : golden_bytes(c, "kind", rows), *m = golden_bytes(c, "response_mask", n);
+    uint8_t *kind = golden_is_null(c, "kind") ? NULL : golden_bytes(c, "kind", rows),
+            *m = golden_bytes(c, "response_mask", n);
     acc_t *reward = golden_wides(c, "rewards", n), *adv = golden_room(c, (size_t)n * sizeof *adv);
     acc_t *base = golden_room(c, (size_t)rows * sizeof *base), *score = golden_room(c, (size_t)rows * sizeof *score);
-    double *want_adv = golden_doubles(c, "advantages", n), *want_base = golden_doubles(c, "base_adv", rows), *want_scaled = NULL;
+    double *want_adv = golden_doubles(c, "advantages", n), *want_base = golden_doubles(c, "base_adv", rows),
+           *want_scaled = NULL;
     struct branch_record *rec = read_records(c, &records);
     struct advantage_rule rule = { DUAL_PREFIX, golden_bool(c, "norm_by_std", true), false };
     bool scale = golden_bool(c, "apply_M", false), noise = golden_bool(c, "rounding_noise", false);
@@ -165,7 +187,8 @@ static void check_advantage(struct golden_case *c)
         score[r] = (acc_t)sum;
     }
     op_advantage_dual(adv, base, score, m, begin, rows, uid, kind, rec, records, &rule);
-    if (noise) {                                                /* the file's numbers are rounding noise: the true ones are 0 */
+    /* the file's numbers are rounding noise: the true ones are 0 */
+    if (noise) {
         memset(want_adv, 0, (size_t)n * sizeof *want_adv);
         memset(want_base, 0, (size_t)rows * sizeof *want_base);
         off = 0;
@@ -174,12 +197,16 @@ static void check_advantage(struct golden_case *c)
     golden_near_all(c, "advantages", adv, want_adv, n, off);
 }
 
-bool golden_advantage(const json_t *root, struct golden_tally *t, struct err *e) { return golden_each(root, "cases", check_advantage, t, e); }
+bool golden_advantage(const json_t *root, struct golden_tally *t, struct err *e)
+{
+    return golden_each(root, "cases", check_advantage, t, e);
+}
 
 static const struct { const char *name; enum estimator kind; bool grouped; } estimators[] = {
-    { "grpo", ADV_GRPO, true }, { "grpo_passk", ADV_GRPO_PASSK, true }, { "reinforce_plus_plus", ADV_REINFORCE_PP, false },
-    { "reinforce_plus_plus_baseline", ADV_REINFORCE_PP_BASELINE, true }, { "rloo", ADV_RLOO, true }, { "opo", ADV_OPO, true },
-    { "remax", ADV_REMAX, false }, { "gae", ADV_GAE, false },
+    { "grpo", ADV_GRPO, true }, { "grpo_passk", ADV_GRPO_PASSK, true },
+    { "reinforce_plus_plus", ADV_REINFORCE_PP, false },
+    { "reinforce_plus_plus_baseline", ADV_REINFORCE_PP_BASELINE, true }, { "rloo", ADV_RLOO, true },
+    { "opo", ADV_OPO, true }, { "remax", ADV_REMAX, false }, { "gae", ADV_GAE, false },
 };
 
 static void check_estimator(struct golden_case *c)
@@ -200,9 +227,11 @@ static void check_estimator(struct golden_case *c)
     acc_t *reward = golden_wides(c, "rewards", n), *values = kind == ADV_GAE ? golden_wides(c, "values", n) : NULL;
     acc_t *baseline = kind == ADV_REMAX ? golden_wides(c, "baseline", rows) : NULL;
     uint8_t *m = golden_bytes(c, "response_mask", n);
-    struct estimator_rule rule = { kind, golden_bool(c, "norm_by_std", true), golden_number(c, "gamma"), golden_number(c, "lam") };
+    struct estimator_rule rule = { kind, golden_bool(c, "norm_by_std", true), golden_number(c, "gamma"),
+                                   golden_number(c, "lam") };
     bool same = golden_bool(c, "returns_equal_advantages", false);
-    double *want = golden_doubles(c, "advantages", n), *want_ret = same ? want : golden_doubles(c, "returns", n), off = golden_number(c, "fp64_maxdiff");
+    double *want = golden_doubles(c, "advantages", n), *want_ret = same ? want : golden_doubles(c, "returns", n),
+           off = golden_number(c, "fp64_maxdiff");
     acc_t *adv = golden_room(c, (size_t)n * sizeof *adv), *ret = golden_room(c, (size_t)n * sizeof *ret);
     if (c->broken) return;
     op_advantage(adv, ret, reward, values, baseline, m, begin, rows, group, &rule);
@@ -210,4 +239,7 @@ static void check_estimator(struct golden_case *c)
     golden_near_all(c, "returns", ret, want_ret, n, off);
 }
 
-bool golden_grpo_family(const json_t *root, struct golden_tally *t, struct err *e) { return golden_each(root, "cases", check_estimator, t, e); }
+bool golden_grpo_family(const json_t *root, struct golden_tally *t, struct err *e)
+{
+    return golden_each(root, "cases", check_estimator, t, e);
+}

@@ -1,5 +1,5 @@
-/* golden_text.c: the recorded verdicts of the official graders (reward, math_equiv, qa_metrics) against data/. Strings and classes must be the same,
- * scores within 1e-12. A failing case prints what it got and what it should have got. */
+/* golden_text.c: the recorded verdicts of the official graders (reward, math_equiv, qa_metrics) against data/. Strings
+ * and classes must be the same, scores within 1e-12. A failing case prints what it got and what it should have got. */
 #include "data/grade/math_equiv.h"
 #include "data/grade/qa_metrics.h"
 #include "data/grade/reward.h"
@@ -43,7 +43,8 @@ static bool near(struct golden_tally *t, const char *file, size_t i, const char 
 static bool same(const char *file, size_t i, const char *key, const char *got, const char *want)
 {
     if (got && want ? !strcmp(got, want) : got == want) return true;
-    fprintf(stderr, "%s.json: case %zu: %s: got \"%s\", want \"%s\"\n", file, i, key, got ? got : "(null)", want ? want : "(null)");
+    fprintf(stderr, "%s.json: case %zu: %s: got \"%s\", want \"%s\"\n", file, i, key, got ? got : "(null)",
+            want ? want : "(null)");
     return false;
 }
 
@@ -99,11 +100,12 @@ bool golden_reward(const json_t *root, struct golden_tally *t, struct err *e)
         const char *kind, *want;
         struct qa_refs refs = { 0 };
         struct reward r;
-        complete = json_is_string(text) && text_field(c, "kind", &kind) && text_field(c, "answer", &want) && kind && want &&
-                   json_is_number(json_object_get(c, "score")) && json_is_number(json_object_get(c, "f1")) &&
+        complete = json_is_string(text) && text_field(c, "kind", &kind) && text_field(c, "answer", &want) && kind &&
+                   want && json_is_number(json_object_get(c, "score")) && json_is_number(json_object_get(c, "f1")) &&
                    refs_of(&refs, json_object_get(c, "ground_truth"));
         if (complete) {
-            reward_deep_research(&r, &answer, json_string_value(text), json_string_length(text), (const char *const *)refs.p, refs.n);
+            reward_deep_research(&r, &answer, json_string_value(text), json_string_length(text),
+                                 (const char *const *)refs.p, refs.n);
             bool ok = near(t, file, i, "score", r.score, c);
             ok = near(t, file, i, "f1", r.f1, c) && ok;
             ok = same(file, i, "answer", answer.p, want) && ok;
@@ -136,7 +138,8 @@ bool golden_math_equiv(const json_t *root, struct golden_tally *t, struct err *e
     json_array_foreach(cases, i, c) {
         const char *a, *b, *sa, *sb;
         const json_t *equal = json_object_get(c, "equal");
-        if (!text_field(c, "a", &a) || !text_field(c, "b", &b) || !text_field(c, "strip_a", &sa) || !text_field(c, "strip_b", &sb) || !json_is_boolean(equal))
+        if (!text_field(c, "a", &a) || !text_field(c, "b", &b) || !text_field(c, "strip_a", &sa) ||
+            !text_field(c, "strip_b", &sb) || !json_is_boolean(equal))
             return fail(e, "%s.json: case %zu needs a, b, equal, strip_a and strip_b", file, i);
         bool ok = same(file, i, "equal", math_equiv(a, b) ? "true" : "false", json_is_true(equal) ? "true" : "false");
         ok = strip_same(file, i, "strip_a", a, sa) && ok;

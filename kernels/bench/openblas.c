@@ -1,5 +1,6 @@
-/* openblas.c: how fast the CPU matrix product is. Ours and OpenBLAS run one after the other with a pause between: idle threads of either spin for some
- * milliseconds, and on a small machine they take the other's cores (measured: 130 GFLOP/s for OpenBLAS without the pause, 245 with it). */
+/* openblas.c: how fast the CPU matrix product is. Ours and OpenBLAS run one after the other with a pause between: idle
+ * threads of either spin for some milliseconds, and on a small machine they take the other's cores (measured: 130
+ * GFLOP/s for OpenBLAS without the pause, 245 with it). */
 #define _GNU_SOURCE
 #include "base/err.h"
 #include "base/philox.h"
@@ -12,19 +13,24 @@
 #include <unistd.h>
 
 static const struct shape { const char *what; enum gemm_form form; int64_t m, n, k; bool weight; } shapes[] = {
-    { "qkv", GEMM_NT, 5000, 192, 96, true },            { "attention out", GEMM_NT, 5000, 96, 96, true },   { "gate, up", GEMM_NT, 5000, 640, 96, true },
-    { "down", GEMM_NT, 5000, 96, 320, true },           { "logits", GEMM_NT, 5000, 510, 96, true },         { "qkv back", GEMM_NN, 5000, 96, 192, true },
-    { "gate, up back", GEMM_NN, 5000, 96, 640, true },  { "down back", GEMM_NN, 5000, 320, 96, true },      { "logits back", GEMM_NN, 5000, 96, 510, true },
-    { "qkv grad", GEMM_TN, 192, 96, 5000, false },      { "out grad", GEMM_TN, 96, 96, 5000, false },       { "gate, up grad", GEMM_TN, 640, 96, 5000, false },
-    { "down grad", GEMM_TN, 96, 320, 5000, false },     { "logits grad", GEMM_TN, 510, 96, 5000, false },   { "decode 1", GEMM_NT, 1, 640, 96, true },
-    { "decode 1", GEMM_NT, 1, 96, 320, true },          { "decode 8", GEMM_NT, 8, 640, 96, true },          { "decode 32", GEMM_NT, 32, 640, 96, true },
-    { "decode 200", GEMM_NT, 200, 640, 96, true },      { "square", GEMM_NT, 1024, 1024, 1024, false },     { "square, kept b", GEMM_NT, 1024, 1024, 1024, true },
-    { "square", GEMM_NN, 1024, 1024, 1024, false },     { "square", GEMM_TN, 1024, 1024, 1024, false },     { "large", GEMM_NT, 4000, 4096, 4100, false },
+    { "qkv", GEMM_NT, 5000, 192, 96, true }, { "attention out", GEMM_NT, 5000, 96, 96, true },
+    { "gate, up", GEMM_NT, 5000, 640, 96, true }, { "down", GEMM_NT, 5000, 96, 320, true },
+    { "logits", GEMM_NT, 5000, 510, 96, true }, { "qkv back", GEMM_NN, 5000, 96, 192, true },
+    { "gate, up back", GEMM_NN, 5000, 96, 640, true }, { "down back", GEMM_NN, 5000, 320, 96, true },
+    { "logits back", GEMM_NN, 5000, 96, 510, true }, { "qkv grad", GEMM_TN, 192, 96, 5000, false },
+    { "out grad", GEMM_TN, 96, 96, 5000, false }, { "gate, up grad", GEMM_TN, 640, 96, 5000, false },
+    { "down grad", GEMM_TN, 96, 320, 5000, false }, { "logits grad", GEMM_TN, 510, 96, 5000, false },
+    { "decode 1", GEMM_NT, 1, 640, 96, true }, { "decode 1", GEMM_NT, 1, 96, 320, true },
+    { "decode 8", GEMM_NT, 8, 640, 96, true }, { "decode 32", GEMM_NT, 32, 640, 96, true },
+    { "decode 200", GEMM_NT, 200, 640, 96, true }, { "square", GEMM_NT, 1024, 1024, 1024, false },
+    { "square, kept b", GEMM_NT, 1024, 1024, 1024, true }, { "square", GEMM_NN, 1024, 1024, 1024, false },
+    { "square", GEMM_TN, 1024, 1024, 1024, false }, { "large", GEMM_NT, 4000, 4096, 4100, false },
 };
 static const char *const form_name[] = { "NT", "NN", "TN" };
 
 /* cblas_?gemm of OpenBLAS: order, transposition of a and b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc. */
-typedef void blas_gemm(int, int, int, int, int, int, elem_t, const elem_t *, int, const elem_t *, int, elem_t, elem_t *, int);
+typedef void blas_gemm(int, int, int, int, int, int, elem_t, const elem_t *, int, const elem_t *, int, elem_t, elem_t *,
+                       int);
 struct openblas { blas_gemm *gemm; char core[64]; };
 
 static struct openblas openblas_open(int threads)
@@ -52,14 +58,23 @@ struct operands { elem_t *a, *b, *d; };
 
 static void run_ours(const struct shape *s, const struct operands *x)
 {
-    op_gemm((struct gemm){ .form = s->form, .d = x->d, .dw = (acc_t *)x->d, .a = x->a, .b = x->b, .m = s->m, .n = s->n, .k = s->k, .weight = s->weight });
+    op_gemm((struct gemm){ .form = s->form,
+                           .d = x->d,
+                           .dw = (acc_t *)x->d,
+                           .a = x->a,
+                           .b = x->b,
+                           .m = s->m,
+                           .n = s->n,
+                           .k = s->k,
+                           .weight = s->weight });
 }
 
 static void run_openblas(const struct shape *s, const struct operands *x, blas_gemm *gemm)
 {
     enum { ROW_MAJOR = 101, NO = 111, TRANS = 112 };
-    gemm(ROW_MAJOR, s->form == GEMM_TN ? TRANS : NO, s->form == GEMM_NT ? TRANS : NO, (int)s->m, (int)s->n, (int)s->k, 1, x->a,
-         (int)(s->form == GEMM_TN ? s->m : s->k), x->b, (int)(s->form == GEMM_NT ? s->k : s->n), 0, x->d, (int)s->n);
+    gemm(ROW_MAJOR, s->form == GEMM_TN ? TRANS : NO, s->form == GEMM_NT ? TRANS : NO, (int)s->m, (int)s->n, (int)s->k,
+         1, x->a, (int)(s->form == GEMM_TN ? s->m : s->k), x->b, (int)(s->form == GEMM_NT ? s->k : s->n), 0, x->d,
+         (int)s->n);
 }
 
 /* The product as its definition reads, on one thread: the first rows rows of d. */
@@ -81,7 +96,8 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Seconds of one product: median and best of several measurements of some milliseconds each, after one that warms up. Far apart: the machine was busy. */
+/* Seconds of one product: median and best of several measurements of some milliseconds each, after one that warms up.
+ * Far apart: the machine was busy. */
 struct timing { double median, best; };
 static struct timing timing(const struct shape *s, const struct operands *x, blas_gemm *gemm)
 {
@@ -123,7 +139,11 @@ static double tile_rate(void)
     const struct gemm_isa *isa = gemm_isa();
     elem_t *mem = dev_alloc((GEMM_NR + GEMM_MR_MAX) * (GEMM_KC + GEMM_NR) * sizeof *mem);
     for (int i = 0; i < (GEMM_NR + GEMM_MR_MAX) * (GEMM_KC + GEMM_NR); i++) mem[i] = (elem_t)(i % 7) - 3;
-    const struct gemm_tile t = { .b = mem, .a = mem + GEMM_NR * GEMM_KC, .sa = GEMM_MR_MAX, .kc = GEMM_KC, .ldd = GEMM_NR,
+    const struct gemm_tile t = { .b = mem,
+                                 .a = mem + GEMM_NR * GEMM_KC,
+                                 .sa = GEMM_MR_MAX,
+                                 .kc = GEMM_KC,
+                                 .ldd = GEMM_NR,
                                  .d = mem + (GEMM_NR + GEMM_MR_MAX) * GEMM_KC };
     double best = 0;
     for (int i = 0; i < 20; i++) {
@@ -146,19 +166,25 @@ static elem_t *random_matrix(int64_t n, struct rng *rng)
 static void measure(const struct shape *s, const struct openblas *blas, double peak, FILE *text, FILE *json)
 {
     struct rng rng = rng_make(1, 7, 0);
-    const struct operands x = { random_matrix(s->m * s->k, &rng), random_matrix(s->n * s->k, &rng), random_matrix(s->m * s->n, &rng) };
+    const struct operands x = { random_matrix(s->m * s->k, &rng), random_matrix(s->n * s->k, &rng),
+                                random_matrix(s->m * s->n, &rng) };
     const double flops = 2e-9 * (double)s->m * (double)s->n * (double)s->k;
     const struct timing ours = timing(s, &x, NULL);
     const double loop = loop_rate(s, &x), rate = flops / ours.median;
-    fprintf(text, "%-15s %s %5lld x %4lld x %4lld  %10.2f us  %6.1f GFLOP/s (best %6.1f)  %3.0f %% of tile", s->what, form_name[s->form], (long long)s->m,
-            (long long)s->n, (long long)s->k, ours.median * 1e6, rate, flops / ours.best, 100 * rate / peak);
+    fprintf(text, "%-15s %s %5lld x %4lld x %4lld  %10.2f us  %6.1f GFLOP/s (best %6.1f)  %3.0f %% of tile", s->what,
+            form_name[s->form], (long long)s->m, (long long)s->n, (long long)s->k, ours.median * 1e6, rate,
+            flops / ours.best, 100 * rate / peak);
     if (json)
-        fprintf(json, "{\"what\": \"%s\", \"form\": \"%s\", \"m\": %lld, \"n\": %lld, \"k\": %lld, \"kept_b\": %s, \"us\": %.3f, \"best_us\": %.3f, "
-                      "\"gflops\": %.2f, \"loop_gflops\": %.3f", s->what, form_name[s->form], (long long)s->m, (long long)s->n, (long long)s->k,
+        fprintf(json,
+                "{\"what\": \"%s\", \"form\": \"%s\", \"m\": %lld, \"n\": %lld, \"k\": %lld, \"kept_b\": %s, \"us\": "
+                "%.3f, \"best_us\": %.3f, "
+                "\"gflops\": %.2f, \"loop_gflops\": %.3f",
+                s->what, form_name[s->form], (long long)s->m, (long long)s->n, (long long)s->k,
                 s->weight ? "true" : "false", ours.median * 1e6, ours.best * 1e6, rate, loop);
     if (blas->gemm) {
         const struct timing t = timing(s, &x, blas->gemm);
-        fprintf(text, "  OpenBLAS %6.1f (best %6.1f): %4.0f %%", flops / t.median, flops / t.best, 100 * t.median / ours.median);
+        fprintf(text, "  OpenBLAS %6.1f (best %6.1f): %4.0f %%", flops / t.median, flops / t.best,
+                100 * t.median / ours.median);
         if (json) fprintf(json, ", \"openblas_us\": %.3f, \"openblas_best_us\": %.3f", t.median * 1e6, t.best * 1e6);
     }
     fprintf(text, "  triple loop %5.2f: %4.0f x\n", loop, rate / loop);
@@ -174,13 +200,14 @@ void bench_openblas(FILE *text, FILE *json)
     const int threads = dev_threads();
     const struct openblas blas = openblas_open(threads);
     const double tile = tile_rate();
-    fprintf(text, "matrix product, %s, %s, %d thread%s; the tile kernel alone: %.1f GFLOP/s a thread\n", ELEM_NAME, gemm_isa()->name, threads,
-            threads > 1 ? "s" : "", tile);
+    fprintf(text, "matrix product, %s, %s, %d thread%s; the tile kernel alone: %.1f GFLOP/s a thread\n", ELEM_NAME,
+            gemm_isa()->name, threads, threads > 1 ? "s" : "", tile);
     if (blas.gemm) fprintf(text, "OpenBLAS: kernels for %s, %d thread%s\n", blas.core, threads, threads > 1 ? "s" : "");
     else fprintf(text, "OpenBLAS not installed, ratio not measured\n");
     if (json) {
-        fprintf(json, "{\"bench\": \"gemm\", \"real\": \"%s\", \"isa\": \"%s\", \"threads\": %d, \"tile_gflops\": %.2f, ", ELEM_NAME, gemm_isa()->name,
-                threads, tile);
+        fprintf(json,
+                "{\"bench\": \"gemm\", \"real\": \"%s\", \"isa\": \"%s\", \"threads\": %d, \"tile_gflops\": %.2f, ",
+                ELEM_NAME, gemm_isa()->name, threads, tile);
         if (blas.gemm) fprintf(json, "\"openblas\": \"%s\", ", blas.core);
         else fprintf(json, "\"openblas\": null, ");
         fprintf(json, "\"cases\": [\n");

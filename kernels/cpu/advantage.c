@@ -1,4 +1,5 @@
-/* advantage.c: dual-group advantages and the official reward scale. A row's credit at i counts the branches at or after i: one reverse scan a row. */
+/* advantage.c: dual-group advantages and the official reward scale. A row's credit at i counts the branches at or after
+ * i: one reverse scan a row. */
 #include "kernels/cpu/rl.h"
 #include <stdlib.h>
 
@@ -50,12 +51,15 @@ static double standard(double reward, const struct group *g, bool by_std)
     return g->flat ? 0 : by_std ? (reward - g->mean) / (g->std + 1e-6) : reward - g->mean;
 }
 
-/* value[i] = sum and count[i] = number of the contributions at position i itself, over all records that name a real pair of rows. */
-static void contributions(double *value, int *count, const double *a, const int64_t *begin, int rows, const uint8_t *kind, const struct branch_record *rec, int records)
+/* value[i] = sum and count[i] = number of the contributions at position i itself, over all records that name a real
+ * pair of rows. */
+static void contributions(double *value, int *count, const double *a, const int64_t *begin, int rows,
+                          const uint8_t *kind, const struct branch_record *rec, int records)
 {
     for (int i = 0; i < records; i++) {
         int orig = rec[i].orig, row = rec[i].row;
-        if (orig < 0 || orig >= rows || row < 0 || row >= rows || rec[i].idx < 0 || !kind || kind[orig] || !kind[row]) continue;
+        if (orig < 0 || orig >= rows || row < 0 || row >= rows || rec[i].idx < 0 || !kind || kind[orig] || !kind[row])
+            continue;
         int64_t len = begin[orig + 1] - begin[orig];
         if (len == 0) continue;
         int64_t at = begin[orig] - begin[0] + (rec[i].idx < len ? rec[i].idx : len - 1);
@@ -64,8 +68,9 @@ static void contributions(double *value, int *count, const double *a, const int6
     }
 }
 
-void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
-                       const struct branch_record *rec, int records, const struct advantage_rule *r)
+void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows,
+                       const int *uid, const uint8_t *kind, const struct branch_record *rec, int records,
+                       const struct advantage_rule *r)
 {
     if (rows <= 0) return;
     int64_t n = begin[rows] - begin[0];
@@ -83,7 +88,8 @@ void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8
         bool branch = kind && kind[row];
         const struct group *other = &g[of[row] | 1];
         double own = branch && !r->train_branches ? 0 : a[row];
-        if (!branch && r->dual == DUAL_AVERAGE && other->n) own = (own + standard((double)reward[row], other, r->by_std)) / 2;
+        if (!branch && r->dual == DUAL_AVERAGE && other->n)
+            own = (own + standard((double)reward[row], other, r->by_std)) / 2;
         double sum = 0;
         int number = 0;
         for (int64_t i = begin[row + 1] - 1; i >= begin[row]; i--) {
@@ -99,13 +105,15 @@ void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8
     free(g);
 }
 
-void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
+void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records,
+                     double discount)
 {
     double most = 0;
     for (int i = 0; i < records; i++) if (rec[i].row >= 0 && rec[i].score > most) most = rec[i].score;
     if (rows <= 0 || !(most > 0)) return;
     int64_t n = begin[rows] - begin[0];
-    double *start = xcalloc((size_t)n + 1, sizeof *start);      /* score / Smax where a record's wave starts, going left */
+    /* score / Smax where a record's wave starts, going left */
+    double *start = xcalloc((size_t)n + 1, sizeof *start);
     int *of = xcalloc((size_t)rows, sizeof *of);
     for (int i = 0; i < records; i++) {
         int orig = rec[i].orig;
@@ -113,7 +121,8 @@ void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct
         of[orig]++;
         int64_t len = begin[orig + 1] - begin[orig], beyond = rec[i].idx - (len - 1);
         if (rec[i].score <= 0 || rec[i].idx < 0 || len == 0) continue;
-        start[begin[orig] - begin[0] + (beyond > 0 ? len - 1 : rec[i].idx)] += rec[i].score / most * (beyond > 0 ? pow(discount, (double)beyond) : 1);
+        start[begin[orig] - begin[0] + (beyond > 0 ? len - 1 : rec[i].idx)] +=
+            rec[i].score / most * (beyond > 0 ? pow(discount, (double)beyond) : 1);
     }
     for (int row = 0; row < rows; row++) {
         double wave = 0;

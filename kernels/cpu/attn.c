@@ -1,10 +1,14 @@
-/* attn.c: attention over whole trees. Keys are packed once per call into the blocks that pages use, so that one function serves both. */
+/* attn.c: attention over whole trees. Keys are packed once per call into the blocks that pages use, so that one
+ * function serves both. */
 #include "kernels/cpu/lanes.h"
 #include <omp.h>
 
 /* A block's first score may stand KV_PAGE - 1 in front of the first, its last as many behind the last. */
 static size_t scores_bytes(int longest) { return work_round(((size_t)longest + 3 * KV_PAGE) * sizeof(elem_t)); }
-static size_t queries_bytes(int rows, struct heads h) { return work_round((size_t)(rows * h.heads * h.hd) * sizeof(elem_t)); }
+static size_t queries_bytes(int rows, struct heads h)
+{
+    return work_round((size_t)(rows * h.heads * h.hd) * sizeof(elem_t));
+}
 static size_t blocks_bytes(int blocks) { return work_round((size_t)blocks * sizeof(struct block)); }
 
 size_t attn_space_bytes(int longest, int blocks, int rows, struct heads h)
@@ -35,7 +39,8 @@ void op_attn(elem_t *out, acc_t *lse, const elem_t *qkv, const struct attn_plan 
     ENSURE(h.kv > 0 && h.heads % h.kv == 0);
     int d = h.kv * h.hd, most = attn_blocks_most(p), threads = work_threads(p->pairs * h.heads * h.hd / 12);
     int64_t hq = (int64_t)h.heads * h.hd, width = hq + 2 * d, blocks = (p->n + KV_PAGE - 1) / KV_PAGE;
-    size_t packed = work_round((size_t)(blocks * d * KV_PAGE) * sizeof(elem_t)), bytes = attn_space_bytes(p->longest, most, 1, h);
+    size_t packed = work_round((size_t)(blocks * d * KV_PAGE) * sizeof(elem_t)),
+           bytes = attn_space_bytes(p->longest, most, 1, h);
     char *base = work_scratch(packed + (size_t)threads * work_round(bytes));
     const struct lanes *run = lanes();
     elem_t *kt = (elem_t *)(void *)base;

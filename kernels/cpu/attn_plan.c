@@ -1,12 +1,16 @@
-/* attn_plan.c: which keys each row sees. Rows that go on down a branch share the list of what lies above it, so a plan is as large as the tree. */
+/* attn_plan.c: which keys each row sees. Rows that go on down a branch share the list of what lies above it, so a plan
+ * is as large as the tree. */
 #include "kernels/cpu/attn.h"
 #include <stdlib.h>
 
 static void check_end(const int *end, int64_t n, int64_t k, int up)
 {
-    if (end[k] <= k || end[k] > n) die("attn_plan_make: end[%lld] = %d is not in %lld .. %lld", (long long)k, end[k], (long long)k + 1, (long long)n);
+    if (end[k] <= k || end[k] > n)
+        die("attn_plan_make: end[%lld] = %d is not in %lld .. %lld", (long long)k, end[k], (long long)k + 1,
+            (long long)n);
     if (up >= 0 && end[k] > end[up])
-        die("attn_plan_make: end[%lld] = %d goes beyond end[%d] = %d of the row above it", (long long)k, end[k], up, end[up]);
+        die("attn_plan_make: end[%lld] = %d goes beyond end[%d] = %d of the row above it", (long long)k, end[k], up,
+            end[up]);
 }
 
 struct attn_plan *attn_plan_make(const int *end, int64_t n)
@@ -28,7 +32,10 @@ struct attn_plan *attn_plan_make(const int *end, int64_t n)
         } else {
             struct attn_seg *s = &p->seg[p->segs], *from = a < 0 ? NULL : &p->seg[p->seg_of[a]];
             *s = (struct attn_seg){ i, i + 1, -1, 0, 0, 1 };
-            if (from) *s = (struct attn_seg){ i, i + 1, p->seg_of[a], a + 1, from->before + a + 1 - from->first, from->depth + 1 };
+            if (from)
+                *s = (struct attn_seg){
+                    i, i + 1, p->seg_of[a], a + 1, from->before + a + 1 - from->first, from->depth + 1
+                };
             else p->tree[p->trees++] = p->segs;
             p->segs++;
         }
@@ -67,7 +74,9 @@ struct path attn_path(struct block *to, const struct attn_plan *p, int i, struct
             int64_t kt = lo / KV_PAGE * block;
             to[--at] = (struct block){ kt, lo * ld, kt, lo % KV_PAGE, hi - lo };
         }
-    return (struct path){ .b = to + at, .blocks = most - at, .len = len, .row_ld = ld, .kt_kv = (int64_t)h.hd * KV_PAGE, .row_kv = h.hd };
+    return (struct path){
+        .b = to + at, .blocks = most - at, .len = len, .row_ld = ld, .kt_kv = (int64_t)h.hd * KV_PAGE, .row_kv = h.hd
+    };
 }
 
 void attn_pack(elem_t *to, const elem_t *rows, int64_t n, int64_t ld, int d, int threads)

@@ -1,8 +1,10 @@
-/* branch_score.c: the Branching Score. Everything up to the last rounding is double: f often spreads by 1e-6 only, and z divides by that. */
+/* branch_score.c: the Branching Score. Everything up to the last rounding is double: f often spreads by 1e-6 only, and
+ * z divides by that. */
 #include "kernels/cpu/rl.h"
 #include <stdlib.h>
 
-/* x becomes its z-score over m = 1 and 0 elsewhere; exactly 0 everywhere where x is constant, which a rounded mean would not give. */
+/* x becomes its z-score over m = 1 and 0 elsewhere; exactly 0 everywhere where x is constant, which a rounded mean
+ * would not give. */
 static void zscore(double *x, const uint8_t *m, int64_t n)
 {
     double sum = 0, square = 0, lo = (double)INFINITY, hi = (double)-INFINITY;
@@ -21,7 +23,8 @@ static void zscore(double *x, const uint8_t *m, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] = !m[i] || flat ? 0 : (x[i] - mean) / (std + 1e-6);
 }
 
-static void row_score(double *f, double *h, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy, const uint8_t *m, int64_t n, const struct branch_rule *r)
+static void row_score(double *f, double *h, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy,
+                      const uint8_t *m, int64_t n, const struct branch_rule *r)
 {
     double s = 0;
     for (int64_t i = n - 1; i >= 0; i--) {
@@ -32,8 +35,9 @@ static void row_score(double *f, double *h, const acc_t *logp, const acc_t *logp
     }
 }
 
-void op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy, const uint8_t *m,
-                     const int64_t *begin, int rows, const struct branch_rule *r)
+void op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old,
+                     const acc_t *entropy, const uint8_t *m, const int64_t *begin, int rows,
+                     const struct branch_rule *r)
 {
     if (rows <= 0) return;
     int64_t base = begin[0], n = begin[rows] - base;

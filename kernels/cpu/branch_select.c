@@ -1,4 +1,5 @@
-/* branch_select.c: ranks branch points. The order is total (row and position break every tie), so that a sort that is not stable gives one answer. */
+/* branch_select.c: ranks branch points. The order is total (row and position break every tie), so that a sort that is
+ * not stable gives one answer. */
 #include "kernels/cpu/rl.h"
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,8 @@ static int collect(struct chooser *c, int row, int n)
         bool first = r->strict_first && strict;
         double rank = (double)(r->strict_first && !first && r->fallback_by_entropy ? c->zh[i] : c->key[i]);
         if (isnan(rank)) continue;
-        c->list[n++] = (struct candidate){ rank, 2 * c->ok[i] + first, row, (int)(i - c->begin[row]), c->key[i], strict };
+        c->list[n++] =
+            (struct candidate){ rank, 2 * c->ok[i] + first, row, (int)(i - c->begin[row]), c->key[i], strict };
     }
     return n;
 }
@@ -62,8 +64,8 @@ static void take(struct chooser *c, int n, int most)
     }
 }
 
-int op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh, const uint8_t *ok, const int64_t *begin, int rows,
-                     const int *order, const struct select_rule *r)
+int op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh, const uint8_t *ok,
+                     const int64_t *begin, int rows, const int *order, const struct select_rule *r)
 {
     if (rows <= 0 || r->want <= 0) return 0;
     int64_t n = begin[rows] - begin[0];

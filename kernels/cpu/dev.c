@@ -1,4 +1,5 @@
-/* dev.c: the CPU as a device: its memory is the process's own. Writing or freeing memory through here also drops what the matrix product packed from it. */
+/* dev.c: the CPU as a device: its memory is the process's own. Writing or freeing memory through here also drops what
+ * the matrix product packed from it. */
 #include "base/err.h"
 #include "kernels/cpu/gemm_isa.h"
 #include <malloc.h>
@@ -62,7 +63,8 @@ const char *dev_name(void) { return "cpu"; }
 int dev_threads(void) { return omp_get_max_threads(); }
 void dev_set_threads(int n) { omp_set_num_threads(n < 1 ? 1 : n); }
 
-/* Calling an operation costs nothing here: lists are run, not recorded, and operations keep what they need by themselves (work.c). */
+/* Calling an operation costs nothing here: lists are run, not recorded, and operations keep what they need by
+ * themselves (work.c). */
 void dev_replay(struct dev_graph **g, void (*body)(void *ctx), void *ctx)
 {
     (void)g;

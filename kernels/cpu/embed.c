@@ -1,4 +1,5 @@
-/* embed.c: rows of the token table, and their gradients. The way back sorts rows by id, so that each table row has one writer and a fixed order. */
+/* embed.c: rows of the token table, and their gradients. The way back sorts rows by id, so that each table row has one
+ * writer and a fixed order. */
 #include "kernels/cpu/vec_sum.h"
 #include "kernels/cpu/work.h"
 #include "kernels/ops.h"
@@ -18,7 +19,8 @@ static void sort_rows(int64_t *first, int64_t *row, const int *ids, int64_t n, i
 {
     memset(first, 0, ((size_t)vocab + 1) * sizeof *first);
     for (int64_t i = 0; i < n; i++) {
-        if (ids[i] < 0 || ids[i] >= vocab) die("op_embed_back: id %d at row %lld is not below the vocabulary of %d", ids[i], (long long)i, vocab);
+        if (ids[i] < 0 || ids[i] >= vocab)
+            die("op_embed_back: id %d at row %lld is not below the vocabulary of %d", ids[i], (long long)i, vocab);
         first[ids[i] + 1]++;
     }
     for (int v = 0; v < vocab; v++) first[v + 1] += first[v];

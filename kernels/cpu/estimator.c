@@ -1,4 +1,5 @@
-/* estimator.c: the critic-free estimators and GAE, as verl defines them. A row's score is the sum of its rewards at every position, m or not. */
+/* estimator.c: the critic-free estimators and GAE, as verl defines them. A row's score is the sum of its rewards at
+ * every position, m or not. */
 #include "kernels/cpu/rl.h"
 #include <stdlib.h>
 
@@ -8,7 +9,10 @@ struct prompt { double sum, mean, std, weighted, length, lo, hi, best, second; i
 static struct prompt *prompt_stats(const int *of, int prompts, const double *score, const double *length, int rows)
 {
     struct prompt *p = xcalloc((size_t)prompts + 1, sizeof *p);
-    for (int i = 0; i < prompts; i++) { p[i].best = p[i].second = p[i].hi = (double)-INFINITY; p[i].lo = (double)INFINITY; }
+    for (int i = 0; i < prompts; i++) {
+        p[i].best = p[i].second = p[i].hi = (double)-INFINITY;
+        p[i].lo = (double)INFINITY;
+    }
     for (int r = 0; r < rows; r++) {
         struct prompt *q = &p[of[r]];
         q->sum += score[r];
@@ -49,7 +53,8 @@ static double row_advantage(enum estimator kind, bool by_std, double score, int 
     die("estimator %d has no advantage of a row", (int)kind);
 }
 
-/* (x - mean) / sqrt(var + 1e-8) with mean and unbiased variance over m = 1; fewer than two such positions have no variance and give 0. */
+/* (x - mean) / sqrt(var + 1e-8) with mean and unbiased variance over m = 1; fewer than two such positions have no
+ * variance and give 0. */
 static void whiten(double *x, const uint8_t *m, int64_t n)
 {
     double sum = 0, square = 0, count = 0;
@@ -61,12 +66,16 @@ static void whiten(double *x, const uint8_t *m, int64_t n)
 }
 
 /* All arrays of the next three start at the first position of the batch; begin is relative to it. */
-static void group_estimate(double *x, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows, const int *group, const struct estimator_rule *r)
+static void group_estimate(double *x, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows,
+                           const int *group, const struct estimator_rule *r)
 {
     double *score = xcalloc((size_t)rows, sizeof *score), *length = xcalloc((size_t)rows, sizeof *length);
     int *of = xmalloc((size_t)rows * sizeof *of);
     for (int row = 0; row < rows; row++)
-        for (int64_t i = begin[row]; i < begin[row + 1]; i++) { score[row] += (double)reward[i]; length[row] += m[i] != 0; }
+        for (int64_t i = begin[row]; i < begin[row + 1]; i++) {
+            score[row] += (double)reward[i];
+            length[row] += m[i] != 0;
+        }
     int prompts = rl_groups(of, group, rows);
     struct prompt *p = prompt_stats(of, prompts, score, length, rows);
     for (int row = 0; row < rows; row++) {
@@ -83,7 +92,8 @@ static void group_estimate(double *x, const acc_t *reward, const uint8_t *m, con
     free(p);
 }
 
-static void return_estimate(double *x, double *ret, const acc_t *reward, const acc_t *baseline, const uint8_t *m, const int64_t *begin, int rows, const struct estimator_rule *r)
+static void return_estimate(double *x, double *ret, const acc_t *reward, const acc_t *baseline, const uint8_t *m,
+                            const int64_t *begin, int rows, const struct estimator_rule *r)
 {
     bool remax = r->kind == ADV_REMAX;
     for (int row = 0; row < rows; row++) {
@@ -93,7 +103,8 @@ static void return_estimate(double *x, double *ret, const acc_t *reward, const a
             else carry = (double)reward[i] + r->gamma * carry;
             ret[i] = carry;
             x[i] = remax ? carry - (m[i] ? (double)baseline[row] : 0) : carry;
-            if (!remax && !m[i]) carry = 0;                     /* REINFORCE++: a return does not cross a position with m = 0 */
+            /* REINFORCE++: a return does not cross a position with m = 0 */
+            if (!remax && !m[i]) carry = 0;
         }
     }
     if (remax) return;
@@ -101,7 +112,8 @@ static void return_estimate(double *x, double *ret, const acc_t *reward, const a
     for (int64_t i = 0; i < begin[rows]; i++) if (!m[i]) x[i] = 0;
 }
 
-static void gae(double *x, double *ret, const acc_t *reward, const acc_t *value, const uint8_t *m, const int64_t *begin, int rows, const struct estimator_rule *r)
+static void gae(double *x, double *ret, const acc_t *reward, const acc_t *value, const uint8_t *m, const int64_t *begin,
+                int rows, const struct estimator_rule *r)
 {
     for (int row = 0; row < rows; row++) {
         double next = 0, carry = 0;
@@ -115,15 +127,16 @@ static void gae(double *x, double *ret, const acc_t *reward, const acc_t *value,
     whiten(x, m, begin[rows]);
 }
 
-void op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline, const uint8_t *m, const int64_t *begin, int rows,
-                  const int *group, const struct estimator_rule *r)
+void op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline,
+                  const uint8_t *m, const int64_t *begin, int rows, const int *group, const struct estimator_rule *r)
 {
     if (rows <= 0) return;
     int64_t base = begin[0], n = begin[rows] - base, *at = xmalloc(((size_t)rows + 1) * sizeof *at);
     for (int i = 0; i <= rows; i++) at[i] = begin[i] - base;
     double *x = xmalloc((size_t)n * sizeof *x + 1), *back = xmalloc((size_t)n * sizeof *back + 1), *returns = back;
     switch (r->kind) {
-    case ADV_REINFORCE_PP: case ADV_REMAX: return_estimate(x, back, reward + base, baseline, m + base, at, rows, r); break;
+    case ADV_REINFORCE_PP:
+    case ADV_REMAX: return_estimate(x, back, reward + base, baseline, m + base, at, rows, r); break;
     case ADV_GAE: gae(x, back, reward + base, values + base, m + base, at, rows, r); break;
     default: group_estimate(x, reward + base, m + base, at, rows, group, r); returns = x;
     }

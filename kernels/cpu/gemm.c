@@ -1,5 +1,6 @@
-/* gemm.c: the matrix product: b in k-major panels, small tiles of d in registers, threads over tiles. Goto and van de Geijn, "Anatomy of high-performance
- * matrix multiplication" (2008). What a thread or a tile gets never shows in the bits: an element is summed over k in blocks of GEMM_KC, always from 0. */
+/* gemm.c: the matrix product: b in k-major panels, small tiles of d in registers, threads over tiles. Goto and van de
+ * Geijn, "Anatomy of high-performance matrix multiplication" (2008). What a thread or a tile gets never shows in the
+ * bits: an element is summed over k in blocks of GEMM_KC, always from 0. */
 #include "kernels/cpu/gemm_isa.h"
 #include <omp.h>
 #include <pthread.h>
@@ -8,14 +9,18 @@
 
 /* Figures: Zen 5, two cores, floats, one thread unless said. A tile alone reaches 242 GFLOP/s. */
 enum {
-    SERIAL_FLOPS = 3 << 19,         /* two threads on 16 x 640 x 96 (2.0 MFLOP): 5.9 us against 8.1; on 64 x 96 x 96 (1.2): nothing won */
-    SCRATCH = 1 << 20,              /* bytes of b packed at once unless it is a kept weight; 4 MB: 192 x 96 x 5000 TN loses 4 to 12 % */
+    /* two threads on 16 x 640 x 96 (2.0 MFLOP): 5.9 us against 8.1; on 64 x 96 x 96 (1.2): nothing won */
+    SERIAL_FLOPS = 3 << 19,
+    /* bytes of b packed at once unless it is a kept weight; 4 MB: 192 x 96 x 5000 TN loses 4 to 12 % */
+    SCRATCH = 1 << 20,
     COLUMNS = 4096 / GEMM_NR,       /* panels of them */
     PARTS = 16,                     /* parts of rows at most */
     ROWS = 16,                      /* rows a part must have */
-    CHUNK = 8,                      /* tiles of rows a thread takes at once, at most: their part of a stays in L2; 4, 16 and 24: within 3 % */
+    /* tiles of rows a thread takes at once, at most: their part of a stays in L2; 4, 16 and 24: within 3 % */
+    CHUNK = 8,
 };
-/* a is never packed, the kernels reach its rows where they lie: a copy makes 5000 x 96 x 192 3 to 7 % slower and 1024^3 (rows 4096 bytes apart) 3 % faster. */
+/* a is never packed, the kernels reach its rows where they lie: a copy makes 5000 x 96 x 192 3 to 7 % slower and 1024^3
+ * (rows 4096 bytes apart) 3 % faster. */
 
 /* One product of m rows with the packed panels of k rows p0 .. p1-1, columns from col. */
 struct work {
@@ -27,8 +32,9 @@ struct work {
     int64_t slice;                  /* panels of one task */
     int threads;
     bool across;
-    /* Rows are shared out evenly, as the operations around do, so that a core finds in its own cache what it wrote before; a thread that is done helps the
-     * others. of[t]: the next task of part t begins at row next % rows of the part, slice next / rows. */
+    /* Rows are shared out evenly, as the operations around do, so that a core finds in its own cache what it wrote
+     * before; a thread that is done helps the others. of[t]: the next task of part t begins at row next % rows of the
+     * part, slice next / rows. */
     struct part { _Alignas(64) _Atomic int64_t next; } of[PARTS];
     int parts;
 };
@@ -99,7 +105,8 @@ static void chunk(const struct work *w, int64_t r0, int64_t r1, int64_t j0, int6
 
 static int64_t part_row(const struct work *w, int part) { return w->g->m * part / w->parts; }
 
-/* Takes the next task of a part: long runs of rows first, short ones at the end, so that a thread that is late is late by little. */
+/* Takes the next task of a part: long runs of rows first, short ones at the end, so that a thread that is late is late
+ * by little. */
 static bool take(struct work *w, int part, int64_t *at, int64_t *rows)
 {
     const int64_t m = part_row(w, part + 1) - part_row(w, part), mr = w->isa->mr;
@@ -132,7 +139,8 @@ static void product(struct work *w, const struct gemm_pack *pack)
 {
     const int64_t panels = (w->n + GEMM_NR - 1) / GEMM_NR;
     const bool by_rows = w->g->m >= ROWS * w->threads && w->threads <= PARTS;
-    const int64_t slices = w->threads == 1 || by_rows ? 1 : 2 * w->threads;        /* few rows are shared out by columns */
+    /* few rows are shared out by columns */
+    const int64_t slices = w->threads == 1 || by_rows ? 1 : 2 * w->threads;
     w->slice = (panels + slices - 1) / slices;
     w->parts = by_rows ? w->threads : 1;
     for (int i = 0; i < w->parts; i++) atomic_store(&w->of[i].next, 0);
@@ -168,12 +176,18 @@ static void pieces(struct work *w)
 {
     const struct gemm *g = w->g;
     for (int64_t col = 0; col < g->n; col += COLUMNS * GEMM_NR) {
-        const int64_t n = g->n - col < COLUMNS * GEMM_NR ? g->n - col : COLUMNS * GEMM_NR, panels = (n + GEMM_NR - 1) / GEMM_NR;
-        const int64_t block = panels * GEMM_NR * GEMM_KC * (int64_t)sizeof(elem_t), most = (block > SCRATCH ? 1 : SCRATCH / block) * GEMM_KC;
+        const int64_t n = g->n - col < COLUMNS * GEMM_NR ? g->n - col : COLUMNS * GEMM_NR,
+                      panels = (n + GEMM_NR - 1) / GEMM_NR;
+        const int64_t block = panels * GEMM_NR * GEMM_KC * (int64_t)sizeof(elem_t),
+                      most = (block > SCRATCH ? 1 : SCRATCH / block) * GEMM_KC;
         for (int64_t p = 0; p < g->k; p += most) {
             const int64_t kc = g->k - p < most ? g->k - p : most;
             const bool trans = g->form == GEMM_NT;
-            struct gemm_pack pack = { .b = g->b + (trans ? col * g->ldb + p : p * g->ldb + col), .ldb = g->ldb, .n = n, .kc = kc, .trans = trans };
+            struct gemm_pack pack = { .b = g->b + (trans ? col * g->ldb + p : p * g->ldb + col),
+                                      .ldb = g->ldb,
+                                      .n = n,
+                                      .kc = kc,
+                                      .trans = trans };
             w->panels = pack.out = scratch((size_t)(panels * kc * GEMM_NR) * sizeof(elem_t));
             w->stride = kc * GEMM_NR;
             w->p0 = p;

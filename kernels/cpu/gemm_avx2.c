@@ -1,4 +1,5 @@
-/* gemm_avx2.c: the tile kernels for AVX2 with FMA: 6 rows by two registers are 12 accumulators of 16, a panel is done in two halves. */
+/* gemm_avx2.c: the tile kernels for AVX2 with FMA: 6 rows by two registers are 12 accumulators of 16, a panel is done
+ * in two halves. */
 #include "kernels/cpu/gemm_isa.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -26,7 +27,10 @@ static inline __attribute__((always_inline)) vec vadd(vec a, vec b) { return _mm
 #endif
 #include "kernels/cpu/gemm_kernel.h"
 
-const struct gemm_isa *gemm_isa_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &isa : NULL; }
+const struct gemm_isa *gemm_isa_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &isa : NULL;
+}
 #else
 const struct gemm_isa *gemm_isa_avx2(void) { return NULL; }
 #endif

@@ -1,9 +1,12 @@
-/* gemm_isa.h: what the parts of the CPU matrix product share: the packed layout, the tile kernels of one instruction set, the packing.
- * Vectors only ever span columns, so that every instruction set computes each element by the same chain and gives the same bits. */
+/* gemm_isa.h: what the parts of the CPU matrix product share: the packed layout, the tile kernels of one instruction
+ * set, the packing.
+ * Vectors only ever span columns, so that every instruction set computes each element by the same chain and gives the
+ * same bits. */
 #pragma once
 #include "kernels/gemm.h"
 
-/* A panel of b is NR columns, k-major: panel[p][NR], two AVX-512 registers wide, columns past n are 0. Panel j of a block starts at j * stride. */
+/* A panel of b is NR columns, k-major: panel[p][NR], two AVX-512 registers wide, columns past n are 0. Panel j of a
+ * block starts at j * stride. */
 enum { GEMM_NR = 128 / sizeof(elem_t) };
 /* k is summed in blocks of GEMM_KC: the bits depend on it. 256 x 128 bytes is a 32 KiB panel. */
 enum { GEMM_KC = 256 };
@@ -28,7 +31,8 @@ struct gemm_isa {
     int mr;                                             /* rows of the largest tile, <= GEMM_MR_MAX */
     int group;                                           /* panels that many[] takes at once; 1: there is no many[] */
     gemm_kernel *one[2][GEMM_MR_MAX + 1];               /* [across][rows]: one panel */
-    gemm_kernel *many[2][4];                            /* [across][rows], up to 3 rows: enough chains to fill the multipliers */
+    /* [across][rows], up to 3 rows: enough chains to fill the multipliers */
+    gemm_kernel *many[2][4];
 };
 
 /* NULL where the compiler or the processor cannot. */
@@ -39,11 +43,14 @@ const struct gemm_isa *gemm_isa_portable(void);
 const struct gemm_isa *gemm_isa(void);
 void gemm_isa_force(const struct gemm_isa *isa);        /* tests: from now on this one; NULL: the default again */
 
-/* Packs b, of n columns and kc rows of k, into out: panel j at out + j * kc * NR. b is [n][k] (GEMM_NT) if trans, else [k][n]. */
+/* Packs b, of n columns and kc rows of k, into out: panel j at out + j * kc * NR. b is [n][k] (GEMM_NT) if trans, else
+ * [k][n]. */
 struct gemm_pack { elem_t *out; const elem_t *b; int64_t ldb, n, kc; bool trans; };
-void gemm_pack_b(const struct gemm_pack *s, int64_t j, int64_t p, int64_t rows);       /* at most `rows` rows of panel j, from row p of k */
+/* at most `rows` rows of panel j, from row p of k */
+void gemm_pack_b(const struct gemm_pack *s, int64_t j, int64_t p, int64_t rows);
 
-/* The packed form of the weight b, all k rows, panels of stride k * GEMM_NR; made at the first call by `threads` threads. */
+/* The packed form of the weight b, all k rows, panels of stride k * GEMM_NR; made at the first call by `threads`
+ * threads. */
 const elem_t *gemm_weight(const struct gemm *g, int threads);
 /* Drops what was packed from these bytes: dev.c says which were written or freed. */
 void gemm_weight_written(const void *p, size_t bytes);

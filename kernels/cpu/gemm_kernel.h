@@ -1,25 +1,31 @@
-/* gemm_kernel.h: the tile kernels, included once for each instruction set, which first defines vec, VL, MR, WIDE, ISA and vzero, vload, vstore, vset,
- * vfma, vadd. Each element is acc = fma(a, b, acc) over k ascending, then d + acc, then + bias: nothing here may change that order. */
+/* gemm_kernel.h: the tile kernels, included once for each instruction set, which first defines vec, VL, MR, WIDE, ISA
+ * and vzero, vload, vstore, vset, vfma, vadd. Each element is acc = fma(a, b, acc) over k ascending, then d + acc, then
+ * + bias: nothing here may change that order. */
 #include "kernels/cpu/gemm_isa.h"
 
 #define UNROLL _Pragma("GCC unroll 16")
 enum {
     VPP = GEMM_NR / VL,             /* vectors in a panel */
-    AHEAD = 24,                     /* rows of k between a prefetch of a and its use: 640 x 96 x 5000 TN 212 GFLOP/s, 154 without, 195 with 8 */
+    /* rows of k between a prefetch of a and its use: 640 x 96 x 5000 TN 212 GFLOP/s, 154 without, 195 with 8 */
+    AHEAD = 24,
 };
 
-/* rows x vecs vectors of d from column col. rows, vecs, across and col are constants after inlining: the loops over them vanish. */
-static inline __attribute__((always_inline)) void tile(const struct gemm_tile *t, const int rows, const int vecs, const bool across, const int col)
+/* rows x vecs vectors of d from column col. rows, vecs, across and col are constants after inlining: the loops over
+ * them vanish. */
+static inline __attribute__((always_inline)) void tile(const struct gemm_tile *t, const int rows, const int vecs,
+                                                       const bool across, const int col)
 {
     const int64_t sa = t->sa, stride = t->stride;
     const elem_t *b = t->b + col;
-    const elem_t *q[(MR + 2) / 3];        /* by rows: one pointer for 3 rows, reached as q, q + sa, q + 2 sa; 14 would not stay in registers */
+    /* by rows: one pointer for 3 rows, reached as q, q + sa, q + 2 sa; 14 would not stay in registers */
+    const elem_t *q[(MR + 2) / 3];
     vec acc[MR][4 * VPP];
     UNROLL for (int i = 0; i < rows; i++) {
         if (i % 3 == 0) q[i / 3] = t->a + (across ? 0 : i * sa);
         UNROLL for (int v = 0; v < vecs; v++) acc[i][v] = vzero();
         if (rows <= 3) continue;
-        /* d is on its way while the sum runs: 5000 x 640 x 96 NT 212 GFLOP/s, 148 without; for a row alone it costs 10 % */
+        /* d is on its way while the sum runs: 5000 x 640 x 96 NT 212 GFLOP/s, 148 without; for a row alone it costs 10
+         * % */
         UNROLL for (int v = 0; v < vecs; v++) __builtin_prefetch(t->d + i * t->ldd + col + v * VL, 1);
         __builtin_prefetch(t->d + i * t->ldd + col + vecs * VL - 1, 1);
     }
@@ -78,10 +84,12 @@ static const struct gemm_isa isa = {
     .name = ISA, .mr = MR, .group = WIDE,
 #if MR > 6
     .one = { { NULL, by_1, by_2, by_3, by_4, by_5, by_6, by_7, by_8, by_9, by_10, by_11, by_12, by_13, by_14 },
-             { NULL, across_1, across_2, across_3, across_4, across_5, across_6, across_7, across_8, across_9, across_10, across_11, across_12, across_13,
+             { NULL, across_1, across_2, across_3, across_4, across_5, across_6, across_7, across_8, across_9,
+               across_10, across_11, across_12, across_13,
                across_14 } },
 #else
-    .one = { { NULL, by_1, by_2, by_3, by_4, by_5, by_6 }, { NULL, across_1, across_2, across_3, across_4, across_5, across_6 } },
+    .one = { { NULL, by_1, by_2, by_3, by_4, by_5, by_6 }, { NULL, across_1, across_2, across_3, across_4, across_5,
+      across_6 } },
 #endif
 #if WIDE > 1
     .many = { { NULL, by_wide_1, by_wide_2, by_wide_3 }, { NULL, across_wide_1, across_wide_2, across_wide_3 } },

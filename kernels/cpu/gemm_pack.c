@@ -1,4 +1,5 @@
-/* gemm_pack.c: lays b out in k-major panels for the tile kernels, and keeps the panels of weights until the weights change.
+/* gemm_pack.c: lays b out in k-major panels for the tile kernels, and keeps the panels of weights until the weights
+ * change.
  * A decode step would otherwise read and write every weight once more than it needs. */
 #include "base/err.h"
 #include "kernels/cpu/gemm_isa.h"
@@ -6,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Blocks of 16 x 16: rows of b that are read together stay in L1, whole lines are written. 1024 x 1024 floats take 0.4 ms; column after column
- * they took twice that. */
+/* Blocks of 16 x 16: rows of b that are read together stay in L1, whole lines are written. 1024 x 1024 floats take 0.4
+ * ms; column after column they took twice that. */
 static void pack_trans(elem_t *out, const elem_t *b, int64_t ldb, int cols, int64_t rows)
 {
     enum { B = 16 };
@@ -47,7 +48,14 @@ void gemm_pack_b(const struct gemm_pack *s, int64_t j, int64_t p, int64_t rows)
 }
 
 /* The kept weights: a model has some tens of them, found by walking the list. */
-static struct kept { struct kept *next; const elem_t *b; int64_t n, k, ldb; bool trans; size_t bytes; elem_t *panels; } *kept;
+static struct kept {
+    struct kept *next;
+    const elem_t *b;
+    int64_t n, k, ldb;
+    bool trans;
+    size_t bytes;
+    elem_t *panels;
+} * kept;
 static size_t kept_bytes;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -76,7 +84,10 @@ void gemm_weights_changed(void) { drop(NULL, 0, true); }
 void gemm_weight_written(const void *p, size_t bytes) { drop(p, bytes, false); }
 size_t gemm_weight_bytes(void) { return kept_bytes; }
 
-size_t gemm_weight_need(int64_t n, int64_t k) { return (size_t)((n + GEMM_NR - 1) / GEMM_NR * k * GEMM_NR) * sizeof(elem_t); }
+size_t gemm_weight_need(int64_t n, int64_t k)
+{
+    return (size_t)((n + GEMM_NR - 1) / GEMM_NR * k * GEMM_NR) * sizeof(elem_t);
+}
 
 const elem_t *gemm_weight(const struct gemm *g, int threads)
 {
@@ -89,7 +100,9 @@ const elem_t *gemm_weight(const struct gemm *g, int threads)
 
     const int64_t panels = (g->n + GEMM_NR - 1) / GEMM_NR;
     w = xmalloc(sizeof *w);
-    *w = (struct kept){ .b = g->b, .n = g->n, .k = g->k, .ldb = g->ldb, .trans = trans, .bytes = gemm_weight_need(g->n, g->k) };
+    *w = (struct kept){
+        .b = g->b, .n = g->n, .k = g->k, .ldb = g->ldb, .trans = trans, .bytes = gemm_weight_need(g->n, g->k)
+    };
     w->panels = dev_alloc(w->bytes);
     const struct gemm_pack s = { w->panels, g->b, g->ldb, g->n, g->k, trans };
 #pragma omp parallel for schedule(dynamic) num_threads(threads)

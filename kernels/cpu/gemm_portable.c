@@ -1,5 +1,7 @@
-/* gemm_portable.c: the tile kernels for any processor, on the compiler's own vectors, and the choice among the instruction sets.
- * fma() element by element: one instruction where the processor has it, the C library's slow exact one where it has not. Never a * b + c: same bits. */
+/* gemm_portable.c: the tile kernels for any processor, on the compiler's own vectors, and the choice among the
+ * instruction sets.
+ * fma() element by element: one instruction where the processor has it, the C library's slow exact one where it has
+ * not. Never a * b + c: same bits. */
 #include "base/err.h"
 #include "kernels/cpu/gemm_isa.h"
 #include <stdlib.h>

@@ -40,7 +40,8 @@ double rl_row_weight(enum loss_agg agg, double tokens, double rows_live, double 
     die("no aggregation has the number %d", (int)agg);
 }
 
-double op_agg(acc_t *weight, const acc_t *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg, double max_len)
+double op_agg(acc_t *weight, const acc_t *value, const uint8_t *m, const int64_t *begin, int rows, enum loss_agg agg,
+              double max_len)
 {
     double tokens = 0, live = 0, total = 0;
     for (int row = 0; row < rows; row++) {

@@ -1,5 +1,5 @@
-/* lanes_attn.h: attention of one query row, two query heads of a group at a time so that they share the loads of keys and values. Included after
- * lanes_scores.h. */
+/* lanes_attn.h: attention of one query row, two query heads of a group at a time so that they share the loads of keys
+ * and values. Included after lanes_scores.h. */
 
 /* s = exp(s - max) over len scores, the rest of the last vector 0; mass[g] = their sum */
 INLINE void softmax(double *mass, double *max, elem_t *const s[2], const int G, int len)
@@ -30,20 +30,23 @@ INLINE void softmax(double *mass, double *max, elem_t *const s[2], const int G, 
 INLINE void sum_one(vr t[2][TILE], elem_t *const p[2], int j, const int G, const elem_t *row, const int N, int n)
 {
     vr v[TILE];
-    UNROLL for (int i = 0; i < N; i++) v[i] = vheld(i < N - 1 || n == VL ? vget(row + i * VL) : vget_part(row + i * VL, n));
+    UNROLL for (int i = 0; i < N; i++) v[i] =
+        vheld(i < N - 1 || n == VL ? vget(row + i * VL) : vget_part(row + i * VL, n));
     UNROLL for (int g = 0; g < G; g++) {
         vr x = vsetr(p[g][j]);
         UNROLL for (int i = 0; i < N; i++) t[g][i] = vfma(x, v[i], t[g][i]);
     }
 }
 
-/* out[g hd ..] = by[g] (the sum over even positions + that over odd ones) of N vectors: two chains, since one would wait for each multiply-add. */
-INLINE void sum_tile(elem_t *out, int hd, const double *by, elem_t *const p[2], const int G, const struct path *path, const elem_t *rows, const int N, int n,
-                     const bool ahead)
+/* out[g hd ..] = by[g] (the sum over even positions + that over odd ones) of N vectors: two chains, since one would
+ * wait for each multiply-add. */
+INLINE void sum_tile(elem_t *out, int hd, const double *by, elem_t *const p[2], const int G, const struct path *path,
+                     const elem_t *rows, const int N, int n, const bool ahead)
 {
     vr t[2][2][TILE];
     const int64_t ld = path->row_ld;
-    UNROLL for (int k = 0; k < 2; k++) UNROLL for (int g = 0; g < G; g++) UNROLL for (int i = 0; i < N; i++) t[k][g][i] = (vr){ 0 };
+    UNROLL for (int k = 0; k < 2; k++) UNROLL for (int g = 0; g < G; g++) UNROLL for (int i = 0; i < N; i++)
+        t[k][g][i] = (vr){ 0 };
     int at = 0;
     for (const struct block *b = path->b; b < path->b + path->blocks; b++) {
         const elem_t *row = rows + b->row, *then = row - b->kt + b->ahead;
@@ -61,11 +64,13 @@ INLINE void sum_tile(elem_t *out, int hd, const double *by, elem_t *const p[2], 
     }
     UNROLL for (int g = 0; g < G; g++) {
         vr f = vset(by[g]);
-        UNROLL for (int i = 0; i < N; i++) vput_n(out + g * hd + i * VL, (t[0][g][i] + t[1][g][i]) * f, i < N - 1 ? VL : n);
+        UNROLL for (int i = 0; i < N; i++)
+            vput_n(out + g * hd + i * VL, (t[0][g][i] + t[1][g][i]) * f, i < N - 1 ? VL : n);
     }
 }
 
-INLINE void sums_of(elem_t *out, const double *by, elem_t *const p[2], const int G, const struct path *path, const elem_t *rows, int hd, const bool ahead)
+INLINE void sums_of(elem_t *out, const double *by, elem_t *const p[2], const int G, const struct path *path,
+                    const elem_t *rows, int hd, const bool ahead)
 {
     int d = 0;
     for (; d + TILE * VL <= hd; d += TILE * VL) sum_tile(out + d, hd, by, p, G, path, rows + d, TILE, VL, ahead);
@@ -76,14 +81,16 @@ INLINE void sums_of(elem_t *out, const double *by, elem_t *const p[2], const int
     else if (left > 0) sum_tile(out + d, hd, by, p, G, path, rows + d, 1, n, ahead);
 }
 
-static void sums(elem_t *out, const double *by, elem_t *const p[2], int g, const struct path *path, const elem_t *rows, int hd)
+static void sums(elem_t *out, const double *by, elem_t *const p[2], int g, const struct path *path, const elem_t *rows,
+                 int hd)
 {
     if (g == 2) sums_of(out, by, p, 2, path, rows, hd, false);
     else sums_of(out, by, p, 1, path, rows, hd, false);
 }
 
 /* G query heads from a on, all of kv head kv. */
-INLINE void attn_heads(elem_t *out, acc_t *lse, int a, const int G, int kv, const struct path *p, int hd, const struct attn_space *w, const bool ahead)
+INLINE void attn_heads(elem_t *out, acc_t *lse, int a, const int G, int kv, const struct path *p, int hd,
+                       const struct attn_space *w, const bool ahead)
 {
     double mass[2], max[2], by[2];
     scores_of(w->s, w->q + a * hd, G, p, p->kt + kv * p->kt_kv, hd, ahead);
@@ -102,7 +109,8 @@ static void scaled(elem_t *to, const elem_t *q, int d, int hd)
     for (int j = 0; j < d; j += VL) vput_n(to + j, vget_n(q + j, d - j) * scale, d - j);
 }
 
-static void attn(elem_t *out, acc_t *lse, const elem_t *q, const struct path *p, struct heads h, const struct attn_space *w)
+static void attn(elem_t *out, acc_t *lse, const elem_t *q, const struct path *p, struct heads h,
+                 const struct attn_space *w)
 {
     int group = h.heads / h.kv, a = 0;
     scaled(w->q, q, h.heads * h.hd, h.hd);

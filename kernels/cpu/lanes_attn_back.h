@@ -5,7 +5,8 @@
 struct outer { int c; const elem_t *p[2 * ATTN_ROWS], *x[2 * ATTN_ROWS]; };
 
 /* From dimension d on: C terms, N vectors, the last of n lanes. */
-INLINE void outer_tile(elem_t *rows, const struct path *path, const struct outer *o, int d, const int C, const int N, int n)
+INLINE void outer_tile(elem_t *rows, const struct path *path, const struct outer *o, int d, const int C, const int N,
+                       int n)
 {
     vr t[2 * ATTN_ROWS][TILE];
     const elem_t *p[2 * ATTN_ROWS];
@@ -19,7 +20,8 @@ INLINE void outer_tile(elem_t *rows, const struct path *path, const struct outer
         elem_t *row = rows + b->row + d;
         for (int end = at + b->count; at < end; at++, row += ld) {
             vr v[TILE];
-            UNROLL for (int i = 0; i < N; i++) v[i] = i < N - 1 || n == VL ? vget(row + i * VL) : vget_part(row + i * VL, n);
+            UNROLL for (int i = 0; i < N; i++) v[i] =
+                i < N - 1 || n == VL ? vget(row + i * VL) : vget_part(row + i * VL, n);
             UNROLL for (int c = 0; c < C; c++) {
                 vr x = vsetr(p[c][at]);
                 UNROLL for (int i = 0; i < N; i++) v[i] = vfma(x, t[c][i], v[i]);
@@ -69,8 +71,8 @@ static double row_dot(const elem_t *a, const elem_t *b, int n)
     return vacc_sum(s);
 }
 
-/* Rows i .. i + rows - 1 of one branch, the g query heads from a on, all of kv head kv. A row of dk and dv is read and written once for all of them:
- * what a row does not see has weight 0. */
+/* Rows i .. i + rows - 1 of one branch, the g query heads from a on, all of kv head kv. A row of dk and dv is read and
+ * written once for all of them: what a row does not see has weight 0. */
 static void back_heads(const struct attn_back *b, int64_t i, int rows, int kv, int a, int g, const struct attn_space *w)
 {
     const struct heads h = b->h;
@@ -88,7 +90,8 @@ static void back_heads(const struct attn_back *b, int64_t i, int rows, int kv, i
         scores(s, q, g, &p, b->kt + head, hd);
         scores(dp, dout, g, &p, b->vt + head, hd);
         for (int k = 0; k < g; k++) {
-            weights(s[k], dp[k], p.len, (double)b->lse[row * h.heads + a + k], row_dot(dout + k * hd, out + k * hd, hd));
+            weights(s[k], dp[k], p.len, (double)b->lse[row * h.heads + a + k],
+                    row_dot(dout + k * hd, out + k * hd, hd));
             for (int j = p.len; j < p.len + rows - 1 - r; j++) s[k][j] = dp[k][j] = 0;
             dk.p[r * g + k] = dp[k], dk.x[r * g + k] = q + k * hd;
             dv.p[r * g + k] = s[k], dv.x[r * g + k] = dout + k * hd;
@@ -105,8 +108,10 @@ static void attn_back(const struct attn_back *b, int first, int last, int kv, co
     const int hd = h.hd, k0 = (h.heads + kv) * hd, v0 = k0 + h.kv * hd, group = h.heads / h.kv;
     const int64_t width = (int64_t)(h.heads + 2 * h.kv) * hd;
     for (int i = first, rows; i < last; i += rows) {
-        rows = group > 2 || last - i < 2 ? 1 : last - i < ATTN_ROWS ? 2 : ATTN_ROWS;        /* of more heads than two the rows' turns would mix */
-        for (int r = 0; r < rows; r++) {                                                    /* no row before has seen these keys */
+        /* of more heads than two the rows' turns would mix */
+        rows = group > 2 || last - i < 2 ? 1 : last - i < ATTN_ROWS ? 2 : ATTN_ROWS;
+        /* no row before has seen these keys */
+        for (int r = 0; r < rows; r++) {
             memset(b->dqkv + (i + r) * width + k0, 0, (size_t)hd * sizeof(elem_t));
             memset(b->dqkv + (i + r) * width + v0, 0, (size_t)hd * sizeof(elem_t));
         }

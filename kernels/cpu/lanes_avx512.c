@@ -1,4 +1,5 @@
-/* lanes_avx512.c: the inner loops for AVX-512. Compiled in whatever the base architecture is, called only where the processor says it can.
+/* lanes_avx512.c: the inner loops for AVX-512. Compiled in whatever the base architecture is, called only where the
+ * processor says it can.
  * The Makefile has its flags (isa.*). */
 #if defined(__x86_64__)
 #include "kernels/cpu/lanes.h"
@@ -12,7 +13,8 @@
 
 const struct lanes *lanes_avx512(void)
 {
-    bool can = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    bool can = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
     return can ? &table : NULL;
 }
 #else

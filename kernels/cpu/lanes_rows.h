@@ -1,10 +1,12 @@
-/* lanes_rows.h: the inner loops over one row: norm, rotation, SwiGLU, logits. Included once for each instruction set; lanes.h says what each does. */
+/* lanes_rows.h: the inner loops over one row: norm, rotation, SwiGLU, logits. Included once for each instruction set;
+ * lanes.h says what each does. */
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vec_exp.h"
 #include "kernels/cpu/vec_sum.h"
 
-/* Rows follow one another, so what lies AHEAD of this one is wanted next. Without it four layers of 2528 x 320 take: swiglu 3.1 ms (with it 1.2), its way
- * back 3.7 (1.3), on one thread of a Zen 5, whose own prefetchers stop at every page of memory. Past the end of the data it does nothing. */
+/* Rows follow one another, so what lies AHEAD of this one is wanted next. Without it four layers of 2528 x 320 take:
+ * swiglu 3.1 ms (with it 1.2), its way back 3.7 (1.3), on one thread of a Zen 5, whose own prefetchers stop at every
+ * page of memory. Past the end of the data it does nothing. */
 enum { AHEAD = 2560 / sizeof(elem_t) };
 static inline void soon(const elem_t *p) { __builtin_prefetch(p + AHEAD); }
 static inline void soon_written(elem_t *p) { __builtin_prefetch(p + AHEAD, 1); }
@@ -28,8 +30,10 @@ static acc_t norm(elem_t *res, elem_t *y, const elem_t *x, const elem_t *add, co
     return r;
 }
 
-/* y = w x r with r = (mean x^2 + eps)^-1/2:  dx = dres + r w dy - x r^3 mean(w dy x);  sum[j] += dy x r. dx may be dres. */
-static void norm_back(elem_t *dx, double *sum, const elem_t *dy, const elem_t *dres, const elem_t *x, const elem_t *w, acc_t rstd, int dim)
+/* y = w x r with r = (mean x^2 + eps)^-1/2: dx = dres + r w dy - x r^3 mean(w dy x); sum[j] += dy x r. dx may be
+ * dres. */
+static void norm_back(elem_t *dx, double *sum, const elem_t *dy, const elem_t *dres, const elem_t *x, const elem_t *w,
+                      acc_t rstd, int dim)
 {
     struct vacc dot = { 0 };
     vr r = vset((double)rstd);
@@ -99,14 +103,16 @@ static void swiglu_back(elem_t *dg, elem_t *du, const elem_t *dy, const elem_t *
 static elem_t row_max(const elem_t *x, int n)
 {
     vr m = vsetr((elem_t)-INFINITY);
-    for (int j = 0; j < n; j += VL) m = vmax(m, j + VL <= n ? vget(x + j) : vfill(vget_part(x + j, n - j), n - j, (elem_t)-INFINITY));
+    for (int j = 0; j < n; j += VL)
+        m = vmax(m, j + VL <= n ? vget(x + j) : vfill(vget_part(x + j, n - j), n - j, (elem_t)-INFINITY));
     return vmax_all(m);
 }
 
 static struct row_stat stat(elem_t *e, const elem_t *x, double inv_temp, int vocab)
 {
     elem_t top = row_max(x, vocab);
-    vr m = vsetr(top), t = vset(inv_temp), low = vset(sizeof(elem_t) == 4 ? -105 : -746);     /* exp is 0 there, and 0 times -inf would be NaN */
+    /* exp is 0 there, and 0 times -inf would be NaN */
+    vr m = vsetr(top), t = vset(inv_temp), low = vset(sizeof(elem_t) == 4 ? -105 : -746);
     struct vacc sum = { 0 }, dot = { 0 };
     for (int j = 0; j < vocab; j += VL) {
         int left = vocab - j;
@@ -127,7 +133,8 @@ static struct row_stat stat(elem_t *e, const elem_t *x, double inv_temp, int voc
 
 static void dlogits(elem_t *x, double inv_temp, double neg_lse, double a, double b, int vocab)
 {
-    vr t = vset(inv_temp), neg = vset(neg_lse), va = vset(a), vb = vset(b), low = vset(sizeof(elem_t) == 4 ? -105 : -746);
+    vr t = vset(inv_temp), neg = vset(neg_lse), va = vset(a), vb = vset(b),
+       low = vset(sizeof(elem_t) == 4 ? -105 : -746);
     for (int j = 0; j < vocab; j += VL) {
         soon_written(x + j);
         vr lp = vmax(low, vfma(vget_n(x + j, vocab - j), t, neg));

@@ -1,9 +1,11 @@
-/* norm.c: the residual sum and the RMS norm that follows it, in one pass over a row that stays in L1; and the small sums over rows. */
+/* norm.c: the residual sum and the RMS norm that follows it, in one pass over a row that stays in L1; and the small
+ * sums over rows. */
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vec_sum.h"
 #include <string.h>
 
-void op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int64_t n, int dim)
+void op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w,
+                    double eps, int64_t n, int dim)
 {
     const struct lanes *run = lanes();
     #pragma omp parallel for schedule(static) num_threads(work_threads(n * (15 + dim / 8)))
@@ -13,7 +15,8 @@ void op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const 
     }
 }
 
-void op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res, const elem_t *w, const acc_t *rstd, int64_t n, int dim)
+void op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res, const elem_t *w,
+                     const acc_t *rstd, int64_t n, int dim)
 {
     int64_t blocks = work_blocks(n);
     int wd = (dim + VL_MAX - 1) / VL_MAX * VL_MAX;
@@ -24,7 +27,8 @@ void op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres
         double *sum = part + b * wd;
         memset(sum, 0, (size_t)wd * sizeof *sum);
         for (int64_t i = b * WORK_BLOCK; i < MIN(n, (b + 1) * WORK_BLOCK); i++)
-            run->norm_back(dx + i * dim, sum, dy + i * dim, dres ? dres + i * dim : NULL, res + i * dim, w, rstd[i], dim);
+            run->norm_back(dx + i * dim, sum, dy + i * dim, dres ? dres + i * dim : NULL, res + i * dim, w, rstd[i],
+                           dim);
     }
     work_fold(dw, part, blocks, dim, wd);
 }
@@ -38,7 +42,8 @@ void op_bias_back(acc_t *db, const elem_t *dy, int64_t n, int d)
     for (int64_t b = 0; b < blocks; b++) {
         for (int j = 0; j < d; j += VL) {
             struct vsum s = { 0 };
-            for (int64_t i = b * WORK_BLOCK; i < MIN(n, (b + 1) * WORK_BLOCK); i++) vsum_add(&s, vget_n(dy + i * d + j, d - j));
+            for (int64_t i = b * WORK_BLOCK; i < MIN(n, (b + 1) * WORK_BLOCK); i++)
+                vsum_add(&s, vget_n(dy + i * d + j, d - j));
             vsum_put(part + b * wd + j, s);
         }
     }

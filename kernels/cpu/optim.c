@@ -1,4 +1,5 @@
-/* optim.c: AdamW and the norm of the gradient, on flat vectors. Sums are over fixed chunks, so that threads change nothing. */
+/* optim.c: AdamW and the norm of the gradient, on flat vectors. Sums are over fixed chunks, so that threads change
+ * nothing. */
 #include "base/philox.h"
 #include "kernels/cpu/vec_sum.h"
 #include "kernels/cpu/work.h"
@@ -42,14 +43,22 @@ static inline vr vsqrt(vr x)
     return x;
 }
 
-/* m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w (1 - lr decay) - lr/(1 - b1^t) m / (sqrt(v)/sqrt(1 - b2^t) + eps) */
+/* m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w = w (1 - lr decay) - lr/(1 - b1^t) m / (sqrt(v)/sqrt(1 - b2^t) +
+ * eps) */
 struct rule { vr b1, d1, b2, d2, scale, eps, keep, step, root; };
 static struct rule rule_of(const struct adamw *a)
 {
     ENSURE(a->t >= 1);
     double c1 = 1 - pow(a->beta1, (double)a->t), c2 = 1 - pow(a->beta2, (double)a->t);
-    return (struct rule){ .b1 = vset(a->beta1), .d1 = vset(1 - a->beta1), .b2 = vset(a->beta2), .d2 = vset(1 - a->beta2), .scale = vset(a->scale), .eps = vset(a->eps),
-                          .keep = vset(1 - a->lr * a->decay), .step = vset(-a->lr / c1), .root = vset(1 / sqrt(c2)) };
+    return (struct rule){ .b1 = vset(a->beta1),
+                          .d1 = vset(1 - a->beta1),
+                          .b2 = vset(a->beta2),
+                          .d2 = vset(1 - a->beta2),
+                          .scale = vset(a->scale),
+                          .eps = vset(a->eps),
+                          .keep = vset(1 - a->lr * a->decay),
+                          .step = vset(-a->lr / c1),
+                          .root = vset(1 / sqrt(c2)) };
 }
 
 static void step_chunk(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int len, const struct rule *k)
@@ -72,7 +81,8 @@ void op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int6
 {
     const struct rule k = rule_of(a);
     #pragma omp parallel for schedule(static) num_threads(work_threads(n / 2))
-    for (int64_t o = 0; o < n; o += CHUNK) step_chunk(w + o, master ? master + o : NULL, g + o, m + o, v + o, (int)MIN(CHUNK, n - o), &k);
+    for (int64_t o = 0; o < n; o += CHUNK)
+        step_chunk(w + o, master ? master + o : NULL, g + o, m + o, v + o, (int)MIN(CHUNK, n - o), &k);
     gemm_weights_changed();
 }
 
@@ -90,7 +100,8 @@ static uint16_t to_bf16(double x, uint32_t dither)
     return (uint16_t)((b.u + dither) >> 16);
 }
 
-void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
+void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a,
+                   struct round_key key)
 {
     const struct rule k = rule_of(a);
     #pragma omp parallel for schedule(static) num_threads(work_threads(n / 2))
@@ -102,7 +113,8 @@ void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16
         struct philox words = { 0 };
         for (int j = 0; j < len; j++) {
             uint64_t i = (uint64_t)(key.at + o + j);
-            if (j == 0 || (i & 3) == 0) words = philox4x32(key.seed, (uint32_t)(i >> 2), (uint32_t)(i >> 34), (uint32_t)a->t, 0);
+            if (j == 0 || (i & 3) == 0)
+                words = philox4x32(key.seed, (uint32_t)(i >> 2), (uint32_t)(i >> 34), (uint32_t)a->t, 0);
             m[o + j] = to_bf16((double)mm[j], words.v[i & 3] & 0xffff);
             v[o + j] = to_bf16((double)vv[j], words.v[i & 3] >> 16);
         }

@@ -1,5 +1,6 @@
-/* pg.c: every policy loss. A row is one reverse scan, because the discounted sum of the future factor runs backwards; a second pass over g puts the
- * denominators in, which are known only when every row has been seen. Row sums are added in row order: threads change nothing. */
+/* pg.c: every policy loss. A row is one reverse scan, because the discounted sum of the future factor runs backwards; a
+ * second pass over g puts the denominators in, which are known only when every row has been seen. Row sums are added in
+ * row order: threads change nothing. */
 #include "kernels/cpu/rl.h"
 #include <float.h>
 #include <stdlib.h>
@@ -73,10 +74,12 @@ static double mean_delta(const struct loss_in *in, int row, bool raw)
     return n > 0 ? sum / n : 0;
 }
 
-static void count_token(struct row_sum *s, const struct loss_in *in, int64_t i, double d, struct future f, struct token t, const struct loss_rule *r)
+static void count_token(struct row_sum *s, const struct loss_in *in, int64_t i, double d, struct future f,
+                        struct token t, const struct loss_rule *r)
 {
     bool first = s->n++ == 0;
-    double hi = r->future.hi > r->future.lo ? r->future.hi : 10, lo = r->future.hi > r->future.lo ? r->future.lo : 0, slope;
+    double hi = r->future.hi > r->future.lo ? r->future.hi : 10, lo = r->future.hi > r->future.lo ? r->future.lo : 0,
+           slope;
     s->loss += t.loss;
     s->ppo_kl -= d;
     s->clipped += t.clipped;
@@ -117,18 +120,22 @@ static struct row_sum row_loss(acc_t *g, acc_t *influence, const struct loss_in 
         if (g) g[i] = (acc_t)t.slope;
     }
     s.kept = !(r->drop_rows && s.lower > 1);           /* more than one such token: a single one is forgiven */
-    if (r->mode == LOSS_GSPO && g)                              /* each token moves the mean by 1/n, and the mean moves every token's loss */
+    /* each token moves the mean by 1/n, and the mean moves every token's loss */
+    if (r->mode == LOSS_GSPO && g)
         for (int64_t i = in->begin[row]; i < in->begin[row + 1]; i++)
             if (in->m[i]) g[i] = (acc_t)(is_inside(in, i, r->raw_delta) ? slopes / (double)s.n : 0);
     return s;
 }
 
-/* The second pass: g and ge of a row, whole. wp, wa: the row's weights in the policy loss and in the terms that keep every row. */
-static void row_scale(acc_t *g, acc_t *ge, const struct loss_in *in, int row, double wp, double wa, const struct loss_rule *r)
+/* The second pass: g and ge of a row, whole. wp, wa: the row's weights in the policy loss and in the terms that keep
+ * every row. */
+static void row_scale(acc_t *g, acc_t *ge, const struct loss_in *in, int row, double wp, double wa,
+                      const struct loss_rule *r)
 {
     for (int64_t i = in->begin[row]; i < in->begin[row + 1]; i++) {
         double slope = 0;
-        if (in->m[i] && in->logp_ref && r->kl_coef != 0) rl_kl(&slope, (double)in->logp[i], (double)in->logp_ref[i], r->kl);
+        if (in->m[i] && in->logp_ref && r->kl_coef != 0)
+            rl_kl(&slope, (double)in->logp[i], (double)in->logp_ref[i], r->kl);
         if (g) g[i] = in->m[i] ? (acc_t)((wp != 0 ? wp * (double)g[i] : 0) + r->kl_coef * wa * slope) : 0;
         if (ge) ge[i] = in->m[i] ? (acc_t)(-r->entropy_coef * wa) : 0;
     }
@@ -174,7 +181,8 @@ static void gather(struct loss_stats *s, const struct row_sum *row, int rows)
     s->iw_clip_lower = a.at_lo / n;
 }
 
-void op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_stats *s, const struct loss_in *in, const struct loss_rule *r)
+void op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_stats *s, const struct loss_in *in,
+           const struct loss_rule *r)
 {
     int rows = in->rows > 0 ? in->rows : 0;
     *s = (struct loss_stats){ 0 };
@@ -204,7 +212,8 @@ void op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_sta
         s->entropy += row[i].entropy;
         if (kept) kept[i] = row[i].kept;
     }
-    s->loss = s->pg + (r->kl_coef != 0 ? r->kl_coef * s->kl : 0) - (r->entropy_coef != 0 ? r->entropy_coef * s->entropy : 0);
+    s->loss =
+        s->pg + (r->kl_coef != 0 ? r->kl_coef * s->kl : 0) - (r->entropy_coef != 0 ? r->entropy_coef * s->entropy : 0);
     free(row);
 }
 

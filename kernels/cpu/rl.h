@@ -4,7 +4,8 @@
 #include "kernels/ops_rl.h"
 #include <math.h>
 
-enum { RL_PARALLEL = 1 << 16 };     /* positions: below this the threads cost more than the exp() they save (about 1 ms) */
+/* positions: below this the threads cost more than the exp() they save (about 1 ms) */
+enum { RL_PARALLEL = 1 << 16 };
 
 /* Not fmin(fmax()): a NaN has to come out again. */
 static inline double rl_clamp(double x, double lo, double hi) { return x < lo ? lo : x > hi ? hi : x; }

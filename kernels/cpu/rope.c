@@ -1,12 +1,14 @@
 /* rope.c: rotary embedding of the queries and keys, with Qwen3's norm of each head in front where there is one.
- * Angles are pos * freq in double; their cosines and sines are kept in a table, since sincos of 12 pairs costs more than rotating four heads. */
+ * Angles are pos * freq in double; their cosines and sines are kept in a table, since sincos of 12 pairs costs more
+ * than rotating four heads. */
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vec_sum.h"
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* cos[pos][half], then sin[pos][half], of the frequencies last used. Positions past the table are computed on the spot, the same way. */
+/* cos[pos][half], then sin[pos][half], of the frequencies last used. Positions past the table are computed on the spot,
+ * the same way. */
 struct turns { acc_t *freq; int half; int64_t have; elem_t *cs; };
 enum { TURNS_MAX = 16384 };
 
@@ -62,7 +64,8 @@ static acc_t head_norm(elem_t *y, const elem_t *x, const elem_t *w, double eps, 
     return r;
 }
 
-void op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps, const acc_t *freq, const int *pos, int64_t n, struct heads h)
+void op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps,
+             const acc_t *freq, const int *pos, int64_t n, struct heads h)
 {
     int half = h.hd / 2, turned = h.heads + h.kv, width = turned + h.kv;
     ENSURE(h.hd % 2 == 0 && h.hd > 0 && !qnorm == !knorm);
@@ -89,7 +92,8 @@ static void head_norm_back(elem_t *d, double *sum, const elem_t *x, const elem_t
 {
     struct vacc dot = { 0 };
     vr r = vset((double)rstd);
-    for (int j = 0; j < hd; j += VL) vacc_fma(&dot, vget_n(d + j, hd - j) * vget_n(w + j, hd - j), vget_n(x + j, hd - j));
+    for (int j = 0; j < hd; j += VL)
+        vacc_fma(&dot, vget_n(d + j, hd - j) * vget_n(w + j, hd - j), vget_n(x + j, hd - j));
     vr c = vset(-vacc_sum(dot) / hd * (double)rstd * (double)rstd * (double)rstd);
     for (int j = 0; j < hd; j += VL) {
         vr g = vget_n(d + j, hd - j), v = vget_n(x + j, hd - j);
@@ -100,8 +104,9 @@ static void head_norm_back(elem_t *d, double *sum, const elem_t *x, const elem_t
     }
 }
 
-void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in, const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm,
-                  const acc_t *freq, const int *pos, int64_t n, struct heads h)
+void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in, const acc_t *rstd,
+                  const elem_t *qnorm, const elem_t *knorm, const acc_t *freq, const int *pos, int64_t n,
+                  struct heads h)
 {
     int half = h.hd / 2, turned = h.heads + h.kv, width = turned + h.kv, wd = (h.hd + VL_MAX - 1) / VL_MAX * VL_MAX;
     const struct turns *t = turns_of(freq, half, pos, n);
@@ -120,7 +125,8 @@ void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout,
             elem_t *dx = din + i * width * h.hd;
             run->turn(dx, dy, cs, half, -1, turned);
             for (int k = 0; qnorm && k < turned; k++)
-                head_norm_back(dx + k * h.hd, part + (2 * b + (k >= h.heads)) * wd, in + (i * width + k) * h.hd, k < h.heads ? qnorm : knorm, rstd[i * turned + k], h.hd);
+                head_norm_back(dx + k * h.hd, part + (2 * b + (k >= h.heads)) * wd, in + (i * width + k) * h.hd,
+                               k < h.heads ? qnorm : knorm, rstd[i * turned + k], h.hd);
             if (dx != dy) memcpy(dx + turned * h.hd, dy + turned * h.hd, (size_t)(h.kv * h.hd) * sizeof *dx);
         }
     }

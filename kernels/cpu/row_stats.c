@@ -1,10 +1,15 @@
 /* row_stats.c: log-sum-exp, log-probabilities and entropy from one row of logits, and the gradient into it.
- * With d = (x - max) / T <= 0 and l = sum exp d:  logp = d - ln l <= 0 and entropy = ln l - sum d exp(d) / l >= 0, without any clamp. */
+ * With d = (x - max) / T <= 0 and l = sum exp d: logp = d - ln l <= 0 and entropy = ln l - sum d exp(d) / l >= 0,
+ * without any clamp. */
 #include "kernels/cpu/lanes.h"
 
-struct row_stat row_stat(elem_t *e, const elem_t *x, double inv_temp, int vocab) { return lanes()->stat(e, x, inv_temp, vocab); }
+struct row_stat row_stat(elem_t *e, const elem_t *x, double inv_temp, int vocab)
+{
+    return lanes()->stat(e, x, inv_temp, vocab);
+}
 
-void op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double inv_temp, const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
+void op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double inv_temp, const int *begin,
+                  const int *tgt, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(vocab > 0 && ld >= vocab && inv_temp > 0);
     #pragma omp parallel for schedule(static) num_threads(work_threads(n * (60 + (int64_t)vocab)))
@@ -23,8 +28,8 @@ void op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double i
     }
 }
 
-void op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, const acc_t *ge, double inv_temp, const int *begin, const int *tgt,
-                int64_t n, int vocab, int64_t ld)
+void op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, const acc_t *ge, double inv_temp,
+                const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(vocab > 0 && ld >= vocab && inv_temp > 0 && (ent || !ge));
     const struct lanes *run = lanes();
@@ -35,7 +40,8 @@ void op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, c
         double sum = 0, e = ge ? (double)ge[i] : 0;
         for (int64_t k = from; k < to; k++) sum += (double)g[k];
         /* x_j = -inv_temp p_j (sum + ge ent + ge log p_j) */
-        run->dlogits(row, inv_temp, -(double)lse[i], -inv_temp * (sum + (ge ? e * (double)ent[i] : 0)), -inv_temp * e, vocab);
+        run->dlogits(row, inv_temp, -(double)lse[i], -inv_temp * (sum + (ge ? e * (double)ent[i] : 0)), -inv_temp * e,
+                     vocab);
         for (int64_t k = from; k < to; k++) {
             ENSURE(tgt[k] >= 0 && tgt[k] < vocab);
             row[tgt[k]] = (elem_t)((double)row[tgt[k]] + inv_temp * (double)g[k]);

@@ -1,5 +1,6 @@
-/* sample.c: draws one id per row of logits. The common case (no top-k, no top-p, no mask) is one read of the row and one of its exponentials.
- * Restricted draws sort the ids that can matter, by radix, so that ties and limits are exact and no vocabulary or distribution is slow. */
+/* sample.c: draws one id per row of logits. The common case (no top-k, no top-p, no mask) is one read of the row and
+ * one of its exponentials. Restricted draws sort the ids that can matter, by radix, so that ties and limits are exact
+ * and no vocabulary or distribution is slow. */
 #include "base/philox.h"
 #include "kernels/cpu/row_stats.h"
 #include "kernels/cpu/vec_sum.h"
@@ -12,7 +13,8 @@ enum { BLOCK = 64 };
 
 static bool allowed(const uint32_t *allow, int id) { return !allow || (allow[id / 32] >> (id % 32) & 1); }
 
-/* The first id whose weights up to and with it exceed u times all weight; blocks first, so that 510 ids are not one chain of additions. */
+/* The first id whose weights up to and with it exceed u times all weight; blocks first, so that 510 ids are not one
+ * chain of additions. */
 static int draw(const elem_t *e, int vocab, double u, double *block)
 {
     int blocks = (vocab + BLOCK - 1) / BLOCK, last = 0;
@@ -95,15 +97,16 @@ static int cut_to(struct rank *r, int n, int k)
 
 struct space { elem_t *e; double *block; struct rank *rank, *spare; };
 
-/* Weighs the ids of the mask anew, relative to the best of them: beside the whole vocabulary all of them may have underflowed. */
+/* Weighs the ids of the mask anew, relative to the best of them: beside the whole vocabulary all of them may have
+ * underflowed. */
 static void apply_mask(elem_t *e, const elem_t *x, double inv_temp, const uint32_t *allow, int vocab)
 {
     double top = (double)x[argmax(x, vocab, allow)];
     for (int j = 0; j < vocab; j++) e[j] = allowed(allow, j) ? (elem_t)exp(((double)x[j] - top) * inv_temp) : 0;
 }
 
-/* Leaves in w->e the weights of the ids that may be drawn, 0 elsewhere: of those the mask allows the top_k, of those the smallest set of the highest
- * with a mass of top_p. */
+/* Leaves in w->e the weights of the ids that may be drawn, 0 elsewhere: of those the mask allows the top_k, of those
+ * the smallest set of the highest with a mass of top_p. */
 static void restrict_to(const struct space *w, const elem_t *x, const struct sample_rule *r, int vocab)
 {
     bool by_k = r->top_k > 0 && r->top_k < vocab, by_p = r->top_p < 1;
@@ -111,7 +114,8 @@ static void restrict_to(const struct space *w, const elem_t *x, const struct sam
     int n = 0, kept = 0;
     if (!by_k) {
         for (int j = 0; j < vocab; j++) mass += (double)w->e[j];
-        floor = (1 - r->top_p) * mass / vocab / 2;          /* all ids below it together are too few to be needed for top_p; half, for rounding */
+        /* all ids below it together are too few to be needed for top_p; half, for rounding */
+        floor = (1 - r->top_p) * mass / vocab / 2;
     }
     for (int j = 0; j < vocab; j++)
         if (allowed(r->allow, j) && (double)w->e[j] >= floor) w->rank[n++] = (struct rank){ rank_key(x[j]), j };
@@ -130,7 +134,8 @@ static void restrict_to(const struct space *w, const elem_t *x, const struct sam
     for (int k = 0; k < kept; k++) w->e[w->rank[k].id] = keep[k];
 }
 
-static int pick(const struct space *w, const elem_t *x, double inv_temp, const struct sample_rule *r, const struct sample_key *k, int vocab)
+static int pick(const struct space *w, const elem_t *x, double inv_temp, const struct sample_rule *r,
+                const struct sample_key *k, int vocab)
 {
     if (r->temperature <= 0) return argmax(x, vocab, r->allow);
     if (r->allow) apply_mask(w->e, x, inv_temp, r->allow, vocab);
@@ -145,20 +150,24 @@ static void check_mask(const uint32_t *allow, int vocab)
     die("op_sample: the mask allows no id at all");
 }
 
-void op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+void op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r,
+               const struct sample_key *key, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(vocab > 0 && ld >= vocab && r->temperature >= 0);
     if (r->allow) check_mask(r->allow, vocab);
     double inv_temp = r->temperature > 0 ? 1 / r->temperature : 1;
     int threads = work_threads(n * (100 + 2 * (int64_t)vocab));
-    size_t we = work_round((size_t)vocab * sizeof(elem_t)), wb = work_round(((size_t)vocab / BLOCK + 1) * sizeof(double)), wr = work_round((size_t)vocab * sizeof(struct rank));
+    size_t we = work_round((size_t)vocab * sizeof(elem_t)),
+           wb = work_round(((size_t)vocab / BLOCK + 1) * sizeof(double)),
+           wr = work_round((size_t)vocab * sizeof(struct rank));
     size_t bytes = we + wb + 2 * wr;
     void *base = work_parts(threads, bytes);
     int64_t bad = n;
     #pragma omp parallel for schedule(static) num_threads(threads) reduction(min:bad)
     for (int64_t i = 0; i < n; i++) {
         char *own = work_part(base, omp_get_thread_num(), bytes);
-        struct space w = { (elem_t *)(void *)own, (double *)(void *)(own + we), (struct rank *)(void *)(own + we + wb), (struct rank *)(void *)(own + we + wb + wr) };
+        struct space w = { (elem_t *)(void *)own, (double *)(void *)(own + we), (struct rank *)(void *)(own + we + wb),
+                           (struct rank *)(void *)(own + we + wb + wr) };
         const elem_t *row = x + i * ld;
         struct row_stat s = row_stat(w.e, row, inv_temp, vocab);
         if (!(s.mass >= 1)) { bad = i < bad ? i : bad; continue; }
@@ -169,6 +178,8 @@ void op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct s
         if (CHECKED) ENSURE(row_logp(&s, row, inv_temp, got) <= 0 && s.ent >= 0 && s.ent <= log((double)vocab));
     }
     if (bad < n)
-        end_with("row %lld of the logits holds a NaN or an infinity: the weights have diverged. Start anew with a lower actor.optim.lr, from a checkpoint of before "
-                 "(model.path=.../global_step_N/actor/huggingface)", (long long)bad);
+        end_with("row %lld of the logits holds a NaN or an infinity: the weights have diverged. Start anew with a "
+                 "lower actor.optim.lr, from a checkpoint of before "
+                 "(model.path=.../global_step_N/actor/huggingface)",
+                 (long long)bad);
 }

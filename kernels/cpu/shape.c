@@ -5,6 +5,8 @@
 bool ops_take(const struct op_shape *s, struct err *e)
 {
     if (s->h.hd > 0 && s->h.hd % 2 == 0 && s->h.kv > 0 && s->h.heads % s->h.kv == 0) return true;
-    return fail(e, "%s: %d query heads and %d key heads of %d: attention takes even sizes, and query heads that share the key heads evenly", s->name, s->h.heads, s->h.kv,
-                s->h.hd);
+    return fail(e,
+                "%s: %d query heads and %d key heads of %d: attention takes even sizes, and query heads that share the "
+                "key heads evenly",
+                s->name, s->h.heads, s->h.kv, s->h.hd);
 }

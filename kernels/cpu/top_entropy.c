@@ -5,7 +5,8 @@
 
 enum { TOP_MAX = 64 };
 
-void op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+void op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k, int64_t n,
+                      int vocab, int64_t ld)
 {
     ENSURE(k >= 1 && k <= TOP_MAX);
     for (int64_t i = 0; i < n; i++) {

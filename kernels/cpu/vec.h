@@ -1,5 +1,5 @@
-/* vec.h: a vector of elements, as wide as what this file is compiled for has: 64 bytes with AVX-512, else 32. Bits never depend on the width: multiply-adds
- * that decide bits are written as vfma, never left to the compiler. */
+/* vec.h: a vector of elements, as wide as what this file is compiled for has: 64 bytes with AVX-512, else 32. Bits
+ * never depend on the width: multiply-adds that decide bits are written as vfma, never left to the compiler. */
 #pragma once
 #include "kernels/dev.h"
 #include <math.h>
@@ -17,7 +17,11 @@
 /* Vectors never cross a call: without AVX there is no agreement on how they would. */
 #define INLINE static inline __attribute__((always_inline))
 
-enum { VBYTES = VEC == 512 ? 64 : 32, VL = VBYTES / sizeof(elem_t), VL_MAX = 64 / sizeof(elem_t) /* what rows of partial sums are padded to */ };
+enum {
+    VBYTES = VEC == 512 ? 64 : 32,
+    VL = VBYTES / sizeof(elem_t),
+    VL_MAX = 64 / sizeof(elem_t) /* what rows of partial sums are padded to */
+};
 typedef elem_t vr __attribute__((vector_size(VBYTES)));
 typedef elem_t vr_any __attribute__((vector_size(VBYTES), aligned(sizeof(elem_t)), may_alias));
 
@@ -57,8 +61,8 @@ INLINE vr vmax(vr a, vr b)       /* b where either is NaN, as the x86 instructio
 INLINE vr vmin(vr a, vr b) { return -vmax(-a, -b); }
 #endif
 
-/* n lanes of p, the others 0 (vget_part: 0 < n <= VL, without a branch);  the first n lanes to p;  lanes n and up to p + n;  v with x in lanes n and up.
- * n >= VL is all of them. */
+/* n lanes of p, the others 0 (vget_part: 0 < n <= VL, without a branch); the first n lanes to p; lanes n and up to p +
+ * n; v with x in lanes n and up. n >= VL is all of them. */
 #if VEC == 512
 INLINE vbits vmask(int n) { return (vbits)(n >= VL ? ~0u : (1u << n) - 1); }
 INLINE vr vget_part(const elem_t *p, int n) { return (vr)I(maskz_loadu)(vmask(n), p); }

@@ -2,8 +2,9 @@
 #pragma once
 #include "kernels/cpu/vec.h"
 
-/* exp of every lane. float: x = n ln2 + r, |r| <= ln2/2, a polynomial (Cephes), at most 2 ulp from -87.3 to 88.3; below it goes to 0, above it stays
- * at 2.3e38, which no caller can tell from more (1 / (1 + e), or x <= 0); exp(0) is 1, NaN stays NaN. double: the C library's. */
+/* exp of every lane. float: x = n ln2 + r, |r| <= ln2/2, a polynomial (Cephes), at most 2 ulp from -87.3 to 88.3; below
+ * it goes to 0, above it stays at 2.3e38, which no caller can tell from more (1 / (1 + e), or x <= 0); exp(0) is 1, NaN
+ * stays NaN. double: the C library's. */
 INLINE vr vexp(vr x)
 {
 #if defined(REAL_IS_double)
@@ -11,10 +12,12 @@ INLINE vr vexp(vr x)
     return x;
 #else
     typedef int32_t vi __attribute__((vector_size(VBYTES)));
-    vr magic = vsetr(0x1.8p23f + 127);                      /* rounds to an integer and leaves n + 127 in the low bits, where shifting makes it 2^n */
+    /* rounds to an integer and leaves n + 127 in the low bits, where shifting makes it 2^n */
+    vr magic = vsetr(0x1.8p23f + 127);
     x = vmin(vsetr(88.33f), vmax(vsetr(-88.03f), x));       /* -88.03 is n = -127: 2^n becomes 0 */
     vr t = vfma(x, vsetr(1.44269504088896341f), magic), n = t - magic;
-    vr r = vfma(n, vsetr(-0.693359375f), x);                /* ln2 in two parts; n times the first is exact even without a fused multiply-add */
+    /* ln2 in two parts; n times the first is exact even without a fused multiply-add */
+    vr r = vfma(n, vsetr(-0.693359375f), x);
     r = vfma(n, vsetr(2.12194440e-4f), r);
     vr p = vfma(vsetr(1.9875691500e-4f), r, vsetr(1.3981999507e-3f));
     p = vfma(p, r, vsetr(8.3334519073e-3f));

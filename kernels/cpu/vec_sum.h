@@ -1,4 +1,5 @@
-/* vec_sum.h: sums of vectors of elements, in double, in lanes chosen by the index within the row alone: the bits do not depend on VL. */
+/* vec_sum.h: sums of vectors of elements, in double, in lanes chosen by the index within the row alone: the bits do not
+ * depend on VL. */
 #pragma once
 #include "kernels/cpu/vec.h"
 
@@ -7,7 +8,8 @@ typedef double vd_any __attribute__((vector_size(VBYTES), aligned(8), may_alias)
 typedef double vd4 __attribute__((vector_size(32)));
 INLINE double vadd4(vd4 t) { return (t[0] + t[1]) + (t[2] + t[3]); }
 
-/* Sums of elements in double, folded: element j of a row always lands in the same one of 8 lanes (4 where elements are doubles), whatever VL is. */
+/* Sums of elements in double, folded: element j of a row always lands in the same one of 8 lanes (4 where elements are
+ * doubles), whatever VL is. */
 #if defined(REAL_IS_double)
 struct vacc { vd4 a; };
 #if VEC == 512
@@ -28,7 +30,10 @@ INLINE vd vhigh(vr x) { return (vd)_mm512_cvtps_pd(_mm512_extractf32x8_ps((vn)x,
 INLINE vd vfmad(vd a, vd b, vd c) { return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
 INLINE void vacc_add(struct vacc *s, vr x) { s->a += vlow(x); s->a += vhigh(x); }
 INLINE void vacc_fma(struct vacc *s, vr x, vr y) { s->a = vfmad(vhigh(x), vhigh(y), vfmad(vlow(x), vlow(y), s->a)); }
-INLINE double vacc_sum(struct vacc s) { return vadd4((vd4)_mm512_castpd512_pd256((__m512d)s.a) + (vd4)_mm512_extractf64x4_pd((__m512d)s.a, 1)); }
+INLINE double vacc_sum(struct vacc s)
+{
+    return vadd4((vd4)_mm512_castpd512_pd256((__m512d)s.a) + (vd4)_mm512_extractf64x4_pd((__m512d)s.a, 1));
+}
 #else
 struct vacc { vd a, b; };
 #if VEC

@@ -1,5 +1,6 @@
-/* advantage.cu: dual-group advantages and the official reward scale. Groups are found by comparing every row with every other: some thousand rows, a few
- * million comparisons, in row order, so that sums have the bits of the C backend. A row's credit at i counts the branches at or after i: one reverse scan. */
+/* advantage.cu: dual-group advantages and the official reward scale. Groups are found by comparing every row with every
+ * other: some thousand rows, a few million comparisons, in row order, so that sums have the bits of the C backend. A
+ * row's credit at i counts the branches at or after i: one reverse scan. */
 #include "kernels/cuda/rl.cuh"
 
 struct dual_args {
@@ -21,7 +22,8 @@ __device__ group group_of(const dual_args &a, int uid, bool branch)
 {
     double sum = 0, square = 0;
     group g = { 0, 0, 0, true };
-    for (int i = 0; i < a.rows; i++) if (a.uid[i] == uid && (a.kind && a.kind[i]) == branch) sum += (double)a.reward[i], g.n++;
+    for (int i = 0; i < a.rows; i++)
+        if (a.uid[i] == uid && (a.kind && a.kind[i]) == branch) sum += (double)a.reward[i], g.n++;
     if (!g.n) return g;
     g.mean = sum / g.n;
     for (int i = 0; i < a.rows; i++) {
@@ -45,7 +47,8 @@ __global__ void __launch_bounds__(128) dual_rows_kernel(dual_args a)
     int row = (int)(blockIdx.x * 128 + threadIdx.x);
     if (row >= a.rows) return;
     bool branch = a.kind && a.kind[row];
-    double reward = (double)a.reward[row], x = standard(reward, group_of(a, a.uid[row], branch), a.r.by_std), own = branch && !a.r.train_branches ? 0 : x;
+    double reward = (double)a.reward[row], x = standard(reward, group_of(a, a.uid[row], branch), a.r.by_std),
+           own = branch && !a.r.train_branches ? 0 : x;
     if (!branch && a.r.dual == DUAL_AVERAGE) {
         group other = group_of(a, a.uid[row], true);
         if (other.n) own = (own + standard(reward, other, a.r.by_std)) / 2;
@@ -59,7 +62,9 @@ __global__ void __launch_bounds__(128) dual_rows_kernel(dual_args a)
 __device__ __forceinline__ int64_t dual_place(const dual_args &a, int i, int row)
 {
     struct branch_record rec = a.rec[i];
-    if (rec.orig != row || rec.row < 0 || rec.row >= a.rows || rec.idx < 0 || !a.kind || a.kind[row] || !a.kind[rec.row]) return -1;
+    if (rec.orig != row || rec.row < 0 || rec.row >= a.rows || rec.idx < 0 || !a.kind || a.kind[row] ||
+        !a.kind[rec.row])
+        return -1;
     int64_t len = a.begin[row + 1] - a.begin[row];
     return len == 0 ? -1 : a.begin[row] + (rec.idx < len ? rec.idx : len - 1);
 }
@@ -92,35 +97,58 @@ __global__ void __launch_bounds__(RL_BLOCK) dual_positions_kernel(dual_args a)
     }
 }
 
-extern "C" void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows, const int *uid, const uint8_t *kind,
-                                  const struct branch_record *rec, int records, const struct advantage_rule *r)
+extern "C" void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin,
+                                  int rows, const int *uid, const uint8_t *kind, const struct branch_record *rec,
+                                  int records, const struct advantage_rule *r)
 {
     if (rows <= 0) return;
     int64_t first = begin[0], *at = rl_begin(begin, rows);
     size_t n = (size_t)(begin[rows] - first), k = (size_t)rows;
     enum { REWARD, M, KIND, BEGIN, UID, REC, ADV, BASE, A, OWN, VALUE, NUMBER, COUNT };
     struct stage s[COUNT] = {
-        { reward, NULL, k * sizeof(acc_t), NULL }, { m + first, NULL, n, NULL }, { kind, NULL, rl_bytes(kind, k), NULL },
-        { at, NULL, (k + 1) * sizeof *at, NULL }, { uid, NULL, k * sizeof *uid, NULL }, { rec, NULL, (size_t)(records > 0 ? records : 0) * sizeof *rec, NULL },
-        { NULL, adv + first, n * sizeof(acc_t), NULL }, { NULL, base, rl_bytes(base, k * sizeof(acc_t)), NULL }, { NULL, NULL, k * sizeof(double), NULL },
-        { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, n * sizeof(double), NULL }, { NULL, NULL, n * sizeof(int), NULL },
+        { reward, NULL, k * sizeof(acc_t), NULL }, { m + first, NULL, n, NULL },
+        { kind, NULL, rl_bytes(kind, k), NULL }, { at, NULL, (k + 1) * sizeof *at, NULL },
+        { uid, NULL, k * sizeof *uid, NULL }, { rec, NULL, (size_t)(records > 0 ? records : 0) * sizeof *rec, NULL },
+        { NULL, adv + first, n * sizeof(acc_t), NULL }, { NULL, base, rl_bytes(base, k * sizeof(acc_t)), NULL },
+        { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, k * sizeof(double), NULL },
+        { NULL, NULL, n * sizeof(double), NULL }, { NULL, NULL, n * sizeof(int), NULL },
     };
     stage_put(s, COUNT);
-    dual_args a = { (acc_t *)s[ADV].dev, (acc_t *)s[BASE].dev, (const acc_t *)s[REWARD].dev, (const uint8_t *)s[M].dev, (const uint8_t *)s[KIND].dev,
-                    (const int64_t *)s[BEGIN].dev, (const int *)s[UID].dev, (const struct branch_record *)s[REC].dev, (double *)s[A].dev, (double *)s[OWN].dev,
-                    (double *)s[VALUE].dev, (int *)s[NUMBER].dev, rows, records, *r };
+    dual_args a = { (acc_t *)s[ADV].dev,
+                    (acc_t *)s[BASE].dev,
+                    (const acc_t *)s[REWARD].dev,
+                    (const uint8_t *)s[M].dev,
+                    (const uint8_t *)s[KIND].dev,
+                    (const int64_t *)s[BEGIN].dev,
+                    (const int *)s[UID].dev,
+                    (const struct branch_record *)s[REC].dev,
+                    (double *)s[A].dev,
+                    (double *)s[OWN].dev,
+                    (double *)s[VALUE].dev,
+                    (int *)s[NUMBER].dev,
+                    rows,
+                    records,
+                    *r };
     LAUNCH((dual_rows_kernel), blocks_of(rows, 128), 128, 0, queue(), a);
     LAUNCH((dual_positions_kernel), rl_grid(rows), RL_BLOCK, 0, queue(), a);
     stage_get(s, COUNT);
     free(at);
 }
 
-struct scale_args { acc_t *reward; const int64_t *begin; const struct branch_record *rec; double *start; int rows, records; double discount; };
+struct scale_args {
+    acc_t *reward;
+    const int64_t *begin;
+    const struct branch_record *rec;
+    double *start;
+    int rows, records;
+    double discount;
+};
 
 __device__ double highest_score(const scale_args &a)
 {
     double most = 0;
-    for (int i = rl_lane(); i < a.records; i += 32) if (a.rec[i].row >= 0 && a.rec[i].score > most) most = a.rec[i].score;
+    for (int i = rl_lane(); i < a.records; i += 32)
+        if (a.rec[i].row >= 0 && a.rec[i].score > most) most = a.rec[i].score;
     return rl_max(most);
 }
 
@@ -141,7 +169,8 @@ __global__ void __launch_bounds__(RL_BLOCK) reward_scale_kernel(scale_args a)
         for (unsigned left = hit; left; left &= left - 1, mine++) {
             if (lane == __ffs((int)left) - 1 && rec.score > 0 && rec.idx >= 0 && len > 0) {
                 int64_t beyond = rec.idx - (len - 1);
-                a.start[from + (beyond > 0 ? len - 1 : rec.idx)] += rec.score / most * (beyond > 0 ? pow(a.discount, (double)beyond) : 1);
+                a.start[from + (beyond > 0 ? len - 1 : rec.idx)] +=
+                    rec.score / most * (beyond > 0 ? pow(a.discount, (double)beyond) : 1);
             }
             __syncwarp();
         }
@@ -154,7 +183,8 @@ __global__ void __launch_bounds__(RL_BLOCK) reward_scale_kernel(scale_args a)
     }
 }
 
-extern "C" void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records, double discount)
+extern "C" void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec,
+                                int records, double discount)
 {
     if (rows <= 0 || records <= 0) return;
     int64_t base = begin[0], *at = rl_begin(begin, rows);
@@ -165,7 +195,13 @@ extern "C" void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, c
         { rec, NULL, (size_t)records * sizeof *rec, NULL }, { NULL, NULL, n * sizeof(double), NULL },
     };
     stage_put(s, COUNT);
-    scale_args a = { (acc_t *)s[REWARD].dev, (const int64_t *)s[BEGIN].dev, (const struct branch_record *)s[REC].dev, (double *)s[START].dev, rows, records, discount };
+    scale_args a = { (acc_t *)s[REWARD].dev,
+                     (const int64_t *)s[BEGIN].dev,
+                     (const struct branch_record *)s[REC].dev,
+                     (double *)s[START].dev,
+                     rows,
+                     records,
+                     discount };
     LAUNCH((reward_scale_kernel), rl_grid(rows), RL_BLOCK, 0, queue(), a);
     stage_get(s, COUNT);
     free(at);

@@ -1,12 +1,14 @@
-/* attn.cu: attention over whole trees, forward. Head sizes 64 and 128 of bf16 take tensor cores unless numerics=exact asks for this fp32 path, whose
- * bits decoding repeats. A block is up to 8 rows of one segment, so that they share a path; each key is read once for all of them. */
+/* attn.cu: attention over whole trees, forward. Head sizes 64 and 128 of bf16 take tensor cores unless numerics=exact
+ * asks for this fp32 path, whose bits decoding repeats. A block is up to 8 rows of one segment, so that they share a
+ * path; each key is read once for all of them. */
 #include "kernels/cuda/attn.cuh"
 #include <stdlib.h>
 #include <string.h>
 
 template <int W>
-__global__ void __launch_bounds__(256, 2) attn_kernel(elem_t *out, acc_t *lse, const elem_t *__restrict__ qkv, const attn_seg *__restrict__ seg,
-                                                   const attn_rows *__restrict__ tiles, struct heads h, float scale, bool whole)
+__global__ void __launch_bounds__(256, 2)
+    attn_kernel(elem_t *out, acc_t *lse, const elem_t *__restrict__ qkv, const attn_seg *__restrict__ seg,
+                const attn_rows *__restrict__ tiles, struct heads h, float scale, bool whole)
 {
     typedef attn_space<W, ATTN_OWN> space;
     SHARED_DYN(space, sp);
@@ -37,13 +39,15 @@ __global__ void __launch_bounds__(256, 2) attn_kernel(elem_t *out, acc_t *lse, c
         st.inverse[tid] = 1.0f / st.l[tid];
     }
     __syncthreads();
-    attn_store(out + ((int64_t)tile.first * h.heads + a) * hd, (int64_t)h.heads * hd, total, st.inverse, 0.0f, tile.rows, hd);
+    attn_store(out + ((int64_t)tile.first * h.heads + a) * hd, (int64_t)h.heads * hd, total, st.inverse, 0.0f,
+               tile.rows, hd);
 }
 
-template <int W> static void forward(elem_t *out, acc_t *lse, const elem_t *qkv, const struct attn_plan *p, struct heads h)
+template <int W>
+static void forward(elem_t *out, acc_t *lse, const elem_t *qkv, const struct attn_plan *p, struct heads h)
 {
-    LAUNCH(attn_kernel<W>, dim3(p->row_tiles, h.heads), 256, sizeof(attn_space<W, ATTN_OWN>), queue(), out, lse, qkv, p->seg, p->row_tile, h,
-           1.0f / sqrtf((float)h.hd), attn_whole(h, qkv));
+    LAUNCH(attn_kernel<W>, dim3(p->row_tiles, h.heads), 256, sizeof(attn_space<W, ATTN_OWN>), queue(), out, lse, qkv,
+           p->seg, p->row_tile, h, 1.0f / sqrtf((float)h.hd), attn_whole(h, qkv));
 }
 
 static enum attn_way chosen;                /* ATTN_ONE_WAY: APPO_ATTN was not read yet */
@@ -53,7 +57,9 @@ static bool have_wgmma(void)
     static int have = -1;
     int d;
     cudaDeviceProp p;
-    if (have < 0) have = cudaGetDevice(&d) == cudaSuccess && cudaGetDeviceProperties(&p, d) == cudaSuccess && p.major == 9 && p.minor == 0;
+    if (have < 0)
+        have = cudaGetDevice(&d) == cudaSuccess && cudaGetDeviceProperties(&p, d) == cudaSuccess && p.major == 9 &&
+               p.minor == 0;
     return have;
 }
 
@@ -63,7 +69,8 @@ extern "C" bool attn_by_wgmma(void)
     const char *s = getenv("APPO_ATTN");
     const bool asked = s && !strcmp(s, "wgmma");
     if (s && *s && !asked && strcmp(s, "mma")) die("APPO_ATTN=%s: it is mma or wgmma", s);
-    if (asked && !have_wgmma()) die("APPO_ATTN=wgmma: that needs compute capability 9.0 (H100, H200), which %s does not have", dev_name());
+    if (asked && !have_wgmma())
+        die("APPO_ATTN=wgmma: that needs compute capability 9.0 (H100, H200), which %s does not have", dev_name());
     chosen = asked ? ATTN_WGMMA : ATTN_MMA;
     return asked;
 }

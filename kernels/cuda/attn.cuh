@@ -1,16 +1,20 @@
-/* attn.cuh: the steps of the fp32 attention path. Positions of a path are taken in chunks of 256, counted from its root; a score is one chain over the
- * dimensions, a chunk has its own softmax, chunks are joined from the last to the first. So the bits of a row do not depend on the rows it is computed
- * with, nor on where its keys lie: rows of a batch and pages of a pool give the same. */
+/* attn.cuh: the steps of the fp32 attention path. Positions of a path are taken in chunks of 256, counted from its
+ * root; a score is one chain over the dimensions, a chunk has its own softmax, chunks are joined from the last to the
+ * first. So the bits of a row do not depend on the rows it is computed with, nor on where its keys lie: rows of a batch
+ * and pages of a pool give the same. */
 #pragma once
 #include "kernels/cuda/num.cuh"
 #include "kernels/cuda/attn.h"
 
-/* Blocks that shall fit a multiprocessor together: with bf16 the kernels then still need no spill, with float rows half as many. */
+/* Blocks that shall fit a multiprocessor together: with bf16 the kernels then still need no spill, with float rows half
+ * as many. */
 #define ATTN_BLOCKS(n) (sizeof(elem_t) == 2 || (n) == 1 ? (n) : (n) / 2)
 
-/* One block has 256 threads. In a step over dimensions a thread owns two of them, d and d + 1, and one of 512 / W stretches of W / 2 positions. */
+/* One block has 256 threads. In a step over dimensions a thread owns two of them, d and d + 1, and one of 512 / W
+ * stretches of W / 2 positions. */
 template <int W> struct attn_dims { enum { PAIRS = W / 2, GROUPS = 512 / W, SPAN = W / 2 }; };
-/* N own vectors of up to W numbers. weight's rows are padded so that a column is spread over the banks and a row of 4 or 8 stays 16-byte aligned. */
+/* N own vectors of up to W numbers. weight's rows are padded so that a column is spread over the banks and a row of 4
+ * or 8 stays 16-byte aligned. */
 template <int W, int N> struct attn_shared {
     __align__(16) float own[N][W];
     __align__(16) float weight[ATTN_CHUNK][N == 8 ? 12 : N];
@@ -32,7 +36,8 @@ __device__ __forceinline__ void attn_pair(float v[2], const elem_t *p)
     v[0] = to_float(q.v[0]), v[1] = to_float(q.v[1]);
 }
 
-/* Eight numbers from p on, `left` of them there, the rest 0; whole: all rows are 16-byte aligned and head sizes a multiple of 8. */
+/* Eight numbers from p on, `left` of them there, the rest 0; whole: all rows are 16-byte aligned and head sizes a
+ * multiple of 8. */
 __device__ __forceinline__ void attn_eight(float v[8], const elem_t *p, int left, bool whole)
 {
     struct __align__(16) eight { elem_t v[8]; };
@@ -50,7 +55,8 @@ __device__ __forceinline__ void attn_eight(float v[8], const elem_t *p, int left
 }
 
 /* own[j] = row j of x, rows apart by ld; what is not there is 0. */
-template <int W, int N> __device__ __forceinline__ void attn_own(float (&own)[N][W], const elem_t *x, int64_t ld, int rows, int hd)
+template <int W, int N>
+__device__ __forceinline__ void attn_own(float (&own)[N][W], const elem_t *x, int64_t ld, int rows, int hd)
 {
     for (int i = threadIdx.x; i < N * W; i += 256) {
         int j = i / W, d = i % W;
@@ -58,8 +64,11 @@ template <int W, int N> __device__ __forceinline__ void attn_own(float (&own)[N]
     }
 }
 
-/* s[j] = own[j] . row, one chain over the dimensions, ascending; 0 if there is no row. 8 numbers are read once for 8 N multiply-adds. */
-template <int W, int N> __device__ __forceinline__ void attn_dots(float (&s)[N], const float (&own)[N][W], const elem_t *row, int hd, bool whole)
+/* s[j] = own[j] . row, one chain over the dimensions, ascending; 0 if there is no row. 8 numbers are read once for 8 N
+ * multiply-adds. */
+template <int W, int N>
+__device__ __forceinline__ void attn_dots(float (&s)[N], const float (&own)[N][W], const elem_t *row, int hd,
+                                          bool whole)
 {
     #pragma unroll
     for (int j = 0; j < N; j++) s[j] = 0.0f;
@@ -73,9 +82,11 @@ template <int W, int N> __device__ __forceinline__ void attn_dots(float (&s)[N],
     }
 }
 
-/* acc[j] += weight[t][j] x[t] for t = from .. to-1; own vector j sees lo[j] <= t < hi[j] only: what it does not see may be NaN. */
+/* acc[j] += weight[t][j] x[t] for t = from .. to-1; own vector j sees lo[j] <= t < hi[j] only: what it does not see may
+ * be NaN. */
 template <bool CHECK, int W, int N>
-__device__ __forceinline__ void attn_stretch(float (&acc)[N][2], const attn_shared<W, N> &sh, const elem_t *x, int from, int to)
+__device__ __forceinline__ void attn_stretch(float (&acc)[N][2], const attn_shared<W, N> &sh, const elem_t *x, int from,
+                                             int to)
 {
     #pragma unroll 4
     for (int t = from; t < to; t++) {
@@ -90,8 +101,10 @@ __device__ __forceinline__ void attn_stretch(float (&acc)[N][2], const attn_shar
     }
 }
 
-/* part[g][j][.] = the sum over the g-th stretch of a chunk's first `count` positions; between lo[] and hi[] every own vector sees every position. */
-template <int W, int N> __device__ __forceinline__ void attn_sums(attn_shared<W, N> &sh, const elem_t *x, int hd, int count)
+/* part[g][j][.] = the sum over the g-th stretch of a chunk's first `count` positions; between lo[] and hi[] every own
+ * vector sees every position. */
+template <int W, int N>
+__device__ __forceinline__ void attn_sums(attn_shared<W, N> &sh, const elem_t *x, int hd, int count)
 {
     int d = 2 * (threadIdx.x % attn_dims<W>::PAIRS), g = threadIdx.x / attn_dims<W>::PAIRS;
     int from = g * attn_dims<W>::SPAN, to = from + attn_dims<W>::SPAN, lo = 0, hi = ATTN_CHUNK;
@@ -116,7 +129,8 @@ template <int W, int N> __device__ __forceinline__ void attn_sums(attn_shared<W,
     }
 }
 
-/* The pairs of output numbers that a thread carries through the chunks: the i-th is number attn_slot(i) of [N][W / 2]. */
+/* The pairs of output numbers that a thread carries through the chunks: the i-th is number attn_slot(i) of [N][W /
+ * 2]. */
 template <int W, int N> struct attn_total { enum { COUNT = (N * W / 2 + 255) / 256 }; float v[COUNT][2]; };
 
 template <int W, int N> __device__ __forceinline__ void attn_clear(attn_total<W, N> &t)
@@ -126,7 +140,8 @@ template <int W, int N> __device__ __forceinline__ void attn_clear(attn_total<W,
 }
 
 /* total = total a[j] + (sum of the stretches) b[j]; with no stats: total + sum */
-template <int W, int N> __device__ __forceinline__ void attn_fold(attn_total<W, N> &t, const attn_shared<W, N> &sh, const attn_stats<N> *st)
+template <int W, int N>
+__device__ __forceinline__ void attn_fold(attn_total<W, N> &t, const attn_shared<W, N> &sh, const attn_stats<N> *st)
 {
     #pragma unroll
     for (int i = 0; i < attn_total<W, N>::COUNT; i++) {
@@ -144,7 +159,8 @@ template <int W, int N> __device__ __forceinline__ void attn_fold(attn_total<W, 
 
 /* y[j] = total[j] * by[j] (by NULL: once) for the own vectors that are there, rows apart by ld. */
 template <int W, int N>
-__device__ __forceinline__ void attn_store(elem_t *y, int64_t ld, const attn_total<W, N> &t, const float *by, float once, int rows, int hd)
+__device__ __forceinline__ void attn_store(elem_t *y, int64_t ld, const attn_total<W, N> &t, const float *by,
+                                           float once, int rows, int hd)
 {
     #pragma unroll
     for (int i = 0; i < attn_total<W, N>::COUNT; i++) {
@@ -156,8 +172,8 @@ __device__ __forceinline__ void attn_store(elem_t *y, int64_t ld, const attn_tot
     }
 }
 
-/* (m, l) of what was summed so far and (cm, cl) of a chunk become the new (m, l); a and b rescale the two. A chunk with no visible position has
- * cm = -inf, cl = 0 and changes nothing. */
+/* (m, l) of what was summed so far and (cm, cl) of a chunk become the new (m, l); a and b rescale the two. A chunk with
+ * no visible position has cm = -inf, cl = 0 and changes nothing. */
 __device__ __forceinline__ void attn_join(float &m, float &l, float cm, float cl, float &a, float &b)
 {
     float top = fmaxf(m, cm);
@@ -167,10 +183,11 @@ __device__ __forceinline__ void attn_join(float &m, float &l, float cm, float cl
     m = top;
 }
 
-/* Warp j makes weight[.][j] = exp(s[j] - max) of the positions below hi[j], 0 elsewhere; lane 0 returns the maximum and the sum. Lanes take positions
- * lane + 32 i in ascending i: one order for every path. */
+/* Warp j makes weight[.][j] = exp(s[j] - max) of the positions below hi[j], 0 elsewhere; lane 0 returns the maximum and
+ * the sum. Lanes take positions lane + 32 i in ascending i: one order for every path. */
 template <int W, int N>
-__device__ __forceinline__ void attn_softmax(attn_shared<W, N> &sh, const float (&s)[N][ATTN_CHUNK], int j, float &max_, float &sum_)
+__device__ __forceinline__ void attn_softmax(attn_shared<W, N> &sh, const float (&s)[N][ATTN_CHUNK], int j, float &max_,
+                                             float &sum_)
 {
     int lane = threadIdx.x % 32, hi = sh.hi[j];
     float v[ATTN_CHUNK / 32], m = -INFINITY, sum = 0.0f;
@@ -192,10 +209,11 @@ __device__ __forceinline__ void attn_softmax(attn_shared<W, N> &sh, const float 
     max_ = m, sum_ = sum;
 }
 
-/* One chunk forward: row is this thread's key or NULL, at[] and hi[] may have been set just before. Leaves part[] of the chunk; its maximum and sum are
- * joined to st, or stand there. */
+/* One chunk forward: row is this thread's key or NULL, at[] and hi[] may have been set just before. Leaves part[] of
+ * the chunk; its maximum and sum are joined to st, or stand there. */
 template <int W, int N>
-__device__ __forceinline__ void attn_chunk(attn_space<W, N> &sp, const elem_t *row, const elem_t *values, int hd, float scale, int count, bool whole, bool join)
+__device__ __forceinline__ void attn_chunk(attn_space<W, N> &sp, const elem_t *row, const elem_t *values, int hd,
+                                           float scale, int count, bool whole, bool join)
 {
     attn_stats<N> &st = sp.st;
     float s[N];
@@ -234,8 +252,10 @@ __device__ __forceinline__ int attn_sees(attn_rows tile, int j, int c)
 static inline bool attn_whole(struct heads h, const void *x) { return h.hd % 8 == 0 && (uintptr_t)x % 16 == 0; }
 static inline void attn_check(const char *op, struct heads h)
 {
-    if (h.kv <= 0 || h.heads <= 0 || h.heads % h.kv) die("%s: %d query heads do not share %d key heads evenly", op, h.heads, h.kv);
-    if (h.hd <= 0 || h.hd % 2 || h.hd > ATTN_HD_MAX) die("%s: a head size of %d; kernels exist for even sizes up to %d", op, h.hd, ATTN_HD_MAX);
+    if (h.kv <= 0 || h.heads <= 0 || h.heads % h.kv)
+        die("%s: %d query heads do not share %d key heads evenly", op, h.heads, h.kv);
+    if (h.hd <= 0 || h.hd % 2 || h.hd > ATTN_HD_MAX)
+        die("%s: a head size of %d; kernels exist for even sizes up to %d", op, h.hd, ATTN_HD_MAX);
 }
 /* Calls f<W>(arguments) for the least W that holds the head size. */
 #define ATTN_WIDTH(f, hd, ...) ((hd) <= 32 ? f<32>(__VA_ARGS__) : (hd) <= 64 ? f<64>(__VA_ARGS__) : (hd) <= 128 ? f<128>(__VA_ARGS__) : f<256>(__VA_ARGS__))

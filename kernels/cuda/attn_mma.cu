@@ -1,10 +1,12 @@
-/* attn_mma.cu: tree attention forward on tensor cores, for bf16 heads of 64 and 128. A block of 128 queries meets the tiles of 64 keys that the plan lists,
- * with a running softmax (FlashAttention-2, Algorithm 1); only tiles on an edge of the tree are masked. Each tile is read while the one before is worked on.
- * A warp has 32 rows: with 16 the fragments of keys and values, read by every warp, would take 2048 clocks of shared memory a tile of heads of 128 against
- * about 1600 of mma.sync; so it is 1280. Shared memory: 96 KB at 128, 48 KB at 64. */
+/* attn_mma.cu: tree attention forward on tensor cores, for bf16 heads of 64 and 128. A block of 128 queries meets the
+ * tiles of 64 keys that the plan lists, with a running softmax (FlashAttention-2, Algorithm 1); only tiles on an edge
+ * of the tree are masked. Each tile is read while the one before is worked on. A warp has 32 rows: with 16 the
+ * fragments of keys and values, read by every warp, would take 2048 clocks of shared memory a tile of heads of 128
+ * against about 1600 of mma.sync; so it is 1280. Shared memory: 96 KB at 128, 48 KB at 64. */
 #include "kernels/cuda/attn_mma.cuh"
 
-enum { THREADS = 128 };             /* two blocks of them share a multiprocessor: up to 255 registers a thread, of which sums and scores are 192 at 128 */
+/* two blocks of them share a multiprocessor: up to 255 registers a thread, of which sums and scores are 192 at 128 */
+enum { THREADS = 128 };
 
 /* The 32 x 64 scores of a warp, whose queries begin at row r0 of qs. */
 template <int HD> __device__ __forceinline__ void scores(float (&s)[2][8][4], uint16_t *qs, int r0, uint16_t *keys)
@@ -31,7 +33,8 @@ template <int HD> __device__ __forceinline__ void scores(float (&s)[2][8][4], ui
 }
 
 /* o += weights (rounded to bf16) times values */
-template <int HD> __device__ __forceinline__ void outputs(float (&o)[2][HD / 8][4], const float (&s)[2][8][4], uint16_t *values)
+template <int HD>
+__device__ __forceinline__ void outputs(float (&o)[2][HD / 8][4], const float (&s)[2][8][4], uint16_t *values)
 {
     #pragma unroll
     for (int k = 0; k < 4; k++) {
@@ -51,12 +54,14 @@ template <int HD> __device__ __forceinline__ void outputs(float (&o)[2][HD / 8][
 }
 
 template <int HD>
-__global__ void __launch_bounds__(THREADS, 2) mma_kernel(uint16_t *out, float *lse, const uint16_t *__restrict__ qkv, struct attn_list list,
-                                                         const int *__restrict__ end, struct attn_mma_shape z, float scale)
+__global__ void __launch_bounds__(THREADS, 2)
+    mma_kernel(uint16_t *out, float *lse, const uint16_t *__restrict__ qkv, struct attn_list list,
+               const int *__restrict__ end, struct attn_mma_shape z, float scale)
 {
     SHARED_DYN(uint16_t, smem);
     uint16_t *qs = smem, *ks = qs + ATTN_BLOCK * HD, *vs = ks + 2 * ATTN_TILE * HD;
-    int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, at = list.begin[blockIdx.x], stop = list.begin[blockIdx.x + 1];
+    int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, at = list.begin[blockIdx.x],
+        stop = list.begin[blockIdx.x + 1];
     int r0 = threadIdx.x / 32 * 32, stage = 0;
     int64_t ld = (int64_t)(z.heads + 2 * z.kv) * HD;
     const uint16_t *keys = qkv + (int64_t)(z.heads + a / (z.heads / z.kv)) * HD, *values = keys + (int64_t)z.kv * HD;
@@ -79,8 +84,9 @@ __global__ void __launch_bounds__(THREADS, 2) mma_kernel(uint16_t *out, float *l
         #pragma unroll
         for (int u = 0; u < 2; u++) {
             if (!(tile & 1)) hide(s[u], end, z.n, first + r0 + 16 * u, (tile >> 1) * ATTN_TILE);
-            float old[2] = { soften(s[u], 0, m[u][0], l[u][0], scale * LOG2E), soften(s[u], 1, m[u][1], l[u][1], scale * LOG2E) };
-            #pragma unroll
+            float old[2] = { soften(s[u], 0, m[u][0], l[u][0], scale * LOG2E),
+                             soften(s[u], 1, m[u][1], l[u][1], scale * LOG2E) };
+#pragma unroll
             for (int j = 0; j < HD / 8; j++)
                 #pragma unroll
                 for (int e = 0; e < 4; e++) o[u][j][e] *= old[e / 2];
@@ -95,11 +101,13 @@ __global__ void __launch_bounds__(THREADS, 2) mma_kernel(uint16_t *out, float *l
     }
 }
 
-template <int HD> static void forward(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h)
+template <int HD>
+static void forward(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h)
 {
     struct attn_mma_shape z = { p->n, h.heads, h.kv };
     size_t smem = attn_mma_smem(HD, 1, 2);
-    LAUNCH(mma_kernel<HD>, dim3(p->by_query.blocks, h.heads), THREADS, smem, queue(), out, lse, qkv, p->by_query, p->end, z, 1.0f / sqrtf((float)HD));
+    LAUNCH(mma_kernel<HD>, dim3(p->by_query.blocks, h.heads), THREADS, smem, queue(), out, lse, qkv, p->by_query,
+           p->end, z, 1.0f / sqrtf((float)HD));
 }
 
 extern "C" bool attn_mma_takes(struct heads h) { return h.hd == 64 || h.hd == 128; }

@@ -1,5 +1,6 @@
-/* attn_mma.cuh: what the tensor-core kernels of attention share. A block has 128 rows of its own, 32 or 16 a warp; tiles of 64 rows stream through
- * two stages of shared memory. Tiles hold HD numbers a row in 16-byte pieces, piece c of row r at place c ^ (r % 8), so that ldmatrix meets no bank twice. */
+/* attn_mma.cuh: what the tensor-core kernels of attention share. A block has 128 rows of its own, 32 or 16 a warp;
+ * tiles of 64 rows stream through two stages of shared memory. Tiles hold HD numbers a row in 16-byte pieces, piece c
+ * of row r at place c ^ (r % 8), so that ldmatrix meets no bank twice. */
 #pragma once
 #include "kernels/cuda/attn.h"
 #include "kernels/cuda/mma.cuh"
@@ -7,12 +8,18 @@
 
 struct attn_mma_shape { int n, heads, kv; };            /* rows, query heads, key heads */
 
-template <int HD> __device__ __forceinline__ uint16_t *piece(uint16_t *tile, int r, int c) { return tile + r * HD + ((c ^ (r & 7)) << 3); }
-
-/* Asks for rows first .. first + ROWS - 1 of a matrix of n rows, ld apart, HD numbers each; rows that are not there are 0. */
-template <int HD, int ROWS, int THREADS> __device__ __forceinline__ void tile_load(uint16_t *tile, const uint16_t *x, int64_t ld, int first, int n)
+template <int HD> __device__ __forceinline__ uint16_t *piece(uint16_t *tile, int r, int c)
 {
-    enum { STEP = THREADS / (HD / 8) };                         /* rows; a multiple of 8, so that a thread's place in a row stays the same */
+    return tile + r * HD + ((c ^ (r & 7)) << 3);
+}
+
+/* Asks for rows first .. first + ROWS - 1 of a matrix of n rows, ld apart, HD numbers each; rows that are not there are
+ * 0. */
+template <int HD, int ROWS, int THREADS>
+__device__ __forceinline__ void tile_load(uint16_t *tile, const uint16_t *x, int64_t ld, int first, int n)
+{
+    /* rows; a multiple of 8, so that a thread's place in a row stays the same */
+    enum { STEP = THREADS / (HD / 8) };
     const int r = threadIdx.x / (HD / 8), c = threadIdx.x % (HD / 8);
     const uint16_t *from = x + (int64_t)(first + r) * ld + 8 * c;
     uint16_t *to = piece<HD>(tile, r, c);
@@ -23,9 +30,12 @@ template <int HD, int ROWS, int THREADS> __device__ __forceinline__ void tile_lo
     }
 }
 
-/* Where lane l of a warp reads: row r, piece c of it, moved on by 2 k pieces. Rows are a multiple of 8 pieces, so moving on is an exclusive or: one address
- * a lane serves all k. */
-template <int HD> __device__ __forceinline__ uint16_t *piece_from(uint16_t *tile, int r, int c, int k) { return tile + ((r * HD + ((c ^ (r & 7)) << 3)) ^ k << 4); }
+/* Where lane l of a warp reads: row r, piece c of it, moved on by 2 k pieces. Rows are a multiple of 8 pieces, so
+ * moving on is an exclusive or: one address a lane serves all k. */
+template <int HD> __device__ __forceinline__ uint16_t *piece_from(uint16_t *tile, int r, int c, int k)
+{
+    return tile + ((r * HD + ((c ^ (r & 7)) << 3)) ^ k << 4);
+}
 
 /* Rows r0 .. r0 + 15, columns 16 k .. 16 k + 15 as an A fragment. First rows are multiples of 8. */
 template <int HD> __device__ __forceinline__ void frag_a(unsigned a[4], uint16_t *tile, int r0, int k)
@@ -34,7 +44,8 @@ template <int HD> __device__ __forceinline__ void frag_a(unsigned a[4], uint16_t
     ldsm4(a, piece_from<HD>(tile + r0 * HD, lane % 16, lane / 16, k));
 }
 
-/* Rows of the tile are columns of B: rows n0 .. n0 + 15 and columns 16 k .. + 15 as two B fragments, b[0..1] and b[2..3]. */
+/* Rows of the tile are columns of B: rows n0 .. n0 + 15 and columns 16 k .. + 15 as two B fragments, b[0..1] and
+ * b[2..3]. */
 template <int HD> __device__ __forceinline__ void frag_b(unsigned b[4], uint16_t *tile, int n0, int k)
 {
     int lane = threadIdx.x % 32;
@@ -56,7 +67,8 @@ __device__ __forceinline__ void frag_of(unsigned a[4], const float x[4], const f
 }
 
 /* d[T][4] = a . rows n0 .. n0 + 8 T - 1 of the tile, over all HD columns; a from rows r0 .. r0 + 15 of `own`. */
-template <int HD, int T> __device__ __forceinline__ void tile_dots(float (&d)[T][4], uint16_t *own, int r0, uint16_t *tile, int n0)
+template <int HD, int T>
+__device__ __forceinline__ void tile_dots(float (&d)[T][4], uint16_t *own, int r0, uint16_t *tile, int n0)
 {
     #pragma unroll
     for (int j = 0; j < T; j++)
@@ -76,7 +88,8 @@ template <int HD, int T> __device__ __forceinline__ void tile_dots(float (&d)[T]
 }
 
 /* acc[HD/8][4] += p (16 rows, 8 T columns, rounded to bf16) times rows k0 .. k0 + 8 T - 1 of the tile */
-template <int HD, int T> __device__ __forceinline__ void tile_sums(float (&acc)[HD / 8][4], const float (&p)[T][4], uint16_t *tile, int k0)
+template <int HD, int T>
+__device__ __forceinline__ void tile_sums(float (&acc)[HD / 8][4], const float (&p)[T][4], uint16_t *tile, int k0)
 {
     #pragma unroll
     for (int k = 0; k < T / 2; k++) {
@@ -100,7 +113,9 @@ template <int HD> __device__ __forceinline__ void acc_clear(float (&acc)[HD / 8]
 }
 
 /* Rows first + g and first + g + 8 of y (ld apart, n rows) = the accumulator times by[0], by[1]. */
-template <int HD> __device__ __forceinline__ void acc_store(uint16_t *y, int64_t ld, int first, int n, const float (&acc)[HD / 8][4], const float by[2])
+template <int HD>
+__device__ __forceinline__ void acc_store(uint16_t *y, int64_t ld, int first, int n, const float (&acc)[HD / 8][4],
+                                          const float by[2])
 {
     int lane = threadIdx.x % 32;
     #pragma unroll
@@ -109,7 +124,8 @@ template <int HD> __device__ __forceinline__ void acc_store(uint16_t *y, int64_t
         if (row >= n) continue;
         #pragma unroll
         for (int j = 0; j < HD / 8; j++)
-            *(unsigned *)(y + row * ld + 8 * j + lane % 4 * 2) = pack_bf16(acc[j][2 * half] * by[half], acc[j][2 * half + 1] * by[half]);
+            *(unsigned *)(y + row * ld + 8 * j + lane % 4 * 2) =
+                pack_bf16(acc[j][2 * half] * by[half], acc[j][2 * half + 1] * by[half]);
     }
 }
 
@@ -117,7 +133,8 @@ template <int HD> __device__ __forceinline__ void acc_store(uint16_t *y, int64_t
 
 static const float LOG2E = 1.4426950408889634f;
 
-/* -inf where the key is not seen: this thread's columns of the 16 x 64 scores whose first row is `row0` and first key k0. */
+/* -inf where the key is not seen: this thread's columns of the 16 x 64 scores whose first row is `row0` and first key
+ * k0. */
 __device__ __forceinline__ void hide(float (&s)[8][4], const int *end, int n, int row0, int k0)
 {
     int lane = threadIdx.x % 32, row = row0 + lane / 4;
@@ -131,7 +148,8 @@ __device__ __forceinline__ void hide(float (&s)[8][4], const int *end, int n, in
         }
 }
 
-/* One row (half 0: g, 1: g + 8) of the running softmax: s becomes exp(s scale - max), its sum goes to l; returns what older sums are multiplied with. */
+/* One row (half 0: g, 1: g + 8) of the running softmax: s becomes exp(s scale - max), its sum goes to l; returns what
+ * older sums are multiplied with. */
 __device__ __forceinline__ float soften(float (&s)[8][4], int half, float &m, float &l, float scale2)
 {
     float top = m, sum = 0.0f;
@@ -153,7 +171,8 @@ __device__ __forceinline__ float soften(float (&s)[8][4], int half, float &m, fl
 }
 
 /* 16 of the warp's rows, from row0 on: sums of weights to 1 / sum in by[], and lse. */
-__device__ __forceinline__ void finish(float by[2], float *lse, const float (&m)[2], const float (&l)[2], int row0, int a, struct attn_mma_shape z, float scale)
+__device__ __forceinline__ void finish(float by[2], float *lse, const float (&m)[2], const float (&l)[2], int row0,
+                                       int a, struct attn_mma_shape z, float scale)
 {
     const int lane = threadIdx.x % 32;
     #pragma unroll
@@ -168,4 +187,7 @@ __device__ __forceinline__ void finish(float by[2], float *lse, const float (&m)
 }
 
 /* Bytes of shared memory: `own` blocks of 128 rows and two stages of `streams` tiles. */
-static inline size_t attn_mma_smem(int hd, int own, int streams) { return (size_t)hd * 2 * (size_t)(own * ATTN_BLOCK + 2 * streams * ATTN_TILE); }
+static inline size_t attn_mma_smem(int hd, int own, int streams)
+{
+    return (size_t)hd * 2 * (size_t)(own * ATTN_BLOCK + 2 * streams * ATTN_TILE);
+}

@@ -1,10 +1,13 @@
-/* attn_mma_back.cu: the way back through tree attention on tensor cores (FlashAttention-2, Algorithm 2), in three kernels without atomics: D = dout . out;
- * dq by blocks of 128 queries over tiles of keys; dk and dv by blocks of 128 keys over tiles of queries, all query heads of the key head one after another.
- * Scores are made twice: 7 products of the 5 that one kernel with atomics on dq would need, for sums in one fixed order. Shared memory: 128 KB at 128,
- * whose bandwidth is the limit by count: 9216 clocks for a pair of tiles of 128 x 64, of mma.sync 5650: 264 TFLOP/s at 1.755 GHz, counted as 5 products. */
+/* attn_mma_back.cu: the way back through tree attention on tensor cores (FlashAttention-2, Algorithm 2), in three
+ * kernels without atomics: D = dout . out; dq by blocks of 128 queries over tiles of keys; dk and dv by blocks of 128
+ * keys over tiles of queries, all query heads of the key head one after another. Scores are made twice: 7 products of
+ * the 5 that one kernel with atomics on dq would need, for sums in one fixed order. Shared memory: 128 KB at 128, whose
+ * bandwidth is the limit by count: 9216 clocks for a pair of tiles of 128 x 64, of mma.sync 5650: 264 TFLOP/s at 1.755
+ * GHz, counted as 5 products. */
 #include "kernels/cuda/attn_mma.cuh"
 
-enum { PART = 4 };                  /* scores are made 16 x 32 at a time: four accumulators of 16 x 8, and as many for dout . v */
+/* scores are made 16 x 32 at a time: four accumulators of 16 x 8, and as many for dout . v */
+enum { PART = 4 };
 
 struct mma_back {
     const uint16_t *dout, *out, *qkv;
@@ -37,14 +40,17 @@ __device__ __forceinline__ void weigh(float &s, float &dp, bool sees, float scal
 }
 
 template <int HD>
-__global__ void __launch_bounds__(256) mma_dq_kernel(uint16_t *dqkv, struct mma_back b, struct attn_list list, const int *__restrict__ end)
+__global__ void __launch_bounds__(256)
+    mma_dq_kernel(uint16_t *dqkv, struct mma_back b, struct attn_list list, const int *__restrict__ end)
 {
     SHARED_DYN(uint16_t, smem);
     uint16_t *qs = smem, *gs = qs + ATTN_BLOCK * HD, *ks = gs + ATTN_BLOCK * HD, *vs = ks + 2 * ATTN_TILE * HD;
-    int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, at = list.begin[blockIdx.x], stop = list.begin[blockIdx.x + 1];
+    int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, at = list.begin[blockIdx.x],
+        stop = list.begin[blockIdx.x + 1];
     int r0 = threadIdx.x / 32 * 16, lane = threadIdx.x % 32, stage = 0;
     int64_t ld = (int64_t)(b.z.heads + 2 * b.z.kv) * HD;
-    const uint16_t *keys = b.qkv + (int64_t)(b.z.heads + a / (b.z.heads / b.z.kv)) * HD, *values = keys + (int64_t)b.z.kv * HD;
+    const uint16_t *keys = b.qkv + (int64_t)(b.z.heads + a / (b.z.heads / b.z.kv)) * HD,
+                   *values = keys + (int64_t)b.z.kv * HD;
     float dq[HD / 8][4], lse2[2], dot[2], by[2] = { b.scale, b.scale };
     acc_clear<HD>(dq);
     for (int half = 0; half < 2; half++) {                      /* a row that is not there has weights exp(-inf) */
@@ -85,7 +91,8 @@ __global__ void __launch_bounds__(256) mma_dq_kernel(uint16_t *dqkv, struct mma_
 
 /* The next tile of queries with its lse and D, for query head a. */
 template <int HD>
-__device__ __forceinline__ void queries_load(uint16_t *qs, uint16_t *gs, float (*stat)[ATTN_TILE], const struct mma_back &b, int a, int first)
+__device__ __forceinline__ void queries_load(uint16_t *qs, uint16_t *gs, float (*stat)[ATTN_TILE],
+                                             const struct mma_back &b, int a, int first)
 {
     tile_load<HD, ATTN_TILE, 256>(qs, b.qkv + (int64_t)a * HD, (int64_t)(b.z.heads + 2 * b.z.kv) * HD, first, b.z.n);
     tile_load<HD, ATTN_TILE, 256>(gs, b.dout + (int64_t)a * HD, (int64_t)b.z.heads * HD, first, b.z.n);
@@ -97,13 +104,16 @@ __device__ __forceinline__ void queries_load(uint16_t *qs, uint16_t *gs, float (
 }
 
 template <int HD>
-__global__ void __launch_bounds__(256) mma_dkv_kernel(uint16_t *dqkv, struct mma_back b, struct attn_list list, const int *__restrict__ end)
+__global__ void __launch_bounds__(256)
+    mma_dkv_kernel(uint16_t *dqkv, struct mma_back b, struct attn_list list, const int *__restrict__ end)
 {
     SHARED_DYN(uint16_t, smem);
     __shared__ float stat[2][2][ATTN_TILE];
     uint16_t *ks = smem, *vs = ks + ATTN_BLOCK * HD, *qs = vs + ATTN_BLOCK * HD, *gs = qs + 2 * ATTN_TILE * HD;
-    int first = list.own[blockIdx.x] * ATTN_BLOCK, kv = blockIdx.y, group = b.z.heads / b.z.kv, at = list.begin[blockIdx.x];
-    int tiles = list.begin[blockIdx.x + 1] - at, r0 = threadIdx.x / 32 * 16, lane = threadIdx.x % 32, stage = 0, stop[2];
+    int first = list.own[blockIdx.x] * ATTN_BLOCK, kv = blockIdx.y, group = b.z.heads / b.z.kv,
+        at = list.begin[blockIdx.x];
+    int tiles = list.begin[blockIdx.x + 1] - at, r0 = threadIdx.x / 32 * 16, lane = threadIdx.x % 32, stage = 0,
+        stop[2];
     int64_t ld = (int64_t)(b.z.heads + 2 * b.z.kv) * HD, mine = (int64_t)(b.z.heads + kv) * HD;
     float dk[HD / 8][4], dv[HD / 8][4], by[2] = { b.scale, b.scale }, one[2] = { 1.0f, 1.0f };
     acc_clear<HD>(dk);
@@ -118,8 +128,8 @@ __global__ void __launch_bounds__(256) mma_dkv_kernel(uint16_t *dqkv, struct mma
         cp_wait();
         __syncthreads();
         if (i + 1 < group * tiles)
-            queries_load<HD>(qs + (stage ^ 1) * ATTN_TILE * HD, gs + (stage ^ 1) * ATTN_TILE * HD, stat[stage ^ 1], b, kv * group + (i + 1) / tiles,
-                             (list.tile[at + (i + 1) % tiles] >> 1) * ATTN_TILE);
+            queries_load<HD>(qs + (stage ^ 1) * ATTN_TILE * HD, gs + (stage ^ 1) * ATTN_TILE * HD, stat[stage ^ 1], b,
+                             kv * group + (i + 1) / tiles, (list.tile[at + (i + 1) % tiles] >> 1) * ATTN_TILE);
         if (i < 0) continue;
         int tile = list.tile[at + i % tiles], q0 = (tile >> 1) * ATTN_TILE;
         #pragma unroll 1
@@ -150,13 +160,20 @@ template <int HD> static void backward(uint16_t *dqkv, struct mma_back b, const 
     LAUNCH(mma_dkv_kernel<HD>, dim3(p->by_key.blocks, b.z.kv), 256, smem, queue(), dqkv, b, p->by_key, p->end);
 }
 
-extern "C" void attn_mma_back(uint16_t *dqkv, const uint16_t *dout, const uint16_t *out, const float *lse, const uint16_t *qkv, const struct attn_plan *p,
-                              struct heads h)
+extern "C" void attn_mma_back(uint16_t *dqkv, const uint16_t *dout, const uint16_t *out, const float *lse,
+                              const uint16_t *qkv, const struct attn_plan *p, struct heads h)
 {
-    ENSURE(attn_mma_takes(h) && h.kv > 0 && h.heads % h.kv == 0 && dqkv != qkv && ((uintptr_t)qkv | (uintptr_t)dout) % 16 == 0);
+    ENSURE(attn_mma_takes(h) && h.kv > 0 && h.heads % h.kv == 0 && dqkv != qkv &&
+           ((uintptr_t)qkv | (uintptr_t)dout) % 16 == 0);
     if (!p->n) return;
     int64_t count = (int64_t)p->n * h.heads;
-    struct mma_back b = { dout, out, qkv, lse, (float *)scratch(SCRATCH_ATTN, (size_t)count * sizeof(float)), { p->n, h.heads, h.kv }, 1.0f / sqrtf((float)h.hd) };
+    struct mma_back b = { dout,
+                          out,
+                          qkv,
+                          lse,
+                          (float *)scratch(SCRATCH_ATTN, (size_t)count * sizeof(float)),
+                          { p->n, h.heads, h.kv },
+                          1.0f / sqrtf((float)h.hd) };
     LAUNCH(mma_dot_kernel, blocks_of(count, 8), 256, 0, queue(), b, h.hd);
     if (h.hd == 64) backward<64>(dqkv, b, p);
     else backward<128>(dqkv, b, p);

@@ -1,19 +1,22 @@
-/* attn_mma_paged.cu: attention over pages on tensor cores, for numerics=fast and bf16 heads of 64 and 128. A block takes a stretch of positions (256 or 128:
- * 64 KB of keys and values, so that two blocks share a multiprocessor and one loads while the other computes) for up to 128 query vectors of the rows that
- * share it. One row has 3 to 8 vectors in most models, half of a fragment of 16: tensor cores idle, but bytes are what decoding waits for. */
+/* attn_mma_paged.cu: attention over pages on tensor cores, for numerics=fast and bf16 heads of 64 and 128. A block
+ * takes a stretch of positions (256 or 128: 64 KB of keys and values, so that two blocks share a multiprocessor and one
+ * loads while the other computes) for up to 128 query vectors of the rows that share it. One row has 3 to 8 vectors in
+ * most models, half of a fragment of 16: tensor cores idle, but bytes are what decoding waits for. */
 #include "kernels/cuda/attn_mma.cuh"
 #include "kernels/cuda/attn_paged.cuh"
 
 static const float LN2 = 0.6931471805599453f;
 
-/* What each of the 8 warps leaves: the sums of 16 vectors over its positions, and maximum (in powers of 2) and sum of weights. The sums overlay the keys and values. */
+/* What each of the 8 warps leaves: the sums of 16 vectors over its positions, and maximum (in powers of 2) and sum of
+ * weights. The sums overlay the keys and values. */
 struct warp_stat { float m[8][16], l[8][16]; };
 
 struct mma_paged { const uint16_t *qkv, *pool; float scale; };
 
 /* Keys and values of the stretch that begins at position t0; `count` of them are there, the rest reads as 0. */
 template <int HD, int SPAN>
-__device__ __forceinline__ void stretch_load(uint16_t *ks, uint16_t *vs, const struct paged &p, const uint16_t *pool, int i, int kv, int t0, int count)
+__device__ __forceinline__ void stretch_load(uint16_t *ks, uint16_t *vs, const struct paged &p, const uint16_t *pool,
+                                             int i, int kv, int t0, int count)
 {
     #pragma unroll 4
     for (int k = threadIdx.x; k < SPAN * HD / 8; k += 256) {
@@ -26,18 +29,24 @@ __device__ __forceinline__ void stretch_load(uint16_t *ks, uint16_t *vs, const s
 }
 
 /* Queries of the group's vectors as rows of a tile, to whole fragments of 16; vectors that are not there are 0. */
-template <int HD> __device__ __forceinline__ void queries_load(uint16_t *qs, const paged_group &g, const struct paged &p, const uint16_t *qkv, int kv, int all)
+template <int HD>
+__device__ __forceinline__ void queries_load(uint16_t *qs, const paged_group &g, const struct paged &p,
+                                             const uint16_t *qkv, int kv, int all)
 {
     const int group = p.h.heads / p.h.kv;
     for (int k = threadIdx.x; k < (all + 15) / 16 * 16 * HD / 8; k += 256) {
         const int v = k / (HD / 8), c = k % (HD / 8);
         const bool there = v < all;
-        cp16(piece<HD>(qs, v, c), there ? qkv + ((int64_t)g.row[v / group] * (p.h.heads + 2 * p.h.kv) + kv * group + v % group) * HD + 8 * c : qkv, there);
+        cp16(piece<HD>(qs, v, c),
+             there ? qkv + ((int64_t)g.row[v / group] * (p.h.heads + 2 * p.h.kv) + kv * group + v % group) * HD + 8 * c
+                   : qkv,
+             there);
     }
 }
 
 /* How many positions of stretch s vector v sees; 0 if there is no such vector. */
-template <int SPAN> __device__ __forceinline__ int vector_sees(const paged_group &g, const struct paged &p, int s, int v, int all)
+template <int SPAN>
+__device__ __forceinline__ int vector_sees(const paged_group &g, const struct paged &p, int s, int v, int all)
 {
     return v < all ? min(SPAN, p.pos[g.row[v / (p.h.heads / p.h.kv)]] + 1 - s * SPAN) : 0;
 }
@@ -62,10 +71,12 @@ __device__ __forceinline__ float soften16(float (&s)[2][4], int half, float &m, 
     return old;
 }
 
-/* Sums over positions u0, u0 + step, ... of the stretch, 16 at a time, for the 16 vectors at qs: o unnormalised; m, l and hi are those of this lane's two. */
+/* Sums over positions u0, u0 + step, ... of the stretch, 16 at a time, for the 16 vectors at qs: o unnormalised; m, l
+ * and hi are those of this lane's two. */
 template <int HD>
-__device__ __forceinline__ void stretch_sums(float (&o)[HD / 8][4], float (&m)[2], float (&l)[2], const int (&hi)[2], uint16_t *qs, uint16_t *ks, uint16_t *vs,
-                                             int u0, int step, int count, float scale2)
+__device__ __forceinline__ void stretch_sums(float (&o)[HD / 8][4], float (&m)[2], float (&l)[2], const int (&hi)[2],
+                                             uint16_t *qs, uint16_t *ks, uint16_t *vs, int u0, int step, int count,
+                                             float scale2)
 {
     const int lane = threadIdx.x % 32;
     for (int u = u0; u < count; u += step) {
@@ -91,9 +102,11 @@ __device__ __forceinline__ void stretch_sums(float (&o)[HD / 8][4], float (&m)[2
     }
 }
 
-/* The sums of the warps that shared a fragment become those of the stretch: warps tile * each .. + each - 1, in ascending order. */
+/* The sums of the warps that shared a fragment become those of the stretch: warps tile * each .. + each - 1, in
+ * ascending order. */
 template <int HD>
-__device__ __forceinline__ void stretch_store(const paged_group &g, const struct paged &p, const float *sums, const warp_stat &st, int kv, int s, int all, int each)
+__device__ __forceinline__ void stretch_store(const paged_group &g, const struct paged &p, const float *sums,
+                                              const warp_stat &st, int kv, int s, int all, int each)
 {
     const int group = p.h.heads / p.h.kv;
     for (int k = threadIdx.x; k < all * (HD / 2); k += 256) {
@@ -124,15 +137,18 @@ template <int HD> __global__ void __launch_bounds__(256, 2) mma_paged_kernel(str
     for (int s = blockIdx.z; s <= last; s += gridDim.z) {
         int longest, all = paged_rows<SPAN>(g, p, i, s, longest) * (p.h.heads / p.h.kv);
         if (!all) continue;
-        const int each = all <= 16 ? 8 : all <= 32 ? 4 : all <= 64 ? 2 : 1, v0 = w / each * 16;       /* warps that share a fragment */
+        /* warps that share a fragment */
+        const int each = all <= 16 ? 8 : all <= 32 ? 4 : all <= 64 ? 2 : 1, v0 = w / each * 16;
         float o[HD / 8][4], m[2] = { -INFINITY, -INFINITY }, l[2] = { 0.0f, 0.0f };
         acc_clear<HD>(o);
         stretch_load<HD, SPAN>(ks, vs, p, in.pool, i, kv, s * SPAN, longest);
         queries_load<HD>(qs, g, p, in.qkv, kv, all);
-        const int hi[2] = { vector_sees<SPAN>(g, p, s, v0 + lane / 4, all), vector_sees<SPAN>(g, p, s, v0 + lane / 4 + 8, all) };
+        const int hi[2] = { vector_sees<SPAN>(g, p, s, v0 + lane / 4, all),
+                            vector_sees<SPAN>(g, p, s, v0 + lane / 4 + 8, all) };
         cp_wait();
         __syncthreads();
-        if (v0 < all) stretch_sums<HD>(o, m, l, hi, qs + v0 * HD, ks, vs, w % each * 16, each * 16, longest, in.scale * LOG2E);
+        if (v0 < all)
+            stretch_sums<HD>(o, m, l, hi, qs + v0 * HD, ks, vs, w % each * 16, each * 16, longest, in.scale * LOG2E);
         __syncthreads();
         #pragma unroll
         for (int half = 0; half < 2; half++) {

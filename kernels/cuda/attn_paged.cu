@@ -1,10 +1,12 @@
-/* attn_paged.cu: attention over pages, for decoding and prompts. A block is one key head of the rows that share a chunk of 256 positions; their query heads
- * go through it eight or four at a time. A chunk is computed as attn.cu does, chunks are joined in the same order: the same bits, whoever shares with whom.
- * Bytes: 4 hd a position and key head (bf16), once for a group; later passes of a group find them in L1 (64 KB a chunk of heads of 64). */
+/* attn_paged.cu: attention over pages, for decoding and prompts. A block is one key head of the rows that share a chunk
+ * of 256 positions; their query heads go through it eight or four at a time. A chunk is computed as attn.cu does,
+ * chunks are joined in the same order: the same bits, whoever shares with whom. Bytes: 4 hd a position and key head
+ * (bf16), once for a group; later passes of a group find them in L1 (64 KB a chunk of heads of 64). */
 #include "kernels/cuda/attn_paged.cuh"
 #include "kernels/cuda/mma.cuh"
 
-/* part[] of more rows than this holds is made in turns: 256 rows of 32 heads of 128 and 16,384 positions would be 273 MB */
+/* part[] of more rows than this holds is made in turns: 256 rows of 32 heads of 128 and 16,384 positions would be 273
+ * MB */
 static const int64_t PART_MOST = (int64_t)256 << 20;
 
 struct paged_in { const elem_t *qkv, *pool; float scale; bool whole; };
@@ -17,24 +19,27 @@ __device__ __forceinline__ paged_vector vector_of(const paged_group &g, const st
     return paged_vector{ g.row[v / heads], kv * heads + v % heads };
 }
 
-/* The chunk for vectors v .. v + N - 1 of the group, of which there are `all`; what is beyond is computed as the last one and not stored. */
+/* The chunk for vectors v .. v + N - 1 of the group, of which there are `all`; what is beyond is computed as the last
+ * one and not stored. */
 template <int W, int N>
-__device__ __forceinline__ void chunk_pass(attn_space<W, N> &sp, const paged_group &g, const struct paged &p, const paged_in &in, int kv, int c, int v, int all,
-                                           int longest)
+__device__ __forceinline__ void chunk_pass(attn_space<W, N> &sp, const paged_group &g, const struct paged &p,
+                                           const paged_in &in, int kv, int c, int v, int all, int longest)
 {
     attn_shared<W, N> &sh = sp.sh;
     const int hd = p.h.hd, tid = threadIdx.x;
     for (int k = tid; k < N * W; k += 256) {
         const int d = k % W;
         const paged_vector q = vector_of(g, p, kv, min(v + k / W, all - 1));
-        sh.own[k / W][d] = d < hd ? to_float(in.qkv[((int64_t)q.row * (p.h.heads + 2 * p.h.kv) + q.head) * hd + d]) : 0.0f;
+        sh.own[k / W][d] =
+            d < hd ? to_float(in.qkv[((int64_t)q.row * (p.h.heads + 2 * p.h.kv) + q.head) * hd + d]) : 0.0f;
     }
     if (tid < N) {
         sh.lo[tid] = 0;
         sh.hi[tid] = min(ATTN_CHUNK, p.pos[vector_of(g, p, kv, min(v + tid, all - 1)).row] + 1 - c * ATTN_CHUNK);
     }
     __syncthreads();
-    attn_chunk(sp, tid < longest ? in.pool + sh.at[tid] : NULL, in.pool + (int64_t)p.h.kv * hd * KV_PAGE, hd, in.scale, longest, in.whole, false);
+    attn_chunk(sp, tid < longest ? in.pool + sh.at[tid] : NULL, in.pool + (int64_t)p.h.kv * hd * KV_PAGE, hd, in.scale,
+               longest, in.whole, false);
     attn_total<W, N> x;
     attn_clear(x);
     attn_fold(x, sh, (const attn_stats<N> *)NULL);
@@ -51,7 +56,8 @@ __device__ __forceinline__ void chunk_pass(attn_space<W, N> &sp, const paged_gro
 
 /* The chunk for all vectors of the group, N at a time. */
 template <int W, int N>
-__device__ __forceinline__ void chunk_passes(attn_space<W, N> &sp, const paged_group &g, const struct paged &p, const paged_in &in, int kv, int c, int all, int longest)
+__device__ __forceinline__ void chunk_passes(attn_space<W, N> &sp, const paged_group &g, const struct paged &p,
+                                             const paged_in &in, int kv, int c, int all, int longest)
 {
     const int t = threadIdx.x;
     if (t < longest) sp.sh.at[t] = paged_at(p, blockIdx.x, kv, c * ATTN_CHUNK + t);
@@ -59,8 +65,10 @@ __device__ __forceinline__ void chunk_passes(attn_space<W, N> &sp, const paged_g
     __syncthreads();                                            /* the next chunk writes at[] */
 }
 
-/* Half of the work of eight vectors where there are no more than four: one row of most models with few query heads to a key head. */
-template <int W> __global__ void __launch_bounds__(256, ATTN_BLOCKS(W < 256 ? 2 : 1)) paged_kernel(struct paged p, struct paged_in in)
+/* Half of the work of eight vectors where there are no more than four: one row of most models with few query heads to a
+ * key head. */
+template <int W>
+__global__ void __launch_bounds__(256, ATTN_BLOCKS(W < 256 ? 2 : 1)) paged_kernel(struct paged p, struct paged_in in)
 {
     SHARED_DYN(char, smem);
     __shared__ paged_group g;
@@ -75,7 +83,8 @@ template <int W> __global__ void __launch_bounds__(256, ATTN_BLOCKS(W < 256 ? 2 
 __device__ __forceinline__ void put_number(elem_t *y, float x) { *y = from_float(x); }
 __device__ __forceinline__ void put_number(uint16_t *y, float x) { *y = (uint16_t)pack_bf16(x, 0.0f); }
 
-/* A warp joins the stretches of one row's head, last to first, each lane its dimensions; four are read at a time, for a load takes as long as 50 joins. */
+/* A warp joins the stretches of one row's head, last to first, each lane its dimensions; four are read at a time, for a
+ * load takes as long as 50 joins. */
 template <int W, int SPAN, class T> __global__ void __launch_bounds__(256) join_kernel(T *out, struct paged p)
 {
     enum { AHEAD = 4 };
@@ -125,9 +134,11 @@ template <class F> static void in_turns(struct paged p, int64_t n, int span, F g
     }
 }
 
-extern "C" void attn_mma_paged(uint16_t *out, const uint16_t *qkv, const uint16_t *pool, const int *table, int ld, const int *pos, int64_t n, struct heads h)
+extern "C" void attn_mma_paged(uint16_t *out, const uint16_t *qkv, const uint16_t *pool, const int *table, int ld,
+                               const int *pos, int64_t n, struct heads h)
 {
-    ENSURE(attn_mma_takes(h) && h.kv > 0 && h.heads % h.kv == 0 && h.heads / h.kv <= ATTN_BLOCK && ((uintptr_t)qkv | (uintptr_t)pool) % 16 == 0);
+    ENSURE(attn_mma_takes(h) && h.kv > 0 && h.heads % h.kv == 0 && h.heads / h.kv <= ATTN_BLOCK &&
+           ((uintptr_t)qkv | (uintptr_t)pool) % 16 == 0);
     const int group = h.heads / h.kv;
     struct paged p = { table, pos, NULL, h, 0, ld, 0, MIN((int)WINDOW, ATTN_BLOCK / group) };
     in_turns(p, n, attn_mma_span(h.hd), [=](int64_t from, const struct paged &rows) {
@@ -139,7 +150,8 @@ extern "C" void attn_mma_paged(uint16_t *out, const uint16_t *qkv, const uint16_
     });
 }
 
-extern "C" void op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool, const int *table, int ld, const int *pos, int64_t n, struct heads h)
+extern "C" void op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool, const int *table, int ld,
+                              const int *pos, int64_t n, struct heads h)
 {
     attn_check("op_attn_paged", h);
     if (n <= 0) return;

@@ -1,9 +1,11 @@
-/* attn_paged.cuh: what the two paged kernels share. Rows whose pages for a stretch of positions are the same read it once: of every window of rows the first
- * such row is the reader and works for all of them, the blocks of the others pass on. Each stretch leaves its own sums, which a last kernel joins. */
+/* attn_paged.cuh: what the two paged kernels share. Rows whose pages for a stretch of positions are the same read it
+ * once: of every window of rows the first such row is the reader and works for all of them, the blocks of the others
+ * pass on. Each stretch leaves its own sums, which a last kernel joins. */
 #pragma once
 #include "kernels/cuda/attn.cuh"
 
-enum { WINDOW = 16 };               /* rows that may share a read: one thread a row and page, 256 threads for the 16 pages of 256 positions */
+/* rows that may share a read: one thread a row and page, 256 threads for the 16 pages of 256 positions */
+enum { WINDOW = 16 };
 
 struct paged {
     const int *table, *pos;
@@ -15,12 +17,15 @@ struct paged {
 /* The rows a block reads for, ascending, and how far the longest of them sees. */
 struct paged_group { int row[WINDOW], same[256 / 32]; };
 
-/* Fills g for stretch s of row i and returns the number of rows, 0 if an earlier row of the window reads for this one. Rows that share have the same pages,
- * all of them, so that "shares" is an equivalence. Called by all 256 threads; ends in a barrier. */
-template <int SPAN> __device__ __forceinline__ int paged_rows(paged_group &g, const struct paged &p, int i, int s, int &longest)
+/* Fills g for stretch s of row i and returns the number of rows, 0 if an earlier row of the window reads for this one.
+ * Rows that share have the same pages, all of them, so that "shares" is an equivalence. Called by all 256 threads; ends
+ * in a barrier. */
+template <int SPAN>
+__device__ __forceinline__ int paged_rows(paged_group &g, const struct paged &p, int i, int s, int &longest)
 {
     enum { PAGES = SPAN / KV_PAGE, ROWS = 32 / PAGES };         /* ROWS: rows that one warp looks at */
-    const int first = i / p.window * p.window, k = threadIdx.x / PAGES, j = first + k, t = s * PAGES + threadIdx.x % PAGES;
+    const int first = i / p.window * p.window, k = threadIdx.x / PAGES, j = first + k,
+              t = s * PAGES + threadIdx.x % PAGES;
     const int mine = min(p.pos[i] / KV_PAGE, s * PAGES + PAGES - 1);
     const bool there = k < p.window && j < p.n;
     const int other = there ? min(p.pos[j] / KV_PAGE, s * PAGES + PAGES - 1) : -1;
@@ -28,13 +33,15 @@ template <int SPAN> __device__ __forceinline__ int paged_rows(paged_group &g, co
     const unsigned votes = __ballot_sync(0xffffffffu, same);
     if (threadIdx.x % 32 == 0) {
         int bits = 0;
-        for (int r = 0; r < ROWS; r++) bits |= (votes >> r * PAGES & ((1u << PAGES) - 1)) == (1u << PAGES) - 1 ? 1 << r : 0;
+        for (int r = 0; r < ROWS; r++)
+            bits |= (votes >> r * PAGES & ((1u << PAGES) - 1)) == (1u << PAGES) - 1 ? 1 << r : 0;
         g.same[threadIdx.x / 32] = bits;
     }
     __syncthreads();
     unsigned mask = 0;
     for (int w = 0; w * ROWS < WINDOW; w++) mask |= (unsigned)g.same[w] << w * ROWS;
-    if (threadIdx.x < WINDOW && mask >> threadIdx.x & 1) g.row[__popc(mask & ((1u << threadIdx.x) - 1))] = first + (int)threadIdx.x;
+    if (threadIdx.x < WINDOW && mask >> threadIdx.x & 1)
+        g.row[__popc(mask & ((1u << threadIdx.x) - 1))] = first + (int)threadIdx.x;
     longest = 0;
     for (unsigned m = mask; m; m &= m - 1) longest = max(longest, p.pos[first + __ffs((int)m) - 1] + 1 - s * SPAN);
     longest = min(longest, (int)SPAN);
@@ -55,7 +62,8 @@ __device__ __forceinline__ int64_t paged_at(const struct paged &p, int i, int kv
     return ((page * 2 * p.h.kv + kv) * KV_PAGE + t % KV_PAGE) * p.h.hd;
 }
 
-/* Blocks along z: one for each stretch, unless the grid then has more than 8192 blocks (62 an SM), most of which would find nothing at short paths. */
+/* Blocks along z: one for each stretch, unless the grid then has more than 8192 blocks (62 an SM), most of which would
+ * find nothing at short paths. */
 static inline dim3 paged_grid(const struct paged &p)
 {
     const int64_t most = 8192 / ((int64_t)p.n * p.h.kv);

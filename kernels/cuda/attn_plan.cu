@@ -1,5 +1,6 @@
-/* attn_plan.cu: which keys each row sees, as lists of work for the kernels. Host code: it runs once a batch, in one pass over the rows, and its lists
- * are as large as the tree's own blocks, never rows times rows. A block of 128 rows of a 4096-row sequence has at most 64 tiles. */
+/* attn_plan.cu: which keys each row sees, as lists of work for the kernels. Host code: it runs once a batch, in one
+ * pass over the rows, and its lists are as large as the tree's own blocks, never rows times rows. A block of 128 rows
+ * of a 4096-row sequence has at most 64 tiles. */
 #include "kernels/cuda/attn.cuh"
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,10 @@ static void append(struct ints *v, int x)
 
 static void check_end(const int *end, int64_t n, int k, int up)
 {
-    if (end[k] <= k || end[k] > n) die("attn_plan_make: end[%d] = %d is not in %d .. %lld", k, end[k], k + 1, (long long)n);
-    if (up >= 0 && end[k] > end[up]) die("attn_plan_make: end[%d] = %d goes beyond end[%d] = %d of the row above it", k, end[k], up, end[up]);
+    if (end[k] <= k || end[k] > n)
+        die("attn_plan_make: end[%d] = %d is not in %d .. %lld", k, end[k], k + 1, (long long)n);
+    if (up >= 0 && end[k] > end[up])
+        die("attn_plan_make: end[%d] = %d goes beyond end[%d] = %d of the row above it", k, end[k], up, end[up]);
 }
 
 /* The segments of the forest and, in root[], the first row of each tree; returns the number of segments. */
@@ -86,7 +89,8 @@ struct list { struct ints begin, tile, own; };
 static const int *sort_begin;
 static int by_tiles(const void *pa, const void *pb)
 {
-    int a = *(const int *)pa, b = *(const int *)pb, x = sort_begin[a + 1] - sort_begin[a], y = sort_begin[b + 1] - sort_begin[b];
+    int a = *(const int *)pa, b = *(const int *)pb, x = sort_begin[a + 1] - sort_begin[a],
+        y = sort_begin[b + 1] - sort_begin[b];
     return x != y ? (x < y ? 1 : -1) : a - b;
 }
 
@@ -113,10 +117,12 @@ static void reach(const int *end, int n, int first, int rows, int *least, int *m
     for (int k = first; k < MIN(n, first + rows); k++) *least = MIN(*least, end[k]), *most = MAX(*most, end[k]);
 }
 
-/* Tiles of keys for blocks of queries: from the root of the block's first tree on, those that have a key seen by a row of the block. */
+/* Tiles of keys for blocks of queries: from the root of the block's first tree on, those that have a key seen by a row
+ * of the block. */
 static void list_queries(struct list *l, const int *end, int n, const struct ints *root)
 {
-    int tiles = (n + ATTN_TILE - 1) / ATTN_TILE, *least = (int *)xmalloc((size_t)(tiles + 1) * 2 * sizeof *least), *most = least + tiles + 1;
+    int tiles = (n + ATTN_TILE - 1) / ATTN_TILE, *least = (int *)xmalloc((size_t)(tiles + 1) * 2 * sizeof *least),
+        *most = least + tiles + 1;
     for (int t = 0; t < tiles; t++) reach(end, n, t * ATTN_TILE, ATTN_TILE, least + t, most + t);
     size_t r = 0;
     for (int i = 0; i < n; i += ATTN_BLOCK) {
@@ -131,14 +137,16 @@ static void list_queries(struct list *l, const int *end, int n, const struct int
     sorted(l);
 }
 
-/* Tiles of queries for blocks of keys: every key is seen by itself, so the tiles from the block to its farthest end all count. */
+/* Tiles of queries for blocks of keys: every key is seen by itself, so the tiles from the block to its farthest end all
+ * count. */
 static void list_keys(struct list *l, const int *end, int n)
 {
     for (int i = 0; i < n; i += ATTN_BLOCK) {
         int least, most;
         reach(end, n, i, ATTN_BLOCK, &least, &most);
         append(&l->begin, (int)l->tile.n);
-        for (int t = i / ATTN_TILE; t * ATTN_TILE < most; t++) append(&l->tile, t << 1 | (t * ATTN_TILE >= i + ATTN_BLOCK - 1 && least >= (t + 1) * ATTN_TILE));
+        for (int t = i / ATTN_TILE; t * ATTN_TILE < most; t++)
+            append(&l->tile, t << 1 | (t * ATTN_TILE >= i + ATTN_BLOCK - 1 && least >= (t + 1) * ATTN_TILE));
     }
     append(&l->begin, (int)l->tile.n);
     sorted(l);
@@ -156,12 +164,19 @@ static const void *place(struct blob *b, const void *from, size_t bytes)
 
 static struct attn_list place_list(struct blob *b, const struct list *l)
 {
-    struct attn_list r = { (const int *)place(b, l->own.p, l->own.n * sizeof(int)), (const int *)place(b, l->begin.p, l->begin.n * sizeof(int)),
+    struct attn_list r = { (const int *)place(b, l->own.p, l->own.n * sizeof(int)),
+                           (const int *)place(b, l->begin.p, l->begin.n * sizeof(int)),
                            (const int *)place(b, l->tile.p, l->tile.n * sizeof(int)), (int)l->own.n };
     return r;
 }
 
-struct made { struct attn_seg *seg; struct attn_rows *rows; struct attn_keys *keys; struct list by_query, by_key; int segs; };
+struct made {
+    struct attn_seg *seg;
+    struct attn_rows *rows;
+    struct attn_keys *keys;
+    struct list by_query, by_key;
+    int segs;
+};
 
 static void upload(struct attn_plan *p, const struct made *m, const int *end)
 {
@@ -201,9 +216,19 @@ extern "C" struct attn_plan *attn_plan_make(const int *end, int64_t n)
     list_queries(&m.by_query, end, p->n, &root);
     list_keys(&m.by_key, end, p->n);
     size_t tiles = MAX(m.by_query.tile.n, m.by_key.tile.n);
-    if (tiles > INT32_MAX) die("attn_plan_make: %zu tiles of %lld rows are more than 32 bits can count", tiles, (long long)n);
+    if (tiles > INT32_MAX)
+        die("attn_plan_make: %zu tiles of %lld rows are more than 32 bits can count", tiles, (long long)n);
     upload(p, &m, end);
-    void *gone[] = { root.p, m.seg, m.rows, m.keys, m.by_query.own.p, m.by_query.begin.p, m.by_query.tile.p, m.by_key.own.p, m.by_key.begin.p, m.by_key.tile.p };
+    void *gone[] = { root.p,
+                     m.seg,
+                     m.rows,
+                     m.keys,
+                     m.by_query.own.p,
+                     m.by_query.begin.p,
+                     m.by_query.tile.p,
+                     m.by_key.own.p,
+                     m.by_key.begin.p,
+                     m.by_key.tile.p };
     for (void *g : gone) free(g);
     return p;
 }

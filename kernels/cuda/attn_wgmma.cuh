@@ -1,20 +1,26 @@
-/* attn_wgmma.cuh: what the wgmma kernels of attention share. A block has 128 rows of its own and two warpgroups, 64 rows each; pairs of tiles of 64 rows (keys
- * and values, or queries and dout) stream through four stages of shared memory, two turns ahead of their use. A matrix of ROWS x HD numbers lies there as
- * HD / 64 panels of ROWS lines of 128 bytes, swizzled: both ways of reading it (wg_matrix) are one descriptor each. */
+/* attn_wgmma.cuh: what the wgmma kernels of attention share. A block has 128 rows of its own and two warpgroups, 64
+ * rows each; pairs of tiles of 64 rows (keys and values, or queries and dout) stream through four stages of shared
+ * memory, two turns ahead of their use. A matrix of ROWS x HD numbers lies there as HD / 64 panels of ROWS lines of 128
+ * bytes, swizzled: both ways of reading it (wg_matrix) are one descriptor each. */
 #pragma once
 #include "kernels/cuda/attn_mma.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
-enum { WG_THREADS = 256, WG_STAGES = 4, WG_AHEAD = 2 };         /* a turn may still read the tile before its own: AHEAD + 2 stages */
+/* a turn may still read the tile before its own: AHEAD + 2 stages */
+enum { WG_THREADS = 256, WG_STAGES = 4, WG_AHEAD = 2 };
 
 /* The stage of turn i, whose two tiles are TILE numbers each. */
-template <int HD> __device__ __forceinline__ uint16_t *stage_of(uint16_t *stages, int i) { return stages + i % WG_STAGES * 2 * ATTN_TILE * HD; }
+template <int HD> __device__ __forceinline__ uint16_t *stage_of(uint16_t *stages, int i)
+{
+    return stages + i % WG_STAGES * 2 * ATTN_TILE * HD;
+}
 
 /* The block's dynamic shared memory from the first multiple of 1024 on. */
 __device__ __forceinline__ uint16_t *atoms_from(uint16_t *raw) { return raw + (-shared_address(raw) & 1023) / 2; }
 
 /* tile_load into panels. Addresses are made anew for each copy: kept from one to the next they cost registers. */
-template <int HD, int ROWS> __device__ __forceinline__ void panel_load(uint16_t *tile, const uint16_t *x, int ld, int first, int n)
+template <int HD, int ROWS>
+__device__ __forceinline__ void panel_load(uint16_t *tile, const uint16_t *x, int ld, int first, int n)
 {
     enum { STEP = WG_THREADS / (HD / 8) };                      /* rows; a multiple of 8 */
     const int r = threadIdx.x / (HD / 8), c = threadIdx.x % (HD / 8);
@@ -28,14 +34,16 @@ template <int HD, int ROWS> __device__ __forceinline__ void panel_load(uint16_t 
 
 /* Tile t of two matrices of n rows into a stage. */
 template <int HD>
-__device__ __forceinline__ void pair_load(uint16_t *stage, const uint16_t *x, int ldx, const uint16_t *y, int ldy, int t, int n)
+__device__ __forceinline__ void pair_load(uint16_t *stage, const uint16_t *x, int ldx, const uint16_t *y, int ldy,
+                                          int t, int n)
 {
     panel_load<HD, ATTN_TILE>(stage, x, ldx, t * ATTN_TILE, n);
     panel_load<HD, ATTN_TILE>(stage + ATTN_TILE * HD, y, ldy, t * ATTN_TILE, n);
 }
 
-/* A block's tiles, again and again (dk and dv: once for each query head): of this turn, the next, and the one after it, whose tiles the turn loads and which is
- * tile[at] in its round. A number is read a turn before it is needed: what the loads wait for, the products would wait for. */
+/* A block's tiles, again and again (dk and dv: once for each query head): of this turn, the next, and the one after it,
+ * whose tiles the turn loads and which is tile[at] in its round. A number is read a turn before it is needed: what the
+ * loads wait for, the products would wait for. */
 struct wg_tiles { const int *tile; int count, at, round, now, next, then; };
 __device__ __forceinline__ wg_tiles tiles_from(const attn_list &l, int block)
 {
@@ -49,7 +57,8 @@ __device__ __forceinline__ void tiles_on(wg_tiles &t)
     t.now = t.next, t.next = t.then, t.then = t.tile[t.at];
 }
 
-/* Turn i begins: its tiles are there for all threads and for the tensor cores, and all are done with those of turn i - 2: their stage is free. */
+/* Turn i begins: its tiles are there for all threads and for the tensor cores, and all are done with those of turn i -
+ * 2: their stage is free. */
 __device__ __forceinline__ void turn_begins()
 {
     cp_wait_but<WG_AHEAD - 1>();
@@ -65,7 +74,8 @@ template <int HD> __device__ __forceinline__ void own_rows(unsigned (&a)[HD / 16
 }
 
 /* s = a times the rows of a tile: 64 x 64. One group. */
-template <int HD> __device__ __forceinline__ void wg_dots(float (&s)[8][4], const unsigned (&a)[HD / 16][4], const uint16_t *tile)
+template <int HD>
+__device__ __forceinline__ void wg_dots(float (&s)[8][4], const unsigned (&a)[HD / 16][4], const uint16_t *tile)
 {
     const uint64_t b = wg_matrix(tile, 16, 1024);
     wg_fence(s);
@@ -75,19 +85,22 @@ template <int HD> __device__ __forceinline__ void wg_dots(float (&s)[8][4], cons
 }
 
 /* s = rows 64 group .. + 63 of own times the rows of a tile. One group. */
-template <int HD> __device__ __forceinline__ void wg_dots(float (&s)[8][4], const uint16_t *own, int group, const uint16_t *tile)
+template <int HD>
+__device__ __forceinline__ void wg_dots(float (&s)[8][4], const uint16_t *own, int group, const uint16_t *tile)
 {
     const uint64_t a = wg_matrix(own + group * 64 * 64, 16, 1024), b = wg_matrix(tile, 16, 1024);
     wg_fence(s);
     #pragma unroll
     for (int k = 0; k < HD / 16; k++)
-        wg_mma<false, false>(s, wg_on(a, k / 4 * ATTN_BLOCK * 128 + k % 4 * 32), wg_on(b, k / 4 * ATTN_TILE * 128 + k % 4 * 32), k > 0);
+        wg_mma<false, false>(s, wg_on(a, k / 4 * ATTN_BLOCK * 128 + k % 4 * 32),
+                             wg_on(b, k / 4 * ATTN_TILE * 128 + k % 4 * 32), k > 0);
     wg_close();
 }
 
-/* acc (add: +)= p (64 x 64) times a tile: 64 x HD. One group. An accumulator that starts as 0 instead makes ptxas 13.0 wait for each product of a loop that keeps
- * some under way from turn to turn (C7515). */
-template <int HD> __device__ __forceinline__ void wg_sums(float (&acc)[HD / 8][4], unsigned (&p)[4][4], const uint16_t *tile, bool add)
+/* acc (add: +)= p (64 x 64) times a tile: 64 x HD. One group. An accumulator that starts as 0 instead makes ptxas 13.0
+ * wait for each product of a loop that keeps some under way from turn to turn (C7515). */
+template <int HD>
+__device__ __forceinline__ void wg_sums(float (&acc)[HD / 8][4], unsigned (&p)[4][4], const uint16_t *tile, bool add)
 {
     const uint64_t b = wg_matrix(tile, ATTN_TILE * 128, 1024);
     wg_fence(acc, p);
@@ -104,4 +117,7 @@ __device__ __forceinline__ void wg_pack(unsigned (&p)[4][4], const float (&s)[8]
 }
 
 /* Bytes of shared memory: `own` blocks of 128 rows, the stages, `more`, and what atoms_from passes over. */
-static inline size_t attn_wgmma_smem(int hd, int own, size_t more) { return (size_t)hd * 2 * (size_t)(own * ATTN_BLOCK + WG_STAGES * 2 * ATTN_TILE) + more + 1024; }
+static inline size_t attn_wgmma_smem(int hd, int own, size_t more)
+{
+    return (size_t)hd * 2 * (size_t)(own * ATTN_BLOCK + WG_STAGES * 2 * ATTN_TILE) + more + 1024;
+}

@@ -1,12 +1,15 @@
-/* attn_wgmma_back.cu: the way back through tree attention by wgmma (sm_90a); attn_mma_back.cu's three kernels, sums and contract. A warpgroup has 64 queries (dq)
- * or 64 keys (dk, dv) of the block's 128; weights go from accumulators to A fragments without shared memory. The last sum of a turn is under way while the next
- * turn asks for its scores. lse and D lie by head, so that a tile's are 512 bytes in a row. */
-/* Counted for a pair of tiles of 128 x 64 at heads of 128, in clocks of one multiprocessor. dq: wgmma 1536 (3 products), shared memory 1024 (k, v, k again 768,
- * loads 256; with q and dout from shared memory 1536), issue slots 634. dk and dv: wgmma 2048 (4 products), shared memory 2048 at most (scores 512 + 512, dout and
- * q again 512, loads 256, lse and D up to 256), issue slots 1002. Exponentials 512 in each. In all 3584 of wgmma: at most 678 TFLOP/s at 1.755 GHz and 132
- * multiprocessors, counted as 5 products, where mma.sync has at most 264; 330 is 49 % of it. One kernel with atomics on dq would need 2560, but its sums have no
- * fixed order. Registers at 128: dq 64, q and dout 64, s and dp 64, ds 16; dk and dv 128, s and dp 64, p and ds 32. Shared memory: dq 129 KB, dk and dv 195 KB,
- * half of it at 64. Issue slots are of the code that ptxas 13.0 makes. Nothing was measured. */
+/* attn_wgmma_back.cu: the way back through tree attention by wgmma (sm_90a); attn_mma_back.cu's three kernels, sums and
+ * contract. A warpgroup has 64 queries (dq) or 64 keys (dk, dv) of the block's 128; weights go from accumulators to A
+ * fragments without shared memory. The last sum of a turn is under way while the next turn asks for its scores. lse and
+ * D lie by head, so that a tile's are 512 bytes in a row. */
+/* Counted for a pair of tiles of 128 x 64 at heads of 128, in clocks of one multiprocessor. dq: wgmma 1536 (3
+ * products), shared memory 1024 (k, v, k again 768, loads 256; with q and dout from shared memory 1536), issue slots
+ * 634. dk and dv: wgmma 2048 (4 products), shared memory 2048 at most (scores 512 + 512, dout and q again 512, loads
+ * 256, lse and D up to 256), issue slots 1002. Exponentials 512 in each. In all 3584 of wgmma: at most 678 TFLOP/s at
+ * 1.755 GHz and 132 multiprocessors, counted as 5 products, where mma.sync has at most 264; 330 is 49 % of it. One
+ * kernel with atomics on dq would need 2560, but its sums have no fixed order. Registers at 128: dq 64, q and dout 64,
+ * s and dp 64, ds 16; dk and dv 128, s and dp 64, p and ds 32. Shared memory: dq 129 KB, dk and dv 195 KB, half of it
+ * at 64. Issue slots are of the code that ptxas 13.0 makes. Nothing was measured. */
 #include "kernels/cuda/attn_wgmma.cuh"
 
 struct wgmma_back {
@@ -37,7 +40,8 @@ __global__ void __launch_bounds__(256) wgmma_stat_kernel(struct wgmma_back b, in
 }
 
 /* s becomes p: rows row0 and row0 + 8 are queries, columns keys from k0 on. */
-__device__ __forceinline__ void query_weights(float (&s)[8][4], const float (&lse2)[2], bool whole, const int *end, int n, int row0, int k0, float scale2)
+__device__ __forceinline__ void query_weights(float (&s)[8][4], const float (&lse2)[2], bool whole, const int *end,
+                                              int n, int row0, int k0, float scale2)
 {
     #pragma unroll
     for (int j = 0; j < 8; j++)
@@ -55,15 +59,19 @@ __device__ __forceinline__ void query_weights(float (&s)[8][4], const float (&ls
 }
 
 template <int HD>
-__global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv, struct wgmma_back b, struct attn_list list, const int *__restrict__ end)
+__global__ void __launch_bounds__(WG_THREADS, 1)
+    wgmma_dq_kernel(uint16_t *dqkv, struct wgmma_back b, struct attn_list list, const int *__restrict__ end)
 {
     if (!WGMMA_HERE) { wg_missing(); return; }
     SHARED_DYN(uint16_t, raw);
-    uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, 2), *gs = stage_of<HD>(stages, 3);      /* until they are in registers */
+    /* until they are in registers */
+    uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, 2), *gs = stage_of<HD>(stages, 3);
     wg_tiles t = tiles_from(list, blockIdx.x);
-    const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, tiles = t.count, lane = threadIdx.x % 32, r0 = first + threadIdx.x / 32 * 16;
+    const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, tiles = t.count, lane = threadIdx.x % 32,
+              r0 = first + threadIdx.x / 32 * 16;
     const int ld = (b.z.heads + 2 * b.z.kv) * HD;
-    const uint16_t *keys = b.qkv + (int64_t)(b.z.heads + a / (b.z.heads / b.z.kv)) * HD, *values = keys + (int64_t)b.z.kv * HD;
+    const uint16_t *keys = b.qkv + (int64_t)(b.z.heads + a / (b.z.heads / b.z.kv)) * HD,
+                   *values = keys + (int64_t)b.z.kv * HD;
     float dq[HD / 8][4], s[8][4], dp[8][4], lse2[2], dot[2];
     unsigned q[HD / 16][4], g[HD / 16][4], ds[4][4];
     for (int half = 0; half < 2; half++) {
@@ -86,7 +94,8 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
         const uint16_t *now = stage_of<HD>(stages, i);
         const int tile = t.now;
         wg_dots<HD>(s, q, now);
-        if (i + WG_AHEAD < tiles) pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, t.then >> 1, b.z.n);
+        if (i + WG_AHEAD < tiles)
+            pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, t.then >> 1, b.z.n);
         cp_close();
         tiles_on(t);
         wg_dots<HD>(dp, g, now + ATTN_TILE * HD);
@@ -107,18 +116,25 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dq_kernel(uint16_t *dqkv,
 }
 
 /* The queries, dout, lse and D of a turn to come, for query head a. */
-template <int HD> __device__ __forceinline__ void queries_load(uint16_t *stage, float *stat, const struct wgmma_back &b, int a, int t)
+template <int HD>
+__device__ __forceinline__ void queries_load(uint16_t *stage, float *stat, const struct wgmma_back &b, int a, int t)
 {
-    pair_load<HD>(stage, b.qkv + (int64_t)a * HD, (b.z.heads + 2 * b.z.kv) * HD, b.dout + (int64_t)a * HD, b.z.heads * HD, t, b.z.n);
+    pair_load<HD>(stage, b.qkv + (int64_t)a * HD, (b.z.heads + 2 * b.z.kv) * HD, b.dout + (int64_t)a * HD,
+                  b.z.heads * HD, t, b.z.n);
     const int half = threadIdx.x / 16, c = threadIdx.x % 16 * 4;
     if (half < 2) cp16(stat + half * ATTN_TILE + c, b.stat + ((int64_t)a * 2 + half) * b.pad + t * ATTN_TILE + c, true);
 }
 
-struct __align__(8) wg_two { float v[2]; };                     /* this thread's columns 8 j + 2 (lane % 4) and the next */
-__device__ __forceinline__ wg_two columns(const float *stat, int j) { return *(const wg_two *)(stat + 8 * j + threadIdx.x % 4 * 2); }
+/* this thread's columns 8 j + 2 (lane % 4) and the next */
+struct __align__(8) wg_two { float v[2]; };
+__device__ __forceinline__ wg_two columns(const float *stat, int j)
+{
+    return *(const wg_two *)(stat + 8 * j + threadIdx.x % 4 * 2);
+}
 
 /* s becomes p: rows are keys, which queries in front of stop[] see; columns queries from q0 on. */
-__device__ __forceinline__ void key_weights(float (&s)[8][4], const float *lse2, bool whole, int row0, const int (&stop)[2], int q0, float scale2)
+__device__ __forceinline__ void key_weights(float (&s)[8][4], const float *lse2, bool whole, int row0,
+                                            const int (&stop)[2], int q0, float scale2)
 {
     #pragma unroll
     for (int j = 0; j < 8; j++) {
@@ -137,14 +153,16 @@ __device__ __forceinline__ void key_weights(float (&s)[8][4], const float *lse2,
 }
 
 template <int HD>
-__global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv, struct wgmma_back b, struct attn_list list, const int *__restrict__ end)
+__global__ void __launch_bounds__(WG_THREADS, 1)
+    wgmma_dkv_kernel(uint16_t *dqkv, struct wgmma_back b, struct attn_list list, const int *__restrict__ end)
 {
     if (!WGMMA_HERE) { wg_missing(); return; }
     SHARED_DYN(uint16_t, raw);
     uint16_t *ks = atoms_from(raw), *vs = ks + ATTN_BLOCK * HD, *stages = vs + ATTN_BLOCK * HD;
     float *stats = (float *)(stages + WG_STAGES * 2 * ATTN_TILE * HD);
     wg_tiles t = tiles_from(list, blockIdx.x);
-    const int first = list.own[blockIdx.x] * ATTN_BLOCK, kv = blockIdx.y, a0 = kv * (b.z.heads / b.z.kv), turns = t.count * (b.z.heads / b.z.kv);
+    const int first = list.own[blockIdx.x] * ATTN_BLOCK, kv = blockIdx.y, a0 = kv * (b.z.heads / b.z.kv),
+              turns = t.count * (b.z.heads / b.z.kv);
     const int r0 = first + threadIdx.x / 32 * 16, row = r0 + threadIdx.x % 32 / 4;
     const int ld = (b.z.heads + 2 * b.z.kv) * HD;
     const int64_t mine = (int64_t)(b.z.heads + kv) * HD;
@@ -154,7 +172,8 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv
     panel_load<HD, ATTN_BLOCK>(ks, b.qkv + mine, ld, first, b.z.n);
     panel_load<HD, ATTN_BLOCK>(vs, b.qkv + mine + (int64_t)b.z.kv * HD, ld, first, b.z.n);
     for (int i = 0; i < WG_AHEAD; i++) {
-        if (i < turns) queries_load<HD>(stage_of<HD>(stages, i), stats + i * 2 * ATTN_TILE, b, a0 + t.round, t.then >> 1);
+        if (i < turns)
+            queries_load<HD>(stage_of<HD>(stages, i), stats + i * 2 * ATTN_TILE, b, a0 + t.round, t.then >> 1);
         cp_close();
         tiles_on(t);
     }
@@ -164,7 +183,9 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv
         const uint16_t *qs = stage_of<HD>(stages, i), *gs = qs + ATTN_TILE * HD;
         const float *stat = stats + i % WG_STAGES * 2 * ATTN_TILE;
         wg_dots<HD>(s, ks, threadIdx.x / 128, qs);
-        if (then < turns) queries_load<HD>(stage_of<HD>(stages, then), stats + then % WG_STAGES * 2 * ATTN_TILE, b, a0 + t.round, t.then >> 1);
+        if (then < turns)
+            queries_load<HD>(stage_of<HD>(stages, then), stats + then % WG_STAGES * 2 * ATTN_TILE, b, a0 + t.round,
+                             t.then >> 1);
         cp_close();
         tiles_on(t);
         wg_dots<HD>(dp, vs, threadIdx.x / 128, gs);
@@ -190,15 +211,17 @@ __global__ void __launch_bounds__(WG_THREADS, 1) wgmma_dkv_kernel(uint16_t *dqkv
 
 template <int HD> static void backward(uint16_t *dqkv, struct wgmma_back b, const struct attn_plan *p)
 {
-    LAUNCH(wgmma_dq_kernel<HD>, dim3(p->by_query.blocks, b.z.heads), WG_THREADS, attn_wgmma_smem(HD, 0, 0), queue(), dqkv, b, p->by_query, p->end);
-    LAUNCH(wgmma_dkv_kernel<HD>, dim3(p->by_key.blocks, b.z.kv), WG_THREADS, attn_wgmma_smem(HD, 2, WG_STAGES * 2 * ATTN_TILE * sizeof(float)), queue(), dqkv, b,
-           p->by_key, p->end);
+    LAUNCH(wgmma_dq_kernel<HD>, dim3(p->by_query.blocks, b.z.heads), WG_THREADS, attn_wgmma_smem(HD, 0, 0), queue(),
+           dqkv, b, p->by_query, p->end);
+    LAUNCH(wgmma_dkv_kernel<HD>, dim3(p->by_key.blocks, b.z.kv), WG_THREADS,
+           attn_wgmma_smem(HD, 2, WG_STAGES * 2 * ATTN_TILE * sizeof(float)), queue(), dqkv, b, p->by_key, p->end);
 }
 
-extern "C" void attn_wgmma_back(uint16_t *dqkv, const uint16_t *dout, const uint16_t *out, const float *lse, const uint16_t *qkv, const struct attn_plan *p,
-                                struct heads h)
+extern "C" void attn_wgmma_back(uint16_t *dqkv, const uint16_t *dout, const uint16_t *out, const float *lse,
+                                const uint16_t *qkv, const struct attn_plan *p, struct heads h)
 {
-    ENSURE(attn_wgmma_takes(h) && h.kv > 0 && h.heads % h.kv == 0 && dqkv != qkv && ((uintptr_t)qkv | (uintptr_t)dout) % 16 == 0);
+    ENSURE(attn_wgmma_takes(h) && h.kv > 0 && h.heads % h.kv == 0 && dqkv != qkv &&
+           ((uintptr_t)qkv | (uintptr_t)dout) % 16 == 0);
     if (!p->n) return;
     const int pad = (p->n + ATTN_TILE - 1) / ATTN_TILE * ATTN_TILE;
     const int64_t count = (int64_t)pad * h.heads;

@@ -1,10 +1,13 @@
-/* bias.cu: sums over rows, and y += x. cuBLASLt could sum dy beside the product that makes dW (BGRADB), but overwrites db and would save one read of dy: of the
- * qkv rows of Qwen2.5-0.5B and 16 k tokens 38 MB, by count 9 us of a layer. */
+/* bias.cu: sums over rows, and y += x. cuBLASLt could sum dy beside the product that makes dW (BGRADB), but overwrites
+ * db and would save one read of dy: of the qkv rows of Qwen2.5-0.5B and 16 k tokens 38 MB, by count 9 us of a layer. */
 #include "kernels/cuda/fold.cuh"
 #include "kernels/ops.h"
 
-/* A block sums `rows` rows of 32 packs of columns: warp w takes rows w, w + 8, ... Reads every number once; parts are 1 in 64 of that at most. */
-template <bool FAST> __global__ void __launch_bounds__(256) column_sums_kernel(float *part, const elem_t *__restrict__ x, int64_t n, int64_t rows, int d)
+/* A block sums `rows` rows of 32 packs of columns: warp w takes rows w, w + 8, ... Reads every number once; parts are 1
+ * in 64 of that at most. */
+template <bool FAST>
+__global__ void __launch_bounds__(256)
+    column_sums_kernel(float *part, const elem_t *__restrict__ x, int64_t n, int64_t rows, int d)
 {
     __shared__ float sums[8][32 * PACK];
     const int lane = threadIdx.x % 32, w = threadIdx.x / 32, j = (blockIdx.y * 32 + lane) * PACK;
@@ -40,7 +43,8 @@ extern "C" void op_bias_back(acc_t *db, const elem_t *dy, int64_t n, int d)
 }
 
 /* 3 numbers an element: two read, one written; two packs a thread, so that four loads are under way at once. */
-template <bool FAST> __global__ void __launch_bounds__(256) add_kernel(elem_t *y, const elem_t *__restrict__ x, int64_t count)
+template <bool FAST>
+__global__ void __launch_bounds__(256) add_kernel(elem_t *y, const elem_t *__restrict__ x, int64_t count)
 {
     float a[2][PACK], b[2][PACK];
     #pragma unroll

@@ -1,5 +1,6 @@
-/* branch_score.cu: the Branching Score, eqs. (4) and (5), in one kernel: discounted scan, clamp, two z-scores, product. A warp a rollout of any length; the
- * rollouts lie one behind the other. Everything up to the last rounding is double: f often spreads by 1e-6 only, and z divides by that.
+/* branch_score.cu: the Branching Score, eqs. (4) and (5), in one kernel: discounted scan, clamp, two z-scores, product.
+ * A warp a rollout of any length; the rollouts lie one behind the other. Everything up to the last rounding is double:
+ * f often spreads by 1e-6 only, and z divides by that.
  * 12 bytes a position in and 24 out, three walks of which two come out of L1 and L2. */
 #include "kernels/cuda/rl.cuh"
 
@@ -32,7 +33,10 @@ __device__ __forceinline__ void moments_mean(moments &s, double count)
     s.flat = s.lo == s.hi && !isnan(s.sum);
 }
 
-__device__ __forceinline__ double zscore(const moments &s, double x) { return s.flat ? 0 : (x - s.mean) / (s.std + 1e-6); }
+__device__ __forceinline__ double zscore(const moments &s, double x)
+{
+    return s.flat ? 0 : (x - s.mean) / (s.std + 1e-6);
+}
 
 /* The walk that fills f; returns how many positions have m = 1. */
 __device__ double score_future(const score_args &a, int64_t from, int64_t to, moments &f, moments &h)
@@ -78,21 +82,33 @@ __global__ void __launch_bounds__(RL_BLOCK) branch_score_kernel(score_args a)
     }
 }
 
-extern "C" void op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy, const uint8_t *m,
-                                const int64_t *begin, int rows, const struct branch_rule *r)
+extern "C" void op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old,
+                                const acc_t *entropy, const uint8_t *m, const int64_t *begin, int rows,
+                                const struct branch_rule *r)
 {
     if (rows <= 0) return;
     int64_t base = begin[0], *at = rl_begin(begin, rows);
     size_t n = (size_t)(begin[rows] - base), w = n * sizeof(acc_t);
     enum { LOGP, OLD, ENT, M, BEGIN, F, ZF, ZH, SCORE, WORK, COUNT };
     struct stage s[COUNT] = {
-        { logp + base, NULL, w, NULL }, { logp_old + base, NULL, w, NULL }, { entropy + base, NULL, w, NULL }, { m + base, NULL, n, NULL },
-        { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL }, { NULL, f + base, w, NULL }, { NULL, zf + base, w, NULL }, { NULL, zh + base, w, NULL },
-        { NULL, score + base, w, NULL }, { NULL, NULL, n * sizeof(double), NULL },
+        { logp + base, NULL, w, NULL }, { logp_old + base, NULL, w, NULL }, { entropy + base, NULL, w, NULL },
+        { m + base, NULL, n, NULL }, { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL }, { NULL, f + base, w, NULL },
+        { NULL, zf + base, w, NULL }, { NULL, zh + base, w, NULL }, { NULL, score + base, w, NULL },
+        { NULL, NULL, n * sizeof(double), NULL },
     };
     stage_put(s, COUNT);
-    score_args a = { (acc_t *)s[F].dev, (acc_t *)s[ZF].dev, (acc_t *)s[ZH].dev, (acc_t *)s[SCORE].dev, (const acc_t *)s[LOGP].dev, (const acc_t *)s[OLD].dev,
-                     (const acc_t *)s[ENT].dev, (const uint8_t *)s[M].dev, (const int64_t *)s[BEGIN].dev, (double *)s[WORK].dev, rows, *r };
+    score_args a = { (acc_t *)s[F].dev,
+                     (acc_t *)s[ZF].dev,
+                     (acc_t *)s[ZH].dev,
+                     (acc_t *)s[SCORE].dev,
+                     (const acc_t *)s[LOGP].dev,
+                     (const acc_t *)s[OLD].dev,
+                     (const acc_t *)s[ENT].dev,
+                     (const uint8_t *)s[M].dev,
+                     (const int64_t *)s[BEGIN].dev,
+                     (double *)s[WORK].dev,
+                     rows,
+                     *r };
     LAUNCH((branch_score_kernel), rl_grid(rows), RL_BLOCK, 0, queue(), a);
     stage_get(s, COUNT);
     free(at);

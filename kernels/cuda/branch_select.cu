@@ -1,8 +1,10 @@
-/* branch_select.cu: the best branch points of one prompt. One block: each round is a search for the best candidate that is left, over some ten thousand
- * positions out of L1, and there are as many rounds as points are wanted (tens). The order is total: tier, rank, then the lower place. */
+/* branch_select.cu: the best branch points of one prompt. One block: each round is a search for the best candidate that
+ * is left, over some ten thousand positions out of L1, and there are as many rounds as points are wanted (tens). The
+ * order is total: tier, rank, then the lower place. */
 #include "kernels/cuda/rl.cuh"
 
-enum { SELECT_BLOCK = 512, SELECT_EACH = 8 };                  /* most threads; positions a thread while there are fewer */
+/* most threads; positions a thread while there are fewer */
+enum { SELECT_BLOCK = 512, SELECT_EACH = 8 };
 
 struct select_args {
     struct branch_point *out;
@@ -16,12 +18,19 @@ struct select_args {
     struct select_rule r;
 };
 
-/* key: tier, then rank as an integer that sorts as it does; 0: none. at: position in the batch, which ascends with row and position. */
+/* key: tier, then rank as an integer that sorts as it does; 0: none. at: position in the batch, which ascends with row
+ * and position. */
 struct candidate { unsigned long long key; int at; };
 
-__device__ __forceinline__ bool better(const candidate &a, const candidate &b) { return a.key > b.key || (a.key == b.key && a.at < b.at); }
+__device__ __forceinline__ bool better(const candidate &a, const candidate &b)
+{
+    return a.key > b.key || (a.key == b.key && a.at < b.at);
+}
 
-__device__ __forceinline__ bool is_strict(const select_args &a, int64_t i) { return a.zh[i] > 0 && a.zf[i] > 0 && a.key[i] > 0; }
+__device__ __forceinline__ bool is_strict(const select_args &a, int64_t i)
+{
+    return a.zh[i] > 0 && a.zf[i] > 0 && a.key[i] > 0;
+}
 
 __device__ __forceinline__ candidate candidate_at(const select_args &a, int64_t i)
 {
@@ -68,7 +77,8 @@ __device__ __forceinline__ candidate block_best(const select_args &a, int64_t fr
 __device__ __forceinline__ void choose(const select_args &a, const candidate &c, int found)
 {
     int lo = 0, hi = a.rows - 1;
-    while (lo < hi) {                                           /* the last row that begins at or before c.at: the one that holds it */
+    /* the last row that begins at or before c.at: the one that holds it */
+    while (lo < hi) {
         int mid = lo + (hi - lo + 1) / 2;
         if (a.begin[mid] <= c.at) lo = mid;
         else hi = mid - 1;
@@ -82,7 +92,8 @@ __device__ __forceinline__ void choose(const select_args &a, const candidate &c,
 }
 
 /* At most `most` points of the positions from .. to-1; returns how many there are by then. */
-__device__ __forceinline__ int take(const select_args &a, int64_t from, int64_t to, int most, int found, candidate *slot)
+__device__ __forceinline__ int take(const select_args &a, int64_t from, int64_t to, int most, int found,
+                                    candidate *slot)
 {
     for (; most > 0 && found < a.r.want; most--) {
         candidate c = block_best(a, from, to, slot);
@@ -104,32 +115,46 @@ __global__ void __launch_bounds__(SELECT_BLOCK) branch_select_kernel(select_args
     bool by_row = a.r.per_row > 0;
     for (int k = 0; k < (by_row ? a.rows : 1); k++) {
         int row = by_row && a.order ? a.order[k] : k;
-        found = take(a, by_row ? a.begin[row] : 0, by_row ? a.begin[row + 1] : n, by_row ? a.r.per_row : a.r.want, found, slot);
+        found = take(a, by_row ? a.begin[row] : 0, by_row ? a.begin[row + 1] : n, by_row ? a.r.per_row : a.r.want,
+                     found, slot);
     }
     if (threadIdx.x) return;
     for (int i = found; found && i < a.r.want; i++) a.out[i] = a.out[i - found];
     *a.found = found;
 }
 
-extern "C" int op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh, const uint8_t *ok, const int64_t *begin, int rows,
-                                const int *order, const struct select_rule *r)
+extern "C" int op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh,
+                                const uint8_t *ok, const int64_t *begin, int rows, const int *order,
+                                const struct select_rule *r)
 {
     if (rows <= 0 || r->want <= 0) return 0;
     int64_t base = begin[0], *at = rl_begin(begin, rows);
     int found = 0;
     size_t n = (size_t)(begin[rows] - base), w = n * sizeof(acc_t), points = (size_t)r->want * sizeof *out;
     ENSURE(n <= INT32_MAX);
-    struct branch_point *chosen = (struct branch_point *)xcalloc((size_t)r->want, sizeof *chosen);      /* out stays as it is where there is no candidate */
+    /* out stays as it is where there is no candidate */
+    struct branch_point *chosen = (struct branch_point *)xcalloc((size_t)r->want, sizeof *chosen);
     enum { KEY, ZF, ZH, OK, BEGIN, ORDER, OUT, FOUND, TAKEN, COUNT };
     struct stage s[COUNT] = {
-        { key + base, NULL, w, NULL }, { zf + base, NULL, w, NULL }, { zh + base, NULL, w, NULL }, { ok + base, NULL, n, NULL },
-        { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL }, { order, NULL, rl_bytes(order, (size_t)rows * sizeof *order), NULL },
-        { NULL, chosen, points, NULL }, { NULL, &found, sizeof found, NULL }, { NULL, NULL, n, NULL },
+        { key + base, NULL, w, NULL }, { zf + base, NULL, w, NULL }, { zh + base, NULL, w, NULL },
+        { ok + base, NULL, n, NULL }, { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL },
+        { order, NULL, rl_bytes(order, (size_t)rows * sizeof *order), NULL }, { NULL, chosen, points, NULL },
+        { NULL, &found, sizeof found, NULL }, { NULL, NULL, n, NULL },
     };
     stage_put(s, COUNT);
-    select_args a = { (struct branch_point *)s[OUT].dev, (int *)s[FOUND].dev, (const acc_t *)s[KEY].dev, (const acc_t *)s[ZF].dev, (const acc_t *)s[ZH].dev,
-                      (const uint8_t *)s[OK].dev, (uint8_t *)s[TAKEN].dev, (const int64_t *)s[BEGIN].dev, (const int *)s[ORDER].dev, rows, *r };
-    LAUNCH((branch_select_kernel), 1, threads_of(((int64_t)n + SELECT_EACH - 1) / SELECT_EACH, SELECT_BLOCK), 0, queue(), a);
+    select_args a = { (struct branch_point *)s[OUT].dev,
+                      (int *)s[FOUND].dev,
+                      (const acc_t *)s[KEY].dev,
+                      (const acc_t *)s[ZF].dev,
+                      (const acc_t *)s[ZH].dev,
+                      (const uint8_t *)s[OK].dev,
+                      (uint8_t *)s[TAKEN].dev,
+                      (const int64_t *)s[BEGIN].dev,
+                      (const int *)s[ORDER].dev,
+                      rows,
+                      *r };
+    LAUNCH((branch_select_kernel), 1, threads_of(((int64_t)n + SELECT_EACH - 1) / SELECT_EACH, SELECT_BLOCK), 0,
+           queue(), a);
     stage_get(s, COUNT);
     if (found) memcpy(out, chosen, points);
     free(chosen);

@@ -1,10 +1,11 @@
-/* dev.cu: the GPU as a device: one stream, memory, copies. Everything the host sends goes through a ring of pinned memory, so that it waits for nothing that
- * runs: a copy from ordinary memory would first wait for the whole stream. */
+/* dev.cu: the GPU as a device: one stream, memory, copies. Everything the host sends goes through a ring of pinned
+ * memory, so that it waits for nothing that runs: a copy from ordinary memory would first wait for the whole stream. */
 #include "kernels/cuda/num.cuh"
 #include <stdlib.h>
 #include <string.h>
 
-/* A half of the ring holds what a micro-batch of 64 k tokens sends (ids, positions, targets, coefficients: 40 bytes a token) twice over. */
+/* A half of the ring holds what a micro-batch of 64 k tokens sends (ids, positions, targets, coefficients: 40 bytes a
+ * token) twice over. */
 enum { RING_HALF = 8 << 20, RING_PIECE = 1 << 20, LANDING = 1 << 20 };
 
 static struct {
@@ -25,10 +26,12 @@ static void refuse(cudaError_t e)
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&runtime);
     if (e == cudaErrorInsufficientDriver && driver)
-        die("the NVIDIA driver is too old: it runs CUDA up to %d.%d, this build needs %d.%d. Install a newer driver, or build with an older toolkit; "
-            "make BACKEND=cpu needs neither", driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-    die("no NVIDIA GPU can be used: %s (%s). nvidia-smi says what the driver sees; make BACKEND=cpu builds for no GPU", cudaGetErrorString(e),
-        driver ? "a driver is there" : "no driver is loaded");
+        die("the NVIDIA driver is too old: it runs CUDA up to %d.%d, this build needs %d.%d. Install a newer driver, "
+            "or build with an older toolkit; "
+            "make BACKEND=cpu needs neither",
+            driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    die("no NVIDIA GPU can be used: %s (%s). nvidia-smi says what the driver sees; make BACKEND=cpu builds for no GPU",
+        cudaGetErrorString(e), driver ? "a driver is there" : "no driver is loaded");
 }
 
 __global__ void probe_kernel() { }
@@ -42,8 +45,10 @@ static void dev_open(void)
     if (e == cudaSuccess) e = cudaGetDeviceProperties(&p, d);
     if (e != cudaSuccess) refuse(e);
     if (cudaFuncGetAttributes(&code, probe_kernel) != cudaSuccess)
-        die("%s has compute capability %d.%d, for which this build has no code: make BACKEND=cuda GPUS='-gencode arch=compute_%d%d,code=sm_%d%d' (8.0 or later), or "
-            "make BACKEND=cpu", p.name, p.major, p.minor, p.major, p.minor, p.major, p.minor);
+        die("%s has compute capability %d.%d, for which this build has no code: make BACKEND=cuda GPUS='-gencode "
+            "arch=compute_%d%d,code=sm_%d%d' (8.0 or later), or "
+            "make BACKEND=cpu",
+            p.name, p.major, p.minor, p.major, p.minor, p.major, p.minor);
     memcpy(dev.name, p.name, sizeof dev.name);
     CU(cudaStreamCreateWithFlags(&dev.stream, cudaStreamNonBlocking));
     CU(cudaMallocHost((void **)&dev.ring, 2 * RING_HALF + LANDING));
@@ -58,7 +63,8 @@ cudaStream_t queue(void)
     return dev.stream;
 }
 
-/* A list that is recorded must not do this: its copies would be made again from memory that holds something else by then. */
+/* A list that is recorded must not do this: its copies would be made again from memory that holds something else by
+ * then. */
 static void not_recording(const char *what)
 {
     if (recording()) die("%s inside a list of operations that is recorded", what);
@@ -110,7 +116,8 @@ static char *ring_room(size_t bytes)
     }
     char *p = dev.ring + dev.at;
     dev.at += (bytes + 63) / 64 * 64;
-    if (dev.at >= (half + 1) * RING_HALF) dev.at = (half + 1) * RING_HALF - 1;      /* full: the next copy changes halves */
+    /* full: the next copy changes halves */
+    if (dev.at >= (half + 1) * RING_HALF) dev.at = (half + 1) * RING_HALF - 1;
     return p;
 }
 

@@ -1,20 +1,31 @@
-/* dlogits.cu: the gradient into the logits, in place: one read and one write of the row, each thread its own chunks, no barrier. Chunks that hold a
- * target are left for last, one thread each: to know them costs a comparison a chunk where there is one target, a loop where branches share the row. A thread
- * reads four chunks before it writes the first: the compiler may not move a read over a write of the same row, and one at a time has 24 KB an SM under way. */
+/* dlogits.cu: the gradient into the logits, in place: one read and one write of the row, each thread its own chunks, no
+ * barrier. Chunks that hold a target are left for last, one thread each: to know them costs a comparison a chunk where
+ * there is one target, a loop where branches share the row. A thread reads four chunks before it writes the first: the
+ * compiler may not move a read over a write of the same row, and one at a time has 24 KB an SM under way. */
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/trap.cuh"
 #include "kernels/ops.h"
 
-struct dlogits_args { elem_t *x; const acc_t *lse, *ent, *g, *ge; double it; const int *begin, *tgt; int64_t n, ld; int vocab; };
+struct dlogits_args {
+    elem_t *x;
+    const acc_t *lse, *ent, *g, *ge;
+    double it;
+    const int *begin, *tgt;
+    int64_t n, ld;
+    int vocab;
+};
 
-/* 16 bytes of a row in four registers: as floats, four chunks of bf16 would take 32, and one of the two blocks that share a multiprocessor. */
+/* 16 bytes of a row in four registers: as floats, four chunks of bf16 would take 32, and one of the two blocks that
+ * share a multiprocessor. */
 struct __align__(16) chunk_words { unsigned w[4]; };
 
 __device__ __forceinline__ void chunk_floats(float (&v)[CHUNK], const chunk_words &q)
 {
     #pragma unroll
     for (int e = 0; e < CHUNK; e++)
-        v[e] = __uint_as_float(sizeof(elem_t) == 4 ? q.w[e * 4 / CHUNK] : e % 2 ? q.w[e * 4 / CHUNK] & 0xffff0000u : q.w[e * 4 / CHUNK] << 16);
+        v[e] = __uint_as_float(sizeof(elem_t) == 4 ? q.w[e * 4 / CHUNK]
+                               : e % 2             ? q.w[e * 4 / CHUNK] & 0xffff0000u
+                                                   : q.w[e * 4 / CHUNK] << 16);
 }
 
 /* Of one row, in units of row_unit(): x_j = p_j (base + slope log p_j), + back g_t where j is the target t. */
@@ -35,10 +46,14 @@ __device__ __forceinline__ bool has_target(const int *tgt, int64_t from, int64_t
     for (int64_t k = from; k < to; k++) if (tgt[k] / CHUNK == c) return true;
     return false;
 }
-__device__ __forceinline__ bool left_for_last(const dlogits_row &w, const int *tgt, int c) { return w.one >= 0 ? w.one / CHUNK == c : has_target(tgt, w.from, w.to, c); }
+__device__ __forceinline__ bool left_for_last(const dlogits_row &w, const int *tgt, int c)
+{
+    return w.one >= 0 ? w.one / CHUNK == c : has_target(tgt, w.from, w.to, c);
+}
 
 /* The chunks that hold targets; a chunk is the business of its first target's thread. */
-template <int W> __device__ void target_chunks(elem_t *x, const row_view &r, const dlogits_row &w, const dlogits_args &a)
+template <int W>
+__device__ void target_chunks(elem_t *x, const row_view &r, const dlogits_row &w, const dlogits_args &a)
 {
     for (int64_t k = w.from + team_thread<W>(); k < w.to; k += 32 * W) {
         float v[CHUNK];
@@ -54,7 +69,8 @@ template <int W> __device__ void target_chunks(elem_t *x, const row_view &r, con
     }
 }
 
-/* x_j = -it p_j (sum g + ge ent + ge log p_j), + it g_t where j is the target t; products before the one rounding to storage. */
+/* x_j = -it p_j (sum g + ge ent + ge log p_j), + it g_t where j is the target t; products before the one rounding to
+ * storage. */
 template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 1) dlogits_kernel(dlogits_args a)
 {
     enum { AHEAD = 4 };
@@ -67,15 +83,21 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
         sum += (double)a.g[k];
         if (a.tgt[k] < 0 || a.tgt[k] >= a.vocab) kernel_die("op_dlogits: a target is outside of the vocabulary", i);
     }
-    const dlogits_row w = { (float)(a.it / row_unit()), (float)((double)a.lse[i] / row_unit()), (float)(-a.it * (sum + (a.ge ? ge * (double)a.ent[i] : 0))),
-                            (float)(-a.it * ge * row_unit()), from, to, to - from == 1 ? a.tgt[from] : -1 };
+    const dlogits_row w = { (float)(a.it / row_unit()),
+                            (float)((double)a.lse[i] / row_unit()),
+                            (float)(-a.it * (sum + (a.ge ? ge * (double)a.ent[i] : 0))),
+                            (float)(-a.it * ge * row_unit()),
+                            from,
+                            to,
+                            to - from == 1 ? a.tgt[from] : -1 };
     elem_t *x = a.x + i * a.ld;
     const int whole = r.aligned ? a.vocab / CHUNK : 0;
     for (int c = team_thread<W>(); c < whole; c += AHEAD * 32 * W) {
         chunk_words q[AHEAD];
         #pragma unroll
-        for (int u = 0; u < AHEAD; u++) if (c + u * 32 * W < whole) q[u] = ((const chunk_words *)(const void *)x)[c + u * 32 * W];
-        #pragma unroll
+        for (int u = 0; u < AHEAD; u++)
+            if (c + u * 32 * W < whole) q[u] = ((const chunk_words *)(const void *)x)[c + u * 32 * W];
+#pragma unroll
         for (int u = 0; u < AHEAD; u++) {
             float v[CHUNK];
             if (c + u * 32 * W >= whole || left_for_last(w, a.tgt, c + u * 32 * W)) continue;
@@ -94,8 +116,8 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     target_chunks<W>(x, r, w, a);
 }
 
-extern "C" void op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, const acc_t *ge, double inv_temp, const int *begin, const int *tgt,
-                           int64_t n, int vocab, int64_t ld)
+extern "C" void op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, const acc_t *ge,
+                           double inv_temp, const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(vocab > 0 && ld >= vocab && inv_temp > 0 && (ent || !ge));
     if (n <= 0) return;

@@ -1,13 +1,15 @@
-/* embed.cu: the gradient of the token table. Rows are sorted by id, stably, eight bits at a time; then each stretch of 64 sorted rows is summed run by run.
- * A run that lies in one stretch is added to the table at once; one that crosses leaves its pieces, which its first stretch adds up afterwards in
- * ascending order. So every table row has one writer and one order, without float atomics, and a token that fills the batch costs no more than others. */
+/* embed.cu: the gradient of the token table. Rows are sorted by id, stably, eight bits at a time; then each stretch of
+ * 64 sorted rows is summed run by run. A run that lies in one stretch is added to the table at once; one that crosses
+ * leaves its pieces, which its first stretch adds up afterwards in ascending order. So every table row has one writer
+ * and one order, without float atomics, and a token that fills the batch costs no more than others. */
 #include "kernels/cuda/num.cuh"
 #include "kernels/ops.h"
 
 enum { TILE = 2048, WARPS = 8, BINS = 256, STRETCH = 64 };
 
 /* A key that stands for an id outside of the vocabulary sorts behind all ids and is left out. */
-__global__ void __launch_bounds__(256) embed_keys_kernel(int *key, int *row, const int *__restrict__ ids, int64_t n, int vocab)
+__global__ void __launch_bounds__(256)
+    embed_keys_kernel(int *key, int *row, const int *__restrict__ ids, int64_t n, int vocab)
 {
     const int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
     if (i >= n) return;
@@ -16,7 +18,8 @@ __global__ void __launch_bounds__(256) embed_keys_kernel(int *key, int *row, con
 }
 
 /* count[bin][tile] = how many keys of the tile have these eight bits. */
-__global__ void __launch_bounds__(256) sort_count_kernel(int *count, const int *__restrict__ key, int64_t n, int shift, int tiles)
+__global__ void __launch_bounds__(256)
+    sort_count_kernel(int *count, const int *__restrict__ key, int64_t n, int shift, int tiles)
 {
     __shared__ int bins[BINS];
     bins[threadIdx.x] = 0;
@@ -46,10 +49,11 @@ __global__ void __launch_bounds__(256) sort_scan_kernel(int *count, int tiles)
     }
 }
 
-/* Keys and rows of a tile to their places. A warp goes through its 256 keys 32 at a time; equal keys among them find one another by eight votes. */
-__global__ void __launch_bounds__(256) sort_move_kernel(int *key_to, int *row_to, const int *__restrict__ key, const int *__restrict__ row,
-                                                        const int *__restrict__ start, int64_t n,
-                                                        int shift, int tiles)
+/* Keys and rows of a tile to their places. A warp goes through its 256 keys 32 at a time; equal keys among them find
+ * one another by eight votes. */
+__global__ void __launch_bounds__(256)
+    sort_move_kernel(int *key_to, int *row_to, const int *__restrict__ key, const int *__restrict__ row,
+                     const int *__restrict__ start, int64_t n, int shift, int tiles)
 {
     __shared__ int bins[WARPS][BINS];
     const int lane = threadIdx.x % 32, w = threadIdx.x / 32;
@@ -92,11 +96,12 @@ __global__ void __launch_bounds__(256) sort_move_kernel(int *key_to, int *row_to
     }
 }
 
-/* A stretch of sorted rows, a thread one pack of columns. cross[stretch][2]: the run that comes in from the left, and the one that goes on to the right. */
+/* A stretch of sorted rows, a thread one pack of columns. cross[stretch][2]: the run that comes in from the left, and
+ * the one that goes on to the right. */
 template <bool FAST>
-__global__ void __launch_bounds__(256) embed_sum_kernel(acc_t *dtable, float *cross, const elem_t *__restrict__ dx, const int *__restrict__ key,
-                                                        const int *__restrict__ row, int64_t n,
-                                                        int dim, int vocab)
+__global__ void __launch_bounds__(256)
+    embed_sum_kernel(acc_t *dtable, float *cross, const elem_t *__restrict__ dx, const int *__restrict__ key,
+                     const int *__restrict__ row, int64_t n, int dim, int vocab)
 {
     const int j = (blockIdx.y * blockDim.x + threadIdx.x) * PACK;
     const int64_t first = (int64_t)blockIdx.x * STRETCH, last = min(n, first + STRETCH);
@@ -124,15 +129,18 @@ __global__ void __launch_bounds__(256) embed_sum_kernel(acc_t *dtable, float *cr
 }
 
 /* The stretch in which a crossing run begins adds up its pieces, in double. */
-__global__ void __launch_bounds__(256) embed_cross_kernel(acc_t *dtable, const float *__restrict__ cross, const int *__restrict__ key, int64_t n, int dim, int vocab)
+__global__ void __launch_bounds__(256) embed_cross_kernel(acc_t *dtable, const float *__restrict__ cross,
+                                                          const int *__restrict__ key, int64_t n, int dim, int vocab)
 {
     const int j = blockIdx.y * 256 + threadIdx.x;
-    const int64_t last = ((int64_t)blockIdx.x + 1) * STRETCH - 1;                /* the run in question holds this row and the next */
+    /* the run in question holds this row and the next */
+    const int64_t last = ((int64_t)blockIdx.x + 1) * STRETCH - 1;
     if (j >= dim || last + 1 >= n || key[last] != key[last + 1] || key[last] >= vocab) return;
     const int64_t first = last + 1 - STRETCH;
     if (key[first] == key[last] && first > 0 && key[first - 1] == key[first]) return;
     double s = (double)cross[(2 * (int64_t)blockIdx.x + 1) * dim + j];
-    for (int64_t b = blockIdx.x + 1; b * STRETCH < n && key[b * STRETCH] == key[last]; b++) s += (double)cross[2 * b * dim + j];
+    for (int64_t b = blockIdx.x + 1; b * STRETCH < n && key[b * STRETCH] == key[last]; b++)
+        s += (double)cross[2 * b * dim + j];
     acc_t *to = dtable + (int64_t)key[last] * dim + j;
     *to += (float)s;
 }
@@ -168,7 +176,9 @@ extern "C" void op_embed_back(acc_t *dtable, const elem_t *dx, const int *ids, i
     const int threads = threads_of(packs_of(dim), 256);
     const dim3 grid(stretches, blocks_of(packs_of(dim), threads));
     float *cross = (float *)scratch(SCRATCH_SUMS, (size_t)stretches * 2 * (size_t)dim * sizeof *cross);
-    if (packed(dim, dx, dtable)) LAUNCH(embed_sum_kernel<true>, grid, threads, 0, queue(), dtable, cross, dx, s.key, s.row, n, dim, vocab);
+    if (packed(dim, dx, dtable))
+        LAUNCH(embed_sum_kernel<true>, grid, threads, 0, queue(), dtable, cross, dx, s.key, s.row, n, dim, vocab);
     else LAUNCH(embed_sum_kernel<false>, grid, threads, 0, queue(), dtable, cross, dx, s.key, s.row, n, dim, vocab);
-    LAUNCH(embed_cross_kernel, dim3(stretches, blocks_of(dim, 256)), 256, 0, queue(), dtable, cross, s.key, n, dim, vocab);
+    LAUNCH(embed_cross_kernel, dim3(stretches, blocks_of(dim, 256)), 256, 0, queue(), dtable, cross, s.key, n, dim,
+           vocab);
 }

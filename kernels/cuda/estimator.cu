@@ -1,5 +1,6 @@
-/* estimator.cu: the critic-free estimators and GAE, as verl defines them. A row's score is the sum of its rewards at every position, m or not. A warp a row;
- * what concerns the whole batch (whitening) is summed by every warp anew from the rows' sums, in one order, so that no kernel waits for another's block. */
+/* estimator.cu: the critic-free estimators and GAE, as verl defines them. A row's score is the sum of its rewards at
+ * every position, m or not. A warp a row; what concerns the whole batch (whitening) is summed by every warp anew from
+ * the rows' sums, in one order, so that no kernel waits for another's block. */
 #include "kernels/cuda/rl.cuh"
 
 struct estimator_args {
@@ -9,7 +10,8 @@ struct estimator_args {
     const int64_t *begin;
     const int *group;
     double *x, *back;                   /* [positions] advantage and return before the last rounding */
-    double *score, *length, *part;      /* [rows] score and tokens of a row; part[rows][3]: what whitening sums: x, tokens, squares */
+    /* [rows] score and tokens of a row; part[rows][3]: what whitening sums: x, tokens, squares */
+    double *score, *length, *part;
     int rows;
     struct estimator_rule r;
 };
@@ -45,8 +47,11 @@ __device__ double row_advantage(const struct estimator_rule &r, double score, in
     double n = p.n;
     bool alone = p.n < 2;
     switch (r.kind) {
-    case ADV_GRPO:                  return alone ? (r.by_std ? score / (1 + 1e-6) : score) : r.by_std ? (score - p.mean) / (p.std + 1e-6) : score - p.mean;
-    case ADV_GRPO_PASSK:            return alone || row != p.best_row ? 0 : (p.best - p.second) / (r.by_std ? p.std + 1e-6 : 1);
+    case ADV_GRPO:
+        return alone      ? (r.by_std ? score / (1 + 1e-6) : score)
+               : r.by_std ? (score - p.mean) / (p.std + 1e-6)
+                          : score - p.mean;
+    case ADV_GRPO_PASSK: return alone || row != p.best_row ? 0 : (p.best - p.second) / (r.by_std ? p.std + 1e-6 : 1);
     case ADV_REINFORCE_PP_BASELINE: return alone ? score : score - p.mean;
     case ADV_RLOO:                  return alone ? score : (score - p.mean) * (n / (n - 1));
     case ADV_OPO:                   return !alone && p.length > 0 ? score - p.weighted / p.length : score;
@@ -60,7 +65,8 @@ __global__ void __launch_bounds__(RL_BLOCK) score_kernel(estimator_args a)
     int row = rl_row();
     if (row >= a.rows) return;
     double score = 0, length = 0;
-    for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32) score += (double)a.reward[i], length += a.m[i] != 0;
+    for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32)
+        score += (double)a.reward[i], length += a.m[i] != 0;
     score = rl_sum(score);
     length = rl_sum(length);
     if (rl_lane() == 0) a.score[row] = score, a.length[row] = length;
@@ -72,7 +78,8 @@ __global__ void __launch_bounds__(RL_BLOCK) group_kernel(estimator_args a)
     int row = rl_row();
     if (row >= a.rows) return;
     double x = row_advantage(a.r, a.score[row], row, prompt_of(a, a.group[row]));
-    for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32) a.x[i] = a.m[i] ? x : 0, a.back[i] = a.x[i];
+    for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32)
+        a.x[i] = a.m[i] ? x : 0, a.back[i] = a.x[i];
 }
 
 /* REINFORCE++ and ReMax: returns. A return of REINFORCE++ does not cross a position with m = 0. */
@@ -137,13 +144,15 @@ __global__ void __launch_bounds__(RL_BLOCK) white_square_kernel(estimator_args a
     int row = rl_row();
     if (row >= a.rows) return;
     double mean = whole(a, 0) / (whole(a, 1) + 1e-8), square = 0;
-    for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32) if (a.m[i]) square += (a.x[i] - mean) * (a.x[i] - mean);
+    for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32)
+        if (a.m[i]) square += (a.x[i] - mean) * (a.x[i] - mean);
     square = rl_sum(square);
     if (rl_lane() == 0) a.part[3 * (int64_t)row + 2] = square;
 }
 
-/* (x - mean) / sqrt(var + 1e-8) with mean and unbiased variance over m = 1; fewer than two such positions have no variance and give 0. GAE keeps its numbers
- * where m = 0; ReMax and the plain groups are not whitened. Returns of the group estimators are the advantages. */
+/* (x - mean) / sqrt(var + 1e-8) with mean and unbiased variance over m = 1; fewer than two such positions have no
+ * variance and give 0. GAE keeps its numbers where m = 0; ReMax and the plain groups are not whitened. Returns of the
+ * group estimators are the advantages. */
 __global__ void __launch_bounds__(RL_BLOCK) finish_kernel(estimator_args a, int white)
 {
     int row = rl_row();
@@ -181,25 +190,42 @@ static void run(const estimator_args &a)
     LAUNCH((finish_kernel), grid, RL_BLOCK, 0, queue(), a, white);
 }
 
-extern "C" void op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline, const uint8_t *m, const int64_t *begin, int rows,
-                             const int *group, const struct estimator_rule *r)
+extern "C" void op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline,
+                             const uint8_t *m, const int64_t *begin, int rows, const int *group,
+                             const struct estimator_rule *r)
 {
     if (rows <= 0) return;
     ENSURE(r->kind >= ADV_GRPO && r->kind <= ADV_GAE);
     int64_t base = begin[0], *at = rl_begin(begin, rows);
     size_t n = (size_t)(begin[rows] - base), w = n * sizeof(acc_t), d = n * sizeof(double), k = (size_t)rows;
-    bool gae = r->kind == ADV_GAE, remax = r->kind == ADV_REMAX, grouped = !gae && !remax && r->kind != ADV_REINFORCE_PP;
+    bool gae = r->kind == ADV_GAE, remax = r->kind == ADV_REMAX,
+         grouped = !gae && !remax && r->kind != ADV_REINFORCE_PP;
     enum { REWARD, VALUES, BASELINE, M, BEGIN, GROUP, ADV, RET, X, BACK, SCORE, LENGTH, PART, COUNT };
     struct stage s[COUNT] = {
-        { reward + base, NULL, w, NULL }, { gae ? values + base : NULL, NULL, gae ? w : 0, NULL }, { remax ? baseline : NULL, NULL, remax ? k * sizeof(acc_t) : 0, NULL },
-        { m + base, NULL, n, NULL }, { at, NULL, (k + 1) * sizeof *at, NULL }, { grouped ? group : NULL, NULL, grouped ? k * sizeof *group : 0, NULL },
-        { NULL, adv + base, w, NULL }, { NULL, ret ? ret + base : NULL, rl_bytes(ret, w), NULL }, { NULL, NULL, d, NULL }, { NULL, NULL, d, NULL },
-        { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, 3 * k * sizeof(double), NULL },
+        { reward + base, NULL, w, NULL }, { gae ? values + base : NULL, NULL, gae ? w : 0, NULL },
+        { remax ? baseline : NULL, NULL, remax ? k * sizeof(acc_t) : 0, NULL }, { m + base, NULL, n, NULL },
+        { at, NULL, (k + 1) * sizeof *at, NULL },
+        { grouped ? group : NULL, NULL, grouped ? k * sizeof *group : 0, NULL }, { NULL, adv + base, w, NULL },
+        { NULL, ret ? ret + base : NULL, rl_bytes(ret, w), NULL }, { NULL, NULL, d, NULL }, { NULL, NULL, d, NULL },
+        { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, k * sizeof(double), NULL },
+        { NULL, NULL, 3 * k * sizeof(double), NULL },
     };
     stage_put(s, COUNT);
-    estimator_args a = { (acc_t *)s[ADV].dev, (acc_t *)s[RET].dev, (const acc_t *)s[REWARD].dev, (const acc_t *)s[VALUES].dev, (const acc_t *)s[BASELINE].dev,
-                         (const uint8_t *)s[M].dev, (const int64_t *)s[BEGIN].dev, (const int *)s[GROUP].dev, (double *)s[X].dev, (double *)s[BACK].dev,
-                         (double *)s[SCORE].dev, (double *)s[LENGTH].dev, (double *)s[PART].dev, rows, *r };
+    estimator_args a = { (acc_t *)s[ADV].dev,
+                         (acc_t *)s[RET].dev,
+                         (const acc_t *)s[REWARD].dev,
+                         (const acc_t *)s[VALUES].dev,
+                         (const acc_t *)s[BASELINE].dev,
+                         (const uint8_t *)s[M].dev,
+                         (const int64_t *)s[BEGIN].dev,
+                         (const int *)s[GROUP].dev,
+                         (double *)s[X].dev,
+                         (double *)s[BACK].dev,
+                         (double *)s[SCORE].dev,
+                         (double *)s[LENGTH].dev,
+                         (double *)s[PART].dev,
+                         rows,
+                         *r };
     run(a);
     stage_get(s, COUNT);
     free(at);

@@ -1,6 +1,7 @@
-/* gemm.cu: the matrix product by cuBLASLt, which sees the row-major d[m][n] as the column-major d^T[n][m]: its first operand is b, its second a. A plan
- * (descriptors and the algorithm) is made once for a shape and kept. numerics=exact: one algorithm for (form, n, k), the first that the heuristics name at 256
- * rows, without split-k, for every m, never timed: a row has the same bits in every batch, run and rank. fast: the fastest measured of eight. */
+/* gemm.cu: the matrix product by cuBLASLt, which sees the row-major d[m][n] as the column-major d^T[n][m]: its first
+ * operand is b, its second a. A plan (descriptors and the algorithm) is made once for a shape and kept. numerics=exact:
+ * one algorithm for (form, n, k), the first that the heuristics name at 256 rows, without split-k, for every m, never
+ * timed: a row has the same bits in every batch, run and rank. fast: the fastest measured of eight. */
 #include "kernels/cuda/num.cuh"
 #include "kernels/gemm.h"
 #include <cublasLt.h>
@@ -16,9 +17,16 @@ enum { WORKSPACE = 256 << 10 };         /* the shim may keep a copy of all devic
 enum { WORKSPACE = 32 << 20 };          /* what cuBLAS itself takes on Hopper */
 #endif
 
-/* What a plan depends on. Keys are compared by their bytes. pinned: see choose_pinned; timed: its algorithm may have been chosen by time. */
+/* What a plan depends on. Keys are compared by their bytes. pinned: see choose_pinned; timed: its algorithm may have
+ * been chosen by time. */
 struct key { int64_t m, n, k, lda, ldb, ldd; int form, bias, add, pinned, timed, align_a, align_b, align_d; };
-struct plan { struct key key; bool used; cublasLtMatmulDesc_t desc; cublasLtMatrixLayout_t a, b, d; cublasLtMatmulAlgo_t algo; };
+struct plan {
+    struct key key;
+    bool used;
+    cublasLtMatmulDesc_t desc;
+    cublasLtMatrixLayout_t a, b, d;
+    cublasLtMatmulAlgo_t algo;
+};
 /* The fastest algorithm measured for shapes whose number of rows rounds to that of the key. */
 struct choice { struct key key; cublasLtMatmulAlgo_t algo; };
 struct operands { const void *a, *b, *bias; void *d, *space; };
@@ -62,11 +70,14 @@ static void describe(struct plan *p, int64_t m)
 {
     const struct key *k = &p->key;
     const cublasOperation_t no = CUBLAS_OP_N, yes = CUBLAS_OP_T;
-    /* neither is TF32; pedantic, for operands stored as float, also leaves out what the environment may turn on, products made of nine of bf16 */
+    /* neither is TF32; pedantic, for operands stored as float, also leaves out what the environment may turn on,
+     * products made of nine of bf16 */
     const cublasComputeType_t type = sizeof(elem_t) == 4 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
     LT(cublasLtMatmulDescCreate(&p->desc, type, CUDA_R_32F));
-    LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, k->form == GEMM_NT ? &yes : &no, sizeof no));
-    LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSB, k->form == GEMM_TN ? &yes : &no, sizeof no));
+    LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, k->form == GEMM_NT ? &yes : &no,
+                                      sizeof no));
+    LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSB, k->form == GEMM_TN ? &yes : &no,
+                                      sizeof no));
     if (k->bias) {
         const cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
         LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &bias, sizeof bias));
@@ -75,7 +86,8 @@ static void describe(struct plan *p, int64_t m)
     else LT(cublasLtMatrixLayoutCreate(&p->b, real_type(), (uint64_t)k->n, (uint64_t)k->k, k->ldb));
     if (k->form == GEMM_TN) LT(cublasLtMatrixLayoutCreate(&p->a, real_type(), (uint64_t)m, (uint64_t)k->k, k->lda));
     else LT(cublasLtMatrixLayoutCreate(&p->a, real_type(), (uint64_t)k->k, (uint64_t)m, k->lda));
-    LT(cublasLtMatrixLayoutCreate(&p->d, k->form == GEMM_TN ? CUDA_R_32F : real_type(), (uint64_t)k->n, (uint64_t)m, k->ldd));
+    LT(cublasLtMatrixLayoutCreate(&p->d, k->form == GEMM_TN ? CUDA_R_32F : real_type(), (uint64_t)k->n, (uint64_t)m,
+                                  k->ldd));
 }
 
 static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
@@ -83,24 +95,32 @@ static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
     const struct key *k = &p->key;
     const size_t space = k->pinned ? 0 : WORKSPACE;
     const uint32_t align_a = (uint32_t)k->align_a, align_b = (uint32_t)k->align_b, align_d = (uint32_t)k->align_d;
-    /* parts of a split k meet in fp32: in the workspace, or in d where that is fp32 (one after the other); the scheme that stores bf16 parts is out */
+    /* parts of a split k meet in fp32: in the workspace, or in d where that is fp32 (one after the other); the scheme
+     * that stores bf16 parts is out */
     const uint32_t wide_d = k->form == GEMM_TN || sizeof(elem_t) == 4 ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE : 0;
-    const uint32_t reduction = k->pinned ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | wide_d;
+    const uint32_t reduction =
+        k->pinned ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | wide_d;
     cublasLtMatmulPreference_t want;
     int count = 0, usable = 0;
     LT(cublasLtMatmulPreferenceCreate(&want));
     LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &space, sizeof space));
-    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_b, sizeof align_b));
-    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align_a, sizeof align_a));
-    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align_d, sizeof align_d));
-    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align_d, sizeof align_d));
-    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction));
-    cublasStatus_t s = cublasLtMatmulAlgoGetHeuristic(lt, p->desc, p->b, p->a, p->d, p->d, want, CANDIDATES, to, &count);
+    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_b,
+                                            sizeof align_b));
+    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align_a,
+                                            sizeof align_a));
+    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align_d,
+                                            sizeof align_d));
+    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align_d,
+                                            sizeof align_d));
+    LT(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction,
+                                            sizeof reduction));
+    cublasStatus_t s =
+        cublasLtMatmulAlgoGetHeuristic(lt, p->desc, p->b, p->a, p->d, p->d, want, CANDIDATES, to, &count);
     LT(cublasLtMatmulPreferenceDestroy(want));
     for (int i = 0; i < count; i++) if (to[i].state == CUBLAS_STATUS_SUCCESS) to[usable++] = to[i];
     if (s != CUBLAS_STATUS_SUCCESS || usable < 1)
-        die("cuBLASLt has no algorithm for form %d, m %lld, n %lld, k %lld%s: %s", k->form, (long long)k->m, (long long)k->n, (long long)k->k,
-            k->pinned ? " without split-k" : "", cublasLtGetStatusString(s));
+        die("cuBLASLt has no algorithm for form %d, m %lld, n %lld, k %lld%s: %s", k->form, (long long)k->m,
+            (long long)k->n, (long long)k->k, k->pinned ? " without split-k" : "", cublasLtGetStatusString(s));
     return usable;
 }
 
@@ -122,25 +142,30 @@ static void choose_pinned(struct plan *p)
     plan_drop(&at_256);
     for (int i = 0; i < count; i++) {
         if (splits(&found[i].algo)) continue;
-        if (cublasLtMatmulAlgoCheck(lt, p->desc, p->b, p->a, p->d, p->d, &found[i].algo, &check) != CUBLAS_STATUS_SUCCESS)
-            die("numerics=exact: the algorithm for n %lld, k %lld cannot run %lld rows; numerics=fast can", (long long)p->key.n, (long long)p->key.k,
-                (long long)p->key.m);
+        if (cublasLtMatmulAlgoCheck(lt, p->desc, p->b, p->a, p->d, p->d, &found[i].algo, &check) !=
+            CUBLAS_STATUS_SUCCESS)
+            die("numerics=exact: the algorithm for n %lld, k %lld cannot run %lld rows; numerics=fast can",
+                (long long)p->key.n, (long long)p->key.k, (long long)p->key.m);
         p->algo = found[i].algo;
         return;
     }
-    die("numerics=exact: cuBLASLt has no algorithm without split-k for n %lld, k %lld; numerics=fast can run it", (long long)p->key.n, (long long)p->key.k);
+    die("numerics=exact: cuBLASLt has no algorithm without split-k for n %lld, k %lld; numerics=fast can run it",
+        (long long)p->key.n, (long long)p->key.k);
 }
 
 static cublasStatus_t run(const struct plan *p, const cublasLtMatmulAlgo_t *algo, const struct operands *o, void *d)
 {
     const float one = 1.0f, beta = p->key.add ? 1.0f : 0.0f;
-    if (o->bias) LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias));
-    return cublasLtMatmul(lt, p->desc, &one, o->b, p->b, o->a, p->a, &beta, d, p->d, d, p->d, algo, o->space, p->key.pinned ? 0 : WORKSPACE, queue());
+    if (o->bias)
+        LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias));
+    return cublasLtMatmul(lt, p->desc, &one, o->b, p->b, o->a, p->a, &beta, d, p->d, d, p->d, algo, o->space,
+                          p->key.pinned ? 0 : WORKSPACE, queue());
 }
 
-/* Milliseconds of one product: the best of three samples after a first run, each of eight products where one is shorter than 0.2 ms, for an event is good to
- * half a microsecond. INFINITY if it does not run. */
-static float time_of(const struct plan *p, const cublasLtMatmulAlgo_t *algo, const struct operands *o, void *d, cudaEvent_t start, cudaEvent_t stop)
+/* Milliseconds of one product: the best of three samples after a first run, each of eight products where one is shorter
+ * than 0.2 ms, for an event is good to half a microsecond. INFINITY if it does not run. */
+static float time_of(const struct plan *p, const cublasLtMatmulAlgo_t *algo, const struct operands *o, void *d,
+                     cudaEvent_t start, cudaEvent_t stop)
 {
     float best = INFINITY, ms = 0;
     for (int sample = 0, each = 1; sample < 4; sample++) {
@@ -155,16 +180,18 @@ static float time_of(const struct plan *p, const cublasLtMatmulAlgo_t *algo, con
     return best;
 }
 
-/* The number of the fastest candidate, -1 if nothing can be timed: while a graph is captured, or where the product is added to d and there is no memory for
- * another d to try on. What is not added to is simply written several times. */
-static int fastest(const struct plan *p, const cublasLtMatmulHeuristicResult_t *found, int count, const struct operands *o)
+/* The number of the fastest candidate, -1 if nothing can be timed: while a graph is captured, or where the product is
+ * added to d and there is no memory for another d to try on. What is not added to is simply written several times. */
+static int fastest(const struct plan *p, const cublasLtMatmulHeuristicResult_t *found, int count,
+                   const struct operands *o)
 {
     enum { TRIED = 8 };
     cudaStreamCaptureStatus capture;
     CU(cudaStreamIsCapturing(queue(), &capture));
     if (capture != cudaStreamCaptureStatusNone) return -1;
     void *d = o->d;
-    if (p->key.add && cudaMalloc(&d, (size_t)(p->key.m * p->key.ldd) * (p->key.form == GEMM_TN ? sizeof(acc_t) : sizeof(elem_t))) != cudaSuccess) {
+    if (p->key.add && cudaMalloc(&d, (size_t)(p->key.m * p->key.ldd) *
+                                         (p->key.form == GEMM_TN ? sizeof(acc_t) : sizeof(elem_t))) != cudaSuccess) {
         (void)cudaGetLastError();
         return -1;
     }
@@ -183,7 +210,8 @@ static int fastest(const struct plan *p, const cublasLtMatmulHeuristicResult_t *
     return which;
 }
 
-/* Multiples of 8 up to 64, above that four steps an octave: training meets ever new numbers of rows, and to time each would cost more than it saves. */
+/* Multiples of 8 up to 64, above that four steps an octave: training meets ever new numbers of rows, and to time each
+ * would cost more than it saves. */
 static int64_t rounded_rows(int64_t rows)
 {
     int64_t step = 8;
@@ -196,8 +224,10 @@ static const cublasLtMatmulAlgo_t *measured(const struct plan *p, const struct k
     cublasLtMatmulHeuristicResult_t check;
     for (int i = 0; i < MIN(choice_count, (int)CHOICES); i++) {
         const cublasLtMatmulAlgo_t *algo = &choices[i].algo;
-        if (!memcmp(&choices[i].key, near, sizeof *near) && cublasLtMatmulAlgoCheck(lt, p->desc, p->b, p->a, p->d, p->d, algo, &check) == CUBLAS_STATUS_SUCCESS
-            && check.workspaceSize <= WORKSPACE) return algo;
+        if (!memcmp(&choices[i].key, near, sizeof *near) &&
+            cublasLtMatmulAlgoCheck(lt, p->desc, p->b, p->a, p->d, p->d, algo, &check) == CUBLAS_STATUS_SUCCESS &&
+            check.workspaceSize <= WORKSPACE)
+            return algo;
     }
     return nullptr;
 }
@@ -242,7 +272,8 @@ static struct plan *plan_of(const struct key *k, const struct operands *o)
 }
 
 /* k = 0: the empty sum. */
-template <class T> __global__ void __launch_bounds__(256) no_terms_kernel(T *d, const elem_t *bias, int64_t ldd, int64_t n, int add)
+template <class T>
+__global__ void __launch_bounds__(256) no_terms_kernel(T *d, const elem_t *bias, int64_t ldd, int64_t n, int add)
 {
     T *row = d + blockIdx.x * ldd;
     for (int64_t j = threadIdx.x; j < n; j += 256) {
@@ -255,11 +286,13 @@ template <class T> __global__ void __launch_bounds__(256) no_terms_kernel(T *d, 
 static void empty_sum(const struct gemm *g)
 {
     const int64_t ldd = g->ldd ? g->ldd : g->n;
-    if (g->form == GEMM_TN) LAUNCH(no_terms_kernel<acc_t>, blocks_of(g->m, 1), 256, 0, queue(), g->dw, nullptr, ldd, g->n, g->add);
+    if (g->form == GEMM_TN)
+        LAUNCH(no_terms_kernel<acc_t>, blocks_of(g->m, 1), 256, 0, queue(), g->dw, nullptr, ldd, g->n, g->add);
     else LAUNCH(no_terms_kernel<elem_t>, blocks_of(g->m, 1), 256, 0, queue(), g->d, g->bias, ldd, g->n, g->add);
 }
 
-/* Not in exact numerics, nor with APPO_GEMM=first: a choice then depends neither on the clock nor on what was multiplied before. */
+/* Not in exact numerics, nor with APPO_GEMM=first: a choice then depends neither on the clock nor on what was
+ * multiplied before. */
 static bool may_time(void)
 {
     static int first = -1;
@@ -282,7 +315,8 @@ static struct key key_of(const struct gemm *g, const struct operands *o)
     k.form = g->form, k.bias = g->bias != nullptr, k.add = g->add, k.pinned = exact_now && g->form != GEMM_TN;
     k.timed = may_time();
     k.align_a = alignment(o->a), k.align_b = alignment(o->b), k.align_d = alignment(o->d);
-    if (k.pinned) k.align_a = MIN(k.align_a, 16), k.align_d = MIN(k.align_d, 16), k.align_b = MIN(k.align_b, 16);     /* the same algorithm wherever rows begin */
+    /* the same algorithm wherever rows begin */
+    if (k.pinned) k.align_a = MIN(k.align_a, 16), k.align_d = MIN(k.align_d, 16), k.align_b = MIN(k.align_b, 16);
     return k;
 }
 
@@ -290,7 +324,8 @@ void op_gemm(struct gemm g)
 {
     if (g.m <= 0 || g.n <= 0) return;
     if (g.k <= 0) { empty_sum(&g); return; }
-    const struct operands o = { g.a, g.b, g.bias, g.form == GEMM_TN ? (void *)g.dw : (void *)g.d, scratch(SCRATCH_GEMM, WORKSPACE) };
+    const struct operands o = { g.a, g.b, g.bias, g.form == GEMM_TN ? (void *)g.dw : (void *)g.d,
+                                scratch(SCRATCH_GEMM, WORKSPACE) };
     if (dry_run()) return;
     if (!lt) LT(cublasLtCreate(&lt));
     if (exact_now < 0) exact_now = exact_numerics();

@@ -1,5 +1,6 @@
-/* graph.cu: lists of operations as CUDA graphs. The first call runs the list as it is, so that plans are made and scratch is held; the second captures it; what
- * a graph holds are addresses, so when scratch has moved the same begins again. */
+/* graph.cu: lists of operations as CUDA graphs. The first call runs the list as it is, so that plans are made and
+ * scratch is held; the second captures it; what a graph holds are addresses, so when scratch has moved the same begins
+ * again. */
 #include "kernels/cuda/num.cuh"
 #include <stdlib.h>
 

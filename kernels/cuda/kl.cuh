@@ -22,7 +22,8 @@ __device__ __forceinline__ double rl_kl(double *slope, double logp, double ref, 
 }
 
 /* dloss/dvalue of each position with m = 1 of a row that has row_tokens of them */
-__device__ __forceinline__ double rl_row_weight(enum loss_agg agg, double tokens, double rows_live, double row_tokens, double max_len)
+__device__ __forceinline__ double rl_row_weight(enum loss_agg agg, double tokens, double rows_live, double row_tokens,
+                                                double max_len)
 {
     switch (agg) {
     case AGG_TOKEN_MEAN:              return tokens > 0 ? 1 / tokens : 0;

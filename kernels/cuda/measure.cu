@@ -1,4 +1,5 @@
-/* measure.cu: time between two events of the one stream. The shim's events keep no time and its kernels run on the host, whose clock is then the device's. */
+/* measure.cu: time between two events of the one stream. The shim's events keep no time and its kernels run on the
+ * host, whose clock is then the device's. */
 #include "kernels/cuda/simt.h"
 #include "kernels/measure.h"
 #include "base/clock.h"

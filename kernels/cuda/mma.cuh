@@ -1,5 +1,6 @@
-/* mma.cuh: the warp-wide instructions of the tensor cores, as the PTX manual lays their fragments out, each with a twin that the shim runs on a CPU:
- * mma.sync m16n8k16, ldmatrix, cp.async. The twin of cp.async moves its bytes only where they are waited for, so that a missing wait reads what was there. */
+/* mma.cuh: the warp-wide instructions of the tensor cores, as the PTX manual lays their fragments out, each with a twin
+ * that the shim runs on a CPU: mma.sync m16n8k16, ldmatrix, cp.async. The twin of cp.async moves its bytes only where
+ * they are waited for, so that a missing wait reads what was there. */
 #pragma once
 #include "kernels/cuda/simt.h"
 #include <stdint.h>
@@ -12,32 +13,47 @@
 #ifdef __CUDACC__
 __device__ __forceinline__ void mma_bf16(float d[4], const unsigned a[4], const unsigned b[2])
 {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/* Four 8x8 matrices; lane l gives the address of row l % 8 of matrix l / 8, 16 bytes of shared memory, and gets in r[i] the two numbers of matrix i
- * at row l / 4, columns 2 (l % 4) and + 1. ldsm4_t: of the transposed matrix. */
+/* Four 8x8 matrices; lane l gives the address of row l % 8 of matrix l / 8, 16 bytes of shared memory, and gets in r[i]
+ * the two numbers of matrix i at row l / 4, columns 2 (l % 4) and + 1. ldsm4_t: of the transposed matrix. */
 __device__ __forceinline__ void ldsm4(unsigned r[4], const void *row)
 {
     unsigned at = (unsigned)__cvta_generic_to_shared(row);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
 }
 __device__ __forceinline__ void ldsm4_t(unsigned r[4], const void *row)
 {
     unsigned at = (unsigned)__cvta_generic_to_shared(row);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
 }
 
-/* 16 bytes from device memory to shared memory, 0 if not `there` (from is not read then); done for this thread after cp_wait. */
+/* 16 bytes from device memory to shared memory, 0 if not `there` (from is not read then); done for this thread after
+ * cp_wait. */
 __device__ __forceinline__ void cp16(void *to, const void *from, bool there)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(to)),
+                 "l"(from), "r"(there ? 16 : 0)
+                 : "memory");
 }
 __device__ __forceinline__ void cp_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-/* What this thread has asked for since the last cp_close is one group; cp_wait_but<N> waits for all groups but the last N. */
+/* What this thread has asked for since the last cp_close is one group; cp_wait_but<N> waits for all groups but the last
+ * N. */
 __device__ __forceinline__ void cp_close() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int N> __device__ __forceinline__ void cp_wait_but() { asm volatile("cp.async.wait_group %0;" :: "n"(N) : "memory"); }
+template <int N> __device__ __forceinline__ void cp_wait_but()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
 
 /* Two floats to bf16, nearest, ties to even; lo in the lower half. */
 __device__ __forceinline__ unsigned pack_bf16(float lo, float hi)
@@ -62,7 +78,8 @@ static void simt_mma_warp(void **p)
         const simt_mma *m = (const simt_mma *)p[l];
         int g = l / 4, t = l % 4;
         for (int i = 0; i < 4; i++)
-            for (int h = 0; h < 2; h++) A[g + 8 * (i & 1)][2 * t + h + 8 * (i >> 1)] = __uint_as_float((m->a[i] >> 16 * h) << 16);
+            for (int h = 0; h < 2; h++)
+                A[g + 8 * (i & 1)][2 * t + h + 8 * (i >> 1)] = __uint_as_float((m->a[i] >> 16 * h) << 16);
         for (int i = 0; i < 2; i++)
             for (int h = 0; h < 2; h++) B[g][2 * t + h + 8 * i] = __uint_as_float((m->b[i] >> 16 * h) << 16);
         for (int i = 0; i < 4; i++) D[g + 8 * (i >> 1)][2 * t + (i & 1)] = m->d[i];
@@ -89,7 +106,8 @@ static void simt_ldsm_warp(void **p, bool turned)
 {
     for (int i = 0; i < 4; i++) {
         uint16_t x[8][8];
-        for (int r = 0; r < 8; r++) memcpy(x[r], __builtin_assume_aligned(((const simt_ldsm *)p[8 * i + r])->row, 16), 16);
+        for (int r = 0; r < 8; r++)
+            memcpy(x[r], __builtin_assume_aligned(((const simt_ldsm *)p[8 * i + r])->row, 16), 16);
         for (int l = 0; l < 32; l++) {
             int g = l / 4, c = 2 * (l % 4);
             unsigned lo = turned ? x[c][g] : x[g][c], hi = turned ? x[c + 1][g] : x[g][c + 1];
@@ -110,9 +128,9 @@ static inline void ldsm4_t(unsigned r[4], const void *row)
     simt_collective(0xffffffffu, &m, simt_ldsm_turned, __LINE__);
 }
 
-/* Copies that the threads of the block have asked for, up to the number `waited` of those whose bytes are there: wgmma.cuh shows these to the tensor cores
- * at a fence, until then they stay in the list while there is room. Kept per OS thread, on the heap: the shim overwrites thread-local arrays as it does
- * shared memory. */
+/* Copies that the threads of the block have asked for, up to the number `waited` of those whose bytes are there:
+ * wgmma.cuh shows these to the tensor cores at a fence, until then they stay in the list while there is room. Kept per
+ * OS thread, on the heap: the shim overwrites thread-local arrays as it does shared memory. */
 enum { SIMT_CP_MOST = 128 };
 struct simt_cp { void *to; const void *from; int64_t group; };
 struct simt_cps { uint64_t serial; int64_t group; int n, waited; simt_cp c[SIMT_CP_MOST]; };

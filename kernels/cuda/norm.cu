@@ -1,9 +1,10 @@
-/* norm.cu: the residual sum and the RMS norm behind it, a row in the registers of one block. Forward moves 4 numbers an element (x, add, res, y; 2 without
- * add in place), backward 4 (dy, dres, res, dx) and the partial sums of dw. */
+/* norm.cu: the residual sum and the RMS norm behind it, a row in the registers of one block. Forward moves 4 numbers an
+ * element (x, add, res, y; 2 without add in place), backward 4 (dy, dres, res, dx) and the partial sums of dw. */
 #include "kernels/cuda/fold.cuh"
 #include "kernels/ops.h"
 
-/* 1 / sqrt(sum / dim + eps), in double by one thread: its 40 double instructions would cost every thread as much as its loads. */
+/* 1 / sqrt(sum / dim + eps), in double by one thread: its 40 double instructions would cost every thread as much as its
+ * loads. */
 template <int B> __device__ __forceinline__ float inverse_rms(float sq, int dim, double eps)
 {
     __shared__ double space[B / 32];
@@ -14,10 +15,12 @@ template <int B> __device__ __forceinline__ float inverse_rms(float sq, int dim,
     return r;
 }
 
-/* Two packs a thread stay in registers; what is beyond (dim > 2 B packs) is read again from res, by the thread that wrote it. */
+/* Two packs a thread stay in registers; what is beyond (dim > 2 B packs) is read again from res, by the thread that
+ * wrote it. */
 template <int B, bool FAST>
-__global__ void __launch_bounds__(B) add_rmsnorm_kernel(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *__restrict__ w,
-                                                        double eps, int dim)
+__global__ void __launch_bounds__(B)
+    add_rmsnorm_kernel(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add,
+                       const elem_t *__restrict__ w, double eps, int dim)
 {
     const int64_t row = (int64_t)blockIdx.x * dim;
     float keep[2][PACK], sq = 0.0f;
@@ -60,15 +63,18 @@ __global__ void __launch_bounds__(B) add_rmsnorm_kernel(elem_t *res, elem_t *y, 
     if (rstd && threadIdx.x == 0) rstd[blockIdx.x] = r;
 }
 
-/* y = w x r with r = (mean x^2 + eps)^-1/2:  dx = dres + r w dy - x r^3 mean(w dy x);  part[block][j] = sum over the block's rows of dy x r. */
+/* y = w x r with r = (mean x^2 + eps)^-1/2: dx = dres + r w dy - x r^3 mean(w dy x); part[block][j] = sum over the
+ * block's rows of dy x r. */
 template <int B, bool FAST>
-__global__ void __launch_bounds__(B) rmsnorm_back_kernel(elem_t *dx, float *part, const elem_t *dy, const elem_t *dres, const elem_t *__restrict__ x,
-                                                         const elem_t *__restrict__ w, const acc_t *__restrict__ rstd, int64_t n, int64_t rows, int dim)
+__global__ void __launch_bounds__(B)
+    rmsnorm_back_kernel(elem_t *dx, float *part, const elem_t *dy, const elem_t *dres, const elem_t *__restrict__ x,
+                        const elem_t *__restrict__ w, const acc_t *__restrict__ rstd, int64_t n, int64_t rows, int dim)
 {
     __shared__ double space[B / 32];
     float sum[2][PACK] = { }, gain[2][PACK];
     #pragma unroll
-    for (int k = 0; k < 2; k++) get<FAST>(gain[k], w + (k * B + threadIdx.x) * PACK, dim - (int)(k * B + threadIdx.x) * PACK);
+    for (int k = 0; k < 2; k++)
+        get<FAST>(gain[k], w + (k * B + threadIdx.x) * PACK, dim - (int)(k * B + threadIdx.x) * PACK);
     const int64_t first = blockIdx.x * rows, last = min(n, first + rows);
     for (int64_t i = first; i < last; i++) {
         const int64_t row = i * dim;
@@ -102,7 +108,8 @@ __global__ void __launch_bounds__(B) rmsnorm_back_kernel(elem_t *dx, float *part
     }
 }
 
-/* Calls f<threads>(arguments) for the fewest threads that hold a row in two packs each. Chosen by dim alone: a row's bits must not depend on n. */
+/* Calls f<threads>(arguments) for the fewest threads that hold a row in two packs each. Chosen by dim alone: a row's
+ * bits must not depend on n. */
 #define ROW_THREADS(f, dim, ...) do { \
         int packs_ = packs_of(dim); \
         if (packs_ <= 64) f<32>(__VA_ARGS__); \
@@ -112,30 +119,40 @@ __global__ void __launch_bounds__(B) rmsnorm_back_kernel(elem_t *dx, float *part
         else f<512>(__VA_ARGS__); \
     } while (0)
 
-template <int B> static void forward(bool fast, elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int64_t n, int dim)
+template <int B>
+static void forward(bool fast, elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w,
+                    double eps, int64_t n, int dim)
 {
     if (fast) LAUNCH((add_rmsnorm_kernel<B, true>), blocks_of(n, 1), B, 0, queue(), res, y, rstd, x, add, w, eps, dim);
     else LAUNCH((add_rmsnorm_kernel<B, false>), blocks_of(n, 1), B, 0, queue(), res, y, rstd, x, add, w, eps, dim);
 }
 
-extern "C" void op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w, double eps, int64_t n, int dim)
+extern "C" void op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w,
+                               double eps, int64_t n, int dim)
 {
     bool fast = packed(dim, res, y, x, add, w);
     ROW_THREADS(forward, dim, fast, res, y, rstd, x, add, w, eps, n, dim);
 }
 
-/* About 1024 threads an SM on 132 of them; 1056 blocks at most, so that dw's partial sums stay small beside the rows. */
+/* About 1024 threads an SM on 132 of them; 1056 blocks at most, so that dw's partial sums stay small beside the
+ * rows. */
 template <int B>
-static void backward(bool fast, elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *x, const elem_t *w, const acc_t *rstd, int64_t n, int dim)
+static void backward(bool fast, elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *x,
+                     const elem_t *w, const acc_t *rstd, int64_t n, int dim)
 {
     const struct row_cut cut = cut_rows(n, 4, MIN(1056, 132 * 1024 / B));
     float *part = (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * (size_t)dim * sizeof *part);
-    if (fast) LAUNCH((rmsnorm_back_kernel<B, true>), cut.parts, B, 0, queue(), dx, part, dy, dres, x, w, rstd, n, cut.rows, dim);
-    else LAUNCH((rmsnorm_back_kernel<B, false>), cut.parts, B, 0, queue(), dx, part, dy, dres, x, w, rstd, n, cut.rows, dim);
+    if (fast)
+        LAUNCH((rmsnorm_back_kernel<B, true>), cut.parts, B, 0, queue(), dx, part, dy, dres, x, w, rstd, n, cut.rows,
+               dim);
+    else
+        LAUNCH((rmsnorm_back_kernel<B, false>), cut.parts, B, 0, queue(), dx, part, dy, dres, x, w, rstd, n, cut.rows,
+               dim);
     fold(dw, part, cut.parts, dim, dim);
 }
 
-extern "C" void op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res, const elem_t *w, const acc_t *rstd, int64_t n, int dim)
+extern "C" void op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res,
+                                const elem_t *w, const acc_t *rstd, int64_t n, int dim)
 {
     if (dim > 1024 * PACK) die("op_rmsnorm_back: rows of %d numbers; a block holds %d", dim, 1024 * PACK);
     if (n <= 0) return;

@@ -1,6 +1,7 @@
-/* num.cuh: numbers as they are stored (real) and as they are computed with (float): conversions, packs of 16 bytes, sums over a warp and a block.
- * A thread always owns whole packs of neighbouring elements, read by one instruction where rows allow it and one by one where not: the element that
- * a thread gets never depends on alignment, so neither do the bits. */
+/* num.cuh: numbers as they are stored (real) and as they are computed with (float): conversions, packs of 16 bytes,
+ * sums over a warp and a block. A thread always owns whole packs of neighbouring elements, read by one instruction
+ * where rows allow it and one by one where not: the element that a thread gets never depends on alignment, so neither
+ * do the bits. */
 #pragma once
 #include "kernels/cuda/simt.h"
 #include "kernels/dev.h"
@@ -22,8 +23,8 @@ __device__ __forceinline__ elem_t from_float(float x)
 #endif
     return r;
 }
-/* 2^-22 is far below what storage rounds away. By count, the exact ones would make SwiGLU compute-bound: about 35 instructions an element, where an SM of an
- * H200 has time for 36 while the element's bytes arrive. */
+/* 2^-22 is far below what storage rounds away. By count, the exact ones would make SwiGLU compute-bound: about 35
+ * instructions an element, where an SM of an H200 has time for 36 while the element's bytes arrive. */
 __device__ __forceinline__ float real_exp(float x) { return __expf(x); }
 __device__ __forceinline__ float real_div(float a, float b) { return __fdividef(a, b); }
 #else
@@ -89,7 +90,8 @@ template <bool FAST> __device__ __forceinline__ void put_wide(acc_t *p, const fl
 }
 
 /* Host: may rows that are `cols` reals apart, starting at these pointers (NULL: any), be read by packs? */
-static inline bool packed(int64_t cols, const void *a, const void *b = nullptr, const void *c = nullptr, const void *d = nullptr, const void *e = nullptr)
+static inline bool packed(int64_t cols, const void *a, const void *b = nullptr, const void *c = nullptr,
+                          const void *d = nullptr, const void *e = nullptr)
 {
     uintptr_t low = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)d | (uintptr_t)e;
     return cols % PACK == 0 && low % 16 == 0;
@@ -109,7 +111,8 @@ __device__ __forceinline__ float warp_max(float x)
     for (int o = 16; o > 0; o >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, o));
     return x;
 }
-/* Every thread gets the sum over the block of B threads: warps first, then their sums in ascending order. space[B / 32] is free again afterwards. */
+/* Every thread gets the sum over the block of B threads: warps first, then their sums in ascending order. space[B / 32]
+ * is free again afterwards. */
 template <int B, class T> __device__ __forceinline__ T block_sum(T x, T *space)
 {
     x = warp_sum(x);

@@ -1,4 +1,5 @@
-/* optim.cu: AdamW, the norm of the gradient and its scaling, on flat vectors of acc_t. Blocks are cut by n alone, so sums do not depend on the GPU. */
+/* optim.cu: AdamW, the norm of the gradient and its scaling, on flat vectors of acc_t. Blocks are cut by n alone, so
+ * sums do not depend on the GPU. */
 #include "kernels/cuda/num.cuh"
 #include "kernels/cuda/philox.cuh"
 #include "kernels/ops.h"
@@ -31,8 +32,10 @@ static bool aligned(const void *a, const void *b = nullptr, const void *c = null
     return ((uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)d) % 16 == 0;
 }
 
-/* In double throughout: 4 bytes an element at 4.8 TB/s are 5 elements a clock and SM, 64 double multiply-adds fit there. */
-template <bool FAST> __global__ void __launch_bounds__(256) sumsq_kernel(double *part, const acc_t *__restrict__ x, int64_t n)
+/* In double throughout: 4 bytes an element at 4.8 TB/s are 5 elements a clock and SM, 64 double multiply-adds fit
+ * there. */
+template <bool FAST>
+__global__ void __launch_bounds__(256) sumsq_kernel(double *part, const acc_t *__restrict__ x, int64_t n)
 {
     __shared__ double space[8];
     double s = 0.0;
@@ -85,13 +88,17 @@ extern "C" void op_scale(acc_t *x, double by, int64_t n)
     else LAUNCH(scale_kernel<false>, blocks_of(n, 1024), 256, 0, queue(), x, (float)by, n);
 }
 
-/* m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w (1 - lr decay) - lr/(1 - b1^t) m / (sqrt(v)/sqrt(1 - b2^t) + eps) */
+/* m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w = w (1 - lr decay) - lr/(1 - b1^t) m / (sqrt(v)/sqrt(1 - b2^t) +
+ * eps) */
 struct adam { float b1, d1, b2, d2, scale, eps, keep, step, root; };
 
 struct __align__(8) moment4 { uint16_t u[4]; };
 
 /* Four moments as they are kept: acc_t, or bf16 rounded by the half words of `dither`. */
-template <bool FAST> __device__ __forceinline__ void moments(float (&v)[4], const acc_t *x, int64_t j, int64_t n) { four<FAST>(v, x, j, n); }
+template <bool FAST> __device__ __forceinline__ void moments(float (&v)[4], const acc_t *x, int64_t j, int64_t n)
+{
+    four<FAST>(v, x, j, n);
+}
 template <bool FAST> __device__ __forceinline__ void moments(float (&v)[4], const uint16_t *x, int64_t j, int64_t n)
 {
     moment4 q = { };
@@ -106,9 +113,15 @@ __device__ __forceinline__ uint16_t dithered(float x, unsigned dither)
     if ((u & 0x7f800000u) == 0x7f800000u) return (uint16_t)(u >> 16 | (unsigned)((u & 0x7fffffu) != 0) << 6);
     return (uint16_t)((u + dither) >> 16);
 }
-template <bool FAST> __device__ __forceinline__ void moments_put(acc_t *x, const float (&v)[4], int64_t j, int64_t n, const philox_block &, int) { four_put<FAST>(x, v, j, n); }
 template <bool FAST>
-__device__ __forceinline__ void moments_put(uint16_t *x, const float (&v)[4], int64_t j, int64_t n, const philox_block &dither, int shift)
+__device__ __forceinline__ void moments_put(acc_t *x, const float (&v)[4], int64_t j, int64_t n, const philox_block &,
+                                            int)
+{
+    four_put<FAST>(x, v, j, n);
+}
+template <bool FAST>
+__device__ __forceinline__ void moments_put(uint16_t *x, const float (&v)[4], int64_t j, int64_t n,
+                                            const philox_block &dither, int shift)
 {
     moment4 q;
     #pragma unroll
@@ -134,10 +147,12 @@ __device__ __forceinline__ philox_block dither_at(uint64_t seed, uint64_t first,
     return d;
 }
 
-/* Bytes a weight: 28 with float storage, 30 with bf16 and master weights, 22 where the moments are bf16 too. master may be NULL where real is wide: then
- * w is its own. The random words of the bf16 moments are 25 integer operations a weight, beside memory that feeds one weight a clock and SM. */
+/* Bytes a weight: 28 with float storage, 30 with bf16 and master weights, 22 where the moments are bf16 too. master may
+ * be NULL where real is wide: then w is its own. The random words of the bf16 moments are 25 integer operations a
+ * weight, beside memory that feeds one weight a clock and SM. */
 template <bool FAST, class M>
-__global__ void __launch_bounds__(256) adamw_kernel(elem_t *w, acc_t *master, const acc_t *__restrict__ g, M *m, M *v, int64_t n, struct adam a, struct round_key key, uint32_t t)
+__global__ void __launch_bounds__(256) adamw_kernel(elem_t *w, acc_t *master, const acc_t *__restrict__ g, M *m, M *v,
+                                                    int64_t n, struct adam a, struct round_key key, uint32_t t)
 {
     const int64_t j = ((int64_t)blockIdx.x * 256 + threadIdx.x) * 4;
     float x[4], gr[4], mm[4], vv[4];
@@ -173,15 +188,24 @@ __global__ void __launch_bounds__(256) adamw_kernel(elem_t *w, acc_t *master, co
     }
 }
 
-template <class M> static void adamw_launch(elem_t *w, acc_t *master, const acc_t *g, M *m, M *v, int64_t n, const struct adamw *a, struct round_key key)
+template <class M>
+static void adamw_launch(elem_t *w, acc_t *master, const acc_t *g, M *m, M *v, int64_t n, const struct adamw *a,
+                         struct round_key key)
 {
     if (a->t < 1) die("op_adamw: step %lld; the first is 1", (long long)a->t);
-    if (!master && sizeof(elem_t) != sizeof(acc_t)) die("op_adamw: weights stored as " ELEM_NAME " need master weights");
+    if (!master && sizeof(elem_t) != sizeof(acc_t))
+        die("op_adamw: weights stored as " ELEM_NAME " need master weights");
     const double c1 = 1 - pow(a->beta1, (double)a->t), c2 = 1 - pow(a->beta2, (double)a->t);
-    const struct adam k = { (float)a->beta1, (float)(1 - a->beta1), (float)a->beta2, (float)(1 - a->beta2), (float)a->scale, (float)a->eps,
-                            (float)(1 - a->lr * a->decay), (float)(-a->lr / c1), (float)(1 / sqrt(c2)) };
-    if (aligned(w, master, g, m) && aligned(v)) LAUNCH((adamw_kernel<true, M>), blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k, key, (uint32_t)a->t);
-    else LAUNCH((adamw_kernel<false, M>), blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k, key, (uint32_t)a->t);
+    const struct adam k = {
+        (float)a->beta1, (float)(1 - a->beta1),         (float)a->beta2,      (float)(1 - a->beta2), (float)a->scale,
+        (float)a->eps,   (float)(1 - a->lr * a->decay), (float)(-a->lr / c1), (float)(1 / sqrt(c2))
+    };
+    if (aligned(w, master, g, m) && aligned(v))
+        LAUNCH((adamw_kernel<true, M>), blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k, key,
+               (uint32_t)a->t);
+    else
+        LAUNCH((adamw_kernel<false, M>), blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k, key,
+               (uint32_t)a->t);
     gemm_weights_changed();
 }
 
@@ -190,7 +214,8 @@ extern "C" void op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc
     adamw_launch(w, master, g, m, v, n, a, round_key{ });
 }
 
-extern "C" void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a, struct round_key key)
+extern "C" void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n,
+                              const struct adamw *a, struct round_key key)
 {
     adamw_launch(w, master, g, m, v, n, a, key);
 }

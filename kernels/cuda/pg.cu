@@ -1,12 +1,33 @@
-/* pg.cu: every policy loss. A warp walks a rollout from its end, because the discounted sum of the future factor runs backwards; one warp then adds the
- * rows up in row order, and a second walk puts the denominators in, which are known only when every row has been seen. Four kernels, one copy each way:
- * splitting the batch or leaving g out changes no bit. 17 bytes a position in, 8 out. */
+/* pg.cu: every policy loss. A warp walks a rollout from its end, because the discounted sum of the future factor runs
+ * backwards; one warp then adds the rows up in row order, and a second walk puts the denominators in, which are known
+ * only when every row has been seen. Four kernels, one copy each way: splitting the batch or leaving g out changes no
+ * bit. 17 bytes a position in, 8 out. */
 #include "kernels/cuda/kl.cuh"
 #include <float.h>
 
 /* What is kept of a row: sums, then minima, then maxima, then what the weights need. */
-enum { PPO_KL, CLIPPED, LOWER, AT_HI, AT_LO, FACTOR_SUM, IW_SUM, RAW_SUM, FACTOR_MIN, IW_MIN, RAW_MIN, FACTOR_MAX, IW_MAX, RAW_MAX, TOKENS, KEPT, LOSS, KL,
-       ENTROPY, FIELDS };
+enum {
+    PPO_KL,
+    CLIPPED,
+    LOWER,
+    AT_HI,
+    AT_LO,
+    FACTOR_SUM,
+    IW_SUM,
+    RAW_SUM,
+    FACTOR_MIN,
+    IW_MIN,
+    RAW_MIN,
+    FACTOR_MAX,
+    IW_MAX,
+    RAW_MAX,
+    TOKENS,
+    KEPT,
+    LOSS,
+    KL,
+    ENTROPY,
+    FIELDS
+};
 /* What is kept of the batch: the same fields, TOKENS and KEPT counting what their names in struct loss_stats say. */
 enum { TOKENS_LIVE = FIELDS, ROWS_LIVE, ROWS_ALL, ROWS_DROPPED, TOTALS };
 struct row_sum { double v[FIELDS]; };
@@ -41,7 +62,8 @@ __device__ __forceinline__ future future_at(double s, double adv, double ratio, 
 /* slope = dloss/dlogp. inside: delta was not clamped, so that it moves with logp. */
 struct token { double loss, slope; bool clipped, lower; };
 
-__device__ __forceinline__ token token_loss(double ratio, bool inside, double w, double adv, double logp, const struct loss_rule &r)
+__device__ __forceinline__ token token_loss(double ratio, bool inside, double w, double adv, double logp,
+                                            const struct loss_rule &r)
 {
     if (r.raw_delta && ratio > (double)FLT_MAX) ratio = (double)INFINITY;       /* what the official float32 sees */
     double bound = rl_clamp(ratio, 1 - r.clip_low, 1 + r.clip_high), l1 = -w * ratio, l2 = -w * bound;
@@ -54,8 +76,14 @@ __device__ __forceinline__ token token_loss(double ratio, bool inside, double w,
     return t;
 }
 
-__device__ __forceinline__ double raw_delta_at(const pg_args &a, int64_t i) { return (double)a.in.logp[i] - (double)a.in.logp_old[i]; }
-__device__ __forceinline__ double delta_at(const pg_args &a, int64_t i) { return a.r.raw_delta ? raw_delta_at(a, i) : rl_clamp(raw_delta_at(a, i), -20, 20); }
+__device__ __forceinline__ double raw_delta_at(const pg_args &a, int64_t i)
+{
+    return (double)a.in.logp[i] - (double)a.in.logp_old[i];
+}
+__device__ __forceinline__ double delta_at(const pg_args &a, int64_t i)
+{
+    return a.r.raw_delta ? raw_delta_at(a, i) : rl_clamp(raw_delta_at(a, i), -20, 20);
+}
 __device__ __forceinline__ bool is_inside(const pg_args &a, int64_t i)
 {
     double d = raw_delta_at(a, i);
@@ -79,7 +107,8 @@ __device__ __forceinline__ void span_put(row_sum &s, int sum, int min, int max, 
     if (!(x <= s.v[max])) s.v[max] = x;
 }
 
-__device__ __forceinline__ void count_token(row_sum &s, const pg_args &a, int64_t i, double d, const future &f, const token &t)
+__device__ __forceinline__ void count_token(row_sum &s, const pg_args &a, int64_t i, double d, const future &f,
+                                            const token &t)
 {
     const struct future_rule &r = a.r.future;
     double hi = r.hi > r.lo ? r.hi : 10, lo = r.hi > r.lo ? r.lo : 0, slope;
@@ -100,11 +129,13 @@ __device__ __forceinline__ void count_token(row_sum &s, const pg_args &a, int64_
 }
 
 /* The loss of a position with m = 1, counted into s; returns its slope. whole: GSPO's mean delta of the row. */
-__device__ __forceinline__ double row_token(row_sum &s, const pg_args &a, int64_t i, double d, const future &f, double whole)
+__device__ __forceinline__ double row_token(row_sum &s, const pg_args &a, int64_t i, double d, const future &f,
+                                            double whole)
 {
     bool gspo = a.r.mode == LOSS_GSPO;
     double adv = (double)a.in.adv[i];
-    token t = token_loss(exp(gspo ? whole : d), gspo || is_inside(a, i), adv * f.factor, adv, (double)a.in.logp[i], a.r);
+    token t =
+        token_loss(exp(gspo ? whole : d), gspo || is_inside(a, i), adv * f.factor, adv, (double)a.in.logp[i], a.r);
     if (a.r.entropy_floor > 0 && !((double)a.in.entropy[i] >= a.r.entropy_floor)) t.loss = t.slope = 0;
     count_token(s, a, i, d, f, t);
     return t.slope;
@@ -133,7 +164,8 @@ __global__ void __launch_bounds__(RL_BLOCK) pg_rows_kernel(pg_args a)
     bool future_on = a.r.future.mode != FUTURE_OFF, gspo = a.r.mode == LOSS_GSPO;
     double next = 0, slopes = 0, whole = gspo ? mean_delta(a, from, to) : 0;
     row_sum s;
-    for (int k = 0; k < FIELDS; k++) s.v[k] = k >= FACTOR_MIN && k <= RAW_MIN ? INFINITY : k >= FACTOR_MAX && k <= RAW_MAX ? -INFINITY : 0;
+    for (int k = 0; k < FIELDS; k++)
+        s.v[k] = k >= FACTOR_MIN && k <= RAW_MIN ? INFINITY : k >= FACTOR_MAX && k <= RAW_MAX ? -INFINITY : 0;
     for (int64_t tile = to - 32; tile > from - 32; tile -= 32) {
         int64_t i = tile + rl_lane();
         bool in = i >= from, live = in && a.in.m[i];
@@ -153,7 +185,8 @@ __global__ void __launch_bounds__(RL_BLOCK) pg_rows_kernel(pg_args a)
     row_fold(s, future_on);
     slopes = rl_sum(slopes);
     s.v[KEPT] = !(a.r.drop_rows && s.v[LOWER] > 1);             /* more than one such token: a single one is forgiven */
-    if (gspo && a.g)                                            /* each token moves the mean by 1/n, and the mean moves every token's loss */
+    /* each token moves the mean by 1/n, and the mean moves every token's loss */
+    if (gspo && a.g)
         for (int64_t i = to - 32 + rl_lane(); i >= from; i -= 32)
             if (a.in.m[i]) a.g[i] = (acc_t)(is_inside(a, i) ? slopes / s.v[TOKENS] : 0);
     if (rl_lane() == 0) {
@@ -168,14 +201,18 @@ __global__ void __launch_bounds__(32) pg_gather_kernel(pg_args a)
     int k = rl_lane();
     double x = 0;
     bool first = true;
-    if (k >= LOSS && k < FIELDS) return;                        /* weighted sums: pg_total_kernel. No lane meets another here. */
+    /* weighted sums: pg_total_kernel. No lane meets another here. */
+    if (k >= LOSS && k < FIELDS) return;
     if (k >= TOTALS) return;
     for (int i = 0; i < a.in.rows; i++) {
         const double *v = a.row[i].v;
         if (k == ROWS_DROPPED) { x += v[KEPT] == 0; continue; }
         if (v[TOKENS] == 0) continue;
         bool min = k >= FACTOR_MIN && k <= RAW_MIN, max = k >= FACTOR_MAX && k <= RAW_MAX;
-        double y = k == TOKENS_LIVE ? (v[KEPT] != 0 ? v[TOKENS] : 0) : k == ROWS_LIVE ? v[KEPT] : k == ROWS_ALL ? 1 : v[k < FIELDS ? k : 0];
+        double y = k == TOKENS_LIVE ? (v[KEPT] != 0 ? v[TOKENS] : 0)
+                   : k == ROWS_LIVE ? v[KEPT]
+                   : k == ROWS_ALL  ? 1
+                                    : v[k < FIELDS ? k : 0];
         if (!min && !max) x += y;
         else if (first || (min ? !(y >= x) : !(y <= x))) x = y;
         first = false;
@@ -183,21 +220,25 @@ __global__ void __launch_bounds__(32) pg_gather_kernel(pg_args a)
     a.all->v[k] = x;
 }
 
-/* The second walk: g and ge of a row, whole. wp, wa: the row's weights in the policy loss and in the terms that keep every row. */
+/* The second walk: g and ge of a row, whole. wp, wa: the row's weights in the policy loss and in the terms that keep
+ * every row. */
 __global__ void __launch_bounds__(RL_BLOCK) pg_scale_kernel(pg_args a)
 {
     int row = rl_row();
     if (row >= a.in.rows) return;
     const double *all = a.all->v;
-    double tokens = a.r.tokens > 0 ? a.r.tokens : all[TOKENS_LIVE], live = a.r.rows_live > 0 ? a.r.rows_live : all[ROWS_LIVE];
+    double tokens = a.r.tokens > 0 ? a.r.tokens : all[TOKENS_LIVE],
+           live = a.r.rows_live > 0 ? a.r.rows_live : all[ROWS_LIVE];
     double tokens_all = a.r.tokens_all > 0 ? a.r.tokens_all : a.r.tokens > 0 ? a.r.tokens : all[TOKENS];
     double rows_all = a.r.rows_all > 0 ? a.r.rows_all : a.r.rows_live > 0 ? a.r.rows_live : all[ROWS_ALL];
     double *v = a.row[row].v, n = v[TOKENS], kept = v[KEPT];
-    double wp = kept != 0 ? rl_row_weight(a.r.agg, tokens, live, n, a.r.max_len) : 0, wa = rl_row_weight(a.r.agg, tokens_all, rows_all, n, a.r.max_len);
+    double wp = kept != 0 ? rl_row_weight(a.r.agg, tokens, live, n, a.r.max_len) : 0,
+           wa = rl_row_weight(a.r.agg, tokens_all, rows_all, n, a.r.max_len);
     for (int64_t i = a.in.begin[row + 1] - 32 + rl_lane(); i >= a.in.begin[row]; i -= 32) {
         double slope = 0;
         bool live_here = a.in.m[i];
-        if (live_here && a.in.logp_ref && a.r.kl_coef != 0) rl_kl(&slope, (double)a.in.logp[i], (double)a.in.logp_ref[i], a.r.kl);
+        if (live_here && a.in.logp_ref && a.r.kl_coef != 0)
+            rl_kl(&slope, (double)a.in.logp[i], (double)a.in.logp_ref[i], a.r.kl);
         if (a.g) a.g[i] = live_here ? (acc_t)((wp != 0 ? wp * (double)a.g[i] : 0) + a.r.kl_coef * wa * slope) : 0;
         if (a.ge) a.ge[i] = live_here ? (acc_t)(-a.r.entropy_coef * wa) : 0;
     }
@@ -229,7 +270,8 @@ static void stats_of(struct loss_stats *s, const double *v, const struct loss_ru
     s->iw_clip_upper = v[AT_HI] / n, s->iw_clip_lower = v[AT_LO] / n;
     s->tokens = v[TOKENS_LIVE], s->tokens_all = v[TOKENS];
     s->rows_live = (int)v[ROWS_LIVE], s->rows_all = (int)v[ROWS_ALL], s->rows_dropped = (int)v[ROWS_DROPPED];
-    s->loss = s->pg + (r->kl_coef != 0 ? r->kl_coef * s->kl : 0) - (r->entropy_coef != 0 ? r->entropy_coef * s->entropy : 0);
+    s->loss =
+        s->pg + (r->kl_coef != 0 ? r->kl_coef * s->kl : 0) - (r->entropy_coef != 0 ? r->entropy_coef * s->entropy : 0);
 }
 
 static const void *vec_in(const acc_t *p, int64_t base) { return p ? p + base : NULL; }
@@ -244,7 +286,8 @@ static void run(struct stage *s, int count, pg_args a, int rows)
     stage_get(s, count);
 }
 
-extern "C" void op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_stats *stats, const struct loss_in *in, const struct loss_rule *r)
+extern "C" void op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, struct loss_stats *stats,
+                      const struct loss_in *in, const struct loss_rule *r)
 {
     memset(stats, 0, sizeof *stats);
     int rows = in->rows;
@@ -257,16 +300,28 @@ extern "C" void op_pg(acc_t *g, acc_t *ge, acc_t *influence, uint8_t *kept, stru
     batch_sum all;
     enum { LOGP, OLD, REF, ENT, ADV, M, BEGIN, G, GE, INFL, KEEP, ALL, ROWS, COUNT };
     struct stage s[COUNT] = {
-        { vec_in(in->logp, base), NULL, w, NULL }, { vec_in(in->logp_old, base), NULL, w, NULL }, { vec_in(in->logp_ref, base), NULL, rl_bytes(in->logp_ref, w), NULL },
-        { vec_in(in->entropy, base), NULL, rl_bytes(in->entropy, w), NULL }, { vec_in(in->adv, base), NULL, w, NULL }, { in->m + base, NULL, n, NULL },
-        { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL }, { NULL, vec_out(g, base), rl_bytes(g, w), NULL }, { NULL, vec_out(ge, base), rl_bytes(ge, w), NULL },
-        { NULL, vec_out(influence, base), rl_bytes(influence, w), NULL }, { NULL, kept, rl_bytes(kept, (size_t)rows), NULL }, { NULL, &all, sizeof all, NULL },
+        { vec_in(in->logp, base), NULL, w, NULL }, { vec_in(in->logp_old, base), NULL, w, NULL },
+        { vec_in(in->logp_ref, base), NULL, rl_bytes(in->logp_ref, w), NULL },
+        { vec_in(in->entropy, base), NULL, rl_bytes(in->entropy, w), NULL }, { vec_in(in->adv, base), NULL, w, NULL },
+        { in->m + base, NULL, n, NULL }, { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL },
+        { NULL, vec_out(g, base), rl_bytes(g, w), NULL }, { NULL, vec_out(ge, base), rl_bytes(ge, w), NULL },
+        { NULL, vec_out(influence, base), rl_bytes(influence, w), NULL },
+        { NULL, kept, rl_bytes(kept, (size_t)rows), NULL }, { NULL, &all, sizeof all, NULL },
         { NULL, NULL, (size_t)rows * sizeof(row_sum), NULL },
     };
     stage_put(s, COUNT);
-    pg_args a = { *in, *r, (acc_t *)s[G].dev, (acc_t *)s[GE].dev, (acc_t *)s[INFL].dev, (uint8_t *)s[KEEP].dev, (row_sum *)s[ROWS].dev, (batch_sum *)s[ALL].dev };
-    struct loss_in d = { (const acc_t *)s[LOGP].dev, (const acc_t *)s[OLD].dev, (const acc_t *)s[REF].dev, (const acc_t *)s[ENT].dev, (const acc_t *)s[ADV].dev,
-                         (const uint8_t *)s[M].dev, (const int64_t *)s[BEGIN].dev, rows };
+    pg_args a = { *in,
+                  *r,
+                  (acc_t *)s[G].dev,
+                  (acc_t *)s[GE].dev,
+                  (acc_t *)s[INFL].dev,
+                  (uint8_t *)s[KEEP].dev,
+                  (row_sum *)s[ROWS].dev,
+                  (batch_sum *)s[ALL].dev };
+    struct loss_in d = { (const acc_t *)s[LOGP].dev,    (const acc_t *)s[OLD].dev,
+                         (const acc_t *)s[REF].dev,     (const acc_t *)s[ENT].dev,
+                         (const acc_t *)s[ADV].dev,     (const uint8_t *)s[M].dev,
+                         (const int64_t *)s[BEGIN].dev, rows };
     a.in = d;
     run(s, COUNT, a, rows);
     stats_of(stats, all.v, r);
@@ -280,11 +335,13 @@ __device__ __forceinline__ uint32_t entropy_key(float x)
     return b >> 31 ? b : ~(b | 1u << 31);
 }
 
-/* A digit of eight bits: how many of the entropies whose leading digits are `prefix` have each value of it. Integer atomics: no order. */
+/* A digit of eight bits: how many of the entropies whose leading digits are `prefix` have each value of it. Integer
+ * atomics: no order. */
 struct digit_state { unsigned bin[256]; unsigned long long rank; uint32_t prefix; unsigned any; };
 enum { DIGIT_BLOCK = 256, DIGIT_GRID = 264 };
 
-__global__ void __launch_bounds__(DIGIT_BLOCK) digit_count_kernel(digit_state *s, const acc_t *entropy, const uint8_t *m, int64_t n, int shift)
+__global__ void __launch_bounds__(DIGIT_BLOCK)
+    digit_count_kernel(digit_state *s, const acc_t *entropy, const uint8_t *m, int64_t n, int shift)
 {
     __shared__ unsigned bin[256];
     bin[threadIdx.x] = 0;
@@ -297,7 +354,8 @@ __global__ void __launch_bounds__(DIGIT_BLOCK) digit_count_kernel(digit_state *s
     if (bin[threadIdx.x]) atomicAdd(&s->bin[threadIdx.x], bin[threadIdx.x]);
 }
 
-/* One thread: the digit of the number of that rank. share >= 0 at the first digit: the rank follows from how many there are. */
+/* One thread: the digit of the number of that rank. share >= 0 at the first digit: the rank follows from how many there
+ * are. */
 __global__ void __launch_bounds__(32) digit_pick_kernel(digit_state *s, double share)
 {
     if (threadIdx.x) return;
@@ -321,12 +379,15 @@ extern "C" double op_entropy_floor(const acc_t *entropy, const uint8_t *m, int64
     if (n <= 0) return 0;
     digit_state state, zero;
     memset(&zero, 0, sizeof zero);
-    struct stage s[] = { { entropy, NULL, (size_t)n * sizeof *entropy, NULL }, { m, NULL, (size_t)n, NULL }, { &zero, &state, sizeof state, NULL } };
+    struct stage s[] = { { entropy, NULL, (size_t)n * sizeof *entropy, NULL },
+                         { m, NULL, (size_t)n, NULL },
+                         { &zero, &state, sizeof state, NULL } };
     stage_put(s, 3);
     digit_state *d = (digit_state *)s[2].dev;
     unsigned grid = blocks_of(n, DIGIT_BLOCK);
     for (int shift = 24; shift >= 0; shift -= 8) {
-        LAUNCH((digit_count_kernel), MIN(grid, (unsigned)DIGIT_GRID), DIGIT_BLOCK, 0, queue(), d, (const acc_t *)s[0].dev, (const uint8_t *)s[1].dev, n, shift);
+        LAUNCH((digit_count_kernel), MIN(grid, (unsigned)DIGIT_GRID), DIGIT_BLOCK, 0, queue(), d,
+               (const acc_t *)s[0].dev, (const uint8_t *)s[1].dev, n, shift);
         LAUNCH((digit_pick_kernel), 1, 32, 0, queue(), d, shift == 24 ? (share > 0 ? share : 0) : -1.0);
     }
     stage_get(s, 3);

@@ -1,5 +1,6 @@
-/* rl.cuh: what the kernels of ops_rl.h share: a warp a rollout, four rollouts a block, sums and scans in double in an order that the rollout's length alone
- * decides. A rollout is walked from its end in tiles of 32 positions; a lane meets the same positions in every walk. */
+/* rl.cuh: what the kernels of ops_rl.h share: a warp a rollout, four rollouts a block, sums and scans in double in an
+ * order that the rollout's length alone decides. A rollout is walked from its end in tiles of 32 positions; a lane
+ * meets the same positions in every walk. */
 #pragma once
 #include "kernels/cuda/simt.h"
 #include "kernels/cuda/stage.h"
@@ -32,7 +33,8 @@ __device__ __forceinline__ double rl_max(double v)
     return v;
 }
 
-/* S of every lane, S_i = a_i + c_i S_{i+1}, lane = position in the tile, next = S of the position after it. A c of 0 lets nothing through, not even a NaN. */
+/* S of every lane, S_i = a_i + c_i S_{i+1}, lane = position in the tile, next = S of the position after it. A c of 0
+ * lets nothing through, not even a NaN. */
 __device__ __forceinline__ double rl_scan(double a, double c, double next)
 {
     int lane = rl_lane();

@@ -1,17 +1,19 @@
-/* rope.cu: rotary embedding of the queries and keys, with Qwen3's norm of each head in front where there is one. A block takes one row (backward: some rows);
- * a group of G lanes takes a head, each lane a pack of its first half and the pack that it is paired with. The row is read and written once: 2 numbers
- * moved an element, backward 2 (3 with norms); cosines and sines are made once a row and shared by its heads. */
+/* rope.cu: rotary embedding of the queries and keys, with Qwen3's norm of each head in front where there is one. A
+ * block takes one row (backward: some rows); a group of G lanes takes a head, each lane a pack of its first half and
+ * the pack that it is paired with. The row is read and written once: 2 numbers moved an element, backward 2 (3 with
+ * norms); cosines and sines are made once a row and shared by its heads. */
 #include "kernels/cuda/fold.cuh"
 #include "kernels/ops.h"
 
 enum { ROPE_THREADS = 128 };
 
-/* cos and sin of an angle given in double: reduced to +-pi/4 in double (Cody and Waite), then short minimax polynomials in float, off by about 2^-24.
- * Six double operations; a table in memory would cost as many bytes as a small row. */
+/* cos and sin of an angle given in double: reduced to +-pi/4 in double (Cody and Waite), then short minimax polynomials
+ * in float, off by about 2^-24. Six double operations; a table in memory would cost as many bytes as a small row. */
 __device__ __forceinline__ void turn_of(float *c, float *s, double angle)
 {
     const double q = rint(angle * 0.63661977236758134308);                       /* 2 / pi */
-    double r = fma(q, -1.5707963267948965580, angle);                            /* pi / 2, its first 53 bits and what is left of it */
+    /* pi / 2, its first 53 bits and what is left of it */
+    double r = fma(q, -1.5707963267948965580, angle);
     r = fma(q, -6.1232339957367660359e-17, r);
     const float x = (float)r, z = x * x;
     float sn = fmaf(fmaf(fmaf(2.7525562e-6f, z, -1.9840874e-4f), z, 8.3333310e-3f), z, -1.6666667e-1f);
@@ -27,7 +29,8 @@ __device__ __forceinline__ void turn_of(float *c, float *s, double angle)
 /* cs[half] cosines, then sines, of one position; all threads of the block call it. */
 __device__ __forceinline__ void turns_of(float *cs, const acc_t *__restrict__ freq, int pos, int half)
 {
-    for (int j = threadIdx.x; j < half; j += ROPE_THREADS) turn_of(cs + j, cs + half + j, (double)pos * (double)freq[j]);
+    for (int j = threadIdx.x; j < half; j += ROPE_THREADS)
+        turn_of(cs + j, cs + half + j, (double)pos * (double)freq[j]);
     __syncthreads();
 }
 
@@ -40,11 +43,13 @@ template <int G> __device__ __forceinline__ float group_sum(float x)
 }
 
 /* (a, b) turned by the angles whose cosines and sines stand at cs[j..] and cs[half + j..]; WAY = -1: back. */
-template <int WAY> __device__ __forceinline__ void turn(float (&a)[PACK], float (&b)[PACK], const float *cs, int j, int half)
+template <int WAY>
+__device__ __forceinline__ void turn(float (&a)[PACK], float (&b)[PACK], const float *cs, int j, int half)
 {
     #pragma unroll
     for (int e = 0; e < PACK; e++) {
-        const float c = j + e < half ? cs[j + e] : 0.0f, s = j + e < half ? WAY * cs[half + j + e] : 0.0f, x = a[e], y = b[e];
+        const float c = j + e < half ? cs[j + e] : 0.0f, s = j + e < half ? WAY * cs[half + j + e] : 0.0f, x = a[e],
+                    y = b[e];
         a[e] = fmaf(x, c, -(y * s));
         b[e] = fmaf(y, c, x * s);
     }
@@ -59,14 +64,16 @@ __device__ __forceinline__ float squares(const float (&a)[PACK], const float (&b
 }
 
 template <int G, bool FAST>
-__global__ void __launch_bounds__(ROPE_THREADS) rope_kernel(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *__restrict__ qnorm,
-                                                            const elem_t *__restrict__ knorm, float eps,
-                                                            const acc_t *__restrict__ freq, const int *__restrict__ pos, struct heads h)
+__global__ void __launch_bounds__(ROPE_THREADS)
+    rope_kernel(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *__restrict__ qnorm,
+                const elem_t *__restrict__ knorm, float eps, const acc_t *__restrict__ freq,
+                const int *__restrict__ pos, struct heads h)
 {
     SHARED_DYN(float, cs);
     const int half = h.hd / 2, turned = h.heads + h.kv, j = threadIdx.x % G * PACK;
     const int64_t row = (int64_t)blockIdx.x * (turned + h.kv) * h.hd;
-    const int moved = out == in ? turned : turned + h.kv;                        /* in place, values stay where they are */
+    /* in place, values stay where they are */
+    const int moved = out == in ? turned : turned + h.kv;
     turns_of(cs, freq, pos[blockIdx.x], half);
     for (int k0 = 0; k0 < moved; k0 += ROPE_THREADS / G) {
         const int k = k0 + threadIdx.x / G, left = k < moved ? half - j : 0;
@@ -92,10 +99,11 @@ __global__ void __launch_bounds__(ROPE_THREADS) rope_kernel(elem_t *out, acc_t *
     }
 }
 
-/* Norm backward of one head from the gradient (a, b) of its output, in place; (ua, ub) = dy x r, what the weights get. w NULL: nothing but the shuffles. */
+/* Norm backward of one head from the gradient (a, b) of its output, in place; (ua, ub) = dy x r, what the weights get.
+ * w NULL: nothing but the shuffles. */
 template <int G, bool FAST>
-__device__ __forceinline__ void head_norm_back(float (&a)[PACK], float (&b)[PACK], float (&ua)[PACK], float (&ub)[PACK], const elem_t *x, const elem_t *w,
-                                               float r, int j, int half, int left)
+__device__ __forceinline__ void head_norm_back(float (&a)[PACK], float (&b)[PACK], float (&ua)[PACK], float (&ub)[PACK],
+                                               const elem_t *x, const elem_t *w, float r, int j, int half, int left)
 {
     float ga[PACK], gb[PACK], dot = 0.0f;
     if (!w) left = 0;
@@ -116,7 +124,9 @@ __device__ __forceinline__ void head_norm_back(float (&a)[PACK], float (&b)[PACK
 }
 
 /* What the block's rows give to a norm's weights: groups of lanes meet in sums[threads / G][hd]. */
-template <int G> __device__ __forceinline__ void weight_sums(float *to, float *sums, const float (&sa)[PACK], const float (&sb)[PACK], int half)
+template <int G>
+__device__ __forceinline__ void weight_sums(float *to, float *sums, const float (&sa)[PACK], const float (&sb)[PACK],
+                                            int half)
 {
     const int g = threadIdx.x / G, j = threadIdx.x % G * PACK;
     #pragma unroll
@@ -136,9 +146,10 @@ template <int G> __device__ __forceinline__ void weight_sums(float *to, float *s
 
 /* part[block][queries, keys][hd] */
 template <int G, bool FAST>
-__global__ void __launch_bounds__(ROPE_THREADS) rope_back_kernel(elem_t *din, float *part, const elem_t *dout, const elem_t *in, const acc_t *__restrict__ rstd,
-                                                                 const elem_t *__restrict__ qnorm, const elem_t *__restrict__ knorm, const acc_t *__restrict__ freq,
-                                                                 const int *__restrict__ pos, int64_t n, int64_t rows, struct heads h)
+__global__ void __launch_bounds__(ROPE_THREADS)
+    rope_back_kernel(elem_t *din, float *part, const elem_t *dout, const elem_t *in, const acc_t *__restrict__ rstd,
+                     const elem_t *__restrict__ qnorm, const elem_t *__restrict__ knorm, const acc_t *__restrict__ freq,
+                     const int *__restrict__ pos, int64_t n, int64_t rows, struct heads h)
 {
     SHARED_DYN(float, cs);
     const int half = h.hd / 2, turned = h.heads + h.kv, j = threadIdx.x % G * PACK;
@@ -189,43 +200,56 @@ __global__ void __launch_bounds__(ROPE_THREADS) rope_back_kernel(elem_t *din, fl
 
 static void check_heads(const char *op, struct heads h)
 {
-    if (h.hd <= 0 || h.hd % 2 || h.hd > 64 * PACK) die("%s: a head size of %d; kernels exist for even sizes up to %d", op, h.hd, 64 * PACK);
+    if (h.hd <= 0 || h.hd % 2 || h.hd > 64 * PACK)
+        die("%s: a head size of %d; kernels exist for even sizes up to %d", op, h.hd, 64 * PACK);
 }
 
-template <int G> static void forward(bool fast, elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps, const acc_t *freq,
-                                     const int *pos, int64_t n,
-                                     struct heads h)
+template <int G>
+static void forward(bool fast, elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm,
+                    double eps, const acc_t *freq, const int *pos, int64_t n, struct heads h)
 {
     const size_t smem = (size_t)h.hd * sizeof(float);
-    if (fast) LAUNCH((rope_kernel<G, true>), blocks_of(n, 1), ROPE_THREADS, smem, queue(), out, rstd, in, qnorm, knorm, (float)eps, freq, pos, h);
-    else LAUNCH((rope_kernel<G, false>), blocks_of(n, 1), ROPE_THREADS, smem, queue(), out, rstd, in, qnorm, knorm, (float)eps, freq, pos, h);
+    if (fast)
+        LAUNCH((rope_kernel<G, true>), blocks_of(n, 1), ROPE_THREADS, smem, queue(), out, rstd, in, qnorm, knorm,
+               (float)eps, freq, pos, h);
+    else
+        LAUNCH((rope_kernel<G, false>), blocks_of(n, 1), ROPE_THREADS, smem, queue(), out, rstd, in, qnorm, knorm,
+               (float)eps, freq, pos, h);
 }
 
-extern "C" void op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps, const acc_t *freq, const int *pos, int64_t n,
-                        struct heads h)
+extern "C" void op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm,
+                        double eps, const acc_t *freq, const int *pos, int64_t n, struct heads h)
 {
     check_heads("op_rope", h);
     const bool fast = packed(h.hd / 2, out, in, qnorm, knorm);
     HEAD_LANES(forward, h.hd / 2, fast, out, rstd, in, qnorm, knorm, eps, freq, pos, n, h);
 }
 
-template <int G> static void backward(bool fast, elem_t *din, float *part, const elem_t *dout, const elem_t *in, const acc_t *rstd, const elem_t *qnorm,
-                                      const elem_t *knorm, const acc_t *freq,
-                                      const int *pos, int64_t n, struct row_cut cut, struct heads h)
+template <int G>
+static void backward(bool fast, elem_t *din, float *part, const elem_t *dout, const elem_t *in, const acc_t *rstd,
+                     const elem_t *qnorm, const elem_t *knorm, const acc_t *freq, const int *pos, int64_t n,
+                     struct row_cut cut, struct heads h)
 {
     const size_t smem = (size_t)(ROPE_THREADS / G * h.hd) * sizeof(float);
-    if (fast) LAUNCH((rope_back_kernel<G, true>), cut.parts, ROPE_THREADS, smem, queue(), din, part, dout, in, rstd, qnorm, knorm, freq, pos, n, cut.rows, h);
-    else LAUNCH((rope_back_kernel<G, false>), cut.parts, ROPE_THREADS, smem, queue(), din, part, dout, in, rstd, qnorm, knorm, freq, pos, n, cut.rows, h);
+    if (fast)
+        LAUNCH((rope_back_kernel<G, true>), cut.parts, ROPE_THREADS, smem, queue(), din, part, dout, in, rstd, qnorm,
+               knorm, freq, pos, n, cut.rows, h);
+    else
+        LAUNCH((rope_back_kernel<G, false>), cut.parts, ROPE_THREADS, smem, queue(), din, part, dout, in, rstd, qnorm,
+               knorm, freq, pos, n, cut.rows, h);
 }
 
-extern "C" void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in, const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm,
-                             const acc_t *freq, const int *pos, int64_t n, struct heads h)
+extern "C" void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in,
+                             const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm, const acc_t *freq,
+                             const int *pos, int64_t n, struct heads h)
 {
     check_heads("op_rope_back", h);
     if (n <= 0) return;
     const bool fast = packed(h.hd / 2, din, dout, in, qnorm, knorm);
-    const struct row_cut cut = cut_rows(n, qnorm || knorm ? 4 : 1, qnorm || knorm ? 1056 : n);       /* without norms there is nothing to sum over rows */
-    float *part = qnorm || knorm ? (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * 2 * (size_t)h.hd * sizeof *part) : nullptr;
+    /* without norms there is nothing to sum over rows */
+    const struct row_cut cut = cut_rows(n, qnorm || knorm ? 4 : 1, qnorm || knorm ? 1056 : n);
+    float *part =
+        qnorm || knorm ? (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * 2 * (size_t)h.hd * sizeof *part) : nullptr;
     HEAD_LANES(backward, h.hd / 2, fast, din, part, dout, in, rstd, qnorm, knorm, freq, pos, n, cut, h);
     if (qnorm && dqnorm) fold(dqnorm, part, cut.parts, h.hd, 2 * h.hd);
     if (knorm && dknorm) fold(dknorm, part + h.hd, cut.parts, h.hd, 2 * h.hd);

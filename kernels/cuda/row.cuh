@@ -1,19 +1,27 @@
-/* row.cuh: a row of logits as 16-byte chunks, and the team of W warps that works on it: contiguous stretches of chunks by warp, chunk by lane within,
- * so that the order of every sum follows from the vocabulary alone. A row that is not 16-byte aligned is read number by number, in the same order. */
+/* row.cuh: a row of logits as 16-byte chunks, and the team of W warps that works on it: contiguous stretches of chunks
+ * by warp, chunk by lane within, so that the order of every sum follows from the vocabulary alone. A row that is not
+ * 16-byte aligned is read number by number, in the same order. */
 #pragma once
 #include "kernels/cuda/num.cuh"
 
 enum { CHUNK = PACK, ROWS_SMALL = 4 };
 enum : unsigned { FULL = 0xffffffffu };
 
-/* How a vocabulary is cut. Up to 2048 one warp takes a row and a block four rows: barriers would cost more than the reading. Above 16 k 16 warps. */
+/* How a vocabulary is cut. Up to 2048 one warp takes a row and a block four rows: barriers would cost more than the
+ * reading. Above 16 k 16 warps. */
 enum { VOCAB_ONE_WARP = 2048, VOCAB_FOUR_WARPS = 16384 };
 __host__ __device__ constexpr int team_rows(int W) { return W == 1 ? ROWS_SMALL : 1; }
 __host__ __device__ constexpr int team_block(int W) { return 32 * W * team_rows(W); }
-template <int W> __device__ __forceinline__ int team_thread() { return W == 1 ? (int)threadIdx.x % 32 : (int)threadIdx.x; }
+template <int W> __device__ __forceinline__ int team_thread()
+{
+    return W == 1 ? (int)threadIdx.x % 32 : (int)threadIdx.x;
+}
 template <int W> __device__ __forceinline__ int team_warp() { return W == 1 ? 0 : (int)threadIdx.x / 32; }
 template <int W> __device__ __forceinline__ int team_slot() { return W == 1 ? (int)threadIdx.x / 32 : 0; }
-template <int W> __device__ __forceinline__ int64_t team_row() { return (int64_t)blockIdx.x * team_rows(W) + team_slot<W>(); }
+template <int W> __device__ __forceinline__ int64_t team_row()
+{
+    return (int64_t)blockIdx.x * team_rows(W) + team_slot<W>();
+}
 
 /* The rows of one block are strangers when each has one warp, which may then also be missing. */
 template <int W> __device__ __forceinline__ void team_sync() { if (W == 1) __syncwarp(); else __syncthreads(); }
@@ -35,8 +43,10 @@ __device__ __forceinline__ row_view row_at(const elem_t *x, int64_t i, int64_t l
     return r;
 }
 
-/* Exponentials of logits: e^x for float storage; 2^y with y = x / ln 2 for bf16, one instruction, at most 2 ulp from -126 to 0, 0 below, 1 at 0. */
-__host__ __device__ constexpr double row_unit() { return sizeof(elem_t) == 2 ? 0.693147180559945309 : 1; }          /* x = y row_unit() */
+/* Exponentials of logits: e^x for float storage; 2^y with y = x / ln 2 for bf16, one instruction, at most 2 ulp from
+ * -126 to 0, 0 below, 1 at 0. */
+/* x = y row_unit() */
+__host__ __device__ constexpr double row_unit() { return sizeof(elem_t) == 2 ? 0.693147180559945309 : 1; }
 __device__ __forceinline__ float row_power(float y)
 {
     if (sizeof(elem_t) != 2) return expf(y);
@@ -82,10 +92,13 @@ __device__ __forceinline__ real_pack row_pack(const row_view &r, int c)
     return q;
 }
 
-/* f(v, c) for the chunks c = from, from + step, .. below end that hold a logit of at least `least`. Two are on their way at a time: two blocks of 512 threads have
- * 32 KB under way in a multiprocessor, of the 29 KB that 4.8 TB/s times 0.8 us are for each of 132. By count a chunk that is passed over costs 3 instructions
- * a logit, of the 14 for which there is time beside memory; one that is looked at is read again, out of the first-level cache, so that no registers hold it. */
-template <class F> __device__ __forceinline__ void row_walk(const row_view &r, int from, int end, int step, float least, F f)
+/* f(v, c) for the chunks c = from, from + step, .. below end that hold a logit of at least `least`. Two are on their
+ * way at a time: two blocks of 512 threads have 32 KB under way in a multiprocessor, of the 29 KB that 4.8 TB/s times
+ * 0.8 us are for each of 132. By count a chunk that is passed over costs 3 instructions a logit, of the 14 for which
+ * there is time beside memory; one that is looked at is read again, out of the first-level cache, so that no registers
+ * hold it. */
+template <class F>
+__device__ __forceinline__ void row_walk(const row_view &r, int from, int end, int step, float least, F f)
 {
     enum { AHEAD = 2 };
     #pragma unroll 1
@@ -113,7 +126,8 @@ template <class F> __device__ __forceinline__ void row_walk(const row_view &r, i
     }
 }
 
-/* Sums and maxima over the team, the same bits in every thread. slot: W numbers in shared memory that nobody else uses; free again on return. */
+/* Sums and maxima over the team, the same bits in every thread. slot: W numbers in shared memory that nobody else uses;
+ * free again on return. */
 template <int W, class T> __device__ T team_sum(T v, T *slot)
 {
     v = warp_sum(v);

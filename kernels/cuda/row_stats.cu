@@ -1,11 +1,19 @@
-/* row_stats.cu: log-sum-exp, log-probabilities of a list of targets a row, and entropy. One read: vocab * sizeof(elem_t) bytes a row and next to nothing else;
- * 16,384 x 151,936 in bf16 are 4.98 GB. A row is a block (four rows below 2 k ids): two blocks of 512 threads with 60
- * registers share a multiprocessor, 64 KB are under way in it, twice what 4.8 TB/s times 0.8 us asks for; 16,384 rows are 62 waves. */
+/* row_stats.cu: log-sum-exp, log-probabilities of a list of targets a row, and entropy. One read: vocab *
+ * sizeof(elem_t) bytes a row and next to nothing else; 16,384 x 151,936 in bf16 are 4.98 GB. A row is a block (four
+ * rows below 2 k ids): two blocks of 512 threads with 60 registers share a multiprocessor, 64 KB are under way in it,
+ * twice what 4.8 TB/s times 0.8 us asks for; 16,384 rows are 62 waves. */
 #include "kernels/cuda/row_stats.cuh"
 #include "kernels/cuda/trap.cuh"
 #include "kernels/ops.h"
 
-struct stats_args { acc_t *lse, *logp, *ent; const elem_t *x; double it; const int *begin, *tgt; int64_t n, ld; int vocab; };
+struct stats_args {
+    acc_t *lse, *logp, *ent;
+    const elem_t *x;
+    double it;
+    const int *begin, *tgt;
+    int64_t n, ld;
+    int vocab;
+};
 
 template <int W> __global__ void __launch_bounds__(team_block(W)) row_stats_kernel(stats_args a)
 {
@@ -26,7 +34,8 @@ template <int W> __global__ void __launch_bounds__(team_block(W)) row_stats_kern
     }
 }
 
-extern "C" void op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double inv_temp, const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
+extern "C" void op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double inv_temp, const int *begin,
+                             const int *tgt, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(vocab > 0 && ld >= vocab && inv_temp > 0);
     if (n <= 0) return;

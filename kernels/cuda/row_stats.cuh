@@ -1,22 +1,27 @@
-/* row_stats.cuh: the one function that reads a row of logits for its statistics, for op_row_stats and op_sample alike, so that a token's logp and the
- * entropy are the same bits when it is sampled and when it is scored. It is never inlined: two kernels, one machine code.
- * With d = (x - max) / T <= 0 and mass = sum exp d:  logp = d - ln mass <= 0 and entropy = ln mass - sum d exp(d) / mass >= 0. */
+/* row_stats.cuh: the one function that reads a row of logits for its statistics, for op_row_stats and op_sample alike,
+ * so that a token's logp and the entropy are the same bits when it is sampled and when it is scored. It is never
+ * inlined: two kernels, one machine code.
+ * With d = (x - max) / T <= 0 and mass = sum exp d: logp = d - ln mass <= 0 and entropy = ln mass - sum d exp(d) / mass
+ * >= 0. */
 #pragma once
 #include "kernels/cuda/row.cuh"
 #include <float.h>
 
-/* float storage is the reference: every exponential is added in double. bf16: eight in float, then double, 0.25 conversions an exponential (a Hopper
- * multiprocessor converts 16 a cycle and has to do 9 exponentials a cycle to keep up with memory). */
+/* float storage is the reference: every exponential is added in double. bf16: eight in float, then double, 0.25
+ * conversions an exponential (a Hopper multiprocessor converts 16 a cycle and has to do 9 exponentials a cycle to keep
+ * up with memory). */
 template <int bytes> struct part_of { typedef double type; };
 template <> struct part_of<2> { typedef float type; };
 typedef part_of<sizeof(elem_t)>::type part;
 
 struct row_part { float max; double mass, dot; };               /* dot = sum d exp d, d relative to this max */
 
-/* What every thread of the team gets. stretch: the mass of the ids of warp number `lane`, relative to max, in lanes 0 .. W-1. */
+/* What every thread of the team gets. stretch: the mass of the ids of warp number `lane`, relative to max, in lanes 0
+ * .. W-1. */
 struct row_stat { double max, mass, log_mass, ent, stretch; };
 
-/* Moves the sums from one maximum to a higher one. The lowest is finite, so that no sum of an empty part becomes NaN. */
+/* Moves the sums from one maximum to a higher one. The lowest is finite, so that no sum of an empty part becomes
+ * NaN. */
 __device__ __forceinline__ void row_rebase(row_part &a, float max, double it)
 {
     double by = ((double)a.max - (double)max) * it, e = exp(by);
@@ -25,8 +30,8 @@ __device__ __forceinline__ void row_rebase(row_part &a, float max, double it)
     a.max = max;
 }
 
-/* Eight instructions an element in bf16, of the fourteen for which there is time beside memory. y = -inf: p is 0, and 0 times -inf would be NaN, hence the
- * maximum; a logit that is NaN stays one in mass. */
+/* Eight instructions an element in bf16, of the fourteen for which there is time beside memory. y = -inf: p is 0, and 0
+ * times -inf would be NaN, hence the maximum; a logit that is NaN stays one in mass. */
 __device__ __forceinline__ void row_add(row_part &a, const float (&v)[CHUNK], double it)
 {
     float top = v[0], t = (float)(it / row_unit());
@@ -52,7 +57,8 @@ __device__ __forceinline__ row_part row_warp_join(row_part a, double it)
     return a;
 }
 
-/* Where a warp starts: the largest of its first thousand logits. Without it some lane would meet a new maximum in most steps, and all would wait for it. */
+/* Where a warp starts: the largest of its first thousand logits. Without it some lane would meet a new maximum in most
+ * steps, and all would wait for it. */
 __device__ __forceinline__ float row_first_max(const float (&v)[4][CHUNK])
 {
     float top = -FLT_MAX;
@@ -70,7 +76,8 @@ template <int W> __device__ __attribute__((noinline)) row_stat row_stat_of(row_v
     int chunks = row_chunks(r.vocab), per = (chunks + W - 1) / W, warp = team_warp<W>(), lane = threadIdx.x % 32;
     int end = (warp + 1) * per < chunks ? (warp + 1) * per : chunks;
     row_part a = { -FLT_MAX, 0, 0 };
-    for (int c = warp * per; c < end; c += 4 * 32) {            /* four loads in flight: 64 bytes a thread, 32 KB a block of 512 */
+    /* four loads in flight: 64 bytes a thread, 32 KB a block of 512 */
+    for (int c = warp * per; c < end; c += 4 * 32) {
         float v[4][CHUNK];
         #pragma unroll
         for (int u = 0; u < 4; u++) row_load(v[u], r, c + 32 * u + lane < end ? c + 32 * u + lane : chunks);

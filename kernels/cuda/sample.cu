@@ -1,6 +1,7 @@
-/* sample.cu: draws one id per row of logits, a block a row. Without top-k, top-p and mask: the read of op_row_stats, which leaves the mass of every warp's
- * stretch of ids, then 1/16 of the row again and 1/256 of it again. A limit costs two more reads, one that selects and one that weighs what is kept (a third
- * where more logits matter than shared memory holds), out of L2 where 256 rows of 152 k in bf16 (78 MB) half fit. Weights are added in id order in three
+/* sample.cu: draws one id per row of logits, a block a row. Without top-k, top-p and mask: the read of op_row_stats,
+ * which leaves the mass of every warp's stretch of ids, then 1/16 of the row again and 1/256 of it again. A limit costs
+ * two more reads, one that selects and one that weighs what is kept (a third where more logits matter than shared
+ * memory holds), out of L2 where 256 rows of 152 k in bf16 (78 MB) half fit. Weights are added in id order in three
  * levels, so that a draw is a function of the row, the rule and the key alone. */
 #include "kernels/cuda/philox.cuh"
 #include "kernels/cuda/row_stats.cuh"
@@ -8,11 +9,21 @@
 #include "kernels/cuda/trap.cuh"
 #include "kernels/ops.h"
 
-struct sample_args { int *id; acc_t *logp, *ent; const elem_t *x; struct sample_rule rule; const struct sample_key *key; int64_t n, ld; int vocab; double it; };
+struct sample_args {
+    int *id;
+    acc_t *logp, *ent;
+    const elem_t *x;
+    struct sample_rule rule;
+    const struct sample_key *key;
+    int64_t n, ld;
+    int vocab;
+    double it;
+};
 
 template <int W> struct sample_room { select_room<W> select; row_part part[W]; double mass[W]; int ties[W]; };
 
-/* Where a draw stands: the weight in front of the ids still looked at, the weight it is after, how many ties may still be taken. */
+/* Where a draw stands: the weight in front of the ids still looked at, the weight it is after, how many ties may still
+ * be taken. */
 struct draw { row_cut cut; float top, it; double tie, at, want; int left; };
 
 __device__ __forceinline__ double chunk_weight(int *ties, const float (&v)[CHUNK], const draw &d)
@@ -27,14 +38,17 @@ __device__ __forceinline__ double chunk_weight(int *ties, const float (&v)[CHUNK
     return mass;
 }
 
-/* The first id of the chunk with which the sum passes d.want, or the last one of any weight. at and left are those in front of the chunk. */
+/* The first id of the chunk with which the sum passes d.want, or the last one of any weight. at and left are those in
+ * front of the chunk. */
 __device__ __forceinline__ int chunk_pick(const float (&v)[CHUNK], const draw &d, double at, int left, int first)
 {
     int id = -1;
     for (int e = 0; e < CHUNK; e++) {
         if (!(v[e] > -INFINITY) || (id >= 0 && at > d.want)) continue;
         uint32_t key = row_key(v[e]);
-        double w = key < d.cut.key ? (double)real_exp((v[e] - d.top) * d.it) : key == d.cut.key && left-- > 0 ? d.tie : 0;
+        double w = key < d.cut.key                  ? (double)real_exp((v[e] - d.top) * d.it)
+                   : key == d.cut.key && left-- > 0 ? d.tie
+                                                    : 0;
         at += w;
         if (w > 0) id = first + e;
     }
@@ -42,11 +56,13 @@ __device__ __forceinline__ int chunk_pick(const float (&v)[CHUNK], const draw &d
 }
 
 /* Each warp weighs its W-th of the chunks from .. to-1: `per` chunks by warp. */
-template <int W> __device__ void draw_weigh(sample_room<W> *room, const row_view &r, const draw &d, int from, int to, int per)
+template <int W>
+__device__ void draw_weigh(sample_room<W> *room, const row_view &r, const draw &d, int from, int to, int per)
 {
     int warp = team_warp<W>(), begin = from + warp * per, end = begin + per < to ? begin + per : to, ties = 0;
     double mass = 0;
-    row_walk(r, begin + (int)threadIdx.x % 32, end, 32, cut_least(d.cut.key), [&](const float (&v)[CHUNK], int) { mass += chunk_weight(&ties, v, d); });
+    row_walk(r, begin + (int)threadIdx.x % 32, end, 32, cut_least(d.cut.key),
+             [&](const float(&v)[CHUNK], int) { mass += chunk_weight(&ties, v, d); });
     mass = warp_sum(mass);
     ties = warp_sum(ties);
     team_sync<W>();                                             /* everybody has read what stood here */
@@ -54,7 +70,10 @@ template <int W> __device__ void draw_weigh(sample_room<W> *room, const row_view
     team_sync<W>();
 }
 
-__device__ __forceinline__ double with_ties(double mass, int ties, int left, double tie) { return fma((double)(ties < left ? ties : left), tie, mass); }
+__device__ __forceinline__ double with_ties(double mass, int ties, int left, double tie)
+{
+    return fma((double)(ties < left ? ties : left), tie, mass);
+}
 
 template <int W> __device__ double draw_total(const sample_room<W> *room, const draw &d)
 {
@@ -95,11 +114,17 @@ __device__ int draw_walk(const row_view &r, draw d, int from, int to)
         row_load(v, r, c + lane < to ? c + lane : row_chunks(r.vocab));
         double mass = chunk_weight(&ties, v, d), weight, upto;
         upto_ties = ties;
-        for (int o = 1; o < 32; o <<= 1) { int before = __shfl_up_sync(FULL, upto_ties, o); if (lane >= o) upto_ties += before; }
+        for (int o = 1; o < 32; o <<= 1) {
+            int before = __shfl_up_sync(FULL, upto_ties, o);
+            if (lane >= o) upto_ties += before;
+        }
         int left = d.left - (upto_ties - ties);
         weight = with_ties(mass, ties, left > 0 ? left : 0, d.tie);
         upto = weight;
-        for (int o = 1; o < 32; o <<= 1) { double before = __shfl_up_sync(FULL, upto, o); if (lane >= o) upto += before; }
+        for (int o = 1; o < 32; o <<= 1) {
+            double before = __shfl_up_sync(FULL, upto, o);
+            if (lane >= o) upto += before;
+        }
         unsigned hit = __ballot_sync(FULL, weight > 0 && d.at + upto > d.want), some = __ballot_sync(FULL, weight > 0);
         if (weight > 0) own = chunk_pick(v, d, d.at + (upto - weight), left, (c + lane) * CHUNK);
         int who = hit ? __ffs((int)hit) - 1 : some ? 31 - __clz((int)some) : 0, candidate = __shfl_sync(FULL, own, who);
@@ -112,8 +137,10 @@ __device__ int draw_walk(const row_view &r, draw d, int from, int to)
     return id;
 }
 
-/* What top-k and top-p leave of the ids the mask allows. mass: of the whole row, used where there is neither mask nor top-k. */
-template <int W> __device__ row_cut sample_cut(select_room<W> *room, const row_view &r, const sample_args &a, float top, double mass)
+/* What top-k and top-p leave of the ids the mask allows. mass: of the whole row, used where there is neither mask nor
+ * top-k. */
+template <int W>
+__device__ row_cut sample_cut(select_room<W> *room, const row_view &r, const sample_args &a, float top, double mass)
 {
     row_cut cut = cut_nothing();
     select_by by = { top, (float)a.it, false, -INFINITY };
@@ -121,10 +148,13 @@ template <int W> __device__ row_cut sample_cut(select_room<W> *room, const row_v
     if (by_k) cut = row_select<W>(r, by, cut.key, (unsigned long long)a.rule.top_k, 0, room);
     if (!(a.rule.top_p < 1)) return cut;
     by.weight = true;
-    unsigned long long lower = by_k || r.allow ? row_units<W>(r, by, cut.key, room) : (unsigned long long)(mass * 0x1p44);
-    unsigned long long one = by_k ? select_units(by, row_logit(cut.key)) : 0, all = lower + (unsigned long long)cut.ties * one;
+    unsigned long long lower =
+        by_k || r.allow ? row_units<W>(r, by, cut.key, room) : (unsigned long long)(mass * 0x1p44);
+    unsigned long long one = by_k ? select_units(by, row_logit(cut.key)) : 0,
+                       all = lower + (unsigned long long)cut.ties * one;
     double share = a.rule.top_p > 0 ? a.rule.top_p : 0;
-    unsigned long long want = (unsigned long long)ceil(share * (double)all), floor = (unsigned long long)((1 - share) * (double)all / a.vocab / 2);
+    unsigned long long want = (unsigned long long)ceil(share * (double)all),
+                       floor = (unsigned long long)((1 - share) * (double)all / a.vocab / 2);
     if (want < 1) want = 1;
     if (by_k && want > lower) {
         unsigned long long ties = one ? (want - lower + one - 1) / one : 1;
@@ -135,7 +165,9 @@ template <int W> __device__ row_cut sample_cut(select_room<W> *room, const row_v
 }
 
 /* The id of the row, in the first warp. max, mass: of the whole row; room->mass has the masses of its stretches. */
-template <int W> __device__ int sample_row(sample_room<W> *room, const row_view &r, const sample_args &a, int64_t i, double max, double mass)
+template <int W>
+__device__ int sample_row(sample_room<W> *room, const row_view &r, const sample_args &a, int64_t i, double max,
+                          double mass)
 {
     int chunks = row_chunks(a.vocab), per = (chunks + W - 1) / W, from = 0, to = chunks;
     draw d = { cut_nothing(), r.allow ? row_top<W>(r, &room->select) : (float)max, (float)a.it, 0, 0, 0, 0 };
@@ -170,7 +202,8 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     sample_room<W> *room = &rooms[team_slot<W>()];
     row_view all = row_at(a.x, i, a.ld, a.vocab, NULL), r = row_at(a.x, i, a.ld, a.vocab, a.rule.allow);
     row_stat s = row_stat_of<W>(all, a.it, room->part);
-    if (!(s.mass >= 1)) kernel_die("op_sample: a row of the logits holds a NaN or an infinity: the weights have diverged", i);
+    if (!(s.mass >= 1))
+        kernel_die("op_sample: a row of the logits holds a NaN or an infinity: the weights have diverged", i);
     /* now: registers are short in what follows */
     if (team_thread<W>() < W) room->mass[team_thread<W>()] = s.stretch, room->ties[team_thread<W>()] = 0;
     if (team_thread<W>() == 0 && a.ent) a.ent[i] = (acc_t)s.ent;
@@ -181,7 +214,8 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     if (a.logp) a.logp[i] = row_logp(s, all.x, a.it, id);
 }
 
-extern "C" void op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r, const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+extern "C" void op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r,
+                          const struct sample_key *key, int64_t n, int vocab, int64_t ld)
 {
     ENSURE(vocab > 0 && vocab <= 1 << 18 && ld >= vocab && r->temperature >= 0);
     if (n <= 0) return;

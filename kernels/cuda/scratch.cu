@@ -1,5 +1,6 @@
-/* scratch.cu: device memory that operations need while they run. A dry run of the largest step finds how much before the work starts; without one it grows by
- * need. Places are apart because two operations of one list may each count on theirs. */
+/* scratch.cu: device memory that operations need while they run. A dry run of the largest step finds how much before
+ * the work starts; without one it grows by need. Places are apart because two operations of one list may each count on
+ * theirs. */
 #include "kernels/cuda/num.cuh"
 
 static struct { void *p; size_t bytes, noted; } kept[SCRATCH_PLACES];
@@ -31,7 +32,8 @@ bool dev_dry_begin(void)
 {
     ENSURE(!dry && !recording());
     for (int i = 0; i < SCRATCH_PLACES; i++) kept[i].noted = 0;
-    /* vectors of a mini-batch of rollouts: no dry run knows how long they get. 32 MiB are 17 of them, of 490 k tokens each */
+    /* vectors of a mini-batch of rollouts: no dry run knows how long they get. 32 MiB are 17 of them, of 490 k tokens
+     * each */
     kept[SCRATCH_RL].noted = (size_t)32 << 20;
     return dry = true;
 }

@@ -1,8 +1,10 @@
-/* simt.h: what every .cu file includes first: LAUNCH, CU, SHARED_DYN and the foundations, under nvcc or, on a CPU, under g++ with the shim of kernels/simt.
- * The compiler contracts nothing to fused multiply-adds: write fmaf where it is wanted, so that the same line gives the same bits in every kernel. */
+/* simt.h: what every .cu file includes first: LAUNCH, CU, SHARED_DYN and the foundations, under nvcc or, on a CPU,
+ * under g++ with the shim of kernels/simt. The compiler contracts nothing to fused multiply-adds: write fmaf where it
+ * is wanted, so that the same line gives the same bits in every kernel. */
 #pragma once
-/* Rules for kernels: blocks are multiples of 32; shuffles name the full mask; no thread returns before a barrier; rows on grid.x; offsets of rows in 64 bits;
- * shared memory holds plain structs and starts undefined; no spinning, no grid-wide barrier, no float atomics; PTX only in wrappers with a CPU twin. */
+/* Rules for kernels: blocks are multiples of 32; shuffles name the full mask; no thread returns before a barrier; rows
+ * on grid.x; offsets of rows in 64 bits; shared memory holds plain structs and starts undefined; no spinning, no
+ * grid-wide barrier, no float atomics; PTX only in wrappers with a CPU twin. */
 extern "C" {
 #define _Noreturn __attribute__((noreturn))
 #include "base/err.h"
@@ -41,25 +43,28 @@ extern "C" {
 /* The stream that every operation runs on, in the order of the calls. */
 cudaStream_t queue(void);
 
-/* True between dev_dry_begin() and dev_dry_end(): LAUNCH, copies and products do nothing, scratch() only takes note, pointers must not be followed. */
+/* True between dev_dry_begin() and dev_dry_end(): LAUNCH, copies and products do nothing, scratch() only takes note,
+ * pointers must not be followed. */
 bool dry_run(void);
-/* True while a list of operations is being recorded: nothing may allocate, wait or be timed; what goes to the device by value stays what it is now. */
+/* True while a list of operations is being recorded: nothing may allocate, wait or be timed; what goes to the device by
+ * value stays what it is now. */
 bool recording(void);
 void graph_counts(struct dev_counts *c);
 
-/* At least `bytes` bytes of device memory, 256-byte aligned, contents undefined, valid until the next call with the same place. Grows, which waits for the
- * device; is never given back. Operations run one after the other, so each may use a place of its own for what it needs while it runs. */
+/* At least `bytes` bytes of device memory, 256-byte aligned, contents undefined, valid until the next call with the
+ * same place. Grows, which waits for the device; is never given back. Operations run one after the other, so each may
+ * use a place of its own for what it needs while it runs. */
 enum scratch_place { SCRATCH_SUMS, SCRATCH_SORT, SCRATCH_HEAD, SCRATCH_ATTN, SCRATCH_RL, SCRATCH_GEMM, SCRATCH_PLACES };
 void *scratch(enum scratch_place place, size_t bytes);
 /* Changes whenever some scratch has moved: recorded lists made before hold old addresses. */
 uint64_t scratch_moves(void);
-/* Device memory for as long as the caller likes, as dev_alloc(), but what is given back is kept and lent again, so that things which live for a step
- * (attention plans) allocate nothing after the first few. At most 64 MiB lie idle. */
+/* Device memory for as long as the caller likes, as dev_alloc(), but what is given back is kept and lent again, so that
+ * things which live for a step (attention plans) allocate nothing after the first few. At most 64 MiB lie idle. */
 void *lend(size_t bytes);
 void lend_back(void *p);
 
-/* numerics=exact: a row has the same bits whatever it is computed with. APPO_NUMERICS=exact|fast chooses at the start; the default is exact where numbers
- * are stored as float, fast where as bf16. */
+/* numerics=exact: a row has the same bits whatever it is computed with. APPO_NUMERICS=exact|fast chooses at the start;
+ * the default is exact where numbers are stored as float, fast where as bf16. */
 extern "C" void op_gemm_exact(bool exact);
 
 /* How many blocks `count` things need at `per` a block. */
@@ -70,4 +75,7 @@ static inline unsigned blocks_of(int64_t count, int64_t per)
     return blocks < 0 ? 0 : (unsigned)blocks;
 }
 /* Threads for `count` things of one row: a multiple of 32, at most `most`. */
-static inline int threads_of(int64_t count, int most) { return count >= most ? most : count <= 32 ? 32 : (int)((count + 31) / 32 * 32); }
+static inline int threads_of(int64_t count, int most)
+{
+    return count >= most ? most : count <= 32 ? 32 : (int)((count + 31) / 32 * 32);
+}

@@ -1,5 +1,6 @@
-/* swiglu.cu: silu(gate) * up, the middle of the feed-forward block. A block takes one row, a thread every B-th pack of it, so that no index is divided.
- * Numbers moved an element of y: 3 forward (gate, up, y), 5 backward (gate, up, dy, d gate, d up). */
+/* swiglu.cu: silu(gate) * up, the middle of the feed-forward block. A block takes one row, a thread every B-th pack of
+ * it, so that no index is divided. Numbers moved an element of y: 3 forward (gate, up, y), 5 backward (gate, up, dy, d
+ * gate, d up). */
 #include "kernels/cuda/num.cuh"
 #include "kernels/ops.h"
 
@@ -17,7 +18,8 @@ template <bool FAST> __global__ void __launch_bounds__(256) swiglu_kernel(elem_t
 }
 
 /* With s = sigmoid(g):  d up = dy g s;  d gate = dy up s (1 + g (1 - s)). */
-template <bool FAST> __global__ void __launch_bounds__(256) swiglu_back_kernel(elem_t *dgu, const elem_t *dy, const elem_t *gu, int ff)
+template <bool FAST>
+__global__ void __launch_bounds__(256) swiglu_back_kernel(elem_t *dgu, const elem_t *dy, const elem_t *gu, int ff)
 {
     const int64_t row = (int64_t)blockIdx.x * 2 * ff;
     for (int j = threadIdx.x * PACK; j < ff; j += blockDim.x * PACK) {
@@ -46,6 +48,7 @@ extern "C" void op_swiglu(elem_t *y, const elem_t *gu, int64_t n, int ff)
 extern "C" void op_swiglu_back(elem_t *dgu, const elem_t *dy, const elem_t *gu, int64_t n, int ff)
 {
     const int threads = threads_of(packs_of(ff), 256);
-    if (packed(ff, dgu, dy, gu)) LAUNCH(swiglu_back_kernel<true>, blocks_of(n, 1), threads, 0, queue(), dgu, dy, gu, ff);
+    if (packed(ff, dgu, dy, gu))
+        LAUNCH(swiglu_back_kernel<true>, blocks_of(n, 1), threads, 0, queue(), dgu, dy, gu, ff);
     else LAUNCH(swiglu_back_kernel<false>, blocks_of(n, 1), threads, 0, queue(), dgu, dy, gu, ff);
 }

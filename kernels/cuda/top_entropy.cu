@@ -1,5 +1,6 @@
-/* top_entropy.cu: the entropy the official APPO code sees: of the k most likely entries only, not renormalised. Three reads of the row: the largest logit, the
- * selection, the sum; the later ones come out of L2 for rows of up to 128 k ids. */
+/* top_entropy.cu: the entropy the official APPO code sees: of the k most likely entries only, not renormalised. Three
+ * reads of the row: the largest logit, the selection, the sum; the later ones come out of L2 for rows of up to 128 k
+ * ids. */
 #include "kernels/cuda/select.cuh"
 #include "kernels/ops.h"
 
@@ -30,7 +31,8 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     if (a.least) a.least[i] = (acc_t)last;
 }
 
-extern "C" void op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k, int64_t n, int vocab, int64_t ld)
+extern "C" void op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k,
+                                 int64_t n, int vocab, int64_t ld)
 {
     ENSURE(k >= 1 && k <= TOP_MAX && vocab > 0 && ld >= vocab);
     if (n <= 0) return;

@@ -1,10 +1,14 @@
-/* trap.cuh: how a kernel gives up: an input that no result can stand for. On a device it is a failed assertion: the driver prints the sentence with the
- * numbers of the block (which tell the row) and thread, and the next CUDA call of the host fails; the shim ends the process as die() does. */
+/* trap.cuh: how a kernel gives up: an input that no result can stand for. On a device it is a failed assertion: the
+ * driver prints the sentence with the numbers of the block (which tell the row) and thread, and the next CUDA call of
+ * the host fails; the shim ends the process as die() does. */
 #pragma once
 #include "kernels/cuda/simt.h"
 #ifdef __CUDACC__
 #include <assert.h>
-__device__ __forceinline__ void kernel_die(const char *what, int64_t) { __assert_fail(what, "kernels/cuda", 0, "kernel"); }
+__device__ __forceinline__ void kernel_die(const char *what, int64_t)
+{
+    __assert_fail(what, "kernels/cuda", 0, "kernel");
+}
 #else
 static inline void kernel_die(const char *what, int64_t row) { die("%s (row %lld)", what, (long long)row); }
 #endif

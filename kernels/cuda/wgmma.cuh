@@ -1,10 +1,12 @@
-/* wgmma.cuh: the tensor cores of Hopper (sm_90a) as the PTX manual has them: products of 64 rows by the four warps of a warpgroup, asynchronous, their operands
- * in shared memory read by the async proxy; each instruction with a twin that the shim runs on a CPU. Where there is no wgmma the wrappers do nothing:
- * a kernel begins with `if (!WGMMA_HERE) { wg_missing(); return; }`. */
+/* wgmma.cuh: the tensor cores of Hopper (sm_90a) as the PTX manual has them: products of 64 rows by the four warps of a
+ * warpgroup, asynchronous, their operands in shared memory read by the async proxy; each instruction with a twin that
+ * the shim runs on a CPU. Where there is no wgmma the wrappers do nothing: a kernel begins with `if (!WGMMA_HERE) {
+ * wg_missing(); return; }`. */
 #pragma once
-/* The twin decodes the descriptors and multiplies only in wg_wait. It ends the process where a group of products does not begin with wg_fence, and where an
- * operand or an accumulator has changed before the wait; until then the accumulators are NaN. Operands come from a copy of shared memory that has only what
- * the threads that copied it (cp16) have shown by fence_async: all else is NaN, what ordinary stores wrote too. */
+/* The twin decodes the descriptors and multiplies only in wg_wait. It ends the process where a group of products does
+ * not begin with wg_fence, and where an operand or an accumulator has changed before the wait; until then the
+ * accumulators are NaN. Operands come from a copy of shared memory that has only what the threads that copied it (cp16)
+ * have shown by fence_async: all else is NaN, what ordinary stores wrote too. */
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/trap.cuh"
 
@@ -14,7 +16,10 @@
 #define WGMMA_HERE 0
 #endif
 
-__device__ __forceinline__ void wg_missing() { kernel_die("wgmma asked of a device, or of code, that is not sm_90a (GPUS of the Makefile)", 0); }
+__device__ __forceinline__ void wg_missing()
+{
+    kernel_die("wgmma asked of a device, or of code, that is not sm_90a (GPUS of the Makefile)", 0);
+}
 
 __device__ __forceinline__ unsigned shared_address(const void *p)
 {
@@ -25,28 +30,32 @@ __device__ __forceinline__ unsigned shared_address(const void *p)
 #endif
 }
 
-/* The descriptor of a matrix of bf16 in shared memory, in the layout of 128-byte swizzling: atoms of 8 lines of 128 bytes, at a multiple of 1024, 16-byte piece
- * c of line l at place c ^ l. Bits 0-13 start / 16, 16-29 lead / 16, 32-45 stride / 16, 62-63 the swizzle: 1. Rows of A and columns of B are "rows" here.
- * Plain (K-major): a line is 64 k of one row; the next 8 rows are `stride` bytes on; lead is not used. 16 k further: start + 32 within an atom.
- * Turned (MN-major): a line is 64 rows at one k; the next 8 k are `stride` bytes on, the next 64 rows `lead` bytes. */
+/* The descriptor of a matrix of bf16 in shared memory, in the layout of 128-byte swizzling: atoms of 8 lines of 128
+ * bytes, at a multiple of 1024, 16-byte piece c of line l at place c ^ l. Bits 0-13 start / 16, 16-29 lead / 16, 32-45
+ * stride / 16, 62-63 the swizzle: 1. Rows of A and columns of B are "rows" here. Plain (K-major): a line is 64 k of one
+ * row; the next 8 rows are `stride` bytes on; lead is not used. 16 k further: start + 32 within an atom. Turned
+ * (MN-major): a line is 64 rows at one k; the next 8 k are `stride` bytes on, the next 64 rows `lead` bytes. */
 __device__ __forceinline__ uint64_t wg_matrix(const void *start, unsigned lead, unsigned stride)
 {
-    return (uint64_t)((shared_address(start) & 0x3ffff) >> 4) | (uint64_t)(lead >> 4) << 16 | (uint64_t)(stride >> 4) << 32 | (uint64_t)1 << 62;
+    return (uint64_t)((shared_address(start) & 0x3ffff) >> 4) | (uint64_t)(lead >> 4) << 16 |
+           (uint64_t)(stride >> 4) << 32 | (uint64_t)1 << 62;
 }
 __device__ __forceinline__ uint64_t wg_on(uint64_t matrix, unsigned bytes) { return matrix + (bytes >> 4); }
 
-/* d[j][.] of lane l of warp w: the accumulator of mma_bf16 for rows 16 w .. + 15, columns 8 j .. + 7. a[4]: its A fragment of rows 16 w .. + 15. */
+/* d[j][.] of lane l of warp w: the accumulator of mma_bf16 for rows 16 w .. + 15, columns 8 j .. + 7. a[4]: its A
+ * fragment of rows 16 w .. + 15. */
 #ifdef __CUDACC__
-/* Neither what makes these registers nor a use of them moves over this line: for what a product under way may read or write, or what shall be done meanwhile. */
+/* Neither what makes these registers nor a use of them moves over this line: for what a product under way may read or
+ * write, or what shall be done meanwhile. */
 template <int T> __device__ __forceinline__ void wg_hold(float (&d)[T][4])
 {
     #pragma unroll
-    for (int j = 0; j < T; j++) asm volatile("" : "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3]) :: "memory");
+    for (int j = 0; j < T; j++) asm volatile("" : "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])::"memory");
 }
 template <int T> __device__ __forceinline__ void wg_hold(unsigned (&a)[T][4])
 {
     #pragma unroll
-    for (int j = 0; j < T; j++) asm volatile("" : "+r"(a[j][0]), "+r"(a[j][1]), "+r"(a[j][2]), "+r"(a[j][3]) :: "memory");
+    for (int j = 0; j < T; j++) asm volatile("" : "+r"(a[j][0]), "+r"(a[j][1]), "+r"(a[j][2]), "+r"(a[j][3])::"memory");
 }
 
 #if WGMMA_HERE
@@ -55,11 +64,19 @@ template <int T> __device__ __forceinline__ void wg_hold(unsigned (&a)[T][4])
 #define WG_ASM(...)
 #endif
 /* The first product of a group comes after this; x are the registers that were written since the last. */
-template <class... X> __device__ __forceinline__ void wg_fence(X &...x) { (wg_hold(x), ...); WG_ASM("wgmma.fence.sync.aligned;" ::: "memory"); }
+template <class... X> __device__ __forceinline__ void wg_fence(X &...x)
+{
+    (wg_hold(x), ...);
+    WG_ASM("wgmma.fence.sync.aligned;" ::: "memory");
+}
 /* The products since the last wg_close are one group. */
 __device__ __forceinline__ void wg_close() { WG_ASM("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /* All groups but the last N are done; x are registers of theirs. */
-template <int N, class... X> __device__ __forceinline__ void wg_wait(X &...x) { WG_ASM("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory"); (wg_hold(x), ...); }
+template <int N, class... X> __device__ __forceinline__ void wg_wait(X &...x)
+{
+    WG_ASM("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+    (wg_hold(x), ...);
+}
 /* What this thread's waited-for copies wrote may be read by the tensor cores, after a barrier. */
 __device__ __forceinline__ void fence_async() { WG_ASM("fence.proxy.async.shared::cta;" ::: "memory"); }
 
@@ -70,23 +87,28 @@ __device__ __forceinline__ void fence_async() { WG_ASM("fence.proxy.async.shared
 #define WG_32_63 "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 
 /* d (add: +)= 64 x 16 matrix a times 16 x 64 matrix b, or 16 x 128. TURN_A, TURN_B: which of them are turned. */
-template <bool TURN_A, bool TURN_B> __device__ __forceinline__ void wg_mma(float (&d)[8][4], uint64_t a, uint64_t b, bool add)
+template <bool TURN_A, bool TURN_B>
+__device__ __forceinline__ void wg_mma(float (&d)[8][4], uint64_t a, uint64_t b, bool add)
 {
     WG_ASM("{ .reg .pred p; setp.ne.b32 p, %34, 0;\n"
            "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" WG_0_31 "}, %32, %33, p, 1, 1, %35, %36; }"
            : WG_D32 : "l"(a), "l"(b), "r"((int)add), "n"((int)TURN_A), "n"((int)TURN_B));
 }
-template <bool TURN_B> __device__ __forceinline__ void wg_mma(float (&d)[8][4], const unsigned (&a)[4], uint64_t b, bool add)
+template <bool TURN_B>
+__device__ __forceinline__ void wg_mma(float (&d)[8][4], const unsigned (&a)[4], uint64_t b, bool add)
 {
     WG_ASM("{ .reg .pred p; setp.ne.b32 p, %37, 0;\n"
            "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" WG_0_31 "}, {%32,%33,%34,%35}, %36, p, 1, 1, %38; }"
            : WG_D32 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"((int)TURN_B));
 }
-template <bool TURN_B> __device__ __forceinline__ void wg_mma(float (&d)[16][4], const unsigned (&a)[4], uint64_t b, bool add)
+template <bool TURN_B>
+__device__ __forceinline__ void wg_mma(float (&d)[16][4], const unsigned (&a)[4], uint64_t b, bool add)
 {
     WG_ASM("{ .reg .pred p; setp.ne.b32 p, %69, 0;\n"
-           "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" WG_0_31 "," WG_32_63 "}, {%64,%65,%66,%67}, %68, p, 1, 1, %70; }"
-           : WG_D64 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"((int)TURN_B));
+           "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" WG_0_31 "," WG_32_63 "}, {%64,%65,%66,%67}, %68, "
+                                                                                          "p, 1, 1, %70; }"
+           : WG_D64
+           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"((int)TURN_B));
 }
 #undef WG_ASM
 #undef WG_D4

@@ -1,5 +1,6 @@
-/* simt_cpu.cpp: the scheduler of the shim. Fibers switch stacks in 20 instructions of x86-64; each stack ends in a page that may not be touched.
- * Static shared memory is thread-local data that the build gathers in the section simt_shared, so that it can be filled with NaN between launches. */
+/* simt_cpu.cpp: the scheduler of the shim. Fibers switch stacks in 20 instructions of x86-64; each stack ends in a page
+ * that may not be touched. Static shared memory is thread-local data that the build gathers in the section simt_shared,
+ * so that it can be filled with NaN between launches. */
 #include "kernels/cuda/simt.h"
 #include "kernels/simt/simt_memory.h"
 #include <omp.h>
@@ -43,7 +44,12 @@ asm(".text\n.globl simt_switch\n.type simt_switch,@function\nsimt_switch:\n"
     "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
     "movq %rsp,(%rdi)\nmovq %rsi,%rsp\n"
     "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n.size simt_switch,.-simt_switch\n");
-static inline void to_fiber(simt_fiber *f) { simt_fiber *me = simt_b->cur; simt_b->cur = f; simt_switch(&me->sp, f->sp); }
+static inline void to_fiber(simt_fiber *f)
+{
+    simt_fiber *me = simt_b->cur;
+    simt_b->cur = f;
+    simt_switch(&me->sp, f->sp);
+}
 static inline void to_scheduler() { simt_switch(&simt_b->cur->sp, simt_b->sched_sp); }
 static inline void from_scheduler(simt_fiber *f) { simt_b->cur = f; simt_switch(&simt_b->sched_sp, f->sp); }
 
@@ -51,13 +57,17 @@ static inline void from_scheduler(simt_fiber *f) { simt_b->cur = f; simt_switch(
 static void give_up(const char *what)
 {
     char text[512];
-    size_t n = (size_t)snprintf(text, sizeof text, "simt: %s in block (%u,%u,%u) of %s", what, simt_b->bid.x, simt_b->bid.y, simt_b->bid.z, simt_b->k->name);
+    size_t n = (size_t)snprintf(text, sizeof text, "simt: %s in block (%u,%u,%u) of %s", what, simt_b->bid.x,
+                                simt_b->bid.y, simt_b->bid.z, simt_b->k->name);
     for (int i = 0, shown = 0; i < simt_b->n && shown < 4 && n < sizeof text; i++) {
         const simt_warp *w = simt_b->w + i / 32;
         unsigned bit = 1u << (i & 31);
         if (!((w->meet | w->block | w->group) & bit)) continue;
-        n += (size_t)snprintf(text + n, sizeof text - n, "%s thread %d at line %d (%s)", shown++ ? "," : "; waiting:", i, simt_b->f[i].line,
-                              w->meet & bit ? "warp" : w->group & bit ? "warpgroup" : "block");
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s thread %d at line %d (%s)",
+                              shown++ ? "," : "; waiting:", i, simt_b->f[i].line,
+                              w->meet & bit    ? "warp"
+                              : w->group & bit ? "warpgroup"
+                                               : "block");
     }
     if (!catching) die("%s", text);
     memcpy(caught, text, sizeof text);
@@ -110,7 +120,8 @@ void simt_block_barrier(int line)
     simt_yield();
 }
 
-/* Stacks start at different cache sets: 32 lanes of a warp at the same offset of a power of two would push one another out. */
+/* Stacks start at different cache sets: 32 lanes of a warp at the same offset of a power of two would push one another
+ * out. */
 static void fiber_reset(simt_fiber *f, char *stack, int color)
 {
     void **sp = (void **)(void *)(stack + STACK - 192 * color) - 3;     /* a function starts with rsp = 16 n + 8 */
@@ -124,15 +135,18 @@ static void prepare(simt_block *b)
     b->live = b->n;
     b->serial++;
     b->cur = nullptr;
-    for (; b->stacks_guarded < b->n; b->stacks_guarded++) mprotect(b->stacks + (size_t)b->stacks_guarded * STACK, PAGE, PROT_NONE);
+    for (; b->stacks_guarded < b->n; b->stacks_guarded++)
+        mprotect(b->stacks + (size_t)b->stacks_guarded * STACK, PAGE, PROT_NONE);
     for (int i = 0; i < b->n; i++) {
         simt_fiber *f = b->f + i;
-        f->tid = { (unsigned)i % b->bdim.x, (unsigned)i / b->bdim.x % b->bdim.y, (unsigned)i / (b->bdim.x * b->bdim.y) };
+        f->tid = { (unsigned)i % b->bdim.x, (unsigned)i / b->bdim.x % b->bdim.y,
+                   (unsigned)i / (b->bdim.x * b->bdim.y) };
         f->lane = i & 31; f->warp = i >> 5;
         fiber_reset(f, b->stacks + (size_t)i * STACK, i & 31);
     }
     for (int k = 0; k < b->n / 32; k++) b->w[k] = { ~0u, 0, 0, 0 };
-    if (b->k->smem) memset(b->dyn, 0xff, b->k->smem);                     /* NaN: nobody may count on zeroed shared memory */
+    /* NaN: nobody may count on zeroed shared memory */
+    if (b->k->smem) memset(b->dyn, 0xff, b->k->smem);
 }
 
 /* Every live thread waits: they must all wait for the block, at one place. What is wrong, or NULL. */
@@ -159,7 +173,8 @@ static void run_block(simt_block *b)
     prepare(b);
     while (b->live > 0) {
         bool ran = true;
-        while (ran) {                               /* again where a warpgroup that has met wakes warps whose turn is over */
+        /* again where a warpgroup that has met wakes warps whose turn is over */
+        while (ran) {
             ran = false;
             for (int k = 0; k < warps; k++) {
                 int wi = lanes == REVERSE ? warps - 1 - k : k;
@@ -176,7 +191,8 @@ static void run_block(simt_block *b)
 static simt_block *make_block()
 {
     simt_block *b = (simt_block *)xcalloc(1, sizeof *b);
-    b->stacks = (char *)mmap(nullptr, (size_t)SIMT_MAX_THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    b->stacks = (char *)mmap(nullptr, (size_t)SIMT_MAX_THREADS * STACK, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     char *window = (char *)aligned_alloc(1024, SIMT_SHARED + 1024);
     if (b->stacks == MAP_FAILED || !window) die("out of memory for the stacks of %d fibers", SIMT_MAX_THREADS);
     b->dyn = window + SIMT_SHARED_FROM;
@@ -192,7 +208,8 @@ static void run_once(dim3 g, dim3 bd, const simt_kernel *k)
         if (!mine) mine = make_block();
         simt_b = mine;
         mine->n = (int)threads; mine->bdim = bd; mine->gdim = g; mine->k = k;
-        if (lanes != FORWARD && __start_simt_shared) memset(__start_simt_shared, 0xff, (size_t)(__stop_simt_shared - __start_simt_shared));
+        if (lanes != FORWARD && __start_simt_shared)
+            memset(__start_simt_shared, 0xff, (size_t)(__stop_simt_shared - __start_simt_shared));
         ASAN_POISON_MEMORY_REGION(mine->dyn, SIMT_SHARED);
         ASAN_UNPOISON_MEMORY_REGION(mine->dyn, k->smem);
         #pragma omp for schedule(dynamic, 1)
@@ -208,7 +225,8 @@ void simt_run_grid(dim3 g, dim3 b, simt_kernel k)
 {
     int64_t threads = (int64_t)b.x * b.y * b.z;
     if (!g.x || !g.y || !g.z) return;
-    if (threads % 32 || threads < 1 || threads > SIMT_MAX_THREADS) die("%s: a block of %lld threads", k.name, (long long)threads);
+    if (threads % 32 || threads < 1 || threads > SIMT_MAX_THREADS)
+        die("%s: a block of %lld threads", k.name, (long long)threads);
     if (g.x > 0x7fffffff || g.y > 65535 || g.z > 65535) die("%s: a grid of %u x %u x %u blocks", k.name, g.x, g.y, g.z);
     if (k.smem > SIMT_SHARED) die("%s: %zu bytes of shared memory, an SM has %d", k.name, k.smem, SIMT_SHARED);
     const int asked = simt_get_order();

@@ -1,9 +1,10 @@
-/* simt_cpu.h: CUDA kernel source on a CPU, one fiber per CUDA thread. A block runs on one OS thread; a fiber gives way only at a rendezvous (barrier,
- * shuffle, vote), so code in between runs at native speed: 15 ns a lane and shuffle, 25 ns an empty thread. Two rendezvous on one source line are not
- * told apart. */
+/* simt_cpu.h: CUDA kernel source on a CPU, one fiber per CUDA thread. A block runs on one OS thread; a fiber gives way
+ * only at a rendezvous (barrier, shuffle, vote), so code in between runs at native speed: 15 ns a lane and shuffle, 25
+ * ns an empty thread. Two rendezvous on one source line are not told apart. */
 #pragma once
-/* APPO_SIMT_ORDER=forward|reverse|both|SEED: the order of lanes, warps and blocks. both: every launch runs forward, then again in reverse from the same
- * device memory, which must come out with the same bits; it takes about twice the time. */
+/* APPO_SIMT_ORDER=forward|reverse|both|SEED: the order of lanes, warps and blocks. both: every launch runs forward,
+ * then again in reverse from the same device memory, which must come out with the same bits; it takes about twice the
+ * time. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,10 +21,14 @@
 #define __align__(n) __attribute__((aligned(n)))
 #define SIMT_CPU 1
 
-struct dim3 { unsigned x, y, z; constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {} };
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
 struct uint3 { unsigned x, y, z; };
 
-/* SIMT_SHARED_FROM: where dynamic shared memory begins in the shared window: not a multiple of 1024, which nobody may count on. */
+/* SIMT_SHARED_FROM: where dynamic shared memory begins in the shared window: not a multiple of 1024, which nobody may
+ * count on. */
 enum { SIMT_WARP = 32, SIMT_GROUP = 128, SIMT_MAX_THREADS = 1024, SIMT_SHARED = 227 << 10, SIMT_SHARED_FROM = 128 };
 
 struct simt_fiber {
@@ -35,7 +40,8 @@ struct simt_fiber {
     unsigned mask;
     int line;               /* where it waits, for the report of a stuck block */
 };
-struct simt_warp { unsigned run, meet, block, group; }; /* lanes that can run, that wait for the warp, for the block, for the four warps of a warpgroup */
+/* lanes that can run, that wait for the warp, for the block, for the four warps of a warpgroup */
+struct simt_warp { unsigned run, meet, block, group; };
 struct simt_kernel { const char *name; void (*fn)(void *); void *arg; size_t smem; };
 struct simt_block {
     simt_fiber f[SIMT_MAX_THREADS];
@@ -60,7 +66,8 @@ extern __thread simt_block *simt_b;
 /* Order 0: forward, 1: reverse, 2: both, 3 and more: shuffled by this seed. */
 void simt_set_order(int order);
 int  simt_get_order();
-/* The sentence in which the last launch would have died, or NULL; only while simt_catch(true) is on (tests of the shim itself). */
+/* The sentence in which the last launch would have died, or NULL; only while simt_catch(true) is on (tests of the shim
+ * itself). */
 void simt_catch(bool on);
 const char *simt_caught();
 
@@ -137,7 +144,13 @@ static inline void simt_warpgroup(void *p, void (*op)(void **), int line)
     }
 }
 
-template <class T> static inline uint64_t simt_bits(T v) { static_assert(sizeof(T) <= 8); uint64_t u = 0; memcpy(&u, &v, sizeof v); return u; }
+template <class T> static inline uint64_t simt_bits(T v)
+{
+    static_assert(sizeof(T) <= 8);
+    uint64_t u = 0;
+    memcpy(&u, &v, sizeof v);
+    return u;
+}
 template <class T> static inline T simt_from(uint64_t u) { T v; memcpy(&v, &u, sizeof v); return v; }
 static inline int simt_lane() { return simt_b->cur->lane; }
 static inline int simt_near(int by) { int l = simt_lane() + by; return l < 0 || l > 31 ? simt_lane() : l; }
@@ -157,7 +170,8 @@ static inline int simt_near(int by) { int l = simt_lane() + by; return l < 0 || 
 #include "kernels/simt/simt_runtime.h"
 
 /* The closure holds the arguments as they are now: a launch that is being captured runs later, any number of times. */
-template <class F> static inline void simt_launch(cudaStream_t queue, dim3 g, dim3 b, const char *name, size_t smem, const F &f)
+template <class F>
+static inline void simt_launch(cudaStream_t queue, dim3 g, dim3 b, const char *name, size_t smem, const F &f)
 {
     simt_do(queue, [=] { simt_run_grid(g, b, { name, [](void *p) { (*(const F *)p)(); }, (void *)&f, smem }); });
 }

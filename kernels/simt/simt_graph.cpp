@@ -1,5 +1,6 @@
-/* simt_graph.cpp: streams and graphs of the shim. A graph is a list of closures in the order of the calls; they hold addresses and sizes as they were at the
- * capture, so a graph that outlives what it points to reads freed memory here as it would on a GPU. */
+/* simt_graph.cpp: streams and graphs of the shim. A graph is a list of closures in the order of the calls; they hold
+ * addresses and sizes as they were at the capture, so a graph that outlives what it points to reads freed memory here
+ * as it would on a GPU. */
 #include "kernels/cuda/simt.h"
 #include <vector>
 

@@ -1,4 +1,5 @@
-/* simt_math.h: the device functions that kernels use: bits, approximate mathematics (here: the C library's), atomics, vector types, cache hints. */
+/* simt_math.h: the device functions that kernels use: bits, approximate mathematics (here: the C library's), atomics,
+ * vector types, cache hints. */
 #pragma once
 
 static inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
@@ -12,7 +13,12 @@ static inline int __popcll(unsigned long long x) { return __builtin_popcountll(x
 static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 static inline int __clzll(long long x) { return x ? __builtin_clzll((unsigned long long)x) : 64; }
-static inline unsigned __brev(unsigned x) { unsigned r = 0; for (int i = 0; i < 32; i++) r |= (x >> i & 1) << (31 - i); return r; }
+static inline unsigned __brev(unsigned x)
+{
+    unsigned r = 0;
+    for (int i = 0; i < 32; i++) r |= (x >> i & 1) << (31 - i);
+    return r;
+}
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
 #define __expf expf      /* the C library has functions of these names */
 #define __logf logf
@@ -27,13 +33,18 @@ static inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 static inline float __saturatef(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; }
 
 #define SIMT_MIN_MAX(T) static inline T min(T a, T b) { return b < a ? b : a; } static inline T max(T a, T b) { return a < b ? b : a; }
-SIMT_MIN_MAX(int) SIMT_MIN_MAX(unsigned) SIMT_MIN_MAX(long) SIMT_MIN_MAX(unsigned long) SIMT_MIN_MAX(long long) SIMT_MIN_MAX(unsigned long long)
-static inline float min(float a, float b) { return fminf(a, b); }
+SIMT_MIN_MAX(int)
+SIMT_MIN_MAX(unsigned) SIMT_MIN_MAX(long) SIMT_MIN_MAX(unsigned long) SIMT_MIN_MAX(long long)
+    SIMT_MIN_MAX(unsigned long long) static inline float min(float a, float b)
+{
+    return fminf(a, b);
+}
 static inline float max(float a, float b) { return fmaxf(a, b); }
 static inline double min(double a, double b) { return fmin(a, b); }
 static inline double max(double a, double b) { return fmax(a, b); }
 
-/* Blocks run on several OS threads, so atomics are real ones. Floats have none here: their sums would depend on the order. */
+/* Blocks run on several OS threads, so atomics are real ones. Floats have none here: their sums would depend on the
+ * order. */
 #define SIMT_ATOMICS(T) \
     static inline T atomicAdd(T *p, T v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); } \
     static inline T atomicOr(T *p, T v) { return __atomic_fetch_or(p, v, __ATOMIC_RELAXED); } \

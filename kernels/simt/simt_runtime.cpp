@@ -1,4 +1,5 @@
-/* simt_runtime.cpp: the shim's CUDA runtime: device memory is the process's own, every allocation known, so that a launch can be run twice. */
+/* simt_runtime.cpp: the shim's CUDA runtime: device memory is the process's own, every allocation known, so that a
+ * launch can be run twice. */
 #include "kernels/cuda/simt.h"
 #include "kernels/simt/simt_memory.h"
 
@@ -22,7 +23,8 @@ static void read_gpu()
         if (!strncmp(s, "none", 4)) gpu.none = true;
         else if (!strncmp(s, "old-driver", 10)) gpu.old_driver = true;
         else if (sscanf(s, "memory=%zu", &bytes) == 1) gpu.memory = bytes;
-        else if (sscanf(s, "cc=%d.%d", &gpu.major, &gpu.minor) != 2 && sscanf(s, "lost=%ld", &gpu.lost) != 1) die("APPO_SIMT_GPU: %s", s);
+        else if (sscanf(s, "cc=%d.%d", &gpu.major, &gpu.minor) != 2 && sscanf(s, "lost=%ld", &gpu.lost) != 1)
+            die("APPO_SIMT_GPU: %s", s);
     }
 }
 
@@ -158,7 +160,8 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *total)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s)
 {
     const bool host_side = kind != cudaMemcpyDeviceToDevice;
-    if (simt_capturing(s) && host_side && !is_pinned(kind == cudaMemcpyHostToDevice ? from : to) && simt_refuses()) return cudaErrorStreamCaptureUnsupported;
+    if (simt_capturing(s) && host_side && !is_pinned(kind == cudaMemcpyHostToDevice ? from : to) && simt_refuses())
+        return cudaErrorStreamCaptureUnsupported;
     const cudaError_t e = copied();
     if (e != cudaSuccess) return e;
     simt_do(s, [=] { memcpy(to, from, bytes); });
@@ -171,7 +174,10 @@ cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t s)
     return cudaSuccess;
 }
 
-static cudaError_t waits() { return simt_refuses() ? cudaErrorStreamCaptureUnsupported : gpu.gone ? cudaErrorIllegalAddress : cudaSuccess; }
+static cudaError_t waits()
+{
+    return simt_refuses() ? cudaErrorStreamCaptureUnsupported : gpu.gone ? cudaErrorIllegalAddress : cudaSuccess;
+}
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return waits(); }
 
 struct simt_event { double ms; };
@@ -180,7 +186,11 @@ void simt_passes(double ms) { clock_ms += ms; }
 cudaError_t cudaEventCreate(cudaEvent_t *e) { *e = new simt_event(); return cudaSuccess; }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return cudaEventCreate(e); }
 cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) { *ms = (float)(to->ms - from->ms); return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    *ms = (float)(to->ms - from->ms);
+    return cudaSuccess;
+}
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
     simt_do(s, [=] { e->ms = clock_ms; });
@@ -214,7 +224,8 @@ bool simt_memory_same(const char *kernel, char *text, size_t size)
         if (!memcmp(x->p, x->kept, x->bytes)) continue;
         size_t at = 0;
         while (x->p[at] == x->kept[at]) at++;
-        snprintf(text, size, "simt: %s gives other bits in reverse order: byte %zu of an allocation of %zu bytes", kernel, at, x->bytes);
+        snprintf(text, size, "simt: %s gives other bits in reverse order: byte %zu of an allocation of %zu bytes",
+                 kernel, at, x->bytes);
         return false;
     }
     return true;

@@ -1,25 +1,38 @@
-/* simt_runtime.h: the few calls of the CUDA runtime that kernels/cuda makes. Device memory is the process's own, filled with 0xff (NaN) when allocated; what
- * is "asynchronous" has happened when the call returns, unless its stream is being captured: then it is kept as a closure and happens at each launch of the
- * graph. What a real capture refuses (allocating, waiting, memory that is not pinned) is refused here and spoils the capture. */
+/* simt_runtime.h: the few calls of the CUDA runtime that kernels/cuda makes. Device memory is the process's own, filled
+ * with 0xff (NaN) when allocated; what is "asynchronous" has happened when the call returns, unless its stream is being
+ * captured: then it is kept as a closure and happens at each launch of the graph. What a real capture refuses
+ * (allocating, waiting, memory that is not pinned) is refused here and spoils the capture. */
 #pragma once
 #include <functional>
 
 typedef enum {
-    cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100,
-    cudaErrorNoKernelImageForDevice = 209, cudaErrorIllegalAddress = 700, cudaErrorStreamCaptureUnsupported = 900, cudaErrorStreamCaptureInvalidated = 901
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorInsufficientDriver = 35,
+    cudaErrorNoDevice = 100,
+    cudaErrorNoKernelImageForDevice = 209,
+    cudaErrorIllegalAddress = 700,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901
 } cudaError_t;
 typedef struct simt_stream *cudaStream_t;
 typedef struct simt_event *cudaEvent_t;
 typedef struct simt_graph *cudaGraph_t, *cudaGraphExec_t;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
-enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
+enum cudaStreamCaptureMode {
+    cudaStreamCaptureModeGlobal,
+    cudaStreamCaptureModeThreadLocal,
+    cudaStreamCaptureModeRelaxed
+};
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 struct cudaFuncAttributes { int binaryVersion; };
 struct cudaDeviceProp { char name[256]; int major, minor, multiProcessorCount; size_t sharedMemPerBlockOptin; };
 
-/* The GPU that there is, for tests of refusals: words of APPO_SIMT_GPU, read at the first call, separated by commas: none (no device), old-driver, cc=MAJOR.MINOR,
- * memory=BYTES (default 140 GiB), lost=N (the N-th copy from now on fails, and every call after it). */
+/* The GPU that there is, for tests of refusals: words of APPO_SIMT_GPU, read at the first call, separated by commas:
+ * none (no device), old-driver, cc=MAJOR.MINOR, memory=BYTES (default 140 GiB), lost=N (the N-th copy from now on
+ * fails, and every call after it). */
 
 const char *cudaGetErrorString(cudaError_t e);
 cudaError_t cudaDriverGetVersion(int *version);
@@ -56,9 +69,11 @@ template <class F> static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttri
 
 /* Work of a stream: done now, or kept by the capture that is under way. */
 void simt_do(cudaStream_t s, std::function<void()> work);
-/* The clock of events stands still but for what work says it takes, so that what is chosen by time is the same in every run. */
+/* The clock of events stands still but for what work says it takes, so that what is chosen by time is the same in every
+ * run. */
 void simt_passes(double ms);
-/* True, and the capture spoilt, where this thread captures: what the caller is about to do cannot be part of a graph. */
+/* True, and the capture spoilt, where this thread captures: what the caller is about to do cannot be part of a
+ * graph. */
 bool simt_refuses();
 /* Spoils nothing: is s being captured? */
 bool simt_capturing(cudaStream_t s);

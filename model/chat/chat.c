@@ -9,8 +9,8 @@
 #include <string.h>
 
 const char *const chat_special[] = {
-    "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>", "</think>", "<python>", "</python>", "<search>", "</search>",
-    "<result>", "</result>", "<answer>", "</answer>",
+    "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>", "</think>", "<python>", "</python>", "<search>",
+    "</search>", "<result>", "</result>", "<answer>", "</answer>",
 };
 const int chat_specials = sizeof chat_special / sizeof *chat_special;
 const char chat_pattern[] = "\\\\boxed\\{| ?\\p{L}+|\\p{N}| ?[^\\p{L}\\p{N}]";
@@ -37,7 +37,8 @@ static bool by_name(struct chat_variant *v, const char *name, struct err *e)
         while (strcmp(f->name, formats[i].form)) f++;
         *v = f->v;
         v->tools = formats[i].tools;
-        if (v->tools && v->calls == CHAT_CALLS_NONE) v->calls = CHAT_CALLS_QWEN3;       /* chatml: Qwen's way, once Hermes' */
+        /* chatml: Qwen's way, once Hermes' */
+        if (v->tools && v->calls == CHAT_CALLS_NONE) v->calls = CHAT_CALLS_QWEN3;
         snprintf(v->system, sizeof v->system, "%s", formats[i].system);
         snprintf(v->date, sizeof v->date, "%s", formats[i].date);
         return true;
@@ -49,12 +50,14 @@ static bool by_name(struct chat_variant *v, const char *name, struct err *e)
 static bool find_bos(struct chat *c, const struct chat_found *x, const char *name, struct err *e)
 {
     static const char llama[] = "<|begin_of_text|>";
-    bool usual = !x->bos.n && c->v.family == CHAT_LLAMA3 && !x->configured;     /* no file is there that could name it */
+    /* no file is there that could name it */
+    bool usual = !x->bos.n && c->v.family == CHAT_LLAMA3 && !x->configured;
     const char *bos = x->bos.n ? x->bos.p : usual ? llama : NULL;
     c->bos = -1;
     if (!c->v.bos) return true;
     if (!bos)
-        return fail(e, "%s: its chat template prints bos_token, and no file names one: set it in tokenizer_config.json", name);
+        return fail(e, "%s: its chat template prints bos_token, and no file names one: set it in tokenizer_config.json",
+                    name);
     c->bos = tokenizer_id(c->t, bos);
     return c->bos >= 0 ||
            fail(e, "%s: its chat template prints bos_token '%.60s', which the tokenizer has not", name, bos);
@@ -99,20 +102,26 @@ static void put_stop(struct chat *c, int id)
 static bool find_tokens(struct chat *c, struct err *e)
 {
     const struct { enum chat_family family; const char *token; int *id; } need[] = {
-        { CHAT_APPO, "<|pad|>", &c->pad }, { CHAT_APPO, "<|end|>", &c->end }, { CHAT_APPO, "<|user|>", &c->user }, { CHAT_APPO, "<|assistant|>", &c->assistant },
-        { CHAT_CHATML, "<|im_start|>", &c->open }, { CHAT_CHATML, "<|im_end|>", &c->end },
-        { CHAT_LLAMA3, "<|start_header_id|>", &c->open }, { CHAT_LLAMA3, "<|end_header_id|>", &c->close },
+        { CHAT_APPO, "<|pad|>", &c->pad }, { CHAT_APPO, "<|end|>", &c->end }, { CHAT_APPO, "<|user|>", &c->user },
+        { CHAT_APPO, "<|assistant|>", &c->assistant }, { CHAT_CHATML, "<|im_start|>", &c->open },
+        { CHAT_CHATML, "<|im_end|>", &c->end }, { CHAT_LLAMA3, "<|start_header_id|>", &c->open },
+        { CHAT_LLAMA3, "<|end_header_id|>", &c->close },
         { CHAT_LLAMA3, "<|eot_id|>", &c->end },
     };
     c->end = c->pad = c->open = c->close = c->user = c->assistant = -1;
     for (size_t i = 0; i < sizeof need / sizeof *need; i++) {
         if (need[i].family != c->v.family) continue;
         *need[i].id = tokenizer_id(c->t, need[i].token);
-        if (*need[i].id < 0) return fail(e, "the tokenizer has no token %s, which this chat format needs; formats are: %s", need[i].token, chat_formats);
+        if (*need[i].id < 0)
+            return fail(e, "the tokenizer has no token %s, which this chat format needs; formats are: %s",
+                        need[i].token, chat_formats);
     }
     put_stop(c, c->end);
     if (c->v.family == CHAT_CHATML) put_stop(c, tokenizer_id(c->t, "<|endoftext|>"));
-    if (c->v.family == CHAT_LLAMA3) { put_stop(c, tokenizer_id(c->t, "<|eom_id|>")); put_stop(c, tokenizer_id(c->t, "<|end_of_text|>")); }
+    if (c->v.family == CHAT_LLAMA3) {
+        put_stop(c, tokenizer_id(c->t, "<|eom_id|>"));
+        put_stop(c, tokenizer_id(c->t, "<|end_of_text|>"));
+    }
     return true;
 }
 
@@ -309,8 +318,8 @@ static void thinking_turn(struct writer *w, struct chat_message thought, struct 
 }
 
 /* What is left of an assistant's text where the format knows of thinking; true: its thought is written. */
-static bool with_thought(const struct writer *w, struct chat_message m, bool last, bool behind, struct chat_message *thought,
-                         struct chat_message *said)
+static bool with_thought(const struct writer *w, struct chat_message m, bool last, bool behind,
+                         struct chat_message *thought, struct chat_message *said)
 {
     part(m, thought, said);
     switch (w->v->keep) {
@@ -344,7 +353,8 @@ static void put_pieces(struct writer *w, const struct chat_message *m, bool own)
         set_own(w, own && m->piece[i].own);
         for (int k = 0; m->piece[i].ids && k < m->piece[i].ids->n; k++) put_id(w, m->piece[i].ids->p[k]);
         if (m->piece[i].ids) continue;
-        if (i == 0 && w->v->think == CHAT_THINK_OPEN && part.n >= sizeof think_begin - 1 && !memcmp(part.text, think_begin, sizeof think_begin - 1)) {
+        if (i == 0 && w->v->think == CHAT_THINK_OPEN && part.n >= sizeof think_begin - 1 &&
+            !memcmp(part.text, think_begin, sizeof think_begin - 1)) {
             part.text += sizeof think_begin - 1;
             part.n -= sizeof think_begin - 1;
             part = without_breaks(part, true, false);
@@ -387,8 +397,10 @@ static void assistant_turn(struct writer *w, const struct chat_message *m, int i
     if (v->family == CHAT_CHATML) put_text(w, "\n", 1);
 }
 
-static const char *const role_names[] = { [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant",
-                                          [CHAT_TOOL] = "tool", [CHAT_DEVELOPER] = "developer", [CHAT_FUNCTION] = "function" };
+static const char *const role_names[] = {
+    [CHAT_SYSTEM] = "system", [CHAT_USER] = "user",           [CHAT_ASSISTANT] = "assistant",
+    [CHAT_TOOL] = "tool",     [CHAT_DEVELOPER] = "developer", [CHAT_FUNCTION] = "function"
+};
 
 /* Qwen's tool results are a user's turn; neighbouring ones share it. */
 static void chatml_turn(struct writer *w, const struct chat_message *m, int i, int n)
@@ -516,7 +528,8 @@ static bool check_calls(const struct chat_variant *v, const struct chat_message 
     if (v->calls != CHAT_CALLS_LLAMA3) return true;
     int n = chat_count_calls(m->calls);
     if (n != 1) return fail(e, "takes one call in a message, not %d", n);
-    return trimmed(*m).n == 0 || fail(e, "leaves out the \"content\" of a message with \"tool_calls\": it would be lost");
+    return trimmed(*m).n == 0 || fail(e, "leaves out the \"content\" of a message with \"tool_calls\": it would be "
+                                         "lost");
 }
 
 static bool check_one(const struct chat_variant *v, const struct chat_message *m, struct err *e)
@@ -533,10 +546,12 @@ static bool check_one(const struct chat_variant *v, const struct chat_message *m
 bool chat_check(const struct chat *c, const struct chat_message *m, int n, bool tools, struct err *e)
 {
     const struct chat_variant *v = chat_variant_of(c, tools);
-    for (int i = 0; i < n; i++) if (!check_one(v, &m[i], e)) return fail_in(e, "message %d: this model's chat template", i);
+    for (int i = 0; i < n; i++)
+        if (!check_one(v, &m[i], e)) return fail_in(e, "message %d: this model's chat template", i);
     int first = n > 0 && m[0].role == CHAT_SYSTEM;
     if (!tools || v->family != CHAT_LLAMA3 || (n > first && m[first].role == CHAT_USER)) return true;
-    return fail(e, "message %d: this model's chat template puts tools into the first message, which must be the user's", first);
+    return fail(e, "message %d: this model's chat template puts tools into the first message, which must be the user's",
+                first);
 }
 
 bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n,
@@ -553,14 +568,16 @@ bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, c
     return finish(&w, reply, ids, marks);
 }
 
-bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n, bool reply)
+bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n,
+               bool reply)
 {
     bool results = false;
     for (int i = 0; i < n; i++) results |= m[i].role == CHAT_TOOL;
     struct writer w = { .c = c, .v = chat_variant_of(c, results), .out = out, .mask = mask, .ok = true };
     w.asked = last_question(m, n, -1);
     int ids = out->n, marks = mask ? mask->n : 0;
-    if (w.v->family == CHAT_CHATML) put_text(&w, "\n", 1);       /* belongs to the turn before, but no model writes it */
+    /* belongs to the turn before, but no model writes it */
+    if (w.v->family == CHAT_CHATML) put_text(&w, "\n", 1);
     turns(&w, m, 0, n);
     return finish(&w, reply, ids, marks);
 }

@@ -1,6 +1,7 @@
 /* chat.h: how a conversation becomes token ids: the embedded policy's own format, ChatML (Qwen, SmolLM2) and Llama
  * 3. Which one is read off the template that comes with the model. The template is not run: it must be, token for
- * token, one of those in chat_forms.c, else it is refused. Only this code and engine/tools/tool_calls.c write special tokens:
+ * token, one of those in chat_forms.c, else it is refused. Only this code and engine/tools/tool_calls.c write special
+ * tokens:
  * in texts they are ordinary bytes. */
 #pragma once
 #include "model/tokenizer/tokenizer.h"
@@ -13,11 +14,15 @@ struct chat_message {
     enum chat_role role;
     const char *text;
     size_t n;
-    const char *thought;    /* an assistant's reasoning_content; NULL: none, or it stands in the text, <think> to </think> */
-    const char *calls;      /* an assistant's tool_calls: JSON, [{"name": text, "arguments": anything} ...]; NULL: none */
+    /* an assistant's reasoning_content; NULL: none, or it stands in the text, <think> to </think> */
+    const char *thought;
+    /* an assistant's tool_calls: JSON, [{"name": text, "arguments": anything} ...]; NULL: none */
+    const char *calls;
     bool quiet;             /* never marked as the model's own */
     bool parts;             /* the text is put together from a list of parts */
-    const struct chat_piece *piece;     /* [pieces] an assistant's text as a rollout put it together (engine/prompts/conversation.h); then text is not written; NULL: it is one piece */
+    /* [pieces] an assistant's text as a rollout put it together (engine/prompts/conversation.h); then text is not
+     * written; NULL: it is one piece */
+    const struct chat_piece *piece;
     int pieces;
 };
 
@@ -33,21 +38,25 @@ enum chat_keep {            /* whose thoughts are written, where the format know
     CHAT_KEEP_LAST,         /* Qwen3: of turns behind the last question; an empty one in the last message alone */
     CHAT_KEEP_NONE,         /* QwQ: of no turn */
 };
-enum chat_calls { CHAT_CALLS_NONE, CHAT_CALLS_QWEN2, CHAT_CALLS_QWEN3, CHAT_CALLS_LLAMA3 };     /* how tool_calls are written */
+/* how tool_calls are written */
+enum chat_calls { CHAT_CALLS_NONE, CHAT_CALLS_QWEN2, CHAT_CALLS_QWEN3, CHAT_CALLS_LLAMA3 };
 enum { CHAT_STOPS = 4, CHAT_SYSTEM_MAX = 4096, CHAT_DATE_MAX = 40 };
 
 /* What a template decides. A caller may change think (FREE to OFF) and date after chat_open. */
 struct chat_variant {
     enum chat_family family;
-    char system[CHAT_SYSTEM_MAX];       /* what stands for a system message where a conversation has none; "": nothing */
+    /* what stands for a system message where a conversation has none; "": nothing */
+    char system[CHAT_SYSTEM_MAX];
     bool tools;                         /* tools can be declared, and results have their place */
     enum chat_think think;
     enum chat_keep keep;
     enum chat_calls calls;
-    bool any_role;                      /* writes any role's name; else system, user, assistant, tool have places, others none */
+    /* writes any role's name; else system, user, assistant, tool have places, others none */
+    bool any_role;
     bool bos;                           /* begins with bos_token */
     bool gap;                           /* QwQ: an empty line before declared tools, system message or not */
-    char date[CHAT_DATE_MAX];           /* Llama 3.1 and later, "26 Jul 2024"; "": no block of dates. Never today's: two runs must give the same ids */
+    /* Llama 3.1 and later, "26 Jul 2024"; "": no block of dates. Never today's: two runs must give the same ids */
+    char date[CHAT_DATE_MAX];
 };
 
 struct chat {
@@ -58,7 +67,8 @@ struct chat {
     char no_tool_use[200];              /* a template of that name is there and not known: what is not */
     int end;                            /* ends a turn */
     int pad;                            /* -1: the format has none */
-    int stop[CHAT_STOPS], stops;        /* every id that ends the model's turn, end first: to be added to the model's own eos */
+    /* every id that ends the model's turn, end first: to be added to the model's own eos */
+    int stop[CHAT_STOPS], stops;
     int bos;                            /* what v.bos writes, else -1 */
     int open, close;                    /* Llama 3: a header's brackets; ChatML: open is <|im_start|>; others -1 */
     int user, assistant;                /* embedded policy: what begins a turn; others -1 */
@@ -101,11 +111,13 @@ bool chat_check(const struct chat *c, const struct chat_message *m, int n, bool 
  * not in the results of tools, whose text nobody vouches for. A turn whose thought the template leaves out is not
  * marked: no rollout would write it so. False: the tokenizer's regular expression gave up on a text; out and mask
  * are as they were. */
-bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n, const struct chat_tools *tools, bool reply);
+bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n,
+                const struct chat_tools *tools, bool reply);
 
 /* Appends further turns to a conversation whose last id is the one that ended an assistant's turn: tool results, the
  * next question. Thoughts before them stay, as the ids that were sampled do. */
-bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n, bool reply);
+bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n,
+               bool reply);
 
 /* One question and what begins the reply to it. */
 void chat_prompt(const struct chat *c, struct ids *out, const char *question);
@@ -113,4 +125,5 @@ void chat_prompt(const struct chat *c, struct ids *out, const char *question);
 /* The embedded policy's tokenizer is made with these. */
 extern const char *const chat_special[];      /* the special tokens in id order, chat_specials of them */
 extern const int chat_specials;
-extern const char chat_pattern[];             /* the pre-tokeniser: \boxed{ | optional space and letters | one digit | optional space and one other character */
+/* the pre-tokeniser: \boxed{ | optional space and letters | one digit | optional space and one other character */
+extern const char chat_pattern[];

@@ -18,7 +18,8 @@ static bool put(struct str *out, const char *name, const char *text, size_t n, b
     return true;
 }
 
-/* A list of {"name", "template"}: those named default and tool_use; of two of a name the last, as transformers has it. */
+/* A list of {"name", "template"}: those named default and tool_use; of two of a name the last, as transformers has
+ * it. */
 static bool from_list(const char *path, const json_t *list, struct chat_found *x, struct err *e)
 {
     for (size_t i = json_array_size(list); i-- > 0;) {

@@ -9,7 +9,9 @@
 
 static void put_char(struct str *out, uint32_t c)
 {
-    static const char *const named[] = { ['\b'] = "\\b", ['\f'] = "\\f", ['\n'] = "\\n", ['\r'] = "\\r", ['\t'] = "\\t", ['"'] = "\\\"", ['\\'] = "\\\\" };
+    static const char *const named[] = {
+        ['\b'] = "\\b", ['\f'] = "\\f", ['\n'] = "\\n", ['\r'] = "\\r", ['\t'] = "\\t", ['"'] = "\\\"", ['\\'] = "\\\\"
+    };
     char text[4];
     if (c < sizeof named / sizeof *named && named[c]) str_puts(out, named[c]);
     else if (c < 0x20) str_printf(out, "\\u%04x", (unsigned)c);
@@ -23,7 +25,8 @@ void chat_json_string(struct str *out, const char *text, size_t n)
         uint32_t c;
         int len = utf8_get(text + at, n - at, &c);
         if (len) put_char(out, c);
-        else str_putc(out, text[at]);                   /* a byte that is not UTF-8 stays: no Python text could hold it */
+        /* a byte that is not UTF-8 stays: no Python text could hold it */
+        else str_putc(out, text[at]);
         at += len ? (size_t)len : 1;
     }
     str_putc(out, '"');
@@ -138,8 +141,8 @@ static bool fine(json_t *list, struct err *e)
     size_t i;
     json_t *v;
     if (!json_is_array(list)) return fail(e, "tools: must be a JSON array of declarations");
-    json_array_foreach(list, i, v)
-        if (!json_is_object(v)) return fail(e, "tools: entry %zu must be an object, as {\"type\": \"function\", \"function\": {\"name\": ...}}", i);
+    json_array_foreach(list, i, v) if (!json_is_object(v)) return fail(
+        e, "tools: entry %zu must be an object, as {\"type\": \"function\", \"function\": {\"name\": ...}}", i);
     return true;
 }
 
@@ -220,7 +223,8 @@ void chat_put_calls(struct str *out, const char *calls, enum chat_calls how, boo
         ENSURE(name);
         bool llama = how == CHAT_CALLS_LLAMA3;
         if (!llama && (i || text_before)) str_putc(out, '\n');
-        str_printf(out, "%s{\"name\": \"%s\", \"%s\": ", llama ? "" : "<tool_call>\n", name, llama ? "parameters" : "arguments");
+        str_printf(out, "%s{\"name\": \"%s\", \"%s\": ", llama ? "" : "<tool_call>\n", name,
+                   llama ? "parameters" : "arguments");
         put_arguments(out, json_object_get(one, "arguments"), how);
         str_puts(out, llama ? "}" : "}\n</tool_call>");
     }

@@ -166,7 +166,8 @@ static bool read_escape(struct jinja *x)
     uint32_t u = 0;
     if (named) { str_putc(&x->text, to[named - from]); return true; }
     if (c == '\n') return true;
-    if (c == 'N' || (unsigned char)c >= 0x80) return false;     /* Jinja writes the latter as an escape first: two get mixed up */
+    /* Jinja writes the latter as an escape first: two get mixed up */
+    if (c == 'N' || (unsigned char)c >= 0x80) return false;
     int hex = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
     bool octal = c >= '0' && c <= '7';
     x->p -= octal;
@@ -215,7 +216,8 @@ static void in_tag(struct jinja *x)
         return;
     }
     size_t len = 1;
-    for (size_t i = 0; x->end - x->p >= 2 && i < sizeof pairs / sizeof *pairs; i++) if (!memcmp(x->p, pairs[i], 2)) len = 2;
+    for (size_t i = 0; x->end - x->p >= 2 && i < sizeof pairs / sizeof *pairs; i++)
+        if (!memcmp(x->p, pairs[i], 2)) len = 2;
     str_put(&x->text, x->p, len);
     x->p += len;
 }

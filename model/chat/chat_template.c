@@ -87,8 +87,11 @@ bool chat_recognise(struct chat_variant *v, const char *text, size_t n, struct e
             column = *p == '\n' ? 1 : column + 1;
             line += *p == '\n';
         }
-        fail(e, "the template is not one that this program writes: line %d column %d has %s, where the nearest that is known "
-                "(%s) has %s. Say which format to use instead: model.chat_format=%s", line, column, far.here.p, far.name, far.wanted.p, chat_formats);
+        fail(e,
+             "the template is not one that this program writes: line %d column %d has %s, where the nearest that is "
+             "known "
+             "(%s) has %s. Say which format to use instead: model.chat_format=%s",
+             line, column, far.here.p, far.name, far.wanted.p, chat_formats);
     }
     str_free(&lines);
     str_free(&far.here);

@@ -1,5 +1,5 @@
-/* bpe.c: short words by scanning, which is faster up to about 40 bytes; long ones with a heap over a linked list, so that a megabyte without a space is
- * not quadratic. Both give the same ids. */
+/* bpe.c: short words by scanning, which is faster up to about 40 bytes; long ones with a heap over a linked list, so
+ * that a megabyte without a space is not quadratic. Both give the same ids. */
 #include "model/tokenizer/bpe.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -7,7 +7,10 @@
 
 enum { SHORT = 40, NONE = INT_MAX };
 
-static uint64_t slot_of(const struct bpe *b, uint64_t key) { return (key * 0x9e3779b97f4a7c15u ^ key >> 29) >> 20 & b->mask; }
+static uint64_t slot_of(const struct bpe *b, uint64_t key)
+{
+    return (key * 0x9e3779b97f4a7c15u ^ key >> 29) >> 20 & b->mask;
+}
 
 static uint64_t key_of(int left, int right) { return (uint64_t)(uint32_t)left << 32 | (uint32_t)right; }
 
@@ -96,7 +99,8 @@ static void reserve(struct bpe_work *w, int n)
     w->next = xrealloc(w->next, (size_t)n * sizeof *w->next);
     w->prev = xrealloc(w->prev, (size_t)n * sizeof *w->prev);
     w->rank = xrealloc(w->rank, (size_t)n * sizeof *w->rank);
-    w->heap = xrealloc(w->heap, 3 * (size_t)n * sizeof *w->heap);       /* n - 1 pairs, and at most two new ones per merge */
+    /* n - 1 pairs, and at most two new ones per merge */
+    w->heap = xrealloc(w->heap, 3 * (size_t)n * sizeof *w->heap);
     w->cap = n;
 }
 

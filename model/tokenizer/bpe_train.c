@@ -1,5 +1,6 @@
-/* bpe_train.c: counts words once, then merges the commonest pair again and again; only the words that hold the pair are touched. Counts in the heap may
- * be out of date: an entry is believed when its count is still the pair's, else it is put back with the count of today. */
+/* bpe_train.c: counts words once, then merges the commonest pair again and again; only the words that hold the pair are
+ * touched. Counts in the heap may be out of date: an entry is believed when its count is still the pair's, else it is
+ * put back with the count of today. */
 #include "model/tokenizer/bpe_train.h"
 #include "base/file.h"
 #include "model/tokenizer/byte_alphabet.h"
@@ -10,8 +11,10 @@
 #include "base/utf8.h"
 #include <string.h>
 
-struct word { uint32_t at; int len, n; int64_t count; int *sym; };      /* bytes pool.p[at .. at + len); now n symbols */
-struct pair { uint64_t key; int64_t count; struct ids where; bool banned; };   /* key: left << 32 | right; where: words that held it once */
+/* bytes pool.p[at .. at + len); now n symbols */
+struct word { uint32_t at; int len, n; int64_t count; int *sym; };
+/* key: left << 32 | right; where: words that held it once */
+struct pair { uint64_t key; int64_t count; struct ids where; bool banned; };
 struct entry { int64_t count; uint64_t key; };
 
 /* An open-addressing table of indices, at most half full; the keys lie elsewhere. */
@@ -52,7 +55,10 @@ static void table_init(struct table *t, uint64_t size)
     t->mask = size - 1;
 }
 
-static uint64_t word_hash(const struct trainer *t, int i) { return fnv1a(t->pool.p + t->words[i].at, (size_t)t->words[i].len); }
+static uint64_t word_hash(const struct trainer *t, int i)
+{
+    return fnv1a(t->pool.p + t->words[i].at, (size_t)t->words[i].len);
+}
 static uint64_t key_hash(uint64_t key) { key *= 0x9e3779b97f4a7c15u; return key ^ key >> 32; }
 
 static void table_put(struct table *t, uint64_t hash, int i)
@@ -91,7 +97,8 @@ static size_t special_at(const struct trainer *t, const char *text, size_t n)
 
 static bool count_plain(struct trainer *t, const char *text, size_t n)
 {
-    if (n > INT_MAX || t->pool.n + n > UINT32_MAX) return fail(t->e, "a text to train on is longer than 2 GB, or all of them than 4 GB");
+    if (n > INT_MAX || t->pool.n + n > UINT32_MAX)
+        return fail(t->e, "a text to train on is longer than 2 GB, or all of them than 4 GB");
     if (!pretok_cut(&t->pretok, &t->cut, text, (int)n))
         return fail(t->e, "the pattern of words ran into PCRE2's limits on a text that begins with: %.60s", text);
     for (int i = 0; i < t->cut.cut.n; i++) count_word(t, t->cut.text + t->cut.cut.p[i].at, t->cut.cut.p[i].n);
@@ -127,7 +134,10 @@ static struct pair *pair_of(struct trainer *t, uint64_t key)
     return &t->pairs[t->n_pairs - 1];
 }
 
-static bool before(struct entry a, struct entry b) { return a.count > b.count || (a.count == b.count && a.key < b.key); }
+static bool before(struct entry a, struct entry b)
+{
+    return a.count > b.count || (a.count == b.count && a.key < b.key);
+}
 
 static void push(struct trainer *t, int64_t count, uint64_t key)
 {
@@ -151,7 +161,10 @@ static struct entry pop(struct trainer *t)
     return top;
 }
 
-static uint64_t key_at(const struct word *w, int i) { return (uint64_t)(uint32_t)w->sym[i] << 32 | (uint32_t)w->sym[i + 1]; }
+static uint64_t key_at(const struct word *w, int i)
+{
+    return (uint64_t)(uint32_t)w->sym[i] << 32 | (uint32_t)w->sym[i + 1];
+}
 
 /* Adds sign x count to the pairs of word i; a pair remembers the words that hold it. */
 static void count_pairs(struct trainer *t, int i, int sign)
@@ -197,7 +210,8 @@ static const struct str *bytes_of(const struct trainer *t, int id) { return &t->
 static bool is_token(const struct trainer *t, const struct str *bytes)
 {
     bool hit = false;
-    for (int i = 0; i < t->n_tokens && !hit; i++) hit = t->token[i].n == bytes->n && !memcmp(t->token[i].p, bytes->p, bytes->n);
+    for (int i = 0; i < t->n_tokens && !hit; i++)
+        hit = t->token[i].n == bytes->n && !memcmp(t->token[i].p, bytes->p, bytes->n);
     return hit;
 }
 
@@ -220,7 +234,8 @@ static bool best_pair(struct trainer *t, uint64_t *key)
         const struct pair *p = pair_of(t, top.key);
         if (p->banned || top.count < 2) continue;
         if (p->count == top.count) { *key = top.key; return true; }
-        if (p->count < top.count) push(t, p->count, top.key);           /* today's count; had it grown, it was pushed then */
+        /* today's count; had it grown, it was pushed then */
+        if (p->count < top.count) push(t, p->count, top.key);
     }
     return false;
 }
@@ -245,7 +260,8 @@ static void merge_best(struct trainer *t, uint64_t key)
     int changed = 0;
     for (int i = 0; i < where.n; i++)
         if (merge_word(t, where.p[i], left, right, id)) where.p[changed++] = where.p[i];
-    for (int i = 0; i < changed; i++) push_pairs(t, where.p[i], id);    /* after all of them, so that the counts are whole */
+    /* after all of them, so that the counts are whole */
+    for (int i = 0; i < changed; i++) push_pairs(t, where.p[i], id);
     ids_free(&where);
 }
 
@@ -264,7 +280,9 @@ static bool train(struct trainer *t)
     while (t->n_tokens < 256 + t->n_merges) {
         uint64_t key;
         if (!best_pair(t, &key))
-            return fail(t->e, "the texts give only %d merges, %d were asked for: no other pair occurs twice; give more text", t->n_tokens - 256, t->n_merges);
+            return fail(t->e,
+                        "the texts give only %d merges, %d were asked for: no other pair occurs twice; give more text",
+                        t->n_tokens - 256, t->n_merges);
         merge_best(t, key);
     }
     return true;
@@ -288,21 +306,26 @@ static json_t *make_model(const struct trainer *t)
         json_array_append_new(merges, json_string(key.p));
     }
     str_free(&key);
-    return json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix",
-                     "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges", merges);
+    return json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
+                     "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
+                     "ignore_merges", 0, "vocab", vocab, "merges", merges);
 }
 
 static bool write_file(const struct trainer *t, const char *path, const char *pattern)
 {
     json_t *added = json_array();
     for (int i = 0; i < t->n_specials; i++)
-        json_array_append_new(added, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", t->specials[i], "single_word", 0, "lstrip", 0,
-                                               "rstrip", 0, "normalized", 0, "special", 1));
-    json_t *split = json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", pattern, "behavior", "Isolated", "invert", 0);
-    json_t *level = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 0);
-    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:{s:s, s:[o, O]}, s:n, s:o, s:o}", "version", "1.0", "truncation", "padding", "added_tokens", added,
-                             "normalizer", "pre_tokenizer", "type", "Sequence", "pretokenizers", split, level, "post_processor", "decoder", level,
-                             "model", make_model(t));
+        json_array_append_new(added,
+                              json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", t->specials[i],
+                                        "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+    json_t *split = json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", pattern, "behavior",
+                              "Isolated", "invert", 0);
+    json_t *level = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
+                              "use_regex", 0);
+    json_t *root =
+        json_pack("{s:s, s:n, s:n, s:o, s:n, s:{s:s, s:[o, O]}, s:n, s:o, s:o}", "version", "1.0", "truncation",
+                  "padding", "added_tokens", added, "normalizer", "pre_tokenizer", "type", "Sequence", "pretokenizers",
+                  split, level, "post_processor", "decoder", level, "model", make_model(t));
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     if (!text) die("bpe_train: the tokenizer does not fit JSON");
     struct tokenizer *back = tokenizer_parse(path, text, strlen(text), t->e);   /* what is written can be read */
@@ -322,8 +345,10 @@ static bool check_specials(const struct trainer *t)
         int chars = 0;
         for (int len; at < n && (len = utf8_get(s + at, n - at, &c)) > 0; at += (size_t)len) chars++;
         if (at < n) return fail(t->e, "special token %d is not UTF-8", i);
-        if (chars == 0 || (chars == 1 && c < 256 + 68)) return fail(t->e, "special token %d, \"%s\", must be longer: single characters stand for bytes", i, s);
-        for (int k = 0; k < i; k++) if (!strcmp(s, t->specials[k])) return fail(t->e, "special token %s is given twice", s);
+        if (chars == 0 || (chars == 1 && c < 256 + 68))
+            return fail(t->e, "special token %d, \"%s\", must be longer: single characters stand for bytes", i, s);
+        for (int k = 0; k < i; k++)
+            if (!strcmp(s, t->specials[k])) return fail(t->e, "special token %s is given twice", s);
     }
     return true;
 }
@@ -345,10 +370,11 @@ static void forget(struct trainer *t)
     ids_free(&t->merges);
 }
 
-bool bpe_train(const char *path_out, const char *const *texts, int n_texts, const char *const *specials, int n_specials, const char *pattern,
-               int n_merges, struct err *e)
+bool bpe_train(const char *path_out, const char *const *texts, int n_texts, const char *const *specials, int n_specials,
+               const char *pattern, int n_merges, struct err *e)
 {
-    if (n_merges < 0 || n_merges > 1 << 20 || n_specials < 0 || n_specials > 1 << 16) return fail(e, "%s: merges must be from 0 to %d", path_out, 1 << 20);
+    if (n_merges < 0 || n_merges > 1 << 20 || n_specials < 0 || n_specials > 1 << 16)
+        return fail(e, "%s: merges must be from 0 to %d", path_out, 1 << 20);
     struct trainer t = { .specials = specials, .n_specials = n_specials, .n_merges = n_merges, .e = e };
     table_init(&t.by_bytes, 1024);
     bool ok = check_specials(&t) && pretok_add(&t.pretok, pattern, false, PRETOK_ISOLATED, false, e);

@@ -1,5 +1,5 @@
-/* nfc.c: decompose, order, compose. Only text around characters from U+0300 on is looked at: what lies below composes with nothing before it. Hangul
- * syllables are left whole, since composing L V T and composing LV T give the same. */
+/* nfc.c: decompose, order, compose. Only text around characters from U+0300 on is looked at: what lies below composes
+ * with nothing before it. Hangul syllables are left whole, since composing L V T and composing LV T give the same. */
 #include "model/tokenizer/nfc.h"
 #include "base/err.h"
 #include "model/tokenizer/nfc_table.h"
@@ -76,7 +76,8 @@ static void add(struct marks *m, uint32_t c)
 
 static void add_decomposed(struct marks *m, uint32_t c)
 {
-    uint32_t tail[8];                                   /* the table is at most 3 steps deep, and no second part decomposes */
+    /* the table is at most 3 steps deep, and no second part decomposes */
+    uint32_t tail[8];
     int n = 0;
     for (const struct nfc_step *s; (s = decomposition(c)); c = s->a) if (s->b) tail[n++] = s->b;
     add(m, c);
@@ -106,7 +107,8 @@ static void order(struct marks *m)
     }
 }
 
-/* A mark joins the last character of class 0 unless one of its own or a higher class, or another character of class 0, lies between. */
+/* A mark joins the last character of class 0 unless one of its own or a higher class, or another character of class 0,
+ * lies between. */
 static void compose_all(struct marks *m)
 {
     size_t n = 0, base = SIZE_MAX;
@@ -137,7 +139,8 @@ void nfc_put(struct str *out, const char *text, size_t n)
     struct marks m = { 0 };
     uint32_t c;
     for (size_t at = 0; at < n;) {
-        size_t end = at, last = at;                     /* text[at .. end) is below U+0300, text[last .. end) its last character */
+        /* text[at .. end) is below U+0300, text[last .. end) its last character */
+        size_t end = at, last = at;
         for (int len; end < n && (unsigned char)text[end] < PLAIN_BELOW; end += len > 0 ? (size_t)len : 1) {
             len = utf8_get(text + end, n - end, &c);
             last = len > 0 ? end : end + 1;
@@ -145,7 +148,9 @@ void nfc_put(struct str *out, const char *text, size_t n)
         if (end == n) last = end;
         str_put(out, text + at, last - at);
         at = last;
-        for (int len; at < n && (at < end || (unsigned char)text[at] >= PLAIN_BELOW) && (len = utf8_get(text + at, n - at, &c)) > 0; at += (size_t)len)
+        for (int len; at < n && (at < end || (unsigned char)text[at] >= PLAIN_BELOW) &&
+                      (len = utf8_get(text + at, n - at, &c)) > 0;
+             at += (size_t)len)
             add_decomposed(&m, c);
         flush(out, &m);
         if (at < n && utf8_get(text + at, n - at, &c) == 0) str_put(out, text + at++, 1);

@@ -1,4 +1,5 @@
-/* pretok.c: text is first cut into runs of valid UTF-8 and the rest, so that PCRE2 need not check it again at every match (that would be quadratic). */
+/* pretok.c: text is first cut into runs of valid UTF-8 and the rest, so that PCRE2 need not check it again at every
+ * match (that would be quadratic). */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "model/tokenizer/pretok.h"
 #include "model/tokenizer/pretok_dialect.h"
@@ -64,8 +65,8 @@ static void add(struct pretok_pieces *x, int at, int n, bool raw)
     x->p[x->n++] = (struct pretok_piece){ at, n, raw };
 }
 
-/* Pieces of one input piece arrive in order; how they join. first: index of its first piece; match: what the piece before was. An empty match takes
- * part, because it parts what lies around it; it is dropped at the end. */
+/* Pieces of one input piece arrive in order; how they join. first: index of its first piece; match: what the piece
+ * before was. An empty match takes part, because it parts what lies around it; it is dropped at the end. */
 struct join { struct pretok_pieces *out; const struct pretok_stage *s; int first; bool match; };
 
 static void join_piece(struct join *j, int at, int n, bool match)
@@ -89,7 +90,8 @@ static int next_match(const pcre2_code *re, pcre2_match_data *m, const char *tex
 {
     int rc = pcre2_match(re, (PCRE2_SPTR)text, (PCRE2_SIZE)n, (PCRE2_SIZE)at, PCRE2_NO_UTF_CHECK, m, NULL);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)               /* 32 KB; the interpreter has 20 MB */
-        rc = pcre2_match(re, (PCRE2_SPTR)text, (PCRE2_SIZE)n, (PCRE2_SIZE)at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m, NULL);
+        rc = pcre2_match(re, (PCRE2_SPTR)text, (PCRE2_SIZE)n, (PCRE2_SIZE)at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m,
+                         NULL);
     if (rc == PCRE2_ERROR_NOMATCH) return 0;
     if (rc < 0) return -1;
     const PCRE2_SIZE *v = pcre2_get_ovector_pointer(m);
@@ -98,14 +100,16 @@ static int next_match(const pcre2_code *re, pcre2_match_data *m, const char *tex
     return *begin < at || *end < *begin ? -1 : 1;
 }
 
-static bool cut_piece(const struct pretok_stage *s, struct pretok_work *w, struct pretok_piece p, struct pretok_pieces *out)
+static bool cut_piece(const struct pretok_stage *s, struct pretok_work *w, struct pretok_piece p,
+                      struct pretok_pieces *out)
 {
     const char *text = w->text + p.at;
     struct join j = { out, s, out->n, false };
     int done = 0, last = -1, at = 0, begin = 0, end = 0, found = 0;     /* last: end of the match before */
     while (at <= p.n && (found = next_match(s->code, w->match, text, p.n, at, &begin, &end)) > 0) {
         if (begin > done) join_piece(&j, p.at + done, begin - done, false);
-        if (end > last) join_piece(&j, p.at + begin, end - begin, true);        /* an empty match right behind a match does not count */
+        /* an empty match right behind a match does not count */
+        if (end > last) join_piece(&j, p.at + begin, end - begin, true);
         done = last = at = end;
         if (begin == end) {                             /* an empty match: go on one character later */
             uint32_t c;

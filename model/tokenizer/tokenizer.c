@@ -1,4 +1,5 @@
-/* tokenizer.c: text to ids and back. Nothing here changes the tokenizer: what a call needs lives on its own stack and heap. */
+/* tokenizer.c: text to ids and back. Nothing here changes the tokenizer: what a call needs lives on its own stack and
+ * heap. */
 #include "model/tokenizer/tokenizer.h"
 #include "base/file.h"
 #include "model/tokenizer/nfc.h"
@@ -132,7 +133,8 @@ static bool could_go_on(const struct tokenizer_stream *s)
     unsigned char first = (unsigned char)s->held[0];
     int len = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
     if (first < 0xc2 || first > 0xf4 || s->n >= len) return false;
-    /* the second byte alone decides what is left (E0, ED, F0, F4 narrow it); 0x80 or 0xbf fits wherever the second is still open */
+    /* the second byte alone decides what is left (E0, ED, F0, F4 narrow it); 0x80 or 0xbf fits wherever the second is
+     * still open */
     for (int fill = 0x80; fill <= 0xbf; fill += 0x3f) {
         char made[4];
         uint32_t c;
@@ -151,7 +153,8 @@ static void stream_byte(struct tokenizer_stream *s, struct str *out, char byte)
         str_put(out, s->held, (size_t)s->n);
         s->n = 0;
     } else if (!could_go_on(s)) {
-        bool again = s->n > 1;                          /* this byte ended the character before it and may begin its own */
+        /* this byte ended the character before it and may begin its own */
+        bool again = s->n > 1;
         str_puts(out, "\xef\xbf\xbd");
         s->n = 0;
         if (again) stream_byte(s, out, byte);
@@ -179,12 +182,18 @@ int tokenizer_id(const struct tokenizer *t, const char *token)
     return id >= 0 && len == n ? id : -1;
 }
 
-bool tokenizer_special(const struct tokenizer *t, int id) { return id >= 0 && id < t->n && t->tok[id].kind == TOKEN_SPECIAL; }
+bool tokenizer_special(const struct tokenizer *t, int id)
+{
+    return id >= 0 && id < t->n && t->tok[id].kind == TOKEN_SPECIAL;
+}
 int tokenizer_vocab(const struct tokenizer *t) { return t->n; }
 int tokenizer_bos(const struct tokenizer *t) { return t->bos; }
 uint64_t tokenizer_hash(const struct tokenizer *t) { return t->hash; }
 
-bool tokenizer_copy(const struct tokenizer *t, const char *path, struct err *e) { return file_write(path, t->text.p, t->text.n, e); }
+bool tokenizer_copy(const struct tokenizer *t, const char *path, struct err *e)
+{
+    return file_write(path, t->text.p, t->text.n, e);
+}
 
 void tokenizer_free(struct tokenizer *t)
 {

@@ -1,5 +1,6 @@
-/* tokenizer_gguf.c: the vocabulary of a GGUF file, written as the tokenizer.json it was made from and read by the one reader there is. So both give the same
- * ids, and an export has a tokenizer.json. What GGUF does not keep (the regular expression) it names: tokenizer.ggml.pre. */
+/* tokenizer_gguf.c: the vocabulary of a GGUF file, written as the tokenizer.json it was made from and read by the one
+ * reader there is. So both give the same ids, and an export has a tokenizer.json. What GGUF does not keep (the regular
+ * expression) it names: tokenizer.ggml.pre. */
 #include "base/file.h"
 #include "model/weights/gguf.h"
 #include "model/tokenizer/tokenizer_in.h"
@@ -9,19 +10,26 @@
 #define QWEN2_WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define LLAMA3_WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/* words NULL: GPT-2's expression, which is ByteLevel's own; digits: each digit is cut off before it (pre_tokenizer Digits). The names are llama.cpp's. */
+/* words NULL: GPT-2's expression, which is ByteLevel's own; digits: each digit is cut off before it (pre_tokenizer
+ * Digits). The names are llama.cpp's. */
 static const struct pre { const char *name, *words; bool digits, nfc, ignore_merges; } pres[] = {
-    { "gpt-2", NULL, false, false, false }, { "smollm", NULL, true, false, false }, { "qwen2", QWEN2_WORDS, false, true, false },
-    { "llama-bpe", LLAMA3_WORDS, false, false, true }, { "llama3", LLAMA3_WORDS, false, false, true },
+    { "gpt-2", NULL, false, false, false }, { "smollm", NULL, true, false, false },
+    { "qwen2", QWEN2_WORDS, false, true, false }, { "llama-bpe", LLAMA3_WORDS, false, false, true },
+    { "llama3", LLAMA3_WORDS, false, false, true },
     { "llama-v3", LLAMA3_WORDS, false, false, true },
 };
 
-static bool is(struct gguf_text t, const char *text) { return (size_t)t.n == strlen(text) && !memcmp(t.p, text, (size_t)t.n); }
+static bool is(struct gguf_text t, const char *text)
+{
+    return (size_t)t.n == strlen(text) && !memcmp(t.p, text, (size_t)t.n);
+}
 
 static const struct pre *find_pre(const char *name, struct gguf_text pre, struct err *e)
 {
     for (size_t i = 0; i < sizeof pres / sizeof *pres; i++) if (is(pre, pres[i].name)) return &pres[i];
-    fail(e, "%s: tokenizer.ggml.pre '%.*s' is not supported (gpt-2, smollm, qwen2 and llama-bpe are); use the model's own folder with tokenizer.json",
+    fail(e,
+         "%s: tokenizer.ggml.pre '%.*s' is not supported (gpt-2, smollm, qwen2 and llama-bpe are); use the model's own "
+         "folder with tokenizer.json",
          name, pre.n < 40 ? (int)pre.n : 40, pre.n ? pre.p : "");
     return NULL;
 }
@@ -45,7 +53,8 @@ static bool put_string(struct str *out, const char *p, int64_t n)
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5 };
 
-/* Controls are special tokens; user-defined ones are added but printed. Unused ids (padding of the vocabulary) are not tokens at all. */
+/* Controls are special tokens; user-defined ones are added but printed. Unused ids (padding of the vocabulary) are not
+ * tokens at all. */
 static bool put_added(struct str *out, const char *name, const struct gguf_vocab *v, struct err *e)
 {
     bool any = false;
@@ -53,7 +62,8 @@ static bool put_added(struct str *out, const char *name, const struct gguf_vocab
         bool special = v->type[i] == TYPE_CONTROL || v->type[i] == TYPE_UNKNOWN;
         if (!special && v->type[i] != TYPE_USER) continue;
         str_printf(out, "%s{\"id\":%d,\"content\":", any ? ",\n" : "", i);
-        if (!put_string(out, v->token[i].p, v->token[i].n)) return fail(e, "%s: tokenizer.ggml.tokens[%d] is not text", name, i);
+        if (!put_string(out, v->token[i].p, v->token[i].n))
+            return fail(e, "%s: tokenizer.ggml.tokens[%d] is not text", name, i);
         str_printf(out, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":%s}",
                    special ? "true" : "false");
         any = true;
@@ -61,33 +71,43 @@ static bool put_added(struct str *out, const char *name, const struct gguf_vocab
     return true;
 }
 
-/* Added tokens stand in the vocabulary too: the tokenizers library takes an added token's id from there, and numbers one that is missing from the size of
- * the vocabulary on, whatever "id" says. No text becomes one by way of the vocabulary: no merge makes it, and added tokens are cut out before. */
-static bool in_vocab(int type) { return type == TYPE_NORMAL || type == TYPE_UNKNOWN || type == TYPE_CONTROL || type == TYPE_USER; }
+/* Added tokens stand in the vocabulary too: the tokenizers library takes an added token's id from there, and numbers
+ * one that is missing from the size of the vocabulary on, whatever "id" says. No text becomes one by way of the
+ * vocabulary: no merge makes it, and added tokens are cut out before. */
+static bool in_vocab(int type)
+{
+    return type == TYPE_NORMAL || type == TYPE_UNKNOWN || type == TYPE_CONTROL || type == TYPE_USER;
+}
 
-static bool put_model(struct str *out, const char *name, const struct gguf_vocab *v, const struct pre *pre, struct err *e)
+static bool put_model(struct str *out, const char *name, const struct gguf_vocab *v, const struct pre *pre,
+                      struct err *e)
 {
     bool any = false;
-    str_printf(out, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
-                    "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,\"vocab\":{",
+    str_printf(out,
+               "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
+               "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,"
+               "\"vocab\":{",
                pre->ignore_merges ? "true" : "false");
     for (int i = 0; i < v->n; i++) {
         if (!in_vocab(v->type[i])) continue;
         str_puts(out, any ? ",\n" : "");
-        if (!put_string(out, v->token[i].p, v->token[i].n)) return fail(e, "%s: tokenizer.ggml.tokens[%d] is not text", name, i);
+        if (!put_string(out, v->token[i].p, v->token[i].n))
+            return fail(e, "%s: tokenizer.ggml.tokens[%d] is not text", name, i);
         str_printf(out, ":%d", i);
         any = true;
     }
     str_puts(out, "},\"merges\":[");
     for (int i = 0; i < v->merges; i++) {
         str_puts(out, i ? ",\n" : "");
-        if (!put_string(out, v->merge[i].p, v->merge[i].n)) return fail(e, "%s: tokenizer.ggml.merges[%d] is not text", name, i);
+        if (!put_string(out, v->merge[i].p, v->merge[i].n))
+            return fail(e, "%s: tokenizer.ggml.merges[%d] is not text", name, i);
     }
     str_puts(out, "]}");
     return true;
 }
 
-/* The template that puts begin-of-text before raw text. Llama 3's files often leave add_bos_token out; llama.cpp then takes it as set, and so does this. */
+/* The template that puts begin-of-text before raw text. Llama 3's files often leave add_bos_token out; llama.cpp then
+ * takes it as set, and so does this. */
 static bool put_bos(struct str *out, const char *name, const struct gguf_vocab *v, const struct pre *pre, struct err *e)
 {
     if (v->bos < 0 || !(v->add_bos || (pre->ignore_merges && !v->has_add_bos))) {
@@ -95,11 +115,16 @@ static bool put_bos(struct str *out, const char *name, const struct gguf_vocab *
         return true;
     }
     struct str id = { 0 };
-    bool ok = put_string(&id, v->token[v->bos].p, v->token[v->bos].n) || fail(e, "%s: tokenizer.ggml.tokens[%d] is not text", name, v->bos);
+    bool ok = put_string(&id, v->token[v->bos].p, v->token[v->bos].n) ||
+              fail(e, "%s: tokenizer.ggml.tokens[%d] is not text", name, v->bos);
     if (ok)
-        str_printf(out, "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":%s,\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],"
-                   "\"pair\":[{\"SpecialToken\":{\"id\":%s,\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":%s,\"type_id\":1}},"
-                   "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{%s:{\"id\":%s,\"ids\":[%d],\"tokens\":[%s]}}}",
+        str_printf(out,
+                   "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":%s,\"type_id\":0}},{"
+                   "\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],"
+                   "\"pair\":[{\"SpecialToken\":{\"id\":%s,\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},"
+                   "{\"SpecialToken\":{\"id\":%s,\"type_id\":1}},"
+                   "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{%s:{\"id\":%s,\"ids\":[%d],"
+                   "\"tokens\":[%s]}}}",
                    id.p, id.p, id.p, id.p, id.p, v->bos, id.p);
     str_free(&id);
     return ok;
@@ -107,16 +132,18 @@ static bool put_bos(struct str *out, const char *name, const struct gguf_vocab *
 
 static bool put_json(struct str *out, const char *name, const struct gguf_vocab *v, struct err *e)
 {
-    static const char level[] = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}";
+    static const char level[] = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_"
+                                "regex\":%s}";
     if (!is(v->model, "gpt2"))
-        return fail(e, "%s: tokenizer.ggml.model '%.*s' is not supported, only gpt2 (byte-level BPE)", name, v->model.n < 40 ? (int)v->model.n : 40,
-                    v->model.n ? v->model.p : "");
+        return fail(e, "%s: tokenizer.ggml.model '%.*s' is not supported, only gpt2 (byte-level BPE)", name,
+                    v->model.n < 40 ? (int)v->model.n : 40, v->model.n ? v->model.p : "");
     if (v->add_space_prefix) return fail(e, "%s: tokenizer.ggml.add_space_prefix is set, which is not supported", name);
     const struct pre *pre = find_pre(name, v->pre, e);
     if (!pre) return false;
     str_puts(out, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[");
     if (!put_added(out, name, v, e)) return false;
-    str_printf(out, "],\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[", pre->nfc ? "{\"type\":\"NFC\"}" : "null");
+    str_printf(out, "],\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[",
+               pre->nfc ? "{\"type\":\"NFC\"}" : "null");
     if (pre->digits) str_puts(out, "{\"type\":\"Digits\",\"individual_digits\":true},");
     if (pre->words) {
         str_puts(out, "{\"type\":\"Split\",\"pattern\":{\"Regex\":");
@@ -139,7 +166,8 @@ struct tokenizer *tokenizer_from_gguf(const struct gguf *g, struct err *e)
     struct gguf_vocab v;
     struct str text = { 0 };
     if (!gguf_vocab(g, &v, e)) return NULL;
-    struct tokenizer *t = put_json(&text, gguf_name(g), &v, e) ? tokenizer_parse(gguf_name(g), text.p, text.n, e) : NULL;
+    struct tokenizer *t =
+        put_json(&text, gguf_name(g), &v, e) ? tokenizer_parse(gguf_name(g), text.p, text.n, e) : NULL;
     str_free(&text);
     gguf_vocab_free(&v);
     return t;

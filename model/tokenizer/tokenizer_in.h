@@ -1,4 +1,5 @@
-/* tokenizer_in.h: the tokenizer's inside, shared by tokenizer_read.c, which fills it, and tokenizer.c, which uses it. */
+/* tokenizer_in.h: the tokenizer's inside, shared by tokenizer_read.c, which fills it, and tokenizer.c, which uses
+ * it. */
 #pragma once
 #include "model/tokenizer/bpe.h"
 #include "model/tokenizer/pretok.h"

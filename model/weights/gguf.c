@@ -1,5 +1,5 @@
-/* gguf.c: the container. Every length is checked against what is left of the file before it is used or anything is allocated for it; there is no
- * recursion, because arrays of arrays, which no model uses, are refused. */
+/* gguf.c: the container. Every length is checked against what is left of the file before it is used or anything is
+ * allocated for it; there is no recursion, because arrays of arrays, which no model uses, are refused. */
 #include "model/weights/gguf.h"
 #include "base/file.h"
 #include "base/map.h"
@@ -9,9 +9,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read in the file's byte order, which is little-endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read in the file's byte order, which is "
+                                                          "little-endian");
 
-enum { PAIR_MIN = 8 + 4 + 1, TENSOR_MIN = 8 + 4 + 8 + 4 + 8, ALIGN_MAX = 1 << 16 };     /* least bytes of a pair, of a tensor's row */
+/* least bytes of a pair, of a tensor's row */
+enum { PAIR_MIN = 8 + 4 + 1, TENSOR_MIN = 8 + 4 + 8 + 4 + 8, ALIGN_MAX = 1 << 16 };
 
 struct gguf {
     char *name;
@@ -32,7 +34,8 @@ static bool take(struct cursor *c, void *out, int64_t n, const char *what)
 {
     if (n > c->n - c->at) {
         fail(c->e, "%s: byte %lld: the file ends inside %s; is it cut short?", c->name, (long long)c->at, what);
-        return false;                                       /* said here, so that the compiler knows that *out is not read */
+        /* said here, so that the compiler knows that *out is not read */
+        return false;
     }
     memcpy(out, c->p + c->at, (size_t)n);
     c->at += n;
@@ -44,7 +47,8 @@ static bool take_text(struct cursor *c, struct gguf_text *t, const char *what)
     uint64_t n;
     if (!take(c, &n, 8, what)) return false;
     if (n > (uint64_t)(c->n - c->at))
-        return fail(c->e, "%s: byte %lld: %s of %llu bytes, %lld are left", c->name, (long long)c->at - 8, what, (unsigned long long)n, (long long)(c->n - c->at));
+        return fail(c->e, "%s: byte %lld: %s of %llu bytes, %lld are left", c->name, (long long)c->at - 8, what,
+                    (unsigned long long)n, (long long)(c->n - c->at));
     *t = (struct gguf_text){ c->p + c->at, (int64_t)n };
     c->at += (int64_t)n;
     return true;
@@ -60,7 +64,8 @@ static bool pass_values(struct cursor *c, struct gguf_pair *p)
         return true;
     }
     if (p->n > (c->n - c->at) / widths[p->type])
-        return fail(c->e, "%s: %.*s: %lld values, the file has room for fewer; is it cut short?", c->name, SHOW(p->key), (long long)p->n);
+        return fail(c->e, "%s: %.*s: %lld values, the file has room for fewer; is it cut short?", c->name, SHOW(p->key),
+                    (long long)p->n);
     for (int64_t i = 0; p->type == GGUF_BOOL && i < p->n; i++)
         if (p->p[i] & ~1) return fail(c->e, "%s: %.*s: a truth value that is neither 0 nor 1", c->name, SHOW(p->key));
     c->at += p->n * widths[p->type];
@@ -75,9 +80,11 @@ static bool take_pair(struct cursor *c, struct gguf_pair *p)
     p->is_array = type == GGUF_ARRAY;
     if (p->is_array && (!take(c, &type, 4, "an array's type") || !take(c, &n, 8, "an array's length"))) return false;
     if (type >= GGUF_TYPES || type == GGUF_ARRAY)
-        return fail(c->e, "%s: %.*s: %s", c->name, SHOW(p->key), type == GGUF_ARRAY ? "arrays of arrays are not read" : "its type is not one of GGUF's");
+        return fail(c->e, "%s: %.*s: %s", c->name, SHOW(p->key),
+                    type == GGUF_ARRAY ? "arrays of arrays are not read" : "its type is not one of GGUF's");
     if (n > (uint64_t)(c->n - c->at))
-        return fail(c->e, "%s: %.*s: an array of %llu values, only %lld bytes are left", c->name, SHOW(p->key), (unsigned long long)n, (long long)(c->n - c->at));
+        return fail(c->e, "%s: %.*s: an array of %llu values, only %lld bytes are left", c->name, SHOW(p->key),
+                    (unsigned long long)n, (long long)(c->n - c->at));
     p->type = (enum gguf_type)type;
     p->n = (int64_t)n;
     return pass_values(c, p);
@@ -88,18 +95,26 @@ static int compare(struct gguf_text a, struct gguf_text b)
     int d = memcmp(a.p, b.p, (size_t)(a.n < b.n ? a.n : b.n));
     return d ? d : (a.n > b.n) - (a.n < b.n);
 }
-static int by_key(const void *a, const void *b) { return compare(((const struct gguf_pair *)a)->key, ((const struct gguf_pair *)b)->key); }
-static int by_name(const void *a, const void *b) { return compare(((const struct gguf_tensor *)a)->name, ((const struct gguf_tensor *)b)->name); }
+static int by_key(const void *a, const void *b)
+{
+    return compare(((const struct gguf_pair *)a)->key, ((const struct gguf_pair *)b)->key);
+}
+static int by_name(const void *a, const void *b)
+{
+    return compare(((const struct gguf_tensor *)a)->name, ((const struct gguf_tensor *)b)->name);
+}
 
 static bool read_pairs(struct gguf *g, struct cursor *c, uint64_t n)
 {
     if (n > (uint64_t)(c->n - c->at) / PAIR_MIN || n > INT_MAX)
-        return fail(c->e, "%s: byte 16: %llu metadata pairs do not fit %lld bytes", c->name, (unsigned long long)n, (long long)(c->n - c->at));
+        return fail(c->e, "%s: byte 16: %llu metadata pairs do not fit %lld bytes", c->name, (unsigned long long)n,
+                    (long long)(c->n - c->at));
     g->pair = xcalloc((size_t)n, sizeof *g->pair);
     for (; g->pairs < (int)n; g->pairs++) if (!take_pair(c, &g->pair[g->pairs])) return false;
     qsort(g->pair, (size_t)g->pairs, sizeof *g->pair, by_key);
     for (int i = 1; i < g->pairs; i++)
-        if (!by_key(&g->pair[i - 1], &g->pair[i])) return fail(c->e, "%s: %.*s: this metadata key is there twice", c->name, SHOW(g->pair[i].key));
+        if (!by_key(&g->pair[i - 1], &g->pair[i]))
+            return fail(c->e, "%s: %.*s: this metadata key is there twice", c->name, SHOW(g->pair[i].key));
     return true;
 }
 
@@ -109,7 +124,9 @@ static bool take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offse
     uint32_t rank, type;
     uint64_t size;
     if (!take_text(c, &t->name, "a tensor's name") || !take(c, &rank, 4, "a tensor's rank")) return false;
-    if (rank < 1 || rank > GGUF_RANK_MAX) return fail(c->e, "%s: tensor %.*s: %u dimensions, 1 to %d are read", c->name, SHOW(t->name), rank, GGUF_RANK_MAX);
+    if (rank < 1 || rank > GGUF_RANK_MAX)
+        return fail(c->e, "%s: tensor %.*s: %u dimensions, 1 to %d are read", c->name, SHOW(t->name), rank,
+                    GGUF_RANK_MAX);
     t->rank = (int)rank;
     t->count = 1;
     for (int i = t->rank - 1; i >= 0; i--) {
@@ -121,10 +138,14 @@ static bool take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offse
     if (!take(c, &type, 4, "a tensor's type") || !take(c, offset, 8, "a tensor's offset")) return false;
     t->dtype = gguf_dtype(type);
     if (!t->dtype)
-        return fail(c->e, "%s: tensor %.*s: ggml type %u is not read; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are: "
-                          "convert it with llama-quantize", c->name, SHOW(t->name), type);
+        return fail(c->e,
+                    "%s: tensor %.*s: ggml type %u is not read; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, "
+                    "Q5_K and Q6_K are: "
+                    "convert it with llama-quantize",
+                    c->name, SHOW(t->name), type);
     if (t->shape[t->rank - 1] % t->dtype->block)
-        return fail(c->e, "%s: tensor %.*s: rows of %lld numbers are no whole blocks of %s", c->name, SHOW(t->name), (long long)t->shape[t->rank - 1], t->dtype->name);
+        return fail(c->e, "%s: tensor %.*s: rows of %lld numbers are no whole blocks of %s", c->name, SHOW(t->name),
+                    (long long)t->shape[t->rank - 1], t->dtype->name);
     if (__builtin_mul_overflow(t->count / t->dtype->block, (int64_t)t->dtype->bytes, bytes))
         return fail(c->e, "%s: tensor %.*s: its size overflows 64 bits", c->name, SHOW(t->name));
     return true;
@@ -146,25 +167,29 @@ static bool place(struct gguf *g, struct cursor *c, struct span *s, int64_t alig
         struct gguf_tensor *t = &g->tensor[s[i].tensor];
         int64_t begin = (at + align - 1) / align * align;
         if (s[i].begin != (uint64_t)begin)
-            return fail(c->e, "%s: tensor %.*s: begins at data byte %llu, %s byte %lld, where the one before it ends", c->name, SHOW(t->name),
-                        (unsigned long long)s[i].begin, s[i].begin < (uint64_t)begin ? "which overlaps" : "not at", (long long)begin);
+            return fail(c->e, "%s: tensor %.*s: begins at data byte %llu, %s byte %lld, where the one before it ends",
+                        c->name, SHOW(t->name), (unsigned long long)s[i].begin,
+                        s[i].begin < (uint64_t)begin ? "which overlaps" : "not at", (long long)begin);
         if (data > c->n || begin > c->n - data || s[i].bytes > c->n - data - begin)
-            return fail(c->e, "%s: tensor %.*s: %lld bytes at data byte %lld end outside the file; is it cut short?", c->name, SHOW(t->name),
-                        (long long)s[i].bytes, (long long)begin);
+            return fail(c->e, "%s: tensor %.*s: %lld bytes at data byte %lld end outside the file; is it cut short?",
+                        c->name, SHOW(t->name), (long long)s[i].bytes, (long long)begin);
         t->data = c->p + data + begin;
         at = begin + s[i].bytes;
     }
     if (c->n - data - at >= align && c->n > data)
-        return fail(c->e, "%s: %lld bytes after the last tensor belong to none", c->name, (long long)(c->n - data - at));
+        return fail(c->e, "%s: %lld bytes after the last tensor belong to none", c->name,
+                    (long long)(c->n - data - at));
     return true;
 }
 
 static bool read_tensors(struct gguf *g, struct cursor *c, uint64_t n)
 {
     if (n > (uint64_t)(c->n - c->at) / TENSOR_MIN || n > INT_MAX)
-        return fail(c->e, "%s: byte 8: %llu tensors do not fit %lld bytes", c->name, (unsigned long long)n, (long long)(c->n - c->at));
+        return fail(c->e, "%s: byte 8: %llu tensors do not fit %lld bytes", c->name, (unsigned long long)n,
+                    (long long)(c->n - c->at));
     int64_t align = 32;
-    if (gguf_find(g, "general.alignment") && (!gguf_int(g, "general.alignment", &align) || align < 1 || align > ALIGN_MAX || (align & (align - 1))))
+    if (gguf_find(g, "general.alignment") &&
+        (!gguf_int(g, "general.alignment", &align) || align < 1 || align > ALIGN_MAX || (align & (align - 1))))
         return fail(c->e, "%s: general.alignment must be a power of two, at most %d", c->name, ALIGN_MAX);
     g->tensor = xcalloc((size_t)n, sizeof *g->tensor);
     struct span *s = xcalloc((size_t)n, sizeof *s);
@@ -178,7 +203,8 @@ static bool read_tensors(struct gguf *g, struct cursor *c, uint64_t n)
     if (!ok) return false;
     qsort(g->tensor, (size_t)g->tensors, sizeof *g->tensor, by_name);
     for (int i = 1; i < g->tensors; i++)
-        if (!by_name(&g->tensor[i - 1], &g->tensor[i])) return fail(c->e, "%s: tensor %.*s is there twice", c->name, SHOW(g->tensor[i].name));
+        if (!by_name(&g->tensor[i - 1], &g->tensor[i]))
+            return fail(c->e, "%s: tensor %.*s is there twice", c->name, SHOW(g->tensor[i].name));
     return true;
 }
 
@@ -188,11 +214,13 @@ static bool read_all(struct gguf *g, const char *p, size_t n, struct err *e)
     char magic[4];
     uint32_t version;
     uint64_t tensors, pairs;
-    if (!take(&c, magic, 4, "the header") || !take(&c, &version, 4, "the header") || !take(&c, &tensors, 8, "the header") || !take(&c, &pairs, 8, "the header"))
+    if (!take(&c, magic, 4, "the header") || !take(&c, &version, 4, "the header") ||
+        !take(&c, &tensors, 8, "the header") || !take(&c, &pairs, 8, "the header"))
         return false;
     if (memcmp(magic, "GGUF", 4)) return fail(e, "%s: byte 0: not a GGUF file", g->name);
     if (version != 2 && version != 3)
-        return fail(e, "%s: byte 4: GGUF version %u is not read, 2 and 3 are%s", g->name, version, version == 0x03000000 ? " (this file is big-endian)" : "");
+        return fail(e, "%s: byte 4: GGUF version %u is not read, 2 and 3 are%s", g->name, version,
+                    version == 0x03000000 ? " (this file is big-endian)" : "");
     return read_pairs(g, &c, pairs) && read_tensors(g, &c, tensors);
 }
 
@@ -264,8 +292,16 @@ const char *gguf_name(const struct gguf *g) { return g->name; }
 int gguf_pairs(const struct gguf *g) { return g->pairs; }
 int gguf_tensors(const struct gguf *g) { return g->tensors; }
 
-const struct gguf_pair *gguf_pair_at(const struct gguf *g, int i) { ENSURE(i >= 0 && i < g->pairs); return &g->pair[i]; }
-const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, int i) { ENSURE(i >= 0 && i < g->tensors); return &g->tensor[i]; }
+const struct gguf_pair *gguf_pair_at(const struct gguf *g, int i)
+{
+    ENSURE(i >= 0 && i < g->pairs);
+    return &g->pair[i];
+}
+const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, int i)
+{
+    ENSURE(i >= 0 && i < g->tensors);
+    return &g->tensor[i];
+}
 
 const struct gguf_pair *gguf_find(const struct gguf *g, const char *key)
 {

@@ -1,40 +1,67 @@
-/* gguf.h: GGUF version 2 and 3, little-endian: header, metadata (typed key-value pairs), tensor table, data (format: ggml's docs/gguf.md). Mapped read-only;
- * names and texts are not 0-terminated. gguf.c reads the container, gguf_quant.c the numbers, gguf_model.c what they mean for a language model. */
+/* gguf.h: GGUF version 2 and 3, little-endian: header, metadata (typed key-value pairs), tensor table, data (format:
+ * ggml's docs/gguf.md). Mapped read-only; names and texts are not 0-terminated. gguf.c reads the container,
+ * gguf_quant.c the numbers, gguf_model.c what they mean for a language model. */
 #pragma once
 #include "model/config.h"
 #include <stdint.h>
 
-enum gguf_type { GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64, GGUF_TYPES };
+enum gguf_type {
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPES
+};
 enum { GGUF_RANK_MAX = 4 };
 
 struct gguf_text { const char *p; int64_t n; };
 
 /* One metadata pair. An array has the type of its elements and is_array. */
-struct gguf_pair { struct gguf_text key; enum gguf_type type; bool is_array; const char *p; int64_t n; };     /* p: n values, packed (text: 8-byte length, bytes) */
+/* p: n values, packed (text: 8-byte length, bytes) */
+struct gguf_pair { struct gguf_text key; enum gguf_type type; bool is_array; const char *p; int64_t n; };
 
 /* How numbers are packed: `block` of them in `bytes` bytes. get converts n blocks. */
 struct gguf_dtype { const char *name; int id, block, bytes; void (*get)(float *out, const void *in, int64_t n); };
 const struct gguf_dtype *gguf_dtype(uint32_t id);       /* NULL: not one that is read here */
 
 /* shape[0] is the outermost (rows), as in PyTorch; GGUF itself lists the innermost first. Rows are whole blocks. */
-struct gguf_tensor { struct gguf_text name; const struct gguf_dtype *dtype; int rank; int64_t shape[GGUF_RANK_MAX]; const void *data; int64_t count; };
+struct gguf_tensor {
+    struct gguf_text name;
+    const struct gguf_dtype *dtype;
+    int rank;
+    int64_t shape[GGUF_RANK_MAX];
+    const void *data;
+    int64_t count;
+};
 
 struct gguf;
-/* Opens and checks a whole file: counts against its size, every length, doubled keys and tensor names, tensors one after another without overlap, each as
- * long as its shape and type say. NULL on error, the sentence naming file and key, tensor or byte. Nothing is allocated beyond a few times the file. */
+/* Opens and checks a whole file: counts against its size, every length, doubled keys and tensor names, tensors one
+ * after another without overlap, each as long as its shape and type say. NULL on error, the sentence naming file and
+ * key, tensor or byte. Nothing is allocated beyond a few times the file. */
 struct gguf *gguf_open(const char *path, struct err *e);
 /* The same on bytes in memory, which must stay until gguf_close; name stands for the file in errors. */
 struct gguf *gguf_parse(const char *name, const void *bytes, size_t n, struct err *e);
 void gguf_close(struct gguf *g);                                                /* NULL is fine */
 const char *gguf_name(const struct gguf *g);
 
-/* True: path is a GGUF file (by its first bytes), or a folder without config.json that holds exactly one; *file gets the file's path. */
+/* True: path is a GGUF file (by its first bytes), or a folder without config.json that holds exactly one; *file gets
+ * the file's path. */
 bool gguf_is(const char *path, struct str *file);
 
 const struct gguf_pair *gguf_find(const struct gguf *g, const char *key);      /* NULL: no such key */
 int gguf_pairs(const struct gguf *g);
 const struct gguf_pair *gguf_pair_at(const struct gguf *g, int i);              /* in order of key */
-/* A single value; false: no such key or another type. Whole numbers of every width come out as int64_t, both float types (and they) as double. */
+/* A single value; false: no such key or another type. Whole numbers of every width come out as int64_t, both float
+ * types (and they) as double. */
 bool gguf_text(const struct gguf *g, const char *key, struct gguf_text *out);
 bool gguf_int(const struct gguf *g, const char *key, int64_t *out);
 bool gguf_real(const struct gguf *g, const char *key, double *out);
@@ -43,22 +70,28 @@ bool gguf_bool(const struct gguf *g, const char *key, bool *out);
 int gguf_tensors(const struct gguf *g);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, int i);          /* in order of name */
 const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);  /* NULL: none */
-/* out[n] = values begin .. begin+n-1, dequantised, the same bits as ggml's reference; begin and n are multiples of the block. False: outside the tensor. */
+/* out[n] = values begin .. begin+n-1, dequantised, the same bits as ggml's reference; begin and n are multiples of the
+ * block. False: outside the tensor. */
 bool gguf_get_f32(const struct gguf_tensor *t, int64_t begin, int64_t n, float *out);
 
-/* The model: configuration of architecture llama, qwen2 or qwen3 from the metadata (and rope_freqs.weight, Llama 3's scaling as a table). A key of the
- * architecture that is not understood is an error that names it. */
+/* The model: configuration of architecture llama, qwen2 or qwen3 from the metadata (and rope_freqs.weight, Llama 3's
+ * scaling as a table). A key of the architecture that is not understood is an error that names it. */
 bool gguf_config(const struct gguf *g, struct model_config *c, struct err *e);
-/* GGUF's name of a tensor of this project's table ("model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight"); false: it has none. */
+/* GGUF's name of a tensor of this project's table ("model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight");
+ * false: it has none. */
 bool gguf_tensor_name(const char *name, char *out, size_t size);
-/* llama.cpp stores q and k of architecture llama with the rows of each head interleaved: row i of pair half p at 2 i + p. */
+/* llama.cpp stores q and k of architecture llama with the rows of each head interleaved: row i of pair half p at 2 i +
+ * p. */
 bool gguf_interleaved(const struct model_config *c, const char *name);
 
-/* The tokenizer's raw material. Arrays are as long as said; ids are -1 where the file names none. Everything points into the file, but token, merge, type. */
+/* The tokenizer's raw material. Arrays are as long as said; ids are -1 where the file names none. Everything points
+ * into the file, but token, merge, type. */
 struct gguf_vocab {
-    struct gguf_text model, pre, chat_template;     /* "gpt2" is byte-level BPE; pre: which regular expression ("smollm", "qwen2", "llama-bpe"); n 0: not given */
+    /* "gpt2" is byte-level BPE; pre: which regular expression ("smollm", "qwen2", "llama-bpe"); n 0: not given */
+    struct gguf_text model, pre, chat_template;
     struct gguf_text *token;                        /* [n], in GPT-2's alphabet of bytes */
-    int32_t *type;                                  /* [n] 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte */
+    /* [n] 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte */
+    int32_t *type;
     int n;
     struct gguf_text *merge;                        /* [merges] "left right", in order of rank */
     int merges;
@@ -69,5 +102,6 @@ bool gguf_vocab(const struct gguf *g, struct gguf_vocab *v, struct err *e);
 void gguf_vocab_free(struct gguf_vocab *v);
 
 struct tokenizer;
-/* The tokenizer of these (model/tokenizer/tokenizer.h; tokenizer_gguf.c). NULL: not byte-level BPE, or cut into words in a way that is not known. */
+/* The tokenizer of these (model/tokenizer/tokenizer.h; tokenizer_gguf.c). NULL: not byte-level BPE, or cut into words
+ * in a way that is not known. */
 struct tokenizer *tokenizer_from_gguf(const struct gguf *g, struct err *e);

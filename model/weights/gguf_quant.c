@@ -1,5 +1,5 @@
-/* gguf_quant.c: ggml's packed numbers (ggml-common.h, dequantize_row_* of ggml-quants.c). All products of scales and quants below are exact in float but
- * Q6_K's last, so that fused multiply-adds change no bit. */
+/* gguf_quant.c: ggml's packed numbers (ggml-common.h, dequantize_row_* of ggml-quants.c). All products of scales and
+ * quants below are exact in float but Q6_K's last, so that fused multiply-adds change no bit. */
 #include "model/weights/gguf.h"
 #include "model/weights/half.h"
 #include <string.h>
@@ -67,7 +67,8 @@ static void get_q5(float *out, const uint8_t *b, float d, float m, int less)
 static void get_q5_0(float *out, const void *in, int64_t n)
 {
     const uint8_t *b = in;
-    for (int64_t i = 0; i < n; i++, b += 22, out += 32) get_q5(out, b + 2, half(b), -0.0f, 16);      /* x + -0 is x, also for x = -0 */
+    /* x + -0 is x, also for x = -0 */
+    for (int64_t i = 0; i < n; i++, b += 22, out += 32) get_q5(out, b + 2, half(b), -0.0f, 16);
 }
 
 /* half d, half m, bits[4], q[16]: d q + m */
@@ -84,7 +85,8 @@ static void scale_min(const uint8_t *s, int j, int *scale, int *min)
     *min = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | (s[j] >> 6) << 4;
 }
 
-/* 256 numbers: half d, half dmin, scales[12], (bits[32],) q[128]: (d scale) q - dmin min. high: the fifth bits (Q5_K), or NULL */
+/* 256 numbers: half d, half dmin, scales[12], (bits[32],) q[128]: (d scale) q - dmin min. high: the fifth bits (Q5_K),
+ * or NULL */
 static void get_k(float *out, const uint8_t *b, const uint8_t *high, const uint8_t *q)
 {
     float d = half(b), dmin = half(b + 2);
@@ -132,9 +134,10 @@ static void get_q6_k(float *out, const void *in, int64_t n)
 }
 
 static const struct gguf_dtype dtypes[] = {
-    { "F32", 0, 1, 4, get_f32 }, { "F16", 1, 1, 2, get_f16 }, { "BF16", 30, 1, 2, get_bf16 }, { "Q8_0", 8, 32, 34, get_q8_0 },
-    { "Q4_0", 2, 32, 18, get_q4_0 }, { "Q4_1", 3, 32, 20, get_q4_1 }, { "Q5_0", 6, 32, 22, get_q5_0 }, { "Q5_1", 7, 32, 24, get_q5_1 },
-    { "Q4_K", 12, 256, 144, get_q4_k }, { "Q5_K", 13, 256, 176, get_q5_k }, { "Q6_K", 14, 256, 210, get_q6_k },
+    { "F32", 0, 1, 4, get_f32 }, { "F16", 1, 1, 2, get_f16 }, { "BF16", 30, 1, 2, get_bf16 },
+    { "Q8_0", 8, 32, 34, get_q8_0 }, { "Q4_0", 2, 32, 18, get_q4_0 }, { "Q4_1", 3, 32, 20, get_q4_1 },
+    { "Q5_0", 6, 32, 22, get_q5_0 }, { "Q5_1", 7, 32, 24, get_q5_1 }, { "Q4_K", 12, 256, 144, get_q4_k },
+    { "Q5_K", 13, 256, 176, get_q5_k }, { "Q6_K", 14, 256, 210, get_q6_k },
 };
 
 const struct gguf_dtype *gguf_dtype(uint32_t id)

@@ -1,5 +1,6 @@
-/* safetensors.c: reader. The header is checked as the reference implementation checks it: tensors in order of offset must follow each other without
- * overlap or hole and end with the file, so no byte of the file is without a meaning. The writer is in safetensors_write.c. */
+/* safetensors.c: reader. The header is checked as the reference implementation checks it: tensors in order of offset
+ * must follow each other without overlap or hole and end with the file, so no byte of the file is without a meaning.
+ * The writer is in safetensors_write.c. */
 #include "model/weights/safetensors.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -9,7 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read in the file's byte order, which is little-endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read in the file's byte order, which is "
+                                                          "little-endian");
 
 enum { HEADER_MAX = 100 * 1000 * 1000, SHARDS_MAX = 1000 };     /* 100 MB: the reference implementation's limit */
 
@@ -18,14 +20,22 @@ struct st_file { struct st_tensor *t; int n, cap; struct map *maps; int n_maps; 
 /* dtype names of the format with a whole number of bytes per value */
 static const struct { const char *name; int bytes; enum st_dtype dtype; } dtypes[] = {
     { "F32", 4, ST_F32 }, { "BF16", 2, ST_BF16 }, { "F16", 2, ST_F16 }, { "F64", 8, ST_F64 },
-    { "BOOL", 1, ST_OTHER }, { "U8", 1, ST_OTHER }, { "I8", 1, ST_OTHER }, { "U16", 2, ST_OTHER }, { "I16", 2, ST_OTHER }, { "U32", 4, ST_OTHER },
-    { "I32", 4, ST_OTHER }, { "U64", 8, ST_OTHER }, { "I64", 8, ST_OTHER }, { "F8_E4M3", 1, ST_OTHER }, { "F8_E5M2", 1, ST_OTHER },
-    { "F8_E8M0", 1, ST_OTHER }, { "C64", 8, ST_OTHER },
+    { "BOOL", 1, ST_OTHER }, { "U8", 1, ST_OTHER }, { "I8", 1, ST_OTHER }, { "U16", 2, ST_OTHER },
+    { "I16", 2, ST_OTHER }, { "U32", 4, ST_OTHER }, { "I32", 4, ST_OTHER }, { "U64", 8, ST_OTHER },
+    { "I64", 8, ST_OTHER }, { "F8_E4M3", 1, ST_OTHER }, { "F8_E5M2", 1, ST_OTHER }, { "F8_E8M0", 1, ST_OTHER },
+    { "C64", 8, ST_OTHER },
 };
 
 /* One file being read: header[header_n] is JSON, data[data_n] follows it. */
 struct span { int64_t begin, end; const char *name; };
-struct reader { const char *name, *header; size_t header_n; const char *data; int64_t data_n; struct span *spans; struct err *e; };
+struct reader {
+    const char *name, *header;
+    size_t header_n;
+    const char *data;
+    int64_t data_n;
+    struct span *spans;
+    struct err *e;
+};
 
 static bool read_dtype(struct reader *r, const char *name, json_t *v, struct st_tensor *t, int *bytes)
 {
@@ -49,26 +59,31 @@ static bool read_shape(struct reader *r, const char *name, json_t *v, struct st_
     for (int i = 0; i < t->rank; i++) {
         json_t *s = json_array_get(v, (size_t)i);
         t->shape[i] = json_integer_value(s);
-        if (!json_is_integer(s) || t->shape[i] < 0) return fail(r->e, "%s: tensor %.120s: shape[%d] is not a size", r->name, name, i);
-        if (__builtin_mul_overflow(t->count, t->shape[i], &t->count)) return fail(r->e, "%s: tensor %.120s: shape overflows 64 bits", r->name, name);
+        if (!json_is_integer(s) || t->shape[i] < 0)
+            return fail(r->e, "%s: tensor %.120s: shape[%d] is not a size", r->name, name, i);
+        if (__builtin_mul_overflow(t->count, t->shape[i], &t->count))
+            return fail(r->e, "%s: tensor %.120s: shape overflows 64 bits", r->name, name);
     }
     int64_t whole;
-    if (__builtin_mul_overflow(t->count, bytes, &whole)) return fail(r->e, "%s: tensor %.120s: shape overflows 64 bits", r->name, name);
+    if (__builtin_mul_overflow(t->count, bytes, &whole))
+        return fail(r->e, "%s: tensor %.120s: shape overflows 64 bits", r->name, name);
     return true;
 }
 
-static bool read_offsets(struct reader *r, const char *name, json_t *v, struct st_tensor *t, int64_t bytes, struct span *span)
+static bool read_offsets(struct reader *r, const char *name, json_t *v, struct st_tensor *t, int64_t bytes,
+                         struct span *span)
 {
     json_t *b = json_array_get(v, 0), *n = json_array_get(v, 1);
     if (!json_is_array(v) || json_array_size(v) != 2 || !json_is_integer(b) || !json_is_integer(n))
         return fail(r->e, "%s: tensor %.120s: data_offsets must be [begin, end]", r->name, name);
     int64_t begin = json_integer_value(b), end = json_integer_value(n);
     if (begin < 0 || end < begin || end > r->data_n)
-        return fail(r->e, "%s: tensor %.120s: data_offsets [%lld, %lld] lie outside the %lld bytes of data%s", r->name, name, (long long)begin,
-                    (long long)end, (long long)r->data_n, end > r->data_n ? "; is the file cut short?" : "");
+        return fail(r->e, "%s: tensor %.120s: data_offsets [%lld, %lld] lie outside the %lld bytes of data%s", r->name,
+                    name, (long long)begin, (long long)end, (long long)r->data_n,
+                    end > r->data_n ? "; is the file cut short?" : "");
     if (end - begin != t->count * bytes)
-        return fail(r->e, "%s: tensor %.120s: %lld bytes of data, its shape needs %lld", r->name, name, (long long)(end - begin),
-                    (long long)(t->count * bytes));
+        return fail(r->e, "%s: tensor %.120s: %lld bytes of data, its shape needs %lld", r->name, name,
+                    (long long)(end - begin), (long long)(t->count * bytes));
     t->data = r->data + begin;
     *span = (struct span){ begin, end, name };
     return true;
@@ -116,12 +131,16 @@ static bool check_cover(struct reader *r, int n)
     int64_t at = 0;
     for (int i = 0; i < n; at = r->spans[i++].end) {
         const struct span *s = &r->spans[i];
-        if (s->begin < at) return fail(r->e, "%s: tensor %.120s overlaps tensor %.120s at data byte %lld", r->name, s->name, s[-1].name, (long long)s->begin);
-        if (s->begin > at) return fail(r->e, "%s: data bytes %lld to %lld, before tensor %.120s, belong to no tensor", r->name, (long long)at,
-                                       (long long)s->begin, s->name);
+        if (s->begin < at)
+            return fail(r->e, "%s: tensor %.120s overlaps tensor %.120s at data byte %lld", r->name, s->name,
+                        s[-1].name, (long long)s->begin);
+        if (s->begin > at)
+            return fail(r->e, "%s: data bytes %lld to %lld, before tensor %.120s, belong to no tensor", r->name,
+                        (long long)at, (long long)s->begin, s->name);
     }
     if (at != r->data_n)
-        return fail(r->e, "%s: data bytes %lld to %lld, at the end, belong to no tensor", r->name, (long long)at, (long long)r->data_n);
+        return fail(r->e, "%s: data bytes %lld to %lld, at the end, belong to no tensor", r->name, (long long)at,
+                    (long long)r->data_n);
     return true;
 }
 
@@ -153,11 +172,15 @@ static bool read_bytes(struct st_file *f, const char *name, const char *p, size_
     static const char lfs[] = "version https://git-lfs";
     if (n > sizeof lfs && !memcmp(p, lfs, sizeof lfs - 1))
         return fail(e, "%s: is a Git LFS pointer, not the file itself: run git lfs pull in its repository", name);
-    if (n < sizeof len) return fail(e, "%s: %zu bytes: too short for the 8-byte header length; is the file cut short?", name, n);
+    if (n < sizeof len)
+        return fail(e, "%s: %zu bytes: too short for the 8-byte header length; is the file cut short?", name, n);
     memcpy(&len, p, sizeof len);
-    if (len > HEADER_MAX) return fail(e, "%s: byte 0: header length %llu is above %d; this is not a safetensors file", name, (unsigned long long)len, HEADER_MAX);
+    if (len > HEADER_MAX)
+        return fail(e, "%s: byte 0: header length %llu is above %d; this is not a safetensors file", name,
+                    (unsigned long long)len, HEADER_MAX);
     if (len > n - sizeof len)
-        return fail(e, "%s: byte 0: header length %llu, but only %zu bytes follow; is the file cut short?", name, (unsigned long long)len, n - sizeof len);
+        return fail(e, "%s: byte 0: header length %llu, but only %zu bytes follow; is the file cut short?", name,
+                    (unsigned long long)len, n - sizeof len);
     struct reader r = { .name = name, .header = p + sizeof len, .header_n = (size_t)len, .e = e };
     r.data = r.header + r.header_n;
     r.data_n = (int64_t)(n - sizeof len - r.header_n);
@@ -183,7 +206,8 @@ static struct st_file *finish(struct st_file *f, const char *name, bool ok, stru
 {
     if (ok && f->n) qsort(f->t, (size_t)f->n, sizeof *f->t, by_name);
     for (int i = 1; ok && i < f->n; i++)
-        if (!strcmp(f->t[i - 1].name, f->t[i].name)) ok = fail(e, "%s: tensor %.120s is in two shards", name, f->t[i].name);
+        if (!strcmp(f->t[i - 1].name, f->t[i].name))
+            ok = fail(e, "%s: tensor %.120s is in two shards", name, f->t[i].name);
     if (ok) return f;
     st_close(f);
     return NULL;
@@ -198,9 +222,15 @@ static bool read_index(struct st_file *f, const char *path, json_t *map, struct 
     bool ok = true;
     json_object_foreach(map, key, v) {
         const char *shard = json_string_value(v);
-        if (!shard || !*shard || strchr(shard, '/')) { ok = fail(e, "%s: weight_map.%.120s must name a file beside this one", path, key); break; }
+        if (!shard || !*shard || strchr(shard, '/')) {
+            ok = fail(e, "%s: weight_map.%.120s must name a file beside this one", path, key);
+            break;
+        }
         if (json_object_get(seen, shard)) continue;
-        if (json_object_size(seen) == SHARDS_MAX) { ok = fail(e, "%s: weight_map names more than %d files", path, SHARDS_MAX); break; }
+        if (json_object_size(seen) == SHARDS_MAX) {
+            ok = fail(e, "%s: weight_map names more than %d files", path, SHARDS_MAX);
+            break;
+        }
         json_object_set_new(seen, shard, json_true());
         struct str full = { 0 };
         str_printf(&full, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, shard);
@@ -212,7 +242,8 @@ static bool read_index(struct st_file *f, const char *path, json_t *map, struct 
     return ok;
 }
 
-/* The index may name a head that no file has: save_pretrained of some versions lists it although it is tied. Whoever needs it finds it missing. */
+/* The index may name a head that no file has: save_pretrained of some versions lists it although it is tied. Whoever
+ * needs it finds it missing. */
 static bool may_lack(const char *name) { return !strcmp(name, "lm_head.weight"); }
 
 static struct st_file *open_index(const char *path, struct err *e)
@@ -220,7 +251,8 @@ static struct st_file *open_index(const char *path, struct err *e)
     struct st_file *f = xcalloc(1, sizeof *f);
     struct str text = { 0 };
     bool ok = file_read(path, HEADER_MAX, &text, e);
-    json_t *j = ok ? json_from(path, text.p ? text.p : "", text.n, e) : NULL, *map = json_object_get(j, "weight_map"), *v;
+    json_t *j = ok ? json_from(path, text.p ? text.p : "", text.n, e) : NULL, *map = json_object_get(j, "weight_map"),
+           *v;
     ok = j && read_index(f, path, map, e);
     f = finish(f, path, ok, e);
     const char *key;
@@ -319,7 +351,9 @@ bool st_get_f64(const struct st_tensor *t, int64_t begin, int64_t n, double *out
     case ST_F32: for (int64_t i = 0; i < n; i++) out[i] = (double)LOAD(float, t->data, begin + i); break;
     case ST_F64: if (n) memcpy(out, (const char *)t->data + begin * 8, (size_t)n * 8); break;
     case ST_F16: for (int64_t i = 0; i < n; i++) out[i] = (double)f32_of_f16(LOAD(uint16_t, t->data, begin + i)); break;
-    case ST_BF16: for (int64_t i = 0; i < n; i++) out[i] = (double)f32_of_bf16(LOAD(uint16_t, t->data, begin + i)); break;
+    case ST_BF16:
+        for (int64_t i = 0; i < n; i++) out[i] = (double)f32_of_bf16(LOAD(uint16_t, t->data, begin + i));
+        break;
     case ST_OTHER: return false;
     }
     return true;

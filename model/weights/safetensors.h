@@ -1,10 +1,12 @@
-/* safetensors.h: 8 bytes little-endian header length, JSON header, data (format: github.com/huggingface/safetensors). Files are mapped read-only; a
- * tensor's data may start at any byte, so it is read with st_get_*, not through a cast. One cut short after st_open ends the program with a sentence (base/map.h). */
+/* safetensors.h: 8 bytes little-endian header length, JSON header, data (format: github.com/huggingface/safetensors).
+ * Files are mapped read-only; a tensor's data may start at any byte, so it is read with st_get_*, not through a cast.
+ * One cut short after st_open ends the program with a sentence (base/map.h). */
 #pragma once
 #include "base/err.h"
 #include <stdint.h>
 
-enum st_dtype { ST_F32, ST_F64, ST_F16, ST_BF16, ST_OTHER };    /* ST_OTHER: integers, bool, float8: listed, but not converted */
+/* ST_OTHER: integers, bool, float8: listed, but not converted */
+enum st_dtype { ST_F32, ST_F64, ST_F16, ST_BF16, ST_OTHER };
 enum { ST_RANK_MAX = 8 };
 
 struct st_tensor {
@@ -18,9 +20,10 @@ struct st_tensor {
 
 struct st_file;
 
-/* Opens a .safetensors file, an index (*.index.json: all its shards, as one file), or a folder that holds model.safetensors or
- * model.safetensors.index.json. Checks that the header fits the file, has no duplicate names, and that the tensors cover the data exactly, each as long
- * as its shape says. NULL on error, the sentence naming file and tensor or byte. */
+/* Opens a .safetensors file, an index (*.index.json: all its shards, as one file), or a folder that holds
+ * model.safetensors or model.safetensors.index.json. Checks that the header fits the file, has no duplicate names, and
+ * that the tensors cover the data exactly, each as long as its shape says. NULL on error, the sentence naming file and
+ * tensor or byte. */
 struct st_file *st_open(const char *path, struct err *e);
 
 /* The same checks on one file in memory, which must stay until st_close; name stands for the file in errors. */
@@ -28,20 +31,26 @@ struct st_file *st_parse(const char *name, const void *bytes, size_t n, struct e
 
 void st_close(struct st_file *f);                                               /* NULL is fine */
 int st_count(const struct st_file *f);
-const struct st_tensor *st_at(const struct st_file *f, int i);                  /* i in [0, st_count): in order of name */
+/* i in [0, st_count): in order of name */
+const struct st_tensor *st_at(const struct st_file *f, int i);
 const struct st_tensor *st_find(const struct st_file *f, const char *name);     /* NULL if there is none */
 
-/* out[n] = values begin .. begin+n-1 of t, converted (float64 to float32 rounds to nearest). False, out untouched: outside the tensor, or ST_OTHER. */
+/* out[n] = values begin .. begin+n-1 of t, converted (float64 to float32 rounds to nearest). False, out untouched:
+ * outside the tensor, or ST_OTHER. */
 bool st_get_f32(const struct st_tensor *t, int64_t begin, int64_t n, float *out);
 bool st_get_f64(const struct st_tensor *t, int64_t begin, int64_t n, double *out);
 
-/* A file being written: declare every tensor, then put their values in the order declared, in pieces of any length (a piece may not run over the end of
- * a tensor), then finish. Nothing appears under path before st_finish. Declare wider types first if types are mixed, so that data stays aligned.
- * A wrong order of calls, a name used twice or too many values is a broken invariant: die(). A full disk is st_finish's error. */
+/* A file being written: declare every tensor, then put their values in the order declared, in pieces of any length (a
+ * piece may not run over the end of a tensor), then finish. Nothing appears under path before st_finish. Declare wider
+ * types first if types are mixed, so that data stays aligned. A wrong order of calls, a name used twice or too many
+ * values is a broken invariant: die(). A full disk is st_finish's error. */
 struct st_writer;
 struct st_writer *st_create(const char *path, struct err *e);                   /* NULL: the place cannot be written */
 void st_declare(struct st_writer *w, const char *name, enum st_dtype dtype, int rank, const int64_t *shape);
-void st_put_f32(struct st_writer *w, const float *x, int64_t n);                /* converts to the declared type, rounding to nearest even */
+/* converts to the declared type, rounding to nearest even */
+void st_put_f32(struct st_writer *w, const float *x, int64_t n);
 void st_put_f64(struct st_writer *w, const double *x, int64_t n);
-bool st_finish(struct st_writer *w, struct err *e);                             /* frees w in every case; false: not written, or values missing */
-void st_abandon(struct st_writer *w);                                           /* frees w, leaves no file; NULL is fine */
+/* frees w in every case; false: not written, or values missing */
+bool st_finish(struct st_writer *w, struct err *e);
+/* frees w, leaves no file; NULL is fine */
+void st_abandon(struct st_writer *w);

@@ -1,5 +1,5 @@
-/* safetensors_write.c: the streaming writer. The header needs only names, types and shapes, so it is written before the first value; values go straight
- * to the temporary file, converted in small pieces. */
+/* safetensors_write.c: the streaming writer. The header needs only names, types and shapes, so it is written before the
+ * first value; values go straight to the temporary file, converted in small pieces. */
 #include "model/weights/safetensors.h"
 #include "base/file.h"
 #include <jansson.h>
@@ -23,7 +23,8 @@ struct st_writer *st_create(const char *path, struct err *e)
     struct st_writer *w = xcalloc(1, sizeof *w);
     if (!out_open(&w->out, path, e)) { free(w); return NULL; }
     w->header = json_object();
-    json_object_set_new(w->header, "__metadata__", json_pack("{s:s}", "format", "pt"));     /* transformers refuses files without it */
+    /* transformers refuses files without it */
+    json_object_set_new(w->header, "__metadata__", json_pack("{s:s}", "format", "pt"));
     return w;
 }
 
@@ -37,15 +38,18 @@ void st_declare(struct st_writer *w, const char *name, enum st_dtype dtype, int 
         ENSURE(shape[i] >= 0 && !__builtin_mul_overflow(count, shape[i], &count));
         json_array_append_new(dims, json_integer(shape[i]));
     }
-    ENSURE(!__builtin_mul_overflow(count, (int64_t)widths[dtype], &size) && !__builtin_add_overflow(begin, size, &w->bytes));
-    json_t *t = json_pack("{s:s, s:o, s:[I, I]}", "dtype", names[dtype], "shape", dims, "data_offsets", (json_int_t)begin, (json_int_t)w->bytes);
+    ENSURE(!__builtin_mul_overflow(count, (int64_t)widths[dtype], &size) &&
+           !__builtin_add_overflow(begin, size, &w->bytes));
+    json_t *t = json_pack("{s:s, s:o, s:[I, I]}", "dtype", names[dtype], "shape", dims, "data_offsets",
+                          (json_int_t)begin, (json_int_t)w->bytes);
     if (!t || json_object_set_new(w->header, name, t) != 0) die("safetensors: tensor name is not UTF-8: %s", name);
     w->t = xrealloc(w->t, (size_t)(w->n + 1) * sizeof *w->t);
     w->t[w->n].count = count;
     w->t[w->n++].dtype = dtype;
 }
 
-/* Writes the header once, padded with spaces so that data begins at a multiple of 8, and goes past full and empty tensors. */
+/* Writes the header once, padded with spaces so that data begins at a multiple of 8, and goes past full and empty
+ * tensors. */
 static void advance(struct st_writer *w)
 {
     if (w->header) {
@@ -86,13 +90,17 @@ static uint16_t f16_of(float x)
     u &= 0x7fffffff;
     if (u > 0x7f800000) return (uint16_t)(sign | 0x7e00);
     if (u >= 0x47800000) return (uint16_t)(sign | 0x7c00);                      /* 65536 and above */
-    if (u >= 0x38800000) return (uint16_t)(sign | round_off(u - 0x38000000, 13));       /* normal; 65520 and above carries into infinity */
-    if (u < 0x33000000) return (uint16_t)sign;                                  /* below half of the smallest subnormal, 2^-25 */
-    int shift = 126 - (int)(u >> 23);                                           /* 14 .. 24: value = mantissa * 2^(exponent - 150), unit 2^-24 */
+    /* normal; 65520 and above carries into infinity */
+    if (u >= 0x38800000) return (uint16_t)(sign | round_off(u - 0x38000000, 13));
+    /* below half of the smallest subnormal, 2^-25 */
+    if (u < 0x33000000) return (uint16_t)sign;
+    /* 14 .. 24: value = mantissa * 2^(exponent - 150), unit 2^-24 */
+    int shift = 126 - (int)(u >> 23);
     return (uint16_t)(sign | round_off((u & 0x7fffff) | 0x800000, shift));
 }
 
-/* A double rounded to float so that a second rounding to 11 or 8 bits gives the same as one rounding would: inexact results get an odd last bit. */
+/* A double rounded to float so that a second rounding to 11 or 8 bits gives the same as one rounding would: inexact
+ * results get an odd last bit. */
 static float odd_of(double x)
 {
     float f = (float)x;
@@ -101,7 +109,8 @@ static float odd_of(double x)
     uint32_t u;
     memcpy(&u, &f, sizeof u);
     if (u & 1) return f;
-    bool away = x > 0 ? back > x : back < x;                                    /* rounded away from zero: the odd neighbour is the one below */
+    /* rounded away from zero: the odd neighbour is the one below */
+    bool away = x > 0 ? back > x : back < x;
     u += away ? -1u : 1u;
     memcpy(&f, &u, sizeof f);
     return f;
@@ -134,7 +143,8 @@ static void put(struct st_writer *w, const float *f, const double *x, int64_t n)
     enum st_dtype d = w->t[w->at].dtype;
     w->done += n;
     if (d == ST_F32 && f) { fwrite(f, sizeof *f, (size_t)n, w->out.f); return; }        /* no conversion, one write */
-    for (int64_t i = 0; i < n; i += 1024) put_piece(w, d, f ? f + i : NULL, x ? x + i : NULL, n - i < 1024 ? n - i : 1024);
+    for (int64_t i = 0; i < n; i += 1024)
+        put_piece(w, d, f ? f + i : NULL, x ? x + i : NULL, n - i < 1024 ? n - i : 1024);
 }
 
 void st_put_f32(struct st_writer *w, const float *x, int64_t n) { put(w, x, NULL, n); }
@@ -152,8 +162,8 @@ bool st_finish(struct st_writer *w, struct err *e)
     advance(w);
     bool ok = w->at == w->n;
     if (!ok) {
-        fail(e, "%s: not written: tensor %d of %d has %lld of its %lld values", w->out.path, w->at + 1, w->n, (long long)w->done,
-             (long long)w->t[w->at].count);
+        fail(e, "%s: not written: tensor %d of %d has %lld of its %lld values", w->out.path, w->at + 1, w->n,
+             (long long)w->done, (long long)w->t[w->at].count);
         out_drop(&w->out);
     } else {
         ok = out_commit(&w->out, e);

@@ -1,4 +1,5 @@
-/* test_base.c: error sentences, growable strings, bounded reads, atomic writes, Philox against the published vectors. */
+/* test_base.c: error sentences, growable strings, bounded reads, atomic writes, Philox against the published
+ * vectors. */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/map.h"
@@ -18,8 +19,10 @@ static void philox_vectors(void **state)
     /* known answers of the Random123 distribution, philox4x32-10: counter, key, output */
     static const struct { uint32_t c[4], k[2], out[4]; } cases[] = {
         { { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
-        { { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff }, { 0xffffffff, 0xffffffff }, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
-        { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 }, { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+        { { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff }, { 0xffffffff, 0xffffffff }, { 0x408f276d, 0x41c83b0e,
+          0xa20bc7c6, 0x6d5451fd } },
+        { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 }, { 0xd16cfe09, 0x94fdcceb,
+          0x5001e420, 0x24126ea1 } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint64_t seed = (uint64_t)cases[i].k[1] << 32 | cases[i].k[0];
@@ -101,8 +104,9 @@ static void what_is_no_file(void **state)
     (void)state;
     static const struct { const char *path, *says; bool plain; } cases[] = {
         { "fifo", NULL, false },                                    /* nobody writes to it: empty */
-        { "fifo", "not a plain file", true }, { "folder", "is a folder", false }, { "/dev/zero", "is a device", false }, { "/dev/zero", "not a plain file", true },
-        { "loop", "symbolic links", false }, { "dangling", "No such file", false }, { "to_folder", "is a folder", true }, { "none", "No such file", true },
+        { "fifo", "not a plain file", true }, { "folder", "is a folder", false }, { "/dev/zero", "is a device", false },
+        { "/dev/zero", "not a plain file", true }, { "loop", "symbolic links", false },
+        { "dangling", "No such file", false }, { "to_folder", "is a folder", true }, { "none", "No such file", true },
     };
     struct str got = { 0 };
     struct map map;
@@ -117,7 +121,8 @@ static void what_is_no_file(void **state)
         const char *path = *cases[i].path == '/' ? cases[i].path : in_dir(cases[i].path);
         bool ok = cases[i].plain ? map_open(&map, path, &e) : file_read(path, 1000, &got, &e);
         CHECK(ok == !cases[i].says, "%s", path);
-        if (!ok) CHECK(strstr(e.text, cases[i].says) && !strncmp(e.text, path, strlen(path)), "%s says '%s'", path, e.text);
+        if (!ok)
+            CHECK(strstr(e.text, cases[i].says) && !strncmp(e.text, path, strlen(path)), "%s says '%s'", path, e.text);
         CHECK(got.n == 0, "%s", path);
     }
     alarm(0);
@@ -176,7 +181,8 @@ static void ends_in_the_middle(void **state)
     assert_false(file_exists(tmp));
 }
 
-/* The file is cut short under the mapping: the next read beyond its end ends the program with status 1, not with a signal. */
+/* The file is cut short under the mapping: the next read beyond its end ends the program with status 1, not with a
+ * signal. */
 static void a_file_that_shrinks(void **state)
 {
     (void)state;
@@ -230,7 +236,9 @@ static void stages(void **state)
 
 static size_t gz(char *out, size_t room, const char *text, size_t n)
 {
-    z_stream z = { .next_in = (Bytef *)(uintptr_t)text, .avail_in = (uInt)n, .next_out = (Bytef *)out, .avail_out = (uInt)room };
+    z_stream z = {
+        .next_in = (Bytef *)(uintptr_t)text, .avail_in = (uInt)n, .next_out = (Bytef *)out, .avail_out = (uInt)room
+    };
     assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
     deflateEnd(&z);
@@ -241,10 +249,21 @@ static size_t gz(char *out, size_t room, const char *text, size_t n)
 static void gzip_members(void **state)
 {
     (void)state;
-    static const struct { const char *what; int at; unsigned char xor; size_t extra; char fill; const char *says; } cases[] = {
-        { "two members", 0, 0, 0, 0, NULL }, { "zero bytes behind", 0, 0, 512, 0, NULL }, { "other bytes behind", 0, 0, 3, 'x', "3 bytes follow that are not gzip" },
-        { "the second one's magic", 0, 1, 0, 0, "follow that are not gzip" }, { "its method", 2, 7, 0, 0, "damaged after 5 bytes" },
-        { "its checksum", -8, 1, 0, 0, "damaged after" }, { "its length", -4, 1, 0, 0, "damaged after" },
+    static const struct {
+        const char *what;
+        int at;
+        unsigned char xor ;
+        size_t extra;
+        char fill;
+        const char *says;
+    } cases[] = {
+        { "two members", 0, 0, 0, 0, NULL },
+        { "zero bytes behind", 0, 0, 512, 0, NULL },
+        { "other bytes behind", 0, 0, 3, 'x', "3 bytes follow that are not gzip" },
+        { "the second one's magic", 0, 1, 0, 0, "follow that are not gzip" },
+        { "its method", 2, 7, 0, 0, "damaged after 5 bytes" },
+        { "its checksum", -8, 1, 0, 0, "damaged after" },
+        { "its length", -4, 1, 0, 0, "damaged after" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct str got = { 0 };
@@ -322,9 +341,11 @@ static void names_do_not_speak_to_terminals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(philox_vectors), cmocka_unit_test(sentences_are_cut_not_overrun), cmocka_unit_test(files), cmocka_unit_test(gzip_whole_and_cut),
-        cmocka_unit_test(what_is_no_file), cmocka_unit_test(out_to_what_is_no_file), cmocka_unit_test(ends_in_the_middle), cmocka_unit_test(a_file_that_shrinks),
-        cmocka_unit_test(stages), cmocka_unit_test(gzip_members), cmocka_unit_test(gzip_bomb), cmocka_unit_test(json_is_bounded),
+        cmocka_unit_test(philox_vectors), cmocka_unit_test(sentences_are_cut_not_overrun), cmocka_unit_test(files),
+        cmocka_unit_test(gzip_whole_and_cut), cmocka_unit_test(what_is_no_file),
+        cmocka_unit_test(out_to_what_is_no_file), cmocka_unit_test(ends_in_the_middle),
+        cmocka_unit_test(a_file_that_shrinks), cmocka_unit_test(stages), cmocka_unit_test(gzip_members),
+        cmocka_unit_test(gzip_bomb), cmocka_unit_test(json_is_bounded),
         cmocka_unit_test(names_do_not_speak_to_terminals),
     };
     return cmocka_run_group_tests_name("base", tests, make_dir, drop_dir);

@@ -1,4 +1,5 @@
-/* test_hash.c: XXH64 against values that the xxHash project's own program printed; any cut into pieces gives the same; no flipped bit goes unnoticed. */
+/* test_hash.c: XXH64 against values that the xxHash project's own program printed; any cut into pieces gives the same;
+ * no flipped bit goes unnoticed. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -33,7 +34,8 @@ static void known_values(void **state)
     unsigned char text[1024];
     fill(text, sizeof text);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        CHECK(hash_of(text, cases[i].n) == cases[i].want, "%zu bytes: %016llx", cases[i].n, (unsigned long long)hash_of(text, cases[i].n));
+        CHECK(hash_of(text, cases[i].n) == cases[i].want, "%zu bytes: %016llx", cases[i].n,
+              (unsigned long long)hash_of(text, cases[i].n));
 }
 
 static void pieces_give_the_whole(void **state)
@@ -44,7 +46,8 @@ static void pieces_give_the_whole(void **state)
     for (size_t step = 1; step < 80; step++) {
         struct hash h;
         hash_begin(&h);
-        for (size_t at = 0; at < sizeof text; at += step) hash_add(&h, text + at, sizeof text - at < step ? sizeof text - at : step);
+        for (size_t at = 0; at < sizeof text; at += step)
+            hash_add(&h, text + at, sizeof text - at < step ? sizeof text - at : step);
         CHECK(hash_end(&h) == hash_of(text, sizeof text), "pieces of %zu", step);
     }
 }
@@ -87,7 +90,8 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_values), cmocka_unit_test(pieces_give_the_whole), cmocka_unit_test(every_flipped_bit_is_noticed), cmocka_unit_test(files),
+        cmocka_unit_test(known_values), cmocka_unit_test(pieces_give_the_whole),
+        cmocka_unit_test(every_flipped_bit_is_noticed), cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

@@ -1,4 +1,5 @@
-/* test_lock.c: one owner of a folder at a time, however the owner ends; folders filled as a whole are locked too; gzip streams. */
+/* test_lock.c: one owner of a folder at a time, however the owner ends; folders filled as a whole are locked too; gzip
+ * streams. */
 #include "base/file.h"
 #include "base/gz.h"
 #include "tests/check.h"
@@ -123,7 +124,8 @@ static void folders_being_filled(void **state)
     struct stage a, b;
     struct err e;
     CHECK(stage_open(&a, in_dir("model"), &e), "%s", e.text);
-    CHECK(!stage_open(&b, in_dir("model"), &e) && strstr(e.text, "another process writes into this folder"), "%s", e.text);
+    CHECK(!stage_open(&b, in_dir("model"), &e) && strstr(e.text, "another process writes into this folder"), "%s",
+          e.text);
     stage_drop(&b);
     CHECK(file_exists(in_dir("model")), "the first one's folder stays");
     stage_drop(&a);
@@ -157,7 +159,8 @@ static void packed_streams(void **state)
     }
     CHECK(raw[0].n == raw[1].n && !memcmp(raw[0].p, raw[1].p, raw[0].n), "the same bytes each time");
     CHECK(raw[0].n < want.n / 4, "%zu of %zu bytes", raw[0].n, want.n);
-    CHECK(file_read(in_dir("packed.gz"), 10 << 20, &got, &e) && got.n == want.n && !memcmp(got.p, want.p, got.n), "what was written");
+    CHECK(file_read(in_dir("packed.gz"), 10 << 20, &got, &e) && got.n == want.n && !memcmp(got.p, want.p, got.n),
+          "what was written");
     FILE *full = fopen("/dev/full", "w"), *f = gz_writer(full);
     fwrite(want.p, 1, want.n, f);
     CHECK(fclose(f) != 0 || fflush(full) != 0, "a full disk is an error");

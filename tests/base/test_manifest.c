@@ -1,4 +1,5 @@
-/* test_manifest.c: a folder with its list: whole, then with every kind of damage to every file, the list itself included; hostile lists. */
+/* test_manifest.c: a folder with its list: whole, then with every kind of damage to every file, the list itself
+ * included; hostile lists. */
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/manifest.h"
@@ -7,7 +8,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const names[] = { "ckpt/actor/huggingface/model.safetensors", "ckpt/actor/optimizer.safetensors", "ckpt/state.json", "ckpt/with space", "ckpt/empty", "ckpt/manifest" };
+static const char *const names[] = { "ckpt/actor/huggingface/model.safetensors",
+                                     "ckpt/actor/optimizer.safetensors",
+                                     "ckpt/state.json",
+                                     "ckpt/with space",
+                                     "ckpt/empty",
+                                     "ckpt/manifest" };
 enum { NAMES = sizeof names / sizeof *names };
 
 static void make(void)
@@ -47,7 +53,8 @@ static void damage_is_named(void **state)
         long bits = 8 * (long)st.st_size;
         for (long bit = 0; bit < bits; bit += i == NAMES - 1 ? 1 : 37) {        /* each bit of the list itself */
             flip(path, bit);
-            CHECK(!manifest_check(in_dir("ckpt"), true, &e) && strstr(e.text, name) && strstr(e.text, "damaged"), "%s, bit %ld: %s", name, bit, e.text);
+            CHECK(!manifest_check(in_dir("ckpt"), true, &e) && strstr(e.text, name) && strstr(e.text, "damaged"),
+                  "%s, bit %ld: %s", name, bit, e.text);
             path = in_dir(names[i]);
             flip(path, bit);
         }
@@ -56,7 +63,8 @@ static void damage_is_named(void **state)
         CHECK(!manifest_check(in_dir("ckpt"), false, &e) && strstr(e.text, name), "cut short: %s", e.text);
         make();
         unlink(in_dir(names[i]));
-        CHECK(!manifest_check(in_dir("ckpt"), false, &e) && strstr(e.text, name) && strstr(e.text, "No such file"), "gone: %s", e.text);
+        CHECK(!manifest_check(in_dir("ckpt"), false, &e) && strstr(e.text, name) && strstr(e.text, "No such file"),
+              "gone: %s", e.text);
         make();
     }
     flip(in_dir(names[0]), 100);
@@ -75,7 +83,9 @@ static void only_its_own_files_go(void **state)
     make();
     assert_true(file_write(in_dir("ckpt/actor/notes.txt"), "mine", 4, &e));
     CHECK(!manifest_remove(in_dir("ckpt")), "a file of the user's is in it");
-    CHECK(file_exists(in_dir("ckpt/actor/notes.txt")) && !file_exists(in_dir("ckpt/state.json")) && !file_exists(in_dir("ckpt/actor/huggingface")), "and stays");
+    CHECK(file_exists(in_dir("ckpt/actor/notes.txt")) && !file_exists(in_dir("ckpt/state.json")) &&
+              !file_exists(in_dir("ckpt/actor/huggingface")),
+          "and stays");
     CHECK(!manifest_remove(in_dir("ckpt")), "no list, nothing is removed");
 }
 
@@ -84,8 +94,10 @@ static void hostile_lists(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "0000000000000000 4 ../victim\n", "0000000000000000 4 /etc/passwd\n", "0000000000000000 4 a/../../victim\n", "0000000000000000 4 \n", "0000000000000000 4 a//b\n",
-        "0000000000000000 4 ./a\n", "0000000000000000 4 a/\n", "0000000000000000 -4 a\n", "0000000000000000 99999999999999999999 a\n", "000000000000000 4 a\n", "0000000000000000 4\n", "0000000000000000 4 a", "\n",
+        "0000000000000000 4 ../victim\n", "0000000000000000 4 /etc/passwd\n", "0000000000000000 4 a/../../victim\n",
+        "0000000000000000 4 \n", "0000000000000000 4 a//b\n", "0000000000000000 4 ./a\n", "0000000000000000 4 a/\n",
+        "0000000000000000 -4 a\n", "0000000000000000 99999999999999999999 a\n", "000000000000000 4 a\n",
+        "0000000000000000 4\n", "0000000000000000 4 a", "\n",
     };
     struct err e;
     assert_true(file_write(in_dir("victim"), "mine", 4, &e));
@@ -95,7 +107,8 @@ static void hostile_lists(void **state)
         str_printf(&s, "manifest 1\n%s", lines[i]);
         str_printf(&s, "%016llx\n", (unsigned long long)hash_of(s.p, s.n));
         assert_true(file_write(in_dir("ckpt/manifest"), s.p, s.n, &e));
-        CHECK(!manifest_check(in_dir("ckpt"), true, &e) && strstr(e.text, "manifest: damaged"), "%s: %s", lines[i], e.text);
+        CHECK(!manifest_check(in_dir("ckpt"), true, &e) && strstr(e.text, "manifest: damaged"), "%s: %s", lines[i],
+              e.text);
         CHECK(!manifest_remove(in_dir("ckpt")) && file_exists(in_dir("victim")), "%s", lines[i]);
         str_free(&s);
     }
@@ -103,6 +116,7 @@ static void hostile_lists(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(damage_is_named), cmocka_unit_test(only_its_own_files_go), cmocka_unit_test(hostile_lists) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(damage_is_named), cmocka_unit_test(only_its_own_files_go),
+                                        cmocka_unit_test(hostile_lists) };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

@@ -23,13 +23,15 @@ static void begin(const char *name)
     static char path[256];
     snprintf(path, sizeof path, "%s", in_dir(name));
     root = path;
-    put("/proc/meminfo", "MemTotal:       24684064 kB\nMemFree:         1000000 kB\nMemAvailable:   20000000 kB\nBuffers: 1 kB\n");
+    put("/proc/meminfo", "MemTotal:       24684064 kB\nMemFree:         1000000 kB\nMemAvailable:   20000000 "
+                         "kB\nBuffers: 1 kB\n");
 }
 
 static void is(size_t available, size_t total)
 {
     struct host_memory m = host_memory(root);
-    CHECK(m.available == available && m.total == total, "%s: %zu of %zu, want %zu of %zu", root, m.available, m.total, available, total);
+    CHECK(m.available == available && m.total == total, "%s: %zu of %zu, want %zu of %zu", root, m.available, m.total,
+          available, total);
 }
 
 enum { KIB = 1024, MIB = 1 << 20 };
@@ -50,7 +52,8 @@ static void machine(void **state)
     struct host_memory m = host_memory(root);
     CHECK(m.total > 1 << 20 && m.available > 0 && m.available <= m.total, "sysconf: %zu of %zu", m.available, m.total);
     m = host_memory("");
-    CHECK(m.total > 1 << 20 && m.available > 0 && m.available <= m.total, "this machine: %zu of %zu", m.available, m.total);
+    CHECK(m.total > 1 << 20 && m.available > 0 && m.available <= m.total, "this machine: %zu of %zu", m.available,
+          m.total);
 }
 
 static void version_2(void **state)
@@ -75,9 +78,11 @@ static void version_1(void **state)
     (void)state;
     begin("v1");
     put("/proc/self/cgroup", "5:devices:/x\n4:cpu,memory:/docker/0123\n0::/\n");
-    put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n");       /* a container sees its own as the mount; the path is the host's */
+    /* a container sees its own as the mount; the path is the host's */
+    put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n");
     put("/sys/fs/cgroup/memory/memory.usage_in_bytes", "1073741824\n");
-    put("/sys/fs/cgroup/memory/memory.stat", "cache 9\ninactive_file 1\ntotal_inactive_file 536870912\ntotal_active_file 0\n");
+    put("/sys/fs/cgroup/memory/memory.stat", "cache 9\ninactive_file 1\ntotal_inactive_file "
+                                             "536870912\ntotal_active_file 0\n");
     is((size_t)1536 * MIB, (size_t)2048 * MIB);
     put("/sys/fs/cgroup/memory/docker/0123/memory.limit_in_bytes", "9223372036854771712\n");
     is((size_t)1536 * MIB, (size_t)2048 * MIB);
@@ -101,6 +106,7 @@ static void odd_files(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(machine), cmocka_unit_test(version_2), cmocka_unit_test(version_1), cmocka_unit_test(odd_files) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(machine), cmocka_unit_test(version_2),
+                                        cmocka_unit_test(version_1), cmocka_unit_test(odd_files) };
     return cmocka_run_group_tests_name("memory", tests, make_dir, drop_dir);
 }

@@ -1,5 +1,5 @@
-/* test_bench.c: every operation and a small model are measured once at tiny sizes, in every build; rows, planned cases and tables agree with each other.
- * Times are not judged. */
+/* test_bench.c: every operation and a small model are measured once at tiny sizes, in every build; rows, planned cases
+ * and tables agree with each other. Times are not judged. */
 #include "eval/bench/bench.h"
 #include "base/file.h"
 #include "tests/check.h"
@@ -33,7 +33,8 @@ static json_t *rows_of(FILE *f)
 static void each_is_measured(void **state)
 {
     (void)state;
-    static const char *const strings[] = { "name", "unit", "of", "commit", "command", "device", "driver", "date", "backend", "real", "numerics" };
+    static const char *const strings[] = { "name",   "unit", "of",      "commit", "command", "device",
+                                           "driver", "date", "backend", "real",   "numerics" };
     struct bench b = { .sizes = BENCH_TINY, .text = tmpfile(), .json = tmpfile() };
     FILE *planned = tmpfile();
     bench_open(&b);
@@ -49,9 +50,11 @@ static void each_is_measured(void **state)
         const json_t *want = json_array_get(cases, i);
         for (size_t k = 0; k < sizeof strings / sizeof *strings; k++)
             CHECK(json_is_string(json_object_get(row, strings[k])), "row %zu has no %s", i, strings[k]);
-        CHECK(json_equal(json_object_get(row, "name"), json_object_get(want, "name")) && json_equal(json_object_get(row, "shape"), json_object_get(want, "shape")),
+        CHECK(json_equal(json_object_get(row, "name"), json_object_get(want, "name")) &&
+                  json_equal(json_object_get(row, "shape"), json_object_get(want, "shape")),
               "row %zu is not case %zu", i, i);
-        const double us = json_number_value(json_object_get(row, "us")), percent = json_number_value(json_object_get(row, "percent"));
+        const double us = json_number_value(json_object_get(row, "us")),
+                     percent = json_number_value(json_object_get(row, "percent"));
         CHECK(us > 0 && us < 6e7 && percent > 0, "row %zu: %g us, %g %%", i, us, percent);
     }
     json_decref(rows);
@@ -67,12 +70,14 @@ static double planned_flops(const json_t *cases, const char *name, const char *k
     json_t *c;
     json_array_foreach((json_t *)cases, i, c) {
         const char *k = json_string_value(json_object_get(json_object_get(c, "shape"), "kind"));
-        if (!strcmp(json_string_value(json_object_get(c, "name")), name) && k && !strcmp(k, kind)) return json_number_value(json_object_get(c, "flops"));
+        if (!strcmp(json_string_value(json_object_get(c, "name")), name) && k && !strcmp(k, kind))
+            return json_number_value(json_object_get(c, "flops"));
     }
     return -1;
 }
 
-/* The pairs that attention sees, counted one by one: tiny sequences of 17 tokens; a tree of 8 rollouts of 20 tokens that share 16. */
+/* The pairs that attention sees, counted one by one: tiny sequences of 17 tokens; a tree of 8 rollouts of 20 tokens
+ * that share 16. */
 static void pairs_are_counted(void **state)
 {
     (void)state;
@@ -110,25 +115,31 @@ static void tables(void **state)
     snprintf(ours, sizeof ours, "%s/ours", dir);
     snprintf(peers, sizeof peers, "%s/peers", dir);
     snprintf(whole, sizeof whole, "%s/whole", dir);
-    write_file(ours, "{\"name\":\"norm\",\"shape\":{\"n\":3,\"dim\":5},\"us\":2.0,\"rate\":7.5,\"unit\":\"GB/s\",\"percent\":50.0,\"of\":\"copy\"}\n\n");
-    write_file(peers, "{\"name\":\"norm\",\"shape\":{\"dim\":5,\"n\":3},\"peer\":\"torch\",\"us\":5.0,\"rate\":3,\"unit\":\"GB/s\"}\n"
+    write_file(ours, "{\"name\":\"norm\",\"shape\":{\"n\":3,\"dim\":5},\"us\":2.0,\"rate\":7.5,\"unit\":\"GB/"
+                     "s\",\"percent\":50.0,\"of\":\"copy\"}\n\n");
+    write_file(peers, "{\"name\":\"norm\",\"shape\":{\"dim\":5,\"n\":3},\"peer\":\"torch\",\"us\":5.0,\"rate\":3,"
+                      "\"unit\":\"GB/s\"}\n"
                       "{\"name\":\"norm\",\"shape\":{\"n\":4,\"dim\":5},\"peer\":\"other size\",\"us\":9.0}\n"
-                      "{\"name\":\"norm\",\"shape\":{\"n\":3,\"dim\":5},\"peer\":\"triton\",\"left_out\":\"not here\"}");
+                      "{\"name\":\"norm\",\"shape\":{\"n\":3,\"dim\":5},\"peer\":\"triton\",\"left_out\":\"not "
+                      "here\"}");
     FILE *f = tmpfile();
     CHECK(bench_table(f, (char *[]){ ours, peers }, 2, &e), "%s", e.text);
     char *text = all_of(f), *at = strstr(text, "2.5 x our time");
-    CHECK(at && strstr(text, "50.0 % of copy") && strstr(text, "50.0 % of copy") < at, "not beside each other: %s", text);
+    CHECK(at && strstr(text, "50.0 % of copy") && strstr(text, "50.0 % of copy") < at, "not beside each other: %s",
+          text);
     CHECK(strstr(text, "other size") > at && strstr(text, "triton"), "rows are missing: %s", text);
     free(text);
     fclose(f);
-    write_file(whole, "{\"pieces\":[],\n\"bench\":[\n{\"name\":\"add\",\"shape\":{\"n\":1},\"us\":1.0}],\n\"peers\":[]}\n");
+    write_file(whole, "{\"pieces\":[],\n\"bench\":[\n{\"name\":\"add\",\"shape\":{\"n\":1},\"us\":1.0}],\n\"peers\":[]}"
+                      "\n");
     f = tmpfile();
     CHECK(bench_table(f, (char *[]){ whole }, 1, &e), "%s", e.text);
     text = all_of(f);
     CHECK(strstr(text, "add"), "a result of gpu-check: %s", text);
     free(text);
     static const struct { const char *text, *says; } bad[] = {
-        { "{\"name\":\"a\"}\nnonsense\n", ":2: " }, { "[1]\n", ":1: " }, { "{\"name\":", ":1: " }, { "{\"name\": 3, \"us\": \"x\", \"shape\": []}\n", NULL },
+        { "{\"name\":\"a\"}\nnonsense\n", ":2: " }, { "[1]\n", ":1: " }, { "{\"name\":", ":1: " },
+        { "{\"name\": 3, \"us\": \"x\", \"shape\": []}\n", NULL },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_file(whole, bad[i].text);
@@ -161,7 +172,8 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_is_measured), cmocka_unit_test(pairs_are_counted), cmocka_unit_test(tables), cmocka_unit_test(names),
+        cmocka_unit_test(each_is_measured), cmocka_unit_test(pairs_are_counted), cmocka_unit_test(tables),
+        cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_export.c: `appo export` from a folder and from GGUF: what goes along byte for byte, what is written anew, and what is refused. */
+/* test_export.c: `appo export` from a folder and from GGUF: what goes along byte for byte, what is written anew, and
+ * what is refused. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "model/model.h"
@@ -53,12 +54,14 @@ static void from_folder(void **state)
     same_file("policy/tokenizer.json", in_dir("a/tokenizer.json"));
     same_file("policy/tokenizer_config.json", in_dir("a/tokenizer_config.json"));
     same_model("policy", in_dir("a"));
-    assert_true(file_write(in_dir("a/chat_template.jinja"), template, sizeof template - 1, &e) && file_write(in_dir("a/generation_config.json"), "{}", 2, &e));
+    assert_true(file_write(in_dir("a/chat_template.jinja"), template, sizeof template - 1, &e) &&
+                file_write(in_dir("a/generation_config.json"), "{}", 2, &e));
     assert_int_equal(run(in_dir("a"), in_dir("b"), NULL), 0);                  /* bf16 unless said */
     same_file(in_dir("a/chat_template.jinja"), in_dir("b/chat_template.jinja"));
     same_file(in_dir("a/generation_config.json"), in_dir("b/generation_config.json"));
     struct str config = { 0 };
-    assert_true(file_read(in_dir("b/config.json"), 1 << 20, &config, &e) && strstr(config.p, "\"torch_dtype\": \"bfloat16\""));
+    assert_true(file_read(in_dir("b/config.json"), 1 << 20, &config, &e) && strstr(config.p, "\"torch_dtype\": "
+                                                                                             "\"bfloat16\""));
     str_free(&config);
     assert_int_equal(run(in_dir("b"), in_dir("c"), "max_shard_size=100KB"), 0);
     assert_true(file_exists(in_dir("c/model.safetensors.index.json")) && !file_exists(in_dir("c/model.safetensors")));
@@ -96,6 +99,7 @@ static void refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(from_folder), cmocka_unit_test(from_gguf), cmocka_unit_test(refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(from_folder), cmocka_unit_test(from_gguf),
+                                        cmocka_unit_test(refused) };
     return cmocka_run_group_tests_name("export", tests, make_dir, drop_dir);
 }

@@ -8,11 +8,14 @@
 
 static void same_arena(const char *name, const struct arena *plan, const struct arena *real_one)
 {
-    CHECK(plan->peak <= real_one->size && plan->peak == real_one->peak, "%s: planned %zu bytes, taken %zu of %zu", name, plan->peak, real_one->peak, real_one->size);
+    CHECK(plan->peak <= real_one->size && plan->peak == real_one->peak, "%s: planned %zu bytes, taken %zu of %zu", name,
+          plan->peak, real_one->peak, real_one->size);
     for (int i = 0; i < plan->rows; i++) {
         size_t bytes = 0;
-        for (int k = 0; k < real_one->rows; k++) if (!strcmp(plan->row[i].what, real_one->row[k].what)) bytes = real_one->row[k].bytes;
-        CHECK(plan->row[i].bytes == bytes, "%s, %s: planned %zu bytes, taken %zu", name, plan->row[i].what, plan->row[i].bytes, bytes);
+        for (int k = 0; k < real_one->rows; k++)
+            if (!strcmp(plan->row[i].what, real_one->row[k].what)) bytes = real_one->row[k].bytes;
+        CHECK(plan->row[i].bytes == bytes, "%s, %s: planned %zu bytes, taken %zu", name, plan->row[i].what,
+              plan->row[i].bytes, bytes);
     }
     assert_int_equal(plan->rows, real_one->rows);
 }
@@ -22,7 +25,9 @@ static void equals_the_run(void **state)
     (void)state;
     static const char *const keys[][4] = {
         { "model.recompute=false" }, { "model.recompute=true", "actor.ppo_max_token_len_per_gpu=1111" },
-        { "rollout.max_num_seqs=7", "rollout.max_len=300", "rollout.max_num_batched_tokens=33", "branch.omega=previous" }, { "algorithm.adv_estimator=grpo" }, { "branch.rounds=2", "branch.points=1", "actor.ppo_epochs=2" },
+        { "rollout.max_num_seqs=7", "rollout.max_len=300", "rollout.max_num_batched_tokens=33",
+          "branch.omega=previous" },
+        { "algorithm.adv_estimator=grpo" }, { "branch.rounds=2", "branch.points=1", "actor.ppo_epochs=2" },
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         struct config c;
@@ -52,14 +57,16 @@ static void equals_the_run(void **state)
     }
 }
 
-static struct need counted(const struct model_config *shape, const struct config *c, enum need_for what, size_t elem_bytes)
+static struct need counted(const struct model_config *shape, const struct config *c, enum need_for what,
+                           size_t elem_bytes)
 {
     struct need n;
     need_make_as(&n, shape, c, &(struct need_rule){ what, elem_bytes });
     return n;
 }
 
-/* A GPU's build in bf16, counted on any machine: half of the numbers, whole sums and moments, master weights, nothing packed. */
+/* A GPU's build in bf16, counted on any machine: half of the numbers, whole sums and moments, master weights, nothing
+ * packed. */
 static void other_builds(void **state)
 {
     (void)state;
@@ -68,32 +75,41 @@ static void other_builds(void **state)
     struct err e = { "" };
     config_init(&c);
     CHECK(model_load_config(&shape, "policy", &e), "%s", e.text);
-    struct need two = counted(&shape, &c, NEED_TRAIN, 2), four = counted(&shape, &c, NEED_TRAIN, 4), sft = counted(&shape, &c, NEED_SFT, 2);
+    struct need two = counted(&shape, &c, NEED_TRAIN, 2), four = counted(&shape, &c, NEED_TRAIN, 4),
+                sft = counted(&shape, &c, NEED_SFT, 2);
     struct need sample = counted(&shape, &c, NEED_SAMPLE, 2);
-    assert_true(two.weights * 2 == four.weights && two.keys * 2 == four.keys && two.pool.peak < four.pool.peak && two.work.peak < four.work.peak);
-    assert_true(two.state.rows == 4 && four.state.rows == 3 && !strcmp(two.state.row[3].what, "master weights") && two.state.row[3].bytes == two.state.row[0].bytes);
+    assert_true(two.weights * 2 == four.weights && two.keys * 2 == four.keys && two.pool.peak < four.pool.peak &&
+                two.work.peak < four.work.peak);
+    assert_true(two.state.rows == 4 && four.state.rows == 3 && !strcmp(two.state.row[3].what, "master weights") &&
+                two.state.row[3].bytes == two.state.row[0].bytes);
     for (int i = 0; i < 3; i++) assert_true(two.state.row[i].bytes == four.state.row[i].bytes);
     assert_true(!two.packed && !two.program && !two.saving && !four.packed && two.scratch);
     assert_true(two.all == two.weights + two.copies + two.state.peak + two.work.peak + two.pool.peak + two.scratch);
-    assert_true(!sft.pool.peak && !sft.copies && sft.state.peak == two.state.peak && sft.all == sft.weights + sft.state.peak + sft.work.peak + sft.scratch);
+    assert_true(!sft.pool.peak && !sft.copies && sft.state.peak == two.state.peak &&
+                sft.all == sft.weights + sft.state.peak + sft.work.peak + sft.scratch);
     assert_true(!sample.state.peak && !sample.work.peak && sample.pool.peak == two.pool.peak);
     /* this build: the copy of the reference, and on a CPU its packed matrices, come with the KL term */
     struct need before = counted(&shape, &c, NEED_TRAIN, 0);
-    CHECK(config_set(&c, "actor.use_kl_loss", "true", "test", &e) && config_set(&c, "actor.kl_loss_coef", "0.01", "test", &e), "%s", e.text);
+    CHECK(config_set(&c, "actor.use_kl_loss", "true", "test", &e) &&
+              config_set(&c, "actor.kl_loss_coef", "0.01", "test", &e),
+          "%s", e.text);
     struct need after = counted(&shape, &c, NEED_TRAIN, 0);
     assert_true(after.copies == before.copies + before.weights);
     if (!strcmp(dev_name(), "cpu")) {
         struct model m;
         model_lay_out(&m, &shape);
         size_t forward = model_packed(&m, false), backward = model_packed(&m, true), matrices = 0;
-        for (int i = 0; i < m.params; i++) matrices += m.param[i].cols ? (size_t)param_count(&m.param[i]) * sizeof(elem_t) : 0;
-        assert_true(forward >= matrices && forward < matrices + matrices / 4 && backward >= matrices && backward < matrices + matrices / 4);
+        for (int i = 0; i < m.params; i++)
+            matrices += m.param[i].cols ? (size_t)param_count(&m.param[i]) * sizeof(elem_t) : 0;
+        assert_true(forward >= matrices && forward < matrices + matrices / 4 && backward >= matrices &&
+                    backward < matrices + matrices / 4);
         assert_true(before.packed == forward + backward && after.packed == 2 * forward + backward);
         /* the larger of two moments: the end of an update, and a checkpoint with a vector of the optimizer's */
         size_t saving = forward + (size_t)m.count * sizeof(acc_t);
         assert_true(saving > before.packed && before.packed + before.saving == saving);
         assert_true(after.packed > saving && after.saving == 0);
-        assert_true(after.all == after.weights + after.copies + after.state.peak + after.work.peak + after.pool.peak + after.packed + after.saving + after.program);
+        assert_true(after.all == after.weights + after.copies + after.state.peak + after.work.peak + after.pool.peak +
+                                     after.packed + after.saving + after.program);
         model_free(&m);
     } else assert_true(!before.packed && !after.packed);
     config_free(&c);
@@ -113,7 +129,8 @@ static void words(void **state)
 {
     (void)state;
     static const char *const fine[][2] = {
-        { "gpu=h200" }, { "gpu=4090", "real=float" }, { "gpu=a100", "memory=10GiB" }, { "real=bf16" }, { "for=sft" }, { "for=sample", "gpu=l4" }, { "real=float" },
+        { "gpu=h200" }, { "gpu=4090", "real=float" }, { "gpu=a100", "memory=10GiB" }, { "real=bf16" }, { "for=sft" },
+        { "for=sample", "gpu=l4" }, { "real=float" },
     };
     static const char *const bad[] = { "gpu=h300", "gpu=", "real=fp8", "real=", "for=fun", "memory=lots", "gpus=2" };
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
@@ -128,8 +145,9 @@ static void sizes(void **state)
 {
     (void)state;
     static const struct { const char *text; int64_t bytes; } cases[] = {
-        { "1", 1 }, { "80GiB", 80ll << 30 }, { "5GB", 5000000000 }, { "0.5MiB", 1 << 19 }, { "2e3", 2000 }, { "7KB", 7000 }, { "12B", 12 },
-        { "", 0 }, { "GB", 0 }, { "-1GB", 0 }, { "0", 0 }, { "1e30", 0 }, { "nan", 0 }, { "5 GB", 0 }, { "5gb", 0 }, { "5GBs", 0 },
+        { "1", 1 }, { "80GiB", 80ll << 30 }, { "5GB", 5000000000 }, { "0.5MiB", 1 << 19 }, { "2e3", 2000 },
+        { "7KB", 7000 }, { "12B", 12 }, { "", 0 }, { "GB", 0 }, { "-1GB", 0 }, { "0", 0 }, { "1e30", 0 }, { "nan", 0 },
+        { "5 GB", 0 }, { "5gb", 0 }, { "5GBs", 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int64_t n = 0;
@@ -140,6 +158,7 @@ static void sizes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(equals_the_run), cmocka_unit_test(other_builds), cmocka_unit_test(words), cmocka_unit_test(sizes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(equals_the_run), cmocka_unit_test(other_builds),
+                                        cmocka_unit_test(words), cmocka_unit_test(sizes) };
     return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* curand.cu: the stream of philox.cuh and base/philox.h is cuRAND's: its device functions, compiled for the host, so that no GPU is needed. One number is
- * word 0 .. 3 of the block that curandStatePhilox4_32_10_t has under `seed` at subsequence c3:c2 and offset 4 (c1:c0). */
+/* curand.cu: the stream of philox.cuh and base/philox.h is cuRAND's: its device functions, compiled for the host, so
+ * that no GPU is needed. One number is word 0 .. 3 of the block that curandStatePhilox4_32_10_t has under `seed` at
+ * subsequence c3:c2 and offset 4 (c1:c0). */
 #define QUALIFIERS static __forceinline__ __host__ __device__
 #include <curand_kernel.h>
 #include "base/philox.h"
@@ -21,7 +22,8 @@ int main()
         uint64_t seed = (uint64_t)k[1] << 32 | k[0];
         curandStatePhilox4_32_10_t s;
         curand_init(seed, (uint64_t)c[3] << 32 | c[2], ((uint64_t)c[1] << 32 | c[0]) * 4, &s);
-        uint4 stream = curand4(&s), block = curand_Philox4x32_10(make_uint4(c[0], c[1], c[2], c[3]), make_uint2(k[0], k[1]));
+        uint4 stream = curand4(&s),
+              block = curand_Philox4x32_10(make_uint4(c[0], c[1], c[2], c[3]), make_uint2(k[0], k[1]));
         philox host = philox4x32(seed, c[0], c[1], c[2], c[3]);
         philox_block device = philox_at(seed, c[0], c[1], c[2], c[3]);
         bad += !same(host.v, stream) || !same(host.v, block) || !same(device.v, block);

@@ -1,5 +1,6 @@
-/* test_parquet.c: files written by pandas and pyarrow against their rows as JSON, the integer codes against the specification's examples, and files made
- * here that lie: each must be refused with a sentence, and none may make the reader allocate what it claims. */
+/* test_parquet.c: files written by pandas and pyarrow against their rows as JSON, the integer codes against the
+ * specification's examples, and files made here that lie: each must be refused with a sentence, and none may make the
+ * reader allocate what it claims. */
 #include "base/file.h"
 #include "base/philox.h"
 #include "data/rows.h"
@@ -15,7 +16,8 @@
 
 /* ---- whole files */
 
-static const char *const files[] = { "verl_pandas", "verl_v2", "nested", "types_delta", "types_plain", "messages", "question" };
+static const char *const files[] = { "verl_pandas", "verl_v2",  "nested",  "types_delta",
+                                     "types_plain", "messages", "question" };
 
 /* The file's rows against those of its twin of JSON lines; returns how many there are. */
 static int same_rows(const char *a, const char *b, const char *const *columns)
@@ -47,7 +49,8 @@ static int same_rows(const char *a, const char *b, const char *const *columns)
 static void written_by_others(void **state)
 {
     (void)state;
-    static const char *const question[] = { "question", "answer", NULL };           /* its other columns are a TIMESTAMP and bytes that are not text */
+    /* its other columns are a TIMESTAMP and bytes that are not text */
+    static const char *const question[] = { "question", "answer", NULL };
     static const int rows[] = { 60, 90, 120, 70, 70, 20, 30 };
     for (size_t k = 0; k < COUNT(files); k++) {
         char a[96], b[96];
@@ -79,7 +82,8 @@ static void chosen_columns(void **state)
     json_t *row;
     for (int k = 0; k < 90; k++) {
         assert_int_equal(rows_next(r, &row, &e), 1);
-        json_t *want = json_pack("{s:{s:i},s:{s:s++,s:s}}", "extra_info", "index", k, "reward_model", "ground_truth", "", "", "", "style", "rule");
+        json_t *want = json_pack("{s:{s:i},s:{s:s++,s:s}}", "extra_info", "index", k, "reward_model", "ground_truth",
+                                 "", "", "", "style", "rule");
         char answer[16];
         snprintf(answer, sizeof answer, "%d", k + k * k);
         json_object_set_new(json_object_get(want, "reward_model"), "ground_truth", json_string(answer));
@@ -96,7 +100,8 @@ static void chosen_columns(void **state)
 static void runs(void **state)
 {
     (void)state;
-    /* Encodings.md: 0 .. 7 packed in 3 bits are 88 C6 FA; then 5 four times; then a run of nothing and 8 packed of which the last byte is cut off */
+    /* Encodings.md: 0 .. 7 packed in 3 bits are 88 C6 FA; then 5 four times; then a run of nothing and 8 packed of
+     * which the last byte is cut off */
     static const uint8_t bytes[] = { 0x03, 0x88, 0xC6, 0xFA, 0x08, 0x05, 0x00, 0x07, 0x03, 0x88, 0xC6 };
     struct rle r = rle_make(bytes, sizeof bytes, 3);
     uint32_t x;
@@ -104,15 +109,24 @@ static void runs(void **state)
     for (int k = 0; k < 4; k++) assert_true(rle_next(&r, &x) && x == 5);
     for (uint32_t k = 0; k < 5; k++) assert_true(rle_next(&r, &x) && x == k);
     assert_false(rle_next(&r, &x));
-    static const struct { uint8_t b[8]; int n, width; } bad[] = { { { 0x08 }, 1, 3 }, { { 0x08, 0x08 }, 2, 3 }, { { 0x80 }, 1, 3 }, { { 0 }, 0, 3 },
-        { { 0x03 }, 1, 32 }, { { 0x02, 0xFF, 0xFF, 0xFF }, 4, 32 }, { { 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F }, 8, 1 } };
+    static const struct {
+        uint8_t b[8];
+        int n, width;
+    } bad[] = { { { 0x08 }, 1, 3 },
+                { { 0x08, 0x08 }, 2, 3 },
+                { { 0x80 }, 1, 3 },
+                { { 0 }, 0, 3 },
+                { { 0x03 }, 1, 32 },
+                { { 0x02, 0xFF, 0xFF, 0xFF }, 4, 32 },
+                { { 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F }, 8, 1 } };
     for (size_t k = 0; k < COUNT(bad); k++) {
         r = rle_make(bad[k].b, (size_t)bad[k].n, bad[k].width);
         CHECK(!rle_next(&r, &x), "run %zu", k);
     }
     r = rle_make((const uint8_t[]){ 0x04, 0xFF, 0xFF, 0xFF, 0xFF, 0x06 }, 6, 32);
     assert_true(rle_next(&r, &x) && x == UINT32_MAX && rle_next(&r, &x) && !rle_next(&r, &x));
-    r = rle_make((const uint8_t[]){ 0x06, 0x03 }, 2, 0);                              /* a dictionary of one value: indices of no bits */
+    /* a dictionary of one value: indices of no bits */
+    r = rle_make((const uint8_t[]){ 0x06, 0x03 }, 2, 0);
     for (int k = 0; k < 11; k++) assert_true(rle_next(&r, &x) && x == 0);
     assert_false(rle_next(&r, &x));
 }
@@ -121,17 +135,21 @@ static void differences(void **state)
 {
     (void)state;
     /* Encodings.md: 7, 5, 3, 1, 2, 3, 4, 5: smallest difference -2, in 2 bits the others less that: 0 0 0 3 3 3 3 */
-    static const uint8_t bytes[] = { 0x80, 0x01, 0x04, 0x08, 0x0E, 0x03, 0x02, 0x00, 0x00, 0x00, 0xC0, 0x3F, 0, 0, 0, 0, 0, 0, 0xEE };
+    static const uint8_t bytes[] = { 0x80, 0x01, 0x04, 0x08, 0x0E, 0x03, 0x02, 0x00, 0x00, 0x00,
+                                     0xC0, 0x3F, 0,    0,    0,    0,    0,    0,    0xEE };
     static const int64_t want[] = { 7, 5, 3, 1, 2, 3, 4, 5 };
     struct delta d;
     int64_t x;
     assert_true(delta_make(&d, bytes, bytes + sizeof bytes));
     for (size_t k = 0; k < COUNT(want); k++) assert_true(delta_next(&d, &x) && x == want[k]);
     assert_false(delta_next(&d, &x));
-    assert_int_equal(*d.p, 0xEE);                                                     /* what follows begins behind the whole miniblock */
+    /* what follows begins behind the whole miniblock */
+    assert_int_equal(*d.p, 0xEE);
     assert_true(delta_make(&d, bytes, bytes + 14));
     assert_true(delta_next(&d, &x) && x == 7 && !delta_next(&d, &x));
-    static const uint8_t heads[][6] = { { 0, 4, 1, 0 }, { 0x80, 1, 0, 1, 0 }, { 0x80, 1, 3, 1, 0 }, { 0x80, 0x80, 0x80, 1, 4, 1 }, { 0x80, 1, 8, 1, 0 }, { 0x80, 0x80 } };
+    static const uint8_t heads[][6] = { { 0, 4, 1, 0 },       { 0x80, 1, 0, 1, 0 },
+                                        { 0x80, 1, 3, 1, 0 }, { 0x80, 0x80, 0x80, 1, 4, 1 },
+                                        { 0x80, 1, 8, 1, 0 }, { 0x80, 0x80 } };
     for (size_t k = 0; k < COUNT(heads); k++) CHECK(!delta_make(&d, heads[k], heads[k] + 6), "head %zu", k);
 }
 
@@ -172,33 +190,53 @@ static void one_lie_each(void **state)
     (void)state;
     #define AT(field) offsetof(struct make, field)
     static const struct { size_t at; int64_t value; const char *says; } lies[] = {
-        { AT(footer), 0, "the footer: ends in the middle" }, { AT(footer), 1 << 30, "claims a footer of 1073741824 bytes" }, { AT(footer), 3, "footer" },
-        { AT(elements), 3, "" }, { AT(elements), 1 << 20, "made.parquet: " }, { AT(elements), (int64_t)1 << 62, "more items than bytes are left" },
-        { AT(elements), 1, "" }, { AT(members), 2, "ends before its last group" }, { AT(members), 0, "belong to no group" }, { AT(members), (int64_t)1 << 40, "the schema" },
-        { AT(element_children), 1 << 20, "claims 1048576 members, more than there are" }, { AT(element_children), 1, "claims 1 members" },
-        { AT(type), 3, "column \"x\" is an INT96, which cannot be read" }, { AT(type), 8, "unknown type, number 8" }, { AT(type), 7, "values of 0 bytes" },
-        { AT(converted), 6, "a DATE" }, { AT(converted), 21, "an INTERVAL" }, { AT(converted), 99, "an unknown converted type" },
-        { AT(logical), 8, "a TIMESTAMP" }, { AT(logical), 14, "a UUID" },
+        { AT(footer), 0, "the footer: ends in the middle" },
+        { AT(footer), 1 << 30, "claims a footer of 1073741824 bytes" }, { AT(footer), 3, "footer" },
+        { AT(elements), 3, "" }, { AT(elements), 1 << 20, "made.parquet: " },
+        { AT(elements), (int64_t)1 << 62, "more items than bytes are left" }, { AT(elements), 1, "" },
+        { AT(members), 2, "ends before its last group" }, { AT(members), 0, "belong to no group" },
+        { AT(members), (int64_t)1 << 40, "the schema" },
+        { AT(element_children), 1 << 20, "claims 1048576 members, more than there are" },
+        { AT(element_children), 1, "claims 1 members" },
+        { AT(type), 3, "column \"x\" is an INT96, which cannot be read" }, { AT(type), 8, "unknown type, number 8" },
+        { AT(type), 7, "values of 0 bytes" }, { AT(converted), 6, "a DATE" }, { AT(converted), 21, "an INTERVAL" },
+        { AT(converted), 99, "an unknown converted type" }, { AT(logical), 8, "a TIMESTAMP" },
+        { AT(logical), 14, "a UUID" },
         { AT(chunk_type), 1, "is of type 1 here and of type 6 in the schema" },
-        { AT(codec), 3, "LZO" }, { AT(codec), 4, "BROTLI; write it again" }, { AT(codec), 5, "LZ4;" }, { AT(codec), 7, "LZ4_RAW" }, { AT(codec), 8, "number 8" },
-        { AT(codec), (int64_t)1 << 32, "unknown method" }, { AT(codec), -1, "unknown method" }, { AT(codec), 1, "SNAPPY are damaged" }, { AT(codec), 2, "GZIP are damaged" },
+        { AT(codec), 3, "LZO" }, { AT(codec), 4, "BROTLI; write it again" }, { AT(codec), 5, "LZ4;" },
+        { AT(codec), 7, "LZ4_RAW" }, { AT(codec), 8, "number 8" }, { AT(codec), (int64_t)1 << 32, "unknown method" },
+        { AT(codec), -1, "unknown method" }, { AT(codec), 1, "SNAPPY are damaged" },
+        { AT(codec), 2, "GZIP are damaged" },
         { AT(codec), 6, "ZSTD are damaged" },
-        { AT(offset), 0, "at byte 0" }, { AT(offset), -5, "at byte -5" }, { AT(offset), INT64_MAX, "the footer begins at byte" }, { AT(offset), 5, "bytes at byte 5, the footer" },
-        { AT(dictionary_offset), 2, "at byte 2" }, { AT(size), INT64_MAX, "the footer begins" }, { AT(size), -1, "claims -1 bytes" }, { AT(size), 0, "ends 3 values too early" },
-        { AT(size), 5, "its header: ends in the middle" }, { AT(values), 2, "claims 3 values where its column has 2" }, { AT(values), 4, "ends 1 values too early" },
-        { AT(values), -1, "claims" }, { AT(values), INT64_MAX, "values too early" }, { AT(outside), 1, "in another file" }, { AT(encrypted), 1, "is encrypted" },
-        { AT(columns), 0, "0 columns, the schema 1" }, { AT(columns), 2, "2 columns, the schema 1" }, { AT(columns), INT64_MAX, "more items than bytes" },
-        { AT(groups), 0, "the footer claims 3 rows, its row groups hold 0" }, { AT(groups), 2, "" }, { AT(groups), (int64_t)1 << 60, "more items" },
-        { AT(group_rows), 2, "more values than the row group has rows" }, { AT(group_rows), 4, "row group 0: row 3, page at byte 4: has fewer values" },
-        { AT(group_rows), -1, "no number of rows" }, { AT(group_rows), INT64_MAX, "fewer values" }, { AT(rows), 5, "claims 5 rows, its row groups hold 3" },
-        { AT(page.kind), 9, "unknown kind, number 9" }, { AT(page.kind), 3, "fewer levels" }, { AT(page.kind), 2, "ends 3 values too early" },
-        { AT(page.packed), 1 << 30, "claims 1073741824 bytes where" }, { AT(page.packed), -1, "claims -1 bytes" }, { AT(page.packed), 3, "holds 3 bytes and claims" },
-        { AT(page.unpacked), (int64_t)1 << 40, "at most 268435456 are read" }, { AT(page.unpacked), -1, "claims to unpack to -1" },
-        { AT(page.unpacked), 200 << 20, "holds 17 bytes and claims 209715200" }, { AT(page.values), (int64_t)1 << 40, "claims 1099511627776 values" },
-        { AT(page.values), -1, "claims -1 values" }, { AT(page.values), 4, "4 values where its column has 3" }, { AT(page.def_encoding), 4, "definition levels in encoding 4" },
-        { AT(page.encoding), 2, "refers to a dictionary that is not there" }, { AT(page.encoding), 3, "encoding, number 3" }, { AT(page.encoding), 4, "encoding 4, which is not read" },
-        { AT(page.encoding), 5, "encoding, number 5" }, { AT(page.encoding), 6, "encoding, number 6" }, { AT(page.encoding), 7, "encoding, number 7" },
-        { AT(page.encoding), 9, "encoding, number 9" }, { AT(page.encoding), 1000, "which is not read" }, { AT(page.encoding), -1, "which is not read" },
+        { AT(offset), 0, "at byte 0" }, { AT(offset), -5, "at byte -5" },
+        { AT(offset), INT64_MAX, "the footer begins at byte" }, { AT(offset), 5, "bytes at byte 5, the footer" },
+        { AT(dictionary_offset), 2, "at byte 2" }, { AT(size), INT64_MAX, "the footer begins" },
+        { AT(size), -1, "claims -1 bytes" }, { AT(size), 0, "ends 3 values too early" },
+        { AT(size), 5, "its header: ends in the middle" }, { AT(values), 2, "claims 3 values where its column has 2" },
+        { AT(values), 4, "ends 1 values too early" }, { AT(values), -1, "claims" },
+        { AT(values), INT64_MAX, "values too early" }, { AT(outside), 1, "in another file" },
+        { AT(encrypted), 1, "is encrypted" }, { AT(columns), 0, "0 columns, the schema 1" },
+        { AT(columns), 2, "2 columns, the schema 1" }, { AT(columns), INT64_MAX, "more items than bytes" },
+        { AT(groups), 0, "the footer claims 3 rows, its row groups hold 0" }, { AT(groups), 2, "" },
+        { AT(groups), (int64_t)1 << 60, "more items" },
+        { AT(group_rows), 2, "more values than the row group has rows" },
+        { AT(group_rows), 4, "row group 0: row 3, page at byte 4: has fewer values" },
+        { AT(group_rows), -1, "no number of rows" }, { AT(group_rows), INT64_MAX, "fewer values" },
+        { AT(rows), 5, "claims 5 rows, its row groups hold 3" }, { AT(page.kind), 9, "unknown kind, number 9" },
+        { AT(page.kind), 3, "fewer levels" }, { AT(page.kind), 2, "ends 3 values too early" },
+        { AT(page.packed), 1 << 30, "claims 1073741824 bytes where" }, { AT(page.packed), -1, "claims -1 bytes" },
+        { AT(page.packed), 3, "holds 3 bytes and claims" },
+        { AT(page.unpacked), (int64_t)1 << 40, "at most 268435456 are read" },
+        { AT(page.unpacked), -1, "claims to unpack to -1" },
+        { AT(page.unpacked), 200 << 20, "holds 17 bytes and claims 209715200" },
+        { AT(page.values), (int64_t)1 << 40, "claims 1099511627776 values" },
+        { AT(page.values), -1, "claims -1 values" }, { AT(page.values), 4, "4 values where its column has 3" },
+        { AT(page.def_encoding), 4, "definition levels in encoding 4" },
+        { AT(page.encoding), 2, "refers to a dictionary that is not there" },
+        { AT(page.encoding), 3, "encoding, number 3" }, { AT(page.encoding), 4, "encoding 4, which is not read" },
+        { AT(page.encoding), 5, "encoding, number 5" }, { AT(page.encoding), 6, "encoding, number 6" },
+        { AT(page.encoding), 7, "encoding, number 7" }, { AT(page.encoding), 9, "encoding, number 9" },
+        { AT(page.encoding), 1000, "which is not read" }, { AT(page.encoding), -1, "which is not read" },
         { AT(page.crc), 1, "its checksum is wrong" },
     };
     struct make m = honest(good, sizeof good - 1);
@@ -209,7 +247,8 @@ static void one_lie_each(void **state)
         memcpy((char *)&m + lies[k].at, &lies[k].value, sizeof lies[k].value);
         snprintf(name, sizeof name, "lie %zu (%lld)", k, (long long)lies[k].value);
         struct str file = write_file(&m), got = read_all(&file);
-        CHECK(!strncmp(got.p, "made.parquet: ", 14) && strstr(got.p, lies[k].says), "%s: got \"%s\", want \"%s\"", name, got.p, lies[k].says);
+        CHECK(!strncmp(got.p, "made.parquet: ", 14) && strstr(got.p, lies[k].says), "%s: got \"%s\", want \"%s\"", name,
+              got.p, lies[k].says);
         str_free(&file);
         str_free(&got);
     }
@@ -226,32 +265,48 @@ static void bad_bytes(void **state)
     static const struct { const char *body; size_t n; int encoding, type, converted; const char *says; } cases[] = {
         { B("\2\0\0\0\3\5\1\0\0\0a\2\0\0\0b"), 0, PQ_BYTES, 0, "row 2, page at byte 4: a value longer than the page" },
         { B("\2\0\0\0\3\5\1\0\0\0a\377\377\377\377bc"), 0, PQ_BYTES, 0, "longer than the page" },
-        { B("\2\0\0\0\3\5\1\0\0\0\377\2\0\0\0bc"), 0, PQ_BYTES, 0, "{\"x\":{\"\\u0001other\":\"a text that is not UTF-8 or holds a zero byte\"}}" },
+        { B("\2\0\0\0\3\5\1\0\0\0\377\2\0\0\0bc"), 0, PQ_BYTES, 0,
+          "{\"x\":{\"\\u0001other\":\"a text that is not UTF-8 or holds a zero byte\"}}" },
         { B("\2\0\0\0\3\5\1\0\0\0a\2\0\0\0b\0"), 0, PQ_BYTES, 0, "holds a zero byte" },
-        { B("\1\0\0\0\3"), 0, PQ_BYTES, 0, "fewer levels than it claims" }, { B("\377\377\377\377\3\5"), 0, PQ_BYTES, 0, "definition levels longer" },
-        { B("\2\0"), 0, PQ_BYTES, 0, "definition levels longer" }, { B("\2\0\0\0\6\2\1\0\0\0a"), 0, PQ_BYTES, 0, "fewer levels" },
-        { B("\2\0\0\0\3\7"), 8, PQ_INT32, -1, "too few" }, { B("\2\0\0\0\6\1\1\0\0\0\2\0\0\0"), 0, PQ_INT32, -1, "row 2, page at byte 4: a value longer than the page, or too few" },
-        { B("\2\0\0\0\6\1\2\0\0\0\2\1"), 3, PQ_BOOLEAN, -1, "fewer values than it claims" }, { B("\2\0\0\0\6\1\3\0\0\0\2\1"), 3, PQ_BOOLEAN, -1, "contradict" },
+        { B("\1\0\0\0\3"), 0, PQ_BYTES, 0, "fewer levels than it claims" },
+        { B("\377\377\377\377\3\5"), 0, PQ_BYTES, 0, "definition levels longer" },
+        { B("\2\0"), 0, PQ_BYTES, 0, "definition levels longer" },
+        { B("\2\0\0\0\6\2\1\0\0\0a"), 0, PQ_BYTES, 0, "fewer levels" },
+        { B("\2\0\0\0\3\7"), 8, PQ_INT32, -1, "too few" },
+        { B("\2\0\0\0\6\1\1\0\0\0\2\0\0\0"), 0, PQ_INT32, -1,
+          "row 2, page at byte 4: a value longer than the page, or too few" },
+        { B("\2\0\0\0\6\1\2\0\0\0\2\1"), 3, PQ_BOOLEAN, -1, "fewer values than it claims" },
+        { B("\2\0\0\0\6\1\3\0\0\0\2\1"), 3, PQ_BOOLEAN, -1, "contradict" },
         { B("\2\0\0\0\6\1\5"), 0, PQ_BOOLEAN, -1, "[{\"x\":true},{\"x\":false},{\"x\":true}]" },
         { B("\2\0\0\0\6\1\6\0\0\0\6\1"), 3, PQ_BOOLEAN, -1, "contradict" },
         { B("\2\0\0\0\6\1\200\1\4\3\2\2\0\0\0\0"), 5, PQ_INT32, -1, "[{\"x\":1},{\"x\":2},{\"x\":3}]" },
         { B("\2\0\0\0\6\1\200\1\4\3\2\2\101\0\0\0"), 5, PQ_INT32, -1, "fewer values" },        /* 65 bits wide */
         { B("\2\0\0\0\6\1\200\1\4\1\2"), 5, PQ_INT32, -1, "row 1, page at byte 4: fewer values" },
-        { B("\2\0\0\0\6\1\200\1\4\3\2\0\0\0\0\0a"), 6, PQ_BYTES, 0, "too few" },               /* three of length 1, one byte */
+        /* three of length 1, one byte */
+        { B("\2\0\0\0\6\1\200\1\4\3\2\0\0\0\0\0a"), 6, PQ_BYTES, 0, "too few" },
         { B("\2\0\0\0\6\1\200\1\4\3\2\0\0\0\0\0abc"), 6, PQ_BYTES, 0, "[{\"x\":\"a\"},{\"x\":\"b\"},{\"x\":\"c\"}]" },
-        { B("\2\0\0\0\6\1\200\1\4\3\1\0\0\0\0\0abc"), 6, PQ_BYTES, 0, "row 0, page at byte 4: a value longer" },        /* length -1 */
-        { B("\2\0\0\0\6\1\200\1\4\377\377\377\377\17\2\0\0\0\0\0abc"), 6, PQ_BYTES, 0, "contradict" },           /* lengths for 2^32 values */
-        { B("\2\0\0\0\6\1\200\1\4\3\0\2\0\0\0\0\200\1\4\3\2\0\0\0\0\0abc"), 7, PQ_BYTES, 0, "[{\"x\":\"a\"},{\"x\":\"ab\"},{\"x\":\"abc\"}]" },
-        { B("\2\0\0\0\6\1\200\1\4\3\2\0\0\0\0\0\200\1\4\3\2\0\0\0\0\0abc"), 7, PQ_BYTES, 0, "a value longer" },       /* a prefix of nothing */
-        { B("\2\0\0\0\6\1\1\0\0\200\1\0\0\200\1\0\0\200"), 9, PQ_INT32, -1, "[{\"x\":32769},{\"x\":8388864},{\"x\":-2147418112}]" },
+        /* length -1 */
+        { B("\2\0\0\0\6\1\200\1\4\3\1\0\0\0\0\0abc"), 6, PQ_BYTES, 0, "row 0, page at byte 4: a value longer" },
+        /* lengths for 2^32 values */
+        { B("\2\0\0\0\6\1\200\1\4\377\377\377\377\17\2\0\0\0\0\0abc"), 6, PQ_BYTES, 0, "contradict" },
+        { B("\2\0\0\0\6\1\200\1\4\3\0\2\0\0\0\0\200\1\4\3\2\0\0\0\0\0abc"), 7, PQ_BYTES, 0,
+          "[{\"x\":\"a\"},{\"x\":\"ab\"},{\"x\":\"abc\"}]" },
+        /* a prefix of nothing */
+        { B("\2\0\0\0\6\1\200\1\4\3\2\0\0\0\0\0\200\1\4\3\2\0\0\0\0\0abc"), 7, PQ_BYTES, 0, "a value longer" },
+        { B("\2\0\0\0\6\1\1\0\0\200\1\0\0\200\1\0\0\200"), 9, PQ_INT32, -1,
+          "[{\"x\":32769},{\"x\":8388864},{\"x\":-2147418112}]" },
         { B("\2\0\0\0\6\1\1\0\0\200\1\0\0\200\1\0\0"), 9, PQ_INT32, -1, "contradict" },
-        { B("\2\0\0\0\6\1\377\377\377\377\376\377\377\377\0\0\0\0"), 0, PQ_INT32, 13, "[{\"x\":4294967295},{\"x\":4294967294},{\"x\":0}]" },
+        { B("\2\0\0\0\6\1\377\377\377\377\376\377\377\377\0\0\0\0"), 0, PQ_INT32, 13,
+          "[{\"x\":4294967295},{\"x\":4294967294},{\"x\":0}]" },
         { B("\2\0\0\0\6\1\1\0\0\0\0\0\0\200"), 0, PQ_INT64, 14, "row 1, page at byte 4: a value longer" },
         { B("\2\0\0\0\6\1\1\0\0\0\0\0\0\200\0\0\0\0\0\0\0\0\377\377\377\377\377\377\377\377"), 0, PQ_INT64, 14,
-          "[{\"x\":{\"\\u0001number\":\"9223372036854775809\"}},{\"x\":0},{\"x\":{\"\\u0001number\":\"18446744073709551615\"}}]" },
-        { B("\2\0\0\0\6\1\0\0\0\0\377\377\377\377\170\116\0\0"), 0, PQ_INT32, 6, "[{\"x\":\"1970-01-01\"},{\"x\":\"1969-12-31\"},{\"x\":\"2024-12-31\"}]" },
+          "[{\"x\":{\"\\u0001number\":\"9223372036854775809\"}},{\"x\":0},"
+          "{\"x\":{\"\\u0001number\":\"18446744073709551615\"}}]" },
+        { B("\2\0\0\0\6\1\0\0\0\0\377\377\377\377\170\116\0\0"), 0, PQ_INT32, 6,
+          "[{\"x\":\"1970-01-01\"},{\"x\":\"1969-12-31\"},{\"x\":\"2024-12-31\"}]" },
         { B("\2\0\0\0\6\1\1\0\0\0\0\0\0\200"), 0, PQ_INT96, -1, "an INT96" },
-        { B("\2\0\0\0\6\1\315\314\314\75\0\0\300\177\0\0\200\377"), 0, PQ_FLOAT, -1, "[{\"x\":0.1},{\"x\":null},{\"x\":null}]" },
+        { B("\2\0\0\0\6\1\315\314\314\75\0\0\300\177\0\0\200\377"), 0, PQ_FLOAT, -1,
+          "[{\"x\":0.1},{\"x\":null},{\"x\":null}]" },
     };
     for (size_t k = 0; k < COUNT(cases); k++) {
         char name[32];
@@ -267,7 +322,8 @@ static void bad_bytes(void **state)
 static struct make with_dictionary(const char *words, size_t n, int64_t count, const char *body, size_t body_n)
 {
     struct make m = honest(body, body_n);
-    m.dictionary = (struct page){ .kind = 2, .unpacked = (int64_t)n, .packed = (int64_t)n, .values = count, .crc = TRUE_ONE };
+    m.dictionary =
+        (struct page){ .kind = 2, .unpacked = (int64_t)n, .packed = (int64_t)n, .values = count, .crc = TRUE_ONE };
     str_put(&m.dictionary.body, words, n);
     m.page.encoding = 8;
     return m;
@@ -276,13 +332,23 @@ static struct make with_dictionary(const char *words, size_t n, int64_t count, c
 static void dictionaries(void **state)
 {
     (void)state;
-    static const struct { const char *words; size_t n; int64_t count; const char *body; size_t body_n; const char *says; } cases[] = {
+    static const struct {
+        const char *words;
+        size_t n;
+        int64_t count;
+        const char *body;
+        size_t body_n;
+        const char *says;
+    } cases[] = {
         { B("\1\0\0\0a\2\0\0\0bc"), 2, B("\2\0\0\0\3\5\1\3\2"), ROWS },
         { B("\1\0\0\0a\2\0\0\0bc"), 2, B("\2\0\0\0\3\5\2\3\14"), "an index outside of the dictionary" },
-        { B("\1\0\0\0a\2\0\0\0bc"), 2, B("\2\0\0\0\3\5\1"), "too few" }, { B("\1\0\0\0a\2\0\0\0bc"), 2, B("\2\0\0\0\3\5\41\3\2"), "indices of 33 bits" },
+        { B("\1\0\0\0a\2\0\0\0bc"), 2, B("\2\0\0\0\3\5\1"), "too few" },
+        { B("\1\0\0\0a\2\0\0\0bc"), 2, B("\2\0\0\0\3\5\41\3\2"), "indices of 33 bits" },
         { B("\1\0\0\0a\2\0\0\0b"), 2, B("\2\0\0\0\3\5\1\3\2"), "value 1 of the dictionary is longer" },
-        { B("\1\0\0\0a\2\0\0\0bc"), 1, B("\2\0\0\0\3\5\1\3\2"), "outside" }, { B("\1\0\0\0a"), 3, B("\2\0\0\0\3\5\1\3\2"), "claims a dictionary of 3 values in 5 bytes" },
-        { B("\1\0\0\0a"), 1 << 26, B("\2\0\0\0\3\5\1\3\2"), "claims a dictionary of 67108864 values" }, { B(""), 0, B("\2\0\0\0\3\5\1\3\2"), "outside" },
+        { B("\1\0\0\0a\2\0\0\0bc"), 1, B("\2\0\0\0\3\5\1\3\2"), "outside" },
+        { B("\1\0\0\0a"), 3, B("\2\0\0\0\3\5\1\3\2"), "claims a dictionary of 3 values in 5 bytes" },
+        { B("\1\0\0\0a"), 1 << 26, B("\2\0\0\0\3\5\1\3\2"), "claims a dictionary of 67108864 values" },
+        { B(""), 0, B("\2\0\0\0\3\5\1\3\2"), "outside" },
     };
     for (size_t k = 0; k < COUNT(cases); k++) {
         char name[32];
@@ -317,15 +383,21 @@ static void levels(void **state)
     (void)state;
     #define FIRST "[{\"o\":{\"p\":[{\"a\":1,\"b\":1},{\"a\":2,\"b\":2}]}},"
     static const struct { const char *rep[2], *def[2]; int rows; const char *says; } cases[] = {
-        { { "01000", "01000" }, { "22102", "22102" }, 4, FIRST "{\"o\":{\"p\":[]}},{\"o\":null},{\"o\":{\"p\":[{\"a\":3,\"b\":3}]}}]" },
+        { { "01000", "01000" }, { "22102", "22102" }, 4,
+          FIRST "{\"o\":{\"p\":[]}},{\"o\":null},{\"o\":{\"p\":[{\"a\":3,\"b\":3}]}}]" },
         { { "0100", "010" }, { "2222", "222" }, 3, "column \"o.p.b\", row group 0: row 2, page at byte" },
-        { { "01", "0" }, { "22", "2" }, 1, "column \"o.p.b\", row group 0: row 0, page at byte" },         /* b has one item fewer */
+        /* b has one item fewer */
+        { { "01", "0" }, { "22", "2" }, 1, "column \"o.p.b\", row group 0: row 0, page at byte" },
         { { "01", "011" }, { "22", "222" }, 1, "contradict" }, { { "0", "01" }, { "2", "22" }, 1, "contradict" },
-        { { "0", "0" }, { "2", "1" }, 1, "contradict" }, { { "0", "0" }, { "1", "2" }, 1, "contradict" }, { { "0", "0" }, { "0", "1" }, 1, "contradict" },
-        { { "0", "0" }, { "1", "0" }, 1, "contradict" }, { { "0", "0" }, { "0", "2" }, 1, "contradict" },
-        { { "1", "1" }, { "2", "2" }, 1, "does not begin at repetition level 0" }, { { "00", "01" }, { "22", "22" }, 2, "contradict" },
-        { { "01", "01" }, { "12", "12" }, 1, "\"o.p.a\", row group 0: row 0, page at byte 4: its levels contradict" },        /* an empty list goes on */
-        { { "01", "01" }, { "21", "21" }, 1, "\"o.p.a\"" }, { { "01", "01" }, { "02", "02" }, 1, "\"o.p.a\"" }, { { "01", "01" }, { "00", "00" }, 1, "\"o.p.a\"" },
+        { { "0", "0" }, { "2", "1" }, 1, "contradict" }, { { "0", "0" }, { "1", "2" }, 1, "contradict" },
+        { { "0", "0" }, { "0", "1" }, 1, "contradict" }, { { "0", "0" }, { "1", "0" }, 1, "contradict" },
+        { { "0", "0" }, { "0", "2" }, 1, "contradict" },
+        { { "1", "1" }, { "2", "2" }, 1, "does not begin at repetition level 0" },
+        { { "00", "01" }, { "22", "22" }, 2, "contradict" },
+        /* an empty list goes on */
+        { { "01", "01" }, { "12", "12" }, 1, "\"o.p.a\", row group 0: row 0, page at byte 4: its levels contradict" },
+        { { "01", "01" }, { "21", "21" }, 1, "\"o.p.a\"" }, { { "01", "01" }, { "02", "02" }, 1, "\"o.p.a\"" },
+        { { "01", "01" }, { "00", "00" }, 1, "\"o.p.a\"" },
         { { "0", "0" }, { "3", "3" }, 1, "a level higher than its column's" },
     };
     for (size_t k = 0; k < COUNT(cases); k++) {
@@ -341,9 +413,12 @@ static void version_2(void **state)
 {
     (void)state;
     static const struct { int64_t codec, def_bytes, rep_bytes, compressed; const char *says; } cases[] = {
-        { 0, 2, 0, TRUE_ONE, ROWS }, { 0, 2, 0, 1, ROWS }, { 1, 2, 0, 0, ROWS }, { 6, 2, 0, TRUE_ONE, "11 bytes of ZSTD are damaged" }, { 0, 1, 0, 1, "fewer levels" },
-        { 0, 0, 0, 1, "fewer levels" }, { 0, 2, 2, 1, "levels in a column that has none" }, { 0, -1, 0, 1, "levels longer than the page" },
-        { 0, 2, -1, 1, "levels longer" }, { 0, 2, INT64_MAX, 1, "levels longer" }, { 0, INT64_MAX, 1, 1, "levels longer" }, { 0, 14, 0, 1, "levels longer" },
+        { 0, 2, 0, TRUE_ONE, ROWS }, { 0, 2, 0, 1, ROWS }, { 1, 2, 0, 0, ROWS },
+        { 6, 2, 0, TRUE_ONE, "11 bytes of ZSTD are damaged" }, { 0, 1, 0, 1, "fewer levels" },
+        { 0, 0, 0, 1, "fewer levels" }, { 0, 2, 2, 1, "levels in a column that has none" },
+        { 0, -1, 0, 1, "levels longer than the page" }, { 0, 2, -1, 1, "levels longer" },
+        { 0, 2, INT64_MAX, 1, "levels longer" }, { 0, INT64_MAX, 1, 1, "levels longer" },
+        { 0, 14, 0, 1, "levels longer" },
     };
     for (size_t k = 0; k < COUNT(cases); k++) {
         char name[32];
@@ -358,21 +433,29 @@ static void version_2(void **state)
     }
 }
 
-/* The ways in which lists have been written: LogicalTypes.md, "Backward-compatibility rules". The same levels mean something else in each. */
+/* The ways in which lists have been written: LogicalTypes.md, "Backward-compatibility rules". The same levels mean
+ * something else in each. */
 static void ways_of_lists(void **state)
 {
     (void)state;
     enum { LIST = 3, MAP = 1 };
     struct element { const char *name; int type, repetition, children, converted; };
     static const struct { struct element x[4]; int n; const char *rep, *def, *says; } cases[] = {
-        { { { "l", -1, 1, 1, LIST }, { "list", -1, 2, 1, -1 }, { "element", 1, 1, 0, -1 } }, 3, "01000", "32210", "[{\"l\":[1,null]},{\"l\":[null]},{\"l\":[]},{\"l\":null}]" },
-        { { { "l", -1, 1, 1, LIST }, { "bag", -1, 2, 1, -1 }, { "e", 1, 0, 0, -1 } }, 3, "01000", "22210", "[{\"l\":[1,2]},{\"l\":[3]},{\"l\":[]},{\"l\":null}]" },
-        { { { "l", -1, 1, 1, LIST }, { "element", 1, 2, 0, -1 } }, 2, "01000", "22210", "[{\"l\":[1,2]},{\"l\":[3]},{\"l\":[]},{\"l\":null}]" },
-        { { { "l", -1, 1, 1, LIST }, { "array", -1, 2, 1, -1 }, { "v", 1, 0, 0, -1 } }, 3, "01000", "22210", "[{\"l\":[{\"v\":1},{\"v\":2}]},{\"l\":[{\"v\":3}]},{\"l\":[]},{\"l\":null}]" },
-        { { { "l", -1, 1, 1, LIST }, { "l_tuple", -1, 2, 1, -1 }, { "v", 1, 0, 0, -1 } }, 3, "01000", "22210", "[{\"l\":[{\"v\":1},{\"v\":2}]},{\"l\":[{\"v\":3}]},{\"l\":[]},{\"l\":null}]" },
-        { { { "l", -1, 1, 1, MAP }, { "key_value", -1, 2, 1, -1 }, { "key", 1, 0, 0, -1 } }, 3, "01000", "22210", "[{\"l\":[{\"key\":1},{\"key\":2}]},{\"l\":[{\"key\":3}]},{\"l\":[]},{\"l\":null}]" },
+        { { { "l", -1, 1, 1, LIST }, { "list", -1, 2, 1, -1 }, { "element", 1, 1, 0, -1 } }, 3, "01000", "32210",
+          "[{\"l\":[1,null]},{\"l\":[null]},{\"l\":[]},{\"l\":null}]" },
+        { { { "l", -1, 1, 1, LIST }, { "bag", -1, 2, 1, -1 }, { "e", 1, 0, 0, -1 } }, 3, "01000", "22210",
+          "[{\"l\":[1,2]},{\"l\":[3]},{\"l\":[]},{\"l\":null}]" },
+        { { { "l", -1, 1, 1, LIST }, { "element", 1, 2, 0, -1 } }, 2, "01000", "22210",
+          "[{\"l\":[1,2]},{\"l\":[3]},{\"l\":[]},{\"l\":null}]" },
+        { { { "l", -1, 1, 1, LIST }, { "array", -1, 2, 1, -1 }, { "v", 1, 0, 0, -1 } }, 3, "01000", "22210",
+          "[{\"l\":[{\"v\":1},{\"v\":2}]},{\"l\":[{\"v\":3}]},{\"l\":[]},{\"l\":null}]" },
+        { { { "l", -1, 1, 1, LIST }, { "l_tuple", -1, 2, 1, -1 }, { "v", 1, 0, 0, -1 } }, 3, "01000", "22210",
+          "[{\"l\":[{\"v\":1},{\"v\":2}]},{\"l\":[{\"v\":3}]},{\"l\":[]},{\"l\":null}]" },
+        { { { "l", -1, 1, 1, MAP }, { "key_value", -1, 2, 1, -1 }, { "key", 1, 0, 0, -1 } }, 3, "01000", "22210",
+          "[{\"l\":[{\"key\":1},{\"key\":2}]},{\"l\":[{\"key\":3}]},{\"l\":[]},{\"l\":null}]" },
         { { { "l", 1, 2, 0, -1 } }, 1, "01000", "11110", "[{\"l\":[1,2]},{\"l\":[3]},{\"l\":[4]},{\"l\":[]}]" },
-        { { { "l", -1, 2, 1, -1 }, { "v", 1, 1, 0, -1 } }, 2, "01000", "21110", "[{\"l\":[{\"v\":1},{\"v\":null}]},{\"l\":[{\"v\":null}]},{\"l\":[{\"v\":null}]},{\"l\":[]}]" },
+        { { { "l", -1, 2, 1, -1 }, { "v", 1, 1, 0, -1 } }, 2, "01000", "21110",
+          "[{\"l\":[{\"v\":1},{\"v\":null}]},{\"l\":[{\"v\":null}]},{\"l\":[{\"v\":null}]},{\"l\":[]}]" },
         { { { "l", -1, 1, 1, -1 }, { "list", -1, 2, 1, -1 }, { "v", 1, 0, 0, -1 } }, 3, "01000", "22210",
           "[{\"l\":{\"list\":[{\"v\":1},{\"v\":2}]}},{\"l\":{\"list\":[{\"v\":3}]}},{\"l\":{\"list\":[]}},{\"l\":null}]" },
     };
@@ -399,12 +482,16 @@ static void bombs(void **state)
 {
     (void)state;
     /* 2^25 items of a list in one row: repetition 0 1 1 ..., definition 1, index 0 of a dictionary */
-    struct make m = with_dictionary(B("\0\0\0\0"), 1, B("\7\0\0\0\2\0\376\377\377\37\1" "\5\0\0\0\200\200\200\40\1" "\2\200\200\200\40\0"));
+    struct make m = with_dictionary(B("\0\0\0\0"), 1,
+                                    B("\7\0\0\0\2\0\376\377\377\37\1"
+                                      "\5\0\0\0\200\200\200\40\1"
+                                      "\2\200\200\200\40\0"));
     m.repetition = 2;
     m.values = m.page.values = 1 << 25;
     m.group_rows = m.rows = 1;
     expect(&m, "items", "the row takes more than 67108864 bytes");
-    char *word = xcalloc(1, 1004);                                                 /* 2^25 rows of the same 1000 letters */
+    /* 2^25 rows of the same 1000 letters */
+    char *word = xcalloc(1, 1004);
     memset(word, 'w', 1004);
     memcpy(word, (uint32_t[]){ 1000 }, 4);
     m = with_dictionary(word, 1004, 1, B("\5\0\0\0\200\200\200\40\1" "\1\200\200\200\40\0"));
@@ -421,7 +508,8 @@ static void bombs(void **state)
     }
     char *zeros = xcalloc(1, 8 << 20), *small = xmalloc(1 << 20);
     n = ZSTD_compress(small, 1 << 20, zeros, 8 << 20, 1);
-    for (int off = -1; off <= 1; off++) {                                          /* one byte more or less than there are */
+    /* one byte more or less than there are */
+    for (int off = -1; off <= 1; off++) {
         m = honest(small, n);
         m.codec = PQ_ZSTD;
         m.page.unpacked = (8 << 20) + off;
@@ -431,7 +519,8 @@ static void bombs(void **state)
     free(small);
 }
 
-/* A schema of n nested groups, or a field of the footer that is a struct in a struct ...; both are refused, at any depth. */
+/* A schema of n nested groups, or a field of the footer that is a struct in a struct ...; both are refused, at any
+ * depth. */
 static void nests(void **state)
 {
     (void)state;
@@ -459,7 +548,11 @@ static void nests(void **state)
             str_put(&s, (const char *)&footer, 4);
             str_puts(&s, "PAR1");
             struct str got = read_all(&s);
-            const char *says = kind == 0 ? n == 8 ? "[]" : n == 80000 ? "at most 10000" : "nested more than 32 deep" : n == 8 ? "no schema" : "nested more than 32 deep";
+            const char *says = kind == 0 ? n == 8       ? "[]"
+                                           : n == 80000 ? "at most 10000"
+                                                        : "nested more than 32 deep"
+                               : n == 8  ? "no schema"
+                                         : "nested more than 32 deep";
             CHECK(strstr(got.p, says), "%d nested, kind %d: got \"%s\", want \"%s\"", n, kind, got.p, says);
             str_free(&got);
             str_free(&s);
@@ -484,7 +577,8 @@ static void damaged(void **state)
             struct str bad = { 0 };
             size_t n = i < 100 ? rng_below(&g, (uint32_t)file.n) : file.n;
             str_put(&bad, file.p, n);
-            for (int flips = i < 100 ? 0 : 1 + i % 3; flips > 0; flips--) bad.p[rng_below(&g, (uint32_t)n)] ^= (char)(1 << rng_below(&g, 8));
+            for (int flips = i < 100 ? 0 : 1 + i % 3; flips > 0; flips--)
+                bad.p[rng_below(&g, (uint32_t)n)] ^= (char)(1 << rng_below(&g, 8));
             struct str got = read_all(&bad);
             bool told = !strncmp(got.p, "made.parquet: ", 14);
             CHECK(told || i >= 100, "%s cut at byte %zu was accepted", path, n);
@@ -505,9 +599,19 @@ int main(void)
     struct rlimit limit = { (rlim_t)1 << 30, (rlim_t)1 << 30 };
     if (setrlimit(RLIMIT_AS, &limit) != 0) perror("setrlimit");
 #endif
-    const struct CMUnitTest tests[] = { cmocka_unit_test(written_by_others), cmocka_unit_test(released_twins), cmocka_unit_test(chosen_columns), cmocka_unit_test(runs),
-        cmocka_unit_test(differences), cmocka_unit_test(one_lie_each), cmocka_unit_test(bad_bytes), cmocka_unit_test(dictionaries),
-        cmocka_unit_test(version_2), cmocka_unit_test(levels), cmocka_unit_test(ways_of_lists), cmocka_unit_test(bombs),
-        cmocka_unit_test(nests), cmocka_unit_test(damaged) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(written_by_others),
+                                        cmocka_unit_test(released_twins),
+                                        cmocka_unit_test(chosen_columns),
+                                        cmocka_unit_test(runs),
+                                        cmocka_unit_test(differences),
+                                        cmocka_unit_test(one_lie_each),
+                                        cmocka_unit_test(bad_bytes),
+                                        cmocka_unit_test(dictionaries),
+                                        cmocka_unit_test(version_2),
+                                        cmocka_unit_test(levels),
+                                        cmocka_unit_test(ways_of_lists),
+                                        cmocka_unit_test(bombs),
+                                        cmocka_unit_test(nests),
+                                        cmocka_unit_test(damaged) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_rows.c: rows of files: what is read of a row and what is passed over, arrays, files that are something else, packed files, and lists of files. */
+/* test_rows.c: rows of files: what is read of a row and what is passed over, arrays, files that are something else,
+ * packed files, and lists of files. */
 #include "base/file.h"
 #include "data/data_files.h"
 #include "base/json_partial.h"
@@ -47,30 +48,49 @@ static void parts(void **state)
     (void)state;
     static const char *const ab[] = { "a", "b.c", "?d.e.f", NULL }, *const none[] = { NULL };
     static const struct { const char *text; const char *const *columns; const char *want; } cases[] = {
-        { "{\"x\":NaN,\"a\":1}", ab, "{\"a\":1}" }, { "{\"x\":{\"y\":[Infinity,-Infinity,{\"z\":123456789012345678901234567890}]},\"a\":1}", ab, "{\"a\":1}" },
-        { "{\"x\":\"\\u0000\\ud800\\\"\",\"a\":\"b\"}", ab, "{\"a\":\"b\"}" }, { "{\"x\":1,\"x\":2,\"a\":3}", ab, "{\"a\":3}" }, { "{\"x\":\"\xff\t\",\"a\":3}", ab, "{\"a\":3}" },
-        { "{\"b\":{\"c\":[1,{\"c\":2}],\"x\":NaN},\"a\":null}", ab, "{\"a\":null,\"b\":{\"c\":[1,{\"c\":2}]}}" }, { "{\"b\":7,\"d\":{\"e\":{\"f\":1,\"g\":2},\"f\":3}}", ab, "{\"d\":{\"e\":{\"f\":1}}}" },
-        { "{\"b.c\":5,\"b\":[1]}", ab, "{\"b.c\":5}" }, { "{\"b\":{\"c\":1},\"b\":{\"c\":2}}", ab, "!17 \"b\" is there twice" }, { "{\"a\":1,\"a\":2}", ab, "!11 \"a\" is there twice" },
-        { "{\"a\":NaN}", ab, "{\"a\":null}" }, { "{\"a\":-Infinity}", ab, "{\"a\":{\"\\u0001other\":\"-Infinity\"}}" }, { "{\"a\":1e400}", ab, "{\"a\":{\"\\u0001number\":\"1e400\"}}" },
-        { "{\"a\":[9223372036854775807,9223372036854775808,-9223372036854775808]}", ab, "{\"a\":[9223372036854775807,{\"\\u0001number\":\"9223372036854775808\"},-9223372036854775808]}" },
-        { "{\"a\":\"x\\u0000\"}", ab, "{\"a\":{\"\\u0001other\":\"\\\\u0000\"}}" }, { "{\"a\":{\"k\":1,\"k\":2}}", ab, "!16 \"k\" is there twice" },
-        { "{\"a\":{\"tool_calls\":[{\"n\":12345678901234567890}]}}", ab, "!25 a number beyond 64 bits, which is not read in calls" },
-        { " [1] ", ab, "[]" }, { "7", ab, "7" }, { "null", none, "null" }, { "{}", none, "{}" }, { "{\"a\":1}", none, "{}" }, { "{\"a\":{\"b\":[]},\"c\":\"\\u00e9\"}", NULL, "{\"a\":{\"b\":[]},\"c\":\"\xc3\xa9\"}" },
-        { "[0.5,1E2,-0,true,false,null,\"\\ud83d\\ude00\\/\\b\"]", NULL, "[0.5,100.0,0,true,false,null,\"\xf0\x9f\x98\x80/\\b\"]" },
+        { "{\"x\":NaN,\"a\":1}", ab, "{\"a\":1}" },
+        { "{\"x\":{\"y\":[Infinity,-Infinity,{\"z\":123456789012345678901234567890}]},\"a\":1}", ab, "{\"a\":1}" },
+        { "{\"x\":\"\\u0000\\ud800\\\"\",\"a\":\"b\"}", ab, "{\"a\":\"b\"}" },
+        { "{\"x\":1,\"x\":2,\"a\":3}", ab, "{\"a\":3}" }, { "{\"x\":\"\xff\t\",\"a\":3}", ab, "{\"a\":3}" },
+        { "{\"b\":{\"c\":[1,{\"c\":2}],\"x\":NaN},\"a\":null}", ab, "{\"a\":null,\"b\":{\"c\":[1,{\"c\":2}]}}" },
+        { "{\"b\":7,\"d\":{\"e\":{\"f\":1,\"g\":2},\"f\":3}}", ab, "{\"d\":{\"e\":{\"f\":1}}}" },
+        { "{\"b.c\":5,\"b\":[1]}", ab, "{\"b.c\":5}" },
+        { "{\"b\":{\"c\":1},\"b\":{\"c\":2}}", ab, "!17 \"b\" is there twice" },
+        { "{\"a\":1,\"a\":2}", ab, "!11 \"a\" is there twice" }, { "{\"a\":NaN}", ab, "{\"a\":null}" },
+        { "{\"a\":-Infinity}", ab, "{\"a\":{\"\\u0001other\":\"-Infinity\"}}" },
+        { "{\"a\":1e400}", ab, "{\"a\":{\"\\u0001number\":\"1e400\"}}" },
+        { "{\"a\":[9223372036854775807,9223372036854775808,-9223372036854775808]}", ab,
+          "{\"a\":[9223372036854775807,{\"\\u0001number\":\"9223372036854775808\"},-9223372036854775808]}" },
+        { "{\"a\":\"x\\u0000\"}", ab, "{\"a\":{\"\\u0001other\":\"\\\\u0000\"}}" },
+        { "{\"a\":{\"k\":1,\"k\":2}}", ab, "!16 \"k\" is there twice" },
+        { "{\"a\":{\"tool_calls\":[{\"n\":12345678901234567890}]}}", ab,
+          "!25 a number beyond 64 bits, which is not read in calls" },
+        { " [1] ", ab, "[]" }, { "7", ab, "7" }, { "null", none, "null" }, { "{}", none, "{}" },
+        { "{\"a\":1}", none, "{}" },
+        { "{\"a\":{\"b\":[]},\"c\":\"\\u00e9\"}", NULL, "{\"a\":{\"b\":[]},\"c\":\"\xc3\xa9\"}" },
+        { "[0.5,1E2,-0,true,false,null,\"\\ud83d\\ude00\\/\\b\"]", NULL,
+          "[0.5,100.0,0,true,false,null,\"\xf0\x9f\x98\x80/\\b\"]" },
         /* the first and the last pair of surrogates, and halves beside them (RFC 8259, 7) */
         { "[\"\\ud800\\udc00\\udbff\\udfff\"]", NULL, "[\"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"]" },
         { "[\"\\ud7ff\\ue000\"]", NULL, "[\"\xed\x9f\xbf\xee\x80\x80\"]" },
         { "[\"\\ud800\\ue000\"]", NULL, "[{\"\\u0001other\":\"half a surrogate pair\"}]" },
         { "[\"\\udc00\\ud800\"]", NULL, "[{\"\\u0001other\":\"half a surrogate pair\"}]" },
         { "[\"\\udfff\"]", NULL, "[{\"\\u0001other\":\"half a surrogate pair\"}]" },
-        { "{\"x\":nul,\"a\":1}", ab, "!5 a value is needed here" }, { "{\"x\":1.,\"a\":1}", ab, "!5 a value is needed here" }, { "{\"x\":-,\"a\":1}", ab, "!5 a value" },
-        { "{\"x\":[1 2]}", ab, "!8 a comma or ] is needed here" }, { "{\"x\":[1}", ab, "!7 a comma or ] is needed here" }, { "{\"x\" 1}", ab, "!5 a colon is needed here" }, { "{x:1}", ab, "!1 a member's name" },
-        { "{\"a\":\"\\q\"}", ab, "!6 an escape that JSON does not have" }, { "{\"a\":\"", ab, "!6 the text ends within a string" }, { "{\"a\":", ab, "!5 the text ends where a value" }, { "", ab, "!0 the text ends" },
-        { "{\"\\u0000\":1,\"a\":2}", ab, "{\"a\":2}" }, { "{\"a\":{\"\\u0000\":1}}", ab, "!6 a member's name that cannot be read" },
+        { "{\"x\":nul,\"a\":1}", ab, "!5 a value is needed here" },
+        { "{\"x\":1.,\"a\":1}", ab, "!5 a value is needed here" }, { "{\"x\":-,\"a\":1}", ab, "!5 a value" },
+        { "{\"x\":[1 2]}", ab, "!8 a comma or ] is needed here" },
+        { "{\"x\":[1}", ab, "!7 a comma or ] is needed here" }, { "{\"x\" 1}", ab, "!5 a colon is needed here" },
+        { "{x:1}", ab, "!1 a member's name" },
+        { "{\"a\":\"\\q\"}", ab, "!6 an escape that JSON does not have" }, { "{\"a\":\"", ab,
+          "!6 the text ends within a string" }, { "{\"a\":", ab, "!5 the text ends where a value" }, { "", ab,
+          "!0 the text ends" },
+        { "{\"\\u0000\":1,\"a\":2}", ab, "{\"a\":2}" },
+        { "{\"a\":{\"\\u0000\":1}}", ab, "!6 a member's name that cannot be read" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct str got = read_json(cases[i].text, strlen(cases[i].text), cases[i].columns);
-        bool same = *cases[i].want == '!' ? !strncmp(got.p, cases[i].want, strlen(cases[i].want)) : !strcmp(got.p, cases[i].want);
+        bool same = *cases[i].want == '!' ? !strncmp(got.p, cases[i].want, strlen(cases[i].want))
+                                          : !strcmp(got.p, cases[i].want);
         CHECK(same, "%s: %s instead of %s", cases[i].text, got.p, cases[i].want);
         str_free(&got);
     }
@@ -82,7 +102,8 @@ static void deep(void **state)
     (void)state;
     static const char *const a[] = { "a", NULL };
     static const struct { int levels; bool read; const char *want; } cases[] = {
-        { 50000, false, "{\"a\":1}" }, { 99999, false, "{\"a\":1}" }, { 100001, false, "nested too deep" }, { 1000, true, NULL }, { 1100, true, "nested too deep" } };
+        { 50000, false, "{\"a\":1}" }, { 99999, false, "{\"a\":1}" }, { 100001, false, "nested too deep" }, { 1000,
+          true, NULL }, { 1100, true, "nested too deep" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct str s = { 0 };
         str_puts(&s, cases[i].read ? "{\"a\":" : "{\"x\":");
@@ -107,7 +128,18 @@ static unsigned draw(unsigned n)
 
 static void put_value(struct str *s, int depth)
 {
-    static const char *const leaves[] = { "1", "-2.5e3", "0", "true", "false", "null", "\"\"", "\"a\\u00e9\\ud83d\\ude00\\n\"", "\"\xc3\xa9\"", "12345678901234567890", "0.1", "1E+2" };
+    static const char *const leaves[] = { "1",
+                                          "-2.5e3",
+                                          "0",
+                                          "true",
+                                          "false",
+                                          "null",
+                                          "\"\"",
+                                          "\"a\\u00e9\\ud83d\\ude00\\n\"",
+                                          "\"\xc3\xa9\"",
+                                          "12345678901234567890",
+                                          "0.1",
+                                          "1E+2" };
     unsigned kind = depth < 4 ? draw(4) : 0, n = draw(4);
     static const char *const blanks[] = { "", " ", "\n\t" };
     if (kind < 2) { str_puts(s, leaves[draw(sizeof leaves / sizeof *leaves)]); return; }
@@ -121,7 +153,8 @@ static void put_value(struct str *s, int depth)
     str_puts(s, kind == 2 ? "]" : "}");
 }
 
-/* jansson reads what this reads and the same, wherever neither finds what the other does not have; passing over finds the same ends and the same faults. */
+/* jansson reads what this reads and the same, wherever neither finds what the other does not have; passing over finds
+ * the same ends and the same faults. */
 static void as_jansson(void **state)
 {
     (void)state;
@@ -130,7 +163,8 @@ static void as_jansson(void **state)
     for (int i = 0; i < 40000; i++) {
         struct str s = { 0 };
         put_value(&s, 0);
-        for (unsigned k = i % 3 ? draw(3) : 0; k && s.n; k--) s.p[draw((unsigned)s.n)] = "{}[]\",:01.eE+-\\u nt"[draw(19)];
+        for (unsigned k = i % 3 ? draw(3) : 0; k && s.n; k--)
+            s.p[draw((unsigned)s.n)] = "{}[]\",:01.eE+-\\u nt"[draw(19)];
         json_t *theirs = json_loadb(s.p, s.n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
         struct row_text t = { .p = s.p, .n = s.n }, pass = { .p = s.p, .n = s.n, .columns = none };
         struct err e = { 0 };
@@ -184,34 +218,48 @@ static void shapes(void **state)
     static const struct { const char *text, *want; } cases[] = {
         { "{\"a\":1}\r\n\r\n{\"a\":2}", "f=1;f=3;" }, { "\xEF\xBB\xBF\n {\"a\":1}\n", "f=2;" },
         { "\xEF\xBB\xBF{\"a\":1}\n\xEF\xBB\xBF{\"a\":2}\n", "f=1;f=2;" }, { "[{\"a\":1},\n {\"a\":2}\n]\n", "r0;r1;" },
-        { "\xEF\xBB\xBF [\r\n{\r\n\"a\": 1,\r\n\"b\": NaN\r\n}\r\n]\r\n\r\n", "r0;" }, { "[]", "" }, { "  \n", "" }, { "", "" }, { "[{\"a\":1},]", "r0;!f:1: a comma before the end of the array" },
-        { "[{\"a\":1}\n{\"a\":2}]", "r0;!f:2: a comma or ] is needed behind row 0 of the array" }, { "[{\"a\":1}", "r0;!f: the file ends within its array: it is cut short" },
-        { "[{\"a\":1}] x", "r0;!f: more text behind the end of its array" }, { "[{\"a\":1},\n{\"a\":\n1,}]", "r0;!f: row 1: line 3, column 3: a member's name" },
-        { "[1,[2],null]", "r0;r1;r2;" }, { "{\"a\":1}{\"a\":2}", "!f:1: column 8: more text behind the row" }, { "{\"a\":1},\n", "!f:1: column 8: more text behind the row" },
-        { "{\n\"a\": 1\n}\n", "!f:1: column 2: the row does not end on its line; where rows have several lines, the file must be one array" },
-        { "question,answer\nq,a\n", "!f: is neither JSON lines nor a JSON array nor Parquet: it begins with \"question,answer\"" },
-        { "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "!f: is a Git LFS pointer, not the file itself" },
-        { "\n<!DOCTYPE HTML PUBLIC>\n<html>", "!f: is an HTML page, not data" }, { "<html lang=\"en\"><head>", "!f: is an HTML page, not data" }, { "<?xml version=\"1.0\"?><Error>", "!f: is an HTML or XML text" },
-        { "PK\3\4abc", "!f: is a zip archive" }, { "BZh91AY", "!f: is compressed by bzip2" }, { "\xFD" "7zXZ", "!f: is compressed by xz" }, { "ARROW1", "!f: is an Arrow file" },
-        { "\x80\4\x95", "!f: is a Python pickle" }, { "\xFF\xFE{", "!f: is UTF-16 text" }, { "GGUF", "!f: is a model (GGUF), not data" }, { "PARE", "!f: is an encrypted Parquet file" },
+        { "\xEF\xBB\xBF [\r\n{\r\n\"a\": 1,\r\n\"b\": NaN\r\n}\r\n]\r\n\r\n", "r0;" }, { "[]", "" }, { "  \n", "" },
+        { "", "" }, { "[{\"a\":1},]", "r0;!f:1: a comma before the end of the array" },
+        { "[{\"a\":1}\n{\"a\":2}]", "r0;!f:2: a comma or ] is needed behind row 0 of the array" },
+        { "[{\"a\":1}", "r0;!f: the file ends within its array: it is cut short" },
+        { "[{\"a\":1}] x", "r0;!f: more text behind the end of its array" },
+        { "[{\"a\":1},\n{\"a\":\n1,}]", "r0;!f: row 1: line 3, column 3: a member's name" },
+        { "[1,[2],null]", "r0;r1;r2;" }, { "{\"a\":1}{\"a\":2}", "!f:1: column 8: more text behind the row" },
+        { "{\"a\":1},\n", "!f:1: column 8: more text behind the row" },
+        { "{\n\"a\": 1\n}\n",
+          "!f:1: column 2: the row does not end on its line; where rows have several lines, the file must be one array" },
+        { "question,answer\nq,a\n",
+          "!f: is neither JSON lines nor a JSON array nor Parquet: it begins with \"question,answer\"" },
+        { "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+          "!f: is a Git LFS pointer, not the file itself" },
+        { "\n<!DOCTYPE HTML PUBLIC>\n<html>", "!f: is an HTML page, not data" },
+        { "<html lang=\"en\"><head>", "!f: is an HTML page, not data" },
+        { "<?xml version=\"1.0\"?><Error>", "!f: is an HTML or XML text" }, { "PK\3\4abc", "!f: is a zip archive" },
+        { "BZh91AY", "!f: is compressed by bzip2" }, { "\xFD" "7zXZ", "!f: is compressed by xz" },
+        { "ARROW1", "!f: is an Arrow file" },
+        { "\x80\4\x95", "!f: is a Python pickle" }, { "\xFF\xFE{", "!f: is UTF-16 text" }, { "GGUF",
+          "!f: is a model (GGUF), not data" }, { "PARE", "!f: is an encrypted Parquet file" },
         { "SQLite format 3", "!f: is an SQLite database" }, { "\x89HDF\r\n", "!f: is an HDF5 file" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_file("f", cases[i].text, strlen(cases[i].text));
         struct str got = all_rows("f"), brief = { 0 };
         str_clear(&brief);
-        for (char *p = got.p; *p && *p != '!';) {                           /* "f:3={..};" to "f=3;", "f: row 0={..};" to "r0;" */
+        /* "f:3={..};" to "f=3;", "f: row 0={..};" to "r0;" */
+        for (char *p = got.p; *p && *p != '!';) {
             long long n = strtoll(p + (p[2] == ' ' ? 7 : 2), NULL, 10);
             str_printf(&brief, p[2] == ' ' ? "r%lld;" : "f=%lld;", n);
             p = strchr(p, ';') + 1;
         }
         if (strchr(got.p, '!')) str_puts(&brief, strchr(got.p, '!'));
         bool cut = strchr(cases[i].want, '!');
-        CHECK(cut ? !strncmp(brief.p, cases[i].want, strlen(cases[i].want)) : !strcmp(brief.p, cases[i].want), "%s: \"%s\" instead of \"%s\"", cases[i].text, brief.p, cases[i].want);
+        CHECK(cut ? !strncmp(brief.p, cases[i].want, strlen(cases[i].want)) : !strcmp(brief.p, cases[i].want),
+              "%s: \"%s\" instead of \"%s\"", cases[i].text, brief.p, cases[i].want);
         str_free(&got);
         str_free(&brief);
     }
-    size_t wide = (size_t)17 << 20;                                         /* a picture that nobody reads, and a text that is read */
+    /* a picture that nobody reads, and a text that is read */
+    size_t wide = (size_t)17 << 20;
     char *long_row = xmalloc(wide);
     for (int read = 0; read < 2; read++) {
         memset(long_row, 'x', wide);
@@ -219,7 +267,8 @@ static void shapes(void **state)
         memcpy(long_row + wide - 3, "\"}]", 3);
         write_file("long.json", long_row, wide);
         struct str said = all_rows("long.json");
-        assert_string_equal(said.p, read ? "long.json: row 0={\"a\":1};!long.json: row 1: line 1, column 15: more is read of this row than 16 MiB"
+        assert_string_equal(said.p, read ? "long.json: row 0={\"a\":1};!long.json: row 1: line 1, column 15: more is "
+                                           "read of this row than 16 MiB"
                                          : "long.json: row 0={\"a\":1};long.json: row 1={};");
         str_free(&said);
     }
@@ -250,7 +299,8 @@ static void packed(void **state)
     static const char one[] = "{\"a\":1}\n", two[] = "{\"a\":2}\n";
     char z[512], gz[512];
     size_t n = zstd(one, sizeof one - 1, z, sizeof z), m = zstd(two, sizeof two - 1, z + n, sizeof z - n);
-    write_file("one.jsonl", z, n + m);                                      /* two frames, under a name that says nothing */
+    /* two frames, under a name that says nothing */
+    write_file("one.jsonl", z, n + m);
     struct str got = all_rows("one.jsonl");
     assert_string_equal(got.p, "one.jsonl:1={\"a\":1};one.jsonl:2={\"a\":2};");
     str_free(&got);
@@ -264,7 +314,9 @@ static void packed(void **state)
     got = all_rows("bad.zst");
     CHECK(strstr(got.p, "bad.zst: damaged after"), "%s", got.p);
     str_free(&got);
-    z_stream s = { .next_in = (Bytef *)one, .avail_in = sizeof one - 1, .next_out = (Bytef *)gz, .avail_out = sizeof gz };
+    z_stream s = {
+        .next_in = (Bytef *)one, .avail_in = sizeof one - 1, .next_out = (Bytef *)gz, .avail_out = sizeof gz
+    };
     ENSURE(deflateInit2(&s, 6, Z_DEFLATED, 31, 8, 0) == Z_OK && deflate(&s, Z_FINISH) == Z_STREAM_END);
     n = sizeof gz - s.avail_out;
     deflateEnd(&s);
@@ -299,7 +351,10 @@ static struct str found(const char *list)
     for (const char *p = list; *p; p++) if (*p == '@') str_puts(&all, dir); else str_putc(&all, *p);
     str_clear(&s);
     if (!files_find(&f, all.p ? all.p : "", &e)) str_printf(&s, "!%s", e.text);
-    else for (int k = 0; k < f.n; k++) str_printf(&s, "%s%s", k ? " " : "", strncmp(f.path[k], dir, strlen(dir)) ? f.path[k] : f.path[k] + strlen(dir) + 1);
+    else
+        for (int k = 0; k < f.n; k++)
+            str_printf(&s, "%s%s", k ? " " : "",
+                       strncmp(f.path[k], dir, strlen(dir)) ? f.path[k] : f.path[k] + strlen(dir) + 1);
     if (f.note.n) str_printf(&s, "|%s", f.note.p);
     files_free(&f);
     str_free(&all);
@@ -310,15 +365,35 @@ static void lists(void **state)
 {
     (void)state;
     static const char *const folders[] = { "sh", "mix", "split", "none", "none/data", "json", "hf" };
-    static const char *const files[] = { "sh/train-00001-of-00003.parquet", "sh/train-00000-of-00003.parquet", "sh/README.md", "sh/.hidden.parquet", "sh/dataset_info.json",
-        "mix/a.jsonl", "mix/a.parquet", "split/train.jsonl.gz", "split/test.jsonl.gz", "none/LICENSE", "none/data/a.jsonl", "json/b.json", "json/a.json.zst", "json/c.json", "json/d.json",
-        "json/e.json", "a,b.jsonl", "hf/data-00000-of-00001.arrow", "hf/state.json" };
+    static const char *const files[] = { "sh/train-00001-of-00003.parquet",
+                                         "sh/train-00000-of-00003.parquet",
+                                         "sh/README.md",
+                                         "sh/.hidden.parquet",
+                                         "sh/dataset_info.json",
+                                         "mix/a.jsonl",
+                                         "mix/a.parquet",
+                                         "split/train.jsonl.gz",
+                                         "split/test.jsonl.gz",
+                                         "none/LICENSE",
+                                         "none/data/a.jsonl",
+                                         "json/b.json",
+                                         "json/a.json.zst",
+                                         "json/c.json",
+                                         "json/d.json",
+                                         "json/e.json",
+                                         "a,b.jsonl",
+                                         "hf/data-00000-of-00001.arrow",
+                                         "hf/state.json" };
     static const struct { const char *list, *want; } cases[] = {
-        { "@/mix/a.jsonl, @/sh/x ,", "mix/a.jsonl sh/x" }, { "", "" }, { " , ", "" }, { "['@/mix/a.jsonl', \"@/y\"]", "mix/a.jsonl y" }, { "[@/y]", "y" },
-        { "@/sh", "sh/train-00000-of-00003.parquet sh/train-00001-of-00003.parquet|" }, { "@/sh/", "sh/train-00000-of-00003.parquet sh/train-00001-of-00003.parquet|" },
-        { "@/sh/train-*-of-*.parquet", "sh/train-00000-of-00003.parquet sh/train-00001-of-00003.parquet|" }, { "@/sh/train-0000[1-9]*", "sh/train-00001-of-00003.parquet|" },
-        { "@/json", "json/a.json.zst json/b.json json/c.json json/d.json json/e.json|" }, { "@/mix", "!" }, { "@/mix/*.parquet,@/nofile", "mix/a.parquet nofile|" }, { "@/split", "!" },
-        { "@/split/*", "!" }, { "@/split/tr*", "split/train.jsonl.gz|" }, { "@/none", "!" }, { "@/none/*.parquet", "!" }, { "@/zz*", "!" },
+        { "@/mix/a.jsonl, @/sh/x ,", "mix/a.jsonl sh/x" }, { "", "" }, { " , ", "" },
+        { "['@/mix/a.jsonl', \"@/y\"]", "mix/a.jsonl y" }, { "[@/y]", "y" },
+        { "@/sh", "sh/train-00000-of-00003.parquet sh/train-00001-of-00003.parquet|" },
+        { "@/sh/", "sh/train-00000-of-00003.parquet sh/train-00001-of-00003.parquet|" },
+        { "@/sh/train-*-of-*.parquet", "sh/train-00000-of-00003.parquet sh/train-00001-of-00003.parquet|" },
+        { "@/sh/train-0000[1-9]*", "sh/train-00001-of-00003.parquet|" },
+        { "@/json", "json/a.json.zst json/b.json json/c.json json/d.json json/e.json|" }, { "@/mix", "!" },
+        { "@/mix/*.parquet,@/nofile", "mix/a.parquet nofile|" }, { "@/split", "!" }, { "@/split/*", "!" },
+        { "@/split/tr*", "split/train.jsonl.gz|" }, { "@/none", "!" }, { "@/none/*.parquet", "!" }, { "@/zz*", "!" },
     };
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) CHECK(mkdir(in(folders[i]), 0777) == 0, "%s", path);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) touch(files[i]);
@@ -327,14 +402,20 @@ static void lists(void **state)
         const char *want = cases[i].want;
         size_t n = strlen(want);
         bool open = n && (want[n - 1] == '|' || want[n - 1] == '!');
-        CHECK(open ? !strncmp(got.p, want, n) : !strcmp(got.p, want), "%s: \"%s\" instead of \"%s\"", cases[i].list, got.p, want);
+        CHECK(open ? !strncmp(got.p, want, n) : !strcmp(got.p, want), "%s: \"%s\" instead of \"%s\"", cases[i].list,
+              got.p, want);
         str_free(&got);
     }
     static const struct { const char *list, *says; } told[] = {
-        { "@/sh", "/sh: 2 files: train-00000-of-00003.parquet, train-00001-of-00003.parquet (2 of 3 shards)\n" }, { "@/json", "/json: 5 files: a.json.zst, b.json, ... e.json\n" },
-        { "@/mix", "holds files of several kinds (1 .jsonl, 0 .json, 1 .parquet), which may be the same rows: name a pattern such as" },
-        { "@/split", "stands for both train.jsonl.gz and test.jsonl.gz: name the files that are meant" }, { "@/none", "is a folder without .parquet, .jsonl or .json files; it has folders: data" },
-        { "@/hf", "hf: holds Arrow files, which are not read: write the set with to_parquet()" }, { "@/zz*", "zz*: no file is called like this" },
+        { "@/sh", "/sh: 2 files: train-00000-of-00003.parquet, train-00001-of-00003.parquet (2 of 3 shards)\n" },
+        { "@/json", "/json: 5 files: a.json.zst, b.json, ... e.json\n" },
+        { "@/mix",
+          "holds files of several kinds (1 .jsonl, 0 .json, 1 .parquet), which may be the same rows: name a pattern "
+          "such as" },
+        { "@/split", "stands for both train.jsonl.gz and test.jsonl.gz: name the files that are meant" },
+        { "@/none", "is a folder without .parquet, .jsonl or .json files; it has folders: data" },
+        { "@/hf", "hf: holds Arrow files, which are not read: write the set with to_parquet()" },
+        { "@/zz*", "zz*: no file is called like this" },
     };
     for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
         struct str got = found(told[i].list);
@@ -345,7 +426,8 @@ static void lists(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(parts), cmocka_unit_test(deep), cmocka_unit_test(as_jansson), cmocka_unit_test(shapes), cmocka_unit_test(packed),
-        cmocka_unit_test(lists) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(parts),      cmocka_unit_test(deep),
+                                        cmocka_unit_test(as_jansson), cmocka_unit_test(shapes),
+                                        cmocka_unit_test(packed),     cmocka_unit_test(lists) };
     return cmocka_run_group_tests_name("rows", tests, make_dir, drop_dir);
 }

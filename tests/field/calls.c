@@ -15,7 +15,9 @@ int main(int argc, char **argv)
     turny_open(&f, &c, t, llama ? "llama3.1" : "qwen3", llama ? CALLS_LLAMA3_JSON : CALLS_HERMES);
     size_t n = fread(text, 1, sizeof text, stdin);
     turn_calls_find(&x, &f, text, n);
-    for (int k = 0; k < x.n; k++) printf("%s: %s\n", x.p[k].wrong ? "wrong" : tool_name[x.p[k].tool], x.p[k].wrong ? x.p[k].wrong : x.p[k].query.p);
+    for (int k = 0; k < x.n; k++)
+        printf("%s: %s\n", x.p[k].wrong ? "wrong" : tool_name[x.p[k].tool],
+               x.p[k].wrong ? x.p[k].wrong : x.p[k].query.p);
     printf("%d calls\n", x.n);
     return 0;
 }

@@ -29,7 +29,9 @@ static int response(struct session *s, char *answer)
     struct group g = { .task = { .sample = &sample } };
     const char *p = text, *end = text + fread(text, 1, sizeof text, stdin), *b, *e;
     episode_begin(&r.ep, (int[]){ 0 }, 1);
-    for (; (b = memmem(p, (size_t)(end - p), before, sizeof before - 1)) && (e = memmem(b, (size_t)(end - b), after, sizeof after - 1)); p = e + sizeof after - 1) {
+    for (; (b = memmem(p, (size_t)(end - p), before, sizeof before - 1)) &&
+           (e = memmem(b, (size_t)(end - b), after, sizeof after - 1));
+         p = e + sizeof after - 1) {
         put(&r, s, p, (size_t)(b - p), true);
         put(&r, s, b + sizeof before - 1, (size_t)(e - b) - (sizeof before - 1), false);
     }
@@ -89,7 +91,8 @@ int main(int argc, char **argv)
     struct session s = { .c = &c };
     config_init(&c);
     s.tok = tokenizer_open("policy", &e);
-    if (argc != 3 || !config_set(&c, "reward.kind", "exact", "grade", &e) || !s.tok || !chat_open(&s.chat, s.tok, "policy", "auto", &e) ||
-        !call_form_open(&s.form, CALLS_TAGS, &s.chat, &e)) die("usage: grade response ANSWER | grade dump FILE, in the repository root");
+    if (argc != 3 || !config_set(&c, "reward.kind", "exact", "grade", &e) || !s.tok ||
+        !chat_open(&s.chat, s.tok, "policy", "auto", &e) || !call_form_open(&s.form, CALLS_TAGS, &s.chat, &e))
+        die("usage: grade response ANSWER | grade dump FILE, in the repository root");
     return strcmp(argv[1], "dump") ? response(&s, argv[2]) : dump(&s, argv[2]);
 }

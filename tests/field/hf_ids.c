@@ -10,7 +10,8 @@
 int main(int argc, char **argv)
 {
     json_error_t e;
-    json_t *root = argc == 2 ? json_load_file(argv[1], 0, &e) : NULL, *added = json_object_get(root, "added_tokens"), *a, *v;
+    json_t *root = argc == 2 ? json_load_file(argv[1], 0, &e) : NULL, *added = json_object_get(root, "added_tokens"),
+           *a, *v;
     json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
     json_int_t size = (json_int_t)json_object_size(vocab), max = -1;
     size_t i;
@@ -19,7 +20,10 @@ int main(int argc, char **argv)
     const char *key;
     json_object_foreach(vocab, key, v) {
         json_int_t id = json_integer_value(v);
-        if (id < 0 || id >= 1 << 22 || taken[id]++) { printf("id %lld of model.vocab is there twice or out of range\n", (long long)id); wrong = 1; }
+        if (id < 0 || id >= 1 << 22 || taken[id]++) {
+            printf("id %lld of model.vocab is there twice or out of range\n", (long long)id);
+            wrong = 1;
+        }
     }
     json_array_foreach(added, i, a) {
         const char *text = json_string_value(json_object_get(a, "content"));

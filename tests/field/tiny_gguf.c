@@ -22,7 +22,12 @@ static _Noreturn void stop(const struct err *e)
 static void put_u32(struct str *s, uint32_t x) { str_put(s, (const char *)&x, 4); }
 static void put_u64(struct str *s, uint64_t x) { str_put(s, (const char *)&x, 8); }
 static void put_text(struct str *s, const char *t) { put_u64(s, strlen(t)); str_puts(s, t); }
-static void key(struct file *f, const char *k, enum gguf_type type) { put_text(&f->pairs, k); put_u32(&f->pairs, type); f->n_pairs++; }
+static void key(struct file *f, const char *k, enum gguf_type type)
+{
+    put_text(&f->pairs, k);
+    put_u32(&f->pairs, type);
+    f->n_pairs++;
+}
 static void pair_text(struct file *f, const char *k, const char *v) { key(f, k, GGUF_STRING); put_text(&f->pairs, v); }
 static void pair_u32(struct file *f, const char *k, uint32_t v) { key(f, k, GGUF_U32); put_u32(&f->pairs, v); }
 static void pair_f32(struct file *f, const char *k, double v)
@@ -31,7 +36,12 @@ static void pair_f32(struct file *f, const char *k, double v)
     key(f, k, GGUF_F32);
     str_put(&f->pairs, (const char *)&x, 4);
 }
-static void array(struct file *f, const char *k, enum gguf_type of, uint64_t n) { key(f, k, GGUF_ARRAY); put_u32(&f->pairs, of); put_u64(&f->pairs, n); }
+static void array(struct file *f, const char *k, enum gguf_type of, uint64_t n)
+{
+    key(f, k, GGUF_ARRAY);
+    put_u32(&f->pairs, of);
+    put_u64(&f->pairs, n);
+}
 
 static json_t *read_json(struct file *f, const char *folder, const char *name)
 {
@@ -49,8 +59,9 @@ static int whole(const struct file *f, const char *k) { return (int)json_integer
 static void put_shape(struct file *f, const char *arch)
 {
     static const struct { const char *gguf, *hf; } sizes[] = {
-        { "block_count", "num_hidden_layers" }, { "context_length", "max_position_embeddings" }, { "embedding_length", "hidden_size" },
-        { "feed_forward_length", "intermediate_size" }, { "attention.head_count", "num_attention_heads" }, { "attention.head_count_kv", "num_key_value_heads" },
+        { "block_count", "num_hidden_layers" }, { "context_length", "max_position_embeddings" },
+        { "embedding_length", "hidden_size" }, { "feed_forward_length", "intermediate_size" },
+        { "attention.head_count", "num_attention_heads" }, { "attention.head_count_kv", "num_key_value_heads" },
     };
     char k[96];
     pair_text(f, "general.architecture", arch);
@@ -67,13 +78,16 @@ static void put_shape(struct file *f, const char *arch)
 /* New ids: text[new], type[new]; the folder's vocabulary and added tokens in the order asked for. */
 static int put_tokens(struct file *f, bool front, bool holes, const char *eos)
 {
-    json_t *vocab = json_object_get(json_object_get(f->tok, "model"), "vocab"), *added = json_object_get(f->tok, "added_tokens"), *v;
+    json_t *vocab = json_object_get(json_object_get(f->tok, "model"), "vocab"),
+           *added = json_object_get(f->tok, "added_tokens"), *v;
     json_t *merges = json_object_get(json_object_get(f->tok, "model"), "merges");
-    int words = (int)json_object_size(vocab), specials = (int)json_array_size(added), gap = holes ? HOLES : 0, n = words + specials + gap, end = -1;
+    int words = (int)json_object_size(vocab), specials = (int)json_array_size(added), gap = holes ? HOLES : 0,
+        n = words + specials + gap, end = -1;
     const char **text = xcalloc((size_t)n, sizeof *text), *k;
     int32_t *type = xcalloc((size_t)n, sizeof *type);
     char pad[HOLES][24];
-    int first_word = front ? specials + gap : 0, first_added = front ? 0 : words + gap, first_hole = front ? specials : words;
+    int first_word = front ? specials + gap : 0, first_added = front ? 0 : words + gap,
+        first_hole = front ? specials : words;
     json_object_foreach(vocab, k, v) {
         int id = first_word + (int)json_integer_value(v);
         text[id] = k;

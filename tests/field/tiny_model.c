@@ -21,7 +21,10 @@ static int64_t count(const struct tensor *t)
     return n;
 }
 
-static int size(const struct made *m, const char *key) { return (int)json_integer_value(json_object_get(m->config, key)); }
+static int size(const struct made *m, const char *key)
+{
+    return (int)json_integer_value(json_object_get(m->config, key));
+}
 static bool is(const struct made *m, const char *type)
 {
     const char *have = json_string_value(json_object_get(m->config, "model_type"));
@@ -61,17 +64,23 @@ static struct tensor *find(struct made *m, const char *name)
 
 static void add_layer(struct made *m, int l)
 {
-    int dim = size(m, "hidden_size"), ff = size(m, "intermediate_size"), heads = size(m, "num_attention_heads"), kv = size(m, "num_key_value_heads");
+    int dim = size(m, "hidden_size"), ff = size(m, "intermediate_size"), heads = size(m, "num_attention_heads"),
+        kv = size(m, "num_key_value_heads");
     int hd = size(m, "head_dim") ? size(m, "head_dim") : dim / heads;
     if (!kv) kv = heads;
     const struct { const char *name; int rows, cols; double sd; bool has; } part[] = {
         { "input_layernorm.weight", dim, 0, 0, true },         { "post_attention_layernorm.weight", dim, 0, 0, true },
-        { "self_attn.q_proj.weight", heads * hd, dim, 1, true }, { "self_attn.q_proj.bias", heads * hd, 0, 1, is(m, "qwen2") },
-        { "self_attn.k_proj.weight", kv * hd, dim, 1, true },    { "self_attn.k_proj.bias", kv * hd, 0, 1, is(m, "qwen2") },
-        { "self_attn.v_proj.weight", kv * hd, dim, 1, true },    { "self_attn.v_proj.bias", kv * hd, 0, 1, is(m, "qwen2") },
-        { "self_attn.q_norm.weight", hd, 0, 0, is(m, "qwen3") }, { "self_attn.k_norm.weight", hd, 0, 0, is(m, "qwen3") },
+        { "self_attn.q_proj.weight", heads * hd, dim, 1, true },
+        { "self_attn.q_proj.bias", heads * hd, 0, 1, is(m, "qwen2") },
+        { "self_attn.k_proj.weight", kv * hd, dim, 1, true },
+        { "self_attn.k_proj.bias", kv * hd, 0, 1, is(m, "qwen2") },
+        { "self_attn.v_proj.weight", kv * hd, dim, 1, true },
+        { "self_attn.v_proj.bias", kv * hd, 0, 1, is(m, "qwen2") },
+        { "self_attn.q_norm.weight", hd, 0, 0, is(m, "qwen3") },
+        { "self_attn.k_norm.weight", hd, 0, 0, is(m, "qwen3") },
         { "self_attn.o_proj.weight", dim, heads * hd, 1, true },
-        { "mlp.gate_proj.weight", ff, dim, 1, true }, { "mlp.up_proj.weight", ff, dim, 1, true }, { "mlp.down_proj.weight", dim, ff, 1, true },
+        { "mlp.gate_proj.weight", ff, dim, 1, true }, { "mlp.up_proj.weight", ff, dim, 1, true },
+        { "mlp.down_proj.weight", dim, ff, 1, true },
     };
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         char name[96];
@@ -113,7 +122,8 @@ static void tied_head_differs(struct made *m)
 {
     struct tensor *head = copy_embed(m), *embed = find(m, "model.embed_tokens.weight");
     int64_t vocab = head->shape[0], dim = head->shape[1];
-    for (int64_t i = 0; i < vocab; i++) memcpy(head->x + i * dim, embed->x + (vocab - 1 - i) * dim, (size_t)dim * sizeof *head->x);
+    for (int64_t i = 0; i < vocab; i++)
+        memcpy(head->x + i * dim, embed->x + (vocab - 1 - i) * dim, (size_t)dim * sizeof *head->x);
 }
 
 static void nan_weight(struct made *m) { find(m, "model.layers.0.mlp.up_proj.weight")->x[0] = NAN; }
@@ -170,20 +180,34 @@ static void generation_config_eos(struct made *m)
     int end = 404, im_end = 402;
     int64_t dim = size(m, "hidden_size");
     for (int i = 0; i < m->n; i++)
-        if (strstr(m->t[i].name, "o_proj") || strstr(m->t[i].name, "down_proj")) memset(m->t[i].x, 0, (size_t)count(&m->t[i]) * sizeof(float));
+        if (strstr(m->t[i].name, "o_proj") || strstr(m->t[i].name, "down_proj"))
+            memset(m->t[i].x, 0, (size_t)count(&m->t[i]) * sizeof(float));
     float *e = find(m, "model.embed_tokens.weight")->x;
     for (int64_t i = 0; i < size(m, "vocab_size") * dim; i++) e[i] = 0.01f * e[i] + (float)(i % dim == 0);
     e[end * dim] += 5;
     put_json(m, "generation_config.json", json_pack("{s:[i,i]}", "eos_token_id", im_end, end));
 }
 
-static const struct variant { const char *name; void (*change)(struct made *m); int shards; bool listed_head; } variants[] = {
-    { "base", NULL, 1, false }, { "sharded", NULL, 3, false }, { "tied_head_same", tied_head_same, 1, false },
-    { "tied_head_differs", tied_head_differs, 1, false }, { "tied_head_only", tied_head_only, 1, false },
-    { "index_lists_tied_head", NULL, 1, true },         /* as save_pretrained of some versions left it: the index names a tensor that no file has */
-    { "nan_weight", nan_weight, 1, false }, { "inf_weight", inf_weight, 1, false },
+static const struct variant {
+    const char *name;
+    void (*change)(struct made *m);
+    int shards;
+    bool listed_head;
+} variants[] = {
+    { "base", NULL, 1, false },
+    { "sharded", NULL, 3, false },
+    { "tied_head_same", tied_head_same, 1, false },
+    { "tied_head_differs", tied_head_differs, 1, false },
+    { "tied_head_only", tied_head_only, 1, false },
+    /* as save_pretrained of some versions left it: the index names a tensor that no file has */
+    { "index_lists_tied_head", NULL, 1, true },
+    { "nan_weight", nan_weight, 1, false },
+    { "inf_weight", inf_weight, 1, false },
     { "bad_weights", bad_weights, 1, false },
-    { "inv_freq", inv_freq, 1, false }, { "old_buffers", old_buffers, 1, false }, { "odd_tensor", odd_tensor, 1, false }, { "generation_config_eos", generation_config_eos, 1, false },
+    { "inv_freq", inv_freq, 1, false },
+    { "old_buffers", old_buffers, 1, false },
+    { "odd_tensor", odd_tensor, 1, false },
+    { "generation_config_eos", generation_config_eos, 1, false },
     { "no_weights", NULL, 0, false },
 };
 
@@ -237,7 +261,8 @@ static void read_config(struct made *m, const char *from, char **set, int n)
 {
     struct str path = { 0 }, text = { 0 };
     if (!take(m, from, "config.json", &path)) die("tiny_model: no config.json; run it in the top folder");
-    if (!file_read(path.p, 1 << 20, &text, &m->e) || !(m->config = json_from(path.p, text.p, text.n, &m->e))) stop(&m->e);
+    if (!file_read(path.p, 1 << 20, &text, &m->e) || !(m->config = json_from(path.p, text.p, text.n, &m->e)))
+        stop(&m->e);
     for (int i = 0; i < n; i++) {
         char *value = strchr(set[i], '=');
         *value++ = 0;
@@ -253,7 +278,8 @@ static void read_config(struct made *m, const char *from, char **set, int n)
 
 int main(int argc, char **argv)
 {
-    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja" };
+    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+                                         "chat_template.jinja" };
     struct made m = { .r = rng_make(1, 1, 0) };
     const struct variant *v = variants;
     const char *from = "tests/field/tiny_qwen";

@@ -1,5 +1,6 @@
-/* fuzz_chat.c: the first byte says what the rest is: a chat template to cut into tokens and to recognise, JSON tools to declare, the texts of a conversation
- * (parted by 0 bytes), which must be written without any special token of their own and come back, or a conversation in JSON, to be read and written. */
+/* fuzz_chat.c: the first byte says what the rest is: a chat template to cut into tokens and to recognise, JSON tools to
+ * declare, the texts of a conversation (parted by 0 bytes), which must be written without any special token of their
+ * own and come back, or a conversation in JSON, to be read and written. */
 #include "base/json.h"
 #include "data/messages.h"
 #include "model/chat/chat_in.h"
@@ -12,11 +13,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static const struct tokenizer *fixed(void)
 {
     static struct tokenizer *t;
-    static const char *const names[] = { "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>" };
+    static const char *const names[] = {
+        "<|im_start|>",      "<|im_end|>",          "<think>",           "</think>",
+        "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
+    };
     if (t) return t;
     struct str s = { 0 }, added = { 0 };
     for (int i = 0; i < 8; i++)
-        str_printf(&added, "%s{\"content\":\"%s\",\"id\":%d,\"special\":%s}", i ? "," : "[", names[i], 300 + i, strstr(names[i], "think") ? "false" : "true");
+        str_printf(&added, "%s{\"content\":\"%s\",\"id\":%d,\"special\":%s}", i ? "," : "[", names[i], 300 + i,
+                   strstr(names[i], "think") ? "false" : "true");
     str_puts(&added, "]");
     tok_json(&s, (struct tok_json){ .added = added.p });
     struct err e;
@@ -36,11 +41,13 @@ static void recognise(const char *text, size_t n)
     jinja_open(&x, text, n);
     for (bool more = true; more; more = x.kind != JINJA_END && x.kind != JINJA_WRONG) {
         jinja_next(&x);
-        ENSURE(x.kind == JINJA_WRONG || (x.p >= text && x.p <= text + n && x.at >= last));         /* ever on, within the text */
+        /* ever on, within the text */
+        ENSURE(x.kind == JINJA_WRONG || (x.p >= text && x.p <= text + n && x.at >= last));
         last = x.at;
     }
     jinja_close(&x);
-    if (chat_recognise(&v, text, n, &e)) ENSURE(v.family != CHAT_APPO && strlen(v.system) < CHAT_SYSTEM_MAX && strlen(v.date) < CHAT_DATE_MAX);
+    if (chat_recognise(&v, text, n, &e))
+        ENSURE(v.family != CHAT_APPO && strlen(v.system) < CHAT_SYSTEM_MAX && strlen(v.date) < CHAT_DATE_MAX);
     else ENSURE(*e.text);
 }
 
@@ -81,7 +88,10 @@ static void converse(const uint8_t *data, size_t n)
     for (size_t at = 1; at < n && count < 8;) {
         const uint8_t *end = memchr(data + at, 0, n - at);
         size_t len = end ? (size_t)(end - data) - at : n - at;
-        m[count++] = (struct chat_message){ .role = (enum chat_role)(data[at] % 4), .text = (const char *)data + at, .n = len, .quiet = data[at] & 4,
+        m[count++] = (struct chat_message){ .role = (enum chat_role)(data[at] % 4),
+                                            .text = (const char *)data + at,
+                                            .n = len,
+                                            .quiet = data[at] & 4,
                                             .thought = data[at] % 8 == 2 && end ? (const char *)data + at : NULL };
         at += len + 1;
     }
@@ -105,7 +115,11 @@ static void messages(const char *text, size_t n)
     ENSURE(ok || *e.text);
     struct chat_message *m = calloc((size_t)x.n + 1, sizeof *m);
     for (int i = 0; i < x.n; i++)
-        m[i] = (struct chat_message){ .role = (enum chat_role)x.p[i].role, .text = x.p[i].text, .n = strlen(x.p[i].text), .thought = x.p[i].thought, .calls = x.p[i].calls };
+        m[i] = (struct chat_message){ .role = (enum chat_role)x.p[i].role,
+                                      .text = x.p[i].text,
+                                      .n = strlen(x.p[i].text),
+                                      .thought = x.p[i].thought,
+                                      .calls = x.p[i].calls };
     for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++) {
         struct chat c;
         struct ids out = { 0 };

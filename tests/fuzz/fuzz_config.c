@@ -1,4 +1,5 @@
-/* fuzz_config.c: any bytes as a config.json and as a generation_config.json; what is accepted keeps the promises of the header. */
+/* fuzz_config.c: any bytes as a config.json and as a generation_config.json; what is accepted keeps the promises of the
+ * header. */
 #include "model/config.h"
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (!model_config_parse(&c, "fuzz", (const char *)data, n, &e)) return 0;
     ENSURE(c.vocab > 0 && c.dim > 0 && c.layers > 0 && c.heads > 0 && c.kv_heads > 0 && c.ff > 0 && c.max_len > 0);
     ENSURE(c.heads % c.kv_heads == 0 && c.head_dim > 0 && c.head_dim % 2 == 0 && c.heads * c.head_dim <= 1 << 17);
-    ENSURE(c.n_eos >= 0 && c.n_eos <= CONFIG_EOS_MAX && c.bos < c.vocab && c.pad < c.vocab && c.rms_eps > 0 && c.rope_theta > 0);
+    ENSURE(c.n_eos >= 0 && c.n_eos <= CONFIG_EOS_MAX && c.bos < c.vocab && c.pad < c.vocab && c.rms_eps > 0 &&
+           c.rope_theta > 0);
     return 0;
 }

@@ -1,5 +1,5 @@
-/* fuzz_dataset.c: any bytes as a file of questions and of conversations, through a file in memory; every sample that is accepted has a prompt and an
- * answer, every conversation something to learn. */
+/* fuzz_dataset.c: any bytes as a file of questions and of conversations, through a file in memory; every sample that is
+ * accepted has a prompt and an answer, every conversation something to learn. */
 #define _GNU_SOURCE
 #include "data/dataset.h"
 #include <stdio.h>
@@ -31,7 +31,8 @@ static void converse(const char *path, const struct dataset_keys *key)
     ENSURE(ok ? d.n > 0 : e.text[0]);
     for (int k = 0; k < d.n; k++) {
         bool speaks = false;
-        for (int i = 0; i < d.row[k].said.n; i++) speaks = speaks || (d.row[k].said.p[i].role == ROLE_ASSISTANT && d.row[k].said.p[i].text);
+        for (int i = 0; i < d.row[k].said.n; i++)
+            speaks = speaks || (d.row[k].said.p[i].role == ROLE_ASSISTANT && d.row[k].said.p[i].text);
         ENSURE(speaks && d.row[k].place);
     }
     dialogs_free(&d);

@@ -1,5 +1,5 @@
-/* fuzz_gguf.c: any bytes as a GGUF file: its configuration, vocabulary and every number of what is accepted are read. The first bytes are given, because
- * a fuzzer would hardly find them. */
+/* fuzz_gguf.c: any bytes as a GGUF file: its configuration, vocabulary and every number of what is accepted are read.
+ * The first bytes are given, because a fuzzer would hardly find them. */
 #include "model/weights/gguf.h"
 #include "model/tokenizer/tokenizer.h"
 #include <stdlib.h>
@@ -14,7 +14,8 @@ static void use_vocabulary(const struct gguf *g)
     struct ids x = { 0 };
     static const char sample[] = "Hello, w\xc3\xb6rld 12 <|im_end|> \xff";
     ENSURE(t || *e.text);
-    if (t && tokenizer_encode(t, &x, sample, sizeof sample, true)) for (int i = 0; i < x.n; i++) ENSURE(x.p[i] >= 0 && x.p[i] < tokenizer_vocab(t));
+    if (t && tokenizer_encode(t, &x, sample, sizeof sample, true))
+        for (int i = 0; i < x.n; i++) ENSURE(x.p[i] >= 0 && x.p[i] < tokenizer_vocab(t));
     ids_free(&x);
     tokenizer_free(t);
 }
@@ -24,10 +25,13 @@ static void use(const struct gguf *g)
     struct err e;
     struct model_config c;
     struct gguf_vocab v;
-    if (gguf_config(g, &c, &e)) ENSURE(c.vocab > 0 && c.dim > 0 && c.layers > 0 && c.heads % c.kv_heads == 0 && c.head_dim % 2 == 0 && c.rms_eps > 0 && c.eos[0] < c.vocab);
+    if (gguf_config(g, &c, &e))
+        ENSURE(c.vocab > 0 && c.dim > 0 && c.layers > 0 && c.heads % c.kv_heads == 0 && c.head_dim % 2 == 0 &&
+               c.rms_eps > 0 && c.eos[0] < c.vocab);
     if (gguf_vocab(g, &v, &e)) {
         int64_t sum = 0;
-        for (int i = 0; i < v.n; i++) sum += v.token[i].n + (v.token[i].n ? v.token[i].p[v.token[i].n - 1] : 0) + v.type[i];
+        for (int i = 0; i < v.n; i++)
+            sum += v.token[i].n + (v.token[i].n ? v.token[i].p[v.token[i].n - 1] : 0) + v.type[i];
         for (int i = 0; i < v.merges; i++) sum += v.merge[i].n + (v.merge[i].n ? v.merge[i].p[0] : 0);
         ENSURE(v.eos < v.n && sum != INT64_MAX);
         gguf_vocab_free(&v);

@@ -1,5 +1,5 @@
-/* fuzz_tokenizer.c: the first byte says what the rest is: a whole tokenizer.json, a part of one that is otherwise right (a fuzzer would hardly write 256
- * bytes' tokens by itself), or text, which must come back from its ids. */
+/* fuzz_tokenizer.c: the first byte says what the rest is: a whole tokenizer.json, a part of one that is otherwise right
+ * (a fuzzer would hardly write 256 bytes' tokens by itself), or text, which must come back from its ids. */
 #include "model/tokenizer/tokenizer.h"
 #include "base/utf8.h"
 #include "tests/model/tokenizer/tok_json.h"
@@ -25,7 +25,8 @@ static void use(const struct tokenizer *t, const char *text, size_t n, bool loss
         str_clear(&back);
         tokenizer_decode(t, &back, x.p, x.n, true);
         ENSURE(!lossless || (ok && back.n == n && (n == 0 || !memcmp(back.p, text, n))));
-        for (int i = 0; i < x.n; i++) ENSURE(x.p[i] >= 0 && x.p[i] < tokenizer_vocab(t) && (special || !tokenizer_special(t, x.p[i])));
+        for (int i = 0; i < x.n; i++)
+            ENSURE(x.p[i] >= 0 && x.p[i] < tokenizer_vocab(t) && (special || !tokenizer_special(t, x.p[i])));
         ids_free(&x);
         str_free(&back);
     }
@@ -45,8 +46,11 @@ static const struct tokenizer *fixed(void)
     static struct tokenizer *t;
     if (t) return t;
     struct str s = { 0 };
-    tok_json(&s, (struct tok_json){ .pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}", .vocab = ",\"ab\":256,\"abc\":257,\"aa\":258,\"aaa\":259",
-        .merges = "[\"a b\",\"a a\",\"ab c\",\"aa a\"]", .added = "[{\"content\":\"<x>\",\"id\":260,\"special\":true},{\"content\":\"<x\",\"id\":261}]" });
+    tok_json(&s, (struct tok_json){ .pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}",
+                                    .vocab = ",\"ab\":256,\"abc\":257,\"aa\":258,\"aaa\":259",
+                                    .merges = "[\"a b\",\"a a\",\"ab c\",\"aa a\"]",
+                                    .added = "[{\"content\":\"<x>\",\"id\":260,\"special\":true},{\"content\":\"<x\","
+                                             "\"id\":261}]" });
     struct err e;
     t = tokenizer_parse("fixed", s.p, s.n, &e);
     ENSURE(t);

@@ -1,6 +1,6 @@
-/* fuzz_tool_call.c: what a policy may write and a tool may answer. The first byte chooses the form of calls, the next two the limits of the results; the rest
- * is a turn whose calls are looked for, in tags as well, a text that is cut as rollouts cut it, and, parted by 0 bytes, the texts of results that must fit their room
- * without a special token. */
+/* fuzz_tool_call.c: what a policy may write and a tool may answer. The first byte chooses the form of calls, the next
+ * two the limits of the results; the rest is a turn whose calls are looked for, in tags as well, a text that is cut as
+ * rollouts cut it, and, parted by 0 bytes, the texts of results that must fit their room without a special token. */
 #include "tests/engine/tools/turn_format.h"
 #include <string.h>
 
@@ -8,7 +8,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static struct world { struct tokenizer *t; struct chat c; struct call_form f; int specials[5]; } worlds[4];
 static const struct { const char *chat; enum call_format format; enum turny kind; } kinds[4] = {
-    { "qwen3", CALLS_HERMES, TURNY_TOKENS }, { "qwen2.5", CALLS_HERMES, TURNY_TEXT }, { "llama3.1", CALLS_LLAMA3_JSON, TURNY_TOKENS },
+    { "qwen3", CALLS_HERMES, TURNY_TOKENS }, { "qwen2.5", CALLS_HERMES, TURNY_TEXT },
+    { "llama3.1", CALLS_LLAMA3_JSON, TURNY_TOKENS },
     { "llama3.1", CALLS_LLAMA3_JSON, TURNY_TEXT },
 };
 enum { RESULTS = 4 };
@@ -43,7 +44,8 @@ static void find(const struct world *w, const char *text, size_t n)
     for (int k = 0; k < x.n; k++) {
         const struct turn_call *c = &x.p[k];
         ENSURE(c->begin <= c->end && c->end <= n && (!k || x.p[k - 1].end <= c->begin));
-        ENSURE(c->wrong ? c->tool == TOOL_NONE && !c->query.n : c->tool < TOOLS && c->query.n < CALL_BYTES && !memchr(c->query.p, 0, c->query.n));
+        ENSURE(c->wrong ? c->tool == TOOL_NONE && !c->query.n
+                        : c->tool < TOOLS && c->query.n < CALL_BYTES && !memchr(c->query.p, 0, c->query.n));
     }
     if (tools_find_call(&tag, text, n, n / 2)) ENSURE(tag.begin <= tag.end && tag.end < n && tag.tool < TOOLS);
     turn_calls_free(&x);
@@ -57,7 +59,9 @@ static void cut(const char *text, size_t n)
     ENSURE(tags_cut(&x, text, n) == x.n);
     for (int k = 0; k < x.n; k++) {
         const struct tag_piece *p = &x.p[k];
-        ENSURE(at <= p->begin && p->begin <= p->end && p->end <= n && (p->part == TAG_RESULT || (p->begin < p->end && (!k || x.p[k - 1].part == TAG_RESULT || p->begin == at))));
+        ENSURE(
+            at <= p->begin && p->begin <= p->end && p->end <= n &&
+            (p->part == TAG_RESULT || (p->begin < p->end && (!k || x.p[k - 1].part == TAG_RESULT || p->begin == at))));
         at = p->end;
     }
     tag_pieces_free(&x);

@@ -1,5 +1,6 @@
-/* case.h: what the tests of the operations share. Every array on the device stands between two walls of NaN that must still be there afterwards;
- * inputs are rounded to the number type first, so that the double reference works on the same numbers. */
+/* case.h: what the tests of the operations share. Every array on the device stands between two walls of NaN that must
+ * still be there afterwards; inputs are rounded to the number type first, so that the double reference works on the
+ * same numbers. */
 #pragma once
 #include "base/philox.h"
 #include "kernels/ops.h"
@@ -30,7 +31,8 @@ static inline void drop(void)
 
 static inline double *host(int64_t n) { return keep(xcalloc((size_t)n + 1, sizeof(double)), false); }
 static inline double rounded(double x) { return elem_to(elem_from(x)); }
-/* What storing x may be off by beyond the float sums' allowance: half a unit in the last place of bf16, nothing for the wider types. */
+/* What storing x may be off by beyond the float sums' allowance: half a unit in the last place of bf16, nothing for the
+ * wider types. */
 static inline double stored(double x) { return sizeof(elem_t) == 2 ? 0x1p-8 * fabs(x) : 0; }
 static inline double *noise(struct rng *r, int64_t n, double scale)
 {
@@ -42,7 +44,8 @@ static inline double *noise(struct rng *r, int64_t n, double scale)
 /* n numbers on the device, those of x, or NaN where x is NULL. */
 static inline elem_t *reals(const double *x, int64_t n)
 {
-    elem_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h), *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
+    elem_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h),
+           *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
     for (int64_t i = 0; i < n + 2 * WALL; i++) h[i] = elem_from((double)NAN);
     if (x) for (int64_t i = 0; i < n; i++) h[WALL + i] = elem_from(x[i]);
     dev_put(d, h, (size_t)(n + 2 * WALL) * sizeof *h);
@@ -51,7 +54,8 @@ static inline elem_t *reals(const double *x, int64_t n)
 }
 static inline acc_t *wides(const double *x, int64_t n)
 {
-    acc_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h), *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
+    acc_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h),
+          *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
     for (int64_t i = 0; i < n + 2 * WALL; i++) h[i] = (acc_t)NAN;
     if (x) for (int64_t i = 0; i < n; i++) h[WALL + i] = (acc_t)x[i];
     dev_put(d, h, (size_t)(n + 2 * WALL) * sizeof *h);
@@ -71,7 +75,8 @@ static inline double *got(const elem_t *d, int64_t n)
     elem_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h);
     double *x = host(n);
     dev_get(h, d - WALL, (size_t)(n + 2 * WALL) * sizeof *h);
-    for (int64_t i = 0; i < WALL; i++) CHECK(isnan(elem_to(h[i])) && isnan(elem_to(h[WALL + n + i])), "written outside of %lld numbers", (long long)n);
+    for (int64_t i = 0; i < WALL; i++)
+        CHECK(isnan(elem_to(h[i])) && isnan(elem_to(h[WALL + n + i])), "written outside of %lld numbers", (long long)n);
     for (int64_t i = 0; i < n; i++) x[i] = elem_to(h[WALL + i]);
     free(h);
     return x;
@@ -81,7 +86,8 @@ static inline double *got_wide(const acc_t *d, int64_t n)
     acc_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h);
     double *x = host(n);
     dev_get(h, d - WALL, (size_t)(n + 2 * WALL) * sizeof *h);
-    for (int64_t i = 0; i < WALL; i++) CHECK(isnan((double)h[i]) && isnan((double)h[WALL + n + i]), "written outside of %lld numbers", (long long)n);
+    for (int64_t i = 0; i < WALL; i++)
+        CHECK(isnan((double)h[i]) && isnan((double)h[WALL + n + i]), "written outside of %lld numbers", (long long)n);
     for (int64_t i = 0; i < n; i++) x[i] = (double)h[WALL + i];
     free(h);
     return x;
@@ -92,16 +98,21 @@ static inline bool same_bits(const double *a, const double *b, int64_t n)
     return true;
 }
 
-/* Every number within allowed(i) = c EPS (1 + mag[i]); mag NULL: |want|. In the double build the reference itself rounds, hence the factor. */
+/* Every number within allowed(i) = c EPS (1 + mag[i]); mag NULL: |want|. In the double build the reference itself
+ * rounds, hence the factor. */
 static inline double allowed(double mag, double c) { return c * (sizeof(acc_t) == 8 ? 4 : 1) * EPS * (1 + mag); }
-static inline void near_all(const char *what, const double *g, const double *want, const double *mag, int64_t n, double c)
+static inline void near_all(const char *what, const double *g, const double *want, const double *mag, int64_t n,
+                            double c)
 {
     for (int64_t i = 0; i < n; i++)
-        CHECK_NEAR(g[i], want[i], allowed(mag ? mag[i] : fabs(want[i]), c), "%s, element %lld of %lld", what, (long long)i, (long long)n);
+        CHECK_NEAR(g[i], want[i], allowed(mag ? mag[i] : fabs(want[i]), c), "%s, element %lld of %lld", what,
+                   (long long)i, (long long)n);
 }
 /* The same for results that are stored as real. */
-static inline void near_stored(const char *what, const double *g, const double *want, const double *mag, int64_t n, double c)
+static inline void near_stored(const char *what, const double *g, const double *want, const double *mag, int64_t n,
+                               double c)
 {
     for (int64_t i = 0; i < n; i++)
-        CHECK_NEAR(g[i], want[i], allowed(mag ? mag[i] : fabs(want[i]), c) + stored(want[i]), "%s, element %lld of %lld", what, (long long)i, (long long)n);
+        CHECK_NEAR(g[i], want[i], allowed(mag ? mag[i] : fabs(want[i]), c) + stored(want[i]),
+                   "%s, element %lld of %lld", what, (long long)i, (long long)n);
 }

@@ -1,15 +1,17 @@
-/* test_attn.c: attention over random trees and over pages, forward and back: against loops in double, and the same bits in rows and in pages,
- * for every number of threads, and whatever stands in rows that are not seen. */
+/* test_attn.c: attention over random trees and over pages, forward and back: against loops in double, and the same bits
+ * in rows and in pages, for every number of threads, and whatever stands in rows that are not seen. */
 #include "tests/kernels/case.h"
 #include <sys/wait.h>
 #include <unistd.h>
 
 struct tree { int n; int *end, *up; };
 
-/* A random forest: a row goes on from the row before it, or with probability fork/100 from a random row above it, or starts a new tree. */
+/* A random forest: a row goes on from the row before it, or with probability fork/100 from a random row above it, or
+ * starts a new tree. */
 static struct tree grow(struct rng *r, int n, int fork)
 {
-    struct tree t = { n, keep(xcalloc((size_t)n + 1, sizeof(int)), false), keep(xcalloc((size_t)n + 1, sizeof(int)), false) };
+    struct tree t = { n, keep(xcalloc((size_t)n + 1, sizeof(int)), false),
+                      keep(xcalloc((size_t)n + 1, sizeof(int)), false) };
     for (int i = 0; i < n; i++) {
         int a = i - 1;
         if ((int)rng_below(r, 100) < fork)
@@ -46,7 +48,8 @@ static double naive(void *ctx)
                 double o = 0, m = 0;
                 for (int j = 0; j <= i; j++) {
                     if (k->t.end[j] <= i) continue;
-                    double v = exp(s[j] - max) / sum * k->qkv[(int64_t)j * k->width + hq + (k->h.kv + a / group) * hd + d];
+                    double v =
+                        exp(s[j] - max) / sum * k->qkv[(int64_t)j * k->width + hq + (k->h.kv + a / group) * hd + d];
                     o += v;
                     m += fabs(v);
                 }
@@ -59,14 +62,16 @@ static double naive(void *ctx)
     return loss;
 }
 
-/* Backward by the formulas of the softmax, in double, from the output as it is stored; compared with central differences of naive() in the small cases. */
+/* Backward by the formulas of the softmax, in double, from the output as it is stored; compared with central
+ * differences of naive() in the small cases. */
 static void naive_back(struct attn *k)
 {
     int hd = k->h.hd, hq = k->h.heads * hd, group = k->h.heads / k->h.kv;
     memset(k->dqkv, 0, (size_t)k->t.n * (size_t)k->width * sizeof *k->dqkv);
     for (int i = 0; i < k->t.n; i++)
         for (int a = 0; a < k->h.heads; a++) {
-            const double *q = k->qkv + (int64_t)i * k->width + a * hd, *o = k->out + (int64_t)i * hq + a * hd, *g = k->dout + (int64_t)i * hq + a * hd;
+            const double *q = k->qkv + (int64_t)i * k->width + a * hd, *o = k->out + (int64_t)i * hq + a * hd,
+                         *g = k->dout + (int64_t)i * hq + a * hd;
             double *dq = k->dqkv + (int64_t)i * k->width + a * hd, dot = 0;
             for (int d = 0; d < hd; d++) dot += rounded(o[d]) * g[d];
             for (int j = 0; j <= i; j++) {
@@ -99,8 +104,9 @@ static struct attn make(struct rng *r, int n, int fork, struct heads h, double s
 }
 
 static const struct { int n, fork; struct heads h; double scale; } cases[] = {
-    { 1, 0, { 1, 1, 2 }, 1 }, { 2, 100, { 1, 1, 2 }, 1 }, { 9, 50, { 2, 1, 6 }, 2 }, { 15, 0, { 4, 2, 24 }, 1 }, { 16, 0, { 4, 2, 24 }, 3 }, { 17, 20, { 3, 1, 10 }, 1 },
-    { 33, 10, { 4, 4, 8 }, 2 }, { 40, 30, { 7, 1, 64 }, 1 }, { 20, 90, { 2, 2, 128 }, 1 }, { 70, 15, { 6, 2, 34 }, 1 }, { 64, 5, { 5, 1, 20 }, 2 }, { 150, 8, { 4, 2, 24 }, 1 },
+    { 1, 0, { 1, 1, 2 }, 1 }, { 2, 100, { 1, 1, 2 }, 1 }, { 9, 50, { 2, 1, 6 }, 2 }, { 15, 0, { 4, 2, 24 }, 1 },
+    { 16, 0, { 4, 2, 24 }, 3 }, { 17, 20, { 3, 1, 10 }, 1 }, { 33, 10, { 4, 4, 8 }, 2 }, { 40, 30, { 7, 1, 64 }, 1 },
+    { 20, 90, { 2, 2, 128 }, 1 }, { 70, 15, { 6, 2, 34 }, 1 }, { 64, 5, { 5, 1, 20 }, 2 }, { 150, 8, { 4, 2, 24 }, 1 },
 };
 
 static void trees_against_loops(void **state)
@@ -126,9 +132,13 @@ static void trees_against_loops(void **state)
             near_stored("op_attn", p[0], k.out, k.mag, no, 8 + 4 * sharp);
             near_all("op_attn lse", p[2], k.lse, NULL, n * h.heads, 4 + sharp);
             for (int64_t i = 0; i < nq; i++)
-                CHECK_NEAR(p[1][i], k.dqkv[i], 4 * EPS * (16 + 8 * sharp) * (1 + fabs(k.dqkv[i])) * cases[c].scale + stored(k.dqkv[i]), "case %zu: dqkv[%lld]", c, (long long)i);
+                CHECK_NEAR(p[1][i], k.dqkv[i],
+                           4 * EPS * (16 + 8 * sharp) * (1 + fabs(k.dqkv[i])) * cases[c].scale + stored(k.dqkv[i]),
+                           "case %zu: dqkv[%lld]", c, (long long)i);
             CHECK(same_bits(p[0], got(bare, no), no), "case %zu: asking for lse changes the output", c);
-            if (t > 1) CHECK(same_bits(p[0], o[0], no) && same_bits(p[1], o[1], nq) && same_bits(p[2], o[2], n * h.heads), "case %zu: %d threads change the bits", c, t);
+            if (t > 1)
+                CHECK(same_bits(p[0], o[0], no) && same_bits(p[1], o[1], nq) && same_bits(p[2], o[2], n * h.heads),
+                      "case %zu: %d threads change the bits", c, t);
             memcpy(o, p, sizeof o);
         }
         for (int64_t i = 0; sizeof(elem_t) > 2 && n < 20 && h.hd < 64 && i < nq; i += 1 + nq / 150) {
@@ -142,7 +152,8 @@ static void trees_against_loops(void **state)
     }
 }
 
-/* Thousands of rows, so that threads really share the work; the trees of a batch are found again one by one, at other offsets, with the same bits. */
+/* Thousands of rows, so that threads really share the work; the trees of a batch are found again one by one, at other
+ * offsets, with the same bits. */
 static void trees_are_independent_of_their_neighbours(void **state)
 {
     (void)state;
@@ -154,7 +165,8 @@ static void trees_are_independent_of_their_neighbours(void **state)
     for (int threads = 1; threads <= 2; threads++) {
         dev_set_threads(threads);
         struct attn_plan *plan = attn_plan_make(t.end, n);
-        elem_t *out = reals(NULL, (int64_t)n * hq), *qkv = reals(x, (int64_t)n * width), *d = reals(NULL, (int64_t)n * width);
+        elem_t *out = reals(NULL, (int64_t)n * hq), *qkv = reals(x, (int64_t)n * width),
+               *d = reals(NULL, (int64_t)n * width);
         acc_t *lse = wides(NULL, (int64_t)n * h.heads);
         op_attn(out, lse, qkv, plan, h);
         op_attn_back(d, reals(dy, (int64_t)n * hq), out, lse, qkv, plan, h);
@@ -162,18 +174,22 @@ static void trees_are_independent_of_their_neighbours(void **state)
         o[2 * threads - 2] = got(out, (int64_t)n * hq);
         o[2 * threads - 1] = got(d, (int64_t)n * width);
     }
-    CHECK(same_bits(o[0], o[2], (int64_t)n * hq) && same_bits(o[1], o[3], (int64_t)n * width), "2 threads change the bits");
+    CHECK(same_bits(o[0], o[2], (int64_t)n * hq) && same_bits(o[1], o[3], (int64_t)n * width), "2 threads change the "
+                                                                                               "bits");
     for (int a = 0, b; a < n; a = b, trees++) {
         int end[700], m = (b = t.end[a]) - a;
         for (int i = 0; i < m; i++) end[i] = t.end[a + i] - a;
         struct attn_plan *plan = attn_plan_make(end, m);
-        elem_t *out = reals(NULL, (int64_t)m * hq), *qkv = reals(x + (int64_t)a * width, (int64_t)m * width), *d = reals(NULL, (int64_t)m * width);
+        elem_t *out = reals(NULL, (int64_t)m * hq), *qkv = reals(x + (int64_t)a * width, (int64_t)m * width),
+               *d = reals(NULL, (int64_t)m * width);
         acc_t *lse = wides(NULL, (int64_t)m * h.heads);
         op_attn(out, lse, qkv, plan, h);
         op_attn_back(d, reals(dy + (int64_t)a * hq, (int64_t)m * hq), out, lse, qkv, plan, h);
         attn_plan_free(plan);
-        CHECK(same_bits(got(out, (int64_t)m * hq), o[0] + (int64_t)a * hq, (int64_t)m * hq), "tree at row %d alone has other outputs", a);
-        CHECK(same_bits(got(d, (int64_t)m * width), o[1] + (int64_t)a * width, (int64_t)m * width), "tree at row %d alone has other gradients", a);
+        CHECK(same_bits(got(out, (int64_t)m * hq), o[0] + (int64_t)a * hq, (int64_t)m * hq),
+              "tree at row %d alone has other outputs", a);
+        CHECK(same_bits(got(d, (int64_t)m * width), o[1] + (int64_t)a * width, (int64_t)m * width),
+              "tree at row %d alone has other gradients", a);
     }
     CHECK(trees > 3, "the batch has %d trees", trees);
     drop();
@@ -200,14 +216,16 @@ static void only_visible_keys_are_touched(void **state)
         for (int i = 0; i < n; i++) {
             bool sees = bad <= i && i < k.t.end[bad];
             if (sees) CHECK(isnan(o[1][i * hq]), "row %d sees the NaN of row %d and shows none", i, bad);
-            else CHECK(same_bits(o[0] + i * hq, o[1] + i * hq, hq), "row %d does not see row %d and changes with it", i, bad);
+            else
+                CHECK(same_bits(o[0] + i * hq, o[1] + i * hq, hq), "row %d does not see row %d and changes with it", i,
+                      bad);
         }
         drop();
     }
 }
 
-/* Writes the tree row by row into pages as the engine does: a row goes on in its parent's page, unless somebody else already has: then the page is
- * copied first. Unwritten positions hold NaN. Then every row is attended at once. */
+/* Writes the tree row by row into pages as the engine does: a row goes on in its parent's page, unless somebody else
+ * already has: then the page is copied first. Unwritten positions hold NaN. Then every row is attended at once. */
 static void pages_give_the_same_bits(void **state)
 {
     (void)state;
@@ -216,14 +234,16 @@ static void pages_give_the_same_bits(void **state)
         struct heads h = cases[c].h;
         struct attn k = make(&r, cases[c].n, cases[c].fork, h, cases[c].scale);
         int n = k.t.n, hq = h.heads * h.hd, ld = n / KV_PAGE + 1, next = 0, most = n + 1;
-        int *table = keep(xcalloc((size_t)(n * ld), sizeof(int)), false), *pos = keep(xcalloc((size_t)n, sizeof(int)), false);
+        int *table = keep(xcalloc((size_t)(n * ld), sizeof(int)), false),
+            *pos = keep(xcalloc((size_t)n, sizeof(int)), false);
         int *number = keep(xcalloc((size_t)most, sizeof(int)), false);
         for (int i = 0; i < most; i++) {                    /* pages in random order */
             int j = (int)rng_below(&r, (uint32_t)i + 1);
             number[i] = number[j];
             number[j] = i;
         }
-        elem_t *pool = reals(NULL, most * kv_page_elems(h)), *qkv = reals(k.qkv, (int64_t)n * k.width), *out = reals(NULL, (int64_t)n * hq);
+        elem_t *pool = reals(NULL, most * kv_page_elems(h)), *qkv = reals(k.qkv, (int64_t)n * k.width),
+               *out = reals(NULL, (int64_t)n * hq);
         bool *went_on = keep(xcalloc((size_t)n, sizeof(bool)), false);
         for (int i = 0; i < n; i++) {
             int a = k.t.up[i];
@@ -236,7 +256,8 @@ static void pages_give_the_same_bits(void **state)
             int64_t slot[2] = { (int64_t)*page * KV_PAGE + pos[i] % KV_PAGE, -1 };
             int64_t *d_slot = keep(dev_alloc(sizeof slot), true);
             dev_put(d_slot, slot, sizeof slot);
-            op_kv_write(pool, qkv + (int64_t)i * k.width, d_slot, 1 + (i + 1 < n), h);       /* the second row has slot -1: skipped */
+            /* the second row has slot -1: skipped */
+            op_kv_write(pool, qkv + (int64_t)i * k.width, d_slot, 1 + (i + 1 < n), h);
         }
         struct attn_plan *plan = attn_plan_make(k.t.end, n);
         op_attn(out, NULL, qkv, plan, h);
@@ -246,7 +267,8 @@ static void pages_give_the_same_bits(void **state)
             dev_set_threads(t);
             elem_t *paged = reals(NULL, (int64_t)n * hq);
             op_attn_paged(paged, qkv, pool, ints(table, n * ld), ld, ints(pos, n), n, h);
-            CHECK(same_bits(rows, got(paged, (int64_t)n * hq), (int64_t)n * hq), "case %zu: pages and rows differ in bits (%d threads)", c, t);
+            CHECK(same_bits(rows, got(paged, (int64_t)n * hq), (int64_t)n * hq),
+                  "case %zu: pages and rows differ in bits (%d threads)", c, t);
         }
         drop();
     }
@@ -274,7 +296,8 @@ static void long_contexts(void **state)
     int64_t *d_slot = keep(dev_alloc((size_t)len * sizeof *slot), true);
     dev_put(d_slot, slot, (size_t)len * sizeof *slot);
     op_kv_write(pool, qkv, d_slot, len, h);
-    op_attn_paged(out, qkv, pool, ints(table, pages), pages, ints(pos, 1), 1, h);          /* the query is row 0's: zero */
+    /* the query is row 0's: zero */
+    op_attn_paged(out, qkv, pool, ints(table, pages), pages, ints(pos, 1), 1, h);
     double *o = got(out, 4);
     for (int i = 0; i < 4; i++) CHECK_NEAR(o[i], mean[i % 2], 2e4 * EPS, "output %d over %d positions", i, len);
     drop();
@@ -285,12 +308,18 @@ static void plan_behind(void) { attn_plan_make((int[]){ 2, 1 }, 2); }
 static void plan_beyond(void) { attn_plan_make((int[]){ 3, 2 }, 2); }
 static void plan_crossing(void) { attn_plan_make((int[]){ 2, 3, 3 }, 3); }
 
-/* die() ends the process: each broken plan is tried in a child, whose sentence must name the row. The child leaves at once, without a leak check. */
+/* die() ends the process: each broken plan is tried in a child, whose sentence must name the row. The child leaves at
+ * once, without a leak check. */
 static void leave(void) { _exit(71); }
 static void broken_plans_are_refused(void **state)
 {
     (void)state;
-    static const struct { void (*f)(void); const char *says; } bad[] = { { plan_behind, "end[1] = 1" }, { plan_beyond, "end[0] = 3" }, { plan_crossing, "end[1] = 3 goes beyond end[0]" } };
+    static const struct {
+        void (*f)(void);
+        const char *says;
+    } bad[] = { { plan_behind, "end[1] = 1" },
+                { plan_beyond, "end[0] = 3" },
+                { plan_crossing, "end[1] = 3 goes beyond end[0]" } };
     for (size_t c = 0; c < sizeof bad / sizeof *bad; c++) {
         int p[2], status;
         char text[400] = "";
@@ -307,14 +336,18 @@ static void broken_plans_are_refused(void **state)
         for (ssize_t at = 0, m; (m = read(p[0], text + at, sizeof text - 1 - (size_t)at)) > 0; ) at += m;
         close(p[0]);
         waitpid(child, &status, 0);
-        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 71 && strstr(text, bad[c].says), "case %zu: status %d, said: %s", c, status, text);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 71 && strstr(text, bad[c].says),
+              "case %zu: status %d, said: %s", c, status, text);
     }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(trees_against_loops), cmocka_unit_test(trees_are_independent_of_their_neighbours),
-                                        cmocka_unit_test(only_visible_keys_are_touched), cmocka_unit_test(pages_give_the_same_bits), cmocka_unit_test(long_contexts),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(trees_against_loops),
+                                        cmocka_unit_test(trees_are_independent_of_their_neighbours),
+                                        cmocka_unit_test(only_visible_keys_are_touched),
+                                        cmocka_unit_test(pages_give_the_same_bits),
+                                        cmocka_unit_test(long_contexts),
                                         cmocka_unit_test(broken_plans_are_refused) };
     setenv("APPO_NUMERICS", "exact", 1);        /* rows and pages have the same bits in that mode alone */
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
-/* test_check.c: what debug builds look at (make DEBUG=1; other builds leave this program out). A NaN that goes into an operation comes out as a sentence with
- * the operation, the row and the column; results that cannot be are named; right ones pass. */
+/* test_check.c: what debug builds look at (make DEBUG=1; other builds leave this program out). A NaN that goes into an
+ * operation comes out as a sentence with the operation, the row and the column; results that cannot be are named; right
+ * ones pass. */
 #include "kernels/check.h"
 #include "base/philox.h"
 #include "tests/check.h"
@@ -33,11 +34,24 @@ static int *ints(const int *x, int n)
 }
 
 static void swiglu(void) { op_swiglu(matrix(D, -1, 0), matrix(2 * D, 2, 5), N, D); }
-static void norm(void) { op_add_rmsnorm(matrix(D, -1, 0), matrix(D, -1, 0), NULL, matrix(D, 1, 7), NULL, matrix(D, -1, 0), 1e-5, N, D); }
-static void product(void) { op_gemm((struct gemm){ .form = GEMM_NT, .d = matrix(D, -1, 0), .a = matrix(D, -1, 0), .b = matrix(D, 2, 0), .m = N, .n = N, .k = D }); }
+static void norm(void)
+{
+    op_add_rmsnorm(matrix(D, -1, 0), matrix(D, -1, 0), NULL, matrix(D, 1, 7), NULL, matrix(D, -1, 0), 1e-5, N, D);
+}
+static void product(void)
+{
+    op_gemm((struct gemm){
+        .form = GEMM_NT, .d = matrix(D, -1, 0), .a = matrix(D, -1, 0), .b = matrix(D, 2, 0), .m = N, .n = N, .k = D });
+}
 static void gradient(void)
 {
-    op_gemm((struct gemm){ .form = GEMM_TN, .dw = dev_alloc(D * D * sizeof(acc_t)), .a = matrix(D, 0, 4), .b = matrix(D, -1, 0), .m = D, .n = D, .k = N });
+    op_gemm((struct gemm){ .form = GEMM_TN,
+                           .dw = dev_alloc(D * D * sizeof(acc_t)),
+                           .a = matrix(D, 0, 4),
+                           .b = matrix(D, -1, 0),
+                           .m = D,
+                           .n = D,
+                           .k = N });
 }
 static void attention(void)
 {
@@ -57,7 +71,8 @@ static void loss(void)
     uint8_t m[4] = { 1, 1, 1, 1 };
     int64_t begin[2] = { 0, 4 };
     struct loss_stats s;
-    op_pg(g, NULL, NULL, NULL, &s, &(struct loss_in){ .logp = logp, .logp_old = old, .adv = adv, .m = m, .begin = begin, .rows = 1 },
+    op_pg(g, NULL, NULL, NULL, &s,
+          &(struct loss_in){ .logp = logp, .logp_old = old, .adv = adv, .m = m, .begin = begin, .rows = 1 },
           &(struct loss_rule){ .clip_low = 0.2, .clip_high = 0.2, .clip_c = 3 });
 }
 
@@ -70,10 +85,12 @@ static void above_most(void) { check_entropy("a", vector((double[]){ 1.9459, 1.9
 static void logits(double wrong)
 {
     elem_t *x = matrix(LD, -1, 0);
-    acc_t *lse = dev_alloc(N * sizeof(acc_t)), *ent = dev_alloc(N * sizeof(acc_t)), *logp = dev_alloc(N * sizeof(acc_t));
+    acc_t *lse = dev_alloc(N * sizeof(acc_t)), *ent = dev_alloc(N * sizeof(acc_t)),
+          *logp = dev_alloc(N * sizeof(acc_t));
     int *tgt = ints((const int[]){ 0, 10, 4 }, N);
     op_row_stats(lse, logp, ent, x, 1, NULL, tgt, N, VOCAB, LD);
-    op_dlogits(x, lse, ent, vector((double[]){ 0.5, -2, 1e-3 }, N), vector((double[]){ 0.1, 0, -3 }, N), 1 + wrong, NULL, tgt, N, VOCAB, LD);
+    op_dlogits(x, lse, ent, vector((double[]){ 0.5, -2, 1e-3 }, N), vector((double[]){ 0.1, 0, -3 }, N), 1 + wrong,
+               NULL, tgt, N, VOCAB, LD);
 }
 static void wrong_gradient(void) { logits(0.05); }
 static void right_gradient(void) { logits(0); }
@@ -120,11 +137,14 @@ static void each_is_named(void **state)
             _exit(0);
         }
         close(to[1]);
-        for (ssize_t got; n + 1 < sizeof text && (got = read(to[0], text + n, sizeof text - 1 - n)) > 0;) n += (size_t)got;
+        for (ssize_t got; n + 1 < sizeof text && (got = read(to[0], text + n, sizeof text - 1 - n)) > 0;)
+            n += (size_t)got;
         close(to[0]);
         CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status), "%s", cases[i].name);
-        CHECK(WEXITSTATUS(status) == (cases[i].words ? 70 : 0), "%s: status %d: %s", cases[i].name, WEXITSTATUS(status), text);
-        if (cases[i].words) CHECK(strstr(text, cases[i].words), "%s: no '%s' in: %s", cases[i].name, cases[i].words, text);
+        CHECK(WEXITSTATUS(status) == (cases[i].words ? 70 : 0), "%s: status %d: %s", cases[i].name, WEXITSTATUS(status),
+              text);
+        if (cases[i].words)
+            CHECK(strstr(text, cases[i].words), "%s: no '%s' in: %s", cases[i].name, cases[i].words, text);
     }
 }
 

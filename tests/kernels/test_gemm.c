@@ -1,4 +1,5 @@
-/* test_gemm.c: the matrix product against a higher-precision sum and, bit for bit, against the chain of multiply-adds gemm.h promises.
+/* test_gemm.c: the matrix product against a higher-precision sum and, bit for bit, against the chain of multiply-adds
+ * gemm.h promises.
  * Padding holds NaN everywhere; what lies between the rows of d must come back untouched. */
 #include "base/philox.h"
 #include "kernels/cpu/gemm_isa.h"
@@ -41,7 +42,8 @@ static elem_t *matrix(int64_t rows, int64_t cols, int64_t ld, size_t *len)
 static struct job job_make(enum gemm_form form, int64_t m, int64_t n, int64_t k, int pad)
 {
     struct job t = { .g = { .form = form, .m = m, .n = n, .k = k } };
-    const int64_t a_rows = form == GEMM_TN ? k : m, a_cols = form == GEMM_TN ? m : k, b_rows = form == GEMM_NT ? n : k, b_cols = form == GEMM_NT ? k : n;
+    const int64_t a_rows = form == GEMM_TN ? k : m, a_cols = form == GEMM_TN ? m : k, b_rows = form == GEMM_NT ? n : k,
+                  b_cols = form == GEMM_NT ? k : n;
     size_t len;
     if (pad) {
         t.g.lda = a_cols + pad;
@@ -111,11 +113,15 @@ static void check_element(const struct job *t, int64_t i, int64_t j)
     }
     const double off = fabs((double)((exact)got - sum)) / (EPS * (double)size);
     if (off > worst) worst = off;
-    CHECK(off <= C, "%s %lldx%lldx%lld add %d bias %d weight %d %s, row %lld column %lld: got %.9g, want %.9g, off by %.2f of %d allowed", form_name[g->form],
-          (long long)g->m, (long long)g->n, (long long)g->k, g->add, !!g->bias, g->weight, gemm_isa()->name, (long long)i, (long long)j, (double)got, (double)sum,
-          off, C);
-    CHECK(!memcmp(&got, &chain, sizeof got), "%s %lldx%lldx%lld add %d %s, row %lld column %lld: got %a, the chain gives %a", form_name[g->form], (long long)g->m,
-          (long long)g->n, (long long)g->k, g->add, gemm_isa()->name, (long long)i, (long long)j, (double)got, (double)chain);
+    CHECK(off <= C,
+          "%s %lldx%lldx%lld add %d bias %d weight %d %s, row %lld column %lld: got %.9g, want %.9g, off by %.2f of %d "
+          "allowed",
+          form_name[g->form], (long long)g->m, (long long)g->n, (long long)g->k, g->add, !!g->bias, g->weight,
+          gemm_isa()->name, (long long)i, (long long)j, (double)got, (double)sum, off, C);
+    CHECK(!memcmp(&got, &chain, sizeof got),
+          "%s %lldx%lldx%lld add %d %s, row %lld column %lld: got %a, the chain gives %a", form_name[g->form],
+          (long long)g->m, (long long)g->n, (long long)g->k, g->add, gemm_isa()->name, (long long)i, (long long)j,
+          (double)got, (double)chain);
 }
 
 static void check_job(const struct job *t)
@@ -125,7 +131,9 @@ static void check_job(const struct job *t)
     for (int64_t i = 0; i < g->m; i++)
         for (int64_t j = 0; j < ldd && i * ldd + j < (int64_t)t->d_len; j++) {
             if (j < g->n) check_element(t, i, j);
-            else CHECK(isnan(t->d[i * ldd + j]), "%s row %lld: wrote past the end of the row", form_name[g->form], (long long)i);
+            else
+                CHECK(isnan(t->d[i * ldd + j]), "%s row %lld: wrote past the end of the row", form_name[g->form],
+                      (long long)i);
         }
 }
 
@@ -160,14 +168,16 @@ static void sizes(void **state)
 {
     (void)state;
     static const struct { int m, n, k; } edge[] = {
-        { 1, 1, 1 }, { 1, 1, 0 }, { 3, 40, 0 }, { 0, 5, 5 }, { 5, 0, 5 }, { 1, 129, 7 }, { 2, 128, 33 }, { 3, 130, 20 }, { 3, 97, 255 }, { 15, 31, 256 },
-        { 14, 32, 257 }, { 13, 33, 511 }, { 29, 64, 512 }, { 2, 65, 513 }, { 6, 16, 700 }, { 7, 17, 769 }, { 113, 5, 19 }, { 225, 33, 6 },
+        { 1, 1, 1 }, { 1, 1, 0 }, { 3, 40, 0 }, { 0, 5, 5 }, { 5, 0, 5 }, { 1, 129, 7 }, { 2, 128, 33 }, { 3, 130, 20 },
+        { 3, 97, 255 }, { 15, 31, 256 }, { 14, 32, 257 }, { 13, 33, 511 }, { 29, 64, 512 }, { 2, 65, 513 },
+        { 6, 16, 700 }, { 7, 17, 769 }, { 113, 5, 19 }, { 225, 33, 6 },
         { 2, 4100, 3 },         /* more columns than are packed at once */
         { 2, 3, 33000 },        /* more of k than is packed at once */
     };
     for (size_t i = 0; i < sizeof edge / sizeof *edge; i++)
-        for (unsigned flags = 0; flags < 24; flags += 5)        /* 0, 5, 10, 15, 20: every flag on and off, every form */
-            run_case((enum gemm_form)((flags / 5 + i) % 3), edge[i].m, edge[i].n, edge[i].k, flags % 2 ? 3 : 0, flags & 7);
+        for (unsigned flags = 0; flags < 24; flags += 5) /* 0, 5, 10, 15, 20: every flag on and off, every form */
+            run_case((enum gemm_form)((flags / 5 + i) % 3), edge[i].m, edge[i].n, edge[i].k, flags % 2 ? 3 : 0,
+                     flags & 7);
     for (int i = 0; i < 150; i++) {
         const int m = 1 + (int)rng_below(&rng, 70), n = 1 + (int)rng_below(&rng, 70), k = 1 + (int)rng_below(&rng, 70);
         run_case((enum gemm_form)(i % 3), m, n, k, (int)rng_below(&rng, 4), rng_below(&rng, 8));
@@ -180,7 +190,8 @@ static void tails(void **state)
 {
     (void)state;
     for (int m = 1; m <= 30; m++)
-        for (int form = 0; form < 3; form++) run_case((enum gemm_form)form, m, 2 * GEMM_NR + m % 3 * 5, 9, 1, (unsigned)m % 8);
+        for (int form = 0; form < 3; form++)
+            run_case((enum gemm_form)form, m, 2 * GEMM_NR + m % 3 * 5, 9, 1, (unsigned)m % 8);
 }
 
 static void row_bits(void **state)
@@ -193,7 +204,8 @@ static void row_bits(void **state)
         t.g.weight = true;
         job_run(&t);
         elem_t row[20 * N];
-        static const int part[][2] = { { 0, 1 }, { 60, 1 }, { 17, 1 }, { 5, 2 }, { 30, 3 }, { 1, 13 }, { 40, 14 }, { 41, 20 } };
+        static const int part[][2] = { { 0, 1 },  { 60, 1 }, { 17, 1 },  { 5, 2 },
+                                       { 30, 3 }, { 1, 13 }, { 40, 14 }, { 41, 20 } };
         for (size_t i = 0; i < sizeof part / sizeof *part; i++) {           /* a run of rows alone */
             struct gemm g = t.g;
             g.lda = form == GEMM_TN ? M : K;
@@ -202,8 +214,8 @@ static void row_bits(void **state)
             if (form == GEMM_TN) g.dw = (acc_t *)row;
             else g.d = row;
             op_gemm(g);
-            CHECK(!memcmp(row, t.d + part[i][0] * N, (size_t)(part[i][1] * N) * sizeof *row), "%s: rows %d, %d of them alone", form_name[form], part[i][0],
-                  part[i][1]);
+            CHECK(!memcmp(row, t.d + part[i][0] * N, (size_t)(part[i][1] * N) * sizeof *row),
+                  "%s: rows %d, %d of them alone", form_name[form], part[i][0], part[i][1]);
         }
         struct job u = job_make((enum gemm_form)form, M, N, K, 0);          /* the rows in another order */
         for (int i = 0; i < M; i++)
@@ -216,18 +228,21 @@ static void row_bits(void **state)
         u.g.bias = t.g.bias;
         job_run(&u);
         for (int i = 0; i < M; i++)
-            CHECK(!memcmp(u.d + i * N, t.d + i * 7 % M * N, N * sizeof(elem_t)), "%s: row %d moved to %d", form_name[form], i * 7 % M, i);
+            CHECK(!memcmp(u.d + i * N, t.d + i * 7 % M * N, N * sizeof(elem_t)), "%s: row %d moved to %d",
+                  form_name[form], i * 7 % M, i);
         job_free(&u);
         job_free(&t);
     }
 }
 
-/* Large enough for threads (more than 1.6 MFLOP): one, two and three of them, every instruction set, kept panels or not: one result. */
+/* Large enough for threads (more than 1.6 MFLOP): one, two and three of them, every instruction set, kept panels or
+ * not: one result. */
 static void threads_and_isa(void **state)
 {
     (void)state;
     static const struct { enum gemm_form form; int m, n, k; bool add; } cases[] = {
-        { GEMM_NT, 200, 130, 100, false }, { GEMM_NT, 17, 510, 300, true }, { GEMM_NN, 333, 96, 192, false }, { GEMM_TN, 96, 96, 700, true },
+        { GEMM_NT, 200, 130, 100, false }, { GEMM_NT, 17, 510, 300, true }, { GEMM_NN, 333, 96, 192, false },
+        { GEMM_TN, 96, 96, 700, true },
         { GEMM_TN, 33, 320, 260, false },
     };
     const struct gemm_isa *isa[3];
@@ -242,7 +257,8 @@ static void threads_and_isa(void **state)
             t.g.weight = run % 6 >= 3;
             job_run(&t);
             if (!run) dev_copy(want, t.d, t.d_len * sizeof *want);
-            CHECK(!memcmp(want, t.d, t.d_len * sizeof *want), "%s %dx%dx%d: %s with %d threads, weight %d, against portable with 1", form_name[cases[c].form],
+            CHECK(!memcmp(want, t.d, t.d_len * sizeof *want),
+                  "%s %dx%dx%d: %s with %d threads, weight %d, against portable with 1", form_name[cases[c].form],
                   cases[c].m, cases[c].n, cases[c].k, isa[run / 6]->name, 1 + run % 3, t.g.weight);
         }
         dev_free(want);
@@ -274,7 +290,8 @@ static void weights_change(void **state)
     check_job(&t);
     job_run(&u);
     check_job(&u);
-    const elem_t five = 5;                                /* writes through dev.h need no word, and drop only what they touch */
+    /* writes through dev.h need no word, and drop only what they touch */
+    const elem_t five = 5;
     const size_t both = gemm_weight_bytes();
     dev_put(t.b + 39 * t.g.ldb + 49, &five, sizeof five);
     assert_int_equal(gemm_weight_bytes(), both - one);
@@ -290,7 +307,8 @@ static void weights_change(void **state)
     job_run(&t);
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 39; j++) check_element(&t, i, j);
-    struct job v = job_make(GEMM_NT, 4, 40, 40, 0);     /* and read both ways, and with other distances between its rows */
+    /* and read both ways, and with other distances between its rows */
+    struct job v = job_make(GEMM_NT, 4, 40, 40, 0);
     v.g.weight = true;
     static const struct { enum gemm_form form; int n, ldb; } views[] = {
         { GEMM_NT, 7, 40 }, { GEMM_NT, 40, 40 }, { GEMM_NN, 40, 40 }, { GEMM_NT, 20, 40 }, { GEMM_NT, 20, 60 },
@@ -309,7 +327,8 @@ static void weights_change(void **state)
     assert_int_equal(gemm_weight_bytes(), 0);           /* freed memory is forgotten */
 }
 
-/* Threads that call at the same time get what each gets alone: packed panels, scratch memory and kept weights of one are not another's. */
+/* Threads that call at the same time get what each gets alone: packed panels, scratch memory and kept weights of one
+ * are not another's. */
 enum { CALLERS = 4 };
 
 static void *caller(void *arg)
@@ -344,7 +363,8 @@ static void callers(void **state)
     for (int i = 0; i < CALLERS; i++) {
         void *wrong;
         pthread_join(id[i], &wrong);
-        CHECK(!wrong, "%s among %d callers: %d of 400 results differ", form_name[form[i]], CALLERS, (int)(intptr_t)wrong);
+        CHECK(!wrong, "%s among %d callers: %d of 400 results differ", form_name[form[i]], CALLERS,
+              (int)(intptr_t)wrong);
     }
     for (int i = 0; i < CALLERS; i++) job_free(&t[i]);
 }
@@ -394,8 +414,9 @@ static void memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes), cmocka_unit_test(tails), cmocka_unit_test(row_bits), cmocka_unit_test(threads_and_isa), cmocka_unit_test(weights_change),
-        cmocka_unit_test(callers), cmocka_unit_test(special), cmocka_unit_test(memory),
+        cmocka_unit_test(sizes), cmocka_unit_test(tails), cmocka_unit_test(row_bits), cmocka_unit_test(threads_and_isa),
+        cmocka_unit_test(weights_change), cmocka_unit_test(callers), cmocka_unit_test(special),
+        cmocka_unit_test(memory),
     };
     rng = rng_make(2024, 1, 0);
     return cmocka_run_group_tests_name("gemm", tests, NULL, NULL);

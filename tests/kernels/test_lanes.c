@@ -1,5 +1,6 @@
-/* test_lanes.c: the operations whose inner loops are compiled for AVX-512 as well give the same bits with and without it and with any number of threads,
- * for lengths that fill vectors and lengths that do not; and rows that threads share out are each given out once. */
+/* test_lanes.c: the operations whose inner loops are compiled for AVX-512 as well give the same bits with and without
+ * it and with any number of threads, for lengths that fill vectors and lengths that do not; and rows that threads share
+ * out are each given out once. */
 #include "kernels/cpu/gemm_isa.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vec.h"
@@ -22,7 +23,8 @@ static struct outcome norms(const struct shape *s, struct rng r)
 {
     int64_t c = (int64_t)s->n * s->dim;
     struct outcome o = outcome(4 * c + s->n + 2 * s->dim);
-    elem_t *x = reals(noise(&r, c, 2), c), *more = reals(noise(&r, c, 1), c), *res = reals(NULL, c), *y = reals(NULL, c), *w = reals(noise(&r, s->dim, 1), s->dim);
+    elem_t *x = reals(noise(&r, c, 2), c), *more = reals(noise(&r, c, 1), c), *res = reals(NULL, c),
+           *y = reals(NULL, c), *w = reals(noise(&r, s->dim, 1), s->dim);
     acc_t *rstd = wides(NULL, s->n), *dw = wides(host(s->dim), s->dim), *db = wides(host(s->dim), s->dim);
     op_add_rmsnorm(res, y, rstd, x, more, w, 1e-5, s->n, s->dim);
     add(&o, res, c), add(&o, y, c), add(&o, rstd, s->n);
@@ -48,7 +50,8 @@ static struct outcome logits(const struct shape *s, struct rng r)
     int64_t ld = s->dim + 3, c = s->n * ld, n = s->n;
     struct outcome o = outcome(c + 5 * n);
     elem_t *x = reals(noise(&r, c, 12), c);
-    acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *logp2 = wides(NULL, n), *ent2 = wides(NULL, n);
+    acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *logp2 = wides(NULL, n),
+          *ent2 = wides(NULL, n);
     int *tgt = ints(keep(xcalloc((size_t)n, sizeof *tgt), false), n), *id = ints(tgt, n);
     struct sample_key *key = keep(xcalloc((size_t)n, sizeof *key), false);
     for (int i = 0; i < n; i++) {
@@ -56,7 +59,8 @@ static struct outcome logits(const struct shape *s, struct rng r)
         key[i].rollout = (uint32_t)i;
     }
     op_row_stats(lse, logp, ent, x, 0.7, NULL, tgt, n, s->dim, ld);
-    op_sample(id, logp2, ent2, x, &(struct sample_rule){ .temperature = 1.25, .top_p = 1, .seed = 3 }, key, n, s->dim, ld);
+    op_sample(id, logp2, ent2, x, &(struct sample_rule){ .temperature = 1.25, .top_p = 1, .seed = 3 }, key, n, s->dim,
+              ld);
     op_dlogits(x, lse, ent, logp2, ent2, 0.7, NULL, id, n, s->dim, ld);
     add(&o, lse, n), add(&o, logp, n), add(&o, ent, n), add(&o, logp2, n), add(&o, ent2, n), add(&o, x, c);
     return o;
@@ -66,11 +70,14 @@ static struct outcome logits(const struct shape *s, struct rng r)
 static struct outcome attention(const struct shape *s, struct rng r)
 {
     const struct heads h = s->h;
-    int64_t width = (h.heads + 2 * h.kv) * h.hd, hq = h.heads * h.hd, n = s->n, c = n * width, pages = (n + KV_PAGE - 1) / KV_PAGE;
+    int64_t width = (h.heads + 2 * h.kv) * h.hd, hq = h.heads * h.hd, n = s->n, c = n * width,
+            pages = (n + KV_PAGE - 1) / KV_PAGE;
     struct outcome o = outcome(3 * c + 2 * n * hq + n * h.heads + 2 * h.hd);
-    elem_t *in = reals(noise(&r, c, 2), c), *qkv = reals(NULL, c), *out = reals(NULL, n * hq), *dout = reals(noise(&r, n * hq, 1), n * hq), *dqkv = reals(NULL, c);
+    elem_t *in = reals(noise(&r, c, 2), c), *qkv = reals(NULL, c), *out = reals(NULL, n * hq),
+           *dout = reals(noise(&r, n * hq, 1), n * hq), *dqkv = reals(NULL, c);
     elem_t *qn = reals(noise(&r, h.hd, 1), h.hd), *kn = reals(noise(&r, h.hd, 1), h.hd);
-    acc_t *freq = wides(noise(&r, h.hd / 2, 1), h.hd / 2), *lse = wides(NULL, n * h.heads), *rstd = wides(NULL, n * (h.heads + h.kv));
+    acc_t *freq = wides(noise(&r, h.hd / 2, 1), h.hd / 2), *lse = wides(NULL, n * h.heads),
+          *rstd = wides(NULL, n * (h.heads + h.kv));
     acc_t *dqn = wides(host(h.hd), h.hd), *dkn = wides(host(h.hd), h.hd);
     int *pos = keep(xcalloc((size_t)n, sizeof *pos), false), *end = keep(xcalloc((size_t)n, sizeof *end), false);
     for (int i = 0; i < n; i++) {                        /* trees of 100 rows, in each a side branch at rows 40 .. 59 */
@@ -114,9 +121,11 @@ static void same_everywhere(op *run, const char *name, const struct shape *s)
         dev_set_threads(1 + k % 3);
         struct outcome o = run(s, r);
         if (!want.x) want = o;
-        CHECK(o.n == want.n && same_bits(o.x, want.x, o.n), "%s %dx%d, heads %d %d %d: %s with %d threads against portable with 1", name, s->n, s->dim,
-              s->h.heads, s->h.kv, s->h.hd, isa[k / 3]->name, 1 + k % 3);
-        for (int64_t i = 0; i < o.n; i++) CHECK(isfinite(o.x[i]), "%s %dx%d: number %lld", name, s->n, s->dim, (long long)i);
+        CHECK(o.n == want.n && same_bits(o.x, want.x, o.n),
+              "%s %dx%d, heads %d %d %d: %s with %d threads against portable with 1", name, s->n, s->dim, s->h.heads,
+              s->h.kv, s->h.hd, isa[k / 3]->name, 1 + k % 3);
+        for (int64_t i = 0; i < o.n; i++)
+            CHECK(isfinite(o.x[i]), "%s %dx%d: number %lld", name, s->n, s->dim, (long long)i);
     }
     gemm_isa_force(NULL);
     dev_set_threads(before);
@@ -126,7 +135,11 @@ static void same_everywhere(op *run, const char *name, const struct shape *s)
 static void rows_are_the_same(void **state)
 {
     (void)state;
-    static const struct shape cases[] = { { .n = 300, .dim = 96 }, { .n = 7, .dim = 1 }, { .n = 65, .dim = 33 }, { .n = 40, .dim = 510 }, { .n = 9, .dim = 47 } };
+    static const struct shape cases[] = { { .n = 300, .dim = 96 },
+                                          { .n = 7, .dim = 1 },
+                                          { .n = 65, .dim = 33 },
+                                          { .n = 40, .dim = 510 },
+                                          { .n = 9, .dim = 47 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         same_everywhere(norms, "norms", &cases[i]);
         same_everywhere(swiglus, "swiglu", &cases[i]);
@@ -139,8 +152,9 @@ static void attention_is_the_same(void **state)
 {
     (void)state;
     static const struct shape cases[] = {
-        { 230, 0, { 4, 2, 24 } }, { 150, 0, { 6, 2, 16 } }, { 130, 0, { 3, 3, 20 } }, { 120, 0, { 2, 1, 56 } }, { 110, 0, { 4, 4, 120 } },
-        { 101, 0, { 5, 1, 2 } }, { 33, 0, { 2, 2, 128 } }, { 105, 0, { 2, 1, 40 } }, { 1, 0, { 2, 1, 8 } },
+        { 230, 0, { 4, 2, 24 } }, { 150, 0, { 6, 2, 16 } }, { 130, 0, { 3, 3, 20 } }, { 120, 0, { 2, 1, 56 } },
+        { 110, 0, { 4, 4, 120 } }, { 101, 0, { 5, 1, 2 } }, { 33, 0, { 2, 2, 128 } }, { 105, 0, { 2, 1, 40 } },
+        { 1, 0, { 2, 1, 8 } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) same_everywhere(attention, "attention", &cases[i]);
 }
@@ -163,7 +177,9 @@ static void the_processor_is_asked(void **state)
 static void every_row_is_given_once(void **state)
 {
     (void)state;
-    static const struct { int n, threads, most; } cases[] = { { 1000, 3, 8 }, { 5, 4, 1 }, { 0, 2, 3 }, { 1, 1, 9 }, { 777, 40, 2 } };
+    static const struct {
+        int n, threads, most;
+    } cases[] = { { 1000, 3, 8 }, { 5, 4, 1 }, { 0, 2, 3 }, { 1, 1, 9 }, { 777, 40, 2 } };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         int n = cases[c].n, *times = xcalloc((size_t)n + 1, sizeof *times);
         struct share s;
@@ -183,7 +199,8 @@ static void every_row_is_given_once(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(rows_are_the_same), cmocka_unit_test(attention_is_the_same), cmocka_unit_test(the_processor_is_asked),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(rows_are_the_same), cmocka_unit_test(attention_is_the_same),
+                                        cmocka_unit_test(the_processor_is_asked),
                                         cmocka_unit_test(every_row_is_given_once) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

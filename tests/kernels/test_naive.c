@@ -1,12 +1,15 @@
-/* test_naive.c: every operation that stores numbers as real, beside plain loops that round as a program of separate tensor operations does (tests/naive.h):
- * off from double by no more than twice as much, at most and in the root mean square. Of small shapes many are drawn, so that the loops are not exact by luck.
- * It was seen to fail for: truncation where numbers are stored, attention weights 4 bits short, a bias gradient without its last row. */
+/* test_naive.c: every operation that stores numbers as real, beside plain loops that round as a program of separate
+ * tensor operations does (tests/naive.h): off from double by no more than twice as much, at most and in the root mean
+ * square. Of small shapes many are drawn, so that the loops are not exact by luck. It was seen to fail for: truncation
+ * where numbers are stored, attention weights 4 bits short, a bias gradient without its last row. */
 #include "tests/kernels/case.h"
 #include "tests/naive.h"
 
-/* Stored as bf16, what is computed in float on the way costs nothing. Stored as float it does: the loops' exp is exact. */
+/* Stored as bf16, what is computed in float on the way costs nothing. Stored as float it does: the loops' exp is
+ * exact. */
 static const double TIMES = sizeof(elem_t) == 2 ? 2 : 4;
-enum { MOST = 1500, LEAST = 60, DRAWS = 500 };     /* a shape is drawn until one of its results has that many numbers and all have so many; how often at most */
+/* a shape is drawn until one of its results has that many numbers and all have so many; how often at most */
+enum { MOST = 1500, LEAST = 60, DRAWS = 500 };
 
 /* One result over all draws of a shape: [0] ours, [1] the loops'. */
 struct tally { const char *what; double most[2], square[2]; int64_t n; };
@@ -16,7 +19,8 @@ static void weigh(struct tally *t, const double *ours, const double *loops, cons
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < 2; k++) {
             double e = fabs((k ? loops : ours)[i] - want[i]);
-            CHECK(e < 1e300, "%s: element %lld of %lld is %g, want %g", t->what, (long long)i, (long long)n, (k ? loops : ours)[i], want[i]);
+            CHECK(e < 1e300, "%s: element %lld of %lld is %g, want %g", t->what, (long long)i, (long long)n,
+                  (k ? loops : ours)[i], want[i]);
             t->most[k] = fmax(t->most[k], e);
             t->square[k] += e * e;
         }
@@ -39,7 +43,8 @@ static int *some_ints(struct rng *r, int64_t n, int below)
     return x;
 }
 
-/* Shapes are up to four numbers; what they mean stands in front of each function. The tallies are in the order of the table's names. */
+/* Shapes are up to four numbers; what they mean stands in front of each function. The tallies are in the order of the
+ * table's names. */
 
 /* m n k; forms in turn with a bias, with and without d += */
 static void products(struct rng *r, const int *s, struct tally *t)
@@ -47,10 +52,20 @@ static void products(struct rng *r, const int *s, struct tally *t)
     int64_t m = s[0], n = s[1], k = s[2];
     for (int form = GEMM_NT; form <= GEMM_TN; form++)
         for (int add = 0; add < 2; add++) {
-            double *a = noise(r, m * k, 1), *b = noise(r, n * k, 1), *bias = form == GEMM_NT ? noise(r, n, 3) : NULL, *d0 = noise(r, m * n, 1), *d[2];
+            double *a = noise(r, m * k, 1), *b = noise(r, n * k, 1), *bias = form == GEMM_NT ? noise(r, n, 3) : NULL,
+                   *d0 = noise(r, m * n, 1), *d[2];
             for (int q = 0; q < 2; q++)
-                naive_gemm(kinds[q], (struct naive_product){ form, d[q] = copy(form == GEMM_TN && !add ? host(m * n) : d0, m * n), a, b, bias, m, n, k, add });
-            struct gemm g = { .form = form, .a = reals(a, m * k), .b = reals(b, n * k), .bias = bias ? reals(bias, n) : NULL, .m = m, .n = n, .k = k, .add = add };
+                naive_gemm(kinds[q],
+                           (struct naive_product){ form, d[q] = copy(form == GEMM_TN && !add ? host(m * n) : d0, m * n),
+                                                   a, b, bias, m, n, k, add });
+            struct gemm g = { .form = form,
+                              .a = reals(a, m * k),
+                              .b = reals(b, n * k),
+                              .bias = bias ? reals(bias, n) : NULL,
+                              .m = m,
+                              .n = n,
+                              .k = k,
+                              .add = add };
             if (form == GEMM_TN) g.dw = wides(add ? d0 : NULL, m * n);
             else g.d = reals(add ? d0 : NULL, m * n);
             op_gemm(g);
@@ -62,12 +77,14 @@ static void products(struct rng *r, const int *s, struct tally *t)
 static void norms(struct rng *r, const int *s, struct tally *t)
 {
     int n = s[0], dim = s[1], all = n * dim;
-    double *x = noise(r, all, 2), *add = noise(r, all, 2), *w = noise(r, dim, 2), *dy = noise(r, all, 1), *dres = noise(r, all, 1), *dw0 = wide_noise(r, dim, 1);
+    double *x = noise(r, all, 2), *add = noise(r, all, 2), *w = noise(r, dim, 2), *dy = noise(r, all, 1),
+           *dres = noise(r, all, 1), *dw0 = wide_noise(r, dim, 1);
     double *res[2], *y[2], *dx[2], *dw[2];
     for (int k = 0; k < 2; k++) {
         double *rstd = host(n);
         naive_norm(kinds[k], res[k] = host(all), y[k] = host(all), rstd, x, add, w, 1e-5, n, dim);
-        for (int i = 0; i < all; i++) res[k][i] = rounded(res[k][i]);          /* the rest starts from the stored sum in the reference too */
+        /* the rest starts from the stored sum in the reference too */
+        for (int i = 0; i < all; i++) res[k][i] = rounded(res[k][i]);
         naive_norm(kinds[k], res[k], y[k], rstd, res[k], NULL, w, 1e-5, n, dim);
         naive_norm_back(kinds[k], dx[k] = host(all), dw[k] = copy(dw0, dim), dy, dres, res[k], w, rstd, n, dim);
     }
@@ -86,7 +103,8 @@ static void rotations(struct rng *r, const int *s, struct tally *t, bool norm)
 {
     struct heads h = { s[1], s[2], s[3] };
     int n = s[0], hd = h.hd, turned = n * (h.heads + h.kv), all = n * (h.heads + 2 * h.kv) * hd;
-    double *x = noise(r, all, 2), *dy = noise(r, all, 1), *freq = host(hd / 2), *dw0 = wide_noise(r, hd, 1), *y[2], *d[2], *dw[2][2];
+    double *x = noise(r, all, 2), *dy = noise(r, all, 1), *freq = host(hd / 2), *dw0 = wide_noise(r, hd, 1), *y[2],
+           *d[2], *dw[2][2];
     for (int j = 0; j < hd / 2; j++) freq[j] = (double)(acc_t)pow(10000, -2.0 * j / hd);
     int *pos = some_ints(r, n, 3000);
     struct naive_rope k = { h, freq, { norm ? noise(r, hd, 2) : NULL, norm ? noise(r, hd, 2) : NULL }, 1e-6, pos };
@@ -96,8 +114,10 @@ static void rotations(struct rng *r, const int *s, struct tally *t, bool norm)
         naive_rope(kinds[q], y[q] = host(all), rstd, x, &k, n);
         naive_rope_back(kinds[q], d[q] = host(all), dw[q], dy, x, rstd, &k, n);
     }
-    elem_t *in = reals(x, all), *out = reals(NULL, all), *din = reals(NULL, all), *w[2] = { norm ? reals(k.w[0], hd) : NULL, norm ? reals(k.w[1], hd) : NULL };
-    acc_t *rstd = norm ? wides(NULL, turned) : NULL, *f = wides(freq, hd / 2), *dq = norm ? wides(dw0, hd) : NULL, *dk = norm ? wides(dw0, hd) : NULL;
+    elem_t *in = reals(x, all), *out = reals(NULL, all), *din = reals(NULL, all),
+           *w[2] = { norm ? reals(k.w[0], hd) : NULL, norm ? reals(k.w[1], hd) : NULL };
+    acc_t *rstd = norm ? wides(NULL, turned) : NULL, *f = wides(freq, hd / 2), *dq = norm ? wides(dw0, hd) : NULL,
+          *dk = norm ? wides(dw0, hd) : NULL;
     op_rope(out, rstd, in, w[0], w[1], k.eps, f, ints(pos, n), n, h);
     op_rope_back(din, dq, dk, reals(dy, all), in, rstd, w[0], w[1], f, ints(pos, n), n, h);
     weigh(&t[0], got(out, all), y[1], y[0], all);
@@ -130,13 +150,15 @@ static void rows(struct rng *r, const int *s, struct tally *t)
 {
     int n = s[0], dim = s[1], vocab = s[2], all = n * dim;
     int *ids = some_ints(r, n, vocab);
-    double *dx = noise(r, all, 1), *other = noise(r, all, 1), *table = noise(r, vocab * dim, 1), *g0 = wide_noise(r, vocab * dim, 1);
+    double *dx = noise(r, all, 1), *other = noise(r, all, 1), *table = noise(r, vocab * dim, 1),
+           *g0 = wide_noise(r, vocab * dim, 1);
     double *got_rows = host(all), *sum[2], *scaled[2], *bias[2], *dtable[2];
     for (int k = 0; k < 2; k++) {
         naive_embed_back(kinds[k], dtable[k] = copy(g0, vocab * dim), dx, ids, n, dim, vocab);
         naive_bias_back(kinds[k], bias[k] = copy(g0, dim), dx, n, dim);
         sum[k] = host(all), scaled[k] = host(all);
-        for (int i = 0; i < all; i++) sum[k][i] = kinds[k]->store(dx[i] + other[i]), scaled[k][i] = kinds[k]->store(dx[i] * 1.3);
+        for (int i = 0; i < all; i++)
+            sum[k][i] = kinds[k]->store(dx[i] + other[i]), scaled[k][i] = kinds[k]->store(dx[i] * 1.3);
         for (int i = 0; i < all; i++) got_rows[i] = table[ids[i / dim] * dim + i % dim];
     }
     elem_t *d_dx = reals(dx, all), *d_sum = reals(dx, all), *d_rows = reals(NULL, all), *d_scaled = reals(dx, all);
@@ -157,7 +179,8 @@ static void rows(struct rng *r, const int *s, struct tally *t)
 static void attention(struct rng *r, const int *s, struct tally *t)
 {
     struct heads h = { s[1], s[2], s[3] };
-    int n = s[0], cut = n / 3, *end = keep(xmalloc((size_t)n * sizeof *end), false), pages = (n + KV_PAGE - 1) / KV_PAGE;
+    int n = s[0], cut = n / 3, *end = keep(xmalloc((size_t)n * sizeof *end), false),
+        pages = (n + KV_PAGE - 1) / KV_PAGE;
     int64_t no = (int64_t)n * h.heads * h.hd, nq = (int64_t)n * (h.heads + 2 * h.kv) * h.hd, nl = (int64_t)n * h.heads;
     double *x = noise(r, nq, 1.5), *dout = noise(r, no, 1), *out[2], *d[2], *lse[2];
     for (int i = 0; i < n; i++) end[i] = i < cut ? cut : i < cut + (n - cut) / 2 && i % 5 == 4 ? i + 1 : n;
@@ -175,8 +198,10 @@ static void attention(struct rng *r, const int *s, struct tally *t)
     weigh(&t[1], got_wide(l, nl), lse[1], lse[0], nl);
     weigh(&t[2], got(dqkv, nq), d[1], d[0], nq);
     /* one sequence of all rows: the table of each row names the pages backwards */
-    int *table = keep(xmalloc((size_t)(n * pages) * sizeof *table), false), *pos = keep(xmalloc((size_t)n * sizeof *pos), false);
-    int64_t *slot = keep(xmalloc((size_t)n * sizeof *slot), false), *d_slot = keep(dev_alloc((size_t)n * sizeof *slot), true);
+    int *table = keep(xmalloc((size_t)(n * pages) * sizeof *table), false),
+        *pos = keep(xmalloc((size_t)n * sizeof *pos), false);
+    int64_t *slot = keep(xmalloc((size_t)n * sizeof *slot), false),
+            *d_slot = keep(dev_alloc((size_t)n * sizeof *slot), true);
     for (int i = 0; i < n; i++) {
         end[i] = n, pos[i] = i, slot[i] = (int64_t)(pages - 1 - i / KV_PAGE) * KV_PAGE + i % KV_PAGE;
         for (int p = 0; p < pages; p++) table[i * pages + p] = pages - 1 - p;
@@ -209,7 +234,8 @@ static double top_entropy(const struct numbers *z, const double *x, double lse, 
 static void heads_of_rows(struct rng *r, const int *s, struct tally *t)
 {
     int n = s[0], vocab = s[1], ld = vocab + 3, *tgt = some_ints(r, n, vocab);
-    double it = 10.0 / s[3], *x = noise(r, (int64_t)n * ld, s[2]), *g = wide_noise(r, n, 1), *ge = wide_noise(r, n, 0.3), *out[2][4], *d[2];
+    double it = 10.0 / s[3], *x = noise(r, (int64_t)n * ld, s[2]), *g = wide_noise(r, n, 1),
+           *ge = wide_noise(r, n, 0.3), *out[2][4], *d[2];
     for (int k = 0; k < 2; k++) {
         d[k] = host((int64_t)n * vocab);
         for (int q = 0; q < 4; q++) out[k][q] = host(n);
@@ -251,7 +277,8 @@ static void optimizer(struct rng *r, const int *s, struct tally *t)
                 double (*f)(double) = kinds[k]->sum, x = f(g[i] * a.scale);
                 m[k][i] = f(f(a.beta1 * m[k][i]) + f((1 - a.beta1) * x));
                 v[k][i] = f(f(a.beta2 * v[k][i]) + f((1 - a.beta2) * f(x * x)));
-                double up = f(m[k][i] / f(1 - pow(a.beta1, (double)a.t))), down = f(f(sqrt(f(v[k][i] / f(1 - pow(a.beta2, (double)a.t))))) + a.eps);
+                double up = f(m[k][i] / f(1 - pow(a.beta1, (double)a.t))),
+                       down = f(f(sqrt(f(v[k][i] / f(1 - pow(a.beta2, (double)a.t))))) + a.eps);
                 w[k][i] = f(f(w[k][i] * f(1 - a.lr * a.decay)) - f(a.lr * f(up / down)));
             }
     }
@@ -264,18 +291,53 @@ static void optimizer(struct rng *r, const int *s, struct tally *t)
 }
 
 enum { RESULTS = 5, SHAPES = 8 };
-static const struct op { const char *name; void (*run)(struct rng *r, const int *s, struct tally *t); const char *result[RESULTS]; int shape[SHAPES][4]; } ops[] = {
-    { "op_gemm", products, { "y = x W^T", "dx = dy W", "dW" }, { { 1, 1, 1 }, { 1, 33, 7 }, { 9, 1, 40 }, { 5, 8, 64 }, { 17, 23, 129 }, { 3, 10, 1000 } } },
-    { "norm", norms, { "res", "y", "dx", "dw" }, { { 1, 1 }, { 3, 7 }, { 1, 8 }, { 9, 24 }, { 70, 9 }, { 3, 576 }, { 2, 1033 } } },
-    { "rope", plain_rotations, { "out", "din" }, { { 1, 1, 1, 2 }, { 3, 3, 1, 6 }, { 5, 4, 2, 24 }, { 3, 2, 1, 64 }, { 2, 1, 1, 128 } } },
-    { "rope with norms", normed_rotations, { "out", "din", "dqnorm", "dknorm" },
+static const struct op {
+    const char *name;
+    void (*run)(struct rng *r, const int *s, struct tally *t);
+    const char *result[RESULTS];
+    int shape[SHAPES][4];
+} ops[] = {
+    { "op_gemm",
+      products,
+      { "y = x W^T", "dx = dy W", "dW" },
+      { { 1, 1, 1 }, { 1, 33, 7 }, { 9, 1, 40 }, { 5, 8, 64 }, { 17, 23, 129 }, { 3, 10, 1000 } } },
+    { "norm",
+      norms,
+      { "res", "y", "dx", "dw" },
+      { { 1, 1 }, { 3, 7 }, { 1, 8 }, { 9, 24 }, { 70, 9 }, { 3, 576 }, { 2, 1033 } } },
+    { "rope",
+      plain_rotations,
+      { "out", "din" },
+      { { 1, 1, 1, 2 }, { 3, 3, 1, 6 }, { 5, 4, 2, 24 }, { 3, 2, 1, 64 }, { 2, 1, 1, 128 } } },
+    { "rope with norms",
+      normed_rotations,
+      { "out", "din", "dqnorm", "dknorm" },
       { { 1, 1, 1, 2 }, { 3, 3, 1, 6 }, { 5, 4, 2, 24 }, { 3, 2, 1, 64 }, { 2, 1, 1, 128 } } },
     { "swiglu", swiglu, { "y", "dgu" }, { { 1, 1 }, { 3, 7 }, { 5, 64 }, { 2, 1033 }, { 40, 9 } } },
-    { "rows", rows, { "embed", "dtable", "db", "add", "query scale" }, { { 1, 1, 1 }, { 7, 5, 3 }, { 64, 8, 7 }, { 90, 9, 97 }, { 300, 3, 2 } } },
-    { "attention", attention, { "out", "lse", "dqkv", "paged out" },
-      { { 1, 1, 1, 2 }, { 5, 2, 1, 6 }, { 33, 4, 2, 24 }, { 67, 2, 1, 64 }, { 70, 3, 1, 128 }, { 40, 7, 1, 10 }, { 17, 9, 3, 8 } } },
-    { "head", heads_of_rows, { "lse", "logp", "entropy", "top entropy", "dlogits" },
-      { { 1, 1, 3, 10 }, { 3, 7, 3, 7 }, { 5, 97, 8, 10 }, { 4, 1003, 8, 13 }, { 3, 4099, 2, 10 }, { 3, 4099, 30, 10 }, { 2, 16411, 8, 6 } } },
+    { "rows",
+      rows,
+      { "embed", "dtable", "db", "add", "query scale" },
+      { { 1, 1, 1 }, { 7, 5, 3 }, { 64, 8, 7 }, { 90, 9, 97 }, { 300, 3, 2 } } },
+    { "attention",
+      attention,
+      { "out", "lse", "dqkv", "paged out" },
+      { { 1, 1, 1, 2 },
+        { 5, 2, 1, 6 },
+        { 33, 4, 2, 24 },
+        { 67, 2, 1, 64 },
+        { 70, 3, 1, 128 },
+        { 40, 7, 1, 10 },
+        { 17, 9, 3, 8 } } },
+    { "head",
+      heads_of_rows,
+      { "lse", "logp", "entropy", "top entropy", "dlogits" },
+      { { 1, 1, 3, 10 },
+        { 3, 7, 3, 7 },
+        { 5, 97, 8, 10 },
+        { 4, 1003, 8, 13 },
+        { 3, 4099, 2, 10 },
+        { 3, 4099, 30, 10 },
+        { 2, 16411, 8, 6 } } },
     { "op_adamw", optimizer, { "master", "m", "v", "w" }, { { 1 }, { 7 }, { 1033 } } },
 };
 
@@ -293,8 +355,10 @@ struct worst { double most, rms; const int *shape; };
 static void verdict(const struct op *o, const int *s, const struct tally *t, struct worst *w)
 {
     for (int k = 0; k < RESULTS && t[k].what; k++) {
-        const double n = (double)t[k].n, most = ratio(t[k].most[0], t[k].most[1]), rms = ratio(sqrt(t[k].square[0] / n), sqrt(t[k].square[1] / n));
-        CHECK(most <= TIMES && rms <= TIMES, "%s %s of %d %d %d %d: off by %.2e at most, the loops by %.2e; in the mean square by %.2f times as much",
+        const double n = (double)t[k].n, most = ratio(t[k].most[0], t[k].most[1]),
+                     rms = ratio(sqrt(t[k].square[0] / n), sqrt(t[k].square[1] / n));
+        CHECK(most <= TIMES && rms <= TIMES,
+              "%s %s of %d %d %d %d: off by %.2e at most, the loops by %.2e; in the mean square by %.2f times as much",
               o->name, t[k].what, s[0], s[1], s[2], s[3], t[k].most[0], t[k].most[1], rms);
         if (most >= w[k].most) w[k].most = most, w[k].shape = s;
         w[k].rms = fmax(w[k].rms, rms);
@@ -318,8 +382,9 @@ static void no_worse_than_loops(void **state)
             verdict(&ops[o], ops[o].shape[c], t, w);
         }
         for (int k = 0; k < RESULTS && ops[o].result[k]; k++)
-            print_message("%-16s %-12s off by %.2f of the loops' at most (%d %d %d %d), %.2f rms\n", ops[o].name, ops[o].result[k], w[k].most,
-                          w[k].shape[0], w[k].shape[1], w[k].shape[2], w[k].shape[3], w[k].rms);
+            print_message("%-16s %-12s off by %.2f of the loops' at most (%d %d %d %d), %.2f rms\n", ops[o].name,
+                          ops[o].result[k], w[k].most, w[k].shape[0], w[k].shape[1], w[k].shape[2], w[k].shape[3],
+                          w[k].rms);
     }
 }
 

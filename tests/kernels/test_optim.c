@@ -1,14 +1,17 @@
-/* test_optim.c: AdamW against its formulas in double over several steps, the gradient norm against plain sums, at every length around the vector and
- * chunk sizes, and the same bits for every number of threads. */
+/* test_optim.c: AdamW against its formulas in double over several steps, the gradient norm against plain sums, at every
+ * length around the vector and chunk sizes, and the same bits for every number of threads. */
 #include "tests/kernels/case.h"
 
-static const bool narrow = sizeof(elem_t) < sizeof(acc_t);         /* such weights have a wide master always, the others may */
+/* such weights have a wide master always, the others may */
+static const bool narrow = sizeof(elem_t) < sizeof(acc_t);
 static const int lengths[] = { 1, 3, 7, 8, 9, 31, 4095, 4096, 4097, 8200, 100003 };
 
 static void adamw_against_formulas(void **state)
 {
     (void)state;
-    static const struct adamw rules[] = { { 1e-3, 0.9, 0.999, 1e-8, 0.1, 1, 1 }, { 3e-4, 0.9, 0.95, 1e-8, 0, 0.37, 1 }, { 0.1, 0, 0, 1e-3, 0.5, 2, 7 } };
+    static const struct adamw rules[] = { { 1e-3, 0.9, 0.999, 1e-8, 0.1, 1, 1 },
+                                          { 3e-4, 0.9, 0.95, 1e-8, 0, 0.37, 1 },
+                                          { 0.1, 0, 0, 1e-3, 0.5, 2, 7 } };
     for (size_t c = 0; c < sizeof lengths / sizeof *lengths * 3; c++) {
         int n = lengths[c / 3];
         struct adamw a = rules[c % 3];
@@ -19,7 +22,8 @@ static void adamw_against_formulas(void **state)
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
             elem_t *d = reals(w0, n);
-            acc_t *dm = wides(m, n), *dv = wides(v, n), *master = c % 2 || narrow ? wides(w0, n) : NULL;       /* m and v are still 0 in the first round */
+            /* m and v are still 0 in the first round */
+            acc_t *dm = wides(m, n), *dv = wides(v, n), *master = c % 2 || narrow ? wides(w0, n) : NULL;
             if (t == 2) dm = wides(host(n), n), dv = wides(host(n), n);
             a.t = rules[c % 3].t;
             for (int s = 0; s < 4; s++, a.t++) {
@@ -29,15 +33,20 @@ static void adamw_against_formulas(void **state)
                     double x = g[s][i] * a.scale;
                     m[i] = a.beta1 * m[i] + (1 - a.beta1) * x;
                     v[i] = a.beta2 * v[i] + (1 - a.beta2) * x * x;
-                    w[i] -= a.lr * a.decay * w[i] + a.lr * (m[i] / (1 - pow(a.beta1, (double)a.t))) / (sqrt(v[i] / (1 - pow(a.beta2, (double)a.t))) + a.eps);
+                    w[i] -= a.lr * a.decay * w[i] + a.lr * (m[i] / (1 - pow(a.beta1, (double)a.t))) /
+                                                        (sqrt(v[i] / (1 - pow(a.beta2, (double)a.t))) + a.eps);
                 }
             }
-            double *p[3] = { got(d, n), got_wide(dm, n), got_wide(dv, n) }, *kept_w = master ? got_wide(master, n) : p[0];
+            double *p[3] = { got(d, n), got_wide(dm, n), got_wide(dv, n) },
+                   *kept_w = master ? got_wide(master, n) : p[0];
             near_all("w", kept_w, w, NULL, n, 10);
             near_all("m", p[1], m, NULL, n, 8);
             near_all("v", p[2], v, NULL, n, 8);
-            for (int i = 0; i < n; i++) CHECK(p[0][i] == rounded(kept_w[i]), "case %zu: weight %d is not the rounded master", c, i);
-            if (t > 1) for (int i = 0; i < 3; i++) CHECK(same_bits(p[i], o[i], n), "case %zu: 2 threads change the bits of array %d", c, i);
+            for (int i = 0; i < n; i++)
+                CHECK(p[0][i] == rounded(kept_w[i]), "case %zu: weight %d is not the rounded master", c, i);
+            if (t > 1)
+                for (int i = 0; i < 3; i++)
+                    CHECK(same_bits(p[i], o[i], n), "case %zu: 2 threads change the bits of array %d", c, i);
             memcpy(o, p, sizeof o);
         }
         drop();
@@ -50,8 +59,9 @@ static double as_double(uint16_t bits)
     return (double)x.f;
 }
 
-/* Moments of bf16: the step is op_adamw's on the same moments, and each new moment is one of its two neighbours, the upper one where its random half word
- * says so. Walls around the moments, any place in the vector of all weights, and any cut of it into calls. */
+/* Moments of bf16: the step is op_adamw's on the same moments, and each new moment is one of its two neighbours, the
+ * upper one where its random half word says so. Walls around the moments, any place in the vector of all weights, and
+ * any cut of it into calls. */
 static void bf16_moments_round_by_their_words(void **state)
 {
     (void)state;
@@ -62,7 +72,8 @@ static void bf16_moments_round_by_their_words(void **state)
         struct rng r = rng_make(c, 53, 0);
         struct adamw a = { .lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay = 0.1, .scale = 0.5, .t = 3 };
         double *w = noise(&r, n, 1), *g = noise(&r, n, 1), *m = host(n), *v = host(n);
-        uint16_t *h = keep(xcalloc((size_t)(2 * (n + 2 * WALL)), sizeof *h), false), *hm = h + WALL, *hv = hm + n + 2 * WALL, *d = keep(dev_alloc((size_t)(2 * (n + 2 * WALL)) * sizeof *d), true);
+        uint16_t *h = keep(xcalloc((size_t)(2 * (n + 2 * WALL)), sizeof *h), false), *hm = h + WALL,
+                 *hv = hm + n + 2 * WALL, *d = keep(dev_alloc((size_t)(2 * (n + 2 * WALL)) * sizeof *d), true);
         for (int i = 0; i < 2 * (n + 2 * WALL); i++) h[i] = wall;
         for (int i = 0; i < n; i++) {
             hm[i] = (uint16_t)(rng_u32(&r) & 0x81ff) | 0x3c00;
@@ -71,30 +82,36 @@ static void bf16_moments_round_by_their_words(void **state)
         }
         dev_put(d, h, (size_t)(2 * (n + 2 * WALL)) * sizeof *h);
         elem_t *dw = reals(w, n), *dw2 = reals(w, n);
-        acc_t *dg = wides(g, n), *dm = wides(m, n), *dv = wides(v, n), *master = narrow ? wides(w, n) : NULL, *master2 = narrow ? wides(w, n) : NULL;
+        acc_t *dg = wides(g, n), *dm = wides(m, n), *dv = wides(v, n), *master = narrow ? wides(w, n) : NULL,
+              *master2 = narrow ? wides(w, n) : NULL;
         op_adamw(dw, master, dg, dm, dv, n, &a);
         int cut = n / 3;            /* two calls for one vector */
         uint16_t *m16 = d + WALL, *v16 = d + n + 3 * WALL;
         op_adamw_bf16(dw2, master2, dg, m16, v16, cut, &a, (struct round_key){ 11, at });
-        op_adamw_bf16(dw2 + cut, narrow ? master2 + cut : NULL, dg + cut, m16 + cut, v16 + cut, n - cut, &a, (struct round_key){ 11, at + cut });
+        op_adamw_bf16(dw2 + cut, narrow ? master2 + cut : NULL, dg + cut, m16 + cut, v16 + cut, n - cut, &a,
+                      (struct round_key){ 11, at + cut });
         CHECK(same_bits(got(dw, n), got(dw2, n), n), "length %d: the weights are not op_adamw's", n);
         double *want[2] = { got_wide(dm, n), got_wide(dv, n) };
         dev_get(h, d, (size_t)(2 * (n + 2 * WALL)) * sizeof *h);
         for (int k = 0; k < 2; k++)
             for (int i = 0; i < n; i++) {
                 uint64_t e = (uint64_t)(at + i);
-                uint32_t word = philox4x32(11, (uint32_t)(e >> 2), (uint32_t)(e >> 34), 3, 0).v[e & 3], half = k ? word >> 16 : word & 0xffff;
+                uint32_t word = philox4x32(11, (uint32_t)(e >> 2), (uint32_t)(e >> 34), 3, 0).v[e & 3],
+                         half = k ? word >> 16 : word & 0xffff;
                 union { float f; uint32_t u; } x = { (float)want[k][i] };
-                uint16_t low = (uint16_t)(x.u >> 16), is = k ? hv[i] : hm[i], must = low + ((x.u & 0xffff) + half > 0xffff);
+                uint16_t low = (uint16_t)(x.u >> 16), is = k ? hv[i] : hm[i],
+                         must = low + ((x.u & 0xffff) + half > 0xffff);
                 CHECK(is == must, "length %d, moment %d of weight %d: %04x, must be %04x", n, k + 1, i, is, must);
             }
         for (int i = 0; i < WALL; i++)
-            CHECK(h[i] == wall && hm[n + i] == wall && hv[-1 - i] == wall && hv[n + i] == wall, "length %d: written outside of the moments", n);
+            CHECK(h[i] == wall && hm[n + i] == wall && hv[-1 - i] == wall && hv[n + i] == wall,
+                  "length %d: written outside of the moments", n);
         drop();
     }
 }
 
-/* What the random rounding is for: with gradients of one size, v must get there though no single step is as large as bf16 resolves. */
+/* What the random rounding is for: with gradients of one size, v must get there though no single step is as large as
+ * bf16 resolves. */
 static void bf16_moments_do_not_stop(void **state)
 {
     (void)state;
@@ -131,7 +148,8 @@ static void norms_and_scales(void **state)
             acc_t *d = wides(x, n);
             op_scale(d, 0.3, n);
             double *y = got_wide(d, n);
-            for (int i = 0; i < n; i++) CHECK(y[i] == (double)((acc_t)x[i] * (acc_t)0.3), "op_scale of %d, element %d", n, i);
+            for (int i = 0; i < n; i++)
+                CHECK(y[i] == (double)((acc_t)x[i] * (acc_t)0.3), "op_scale of %d, element %d", n, i);
         }
         for (int bad = 0; bad < 3; bad++) {
             double was = x[n - 1];
@@ -155,7 +173,8 @@ static void products_see_new_weights(void **state)
     struct gemm product = { .form = GEMM_NT, .d = y, .a = in, .b = d, .m = 1, .n = N, .k = K, .weight = true };
     op_gemm(product);
     struct adamw a = { 0.5, 0.9, 0.99, 1e-8, 0, 1, 1 };
-    op_adamw(d, narrow ? wides(w, N * K) : NULL, wides(g, N * K), wides(host(N * K), N * K), wides(host(N * K), N * K), N * K, &a);
+    op_adamw(d, narrow ? wides(w, N * K) : NULL, wides(g, N * K), wides(host(N * K), N * K), wides(host(N * K), N * K),
+             N * K, &a);
     op_gemm(product);
     product.d = z;
     product.weight = false;
@@ -166,7 +185,9 @@ static void products_see_new_weights(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(adamw_against_formulas), cmocka_unit_test(norms_and_scales), cmocka_unit_test(bf16_moments_round_by_their_words),
-                                        cmocka_unit_test(bf16_moments_do_not_stop), cmocka_unit_test(products_see_new_weights) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(adamw_against_formulas), cmocka_unit_test(norms_and_scales),
+                                        cmocka_unit_test(bf16_moments_round_by_their_words),
+                                        cmocka_unit_test(bf16_moments_do_not_stop),
+                                        cmocka_unit_test(products_see_new_weights) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

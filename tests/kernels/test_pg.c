@@ -1,5 +1,5 @@
-/* test_pg.c: policy losses. The oracle is a plain restatement of the rules with stop-gradients as frozen numbers: its value must be op_pg's loss, its
- * central differences op_pg's gradient. Every input holds NaN where m = 0. */
+/* test_pg.c: policy losses. The oracle is a plain restatement of the rules with stop-gradients as frozen numbers: its
+ * value must be op_pg's loss, its central differences op_pg's gradient. Every input holds NaN where m = 0. */
 #include "base/philox.h"
 #include "kernels/ops_rl.h"
 #include "tests/check.h"
@@ -20,7 +20,8 @@ struct batch {
 /* No log-ratio within 0.01 of a threshold of any rule used below, so that a difference never steps over a kink. */
 static double safe_delta(struct rng *g, double spread)
 {
-    static const double kinks[] = { -0.2231436, -0.1053605, 0, 0.1823216, 0.2468601, 1.0986123, 1.7917595, 0.6931472, 20, -20 };
+    static const double kinks[] = { -0.2231436, -0.1053605, 0,         0.1823216, 0.2468601,
+                                    1.0986123,  1.7917595,  0.6931472, 20,        -20 };
     for (;;) {
         double d = floor((rng_uniform(g) * 2 - 1) * spread * 4096) / 4096;
         bool near = false;
@@ -78,10 +79,12 @@ static void freeze(struct frozen *f, const struct batch *b, const struct loss_ru
         int lower = 0;
         for (int64_t i = b->begin[row]; i < b->begin[row + 1]; i++) {
             if (!b->m[i]) continue;
-            double ratio = exp(clip((double)b->logp[i] - (double)b->logp_old[i], -20, 20)), adv = (double)b->adv[i], x = raw_future(b, r, row, i);
+            double ratio = exp(clip((double)b->logp[i] - (double)b->logp_old[i], -20, 20)), adv = (double)b->adv[i],
+                   x = raw_future(b, r, row, i);
             x = r->future.hi > r->future.lo ? clip(x, r->future.lo, r->future.hi) : fmin(x, 10);
             if (adv < 0 && ratio > r->future.safety_thresh) x = clip(x, 0.8, 1);
-            double factors[] = { 1, 1 + r->future.b * x, x, 1 + r->future.b * (x - 1) };     /* off, scale, fipo, center */
+            /* off, scale, fipo, center */
+            double factors[] = { 1, 1 + r->future.b * x, x, 1 + r->future.b * (x - 1) };
             f->factor[i] = factors[r->future.mode];
             f->ratio[i] = ratio;
             f->bound[i] = clip(ratio, 1 - r->clip_low, 1 + r->clip_high);
@@ -92,7 +95,8 @@ static void freeze(struct frozen *f, const struct batch *b, const struct loss_ru
     }
 }
 
-static double ref_token(double logp, double ratio, double w, const struct frozen *f, int64_t i, const struct loss_rule *r)
+static double ref_token(double logp, double ratio, double w, const struct frozen *f, int64_t i,
+                        const struct loss_rule *r)
 {
     double bound = clip(ratio, 1 - r->clip_low, 1 + r->clip_high);
     if (r->mode == LOSS_CISPO) return -f->bound[i] * w * logp;
@@ -113,7 +117,11 @@ static double ref_agg(const double *value, const struct batch *b, const bool *sk
     double sum = 0, tokens = 0, live = 0, means = 0;
     for (int row = 0; row < ROWS; row++) {
         double s = 0, n = 0;
-        for (int64_t i = b->begin[row]; i < b->begin[row + 1]; i++) if (b->m[i] && !(skip && skip[row])) { s += value[i]; n++; }
+        for (int64_t i = b->begin[row]; i < b->begin[row + 1]; i++)
+            if (b->m[i] && !(skip && skip[row])) {
+                s += value[i];
+                n++;
+            }
         sum += s;
         tokens += n;
         live += n > 0;
@@ -128,10 +136,15 @@ static double ref_loss(const acc_t *logp, const struct batch *b, const struct fr
     double pg[MAX] = { 0 }, kl[MAX] = { 0 }, ent[MAX] = { 0 };
     for (int row = 0; row < ROWS; row++) {
         double mean = 0, n = 0;
-        for (int64_t i = b->begin[row]; i < b->begin[row + 1]; i++) if (b->m[i]) { mean += clip((double)logp[i] - (double)b->logp_old[i], -20, 20); n++; }
+        for (int64_t i = b->begin[row]; i < b->begin[row + 1]; i++)
+            if (b->m[i]) {
+                mean += clip((double)logp[i] - (double)b->logp_old[i], -20, 20);
+                n++;
+            }
         for (int64_t i = b->begin[row]; i < b->begin[row + 1]; i++) {
             if (!b->m[i]) continue;
-            double d = clip((double)logp[i] - (double)b->logp_old[i], -20, 20), ratio = exp(r->mode == LOSS_GSPO ? mean / n : d);
+            double d = clip((double)logp[i] - (double)b->logp_old[i], -20, 20),
+                   ratio = exp(r->mode == LOSS_GSPO ? mean / n : d);
             bool counts = !(r->entropy_floor > 0) || (double)b->entropy[i] >= r->entropy_floor;
             pg[i] = counts ? ref_token((double)logp[i], ratio, (double)b->adv[i] * f->factor[i], f, i, r) : 0;
             kl[i] = ref_kl((double)logp[i] - (double)b->logp_ref[i], r->kl);
@@ -142,8 +155,10 @@ static double ref_loss(const acc_t *logp, const struct batch *b, const struct fr
          - r->entropy_coef * ref_agg(ent, b, NULL, r->agg, r->max_len);
 }
 
-static const char *const modes[] = { "ppo", "gspo", "cispo", "gppo", "aepo" }, *const aggs[] = { "token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "norm", "norm-rows" },
-                  *const futures[] = { "off", "scale", "fipo", "center" }, *const kls[] = { "none", "k1", "abs", "k2", "k3" };
+static const char
+    *const modes[] = { "ppo", "gspo", "cispo", "gppo", "aepo" },
+           *const aggs[] = { "token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "norm", "norm-rows" },
+           *const futures[] = { "off", "scale", "fipo", "center" }, *const kls[] = { "none", "k1", "abs", "k2", "k3" };
 
 static void check_one(const struct batch *b, const struct loss_rule *r, const char *what)
 {
@@ -153,7 +168,8 @@ static void check_one(const struct batch *b, const struct loss_rule *r, const ch
     struct loss_in in = in_of(&c);
     acc_t g[MAX], ge[MAX], influence[MAX];
     char name[160];
-    snprintf(name, sizeof name, "%s: %s, %s, future %s, kl %s", what, modes[r->mode], aggs[r->agg], futures[r->future.mode], kls[r->kl]);
+    snprintf(name, sizeof name, "%s: %s, %s, future %s, kl %s", what, modes[r->mode], aggs[r->agg],
+             futures[r->future.mode], kls[r->kl]);
     memset(g, 0xff, sizeof g);                      /* NaN: every element has to be written */
     memset(ge, 0xff, sizeof ge);
     op_pg(g, ge, influence, NULL, &s, &in, r);
@@ -171,15 +187,24 @@ static void check_one(const struct batch *b, const struct loss_rule *r, const ch
         CHECK_NEAR(g[i], slope, (fine ? 1e-7 : 1e-5) * (1 + fabs(slope)), "%s: gradient at %d", name, (int)i);
     }
     double ge_sum = 0, dot = 0;                    /* the entropy term is linear: ge . entropy is the term itself */
-    for (int64_t i = 0; i < c.n; i++) if (c.m[i]) { ge_sum += fabs((double)ge[i]); dot += (double)ge[i] * (double)c.entropy[i]; }
+    for (int64_t i = 0; i < c.n; i++)
+        if (c.m[i]) {
+            ge_sum += fabs((double)ge[i]);
+            dot += (double)ge[i] * (double)c.entropy[i];
+        }
     CHECK((ge_sum > 0) == (r->entropy_coef != 0), "%s: ge", name);
     CHECK_NEAR(dot, -r->entropy_coef * s.entropy, fine ? 1e-12 : 1e-6, "%s: entropy term", name);
 }
 
 static struct loss_rule plain(void)
 {
-    return (struct loss_rule){ .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .max_len = 20, .kl_coef = 0.3, .entropy_coef = 0.07,
-        .future = { FUTURE_OFF, 0.5, exp2(-1.0 / 32), 1, 1.2, log(3), 6 } };
+    return (struct loss_rule){ .clip_low = 0.2,
+                               .clip_high = 0.28,
+                               .clip_c = 3,
+                               .max_len = 20,
+                               .kl_coef = 0.3,
+                               .entropy_coef = 0.07,
+                               .future = { FUTURE_OFF, 0.5, exp2(-1.0 / 32), 1, 1.2, log(3), 6 } };
 }
 
 static void gradients(void **state)
@@ -192,7 +217,8 @@ static void gradients(void **state)
             for (int future = 0; future <= FUTURE_CENTER; future++)
                 for (int kl = 0; kl <= KL_K3; kl++, combos++) {
                     struct loss_rule r = plain();
-                    r.mode = (enum loss_mode)mode, r.agg = (enum loss_agg)agg, r.future.mode = (enum future_mode)future, r.kl = (enum kl_kind)kl;
+                    r.mode = (enum loss_mode)mode, r.agg = (enum loss_agg)agg, r.future.mode = (enum future_mode)future,
+                    r.kl = (enum kl_kind)kl;
                     check_one(&narrow, &r, "narrow");
                     r.drop_rows = combos % 2;
                     check_one(&broad, &r, "broad");
@@ -213,14 +239,16 @@ static void micro_batches(void **state)
     for (int agg = 0; agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS; agg++)
         for (int mode = 0; mode <= LOSS_AEPO; mode++) {
             struct loss_rule r = plain();
-            r.agg = (enum loss_agg)agg, r.mode = (enum loss_mode)mode, r.kl = KL_K3, r.drop_rows = true, r.future.mode = FUTURE_SCALE;
+            r.agg = (enum loss_agg)agg, r.mode = (enum loss_mode)mode, r.kl = KL_K3, r.drop_rows = true,
+            r.future.mode = FUTURE_SCALE;
             struct loss_stats whole, only, part;
             acc_t g[MAX], ge[MAX], pg[MAX], pge[MAX];
             uint8_t kept[ROWS], pkept[ROWS];
             op_pg(g, ge, NULL, kept, &whole, &in, &r);
             op_pg(NULL, NULL, NULL, NULL, &only, &in, &r);
             assert_memory_equal(&whole, &only, sizeof whole);
-            r.tokens = whole.tokens, r.rows_live = whole.rows_live, r.tokens_all = whole.tokens_all, r.rows_all = whole.rows_all;
+            r.tokens = whole.tokens, r.rows_live = whole.rows_live, r.tokens_all = whole.tokens_all,
+            r.rows_all = whole.rows_all;
             for (int cut = 0; cut <= ROWS; cut++) {
                 double loss = 0;
                 for (int half = 0; half < 2; half++) {
@@ -230,7 +258,8 @@ static void micro_batches(void **state)
                     op_pg(pg, pge, NULL, pkept + (half ? cut : 0), &part, &piece, &r);
                     loss += part.loss;
                 }
-                CHECK_NEAR(loss, whole.loss, 1e-13 * (1 + fabs(whole.loss)), "%s, %s, cut at row %d", modes[mode], aggs[agg], cut);
+                CHECK_NEAR(loss, whole.loss, 1e-13 * (1 + fabs(whole.loss)), "%s, %s, cut at row %d", modes[mode],
+                           aggs[agg], cut);
                 assert_memory_equal(g, pg, (size_t)b.n * sizeof *g);
                 assert_memory_equal(ge, pge, (size_t)b.n * sizeof *ge);
                 assert_memory_equal(kept, pkept, sizeof kept);
@@ -238,8 +267,9 @@ static void micro_batches(void **state)
         }
 }
 
-/* Several rollouts through one token: sum_j -min(r A_j, clip(r) A_j) = -(min(r P, clip(r) P) + min(r Q, clip(r) Q)), P and Q the sums of the positive and
- * negative advantages. The unrolled rows, gathered, must give that loss and that gradient. */
+/* Several rollouts through one token: sum_j -min(r A_j, clip(r) A_j) = -(min(r P, clip(r) P) + min(r Q, clip(r) Q)), P
+ * and Q the sums of the positive and negative advantages. The unrolled rows, gathered, must give that loss and that
+ * gradient. */
 static void shared_prefix(void **state)
 {
     (void)state;
@@ -249,7 +279,12 @@ static void shared_prefix(void **state)
         uint8_t m[] = { 1, 1, 1, 1 };
         int64_t begin[] = { 0, 1, 2, 3, 4 };
         double p = 0, q = 0;
-        for (int j = 0; j < 4; j++) { logp[j] = -1; old[j] = (acc_t)(-1 - d); a[j] = (acc_t)adv[j]; *(adv[j] > 0 ? &p : &q) += adv[j]; }
+        for (int j = 0; j < 4; j++) {
+            logp[j] = -1;
+            old[j] = (acc_t)(-1 - d);
+            a[j] = (acc_t)adv[j];
+            *(adv[j] > 0 ? &p : &q) += adv[j];
+        }
         struct loss_in in = { logp, old, NULL, NULL, a, m, begin, 4 };
         struct loss_rule r = { .clip_low = 0.2, .clip_high = 0.28 };
         struct loss_stats s;
@@ -285,7 +320,9 @@ static void numbers_by_hand(void **state)
     CHECK(kept[0] && kept[1] && s.rows_dropped == 0, "one token");
     logp[0] = logp[1], adv[0] = -1;
     op_pg(g, NULL, NULL, kept, &s, &in, &r);
-    CHECK(!kept[0] && kept[1] && s.rows_dropped == 1 && s.rows_live == 1 && s.tokens == 2 && s.tokens_all == 4, "two tokens");
+    CHECK(!kept[0] && kept[1] && s.rows_dropped == 1 && s.rows_live == 1 && s.tokens == 2 && s.tokens_all == 4, "two "
+                                                                                                                "token"
+                                                                                                                "s");
     CHECK_NEAR(s.loss, (0.8 - 1) / 2, 1e-7, "loss of the row that is left");
     CHECK(g[0] == 0 && g[1] == 0, "a dropped row has no gradient");
 }
@@ -335,7 +372,8 @@ static void nan_is_not_hidden(void **state)
     }
 }
 
-/* Log-ratios past every limit: clamped at 20 unless raw_delta, where the ratio overflows as float32 does; never a NaN. */
+/* Log-ratios past every limit: clamped at 20 unless raw_delta, where the ratio overflows as float32 does; never a
+ * NaN. */
 static void extremes(void **state)
 {
     (void)state;
@@ -350,11 +388,15 @@ static void extremes(void **state)
                     struct loss_in in = { logp, old, NULL, NULL, adv, m, begin, 1 };
                     struct loss_rule r = plain();
                     struct loss_stats s;
-                    r.mode = (enum loss_mode)mode, r.raw_delta = raw, r.entropy_coef = r.kl_coef = 0, r.future.mode = raw ? FUTURE_OFF : FUTURE_SCALE;
+                    r.mode = (enum loss_mode)mode, r.raw_delta = raw, r.entropy_coef = r.kl_coef = 0,
+                    r.future.mode = raw ? FUTURE_OFF : FUTURE_SCALE;
                     op_pg(g, NULL, NULL, NULL, &s, &in, &r);
                     bool unbounded = mode == LOSS_GSPO && sign < 0;      /* it has no dual clip */
-                    CHECK(unbounded || (isfinite(s.loss) && isfinite(g[0])), "%s, delta %g, raw %d, sign %d", modes[mode], deltas[k], raw, sign);
-                    if (mode == LOSS_PPO) CHECK(g[0] == 0 || (raw && deltas[k] < 0 && sign > 0), "%s, delta %g: gradient", modes[mode], deltas[k]);
+                    CHECK(unbounded || (isfinite(s.loss) && isfinite(g[0])), "%s, delta %g, raw %d, sign %d",
+                          modes[mode], deltas[k], raw, sign);
+                    if (mode == LOSS_PPO)
+                        CHECK(g[0] == 0 || (raw && deltas[k] < 0 && sign > 0), "%s, delta %g: gradient", modes[mode],
+                              deltas[k]);
                     CHECK(fabs(s.ppo_kl) == (raw ? fabs(deltas[k]) : 20), "delta %g, raw %d: ppo_kl", deltas[k], raw);
                 }
     acc_t value, slope, zero = 0, far = 100;
@@ -367,7 +409,8 @@ static void threads(void **state)
 {
     (void)state;
     enum { N = 80000, R = 40 };
-    acc_t *x = xmalloc(7 * N * sizeof *x), *logp = x, *old = x + N, *adv = x + 2 * N, *g = x + 3 * N, *inf = x + 4 * N, *g4 = x + 5 * N, *inf4 = x + 6 * N;
+    acc_t *x = xmalloc(7 * N * sizeof *x), *logp = x, *old = x + N, *adv = x + 2 * N, *g = x + 3 * N, *inf = x + 4 * N,
+          *g4 = x + 5 * N, *inf4 = x + 6 * N;
     uint8_t *m = xmalloc(N);
     int64_t begin[R + 1];
     struct rng q = rng_make(3, 3, 3);
@@ -398,7 +441,10 @@ static void entropy_floor(void **state)
     (void)state;
     acc_t h[] = { 3, 1, (acc_t)NAN, 2, 5, 4, 2, 2 };
     uint8_t m[] = { 1, 1, 0, 1, 1, 1, 1, 1 };       /* descending: 5 4 3 2 2 2 1 */
-    static const struct { double share, want; } cases[] = { { 0, 5 }, { 0.1, 5 }, { 1 / 7.0, 5 }, { 0.2, 4 }, { 0.4, 3 }, { 0.5, 2 }, { 0.9, 1 }, { 1, 1 }, { 2, 1 } };
+    static const struct {
+        double share, want;
+    } cases[] = { { 0, 5 },   { 0.1, 5 }, { 1 / 7.0, 5 }, { 0.2, 4 }, { 0.4, 3 },
+                  { 0.5, 2 }, { 0.9, 1 }, { 1, 1 },       { 2, 1 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         CHECK_NEAR(op_entropy_floor(h, m, 8, cases[i].share), cases[i].want, 0, "share %g", cases[i].share);
     CHECK(op_entropy_floor(h, m, 0, 0.2) == 0, "nothing");
@@ -415,8 +461,9 @@ static void entropy_floor(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients), cmocka_unit_test(micro_batches), cmocka_unit_test(shared_prefix), cmocka_unit_test(numbers_by_hand),
-        cmocka_unit_test(nothing_to_train), cmocka_unit_test(nan_is_not_hidden), cmocka_unit_test(extremes), cmocka_unit_test(threads),
+        cmocka_unit_test(gradients), cmocka_unit_test(micro_batches), cmocka_unit_test(shared_prefix),
+        cmocka_unit_test(numbers_by_hand), cmocka_unit_test(nothing_to_train), cmocka_unit_test(nan_is_not_hidden),
+        cmocka_unit_test(extremes), cmocka_unit_test(threads),
         cmocka_unit_test(entropy_floor),
     };
     return cmocka_run_group_tests_name("policy loss", tests, NULL, NULL);

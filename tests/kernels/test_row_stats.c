@@ -1,8 +1,10 @@
-/* test_row_stats.c: log-sum-exp, logp and entropy of rows of logits, and the gradient into them, against loops in double; NaN beyond the vocabulary;
- * what must hold of any row: logp <= 0, entropy from 0 to ln V, a gradient that sums to 0. */
+/* test_row_stats.c: log-sum-exp, logp and entropy of rows of logits, and the gradient into them, against loops in
+ * double; NaN beyond the vocabulary; what must hold of any row: logp <= 0, entropy from 0 to ln V, a gradient that sums
+ * to 0. */
 #include "tests/kernels/case.h"
 
-/* In double the reference rounds as much; stored as bf16, eight exponentials are added in float before they meet in double. */
+/* In double the reference rounds as much; stored as bf16, eight exponentials are added in float before they meet in
+ * double. */
 static const double SLACK = sizeof(acc_t) == 8 ? 8 : sizeof(elem_t) == 2 ? 4 : 1;
 
 struct row { int vocab; double *x, inv_temp; int targets; const int *tgt; const double *g; double ge, lse, ent; };
@@ -25,8 +27,9 @@ static double naive(void *ctx)
 }
 
 static const struct { int n, vocab, pad; double scale, inv_temp; bool many; } cases[] = {
-    { 1, 1, 0, 1, 1, false }, { 2, 2, 6, 3, 1, true }, { 5, 7, 1, 1, 0.7, true }, { 3, 8, 0, 30, 1, false }, { 4, 9, 7, 30, 2, true }, { 3, 63, 1, 100, 1, true },
-    { 6, 510, 2, 10, 1, true }, { 40, 510, 2, 1e-3, 1 / 0.6, false }, { 2, 4097, 63, 30, 0.5, true }, { 3, 20011, 5, 8, 1, true },
+    { 1, 1, 0, 1, 1, false }, { 2, 2, 6, 3, 1, true }, { 5, 7, 1, 1, 0.7, true }, { 3, 8, 0, 30, 1, false },
+    { 4, 9, 7, 30, 2, true }, { 3, 63, 1, 100, 1, true }, { 6, 510, 2, 10, 1, true },
+    { 40, 510, 2, 1e-3, 1 / 0.6, false }, { 2, 4097, 63, 30, 0.5, true }, { 3, 20011, 5, 8, 1, true },
 };
 
 static void statistics_and_gradient(void **state)
@@ -35,7 +38,8 @@ static void statistics_and_gradient(void **state)
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         int n = cases[c].n, vocab = cases[c].vocab, ld = vocab + cases[c].pad, begin[64] = { 0 }, tgt[200];
         struct rng r = rng_make(c, 30, 0);
-        double *x = noise(&r, (int64_t)n * ld, cases[c].scale), it = cases[c].inv_temp, size = (1 + cases[c].scale * it) * SLACK;
+        double *x = noise(&r, (int64_t)n * ld, cases[c].scale), it = cases[c].inv_temp,
+               size = (1 + cases[c].scale * it) * SLACK;
         for (int i = 0; i < n; i++) begin[i + 1] = begin[i] + (cases[c].many ? (i * 2 + 1) % 4 : 1);
         int targets = begin[n];
         for (int t = 0; t < targets; t++) tgt[t] = t == 1 ? vocab - 1 : (int)rng_below(&r, (uint32_t)vocab);
@@ -51,11 +55,14 @@ static void statistics_and_gradient(void **state)
             op_row_stats(NULL, NULL, NULL, d, it, d_begin, d_tgt, n, vocab, ld);
             op_dlogits(d, lse, ent, wides(g, targets), wides(ge, n), it, d_begin, d_tgt, n, vocab, ld);
             double *p[4] = { got_wide(lse, n), got_wide(logp, targets), got_wide(ent, n), got(d, (int64_t)n * ld) };
-            for (int i = 0; i < 4 && t > 1; i++) CHECK(same_bits(p[i], o[i], count[i]), "case %zu: 2 threads change the bits of array %d", c, i);
+            for (int i = 0; i < 4 && t > 1; i++)
+                CHECK(same_bits(p[i], o[i], count[i]), "case %zu: 2 threads change the bits of array %d", c, i);
             memcpy(o, p, sizeof o);
         }
         for (int i = 0; i < n; i++) {
-            struct row k = { vocab, x + (int64_t)i * ld, it, begin[i + 1] - begin[i], tgt + begin[i], g + begin[i], ge[i], 0, 0 };
+            struct row k = {
+                vocab, x + (int64_t)i * ld, it, begin[i + 1] - begin[i], tgt + begin[i], g + begin[i], ge[i], 0, 0
+            };
             naive(&k);
             CHECK_NEAR(o[0][i], k.lse, 4 * EPS * size, "case %zu: lse[%d]", c, i);
             CHECK_NEAR(o[2][i], k.ent, 16 * EPS * size, "case %zu: ent[%d]", c, i);
@@ -69,9 +76,11 @@ static void statistics_and_gradient(void **state)
                 top += fabs(k.g[t]);
             }
             for (int j = 0; j < vocab; j++) {
-                double lp = k.x[j] * it - k.lse, want = -exp(lp) * (all + k.ge * (lp + k.ent)), have = o[3][(int64_t)i * ld + j];
+                double lp = k.x[j] * it - k.lse, want = -exp(lp) * (all + k.ge * (lp + k.ent)),
+                       have = o[3][(int64_t)i * ld + j];
                 for (int t = 0; t < k.targets; t++) want += k.tgt[t] == j ? k.g[t] : 0;
-                CHECK_NEAR(have, it * want, 16 * EPS * it * size * top + stored(it * want), "case %zu: dlogits[%d][%d]", c, i, j);
+                CHECK_NEAR(have, it * want, 16 * EPS * it * size * top + stored(it * want), "case %zu: dlogits[%d][%d]",
+                           c, i, j);
                 sum += have;
                 rounding += stored(it * want);
                 if (j < 40 && vocab < 600 && cases[c].scale <= 10 && cases[c].scale >= 1) {
@@ -80,7 +89,8 @@ static void statistics_and_gradient(void **state)
                     k.x[j] = at - h, b = naive(&k);
                     k.x[j] = at;
                     naive(&k);
-                    CHECK_NEAR(it * want, (a - b) / (2 * h), 1e-8 * (1 + top), "case %zu: the reference's own slope", c);
+                    CHECK_NEAR(it * want, (a - b) / (2 * h), 1e-8 * (1 + top), "case %zu: the reference's own slope",
+                               c);
                 }
             }
             CHECK_NEAR(sum, 0, 16 * EPS * it * size * top + rounding, "case %zu: sum of row %d of dlogits", c, i);
@@ -106,11 +116,13 @@ static void without_entropy_and_alone(void **state)
     op_dlogits(a, lse, ent, wides(g, n), wides(zero, n), 1, NULL, ints(tgt, n), n, vocab, ld);
     op_dlogits(b, lse, NULL, wides(g, n), NULL, 1, NULL, ints(tgt, n), n, vocab, ld);
     double *ga = got(a, n * ld), *gb = got(b, n * ld);
-    for (int i = 0; i < n * ld; i++) if (i % ld < vocab) CHECK_NEAR(ga[i], gb[i], 0, "ge = 0 and ge = NULL, element %d", i);
+    for (int i = 0; i < n * ld; i++)
+        if (i % ld < vocab) CHECK_NEAR(ga[i], gb[i], 0, "ge = 0 and ge = NULL, element %d", i);
     drop();
 }
 
-/* A certain row: logp exactly 0 and entropy exactly 0; a uniform row: entropy ln V to rounding; ids that cannot be (-inf) leave no NaN. */
+/* A certain row: logp exactly 0 and entropy exactly 0; a uniform row: entropy ln V to rounding; ids that cannot be
+ * (-inf) leave no NaN. */
 static void extremes(void **state)
 {
     (void)state;
@@ -130,13 +142,15 @@ static void extremes(void **state)
     CHECK_NEAR(e[1], log(V), 4 * EPS * 3, "entropy of a uniform row");
     CHECK_NEAR(p[2], -log(10), 4 * EPS * 3, "logp beside -inf");
     CHECK_NEAR(e[2], log(10), 4 * EPS * 3, "entropy beside -inf");
-    op_dlogits(d, lse, ent, wides((double[]){ 1, 1, 1 }, 3), wides((double[]){ 1, 1, 1 }, 3), 1, NULL, ints(tgt, 3), 3, V, V);
+    op_dlogits(d, lse, ent, wides((double[]){ 1, 1, 1 }, 3), wides((double[]){ 1, 1, 1 }, 3), 1, NULL, ints(tgt, 3), 3,
+               V, V);
     double *g = got(d, 3 * V);
     for (int i = 0; i < 3 * V; i++) CHECK(isfinite(g[i]), "dlogits[%d] = %g", i, g[i]);
     drop();
 }
 
-/* What must hold of any row, however its logits lie: usual ones; some at +1e4 and some at -1e4; all the same; all but one at -inf; a staircase. */
+/* What must hold of any row, however its logits lie: usual ones; some at +1e4 and some at -1e4; all the same; all but
+ * one at -inf; a staircase. */
 enum shape { USUAL, FAR, EQUAL, ONE_LEFT, STAIRS, SHAPES };
 static double shaped(struct rng *r, enum shape s, int j, int vocab)
 {
@@ -164,14 +178,18 @@ static void bounds_case(struct rng *r, enum shape s, int vocab, double it)
     op_dlogits(d, lse, ent, wides(g, N), wides(ge, N), it, NULL, ints(tgt, N), N, vocab, ld);
     double *lp = got_wide(logp, N), *h = got_wide(ent, N), *z = got_wide(lse, N), *y = got(d, N * ld);
     for (int i = 0; i < N; i++) {
-        long double sum = 0;                                    /* in the double build a sum in double would be the worse of the two */
+        /* in the double build a sum in double would be the worse of the two */
+        long double sum = 0;
         double size = fabs(g[i]) + fabs(ge[i]) * (1 + log(vocab)), rounding = 0;
-        CHECK(lp[i] <= 0 && lp[i] > -HUGE_VAL, "shape %d, vocabulary %d, 1/temperature %g: logp[%d] = %g", s, vocab, it, i, lp[i]);
-        CHECK(h[i] >= 0 && h[i] <= (double)(acc_t)log(vocab), "shape %d, vocabulary %d, 1/temperature %g: entropy[%d] = %.9g", s, vocab, it, i, h[i]);
+        CHECK(lp[i] <= 0 && lp[i] > -HUGE_VAL, "shape %d, vocabulary %d, 1/temperature %g: logp[%d] = %g", s, vocab, it,
+              i, lp[i]);
+        CHECK(h[i] >= 0 && h[i] <= (double)(acc_t)log(vocab),
+              "shape %d, vocabulary %d, 1/temperature %g: entropy[%d] = %.9g", s, vocab, it, i, h[i]);
         for (int j = 0; j < vocab; j++) sum += (long double)y[i * ld + j], rounding += stored(y[i * ld + j]);
-        /* each entry is rounded once; that the rest sums to 0 hangs on sum exp(z - lse) = 1, which is off by what lse is rounded by */
-        CHECK_NEAR(sum, 0, rounding + it * size * SLACK * EPS * (8 + 2 * fabs(z[i])), "shape %d, vocabulary %d, 1/temperature %g: sum of row %d of dlogits",
-                   s, vocab, it, i);
+        /* each entry is rounded once; that the rest sums to 0 hangs on sum exp(z - lse) = 1, which is off by what lse
+         * is rounded by */
+        CHECK_NEAR(sum, 0, rounding + it * size * SLACK * EPS * (8 + 2 * fabs(z[i])),
+                   "shape %d, vocabulary %d, 1/temperature %g: sum of row %d of dlogits", s, vocab, it, i);
     }
     drop();
 }

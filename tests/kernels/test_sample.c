@@ -1,5 +1,5 @@
-/* test_sample.c: every draw is checked against the cumulative sum in double at its own Philox word, sets of top-k and top-p against a sort, frequencies
- * by chi-square; logp and entropy are the bits of op_row_stats. */
+/* test_sample.c: every draw is checked against the cumulative sum in double at its own Philox word, sets of top-k and
+ * top-p against a sort, frequencies by chi-square; logp and entropy are the bits of op_row_stats. */
 #include "tests/kernels/case.h"
 
 static struct sample_key *keys(const struct sample_key *h, int n)
@@ -16,7 +16,8 @@ static int higher_first(const void *a, const void *b)
     return by_logit[i] > by_logit[j] ? -1 : by_logit[i] < by_logit[j] ? 1 : i - j;
 }
 
-/* w[j] = weight of the ids that may be drawn, 0 elsewhere; edge: the least distance of the kept mass from top_p, relative: near 0 rounding decides. */
+/* w[j] = weight of the ids that may be drawn, 0 elsewhere; edge: the least distance of the kept mass from top_p,
+ * relative: near 0 rounding decides. */
 static double expect(double *w, const double *x, const struct sample_rule *r, int vocab, double *edge)
 {
     int *id = xmalloc((size_t)vocab * sizeof *id), n = 0;
@@ -40,9 +41,11 @@ static double expect(double *w, const double *x, const struct sample_rule *r, in
 }
 
 static const struct { int vocab, pad; double scale, temperature, top_p; int top_k; bool mask; } cases[] = {
-    { 1, 0, 1, 1, 1, 0, false }, { 2, 1, 1, 1, 1, 0, false }, { 13, 3, 3, 1, 1, 0, false }, { 64, 0, 3, 0.7, 1, 0, false }, { 65, 7, 4, 1.3, 1, 0, false },
-    { 510, 2, 4, 1, 1, 0, false }, { 510, 2, 4, 1, 1, 7, false }, { 510, 2, 4, 1, 0.9, 0, false }, { 510, 2, 4, 0.8, 0.6, 40, false }, { 510, 2, 4, 1, 1, 0, true },
-    { 510, 2, 4, 1, 0.5, 9, true }, { 33, 0, 2, 1, 0, 0, false }, { 33, 0, 2, 1, 1, 1, true }, { 1500, 8, 3, 1, 0.95, 0, false }, { 5000, 8, 2, 1, 1, 5000, false },
+    { 1, 0, 1, 1, 1, 0, false }, { 2, 1, 1, 1, 1, 0, false }, { 13, 3, 3, 1, 1, 0, false },
+    { 64, 0, 3, 0.7, 1, 0, false }, { 65, 7, 4, 1.3, 1, 0, false }, { 510, 2, 4, 1, 1, 0, false },
+    { 510, 2, 4, 1, 1, 7, false }, { 510, 2, 4, 1, 0.9, 0, false }, { 510, 2, 4, 0.8, 0.6, 40, false },
+    { 510, 2, 4, 1, 1, 0, true }, { 510, 2, 4, 1, 0.5, 9, true }, { 33, 0, 2, 1, 0, 0, false },
+    { 33, 0, 2, 1, 1, 1, true }, { 1500, 8, 3, 1, 0.95, 0, false }, { 5000, 8, 2, 1, 1, 5000, false },
     { 200, 0, 300, 1, 0.9, 50, true },
 };
 
@@ -59,7 +62,8 @@ static void draws_follow_the_cumulative_sum(void **state)
         struct sample_key key[N];
         for (int i = 0; i < 160; i++) allow[i] = rng_u32(&r) & rng_u32(&r);
         allow[0] |= 1;
-        for (int i = 0; i < N; i++) key[i] = (struct sample_key){ 3, (uint32_t)i / 7, (uint32_t)i % 7, 1000 + (uint32_t)i };
+        for (int i = 0; i < N; i++)
+            key[i] = (struct sample_key){ 3, (uint32_t)i / 7, (uint32_t)i % 7, 1000 + (uint32_t)i };
         struct sample_rule rule = { cases[c].temperature, cases[c].top_p, cases[c].top_k, 77 + c, NULL }, plain = rule;
         if (cases[c].mask) {
             uint32_t *d = keep(dev_alloc(sizeof allow), true);
@@ -84,10 +88,13 @@ static void draws_follow_the_cumulative_sum(void **state)
         for (int i = 0; i < N; i++) {
             double edge, mass = expect(w, x + (int64_t)i * ld, &plain, vocab, &edge), below = 0, slack = 64 * EPS;
             if (edge < 32 * EPS && cases[c].top_p > 0) { skipped++; continue; }
-            double u = ((double)philox4x32(rule.seed, key[i].pos, key[i].rollout, key[i].prompt, key[i].step).v[0] + 0.5) * 0x1p-32;
+            double u =
+                ((double)philox4x32(rule.seed, key[i].pos, key[i].rollout, key[i].prompt, key[i].step).v[0] + 0.5) *
+                0x1p-32;
             CHECK(id[i] >= 0 && id[i] < vocab && w[id[i]] > 0, "case %zu row %d: id %d is not in the set", c, i, id[i]);
             for (int j = 0; j < id[i]; j++) below += w[j];
-            CHECK(below / mass <= u + slack && u - slack <= (below + w[id[i]]) / mass, "case %zu row %d: id %d holds %g to %g, u is %g", c, i, id[i], below / mass,
+            CHECK(below / mass <= u + slack && u - slack <= (below + w[id[i]]) / mass,
+                  "case %zu row %d: id %d holds %g to %g, u is %g", c, i, id[i], below / mass,
                   (below + w[id[i]]) / mass, u);
         }
         CHECK(skipped < N / 20, "case %zu: %d rows where rounding decides the set", c, skipped);
@@ -114,7 +121,8 @@ static void greedy_takes_the_lowest_of_the_best(void **state)
     static const int want[4] = { 3, 0, 0, V - 1 };
     for (int i = 0; i < 4; i++) CHECK(id[i] == want[i], "row %d: greedy took %d, not %d", i, id[i], want[i]);
     op_row_stats(NULL, logp2, ent2, d, 1, NULL, d_id, 4, V, V);
-    CHECK(same_bits(got_wide(logp, 4), got_wide(logp2, 4), 4) && same_bits(got_wide(ent, 4), got_wide(ent2, 4), 4), "greedy statistics are those of temperature 1");
+    CHECK(same_bits(got_wide(logp, 4), got_wide(logp2, 4), 4) && same_bits(got_wide(ent, 4), got_wide(ent2, 4), 4),
+          "greedy statistics are those of temperature 1");
     uint32_t allow[1] = { ~(1u << 3) & ~1u }, *d_allow = keep(dev_alloc(sizeof allow), true);
     dev_put(d_allow, allow, sizeof allow);
     r.allow = d_allow;
@@ -124,7 +132,8 @@ static void greedy_takes_the_lowest_of_the_best(void **state)
     drop();
 }
 
-/* top_k with ties at the border keeps the lower ids; a mask that leaves only ids too unlikely for a float still draws among them in proportion. */
+/* top_k with ties at the border keeps the lower ids; a mask that leaves only ids too unlikely for a float still draws
+ * among them in proportion. */
 static void ties_and_underflow(void **state)
 {
     (void)state;
@@ -167,7 +176,8 @@ static void frequencies(void **state)
     int *id = keep(xmalloc(N * sizeof *id), false), *d_id = keep(dev_alloc(N * sizeof *id), true), seen[V] = { 0 };
     for (int i = 0; i < N; i++) {
         memcpy(all + i * V, x, sizeof p);
-        key[i] = (struct sample_key){ (uint32_t)i % 10, (uint32_t)i / 10 % 10, (uint32_t)i / 100 % 10, (uint32_t)i / 1000 };
+        key[i] =
+            (struct sample_key){ (uint32_t)i % 10, (uint32_t)i / 10 % 10, (uint32_t)i / 100 % 10, (uint32_t)i / 1000 };
     }
     struct sample_rule rule = { 0.9, 1, 0, 1234567890123ull, NULL };
     op_sample(d_id, NULL, NULL, reals(all, (int64_t)N * V), &rule, keys(key, N), N, V, V);
@@ -181,7 +191,8 @@ static void frequencies(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(draws_follow_the_cumulative_sum), cmocka_unit_test(greedy_takes_the_lowest_of_the_best),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(draws_follow_the_cumulative_sum),
+                                        cmocka_unit_test(greedy_takes_the_lowest_of_the_best),
                                         cmocka_unit_test(ties_and_underflow), cmocka_unit_test(frequencies) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_vec.c: the vector helpers of the CPU backend: exp to 2 ulp over its whole range, partial loads and stores of every length. */
+/* test_vec.c: the vector helpers of the CPU backend: exp to 2 ulp over its whole range, partial loads and stores of
+ * every length. */
 #include "kernels/cpu/vec.h"
 #include "kernels/cpu/vec_exp.h"
 #include "kernels/cpu/vec_sum.h"
@@ -18,7 +19,8 @@ static void exp_is_within_two_ulp(void **state)
     struct rng r = rng_make(1, 1, 0);
     double worst = 0, bound = sizeof(elem_t) == 4 ? 0x1p-23 : 0x1p-52;
     for (int i = 0; i < 400000; i++) {
-        double x = (double)(elem_t)((rng_uniform(&r) * 175.2 - 87) * (i % 3 ? 1 : 0.01)), want = exp(x), got = exp_lane(x, i % VL);
+        double x = (double)(elem_t)((rng_uniform(&r) * 175.2 - 87) * (i % 3 ? 1 : 0.01)), want = exp(x),
+               got = exp_lane(x, i % VL);
         double off = fabs(got - want) / (ldexp(1, ilogb(want)) * bound);
         worst = fmax(worst, off);
         CHECK(off <= 2, "exp(%.9g): got %.9g, want %.9g, %.2f ulp", x, got, want, off);
@@ -33,7 +35,9 @@ static void exp_at_the_edges(void **state)
     CHECK(exp_lane(-HUGE_VAL, 1) == 0 && exp_lane(-1e30, 1) == 0 && exp_lane(-1e4, 2) == 0, "exp far below 0");
     CHECK(exp_lane(HUGE_VAL, 2) > 1e38 && exp_lane(1e30, 0) > 1e38 && exp_lane(89, 0) > 1e38, "exp far above 0");
     CHECK(isnan(exp_lane((double)NAN, VL - 1)), "exp(NaN)");
-    for (double x = -90; x < -87; x += 0.01) CHECK_NEAR(exp_lane(x, 0), exp((double)(elem_t)x), sizeof(elem_t) == 4 ? 0x1p-126 : 0, "exp(%g), at the end of the range", x);
+    for (double x = -90; x < -87; x += 0.01)
+        CHECK_NEAR(exp_lane(x, 0), exp((double)(elem_t)x), sizeof(elem_t) == 4 ? 0x1p-126 : 0,
+                   "exp(%g), at the end of the range", x);
 }
 
 static void parts_of_vectors(void **state)
@@ -76,7 +80,8 @@ static void sums_and_maxima(void **state)
     for (int i = 0; i < VL; i++) assert_true(p[i] == 3 * (double)v[i]);
 }
 
-/* The lane of a sum is the index modulo 8 floats or 4 doubles, however wide a vector is: numbers whose sum depends on the order show it. */
+/* The lane of a sum is the index modulo 8 floats or 4 doubles, however wide a vector is: numbers whose sum depends on
+ * the order show it. */
 static void sums_fold_alike(void **state)
 {
     (void)state;
@@ -104,7 +109,8 @@ static void sums_fold_alike(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(exp_is_within_two_ulp), cmocka_unit_test(exp_at_the_edges), cmocka_unit_test(parts_of_vectors),
-                                        cmocka_unit_test(sums_and_maxima), cmocka_unit_test(sums_fold_alike) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(exp_is_within_two_ulp), cmocka_unit_test(exp_at_the_edges),
+                                        cmocka_unit_test(parts_of_vectors), cmocka_unit_test(sums_and_maxima),
+                                        cmocka_unit_test(sums_fold_alike) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_golden_model.c: the model against transformers in float32 (tests/golden/README.md): logits, logp, entropy, the gradient of every tensor, greedy texts,
- * with the sequences side by side and as a tree, and from pages; then saved and loaded again. Prints the worst difference of each model. */
+/* test_golden_model.c: the model against transformers in float32 (tests/golden/README.md): logits, logp, entropy, the
+ * gradient of every tensor, greedy texts, with the sequences side by side and as a tree, and from pages; then saved and
+ * loaded again. Prints the worst difference of each model. */
 #include "model/model.h"
 #include "model/weights/safetensors.h"
 #include "tests/check.h"
@@ -10,10 +11,18 @@
 
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
-enum { SEQS = 3, LONGEST = 29, NEW = 64, ROWS = SEQS * (LONGEST + NEW), SHARED = 4, PAGES = (LONGEST + NEW + KV_PAGE - 1) / KV_PAGE };
+enum {
+    SEQS = 3,
+    LONGEST = 29,
+    NEW = 64,
+    ROWS = SEQS * (LONGEST + NEW),
+    SHARED = 4,
+    PAGES = (LONGEST + NEW + KV_PAGE - 1) / KV_PAGE
+};
 
-/* Relative to the largest logit; in nats; norm of the difference by norm. The worst seen in float: 1.7e-6, 9.5e-6 and 1.3e-5 (a bias of k, most of whose
- * gradient cancels; 2.9e-6 elsewhere). In double no better: the rest is what transformers rounds. */
+/* Relative to the largest logit; in nats; norm of the difference by norm. The worst seen in float: 1.7e-6, 9.5e-6 and
+ * 1.3e-5 (a bias of k, most of whose gradient cancels; 2.9e-6 elsewhere). In double no better: the rest is what
+ * transformers rounds. */
 static const double logits_allowed = 1e-4, stats_allowed = 1e-4, gradient_allowed = 1e-4;
 
 /* Weights kept in bf16 are not the weights transformers had. */
@@ -21,15 +30,21 @@ static const bool coarse = sizeof(elem_t) < sizeof(float);
 
 /* What each config.json must be read as. */
 static const struct want { const char *name; struct model_config c; } models[] = {
-    { "llama_tied_2to1",   { .arch = "LlamaForCausalLM", .vocab = 83, .dim = 24, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 6, .ff = 40, .max_len = 128,
+    { "llama_tied_2to1", { .arch = "LlamaForCausalLM", .vocab = 83, .dim = 24, .layers = 2, .heads = 4, .kv_heads = 2,
+      .head_dim = 6, .ff = 40, .max_len = 128,
                              .tied = true, .rms_eps = 1e-5, .rope_theta = 1e4, .bos = -1, .pad = -1 } },
-    { "llama_untied_1to1", { .arch = "LlamaForCausalLM", .vocab = 67, .dim = 24, .layers = 2, .heads = 3, .kv_heads = 3, .head_dim = 8, .ff = 36, .max_len = 128,
+    { "llama_untied_1to1", { .arch = "LlamaForCausalLM", .vocab = 67, .dim = 24, .layers = 2, .heads = 3, .kv_heads = 3,
+      .head_dim = 8, .ff = 36, .max_len = 128,
                              .rms_eps = 0.3, .rope_theta = 100, .bos = -1, .pad = -1 } },
-    { "llama_8to1",        { .arch = "LlamaForCausalLM", .vocab = 80, .dim = 32, .layers = 2, .heads = 8, .kv_heads = 1, .head_dim = 4, .ff = 24, .max_len = 128,
+    { "llama_8to1", { .arch = "LlamaForCausalLM", .vocab = 80, .dim = 32, .layers = 2, .heads = 8, .kv_heads = 1,
+      .head_dim = 4, .ff = 24, .max_len = 128,
                              .tied = true, .rms_eps = 0.02, .rope_theta = 5e5, .bos = -1, .pad = -1 } },
-    { "qwen2_bias_3to1",   { .arch = "Qwen2ForCausalLM", .vocab = 90, .dim = 24, .layers = 2, .heads = 6, .kv_heads = 2, .head_dim = 4, .ff = 40, .max_len = 128,
-                             .tied = true, .qkv_bias = true, .rms_eps = 1e-6, .rope_theta = 1e6, .bos = -1, .pad = -1 } },
-    { "qwen3_norm_2to1",   { .arch = "Qwen3ForCausalLM", .vocab = 70, .dim = 20, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .ff = 36, .max_len = 128,
+    { "qwen2_bias_3to1", { .arch = "Qwen2ForCausalLM", .vocab = 90, .dim = 24, .layers = 2, .heads = 6, .kv_heads = 2,
+      .head_dim = 4, .ff = 40, .max_len = 128,
+                             .tied = true, .qkv_bias = true, .rms_eps = 1e-6, .rope_theta = 1e6, .bos = -1,
+                             .pad = -1 } },
+    { "qwen3_norm_2to1", { .arch = "Qwen3ForCausalLM", .vocab = 70, .dim = 20, .layers = 2, .heads = 4, .kv_heads = 2,
+      .head_dim = 8, .ff = 36, .max_len = 128,
                              .qk_norm = true, .rms_eps = 0.1, .rope_theta = 1e6, .bos = -1, .pad = -1 } },
 };
 enum { MODELS = sizeof models / sizeof *models };
@@ -110,8 +125,13 @@ static void *put(struct arena *a, const void *host, size_t bytes)
 static elem_t *reals(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(elem_t), "reals"); }
 static acc_t *wides(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(acc_t), "wides"); }
 
-/* The sequences as one batch: row[s][i] is token i of sequence s, target[s][i] where its logp will stand. As a tree, the third shares the first rows of the second. */
-struct packing { int64_t n; int targets, row[SEQS][LONGEST], target[SEQS][LONGEST], ids[ROWS], pos[ROWS], end[ROWS], begin[ROWS + 1], tgt[ROWS]; acc_t g[ROWS]; };
+/* The sequences as one batch: row[s][i] is token i of sequence s, target[s][i] where its logp will stand. As a tree,
+ * the third shares the first rows of the second. */
+struct packing {
+    int64_t n;
+    int targets, row[SEQS][LONGEST], target[SEQS][LONGEST], ids[ROWS], pos[ROWS], end[ROWS], begin[ROWS + 1], tgt[ROWS];
+    acc_t g[ROWS];
+};
 
 static void pack(struct packing *p, const struct golden *g, bool tree)
 {
@@ -138,14 +158,23 @@ static void pack(struct packing *p, const struct golden *g, bool tree)
 }
 
 /* One forward pass of a packing and its statistics, on the device. */
-struct pass { struct acts acts; struct batch b; struct attn_plan *plan; int *begin, *tgt; elem_t *logits, *x; acc_t *lse, *logp, *ent; };
+struct pass {
+    struct acts acts;
+    struct batch b;
+    struct attn_plan *plan;
+    int *begin, *tgt;
+    elem_t *logits, *x;
+    acc_t *lse, *logp, *ent;
+};
 
 static void pass_run(struct pass *f, const struct golden *g, const struct packing *p, bool recompute, struct arena *a)
 {
     size_t n = (size_t)p->n;
     acts_make(&f->acts, &g->m, p->n, recompute, true, a);
     f->plan = attn_plan_make(p->end, p->n);
-    f->b = (struct batch){ .n = p->n, .ids = put(a, p->ids, n * sizeof(int)), .pos = put(a, p->pos, n * sizeof(int)), .plan = f->plan };
+    f->b = (struct batch){
+        .n = p->n, .ids = put(a, p->ids, n * sizeof(int)), .pos = put(a, p->pos, n * sizeof(int)), .plan = f->plan
+    };
     f->begin = put(a, p->begin, (n + 1) * sizeof(int));
     f->tgt = put(a, p->tgt, (size_t)p->targets * sizeof(int));
     f->logits = reals(a, p->n * vocab_ld(&g->m));
@@ -176,7 +205,8 @@ static void same_logits(const struct golden *g, const struct packing *p, const s
         for (int64_t i = 0; i < g->n[s] * vocab; i++) scale = MAX(scale, fabs(want[i]));
         for (int64_t i = 0; i < g->n[s] * vocab; i++) {
             double x = (double)got[p->row[s][i / vocab] * ld + i % vocab];
-            CHECK_NEAR(x, want[i], logits_allowed * scale, "%s: sequence %d, logit %lld of token %lld", g->name, s, (long long)(i % vocab), (long long)(i / vocab));
+            CHECK_NEAR(x, want[i], logits_allowed * scale, "%s: sequence %d, logit %lld of token %lld", g->name, s,
+                       (long long)(i % vocab), (long long)(i / vocab));
             w->logits = MAX(w->logits, fabs(x - want[i]) / scale);
         }
         free(want);
@@ -210,10 +240,12 @@ static void same_stats(const struct golden *g, const struct packing *p, const st
 }
 
 /* Of a masked mean of -logp: grad.<name> of every tensor, none left over. */
-static void same_gradients(const struct golden *g, const struct packing *p, struct pass *f, struct arena *a, struct worst *w)
+static void same_gradients(const struct golden *g, const struct packing *p, struct pass *f, struct arena *a,
+                           struct worst *w)
 {
     const struct model *m = &g->m;
-    acc_t *grad = wides(a, m->count), *coef = put(a, p->g, (size_t)p->targets * sizeof *p->g), *got = xmalloc((size_t)m->count * sizeof *got);
+    acc_t *grad = wides(a, m->count), *coef = put(a, p->g, (size_t)p->targets * sizeof *p->g),
+          *got = xmalloc((size_t)m->count * sizeof *got);
     elem_t *dx = reals(a, p->n * m->c.dim);
     int stored = 0;
     dev_zero(grad, (size_t)m->count * sizeof *grad);
@@ -242,8 +274,10 @@ static void same_gradients(const struct golden *g, const struct packing *p, stru
 static void same_config(const char *name, const struct model_config *got, const struct model_config *want)
 {
     assert_string_equal(got->arch, want->arch);
-    CHECK(got->vocab == want->vocab && got->dim == want->dim && got->layers == want->layers && got->heads == want->heads && got->kv_heads == want->kv_heads
-          && got->head_dim == want->head_dim && got->ff == want->ff && got->max_len == want->max_len, "%s", name);
+    CHECK(got->vocab == want->vocab && got->dim == want->dim && got->layers == want->layers &&
+              got->heads == want->heads && got->kv_heads == want->kv_heads && got->head_dim == want->head_dim &&
+              got->ff == want->ff && got->max_len == want->max_len,
+          "%s", name);
     CHECK(got->qkv_bias == want->qkv_bias && got->qk_norm == want->qk_norm && got->tied == want->tied, "%s", name);
     CHECK(got->bos == want->bos && got->pad == want->pad && got->n_eos == want->n_eos, "%s", name);
     CHECK_NEAR(got->rms_eps, want->rms_eps, 0, "%s: rms_norm_eps", name);
@@ -282,7 +316,8 @@ static void logits_and_gradients(void **state)
             pass_free(&f);
             arena_free(&a);
         }
-        print_message("%-18s off by: logits %.1e, logp %.1e, entropy %.1e, gradient %.1e (%s)\n", g.name, w.logits, w.logp, w.entropy, w.gradient, w.tensor);
+        print_message("%-18s off by: logits %.1e, logp %.1e, entropy %.1e, gradient %.1e (%s)\n", g.name, w.logits,
+                      w.logp, w.entropy, w.gradient, w.tensor);
         golden_close(&g);
     }
 }
@@ -300,7 +335,8 @@ static void texts_start(struct texts *t, const struct golden *g)
 }
 
 /* The likeliest token after rows last[] of hidden goes to each text. */
-static void texts_grow(struct texts *t, int step, const struct golden *g, const elem_t *hidden, const int *last, struct arena *a)
+static void texts_grow(struct texts *t, int step, const struct golden *g, const elem_t *hidden, const int *last,
+                       struct arena *a)
 {
     int64_t ld = vocab_ld(&g->m);
     elem_t *logits = reals(a, SEQS * ld), *x = reals(a, SEQS * g->m.c.dim);
@@ -333,7 +369,9 @@ static void greedy_packed(struct texts *t, const struct golden *g, int steps)
         }
         size_t mark = arena_mark(&a), bytes = (size_t)n * sizeof(int);
         struct attn_plan *plan = attn_plan_make(end, n);
-        model_forward(&g->m, &acts, &(struct batch){ .n = n, .ids = put(&a, ids, bytes), .pos = put(&a, pos, bytes), .plan = plan }, NULL);
+        model_forward(&g->m, &acts,
+                      &(struct batch){ .n = n, .ids = put(&a, ids, bytes), .pos = put(&a, pos, bytes), .plan = plan },
+                      NULL);
         texts_grow(t, step, g, acts.hidden, last, &a);
         attn_plan_free(plan);
         arena_back(&a, mark);
@@ -342,7 +380,8 @@ static void greedy_packed(struct texts *t, const struct golden *g, int steps)
     arena_free(&a);
 }
 
-/* Only new tokens, the prompts first, keys and values in pages. A sequence's pages are scattered over the pool; a table ends (-1) where the sequence does. */
+/* Only new tokens, the prompts first, keys and values in pages. A sequence's pages are scattered over the pool; a table
+ * ends (-1) where the sequence does. */
 static void greedy_paged(struct texts *t, const struct golden *g, int steps)
 {
     struct arena a;
@@ -359,14 +398,21 @@ static void greedy_paged(struct texts *t, const struct golden *g, int steps)
             for (; done[s] < t->n[s]; done[s]++, n++) {
                 ids[n] = t->ids[s][done[s]];
                 pos[n] = done[s];
-                for (int j = 0; j < PAGES; j++) table[n * PAGES + j] = j * KV_PAGE < t->n[s] ? (7 * (s * PAGES + j) + 5) % (SEQS * PAGES) : -1;
+                for (int j = 0; j < PAGES; j++)
+                    table[n * PAGES + j] = j * KV_PAGE < t->n[s] ? (7 * (s * PAGES + j) + 5) % (SEQS * PAGES) : -1;
                 slot[n] = (int64_t)table[n * PAGES + done[s] / KV_PAGE] * KV_PAGE + done[s] % KV_PAGE;
             }
             last[s] = n - 1;
         }
         size_t mark = arena_mark(&a), bytes = (size_t)n * sizeof(int);
-        struct paged p = { .n = n, .ids = put(&a, ids, bytes), .pos = put(&a, pos, bytes), .slot = put(&a, slot, (size_t)n * sizeof *slot),
-                           .table = put(&a, table, bytes * PAGES), .ld = PAGES, .pool = pool, .layer_stride = stride };
+        struct paged p = { .n = n,
+                           .ids = put(&a, ids, bytes),
+                           .pos = put(&a, pos, bytes),
+                           .slot = put(&a, slot, (size_t)n * sizeof *slot),
+                           .table = put(&a, table, bytes * PAGES),
+                           .ld = PAGES,
+                           .pool = pool,
+                           .layer_stride = stride };
         model_forward_paged(&g->m, &acts, &p);
         texts_grow(t, step, g, acts.hidden, last, &a);
         arena_back(&a, mark);
@@ -379,8 +425,10 @@ static void greedy_texts(void **state)
 {
     (void)state;
     if (coarse) skip();
-    _Static_assert(SEQS * PAGES % 7, "7 and the number of pages have no common factor: the tables name every page once");
-    int steps = strcmp(dev_name(), "simt") ? NEW : 6;               /* fewer where every GPU thread is a fiber on the CPU */
+    _Static_assert(SEQS * PAGES % 7, "7 and the number of pages have no common factor: the tables name every page "
+                                     "once");
+    /* fewer where every GPU thread is a fiber on the CPU */
+    int steps = strcmp(dev_name(), "simt") ? NEW : 6;
     for (int k = 0; k < MODELS; k++) {
         struct golden g;
         struct texts packed, paged;
@@ -393,15 +441,18 @@ static void greedy_texts(void **state)
             double *want = wanted_of(&g, "greedy", s, NEW);
             for (int i = 0; i < steps; i++) {
                 int a = packed.ids[s][g.n[s] + i], b = paged.ids[s][g.n[s] + i];
-                CHECK(a == (int)want[i], "%s: text %d, token %d is %d, transformers has %d", g.name, s, i, a, (int)want[i]);
-                CHECK(b == (int)want[i], "%s: text %d, token %d from pages is %d, transformers has %d", g.name, s, i, b, (int)want[i]);
+                CHECK(a == (int)want[i], "%s: text %d, token %d is %d, transformers has %d", g.name, s, i, a,
+                      (int)want[i]);
+                CHECK(b == (int)want[i], "%s: text %d, token %d from pages is %d, transformers has %d", g.name, s, i, b,
+                      (int)want[i]);
             }
             free(want);
         }
         int64_t ld = vocab_ld(&g.m);
         for (int i = 0; i < steps * SEQS; i++)
             CHECK(!memcmp(packed.logits + i * ld, paged.logits + i * ld, (size_t)g.m.c.vocab * sizeof(acc_t)),
-                  "%s: the logits of text %d, token %d differ between packed rows and pages", g.name, i % SEQS, i / SEQS);
+                  "%s: the logits of text %d, token %d differ between packed rows and pages", g.name, i % SEQS,
+                  i / SEQS);
         free(packed.logits);
         free(paged.logits);
         golden_close(&g);
@@ -417,7 +468,8 @@ static void same_file(const char *one, const char *two)
     CHECK(st_count(a) == st_count(b), "%s has %d tensors, %s %d", one, st_count(a), two, st_count(b));
     for (int i = 0; i < st_count(a); i++) {
         const struct st_tensor *t = st_at(a, i), *u = st_find(b, t->name);
-        CHECK(u && u->rank == t->rank && !memcmp(u->shape, t->shape, (size_t)t->rank * sizeof *t->shape), "%s: %s", two, t->name);
+        CHECK(u && u->rank == t->rank && !memcmp(u->shape, t->shape, (size_t)t->rank * sizeof *t->shape), "%s: %s", two,
+              t->name);
         double *x = xmalloc((size_t)t->count * sizeof *x), *y = xmalloc((size_t)t->count * sizeof *y);
         CHECK(st_get_f64(t, 0, t->count, x) && st_get_f64(u, 0, t->count, y), "%s: %s", two, t->name);
         CHECK(!memcmp(x, y, (size_t)t->count * sizeof *x), "%s: %s", two, t->name);
@@ -461,7 +513,8 @@ static void save_and_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(configurations), cmocka_unit_test(logits_and_gradients), cmocka_unit_test(greedy_texts), cmocka_unit_test(save_and_load),
+        cmocka_unit_test(configurations), cmocka_unit_test(logits_and_gradients), cmocka_unit_test(greedy_texts),
+        cmocka_unit_test(save_and_load),
     };
     return cmocka_run_group_tests_name("golden models", tests, make_dir, drop_dir);
 }

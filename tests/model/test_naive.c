@@ -1,6 +1,7 @@
-/* test_naive.c: whole models beside the loops of naive_model.h. In double these are the reference: first they are held against transformers (the golden models).
- * Then logits and the gradient of every tensor may be off by no more than twice what the loops are off by that round every tensor, on the weights as this
- * build stores them. Seen to fail for: truncation where numbers are stored, a norm over 2 % too many columns, a bias gradient without its last row. */
+/* test_naive.c: whole models beside the loops of naive_model.h. In double these are the reference: first they are held
+ * against transformers (the golden models). Then logits and the gradient of every tensor may be off by no more than
+ * twice what the loops are off by that round every tensor, on the weights as this build stores them. Seen to fail for:
+ * truncation where numbers are stored, a norm over 2 % too many columns, a bias gradient without its last row. */
 #include "base/philox.h"
 #include "model/weights/safetensors.h"
 #include "tests/check.h"
@@ -12,16 +13,25 @@ static const double TIMES = sizeof(elem_t) == 2 ? 2 : 4;
 
 /* Golden models come with their ids; the others are random: heads of 64 and 128 take the tensor cores in bf16. */
 static const struct subject { const char *name; struct model_config c; int n[SEQS]; } subjects[] = {
-    { .name = "llama_tied_2to1" }, { .name = "llama_untied_1to1" }, { .name = "llama_8to1" }, { .name = "qwen2_bias_3to1" }, { .name = "qwen3_norm_2to1" },
-    { "heads of 64",  { .arch = "LlamaForCausalLM", .vocab = 61, .dim = 32, .layers = 2, .heads = 2, .kv_heads = 1, .head_dim = 64, .ff = 40, .max_len = 128,
+    { .name = "llama_tied_2to1" }, { .name = "llama_untied_1to1" }, { .name = "llama_8to1" },
+    { .name = "qwen2_bias_3to1" }, { .name = "qwen3_norm_2to1" },
+    { "heads of 64", { .arch = "LlamaForCausalLM", .vocab = 61, .dim = 32, .layers = 2, .heads = 2, .kv_heads = 1,
+      .head_dim = 64, .ff = 40, .max_len = 128,
                         .tied = true, .rms_eps = 1e-5, .rope_theta = 1e4, .bos = -1, .pad = -1 }, { 60, 9, 31 } },
-    { "heads of 128", { .arch = "Qwen3ForCausalLM", .vocab = 53, .dim = 24, .layers = 2, .heads = 2, .kv_heads = 2, .head_dim = 128, .ff = 33, .max_len = 128,
+    { "heads of 128", { .arch = "Qwen3ForCausalLM", .vocab = 53, .dim = 24, .layers = 2, .heads = 2, .kv_heads = 2,
+      .head_dim = 128, .ff = 33, .max_len = 128,
                         .qk_norm = true, .rms_eps = 1e-6, .rope_theta = 1e6, .bos = -1, .pad = -1 }, { 13, 40, 1 } },
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
 /* A model, its sequences side by side, and what the gradient is of: sum coef logp(tgt) + of_entropy entropy. */
-struct subject_at { const char *name; struct model m; int64_t n; int ids[ROWS], tgt[ROWS], pos[ROWS], end[ROWS]; double coef[ROWS], of_entropy[ROWS]; };
+struct subject_at {
+    const char *name;
+    struct model m;
+    int64_t n;
+    int ids[ROWS], tgt[ROWS], pos[ROWS], end[ROWS];
+    double coef[ROWS], of_entropy[ROWS];
+};
 
 static struct st_file *golden_file(const char *name, const char *file)
 {
@@ -103,7 +113,9 @@ static void open_subject(struct subject_at *s, const struct subject *x)
 struct pass { double *logits, *gradient; };
 static struct pass loops(const struct numbers *z, const struct subject_at *s, const double *w)
 {
-    struct naive_net net = { .z = z, .m = &s->m, .w = w, .n = s->n, .ids = s->ids, .pos = s->pos, .end = s->end, .inv_temp = 1 };
+    struct naive_net net = {
+        .z = z, .m = &s->m, .w = w, .n = s->n, .ids = s->ids, .pos = s->pos, .end = s->end, .inv_temp = 1
+    };
     struct pass p = { naive_zeros(s->n * s->m.c.vocab), naive_zeros(s->m.count) };
     naive_forward(&net);
     memcpy(p.logits, net.logits, (size_t)(s->n * s->m.c.vocab) * sizeof *p.logits);
@@ -125,7 +137,10 @@ static acc_t *put_wide(struct arena *a, const double *x, int64_t n)
     for (int64_t i = 0; i < n; i++) y[i] = (acc_t)x[i];
     return put(a, y, (size_t)n * sizeof *y);
 }
-static void get_back(double *x, const acc_t *host, int64_t n) { for (int64_t i = 0; i < n; i++) x[i] = (double)host[i]; }
+static void get_back(double *x, const acc_t *host, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = (double)host[i];
+}
 
 /* The same by model/ and kernels/. */
 static struct pass ours(const struct subject_at *s)
@@ -141,17 +156,21 @@ static struct pass ours(const struct subject_at *s)
     struct attn_plan *plan = attn_plan_make(s->end, n);
     struct batch b = { .n = n, .ids = put(&a, s->ids, ints), .pos = put(&a, s->pos, ints), .plan = plan };
     int *tgt = put(&a, s->tgt, ints);
-    elem_t *logits = arena_get(&a, (size_t)(n * ld) * sizeof *logits, "logits"), *x = arena_get(&a, (size_t)(n * m->c.dim) * sizeof *x, "head in");
+    elem_t *logits = arena_get(&a, (size_t)(n * ld) * sizeof *logits, "logits"),
+           *x = arena_get(&a, (size_t)(n * m->c.dim) * sizeof *x, "head in");
     elem_t *dx = arena_get(&a, (size_t)(n * m->c.dim) * sizeof *dx, "d head in");
-    acc_t *lse = arena_get(&a, (size_t)n * sizeof *lse, "lse"), *ent = arena_get(&a, (size_t)n * sizeof *ent, "entropy");
-    acc_t *g = arena_get(&a, (size_t)m->count * sizeof *g, "gradient"), *host = xmalloc((size_t)(m->count + n * ld) * sizeof *host);
+    acc_t *lse = arena_get(&a, (size_t)n * sizeof *lse, "lse"),
+          *ent = arena_get(&a, (size_t)n * sizeof *ent, "entropy");
+    acc_t *g = arena_get(&a, (size_t)m->count * sizeof *g, "gradient"),
+          *host = xmalloc((size_t)(m->count + n * ld) * sizeof *host);
     model_forward(m, &acts, &b, NULL);
     head_forward(m, logits, x, acts.hidden, NULL, n);
     op_row_stats(lse, NULL, ent, logits, 1, NULL, tgt, n, m->c.vocab, ld);
     model_get(host, logits, n * ld);
     for (int64_t i = 0; i < n; i++) get_back(p.logits + i * vocab, host + i * ld, vocab);
     dev_zero(g, (size_t)m->count * sizeof *g);
-    op_dlogits(logits, lse, ent, put_wide(&a, s->coef, n), put_wide(&a, s->of_entropy, n), 1, NULL, tgt, n, m->c.vocab, ld);
+    op_dlogits(logits, lse, ent, put_wide(&a, s->coef, n), put_wide(&a, s->of_entropy, n), 1, NULL, tgt, n, m->c.vocab,
+               ld);
     head_back(m, dx, logits, x, n, g);
     model_backward(m, &acts, &b, dx, g);
     dev_get(host, g, (size_t)m->count * sizeof *g);
@@ -177,7 +196,8 @@ static struct off off_by(const double *x, const double *want, int64_t n)
     return o;
 }
 
-/* transformers computes in float: 1.7e-6 of the largest logit, 1.3e-5 of a gradient's norm are the worst that model/ itself is off by in float. */
+/* transformers computes in float: 1.7e-6 of the largest logit, 1.3e-5 of a gradient's norm are the worst that model/
+ * itself is off by in float. */
 static void reference_is_transformers(void **state)
 {
     (void)state;
@@ -185,7 +205,8 @@ static void reference_is_transformers(void **state)
         if (subjects[k].c.vocab) continue;
         static struct subject_at s;
         open_subject(&s, &subjects[k]);
-        struct st_file *file = golden_file(s.name, "model.safetensors"), *want = golden_file(s.name, "expected.safetensors");
+        struct st_file *file = golden_file(s.name, "model.safetensors"), *want = golden_file(s.name, "expected."
+                                                                                                     "safetensors");
         double *w = naive_zeros(s.m.count);
         int64_t count, row = 0;
         for (int i = 0; i < s.m.params; i++) {
@@ -207,7 +228,8 @@ static void reference_is_transformers(void **state)
         for (int i = 0; i < s.m.params; i++) {
             double *x = numbers_of(want, "grad.", s.m.param[i].name, &count);
             struct off o = off_by(p.gradient + s.m.param[i].at, x, count);
-            CHECK(o.rms <= 4e-5 * o.size, "%s: gradient of %s is off by %.2e of %.2e", s.name, s.m.param[i].name, o.rms, o.size);
+            CHECK(o.rms <= 4e-5 * o.size, "%s: gradient of %s is off by %.2e of %.2e", s.name, s.m.param[i].name, o.rms,
+                  o.size);
             free(x);
         }
         pass_free(&p);
@@ -249,14 +271,17 @@ static void verdict(const struct tally *t, const struct subject_at *s)
         const char *name = i < s->m.params ? s->m.param[i].name : "logits";
         const double ratio[2] = { t[i].most[0] / t[i].most[1], sqrt(t[i].square[0] / t[i].square[1]) };
         CHECK(t[i].size > 0, "%s: %s is nothing", s->name, name);
-        CHECK(ratio[0] <= TIMES && ratio[1] <= TIMES, "%s: %s is off by %.2e at most, the loops by %.2e; in the mean square by %.2f times as much", s->name, name,
-              t[i].most[0], t[i].most[1], ratio[1]);
+        CHECK(ratio[0] <= TIMES && ratio[1] <= TIMES,
+              "%s: %s is off by %.2e at most, the loops by %.2e; in the mean square by %.2f times as much", s->name,
+              name, t[i].most[0], t[i].most[1], ratio[1]);
         for (int k = 0; k < 2; k++) if (ratio[k] > worst[k]) worst[k] = ratio[k], which[k] = name;
     }
-    print_message("%-18s off by %.2f of the loops' at most (%s), %.2f rms (%s)\n", s->name, worst[0], which[0], worst[1], which[1]);
+    print_message("%-18s off by %.2f of the loops' at most (%s), %.2f rms (%s)\n", s->name, worst[0], which[0],
+                  worst[1], which[1]);
 }
 
-/* What goes into a chain of roundings is as good as random: the largest error of one pass says little, that of eight does. */
+/* What goes into a chain of roundings is as good as random: the largest error of one pass says little, that of eight
+ * does. */
 static void no_worse_than_loops(void **state)
 {
     (void)state;
@@ -272,7 +297,9 @@ static void no_worse_than_loops(void **state)
         for (int64_t i = 0; i < s.n; i++) s.of_entropy[i] = (double)(acc_t)(0.3 / (double)s.n);
         for (uint32_t draw = 0; draw < DRAWS; draw++) {
             struct rng r = rng_make((uint64_t)k, 72, draw);
-            for (int64_t i = 0; draw > 0 && i < s.n; i++) s.ids[i] = (int)rng_below(&r, (uint32_t)s.m.c.vocab), s.tgt[i] = (int)rng_below(&r, (uint32_t)s.m.c.vocab);
+            for (int64_t i = 0; draw > 0 && i < s.n; i++)
+                s.ids[i] = (int)rng_below(&r, (uint32_t)s.m.c.vocab),
+                s.tgt[i] = (int)rng_below(&r, (uint32_t)s.m.c.vocab);
             weigh_draw(t, &s, w);
         }
         verdict(t, &s);
@@ -283,6 +310,7 @@ static void no_worse_than_loops(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(reference_is_transformers), cmocka_unit_test(no_worse_than_loops) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(reference_is_transformers),
+                                        cmocka_unit_test(no_worse_than_loops) };
     return cmocka_run_group_tests_name("whole models beside plain loops", tests, NULL, NULL);
 }

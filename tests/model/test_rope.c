@@ -1,5 +1,6 @@
-/* test_rope.c: scaled rotary positions against transformers (tests/golden/rope/make_rope.py): frequencies of real settings, logits and gradients of tiny
- * models; what config.json may say of them and what is refused; and that every scaling changes the numbers, so that none is silently left out. */
+/* test_rope.c: scaled rotary positions against transformers (tests/golden/rope/make_rope.py): frequencies of real
+ * settings, logits and gradients of tiny models; what config.json may say of them and what is refused; and that every
+ * scaling changes the numbers, so that none is silently left out. */
 #include "model/model.h"
 #include "model/weights/safetensors.h"
 #include "base/file.h"
@@ -10,7 +11,8 @@
 #include <unistd.h>
 
 enum { LEN = 72 };
-/* float32 rounds a frequency by 6e-8; torch takes a power and up to five more such steps, and rounds theta^x by a few units */
+/* float32 rounds a frequency by 6e-8; torch takes a power and up to five more such steps, and rounds theta^x by a few
+ * units */
 static const double freq_allowed = 1e-6;
 static const double near_allowed = sizeof(elem_t) == 2 ? 0.2 : 1e-4;
 
@@ -29,7 +31,8 @@ static void frequencies(void **state)
         int hd = (int)json_integer_value(json_object_get(x, "head_dim"));
         json_t *want = json_object_get(x, "freq");
         assert_int_equal(json_array_size(want), hd / 2);
-        CHECK(rope_read(&r, &theta, json_object_get(x, "rope"), "freq.json", "rope", 131072, &e), "case %zu: %s", k, e.text);
+        CHECK(rope_read(&r, &theta, json_object_get(x, "rope"), "freq.json", "rope", 131072, &e), "case %zu: %s", k,
+              e.text);
         rope_freq(freq, &r, theta, hd);
         for (int j = 0; j < hd / 2; j++) {
             double w = json_number_value(json_array_get(want, (size_t)j));
@@ -70,11 +73,17 @@ static void run(const struct model *m, const int *ids, acc_t *logits, acc_t *gra
     arena_make(&a, "rope", 4 << 20);
     acts_make(&acts, m, LEN, true, true, &a);
     struct attn_plan *plan = attn_plan_make(end, LEN);
-    struct batch b = { .n = LEN, .ids = put(&a, ids, LEN * sizeof *ids), .pos = put(&a, pos, sizeof pos), .plan = plan };
+    struct batch b = {
+        .n = LEN, .ids = put(&a, ids, LEN * sizeof *ids), .pos = put(&a, pos, sizeof pos), .plan = plan
+    };
     int *tgt = put(&a, ids + 1, LEN * sizeof *ids);
-    elem_t *x = arena_get(&a, (size_t)(LEN * ld) * sizeof *x, "logits"), *in = arena_get(&a, (size_t)(LEN * m->c.dim) * sizeof *in, "in"), *dx = arena_get(&a, (size_t)(LEN * m->c.dim) * sizeof *dx, "dx");
-    acc_t *lse = put(&a, coef, sizeof coef), *logp = put(&a, coef, sizeof coef), *ent = put(&a, coef, sizeof coef), *g = put(&a, coef, sizeof coef);
-    acc_t *grad = arena_get(&a, (size_t)m->count * sizeof *grad, "gradient"), *padded = xmalloc((size_t)(LEN * ld) * sizeof *padded);
+    elem_t *x = arena_get(&a, (size_t)(LEN * ld) * sizeof *x, "logits"),
+           *in = arena_get(&a, (size_t)(LEN * m->c.dim) * sizeof *in, "in"),
+           *dx = arena_get(&a, (size_t)(LEN * m->c.dim) * sizeof *dx, "dx");
+    acc_t *lse = put(&a, coef, sizeof coef), *logp = put(&a, coef, sizeof coef), *ent = put(&a, coef, sizeof coef),
+          *g = put(&a, coef, sizeof coef);
+    acc_t *grad = arena_get(&a, (size_t)m->count * sizeof *grad, "gradient"),
+          *padded = xmalloc((size_t)(LEN * ld) * sizeof *padded);
     dev_zero(grad, (size_t)m->count * sizeof *grad);
     model_forward(m, &acts, &b, NULL);
     head_forward(m, x, in, acts.hidden, NULL, LEN);
@@ -104,7 +113,10 @@ static double distance(const acc_t *got, const double *want, int64_t n)
 static double off_logits(const acc_t *got, const double *want, int64_t n)
 {
     double off = 0, scale = 0;
-    for (int64_t i = 0; i < n; i++) { off = fmax(off, fabs((double)got[i] - want[i])); scale = fmax(scale, fabs(want[i])); }
+    for (int64_t i = 0; i < n; i++) {
+        off = fmax(off, fabs((double)got[i] - want[i]));
+        scale = fmax(scale, fabs(want[i]));
+    }
     return off / scale;
 }
 
@@ -136,7 +148,8 @@ static void models(void **state)
         for (int i = 0; i < m.params; i++) {
             char name[128];
             snprintf(name, sizeof name, "grad.%s", m.param[i].name);
-            double *w = values(f, name, param_count(&m.param[i])), d = distance(grad + m.param[i].at, w, param_count(&m.param[i]));
+            double *w = values(f, name, param_count(&m.param[i])),
+                   d = distance(grad + m.param[i].at, w, param_count(&m.param[i]));
             CHECK_NEAR(d, 0, near_allowed, "%s: %s", cases[k].name, name);
             worst = fmax(worst, d);
             free(w);
@@ -148,7 +161,8 @@ static void models(void **state)
         run(&plain, ids, logits, grad);
         double unscaled = off_logits(logits, want, n);
         CHECK(unscaled > 0.05, "%s: logits without scaling are off by %g only", cases[k].name, unscaled);
-        print_message("%-10s off by: logits %.1e, gradient %.1e; without scaling logits %.1e\n", cases[k].name, off, worst, unscaled);
+        print_message("%-10s off by: logits %.1e, gradient %.1e; without scaling logits %.1e\n", cases[k].name, off,
+                      worst, unscaled);
         free(from);
         free(want);
         free(logits);
@@ -161,23 +175,41 @@ static void models(void **state)
 
 static const struct { const char *json, *says; } readings[] = {
     { "{}", NULL }, { "{\"rope_type\":\"default\",\"rope_theta\":5.5}", NULL }, { "{\"type\":null}", NULL },
-    { "{\"type\":\"linear\",\"factor\":2}", NULL }, { "{\"type\":\"linear\",\"rope_type\":\"linear\",\"factor\":2}", NULL },
-    { "{\"rope_type\":\"llama3\",\"factor\":32.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192}", NULL },
+    { "{\"type\":\"linear\",\"factor\":2}", NULL },
+    { "{\"type\":\"linear\",\"rope_type\":\"linear\",\"factor\":2}", NULL },
+    { "{\"rope_type\":\"llama3\",\"factor\":32.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+      "\"original_max_position_embeddings\":8192}",
+      NULL },
     { "{\"rope_type\":\"llama3\",\"factor\":32.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0}", NULL },
-    { "{\"type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32768}", NULL }, { "{\"type\":\"yarn\",\"factor\":4,\"truncate\":false}", NULL },
-    { "{\"type\":\"yarn\",\"factor\":4,\"attention_factor\":null,\"mscale\":1,\"mscale_all_dim\":0.5,\"beta_fast\":64,\"beta_slow\":0.1}", NULL },
-    { "{\"type\":\"linear\"}", "no factor" }, { "{\"type\":\"linear\",\"factor\":0.5}", "factor" }, { "{\"type\":\"linear\",\"factor\":\"2\"}", "factor" },
-    { "{\"type\":\"linear\",\"factor\":1e300}", "factor" }, { "{\"type\":\"linear\",\"rope_type\":\"yarn\",\"factor\":2}", "different things" },
-    { "{\"type\":\"dynamic\",\"factor\":2}", "dynamic is not implemented" }, { "{\"rope_type\":\"longrope\"}", "longrope" }, { "{\"rope_type\":3}", "rope_type" },
-    { "{\"type\":\"linear\",\"factor\":2,\"beta_fast\":32}", "beta_fast" }, { "{\"factor\":2}", "factor: not understood" },
-    { "{\"rope_type\":\"default\",\"mrope_section\":[16,24,24]}", "mrope_section" }, { "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}", "partial_rotary_factor" },
+    { "{\"type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32768}", NULL },
+    { "{\"type\":\"yarn\",\"factor\":4,\"truncate\":false}", NULL },
+    { "{\"type\":\"yarn\",\"factor\":4,\"attention_factor\":null,\"mscale\":1,\"mscale_all_dim\":0.5,\"beta_fast\":64,"
+      "\"beta_slow\":0.1}",
+      NULL },
+    { "{\"type\":\"linear\"}", "no factor" }, { "{\"type\":\"linear\",\"factor\":0.5}", "factor" },
+    { "{\"type\":\"linear\",\"factor\":\"2\"}", "factor" }, { "{\"type\":\"linear\",\"factor\":1e300}", "factor" },
+    { "{\"type\":\"linear\",\"rope_type\":\"yarn\",\"factor\":2}", "different things" },
+    { "{\"type\":\"dynamic\",\"factor\":2}", "dynamic is not implemented" },
+    { "{\"rope_type\":\"longrope\"}", "longrope" }, { "{\"rope_type\":3}", "rope_type" },
+    { "{\"type\":\"linear\",\"factor\":2,\"beta_fast\":32}", "beta_fast" },
+    { "{\"factor\":2}", "factor: not understood" },
+    { "{\"rope_type\":\"default\",\"mrope_section\":[16,24,24]}", "mrope_section" },
+    { "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}", "partial_rotary_factor" },
     { "{\"full_attention\":{\"rope_type\":\"default\"}}", "full_attention" }, { "{\"rope_theta\":0}", "rope_theta" },
-    { "{\"rope_type\":\"llama3\",\"factor\":8,\"high_freq_factor\":4}", "no low_freq_factor" }, { "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4}", "no high" },
-    { "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4}", "high_freq_factor must be above" },
-    { "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":8192.5}", "whole number" },
-    { "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":0}", "original_max" },
-    { "{\"type\":\"yarn\",\"factor\":4,\"beta_fast\":1,\"beta_slow\":32}", "beta_fast must be above" }, { "{\"type\":\"yarn\",\"factor\":4,\"truncate\":0}", "truncate" },
-    { "{\"type\":\"yarn\",\"factor\":4,\"attention_factor\":-1}", "attention_factor" }, { "{\"type\":\"yarn\",\"factor\":4,\"finetuned\":true}", "finetuned" },
+    { "{\"rope_type\":\"llama3\",\"factor\":8,\"high_freq_factor\":4}", "no low_freq_factor" },
+    { "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4}", "no high" },
+    { "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4}",
+      "high_freq_factor must be above" },
+    { "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+      "\"original_max_position_embeddings\":8192.5}",
+      "whole number" },
+    { "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+      "\"original_max_position_embeddings\":0}",
+      "original_max" },
+    { "{\"type\":\"yarn\",\"factor\":4,\"beta_fast\":1,\"beta_slow\":32}", "beta_fast must be above" },
+    { "{\"type\":\"yarn\",\"factor\":4,\"truncate\":0}", "truncate" },
+    { "{\"type\":\"yarn\",\"factor\":4,\"attention_factor\":-1}", "attention_factor" },
+    { "{\"type\":\"yarn\",\"factor\":4,\"finetuned\":true}", "finetuned" },
 };
 
 static void same_rope(const struct rope *got, const struct rope *want, const char *name)
@@ -203,7 +235,9 @@ static void read_write(void **state)
         bool ok = rope_read(&r, &theta, j, "cfg", "rope_scaling", 4096, &e);
         json_decref(j);
         CHECK(ok == !readings[i].says, "%s: %s", readings[i].json, e.text);
-        if (!ok) CHECK(strstr(e.text, readings[i].says) && strstr(e.text, "cfg: rope_scaling"), "%s: says '%s'", readings[i].json, e.text);
+        if (!ok)
+            CHECK(strstr(e.text, readings[i].says) && strstr(e.text, "cfg: rope_scaling"), "%s: says '%s'",
+                  readings[i].json, e.text);
         if (!ok) continue;
         str_clear(&s);
         rope_put(&s, &r);
@@ -229,7 +263,8 @@ static void saved(void **state)
     CHECK(model_save(&m, dir, &e), "%s", e.text);
     CHECK(model_load(&back, dir, &e), "%s", e.text);
     same_rope(&m.c.rope, &back.c.rope, "saved");
-    assert_true(m.query_scale > 3.06 && m.query_scale < 3.07 && !(back.query_scale < m.query_scale) && !(back.query_scale > m.query_scale));
+    assert_true(m.query_scale > 3.06 && m.query_scale < 3.07 && !(back.query_scale < m.query_scale) &&
+                !(back.query_scale > m.query_scale));
     elem_t *x = xmalloc((size_t)m.count * sizeof *x), *y = xmalloc((size_t)m.count * sizeof *y);
     dev_get(x, m.w, (size_t)m.count * sizeof *x);
     dev_get(y, back.w, (size_t)m.count * sizeof *y);
@@ -242,6 +277,7 @@ static void saved(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(frequencies), cmocka_unit_test(models), cmocka_unit_test(read_write), cmocka_unit_test(saved) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(frequencies), cmocka_unit_test(models),
+                                        cmocka_unit_test(read_write), cmocka_unit_test(saved) };
     return cmocka_run_group_tests_name("rope", tests, make_dir, drop_dir);
 }

@@ -1,4 +1,5 @@
-/* test_save.c: models written and read again: shards and their index, bf16, what is left alone, and places that cannot be written. */
+/* test_save.c: models written and read again: shards and their index, bf16, what is left alone, and places that cannot
+ * be written. */
 #include "model/model.h"
 #include "model/weights/safetensors.h"
 #include "base/file.h"
@@ -48,7 +49,8 @@ static void shards(void **state)
 {
     (void)state;
     static const struct { const char *name; struct save_rule rule; int files; } cases[] = {
-        { "one", { false, 0 }, 1 }, { "bf16", { true, 0 }, 1 }, { "some", { true, 4000 }, 0 }, { "each", { false, 1 }, 0 }, { "large", { false, 1ll << 40 }, 1 },
+        { "one", { false, 0 }, 1 }, { "bf16", { true, 0 }, 1 }, { "some", { true, 4000 }, 0 },
+        { "each", { false, 1 }, 0 }, { "large", { false, 1ll << 40 }, 1 },
     };
     struct model m, back;
     struct err e = { "" };
@@ -60,7 +62,8 @@ static void shards(void **state)
         struct st_file *f = st_open(path, &e);
         CHECK(f, "%s", e.text);
         assert_int_equal(st_count(f), m.params);
-        for (int i = 0; i < m.params; i++) assert_true(st_at(f, i)->dtype == (cases[k].rule.bf16 ? ST_BF16 : sizeof(acc_t) == 8 ? ST_F64 : ST_F32));
+        for (int i = 0; i < m.params; i++)
+            assert_true(st_at(f, i)->dtype == (cases[k].rule.bf16 ? ST_BF16 : sizeof(acc_t) == 8 ? ST_F64 : ST_F32));
         st_close(f);
         struct str index = { 0 };
         str_printf(&index, "%s/model.safetensors.index.json", path);
@@ -68,14 +71,16 @@ static void shards(void **state)
         if (cases[k].files != 1) {
             json_t *j = json_load_file(index.p, 0, NULL), *map = json_object_get(j, "weight_map"), *v;
             const char *key;
-            int64_t total = json_integer_value(json_object_get(json_object_get(j, "metadata"), "total_size")), each = cases[k].rule.bf16 ? 2 : (int64_t)sizeof(acc_t), want = 0;
+            int64_t total = json_integer_value(json_object_get(json_object_get(j, "metadata"), "total_size")),
+                    each = cases[k].rule.bf16 ? 2 : (int64_t)sizeof(acc_t), want = 0;
             assert_int_equal(json_object_size(map), m.params);
             for (int i = 0; i < m.params; i++) want += param_count(&m.param[i]) * each;
             assert_int_equal(total, want);
             json_object_foreach(map, key, v) {
                 char shard[512];
                 snprintf(shard, sizeof shard, "%s/%s", path, json_string_value(v));
-                CHECK(file_size(shard) > 0 && (cases[k].rule.max_shard < 1000 || file_size(shard) < 4000 + 4096), "%s: %lld bytes", shard, (long long)file_size(shard));
+                CHECK(file_size(shard) > 0 && (cases[k].rule.max_shard < 1000 || file_size(shard) < 4000 + 4096),
+                      "%s: %lld bytes", shard, (long long)file_size(shard));
             }
             if (cases[k].rule.max_shard == 1) {
                 char last[64];
@@ -108,10 +113,14 @@ static void generation(void **state)
         m.c.bos = n - 1;
         remove(in_dir("g/generation_config.json"));
         CHECK(model_save(&m, in_dir("g"), &e), "%s", e.text);
-        json_t *j = json_load_file(in_dir("g/generation_config.json"), 0, NULL), *eos = json_object_get(j, "eos_token_id");
+        json_t *j = json_load_file(in_dir("g/generation_config.json"), 0, NULL), *eos = json_object_get(j, "eos_token_"
+                                                                                                           "id");
         assert_non_null(j);
-        assert_true(n == 0 ? json_is_null(eos) : n == 1 ? json_integer_value(eos) == 3 : json_array_size(eos) == 2 && json_integer_value(json_array_get(eos, 1)) == 5);
-        assert_true(n == 0 ? !json_object_get(j, "bos_token_id") : json_integer_value(json_object_get(j, "bos_token_id")) == n - 1);
+        assert_true(n == 0   ? json_is_null(eos)
+                    : n == 1 ? json_integer_value(eos) == 3
+                             : json_array_size(eos) == 2 && json_integer_value(json_array_get(eos, 1)) == 5);
+        assert_true(n == 0 ? !json_object_get(j, "bos_token_id")
+                           : json_integer_value(json_object_get(j, "bos_token_id")) == n - 1);
         json_decref(j);
     }
     assert_true(file_write(in_dir("g/generation_config.json"), own, sizeof own - 1, &e));
@@ -131,13 +140,16 @@ static void other_types(void **state)
     CHECK(model_load(&m, source, &e), "%s", e.text);
     acc_t *all = xmalloc((size_t)m.count * sizeof *all);
     model_get(all, m.w, m.count);
-    for (int64_t i = 0; i < m.count; i++) all[i] = (acc_t)bf16((double)all[i] * 0x1p-2);     /* exact in all four but where float16 is subnormal */
+    /* exact in all four but where float16 is subnormal */
+    for (int64_t i = 0; i < m.count; i++) all[i] = (acc_t)bf16((double)all[i] * 0x1p-2);
     for (int64_t i = 0; i < m.count; i++) if (fabs((double)all[i]) < 0x1p-14) all[i] = 0;
     model_put(m.w, all, m.count);
     assert_true(dir_make(in_dir("t"), &e) && model_config_write(&m.c, "float16", in_dir("t/config.json"), &e));
     for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
         struct st_writer *w = st_create(in_dir("t/model.safetensors"), &e);
-        for (int i = 0; i < m.params; i++) st_declare(w, m.param[i].name, types[k], m.param[i].cols ? 2 : 1, (int64_t[]){ m.param[i].rows, m.param[i].cols });
+        for (int i = 0; i < m.params; i++)
+            st_declare(w, m.param[i].name, types[k], m.param[i].cols ? 2 : 1,
+                       (int64_t[]){ m.param[i].rows, m.param[i].cols });
         for (int i = 0; i < m.params; i++)
             for (int64_t j = 0; j < param_count(&m.param[i]); j++) {
                 double x = (double)all[m.param[i].at + j];
@@ -172,6 +184,7 @@ static void refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(shards), cmocka_unit_test(generation), cmocka_unit_test(other_types), cmocka_unit_test(refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(shards), cmocka_unit_test(generation),
+                                        cmocka_unit_test(other_types), cmocka_unit_test(refused) };
     return cmocka_run_group_tests_name("save", tests, make_dir, drop_dir);
 }

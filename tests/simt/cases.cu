@@ -210,7 +210,8 @@ static const char *refused(const char *what, cudaError_t (*wrong)(int *d))
     CU(cudaStreamBeginCapture(queue(), cudaStreamCaptureModeThreadLocal));
     const cudaError_t within = wrong(d), end = cudaStreamEndCapture(queue(), &g);
     dev_free(d);
-    return within == cudaErrorStreamCaptureUnsupported && end == cudaErrorStreamCaptureInvalidated && !g ? nullptr : what;
+    return within == cudaErrorStreamCaptureUnsupported && end == cudaErrorStreamCaptureInvalidated && !g ? nullptr
+                                                                                                         : what;
 }
 
 extern "C" const char *case_refused(void)
@@ -219,7 +220,9 @@ extern "C" const char *case_refused(void)
     const char *wrong = refused("an allocation is captured", [](int *) { void *p; return cudaMalloc(&p, 4); });
     if (!wrong) wrong = refused("a free is captured", [](int *d) { return cudaFree(d); });
     if (!wrong) wrong = refused("a wait is captured", [](int *) { return cudaStreamSynchronize(queue()); });
-    if (!wrong) wrong = refused("a copy from ordinary memory is captured", [](int *d) { return cudaMemcpyAsync(d, host, 4, cudaMemcpyHostToDevice, queue()); });
+    if (!wrong)
+        wrong = refused("a copy from ordinary memory is captured",
+                        [](int *d) { return cudaMemcpyAsync(d, host, 4, cudaMemcpyHostToDevice, queue()); });
     return wrong;
 }
 

@@ -1,4 +1,5 @@
-/* cases_wgmma.cu: one product by the twins of wgmma, d[64][n] = a[64][64] b[n][64]^T, with operands stored and read in every way, and with one thing wrong. */
+/* cases_wgmma.cu: one product by the twins of wgmma, d[64][n] = a[64][64] b[n][64]^T, with operands stored and read in
+ * every way, and with one thing wrong. */
 #include "tests/simt/cases.h"
 #include "kernels/cuda/wgmma.cuh"
 
@@ -13,7 +14,8 @@ __device__ void panel(uint16_t *to, const uint16_t *from, int lines, bool swizzl
     }
 }
 
-template <int N> __device__ void products(float (&d)[N / 8][4], unsigned (&a)[4][4], struct wgmma_case c, uint64_t ma, uint64_t mb)
+template <int N>
+__device__ void products(float (&d)[N / 8][4], unsigned (&a)[4][4], struct wgmma_case c, uint64_t ma, uint64_t mb)
 {
     for (int k = 0; k < K / 16; k++) {
         uint64_t x = wg_on(ma, c.turn_a ? k * 16 * 128 : k * 32), y = wg_on(mb, c.turn_b ? k * 16 * 128 : k * 32);
@@ -29,7 +31,8 @@ template <int N> __device__ void products(float (&d)[N / 8][4], unsigned (&a)[4]
 }
 
 /* b turned: [64 k][n], panels of 64 columns one after another; plain: [n][64 k]. a likewise. */
-template <int N> __global__ void wgmma_case_kernel(float *out, const uint16_t *a, const uint16_t *b, struct wgmma_case c)
+template <int N>
+__global__ void wgmma_case_kernel(float *out, const uint16_t *a, const uint16_t *b, struct wgmma_case c)
 {
     SHARED_DYN(uint16_t, raw);
     uint16_t *as = raw + (-shared_address(raw) & 1023) / 2, *bs = as + 64 * LINE;
@@ -47,7 +50,8 @@ template <int N> __global__ void wgmma_case_kernel(float *out, const uint16_t *a
             const uint16_t *row = a + (16 * w + lane / 4 + 8 * (i & 1)) * K + 16 * k + lane % 4 * 2 + 8 * (i >> 1);
             x[k][i] = row[0] | (unsigned)row[1] << 16;
         }
-    uint64_t ma = wg_matrix(as, c.turn_a ? 8192 : 16, 1024), mb = wg_matrix(bs, c.fault == WGMMA_LEAD ? 4096 : 8192, c.fault == WGMMA_STRIDE ? 2048 : 1024);
+    uint64_t ma = wg_matrix(as, c.turn_a ? 8192 : 16, 1024),
+             mb = wg_matrix(bs, c.fault == WGMMA_LEAD ? 4096 : 8192, c.fault == WGMMA_STRIDE ? 2048 : 1024);
     if (c.fault == WGMMA_SWIZZLE_MODE) mb ^= (uint64_t)3 << 62;
     if (c.fault == WGMMA_BEYOND) mb = wg_on(mb, 65536);
     if (c.fault == WGMMA_OTHER_DESCRIPTOR && w == 2) mb = wg_on(mb, 32);
@@ -74,7 +78,8 @@ static uint16_t *stored(const float *x, int rows, bool turned)
     uint16_t *h = (uint16_t *)xmalloc((size_t)rows * K * 2 + 16), *d = (uint16_t *)dev_alloc((size_t)rows * K * 2 + 16);
     memset(h, 0, (size_t)rows * K * 2 + 16);
     for (int r = 0; r < rows; r++)
-        for (int k = 0; k < K; k++) h[turned ? r / 64 * 64 * K + k * 64 + r % 64 : r * K + k] = (uint16_t)(__float_as_uint(x[r * K + k]) >> 16);
+        for (int k = 0; k < K; k++)
+            h[turned ? r / 64 * 64 * K + k * 64 + r % 64 : r * K + k] = (uint16_t)(__float_as_uint(x[r * K + k]) >> 16);
     dev_put(d, h, (size_t)rows * K * 2 + 16);
     free(h);
     return d;
@@ -84,7 +89,8 @@ extern "C" const char *case_wgmma(const struct wgmma_case *c, int order, const f
 {
     static char said[512];
     const int was = simt_get_order();
-    const size_t bytes = (size_t)c->n * 64 * sizeof(float), smem = (size_t)(64 + c->n) * LINE * 2 + 1024 + 4096;      /* room for a wrong stride */
+    /* room for a wrong stride */
+    const size_t bytes = (size_t)c->n * 64 * sizeof(float), smem = (size_t)(64 + c->n) * LINE * 2 + 1024 + 4096;
     uint16_t *da = stored(a, 64, c->turn_a), *db = stored(b, c->n, c->turn_b);
     float *d = (float *)dev_alloc(bytes);
     simt_set_order(order);

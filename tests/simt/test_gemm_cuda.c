@@ -1,5 +1,6 @@
-/* test_gemm_cuda.c: the matrix product by cuBLASLt: layouts, strides, additions and biases against sums in double, rows that do not depend on their number in
- * numerics=exact, more shapes than there are plans, a product of no terms, and products inside a recorded list. */
+/* test_gemm_cuda.c: the matrix product by cuBLASLt: layouts, strides, additions and biases against sums in double, rows
+ * that do not depend on their number in numerics=exact, more shapes than there are plans, a product of no terms, and
+ * products inside a recorded list. */
 #include "tests/kernels/case.h"
 #include <stdio.h>
 
@@ -18,16 +19,19 @@ static elem_t *padded(const double *x, int64_t rows, int64_t cols, int64_t ld)
 static int64_t or_dense(int64_t ld, int64_t cols) { return ld ? ld : cols; }
 
 /* pad: further numbers between rows, 0 for none. flags: 1 add, 2 bias, 4 weight. */
-static struct job job_make(struct rng *r, enum gemm_form form, int64_t m, int64_t n, int64_t k, int64_t pad, unsigned flags)
+static struct job job_make(struct rng *r, enum gemm_form form, int64_t m, int64_t n, int64_t k, int64_t pad,
+                           unsigned flags)
 {
     struct job t = { .g = { .form = form, .m = m, .n = n, .k = k, .add = flags & 1, .weight = flags & 4 }, .rows = m };
-    const int64_t ar = form == GEMM_TN ? k : m, ac = form == GEMM_TN ? m : k, br = form == GEMM_NT ? n : k, bc = form == GEMM_NT ? k : n;
+    const int64_t ar = form == GEMM_TN ? k : m, ac = form == GEMM_TN ? m : k, br = form == GEMM_NT ? n : k,
+                  bc = form == GEMM_NT ? k : n;
     if (pad) t.g.lda = ac + pad, t.g.ldb = bc + 2 * pad, t.g.ldd = n + 3 * pad;
     const int64_t ldd = or_dense(t.g.ldd, n), count = (m - 1) * ldd + n;
     t.a = noise(r, ar * ac, 1);
     t.b = noise(r, br * bc, 1);
     t.old = host(m * ldd);
-    for (int64_t i = 0; i < m * ldd; i++) t.old[i] = i % ldd < n && t.g.add ? rounded(2 * rng_uniform(r) - 1) : (double)NAN;
+    for (int64_t i = 0; i < m * ldd; i++)
+        t.old[i] = i % ldd < n && t.g.add ? rounded(2 * rng_uniform(r) - 1) : (double)NAN;
     t.g.a = padded(t.a, ar, ac, or_dense(t.g.lda, ac));
     t.g.b = padded(t.b, br, bc, or_dense(t.g.ldb, bc));
     if (form == GEMM_TN) t.g.dw = wides(t.old, count);
@@ -56,18 +60,22 @@ static void check(const struct job *t, const char *how)
                 continue;
             }
             for (int64_t p = 0; p < g->k; p++) {
-                const double x = g->form == GEMM_TN ? t->a[p * g->m + i] : t->a[i * g->k + p], y = g->form == GEMM_NT ? t->b[j * g->k + p] : t->b[p * g->n + j];
+                const double x = g->form == GEMM_TN ? t->a[p * g->m + i] : t->a[i * g->k + p],
+                             y = g->form == GEMM_NT ? t->b[j * g->k + p] : t->b[p * g->n + j];
                 want += x * y;
                 mag += fabs(x * y);
             }
             if (t->bias) want += t->bias[j], mag += fabs(t->bias[j]);
-            CHECK_NEAR(d[i * ldd + j], want, allowed(mag, c) + (g->form == GEMM_TN ? 0 : stored(want)), "%s: form %d, %lld x %lld x %lld, add %d, bias %d, row %lld, column %lld",
-                       how, g->form, (long long)g->m, (long long)g->n, (long long)g->k, g->add, g->bias != NULL, (long long)i, (long long)j);
+            CHECK_NEAR(d[i * ldd + j], want, allowed(mag, c) + (g->form == GEMM_TN ? 0 : stored(want)),
+                       "%s: form %d, %lld x %lld x %lld, add %d, bias %d, row %lld, column %lld", how, g->form,
+                       (long long)g->m, (long long)g->n, (long long)g->k, g->add, g->bias != NULL, (long long)i,
+                       (long long)j);
         }
 }
 
 static const int64_t shapes[][3] = {
-    { 1, 1, 1 }, { 1, 33, 7 }, { 9, 1, 40 }, { 5, 8, 64 }, { 16, 24, 32 }, { 17, 23, 129 }, { 64, 96, 96 }, { 3, 10, 1000 }, { 130, 7, 3 }, { 2, 510, 96 },
+    { 1, 1, 1 }, { 1, 33, 7 }, { 9, 1, 40 }, { 5, 8, 64 }, { 16, 24, 32 }, { 17, 23, 129 }, { 64, 96, 96 },
+    { 3, 10, 1000 }, { 130, 7, 3 }, { 2, 510, 96 },
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -81,7 +89,8 @@ static void against_sums(void **state)
                 for (unsigned flags = 0; flags < 8; flags++)
                     for (int64_t pad = 0; pad <= 8; pad += pad ? 5 : 3) {
                         struct rng r = rng_make((uint64_t)s, (uint32_t)form, flags);
-                        struct job t = job_make(&r, (enum gemm_form)form, shapes[s][0], shapes[s][1], shapes[s][2], pad, flags);
+                        struct job t =
+                            job_make(&r, (enum gemm_form)form, shapes[s][0], shapes[s][1], shapes[s][2], pad, flags);
                         op_gemm(t.g);
                         check(&t, exact ? "exact" : "fast");
                         drop();
@@ -96,7 +105,8 @@ static void rows_stand_alone(void **state)
     static const int64_t batches[] = { 1, 2, 7, 64, 255, 256, 257, 300 };
     op_gemm_exact(true);
     for (int form = GEMM_NT; form <= GEMM_NN; form++)
-        for (int64_t k = 95; k <= 96; k++) {                    /* rows that begin anywhere, and rows that begin at multiples of 64 bytes */
+        for (int64_t k = 95; k <= 96;
+             k++) { /* rows that begin anywhere, and rows that begin at multiples of 64 bytes */
             const int64_t n = k == 96 ? 96 : 41;
             struct rng r = rng_make(7, (uint32_t)form, (uint32_t)k);
             struct job t = job_make(&r, (enum gemm_form)form, 300, n, k, 0, 2);
@@ -109,7 +119,8 @@ static void rows_stand_alone(void **state)
                     g.a += from * k;
                     g.d = reals(NULL, g.m * n);
                     op_gemm(g);
-                    CHECK(same_bits(got(g.d, g.m * n), all + from * n, g.m * n), "form %d, n %lld, k %lld: rows %lld to %lld have other bits than among 300", form,
+                    CHECK(same_bits(got(g.d, g.m * n), all + from * n, g.m * n),
+                          "form %d, n %lld, k %lld: rows %lld to %lld have other bits than among 300", form,
                           (long long)n, (long long)k, (long long)from, (long long)(from + g.m - 1));
                 }
             drop();
@@ -176,7 +187,8 @@ static void in_a_list(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_sums), cmocka_unit_test(rows_stand_alone), cmocka_unit_test(more_shapes_than_plans), cmocka_unit_test(no_terms), cmocka_unit_test(in_a_list),
+        cmocka_unit_test(against_sums), cmocka_unit_test(rows_stand_alone), cmocka_unit_test(more_shapes_than_plans),
+        cmocka_unit_test(no_terms), cmocka_unit_test(in_a_list),
     };
     return cmocka_run_group_tests_name("matrix products by cuBLASLt", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_head_cuda.c: what the CUDA head and sampler have beyond the C backend's: teams of 1, 4 and 16 warps by vocabulary, rows that are not 16-byte aligned,
- * many targets a row, selections whose list overflows, logits stored as bf16. Against loops in double over the numbers as they are stored. */
+/* test_head_cuda.c: what the CUDA head and sampler have beyond the C backend's: teams of 1, 4 and 16 warps by
+ * vocabulary, rows that are not 16-byte aligned, many targets a row, selections whose list overflows, logits stored as
+ * bf16. Against loops in double over the numbers as they are stored. */
 #include "base/philox.h"
 #include "kernels/ops.h"
 #include "tests/check.h"
@@ -8,7 +9,8 @@
 
 enum { WALL = 16, KEEPS = 64 };
 static const double EPS = 0x1p-24;
-static const bool narrow = sizeof(elem_t) == 2;                   /* eight exponentials are added in float before they meet in double */
+/* eight exponentials are added in float before they meet in double */
+static const bool narrow = sizeof(elem_t) == 2;
 
 static void *kept[KEEPS];
 static int keeps;
@@ -21,7 +23,8 @@ static void *device(const void *from, size_t bytes)
 }
 static void drop(void) { while (keeps) dev_free(kept[--keeps]); }
 
-/* n rows of x, ld apart on the device, NaN in the padding; x becomes what was stored. shift: the first row starts that many numbers off alignment. */
+/* n rows of x, ld apart on the device, NaN in the padding; x becomes what was stored. shift: the first row starts that
+ * many numbers off alignment. */
 static elem_t *logits(double *x, int n, int vocab, int64_t ld, int shift)
 {
     int64_t all = n * ld + shift + WALL;
@@ -40,7 +43,8 @@ static elem_t *logits(double *x, int n, int vocab, int64_t ld, int shift)
 static double *random_rows(struct rng *r, int n, int vocab, double scale)
 {
     double *x = xmalloc((size_t)n * (size_t)vocab * sizeof *x);
-    for (int64_t i = 0; i < (int64_t)n * vocab; i++) x[i] = (rng_uniform(r) + rng_uniform(r) + rng_uniform(r) - 1.5) * scale;
+    for (int64_t i = 0; i < (int64_t)n * vocab; i++)
+        x[i] = (rng_uniform(r) + rng_uniform(r) + rng_uniform(r) - 1.5) * scale;
     return x;
 }
 
@@ -63,12 +67,15 @@ static void statistics(void **state)
         int vocab = vocabs[c], tgt[N];
         int64_t lds[] = { (vocab + 15) / 16 * 16, vocab + 3 };
         struct rng r = rng_make((uint64_t)c, 50, 0);
-        double scale = c % 2 ? 12 : 3, it = c % 3 ? 1 : 1 / 0.7, *x = random_rows(&r, N, vocab, scale), slack = (narrow ? 4 : 1) * EPS * (1 + scale * it * 3);
+        double scale = c % 2 ? 12 : 3, it = c % 3 ? 1 : 1 / 0.7, *x = random_rows(&r, N, vocab, scale),
+               slack = (narrow ? 4 : 1) * EPS * (1 + scale * it * 3);
         float out[2][3][N];
         for (int i = 0; i < N; i++) tgt[i] = i ? (int)rng_below(&r, (uint32_t)vocab) : vocab - 1;
         for (int k = 0; k < 2; k++) {
-            acc_t *lse = device(NULL, sizeof out[0][0]), *logp = device(NULL, sizeof out[0][0]), *ent = device(NULL, sizeof out[0][0]);
-            op_row_stats(lse, logp, ent, logits(x, N, vocab, lds[k], k), it, NULL, device(tgt, sizeof tgt), N, vocab, lds[k]);
+            acc_t *lse = device(NULL, sizeof out[0][0]), *logp = device(NULL, sizeof out[0][0]),
+                  *ent = device(NULL, sizeof out[0][0]);
+            op_row_stats(lse, logp, ent, logits(x, N, vocab, lds[k], k), it, NULL, device(tgt, sizeof tgt), N, vocab,
+                         lds[k]);
             dev_get(out[k][0], lse, sizeof out[0][0]);
             dev_get(out[k][1], logp, sizeof out[0][0]);
             dev_get(out[k][2], ent, sizeof out[0][0]);
@@ -78,9 +85,11 @@ static void statistics(void **state)
         for (int i = 0; i < N; i++) {
             struct naive want = row_naive(x + (int64_t)i * vocab, vocab, it);
             CHECK_NEAR(out[0][0][i], want.lse, 8 * slack, "vocabulary %d: lse[%d]", vocab, i);
-            CHECK_NEAR(out[0][1][i], x[(int64_t)i * vocab + tgt[i]] * it - want.lse, 8 * slack, "vocabulary %d: logp[%d]", vocab, i);
+            CHECK_NEAR(out[0][1][i], x[(int64_t)i * vocab + tgt[i]] * it - want.lse, 8 * slack,
+                       "vocabulary %d: logp[%d]", vocab, i);
             CHECK_NEAR(out[0][2][i], want.ent, 16 * slack, "vocabulary %d: entropy[%d]", vocab, i);
-            CHECK(out[0][1][i] <= 0 && out[0][2][i] >= 0 && (double)out[0][2][i] <= log(vocab) * (1 + 4 * EPS), "vocabulary %d: bounds", vocab);
+            CHECK(out[0][1][i] <= 0 && out[0][2][i] >= 0 && (double)out[0][2][i] <= log(vocab) * (1 + 4 * EPS),
+                  "vocabulary %d: bounds", vocab);
         }
         free(x);
     }
@@ -97,29 +106,33 @@ static void gradients(void **state)
         struct rng r = rng_make((uint64_t)c, 51, 0);
         double *x = random_rows(&r, N, vocab, 6), it = 0.9;
         float lse[N], ent[N], g[T], ge[N];
-        for (int t = 0; t < T; t++) tgt[t] = t % 3 ? (int)rng_below(&r, (uint32_t)vocab) : vocab / 2, g[t] = (float)(rng_uniform(&r) - 0.5);
+        for (int t = 0; t < T; t++)
+            tgt[t] = t % 3 ? (int)rng_below(&r, (uint32_t)vocab) : vocab / 2, g[t] = (float)(rng_uniform(&r) - 0.5);
         for (int i = 0; i < N; i++) ge[i] = (float)(rng_uniform(&r) - 0.5);
         elem_t *d = logits(x, N, vocab, ld, 0), *h = xmalloc((size_t)all * sizeof *h);
         for (int i = 0; i < N; i++) {
             struct naive w = row_naive(x + (int64_t)i * vocab, vocab, it);
             lse[i] = (float)w.lse, ent[i] = (float)w.ent;
         }
-        op_dlogits(d, device(lse, sizeof lse), device(ent, sizeof ent), device(g, sizeof g), device(ge, sizeof ge), it, device(begin, sizeof begin),
-                   device(tgt, sizeof tgt), N, vocab, ld);
+        op_dlogits(d, device(lse, sizeof lse), device(ent, sizeof ent), device(g, sizeof g), device(ge, sizeof ge), it,
+                   device(begin, sizeof begin), device(tgt, sizeof tgt), N, vocab, ld);
         dev_get(h, d, (size_t)all * sizeof *h);
         for (int i = 0; i < N; i++) {
             double sum = 0, total = 0, rounding = 0;
             for (int t = begin[i]; t < begin[i + 1]; t++) sum += (double)g[t];
             for (int j = 0; j < vocab; j++) {
-                double lp = x[(int64_t)i * vocab + j] * it - (double)lse[i], want = -exp(lp) * (sum + (double)ge[i] * (lp + (double)ent[i]));
+                double lp = x[(int64_t)i * vocab + j] * it - (double)lse[i],
+                       want = -exp(lp) * (sum + (double)ge[i] * (lp + (double)ent[i]));
                 for (int t = begin[i]; t < begin[i + 1]; t++) want += tgt[t] == j ? (double)g[t] : 0;
-                double allowed = it * (exp(lp) * 64 * EPS * (1 + fabs(sum)) + 8 * EPS * 30) + (narrow ? 0x1p-8 * fabs(it * want) : 0);
+                double allowed = it * (exp(lp) * 64 * EPS * (1 + fabs(sum)) + 8 * EPS * 30) +
+                                 (narrow ? 0x1p-8 * fabs(it * want) : 0);
                 CHECK_NEAR(elem_to(h[i * ld + j]), it * want, allowed, "vocabulary %d: dlogits[%d][%d]", vocab, i, j);
                 total += elem_to(h[i * ld + j]);
                 rounding += narrow ? 0x1p-9 * fabs(it * want) : 0;
             }
             CHECK_NEAR(total, 0, 1e-4 + rounding, "vocabulary %d: sum of row %d", vocab, i);
-            for (int64_t j = vocab; j < ld; j++) CHECK(isnan(elem_to(h[i * ld + j])), "vocabulary %d: padding written", vocab);
+            for (int64_t j = vocab; j < ld; j++)
+                CHECK(isnan(elem_to(h[i * ld + j])), "vocabulary %d: padding written", vocab);
         }
         free(x);
         free(h);
@@ -135,7 +148,8 @@ static int higher_first(const void *a, const void *b)
 }
 
 /* w = weight of the ids that may be drawn, with top_p in the place of the rule's. Returns their sum. */
-static double allowed_ids(double *w, int *id, const double *x, const struct sample_rule *r, double top_p, const uint32_t *allow, int vocab)
+static double allowed_ids(double *w, int *id, const double *x, const struct sample_rule *r, double top_p,
+                          const uint32_t *allow, int vocab)
 {
     int n = 0;
     double all = 0, mass = 0;
@@ -156,17 +170,20 @@ static double allowed_ids(double *w, int *id, const double *x, const struct samp
     return mass;
 }
 
-/* flat: all logits the same; close: all within a tenth, so that one bin holds them all; wide: most further from the best than the bins reach; steps: few
- * different ones, so that limits fall among ties. */
+/* flat: all logits the same; close: all within a tenth, so that one bin holds them all; wide: most further from the
+ * best than the bins reach; steps: few different ones, so that limits fall among ties. */
 enum shape { USUAL, FLAT, CLOSE, WIDE, STEPS };
 static const struct { int vocab; enum shape shape; double temperature, top_p; int top_k; bool mask; } draws[] = {
-    { 2047, USUAL, 1, 1, 0, false },      { 2048, USUAL, 0.7, 0.9, 0, false },  { 5003, USUAL, 1, 1, 0, false },        { 5003, USUAL, 1, 0.95, 0, false },
-    { 5003, USUAL, 1.2, 1, 50, true },    { 16384, USUAL, 1, 0.5, 300, true },  { 16385, USUAL, 1, 1, 0, false },       { 16385, USUAL, 1, 1, 0, true },
-    { 40003, USUAL, 1, 1, 0, false },     { 40003, USUAL, 0.6, 0.95, 20, false }, { 40003, USUAL, 1, 0.999, 0, false }, { 40003, USUAL, 0, 1, 0, false },
-    { 40003, USUAL, 0, 1, 0, true },      { 40003, FLAT, 1, 1, 0, false },      { 40003, FLAT, 1, 0.3, 0, false },      { 40003, FLAT, 0.5, 1, 10000, false },
-    { 40003, FLAT, 0.5, 0.4, 10000, true }, { 40003, CLOSE, 1, 1, 9000, false }, { 40003, CLOSE, 1, 0.25, 0, false },   { 16385, WIDE, 100, 1, 200, false },
-    { 16385, WIDE, 200, 0.9, 0, false },  { 40003, WIDE, 1, 1, 12000, false },  { 1000, FLAT, 1, 0.3, 500, true },     { 2048, WIDE, 1, 1, 1, false },
-    { 2048, STEPS, 4, 1, 700, false },    { 16384, STEPS, 4, 1, 5000, true },   { 40003, STEPS, 4, 1, 9000, false },    { 40003, STEPS, 4, 0.4, 0, false },
+    { 2047, USUAL, 1, 1, 0, false }, { 2048, USUAL, 0.7, 0.9, 0, false }, { 5003, USUAL, 1, 1, 0, false },
+    { 5003, USUAL, 1, 0.95, 0, false }, { 5003, USUAL, 1.2, 1, 50, true }, { 16384, USUAL, 1, 0.5, 300, true },
+    { 16385, USUAL, 1, 1, 0, false }, { 16385, USUAL, 1, 1, 0, true }, { 40003, USUAL, 1, 1, 0, false },
+    { 40003, USUAL, 0.6, 0.95, 20, false }, { 40003, USUAL, 1, 0.999, 0, false }, { 40003, USUAL, 0, 1, 0, false },
+    { 40003, USUAL, 0, 1, 0, true }, { 40003, FLAT, 1, 1, 0, false }, { 40003, FLAT, 1, 0.3, 0, false },
+    { 40003, FLAT, 0.5, 1, 10000, false }, { 40003, FLAT, 0.5, 0.4, 10000, true }, { 40003, CLOSE, 1, 1, 9000, false },
+    { 40003, CLOSE, 1, 0.25, 0, false }, { 16385, WIDE, 100, 1, 200, false }, { 16385, WIDE, 200, 0.9, 0, false },
+    { 40003, WIDE, 1, 1, 12000, false }, { 1000, FLAT, 1, 0.3, 500, true }, { 2048, WIDE, 1, 1, 1, false },
+    { 2048, STEPS, 4, 1, 700, false }, { 16384, STEPS, 4, 1, 5000, true }, { 40003, STEPS, 4, 1, 9000, false },
+    { 40003, STEPS, 4, 0.4, 0, false },
     { 40003, STEPS, 4, 0.9, 20000, true },
 };
 
@@ -178,7 +195,8 @@ static void sampling(void **state)
         int vocab = draws[c].vocab, id[ROWS], *order = xmalloc((size_t)vocab * sizeof *order);
         int64_t ld = vocab + (c % 2 ? 7 : 16 - vocab % 16);
         struct rng r = rng_make(c, 52, 0);
-        double scales[] = { 8, 0, 0.03, 900, 8 }, *x = random_rows(&r, ROWS, vocab, scales[draws[c].shape]), *w = xmalloc((size_t)vocab * sizeof *w);
+        double scales[] = { 8, 0, 0.03, 900, 8 }, *x = random_rows(&r, ROWS, vocab, scales[draws[c].shape]),
+               *w = xmalloc((size_t)vocab * sizeof *w);
         for (int64_t j = 0; draws[c].shape == STEPS && j < (int64_t)ROWS * vocab; j++) x[j] = rint(x[j] / 2) * 2;
         uint32_t *allow = xmalloc(((size_t)vocab / 32 + 1) * sizeof *allow);
         struct sample_key key[ROWS];
@@ -191,19 +209,24 @@ static void sampling(void **state)
         acc_t *stats = device(NULL, 4 * ROWS * sizeof *stats), got[4][ROWS];
         int *d_id = device(NULL, sizeof id);
         op_sample(d_id, stats, stats + ROWS, d, &rule, device(key, sizeof key), ROWS, vocab, ld);
-        op_row_stats(NULL, stats + 2 * ROWS, stats + 3 * ROWS, d, rule.temperature > 0 ? 1 / rule.temperature : 1, NULL, d_id, ROWS, vocab, ld);
+        op_row_stats(NULL, stats + 2 * ROWS, stats + 3 * ROWS, d, rule.temperature > 0 ? 1 / rule.temperature : 1, NULL,
+                     d_id, ROWS, vocab, ld);
         dev_get(id, d_id, sizeof id);
         dev_get(got, stats, sizeof got);
         CHECK(!memcmp(got[0], got[2], 2 * sizeof got[0]), "case %zu: logp and entropy are not op_row_stats'", c);
         for (int i = 0; i < ROWS; i++) {
             const double *row = x + (int64_t)i * vocab;
             const uint32_t *mask = draws[c].mask ? allow : NULL;
-            double mass = allowed_ids(w, order, row, &rule, rule.top_p, mask, vocab), wider = allowed_ids(w, order, row, &rule, rule.top_p + 64 * EPS, mask, vocab);
-            double below = 0, slack = 200 * EPS + (wider - mass) / mass;        /* what rounding may put into the set or leave out */
-            double u = ((double)philox4x32(99, key[i].pos, key[i].rollout, key[i].prompt, key[i].step).v[0] + 0.5) * 0x1p-32;
+            double mass = allowed_ids(w, order, row, &rule, rule.top_p, mask, vocab),
+                   wider = allowed_ids(w, order, row, &rule, rule.top_p + 64 * EPS, mask, vocab);
+            /* what rounding may put into the set or leave out */
+            double below = 0, slack = 200 * EPS + (wider - mass) / mass;
+            double u =
+                ((double)philox4x32(99, key[i].pos, key[i].rollout, key[i].prompt, key[i].step).v[0] + 0.5) * 0x1p-32;
             CHECK(id[i] >= 0 && id[i] < vocab && w[id[i]] > 0, "case %zu row %d: id %d is not in the set", c, i, id[i]);
             for (int j = 0; j < id[i]; j++) below += w[j];
-            CHECK(below / mass <= u + slack && u - slack <= (below + w[id[i]]) / mass, "case %zu row %d: id %d holds %.9g to %.9g, u is %.9g", c, i, id[i], below / mass,
+            CHECK(below / mass <= u + slack && u - slack <= (below + w[id[i]]) / mass,
+                  "case %zu row %d: id %d holds %.9g to %.9g, u is %.9g", c, i, id[i], below / mass,
                   (below + w[id[i]]) / mass, u);
         }
         free(x), free(w), free(order), free(allow);
@@ -242,8 +265,10 @@ static void top_entropy(void **state)
                     want -= exp(lp) * lp;
                 }
                 double last = x[(int64_t)i * vocab + (ks[k] < vocab ? ks[k] : vocab) - 1] * it - (double)lse[i];
-                CHECK_NEAR(got_least[i], last, 4 * EPS * (1 + fabs(last)), "vocabulary %d: the last of the top %d of row %d", vocab, ks[k], i);
-                CHECK_NEAR(got[i], want, 4 * EPS * (1 + want), "vocabulary %d: entropy of the top %d of row %d", vocab, ks[k], i);
+                CHECK_NEAR(got_least[i], last, 4 * EPS * (1 + fabs(last)),
+                           "vocabulary %d: the last of the top %d of row %d", vocab, ks[k], i);
+                CHECK_NEAR(got[i], want, 4 * EPS * (1 + want), "vocabulary %d: entropy of the top %d of row %d", vocab,
+                           ks[k], i);
             }
             free(x);
             drop();
@@ -252,6 +277,7 @@ static void top_entropy(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(statistics), cmocka_unit_test(gradients), cmocka_unit_test(sampling), cmocka_unit_test(top_entropy) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(statistics), cmocka_unit_test(gradients),
+                                        cmocka_unit_test(sampling), cmocka_unit_test(top_entropy) };
     return cmocka_run_group_tests_name("head and sampler", tests, NULL, NULL);
 }

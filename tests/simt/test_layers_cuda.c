@@ -1,6 +1,7 @@
-/* test_layers_cuda.c: what the CUDA layers have beyond the C backend's: numbers stored as bf16, rows that are not 16-byte aligned (the same bits as aligned
- * ones), rows wider than a block keeps in registers, ids that fill the batch or stand outside of the vocabulary, the matrix product in all its forms.
- * Against loops in double over the numbers as they are stored. */
+/* test_layers_cuda.c: what the CUDA layers have beyond the C backend's: numbers stored as bf16, rows that are not
+ * 16-byte aligned (the same bits as aligned ones), rows wider than a block keeps in registers, ids that fill the batch
+ * or stand outside of the vocabulary, the matrix product in all its forms. Against loops in double over the numbers as
+ * they are stored. */
 #include "base/philox.h"
 #include "kernels/ops.h"
 #include "tests/check.h"
@@ -84,10 +85,12 @@ static double *got_wide(const acc_t *d, int64_t n)
 static bool same(const double *a, const double *b, int64_t n) { return !memcmp(a, b, (size_t)n * sizeof *a); }
 
 /* |got - want| <= c EPS (1 + mag) (mag NULL: |want|), and one unit of storage where numbers are stored as bf16. */
-static void near_all(const char *what, const double *g, const double *want, const double *mag, int64_t n, double c, bool stored)
+static void near_all(const char *what, const double *g, const double *want, const double *mag, int64_t n, double c,
+                     bool stored)
 {
     for (int64_t i = 0; i < n; i++)
-        CHECK_NEAR(g[i], want[i], c * EPS * (1 + (mag ? mag[i] : fabs(want[i]))) + (stored && narrow ? 0x1p-8 * fabs(want[i]) : 0),
+        CHECK_NEAR(g[i], want[i],
+                   c * EPS * (1 + (mag ? mag[i] : fabs(want[i]))) + (stored && narrow ? 0x1p-8 * fabs(want[i]) : 0),
                    "%s, element %lld of %lld", what, (long long)i, (long long)n);
 }
 
@@ -95,10 +98,13 @@ static void norm_case(int n, int dim, int shift, double *bits[4])
 {
     int64_t all = (int64_t)n * dim;
     struct rng r = rng_make((uint64_t)dim, 60, 0);
-    double *x = noise(&r, all, 2, false), *add = noise(&r, all, 2, false), *w = noise(&r, dim, 2, false), *dy = noise(&r, all, 1, false);
-    double *dres = noise(&r, all, 1, false), *dw = noise(&r, dim, 1, true), *res = host(all), *y = host(all), *dx = host(all), *mag = host(all), *dw_mag = host(dim), *rs = host(n);
+    double *x = noise(&r, all, 2, false), *add = noise(&r, all, 2, false), *w = noise(&r, dim, 2, false),
+           *dy = noise(&r, all, 1, false);
+    double *dres = noise(&r, all, 1, false), *dw = noise(&r, dim, 1, true), *res = host(all), *y = host(all),
+           *dx = host(all), *mag = host(all), *dw_mag = host(dim), *rs = host(n);
     for (int j = 0; j < dim; j++) dw_mag[j] = fabs(dw[j]);
-    elem_t *d_res = reals(x, all, shift), *d_y = reals(NULL, all, shift), *d_dx = reals(dres, all, shift), *d_w = reals(w, dim, shift);
+    elem_t *d_res = reals(x, all, shift), *d_y = reals(NULL, all, shift), *d_dx = reals(dres, all, shift),
+           *d_w = reals(w, dim, shift);
     acc_t *rstd = wides(NULL, n), *d_dw = wides(dw, dim);
     op_add_rmsnorm(d_res, d_y, rstd, d_res, reals(add, all, shift), d_w, 1e-5, n, dim);
     double *g_rs = got_wide(rstd, n), *g_res = got(d_res, all);
@@ -128,8 +134,10 @@ static void norm_case(int n, int dim, int shift, double *bits[4])
 static void norms(void **state)
 {
     (void)state;
-    static const struct { int n, dim; } cases[] = { { 1, 1 }, { 3, 8 }, { 5, 129 }, { 9, 576 }, { 2, 1032 }, { 6, 2048 }, { 2, 4096 }, { 2, 4104 },
-                                                     { 1, 16385 }, { 2500, 24 } };
+    static const struct {
+        int n, dim;
+    } cases[] = { { 1, 1 },    { 3, 8 },    { 5, 129 },  { 9, 576 },   { 2, 1032 },
+                  { 6, 2048 }, { 2, 4096 }, { 2, 4104 }, { 1, 16385 }, { 2500, 24 } };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         double *a[4] = { 0 }, *b[4] = { 0 };
         norm_case(cases[c].n, cases[c].dim, 0, a);
@@ -145,7 +153,8 @@ static void swiglu_case(int n, int ff, int shift, double *bits[2])
 {
     int64_t all = (int64_t)n * ff;
     struct rng r = rng_make((uint64_t)ff, 61, 0);
-    double *gu = noise(&r, 2 * all, 9, false), *dy = noise(&r, all, 1, false), *y = host(all), *d = host(2 * all), *mag = host(2 * all), c = narrow ? 64 : 8;
+    double *gu = noise(&r, 2 * all, 9, false), *dy = noise(&r, all, 1, false), *y = host(all), *d = host(2 * all),
+           *mag = host(2 * all), c = narrow ? 64 : 8;
     for (int64_t i = 0; i < all; i++) {
         int64_t at = i / ff * 2 * ff + i % ff;
         double g = gu[at], u = gu[at + ff], s = 1 / (1 + exp(-g));
@@ -165,7 +174,9 @@ static void swiglu_case(int n, int ff, int shift, double *bits[2])
 static void swiglu(void **state)
 {
     (void)state;
-    static const struct { int n, ff; } cases[] = { { 1, 1 }, { 3, 7 }, { 5, 64 }, { 2, 1536 }, { 2, 2056 }, { 1, 4099 } };
+    static const struct {
+        int n, ff;
+    } cases[] = { { 1, 1 }, { 3, 7 }, { 5, 64 }, { 2, 1536 }, { 2, 2056 }, { 1, 4099 } };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         double *a[2], *b[2];
         int64_t all = (int64_t)cases[c].n * cases[c].ff;
@@ -187,7 +198,8 @@ static void head_forward(const struct head *k, const double *x, double *y)
         y[j + k->half] = b * c + a * s;
     }
 }
-static void head_backward(const struct head *k, const double *x, const double *dy, double *d, double *dw, double *dw_mag)
+static void head_backward(const struct head *k, const double *x, const double *dy, double *d, double *dw,
+                          double *dw_mag)
 {
     double dot = 0;
     for (int j = 0; j < k->half; j++) {
@@ -200,7 +212,8 @@ static void head_backward(const struct head *k, const double *x, const double *d
         dw[j] += d[j] * k->r * x[j];
         dw_mag[j] += fabs(d[j] * k->r * x[j]);
     }
-    for (int j = 0; k->w && j < 2 * k->half; j++) d[j] = k->r * k->w[j] * d[j] - x[j] * k->r * k->r * k->r * dot / (2 * k->half);
+    for (int j = 0; k->w && j < 2 * k->half; j++)
+        d[j] = k->r * k->w[j] * d[j] - x[j] * k->r * k->r * k->r * dot / (2 * k->half);
 }
 
 static void rope_case(int n, struct heads h, bool norm, int shift, double *bits[3])
@@ -208,9 +221,11 @@ static void rope_case(int n, struct heads h, bool norm, int shift, double *bits[
     int width = h.heads + 2 * h.kv, turned = h.heads + h.kv, hd = h.hd;
     int64_t all = (int64_t)n * width * hd;
     struct rng r = rng_make((uint64_t)hd, 62, norm);
-    double *x = noise(&r, all, 2, false), *dy = noise(&r, all, 1, false), *w[2] = { noise(&r, hd, 2, false), noise(&r, hd, 2, false) };
+    double *x = noise(&r, all, 2, false), *dy = noise(&r, all, 1, false),
+           *w[2] = { noise(&r, hd, 2, false), noise(&r, hd, 2, false) };
     double *freq = host(hd / 2), *y = host(all), *d = host(all);
-    double *dw[2] = { host(hd), host(hd) }, *dw_mag[2] = { host(hd), host(hd) }, *mag = host(all), *rs = host((int64_t)n * turned);
+    double *dw[2] = { host(hd), host(hd) }, *dw_mag[2] = { host(hd), host(hd) }, *mag = host(all),
+           *rs = host((int64_t)n * turned);
     int *pos = (int *)(void *)host(n);
     for (int i = 0; i < n; i++) pos[i] = (int)rng_below(&r, i % 2 ? 1 << 20 : 300);
     for (int j = 0; j < hd / 2; j++) freq[j] = (double)(float)pow(10000, -2.0 * j / hd);
@@ -220,7 +235,8 @@ static void rope_case(int n, struct heads h, bool norm, int shift, double *bits[
         double sq = 0;
         for (int j = 0; j < hd; j++) sq += at[j] * at[j];
         struct head one = { hd / 2, pos[i / width], freq, norm ? w[k >= h.heads] : NULL, 1 / sqrt(sq / hd + 1e-6) };
-        if (k >= turned) memcpy(y + i * hd, at, (size_t)hd * sizeof *y), memcpy(d + i * hd, dy + i * hd, (size_t)hd * sizeof *d);
+        if (k >= turned)
+            memcpy(y + i * hd, at, (size_t)hd * sizeof *y), memcpy(d + i * hd, dy + i * hd, (size_t)hd * sizeof *d);
         else {
             head_forward(&one, at, y + i * hd);
             head_backward(&one, at, dy + i * hd, d + i * hd, dw[k >= h.heads], dw_mag[k >= h.heads]);
@@ -228,9 +244,10 @@ static void rope_case(int n, struct heads h, bool norm, int shift, double *bits[
         }
         for (int j = 0; j < hd; j++) mag[i * hd + j] = norm ? 4 + 8 * one.r * one.r * one.r : 2;
     }
-    elem_t *in = reals(x, all, shift), *out = norm ? reals(NULL, all, shift) : in, *g = reals(dy, all, shift), *qn = norm ? reals(w[0], hd, shift) : NULL,
-        *kn = norm ? reals(w[1], hd, shift) : NULL;
-    acc_t *rstd = norm ? wides(NULL, (int64_t)n * turned) : NULL, *dq = wides(host(hd), hd), *dk = wides(host(hd), hd), *f = wides(freq, hd / 2);
+    elem_t *in = reals(x, all, shift), *out = norm ? reals(NULL, all, shift) : in, *g = reals(dy, all, shift),
+           *qn = norm ? reals(w[0], hd, shift) : NULL, *kn = norm ? reals(w[1], hd, shift) : NULL;
+    acc_t *rstd = norm ? wides(NULL, (int64_t)n * turned) : NULL, *dq = wides(host(hd), hd), *dk = wides(host(hd), hd),
+          *f = wides(freq, hd / 2);
     int *d_pos = device(pos, (size_t)n * sizeof *pos);
     op_rope(out, rstd, in, qn, kn, 1e-6, f, d_pos, n, h);
     near_all("rope", bits[0] = got(out, all), y, NULL, all, 12, true);
@@ -247,7 +264,8 @@ static void rotation(void **state)
 {
     (void)state;
     static const struct { int n; struct heads h; } cases[] = {
-        { 2, { 1, 1, 2 } }, { 3, { 3, 1, 10 } }, { 9, { 2, 1, 24 } }, { 5, { 9, 3, 64 } }, { 3, { 6, 2, 128 } }, { 2, { 2, 1, 96 } }, { 2, { 1, 1, 256 } },
+        { 2, { 1, 1, 2 } }, { 3, { 3, 1, 10 } }, { 9, { 2, 1, 24 } }, { 5, { 9, 3, 64 } }, { 3, { 6, 2, 128 } },
+        { 2, { 2, 1, 96 } }, { 2, { 1, 1, 256 } },
             { 1100, { 1, 1, 8 } } };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
         for (int norm = 0; norm < 2; norm++) {
@@ -255,24 +273,33 @@ static void rotation(void **state)
             int64_t all = (int64_t)cases[c].n * (cases[c].h.heads + 2 * cases[c].h.kv) * cases[c].h.hd;
             rope_case(cases[c].n, cases[c].h, norm, 0, a);
             rope_case(cases[c].n, cases[c].h, norm, 1, b);
-            CHECK(same(a[0], b[0], all) && same(a[1], b[1], all) && same(a[2], b[2], cases[c].h.hd), "rope case %zu: alignment changes the bits", c);
+            CHECK(same(a[0], b[0], all) && same(a[1], b[1], all) && same(a[2], b[2], cases[c].h.hd),
+                  "rope case %zu: alignment changes the bits", c);
             drop();
         }
 }
 
-/* One id in half of the rows, ids at both ends of the vocabulary, ids that are none; a vocabulary of one, two and three bytes. */
+/* One id in half of the rows, ids at both ends of the vocabulary, ids that are none; a vocabulary of one, two and three
+ * bytes. */
 static void embedding(void **state)
 {
     (void)state;
-    static const struct { int n, dim, vocab, shift; } cases[] = { { 1, 1, 1, 0 }, { 64, 8, 1, 0 }, { 65, 5, 2, 1 }, { 700, 16, 300, 0 }, { 4500, 9, 256, 0 },
-        { 2100, 24, 70001, 0 } };
+    static const struct {
+        int n, dim, vocab, shift;
+    } cases[] = { { 1, 1, 1, 0 },      { 64, 8, 1, 0 },     { 65, 5, 2, 1 },
+                  { 700, 16, 300, 0 }, { 4500, 9, 256, 0 }, { 2100, 24, 70001, 0 } };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         int n = cases[c].n, dim = cases[c].dim, vocab = cases[c].vocab;
         int64_t all = (int64_t)n * dim, cells = (int64_t)vocab * dim;
         struct rng r = rng_make(c, 63, 0);
-        double *dx = noise(&r, all, 1, false), *dt = noise(&r, cells, 1, true), *mag = host(cells), *table = noise(&r, cells, 1, false), *x;
+        double *dx = noise(&r, all, 1, false), *dt = noise(&r, cells, 1, true), *mag = host(cells),
+               *table = noise(&r, cells, 1, false), *x;
         int *ids = (int *)(void *)host(n);
-        for (int i = 0; i < n; i++) ids[i] = rng_below(&r, 2) ? vocab / 2 : i % 40 == 7 ? (i % 80 == 7 ? vocab : -1) : i % 50 == 9 ? vocab - 1 : (int)rng_below(&r, (uint32_t)vocab);
+        for (int i = 0; i < n; i++)
+            ids[i] = rng_below(&r, 2) ? vocab / 2
+                     : i % 40 == 7    ? (i % 80 == 7 ? vocab : -1)
+                     : i % 50 == 9    ? vocab - 1
+                                      : (int)rng_below(&r, (uint32_t)vocab);
         acc_t *d = wides(dt, cells);
         op_embed_back(d, reals(dx, all, cases[c].shift), device(ids, (size_t)n * sizeof *ids), n, dim, vocab);
         for (int64_t i = 0; i < cells; i++) mag[i] = fabs(dt[i]);
@@ -289,8 +316,8 @@ static void embedding(void **state)
         op_embed(rows, back, d_ids, n, dim);
         x = got(rows, all);
         for (int64_t i = 0; i < all; i++)
-            CHECK(ids[i / dim] < 0 ? isnan(x[i]) : x[i] == table[(int64_t)ids[i / dim] * dim + i % dim], "case %zu: row %lld is not its table row", c,
-                  (long long)(i / dim));
+            CHECK(ids[i / dim] < 0 ? isnan(x[i]) : x[i] == table[(int64_t)ids[i / dim] * dim + i % dim],
+                  "case %zu: row %lld is not its table row", c, (long long)(i / dim));
         op_rows_put(back, rows, d_ids, n, dim);
         CHECK(same(got(back, cells), table, cells), "case %zu: rows put back where they came from", c);
         drop();
@@ -305,7 +332,8 @@ static void flat(void **state)
         for (int shift = 0; shift < 2; shift++) {
             int n = lengths[c];
             struct rng r = rng_make(c, 64, 0);
-            double *a = noise(&r, n, 1, false), *b = noise(&r, n, 1, false), *master = noise(&r, n, 1, true), *g = noise(&r, n, 1, true), *w = host(n);
+            double *a = noise(&r, n, 1, false), *b = noise(&r, n, 1, false), *master = noise(&r, n, 1, true),
+                   *g = noise(&r, n, 1, true), *w = host(n);
             elem_t *y = reals(a, n, shift), *d_w = reals(NULL, n, shift);
             op_add(y, reals(b, n, shift), n);
             for (int i = 0; i < n; i++) w[i] = elem_to(elem_from(a[i] + b[i]));
@@ -313,10 +341,12 @@ static void flat(void **state)
             acc_t *d_master = wides(master, n), *m = wides(host(n), n), *v = wides(host(n), n);
             struct adamw rule = { 1e-2, 0.9, 0.99, 1e-8, 0.1, 0.5, 1 };
             op_adamw(d_w, d_master, wides(g, n), m, v, n, &rule);
-            for (int i = 0; i < n; i++) master[i] -= 1e-2 * 0.1 * master[i] + 1e-2 * g[i] / (fabs(g[i]) + 2e-8);      /* the first step is of size lr */
+            /* the first step is of size lr */
+            for (int i = 0; i < n; i++) master[i] -= 1e-2 * 0.1 * master[i] + 1e-2 * g[i] / (fabs(g[i]) + 2e-8);
             double *now = got_wide(d_master, n), *stored = got(d_w, n);
             near_all("master", now, master, NULL, n, 8, false);
-            for (int i = 0; i < n; i++) CHECK(stored[i] == elem_to(elem_from(now[i])), "weight %d of %d is not the rounded master", i, n);
+            for (int i = 0; i < n; i++)
+                CHECK(stored[i] == elem_to(elem_from(now[i])), "weight %d of %d is not the rounded master", i, n);
             drop();
         }
     struct heads h = { 3, 2, 10 };
@@ -334,25 +364,38 @@ static void products(void **state)
 {
     (void)state;
     static const struct { int m, n, k, pad, form; bool bias, add; } cases[] = {
-        { 1, 8, 8, 0, GEMM_NT, 0, 0 }, { 17, 40, 24, 8, GEMM_NT, 1, 0 }, { 33, 64, 96, 0, GEMM_NT, 1, 1 }, { 9, 40, 16, 8, GEMM_NN, 0, 0 },
-        { 64, 96, 40, 0, GEMM_NN, 0, 1 }, { 24, 40, 100, 0, GEMM_TN, 0, 0 }, { 40, 16, 300, 8, GEMM_TN, 0, 1 }, { 3, 5, 0, 0, GEMM_NT, 1, 1 }, { 4, 8, 0, 0, GEMM_TN, 0, 0 },
+        { 1, 8, 8, 0, GEMM_NT, 0, 0 }, { 17, 40, 24, 8, GEMM_NT, 1, 0 }, { 33, 64, 96, 0, GEMM_NT, 1, 1 },
+        { 9, 40, 16, 8, GEMM_NN, 0, 0 }, { 64, 96, 40, 0, GEMM_NN, 0, 1 }, { 24, 40, 100, 0, GEMM_TN, 0, 0 },
+        { 40, 16, 300, 8, GEMM_TN, 0, 1 }, { 3, 5, 0, 0, GEMM_NT, 1, 1 }, { 4, 8, 0, 0, GEMM_TN, 0, 0 },
         { 70, 8, 1, 0, GEMM_NT, 0, 0 } };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         int m = cases[c].m, n = cases[c].n, k = cases[c].k, pad = cases[c].pad, form = cases[c].form;
-        int64_t lda = (form == GEMM_TN ? m : k) + pad, ldb = (form == GEMM_NT ? k : n) + pad, ldd = n + pad, na = (form == GEMM_TN ? k : m) * lda,
-            nb = (form == GEMM_NT ? n : k) * ldb, nd = m * ldd;
+        int64_t lda = (form == GEMM_TN ? m : k) + pad, ldb = (form == GEMM_NT ? k : n) + pad, ldd = n + pad,
+                na = (form == GEMM_TN ? k : m) * lda, nb = (form == GEMM_NT ? n : k) * ldb, nd = m * ldd;
         struct rng r = rng_make(c, 66, 0);
-        double *a = noise(&r, na, 1, false), *b = noise(&r, nb, 1, false), *d = noise(&r, nd, 1, form == GEMM_TN), *bias = noise(&r, n, 1, false), *mag = host(nd);
+        double *a = noise(&r, na, 1, false), *b = noise(&r, nb, 1, false), *d = noise(&r, nd, 1, form == GEMM_TN),
+               *bias = noise(&r, n, 1, false), *mag = host(nd);
         elem_t *out = form == GEMM_TN ? NULL : reals(d, nd, 0);
         acc_t *dw = form == GEMM_TN ? wides(d, nd) : NULL;
-        op_gemm((struct gemm){ .form = (enum gemm_form)form, .d = out, .dw = dw, .a = reals(a, na, 0), .b = reals(b, nb, 0), .m = m, .n = n, .k = k,
-                .lda = lda, .ldb = ldb, .ldd = ldd,
-                               .bias = cases[c].bias ? reals(bias, n, 0) : NULL, .add = cases[c].add });
+        op_gemm((struct gemm){ .form = (enum gemm_form)form,
+                               .d = out,
+                               .dw = dw,
+                               .a = reals(a, na, 0),
+                               .b = reals(b, nb, 0),
+                               .m = m,
+                               .n = n,
+                               .k = k,
+                               .lda = lda,
+                               .ldb = ldb,
+                               .ldd = ldd,
+                               .bias = cases[c].bias ? reals(bias, n, 0) : NULL,
+                               .add = cases[c].add });
         for (int i = 0; i < m; i++)
             for (int j = 0; j < n; j++) {
                 double s = (cases[c].add ? d[i * ldd + j] : 0) + (cases[c].bias ? bias[j] : 0), t = fabs(s);
                 for (int p = 0; p < k; p++) {
-                    double u = (form == GEMM_TN ? a[p * lda + i] : a[i * lda + p]) * (form == GEMM_NT ? b[j * ldb + p] : b[p * ldb + j]);
+                    double u = (form == GEMM_TN ? a[p * lda + i] : a[i * lda + p]) *
+                               (form == GEMM_NT ? b[j * ldb + p] : b[p * ldb + j]);
                     s += u, t += fabs(u);
                 }
                 d[i * ldd + j] = s, mag[i * ldd + j] = t;
@@ -364,8 +407,8 @@ static void products(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(norms), cmocka_unit_test(swiglu), cmocka_unit_test(rotation), cmocka_unit_test(embedding),
-        cmocka_unit_test(flat),
-                                        cmocka_unit_test(products) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(norms),    cmocka_unit_test(swiglu),
+                                        cmocka_unit_test(rotation), cmocka_unit_test(embedding),
+                                        cmocka_unit_test(flat),     cmocka_unit_test(products) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

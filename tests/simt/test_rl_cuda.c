@@ -1,5 +1,6 @@
-/* test_rl_cuda.c: what the CUDA operations of ops_rl.h have beyond the C backend's: scans by tiles of 32 positions. Rollouts whose lengths stand around
- * the borders of tiles, more records a row than a warp looks at together, candidates and rows by the thousand; against the recursions as they stand. */
+/* test_rl_cuda.c: what the CUDA operations of ops_rl.h have beyond the C backend's: scans by tiles of 32 positions.
+ * Rollouts whose lengths stand around the borders of tiles, more records a row than a warp looks at together,
+ * candidates and rows by the thousand; against the recursions as they stand. */
 #include "base/philox.h"
 #include "kernels/ops_rl.h"
 #include "tests/check.h"
@@ -10,7 +11,12 @@ enum { ROWS = 14, MAX = 2600 };
 static const int lengths[ROWS] = { 0, 1, 31, 32, 33, 63, 64, 65, 96, 97, 250, 500, 1000, 0 };
 static const double unit = 2e-6;                    /* results are rounded to float */
 
-struct batch { acc_t logp[MAX], old[MAX], entropy[MAX], adv[MAX], reward[MAX], values[MAX]; uint8_t m[MAX]; int64_t begin[ROWS + 1]; int n; };
+struct batch {
+    acc_t logp[MAX], old[MAX], entropy[MAX], adv[MAX], reward[MAX], values[MAX];
+    uint8_t m[MAX];
+    int64_t begin[ROWS + 1];
+    int n;
+};
 
 /* NaN where m = 0 in what an operation may not look at there; the batch starts at position 5. */
 static struct batch make(uint64_t seed)
@@ -70,7 +76,8 @@ static void branch_score(void **state)
                 CHECK_NEAR(f[at + i], x[i], unit * x[i], "rule %d, row %d: f[%d]", k, row, (int)i);
                 CHECK_NEAR(zf[at + i], wf, unit * (1 + fabs(wf)), "rule %d, row %d: zf[%d]", k, row, (int)i);
                 CHECK_NEAR(zh[at + i], wh, unit * (1 + fabs(wh)), "rule %d, row %d: zh[%d]", k, row, (int)i);
-                CHECK_NEAR(score[at + i], wf * wh, 4 * unit * (1 + fabs(wf * wh)), "rule %d, row %d: score[%d]", k, row, (int)i);
+                CHECK_NEAR(score[at + i], wf * wh, 4 * unit * (1 + fabs(wf * wh)), "rule %d, row %d: score[%d]", k, row,
+                           (int)i);
             }
         }
     }
@@ -96,7 +103,8 @@ static void policy_loss(void **state)
             mean /= n > 0 ? n : 1;
             for (int64_t i = b.begin[row + 1] - 1; i >= b.begin[row]; i--) {
                 future = delta(&b, i) + r.future.gamma * future;
-                double iw = fmin(fmax(exp(future), 0.9), 1.3), ratio = exp(gspo ? mean : delta(&b, i)), bound = fmin(fmax(ratio, 0.8), 1.28);
+                double iw = fmin(fmax(exp(future), 0.9), 1.3), ratio = exp(gspo ? mean : delta(&b, i)),
+                       bound = fmin(fmax(ratio, 0.8), 1.28);
                 CHECK_NEAR(influence[i], iw, unit, "row %d: influence at %d", row, (int)i);
                 want[i] = 0;
                 if (!b.m[i]) continue;
@@ -116,13 +124,15 @@ static void policy_loss(void **state)
         CHECK_NEAR(s.entropy, entropy / tokens, 1e-12, "entropy");
         CHECK_NEAR(s.iw_min, iw_min, 1e-12, "smallest factor");
         CHECK(s.tokens == tokens && s.rows_live == 12 && s.rows_all == 12, "%g tokens, %d rows", s.tokens, s.rows_live);
-        for (int64_t i = b.begin[0]; i < b.n; i++) CHECK_NEAR(g[i], want[i] / tokens, unit / tokens, "gspo %d: gradient at %d", gspo, (int)i);
+        for (int64_t i = b.begin[0]; i < b.n; i++)
+            CHECK_NEAR(g[i], want[i] / tokens, unit / tokens, "gspo %d: gradient at %d", gspo, (int)i);
         double value[2] = { 0, 0 };
         static acc_t ones[MAX];
         for (int i = 0; i < MAX; i++) ones[i] = (acc_t)(i % 9);
         for (int64_t i = b.begin[0]; i < b.n; i++) if (b.m[i]) value[0] += (double)(i % 9), value[1]++;
         acc_t weight[ROWS];
-        CHECK_NEAR(op_agg(weight, ones, b.m, b.begin, ROWS, AGG_TOKEN_MEAN, 0), value[0] / value[1], 1e-12, "token mean");
+        CHECK_NEAR(op_agg(weight, ones, b.m, b.begin, ROWS, AGG_TOKEN_MEAN, 0), value[0] / value[1], 1e-12,
+                   "token mean");
         CHECK_NEAR(weight[7], 1 / value[1], 1e-9, "its weight");
     }
 }
@@ -134,7 +144,8 @@ static void returns(void **state)
     struct batch b = make(3);
     acc_t baseline[ROWS];
     for (int i = 0; i < ROWS; i++) baseline[i] = (acc_t)(i * 0.125);
-    struct estimator_rule pp = { .kind = ADV_REINFORCE_PP, .gamma = 0.95 }, gae = { .kind = ADV_GAE, .gamma = 0.99, .lambda = 0.9 }, remax = { .kind = ADV_REMAX };
+    struct estimator_rule pp = { .kind = ADV_REINFORCE_PP, .gamma = 0.95 },
+                          gae = { .kind = ADV_GAE, .gamma = 0.99, .lambda = 0.9 }, remax = { .kind = ADV_REMAX };
     op_advantage(adv, ret, b.reward, NULL, NULL, b.m, b.begin, ROWS, NULL, &pp);
     for (int row = 0; row < ROWS; row++) {
         double carry = 0;
@@ -150,7 +161,8 @@ static void returns(void **state)
         for (int64_t i = b.begin[row + 1] - 1; i >= b.begin[row]; i--) {
             carry += b.m[i] ? (double)b.reward[i] : 0;
             CHECK_NEAR(ret[i], carry, unit * (1 + carry), "remax: return at %d of row %d", (int)i, row);
-            CHECK_NEAR(adv[i], carry - (b.m[i] ? (double)baseline[row] : 0), unit * (1 + carry), "remax: advantage at %d of row %d", (int)i, row);
+            CHECK_NEAR(adv[i], carry - (b.m[i] ? (double)baseline[row] : 0), unit * (1 + carry),
+                       "remax: advantage at %d of row %d", (int)i, row);
         }
     }
     static double x[MAX];
@@ -167,10 +179,12 @@ static void returns(void **state)
         }
     }
     for (int64_t i = b.begin[0]; i < b.n; i++) if (b.m[i]) square += (x[i] - sum / n) * (x[i] - sum / n);
-    for (int64_t i = b.begin[0]; i < b.n; i++) CHECK_NEAR(adv[i], (x[i] - sum / n) / sqrt(square / (n - 1)), 1e-5, "gae: advantage at %d", (int)i);
+    for (int64_t i = b.begin[0]; i < b.n; i++)
+        CHECK_NEAR(adv[i], (x[i] - sum / n) / sqrt(square / (n - 1)), 1e-5, "gae: advantage at %d", (int)i);
 }
 
-/* A hundred records, most of the longest row, some of no row: the mean of what lies at or after a position; the product of the waves. */
+/* A hundred records, most of the longest row, some of no row: the mean of what lies at or after a position; the product
+ * of the waves. */
 static void records(void **state)
 {
     (void)state;
@@ -187,7 +201,8 @@ static void records(void **state)
         int orig = i % 3 ? 12 : 10 + i % 5, row = (int)rng_below(&g, ROWS + 2) - 1, idx = (int)rng_below(&g, 1100) - 5;
         rec[i] = (struct branch_record){ orig, row, idx, rng_uniform(&g) - 0.2 };
     }
-    op_advantage_dual(adv, base, reward, b.m, b.begin, ROWS, uid, kind, rec, RECORDS, &(struct advantage_rule){ DUAL_PREFIX, true, false });
+    op_advantage_dual(adv, base, reward, b.m, b.begin, ROWS, uid, kind, rec, RECORDS,
+                      &(struct advantage_rule){ DUAL_PREFIX, true, false });
     op_reward_scale(c.reward, c.begin, ROWS, rec, RECORDS, 0.99);
     double most = 0;
     for (int i = 0; i < RECORDS; i++) if (rec[i].row >= 0) most = fmax(most, rec[i].score);
@@ -198,8 +213,12 @@ static void records(void **state)
             for (int k = 0; k < RECORDS; k++) {
                 if (rec[k].orig != row || rec[k].row < 0) continue;
                 of++;
-                wave += 1 + (rec[k].score > 0 && rec[k].idx >= 0 && t <= rec[k].idx ? rec[k].score / most * pow(0.99, (double)(rec[k].idx - t)) : 0);
-                if (rec[k].row >= ROWS || kind[row] || !kind[rec[k].row] || rec[k].idx < 0 || (rec[k].idx < len ? rec[k].idx : len - 1) < t) continue;
+                wave += 1 + (rec[k].score > 0 && rec[k].idx >= 0 && t <= rec[k].idx
+                                 ? rec[k].score / most * pow(0.99, (double)(rec[k].idx - t))
+                                 : 0);
+                if (rec[k].row >= ROWS || kind[row] || !kind[rec[k].row] || rec[k].idx < 0 ||
+                    (rec[k].idx < len ? rec[k].idx : len - 1) < t)
+                    continue;
                 sum += (double)base[rec[k].row];
                 count++;
             }
@@ -221,7 +240,8 @@ static void points(void **state)
     struct rng g = rng_make(7, 62, 0);
     for (int i = 0; i < MAX; i++) {
         key[i] = rng_below(&g, 9) ? (acc_t)((int)rng_below(&g, 9) - 3) : (acc_t)NAN;
-        zf[i] = (acc_t)((int)rng_below(&g, 3) - 1), zh[i] = (acc_t)((int)rng_below(&g, 5) - 1), ok[i] = (uint8_t)(rng_below(&g, 7) * (i % 3 == 0) / 3);
+        zf[i] = (acc_t)((int)rng_below(&g, 3) - 1), zh[i] = (acc_t)((int)rng_below(&g, 5) - 1),
+        ok[i] = (uint8_t)(rng_below(&g, 7) * (i % 3 == 0) / 3);
     }
     for (int gap = 0; gap < 30; gap += 7) {
         struct select_rule r = { WANT, 0, gap, true, true };
@@ -242,11 +262,14 @@ static void points(void **state)
                     best = (int)i, best_row = row, best_tier = tier, best_rank = rank;
                 }
             if (best < 0) break;
-            CHECK(out[found].row == best_row && b.begin[best_row] + out[found].pos == best, "gap %d: point %d is row %d, position %d", gap, found, out[found].row,
-                  out[found].pos);
-            for (int64_t i = b.begin[best_row]; i < b.begin[best_row + 1]; i++) near[i] |= i == best || (i > best - gap && i < best + gap);
+            CHECK(out[found].row == best_row && b.begin[best_row] + out[found].pos == best,
+                  "gap %d: point %d is row %d, position %d", gap, found, out[found].row, out[found].pos);
+            for (int64_t i = b.begin[best_row]; i < b.begin[best_row + 1]; i++)
+                near[i] |= i == best || (i > best - gap && i < best + gap);
         }
-        for (int i = found; i < WANT; i++) CHECK(out[i].row == out[i - found].row && out[i].pos == out[i - found].pos, "gap %d: point %d is no repetition", gap, i);
+        for (int i = found; i < WANT; i++)
+            CHECK(out[i].row == out[i - found].row && out[i].pos == out[i - found].pos,
+                  "gap %d: point %d is no repetition", gap, i);
     }
 }
 
@@ -280,7 +303,8 @@ static void entropy_floor(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(branch_score), cmocka_unit_test(policy_loss), cmocka_unit_test(returns), cmocka_unit_test(records),
-                                        cmocka_unit_test(points), cmocka_unit_test(entropy_floor) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(branch_score), cmocka_unit_test(policy_loss),
+                                        cmocka_unit_test(returns),      cmocka_unit_test(records),
+                                        cmocka_unit_test(points),       cmocka_unit_test(entropy_floor) };
     return cmocka_run_group_tests_name("branching rl, long rollouts", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_simt.c: the shim finds what it is there for: a missing barrier, barriers and shuffles that do not meet, memory that is not there, shared memory taken
- * for zeroed; its shuffles, votes and atomics give what the hardware's would; what is captured runs when it is played, and what cannot be is refused. */
+/* test_simt.c: the shim finds what it is there for: a missing barrier, barriers and shuffles that do not meet, memory
+ * that is not there, shared memory taken for zeroed; its shuffles, votes and atomics give what the hardware's would;
+ * what is captured runs when it is played, and what cannot be is refused. */
 #include "tests/simt/cases.h"
 #include "tests/check.h"
 #include <stdlib.h>
@@ -11,7 +12,8 @@ static void finds(enum case_kind k, int order, const char *words)
 {
     int out[256];
     const char *said = case_run(k, order, out);
-    CHECK(words ? said && strstr(said, words) : !said, "case %d in order %d: %s", k, order, said ? said : "nothing said");
+    CHECK(words ? said && strstr(said, words) : !said, "case %d in order %d: %s", k, order,
+          said ? said : "nothing said");
 }
 
 static void right_kernels_are_left_alone(void **state)
@@ -21,7 +23,8 @@ static void right_kernels_are_left_alone(void **state)
         int out[256];
         const char *said = case_run(CASE_SUM, order, out);
         CHECK(!said, "order %d: %s", order, said);
-        for (int i = 0; i < 256; i++) CHECK(out[i] == 255 * 256 / 2, "order %d, thread %d: a sum of %d", order, i, out[i]);
+        for (int i = 0; i < 256; i++)
+            CHECK(out[i] == 255 * 256 / 2, "order %d, thread %d: a sum of %d", order, i, out[i]);
     }
 }
 
@@ -29,7 +32,8 @@ static void wrong_kernels_are_found(void **state)
 {
     (void)state;
     for (int order = 0; order < 4; order++) {
-        finds(CASE_TWO_BARRIERS, order, "threads of one block wait at different barriers in block (0,0,0) of two_barriers_kernel");
+        finds(CASE_TWO_BARRIERS, order,
+              "threads of one block wait at different barriers in block (0,0,0) of two_barriers_kernel");
         finds(CASE_BARRIER_AFTER_END, order, "a barrier waits for threads that have ended");
         finds(CASE_SHUFFLE_AFTER_END, order, "a warp operation waits for lanes that never come");
         finds(CASE_SHUFFLE_APART, order, "lanes of one warp meet at different places");
@@ -51,9 +55,17 @@ static void lanes(void **state)
     int o[LANE_ROWS][32];
     case_lanes(o);
     for (int l = 0; l < 32; l++) {
-        const int want[LANE_ROWS] = { 100 + (l ^ 5), 100 + (l < 3 ? l : l - 3), 100 + (l + 7 > 31 ? l : l + 7), 131 - l, 0x49249249, 2, 2, 2 * (l ^ 1) + 1,
-            100 + (l ^ 1) };
-        for (int r = 0; r < LANE_ROWS; r++) CHECK(o[r][l] == want[r], "row %d, lane %d: got %d, want %d", r, l, o[r][l], want[r]);
+        const int want[LANE_ROWS] = { 100 + (l ^ 5),
+                                      100 + (l < 3 ? l : l - 3),
+                                      100 + (l + 7 > 31 ? l : l + 7),
+                                      131 - l,
+                                      0x49249249,
+                                      2,
+                                      2,
+                                      2 * (l ^ 1) + 1,
+                                      100 + (l ^ 1) };
+        for (int r = 0; r < LANE_ROWS; r++)
+            CHECK(o[r][l] == want[r], "row %d, lane %d: got %d, want %d", r, l, o[r][l], want[r]);
     }
 }
 
@@ -128,8 +140,10 @@ static void warpgroup_products(void **state)
 {
     (void)state;
     static const struct wgmma_case cases[] = {
-        { .n = 64 }, { .n = 64, .turn_a = true }, { .n = 64, .turn_b = true }, { .n = 64, .turn_a = true, .turn_b = true }, { .n = 64, .a_in_registers = true },
-        { .n = 64, .a_in_registers = true, .turn_b = true }, { .n = 128, .a_in_registers = true }, { .n = 128, .a_in_registers = true, .turn_b = true },
+        { .n = 64 }, { .n = 64, .turn_a = true }, { .n = 64, .turn_b = true },
+        { .n = 64, .turn_a = true, .turn_b = true }, { .n = 64, .a_in_registers = true },
+        { .n = 64, .a_in_registers = true, .turn_b = true }, { .n = 128, .a_in_registers = true },
+        { .n = 128, .a_in_registers = true, .turn_b = true },
     };
     bool right;
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
@@ -144,11 +158,15 @@ static void wrong_products_are_found(void **state)
 {
     (void)state;
     static const struct { enum wgmma_fault fault; const char *words; } cases[] = {
-        { WGMMA_NO_FENCE, "a group of wgmma products does not begin with a fence" }, { WGMMA_NO_CLOSE, NULL }, { WGMMA_NO_WAIT, NULL }, { WGMMA_NO_COPY_WAIT, NULL },
-        { WGMMA_NO_PROXY_FENCE, NULL }, { WGMMA_A_WRITTEN, "an operand of wgmma has changed before the wait" },
-        { WGMMA_D_WRITTEN, "an accumulator of wgmma was written before the wait" }, { WGMMA_OPERAND_WRITTEN, "an operand of wgmma has changed before the wait" },
-        { WGMMA_NOT_SWIZZLED, NULL }, { WGMMA_LEAD, NULL }, { WGMMA_STRIDE, NULL }, { WGMMA_SWIZZLE_MODE, "a descriptor of wgmma that is not of 128-byte swizzling" },
-        { WGMMA_BEYOND, "reaches beyond the block's shared memory" }, { WGMMA_OTHER_DESCRIPTOR, "lanes of one warpgroup give different descriptors" },
+        { WGMMA_NO_FENCE, "a group of wgmma products does not begin with a fence" }, { WGMMA_NO_CLOSE, NULL },
+        { WGMMA_NO_WAIT, NULL }, { WGMMA_NO_COPY_WAIT, NULL }, { WGMMA_NO_PROXY_FENCE, NULL },
+        { WGMMA_A_WRITTEN, "an operand of wgmma has changed before the wait" },
+        { WGMMA_D_WRITTEN, "an accumulator of wgmma was written before the wait" },
+        { WGMMA_OPERAND_WRITTEN, "an operand of wgmma has changed before the wait" }, { WGMMA_NOT_SWIZZLED, NULL },
+        { WGMMA_LEAD, NULL }, { WGMMA_STRIDE, NULL },
+        { WGMMA_SWIZZLE_MODE, "a descriptor of wgmma that is not of 128-byte swizzling" },
+        { WGMMA_BEYOND, "reaches beyond the block's shared memory" },
+        { WGMMA_OTHER_DESCRIPTOR, "lanes of one warpgroup give different descriptors" },
         { WGMMA_ABSENT, "a warpgroup operation waits for lanes that never come" },
     };
     bool right;
@@ -156,15 +174,22 @@ static void wrong_products_are_found(void **state)
         for (int order = 0; order < 2; order++) {
             const struct wgmma_case c = { .n = 128, .a_in_registers = true, .turn_b = true, .fault = cases[i].fault };
             const char *said = product(&c, order, &right);
-            if (cases[i].words) CHECK(said && strstr(said, cases[i].words), "fault %zu, order %d: %s", i, order, said ? said : "nothing said");
+            if (cases[i].words)
+                CHECK(said && strstr(said, cases[i].words), "fault %zu, order %d: %s", i, order,
+                      said ? said : "nothing said");
             else CHECK(!said && !right, "fault %zu, order %d: %s", i, order, said ? said : "the numbers are right");
         }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(right_kernels_are_left_alone), cmocka_unit_test(wrong_kernels_are_found), cmocka_unit_test(lanes),
-                                        cmocka_unit_test(atomics), cmocka_unit_test(memory), cmocka_unit_test(graphs), cmocka_unit_test(warpgroup_products),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(right_kernels_are_left_alone),
+                                        cmocka_unit_test(wrong_kernels_are_found),
+                                        cmocka_unit_test(lanes),
+                                        cmocka_unit_test(atomics),
+                                        cmocka_unit_test(memory),
+                                        cmocka_unit_test(graphs),
+                                        cmocka_unit_test(warpgroup_products),
                                         cmocka_unit_test(wrong_products_are_found) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

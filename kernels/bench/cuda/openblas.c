@@ -4,6 +4,7 @@
 
 void bench_openblas(FILE *text, FILE *json)
 {
-    fprintf(text, "openblas: compares the C backend's product, which the build for %s does not have; see bench gemm\n", dev_name());
+    fprintf(text, "openblas: compares the C backend's product, which the build for %s does not have; see bench gemm\n",
+            dev_name());
     if (json) fprintf(json, "{\"bench\": \"openblas\", \"left_out\": \"not the C backend\"}\n");
 }

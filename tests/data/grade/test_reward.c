@@ -16,15 +16,20 @@ static void format(void **state)
 {
     (void)state;
     static const struct { const char *text; bool ok; } cases[] = {
-        { T BOX("x"), true }, { "", false }, { BOX("x"), false }, { T T S P BOX("x"), true }, { "<think>" BOX("x"), false },
+        { T BOX("x"), true }, { "", false }, { BOX("x"), false }, { T T S P BOX("x"), true },
+        { "<think>" BOX("x"), false },
         { "</think>" BOX("x") "<think>", true },
-        { T BOX("x") BOX("x"), false }, { T "\\boxed{x}", false }, { T "</answer>\\boxed{x}<answer>", false }, { T A("x"), false },
+        { T BOX("x") BOX("x"), false }, { T "\\boxed{x}", false }, { T "</answer>\\boxed{x}<answer>", false },
+        { T A("x"), false },
         { T A("\\boxed{x"), false },
-        { T A("} \\boxed{x"), true }, { T "<search>q</search>" BOX("x"), false }, { T "<search>q <result>r</result></search>" BOX("x"), false },
+        { T A("} \\boxed{x"), true }, { T "<search>q</search>" BOX("x"), false },
+        { T "<search>q <result>r</result></search>" BOX("x"), false },
         { T "</python>" BOX("x"), true },
-        { T "<search>a<python>b</python></search> <result>r</result>" BOX("x"), true }, { T S "<search>" BOX("x"), false },
+        { T "<search>a<python>b</python></search> <result>r</result>" BOX("x"), true },
+        { T S "<search>" BOX("x"), false },
         { "<think><python></think>" BOX("x"), false },
-        { T "<search>q</search>" BOX("x") "<result></result>", true }, { T "<search>q</search></result><result>" BOX("x"), false },
+        { T "<search>q</search>" BOX("x") "<result></result>", true },
+        { T "<search>q</search></result><result>" BOX("x"), false },
         { T BOX("x") "<answer", true },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -37,9 +42,11 @@ static void box(void **state)
 {
     (void)state;
     static const struct { const char *answer, *want; } cases[] = {
-        { "\\boxed{x}", "x" }, { "\\boxed{a} \\boxed{b}", "b" }, { "\\boxed{{a}{b}} c}", "{a}{b}" }, { "\\boxed{\\boxed{x} y}", "x" },
+        { "\\boxed{x}", "x" }, { "\\boxed{a} \\boxed{b}", "b" }, { "\\boxed{{a}{b}} c}", "{a}{b}" },
+        { "\\boxed{\\boxed{x} y}", "x" },
         { "\\boxed{}", "" }, { "\\boxed{a{b}", NULL },
-        { "\\boxed{x} \\boxedx{y}", NULL }, { "\\boxed{x} \\boxed", NULL }, { "\\boxed{x} \\boxed y$ z", "y" }, { "\\boxed y $ \\boxed{x}", "y " },
+        { "\\boxed{x} \\boxedx{y}", NULL }, { "\\boxed{x} \\boxed", NULL }, { "\\boxed{x} \\boxed y$ z", "y" },
+        { "\\boxed y $ \\boxed{x}", "y " },
         { "\\fbox{x}", NULL },
         { "\\boxed{\\{1\\}}", "\\{1\\}" }, { "\\boxed \\boxed z", "z" }, { "", NULL },
     };
@@ -58,15 +65,19 @@ static void official(void **state)
 {
     (void)state;
     static const struct { const char *text, *refs[3]; double score, f1; const char *kind; } cases[] = {
-        { T BOX("The Lisbon!"), { "lisbon" }, 1, 1, "correct" }, { T S P BOX("x y"), { "x" }, 2. / 3 + .1, 2. / 3, "correct_both_tools" },
+        { T BOX("The Lisbon!"), { "lisbon" }, 1, 1, "correct" },
+        { T S P BOX("x y"), { "x" }, 2. / 3 + .1, 2. / 3, "correct_both_tools" },
         { T S P BOX("x"), { "y" }, 0, 0, "wrong" },
-        { T BOX("b"), { "a", "b" }, 1, 1, "correct" }, { T BOX("b"), { NULL }, 0, 0, "wrong" }, { T BOX("Yes."), { "yes" }, 1, 1, "correct" },
+        { T BOX("b"), { "a", "b" }, 1, 1, "correct" }, { T BOX("b"), { NULL }, 0, 0, "wrong" },
+        { T BOX("Yes."), { "yes" }, 1, 1, "correct" },
         { T BOX("yes it is"), { "yes" }, 0, 0, "wrong" },
         { T BOX("no"), { "no way", "x" }, 0, 0, "wrong" }, { T BOX("-5"), { "5" }, 1, 1, "correct" },
         { T A("\\boxed{x} \\boxed"), { "x" }, -1, 0, "box_error" }, { BOX("x"), { "x" }, -1, 0, "bad_format" },
-        { T BOX("a"), { "a" }, 0, 0, "wrong" }, { T BOX("\u039f\u0394\u039f\u03a3"), { "\u03bf\u03b4\u03bf\u03c2" }, 1, 1, "correct" },
+        { T BOX("a"), { "a" }, 0, 0, "wrong" },
+        { T BOX("\u039f\u0394\u039f\u03a3"), { "\u03bf\u03b4\u03bf\u03c2" }, 1, 1, "correct" },
         { T BOX("x\u00a0y"), { "y x" }, 1, 1, "correct" },
-        { T BOX("a-b"), { "a b" }, 0, 0, "wrong" }, { "<think></search></python></think>" BOX("x"), { "x" }, 1.1, 1, "correct_both_tools" },
+        { T BOX("a-b"), { "a b" }, 0, 0, "wrong" },
+        { "<think></search></python></think>" BOX("x"), { "x" }, 1.1, 1, "correct_both_tools" },
     };
     struct str answer = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -85,11 +96,13 @@ static void exact(void **state)
 {
     (void)state;
     static const struct { const char *text, *ref; bool math; double bonus, score; const char *answer; } cases[] = {
-        { T BOX("-5"), "5", true, 0.1, 0, "-5" },           { T BOX("-5"), "5", false, 0.1, 1, "-5" },          { T BOX("1/2"), "12", true, 0.1, 0, "1/2" },
-        { T BOX("\\frac{1}{2}"), "0.5", true, 0.1, 1, "\\frac{1}{2}" }, { T S P BOX("x=3"), "3", true, 0.1, 1.1, "x=3" },
+        { T BOX("-5"), "5", true, 0.1, 0, "-5" }, { T BOX("-5"), "5", false, 0.1, 1, "-5" },
+        { T BOX("1/2"), "12", true, 0.1, 0, "1/2" }, { T BOX("\\frac{1}{2}"), "0.5", true, 0.1, 1, "\\frac{1}{2}" },
+        { T S P BOX("x=3"), "3", true, 0.1, 1.1, "x=3" },
         { T S P BOX("3"), "3", true, 0, 1, "3" },
-        { T S P BOX("3"), "4", true, 0.1, 0, "3" },         { T S P BOX("a b c"), "b d", false, 0.25, 2 * .5 * .5 / 1 + .25, "a b c" },
-        { BOX("3"), "3", true, 0.1, -1, "" },               { T A("\\boxed{3} \\boxed"), "3", true, 0.1, -1, "" },
+        { T S P BOX("3"), "4", true, 0.1, 0, "3" },
+        { T S P BOX("a b c"), "b d", false, 0.25, 2 * .5 * .5 / 1 + .25, "a b c" },
+        { BOX("3"), "3", true, 0.1, -1, "" }, { T A("\\boxed{3} \\boxed"), "3", true, 0.1, -1, "" },
     };
     struct str answer = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -102,12 +115,14 @@ static void exact(void **state)
     str_free(&answer);
 }
 
-/* Random rows of tags, with bytes that are no text between: no crash, and the invariants of the result; 256 KB of each tag in linear time. */
+/* Random rows of tags, with bytes that are no text between: no crash, and the invariants of the result; 256 KB of each
+ * tag in linear time. */
 static void hostile(void **state)
 {
     (void)state;
     static const char *const piece[] = {
-        "<think>", "</think>", "<answer>", "</answer>", "<search>", "</search>", "<python>", "</python>", "<result>", "</result>", "\\boxed{",
+        "<think>", "</think>", "<answer>", "</answer>", "<search>", "</search>", "<python>", "</python>", "<result>",
+        "</result>", "\\boxed{",
         "\\boxed ", "}", "{", "$", "x", "\xff",
         T, S, P, BOX("x"), BOX("z"), A("\\boxed{x} \\boxed"),
     };
@@ -149,7 +164,8 @@ static void hostile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(format), cmocka_unit_test(box), cmocka_unit_test(official), cmocka_unit_test(exact), cmocka_unit_test(hostile),
+        cmocka_unit_test(format), cmocka_unit_test(box), cmocka_unit_test(official), cmocka_unit_test(exact),
+        cmocka_unit_test(hostile),
     };
     return cmocka_run_group_tests_name("reward", tests, NULL, NULL);
 }

@@ -29,22 +29,47 @@ static void list(struct str *s, int *last, int id, int64_t n)
     varint(s, (uint64_t)n);
 }
 
-/* One column "x" of three rows: "a", null, "bc". A test changes one number (or the page's bytes) and leaves the rest as it should be. */
-struct page { int64_t kind, unpacked, packed, values, encoding, def_encoding, def_bytes, rep_bytes, crc, compressed; struct str body; };
+/* One column "x" of three rows: "a", null, "bc". A test changes one number (or the page's bytes) and leaves the rest as
+ * it should be. */
+struct page {
+    int64_t kind, unpacked, packed, values, encoding, def_encoding, def_bytes, rep_bytes, crc, compressed;
+    struct str body;
+};
 struct make {
     int64_t elements, members, type, width, repetition, converted, logical, element_children;
     struct page dictionary, page;           /* dictionary.kind 0: none */
-    int64_t columns, chunk_type, codec, values, size, offset, dictionary_offset, outside, encrypted, groups, group_rows, rows, footer;
+    int64_t columns, chunk_type, codec, values, size, offset, dictionary_offset, outside, encrypted, groups, group_rows,
+        rows, footer;
     const char *name;
 };
 #define TRUE_ONE INT64_MIN                  /* the true number, or a field that is not there */
 
 static struct make honest(const char *body, size_t n)
 {
-    struct make m = { .elements = 2, .members = 1, .type = PQ_BYTES, .repetition = 1, .converted = 0, .logical = TRUE_ONE, .element_children = TRUE_ONE,
-        .page = { .unpacked = (int64_t)n, .packed = (int64_t)n, .values = 3, .def_encoding = 3, .crc = TRUE_ONE, .compressed = TRUE_ONE }, .columns = 1,
-        .chunk_type = TRUE_ONE, .values = 3, .size = TRUE_ONE, .offset = TRUE_ONE, .dictionary_offset = TRUE_ONE, .groups = 1, .group_rows = 3, .rows = 3,
-        .footer = TRUE_ONE, .name = "x" };
+    struct make m = { .elements = 2,
+                      .members = 1,
+                      .type = PQ_BYTES,
+                      .repetition = 1,
+                      .converted = 0,
+                      .logical = TRUE_ONE,
+                      .element_children = TRUE_ONE,
+                      .page = { .unpacked = (int64_t)n,
+                                .packed = (int64_t)n,
+                                .values = 3,
+                                .def_encoding = 3,
+                                .crc = TRUE_ONE,
+                                .compressed = TRUE_ONE },
+                      .columns = 1,
+                      .chunk_type = TRUE_ONE,
+                      .values = 3,
+                      .size = TRUE_ONE,
+                      .offset = TRUE_ONE,
+                      .dictionary_offset = TRUE_ONE,
+                      .groups = 1,
+                      .group_rows = 3,
+                      .rows = 3,
+                      .footer = TRUE_ONE,
+                      .name = "x" };
     str_put(&m.page.body, body, n);
     return m;
 }
@@ -164,15 +189,19 @@ static void put_element(struct str *s, const char *name, int type, int repetitio
     str_putc(s, 0);
 }
 
-/* A file of n INT32 columns (at most 2) whose values count up from 1 and whose levels are given, a digit each; repetition levels take one bit. */
-static struct str columns_file(const struct str *schema, int elements, int n, const char *const rep[], const char *const def[], int def_bits, int rows)
+/* A file of n INT32 columns (at most 2) whose values count up from 1 and whose levels are given, a digit each;
+ * repetition levels take one bit. */
+static struct str columns_file(const struct str *schema, int elements, int n, const char *const rep[],
+                               const char *const def[], int def_bits, int rows)
 {
     struct str s = { 0 };
     int64_t from[3] = { 4 };
     int last = 0, group = 0;
     str_puts(&s, "PAR1");
     for (int k = 0; k < n; k++) {
-        struct page g = { .values = (int64_t)strlen(def[k]), .def_encoding = 3, .crc = TRUE_ONE, .compressed = TRUE_ONE };
+        struct page g = {
+            .values = (int64_t)strlen(def[k]), .def_encoding = 3, .crc = TRUE_ONE, .compressed = TRUE_ONE
+        };
         put_levels(&g.body, rep[k], 1);
         put_levels(&g.body, def[k], def_bits);
         for (int32_t v = 1; v <= (int32_t)g.values; v++) str_put(&g.body, (const char *)&v, 4);
@@ -187,7 +216,12 @@ static struct str columns_file(const struct str *schema, int elements, int n, co
     list(&s, &last, 4, 1);
     list(&s, &group, 1, n);
     for (int k = 0; k < n; k++) {
-        struct make m = { .type = PQ_INT32, .chunk_type = TRUE_ONE, .values = (int64_t)strlen(def[k]), .size = TRUE_ONE, .offset = from[k], .dictionary_offset = TRUE_ONE };
+        struct make m = { .type = PQ_INT32,
+                          .chunk_type = TRUE_ONE,
+                          .values = (int64_t)strlen(def[k]),
+                          .size = TRUE_ONE,
+                          .offset = from[k],
+                          .dictionary_offset = TRUE_ONE };
         put_chunk(&s, &m, from[k + 1] - from[k]);
     }
     number(&s, &group, 3, rows);

@@ -1,5 +1,6 @@
-/* test_task.c: every family in both splits: what the expert shows is right, what the flawed show is wrong, the tools really say what the transcripts say,
- * a solver written apart from the generators finds the same answers, and the splits share nothing. */
+/* test_task.c: every family in both splits: what the expert shows is right, what the flawed show is wrong, the tools
+ * really say what the transcripts say, a solver written apart from the generators finds the same answers, and the
+ * splits share nothing. */
 #include "base/str.h"
 #include "data/tasks/calc.h"
 #include "data/tasks/corpus.h"
@@ -54,16 +55,19 @@ static void check_expert(const struct question *q, struct rng *r)
         str_clear(&said);
         if (q->step[k].tool == TASK_PYTHON) calc_run(&said, call, strlen(call), &calc_embedded);
         else corpus_search(corpus, &said, 5, call, strlen(call), TASK_MAX_PAGES, TASK_MAX_CHARS);
-        CHECK(!strcmp(said.p, result), "%s: %s: the tool says \"%s\", the transcript \"%s\"", q->text, call, said.p, result);
+        CHECK(!strcmp(said.p, result), "%s: %s: the tool says \"%s\", the transcript \"%s\"", q->text, call, said.p,
+              result);
         CHECK(strncmp(result, "error", 5) && strcmp(result, "no page"), "%s: %s: %s", q->text, call, result);
         assert_null(strpbrk(result, "<>"));
     }
     corpus_drop(corpus, 5);
-    if (q->step[q->n_steps - 1].tool == TASK_PYTHON) assert_string_equal(said.p, q->answer);       /* computed twice: by the generator, by the tool */
+    /* computed twice: by the generator, by the tool */
+    if (q->step[q->n_steps - 1].tool == TASK_PYTHON) assert_string_equal(said.p, q->answer);
     assemble(&all, &t);
     struct task_grade g = task_grade(q, all.p, all.n);
     CHECK(g.well_formed && g.correct, "%s: %s", q->text, all.p);
-    CHECK(all.n < 420, "%s: a response of %zu bytes", q->text, all.n);                             /* 160 tokens hold them */
+    /* 160 tokens hold them */
+    CHECK(all.n < 420, "%s: a response of %zu bytes", q->text, all.n);
     transcript_free(&t);
     str_free(&all);
     str_free(&said);
@@ -81,7 +85,8 @@ static void experts_are_right(void **state)
 
 static void check_flaws(const struct question *q, struct rng *r)
 {
-    static const char *const sign[] = { [FLAW_GUESS] = "<think> easy</think><answer>", [FLAW_EARLY] = "<think> enough</think><answer>",
+    static const char *const sign[] = { [FLAW_GUESS] = "<think> easy</think><answer>",
+                                        [FLAW_EARLY] = "<think> enough</think><answer>",
                                         [FLAW_SLIP] = "<think> so</think><answer>" };
     for (int flaw = FLAW_GUESS; flaw <= FLAW_SLIP; flaw++) {
         struct transcript t;
@@ -92,11 +97,14 @@ static void check_flaws(const struct question *q, struct rng *r)
         assemble(&all, &t);
         struct task_grade g = task_grade(q, all.p, all.n);
         CHECK(g.well_formed && !g.correct, "%s: flaw %d: %s", q->text, flaw, all.p);
-        CHECK(!strncmp(t.piece[t.n - 1].text, sign[shown], strlen(sign[shown])), "%s: flaw %d: %s", q->text, flaw, all.p);
+        CHECK(!strncmp(t.piece[t.n - 1].text, sign[shown], strlen(sign[shown])), "%s: flaw %d: %s", q->text, flaw,
+              all.p);
         int calls = t.n / 2;
         if (shown == FLAW_GUESS) assert_int_equal(calls, 0);
         if (shown == FLAW_EARLY) assert_true(calls >= 1 && calls < q->n_steps);
-        if (shown == FLAW_SLIP) CHECK(calls >= 1 && calls <= q->n_steps && strstr(t.piece[t.n - 3].text, "<think> maybe</think><"), "%s", all.p);
+        if (shown == FLAW_SLIP)
+            CHECK(calls >= 1 && calls <= q->n_steps && strstr(t.piece[t.n - 3].text, "<think> maybe</think><"), "%s",
+                  all.p);
         transcript_free(&t);
         str_free(&all);
     }
@@ -104,8 +112,10 @@ static void check_flaws(const struct question *q, struct rng *r)
 
 static void flaws_are_wrong(void **state) { (void)state; over_all(check_flaws); }
 
-/* A reader of questions and pages that knows nothing of the generators. page: the index of the page to ask, NULL: the only one of that title. */
-static const char *fact(const struct question *q, const char *title, const char *key, const char *must_hold, char out[16])
+/* A reader of questions and pages that knows nothing of the generators. page: the index of the page to ask, NULL: the
+ * only one of that title. */
+static const char *fact(const struct question *q, const char *title, const char *key, const char *must_hold,
+                        char out[16])
 {
     int found = 0;
     for (int k = 0; k < q->n_pages; k++) {
@@ -114,7 +124,9 @@ static const char *fact(const struct question *q, const char *title, const char 
         struct str body = { 0 };
         str_printf(&body, " %s", q->pages[k].text);
         const char *p = strstr(body.p, at);
-        if (!strcmp(q->pages[k].title, title) && p && strstr(body.p, must_hold) && sscanf(p + strlen(at), "%15[a-z0-9]", out) == 1) found++;
+        if (!strcmp(q->pages[k].title, title) && p && strstr(body.p, must_hold) &&
+            sscanf(p + strlen(at), "%15[a-z0-9]", out) == 1)
+            found++;
         str_free(&body);
     }
     CHECK(found == 1, "%s: %d pages of %s with %s", q->text, found, title, key);
@@ -134,13 +146,18 @@ static bool solve_pages(const struct question *q, char out[32])
     const char *t = q->text;
     *out = 0;
 #define FITS(fmt, ...) (end = 0, sscanf(t, fmt "%n", __VA_ARGS__, &end), end == (int)strlen(t))
-    if (FITS("what is the sum of the %15s of %15s and %15[a-z]?", a, b, c)) snprintf(out, 32, "%ld", number_of(q, b, a, "") + number_of(q, c, a, ""));
-    else if (FITS("what is %d times the true %15s of %15[a-z]?", &n, a, b)) snprintf(out, 32, "%ld", n * number_of(q, b, a, " official,"));
+    if (FITS("what is the sum of the %15s of %15s and %15[a-z]?", a, b, c))
+        snprintf(out, 32, "%ld", number_of(q, b, a, "") + number_of(q, c, a, ""));
+    else if (FITS("what is %d times the true %15s of %15[a-z]?", &n, a, b))
+        snprintf(out, 32, "%ld", n * number_of(q, b, a, " official,"));
     else if (FITS("what is the %15s of the %15s of the %15s of %15[a-z]?", a, b, c, d))
         snprintf(out, 32, "%s", fact(q, fact(q, fact(q, d, c, "", v), b, "", w), a, "", v));
-    else if (FITS("what is the %15s of the %15s of %15[a-z]?", a, b, c)) snprintf(out, 32, "%s", fact(q, fact(q, c, b, "", v), a, "", w));
-    else if (FITS("what is the %15s of %15s the %15[a-z]?", a, b, c)) { snprintf(v, sizeof v, "job %.8s,", c); snprintf(out, 32, "%s", fact(q, b, a, v, w)); }
-    else if (FITS("what is the %15s of %15[a-z]?", a, b)) snprintf(out, 32, "%s", fact(q, b, a, "", v));
+    else if (FITS("what is the %15s of the %15s of %15[a-z]?", a, b, c))
+        snprintf(out, 32, "%s", fact(q, fact(q, c, b, "", v), a, "", w));
+    else if (FITS("what is the %15s of %15s the %15[a-z]?", a, b, c)) {
+        snprintf(v, sizeof v, "job %.8s,", c);
+        snprintf(out, 32, "%s", fact(q, b, a, v, w));
+    } else if (FITS("what is the %15s of %15[a-z]?", a, b)) snprintf(out, 32, "%s", fact(q, b, a, "", v));
     else if (FITS("who has the higher %15[a-z], %15s or %15[a-z]?", a, b, c)) {
         long x = number_of(q, b, a, ""), y = number_of(q, c, a, "");
         snprintf(out, 32, "%s", x > y ? b : x < y ? c : "nobody");
@@ -160,14 +177,18 @@ static bool solve_ops(const char *t, long *x)
     int at = 0;
     char op[8];
     if (sscanf(t, "take %ld%n", x, &at) != 1 || !at) return false;
-    for (long y; t += at, at = 0, sscanf(t, ", %7s %ld%n", op, &y, &at) == 2; ) *x = !strcmp(op, "plus") ? *x + y : !strcmp(op, "minus") ? *x - y : *x * y;
+    for (long y; t += at, at = 0, sscanf(t, ", %7s %ld%n", op, &y, &at) == 2;)
+        *x = !strcmp(op, "plus") ? *x + y : !strcmp(op, "minus") ? *x - y : *x * y;
     return !strcmp(t, ".");
 }
 
 static bool solve_numbers(const char *t, long *x)
 {
-    static const struct { const char *big, *small; long n; } units[] = { { "hours", "minutes", 60 }, { "minutes", "seconds", 60 }, { "days", "hours", 24 },
-        { "weeks", "days", 7 }, { "feet", "inches", 12 }, { "meters", "centimeters", 100 } };
+    static const struct {
+        const char *big, *small;
+        long n;
+    } units[] = { { "hours", "minutes", 60 }, { "minutes", "seconds", 60 }, { "days", "hours", 24 },
+                  { "weeks", "days", 7 },     { "feet", "inches", 12 },     { "meters", "centimeters", 100 } };
     long a, b, c, d;
     int end = 0;
     char u[16], v[16];
@@ -176,17 +197,25 @@ static bool solve_numbers(const char *t, long *x)
     if (FITS("remainder of %ld times %ld by %ld?", &a, &b, &c)) *x = a * b % c;
     else if (FITS("last digit of %ld to the power %ld?", &a, &b)) *x = slow_power(a, b, 10);
     else if (FITS("last two digits of %ld to the power %ld?", &a, &b)) *x = slow_power(a, b, 100);
-    else if (FITS("common divisor of %ld and %ld?", &a, &b)) { for (*x = a; a % *x || b % *x; --*x) ; }
-    else if (FITS("solve %ldx+%ld=%ldx+%ld", &a, &b, &c, &d)) { for (*x = 0; a * *x + b != c * *x + d && *x < 999; ++*x) ; }
-    else if (FITS("solve %ldx+%ld=%ld", &a, &b, &c)) { for (*x = 0; a * *x + b != c && *x < 999; ++*x) ; }
-    else if (FITS("solve %ldx-%ld=%ld", &a, &b, &c)) { for (*x = 0; a * *x - b != c && *x < 999; ++*x) ; }
-    else if (FITS("next of %ld, %ld, %ld, %ld?", &a, &b, &c, &d)) *x = b - a == c - b && c - b == d - c ? d + (d - c) : -1;
+    else if (FITS("common divisor of %ld and %ld?", &a, &b)) { for (*x = a; a % *x || b % *x; --*x) ;
+    } else if (FITS("solve %ldx+%ld=%ldx+%ld", &a, &b, &c, &d)) {
+        for (*x = 0; a * *x + b != c * *x + d && *x < 999; ++*x)
+            ;
+    } else if (FITS("solve %ldx+%ld=%ld", &a, &b, &c)) {
+        for (*x = 0; a * *x + b != c && *x < 999; ++*x)
+            ;
+    } else if (FITS("solve %ldx-%ld=%ld", &a, &b, &c)) {
+        for (*x = 0; a * *x - b != c && *x < 999; ++*x)
+            ;
+    } else if (FITS("next of %ld, %ld, %ld, %ld?", &a, &b, &c, &d))
+        *x = b - a == c - b && c - b == d - c ? d + (d - c) : -1;
     else if (FITS("next of %ld, %ld, %ld?", &a, &b, &c)) *x = a * c == b * b ? c * b / a : -1;
     else if (FITS("term %ld of %ld, %ld, %ld?", &a, &b, &c, &d)) { *x = b; while (--a) *x += d - c; }
     else if (FITS("%15[0-9] from base %ld?", u, &b)) *x = strtol(u, NULL, (int)b);
     else if (FITS("%ld %15s and %ld %15s in %15[a-z]?", &a, u, &b, v, v)) {
         *x = -1;
-        for (size_t k = 0; k < sizeof units / sizeof *units; k++) if (!strcmp(u, units[k].big) && !strcmp(v, units[k].small)) *x = a * units[k].n + b;
+        for (size_t k = 0; k < sizeof units / sizeof *units; k++)
+            if (!strcmp(u, units[k].big) && !strcmp(v, units[k].small)) *x = a * units[k].n + b;
     } else return false;
 #undef FITS
     return true;
@@ -226,7 +255,8 @@ static int in_both(char **a, int na, char **b, int nb)
     return both;
 }
 
-/* Question texts of computations, page titles of searches: no text of one split is ever in the other, and both splits are large. */
+/* Question texts of computations, page titles of searches: no text of one split is ever in the other, and both splits
+ * are large. */
 static void splits_share_nothing(void **state)
 {
     (void)state;
@@ -247,14 +277,16 @@ static void splits_share_nothing(void **state)
             }
             kinds[split] = distinct(seen[split], n[split]);
         }
-        print_message("%-9s %5d different %s in training, %4d in testing\n", family_name[f], kinds[0], n[0] > MANY || f >= FAM_ONEHOP ? "names" : "questions", kinds[1]);
+        print_message("%-9s %5d different %s in training, %4d in testing\n", family_name[f], kinds[0],
+                      n[0] > MANY || f >= FAM_ONEHOP ? "names" : "questions", kinds[1]);
         assert_int_equal(in_both(seen[0], n[0], seen[1], n[1]), 0);
         assert_true(kinds[0] > 500 && kinds[1] > 150);
         for (int split = 0; split < 2; split++) while (n[split]) free(seen[split][--n[split]]);
     }
 }
 
-/* The weights that ship with this program were trained on exactly these questions: a change of the hash asks for new weights. */
+/* The weights that ship with this program were trained on exactly these questions: a change of the hash asks for new
+ * weights. */
 static void pure_and_pinned(void **state)
 {
     (void)state;
@@ -280,7 +312,8 @@ static void pure_and_pinned(void **state)
         question_make(&a, f, SPLIT_TRAIN, 7, 3);
         question_make(&seed, f, SPLIT_TRAIN, 7 + ((uint64_t)1 << 40), 3);
         question_make(&index, f, SPLIT_TRAIN, 7, 3 + ((uint64_t)1 << 40));
-        CHECK(strcmp(a.text, seed.text) && strcmp(a.text, index.text), "%s: seed or index does not matter", family_name[f]);
+        CHECK(strcmp(a.text, seed.text) && strcmp(a.text, index.text), "%s: seed or index does not matter",
+              family_name[f]);
         question_free(&a);
         question_free(&seed);
         question_free(&index);
@@ -313,29 +346,49 @@ static void grader(void **state)
     (void)state;
     struct question q = { .answer = (char *)"kazofo" };
     static const struct { const char *response; int n, well_formed, correct; } cases[] = {
-        { "<think> x</think><answer>\\boxed{ kazofo}</answer>", 0, 1, 1 }, { "<think></think><answer> \\boxed{\n kazofo\t} \n</answer>", 0, 1, 1 },
-        { "<think> a</think><search> b</search> <result>\nno page\n</result><think> c</think><answer>\\boxed{kazofo}</answer>", 0, 1, 1 },
-        { "<think>a</think><python>1</python> <result>\n\n</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0, 1, 1 },
-        { "<think>a</think><python>1</python> <result>\n<b>\n\n</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0, 1, 1 },
-        { "<think>a</think><answer>\\boxed{kazof}</answer>", 0, 1, 0 }, { "<think>a</think><answer>\\boxed{kazofoo}</answer>", 0, 1, 0 },
-        { "<think>a</think><answer>\\boxed{Kazofo}</answer>", 0, 1, 0 }, { "<think>a</think><answer>\\boxed{}</answer>", 0, 1, 0 },
-        { "<think>a</think><answer>\\boxed{ka zofo}</answer>", 0, 1, 0 }, { "<think>a\0b</think><answer>\\boxed{kazofo}</answer>", 49, 1, 1 },
+        { "<think> x</think><answer>\\boxed{ kazofo}</answer>", 0, 1, 1 },
+        { "<think></think><answer> \\boxed{\n kazofo\t} \n</answer>", 0, 1, 1 },
+        { "<think> a</think><search> b</search> <result>\nno page\n</result><think> "
+          "c</think><answer>\\boxed{kazofo}</answer>",
+          0, 1, 1 },
+        { "<think>a</think><python>1</python> <result>\n\n</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0,
+          1, 1 },
+        { "<think>a</think><python>1</python> <result>\n<b>\n\n"
+          "</result><think>c</think><answer>\\boxed{kazofo}</answer>",
+          0, 1, 1 },
+        { "<think>a</think><answer>\\boxed{kazof}</answer>", 0, 1, 0 },
+        { "<think>a</think><answer>\\boxed{kazofoo}</answer>", 0, 1, 0 },
+        { "<think>a</think><answer>\\boxed{Kazofo}</answer>", 0, 1, 0 },
+        { "<think>a</think><answer>\\boxed{}</answer>", 0, 1, 0 },
+        { "<think>a</think><answer>\\boxed{ka zofo}</answer>", 0, 1, 0 },
+        { "<think>a\0b</think><answer>\\boxed{kazofo}</answer>", 49, 1, 1 },
         { "<think>a</think><answer>\\boxed{kazofo\0}</answer>", 48, 1, 0 },
-        { "", 0, 0, 0 }, { "kazofo", 0, 0, 0 }, { "<answer>\\boxed{kazofo}</answer>", 0, 0, 0 }, { "<think>a</think>", 0, 0, 0 },
-        { "<think>a</think><answer>kazofo</answer>", 0, 0, 0 }, { "<think>a</think><answer>\\boxed{kazofo</answer>", 0, 0, 0 },
-        { "<think>a</think><answer>\\boxed{kazofo}", 0, 0, 0 }, { "<think>a</think><answer>\\boxed{{kazofo}}</answer>", 0, 0, 0 },
-        { "<think>a</think><answer>\\boxed{kazofo}</answer> ", 0, 0, 0 }, { " <think>a</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
-        { "<think>a</think> <answer>\\boxed{kazofo}</answer>", 0, 0, 0 }, { "<think>a</think><answer>x \\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "", 0, 0, 0 }, { "kazofo", 0, 0, 0 }, { "<answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "<think>a</think>", 0, 0, 0 },
+        { "<think>a</think><answer>kazofo</answer>", 0, 0, 0 }, { "<think>a</think><answer>\\boxed{kazofo</answer>", 0,
+          0, 0 },
+        { "<think>a</think><answer>\\boxed{kazofo}", 0, 0, 0 },
+        { "<think>a</think><answer>\\boxed{{kazofo}}</answer>", 0, 0, 0 },
+        { "<think>a</think><answer>\\boxed{kazofo}</answer> ", 0, 0, 0 },
+        { " <think>a</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "<think>a</think> <answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "<think>a</think><answer>x \\boxed{kazofo}</answer>", 0, 0, 0 },
         { "<think>a</think><answer>\\boxed{kazofo}</answer><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
-        { "<think>a<b</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 }, { "<think>a>b</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
-        { "<think><think>a</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 }, { "<think>a</think><think>a</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
-        { "<think>a</think><search>b</python> <result>\nx\n</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "<think>a<b</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "<think>a>b</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "<think><think>a</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "<think>a</think><think>a</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "<think>a</think><search>b</python> <result>\nx\n</result><think>c</think><answer>\\boxed{kazofo}</answer>",
+          0, 0, 0 },
         { "<think>a</think><search>b</search><think>c</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
         { "<think>a</think><search>b</search> <result>\nx\n</result><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
-        { "<think>a</think><search>b</search><result>\nx\n</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
-        { "<think>a</think><search>b</search> <result>\nx</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
+        { "<think>a</think><search>b</search><result>\nx\n</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0,
+          0, 0 },
+        { "<think>a</think><search>b</search> <result>\nx</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0,
+          0, 0 },
         { "<search>b</search> <result>\nx\n</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
-        { "<think>a</think><search>b</search> <result>\nx\n</result>", 0, 0, 0 }, { "<think>a</think><search>b</search> <result>\nx", 0, 0, 0 },
+        { "<think>a</think><search>b</search> <result>\nx\n</result>", 0, 0, 0 },
+        { "<think>a</think><search>b</search> <result>\nx", 0, 0, 0 },
         { "<think>a</think> <result>\nx\n</result><think>c</think><answer>\\boxed{kazofo}</answer>", 0, 0, 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -345,7 +398,8 @@ static void grader(void **state)
         memcpy(exact, s, n);
         exact = xrealloc(exact, n ? n : 1);
         struct task_grade g = task_grade(&q, exact, n);
-        CHECK(g.well_formed == cases[i].well_formed && g.correct == cases[i].correct, "\"%s\" graded %d %d", s, g.well_formed, g.correct);
+        CHECK(g.well_formed == cases[i].well_formed && g.correct == cases[i].correct, "\"%s\" graded %d %d", s,
+              g.well_formed, g.correct);
         free(exact);
     }
 }
@@ -389,10 +443,12 @@ static void shares_of_flaws(void **state)
     enum { N = 20000 };
     struct rng r = rng_make(8, 8, 8);
     for (int f = 0; f < FAMILIES; f++) {
-        double share[4] = { 0 }, guess = high[f] == '1' ? .5 : .15, want[4] = { [FLAW_GUESS] = guess, [FLAW_EARLY] = .06, [FLAW_SLIP] = .04 };
+        double share[4] = { 0 }, guess = high[f] == '1' ? .5 : .15,
+               want[4] = { [FLAW_GUESS] = guess, [FLAW_EARLY] = .06, [FLAW_SLIP] = .04 };
         want[FLAW_NONE] = 1 - guess - .1;
         for (int k = 0; k < N; k++) share[flaw_draw(f, .5, .15, .06, .04, &r)] += 1.0 / N;
-        for (int k = 0; k < 4; k++) CHECK_NEAR(share[k], want[k], 4.5 * sqrt(want[k] * (1 - want[k]) / N), "%s, flaw %d", family_name[f], k);
+        for (int k = 0; k < 4; k++)
+            CHECK_NEAR(share[k], want[k], 4.5 * sqrt(want[k] * (1 - want[k]) / N), "%s, flaw %d", family_name[f], k);
     }
 }
 
@@ -403,9 +459,11 @@ static void calls_by_the_policy(void **state)
     struct page pages[2] = { { (char *)"tife", (char *)"rank 1." }, { (char *)"tife", (char *)"rank 2." } };
     struct question q = { .n_pages = 2, .pages = pages };
     static const struct { enum task_tool tool; const char *call, *want; } cases[] = {
-        { TASK_SEARCH, " tife", "Page 1: tife: rank 1.\nPage 2: tife: rank 2." }, { TASK_SEARCH, "TIFE?", "Page 1: tife: rank 1.\nPage 2: tife: rank 2." },
-        { TASK_SEARCH, "tife tife", "Page 1: tife: rank 1.\nPage 2: tife: rank 2." }, { TASK_SEARCH, "tif e", "no page" }, { TASK_SEARCH, " ", "error: empty query" },
-        { TASK_PYTHON, "2*3", "6" }, { TASK_PYTHON, "2*", "error: syntax" }, { TASK_PYTHON, "", "(no output)" },
+        { TASK_SEARCH, " tife", "Page 1: tife: rank 1.\nPage 2: tife: rank 2." },
+        { TASK_SEARCH, "TIFE?", "Page 1: tife: rank 1.\nPage 2: tife: rank 2." },
+        { TASK_SEARCH, "tife tife", "Page 1: tife: rank 1.\nPage 2: tife: rank 2." },
+        { TASK_SEARCH, "tif e", "no page" }, { TASK_SEARCH, " ", "error: empty query" }, { TASK_PYTHON, "2*3", "6" },
+        { TASK_PYTHON, "2*", "error: syntax" }, { TASK_PYTHON, "", "(no output)" },
     };
     struct corpus *c = corpus_open(NULL);
     assert_non_null(c);
@@ -427,9 +485,10 @@ static void calls_by_the_policy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(experts_are_right), cmocka_unit_test(flaws_are_wrong), cmocka_unit_test(solver_agrees), cmocka_unit_test(splits_share_nothing),
-        cmocka_unit_test(pure_and_pinned), cmocka_unit_test(names), cmocka_unit_test(grader), cmocka_unit_test(grader_on_damage),
-        cmocka_unit_test(shares_of_flaws), cmocka_unit_test(calls_by_the_policy),
+        cmocka_unit_test(experts_are_right), cmocka_unit_test(flaws_are_wrong), cmocka_unit_test(solver_agrees),
+        cmocka_unit_test(splits_share_nothing), cmocka_unit_test(pure_and_pinned), cmocka_unit_test(names),
+        cmocka_unit_test(grader), cmocka_unit_test(grader_on_damage), cmocka_unit_test(shares_of_flaws),
+        cmocka_unit_test(calls_by_the_policy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_branch_points.c: the chooser's switches, and the request builder over interleaved prompts. NaN wherever m = 0. */
+/* test_branch_points.c: the chooser's switches, and the request builder over interleaved prompts. NaN wherever m =
+ * 0. */
 #include "engine/branch/branch_points.h"
 #include "base/philox.h"
 #include "tests/check.h"
@@ -44,7 +45,8 @@ static void every_switch(void **state)
             for (int pool = 0; pool < 2; pool++)
                 for (int gap = 0; gap <= 6; gap += 3) {
                     struct branch_config c = branch_default();
-                    c.signal = (enum branch_signal)signal, c.pool = (enum branch_pool)pool, c.min_gap = gap, c.per_row = 3;
+                    c.signal = (enum branch_signal)signal, c.pool = (enum branch_pool)pool, c.min_gap = gap,
+                    c.per_row = 3;
                     memset(a, 0, sizeof a);
                     memset(b, 0, sizeof b);
                     CHECK(branch_choose(a, p->view, ROWS, 12, &c, KEY(7, 1, 2)) == 12, "%s: number", signals[signal]);
@@ -57,15 +59,26 @@ static void every_switch(void **state)
                         flat += a[i].zf == 0;
                         CHECK(x->m[a[i].pos] && x->ok[a[i].pos], "%s: point %d is a candidate", signals[signal], i);
                         for (int k = 0; k < i; k++)
-                            CHECK(a[k].row != a[i].row || abs(a[k].pos - a[i].pos) >= (gap ? gap : 1), "%s: gap %d", signals[signal], gap);
-                        bool stands_in = a[i].zf == 0 && (signal == SIGNAL_BS || signal == SIGNAL_OMEGA);       /* its row is flat */
-                        double want[] = { stands_in ? a[i].zh : a[i].zf * a[i].zh, a[i].zh, stands_in ? a[i].zh : a[i].zf, a[i].score, a[i].zh, a[i].zf + a[i].zh };
-                        CHECK_NEAR(a[i].score, want[signal], 1e-6 * (1 + fabs(want[signal])), "%s: score", signals[signal]);
+                            CHECK(a[k].row != a[i].row || abs(a[k].pos - a[i].pos) >= (gap ? gap : 1), "%s: gap %d",
+                                  signals[signal], gap);
+                        /* its row is flat */
+                        bool stands_in = a[i].zf == 0 && (signal == SIGNAL_BS || signal == SIGNAL_OMEGA);
+                        double want[] = { stands_in ? a[i].zh : a[i].zf * a[i].zh,
+                                          a[i].zh,
+                                          stands_in ? a[i].zh : a[i].zf,
+                                          a[i].score,
+                                          a[i].zh,
+                                          a[i].zf + a[i].zh };
+                        CHECK_NEAR(a[i].score, want[signal], 1e-6 * (1 + fabs(want[signal])), "%s: score",
+                                   signals[signal]);
                         CHECK(a[i].entropy_fallback == stands_in, "%s: fallback flag", signals[signal]);
-                        CHECK(a[i].strict == (a[i].zf > 0 && a[i].zh > 0 && a[i].score > 0), "%s: strict flag", signals[signal]);
+                        CHECK(a[i].strict == (a[i].zf > 0 && a[i].zh > 0 && a[i].score > 0), "%s: strict flag",
+                              signals[signal]);
                     }
-                    CHECK(moved ? flat < 12 : flat == 12, "%s: %d points of rows with a constant F", signals[signal], flat);
-                    for (int r = 0; pool == POOL_ROLLOUT && r < ROWS; r++) CHECK(in_row[r] == 3, "%s: row %d gives %d of 3", signals[signal], r, in_row[r]);
+                    CHECK(moved ? flat < 12 : flat == 12, "%s: %d points of rows with a constant F", signals[signal],
+                          flat);
+                    for (int r = 0; pool == POOL_ROLLOUT && r < ROWS; r++)
+                        CHECK(in_row[r] == 3, "%s: row %d gives %d of 3", signals[signal], r, in_row[r]);
                 }
         free(p);
     }
@@ -82,11 +95,15 @@ static void ranks(void **state)
         struct branch_config c = branch_official();
         c.signal = (enum branch_signal)signal;
         c.strict_first = false;
-        CHECK(branch_choose(all, p->view, ROWS, candidates + 1, &c, KEY(7, 1, 2)) == candidates + 1, "%s", signals[signal]);
-        CHECK(all[candidates].row == all[0].row && all[candidates].pos == all[0].pos, "%s: begins again after %d", signals[signal], candidates);
+        CHECK(branch_choose(all, p->view, ROWS, candidates + 1, &c, KEY(7, 1, 2)) == candidates + 1, "%s",
+              signals[signal]);
+        CHECK(all[candidates].row == all[0].row && all[candidates].pos == all[0].pos, "%s: begins again after %d",
+              signals[signal], candidates);
         for (int i = 1; i < candidates; i++) {
-            bool edge = all[i].pos == 15 || all[i].pos == 28, edge_before = all[i - 1].pos == 15 || all[i - 1].pos == 28;
-            if (signal == SIGNAL_TOOL_BOUNDARY && edge != edge_before) CHECK(edge_before && i == 2 * ROWS, "boundaries first");
+            bool edge = all[i].pos == 15 || all[i].pos == 28,
+                 edge_before = all[i - 1].pos == 15 || all[i - 1].pos == 28;
+            if (signal == SIGNAL_TOOL_BOUNDARY && edge != edge_before)
+                CHECK(edge_before && i == 2 * ROWS, "boundaries first");
             else CHECK(all[i].score <= all[i - 1].score, "%s: order at %d", signals[signal], i);
         }
     }
@@ -95,14 +112,17 @@ static void ranks(void **state)
     int n_strict = 0;
     while (n_strict < candidates && all[n_strict].strict) n_strict++;
     CHECK(n_strict > 0 && n_strict < candidates, "%d strict points", n_strict);
-    for (int i = n_strict; i < candidates; i++) CHECK(!all[i].strict && (i == n_strict || all[i].score <= all[i - 1].score), "rest by product");
+    for (int i = n_strict; i < candidates; i++)
+        CHECK(!all[i].strict && (i == n_strict || all[i].score <= all[i - 1].score), "rest by product");
     strict.fallback_by_entropy = true;
     branch_choose(all, p->view, ROWS, candidates, &strict, KEY(7, 1, 2));
-    for (int i = n_strict; i < candidates; i++) CHECK(!all[i].strict && (i == n_strict || all[i].zh <= all[i - 1].zh), "rest by entropy");
+    for (int i = n_strict; i < candidates; i++)
+        CHECK(!all[i].strict && (i == n_strict || all[i].zh <= all[i - 1].zh), "rest by entropy");
     free(p);
 }
 
-/* Rows are drawn uniformly: the first row over many steps; and the draw is a function of seed, step, epoch, round and prompt. */
+/* Rows are drawn uniformly: the first row over many steps; and the draw is a function of seed, step, epoch, round and
+ * prompt. */
 static void row_order(void **state)
 {
     (void)state;
@@ -119,7 +139,8 @@ static void row_order(void **state)
         differ[1] += a[0].row != b[0].row;
         branch_choose(b, p->view, ROWS, ROWS, &c, KEY(1, step + 1, 0));
         differ[2] += a[0].row != b[0].row;
-        branch_choose(b, p->view, ROWS, ROWS, &c, &(struct branch_key){ .seed = 1, .step = step, .epoch = 1, .round = 1 });
+        branch_choose(b, p->view, ROWS, ROWS, &c,
+                      &(struct branch_key){ .seed = 1, .step = step, .epoch = 1, .round = 1 });
         differ[3] += a[0].row != b[0].row;
         branch_choose(b, p->view, ROWS, ROWS, &c, &(struct branch_key){ .seed = 1, .step = step, .round = 2 });
         differ[4] += a[0].row != b[0].row;
@@ -141,7 +162,8 @@ static void random_points(void **state)
     double sum = 0;
     for (uint32_t step = 0; step < 3000; step++) {
         struct branch_choice one, alone, other;
-        branch_choose(&other, p->view, ROWS, 1, &c, &(struct branch_key){ .seed = 1, .step = step, .epoch = 1, .round = 1 });
+        branch_choose(&other, p->view, ROWS, 1, &c,
+                      &(struct branch_key){ .seed = 1, .step = step, .epoch = 1, .round = 1 });
         branch_choose(&one, p->view, ROWS, 1, &c, KEY(1, step, 0));
         again[0] += other.pos == one.pos && other.row == one.row;
         branch_choose(&other, p->view, ROWS, 1, &c, &(struct branch_key){ .seed = 1, .step = step, .round = 2 });
@@ -151,7 +173,8 @@ static void random_points(void **state)
         sum += one.row == 0 ? one.pos - alone.pos : 0;
     }
     /* 124 candidates: 24 times the same point by chance, sd 5 */
-    for (int i = 0; i < 2; i++) CHECK(again[i] < 50, "another %s chooses the same point %d times of 3000", i ? "round" : "epoch", again[i]);
+    for (int i = 0; i < 2; i++)
+        CHECK(again[i] < 50, "another %s chooses the same point %d times of 3000", i ? "round" : "epoch", again[i]);
     CHECK(sum == 0, "row 0's best is the same with and without the other rows");
     for (int i = 0; i < N; i++) {
         double want = p->row[0].m[i] && p->row[0].ok[i] ? 3000.0 / (N - 9) : 0;
@@ -176,7 +199,8 @@ static void corners(void **state)
     CHECK(branch_choose(out, p->view, ROWS, 4, &c, KEY(1, 1, 1)) == 4, "one candidate, four times");
     for (int i = 0; i < 4; i++) CHECK(out[i].row == 2 && out[i].pos == 20, "one candidate, four times");
     struct branch_view single = { p->row[0].logp, p->row[0].old, p->row[0].entropy, p->row[0].m, p->row[0].m, 1 };
-    CHECK(branch_choose(out, &single, 1, 2, &c, KEY(1, 1, 1)) == 2 && out[1].pos == 0 && out[1].entropy_fallback, "a rollout of one token");
+    CHECK(branch_choose(out, &single, 1, 2, &c, KEY(1, 1, 1)) == 2 && out[1].pos == 0 && out[1].entropy_fallback,
+          "a rollout of one token");
     p->row[0].entropy[5] = (acc_t)NAN;
     CHECK(branch_choose(out, p->view, 1, 2, &c, KEY(1, 1, 1)) == 0, "a row with a NaN entropy gives no points");
     free(p);
@@ -186,7 +210,8 @@ static void candidates(void **state)
 {
     (void)state;
     static const int ids[] = { 4, 0, 9, -1, 2, 3, 4, 4 };
-    static const uint8_t m[] = { 1, 1, 1, 1, 1, 1, 0, 1 }, never[] = { 0, 0, 1, 0, 0 }, free_of_budget[] = { 1, 1, 0, 0, 0, 1, 0, 1 }, budget8[] = { 1, 1, 0, 0, 0, 1, 0, 0 };
+    static const uint8_t m[] = { 1, 1, 1, 1, 1, 1, 0, 1 }, never[] = { 0, 0, 1, 0, 0 },
+                         free_of_budget[] = { 1, 1, 0, 0, 0, 1, 0, 1 }, budget8[] = { 1, 1, 0, 0, 0, 1, 0, 0 };
     uint8_t ok[8];
     CHECK(branch_candidates(ok, ids, m, 8, never, 5, 0) == 4, "blank, unknown and tool tokens");
     assert_memory_equal(ok, free_of_budget, 8);
@@ -194,7 +219,8 @@ static void candidates(void **state)
     assert_memory_equal(ok, budget8, 8);
 }
 
-/* Two prompts interleaved, the first of them without a candidate in its first row; lengths that leave padding out; a point with nothing left after it. */
+/* Two prompts interleaved, the first of them without a candidate in its first row; lengths that leave padding out; a
+ * point with nothing left after it. */
 static void requests(void **state)
 {
     (void)state;
@@ -202,7 +228,8 @@ static void requests(void **state)
     uint8_t solid[N];
     for (int i = 0; i < N; i++) solid[i] = i % 4 != 1;
     struct branch_row rows[ROWS];
-    for (int r = 0; r < ROWS; r++) rows[r] = (struct branch_row){ p->view[r], r % 2 ? 30 : 20, 100 + r, r == 1 ? solid : NULL };
+    for (int r = 0; r < ROWS; r++)
+        rows[r] = (struct branch_row){ p->view[r], r % 2 ? 30 : 20, 100 + r, r == 1 ? solid : NULL };
     memset(p->row[0].ok, 0, N);
     for (int resample = 0; resample < 2; resample++) {
         struct branch_config c = branch_official();
@@ -210,8 +237,11 @@ static void requests(void **state)
         struct branch_request q[16];
         struct branch_summary sum[ROWS];
         int prompts, n = branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, KEY(1, 1, 0));
-        CHECK(n == 8 && prompts == 2 && sum[0].uid == 30 && sum[1].uid == 20, "%d requests, %d prompts, first %d", n, prompts, sum[0].uid);
-        CHECK(sum[0].candidates == 2 * (N - 9) && sum[1].candidates == N - 9 && sum[0].strict > 0 && sum[1].first == 4 && sum[1].count == 4, "summary");
+        CHECK(n == 8 && prompts == 2 && sum[0].uid == 30 && sum[1].uid == 20, "%d requests, %d prompts, first %d", n,
+              prompts, sum[0].uid);
+        CHECK(sum[0].candidates == 2 * (N - 9) && sum[1].candidates == N - 9 && sum[0].strict > 0 &&
+                  sum[1].first == 4 && sum[1].count == 4,
+              "summary");
         for (int i = 0; i < n; i++) {
             int used = 0;
             for (int k = 0; k < q[i].pos + !resample; k++) used += q[i].row == 1 ? solid[k] : 1;
@@ -221,24 +251,29 @@ static void requests(void **state)
         struct branch_choice same[4];
         struct branch_view views[] = { p->view[1], p->view[3] };
         branch_choose(same, views, 2, 4, &c, KEY(1, 1, 30));
-        for (int i = 0; i < 4; i++) CHECK(q[i].pos == same[i].pos && q[i].row == 1 + 2 * same[i].row, "request %d is branch_choose's", i);
+        for (int i = 0; i < 4; i++)
+            CHECK(q[i].pos == same[i].pos && q[i].row == 1 + 2 * same[i].row, "request %d is branch_choose's", i);
     }
     struct branch_config c = branch_official();
     struct branch_request q[16];
     struct branch_summary sum[ROWS];
     int prompts;
     for (int r = 0; r < ROWS; r++) { memset(p->row[r].ok, 0, N); p->row[r].ok[N - 1] = r == 3; }
-    CHECK(branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, KEY(1, 1, 0)) == 0 && prompts == 1 && sum[0].candidates == 1 && sum[0].count == 0, "nothing left after the last token");
+    CHECK(branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, KEY(1, 1, 0)) == 0 && prompts == 1 &&
+              sum[0].candidates == 1 && sum[0].count == 0,
+          "nothing left after the last token");
     c.resample_token = true;
-    CHECK(branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, KEY(1, 1, 0)) == 4 && q[0].remaining == 1, "drawn again, it is itself what is left");
+    CHECK(branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, KEY(1, 1, 0)) == 4 && q[0].remaining == 1,
+          "drawn again, it is itself what is left");
     free(p);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_switch), cmocka_unit_test(ranks), cmocka_unit_test(row_order), cmocka_unit_test(random_points), cmocka_unit_test(corners),
-        cmocka_unit_test(candidates), cmocka_unit_test(requests),
+        cmocka_unit_test(every_switch), cmocka_unit_test(ranks), cmocka_unit_test(row_order),
+        cmocka_unit_test(random_points), cmocka_unit_test(corners), cmocka_unit_test(candidates),
+        cmocka_unit_test(requests),
     };
     return cmocka_run_group_tests_name("branch points", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_gradients.c: every parameter kind under every model option, loss, aggregation and packing, against central differences. Meaningful in double only:
- * make REAL=double. In float the same code checks that recompute and micro-batches change no bit or next to none. */
+/* test_gradients.c: every parameter kind under every model option, loss, aggregation and packing, against central
+ * differences. Meaningful in double only: make REAL=double. In float the same code checks that recompute and
+ * micro-batches change no bit or next to none. */
 #include "engine/learner/learner.h"
 #include "base/philox.h"
 #include "tests/check.h"
@@ -7,12 +8,17 @@
 #include <string.h>
 
 static const struct option { const char *name; struct model_config c; } options[] = {
-    { "llama 2:1 tied",      { .vocab = 19, .dim = 12, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 6, .ff = 10, .tied = true } },
-    { "llama 1:1 untied",    { .vocab = 17, .dim = 8,  .layers = 2, .heads = 2, .kv_heads = 2, .head_dim = 4, .ff = 9 } },
-    { "llama 8:1",           { .vocab = 17, .dim = 16, .layers = 1, .heads = 8, .kv_heads = 1, .head_dim = 4, .ff = 8, .tied = true } },
-    { "qwen2 bias 3:1",      { .vocab = 23, .dim = 12, .layers = 2, .heads = 3, .kv_heads = 1, .head_dim = 4, .ff = 12, .qkv_bias = true, .tied = true } },
-    { "qwen3 norm 4:2",      { .vocab = 23, .dim = 10, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .ff = 12, .qk_norm = true } },
-    { "bias and norm",       { .vocab = 16, .dim = 8,  .layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 8, .ff = 8, .qk_norm = true, .qkv_bias = true } },
+    { "llama 2:1 tied", { .vocab = 19, .dim = 12, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 6, .ff = 10,
+      .tied = true } },
+    { "llama 1:1 untied", { .vocab = 17, .dim = 8, .layers = 2, .heads = 2, .kv_heads = 2, .head_dim = 4, .ff = 9 } },
+    { "llama 8:1", { .vocab = 17, .dim = 16, .layers = 1, .heads = 8, .kv_heads = 1, .head_dim = 4, .ff = 8,
+      .tied = true } },
+    { "qwen2 bias 3:1", { .vocab = 23, .dim = 12, .layers = 2, .heads = 3, .kv_heads = 1, .head_dim = 4, .ff = 12,
+      .qkv_bias = true, .tied = true } },
+    { "qwen3 norm 4:2", { .vocab = 23, .dim = 10, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .ff = 12,
+      .qk_norm = true } },
+    { "bias and norm", { .vocab = 16, .dim = 8, .layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 8, .ff = 8,
+      .qk_norm = true, .qkv_bias = true } },
 };
 enum { OPTIONS = sizeof options / sizeof *options, SEQS = 5, LEN = 11 };
 
@@ -34,13 +40,15 @@ static void make(struct model *m, const struct model_config *c)
         const struct param *p = &m->param[i];
         int64_t n = p->rows * (p->cols ? p->cols : 1);
         struct rng r = rng_make(3, 5, (uint32_t)i);
-        for (int64_t j = 0; j < n; j++) m->w[p->at + j] = (elem_t)((p->cols ? 0 : strstr(p->name, "bias") ? 0 : 1) + 0.8 * (rng_uniform(&r) - 0.5));
+        for (int64_t j = 0; j < n; j++)
+            m->w[p->at + j] = (elem_t)((p->cols ? 0 : strstr(p->name, "bias") ? 0 : 1) + 0.8 * (rng_uniform(&r) - 0.5));
     }
     m->version++;
     gemm_weights_changed();
 }
 
-/* Five sequences in two groups; three of the first share prefixes, so that rows have several targets and shared tokens. */
+/* Five sequences in two groups; three of the first share prefixes, so that rows have several targets and shared
+ * tokens. */
 struct data { int ids[SEQS][LEN]; uint8_t m[SEQS][LEN]; struct seq_view s[SEQS]; int64_t begin[SEQS + 1]; };
 
 static void make_data(struct data *d, int vocab)
@@ -60,7 +68,11 @@ static void make_data(struct data *d, int vocab)
     d->begin[SEQS] = flat;
 }
 
-struct vectors { acc_t logp[SEQS * LEN], old[SEQS * LEN], ref[SEQS * LEN], ent[SEQS * LEN], adv[SEQS * LEN], g[SEQS * LEN], ge[SEQS * LEN]; uint8_t m[SEQS * LEN]; };
+struct vectors {
+    acc_t logp[SEQS * LEN], old[SEQS * LEN], ref[SEQS * LEN], ent[SEQS * LEN], adv[SEQS * LEN], g[SEQS * LEN],
+        ge[SEQS * LEN];
+    uint8_t m[SEQS * LEN];
+};
 
 static double loss_of(struct learner *l, const struct data *d, struct vectors *v, const struct loss_rule *rule)
 {
@@ -71,7 +83,14 @@ static double loss_of(struct learner *l, const struct data *d, struct vectors *v
     pack_make(&p, d->s, SEQS);
     learner_score(l, &p, &(struct score_rule){ .inv_temp = 0.9 }, v->logp, v->ent);
     pack_free(&p);
-    struct loss_in in = { .logp = v->logp, .logp_old = v->old, .logp_ref = v->ref, .entropy = v->ent, .adv = v->adv, .m = v->m, .begin = d->begin, .rows = SEQS };
+    struct loss_in in = { .logp = v->logp,
+                          .logp_old = v->old,
+                          .logp_ref = v->ref,
+                          .entropy = v->ent,
+                          .adv = v->adv,
+                          .m = v->m,
+                          .begin = d->begin,
+                          .rows = SEQS };
     struct loss_stats stats;
     op_pg(v->g, v->ge, NULL, NULL, &stats, &in, rule);
     return stats.loss;
@@ -90,15 +109,20 @@ static void gradient_of(struct learner *l, const struct data *d, const struct ve
 
 static const struct { const char *name; struct loss_rule r; } losses[] = {
     { "token mean, no clip",           { .clip_low = 0.9, .clip_high = 9, .clip_c = 30, .agg = AGG_TOKEN_MEAN } },
-    { "sequence mean, clip",           { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_SEQ_MEAN_TOKEN_MEAN } },
-    { "sequence sum, k3, entropy",     { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_SEQ_MEAN_TOKEN_SUM, .kl = KL_K3, .kl_coef = 0.3, .entropy_coef = 0.2 } },
-    { "sum over length, k2",           { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_SEQ_MEAN_TOKEN_SUM_NORM, .max_len = 12, .kl = KL_K2, .kl_coef = 0.3 } },
-    { "token mean, k1, entropy",       { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_TOKEN_MEAN, .kl = KL_K1, .kl_coef = 0.1, .entropy_coef = -0.4 } },
-    { "token mean, abs",               { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_TOKEN_MEAN, .kl = KL_ABS, .kl_coef = 0.1 } },
+    { "sequence mean, clip", { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_SEQ_MEAN_TOKEN_MEAN } },
+    { "sequence sum, k3, entropy", { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_SEQ_MEAN_TOKEN_SUM,
+      .kl = KL_K3, .kl_coef = 0.3, .entropy_coef = 0.2 } },
+    { "sum over length, k2", { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_SEQ_MEAN_TOKEN_SUM_NORM,
+      .max_len = 12, .kl = KL_K2, .kl_coef = 0.3 } },
+    { "token mean, k1, entropy", { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_TOKEN_MEAN, .kl = KL_K1,
+      .kl_coef = 0.1, .entropy_coef = -0.4 } },
+    { "token mean, abs", { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .agg = AGG_TOKEN_MEAN, .kl = KL_ABS,
+      .kl_coef = 0.1 } },
 };
 enum { LOSSES = sizeof losses / sizeof *losses };
 
-static void set_up(struct model *m, struct learner *l, struct data *d, struct vectors *v, const struct option *o, bool recompute)
+static void set_up(struct model *m, struct learner *l, struct data *d, struct vectors *v, const struct option *o,
+                   bool recompute)
 {
     make(m, &o->c);
     learner_make(l, m, (struct learner_rule){ .max_rows = 64, .recompute = recompute });
@@ -118,7 +142,8 @@ static void set_up(struct model *m, struct learner *l, struct data *d, struct ve
 
 static void tear_down(struct model *m, struct learner *l) { learner_free(l); model_free(m); }
 
-static void check_param(struct learner *l, const struct data *d, struct vectors *v, const struct loss_rule *rule, const struct param *p, const char *name)
+static void check_param(struct learner *l, const struct data *d, struct vectors *v, const struct loss_rule *rule,
+                        const struct param *p, const char *name)
 {
     int64_t n = p->rows * (p->cols ? p->cols : 1), step = n / 4 + 1;
     for (int64_t j = n / 7; j < n; j += step) {
@@ -181,7 +206,9 @@ static void recompute_micro_batches_and_unrolling(void **state)
             }
             double scale = sqrt(op_sumsq(first, m.count) / (double)m.count);
             for (int64_t i = 0; i < m.count; i++)
-                CHECK_NEAR(l.g[i], first[i], (sizeof(elem_t) == 8 ? 1e-13 : 1e-6) * (scale + fabs((double)first[i]) + 1), "%s way %d element %lld", options[o].name, way, (long long)i);
+                CHECK_NEAR(l.g[i], first[i],
+                           (sizeof(elem_t) == 8 ? 1e-13 : 1e-6) * (scale + fabs((double)first[i]) + 1),
+                           "%s way %d element %lld", options[o].name, way, (long long)i);
             tear_down(&m, &l);
         }
         free(first);
@@ -206,7 +233,10 @@ static void chunks_of_logits(void **state)
     w = v;
     loss_of(&l, &d, &w, &losses[2].r);
     for (int64_t i = 0; i < d.begin[SEQS]; i++)
-        if (v.m[i]) { assert_memory_equal(&v.logp[i], &w.logp[i], sizeof(acc_t)); assert_memory_equal(&v.ent[i], &w.ent[i], sizeof(acc_t)); }
+        if (v.m[i]) {
+            assert_memory_equal(&v.logp[i], &w.logp[i], sizeof(acc_t));
+            assert_memory_equal(&v.ent[i], &w.ent[i], sizeof(acc_t));
+        }
     gradient_of(&l, &d, &w, SEQS);
     for (int64_t i = 0; i < m.count; i++)
         CHECK_NEAR(l.g[i], first[i], 1e-6 * (1 + fabs((double)first[i])), "element %lld", (long long)i);
@@ -217,7 +247,8 @@ static void chunks_of_logits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(central_differences), cmocka_unit_test(recompute_micro_batches_and_unrolling), cmocka_unit_test(chunks_of_logits),
+        cmocka_unit_test(central_differences), cmocka_unit_test(recompute_micro_batches_and_unrolling),
+        cmocka_unit_test(chunks_of_logits),
     };
     return cmocka_run_group_tests_name("gradients", tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_pack.c: trees in depth-first order: shared tokens once, ends nested, every target on the row before its token. */
+/* test_pack.c: trees in depth-first order: shared tokens once, ends nested, every target on the row before its
+ * token. */
 #include "engine/learner/pack.h"
 #include "base/philox.h"
 #include "tests/check.h"
@@ -78,7 +79,8 @@ static void random_trees(void **state)
             for (int d = 1; d < s[i].n; d++) {
                 int first = 1;
                 for (int j = 0; j < i && first; j++)
-                    if (s[j].group == s[i].group && s[j].n > d && !memcmp(ids[j], ids[i], (size_t)d * sizeof(int))) first = 0;
+                    if (s[j].group == s[i].group && s[j].n > d && !memcmp(ids[j], ids[i], (size_t)d * sizeof(int)))
+                        first = 0;
                 rows += first;
             }
         assert_int_equal(p.n, rows);

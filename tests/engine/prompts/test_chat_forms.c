@@ -17,10 +17,25 @@ static json_t *golden;
 static struct tokenizer *bytes_of;      /* every byte a token, and the added tokens of all families */
 
 #define A(id, text, special) "{\"id\":" #id ",\"content\":\"" text "\",\"special\":" #special "}"
-static const char added[] = "[" A(300, "<|im_start|>", true) "," A(301, "<|im_end|>", true) "," A(302, "<|endoftext|>", true) "," A(303, "<tool_call>", false) ","
-    A(304, "</tool_call>", false) "," A(305, "<think>", false) "," A(306, "</think>", false) "," A(307, "<tool_response>", false) "," A(308, "</tool_response>", false) ","
-    A(310, "<|begin_of_text|>", true) "," A(311, "<|start_header_id|>", true) "," A(312, "<|end_header_id|>", true) "," A(313, "<|eot_id|>", true) ","
-    A(314, "<|eom_id|>", true) "," A(315, "<|end_of_text|>", true) "]";
+static const char added[] =
+    "[" A(300, "<|im_start|>", true) "," A(301, "<|im_end|>", true) "," A(302, "<|endoftext|>", true) "," A(303, "<tool_call>", false) "," A(
+        304, "</tool_call>",
+        false) "," A(305, "<think>",
+                     false) "," A(306, "</think>",
+                                  false) "," A(307, "<tool_response>",
+                                               false) "," A(308, "</tool_response>",
+                                                            false) "," A(310, "<|begin_of_text|>",
+                                                                         true) "," A(311, "<|start_header_id|>",
+                                                                                     true) "," A(312,
+                                                                                                 "<|end_header_id|>",
+                                                                                                 true) "," A(313,
+                                                                                                             "<|eot_id|"
+                                                                                                             ">",
+                                                                                                             true) "," A(314,
+                                                                                                                         "<|eom_id|>",
+                                                                                                                         true) "," A(315,
+                                                                                                                                     "<|end_of_text|>",
+                                                                                                                                     true) "]";
 
 static const char *text_of(const json_t *v, const char *key) { return json_string_value(json_object_get(v, key)); }
 
@@ -47,7 +62,8 @@ static bool write_talk(struct ids *ids, struct chat_mask *mask, const struct cha
     const json_t *list = json_object_get(talk, "messages");
     struct messages x = { 0 };
     struct chat_tools tools = { 0 };
-    bool ok = messages_read(&x, list, json_array_size(list), "messages", e) && tools_value(&tools, c, json_object_get(talk, "tools"), e);
+    bool ok = messages_read(&x, list, json_array_size(list), "messages", e) &&
+              tools_value(&tools, c, json_object_get(talk, "tools"), e);
     struct chat_message *m = ok ? chat_messages(&x) : NULL;
     ok = ok && chat_check(c, m, x.n, tools.n > 0, e);
     if (ok) assert_true(chat_write(c, ids, mask, m, x.n, &tools, json_is_true(json_object_get(talk, "reply"))));
@@ -76,9 +92,11 @@ static void check_same(struct chat *c, const json_t *talk, const json_t *want, c
     assert_int_equal(mask.n, ids.n);
     str_clear(&got);
     tokenizer_decode(bytes_of, &got, ids.p, ids.n, true);
-    CHECK(got.n == json_string_length(want) && !memcmp(got.p, json_string_value(want), got.n), "%s, conversation %d: wrote\n%s\nnot\n%s", name, k, got.p, json_string_value(want));
+    CHECK(got.n == json_string_length(want) && !memcmp(got.p, json_string_value(want), got.n),
+          "%s, conversation %d: wrote\n%s\nnot\n%s", name, k, got.p, json_string_value(want));
     assert_true(tokenizer_encode(bytes_of, &again, got.p, got.n, true));
-    CHECK(ids.n == again.n && !memcmp(ids.p, again.p, (size_t)ids.n * sizeof(int)), "%s, conversation %d: %d ids, %d when read", name, k, ids.n, again.n);
+    CHECK(ids.n == again.n && !memcmp(ids.p, again.p, (size_t)ids.n * sizeof(int)),
+          "%s, conversation %d: %d ids, %d when read", name, k, ids.n, again.n);
     chat_mask_free(&mask);
     ids_free(&ids);
     ids_free(&again);
@@ -100,7 +118,9 @@ static void known(void **state)
             const json_t *talk = json_array_get(talks, k);
             struct ids ids = { 0 };
             if (json_is_string(want)) check_same(&c, talk, want, text_of(form, "name"), (int)k);
-            else if (json_is_false(want)) CHECK(!write_talk(&ids, NULL, &c, talk, &e) && *e.text, "%s, conversation %zu is written", text_of(form, "name"), k);
+            else if (json_is_false(want))
+                CHECK(!write_talk(&ids, NULL, &c, talk, &e) && *e.text, "%s, conversation %zu is written",
+                      text_of(form, "name"), k);
             same += json_is_string(want);
             refused += json_is_false(want);
             ids_free(&ids);
@@ -116,7 +136,8 @@ static void random_talks(void **state)
     const json_t *forms = json_object_get(golden, "forms"), *talk;
     size_t i;
     json_array_foreach(json_object_get(golden, "random"), i, talk) {
-        const json_t *form = json_array_get(forms, (size_t)json_integer_value(json_object_get(talk, "form"))), *t = json_object_get(form, "template");
+        const json_t *form = json_array_get(forms, (size_t)json_integer_value(json_object_get(talk, "form"))),
+                     *t = json_object_get(form, "template");
         struct chat c;
         struct err e = { "" };
         CHECK(open_text(&c, json_string_value(t), json_string_length(t), &e), "%s", e.text);
@@ -131,28 +152,51 @@ static void masks(void **state)
 {
     (void)state;
     static const struct { const char *format, *talk, *own; } cases[] = {
-        { "qwen2.5", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"name\":\"f\",\"arguments\":{\"a\":1}}]},"
+        { "qwen2.5",
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\","
+          "\"tool_calls\":[{\"name\":\"f\",\"arguments\":{\"a\":1}}]},"
           "{\"role\":\"tool\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"x\"}]}",
           "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>x<|im_end|>" },
-        { "qwen2.5", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0},{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}",
+        { "qwen2.5",
+          "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0},{\"role\":\"user\","
+          "\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}",
           "b<|im_end|>" },
-        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},{\"role\":\"user\",\"content\":\"q\"},"
-          "{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}", "<think>\nu\n</think>\n\nb<|im_end|>" },
+        { "qwen3",
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+          "\"reasoning_content\":\"t\"},{\"role\":\"user\",\"content\":\"q\"},"
+          "{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+          "<think>\nu\n</think>\n\nb<|im_end|>" },
         /* results in a user's clothes are no question, but with a tag at one end alone they are one */
-        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},"
-          "{\"role\":\"user\",\"content\":\"<tool_response>r</tool_response>\"},{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+        { "qwen3",
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+          "\"reasoning_content\":\"t\"},"
+          "{\"role\":\"user\",\"content\":\"<tool_response>r</tool_response>\"},{\"role\":\"assistant\","
+          "\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
           "<think>\nt\n</think>\n\na<|im_end|><think>\nu\n</think>\n\nb<|im_end|>" },
-        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},"
-          "{\"role\":\"user\",\"content\":\"what is </tool_response>\"},{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+        { "qwen3",
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+          "\"reasoning_content\":\"t\"},"
+          "{\"role\":\"user\",\"content\":\"what is </tool_response>\"},{\"role\":\"assistant\","
+          "\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
           "<think>\nu\n</think>\n\nb<|im_end|>" },
-        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},"
-          "{\"role\":\"user\",\"content\":\"<tool_response> is what?\"},{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+        { "qwen3",
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+          "\"reasoning_content\":\"t\"},"
+          "{\"role\":\"user\",\"content\":\"<tool_response> is what?\"},{\"role\":\"assistant\","
+          "\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
           "<think>\nu\n</think>\n\nb<|im_end|>" },
-        { "qwen3-training", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"t\"},{\"role\":\"user\","
-          "\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}", "<think>\nt\n</think>\n\na<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
-        { "qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"q\"},"
+        { "qwen3-training",
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+          "\"reasoning_content\":\"t\"},{\"role\":\"user\","
+          "\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}",
+          "<think>\nt\n</think>\n\na<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
+        { "qwen3",
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"},"
+          "{\"role\":\"user\",\"content\":\"q\"},"
           "{\"role\":\"assistant\",\"content\":\"b\"}]}", "a<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
-        { "llama3.1", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"tool_calls\":[{\"name\":\"f\",\"arguments\":{}}]},{\"role\":\"tool\","
+        { "llama3.1",
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","
+          "\"tool_calls\":[{\"name\":\"f\",\"arguments\":{}}]},{\"role\":\"tool\","
           "\"content\":\"r\"}]}", "{\"name\": \"f\", \"parameters\": {}}<|eot_id|>" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -162,7 +206,8 @@ static void masks(void **state)
         struct chat_mask mask = { 0 };
         struct str own = { 0 };
         json_t *talk = json_from("case", cases[i].talk, strlen(cases[i].talk), &e);
-        CHECK(talk && chat_open(&c, bytes_of, NULL, cases[i].format, &e) && write_talk(&ids, &mask, &c, talk, &e), "case %zu: %s", i, e.text);
+        CHECK(talk && chat_open(&c, bytes_of, NULL, cases[i].format, &e) && write_talk(&ids, &mask, &c, talk, &e),
+              "case %zu: %s", i, e.text);
         str_clear(&own);
         for (int k = 0; k < ids.n; k++) if (mask.p[k]) tokenizer_decode(bytes_of, &own, &ids.p[k], 1, true);
         CHECK(!strcmp(own.p, cases[i].own), "case %zu: marked is\n%s\nnot\n%s", i, own.p, cases[i].own);
@@ -177,8 +222,12 @@ static void masks(void **state)
 static void listed_results(void **state)
 {
     (void)state;
-    static const char talk[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]},{\"role\":\"tool\",\"content\":[{\"type\":\"text\",\"text\":\"r\"}]}]}";
-    static const struct { const char *format; bool ok; } cases[] = { { "llama3.1", false }, { "llama3", true }, { "qwen2.5", true } };
+    static const char talk[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]},{"
+                               "\"role\":\"tool\",\"content\":[{\"type\":\"text\",\"text\":\"r\"}]}]}";
+    static const struct {
+        const char *format;
+        bool ok;
+    } cases[] = { { "llama3.1", false }, { "llama3", true }, { "qwen2.5", true } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct chat c;
         struct err e = { "" };
@@ -231,9 +280,12 @@ static void mutated(void **state)
     int accepted = 0, refused = 0;
     struct str text = { 0 }, last = { 0 };
     json_array_foreach(json_object_get(golden, "mutated"), i, one) {
-        const json_t *form = json_array_get(json_object_get(golden, "forms"), (size_t)json_integer_value(json_object_get(one, "form"))), *put = json_object_get(one, "put");
+        const json_t *form = json_array_get(json_object_get(golden, "forms"),
+                                            (size_t)json_integer_value(json_object_get(one, "form"))),
+                     *put = json_object_get(one, "put");
         const char *t = text_of(form, "template");
-        size_t at = (size_t)json_integer_value(json_object_get(one, "at")), cut = (size_t)json_integer_value(json_object_get(one, "cut"));
+        size_t at = (size_t)json_integer_value(json_object_get(one, "at")),
+               cut = (size_t)json_integer_value(json_object_get(one, "cut"));
         struct chat c;
         struct err e = { "" };
         str_clear(&text);
@@ -247,8 +299,10 @@ static void mutated(void **state)
         }
         accepted++;
         uint64_t got = fingerprint(&c, form, &last), want = strtoull(text_of(one, "hash"), NULL, 16);
-        CHECK(got == want, "mutated template %zu (%s, at %zu '%s' for %zu bytes) is accepted, and Jinja prints something else than, at last,\n%s", i, text_of(form, "name"), at,
-              json_string_value(put), cut, last.p);
+        CHECK(got == want,
+              "mutated template %zu (%s, at %zu '%s' for %zu bytes) is accepted, and Jinja prints something else than, "
+              "at last,\n%s",
+              i, text_of(form, "name"), at, json_string_value(put), cut, last.p);
     }
     printf("%zu mutated templates: %d accepted, all as Jinja prints them; %d refused\n", i, accepted, refused);
     assert_true(i == 500 && accepted >= 50 && refused >= 250);
@@ -286,6 +340,8 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(known), cmocka_unit_test(random_talks), cmocka_unit_test(masks), cmocka_unit_test(listed_results), cmocka_unit_test(mutated) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(known), cmocka_unit_test(random_talks),
+                                        cmocka_unit_test(masks), cmocka_unit_test(listed_results),
+                                        cmocka_unit_test(mutated) };
     return cmocka_run_group_tests_name("chat forms", tests, set_up, tear_down);
 }

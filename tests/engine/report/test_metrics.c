@@ -1,4 +1,5 @@
-/* test_metrics.c: metrics.jsonl to the byte, resuming it, the console line, the progress line, and TensorBoard frames read back with their checksums. */
+/* test_metrics.c: metrics.jsonl to the byte, resuming it, the console line, the progress line, and TensorBoard frames
+ * read back with their checksums. */
 #include "base/file.h"
 #include "base/str.h"
 #include "engine/report/metrics.h"
@@ -14,8 +15,9 @@ static void numbers_read_back(void **state)
 {
     (void)state;
     static const struct { double x; const char *text; } cases[] = {
-        { 0, "0" }, { 1, "1" }, { 0.1, "0.1" }, { 1.0 / 3, "0.3333333333333333" }, { 1e-7, "1e-07" }, { -2.5, "-2.5" }, { 123456789, "123456789" },
-        { 0.1 + 0.2, "0.30000000000000004" }, { 5e-324, "5e-324" }, { 1.7976931348623157e308, "1.7976931348623157e+308" },
+        { 0, "0" }, { 1, "1" }, { 0.1, "0.1" }, { 1.0 / 3, "0.3333333333333333" }, { 1e-7, "1e-07" }, { -2.5, "-2.5" },
+        { 123456789, "123456789" }, { 0.1 + 0.2, "0.30000000000000004" }, { 5e-324, "5e-324" },
+        { 1.7976931348623157e308, "1.7976931348623157e+308" },
     };
     char text[32];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -40,7 +42,9 @@ static void names_keep_their_order(void **state)
     metrics_clear(&m);
     assert_int_equal(m.n, 0);
     metrics_free(&m);
-    CHECK(metrics_is_timing("timing_s/gen") && metrics_is_timing("perf/throughput") && !metrics_is_timing("actor/timing_x"), "timing names");
+    CHECK(metrics_is_timing("timing_s/gen") && metrics_is_timing("perf/throughput") &&
+              !metrics_is_timing("actor/timing_x"),
+          "timing names");
 }
 
 static void expect_file(const char *path, const char *want)
@@ -105,8 +109,8 @@ static void a_resumed_file_is_the_same_file(void **state)
 static void other_files_are_left_alone(void **state)
 {
     (void)state;
-    static const char *const texts[] = { "hello\n", "{\"step\":1}\n", "{\"step\":\"1\",\"data\":{}}\n", "{\"step\":1,\"data\":{}}\n[]\n",
-                                        "{\"step\":1.5,\"data\":{}}\n" };
+    static const char *const texts[] = { "hello\n", "{\"step\":1}\n", "{\"step\":\"1\",\"data\":{}}\n",
+                                         "{\"step\":1,\"data\":{}}\n[]\n", "{\"step\":1.5,\"data\":{}}\n" };
     const char *path = in_dir("other.jsonl");
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct err e = { "" };
@@ -129,7 +133,8 @@ static void a_full_disk_is_said(void **state)
     assert_true(metrics_open(&l, "/dev/full", -1, NULL, &e));
     CHECK(!metrics_write(&l, 1, &m, &e) && strstr(e.text, "/dev/full: No space left"), "%s", e.text);
     metrics_close(&l, NULL);
-    CHECK(!metrics_open(&l, "/nonexistent/m.jsonl", -1, NULL, &e) && strstr(e.text, "/nonexistent/m.jsonl"), "%s", e.text);
+    CHECK(!metrics_open(&l, "/nonexistent/m.jsonl", -1, NULL, &e) && strstr(e.text, "/nonexistent/m.jsonl"), "%s",
+          e.text);
     CHECK(!metrics_open(&l, in_dir("m2.jsonl"), -1, "/proc/none", &e), "a TensorBoard folder that cannot be");
     metrics_free(&m);
 }
@@ -156,7 +161,11 @@ static void console_line(void **state)
 static void progress_lines(void **state)
 {
     (void)state;
-    static const struct { int width, first, done, total; double elapsed, reward, speed; const char *what, *want; } cases[] = {
+    static const struct {
+        int width, first, done, total;
+        double elapsed, reward, speed;
+        const char *what, *want;
+    } cases[] = {
         { 0, 0, 0, 24, 1, (double)NAN, (double)NAN, "rollout", "step 0/24  rollout" },
         { 0, 0, 6, 24, 60, 0.5, 12345, NULL, "step 6/24  reward 0.500  12.3 k tokens/s  3:00 left" },
         { 0, 20, 22, 24, 10, 0.5, 900, "", "step 22/24  reward 0.500  0.9 k tokens/s  10 s left" },
@@ -168,8 +177,8 @@ static void progress_lines(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char out[512];
-        progress_text(out, sizeof out, cases[i].width, "step", cases[i].first, cases[i].done, cases[i].total, cases[i].elapsed, cases[i].what,
-                      cases[i].reward, cases[i].speed);
+        progress_text(out, sizeof out, cases[i].width, "step", cases[i].first, cases[i].done, cases[i].total,
+                      cases[i].elapsed, cases[i].what, cases[i].reward, cases[i].speed);
         CHECK(!strcmp(out, cases[i].want), "case %zu: \"%s\", want \"%s\"", i, out, cases[i].want);
         CHECK(!cases[i].width || (int)strlen(out) < cases[i].width, "case %zu: wider than the terminal", i);
     }
@@ -180,14 +189,16 @@ static void progress_lines(void **state)
     p.unit = "answers";
     for (int i = 1; i <= 500; i++) progress_step(&p, i, "x", (double)NAN, (double)NAN);       /* nothing before 2 s */
     p.started -= 2.5;
-    for (int i = 501; i <= 1000; i++) progress_step(&p, i, "x", (double)NAN, (double)NAN);    /* 501, and then every tenth */
+    /* 501, and then every tenth */
+    for (int i = 501; i <= 1000; i++) progress_step(&p, i, "x", (double)NAN, (double)NAN);
     progress_clear(&p);
     rewind(f);
     for (int i = 501; i <= 1001; i += 100) {
         char want[32];
         snprintf(want, sizeof want, "answers %d/1000  x", i < 1000 ? i : 1000);
         assert_non_null(fgets(line, sizeof line, f));
-        CHECK(!strncmp(line, want, strlen(want)) && !strchr(line, '\r') && strchr(line, '\n'), "%s, want %s", line, want);
+        CHECK(!strncmp(line, want, strlen(want)) && !strchr(line, '\r') && strchr(line, '\n'), "%s, want %s", line,
+              want);
     }
     CHECK(!fgets(line, sizeof line, f), "one line more: %s", line);
     fclose(f);
@@ -284,7 +295,9 @@ static void tensorboard_frames(void **state)
     /* RFC 3720 B.4 */
     uint8_t zeros[32] = { 0 }, up[32];
     for (int i = 0; i < 32; i++) up[i] = (uint8_t)i;
-    CHECK(crc32c(zeros, 32) == 0x8A9136AAu && crc32c(up, 32) == 0x46DD794Eu && crc32c("123456789", 9) == 0xE3069283u && crc32c("", 0) == 0, "CRC-32C");
+    CHECK(crc32c(zeros, 32) == 0x8A9136AAu && crc32c(up, 32) == 0x46DD794Eu && crc32c("123456789", 9) == 0xE3069283u &&
+              crc32c("", 0) == 0,
+          "CRC-32C");
     CHECK(metrics_open(&l, in_dir("tb.jsonl"), 5, in_dir("tb"), &e), "%s", e.text);
     metrics_put(&m, "actor/pg_loss", -0.1);
     metrics_put(&m, "x", 300);
@@ -306,9 +319,10 @@ static void tensorboard_frames(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_read_back), cmocka_unit_test(names_keep_their_order), cmocka_unit_test(a_resumed_file_is_the_same_file),
-        cmocka_unit_test(other_files_are_left_alone), cmocka_unit_test(a_full_disk_is_said), cmocka_unit_test(console_line),
-        cmocka_unit_test(progress_lines), cmocka_unit_test(tensorboard_frames),
+        cmocka_unit_test(numbers_read_back), cmocka_unit_test(names_keep_their_order),
+        cmocka_unit_test(a_resumed_file_is_the_same_file), cmocka_unit_test(other_files_are_left_alone),
+        cmocka_unit_test(a_full_disk_is_said), cmocka_unit_test(console_line), cmocka_unit_test(progress_lines),
+        cmocka_unit_test(tensorboard_frames),
     };
     return cmocka_run_group_tests_name("metrics", tests, make_dir, drop_dir);
 }

@@ -1,4 +1,5 @@
-/* same.h: what the tests of rollouts compare: sampled numbers with the training forward pass, calls with calls, and how a process dies. */
+/* same.h: what the tests of rollouts compare: sampled numbers with the training forward pass, calls with calls, and how
+ * a process dies. */
 #pragma once
 #include "tests/engine/rollout/tiny.h"
 #include "tests/check.h"
@@ -11,7 +12,8 @@ static inline void same_calls(const char *name, int i, const struct episode *a, 
     assert_int_equal(a->calls, b->calls);
     for (int k = 0; k < a->calls; k++) {
         const struct call *x = &a->call[k], *y = &b->call[k];
-        CHECK(x->tool == y->tool && x->begin == y->begin && x->end == y->end && x->close == y->close && x->over_limit == y->over_limit,
+        CHECK(x->tool == y->tool && x->begin == y->begin && x->end == y->end && x->close == y->close &&
+                  x->over_limit == y->over_limit,
               "%s, episode %d, call %d", name, i, k);
     }
 }
@@ -25,18 +27,21 @@ static inline void same_as_training(const struct model *m, const struct episode 
     acc_t *logp = xcalloc((size_t)n, sizeof *logp), *ent = xcalloc((size_t)n, sizeof *ent);
     arena_make(&a, "training", 16u << 20);
     acts_make(&acts, m, n, false, true, &a);
-    elem_t *logits = arena_get(&a, (size_t)(n * vocab_ld(m)) * sizeof *logits, "logits"), *x = arena_get(&a, (size_t)n * (size_t)m->c.dim * sizeof *x, "x");
+    elem_t *logits = arena_get(&a, (size_t)(n * vocab_ld(m)) * sizeof *logits, "logits"),
+           *x = arena_get(&a, (size_t)n * (size_t)m->c.dim * sizeof *x, "x");
     for (int i = 0; i < n; i++) { pos[i] = i; end[i] = n; }
     struct attn_plan *plan_ = attn_plan_make(end, n);
     struct batch b = { .n = n, .ids = ep->ids, .pos = pos, .plan = plan_ };
     model_forward(m, &acts, &b, NULL);
     head_forward(m, logits, x, acts.hidden, NULL, n);
-    op_row_stats(NULL, logp, ent, logits, temperature > 0 ? 1 / temperature : 1, NULL, ep->ids + 1, n - 1, m->c.vocab, vocab_ld(m));
+    op_row_stats(NULL, logp, ent, logits, temperature > 0 ? 1 / temperature : 1, NULL, ep->ids + 1, n - 1, m->c.vocab,
+                 vocab_ld(m));
     for (int i = ep->prompt_len; i < n; i++) {
         if (!ep->m[i]) { assert_true(ep->logp[i] == 0 && ep->entropy[i] == 0); continue; }
-        CHECK(ep->logp[i] == logp[i - 1] && ep->logp[i] <= 0, "episode %d, token %d: sampled logp %.9g, training %.9g", index, i, (double)ep->logp[i],
-              (double)logp[i - 1]);
-        CHECK(ep->entropy[i] == ent[i - 1], "episode %d, token %d: sampled entropy %.9g, training %.9g", index, i, (double)ep->entropy[i], (double)ent[i - 1]);
+        CHECK(ep->logp[i] == logp[i - 1] && ep->logp[i] <= 0, "episode %d, token %d: sampled logp %.9g, training %.9g",
+              index, i, (double)ep->logp[i], (double)logp[i - 1]);
+        CHECK(ep->entropy[i] == ent[i - 1], "episode %d, token %d: sampled entropy %.9g, training %.9g", index, i,
+              (double)ep->entropy[i], (double)ent[i - 1]);
     }
     attn_plan_free(plan_);
     acts_free(&acts);
@@ -59,7 +64,8 @@ static inline void dies(const char *name, void (*what)(void), const char *words)
         _exit(0);
     }
     close(fd[1]);
-    for (ssize_t got; n < sizeof text - 1 && (got = read(fd[0], text + n, sizeof text - 1 - n)) > 0; n += (size_t)got) {}
+    for (ssize_t got; n < sizeof text - 1 && (got = read(fd[0], text + n, sizeof text - 1 - n)) > 0; n += (size_t)got) {
+    }
     close(fd[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 70, "%s: status %d", name, status);

@@ -1,4 +1,5 @@
-/* test_kv_pages.c: pages that forks share: what a fork reads, what it may not change, who holds what, and that a stale page is never read. */
+/* test_kv_pages.c: pages that forks share: what a fork reads, what it may not change, who holds what, and that a stale
+ * page is never read. */
 #include "engine/rollout/episode.h"
 #include "base/philox.h"
 #include "tests/engine/rollout/same.h"
@@ -74,7 +75,8 @@ static void same_as_unshared(struct kv *plain, const struct shadow *w, int step)
     for (int i = 0; i < w->s.len; i++) write_token(plain, &fresh, i, w->value[i], 1);
     read_all(&kv, &w->s, got);
     read_all(plain, &fresh, want);
-    CHECK(memcmp(got, want, (size_t)(kv.layers * kv.h.heads * kv.h.hd) * sizeof *got) == 0, "step %d, length %d", step, w->s.len);
+    CHECK(memcmp(got, want, (size_t)(kv.layers * kv.h.heads * kv.h.hd) * sizeof *got) == 0, "step %d, length %d", step,
+          w->s.len);
     kv_drop(plain, &fresh);
 }
 
@@ -149,7 +151,8 @@ static void a_fork_takes_only_what_it_adds(void **state)
         write_token(&kv, &b, b.len, 99, 1);
         assert_int_equal(before - kv.free, cases[i].on_write);
         assert_true(b.page[last] != old);
-        if (old >= 0) assert_true(a.page[last] == old && kv.ref[old] == 1);     /* the fork's copy left it to its owner alone */
+        /* the fork's copy left it to its owner alone */
+        if (old >= 0) assert_true(a.page[last] == old && kv.ref[old] == 1);
         kv_drop(&kv, &b);
         kv_drop(&kv, &a);
         assert_int_equal(kv.free, kv.pages);
@@ -164,8 +167,10 @@ static void episodes_fork(void **state)
     for (int i = 0; i < 20; i++) prompt[i] = i;
     episode_begin(&a, prompt, 20);
     a.step = 1, a.prompt = 2, a.rollout = 3, a.scope = 4;
-    for (int i = 0; i < 30; i++) episode_put(&a, 100 + i, i < 10 || i >= 18, (acc_t)-i, (acc_t)i);    /* 8 tokens of a result at 10..17 */
-    struct call first = { .tool = TOOL_SEARCH, .begin = 5, .end = 8, .close = 9 }, second = { .tool = TOOL_PYTHON, .begin = 20, .end = 22, .close = 23, .over_limit = true };
+    /* 8 tokens of a result at 10..17 */
+    for (int i = 0; i < 30; i++) episode_put(&a, 100 + i, i < 10 || i >= 18, (acc_t)-i, (acc_t)i);
+    struct call first = { .tool = TOOL_SEARCH, .begin = 5, .end = 8, .close = 9 },
+                second = { .tool = TOOL_PYTHON, .begin = 20, .end = 22, .close = 23, .over_limit = true };
     a.call = xcalloc(2, sizeof *a.call);
     a.call[0] = first;
     a.call[1] = second;
@@ -173,8 +178,10 @@ static void episodes_fork(void **state)
     a.calls_by[TOOL_SEARCH] = 1;
     for (int p = 0; p < 49; p++) write_token(&kv, &a.kv, p, (uint32_t)p, 1);
 
-    static const struct { int at, calls, kv_len; } cases[] = { { 20, 0, 19 }, { 21, 0, 20 }, { 29, 0, 28 }, { 30, 1, 29 }, { 38, 1, 37 }, { 43, 1, 42 },
-                                                              { 44, 2, 43 }, { 50, 2, 49 } };
+    static const struct {
+        int at, calls, kv_len;
+    } cases[] = { { 20, 0, 19 }, { 21, 0, 20 }, { 29, 0, 28 }, { 30, 1, 29 },
+                  { 38, 1, 37 }, { 43, 1, 42 }, { 44, 2, 43 }, { 50, 2, 49 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         episode_fork(&b, &a, cases[i].at, &kv);
         assert_int_equal(b.n, cases[i].at);
@@ -241,7 +248,8 @@ static void broken_invariants_die(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forks_read_what_was_written), cmocka_unit_test(a_fork_takes_only_what_it_adds), cmocka_unit_test(episodes_fork),
+        cmocka_unit_test(forks_read_what_was_written), cmocka_unit_test(a_fork_takes_only_what_it_adds),
+        cmocka_unit_test(episodes_fork),
         cmocka_unit_test(broken_invariants_die),
     };
     return cmocka_run_group_tests_name("kv", tests, make, drop);

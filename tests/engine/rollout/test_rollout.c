@@ -1,5 +1,5 @@
-/* test_rollout.c: what a rollout gives must not depend on what runs beside it, and every sampled token's numbers must be those of the training
- * forward pass, bit for bit; pages all come back. */
+/* test_rollout.c: what a rollout gives must not depend on what runs beside it, and every sampled token's numbers must
+ * be those of the training forward pass, bit for bit; pages all come back. */
 #include "engine/rollout/rollout.h"
 #include "base/philox.h"
 #include "tests/engine/rollout/same.h"
@@ -11,7 +11,8 @@ static uint64_t kinds[2];                   /* what the scripts made happen, so 
 
 /* The result is a function of the question and the call; the time it takes is not. */
 struct world { int max_us; atomic_int calls; };
-static void slow_tool(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void slow_tool(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+                      struct str *out)
 {
     struct world *w = ctx;
     static atomic_uint clock;
@@ -24,8 +25,9 @@ static void slow_tool(void *ctx, const struct tool_caller *who, enum tool tool, 
     atomic_fetch_add(&w->calls, 1);
 }
 
-/* Makes a random model call tools: a function of the episode alone. Each stretch between results has a plan drawn from (prompt, rollout, calls):
- * some free tokens, an opening tag, some free tokens, a closing tag; at times without one of the tags, or the end. */
+/* Makes a random model call tools: a function of the episode alone. Each stretch between results has a plan drawn from
+ * (prompt, rollout, calls): some free tokens, an opening tag, some free tokens, a closing tag; at times without one of
+ * the tags, or the end. */
 static void put_tag(const struct tokenizer *t, int k, int *id, int from, const char *tag)
 {
     struct ids x = { 0 };
@@ -46,11 +48,24 @@ static void plan(void *ctx, const struct episode *ep, int *id)
     if (*id == TINY_END) *id = 'e';                             /* ends where the plan says so */
     if (kind == 7 && k >= before) { *id = TINY_END; return; }
     if (kind != 6) put_tag(t, k, id, before, python ? "<python>" : "<search>");
-    if (kind != 5) put_tag(t, k, id, before + (tokenizer_id(t, "<search>") < 0 ? 8 : 1) + inside, python && kind != 4 ? "</python>" : kind == 3 ? "</search>x" : "</search>");
+    if (kind != 5)
+        put_tag(t, k, id, before + (tokenizer_id(t, "<search>") < 0 ? 8 : 1) + inside,
+                python && kind != 4 ? "</python>"
+                : kind == 3         ? "</search>x"
+                                    : "</search>");
 }
 
-static const struct rollout_config base_config = { .temperature = 0.8, .top_p = 1, .seed = 5, .max_len = 128, .max_response = 100, .call_limit = 2,
-                                                   .max_tool_tokens = 12, .max_rows = 64, .max_seqs = 50, .tool_threads = 3, .tool_timeout_s = 20,
+static const struct rollout_config base_config = { .temperature = 0.8,
+                                                   .top_p = 1,
+                                                   .seed = 5,
+                                                   .max_len = 128,
+                                                   .max_response = 100,
+                                                   .call_limit = 2,
+                                                   .max_tool_tokens = 12,
+                                                   .max_rows = 64,
+                                                   .max_seqs = 50,
+                                                   .tool_threads = 3,
+                                                   .tool_timeout_s = 20,
                                                    .force = plan };
 
 /* Everything a run needs, of its own. */
@@ -162,11 +177,13 @@ static void run_all(struct episode *ep, const struct way *w, const struct tokeni
 
 static void same_episode(const char *name, int i, const struct episode *a, const struct episode *b)
 {
-    CHECK(a->n == b->n && a->finish == b->finish && a->calls == b->calls, "%s, episode %d: %d and %d tokens, %d and %d calls", name, i, a->n, b->n, a->calls,
-          b->calls);
+    CHECK(a->n == b->n && a->finish == b->finish && a->calls == b->calls,
+          "%s, episode %d: %d and %d tokens, %d and %d calls", name, i, a->n, b->n, a->calls, b->calls);
     for (int k = 0; k < a->n; k++) {
-        CHECK(a->ids[k] == b->ids[k] && a->m[k] == b->m[k], "%s, episode %d, token %d: id %d and %d", name, i, k, a->ids[k], b->ids[k]);
-        CHECK(a->logp[k] == b->logp[k], "%s, episode %d, token %d: logp %.9g and %.9g", name, i, k, (double)a->logp[k], (double)b->logp[k]);
+        CHECK(a->ids[k] == b->ids[k] && a->m[k] == b->m[k], "%s, episode %d, token %d: id %d and %d", name, i, k,
+              a->ids[k], b->ids[k]);
+        CHECK(a->logp[k] == b->logp[k], "%s, episode %d, token %d: logp %.9g and %.9g", name, i, k, (double)a->logp[k],
+              (double)b->logp[k]);
         CHECK(a->entropy[k] == b->entropy[k], "%s, episode %d, token %d: entropy", name, i, k);
     }
     same_calls(name, i, a, b);
@@ -178,15 +195,18 @@ static void well_made(const struct episode *ep, int i)
     int response = episode_response(ep), by[TOOLS] = { 0 };
     CHECK(ep->finish != FINISH_NONE, "episode %d", i);
     CHECK(ep->n <= 128 && response <= 100, "episode %d has %d tokens", i, ep->n);
-    if (ep->finish == FINISH_LENGTH) CHECK(ep->n == 128 || response == 100, "episode %d stopped at %d tokens", i, ep->n);
+    if (ep->finish == FINISH_LENGTH)
+        CHECK(ep->n == 128 || response == 100, "episode %d stopped at %d tokens", i, ep->n);
     for (int k = 0; k < ep->n; k++) {
         if (k < ep->prompt_len) { assert_false(ep->m[k]); continue; }
-        if (ep->m[k] && ep->ids[k] == TINY_END) CHECK(k == ep->n - 1 && ep->finish == FINISH_END, "episode %d: token %d follows its end", i, k + 1);
+        if (ep->m[k] && ep->ids[k] == TINY_END)
+            CHECK(k == ep->n - 1 && ep->finish == FINISH_END, "episode %d: token %d follows its end", i, k + 1);
     }
     for (int k = 0; k < ep->calls; k++) {
         const struct call *c = &ep->call[k];
         CHECK(c->begin <= c->end && c->end <= c->close + 1 && c->close < response, "episode %d, call %d", i, k);
-        CHECK(ep->m[ep->prompt_len + c->close] && (c->close + 1 == response || !ep->m[ep->prompt_len + c->close + 1]), "episode %d, call %d", i, k);
+        CHECK(ep->m[ep->prompt_len + c->close] && (c->close + 1 == response || !ep->m[ep->prompt_len + c->close + 1]),
+              "episode %d, call %d", i, k);
         CHECK(c->over_limit == (k >= base_config.call_limit), "episode %d, call %d", i, k);
         by[c->tool] += !c->over_limit;
         kinds[0]++;
@@ -220,11 +240,18 @@ static void nothing_around_it_matters(void **state)
             struct rollout_stats s[2];
             run_all(ep, &ways[i], tok[t], s);
             if (!i) first = s[0];
-            CHECK(s[0].generated == first.generated && s[0].tool_tokens == first.tool_tokens && s[0].calls == first.calls, "%s", ways[i].name);
-            if (ways[i].pages == ways[0].pages) CHECK(s[0].prefilled == first.prefilled && !s[0].kv_dropped, "%s: each prompt runs once", ways[i].name);
-            printf("%-26s %5d forward passes, %5d tokens, %5d prefilled, %4d of tools, peak %3d pages, %d given up\n", ways[i].name, (int)s[0].forwards,
-                   (int)s[0].generated, (int)s[0].prefilled, (int)s[0].tool_tokens, s[0].peak_pages, (int)s[0].kv_dropped);
-            for (int k = 0; k < ALL && i; k++) { same_episode(ways[i].name, k, &ref[k], &ep[k]); episode_free(&ep[k], NULL); }
+            CHECK(s[0].generated == first.generated && s[0].tool_tokens == first.tool_tokens &&
+                      s[0].calls == first.calls,
+                  "%s", ways[i].name);
+            if (ways[i].pages == ways[0].pages)
+                CHECK(s[0].prefilled == first.prefilled && !s[0].kv_dropped, "%s: each prompt runs once", ways[i].name);
+            printf("%-26s %5d forward passes, %5d tokens, %5d prefilled, %4d of tools, peak %3d pages, %d given up\n",
+                   ways[i].name, (int)s[0].forwards, (int)s[0].generated, (int)s[0].prefilled, (int)s[0].tool_tokens,
+                   s[0].peak_pages, (int)s[0].kv_dropped);
+            for (int k = 0; k < ALL && i; k++) {
+                same_episode(ways[i].name, k, &ref[k], &ep[k]);
+                episode_free(&ep[k], NULL);
+            }
         }
         for (int k = 0; k < ALL; k++) {
             well_made(&ref[k], k);
@@ -233,7 +260,8 @@ static void nothing_around_it_matters(void **state)
             lengths += ref[k].finish == FINISH_LENGTH;
             episode_free(&ref[k], NULL);
         }
-        printf("%d calls, %d over the limit, %d episodes ended, %d ran out\n", (int)kinds[0], (int)kinds[1], ends, lengths);
+        printf("%d calls, %d over the limit, %d episodes ended, %d ran out\n", (int)kinds[0], (int)kinds[1], ends,
+               lengths);
         assert_true(kinds[0] > 30 && kinds[1] > 0 && ends > 5 && lengths > 5);
     }
 }
@@ -250,7 +278,8 @@ static void a_shared_prompt_runs_once(void **state)
     int prefill = 0, len[PROMPTS];
     bench_make(&b, &c, tok[1], 600);
     for (int i = 0; i < ROOTS; i++) { root_make(list[i] = &ep[i], i); len[i / EACH] = ep[i].prompt_len; }
-    for (int i = 0; i < PROMPTS; i++) prefill += len[i] - 1;        /* the last token of a prompt runs once for each, and gives a token */
+    /* the last token of a prompt runs once for each, and gives a token */
+    for (int i = 0; i < PROMPTS; i++) prefill += len[i] - 1;
     rollout_run(b.r, list, ROOTS, true, NULL, NULL, &s);
     assert_int_equal(s.prefilled - s.tool_tokens, prefill);
     /* a fork with its pages runs one token again, wherever it left */
@@ -279,13 +308,20 @@ static void greedy_is_the_likeliest(void **state)
     assert_int_equal(ep[0].n, ep[1].n);                         /* two rollouts of one prompt are one */
     assert_memory_equal(ep[0].ids, ep[1].ids, (size_t)ep[0].n * sizeof *ep[0].ids);
     same_as_training(&model, &ep[0], 0, 0);
-    for (int i = 0; i < ep[0].n; i++) assert_true(ep[0].ids[i] < TINY_END + 9);     /* ids without a text are never drawn */
+    /* ids without a text are never drawn */
+    for (int i = 0; i < ep[0].n; i++) assert_true(ep[0].ids[i] < TINY_END + 9);
     for (int i = 0; i < 2; i++) episode_free(&ep[i], &b.kv);
     bench_free(&b);
 }
 
 static int told, told_total;
-static void tell(void *ctx, int done, int total) { (void)ctx; assert_int_equal(done, told + 1); told = done; told_total = total; }
+static void tell(void *ctx, int done, int total)
+{
+    (void)ctx;
+    assert_int_equal(done, told + 1);
+    told = done;
+    told_total = total;
+}
 
 static void finished_ones_are_left_alone(void **state)
 {
@@ -304,7 +340,8 @@ static void finished_ones_are_left_alone(void **state)
     bench_free(&b);
 }
 
-/* Where there is no room for all, those that come first in the list keep their pages: they are read first. Those that nobody will read keep none. */
+/* Where there is no room for all, those that come first in the list keep their pages: they are read first. Those that
+ * nobody will read keep none. */
 static void the_first_keep_their_pages(void **state)
 {
     (void)state;
@@ -327,16 +364,26 @@ static void the_first_keep_their_pages(void **state)
             if (has) last = i;
             if (!has && first_lost == ROOTS) first_lost = i;
         }
-        if (unread) CHECK(kept == 3 && last == 2 && s.kv_dropped == 0, "%d keep pages, %d sequences given up", kept, (int)s.kv_dropped);
+        if (unread)
+            CHECK(kept == 3 && last == 2 && s.kv_dropped == 0, "%d keep pages, %d sequences given up", kept,
+                  (int)s.kv_dropped);
         /* two run at a time, so that of the first ones at most what ran beside them is gone */
-        else CHECK(kept > 2 && s.kv_dropped > 0 && first_lost >= 3, "%d keep pages, the first without is %d, %d given up", kept, first_lost, (int)s.kv_dropped);
+        else
+            CHECK(kept > 2 && s.kv_dropped > 0 && first_lost >= 3,
+                  "%d keep pages, the first without is %d, %d given up", kept, first_lost, (int)s.kv_dropped);
         for (int i = 0; i < ROOTS; i++) episode_free(&ep[i], &b.kv);
         bench_free(&b);
     }
 }
 
 static void small_pool(void) { struct bench b = { 0 }; bench_make(&b, &base_config, tok[0], 7); }
-static void long_limit(void) { struct bench b = { 0 }; struct rollout_config c = base_config; c.max_len = 513; bench_make(&b, &c, tok[0], 60); }
+static void long_limit(void)
+{
+    struct bench b = { 0 };
+    struct rollout_config c = base_config;
+    c.max_len = 513;
+    bench_make(&b, &c, tok[0], 60);
+}
 static struct bench *used;
 static struct episode kept;
 static void old_pages(void)
@@ -393,8 +440,9 @@ static int drop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_around_it_matters), cmocka_unit_test(a_shared_prompt_runs_once), cmocka_unit_test(greedy_is_the_likeliest),
-        cmocka_unit_test(finished_ones_are_left_alone), cmocka_unit_test(the_first_keep_their_pages), cmocka_unit_test(what_cannot_be_dies),
+        cmocka_unit_test(nothing_around_it_matters), cmocka_unit_test(a_shared_prompt_runs_once),
+        cmocka_unit_test(greedy_is_the_likeliest), cmocka_unit_test(finished_ones_are_left_alone),
+        cmocka_unit_test(the_first_keep_their_pages), cmocka_unit_test(what_cannot_be_dies),
     };
     return cmocka_run_group_tests_name("rollout", tests, make, drop);
 }

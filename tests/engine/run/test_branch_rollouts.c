@@ -1,5 +1,5 @@
-/* test_branch_rollouts.c: branches of a mini-batch: where they leave, with whose keys and values, what they may still do; and whole runs: the same metrics however
- * they are cut into threads, passes and sittings. */
+/* test_branch_rollouts.c: branches of a mini-batch: where they leave, with whose keys and values, what they may still
+ * do; and whole runs: the same metrics however they are cut into threads, passes and sittings. */
 #define _GNU_SOURCE      /* nftw, fopencookie */
 #include "engine/run/run.h"
 #include "tests/engine/train/mini.h"
@@ -17,19 +17,30 @@ static void check_branch(const struct mini *x, const struct group *g, int at, co
     int n = row_len(r), keep = from ? r->ep.born - r->ep.prompt_len : 0;
     acc_t *logp = xcalloc((size_t)n + 1, sizeof *logp), *ent = xcalloc((size_t)n + 1, sizeof *ent);
     mini_fresh(x, &r->ep, NULL, 0, logp, ent);
-    CHECK(keep <= n && (!from || keep == r->idx + !x->c.branch.resample_token), "%s: row %d keeps %d of %d", name, at, keep, n);
+    CHECK(keep <= n && (!from || keep == r->idx + !x->c.branch.resample_token), "%s: row %d keeps %d of %d", name, at,
+          keep, n);
     for (int i = 0; i < n; i++) {
         int p = r->ep.prompt_len + i;
-        if (i < keep) CHECK(r->ep.ids[p] == from->ep.ids[p] && r->ep.m[p] == from->ep.m[p], "%s: row %d, prefix token %d", name, at, i);
-        if (i < keep) CHECK(r->ep.logp[p] == from->ep.logp[p] && r->now[i] == from->now[i], "%s: row %d, prefix numbers %d", name, at, i);
+        if (i < keep)
+            CHECK(r->ep.ids[p] == from->ep.ids[p] && r->ep.m[p] == from->ep.m[p], "%s: row %d, prefix token %d", name,
+                  at, i);
+        if (i < keep)
+            CHECK(r->ep.logp[p] == from->ep.logp[p] && r->now[i] == from->now[i], "%s: row %d, prefix numbers %d", name,
+                  at, i);
         if (!r->ep.m[p]) continue;
-        CHECK(r->now[i] == logp[i], "%s: row %d of %d tokens, kept %d: position %d has logp %.9g, alone %.9g", name, at, n, keep, i, (double)r->now[i], (double)logp[i]);
-        if (i >= keep) CHECK(r->ep.logp[p] == logp[i] && r->ep.entropy[p] == ent[i], "%s: row %d, position %d was not drawn under the present weights", name, at, i);
+        CHECK(r->now[i] == logp[i], "%s: row %d of %d tokens, kept %d: position %d has logp %.9g, alone %.9g", name, at,
+              n, keep, i, (double)r->now[i], (double)logp[i]);
+        if (i >= keep)
+            CHECK(r->ep.logp[p] == logp[i] && r->ep.entropy[p] == ent[i],
+                  "%s: row %d, position %d was not drawn under the present weights", name, at, i);
     }
-    /* points were chosen on it: pi_old in its Omega is the weights that the initial rollouts were drawn from, for its own tokens too */
+    /* points were chosen on it: pi_old in its Omega is the weights that the initial rollouts were drawn from, for its
+     * own tokens too */
     if (r->bs) mini_fresh(x, &r->ep, x->t.w_old, 0, logp, ent);
     for (int i = 0; r->bs && i < n; i++)
-        if (r->ep.m[r->ep.prompt_len + i]) CHECK(r->rho[i] == logp[i], "%s: row %d, position %d: pi_old %.9g, alone %.9g", name, at, i, (double)r->rho[i], (double)logp[i]);
+        if (r->ep.m[r->ep.prompt_len + i])
+            CHECK(r->rho[i] == logp[i], "%s: row %d, position %d: pi_old %.9g, alone %.9g", name, at, i,
+                  (double)r->rho[i], (double)logp[i]);
     free(logp);
     free(ent);
 }
@@ -42,20 +53,33 @@ static void same_numbers(void **state)
     for (uint32_t shape = 0; shape < 14; shape++) {
         struct rng r = rng_make(77, shape, 0);
         char v[9][16], name[32];
-        int initial = 1 + (int)rng_below(&r, 5), points = 1 + (int)rng_below(&r, 3), rounds = 1 + (int)rng_below(&r, 2), prompts = 1 + (int)rng_below(&r, 3);
+        int initial = 1 + (int)rng_below(&r, 5), points = 1 + (int)rng_below(&r, 3), rounds = 1 + (int)rng_below(&r, 2),
+            prompts = 1 + (int)rng_below(&r, 3);
         int length = 3 + (int)rng_below(&r, 70), all = initial;
         for (int i = 0; i < rounds; i++) all *= points + 1;
-        const int value[9] = { prompts, prompts, initial, MIN(all, 24), points, rounds, length, 9 + (int)rng_below(&r, 56), 134 + (int)rng_below(&r, 300) };
+        const int value[9] = { prompts,
+                               prompts,
+                               initial,
+                               MIN(all, 24),
+                               points,
+                               rounds,
+                               length,
+                               9 + (int)rng_below(&r, 56),
+                               134 + (int)rng_below(&r, 300) };
         for (int i = 0; i < 9; i++) snprintf(v[i], sizeof v[i], "%d", value[i]);
         snprintf(name, sizeof name, "shape %u", shape);
         struct mini x;
         struct group g[3];
         struct step_sums z = { 0 };
-        mini_open(&x, KEYS("actor.ppo_epochs", "2", "data.train_batch_size", v[0], "actor.ppo_mini_batch_size", v[1], "rollout.initial_rollouts", v[2], "rollout.n", v[3],
-                           "branch.points", v[4], "branch.rounds", v[5], "data.max_response_length", v[6], "rollout.max_len", "134"),
-                  KEYS("rollout.max_num_seqs", "9", "rollout.max_num_batched_tokens", v[7], "actor.ppo_max_token_len_per_gpu", v[8], "actor.optim.lr", "0.01",
-                       "actor.optim.lr_warmup_steps", "0", "branch.resample_token", shape % 3 ? "true" : "false", "branch.candidates", shape % 2 ? "open" : "any",
-                       "rollout.temperature", shape % 4 ? "1" : "0.8"), 100 + shape);
+        mini_open(&x,
+                  KEYS("actor.ppo_epochs", "2", "data.train_batch_size", v[0], "actor.ppo_mini_batch_size", v[1],
+                       "rollout.initial_rollouts", v[2], "rollout.n", v[3], "branch.points", v[4], "branch.rounds",
+                       v[5], "data.max_response_length", v[6], "rollout.max_len", "134"),
+                  KEYS("rollout.max_num_seqs", "9", "rollout.max_num_batched_tokens", v[7],
+                       "actor.ppo_max_token_len_per_gpu", v[8], "actor.optim.lr", "0.01", "actor.optim.lr_warmup_steps",
+                       "0", "branch.resample_token", shape % 3 ? "true" : "false", "branch.candidates",
+                       shape % 2 ? "open" : "any", "rollout.temperature", shape % 4 ? "1" : "0.8"),
+                  100 + shape);
         x.script.shared = (int)rng_below(&r, 40);
         x.script.ends = 10 + 20 * (int)rng_below(&r, 3);
         mini_sample(&x, g, prompts, shape);
@@ -79,7 +103,9 @@ static void same_numbers(void **state)
         mini_end(&x, g, prompts);
         mini_close(&x);
     }
-    CHECK(branches > 200 && copied > 100 && between > 30, "%lld branches, %lld from rescored rollouts, %lld branched again", (long long)branches, (long long)copied, (long long)between);
+    CHECK(branches > 200 && copied > 100 && between > 30,
+          "%lld branches, %lld from rescored rollouts, %lld branched again", (long long)branches, (long long)copied,
+          (long long)between);
 }
 
 /* ---- where they leave: the Branching Score computed again ---- */
@@ -95,13 +121,17 @@ static void z_scores(double *x, const uint8_t *m, int n)
 /* White space as Python 3.11's str.isspace() lists it, and nothing else. */
 static bool blank_text(const char *text, int n)
 {
-    static const char *const space[] = { "\t", "\n", "\v", "\f", "\r", "\x1c", "\x1d", "\x1e", "\x1f", " ", "\xc2\x85", "\xc2\xa0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003",
-        "\u2004", "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000" };
+    static const char *const space[] = { "\t",     "\n",     "\v",     "\f",     "\r",       "\x1c",
+                                         "\x1d",   "\x1e",   "\x1f",   " ",      "\xc2\x85", "\xc2\xa0",
+                                         "\u1680", "\u2000", "\u2001", "\u2002", "\u2003",   "\u2004",
+                                         "\u2005", "\u2006", "\u2007", "\u2008", "\u2009",   "\u200a",
+                                         "\u2028", "\u2029", "\u202f", "\u205f", "\u3000" };
     int at = 0, len = 1;
     for (; at < n && len; at += len) {
         len = 0;
         for (size_t k = 0; k < sizeof space / sizeof *space; k++)
-            if (strlen(space[k]) <= (size_t)(n - at) && !memcmp(text + at, space[k], strlen(space[k]))) len = (int)strlen(space[k]);
+            if (strlen(space[k]) <= (size_t)(n - at) && !memcmp(text + at, space[k], strlen(space[k])))
+                len = (int)strlen(space[k]);
     }
     return at >= n && len;
 }
@@ -142,7 +172,10 @@ static int ranked(struct point *out, const struct mini *x, const struct row *r, 
         if (c->branch.candidates == CANDIDATES_OPEN && (id == x->script.end || i + 1 >= budget)) continue;
         bool strict = c->branch.strict_first && f[i] > 0 && h[i] > 0;
         double key = flat && c->branch.entropy_if_flat ? h[i] : f[i] * h[i];
-        out[found++] = (struct point){ row, i, strict, !strict && c->branch.strict_first && c->branch.fallback == FALLBACK_ENTROPY ? h[i] : key, key };
+        out[found++] =
+            (struct point){ row, i, strict,
+                            !strict && c->branch.strict_first && c->branch.fallback == FALLBACK_ENTROPY ? h[i] : key,
+                            key };
     }
     qsort(out, (size_t)found, sizeof *out, better);
     free(f);
@@ -150,7 +183,8 @@ static int ranked(struct point *out, const struct mini *x, const struct row *r, 
     return found;
 }
 
-/* One round from the initial rollouts: every row's best points in its order (pool = rollout), or the best of all (pool = prompt); then the same again. */
+/* One round from the initial rollouts: every row's best points in its order (pool = rollout), or the best of all (pool
+ * = prompt); then the same again. */
 static int check_points(const struct mini *x, const struct group *g, const char *name)
 {
     struct point list[4096];
@@ -163,20 +197,23 @@ static int check_points(const struct mini *x, const struct group *g, const char 
     }
     if (pooled) {
         qsort(list, (size_t)all, sizeof *list, better);
-        for (int i = distinct = 0; i < MIN(all, x->c.rollout.n - g->initial); i++)           /* chosen, but nothing can follow: left out */
+        /* chosen, but nothing can follow: left out */
+        for (int i = distinct = 0; i < MIN(all, x->c.rollout.n - g->initial); i++)
             if (list[i].pos + !x->c.branch.resample_token < x->c.data.max_response_length) list[distinct++] = list[i];
     }
     for (int j = 0; j < g->rows - g->initial; j++) {
         const struct row *b = g->row[g->initial + j];
         if (j >= distinct) {
             const struct row *same = g->row[g->initial + j - distinct];
-            CHECK(b->orig == same->orig && b->idx == same->idx, "%s: branch %d is not branch %d again", name, j, j - distinct);
+            CHECK(b->orig == same->orig && b->idx == same->idx, "%s: branch %d is not branch %d again", name, j,
+                  j - distinct);
             continue;
         }
         int at = pooled ? j : begin[b->orig] + took[b->orig]++;
-        CHECK(pooled || (took[b->orig] <= x->c.branch.points && at < begin[b->orig + 1]), "%s: branch %d, rollout %d", name, j, b->orig);
-        CHECK(b->orig == list[at].row && b->idx == list[at].pos, "%s: branch %d leaves rollout %d at %d, not %d at %d", name, j, b->orig, b->idx, list[at].row,
-              list[at].pos);
+        CHECK(pooled || (took[b->orig] <= x->c.branch.points && at < begin[b->orig + 1]), "%s: branch %d, rollout %d",
+              name, j, b->orig);
+        CHECK(b->orig == list[at].row && b->idx == list[at].pos, "%s: branch %d leaves rollout %d at %d, not %d at %d",
+              name, j, b->orig, b->idx, list[at].row, list[at].pos);
         CHECK_NEAR(b->score, list[at].score, 1e-3 * (1 + fabs(list[at].score)), "%s: score of branch %d", name, j);
     }
     return MIN(distinct, g->rows - g->initial);
@@ -190,7 +227,8 @@ static void points(void **state)
         { "paper",          { "algorithm.preset", "paper" } },
         { "official",       { "algorithm.preset", "official", "branch.when", "minibatch", "branch.entropy", "full" } },
         { "wide clamp",     { "branch.clip_low", "0.9", "branch.clip_high", "5", "branch.pool", "prompt" } },
-        { "product",        { "branch.clip_low", "0.9", "branch.clip_high", "5", "branch.strict_first", "false", "branch.gamma", "1" } },
+        { "product", { "branch.clip_low", "0.9", "branch.clip_high", "5", "branch.strict_first", "false",
+          "branch.gamma", "1" } },
         { "strict product", { "branch.clip_low", "0.9", "branch.fallback", "product", "branch.pool", "prompt" } },
     };
     int seen = 0;
@@ -198,9 +236,12 @@ static void points(void **state)
         struct mini x;
         struct group g[3];
         struct step_sums z = { 0 };
-        mini_open(&x, cases[k].set, KEYS("data.train_batch_size", "3", "actor.ppo_mini_batch_size", "3", "rollout.n", "16", "rollout.initial_rollouts", "4",
-            "branch.points", "3", "data.max_prompt_length", "64", "data.max_response_length", "40", "rollout.max_len", "104", "actor.optim.lr", "0.02",
-            "actor.optim.lr_warmup_steps", "0"), 31);
+        mini_open(&x, cases[k].set,
+                  KEYS("data.train_batch_size", "3", "actor.ppo_mini_batch_size", "3", "rollout.n", "16",
+                       "rollout.initial_rollouts", "4", "branch.points", "3", "data.max_prompt_length", "64",
+                       "data.max_response_length", "40", "rollout.max_len", "104", "actor.optim.lr", "0.02",
+                       "actor.optim.lr_warmup_steps", "0"),
+                  31);
         mini_sample(&x, g, 3, 1);
         for (int update = 0; update < 2; update++) {
             mini_branch(&x, g, 3, update > 0, &z);
@@ -216,7 +257,8 @@ static void points(void **state)
 
 /* ---- what they may still do ---- */
 
-/* A rollout that made all its calls: a branch from before them has them again, or has none left where the prefix's tags count. */
+/* A rollout that made all its calls: a branch from before them has them again, or has none left where the prefix's tags
+ * count. */
 static void call_budget(void **state)
 {
     (void)state;
@@ -224,9 +266,12 @@ static void call_budget(void **state)
         struct mini x;
         struct group g[1];
         struct step_sums z = { 0 };
-        mini_open(&x, KEYS("data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "16", "rollout.initial_rollouts", "4", "branch.points", "3",
-            "tools.call_limit", "2", "data.max_response_length", "90", "rollout.max_len", "150", "branch.score", "random",
-            "branch.tool_budget", prefix ? "prefix" : "response"), NULL, 8);
+        mini_open(&x,
+                  KEYS("data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "16",
+                       "rollout.initial_rollouts", "4", "branch.points", "3", "tools.call_limit", "2",
+                       "data.max_response_length", "90", "rollout.max_len", "150", "branch.score", "random",
+                       "branch.tool_budget", prefix ? "prefix" : "response"),
+                  NULL, 8);
         x.script.calls = 200;
         mini_sample(&x, g, 1, 0);
         mini_branch(&x, g, 1, false, &z);
@@ -234,15 +279,18 @@ static void call_budget(void **state)
         for (int j = g[0].initial; j < g[0].rows; j++) {
             const struct row *r = g[0].row[j];
             int before = 0, tags = 0, real_calls = 0;
-            for (int i = 0; i < r->ep.calls; i++) before += r->ep.call[i].close < r->ep.born - r->ep.prompt_len && !r->ep.call[i].over_limit;
-            for (int p = 0; p < r->ep.born; p++) tags += r->ep.ids[p] == x.script.close || r->ep.ids[p] == tokenizer_id(x.s.tok, "</search>");
+            for (int i = 0; i < r->ep.calls; i++)
+                before += r->ep.call[i].close < r->ep.born - r->ep.prompt_len && !r->ep.call[i].over_limit;
+            for (int p = 0; p < r->ep.born; p++)
+                tags += r->ep.ids[p] == x.script.close || r->ep.ids[p] == tokenizer_id(x.s.tok, "</search>");
             open_tag += r->ep.m[r->ep.born - 1] && r->ep.ids[r->ep.born - 1] == x.script.open;
             int spent = prefix && tags > before ? tags : before;
             for (int i = 0; i < r->ep.calls; i++) {
                 const struct call *c = &r->ep.call[i];
                 real_calls += !c->over_limit;
                 if (c->close < r->ep.born - r->ep.prompt_len) continue;
-                CHECK(c->over_limit == (spent >= 2), "%s: branch %d, call %d after %d", prefix ? "prefix" : "response", j, i, spent);
+                CHECK(c->over_limit == (spent >= 2), "%s: branch %d, call %d after %d", prefix ? "prefix" : "response",
+                      j, i, spent);
                 spent += !c->over_limit;
                 over += c->over_limit;
                 made += !c->over_limit;
@@ -255,15 +303,19 @@ static void call_budget(void **state)
     }
 }
 
-/* A point at the last token that the limits allow, its token kept: no branch, as in the official request builder; and never one too many. */
+/* A point at the last token that the limits allow, its token kept: no branch, as in the official request builder; and
+ * never one too many. */
 static void no_room(void **state)
 {
     (void)state;
     struct mini x;
     struct group g[1];
     struct step_sums z = { 0 };
-    mini_open(&x, KEYS("data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "40", "rollout.initial_rollouts", "4", "branch.points", "9",
-        "data.max_response_length", "6", "rollout.max_len", "70", "branch.candidates", "any", "branch.resample_token", "false"), NULL, 8);
+    mini_open(&x,
+              KEYS("data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "40",
+                   "rollout.initial_rollouts", "4", "branch.points", "9", "data.max_response_length", "6",
+                   "rollout.max_len", "70", "branch.candidates", "any", "branch.resample_token", "false"),
+              NULL, 8);
     x.script.ends = 0, x.script.calls = 0;
     mini_sample(&x, g, 1, 0);
     mini_branch(&x, g, 1, false, &z);
@@ -278,7 +330,8 @@ static void no_room(void **state)
 
 /* ---- the step's own weights, pages, passes ---- */
 
-/* A step of two mini-batches: what it began with is pi_old, and the next step's "previous", unless it changed nothing. */
+/* A step of two mini-batches: what it began with is pi_old, and the next step's "previous", unless it changed
+ * nothing. */
 static void previous_weights(void **state)
 {
     (void)state;
@@ -286,35 +339,47 @@ static void previous_weights(void **state)
     struct mini x;
     struct err e;
     struct metrics m = { 0 };
-    mini_open(&x, KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6", "rollout.initial_rollouts", "3", "branch.points", "1",
-        "data.max_response_length", "12", "rollout.max_len", "76", "branch.omega", "previous", "actor.live_rows_only", "false", "actor.optim.lr", "0.01"), NULL, 8);
+    mini_open(&x,
+              KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
+                   "rollout.initial_rollouts", "3", "branch.points", "1", "data.max_response_length", "12",
+                   "rollout.max_len", "76", "branch.omega", "previous", "actor.live_rows_only", "false",
+                   "actor.optim.lr", "0.01"),
+              NULL, 8);
     size_t bytes = (size_t)x.s.m.count * sizeof(elem_t);
     elem_t *began[4];
     for (int k = 0; k < 4; k++) {
         began[k] = xmalloc(bytes);
         memcpy(began[k], x.s.m.w, bytes);
-        x.c.actor.entropy_coeff = k == 1 ? 0 : 0.1;      /* step 1: a random policy's rollouts are all malformed, so that nothing moves */
+        /* step 1: a random policy's rollouts are all malformed, so that nothing moves */
+        x.c.actor.entropy_coeff = k == 1 ? 0 : 0.1;
         x.c.actor.live_rows_only = k == 1;
         metrics_clear(&m);
         assert_true(trainer_step(&x.t, &m, NULL, &e));
         CHECK((memcmp(began[k], x.s.m.w, bytes) == 0) == (k == 1), "step %d moved the weights, or did not", k);
-        CHECK(memcmp(x.t.w_prev, began[k == 1 ? 0 : k], bytes) == 0, "after step %d, those of the last step that changed anything", k);
+        CHECK(memcmp(x.t.w_prev, began[k == 1 ? 0 : k], bytes) == 0,
+              "after step %d, those of the last step that changed anything", k);
         CHECK(x.t.silent == (k == 1), "step %d", k);
-        CHECK_NEAR(metrics_get(&m, "actor/lr"), 0.01 * (k + 1 < 2 ? 0.5 : 1), 1e-12, "the rate of step %d, update or not", k);
+        CHECK_NEAR(metrics_get(&m, "actor/lr"), 0.01 * (k + 1 < 2 ? 0.5 : 1), 1e-12,
+                   "the rate of step %d, update or not", k);
     }
     for (int k = 0; k < 4; k++) free(began[k]);
     metrics_free(&m);
     mini_close(&x);
 }
 
-/* Two steps; `scored`: pi_old from a scoring pass, as where sampler and scorer do not share their bits; `pages`: as many as the pool has where 0. */
+/* Two steps; `scored`: pi_old from a scoring pass, as where sampler and scorer do not share their bits; `pages`: as
+ * many as the pool has where 0. */
 static struct metrics two_steps(bool scored, const char *const *set, int *most)
 {
     struct mini x;
     struct err e;
     struct metrics m = { 0 };
-    mini_open(&x, KEYS("data.train_batch_size", "6", "actor.ppo_mini_batch_size", "2", "rollout.n", "9", "rollout.initial_rollouts", "3", "branch.points", "2",
-        "data.max_response_length", "40", "rollout.max_len", "104", "actor.optim.lr", "0.02", "actor.entropy_coeff", "0.1", "actor.live_rows_only", "false"), set, 8);
+    mini_open(&x,
+              KEYS("data.train_batch_size", "6", "actor.ppo_mini_batch_size", "2", "rollout.n", "9",
+                   "rollout.initial_rollouts", "3", "branch.points", "2", "data.max_response_length", "40",
+                   "rollout.max_len", "104", "actor.optim.lr", "0.02", "actor.entropy_coeff", "0.1",
+                   "actor.live_rows_only", "false"),
+              set, 8);
     x.t.score_old = scored;
     for (int k = 0; k < 2; k++) {
         metrics_clear(&m);
@@ -333,7 +398,9 @@ static void same_but(const struct metrics *a, const struct metrics *b, const cha
     for (int i = 0; i < a->n; i++) {
         bool aside = metrics_is_timing(a->v[i].name);
         for (int k = 0; but[k]; k++) aside = aside || !strcmp(a->v[i].name, but[k]);
-        if (!aside) CHECK(a->v[i].value == b->v[i].value, "%s: %s is %.17g, not %.17g", name, a->v[i].name, b->v[i].value, a->v[i].value);
+        if (!aside)
+            CHECK(a->v[i].value == b->v[i].value, "%s: %s is %.17g, not %.17g", name, a->v[i].name, b->v[i].value,
+                  a->v[i].value);
     }
 }
 
@@ -342,9 +409,13 @@ static void scored_pi_old(void **state)
 {
     (void)state;
     if (on_shim()) skip();
-    struct metrics a = two_steps(false, KEYS("actor.ppo_epochs", "2"), NULL), b = two_steps(true, KEYS("actor.ppo_epochs", "2"), NULL);
+    struct metrics a = two_steps(false, KEYS("actor.ppo_epochs", "2"), NULL),
+                   b = two_steps(true, KEYS("actor.ppo_epochs", "2"), NULL);
     same_but(&a, &b, KEYS("perf/scored_rows"), "scored");
-    CHECK(metrics_get(&b, "appo/omega_noise") == 0 && metrics_get(&b, "perf/scored_rows") > metrics_get(&a, "perf/scored_rows"), "no pass was made");
+    CHECK(metrics_get(&b, "appo/omega_noise") == 0 && metrics_get(&b, "perf/scored_rows") > metrics_get(&a, "perf/"
+                                                                                                            "scored_"
+                                                                                                            "rows"),
+          "no pass was made");
     metrics_free(&a);
     metrics_free(&b);
 }
@@ -358,8 +429,11 @@ static void noisy_sampler(void **state)
     struct step_sums z = { 0 };
     struct row *row[6];
     int uid[6], k = 0;
-    mini_open(&x, KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6", "rollout.initial_rollouts", "3", "branch.points", "1",
-        "data.max_response_length", "30", "rollout.max_len", "94"), NULL, 8);
+    mini_open(&x,
+              KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
+                   "rollout.initial_rollouts", "3", "branch.points", "1", "data.max_response_length", "30",
+                   "rollout.max_len", "94"),
+              NULL, 8);
     mini_sample(&x, g, 2, 0);
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 3; j++) {
@@ -369,12 +443,15 @@ static void noisy_sampler(void **state)
             for (int p = ep->prompt_len; p < ep->n; p++) if (ep->m[p]) ep->logp[p] += (acc_t)(1e-3 * (p % 3 - 1));
         }
     score_sampled(&x.t, row, uid, 6, &z);
-    CHECK(z.omega_noise.n > 50 && mean_of(&z.omega_noise) > 1e-4 && z.omega_noise.max < 0.1, "noise %g, at most %g", mean_of(&z.omega_noise), z.omega_noise.max);
+    CHECK(z.omega_noise.n > 50 && mean_of(&z.omega_noise) > 1e-4 && z.omega_noise.max < 0.1, "noise %g, at most %g",
+          mean_of(&z.omega_noise), z.omega_noise.max);
     mini_branch(&x, g, 2, false, &z);
-    CHECK(z.fallback == z.points && z.f.min == 1 && z.f.max == 1, "Omega sees the sampler's noise: %g to %g", z.f.min, z.f.max);
+    CHECK(z.fallback == z.points && z.f.min == 1 && z.f.max == 1, "Omega sees the sampler's noise: %g to %g", z.f.min,
+          z.f.max);
     mini_drop_pages(&x, g, 2);
     mini_branch(&x, g, 2, true, &z);
-    CHECK(z.fallback == z.points && z.f.min == 1 && z.f.max == 1, "and after a scoring pass: %g to %g", z.f.min, z.f.max);
+    CHECK(z.fallback == z.points && z.f.min == 1 && z.f.max == 1, "and after a scoring pass: %g to %g", z.f.min,
+          z.f.max);
     assert_true(update_rows(&x.t, g, 2, false, &z));
     CHECK_NEAR(z.ppo_kl.max, 0, 0, "the ratio does");
     CHECK(z.probs_diff.max > 0, "the difference of sampler and trainer is that of the sampler's own numbers");
@@ -382,13 +459,15 @@ static void noisy_sampler(void **state)
     mini_close(&x);
 }
 
-/* Pages of the first mini-batch alone are kept, and are there when it is branched; with less room for others the numbers are the same. */
+/* Pages of the first mini-batch alone are kept, and are there when it is branched; with less room for others the
+ * numbers are the same. */
 static void pages_of_one_mini_batch(void **state)
 {
     (void)state;
     if (on_shim()) skip();
     int many, few, all;
-    struct metrics a = two_steps(false, KEYS("rollout.max_num_seqs", "24"), &many), b = two_steps(false, KEYS("rollout.max_num_seqs", "2"), &few);
+    struct metrics a = two_steps(false, KEYS("rollout.max_num_seqs", "24"), &many),
+                   b = two_steps(false, KEYS("rollout.max_num_seqs", "2"), &few);
     same_but(&a, &b, KEYS(""), "two sequences at a time");
     CHECK(many == (24 + 2 * 3) * kv_need(104) && few == (2 + 2 * 3) * kv_need(104), "%d and %d pages", many, few);
     metrics_free(&b);
@@ -396,9 +475,16 @@ static void pages_of_one_mini_batch(void **state)
     CHECK(all == (24 + 6 * 3) * kv_need(104), "once a step, all of them wait: %d pages", all);
     metrics_free(&b);
     /* no update between mini-batches: the later ones' pages are written again, the numbers are those of the sampler */
-    b = two_steps(false, KEYS("branch.rounds", "2", "branch.points", "1", "rollout.max_num_seqs", "2", "actor.entropy_coeff", "0", "actor.live_rows_only", "true"), NULL);
-    CHECK(metrics_get(&b, "perf/scored_rows") > 0 && metrics_get(&b, "actor/grad_norm") == 0, "no update, and pages written again");
-    struct metrics c = two_steps(false, KEYS("branch.rounds", "2", "branch.points", "1", "rollout.max_num_seqs", "24", "actor.entropy_coeff", "0", "actor.live_rows_only", "true"), NULL);
+    b = two_steps(false,
+                  KEYS("branch.rounds", "2", "branch.points", "1", "rollout.max_num_seqs", "2", "actor.entropy_coeff",
+                       "0", "actor.live_rows_only", "true"),
+                  NULL);
+    CHECK(metrics_get(&b, "perf/scored_rows") > 0 && metrics_get(&b, "actor/grad_norm") == 0, "no update, and pages "
+                                                                                              "written again");
+    struct metrics c = two_steps(false,
+                                 KEYS("branch.rounds", "2", "branch.points", "1", "rollout.max_num_seqs", "24",
+                                      "actor.entropy_coeff", "0", "actor.live_rows_only", "true"),
+                                 NULL);
     same_but(&b, &c, KEYS(""), "two rounds, two sequences at a time");
     metrics_free(&a);
     metrics_free(&b);
@@ -428,9 +514,11 @@ static void run_once(struct run *r, const char *const *set, int stop_after)
     struct listener l = { stop_after };
     FILE *say = fopencookie(&l, "w", (cookie_io_functions_t){ .write = listen_write });
     config_init(&c);
-    mini_set(&c, KEYS("trainer.threads", "1", "data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6", "rollout.initial_rollouts", "2",
-                      "branch.points", "2", "data.val_per_family", "1", "trainer.total_training_steps", "2", "trainer.save_freq", "1", "actor.kl_loss_coef", "0.01",
-                      "branch.omega", "previous", "data.max_response_length", "96", "rollout.val_kwargs.temperature", "0.7"));
+    mini_set(&c, KEYS("trainer.threads", "1", "data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2",
+                      "rollout.n", "6", "rollout.initial_rollouts", "2", "branch.points", "2", "data.val_per_family",
+                      "1", "trainer.total_training_steps", "2", "trainer.save_freq", "1", "actor.kl_loss_coef", "0.01",
+                      "branch.omega", "previous", "data.max_response_length", "96", "rollout.val_kwargs.temperature",
+                      "0.7"));
     mini_set(&c, set);
     mini_set(&c, KEYS("trainer.default_local_dir", r->folder));
     setenv("APPO_HOME", ".", 1);
@@ -471,7 +559,8 @@ static json_t **metrics_of(const struct run *r, int *steps)
     return all;
 }
 
-/* within 0: equal; else step 1 to this part of 1 + each number's size: AdamW makes whole steps of gradients that are rounding, so that later ones part. */
+/* within 0: equal; else step 1 to this part of 1 + each number's size: AdamW makes whole steps of gradients that are
+ * rounding, so that later ones part. */
 static void compare(const struct run *a, const struct run *b, double within, const char *name)
 {
     int na, nb;
@@ -485,7 +574,8 @@ static void compare(const struct run *a, const struct run *b, double within, con
             double got = json_number_value(json_object_get(other, key)), want = json_number_value(value);
             CHECK(json_object_get(other, key), "%s: step %d has no %s", name, i, key);
             /* scores of branch points have been divided by the spread of Omega in a rollout, which may be 1e-3 */
-            CHECK_NEAR(got, want, within * (strncmp(key, "appo/branch_score", 17) ? 1 : 100) * (1 + fabs(want)), "%s: step %d, %s", name, i, key);
+            CHECK_NEAR(got, want, within * (strncmp(key, "appo/branch_score", 17) ? 1 : 100) * (1 + fabs(want)),
+                       "%s: step %d, %s", name, i, key);
         }
         json_decref(x[i]);
         json_decref(y[i]);
@@ -501,14 +591,16 @@ static void same_metrics(void **state)
     static const struct { const char *name; const char *set[6]; double within; bool elsewhere; } cases[] = {
         { "again",              { NULL }, 0, true },
         { "two threads",        { "trainer.threads", "2" }, 0, true },
-        { "other passes",       { "rollout.max_num_seqs", "5", "rollout.max_num_batched_tokens", "37", "model.recompute", "true" }, 0, false },
+        { "other passes", { "rollout.max_num_seqs", "5", "rollout.max_num_batched_tokens", "37", "model.recompute",
+          "true" }, 0, false },
         { "other micro-batches",{ "actor.ppo_max_token_len_per_gpu", "211" }, 1e-6, true },
     };
     struct run first;
     run_open(&first);
     run_once(&first, NULL, -1);
     CHECK(first.ok, "%s", first.e.text);
-    CHECK(first.report.probs_diff_max == 0 && first.report.tokens_trained > 0, "sampled and trained probabilities differ by %g", first.report.probs_diff_max);
+    CHECK(first.report.probs_diff_max == 0 && first.report.tokens_trained > 0,
+          "sampled and trained probabilities differ by %g", first.report.probs_diff_max);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (slow_build() && cases[i].elsewhere) continue;
         struct run r;
@@ -518,7 +610,8 @@ static void same_metrics(void **state)
         compare(&first, &r, cases[i].within, cases[i].name);
         mini_clean(r.folder);
     }
-    for (int stop = slow_build(); stop < 2; stop++) {    /* 0: before the first step, which leaves nothing and is begun anew */
+    /* 0: before the first step, which leaves nothing and is begun anew */
+    for (int stop = slow_build(); stop < 2; stop++) {
         char name[32];
         struct run r;
         snprintf(name, sizeof name, "stopped after %d", stop);
@@ -575,8 +668,11 @@ static void five_in_a_row(void **state)
     struct mini x;
     struct err e = { { 0 } };
     struct metrics m = { 0 };
-    mini_open(&x, KEYS("data.train_batch_size", "2", "actor.ppo_mini_batch_size", "1", "rollout.n", "4", "rollout.initial_rollouts", "2", "branch.points", "1",
-        "data.max_response_length", "12", "rollout.max_len", "76"), NULL, 8);
+    mini_open(&x,
+              KEYS("data.train_batch_size", "2", "actor.ppo_mini_batch_size", "1", "rollout.n", "4",
+                   "rollout.initial_rollouts", "2", "branch.points", "1", "data.max_response_length", "12",
+                   "rollout.max_len", "76"),
+              NULL, 8);
     x.c.reward.malformed = (double)NAN;                  /* no key can say so; a bug might */
     size_t bytes = (size_t)x.s.m.count * sizeof(elem_t);
     elem_t *w = xmalloc(bytes);
@@ -632,12 +728,14 @@ static void full_disk(void **state)
 int main(int argc, char **argv)
 {
     (void)argc;
-    if (!getenv("OMP_WAIT_POLICY")) {                    /* threads that wait by spinning take a minute of a busy machine; read before main, so start again */
+    /* threads that wait by spinning take a minute of a busy machine; read before main, so start again */
+    if (!getenv("OMP_WAIT_POLICY")) {
         setenv("OMP_WAIT_POLICY", "passive", 1);
         execv("/proc/self/exe", argv);
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_numbers), cmocka_unit_test(points), cmocka_unit_test(call_budget), cmocka_unit_test(no_room), cmocka_unit_test(previous_weights), cmocka_unit_test(scored_pi_old),
+        cmocka_unit_test(same_numbers), cmocka_unit_test(points), cmocka_unit_test(call_budget),
+        cmocka_unit_test(no_room), cmocka_unit_test(previous_weights), cmocka_unit_test(scored_pi_old),
         cmocka_unit_test(noisy_sampler), cmocka_unit_test(pages_of_one_mini_batch), cmocka_unit_test(five_in_a_row),
         cmocka_unit_test(same_metrics), cmocka_unit_test(refusals), cmocka_unit_test(full_disk),
     };

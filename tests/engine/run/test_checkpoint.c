@@ -1,5 +1,6 @@
-/* test_checkpoint.c: checkpoints of one trainer: what is written comes back; numbers that are not finite are neither written nor read; a checkpoint of the same number
- * is replaced without a moment between; what of it decides whether a run may go on. */
+/* test_checkpoint.c: checkpoints of one trainer: what is written comes back; numbers that are not finite are neither
+ * written nor read; a checkpoint of the same number is replaced without a moment between; what of it decides whether a
+ * run may go on. */
 #define _GNU_SOURCE      /* nftw */
 #include "engine/run/checkpoint.h"
 #include "engine/run/run_record.h"
@@ -34,7 +35,8 @@ static bool save(int step, struct err *e)
 
 static bool take(const char *folder, struct ckpt_state *s, struct metrics *m, bool *pending, struct err *e)
 {
-    return ckpt_whole(folder, true, e) && ckpt_read(s, folder, -1, e) && ckpt_same(&x.t, &extra, s, folder, e) && ckpt_take(&x.t, &report, s, folder, m, pending, e);
+    return ckpt_whole(folder, true, e) && ckpt_read(s, folder, -1, e) && ckpt_same(&x.t, &extra, s, folder, e) &&
+           ckpt_take(&x.t, &report, s, folder, m, pending, e);
 }
 
 static void comes_back(void **state)
@@ -63,7 +65,9 @@ static void comes_back(void **state)
     CHECK(take(in_dir("global_step_3"), &s, &got, &pending, &e), "%s", e.text);
     dev_get(back, x.s.learner.adam2, (size_t)n * sizeof *back);
     for (int64_t i = 0; i < n; i++) CHECK_NEAR(back[i], 0.25 + (double)i, 0, "moment %lld", (long long)i);
-    CHECK(x.t.step == 3 && x.t.tokens_trained == 77 && s.rolling && s.mark.bytes == 12 && s.mark.hash == 34 && s.best.step == 2, "counts");
+    CHECK(x.t.step == 3 && x.t.tokens_trained == 77 && s.rolling && s.mark.bytes == 12 && s.mark.hash == 34 &&
+              s.best.step == 2,
+          "counts");
     CHECK(pending && got.n == 2 && !strcmp(got.v[0].name, "b/second") && isnan(got.v[1].value), "%d metrics", got.n);
     CHECK_NEAR(got.v[0].value, 1.0 / 3, 0, "a metric");
     CHECK(ckpt_noted(dir, "latest_checkpointed_iteration.txt") == 3, "noted");
@@ -91,7 +95,8 @@ static void not_finite(void **state)
             memcpy(host, was, (size_t)n * sizeof *host);
             host[n / 2] = (acc_t)bad[k];
             dev_put(at, host, (size_t)n * sizeof *host);
-            CHECK(!save(3, &e) && strstr(e.text, k == 3 ? "is below 0" : "a NaN or an infinity"), "%d, %g: %s", what, bad[k], e.text);
+            CHECK(!save(3, &e) && strstr(e.text, k == 3 ? "is below 0" : "a NaN or an infinity"), "%d, %g: %s", what,
+                  bad[k], e.text);
             CHECK(strstr(e.text, what == 0 ? "model.safetensors" : what == 1 ? "exp_avg" : "exp_avg_sq"), "%s", e.text);
             CHECK(ckpt_whole(in_dir("global_step_3"), true, &e), "%s", e.text);
             dev_put(at, was, (size_t)n * sizeof *was);
@@ -111,7 +116,9 @@ static void replaced(void **state)
     assert_true(file_write(in_dir("global_step_3/notes.txt"), "mine", 4, &e));
     CHECK(save(3, &e), "%s", e.text);
     CHECK(ckpt_whole(in_dir("global_step_3"), true, &e), "%s", e.text);
-    CHECK(file_exists(in_dir("old-1/notes.txt")) && !file_exists(in_dir("old-1/state.json")) && !file_exists(in_dir("global_step_3/notes.txt")), "a file of a user's");
+    CHECK(file_exists(in_dir("old-1/notes.txt")) && !file_exists(in_dir("old-1/state.json")) &&
+              !file_exists(in_dir("global_step_3/notes.txt")),
+          "a file of a user's");
 }
 
 /* A warm-up that is a share of all steps is that of the run's beginning, however many steps are to follow. */
@@ -148,10 +155,12 @@ static void another_run(void **state)
     CHECK(ckpt_same(&x.t, &extra, &s, "F", &e), "%s", e.text);
     struct ckpt_extra other = extra;
     other.tokenizer++;
-    CHECK(!ckpt_same(&x.t, &other, &s, "F", &e) && strstr(e.text, "F/state.json: model.path has another tokenizer"), "%s", e.text);
+    CHECK(!ckpt_same(&x.t, &other, &s, "F", &e) && strstr(e.text, "F/state.json: model.path has another tokenizer"),
+          "%s", e.text);
     other = extra;
     other.cache = 5;
-    CHECK(!ckpt_same(&x.t, &other, &s, "F", &e) && strstr(e.text, "tools.search_cache holds other searches"), "%s", e.text);
+    CHECK(!ckpt_same(&x.t, &other, &s, "F", &e) && strstr(e.text, "tools.search_cache holds other searches"), "%s",
+          e.text);
     x.s.val.rows.n = 1;
     CHECK(!ckpt_same(&x.t, &extra, &s, "F", &e) && strstr(e.text, "data.val_files hold other"), "%s", e.text);
     x.s.val.rows.n = 0;
@@ -169,12 +178,15 @@ static void another_run(void **state)
     CHECK(save(4, &e) && ckpt_read(&s, in_dir("global_step_4"), 4, &e), "%s", e.text);
     x.t.probs_diff_max = diff;
     ckpt_forget(&s);
-    CHECK(!ckpt_read(&s, in_dir("global_step_3"), 4, &e) && strstr(e.text, "is the state after step 3, not 4"), "%s", e.text);
+    CHECK(!ckpt_read(&s, in_dir("global_step_3"), 4, &e) && strstr(e.text, "is the state after step 3, not 4"), "%s",
+          e.text);
     ckpt_forget(&s);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(comes_back), cmocka_unit_test(not_finite), cmocka_unit_test(replaced), cmocka_unit_test(another_run), cmocka_unit_test(warmup_stays) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(comes_back), cmocka_unit_test(not_finite),
+                                        cmocka_unit_test(replaced), cmocka_unit_test(another_run),
+                                        cmocka_unit_test(warmup_stays) };
     return cmocka_run_group_tests_name("ckpt", tests, open_all, close_all);
 }

@@ -99,7 +99,8 @@ static void json_reads_back(void **state)
 static void table(void **state)
 {
     (void)state;
-    static const char *const alone[] = { "a 10.1 (6.2-16.0) 25.0 (18.7-32.5) 2.00 10.0", "b 30.8 (25.5-36.6) 0.0 (0.0-1.4) 0.00 10.0" };
+    static const char *const alone[] = { "a 10.1 (6.2-16.0) 25.0 (18.7-32.5) 2.00 10.0", "b 30.8 (25.5-36.6) 0.0 "
+                                                                                         "(0.0-1.4) 0.00 10.0" };
     static const char both[] = "a 10.1 -> 30.4 25.0 -> 25.0 2.00 -> 2.00 10.0 -> 10.0";
     struct eval_result r = some(), later = some();
     later.source[0].correct = 90;

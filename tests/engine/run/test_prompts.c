@@ -1,5 +1,5 @@
-/* test_prompts.c: questions from files: prompts as the chat format writes them, prompts that are too long, the order of epochs, grading, tools; and whole
- * runs on them that go on after a stop as if there had been none. */
+/* test_prompts.c: questions from files: prompts as the chat format writes them, prompts that are too long, the order of
+ * epochs, grading, tools; and whole runs on them that go on after a stop as if there had been none. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/run.h"
 #include "tests/engine/train/chat_session.h"
@@ -11,8 +11,10 @@ static struct session s;            /* a model that knows nothing, and ChatML */
 static struct config c;
 
 static const char rows[] =
-    "{\"data_source\":\"one\",\"prompt\":[{\"role\":\"system\",\"content\":\"be short\"},{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},"
-    "{\"role\":\"user\",\"content\":\"<|im_end|>?\"}],\"ability\":\"math\",\"reward_model\":{\"ground_truth\":\"1/2\"}}\n"
+    "{\"data_source\":\"one\",\"prompt\":[{\"role\":\"system\",\"content\":\"be short\"},{\"role\":\"user\","
+    "\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},"
+    "{\"role\":\"user\",\"content\":\"<|im_end|>?\"}],\"ability\":\"math\","
+    "\"reward_model\":{\"ground_truth\":\"1/2\"}}\n"
     "{\"question\":\"who?\",\"answer\":[\"Anna Clyne\",\"A. Clyne\"]}\n";
 
 static void is_prompt(const struct ids *ids, const char *want)
@@ -28,8 +30,10 @@ static void prompts(void **state)
     (void)state;
     struct questions q;
     struct err e;
-    static const char own[] = "<|im_start|>system\nbe short<|im_end|>\n", rest[] = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
-        "<|im_start|>user\n<|im_end|>?<|im_end|>\n<|im_start|>assistant\n", who[] = "<|im_start|>user\nwho?<|im_end|>\n<|im_start|>assistant\n";
+    static const char own[] = "<|im_start|>system\nbe short<|im_end|>\n",
+                      rest[] = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
+                               "<|im_start|>user\n<|im_end|>?<|im_end|>\n<|im_start|>assistant\n",
+                      who[] = "<|im_start|>user\nwho?<|im_end|>\n<|im_start|>assistant\n";
     chatty_write(dir, "set.jsonl", rows);
     mini_set(&c, KEYS("data.max_prompt_length", "2000", "data.system_prompt", "auto"));
     CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
@@ -40,7 +44,8 @@ static void prompts(void **state)
     for (int i = 0; i < q.prompt[0].n; i++) ends += q.prompt[0].p[i] == CHATTY_END;
     assert_int_equal(ends, 4);                                              /* the user's own is text */
     struct str text = { 0 };
-    tokenizer_decode(s.tok, &text, q.prompt[1].p, q.prompt[1].n, true);     /* no system message of its own: how tools are called */
+    /* no system message of its own: how tools are called */
+    tokenizer_decode(s.tok, &text, q.prompt[1].p, q.prompt[1].n, true);
     assert_non_null(strstr(text.p, "<|im_start|>system\nYou are a helpful assistant that can solve"));
     assert_non_null(strstr(text.p, "<python> python code here </python>"));
     assert_non_null(strstr(text.p, "\\[ \\boxed{answer here} \\]"));
@@ -67,15 +72,32 @@ static void hashes(void **state)
 {
     (void)state;
     static const struct { const char *rows; bool same; } cases[] = {
-        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", true },
-        { "[{\"x\":NaN,\"ability\":\"qa\",\"data_source\":\"s\",\"id\":7,\"answer\":\"1\",\"question\":\"a\"},{\"question\":\"b\",\"reward_model\":{\"ground_truth\":[\"2\",\"3\"]}}]", true },
-        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"math\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", false },
-        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"t\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", false },
-        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", false },
-        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[\"3\",\"2\"]}\n", false },
-        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[2,3]}\n", true },
-        { "{\"question\":\"c\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n", false },
-        { "{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n", false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\","
+          "\"answer\":[\"2\",\"3\"]}\n",
+          true },
+        { "[{\"x\":NaN,\"ability\":\"qa\",\"data_source\":\"s\",\"id\":7,\"answer\":\"1\",\"question\":\"a\"},"
+          "{\"question\":\"b\",\"reward_model\":{\"ground_truth\":[\"2\",\"3\"]}}]",
+          true },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"math\"}\n{\"question\":\"b\","
+          "\"answer\":[\"2\",\"3\"]}\n",
+          false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"t\",\"ability\":\"qa\"}\n{\"question\":\"b\","
+          "\"answer\":[\"2\",\"3\"]}\n",
+          false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n",
+          false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\","
+          "\"answer\":[\"3\",\"2\"]}\n",
+          false },
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\","
+          "\"answer\":[2,3]}\n",
+          true },
+        { "{\"question\":\"c\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\","
+          "\"answer\":[\"2\",\"3\"]}\n",
+          false },
+        { "{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\","
+          "\"ability\":\"qa\"}\n",
+          false },
         { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n", false },
     };
     uint64_t first = 0;
@@ -83,7 +105,8 @@ static void hashes(void **state)
         struct questions q;
         struct err e;
         char name[32];
-        snprintf(name, sizeof name, "hash%zu.jsonl", i);                    /* what the file is called decides nothing */
+        /* what the file is called decides nothing */
+        snprintf(name, sizeof name, "hash%zu.jsonl", i);
         chatty_write(dir, name, cases[i].rows);
         CHECK(questions_open(&q, "data.train_files", in_dir(name), &c, &s.form, &e), "%s", e.text);
         if (!i) first = q.hash;
@@ -98,17 +121,22 @@ static void too_long(void **state)
     struct questions q;
     struct err e;
     struct str file = { 0 };
-    for (int i = 0; i < 3; i++) str_printf(&file, "{\"question\":\"%s\",\"answer\":\"%d\"}\n", i == 1 ? "0123456789" : "0123", i);
+    for (int i = 0; i < 3; i++)
+        str_printf(&file, "{\"question\":\"%s\",\"answer\":\"%d\"}\n", i == 1 ? "0123456789" : "0123", i);
     chatty_write(dir, "long.jsonl", file.p);
     str_free(&file);
     /* <start>user\n....<end>\n<start>assistant\n: 19 tokens and those of the question */
     mini_set(&c, KEYS("data.max_prompt_length", "24", "data.truncation", "error"));
     assert_false(questions_open(&q, "data.val_files", in_dir("long.jsonl"), &c, &s.form, &e));
-    CHECK(strstr(e.text, "long.jsonl:2: a prompt of 29 tokens") && strstr(e.text, "data.truncation=filter") && strstr(e.text, "data.val_files"), "%s", e.text);
+    CHECK(strstr(e.text, "long.jsonl:2: a prompt of 29 tokens") && strstr(e.text, "data.truncation=filter") &&
+              strstr(e.text, "data.val_files"),
+          "%s", e.text);
     questions_free(&q);
-    static const char *const filters[][2] = { { "data.truncation", "filter" }, { "data.filter_overlong_prompts", "true" } };
+    static const char *const filters[][2] = { { "data.truncation", "filter" },
+                                              { "data.filter_overlong_prompts", "true" } };
     for (int i = 0; i < 2; i++) {
-        mini_set(&c, KEYS("data.truncation", "error", "data.filter_overlong_prompts", "false", filters[i][0], filters[i][1]));
+        mini_set(&c, KEYS("data.truncation", "error", "data.filter_overlong_prompts", "false", filters[i][0],
+                          filters[i][1]));
         CHECK(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e), "%s", e.text);
         assert_int_equal(q.rows.n, 2);
         assert_string_equal(q.rows.row[1].ground_truth, "2");
@@ -117,7 +145,8 @@ static void too_long(void **state)
     }
     mini_set(&c, KEYS("data.filter_overlong_prompts", "false"));
     static const struct { const char *how, *want; } cuts[] = {
-        { "left", "\n0123456789<|im_end|>\n<|im_start|>assistant\n" }, { "right", "<|im_start|>user\n0123456789<|im_end|>\n<|im_start|>assis" },
+        { "left", "\n0123456789<|im_end|>\n<|im_start|>assistant\n" },
+        { "right", "<|im_start|>user\n0123456789<|im_end|>\n<|im_start|>assis" },
         { "middle", "<|im_start|>user\n012345\n<|im_start|>assistant\n" },
     };
     for (int i = 0; i < 3; i++) {
@@ -144,14 +173,16 @@ static void order(void **state)
     enum { N = 10, BATCH = 4 };
     int seen[3][N] = { { 0 } }, first[N], moved = 0;
     struct deck d = { 0 }, other = { 0 };
-    for (uint64_t i = 0; i < 3 * N; i++) seen[i / N][deck_row(&d, &c, N, i)]++;     /* batches of 4 reach from one epoch into the next */
+    /* batches of 4 reach from one epoch into the next */
+    for (uint64_t i = 0; i < 3 * N; i++) seen[i / N][deck_row(&d, &c, N, i)]++;
     for (int e = 0; e < 3; e++)
         for (int k = 0; k < N; k++) CHECK(seen[e][k] == 1, "epoch %d, row %d: %d times", e, k, seen[e][k]);
     for (uint64_t i = 0; i < N; i++) first[i] = deck_row(&d, &c, N, i);             /* back to the first epoch */
     for (uint64_t i = 0; i < N; i++) moved += deck_row(&other, &c, N, N + i) != first[i];
     assert_true(moved > 0);
     mini_set(&c, KEYS("data.seed", "1"));
-    for (uint64_t i = 0; i < N; i++) assert_int_equal(deck_row(&other, &c, N, i), first[i]);        /* that is trainer.seed's default */
+    /* that is trainer.seed's default */
+    for (uint64_t i = 0; i < N; i++) assert_int_equal(deck_row(&other, &c, N, i), first[i]);
     mini_set(&c, KEYS("data.seed", "2"));
     free(other.order);
     other = (struct deck){ 0 };
@@ -177,7 +208,8 @@ static void twins(void **state)
     struct questions q[2];
     struct err e;
     mini_set(&c, KEYS("data.truncation", "filter", "data.max_prompt_length", "1600"));
-    for (int i = 0; i < 2; i++) CHECK(questions_open(&q[i], "data.train_files", files[i], &c, &s.form, &e), "%s", e.text);
+    for (int i = 0; i < 2; i++)
+        CHECK(questions_open(&q[i], "data.train_files", files[i], &c, &s.form, &e), "%s", e.text);
     assert_true(q[0].rows.n == q[1].rows.n && q[0].rows.n > 4000 && q[0].rows.n < 10000 && q[0].hash == q[1].hash);
     for (uint64_t at = 0; at < (uint64_t)q[0].rows.n * 2; at += 97) {
         int a = questions_row(&q[0], &c, at), b = questions_row(&q[1], &c, at);
@@ -205,7 +237,9 @@ static void grading(void **state)
         { 1, "exact", "<think> t</think><answer>\\boxed{anna clyne}</answer>", 1, true, true },
         { 1, "exact", "<think> t</think><answer>\\boxed{the A. Clyne}</answer>", 1, true, true },
         { 1, "exact", "<think> t</think><answer>\\boxed{Anna Bell}</answer>", 0.5, false, true },
-        { 1, "deep_research", "<think> t</think><search> x</search> <result>\ny\n</result><python>1</python> <result>\n1\n</result><answer>\\boxed{Anna Clyne}</answer>",
+        { 1, "deep_research",
+          "<think> t</think><search> x</search> <result>\ny\n</result><python>1</python> <result>\n1\n"
+          "</result><answer>\\boxed{Anna Clyne}</answer>",
           1.1, true, true },
     };
     struct questions q;
@@ -231,7 +265,8 @@ static void grading(void **state)
     mini_set(&c, KEYS("reward.kind", "task"));
 }
 
-static void is_result(const struct toolbox *box, const struct task *t, enum tool tool, const char *query, const char *want)
+static void is_result(const struct toolbox *box, const struct task *t, enum tool tool, const char *query,
+                      const char *want)
 {
     struct tool_caller who = { .user = t };
     struct str out = { 0 };
@@ -247,14 +282,18 @@ static void tools(void **state)
     struct err e;
     struct sample sample = { 0 };
     struct task t = { .sample = &sample };
-    chatty_write(dir, "cache.json", "{\"capital of France\": \"Page 1: Paris\\nPage 2: Lyon\\nPage 3: no\", \"height of Etna\": \"Page 1: 3357 m\"}");
+    chatty_write(dir, "cache.json",
+                 "{\"capital of France\": \"Page 1: Paris\\nPage 2: Lyon\\nPage 3: no\", \"height of Etna\": \"Page 1: "
+                 "3357 m\"}");
     struct toolbox box;
     for (int nearest = 0; nearest < 2; nearest++) {
         CHECK(env_open(&v, in_dir("cache.json"), nearest, 2, 4, &e), "%s", e.text);
         box = env_tools(&v);
-        is_result(&box, &t, TOOL_PYTHON, "print(3 ** 40)\n7", "12157665459056928801\n7");       /* not the small limits of the embedded tasks */
+        /* not the small limits of the embedded tasks */
+        is_result(&box, &t, TOOL_PYTHON, "print(3 ** 40)\n7", "12157665459056928801\n7");
         is_result(&box, &t, TOOL_SEARCH, " capital of France\n", "Page 1: Pari\nPage 2: Lyon");
-        is_result(&box, NULL, TOOL_SEARCH, "how high is Etna?", nearest ? "Page 1: 3357" : "no recorded result for this query");
+        is_result(&box, NULL, TOOL_SEARCH, "how high is Etna?",
+                  nearest ? "Page 1: 3357" : "no recorded result for this query");
         env_close(&v);
     }
     CHECK(env_open(&v, "", false, 2, 4, &e), "%s", e.text);
@@ -270,9 +309,11 @@ static void kinds(void **state)
 {
     (void)state;
     static const struct { const char *text; int kind; } parts[] = {
-        { "x", TOKEN_TAG }, { "<think>", TOKEN_TAG }, { " a < b>", TOKEN_THINK }, { "</think>", TOKEN_TAG }, { "<python>", TOKEN_TAG }, { "1+1", TOKEN_CALL },
-        { "</python>", TOKEN_TAG }, { "\n<result>2</result>", TOKEN_TAG }, { "<search>", TOKEN_TAG }, { "who", TOKEN_CALL }, { "</search>", TOKEN_TAG },
-        { "<answer>", TOKEN_TAG }, { "\\boxed{2}", TOKEN_ANSWER }, { "</answer>", TOKEN_TAG },
+        { "x", TOKEN_TAG }, { "<think>", TOKEN_TAG }, { " a < b>", TOKEN_THINK }, { "</think>", TOKEN_TAG },
+        { "<python>", TOKEN_TAG }, { "1+1", TOKEN_CALL }, { "</python>", TOKEN_TAG },
+        { "\n<result>2</result>", TOKEN_TAG }, { "<search>", TOKEN_TAG }, { "who", TOKEN_CALL },
+        { "</search>", TOKEN_TAG }, { "<answer>", TOKEN_TAG }, { "\\boxed{2}", TOKEN_ANSWER },
+        { "</answer>", TOKEN_TAG },
     };
     struct session embedded = { 0 };
     struct config k;
@@ -295,8 +336,8 @@ static void kinds(void **state)
         for (int i = 0; i < n; i++) {
             /* of a tag that is text, what completes it counts: its first bytes still belong to what was before */
             for (int pos = parts[i].text[0] == '<' ? begin[i + 1] - 1 : begin[i]; pos < begin[i + 1]; pos++)
-                CHECK(token_kind(both[b], &ep, pos) == parts[i].kind, "%s tokenizer, \"%s\", token %d: %d", b ? "embedded" : "text", parts[i].text, pos - begin[i],
-                      token_kind(both[b], &ep, pos));
+                CHECK(token_kind(both[b], &ep, pos) == parts[i].kind, "%s tokenizer, \"%s\", token %d: %d",
+                      b ? "embedded" : "text", parts[i].text, pos - begin[i], token_kind(both[b], &ep, pos));
         }
         episode_free(&ep, NULL);
     }
@@ -314,7 +355,9 @@ static void write_questions(const char *name, int n, uint64_t seed, const char *
     for (int i = 0; i < n; i++) {
         struct question q;
         question_make(&q, families[i % 3], SPLIT_TRAIN, seed, (uint64_t)i);
-        str_printf(&file, "{\"data_source\":\"%s\",\"ability\":\"math\",\"prompt\":[{\"role\":\"user\",\"content\":\"%s\"}],\"reward_model\":{\"ground_truth\":\"%s\"}}\n",
+        str_printf(&file,
+                   "{\"data_source\":\"%s\",\"ability\":\"math\",\"prompt\":[{\"role\":\"user\",\"content\":\"%s\"}],"
+                   "\"reward_model\":{\"ground_truth\":\"%s\"}}\n",
                    family_name[q.family], q.text, i == n - 1 && last ? last : q.answer);
         question_free(&q);
     }
@@ -331,9 +374,11 @@ static void run_files(struct run *r, const char *folder, const char *const *set)
     *r = (struct run){ 0 };
     snprintf(r->folder, sizeof r->folder, "%s", in_dir(folder));
     config_init(&k);
-    mini_set(&k, KEYS("trainer.threads", "1", "data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "4", "rollout.initial_rollouts", "2",
-                      "branch.points", "1", "data.max_response_length", "64", "data.train_files", in_dir("train.jsonl"), "data.val_files", in_dir("val.jsonl"), "trainer.total_epochs", "2",
-                      "trainer.save_freq", "1", "rollout.val_kwargs.n", "2", "trainer.default_local_dir", r->folder));
+    mini_set(&k, KEYS("trainer.threads", "1", "data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2",
+                      "rollout.n", "4", "rollout.initial_rollouts", "2", "branch.points", "1",
+                      "data.max_response_length", "64", "data.train_files", in_dir("train.jsonl"), "data.val_files",
+                      in_dir("val.jsonl"), "trainer.total_epochs", "2", "trainer.save_freq", "1",
+                      "rollout.val_kwargs.n", "2", "trainer.default_local_dir", r->folder));
     mini_set(&k, set);
     setenv("APPO_HOME", ".", 1);
     r->ok = session_open(&x, &k, true, &r->e) && run_training(&x, &r->report, NULL, &r->e);
@@ -375,7 +420,8 @@ static void runs(void **state)
     write_questions("train.jsonl", 5, 1, NULL);
     write_questions("val.jsonl", 3, 2, NULL);
     run_files(&whole, "whole", NULL);
-    CHECK(whole.ok && whole.report.steps == 3, "%s, %d steps", whole.e.text, whole.report.steps);        /* 2 x 5 rows in batches of 4 */
+    /* 2 x 5 rows in batches of 4 */
+    CHECK(whole.ok && whole.report.steps == 3, "%s, %d steps", whole.e.text, whole.report.steps);
     CHECK(whole.report.probs_diff_max == 0 && whole.report.tokens_trained > 0, "%g", whole.report.probs_diff_max);
     json_t *m = metrics_of(&whole, 0);
     for (int f = 0; f < 3; f++) {
@@ -383,22 +429,28 @@ static void runs(void **state)
         snprintf(key, sizeof key, "val-core/%s/acc/mean@2", family_name[families[f]]);
         CHECK(json_is_number(json_object_get(m, key)), "no %s", key);
     }
-    CHECK(json_number_value(json_object_get(m, "val-core/all/acc/mean@2")) > 0.2, "the policy can answer none of its own questions");
+    CHECK(json_number_value(json_object_get(m, "val-core/all/acc/mean@2")) > 0.2, "the policy can answer none of its "
+                                                                                  "own questions");
     assert_int_equal(whole.report.before.sources, 3);
     assert_int_equal(whole.report.before.all.n, 6);
     json_decref(m);
-    run_files(&cut, "cut", KEYS("trainer.total_epochs", "0", "trainer.total_training_steps", "2"));       /* in the middle of the second epoch */
+    /* in the middle of the second epoch */
+    run_files(&cut, "cut", KEYS("trainer.total_epochs", "0", "trainer.total_training_steps", "2"));
     CHECK(cut.ok && cut.report.steps == 2, "%s", cut.e.text);
     write_questions("moved.jsonl", 5, 1, NULL);
-    run_files(&cut, "cut", KEYS("data.train_files", in_dir("moved.jsonl"), "data.train_batch_size", "4"));        /* the same questions under another name */
+    /* the same questions under another name */
+    run_files(&cut, "cut", KEYS("data.train_files", in_dir("moved.jsonl"), "data.train_batch_size", "4"));
     CHECK(cut.ok && cut.report.steps == 3, "%s", cut.e.text);
-    for (int line = 0; line < 4; line++) if (line != 2) same_line(&whole, &cut, line, "resumed");         /* line 2 has an evaluation, its run's last */
+    /* line 2 has an evaluation, its run's last */
+    for (int line = 0; line < 4; line++) if (line != 2) same_line(&whole, &cut, line, "resumed");
     run_files(&cut, "half", KEYS("trainer.total_epochs", "1"));
     assert_true(cut.ok && cut.report.steps == 2);
     write_questions("moved.jsonl", 5, 1, "other");
     run_files(&other, "half", KEYS("data.train_files", in_dir("moved.jsonl")));
-    CHECK(!other.ok && strstr(other.e.text, "data.train_files hold other questions"), "%s", other.ok ? "went on" : other.e.text);
-    run_files(&other, "none", KEYS("data.val_files", "", "trainer.total_epochs", "0", "trainer.total_training_steps", "1"));
+    CHECK(!other.ok && strstr(other.e.text, "data.train_files hold other questions"), "%s",
+          other.ok ? "went on" : other.e.text);
+    run_files(&other, "none",
+              KEYS("data.val_files", "", "trainer.total_epochs", "0", "trainer.total_training_steps", "1"));
     CHECK(other.ok && !other.report.has_before && !other.report.has_after, "%s", other.e.text);
     run_files(&other, "bad", KEYS("data.train_files", in_dir("nothing.jsonl")));
     CHECK(!other.ok && strstr(other.e.text, "nothing.jsonl"), "%s", other.e.text);
@@ -409,7 +461,9 @@ static int open_all(void **state)
     struct err e;
     if (make_dir(state)) return -1;
     chatty_model(dir);
-    chatty_set(&c, dir, KEYS("data.system_prompt", "none", "rollout.max_len", "512", "actor.ppo_max_token_len_per_gpu", "512", "rollout.max_num_seqs", "4"));
+    chatty_set(&c, dir,
+               KEYS("data.system_prompt", "none", "rollout.max_len", "512", "actor.ppo_max_token_len_per_gpu", "512",
+                    "rollout.max_num_seqs", "4"));
     if (!session_open(&s, &c, false, &e)) die("%s", e.text);
     return 0;
 }
@@ -423,7 +477,8 @@ static int close_all(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(prompts), cmocka_unit_test(hashes), cmocka_unit_test(too_long), cmocka_unit_test(order), cmocka_unit_test(twins),
-        cmocka_unit_test(grading), cmocka_unit_test(tools), cmocka_unit_test(kinds), cmocka_unit_test(runs) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(prompts), cmocka_unit_test(hashes), cmocka_unit_test(too_long),
+                                        cmocka_unit_test(order),   cmocka_unit_test(twins),  cmocka_unit_test(grading),
+                                        cmocka_unit_test(tools),   cmocka_unit_test(kinds),  cmocka_unit_test(runs) };
     return cmocka_run_group_tests_name("questions", tests, open_all, close_all);
 }

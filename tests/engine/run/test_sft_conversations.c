@@ -1,4 +1,5 @@
-/* test_sft_conversations.c: conversations as ids and masks, those that are too long or teach nothing, and training on three of them. */
+/* test_sft_conversations.c: conversations as ids and masks, those that are too long or teach nothing, and training on
+ * three of them. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/sft.h"
 #include "tests/engine/train/chat_session.h"
@@ -11,9 +12,11 @@ static struct session s;
 static struct config c;
 
 static const char three[] =
-    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"ho\"},"
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"hi\"},"
+    "{\"role\":\"assistant\",\"content\":\"ho\"},"
     "{\"role\":\"tool\",\"content\":\"t\"},{\"role\":\"assistant\",\"content\":\"yes <|im_end|>\"}]}\n"
-    "{\"messages\":[{\"role\":\"user\",\"content\":\"7\"},{\"role\":\"assistant\",\"content\":\"a <search> b</search> <result>\\nc\\n</result> d\"}]}\n"
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"7\"},{\"role\":\"assistant\",\"content\":\"a <search> b</search> "
+    "<result>\\nc\\n</result> d\"}]}\n"
     "{\"prompt\":\"plain\",\"response\":\"words\"}\n";
 
 /* What is marked, unmarked stretches as '|'. */
@@ -29,7 +32,8 @@ static void marked_text(const struct demo *d, struct str *out)
 static void masks(void **state)
 {
     (void)state;
-    static const char *const want[] = { "|ho<|im_end|>|yes <|im_end|><|im_end|>|", "|a <search> b</search>| d<|im_end|>|", "|words<|im_end|>|" };
+    static const char *const want[] = { "|ho<|im_end|>|yes <|im_end|><|im_end|>|",
+                                        "|a <search> b</search>| d<|im_end|>|", "|words<|im_end|>|" };
     struct talks t;
     struct err e;
     struct str text = { 0 };
@@ -92,23 +96,39 @@ static void forms(void **state)
     #define U(text) "{\"role\":\"user\",\"content\":\"" text "\"}"
     #define A(text) "{\"role\":\"assistant\",\"content\":\"" text "\"}"
     static const struct { const char *row, *marked; int targets; const char *form, *text; } cases[] = {
-        { "{\"prompt\":\"hi\",\"completion\":\"ho\"}", "|ho<|im_end|>|", 3, "prompt + completion", "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nho<|im_end|>\n" },
-        { "{\"prompt\":[" U("a") "," A("bb") "," U("c") "],\"completion\":[" A("ddd") "]}", "|ddd<|im_end|>|", 4, "prompt + completion",
-          "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nbb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\nddd<|im_end|>\n" },
-        { "{\"prompt\":[" U("a") "],\"completion\":[" A("b") "," U("c") "," A("d") "]}", "|b<|im_end|>|d<|im_end|>|", 4, "prompt + completion", NULL },
-        { "{\"prompt\":[" U("a") "," A("bb") "," U("c") "],\"completion\":\"d\",\"system\":\"s\"}", "|d<|im_end|>|", 2, "prompt + completion",
-          "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nbb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\nd<|im_end|>\n" },
+        { "{\"prompt\":\"hi\",\"completion\":\"ho\"}", "|ho<|im_end|>|", 3, "prompt + completion",
+          "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nho<|im_end|>\n" },
+        { "{\"prompt\":[" U("a") "," A("bb") "," U("c") "],\"completion\":[" A("ddd") "]}", "|ddd<|im_end|>|", 4,
+          "prompt + completion",
+          "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nbb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n"
+          "<|im_start|>assistant\nddd<|im_end|>\n" },
+        { "{\"prompt\":[" U("a") "],\"completion\":[" A("b") "," U("c") "," A("d") "]}", "|b<|im_end|>|d<|im_end|>|", 4,
+          "prompt + completion", NULL },
+        { "{\"prompt\":[" U("a") "," A("bb") "," U("c") "],\"completion\":\"d\",\"system\":\"s\"}", "|d<|im_end|>|", 2,
+          "prompt + completion",
+          "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nbb<|im_end|>\n"
+          "<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\nd<|im_end|>\n" },
         { "{\"question\":\"q\",\"answer\":\"a #### 7\"}", "|a #### 7<|im_end|>|", 9, "question + answer", NULL },
-        { "{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\",\"value\":\"g1\"},{\"from\":\"observation\",\"value\":\"o\"},"
+        { "{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{\"from\":\"human\",\"value\":\"h\"},"
+          "{\"from\":\"gpt\",\"value\":\"g1\"},{\"from\":\"observation\",\"value\":\"o\"},"
           "{\"from\":\"gpt\",\"value\":\"g2\"}],\"id\":NaN}", "|g1<|im_end|>|g2<|im_end|>|", 6, "conversations", NULL },
-        { "{\"system\":\"be\",\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\",\"value\":\"g\"}],\"tools\":\"\"}", "|g<|im_end|>|", 2, "conversations",
+        { "{\"system\":\"be\",\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\","
+          "\"value\":\"g\"}],\"tools\":\"\"}",
+          "|g<|im_end|>|", 2, "conversations",
           "<|im_start|>system\nbe<|im_end|>\n<|im_start|>user\nh<|im_end|>\n<|im_start|>assistant\ng<|im_end|>\n" },
-        { "{\"conversations\":[" U("h") "," A("g") "]}", "|g<|im_end|>|", 2, "conversations", NULL }, { "{\"messages\":[{\"from\":\"user\",\"value\":\"h\"},{\"from\":\"assistant\",\"value\":\"g\"}]}", "|g<|im_end|>|", 2, "messages", NULL },
-        { "{\"instruction\":\"do\",\"input\":\"it\",\"output\":\"done\"}", "|done<|im_end|>|", 5, "instruction + output", "<|im_start|>user\ndo\nit<|im_end|>\n<|im_start|>assistant\ndone<|im_end|>\n" },
-        { "{\"instruction\":\"do\",\"input\":\"\",\"output\":\"x\",\"system\":\"s\",\"history\":[[\"q\",\"r\"]]}", "|r<|im_end|>|x<|im_end|>|", 4, "instruction + output",
-          "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nr<|im_end|>\n<|im_start|>user\ndo<|im_end|>\n<|im_start|>assistant\nx<|im_end|>\n" },
-        { "{\"prompt\":\"only the first\",\"messages\":[" U("h") "," A("g") "],\"prompt_id\":18446744073709551616}", "|g<|im_end|>|", 2, "messages", NULL },
-        { "{\"system\":\"s\",\"messages\":[{\"role\":\"system\",\"content\":\"s\"}," U("h") "," A("g") "]}", "|g<|im_end|>|", 2, "messages", NULL },
+        { "{\"conversations\":[" U("h") "," A("g") "]}", "|g<|im_end|>|", 2, "conversations", NULL },
+        { "{\"messages\":[{\"from\":\"user\",\"value\":\"h\"},{\"from\":\"assistant\",\"value\":\"g\"}]}",
+          "|g<|im_end|>|", 2, "messages", NULL },
+        { "{\"instruction\":\"do\",\"input\":\"it\",\"output\":\"done\"}", "|done<|im_end|>|", 5,
+          "instruction + output", "<|im_start|>user\ndo\nit<|im_end|>\n<|im_start|>assistant\ndone<|im_end|>\n" },
+        { "{\"instruction\":\"do\",\"input\":\"\",\"output\":\"x\",\"system\":\"s\",\"history\":[[\"q\",\"r\"]]}",
+          "|r<|im_end|>|x<|im_end|>|", 4, "instruction + output",
+          "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nr<|im_end|>\n"
+          "<|im_start|>user\ndo<|im_end|>\n<|im_start|>assistant\nx<|im_end|>\n" },
+        { "{\"prompt\":\"only the first\",\"messages\":[" U("h") "," A("g") "],\"prompt_id\":18446744073709551616}",
+          "|g<|im_end|>|", 2, "messages", NULL },
+        { "{\"system\":\"s\",\"messages\":[{\"role\":\"system\",\"content\":\"s\"}," U("h") "," A("g") "]}",
+          "|g<|im_end|>|", 2, "messages", NULL },
     };
     struct str text = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -118,11 +138,14 @@ static void forms(void **state)
         mini_set(&c, KEYS("data.train_files", in_dir("form.jsonl")));
         CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s: %s", cases[i].row, e.text);
         marked_text(&t.talk[0], &text);
-        CHECK(!strcmp(text.p, cases[i].marked), "%s: marked \"%s\" instead of \"%s\"", cases[i].row, text.p, cases[i].marked);
-        CHECK(t.targets == cases[i].targets, "%s: %lld tokens with loss instead of %d", cases[i].row, (long long)t.targets, cases[i].targets);
+        CHECK(!strcmp(text.p, cases[i].marked), "%s: marked \"%s\" instead of \"%s\"", cases[i].row, text.p,
+              cases[i].marked);
+        CHECK(t.targets == cases[i].targets, "%s: %lld tokens with loss instead of %d", cases[i].row,
+              (long long)t.targets, cases[i].targets);
         str_clear(&text);
         tokenizer_decode(s.tok, &text, t.talk[0].ids.p, t.talk[0].ids.n, true);
-        CHECK(!cases[i].text || !strcmp(text.p, cases[i].text), "%s: \"%s\" instead of \"%s\"", cases[i].row, text.p, cases[i].text);
+        CHECK(!cases[i].text || !strcmp(text.p, cases[i].text), "%s: \"%s\" instead of \"%s\"", cases[i].row, text.p,
+              cases[i].text);
         talks_free(&t);
         struct dialogs d = { 0 };
         char want[200];
@@ -139,40 +162,67 @@ static void forms(void **state)
 static void chosen_forms(void **state)
 {
     (void)state;
-    static const char both[] = "{\"messages\":[" U("h") "," A("m") "],\"prompt\":\"p\",\"completion\":\"c\",\"response\":\"r\",\"mine\":[" U("h") "," A("x") "]}";
+    static const char both[] = "{\"messages\":[" U("h") "," A(
+        "m") "],\"prompt\":\"p\",\"completion\":\"c\",\"response\":\"r\",\"mine\":[" U("h") "," A("x") "]}";
     static const struct { const char *row, *prompt, *answer, *want; } cases[] = {
-        { both, "", "", "!two conversations in one row: messages and prompt + completion; data.prompt_key and data.answer_key say which is meant" },
-        { both, "messages", "", "|m<|im_end|>|" }, { both, "prompt", "response", "|r<|im_end|>|" }, { both, "prompt", "completion", "|c<|im_end|>|" }, { both, "mine", "", "|x<|im_end|>|" },
+        { both, "", "",
+          "!two conversations in one row: messages and prompt + completion; data.prompt_key and data.answer_key say "
+          "which is meant" },
+        { both, "messages", "", "|m<|im_end|>|" }, { both, "prompt", "response", "|r<|im_end|>|" },
+        { both, "prompt", "completion", "|c<|im_end|>|" }, { both, "mine", "", "|x<|im_end|>|" },
         { both, "prompt", "", "!two conversations in one row: prompt + completion and prompt + response" },
-        { both, "promt", "", "!no column \"promt\", which data.prompt_key names, or it is null here; there are messages, prompt, completion, response, mine. Did you mean prompt?" },
-        { both, "", "respone", "!no column \"respone\", which data.answer_key names, or it is null here; there are messages, prompt, completion, response, mine. Did you mean response?" },
-        { both, "messages", "response", "!\"messages\" ends with the assistant's turn and \"response\" is another one" },
-        { "{\"prompt\":\"p\",\"answer\":\"a\",\"question\":\"q\"}", "", "", "!two conversations in one row: prompt + answer and question + answer" },
+        { both, "promt", "",
+          "!no column \"promt\", which data.prompt_key names, or it is null here; there are messages, prompt, "
+          "completion, response, mine. Did you mean prompt?" },
+        { both, "", "respone",
+          "!no column \"respone\", which data.answer_key names, or it is null here; there are messages, prompt, "
+          "completion, response, mine. Did you mean response?" },
+        { both, "messages", "response",
+          "!\"messages\" ends with the assistant's turn and \"response\" is another one" },
+        { "{\"prompt\":\"p\",\"answer\":\"a\",\"question\":\"q\"}", "", "",
+          "!two conversations in one row: prompt + answer and question + answer" },
         { "{\"prompt\":\"p\",\"answer\":\"a\",\"question\":\"q\"}", "question", "", "|a<|im_end|>|" },
-        { "{\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\"}]}", "", "", "!turn 1 of \"conversations\" must have \"from\" and \"value\", both texts: \"value\" is missing" },
-        { "{\"conversations\":[{\"from\":\"gpt\",\"value\":\"h\"},{\"from\":\"king\",\"value\":\"h\"}]}", "", "", "!turn 1 of \"conversations\" is from \"king\"; there are human, user, gpt" },
-        { "{\"conversations\":[{\"from\":\"function_call\",\"value\":\"not JSON\"}]}", "", "", "!turn 0 of \"conversations\" is a call and not JSON" },
-        { "{\"instruction\":\"i\",\"output\":\"o\",\"input\":[1]}", "", "", "!\"input\" must be a text, it is a list" }, { "{\"instruction\":\"i\"}", "", "", "!\"instruction\" is a string; then a reply is needed, in \"output\"" },
-        { "{\"instruction\":\"i\",\"output\":\"o\",\"history\":[[\"a\"]]}", "", "", "!item 0 of \"history\" must be [question, answer]" },
-        { "{\"prompt\":\"p\",\"completion\":7}", "", "", "!\"completion\" must be a string or a list of messages, it is a number" },
-        { "{\"prompt\":[" U("a") "],\"completion\":[" U("b") "]}", "", "", "!\"completion\" has no message of role \"assistant\"" },
-        { "{\"system\":\"s\",\"messages\":[{\"role\":\"system\",\"content\":\"t\"}," A("g") "]}", "", "", "!\"system\" and the conversation both hold a system message and differ" },
-        { "{\"messages\":\"[{'role': 'user', 'content': 'a'}]\"}", "", "", "!\"messages\" is a text with a list of messages written out: write it as a list" },
-        { "{\"prompt\":\"[{'role': 'user', 'content': 'a'}]\",\"completion\":\"c\"}", "", "", "!\"prompt\" is a text with a list" },
-        { "{\"prompt\":\"p\",\"completion\":\"[{'from': 'gpt', 'value': 'a'}]\"}", "", "", "!\"completion\" is a text with a list" },
-        { "{\"system\":[],\"messages\":[" A("g") "]}", "", "", "!\"system\" must be a text, it is a list" }, { "{\"tools\":[{\"name\":\"f\",\"x\":12345678901234567890}],\"messages\":[" A("g") "]}", "", "", "!\"tools\" hold a value that cannot be read (what the row has and cannot be read: a number beyond 64 bits at column 27" },
-        { "{\"tools\":{\"a\":1},\"messages\":[" A("g") "]}", "", "", "!\"tools\" must be a list of declarations, or the JSON text of one; it is an object with a" },
+        { "{\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\"}]}", "", "",
+          "!turn 1 of \"conversations\" must have \"from\" and \"value\", both texts: \"value\" is missing" },
+        { "{\"conversations\":[{\"from\":\"gpt\",\"value\":\"h\"},{\"from\":\"king\",\"value\":\"h\"}]}", "", "",
+          "!turn 1 of \"conversations\" is from \"king\"; there are human, user, gpt" },
+        { "{\"conversations\":[{\"from\":\"function_call\",\"value\":\"not JSON\"}]}", "", "",
+          "!turn 0 of \"conversations\" is a call and not JSON" },
+        { "{\"instruction\":\"i\",\"output\":\"o\",\"input\":[1]}", "", "", "!\"input\" must be a text, it is a list" },
+        { "{\"instruction\":\"i\"}", "", "", "!\"instruction\" is a string; then a reply is needed, in \"output\"" },
+        { "{\"instruction\":\"i\",\"output\":\"o\",\"history\":[[\"a\"]]}", "", "",
+          "!item 0 of \"history\" must be [question, answer]" },
+        { "{\"prompt\":\"p\",\"completion\":7}", "", "",
+          "!\"completion\" must be a string or a list of messages, it is a number" },
+        { "{\"prompt\":[" U("a") "],\"completion\":[" U("b") "]}", "", "",
+          "!\"completion\" has no message of role \"assistant\"" },
+        { "{\"system\":\"s\",\"messages\":[{\"role\":\"system\",\"content\":\"t\"}," A("g") "]}", "", "",
+          "!\"system\" and the conversation both hold a system message and differ" },
+        { "{\"messages\":\"[{'role': 'user', 'content': 'a'}]\"}", "", "",
+          "!\"messages\" is a text with a list of messages written out: write it as a list" },
+        { "{\"prompt\":\"[{'role': 'user', 'content': 'a'}]\",\"completion\":\"c\"}", "", "",
+          "!\"prompt\" is a text with a list" },
+        { "{\"prompt\":\"p\",\"completion\":\"[{'from': 'gpt', 'value': 'a'}]\"}", "", "",
+          "!\"completion\" is a text with a list" },
+        { "{\"system\":[],\"messages\":[" A("g") "]}", "", "", "!\"system\" must be a text, it is a list" },
+        { "{\"tools\":[{\"name\":\"f\",\"x\":12345678901234567890}],\"messages\":[" A("g") "]}", "", "",
+          "!\"tools\" hold a value that cannot be read (what the row has and cannot be read: a number beyond 64 bits "
+          "at column 27" },
+        { "{\"tools\":{\"a\":1},\"messages\":[" A("g") "]}", "", "",
+          "!\"tools\" must be a list of declarations, or the JSON text of one; it is an object with a" },
     };
     struct str text = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct talks t;
         struct err e = { 0 };
         chatty_write(dir, "form.jsonl", cases[i].row);
-        mini_set(&c, KEYS("data.train_files", in_dir("form.jsonl"), "data.prompt_key", cases[i].prompt, "data.answer_key", cases[i].answer));
+        mini_set(&c, KEYS("data.train_files", in_dir("form.jsonl"), "data.prompt_key", cases[i].prompt,
+                          "data.answer_key", cases[i].answer));
         bool ok = talks_open(&t, &c, &s.form, 4096, &e);
         if (ok) marked_text(&t.talk[0], &text);
-        CHECK(ok ? !strcmp(text.p, cases[i].want) : *cases[i].want == '!' && strstr(e.text, "form.jsonl:1: ") && strstr(e.text, cases[i].want + 1), "%s: \"%s\" instead of \"%s\"",
-              cases[i].row, ok ? text.p : e.text, cases[i].want);
+        CHECK(ok ? !strcmp(text.p, cases[i].want)
+                 : *cases[i].want == '!' && strstr(e.text, "form.jsonl:1: ") && strstr(e.text, cases[i].want + 1),
+              "%s: \"%s\" instead of \"%s\"", cases[i].row, ok ? text.p : e.text, cases[i].want);
         talks_free(&t);
     }
     str_free(&text);
@@ -183,12 +233,18 @@ static void bad_rows(void **state)
 {
     (void)state;
     static const struct { const char *line, *says; } cases[] = {
-        { "{\"messages\":[]}", ":1: \"messages\" has no message of role \"assistant\"" }, { "{\"messages\":7}", ":1: \"messages\" must be a list of messages or a string" },
-        { "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", "nothing to learn" }, { "{\"other\":1}", ":1: no conversation: \"messages\", \"conversations\"" },
-        { "{\"messages\":[{\"role\":\"king\",\"content\":\"a\"}]}", "no role \"king\" is known" }, { "[1]", ": row 0: a row must be a JSON object" },
-        { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[]}]}", "must have \"content\"" }, { "{\"prompt\":\"a\"}", "in \"response\"" },
-        { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"}],\"tools\":\"{\"}", ":1: tools: " }, { "garbage", "is neither JSON lines" },
-        { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"\\u0000\"}]}", "cannot be read: \\u0000 at column" }, { "", "holds no rows" },
+        { "{\"messages\":[]}", ":1: \"messages\" has no message of role \"assistant\"" },
+        { "{\"messages\":7}", ":1: \"messages\" must be a list of messages or a string" },
+        { "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", "nothing to learn" },
+        { "{\"other\":1}", ":1: no conversation: \"messages\", \"conversations\"" },
+        { "{\"messages\":[{\"role\":\"king\",\"content\":\"a\"}]}", "no role \"king\" is known" },
+        { "[1]", ": row 0: a row must be a JSON object" },
+        { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[]}]}", "must have \"content\"" },
+        { "{\"prompt\":\"a\"}", "in \"response\"" },
+        { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"}],\"tools\":\"{\"}", ":1: tools: " }, { "garbage",
+          "is neither JSON lines" },
+        { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"\\u0000\"}]}", "cannot be read: \\u0000 at column" },
+        { "", "holds no rows" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct talks t;
@@ -211,7 +267,8 @@ static bool note(void *ctx, const struct sft_report *r)
     return true;
 }
 
-/* The loss of the first step is the mean negative log-probability of the marked tokens, and training lowers it; what the model is saved as loads again. */
+/* The loss of the first step is the mean negative log-probability of the marked tokens, and training lowers it; what
+ * the model is saved as loads again. */
 static void training(void **state)
 {
     (void)state;
@@ -245,7 +302,8 @@ static void training(void **state)
     str_clear(&path);
     str_printf(&path, "%s/config.json", folder);
     assert_true(file_read(path.p, 10000, &text, &e));
-    assert_non_null(strstr(text.p, "\"eos_token_id\": null"));              /* the chat format's stop is not written into it */
+    /* the chat format's stop is not written into it */
+    assert_non_null(strstr(text.p, "\"eos_token_id\": null"));
     assert_int_equal(s.m.c.n_eos, 1);
     struct model m;
     CHECK(model_load(&m, folder, &e), "%s", e.text);
@@ -275,7 +333,8 @@ static int close_all(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(masks), cmocka_unit_test(too_long), cmocka_unit_test(forms), cmocka_unit_test(chosen_forms),
-        cmocka_unit_test(bad_rows), cmocka_unit_test(training) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(masks),    cmocka_unit_test(too_long),
+                                        cmocka_unit_test(forms),    cmocka_unit_test(chosen_forms),
+                                        cmocka_unit_test(bad_rows), cmocka_unit_test(training) };
     return cmocka_run_group_tests_name("talks", tests, open_all, close_all);
 }

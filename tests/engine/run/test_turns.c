@@ -1,5 +1,6 @@
-/* test_turns.c: rollouts whose calls are turns of the chat format, every generated token given: ids and mask are those of the conversation written whole;
- * limits; late tools; forks before, inside and behind a turn of calls; what runs beside an episode; a training step with branches. */
+/* test_turns.c: rollouts whose calls are turns of the chat format, every generated token given: ids and mask are those
+ * of the conversation written whole; limits; late tools; forks before, inside and behind a turn of calls; what runs
+ * beside an episode; a training step with branches. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/run.h"
 #include "engine/run/sft.h"
@@ -12,12 +13,21 @@
 enum { VOCAB = 272, QWEN_VOCAB = 151936 };
 static struct model small, large;           /* large: the rows that Qwen3's ids need */
 static struct tokenizer *tok[TURNYS];
-static const struct rollout_config usual = { .temperature = 0.8, .top_p = 1, .seed = 5, .max_len = 900, .max_response = 800, .call_limit = 9,
-                                             .max_rows = 64, .max_seqs = 4, .tool_threads = 3, .tool_timeout_s = 20 };
+static const struct rollout_config usual = { .temperature = 0.8,
+                                             .top_p = 1,
+                                             .seed = 5,
+                                             .max_len = 900,
+                                             .max_response = 800,
+                                             .call_limit = 9,
+                                             .max_rows = 64,
+                                             .max_seqs = 4,
+                                             .tool_threads = 3,
+                                             .tool_timeout_s = 20 };
 
 static const struct { const char *chat; enum call_format format; enum turny kind; } worlds[] = {
-    { "chatml", CALLS_HERMES, TURNY_TOKENS }, { "qwen2.5", CALLS_HERMES, TURNY_TEXT }, { "qwen3", CALLS_HERMES, TURNY_TOKENS },
-    { "qwen2.5", CALLS_HERMES, TURNY_QWEN3 }, { "qwen3", CALLS_HERMES, TURNY_QWEN3 },
+    { "chatml", CALLS_HERMES, TURNY_TOKENS }, { "qwen2.5", CALLS_HERMES, TURNY_TEXT },
+    { "qwen3", CALLS_HERMES, TURNY_TOKENS }, { "qwen2.5", CALLS_HERMES, TURNY_QWEN3 },
+    { "qwen3", CALLS_HERMES, TURNY_QWEN3 },
 };
 enum { WORLDS = sizeof worlds / sizeof *worlds };
 
@@ -25,8 +35,8 @@ enum { WORLDS = sizeof worlds / sizeof *worlds };
 #define PY(code) CALL("{\"name\": \"python\", \"arguments\": {\"code\": \"" code "\"}}")
 #define FIND(q) CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"" q "\"}}")
 
-/* What is said, turn by turn, and what comes back behind each turn, parted by '^'; NULL: nothing, the rollout is at its end. The think part is what Qwen3's
- * template writes. */
+/* What is said, turn by turn, and what comes back behind each turn, parted by '^'; NULL: nothing, the rollout is at its
+ * end. The think part is what Qwen3's template writes. */
 #define T "<think>\nhm\n</think>\n\n"
 enum { MOST = 4 };
 struct talk { const char *name, *says[MOST], *back[MOST]; int call_limit, max_tool, python, search, none, calls; };
@@ -35,10 +45,12 @@ static const struct talk talks[] = {
     { "one call", { T PY("1+1"), T "<answer>2</answer>" }, { "R:1+1" }, 9, 0, 1, 0, 0, 1 },
     { "words around a call", { T "Let me see.\n" PY("1") "\nSo.", T "1" }, { "R:1" }, 9, 0, 1, 0, 0, 1 },
     { "two calls in a turn", { T FIND("a") "\n" PY("b"), T "c" }, { "R:a^R:b" }, 9, 0, 1, 1, 0, 2 },
-    { "the slow one first", { T PY("slow") FIND("x") PY("slow y"), T "c" }, { "R:slow^R:x^R:slow y" }, 9, 0, 2, 1, 0, 3 },
+    { "the slow one first", { T PY("slow") FIND("x") PY("slow y"), T "c" }, { "R:slow^R:x^R:slow y" }, 9, 0, 2, 1, 0,
+      3 },
     { "three turns", { T FIND("a"), T PY("b"), T FIND("c"), T "d" }, { "R:a", "R:b", "R:c" }, 9, 0, 1, 2, 0, 3 },
     { "not JSON", { T CALL("python(1)"), T PY("1"), T "1" }, { CALL_NOT_JSON, "R:1" }, 9, 0, 1, 0, 1, 2 },
-    { "no such tool", { T CALL("{\"name\": \"shell\", \"arguments\": {\"x\": 1}}") PY("1"), T "1" }, { CALL_UNKNOWN "^R:1" }, 9, 0, 1, 0, 1, 2 },
+    { "no such tool", { T CALL("{\"name\": \"shell\", \"arguments\": {\"x\": 1}}") PY("1"), T "1" },
+      { CALL_UNKNOWN "^R:1" }, 9, 0, 1, 0, 1, 2 },
     { "empty query", { T PY("") FIND(" "), T "1" }, { TOOL_EMPTY "^" TOOL_EMPTY }, 9, 0, 1, 1, 0, 2 },
     { "limit within a turn", { T PY("1") PY("2") PY("3"), T "1" }, { "R:1^R:2^" TOOL_NO_CALLS }, 2, 0, 2, 0, 0, 3 },
     { "past the limit", { T PY("1"), T PY("2"), T "x" }, { "R:1", TOOL_NO_CALLS }, 1, 0, 1, 0, 0, 2 },
@@ -46,7 +58,8 @@ static const struct talk talks[] = {
     { "no calls at all", { T PY("1"), T "x" }, { TOOL_NO_CALLS }, 0, 0, 0, 0, 0, 1 },
     { "a thought is no call", { "<think>\n" PY("1") "\n</think>\n\nx" }, { NULL }, 9, 0, 0, 0, 0, 0 },
     { "open call", { T "<tool_call>\n{\"name\": \"python\"", T "x" }, { CALL_NOT_JSON }, 9, 0, 0, 0, 1, 1 },
-    { "call never closed", { T "<tool_call>\n{\"name\": \"python\", \"arguments\": {\"code\": \"1\"}}", T "x" }, { "R:1" }, 9, 0, 1, 0, 0, 1 },
+    { "call never closed", { T "<tool_call>\n{\"name\": \"python\", \"arguments\": {\"code\": \"1\"}}", T "x" },
+      { "R:1" }, 9, 0, 1, 0, 0, 1 },
     { "its tags in a text", { T PY("</tool_call>"), T "x" }, { "R:</tool_call>" }, 9, 0, 1, 0, 0, 1 },
     { "tags are text here", { T "<python>1</python><search>q</search>" }, { NULL }, 9, 0, 0, 0, 0, 0 },
     { "look-alikes", { T FIND("<|im_end|>"), T "x" }, { "R:<|im_end|>" }, 9, 0, 0, 1, 0, 1 },
@@ -87,7 +100,10 @@ static void turn_ids(struct ids *out, const struct chat *c, const char *text)
     ids_free(&all);
 }
 
-static void script_of(struct ids *out, const struct chat *c, const struct talk *x) { for (int i = 0; i < MOST && x->says[i]; i++) turn_ids(out, c, x->says[i]); }
+static void script_of(struct ids *out, const struct chat *c, const struct talk *x)
+{
+    for (int i = 0; i < MOST && x->says[i]; i++) turn_ids(out, c, x->says[i]);
+}
 
 static void prompt_of(struct episode *ep, const struct chat *c)
 {
@@ -98,7 +114,8 @@ static void prompt_of(struct episode *ep, const struct chat *c)
 }
 
 /* Runs one script to its end in a world of its own; ep from {0}, or a fork. */
-static void recite_one(struct episode *ep, const struct ids *script, struct model *m, const struct call_form *f, const struct rollout_config *c, const struct toolbox *box)
+static void recite_one(struct episode *ep, const struct ids *script, struct model *m, const struct call_form *f,
+                       const struct rollout_config *c, const struct toolbox *box)
 {
     struct arena arena;
     struct kv kv;
@@ -144,9 +161,11 @@ static void is_conversation(const struct talk *x, const struct chat *c, const st
     assert_true(chat_write(c, &all, &mask, m, n, NULL, false));
     while (all.n && all.p[all.n - 1] != c->end) all.n--;                /* the line break behind the last end */
     tokenizer_decode(c->t, &text, ep->ids + ep->prompt_len, episode_response(ep), true);
-    CHECK(ep->n == all.n && !memcmp(ep->ids, all.p, (size_t)all.n * sizeof(int)), "%s, %s, %s tokenizer: %d ids, %d in the conversation:\n%s", x->name, worlds[w].chat,
+    CHECK(ep->n == all.n && !memcmp(ep->ids, all.p, (size_t)all.n * sizeof(int)),
+          "%s, %s, %s tokenizer: %d ids, %d in the conversation:\n%s", x->name, worlds[w].chat,
           turny_name[worlds[w].kind], ep->n, all.n, text.p);
-    for (int i = 0; i < ep->n; i++) CHECK(ep->m[i] == mask.p[i], "%s, %s: mask of token %d", x->name, worlds[w].chat, i);
+    for (int i = 0; i < ep->n; i++)
+        CHECK(ep->m[i] == mask.p[i], "%s, %s: mask of token %d", x->name, worlds[w].chat, i);
     str_free(&text);
     chat_mask_free(&mask);
     ids_free(&all);
@@ -172,11 +191,14 @@ static void conversations(void **state)
             recite_one(&ep, &script, model_of(w), &f, &own, &box);
             CHECK(ep.finish == FINISH_END, "%s: finish %d", x->name, ep.finish);
             is_conversation(x, &c, &ep, w);
-            CHECK(ep.calls == x->calls && ep.calls_by[TOOL_PYTHON] == x->python && ep.calls_by[TOOL_SEARCH] == x->search && ep.calls_by[TOOL_NONE] == x->none,
-                  "%s: %d calls, %d python, %d search, %d none", x->name, ep.calls, ep.calls_by[TOOL_PYTHON], ep.calls_by[TOOL_SEARCH], ep.calls_by[TOOL_NONE]);
+            CHECK(ep.calls == x->calls && ep.calls_by[TOOL_PYTHON] == x->python &&
+                      ep.calls_by[TOOL_SEARCH] == x->search && ep.calls_by[TOOL_NONE] == x->none,
+                  "%s: %d calls, %d python, %d search, %d none", x->name, ep.calls, ep.calls_by[TOOL_PYTHON],
+                  ep.calls_by[TOOL_SEARCH], ep.calls_by[TOOL_NONE]);
             for (int k = 0; k < ep.calls; k++) {
                 const struct call *y = &ep.call[k];
-                assert_true(y->begin < y->end && y->end <= y->close && ep.ids[ep.prompt_len + y->close] == c.end && ep.m[ep.prompt_len + y->close]);
+                assert_true(y->begin < y->end && y->end <= y->close && ep.ids[ep.prompt_len + y->close] == c.end &&
+                            ep.m[ep.prompt_len + y->close]);
                 assert_true(!k || ep.call[k - 1].close <= y->close);
             }
             if (!wide_rows) same_as_training(&small, &ep, i, usual.temperature);
@@ -203,15 +225,19 @@ static void other_ends(void **state)
         struct ids script = { 0 };
         struct str text = { 0 };
         turny_open(&f, &c, tok[TURNY_TOKENS], cases[i].chat, cases[i].format);
-        const char *call = cases[i].format == CALLS_HERMES ? PY("1") : "{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}";
+        const char *call =
+            cases[i].format == CALLS_HERMES ? PY("1") : "{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}";
         ENSURE(tokenizer_encode(c.t, &script, call, strlen(call), true));
         ids_put(&script, tokenizer_id(c.t, cases[i].end));
         ids_put(&script, 'x');
         ids_put(&script, c.end);
         recite_one(&ep, &script, &small, &f, &usual, &box);
         tokenizer_decode(c.t, &text, ep.ids + ep.prompt_len, episode_response(&ep), true);
-        CHECK(ep.finish == FINISH_END && ep.calls == cases[i].on && (ep.ids[ep.n - 2] == 'x') == cases[i].on, "%s: %s", cases[i].end, text.p);
-        if (cases[i].format == CALLS_LLAMA3_JSON) assert_non_null(strstr(text.p, "<|start_header_id|>ipython<|end_header_id|>\n\n\"R:1\"<|eot_id|><|start_header_id|>assistant"));
+        CHECK(ep.finish == FINISH_END && ep.calls == cases[i].on && (ep.ids[ep.n - 2] == 'x') == cases[i].on, "%s: %s",
+              cases[i].end, text.p);
+        if (cases[i].format == CALLS_LLAMA3_JSON)
+            assert_non_null(strstr(text.p, "<|start_header_id|>ipython<|end_header_id|>\n\n\"R:1\"<|eot_id|><|start_"
+                                           "header_id|>assistant"));
         str_free(&text);
         ids_free(&script);
         episode_free(&ep, NULL);
@@ -219,7 +245,9 @@ static void other_ends(void **state)
     }
 }
 
-static const struct talk two = { "two turns", { "a" FIND("qq") PY("slow"), "b" PY("r"), "c" }, { "R:qq^R:slow", "R:r" }, 9, 0, 2, 1, 0, 3 };
+static const struct talk two = {
+    "two turns", { "a" FIND("qq") PY("slow"), "b" PY("r"), "c" }, { "R:qq^R:slow", "R:r" }, 9, 0, 2, 1, 0, 3
+};
 
 /* Every length limit around calls and results: never a token too many, no call without room for a result. */
 static void limits(void **state)
@@ -236,14 +264,18 @@ static void limits(void **state)
     recite_one(&full, &script, &small, &f, &own, &box);
     assert_int_equal(full.finish, FINISH_END);
     int response = episode_response(&full), close = full.call[0].close;
-    for (int limit = 0; limit <= response + 1; limit += limit < close - 4 || limit > full.call[2].close + 4 ? stride(37) : stride(9)) {
+    for (int limit = 0; limit <= response + 1;
+         limit += limit < close - 4 || limit > full.call[2].close + 4 ? stride(37) : stride(9)) {
         struct episode ep = { 0 };
         own.max_response = limit;
         recite_one(&ep, &script, &small, &f, &own, &box);
         int n = episode_response(&ep);
-        CHECK(ep.finish == (limit >= response ? FINISH_END : FINISH_LENGTH) && n == (limit < response ? limit : response), "limit %d of %d: %d tokens", limit, response, n);
+        CHECK(ep.finish == (limit >= response ? FINISH_END : FINISH_LENGTH) &&
+                  n == (limit < response ? limit : response),
+              "limit %d of %d: %d tokens", limit, response, n);
         assert_int_equal(ep.calls, limit > full.call[2].close + 1 ? 3 : limit > close + 1 ? 2 : 0);
-        for (int i = 0; i < n && i <= close; i++) assert_int_equal(ep.ids[ep.prompt_len + i], full.ids[full.prompt_len + i]);
+        for (int i = 0; i < n && i <= close; i++)
+            assert_int_equal(ep.ids[ep.prompt_len + i], full.ids[full.prompt_len + i]);
         for (int i = close + 1; i < n; i++) assert_int_equal(ep.m[ep.prompt_len + i], full.m[full.prompt_len + i]);
         episode_free(&ep, NULL);
     }
@@ -252,7 +284,8 @@ static void limits(void **state)
     call_form_close(&f);
 }
 
-static void sleeper(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void sleeper(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+                    struct str *out)
 {
     (void)ctx, (void)who, (void)tool;
     usleep(query[0] == 's' ? 400000 : 0);
@@ -262,7 +295,15 @@ static void sleeper(void *ctx, const struct tool_caller *who, enum tool tool, co
 static void late_tools(void **state)
 {
     (void)state;
-    static const struct talk late = { "late", { PY("fast") PY("s") FIND("s") PY("quick"), "x" }, { "fast^" TOOL_TIMEOUT "^" TOOL_TIMEOUT "^quick" }, 9, 0, 0, 0, 0, 0 };
+    static const struct talk late = { "late",
+                                      { PY("fast") PY("s") FIND("s") PY("quick"), "x" },
+                                      { "fast^" TOOL_TIMEOUT "^" TOOL_TIMEOUT "^quick" },
+                                      9,
+                                      0,
+                                      0,
+                                      0,
+                                      0,
+                                      0 };
     struct toolbox box = { .run = sleeper };
     struct rollout_config own = usual;
     struct episode ep = { 0 };
@@ -293,16 +334,20 @@ static void forks(void **state)
         turny_open(&f, &c, tok[worlds[w].kind], worlds[w].chat, worlds[w].format);
         script_of(&script, &c, &two);
         recite_one(&a, &script, &small, &f, &usual, &box);
-        for (int at = a.prompt_len; at <= a.n; at += at - a.prompt_len < a.call[0].close - 2 || at == a.n ? stride(31) : stride(5)) {
+        for (int at = a.prompt_len; at <= a.n;
+             at += at - a.prompt_len < a.call[0].close - 2 || at == a.n ? stride(31) : stride(5)) {
             if (at > a.prompt_len && at < a.n && !a.m[at - 1] && !a.m[at]) continue;        /* inside a result */
             struct episode b = { 0 };
             episode_fork(&b, &a, at, NULL);
-            int closed = (at > a.prompt_len + a.call[0].close) + (at > a.prompt_len + a.call[1].close) + (at > a.prompt_len + a.call[2].close);
+            int closed = (at > a.prompt_len + a.call[0].close) + (at > a.prompt_len + a.call[1].close) +
+                         (at > a.prompt_len + a.call[2].close);
             assert_true(b.calls == closed && episode_calls(&b) == closed);
             recite_one(&b, &script, &small, &f, &usual, &box);
-            CHECK(b.n == a.n && !memcmp(b.ids, a.ids, (size_t)a.n * sizeof *a.ids) && !memcmp(b.m, a.m, (size_t)a.n), "fork at %d of %d", at, a.n);
+            CHECK(b.n == a.n && !memcmp(b.ids, a.ids, (size_t)a.n * sizeof *a.ids) && !memcmp(b.m, a.m, (size_t)a.n),
+                  "fork at %d of %d", at, a.n);
             assert_true(b.finish == FINISH_END && !memcmp(b.calls_by, a.calls_by, sizeof a.calls_by));
-            for (int i = 0; i < a.n; i++) CHECK(a.logp[i] == b.logp[i] && a.entropy[i] == b.entropy[i], "fork at %d: numbers of token %d", at, i);
+            for (int i = 0; i < a.n; i++)
+                CHECK(a.logp[i] == b.logp[i] && a.entropy[i] == b.entropy[i], "fork at %d: numbers of token %d", at, i);
             same_calls("fork", at, &a, &b);
             episode_free(&b, NULL);
             made++;
@@ -343,7 +388,8 @@ static void partly(void *ctx, const struct episode *ep, int *id)
     if (*id == '~' && own < 256) *id = own;
 }
 
-static void crowd_run(struct episode *ep, const struct call_form *f, const struct crowd *x, int rows, int seats, int threads, bool backwards)
+static void crowd_run(struct episode *ep, const struct call_form *f, const struct crowd *x, int rows, int seats,
+                      int threads, bool backwards)
 {
     struct arena arena;
     struct kv kv;
@@ -377,8 +423,13 @@ static void crowd_run(struct episode *ep, const struct call_form *f, const struc
 static void nothing_around_it_matters(void **state)
 {
     (void)state;
-    static const char *const says[3][3] = { { "~~~~" FIND("q") PY("slow ~~~~") "~", "~~~", NULL }, { PY("1"), "~" PY("~") PY("{"), "~~" }, { "~", NULL, NULL } };
-    static const struct { int rows, seats, threads; bool backwards; } ways[] = { { 64, 24, 3, false }, { 7, 3, 1, true }, { 33, 8, 8, true } };
+    static const char *const says[3][3] = { { "~~~~" FIND("q") PY("slow ~~~~") "~", "~~~", NULL },
+                                            { PY("1"), "~" PY("~") PY("{"), "~~" },
+                                            { "~", NULL, NULL } };
+    static const struct {
+        int rows, seats, threads;
+        bool backwards;
+    } ways[] = { { 64, 24, 3, false }, { 7, 3, 1, true }, { 33, 8, 8, true } };
     struct chat c;
     struct call_form f;
     struct ids script[3] = { { 0 } };
@@ -391,8 +442,11 @@ static void nothing_around_it_matters(void **state)
         struct episode own[MANY] = { { 0 } }, *ep = i ? own : ref;
         crowd_run(ep, &f, &x, ways[i].rows, ways[i].seats, ways[i].threads, ways[i].backwards);
         for (int k = 0; i && k < MANY; k++) {
-            CHECK(ep[k].n == ref[k].n && ep[k].finish == ref[k].finish && !memcmp(ep[k].ids, ref[k].ids, (size_t)ref[k].n * sizeof(int)), "way %zu, episode %d", i, k);
-            for (int j = 0; j < ref[k].n; j++) assert_true(ep[k].logp[j] == ref[k].logp[j] && ep[k].m[j] == ref[k].m[j]);
+            CHECK(ep[k].n == ref[k].n && ep[k].finish == ref[k].finish &&
+                      !memcmp(ep[k].ids, ref[k].ids, (size_t)ref[k].n * sizeof(int)),
+                  "way %zu, episode %d", i, k);
+            for (int j = 0; j < ref[k].n; j++)
+                assert_true(ep[k].logp[j] == ref[k].logp[j] && ep[k].m[j] == ref[k].m[j]);
             same_calls("way", k, &ref[k], &ep[k]);
         }
         for (int k = 0; i && k < MANY; k++) episode_free(&ep[k], NULL);
@@ -404,7 +458,8 @@ static void nothing_around_it_matters(void **state)
     call_form_close(&f);
 }
 
-/* ---- a training step of a session whose model is random: what it says is given, but for some tokens of its own ---- */
+/* ---- a training step of a session whose model is random: what it says is given, but for some tokens of its own
+ * ---- */
 
 static void given(void *ctx, const struct episode *ep, int *id)
 {
@@ -432,9 +487,13 @@ static void sample_rows(struct session *s, struct group *g, struct crowd *x)
 
 static void is_graded(struct session *s, struct group *g)
 {
-    static const struct { const char *kind; double reward[2]; } rules[] = { { "exact", { 1.25, -1 } }, { "deep_research", { 1.1, -1 } }, { "task", { 1.25, -1 } } };
+    static const struct {
+        const char *kind;
+        double reward[2];
+    } rules[] = { { "exact", { 1.25, -1 } }, { "deep_research", { 1.1, -1 } }, { "task", { 1.25, -1 } } };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        mini_set((struct config *)(uintptr_t)s->c, (const char *const[]){ "reward.kind", rules[i].kind, "reward.tool_bonus", "0.25", NULL });
+        mini_set((struct config *)(uintptr_t)s->c,
+                 (const char *const[]){ "reward.kind", rules[i].kind, "reward.tool_bonus", "0.25", NULL });
         for (int p = 0; p < 2; p++) {
             group_grade(&g[p], g[p].row[0], s);
             CHECK_NEAR(g[p].row[0]->ep.reward, rules[i].reward[p], 1e-12, "%s, prompt %d", rules[i].kind, p);
@@ -444,9 +503,11 @@ static void is_graded(struct session *s, struct group *g)
 }
 
 static const char *const step_keys[] = {
-    "tools.format", "hermes", "data.train_batch_size", "2", "actor.ppo_mini_batch_size", "2", "rollout.n", "6", "rollout.initial_rollouts", "2", "branch.points", "2",
-    "branch.tool_budget", "prefix", "branch.score", "random", "branch.min_gap", "9", "branch.candidates", "any", "rollout.max_len", "2400", "data.max_prompt_length", "2000",
-    "data.max_response_length", "400", "actor.ppo_max_token_len_per_gpu", "2400", "rollout.max_num_seqs", "4", "rollout.max_num_batched_tokens", "512", NULL };
+    "tools.format", "hermes", "data.train_batch_size", "2", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
+    "rollout.initial_rollouts", "2", "branch.points", "2", "branch.tool_budget", "prefix", "branch.score", "random",
+    "branch.min_gap", "9", "branch.candidates", "any", "rollout.max_len", "2400", "data.max_prompt_length", "2000",
+    "data.max_response_length", "400", "actor.ppo_max_token_len_per_gpu", "2400", "rollout.max_num_seqs", "4",
+    "rollout.max_num_batched_tokens", "512", NULL };
 
 static void training_step(void **state)
 {
@@ -462,7 +523,8 @@ static void training_step(void **state)
     struct step_sums z = { 0 };
     if (on_shim()) skip();
     chatty_model(dir);
-    chatty_write(dir, "set.jsonl", "{\"question\":\"1+1?\",\"answer\":\"2\"}\n{\"question\":\"2+2?\",\"answer\":\"4\"}\n");
+    chatty_write(dir, "set.jsonl",
+                 "{\"question\":\"1+1?\",\"answer\":\"2\"}\n{\"question\":\"2+2?\",\"answer\":\"4\"}\n");
     chatty_set(&c, dir, step_keys);
     mini_set(&c, (const char *const[]){ "data.train_files", in_dir("set.jsonl"), NULL });
     CHECK(session_open(&s, &c, true, &e) && session_questions(&s, true, &e), "%s", e.text);
@@ -478,7 +540,8 @@ static void training_step(void **state)
     for (int p = 0; p < 2; p++)
         for (int j = 0; j < g[p].rows; j++) {
             const struct row *r = g[p].row[j];
-            CHECK(r->ep.finish == FINISH_END && r->ep.calls == 2 - p && r->ep.calls_by[TOOL_PYTHON] == 1, "prompt %d, rollout %d: %d calls", p, j, r->ep.calls);
+            CHECK(r->ep.finish == FINISH_END && r->ep.calls == 2 - p && r->ep.calls_by[TOOL_PYTHON] == 1,
+                  "prompt %d, rollout %d: %d calls", p, j, r->ep.calls);
             same_as_training(&s.m, &r->ep, j, 1);
             if (!r->branch) continue;
             const struct episode *from = &g[p].row[r->orig]->ep;
@@ -497,8 +560,17 @@ static void training_step(void **state)
 
 /* ---- whole runs of a model that has learned one conversation by heart ---- */
 
-static const struct talk learned = { "learned", { "<think> so</think>" PY("6*7") FIND("who"), "<think> so</think><answer>\\boxed{42}</answer>" }, { "42^error: no search" },
-                                     9, 0, 1, 1, 0, 2 };
+static const struct talk learned = { "learned",
+                                     { "<think> so</think>" PY("6*7") FIND("who"), "<think> "
+                                                                                   "so</think><answer>\\boxed{42}</"
+                                                                                   "answer>" },
+                                     { "42^error: no search" },
+                                     9,
+                                     0,
+                                     1,
+                                     1,
+                                     0,
+                                     2 };
 
 /* The tuned model is saved under its own name. */
 static bool learn(const char *folder, struct err *e)
@@ -507,14 +579,24 @@ static bool learn(const char *folder, struct err *e)
     struct session s;
     struct chat_message m[8];
     struct talks t = { 0 };
-    struct sft_rule r = { .steps = 220, .batch = 1, .warmup = 10, .lr = 1e-2, .floor = 0.1, .beta1 = 0.9, .beta2 = 0.98, .max_norm = 1, .seed = 1 };
+    struct sft_rule r = { .steps = 220,
+                          .batch = 1,
+                          .warmup = 10,
+                          .lr = 1e-2,
+                          .floor = 0.1,
+                          .beta1 = 0.9,
+                          .beta2 = 0.98,
+                          .max_norm = 1,
+                          .seed = 1 };
     int n = 0;
     json_t *list = json_array();
     messages_of(&learned, m, &n);
     m[0].text = "6*7?";
     m[0].n = 4;
     for (int k = 0; k < n; k++) {
-        static const char *const roles[] = { [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant", [CHAT_TOOL] = "tool" };
+        static const char *const roles[] = {
+            [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant", [CHAT_TOOL] = "tool"
+        };
         json_array_append_new(list, json_pack("{s:s,s:s%}", "role", roles[m[k].role], "content", m[k].text, m[k].n));
     }
     json_t *row = json_pack("{s:o}", "messages", list);
@@ -527,7 +609,8 @@ static bool learn(const char *folder, struct err *e)
     mini_set(&c, (const char *const[]){ "data.train_files", in_dir("talk.jsonl"), NULL });
     bool ok = session_load(&s, &c, NULL, e);
     if (ok) session_trains(&s);
-    ok = ok && talks_open(&t, &c, &s.form, 2400, e) && sft_talks(&s.learner, &t, &c, &r, NULL, NULL, e) && session_save(&s, folder, e);
+    ok = ok && talks_open(&t, &c, &s.form, 2400, e) && sft_talks(&s.learner, &t, &c, &r, NULL, NULL, e) &&
+         session_save(&s, folder, e);
     talks_free(&t);
     session_close(&s);
     config_free(&c);
@@ -543,9 +626,27 @@ static void train(struct run_report *r, const char *folder, const char *steps)
     char dumps[64];
     snprintf(dumps, sizeof dumps, "%s.dumps", folder);
     chatty_set(&c, in_dir("tuned"), step_keys);
-    mini_set(&c, (const char *const[]){ "data.train_files", in_dir("one.jsonl"), "data.val_files", in_dir("one.jsonl"), "data.system_prompt", "none",
-        "trainer.total_training_steps", steps, "trainer.default_local_dir", in_dir(folder), "rollout.initial_rollouts", "4", "rollout.n", "8", "rollout.temperature", "0.8",
-        "reward.tool_bonus", "0.5", "actor.optim.lr", "1e-3", NULL });
+    mini_set(&c, (const char *const[]){ "data.train_files",
+                                        in_dir("one.jsonl"),
+                                        "data.val_files",
+                                        in_dir("one.jsonl"),
+                                        "data.system_prompt",
+                                        "none",
+                                        "trainer.total_training_steps",
+                                        steps,
+                                        "trainer.default_local_dir",
+                                        in_dir(folder),
+                                        "rollout.initial_rollouts",
+                                        "4",
+                                        "rollout.n",
+                                        "8",
+                                        "rollout.temperature",
+                                        "0.8",
+                                        "reward.tool_bonus",
+                                        "0.5",
+                                        "actor.optim.lr",
+                                        "1e-3",
+                                        NULL });
     mini_set(&c, (const char *const[]){ "trainer.rollout_data_dir", in_dir(dumps), NULL });
     *r = (struct run_report){ 0 };
     CHECK(session_open(&s, &c, true, &e) && run_training(&s, r, NULL, &e), "%s", e.text);
@@ -569,7 +670,8 @@ static void read_dump(struct str *out, const char *folder, int step)
     out->n = strlen(out->p);
 }
 
-/* What it has learned is a turn of two calls and an answer; a run that was stopped goes on to the same rollouts, to the bit. */
+/* What it has learned is a turn of two calls and an answer; a run that was stopped goes on to the same rollouts, to the
+ * bit. */
 static void whole_runs(void **state)
 {
     (void)state;
@@ -580,7 +682,8 @@ static void whole_runs(void **state)
     chatty_write(dir, "one.jsonl", "{\"question\":\"6*7?\",\"answer\":\"42\"}\n");
     CHECK(learn(in_dir("tuned"), &e), "%s", e.text);
     train(&whole, "whole", "3");
-    CHECK(whole.before.all.greedy_correct == 1 && whole.before.all.greedy_n == 1, "what it learned by heart is not what it says");
+    CHECK(whole.before.all.greedy_correct == 1 && whole.before.all.greedy_n == 1, "what it learned by heart is not "
+                                                                                  "what it says");
     CHECK(whole.probs_diff_max == 0 && whole.tokens_trained > 0, "%g", whole.probs_diff_max);
     train(&cut, "cut", "1");
     train(&cut, "cut", "3");
@@ -589,7 +692,10 @@ static void whole_runs(void **state)
         read_dump(&a, "whole", step);
         read_dump(&b, "cut", step);
         CHECK(a.n == b.n && !memcmp(a.p, b.p, a.n), "rollouts of step %d differ", step);
-        if (step == 1) CHECK(strstr(a.p, "</tool_call><|im_end|>\\n<|im_start|>user\\n<tool_response>\\n42\\n</tool_response>\\n<tool_response>\\nerror: no search\\n"), "%.3000s", a.p);
+        if (step == 1)
+            CHECK(strstr(a.p, "</tool_call><|im_end|>\\n<|im_start|>user\\n<tool_response>\\n42\\n</"
+                              "tool_response>\\n<tool_response>\\nerror: no search\\n"),
+                  "%.3000s", a.p);
     }
     str_free(&a);
     str_free(&b);
@@ -599,11 +705,14 @@ static void whole_runs(void **state)
 static void prompts(void **state)
 {
     (void)state;
-    static const char rows[] = "{\"question\":\"who?\",\"answer\":\"I\"}\n{\"prompt\":[{\"role\":\"system\",\"content\":\"call as <python> x </python>\"},"
+    static const char rows[] = "{\"question\":\"who?\",\"answer\":\"I\"}\n{\"prompt\":[{\"role\":\"system\","
+                               "\"content\":\"call as <python> x </python>\"},"
                                "{\"role\":\"user\",\"content\":\"who?\"}],\"answer\":\"I\"}\n";
     static const struct { const char *system, *has[2], *lacks[2]; } cases[] = {
-        { "auto", { "either call tools", "call as <python>" }, { "<python>", "either call tools" } }, { "none", { "# Tools", "call as <python>" }, { "helpful", "helpful" } },
-        { "tools", { "either call tools", "either call tools" }, { "<python>", "<python>" } }, { "mine", { "<|im_start|>system\nmine\n\n# Tools", "system\nmine\n" }, { "helpful", "call as" } },
+        { "auto", { "either call tools", "call as <python>" }, { "<python>", "either call tools" } },
+        { "none", { "# Tools", "call as <python>" }, { "helpful", "helpful" } },
+        { "tools", { "either call tools", "either call tools" }, { "<python>", "<python>" } },
+        { "mine", { "<|im_start|>system\nmine\n\n# Tools", "system\nmine\n" }, { "helpful", "call as" } },
     };
     struct config c;
     struct session s;
@@ -619,7 +728,8 @@ static void prompts(void **state)
         for (int k = 0; k < 2; k++) {
             struct str text = { 0 };
             tokenizer_decode(s.tok, &text, q.prompt[k].p, q.prompt[k].n, true);
-            CHECK(strstr(text.p, cases[i].has[k]) && !strstr(text.p, cases[i].lacks[k]) && strstr(text.p, "\"name\": \"search\"") && strstr(text.p, "user\nwho?<|im_end|>"),
+            CHECK(strstr(text.p, cases[i].has[k]) && !strstr(text.p, cases[i].lacks[k]) &&
+                      strstr(text.p, "\"name\": \"search\"") && strstr(text.p, "user\nwho?<|im_end|>"),
                   "system_prompt=%s, row %d:\n%s", cases[i].system, k, text.p);
             str_free(&text);
         }
@@ -627,7 +737,9 @@ static void prompts(void **state)
     }
     session_close(&s);
     mini_set(&c, (const char *const[]){ "model.chat_format", "smollm2", NULL });
-    CHECK(!session_load(&s, &c, NULL, &e) && strstr(e.text, "tools.format=hermes: this model's chat format has no place"), "%s", e.text);
+    CHECK(!session_load(&s, &c, NULL, &e) && strstr(e.text, "tools.format=hermes: this model's chat format has no "
+                                                            "place"),
+          "%s", e.text);
     session_close(&s);
     config_free(&c);
 }
@@ -637,8 +749,22 @@ static int make(void **state)
     if (make_dir(state)) return -1;
     for (int k = 0; k < TURNYS; k++) tok[k] = turny_tokenizer((enum turny)k);
     for (int k = 0; k < 2; k++) {
-        struct model_config c = { .arch = "LlamaForCausalLM", .vocab = k ? QWEN_VOCAB : VOCAB, .dim = 32, .layers = k ? 1 : 2, .heads = 4, .kv_heads = 2, .head_dim = 8,
-                                  .ff = 48, .max_len = 1024, .tied = true, .rms_eps = 1e-5, .rope_theta = 10000, .bos = -1, .pad = -1, .eos = { 257 }, .n_eos = 1 };
+        struct model_config c = { .arch = "LlamaForCausalLM",
+                                  .vocab = k ? QWEN_VOCAB : VOCAB,
+                                  .dim = 32,
+                                  .layers = k ? 1 : 2,
+                                  .heads = 4,
+                                  .kv_heads = 2,
+                                  .head_dim = 8,
+                                  .ff = 48,
+                                  .max_len = 1024,
+                                  .tied = true,
+                                  .rms_eps = 1e-5,
+                                  .rope_theta = 10000,
+                                  .bos = -1,
+                                  .pad = -1,
+                                  .eos = { 257 },
+                                  .n_eos = 1 };
         model_make(k ? &large : &small, &c);
         model_init(k ? &large : &small, 3);
     }
@@ -656,8 +782,10 @@ static int drop(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(conversations), cmocka_unit_test(other_ends), cmocka_unit_test(limits), cmocka_unit_test(late_tools),
-        cmocka_unit_test(forks), cmocka_unit_test(nothing_around_it_matters),
-        cmocka_unit_test(training_step), cmocka_unit_test(whole_runs), cmocka_unit_test(prompts) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(conversations), cmocka_unit_test(other_ends),
+                                        cmocka_unit_test(limits),        cmocka_unit_test(late_tools),
+                                        cmocka_unit_test(forks),         cmocka_unit_test(nothing_around_it_matters),
+                                        cmocka_unit_test(training_step), cmocka_unit_test(whole_runs),
+                                        cmocka_unit_test(prompts) };
     return cmocka_run_group_tests_name("turns", tests, make, drop);
 }

@@ -1,5 +1,6 @@
-/* test_conversation.c: SFT and prompts see the tokens that rollouts see: where texts are cut, and random scripted policies whose rollout and whose conversation, in every way a
- * file may write it, have equal ids and masks, for every tokenizer at hand. */
+/* test_conversation.c: SFT and prompts see the tokens that rollouts see: where texts are cut, and random scripted
+ * policies whose rollout and whose conversation, in every way a file may write it, have equal ids and masks, for every
+ * tokenizer at hand. */
 #include "base/philox.h"
 #include "engine/prompts/conversation.h"
 #include "engine/rollout/rollout.h"
@@ -37,27 +38,42 @@ static void cuts(void **state)
     (void)state;
     static const struct { const char *text, *want; } cases[] = {
         { "", "" }, { "plain", "plain" }, { "a" S "b", "a" S "|b" }, { S, S }, { S "\n", S "|\n" },
-        { S " <result>\nr\n</result>b", S "|[r]|b" }, { S "<result>r</result>b", S "|[r]|b" }, { S "\n\n<result> r </result>\nb", S "|[r]|\nb" },
-        { S "<result>\n\nr\n\n</result>", S "|[\nr\n]" }, { S "<result>\n r \n</result>", S "|[ r ]" }, { S "<result>\n\n</result>", S "|[]" }, { S "<result></result>", S "|[]" },
-        { S "<result>\n</result>", S "|[]" }, { S "<result> </result>", S "|[]" }, { S "<result> \nr\t</result>", S "|[r]" }, { S "<result>\r\nr\r\n</result>", S "|[r\r]" },
-        { "a" S "<result>r</result><think>b</think>" P "<result>2</result>c", "a" S "|[r]|<think>b</think>" P "|[2]|c" },
+        { S " <result>\nr\n</result>b", S "|[r]|b" }, { S "<result>r</result>b", S "|[r]|b" },
+        { S "\n\n<result> r </result>\nb", S "|[r]|\nb" }, { S "<result>\n\nr\n\n</result>", S "|[\nr\n]" },
+        { S "<result>\n r \n</result>", S "|[ r ]" }, { S "<result>\n\n</result>", S "|[]" },
+        { S "<result></result>", S "|[]" }, { S "<result>\n</result>", S "|[]" }, { S "<result> </result>", S "|[]" },
+        { S "<result> \nr\t</result>", S "|[r]" }, { S "<result>\r\nr\r\n</result>", S "|[r\r]" },
+        { "a" S "<result>r</result><think>b</think>" P "<result>2</result>c",
+          "a" S "|[r]|<think>b</think>" P "|[2]|c" },
         /* a result that nothing closes is text */
-        { "the <result> answer is 46", "the <result> answer is 46" }, { S "<result>r", S "|<result>r" }, { "a<result>b" S "<result>r</result>c", "a<result>b" S "|[r]|c" },
-        { "</result>", "</result>" }, { "a</result>b<result>c", "a</result>b<result>c" }, { S "</result>", S "|</result>" }, { S "<result", S "|<result" },
+        { "the <result> answer is 46", "the <result> answer is 46" }, { S "<result>r", S "|<result>r" },
+        { "a<result>b" S "<result>r</result>c", "a<result>b" S "|[r]|c" }, { "</result>", "</result>" },
+        { "a</result>b<result>c", "a</result>b<result>c" }, { S "</result>", S "|</result>" },
+        { S "<result", S "|<result" },
         { "</result>" S "<result>r</result></result>", "</result>" S "|[r]|</result>" },
         /* tags inside a result */
-        { S "<result>a<result>b</result>c</result>d", S "|[a<result>b</result>c]|d" }, { S "<result>a<result>b</result>c", S "|[a<result>b]|c" },
-        { S "<result>a</result>b</result>c", S "|[a]|b</result>c" }, { S "<result>x" S "y</result>z", S "|[x" S "y]|z" }, { S "<result><search></result>a</search>", S "|[<search>]|a</search>" },
+        { S "<result>a<result>b</result>c</result>d", S "|[a<result>b</result>c]|d" },
+        { S "<result>a<result>b</result>c", S "|[a<result>b]|c" },
+        { S "<result>a</result>b</result>c", S "|[a]|b</result>c" },
+        { S "<result>x" S "y</result>z", S "|[x" S "y]|z" },
+        { S "<result><search></result>a</search>", S "|[<search>]|a</search>" },
         { S "<result>a<result>b</result>" P "<result>c</result>", S "|[a<result>b]|" P "|[c]" },
         /* no call before it */
-        { "a<result>b</result>c", "a|{<result>b</result>}|c" }, { "<result>b</result>", "{<result>b</result>}" }, { "<result>a<result>b</result>c</result>", "{<result>a<result>b</result>c</result>}" },
-        { "<result>a<result>b</result>c", "<result>a|{<result>b</result>}|c" }, { S "so <result>b</result>", S "|so |{<result>b</result>}" },
-        { S "<result>a</result><result>b</result>", S "|[a]|{<result>b</result>}" }, { "<result>" S "<result>r</result></result>", "<result>" S "|[r]|</result>" },
+        { "a<result>b</result>c", "a|{<result>b</result>}|c" }, { "<result>b</result>", "{<result>b</result>}" },
+        { "<result>a<result>b</result>c</result>", "{<result>a<result>b</result>c</result>}" },
+        { "<result>a<result>b</result>c", "<result>a|{<result>b</result>}|c" },
+        { S "so <result>b</result>", S "|so |{<result>b</result>}" },
+        { S "<result>a</result><result>b</result>", S "|[a]|{<result>b</result>}" },
+        { "<result>" S "<result>r</result></result>", "<result>" S "|[r]|</result>" },
         { "<search>q<result>r</result></search>a", "<search>q|{<result>r</result>}|</search>a" },
         /* what is no call */
-        { "</search>a", "</search>a" }, { "<search>q</python><result>r</result>", "<search>q</python>|{<result>r</result>}" }, { "<search>q</search></search>a", S "|</search>a" },
-        { "<search>a<search>b</search>c", "<search>a<search>b</search>|c" }, { "<Search>q</Search>", "<Search>q</Search>" }, { "<search>q< /search>", "<search>q< /search>" },
-        { "<search></search>a", "<search></search>|a" }, { "<python>a<search>b</python>c</search>d", "<python>a<search>b</python>|c</search>d" },
+        { "</search>a", "</search>a" },
+        { "<search>q</python><result>r</result>", "<search>q</python>|{<result>r</result>}" },
+        { "<search>q</search></search>a", S "|</search>a" },
+        { "<search>a<search>b</search>c", "<search>a<search>b</search>|c" },
+        { "<Search>q</Search>", "<Search>q</Search>" }, { "<search>q< /search>", "<search>q< /search>" },
+        { "<search></search>a", "<search></search>|a" },
+        { "<python>a<search>b</python>c</search>d", "<python>a<search>b</python>|c</search>d" },
     };
     struct str got = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -75,7 +91,18 @@ static void cuts(void **state)
 static void many_tags(void **state)
 {
     (void)state;
-    static const char *const unit[] = { "</search>", "<result>", "</result>", "<search>", S, S "<result>", "<result>" S, "<result></result>", S "<result>r</result>", "<search></python>", "<", ">" };
+    static const char *const unit[] = { "</search>",
+                                        "<result>",
+                                        "</result>",
+                                        "<search>",
+                                        S,
+                                        S "<result>",
+                                        "<result>" S,
+                                        "<result></result>",
+                                        S "<result>r</result>",
+                                        "<search></python>",
+                                        "<",
+                                        ">" };
     for (size_t i = 0; i < sizeof unit / sizeof *unit; i++)
         for (int two = 0; two < 2; two++) {
             struct str s = { 0 };
@@ -93,8 +120,9 @@ static void many_tags(void **state)
 
 enum { WORLDS = 8, PARTS = 4 };
 static const struct { const char *tokenizer, *format; enum call_format calls; } worlds[WORLDS] = {
-    { "policy", "appo", CALLS_TAGS }, { "smollm2", "smollm2", CALLS_TAGS }, { "qwen3", "qwen2.5", CALLS_TAGS }, { "qwen3", "qwen3", CALLS_TAGS }, { "cl100k", "llama3.1", CALLS_TAGS },
-    { "deepseek_v3", NULL, CALLS_TAGS }, { "qwen3", "qwen2.5", CALLS_HERMES }, { "cl100k", "llama3.1", CALLS_LLAMA3_JSON },
+    { "policy", "appo", CALLS_TAGS }, { "smollm2", "smollm2", CALLS_TAGS }, { "qwen3", "qwen2.5", CALLS_TAGS },
+    { "qwen3", "qwen3", CALLS_TAGS }, { "cl100k", "llama3.1", CALLS_TAGS }, { "deepseek_v3", NULL, CALLS_TAGS },
+    { "qwen3", "qwen2.5", CALLS_HERMES }, { "cl100k", "llama3.1", CALLS_LLAMA3_JSON },
 };
 static struct world { struct tokenizer *t; struct chat c; struct call_form f; } world[WORLDS];
 
@@ -102,11 +130,15 @@ static struct world { struct tokenizer *t; struct chat c; struct call_form f; } 
 struct script { int results; struct str says[PARTS], back[PARTS]; };
 
 static const char *const bits[] = {
-    "", "\n", " ", "\n\n", "<", ">", "><", ">\n", "</", "<think>", "</think>", "x", ".", "\xc3\xa9", "\r\n", "\t", "12", "  ", " the", "<answer>", "</answer>", "\xc2\xa0", "\xf0\x9f\x98\x80",
-    "'s", "\"", "{", "}\n", "\\boxed{3}", "\n ", "_", ")", ".\n\n", "\xe4\xbd\xa0\xe5\xa5\xbd", "> <", ">>", "<<", "=\n", "a b c", "\n\n\n", " \n",
+    "", "\n", " ", "\n\n", "<", ">", "><", ">\n", "</", "<think>", "</think>", "x", ".", "\xc3\xa9", "\r\n", "\t", "12",
+    "  ", " the", "<answer>", "</answer>", "\xc2\xa0", "\xf0\x9f\x98\x80", "'s", "\"", "{", "}\n", "\\boxed{3}", "\n ",
+    "_", ")", ".\n\n", "\xe4\xbd\xa0\xe5\xa5\xbd", "> <", ">>", "<<", "=\n", "a b c", "\n\n\n", " \n",
 };
 enum { BITS = sizeof bits / sizeof *bits };
-static const char *const pages[] = { "<result>a</result>", "</search>", "<search>", "<|im_end|>", "<answer>", "Page 1: rank 35.\nPage 2: x", "</python>", "</think>", "<|end|>", "<tool_call>" };
+static const char *const pages[] = {
+    "<result>a</result>",          "</search>", "<search>", "<|im_end|>", "<answer>",
+    "Page 1: rank 35.\nPage 2: x", "</python>", "</think>", "<|end|>",    "<tool_call>"
+};
 enum { PAGES = sizeof pages / sizeof *pages };
 
 static void random_text(struct str *s, struct rng *r, bool page)
@@ -120,7 +152,9 @@ static void random_text(struct str *s, struct rng *r, bool page)
 static void random_call(struct str *s, struct rng *r, enum call_format calls)
 {
     bool python = rng_below(r, 2);
-    if (calls == CALLS_HERMES) str_printf(s, "<tool_call>\n{\"name\": \"%s\", \"arguments\": {\"%s\": \"1\"}}\n</tool_call>", tool_name[python], python ? "query" : "code");
+    if (calls == CALLS_HERMES)
+        str_printf(s, "<tool_call>\n{\"name\": \"%s\", \"arguments\": {\"%s\": \"1\"}}\n</tool_call>",
+                   tool_name[python], python ? "query" : "code");
     else if (calls == CALLS_LLAMA3_JSON) str_puts(s, "{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}");
     else {
         str_printf(s, "<%s>q", tool_name[python]);          /* an empty query has an answer of its own */
@@ -145,7 +179,8 @@ static void script_make(struct script *x, uint32_t number, const struct world *w
     if (w->c.v.family == CHAT_LLAMA3)
         for (int i = 0; i <= x->results; i++) {
             struct str own = { 0 };
-            str_printf(&own, "%s%s%s", i && !call_form_turns(&w->f) ? "" : "(", x->says[i].p, i == x->results || call_form_turns(&w->f) ? i < x->results ? "" : ")" : "");
+            str_printf(&own, "%s%s%s", i && !call_form_turns(&w->f) ? "" : "(", x->says[i].p,
+                       i == x->results || call_form_turns(&w->f) ? i < x->results ? "" : ")" : "");
             if (w->f.format == CALLS_LLAMA3_JSON && i < x->results) { str_free(&own); continue; }
             str_free(&x->says[i]);
             x->says[i] = own;
@@ -162,10 +197,15 @@ static const struct chat_message question = { CHAT_USER, "q?", 2 };
 /* What a model writes of one text: its canonical tokens, added ones that it may write as such. */
 static void own_ids(struct ids *out, const struct world *w, const struct str *text)
 {
-    struct chat_piece piece[] = { { .text = "(", .n = 1 }, { .text = text->p, .n = text->n, .own = true }, { .text = ")", .n = 1 } };     /* ends may be stripped */
+    /* ends may be stripped */
+    struct chat_piece piece[] = { { .text = "(", .n = 1 },
+                                  { .text = text->p, .n = text->n, .own = true },
+                                  { .text = ")", .n = 1 } };
     struct ids all = { 0 };
     struct chat_mask mask = { 0 };
-    assert_true(chat_write(&w->c, &all, &mask, (struct chat_message[]){ question, { CHAT_ASSISTANT, "", 0, .piece = piece, .pieces = 3 } }, 2, NULL, false));
+    assert_true(chat_write(&w->c, &all, &mask,
+                           (struct chat_message[]){ question, { CHAT_ASSISTANT, "", 0, .piece = piece, .pieces = 3 } },
+                           2, NULL, false));
     int end = all.n;
     while (all.p[end - 1] != w->c.end) end--;
     for (int i = 0; i < end - 1; i++) if (mask.p[i]) ids_put(out, all.p[i]);
@@ -178,7 +218,8 @@ struct told { struct ids ids; struct chat_mask mask; };
 static void tell(struct told *x, int id, bool own)
 {
     ids_put(&x->ids, id);
-    if (x->mask.n == x->mask.cap) x->mask.p = xrealloc(x->mask.p, (size_t)(x->mask.cap = x->mask.cap ? 2 * x->mask.cap : 64));
+    if (x->mask.n == x->mask.cap)
+        x->mask.p = xrealloc(x->mask.p, (size_t)(x->mask.cap = x->mask.cap ? 2 * x->mask.cap : 64));
     x->mask.p[x->mask.n++] = own;
 }
 
@@ -188,7 +229,8 @@ static void told_free(struct told *x)
     chat_mask_free(&x->mask);
 }
 
-/* The rollout: the policy's tokens one by one, results where the engine finds a call in them. (That the engine does so, script by script, real_rollouts looks at.) */
+/* The rollout: the policy's tokens one by one, results where the engine finds a call in them. (That the engine does so,
+ * script by script, real_rollouts looks at.) */
 static void roll_out(struct told *x, const struct world *w, const struct script *s)
 {
     struct ids own = { 0 }, back = { 0 };
@@ -208,13 +250,17 @@ static void roll_out(struct told *x, const struct world *w, const struct script 
             tell(x, own.p[k], true);
             str_put(&tail, text, (size_t)bytes);
             if (call_form_turns(&w->f) || !tools_find_call(&f, tail.p, tail.n, (size_t)bytes)) continue;
-            CHECK(k == own.n - 1 && i < s->results, "%s: a call inside \"%s\"", worlds[w - world].tokenizer, s->says[i].p);
+            CHECK(k == own.n - 1 && i < s->results, "%s: a call inside \"%s\"", worlds[w - world].tokenizer,
+                  s->says[i].p);
             tools_result_ids(w->t, &back, s->back[i].p, s->back[i].n, -1, INT_MAX);
             part++;
         }
         str_clear(&tail);
         if (i == s->results || call_form_turns(&w->f)) tell(x, w->c.end, true);
-        if (i < s->results && call_form_turns(&w->f)) { turn_result_ids(&w->f, &back, &s->back[i], 1, -1, INT_MAX); part++; }
+        if (i < s->results && call_form_turns(&w->f)) {
+            turn_result_ids(&w->f, &back, &s->back[i], 1, -1, INT_MAX);
+            part++;
+        }
         for (int k = 0; k < back.n; k++) tell(x, back.p[k], false);
     }
     assert_int_equal(part, s->results);
@@ -223,7 +269,8 @@ static void roll_out(struct told *x, const struct world *w, const struct script 
     str_free(&tail);
 }
 
-/* The ways in which a file may write it: results in the text as rollouts show them, in bare tags, behind line breaks; as messages of the tool. */
+/* The ways in which a file may write it: results in the text as rollouts show them, in bare tags, behind line breaks;
+ * as messages of the tool. */
 enum way { AS_SHOWN, BARE, BEHIND_BREAKS, MESSAGES, WAYS };
 
 static int messages_of(struct messages *m, const struct script *s, enum way way, bool turns)
@@ -280,13 +327,14 @@ static bool whole_differs(const struct world *w, const struct script *s, const s
 static void is_same(const struct told *want, const struct told *got, size_t w, uint32_t number, int way)
 {
     struct str a = { 0 }, b = { 0 };
-    bool same = got->ids.n == want->ids.n && !memcmp(got->ids.p, want->ids.p, (size_t)got->ids.n * sizeof(int)) && !memcmp(got->mask.p, want->mask.p, (size_t)got->ids.n);
+    bool same = got->ids.n == want->ids.n && !memcmp(got->ids.p, want->ids.p, (size_t)got->ids.n * sizeof(int)) &&
+                !memcmp(got->mask.p, want->mask.p, (size_t)got->ids.n);
     if (!same) {
         tokenizer_decode(world[w].t, &a, want->ids.p, want->ids.n, true);
         tokenizer_decode(world[w].t, &b, got->ids.p, got->ids.n, true);
     }
-    CHECK(same, "%s %s, script %u, way %d: %d ids, %d in the rollout\n%s\n---\n%s", worlds[w].tokenizer, worlds[w].format ? worlds[w].format : "", number, way, got->ids.n, want->ids.n,
-          b.p, a.p);
+    CHECK(same, "%s %s, script %u, way %d: %d ids, %d in the rollout\n%s\n---\n%s", worlds[w].tokenizer,
+          worlds[w].format ? worlds[w].format : "", number, way, got->ids.n, want->ids.n, b.p, a.p);
     str_free(&a);
     str_free(&b);
 }
@@ -312,7 +360,9 @@ static void conversations(void **state)
             script_free(&s);
         }
         /* encoded in one piece, they would not be the same; the embedded policy's tags are tokens of their own */
-        if (w && !call_form_turns(&world[w].f)) CHECK(differ > (int)scripts / 20, "%s: only %d of %u texts have other tokens in one piece", worlds[w].tokenizer, differ, scripts);
+        if (w && !call_form_turns(&world[w].f))
+            CHECK(differ > (int)scripts / 20, "%s: only %d of %u texts have other tokens in one piece",
+                  worlds[w].tokenizer, differ, scripts);
     }
 }
 
@@ -330,7 +380,8 @@ static void recite(void *ctx, const struct episode *ep, int *id)
 }
 
 /* Result number so many of the calls that the script made. */
-static void answer(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void answer(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+                   struct str *out)
 {
     const struct recital *x = (const struct recital *)ctx + who->prompt;
     (void)tool, (void)query, (void)n;
@@ -344,10 +395,35 @@ static int recited(const struct world *w) { return tokenizer_vocab(w->t) > 60000
 static void run_all(struct episode *ep, struct world *w, struct recital *x)
 {
     int n = recited(w);
-    struct model_config c = { .arch = "LlamaForCausalLM", .vocab = tokenizer_vocab(w->t), .dim = 8, .layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 8, .ff = 8, .max_len = 4096,
-                              .tied = true, .rms_eps = 1e-5, .rope_theta = 10000, .bos = -1, .pad = -1, .eos = { w->c.end }, .n_eos = 1 };
-    struct rollout_config rule = { .temperature = 1, .top_p = 1, .seed = 5, .max_len = 3000, .max_response = 2500, .call_limit = 9, .max_rows = 128, .max_seqs = RECITED, .tool_threads = 2,
-                                   .tool_timeout_s = 60, .form = &w->f, .force = recite, .force_ctx = x };
+    struct model_config c = { .arch = "LlamaForCausalLM",
+                              .vocab = tokenizer_vocab(w->t),
+                              .dim = 8,
+                              .layers = 1,
+                              .heads = 1,
+                              .kv_heads = 1,
+                              .head_dim = 8,
+                              .ff = 8,
+                              .max_len = 4096,
+                              .tied = true,
+                              .rms_eps = 1e-5,
+                              .rope_theta = 10000,
+                              .bos = -1,
+                              .pad = -1,
+                              .eos = { w->c.end },
+                              .n_eos = 1 };
+    struct rollout_config rule = { .temperature = 1,
+                                   .top_p = 1,
+                                   .seed = 5,
+                                   .max_len = 3000,
+                                   .max_response = 2500,
+                                   .call_limit = 9,
+                                   .max_rows = 128,
+                                   .max_seqs = RECITED,
+                                   .tool_threads = 2,
+                                   .tool_timeout_s = 60,
+                                   .form = &w->f,
+                                   .force = recite,
+                                   .force_ctx = x };
     struct toolbox box = { answer, x };
     struct arena arena;
     struct kv kv;
@@ -411,8 +487,10 @@ static void masks(void **state)
 {
     (void)state;
     static const struct { const char *text, *want, *all; enum call_format calls; } cases[] = {
-        { "a" S "<result>r</result>b", "a" S "^b", "a" S " <result>\nr\n</result>b", CALLS_TAGS }, { "x <result>46", "x <result>46", "x <result>46", CALLS_TAGS },
-        { "x<result>46</result>y", "x^y", "x<result>46</result>y", CALLS_TAGS }, { "<result>46</result>", "^", "<result>46</result>", CALLS_TAGS },
+        { "a" S "<result>r</result>b", "a" S "^b", "a" S " <result>\nr\n</result>b", CALLS_TAGS },
+        { "x <result>46", "x <result>46", "x <result>46", CALLS_TAGS },
+        { "x<result>46</result>y", "x^y", "x<result>46</result>y", CALLS_TAGS },
+        { "<result>46</result>", "^", "<result>46</result>", CALLS_TAGS },
         { "a" S "<result>r</result>b", "a" S "<result>r</result>b", "a" S "<result>r</result>b", CALLS_HERMES },
         { "x<result>46</result>y", "x<result>46</result>y", "x<result>46</result>y", CALLS_HERMES },
     };
@@ -432,7 +510,8 @@ static void masks(void **state)
                 static const char head[] = "assistant\n";
                 struct str before = { 0 };
                 tokenizer_decode(w->t, &before, ids.p, from, true);
-                bool there = before.n >= sizeof head - 1 && !memcmp(before.p + before.n - (sizeof head - 1), head, sizeof head - 1);
+                bool there = before.n >= sizeof head - 1 &&
+                             !memcmp(before.p + before.n - (sizeof head - 1), head, sizeof head - 1);
                 str_free(&before);
                 if (there) break;
             }
@@ -443,7 +522,8 @@ static void masks(void **state)
                 if (mask.p[k]) tokenizer_decode(w->t, &got, &ids.p[k], 1, true);
                 else if (!got.n || got.p[got.n - 1] != '^') str_putc(&got, '^');
             }
-            CHECK(!strcmp(got.p, learn ? cases[i].all : cases[i].want), "%s, learn %d: %s", cases[i].text, learn, got.p);
+            CHECK(!strcmp(got.p, learn ? cases[i].all : cases[i].want), "%s, learn %d: %s", cases[i].text, learn,
+                  got.p);
             said_free(&x);
             ids_free(&ids);
             chat_mask_free(&mask);
@@ -457,21 +537,31 @@ static void joins(void **state)
     (void)state;
 #define GIVEN(x) "<|im_start|>user\n<tool_response>\n" x "\n</tool_response><|im_end|>\n"
     static const struct { const char *name; struct chat_message m[5]; const char *want; bool turns; } cases[] = {
-        { "one result", { { CHAT_ASSISTANT, "a" S "\n", 20 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } }, "|a" S "| <result>\nr\n</result>|b<|im_end|>|\n", false },
-        { "two in a row", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, P, 18 }, { CHAT_TOOL, "2", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+        { "one result", { { CHAT_ASSISTANT, "a" S "\n", 20 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+          "|a" S "| <result>\nr\n</result>|b<|im_end|>|\n", false },
+        { "two in a row", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, P, 18 }, { CHAT_TOOL,
+          "2", 1 }, { CHAT_ASSISTANT, "b", 1 } },
           "|" S "| <result>\nr\n</result>|" P "| <result>\n2\n</result>|b<|im_end|>|\n", false },
-        { "with one in the text", { { CHAT_ASSISTANT, S "<result>x</result>" P, 54 }, { CHAT_TOOL, "2", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+        { "with one in the text", { { CHAT_ASSISTANT, S "<result>x</result>" P, 54 }, { CHAT_TOOL, "2", 1 },
+          { CHAT_ASSISTANT, "b", 1 } },
           "|" S "| <result>\nx\n</result>|" P "| <result>\n2\n</result>|b<|im_end|>|\n", false },
-        { "quiet before it", { { CHAT_ASSISTANT, S, 18, .quiet = true }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } }, S " <result>\nr\n</result>|b<|im_end|>|\n", false },
-        { "quiet behind it", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1, .quiet = true } }, "|" S "| <result>\nr\n</result>b<|im_end|>\n", false },
-        { "a user behind it", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_USER, "u", 1 } }, "|" S "| <result>\nr\n</result>|<|im_end|>|\n<|im_start|>user\nu<|im_end|>\n", false },
-        { "tags in a result", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "<result></result></result>", 26 }, { CHAT_ASSISTANT, "b", 1 } },
+        { "quiet before it", { { CHAT_ASSISTANT, S, 18, .quiet = true }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b",
+          1 } }, S " <result>\nr\n</result>|b<|im_end|>|\n", false },
+        { "quiet behind it", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1,
+          .quiet = true } }, "|" S "| <result>\nr\n</result>b<|im_end|>\n", false },
+        { "a user behind it", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_USER, "u", 1 } },
+          "|" S "| <result>\nr\n</result>|<|im_end|>|\n<|im_start|>user\nu<|im_end|>\n", false },
+        { "tags in a result", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "<result></result></result>", 26 },
+          { CHAT_ASSISTANT, "b", 1 } },
           "|" S "| <result>\n<result></result></result>\n</result>|b<|im_end|>|\n", false },
         /* no turn of a rollout */
         { "the last", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 } }, "|" S "<|im_end|>|\n" GIVEN("r"), false },
-        { "two results", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_TOOL, "t", 1 }, { CHAT_ASSISTANT, "b", 1 } },
-          "|" S "<|im_end|>|\n<|im_start|>user\n<tool_response>\nr\n</tool_response>\n<tool_response>\nt\n</tool_response><|im_end|>\n<|im_start|>assistant\n|b<|im_end|>|\n", false },
-        { "words behind the call", { { CHAT_ASSISTANT, S " so", 21 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+        { "two results", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_TOOL, "t", 1 }, { CHAT_ASSISTANT,
+          "b", 1 } },
+          "|" S "<|im_end|>|\n<|im_start|>user\n<tool_response>\nr\n</tool_response>\n<tool_response>\nt\n</tool_response><|im_end|>\n<|im_start|>assistant\n|b<|im_end|>|\n",
+          false },
+        { "words behind the call", { { CHAT_ASSISTANT, S " so", 21 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b",
+          1 } },
           "|" S " so<|im_end|>|\n" GIVEN("r") "<|im_start|>assistant\n|b<|im_end|>|\n", false },
         { "calls in turns", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } },
           "|" S "<|im_end|>|\n" GIVEN("r") "<|im_start|>assistant\n|b<|im_end|>|\n", true },
@@ -492,7 +582,8 @@ static void joins(void **state)
             tokenizer_decode(w->t, &got, &ids.p[k], 1, true);
         }
         size_t len = strlen(cases[i].want);
-        CHECK(got.n >= len && !strcmp(got.p + got.n - len, cases[i].want), "%s:\n%s\n---\n%s", cases[i].name, got.p, cases[i].want);
+        CHECK(got.n >= len && !strcmp(got.p + got.n - len, cases[i].want), "%s:\n%s\n---\n%s", cases[i].name, got.p,
+              cases[i].want);
         said_free(&x);
         ids_free(&ids);
         chat_mask_free(&mask);
@@ -525,7 +616,16 @@ static int make(void **state)
         assert_non_null(world[w].t);
         if (worlds[w].format) assert_true(chat_open(&world[w].c, world[w].t, NULL, worlds[w].format, &e));
         /* DeepSeek's own format is not known here: its tokens in a frame of text */
-        else world[w].c = (struct chat){ .t = world[w].t, .v = { .family = CHAT_CHATML }, .end = 0, .open = 0, .pad = -1, .bos = -1, .close = -1, .user = -1, .assistant = -1 };
+        else
+            world[w].c = (struct chat){ .t = world[w].t,
+                                        .v = { .family = CHAT_CHATML },
+                                        .end = 0,
+                                        .open = 0,
+                                        .pad = -1,
+                                        .bos = -1,
+                                        .close = -1,
+                                        .user = -1,
+                                        .assistant = -1 };
         assert_true(call_form_open(&world[w].f, worlds[w].calls, &world[w].c, &e));
     }
     return 0;
@@ -543,6 +643,8 @@ static int drop(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(cuts), cmocka_unit_test(many_tags), cmocka_unit_test(conversations), cmocka_unit_test(real_rollouts), cmocka_unit_test(masks), cmocka_unit_test(joins) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(cuts),          cmocka_unit_test(many_tags),
+                                        cmocka_unit_test(conversations), cmocka_unit_test(real_rollouts),
+                                        cmocka_unit_test(masks),         cmocka_unit_test(joins) };
     return cmocka_run_group_tests_name("said", tests, make, drop);
 }

@@ -1,4 +1,5 @@
-/* test_memory_estimate.c: a run that is too large is refused before anything is read, with what it takes and what is there; what it is said to take is what it takes. */
+/* test_memory_estimate.c: a run that is too large is refused before anything is read, with what it takes and what is
+ * there; what it is said to take is what it takes. */
 #include "engine/session/memory_estimate.h"
 #include "engine/session/session.h"
 #include "tests/check.h"
@@ -29,13 +30,22 @@ static void too_large_is_refused(void **state)
     CHECK(session_fits(&c, "policy", true, &e), "%s", e.text);
     set(&c, "rollout.max_num_seqs", "65536");
     set(&c, "data.train_batch_size", "65536");
-    CHECK(session_fits(&c, "policy", true, &e) || strstr(e.text, "actor.ppo_mini_batch_size=13 or"), "only those of a mini-batch wait to be branched: %s", e.text);
-    set(&c, "branch.when", "step");                         /* 915 GiB of keys and values of the rollouts that wait to be branched */
+    CHECK(session_fits(&c, "policy", true, &e) || strstr(e.text, "actor.ppo_mini_batch_size=13 or"),
+          "only those of a mini-batch wait to be branched: %s", e.text);
+    /* 915 GiB of keys and values of the rollouts that wait to be branched */
+    set(&c, "branch.when", "step");
     set(&c, "rollout.initial_rollouts", "60");
     CHECK(!session_fits(&c, "policy", true, &e), "it fits");
-    static const char *const words[] = { "policy: this run takes ", " GiB (weights 0.0", "optimizer 0.0", "keys and values ", " GiB free", " Lower actor.ppo_max",
-                                         "rollout.max_num_seqs=65536, data.train_batch_size=65536", "appo plan memory=" };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) CHECK(strstr(e.text, words[i]), "no '%s' in: %s", words[i], e.text);
+    static const char *const words[] = { "policy: this run takes ",
+                                         " GiB (weights 0.0",
+                                         "optimizer 0.0",
+                                         "keys and values ",
+                                         " GiB free",
+                                         " Lower actor.ppo_max",
+                                         "rollout.max_num_seqs=65536, data.train_batch_size=65536",
+                                         "appo plan memory=" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        CHECK(strstr(e.text, words[i]), "no '%s' in: %s", words[i], e.text);
     CHECK(!session_open(&s, &c, true, &e) && strstr(e.text, "this run takes"), "%s", e.text);
     assert_true(s.tok == NULL && s.m.w == NULL);            /* nothing was read */
     session_close(&s);
@@ -52,8 +62,8 @@ static void what_others_say(void **state)
     config_free(&c);
 }
 
-/* Opened in a child that has this much memory: OPENS, REFUSED, or 70 where the memory runs out on the way. The shim only; it reads what it shall be when it is
- * first used, so that must not happen here. */
+/* Opened in a child that has this much memory: OPENS, REFUSED, or 70 where the memory runs out on the way. The shim
+ * only; it reads what it shall be when it is first used, so that must not happen here. */
 enum { OPENS = 10, REFUSED, NOT_THE_SHIM };
 static int opens_with(size_t bytes)
 {
@@ -79,7 +89,8 @@ static int opens_with(size_t bytes)
     return WEXITSTATUS(status);
 }
 
-/* Whatever the memory, a run either is refused at the start or opens: it never runs out half-way. Attention plans and rounding are a few MiB. */
+/* Whatever the memory, a run either is refused at the start or opens: it never runs out half-way. Attention plans and
+ * rounding are a few MiB. */
 static void never_half_way(void **state)
 {
     (void)state;
@@ -99,6 +110,7 @@ static void never_half_way(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(never_half_way), cmocka_unit_test(too_large_is_refused), cmocka_unit_test(what_others_say) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(never_half_way), cmocka_unit_test(too_large_is_refused),
+                                        cmocka_unit_test(what_others_say) };
     return cmocka_run_group_tests_name("fits", tests, NULL, NULL);
 }

@@ -1,13 +1,21 @@
-/* test_naive.c: a small rollout and two whole training steps against the loops of tests/naive_model.h in double, which know nothing of pages, batches, shared
- * prefixes or backends: whichever backend is linked is checked against the same numbers. It may be off by no more than twice what the loops are off by that
- * round every tensor. */
+/* test_naive.c: a small rollout and two whole training steps against the loops of tests/naive_model.h in double, which
+ * know nothing of pages, batches, shared prefixes or backends: whichever backend is linked is checked against the same
+ * numbers. It may be off by no more than twice what the loops are off by that round every tensor. */
 #include "base/philox.h"
 #include "engine/learner/learner.h"
 #include "tests/engine/rollout/tiny.h"
 #include "tests/check.h"
 #include "tests/naive_model.h"
 
-enum { PROMPTS = 2, EACH = 2, ROOTS = PROMPTS * EACH, ALL = ROOTS + PROMPTS, LONGEST = 64, MOST = ALL * LONGEST, SEED = 5 };
+enum {
+    PROMPTS = 2,
+    EACH = 2,
+    ROOTS = PROMPTS * EACH,
+    ALL = ROOTS + PROMPTS,
+    LONGEST = 64,
+    MOST = ALL * LONGEST,
+    SEED = 5
+};
 /* Stored as float, the loops' exp is exact and ours is not. */
 static const double TIMES = sizeof(elem_t) == 2 ? 2 : 4, TEMPERATURE = 0.8;
 
@@ -37,24 +45,36 @@ static double verdict(const struct tally *t, const char *what)
 {
     const double times = sqrt(t->square[0] / t->square[1]);
     CHECK(t->size > 0, "%s: nothing to compare", what);
-    CHECK(times <= TIMES, "%s: off by %.2e rms, the loops by %.2e", what, sqrt(t->square[0] / (double)t->n), sqrt(t->square[1] / (double)t->n));
+    CHECK(times <= TIMES, "%s: off by %.2e rms, the loops by %.2e", what, sqrt(t->square[0] / (double)t->n),
+          sqrt(t->square[1] / (double)t->n));
     return times;
 }
 
-static void no_result(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void no_result(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+                      struct str *out)
 {
     (void)ctx, (void)who, (void)tool, (void)query, (void)n;
     str_puts(out, "none");
 }
 
-/* Two prompts of 5 and 18 tokens (a page and a bit), two rollouts of each, and a fork of each first one in the middle of what it said. */
+/* Two prompts of 5 and 18 tokens (a page and a bit), two rollouts of each, and a fork of each first one in the middle
+ * of what it said. */
 static void sample(struct episode ep[ALL])
 {
     struct arena a;
     struct kv kv;
     struct toolbox box = { .run = no_result };
-    struct rollout_config c = { .temperature = TEMPERATURE, .top_p = 1, .seed = SEED, .max_len = LONGEST, .max_response = 22, .call_limit = 2, .max_tool_tokens = 8,
-                                .max_rows = 32, .max_seqs = 8, .tool_threads = 1, .tool_timeout_s = 20 };
+    struct rollout_config c = { .temperature = TEMPERATURE,
+                                .top_p = 1,
+                                .seed = SEED,
+                                .max_len = LONGEST,
+                                .max_response = 22,
+                                .call_limit = 2,
+                                .max_tool_tokens = 8,
+                                .max_rows = 32,
+                                .max_seqs = 8,
+                                .tool_threads = 1,
+                                .tool_timeout_s = 20 };
     struct episode *list[ALL];
     arena_make(&a, "rollout", 2u << 20);
     kv_make(&kv, &model, 64, &a);
@@ -97,7 +117,9 @@ static void lay_out(struct rows *s, const struct episode *ep)
 }
 static struct naive_net forward(const struct numbers *z, const struct rows *s, const double *w)
 {
-    struct naive_net net = { .z = z, .m = &model, .w = w, .n = s->n, .ids = s->ids, .pos = s->pos, .end = s->end, .inv_temp = 1 / TEMPERATURE };
+    struct naive_net net = {
+        .z = z, .m = &model, .w = w, .n = s->n, .ids = s->ids, .pos = s->pos, .end = s->end, .inv_temp = 1 / TEMPERATURE
+    };
     naive_forward(&net);
     return net;
 }
@@ -108,13 +130,17 @@ static double logp_of(const struct naive_net *net, int64_t row, int id, double *
     return net->z->sum(net->logits[row * model.c.vocab + id] * net->inv_temp) - r.lse;
 }
 
-/* The draw by its own Philox word: the id's stretch of the cumulative sum in double holds it, give or take what the logits' rounding moves the stretches by. */
-static void check_draw(const struct naive_net *exact, const struct naive_net *naive, int64_t row, const struct episode *ep, int i)
+/* The draw by its own Philox word: the id's stretch of the cumulative sum in double holds it, give or take what the
+ * logits' rounding moves the stretches by. */
+static void check_draw(const struct naive_net *exact, const struct naive_net *naive, int64_t row,
+                       const struct episode *ep, int i)
 {
     const int vocab = tokenizer_vocab(tok);                     /* ids beyond have no text and are never drawn */
     const double u = ((double)philox4x32(SEED, (uint32_t)i, ep->rollout, ep->prompt, ep->step).v[0] + 0.5) * 0x1p-32;
-    const double *x = exact->logits + row * model.c.vocab, *y = naive->logits + row * model.c.vocab, it = exact->inv_temp;
-    const double lse = naive_stats(&exact_numbers, x, it, vocab).lse, naive_lse = naive_stats(&exact_numbers, y, it, vocab).lse;
+    const double *x = exact->logits + row * model.c.vocab, *y = naive->logits + row * model.c.vocab,
+                 it = exact->inv_temp;
+    const double lse = naive_stats(&exact_numbers, x, it, vocab).lse,
+                 naive_lse = naive_stats(&exact_numbers, y, it, vocab).lse;
     double below = 0, naive_below = 0, moved = 0;
     for (int j = 0; j < vocab; j++) {
         below += exp(x[j] * it - lse), naive_below += exp(y[j] * it - naive_lse);
@@ -124,7 +150,8 @@ static void check_draw(const struct naive_net *exact, const struct naive_net *na
     for (int j = 0; j < ep->ids[i]; j++) below += exp(x[j] * it - lse);
     const double above = below + exp(x[ep->ids[i]] * it - lse), slack = 2 * moved + 0x1p-17;
     CHECK(slack < 0.02, "rollout %u, token %d: stretches that move by %.3f say nothing", ep->rollout, i, slack);
-    CHECK(below - slack <= u && u <= above + slack, "rollout %u of prompt %u, token %d: id %d holds %.7f to %.7f, u is %.7f", ep->rollout, ep->prompt, i,
+    CHECK(below - slack <= u && u <= above + slack,
+          "rollout %u of prompt %u, token %d: id %d holds %.7f to %.7f, u is %.7f", ep->rollout, ep->prompt, i,
           ep->ids[i], below, above, u);
 }
 
@@ -153,13 +180,15 @@ static void sampled_numbers(void **state)
         }
     CHECK(t[0].n >= 100, "only %lld tokens were sampled", (long long)t[0].n);
     double logp = verdict(&t[0], "logp"), entropy = verdict(&t[1], "entropy");
-    print_message("%lld sampled tokens: logp off by %.2f of the loops' rms, entropy %.2f\n", (long long)t[0].n, logp, entropy);
+    print_message("%lld sampled tokens: logp off by %.2f of the loops' rms, entropy %.2f\n", (long long)t[0].n, logp,
+                  entropy);
     naive_net_free(&exact), naive_net_free(&naive);
     for (int e = 0; e < ALL; e++) episode_free(&ep[e], NULL);
     free(w);
 }
 
-/* What a loss would hand back, random, one of each for every generated token; flat as the learner takes it, rows as the loops do. */
+/* What a loss would hand back, random, one of each for every generated token; flat as the learner takes it, rows as the
+ * loops do. */
 struct coefficients { acc_t g[MOST], ge[MOST]; double row_g[MOST], row_ge[MOST]; };
 static void draw_coefficients(struct coefficients *c, const struct rows *s, const struct episode *ep, uint32_t step)
 {
@@ -186,14 +215,17 @@ static void step_in_double(double *w, double *m, double *v, const double *g, con
         for (int64_t i = model.param[k].at; i < model.param[k].at + param_count(&model.param[k]); i++) {
             m[i] = o->beta1 * m[i] + (1 - o->beta1) * g[i] * scale;
             v[i] = o->beta2 * v[i] + (1 - o->beta2) * g[i] * g[i] * scale * scale;
-            const double up = m[i] / (1 - pow(o->beta1, (double)t)), down = sqrt(v[i] / (1 - pow(o->beta2, (double)t))) + o->eps;
+            const double up = m[i] / (1 - pow(o->beta1, (double)t)),
+                         down = sqrt(v[i] / (1 - pow(o->beta2, (double)t))) + o->eps;
             w[i] -= o->lr * ((model.param[k].decay ? o->decay * w[i] : 0) + up / down);
         }
 }
 
-/* One kind of numbers on its way through the steps: [0] exact, [1] naive. The passes start from the weights that the learner has. */
+/* One kind of numbers on its way through the steps: [0] exact, [1] naive. The passes start from the weights that the
+ * learner has. */
 struct walk { const struct numbers *z; double *g, *w, *m, *v; };
-static void walk_step(struct walk *k, const struct rows *s, const struct coefficients *c, const double *weights, const struct optim_rule *o, int64_t t)
+static void walk_step(struct walk *k, const struct rows *s, const struct coefficients *c, const double *weights,
+                      const struct optim_rule *o, int64_t t)
 {
     struct naive_net net = forward(k->z, s, weights);
     memset(k->g, 0, (size_t)model.count * sizeof *k->g);
@@ -202,12 +234,14 @@ static void walk_step(struct walk *k, const struct rows *s, const struct coeffic
     step_in_double(k->w, k->m, k->v, k->g, o, t);
 }
 
-static void learner_pass(struct learner *l, const struct episode *ep, const struct rows *s, const struct coefficients *c)
+static void learner_pass(struct learner *l, const struct episode *ep, const struct rows *s,
+                         const struct coefficients *c)
 {
     struct seq_view view[ALL];
     struct pack p;
     for (int k = 0, e; k < ALL; k++) {
-        e = k % 3 < EACH ? k / 3 * EACH + k % 3 : ROOTS + k / 3;      /* a prompt's rollouts and their fork side by side */
+        /* a prompt's rollouts and their fork side by side */
+        e = k % 3 < EACH ? k / 3 * EACH + k % 3 : ROOTS + k / 3;
         view[k] = (struct seq_view){ .ids = ep[e].ids, .m = ep[e].m, .n = ep[e].n, .group = k / 3, .flat = s->at[e] };
     }
     pack_make(&p, view, ALL);
@@ -224,7 +258,8 @@ static void training_steps(void **state)
     static struct rows s;
     static struct episode ep[ALL];
     static struct coefficients c;
-    /* eps of the size of the gradient: with a small one the first step is lr sign(g), whose errors are those of signs */
+    /* eps of the size of the gradient: with a small one the first step is lr sign(g), whose errors are those of
+     * signs */
     const struct optim_rule o = { 0.02, 0.9, 0.95, 0.002, 0.1, 0.3, false };
     struct learner l;
     struct walk walk[2];
@@ -235,7 +270,8 @@ static void training_steps(void **state)
     lay_out(&s, ep);
     learner_make(&l, &model, (struct learner_rule){ .max_rows = s.n });
     for (int k = 0; k < 2; k++)
-        walk[k] = (struct walk){ k ? &naive_numbers : &exact_numbers, naive_zeros(model.count), weights_now(), naive_zeros(model.count), naive_zeros(model.count) };
+        walk[k] = (struct walk){ k ? &naive_numbers : &exact_numbers, naive_zeros(model.count), weights_now(),
+                                 naive_zeros(model.count), naive_zeros(model.count) };
     for (uint32_t step = 1; step <= 2; step++) {
         double norm, *weights = weights_now();
         draw_coefficients(&c, &s, ep, step);
@@ -243,14 +279,16 @@ static void training_steps(void **state)
         for (int k = 0; k < 2; k++) walk_step(&walk[k], &s, &c, weights, &o, step);
         dev_get(got, l.g, (size_t)model.count * sizeof *got);
         for (int64_t i = 0; i < model.count; i++) weigh(&t[0], (double)got[i], walk[1].g[i], walk[0].g[i]);
-        CHECK(learner_step(&l, &o, &norm) && norm > o.max_norm, "the gradient's norm is %g: clipping is not tested", norm);
+        CHECK(learner_step(&l, &o, &norm) && norm > o.max_norm, "the gradient's norm is %g: clipping is not tested",
+              norm);
         if (l.master) dev_get(got, l.master, (size_t)model.count * sizeof *got);
         else model_get(got, model.w, model.count);
         for (int64_t i = 0; i < model.count; i++) weigh(&t[1], (double)got[i], walk[1].w[i], walk[0].w[i]);
         free(weights);
     }
     double gradient = verdict(&t[0], "gradient"), moved = verdict(&t[1], "weights after the step");
-    print_message("gradient of a tree of %d rollouts off by %.2f of the loops' rms, weights after two steps %.2f\n", ALL, gradient, moved);
+    print_message("gradient of a tree of %d rollouts off by %.2f of the loops' rms, weights after two steps %.2f\n",
+                  ALL, gradient, moved);
     for (int k = 0; k < 2; k++) free(walk[k].g), free(walk[k].w), free(walk[k].m), free(walk[k].v);
     for (int e = 0; e < ALL; e++) episode_free(&ep[e], NULL);
     learner_free(&l);

@@ -1,4 +1,5 @@
-/* test_token_scores.c: scoring without a learner gives the learner's bits, whatever is scored beside it; the likeliest tokens are those of all log-probabilities. */
+/* test_token_scores.c: scoring without a learner gives the learner's bits, whatever is scored beside it; the likeliest
+ * tokens are those of all log-probabilities. */
 #include "base/philox.h"
 #include "engine/learner/learner.h"
 #include "engine/learner/token_scores.h"
@@ -16,7 +17,8 @@ static void make(struct all *a)
     *a = (struct all){ 0 };
     memset(a->m, 1, sizeof a->m);
     for (int i = 0; i < SEQS; i++) {
-        for (int k = 0; k < length[i]; k++) a->ids[i][k] = (int)(philox4x32(3, (uint32_t)k, (uint32_t)i, 0, 0).v[0] % TINY_VOCAB);
+        for (int k = 0; k < length[i]; k++)
+            a->ids[i][k] = (int)(philox4x32(3, (uint32_t)k, (uint32_t)i, 0, 0).v[0] % TINY_VOCAB);
         a->v[i] = (struct seq_view){ .ids = a->ids[i], .m = a->m, .n = length[i], .group = i, .flat = a->tokens };
         a->tokens += length[i];
     }

@@ -1,4 +1,5 @@
-/* test_tool_pool.c: which texts complete a call, which tokens a result comes back as, and threads: every call is answered once, late ones in time. */
+/* test_tool_pool.c: which texts complete a call, which tokens a result comes back as, and threads: every call is
+ * answered once, late ones in time. */
 #include "engine/run/run.h"
 #include "engine/tools/tool_pool.h"
 #include "tests/engine/rollout/tiny.h"
@@ -27,9 +28,11 @@ static void calls_in_text(void **state)
         { "<python>a<search>b</python>", 1, "a<search>b", TOOL_PYTHON },
         { "<search>a<search>b</search>", 1, "b", TOOL_SEARCH },
         { "</search><search>b</search>", 1, "b", TOOL_SEARCH },
-        { "<search>a</search></search>", 1, "a</search>", TOOL_SEARCH },    /* the engine never asks: the first one was a call */
+        /* the engine never asks: the first one was a call */
+        { "<search>a</search></search>", 1, "a</search>", TOOL_SEARCH },
         { "<search>a</search><python>b</python>", 36, "a", TOOL_SEARCH },   /* two in one token: the first */
-        { "", 0, NULL, 0 }, { ">", 1, NULL, 0 }, { "<search>a</ search>", 19, NULL, 0 }, { "<Search>a</search>", 1, NULL, 0 },
+        { "", 0, NULL, 0 }, { ">", 1, NULL, 0 }, { "<search>a</ search>", 19, NULL, 0 },
+        { "<Search>a</search>", 1, NULL, 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct found_call f;
@@ -37,7 +40,8 @@ static void calls_in_text(void **state)
         bool found = tools_find_call(&f, cases[i].text, n, cases[i].fresh);
         CHECK(found == (cases[i].query != NULL), "\"%s\", fresh %zu", cases[i].text, cases[i].fresh);
         if (!found) continue;
-        CHECK(f.tool == cases[i].tool && f.end - f.begin == strlen(cases[i].query) && !memcmp(cases[i].text + f.begin, cases[i].query, f.end - f.begin),
+        CHECK(f.tool == cases[i].tool && f.end - f.begin == strlen(cases[i].query) &&
+                  !memcmp(cases[i].text + f.begin, cases[i].query, f.end - f.begin),
               "\"%s\": query \"%.*s\"", cases[i].text, (int)(f.end - f.begin), cases[i].text + f.begin);
     }
     struct found_call f;                                            /* bytes of any value, not text */
@@ -81,7 +85,8 @@ static void result_tokens(void **state)
         n = tools_result_ids(t, &all, "</result><|end|>", 16, -1, 1000);
         assert_int_equal(n, all.n - before);
         for (int i = before; i < all.n; i++)
-            CHECK(all.p[i] != TINY_END && !(special && all.p[i] == tokenizer_id(t, "</result>") && i < all.n - 1), "token %d of a result is %d", i, all.p[i]);
+            CHECK(all.p[i] != TINY_END && !(special && all.p[i] == tokenizer_id(t, "</result>") && i < all.n - 1),
+                  "token %d of a result is %d", i, all.p[i]);
         str_free(&text);
         ids_free(&all);
         tokenizer_free(t);
@@ -97,7 +102,8 @@ static double seconds(void)
 
 /* The query says how many milliseconds it takes; the answer is the tag the episode carries, and the query. */
 static atomic_int ran;
-static void timed(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void timed(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+                  struct str *out)
 {
     (void)ctx, (void)n;
     usleep((unsigned)atoi(query) * 1000);
@@ -171,7 +177,8 @@ static void late_calls_time_out(void **state)
 
 /* Takes 100 ms and cannot be cancelled. */
 static atomic_bool held;
-static void holds_on(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void holds_on(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+                     struct str *out)
 {
     (void)ctx, (void)who, (void)tool, (void)n;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
@@ -210,9 +217,11 @@ static void free_with_calls_outstanding(void **state)
     tools_free(NULL);
 }
 
-/* "hang" sleeps for ever, "hold" as long as nobody opens, and cannot be cancelled; "ask" goes on until it is given up. */
+/* "hang" sleeps for ever, "hold" as long as nobody opens, and cannot be cancelled; "ask" goes on until it is given
+ * up. */
 static atomic_bool opened;
-static void hangs(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void hangs(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+                  struct str *out)
 {
     (void)ctx, (void)who, (void)tool, (void)n;
     if (!strcmp(query, "hang")) for (;;) pause();
@@ -234,7 +243,8 @@ static void is_done(struct tool_pool *p, const char *query, enum call_status wan
     struct tool_done d;
     ask(p, 2, query);                               /* an even tag: python */
     assert_true(tools_next(p, &d, true));
-    CHECK(d.status == want && (want == CALL_TIMEOUT) == !d.text.n && d.ended >= d.begun, "\"%s\": %s, %zu bytes", query, call_status_name[d.status], d.text.n);
+    CHECK(d.status == want && (want == CALL_TIMEOUT) == !d.text.n && d.ended >= d.begun, "\"%s\": %s, %zu bytes", query,
+          call_status_name[d.status], d.text.n);
     str_free(&d.text);
 }
 
@@ -294,9 +304,11 @@ static void in_process_is_never_late(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(calls_in_text), cmocka_unit_test(result_tokens), cmocka_unit_test(every_call_is_answered_once), cmocka_unit_test(late_calls_time_out), cmocka_unit_test(late_before_it_is_asked_for),
+        cmocka_unit_test(calls_in_text), cmocka_unit_test(result_tokens), cmocka_unit_test(every_call_is_answered_once),
+        cmocka_unit_test(late_calls_time_out), cmocka_unit_test(late_before_it_is_asked_for),
        
-        cmocka_unit_test(free_with_calls_outstanding), cmocka_unit_test(a_hanging_tool_hangs_nothing), cmocka_unit_test(in_process_is_never_late),
+        cmocka_unit_test(free_with_calls_outstanding), cmocka_unit_test(a_hanging_tool_hangs_nothing),
+        cmocka_unit_test(in_process_is_never_late),
     };
     return cmocka_run_group_tests_name("tools", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* turn_format.h: tokenizers for conversations with calls: bytes with ChatML's and Llama's special tokens, calls and results as tokens (Qwen3) or as text whose
- * merges cross the seams between the template's words and a result's; and the recorded tokenizer of Qwen3. */
+/* turn_format.h: tokenizers for conversations with calls: bytes with ChatML's and Llama's special tokens, calls and
+ * results as tokens (Qwen3) or as text whose merges cross the seams between the template's words and a result's; and
+ * the recorded tokenizer of Qwen3. */
 #pragma once
 #include "engine/tools/tool_calls.h"
 #include "tests/model/tokenizer/tok_json.h"
@@ -24,12 +25,19 @@ static inline struct tokenizer *turny_tokenizer(enum turny kind)
         free(text);
         json_decref(root);
     } else if (kind == TURNY_TOKENS) {
-        tok_json(&s, (struct tok_json){ .added = "[" TURNY_BOTH "," TURNY(265, "<tool_call>", false) "," TURNY(266, "</tool_call>", false) ","
-                                                 TURNY(267, "<tool_response>", false) "," TURNY(268, "</tool_response>", false) "," TURNY(269, "<think>", false) ","
-                                                 TURNY(270, "</think>", false) "]" });
+        tok_json(&s, (struct tok_json){
+                         .added = "[" TURNY_BOTH
+                                  "," TURNY(265, "<tool_call>", false) "," TURNY(266, "</tool_call>", false) "," TURNY(
+                                      267, "<tool_response>",
+                                      false) "," TURNY(268, "</tool_response>",
+                                                       false) "," TURNY(269, "<think>",
+                                                                        false) "," TURNY(270, "</think>", false) "]" });
     } else {
-        tok_json(&s, (struct tok_json){ .added = "[" TURNY_BOTH "]", .vocab = ",\"\xc4\x8aR\":265,\">\xc4\x8a\":266,\"\xc4\x8a<\":267,\">\xc4\x8aR\":268,\"}\xc4\x8a\":269",
-                                        .merges = "[\"\xc4\x8a R\",\"> \xc4\x8a\",\"\xc4\x8a <\",\"> \xc4\x8aR\",\"} \xc4\x8a\"]" });
+        tok_json(&s, (struct tok_json){ .added = "[" TURNY_BOTH "]",
+                                        .vocab = ",\"\xc4\x8aR\":265,\">\xc4\x8a\":266,\"\xc4\x8a<\":267,\">"
+                                                 "\xc4\x8aR\":268,\"}\xc4\x8a\":269",
+                                        .merges = "[\"\xc4\x8a R\",\"> \xc4\x8a\",\"\xc4\x8a <\",\"> \xc4\x8aR\",\"} "
+                                                  "\xc4\x8a\"]" });
     }
     struct tokenizer *t = tokenizer_parse(turny_name[kind], s.p, s.n, &e);
     if (!t) die("%s", e.text);
@@ -38,7 +46,8 @@ static inline struct tokenizer *turny_tokenizer(enum turny kind)
 }
 
 /* The form of a chat format on t. */
-static inline void turny_open(struct call_form *f, struct chat *c, const struct tokenizer *t, const char *chat_format, enum call_format wanted)
+static inline void turny_open(struct call_form *f, struct chat *c, const struct tokenizer *t, const char *chat_format,
+                              enum call_format wanted)
 {
     struct err e;
     if (!chat_open(c, t, NULL, chat_format, &e) || !call_form_open(f, wanted, c, &e)) die("%s", e.text);

@@ -1,4 +1,5 @@
-/* chat_session.h: a random model of 32 dimensions with a tokenizer of bytes and ChatML's tokens, in a folder, and files for it to read. */
+/* chat_session.h: a random model of 32 dimensions with a tokenizer of bytes and ChatML's tokens, in a folder, and files
+ * for it to read. */
 #pragma once
 #include "base/file.h"
 #include "engine/session/session.h"
@@ -24,14 +25,28 @@ static inline void chatty_model(const char *folder)
     struct err e;
     struct model m;
     struct str json = { 0 };
-    struct model_config c = { .arch = "LlamaForCausalLM", .vocab = CHATTY_VOCAB, .dim = 32, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .ff = 48,
-                              .max_len = 4096, .tied = true, .rms_eps = 1e-5, .rope_theta = 10000, .bos = -1, .pad = -1 };
+    struct model_config c = { .arch = "LlamaForCausalLM",
+                              .vocab = CHATTY_VOCAB,
+                              .dim = 32,
+                              .layers = 2,
+                              .heads = 4,
+                              .kv_heads = 2,
+                              .head_dim = 8,
+                              .ff = 48,
+                              .max_len = 4096,
+                              .tied = true,
+                              .rms_eps = 1e-5,
+                              .rope_theta = 10000,
+                              .bos = -1,
+                              .pad = -1 };
     model_make(&m, &c);
     model_init(&m, 5);
     if (!model_save(&m, folder, &e)) die("%s", e.text);
     model_free(&m);
-    tok_json(&json, (struct tok_json){ .added = "[{\"id\":256,\"content\":\"<|im_start|>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
-                                                "\"special\":true},{\"id\":257,\"content\":\"<|im_end|>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
+    tok_json(&json, (struct tok_json){ .added = "[{\"id\":256,\"content\":\"<|im_start|>\",\"single_word\":false,"
+                                                "\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
+                                                "\"special\":true},{\"id\":257,\"content\":\"<|im_end|>\","
+                                                "\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
                                                 "\"normalized\":false,\"special\":true}]" });
     chatty_write(folder, "tokenizer.json", json.p);
     chatty_write(folder, "tokenizer_config.json", chatty_config);
@@ -42,6 +57,7 @@ static inline void chatty_model(const char *folder)
 static inline void chatty_set(struct config *c, const char *folder, const char *const *set)
 {
     config_init(c);
-    mini_set(c, (const char *const[]){ "model.path", folder, "model.chat_format", "chatml", "trainer.threads", "1", NULL });
+    mini_set(
+        c, (const char *const[]){ "model.path", folder, "model.chat_format", "chatml", "trainer.threads", "1", NULL });
     mini_set(c, set);
 }

@@ -1,5 +1,6 @@
-/* mini.h: a whole session on a random policy of 32 dimensions with the shipped tokenizer, for the tests of training steps. What it says is partly a script,
- * so that calls, ends and tokens that rollouts share turn up as often as a test wants. */
+/* mini.h: a whole session on a random policy of 32 dimensions with the shipped tokenizer, for the tests of training
+ * steps. What it says is partly a script, so that calls, ends and tokens that rollouts share turn up as often as a test
+ * wants. */
 #pragma once
 #include "base/file.h"
 #include "base/philox.h"
@@ -10,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* shared: the first so many response tokens of all rollouts of a prompt are the same; calls, ends: chances in 1000 of opening a call, of the end. */
+/* shared: the first so many response tokens of all rollouts of a prompt are the same; calls, ends: chances in 1000 of
+ * opening a call, of the end. */
 struct script { int shared, calls, ends, open, close, digit, end; };
 
 struct mini {
@@ -35,8 +37,21 @@ static inline void mini_policy(const char *folder, uint64_t seed)
     struct model m;
     struct tokenizer *tok = tokenizer_read("policy/tokenizer.json", &e);
     if (!tok) die("%s (tests run in the repository root)", e.text);
-    struct model_config c = { .arch = "LlamaForCausalLM", .vocab = tokenizer_vocab(tok), .dim = 32, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8,
-                              .ff = 48, .max_len = 512, .tied = true, .rms_eps = 1e-5, .rope_theta = 10000, .bos = -1, .pad = 0, .n_eos = 1 };
+    struct model_config c = { .arch = "LlamaForCausalLM",
+                              .vocab = tokenizer_vocab(tok),
+                              .dim = 32,
+                              .layers = 2,
+                              .heads = 4,
+                              .kv_heads = 2,
+                              .head_dim = 8,
+                              .ff = 48,
+                              .max_len = 512,
+                              .tied = true,
+                              .rms_eps = 1e-5,
+                              .rope_theta = 10000,
+                              .bos = -1,
+                              .pad = 0,
+                              .n_eos = 1 };
     c.eos[0] = tokenizer_id(tok, "<|end|>");
     model_make(&m, &c);
     model_init(&m, seed);
@@ -53,13 +68,23 @@ static inline void mini_set(struct config *c, const char *const *set)
 {
     struct err e;
     for (; set && *set; set += 2)
-        if (!(strcmp(set[0], "algorithm.preset") ? config_set(c, set[0], set[1], "test", &e) : config_preset(c, set[1], &e))) die("%s", e.text);
+        if (!(strcmp(set[0], "algorithm.preset") ? config_set(c, set[0], set[1], "test", &e)
+                                                 : config_preset(c, set[1], &e)))
+            die("%s", e.text);
 }
 
 /* first is set before second; a small batch before both. */
 static inline void mini_open(struct mini *x, const char *const *first, const char *const *second, uint64_t seed)
 {
-    static const char *const preset[] = { "trainer.threads", "1", "rollout.max_num_seqs", "24", "rollout.max_num_batched_tokens", "64", "actor.ppo_max_token_len_per_gpu", "512", NULL };
+    static const char *const preset[] = { "trainer.threads",
+                                          "1",
+                                          "rollout.max_num_seqs",
+                                          "24",
+                                          "rollout.max_num_batched_tokens",
+                                          "64",
+                                          "actor.ppo_max_token_len_per_gpu",
+                                          "512",
+                                          NULL };
     struct err e;
     *x = (struct mini){ .folder = "/tmp/appo-mini-XXXXXX" };
     if (!mkdtemp(x->folder)) die("%s cannot be made", x->folder);
@@ -73,8 +98,12 @@ static inline void mini_open(struct mini *x, const char *const *first, const cha
     trainer_make(&x->t, &x->s);
     struct ids one = { 0 };
     ENSURE(tokenizer_encode(x->s.tok, &one, "7", 1, false) && one.n == 1);
-    x->script = (struct script){ .calls = 20, .ends = 20, .open = tokenizer_id(x->s.tok, "<python>"), .close = tokenizer_id(x->s.tok, "</python>"),
-                                 .digit = one.p[0], .end = x->s.m.c.eos[0] };
+    x->script = (struct script){ .calls = 20,
+                                 .ends = 20,
+                                 .open = tokenizer_id(x->s.tok, "<python>"),
+                                 .close = tokenizer_id(x->s.tok, "</python>"),
+                                 .digit = one.p[0],
+                                 .end = x->s.m.c.eos[0] };
     ids_free(&one);
 }
 
@@ -90,7 +119,8 @@ static inline void mini_force(void *ctx, const struct episode *ep, int *id)
 {
     const struct script *x = ctx;
     int at = ep->n - ep->prompt_len, last = ep->ids[ep->n - 1];
-    uint32_t common = philox4x32(41, (uint32_t)at, 0, ep->prompt, 0).v[0], own = philox4x32(42, (uint32_t)at, ep->rollout, ep->prompt, 0).v[0] % 1000;
+    uint32_t common = philox4x32(41, (uint32_t)at, 0, ep->prompt, 0).v[0],
+             own = philox4x32(42, (uint32_t)at, ep->rollout, ep->prompt, 0).v[0] % 1000;
     if (at < x->shared) *id = 100 + (int)(common % 200);
     else if (last == x->open) *id = x->digit;
     else if (last == x->digit) *id = x->close;
@@ -147,8 +177,10 @@ static inline void mini_end(struct mini *x, struct group *g, int n)
     assert_int_equal(x->s.kv.free, x->s.kv.pages);
 }
 
-/* What the training forward pass of this one rollout alone gives under w (NULL: the present weights), by response position. */
-static inline void mini_fresh(const struct mini *x, const struct episode *ep, const elem_t *w, int top_k, acc_t *logp, acc_t *ent)
+/* What the training forward pass of this one rollout alone gives under w (NULL: the present weights), by response
+ * position. */
+static inline void mini_fresh(const struct mini *x, const struct episode *ep, const elem_t *w, int top_k, acc_t *logp,
+                              acc_t *ent)
 {
     struct arena a;
     struct acts acts;
@@ -158,8 +190,10 @@ static inline void mini_fresh(const struct mini *x, const struct episode *ep, co
     if (w) m.w = (elem_t *)w;
     arena_make(&a, "fresh", 16u << 20);
     acts_make(&acts, &m, n, false, true, &a);
-    elem_t *logits = arena_get(&a, (size_t)(n * vocab_ld(&m)) * sizeof *logits, "logits"), *hid = arena_get(&a, (size_t)(n * m.c.dim) * sizeof *hid, "x");
-    acc_t *lp = xcalloc((size_t)n, sizeof *lp), *en = xcalloc((size_t)n, sizeof *en), *lse = xcalloc((size_t)n, sizeof *lse);
+    elem_t *logits = arena_get(&a, (size_t)(n * vocab_ld(&m)) * sizeof *logits, "logits"),
+           *hid = arena_get(&a, (size_t)(n * m.c.dim) * sizeof *hid, "x");
+    acc_t *lp = xcalloc((size_t)n, sizeof *lp), *en = xcalloc((size_t)n, sizeof *en),
+          *lse = xcalloc((size_t)n, sizeof *lse);
     for (int i = 0; i < n; i++) { pos[i] = i; end[i] = n; }
     struct attn_plan *plan = attn_plan_make(end, n);
     model_forward(&m, &acts, &(struct batch){ .n = n, .ids = ep->ids, .pos = pos, .plan = plan }, NULL);

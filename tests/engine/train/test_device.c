@@ -1,5 +1,6 @@
-/* test_device.c: what steps ask of the device: after the first of its kind a decode step and a training step allocate nothing and wait only for numbers that
- * the host needs; recorded decode steps give the bits of those that are called one operation at a time. On a CPU only the counting is left of it. */
+/* test_device.c: what steps ask of the device: after the first of its kind a decode step and a training step allocate
+ * nothing and wait only for numbers that the host needs; recorded decode steps give the bits of those that are called
+ * one operation at a time. On a CPU only the counting is left of it. */
 #define _GNU_SOURCE      /* nftw */
 #include "engine/rollout/rollout_in.h"
 #include "tests/engine/train/mini.h"
@@ -21,10 +22,17 @@ static bool waits_count(void)
 enum { EPISODES = 13, PROMPT = 5 };
 
 struct world { struct arena arena; struct kv kv; struct rollout *r; };
-static const struct rollout_config sampling = { .temperature = 0.9, .top_p = 1, .seed = 5, .max_len = 60, .max_response = 60, .max_rows = 32, .max_seqs = 11,
+static const struct rollout_config sampling = { .temperature = 0.9,
+                                                .top_p = 1,
+                                                .seed = 5,
+                                                .max_len = 60,
+                                                .max_response = 60,
+                                                .max_rows = 32,
+                                                .max_seqs = 11,
                                                 .tool_threads = 1 };
 
-static void no_tool(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void no_tool(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+                    struct str *out)
 {
     (void)ctx; (void)who; (void)tool; (void)query; (void)n;
     str_puts(out, "1");
@@ -69,7 +77,8 @@ static void same_and_free(const char *name, struct episode *a, struct episode *b
         CHECK(a[i].n == b[i].n, "%s, episode %d: %d and %d tokens", name, i, a[i].n, b[i].n);
         for (int k = 0; k < a[i].n; k++)
             CHECK(a[i].ids[k] == b[i].ids[k] && a[i].logp[k] == b[i].logp[k] && a[i].entropy[k] == b[i].entropy[k],
-                  "%s, episode %d, token %d: id %d and %d, logp %.9g and %.9g", name, i, k, a[i].ids[k], b[i].ids[k], (double)a[i].logp[k], (double)b[i].logp[k]);
+                  "%s, episode %d, token %d: id %d and %d, logp %.9g and %.9g", name, i, k, a[i].ids[k], b[i].ids[k],
+                  (double)a[i].logp[k], (double)b[i].logp[k]);
         episode_free(&b[i], NULL);
     }
 }
@@ -93,9 +102,11 @@ static void recorded_steps_give_the_same(void **state)
     same_and_free("recorded", hot, again);
     run(&w, again, 0.9, &s);
     same_and_free("replayed", hot, again);
-    /* of 1, 2, 4, 8 rows, and 11, which is all seats, those that came twice; passes with prompts in them are not recorded */
+    /* of 1, 2, 4, 8 rows, and 11, which is all seats, those that came twice; passes with prompts in them are not
+     * recorded */
     struct dev_counts c = dev_count();
-    printf("%d passes of a run, %d lists recorded, %d passes replayed\n", (int)s.forwards, (int)(c.recorded - start.recorded), (int)(c.replayed - start.replayed));
+    printf("%d passes of a run, %d lists recorded, %d passes replayed\n", (int)s.forwards,
+           (int)(c.recorded - start.recorded), (int)(c.replayed - start.replayed));
     assert_true(records ? c.recorded - start.recorded >= 4 && c.recorded - start.recorded <= 5 : c.recorded == 0);
     assert_true(!records || c.replayed - start.replayed > s.forwards / 2);
     run(&w, again, 0.5, &s);                        /* another rule of sampling: what was recorded is of no use */
@@ -173,7 +184,8 @@ static int64_t update(struct learner *l, int len, bool numbers)
     assert_true(learner_step(l, &o, &norm));
     pack_free(&p);
     after = dev_count();
-    CHECK(after.allocs == before.allocs || strcmp(dev_name(), "cpu") == 0, "sequences of %d: %d allocations", len, (int)(after.allocs - before.allocs));
+    CHECK(after.allocs == before.allocs || strcmp(dev_name(), "cpu") == 0, "sequences of %d: %d allocations", len,
+          (int)(after.allocs - before.allocs));
     return after.waits - before.waits;
 }
 
@@ -199,14 +211,22 @@ static void a_whole_step_allocates_nothing(void **state)
     struct mini x;
     struct err e;
     struct metrics metrics = { 0 };
-    static const char *const set[] = { "data.train_batch_size", "2", "actor.ppo_mini_batch_size", "1", "rollout.initial_rollouts", "2",
-                                       "data.max_response_length", "24", NULL };
+    static const char *const set[] = { "data.train_batch_size",
+                                       "2",
+                                       "actor.ppo_mini_batch_size",
+                                       "1",
+                                       "rollout.initial_rollouts",
+                                       "2",
+                                       "data.max_response_length",
+                                       "24",
+                                       NULL };
     mini_open(&x, set, NULL, 3);
     for (int step = 0; step < 2; step++) {
         struct dev_counts before = dev_count(), after;
         CHECK(trainer_step(&x.t, &metrics, NULL, &e), "%s", e.text);
         after = dev_count();
-        printf("step %d: %d allocations, %d waits\n", step, (int)(after.allocs - before.allocs), (int)(after.waits - before.waits));
+        printf("step %d: %d allocations, %d waits\n", step, (int)(after.allocs - before.allocs),
+               (int)(after.waits - before.waits));
         assert_true(after.allocs == before.allocs || strcmp(dev_name(), "cpu") == 0);
         metrics_free(&metrics);
     }
@@ -216,12 +236,15 @@ static void a_whole_step_allocates_nothing(void **state)
 static void sizes_of_passes(void **state)
 {
     (void)state;
-    static const int want[][2] = { { 1, 1 }, { 2, 2 }, { 3, 4 }, { 5, 8 }, { 8, 8 }, { 9, 16 }, { 17, 24 }, { 33, 40 }, { 57, 64 }, { 65, 80 }, { 128, 128 }, { 129, 160 },
-                                   { 257, 320 }, { 513, 640 }, { 1000, 1024 } };
-    for (size_t i = 0; i < sizeof want / sizeof *want; i++) CHECK(pass_size(want[i][0], 5000) == want[i][1], "%d rows: %d", want[i][0], pass_size(want[i][0], 5000));
+    static const int want[][2] = { { 1, 1 },     { 2, 2 },     { 3, 4 },     { 5, 8 },     { 8, 8 },
+                                   { 9, 16 },    { 17, 24 },   { 33, 40 },   { 57, 64 },   { 65, 80 },
+                                   { 128, 128 }, { 129, 160 }, { 257, 320 }, { 513, 640 }, { 1000, 1024 } };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++)
+        CHECK(pass_size(want[i][0], 5000) == want[i][1], "%d rows: %d", want[i][0], pass_size(want[i][0], 5000));
     for (int n = 1; n <= GRAPH_ROWS; n++) {
         int size = pass_size(n, 5000);
-        CHECK(size >= n && pass_size(size, 5000) == size && (n <= 64 || 4 * (size - n) < n), "%d rows run as %d", n, size);
+        CHECK(size >= n && pass_size(size, 5000) == size && (n <= 64 || 4 * (size - n) < n), "%d rows run as %d", n,
+              size);
         CHECK(pass_size(n, n) == n, "%d rows of %d seats", n, n);
     }
 }
@@ -232,8 +255,11 @@ int main(void)
     tiny_model(&model, 3);
     tok = tiny_tokenizer(true);
     dev_set_threads(1);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(sizes_of_passes), cmocka_unit_test(recorded_steps_give_the_same), cmocka_unit_test(moved_scratch_is_noticed),
-                                        cmocka_unit_test(a_decode_step_waits_once), cmocka_unit_test(an_update_waits_for_what_is_asked),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(sizes_of_passes),
+                                        cmocka_unit_test(recorded_steps_give_the_same),
+                                        cmocka_unit_test(moved_scratch_is_noticed),
+                                        cmocka_unit_test(a_decode_step_waits_once),
+                                        cmocka_unit_test(an_update_waits_for_what_is_asked),
                                         cmocka_unit_test(a_whole_step_allocates_nothing) };
     int failed = cmocka_run_group_tests_name("device", tests, NULL, NULL);
     tokenizer_free(tok);

@@ -1,4 +1,5 @@
-/* test_policy.c: the shipped policy: a fixed text, a fixed reward curve. A change of one bit anywhere between the tokenizer and AdamW shows up here. */
+/* test_policy.c: the shipped policy: a fixed text, a fixed reward curve. A change of one bit anywhere between the
+ * tokenizer and AdamW shows up here. */
 #include "engine/train/train_step.h"
 #include "tests/check.h"
 #include "tests/slow.h"
@@ -59,8 +60,17 @@ static void exact_reward_curve(void **state)
     static const double want[] = {
 #include "tests/engine/train/policy_curve.h"
     };
-    static const char *const set[] = { "data.train_batch_size", "6", "actor.ppo_mini_batch_size", "3", "rollout.n", "6", "rollout.initial_rollouts", "3",
-                                       "branch.points", "1", NULL };
+    static const char *const set[] = { "data.train_batch_size",
+                                       "6",
+                                       "actor.ppo_mini_batch_size",
+                                       "3",
+                                       "rollout.n",
+                                       "6",
+                                       "rollout.initial_rollouts",
+                                       "3",
+                                       "branch.points",
+                                       "1",
+                                       NULL };
     struct session s;
     struct config c;
     struct trainer t;

@@ -1,5 +1,6 @@
-/* test_policy_update.c: whole mini-batches computed again from docs/algorithm.md's formulas, in double and the slow way: advantages by their sums, the future-aware
- * factor by its definition, dloss/dlogp by central differences, the gradient of the weights from one rollout at a time. */
+/* test_policy_update.c: whole mini-batches computed again from docs/algorithm.md's formulas, in double and the slow
+ * way: advantages by their sums, the future-aware factor by its definition, dloss/dlogp by central differences, the
+ * gradient of the weights from one rollout at a time. */
 #define _GNU_SOURCE      /* nftw */
 #include "engine/train/policy_update_in.h"
 #include "tests/engine/train/mini.h"
@@ -10,9 +11,18 @@ static const bool is_double = sizeof(elem_t) == 8;
 /* One response position, one rollout, one mini-batch, as the formulas see them. */
 struct token { double now, old, ref, ent, adv, factor, g, ge; bool m; };
 struct line { const struct row *r; int group, n; bool branch, dropped, live; struct token *t; double reward, a; };
-struct naive { struct line *line; int n, dropped, trained; double pg, kl, entropy, factor_sum, factor_min, factor_max, tokens; };
+struct naive {
+    struct line *line;
+    int n, dropped, trained;
+    double pg, kl, entropy, factor_sum, factor_min, factor_max, tokens;
+};
 
-static bool is_trained(const struct line *l) { for (int i = 0; i < l->n; i++) if (l->t[i].m) return true; return false; }
+static bool is_trained(const struct line *l)
+{
+    for (int i = 0; i < l->n; i++)
+        if (l->t[i].m) return true;
+    return false;
+}
 
 /* The rows of the mini-batch in the order of struct flat. */
 static void lines_make(struct naive *v, const struct group *g, int n, const struct config *c)
@@ -26,12 +36,19 @@ static void lines_make(struct naive *v, const struct group *g, int n, const stru
                 const struct row *r = g[i].row[j];
                 if (r->branch != branch) continue;
                 struct line *l = &v->line[k++];
-                *l = (struct line){ .r = r, .group = i, .n = row_len(r), .branch = branch, .reward = (double)(acc_t)r->ep.reward };
+                *l = (struct line){
+                    .r = r, .group = i, .n = row_len(r), .branch = branch, .reward = (double)(acc_t)r->ep.reward
+                };
                 l->t = xcalloc((size_t)l->n + 1, sizeof *l->t);
                 for (int p = 0; p < l->n; p++) {
                     int at = r->ep.prompt_len + p;
-                    l->t[p] = (struct token){ .now = (double)r->now[p], .old = (double)r->ep.logp[at], .ent = (double)r->ent[p], .ref = r->ref ? (double)r->ref[p] : 0,
-                                              .m = r->ep.m[at] && (!branch || (c->branch.train && (r->orig < 0 || at >= r->ep.born))) };
+                    l->t[p] =
+                        (struct token){ .now = (double)r->now[p],
+                                        .old = (double)r->ep.logp[at],
+                                        .ent = (double)r->ent[p],
+                                        .ref = r->ref ? (double)r->ref[p] : 0,
+                                        .m = r->ep.m[at] &&
+                                             (!branch || (c->branch.train && (r->orig < 0 || at >= r->ep.born))) };
                 }
             }
 }
@@ -42,7 +59,8 @@ static void lines_free(struct naive *v)
     free(v->line);
 }
 
-/* The initial rollout a branch descends from and the last token that its line shares with it; -1 for a fresh root or its descendants. */
+/* The initial rollout a branch descends from and the last token that its line shares with it; -1 for a fresh root or
+ * its descendants. */
 static int root_of(const struct group *g, const struct row *r, const struct config *c, int *pos)
 {
     int at = r->orig;
@@ -59,9 +77,14 @@ static int root_of(const struct group *g, const struct row *r, const struct conf
 static double standard(const struct naive *v, int group, bool branch, double reward, bool by_std, bool unbiased)
 {
     double n = 0, sum = 0, square = 0;
-    for (int i = 0; i < v->n; i++) if (v->line[i].group == group && v->line[i].branch == branch) { n++; sum += v->line[i].reward; }
     for (int i = 0; i < v->n; i++)
-        if (v->line[i].group == group && v->line[i].branch == branch) square += (v->line[i].reward - sum / n) * (v->line[i].reward - sum / n);
+        if (v->line[i].group == group && v->line[i].branch == branch) {
+            n++;
+            sum += v->line[i].reward;
+        }
+    for (int i = 0; i < v->n; i++)
+        if (v->line[i].group == group && v->line[i].branch == branch)
+            square += (v->line[i].reward - sum / n) * (v->line[i].reward - sum / n);
     if (unbiased && n == 1) return by_std ? reward / (1 + 1e-6) : reward;
     double std = sqrt(square / (unbiased ? n - 1 : n));
     if (!unbiased && (n < 2 || std < 1e-8)) return 0;
@@ -71,13 +94,15 @@ static double standard(const struct naive *v, int group, bool branch, double rew
 /* Official reward scale: only the last token carries the reward, so M matters there alone. */
 static void scale_rewards(struct naive *v, const struct group *g, const struct config *c, double most, double discount)
 {
-    for (int i = 0; i < v->n; i++) if (v->line[i].r->orig >= 0 && v->line[i].r->score > most) most = v->line[i].r->score;
+    for (int i = 0; i < v->n; i++)
+        if (v->line[i].r->orig >= 0 && v->line[i].r->score > most) most = v->line[i].r->score;
     for (int i = 0; i < v->n && most > 0; i++) {
         struct line *l = &v->line[i];
         double sum = 0, number = 0;
         for (int b = 0; b < v->n && !l->branch; b++) {
             const struct line *x = &v->line[b];
-            int pos, root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, c, &pos) : -1;
+            int pos,
+                root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, c, &pos) : -1;
             if (root < 0 || g[l->group].row[root] != l->r) continue;
             number++;
             sum += x->r->score > 0 && l->n - 1 <= pos ? 1 + x->r->score / most * pow(discount, pos - (l->n - 1)) : 1;
@@ -90,7 +115,8 @@ static void naive_advantages(struct naive *v, const struct group *g, const struc
 {
     bool grpo = c->algorithm.adv_estimator == ALGO_GRPO, by_std = c->advantage.norm_by_std;
     if (c->advantage.reward_scale) scale_rewards(v, g, c, score_max, c->advantage.reward_scale_discount);
-    for (int i = 0; i < v->n; i++) v->line[i].a = standard(v, v->line[i].group, v->line[i].branch, v->line[i].reward, by_std, grpo);
+    for (int i = 0; i < v->n; i++)
+        v->line[i].a = standard(v, v->line[i].group, v->line[i].branch, v->line[i].reward, by_std, grpo);
     for (int i = 0; i < v->n; i++) {
         struct line *l = &v->line[i];
         bool has = false;
@@ -99,7 +125,9 @@ static void naive_advantages(struct naive *v, const struct group *g, const struc
             double sum = 0, number = 0, base = l->a;
             for (int b = 0; b < v->n && !l->branch; b++) {
                 const struct line *x = &v->line[b];
-                int pos, root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, c, &pos) : -1;
+                int pos, root = x->branch && x->group == l->group && x->r->orig >= 0
+                                    ? root_of(&g[l->group], x->r, c, &pos)
+                                    : -1;
                 if (root >= 0 && g[l->group].row[root] == l->r && pos >= p) { sum += x->a; number++; }
             }
             if (!grpo && !l->branch && c->advantage.dual_group == DUAL_PREFIX && number > 0) base += sum / number;
@@ -129,8 +157,10 @@ static void naive_factors(struct naive *v, const struct config *c)
                 if (c->advantage.future_leave_out > 0 && d > log(c->advantage.future_leave_out)) d = 0;
                 s += pow(c->advantage.future_gamma, k - p) * d;
             }
-            double f = clamped(exp(clamped(s, -20, 20)), 1 - c->advantage.future_clip_low, 1 + c->advantage.future_clip_high);
-            if (c->advantage.future_safety > 0 && l->t[p].adv < 0 && exp(delta(&l->t[p])) > c->advantage.future_safety) f = clamped(f, 0.8, 1);
+            double f =
+                clamped(exp(clamped(s, -20, 20)), 1 - c->advantage.future_clip_low, 1 + c->advantage.future_clip_high);
+            if (c->advantage.future_safety > 0 && l->t[p].adv < 0 && exp(delta(&l->t[p])) > c->advantage.future_safety)
+                f = clamped(f, 0.8, 1);
             switch (c->advantage.future) {
             case FUTURE_OFF:    f = 1; break;
             case FUTURE_SCALE:  f = 1 + b * f; break;
@@ -150,7 +180,8 @@ static double loss_at(const struct token *t, double now, const struct config *c,
 {
     struct token x = *t;
     x.now = now;
-    double r = exp(delta(&x)), a = t->adv * t->factor, l1 = -a * r, l2 = -a * clamped(r, 1 - c->actor.clip_ratio_low, 1 + c->actor.clip_ratio_high);
+    double r = exp(delta(&x)), a = t->adv * t->factor, l1 = -a * r,
+           l2 = -a * clamped(r, 1 - c->actor.clip_ratio_low, 1 + c->actor.clip_ratio_high);
     double both = fmax(l1, l2), l3 = -a * c->actor.clip_ratio_c;
     if (at_l3) *at_l3 = t->adv < 0 && both > l3;
     return a < 0 ? fmin(l3, both) : both;
@@ -205,7 +236,8 @@ static void naive_loss(struct naive *v, const struct config *c)
         struct line *l = &v->line[i];
         if (!is_trained(l)) continue;
         v->trained++;
-        double w = l->dropped || !l->live ? 0 : weight(c, l, rows, tokens), all = weight(c, l, rows_all, tokens_all), beta = c->actor.kl_loss_coef;
+        double w = l->dropped || !l->live ? 0 : weight(c, l, rows, tokens), all = weight(c, l, rows_all, tokens_all),
+               beta = c->actor.kl_loss_coef;
         for (int p = 0; p < l->n; p++) {
             struct token *t = &l->t[p];
             if (!t->m) continue;
@@ -213,7 +245,11 @@ static void naive_loss(struct naive *v, const struct config *c)
             v->kl += beta > 0 ? all * kl_at(t->now, t->ref, c->actor.kl_loss_type) : 0;
             v->entropy += all * t->ent;
             t->g = w * (loss_at(t, t->now + h, c, NULL) - loss_at(t, t->now - h, c, NULL)) / (2 * h);
-            if (beta > 0) t->g += beta * all * (kl_at(t->now + h, t->ref, c->actor.kl_loss_type) - kl_at(t->now - h, t->ref, c->actor.kl_loss_type)) / (2 * h);
+            if (beta > 0)
+                t->g += beta * all *
+                        (kl_at(t->now + h, t->ref, c->actor.kl_loss_type) -
+                         kl_at(t->now - h, t->ref, c->actor.kl_loss_type)) /
+                        (2 * h);
             t->ge = -c->actor.entropy_coeff * all;
         }
     }
@@ -227,21 +263,26 @@ static void check_scores(const struct mini *x, const struct naive *v, const elem
     for (int i = 0; i < v->n; i++) {
         const struct line *l = &v->line[i];
         if (!is_trained(l)) continue;
-        acc_t *now = xcalloc((size_t)l->n + 1, sizeof *now), *ent = xcalloc((size_t)l->n + 1, sizeof *ent), *ref = xcalloc((size_t)l->n + 1, sizeof *ref);
+        acc_t *now = xcalloc((size_t)l->n + 1, sizeof *now), *ent = xcalloc((size_t)l->n + 1, sizeof *ent),
+              *ref = xcalloc((size_t)l->n + 1, sizeof *ref);
         mini_fresh(x, &l->r->ep, NULL, top_k, now, ent);
         if (c->actor.kl_loss_coef > 0) mini_fresh(x, &l->r->ep, first, 0, ref, NULL);
         for (int p = 0; p < l->n; p++) {
             if (!l->t[p].m) continue;
-            CHECK(l->r->now[p] == now[p], "%s: row %d, position %d: logp %.9g, alone %.9g", name, i, p, (double)l->r->now[p], (double)now[p]);
-            CHECK(l->branch || l->r->ent[p] == ent[p], "%s: row %d, position %d: entropy %.9g, alone %.9g", name, i, p, (double)l->r->ent[p], (double)ent[p]);
+            CHECK(l->r->now[p] == now[p], "%s: row %d, position %d: logp %.9g, alone %.9g", name, i, p,
+                  (double)l->r->now[p], (double)now[p]);
+            CHECK(l->branch || l->r->ent[p] == ent[p], "%s: row %d, position %d: entropy %.9g, alone %.9g", name, i, p,
+                  (double)l->r->ent[p], (double)ent[p]);
             if (c->actor.kl_loss_coef > 0)
-                CHECK(l->r->ref[p] == ref[p], "%s: row %d, position %d: reference %.9g, alone %.9g", name, i, p, (double)l->r->ref[p], (double)ref[p]);
+                CHECK(l->r->ref[p] == ref[p], "%s: row %d, position %d: reference %.9g, alone %.9g", name, i, p,
+                      (double)l->r->ref[p], (double)ref[p]);
         }
         free(now); free(ent); free(ref);
     }
 }
 
-static void check_vectors(const struct naive *v, const struct flat *f, const struct loss_stats *s, const struct config *c, const char *name)
+static void check_vectors(const struct naive *v, const struct flat *f, const struct loss_stats *s,
+                          const struct config *c, const char *name)
 {
     double tol = is_double ? 1e-8 : 2e-6, most = 1e-30;
     for (int i = 0; i < v->n; i++) for (int p = 0; p < v->line[i].n; p++) most = fmax(most, fabs(v->line[i].t[p].g));
@@ -299,23 +340,30 @@ static void check_step(const struct mini *x, const struct before *b, const char 
 {
     const struct learner *l = &x->s.learner;
     const struct config *c = &x->c;
-    double sum = 0, t = (double)l->steps, step = x->t.step + 1, b1 = c->actor.optim_beta1, b2 = c->actor.optim_beta2, lr = c->actor.optim_lr;
+    double sum = 0, t = (double)l->steps, step = x->t.step + 1, b1 = c->actor.optim_beta1, b2 = c->actor.optim_beta2,
+           lr = c->actor.optim_lr;
     if (step <= c->actor.optim_lr_warmup_steps) lr *= step / c->actor.optim_lr_warmup_steps;
     for (int64_t i = 0; i < l->m->count; i++) sum += (double)l->g[i] * (double)l->g[i];
-    double scale = c->actor.grad_clip > 0 && sqrt(sum) > c->actor.grad_clip ? c->actor.grad_clip / (sqrt(sum) + 1e-6) : 1;
+    double scale =
+        c->actor.grad_clip > 0 && sqrt(sum) > c->actor.grad_clip ? c->actor.grad_clip / (sqrt(sum) + 1e-6) : 1;
     for (int k = 0; k < l->m->params; k++) {
         const struct param *p = &l->m->param[k];
         for (int64_t i = p->at; i < p->at + p->rows * (p->cols ? p->cols : 1); i++) {
-            double g = scale * (double)l->g[i], m = b1 * (double)b->adam1[i] + (1 - b1) * g, v = b2 * (double)b->adam2[i] + (1 - b2) * g * g;
+            double g = scale * (double)l->g[i], m = b1 * (double)b->adam1[i] + (1 - b1) * g,
+                   v = b2 * (double)b->adam2[i] + (1 - b2) * g * g;
             double up = m / (1 - pow(b1, t)) / (sqrt(v / (1 - pow(b2, t))) + c->actor.optim_eps);
-            double want = (double)b->w[i] - lr * (up + (p->cols || c->actor.optim_decay_all ? c->actor.optim_weight_decay : 0) * (double)b->w[i]);
-            CHECK_NEAR(l->m->w[i], want, is_double ? 1e-10 : 1e-4 * lr + 4e-7 * fabs(want), "%s: %s[%lld]", name, p->name, (long long)(i - p->at));
+            double want =
+                (double)b->w[i] -
+                lr * (up + (p->cols || c->actor.optim_decay_all ? c->actor.optim_weight_decay : 0) * (double)b->w[i]);
+            CHECK_NEAR(l->m->w[i], want, is_double ? 1e-10 : 1e-4 * lr + 4e-7 * fabs(want), "%s: %s[%lld]", name,
+                       p->name, (long long)(i - p->at));
         }
     }
 }
 
 /* Checks the mini-batch g[0..n) as it stands, then updates. */
-static void check_update(struct mini *x, struct group *g, int n, bool stale, const elem_t *first, struct step_sums *z, const char *name)
+static void check_update(struct mini *x, struct group *g, int n, bool stale, const elem_t *first, struct step_sums *z,
+                         const char *name)
 {
     struct learner *l = &x->s.learner;
     struct naive v;
@@ -334,14 +382,16 @@ static void check_update(struct mini *x, struct group *g, int n, bool stale, con
     check_vectors(&v, &f, &stats, &x->c, name);
     flat_free(&f);
     double *want = unrolled(x, &v), most = 0;
-    struct before b = { xmalloc(count * sizeof(elem_t)), xmalloc(count * sizeof(acc_t)), xmalloc(count * sizeof(acc_t)) };
+    struct before b = { xmalloc(count * sizeof(elem_t)), xmalloc(count * sizeof(acc_t)),
+                        xmalloc(count * sizeof(acc_t)) };
     memcpy(b.w, l->m->w, count * sizeof(elem_t));
     memcpy(b.adam1, l->adam1, count * sizeof(acc_t));
     memcpy(b.adam2, l->adam2, count * sizeof(acc_t));
     CHECK(update_rows(&x->t, g, n, stale, z), "%s", name);
     for (size_t i = 0; i < count; i++) most = fmax(most, fabs(want[i]));
     CHECK(most > 0, "%s: no gradient", name);
-    for (size_t i = 0; i < count; i++) CHECK_NEAR(l->g[i], want[i], (is_double ? 1e-7 : 2e-5) * most, "%s: gradient of weight %zu", name, i);
+    for (size_t i = 0; i < count; i++)
+        CHECK_NEAR(l->g[i], want[i], (is_double ? 1e-7 : 2e-5) * most, "%s: gradient of weight %zu", name, i);
     check_step(x, &b, name);
     free(want); free(b.w); free(b.adam1); free(b.adam2);
     lines_free(&v);
@@ -367,11 +417,30 @@ static void points_at_the_end(struct group *g, int n)
         }
 }
 
-/* Two mini-batches of two prompts, ppo_epochs updates each: the first under the sampler's weights, the others under newer ones. */
-static struct step_sums check_case(const char *name, const char *const *preset, const char *const *set, bool at_end, struct script *script)
+/* Two mini-batches of two prompts, ppo_epochs updates each: the first under the sampler's weights, the others under
+ * newer ones. */
+static struct step_sums check_case(const char *name, const char *const *preset, const char *const *set, bool at_end,
+                                   struct script *script)
 {
-    static const char *const small[] = { "data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "9", "rollout.initial_rollouts", "3",
-        "data.max_prompt_length", "64", "data.max_response_length", "40", "rollout.max_len", "104", "actor.optim.lr", "0.02", "actor.optim.lr_warmup_steps", "2", NULL };
+    static const char *const small[] = { "data.train_batch_size",
+                                         "4",
+                                         "actor.ppo_mini_batch_size",
+                                         "2",
+                                         "rollout.n",
+                                         "9",
+                                         "rollout.initial_rollouts",
+                                         "3",
+                                         "data.max_prompt_length",
+                                         "64",
+                                         "data.max_response_length",
+                                         "40",
+                                         "rollout.max_len",
+                                         "104",
+                                         "actor.optim.lr",
+                                         "0.02",
+                                         "actor.optim.lr_warmup_steps",
+                                         "2",
+                                         NULL };
     static const char *all[64];
     struct mini x;
     struct group g[4];
@@ -406,7 +475,8 @@ static struct step_sums check_case(const char *name, const char *const *preset, 
             check_update(&x, g + lo, 2, stale, first, &z, what);
             mini_drop_pages(&x, g, 4);
         }
-    CHECK(z.probs_diff.n > 0 && z.probs_diff.max == 0, "%s: sampled and trained probabilities differ by %g", name, z.probs_diff.max);
+    CHECK(z.probs_diff.n > 0 && z.probs_diff.max == 0, "%s: sampled and trained probabilities differ by %g", name,
+          z.probs_diff.max);
     free(first);
     mini_end(&x, g, 4);
     mini_close(&x);
@@ -421,7 +491,8 @@ static void presets(void **state)
     check_case("default", NULL, NULL, false, NULL);
     check_case("paper", KEYS("algorithm.preset", "paper"), NULL, false, NULL);
     check_case("official", KEYS("algorithm.preset", "official"), NULL, true, NULL);
-    check_case("official, larger steps", KEYS("algorithm.preset", "official"), KEYS("actor.optim.lr", "0.05", "actor.kl_loss_coef", "0.3"), false, NULL);
+    check_case("official, larger steps", KEYS("algorithm.preset", "official"),
+               KEYS("actor.optim.lr", "0.05", "actor.kl_loss_coef", "0.3"), false, NULL);
 }
 
 static void switches(void **state)
@@ -429,31 +500,48 @@ static void switches(void **state)
     (void)state;
     static const struct { const char *name; const char *set[12]; } cases[] = {
         { "rows without advantage stay",  { "actor.live_rows_only", "false", "reward.malformed", "0" } },
-        { "branches trained",             { "branch.train", "on", "actor.kl_loss_coef", "0.2", "actor.loss_agg_mode", "seq-mean-token-mean" } },
-        { "branches trained, once a step",{ "branch.train", "on", "branch.when", "step", "actor.kl_loss_coef", "0.2", "actor.ppo_epochs", "2" } },
+        { "branches trained", { "branch.train", "on", "actor.kl_loss_coef", "0.2", "actor.loss_agg_mode",
+          "seq-mean-token-mean" } },
+        { "branches trained, once a step", { "branch.train", "on", "branch.when", "step", "actor.kl_loss_coef", "0.2",
+          "actor.ppo_epochs", "2" } },
         { "two rounds",                   { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12" } },
-        { "two rounds, trained",          { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12", "branch.train", "on", "branch.omega", "reference" } },
+        { "two rounds, trained", { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12", "branch.train", "on",
+          "branch.omega", "reference" } },
         { "previous weights",             { "branch.omega", "previous", "actor.ppo_epochs", "2" } },
-        { "top ten entropy",              { "branch.entropy", "top10", "branch.omega", "none", "branch.pool", "prompt" } },
-        { "token kept",                   { "branch.resample_token", "false", "branch.candidates", "any", "advantage.future", "center" } },
-        { "no dual group",                { "advantage.dual_group", "off", "advantage.future", "off", "advantage.norm_by_std", "false" } },
-        { "average",                      { "advantage.dual_group", "average", "advantage.future", "fipo", "advantage.norm_by_std", "false" } },
-        { "k1 and entropy",               { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k1", "actor.entropy_coeff", "0.02" } },
-        { "k2, sums over length",         { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k2", "actor.loss_agg_mode", "seq-mean-token-sum-norm" } },
-        { "sums over length and rows",    { "actor.kl_loss_coef", "0.1", "actor.entropy_coeff", "0.02", "actor.loss_agg_mode", "seq-mean-token-sum-norm-rows" } },
-        { "abs, sums",                    { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "abs", "actor.loss_agg_mode", "seq-mean-token-sum" } },
-        { "temperature, top p, top k",    { "rollout.temperature", "0.7", "rollout.top_p", "0.9", "rollout.top_k", "40", "branch.train", "on" } },
-        { "large steps",                  { "actor.optim.lr", "0.1", "actor.ppo_epochs", "2", "actor.optim.lr_warmup_steps", "0" } },
-        { "large steps, rows dropped",    { "actor.optim.lr", "0.1", "actor.ppo_epochs", "2", "actor.drop_rows", "true", "actor.grad_clip", "0" } },
-        { "grpo",                         { "algorithm.adv_estimator", "grpo", "rollout.n", "6", "advantage.future", "off" } },
-        { "random points, apart",         { "branch.score", "random", "branch.min_gap", "7", "branch.clip_low", "0.5", "advantage.future_clip_low", "0.3" } },
-        { "at tools",                     { "branch.score", "tool_boundary", "advantage.future_gamma", "1", "advantage.future_leave_out", "1.01" } },
-        { "recompute, small batches",     { "model.recompute", "true", "actor.ppo_max_token_len_per_gpu", "104", "actor.optim.weight_decay", "0.1" } },
+        { "top ten entropy", { "branch.entropy", "top10", "branch.omega", "none", "branch.pool", "prompt" } },
+        { "token kept", { "branch.resample_token", "false", "branch.candidates", "any", "advantage.future",
+          "center" } },
+        { "no dual group", { "advantage.dual_group", "off", "advantage.future", "off", "advantage.norm_by_std",
+          "false" } },
+        { "average", { "advantage.dual_group", "average", "advantage.future", "fipo", "advantage.norm_by_std",
+          "false" } },
+        { "k1 and entropy", { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k1", "actor.entropy_coeff",
+          "0.02" } },
+        { "k2, sums over length", { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k2", "actor.loss_agg_mode",
+          "seq-mean-token-sum-norm" } },
+        { "sums over length and rows", { "actor.kl_loss_coef", "0.1", "actor.entropy_coeff", "0.02",
+          "actor.loss_agg_mode", "seq-mean-token-sum-norm-rows" } },
+        { "abs, sums", { "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "abs", "actor.loss_agg_mode",
+          "seq-mean-token-sum" } },
+        { "temperature, top p, top k", { "rollout.temperature", "0.7", "rollout.top_p", "0.9", "rollout.top_k", "40",
+          "branch.train", "on" } },
+        { "large steps", { "actor.optim.lr", "0.1", "actor.ppo_epochs", "2", "actor.optim.lr_warmup_steps", "0" } },
+        { "large steps, rows dropped", { "actor.optim.lr", "0.1", "actor.ppo_epochs", "2", "actor.drop_rows", "true",
+          "actor.grad_clip", "0" } },
+        { "grpo", { "algorithm.adv_estimator", "grpo", "rollout.n", "6", "advantage.future", "off" } },
+        { "random points, apart", { "branch.score", "random", "branch.min_gap", "7", "branch.clip_low", "0.5",
+          "advantage.future_clip_low", "0.3" } },
+        { "at tools", { "branch.score", "tool_boundary", "advantage.future_gamma", "1", "advantage.future_leave_out",
+          "1.01" } },
+        { "recompute, small batches", { "model.recompute", "true", "actor.ppo_max_token_len_per_gpu", "104",
+          "actor.optim.weight_decay", "0.1" } },
         /* not on the shim, half a minute each */
-        { "rows without advantage, KL",   { "actor.kl_loss_coef", "0.3", "actor.entropy_coeff", "0.05", "actor.drop_rows", "true", "actor.ppo_epochs", "2" } },
+        { "rows without advantage, KL", { "actor.kl_loss_coef", "0.3", "actor.entropy_coeff", "0.05", "actor.drop_rows",
+          "true", "actor.ppo_epochs", "2" } },
         { "decay of vectors",             { "actor.optim.weight_decay", "0.3", "actor.optim.decay_all", "true" } },
         { "epochs outside",               { "actor.epoch_order", "verl", "actor.ppo_epochs", "2" } },
-        { "two rounds, epochs",           { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12", "actor.ppo_epochs", "2" } },
+        { "two rounds, epochs", { "branch.rounds", "2", "branch.points", "1", "rollout.n", "12", "actor.ppo_epochs",
+          "2" } },
     };
     int64_t dropped = 0, strict = 0;
     double lower = 0, spread = 0;
@@ -473,9 +561,11 @@ static void no_candidates(void **state)
 {
     (void)state;
     struct script none = { .shared = 0 };
-    struct step_sums z = check_case("fresh roots", NULL, KEYS("data.max_response_length", "1", "branch.train", "on"), false, &none);
+    struct step_sums z =
+        check_case("fresh roots", NULL, KEYS("data.max_response_length", "1", "branch.train", "on"), false, &none);
     assert_int_equal(z.no_candidate, 4);
-    check_case("fresh roots, untrained", NULL, KEYS("data.max_response_length", "1", "actor.live_rows_only", "false"), false, &none);
+    check_case("fresh roots, untrained", NULL, KEYS("data.max_response_length", "1", "actor.live_rows_only", "false"),
+               false, &none);
 }
 
 /* A prompt that leaves no room for a response: its reward counts in its group all the same. */
@@ -487,15 +577,20 @@ static void empty_response(void **state)
         struct group g[1];
         struct flat f;
         struct step_sums z = { 0 };
-        mini_open(&x, (const char *const[]){ "data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "3", "rollout.initial_rollouts", "3",
-            "data.max_response_length", "20", "rollout.max_len", "84", "algorithm.adv_estimator", grpo ? "grpo" : "appo", NULL }, NULL, 5);
+        mini_open(&x,
+                  (const char *const[]){ "data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n",
+                                         "3", "rollout.initial_rollouts", "3", "data.max_response_length", "20",
+                                         "rollout.max_len", "84", "algorithm.adv_estimator", grpo ? "grpo" : "appo",
+                                         NULL },
+                  NULL, 5);
         mini_sample(&x, g, 1, 0);
         mini_branch(&x, g, 1, false, &z);
         g[0].row[1]->ep.n = g[0].row[1]->ep.prompt_len;
         g[0].row[0]->ep.reward = 1, g[0].row[1]->ep.reward = -1, g[0].row[2]->ep.reward = 0.5;
         flat_make(&f, g, 1, &x.c);
         flat_credit(&f, &x.c, 0, &z);
-        double mean = 0.5 / 3, square = pow(1 - mean, 2) + pow(-1 - mean, 2) + pow(0.5 - mean, 2), std = sqrt(square / (grpo ? 2 : 3));
+        double mean = 0.5 / 3, square = pow(1 - mean, 2) + pow(-1 - mean, 2) + pow(0.5 - mean, 2),
+               std = sqrt(square / (grpo ? 2 : 3));
         for (int k = 0; k < 3; k += 2)
             for (int64_t i = f.begin[k]; i < f.begin[k + 1]; i++)
                 if (f.m[i]) CHECK_NEAR(f.adv[i], (g[0].row[k]->ep.reward - mean) / (std + 1e-6), 1e-6, "row %d", k);
@@ -513,22 +608,44 @@ static void no_advantage(void **state)
 {
     (void)state;
     static const struct { const char *kl, *entropy, *live; int updates; bool moves; } cases[] = {
-        { "0", "0", "true", 0, false }, { "0", "0", "false", 1, false }, { "0", "0.1", "true", 1, true }, { "0", "0.1", "false", 1, true }, { "0.5", "0", "true", 1, false },
+        { "0", "0", "true", 0, false }, { "0", "0", "false", 1, false }, { "0", "0.1", "true", 1, true },
+        { "0", "0.1", "false", 1, true }, { "0.5", "0", "true", 1, false },
     };
     double norm[5];
     for (int k = 0; k < 5; k++) {
         struct mini x;
         struct group g[1];
         struct step_sums z = { 0 };
-        mini_open(&x, (const char *const[]){ "data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n", "4", "rollout.initial_rollouts", "2", "branch.points", "1",
-            "data.max_response_length", "20", "rollout.max_len", "84", "actor.kl_loss_coef", cases[k].kl, "actor.entropy_coeff", cases[k].entropy,
-            "actor.live_rows_only", cases[k].live, NULL }, NULL, 5);
+        mini_open(&x,
+                  (const char *const[]){ "data.train_batch_size",
+                                         "1",
+                                         "actor.ppo_mini_batch_size",
+                                         "1",
+                                         "rollout.n",
+                                         "4",
+                                         "rollout.initial_rollouts",
+                                         "2",
+                                         "branch.points",
+                                         "1",
+                                         "data.max_response_length",
+                                         "20",
+                                         "rollout.max_len",
+                                         "84",
+                                         "actor.kl_loss_coef",
+                                         cases[k].kl,
+                                         "actor.entropy_coeff",
+                                         cases[k].entropy,
+                                         "actor.live_rows_only",
+                                         cases[k].live,
+                                         NULL },
+                  NULL, 5);
         mini_sample(&x, g, 1, 0);
         mini_branch(&x, g, 1, false, &z);
         for (int j = 0; j < g[0].rows; j++) g[0].row[j]->ep.reward = 1;
         assert_true(update_rows(&x.t, g, 1, false, &z));
         norm[k] = mean_of(&z.norm);
-        CHECK(z.updates == cases[k].updates && (norm[k] > 0) == cases[k].moves, "case %d: %lld updates, gradient %g", k, (long long)z.updates, norm[k]);
+        CHECK(z.updates == cases[k].updates && (norm[k] > 0) == cases[k].moves, "case %d: %lld updates, gradient %g", k,
+              (long long)z.updates, norm[k]);
         mini_end(&x, g, 1);
         mini_close(&x);
     }
@@ -538,10 +655,25 @@ static void no_advantage(void **state)
 static void not_finite(void **state)
 {
     (void)state;
-    static const char *const set[] = { "data.max_response_length", "20", "rollout.max_len", "84", "rollout.n", "6", "rollout.initial_rollouts", "3",
-                                       "advantage.norm_by_std", "false", "branch.omega", "previous", "branch.points", "1",
-                                       "advantage.future_weight", "1000", NULL };
-    static const double bad[] = { (double)NAN, (double)INFINITY, sizeof(elem_t) == 8 ? 1e200 : 1e38 };     /* the last: a finite loss, an infinite gradient */
+    static const char *const set[] = { "data.max_response_length",
+                                       "20",
+                                       "rollout.max_len",
+                                       "84",
+                                       "rollout.n",
+                                       "6",
+                                       "rollout.initial_rollouts",
+                                       "3",
+                                       "advantage.norm_by_std",
+                                       "false",
+                                       "branch.omega",
+                                       "previous",
+                                       "branch.points",
+                                       "1",
+                                       "advantage.future_weight",
+                                       "1000",
+                                       NULL };
+    /* the last: a finite loss, an infinite gradient */
+    static const double bad[] = { (double)NAN, (double)INFINITY, sizeof(elem_t) == 8 ? 1e200 : 1e38 };
     struct mini x;
     struct group g[2];
     struct step_sums z = { 0 };
@@ -553,7 +685,8 @@ static void not_finite(void **state)
     assert_true(update_rows(&x.t, g, 2, false, &z));
     assert_int_equal(z.updates, 1);
     memcpy(w, x.s.m.w, bytes);
-    trainer_end(&x.t, x.s.m.version - 1);                /* the step moved the weights: the next one's "previous" is what this one began with */
+    /* the step moved the weights: the next one's "previous" is what this one began with */
+    trainer_end(&x.t, x.s.m.version - 1);
     trainer_begin(&x.t);
     memcpy(prev, x.t.w_prev, bytes);
     uint64_t version = x.s.m.version;
@@ -576,7 +709,8 @@ static void not_finite(void **state)
     mini_close(&x);
 }
 
-/* However alike the rollouts of a large group are, a row has at most 32 targets: the learner's room for a batch is sized for that. */
+/* However alike the rollouts of a large group are, a row has at most 32 targets: the learner's room for a batch is
+ * sized for that. */
 static void large_groups(void **state)
 {
     (void)state;
@@ -593,7 +727,9 @@ static void large_groups(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(presets), cmocka_unit_test(switches), cmocka_unit_test(no_candidates), cmocka_unit_test(empty_response), cmocka_unit_test(no_advantage), cmocka_unit_test(not_finite),
-                                       cmocka_unit_test(large_groups) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(presets),       cmocka_unit_test(switches),
+                                        cmocka_unit_test(no_candidates), cmocka_unit_test(empty_response),
+                                        cmocka_unit_test(no_advantage),  cmocka_unit_test(not_finite),
+                                        cmocka_unit_test(large_groups) };
     return cmocka_run_group_tests_name("update", tests, NULL, NULL);
 }

@@ -434,7 +434,9 @@ static int check_dump(char *text, const struct session *s, struct tally *t, cons
         read_line(l, o);
         epoch = l->epoch, mini = l->mini;
         u.loss = number(about, "loss"), u.pg = number(about, "pg"), u.kl = number(about, "kl");
-        if (points && l->parent >= 0) points[l->prompt * 8 + l->epoch] = points[l->prompt * 8 + l->epoch] * 1000003 + (uint64_t)(l->parent * 4096 + l->point);
+        if (points && l->parent >= 0)
+            points[l->prompt * 8 + l->epoch] =
+                points[l->prompt * 8 + l->epoch] * 1000003 + (uint64_t)(l->parent * 4096 + l->point);
         lines++;
         json_decref(o);
     }
@@ -531,11 +533,12 @@ static void steps_computed_again(void **state)
     size_t n = slow_build() ? 3 : sizeof cases / sizeof *cases;
     for (size_t k = 0; k < n; k++) {
         struct tally t = run(&cases[k], slow_build() ? 1 : 2, NULL);
-        printf("%-28s %lld updates: %lld positions with Omega not 1, %lld points (%lld strict, %lld near ties), %lld advantages (%lld with branches), %lld stale tokens, %lld clipped, "
-               "%lld branches of branches\n", cases[k].name, (long long)t.updates, (long long)t.omegas,
-                   (long long)t.points, (long long)t.strict, (long long)t.near_ties,
-               (long long)t.advantages, (long long)t.shared, (long long)t.stale, (long long)t.clipped,
-                   (long long)t.branches_of_branches);
+        printf("%-28s %lld updates: %lld positions with Omega not 1, %lld points (%lld strict, %lld near ties), %lld "
+               "advantages (%lld with branches), %lld stale tokens, %lld clipped, "
+               "%lld branches of branches\n",
+               cases[k].name, (long long)t.updates, (long long)t.omegas, (long long)t.points, (long long)t.strict,
+               (long long)t.near_ties, (long long)t.advantages, (long long)t.shared, (long long)t.stale,
+               (long long)t.clipped, (long long)t.branches_of_branches);
         all.omegas += t.omegas, all.points += t.points, all.strict += t.strict, all.near_ties += t.near_ties,
             all.shared += t.shared, all.stale += t.stale;
         all.clipped += t.clipped, all.branches_of_branches += t.branches_of_branches;

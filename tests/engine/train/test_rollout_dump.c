@@ -1,5 +1,5 @@
-/* test_rollout_dump.c: what a step leaves of its rollouts: text that is no UTF-8, kinds of tokens in one pass, calls, and
- * lines that read back. */
+/* test_rollout_dump.c: what a step leaves of its rollouts: text that is no UTF-8, kinds of tokens in one pass, calls,
+ * and lines that read back. */
 #define _GNU_SOURCE      /* nftw */
 #include "engine/train/rollout_dump.h"
 #include "tests/engine/train/mini.h"
@@ -72,8 +72,13 @@ static void check_kinds(const struct session *s, const struct episode *ep, int s
 static void kinds(void **state)
 {
     (void)state;
-    static const char *const texts[] = { "<think>a<b</think><python>1+1</python> <result>\n2</result><answer>x</answer>", "no tag", "<search>on</search>x<search>o", "</think>x<think></think>",
-                                         "<<think>><</think", "<tool_call>{}</tool_call>" };
+    static const char *const texts[] = { "<think>a<b</think><python>1+1</python> "
+                                         "<result>\n2</result><answer>x</answer>",
+                                         "no tag",
+                                         "<search>on</search>x<search>o",
+                                         "</think>x<think></think>",
+                                         "<<think>><</think",
+                                         "<tool_call>{}</tool_call>" };
     int seen[256] = { 0 };
     for (int special = 0; special < 2; special++) {
         struct session s = { .tok = tiny_tokenizer(special) };

@@ -1,6 +1,6 @@
-/* test_step_metrics.c: what a step's line in metrics.jsonl says, computed a second time from the step's dump: from ids, masks,
- * log-probs, rewards, calls and advantages of its rollouts, by the definitions in docs/algorithm.md. Every name that is
- * printed is either computed here or listed as not. */
+/* test_step_metrics.c: what a step's line in metrics.jsonl says, computed a second time from the step's dump: from ids,
+ * masks, log-probs, rewards, calls and advantages of its rollouts, by the definitions in docs/algorithm.md. Every name
+ * that is printed is either computed here or listed as not. */
 #include "engine/train/train_step.h"
 #include "tests/check.h"
 #include "tests/slow.h"

@@ -1,4 +1,5 @@
-/* test_bpe_train.c: merges against an oracle that counts everything again each time, and what a trained file promises: ids, round trips, specials. */
+/* test_bpe_train.c: merges against an oracle that counts everything again each time, and what a trained file promises:
+ * ids, round trips, specials. */
 #include "model/tokenizer/bpe_train.h"
 #include "base/file.h"
 #include "base/philox.h"
@@ -12,13 +13,15 @@
 static char dir[] = "/tmp/appo-train-XXXXXX", path[64];
 static const char recipe[] = "\\\\boxed\\{| ?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]|\\s+";
 
-/* Words of letters a..e and single spaces, as one string; a word is a run of letters with the space before it (pattern " ?[a-e]+"). */
+/* Words of letters a..e and single spaces, as one string; a word is a run of letters with the space before it (pattern
+ * " ?[a-e]+"). */
 static char *make_text(struct rng *r, int n_words)
 {
     struct str s = { 0 };
     for (int i = 0; i < n_words; i++) {
         if (i) str_putc(&s, ' ');
-        for (int k = 1 + (int)(rng_below(r, 3) * rng_below(r, 4)); k > 0; k--) str_putc(&s, (char)('a' + rng_below(r, 2) + rng_below(r, 4)));
+        for (int k = 1 + (int)(rng_below(r, 3) * rng_below(r, 4)); k > 0; k--)
+            str_putc(&s, (char)('a' + rng_below(r, 2) + rng_below(r, 4)));
     }
     return s.p;
 }
@@ -31,7 +34,11 @@ static int slow_best(const int *sym, int n, const bool *banned, int ids, int *le
     for (int i = 0; i + 1 < n; i++) {                       /* x x x counts as two pairs in both, as in the trainer */
         if (sym[i] < 0 || sym[i + 1] < 0) continue;
         int p = sym[i] * ids + sym[i + 1];
-        if (!banned[p] && (count[p] > best || (count[p] == best && p < *left * ids + *right))) { best = count[p]; *left = sym[i]; *right = sym[i + 1]; }
+        if (!banned[p] && (count[p] > best || (count[p] == best && p < *left * ids + *right))) {
+            best = count[p];
+            *left = sym[i];
+            *right = sym[i + 1];
+        }
     }
     free(count);
     return best;
@@ -93,7 +100,8 @@ static void against_oracle(void **state)
         const char *text = make_text(&r, 300);
         slow_train(text, n, want);
         CHECK(bpe_train(path, &text, 1, NULL, 0, " ?[a-e]+", n, &e), "%s", e.text);
-        json_t *j = read_json(), *vocab = json_object_get(json_object_get(j, "model"), "vocab"), *merges = json_object_get(json_object_get(j, "model"), "merges");
+        json_t *j = read_json(), *vocab = json_object_get(json_object_get(j, "model"), "vocab"),
+               *merges = json_object_get(json_object_get(j, "model"), "merges");
         assert_int_equal(json_array_size(merges), n);
         assert_int_equal(json_object_size(vocab), 256 + n);
         for (int i = 0; i < n; i++) {
@@ -101,16 +109,19 @@ static void against_oracle(void **state)
             snprintf(both, sizeof both, "%s", json_string_value(json_array_get(merges, (size_t)i)));
             char *space = strchr(both, ' ');
             *space = 0;
-            int left = (int)json_integer_value(json_object_get(vocab, both)), right = (int)json_integer_value(json_object_get(vocab, space + 1));
-            CHECK(left == want[i][0] && right == want[i][1], "round %d, merge %d: got %d %d, want %d %d", round, i, left, right, want[i][0], want[i][1]);
+            int left = (int)json_integer_value(json_object_get(vocab, both)),
+                right = (int)json_integer_value(json_object_get(vocab, space + 1));
+            CHECK(left == want[i][0] && right == want[i][1], "round %d, merge %d: got %d %d, want %d %d", round, i,
+                  left, right, want[i][0], want[i][1]);
         }
         json_decref(j);
         free((char *)(uintptr_t)text);
     }
 }
 
-static const char *const specials[] = { "<pad>", "<end>", "<user>", "<assistant>", "<think>", "</think>", "<python>", "</python>", "<search>", "</search>",
-                                        "<result>", "</result>", "<answer>", "</answer>" };
+static const char *const specials[] = { "<pad>",    "<end>",     "<user>",    "<assistant>", "<think>",
+                                        "</think>", "<python>",  "</python>", "<search>",    "</search>",
+                                        "<result>", "</result>", "<answer>",  "</answer>" };
 
 /* The recipe's tokenizer: 14 specials, 256 bytes, 240 merges; digits are never merged, nothing crosses a special. */
 static void recipe_tokenizer(void **state)
@@ -125,7 +136,9 @@ static void recipe_tokenizer(void **state)
         struct str s = { 0 };
         str_puts(&s, "<user>what is the rank of ");
         for (int k = 0; k < 3; k++) str_puts(&s, syllables[rng_below(&r, 8)]);
-        str_printf(&s, "?<assistant><think> find rank</think><search> rank</search> <result>\nPage 1: age %u, color red, score %u.\n</result>",
+        str_printf(&s,
+                   "?<assistant><think> find rank</think><search> rank</search> <result>\nPage 1: age %u, color red, "
+                   "score %u.\n</result>",
                    rng_below(&r, 90) + 10, rng_below(&r, 90) + 10);
         str_printf(&s, "<think> done</think><answer>\\boxed{ %u}</answer><end>", rng_below(&r, 90) + 10);
         texts[i] = s.p;
@@ -153,7 +166,8 @@ static void recipe_tokenizer(void **state)
         int len;
         const char *b = tokenizer_bytes(t, id, &len);
         assert_non_null(b);
-        for (int k = 0; k < len && len > 1; k++) CHECK(b[k] < '0' || b[k] > '9', "token %d (%.*s) holds a digit", id, len, b);
+        for (int k = 0; k < len && len > 1; k++)
+            CHECK(b[k] < '0' || b[k] > '9', "token %d (%.*s) holds a digit", id, len, b);
     }
     x.n = 0;
     assert_true(tokenizer_encode(t, &x, "</think>", 8, false));
@@ -179,7 +193,8 @@ static void same_file_twice(void **state)
     free(text);
 }
 
-/* " the" is written in the file as U+0120 the: a special with that text takes the place of the merge. A special's own text is cut out before counting. */
+/* " the" is written in the file as U+0120 the: a special with that text takes the place of the merge. A special's own
+ * text is cut out before counting. */
 static void spelled_special(void **state)
 {
     (void)state;
@@ -189,13 +204,15 @@ static void spelled_special(void **state)
     struct tokenizer *t = tokenizer_read(path, &e);
     CHECK(t, "%s", e.text);
     static const struct { const char *text; bool special; int n, first; } cases[] = {
-        { " the", false, 2, -1 }, { "\xc4\xa0the", true, 1, 0 }, { "the", false, 1, -1 }, { "PAPA", false, 4, 2 + 'P' }, { "PAPA", true, 1, 1 },
+        { " the", false, 2, -1 }, { "\xc4\xa0the", true, 1, 0 }, { "the", false, 1, -1 }, { "PAPA", false, 4, 2 + 'P' },
+        { "PAPA", true, 1, 1 },
     };
     struct ids x = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         x.n = 0;
         assert_true(tokenizer_encode(t, &x, cases[i].text, strlen(cases[i].text), cases[i].special));
-        CHECK(x.n == cases[i].n && (cases[i].first < 0 || x.p[0] == cases[i].first), "'%s': %d ids, first %d", cases[i].text, x.n, x.p[0]);
+        CHECK(x.n == cases[i].n && (cases[i].first < 0 || x.p[0] == cases[i].first), "'%s': %d ids, first %d",
+              cases[i].text, x.n, x.p[0]);
         for (int k = 0; k < x.n; k++) assert_true(cases[i].special || x.p[k] >= 2);
     }
     ids_free(&x);
@@ -205,16 +222,30 @@ static void spelled_special(void **state)
 static void refused(void **state)
 {
     (void)state;
-    const char *text = "abab abab", *one[] = { "x" }, *twice[] = { "<a>", "<a>" }, *bad[] = { "<\xff>" }, *empty[] = { "" };
-    const struct { const char *const *specials; int n; const char *pattern; int merges; const char *out, *says; } cases[] = {
-        { NULL, 0, "\\w+", 2, NULL, NULL }, { NULL, 0, "\\w+", 3, NULL, "only 2 merges" }, { NULL, 0, "(", 1, NULL, "regular expression" },
-        { one, 1, "\\w+", 1, NULL, "must be longer" }, { twice, 2, "\\w+", 1, NULL, "twice" }, { bad, 1, "\\w+", 1, NULL, "not UTF-8" },
-        { empty, 1, "\\w+", 1, NULL, "must be longer" }, { NULL, 0, "\\w+", -1, NULL, "merges" }, { NULL, 0, "\\w+", 0, NULL, NULL },
+    const char *text = "abab abab", *one[] = { "x" }, *twice[] = { "<a>", "<a>" }, *bad[] = { "<\xff>" },
+               *empty[] = { "" };
+    const struct {
+        const char *const *specials;
+        int n;
+        const char *pattern;
+        int merges;
+        const char *out, *says;
+    } cases[] = {
+        { NULL, 0, "\\w+", 2, NULL, NULL },
+        { NULL, 0, "\\w+", 3, NULL, "only 2 merges" },
+        { NULL, 0, "(", 1, NULL, "regular expression" },
+        { one, 1, "\\w+", 1, NULL, "must be longer" },
+        { twice, 2, "\\w+", 1, NULL, "twice" },
+        { bad, 1, "\\w+", 1, NULL, "not UTF-8" },
+        { empty, 1, "\\w+", 1, NULL, "must be longer" },
+        { NULL, 0, "\\w+", -1, NULL, "merges" },
+        { NULL, 0, "\\w+", 0, NULL, NULL },
         { NULL, 0, "\\w+", 1, "/nonexistent/folder/t.json", "cannot be written" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = { "" };
-        bool ok = bpe_train(cases[i].out ? cases[i].out : path, &text, 1, cases[i].specials, cases[i].n, cases[i].pattern, cases[i].merges, &e);
+        bool ok = bpe_train(cases[i].out ? cases[i].out : path, &text, 1, cases[i].specials, cases[i].n,
+                            cases[i].pattern, cases[i].merges, &e);
         CHECK(ok == !cases[i].says && (ok || strstr(e.text, cases[i].says)), "case %zu: %s", i, e.text);
     }
 }
@@ -237,7 +268,8 @@ static int drop_dir(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_oracle), cmocka_unit_test(recipe_tokenizer), cmocka_unit_test(same_file_twice), cmocka_unit_test(spelled_special),
+        cmocka_unit_test(against_oracle), cmocka_unit_test(recipe_tokenizer), cmocka_unit_test(same_file_twice),
+        cmocka_unit_test(spelled_special),
         cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests_name("bpe_train", tests, make_dir, drop_dir);

@@ -1,5 +1,6 @@
-/* test_tokenizer_golden.c: ids of hard strings from the tokenizers of real models (tests/golden/make_golden_tokenizer.py), read from tokenizer.json, from a
- * GGUF file made here of the same vocabulary, and, where APPO_TOKENIZERS names a folder of them, from the whole files. */
+/* test_tokenizer_golden.c: ids of hard strings from the tokenizers of real models
+ * (tests/golden/make_golden_tokenizer.py), read from tokenizer.json, from a GGUF file made here of the same vocabulary,
+ * and, where APPO_TOKENIZERS names a folder of them, from the whole files. */
 #include "model/weights/gguf.h"
 #include "model/tokenizer/tokenizer.h"
 #include "tests/check.h"
@@ -36,12 +37,14 @@ static void check_row(const struct tokenizer *t, const char *name, json_t *row, 
     assert_true(tokenizer_encode(t, &x, json_string_value(text), n, special));
     for (int k = 0; k < x.n || k < (int)json_array_size(want); k++) {
         int id = (int)json_integer_value(json_array_get(want, (size_t)k));
-        CHECK(k < x.n && k < (int)json_array_size(want) && x.p[k] == id, "%s, '%s': id %d of %d is %d, not %d of %zu", name, json_string_value(text), k, x.n,
-              k < x.n ? x.p[k] : -1, id, json_array_size(want));
+        CHECK(k < x.n && k < (int)json_array_size(want) && x.p[k] == id, "%s, '%s': id %d of %d is %d, not %d of %zu",
+              name, json_string_value(text), k, x.n, k < x.n ? x.p[k] : -1, id, json_array_size(want));
     }
     str_clear(&back);
     tokenizer_decode(t, &back, x.p, x.n, true);
-    if (lossless) CHECK(back.n == n && !memcmp(back.p, json_string_value(text), n), "%s, '%s' comes back as '%s'", name, json_string_value(text), back.p);
+    if (lossless)
+        CHECK(back.n == n && !memcmp(back.p, json_string_value(text), n), "%s, '%s' comes back as '%s'", name,
+              json_string_value(text), back.p);
     ids_free(&x);
     str_free(&back);
 }
@@ -50,9 +53,12 @@ static void check_all(const struct tokenizer *t, int i)
 {
     json_t *row;
     size_t k;
-    assert_true(json_array_size(json_object_get(file[i], "plain")) >= 120 && json_array_size(json_object_get(file[i], "special")) >= 1);
-    json_array_foreach(json_object_get(file[i], "plain"), k, row) check_row(t, cases[i].name, row, false, cases[i].lossless);
-    json_array_foreach(json_object_get(file[i], "special"), k, row) check_row(t, cases[i].name, row, true, cases[i].lossless);
+    assert_true(json_array_size(json_object_get(file[i], "plain")) >= 120 &&
+                json_array_size(json_object_get(file[i], "special")) >= 1);
+    json_array_foreach(json_object_get(file[i], "plain"), k, row)
+        check_row(t, cases[i].name, row, false, cases[i].lossless);
+    json_array_foreach(json_object_get(file[i], "special"), k, row)
+        check_row(t, cases[i].name, row, true, cases[i].lossless);
 }
 
 static void json_ids(void **state)
@@ -145,7 +151,8 @@ static void make_gguf(struct str *s, json_t *j, const char *model, const char *p
     put_array(s, "tokenizer.ggml.merges", GGUF_STRING, (int)json_array_size(merges));
     json_array_foreach(merges, k, m) {
         char both[512];
-        int len = snprintf(both, sizeof both, "%s %s", json_string_value(json_array_get(m, 0)), json_string_value(json_array_get(m, 1)));
+        int len = snprintf(both, sizeof both, "%s %s", json_string_value(json_array_get(m, 0)),
+                           json_string_value(json_array_get(m, 1)));
         assert_true(len > 0 && len < (int)sizeof both);
         put_text(s, both, (size_t)len);
     }
@@ -170,7 +177,8 @@ static void gguf_ids(void **state)
     struct err e = { "" };
     for (int i = 0; i < CASES; i++) {
         if (!cases[i].pre) continue;
-        int bos = (int)json_integer_value(json_object_get(json_array_get(json_object_get(part(i), "added_tokens"), 0), "id"));
+        int bos =
+            (int)json_integer_value(json_object_get(json_array_get(json_object_get(part(i), "added_tokens"), 0), "id"));
         make_gguf(&s, part(i), "gpt2", cases[i].pre, false, bos);
         struct tokenizer *t = from_gguf(&s, &e);
         CHECK(t, "%s", e.text);
@@ -188,13 +196,15 @@ static void gguf_ids(void **state)
         add_bos = -1;
     }
     static const struct { const char *model, *pre; bool space; const char *why; } bad[] = {
-        { "llama", "default", false, "tokenizer.ggml.model 'llama'" }, { "gpt2", "tekken", false, "tokenizer.ggml.pre 'tekken'" }, { "gpt2", "", false, "tokenizer.ggml.pre ''" },
+        { "llama", "default", false, "tokenizer.ggml.model 'llama'" },
+        { "gpt2", "tekken", false, "tokenizer.ggml.pre 'tekken'" }, { "gpt2", "", false, "tokenizer.ggml.pre ''" },
         { "gpt2", "qwen2", true, "add_space_prefix" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         make_gguf(&s, part(0), bad[i].model, bad[i].pre, bad[i].space, -1);
         struct tokenizer *t = from_gguf(&s, &e);
-        CHECK(!t && strstr(e.text, bad[i].why) && strstr(e.text, "made.gguf"), "%s, %s: %s", bad[i].model, bad[i].pre, e.text);
+        CHECK(!t && strstr(e.text, bad[i].why) && strstr(e.text, "made.gguf"), "%s, %s: %s", bad[i].model, bad[i].pre,
+              e.text);
     }
     str_free(&s);
 }
@@ -204,7 +214,8 @@ static void whole_files(void **state)
     (void)state;
     const char *folder = getenv("APPO_TOKENIZERS");
     if (!folder) {
-        print_message("skipped: APPO_TOKENIZERS does not name a folder with the whole tokenizers (tests/golden/make_golden_tokenizer.py makes one)\n");
+        print_message("skipped: APPO_TOKENIZERS does not name a folder with the whole tokenizers "
+                      "(tests/golden/make_golden_tokenizer.py makes one)\n");
         skip();
     }
     for (int i = 0; i < CASES; i++) {
@@ -240,6 +251,7 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(json_ids), cmocka_unit_test(gguf_ids), cmocka_unit_test(whole_files) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(json_ids), cmocka_unit_test(gguf_ids),
+                                        cmocka_unit_test(whole_files) };
     return cmocka_run_group_tests_name("tokenizer vectors", tests, set_up, tear_down);
 }

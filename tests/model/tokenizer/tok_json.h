@@ -1,5 +1,5 @@
-/* tok_json.h: a tokenizer.json made of parts, for tests and the fuzz target. Bytes have ids 0..255; the byte alphabet is written down a second time
- * here, independently of model/tokenizer/byte_alphabet.c. */
+/* tok_json.h: a tokenizer.json made of parts, for tests and the fuzz target. Bytes have ids 0..255; the byte alphabet
+ * is written down a second time here, independently of model/tokenizer/byte_alphabet.c. */
 #pragma once
 #include "base/str.h"
 
@@ -30,10 +30,13 @@ static inline void tok_json_byte(struct str *out, int b)
 static inline void tok_json(struct str *out, struct tok_json j)
 {
     str_clear(out);
-    str_printf(out, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":%s,\"normalizer\":%s,\"pre_tokenizer\":%s,",
-               j.added ? j.added : "[]", j.norm ? j.norm : "null", j.pre ? j.pre : "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}");
-    str_printf(out, "\"post_processor\":%s,\"decoder\":%s,\"model\":{\"type\":\"BPE\",%s\"vocab\":{", j.post ? j.post : "null", j.decoder ? j.decoder : "{\"type\":\"ByteLevel\"}",
-               j.model ? j.model : "");
+    str_printf(out,
+               "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":%s,\"normalizer\":%s,\"pre_"
+               "tokenizer\":%s,",
+               j.added ? j.added : "[]", j.norm ? j.norm : "null",
+               j.pre ? j.pre : "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}");
+    str_printf(out, "\"post_processor\":%s,\"decoder\":%s,\"model\":{\"type\":\"BPE\",%s\"vocab\":{",
+               j.post ? j.post : "null", j.decoder ? j.decoder : "{\"type\":\"ByteLevel\"}", j.model ? j.model : "");
     for (int b = 0; b < 256; b++) {
         str_puts(out, b ? ",\"" : "\"");
         tok_json_byte(out, b);

@@ -1,4 +1,5 @@
-/* test_safetensors.c: files written and read back bit for bit, every half-precision number, and files that lie about themselves. */
+/* test_safetensors.c: files written and read back bit for bit, every half-precision number, and files that lie about
+ * themselves. */
 #include "model/weights/safetensors.h"
 #include "base/file.h"
 #include "tests/check.h"
@@ -114,7 +115,8 @@ static double half_value(unsigned h, int mantissa, int bias)
     return sign * (expo ? ldexp(ldexp(m, -mantissa) + 1, expo - bias) : ldexp(m, 1 - bias - mantissa));
 }
 
-static const uint16_t *written(const char *path, enum st_dtype d, const float *x32, const double *x64, int64_t n, struct st_file **s)
+static const uint16_t *written(const char *path, enum st_dtype d, const float *x32, const double *x64, int64_t n,
+                               struct st_file **s)
 {
     struct err e;
     struct st_writer *w = st_create(path, &e);
@@ -132,11 +134,16 @@ static void halves(void **state)
 {
     (void)state;
     struct err e;
-    static const struct { enum st_dtype d; const char *name; int mantissa, bias; } types[] = { { ST_F16, "F16", 10, 15 }, { ST_BF16, "BF16", 7, 127 } };
+    static const struct {
+        enum st_dtype d;
+        const char *name;
+        int mantissa, bias;
+    } types[] = { { ST_F16, "F16", 10, 15 }, { ST_BF16, "BF16", 7, 127 } };
     for (int k = 0; k < 2; k++) {
         struct str bytes = { 0 };
         char header[200];
-        snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"%s\",\"shape\":[65536],\"data_offsets\":[0,131072]}} ", types[k].name);
+        snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"%s\",\"shape\":[65536],\"data_offsets\":[0,131072]}} ",
+                 types[k].name);
         make_file(&bytes, header, 0);
         for (unsigned h = 0; h < 65536; h++) { uint16_t u = (uint16_t)h; str_put(&bytes, (const char *)&u, 2); }
         struct st_file *s = st_parse("halves", bytes.p, bytes.n, &e), *s2;
@@ -147,12 +154,16 @@ static void halves(void **state)
         for (unsigned h = 0; h < 65536; h++) {
             double want = half_value(h, types[k].mantissa, types[k].bias);
             if (isnan(want)) CHECK(isnan(y[h]) && isnan(x[h]), "%s %04x", types[k].name, h);
-            else CHECK((double)y[h] == want && x[h] == want && !signbit(y[h]) == !(h >> 15), "%s %04x", types[k].name, h);
+            else
+                CHECK((double)y[h] == want && x[h] == want && !signbit(y[h]) == !(h >> 15), "%s %04x", types[k].name,
+                      h);
         }
         const uint16_t *u = written(in_dir("h.safetensors"), types[k].d, y, NULL, 65536, &s2);
         for (unsigned h = 0; h < 65536; h++)
             if (!isnan(y[h])) CHECK(u[h] == h, "%s %04x comes back as %04x", types[k].name, h, u[h]);
-            else CHECK(isnan(half_value(u[h], types[k].mantissa, types[k].bias)), "%s %04x is no longer NaN", types[k].name, h);
+            else
+                CHECK(isnan(half_value(u[h], types[k].mantissa, types[k].bias)), "%s %04x is no longer NaN",
+                      types[k].name, h);
         st_close(s2);
         st_close(s);
         free(y);
@@ -161,16 +172,23 @@ static void halves(void **state)
     }
 }
 
-/* Between every two neighbours: half way goes to the even one, a hair to either side to the nearer one; doubles are rounded once, not twice. */
+/* Between every two neighbours: half way goes to the even one, a hair to either side to the nearer one; doubles are
+ * rounded once, not twice. */
 static void rounding(void **state)
 {
     (void)state;
-    static const struct { enum st_dtype d; int mantissa, bias; unsigned max; } types[] = { { ST_F16, 10, 15, 0x7bff }, { ST_BF16, 7, 127, 0x7f7f } };
+    static const struct {
+        enum st_dtype d;
+        int mantissa, bias;
+        unsigned max;
+    } types[] = { { ST_F16, 10, 15, 0x7bff }, { ST_BF16, 7, 127, 0x7f7f } };
     for (int k = 0; k < 2; k++) {
-        int n = (int)types[k].max;                          /* pairs h, h + 1; of the last, h + 1 is infinity and lies where the next number would */
+        /* pairs h, h + 1; of the last, h + 1 is infinity and lies where the next number would */
+        int n = (int)types[k].max;
         double *x = xmalloc(3 * (size_t)(n + 1) * sizeof *x);
         for (int h = 0; h <= n; h++) {
-            double a = half_value((unsigned)h, types[k].mantissa, types[k].bias), b = half_value((unsigned)h + 1, types[k].mantissa, types[k].bias);
+            double a = half_value((unsigned)h, types[k].mantissa, types[k].bias),
+                   b = half_value((unsigned)h + 1, types[k].mantissa, types[k].bias);
             if (isinf(b)) b = 2 * a - half_value((unsigned)h - 1, types[k].mantissa, types[k].bias);
             double mid = a + (b - a) / 2;
             x[3 * h] = -mid;
@@ -195,11 +213,13 @@ static const struct { const char *header; size_t data; const char *says; } hosti
     { "{\"x\":" T "[2],\"data_offsets\":[0,8]}}   ", 8, NULL },
     { "{\"x\":" T "[],\"data_offsets\":[0,4]},\"__metadata__\":{\"a\":\"b\"}}", 4, NULL },
     { "{\"b\":" T "[1],\"data_offsets\":[4,8]},\"a\":" T "[1],\"data_offsets\":[0,4]}}", 8, NULL },
-    { "{\"b\":" T "[0],\"data_offsets\":[4,4]},\"a\":" T "[2],\"data_offsets\":[0,4]}}", 4, "tensor a: 4 bytes of data, its shape needs 8" },
+    { "{\"b\":" T "[0],\"data_offsets\":[4,4]},\"a\":" T "[2],\"data_offsets\":[0,4]}}", 4,
+      "tensor a: 4 bytes of data, its shape needs 8" },
     { "{\"x\":" T "[2],\"data_offsets\":[0,8]}}", 7, "cut short" },
     { "{\"x\":" T "[2],\"data_offsets\":[0,8]}}", 9, "data bytes 8 to 9, at the end, belong to no tensor" },
     { "{\"x\":" T "[2],\"data_offsets\":[1,9]}}", 9, "data bytes 0 to 1, before tensor x" },
-    { "{\"x\":" T "[2],\"data_offsets\":[0,8]},\"y\":" T "[2],\"data_offsets\":[4,12]}}", 12, "tensor y overlaps tensor x at data byte 4" },
+    { "{\"x\":" T "[2],\"data_offsets\":[0,8]},\"y\":" T "[2],\"data_offsets\":[4,12]}}", 12,
+      "tensor y overlaps tensor x at data byte 4" },
     { "{\"x\":" T "[2],\"data_offsets\":[0,8]},\"y\":" T "[2],\"data_offsets\":[0,8]}}", 8, "overlaps" },
     { "{\"x\":" T "[1],\"data_offsets\":[0,4]},\"x\":" T "[1],\"data_offsets\":[4,8]}}", 8, "duplicate" },
     { "{\"x\":" T "[2],\"data_offsets\":[8,0]}}", 8, "lie outside" },
@@ -239,7 +259,9 @@ static void hostile_headers(void **state)
         char *exact = memcpy(xmalloc(s.n), s.p, s.n);       /* no spare byte behind it: a sanitizer sees an overrun */
         struct st_file *f = st_parse("case", exact, s.n, &e);
         CHECK(!f == !!hostile[i].says, "%s: %s", hostile[i].header, e.text);
-        if (hostile[i].says) CHECK(strstr(e.text, hostile[i].says) && !strncmp(e.text, "case: ", 6), "%s: says '%s'", hostile[i].header, e.text);
+        if (hostile[i].says)
+            CHECK(strstr(e.text, hostile[i].says) && !strncmp(e.text, "case: ", 6), "%s: says '%s'", hostile[i].header,
+                  e.text);
         st_close(f);
         free(exact);
     }
@@ -250,7 +272,8 @@ static void hostile_lengths(void **state)
 {
     (void)state;
     static const struct { uint64_t len; const char *says; } cases[] = {
-        { 3, "only 2 bytes follow" }, { 100000001, "not a safetensors file" }, { UINT64_MAX, "not a safetensors file" }, { UINT64_MAX - 7, "not a safetensors file" },
+        { 3, "only 2 bytes follow" }, { 100000001, "not a safetensors file" }, { UINT64_MAX, "not a safetensors file" },
+        { UINT64_MAX - 7, "not a safetensors file" },
     };
     struct err e;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -271,13 +294,17 @@ static void hostile_lengths(void **state)
     str_free(&deep);
 }
 
-/* A file cut anywhere is refused; a file with any one byte changed is refused or read, but never read outside its bounds. */
+/* A file cut anywhere is refused; a file with any one byte changed is refused or read, but never read outside its
+ * bounds. */
 static void cut_and_changed(void **state)
 {
     (void)state;
     struct err e;
     struct str s = { 0 };
-    make_file(&s, "{\"x\":{\"dtype\":\"F16\",\"shape\":[3,2],\"data_offsets\":[0,12]},\"y\":" T "[1],\"data_offsets\":[12,16]}}", 16);
+    make_file(&s,
+              "{\"x\":{\"dtype\":\"F16\",\"shape\":[3,2],\"data_offsets\":[0,12]},\"y\":" T "[1],\"data_offsets\":[12,"
+                                                                                            "16]}}",
+              16);
     int read = 0;
     for (size_t n = 0; n < s.n; n++) {
         char *cut = memcpy(xmalloc(n), s.p, n);
@@ -325,7 +352,8 @@ static void shards(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_true(file_write(index, cases[i].index, strlen(cases[i].index), &e));
         struct st_file *s = st_open(dir, &e);
-        CHECK(!s == !!cases[i].says && (!cases[i].says || strstr(e.text, cases[i].says)), "%s: %s", cases[i].index, e.text);
+        CHECK(!s == !!cases[i].says && (!cases[i].says || strstr(e.text, cases[i].says)), "%s: %s", cases[i].index,
+              e.text);
         float x = 0;
         if (s) assert_true(st_count(s) == 2 && st_get_f32(st_find(s, "b"), 0, 1, &x) && x > 0);
         st_close(s);
@@ -339,7 +367,8 @@ static long resident_kib(void)
     return u.ru_maxrss;
 }
 
-/* 2 GB of numbers (a sparse file, so that the disk need not have them): mapped, and only what is looked at becomes resident. */
+/* 2 GB of numbers (a sparse file, so that the disk need not have them): mapped, and only what is looked at becomes
+ * resident. */
 static void large_file_is_mapped(void **state)
 {
     (void)state;
@@ -348,7 +377,8 @@ static void large_file_is_mapped(void **state)
     struct str s = { 0 };
     struct err e;
     const char *path = in_dir("large.safetensors");
-    snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"BF16\",\"shape\":[%lld],\"data_offsets\":[0,%lld]}}", (long long)count, (long long)(2 * count));
+    snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"BF16\",\"shape\":[%lld],\"data_offsets\":[0,%lld]}}",
+             (long long)count, (long long)(2 * count));
     make_file(&s, header, 0);
     CHECK(file_write(path, s.p, s.n, &e), "%s", e.text);
     assert_int_equal(truncate(path, (off_t)((int64_t)s.n + 2 * count)), 0);
@@ -372,8 +402,9 @@ static void large_file_is_mapped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(write_read), cmocka_unit_test(unfinished), cmocka_unit_test(halves), cmocka_unit_test(rounding),
-        cmocka_unit_test(hostile_headers), cmocka_unit_test(hostile_lengths), cmocka_unit_test(cut_and_changed), cmocka_unit_test(shards),
+        cmocka_unit_test(write_read), cmocka_unit_test(unfinished), cmocka_unit_test(halves),
+        cmocka_unit_test(rounding), cmocka_unit_test(hostile_headers), cmocka_unit_test(hostile_lengths),
+        cmocka_unit_test(cut_and_changed), cmocka_unit_test(shards),
         cmocka_unit_test(large_file_is_mapped),
     };
     return cmocka_run_group_tests_name("safetensors", tests, make_dir, drop_dir);
