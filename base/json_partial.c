@@ -43,7 +43,7 @@ struct level {
 };
 
 struct parser {
-    struct row_text *t;
+    struct json_text *t;
     struct err *e;
     struct level *level;
     int depth, cap;
@@ -59,7 +59,7 @@ static bool bad(struct parser *x, size_t at, const char *what)
     return fail(x->e, "%s", what);
 }
 
-static void skip_blank(struct row_text *t)
+static void skip_blank(struct json_text *t)
 {
     while (t->at < t->n && strchr(" \t\r\n", t->p[t->at]) && t->p[t->at]) t->at++;
 }
@@ -123,7 +123,7 @@ static size_t utf8_step(const unsigned char *p, const unsigned char *end)
 /* The string whose quote is at t->at. out NULL: it is only passed over. */
 static bool string(struct parser *x, struct str *out, const char **odd)
 {
-    struct row_text *t = x->t;
+    struct json_text *t = x->t;
     const char *p = t->p + t->at + 1, *end = t->p + t->n;
     *odd = NULL;
     if (out) str_clear(out);
@@ -177,7 +177,7 @@ static size_t number_size(const char *p, const char *end, bool *real)
     return (size_t)(p - from);
 }
 
-static void note_odd(struct row_text *t, size_t at, const char *what)
+static void note_odd(struct json_text *t, size_t at, const char *what)
 {
     if (t->odd.n < ODD_NOTE) str_printf(&t->odd, "%s%s at column %zu", t->odd.n ? ", " : "", what, at + 1);
 }
@@ -211,7 +211,7 @@ static json_t *number(struct parser *x, size_t n, bool real, bool used)
 static bool scalar(struct parser *x, bool read, bool used, json_t **out)
 {
     static const char *const words[] = { "true", "false", "null", "NaN", "Infinity", "-Infinity" };
-    struct row_text *t = x->t;
+    struct json_text *t = x->t;
     const size_t at = t->at;
     const char *p = t->p + at, *end = t->p + t->n, *odd;
     bool real;
@@ -274,13 +274,13 @@ static bool put(struct parser *x, json_t *v)
     struct level *l = x->depth ? &x->level[x->depth - 1] : NULL;
     if (!l) x->root = v;
     else if ((l->object ? json_object_set_new_nocheck(l->into, x->key.p, v) : json_array_append_new(l->into, v)) != 0)
-        die("row_json: out of memory");
+        die("json_partial: out of memory");
     return true;
 }
 
 static bool open_bracket(struct parser *x, enum how how, uint64_t paths, bool used)
 {
-    struct row_text *t = x->t;
+    struct json_text *t = x->t;
     bool object = t->p[t->at] == '{';
     if (how == PART && !object) how = PASS;             /* a path leads through objects alone */
     if (x->depth >= (how == PASS ? DEEP_PASSED : DEEP_READ)) return bad(x, t->at, "nested too deep");
@@ -299,7 +299,7 @@ static bool open_bracket(struct parser *x, enum how how, uint64_t paths, bool us
 /* The key of a member and its colon. */
 static bool read_key(struct parser *x, struct level *l)
 {
-    struct row_text *t = x->t;
+    struct json_text *t = x->t;
     const char *odd;
     const size_t at = t->at;
     if (at >= t->n || t->p[at] != '"') return bad(x, at, "a member's name in quotes is needed here");
@@ -321,7 +321,7 @@ static bool read_key(struct parser *x, struct level *l)
 /* Moves to the next item of the innermost bracket, or closes it: *item false. */
 static bool next_item(struct parser *x, bool *item)
 {
-    struct row_text *t = x->t;
+    struct json_text *t = x->t;
     struct level *l = &x->level[x->depth - 1];
     skip_blank(t);
     if (t->at >= t->n) return bad(x, t->n, "the text ends before its last bracket is closed");
@@ -344,7 +344,7 @@ static bool next_item(struct parser *x, bool *item)
 
 static bool value(struct parser *x, enum how how, uint64_t paths, bool used)
 {
-    struct row_text *t = x->t;
+    struct json_text *t = x->t;
     struct level *l = x->depth ? &x->level[x->depth - 1] : NULL;
     json_t *v = NULL;
     if (t->at >= t->n) return bad(x, t->n, "the text ends where a value is needed");
@@ -383,7 +383,7 @@ static bool step(struct parser *x)
     return value(x, how, paths, used);
 }
 
-json_t *row_json(struct row_text *t, struct err *e)
+json_t *json_partial(struct json_text *t, struct err *e)
 {
     struct parser x = { .t = t, .e = e };
     str_clear(&x.key);

@@ -9,7 +9,7 @@
 /* Start with { .p, .n, .at }. columns: dotted paths ended by NULL ("extra_info.index" reads only that member; a '?' in
  * front is passed over), at most 64; NULL: everything. names: the members of the row, those of objects in it with a
  * dot, one after another with a 0 byte behind each; NULL: not wanted. */
-struct row_text {
+struct json_text {
     const char *p;
     size_t n, at;                   /* at: behind the value; after an error, where it is */
     const char *const *columns;
@@ -24,7 +24,7 @@ struct row_text {
  * is refused. Numbers that are integers beyond 64 bits or reals beyond a double, and texts with \u0000, half a
  * surrogate pair, control characters or bytes that are not UTF-8, become odd values (below); NaN becomes null, as
  * pandas and Parquet readers have it. */
-json_t *row_json(struct row_text *t, struct err *e);
+json_t *json_partial(struct json_text *t, struct err *e);
 
 /* An odd value is an object of a shape that its readers take for a mistake, so that it is refused where it is used.
  * number: its text is a number's. */

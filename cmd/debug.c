@@ -50,13 +50,14 @@ static bool from_scratch(struct config *c, struct err *e)
 static int run(struct config *c, bool scratch, bool table)
 {
     struct session s = { 0 };
-    struct place place = { 0 };
+    struct run_folder place = { 0 };
     struct run_report r = { 0 };
     struct err e;
     int status = 1;
     config_for_model(c, "actor.optim.lr", stderr);
-    config_for_memory(c, NEED_TRAIN, stderr);
-    bool ok = report_ready(c->trainer.report, &e) && place_open(&place, c, &e) && (!scratch || from_scratch(c, &e));
+    config_for_memory(c, MEMORY_TRAIN, stderr);
+    bool ok =
+        report_ready(c->trainer.report, &e) && run_folder_open(&place, c, &e) && (!scratch || from_scratch(c, &e));
     stop_catch();                                        /* before it there is nothing to save */
     stop_during("ending before the first step, as soon as the model is loaded");
     ok = ok && session_open(&s, c, true, &e);
@@ -79,7 +80,7 @@ static int run(struct config *c, bool scratch, bool table)
         ok = false;
     status = !ok ? cmd_fail(&e) : r.stopped ? 130 : 0;
     session_close(&s);
-    place_close(&place);
+    run_folder_close(&place);
     return status;
 }
 

@@ -59,7 +59,7 @@ static int run(struct config *c, bool json)
     struct progress bar;
     struct out probe;
     struct err e;
-    config_for_memory(c, NEED_SAMPLE, stderr);
+    config_for_memory(c, MEMORY_SAMPLE, stderr);
     bool ok = !*c->trainer.report || out_open(&probe, c->trainer.report, &e);
     if (ok && *c->trainer.report) out_drop(&probe);
     ok = ok && session_open(&s, c, false, &e) && session_questions(&s, false, &e);

@@ -44,7 +44,7 @@ struct job {
     /* what is being printed */
     struct tokenizer_stream stream;
     struct str out;
-    int shown;                      /* tokens of the episode that are out */
+    int shown;                      /* tokens of the sequence that are out */
     bool dim;                       /* what was printed last was of a result */
     /* the end token that was the last; it is printed when a turn follows it; -1: none */
     int held;
@@ -70,27 +70,27 @@ static void show(struct job *j, int id, bool result)
 }
 
 /* The sampler drew *id: prints what has come since the last draw (a tool's result) and it. */
-static void drawn(void *ctx, const struct episode *ep, int *id)
+static void drawn(void *ctx, const struct sequence *seq, int *id)
 {
     struct job *j = ctx;
-    for (; j->shown < ep->n; j->shown++) show(j, ep->ids[j->shown], !ep->m[j->shown]);
+    for (; j->shown < seq->n; j->shown++) show(j, seq->ids[j->shown], !seq->m[j->shown]);
     show(j, *id, false);
     j->shown++;
     fflush(stdout);
 }
 
-/* Runs one episode and prints it as it comes. */
-static bool stream(struct job *j, struct episode *ep, bool keep, struct err *e)
+/* Runs one sequence and prints it as it comes. */
+static bool stream(struct job *j, struct sequence *seq, bool keep, struct err *e)
 {
-    j->shown = ep->n;
+    j->shown = seq->n;
     j->held = -1;
     j->dim = false;
     j->stream = (struct tokenizer_stream){ { 0 }, 0 };
     j->r.force = drawn;
     j->r.force_ctx = j;
     rollout_set(j->s.ro, &j->r);
-    rollout_run(j->s.ro, &ep, 1, keep, NULL, NULL, NULL);
-    for (; j->shown < ep->n; j->shown++) show(j, ep->ids[j->shown], !ep->m[j->shown]);
+    rollout_run(j->s.ro, &seq, 1, keep, NULL, NULL, NULL);
+    for (; j->shown < seq->n; j->shown++) show(j, seq->ids[j->shown], !seq->m[j->shown]);
     str_clear(&j->out);
     if (j->color && j->dim) str_puts(&j->out, "\033[m");
     if (!j->ids) tokenizer_stream_end(&j->stream, &j->out);
@@ -140,14 +140,14 @@ static bool plain_ids(struct ids *x, const struct job *j, const char *text, size
 static bool answer(struct job *j, const char *text, size_t n, long long number, struct err *e)
 {
     struct ids x = { 0 };
-    struct episode ep = { 0 };
+    struct sequence seq = { 0 };
     bool ok = plain_ids(&x, j, text, n, e) && has_room(j, x.n, e) &&
               (j->s.ro || open_sampler(j, j->prompt ? 1 : MIN(j->c->rollout.max_num_seqs, 16), INT_MAX, e));
     if (ok) {
-        episode_begin(&ep, x.p, x.n);
-        ep.prompt = (uint32_t)number;
-        ok = stream(j, &ep, false, e);
-        episode_free(&ep, &j->s.kv);
+        sequence_begin(&seq, x.p, x.n);
+        seq.prompt = (uint32_t)number;
+        ok = stream(j, &seq, false, e);
+        sequence_free(&seq, &j->s.kv);
     }
     ids_free(&x);
     return ok;
@@ -155,18 +155,18 @@ static bool answer(struct job *j, const char *text, size_t n, long long number, 
 
 /* ---- JSON lines: as many at a time as decode together ---- */
 
-static void print_row(const struct job *j, const struct episode *ep)
+static void print_row(const struct job *j, const struct sequence *seq)
 {
     struct str text = { 0 };
-    int n = episode_response(ep) - (ep->finish == FINISH_END);
+    int n = sequence_response(seq) - (seq->finish == FINISH_END);
     str_clear(&text);
     struct tokenizer_stream whole = { { 0 }, 0 };            /* bytes that are not UTF-8 cannot stand in JSON */
-    for (int i = 0; i < n; i++) tokenizer_stream_put(j->s.tok, &whole, &text, ep->ids[ep->prompt_len + i], true);
+    for (int i = 0; i < n; i++) tokenizer_stream_put(j->s.tok, &whole, &text, seq->ids[seq->prompt_len + i], true);
     tokenizer_stream_end(&whole, &text);
     json_t *o = json_object(), *ids = json_array();
     json_object_set_new(o, "text", json_stringn(text.p, text.n));
-    json_object_set_new(o, "finish", json_string(ep->finish == FINISH_END ? "stop" : "length"));
-    for (int i = ep->prompt_len; j->ids && i < ep->n; i++) json_array_append_new(ids, json_integer(ep->ids[i]));
+    json_object_set_new(o, "finish", json_string(seq->finish == FINISH_END ? "stop" : "length"));
+    for (int i = seq->prompt_len; j->ids && i < seq->n; i++) json_array_append_new(ids, json_integer(seq->ids[i]));
     if (j->ids) json_object_set(o, "ids", ids);
     json_dumpf(o, stdout, JSON_COMPACT);
     putchar('\n');
@@ -175,21 +175,21 @@ static void print_row(const struct job *j, const struct episode *ep)
     str_free(&text);
 }
 
-static bool run_rows(struct job *j, struct episode **ep, int n, struct err *e)
+static bool run_rows(struct job *j, struct sequence **seq, int n, struct err *e)
 {
     j->r.force = NULL;
     rollout_set(j->s.ro, &j->r);
-    rollout_run(j->s.ro, ep, n, false, NULL, NULL, NULL);
+    rollout_run(j->s.ro, seq, n, false, NULL, NULL, NULL);
     for (int i = 0; i < n; i++) {
-        print_row(j, ep[i]);
-        episode_free(ep[i], &j->s.kv);
-        free(ep[i]);
+        print_row(j, seq[i]);
+        sequence_free(seq[i], &j->s.kv);
+        free(seq[i]);
     }
     return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
 }
 
 /* Lines of JSON that are answered together. */
-struct rows { struct episode **ep; int n, longest; };
+struct rows { struct sequence **seq; int n, longest; };
 
 /* Reads on from the JSON line in l until there are `most` or no more. *state as of lines_next; false: a line is wrong,
  * those before it are there. */
@@ -201,9 +201,9 @@ static bool read_rows(struct job *j, struct rows *x, int most, struct lines *l, 
         ok = *state > 0 && line_ids(&ids, l, &j->s, true, &j->no_chat, e) &&
              (has_room(j, ids.n, e) || fail_in(e, "line %lld", l->number));
         if (!ok) break;
-        struct episode *ep = x->ep[x->n++] = xcalloc(1, sizeof *ep);
-        episode_begin(ep, ids.p, ids.n);
-        ep->prompt = (uint32_t)l->number;
+        struct sequence *seq = x->seq[x->n++] = xcalloc(1, sizeof *seq);
+        sequence_begin(seq, ids.p, ids.n);
+        seq->prompt = (uint32_t)l->number;
         x->longest = MAX(x->longest, ids.n);
         *state = lines_next(l, e);
     }
@@ -217,7 +217,7 @@ static bool read_rows(struct job *j, struct rows *x, int most, struct lines *l, 
 static bool json_lines(struct job *j, struct lines *l, struct err *e)
 {
     int most = j->c->rollout.max_num_seqs, state = 1;
-    struct rows x = { xcalloc((size_t)most, sizeof *x.ep), 0, 0 };
+    struct rows x = { xcalloc((size_t)most, sizeof *x.seq), 0, 0 };
     struct err late;
     bool ok = true;
     while (ok && state) {
@@ -225,16 +225,16 @@ static bool json_lines(struct job *j, struct lines *l, struct err *e)
         bool all = state <= 0 || !ok;
         if (!j->s.ro && x.n && !open_sampler(j, all ? x.n : most, all ? x.longest + j->max : INT_MAX, ok ? e : &late)) {
             for (int i = 0; i < x.n; i++) {
-                episode_free(x.ep[i], NULL);
-                free(x.ep[i]);
+                sequence_free(x.seq[i], NULL);
+                free(x.seq[i]);
             }
             ok = false;
             break;
         }
         /* what came before a bad line is still answered */
-        if (x.n && !run_rows(j, x.ep, x.n, ok ? e : &late)) ok = false;
+        if (x.n && !run_rows(j, x.seq, x.n, ok ? e : &late)) ok = false;
     }
-    free(x.ep);
+    free(x.seq);
     return ok;
 }
 
@@ -256,7 +256,7 @@ static bool read_prompts(struct job *j, struct err *e)
 
 /* The conversation so far with the next question behind it; pages are shared with it, so that only new tokens are
  * run. */
-static bool next_turn(struct job *j, struct episode *next, const struct episode *last, const char *text, size_t n,
+static bool next_turn(struct job *j, struct sequence *next, const struct sequence *last, const char *text, size_t n,
                       int turn, struct err *e)
 {
     struct ids x = { 0 };
@@ -270,13 +270,13 @@ static bool next_turn(struct job *j, struct episode *next, const struct episode 
     }
     ok = ok && has_room(j, last->n + x.n, e);
     if (ok && last->n) {
-        episode_fork(next, last, last->n, &j->s.kv);
-        for (int i = 0; i < x.n; i++) episode_put(next, x.p[i], false, 0, 0);
+        sequence_fork(next, last, last->n, &j->s.kv);
+        for (int i = 0; i < x.n; i++) sequence_put(next, x.p[i], false, 0, 0);
         next->prompt_len = next->born = next->n;
         next->calls = 0;                                     /* the limit is a turn's */
         memset(next->calls_by, 0, sizeof next->calls_by);
     } else if (ok) {
-        episode_begin(next, x.p, x.n);
+        sequence_begin(next, x.p, x.n);
     }
     next->rollout = (uint32_t)turn;
     ids_free(&x);
@@ -301,13 +301,13 @@ static void say_hello(const struct job *j)
            "no search.\n",
            (double)j->s.m.count / 1e6);
     for (int family = 0, shown = 0; family < FAMILIES && shown < 5; family++) {
-        struct question q;
-        question_make(&q, family, SPLIT_TRAIN, 1, 0);
+        struct task q;
+        task_make(&q, family, SPLIT_TRAIN, 1, 0);
         if (!q.n_pages) {
             printf("  %s\n", q.text);
             shown++;
         }
-        question_free(&q);
+        task_free(&q);
     }
     printf("A model that talks: ./run.sh fetch-model smollm2-135m DIR, then model.path=DIR. /help lists commands, "
            "ctrl-D ends.\n");
@@ -316,7 +316,7 @@ static void say_hello(const struct job *j)
 enum said { SAID, SAID_COMMAND, SAID_QUIT };
 
 /* A line that begins with '/' is a command; *text is what is to be sent otherwise. */
-static enum said command_of(struct job *j, struct episode *last, const char **text, size_t *n)
+static enum said command_of(struct job *j, struct sequence *last, const char **text, size_t *n)
 {
     static const char *const name[] = { "/reset", "/system", "/help", "/quit", "/exit" };
     size_t len = 0;
@@ -336,7 +336,7 @@ static enum said command_of(struct job *j, struct episode *last, const char **te
             if (j->said_system) memcpy(j->said_system, *text + len, *n - len);
             j->system = j->said_system;
         }
-        episode_free(last, &j->s.kv);
+        sequence_free(last, &j->s.kv);
         printf("(a new conversation%s)\n", k == 1 && j->system ? " with this system message" : "");
     }
     return SAID_COMMAND;
@@ -345,12 +345,12 @@ static enum said command_of(struct job *j, struct episode *last, const char **te
 static bool converse(struct job *j, struct err *e)
 {
     struct lines l = { .f = stdin };
-    struct episode last = { 0 };
+    struct sequence last = { 0 };
     int state = 1, turn = 0;
     bool ok = open_sampler(j, 1, INT_MAX, e);
     if (ok) say_hello(j);
     while (ok && state) {
-        struct episode next = { 0 };
+        struct sequence next = { 0 };
         fputs(j->color ? "\033[1m> \033[m" : "> ", stdout);
         fflush(stdout);
         state = lines_next(&l, e);
@@ -365,12 +365,12 @@ static bool converse(struct job *j, struct err *e)
             continue;
         }
         /* its pages are now next's alone, which may need every other one */
-        episode_free(&last, &j->s.kv);
+        sequence_free(&last, &j->s.kv);
         last = next;
         ok = stream(j, &last, true, e);
     }
     putchar('\n');
-    episode_free(&last, &j->s.kv);
+    sequence_free(&last, &j->s.kv);
     lines_free(&l);
     free(j->said_system);
     return ok;

@@ -2,7 +2,7 @@
 #include "cmd/lines.h"
 #include "data/messages.h"
 #include "base/json_partial.h"
-#include "engine/prompts/conversation.h"
+#include "engine/prompts/rollout_messages.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,13 +76,13 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
     if (json_is_null(declared)) declared = NULL;
     ok = ok && tools_value(&tools, &s->chat, declared, e);
     struct chat_message *m = chat_messages(&x);
-    struct said said;
-    said_make(&said, m, x.n, &s->form, false);
+    struct rollout_messages said;
+    rollout_messages_make(&said, m, x.n, &s->form, false);
     const struct chat_tools *shown = declared ? &tools : usual_tools(s, reply);
     ok = ok && chat_check(&s->chat, m, x.n, shown && shown->n, e);
     ok = ok && (chat_write(&s->chat, out, NULL, said.m, said.n, shown, reply) || fail(e, "the tokenizer gave up on "
                                                                                          "this text"));
-    said_free(&said);
+    rollout_messages_free(&said);
     free(m);
     chat_tools_free(&tools);
     messages_free(&x);
@@ -140,8 +140,8 @@ static const char *const columns[] = { "ids",
 bool line_ids(struct ids *out, const struct lines *l, const struct session *s, bool reply, const struct err *no_chat,
               struct err *e)
 {
-    struct row_text t = { .p = l->p, .n = l->n, .columns = columns, .nul = true };
-    json_t *row = row_json(&t, e);
+    struct json_text t = { .p = l->p, .n = l->n, .columns = columns, .nul = true };
+    json_t *row = json_partial(&t, e);
     out->n = 0;
     bool ok = row || fail_in(e, "column %zu", t.at + 1);
     while (t.at < l->n && strchr(" \t\r", l->p[t.at]) && l->p[t.at]) t.at++;

@@ -25,17 +25,17 @@ enum { CARDS = sizeof cards / sizeof *cards };
 /* Of that, what the driver, the context and the library of products keep for themselves. */
 enum { DRIVER_MIB = 900 };
 
-struct asked { const struct card *card; struct need_rule rule; int64_t memory; bool gpu_build; };
+struct asked { const struct card *card; struct memory_rule rule; int64_t memory; bool gpu_build; };
 
 /* The largest value of *key, from 1 to what config_load would take, with which all still fits; 0: none does. c is
  * changed and put back. */
 static int largest(struct config *c, int *key, int top, const struct model_config *shape, const struct asked *q)
 {
     int was = *key, low = 0, high = top;
-    struct need n;
+    struct memory_estimate n;
     while (low < high) {
         *key = low + (high - low + 1) / 2;
-        need_make_as(&n, shape, c, &q->rule);
+        memory_estimate_make_as(&n, shape, c, &q->rule);
         if (n.all <= (size_t)q->memory) low = *key;
         else high = *key - 1;
     }
@@ -69,12 +69,12 @@ static size_t moments_saved(const struct model_config *shape)
 static size_t least(const struct config *c, const struct model_config *shape, const struct asked *q)
 {
     struct config small = *c;
-    struct need n;
+    struct memory_estimate n;
     small.model.recompute = true;
     small.actor.optim_state_dtype = STATE_BF16;
     small.rollout.max_num_seqs = 1;
     small.actor.ppo_max_token_len_per_gpu = c->rollout.max_len;
-    need_make_as(&n, shape, &small, &q->rule);
+    memory_estimate_make_as(&n, shape, &small, &q->rule);
     return n.all;
 }
 
@@ -82,7 +82,7 @@ static void advise(struct config *c, const struct model_config *shape, size_t al
 {
     enum { TOP = 1 << 20 };
     size_t memory = (size_t)q->memory;
-    bool trains = q->rule.what != NEED_SAMPLE, samples = q->rule.what != NEED_SFT, was = c->model.recompute;
+    bool trains = q->rule.what != MEMORY_SAMPLE, samples = q->rule.what != MEMORY_SFT, was = c->model.recompute;
     if (all <= memory)
         printf("fits %.2f GiB: %.2f GiB stay free\n", (double)memory / 0x1p30, (double)(memory - all) / 0x1p30);
     else printf("does NOT fit %.2f GiB: %.2f GiB too much\n", (double)memory / 0x1p30, (double)(all - memory) / 0x1p30);
@@ -109,7 +109,7 @@ static void advise(struct config *c, const struct model_config *shape, size_t al
                     : "");
 }
 
-static void table(const struct need *n, const struct asked *q)
+static void table(const struct memory_estimate *n, const struct asked *q)
 {
     line("weights", n->weights);
     if (n->copies) line("copies of the weights", n->copies);
@@ -126,18 +126,18 @@ static void table(const struct need *n, const struct asked *q)
 static bool plan(struct config *c, struct asked *q, struct err *e)
 {
     static const char *const whats[] = {
-        [NEED_TRAIN] = "training", [NEED_SFT] = "supervised fine-tuning", [NEED_SAMPLE] = "sampling"
+        [MEMORY_TRAIN] = "training", [MEMORY_SFT] = "supervised fine-tuning", [MEMORY_SAMPLE] = "sampling"
     };
     const char *path = *c->model.path ? c->model.path : session_embedded_policy();
     struct model_config shape;
     struct model m;
-    struct need n;
+    struct memory_estimate n;
     if (!model_load_config(&shape, path, e)) return false;
-    if (q->rule.what != NEED_SFT && c->rollout.max_len > shape.max_len)
+    if (q->rule.what != MEMORY_SFT && c->rollout.max_len > shape.max_len)
         return fail(
             e, "rollout.max_len=%d is more than the model's max_position_embeddings=%d: give a smaller rollout.max_len",
             c->rollout.max_len, shape.max_len);
-    need_make_as(&n, &shape, c, &q->rule);
+    memory_estimate_make_as(&n, &shape, c, &q->rule);
     if (n.all == SIZE_MAX)
         return fail(
             e,
@@ -152,10 +152,10 @@ static bool plan(struct config *c, struct asked *q, struct err *e)
            !q->rule.elem_bytes ? ELEM_NAME : q->rule.elem_bytes == 2 ? "bf16" : "float",
            q->gpu_build ? ", on a GPU" : "");
     printf("%s", whats[q->rule.what]);
-    if (q->rule.what != NEED_SAMPLE)
+    if (q->rule.what != MEMORY_SAMPLE)
         printf(": batches of %d tokens%s", c->actor.ppo_max_token_len_per_gpu,
                c->model.recompute ? ", recomputed" : "");
-    if (q->rule.what != NEED_SFT)
+    if (q->rule.what != MEMORY_SFT)
         printf("; %d sequence%s of %d tokens decode at once", c->rollout.max_num_seqs,
                c->rollout.max_num_seqs > 1 ? "s" : "", c->rollout.max_len);
     printf("\n\n");
@@ -177,8 +177,8 @@ static bool take_card(struct asked *q, const char *name)
 /* plan's own words; false: not one of them, or (*bad) not with this value. */
 static bool own_word(struct asked *q, const char *arg, const char **bad)
 {
-    static const struct { const char *name; enum need_for what; } whats[] = {
-        { "train", NEED_TRAIN }, { "sft", NEED_SFT }, { "sample", NEED_SAMPLE },
+    static const struct { const char *name; enum memory_purpose what; } whats[] = {
+        { "train", MEMORY_TRAIN }, { "sft", MEMORY_SFT }, { "sample", MEMORY_SAMPLE },
     };
     const char *value = strchr(arg, '=');
     if (!value++) return false;
@@ -215,7 +215,7 @@ int cmd_plan(int argc, char **argv)
     struct config c;
     struct err e;
     int status;
-    struct asked q = { .rule = { NEED_TRAIN, 0 } };
+    struct asked q = { .rule = { MEMORY_TRAIN, 0 } };
     for (int i = 0; i < argc; i++) {
         const char *bad = NULL;
         if (!own_word(&q, argv[i], &bad)) continue;

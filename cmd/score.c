@@ -21,7 +21,7 @@ enum { LINES_AT_ONCE = 1024 };      /* of a batch: empty and one-token lines tak
 
 struct job {
     struct session s;
-    struct scorer scorer;
+    struct token_scorer token_scorer;
     struct err no_chat;
     int top, n, max_rows;
     int64_t rows, done;             /* of the n sequences waiting; sequences printed before */
@@ -95,7 +95,7 @@ static bool flush_batch(struct job *j, struct err *e)
     struct pack p;
     pack_make(&p, v, j->n);
     double temperature = j->s.c->rollout.temperature;
-    if (p.n) scorer_run(&j->scorer, &p, temperature > 0 ? 1 / temperature : 1, logp, ent, top_id, top_logp);
+    if (p.n) token_scorer_run(&j->token_scorer, &p, temperature > 0 ? 1 / temperature : 1, logp, ent, top_id, top_logp);
     pack_free(&p);
     bool ok = true;
     for (int i = 0; i < j->n; i++) free((void *)v[i].m);
@@ -163,10 +163,10 @@ static int run(const struct config *c, int top)
     j->max_rows = c->actor.ppo_max_token_len_per_gpu;
     bool ok = session_load(&j->s, c, &j->no_chat, &e);
     if (ok) {
-        scorer_make(&j->scorer, &j->s.m, j->max_rows, j->top);
-        j->top = j->scorer.top;
+        token_scorer_make(&j->token_scorer, &j->s.m, j->max_rows, j->top);
+        j->top = j->token_scorer.top;
         ok = score_lines(j, &e);
-        scorer_free(&j->scorer);
+        token_scorer_free(&j->token_scorer);
     }
     session_close(&j->s);
     str_free(&j->out);

@@ -46,7 +46,7 @@ struct job {
     struct sft_rule r;
     struct sft_keep keep;
     struct sft_show show;
-    struct talks talks;
+    struct sft_conversations sft_conversations;
     struct stage out;
     struct err e;
     bool failed;
@@ -85,8 +85,9 @@ static bool after(void *ctx, const struct sft_report *r)
 static bool open_files(struct job *j)
 {
     const struct config *c = j->s.c;
-    struct talks *t = &j->talks;
-    if (!talks_open(t, c, &j->s.form, MIN(c->actor.ppo_max_token_len_per_gpu, j->s.m.c.max_len), &j->e)) return false;
+    struct sft_conversations *t = &j->sft_conversations;
+    if (!sft_conversations_open(t, c, &j->s.form, MIN(c->actor.ppo_max_token_len_per_gpu, j->s.m.c.max_len), &j->e))
+        return false;
     if (!config_given(c, "sft.steps")) {
         int64_t epochs = c->trainer.total_epochs ? c->trainer.total_epochs : 1,
                 steps = (epochs * t->n + j->r.batch - 1) / j->r.batch;
@@ -104,7 +105,8 @@ static bool open_all(struct job *j, const struct config *c)
     struct err *e = &j->e;
     const char *model = *c->model.path ? c->model.path : session_embedded_policy();
     if (!*c->sft.save) return fail(e, "sft.save: give the folder the trained model goes to, sft.save=DIR");
-    if (!stage_open(&j->out, c->sft.save, e) || !need_fits(c, model, NEED_SFT, e) || !session_load(&j->s, c, NULL, e))
+    if (!stage_open(&j->out, c->sft.save, e) || !memory_fits(c, model, MEMORY_SFT, e) ||
+        !session_load(&j->s, c, NULL, e))
         return false;
     if (!dir_room(c->sft.save, (size_t)j->s.m.count * sizeof(acc_t) * 4, e)) return false;
     session_trains(&j->s);
@@ -115,7 +117,8 @@ static bool train(struct job *j)
 {
     const struct config *c = j->s.c;
     struct session *s = &j->s;
-    bool ok = sft_keep_open(&j->keep, s, &j->r, *c->data.train_files ? sft_talks_hash(&j->talks) : 0, &j->e);
+    bool ok =
+        sft_keep_open(&j->keep, s, &j->r, *c->data.train_files ? sft_talks_hash(&j->sft_conversations) : 0, &j->e);
     if (ok && j->keep.done)
         fprintf(stderr,
                 "%s is the model of this very fine-tuning: nothing is left to do (trainer.resume=off makes it anew)\n",
@@ -124,7 +127,7 @@ static bool train(struct job *j)
     if (j->r.begin) fprintf(stderr, "goes on after step %d of %d\n", j->r.begin, j->r.steps);
     stop_catch();
     stop_during("finishing step %d and writing a checkpoint", j->r.begin + 1);
-    ok = *c->data.train_files ? sft_talks(&s->learner, &j->talks, c, &j->r, after, j, &j->e)
+    ok = *c->data.train_files ? sft_talks(&s->learner, &j->sft_conversations, c, &j->r, after, j, &j->e)
                               : sft_run(&s->learner, &s->chat, &j->r, after, j, &j->e);
     return ok && !j->failed;
 }
@@ -148,7 +151,7 @@ static int run(const struct config *c, bool json)
     struct err late;
     if (opened && !sft_keep_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;
     stage_drop(&j->out);
-    talks_free(&j->talks);
+    sft_conversations_free(&j->sft_conversations);
     session_close(&j->s);
     int status = !ok ? cmd_fail(&j->e) : stopped ? 130 : 0;
     free(j);
@@ -162,7 +165,7 @@ int cmd_sft(int argc, char **argv)
     bool json = cmd_option(&argc, argv, "--json", NULL);
     if (cmd_config(&c, argc, argv, usage, 0, &status)) {
         config_for_model(&c, "sft.lr", stderr);
-        config_for_memory(&c, NEED_SFT, stderr);
+        config_for_memory(&c, MEMORY_SFT, stderr);
         status = run(&c, json);
     }
     config_free(&c);

@@ -145,11 +145,11 @@ static json_t *read_json(const struct str *text, struct err *e)
 {
     static const char *const columns[] = { "messages", "tools", "add_generation_prompt", "continue_final_message",
                                            NULL };
-    struct row_text x = { .p = text->p ? text->p : "", .n = text->n };
+    struct json_text x = { .p = text->p ? text->p : "", .n = text->n };
     if (x.n >= 3 && !memcmp(x.p, "\xEF\xBB\xBF", 3)) x.at = 3;                        /* a byte order mark */
     size_t blank = x.at + strspn(x.p + x.at, " \t\r\n");
     if (x.p[blank] == '{') x.columns = columns;
-    json_t *root = row_json(&x, e);
+    json_t *root = json_partial(&x, e);
     while (root && x.at < x.n && isspace((unsigned char)x.p[x.at])) x.at++;
     if (root && x.at < x.n) { json_decref(root); root = NULL; fail(e, "more text behind the value"); }
     if (!root) fail_in(e, "stdin: not JSON: byte %zu", x.at + 1);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void dialog_free(struct dialog *d)
+static void conversation_free(struct conversation *d)
 {
     messages_free(&d->said);
     free(d->tools);
@@ -17,7 +17,7 @@ static void dialog_free(struct dialog *d)
 }
 
 /* Tools: JSON text, or a list, which is none where Parquet has an empty one. */
-static bool read_tools(struct dialog *d, const json_t *tools, struct err *e)
+static bool read_tools(struct conversation *d, const json_t *tools, struct err *e)
 {
     char buf[200];
     if (tools_none(tools)) return true;
@@ -33,7 +33,7 @@ static bool read_tools(struct dialog *d, const json_t *tools, struct err *e)
     return true;
 }
 
-static bool read_dialog(struct dialog *d, const json_t *row, const struct dataset_keys *key, struct form *f,
+static bool read_dialog(struct conversation *d, const json_t *row, const struct dataset_keys *key, struct form *f,
                         struct err *e)
 {
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
@@ -46,7 +46,7 @@ static bool read_dialog(struct dialog *d, const json_t *row, const struct datase
     return fail(e, "\"%s\" has no message of role \"assistant\": there is nothing to learn from it", f->names);
 }
 
-static void join(struct dialogs *d, const struct dialog *one)
+static void join(struct conversations *d, const struct conversation *one)
 {
     if (d->n == d->cap) {
         d->cap = d->cap ? 2 * d->cap : 256;
@@ -68,7 +68,7 @@ static void count(struct count *forms, const char *names)
     forms[k].n++;
 }
 
-static void note(struct dialogs *d, const char *path, const struct count *forms, int nulls)
+static void note(struct conversations *d, const char *path, const struct count *forms, int nulls)
 {
     str_printf(&d->note, "%s: ", path);
     for (int k = 0; k < FORMS && forms[k].n; k++)
@@ -91,11 +91,11 @@ static void tell_near(const struct rows *r, const json_t *row, const struct data
     str_free(&near);
 }
 
-static int next_dialog(struct dialogs *d, struct rows *r, const struct dataset_keys *key, struct count *forms,
+static int next_dialog(struct conversations *d, struct rows *r, const struct dataset_keys *key, struct count *forms,
                        int *nulls, struct err *e)
 {
     json_t *row;
-    struct dialog one = { 0 };
+    struct conversation one = { 0 };
     struct form f = { 0 };
     struct str place = { 0 };
     int state = rows_next(r, &row, e);
@@ -110,13 +110,13 @@ static int next_dialog(struct dialogs *d, struct rows *r, const struct dataset_k
         count(forms, f.names);
         join(d, &one);
     } else {
-        dialog_free(&one);
+        conversation_free(&one);
     }
     form_free(&f);
     return ok ? 1 : (rows_fail(r, e), -1);
 }
 
-bool dialogs_load(struct dialogs *d, const char *path, const struct dataset_keys *key, struct err *e)
+bool conversations_load(struct conversations *d, const char *path, const struct dataset_keys *key, struct err *e)
 {
     const char *columns[40] = { "?tools" };
     int n = 1, before = d->n, state, nulls = 0;
@@ -135,10 +135,10 @@ bool dialogs_load(struct dialogs *d, const char *path, const struct dataset_keys
     return state == 0;
 }
 
-void dialogs_free(struct dialogs *d)
+void conversations_free(struct conversations *d)
 {
-    for (int k = 0; k < d->n; k++) dialog_free(&d->row[k]);
+    for (int k = 0; k < d->n; k++) conversation_free(&d->row[k]);
     free(d->row);
     str_free(&d->note);
-    *d = (struct dialogs){ 0 };
+    *d = (struct conversations){ 0 };
 }

@@ -58,7 +58,7 @@ static size_t asked_messages(const json_t *list)
 }
 
 /* The prompt column: a plain string, or chat messages; *answer: what the assistant says at the end. */
-static bool read_prompt(struct sample *s, const json_t *prompt, const char *name, const json_t **answer, struct err *e)
+static bool read_prompt(struct prompt *s, const json_t *prompt, const char *name, const json_t **answer, struct err *e)
 {
     char buf[200];
     if (json_is_string(prompt)) {
@@ -83,7 +83,7 @@ static bool read_prompt(struct sample *s, const json_t *prompt, const char *name
 
 /* Columns that hold a question, the first that a row has; but where two do and neither is "prompt", they must ask the
  * same. */
-static bool find_prompt(struct reading *x, struct sample *s, const json_t *row, const json_t **answer, struct err *e)
+static bool find_prompt(struct reading *x, struct prompt *s, const json_t *row, const json_t **answer, struct err *e)
 {
     static const char *const usual[] = { "prompt", "question", "problem", "messages" };
     const json_t *v, *said = NULL;
@@ -100,7 +100,7 @@ static bool find_prompt(struct reading *x, struct sample *s, const json_t *row, 
             if (k == 0) return true;
             continue;
         }
-        struct sample other = { 0 };
+        struct prompt other = { 0 };
         bool ok = read_prompt(&other, v, usual[k], &said, e), same = ok && !strcmp(other.prompt, s->prompt);
         messages_free(&other.said);
         if (ok && !same)
@@ -147,7 +147,7 @@ static bool find_answer(const json_t *row, struct answers *out, const char **nam
                                       "holds it (data.answer_key=solution takes this as it is)");
 }
 
-static bool read_answers(struct reading *x, struct sample *s, const json_t *row, const json_t *said, struct err *e)
+static bool read_answers(struct reading *x, struct prompt *s, const json_t *row, const json_t *said, struct err *e)
 {
     const char *key = x->key->answer, *name = NULL;
     const json_t *v;
@@ -181,7 +181,7 @@ static bool read_answers(struct reading *x, struct sample *s, const json_t *row,
     return true;
 }
 
-static void sample_free(struct sample *s)
+static void prompt_free(struct prompt *s)
 {
     for (int k = 0; k < s->n_refs; k++) free(s->refs[k]);
     free(s->refs);
@@ -202,7 +202,7 @@ static bool read_name(char **out, const json_t *v, const char *name, struct err 
     return !v || *out || fail(e, "\"%s\" must be a text, it is %s", name, value_is(v, buf, sizeof buf));
 }
 
-static bool read_row(struct reading *x, struct sample *s, const json_t *row, struct err *e)
+static bool read_row(struct reading *x, struct prompt *s, const json_t *row, struct err *e)
 {
     const json_t *said = NULL, *source, *tools = row_at(row, "tools");
     const char *key = x->key->source;
@@ -221,7 +221,7 @@ static bool read_row(struct reading *x, struct sample *s, const json_t *row, str
     return true;
 }
 
-static void join(struct dataset *d, const struct sample *s)
+static void join(struct dataset *d, const struct prompt *s)
 {
     if (d->n == d->cap) {
         d->cap = d->cap ? 2 * d->cap : 256;
@@ -253,7 +253,7 @@ static bool read_rows(struct dataset *d, struct reading *x, struct err *e)
     json_t *row;
     int state, before = d->n;
     while ((state = rows_next(x->rows, &row, e)) > 0) {
-        struct sample s = { .index = d->n - before + x->nulls };
+        struct prompt s = { .index = d->n - before + x->nulls };
         bool nothing = row_is_null(row), ok = nothing || read_row(x, &s, row, e);
         json_decref(row);
         x->nulls += nothing;
@@ -261,7 +261,7 @@ static bool read_rows(struct dataset *d, struct reading *x, struct err *e)
         struct str place = { 0 };
         rows_place(x->rows, &place);
         s.place = place.p;
-        if (!ok) { sample_free(&s); return rows_fail(x->rows, e); }
+        if (!ok) { prompt_free(&s); return rows_fail(x->rows, e); }
         join(d, &s);
     }
     return state == 0;
@@ -318,7 +318,7 @@ bool dataset_load(struct dataset *d, const char *path, const char *prompt_key, s
 
 void dataset_cut(struct dataset *d, int n)
 {
-    while (d->n > n) sample_free(&d->row[--d->n]);
+    while (d->n > n) prompt_free(&d->row[--d->n]);
 }
 
 void dataset_free(struct dataset *d)
@@ -329,7 +329,7 @@ void dataset_free(struct dataset *d)
     *d = (struct dataset){ 0 };
 }
 
-bool sample_is_math(const struct sample *s)
+bool prompt_is_math(const struct prompt *s)
 {
     static const char *const sources[] = {
         "gsm8k", "math", "aime", "amc", "olympiad", "numina", "deepscaler", "minerva"

@@ -5,7 +5,7 @@
 #include "data/messages.h"
 #include <stdint.h>
 
-struct sample {
+struct prompt {
     char *data_source;          /* the column, else the file's name without folder and extensions */
     bool named;                 /* the column */
     struct messages said;       /* the prompt: all messages but what an assistant says at the end; or a plain string */
@@ -21,7 +21,7 @@ struct sample {
 };
 
 /* note: lines about what was read in a way that one should know of */
-struct dataset { struct sample *row; int n, cap; struct str note; };
+struct dataset { struct prompt *row; int n, cap; struct str note; };
 
 /* Names of columns that are not the usual ones; dots lead into structs ("extra_info.question"). A name that is given
  * must be in every row, no other column takes its place. NULL: the usual ones, as told at dataset_load. */
@@ -42,7 +42,7 @@ void dataset_cut(struct dataset *d, int n);         /* keeps the first n rows */
 /* Is the answer to be compared as mathematics? The column "ability" says so, and where there is none, the name of the
  * source: gsm8k, math500, aime24, ..., or that all references are
  * numbers, whether as JSON has them or as texts, or stood in a box. */
-bool sample_is_math(const struct sample *s);
+bool prompt_is_math(const struct prompt *s);
 
 /* A data set of conversations to be imitated (conversation_form.h): "messages" or ShareGPT's "conversations"; "prompt"
  * and "completion" or "response", "question" and "answer" or "response", texts or lists of messages; Alpaca's
@@ -50,10 +50,10 @@ bool sample_is_math(const struct sample *s);
  * front of a conversation without a system message. tools: the column "tools", JSON text; NULL: none. Of a prompt that
  * is a list beside its completion nothing is learned (message.quiet). note: the form of each file's rows. Errors and
  * limits as above; a row with two conversations is one. */
-struct dialog { struct messages said; char *tools, *place; };           /* place: file and row, for sentences */
-struct dialogs { struct dialog *row; int n, cap; struct str note; };
-bool dialogs_load(struct dialogs *d, const char *path, const struct dataset_keys *key, struct err *e);
-void dialogs_free(struct dialogs *d);
+struct conversation { struct messages said; char *tools, *place; };           /* place: file and row, for sentences */
+struct conversations { struct conversation *row; int n, cap; struct str note; };
+bool conversations_load(struct conversations *d, const char *path, const struct dataset_keys *key, struct err *e);
+void conversations_free(struct conversations *d);
 
 /* perm[0..n) := the order of n rows in this epoch, a function of (n, seed, epoch) only. */
 void dataset_order(int n, uint64_t seed, uint32_t epoch, int *perm);

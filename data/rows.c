@@ -157,12 +157,12 @@ static bool fail_at(const struct rows *r, size_t at, struct err *e)
 /* The row at r->at; its line ends at r->to where rows are lines. */
 static json_t *parse(struct rows *r, struct err *e)
 {
-    struct row_text t = { .p = r->file.p,
+    struct json_text t = { .p = r->file.p,
                           .n = r->to,
                           .at = r->at,
                           .columns = r->all ? NULL : (const char *const *)r->column,
                           .most = max_read };
-    json_t *row = row_json(&t, e);
+    json_t *row = json_partial(&t, e);
     str_free(&r->odd);
     r->odd = t.odd;
     if (!row) {
@@ -224,8 +224,8 @@ void rows_near(const struct rows *r, const char *missing, struct str *out)
     } else {
         static const char *const none[] = { NULL };
         struct err e;
-        struct row_text t = { .p = r->file.p, .n = r->to, .at = r->from, .columns = none, .names = &names };
-        json_decref(row_json(&t, &e));
+        struct json_text t = { .p = r->file.p, .n = r->to, .at = r->from, .columns = none, .names = &names };
+        json_decref(json_partial(&t, &e));
         odd = t.odd;
     }
     near_names(out, missing, &names);

@@ -78,17 +78,17 @@ void __wrap_op_query_scale(elem_t *qkv, double by, int64_t n, heads h)
 }
 
 extern typeof(op_swiglu) __real_op_swiglu, __wrap_op_swiglu;
-void __wrap_op_swiglu(elem_t *y, const elem_t *gu, int64_t n, int ff)
+void __wrap_op_swiglu(elem_t *y, const elem_t *gate_up, int64_t n, int ff)
 {
-    __real_op_swiglu(y, gu, n, ff);
+    __real_op_swiglu(y, gate_up, n, ff);
     check_reals("op_swiglu", "y", y, n, ff, ff);
 }
 
 extern typeof(op_swiglu_back) __real_op_swiglu_back, __wrap_op_swiglu_back;
-void __wrap_op_swiglu_back(elem_t *dgu, const elem_t *dy, const elem_t *gu, int64_t n, int ff)
+void __wrap_op_swiglu_back(elem_t *dgate_up, const elem_t *dy, const elem_t *gate_up, int64_t n, int ff)
 {
-    __real_op_swiglu_back(dgu, dy, gu, n, ff);
-    check_reals("op_swiglu_back", "dgu", dgu, n, 2 * (int64_t)ff, 2 * (int64_t)ff);
+    __real_op_swiglu_back(dgate_up, dy, gate_up, n, ff);
+    check_reals("op_swiglu_back", "dgu", dgate_up, n, 2 * (int64_t)ff, 2 * (int64_t)ff);
 }
 
 extern typeof(op_bias_back) __real_op_bias_back, __wrap_op_bias_back;

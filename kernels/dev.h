@@ -74,10 +74,11 @@ struct dev_counts dev_count(void);
  * So body must make the same calls with the same pointers, sizes and rules each time, and neither put, get, allocate
  * nor wait. What operations keep for themselves may move: then the list is recorded again. *g starts as NULL. */
 struct dev_graph;
-void dev_replay(struct dev_graph **g, void (*body)(void *ctx), void *ctx);
+void dev_graph_run(struct dev_graph **g, void (*body)(void *ctx), void *ctx);
 void dev_graph_free(struct dev_graph *g);                        /* NULL is fine */
-bool dev_records(void);
-void dev_record(bool on);                                        /* off: body runs at every call; for comparisons */
+bool dev_graph_supported(void);
+/* off: body runs at every call; for comparisons */
+void dev_graph_enable(bool on);
 
 /* Memory that operations need while they run. From dev_dry_begin() to dev_dry_end() nothing is computed or copied,
  * pointers are not followed, and each operation only says how much it would need; so a step made once of the largest

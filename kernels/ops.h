@@ -50,10 +50,10 @@ void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout,
  * 3.4). The way back is the same. */
 void op_query_scale(elem_t *qkv, double by, int64_t n, struct heads h);
 
-/* gu[n][2 ff]: gate then up; y[n][ff] = silu(gate) * up. Shazeer, "GLU variants improve transformer" (2020). dgu may be
- * gu. */
-void op_swiglu(elem_t *y, const elem_t *gu, int64_t n, int ff);
-void op_swiglu_back(elem_t *dgu, const elem_t *dy, const elem_t *gu, int64_t n, int ff);
+/* gate_up[n][2 ff]: gate then up; y[n][ff] = silu(gate) * up. Shazeer, "GLU variants improve transformer" (2020).
+ * dgate_up may be gate_up. */
+void op_swiglu(elem_t *y, const elem_t *gate_up, int64_t n, int ff);
+void op_swiglu_back(elem_t *dgate_up, const elem_t *dy, const elem_t *gate_up, int64_t n, int ff);
 
 /* db[d] += sum over rows, fixed order */
 void op_bias_back(acc_t *db, const elem_t *dy, int64_t n, int d);

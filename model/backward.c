@@ -19,12 +19,12 @@ static void layer_back(const struct model *m, const struct acts *s, int l, const
     const struct acts_layer *a = &s->layer[l];
     const elem_t *w = m->w;
     int64_t n = b->n, att = (int64_t)c->heads * c->head_dim;
-    product_back(s->dwork2, g + p->down, s->dres, a->y, w + p->down, n, c->dim, c->ff);
-    op_swiglu_back(s->dwork, s->dwork2, a->gu, n, c->ff);
-    product_back(s->dx, g + p->gu, s->dwork, a->x2, w + p->gu, n, 2 * c->ff, c->dim);
+    product_back(s->dwork2, g + p->down, s->dres, a->ff_act, w + p->down, n, c->dim, c->ff);
+    op_swiglu_back(s->dwork, s->dwork2, a->gate_up, n, c->ff);
+    product_back(s->dx, g + p->gate_up, s->dwork, a->x2, w + p->gate_up, n, 2 * c->ff, c->dim);
     op_rmsnorm_back(s->dres, g + p->norm2, s->dx, s->dres, a->res2, w + p->norm2, a->rstd2, n, c->dim);
-    product_back(s->dwork2, g + p->o, s->dres, a->att, w + p->o, n, c->dim, att);
-    op_attn_back(s->dwork, s->dwork2, a->att, a->lse, a->turned, b->plan, m->h);
+    product_back(s->dwork2, g + p->o, s->dres, a->attn_out, w + p->o, n, c->dim, att);
+    op_attn_back(s->dwork, s->dwork2, a->attn_out, a->lse, a->qkv_rot, b->plan, m->h);
     if (m->query_scale != 1.0) op_query_scale(s->dwork, m->query_scale, n, m->h);
     op_rope_back(s->dwork, c->qk_norm ? g + p->qnorm : NULL, c->qk_norm ? g + p->knorm : NULL, s->dwork, a->qkv,
                  a->rstdq, c->qk_norm ? w + p->qnorm : NULL, c->qk_norm ? w + p->knorm : NULL, m->freq, b->pos, n,

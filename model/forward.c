@@ -16,12 +16,12 @@ static void layer_get(struct acts_layer *l, const struct model *m, int64_t n, bo
     const struct model_config *c = &m->c;
     l->x1 = reals(a, n, c->dim, "norm 1 out");
     l->qkv = reals(a, n, m->qkv_dim, "q, k, v");
-    l->turned = c->qk_norm ? reals(a, n, m->qkv_dim, "q, k, v turned") : l->qkv;
-    l->att = reals(a, n, (int64_t)c->heads * c->head_dim, "attention out");
+    l->qkv_rot = c->qk_norm ? reals(a, n, m->qkv_dim, "q, k, v turned") : l->qkv;
+    l->attn_out = reals(a, n, (int64_t)c->heads * c->head_dim, "attention out");
     l->res2 = reals(a, n, c->dim, "residual 2");
     l->x2 = reals(a, n, c->dim, "norm 2 out");
-    l->gu = reals(a, n, 2 * (int64_t)c->ff, "gate and up");
-    l->y = reals(a, n, c->ff, "swiglu out");
+    l->gate_up = reals(a, n, 2 * (int64_t)c->ff, "gate and up");
+    l->ff_act = reals(a, n, c->ff, "swiglu out");
     l->rstd1 = wides(a, n, 1, "1/rms");
     l->rstd2 = wides(a, n, 1, "1/rms");
     l->rstdq = c->qk_norm ? wides(a, n, c->heads + c->kv_heads, "q/k norm 1/rms") : NULL;
@@ -40,7 +40,7 @@ void acts_make(struct acts *s, const struct model *m, int64_t max_rows, bool rec
         else s->layer[l] = s->layer[0];
         s->layer[l].res1 = l == 0 || backward ? reals(a, n, c->dim, "residual 1") : s->layer[0].res1;
     }
-    s->up = reals(a, n, c->dim, "layer out");
+    s->branch_out = reals(a, n, c->dim, "layer out");
     s->res = reals(a, n, c->dim, "last residual");
     s->hidden = reals(a, n, c->dim, "hidden");
     s->rstd = wides(a, n, 1, "1/rms");
@@ -75,21 +75,24 @@ void layer_run(const struct model *m, const struct acts *s, int l, const struct 
                            .k = c->dim,
                            .bias = c->qkv_bias ? w + p->qkv_bias : NULL,
                            .weight = true });
-    op_rope(a->turned, a->rstdq, a->qkv, c->qk_norm ? w + p->qnorm : NULL, c->qk_norm ? w + p->knorm : NULL, c->rms_eps,
-            m->freq, at->pos, n, m->h);
-    if (m->query_scale != 1.0) op_query_scale(a->turned, m->query_scale, n, m->h);
+    op_rope(a->qkv_rot, a->rstdq, a->qkv, c->qk_norm ? w + p->qnorm : NULL, c->qk_norm ? w + p->knorm : NULL,
+            c->rms_eps, m->freq, at->pos, n, m->h);
+    if (m->query_scale != 1.0) op_query_scale(a->qkv_rot, m->query_scale, n, m->h);
     for (int i = 0; i < at->copies; i++)
-        op_kv_write(at->pool + l * at->layer_stride, a->turned, at->slot + i * n, n, m->h);
-    if (at->plan) op_attn(a->att, a->lse, a->turned, at->plan, m->h);
-    else op_attn_paged(a->att, a->turned, at->pool + l * at->layer_stride, at->table, at->ld, at->pos, n, m->h);
+        op_kv_write(at->pool + l * at->layer_stride, a->qkv_rot, at->slot + i * n, n, m->h);
+    if (at->plan) op_attn(a->attn_out, a->lse, a->qkv_rot, at->plan, m->h);
+    else op_attn_paged(a->attn_out, a->qkv_rot, at->pool + l * at->layer_stride, at->table, at->ld, at->pos, n, m->h);
     op_gemm((struct gemm){
-        .form = GEMM_NT, .d = s->up, .a = a->att, .b = w + p->o, .m = n, .n = c->dim, .k = att, .weight = true });
-    op_add_rmsnorm(a->res2, a->x2, a->rstd2, a->res1, s->up, w + p->norm2, c->rms_eps, n, c->dim);
+        .form = GEMM_NT, .d = s->branch_out, .a = a->attn_out, .b = w + p->o, .m = n, .n = c->dim, .k = att,
+        .weight = true });
+    op_add_rmsnorm(a->res2, a->x2, a->rstd2, a->res1, s->branch_out, w + p->norm2, c->rms_eps, n, c->dim);
     op_gemm((struct gemm){
-        .form = GEMM_NT, .d = a->gu, .a = a->x2, .b = w + p->gu, .m = n, .n = 2 * c->ff, .k = c->dim, .weight = true });
-    op_swiglu(a->y, a->gu, n, c->ff);
+        .form = GEMM_NT, .d = a->gate_up, .a = a->x2, .b = w + p->gate_up, .m = n, .n = 2 * c->ff, .k = c->dim,
+        .weight = true });
+    op_swiglu(a->ff_act, a->gate_up, n, c->ff);
     op_gemm((struct gemm){
-        .form = GEMM_NT, .d = s->up, .a = a->y, .b = w + p->down, .m = n, .n = c->dim, .k = c->ff, .weight = true });
+        .form = GEMM_NT, .d = s->branch_out, .a = a->ff_act, .b = w + p->down, .m = n, .n = c->dim, .k = c->ff,
+        .weight = true });
 }
 
 static void run(const struct model *m, const struct acts *s, const int *ids, const struct where *at)
@@ -100,12 +103,12 @@ static void run(const struct model *m, const struct acts *s, const int *ids, con
     op_embed(s->layer[0].res1, m->w + m->embed, ids, at->n, c->dim);
     for (int l = 0; l < c->layers; l++) {
         const struct acts_layer *a = &s->layer[l];
-        const elem_t *res = l ? s->layer[l - 1].res2 : a->res1, *up = l ? s->up : NULL;
+        const elem_t *res = l ? s->layer[l - 1].res2 : a->res1, *up = l ? s->branch_out : NULL;
         op_add_rmsnorm(a->res1, a->x1, a->rstd1, res, up, m->w + m->layer[l].norm1, c->rms_eps, at->n, c->dim);
         layer_run(m, s, l, at);
     }
-    op_add_rmsnorm(s->res, s->hidden, s->rstd, s->layer[c->layers - 1].res2, s->up, m->w + m->norm, c->rms_eps, at->n,
-                   c->dim);
+    op_add_rmsnorm(s->res, s->hidden, s->rstd, s->layer[c->layers - 1].res2, s->branch_out, m->w + m->norm, c->rms_eps,
+                   at->n, c->dim);
 }
 
 void model_forward(const struct model *m, struct acts *s, const struct batch *b, const struct kv_out *kv)

@@ -8,8 +8,8 @@
 #include "kernels/ops.h"
 
 /* Where each tensor of a layer begins in the flat vector (elements); -1: this model has none. q, k, v stand one after
- * another in qkv, gate and up in gu. */
-struct layer_at { int64_t norm1, qkv, qkv_bias, qnorm, knorm, o, norm2, gu, down; };
+ * another in qkv, gate and up in gate_up. */
+struct layer_at { int64_t norm1, qkv, qkv_bias, qnorm, knorm, o, norm2, gate_up, down; };
 
 /* One tensor under its Hugging Face name: [rows][cols], cols 0 for a vector. */
 struct param { char name[96]; int64_t at; int64_t rows, cols; bool decay; };
@@ -77,12 +77,16 @@ struct kv_out { elem_t *pool; int64_t layer_stride; const int64_t *slot; int cop
 
 /* Activations of a batch of at most max_rows tokens. recompute keeps only each layer's input and runs the layer again
  * on the way back: same bits. */
-struct acts_layer { elem_t *res1, *x1, *qkv, *turned, *att, *res2, *x2, *gu, *y; acc_t *rstd1, *rstd2, *rstdq, *lse; };
+struct acts_layer {
+    elem_t *res1, *x1, *qkv, *qkv_rot, *attn_out, *res2, *x2, *gate_up, *ff_act;
+    acc_t *rstd1, *rstd2, *rstdq, *lse;
+};
 struct acts {
     int64_t max_rows;
     bool recompute;
     struct acts_layer *layer;       /* [layers]; with recompute all share everything but res1 */
-    elem_t *up, *res, *hidden;        /* [n][dim]: a layer's output, the last residual, the final normalised state */
+    /* [n][dim]: a layer's output, the last residual, the final normalised state */
+    elem_t *branch_out, *res, *hidden;
     acc_t *rstd;
     elem_t *dres, *dx, *dwork;        /* the way back: [n][dim], [n][dim], [n][max(qkv_dim, 2 ff)] */
     elem_t *dwork2;                   /* [n][max(heads*hd, ff)] */

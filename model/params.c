@@ -27,8 +27,8 @@ static const struct kind {
     { "self_attn.k_norm.weight",         offsetof(struct layer_at, knorm),    HD,  ONE, false, false, QKNORM },
     { "self_attn.o_proj.weight",         offsetof(struct layer_at, o),        DIM, Q,   true,  true,  ALWAYS },
     { "post_attention_layernorm.weight", offsetof(struct layer_at, norm2),    DIM, ONE, false, false, ALWAYS },
-    { "mlp.gate_proj.weight",            offsetof(struct layer_at, gu),       FF,  DIM, true,  false, ALWAYS },
-    { "mlp.up_proj.weight",              offsetof(struct layer_at, gu),       FF,  DIM, true,  false, ALWAYS },
+    { "mlp.gate_proj.weight",            offsetof(struct layer_at, gate_up),  FF,  DIM, true,  false, ALWAYS },
+    { "mlp.up_proj.weight",              offsetof(struct layer_at, gate_up),  FF,  DIM, true,  false, ALWAYS },
     { "mlp.down_proj.weight",            offsetof(struct layer_at, down),     DIM, FF,  true,  true,  ALWAYS },
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };

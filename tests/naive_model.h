@@ -5,7 +5,9 @@
 #include "model/model.h"
 #include "tests/naive.h"
 
-struct naive_layer { double *res1, *x1, *qkv, *turned, *att, *res2, *x2, *gu, *y, *rstd1, *rstd2, *rstdq, *lse; };
+struct naive_layer {
+    double *res1, *x1, *qkv, *qkv_rot, *attn_out, *res2, *x2, *gate_up, *ff_act, *rstd1, *rstd2, *rstdq, *lse;
+};
 struct naive_net {
     const struct numbers *z;
     const struct model *m;                      /* shapes and where each tensor is */
@@ -45,8 +47,8 @@ static inline void naive_linear_back(const struct naive_net *s, double *dx, doub
 static inline void naive_layer_make(struct naive_layer *a, const struct model *m, int64_t n)
 {
     const struct model_config *c = &m->c;
-    double **const rows[] = { &a->res1, &a->x1, &a->qkv,   &a->turned, &a->att,   &a->res2, &a->x2,
-                              &a->gu,   &a->y,  &a->rstd1, &a->rstd2,  &a->rstdq, &a->lse };
+    double **const rows[] = { &a->res1, &a->x1, &a->qkv,   &a->qkv_rot, &a->attn_out,   &a->res2, &a->x2,
+                              &a->gate_up,   &a->ff_act,  &a->rstd1, &a->rstd2,  &a->rstdq, &a->lse };
     const int64_t width[] = { c->dim,
                               c->dim,
                               m->qkv_dim,
@@ -84,13 +86,13 @@ static inline void naive_forward(struct naive_net *s)
         naive_norm(s->z, a->res1, a->x1, a->rstd1, l ? s->layer[l - 1].res2 : a->res1, l ? up : NULL, s->w + p->norm1,
                    c->rms_eps, n, c->dim);
         naive_linear(s, a->qkv, a->x1, p->qkv, c->qkv_bias ? p->qkv_bias : -1, s->m->qkv_dim, dim);
-        naive_rope(s->z, a->turned, a->rstdq, a->qkv, &rope, n);
-        naive_attn(s->z, a->att, a->lse, a->turned, s->end, n, s->m->h);
-        naive_linear(s, up, a->att, p->o, -1, dim, (int64_t)c->heads * c->head_dim);
+        naive_rope(s->z, a->qkv_rot, a->rstdq, a->qkv, &rope, n);
+        naive_attn(s->z, a->attn_out, a->lse, a->qkv_rot, s->end, n, s->m->h);
+        naive_linear(s, up, a->attn_out, p->o, -1, dim, (int64_t)c->heads * c->head_dim);
         naive_norm(s->z, a->res2, a->x2, a->rstd2, a->res1, up, s->w + p->norm2, c->rms_eps, n, c->dim);
-        naive_linear(s, a->gu, a->x2, p->gu, -1, 2 * (int64_t)c->ff, dim);
-        naive_swiglu(s->z, a->y, a->gu, n, c->ff);
-        naive_linear(s, up, a->y, p->down, -1, dim, c->ff);
+        naive_linear(s, a->gate_up, a->x2, p->gate_up, -1, 2 * (int64_t)c->ff, dim);
+        naive_swiglu(s->z, a->ff_act, a->gate_up, n, c->ff);
+        naive_linear(s, up, a->ff_act, p->down, -1, dim, c->ff);
     }
     naive_norm(s->z, s->last, s->hidden, s->rstd, s->layer[c->layers - 1].res2, up, s->w + s->m->norm, c->rms_eps, n,
                c->dim);
@@ -107,12 +109,12 @@ static inline void naive_layer_back(const struct naive_net *s, int l, double *dr
     const int64_t n = s->n, att = (int64_t)c->heads * c->head_dim, qkv = s->m->qkv_dim;
     double *dx = naive_zeros(n * c->dim), *dy = naive_zeros(n * c->ff), *dgu = naive_zeros(2 * n * c->ff);
     double *datt = naive_zeros(n * att), *dqkv = naive_zeros(n * qkv);
-    naive_linear_back(s, dy, g, dres, a->y, p->down, c->dim, c->ff);
-    naive_swiglu_back(s->z, dgu, dy, a->gu, n, c->ff);
-    naive_linear_back(s, dx, g, dgu, a->x2, p->gu, 2 * (int64_t)c->ff, c->dim);
+    naive_linear_back(s, dy, g, dres, a->ff_act, p->down, c->dim, c->ff);
+    naive_swiglu_back(s->z, dgu, dy, a->gate_up, n, c->ff);
+    naive_linear_back(s, dx, g, dgu, a->x2, p->gate_up, 2 * (int64_t)c->ff, c->dim);
     naive_norm_back(s->z, dres, g + p->norm2, dx, dres, a->res2, s->w + p->norm2, a->rstd2, n, c->dim);
-    naive_linear_back(s, datt, g, dres, a->att, p->o, c->dim, att);
-    naive_attn_back(s->z, dqkv, datt, a->turned, s->end, n, s->m->h);
+    naive_linear_back(s, datt, g, dres, a->attn_out, p->o, c->dim, att);
+    naive_attn_back(s->z, dqkv, datt, a->qkv_rot, s->end, n, s->m->h);
     naive_rope_back(s->z, dqkv, (double *[2]){ c->qk_norm ? g + p->qnorm : NULL, c->qk_norm ? g + p->knorm : NULL },
                     dqkv, a->qkv, a->rstdq, &rope, n);
     if (c->qkv_bias) naive_bias_back(s->z, g + p->qkv_bias, dqkv, n, qkv);
@@ -143,8 +145,8 @@ static inline void naive_net_free(struct naive_net *s)
 {
     for (int l = 0; l < s->m->c.layers; l++) {
         struct naive_layer *a = &s->layer[l];
-        double *const rows[] = { a->res1, a->x1, a->qkv,   a->turned, a->att,   a->res2, a->x2,
-                                 a->gu,   a->y,  a->rstd1, a->rstd2,  a->rstdq, a->lse };
+        double *const rows[] = { a->res1, a->x1, a->qkv,   a->qkv_rot, a->attn_out,   a->res2, a->x2,
+                                 a->gate_up,   a->ff_act,  a->rstd1, a->rstd2,  a->rstdq, a->lse };
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) free(rows[i]);
     }
     free(s->layer), free(s->freq), free(s->last), free(s->hidden), free(s->rstd), free(s->logits);

@@ -63,7 +63,7 @@ void task_name(char name[TASK_NAME], enum split split, struct rng *r)
 }
 
 /* n different names */
-static void draw_names(const struct question *q, char name[][TASK_NAME], int n, struct rng *r)
+static void draw_names(const struct task *q, char name[][TASK_NAME], int n, struct rng *r)
 {
     for (int i = 0; i < n; i++) {
         bool fresh;
@@ -76,32 +76,32 @@ static void draw_names(const struct question *q, char name[][TASK_NAME], int n, 
 }
 
 /* Takes ownership of call. */
-static void add_step(struct question *q, enum task_tool tool, char *plan, char *call)
+static void add_step(struct task *q, enum task_tool tool, char *plan, char *call)
 {
     ENSURE(q->n_steps < QUESTION_STEPS);
     q->step[q->n_steps++] = (struct step){ .tool = tool, .plan = plan, .call = call };
 }
 
-static void add_page(struct question *q, const char *title, char *body)
+static void add_page(struct task *q, const char *title, char *body)
 {
     ENSURE(q->n_pages < QUESTION_PAGES);
     q->pages = xrealloc(q->pages, (size_t)(q->n_pages + 1) * sizeof *q->pages);
     q->pages[q->n_pages++] = (struct page){ .title = xstrdup(title), .text = body };
 }
 
-static void find(struct question *q, const char *key, const char *name)
+static void find(struct task *q, const char *key, const char *name)
 {
     add_step(q, TASK_SEARCH, text("find %s", key), text(" %s", name));
 }
 
-static void answer_number(struct question *q, const char *last, long long x)
+static void answer_number(struct task *q, const char *last, long long x)
 {
     q->kind = ANSWER_NUMBER;
     q->answer = text("%lld", x);
     q->last = text("%s", last);
 }
 
-static void answer_attr(struct question *q, char *last, enum attr a, value v)
+static void answer_attr(struct task *q, char *last, enum attr a, value v)
 {
     q->kind = a == COLOR ? ANSWER_COLOR : a == JOB ? ANSWER_JOB : ANSWER_NUMBER;
     q->answer = text("%s", v.s);
@@ -135,7 +135,7 @@ static enum attr draw_number_attr(struct rng *r) { return (enum attr)between(r, 
 
 /* "key value, key value." with the fact wanted and extra random ones, in random order. without: an attribute that must
  * not be drawn as an extra. */
-static void add_facts(struct question *q, const char *title, const char *key, const char *val, int without, int extra,
+static void add_facts(struct task *q, const char *title, const char *key, const char *val, int without, int extra,
                       struct rng *r)
 {
     enum attr drawn[ATTRS];
@@ -157,7 +157,7 @@ static void add_facts(struct question *q, const char *title, const char *key, co
     add_page(q, title, s.p);
 }
 
-static void make_arith(struct question *q, struct rng *r)
+static void make_arith(struct task *q, struct rng *r)
 {
     struct str ask = { 0 }, expr = { 0 };
     int v = between(r, 2, 99), ops = between(r, 2, 3);
@@ -185,7 +185,7 @@ static void make_arith(struct question *q, struct rng *r)
     answer_number(q, "done", v);
 }
 
-static void make_mod(struct question *q, struct rng *r)
+static void make_mod(struct task *q, struct rng *r)
 {
     int which = between(r, 0, 2);
     if (which == 0) {
@@ -210,7 +210,7 @@ static void make_mod(struct question *q, struct rng *r)
     }
 }
 
-static void make_lineq(struct question *q, struct rng *r)
+static void make_lineq(struct task *q, struct rng *r)
 {
     int x = between(r, 2, 30), a = between(r, 2, 9), b = between(r, 1, 30), which = between(r, 0, 2);
     if (which == 0) {
@@ -228,7 +228,7 @@ static void make_lineq(struct question *q, struct rng *r)
     answer_number(q, "done", x);
 }
 
-static void make_seq(struct question *q, struct rng *r)
+static void make_seq(struct task *q, struct rng *r)
 {
     int a = between(r, 2, 30), d = between(r, 2, 20), which = between(r, 0, 2);
     if (which == 0) {
@@ -248,7 +248,7 @@ static void make_seq(struct question *q, struct rng *r)
     }
 }
 
-static void make_units(struct question *q, struct rng *r)
+static void make_units(struct task *q, struct rng *r)
 {
     static const struct { const char *big, *small; int factor; } unit[] = {
         { "hours", "minutes", 60 }, { "minutes", "seconds", 60 }, { "days", "hours", 24 }, { "weeks", "days", 7 },
@@ -270,7 +270,7 @@ static void make_units(struct question *q, struct rng *r)
 }
 
 /* Follows hops links from one name to the next, then asks an attribute of the last. onehop: 0 links. */
-static void make_chain(struct question *q, int hops, int extra, struct rng *r)
+static void make_chain(struct task *q, int hops, int extra, struct rng *r)
 {
     char name[3][TASK_NAME];
     enum attr a = draw_attr(r);
@@ -291,13 +291,13 @@ static void make_chain(struct question *q, int hops, int extra, struct rng *r)
     answer_attr(q, text("%s", attr_name[a]), a, v);
 }
 
-static void make_onehop(struct question *q, struct rng *r) { make_chain(q, 0, 2, r); }
-static void make_bridge(struct question *q, struct rng *r) { make_chain(q, 1, 1, r); }
-static void make_threehop(struct question *q, struct rng *r) { make_chain(q, 2, 1, r); }
+static void make_onehop(struct task *q, struct rng *r) { make_chain(q, 0, 2, r); }
+static void make_bridge(struct task *q, struct rng *r) { make_chain(q, 1, 1, r); }
+static void make_threehop(struct task *q, struct rng *r) { make_chain(q, 2, 1, r); }
 
 /* Two names, one number each. The value found first is said before the second search, so that each is copied from the
  * page just read. */
-static enum attr two_searches(struct question *q, char name[2][TASK_NAME], value v[2], struct rng *r)
+static enum attr two_searches(struct task *q, char name[2][TASK_NAME], value v[2], struct rng *r)
 {
     enum attr a = draw_number_attr(r);
     draw_names(q, name, 2, r);
@@ -309,7 +309,7 @@ static enum attr two_searches(struct question *q, char name[2][TASK_NAME], value
     return a;
 }
 
-static void make_compare(struct question *q, struct rng *r)
+static void make_compare(struct task *q, struct rng *r)
 {
     char name[2][TASK_NAME];
     value v[2];
@@ -321,7 +321,7 @@ static void make_compare(struct question *q, struct rng *r)
     q->last = text("%s %s than %s, %s", v[0].s, first ? "more" : "less", v[1].s, first ? "first" : "second");
 }
 
-static void make_gather(struct question *q, struct rng *r)
+static void make_gather(struct task *q, struct rng *r)
 {
     char name[2][TASK_NAME];
     value v[2];
@@ -333,7 +333,7 @@ static void make_gather(struct question *q, struct rng *r)
 
 /* Two pages of one name that differ in the job; the job stands first, so that "baker" leads to the color of the right
  * page. */
-static void make_distract(struct question *q, struct rng *r)
+static void make_distract(struct task *q, struct rng *r)
 {
     char name[1][TASK_NAME];
     enum attr a;
@@ -349,7 +349,7 @@ static void make_distract(struct question *q, struct rng *r)
     answer_attr(q, text("the %s: %s", job[right].s, attr_name[a]), a, v[right]);
 }
 
-static void make_links(struct question *q, struct rng *r)
+static void make_links(struct task *q, struct rng *r)
 {
     char name[3][TASK_NAME];
     int n = between(r, 2, 3), code = between(r, 11, 99), factor = between(r, 2, 9);
@@ -363,7 +363,7 @@ static void make_links(struct question *q, struct rng *r)
     answer_number(q, "done", code * factor);
 }
 
-static void make_contra(struct question *q, struct rng *r)
+static void make_contra(struct task *q, struct rng *r)
 {
     char name[1][TASK_NAME];
     enum attr a = draw_number_attr(r);
@@ -379,29 +379,29 @@ static void make_contra(struct question *q, struct rng *r)
     answer_number(q, "done", (long long)factor * atoi(v[official].s));
 }
 
-static void (*const make[FAMILIES])(struct question *, struct rng *) = {
+static void (*const make[FAMILIES])(struct task *, struct rng *) = {
     [FAM_ARITH] = make_arith, [FAM_MOD] = make_mod, [FAM_LINEQ] = make_lineq, [FAM_SEQ] = make_seq,
     [FAM_UNITS] = make_units, [FAM_ONEHOP] = make_onehop, [FAM_BRIDGE] = make_bridge, [FAM_COMPARE] = make_compare,
     [FAM_THREEHOP] = make_threehop, [FAM_DISTRACT] = make_distract, [FAM_LINKS] = make_links,
     [FAM_GATHER] = make_gather, [FAM_CONTRA] = make_contra,
 };
 
-void question_make(struct question *q, int family, enum split split, uint64_t seed, uint64_t index)
+void task_make(struct task *q, int family, enum split split, uint64_t seed, uint64_t index)
 {
     ENSURE(family >= 0 && family < FAMILIES);
     struct philox key =
         philox4x32(seed, (uint32_t)index, (uint32_t)(index >> 32), (uint32_t)family, 0x7461736bu + (uint32_t)split);
     struct rng r = rng_make((uint64_t)key.v[1] << 32 | key.v[0], key.v[2], key.v[3]);
     for (;;) {
-        *q = (struct question){ .family = family, .split = split };
+        *q = (struct task){ .family = family, .split = split };
         make[family](q, &r);
         /* names were drawn from the split already */
         if (q->n_pages || task_is_test(q->text) == (split == SPLIT_TEST)) return;
-        question_free(q);
+        task_free(q);
     }
 }
 
-void question_free(struct question *q)
+void task_free(struct task *q)
 {
     for (int k = 0; k < q->n_pages; k++) { free(q->pages[k].title); free(q->pages[k].text); }
     for (int k = 0; k < q->n_steps; k++) { free(q->step[k].plan); free(q->step[k].call); }
@@ -409,5 +409,5 @@ void question_free(struct question *q)
     free(q->text);
     free(q->answer);
     free(q->last);
-    *q = (struct question){ 0 };
+    *q = (struct task){ 0 };
 }

@@ -34,7 +34,7 @@ enum answer_kind { ANSWER_NUMBER, ANSWER_COLOR, ANSWER_JOB, ANSWER_NAME };
 struct page { char *title, *text; };
 struct step { enum task_tool tool; char *plan, *call; };        /* the expert thinks plan, then makes the call */
 
-struct question {
+struct task {
     int family;
     enum split split;
     char *text, *answer;
@@ -50,8 +50,8 @@ struct question {
 /* Fills q from nothing but its arguments: the same (family, split, seed, index) is the same question on every machine.
  * Names are 2 or 3 syllables; a name, or for computations the whole question text, belongs to the test split when
  * task_is_test says so, and generation draws until it is in its split. */
-void question_make(struct question *q, int family, enum split split, uint64_t seed, uint64_t index);
-void question_free(struct question *q);
+void task_make(struct task *q, int family, enum split split, uint64_t seed, uint64_t index);
+void task_free(struct task *q);
 bool task_is_test(const char *text);                                        /* FNV-1a of the bytes, mod 5, is 0 */
 /* bytes of a name with its 0; colors, and jobs, there are */
 enum { TASK_NAME = 8, TASK_WORDS = 8 };
@@ -61,7 +61,7 @@ void task_name(char name[TASK_NAME], enum split split, struct rng *r);      /* a
 /* What the tool answers to a call of this question, byte for byte what calc_run(calc_embedded) gives, or corpus_search
  * over q->pages for a query in ASCII (FTS5 also folds accents). Appends to out. */
 struct str;
-void question_call(struct str *out, const struct question *q, enum task_tool tool, const char *call);
+void question_call(struct str *out, const struct task *q, enum task_tool tool, const char *call);
 
 /* A transcript is a list of pieces. PIECE_GENERATED holds tags and all: <think> plan</think><search> name</search>, at
  * the end <think> last</think><answer>\boxed{ x}</answer>. PIECE_RESULT holds the tool's text alone: the engine puts "
@@ -76,7 +76,7 @@ struct piece { enum piece_kind kind; char *text; };
  * gets SLIP instead, which keeps the share of flawed demonstrations the same in every family. */
 enum flaw { FLAW_NONE, FLAW_GUESS, FLAW_EARLY, FLAW_SLIP };
 struct transcript { int n; struct piece *piece; enum flaw flaw; };          /* flaw: the one actually shown */
-void expert_write(struct transcript *t, const struct question *q, enum flaw flaw, struct rng *r);
+void expert_write(struct transcript *t, const struct task *q, enum flaw flaw, struct rng *r);
 void transcript_free(struct transcript *t);
 
 /* Draws the flaw of a demonstration: GUESS with guess_high in arith, lineq, units, onehop, threehop and links,
@@ -90,4 +90,4 @@ enum flaw flaw_draw(int family, double guess_high, double guess_low, double earl
  *   around the box is allowed. correct implies well_formed: the text in the box, white space stripped, equals q->answer
  *   byte for byte. response may hold any bytes. */
 struct task_grade { bool well_formed, correct; };
-struct task_grade task_grade(const struct question *q, const char *response, size_t n);
+struct task_grade task_grade(const struct task *q, const char *response, size_t n);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
-static void look_up(struct str *out, const struct question *q, const char *query, size_t n)
+static void look_up(struct str *out, const struct task *q, const char *query, size_t n)
 {
     int found = 0, words = 0;
     for (int k = 0; k < q->n_pages && found < TASK_MAX_PAGES; k++) {
@@ -26,7 +26,7 @@ static void look_up(struct str *out, const struct question *q, const char *query
     else if (!found) str_puts(out, "no page");
 }
 
-void question_call(struct str *out, const struct question *q, enum task_tool tool, const char *call)
+void question_call(struct str *out, const struct task *q, enum task_tool tool, const char *call)
 {
     if (tool == TASK_PYTHON) calc_run(out, call, strlen(call), &calc_embedded);
     else look_up(out, q, call, strlen(call));
@@ -40,7 +40,7 @@ static void add_piece(struct transcript *t, enum piece_kind kind, struct str *s)
 }
 
 /* One turn: thought and call, then what the tool says. The result stays owned by the transcript. */
-static const char *add_call(struct transcript *t, const struct question *q, const char *thought, enum task_tool tool,
+static const char *add_call(struct transcript *t, const struct task *q, const char *thought, enum task_tool tool,
                             const char *call)
 {
     const char *tag = tool == TASK_PYTHON ? "python" : "search";
@@ -52,7 +52,7 @@ static const char *add_call(struct transcript *t, const struct question *q, cons
     return t->piece[t->n - 1].text;
 }
 
-static void add_answer(struct transcript *t, const struct question *q, const char *thought, const char *answer)
+static void add_answer(struct transcript *t, const struct task *q, const char *thought, const char *answer)
 {
     struct str s = { 0 };
     str_printf(&s, "<think> %s</think><answer>\\boxed{%s%s}</answer>", thought, q->kind == ANSWER_NUMBER ? "" : " ",
@@ -61,7 +61,7 @@ static void add_answer(struct transcript *t, const struct question *q, const cha
 }
 
 /* A random value of the answer's kind (a number with as many digits), never the answer. */
-static void wrong_value(char out[24], const struct question *q, struct rng *r)
+static void wrong_value(char out[24], const struct task *q, struct rng *r)
 {
     uint32_t least = 1;
     for (size_t k = strlen(q->answer); k > 1; k--) least *= 10;
@@ -99,7 +99,7 @@ static void wrong_operator(struct str *out, const char *call, int k)
     }
 }
 
-static bool is_title(const struct question *q, const char *name)
+static bool is_title(const struct task *q, const char *name)
 {
     for (int k = 0; k < q->n_pages; k++) if (!strcmp(q->pages[k].title, name)) return true;
     return false;
@@ -107,7 +107,7 @@ static bool is_title(const struct question *q, const char *name)
 
 /* Makes one call wrong and answers with what comes back where that can be taken for an answer, else with a wrong
  * value. */
-static void add_slip(struct transcript *t, const struct question *q, const struct step *s, struct rng *r)
+static void add_slip(struct transcript *t, const struct task *q, const struct step *s, struct rng *r)
 {
     struct str call = { 0 }, result = { 0 };
     char name[TASK_NAME], answer[24];
@@ -135,7 +135,7 @@ static void add_slip(struct transcript *t, const struct question *q, const struc
     str_free(&result);
 }
 
-void expert_write(struct transcript *t, const struct question *q, enum flaw flaw, struct rng *r)
+void expert_write(struct transcript *t, const struct task *q, enum flaw flaw, struct rng *r)
 {
     if (flaw == FLAW_EARLY && q->n_steps < 2) flaw = FLAW_SLIP;
     *t = (struct transcript){ .flaw = flaw };

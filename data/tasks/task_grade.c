@@ -49,7 +49,7 @@ static bool well_formed(struct scan s, struct scan *box)
     return eat(&s, "</answer>") && s.p == s.end;
 }
 
-struct task_grade task_grade(const struct question *q, const char *response, size_t n)
+struct task_grade task_grade(const struct task *q, const char *response, size_t n)
 {
     struct scan box;
     if (!well_formed((struct scan){ response, response + n }, &box)) return (struct task_grade){ 0 };

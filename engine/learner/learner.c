@@ -69,7 +69,7 @@ void learner_make(struct learner *l, struct model *m, struct learner_rule r)
         free(x);
     }
     if (!dev_dry_begin()) return;
-    learner_rehearse(l);
+    learner_warm_up(l);
     dev_dry_end(true);
 }
 
@@ -257,7 +257,7 @@ bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
 }
 
 /* One sequence of all the rows. Scored, trained on and measured, as policy_update.c does. */
-void learner_rehearse(struct learner *l)
+void learner_warm_up(struct learner *l)
 {
     int64_t n = l->max_rows;
     int *zero = xcalloc((size_t)n, sizeof *zero), *begin = xmalloc((size_t)(n + 1) * sizeof *begin),

@@ -36,7 +36,7 @@ static inline size_t moment_bytes(const struct learner *l)
     return (size_t)l->m->count * (l->bf16_moments ? sizeof(uint16_t) : sizeof(acc_t));
 }
 /* All operations of an update of the largest size, in a dry run (dev_dry_begin): what scratch memory they need. */
-void learner_rehearse(struct learner *l);
+void learner_warm_up(struct learner *l);
 
 /* logp[tgt_flat] and entropy[tgt_flat] (host, may be NULL) of every target of the pack. w NULL: the model's own
  * weights; top_k > 0: entropy of the top_k most likely entries, and the target, only; kv (may be NULL): slot[copies][n]

@@ -8,12 +8,12 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 /* The batch itself: ids, positions; for a chunk rows, targets and what comes out; the likeliest and theirs. */
-static size_t batch_bytes(const struct scorer *s)
+static size_t batch_bytes(const struct token_scorer *s)
 {
     return (size_t)s->max_rows * 32 + (size_t)s->chunk * (size_t)(s->top + 1) * 16 + (1 << 16);
 }
 
-static void lay_out(struct scorer *s, struct arena *a)
+static void lay_out(struct token_scorer *s, struct arena *a)
 {
     const struct model *m = s->m;
     /* recompute: layers share their activations, as nothing is to be kept for a way back */
@@ -23,10 +23,10 @@ static void lay_out(struct scorer *s, struct arena *a)
     arena_get(a, batch_bytes(s), "batch");
 }
 
-void scorer_make(struct scorer *s, const struct model *m, int64_t max_rows, int top)
+void token_scorer_make(struct token_scorer *s, const struct model *m, int64_t max_rows, int top)
 {
     int64_t fit = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)sizeof(elem_t));       /* as in training */
-    *s = (struct scorer){
+    *s = (struct token_scorer){
         .m = m, .max_rows = max_rows, .chunk = MIN(max_rows, fit < 64 ? 64 : fit), .top = MIN(top, m->c.vocab)
     };
     ENSURE(top <= SCORER_TOP);
@@ -40,7 +40,7 @@ void scorer_make(struct scorer *s, const struct model *m, int64_t max_rows, int 
     arena_back(&s->arena, arena_mark(&s->arena) - (batch_bytes(s) + 255) / 256 * 256);
 }
 
-void scorer_free(struct scorer *s)
+void token_scorer_free(struct token_scorer *s)
 {
     acts_free(&s->acts);
     arena_free(&s->arena);
@@ -74,7 +74,7 @@ static void hand_out(acc_t *to, const acc_t *x, const int64_t *flat, int n, int 
 }
 
 /* The chunk's likeliest tokens, then their log-probabilities as targets of the same rows. */
-static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_temp, int *top_id, acc_t *top_logp)
+static void chunk_top(struct token_scorer *s, const int64_t *flat, int n, double inv_temp, int *top_id, acc_t *top_logp)
 {
     int vocab = s->m->c.vocab, top = s->top, *id = xmalloc((size_t)n * (size_t)top * sizeof *id),
         *begin = xmalloc((size_t)(n + 1) * sizeof *begin);
@@ -95,8 +95,8 @@ static void chunk_top(struct scorer *s, const int64_t *flat, int n, double inv_t
     free(z);
 }
 
-void scorer_run(struct scorer *s, const struct pack *p, double inv_temp, acc_t *logp, acc_t *entropy, int *top_id,
-                acc_t *top_logp)
+void token_scorer_run(struct token_scorer *s, const struct pack *p, double inv_temp, acc_t *logp, acc_t *entropy,
+                      int *top_id, acc_t *top_logp)
 {
     struct arena *a = &s->arena;
     size_t mark = arena_mark(a), n = (size_t)p->n;

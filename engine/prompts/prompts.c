@@ -3,7 +3,7 @@
 #include "base/str.h"
 #include "data/data_files.h"
 #include "base/json_partial.h"
-#include "engine/prompts/conversation.h"
+#include "engine/prompts/rollout_messages.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -118,17 +118,17 @@ bool prompt_write(struct ids *out, const struct chat_message *said, int n, const
     if (mine && system) m[k++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
     for (int i = 0; i < n; i++)
         if (!mine || said[i].role != CHAT_SYSTEM) m[k++] = said[i];
-    struct said x;
-    said_make(&x, m, k, form, false);
+    struct rollout_messages x;
+    rollout_messages_make(&x, m, k, form, false);
     bool ok = chat_check(form->chat, m, k, turns, e) &&
               (chat_write(form->chat, out, NULL, x.m, x.n, turns ? &form->tools : NULL, true) ||
                fail(e, "the tokenizer gave up on this prompt"));
-    said_free(&x);
+    rollout_messages_free(&x);
     free(m);
     return ok;
 }
 
-static bool write_row(struct ids *out, const struct sample *s, const char *system, const struct call_form *form,
+static bool write_row(struct ids *out, const struct prompt *s, const char *system, const struct call_form *form,
                       struct err *e)
 {
     struct chat_message *said = chat_messages(&s->said);
@@ -147,10 +147,10 @@ static uint64_t fnv_text(uint64_t h, const char *s) { return fnv(h, s ? s : "\xf
 
 /* Everything of a row that decides a number: what is asked, what is right, by which rule, and under which name it is
  * counted. Lengths go first, so that no two rows run into one another. */
-static void hash_row(struct questions *q, int k)
+static void hash_row(struct prompt_set *q, int k)
 {
-    const struct sample *s = &q->rows.row[k];
-    const int sizes[] = { q->prompt[k].n, s->n_refs, sample_is_math(s) };
+    const struct prompt *s = &q->rows.row[k];
+    const int sizes[] = { q->prompt[k].n, s->n_refs, prompt_is_math(s) };
     q->hash = fnv(q->hash, sizes, sizeof sizes);
     q->hash = fnv(q->hash, q->prompt[k].p, (size_t)q->prompt[k].n * sizeof(int));
     for (int i = 0; i < s->n_refs; i++) q->hash = fnv_text(q->hash, s->refs[i]);
@@ -158,10 +158,10 @@ static void hash_row(struct questions *q, int k)
 }
 
 /* Writes row k's prompt to the place of row `to`; *kept false: it is left out. */
-static bool take_row(struct questions *q, int k, int to, const char *key, const struct config *c,
+static bool take_row(struct prompt_set *q, int k, int to, const char *key, const struct config *c,
                      const struct call_form *form, bool *kept, struct err *e)
 {
-    const struct sample *s = &q->rows.row[k];
+    const struct prompt *s = &q->rows.row[k];
     struct ids ids = { 0 };
     int max = c->data.max_prompt_length;
     enum truncation how = c->data.filter_overlong_prompts ? TRUNCATE_FILTER : c->data.truncation;
@@ -187,7 +187,7 @@ static bool take_row(struct questions *q, int k, int to, const char *key, const 
 }
 
 /* Released questions bring instructions for tags along. */
-static void warn_of_tags(const struct questions *q, int n, const char *key, const struct config *c,
+static void warn_of_tags(const struct prompt_set *q, int n, const char *key, const struct config *c,
                          const struct call_form *form)
 {
     int taught = 0;
@@ -204,7 +204,7 @@ static void warn_of_tags(const struct questions *q, int n, const char *key, cons
                 key, taught, n);
 }
 
-static bool write_prompts(struct questions *q, const char *key, const struct config *c, const struct call_form *form,
+static bool write_prompts(struct prompt_set *q, const char *key, const struct config *c, const struct call_form *form,
                           struct err *e)
 {
     int n = q->rows.n, to = 0;
@@ -215,7 +215,7 @@ static bool write_prompts(struct questions *q, const char *key, const struct con
         bool kept;
         ok = take_row(q, k, to, key, c, form, &kept, e);
         if (!ok || !kept) continue;
-        struct sample s = q->rows.row[to];
+        struct prompt s = q->rows.row[to];
         q->rows.row[to] = q->rows.row[k];
         q->rows.row[k] = s;
         hash_row(q, to++);
@@ -239,10 +239,10 @@ static bool read_one(void *ctx, const char *path, struct err *e)
     return dataset_load_keys(r->rows, path, &r->keys, e);
 }
 
-bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c,
+bool prompt_set_open(struct prompt_set *q, const char *key, const char *files, const struct config *c,
                     const struct call_form *form, struct err *e)
 {
-    *q = (struct questions){ 0 };
+    *q = (struct prompt_set){ 0 };
     if (!*files) return true;
     struct reading r = { &q->rows,
                          { *c->data.prompt_key ? c->data.prompt_key : NULL,
@@ -253,16 +253,16 @@ bool questions_open(struct questions *q, const char *key, const char *files, con
     return write_prompts(q, key, c, form, e);
 }
 
-void questions_free(struct questions *q)
+void prompt_set_free(struct prompt_set *q)
 {
     for (int k = 0; q->prompt && k < q->rows.n; k++) ids_free(&q->prompt[k]);
     free(q->prompt);
-    free(q->deck.order);
+    free(q->row_order.order);
     dataset_free(&q->rows);
-    *q = (struct questions){ 0 };
+    *q = (struct prompt_set){ 0 };
 }
 
-int deck_row(struct deck *d, const struct config *c, int n, uint64_t position)
+int row_order_at(struct row_order *d, const struct config *c, int n, uint64_t position)
 {
     uint64_t rows = (uint64_t)n, epoch = position / rows;
     if (!c->data.shuffle) return (int)(position % rows);
@@ -274,7 +274,7 @@ int deck_row(struct deck *d, const struct config *c, int n, uint64_t position)
     return d->order[position % rows];
 }
 
-int questions_row(struct questions *q, const struct config *c, uint64_t position)
+int prompt_set_row(struct prompt_set *q, const struct config *c, uint64_t position)
 {
-    return deck_row(&q->deck, c, q->rows.n, position);
+    return row_order_at(&q->row_order, c, q->rows.n, position);
 }

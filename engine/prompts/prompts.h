@@ -6,29 +6,29 @@
 #include "model/chat/chat.h"
 
 /* Rows in the order of an epoch. Start with { 0 }; free(order) at the end. */
-struct deck { int *order; uint32_t epoch; };
+struct row_order { int *order; uint32_t epoch; };
 /* The row (of n) that number position of the run is. Epochs follow one another without a gap, so a batch may reach from
  * one into the next. */
-int deck_row(struct deck *d, const struct config *c, int n, uint64_t position);
+int row_order_at(struct row_order *d, const struct config *c, int n, uint64_t position);
 
-struct questions {
+struct prompt_set {
     struct dataset rows;            /* none: the embedded tasks */
     struct ids *prompt;             /* [rows.n] */
     uint64_t
         hash; /* of all that decides numbers: prompts, references, rule, data_source, in order; not of what the files are called, nor of
                                        columns that nobody reads */
-    struct deck deck;
+    struct row_order row_order;
 };
 
 /* Reads the files named in a list (data/data_files.h) and writes each row's prompt as data.system_prompt, the chat
  * format and the form of calls say. Prompts over data.max_prompt_length are treated as data.truncation says; what is
  * left out is counted in a line on stderr. key: the option that named the files, for sentences. False: a file cannot be
  * read, a prompt is too long, or no row is left. */
-bool questions_open(struct questions *q, const char *key, const char *files, const struct config *c,
+bool prompt_set_open(struct prompt_set *q, const char *key, const char *files, const struct config *c,
                     const struct call_form *form, struct err *e);
-void questions_free(struct questions *q);
+void prompt_set_free(struct prompt_set *q);
 
-int questions_row(struct questions *q, const struct config *c, uint64_t position);      /* as deck_row */
+int prompt_set_row(struct prompt_set *q, const struct config *c, uint64_t position);      /* as deck_row */
 
 /* A conversation and what begins a reply: with the system message that data.system_prompt=`system` stands for, and,
  * where calls run in turns, with the tools declared. False: the chat format has no place for something in it

@@ -1,35 +1,35 @@
 /* sft_conversations.c: conversations to ids and masks; what is wrong with one is said before any work. */
 #include "engine/prompts/sft_conversations.h"
-#include "engine/prompts/conversation.h"
+#include "engine/prompts/rollout_messages.h"
 #include <stdio.h>
 #include <string.h>
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-static bool write_talk(struct demo *d, const struct dialog *x, const struct config *c, const struct call_form *form,
-                       struct err *e)
+static bool write_talk(struct sft_example *d, const struct conversation *x, const struct config *c,
+                       const struct call_form *form, struct err *e)
 {
     const struct chat *chat = form->chat;
     struct chat_tools tools = { 0 };
     struct chat_mask mask = { 0 };
-    *d = (struct demo){ 0 };
+    *d = (struct sft_example){ 0 };
     if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e))
         return fail_in(e, "%s: tools", x->place);
     struct chat_message *m = chat_messages(&x->said);
-    struct said said;
-    said_make(&said, m, x->said.n, form, !c->sft.mask_results);
+    struct rollout_messages said;
+    rollout_messages_make(&said, m, x->said.n, form, !c->sft.mask_results);
     const struct chat_tools *declared = x->tools || !call_form_turns(form) ? &tools : &form->tools;
     bool ok = chat_check(chat, m, x->said.n, declared->n > 0, e) &&
               (chat_write(chat, &d->ids, &mask, said.m, said.n, declared, false) || fail(e, "the tokenizer gave up on "
                                                                                             "this conversation"));
     d->m = mask.p;
-    said_free(&said);
+    rollout_messages_free(&said);
     free(m);
     chat_tools_free(&tools);
     return ok || fail_in(e, "%s", x->place);
 }
 
-static int64_t marked(const struct demo *d)
+static int64_t marked(const struct sft_example *d)
 {
     int64_t n = 0;
     for (int i = 1; i < d->ids.n; i++) n += d->m[i];
@@ -37,7 +37,8 @@ static int64_t marked(const struct demo *d)
 }
 
 /* Fits d into max tokens. *keep false: it is left out. */
-static bool fit(struct demo *d, const struct dialog *x, const struct config *c, int max, bool *keep, struct err *e)
+static bool fit(struct sft_example *d, const struct conversation *x, const struct config *c, int max, bool *keep,
+                struct err *e)
 {
     enum truncation how = c->data.filter_overlong_prompts ? TRUNCATE_FILTER : c->data.truncation;
     *keep = true;
@@ -53,31 +54,31 @@ static bool fit(struct demo *d, const struct dialog *x, const struct config *c, 
     return true;
 }
 
-struct reading { struct dialogs rows; struct dataset_keys keys; };
+struct reading { struct conversations rows; struct dataset_keys keys; };
 
 static bool read_one(void *ctx, const char *path, struct err *e)
 {
     struct reading *r = ctx;
-    return dialogs_load(&r->rows, path, &r->keys, e);
+    return conversations_load(&r->rows, path, &r->keys, e);
 }
 
-static bool write_all(struct talks *t, const struct dialogs *rows, const struct config *c, const struct call_form *form,
-                      int most, struct err *e)
+static bool write_all(struct sft_conversations *t, const struct conversations *rows, const struct config *c,
+                      const struct call_form *form, int most, struct err *e)
 {
     int max = c->data.max_length ? MIN(c->data.max_length, most) : most, longer = 0, idle = 0;
     bool ok = true;
-    t->talk = xcalloc((size_t)rows->n, sizeof *t->talk);
+    t->example = xcalloc((size_t)rows->n, sizeof *t->example);
     for (int k = 0; ok && k < rows->n; k++) {
-        struct demo d;
+        struct sft_example d;
         bool keep = true;
         ok = write_talk(&d, &rows->row[k], c, form, e) && fit(&d, &rows->row[k], c, max, &keep, e);
         int64_t targets = ok && keep ? marked(&d) : 0;
         longer += ok && !keep;
         idle += ok && keep && !targets;
-        if (!targets) { demo_free(&d); continue; }
+        if (!targets) { sft_example_free(&d); continue; }
         t->tokens += d.ids.n;
         t->targets += targets;
-        t->talk[t->n++] = d;
+        t->example[t->n++] = d;
     }
     if (longer)
         fprintf(stderr, "data.train_files: %d of %d conversations are longer than %d tokens and were left out\n",
@@ -90,23 +91,24 @@ static bool write_all(struct talks *t, const struct dialogs *rows, const struct 
     return ok && (t->n || fail(e, "data.train_files: no conversation is left to learn from"));
 }
 
-bool talks_open(struct talks *t, const struct config *c, const struct call_form *form, int most, struct err *e)
+bool sft_conversations_open(struct sft_conversations *t, const struct config *c, const struct call_form *form, int most,
+                            struct err *e)
 {
-    *t = (struct talks){ 0 };
+    *t = (struct sft_conversations){ 0 };
     struct reading r = { { 0 },
                          { *c->data.prompt_key ? c->data.prompt_key : NULL,
                            *c->data.answer_key ? c->data.answer_key : NULL, NULL } };
     bool ok = each_file("data.train_files", c->data.train_files, read_one, &r, e);
     if (ok) print_notes("data.train_files", &r.rows.note);
     ok = ok && write_all(t, &r.rows, c, form, most, e);
-    dialogs_free(&r.rows);
+    conversations_free(&r.rows);
     return ok;
 }
 
-void talks_free(struct talks *t)
+void sft_conversations_free(struct sft_conversations *t)
 {
-    for (int k = 0; k < t->n; k++) demo_free(&t->talk[k]);
-    free(t->talk);
-    free(t->deck.order);
-    *t = (struct talks){ 0 };
+    for (int k = 0; k < t->n; k++) sft_example_free(&t->example[k]);
+    free(t->example);
+    free(t->row_order.order);
+    *t = (struct sft_conversations){ 0 };
 }

@@ -1,5 +1,5 @@
-/* rollout.c: who runs when. An episode is seated when its worst case of pages fits beside the worst cases of those
- * already seated, so that the pool never runs dry on the way; it leaves its seat when it ends. Seats whose tool runs
+/* rollout.c: who runs when. An sequence is admitted when its worst case of pages fits beside the worst cases of those
+ * already admitted, so that the pool never runs dry on the way; it leaves its seat when it ends. Seats whose tool runs
  * have no rows in a pass, and the others do not wait for them. */
 #include "engine/rollout/rollout.h"
 #include "base/clock.h"
@@ -49,7 +49,7 @@ static void rows_make(struct rollout *r, struct arena *a)
     r->room = (char *)r->dev.ids;
     r->sent = xcalloc(1, (size_t)((char *)r->dev.id - r->room));
     ENSURE((char *)r->dev.ent - (char *)r->dev.id == (char *)r->host.ent - (char *)r->host.id);
-    r->owner = xcalloc(seqs, sizeof(struct seat *));
+    r->owner = xcalloc(seqs, sizeof(struct seq_slot *));
     /* 64 MiB of logits at once: a larger product is no faster, and a row's numbers do not depend on the others */
     int64_t fit = (64 << 20) / (vocab_ld(r->m) * (int64_t)a->elem_bytes);
     r->head_rows = (int)(fit < 1 ? 1 : fit < (int64_t)seqs ? fit : (int64_t)seqs);
@@ -91,10 +91,10 @@ struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, s
     acts_make(&r->acts, m, c->max_rows, false, false, a);
     rows_make(r, a);
     allow_make(r, a);
-    r->seat = xcalloc((size_t)c->max_seqs, sizeof *r->seat);
+    r->seq_slot = xcalloc((size_t)c->max_seqs, sizeof *r->seq_slot);
     r->live = xcalloc((size_t)c->max_seqs, sizeof *r->live);
     if (a->dry || !dev_dry_begin()) return r;
-    rollout_rehearse(r);
+    rollout_warm_up(r);
     dev_dry_end(true);
     return r;
 }
@@ -128,57 +128,57 @@ void rollout_free(struct rollout *r)
     tools_free(r->pool);
     pass_forget(r);
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
-    for (int i = 0; i < r->c.max_seqs; i++) str_free(&r->seat[i].tail);
-    free(r->seat);
+    for (int i = 0; i < r->c.max_seqs; i++) str_free(&r->seq_slot[i].tail);
+    free(r->seq_slot);
     acts_free(&r->acts);
     free(r);
 }
 
-static int limit_of(const struct rollout *r, const struct episode *ep)
+static int limit_of(const struct rollout *r, const struct sequence *seq)
 {
-    int64_t response = (int64_t)ep->prompt_len + r->c.max_response;
+    int64_t response = (int64_t)seq->prompt_len + r->c.max_response;
     return response < r->c.max_len ? (int)response : r->c.max_len;
 }
 
-/* What s may yet need; pages come only to seats, so the sum over seats never exceeds the free ones. */
+/* What s may yet need; pages come only to slots, so the sum over slots never exceeds the free ones. */
 static int claims(const struct rollout *r)
 {
     int sum = 0;
     for (int i = 0; i < r->lives; i++) {
-        const struct seat *s = &r->seat[r->live[i]];
-        sum += kv_claim(r->kv, &s->ep->kv, s->limit);
+        const struct seq_slot *s = &r->seq_slot[r->live[i]];
+        sum += kv_claim(r->kv, &s->seq->kv, s->limit);
     }
     return sum;
 }
 
 static void ended(struct rollout *r, int index, enum finish why)
 {
-    struct episode *ep = r->ep[index];
-    ep->finish = why;
-    if (!r->keep || ep->unread) kv_drop(r->kv, &ep->kv);
+    struct sequence *seq = r->seq[index];
+    seq->finish = why;
+    if (!r->keep || seq->unread) kv_drop(r->kv, &seq->kv);
     r->finished[r->done++] = index;
 }
 
-void seat_leave(struct rollout *r, struct seat *s, enum finish why)
+void slot_release(struct rollout *r, struct seq_slot *s, enum finish why)
 {
     int i = 0;
     ended(r, s->index, why);
-    s->state = SEAT_FREE;
-    s->ep = NULL;
-    while (&r->seat[r->live[i]] != s) i++;
+    s->state = SLOT_FREE;
+    s->seq = NULL;
+    while (&r->seq_slot[r->live[i]] != s) i++;
     memmove(r->live + i, r->live + i + 1, (size_t)(--r->lives - i) * sizeof *r->live);
 }
 
-/* Gives up pages that are only there to save work: of finished episodes, the last of the run's list first (the caller
- * reads in its order); the caller's; and where nobody is seated, who could free some, the groups' and the forked
- * prefixes of those yet to start, last first. True: the worst case of ep is free beside the claims of the seated. */
-static bool make_room(struct rollout *r, struct episode *ep)
+/* Gives up pages that are only there to save work: of finished sequences, the last of the run's list first (the caller
+ * reads in its order); the caller's; and where nobody is admitted, who could free some, the groups' and the forked
+ * prefixes of those yet to start, last first. True: the worst case of ep is free beside the claims of the admitted. */
+static bool make_room(struct rollout *r, struct sequence *seq)
 {
     for (;;) {
-        if (r->kv->free >= claims(r) + kv_claim(r->kv, &ep->kv, limit_of(r, ep))) return true;
+        if (r->kv->free >= claims(r) + kv_claim(r->kv, &seq->kv, limit_of(r, seq))) return true;
         struct kv_seq *give = NULL;
         for (int k = r->before, last = -1; k < r->done; k++)
-            if (r->finished[k] > last && r->ep[r->finished[k]]->kv.n_pages) give = &r->ep[last = r->finished[k]]->kv;
+            if (r->finished[k] > last && r->seq[r->finished[k]]->kv.n_pages) give = &r->seq[last = r->finished[k]]->kv;
         if (!give && r->c.spare && r->c.spare(r->c.spare_ctx)) {
             r->stats.kv_dropped++;
             continue;
@@ -186,7 +186,7 @@ static bool make_room(struct rollout *r, struct episode *ep)
         for (int g = 0; !give && !r->lives && g < r->groups; g++)
             if (r->group[g].cache.n_pages) give = &r->group[g].cache;
         for (int i = r->n - 1; !give && !r->lives && i >= r->next; i--)
-            if (r->ep[i]->kv.n_pages && r->ep[i]->finish == FINISH_NONE) give = &r->ep[i]->kv;
+            if (r->seq[i]->kv.n_pages && r->seq[i]->finish == FINISH_NONE) give = &r->seq[i]->kv;
         if (!give) return false;
         kv_drop(r->kv, give);
         r->stats.kv_dropped++;
@@ -199,52 +199,52 @@ static void group_leave(struct rollout *r, struct shared *g)
 }
 
 /* Where a new seat goes on: it may be a fork whose last token ends the text or completes a call. */
-static void sit(struct rollout *r, struct seat *s, int index)
+static void sit(struct rollout *r, struct seq_slot *s, int index)
 {
-    struct episode *ep = r->ep[index];
-    s->ep = ep;
+    struct sequence *seq = r->seq[index];
+    s->seq = seq;
     s->index = index;
-    s->limit = limit_of(r, ep);
+    s->limit = limit_of(r, seq);
     s->group = -1;
-    s->state = SEAT_RUN;
+    s->state = SLOT_DECODE;
     str_clear(&s->tail);
-    for (s->tail_at = ep->n; s->tail_at > ep->prompt_len && ep->m[s->tail_at - 1]; s->tail_at--) {}
-    for (int i = s->tail_at; i < ep->n - 1; i++) {
+    for (s->tail_at = seq->n; s->tail_at > seq->prompt_len && seq->m[s->tail_at - 1]; s->tail_at--) {}
+    for (int i = s->tail_at; i < seq->n - 1; i++) {
         int bytes;
-        const char *text = tokenizer_bytes(r->t, ep->ids[i], &bytes);
+        const char *text = tokenizer_bytes(r->t, seq->ids[i], &bytes);
         if (bytes) str_put(&s->tail, text, (size_t)bytes);
     }
-    if (s->tail_at < ep->n && seat_token(r, s)) return;
-    if (r->group_of[index] < 0 || ep->kv.len) return;
+    if (s->tail_at < seq->n && slot_token(r, s)) return;
+    if (r->group_of[index] < 0 || seq->kv.len) return;
     struct shared *g = &r->group[s->group = r->group_of[index]];
-    if (g->leader < 0) g->leader = (int)(s - r->seat);
-    else s->state = SEAT_PROMPT;
+    if (g->leader < 0) g->leader = (int)(s - r->seq_slot);
+    else s->state = SLOT_PREFILL;
 }
 
-static struct seat *free_seat(struct rollout *r)
+static struct seq_slot *free_seat(struct rollout *r)
 {
     for (int i = 0; i < r->c.max_seqs; i++)
-        if (r->seat[i].state == SEAT_FREE) {
+        if (r->seq_slot[i].state == SLOT_FREE) {
             r->live[r->lives++] = i;
-            return &r->seat[i];
+            return &r->seq_slot[i];
         }
-    die("%d of %d seats taken, none free", r->lives, r->c.max_seqs);
+    die("%d of %d sequence slots taken, none free", r->lives, r->c.max_seqs);
 }
 
-/* Seats the next episodes, in the order they were given. */
+/* Seats the next sequences, in the order they were given. */
 static void admit(struct rollout *r)
 {
     for (; r->next < r->n && r->lives < r->c.max_seqs; r->next++) {
-        struct episode *ep = r->ep[r->next];
+        struct sequence *seq = r->seq[r->next];
         struct shared *g = r->group_of[r->next] < 0 ? NULL : &r->group[r->group_of[r->next]];
-        if (ep->finish != FINISH_NONE) continue;
-        if (ep->n >= limit_of(r, ep)) {
+        if (seq->finish != FINISH_NONE) continue;
+        if (seq->n >= limit_of(r, seq)) {
             ended(r, r->next, FINISH_LENGTH);
         } else {
-            bool lent = g && g->cache.len && !ep->kv.len;
-            if (lent) kv_fork(r->kv, &ep->kv, &g->cache, g->cache.len < ep->n - 1 ? g->cache.len : ep->n - 1);
-            if (!make_room(r, ep)) {
-                if (lent) kv_drop(r->kv, &ep->kv);
+            bool lent = g && g->cache.len && !seq->kv.len;
+            if (lent) kv_fork(r->kv, &seq->kv, &g->cache, g->cache.len < seq->n - 1 ? g->cache.len : seq->n - 1);
+            if (!make_room(r, seq)) {
+                if (lent) kv_drop(r->kv, &seq->kv);
                 break;
             }
             sit(r, free_seat(r), r->next);
@@ -253,7 +253,7 @@ static void admit(struct rollout *r)
     }
     if (!r->lives && r->next < r->n && r->done < r->n)
         die("an episode of up to %d tokens needs %d pages of keys and values; of the pool's %d others hold all but %d",
-            limit_of(r, r->ep[r->next]), kv_need(limit_of(r, r->ep[r->next])), r->kv->pages, r->kv->free);
+            limit_of(r, r->seq[r->next]), kv_need(limit_of(r, r->seq[r->next])), r->kv->pages, r->kv->free);
 }
 
 /* A leader's prompt is through: those who wait for it share its pages, and so will those of the group who are yet to
@@ -261,40 +261,40 @@ static void admit(struct rollout *r)
 static void share_prompts(struct rollout *r)
 {
     for (int i = 0; i < r->lives; i++) {
-        struct seat *s = &r->seat[r->live[i]];
-        if (s->state != SEAT_PROMPT) continue;
-        const struct episode *lead = r->seat[r->group[s->group].leader].ep;
-        int len = lead->prompt_len < s->ep->n - 1 ? lead->prompt_len : s->ep->n - 1;
+        struct seq_slot *s = &r->seq_slot[r->live[i]];
+        if (s->state != SLOT_PREFILL) continue;
+        const struct sequence *lead = r->seq_slot[r->group[s->group].leader].seq;
+        int len = lead->prompt_len < s->seq->n - 1 ? lead->prompt_len : s->seq->n - 1;
         if (lead->kv.len < lead->prompt_len) continue;
-        kv_fork(r->kv, &s->ep->kv, &lead->kv, len);
-        s->state = SEAT_RUN;
+        kv_fork(r->kv, &s->seq->kv, &lead->kv, len);
+        s->state = SLOT_DECODE;
     }
     for (int i = 0; i < r->lives; i++) {
-        struct seat *s = &r->seat[r->live[i]];
-        if (s->group < 0 || r->group[s->group].leader != r->live[i] || s->ep->kv.len < s->ep->prompt_len) continue;
+        struct seq_slot *s = &r->seq_slot[r->live[i]];
+        if (s->group < 0 || r->group[s->group].leader != r->live[i] || s->seq->kv.len < s->seq->prompt_len) continue;
         struct shared *g = &r->group[s->group];
         g->leader = -1;
         if (!g->left || g->cache.len) continue;
-        kv_fork(r->kv, &g->cache, &s->ep->kv, s->ep->prompt_len);
+        kv_fork(r->kv, &g->cache, &s->seq->kv, s->seq->prompt_len);
         if (claims(r) > r->kv->free) kv_drop(r->kv, &g->cache);
     }
 }
 
-static bool same_prompt(const struct episode *a, const struct episode *b)
+static bool same_prompt(const struct sequence *a, const struct sequence *b)
 {
     return a->prompt == b->prompt && a->prompt_len == b->prompt_len &&
            memcmp(a->ids, b->ids, (size_t)a->prompt_len * sizeof *a->ids) == 0;
 }
 
-/* Episodes with nothing run yet and the same prompt; alone in its group, an episode has none. */
+/* Episodes with nothing run yet and the same prompt; alone in its group, an sequence has none. */
 static void find_groups(struct rollout *r)
 {
     for (int i = 0; i < r->n; i++) {
-        const struct episode *ep = r->ep[i];
+        const struct sequence *seq = r->seq[i];
         int g = r->groups;
         r->group_of[i] = -1;
-        if (ep->finish != FINISH_NONE || ep->kv.len || ep->prompt_len < 2) continue;
-        while (--g >= 0 && !same_prompt(ep, r->ep[r->group[g].first])) {}
+        if (seq->finish != FINISH_NONE || seq->kv.len || seq->prompt_len < 2) continue;
+        while (--g >= 0 && !same_prompt(seq, r->seq[r->group[g].first])) {}
         if (g < 0) r->group[g = r->groups++] = (struct shared){ .first = i, .leader = -1 };
         r->group[g].left++;
         r->group_of[i] = g;
@@ -302,10 +302,10 @@ static void find_groups(struct rollout *r)
     for (int i = 0; i < r->n; i++) if (r->group_of[i] >= 0 && r->group[r->group_of[i]].left == 1) r->group_of[i] = -1;
 }
 
-static void run_begin(struct rollout *r, struct episode **ep, int n, bool keep)
+static void run_begin(struct rollout *r, struct sequence **seq, int n, bool keep)
 {
     ENSURE(n >= 0 && r->lives == 0);
-    r->ep = ep;
+    r->seq = seq;
     r->n = n;
     r->next = r->done = r->before = r->groups = 0;
     r->keep = keep;
@@ -314,11 +314,11 @@ static void run_begin(struct rollout *r, struct episode **ep, int n, bool keep)
     r->group_of = xcalloc((size_t)n + 1, sizeof *r->group_of);
     r->group = xcalloc((size_t)n + 1, sizeof *r->group);
     for (int i = 0; i < n; i++) {
-        ENSURE(ep[i]->n > 0 && ep[i]->kv.len <= ep[i]->n);
-        if (ep[i]->finish != FINISH_NONE) { r->finished[r->done++] = i; continue; }
+        ENSURE(seq[i]->n > 0 && seq[i]->kv.len <= seq[i]->n);
+        if (seq[i]->finish != FINISH_NONE) { r->finished[r->done++] = i; continue; }
         /* its last token gives the logits */
-        if (ep[i]->kv.len == ep[i]->n) kv_cut(r->kv, &ep[i]->kv, ep[i]->n - 1);
-        kv_check(r->kv, &ep[i]->kv, r->m->version);
+        if (seq[i]->kv.len == seq[i]->n) kv_cut(r->kv, &seq[i]->kv, seq[i]->n - 1);
+        kv_check(r->kv, &seq[i]->kv, r->m->version);
     }
     r->before = r->done;    /* what was finished before is the caller's */
     find_groups(r);
@@ -334,7 +334,7 @@ static void run_end(struct rollout *r)
     free(r->group);
     r->finished = r->group_of = NULL;
     r->group = NULL;
-    r->ep = NULL;
+    r->seq = NULL;
 }
 
 static void one_pass(struct rollout *r)
@@ -342,7 +342,7 @@ static void one_pass(struct rollout *r)
     if (!pass_gather(r)) {
         double t = seconds();
         ENSURE(r->in_tools > 0);
-        seats_results(r, true);
+        slots_results(r, true);
         r->stats.tool_wait_s += seconds() - t;
         return;
     }
@@ -350,27 +350,27 @@ static void one_pass(struct rollout *r)
     share_prompts(r);
     r->stats.generated += r->n_picks;
     for (int i = 0; i < r->n_picks; i++) {
-        episode_put(r->owner[i]->ep, r->host.id[i], true, r->host.logp[i], r->host.ent[i]);
-        seat_token(r, r->owner[i]);
+        sequence_put(r->owner[i]->seq, r->host.id[i], true, r->host.logp[i], r->host.ent[i]);
+        slot_token(r, r->owner[i]);
     }
 }
 
 /* Given up: calls that run are waited for, nobody starts. */
 static void halt(struct rollout *r)
 {
-    while (r->in_tools) seats_results(r, true);
-    while (r->lives) seat_leave(r, &r->seat[r->live[r->lives - 1]], FINISH_LENGTH);
+    while (r->in_tools) slots_results(r, true);
+    while (r->lives) slot_release(r, &r->seq_slot[r->live[r->lives - 1]], FINISH_LENGTH);
     r->stats.halted = true;
 }
 
-void rollout_run(struct rollout *r, struct episode **ep, int n, bool keep_kv, void (*progress)(void *, int, int),
+void rollout_run(struct rollout *r, struct sequence **seq, int n, bool keep_kv, void (*progress)(void *, int, int),
                  void *ctx, struct rollout_stats *stats)
 {
     double t = seconds();
-    run_begin(r, ep, n, keep_kv);
+    run_begin(r, seq, n, keep_kv);
     for (int told = r->done; r->done < n;) {
         if (r->c.halt && *r->c.halt) { halt(r); break; }
-        seats_results(r, false);
+        slots_results(r, false);
         admit(r);
         if (r->done < n) one_pass(r);
         for (; progress && told < r->done; told++) progress(ctx, told + 1, n);

@@ -3,13 +3,13 @@
 #pragma once
 #include "engine/rollout/rollout.h"
 
-/* SEAT_PROMPT: waits for another episode that is running the same prompt. */
-enum seat_state { SEAT_FREE, SEAT_PROMPT, SEAT_RUN, SEAT_TOOL };
+/* SEAT_PROMPT: waits for another sequence that is running the same prompt. */
+enum slot_state { SLOT_FREE, SLOT_PREFILL, SLOT_DECODE, SLOT_TOOL };
 
-struct seat {
-    struct episode *ep;
-    enum seat_state state;
-    int index, group, limit;        /* of the run's episodes; -1: shares no prompt; tokens it may have in all */
+struct seq_slot {
+    struct sequence *seq;
+    enum slot_state state;
+    int index, group, limit;        /* of the run's sequences; -1: shares no prompt; tokens it may have in all */
     /* bytes of the tokens since tail_at: all that was generated since the last result */
     struct str tail;
     int tail_at;
@@ -19,7 +19,7 @@ struct seat {
     int waits;
 };
 
-/* Episodes of one prompt. leader: the seat that runs it first; cache: its pages, kept while episodes of the group are
+/* Episodes of one prompt. leader: the seat that runs it first; cache: its pages, kept while sequences of the group are
  * yet to start. */
 struct shared { int first, left, leader; struct kv_seq cache; };
 
@@ -52,14 +52,14 @@ struct rollout {
     uint32_t *allow;                /* device: the ids that have a text; NULL: all have */
     struct tool_pool *pool;         /* made by the first call */
 
-    struct seat *seat;              /* [c.max_seqs] */
-    int *live, lives, in_tools;     /* taken seats in order of admission; calls that run */
-    struct seat **owner;            /* [seqs] of the picked rows */
+    struct seq_slot *seq_slot;              /* [c.max_seqs] */
+    int *live, lives, in_tools;     /* taken slots in order of admission; calls that run */
+    struct seq_slot **owner;            /* [seqs] of the picked rows */
     int n_rows, n_picks;            /* of the pass that is put together */
     int run_rows, run_picks;        /* the same with rows that only fill it up */
     struct dev_graph *graph[GRAPHS];
 
-    struct episode **ep;            /* the run's */
+    struct sequence **seq;            /* the run's */
     int n, next, done, before;      /* next to start; finished; of those, when the run began */
     int *finished;                  /* [done] in order */
     int *group_of;                  /* [n] */
@@ -78,9 +78,9 @@ int pass_size(int rows, int most);
 /* What was recorded holds for the rule of sampling it was recorded with. */
 void pass_forget(struct rollout *r);
 
-/* The last token of a seat's episode, generated: the end, calls, the limit, or on. True: anything but on. */
-bool seat_token(struct rollout *r, struct seat *s);
+/* The last token of a seat's sequence, generated: the end, calls, the limit, or on. True: anything but on. */
+bool slot_token(struct rollout *r, struct seq_slot *s);
 /* Hands out the results that have come; waits for one if wait. */
-void seats_results(struct rollout *r, bool wait);
-/* The episode is finished and its seat free. */
-void seat_leave(struct rollout *r, struct seat *s, enum finish why);
+void slots_results(struct rollout *r, bool wait);
+/* The sequence is finished and its seat free. */
+void slot_release(struct rollout *r, struct seq_slot *s, enum finish why);

@@ -1,28 +1,29 @@
-/* rollout_pass.c: one forward pass of a rollout: its rows, its pages, its draws. Rows of decoding episodes come first,
+/* rollout_pass.c: one forward pass of a rollout: its rows, its pages, its draws. Rows of decoding sequences come first,
  * so that a long prompt delays nobody; prompts and tool results fill what is left and may take several passes. */
 #include "engine/rollout/rollout_in.h"
 #include "base/err.h"
 #include <string.h>
 
-static void add_rows(struct rollout *r, struct seat *s, int take)
+static void add_rows(struct rollout *r, struct seq_slot *s, int take)
 {
-    struct episode *ep = s->ep;
+    struct sequence *seq = s->seq;
     struct rows *h = &r->host;
     int first = r->n_rows;
-    kv_check(r->kv, &ep->kv, r->m->version);
+    kv_check(r->kv, &seq->kv, r->m->version);
     for (int i = 0; i < take; i++) {
-        int pos = ep->kv.len, row = r->n_rows++;
-        h->ids[row] = ep->ids[pos];
+        int pos = seq->kv.len, row = r->n_rows++;
+        h->ids[row] = seq->ids[pos];
         h->pos[row] = pos;
-        h->slot[row] = kv_slot(r->kv, &ep->kv, pos, r->m->version);
+        h->slot[row] = kv_slot(r->kv, &seq->kv, pos, r->m->version);
     }
     /* after all slots: taking one may replace a shared page */
     for (int row = first; row < r->n_rows; row++)
-        memcpy(h->table + (int64_t)row * r->ld, ep->kv.page, (size_t)ep->kv.n_pages * sizeof *h->table);
-    if (ep->kv.len < ep->n) return;
+        memcpy(h->table + (int64_t)row * r->ld, seq->kv.page, (size_t)seq->kv.n_pages * sizeof *h->table);
+    if (seq->kv.len < seq->n) return;
     h->pick[r->n_picks] = r->n_rows - 1;
-    h->key[r->n_picks] =
-        (struct sample_key){ .step = ep->step, .prompt = ep->prompt, .rollout = ep->rollout, .pos = (uint32_t)ep->n };
+    h->key[r->n_picks] = (struct sample_key){
+        .step = seq->step, .prompt = seq->prompt, .rollout = seq->rollout, .pos = (uint32_t)seq->n
+    };
     r->owner[r->n_picks++] = s;
 }
 
@@ -31,9 +32,9 @@ int pass_gather(struct rollout *r)
     r->n_rows = r->n_picks = 0;
     for (int prefill = 0; prefill < 2; prefill++)
         for (int i = 0; i < r->lives; i++) {
-            struct seat *s = &r->seat[r->live[i]];
-            int due = s->ep->n - s->ep->kv.len, room = r->c.max_rows - r->n_rows;
-            if (s->state != SEAT_RUN || due == 0 || (prefill == 0 && due > 1) || room == 0) continue;
+            struct seq_slot *s = &r->seq_slot[r->live[i]];
+            int due = s->seq->n - s->seq->kv.len, room = r->c.max_rows - r->n_rows;
+            if (s->state != SLOT_DECODE || due == 0 || (prefill == 0 && due > 1) || room == 0) continue;
             add_rows(r, s, due < room ? due : room);
         }
     int held = r->kv->pages - r->kv->free;
@@ -104,7 +105,7 @@ static void forced(struct rollout *r, int at, int n)
     double inv_temp = r->c.temperature > 0 ? 1 / r->c.temperature : 1;
     dev_get(h->id + at, d->id + at, (size_t)n * sizeof *h->id);
     for (int i = at; i < at + n; i++) {
-        r->c.force(r->c.force_ctx, r->owner[i]->ep, &h->id[i]);
+        r->c.force(r->c.force_ctx, r->owner[i]->seq, &h->id[i]);
         ENSURE(h->id[i] >= 0 && h->id[i] < r->m->c.vocab);
     }
     dev_put(d->id + at, h->id + at, (size_t)n * sizeof *h->id);
@@ -138,18 +139,18 @@ static void operations(void *ctx)
     }
 }
 
-/* Sizes up to 8, then by eighths; only the last one, that of all seats, may be anything. */
+/* Sizes up to 8, then by eighths; only the last one, that of all slots, may be anything. */
 static int graph_of(int size) { return size <= 8 ? size : 8 + (size + 7) / 8; }
 
 void pass_run(struct rollout *r)
 {
     struct rows *h = &r->host;
-    bool draws_only = dev_records() && !r->c.force && r->n_rows == r->n_picks && r->n_rows <= GRAPH_ROWS;
+    bool draws_only = dev_graph_supported() && !r->c.force && r->n_rows == r->n_picks && r->n_rows <= GRAPH_ROWS;
     r->run_rows = r->n_rows;
     r->run_picks = r->n_picks;
     if (draws_only) fill_up(r, r->run_rows = r->run_picks = pass_size(r->n_rows, r->seqs));
     put_rows(r);
-    if (draws_only) dev_replay(&r->graph[graph_of(r->run_rows)], operations, r);
+    if (draws_only) dev_graph_run(&r->graph[graph_of(r->run_rows)], operations, r);
     else operations(r);
     r->stats.forwards++;
     r->stats.prefilled += r->n_rows - r->n_picks;
@@ -157,7 +158,7 @@ void pass_run(struct rollout *r)
     if (r->n_picks) dev_get(h->id, r->dev.id, (size_t)((char *)(h->ent + r->n_picks) - (char *)h->id));
 }
 
-void rollout_rehearse(struct rollout *r)
+void rollout_warm_up(struct rollout *r)
 {
     struct rollout_config was = r->c;
     r->c.force = NULL;
@@ -166,8 +167,8 @@ void rollout_rehearse(struct rollout *r)
     operations(r);
     /* the only operation that may need more for fewer rows, whose positions it then splits among more blocks */
     for (int n = 1; n <= r->c.max_rows && n <= GRAPH_ROWS; n++)
-        op_attn_paged(r->acts.layer[0].att, r->acts.layer[0].turned, r->kv->pool, r->dev.table, r->ld, r->dev.pos, n,
-                      r->m->h);
+        op_attn_paged(r->acts.layer[0].attn_out, r->acts.layer[0].qkv_rot, r->kv->pool, r->dev.table, r->ld, r->dev.pos,
+                      n, r->m->h);
     r->c = was;
 }
 

@@ -174,7 +174,7 @@ int *ckpt_list(const char *dir, int *n)
     DIR *d = opendir(dir);
     *n = 0;
     for (struct dirent *x; d && (x = readdir(d)); ) {
-        int s = place_step_of(x->d_name);
+        int s = run_folder_step_of(x->d_name);
         if (s < 0) continue;
         if (!(*n & (*n - 1))) step = xrealloc(step, (size_t)(*n ? 2 * *n : 1) * sizeof *step);
         step[(*n)++] = s;

@@ -43,7 +43,7 @@ static bool read_hash(const json_t *j, uint64_t *h)
 /* Where in its data a run is; null for the embedded tasks. */
 static json_t *data_json(const struct trainer *t)
 {
-    const struct questions *q = &t->s->train;
+    const struct prompt_set *q = &t->s->train;
     if (!q->rows.n) return json_null();
     uint64_t position = (uint64_t)t->step * (uint64_t)t->c->data.train_batch_size, n = (uint64_t)q->rows.n;
     return json_pack("{s:I,s:I,s:I,s:i,s:o}", "position", (json_int_t)position, "epoch", (json_int_t)(position / n),
@@ -52,7 +52,7 @@ static json_t *data_json(const struct trainer *t)
 
 static json_t *val_json(const struct trainer *t)
 {
-    const struct questions *q = &t->s->val;
+    const struct prompt_set *q = &t->s->val;
     return q->rows.n ? json_pack("{s:i,s:o}", "rows", q->rows.n, "hash", hash_json(q->hash)) : json_null();
 }
 

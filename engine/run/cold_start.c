@@ -45,11 +45,11 @@ struct coldstart_rule coldstart_default(const struct config *c)
 /* The text of a clean transcript with its question, as the tokenizer will see it. */
 static char *transcript_text(int family, uint64_t seed, uint64_t index)
 {
-    struct question q;
+    struct task q;
     struct transcript t;
     struct str s = { 0 };
     struct rng r = rng_make(seed, 0x62706574u, (uint32_t)index);
-    question_make(&q, family, SPLIT_TRAIN, seed, index);
+    task_make(&q, family, SPLIT_TRAIN, seed, index);
     expert_write(&t, &q, FLAW_NONE, &r);
     str_puts(&s, q.text);
     for (int i = 0; i < t.n; i++) {
@@ -57,7 +57,7 @@ static char *transcript_text(int family, uint64_t seed, uint64_t index)
         else str_puts(&s, t.piece[i].text);
     }
     transcript_free(&t);
-    question_free(&q);
+    task_free(&q);
     return s.p;
 }
 

@@ -51,7 +51,7 @@ static bool identity(struct str *out, const struct answers *x, struct err *e)
     json_object_foreach_safe(j, next, key, value) if (!decides(key)) json_object_del(j, key);
     char *text = json_dumps(j, JSON_SORT_KEYS | JSON_REAL_PRECISION(17) | JSON_INDENT(1));
     str_printf(out, "weights %016llx, %d questions %016llx, searches %016llx\n%s\n",
-               (unsigned long long)weights_hash(&x->s->m), x->questions, (unsigned long long)x->s->val.hash,
+               (unsigned long long)weights_hash(&x->s->m), x->prompt_set, (unsigned long long)x->s->val.hash,
                (unsigned long long)cache, text);
     free(text);
     json_decref(j);
@@ -69,7 +69,7 @@ static bool take(struct answers *x, const char *line, size_t n, int64_t at)
                           &greedy, "acc", &acc, "format", &format, "calls", &calls, "length", &length, "score", &score);
     json_decref(j);
     int k = greedy ? x->samples : sample;
-    if (!ok || row < 0 || row >= x->questions || k < 0 || k > x->samples || (k == x->samples) != greedy || n > INT_MAX)
+    if (!ok || row < 0 || row >= x->prompt_set || k < 0 || k > x->samples || (k == x->samples) != greedy || n > INT_MAX)
         return false;
     struct answer *a = answers_at(x, row, k);
     x->known += !a->have;
@@ -142,11 +142,11 @@ static bool open_file(struct answers *x, const char *dir, struct err *e)
     return ok;
 }
 
-bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int questions, int samples,
+bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int prompt_set, int samples,
                   struct err *e)
 {
-    *x = (struct answers){ .s = s, .questions = questions, .samples = samples, .step = step };
-    x->a = xcalloc((size_t)questions * (size_t)(samples + 1), sizeof *x->a);
+    *x = (struct answers){ .s = s, .prompt_set = prompt_set, .samples = samples, .step = step };
+    x->a = xcalloc((size_t)prompt_set * (size_t)(samples + 1), sizeof *x->a);
     if (!*dir) return true;
     struct str path = { 0 };
     str_printf(&path, "%s/%d.jsonl", dir, step);
@@ -161,39 +161,39 @@ static void put_text(struct str *o, const char *name, const char *text, size_t n
     dump_string(o, text, n);
 }
 
-static void put_line(struct str *o, const struct answers *x, const struct group *g, const struct row *r, int question,
-                     int k)
+static void put_line(struct str *o, const struct answers *x, const struct group *g, const struct trajectory *r,
+                     int question, int k)
 {
     static const char *const finish[] = { "none", "end", "length" };
-    const struct task *t = &g->task;
-    const char *gts = t->sample ? t->sample->ground_truth : t->q.answer;
+    const struct env_prompt *t = &g->task;
+    const char *gts = t->from_data ? t->from_data->ground_truth : t->q.answer;
     struct str text = { 0 };
     char score[32];
-    row_text(r, x->s, &text);
+    trajectory_text(r, x->s, &text);
     str_clear(o);
     str_putc(o, '{');
-    put_text(o, "input", task_text(t), strlen(task_text(t)));
+    put_text(o, "input", env_prompt_text(t), strlen(env_prompt_text(t)));
     put_text(o, "output", text.p, text.n);
     put_text(o, "gts", gts ? gts : "", gts ? strlen(gts) : 0);
-    str_printf(o, ",\"score\":%s,\"step\":%d,\"acc\":%s,\"format\":%s", number_text(score, r->ep.reward), x->step,
+    str_printf(o, ",\"score\":%s,\"step\":%d,\"acc\":%s,\"format\":%s", number_text(score, r->seq.reward), x->step,
                r->correct ? "true" : "false", r->well_formed ? "true" : "false");
-    put_text(o, "data_source", task_source(t), strlen(task_source(t)));
+    put_text(o, "data_source", env_prompt_source(t), strlen(env_prompt_source(t)));
     str_printf(o, ",\"question\":%d,\"sample\":%d,\"greedy\":%s,\"calls\":%d,\"length\":%d", question,
-               k == x->samples ? 0 : k, k == x->samples ? "true" : "false", r->ep.calls, row_len(r));
-    put_text(o, "finish", finish[r->ep.finish], strlen(finish[r->ep.finish]));
+               k == x->samples ? 0 : k, k == x->samples ? "true" : "false", r->seq.calls, trajectory_len(r));
+    put_text(o, "finish", finish[r->seq.finish], strlen(finish[r->seq.finish]));
     str_puts(o, "}\n");
     str_free(&text);
 }
 
-void answers_put(struct answers *x, const struct group *g, const struct row *r, int question, int k)
+void answers_put(struct answers *x, const struct group *g, const struct trajectory *r, int question, int k)
 {
     struct answer *a = answers_at(x, question, k);
     *a = (struct answer){ .have = true,
                           .correct = r->correct,
                           .well_formed = r->well_formed,
-                          .calls = r->ep.calls,
-                          .length = row_len(r),
-                          .reward = r->ep.reward };
+                          .calls = r->seq.calls,
+                          .length = trajectory_len(r),
+                          .reward = r->seq.reward };
     if (!x->f) return;
     struct str line = { 0 };
     put_line(&line, x, g, r, question, k);
@@ -211,7 +211,7 @@ static bool put_in_order(const struct answers *x, struct err *e)
     if (!in) return fail(e, "%s: %s", x->path, strerror(errno));
     bool ok = out_open(&o, x->path, e);
     char *line = NULL;
-    int64_t all = (int64_t)x->questions * (x->samples + 1);
+    int64_t all = (int64_t)x->prompt_set * (x->samples + 1);
     for (int64_t i = 0; ok && i < all; i++) {
         line = xrealloc(line, (size_t)x->a[i].bytes + 1);
         ok = (fseeko(in, x->a[i].at, SEEK_SET) == 0 &&
@@ -231,7 +231,7 @@ bool answers_close(struct answers *x, struct err *e)
     bool ok = !x->failed || fail(e, "%s: could not be written: %s", x->path, strerror(errno ? errno : ENOSPC)),
          all = x->f != NULL;
     if (x->f && fclose(x->f)) ok = fail(e, "%s: could not be written: %s", x->path, strerror(errno));
-    for (int64_t i = 0; all && i < (int64_t)x->questions * (x->samples + 1); i++) all = x->a[i].have;
+    for (int64_t i = 0; all && i < (int64_t)x->prompt_set * (x->samples + 1); i++) all = x->a[i].have;
     if (ok && all) ok = put_in_order(x, e);
     lock_drop(&x->lock);
     free(x->path);

@@ -16,7 +16,7 @@ struct answer {
 /* Answers of all questions: samples of each, then, as number `samples`, the greedy one. */
 struct answers {
     const struct session *s;
-    int questions, samples, step, known;    /* known: that were there before */
+    int prompt_set, samples, step, known;    /* known: that were there before */
     struct answer *a;                       /* [questions * (samples + 1)] */
     FILE *f;                                /* NULL: in memory alone */
     char *path;
@@ -28,14 +28,14 @@ struct answers {
  * questions and settings, gone on with: what is in it is not asked again. Another evaluation's file is renamed
  * {step}.jsonl.old-N, in words on stderr. dir/{step}.of says whose it is. False: it cannot be written, or another
  * process writes there. Call answers_close in either case. */
-bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int questions, int samples,
+bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int prompt_set, int samples,
                   struct err *e);
 static inline struct answer *answers_at(const struct answers *x, int question, int k)
 {
     return &x->a[(int64_t)question * (x->samples + 1) + k];
 }
 /* A graded rollout; the line is written and flushed. */
-void answers_put(struct answers *x, const struct group *g, const struct row *r, int question, int k);
+void answers_put(struct answers *x, const struct group *g, const struct trajectory *r, int question, int k);
 /* Where all are there, the file is put into the order of questions; a rerun that is stopped anywhere ends with the same
  * bytes. False: disk full, ... */
 bool answers_close(struct answers *x, struct err *e);

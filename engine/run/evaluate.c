@@ -68,7 +68,7 @@ struct eval {
     struct answers x;
     const struct eval_how *how;
     struct asked *asked;
-    struct episode **ep;
+    struct sequence **seq;
     int n, done;
 };
 
@@ -77,7 +77,7 @@ static void take_ended(struct eval *v)
 {
     for (int i = 0; i < v->n; i++) {
         struct asked *q = &v->asked[i];
-        if (!q->g || v->ep[i]->finish == FINISH_NONE) continue;
+        if (!q->g || v->seq[i]->finish == FINISH_NONE) continue;
         group_grade(q->g, q->g->row[q->row], v->s);
         answers_put(&v->x, q->g, q->g->row[q->row], q->question, q->k);
         q->g = NULL;
@@ -90,7 +90,7 @@ static void told(void *ctx, int done, int total)
     struct eval *v = ctx;
     (void)done, (void)total;
     take_ended(v);
-    if (v->how->progress) v->how->progress(v->how->ctx, v->done, v->x.questions * (v->x.samples + 1));
+    if (v->how->progress) v->how->progress(v->how->ctx, v->done, v->x.prompt_set * (v->x.samples + 1));
 }
 
 /* Questions [from, from + n), those of their answers that are not there yet. */
@@ -98,7 +98,7 @@ static void run_some(struct eval *v, struct eval_result *res, int from, int n, b
 {
     int samples = greedy ? 1 : v->x.samples, first = greedy ? v->x.samples : 0;
     struct group *g = xcalloc((size_t)n, sizeof *g);
-    v->ep = xcalloc((size_t)n * (size_t)samples, sizeof *v->ep);
+    v->seq = xcalloc((size_t)n * (size_t)samples, sizeof *v->seq);
     v->asked = xcalloc((size_t)n * (size_t)samples, sizeof *v->asked);
     v->n = 0;
     for (int i = 0; i < n; i++) {
@@ -109,16 +109,16 @@ static void run_some(struct eval *v, struct eval_result *res, int from, int n, b
         for (int j = 0; j < samples; j++) {
             if (answers_at(&v->x, from + i, first + j)->have) continue;
             v->asked[v->n] = (struct asked){ &g[i], j, from + i, first + j };
-            v->ep[v->n++] = &g[i].row[j]->ep;
+            v->seq[v->n++] = &g[i].row[j]->seq;
         }
     }
     struct rollout_stats stats = { 0 };
     /* tells of each that has ended; not of those given up */
-    if (v->n) rollout_run(v->s->ro, v->ep, v->n, false, told, v, &stats);
+    if (v->n) rollout_run(v->s->ro, v->seq, v->n, false, told, v, &stats);
     res->generated += stats.generated;
     res->halted = stats.halted;
     for (int i = 0; i < n; i++) if (g[i].rows) group_end(&g[i], v->s);
-    free(v->ep);
+    free(v->seq);
     free(v->asked);
     free(g);
 }
@@ -129,8 +129,8 @@ static void run(struct eval *v, struct eval_result *res, bool greedy)
     c.halt = &run_stop;
     rollout_set(v->s->ro, &c);
     /* a draw does not depend on what runs beside it: only so many rollouts are held at once */
-    for (int from = 0, n; from < v->x.questions && !res->halted; from += n) {
-        n = v->x.questions - from < EVAL_AT_ONCE ? v->x.questions - from : EVAL_AT_ONCE;
+    for (int from = 0, n; from < v->x.prompt_set && !res->halted; from += n) {
+        n = v->x.prompt_set - from < EVAL_AT_ONCE ? v->x.prompt_set - from : EVAL_AT_ONCE;
         run_some(v, res, from, n, greedy);
     }
 }
@@ -138,7 +138,7 @@ static void run(struct eval *v, struct eval_result *res, bool greedy)
 /* In the order of questions, whatever the order they came in. */
 static void sum_up(const struct eval *v, struct eval_result *r)
 {
-    for (int i = 0; i < v->x.questions; i++)
+    for (int i = 0; i < v->x.prompt_set; i++)
         for (int k = 0; k <= v->x.samples; k++) {
             const struct answer *a = answers_at(&v->x, i, k);
             note(row_of(r, source_of(v->s, i)), a, k == v->x.samples);

@@ -113,7 +113,7 @@ static bool same_folder(const char *a, const char *b)
 }
 
 /* The folder that was named: a global_step_N, or one that has some. */
-static bool named(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from,
+static bool named(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_from *from,
                   struct metrics *m, struct err *e)
 {
     const char *how = t->c->trainer.resume;
@@ -136,7 +136,7 @@ static bool named(struct trainer *t, struct run_report *r, const struct place *p
     return ok;
 }
 
-bool run_resume(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from,
+bool run_resume(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_from *from,
                 struct metrics *m, struct err *e)
 {
     const char *how = t->c->trainer.resume;

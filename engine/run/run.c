@@ -16,7 +16,7 @@
 struct run {
     struct trainer t;
     struct run_report *r;
-    struct place *p;
+    struct run_folder *p;
     struct metrics_log log;
     /* of the step under way, or, pending, of the one whose evaluation is still to be made */
     struct metrics m;
@@ -318,7 +318,8 @@ static bool goes_on(struct run *x, const char *path, const char *board, struct s
                        x->t.step);
     /* the newest checkpoint goes first and the metrics are cut last: a process that is killed on the way leaves a run
      * that goes on */
-    if (!place_clear_after(x->p, x->t.step, where, e) || !metrics_open(&x->log, path, last, board, e)) return false;
+    if (!run_folder_clear_after(x->p, x->t.step, where, e) || !metrics_open(&x->log, path, last, board, e))
+        return false;
     if (last > 0 && x->log.kept != last && (verify || x->log.kept > last))
         return fail(e,
                     "%s: its last line is of step %lld, the checkpoint of step %d: lines are missing "
@@ -327,7 +328,7 @@ static bool goes_on(struct run *x, const char *path, const char *board, struct s
     if (last > 0 && x->log.kept != last)
         fprintf(stderr, "warning: %s: its last line is of step %lld, the checkpoint of step %d\n", path,
                 (long long)x->log.kept, x->t.step);
-    return place_clear_dumps(x->p, x->t.step, (x->log.seen > last ? x->log.seen : last) + 1, where, e) &&
+    return run_folder_clear_dumps(x->p, x->t.step, (x->log.seen > last ? x->log.seen : last) + 1, where, e) &&
            ckpt_note(x->p->dir.p, "latest_checkpointed_iteration.txt", x->t.step, e);
 }
 
@@ -338,7 +339,7 @@ static bool begin(struct run *x, const struct run_from *from, struct err *e)
     bool here = from->how == RUN_GOES_ON && !from->elsewhere, ok;
     str_printf(&path, "%s/metrics.jsonl", dir);
     if (here) ok = goes_on(x, path.p, board, &where, e);
-    else ok = place_clear(x->p, &where, e) && metrics_open(&x->log, path.p, -1, board, e);
+    else ok = run_folder_clear(x->p, &where, e) && metrics_open(&x->log, path.p, -1, board, e);
     x->saved = here ? x->t.step : -1;
     x->saved_at = seconds();
     if (here) err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
@@ -372,7 +373,7 @@ static void say_end(const struct run *x)
                 x->t.step, x->p->dir.p, x->t.step, x->pending ? ", with the evaluation that was given up" : "");
 }
 
-bool run_training_in(struct session *s, struct place *p, struct run_report *r, FILE *say, struct err *e)
+bool run_training_in(struct session *s, struct run_folder *p, struct run_report *r, FILE *say, struct err *e)
 {
     struct run x = { .r = r, .p = p, .say = say, .saved = -1, .extra = { .best = { .step = -1 } } };
     struct run_from from = { .extra = &x.extra };
@@ -409,9 +410,9 @@ bool run_training_in(struct session *s, struct place *p, struct run_report *r, F
 
 bool run_training(struct session *s, struct run_report *r, FILE *say, struct err *e)
 {
-    struct place p;
-    bool ok = place_open(&p, s->c, e) && run_training_in(s, &p, r, say, e);
-    place_close(&p);
+    struct run_folder p;
+    bool ok = run_folder_open(&p, s->c, e) && run_training_in(s, &p, r, say, e);
+    run_folder_close(&p);
     return ok;
 }
 

@@ -19,7 +19,7 @@ struct run_report {
 /* Trains from step 0, or from where trainer.resume says, to trainer.total_training_steps, in the folder that place_open
  * made and locked, and leaves a checkpoint of the last step there. say gets the plain lines of the run (may be NULL).
  * What is damaged or moved aside is said on stderr. False: a sentence; what was done is on disk. */
-bool run_training_in(struct session *s, struct place *p, struct run_report *r, FILE *say, struct err *e);
+bool run_training_in(struct session *s, struct run_folder *p, struct run_report *r, FILE *say, struct err *e);
 /* The same with the place opened and closed. */
 bool run_training(struct session *s, struct run_report *r, FILE *say, struct err *e);
 json_t *run_report_json(const struct run_report *r, const struct config *c);
@@ -37,5 +37,5 @@ struct run_from {
 };
 /* Reads it into t, r and m (metrics of the step whose evaluation is pending). False: damaged without another, or of
  * another run. */
-bool run_resume(struct trainer *t, struct run_report *r, const struct place *p, struct run_from *from,
+bool run_resume(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_from *from,
                 struct metrics *m, struct err *e);

@@ -28,7 +28,7 @@ static int number_in(const char *name, const char *prefix, const char **rest)
     return errno || x > INT_MAX ? -1 : (int)x;
 }
 
-int place_step_of(const char *name)
+int run_folder_step_of(const char *name)
 {
     const char *rest;
     int step = number_in(name, "global_step_", &rest);
@@ -49,7 +49,7 @@ static bool of_run(const char *name)
                                          "best_checkpointed_iteration.txt", "rollouts" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) return true;
-    return place_step_of(name) >= 0 || !strncmp(name, "events.out.tfevents.", 20);
+    return run_folder_step_of(name) >= 0 || !strncmp(name, "events.out.tfevents.", 20);
 }
 
 /* What a process of this program writes before it renames it: NAME.PID.tmp, for the names it writes here. */
@@ -210,7 +210,7 @@ static bool clear_dump(void *ctx, const char *dir, const char *name, struct err 
     return move_into(dir, name, x->to.p, e);
 }
 
-static bool clear_dumps(const struct place *p, int after, int64_t seen, struct str *where, struct err *e)
+static bool clear_dumps(const struct run_folder *p, int after, int64_t seen, struct str *where, struct err *e)
 {
     struct dumps x = { .after = after, .seen = seen };
     bool ok = !p->dumps.n || each(p->dumps.p, clear_dump, &x, e);
@@ -227,7 +227,7 @@ static bool same_folder(const char *a, const char *b)
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-static bool open_dumps(struct place *p, const struct config *c, struct err *e)
+static bool open_dumps(struct run_folder *p, const struct config *c, struct err *e)
 {
     const char *dir = c->trainer.rollout_data_dir;
     if (!*dir || c->trainer.rollout_data_prompts == 0) return true;
@@ -241,10 +241,10 @@ static bool open_dumps(struct place *p, const struct config *c, struct err *e)
     return each(p->dumps.p, remove_temporary, NULL, e);
 }
 
-bool place_open(struct place *p, const struct config *c, struct err *e)
+bool run_folder_open(struct run_folder *p, const struct config *c, struct err *e)
 {
     struct str moved = { 0 }, rollouts = { 0 };
-    *p = (struct place){ 0 };
+    *p = (struct run_folder){ 0 };
     str_printf(&p->dir, "%s/%s/%s", c->trainer.default_local_dir, c->trainer.project_name, c->trainer.experiment_name);
     char *above = xstrdup(p->dir.p);
     for (char *slash; !file_exists(above) && (slash = strrchr(above, '/')); ) *slash = 0;
@@ -259,7 +259,7 @@ bool place_open(struct place *p, const struct config *c, struct err *e)
     return ok;
 }
 
-void place_close(struct place *p)
+void run_folder_close(struct run_folder *p)
 {
     lock_drop(&p->dumps_lock);
     lock_drop(&p->lock);
@@ -268,10 +268,10 @@ void place_close(struct place *p)
         *slash = 0;
     str_free(&p->dir);
     str_free(&p->dumps);
-    *p = (struct place){ 0 };
+    *p = (struct run_folder){ 0 };
 }
 
-bool place_clear(struct place *p, struct str *where, struct err *e)
+bool run_folder_clear(struct run_folder *p, struct str *where, struct err *e)
 {
     struct str to = { 0 };
     bool any = false, ok;
@@ -289,13 +289,13 @@ bool place_clear(struct place *p, struct str *where, struct err *e)
 
 static bool latest_of(void *step, const char *dir, const char *name, struct err *e)
 {
-    int is = place_step_of(name);
+    int is = run_folder_step_of(name);
     (void)dir; (void)e;
     if (is > *(int *)step) *(int *)step = is;
     return true;
 }
 
-bool place_clear_after(struct place *p, int step, struct str *where, struct err *e)
+bool run_folder_clear_after(struct run_folder *p, int step, struct str *where, struct err *e)
 {
     str_clear(where);
     for (;;) {
@@ -314,7 +314,7 @@ bool place_clear_after(struct place *p, int step, struct str *where, struct err 
     }
 }
 
-bool place_clear_dumps(struct place *p, int step, int64_t seen, struct str *where, struct err *e)
+bool run_folder_clear_dumps(struct run_folder *p, int step, int64_t seen, struct str *where, struct err *e)
 {
     return clear_dumps(p, step, seen, where, e);
 }

@@ -2,7 +2,7 @@
  * expert said. */
 #include "engine/run/sft.h"
 #include "base/clock.h"
-#include "engine/prompts/demonstration.h"
+#include "engine/prompts/sft_example.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -10,17 +10,17 @@
 struct source { struct seq_view (*take)(void *ctx, int slot, uint64_t i); void *ctx; };
 
 /* Demonstration number i of the run: its family, question and flaw are functions of (seed, i). */
-static void draw(struct demo *d, const struct chat *c, const struct sft_rule *r, uint64_t i)
+static void draw(struct sft_example *d, const struct chat *c, const struct sft_rule *r, uint64_t i)
 {
     struct rng g = rng_make(r->seed, 0x64656d6fu, (uint32_t)i);
     int family = (int)rng_below(&g, FAMILIES);
-    struct question q;
+    struct task q;
     struct transcript t;
-    question_make(&q, family, SPLIT_TRAIN, r->seed, i);
+    task_make(&q, family, SPLIT_TRAIN, r->seed, i);
     expert_write(&t, &q, flaw_draw(family, r->guess_high, r->guess_low, r->early, r->slip, &g), &g);
-    demo_make(d, c, &q, &t);
+    sft_example_make(d, c, &q, &t);
     transcript_free(&t);
-    question_free(&q);
+    task_free(&q);
 }
 
 /* Who is told, and of what. */
@@ -93,13 +93,13 @@ static bool run(struct learner *l, const struct source *from, const struct sft_r
     return ok;
 }
 
-struct tasks { const struct chat *c; const struct sft_rule *r; struct demo *demo; };
+struct tasks { const struct chat *c; const struct sft_rule *r; struct sft_example *sft_example; };
 
 static struct seq_view take_task(void *ctx, int slot, uint64_t i)
 {
     struct tasks *t = ctx;
-    struct demo *d = &t->demo[slot];
-    demo_free(d);
+    struct sft_example *d = &t->sft_example[slot];
+    sft_example_free(d);
     draw(d, t->c, t->r, i);
     return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
 }
@@ -107,24 +107,24 @@ static struct seq_view take_task(void *ctx, int slot, uint64_t i)
 bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r,
              bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
 {
-    struct tasks t = { c, r, xcalloc((size_t)r->batch, sizeof *t.demo) };
+    struct tasks t = { c, r, xcalloc((size_t)r->batch, sizeof *t.sft_example) };
     bool ok = run(l, &(struct source){ take_task, &t }, r, after, ctx, e);
-    for (int i = 0; i < r->batch; i++) demo_free(&t.demo[i]);
-    free(t.demo);
+    for (int i = 0; i < r->batch; i++) sft_example_free(&t.sft_example[i]);
+    free(t.sft_example);
     return ok;
 }
 
-struct talking { struct talks *t; const struct config *c; };
+struct talking { struct sft_conversations *t; const struct config *c; };
 
 static struct seq_view take_talk(void *ctx, int slot, uint64_t i)
 {
     struct talking *x = ctx;
-    const struct demo *d = &x->t->talk[deck_row(&x->t->deck, x->c, x->t->n, i)];
+    const struct sft_example *d = &x->t->example[row_order_at(&x->t->row_order, x->c, x->t->n, i)];
     (void)slot;
     return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
 }
 
-bool sft_talks(struct learner *l, struct talks *t, const struct config *c, const struct sft_rule *r,
+bool sft_talks(struct learner *l, struct sft_conversations *t, const struct config *c, const struct sft_rule *r,
                bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
 {
     return run(l, &(struct source){ take_talk, &(struct talking){ t, c } }, r, after, ctx, e);

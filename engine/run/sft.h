@@ -26,5 +26,5 @@ bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r,
              bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e);
 /* The same on conversations, in the order of data.shuffle and data.seed; a batch may reach from one epoch into the
  * next. */
-bool sft_talks(struct learner *l, struct talks *t, const struct config *c, const struct sft_rule *r,
+bool sft_talks(struct learner *l, struct sft_conversations *t, const struct config *c, const struct sft_rule *r,
                bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e);

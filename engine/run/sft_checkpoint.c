@@ -17,12 +17,12 @@
 
 enum { STATE_MAX = 1 << 20 };
 
-uint64_t sft_talks_hash(const struct talks *t)
+uint64_t sft_talks_hash(const struct sft_conversations *t)
 {
     struct hash h;
     hash_begin(&h);
     for (int i = 0; i < t->n; i++) {
-        const struct demo *d = &t->talk[i];
+        const struct sft_example *d = &t->example[i];
         hash_add(&h, &d->ids.n, sizeof d->ids.n);
         hash_add(&h, d->ids.p, (size_t)d->ids.n * sizeof *d->ids.p);
         hash_add(&h, d->m, (size_t)d->ids.n);

@@ -31,4 +31,4 @@ bool sft_keep_step(struct sft_keep *k, const struct sft_report *r, struct err *e
 bool sft_keep_note(struct sft_keep *k, const char *folder, struct err *e);
 /* finished: the model is in its place; the checkpoints go. */
 bool sft_keep_close(struct sft_keep *k, bool finished, struct err *e);
-uint64_t sft_talks_hash(const struct talks *t);
+uint64_t sft_talks_hash(const struct sft_conversations *t);

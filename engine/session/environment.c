@@ -16,21 +16,24 @@ void env_close(struct env *v)
     search_cache_close(v->cache);
 }
 
-const char *task_text(const struct task *t) { return t->sample ? t->sample->prompt : t->q.text; }
-const char *task_source(const struct task *t) { return t->sample ? t->sample->data_source : family_name[t->q.family]; }
-
-void task_begin(struct env *v, struct task *t, int family, enum split split, uint64_t seed, uint64_t index)
+const char *env_prompt_text(const struct env_prompt *t) { return t->from_data ? t->from_data->prompt : t->q.text; }
+const char *env_prompt_source(const struct env_prompt *t)
 {
-    question_make(&t->q, family, split, seed, index);
+    return t->from_data ? t->from_data->data_source : family_name[t->q.family];
+}
+
+void env_prompt_begin(struct env *v, struct env_prompt *t, int family, enum split split, uint64_t seed, uint64_t index)
+{
+    task_make(&t->q, family, split, seed, index);
     t->scope = v->next_scope++;
     for (int i = 0; i < t->q.n_pages; i++) corpus_add(v->corpus, t->scope, t->q.pages[i].title, t->q.pages[i].text);
 }
 
-void task_end(struct env *v, struct task *t)
+void env_prompt_end(struct env *v, struct env_prompt *t)
 {
-    if (t->sample) return;
+    if (t->from_data) return;
     if (t->q.n_pages) corpus_drop(v->corpus, t->scope);
-    question_free(&t->q);
+    task_free(&t->q);
 }
 
 static const enum call_status found_status[] = {
@@ -41,8 +44,8 @@ static const enum call_status found_status[] = {
 static void run(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
 {
     struct env *v = ctx;
-    const struct task *t = who->user;
-    bool embedded = t && !t->sample;
+    const struct env_prompt *t = who->user;
+    bool embedded = t && !t->from_data;
     if (tool == TOOL_PYTHON) calc_run(out, query, n, embedded ? &calc_embedded : &calc_default);
     else if (embedded) corpus_search(v->corpus, out, t->scope, query, n, v->max_pages, v->max_chars);
     else if (!v->cache) str_puts(out, "error: no search");

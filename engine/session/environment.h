@@ -12,19 +12,20 @@
 struct env { struct corpus *corpus; struct search_cache *cache; int max_pages, max_chars; int64_t next_scope; };
 
 /* One question in the world. Of an embedded one, the pages are in the corpus under its scope until task_end. */
-struct task {
-    const struct sample *sample;    /* the row it is, and its prompt; NULL: embedded, q */
+struct env_prompt {
+    const struct prompt *from_data;    /* the row it is, and its prompt; NULL: embedded, q */
     const struct ids *prompt;
-    struct question q;
+    struct task q;
     int64_t scope;
 };
-const char *task_text(const struct task *t);
-const char *task_source(const struct task *t);          /* the family, or the row's data_source */
+const char *env_prompt_text(const struct env_prompt *t);
+const char *env_prompt_source(const struct env_prompt *t);          /* the family, or the row's data_source */
 
 /* cache: a file of recorded searches, "" for none; nearest: what is not recorded gets the nearest. */
 bool env_open(struct env *v, const char *cache, bool nearest, int max_pages, int max_chars, struct err *e);
 void env_close(struct env *v);
-void task_begin(struct env *v, struct task *t, int family, enum split split, uint64_t seed, uint64_t index);
-void task_end(struct env *v, struct task *t);
-/* The tools as rollouts call them: episode.user is the struct task, or NULL where there is none: then as for a row. */
+void env_prompt_begin(struct env *v, struct env_prompt *t, int family, enum split split, uint64_t seed, uint64_t index);
+void env_prompt_end(struct env *v, struct env_prompt *t);
+/* The tools as rollouts call them: sequence.user is the struct env_prompt, or NULL where there is none: then as for a
+ * row. */
 struct toolbox env_tools(struct env *v);

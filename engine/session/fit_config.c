@@ -44,7 +44,7 @@ void config_for_model(struct config *c, const char *rate, FILE *warn)
 /* What changes memory and speed but no number is lowered until the run fits, where it was not given. The first steps
  * cost a CPU next to no speed. Of supervised fine-tuning only recomputation changes no number: conversations may be as
  * long as a batch. */
-void config_for_memory(struct config *c, enum need_for what, FILE *say)
+void config_for_memory(struct config *c, enum memory_purpose what, FILE *say)
 {
     static const struct { const char *key; int value; } steps[] = {
         { "rollout.max_num_seqs", 128 }, { "rollout.max_num_seqs", 64 }, { "rollout.max_num_seqs", 32 },
@@ -57,20 +57,20 @@ void config_for_memory(struct config *c, enum need_for what, FILE *say)
     bool lowered = false, cpu = !strcmp(dev_name(), "cpu");
     if (!*c->model.path) return;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        if (need_fits_share(c, c->model.path, what, cpu && i < CHEAP ? 0.5 : 1, &why)) {
+        if (memory_fits_share(c, c->model.path, what, cpu && i < CHEAP ? 0.5 : 1, &why)) {
             if (i < CHEAP) break;
             continue;
         }
         bool recompute = !strcmp(steps[i].key, "model.recompute");
-        if (config_given(c, steps[i].key) || (what == NEED_SFT && !recompute)) continue;
-        if (what == NEED_SAMPLE && strcmp(steps[i].key, "rollout.max_num_seqs")) continue;
+        if (config_given(c, steps[i].key) || (what == MEMORY_SFT && !recompute)) continue;
+        if (what == MEMORY_SAMPLE && strcmp(steps[i].key, "rollout.max_num_seqs")) continue;
         config_set_int(c, steps[i].key, steps[i].value ? steps[i].value : c->rollout.max_len,
                        "default that fits memory");
         lowered = true;
     }
-    if (!lowered || !need_fits(c, c->model.path, what, &why)) return;
-    if (what == NEED_SFT) fprintf(say, "to fit memory: model.recompute=true (it changes speed, not numbers)\n");
-    else if (what == NEED_SAMPLE)
+    if (!lowered || !memory_fits(c, c->model.path, what, &why)) return;
+    if (what == MEMORY_SFT) fprintf(say, "to fit memory: model.recompute=true (it changes speed, not numbers)\n");
+    else if (what == MEMORY_SAMPLE)
         fprintf(say, "to fit memory: rollout.max_num_seqs=%d (it changes speed, not numbers)\n",
                 c->rollout.max_num_seqs);
     else fprintf(say, "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d, model.recompute=%s "

@@ -9,4 +9,4 @@ void config_for_model(struct config *c, const char *rate, FILE *warn);
 /* Lowers what was not given and changes speed only (rollout.max_num_seqs, actor.ppo_max_token_len_per_gpu,
  * model.recompute) until the run fits, and says so in a line. On a CPU batches are lowered until it fits half of what
  * is available: there larger ones are hardly faster, and the machine has other users. */
-void config_for_memory(struct config *c, enum need_for what, FILE *say);
+void config_for_memory(struct config *c, enum memory_purpose what, FILE *say);

@@ -20,14 +20,14 @@ static size_t copies(const struct config *c)
     return (size_t)w.ref + w.prev + w.old;
 }
 
-static void need_training(struct need *n, struct model *m, const struct config *c, const struct need_rule *rule,
-                          bool dry)
+static void estimate_training(struct memory_estimate *n, struct model *m, const struct config *c,
+                              const struct memory_rule *rule, bool dry)
 {
     struct learner l;
     struct learner_rule r = learner_rule_of(c);
     r.elem_bytes = rule->elem_bytes;
     learner_lay_out(&l, m, r);
-    if (dry) learner_rehearse(&l);
+    if (dry) learner_warm_up(&l);
     n->state = l.state;
     n->work = l.work;
     learner_free(&l);
@@ -35,7 +35,8 @@ static void need_training(struct need *n, struct model *m, const struct config *
 
 /* The pool of keys and values itself is not made: the host's lists of its pages may be gigabytes too. False: it has
  * more pages than can be numbered. */
-static bool need_sampling(struct need *n, struct model *m, const struct config *c, size_t elem_bytes, bool dry)
+static bool estimate_sampling(struct memory_estimate *n, struct model *m, const struct config *c, size_t elem_bytes,
+                              bool dry)
 {
     struct session s = { .c = c };
     struct rollout_config rule = session_sampling(&s);
@@ -51,7 +52,7 @@ static bool need_sampling(struct need *n, struct model *m, const struct config *
                      .pool = nowhere() };
     arena_get(&n->pool, (size_t)bytes, "keys and values");
     struct rollout *r = rollout_make(m, NULL, &kv, &(struct toolbox){ 0 }, &rule, &n->pool);
-    if (dry) rollout_rehearse(r);
+    if (dry) rollout_warm_up(r);
     rollout_free(r);
     n->keys = (size_t)bytes;
     return true;
@@ -62,33 +63,34 @@ static bool need_sampling(struct need *n, struct model *m, const struct config *
  * scored with. A checkpoint comes after an update, perhaps after an evaluation: then the forward form and a vector
  * of the optimizer's are there. Of the two moments the larger one counts. The tokenizer takes 300 bytes an id
  * (SmolLM2: 14 MB of 49,152). */
-static void need_host(struct need *n, const struct model *m, const struct config *c, enum need_for what)
+static void estimate_host(struct memory_estimate *n, const struct model *m, const struct config *c,
+                          enum memory_purpose what)
 {
     size_t forward = model_packed(m, false), backward = model_packed(m, true),
            vector = (size_t)m->count * sizeof(acc_t);
-    bool trains = what != NEED_SAMPLE;
-    n->packed = forward + (trains ? backward : 0) + (what == NEED_TRAIN ? copies(c) * forward : 0);
-    n->saving = what == NEED_TRAIN && forward + vector > n->packed ? forward + vector - n->packed : 0;
+    bool trains = what != MEMORY_SAMPLE;
+    n->packed = forward + (trains ? backward : 0) + (what == MEMORY_TRAIN ? copies(c) * forward : 0);
+    n->saving = what == MEMORY_TRAIN && forward + vector > n->packed ? forward + vector - n->packed : 0;
     n->program = ((size_t)8 << 20) + (size_t)m->c.vocab * 300;
 }
 
-void need_make_as(struct need *n, const struct model_config *shape, const struct config *c,
-                  const struct need_rule *rule)
+void memory_estimate_make_as(struct memory_estimate *n, const struct model_config *shape, const struct config *c,
+                  const struct memory_rule *rule)
 {
     struct model m;
     size_t elem_bytes = rule->elem_bytes ? rule->elem_bytes : sizeof(elem_t);
-    bool trains = rule->what != NEED_SAMPLE, countable = true;
+    bool trains = rule->what != MEMORY_SAMPLE, countable = true;
     model_lay_out(&m, shape);
     m.w = nowhere();
     m.freq = nowhere();
-    *n = (struct need){ .weights = (size_t)m.count * elem_bytes };
-    n->copies = rule->what == NEED_TRAIN ? copies(c) * n->weights : 0;
+    *n = (struct memory_estimate){ .weights = (size_t)m.count * elem_bytes };
+    n->copies = rule->what == MEMORY_TRAIN ? copies(c) * n->weights : 0;
     bool dry = !rule->elem_bytes && dev_dry_begin();
-    if (trains) need_training(n, &m, c, rule, dry);
-    if (rule->what != NEED_SFT) countable = need_sampling(n, &m, c, elem_bytes, dry);
+    if (trains) estimate_training(n, &m, c, rule, dry);
+    if (rule->what != MEMORY_SFT) countable = estimate_sampling(n, &m, c, elem_bytes, dry);
     if (dry) n->scratch = dev_dry_end(false);
     if (rule->elem_bytes) n->scratch = GPU_SCRATCH;
-    if (!rule->elem_bytes && !strcmp(dev_name(), "cpu")) need_host(n, &m, c, rule->what);
+    if (!rule->elem_bytes && !strcmp(dev_name(), "cpu")) estimate_host(n, &m, c, rule->what);
     n->all = n->weights + n->copies + n->state.peak + n->work.peak + n->pool.peak + n->scratch + n->packed + n->saving +
              n->program;
     if (!countable) n->all = SIZE_MAX;
@@ -97,15 +99,16 @@ void need_make_as(struct need *n, const struct model_config *shape, const struct
     model_free(&m);
 }
 
-void need_make(struct need *n, const struct model_config *shape, const struct config *c, bool trains)
+void memory_estimate_make(struct memory_estimate *n, const struct model_config *shape, const struct config *c,
+                          bool trains)
 {
-    need_make_as(n, shape, c, &(struct need_rule){ trains ? NEED_TRAIN : NEED_SAMPLE, 0 });
+    memory_estimate_make_as(n, shape, c, &(struct memory_rule){ trains ? MEMORY_TRAIN : MEMORY_SAMPLE, 0 });
 }
 
 static double gib(size_t bytes) { return (double)bytes / 0x1p30; }
 
 /* The parts, without small ones of the last. */
-static void put_parts(struct str *s, const struct need *n)
+static void put_parts(struct str *s, const struct memory_estimate *n)
 {
     const struct { const char *what; size_t bytes; } parts[] = {
         { "weights", n->weights + n->copies },
@@ -123,32 +126,32 @@ static void put_parts(struct str *s, const struct need *n)
             str_printf(s, "%s%s %.2f", any++ ? ", " : "", parts[i].what, gib(parts[i].bytes));
 }
 
-static void put_cures(struct str *s, const struct config *c, enum need_for what)
+static void put_cures(struct str *s, const struct config *c, enum memory_purpose what)
 {
     bool step = c->branch.when == BRANCH_STEP;
-    if (what != NEED_SAMPLE && !c->model.recompute) str_puts(s, "Set model.recompute=true. ");
-    if (what == NEED_SFT) {
+    if (what != MEMORY_SAMPLE && !c->model.recompute) str_puts(s, "Set model.recompute=true. ");
+    if (what == MEMORY_SFT) {
         str_printf(s, "Lower actor.ppo_max_token_len_per_gpu=%d", c->actor.ppo_max_token_len_per_gpu);
         return;
     }
     str_printf(s, "Lower%s rollout.max_num_seqs=%d, %s=%d or rollout.max_len=%d",
-               what == NEED_TRAIN ? " actor.ppo_max_token_len_per_gpu," : "", c->rollout.max_num_seqs,
+               what == MEMORY_TRAIN ? " actor.ppo_max_token_len_per_gpu," : "", c->rollout.max_num_seqs,
                step ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c), c->rollout.max_len);
 }
 
-bool need_fits_share(const struct config *c, const char *path, enum need_for what, double share, struct err *e)
+bool memory_fits_share(const struct config *c, const char *path, enum memory_purpose what, double share, struct err *e)
 {
     struct model_config shape;
     struct err ignored;
-    struct need n;
+    struct memory_estimate n;
     size_t left, total;
-    if (!model_load_config(&shape, path, &ignored) || (what != NEED_SFT && c->rollout.max_len > shape.max_len))
+    if (!model_load_config(&shape, path, &ignored) || (what != MEMORY_SFT && c->rollout.max_len > shape.max_len))
         return true;
     const struct op_shape asked = {
-        path, { shape.heads, shape.kv_heads, shape.head_dim }, shape.dim, shape.vocab, what != NEED_SAMPLE
+        path, { shape.heads, shape.kv_heads, shape.head_dim }, shape.dim, shape.vocab, what != MEMORY_SAMPLE
     };
     if (!ops_take(&asked, e)) return false;
-    need_make_as(&n, &shape, c, &(struct need_rule){ what, 0 });
+    memory_estimate_make_as(&n, &shape, c, &(struct memory_rule){ what, 0 });
     measure_memory(&left, &total);
     size_t kept = strcmp(dev_name(), "cpu") ? 0 : left / 20;
     if ((double)n.all <= (double)(left - kept) * share || n.all == SIZE_MAX) return true;
@@ -164,12 +167,12 @@ bool need_fits_share(const struct config *c, const char *path, enum need_for wha
     return false;
 }
 
-bool need_fits(const struct config *c, const char *path, enum need_for what, struct err *e)
+bool memory_fits(const struct config *c, const char *path, enum memory_purpose what, struct err *e)
 {
-    return need_fits_share(c, path, what, 1, e);
+    return memory_fits_share(c, path, what, 1, e);
 }
 
 bool session_fits(const struct config *c, const char *path, bool trains, struct err *e)
 {
-    return need_fits(c, path, trains ? NEED_TRAIN : NEED_SAMPLE, e);
+    return memory_fits(c, path, trains ? MEMORY_TRAIN : MEMORY_SAMPLE, e);
 }

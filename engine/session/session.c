@@ -249,8 +249,8 @@ bool session_open(struct session *s, const struct config *c, bool trains, struct
 bool session_questions(struct session *s, bool train, struct err *e)
 {
     const struct config *c = s->c;
-    if (train && !questions_open(&s->train, "data.train_files", c->data.train_files, c, &s->form, e)) return false;
-    if (!questions_open(&s->val, "data.val_files", c->data.val_files, c, &s->form, e)) return false;
+    if (train && !prompt_set_open(&s->train, "data.train_files", c->data.train_files, c, &s->form, e)) return false;
+    if (!prompt_set_open(&s->val, "data.val_files", c->data.val_files, c, &s->form, e)) return false;
     int64_t batch = c->data.train_batch_size, all = (int64_t)c->trainer.total_epochs * s->train.rows.n,
             steps = (all + batch - 1) / batch;
     if (steps > INT32_MAX)
@@ -269,8 +269,8 @@ void session_close(struct session *s)
     if (s->pool.base) arena_free(&s->pool);
     if (s->learner.m) learner_free(&s->learner);
     if (s->env.corpus) env_close(&s->env);
-    questions_free(&s->train);
-    questions_free(&s->val);
+    prompt_set_free(&s->train);
+    prompt_set_free(&s->val);
     if (s->m.w) model_free(&s->m);
     call_form_close(&s->form);
     tokenizer_free(s->tok);

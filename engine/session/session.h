@@ -18,7 +18,7 @@ struct session {
     /* how many of m.c.eos the model came with; behind them those that end a turn in its chat format */
     int own_eos;
     struct env env;
-    struct questions train, val;    /* from files; without rows: the embedded tasks */
+    struct prompt_set train, val;    /* from files; without rows: the embedded tasks */
     /* of the run: trainer.total_training_steps, or, where that is not given, what trainer.total_epochs comes to */
     int steps;
     struct learner learner;         /* when opened for training */

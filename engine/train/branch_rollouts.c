@@ -36,14 +36,14 @@ static bool ends_with(const char *text, size_t n, const char *tag)
 
 /* Where tags are ordinary text: by the last one that is complete before the token. A token that completes one is part
  * of it. */
-static int kind_by_text(const struct session *s, const struct episode *ep, int pos)
+static int kind_by_text(const struct session *s, const struct sequence *seq, int pos)
 {
     struct str text = { 0 };
     int found = TOKEN_TAG;
     str_clear(&text);
-    tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len, pos, true);
+    tokenizer_decode(s->tok, &text, seq->ids + seq->prompt_len, pos, true);
     size_t before = text.n;
-    tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len + pos, 1, true);
+    tokenizer_decode(s->tok, &text, seq->ids + seq->prompt_len + pos, 1, true);
     for (size_t n = text.n; n > 0; n--)
         for (int k = 0; text.p[n - 1] == '>' && k < TAGS; k++) {
             bool opens = ends_with(text.p, n, open[k]), closes = ends_with(text.p, n, close[k]);
@@ -56,42 +56,43 @@ static int kind_by_text(const struct session *s, const struct episode *ep, int p
     return found;
 }
 
-int token_kind(const struct session *s, const struct episode *ep, int pos)
+int token_kind(const struct session *s, const struct sequence *seq, int pos)
 {
     /* Qwen3 has <think> alone */
-    for (int k = 0; k < OWN_TAGS; k++) if (tokenizer_id(s->tok, open[k]) < 0) return kind_by_text(s, ep, pos);
-    if (tokenizer_special(s->tok, ep->ids[ep->prompt_len + pos])) return TOKEN_TAG;
-    for (int i = ep->prompt_len + pos - 1; i >= ep->prompt_len; i--)
+    for (int k = 0; k < OWN_TAGS; k++) if (tokenizer_id(s->tok, open[k]) < 0) return kind_by_text(s, seq, pos);
+    if (tokenizer_special(s->tok, seq->ids[seq->prompt_len + pos])) return TOKEN_TAG;
+    for (int i = seq->prompt_len + pos - 1; i >= seq->prompt_len; i--)
         for (int k = 0; k < OWN_TAGS; k++) {
-            if (ep->ids[i] == tokenizer_id(s->tok, open[k])) return kind[k];
-            if (ep->ids[i] == tokenizer_id(s->tok, close[k])) return TOKEN_TAG;
+            if (seq->ids[i] == tokenizer_id(s->tok, open[k])) return kind[k];
+            if (seq->ids[i] == tokenizer_id(s->tok, close[k])) return TOKEN_TAG;
         }
     return TOKEN_TAG;
 }
 
-static void note_point(const struct session *s, const struct row *from, const struct branch_choice *b,
+static void note_point(const struct session *s, const struct trajectory *from, const struct branch_choice *b,
                        struct step_sums *z)
 {
     z->points++;
     z->fallback += b->entropy_fallback;
     z->strict += b->strict;
-    z->at_depth[MIN(DEPTHS - 1, b->pos * DEPTHS / MAX(1, row_len(from)))]++;
-    z->at_kind[token_kind(s, &from->ep, b->pos)]++;
+    z->at_depth[MIN(DEPTHS - 1, b->pos * DEPTHS / MAX(1, trajectory_len(from)))]++;
+    z->at_kind[token_kind(s, &from->seq, b->pos)]++;
     mean_add(&z->score, b->score);
     mean_add(&z->zf, b->zf);
     mean_add(&z->zh, b->zh);
 }
 
 /* The clamped Omega and the branching score of every position, for the metrics and the dump. */
-static void note_omega(struct row *r, const struct branch_rule *rule, struct step_sums *z)
+static void note_omega(struct trajectory *r, const struct branch_rule *rule, struct step_sums *z)
 {
-    int n = row_len(r);
+    int n = trajectory_len(r);
     acc_t *f = xcalloc((size_t)n + 1, sizeof *f), *bs = xcalloc((size_t)n + 1, sizeof *bs),
           *aside = xcalloc((size_t)n * 2 + 1, sizeof *aside);
     int64_t begin[2] = { 0, n };
-    op_branch_score(f, aside, aside + n, bs, r->now, r->rho, r->ent, r->ep.m + r->ep.prompt_len, begin, 1, rule);
+    op_branch_score(f, aside, aside + n, bs, r->logp, r->logp_omega, r->entropy, r->seq.m + r->seq.prompt_len, begin, 1,
+                    rule);
     for (int i = 0; i < n; i++)
-        if (r->ep.m[r->ep.prompt_len + i]) mean_add(&z->f, (double)f[i]);
+        if (r->seq.m[r->seq.prompt_len + i]) mean_add(&z->f, (double)f[i]);
     free(aside);
     free(r->omega);
     free(r->bs);
@@ -108,32 +109,32 @@ static acc_t *copy_prefix(const acc_t *from, int keep, const acc_t *own, int n)
 
 /* A branch's prefix has the numbers its parent was scored with; its own tokens were drawn from the present weights just
  * now. */
-static void inherit(struct row *r, const struct row *from)
+static void inherit(struct trajectory *r, const struct trajectory *from)
 {
-    int n = row_len(r), keep = from ? r->ep.born - r->ep.prompt_len : 0;
-    const acc_t *logp = r->ep.logp + r->ep.prompt_len, *ent = r->ep.entropy + r->ep.prompt_len;
-    r->now = copy_prefix(from ? from->now : NULL, keep, logp, n);
-    r->ent = copy_prefix(from ? from->ent : NULL, keep, ent, n);
-    r->rho = copy_prefix(from ? from->rho : NULL, keep, logp, n);
-    r->ref = from && !from->ref ? NULL : copy_prefix(from ? from->ref : NULL, keep, logp, n);
+    int n = trajectory_len(r), keep = from ? r->seq.born - r->seq.prompt_len : 0;
+    const acc_t *logp = r->seq.logp + r->seq.prompt_len, *ent = r->seq.entropy + r->seq.prompt_len;
+    r->logp = copy_prefix(from ? from->logp : NULL, keep, logp, n);
+    r->entropy = copy_prefix(from ? from->entropy : NULL, keep, ent, n);
+    r->logp_omega = copy_prefix(from ? from->logp_omega : NULL, keep, logp, n);
+    r->logp_ref = from && !from->logp_ref ? NULL : copy_prefix(from ? from->logp_ref : NULL, keep, logp, n);
 }
 
 /* The official code counts every call tag of a branch's whole prefix against its limit, those of the prompt too.
  * Returns how many that is beyond the calls the prefix made within its limit. */
-static int spent_by_tags(const struct session *s, const struct episode *ep)
+static int spent_by_tags(const struct session *s, const struct sequence *seq)
 {
     struct str text = { 0 };
     str_clear(&text);
-    tokenizer_decode(s->tok, &text, ep->ids, ep->n, true);
+    tokenizer_decode(s->tok, &text, seq->ids, seq->n, true);
     int tags = call_form_count(&s->form, text.p);
     str_free(&text);
-    return MAX(0, tags - episode_calls(ep));
+    return MAX(0, tags - sequence_calls(seq));
 }
 
 /* Response tokens that the limits allow. */
-static int room_for(const struct config *c, const struct episode *ep)
+static int room_for(const struct config *c, const struct sequence *seq)
 {
-    return MIN(c->data.max_response_length, c->rollout.max_len - ep->prompt_len);
+    return MIN(c->data.max_response_length, c->rollout.max_len - seq->prompt_len);
 }
 
 /* Adds the branches of one round to one group, not yet run. */
@@ -146,23 +147,26 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
     uint8_t **ok = xcalloc((size_t)g->rows, sizeof *ok);
     int rows = g->rows;
     for (int i = 0; i < rows; i++) {
-        struct row *r = g->row[i];
-        const uint8_t *m = r->ep.m + r->ep.prompt_len;
-        int budget = t->c->branch.candidates == CANDIDATES_OPEN ? room_for(t->c, &r->ep) : 0;
-        ok[i] = xcalloc((size_t)row_len(r) + 1, 1);
-        branch_candidates(ok[i], r->ep.ids + r->ep.prompt_len, m, row_len(r), s->never, s->m.c.vocab, budget);
-        view[i] = (struct branch_view){
-            .logp = r->now, .logp_old = r->rho, .entropy = r->ent, .m = m, .ok = ok[i], .n = row_len(r)
-        };
+        struct trajectory *r = g->row[i];
+        const uint8_t *m = r->seq.m + r->seq.prompt_len;
+        int budget = t->c->branch.candidates == CANDIDATES_OPEN ? room_for(t->c, &r->seq) : 0;
+        ok[i] = xcalloc((size_t)trajectory_len(r) + 1, 1);
+        branch_candidates(ok[i], r->seq.ids + r->seq.prompt_len, m, trajectory_len(r), s->never, s->m.c.vocab, budget);
+        view[i] = (struct branch_view){ .logp = r->logp,
+                                        .logp_old = r->logp_omega,
+                                        .entropy = r->entropy,
+                                        .m = m,
+                                        .ok = ok[i],
+                                        .n = trajectory_len(r) };
         note_omega(r, &b.rule, z);
     }
     struct branch_key key = { (uint64_t)t->c->trainer.seed, step, (uint32_t)t->epoch, (uint32_t)round, g->number };
     int got = branch_choose(choice, view, rows, want, &b, &key);
     if (!got) z->no_candidate++;
     for (int i = 0; i < want; i++) {
-        struct row *r;
+        struct trajectory *r;
         if (got) {
-            const struct episode *from = &g->row[choice[i].row]->ep;
+            const struct sequence *from = &g->row[choice[i].row]->seq;
             int cut = choice[i].pos + !b.resample_token;
             /* the last token the limits allow is kept: nothing can follow, as in the official builder */
             if (cut >= room_for(t->c, from)) continue;
@@ -172,7 +176,7 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
             r->rank = i;
             r->strict = choice[i].strict;
             r->fallback = choice[i].entropy_fallback;
-            if (t->c->branch.tool_budget == BUDGET_PREFIX) r->ep.calls_spent = spent_by_tags(s, &r->ep);
+            if (t->c->branch.tool_budget == BUDGET_PREFIX) r->seq.calls_spent = spent_by_tags(s, &r->seq);
             note_point(s, g->row[choice[i].row], &choice[i], z);
         } else {
             r = group_root(g, s, step);
@@ -203,7 +207,7 @@ static bool spare_pages(void *ctx)
     const struct spare *s = ctx;
     for (int i = s->n - 1; i >= 0; i--)
         for (int j = s->before[i] - 1; j >= 0; j--) {
-            struct kv_seq *kv = &s->g[i].row[j]->ep.kv;
+            struct kv_seq *kv = &s->g[i].row[j]->seq.kv;
             if (!kv->n_pages) continue;
             kv_drop(s->kv, kv);
             return true;
@@ -215,24 +219,24 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
 {
     int total = 0;
     for (int i = 0; i < n; i++) total += g[i].rows - before[i];
-    struct episode **ep = xcalloc((size_t)total, sizeof *ep);
+    struct sequence **seq = xcalloc((size_t)total, sizeof *seq);
     int k = 0;
     for (int i = 0; i < n; i++)
-        for (int j = before[i]; j < g[i].rows; j++) ep[k++] = &g[i].row[j]->ep;
+        for (int j = before[i]; j < g[i].rows; j++) seq[k++] = &g[i].row[j]->seq;
     struct rollout_stats stats;
     struct spare spare = { g, n, before, &t->s->kv };
     rollout_spare(t->s->ro, spare_pages, &spare);
-    rollout_run(t->s->ro, ep, total, keep, tell_branches, t, &stats);
+    rollout_run(t->s->ro, seq, total, keep, tell_branches, t, &stats);
     rollout_spare(t->s->ro, NULL, NULL);
-    free(ep);
+    free(seq);
     z->generated_branch += stats.generated;
     note_run(&stats, z);
     for (int i = 0; i < n; i++)
         for (int j = before[i]; j < g[i].rows; j++) {
-            struct row *r = g[i].row[j];
+            struct trajectory *r = g[i].row[j];
             inherit(r, r->orig >= 0 ? g[i].row[r->orig] : NULL);
             group_grade(&g[i], r, t->s);
-            mean_add(&z->branch_new, r->ep.n - (r->orig >= 0 ? r->ep.born : r->ep.prompt_len));
+            mean_add(&z->branch_new, r->seq.n - (r->orig >= 0 ? r->seq.born : r->seq.prompt_len));
         }
 }
 
@@ -248,15 +252,15 @@ static void score_new(struct trainer *t, struct group *g, int n, const int *befo
     if (!old && !(c->branch.train && c->actor.kl_loss_coef > 0) && !(other && round < c->branch.rounds)) return;
     int rows = 0, k = 0;
     for (int i = 0; i < n; i++) rows += g[i].rows - before[i];
-    struct row **row = xcalloc((size_t)rows, sizeof *row);
+    struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
     int *uid = xcalloc((size_t)rows, sizeof *uid);
     for (int i = 0; i < n; i++)
         for (int j = before[i]; j < g[i].rows; j++) { uid[k] = i; row[k++] = g[i].row[j]; }
     double start = seconds();
-    score_rows(t, row, uid, rows, true, false, z);
+    rescore(t, row, uid, rows, true, false, z);
     for (int i = 0; old && i < rows; i++) {
-        free(row[i]->old);
-        row[i]->old = copy_prefix(row[i]->now, row_len(row[i]), NULL, row_len(row[i]));
+        free(row[i]->logp_old);
+        row[i]->logp_old = copy_prefix(row[i]->logp, trajectory_len(row[i]), NULL, trajectory_len(row[i]));
     }
     z->t_score += seconds() - start;
     free(row);
@@ -267,20 +271,20 @@ void branch_groups(struct trainer *t, struct group *g, int n, bool stale, struct
 {
     int rows = 0, k = 0;
     for (int i = 0; i < n; i++) rows += g[i].initial;
-    struct row **row = xcalloc((size_t)rows, sizeof *row);
+    struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
     int *uid = xcalloc((size_t)rows, sizeof *uid), *before = xcalloc((size_t)n, sizeof *before);
     for (int i = 0; i < n; i++)
         for (int j = 0; j < g[i].initial; j++) { uid[k] = i; row[k++] = g[i].row[j]; }
     double start = seconds();
     bool appo = t->c->algorithm.adv_estimator == ALGO_APPO;
-    score_rows(t, row, uid, rows, stale, appo, z);
+    rescore(t, row, uid, rows, stale, appo, z);
     z->t_score += seconds() - start;
     start = seconds();
     for (int round = 1; appo && round <= t->c->branch.rounds; round++) {
         int target = rows_after(t->c, round);
         for (int i = 0; i < n; i++) {
             before[i] = g[i].rows;
-            if (target > g[i].rows) fork_group(t, &g[i], target - g[i].rows, row[0]->ep.step, round, z);
+            if (target > g[i].rows) fork_group(t, &g[i], target - g[i].rows, row[0]->seq.step, round, z);
         }
         run_new(t, g, n, before, round < t->c->branch.rounds, z);
         score_new(t, g, n, before, round, stale, z);

@@ -2,8 +2,8 @@
 #pragma once
 #include "engine/session/session.h"
 
-struct row {
-    struct episode ep;
+struct trajectory {
+    struct sequence seq;
     bool branch;
     /* of a branch: the row of the group it left (-1: a fresh root rollout), the response position where */
     int orig, idx;
@@ -12,35 +12,35 @@ struct row {
     bool strict, fallback;          /* it came from the strict set; its parent's Omega was constant and Z(H) stood in */
     bool well_formed, correct;
     /* [response] logp and entropy under the present weights; logp under branch.omega's and the reference weights */
-    acc_t *now, *ent, *rho, *ref;
+    acc_t *logp, *entropy, *logp_omega, *logp_ref;
     /* [response] logp under pi_old by a scoring pass; NULL: what it was sampled with has the same bits */
-    acc_t *old;
+    acc_t *logp_old;
     /* [response] clamped Omega and branching score, of rows that points were chosen on; else NULL */
     acc_t *omega, *bs;
 };
 
 struct group {
-    struct task task;
+    struct env_prompt task;
     uint32_t number;                /* the prompt's number in its step */
     int64_t index;                  /* the row of the data set, or the embedded question's number in its split */
     int rows, initial, cap;         /* row[0 .. initial) are the initial rollouts */
-    struct row **row;
+    struct trajectory **row;
     uint32_t next_rollout;          /* numbers that key the random draws are never used twice */
 };
 
 /* Opens the question and n root rollouts, not yet run: an embedded one, or a row of q. */
 void group_begin(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index,
                  uint32_t step, uint32_t number, int n);
-void group_begin_row(struct group *g, struct session *s, const struct questions *q, int row, uint32_t step,
+void group_begin_row(struct group *g, struct session *s, const struct prompt_set *q, int row, uint32_t step,
                      uint32_t number, int n);
 void group_end(struct group *g, struct session *s);
 /* A new branch of row `orig` cut before response position `cut`, or a fresh root rollout (orig -1). */
-struct row *group_fork(struct group *g, struct session *s, int orig, int cut);
-struct row *group_root(struct group *g, struct session *s, uint32_t step);
+struct trajectory *group_fork(struct group *g, struct session *s, int orig, int cut);
+struct trajectory *group_root(struct group *g, struct session *s, uint32_t step);
 void group_drop_branches(struct group *g, struct session *s);
 /* Reward, well_formed and correct of a finished rollout, as reward.* says. A row's answer is correct when its F1 is 1.
  * Tool results count as empty, but with reward.kind=deep_research, whose released rule reads them. */
-void group_grade(const struct group *g, struct row *r, const struct session *s);
+void group_grade(const struct group *g, struct trajectory *r, const struct session *s);
 /* The response as text, special tokens spelled out, without the end token. */
-void row_text(const struct row *r, const struct session *s, struct str *out);
-static inline int row_len(const struct row *r) { return episode_response(&r->ep); }
+void trajectory_text(const struct trajectory *r, const struct session *s, struct str *out);
+static inline int trajectory_len(const struct trajectory *r) { return sequence_response(&r->seq); }

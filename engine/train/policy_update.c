@@ -1,5 +1,5 @@
 /* policy_update.c: steps 5 and 6 of a mini-batch: credit and update. */
-#include "engine/train/policy_update_in.h"
+#include "engine/train/update_batch.h"
 #include "base/clock.h"
 #include "engine/train/rollout_dump.h"
 #include <math.h>
@@ -9,7 +9,7 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
-static void flat_rows(struct flat *f, struct group *g, int n)
+static void flat_rows(struct update_batch *f, struct group *g, int n)
 {
     for (int i = 0; i < n; i++) f->rows += g[i].rows;
     f->row = xcalloc((size_t)f->rows, sizeof *f->row);
@@ -28,7 +28,7 @@ static void flat_rows(struct flat *f, struct group *g, int n)
 }
 
 /* Which flat row is row `orig` of group uid. */
-static int flat_of(const struct flat *f, const struct group *g, int uid, int orig)
+static int flat_of(const struct update_batch *f, const struct group *g, int uid, int orig)
 {
     for (int k = 0; k < f->rows; k++)
         if (f->uid[k] == uid && f->row[k] == g[uid].row[orig]) return k;
@@ -38,9 +38,9 @@ static int flat_of(const struct flat *f, const struct group *g, int uid, int ori
 /* The record of row k, a branch: it counts for the initial row that its line of branches left, up to the last token the
  * line has of that row: the one before the point where the token there is drawn anew, the token at the point where it
  * is kept; -1, no token at all. */
-static struct branch_record record(const struct flat *f, const struct group *g, int k, bool resample)
+static struct branch_record record(const struct update_batch *f, const struct group *g, int k, bool resample)
 {
-    const struct row *r = f->row[k], *from = g[f->uid[k]].row[r->orig];
+    const struct trajectory *r = f->row[k], *from = g[f->uid[k]].row[r->orig];
     struct branch_record rec = { r->orig, k, r->idx, r->score };
     for (; from->branch && from->orig >= 0; from = g[f->uid[k]].row[from->orig]) {
         rec.orig = from->orig;
@@ -51,54 +51,55 @@ static struct branch_record record(const struct flat *f, const struct group *g, 
     return rec;
 }
 
-void flat_make(struct flat *f, struct group *g, int n, const struct config *c)
+void update_batch_make(struct update_batch *f, struct group *g, int n, const struct config *c)
 {
-    *f = (struct flat){ 0 };
+    *f = (struct update_batch){ 0 };
     flat_rows(f, g, n);
     f->live = xcalloc((size_t)f->rows + 1, 1);
     f->begin = xcalloc((size_t)f->rows + 1, sizeof *f->begin);
     /* an empty response has a place for its reward, m = 0 */
-    for (int k = 0; k < f->rows; k++) f->begin[k + 1] = f->begin[k] + MAX(1, row_len(f->row[k]));
+    for (int k = 0; k < f->rows; k++) f->begin[k + 1] = f->begin[k] + MAX(1, trajectory_len(f->row[k]));
     f->n = f->begin[f->rows];
-    acc_t **all[] = { &f->now, &f->old, &f->ref, &f->ent, &f->adv, &f->g, &f->ge, &f->seen };
+    acc_t **all[] = { &f->logp, &f->logp_old, &f->logp_ref, &f->entropy, &f->adv, &f->g, &f->ge, &f->logp_train };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] = xcalloc((size_t)f->n + 1, sizeof(acc_t));
     f->m = xcalloc((size_t)f->n + 1, 1);
     for (int k = 0; k < f->rows; k++) {
-        const struct row *r = f->row[k];
+        const struct trajectory *r = f->row[k];
         int64_t at = f->begin[k];
-        size_t len = (size_t)row_len(r);
-        memcpy(f->now + at, r->now, len * sizeof(acc_t));
-        memcpy(f->ent + at, r->ent, len * sizeof(acc_t));
-        memcpy(f->old + at, row_old(r), len * sizeof(acc_t));
-        if (r->ref) memcpy(f->ref + at, r->ref, len * sizeof(acc_t));
-        memcpy(f->m + at, r->ep.m + r->ep.prompt_len, len);
+        size_t len = (size_t)trajectory_len(r);
+        memcpy(f->logp + at, r->logp, len * sizeof(acc_t));
+        memcpy(f->entropy + at, r->entropy, len * sizeof(acc_t));
+        memcpy(f->logp_old + at, trajectory_logp_old(r), len * sizeof(acc_t));
+        if (r->logp_ref) memcpy(f->logp_ref + at, r->logp_ref, len * sizeof(acc_t));
+        memcpy(f->m + at, r->seq.m + r->seq.prompt_len, len);
         if (!r->branch) continue;
-        size_t prefix = r->orig >= 0 ? (size_t)(r->ep.born - r->ep.prompt_len) : 0;
+        size_t prefix = r->orig >= 0 ? (size_t)(r->seq.born - r->seq.prompt_len) : 0;
         memset(f->m + at, 0, c->branch.train ? prefix : len);
         if (r->orig >= 0) f->rec[f->records++] = record(f, g, k, c->branch.resample_token);
     }
 }
 
-void flat_free(struct flat *f)
+void update_batch_free(struct update_batch *f)
 {
     free(f->row); free(f->uid); free(f->kind); free(f->rec); free(f->begin); free(f->m);
-    free(f->now);
-    free(f->old);
-    free(f->ref);
-    free(f->ent);
+    free(f->logp);
+    free(f->logp_old);
+    free(f->logp_ref);
+    free(f->entropy);
     free(f->adv);
     free(f->g);
     free(f->ge);
-    free(f->seen);
+    free(f->logp_train);
     free(f->live);
 }
 
 /* Reward to the last token, scaled as the official code does where asked for, summed again: one number a row. A record
  * of no row brings score_max in. */
-static void rewards(const struct flat *f, const struct config *c, double score_max, acc_t *reward, acc_t *token_reward)
+static void rewards(const struct update_batch *f, const struct config *c, double score_max, acc_t *reward,
+                    acc_t *token_reward)
 {
     memset(token_reward, 0, (size_t)f->n * sizeof *token_reward);
-    for (int k = 0; k < f->rows; k++) token_reward[f->begin[k + 1] - 1] = (acc_t)f->row[k]->ep.reward;
+    for (int k = 0; k < f->rows; k++) token_reward[f->begin[k + 1] - 1] = (acc_t)f->row[k]->seq.reward;
     f->rec[f->records] = (struct branch_record){ -1, 0, 0, score_max };
     if (c->advantage.reward_scale)
         op_reward_scale(token_reward, f->begin, f->rows, f->rec, f->records + 1, c->advantage.reward_scale_discount);
@@ -109,7 +110,7 @@ static void rewards(const struct flat *f, const struct config *c, double score_m
     }
 }
 
-void flat_credit(struct flat *f, const struct config *c, double score_max, struct step_sums *z)
+void update_batch_credit(struct update_batch *f, const struct config *c, double score_max, struct step_sums *z)
 {
     acc_t *reward = xcalloc((size_t)f->rows, sizeof *reward),
           *token_reward = xcalloc((size_t)f->n + 1, sizeof *token_reward);
@@ -152,14 +153,14 @@ static struct loss_rule loss_rule(const struct config *c)
     };
 }
 
-static bool has_m(const struct flat *f, int k)
+static bool has_m(const struct update_batch *f, int k)
 {
     return memchr(f->m + f->begin[k], 1, (size_t)(f->begin[k + 1] - f->begin[k])) != NULL;
 }
 
 /* Rows without any advantage have no policy gradient; their KL and entropy terms are there all the same, where a
  * coefficient is set. */
-static bool row_counts(const struct flat *f, const struct config *c, int k)
+static bool row_counts(const struct update_batch *f, const struct config *c, int k)
 {
     return has_m(f, k) &&
            (f->live[k] || !c->actor.live_rows_only || c->actor.kl_loss_coef != 0 || c->actor.entropy_coeff != 0);
@@ -167,7 +168,7 @@ static bool row_counts(const struct flat *f, const struct config *c, int k)
 
 /* actor.live_rows_only: the denominators of the policy term alone, as they are without the rows that have no
  * advantage. */
-static void live_denominators(const struct flat *f, const struct loss_in *all, struct loss_rule *rule)
+static void live_denominators(const struct update_batch *f, const struct loss_in *all, struct loss_rule *rule)
 {
     struct loss_stats every, live;
     struct loss_in in = *all;
@@ -185,13 +186,13 @@ static void live_denominators(const struct flat *f, const struct loss_in *all, s
     free(m);
 }
 
-bool flat_loss(struct flat *f, const struct config *c, struct loss_stats *stats)
+bool update_batch_loss(struct update_batch *f, const struct config *c, struct loss_stats *stats)
 {
     struct loss_rule rule = loss_rule(c);
-    struct loss_in in = { .logp = f->now,
-                          .logp_old = f->old,
-                          .logp_ref = c->actor.kl_loss_coef > 0 ? f->ref : NULL,
-                          .entropy = f->ent,
+    struct loss_in in = { .logp = f->logp,
+                          .logp_old = f->logp_old,
+                          .logp_ref = c->actor.kl_loss_coef > 0 ? f->logp_ref : NULL,
+                          .entropy = f->entropy,
                           .adv = f->adv,
                           .m = f->m,
                           .begin = f->begin,
@@ -206,9 +207,9 @@ bool flat_loss(struct flat *f, const struct config *c, struct loss_stats *stats)
 }
 
 /* Forward and backward of the rows that have something to learn from, micro-batch by micro-batch. */
-static void gradient(struct trainer *t, struct flat *f, struct step_sums *z)
+static void gradient(struct trainer *t, struct update_batch *f, struct step_sums *z)
 {
-    struct row **row = xcalloc((size_t)f->rows, sizeof *row);
+    struct trajectory **row = xcalloc((size_t)f->rows, sizeof *row);
     int *uid = xcalloc((size_t)f->rows, sizeof *uid), live = 0, most = 0;
     int64_t *begin = xcalloc((size_t)f->rows, sizeof *begin);
     for (int k = 0; k < f->rows; k++) {
@@ -216,12 +217,12 @@ static void gradient(struct trainer *t, struct flat *f, struct step_sums *z)
         row[live] = f->row[k];
         uid[live] = f->uid[k];
         begin[live++] = f->begin[k];
-        most = MAX(most, f->row[k]->ep.n);
+        most = MAX(most, f->row[k]->seq.n);
     }
-    struct seq_view *s = row_views(row, uid, live, begin);
+    struct seq_view *s = trajectory_views(row, uid, live, begin);
     uint8_t *m = xcalloc((size_t)live + 1, (size_t)most + 1);
     for (int i = 0; i < live; i++) {
-        memcpy(m + (size_t)i * (size_t)most + row[i]->ep.prompt_len, f->m + begin[i], (size_t)row_len(row[i]));
+        memcpy(m + (size_t)i * (size_t)most + row[i]->seq.prompt_len, f->m + begin[i], (size_t)trajectory_len(row[i]));
         s[i].m = m + (size_t)i * (size_t)most;
     }
     learner_zero(&t->s->learner);
@@ -230,7 +231,7 @@ static void gradient(struct trainer *t, struct flat *f, struct step_sums *z)
         int take = pack_fit(s + done, live - done, t->s->learner.max_rows);
         pack_make(&p, s + done, take);
         learner_grad(&t->s->learner, &p, train_inv_temp(t->c), f->g, t->c->actor.entropy_coeff != 0 ? f->ge : NULL,
-                     f->seen, NULL);
+                     f->logp_train, NULL);
         z->trained += p.n;
         t->tokens_trained += p.targets;
         pack_free(&p);
@@ -258,14 +259,14 @@ static void note_loss(struct step_sums *z, const struct loss_stats *s)
 }
 
 /* |p_train - p_rollout| of what was just trained on; the weights were the sampler's. */
-static void note_probs(struct trainer *t, const struct flat *f, struct step_sums *z)
+static void note_probs(struct trainer *t, const struct update_batch *f, struct step_sums *z)
 {
     for (int k = 0; k < f->rows; k++) {
-        const struct episode *ep = &f->row[k]->ep;
-        for (int i = 0; row_counts(f, t->c, k) && i < row_len(f->row[k]); i++)
+        const struct sequence *seq = &f->row[k]->seq;
+        for (int i = 0; row_counts(f, t->c, k) && i < trajectory_len(f->row[k]); i++)
             if (f->m[f->begin[k] + i])
-                mean_add(&z->probs_diff,
-                         fabs(exp((double)f->seen[f->begin[k] + i]) - exp((double)ep->logp[ep->prompt_len + i])));
+                mean_add(&z->probs_diff, fabs(exp((double)f->logp_train[f->begin[k] + i]) -
+                                              exp((double)seq->logp[seq->prompt_len + i])));
     }
     if (z->probs_diff.n) t->probs_diff_max = MAX(t->probs_diff_max, z->probs_diff.max);
 }
@@ -291,15 +292,15 @@ static double apply(struct trainer *t, double loss, struct step_sums *z)
     return norm;
 }
 
-bool update_rows(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z)
+bool policy_update(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z)
 {
-    struct flat f;
+    struct update_batch f;
     struct loss_stats stats;
     double start = seconds();
     struct dump_note note = { t->s->learner.steps, &stats, (double)NAN };
-    flat_make(&f, g, n, t->c);
-    flat_credit(&f, t->c, t->score_max, z);
-    if (flat_loss(&f, t->c, &stats)) {
+    update_batch_make(&f, g, n, t->c);
+    update_batch_credit(&f, t->c, t->score_max, z);
+    if (update_batch_loss(&f, t->c, &stats)) {
         note_loss(z, &stats);
         if (isfinite(stats.loss)) gradient(t, &f, z);
         if (!stale && isfinite(stats.loss)) note_probs(t, &f, z);
@@ -307,6 +308,6 @@ bool update_rows(struct trainer *t, struct group *g, int n, bool stale, struct s
     }
     z->t_update += seconds() - start;
     if (t->dump) dump_update(t->dump, t, g, n, &f, &note);
-    flat_free(&f);
+    update_batch_free(&f);
     return t->s->learner.skipped_in_row < 5;
 }

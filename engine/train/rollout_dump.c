@@ -96,14 +96,14 @@ static void put_wides(struct str *o, const char *name, const acc_t *x, int n)
     str_putc(o, ']');
 }
 
-static void put_ids(struct str *o, const struct episode *ep)
+static void put_ids(struct str *o, const struct sequence *seq)
 {
     put_name(o, "ids");
-    for (int i = 0; i < ep->n; i++) str_printf(o, "%c%d", i ? ',' : '[', ep->ids[i]);
-    str_puts(o, ep->n ? "]" : "[]");
+    for (int i = 0; i < seq->n; i++) str_printf(o, "%c%d", i ? ',' : '[', seq->ids[i]);
+    str_puts(o, seq->n ? "]" : "[]");
     put_name(o, "mask");
-    for (int i = 0; i < ep->n; i++) str_printf(o, "%c%d", i ? ',' : '[', ep->m[i]);
-    str_puts(o, ep->n ? "]" : "[]");
+    for (int i = 0; i < seq->n; i++) str_printf(o, "%c%d", i ? ',' : '[', seq->m[i]);
+    str_puts(o, seq->n ? "]" : "[]");
 }
 
 /* ---- kinds ---- */
@@ -125,14 +125,14 @@ static char last_tag(const struct str *text, size_t from)
     return 0;
 }
 
-static void kinds_by_text(char *kind, const struct session *s, const struct episode *ep)
+static void kinds_by_text(char *kind, const struct session *s, const struct sequence *seq)
 {
     struct str text = { 0 };
     char now = 'g';
     str_clear(&text);
-    for (int i = 0; i < episode_response(ep); i++) {
+    for (int i = 0; i < sequence_response(seq); i++) {
         size_t before = text.n;
-        tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len + i, 1, true);
+        tokenizer_decode(s->tok, &text, seq->ids + seq->prompt_len + i, 1, true);
         char fresh = last_tag(&text, before);
         kind[i] = fresh ? 'g' : now;
         if (fresh) now = fresh;
@@ -140,55 +140,55 @@ static void kinds_by_text(char *kind, const struct session *s, const struct epis
     str_free(&text);
 }
 
-static void kinds_by_id(char *kind, const struct session *s, const struct episode *ep)
+static void kinds_by_id(char *kind, const struct session *s, const struct sequence *seq)
 {
     int id[TAGS];
     char now = 'g';
     for (int k = 0; k < TAGS; k++) id[k] = tokenizer_id(s->tok, tags[k].tag);
-    for (int i = 0; i < episode_response(ep); i++) {
-        int token = ep->ids[ep->prompt_len + i];
+    for (int i = 0; i < sequence_response(seq); i++) {
+        int token = seq->ids[seq->prompt_len + i];
         kind[i] = tokenizer_special(s->tok, token) ? 'g' : now;
         for (int k = 0; k < TAGS; k++) if (token == id[k] && k % 5 < OWN_TAGS) now = tags[k].kind;
     }
 }
 
-void dump_kinds(char *kind, const struct session *s, const struct episode *ep)
+void dump_kinds(char *kind, const struct session *s, const struct sequence *seq)
 {
     bool ids = true;
     for (int k = 0; k < OWN_TAGS; k++) ids = ids && tokenizer_id(s->tok, tags[k].tag) >= 0;
-    (ids ? kinds_by_id : kinds_by_text)(kind, s, ep);
-    for (int i = 0; i < episode_response(ep); i++) if (!ep->m[ep->prompt_len + i]) kind[i] = 'r';
-    kind[episode_response(ep)] = 0;
+    (ids ? kinds_by_id : kinds_by_text)(kind, s, seq);
+    for (int i = 0; i < sequence_response(seq); i++) if (!seq->m[seq->prompt_len + i]) kind[i] = 'r';
+    kind[sequence_response(seq)] = 0;
 }
 
 /* ---- calls ---- */
 
 /* What a call asked. In tags the query's bytes need not be whole tokens: found as the sampler found it, in the text
  * since the last result. */
-static void query_of(struct str *out, const struct session *s, const struct episode *ep, const struct call *c)
+static void query_of(struct str *out, const struct session *s, const struct sequence *seq, const struct call *c)
 {
     struct str text = { 0 };
     struct found_call f;
     int first = c->close, bytes = 0;
     str_clear(out);
     str_clear(&text);
-    while (first > 0 && ep->m[ep->prompt_len + first - 1]) first--;
-    tokenizer_decode(s->tok, &text, ep->ids + ep->prompt_len + first, c->close - first + 1, true);
-    tokenizer_bytes(s->tok, ep->ids[ep->prompt_len + c->close], &bytes);
+    while (first > 0 && seq->m[seq->prompt_len + first - 1]) first--;
+    tokenizer_decode(s->tok, &text, seq->ids + seq->prompt_len + first, c->close - first + 1, true);
+    tokenizer_bytes(s->tok, seq->ids[seq->prompt_len + c->close], &bytes);
     bool found = !call_form_turns(&s->form) && tools_find_call(&f, text.p, text.n, (size_t)bytes);
     if (found) str_put(out, text.p + f.begin, f.end - f.begin);
-    else tokenizer_decode(s->tok, out, ep->ids + ep->prompt_len + c->begin, c->end - c->begin, true);
+    else tokenizer_decode(s->tok, out, seq->ids + seq->prompt_len + c->begin, c->end - c->begin, true);
     str_free(&text);
 }
 
-static void put_calls(struct str *o, const struct session *s, const struct episode *ep)
+static void put_calls(struct str *o, const struct session *s, const struct sequence *seq)
 {
     struct str query = { 0 };
     put_name(o, "calls");
     str_putc(o, '[');
-    for (int k = 0; k < ep->calls; k++) {
-        const struct call *c = &ep->call[k];
-        query_of(&query, s, ep, c);
+    for (int k = 0; k < seq->calls; k++) {
+        const struct call *c = &seq->call[k];
+        query_of(&query, s, seq, c);
         str_puts(o, k ? ",{" : "{");
         put_word(o, "tool", c->tool < TOOLS ? tool_name[c->tool] : "none");
         put_text(o, "query", query.p, query.n);
@@ -206,27 +206,30 @@ static void put_calls(struct str *o, const struct session *s, const struct episo
 
 /* ---- a rollout ---- */
 
-static void put_answers(struct str *o, const struct task *t)
+static void put_answers(struct str *o, const struct env_prompt *t)
 {
     put_name(o, "gts");
-    if (!t->sample) { dump_string(o, t->q.answer, strlen(t->q.answer)); return; }
-    if (t->sample->n_refs == 1) { dump_string(o, t->sample->ground_truth, strlen(t->sample->ground_truth)); return; }
+    if (!t->from_data) { dump_string(o, t->q.answer, strlen(t->q.answer)); return; }
+    if (t->from_data->n_refs == 1) {
+        dump_string(o, t->from_data->ground_truth, strlen(t->from_data->ground_truth));
+        return;
+    }
     str_putc(o, '[');
-    for (int i = 0; i < t->sample->n_refs; i++) {
+    for (int i = 0; i < t->from_data->n_refs; i++) {
         if (i) str_putc(o, ',');
-        dump_string(o, t->sample->refs[i], strlen(t->sample->refs[i]));
+        dump_string(o, t->from_data->refs[i], strlen(t->from_data->refs[i]));
     }
     str_putc(o, ']');
 }
 
-static void put_branch(struct str *o, const struct group *g, const struct row *r)
+static void put_branch(struct str *o, const struct group *g, const struct trajectory *r)
 {
     static const char *const names[] = { "parent", "branch_index", "branch_score", "branch_rank", "branch_strict",
                                          "branch_fallback" };
     put_bool(o, "branch", r->branch);
     for (int i = 0; r->orig < 0 && i < 6; i++) put_null(o, names[i]);
     if (r->orig < 0) return;
-    put_int(o, "parent", g->row[r->orig]->ep.rollout);
+    put_int(o, "parent", g->row[r->orig]->seq.rollout);
     put_int(o, "branch_index", r->idx);
     put_real(o, "branch_score", r->score);
     put_int(o, "branch_rank", r->rank);
@@ -235,19 +238,20 @@ static void put_branch(struct str *o, const struct group *g, const struct row *r
 }
 
 /* By response position. Of branches that give credit only, nothing is computed but what they were sampled with. */
-static void put_credit(struct str *o, const struct trainer *t, const struct row *r, const struct flat *f, int at)
+static void put_credit(struct str *o, const struct trainer *t, const struct trajectory *r, const struct update_batch *f,
+                       int at)
 {
-    int n = row_len(r);
+    int n = trajectory_len(r);
     if (r->branch && !r->bs && !t->c->branch.train) return;
-    put_wides(o, "logp_now", r->now, n);
-    put_wides(o, "entropy_now", r->ent, n);
-    if (r->old) put_wides(o, "logp_old", r->old, n);
+    put_wides(o, "logp_now", r->logp, n);
+    put_wides(o, "entropy_now", r->entropy, n);
+    if (r->logp_old) put_wides(o, "logp_old", r->logp_old, n);
     if (r->bs) {
-        put_wides(o, "logp_omega", r->rho, n);
+        put_wides(o, "logp_omega", r->logp_omega, n);
         put_wides(o, "omega", r->omega, n);
         put_wides(o, "bs", r->bs, n);
     }
-    if (r->ref) put_wides(o, "logp_ref", r->ref, n);
+    if (r->logp_ref) put_wides(o, "logp_ref", r->logp_ref, n);
     if (r->branch && !t->c->branch.train) return;
     put_wides(o, "advantage", f->adv + f->begin[at], n);
     put_wides(o, "grad", f->g + f->begin[at], n);
@@ -272,44 +276,44 @@ static void put_update(struct str *o, const struct trainer *t, const struct dump
     str_putc(o, '}');
 }
 
-static void put_row(struct str *o, const struct trainer *t, const struct group *g, const struct row *r,
-                    const struct flat *f, int at, const struct dump_note *u)
+static void put_row(struct str *o, const struct trainer *t, const struct group *g, const struct trajectory *r,
+                    const struct update_batch *f, int at, const struct dump_note *u)
 {
     static const char *const finish[] = { "none", "end", "length" };
     const struct session *s = t->s;
-    const struct episode *ep = &r->ep;
+    const struct sequence *seq = &r->seq;
     struct str text = { 0 };
-    char *kind = xmalloc((size_t)row_len(r) + 1);
-    row_text(r, s, &text);
-    dump_kinds(kind, s, ep);
+    char *kind = xmalloc((size_t)trajectory_len(r) + 1);
+    trajectory_text(r, s, &text);
+    dump_kinds(kind, s, seq);
     str_clear(o);
     str_putc(o, '{');
-    put_word(o, "input", task_text(&g->task));
+    put_word(o, "input", env_prompt_text(&g->task));
     put_text(o, "output", text.p, text.n);
     put_answers(o, &g->task);
-    put_real(o, "score", ep->reward);
+    put_real(o, "score", seq->reward);
     put_bool(o, "acc", r->correct);
     put_int(o, "step", t->step + 1);
-    put_word(o, g->task.sample ? "data_source" : "family", task_source(&g->task));
+    put_word(o, g->task.from_data ? "data_source" : "family", env_prompt_source(&g->task));
     put_int(o, "row", g->index);
     put_int(o, "prompt", g->number);
-    put_int(o, "rollout", ep->rollout);
+    put_int(o, "rollout", seq->rollout);
     put_branch(o, g, r);
-    put_word(o, "finish", finish[ep->finish]);
+    put_word(o, "finish", finish[seq->finish]);
     put_update(o, t, u);
-    put_calls(o, s, ep);
-    put_int(o, "prompt_len", ep->prompt_len);
-    put_ids(o, ep);
-    put_wides(o, "logp", ep->logp, ep->n);
-    put_wides(o, "entropy", ep->entropy, ep->n);
-    put_text(o, "kind", kind, (size_t)row_len(r));
+    put_calls(o, s, seq);
+    put_int(o, "prompt_len", seq->prompt_len);
+    put_ids(o, seq);
+    put_wides(o, "logp", seq->logp, seq->n);
+    put_wides(o, "entropy", seq->entropy, seq->n);
+    put_text(o, "kind", kind, (size_t)trajectory_len(r));
     put_credit(o, t, r, f, at);
     str_puts(o, "}\n");
     str_free(&text);
     free(kind);
 }
 
-void dump_update(FILE *out, const struct trainer *t, const struct group *g, int n, const struct flat *f,
+void dump_update(FILE *out, const struct trainer *t, const struct group *g, int n, const struct update_batch *f,
                  const struct dump_note *u)
 {
     int most = t->c->trainer.rollout_data_prompts;

@@ -45,7 +45,7 @@ static struct group *open_groups(struct trainer *t)
     for (int p = 0; p < prompts; p++) {
         uint64_t index = (uint64_t)t->step * (uint64_t)prompts + (uint64_t)p;
         if (t->s->train.rows.n)
-            group_begin_row(&g[p], t->s, &t->s->train, questions_row(&t->s->train, c, index), (uint32_t)t->step,
+            group_begin_row(&g[p], t->s, &t->s->train, prompt_set_row(&t->s->train, c, index), (uint32_t)t->step,
                             (uint32_t)p, n);
         else
             group_begin(&g[p], t->s, (int)(index % FAMILIES), SPLIT_TRAIN, (uint64_t)c->trainer.seed, index,
@@ -59,12 +59,12 @@ static void score_all(struct trainer *t, struct group *g, int prompts, struct st
 {
     int rows = 0, k = 0;
     for (int p = 0; p < prompts; p++) rows += g[p].initial;
-    struct row **row = xcalloc((size_t)rows, sizeof *row);
+    struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
     int *uid = xcalloc((size_t)rows, sizeof *uid);
     for (int p = 0; p < prompts; p++)
         for (int j = 0; j < g[p].initial; j++) { uid[k] = p; row[k++] = g[p].row[j]; }
     double start = seconds();
-    score_sampled(t, row, uid, rows, z);
+    rescore_old(t, row, uid, rows, z);
     z->t_score += seconds() - start;
     free(row);
     free(uid);
@@ -92,25 +92,25 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
 {
     int total = 0;
     for (int p = 0; p < prompts; p++) total += g[p].initial;
-    struct episode **ep = xcalloc((size_t)total, sizeof *ep);
+    struct sequence **seq = xcalloc((size_t)total, sizeof *seq);
     int k = 0;
     for (int p = 0; p < prompts; p++)
         for (int j = 0; j < g[p].initial; j++) {
-            g[p].row[j]->ep.unread = p >= branched_first(t->c);
-            ep[k++] = &g[p].row[j]->ep;
+            g[p].row[j]->seq.unread = p >= branched_first(t->c);
+            seq[k++] = &g[p].row[j]->seq;
         }
     struct rollout_config r = session_sampling(t->s);
     r.halt = &run_stop;
     rollout_set(t->s->ro, &r);
     struct rollout_stats stats;
     double start = seconds();
-    rollout_run(t->s->ro, ep, total, t->c->algorithm.adv_estimator == ALGO_APPO, tell_rollouts, t, &stats);
+    rollout_run(t->s->ro, seq, total, t->c->algorithm.adv_estimator == ALGO_APPO, tell_rollouts, t, &stats);
     z->t_gen += seconds() - start;
     r.halt = NULL;                                       /* branches belong to a step that is finished */
     rollout_set(t->s->ro, &r);
     t->halted = stats.halted;
     if (t->halted) {
-        free(ep);
+        free(seq);
         return;
     }
     note_run(&stats, z);
@@ -118,21 +118,21 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
     for (int p = 0; p < prompts; p++)
         for (int j = 0; j < g[p].initial; j++) group_grade(&g[p], g[p].row[j], t->s);
     z->t_reward += seconds() - start;
-    free(ep);
+    free(seq);
     if (t->score_old && trainer_updates(t->c) > 1) score_all(t, g, prompts, z);
 }
 
-static int bad_calls(const struct episode *ep)
+static int bad_calls(const struct sequence *seq)
 {
     int n = 0;
-    for (int k = 0; k < ep->calls; k++) n += ep->call[k].tool == TOOL_NONE;
+    for (int k = 0; k < seq->calls; k++) n += seq->call[k].tool == TOOL_NONE;
     return n;
 }
 
-static int over_limit(const struct episode *ep)
+static int over_limit(const struct sequence *seq)
 {
     int n = 0;
-    for (int k = 0; k < ep->calls; k++) n += ep->call[k].over_limit;
+    for (int k = 0; k < seq->calls; k++) n += seq->call[k].over_limit;
     return n;
 }
 
@@ -140,24 +140,24 @@ static void note_rollouts(const struct group *g, int n, bool turns, struct step_
 {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < g[i].initial; j++) {
-            const struct row *r = g[i].row[j];
-            mean_add(&z->reward_init, r->ep.reward);
+            const struct trajectory *r = g[i].row[j];
+            mean_add(&z->reward_init, r->seq.reward);
             z->rows++;
             z->correct += r->correct;
             z->well_formed += r->well_formed;
-            z->ended += r->ep.finish == FINISH_END;
-            mean_add(&z->length, row_len(r));
-            mean_add(&z->prompt, r->ep.prompt_len);
-            mean_add(&z->calls, r->ep.calls);
-            for (int k = 0; k < TOOL_KINDS; k++) z->calls_by[k] += r->ep.calls_by[k];
-            z->over_limit += over_limit(&r->ep);
-            if (turns) mean_add(&z->bad_calls, bad_calls(&r->ep));
-            for (int k = r->ep.prompt_len; k < r->ep.n; k++)
-                if (r->ep.m[k]) mean_add(&z->entropy, (double)r->ep.entropy[k]);
+            z->ended += r->seq.finish == FINISH_END;
+            mean_add(&z->length, trajectory_len(r));
+            mean_add(&z->prompt, r->seq.prompt_len);
+            mean_add(&z->calls, r->seq.calls);
+            for (int k = 0; k < TOOL_KINDS; k++) z->calls_by[k] += r->seq.calls_by[k];
+            z->over_limit += over_limit(&r->seq);
+            if (turns) mean_add(&z->bad_calls, bad_calls(&r->seq));
+            for (int k = r->seq.prompt_len; k < r->seq.n; k++)
+                if (r->seq.m[k]) mean_add(&z->entropy, (double)r->seq.entropy[k]);
         }
 }
 
-static bool same_tokens(const struct episode *a, const struct episode *b)
+static bool same_tokens(const struct sequence *a, const struct sequence *b)
 {
     return a->n == b->n && !memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids);
 }
@@ -168,32 +168,32 @@ static void note_branches(const struct group *g, int n, struct step_sums *z)
 {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < g[i].rows; j++) {
-            const struct row *r = g[i].row[j];
+            const struct trajectory *r = g[i].row[j];
             bool seen = false;
-            for (int k = 0; k < j && !seen; k++) seen = same_tokens(&r->ep, &g[i].row[k]->ep);
+            for (int k = 0; k < j && !seen; k++) seen = same_tokens(&r->seq, &g[i].row[k]->seq);
             z->trajectories++;
             z->unique += !seen;
             if (!r->branch) continue;
-            mean_add(&z->reward_branch, r->ep.reward);
+            mean_add(&z->reward_branch, r->seq.reward);
             z->branches++;
-            z->copies += r->orig >= 0 && same_tokens(&r->ep, &g[i].row[r->orig]->ep);
+            z->copies += r->orig >= 0 && same_tokens(&r->seq, &g[i].row[r->orig]->seq);
         }
 }
 
 /* Scores again under the present weights what an update has made stale, where branches were made before it (branch.when
  * = step). */
-static void rescore(struct trainer *t, struct group *g, int n, struct step_sums *z)
+static void rescore_stale(struct trainer *t, struct group *g, int n, struct step_sums *z)
 {
     int rows = 0, k = 0;
     for (int i = 0; i < n; i++) rows += t->c->branch.train ? g[i].rows : g[i].initial;
-    struct row **row = xcalloc((size_t)rows, sizeof *row);
+    struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
     int *uid = xcalloc((size_t)rows, sizeof *uid);
     for (int i = 0; i < n; i++)
         for (int j = 0; j < (t->c->branch.train ? g[i].rows : g[i].initial); j++) {
             uid[k] = i;
             row[k++] = g[i].row[j];
         }
-    score_rows(t, row, uid, rows, true, false, z);
+    rescore(t, row, uid, rows, true, false, z);
     free(row);
     free(uid);
 }
@@ -201,7 +201,7 @@ static void rescore(struct trainer *t, struct group *g, int n, struct step_sums 
 static void drop_pages(struct trainer *t, struct group *g, int n)
 {
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < g[i].rows; j++) kv_drop(&t->s->kv, &g[i].row[j]->ep.kv);
+        for (int j = 0; j < g[i].rows; j++) kv_drop(&t->s->kv, &g[i].row[j]->seq.kv);
 }
 
 static double largest_score(const struct group *g, int n)
@@ -222,8 +222,8 @@ static bool update_once(struct trainer *t, struct group *all, int prompts, struc
     if (t->c->branch.when == BRANCH_MINIBATCH) {
         for (int i = 0; i < n; i++) group_drop_branches(&g[i], t->s);
         branch_groups(t, g, n, stale, z);
-    } else if (stale) rescore(t, g, n, z);
-    bool ok = update_rows(t, g, n, stale, z);
+    } else if (stale) rescore_stale(t, g, n, z);
+    bool ok = policy_update(t, g, n, stale, z);
     if (t->s->m.version != version) drop_pages(t, all, prompts);
     note_branches(g, n, z);
     return ok;

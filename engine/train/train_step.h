@@ -52,21 +52,24 @@ void tell_branches(void *t, int done, int total);
 /* what logits are multiplied by, in training as when sampling */
 double train_inv_temp(const struct config *c);
 /* [rows + 1]: position i of row r lives at begin[r] + i; free() it */
-int64_t *row_begins(struct row **row, int rows);
+int64_t *trajectory_begins(struct trajectory **row, int rows);
 /* the rows as sequences to pack; free() it */
-struct seq_view *row_views(struct row **row, const int *uid, int rows, const int64_t *begin);
-void score_rows(struct trainer *t, struct row **row, const int *uid, int rows, bool stale, bool refill,
+struct seq_view *trajectory_views(struct trajectory **row, const int *uid, int rows, const int64_t *begin);
+void rescore(struct trainer *t, struct trajectory **row, const int *uid, int rows, bool stale, bool refill,
                 struct step_sums *z);
 /* logp of pi_old for Omega and the ratio: row[k]->old from one scoring pass, before any update; the sampler's own
- * numbers stay in the episode. */
-void score_sampled(struct trainer *t, struct row **row, const int *uid, int rows, struct step_sums *z);
-static inline const acc_t *row_old(const struct row *r) { return r->old ? r->old : r->ep.logp + r->ep.prompt_len; }
+ * numbers stay in the sequence. */
+void rescore_old(struct trainer *t, struct trajectory **row, const int *uid, int rows, struct step_sums *z);
+static inline const acc_t *trajectory_logp_old(const struct trajectory *r)
+{
+    return r->logp_old ? r->logp_old : r->seq.logp + r->seq.prompt_len;
+}
 /* policy_update.c */
 /* of the step at work; actor.optim.lr_warmup_steps counts training steps, as verl's does */
 double trainer_lr(const struct trainer *t);
-bool update_rows(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z);
+bool policy_update(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z);
 /* branch_rollouts.c */
 /* What a generated token at response position pos is part of (TOKEN_THINK, ... of step_metrics.h), by the tags before
  * it, be they tokens or text. */
-int token_kind(const struct session *s, const struct episode *ep, int pos);
+int token_kind(const struct session *s, const struct sequence *seq, int pos);
 void branch_groups(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z);

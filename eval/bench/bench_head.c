@@ -128,7 +128,7 @@ static void dlogits_run(const struct bench_dims *d, struct operands *o)
     op_dlogits(o->x, o->a, o->c, o->f, o->g, 1, NULL, o->ids, d->n, d->vocab, ld(d));
 }
 
-static void sample_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void prompt_make(struct bench *b, const struct bench_dims *d, struct operands *o)
 {
     logits_make(b, d, o);
     struct sample_key *key = xcalloc((size_t)d->n, sizeof *key);
@@ -227,6 +227,6 @@ const struct bench_op bench_head[] = {
     { "top_entropy", top_entropy_make, NULL, top_entropy_run, read_once, NULL, false, logits },
     { "dlogits", dlogits_make, dlogits_reset, dlogits_run, read_and_write, NULL, false, logits },
     { "loss_block", block_make, NULL, block_run, block_bytes, block_flops, false, blocks },
-    { "sample", sample_make, NULL, sample_run, read_once, NULL, false, draws },
+    { "sample", prompt_make, NULL, sample_run, read_once, NULL, false, draws },
     { 0 },
 };

@@ -304,7 +304,7 @@ static double decode_step(struct decoder *s, int *host)
 {
     dev_sync();
     const double from = seconds();
-    dev_replay(&s->graph, decode_pass, s);
+    dev_graph_run(&s->graph, decode_pass, s);
     dev_get(host, s->drawn, (size_t)s->in.n * sizeof *host);
     return seconds() - from;
 }

@@ -21,8 +21,9 @@ static void products(const struct model *m, struct learner *l, const struct acts
     const struct acts_layer *a = &s->layer[0];
     const struct { const elem_t *x; elem_t *y; int64_t at, out, in; } p[] = {
         { a->x1, a->qkv, m->layer[0].qkv, m->qkv_dim, c->dim },
-        { a->att, s->up, m->layer[0].o, c->dim, (int64_t)c->heads * c->head_dim },
-        { a->x2, a->gu, m->layer[0].gu, 2 * c->ff, c->dim }, { a->y, s->up, m->layer[0].down, c->dim, c->ff },
+        { a->attn_out, s->branch_out, m->layer[0].o, c->dim, (int64_t)c->heads * c->head_dim },
+        { a->x2, a->gate_up, m->layer[0].gate_up, 2 * c->ff, c->dim },
+        { a->ff_act, s->branch_out, m->layer[0].down, c->dim, c->ff },
     };
     for (int k = 0; k < c->layers; k++)
         for (int i = 0; i < 4; i++) {

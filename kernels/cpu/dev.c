@@ -65,14 +65,14 @@ void dev_set_threads(int n) { omp_set_num_threads(n < 1 ? 1 : n); }
 
 /* Calling an operation costs nothing here: lists are run, not recorded, and operations keep what they need by
  * themselves (work.c). */
-void dev_replay(struct dev_graph **g, void (*body)(void *ctx), void *ctx)
+void dev_graph_run(struct dev_graph **g, void (*body)(void *ctx), void *ctx)
 {
     (void)g;
     body(ctx);
 }
 void dev_graph_free(struct dev_graph *g) { (void)g; }
-bool dev_records(void) { return false; }
-void dev_record(bool on) { (void)on; }
+bool dev_graph_supported(void) { return false; }
+void dev_graph_enable(bool on) { (void)on; }
 bool dev_dry_begin(void) { return false; }
 size_t dev_dry_end(bool take) { (void)take; return 0; }
 size_t dev_scratch(void) { return 0; }

@@ -17,8 +17,8 @@ static bool capturing;
 static int64_t recorded, replayed;
 
 bool recording(void) { return capturing; }
-bool dev_records(void) { return wanted; }
-void dev_record(bool on) { wanted = on && possible; }
+bool dev_graph_supported(void) { return wanted; }
+void dev_graph_enable(bool on) { wanted = on && possible; }
 void graph_counts(struct dev_counts *c) { c->recorded = recorded, c->replayed = replayed; }
 
 static void drop(struct dev_graph *g)
@@ -40,7 +40,7 @@ static void capture(struct dev_graph *g, void (*body)(void *), void *ctx)
     CU(cudaGraphDestroy(made));
 }
 
-void dev_replay(struct dev_graph **at, void (*body)(void *ctx), void *ctx)
+void dev_graph_run(struct dev_graph **at, void (*body)(void *ctx), void *ctx)
 {
     if (!wanted || capturing || dry_run()) {
         body(ctx);

@@ -20,7 +20,7 @@ struct chat_message {
     const char *calls;
     bool quiet;             /* never marked as the model's own */
     bool parts;             /* the text is put together from a list of parts */
-    /* [pieces] an assistant's text as a rollout put it together (engine/prompts/conversation.h); then text is not
+    /* [pieces] an assistant's text as a rollout put it together (engine/prompts/rollout_messages.h); then text is not
      * written; NULL: it is one piece */
     const struct chat_piece *piece;
     int pieces;

@@ -32,7 +32,7 @@ static void equals_the_run(void **state)
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         struct config c;
         struct session s;
-        struct need n;
+        struct memory_estimate n;
         struct trainer t;
         struct err e = { "" };
         config_init(&c);
@@ -44,7 +44,7 @@ static void equals_the_run(void **state)
             CHECK(config_set(&c, key, is + 1, "test", &e), "%s", e.text);
         }
         CHECK(session_open(&s, &c, true, &e), "%s", e.text);
-        need_make(&n, &s.m.c, &c, true);
+        memory_estimate_make(&n, &s.m.c, &c, true);
         trainer_make(&t, &s);
         size_t weights = (size_t)s.m.count * sizeof(elem_t);
         assert_true(n.weights == weights && n.copies == weights * (!!t.w_ref + !!t.w_prev + !!t.w_old));
@@ -57,11 +57,11 @@ static void equals_the_run(void **state)
     }
 }
 
-static struct need counted(const struct model_config *shape, const struct config *c, enum need_for what,
-                           size_t elem_bytes)
+static struct memory_estimate counted(const struct model_config *shape, const struct config *c,
+                                      enum memory_purpose what, size_t elem_bytes)
 {
-    struct need n;
-    need_make_as(&n, shape, c, &(struct need_rule){ what, elem_bytes });
+    struct memory_estimate n;
+    memory_estimate_make_as(&n, shape, c, &(struct memory_rule){ what, elem_bytes });
     return n;
 }
 
@@ -75,9 +75,9 @@ static void other_builds(void **state)
     struct err e = { "" };
     config_init(&c);
     CHECK(model_load_config(&shape, "policy", &e), "%s", e.text);
-    struct need two = counted(&shape, &c, NEED_TRAIN, 2), four = counted(&shape, &c, NEED_TRAIN, 4),
-                sft = counted(&shape, &c, NEED_SFT, 2);
-    struct need sample = counted(&shape, &c, NEED_SAMPLE, 2);
+    struct memory_estimate two = counted(&shape, &c, MEMORY_TRAIN, 2), four = counted(&shape, &c, MEMORY_TRAIN, 4),
+                sft = counted(&shape, &c, MEMORY_SFT, 2);
+    struct memory_estimate sample = counted(&shape, &c, MEMORY_SAMPLE, 2);
     assert_true(two.weights * 2 == four.weights && two.keys * 2 == four.keys && two.pool.peak < four.pool.peak &&
                 two.work.peak < four.work.peak);
     assert_true(two.state.rows == 4 && four.state.rows == 3 && !strcmp(two.state.row[3].what, "master weights") &&
@@ -89,11 +89,11 @@ static void other_builds(void **state)
                 sft.all == sft.weights + sft.state.peak + sft.work.peak + sft.scratch);
     assert_true(!sample.state.peak && !sample.work.peak && sample.pool.peak == two.pool.peak);
     /* this build: the copy of the reference, and on a CPU its packed matrices, come with the KL term */
-    struct need before = counted(&shape, &c, NEED_TRAIN, 0);
+    struct memory_estimate before = counted(&shape, &c, MEMORY_TRAIN, 0);
     CHECK(config_set(&c, "actor.use_kl_loss", "true", "test", &e) &&
               config_set(&c, "actor.kl_loss_coef", "0.01", "test", &e),
           "%s", e.text);
-    struct need after = counted(&shape, &c, NEED_TRAIN, 0);
+    struct memory_estimate after = counted(&shape, &c, MEMORY_TRAIN, 0);
     assert_true(after.copies == before.copies + before.weights);
     if (!strcmp(dev_name(), "cpu")) {
         struct model m;

@@ -67,10 +67,10 @@ static void conversations(void **state)
 {
     (void)state;
     struct str ids = { 0 }, back = { 0 };
-    static const char talk[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi "
+    static const char conversation[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi "
                                "<|end|>\"},{\"role\":\"assistant\",\"content\":\"<think> "
                                "x\"},{\"role\":\"user\",\"content\":\"b\"}]}";
-    assert_int_equal(RUN(talk, sizeof talk - 1, &ids, "--chat"), 0);
+    assert_int_equal(RUN(conversation, sizeof conversation - 1, &ids, "--chat"), 0);
     assert_int_equal(RUN(ids.p, ids.n, &back, "--decode", "--special"), 0);
     assert_string_equal(back.p, "<|user|>hi <|end|><|assistant|><think> x<|end|><|user|>b<|assistant|>");
     assert_int_equal(RUN(ids.p, ids.n, &back, "--decode"), 0);

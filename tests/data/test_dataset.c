@@ -89,7 +89,7 @@ static void layouts(void **state)
     dataset_free(&d);
 }
 
-static void same_sample(const struct sample *a, const struct sample *b, int k)
+static void same_sample(const struct prompt *a, const struct prompt *b, int k)
 {
     #define SAME(x) CHECK(a->x && b->x ? !strcmp(a->x, b->x) : a->x == b->x, "row %d: \"%s\" and \"%s\"", k, a->x ? a->x : "none", b->x ? b->x : "none")
     SAME(data_source);
@@ -130,7 +130,7 @@ static void parquet(void **state)
     struct err e;
     struct dataset d = { 0 };
     CHECK(dataset_load(&d, "tests/data/parquet/verl_v2.parquet", NULL, &e), "%s", e.text);
-    const struct sample *s = &d.row[44];                                    /* in the second row group */
+    const struct prompt *s = &d.row[44];                                    /* in the second row group */
     assert_string_equal(s->data_source, "MATH \xe2\x84\x95");
     assert_string_equal(s->system, "Think, then answer in <answer>.");
     assert_string_equal(s->prompt, "What is 44 + 1936? \xc3\xa9 \xf0\x9d\x95\x8f\nwhy why why why ");
@@ -225,14 +225,14 @@ static void chosen_names(void **state)
     CHECK(strstr(e.text, "verl_v2.jsonl:1: no column \"solution\", which data.answer_key names"), "%s", e.text);
     dataset_free(&d);
     /* nulls are nothing; the assistant's last words answer */
-    static const char talk[] =
+    static const char conversation[] =
         "{\"prompt\":null,\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":null,"
         "\"tool_calls\":[]},"
         "{\"role\":\"tool\",\"content\":\"t\"},{\"role\":\"assistant\",\"content\":\"a\"}],\"answer\":null}\n"
         "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"a\"}],"
         "\"answer\":\"b\"}\n"
         "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"u\"}]}\n";
-    write_file("talk.jsonl", talk, sizeof talk - 1);
+    write_file("talk.jsonl", conversation, sizeof conversation - 1);
     assert_false(dataset_load_keys(&d, path, &(struct dataset_keys){ 0 }, &e));
     CHECK(strstr(e.text, "talk.jsonl:3: no answer: one of"), "%s", e.text);
     assert_int_equal(d.n, 2);
@@ -378,7 +378,7 @@ static void references(void **state)
         CHECK(ok ? !strcmp(got.p, cases[i].want) : *cases[i].want == '!' && strstr(got.p, cases[i].want + 1),
               "%s: %s instead of %s", cases[i].members, got.p, cases[i].want);
         CHECK(ok || strstr(e.text, "refs.jsonl:1: "), "%s", e.text);
-        CHECK(!ok || sample_is_math(&d.row[0]) == cases[i].math, "%s: compared as mathematics: %d", cases[i].members,
+        CHECK(!ok || prompt_is_math(&d.row[0]) == cases[i].math, "%s: compared as mathematics: %d", cases[i].members,
               !cases[i].math);
         dataset_free(&d);
         str_free(&row);
@@ -417,8 +417,8 @@ static void graded(void **state)
         str_printf(&text, "<think>t</think><answer>\\boxed{%s}</answer>", cases[i].box);
         write_file("graded.jsonl", row.p, row.n);
         CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
-        const struct sample *s = &d.row[0];
-        reward_exact(&r, &answer, text.p, text.n, (const char *const *)s->refs, s->n_refs, sample_is_math(s), 0);
+        const struct prompt *s = &d.row[0];
+        reward_exact(&r, &answer, text.p, text.n, (const char *const *)s->refs, s->n_refs, prompt_is_math(s), 0);
         CHECK_NEAR(r.score, cases[i].score, 0, "%s, answered by %s", cases[i].members, cases[i].box);
         dataset_free(&d);
         str_free(&row);
@@ -428,7 +428,7 @@ static void graded(void **state)
 }
 
 /* Two columns that both ask, and which of them is meant. */
-static void questions(void **state)
+static void prompt_set(void **state)
 {
     (void)state;
     static const struct { const char *row, *key, *want; } cases[] = {
@@ -643,7 +643,7 @@ int main(void)
         cmocka_unit_test(layouts),        cmocka_unit_test(parquet),      cmocka_unit_test(parquet_answers),
         cmocka_unit_test(released_twins), cmocka_unit_test(chosen_names), cmocka_unit_test(given_names),
         cmocka_unit_test(deep_names),     cmocka_unit_test(references),   cmocka_unit_test(graded),
-        cmocka_unit_test(questions),      cmocka_unit_test(null_rows),    cmocka_unit_test(bad_lines),
+        cmocka_unit_test(prompt_set),      cmocka_unit_test(null_rows),    cmocka_unit_test(bad_lines),
         cmocka_unit_test(asked),          cmocka_unit_test(bad_files),    cmocka_unit_test(order)
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);

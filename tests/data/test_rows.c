@@ -30,10 +30,10 @@ static void write_file(const char *name, const void *bytes, size_t n)
 /* What is read of text with these columns, as JSON with its keys sorted; or "!" and the sentence. */
 static struct str read_json(const char *text, size_t n, const char *const *columns)
 {
-    struct row_text t = { .p = text, .n = n, .columns = columns };
+    struct json_text t = { .p = text, .n = n, .columns = columns };
     struct err e = { 0 };
     struct str s = { 0 };
-    json_t *row = row_json(&t, &e);
+    json_t *row = json_partial(&t, &e);
     char *shown = row ? json_dumps(row, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY) : NULL;
     if (row) str_puts(&s, shown ? shown : "not JSON");
     else str_printf(&s, "!%zu %s", t.at, e.text);
@@ -166,9 +166,9 @@ static void as_jansson(void **state)
         for (unsigned k = i % 3 ? draw(3) : 0; k && s.n; k--)
             s.p[draw((unsigned)s.n)] = "{}[]\",:01.eE+-\\u nt"[draw(19)];
         json_t *theirs = json_loadb(s.p, s.n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
-        struct row_text t = { .p = s.p, .n = s.n }, pass = { .p = s.p, .n = s.n, .columns = none };
+        struct json_text t = { .p = s.p, .n = s.n }, pass = { .p = s.p, .n = s.n, .columns = none };
         struct err e = { 0 };
-        json_t *ours = row_json(&t, &e), *passed = row_json(&pass, &e);
+        json_t *ours = json_partial(&t, &e), *passed = json_partial(&pass, &e);
         while (ours && t.at < t.n && strchr(" \t\r\n", t.p[t.at])) t.at++;
         bool whole = ours && t.at == t.n;
         CHECK(whole || !theirs, "only jansson reads %s: %s", s.p, e.text);

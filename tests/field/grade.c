@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void put(struct row *r, const struct session *s, const char *p, size_t n, bool own)
+static void put(struct trajectory *r, const struct session *s, const char *p, size_t n, bool own)
 {
     struct ids x = { 0 };
     if (!own) tools_result_ids(s->tok, &x, p, n, -1, 1 << 20);
     else if (!tokenizer_encode(s->tok, &x, p, n, true)) die("the text cannot be encoded");
-    for (int i = 0; i < x.n; i++) episode_put(&r->ep, x.p[i], own, 0, 0);
-    r->ep.calls_by[TOOL_SEARCH] += !own;
+    for (int i = 0; i < x.n; i++) sequence_put(&r->seq, x.p[i], own, 0, 0);
+    r->seq.calls_by[TOOL_SEARCH] += !own;
     ids_free(&x);
 }
 
@@ -24,11 +24,11 @@ static int response(struct session *s, char *answer)
 {
     static char text[1 << 20];
     static const char before[] = RESULT_BEFORE, after[] = RESULT_AFTER;
-    struct row r = { 0 };
-    struct sample sample = { .ability = (char *)(uintptr_t)"math", .refs = &answer, .n_refs = 1 };
-    struct group g = { .task = { .sample = &sample } };
+    struct trajectory r = { 0 };
+    struct prompt sample = { .ability = (char *)(uintptr_t)"math", .refs = &answer, .n_refs = 1 };
+    struct group g = { .task = { .from_data = &sample } };
     const char *p = text, *end = text + fread(text, 1, sizeof text, stdin), *b, *e;
-    episode_begin(&r.ep, (int[]){ 0 }, 1);
+    sequence_begin(&r.seq, (int[]){ 0 }, 1);
     for (; (b = memmem(p, (size_t)(end - p), before, sizeof before - 1)) &&
            (e = memmem(b, (size_t)(end - b), after, sizeof after - 1));
          p = e + sizeof after - 1) {
@@ -36,10 +36,10 @@ static int response(struct session *s, char *answer)
         put(&r, s, b + sizeof before - 1, (size_t)(e - b) - (sizeof before - 1), false);
     }
     put(&r, s, p, (size_t)(end - p), true);
-    episode_put(&r.ep, s->chat.end, true, 0, 0);
-    r.ep.finish = FINISH_END;
+    sequence_put(&r.seq, s->chat.end, true, 0, 0);
+    r.seq.finish = FINISH_END;
     group_grade(&g, &r, s);
-    printf("score %g\n", r.ep.reward);
+    printf("score %g\n", r.seq.reward);
     return 0;
 }
 

@@ -16,7 +16,7 @@ static void use(const char *path, const struct dataset_keys *key)
     bool ok = dataset_load_keys(&d, path, key, &e);
     ENSURE(ok ? d.n > 0 : e.text[0]);
     for (int k = 0; k < d.n; k++) {
-        const struct sample *s = &d.row[k];
+        const struct prompt *s = &d.row[k];
         ENSURE(s->prompt && s->data_source && s->n_refs > 0 && s->ground_truth == s->refs[0]);
         for (int i = 0; i < s->n_refs; i++) ENSURE(strlen(s->refs[i]) < (size_t)1 << 24);
     }
@@ -25,9 +25,9 @@ static void use(const char *path, const struct dataset_keys *key)
 
 static void converse(const char *path, const struct dataset_keys *key)
 {
-    struct dialogs d = { 0 };
+    struct conversations d = { 0 };
     struct err e = { 0 };
-    bool ok = dialogs_load(&d, path, key, &e);
+    bool ok = conversations_load(&d, path, key, &e);
     ENSURE(ok ? d.n > 0 : e.text[0]);
     for (int k = 0; k < d.n; k++) {
         bool speaks = false;
@@ -35,7 +35,7 @@ static void converse(const char *path, const struct dataset_keys *key)
             speaks = speaks || (d.row[k].said.p[i].role == ROLE_ASSISTANT && d.row[k].said.p[i].text);
         ENSURE(speaks && d.row[k].place);
     }
-    dialogs_free(&d);
+    conversations_free(&d);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

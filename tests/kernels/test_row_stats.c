@@ -7,12 +7,19 @@
  * double. */
 static const double SLACK = sizeof(acc_t) == 8 ? 8 : sizeof(elem_t) == 2 ? 4 : 1;
 
-struct row { int vocab; double *x, inv_temp; int targets; const int *tgt; const double *g; double ge, lse, ent; };
+struct trajectory {
+    int vocab;
+    double *x, inv_temp;
+    int targets;
+    const int *tgt;
+    const double *g;
+    double ge, lse, ent;
+};
 
 /* sum_t g_t logp_t + ge ent, by the definition */
 static double naive(void *ctx)
 {
-    struct row *k = ctx;
+    struct trajectory *k = ctx;
     double max = -INFINITY, sum = 0, loss = 0;
     for (int j = 0; j < k->vocab; j++) max = fmax(max, k->x[j] * k->inv_temp);
     for (int j = 0; j < k->vocab; j++) sum += exp(k->x[j] * k->inv_temp - max);
@@ -60,7 +67,7 @@ static void statistics_and_gradient(void **state)
             memcpy(o, p, sizeof o);
         }
         for (int i = 0; i < n; i++) {
-            struct row k = {
+            struct trajectory k = {
                 vocab, x + (int64_t)i * ld, it, begin[i + 1] - begin[i], tgt + begin[i], g + begin[i], ge[i], 0, 0
             };
             naive(&k);

@@ -230,7 +230,7 @@ static void replay_twice(void (*body)(void *))
 {
     struct dev_graph *g = nullptr;
     int *d = device(32);
-    for (int i = 0; i < 2; i++) dev_replay(&g, body, d);
+    for (int i = 0; i < 2; i++) dev_graph_run(&g, body, d);
     dev_graph_free(g);
     dev_free(d);
 }

@@ -21,7 +21,7 @@ static void assemble(struct str *out, const struct transcript *t)
     }
 }
 
-static void put_question(struct str *out, const struct question *q)
+static void put_question(struct str *out, const struct task *q)
 {
     str_printf(out, "%s|%s|%s|%d", q->text, q->answer, q->last, (int)q->kind);
     for (int k = 0; k < q->n_pages; k++) str_printf(out, "|%s: %s", q->pages[k].title, q->pages[k].text);
@@ -29,20 +29,20 @@ static void put_question(struct str *out, const struct question *q)
 }
 
 /* Runs each(q) over EACH questions of every family and split. */
-static void over_all(void (*each)(const struct question *, struct rng *))
+static void over_all(void (*each)(const struct task *, struct rng *))
 {
     struct rng r = rng_make(SEED, 99, 0);
     for (int f = 0; f < FAMILIES; f++) for (int split = 0; split < 2; split++) for (uint64_t i = 0; i < EACH; i++) {
-        struct question q;
-        question_make(&q, f, (enum split)split, SEED, i);
+        struct task q;
+        task_make(&q, f, (enum split)split, SEED, i);
         each(&q, &r);
-        question_free(&q);
+        task_free(&q);
     }
 }
 
 static struct corpus *corpus;
 
-static void check_expert(const struct question *q, struct rng *r)
+static void check_expert(const struct task *q, struct rng *r)
 {
     struct transcript t;
     struct str all = { 0 }, said = { 0 };
@@ -83,7 +83,7 @@ static void experts_are_right(void **state)
     corpus_close(corpus);
 }
 
-static void check_flaws(const struct question *q, struct rng *r)
+static void check_flaws(const struct task *q, struct rng *r)
 {
     static const char *const sign[] = { [FLAW_GUESS] = "<think> easy</think><answer>",
                                         [FLAW_EARLY] = "<think> enough</think><answer>",
@@ -114,7 +114,7 @@ static void flaws_are_wrong(void **state) { (void)state; over_all(check_flaws); 
 
 /* A reader of questions and pages that knows nothing of the generators. page: the index of the page to ask, NULL: the
  * only one of that title. */
-static const char *fact(const struct question *q, const char *title, const char *key, const char *must_hold,
+static const char *fact(const struct task *q, const char *title, const char *key, const char *must_hold,
                         char out[16])
 {
     int found = 0;
@@ -133,13 +133,13 @@ static const char *fact(const struct question *q, const char *title, const char 
     return out;
 }
 
-static long number_of(const struct question *q, const char *title, const char *key, const char *must_hold)
+static long number_of(const struct task *q, const char *title, const char *key, const char *must_hold)
 {
     char v[16];
     return atol(fact(q, title, key, must_hold, v));
 }
 
-static bool solve_pages(const struct question *q, char out[32])
+static bool solve_pages(const struct task *q, char out[32])
 {
     char a[16], b[16], c[16], d[16], v[16], w[16];
     int n, end = 0;
@@ -221,7 +221,7 @@ static bool solve_numbers(const char *t, long *x)
     return true;
 }
 
-static void check_solved(const struct question *q, struct rng *r)
+static void check_solved(const struct task *q, struct rng *r)
 {
     (void)r;
     char got[32];
@@ -266,14 +266,14 @@ static void splits_share_nothing(void **state)
         int n[2] = { 0 }, kinds[2];
         for (int split = 0; split < 2; split++) {
             for (uint64_t i = 0; i < MANY; i++) {
-                struct question q;
-                question_make(&q, f, (enum split)split, SEED + 1, i);
+                struct task q;
+                task_make(&q, f, (enum split)split, SEED + 1, i);
                 for (int k = 0; k < q.n_pages; k++) {
                     assert_int_equal(task_is_test(q.pages[k].title), split == SPLIT_TEST);
                     seen[split][n[split]++] = xstrdup(q.pages[k].title);
                 }
                 if (!q.n_pages) seen[split][n[split]++] = xstrdup(q.text);
-                question_free(&q);
+                task_free(&q);
             }
             kinds[split] = distinct(seen[split], n[split]);
         }
@@ -293,30 +293,30 @@ static void pure_and_pinned(void **state)
     struct str one = { 0 }, two = { 0 };
     uint64_t hash = 0xcbf29ce484222325u;
     for (int f = 0; f < FAMILIES; f++) for (int split = 0; split < 2; split++) for (uint64_t i = 0; i < 20; i++) {
-        struct question a, b, other;
-        question_make(&a, f, (enum split)split, 7, i << 31);
-        question_make(&other, f, (enum split)!split, 7, i);
-        question_make(&b, f, (enum split)split, 7, i << 31);
+        struct task a, b, other;
+        task_make(&a, f, (enum split)split, 7, i << 31);
+        task_make(&other, f, (enum split)!split, 7, i);
+        task_make(&b, f, (enum split)split, 7, i << 31);
         str_clear(&one);
         str_clear(&two);
         put_question(&one, &a);
         put_question(&two, &b);
         assert_string_equal(one.p, two.p);
         for (size_t k = 0; k < one.n; k++) hash = (hash ^ (unsigned char)one.p[k]) * 0x100000001b3u;
-        question_free(&a);
-        question_free(&b);
-        question_free(&other);
+        task_free(&a);
+        task_free(&b);
+        task_free(&other);
     }
     for (int f = 0; f < FAMILIES; f++) {
-        struct question a, seed, index;
-        question_make(&a, f, SPLIT_TRAIN, 7, 3);
-        question_make(&seed, f, SPLIT_TRAIN, 7 + ((uint64_t)1 << 40), 3);
-        question_make(&index, f, SPLIT_TRAIN, 7, 3 + ((uint64_t)1 << 40));
+        struct task a, seed, index;
+        task_make(&a, f, SPLIT_TRAIN, 7, 3);
+        task_make(&seed, f, SPLIT_TRAIN, 7 + ((uint64_t)1 << 40), 3);
+        task_make(&index, f, SPLIT_TRAIN, 7, 3 + ((uint64_t)1 << 40));
         CHECK(strcmp(a.text, seed.text) && strcmp(a.text, index.text), "%s: seed or index does not matter",
               family_name[f]);
-        question_free(&a);
-        question_free(&seed);
-        question_free(&index);
+        task_free(&a);
+        task_free(&seed);
+        task_free(&index);
     }
     str_free(&one);
     str_free(&two);
@@ -344,7 +344,7 @@ static void names(void **state)
 static void grader(void **state)
 {
     (void)state;
-    struct question q = { .answer = (char *)"kazofo" };
+    struct task q = { .answer = (char *)"kazofo" };
     static const struct { const char *response; int n, well_formed, correct; } cases[] = {
         { "<think> x</think><answer>\\boxed{ kazofo}</answer>", 0, 1, 1 },
         { "<think></think><answer> \\boxed{\n kazofo\t} \n</answer>", 0, 1, 1 },
@@ -411,9 +411,9 @@ static void grader_on_damage(void **state)
     struct rng r = rng_make(4, 5, 6);
     struct str all = { 0 };
     for (int f = 0; f < FAMILIES; f++) {
-        struct question q;
+        struct task q;
         struct transcript t;
-        question_make(&q, f, SPLIT_TRAIN, 3, 1);
+        task_make(&q, f, SPLIT_TRAIN, 3, 1);
         expert_write(&t, &q, FLAW_NONE, &r);
         assemble(&all, &t);
         for (size_t n = 0; n < all.n; n++) {
@@ -431,7 +431,7 @@ static void grader_on_damage(void **state)
             all.p[at] = old;
         }
         transcript_free(&t);
-        question_free(&q);
+        task_free(&q);
     }
     str_free(&all);
 }
@@ -457,7 +457,7 @@ static void calls_by_the_policy(void **state)
 {
     (void)state;
     struct page pages[2] = { { (char *)"tife", (char *)"rank 1." }, { (char *)"tife", (char *)"rank 2." } };
-    struct question q = { .n_pages = 2, .pages = pages };
+    struct task q = { .n_pages = 2, .pages = pages };
     static const struct { enum task_tool tool; const char *call, *want; } cases[] = {
         { TASK_SEARCH, " tife", "Page 1: tife: rank 1.\nPage 2: tife: rank 2." },
         { TASK_SEARCH, "TIFE?", "Page 1: tife: rank 1.\nPage 2: tife: rank 2." },

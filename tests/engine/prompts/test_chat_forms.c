@@ -18,24 +18,47 @@ static struct tokenizer *bytes_of;      /* every byte a token, and the added tok
 
 #define A(id, text, special) "{\"id\":" #id ",\"content\":\"" text "\",\"special\":" #special "}"
 static const char added[] =
-    "[" A(300, "<|im_start|>", true) "," A(301, "<|im_end|>", true) "," A(302, "<|endoftext|>", true) "," A(303, "<tool_call>", false) "," A(
-        304, "</tool_call>",
-        false) "," A(305, "<think>",
-                     false) "," A(306, "</think>",
-                                  false) "," A(307, "<tool_response>",
-                                               false) "," A(308, "</tool_response>",
-                                                            false) "," A(310, "<|begin_of_text|>",
-                                                                         true) "," A(311, "<|start_header_id|>",
-                                                                                     true) "," A(312,
-                                                                                                 "<|end_header_id|>",
-                                                                                                 true) "," A(313,
-                                                                                                             "<|eot_id|"
-                                                                                                             ">",
-                                                                                                             true) "," A(314,
-                                                                                                                         "<|eom_id|>",
-                                                                                                                         true) "," A(315,
-                                                                                                                                     "<|end_of_text|>",
-                                                                                                                                     true) "]";
+    "[" A(300, "<|im_start|>", true) "," A(301, "<|im_end|>", true) "," A(302, "<|endoftext|>", true) "," A(303, "<tool_call>", false) "," A(304, "</tool_call>", false) "," A(
+        305, "<think>",
+        false) "," A(306, "</think>",
+                     false) "," A(307, "<tool_response>",
+                                  false) "," A(308, "</tool_response>",
+                                               false) "," A(310, "<|begin_of_text|>",
+                                                            true) "," A(311, "<|start_header_id|>",
+                                                                        true) "," A(312, "<|end_header_id|>",
+                                                                                    true) "," A(313,
+                                                                                                "<|eot_id|"
+                                                                                                ">",
+                                                                                                true) "," A(314,
+                                                                                                            ""
+                                                                                                            "<"
+                                                                                                            "|"
+                                                                                                            "e"
+                                                                                                            "o"
+                                                                                                            "m"
+                                                                                                            "_"
+                                                                                                            "i"
+                                                                                                            "d"
+                                                                                                            "|"
+                                                                                                            ">",
+                                                                                                            true) "," A(315,
+                                                                                                                        ""
+                                                                                                                        "<"
+                                                                                                                        "|"
+                                                                                                                        "e"
+                                                                                                                        "n"
+                                                                                                                        "d"
+                                                                                                                        "_"
+                                                                                                                        "o"
+                                                                                                                        "f"
+                                                                                                                        "_"
+                                                                                                                        "t"
+                                                                                                                        "e"
+                                                                                                                        "x"
+                                                                                                                        "t"
+                                                                                                                        "|"
+                                                                                                                        ">",
+                                                                                                                        true) "]";
 
 static const char *text_of(const json_t *v, const char *key) { return json_string_value(json_object_get(v, key)); }
 
@@ -57,38 +80,39 @@ static bool open_text(struct chat *c, const char *text, size_t n, struct err *e)
 }
 
 /* The conversation's ids; false: refused. */
-static bool write_talk(struct ids *ids, struct chat_mask *mask, const struct chat *c, const json_t *talk, struct err *e)
+static bool write_talk(struct ids *ids, struct chat_mask *mask, const struct chat *c, const json_t *conversation,
+                       struct err *e)
 {
-    const json_t *list = json_object_get(talk, "messages");
+    const json_t *list = json_object_get(conversation, "messages");
     struct messages x = { 0 };
     struct chat_tools tools = { 0 };
     bool ok = messages_read(&x, list, json_array_size(list), "messages", e) &&
-              tools_value(&tools, c, json_object_get(talk, "tools"), e);
+              tools_value(&tools, c, json_object_get(conversation, "tools"), e);
     struct chat_message *m = ok ? chat_messages(&x) : NULL;
     ok = ok && chat_check(c, m, x.n, tools.n > 0, e);
-    if (ok) assert_true(chat_write(c, ids, mask, m, x.n, &tools, json_is_true(json_object_get(talk, "reply"))));
+    if (ok) assert_true(chat_write(c, ids, mask, m, x.n, &tools, json_is_true(json_object_get(conversation, "reply"))));
     free(m);
     chat_tools_free(&tools);
     messages_free(&x);
     return ok;
 }
 
-static void off(struct chat *c, const json_t *talk)
+static void off(struct chat *c, const json_t *conversation)
 {
     if (c->v.think != CHAT_THINK_FREE && c->v.think != CHAT_THINK_OFF) return;
-    c->v.think = json_is_true(json_object_get(talk, "off")) ? CHAT_THINK_OFF : CHAT_THINK_FREE;
+    c->v.think = json_is_true(json_object_get(conversation, "off")) ? CHAT_THINK_OFF : CHAT_THINK_FREE;
 }
 
 /* The same text, and the ids that reading the text gives: these texts hold no special token, and results of tools no
  * added one. */
-static void check_same(struct chat *c, const json_t *talk, const json_t *want, const char *name, int k)
+static void check_same(struct chat *c, const json_t *conversation, const json_t *want, const char *name, int k)
 {
     struct ids ids = { 0 }, again = { 0 };
     struct chat_mask mask = { 0 };
     struct str got = { 0 };
     struct err e = { "" };
-    off(c, talk);
-    CHECK(write_talk(&ids, &mask, c, talk, &e), "%s, %d: %s", name, k, e.text);
+    off(c, conversation);
+    CHECK(write_talk(&ids, &mask, c, conversation, &e), "%s, %d: %s", name, k, e.text);
     assert_int_equal(mask.n, ids.n);
     str_clear(&got);
     tokenizer_decode(bytes_of, &got, ids.p, ids.n, true);
@@ -107,7 +131,7 @@ static void check_same(struct chat *c, const json_t *talk, const json_t *want, c
 static void known(void **state)
 {
     (void)state;
-    const json_t *talks = json_object_get(golden, "talks"), *form, *want;
+    const json_t *sft_conversations = json_object_get(golden, "talks"), *form, *want;
     size_t i, k, same = 0, refused = 0;
     json_array_foreach(json_object_get(golden, "forms"), i, form) {
         struct chat c;
@@ -115,11 +139,11 @@ static void known(void **state)
         const json_t *t = json_object_get(form, "template");
         CHECK(open_text(&c, json_string_value(t), json_string_length(t), &e), "%s: %s", text_of(form, "name"), e.text);
         json_array_foreach(json_object_get(form, "cases"), k, want) {
-            const json_t *talk = json_array_get(talks, k);
+            const json_t *conversation = json_array_get(sft_conversations, k);
             struct ids ids = { 0 };
-            if (json_is_string(want)) check_same(&c, talk, want, text_of(form, "name"), (int)k);
+            if (json_is_string(want)) check_same(&c, conversation, want, text_of(form, "name"), (int)k);
             else if (json_is_false(want))
-                CHECK(!write_talk(&ids, NULL, &c, talk, &e) && *e.text, "%s, conversation %zu is written",
+                CHECK(!write_talk(&ids, NULL, &c, conversation, &e) && *e.text, "%s, conversation %zu is written",
                       text_of(form, "name"), k);
             same += json_is_string(want);
             refused += json_is_false(want);
@@ -133,15 +157,15 @@ static void known(void **state)
 static void random_talks(void **state)
 {
     (void)state;
-    const json_t *forms = json_object_get(golden, "forms"), *talk;
+    const json_t *forms = json_object_get(golden, "forms"), *conversation;
     size_t i;
-    json_array_foreach(json_object_get(golden, "random"), i, talk) {
-        const json_t *form = json_array_get(forms, (size_t)json_integer_value(json_object_get(talk, "form"))),
+    json_array_foreach(json_object_get(golden, "random"), i, conversation) {
+        const json_t *form = json_array_get(forms, (size_t)json_integer_value(json_object_get(conversation, "form"))),
                      *t = json_object_get(form, "template");
         struct chat c;
         struct err e = { "" };
         CHECK(open_text(&c, json_string_value(t), json_string_length(t), &e), "%s", e.text);
-        check_same(&c, talk, json_object_get(talk, "text"), text_of(form, "name"), (int)i);
+        check_same(&c, conversation, json_object_get(conversation, "text"), text_of(form, "name"), (int)i);
     }
     assert_int_equal(i, 200);
 }
@@ -151,7 +175,7 @@ static void random_talks(void **state)
 static void masks(void **state)
 {
     (void)state;
-    static const struct { const char *format, *talk, *own; } cases[] = {
+    static const struct { const char *format, *conversation, *own; } cases[] = {
         { "qwen2.5",
           "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\","
           "\"tool_calls\":[{\"name\":\"f\",\"arguments\":{\"a\":1}}]},"
@@ -205,13 +229,14 @@ static void masks(void **state)
         struct ids ids = { 0 };
         struct chat_mask mask = { 0 };
         struct str own = { 0 };
-        json_t *talk = json_from("case", cases[i].talk, strlen(cases[i].talk), &e);
-        CHECK(talk && chat_open(&c, bytes_of, NULL, cases[i].format, &e) && write_talk(&ids, &mask, &c, talk, &e),
+        json_t *conversation = json_from("case", cases[i].conversation, strlen(cases[i].conversation), &e);
+        CHECK(conversation && chat_open(&c, bytes_of, NULL, cases[i].format, &e) &&
+                  write_talk(&ids, &mask, &c, conversation, &e),
               "case %zu: %s", i, e.text);
         str_clear(&own);
         for (int k = 0; k < ids.n; k++) if (mask.p[k]) tokenizer_decode(bytes_of, &own, &ids.p[k], 1, true);
         CHECK(!strcmp(own.p, cases[i].own), "case %zu: marked is\n%s\nnot\n%s", i, own.p, cases[i].own);
-        json_decref(talk);
+        json_decref(conversation);
         chat_mask_free(&mask);
         ids_free(&ids);
         str_free(&own);
@@ -222,8 +247,9 @@ static void masks(void **state)
 static void listed_results(void **state)
 {
     (void)state;
-    static const char talk[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]},{"
-                               "\"role\":\"tool\",\"content\":[{\"type\":\"text\",\"text\":\"r\"}]}]}";
+    static const char conversation[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+                                       "\"q\"}]},{"
+                                       "\"role\":\"tool\",\"content\":[{\"type\":\"text\",\"text\":\"r\"}]}]}";
     static const struct {
         const char *format;
         bool ok;
@@ -232,7 +258,7 @@ static void listed_results(void **state)
         struct chat c;
         struct err e = { "" };
         struct ids ids = { 0 };
-        json_t *v = json_from("case", talk, sizeof talk - 1, &e);
+        json_t *v = json_from("case", conversation, sizeof conversation - 1, &e);
         assert_true(v && chat_open(&c, bytes_of, NULL, cases[i].format, &e));
         bool ok = write_talk(&ids, NULL, &c, v, &e);
         CHECK(ok == cases[i].ok && (ok || strstr(e.text, "message 1: ")), "%s: %s", cases[i].format, e.text);
@@ -255,13 +281,13 @@ static uint64_t fingerprint(struct chat *c, const json_t *form, struct str *last
     size_t k;
     uint64_t h = 0xcbf29ce484222325u;
     json_array_foreach(json_object_get(form, "cases"), k, want) {
-        const json_t *talk = json_array_get(json_object_get(golden, "talks"), k);
+        const json_t *conversation = json_array_get(json_object_get(golden, "talks"), k);
         struct ids ids = { 0 };
         struct err e = { "" };
         if (!json_is_string(want)) continue;
-        off(c, talk);
+        off(c, conversation);
         str_clear(last);
-        if (write_talk(&ids, NULL, c, talk, &e)) {
+        if (write_talk(&ids, NULL, c, conversation, &e)) {
             tokenizer_decode(bytes_of, last, ids.p, ids.n, true);
             h = fnv(h, last->p, last->n + 1);
         } else {

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static inline void same_calls(const char *name, int i, const struct episode *a, const struct episode *b)
+static inline void same_calls(const char *name, int i, const struct sequence *a, const struct sequence *b)
 {
     assert_int_equal(a->calls, b->calls);
     for (int k = 0; k < a->calls; k++) {
@@ -18,12 +18,12 @@ static inline void same_calls(const char *name, int i, const struct episode *a, 
     }
 }
 
-/* The training forward pass over the whole episode gives its sampled numbers again. */
-static inline void same_as_training(const struct model *m, const struct episode *ep, int index, double temperature)
+/* The training forward pass over the whole sequence gives its sampled numbers again. */
+static inline void same_as_training(const struct model *m, const struct sequence *seq, int index, double temperature)
 {
     struct arena a;
     struct acts acts;
-    int n = ep->n, *pos = xcalloc((size_t)n, sizeof *pos), *end = xcalloc((size_t)n, sizeof *end);
+    int n = seq->n, *pos = xcalloc((size_t)n, sizeof *pos), *end = xcalloc((size_t)n, sizeof *end);
     acc_t *logp = xcalloc((size_t)n, sizeof *logp), *ent = xcalloc((size_t)n, sizeof *ent);
     arena_make(&a, "training", 16u << 20);
     acts_make(&acts, m, n, false, true, &a);
@@ -31,17 +31,18 @@ static inline void same_as_training(const struct model *m, const struct episode 
            *x = arena_get(&a, (size_t)n * (size_t)m->c.dim * sizeof *x, "x");
     for (int i = 0; i < n; i++) { pos[i] = i; end[i] = n; }
     struct attn_plan *plan_ = attn_plan_make(end, n);
-    struct batch b = { .n = n, .ids = ep->ids, .pos = pos, .plan = plan_ };
+    struct batch b = { .n = n, .ids = seq->ids, .pos = pos, .plan = plan_ };
     model_forward(m, &acts, &b, NULL);
     head_forward(m, logits, x, acts.hidden, NULL, n);
-    op_row_stats(NULL, logp, ent, logits, temperature > 0 ? 1 / temperature : 1, NULL, ep->ids + 1, n - 1, m->c.vocab,
+    op_row_stats(NULL, logp, ent, logits, temperature > 0 ? 1 / temperature : 1, NULL, seq->ids + 1, n - 1, m->c.vocab,
                  vocab_ld(m));
-    for (int i = ep->prompt_len; i < n; i++) {
-        if (!ep->m[i]) { assert_true(ep->logp[i] == 0 && ep->entropy[i] == 0); continue; }
-        CHECK(ep->logp[i] == logp[i - 1] && ep->logp[i] <= 0, "episode %d, token %d: sampled logp %.9g, training %.9g",
-              index, i, (double)ep->logp[i], (double)logp[i - 1]);
-        CHECK(ep->entropy[i] == ent[i - 1], "episode %d, token %d: sampled entropy %.9g, training %.9g", index, i,
-              (double)ep->entropy[i], (double)ent[i - 1]);
+    for (int i = seq->prompt_len; i < n; i++) {
+        if (!seq->m[i]) { assert_true(seq->logp[i] == 0 && seq->entropy[i] == 0); continue; }
+        CHECK(seq->logp[i] == logp[i - 1] && seq->logp[i] <= 0,
+              "episode %d, token %d: sampled logp %.9g, training %.9g", index, i, (double)seq->logp[i],
+              (double)logp[i - 1]);
+        CHECK(seq->entropy[i] == ent[i - 1], "episode %d, token %d: sampled entropy %.9g, training %.9g", index, i,
+              (double)seq->entropy[i], (double)ent[i - 1]);
     }
     attn_plan_free(plan_);
     acts_free(&acts);

@@ -1,6 +1,6 @@
 /* test_kv_pages.c: pages that forks share: what a fork reads, what it may not change, who holds what, and that a stale
  * page is never read. */
-#include "engine/rollout/episode.h"
+#include "engine/rollout/sequence.h"
 #include "base/philox.h"
 #include "tests/engine/rollout/same.h"
 
@@ -163,12 +163,12 @@ static void episodes_fork(void **state)
 {
     (void)state;
     int prompt[20];
-    struct episode a = { 0 }, b = { 0 }, c = { 0 };
+    struct sequence a = { 0 }, b = { 0 }, c = { 0 };
     for (int i = 0; i < 20; i++) prompt[i] = i;
-    episode_begin(&a, prompt, 20);
+    sequence_begin(&a, prompt, 20);
     a.step = 1, a.prompt = 2, a.rollout = 3, a.scope = 4;
     /* 8 tokens of a result at 10..17 */
-    for (int i = 0; i < 30; i++) episode_put(&a, 100 + i, i < 10 || i >= 18, (acc_t)-i, (acc_t)i);
+    for (int i = 0; i < 30; i++) sequence_put(&a, 100 + i, i < 10 || i >= 18, (acc_t)-i, (acc_t)i);
     struct call first = { .tool = TOOL_SEARCH, .begin = 5, .end = 8, .close = 9 },
                 second = { .tool = TOOL_PYTHON, .begin = 20, .end = 22, .close = 23, .over_limit = true };
     a.call = xcalloc(2, sizeof *a.call);
@@ -183,7 +183,7 @@ static void episodes_fork(void **state)
     } cases[] = { { 20, 0, 19 }, { 21, 0, 20 }, { 29, 0, 28 }, { 30, 1, 29 },
                   { 38, 1, 37 }, { 43, 1, 42 }, { 44, 2, 43 }, { 50, 2, 49 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        episode_fork(&b, &a, cases[i].at, &kv);
+        sequence_fork(&b, &a, cases[i].at, &kv);
         assert_int_equal(b.n, cases[i].at);
         assert_int_equal(b.born, cases[i].at);
         assert_int_equal(b.branch_pos, cases[i].at - 20);
@@ -196,18 +196,18 @@ static void episodes_fork(void **state)
         assert_memory_equal(b.logp, a.logp, (size_t)b.n * sizeof *b.logp);
         assert_memory_equal(b.entropy, a.entropy, (size_t)b.n * sizeof *b.entropy);
         assert_true(b.prompt == 2 && b.step == 1 && b.scope == 4 && b.parent == -1 && b.finish == FINISH_NONE);
-        episode_put(&b, 7, true, 0, 0);
-        episode_fork(&c, &b, b.n, &kv);                         /* a fork of a fork outlives both */
-        episode_free(&b, &kv);
+        sequence_put(&b, 7, true, 0, 0);
+        sequence_fork(&c, &b, b.n, &kv);                         /* a fork of a fork outlives both */
+        sequence_free(&b, &kv);
         assert_int_equal(c.ids[c.n - 1], 7);
         assert_int_equal(c.kv.len, cases[i].kv_len);
-        episode_free(&c, &kv);
+        sequence_free(&c, &kv);
     }
     kv_drop(&kv, &a.kv);
-    episode_fork(&b, &a, 25, &kv);                              /* pages gone: it will run its prefix again */
+    sequence_fork(&b, &a, 25, &kv);                              /* pages gone: it will run its prefix again */
     assert_int_equal(b.kv.len, 0);
-    episode_free(&b, NULL);
-    episode_free(&a, NULL);
+    sequence_free(&b, NULL);
+    sequence_free(&a, NULL);
     assert_int_equal(kv.free, kv.pages);
 }
 
@@ -219,13 +219,13 @@ static void dry(void) { for (int i = held.len;; i++) kv_slot(&kv, &held, i, 1); 
 static void twice(void) { struct kv_seq again = held; kv_cut(&kv, &held, 0); kv_cut(&kv, &again, 0); }
 static void inside_result(void)
 {
-    struct episode a = { 0 }, b = { 0 };
+    struct sequence a = { 0 }, b = { 0 };
     int p = 1;
-    episode_begin(&a, &p, 1);
-    episode_put(&a, 1, true, 0, 0);
-    for (int i = 0; i < 3; i++) episode_put(&a, 2, false, 0, 0);
-    episode_put(&a, 1, true, 0, 0);
-    episode_fork(&b, &a, 3, NULL);
+    sequence_begin(&a, &p, 1);
+    sequence_put(&a, 1, true, 0, 0);
+    for (int i = 0; i < 3; i++) sequence_put(&a, 2, false, 0, 0);
+    sequence_put(&a, 1, true, 0, 0);
+    sequence_fork(&b, &a, 3, NULL);
 }
 
 static void broken_invariants_die(void **state)

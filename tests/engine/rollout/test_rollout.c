@@ -25,7 +25,7 @@ static void slow_tool(void *ctx, const struct tool_caller *who, enum tool tool, 
     atomic_fetch_add(&w->calls, 1);
 }
 
-/* Makes a random model call tools: a function of the episode alone. Each stretch between results has a plan drawn from
+/* Makes a random model call tools: a function of the sequence alone. Each stretch between results has a plan drawn from
  * (prompt, rollout, calls): some free tokens, an opening tag, some free tokens, a closing tag; at times without one of
  * the tags, or the end. */
 static void put_tag(const struct tokenizer *t, int k, int *id, int from, const char *tag)
@@ -36,12 +36,12 @@ static void put_tag(const struct tokenizer *t, int k, int *id, int from, const c
     ids_free(&x);
 }
 
-static void plan(void *ctx, const struct episode *ep, int *id)
+static void plan(void *ctx, const struct sequence *seq, int *id)
 {
     const struct tokenizer *t = ctx;
     int k = 0;
-    while (k < ep->n - ep->prompt_len && ep->m[ep->n - 1 - k]) k++;
-    struct philox p = philox4x32(77, ep->prompt, ep->rollout, (uint32_t)ep->calls, 0);
+    while (k < seq->n - seq->prompt_len && seq->m[seq->n - 1 - k]) k++;
+    struct philox p = philox4x32(77, seq->prompt, seq->rollout, (uint32_t)seq->calls, 0);
     int before = (int)(p.v[0] % 6), inside = (int)(p.v[1] % 4);
     uint32_t kind = p.v[2] % 8;
     bool python = p.v[3] & 1;
@@ -93,20 +93,20 @@ static void bench_free(struct bench *b)
 
 enum { PROMPTS = 6, EACH = 4, ROOTS = PROMPTS * EACH, FORKS = 32, ALL = ROOTS + FORKS };
 
-static void root_make(struct episode *ep, int i)
+static void root_make(struct sequence *seq, int i)
 {
     static const int lens[PROMPTS] = { 1, 3, 16, 17, 33, 40 };      /* around the ends of pages */
     int prompt = i / EACH, ids[40];
     struct rng r = rng_make(9, (uint32_t)prompt, 0);
     for (int k = 0; k < lens[prompt]; k++) ids[k] = (int)rng_below(&r, 256);
-    episode_begin(ep, ids, lens[prompt]);
-    ep->prompt = (uint32_t)prompt;
-    ep->rollout = (uint32_t)(i % EACH);
-    ep->scope = 1000 + prompt;
+    sequence_begin(seq, ids, lens[prompt]);
+    seq->prompt = (uint32_t)prompt;
+    seq->rollout = (uint32_t)(i % EACH);
+    seq->scope = 1000 + prompt;
 }
 
 /* Where fork i leaves its parent: a generated token, or the place after one, drawn from what the parent is. */
-static int fork_index(const struct episode *p, int i)
+static int fork_index(const struct sequence *p, int i)
 {
     struct rng r = rng_make(21, (uint32_t)i, 0);
     for (int tries = 0;; tries++) {
@@ -118,12 +118,12 @@ static int fork_index(const struct episode *p, int i)
     }
 }
 
-static void shuffle(struct episode **p, int n, uint32_t seed)
+static void shuffle(struct sequence **p, int n, uint32_t seed)
 {
     struct rng r = rng_make(4, seed, 0);
     for (int i = n - 1; i > 0; i--) {
         int j = (int)rng_below(&r, (uint32_t)i + 1);
-        struct episode *x = p[i];
+        struct sequence *x = p[i];
         p[i] = p[j];
         p[j] = x;
     }
@@ -131,51 +131,51 @@ static void shuffle(struct episode **p, int n, uint32_t seed)
 
 struct way { const char *name; int max_rows, max_seqs, pages, threads, max_us; bool shuffled, keep, special_only; };
 
-/* Pages of episodes of earlier runs. */
-struct past { struct kv *kv; struct episode *ep; int n; };
+/* Pages of sequences of earlier runs. */
+struct past { struct kv *kv; struct sequence *seq; int n; };
 static bool let_go(void *ctx)
 {
     struct past *p = ctx;
     for (int i = 0; i < p->n; i++)
-        if (p->ep[i].kv.n_pages) { kv_drop(p->kv, &p->ep[i].kv); return true; }
+        if (p->seq[i].kv.n_pages) { kv_drop(p->kv, &p->seq[i].kv); return true; }
     return false;
 }
 
 /* Roots, forks of roots, forks of those; ep[ALL] from {0}. */
-static void run_all(struct episode *ep, const struct way *w, const struct tokenizer *t, struct rollout_stats sum[2])
+static void run_all(struct sequence *seq, const struct way *w, const struct tokenizer *t, struct rollout_stats sum[2])
 {
     struct bench b = { .world = { .max_us = w->max_us } };
     struct rollout_config c = base_config;
-    struct episode *list[ALL];
-    struct past past = { &b.kv, ep, 0 };
+    struct sequence *list[ALL];
+    struct past past = { &b.kv, seq, 0 };
     c.max_rows = w->max_rows;
     c.max_seqs = w->max_seqs;
     c.spare = let_go;
     c.spare_ctx = &past;
     dev_set_threads(w->threads);
     bench_make(&b, &c, t, w->pages);
-    for (int i = 0; i < ROOTS; i++) root_make(list[i] = &ep[i], i);
+    for (int i = 0; i < ROOTS; i++) root_make(list[i] = &seq[i], i);
     if (w->shuffled) shuffle(list, ROOTS, 1);
     rollout_run(b.r, list, ROOTS, w->keep, NULL, NULL, &sum[0]);
     for (int round = 0; round < 2; round++) {
         int from = ROOTS + round * FORKS / 2, n = FORKS / 2;
         for (int i = from; i < from + n; i++) {
             int parent = round ? ROOTS + (i * 7) % (FORKS / 2) : (i * 5) % ROOTS;
-            episode_fork(&ep[i], &ep[parent], fork_index(&ep[parent], i), &b.kv);
-            ep[i].rollout = (uint32_t)(100 + i);
-            ep[i].parent = parent;
-            list[i - from] = &ep[i];
+            sequence_fork(&seq[i], &seq[parent], fork_index(&seq[parent], i), &b.kv);
+            seq[i].rollout = (uint32_t)(100 + i);
+            seq[i].parent = parent;
+            list[i - from] = &seq[i];
         }
         if (w->shuffled) shuffle(list, n, 2);
         past.n = from;
         rollout_run(b.r, list, n, w->keep, NULL, NULL, &sum[1]);
     }
-    for (int i = 0; i < ALL; i++) kv_drop(&b.kv, &ep[i].kv);
+    for (int i = 0; i < ALL; i++) kv_drop(&b.kv, &seq[i].kv);
     bench_free(&b);
     dev_set_threads(1);
 }
 
-static void same_episode(const char *name, int i, const struct episode *a, const struct episode *b)
+static void same_episode(const char *name, int i, const struct sequence *a, const struct sequence *b)
 {
     CHECK(a->n == b->n && a->finish == b->finish && a->calls == b->calls,
           "%s, episode %d: %d and %d tokens, %d and %d calls", name, i, a->n, b->n, a->calls, b->calls);
@@ -190,29 +190,30 @@ static void same_episode(const char *name, int i, const struct episode *a, const
 }
 
 /* What must hold of any finished rollout. */
-static void well_made(const struct episode *ep, int i)
+static void well_made(const struct sequence *seq, int i)
 {
-    int response = episode_response(ep), by[TOOLS] = { 0 };
-    CHECK(ep->finish != FINISH_NONE, "episode %d", i);
-    CHECK(ep->n <= 128 && response <= 100, "episode %d has %d tokens", i, ep->n);
-    if (ep->finish == FINISH_LENGTH)
-        CHECK(ep->n == 128 || response == 100, "episode %d stopped at %d tokens", i, ep->n);
-    for (int k = 0; k < ep->n; k++) {
-        if (k < ep->prompt_len) { assert_false(ep->m[k]); continue; }
-        if (ep->m[k] && ep->ids[k] == TINY_END)
-            CHECK(k == ep->n - 1 && ep->finish == FINISH_END, "episode %d: token %d follows its end", i, k + 1);
+    int response = sequence_response(seq), by[TOOLS] = { 0 };
+    CHECK(seq->finish != FINISH_NONE, "episode %d", i);
+    CHECK(seq->n <= 128 && response <= 100, "episode %d has %d tokens", i, seq->n);
+    if (seq->finish == FINISH_LENGTH)
+        CHECK(seq->n == 128 || response == 100, "episode %d stopped at %d tokens", i, seq->n);
+    for (int k = 0; k < seq->n; k++) {
+        if (k < seq->prompt_len) { assert_false(seq->m[k]); continue; }
+        if (seq->m[k] && seq->ids[k] == TINY_END)
+            CHECK(k == seq->n - 1 && seq->finish == FINISH_END, "episode %d: token %d follows its end", i, k + 1);
     }
-    for (int k = 0; k < ep->calls; k++) {
-        const struct call *c = &ep->call[k];
+    for (int k = 0; k < seq->calls; k++) {
+        const struct call *c = &seq->call[k];
         CHECK(c->begin <= c->end && c->end <= c->close + 1 && c->close < response, "episode %d, call %d", i, k);
-        CHECK(ep->m[ep->prompt_len + c->close] && (c->close + 1 == response || !ep->m[ep->prompt_len + c->close + 1]),
+        CHECK(seq->m[seq->prompt_len + c->close] &&
+                  (c->close + 1 == response || !seq->m[seq->prompt_len + c->close + 1]),
               "episode %d, call %d", i, k);
         CHECK(c->over_limit == (k >= base_config.call_limit), "episode %d, call %d", i, k);
         by[c->tool] += !c->over_limit;
         kinds[0]++;
         kinds[1] += c->over_limit;
     }
-    assert_memory_equal(by, ep->calls_by, sizeof by);
+    assert_memory_equal(by, seq->calls_by, sizeof by);
 }
 
 static const struct way ways[] = {
@@ -230,15 +231,15 @@ static void nothing_around_it_matters(void **state)
 {
     (void)state;
     for (int t = 0; t < 2; t++) {
-        struct episode ref[ALL] = { 0 };
+        struct sequence ref[ALL] = { 0 };
         struct rollout_stats first = { 0 };
         int ends = 0, lengths = 0;
         kinds[0] = kinds[1] = 0;
         for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-            struct episode own[ALL] = { 0 }, *ep = i ? own : ref;
+            struct sequence own[ALL] = { 0 }, *seq = i ? own : ref;
             if (ways[i].special_only && t == 0) continue;               /* thousands of passes each: once is enough */
             struct rollout_stats s[2];
-            run_all(ep, &ways[i], tok[t], s);
+            run_all(seq, &ways[i], tok[t], s);
             if (!i) first = s[0];
             CHECK(s[0].generated == first.generated && s[0].tool_tokens == first.tool_tokens &&
                       s[0].calls == first.calls,
@@ -249,8 +250,8 @@ static void nothing_around_it_matters(void **state)
                    ways[i].name, (int)s[0].forwards, (int)s[0].generated, (int)s[0].prefilled, (int)s[0].tool_tokens,
                    s[0].peak_pages, (int)s[0].kv_dropped);
             for (int k = 0; k < ALL && i; k++) {
-                same_episode(ways[i].name, k, &ref[k], &ep[k]);
-                episode_free(&ep[k], NULL);
+                same_episode(ways[i].name, k, &ref[k], &seq[k]);
+                sequence_free(&seq[k], NULL);
             }
         }
         for (int k = 0; k < ALL; k++) {
@@ -258,7 +259,7 @@ static void nothing_around_it_matters(void **state)
             same_as_training(&model, &ref[k], k, base_config.temperature);
             ends += ref[k].finish == FINISH_END;
             lengths += ref[k].finish == FINISH_LENGTH;
-            episode_free(&ref[k], NULL);
+            sequence_free(&ref[k], NULL);
         }
         printf("%d calls, %d over the limit, %d episodes ended, %d ran out\n", (int)kinds[0], (int)kinds[1], ends,
                lengths);
@@ -271,25 +272,25 @@ static void a_shared_prompt_runs_once(void **state)
     (void)state;
     struct bench b = { 0 };
     struct rollout_config c = base_config;
-    struct episode ep[ROOTS] = { 0 }, *list[ROOTS];
+    struct sequence seq[ROOTS] = { 0 }, *list[ROOTS];
     struct rollout_stats s;
     c.call_limit = 0;
     c.force = NULL;
     int prefill = 0, len[PROMPTS];
     bench_make(&b, &c, tok[1], 600);
-    for (int i = 0; i < ROOTS; i++) { root_make(list[i] = &ep[i], i); len[i / EACH] = ep[i].prompt_len; }
+    for (int i = 0; i < ROOTS; i++) { root_make(list[i] = &seq[i], i); len[i / EACH] = seq[i].prompt_len; }
     /* the last token of a prompt runs once for each, and gives a token */
     for (int i = 0; i < PROMPTS; i++) prefill += len[i] - 1;
     rollout_run(b.r, list, ROOTS, true, NULL, NULL, &s);
     assert_int_equal(s.prefilled - s.tool_tokens, prefill);
     /* a fork with its pages runs one token again, wherever it left */
-    struct episode f = { 0 }, *one = &f;
-    episode_fork(&f, &ep[0], ep[0].n - 1, &b.kv);
+    struct sequence f = { 0 }, *one = &f;
+    sequence_fork(&f, &seq[0], seq[0].n - 1, &b.kv);
     f.rollout = 99;
     rollout_run(b.r, &one, 1, true, NULL, NULL, &s);
     assert_int_equal(s.prefilled, s.tool_tokens);
-    episode_free(&f, &b.kv);
-    for (int i = 0; i < ROOTS; i++) episode_free(&ep[i], &b.kv);
+    sequence_free(&f, &b.kv);
+    for (int i = 0; i < ROOTS; i++) sequence_free(&seq[i], &b.kv);
     bench_free(&b);
 }
 
@@ -298,19 +299,19 @@ static void greedy_is_the_likeliest(void **state)
     (void)state;
     struct bench b = { 0 };
     struct rollout_config c = base_config;
-    struct episode ep[2] = { 0 }, *list[2] = { &ep[0], &ep[1] };
+    struct sequence seq[2] = { 0 }, *list[2] = { &seq[0], &seq[1] };
     c.temperature = 0;
     c.force = NULL;
     bench_make(&b, &c, tok[1], 40);
-    root_make(&ep[0], 20);
-    root_make(&ep[1], 21);
+    root_make(&seq[0], 20);
+    root_make(&seq[1], 21);
     rollout_run(b.r, list, 2, false, NULL, NULL, NULL);
-    assert_int_equal(ep[0].n, ep[1].n);                         /* two rollouts of one prompt are one */
-    assert_memory_equal(ep[0].ids, ep[1].ids, (size_t)ep[0].n * sizeof *ep[0].ids);
-    same_as_training(&model, &ep[0], 0, 0);
+    assert_int_equal(seq[0].n, seq[1].n);                         /* two rollouts of one prompt are one */
+    assert_memory_equal(seq[0].ids, seq[1].ids, (size_t)seq[0].n * sizeof *seq[0].ids);
+    same_as_training(&model, &seq[0], 0, 0);
     /* ids without a text are never drawn */
-    for (int i = 0; i < ep[0].n; i++) assert_true(ep[0].ids[i] < TINY_END + 9);
-    for (int i = 0; i < 2; i++) episode_free(&ep[i], &b.kv);
+    for (int i = 0; i < seq[0].n; i++) assert_true(seq[0].ids[i] < TINY_END + 9);
+    for (int i = 0; i < 2; i++) sequence_free(&seq[i], &b.kv);
     bench_free(&b);
 }
 
@@ -327,16 +328,16 @@ static void finished_ones_are_left_alone(void **state)
 {
     (void)state;
     struct bench b = { 0 };
-    struct episode ep[3] = { 0 }, *list[3] = { &ep[0], &ep[1], &ep[2] };
+    struct sequence seq[3] = { 0 }, *list[3] = { &seq[0], &seq[1], &seq[2] };
     bench_make(&b, &base_config, tok[0], 60);
-    for (int i = 0; i < 3; i++) root_make(&ep[i], i * 4);
-    ep[1].finish = FINISH_LENGTH;
+    for (int i = 0; i < 3; i++) root_make(&seq[i], i * 4);
+    seq[1].finish = FINISH_LENGTH;
     told = 1;
     rollout_run(b.r, list, 3, false, tell, NULL, NULL);
     assert_int_equal(told, 3);
     assert_int_equal(told_total, 3);
-    assert_int_equal(ep[1].n, ep[1].prompt_len);
-    for (int i = 0; i < 3; i++) episode_free(&ep[i], &b.kv);
+    assert_int_equal(seq[1].n, seq[1].prompt_len);
+    for (int i = 0; i < 3; i++) sequence_free(&seq[i], &b.kv);
     bench_free(&b);
 }
 
@@ -348,18 +349,18 @@ static void the_first_keep_their_pages(void **state)
     for (int unread = 0; unread < 2; unread++) {
         struct bench b = { 0 };
         struct rollout_config c = base_config;
-        struct episode ep[ROOTS] = { 0 }, *list[ROOTS];
+        struct sequence seq[ROOTS] = { 0 }, *list[ROOTS];
         struct rollout_stats s;
         int kept = 0, last = -1, first_lost = ROOTS;
         c.max_seqs = 2;
         bench_make(&b, &c, tok[1], 40);
         for (int i = 0; i < ROOTS; i++) {
-            root_make(list[i] = &ep[i], i);
-            ep[i].unread = unread && i >= 3;
+            root_make(list[i] = &seq[i], i);
+            seq[i].unread = unread && i >= 3;
         }
         rollout_run(b.r, list, ROOTS, true, NULL, NULL, &s);
         for (int i = 0; i < ROOTS; i++) {
-            bool has = ep[i].kv.n_pages > 0;
+            bool has = seq[i].kv.n_pages > 0;
             kept += has;
             if (has) last = i;
             if (!has && first_lost == ROOTS) first_lost = i;
@@ -371,7 +372,7 @@ static void the_first_keep_their_pages(void **state)
         else
             CHECK(kept > 2 && s.kv_dropped > 0 && first_lost >= 3,
                   "%d keep pages, the first without is %d, %d given up", kept, first_lost, (int)s.kv_dropped);
-        for (int i = 0; i < ROOTS; i++) episode_free(&ep[i], &b.kv);
+        for (int i = 0; i < ROOTS; i++) sequence_free(&seq[i], &b.kv);
         bench_free(&b);
     }
 }
@@ -385,18 +386,18 @@ static void long_limit(void)
     bench_make(&b, &c, tok[0], 60);
 }
 static struct bench *used;
-static struct episode kept;
+static struct sequence kept;
 static void old_pages(void)
 {
-    struct episode f = { 0 }, *list = &f;
+    struct sequence f = { 0 }, *list = &f;
     model.version++;
-    episode_fork(&f, &kept, kept.prompt_len + 1, &used->kv);
+    sequence_fork(&f, &kept, kept.prompt_len + 1, &used->kv);
     rollout_run(used->r, &list, 1, false, NULL, NULL, NULL);
 }
 static void pages_held(void)
 {
     struct kv_seq hog = { 0 };
-    struct episode a = { 0 }, *list = &a;
+    struct sequence a = { 0 }, *list = &a;
     for (int i = 0; used->kv.free > 5; i++) kv_slot(&used->kv, &hog, i, model.version);
     root_make(&a, 0);
     rollout_run(used->r, &list, 1, false, NULL, NULL, NULL);
@@ -406,7 +407,7 @@ static void what_cannot_be_dies(void **state)
 {
     (void)state;
     struct bench b = { 0 };
-    struct episode *list = &kept;
+    struct sequence *list = &kept;
     dies("pool too small", small_pool, "a pool of 7 pages");
     dies("longer than the model", long_limit, "max_position_embeddings 512");
     bench_make(&b, &base_config, tok[0], 60);
@@ -416,7 +417,7 @@ static void what_cannot_be_dies(void **state)
     assert_true(kept.kv.len > kept.prompt_len);
     dies("pages of older weights", old_pages, "drop it and run its tokens again");
     dies("others hold the pages", pages_held, "others hold all but 5");
-    episode_free(&kept, &b.kv);
+    sequence_free(&kept, &b.kv);
     bench_free(&b);
 }
 

@@ -16,18 +16,18 @@ static const struct rollout_config usual = { .temperature = 0.8,
                                              .tool_threads = 1,
                                              .tool_timeout_s = 20 };
 
-/* One episode whose every generated token is given: text, with special tokens by their text. */
-static void recite(void *ctx, const struct episode *ep, int *id)
+/* One sequence whose every generated token is given: text, with special tokens by their text. */
+static void recite(void *ctx, const struct sequence *seq, int *id)
 {
     const struct ids *s = ctx;
     int k = 0;
-    for (int i = ep->prompt_len; i < ep->n; i++) k += ep->m[i];
+    for (int i = seq->prompt_len; i < seq->n; i++) k += seq->m[i];
     *id = k < s->n ? s->p[k] : 'z';
 }
 
-static void say(struct str *out, const struct tokenizer *t, const struct episode *ep)
+static void say(struct str *out, const struct tokenizer *t, const struct sequence *seq)
 {
-    tokenizer_decode(t, out, ep->ids + ep->prompt_len, episode_response(ep), true);
+    tokenizer_decode(t, out, seq->ids + seq->prompt_len, sequence_response(seq), true);
 }
 
 struct line {
@@ -76,14 +76,14 @@ static void echo(void *ctx, const struct tool_caller *who, enum tool tool, const
 }
 
 /* Runs one script to its end in a world of its own; ep from {0}. */
-static void recite_one(struct episode *ep, const char *text, const struct tokenizer *t, const struct rollout_config *c,
-                       const struct toolbox *box)
+static void recite_one(struct sequence *seq, const char *text, const struct tokenizer *t,
+                       const struct rollout_config *c, const struct toolbox *box)
 {
     struct arena arena;
     struct kv kv;
     struct ids ids = { 0 };
     struct rollout_config own = *c;
-    struct episode *list = ep;
+    struct sequence *list = seq;
     int prompt[3] = { 'p', 'q', 'r' };
     assert_true(tokenizer_encode(t, &ids, text, strlen(text), true));
     own.force = recite;
@@ -91,7 +91,7 @@ static void recite_one(struct episode *ep, const char *text, const struct tokeni
     arena_make(&arena, "recite", 8u << 20);
     kv_make(&kv, &model, 40, &arena);
     struct rollout *r = rollout_make(&model, t, &kv, box, &own, &arena);
-    if (!ep->n) episode_begin(ep, prompt, 3);
+    if (!seq->n) sequence_begin(seq, prompt, 3);
     rollout_run(r, &list, 1, false, NULL, NULL, NULL);
     rollout_free(r);
     assert_int_equal(kv.free, kv.pages);
@@ -108,29 +108,29 @@ static void scripts(void **state)
         for (int t = 0; t < 2; t++) {
             const struct line *l = &lines[i];
             struct rollout_config c = usual;
-            struct episode ep = { 0 };
+            struct sequence seq = { 0 };
             struct str got = { 0 };
                     c.max_response = l->max_response;
             c.call_limit = l->call_limit;
             c.max_tool_tokens = l->max_tool;
-            recite_one(&ep, l->says, tok[t], &c, &box);
-            say(&got, tok[t], &ep);
+            recite_one(&seq, l->says, tok[t], &c, &box);
+            say(&got, tok[t], &seq);
             CHECK(!strcmp(got.p, l->want), "%s (%s tags): got \"%s\", want \"%s\"", l->name, t ? "special" : "text",
                   got.p, l->want);
-            CHECK(ep.finish == l->finish && ep.calls == l->calls && ep.calls_by[TOOL_PYTHON] == l->python &&
-                      ep.calls_by[TOOL_SEARCH] == l->search,
-                  "%s: finish %d, %d calls", l->name, ep.finish, ep.calls);
-            for (int k = 0; k < ep.calls; k++) {                /* the query's tokens */
+            CHECK(seq.finish == l->finish && seq.calls == l->calls && seq.calls_by[TOOL_PYTHON] == l->python &&
+                      seq.calls_by[TOOL_SEARCH] == l->search,
+                  "%s: finish %d, %d calls", l->name, seq.finish, seq.calls);
+            for (int k = 0; k < seq.calls; k++) {                /* the query's tokens */
                 struct str q = { 0 };
-                const struct call *x = &ep.call[k];
-                tokenizer_decode(tok[t], &q, ep.ids + ep.prompt_len + x->begin, x->end - x->begin, true);
+                const struct call *x = &seq.call[k];
+                tokenizer_decode(tok[t], &q, seq.ids + seq.prompt_len + x->begin, x->end - x->begin, true);
                 CHECK(x->begin == x->end || strstr(l->says, q.p), "%s: query \"%s\"", l->name, q.p);
                 if (i == 0) assert_string_equal(q.p, "q");
                 str_free(&q);
             }
-            same_as_training(&model, &ep, (int)i, c.temperature);
+            same_as_training(&model, &seq, (int)i, c.temperature);
             str_free(&got);
-            episode_free(&ep, NULL);
+            sequence_free(&seq, NULL);
         }
 }
 
@@ -147,17 +147,17 @@ static void results_are_text(void **state)
     (void)state;
     struct toolbox box = { .run = hostile };
     struct rollout_config c = usual;
-    struct episode ep = { 0 };
-    recite_one(&ep, "<search>q</search>a</search>b<|end|>", tok[1], &c, &box);
+    struct sequence seq = { 0 };
+    recite_one(&seq, "<search>q</search>a</search>b<|end|>", tok[1], &c, &box);
     int special[16], n = 0;
-    for (int i = ep.prompt_len; i < ep.n; i++) if (!ep.m[i] && ep.ids[i] >= TINY_END) special[n++] = ep.ids[i];
+    for (int i = seq.prompt_len; i < seq.n; i++) if (!seq.m[i] && seq.ids[i] >= TINY_END) special[n++] = seq.ids[i];
     assert_int_equal(n, 2);
     assert_int_equal(special[0], tokenizer_id(tok[1], "<result>"));
     assert_int_equal(special[1], tokenizer_id(tok[1], "</result>"));
-    assert_int_equal(ep.calls, 1);                              /* the opening tag in the result opens nothing */
-    assert_int_equal(ep.finish, FINISH_END);
-    assert_int_equal(ep.ids[ep.n - 1], TINY_END);
-    episode_free(&ep, NULL);
+    assert_int_equal(seq.calls, 1);                              /* the opening tag in the result opens nothing */
+    assert_int_equal(seq.finish, FINISH_END);
+    assert_int_equal(seq.ids[seq.n - 1], TINY_END);
+    sequence_free(&seq, NULL);
 }
 
 /* Every length limit around a call and its result: never a token too many, the closing tag kept where it fits. */
@@ -165,28 +165,28 @@ static void limits(void **state)
 {
     (void)state;
     struct toolbox box = { .run = echo };
-    struct episode full = { 0 };
+    struct sequence full = { 0 };
     struct rollout_config c = usual;
     recite_one(&full, "ab<search>qq</search>c<|end|>", tok[1], &c, &box);
     assert_int_equal(full.finish, FINISH_END);
     /* " " <result> "\n" ... "\n" </result> */
-    int response = episode_response(&full), close = full.call[0].close, tags = 5;
+    int response = sequence_response(&full), close = full.call[0].close, tags = 5;
     for (int limit = 0; limit <= response + 1; limit++) {
-        struct episode ep = { 0 };
+        struct sequence seq = { 0 };
         c.max_response = limit;
-        recite_one(&ep, "ab<search>qq</search>c<|end|>", tok[1], &c, &box);
-        int n = episode_response(&ep), room = limit - close - 1;
-        assert_int_equal(ep.finish, limit >= response ? FINISH_END : FINISH_LENGTH);
+        recite_one(&seq, "ab<search>qq</search>c<|end|>", tok[1], &c, &box);
+        int n = sequence_response(&seq), room = limit - close - 1;
+        assert_int_equal(seq.finish, limit >= response ? FINISH_END : FINISH_LENGTH);
         assert_int_equal(n, limit < response ? limit : response);
-        assert_int_equal(ep.calls, limit > close + 1);          /* without room for a result no call is made */
+        assert_int_equal(seq.calls, limit > close + 1);          /* without room for a result no call is made */
         for (int i = 0; i < n && i <= close; i++)
-            assert_int_equal(ep.ids[ep.prompt_len + i], full.ids[full.prompt_len + i]);
+            assert_int_equal(seq.ids[seq.prompt_len + i], full.ids[full.prompt_len + i]);
         if (room >= tags && limit <= response - 2)
-            assert_int_equal(ep.ids[ep.n - 1], tokenizer_id(tok[1], "</result>"));
-        assert_true(limit > 0 || ep.n == ep.prompt_len);
-        episode_free(&ep, NULL);
+            assert_int_equal(seq.ids[seq.n - 1], tokenizer_id(tok[1], "</result>"));
+        assert_true(limit > 0 || seq.n == seq.prompt_len);
+        sequence_free(&seq, NULL);
     }
-    episode_free(&full, NULL);
+    sequence_free(&full, NULL);
 }
 
 static void sleeper(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
@@ -202,18 +202,18 @@ static void late_tools(void **state)
     (void)state;
     struct toolbox box = { .run = sleeper };
     struct rollout_config c = usual;
-    struct episode ep = { 0 };
+    struct sequence seq = { 0 };
     struct str got = { 0 };
     c.tool_timeout_s = 0.15;
-    recite_one(&ep, "<search>s</search><search>fast</search><|end|>", tok[1], &c, &box);
-    say(&got, tok[1], &ep);
+    recite_one(&seq, "<search>s</search><search>fast</search><|end|>", tok[1], &c, &box);
+    say(&got, tok[1], &seq);
     assert_string_equal(got.p, "<search>s</search> <result>\nerror: timeout\n</result><search>fast</search> "
                                "<result>\nfast\n</result><|end|>");
-    assert_int_equal(ep.call[0].status, CALL_TIMEOUT);
-    assert_int_equal(ep.call[1].status, CALL_OK);
-    assert_true(ep.call[0].ended - ep.call[0].begun > 0.14);
+    assert_int_equal(seq.call[0].status, CALL_TIMEOUT);
+    assert_int_equal(seq.call[1].status, CALL_OK);
+    assert_true(seq.call[0].ended - seq.call[0].begun > 0.14);
     str_free(&got);
-    episode_free(&ep, NULL);
+    sequence_free(&seq, NULL);
 }
 
 /* A fork that keeps the closing tag makes the call again; one that keeps the end is at its end. */
@@ -222,26 +222,26 @@ static void forks_inside_a_call(void **state)
     (void)state;
     struct toolbox box = { .run = echo };
     struct rollout_config c = usual;
-    struct episode a = { 0 };
+    struct sequence a = { 0 };
     recite_one(&a, "<search>q</search>b<search>r</search>c<|end|>", tok[1], &c, &box);
     for (int k = 0; k < 2; k++) {
-        struct episode b = { 0 };
-        episode_fork(&b, &a, a.prompt_len + a.call[k].close + 1, NULL);
+        struct sequence b = { 0 };
+        sequence_fork(&b, &a, a.prompt_len + a.call[k].close + 1, NULL);
         assert_int_equal(b.calls, k + 1);
         recite_one(&b, "<search>q</search>b<search>r</search>c<|end|>", tok[1], &c, &box);
         assert_int_equal(b.n, a.n);
         assert_memory_equal(b.ids, a.ids, (size_t)a.n * sizeof *a.ids);
         same_calls("fork", k, &a, &b);
         assert_int_equal(b.calls_by[TOOL_SEARCH], 2);
-        episode_free(&b, NULL);
+        sequence_free(&b, NULL);
     }
-    struct episode b = { 0 };
-    episode_fork(&b, &a, a.n, NULL);
+    struct sequence b = { 0 };
+    sequence_fork(&b, &a, a.n, NULL);
     recite_one(&b, "x", tok[1], &c, &box);
     assert_int_equal(b.finish, FINISH_END);
     assert_int_equal(b.n, a.n);
-    episode_free(&b, NULL);
-    episode_free(&a, NULL);
+    sequence_free(&b, NULL);
+    sequence_free(&a, NULL);
 }
 
 static int make(void **state)

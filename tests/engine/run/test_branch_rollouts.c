@@ -13,34 +13,34 @@
 /* Every own token of a branch was drawn from the present weights, and its prefix is scored under them. */
 static void check_branch(const struct mini *x, const struct group *g, int at, const char *name)
 {
-    const struct row *r = g->row[at], *from = r->orig >= 0 ? g->row[r->orig] : NULL;
-    int n = row_len(r), keep = from ? r->ep.born - r->ep.prompt_len : 0;
+    const struct trajectory *r = g->row[at], *from = r->orig >= 0 ? g->row[r->orig] : NULL;
+    int n = trajectory_len(r), keep = from ? r->seq.born - r->seq.prompt_len : 0;
     acc_t *logp = xcalloc((size_t)n + 1, sizeof *logp), *ent = xcalloc((size_t)n + 1, sizeof *ent);
-    mini_fresh(x, &r->ep, NULL, 0, logp, ent);
+    mini_fresh(x, &r->seq, NULL, 0, logp, ent);
     CHECK(keep <= n && (!from || keep == r->idx + !x->c.branch.resample_token), "%s: row %d keeps %d of %d", name, at,
           keep, n);
     for (int i = 0; i < n; i++) {
-        int p = r->ep.prompt_len + i;
+        int p = r->seq.prompt_len + i;
         if (i < keep)
-            CHECK(r->ep.ids[p] == from->ep.ids[p] && r->ep.m[p] == from->ep.m[p], "%s: row %d, prefix token %d", name,
-                  at, i);
+            CHECK(r->seq.ids[p] == from->seq.ids[p] && r->seq.m[p] == from->seq.m[p], "%s: row %d, prefix token %d",
+                  name, at, i);
         if (i < keep)
-            CHECK(r->ep.logp[p] == from->ep.logp[p] && r->now[i] == from->now[i], "%s: row %d, prefix numbers %d", name,
-                  at, i);
-        if (!r->ep.m[p]) continue;
-        CHECK(r->now[i] == logp[i], "%s: row %d of %d tokens, kept %d: position %d has logp %.9g, alone %.9g", name, at,
-              n, keep, i, (double)r->now[i], (double)logp[i]);
+            CHECK(r->seq.logp[p] == from->seq.logp[p] && r->logp[i] == from->logp[i], "%s: row %d, prefix numbers %d",
+                  name, at, i);
+        if (!r->seq.m[p]) continue;
+        CHECK(r->logp[i] == logp[i], "%s: row %d of %d tokens, kept %d: position %d has logp %.9g, alone %.9g", name,
+              at, n, keep, i, (double)r->logp[i], (double)logp[i]);
         if (i >= keep)
-            CHECK(r->ep.logp[p] == logp[i] && r->ep.entropy[p] == ent[i],
+            CHECK(r->seq.logp[p] == logp[i] && r->seq.entropy[p] == ent[i],
                   "%s: row %d, position %d was not drawn under the present weights", name, at, i);
     }
     /* points were chosen on it: pi_old in its Omega is the weights that the initial rollouts were drawn from, for its
      * own tokens too */
-    if (r->bs) mini_fresh(x, &r->ep, x->t.w_old, 0, logp, ent);
+    if (r->bs) mini_fresh(x, &r->seq, x->t.w_old, 0, logp, ent);
     for (int i = 0; r->bs && i < n; i++)
-        if (r->ep.m[r->ep.prompt_len + i])
-            CHECK(r->rho[i] == logp[i], "%s: row %d, position %d: pi_old %.9g, alone %.9g", name, at, i,
-                  (double)r->rho[i], (double)logp[i]);
+        if (r->seq.m[r->seq.prompt_len + i])
+            CHECK(r->logp_omega[i] == logp[i], "%s: row %d, position %d: pi_old %.9g, alone %.9g", name, at, i,
+                  (double)r->logp_omega[i], (double)logp[i]);
     free(logp);
     free(ent);
 }
@@ -93,10 +93,10 @@ static void same_numbers(void **state)
                     between += update && g[i].row[j]->bs != NULL;
                     copied += update && g[i].row[j]->orig >= 0;
                 }
-            g[0].row[0]->ep.reward += 0.7;               /* something to learn in every shape */
-            if (g[0].rows > 1) g[0].row[g[0].rows - 1]->ep.reward -= 0.3;
+            g[0].row[0]->seq.reward += 0.7;               /* something to learn in every shape */
+            if (g[0].rows > 1) g[0].row[g[0].rows - 1]->seq.reward -= 0.3;
             x.c.actor.live_rows_only = false;
-            assert_true(update_rows(&x.t, g, prompts, update > 0, &z));
+            assert_true(policy_update(&x.t, g, prompts, update > 0, &z));
             assert_true(x.s.m.version > version);
             mini_drop_pages(&x, g, prompts);
         }
@@ -147,31 +147,33 @@ static int better(const void *pa, const void *pb)
 }
 
 /* Candidates of a row, best first, as section 3 says; returns how many. logp of pi_old is that of the sampler. */
-static int ranked(struct point *out, const struct mini *x, const struct row *r, int row)
+static int ranked(struct point *out, const struct mini *x, const struct trajectory *r, int row)
 {
     const struct config *c = &x->c;
-    int n = row_len(r), found = 0, budget = MIN(c->data.max_response_length, c->rollout.max_len - r->ep.prompt_len);
-    const uint8_t *m = r->ep.m + r->ep.prompt_len;
+    int n = trajectory_len(r), found = 0,
+        budget = MIN(c->data.max_response_length, c->rollout.max_len - r->seq.prompt_len);
+    const uint8_t *m = r->seq.m + r->seq.prompt_len;
     double *f = xcalloc((size_t)n + 1, sizeof *f), *h = xcalloc((size_t)n + 1, sizeof *h);
     for (int i = 0; i < n; i++) {
         double s = 0;
         for (int k = i; k < n; k++)
-            if (m[k]) s += pow(c->branch.gamma, k - i) * ((double)r->now[k] - (double)r->ep.logp[r->ep.prompt_len + k]);
+            if (m[k])
+                s += pow(c->branch.gamma, k - i) * ((double)r->logp[k] - (double)r->seq.logp[r->seq.prompt_len + k]);
         f[i] = fmin(fmax(exp(fmin(fmax(s, -20), 20)), 1 - c->branch.clip_low), 1 + c->branch.clip_high);
-        h[i] = (double)r->ent[i];
+        h[i] = (double)r->entropy[i];
     }
     z_scores(f, m, n);
     z_scores(h, m, n);
-    bool flat = true;
-    for (int i = 0; i < n; i++) flat = flat && f[i] == 0;
+    bool update_batch = true;
+    for (int i = 0; i < n; i++) update_batch = update_batch && f[i] == 0;
     for (int i = 0; i < n; i++) {
-        int bytes, id = r->ep.ids[r->ep.prompt_len + i];
+        int bytes, id = r->seq.ids[r->seq.prompt_len + i];
         const char *text = tokenizer_bytes(x->s.tok, id, &bytes);
         bool blank = blank_text(text, bytes);
         if (!m[i] || (c->branch.candidates != CANDIDATES_ANY && blank)) continue;
         if (c->branch.candidates == CANDIDATES_OPEN && (id == x->script.end || i + 1 >= budget)) continue;
         bool strict = c->branch.strict_first && f[i] > 0 && h[i] > 0;
-        double key = flat && c->branch.entropy_if_flat ? h[i] : f[i] * h[i];
+        double key = update_batch && c->branch.entropy_if_flat ? h[i] : f[i] * h[i];
         out[found++] =
             (struct point){ row, i, strict,
                             !strict && c->branch.strict_first && c->branch.fallback == FALLBACK_ENTROPY ? h[i] : key,
@@ -202,9 +204,9 @@ static int check_points(const struct mini *x, const struct group *g, const char 
             if (list[i].pos + !x->c.branch.resample_token < x->c.data.max_response_length) list[distinct++] = list[i];
     }
     for (int j = 0; j < g->rows - g->initial; j++) {
-        const struct row *b = g->row[g->initial + j];
+        const struct trajectory *b = g->row[g->initial + j];
         if (j >= distinct) {
-            const struct row *same = g->row[g->initial + j - distinct];
+            const struct trajectory *same = g->row[g->initial + j - distinct];
             CHECK(b->orig == same->orig && b->idx == same->idx, "%s: branch %d is not branch %d again", name, j,
                   j - distinct);
             continue;
@@ -246,7 +248,7 @@ static void points(void **state)
         for (int update = 0; update < 2; update++) {
             mini_branch(&x, g, 3, update > 0, &z);
             for (int i = 0; i < 3; i++) seen += check_points(&x, &g[i], cases[k].name);
-            assert_true(update_rows(&x.t, g, 3, update > 0, &z));
+            assert_true(policy_update(&x.t, g, 3, update > 0, &z));
             mini_drop_pages(&x, g, 3);
         }
         mini_end(&x, g, 3);
@@ -277,18 +279,18 @@ static void call_budget(void **state)
         mini_branch(&x, g, 1, false, &z);
         int over = 0, made = 0, open_tag = 0;
         for (int j = g[0].initial; j < g[0].rows; j++) {
-            const struct row *r = g[0].row[j];
+            const struct trajectory *r = g[0].row[j];
             int before = 0, tags = 0, real_calls = 0;
-            for (int i = 0; i < r->ep.calls; i++)
-                before += r->ep.call[i].close < r->ep.born - r->ep.prompt_len && !r->ep.call[i].over_limit;
-            for (int p = 0; p < r->ep.born; p++)
-                tags += r->ep.ids[p] == x.script.close || r->ep.ids[p] == tokenizer_id(x.s.tok, "</search>");
-            open_tag += r->ep.m[r->ep.born - 1] && r->ep.ids[r->ep.born - 1] == x.script.open;
+            for (int i = 0; i < r->seq.calls; i++)
+                before += r->seq.call[i].close < r->seq.born - r->seq.prompt_len && !r->seq.call[i].over_limit;
+            for (int p = 0; p < r->seq.born; p++)
+                tags += r->seq.ids[p] == x.script.close || r->seq.ids[p] == tokenizer_id(x.s.tok, "</search>");
+            open_tag += r->seq.m[r->seq.born - 1] && r->seq.ids[r->seq.born - 1] == x.script.open;
             int spent = prefix && tags > before ? tags : before;
-            for (int i = 0; i < r->ep.calls; i++) {
-                const struct call *c = &r->ep.call[i];
+            for (int i = 0; i < r->seq.calls; i++) {
+                const struct call *c = &r->seq.call[i];
                 real_calls += !c->over_limit;
-                if (c->close < r->ep.born - r->ep.prompt_len) continue;
+                if (c->close < r->seq.born - r->seq.prompt_len) continue;
                 CHECK(c->over_limit == (spent >= 2), "%s: branch %d, call %d after %d", prefix ? "prefix" : "response",
                       j, i, spent);
                 spent += !c->over_limit;
@@ -320,8 +322,8 @@ static void no_room(void **state)
     mini_sample(&x, g, 1, 0);
     mini_branch(&x, g, 1, false, &z);
     for (int j = g[0].initial; j < g[0].rows; j++) {
-        const struct row *r = g[0].row[j];
-        CHECK(r->idx < 5 && row_len(r) > r->idx + 1, "branch %d at %d of %d", j, r->idx, row_len(r));
+        const struct trajectory *r = g[0].row[j];
+        CHECK(r->idx < 5 && trajectory_len(r) > r->idx + 1, "branch %d at %d of %d", j, r->idx, trajectory_len(r));
     }
     CHECK(g[0].rows > 4 && g[0].rows < 40, "%d rollouts", g[0].rows);
     mini_end(&x, g, 1);
@@ -427,7 +429,7 @@ static void noisy_sampler(void **state)
     struct mini x;
     struct group g[2];
     struct step_sums z = { 0 };
-    struct row *row[6];
+    struct trajectory *row[6];
     int uid[6], k = 0;
     mini_open(&x,
               KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
@@ -437,12 +439,12 @@ static void noisy_sampler(void **state)
     mini_sample(&x, g, 2, 0);
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 3; j++) {
-            struct episode *ep = &g[i].row[j]->ep;
+            struct sequence *seq = &g[i].row[j]->seq;
             uid[k] = i;
             row[k++] = g[i].row[j];
-            for (int p = ep->prompt_len; p < ep->n; p++) if (ep->m[p]) ep->logp[p] += (acc_t)(1e-3 * (p % 3 - 1));
+            for (int p = seq->prompt_len; p < seq->n; p++) if (seq->m[p]) seq->logp[p] += (acc_t)(1e-3 * (p % 3 - 1));
         }
-    score_sampled(&x.t, row, uid, 6, &z);
+    rescore_old(&x.t, row, uid, 6, &z);
     CHECK(z.omega_noise.n > 50 && mean_of(&z.omega_noise) > 1e-4 && z.omega_noise.max < 0.1, "noise %g, at most %g",
           mean_of(&z.omega_noise), z.omega_noise.max);
     mini_branch(&x, g, 2, false, &z);
@@ -452,7 +454,7 @@ static void noisy_sampler(void **state)
     mini_branch(&x, g, 2, true, &z);
     CHECK(z.fallback == z.points && z.f.min == 1 && z.f.max == 1, "and after a scoring pass: %g to %g", z.f.min,
           z.f.max);
-    assert_true(update_rows(&x.t, g, 2, false, &z));
+    assert_true(policy_update(&x.t, g, 2, false, &z));
     CHECK_NEAR(z.ppo_kl.max, 0, 0, "the ratio does");
     CHECK(z.probs_diff.max > 0, "the difference of sampler and trainer is that of the sampler's own numbers");
     mini_end(&x, g, 2);

@@ -28,7 +28,7 @@ static void is_prompt(const struct ids *ids, const char *want)
 static void prompts(void **state)
 {
     (void)state;
-    struct questions q;
+    struct prompt_set q;
     struct err e;
     static const char own[] = "<|im_start|>system\nbe short<|im_end|>\n",
                       rest[] = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
@@ -36,7 +36,7 @@ static void prompts(void **state)
                       who[] = "<|im_start|>user\nwho?<|im_end|>\n<|im_start|>assistant\n";
     chatty_write(dir, "set.jsonl", rows);
     mini_set(&c, KEYS("data.max_prompt_length", "2000", "data.system_prompt", "auto"));
-    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
+    CHECK(prompt_set_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
     char want[512];
     snprintf(want, sizeof want, "%s%s", own, rest);
     is_prompt(&q.prompt[0], want);
@@ -51,19 +51,19 @@ static void prompts(void **state)
     assert_non_null(strstr(text.p, "\\[ \\boxed{answer here} \\]"));
     str_free(&text);
     assert_string_equal(q.rows.row[1].data_source, "set");
-    questions_free(&q);
+    prompt_set_free(&q);
     mini_set(&c, KEYS("data.system_prompt", "none"));
-    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
+    CHECK(prompt_set_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
     is_prompt(&q.prompt[0], want);
     is_prompt(&q.prompt[1], who);
     uint64_t hash = q.hash;
-    questions_free(&q);
+    prompt_set_free(&q);
     mini_set(&c, KEYS("data.system_prompt", "mine"));
-    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
+    CHECK(prompt_set_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
     snprintf(want, sizeof want, "<|im_start|>system\nmine<|im_end|>\n%s", rest);
     is_prompt(&q.prompt[0], want);
     assert_true(q.hash != hash);
-    questions_free(&q);
+    prompt_set_free(&q);
     mini_set(&c, KEYS("data.system_prompt", "none"));
 }
 
@@ -102,23 +102,23 @@ static void hashes(void **state)
     };
     uint64_t first = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct questions q;
+        struct prompt_set q;
         struct err e;
         char name[32];
         /* what the file is called decides nothing */
         snprintf(name, sizeof name, "hash%zu.jsonl", i);
         chatty_write(dir, name, cases[i].rows);
-        CHECK(questions_open(&q, "data.train_files", in_dir(name), &c, &s.form, &e), "%s", e.text);
+        CHECK(prompt_set_open(&q, "data.train_files", in_dir(name), &c, &s.form, &e), "%s", e.text);
         if (!i) first = q.hash;
         CHECK((q.hash == first) == cases[i].same, "rows %zu have %s hash", i, cases[i].same ? "another" : "the same");
-        questions_free(&q);
+        prompt_set_free(&q);
     }
 }
 
 static void too_long(void **state)
 {
     (void)state;
-    struct questions q;
+    struct prompt_set q;
     struct err e;
     struct str file = { 0 };
     for (int i = 0; i < 3; i++)
@@ -127,21 +127,21 @@ static void too_long(void **state)
     str_free(&file);
     /* <start>user\n....<end>\n<start>assistant\n: 19 tokens and those of the question */
     mini_set(&c, KEYS("data.max_prompt_length", "24", "data.truncation", "error"));
-    assert_false(questions_open(&q, "data.val_files", in_dir("long.jsonl"), &c, &s.form, &e));
+    assert_false(prompt_set_open(&q, "data.val_files", in_dir("long.jsonl"), &c, &s.form, &e));
     CHECK(strstr(e.text, "long.jsonl:2: a prompt of 29 tokens") && strstr(e.text, "data.truncation=filter") &&
               strstr(e.text, "data.val_files"),
           "%s", e.text);
-    questions_free(&q);
+    prompt_set_free(&q);
     static const char *const filters[][2] = { { "data.truncation", "filter" },
                                               { "data.filter_overlong_prompts", "true" } };
     for (int i = 0; i < 2; i++) {
         mini_set(&c, KEYS("data.truncation", "error", "data.filter_overlong_prompts", "false", filters[i][0],
                           filters[i][1]));
-        CHECK(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e), "%s", e.text);
+        CHECK(prompt_set_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e), "%s", e.text);
         assert_int_equal(q.rows.n, 2);
         assert_string_equal(q.rows.row[1].ground_truth, "2");
         assert_int_equal(q.prompt[1].n, 23);
-        questions_free(&q);
+        prompt_set_free(&q);
     }
     mini_set(&c, KEYS("data.filter_overlong_prompts", "false"));
     static const struct { const char *how, *want; } cuts[] = {
@@ -151,19 +151,19 @@ static void too_long(void **state)
     };
     for (int i = 0; i < 3; i++) {
         mini_set(&c, KEYS("data.truncation", cuts[i].how));
-        CHECK(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e), "%s", e.text);
+        CHECK(prompt_set_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e), "%s", e.text);
         assert_int_equal(q.prompt[1].n, 24);
         assert_int_equal(q.prompt[0].n, 23);
         is_prompt(&q.prompt[1], cuts[i].want);
-        questions_free(&q);
+        prompt_set_free(&q);
     }
     mini_set(&c, KEYS("data.truncation", "filter", "data.max_prompt_length", "8"));
-    assert_false(questions_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e));
+    assert_false(prompt_set_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e));
     CHECK(strstr(e.text, "every prompt is longer than data.max_prompt_length=8"), "%s", e.text);
-    questions_free(&q);
-    assert_false(questions_open(&q, "data.train_files", ",", &c, &s.form, &e));
+    prompt_set_free(&q);
+    assert_false(prompt_set_open(&q, "data.train_files", ",", &c, &s.form, &e));
     CHECK(strstr(e.text, "names no file"), "%s", e.text);
-    questions_free(&q);
+    prompt_set_free(&q);
     mini_set(&c, KEYS("data.truncation", "error", "data.max_prompt_length", "2000"));
 }
 
@@ -172,25 +172,25 @@ static void order(void **state)
     (void)state;
     enum { N = 10, BATCH = 4 };
     int seen[3][N] = { { 0 } }, first[N], moved = 0;
-    struct deck d = { 0 }, other = { 0 };
+    struct row_order d = { 0 }, other = { 0 };
     /* batches of 4 reach from one epoch into the next */
-    for (uint64_t i = 0; i < 3 * N; i++) seen[i / N][deck_row(&d, &c, N, i)]++;
+    for (uint64_t i = 0; i < 3 * N; i++) seen[i / N][row_order_at(&d, &c, N, i)]++;
     for (int e = 0; e < 3; e++)
         for (int k = 0; k < N; k++) CHECK(seen[e][k] == 1, "epoch %d, row %d: %d times", e, k, seen[e][k]);
-    for (uint64_t i = 0; i < N; i++) first[i] = deck_row(&d, &c, N, i);             /* back to the first epoch */
-    for (uint64_t i = 0; i < N; i++) moved += deck_row(&other, &c, N, N + i) != first[i];
+    for (uint64_t i = 0; i < N; i++) first[i] = row_order_at(&d, &c, N, i);             /* back to the first epoch */
+    for (uint64_t i = 0; i < N; i++) moved += row_order_at(&other, &c, N, N + i) != first[i];
     assert_true(moved > 0);
     mini_set(&c, KEYS("data.seed", "1"));
     /* that is trainer.seed's default */
-    for (uint64_t i = 0; i < N; i++) assert_int_equal(deck_row(&other, &c, N, i), first[i]);
+    for (uint64_t i = 0; i < N; i++) assert_int_equal(row_order_at(&other, &c, N, i), first[i]);
     mini_set(&c, KEYS("data.seed", "2"));
     free(other.order);
-    other = (struct deck){ 0 };
+    other = (struct row_order){ 0 };
     moved = 0;
-    for (uint64_t i = 0; i < N; i++) moved += deck_row(&other, &c, N, i) != first[i];
+    for (uint64_t i = 0; i < N; i++) moved += row_order_at(&other, &c, N, i) != first[i];
     assert_true(moved > 0);
     mini_set(&c, KEYS("data.seed", "-1", "data.shuffle", "false"));
-    for (uint64_t i = 0; i < 2 * N; i++) assert_int_equal(deck_row(&other, &c, N, i), (int)(i % N));
+    for (uint64_t i = 0; i < 2 * N; i++) assert_int_equal(row_order_at(&other, &c, N, i), (int)(i % N));
     mini_set(&c, KEYS("data.shuffle", "true"));
     free(d.order);
     free(other.order);
@@ -205,22 +205,22 @@ static void twins(void **state)
         print_message("skipped: %s and its twin are not here\n", files[0]);
         skip();
     }
-    struct questions q[2];
+    struct prompt_set q[2];
     struct err e;
     mini_set(&c, KEYS("data.truncation", "filter", "data.max_prompt_length", "1600"));
     for (int i = 0; i < 2; i++)
-        CHECK(questions_open(&q[i], "data.train_files", files[i], &c, &s.form, &e), "%s", e.text);
+        CHECK(prompt_set_open(&q[i], "data.train_files", files[i], &c, &s.form, &e), "%s", e.text);
     assert_true(q[0].rows.n == q[1].rows.n && q[0].rows.n > 4000 && q[0].rows.n < 10000 && q[0].hash == q[1].hash);
     for (uint64_t at = 0; at < (uint64_t)q[0].rows.n * 2; at += 97) {
-        int a = questions_row(&q[0], &c, at), b = questions_row(&q[1], &c, at);
+        int a = prompt_set_row(&q[0], &c, at), b = prompt_set_row(&q[1], &c, at);
         assert_int_equal(a, b);
         assert_int_equal(q[0].prompt[a].n, q[1].prompt[b].n);
         assert_memory_equal(q[0].prompt[a].p, q[1].prompt[b].p, (size_t)q[0].prompt[a].n * sizeof(int));
         assert_string_equal(q[0].rows.row[a].ground_truth, q[1].rows.row[b].ground_truth);
-        assert_true(sample_is_math(&q[0].rows.row[a]) == !strcmp(q[0].rows.row[a].ability, "math"));
+        assert_true(prompt_is_math(&q[0].rows.row[a]) == !strcmp(q[0].rows.row[a].ability, "math"));
     }
-    questions_free(&q[0]);
-    questions_free(&q[1]);
+    prompt_set_free(&q[0]);
+    prompt_set_free(&q[1]);
     mini_set(&c, KEYS("data.truncation", "error", "data.max_prompt_length", "2000"));
 }
 
@@ -242,30 +242,30 @@ static void grading(void **state)
           "</result><answer>\\boxed{Anna Clyne}</answer>",
           1.1, true, true },
     };
-    struct questions q;
+    struct prompt_set q;
     struct err e;
-    CHECK(questions_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
+    CHECK(prompt_set_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct group g;
         struct ids ids = { 0 };
         mini_set(&c, KEYS("reward.kind", cases[i].kind));
         group_begin_row(&g, &s, &q, cases[i].row, 0, 0, 1);
-        assert_string_equal(task_text(&g.task), cases[i].row ? "who?" : "<|im_end|>?");
+        assert_string_equal(env_prompt_text(&g.task), cases[i].row ? "who?" : "<|im_end|>?");
         ENSURE(tokenizer_encode(s.tok, &ids, cases[i].said, strlen(cases[i].said), false));
-        for (int k = 0; k < ids.n; k++) episode_put(&g.row[0]->ep, ids.p[k], true, -1, 1);
-        episode_put(&g.row[0]->ep, CHATTY_END, true, -1, 1);
-        g.row[0]->ep.finish = FINISH_END;
+        for (int k = 0; k < ids.n; k++) sequence_put(&g.row[0]->seq, ids.p[k], true, -1, 1);
+        sequence_put(&g.row[0]->seq, CHATTY_END, true, -1, 1);
+        g.row[0]->seq.finish = FINISH_END;
         group_grade(&g, g.row[0], &s);
-        CHECK_NEAR(g.row[0]->ep.reward, cases[i].reward, 1e-12, "case %zu", i);
+        CHECK_NEAR(g.row[0]->seq.reward, cases[i].reward, 1e-12, "case %zu", i);
         CHECK(g.row[0]->correct == cases[i].correct && g.row[0]->well_formed == cases[i].formed, "case %zu", i);
         group_end(&g, &s);
         ids_free(&ids);
     }
-    questions_free(&q);
+    prompt_set_free(&q);
     mini_set(&c, KEYS("reward.kind", "task"));
 }
 
-static void is_result(const struct toolbox *box, const struct task *t, enum tool tool, const char *query,
+static void is_result(const struct toolbox *box, const struct env_prompt *t, enum tool tool, const char *query,
                       const char *want)
 {
     struct tool_caller who = { .user = t };
@@ -280,8 +280,8 @@ static void tools(void **state)
     (void)state;
     struct env v;
     struct err e;
-    struct sample sample = { 0 };
-    struct task t = { .sample = &sample };
+    struct prompt sample = { 0 };
+    struct env_prompt t = { .from_data = &sample };
     chatty_write(dir, "cache.json",
                  "{\"capital of France\": \"Page 1: Paris\\nPage 2: Lyon\\nPage 3: no\", \"height of Etna\": \"Page 1: "
                  "3357 m\"}");
@@ -323,23 +323,23 @@ static void kinds(void **state)
     CHECK(session_load(&embedded, &k, NULL, &e), "%s", e.text);
     const struct session *both[] = { &s, &embedded };
     for (int b = 0; b < 2; b++) {
-        struct episode ep = { 0 };
+        struct sequence seq = { 0 };
         int begin[16] = { 0 }, n = (int)(sizeof parts / sizeof *parts);
-        episode_begin(&ep, &(int){ 7 }, 1);
+        sequence_begin(&seq, &(int){ 7 }, 1);
         for (int i = 0; i < n; i++) {
             struct ids ids = { 0 };
             ENSURE(tokenizer_encode(both[b]->tok, &ids, parts[i].text, strlen(parts[i].text), true));
-            for (int j = 0; j < ids.n; j++) episode_put(&ep, ids.p[j], true, -1, 1);
-            begin[i + 1] = episode_response(&ep);
+            for (int j = 0; j < ids.n; j++) sequence_put(&seq, ids.p[j], true, -1, 1);
+            begin[i + 1] = sequence_response(&seq);
             ids_free(&ids);
         }
         for (int i = 0; i < n; i++) {
             /* of a tag that is text, what completes it counts: its first bytes still belong to what was before */
             for (int pos = parts[i].text[0] == '<' ? begin[i + 1] - 1 : begin[i]; pos < begin[i + 1]; pos++)
-                CHECK(token_kind(both[b], &ep, pos) == parts[i].kind, "%s tokenizer, \"%s\", token %d: %d",
-                      b ? "embedded" : "text", parts[i].text, pos - begin[i], token_kind(both[b], &ep, pos));
+                CHECK(token_kind(both[b], &seq, pos) == parts[i].kind, "%s tokenizer, \"%s\", token %d: %d",
+                      b ? "embedded" : "text", parts[i].text, pos - begin[i], token_kind(both[b], &seq, pos));
         }
-        episode_free(&ep, NULL);
+        sequence_free(&seq, NULL);
     }
     session_close(&embedded);
     config_free(&k);
@@ -353,13 +353,13 @@ static void write_questions(const char *name, int n, uint64_t seed, const char *
 {
     struct str file = { 0 };
     for (int i = 0; i < n; i++) {
-        struct question q;
-        question_make(&q, families[i % 3], SPLIT_TRAIN, seed, (uint64_t)i);
+        struct task q;
+        task_make(&q, families[i % 3], SPLIT_TRAIN, seed, (uint64_t)i);
         str_printf(&file,
                    "{\"data_source\":\"%s\",\"ability\":\"math\",\"prompt\":[{\"role\":\"user\",\"content\":\"%s\"}],"
                    "\"reward_model\":{\"ground_truth\":\"%s\"}}\n",
                    family_name[q.family], q.text, i == n - 1 && last ? last : q.answer);
-        question_free(&q);
+        task_free(&q);
     }
     chatty_write(dir, name, file.p);
     str_free(&file);

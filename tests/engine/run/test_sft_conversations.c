@@ -20,7 +20,7 @@ static const char three[] =
     "{\"prompt\":\"plain\",\"response\":\"words\"}\n";
 
 /* What is marked, unmarked stretches as '|'. */
-static void marked_text(const struct demo *d, struct str *out)
+static void marked_text(const struct sft_example *d, struct str *out)
 {
     str_clear(out);
     for (int i = 0; i < d->ids.n; i++) {
@@ -34,27 +34,27 @@ static void masks(void **state)
     (void)state;
     static const char *const want[] = { "|ho<|im_end|>|yes <|im_end|><|im_end|>|",
                                         "|a <search> b</search>| d<|im_end|>|", "|words<|im_end|>|" };
-    struct talks t;
+    struct sft_conversations t;
     struct err e;
     struct str text = { 0 };
     chatty_write(dir, "three.jsonl", three);
     mini_set(&c, KEYS("data.train_files", in_dir("three.jsonl")));
-    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
+    CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
     assert_int_equal(t.n, 3);
     int64_t tokens = 0, targets = 0;
     for (int i = 0; i < 3; i++) {
-        marked_text(&t.talk[i], &text);
+        marked_text(&t.example[i], &text);
         CHECK(!strcmp(text.p, want[i]), "conversation %d: \"%s\" instead of \"%s\"", i, text.p, want[i]);
-        tokens += t.talk[i].ids.n;
-        for (int k = 0; k < t.talk[i].ids.n; k++) targets += t.talk[i].m[k];
+        tokens += t.example[i].ids.n;
+        for (int k = 0; k < t.example[i].ids.n; k++) targets += t.example[i].m[k];
     }
     assert_true(tokens == t.tokens && targets == t.targets);
-    talks_free(&t);
+    sft_conversations_free(&t);
     mini_set(&c, KEYS("sft.mask_results", "false"));
-    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
-    marked_text(&t.talk[1], &text);
+    CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
+    marked_text(&t.example[1], &text);
     assert_string_equal(text.p, "|a <search> b</search> <result>\nc\n</result> d<|im_end|>|");
-    talks_free(&t);
+    sft_conversations_free(&t);
     mini_set(&c, KEYS("sft.mask_results", "true"));
     str_free(&text);
 }
@@ -62,29 +62,30 @@ static void masks(void **state)
 static void too_long(void **state)
 {
     (void)state;
-    struct talks t;
+    struct sft_conversations t;
     struct err e;
     struct str text = { 0 };
     mini_set(&c, KEYS("data.max_length", "40"));        /* the third has 35 tokens */
-    assert_false(talks_open(&t, &c, &s.form, 4096, &e));
+    assert_false(sft_conversations_open(&t, &c, &s.form, 4096, &e));
     CHECK(strstr(e.text, "three.jsonl:1: a conversation of") && strstr(e.text, "data.max_length"), "%s", e.text);
-    talks_free(&t);
+    sft_conversations_free(&t);
     mini_set(&c, KEYS("data.truncation", "filter"));
-    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
+    CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
     assert_int_equal(t.n, 1);
-    talks_free(&t);
-    CHECK(!talks_open(&t, &c, &s.form, 20, &e) && strstr(e.text, "no conversation is left"), "%s", e.text);
-    talks_free(&t);
+    sft_conversations_free(&t);
+    CHECK(!sft_conversations_open(&t, &c, &s.form, 20, &e) && strstr(e.text, "no conversation is left"), "%s", e.text);
+    sft_conversations_free(&t);
     mini_set(&c, KEYS("data.truncation", "right"));
-    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
-    for (int i = 0; i < t.n; i++) assert_true(t.talk[i].ids.n <= 40);
+    CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
+    for (int i = 0; i < t.n; i++) assert_true(t.example[i].ids.n <= 40);
     assert_int_equal(t.n, 3);
-    marked_text(&t.talk[1], &text);
+    marked_text(&t.example[1], &text);
     assert_string_equal(text.p, "|a <search> b</search");
-    talks_free(&t);
+    sft_conversations_free(&t);
     mini_set(&c, KEYS("data.max_length", "12"));         /* nothing an assistant says is left */
-    CHECK(!talks_open(&t, &c, &s.form, 4096, &e) && strstr(e.text, "no conversation is left"), "%s", e.text);
-    talks_free(&t);
+    CHECK(!sft_conversations_open(&t, &c, &s.form, 4096, &e) && strstr(e.text, "no conversation is left"), "%s",
+          e.text);
+    sft_conversations_free(&t);
     mini_set(&c, KEYS("data.max_length", "0", "data.truncation", "error"));
     str_free(&text);
 }
@@ -132,27 +133,27 @@ static void forms(void **state)
     };
     struct str text = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct talks t;
+        struct sft_conversations t;
         struct err e;
         chatty_write(dir, "form.jsonl", cases[i].row);
         mini_set(&c, KEYS("data.train_files", in_dir("form.jsonl")));
-        CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s: %s", cases[i].row, e.text);
-        marked_text(&t.talk[0], &text);
+        CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s: %s", cases[i].row, e.text);
+        marked_text(&t.example[0], &text);
         CHECK(!strcmp(text.p, cases[i].marked), "%s: marked \"%s\" instead of \"%s\"", cases[i].row, text.p,
               cases[i].marked);
         CHECK(t.targets == cases[i].targets, "%s: %lld tokens with loss instead of %d", cases[i].row,
               (long long)t.targets, cases[i].targets);
         str_clear(&text);
-        tokenizer_decode(s.tok, &text, t.talk[0].ids.p, t.talk[0].ids.n, true);
+        tokenizer_decode(s.tok, &text, t.example[0].ids.p, t.example[0].ids.n, true);
         CHECK(!cases[i].text || !strcmp(text.p, cases[i].text), "%s: \"%s\" instead of \"%s\"", cases[i].row, text.p,
               cases[i].text);
-        talks_free(&t);
-        struct dialogs d = { 0 };
+        sft_conversations_free(&t);
+        struct conversations d = { 0 };
         char want[200];
-        CHECK(dialogs_load(&d, in_dir("form.jsonl"), &(struct dataset_keys){ 0 }, &e), "%s", e.text);
+        CHECK(conversations_load(&d, in_dir("form.jsonl"), &(struct dataset_keys){ 0 }, &e), "%s", e.text);
         snprintf(want, sizeof want, "form.jsonl: 1 conversations in %s\n", cases[i].form);
         CHECK(strstr(d.note.p, want), "%s: \"%s\" instead of \"%s\"", cases[i].row, d.note.p, want);
-        dialogs_free(&d);
+        conversations_free(&d);
     }
     str_free(&text);
     mini_set(&c, KEYS("data.train_files", in_dir("three.jsonl")));
@@ -213,17 +214,17 @@ static void chosen_forms(void **state)
     };
     struct str text = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct talks t;
+        struct sft_conversations t;
         struct err e = { 0 };
         chatty_write(dir, "form.jsonl", cases[i].row);
         mini_set(&c, KEYS("data.train_files", in_dir("form.jsonl"), "data.prompt_key", cases[i].prompt,
                           "data.answer_key", cases[i].answer));
-        bool ok = talks_open(&t, &c, &s.form, 4096, &e);
-        if (ok) marked_text(&t.talk[0], &text);
+        bool ok = sft_conversations_open(&t, &c, &s.form, 4096, &e);
+        if (ok) marked_text(&t.example[0], &text);
         CHECK(ok ? !strcmp(text.p, cases[i].want)
                  : *cases[i].want == '!' && strstr(e.text, "form.jsonl:1: ") && strstr(e.text, cases[i].want + 1),
               "%s: \"%s\" instead of \"%s\"", cases[i].row, ok ? text.p : e.text, cases[i].want);
-        talks_free(&t);
+        sft_conversations_free(&t);
     }
     str_free(&text);
     mini_set(&c, KEYS("data.train_files", in_dir("three.jsonl"), "data.prompt_key", "", "data.answer_key", ""));
@@ -247,13 +248,13 @@ static void bad_rows(void **state)
         { "", "holds no rows" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct talks t;
+        struct sft_conversations t;
         struct err e;
         chatty_write(dir, "bad.jsonl", cases[i].line);
         mini_set(&c, KEYS("data.train_files", in_dir("bad.jsonl")));
-        CHECK(!talks_open(&t, &c, &s.form, 4096, &e), "accepted: %s", cases[i].line);
+        CHECK(!sft_conversations_open(&t, &c, &s.form, 4096, &e), "accepted: %s", cases[i].line);
         CHECK(strstr(e.text, "bad.jsonl") && strstr(e.text, cases[i].says), "%s: says %s", cases[i].line, e.text);
-        talks_free(&t);
+        sft_conversations_free(&t);
     }
     mini_set(&c, KEYS("data.train_files", in_dir("three.jsonl")));
 }
@@ -272,14 +273,14 @@ static bool note(void *ctx, const struct sft_report *r)
 static void training(void **state)
 {
     (void)state;
-    struct talks t;
+    struct sft_conversations t;
     struct err e;
-    CHECK(talks_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
+    CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
     session_trains(&s);
     double sum = 0;
     for (int i = 0; i < t.n; i++) {
         struct pack p;
-        struct seq_view v = { .ids = t.talk[i].ids.p, .m = t.talk[i].m, .n = t.talk[i].ids.n };
+        struct seq_view v = { .ids = t.example[i].ids.p, .m = t.example[i].m, .n = t.example[i].ids.n };
         acc_t *logp = xcalloc((size_t)v.n, sizeof *logp);
         pack_make(&p, &v, 1);
         learner_score(&s.learner, &p, &(struct score_rule){ .inv_temp = 1 }, logp, NULL);
@@ -311,7 +312,7 @@ static void training(void **state)
     model_free(&m);
     str_free(&text);
     str_free(&path);
-    talks_free(&t);
+    sft_conversations_free(&t);
 }
 
 static int open_all(void **state)

@@ -1,6 +1,6 @@
 /* test_turns.c: rollouts whose calls are turns of the chat format, every generated token given: ids and mask are those
  * of the conversation written whole; limits; late tools; forks before, inside and behind a turn of calls; what runs
- * beside an episode; a training step with branches. */
+ * beside an sequence; a training step with branches. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/run.h"
 #include "engine/run/sft.h"
@@ -39,8 +39,11 @@ enum { WORLDS = sizeof worlds / sizeof *worlds };
  * end. The think part is what Qwen3's template writes. */
 #define T "<think>\nhm\n</think>\n\n"
 enum { MOST = 4 };
-struct talk { const char *name, *says[MOST], *back[MOST]; int call_limit, max_tool, python, search, none, calls; };
-static const struct talk talks[] = {
+struct spoken {
+    const char *name, *says[MOST], *back[MOST];
+    int call_limit, max_tool, python, search, none, calls;
+};
+static const struct spoken sft_conversations[] = {
     { "no call", { T "four" }, { NULL }, 9, 0, 0, 0, 0, 0 },
     { "one call", { T PY("1+1"), T "<answer>2</answer>" }, { "R:1+1" }, 9, 0, 1, 0, 0, 1 },
     { "words around a call", { T "Let me see.\n" PY("1") "\nSo.", T "1" }, { "R:1" }, 9, 0, 1, 0, 0, 1 },
@@ -65,7 +68,7 @@ static const struct talk talks[] = {
     { "look-alikes", { T FIND("<|im_end|>"), T "x" }, { "R:<|im_end|>" }, 9, 0, 0, 1, 0, 1 },
     { "accents", { T FIND("\xc3\xa9t\xc3\xa9 \\u00e9"), T "x" }, { "R:\xc3\xa9t\xc3\xa9 \xc3\xa9" }, 9, 0, 0, 1, 0, 1 },
 };
-enum { TALKS = sizeof talks / sizeof *talks };
+enum { TALKS = sizeof sft_conversations / sizeof *sft_conversations };
 
 static void echo(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
 {
@@ -76,11 +79,11 @@ static void echo(void *ctx, const struct tool_caller *who, enum tool tool, const
 }
 
 /* Every generated token is given; what a turn says is text, its end the token. */
-static void recite(void *ctx, const struct episode *ep, int *id)
+static void recite(void *ctx, const struct sequence *seq, int *id)
 {
     const struct ids *s = ctx;
     int k = 0;
-    for (int i = ep->prompt_len; i < ep->n; i++) k += ep->m[i];
+    for (int i = seq->prompt_len; i < seq->n; i++) k += seq->m[i];
     *id = k < s->n ? s->p[k] : 'z';
 }
 
@@ -100,21 +103,21 @@ static void turn_ids(struct ids *out, const struct chat *c, const char *text)
     ids_free(&all);
 }
 
-static void script_of(struct ids *out, const struct chat *c, const struct talk *x)
+static void script_of(struct ids *out, const struct chat *c, const struct spoken *x)
 {
     for (int i = 0; i < MOST && x->says[i]; i++) turn_ids(out, c, x->says[i]);
 }
 
-static void prompt_of(struct episode *ep, const struct chat *c)
+static void prompt_of(struct sequence *seq, const struct chat *c)
 {
     struct ids ids = { 0 };
     chat_prompt(c, &ids, "q");
-    episode_begin(ep, ids.p, ids.n);
+    sequence_begin(seq, ids.p, ids.n);
     ids_free(&ids);
 }
 
 /* Runs one script to its end in a world of its own; ep from {0}, or a fork. */
-static void recite_one(struct episode *ep, const struct ids *script, struct model *m, const struct call_form *f,
+static void recite_one(struct sequence *seq, const struct ids *script, struct model *m, const struct call_form *f,
                        const struct rollout_config *c, const struct toolbox *box)
 {
     struct arena arena;
@@ -128,8 +131,8 @@ static void recite_one(struct episode *ep, const struct ids *script, struct mode
     arena_make(&arena, "recite", m == &large ? 220u << 20 : 12u << 20);
     kv_make(&kv, m, 70, &arena);
     struct rollout *r = rollout_make(m, f->chat->t, &kv, box, &own, &arena);
-    if (!ep->n) prompt_of(ep, f->chat);
-    rollout_run(r, &ep, 1, false, NULL, NULL, NULL);
+    if (!seq->n) prompt_of(seq, f->chat);
+    rollout_run(r, &seq, 1, false, NULL, NULL, NULL);
     rollout_free(r);
     assert_int_equal(kv.free, kv.pages);
     kv_destroy(&kv);
@@ -137,7 +140,7 @@ static void recite_one(struct episode *ep, const struct ids *script, struct mode
 }
 
 /* The conversation as messages; texts of results are cut out of back. */
-static void messages_of(const struct talk *x, struct chat_message *m, int *n)
+static void messages_of(const struct spoken *x, struct chat_message *m, int *n)
 {
     m[(*n)++] = (struct chat_message){ CHAT_USER, "q", 1 };
     for (int i = 0; i < MOST && x->says[i]; i++) {
@@ -150,7 +153,7 @@ static void messages_of(const struct talk *x, struct chat_message *m, int *n)
     }
 }
 
-static void is_conversation(const struct talk *x, const struct chat *c, const struct episode *ep, size_t w)
+static void is_conversation(const struct spoken *x, const struct chat *c, const struct sequence *seq, size_t w)
 {
     struct ids all = { 0 };
     struct chat_mask mask = { 0 };
@@ -160,12 +163,12 @@ static void is_conversation(const struct talk *x, const struct chat *c, const st
     messages_of(x, m, &n);
     assert_true(chat_write(c, &all, &mask, m, n, NULL, false));
     while (all.n && all.p[all.n - 1] != c->end) all.n--;                /* the line break behind the last end */
-    tokenizer_decode(c->t, &text, ep->ids + ep->prompt_len, episode_response(ep), true);
-    CHECK(ep->n == all.n && !memcmp(ep->ids, all.p, (size_t)all.n * sizeof(int)),
+    tokenizer_decode(c->t, &text, seq->ids + seq->prompt_len, sequence_response(seq), true);
+    CHECK(seq->n == all.n && !memcmp(seq->ids, all.p, (size_t)all.n * sizeof(int)),
           "%s, %s, %s tokenizer: %d ids, %d in the conversation:\n%s", x->name, worlds[w].chat,
-          turny_name[worlds[w].kind], ep->n, all.n, text.p);
-    for (int i = 0; i < ep->n; i++)
-        CHECK(ep->m[i] == mask.p[i], "%s, %s: mask of token %d", x->name, worlds[w].chat, i);
+          turny_name[worlds[w].kind], seq->n, all.n, text.p);
+    for (int i = 0; i < seq->n; i++)
+        CHECK(seq->m[i] == mask.p[i], "%s, %s: mask of token %d", x->name, worlds[w].chat, i);
     str_free(&text);
     chat_mask_free(&mask);
     ids_free(&all);
@@ -182,28 +185,28 @@ static void conversations(void **state)
         if (on_shim() && w) continue;
         turny_open(&f, &c, tok[worlds[w].kind], worlds[w].chat, worlds[w].format);
         for (int i = wide_rows ? 3 : 0; i < TALKS; i += wide_rows || on_shim() ? 4 : 1) {
-            const struct talk *x = &talks[i];
+            const struct spoken *x = &sft_conversations[i];
             struct rollout_config own = usual;
-            struct episode ep = { 0 };
+            struct sequence seq = { 0 };
             struct ids script = { 0 };
             script_of(&script, &c, x);
             own.call_limit = x->call_limit;
-            recite_one(&ep, &script, model_of(w), &f, &own, &box);
-            CHECK(ep.finish == FINISH_END, "%s: finish %d", x->name, ep.finish);
-            is_conversation(x, &c, &ep, w);
-            CHECK(ep.calls == x->calls && ep.calls_by[TOOL_PYTHON] == x->python &&
-                      ep.calls_by[TOOL_SEARCH] == x->search && ep.calls_by[TOOL_NONE] == x->none,
-                  "%s: %d calls, %d python, %d search, %d none", x->name, ep.calls, ep.calls_by[TOOL_PYTHON],
-                  ep.calls_by[TOOL_SEARCH], ep.calls_by[TOOL_NONE]);
-            for (int k = 0; k < ep.calls; k++) {
-                const struct call *y = &ep.call[k];
-                assert_true(y->begin < y->end && y->end <= y->close && ep.ids[ep.prompt_len + y->close] == c.end &&
-                            ep.m[ep.prompt_len + y->close]);
-                assert_true(!k || ep.call[k - 1].close <= y->close);
+            recite_one(&seq, &script, model_of(w), &f, &own, &box);
+            CHECK(seq.finish == FINISH_END, "%s: finish %d", x->name, seq.finish);
+            is_conversation(x, &c, &seq, w);
+            CHECK(seq.calls == x->calls && seq.calls_by[TOOL_PYTHON] == x->python &&
+                      seq.calls_by[TOOL_SEARCH] == x->search && seq.calls_by[TOOL_NONE] == x->none,
+                  "%s: %d calls, %d python, %d search, %d none", x->name, seq.calls, seq.calls_by[TOOL_PYTHON],
+                  seq.calls_by[TOOL_SEARCH], seq.calls_by[TOOL_NONE]);
+            for (int k = 0; k < seq.calls; k++) {
+                const struct call *y = &seq.call[k];
+                assert_true(y->begin < y->end && y->end <= y->close && seq.ids[seq.prompt_len + y->close] == c.end &&
+                            seq.m[seq.prompt_len + y->close]);
+                assert_true(!k || seq.call[k - 1].close <= y->close);
             }
-            if (!wide_rows) same_as_training(&small, &ep, i, usual.temperature);
+            if (!wide_rows) same_as_training(&small, &seq, i, usual.temperature);
             ids_free(&script);
-            episode_free(&ep, NULL);
+            sequence_free(&seq, NULL);
         }
         call_form_close(&f);
     }
@@ -221,7 +224,7 @@ static void other_ends(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct chat c;
         struct call_form f;
-        struct episode ep = { 0 };
+        struct sequence seq = { 0 };
         struct ids script = { 0 };
         struct str text = { 0 };
         turny_open(&f, &c, tok[TURNY_TOKENS], cases[i].chat, cases[i].format);
@@ -231,21 +234,21 @@ static void other_ends(void **state)
         ids_put(&script, tokenizer_id(c.t, cases[i].end));
         ids_put(&script, 'x');
         ids_put(&script, c.end);
-        recite_one(&ep, &script, &small, &f, &usual, &box);
-        tokenizer_decode(c.t, &text, ep.ids + ep.prompt_len, episode_response(&ep), true);
-        CHECK(ep.finish == FINISH_END && ep.calls == cases[i].on && (ep.ids[ep.n - 2] == 'x') == cases[i].on, "%s: %s",
-              cases[i].end, text.p);
+        recite_one(&seq, &script, &small, &f, &usual, &box);
+        tokenizer_decode(c.t, &text, seq.ids + seq.prompt_len, sequence_response(&seq), true);
+        CHECK(seq.finish == FINISH_END && seq.calls == cases[i].on && (seq.ids[seq.n - 2] == 'x') == cases[i].on,
+              "%s: %s", cases[i].end, text.p);
         if (cases[i].format == CALLS_LLAMA3_JSON)
             assert_non_null(strstr(text.p, "<|start_header_id|>ipython<|end_header_id|>\n\n\"R:1\"<|eot_id|><|start_"
                                            "header_id|>assistant"));
         str_free(&text);
         ids_free(&script);
-        episode_free(&ep, NULL);
+        sequence_free(&seq, NULL);
         call_form_close(&f);
     }
 }
 
-static const struct talk two = {
+static const struct spoken two = {
     "two turns", { "a" FIND("qq") PY("slow"), "b" PY("r"), "c" }, { "R:qq^R:slow", "R:r" }, 9, 0, 2, 1, 0, 3
 };
 
@@ -256,30 +259,30 @@ static void limits(void **state)
     struct toolbox box = { .run = echo };
     struct chat c;
     struct call_form f;
-    struct episode full = { 0 };
+    struct sequence full = { 0 };
     struct ids script = { 0 };
     struct rollout_config own = usual;
     turny_open(&f, &c, tok[TURNY_TEXT], "chatml", CALLS_HERMES);
     script_of(&script, &c, &two);
     recite_one(&full, &script, &small, &f, &own, &box);
     assert_int_equal(full.finish, FINISH_END);
-    int response = episode_response(&full), close = full.call[0].close;
+    int response = sequence_response(&full), close = full.call[0].close;
     for (int limit = 0; limit <= response + 1;
          limit += limit < close - 4 || limit > full.call[2].close + 4 ? stride(37) : stride(9)) {
-        struct episode ep = { 0 };
+        struct sequence seq = { 0 };
         own.max_response = limit;
-        recite_one(&ep, &script, &small, &f, &own, &box);
-        int n = episode_response(&ep);
-        CHECK(ep.finish == (limit >= response ? FINISH_END : FINISH_LENGTH) &&
+        recite_one(&seq, &script, &small, &f, &own, &box);
+        int n = sequence_response(&seq);
+        CHECK(seq.finish == (limit >= response ? FINISH_END : FINISH_LENGTH) &&
                   n == (limit < response ? limit : response),
               "limit %d of %d: %d tokens", limit, response, n);
-        assert_int_equal(ep.calls, limit > full.call[2].close + 1 ? 3 : limit > close + 1 ? 2 : 0);
+        assert_int_equal(seq.calls, limit > full.call[2].close + 1 ? 3 : limit > close + 1 ? 2 : 0);
         for (int i = 0; i < n && i <= close; i++)
-            assert_int_equal(ep.ids[ep.prompt_len + i], full.ids[full.prompt_len + i]);
-        for (int i = close + 1; i < n; i++) assert_int_equal(ep.m[ep.prompt_len + i], full.m[full.prompt_len + i]);
-        episode_free(&ep, NULL);
+            assert_int_equal(seq.ids[seq.prompt_len + i], full.ids[full.prompt_len + i]);
+        for (int i = close + 1; i < n; i++) assert_int_equal(seq.m[seq.prompt_len + i], full.m[full.prompt_len + i]);
+        sequence_free(&seq, NULL);
     }
-    episode_free(&full, NULL);
+    sequence_free(&full, NULL);
     ids_free(&script);
     call_form_close(&f);
 }
@@ -295,7 +298,7 @@ static void sleeper(void *ctx, const struct tool_caller *who, enum tool tool, co
 static void late_tools(void **state)
 {
     (void)state;
-    static const struct talk late = { "late",
+    static const struct spoken late = { "late",
                                       { PY("fast") PY("s") FIND("s") PY("quick"), "x" },
                                       { "fast^" TOOL_TIMEOUT "^" TOOL_TIMEOUT "^quick" },
                                       9,
@@ -306,17 +309,17 @@ static void late_tools(void **state)
                                       0 };
     struct toolbox box = { .run = sleeper };
     struct rollout_config own = usual;
-    struct episode ep = { 0 };
+    struct sequence seq = { 0 };
     struct ids script = { 0 };
     struct chat c;
     struct call_form f;
     turny_open(&f, &c, tok[TURNY_TOKENS], "chatml", CALLS_HERMES);
     script_of(&script, &c, &late);
     own.tool_timeout_s = 0.15;
-    recite_one(&ep, &script, &small, &f, &own, &box);
-    is_conversation(&late, &c, &ep, 0);
+    recite_one(&seq, &script, &small, &f, &own, &box);
+    is_conversation(&late, &c, &seq, 0);
     ids_free(&script);
-    episode_free(&ep, NULL);
+    sequence_free(&seq, NULL);
     call_form_close(&f);
 }
 
@@ -328,7 +331,7 @@ static void forks(void **state)
     for (size_t w = 0; w < (on_shim() ? 1 : 2); w++) {
         struct chat c;
         struct call_form f;
-        struct episode a = { 0 };
+        struct sequence a = { 0 };
         struct ids script = { 0 };
         int made = 0;
         turny_open(&f, &c, tok[worlds[w].kind], worlds[w].chat, worlds[w].format);
@@ -337,11 +340,11 @@ static void forks(void **state)
         for (int at = a.prompt_len; at <= a.n;
              at += at - a.prompt_len < a.call[0].close - 2 || at == a.n ? stride(31) : stride(5)) {
             if (at > a.prompt_len && at < a.n && !a.m[at - 1] && !a.m[at]) continue;        /* inside a result */
-            struct episode b = { 0 };
-            episode_fork(&b, &a, at, NULL);
+            struct sequence b = { 0 };
+            sequence_fork(&b, &a, at, NULL);
             int closed = (at > a.prompt_len + a.call[0].close) + (at > a.prompt_len + a.call[1].close) +
                          (at > a.prompt_len + a.call[2].close);
-            assert_true(b.calls == closed && episode_calls(&b) == closed);
+            assert_true(b.calls == closed && sequence_calls(&b) == closed);
             recite_one(&b, &script, &small, &f, &usual, &box);
             CHECK(b.n == a.n && !memcmp(b.ids, a.ids, (size_t)a.n * sizeof *a.ids) && !memcmp(b.m, a.m, (size_t)a.n),
                   "fork at %d of %d", at, a.n);
@@ -349,69 +352,69 @@ static void forks(void **state)
             for (int i = 0; i < a.n; i++)
                 CHECK(a.logp[i] == b.logp[i] && a.entropy[i] == b.entropy[i], "fork at %d: numbers of token %d", at, i);
             same_calls("fork", at, &a, &b);
-            episode_free(&b, NULL);
+            sequence_free(&b, NULL);
             made++;
         }
         assert_true(made > 150 / stride(31));
         /* a limit that the calls of the prefix have used up */
-        struct episode b = { 0 };
+        struct sequence b = { 0 };
         struct str text = { 0 };
         struct rollout_config own = usual;
         own.call_limit = 3;
-        episode_fork(&b, &a, a.prompt_len + a.call[2].close - 3, NULL);
+        sequence_fork(&b, &a, a.prompt_len + a.call[2].close - 3, NULL);
         b.calls_spent = 1;
         recite_one(&b, &script, &small, &f, &own, &box);
         tokenizer_decode(c.t, &text, b.ids + b.born, b.n - b.born, true);
         assert_non_null(strstr(text.p, TOOL_NO_CALLS));
-        assert_true(b.calls == 3 && b.call[2].over_limit && episode_calls(&b) == 2);
+        assert_true(b.calls == 3 && b.call[2].over_limit && sequence_calls(&b) == 2);
         str_free(&text);
-        episode_free(&b, NULL);
-        episode_free(&a, NULL);
+        sequence_free(&b, NULL);
+        sequence_free(&a, NULL);
         ids_free(&script);
         call_form_close(&f);
     }
 }
 
-/* ---- what runs beside an episode ---- */
+/* ---- what runs beside an sequence ---- */
 
 enum { MANY = 24 };
 struct crowd { const struct ids *script; };
 
 /* A ~ gives way to what the model says. */
-static void partly(void *ctx, const struct episode *ep, int *id)
+static void partly(void *ctx, const struct sequence *seq, int *id)
 {
     const struct crowd *x = ctx;
     int k = 0, own = *id;
-    for (int i = ep->prompt_len; i < ep->n; i++) k += ep->m[i];
-    const struct ids *s = &x->script[ep->prompt % 3];
+    for (int i = seq->prompt_len; i < seq->n; i++) k += seq->m[i];
+    const struct ids *s = &x->script[seq->prompt % 3];
     *id = k < s->n ? s->p[k] : TINY_END + 1;
     if (*id == '~' && own < 256) *id = own;
 }
 
-static void crowd_run(struct episode *ep, const struct call_form *f, const struct crowd *x, int rows, int seats,
+static void crowd_run(struct sequence *seq, const struct call_form *f, const struct crowd *x, int rows, int slots,
                       int threads, bool backwards)
 {
     struct arena arena;
     struct kv kv;
     struct toolbox box = { .run = echo };
     struct rollout_config own = usual;
-    struct episode *list[MANY];
+    struct sequence *list[MANY];
     own.force = partly;
     own.force_ctx = (void *)(uintptr_t)x;
     own.form = f;
     own.max_rows = rows;
-    own.max_seqs = seats;
+    own.max_seqs = slots;
     own.tool_threads = threads;
     small.c.n_eos = f->chat->stops;
     memcpy(small.c.eos, f->chat->stop, sizeof f->chat->stop);
     arena_make(&arena, "crowd", 64u << 20);
-    kv_make(&kv, &small, seats * 60, &arena);
+    kv_make(&kv, &small, slots * 60, &arena);
     struct rollout *r = rollout_make(&small, f->chat->t, &kv, &box, &own, &arena);
     for (int i = 0; i < MANY; i++) {
-        prompt_of(&ep[i], f->chat);
-        ep[i].prompt = (uint32_t)i / 2;
-        ep[i].rollout = (uint32_t)i % 2;
-        list[backwards ? MANY - 1 - i : i] = &ep[i];
+        prompt_of(&seq[i], f->chat);
+        seq[i].prompt = (uint32_t)i / 2;
+        seq[i].rollout = (uint32_t)i % 2;
+        list[backwards ? MANY - 1 - i : i] = &seq[i];
     }
     rollout_run(r, list, MANY, false, NULL, NULL, NULL);
     rollout_free(r);
@@ -427,32 +430,32 @@ static void nothing_around_it_matters(void **state)
                                             { PY("1"), "~" PY("~") PY("{"), "~~" },
                                             { "~", NULL, NULL } };
     static const struct {
-        int rows, seats, threads;
+        int rows, slots, threads;
         bool backwards;
     } ways[] = { { 64, 24, 3, false }, { 7, 3, 1, true }, { 33, 8, 8, true } };
     struct chat c;
     struct call_form f;
     struct ids script[3] = { { 0 } };
     struct crowd x = { script };
-    struct episode ref[MANY] = { { 0 } };
+    struct sequence ref[MANY] = { { 0 } };
     turny_open(&f, &c, tok[TURNY_TOKENS], "chatml", CALLS_HERMES);
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 3 && says[i][k]; k++) turn_ids(&script[i], &c, says[i][k]);
     for (size_t i = 0; i < sizeof ways / sizeof *ways && !on_shim(); i++) {
-        struct episode own[MANY] = { { 0 } }, *ep = i ? own : ref;
-        crowd_run(ep, &f, &x, ways[i].rows, ways[i].seats, ways[i].threads, ways[i].backwards);
+        struct sequence own[MANY] = { { 0 } }, *seq = i ? own : ref;
+        crowd_run(seq, &f, &x, ways[i].rows, ways[i].slots, ways[i].threads, ways[i].backwards);
         for (int k = 0; i && k < MANY; k++) {
-            CHECK(ep[k].n == ref[k].n && ep[k].finish == ref[k].finish &&
-                      !memcmp(ep[k].ids, ref[k].ids, (size_t)ref[k].n * sizeof(int)),
+            CHECK(seq[k].n == ref[k].n && seq[k].finish == ref[k].finish &&
+                      !memcmp(seq[k].ids, ref[k].ids, (size_t)ref[k].n * sizeof(int)),
                   "way %zu, episode %d", i, k);
             for (int j = 0; j < ref[k].n; j++)
-                assert_true(ep[k].logp[j] == ref[k].logp[j] && ep[k].m[j] == ref[k].m[j]);
-            same_calls("way", k, &ref[k], &ep[k]);
+                assert_true(seq[k].logp[j] == ref[k].logp[j] && seq[k].m[j] == ref[k].m[j]);
+            same_calls("way", k, &ref[k], &seq[k]);
         }
-        for (int k = 0; i && k < MANY; k++) episode_free(&ep[k], NULL);
+        for (int k = 0; i && k < MANY; k++) sequence_free(&seq[k], NULL);
     }
     int calls = 0;
-    for (int k = 0; k < MANY; k++) { calls += ref[k].calls; episode_free(&ref[k], NULL); }
+    for (int k = 0; k < MANY; k++) { calls += ref[k].calls; sequence_free(&ref[k], NULL); }
     assert_true(calls >= 24 || on_shim());
     for (int i = 0; i < 3; i++) ids_free(&script[i]);
     call_form_close(&f);
@@ -461,12 +464,12 @@ static void nothing_around_it_matters(void **state)
 /* ---- a training step of a session whose model is random: what it says is given, but for some tokens of its own
  * ---- */
 
-static void given(void *ctx, const struct episode *ep, int *id)
+static void given(void *ctx, const struct sequence *seq, int *id)
 {
     const struct crowd *x = ctx;
     int k = 0, own = *id;
-    for (int i = ep->prompt_len; i < ep->n; i++) k += ep->m[i];
-    const struct ids *s = &x->script[ep->prompt % 2];
+    for (int i = seq->prompt_len; i < seq->n; i++) k += seq->m[i];
+    const struct ids *s = &x->script[seq->prompt % 2];
     *id = k < s->n ? s->p[k] : CHATTY_END;
     if (*id == '~' && own < 256) *id = own;
 }
@@ -474,15 +477,15 @@ static void given(void *ctx, const struct episode *ep, int *id)
 static void sample_rows(struct session *s, struct group *g, struct crowd *x)
 {
     struct rollout_config r = session_sampling(s);
-    struct episode *ep[4];
+    struct sequence *seq[4];
     r.force = given;
     r.force_ctx = x;
     rollout_set(s->ro, &r);
     for (int p = 0; p < 2; p++) {
         group_begin_row(&g[p], s, &s->train, p, 0, (uint32_t)p, 2);
-        for (int j = 0; j < 2; j++) ep[2 * p + j] = &g[p].row[j]->ep;
+        for (int j = 0; j < 2; j++) seq[2 * p + j] = &g[p].row[j]->seq;
     }
-    rollout_run(s->ro, ep, 4, true, NULL, NULL, NULL);
+    rollout_run(s->ro, seq, 4, true, NULL, NULL, NULL);
 }
 
 static void is_graded(struct session *s, struct group *g)
@@ -496,7 +499,7 @@ static void is_graded(struct session *s, struct group *g)
                  (const char *const[]){ "reward.kind", rules[i].kind, "reward.tool_bonus", "0.25", NULL });
         for (int p = 0; p < 2; p++) {
             group_grade(&g[p], g[p].row[0], s);
-            CHECK_NEAR(g[p].row[0]->ep.reward, rules[i].reward[p], 1e-12, "%s, prompt %d", rules[i].kind, p);
+            CHECK_NEAR(g[p].row[0]->seq.reward, rules[i].reward[p], 1e-12, "%s, prompt %d", rules[i].kind, p);
             CHECK(g[p].row[0]->correct == !p && g[p].row[0]->well_formed == !p, "%s, prompt %d", rules[i].kind, p);
         }
     }
@@ -539,17 +542,17 @@ static void training_step(void **state)
     int inside = 0, behind = 0;
     for (int p = 0; p < 2; p++)
         for (int j = 0; j < g[p].rows; j++) {
-            const struct row *r = g[p].row[j];
-            CHECK(r->ep.finish == FINISH_END && r->ep.calls == 2 - p && r->ep.calls_by[TOOL_PYTHON] == 1,
-                  "prompt %d, rollout %d: %d calls", p, j, r->ep.calls);
-            same_as_training(&s.m, &r->ep, j, 1);
+            const struct trajectory *r = g[p].row[j];
+            CHECK(r->seq.finish == FINISH_END && r->seq.calls == 2 - p && r->seq.calls_by[TOOL_PYTHON] == 1,
+                  "prompt %d, rollout %d: %d calls", p, j, r->seq.calls);
+            same_as_training(&s.m, &r->seq, j, 1);
             if (!r->branch) continue;
-            const struct episode *from = &g[p].row[r->orig]->ep;
+            const struct sequence *from = &g[p].row[r->orig]->seq;
             inside += r->idx <= from->call[0].close;
             behind += r->idx > from->call[0].close;
         }
     assert_true(g[0].rows == 6 && g[1].rows == 6 && inside > 0 && behind > 0);
-    assert_true(update_rows(&t, g, 2, false, &z));
+    assert_true(policy_update(&t, g, 2, false, &z));
     CHECK(t.probs_diff_max == 0 && t.tokens_trained > 0, "%g", t.probs_diff_max);
     for (int p = 0; p < 2; p++) group_end(&g[p], &s);
     for (int k = 0; k < 2; k++) ids_free(&script[k]);
@@ -560,7 +563,7 @@ static void training_step(void **state)
 
 /* ---- whole runs of a model that has learned one conversation by heart ---- */
 
-static const struct talk learned = { "learned",
+static const struct spoken learned = { "learned",
                                      { "<think> so</think>" PY("6*7") FIND("who"), "<think> "
                                                                                    "so</think><answer>\\boxed{42}</"
                                                                                    "answer>" },
@@ -578,7 +581,7 @@ static bool learn(const char *folder, struct err *e)
     struct config c;
     struct session s;
     struct chat_message m[8];
-    struct talks t = { 0 };
+    struct sft_conversations t = { 0 };
     struct sft_rule r = { .steps = 220,
                           .batch = 1,
                           .warmup = 10,
@@ -609,9 +612,9 @@ static bool learn(const char *folder, struct err *e)
     mini_set(&c, (const char *const[]){ "data.train_files", in_dir("talk.jsonl"), NULL });
     bool ok = session_load(&s, &c, NULL, e);
     if (ok) session_trains(&s);
-    ok = ok && talks_open(&t, &c, &s.form, 2400, e) && sft_talks(&s.learner, &t, &c, &r, NULL, NULL, e) &&
+    ok = ok && sft_conversations_open(&t, &c, &s.form, 2400, e) && sft_talks(&s.learner, &t, &c, &r, NULL, NULL, e) &&
          session_save(&s, folder, e);
-    talks_free(&t);
+    sft_conversations_free(&t);
     session_close(&s);
     config_free(&c);
     return ok;
@@ -722,9 +725,9 @@ static void prompts(void **state)
     chatty_set(&c, dir, step_keys);
     CHECK(session_load(&s, &c, NULL, &e), "%s", e.text);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct questions q;
+        struct prompt_set q;
         mini_set(&c, (const char *const[]){ "data.system_prompt", cases[i].system, NULL });
-        CHECK(questions_open(&q, "data.train_files", in_dir("rows.jsonl"), &c, &s.form, &e), "%s", e.text);
+        CHECK(prompt_set_open(&q, "data.train_files", in_dir("rows.jsonl"), &c, &s.form, &e), "%s", e.text);
         for (int k = 0; k < 2; k++) {
             struct str text = { 0 };
             tokenizer_decode(s.tok, &text, q.prompt[k].p, q.prompt[k].n, true);
@@ -733,7 +736,7 @@ static void prompts(void **state)
                   "system_prompt=%s, row %d:\n%s", cases[i].system, k, text.p);
             str_free(&text);
         }
-        questions_free(&q);
+        prompt_set_free(&q);
     }
     session_close(&s);
     mini_set(&c, (const char *const[]){ "model.chat_format", "smollm2", NULL });

@@ -731,7 +731,7 @@ static void what_fits_memory(void **state)
                            "algorithm.adv_estimator=grpo", NULL };
     CHECK(load(&c, args, &rest, NULL, &e), "%s", e.text);
     FILE *say = open_memstream(&said, &n);
-    config_for_memory(&c, NEED_SAMPLE, say);
+    config_for_memory(&c, MEMORY_SAMPLE, say);
     fclose(say);
     CHECK(c.rollout.max_num_seqs < 256 && !config_given(&c, "rollout.max_num_seqs") &&
               !strcmp(config_source(&c, "rollout.max_num_seqs"), "default that fits memory"),
@@ -749,7 +749,7 @@ static void what_fits_memory(void **state)
                             "rollout.max_num_seqs=200",
                             NULL };
     CHECK(load(&c, given, &rest, NULL, &e), "%s", e.text);
-    config_for_memory(&c, NEED_SAMPLE, stderr);
+    config_for_memory(&c, MEMORY_SAMPLE, stderr);
     CHECK(c.rollout.max_num_seqs == 200, "what was given stays: %d", c.rollout.max_num_seqs);
     config_free(&c);
 }

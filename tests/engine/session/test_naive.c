@@ -59,7 +59,7 @@ static void no_result(void *ctx, const struct tool_caller *who, enum tool tool, 
 
 /* Two prompts of 5 and 18 tokens (a page and a bit), two rollouts of each, and a fork of each first one in the middle
  * of what it said. */
-static void sample(struct episode ep[ALL])
+static void sample(struct sequence seq[ALL])
 {
     struct arena a;
     struct kv kv;
@@ -75,7 +75,7 @@ static void sample(struct episode ep[ALL])
                                 .max_seqs = 8,
                                 .tool_threads = 1,
                                 .tool_timeout_s = 20 };
-    struct episode *list[ALL];
+    struct sequence *list[ALL];
     arena_make(&a, "rollout", 2u << 20);
     kv_make(&kv, &model, 64, &a);
     struct rollout *r = rollout_make(&model, tok, &kv, &box, &c, &a);
@@ -83,35 +83,35 @@ static void sample(struct episode ep[ALL])
         struct rng g = rng_make(9, (uint32_t)(i / EACH), 0);
         int ids[18], n = i < EACH ? 5 : 18;
         for (int k = 0; k < n; k++) ids[k] = (int)rng_below(&g, 256);
-        episode_begin(list[i] = &ep[i], ids, n);
-        ep[i].prompt = (uint32_t)(i / EACH), ep[i].rollout = (uint32_t)(i % EACH);
+        sequence_begin(list[i] = &seq[i], ids, n);
+        seq[i].prompt = (uint32_t)(i / EACH), seq[i].rollout = (uint32_t)(i % EACH);
     }
     rollout_run(r, list, ROOTS, true, NULL, NULL, NULL);
     for (int i = 0; i < PROMPTS; i++) {
-        const struct episode *from = &ep[i * EACH];
+        const struct sequence *from = &seq[i * EACH];
         int at = from->prompt_len + 7;
         while (!from->m[at]) at--;
-        episode_fork(&ep[ROOTS + i], from, at, &kv);
-        ep[ROOTS + i].rollout = 50;
-        list[i] = &ep[ROOTS + i];
+        sequence_fork(&seq[ROOTS + i], from, at, &kv);
+        seq[ROOTS + i].rollout = 50;
+        list[i] = &seq[ROOTS + i];
     }
     rollout_run(r, list, PROMPTS, false, NULL, NULL, NULL);
-    for (int i = 0; i < ALL; i++) kv_drop(&kv, &ep[i].kv);
+    for (int i = 0; i < ALL; i++) kv_drop(&kv, &seq[i].kv);
     rollout_free(r);
     kv_destroy(&kv);
     arena_free(&a);
 }
 
-/* All sequences side by side. at[e]: row of the first token of episode e. */
+/* All sequences side by side. at[e]: row of the first token of sequence e. */
 struct rows { int64_t n; int at[ALL], ids[MOST], tgt[MOST], pos[MOST], end[MOST]; };
-static void lay_out(struct rows *s, const struct episode *ep)
+static void lay_out(struct rows *s, const struct sequence *seq)
 {
     *s = (struct rows){ 0 };
     for (int e = 0; e < ALL; e++) {
         s->at[e] = (int)s->n;
-        for (int i = 0; i < ep[e].n; i++, s->n++) {
-            s->ids[s->n] = ep[e].ids[i], s->tgt[s->n] = i + 1 < ep[e].n ? ep[e].ids[i + 1] : 0, s->pos[s->n] = i;
-            s->end[s->n] = s->at[e] + ep[e].n;
+        for (int i = 0; i < seq[e].n; i++, s->n++) {
+            s->ids[s->n] = seq[e].ids[i], s->tgt[s->n] = i + 1 < seq[e].n ? seq[e].ids[i + 1] : 0, s->pos[s->n] = i;
+            s->end[s->n] = s->at[e] + seq[e].n;
         }
     }
 }
@@ -133,10 +133,10 @@ static double logp_of(const struct naive_net *net, int64_t row, int id, double *
 /* The draw by its own Philox word: the id's stretch of the cumulative sum in double holds it, give or take what the
  * logits' rounding moves the stretches by. */
 static void check_draw(const struct naive_net *exact, const struct naive_net *naive, int64_t row,
-                       const struct episode *ep, int i)
+                       const struct sequence *seq, int i)
 {
     const int vocab = tokenizer_vocab(tok);                     /* ids beyond have no text and are never drawn */
-    const double u = ((double)philox4x32(SEED, (uint32_t)i, ep->rollout, ep->prompt, ep->step).v[0] + 0.5) * 0x1p-32;
+    const double u = ((double)philox4x32(SEED, (uint32_t)i, seq->rollout, seq->prompt, seq->step).v[0] + 0.5) * 0x1p-32;
     const double *x = exact->logits + row * model.c.vocab, *y = naive->logits + row * model.c.vocab,
                  it = exact->inv_temp;
     const double lse = naive_stats(&exact_numbers, x, it, vocab).lse,
@@ -147,12 +147,12 @@ static void check_draw(const struct naive_net *exact, const struct naive_net *na
         moved = fmax(moved, fabs(below - naive_below));
     }
     below = 0;
-    for (int j = 0; j < ep->ids[i]; j++) below += exp(x[j] * it - lse);
-    const double above = below + exp(x[ep->ids[i]] * it - lse), slack = 2 * moved + 0x1p-17;
-    CHECK(slack < 0.02, "rollout %u, token %d: stretches that move by %.3f say nothing", ep->rollout, i, slack);
+    for (int j = 0; j < seq->ids[i]; j++) below += exp(x[j] * it - lse);
+    const double above = below + exp(x[seq->ids[i]] * it - lse), slack = 2 * moved + 0x1p-17;
+    CHECK(slack < 0.02, "rollout %u, token %d: stretches that move by %.3f say nothing", seq->rollout, i, slack);
     CHECK(below - slack <= u && u <= above + slack,
-          "rollout %u of prompt %u, token %d: id %d holds %.7f to %.7f, u is %.7f", ep->rollout, ep->prompt, i,
-          ep->ids[i], below, above, u);
+          "rollout %u of prompt %u, token %d: id %d holds %.7f to %.7f, u is %.7f", seq->rollout, seq->prompt, i,
+          seq->ids[i], below, above, u);
 }
 
 static void sampled_numbers(void **state)
@@ -160,37 +160,37 @@ static void sampled_numbers(void **state)
     (void)state;
     if (sizeof(acc_t) == 8) skip();                              /* the reference is no better */
     static struct rows s;
-    static struct episode ep[ALL];
+    static struct sequence seq[ALL];
     struct tally t[2] = { 0 };
     double *w = weights_now();
-    memset(ep, 0, sizeof ep);
-    sample(ep);
-    lay_out(&s, ep);
+    memset(seq, 0, sizeof seq);
+    sample(seq);
+    lay_out(&s, seq);
     struct naive_net exact = forward(&exact_numbers, &s, w), naive = forward(&naive_numbers, &s, w);
     for (int e = 0; e < ALL; e++)
-        for (int i = ep[e].prompt_len; i < ep[e].n; i++) {
+        for (int i = seq[e].prompt_len; i < seq[e].n; i++) {
             double ent[2], logp[2];
             const int64_t row = s.at[e] + i - 1;
-            if (!ep[e].m[i]) continue;
-            logp[0] = logp_of(&exact, row, ep[e].ids[i], &ent[0]);
-            logp[1] = logp_of(&naive, row, ep[e].ids[i], &ent[1]);
-            weigh(&t[0], (double)ep[e].logp[i], logp[1], logp[0]);
-            weigh(&t[1], (double)ep[e].entropy[i], ent[1], ent[0]);
-            if (e < ROOTS || i >= ep[e].born) check_draw(&exact, &naive, row, &ep[e], i);
+            if (!seq[e].m[i]) continue;
+            logp[0] = logp_of(&exact, row, seq[e].ids[i], &ent[0]);
+            logp[1] = logp_of(&naive, row, seq[e].ids[i], &ent[1]);
+            weigh(&t[0], (double)seq[e].logp[i], logp[1], logp[0]);
+            weigh(&t[1], (double)seq[e].entropy[i], ent[1], ent[0]);
+            if (e < ROOTS || i >= seq[e].born) check_draw(&exact, &naive, row, &seq[e], i);
         }
     CHECK(t[0].n >= 100, "only %lld tokens were sampled", (long long)t[0].n);
     double logp = verdict(&t[0], "logp"), entropy = verdict(&t[1], "entropy");
     print_message("%lld sampled tokens: logp off by %.2f of the loops' rms, entropy %.2f\n", (long long)t[0].n, logp,
                   entropy);
     naive_net_free(&exact), naive_net_free(&naive);
-    for (int e = 0; e < ALL; e++) episode_free(&ep[e], NULL);
+    for (int e = 0; e < ALL; e++) sequence_free(&seq[e], NULL);
     free(w);
 }
 
 /* What a loss would hand back, random, one of each for every generated token; flat as the learner takes it, rows as the
  * loops do. */
 struct coefficients { acc_t g[MOST], ge[MOST]; double row_g[MOST], row_ge[MOST]; };
-static void draw_coefficients(struct coefficients *c, const struct rows *s, const struct episode *ep, uint32_t step)
+static void draw_coefficients(struct coefficients *c, const struct rows *s, const struct sequence *seq, uint32_t step)
 {
     struct rng r = rng_make(31, step, 0);
     for (int64_t i = 0; i < s->n; i++) {
@@ -199,9 +199,9 @@ static void draw_coefficients(struct coefficients *c, const struct rows *s, cons
     }
     memset(c->row_g, 0, sizeof c->row_g), memset(c->row_ge, 0, sizeof c->row_ge);
     for (int e = 0; e < ALL; e++)
-        for (int i = 1; i < ep[e].n; i++) {
+        for (int i = 1; i < seq[e].n; i++) {
             const int at = s->at[e] + i;
-            if (ep[e].m[i]) c->row_g[at - 1] = (double)c->g[at], c->row_ge[at - 1] = (double)c->ge[at];
+            if (seq[e].m[i]) c->row_g[at - 1] = (double)c->g[at], c->row_ge[at - 1] = (double)c->ge[at];
         }
 }
 
@@ -234,7 +234,7 @@ static void walk_step(struct walk *k, const struct rows *s, const struct coeffic
     step_in_double(k->w, k->m, k->v, k->g, o, t);
 }
 
-static void learner_pass(struct learner *l, const struct episode *ep, const struct rows *s,
+static void learner_pass(struct learner *l, const struct sequence *seq, const struct rows *s,
                          const struct coefficients *c)
 {
     struct seq_view view[ALL];
@@ -242,7 +242,8 @@ static void learner_pass(struct learner *l, const struct episode *ep, const stru
     for (int k = 0, e; k < ALL; k++) {
         /* a prompt's rollouts and their fork side by side */
         e = k % 3 < EACH ? k / 3 * EACH + k % 3 : ROOTS + k / 3;
-        view[k] = (struct seq_view){ .ids = ep[e].ids, .m = ep[e].m, .n = ep[e].n, .group = k / 3, .flat = s->at[e] };
+        view[k] =
+            (struct seq_view){ .ids = seq[e].ids, .m = seq[e].m, .n = seq[e].n, .group = k / 3, .flat = s->at[e] };
     }
     pack_make(&p, view, ALL);
     CHECK(p.n < s->n - ALL - 10, "%lld rows for %lld tokens: nothing is shared", (long long)p.n, (long long)s->n);
@@ -256,7 +257,7 @@ static void training_steps(void **state)
     (void)state;
     if (sizeof(acc_t) == 8) skip();
     static struct rows s;
-    static struct episode ep[ALL];
+    static struct sequence seq[ALL];
     static struct coefficients c;
     /* eps of the size of the gradient: with a small one the first step is lr sign(g), whose errors are those of
      * signs */
@@ -265,17 +266,17 @@ static void training_steps(void **state)
     struct walk walk[2];
     struct tally t[2] = { 0 };
     acc_t *got = xmalloc((size_t)model.count * sizeof *got);
-    memset(ep, 0, sizeof ep);
-    sample(ep);
-    lay_out(&s, ep);
+    memset(seq, 0, sizeof seq);
+    sample(seq);
+    lay_out(&s, seq);
     learner_make(&l, &model, (struct learner_rule){ .max_rows = s.n });
     for (int k = 0; k < 2; k++)
         walk[k] = (struct walk){ k ? &naive_numbers : &exact_numbers, naive_zeros(model.count), weights_now(),
                                  naive_zeros(model.count), naive_zeros(model.count) };
     for (uint32_t step = 1; step <= 2; step++) {
         double norm, *weights = weights_now();
-        draw_coefficients(&c, &s, ep, step);
-        learner_pass(&l, ep, &s, &c);
+        draw_coefficients(&c, &s, seq, step);
+        learner_pass(&l, seq, &s, &c);
         for (int k = 0; k < 2; k++) walk_step(&walk[k], &s, &c, weights, &o, step);
         dev_get(got, l.g, (size_t)model.count * sizeof *got);
         for (int64_t i = 0; i < model.count; i++) weigh(&t[0], (double)got[i], walk[1].g[i], walk[0].g[i]);
@@ -290,7 +291,7 @@ static void training_steps(void **state)
     print_message("gradient of a tree of %d rollouts off by %.2f of the loops' rms, weights after two steps %.2f\n",
                   ALL, gradient, moved);
     for (int k = 0; k < 2; k++) free(walk[k].g), free(walk[k].w), free(walk[k].m), free(walk[k].v);
-    for (int e = 0; e < ALL; e++) episode_free(&ep[e], NULL);
+    for (int e = 0; e < ALL; e++) sequence_free(&seq[e], NULL);
     learner_free(&l);
     free(got);
 }

@@ -29,12 +29,12 @@ static void same_bits(void **state)
     (void)state;
     struct model m;
     struct learner l;
-    struct scorer s;
+    struct token_scorer s;
     struct all a;
     tiny_model(&m, 3);
     make(&a);
     learner_make(&l, &m, (struct learner_rule){ .max_rows = 128 });
-    scorer_make(&s, &m, 128, TOP);
+    token_scorer_make(&s, &m, 128, TOP);
     size_t n = (size_t)a.tokens;
     acc_t *logp[3], *ent[3], *best = xcalloc(n * TOP, sizeof *best), *again = xcalloc(n * TOP, sizeof *again);
     int *id = xcalloc(n * TOP, sizeof *id), *id2 = xcalloc(n * TOP, sizeof *id2);
@@ -42,11 +42,11 @@ static void same_bits(void **state)
     struct pack p;
     pack_make(&p, a.v, SEQS);
     learner_score(&l, &p, &(struct score_rule){ .inv_temp = 0.8 }, logp[0], ent[0]);
-    scorer_run(&s, &p, 0.8, logp[1], ent[1], id, best);
+    token_scorer_run(&s, &p, 0.8, logp[1], ent[1], id, best);
     pack_free(&p);
     for (int i = 0; i < SEQS; i++) {                        /* each alone */
         pack_make(&p, &a.v[i], 1);
-        if (p.n) scorer_run(&s, &p, 0.8, logp[2], ent[2], id2, again);
+        if (p.n) token_scorer_run(&s, &p, 0.8, logp[2], ent[2], id2, again);
         pack_free(&p);
     }
     assert_true(logp[0][1] < 0 && ent[0][1] > 0);
@@ -58,7 +58,7 @@ static void same_bits(void **state)
     assert_memory_equal(best, again, n * TOP * sizeof *best);
     for (int k = 0; k < 3; k++) { free(logp[k]); free(ent[k]); }
     free(best); free(again); free(id); free(id2);
-    scorer_free(&s);
+    token_scorer_free(&s);
     learner_free(&l);
     model_free(&m);
 }
@@ -68,18 +68,18 @@ static void the_likeliest(void **state)
 {
     (void)state;
     struct model m;
-    struct scorer s;
+    struct token_scorer s;
     struct all a;
     acc_t logp[LONGEST], ent[LONGEST], best[LONGEST * TOP], all[TINY_VOCAB];
     int id[LONGEST * TOP];
     tiny_model(&m, 3);
     make(&a);
-    scorer_make(&s, &m, 64, TOP);
+    token_scorer_make(&s, &m, 64, TOP);
     for (int last = 0; last < TINY_VOCAB; last++) {
         struct pack p;
         a.ids[0][length[0] - 1] = last;
         pack_make(&p, &a.v[0], 1);
-        scorer_run(&s, &p, 1, logp, ent, id, best);
+        token_scorer_run(&s, &p, 1, logp, ent, id, best);
         pack_free(&p);
         all[last] = logp[length[0] - 1];
     }
@@ -92,17 +92,17 @@ static void the_likeliest(void **state)
             CHECK(before || all[j] <= all[top[k]], "place %d is token %d, but %d is likelier", k, top[k], j);
         }
     }
-    scorer_free(&s);
-    scorer_make(&s, &m, 8, 0);                              /* no likeliest wanted, chunks of the least size */
+    token_scorer_free(&s);
+    token_scorer_make(&s, &m, 8, 0);                              /* no likeliest wanted, chunks of the least size */
     struct pack p;
     acc_t other[LONGEST];
     struct seq_view v = a.v[0];
     v.n = 8;
     pack_make(&p, &v, 1);
-    scorer_run(&s, &p, 1, other, ent, NULL, NULL);
+    token_scorer_run(&s, &p, 1, other, ent, NULL, NULL);
     assert_memory_equal(other + 1, logp + 1, 7 * sizeof *other);
     pack_free(&p);
-    scorer_free(&s);
+    token_scorer_free(&s);
     model_free(&m);
 }
 

@@ -100,7 +100,7 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The query says how many milliseconds it takes; the answer is the tag the episode carries, and the query. */
+/* The query says how many milliseconds it takes; the answer is the tag the sequence carries, and the query. */
 static atomic_int ran;
 static void timed(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
                   struct str *out)

@@ -115,12 +115,12 @@ static inline void mini_close(struct mini *x)
     mini_clean(x->folder);
 }
 
-static inline void mini_force(void *ctx, const struct episode *ep, int *id)
+static inline void mini_force(void *ctx, const struct sequence *seq, int *id)
 {
     const struct script *x = ctx;
-    int at = ep->n - ep->prompt_len, last = ep->ids[ep->n - 1];
-    uint32_t common = philox4x32(41, (uint32_t)at, 0, ep->prompt, 0).v[0],
-             own = philox4x32(42, (uint32_t)at, ep->rollout, ep->prompt, 0).v[0] % 1000;
+    int at = seq->n - seq->prompt_len, last = seq->ids[seq->n - 1];
+    uint32_t common = philox4x32(41, (uint32_t)at, 0, seq->prompt, 0).v[0],
+             own = philox4x32(42, (uint32_t)at, seq->rollout, seq->prompt, 0).v[0] % 1000;
     if (at < x->shared) *id = 100 + (int)(common % 200);
     else if (last == x->open) *id = x->digit;
     else if (last == x->digit) *id = x->close;
@@ -129,11 +129,11 @@ static inline void mini_force(void *ctx, const struct episode *ep, int *id)
 }
 
 /* Prompt 1: only its branches differ; prompt 2: nothing does. */
-static inline double mini_reward(const struct row *r)
+static inline double mini_reward(const struct trajectory *r)
 {
     static const double value[] = { -0.5, 0, 1, 1.1 };
-    if (r->ep.prompt == 2 || (r->ep.prompt == 1 && !r->branch)) return 1;
-    return value[philox4x32(43, r->ep.rollout, r->ep.prompt, r->ep.step, 0).v[0] % 4];
+    if (r->seq.prompt == 2 || (r->seq.prompt == 1 && !r->branch)) return 1;
+    return value[philox4x32(43, r->seq.rollout, r->seq.prompt, r->seq.step, 0).v[0] % 4];
 }
 
 /* The initial rollouts of n prompts, scored at random: graded, all that a random policy writes would be malformed. */
@@ -141,19 +141,19 @@ static inline void mini_sample(struct mini *x, struct group *g, int n, uint32_t 
 {
     bool appo = x->c.algorithm.adv_estimator == ALGO_APPO;
     int each = appo ? x->c.rollout.initial_rollouts : x->c.rollout.n, k = 0;
-    struct episode **ep = xcalloc((size_t)(n * each), sizeof *ep);
+    struct sequence **seq = xcalloc((size_t)(n * each), sizeof *seq);
     struct rollout_config r = session_sampling(&x->s);
     r.force = mini_force;
     r.force_ctx = &x->script;
     rollout_set(x->s.ro, &r);
     for (int p = 0; p < n; p++) {
         group_begin(&g[p], &x->s, p % FAMILIES, SPLIT_TRAIN, 1, (uint64_t)p, step, (uint32_t)p, each);
-        for (int j = 0; j < each; j++) ep[k++] = &g[p].row[j]->ep;
+        for (int j = 0; j < each; j++) seq[k++] = &g[p].row[j]->seq;
     }
-    rollout_run(x->s.ro, ep, k, appo, NULL, NULL, NULL);
+    rollout_run(x->s.ro, seq, k, appo, NULL, NULL, NULL);
     for (int p = 0; p < n; p++)
-        for (int j = 0; j < each; j++) g[p].row[j]->ep.reward = mini_reward(g[p].row[j]);
-    free(ep);
+        for (int j = 0; j < each; j++) g[p].row[j]->seq.reward = mini_reward(g[p].row[j]);
+    free(seq);
 }
 
 static inline void mini_branch(struct mini *x, struct group *g, int n, bool stale, struct step_sums *z)
@@ -161,13 +161,13 @@ static inline void mini_branch(struct mini *x, struct group *g, int n, bool stal
     for (int p = 0; p < n; p++) group_drop_branches(&g[p], &x->s);
     branch_groups(&x->t, g, n, stale, z);
     for (int p = 0; p < n; p++)
-        for (int j = g[p].initial; j < g[p].rows; j++) g[p].row[j]->ep.reward = mini_reward(g[p].row[j]);
+        for (int j = g[p].initial; j < g[p].rows; j++) g[p].row[j]->seq.reward = mini_reward(g[p].row[j]);
 }
 
 static inline void mini_drop_pages(struct mini *x, struct group *g, int n)
 {
     for (int p = 0; p < n; p++)
-        for (int j = 0; j < g[p].rows; j++) kv_drop(&x->s.kv, &g[p].row[j]->ep.kv);
+        for (int j = 0; j < g[p].rows; j++) kv_drop(&x->s.kv, &g[p].row[j]->seq.kv);
 }
 
 static inline void mini_end(struct mini *x, struct group *g, int n)
@@ -179,13 +179,13 @@ static inline void mini_end(struct mini *x, struct group *g, int n)
 
 /* What the training forward pass of this one rollout alone gives under w (NULL: the present weights), by response
  * position. */
-static inline void mini_fresh(const struct mini *x, const struct episode *ep, const elem_t *w, int top_k, acc_t *logp,
+static inline void mini_fresh(const struct mini *x, const struct sequence *seq, const elem_t *w, int top_k, acc_t *logp,
                               acc_t *ent)
 {
     struct arena a;
     struct acts acts;
     struct model m = x->s.m;
-    int n = ep->n, *pos = xcalloc((size_t)n, sizeof *pos), *end = xcalloc((size_t)n, sizeof *end);
+    int n = seq->n, *pos = xcalloc((size_t)n, sizeof *pos), *end = xcalloc((size_t)n, sizeof *end);
     double inv_temp = 1 / x->c.rollout.temperature;
     if (w) m.w = (elem_t *)w;
     arena_make(&a, "fresh", 16u << 20);
@@ -196,17 +196,17 @@ static inline void mini_fresh(const struct mini *x, const struct episode *ep, co
           *lse = xcalloc((size_t)n, sizeof *lse);
     for (int i = 0; i < n; i++) { pos[i] = i; end[i] = n; }
     struct attn_plan *plan = attn_plan_make(end, n);
-    model_forward(&m, &acts, &(struct batch){ .n = n, .ids = ep->ids, .pos = pos, .plan = plan }, NULL);
+    model_forward(&m, &acts, &(struct batch){ .n = n, .ids = seq->ids, .pos = pos, .plan = plan }, NULL);
     head_forward(&m, logits, hid, acts.hidden, NULL, n);
-    op_row_stats(lse, lp, en, logits, inv_temp, NULL, ep->ids + 1, n - 1, m.c.vocab, vocab_ld(&m));
+    op_row_stats(lse, lp, en, logits, inv_temp, NULL, seq->ids + 1, n - 1, m.c.vocab, vocab_ld(&m));
     acc_t *least = xcalloc((size_t)n, sizeof *least);
     if (top_k) op_top_k_entropy(en, least, lse, logits, inv_temp, top_k, n - 1, m.c.vocab, vocab_ld(&m));
     for (int i = 0; top_k && i < n - 1; i++)             /* and the token that is there, where it is none of them */
         if (lp[i] < least[i]) en[i] = (acc_t)((double)en[i] - exp((double)lp[i]) * (double)lp[i]);
     free(least);
-    for (int i = ep->prompt_len; i < n; i++) {
-        logp[i - ep->prompt_len] = ep->m[i] ? lp[i - 1] : 0;
-        if (ent) ent[i - ep->prompt_len] = ep->m[i] ? en[i - 1] : 0;
+    for (int i = seq->prompt_len; i < n; i++) {
+        logp[i - seq->prompt_len] = seq->m[i] ? lp[i - 1] : 0;
+        if (ent) ent[i - seq->prompt_len] = seq->m[i] ? en[i - 1] : 0;
     }
     attn_plan_free(plan);
     acts_free(&acts);

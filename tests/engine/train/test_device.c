@@ -54,24 +54,24 @@ static void world_free(struct world *w)
     arena_free(&w->arena);
 }
 
-/* Episodes with unequal room for a response, so that every number of rows from all seats down to 1 turns up. */
-static void run(struct world *w, struct episode *ep, double temperature, struct rollout_stats *s)
+/* Episodes with unequal room for a response, so that every number of rows from all slots down to 1 turns up. */
+static void run(struct world *w, struct sequence *seq, double temperature, struct rollout_stats *s)
 {
-    struct episode *list[EPISODES];
+    struct sequence *list[EPISODES];
     struct rollout_config c = sampling;
     c.temperature = temperature;
     rollout_set(w->r, &c);
     for (int i = 0; i < EPISODES; i++) {
         int ids[PROMPT + 3 * EPISODES], len = PROMPT + 3 * i;
         for (int k = 0; k < len; k++) ids[k] = (i * 31 + k * 7) % 256;
-        ep[i] = (struct episode){ 0 };
-        episode_begin(list[i] = &ep[i], ids, len);
-        ep[i].prompt = (uint32_t)i;
+        seq[i] = (struct sequence){ 0 };
+        sequence_begin(list[i] = &seq[i], ids, len);
+        seq[i].prompt = (uint32_t)i;
     }
     rollout_run(w->r, list, EPISODES, false, NULL, NULL, s);
 }
 
-static void same_and_free(const char *name, struct episode *a, struct episode *b)
+static void same_and_free(const char *name, struct sequence *a, struct sequence *b)
 {
     for (int i = 0; i < EPISODES; i++) {
         CHECK(a[i].n == b[i].n, "%s, episode %d: %d and %d tokens", name, i, a[i].n, b[i].n);
@@ -79,7 +79,7 @@ static void same_and_free(const char *name, struct episode *a, struct episode *b
             CHECK(a[i].ids[k] == b[i].ids[k] && a[i].logp[k] == b[i].logp[k] && a[i].entropy[k] == b[i].entropy[k],
                   "%s, episode %d, token %d: id %d and %d, logp %.9g and %.9g", name, i, k, a[i].ids[k], b[i].ids[k],
                   (double)a[i].logp[k], (double)b[i].logp[k]);
-        episode_free(&b[i], NULL);
+        sequence_free(&b[i], NULL);
     }
 }
 
@@ -87,22 +87,22 @@ static void recorded_steps_give_the_same(void **state)
 {
     (void)state;
     struct world w;
-    struct episode hot[EPISODES], cold[EPISODES], again[EPISODES];
+    struct sequence hot[EPISODES], cold[EPISODES], again[EPISODES];
     struct rollout_stats s;
     world_make(&w);
     struct dev_counts start = dev_count();
-    bool records = dev_records();
-    dev_record(false);
+    bool records = dev_graph_supported();
+    dev_graph_enable(false);
     run(&w, hot, 0.9, &s);
     run(&w, cold, 0.5, &s);
     assert_int_equal(dev_count().recorded, start.recorded);
-    dev_record(true);
-    assert_true(dev_records() == records);
+    dev_graph_enable(true);
+    assert_true(dev_graph_supported() == records);
     run(&w, again, 0.9, &s);
     same_and_free("recorded", hot, again);
     run(&w, again, 0.9, &s);
     same_and_free("replayed", hot, again);
-    /* of 1, 2, 4, 8 rows, and 11, which is all seats, those that came twice; passes with prompts in them are not
+    /* of 1, 2, 4, 8 rows, and 11, which is all slots, those that came twice; passes with prompts in them are not
      * recorded */
     struct dev_counts c = dev_count();
     printf("%d passes of a run, %d lists recorded, %d passes replayed\n", (int)s.forwards,
@@ -113,7 +113,7 @@ static void recorded_steps_give_the_same(void **state)
     same_and_free("cold", cold, again);
     run(&w, again, 0.9, &s);
     same_and_free("hot again", hot, again);
-    for (int i = 0; i < EPISODES; i++) { episode_free(&hot[i], NULL); episode_free(&cold[i], NULL); }
+    for (int i = 0; i < EPISODES; i++) { sequence_free(&hot[i], NULL); sequence_free(&cold[i], NULL); }
     world_free(&w);
 }
 
@@ -121,7 +121,7 @@ static void moved_scratch_is_noticed(void **state)
 {
     (void)state;
     struct world w;
-    struct episode first[EPISODES], again[EPISODES];
+    struct sequence first[EPISODES], again[EPISODES];
     struct rollout_stats s;
     world_make(&w);
     run(&w, first, 0.9, &s);
@@ -135,8 +135,8 @@ static void moved_scratch_is_noticed(void **state)
     }
     run(&w, again, 0.9, &s);
     same_and_free("moved", first, again);
-    assert_true(!dev_records() || dev_count().recorded > before.recorded);
-    for (int i = 0; i < EPISODES; i++) episode_free(&first[i], NULL);
+    assert_true(!dev_graph_supported() || dev_count().recorded > before.recorded);
+    for (int i = 0; i < EPISODES; i++) sequence_free(&first[i], NULL);
     world_free(&w);
 }
 
@@ -144,17 +144,17 @@ static void a_decode_step_waits_once(void **state)
 {
     (void)state;
     struct world w;
-    struct episode ep[EPISODES];
+    struct sequence seq[EPISODES];
     struct rollout_stats s;
     world_make(&w);
     for (int i = 0; i < 3; i++) {
         struct dev_counts before = dev_count(), after;
-        run(&w, ep, 0.9, &s);
+        run(&w, seq, 0.9, &s);
         after = dev_count();
         CHECK(after.allocs == before.allocs, "run %d: %d allocations", i, (int)(after.allocs - before.allocs));
         int waits = (int)(after.waits - before.waits);
         CHECK(!waits_count() || waits == s.forwards, "run %d: %d waits in %d passes", i, waits, (int)s.forwards);
-        for (int k = 0; k < EPISODES; k++) episode_free(&ep[k], NULL);
+        for (int k = 0; k < EPISODES; k++) sequence_free(&seq[k], NULL);
     }
     world_free(&w);
 }

@@ -10,7 +10,7 @@
 static struct config c;
 /* what grading reads of a session: configuration, tokenizer, form of calls */
 static struct session tags, turns;
-static struct sample math = { .ability = "math", .refs = (char *[]){ "35" }, .n_refs = 1 },
+static struct prompt math = { .ability = "math", .refs = (char *[]){ "35" }, .n_refs = 1 },
                      word = { .ability = "qa", .refs = (char *[]){ "blue" }, .n_refs = 1 };
 
 /* What a page may hold that a rule could take for the policy's. */
@@ -54,33 +54,33 @@ static const struct script scripts[] = {
 };
 enum { SCRIPTS = sizeof scripts / sizeof *scripts };
 
-static void put(struct row *r, const struct session *s, const char *text, size_t n, bool own)
+static void put(struct trajectory *r, const struct session *s, const char *text, size_t n, bool own)
 {
     struct ids x = { 0 };
     if (!own && !call_form_turns(&s->form)) tools_result_ids(s->tok, &x, text, n, -1, 1 << 20);
     else if (!own) turn_result_ids(&s->form, &x, &(struct str){ (char *)(uintptr_t)text, n, n }, 1, -1, 1 << 20);
     else assert_true(tokenizer_encode(s->tok, &x, text, n, false));
-    for (int i = 0; i < x.n; i++) episode_put(&r->ep, x.p[i], own, own ? -1 : 0, 0);
+    for (int i = 0; i < x.n; i++) sequence_put(&r->seq, x.p[i], own, own ? -1 : 0, 0);
     ids_free(&x);
 }
 
 /* A rollout of the script with this page. */
-static void recite(struct row *r, const struct session *s, const struct script *x, const char *page)
+static void recite(struct trajectory *r, const struct session *s, const struct script *x, const char *page)
 {
-    *r = (struct row){ 0 };
-    episode_begin(&r->ep, (int[]){ 'q' }, 1);
+    *r = (struct trajectory){ 0 };
+    sequence_begin(&r->seq, (int[]){ 'q' }, 1);
     for (const char *p = x->says; *p;) {
         size_t n = strcspn(p, "^");
         put(r, s, p, n, true);
         p += n;
-        if (*p && call_form_turns(&s->form)) episode_put(&r->ep, s->chat.end, true, -1, 0);
+        if (*p && call_form_turns(&s->form)) sequence_put(&r->seq, s->chat.end, true, -1, 0);
         if (*p++ == '^') put(r, s, page, strlen(page), false);
         else break;
     }
-    r->ep.calls_by[TOOL_PYTHON] = x->python;
-    r->ep.calls_by[TOOL_SEARCH] = x->search;
-    if (x->cut) r->ep.n -= 3, r->ep.finish = FINISH_LENGTH;         /* inside the result's end */
-    else episode_put(&r->ep, s->chat.end, true, -1, 0), r->ep.finish = FINISH_END;
+    r->seq.calls_by[TOOL_PYTHON] = x->python;
+    r->seq.calls_by[TOOL_SEARCH] = x->search;
+    if (x->cut) r->seq.n -= 3, r->seq.finish = FINISH_LENGTH;         /* inside the result's end */
+    else sequence_put(&r->seq, s->chat.end, true, -1, 0), r->seq.finish = FINISH_END;
 }
 
 static void set(const char *kind)
@@ -90,17 +90,17 @@ static void set(const char *kind)
         die("%s", e.text);
 }
 
-static double grade(const struct session *s, const struct sample *sample, const struct question *q,
+static double grade(const struct session *s, const struct prompt *sample, const struct task *q,
                     const struct script *x, const char *page, bool *correct)
 {
-    struct row r;
-    struct group g = { .task = { .sample = sample } };
+    struct trajectory r;
+    struct group g = { .task = { .from_data = sample } };
     if (q) g.task.q = *q;
     recite(&r, s, x, page);
     group_grade(&g, &r, s);
     *correct = r.correct;
-    double reward = r.ep.reward;
-    episode_free(&r.ep, NULL);
+    double reward = r.seq.reward;
+    sequence_free(&r.seq, NULL);
     return reward;
 }
 
@@ -109,11 +109,11 @@ static double grade(const struct session *s, const struct sample *sample, const 
 static void no_page_decides(void **state)
 {
     (void)state;
-    struct question q = { .text = "?", .answer = "35", .kind = ANSWER_NUMBER };
+    struct task q = { .text = "?", .answer = "35", .kind = ANSWER_NUMBER };
     for (int i = 0; i < SCRIPTS; i++)
         for (int k = 0; k < PAGES; k++) {
             const struct script *x = &scripts[i];
-            const struct { const char *kind; const struct sample *sample; double want; } ways[] = {
+            const struct { const char *kind; const struct prompt *sample; double want; } ways[] = {
                 { "exact", &math, x->exact }, { "exact", &word, x->words }, { "task", &math, x->exact },
                 { "exact", NULL, x->exact }, { "task", NULL, x->task },
             };
@@ -137,17 +137,17 @@ static void released_rule(void **state)
     int differ = 0;
     for (int i = 0; i < SCRIPTS; i++)
         for (int k = 0; k < PAGES; k++) {
-            struct row r;
+            struct trajectory r;
             struct str text = { 0 }, answer = { 0 };
             struct reward w;
             bool correct;
             recite(&r, &tags, &scripts[i], pages[k]);
-            row_text(&r, &tags, &text);
+            trajectory_text(&r, &tags, &text);
             reward_deep_research(&w, &answer, text.p, text.n, (const char *const *)math.refs, 1);
             CHECK_NEAR(grade(&tags, &math, NULL, &scripts[i], pages[k], &correct), w.score, 1e-15, "%s, page \"%s\"",
                        scripts[i].says, pages[k]);
             differ += w.score != grade(&tags, &math, NULL, &scripts[i], "", &correct);
-            episode_free(&r.ep, NULL);
+            sequence_free(&r.seq, NULL);
             str_free(&text);
             str_free(&answer);
         }
@@ -163,7 +163,7 @@ static void in_turns(void **state)
         { THINK "x^y^" THINK A("35"), 1, 1, false, 1.25, 0, 1.25 }, { THINK "x^", 0, 1, false, -1, -1, -0.5 },
         { THINK "x^" THINK A("34"), 1, 1, false, 0, 0, 0 },
     };
-    struct question q = { .text = "?", .answer = "35", .kind = ANSWER_NUMBER };
+    struct task q = { .text = "?", .answer = "35", .kind = ANSWER_NUMBER };
     for (size_t i = 0; i < sizeof says / sizeof *says; i++)
         for (int k = 0; k < PAGES; k++) {
             bool correct;

@@ -41,9 +41,9 @@ static void exact_text(void **state)
         struct group g;
         struct str text = { 0 };
         group_begin(&g, &s, cases[i].family, SPLIT_TEST, 20260, 0, 1, 0, 1);
-        struct episode *ep = &g.row[0]->ep;
-        rollout_run(s.ro, &ep, 1, false, NULL, NULL, NULL);
-        row_text(g.row[0], &s, &text);
+        struct sequence *seq = &g.row[0]->seq;
+        rollout_run(s.ro, &seq, 1, false, NULL, NULL, NULL);
+        trajectory_text(g.row[0], &s, &text);
         assert_string_equal(text.p, cases[i].text);
         str_free(&text);
         group_end(&g, &s);

@@ -2,15 +2,21 @@
  * way: advantages by their sums, the future-aware factor by its definition, dloss/dlogp by central differences, the
  * gradient of the weights from one rollout at a time. */
 #define _GNU_SOURCE      /* nftw */
-#include "engine/train/policy_update_in.h"
+#include "engine/train/update_batch.h"
 #include "tests/engine/train/mini.h"
 #include "tests/slow.h"
 
 static const bool is_double = sizeof(elem_t) == 8;
 
 /* One response position, one rollout, one mini-batch, as the formulas see them. */
-struct token { double now, old, ref, ent, adv, factor, g, ge; bool m; };
-struct line { const struct row *r; int group, n; bool branch, dropped, live; struct token *t; double reward, a; };
+struct token { double logp, logp_old, logp_ref, entropy, adv, factor, g, ge; bool m; };
+struct line {
+    const struct trajectory *r;
+    int group, n;
+    bool branch, dropped, live;
+    struct token *t;
+    double reward, a;
+};
 struct naive {
     struct line *line;
     int n, dropped, trained;
@@ -33,22 +39,22 @@ static void lines_make(struct naive *v, const struct group *g, int n, const stru
     for (int branch = 0, k = 0; branch < 2; branch++)
         for (int i = 0; i < n; i++)
             for (int j = 0; j < g[i].rows; j++) {
-                const struct row *r = g[i].row[j];
+                const struct trajectory *r = g[i].row[j];
                 if (r->branch != branch) continue;
                 struct line *l = &v->line[k++];
                 *l = (struct line){
-                    .r = r, .group = i, .n = row_len(r), .branch = branch, .reward = (double)(acc_t)r->ep.reward
+                    .r = r, .group = i, .n = trajectory_len(r), .branch = branch, .reward = (double)(acc_t)r->seq.reward
                 };
                 l->t = xcalloc((size_t)l->n + 1, sizeof *l->t);
                 for (int p = 0; p < l->n; p++) {
-                    int at = r->ep.prompt_len + p;
+                    int at = r->seq.prompt_len + p;
                     l->t[p] =
-                        (struct token){ .now = (double)r->now[p],
-                                        .old = (double)r->ep.logp[at],
-                                        .ent = (double)r->ent[p],
-                                        .ref = r->ref ? (double)r->ref[p] : 0,
-                                        .m = r->ep.m[at] &&
-                                             (!branch || (c->branch.train && (r->orig < 0 || at >= r->ep.born))) };
+                        (struct token){ .logp = (double)r->logp[p],
+                                        .logp_old = (double)r->seq.logp[at],
+                                        .entropy = (double)r->entropy[p],
+                                        .logp_ref = r->logp_ref ? (double)r->logp_ref[p] : 0,
+                                        .m = r->seq.m[at] &&
+                                             (!branch || (c->branch.train && (r->orig < 0 || at >= r->seq.born))) };
                 }
             }
 }
@@ -61,12 +67,12 @@ static void lines_free(struct naive *v)
 
 /* The initial rollout a branch descends from and the last token that its line shares with it; -1 for a fresh root or
  * its descendants. */
-static int root_of(const struct group *g, const struct row *r, const struct config *c, int *pos)
+static int root_of(const struct group *g, const struct trajectory *r, const struct config *c, int *pos)
 {
     int at = r->orig;
     *pos = r->idx - c->branch.resample_token;
     while (at >= g->initial) {
-        const struct row *up = g->row[at];
+        const struct trajectory *up = g->row[at];
         if (up->orig < 0) return -1;
         if (up->idx - c->branch.resample_token < *pos) *pos = up->idx - c->branch.resample_token;
         at = up->orig;
@@ -143,7 +149,7 @@ static void naive_advantages(struct naive *v, const struct group *g, const struc
 }
 
 static double clamped(double x, double lo, double hi) { return x < lo ? lo : x > hi ? hi : x; }
-static double delta(const struct token *t) { return clamped(t->now - t->old, -20, 20); }
+static double delta(const struct token *t) { return clamped(t->logp - t->logp_old, -20, 20); }
 
 static void naive_factors(struct naive *v, const struct config *c)
 {
@@ -179,7 +185,7 @@ static void naive_factors(struct naive *v, const struct config *c)
 static double loss_at(const struct token *t, double now, const struct config *c, bool *at_l3)
 {
     struct token x = *t;
-    x.now = now;
+    x.logp = now;
     double r = exp(delta(&x)), a = t->adv * t->factor, l1 = -a * r,
            l2 = -a * clamped(r, 1 - c->actor.clip_ratio_low, 1 + c->actor.clip_ratio_high);
     double both = fmax(l1, l2), l3 = -a * c->actor.clip_ratio_c;
@@ -222,7 +228,7 @@ static void naive_loss(struct naive *v, const struct config *c)
         int number = 0, own = 0;
         for (int p = 0; p < l->n; p++) {
             bool at_l3;
-            loss_at(&l->t[p], l->t[p].now, c, &at_l3);
+            loss_at(&l->t[p], l->t[p].logp, c, &at_l3);
             own += l->t[p].m;
             number += l->t[p].m && at_l3;
         }
@@ -241,14 +247,14 @@ static void naive_loss(struct naive *v, const struct config *c)
         for (int p = 0; p < l->n; p++) {
             struct token *t = &l->t[p];
             if (!t->m) continue;
-            v->pg += w * loss_at(t, t->now, c, NULL);
-            v->kl += beta > 0 ? all * kl_at(t->now, t->ref, c->actor.kl_loss_type) : 0;
-            v->entropy += all * t->ent;
-            t->g = w * (loss_at(t, t->now + h, c, NULL) - loss_at(t, t->now - h, c, NULL)) / (2 * h);
+            v->pg += w * loss_at(t, t->logp, c, NULL);
+            v->kl += beta > 0 ? all * kl_at(t->logp, t->logp_ref, c->actor.kl_loss_type) : 0;
+            v->entropy += all * t->entropy;
+            t->g = w * (loss_at(t, t->logp + h, c, NULL) - loss_at(t, t->logp - h, c, NULL)) / (2 * h);
             if (beta > 0)
                 t->g += beta * all *
-                        (kl_at(t->now + h, t->ref, c->actor.kl_loss_type) -
-                         kl_at(t->now - h, t->ref, c->actor.kl_loss_type)) /
+                        (kl_at(t->logp + h, t->logp_ref, c->actor.kl_loss_type) -
+                         kl_at(t->logp - h, t->logp_ref, c->actor.kl_loss_type)) /
                         (2 * h);
             t->ge = -c->actor.entropy_coeff * all;
         }
@@ -265,23 +271,23 @@ static void check_scores(const struct mini *x, const struct naive *v, const elem
         if (!is_trained(l)) continue;
         acc_t *now = xcalloc((size_t)l->n + 1, sizeof *now), *ent = xcalloc((size_t)l->n + 1, sizeof *ent),
               *ref = xcalloc((size_t)l->n + 1, sizeof *ref);
-        mini_fresh(x, &l->r->ep, NULL, top_k, now, ent);
-        if (c->actor.kl_loss_coef > 0) mini_fresh(x, &l->r->ep, first, 0, ref, NULL);
+        mini_fresh(x, &l->r->seq, NULL, top_k, now, ent);
+        if (c->actor.kl_loss_coef > 0) mini_fresh(x, &l->r->seq, first, 0, ref, NULL);
         for (int p = 0; p < l->n; p++) {
             if (!l->t[p].m) continue;
-            CHECK(l->r->now[p] == now[p], "%s: row %d, position %d: logp %.9g, alone %.9g", name, i, p,
-                  (double)l->r->now[p], (double)now[p]);
-            CHECK(l->branch || l->r->ent[p] == ent[p], "%s: row %d, position %d: entropy %.9g, alone %.9g", name, i, p,
-                  (double)l->r->ent[p], (double)ent[p]);
+            CHECK(l->r->logp[p] == now[p], "%s: row %d, position %d: logp %.9g, alone %.9g", name, i, p,
+                  (double)l->r->logp[p], (double)now[p]);
+            CHECK(l->branch || l->r->entropy[p] == ent[p], "%s: row %d, position %d: entropy %.9g, alone %.9g", name, i,
+                  p, (double)l->r->entropy[p], (double)ent[p]);
             if (c->actor.kl_loss_coef > 0)
-                CHECK(l->r->ref[p] == ref[p], "%s: row %d, position %d: reference %.9g, alone %.9g", name, i, p,
-                      (double)l->r->ref[p], (double)ref[p]);
+                CHECK(l->r->logp_ref[p] == ref[p], "%s: row %d, position %d: reference %.9g, alone %.9g", name, i, p,
+                      (double)l->r->logp_ref[p], (double)ref[p]);
         }
         free(now); free(ent); free(ref);
     }
 }
 
-static void check_vectors(const struct naive *v, const struct flat *f, const struct loss_stats *s,
+static void check_vectors(const struct naive *v, const struct update_batch *f, const struct loss_stats *s,
                           const struct config *c, const char *name)
 {
     double tol = is_double ? 1e-8 : 2e-6, most = 1e-30;
@@ -314,16 +320,16 @@ static double *unrolled(struct mini *x, const struct naive *v)
     for (int i = 0; i < v->n; i++) {
         const struct line *q = &v->line[i];
         if (!is_trained(q)) continue;
-        const struct episode *ep = &q->r->ep;
-        uint8_t *m = xcalloc((size_t)ep->n, 1);
-        acc_t *g = xcalloc((size_t)ep->n, sizeof *g), *ge = xcalloc((size_t)ep->n, sizeof *ge);
+        const struct sequence *seq = &q->r->seq;
+        uint8_t *m = xcalloc((size_t)seq->n, 1);
+        acc_t *g = xcalloc((size_t)seq->n, sizeof *g), *ge = xcalloc((size_t)seq->n, sizeof *ge);
         for (int p = 0; p < q->n; p++) {
-            m[ep->prompt_len + p] = q->t[p].m;
-            g[ep->prompt_len + p] = (acc_t)q->t[p].g;
-            ge[ep->prompt_len + p] = (acc_t)q->t[p].ge;
+            m[seq->prompt_len + p] = q->t[p].m;
+            g[seq->prompt_len + p] = (acc_t)q->t[p].g;
+            ge[seq->prompt_len + p] = (acc_t)q->t[p].ge;
         }
         struct pack p;
-        pack_make(&p, &(struct seq_view){ .ids = ep->ids, .m = m, .n = ep->n }, 1);
+        pack_make(&p, &(struct seq_view){ .ids = seq->ids, .m = m, .n = seq->n }, 1);
         learner_grad(l, &p, 1 / x->c.rollout.temperature, g, ge, NULL, NULL);
         pack_free(&p);
         free(m); free(g); free(ge);
@@ -367,7 +373,7 @@ static void check_update(struct mini *x, struct group *g, int n, bool stale, con
 {
     struct learner *l = &x->s.learner;
     struct naive v;
-    struct flat f;
+    struct update_batch f;
     struct loss_stats stats;
     struct step_sums aside = { 0 };
     size_t count = (size_t)l->m->count;
@@ -376,18 +382,18 @@ static void check_update(struct mini *x, struct group *g, int n, bool stale, con
     naive_factors(&v, &x->c);
     naive_loss(&v, &x->c);
     check_scores(x, &v, first, name);
-    flat_make(&f, g, n, &x->c);
-    flat_credit(&f, &x->c, x->t.score_max, &aside);
-    CHECK(flat_loss(&f, &x->c, &stats), "%s", name);
+    update_batch_make(&f, g, n, &x->c);
+    update_batch_credit(&f, &x->c, x->t.score_max, &aside);
+    CHECK(update_batch_loss(&f, &x->c, &stats), "%s", name);
     check_vectors(&v, &f, &stats, &x->c, name);
-    flat_free(&f);
+    update_batch_free(&f);
     double *want = unrolled(x, &v), most = 0;
     struct before b = { xmalloc(count * sizeof(elem_t)), xmalloc(count * sizeof(acc_t)),
                         xmalloc(count * sizeof(acc_t)) };
     memcpy(b.w, l->m->w, count * sizeof(elem_t));
     memcpy(b.adam1, l->adam1, count * sizeof(acc_t));
     memcpy(b.adam2, l->adam2, count * sizeof(acc_t));
-    CHECK(update_rows(&x->t, g, n, stale, z), "%s", name);
+    CHECK(policy_update(&x->t, g, n, stale, z), "%s", name);
     for (size_t i = 0; i < count; i++) most = fmax(most, fabs(want[i]));
     CHECK(most > 0, "%s: no gradient", name);
     for (size_t i = 0; i < count; i++)
@@ -397,13 +403,13 @@ static void check_update(struct mini *x, struct group *g, int n, bool stale, con
     lines_free(&v);
 }
 
-static void rescore(struct mini *x, struct group *g, int n, struct step_sums *z)
+static void rescore_all(struct mini *x, struct group *g, int n, struct step_sums *z)
 {
-    struct row *row[256];
+    struct trajectory *row[256];
     int uid[256], k = 0;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < (x->c.branch.train ? g[i].rows : g[i].initial); j++) { uid[k] = i; row[k++] = g[i].row[j]; }
-    score_rows(&x->t, row, uid, k, true, false, z);
+    rescore(&x->t, row, uid, k, true, false, z);
 }
 
 /* The official reward scale acts only where a branch point is the last token: puts some there. */
@@ -411,8 +417,8 @@ static void points_at_the_end(struct group *g, int n)
 {
     for (int i = 0; i < n; i++)
         for (int j = g[i].initial; j < g[i].rows; j += 2) {
-            struct row *r = g[i].row[j];
-            r->idx = row_len(g[i].row[r->orig]) - 1;
+            struct trajectory *r = g[i].row[j];
+            r->idx = trajectory_len(g[i].row[r->orig]) - 1;
             r->score = 0.5 + j + 3 * i;               /* the largest of the batch is not in the first mini-batch */
         }
 }
@@ -471,7 +477,7 @@ static struct step_sums check_case(const char *name, const char *const *preset, 
             bool stale = x.s.m.version != sampled;
             snprintf(what, sizeof what, "%s, mini-batch %d, epoch %d", name, lo / 2, epoch);
             if (!at_step) mini_branch(&x, g + lo, 2, stale, &z);
-            else if (stale) rescore(&x, g + lo, 2, &z);
+            else if (stale) rescore_all(&x, g + lo, 2, &z);
             check_update(&x, g + lo, 2, stale, first, &z, what);
             mini_drop_pages(&x, g, 4);
         }
@@ -575,7 +581,7 @@ static void empty_response(void **state)
     for (int grpo = 0; grpo < 2; grpo++) {
         struct mini x;
         struct group g[1];
-        struct flat f;
+        struct update_batch f;
         struct step_sums z = { 0 };
         mini_open(&x,
                   (const char *const[]){ "data.train_batch_size", "1", "actor.ppo_mini_batch_size", "1", "rollout.n",
@@ -585,19 +591,19 @@ static void empty_response(void **state)
                   NULL, 5);
         mini_sample(&x, g, 1, 0);
         mini_branch(&x, g, 1, false, &z);
-        g[0].row[1]->ep.n = g[0].row[1]->ep.prompt_len;
-        g[0].row[0]->ep.reward = 1, g[0].row[1]->ep.reward = -1, g[0].row[2]->ep.reward = 0.5;
-        flat_make(&f, g, 1, &x.c);
-        flat_credit(&f, &x.c, 0, &z);
+        g[0].row[1]->seq.n = g[0].row[1]->seq.prompt_len;
+        g[0].row[0]->seq.reward = 1, g[0].row[1]->seq.reward = -1, g[0].row[2]->seq.reward = 0.5;
+        update_batch_make(&f, g, 1, &x.c);
+        update_batch_credit(&f, &x.c, 0, &z);
         double mean = 0.5 / 3, square = pow(1 - mean, 2) + pow(-1 - mean, 2) + pow(0.5 - mean, 2),
                std = sqrt(square / (grpo ? 2 : 3));
         for (int k = 0; k < 3; k += 2)
             for (int64_t i = f.begin[k]; i < f.begin[k + 1]; i++)
-                if (f.m[i]) CHECK_NEAR(f.adv[i], (g[0].row[k]->ep.reward - mean) / (std + 1e-6), 1e-6, "row %d", k);
+                if (f.m[i]) CHECK_NEAR(f.adv[i], (g[0].row[k]->seq.reward - mean) / (std + 1e-6), 1e-6, "row %d", k);
         struct loss_stats s;
-        CHECK(flat_loss(&f, &x.c, &s) && s.rows_all == 2 && isfinite(s.loss), "%d rows", s.rows_all);
-        CHECK(update_rows(&x.t, g, 1, false, &z) && z.updates == 1, "no update");
-        flat_free(&f);
+        CHECK(update_batch_loss(&f, &x.c, &s) && s.rows_all == 2 && isfinite(s.loss), "%d rows", s.rows_all);
+        CHECK(policy_update(&x.t, g, 1, false, &z) && z.updates == 1, "no update");
+        update_batch_free(&f);
         mini_end(&x, g, 1);
         mini_close(&x);
     }
@@ -641,8 +647,8 @@ static void no_advantage(void **state)
                   NULL, 5);
         mini_sample(&x, g, 1, 0);
         mini_branch(&x, g, 1, false, &z);
-        for (int j = 0; j < g[0].rows; j++) g[0].row[j]->ep.reward = 1;
-        assert_true(update_rows(&x.t, g, 1, false, &z));
+        for (int j = 0; j < g[0].rows; j++) g[0].row[j]->seq.reward = 1;
+        assert_true(policy_update(&x.t, g, 1, false, &z));
         norm[k] = mean_of(&z.norm);
         CHECK(z.updates == cases[k].updates && (norm[k] > 0) == cases[k].moves, "case %d: %lld updates, gradient %g", k,
               (long long)z.updates, norm[k]);
@@ -682,7 +688,7 @@ static void not_finite(void **state)
     mini_branch(&x, g, 2, false, &z);
     size_t bytes = (size_t)x.s.m.count * sizeof(elem_t);
     elem_t *w = xmalloc(bytes), *prev = xmalloc(bytes);
-    assert_true(update_rows(&x.t, g, 2, false, &z));
+    assert_true(policy_update(&x.t, g, 2, false, &z));
     assert_int_equal(z.updates, 1);
     memcpy(w, x.s.m.w, bytes);
     /* the step moved the weights: the next one's "previous" is what this one began with */
@@ -691,16 +697,16 @@ static void not_finite(void **state)
     memcpy(prev, x.t.w_prev, bytes);
     uint64_t version = x.s.m.version;
     for (int k = 0; k < 5; k++) {
-        g[0].row[0]->ep.reward = bad[k % 3];
-        CHECK(update_rows(&x.t, g, 2, true, &z) == (k < 4), "update %d", k);
+        g[0].row[0]->seq.reward = bad[k % 3];
+        CHECK(policy_update(&x.t, g, 2, true, &z) == (k < 4), "update %d", k);
         CHECK(z.skipped == k + 1 && x.t.skipped == k + 1 && z.updates == 1, "update %d", k);
         CHECK(memcmp(w, x.s.m.w, bytes) == 0 && x.s.m.version == version, "update %d: the weights have changed", k);
         CHECK(memcmp(prev, x.t.w_prev, bytes) == 0, "update %d: the weights of the last step have changed", k);
     }
     trainer_end(&x.t, version);                          /* a step that changed nothing is not the last one */
     CHECK(memcmp(prev, x.t.w_prev, bytes) == 0, "the last step is one that changed nothing");
-    g[0].row[0]->ep.reward = 1;
-    assert_true(update_rows(&x.t, g, 2, true, &z));      /* the count starts anew */
+    g[0].row[0]->seq.reward = 1;
+    assert_true(policy_update(&x.t, g, 2, true, &z));      /* the count starts anew */
     assert_int_equal(x.s.learner.skipped_in_row, 0);
     assert_int_equal(z.updates, 2);
     free(w);

@@ -20,7 +20,7 @@ struct line {
     double reward, score;
     int id[LENGTH];
     bool m[LENGTH];
-    double sampled[LENGTH], now[LENGTH], ent[LENGTH], pi_old[LENGTH], omega[LENGTH], bs[LENGTH], ref[LENGTH],
+    double sampled[LENGTH], logp[LENGTH], entropy[LENGTH], pi_old[LENGTH], omega[LENGTH], bs[LENGTH], logp_ref[LENGTH],
         adv[LENGTH], grad[LENGTH];
     double f[LENGTH], zf[LENGTH], zh[LENGTH];                               /* computed here */
     bool flat;
@@ -65,11 +65,11 @@ static void read_line(struct line *l, const json_t *o)
     assert_true(vector(whole, o, "mask", start, l->n));
     for (int i = 0; i < l->n; i++) l->m[i] = whole[i] != 0;
     assert_true(vector(l->sampled, o, "logp", start, l->n));
-    vector(l->now, o, "logp_now", 0, l->n);
-    vector(l->ent, o, "entropy_now", 0, l->n);
+    vector(l->logp, o, "logp_now", 0, l->n);
+    vector(l->entropy, o, "entropy_now", 0, l->n);
     l->scored = vector(l->pi_old, o, "logp_omega", 0, l->n) && vector(l->omega, o, "omega", 0, l->n) &&
         vector(l->bs, o, "bs", 0, l->n);
-    vector(l->ref, o, "logp_ref", 0, l->n);
+    vector(l->logp_ref, o, "logp_ref", 0, l->n);
     l->credit = vector(l->adv, o, "advantage", 0, l->n) && vector(l->grad, o, "grad", 0, l->n);
 }
 
@@ -81,7 +81,7 @@ static double omega_at(const struct line *l, int i, const double *old, double ga
 {
     double s = 0;
     for (int k = i; k < l->n; k++) {
-        double d = l->m[k] ? l->now[k] - old[k] : 0;
+        double d = l->m[k] ? l->logp[k] - old[k] : 0;
         if (d <= leave_out) s += pow(gamma, k - i) * d;
     }
     return exp(clamp(s, -20, 20));
@@ -110,7 +110,7 @@ static void check_scores(struct line *l, const struct config *c, struct tally *t
     for (int i = 0; i < l->n; i++) l->f[i] = clamp(omega_at(l, i, l->pi_old, c->branch.gamma, INFINITY),
         1 - c->branch.clip_low, 1 + c->branch.clip_high);
     z_score(l->zf, l->f, l);
-    z_score(l->zh, l->ent, l);
+    z_score(l->zh, l->entropy, l);
     for (int i = 0; i < l->n; i++) {
         if (!l->m[i]) continue;
         l->flat = l->flat && l->zf[i] == 0;
@@ -124,7 +124,7 @@ static void check_scores(struct line *l, const struct config *c, struct tally *t
 }
 
 /* A candidate: tier 1 before tier 0, then by rank. */
-struct place { int row, pos, tier; double rank, key; bool both; };     /* both: Z(F) > 0 and Z(H) > 0 */
+struct run_folder { int row, pos, tier; double rank, key; bool both; };     /* both: Z(F) > 0 and Z(H) > 0 */
 
 static bool blank(const struct session *s, int id)
 {
@@ -136,14 +136,14 @@ static bool blank(const struct session *s, int id)
 
 static int by_place(const void *pa, const void *pb)
 {
-    const struct place *a = pa, *b = pb;
+    const struct run_folder *a = pa, *b = pb;
     if (a->tier != b->tier) return b->tier - a->tier;
     if (a->rank != b->rank) return a->rank > b->rank ? -1 : 1;
     return a->row != b->row ? a->row - b->row : a->pos - b->pos;
 }
 
 /* Of rows lo .. hi, best first. */
-static int places(struct place *out, const struct line *row, int lo, int hi, const struct session *s)
+static int places(struct run_folder *out, const struct line *row, int lo, int hi, const struct session *s)
 {
     const struct config *c = s->c;
     int n = 0;
@@ -157,7 +157,7 @@ static int places(struct place *out, const struct line *row, int lo, int hi, con
             if (c->branch.candidates == CANDIDATES_OPEN && (end || i + 1 >= room)) continue;
             double key = l->flat && c->branch.entropy_if_flat ? l->zh[i] : l->zf[i] * l->zh[i];
             bool both = l->zf[i] > 0 && l->zh[i] > 0, strict = c->branch.strict_first && both;
-            out[n++] = (struct place){ r, i, strict, !strict && c->branch.strict_first &&
+            out[n++] = (struct run_folder){ r, i, strict, !strict && c->branch.strict_first &&
                 c->branch.fallback == FALLBACK_ENTROPY ? l->zh[i] : key, key, both };
         }
     qsort(out, (size_t)n, sizeof *out, by_place);
@@ -165,7 +165,7 @@ static int places(struct place *out, const struct line *row, int lo, int hi, con
 }
 
 /* Two places of one rank, but for what is left of it in the engine's float. */
-static bool near_tie(const struct place *list, int n, const struct place *want, int row, int pos)
+static bool near_tie(const struct run_folder *list, int n, const struct run_folder *want, int row, int pos)
 {
     for (int i = 0; i < n; i++)
         if (list[i].row == row && list[i].pos == pos) return list[i].tier == want->tier &&
@@ -173,7 +173,7 @@ static bool near_tie(const struct place *list, int n, const struct place *want, 
     return false;
 }
 
-static void check_point(const struct line *b, const struct place *list, int n, const struct place *want,
+static void check_point(const struct line *b, const struct run_folder *list, int n, const struct run_folder *want,
     struct tally *t, const char *name)
 {
     bool same = b->parent == want->row && b->point == want->pos;
@@ -193,7 +193,7 @@ static void check_point(const struct line *b, const struct place *list, int n, c
 static void check_round(const struct line *row, int before, int after, const struct session *s, struct tally *t,
     const char *name)
 {
-    static struct place list[ROWS * LENGTH], best[ROWS * LENGTH];
+    static struct run_folder list[ROWS * LENGTH], best[ROWS * LENGTH];
     bool pooled = s->c->branch.pool == POOL_PROMPT, seen[ROWS] = { false };
     int n = places(list, row, 0, before, s), all = 0, left = 0;
     for (int r = 0; r < before; r++) {
@@ -303,7 +303,7 @@ static double factor(const struct line *l, int i, double adv, const struct confi
     double omega = omega_at(l, i, l->sampled, c->advantage.future_gamma,
         c->advantage.future_leave_out > 0 ? log(c->advantage.future_leave_out) : none);
     double fut = clamp(omega, 1 - c->advantage.future_clip_low, 1 + c->advantage.future_clip_high);
-    if (c->advantage.future_safety > 0 && adv < 0 && exp(l->now[i] - l->sampled[i]) > c->advantage.future_safety)
+    if (c->advantage.future_safety > 0 && adv < 0 && exp(l->logp[i] - l->sampled[i]) > c->advantage.future_safety)
         fut = clamp(fut, 0.8, 1);
     assert_true(c->advantage.future == FUTURE_SCALE);
     return 1 + b * fut;
@@ -361,11 +361,11 @@ static void check_loss(const struct update *u, const struct config *c, struct ta
         double wp = live[r] ? weight(c, rows, tokens, own[r]) : 0, wa = weight(c, rows_all, tokens_all, own[r]);
         for (int i = 0; i < l->n; i++) {
             if (!l->m[i]) continue;
-            double w = l->adv[i] * factor(l, i, l->adv[i], c), now = l->now[i], old = l->sampled[i];
+            double w = l->adv[i] * factor(l, i, l->adv[i], c), now = l->logp[i], old = l->sampled[i];
             double g = wp * (token_loss(w, now + h, old, c) - token_loss(w, now - h, old, c)) / (2 * h);
             pg += wp * token_loss(w, now, old, c);
-            if (beta > 0) kl += wa * k3(now, l->ref[i]);
-            if (beta > 0) g += beta * wa * (k3(now + h, l->ref[i]) - k3(now - h, l->ref[i])) / (2 * h);
+            if (beta > 0) kl += wa * k3(now, l->logp_ref[i]);
+            if (beta > 0) g += beta * wa * (k3(now + h, l->logp_ref[i]) - k3(now - h, l->logp_ref[i])) / (2 * h);
             double edge = fmin(fabs(exp(now - old) - 1 + c->actor.clip_ratio_low),
                 fabs(exp(now - old) - 1 - c->actor.clip_ratio_high));
             if (edge > 3 * h) CHECK_NEAR(l->grad[i], g, within * fmax(most, 1e-12),

@@ -55,13 +55,13 @@ static void strings(void **state)
 
 static const char letters[] = { [TOKEN_THINK] = 't', [TOKEN_CALL] = 'c', [TOKEN_ANSWER] = 'a', [TOKEN_TAG] = 'g' };
 
-static void check_kinds(const struct session *s, const struct episode *ep, int seen[256])
+static void check_kinds(const struct session *s, const struct sequence *seq, int seen[256])
 {
-    char *kind = xmalloc((size_t)episode_response(ep) + 1);
-    dump_kinds(kind, s, ep);
-    assert_int_equal(strlen(kind), episode_response(ep));
-    for (int i = 0; i < episode_response(ep); i++) {
-        char want = ep->m[ep->prompt_len + i] ? letters[token_kind(s, ep, i)] : 'r';
+    char *kind = xmalloc((size_t)sequence_response(seq) + 1);
+    dump_kinds(kind, s, seq);
+    assert_int_equal(strlen(kind), sequence_response(seq));
+    for (int i = 0; i < sequence_response(seq); i++) {
+        char want = seq->m[seq->prompt_len + i] ? letters[token_kind(s, seq, i)] : 'r';
         CHECK(kind[i] == want, "position %d is %c, not %c", i, kind[i], want);
         seen[(unsigned char)kind[i]]++;
     }
@@ -84,13 +84,13 @@ static void kinds(void **state)
         struct session s = { .tok = tiny_tokenizer(special) };
         for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
             struct ids ids = { 0 };
-            struct episode ep = { 0 };
+            struct sequence seq = { 0 };
             int prompt[2] = { 65, 66 };
             assert_true(tokenizer_encode(s.tok, &ids, texts[k], strlen(texts[k]), true));
-            episode_begin(&ep, prompt, 2);
-            for (int i = 0; i < ids.n; i++) episode_put(&ep, ids.p[i], i % 5 != 4, -1, 1);
-            check_kinds(&s, &ep, seen);
-            episode_free(&ep, NULL);
+            sequence_begin(&seq, prompt, 2);
+            for (int i = 0; i < ids.n; i++) sequence_put(&seq, ids.p[i], i % 5 != 4, -1, 1);
+            check_kinds(&s, &seq, seen);
+            sequence_free(&seq, NULL);
             ids_free(&ids);
         }
         tokenizer_free(s.tok);
@@ -164,7 +164,7 @@ static void queries(void **state)
     struct mini x;
     struct group g[2];
     struct step_sums z = { 0 };
-    struct flat flat;
+    struct update_batch update_batch;
     struct loss_stats stats = { 0 };
     mini_open(&x, KEYS("data.train_batch_size", "2", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
         "rollout.initial_rollouts", "3", "branch.points", "1",
@@ -172,12 +172,12 @@ static void queries(void **state)
     x.script.calls = 150;
     mini_sample(&x, g, 2, 0);
     mini_branch(&x, g, 2, false, &z);
-    flat_make(&flat, g, 2, &x.c);
+    update_batch_make(&update_batch, g, 2, &x.c);
     char *text = NULL;
     size_t n = 0;
     int calls = 0;
     FILE *f = open_memstream(&text, &n);
-    dump_update(f, &x.t, g, 2, &flat, &(struct dump_note){ 0, &stats, (double)NAN });
+    dump_update(f, &x.t, g, 2, &update_batch, &(struct dump_note){ 0, &stats, (double)NAN });
     fclose(f);
     for (char *p = strtok(text, "\n"); p; p = strtok(NULL, "\n")) {
         json_t *o = json_loads(p, JSON_ALLOW_NUL, NULL), *at;
@@ -197,16 +197,17 @@ static void queries(void **state)
     }
     CHECK(calls > 10, "%d calls", calls);
     free(text);
-    flat_free(&flat);
+    update_batch_free(&update_batch);
     mini_end(&x, g, 2);
     mini_close(&x);
 }
 
 /* One line's fields against its row: texts, numbers, and where calls stand by the tokens of their tags. */
-static void check_fields(const struct mini *x, const struct group *g, const struct row *r, const json_t *o, int *ends)
+static void check_fields(const struct mini *x, const struct group *g, const struct trajectory *r, const json_t *o,
+                         int *ends)
 {
     static const char *const gts[] = { "Anna", "A. \"Clyne\"", "" };
-    const struct episode *ep = &r->ep;
+    const struct sequence *seq = &r->seq;
     const json_t *want = json_object_get(o, "gts"), *one;
     size_t k;
     if (g->number == 6) {
@@ -217,28 +218,28 @@ static void check_fields(const struct mini *x, const struct group *g, const stru
         assert_string_equal(json_string_value(want), g->task.q.answer);
         assert_string_equal(json_string_value(json_object_get(o, "input")), g->task.q.text);
     }
-    CHECK_NEAR(json_number_value(json_object_get(o, "score")), ep->reward, 1e-12, "score");
+    CHECK_NEAR(json_number_value(json_object_get(o, "score")), seq->reward, 1e-12, "score");
     assert_int_equal(json_is_true(json_object_get(o, "acc")), r->correct);
     assert_int_equal(json_integer_value(json_object_get(o, "prompt")), g->number);
     assert_int_equal(json_integer_value(json_object_get(o, "row")), g->index);
-    assert_int_equal(json_integer_value(json_object_get(o, "rollout")), ep->rollout);
-    bool end = ep->ids[ep->n - 1] == x->script.end;
+    assert_int_equal(json_integer_value(json_object_get(o, "rollout")), seq->rollout);
+    bool end = seq->ids[seq->n - 1] == x->script.end;
     assert_string_equal(json_string_value(json_object_get(o, "finish")), end ? "end" : "length");
     *ends += end;
     int open = 0, close = 0;
-    for (int i = ep->prompt_len; i < ep->n; i++) open += ep->m[i] && ep->ids[i] == x->script.open;
+    for (int i = seq->prompt_len; i < seq->n; i++) open += seq->m[i] && seq->ids[i] == x->script.open;
     json_array_foreach((json_t *)json_object_get(o, "calls"), k, one) {
         int from = (int)json_integer_value(json_object_get(one, "start")),
             to = (int)json_integer_value(json_object_get(one, "end"));
-        CHECK(ep->ids[ep->prompt_len + to - 1] == x->script.close, "call %zu ends elsewhere", k);
-        CHECK(ep->ids[ep->prompt_len + from - 1] == x->script.open, "call %zu begins elsewhere", k);
+        CHECK(seq->ids[seq->prompt_len + to - 1] == x->script.close, "call %zu ends elsewhere", k);
+        CHECK(seq->ids[seq->prompt_len + from - 1] == x->script.open, "call %zu begins elsewhere", k);
         close++;
     }
     CHECK(open == close || open == close + 1, "%d calls of %d", close, open);
     assert_int_equal(json_is_true(json_object_get(o, "branch")), r->branch);
     if (!r->branch) { assert_true(json_is_null(json_object_get(o, "parent"))); return; }
-    assert_int_equal(json_integer_value(json_object_get(o, "parent")), g->row[r->orig]->ep.rollout);
-    assert_int_equal(json_integer_value(json_object_get(o, "branch_index")), ep->born - ep->prompt_len);
+    assert_int_equal(json_integer_value(json_object_get(o, "parent")), g->row[r->orig]->seq.rollout);
+    assert_int_equal(json_integer_value(json_object_get(o, "branch_index")), seq->born - seq->prompt_len);
 }
 
 static void fields(void **state)
@@ -247,10 +248,10 @@ static void fields(void **state)
     struct mini x;
     struct group g[2];
     struct step_sums z = { 0 };
-    struct flat flat;
+    struct update_batch update_batch;
     struct loss_stats stats = { 0 };
     char *refs[] = { (char[]){ "Anna" }, (char[]){ "A. \"Clyne\"" }, (char[]){ "" } };
-    struct sample sample = { .data_source = (char[]){ "set" }, .prompt = "who?", .refs = refs, .n_refs = 3 };
+    struct prompt sample = { .data_source = (char[]){ "set" }, .prompt = "who?", .refs = refs, .n_refs = 3 };
     mini_open(&x, KEYS("data.train_batch_size", "2", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
         "rollout.initial_rollouts", "3", "branch.points", "1",
         "data.max_response_length", "60", "rollout.max_len", "124"), NULL, 8);
@@ -262,13 +263,13 @@ static void fields(void **state)
         g[i].number = 5 + (uint32_t)i, g[i].index = 70 + i;
         for (int j = 0; j < 6; j++) g[i].row[j]->correct = j % 2, g[i].row[j]->well_formed = j % 3 > 0;
     }
-    g[1].task.sample = &sample;
-    flat_make(&flat, g, 2, &x.c);
+    g[1].task.from_data = &sample;
+    update_batch_make(&update_batch, g, 2, &x.c);
     char *text = NULL;
     size_t n = 0;
     FILE *f = open_memstream(&text, &n);
     x.c.trainer.rollout_data_prompts = -1;
-    dump_update(f, &x.t, g, 2, &flat, &(struct dump_note){ 0, &stats, 1 });
+    dump_update(f, &x.t, g, 2, &update_batch, &(struct dump_note){ 0, &stats, 1 });
     fclose(f);
     for (char *p = strtok(text, "\n"); p; p = strtok(NULL, "\n"), lines++) {
         json_t *o = json_loads(p, JSON_ALLOW_NUL, NULL);
@@ -277,9 +278,9 @@ static void fields(void **state)
         json_decref(o);
     }
     CHECK(lines == 12 && ends > 0 && ends < 12, "%d lines, %d ends", lines, ends);
-    g[1].task.sample = NULL;
+    g[1].task.from_data = NULL;
     free(text);
-    flat_free(&flat);
+    update_batch_free(&update_batch);
     mini_end(&x, g, 2);
     mini_close(&x);
 }

@@ -18,7 +18,7 @@ struct line {
     int calls, python, search, over, end;
     bool branch, strict, fallback, acc, m[LENGTH];
     char kind[LENGTH + 1];
-    double reward, score, logp[LENGTH], ent[LENGTH], now[LENGTH], omega[LENGTH], adv[LENGTH];
+    double reward, score, logp[LENGTH], entropy[LENGTH], logp_now[LENGTH], omega[LENGTH], adv[LENGTH];
     bool scored, credit, updated;
     double pg, kl, norm, dropped;
 };
@@ -76,8 +76,8 @@ static void read_line(struct line *l, const json_t *o)
     vector(x, o, "mask", l->start, l->n);
     for (int i = 0; i < l->n; i++) l->m[i] = x[i] != 0;
     vector(l->logp, o, "logp", l->start, l->n);
-    vector(l->ent, o, "entropy", l->start, l->n);
-    vector(l->now, o, "logp_now", 0, l->n);
+    vector(l->entropy, o, "entropy", l->start, l->n);
+    vector(l->logp_now, o, "logp_now", 0, l->n);
     l->scored = vector(l->omega, o, "omega", 0, l->n);
     l->credit = vector(l->adv, o, "advantage", 0, l->n);
     snprintf(l->kind, sizeof l->kind, "%s", json_string_value(json_object_get(o, "kind")));
@@ -181,7 +181,7 @@ static void rollouts(struct told *t, const struct config *c, struct sum *reward,
         acc += l->acc, formed += l->reward > c->reward.malformed + 1e-9, end += l->end;
         python += l->python, search += l->search, over += l->over;
         for (int i = 0; i < l->n; i++) {
-            if (l->m[i]) add(&ent, l->ent[i]), ++*generated;
+            if (l->m[i]) add(&ent, l->entropy[i]), ++*generated;
             else ++*results;
         }
     }
@@ -234,7 +234,7 @@ static void ratios(struct told *t, const struct config *c)
     for (const struct line *l = all; l < all + lines; l++) {
         double s = 0;
         for (int i = l->n - 1; i >= 0 && !l->branch && l->updated; i--) {
-            double step = l->m[i] ? l->now[i] - l->logp[i] : 0, r = exp(step);
+            double step = l->m[i] ? l->logp_now[i] - l->logp[i] : 0, r = exp(step);
             s = c->advantage.future_gamma * s + (r > c->advantage.future_leave_out ? 0 : step);
             if (!l->m[i]) continue;
             double omega = fmin(fmax(exp(s), under), over), w = 1 + c->advantage.future_weight * omega;

@@ -19,24 +19,47 @@ static struct tokenizer *bytes_of;  /* every byte a token, and the special token
 
 #define A(id, text, special) "{\"id\":" #id ",\"content\":\"" text "\",\"special\":" #special "}"
 static const char added[] =
-    "[" A(300, "<|im_start|>", true) "," A(301, "<|im_end|>", true) "," A(302, "<|endoftext|>", true) "," A(303, "<tool_call>", false) "," A(
-        304, "</tool_call>",
-        false) "," A(305, "<think>",
-                     false) "," A(306, "</think>",
-                                  false) "," A(307, "<tool_response>",
-                                               false) "," A(308, "</tool_response>",
-                                                            false) "," A(310, "<|begin_of_text|>",
-                                                                         true) "," A(311, "<|start_header_id|>",
-                                                                                     true) "," A(312,
-                                                                                                 "<|end_header_id|>",
-                                                                                                 true) "," A(313,
-                                                                                                             "<|eot_id|"
-                                                                                                             ">",
-                                                                                                             true) "," A(314,
-                                                                                                                         "<|eom_id|>",
-                                                                                                                         true) "," A(315,
-                                                                                                                                     "<|end_of_text|>",
-                                                                                                                                     true) "]";
+    "[" A(300, "<|im_start|>", true) "," A(301, "<|im_end|>", true) "," A(302, "<|endoftext|>", true) "," A(303, "<tool_call>", false) "," A(304, "</tool_call>", false) "," A(
+        305, "<think>",
+        false) "," A(306, "</think>",
+                     false) "," A(307, "<tool_response>",
+                                  false) "," A(308, "</tool_response>",
+                                               false) "," A(310, "<|begin_of_text|>",
+                                                            true) "," A(311, "<|start_header_id|>",
+                                                                        true) "," A(312, "<|end_header_id|>",
+                                                                                    true) "," A(313,
+                                                                                                "<|eot_id|"
+                                                                                                ">",
+                                                                                                true) "," A(314,
+                                                                                                            ""
+                                                                                                            "<"
+                                                                                                            "|"
+                                                                                                            "e"
+                                                                                                            "o"
+                                                                                                            "m"
+                                                                                                            "_"
+                                                                                                            "i"
+                                                                                                            "d"
+                                                                                                            "|"
+                                                                                                            ">",
+                                                                                                            true) "," A(315,
+                                                                                                                        ""
+                                                                                                                        "<"
+                                                                                                                        "|"
+                                                                                                                        "e"
+                                                                                                                        "n"
+                                                                                                                        "d"
+                                                                                                                        "_"
+                                                                                                                        "o"
+                                                                                                                        "f"
+                                                                                                                        "_"
+                                                                                                                        "t"
+                                                                                                                        "e"
+                                                                                                                        "x"
+                                                                                                                        "t"
+                                                                                                                        "|"
+                                                                                                                        ">",
+                                                                                                                        true) "]";
 
 static json_t *load(const char *path)
 {
@@ -69,16 +92,16 @@ static void drop_file(const char *name)
 }
 
 /* A conversation of cases.json. */
-struct talk { struct chat_message m[16]; int n; struct chat_tools tools; bool reply; };
+struct conversation { struct chat_message m[16]; int n; struct chat_tools tools; bool reply; };
 
-static void read_talk(struct talk *x, const struct chat *c, json_t *v)
+static void read_talk(struct conversation *x, const struct chat *c, json_t *v)
 {
     static const char *const roles[] = {
         [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant", [CHAT_TOOL] = "tool"
     };
     json_t *m, *tools = json_object_get(v, "tools");
     size_t i;
-    *x = (struct talk){ .reply = json_is_true(json_object_get(v, "reply")) };
+    *x = (struct conversation){ .reply = json_is_true(json_object_get(v, "reply")) };
     json_array_foreach(json_object_get(v, "messages"), i, m) {
         json_t *text = json_object_get(m, "content");
         int role = 0;
@@ -92,7 +115,7 @@ static void read_talk(struct talk *x, const struct chat *c, json_t *v)
     free(text);
 }
 
-static const struct chat_tools *tools_of(const struct talk *x) { return x->tools.n ? &x->tools : NULL; }
+static const struct chat_tools *tools_of(const struct conversation *x) { return x->tools.n ? &x->tools : NULL; }
 
 static void open_template(struct chat *c, const struct tokenizer *t, json_t *template)
 {
@@ -102,8 +125,8 @@ static void open_template(struct chat *c, const struct tokenizer *t, json_t *tem
 }
 
 /* What is to be marked: each assistant's text as the template writes it, and the token that ends it. */
-static void check_mask(const struct chat *c, const struct talk *x, const struct ids *ids, const struct chat_mask *mask,
-                       const char *name)
+static void check_mask(const struct chat *c, const struct conversation *x, const struct ids *ids,
+                       const struct chat_mask *mask, const char *name)
 {
     struct str own = { 0 }, want = { 0 };
     assert_int_equal(mask->n, ids->n);
@@ -134,7 +157,7 @@ static void rendered_text(void **state)
         struct chat c;
         open_template(&c, bytes_of, template);
         json_array_foreach(json_object_get(template, "cases"), k, v) {
-            struct talk x;
+            struct conversation x;
             struct ids ids = { 0 }, again = { 0 };
             struct chat_mask mask = { 0 };
             struct str got = { 0 };
@@ -192,7 +215,7 @@ static void rendered_ids(void **state)
                    *want = json_array_get(row, 2);
             json_t *v = find(json_object_get(template, "cases"), "case", json_string_value(json_array_get(row, 1)));
             struct chat c;
-            struct talk x;
+            struct conversation x;
             struct ids ids = { 0 };
             /* the prompt ends behind "<think>\n": an empty thought's second break is a token of its own, where reading
              * the text makes them one */

@@ -1,8 +1,8 @@
-/* test_conversation.c: SFT and prompts see the tokens that rollouts see: where texts are cut, and random scripted
+/* test_rollout_messages.c: SFT and prompts see the tokens that rollouts see: where texts are cut, and random scripted
  * policies whose rollout and whose conversation, in every way a file may write it, have equal ids and masks, for every
  * tokenizer at hand. */
 #include "base/philox.h"
-#include "engine/prompts/conversation.h"
+#include "engine/prompts/rollout_messages.h"
 #include "engine/rollout/rollout.h"
 #include "engine/prompts/prompts.h"
 #include "tests/check.h"
@@ -294,14 +294,14 @@ static int messages_of(struct messages *m, const struct script *s, enum way way,
 static void converse(struct told *x, const struct world *w, const struct script *s, enum way way)
 {
     struct messages said = { 0 };
-    struct said y;
+    struct rollout_messages y;
     messages_of(&said, s, way, call_form_turns(&w->f));
     struct chat_message *m = chat_messages(&said);
     *x = (struct told){ 0 };
-    said_make(&y, m, said.n, &w->f, false);
+    rollout_messages_make(&y, m, said.n, &w->f, false);
     assert_true(chat_write(&w->c, &x->ids, &x->mask, y.m, y.n, call_form_turns(&w->f) ? &w->f.tools : NULL, false));
     while (x->ids.p[x->ids.n - 1] != w->c.end) x->ids.n--;             /* the line break behind the last end */
-    said_free(&y);
+    rollout_messages_free(&y);
     free(m);
     messages_free(&said);
 }
@@ -371,11 +371,11 @@ static void conversations(void **state)
 struct recital { const struct ids *script; const struct script *say; };
 enum { RECITED = 24 };
 
-static void recite(void *ctx, const struct episode *ep, int *id)
+static void recite(void *ctx, const struct sequence *seq, int *id)
 {
-    const struct recital *x = (const struct recital *)ctx + ep->prompt;
+    const struct recital *x = (const struct recital *)ctx + seq->prompt;
     int k = 0;
-    for (int i = ep->prompt_len; i < ep->n; i++) k += ep->m[i];
+    for (int i = seq->prompt_len; i < seq->n; i++) k += seq->m[i];
     *id = x->script->p[k < x->script->n ? k : x->script->n - 1];
 }
 
@@ -392,7 +392,7 @@ static void answer(void *ctx, const struct tool_caller *who, enum tool tool, con
 /* A draw from 152,000 ids takes a millisecond. */
 static int recited(const struct world *w) { return tokenizer_vocab(w->t) > 60000 ? 5 : RECITED; }
 
-static void run_all(struct episode *ep, struct world *w, struct recital *x)
+static void run_all(struct sequence *seq, struct world *w, struct recital *x)
 {
     int n = recited(w);
     struct model_config c = { .arch = "LlamaForCausalLM",
@@ -429,7 +429,7 @@ static void run_all(struct episode *ep, struct world *w, struct recital *x)
     struct kv kv;
     struct model m;
     struct err e;
-    struct episode *list[RECITED];
+    struct sequence *list[RECITED];
     model_make(&m, &c);
     model_init(&m, 3);
     arena_make(&arena, "recite", 150u << 20);
@@ -438,9 +438,9 @@ static void run_all(struct episode *ep, struct world *w, struct recital *x)
     for (int i = 0; i < n; i++) {
         struct ids prompt = { 0 };
         assert_true(prompt_write(&prompt, &question, 1, "none", &w->f, &e));
-        episode_begin(&ep[i], prompt.p, prompt.n);
-        ep[i].prompt = (uint32_t)i;
-        list[i] = &ep[i];
+        sequence_begin(&seq[i], prompt.p, prompt.n);
+        seq[i].prompt = (uint32_t)i;
+        list[i] = &seq[i];
         ids_free(&prompt);
     }
     rollout_run(r, list, n, false, NULL, NULL, NULL);
@@ -459,7 +459,7 @@ static void real_rollouts(void **state)
         struct script s[RECITED];
         struct ids own[RECITED] = { { 0 } };
         struct recital x[RECITED];
-        struct episode ep[RECITED] = { { 0 } };
+        struct sequence seq[RECITED] = { { 0 } };
         for (uint32_t k = 0; k < (uint32_t)n; k++) {
             script_make(&s[k], k, &world[w]);
             for (int i = 0; i <= s[k].results; i++) {
@@ -468,14 +468,15 @@ static void real_rollouts(void **state)
             }
             x[k] = (struct recital){ &own[k], &s[k] };
         }
-        run_all(ep, &world[w], x);
+        run_all(seq, &world[w], x);
         for (uint32_t k = 0; k < (uint32_t)n; k++) {
-            struct told got, rolled = { .ids = { ep[k].ids, ep[k].n, ep[k].n }, .mask = { ep[k].m, ep[k].n, ep[k].n } };
-            assert_int_equal(ep[k].finish, FINISH_END);
+            struct told got,
+                rolled = { .ids = { seq[k].ids, seq[k].n, seq[k].n }, .mask = { seq[k].m, seq[k].n, seq[k].n } };
+            assert_int_equal(seq[k].finish, FINISH_END);
             converse(&got, &world[w], &s[k], AS_SHOWN);
             is_same(&rolled, &got, w, k, WAYS);
             told_free(&got);
-            episode_free(&ep[k], NULL);
+            sequence_free(&seq[k], NULL);
             script_free(&s[k]);
             ids_free(&own[k]);
         }
@@ -498,11 +499,11 @@ static void masks(void **state)
         for (int learn = 0; learn < 2; learn++) {
             const struct world *w = &world[cases[i].calls == CALLS_TAGS ? 2 : 6];
             struct chat_message m[] = { question, { CHAT_ASSISTANT, cases[i].text, strlen(cases[i].text) } };
-            struct said x;
+            struct rollout_messages x;
             struct ids ids = { 0 };
             struct chat_mask mask = { 0 };
             struct str got = { 0 };
-            said_make(&x, m, 2, &w->f, learn);
+            rollout_messages_make(&x, m, 2, &w->f, learn);
             assert_true(chat_write(&w->c, &ids, &mask, x.m, x.n, NULL, false));
             int from = 0, to = ids.n;
             while (!mask.p[from] && ids.p[from] != tokenizer_id(w->t, "<|im_end|>")) from++;
@@ -524,7 +525,7 @@ static void masks(void **state)
             }
             CHECK(!strcmp(got.p, learn ? cases[i].all : cases[i].want), "%s, learn %d: %s", cases[i].text, learn,
                   got.p);
-            said_free(&x);
+            rollout_messages_free(&x);
             ids_free(&ids);
             chat_mask_free(&mask);
             str_free(&got);
@@ -569,13 +570,13 @@ static void joins(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct world *w = &world[cases[i].turns ? 6 : 2];
         struct chat_message m[6] = { question };
-        struct said x;
+        struct rollout_messages x;
         struct ids ids = { 0 };
         struct chat_mask mask = { 0 };
         struct str got = { 0 };
         int n = 1;
         while (n < 6 && cases[i].m[n - 1].text) { m[n] = cases[i].m[n - 1]; n++; }
-        said_make(&x, m, n, &w->f, false);
+        rollout_messages_make(&x, m, n, &w->f, false);
         assert_true(chat_write(&w->c, &ids, &mask, x.m, x.n, NULL, false));
         for (int k = 0; k < ids.n; k++) {
             if (k && mask.p[k] != mask.p[k - 1]) str_putc(&got, '|');
@@ -584,7 +585,7 @@ static void joins(void **state)
         size_t len = strlen(cases[i].want);
         CHECK(got.n >= len && !strcmp(got.p + got.n - len, cases[i].want), "%s:\n%s\n---\n%s", cases[i].name, got.p,
               cases[i].want);
-        said_free(&x);
+        rollout_messages_free(&x);
         ids_free(&ids);
         chat_mask_free(&mask);
         str_free(&got);

@@ -1,4 +1,4 @@
-/* conversation.h: conversations as rollouts make them. Where calls are written in tags, a rollout encodes what the
+/* rollout_messages.h: conversations as rollouts make them. Where calls are written in tags, a rollout encodes what the
  * policy writes and each result by itself; the same conversation from a file must be cut at the same places, or the
  * model learns from tokens that it never meets: `</result><think>` in one piece has a token `><`, and the model learns
  * that `</result` `>` ends a turn. */
@@ -6,7 +6,7 @@
 #include "data/messages.h"
 #include "engine/tools/tool_calls.h"
 
-struct said {                       /* start with { 0 } */
+struct rollout_messages {                       /* start with { 0 } */
     struct chat_message *m;         /* [n] */
     int n;
     struct chat_piece *piece;       /* [pieces] of all messages */
@@ -25,5 +25,6 @@ struct said {                       /* start with { 0 } */
  * - A text with several thoughts is written as it stands: Qwen3's template would leave out what is between them.
  * learn_results: results inside an assistant's text are marked as the model's own (sft.mask_results=false); a tool's
  * message never is. */
-void said_make(struct said *x, const struct chat_message *m, int n, const struct call_form *form, bool learn_results);
-void said_free(struct said *x);
+void rollout_messages_make(struct rollout_messages *x, const struct chat_message *m, int n,
+                           const struct call_form *form, bool learn_results);
+void rollout_messages_free(struct rollout_messages *x);

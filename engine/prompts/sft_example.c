@@ -1,18 +1,18 @@
-/* demonstration.c: transcripts to ids and masks. */
-#include "engine/prompts/demonstration.h"
+/* sft_example.c: transcripts to ids and masks. */
+#include "engine/prompts/sft_example.h"
 #include "engine/tools/tool_pool.h"
 #include <limits.h>
 #include <string.h>
 
-static void mark(struct demo *d, int from, unsigned char value)
+static void mark(struct sft_example *d, int from, unsigned char value)
 {
     d->m = xrealloc(d->m, (size_t)d->ids.n);
     memset(d->m + from, value, (size_t)(d->ids.n - from));
 }
 
-void demo_make(struct demo *d, const struct chat *c, const struct question *q, const struct transcript *t)
+void sft_example_make(struct sft_example *d, const struct chat *c, const struct task *q, const struct transcript *t)
 {
-    *d = (struct demo){ 0 };
+    *d = (struct sft_example){ 0 };
     chat_prompt(c, &d->ids, q->text);
     d->prompt = d->ids.n;
     mark(d, 0, 0);
@@ -28,9 +28,9 @@ void demo_make(struct demo *d, const struct chat *c, const struct question *q, c
     mark(d, from, 1);
 }
 
-void demo_free(struct demo *d)
+void sft_example_free(struct sft_example *d)
 {
     ids_free(&d->ids);
     free(d->m);
-    *d = (struct demo){ 0 };
+    *d = (struct sft_example){ 0 };
 }

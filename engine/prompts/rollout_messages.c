@@ -1,12 +1,12 @@
-/* conversation.c: see conversation.h. Pieces are gathered in one array; messages hold places in it until it is
+/* rollout_messages.c: see rollout_messages.h. Pieces are gathered in one array; messages hold places in it until it is
  * whole. */
 #define _GNU_SOURCE     /* memmem */
-#include "engine/prompts/conversation.h"
+#include "engine/prompts/rollout_messages.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-static struct chat_piece *add_piece(struct said *x)
+static struct chat_piece *add_piece(struct rollout_messages *x)
 {
     if (x->pieces == x->cap) {
         x->cap = x->cap ? 2 * x->cap : 16;
@@ -16,7 +16,7 @@ static struct chat_piece *add_piece(struct said *x)
 }
 
 /* ids are those of result number k + 1 until all results are there: their array may move. */
-static void add_result(struct said *x, const struct call_form *f, const char *text, size_t n, bool own)
+static void add_result(struct rollout_messages *x, const struct call_form *f, const char *text, size_t n, bool own)
 {
     x->ids = xrealloc(x->ids, (size_t)(x->results + 1) * sizeof *x->ids);
     x->ids[x->results] = (struct ids){ 0 };
@@ -50,7 +50,7 @@ static bool ends_with_call(const struct chat_message *m, const struct tag_pieces
 }
 
 /* The pieces of one assistant's message; cut to n bytes. */
-static void add_pieces(struct said *x, const struct call_form *f, const struct chat_message *m,
+static void add_pieces(struct rollout_messages *x, const struct call_form *f, const struct chat_message *m,
                        const struct tag_pieces *cut, size_t n, bool learn_results)
 {
     for (int i = 0; i < cut->n; i++) {
@@ -65,7 +65,7 @@ static void add_pieces(struct said *x, const struct call_form *f, const struct c
 
 /* The turn that begins with the assistant's message m[i]: the message with its pieces, or as it is. Returns how many
  * messages are in it. */
-static int add_turn(struct said *x, const struct chat_message *m, int n, int i, const struct call_form *f,
+static int add_turn(struct rollout_messages *x, const struct chat_message *m, int n, int i, const struct call_form *f,
                     bool learn_results)
 {
     int from = x->pieces, used = 0;
@@ -94,9 +94,10 @@ static int add_turn(struct said *x, const struct chat_message *m, int n, int i, 
     return used;
 }
 
-void said_make(struct said *x, const struct chat_message *m, int n, const struct call_form *form, bool learn_results)
+void rollout_messages_make(struct rollout_messages *x, const struct chat_message *m, int n,
+                           const struct call_form *form, bool learn_results)
 {
-    *x = (struct said){ .m = xcalloc((size_t)n + 1, sizeof *x->m) };
+    *x = (struct rollout_messages){ .m = xcalloc((size_t)n + 1, sizeof *x->m) };
     for (int i = 0; i < n;) {
         if (m[i].role == CHAT_ASSISTANT && !call_form_turns(form)) i += add_turn(x, m, n, i, form, learn_results);
         else x->m[x->n++] = m[i++];
@@ -108,11 +109,11 @@ void said_make(struct said *x, const struct chat_message *m, int n, const struct
     for (int i = 0, at = 0; i < x->n; at += x->m[i++].pieces) x->m[i].piece = x->m[i].pieces ? x->piece + at : NULL;
 }
 
-void said_free(struct said *x)
+void rollout_messages_free(struct rollout_messages *x)
 {
     for (int k = 0; k < x->results; k++) ids_free(&x->ids[k]);
     free(x->ids);
     free(x->piece);
     free(x->m);
-    *x = (struct said){ 0 };
+    *x = (struct rollout_messages){ 0 };
 }

@@ -1,4 +1,4 @@
-/* episode.h: one rollout: its token ids from first to last, which of them the policy generated, and what they cost and
+/* sequence.h: one rollout: its token ids from first to last, which of them the policy generated, and what they cost and
  * gave. Ids are the truth; nothing is ever encoded again from text. A fork copies the numbers and shares the pages of
  * its prefix. */
 #pragma once
@@ -12,7 +12,7 @@ enum finish { FINISH_NONE, FINISH_END, FINISH_LENGTH };     /* still open; an en
  * seconds() of its run in a thread, 0 where there was none. */
 struct call { enum tool tool; int begin, end, close; bool over_limit; enum call_status status; double begun, ended; };
 
-struct episode {
+struct sequence {
     /* with the token index these are the counter of its random numbers: philox4x32(seed, index, rollout, prompt,
      * step) */
     uint32_t step, prompt, rollout;
@@ -29,7 +29,7 @@ struct episode {
     /* counted against the limit besides those: 0 but where branch.tool_budget = prefix */
     int calls_spent;
     enum finish finish;
-    /* index of the episode it left (the caller's to set) or -1; response position where; index of its first own
+    /* index of the sequence it left (the caller's to set) or -1; response position where; index of its first own
      * token */
     int parent, branch_pos, born;
     struct kv_seq kv;
@@ -39,25 +39,25 @@ struct episode {
 
 /* Starts a root from {0}: the prompt, nothing generated; parent -1. The caller sets step, prompt, rollout, scope, user
  * before or after. */
-void episode_begin(struct episode *ep, const int *prompt_ids, int n);
+void sequence_begin(struct sequence *seq, const int *prompt_ids, int n);
 
 /* dst (from {0}) keeps the tokens [0, token_index) of src with their numbers and the calls answered, or just closed,
  * among them, and shares the pages of as many of them as src still has, short of the last, which must run again to give
  * its logits; kv NULL: shares none.
- * step, prompt, scope and user are src's; rollout, too, until the caller sets its own: two episodes of one number draw
+ * step, prompt, scope and user are src's; rollout, too, until the caller sets its own: two sequences of one number draw
  * the same tokens.
  * prompt_len <= token_index <= src->n, not inside a tool result. */
-void episode_fork(struct episode *dst, const struct episode *src, int token_index, struct kv *kv);
+void sequence_fork(struct sequence *dst, const struct sequence *src, int token_index, struct kv *kv);
 
-void episode_put(struct episode *ep, int id, bool generated, acc_t logp, acc_t entropy);
+void sequence_put(struct sequence *seq, int id, bool generated, acc_t logp, acc_t entropy);
 /* kv may be NULL when its pages are dropped already; ep is {0} again */
-void episode_free(struct episode *ep, struct kv *kv);
-static inline int episode_calls(const struct episode *ep)
+void sequence_free(struct sequence *seq, struct kv *kv);
+static inline int sequence_calls(const struct sequence *seq)
 {
-    return ep->calls_by[TOOL_PYTHON] + ep->calls_by[TOOL_SEARCH] + ep->calls_by[TOOL_NONE];
+    return seq->calls_by[TOOL_PYTHON] + seq->calls_by[TOOL_SEARCH] + seq->calls_by[TOOL_NONE];
 }
-static inline struct tool_caller episode_caller(const struct episode *ep)
+static inline struct tool_caller sequence_caller(const struct sequence *seq)
 {
-    return (struct tool_caller){ ep->step, ep->prompt, ep->rollout, ep->calls, ep->scope, ep->user };
+    return (struct tool_caller){ seq->step, seq->prompt, seq->rollout, seq->calls, seq->scope, seq->user };
 }
-static inline int episode_response(const struct episode *ep) { return ep->n - ep->prompt_len; }
+static inline int sequence_response(const struct sequence *seq) { return seq->n - seq->prompt_len; }
