@@ -49,26 +49,3 @@ void model_backward(const struct model *m, struct acts *s, const struct batch *b
     }
     op_embed_back(g + m->embed, s->dres, b->ids, b->n, c->dim, c->vocab);
 }
-
-void head_back(const struct model *m, elem_t *dx, const elem_t *dlogits, const elem_t *x, int64_t n, acc_t *g)
-{
-    int64_t vocab = m->c.vocab, dim = m->c.dim;
-    op_gemm((struct gemm){ .form = GEMM_TN,
-                           .dw = g + m->head,
-                           .a = dlogits,
-                           .b = x,
-                           .m = vocab,
-                           .n = dim,
-                           .k = n,
-                           .lda = vocab_ld(m),
-                           .add = true });
-    op_gemm((struct gemm){ .form = GEMM_NN,
-                           .d = dx,
-                           .a = dlogits,
-                           .b = m->w + m->head,
-                           .m = n,
-                           .n = dim,
-                           .k = vocab,
-                           .lda = vocab_ld(m),
-                           .weight = true });
-}

@@ -130,18 +130,3 @@ void model_forward_paged(const struct model *m, struct acts *s, const struct pag
                         .layer_stride = p->layer_stride };
     run(m, s, p->ids, &at);
 }
-
-void head_forward(const struct model *m, elem_t *logits, elem_t *x, const elem_t *hidden, const int *row, int64_t n)
-{
-    if (row) op_embed(x, hidden, row, n, m->c.dim);
-    else dev_copy(x, hidden, (size_t)(n * m->c.dim) * sizeof *x);
-    op_gemm((struct gemm){ .form = GEMM_NT,
-                           .d = logits,
-                           .a = x,
-                           .b = m->w + m->head,
-                           .m = n,
-                           .n = m->c.vocab,
-                           .k = m->c.dim,
-                           .ldd = vocab_ld(m),
-                           .weight = true });
-}

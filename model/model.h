@@ -113,10 +113,3 @@ struct paged {
     int64_t layer_stride;
 };
 void model_forward_paged(const struct model *m, struct acts *s, const struct paged *p);
-
-/* logits[n][vocab_ld] of the rows row[n] of hidden (row NULL: the first n). x[n][dim] is scratch that keeps the
- * gathered rows for head_back. */
-static inline int64_t vocab_ld(const struct model *m) { return ((int64_t)m->c.vocab + 15) & ~(int64_t)15; }
-void head_forward(const struct model *m, elem_t *logits, elem_t *x, const elem_t *hidden, const int *row, int64_t n);
-/* From dlogits: dx[n][dim] and g += gradient of the head matrix. */
-void head_back(const struct model *m, elem_t *dx, const elem_t *dlogits, const elem_t *x, int64_t n, acc_t *g);

@@ -2,6 +2,7 @@
  * the reference for model/, with naive numbers what a plain bf16 program makes of the same weights. Weights and
  * gradients lie as in struct model. */
 #pragma once
+#include "model/head.h"
 #include "model/model.h"
 #include "tests/naive.h"
 

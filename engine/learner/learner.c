@@ -2,6 +2,7 @@
  * fits one chunk nothing is computed twice. A pack makes the host wait once, for the numbers that the caller wants, and
  * not at all where it wants none. */
 #include "engine/learner/learner.h"
+#include "model/head.h"
 #include "base/err.h"
 #include <math.h>
 #include <stdlib.h>
@@ -37,12 +38,10 @@ static void lay_out_state(struct learner *l, struct arena *a)
 
 void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
 {
-    /* 64 MiB of logits at most: beyond that more rows make no product faster */
     size_t elem_bytes = r.elem_bytes ? r.elem_bytes : sizeof(elem_t);
-    int64_t chunk = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)elem_bytes);
     *l = (struct learner){ .m = m,
                            .max_rows = r.max_rows,
-                           .chunk = MIN(r.max_rows, chunk < 64 ? 64 : chunk),
+                           .chunk = logits_chunk(m->c.vocab, elem_bytes, 64, r.max_rows),
                            .bf16_moments = r.bf16_moments,
                            .seed = r.seed };
     arena_dry_as(&l->state, "optimizer", elem_bytes);

@@ -1,6 +1,7 @@
 /* token_scores.c: forward, then logits chunk by chunk. The likeliest tokens are looked for on the host: no training
  * step needs them. */
 #include "engine/learner/token_scores.h"
+#include "model/head.h"
 #include "base/err.h"
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +26,11 @@ static void lay_out(struct token_scorer *s, struct arena *a)
 
 void token_scorer_make(struct token_scorer *s, const struct model *m, int64_t max_rows, int top)
 {
-    int64_t fit = (int64_t)(64 << 20) / (vocab_ld(m) * (int64_t)sizeof(elem_t));       /* as in training */
     *s = (struct token_scorer){
-        .m = m, .max_rows = max_rows, .chunk = MIN(max_rows, fit < 64 ? 64 : fit), .top = MIN(top, m->c.vocab)
+        .m = m,
+        .max_rows = max_rows,
+        .chunk = logits_chunk(m->c.vocab, sizeof(elem_t), 64, max_rows),
+        .top = MIN(top, m->c.vocab)
     };
     ENSURE(top <= SCORER_TOP);
     arena_dry(&s->arena, "scoring");

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "engine/rollout/rollout_in.h"
 #include "base/err.h"
+#include "model/head.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,9 +51,7 @@ static void rows_make(struct rollout *r, struct arena *a)
     r->sent = xcalloc(1, (size_t)((char *)r->dev.id - r->room));
     ENSURE((char *)r->dev.ent - (char *)r->dev.id == (char *)r->host.ent - (char *)r->host.id);
     r->owner = xcalloc(seqs, sizeof(struct seq_slot *));
-    /* 64 MiB of logits at once: a larger product is no faster, and a row's numbers do not depend on the others */
-    int64_t fit = (64 << 20) / (vocab_ld(r->m) * (int64_t)a->elem_bytes);
-    r->head_rows = (int)(fit < 1 ? 1 : fit < (int64_t)seqs ? fit : (int64_t)seqs);
+    r->head_rows = (int)logits_chunk(r->m->c.vocab, a->elem_bytes, 1, r->seqs);
     r->logits = arena_reals(a, r->head_rows * vocab_ld(r->m), "rollout logits");
     r->x = arena_reals(a, (int64_t)r->head_rows * r->m->c.dim, "rollout logits");
 }

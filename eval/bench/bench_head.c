@@ -1,13 +1,14 @@
 /* bench_head.c: the matrix product, what reads or writes logits, and the sampler. Logits are uniform in (-8, 8): rows
  * of a real model are as spread. */
 #include "eval/bench/bench.h"
+#include "model/head.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
 static const double R = sizeof(elem_t), W = sizeof(acc_t);
 
-static int64_t ld(const struct bench_dims *d) { return ((int64_t)d->vocab + 15) & ~(int64_t)15; }
+static int64_t ld(const struct bench_dims *d) { return logits_ld(d->vocab); }
 static double cells(const struct bench_dims *d) { return (double)d->n * d->vocab; }
 
 /* ---- products: d[n][m] = a[n][k] b[m][k]^T and its two gradients ---- */
@@ -154,11 +155,10 @@ static const struct bench_dims blocks[] = {
     { 0 },
 };
 
-/* As learner_make has it: 64 MiB of logits, 64 rows at least. */
+/* As in training. */
 static int64_t chunk_of(const struct bench_dims *d)
 {
-    const int64_t fit = (64 << 20) / (ld(d) * (int64_t)sizeof(elem_t)), rows = fit < 64 ? 64 : fit;
-    return rows < d->n ? rows : d->n;
+    return logits_chunk(d->vocab, sizeof(elem_t), 64, d->n);
 }
 
 /* x: hidden rows, w: the output matrix, y: a chunk's logits, z: gradient of x, d: of w */

@@ -1,6 +1,7 @@
 /* test_golden_model.c: the model against transformers in float32 (tests/golden/README.md): logits, logp, entropy, the
  * gradient of every tensor, greedy texts, with the sequences side by side and as a tree, and from pages; then saved and
  * loaded again. Prints the worst difference of each model. */
+#include "model/head.h"
 #include "model/model.h"
 #include "model/weights/safetensors.h"
 #include "tests/check.h"

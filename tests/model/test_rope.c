@@ -1,6 +1,7 @@
 /* test_rope.c: scaled rotary positions against transformers (tests/golden/rope/make_rope.py): frequencies of real
  * settings, logits and gradients of tiny models; what config.json may say of them and what is refused; and that every
  * scaling changes the numbers, so that none is silently left out. */
+#include "model/head.h"
 #include "model/model.h"
 #include "model/weights/safetensors.h"
 #include "base/file.h"

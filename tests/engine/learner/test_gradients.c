@@ -3,6 +3,7 @@
  * micro-batches change no bit or next to none. */
 #include "engine/learner/learner.h"
 #include "base/philox.h"
+#include "model/head.h"
 #include "tests/check.h"
 #include <stdlib.h>
 #include <string.h>
