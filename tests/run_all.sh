@@ -160,15 +160,17 @@ run_suite() {
     field) counted field fields ;;
     bench) counted bench tests/cli/bench.sh build/cpu/appo ;;
     fuzz) counted fuzz tests/fuzz/run.sh ;;
+    form) counted form tests/form.sh ;;
     esac
 }
 
 all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli user bench debug keep fuzz)
+others=(form)       # run by name only
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 for s in "${suites[@]}"; do
-    if [[ " ${all[*]} " != *" $s "* ]]; then
-        echo "no test suite '$s'; there are: ${all[*]}" >&2
+    if [[ " ${all[*]} ${others[*]} " != *" $s "* ]]; then
+        echo "no test suite '$s'; there are: ${all[*]} ${others[*]}" >&2
         exit 2
     fi
 done
