@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/stop.h"
 #include "engine/run/eval_answers.h"
+#include "engine/train/grade.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,7 @@ static void take_ended(struct eval *v)
     for (int i = 0; i < v->n; i++) {
         struct asked *q = &v->asked[i];
         if (!q->g || v->seq[i]->finish == FINISH_NONE) continue;
-        group_grade(q->g, q->g->row[q->row], v->s);
+        trajectory_grade(q->g, q->g->row[q->row], v->s);
         answers_put(&v->x, q->g, q->g->row[q->row], q->question, q->k);
         q->g = NULL;
         v->done++;

@@ -2,6 +2,7 @@
  * under the present weights, grades. */
 #include "engine/train/train_step.h"
 #include "base/clock.h"
+#include "engine/train/grade.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -235,7 +236,7 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
         for (int j = before[i]; j < g[i].rows; j++) {
             struct trajectory *r = g[i].row[j];
             inherit(r, r->orig >= 0 ? g[i].row[r->orig] : NULL);
-            group_grade(&g[i], r, t->s);
+            trajectory_grade(&g[i], r, t->s);
             mean_add(&z->branch_new, r->seq.n - (r->orig >= 0 ? r->seq.born : r->seq.prompt_len));
         }
 }

@@ -38,9 +38,6 @@ void group_end(struct group *g, struct session *s);
 struct trajectory *group_fork(struct group *g, struct session *s, int orig, int cut);
 struct trajectory *group_root(struct group *g, struct session *s, uint32_t step);
 void group_drop_branches(struct group *g, struct session *s);
-/* Reward, well_formed and correct of a finished rollout, as reward.* says. A row's answer is correct when its F1 is 1.
- * Tool results count as empty, but with reward.kind=deep_research, whose released rule reads them. */
-void group_grade(const struct group *g, struct trajectory *r, const struct session *s);
 /* The response as text, special tokens spelled out, without the end token. */
 void trajectory_text(const struct trajectory *r, const struct session *s, struct str *out);
 static inline int trajectory_len(const struct trajectory *r) { return sequence_response(&r->seq); }

@@ -1,6 +1,7 @@
 /* train_step.c: a training step from questions to metrics. */
 #include "engine/train/train_step.h"
 #include "base/clock.h"
+#include "engine/train/grade.h"
 #include "base/stop.h"
 #include <math.h>
 #include <stdlib.h>
@@ -116,7 +117,7 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
     note_run(&stats, z);
     start = seconds();
     for (int p = 0; p < prompts; p++)
-        for (int j = 0; j < g[p].initial; j++) group_grade(&g[p], g[p].row[j], t->s);
+        for (int j = 0; j < g[p].initial; j++) trajectory_grade(&g[p], g[p].row[j], t->s);
     z->t_reward += seconds() - start;
     free(seq);
     if (t->score_old && trainer_updates(t->c) > 1) score_all(t, g, prompts, z);

@@ -4,7 +4,7 @@
  * score -1. */
 #define _GNU_SOURCE     /* memmem */
 #include "data/grade/reward.h"
-#include "engine/train/group.h"
+#include "engine/train/grade.h"
 #include "base/json.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +38,7 @@ static int response(struct session *s, char *answer)
     put(&r, s, p, (size_t)(end - p), true);
     sequence_put(&r.seq, s->chat.end, true, 0, 0);
     r.seq.finish = FINISH_END;
-    group_grade(&g, &r, s);
+    trajectory_grade(&g, &r, s);
     printf("score %g\n", r.seq.reward);
     return 0;
 }

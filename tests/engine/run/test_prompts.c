@@ -2,6 +2,7 @@
  * epochs, grading, tools; and whole runs on them that go on after a stop as if there had been none. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/run.h"
+#include "engine/train/grade.h"
 #include "tests/engine/train/chat_session.h"
 #include "tests/folder.h"
 
@@ -255,7 +256,7 @@ static void grading(void **state)
         for (int k = 0; k < ids.n; k++) sequence_put(&g.row[0]->seq, ids.p[k], true, -1, 1);
         sequence_put(&g.row[0]->seq, CHATTY_END, true, -1, 1);
         g.row[0]->seq.finish = FINISH_END;
-        group_grade(&g, g.row[0], &s);
+        trajectory_grade(&g, g.row[0], &s);
         CHECK_NEAR(g.row[0]->seq.reward, cases[i].reward, 1e-12, "case %zu", i);
         CHECK(g.row[0]->correct == cases[i].correct && g.row[0]->well_formed == cases[i].formed, "case %zu", i);
         group_end(&g, &s);

@@ -3,6 +3,7 @@
  * beside an sequence; a training step with branches. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/run.h"
+#include "engine/train/grade.h"
 #include "engine/run/sft.h"
 #include "tests/engine/train/chat_session.h"
 #include "tests/engine/rollout/same.h"
@@ -498,7 +499,7 @@ static void is_graded(struct session *s, struct group *g)
         mini_set((struct config *)(uintptr_t)s->c,
                  (const char *const[]){ "reward.kind", rules[i].kind, "reward.tool_bonus", "0.25", NULL });
         for (int p = 0; p < 2; p++) {
-            group_grade(&g[p], g[p].row[0], s);
+            trajectory_grade(&g[p], g[p].row[0], s);
             CHECK_NEAR(g[p].row[0]->seq.reward, rules[i].reward[p], 1e-12, "%s, prompt %d", rules[i].kind, p);
             CHECK(g[p].row[0]->correct == !p && g[p].row[0]->well_formed == !p, "%s, prompt %d", rules[i].kind, p);
         }

@@ -1,7 +1,7 @@
 /* test_grade.c: rewards read what the policy wrote: whatever a page holds, each kind but the released one gives what it
  * gives for an empty page. */
 #include "data/grade/reward.h"
-#include "engine/train/group.h"
+#include "engine/train/grade.h"
 #include "tests/check.h"
 #include "tests/engine/tools/turn_format.h"
 #include <stdlib.h>
@@ -97,7 +97,7 @@ static double grade(const struct session *s, const struct prompt *sample, const 
     struct group g = { .task = { .from_data = sample } };
     if (q) g.task.q = *q;
     recite(&r, s, x, page);
-    group_grade(&g, &r, s);
+    trajectory_grade(&g, &r, s);
     *correct = r.correct;
     double reward = r.seq.reward;
     sequence_free(&r.seq, NULL);
