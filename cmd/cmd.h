@@ -41,9 +41,9 @@ bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int 
  * one counts. */
 bool cmd_option(int *argc, char **argv, const char *name, const char **value);
 int cmd_fail(const struct err *e);          /* prints the sentence, returns 1 */
-/* Progress of supervised training on stderr: ctx is a struct sft_show. */
-struct sft_show { const char *what; struct progress bar; int step; };
-bool sft_show(void *ctx, const struct sft_report *r);
+/* Progress of supervised training on stderr: ctx is a struct sft_progress. */
+struct sft_progress { const char *what; struct progress bar; int step; };
+bool sft_progress(void *ctx, const struct sft_report *r);
 double peak_mib(void);                      /* largest resident size of the process so far */
 /* "80GiB", "5GB", "1e6": bytes, from 1 to 2^60. */
 bool parse_bytes(const char *text, int64_t *bytes);

@@ -44,7 +44,7 @@ bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int 
         fprintf(stderr, "appo: %s\n", e.text);
         return false;
     }
-    config_for_model(c, NULL, NULL);
+    fit_config_to_model(c, NULL, NULL);
     if (c->print) {
         config_print(c, stdout, terminal_width(stdout));
         *status = 0;
@@ -84,9 +84,9 @@ int cmd_fail(const struct err *e)
     return 1;
 }
 
-bool sft_show(void *ctx, const struct sft_report *r)
+bool sft_progress(void *ctx, const struct sft_report *r)
 {
-    struct sft_show *s = ctx;
+    struct sft_progress *s = ctx;
     char what[160];
     if (!s->bar.f || s->bar.total != r->steps || r->step < s->step) {
         int first = r->step - (r->part == r->whole);

@@ -37,11 +37,11 @@ static bool from_scratch(struct config *c, struct err *e)
     struct str dir = { 0 };
     str_printf(&dir, "%s/%s/%s/coldstart", c->trainer.default_local_dir, c->trainer.project_name,
                c->trainer.experiment_name);
-    struct coldstart_rule rule = coldstart_default(c);
-    struct sft_show show = { .what = "cold start" };
+    struct cold_start_rule rule = cold_start_default(c);
+    struct sft_progress show = { .what = "cold start" };
     if (c->trainer.threads > 0) dev_set_threads(c->trainer.threads);
     bool ok =
-        coldstart_run(dir.p, &rule, sft_show, &show, e) && config_set(c, "model.path", dir.p, "--from-scratch", e);
+        cold_start_run(dir.p, &rule, sft_progress, &show, e) && config_set(c, "model.path", dir.p, "--from-scratch", e);
     str_free(&dir);
     return ok;
 }
@@ -54,8 +54,8 @@ static int run(struct config *c, bool scratch, bool table)
     struct run_report r = { 0 };
     struct err e;
     int status = 1;
-    config_for_model(c, "actor.optim.lr", stderr);
-    config_for_memory(c, MEMORY_TRAIN, stderr);
+    fit_config_to_model(c, "actor.optim.lr", stderr);
+    fit_config_to_memory(c, MEMORY_TRAIN, stderr);
     bool ok =
         report_ready(c->trainer.report, &e) && run_folder_open(&place, c, &e) && (!scratch || from_scratch(c, &e));
     stop_catch();                                        /* before it there is nothing to save */

@@ -59,10 +59,10 @@ static int run(struct config *c, bool json)
     struct progress bar;
     struct out probe;
     struct err e;
-    config_for_memory(c, MEMORY_SAMPLE, stderr);
+    fit_config_to_memory(c, MEMORY_SAMPLE, stderr);
     bool ok = !*c->trainer.report || out_open(&probe, c->trainer.report, &e);
     if (ok && *c->trainer.report) out_drop(&probe);
-    ok = ok && session_open(&s, c, false, &e) && session_questions(&s, false, &e);
+    ok = ok && session_open(&s, c, false, &e) && session_open_prompts(&s, false, &e);
     const char *dir = c->trainer.validation_data_dir;
     if (ok) {
         stop_catch();
@@ -72,7 +72,7 @@ static int run(struct config *c, bool json)
         progress_start(&bar, stderr, 0, eval_answers(&s));
         bar.unit = "answers";
         told(&bar, 0, bar.total);
-        ok = evaluate_to(&s, &r, &(struct eval_how){ dir, 0, told, &bar }, &e);
+        ok = evaluate_to(&s, &r, &(struct eval_options){ dir, 0, told, &bar }, &e);
         progress_clear(&bar);
     }
     bool stopped = ok && r.halted;

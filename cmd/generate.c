@@ -115,7 +115,7 @@ static bool open_sampler(struct job *j, int seqs, int longest, struct err *e)
         c->rollout.max_num_seqs = seqs;
         c->rollout.max_num_batched_tokens = MAX(seqs == 1 ? MIN(rows, c->rollout.max_len) : rows, seqs);
     } while (!session_fits(c, j->s.path, false, &why) && (seqs /= 2) > 0);
-    if (!session_samples(&j->s, e)) return false;
+    if (!session_open_sampler(&j->s, e)) return false;
     j->r = session_sampling(&j->s);
     if (j->greedy) j->r.temperature = 0;
     return true;
@@ -132,7 +132,7 @@ static bool has_room(const struct job *j, int n, struct err *e)
 static bool plain_ids(struct ids *x, const struct job *j, const char *text, size_t n, struct err *e)
 {
     x->n = 0;
-    if (!j->raw) return question_ids(x, &j->s, j->system, text, n, e);
+    if (!j->raw) return user_prompt_ids(x, &j->s, j->system, text, n, e);
     return tokenizer_encode(j->s.tok, x, text, n, false) || fail(e, "the tokenizer gave up on this text");
 }
 
@@ -266,7 +266,7 @@ static bool next_turn(struct job *j, struct sequence *next, const struct sequenc
         if (last->finish != FINISH_END && last->ids[last->n - 1] != j->s.chat.end) ids_put(&x, j->s.chat.end);
         ok = chat_more(&j->s.chat, &x, NULL, &m, 1, true) || fail(e, "the tokenizer gave up on this text");
     } else {
-        ok = question_ids(&x, &j->s, j->system, text, n, e);
+        ok = user_prompt_ids(&x, &j->s, j->system, text, n, e);
     }
     ok = ok && has_room(j, last->n + x.n, e);
     if (ok && last->n) {

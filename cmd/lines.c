@@ -89,7 +89,7 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
     return ok;
 }
 
-bool question_ids(struct ids *out, const struct session *s, const char *system, const char *text, size_t n,
+bool user_prompt_ids(struct ids *out, const struct session *s, const char *system, const char *text, size_t n,
                   struct err *e)
 {
     struct chat_message m[2] = { { CHAT_SYSTEM, system, system ? strlen(system) : 0 }, { CHAT_USER, text, n } };
@@ -113,7 +113,7 @@ static bool row_ids(struct ids *out, const json_t *row, const struct session *s,
     if (k >= 2 && *no_chat->text) return fail(e, "%s", no_chat->text);
     if (k == 2) return conversation(out, row, s, reply, e);
     if (!json_is_string(v)) return fail(e, "\"%s\" must be a string", keys[k]);
-    if (k == 3) return question_ids(out, s, NULL, json_string_value(v), json_string_length(v), e);
+    if (k == 3) return user_prompt_ids(out, s, NULL, json_string_value(v), json_string_length(v), e);
     bool special = json_is_true(json_object_get(row, "special"));
     return tokenizer_encode(s->tok, out, json_string_value(v), json_string_length(v), special) ||
            fail(e, "the tokenizer gave up on this text");

@@ -20,5 +20,5 @@ bool line_is_json(const struct lines *l);                               /* begin
 bool line_ids(struct ids *out, const struct lines *l, const struct session *s, bool reply, const struct err *no_chat,
               struct err *e);
 /* One user's message, after system where that is not NULL. */
-bool question_ids(struct ids *out, const struct session *s, const char *system, const char *text, size_t n,
+bool user_prompt_ids(struct ids *out, const struct session *s, const char *system, const char *text, size_t n,
                   struct err *e);

@@ -17,10 +17,10 @@ int cmd_make_policy(int argc, char **argv)
         return status;
     }
     if (c.trainer.threads > 0) dev_set_threads(c.trainer.threads);
-    struct coldstart_rule r = coldstart_default(&c);
-    struct sft_show show = { .what = "cold start" };
+    struct cold_start_rule r = cold_start_default(&c);
+    struct sft_progress show = { .what = "cold start" };
     struct stage out;
-    bool ok = stage_open(&out, argv[0], &e) && coldstart_run(out.tmp, &r, sft_show, &show, &e) &&
+    bool ok = stage_open(&out, argv[0], &e) && cold_start_run(out.tmp, &r, sft_progress, &show, &e) &&
               stage_commit(&out, "config.json", &e);
     stage_drop(&out);
     status = ok ? 0 : cmd_fail(&e);

@@ -144,7 +144,7 @@ static bool plan(struct config *c, struct asked *q, struct err *e)
             "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are "
             "more "
             "keys and values than a pool can number: make one of them smaller",
-            c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c),
+            c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_prompts(c),
             c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
     model_lay_out(&m, &shape);
     printf("%s: %s, %lld parameters, %d layers of %d, vocabulary %d; numbers stored as %s%s\n", path, shape.arch,

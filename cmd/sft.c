@@ -44,8 +44,8 @@ static struct sft_rule rule_of(const struct config *c)
 struct job {
     struct session s;
     struct sft_rule r;
-    struct sft_keep keep;
-    struct sft_show show;
+    struct sft_checkpoints keep;
+    struct sft_progress show;
     struct sft_conversations sft_conversations;
     struct stage out;
     struct err e;
@@ -74,11 +74,11 @@ static bool say_result(const struct job *j, bool json, struct err *e)
 static bool after(void *ctx, const struct sft_report *r)
 {
     struct job *j = ctx;
-    sft_show(&j->show, r);
+    sft_progress(&j->show, r);
     if (r->part < r->whole) return true;
     j->last = *r;
     if (r->step < r->steps && !run_stop) stop_during("finishing step %d and writing a checkpoint", r->step + 1);
-    if (!sft_keep_step(&j->keep, r, &j->e)) j->failed = true;
+    if (!sft_checkpoints_step(&j->keep, r, &j->e)) j->failed = true;
     return !j->failed && !j->keep.stopped;
 }
 
@@ -109,7 +109,7 @@ static bool open_all(struct job *j, const struct config *c)
         !session_load(&j->s, c, NULL, e))
         return false;
     if (!dir_room(c->sft.save, (size_t)j->s.m.count * sizeof(acc_t) * 4, e)) return false;
-    session_trains(&j->s);
+    session_open_learner(&j->s);
     return !*c->data.train_files || open_files(j);
 }
 
@@ -117,8 +117,8 @@ static bool train(struct job *j)
 {
     const struct config *c = j->s.c;
     struct session *s = &j->s;
-    bool ok =
-        sft_keep_open(&j->keep, s, &j->r, *c->data.train_files ? sft_talks_hash(&j->sft_conversations) : 0, &j->e);
+    bool ok = sft_checkpoints_open(&j->keep, s, &j->r,
+                                   *c->data.train_files ? sft_conversations_hash(&j->sft_conversations) : 0, &j->e);
     if (ok && j->keep.done)
         fprintf(stderr,
                 "%s is the model of this very fine-tuning: nothing is left to do (trainer.resume=off makes it anew)\n",
@@ -127,8 +127,8 @@ static bool train(struct job *j)
     if (j->r.begin) fprintf(stderr, "goes on after step %d of %d\n", j->r.begin, j->r.steps);
     stop_catch();
     stop_during("finishing step %d and writing a checkpoint", j->r.begin + 1);
-    ok = *c->data.train_files ? sft_talks(&s->learner, &j->sft_conversations, c, &j->r, after, j, &j->e)
-                              : sft_run(&s->learner, &s->chat, &j->r, after, j, &j->e);
+    ok = *c->data.train_files ? sft_run_conversations(&s->learner, &j->sft_conversations, c, &j->r, after, j, &j->e)
+                              : sft_run_tasks(&s->learner, &s->chat, &j->r, after, j, &j->e);
     return ok && !j->failed;
 }
 
@@ -141,7 +141,7 @@ static int run(const struct config *c, bool json)
     ok = ok && train(j);
     bool stopped = ok && j->keep.stopped, finished = ok && !stopped && !j->keep.done;
     if (finished)
-        ok = finished = session_save(&j->s, j->out.tmp, &j->e) && sft_keep_note(&j->keep, j->out.tmp, &j->e) &&
+        ok = finished = session_save(&j->s, j->out.tmp, &j->e) && sft_checkpoints_finish(&j->keep, j->out.tmp, &j->e) &&
                         stage_commit(&j->out, "config.json", &j->e);
     if (finished) fprintf(stderr, "loss %.4f at step %d; the model is in %s\n", j->last.loss, j->r.steps, c->sft.save);
     if (ok && (finished || stopped)) ok = say_result(j, json, &j->e);
@@ -149,7 +149,7 @@ static int run(const struct config *c, bool json)
         fprintf(stderr, "stopped after step %d of %d; the same command goes on from there\n", j->keep.saved,
                 j->r.steps);
     struct err late;
-    if (opened && !sft_keep_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;
+    if (opened && !sft_checkpoints_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;
     stage_drop(&j->out);
     sft_conversations_free(&j->sft_conversations);
     session_close(&j->s);
@@ -164,8 +164,8 @@ int cmd_sft(int argc, char **argv)
     int status;
     bool json = cmd_option(&argc, argv, "--json", NULL);
     if (cmd_config(&c, argc, argv, usage, 0, &status)) {
-        config_for_model(&c, "sft.lr", stderr);
-        config_for_memory(&c, MEMORY_SFT, stderr);
+        fit_config_to_model(&c, "sft.lr", stderr);
+        fit_config_to_memory(&c, MEMORY_SFT, stderr);
         status = run(&c, json);
     }
     config_free(&c);

@@ -3,21 +3,87 @@
 #include "engine/tools/tool_calls.h"
 #include "engine/report/metrics.h"
 
-/* What a branch point is part of, and in which quarter of its rollout it lies. */
+/* The part of a response that a token belongs to; DEPTHS: a response in quarters. */
 enum { TOKEN_THINK, TOKEN_CALL, TOKEN_ANSWER, TOKEN_TAG, TOKEN_KINDS };
 enum { DEPTHS = 4 };
 extern const char *const token_kind_name[TOKEN_KINDS];
-struct mean { double sum, min, max; int64_t n; };
+
+/* A running mean with its extremes; start with { 0 }. */
+struct mean {
+    double sum;
+    double min;
+    double max;
+    int64_t n;
+};
+
+/* One step's counters. Behind each: the metric made of it. A share is of what is named after "of". */
 struct step_sums {
-    struct mean reward_init, reward_branch, length, prompt, score, zf, zh, f, factor, raw, adv, probs_diff, calls,
-        bad_calls, branch_new;
-    struct mean pg, kl, entropy, ppo_kl, clipfrac, clipfrac_lower, norm, lr, at_upper, at_lower, omega_noise;
-    int64_t points, fallback, strict, at_depth[DEPTHS], at_kind[TOKEN_KINDS], no_candidate, well_formed, correct, rows,
-        ended, live, live_of, dropped, updates, skipped;
-    int64_t calls_by[TOOL_KINDS], over_limit, timeouts, search_hits, search_misses, branches, copies, trajectories,
-        unique;
-    int64_t generated, generated_branch, tool_tokens, trained, scored;
-    double t_gen, t_score, t_branch, t_update, t_reward, tool_wait;
+    /* initial rollouts, one number each */
+    struct mean reward_init;            /* critic/rewards, appo/reward_init */
+    struct mean response_length;        /* response_length */
+    struct mean prompt_length;          /* prompt_length */
+    struct mean calls;                  /* tools/calls */
+    struct mean bad_calls;              /* tools/bad_calls; nothing is added where calls are tags */
+    struct mean entropy;                /* actor/entropy: of each generated token */
+    int64_t rollouts;                   /* the denominator of the next three */
+    int64_t correct;                    /* critic/acc/mean */
+    int64_t well_formed;                /* critic/format/mean */
+    int64_t ended;                      /* response_length/clip_ratio: 1 - share of rollouts that ended */
+    int64_t calls_by[TOOL_KINDS];       /* tools/calls/{tool} */
+    int64_t over_limit;                 /* tools/over_limit */
+
+    /* branches */
+    struct mean reward_branch;          /* appo/reward_branch, appo/reward_gap */
+    struct mean branch_tokens;          /* appo/branch_tokens: new tokens of a branch */
+    struct mean branch_score;           /* appo/branch_score: of the points chosen */
+    struct mean omega_clamped;          /* appo/omega_clamped: of every generated token that points were chosen on */
+    struct mean omega_noise;            /* appo/omega_noise, appo/omega_noise_max */
+    int64_t branch_points;              /* appo/branch_points; the denominator of the next four */
+    int64_t fallback;                   /* appo/entropy_fallback_frac */
+    int64_t strict;                     /* appo/strict_frac */
+    int64_t at_depth[DEPTHS];           /* appo/points_at_depth/{quarter} */
+    int64_t at_kind[TOKEN_KINDS];       /* appo/points_at/{kind} */
+    int64_t no_candidate_prompts;       /* appo/no_candidate_prompts */
+    int64_t branches;                   /* the denominator of the next one */
+    int64_t branch_copies;              /* appo/branch_copies */
+    int64_t trajectories;               /* the denominator of the next one */
+    int64_t unique_trajectories;        /* appo/unique_trajectories */
+
+    /* updates, one number each */
+    struct mean pg_loss;                /* actor/pg_loss */
+    struct mean kl_loss;                /* actor/kl_loss */
+    struct mean ppo_kl;                 /* actor/ppo_kl */
+    struct mean clipfrac;               /* actor/pg_clipfrac */
+    struct mean clipfrac_lower;         /* actor/pg_clipfrac_lower */
+    struct mean grad_norm;              /* actor/grad_norm */
+    struct mean lr;                     /* actor/lr: one number a step */
+    struct mean advantage;              /* critic/advantages: of each trained token */
+    struct mean future_factor;          /* appo/future_factor */
+    struct mean future_omega;           /* appo/future_omega */
+    struct mean iw_clip_upper;          /* appo/iw_clip_upper */
+    struct mean iw_clip_lower;          /* appo/iw_clip_lower */
+    struct mean probs_diff;             /* training/rollout_probs_diff, _max: of each trained token */
+    int64_t trained_rows;               /* trajectories with a trained token; the denominator of the next one */
+    int64_t live_rows;                  /* actor/live_rows_frac */
+    int64_t dropped_rows;               /* actor/dropped_rows */
+    int64_t updates;                    /* AdamW steps done; not reported */
+    int64_t skipped_updates;            /* not finite; actor/skipped_steps counts those of the whole run */
+
+    /* tokens and seconds */
+    int64_t generated;                  /* perf/generated_tokens */
+    int64_t generated_branch;           /* perf/branch_tokens: the part of generated that branches made */
+    int64_t tool_tokens;                /* perf/total_num_tokens - perf/generated_tokens */
+    int64_t trained_positions;          /* perf/trained_rows: positions of the packs, shared prefixes once */
+    int64_t scored_positions;           /* perf/scored_rows: likewise */
+    int64_t timeouts;                   /* tools/timeouts */
+    int64_t search_hits;                /* tools/search_hits: of recorded searches */
+    int64_t search_misses;              /* tools/search_misses */
+    double t_gen;                       /* timing_s/gen */
+    double t_score;                     /* timing_s/score */
+    double t_branch;                    /* timing_s/branch */
+    double t_reward;                    /* timing_s/reward */
+    double t_update;                    /* timing_s/update_actor */
+    double tool_wait;                   /* timing_s/tool_wait */
 };
 
 void mean_add(struct mean *m, double x);

@@ -136,7 +136,7 @@ static bool save_into(const struct trainer *t, const struct run_report *r, const
     return ok;
 }
 
-bool ckpt_note(const char *dir, const char *name, int step, struct err *e)
+bool ckpt_put_step(const char *dir, const char *name, int step, struct err *e)
 {
     struct str path = { 0 };
     char number[32];
@@ -147,7 +147,7 @@ bool ckpt_note(const char *dir, const char *name, int step, struct err *e)
     return ok;
 }
 
-int ckpt_noted(const char *dir, const char *name)
+int ckpt_get_step(const char *dir, const char *name)
 {
     struct str path = { 0 }, text = { 0 };
     str_printf(&path, "%s/%s", dir, name);
@@ -228,7 +228,7 @@ bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct
     bool ok = save_into(t, r, x, tmp.p, e) && put_in_place(tmp.p, path.p, dir, &swapped, e);
     if (!ok) dir_remove(tmp.p);
     if (swapped) remove_ours(tmp.p, path.p, dir);
-    ok = ok && ckpt_note(dir, "latest_checkpointed_iteration.txt", t->step, e);
+    ok = ok && ckpt_put_step(dir, "latest_checkpointed_iteration.txt", t->step, e);
     str_free(&path);
     str_free(&tmp);
     return ok;
@@ -271,7 +271,7 @@ static bool load_weights(const struct model *m, elem_t *to, const char *folder, 
     return ok;
 }
 
-bool ckpt_take_weights(struct trainer *t, const char *folder, struct err *e)
+bool ckpt_load_weights(struct trainer *t, const char *folder, struct err *e)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/", folder);

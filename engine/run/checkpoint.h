@@ -23,9 +23,9 @@ struct ckpt_extra {
  * sentence holds "NaN or an infinity"), the disk is full, ... */
 bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *dir,
                struct err *e);
-bool ckpt_note(const char *dir, const char *name, int step, struct err *e);     /* {dir}/{name}: the number alone */
+bool ckpt_put_step(const char *dir, const char *name, int step, struct err *e);     /* {dir}/{name}: the number alone */
 /* -1: no such file, or no number in it */
-int ckpt_noted(const char *dir, const char *name);
+int ckpt_get_step(const char *dir, const char *name);
 
 /* The steps of all global_step_N in dir, the latest first; free() it. */
 int *ckpt_list(const char *dir, int *n);
@@ -38,15 +38,15 @@ struct ckpt_state {
     struct best best;
     json_t *json;
 };
-/* step: the number that the folder's name has; -1: whichever the state says. Call ckpt_forget in either case. */
+/* step: the number that the folder's name has; -1: whichever the state says. Call ckpt_state_free in either case. */
 bool ckpt_read(struct ckpt_state *s, const char *folder, int step, struct err *e);
-void ckpt_forget(struct ckpt_state *s);
+void ckpt_state_free(struct ckpt_state *s);
 /* Would the run go on with the same settings, data and model? False: the sentence says what differs. */
-bool ckpt_same(const struct trainer *t, const struct ckpt_extra *x, const struct ckpt_state *s, const char *folder,
+bool ckpt_matches(const struct trainer *t, const struct ckpt_extra *x, const struct ckpt_state *s, const char *folder,
                struct err *e);
 /* Counts, weights and optimizer into t and r; the metrics whose evaluation is pending into m (*pending). False: a file
  * is not what it should be, a number not finite. */
-bool ckpt_take(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder,
+bool ckpt_load(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder,
                struct metrics *m, bool *pending, struct err *e);
 /* What state.json says of the evaluations alone, for a run with nothing left to do. */
 bool ckpt_evaluations(struct run_report *r, const struct ckpt_state *s);
@@ -58,8 +58,8 @@ bool ckpt_whole(const char *folder, bool verify, struct err *e);
 void ckpt_remove(const char *dir, int step);
 /* The optimizer alone, of ckpt_save. False: a number is not finite, the disk is full, ... */
 bool ckpt_save_optimizer(const struct trainer *t, const char *path, struct err *e);
-/* Weights, reference and optimizer alone, of ckpt_take. */
-bool ckpt_take_weights(struct trainer *t, const char *folder, struct err *e);
+/* Weights, reference and optimizer alone, of ckpt_load. */
+bool ckpt_load_weights(struct trainer *t, const char *folder, struct err *e);
 
 /* checkpoint_state.c */
 bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *path,

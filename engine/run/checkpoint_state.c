@@ -175,7 +175,7 @@ static bool same_things(const struct trainer *t, const struct ckpt_extra *x, con
     return ok;
 }
 
-bool ckpt_same(const struct trainer *t, const struct ckpt_extra *x, const struct ckpt_state *s, const char *folder,
+bool ckpt_matches(const struct trainer *t, const struct ckpt_extra *x, const struct ckpt_state *s, const char *folder,
                struct err *e)
 {
     struct str path = { 0 };
@@ -252,7 +252,7 @@ bool ckpt_read(struct ckpt_state *s, const char *folder, int step, struct err *e
     return ok;
 }
 
-void ckpt_forget(struct ckpt_state *s)
+void ckpt_state_free(struct ckpt_state *s)
 {
     json_decref(s->json);
     *s = (struct ckpt_state){ 0 };
@@ -281,12 +281,12 @@ static void keep_warmup(struct trainer *t, const json_t *state)
     t->warmup = (int)n;
 }
 
-bool ckpt_take(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder,
+bool ckpt_load(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder,
                struct metrics *m, bool *pending, struct err *e)
 {
     struct counts n;
     const json_t *rest = json_object_get(s->json, "pending");
-    if (!read_counts(&n, s->json, folder, e) || !ckpt_take_weights(t, folder, e)) return false;
+    if (!read_counts(&n, s->json, folder, e) || !ckpt_load_weights(t, folder, e)) return false;
     t->step = (int)n.step;
     t->skipped = (int)n.skipped;
     t->s->learner.steps = n.updates;

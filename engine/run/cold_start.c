@@ -5,7 +5,7 @@
 #include "model/tokenizer/bpe_train.h"
 #include <stdlib.h>
 
-struct coldstart_rule coldstart_default(const struct config *c)
+struct cold_start_rule cold_start_default(const struct config *c)
 {
     struct sft_rule skill = {
         .steps = c->sft.steps, .batch = c->sft.batch_size, .warmup = c->sft.warmup_steps, .lr = c->sft.lr,
@@ -20,7 +20,7 @@ struct coldstart_rule coldstart_default(const struct config *c)
     behaviour.guess_low = 0.15;
     behaviour.early = behaviour.slip = 0.06;
     behaviour.first = (uint64_t)1 << 31;
-    return (struct coldstart_rule){
+    return (struct cold_start_rule){
         .transcripts = 4000,
         .merges = 240,
         .skill = skill,
@@ -61,7 +61,7 @@ static char *transcript_text(int family, uint64_t seed, uint64_t index)
     return s.p;
 }
 
-static bool make_tokenizer(const char *path, const struct coldstart_rule *r, struct err *e)
+static bool make_tokenizer(const char *path, const struct cold_start_rule *r, struct err *e)
 {
     char **text = xcalloc((size_t)r->transcripts, sizeof *text);
     for (int i = 0; i < r->transcripts; i++)
@@ -73,8 +73,8 @@ static bool make_tokenizer(const char *path, const struct coldstart_rule *r, str
     return ok;
 }
 
-bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*after)(void *, const struct sft_report *),
-                   void *ctx, struct err *e)
+bool cold_start_run(const char *folder, const struct cold_start_rule *r,
+                    bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
 {
     struct str path = { 0 };
     struct chat chat;
@@ -93,11 +93,11 @@ bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*af
         model_make(&m, &shape);
         model_init(&m, r->skill.seed);
         learner_make(&l, &m, (struct learner_rule){ .max_rows = r->max_rows });
-        ok = sft_run(&l, &chat, &r->skill, after, ctx, e);
+        ok = sft_run_tasks(&l, &chat, &r->skill, after, ctx, e);
         learner_free(&l);
         /* the second phase starts with an empty optimizer */
         learner_make(&l, &m, (struct learner_rule){ .max_rows = r->max_rows });
-        ok = ok && sft_run(&l, &chat, &r->behaviour, after, ctx, e) && policy_save(&m, tok, folder, e);
+        ok = ok && sft_run_tasks(&l, &chat, &r->behaviour, after, ctx, e) && policy_save(&m, tok, folder, e);
         learner_free(&l);
         model_free(&m);
     }

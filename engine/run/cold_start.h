@@ -6,14 +6,14 @@
 #include "engine/run/sft.h"
 
 /* What the shipped policy was made with; sft.* keys that were set replace the values of the skill phase. */
-struct coldstart_rule {
+struct cold_start_rule {
     int transcripts, merges;
     struct sft_rule skill, behaviour;
     struct model_config shape;
     int64_t max_rows;
 };
-struct coldstart_rule coldstart_default(const struct config *c);
+struct cold_start_rule cold_start_default(const struct config *c);
 
 /* Writes config.json, model.safetensors and tokenizer.json into folder. after is told of every step of both phases. */
-bool coldstart_run(const char *folder, const struct coldstart_rule *r, bool (*after)(void *, const struct sft_report *),
-                   void *ctx, struct err *e);
+bool cold_start_run(const char *folder, const struct cold_start_rule *r,
+                    bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e);

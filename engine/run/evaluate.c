@@ -11,7 +11,7 @@
 /* Evaluations draw from keys no training step uses. */
 enum { EVAL_SEED = 20260, EVAL_STEP = 0x40000000, EVAL_AT_ONCE = 2048 };
 
-static void note(struct eval_row *e, const struct answer *a, bool greedy)
+static void note(struct eval_source *e, const struct answer *a, bool greedy)
 {
     if (greedy) {
         e->greedy_n++;
@@ -27,7 +27,7 @@ static void note(struct eval_row *e, const struct answer *a, bool greedy)
 }
 
 /* The row of a source, a new one at the end if there is none. */
-static struct eval_row *row_of(struct eval_result *r, const char *name)
+static struct eval_source *row_of(struct eval_result *r, const char *name)
 {
     char cut[EVAL_NAME];
     snprintf(cut, sizeof cut, "%s", name);
@@ -36,12 +36,12 @@ static struct eval_row *row_of(struct eval_result *r, const char *name)
     for (int i = 0; i < r->sources; i++)
         if (!strcmp(r->source[i].name, cut)) return &r->source[i];
     if (r->sources == EVAL_SOURCES) return &r->source[EVAL_SOURCES - 1];
-    struct eval_row *row = &r->source[r->sources++];
+    struct eval_source *row = &r->source[r->sources++];
     strcpy(row->name, r->sources == EVAL_SOURCES ? "others" : cut);
     return row;
 }
 
-int eval_questions(const struct session *s)
+int eval_prompts(const struct session *s)
 {
     if (s->val.rows.n) return s->val.rows.n;
     return s->train.rows.n ? 0 : FAMILIES * s->c->data.val_per_family;
@@ -50,8 +50,10 @@ int eval_questions(const struct session *s)
 static void open_question(struct group *g, struct session *s, int i, bool greedy, int samples)
 {
     uint32_t step = EVAL_STEP + greedy;
-    if (s->val.rows.n) group_begin_row(g, s, &s->val, i, step, (uint32_t)i, samples);
-    else group_begin(g, s, i % FAMILIES, SPLIT_TEST, EVAL_SEED, (uint64_t)(i / FAMILIES), step, (uint32_t)i, samples);
+    if (s->val.rows.n) group_begin_record(g, s, &s->val, i, step, (uint32_t)i, samples);
+    else
+        group_begin_task(g, s, i % FAMILIES, SPLIT_TEST, EVAL_SEED, (uint64_t)(i / FAMILIES), step, (uint32_t)i,
+                         samples);
 }
 
 static const char *source_of(const struct session *s, int i)
@@ -59,7 +61,7 @@ static const char *source_of(const struct session *s, int i)
     return s->val.rows.n ? s->val.rows.row[i].data_source : family_name[i % FAMILIES];
 }
 
-int eval_answers(const struct session *s) { return eval_questions(s) * (s->c->rollout.val_kwargs_n + 1); }
+int eval_answers(const struct session *s) { return eval_prompts(s) * (s->c->rollout.val_kwargs_n + 1); }
 
 /* An evaluation at work. asked: the rollouts that run together; those that have ended and were graded come first, told
  * of them. */
@@ -67,7 +69,7 @@ struct asked { struct group *g; int row, question, k; };
 struct eval {
     struct session *s;
     struct answers x;
-    const struct eval_how *how;
+    const struct eval_options *how;
     struct asked *asked;
     struct sequence **seq;
     int n, done;
@@ -79,8 +81,8 @@ static void take_ended(struct eval *v)
     for (int i = 0; i < v->n; i++) {
         struct asked *q = &v->asked[i];
         if (!q->g || v->seq[i]->finish == FINISH_NONE) continue;
-        trajectory_grade(q->g, q->g->row[q->row], v->s);
-        answers_put(&v->x, q->g, q->g->row[q->row], q->question, q->k);
+        trajectory_grade(q->g, q->g->traj[q->row], v->s);
+        answers_put(&v->x, q->g, q->g->traj[q->row], q->question, q->k);
         q->g = NULL;
         v->done++;
     }
@@ -110,7 +112,7 @@ static void run_some(struct eval *v, struct eval_result *res, int from, int n, b
         for (int j = 0; j < samples; j++) {
             if (answers_at(&v->x, from + i, first + j)->have) continue;
             v->asked[v->n] = (struct asked){ &g[i], j, from + i, first + j };
-            v->seq[v->n++] = &g[i].row[j]->seq;
+            v->seq[v->n++] = &g[i].traj[j]->seq;
         }
     }
     struct rollout_stats stats = { 0 };
@@ -118,7 +120,7 @@ static void run_some(struct eval *v, struct eval_result *res, int from, int n, b
     if (v->n) rollout_run(v->s->ro, v->seq, v->n, false, told, v, &stats);
     res->generated += stats.generated;
     res->halted = stats.halted;
-    for (int i = 0; i < n; i++) if (g[i].rows) group_end(&g[i], v->s);
+    for (int i = 0; i < n; i++) if (g[i].n) group_end(&g[i], v->s);
     free(v->seq);
     free(v->asked);
     free(g);
@@ -147,12 +149,12 @@ static void sum_up(const struct eval *v, struct eval_result *r)
         }
 }
 
-bool evaluate_to(struct session *s, struct eval_result *r, const struct eval_how *how, struct err *e)
+bool evaluate_to(struct session *s, struct eval_result *r, const struct eval_options *how, struct err *e)
 {
     struct eval v = { .s = s, .how = how };
     double start = seconds();
     *r = (struct eval_result){ 0 };
-    bool ok = answers_open(&v.x, s, how->dir, how->step, eval_questions(s), s->c->rollout.val_kwargs_n, e);
+    bool ok = answers_open(&v.x, s, how->dir, how->step, eval_prompts(s), s->c->rollout.val_kwargs_n, e);
     r->known = v.done = v.x.known;
     if (ok) run(&v, r, false);
     if (ok && !r->halted) run(&v, r, true);
@@ -166,7 +168,8 @@ bool evaluate_to(struct session *s, struct eval_result *r, const struct eval_how
 void evaluate(struct session *s, struct eval_result *r, void (*progress)(void *, int, int), void *ctx)
 {
     struct err e;
-    if (!evaluate_to(s, r, &(struct eval_how){ "", 0, progress, ctx }, &e)) die("an evaluation in memory: %s", e.text);
+    if (!evaluate_to(s, r, &(struct eval_options){ "", 0, progress, ctx }, &e))
+        die("an evaluation in memory: %s", e.text);
 }
 
 static double per(double sum, int n) { return n ? sum / n : 0; }
@@ -183,7 +186,7 @@ static void interval(double part, int n, int trials, double *low, double *high)
     *high = m > 0 ? fmin(mid + half, 1) : 1;
 }
 
-static json_t *row_json(const struct eval_row *e)
+static json_t *row_json(const struct eval_source *e)
 {
     double low, high, greedy_low, greedy_high;
     interval(e->correct, e->n, e->greedy_n, &low, &high);
@@ -209,7 +212,7 @@ json_t *eval_json(const struct eval_result *r)
     return o;
 }
 
-static bool row_parse(struct eval_row *e, const json_t *j)
+static bool row_parse(struct eval_source *e, const json_t *j)
 {
     double format = 0, calls = 0, length = 0, reward = 0;
     if (json_unpack((json_t *)j, "{s:i,s:i,s:i,s:i,s:F,s:F,s:F,s:F}", "n", &e->n, "correct", &e->correct, "greedy_n",
@@ -262,7 +265,7 @@ static void put_share(FILE *f, int part, int n, int trials)
 }
 
 /* One evaluation: 78 columns, where names of sources are short. */
-static void alone(const char *name, int width, const struct eval_row *r, FILE *f)
+static void alone(const char *name, int width, const struct eval_source *r, FILE *f)
 {
     say_quietly(f, "%-*s", width, name);
     put_share(f, r->correct, r->n, r->greedy_n);
@@ -270,7 +273,7 @@ static void alone(const char *name, int width, const struct eval_row *r, FILE *f
     fprintf(f, " %10.2f %7.1f\n", per(r->calls, r->n), per(r->length, r->n));
 }
 
-static void both(const char *name, int width, const struct eval_row *b, const struct eval_row *a, FILE *f)
+static void both(const char *name, int width, const struct eval_source *b, const struct eval_source *a, FILE *f)
 {
     say_quietly(f, "%-*s", width, name);
     fprintf(f, " %5.1f -> %5.1f   %5.1f -> %5.1f", 100 * per(b->correct, b->n), 100 * per(a->correct, a->n),
@@ -292,7 +295,7 @@ void eval_table(const struct eval_result *before, const struct eval_result *afte
                 "tool calls", "tokens");
     for (int i = 0; i <= before->sources; i++) {
         bool all = i == before->sources;
-        const struct eval_row *b = all ? &before->all : &before->source[i], *a = !after ? NULL
+        const struct eval_source *b = all ? &before->all : &before->source[i], *a = !after ? NULL
                                                                                  : all  ? &after->all
                                                                                         : &after->source[i];
         const char *name = all ? "all" : before->source[i].name;

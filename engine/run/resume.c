@@ -15,15 +15,15 @@ static bool finished(const struct trainer *t, const struct ckpt_state *s)
 }
 
 /* `appo debug` shows something: it goes on only where the same command was interrupted. */
-static bool same_run(const struct trainer *t, const struct run_from *from, const struct ckpt_state *s)
+static bool same_run(const struct trainer *t, const struct run_origin *from, const struct ckpt_state *s)
 {
     struct err e;
-    return (!s->steps || s->steps == t->s->steps) && ckpt_same(t, from->extra, s, "", &e);
+    return (!s->steps || s->steps == t->s->steps) && ckpt_matches(t, from->extra, s, "", &e);
 }
 
 /* True: t, r and m are those of the checkpoint, or there is nothing to read. *other: it is whole, but of a run with
  * other settings; e says which. */
-static bool use(struct trainer *t, struct run_report *r, struct run_from *from, struct metrics *m, int step,
+static bool use(struct trainer *t, struct run_report *r, struct run_origin *from, struct metrics *m, int step,
                 bool *other, struct err *e)
 {
     struct ckpt_state s = { 0 };
@@ -33,14 +33,14 @@ static bool use(struct trainer *t, struct run_report *r, struct run_from *from, 
     *other = false;
     if (ok && shows && !same_run(t, from, &s)) {
         from->how = RUN_ANEW;
-        ckpt_forget(&s);
+        ckpt_state_free(&s);
         return true;
     }
-    if (ok && !ckpt_same(t, from->extra, &s, folder, e)) {
+    if (ok && !ckpt_matches(t, from->extra, &s, folder, e)) {
         *other = true;
         ok = false;
     }
-    from->how = RUN_GOES_ON;
+    from->how = RUN_RESUMED;
     if (ok && finished(t, &s)) {
         from->how = RUN_DONE;
         t->step = s.step;
@@ -48,7 +48,7 @@ static bool use(struct trainer *t, struct run_report *r, struct run_from *from, 
         t->tokens_trained = (int64_t)json_integer_value(json_object_get(s.json, "tokens_trained"));
         t->probs_diff_max = json_number_value(json_object_get(s.json, "probs_diff_max"));
         ok = ckpt_evaluations(r, &s) || fail(e, "%s/state.json: the evaluation in it cannot be read", folder);
-    } else ok = ok && ckpt_take(t, r, &s, folder, m, &from->pending, e);
+    } else ok = ok && ckpt_load(t, r, &s, folder, m, &from->pending, e);
     if (ok) {
         from->extra->mark = s.mark;
         /* a value of another metric is no measure of this one */
@@ -56,22 +56,22 @@ static bool use(struct trainer *t, struct run_report *r, struct run_from *from, 
         from->extra->best = metric && strcmp(metric, t->c->trainer.best_metric) ? (struct best){ .step = -1 } : s.best;
         from->rolling = s.rolling;
     }
-    ckpt_forget(&s);
+    ckpt_state_free(&s);
     return ok;
 }
 
-static void checkpoint(struct run_from *from, const char *dir, int step)
+static void checkpoint(struct run_origin *from, const char *dir, int step)
 {
     str_clear(&from->folder);
     str_printf(&from->folder, "%s/global_step_%d", dir, step);
 }
 
 /* The newest whole one of dir. */
-static bool newest(struct trainer *t, struct run_report *r, const char *dir, struct run_from *from, struct metrics *m,
+static bool newest(struct trainer *t, struct run_report *r, const char *dir, struct run_origin *from, struct metrics *m,
                    struct err *e)
 {
     struct err why;
-    int n, noted = ckpt_noted(dir, latest), *step = ckpt_list(dir, &n), i = 0;
+    int n, noted = ckpt_get_step(dir, latest), *step = ckpt_list(dir, &n), i = 0;
     struct str path = { 0 };
     bool ok = false, other = false;
     str_printf(&path, "%s/%s", dir, latest);
@@ -113,7 +113,7 @@ static bool same_folder(const char *a, const char *b)
 }
 
 /* The folder that was named: a global_step_N, or one that has some. */
-static bool named(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_from *from,
+static bool named(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_origin *from,
                   struct metrics *m, struct err *e)
 {
     const char *how = t->c->trainer.resume;
@@ -136,7 +136,7 @@ static bool named(struct trainer *t, struct run_report *r, const struct run_fold
     return ok;
 }
 
-bool run_resume(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_from *from,
+bool run_resume(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_origin *from,
                 struct metrics *m, struct err *e)
 {
     const char *how = t->c->trainer.resume;

@@ -81,7 +81,7 @@ static bool run_eval(struct session *s, struct eval_result *r, int step)
     progress_start(&p, stderr, 0, eval_answers(s));
     p.unit = "answers";
     eval_progress(&p, 0, p.total);
-    struct eval_how how = { s->c->trainer.validation_data_dir, step, eval_progress, &p };
+    struct eval_options how = { s->c->trainer.validation_data_dir, step, eval_progress, &p };
     struct err why;
     bool kept = evaluate_to(s, r, &how, &why);
     if (!kept) fprintf(stderr, "warning: the answers of the evaluation of step %d are not kept: %s\n", step, why.text);
@@ -111,7 +111,7 @@ static void remove_old(const struct run *x)
         str_printf(&folder, "%s/global_step_%d", x->p->dir.p, step[i]);
         bool passing = keep <= 0 && ckpt_read(&s, folder.p, step[i], NULL) && s.rolling;
         if (keep > 0 ? i >= keep : passing && ++rolling > 2) ckpt_remove(x->p->dir.p, step[i]);
-        ckpt_forget(&s);
+        ckpt_state_free(&s);
         str_free(&folder);
     }
     free(step);
@@ -151,7 +151,7 @@ static bool save(struct run *x, bool rolling, struct err *e)
     x->extra.mark = (struct metrics_mark){ (int64_t)x->log.hash.n, hash_end(&x->log.hash) };
     if (!metrics_sync(&x->log, e)) return false;
     if (!dir_room(dir, checkpoint_bytes(x), e) || !ckpt_save(&x->t, x->r, &x->extra, dir, e)) return not_saved(x, e);
-    if (x->extra.best.step == x->t.step && !ckpt_note(dir, "best_checkpointed_iteration.txt", x->t.step, e))
+    if (x->extra.best.step == x->t.step && !ckpt_put_step(dir, "best_checkpointed_iteration.txt", x->t.step, e))
         return false;
     x->saved = x->t.step;
     x->saved_at = seconds();
@@ -190,7 +190,7 @@ static bool end_step(struct run *x, struct err *e)
     struct trainer *t = &x->t;
     const struct config *c = t->c;
     bool last = t->step == t->s->steps,
-         due = eval_questions(t->s) > 0 && (last || (c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0));
+         due = eval_prompts(t->s) > 0 && (last || (c->trainer.test_freq > 0 && t->step % c->trainer.test_freq == 0));
     if (due) {
         stop_during("the evaluation after step %d is given up, a checkpoint is written; the same command makes it "
                     "again",
@@ -238,8 +238,8 @@ static bool steps(struct run *x, struct err *e)
     progress_start(&x->bar, stderr, t->step, t->s->steps);
     if (x->bar.tty && !x->pending && t->step < t->s->steps)
         progress_step(&x->bar, t->step, "step", (double)NAN, (double)NAN);
-    t->tell = step_progress;
-    t->tell_ctx = x;
+    t->progress = step_progress;
+    t->progress_ctx = x;
     if (x->pending) ok = end_step(x, e);
     while (ok && t->step < t->s->steps && !run_stop) {
         metrics_clear(&x->m);
@@ -329,14 +329,14 @@ static bool goes_on(struct run *x, const char *path, const char *board, struct s
         fprintf(stderr, "warning: %s: its last line is of step %lld, the checkpoint of step %d\n", path,
                 (long long)x->log.kept, x->t.step);
     return run_folder_clear_dumps(x->p, x->t.step, (x->log.seen > last ? x->log.seen : last) + 1, where, e) &&
-           ckpt_note(x->p->dir.p, "latest_checkpointed_iteration.txt", x->t.step, e);
+           ckpt_put_step(x->p->dir.p, "latest_checkpointed_iteration.txt", x->t.step, e);
 }
 
-static bool begin(struct run *x, const struct run_from *from, struct err *e)
+static bool begin(struct run *x, const struct run_origin *from, struct err *e)
 {
     struct str path = { 0 }, where = { 0 };
     const char *dir = x->p->dir.p, *board = strstr(x->t.c->trainer.logger, "tensorboard") ? dir : NULL;
-    bool here = from->how == RUN_GOES_ON && !from->elsewhere, ok;
+    bool here = from->how == RUN_RESUMED && !from->elsewhere, ok;
     str_printf(&path, "%s/metrics.jsonl", dir);
     if (here) ok = goes_on(x, path.p, board, &where, e);
     else ok = run_folder_clear(x->p, &where, e) && metrics_open(&x->log, path.p, -1, board, e);
@@ -344,14 +344,14 @@ static bool begin(struct run *x, const struct run_from *from, struct err *e)
     x->saved_at = seconds();
     if (here) err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
     moved(&where);
-    ok =
-        ok && (!x->p->dumps.n || dir_make(x->p->dumps.p, e)) && run_note(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
+    ok = ok && (!x->p->dumps.n || dir_make(x->p->dumps.p, e)) &&
+         run_record_write(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
     str_free(&path);
     str_free(&where);
     return ok;
 }
 
-static void say_done(const struct run *x, const struct run_from *from)
+static void say_done(const struct run *x, const struct run_origin *from)
 {
     if (!x->say) return;
     fprintf(x->say,
@@ -376,12 +376,12 @@ static void say_end(const struct run *x)
 bool run_training_in(struct session *s, struct run_folder *p, struct run_report *r, FILE *say, struct err *e)
 {
     struct run x = { .r = r, .p = p, .say = say, .saved = -1, .extra = { .best = { .step = -1 } } };
-    struct run_from from = { .extra = &x.extra };
-    bool ok = session_questions(s, true, e);
+    struct run_origin from = { .extra = &x.extra };
+    bool ok = session_open_prompts(s, true, e);
     *r = (struct run_report){ 0 };
     trainer_make(&x.t, s);
     x.started = seconds();
-    ok = ok && run_hashes(&x.extra, s, e) && run_resume(&x.t, r, p, &from, &x.m, e);
+    ok = ok && run_record_hashes(&x.extra, s, e) && run_resume(&x.t, r, p, &from, &x.m, e);
     x.pending = from.pending;
     x.before = r->wall_s;
     r->done = ok && from.how == RUN_DONE;
@@ -389,10 +389,10 @@ bool run_training_in(struct session *s, struct run_folder *p, struct run_report 
     else if (ok) {
         ok = room(&x, e) && begin(&x, &from, e);
         if (ok && say && s->train.rows.n) say_data(s, say);
-        if (ok && from.how == RUN_GOES_ON && say)
+        if (ok && from.how == RUN_RESUMED && say)
             fprintf(say, "resumed after step %d from %s\n", x.t.step, from.folder.p);
         if (say) fflush(say);
-        if (ok && from.how == RUN_ANEW && s->c->trainer.val_before_train && eval_questions(s))
+        if (ok && from.how == RUN_ANEW && s->c->trainer.val_before_train && eval_prompts(s))
             ok = first_evaluation(&x, e);
         ok = ok && steps(&x, e);
         if (x.log.f) ok = metrics_close(&x.log, ok ? e : NULL) && ok;

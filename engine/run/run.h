@@ -16,8 +16,9 @@ struct run_report {
     int skipped, steps;
 };
 
-/* Trains from step 0, or from where trainer.resume says, to trainer.total_training_steps, in the folder that place_open
- * made and locked, and leaves a checkpoint of the last step there. say gets the plain lines of the run (may be NULL).
+/* Trains from step 0, or from where trainer.resume says, to trainer.total_training_steps, in the folder that
+ * run_folder_open made and locked, and leaves a checkpoint of the last step there. say gets the plain lines of the run
+ * (may be NULL).
  * What is damaged or moved aside is said on stderr. False: a sentence; what was done is on disk. */
 bool run_training_in(struct session *s, struct run_folder *p, struct run_report *r, FILE *say, struct err *e);
 /* The same with the place opened and closed. */
@@ -26,8 +27,8 @@ json_t *run_report_json(const struct run_report *r, const struct config *c);
 
 /* resume.c: where a run begins. */
 struct ckpt_extra;
-enum run_start { RUN_ANEW, RUN_GOES_ON, RUN_DONE /* nothing is left to do */ };
-struct run_from {
+enum run_start { RUN_ANEW, RUN_RESUMED, RUN_DONE /* nothing is left to do */ };
+struct run_origin {
     enum run_start how;
     struct str folder;              /* the checkpoint it goes on from */
     bool elsewhere;                 /* it is another run's */
@@ -37,5 +38,5 @@ struct run_from {
 };
 /* Reads it into t, r and m (metrics of the step whose evaluation is pending). False: damaged without another, or of
  * another run. */
-bool run_resume(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_from *from,
+bool run_resume(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_origin *from,
                 struct metrics *m, struct err *e);

@@ -13,15 +13,15 @@ struct run_folder {
 };
 
 /* Makes the folders, takes the locks, ends a move that a killed process had begun and sweeps temporary files that
- * killed processes left. False: another process writes there, or it cannot be written. Call place_close in either
+ * killed processes left. False: another process writes there, or it cannot be written. Call run_folder_close in either
  * case. */
 bool run_folder_open(struct run_folder *p, const struct config *c, struct err *e);
-/* gives the locks back and removes the folders that place_open made, where they are empty */
+/* gives the locks back and removes the folders that run_folder_open made, where they are empty */
 void run_folder_close(struct run_folder *p);
 
 /* Moves all that an earlier run left. where: the folder it is in now, empty where there was nothing (a
  * run that ended before its first line of metrics has left nothing). A process that is killed on the way leaves a move
- * that the next place_open ends, so that no mixture is ever found. */
+ * that the next run_folder_open ends, so that no mixture is ever found. */
 bool run_folder_clear(struct run_folder *p, struct str *where, struct err *e);
 /* Of a run that goes on after `step`: moves the checkpoints of later steps, the latest first. */
 bool run_folder_clear_after(struct run_folder *p, int step, struct str *where, struct err *e);

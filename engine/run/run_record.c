@@ -25,7 +25,7 @@ static uint64_t vocabulary_hash(const struct session *s)
     return hash_end(&h);
 }
 
-bool run_hashes(struct ckpt_extra *x, const struct session *s, struct err *e)
+bool run_record_hashes(struct ckpt_extra *x, const struct session *s, struct err *e)
 {
     const char *cache = s->c->tools.search_cache;
     int64_t n;
@@ -57,7 +57,7 @@ static json_t *starts_of(const char *path)
     return list;
 }
 
-bool run_note(const char *dir, const struct session *s, int step, struct err *e)
+bool run_record_write(const char *dir, const struct session *s, int step, struct err *e)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/run.json", dir);

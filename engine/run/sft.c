@@ -104,7 +104,7 @@ static struct seq_view take_task(void *ctx, int slot, uint64_t i)
     return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
 }
 
-bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r,
+bool sft_run_tasks(struct learner *l, const struct chat *c, const struct sft_rule *r,
              bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
 {
     struct tasks t = { c, r, xcalloc((size_t)r->batch, sizeof *t.sft_example) };
@@ -124,8 +124,9 @@ static struct seq_view take_talk(void *ctx, int slot, uint64_t i)
     return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
 }
 
-bool sft_talks(struct learner *l, struct sft_conversations *t, const struct config *c, const struct sft_rule *r,
-               bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+bool sft_run_conversations(struct learner *l, struct sft_conversations *t, const struct config *c,
+                           const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx,
+                           struct err *e)
 {
     return run(l, &(struct source){ take_talk, &(struct talking){ t, c } }, r, after, ctx, e);
 }

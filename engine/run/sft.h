@@ -22,9 +22,10 @@ struct sft_rule {
 struct sft_report { int step, steps, part, whole; double loss, norm, lr, wall_s; int64_t tokens; };
 /* Every demonstration is fresh. after is called after each step, where returning false stops early, and, with part <
  * whole, within it. False: a non-finite gradient five steps in a row. */
-bool sft_run(struct learner *l, const struct chat *c, const struct sft_rule *r,
+bool sft_run_tasks(struct learner *l, const struct chat *c, const struct sft_rule *r,
              bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e);
 /* The same on conversations, in the order of data.shuffle and data.seed; a batch may reach from one epoch into the
  * next. */
-bool sft_talks(struct learner *l, struct sft_conversations *t, const struct config *c, const struct sft_rule *r,
-               bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e);
+bool sft_run_conversations(struct learner *l, struct sft_conversations *t, const struct config *c,
+                           const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx,
+                           struct err *e);

@@ -17,7 +17,7 @@
 
 enum { STATE_MAX = 1 << 20 };
 
-uint64_t sft_talks_hash(const struct sft_conversations *t)
+uint64_t sft_conversations_hash(const struct sft_conversations *t)
 {
     struct hash h;
     hash_begin(&h);
@@ -57,7 +57,7 @@ static json_t *identity(const struct session *s, const struct sft_rule *r, uint6
 }
 
 /* What differs, for the sentence. */
-static bool same(const struct sft_keep *k, const json_t *was, const char *path, struct err *e)
+static bool same(const struct sft_checkpoints *k, const json_t *was, const char *path, struct err *e)
 {
     const char *key;
     json_t *is;
@@ -93,7 +93,7 @@ static bool whole_number(const json_t *o, const char *key, json_int_t most, json
 }
 
 /* One checkpoint. *damaged: it is not whole, and nothing of it was taken. */
-static bool take(struct sft_keep *k, struct sft_rule *r, int step, bool *damaged, struct err *e)
+static bool take(struct sft_checkpoints *k, struct sft_rule *r, int step, bool *damaged, struct err *e)
 {
     struct str folder = { 0 }, path = { 0 };
     json_int_t at = 0, updates = 0, in_row = 0, tokens = 0;
@@ -107,7 +107,7 @@ static bool take(struct sft_keep *k, struct sft_rule *r, int step, bool *damaged
               whole_number(j, "skipped_in_row", INT_MAX, &in_row) && whole_number(j, "tokens", INT64_MAX, &tokens)) ||
              fail(e, "%s: not the state of a fine-tuning", path.p);
     struct trainer t = { .s = k->s, .c = k->s->c };
-    ok = ok && ckpt_take_weights(&t, folder.p, e);
+    ok = ok && ckpt_load_weights(&t, folder.p, e);
     if (ok) {
         k->s->learner.steps = (int64_t)updates;
         k->s->learner.skipped_in_row = (int)in_row;
@@ -153,7 +153,7 @@ static void remove_temporary(const char *dir)
     if (d) closedir(d);
 }
 
-static bool finished_before(struct sft_keep *k)
+static bool finished_before(struct sft_checkpoints *k)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/sft_run.json", k->dir.p);
@@ -167,7 +167,7 @@ static bool finished_before(struct sft_keep *k)
     return ok;
 }
 
-static bool resume(struct sft_keep *k, struct sft_rule *r, struct err *e)
+static bool resume(struct sft_checkpoints *k, struct sft_rule *r, struct err *e)
 {
     int n, *step = ckpt_list(k->state.p, &n);
     bool ok = n == 0, damaged = true;
@@ -183,11 +183,12 @@ static bool resume(struct sft_keep *k, struct sft_rule *r, struct err *e)
     return ok;
 }
 
-bool sft_keep_open(struct sft_keep *k, struct session *s, struct sft_rule *r, uint64_t data, struct err *e)
+bool sft_checkpoints_open(struct sft_checkpoints *k, struct session *s, struct sft_rule *r, uint64_t data,
+                          struct err *e)
 {
     struct str metrics = { 0 };
     bool off = !strcmp(s->c->trainer.resume, "off");
-    *k = (struct sft_keep){ .s = s, .identity = identity(s, r, data) };
+    *k = (struct sft_checkpoints){ .s = s, .identity = identity(s, r, data) };
     str_puts(&k->dir, s->c->sft.save);
     str_printf(&k->state, "%s/sft", s->c->sft.save);
     str_printf(&metrics, "%s/metrics.jsonl", s->c->sft.save);
@@ -216,7 +217,7 @@ static bool write_json(const char *path, const json_t *j, struct err *e)
     return ok;
 }
 
-static bool write_state(const struct sft_keep *k, const struct sft_report *r, const char *path, struct err *e)
+static bool write_state(const struct sft_checkpoints *k, const struct sft_report *r, const char *path, struct err *e)
 {
     const struct learner *l = &k->s->learner;
     json_t *o =
@@ -227,7 +228,7 @@ static bool write_state(const struct sft_keep *k, const struct sft_report *r, co
     return ok;
 }
 
-static bool save(struct sft_keep *k, const struct sft_report *r, struct err *e)
+static bool save(struct sft_checkpoints *k, const struct sft_report *r, struct err *e)
 {
     struct str path = { 0 }, tmp = { 0 }, p = { 0 };
     struct trainer t = { .s = k->s, .c = k->s->c };
@@ -259,7 +260,7 @@ static bool save(struct sft_keep *k, const struct sft_report *r, struct err *e)
     return ok;
 }
 
-bool sft_keep_step(struct sft_keep *k, const struct sft_report *r, struct err *e)
+bool sft_checkpoints_step(struct sft_checkpoints *k, const struct sft_report *r, struct err *e)
 {
     const struct config *c = k->s->c;
     struct metrics m = { 0 };
@@ -278,7 +279,7 @@ bool sft_keep_step(struct sft_keep *k, const struct sft_report *r, struct err *e
     return ok && (last || !(due || k->stopped) || save(k, r, e));
 }
 
-bool sft_keep_note(struct sft_keep *k, const char *folder, struct err *e)
+bool sft_checkpoints_finish(struct sft_checkpoints *k, const char *folder, struct err *e)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/sft_run.json", folder);
@@ -287,7 +288,7 @@ bool sft_keep_note(struct sft_keep *k, const char *folder, struct err *e)
     return ok;
 }
 
-bool sft_keep_close(struct sft_keep *k, bool finished, struct err *e)
+bool sft_checkpoints_close(struct sft_checkpoints *k, bool finished, struct err *e)
 {
     int n, *step = ckpt_list(k->state.p ? k->state.p : "", &n);
     bool ok = !k->log.f || metrics_close(&k->log, e);

@@ -25,7 +25,7 @@ static void cut_to_positions(struct config *c, int positions)
     }
 }
 
-void config_for_model(struct config *c, const char *rate, FILE *warn)
+void fit_config_to_model(struct config *c, const char *rate, FILE *warn)
 {
     struct model_config shape;
     struct err ignored;
@@ -44,7 +44,7 @@ void config_for_model(struct config *c, const char *rate, FILE *warn)
 /* What changes memory and speed but no number is lowered until the run fits, where it was not given. The first steps
  * cost a CPU next to no speed. Of supervised fine-tuning only recomputation changes no number: conversations may be as
  * long as a batch. */
-void config_for_memory(struct config *c, enum memory_purpose what, FILE *say)
+void fit_config_to_memory(struct config *c, enum memory_purpose what, FILE *say)
 {
     static const struct { const char *key; int value; } steps[] = {
         { "rollout.max_num_seqs", 128 }, { "rollout.max_num_seqs", 64 }, { "rollout.max_num_seqs", 32 },

@@ -16,7 +16,7 @@ static void *nowhere(void) { return (void *)(uintptr_t)256; }
 
 static size_t copies(const struct config *c)
 {
-    struct weight_copies w = trainer_copies(c);
+    struct weight_copies w = trainer_weight_copies(c);
     return (size_t)w.ref + w.prev + w.old;
 }
 
@@ -136,7 +136,7 @@ static void put_cures(struct str *s, const struct config *c, enum memory_purpose
     }
     str_printf(s, "Lower%s rollout.max_num_seqs=%d, %s=%d or rollout.max_len=%d",
                what == MEMORY_TRAIN ? " actor.ppo_max_token_len_per_gpu," : "", c->rollout.max_num_seqs,
-               step ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_first(c), c->rollout.max_len);
+               step ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_prompts(c), c->rollout.max_len);
 }
 
 bool memory_fits_share(const struct config *c, const char *path, enum memory_purpose what, double share, struct err *e)

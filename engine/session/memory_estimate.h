@@ -28,7 +28,7 @@ struct memory_estimate {
 };
 void memory_estimate_make_as(struct memory_estimate *n, const struct model_config *shape, const struct config *c,
                   const struct memory_rule *rule);
-/* this build; NEED_TRAIN or NEED_SAMPLE */
+/* this build; MEMORY_TRAIN or MEMORY_SAMPLE */
 void memory_estimate_make(struct memory_estimate *n, const struct model_config *shape, const struct config *c,
                           bool trains);
 
@@ -39,5 +39,5 @@ void memory_estimate_make(struct memory_estimate *n, const struct model_config *
 bool memory_fits(const struct config *c, const char *path, enum memory_purpose what, struct err *e);
 /* within this share of it */
 bool memory_fits_share(const struct config *c, const char *path, enum memory_purpose what, double share, struct err *e);
-/* NEED_TRAIN or NEED_SAMPLE */
+/* MEMORY_TRAIN or MEMORY_SAMPLE */
 bool session_fits(const struct config *c, const char *path, bool trains, struct err *e);

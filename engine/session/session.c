@@ -107,7 +107,7 @@ int trainer_updates(const struct config *c)
     return c->data.train_batch_size / c->actor.ppo_mini_batch_size * c->actor.ppo_epochs;
 }
 
-struct weight_copies trainer_copies(const struct config *c)
+struct weight_copies trainer_weight_copies(const struct config *c)
 {
     bool appo = c->algorithm.adv_estimator == ALGO_APPO, previous = c->branch.omega == OMEGA_PREVIOUS;
     /* branches of earlier rounds are scored under pi_old, which the weights no longer are after the step's first
@@ -147,12 +147,12 @@ struct rollout_config session_eval_sampling(const struct session *s, bool greedy
     return r;
 }
 
-int branched_first(const struct config *c)
+int branched_prompts(const struct config *c)
 {
     return c->branch.when == BRANCH_STEP ? c->data.train_batch_size : c->actor.ppo_mini_batch_size;
 }
 
-const char *branched_first_key(const struct config *c)
+const char *branched_prompts_key(const struct config *c)
 {
     return c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size";
 }
@@ -160,7 +160,7 @@ const char *branched_first_key(const struct config *c)
 int64_t session_pages(const struct config *c)
 {
     int64_t kept =
-        c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_first(c) * c->rollout.initial_rollouts : 0;
+        c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_prompts(c) * c->rollout.initial_rollouts : 0;
     return kv_need(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
 }
 
@@ -186,7 +186,7 @@ static void commit(const struct session *s, const struct arena *a)
     if (s->trains && *s->c->model.path) dev_commit(a->base, a->size);
 }
 
-void session_trains(struct session *s)
+void session_open_learner(struct session *s)
 {
     s->trains = true;
     learner_make(&s->learner, &s->m, learner_rule_of(s->c));
@@ -201,7 +201,7 @@ bool session_pages_count(const struct config *c, struct err *e)
                 "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens "
                 "are more keys and values than a pool can "
                 "number: make one of them smaller",
-                branched_first_key(c), branched_first(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs,
+                branched_prompts_key(c), branched_prompts(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs,
                 c->rollout.max_len);
 }
 
@@ -216,7 +216,7 @@ static bool lengths_fit(const struct session *s, struct err *e)
     return session_pages_count(c, e);
 }
 
-bool session_samples(struct session *s, struct err *e)
+bool session_open_sampler(struct session *s, struct err *e)
 {
     const struct config *c = s->c;
     if (!lengths_fit(s, e)) return false;
@@ -242,11 +242,11 @@ bool session_open(struct session *s, const struct config *c, bool trains, struct
     *s = (struct session){ .c = c };
     if (!session_fits(c, *c->model.path ? c->model.path : session_embedded_policy(), trains, e)) return false;
     if (!session_load(s, c, NULL, e) || !lengths_fit(s, e)) return false;
-    if (trains) session_trains(s);
-    return session_samples(s, e);
+    if (trains) session_open_learner(s);
+    return session_open_sampler(s, e);
 }
 
-bool session_questions(struct session *s, bool train, struct err *e)
+bool session_open_prompts(struct session *s, bool train, struct err *e)
 {
     const struct config *c = s->c;
     if (train && !prompt_set_open(&s->train, "data.train_files", c->data.train_files, c, &s->form, e)) return false;

@@ -38,12 +38,12 @@ bool session_open(struct session *s, const struct config *c, bool trains, struct
 /* Its parts. Model, tokenizer and chat format; no_chat (may be NULL: then a model without a chat format is an error) is
  * "" or says why there is none. */
 bool session_load(struct session *s, const struct config *c, struct err *no_chat, struct err *e);
-void session_trains(struct session *s);                         /* the optimizer */
+void session_open_learner(struct session *s);                         /* the optimizer */
 struct learner_rule learner_rule_of(const struct config *c);
-bool session_samples(struct session *s, struct err *e);         /* tools, keys and values, the sampler */
+bool session_open_sampler(struct session *s, struct err *e);         /* tools, keys and values, the sampler */
 void session_close(struct session *s);
 /* Reads data.val_files and, to train, data.train_files, where they are given. */
-bool session_questions(struct session *s, bool train, struct err *e);
+bool session_open_prompts(struct session *s, bool train, struct err *e);
 
 /* save.c: folders that transformers loads as they are. */
 /* The embedded kind: config.json, model.safetensors, tokenizer.json, tokenizer_config.json. */
@@ -55,8 +55,8 @@ bool session_save(const struct session *s, const char *folder, struct err *e);
 bool tokenizer_files_pass(const char *model_path, const char *folder, struct err *e);
 /* Prompts of a step that are branched first: a mini-batch, or (branch.when=step) all. Only their initial rollouts keep
  * pages: what later ones had would be dropped unread by the first update. */
-int branched_first(const struct config *c);
-const char *branched_first_key(const struct config *c);         /* the key that says how many */
+int branched_prompts(const struct config *c);
+const char *branched_prompts_key(const struct config *c);         /* the key that says how many */
 /* Pages for all that decode at once, and for the initial rollouts that keep theirs until they are branched. */
 int64_t session_pages(const struct config *c);
 bool session_pages_count(const struct config *c, struct err *e);        /* false: more than can be numbered */
@@ -64,7 +64,7 @@ bool session_pages_count(const struct config *c, struct err *e);        /* false
 int trainer_updates(const struct config *c);
 /* Which copies of the weights a configuration needs beside the model's own: the memory estimate counts them. */
 struct weight_copies { bool ref, prev, old; };
-struct weight_copies trainer_copies(const struct config *c);
+struct weight_copies trainer_weight_copies(const struct config *c);
 /* One line a region: where each byte of memory is. */
 void session_print_memory(const struct session *s, FILE *f);
 

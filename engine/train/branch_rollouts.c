@@ -73,14 +73,12 @@ int token_kind(const struct session *s, const struct sequence *seq, int pos)
 static void note_point(const struct session *s, const struct trajectory *from, const struct branch_choice *b,
                        struct step_sums *z)
 {
-    z->points++;
+    z->branch_points++;
     z->fallback += b->entropy_fallback;
     z->strict += b->strict;
     z->at_depth[MIN(DEPTHS - 1, b->pos * DEPTHS / MAX(1, trajectory_len(from)))]++;
     z->at_kind[token_kind(s, &from->seq, b->pos)]++;
-    mean_add(&z->score, b->score);
-    mean_add(&z->zf, b->zf);
-    mean_add(&z->zh, b->zh);
+    mean_add(&z->branch_score, b->score);
 }
 
 /* The clamped Omega and the branching score of every position, for the metrics and the dump. */
@@ -93,7 +91,7 @@ static void note_omega(struct trajectory *r, const struct branch_rule *rule, str
     op_branch_score(f, aside, aside + n, bs, r->logp, r->logp_omega, r->entropy, r->seq.m + r->seq.prompt_len, begin, 1,
                     rule);
     for (int i = 0; i < n; i++)
-        if (r->seq.m[r->seq.prompt_len + i]) mean_add(&z->f, (double)f[i]);
+        if (r->seq.m[r->seq.prompt_len + i]) mean_add(&z->omega_clamped, (double)f[i]);
     free(aside);
     free(r->omega);
     free(r->bs);
@@ -143,12 +141,12 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
 {
     struct session *s = t->s;
     struct branch_config b = chooser(t->c);
-    struct branch_view *view = xcalloc((size_t)g->rows, sizeof *view);
+    struct branch_view *view = xcalloc((size_t)g->n, sizeof *view);
     struct branch_choice *choice = xcalloc((size_t)want, sizeof *choice);
-    uint8_t **ok = xcalloc((size_t)g->rows, sizeof *ok);
-    int rows = g->rows;
+    uint8_t **ok = xcalloc((size_t)g->n, sizeof *ok);
+    int rows = g->n;
     for (int i = 0; i < rows; i++) {
-        struct trajectory *r = g->row[i];
+        struct trajectory *r = g->traj[i];
         const uint8_t *m = r->seq.m + r->seq.prompt_len;
         int budget = t->c->branch.candidates == CANDIDATES_OPEN ? room_for(t->c, &r->seq) : 0;
         ok[i] = xcalloc((size_t)trajectory_len(r) + 1, 1);
@@ -163,11 +161,11 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
     }
     struct branch_key key = { (uint64_t)t->c->trainer.seed, step, (uint32_t)t->epoch, (uint32_t)round, g->number };
     int got = branch_choose(choice, view, rows, want, &b, &key);
-    if (!got) z->no_candidate++;
+    if (!got) z->no_candidate_prompts++;
     for (int i = 0; i < want; i++) {
         struct trajectory *r;
         if (got) {
-            const struct sequence *from = &g->row[choice[i].row]->seq;
+            const struct sequence *from = &g->traj[choice[i].row]->seq;
             int cut = choice[i].pos + !b.resample_token;
             /* the last token the limits allow is kept: nothing can follow, as in the official builder */
             if (cut >= room_for(t->c, from)) continue;
@@ -178,7 +176,7 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
             r->strict = choice[i].strict;
             r->fallback = choice[i].entropy_fallback;
             if (t->c->branch.tool_budget == BUDGET_PREFIX) r->seq.calls_spent = spent_by_tags(s, &r->seq);
-            note_point(s, g->row[choice[i].row], &choice[i], z);
+            note_point(s, g->traj[choice[i].row], &choice[i], z);
         } else {
             r = group_root(g, s, step);
             r->branch = true;
@@ -208,7 +206,7 @@ static bool spare_pages(void *ctx)
     const struct spare *s = ctx;
     for (int i = s->n - 1; i >= 0; i--)
         for (int j = s->before[i] - 1; j >= 0; j--) {
-            struct kv_seq *kv = &s->g[i].row[j]->seq.kv;
+            struct kv_seq *kv = &s->g[i].traj[j]->seq.kv;
             if (!kv->n_pages) continue;
             kv_drop(s->kv, kv);
             return true;
@@ -219,25 +217,25 @@ static bool spare_pages(void *ctx)
 static void run_new(struct trainer *t, struct group *g, int n, const int *before, bool keep, struct step_sums *z)
 {
     int total = 0;
-    for (int i = 0; i < n; i++) total += g[i].rows - before[i];
+    for (int i = 0; i < n; i++) total += g[i].n - before[i];
     struct sequence **seq = xcalloc((size_t)total, sizeof *seq);
     int k = 0;
     for (int i = 0; i < n; i++)
-        for (int j = before[i]; j < g[i].rows; j++) seq[k++] = &g[i].row[j]->seq;
+        for (int j = before[i]; j < g[i].n; j++) seq[k++] = &g[i].traj[j]->seq;
     struct rollout_stats stats;
     struct spare spare = { g, n, before, &t->s->kv };
     rollout_spare(t->s->ro, spare_pages, &spare);
-    rollout_run(t->s->ro, seq, total, keep, tell_branches, t, &stats);
+    rollout_run(t->s->ro, seq, total, keep, report_branches, t, &stats);
     rollout_spare(t->s->ro, NULL, NULL);
     free(seq);
     z->generated_branch += stats.generated;
-    note_run(&stats, z);
+    note_rollout_stats(&stats, z);
     for (int i = 0; i < n; i++)
-        for (int j = before[i]; j < g[i].rows; j++) {
-            struct trajectory *r = g[i].row[j];
-            inherit(r, r->orig >= 0 ? g[i].row[r->orig] : NULL);
+        for (int j = before[i]; j < g[i].n; j++) {
+            struct trajectory *r = g[i].traj[j];
+            inherit(r, r->orig >= 0 ? g[i].traj[r->orig] : NULL);
             trajectory_grade(&g[i], r, t->s);
-            mean_add(&z->branch_new, r->seq.n - (r->orig >= 0 ? r->seq.born : r->seq.prompt_len));
+            mean_add(&z->branch_tokens, r->seq.n - (r->orig >= 0 ? r->seq.born : r->seq.prompt_len));
         }
 }
 
@@ -252,11 +250,11 @@ static void score_new(struct trainer *t, struct group *g, int n, const int *befo
     bool old = c->branch.train && t->score_old;          /* their ratio, too, compares two scoring passes */
     if (!old && !(c->branch.train && c->actor.kl_loss_coef > 0) && !(other && round < c->branch.rounds)) return;
     int rows = 0, k = 0;
-    for (int i = 0; i < n; i++) rows += g[i].rows - before[i];
+    for (int i = 0; i < n; i++) rows += g[i].n - before[i];
     struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
     int *uid = xcalloc((size_t)rows, sizeof *uid);
     for (int i = 0; i < n; i++)
-        for (int j = before[i]; j < g[i].rows; j++) { uid[k] = i; row[k++] = g[i].row[j]; }
+        for (int j = before[i]; j < g[i].n; j++) { uid[k] = i; row[k++] = g[i].traj[j]; }
     double start = seconds();
     rescore(t, row, uid, rows, true, false, z);
     for (int i = 0; old && i < rows; i++) {
@@ -268,14 +266,14 @@ static void score_new(struct trainer *t, struct group *g, int n, const int *befo
     free(uid);
 }
 
-void branch_groups(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z)
+void branch_rollouts(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z)
 {
     int rows = 0, k = 0;
     for (int i = 0; i < n; i++) rows += g[i].initial;
     struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
     int *uid = xcalloc((size_t)rows, sizeof *uid), *before = xcalloc((size_t)n, sizeof *before);
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < g[i].initial; j++) { uid[k] = i; row[k++] = g[i].row[j]; }
+        for (int j = 0; j < g[i].initial; j++) { uid[k] = i; row[k++] = g[i].traj[j]; }
     double start = seconds();
     bool appo = t->c->algorithm.adv_estimator == ALGO_APPO;
     rescore(t, row, uid, rows, stale, appo, z);
@@ -284,8 +282,8 @@ void branch_groups(struct trainer *t, struct group *g, int n, bool stale, struct
     for (int round = 1; appo && round <= t->c->branch.rounds; round++) {
         int target = rows_after(t->c, round);
         for (int i = 0; i < n; i++) {
-            before[i] = g[i].rows;
-            if (target > g[i].rows) fork_group(t, &g[i], target - g[i].rows, row[0]->seq.step, round, z);
+            before[i] = g[i].n;
+            if (target > g[i].n) fork_group(t, &g[i], target - g[i].n, row[0]->seq.step, round, z);
         }
         run_new(t, g, n, before, round < t->c->branch.rounds, z);
         score_new(t, g, n, before, round, stale, z);

@@ -5,13 +5,13 @@
 
 static struct trajectory *add(struct group *g)
 {
-    if (g->rows == g->cap) {
+    if (g->n == g->cap) {
         g->cap = g->cap ? 2 * g->cap : 8;
-        g->row = xrealloc(g->row, (size_t)g->cap * sizeof *g->row);
+        g->traj = xrealloc(g->traj, (size_t)g->cap * sizeof *g->traj);
     }
     struct trajectory *r = xcalloc(1, sizeof *r);
     r->orig = r->idx = -1;
-    return g->row[g->rows++] = r;
+    return g->traj[g->n++] = r;
 }
 
 /* An embedded question. A model that is to call in turns must be told of the tools; one that calls in tags is the
@@ -46,7 +46,7 @@ struct trajectory *group_root(struct group *g, struct session *s, uint32_t step)
     return r;
 }
 
-void group_begin(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index,
+void group_begin_task(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index,
                  uint32_t step, uint32_t number, int n)
 {
     *g = (struct group){ .number = number, .index = (int64_t)index };
@@ -55,7 +55,7 @@ void group_begin(struct group *g, struct session *s, int family, enum split spli
     g->initial = n;
 }
 
-void group_begin_row(struct group *g, struct session *s, const struct prompt_set *q, int row, uint32_t step,
+void group_begin_record(struct group *g, struct session *s, const struct prompt_set *q, int row, uint32_t step,
                      uint32_t number, int n)
 {
     *g = (struct group){ .number = number,
@@ -80,20 +80,20 @@ static void row_free(struct trajectory *r, struct session *s)
 
 void group_drop_branches(struct group *g, struct session *s)
 {
-    while (g->rows > g->initial) row_free(g->row[--g->rows], s);
+    while (g->n > g->initial) row_free(g->traj[--g->n], s);
 }
 
 void group_end(struct group *g, struct session *s)
 {
-    while (g->rows > 0) row_free(g->row[--g->rows], s);
-    free(g->row);
+    while (g->n > 0) row_free(g->traj[--g->n], s);
+    free(g->traj);
     env_prompt_end(&s->env, &g->task);
     *g = (struct group){ 0 };
 }
 
 struct trajectory *group_fork(struct group *g, struct session *s, int orig, int cut)
 {
-    struct trajectory *r = add(g), *from = g->row[orig];
+    struct trajectory *r = add(g), *from = g->traj[orig];
     sequence_fork(&r->seq, &from->seq, from->seq.prompt_len + cut, &s->kv);
     r->seq.rollout = g->next_rollout++;
     r->seq.parent = orig;

@@ -23,15 +23,15 @@ struct group {
     struct env_prompt task;
     uint32_t number;                /* the prompt's number in its step */
     int64_t index;                  /* the row of the data set, or the embedded question's number in its split */
-    int rows, initial, cap;         /* row[0 .. initial) are the initial rollouts */
-    struct trajectory **row;
+    int n, initial, cap;            /* traj[0 .. initial) are the initial rollouts, traj[initial .. n) the branches */
+    struct trajectory **traj;
     uint32_t next_rollout;          /* numbers that key the random draws are never used twice */
 };
 
 /* Opens the question and n root rollouts, not yet run: an embedded one, or a row of q. */
-void group_begin(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index,
+void group_begin_task(struct group *g, struct session *s, int family, enum split split, uint64_t seed, uint64_t index,
                  uint32_t step, uint32_t number, int n);
-void group_begin_row(struct group *g, struct session *s, const struct prompt_set *q, int row, uint32_t step,
+void group_begin_record(struct group *g, struct session *s, const struct prompt_set *q, int row, uint32_t step,
                      uint32_t number, int n);
 void group_end(struct group *g, struct session *s);
 /* A new branch of row `orig` cut before response position `cut`, or a fresh root rollout (orig -1). */

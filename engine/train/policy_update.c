@@ -11,7 +11,7 @@
 
 static void flat_rows(struct update_batch *f, struct group *g, int n)
 {
-    for (int i = 0; i < n; i++) f->rows += g[i].rows;
+    for (int i = 0; i < n; i++) f->rows += g[i].n;
     f->row = xcalloc((size_t)f->rows, sizeof *f->row);
     f->uid = xcalloc((size_t)f->rows, sizeof *f->uid);
     f->kind = xcalloc((size_t)f->rows, 1);
@@ -19,8 +19,8 @@ static void flat_rows(struct update_batch *f, struct group *g, int n)
     int k = 0;
     for (int branch = 0; branch < 2; branch++)
         for (int i = 0; i < n; i++)
-            for (int j = branch ? g[i].initial : 0; j < (branch ? g[i].rows : g[i].initial); j++) {
-                f->row[k] = g[i].row[j];
+            for (int j = branch ? g[i].initial : 0; j < (branch ? g[i].n : g[i].initial); j++) {
+                f->row[k] = g[i].traj[j];
                 f->uid[k] = i;
                 f->kind[k++] = (uint8_t)branch;
                 if (!branch) f->initial++;
@@ -31,7 +31,7 @@ static void flat_rows(struct update_batch *f, struct group *g, int n)
 static int flat_of(const struct update_batch *f, const struct group *g, int uid, int orig)
 {
     for (int k = 0; k < f->rows; k++)
-        if (f->uid[k] == uid && f->row[k] == g[uid].row[orig]) return k;
+        if (f->uid[k] == uid && f->row[k] == g[uid].traj[orig]) return k;
     die("a branch of prompt %d names a row that is not there", uid);
 }
 
@@ -40,9 +40,9 @@ static int flat_of(const struct update_batch *f, const struct group *g, int uid,
  * is kept; -1, no token at all. */
 static struct branch_record record(const struct update_batch *f, const struct group *g, int k, bool resample)
 {
-    const struct trajectory *r = f->row[k], *from = g[f->uid[k]].row[r->orig];
+    const struct trajectory *r = f->row[k], *from = g[f->uid[k]].traj[r->orig];
     struct branch_record rec = { r->orig, k, r->idx, r->score };
-    for (; from->branch && from->orig >= 0; from = g[f->uid[k]].row[from->orig]) {
+    for (; from->branch && from->orig >= 0; from = g[f->uid[k]].traj[from->orig]) {
         rec.orig = from->orig;
         rec.idx = MIN(rec.idx, from->idx);
     }
@@ -128,10 +128,10 @@ void update_batch_credit(struct update_batch *f, const struct config *c, double 
             if (!f->m[i]) continue;
             trained = true;
             live = live || f->adv[i] != 0;
-            mean_add(&z->adv, (double)f->adv[i]);
+            mean_add(&z->advantage, (double)f->adv[i]);
         }
-        z->live += live;
-        z->live_of += trained;
+        z->live_rows += live;
+        z->trained_rows += trained;
         f->live[k] = live;
     }
     free(reward);
@@ -232,7 +232,7 @@ static void gradient(struct trainer *t, struct update_batch *f, struct step_sums
         pack_make(&p, s + done, take);
         learner_grad(&t->s->learner, &p, train_inv_temp(t->c), f->g, t->c->actor.entropy_coeff != 0 ? f->ge : NULL,
                      f->logp_train, NULL);
-        z->trained += p.n;
+        z->trained_positions += p.n;
         t->tokens_trained += p.targets;
         pack_free(&p);
         done += take;
@@ -242,20 +242,20 @@ static void gradient(struct trainer *t, struct update_batch *f, struct step_sums
 
 static void note_loss(struct step_sums *z, const struct loss_stats *s)
 {
-    mean_add(&z->pg, s->pg);
-    mean_add(&z->kl, s->kl);
+    mean_add(&z->pg_loss, s->pg);
+    mean_add(&z->kl_loss, s->kl);
     mean_add(&z->ppo_kl, s->ppo_kl);
     mean_add(&z->clipfrac, s->clipfrac);
     mean_add(&z->clipfrac_lower, s->clipfrac_lower);
-    mean_add(&z->factor, s->factor_mean);
-    z->factor.min = MIN(z->factor.min, s->factor_min);
-    z->factor.max = MAX(z->factor.max, s->factor_max);
-    mean_add(&z->raw, s->iw_raw_mean);
-    z->raw.min = MIN(z->raw.min, s->iw_raw_min);
-    z->raw.max = MAX(z->raw.max, s->iw_raw_max);
-    z->dropped += s->rows_dropped;
-    mean_add(&z->at_upper, s->iw_clip_upper);
-    mean_add(&z->at_lower, s->iw_clip_lower);
+    mean_add(&z->future_factor, s->factor_mean);
+    z->future_factor.min = MIN(z->future_factor.min, s->factor_min);
+    z->future_factor.max = MAX(z->future_factor.max, s->factor_max);
+    mean_add(&z->future_omega, s->iw_raw_mean);
+    z->future_omega.min = MIN(z->future_omega.min, s->iw_raw_min);
+    z->future_omega.max = MAX(z->future_omega.max, s->iw_raw_max);
+    z->dropped_rows += s->rows_dropped;
+    mean_add(&z->iw_clip_upper, s->iw_clip_upper);
+    mean_add(&z->iw_clip_lower, s->iw_clip_lower);
 }
 
 /* |p_train - p_rollout| of what was just trained on; the weights were the sampler's. */
@@ -286,9 +286,9 @@ static double apply(struct trainer *t, double loss, struct step_sums *z)
     bool done = isfinite(loss) && learner_step(l, &o, &norm);
     if (!isfinite(loss)) l->skipped_in_row++;
     z->updates += done;
-    z->skipped += !done;
+    z->skipped_updates += !done;
     t->skipped += !done;
-    if (isfinite(norm)) mean_add(&z->norm, norm);
+    if (isfinite(norm)) mean_add(&z->grad_norm, norm);
     return norm;
 }
 
@@ -297,7 +297,7 @@ bool policy_update(struct trainer *t, struct group *g, int n, bool stale, struct
     struct update_batch f;
     struct loss_stats stats;
     double start = seconds();
-    struct dump_note note = { t->s->learner.steps, &stats, (double)NAN };
+    struct dump_info note = { t->s->learner.steps, &stats, (double)NAN };
     update_batch_make(&f, g, n, t->c);
     update_batch_credit(&f, t->c, t->score_max, z);
     if (update_batch_loss(&f, t->c, &stats)) {

@@ -71,7 +71,7 @@ static void score_under(struct trainer *t, struct trajectory **row, const int *u
         fill.slot = slot;
         rule.kv = refill ? &fill : NULL;
         learner_score(&t->s->learner, &p, &rule, logp, entropy);
-        z->scored += p.n;
+        z->scored_positions += p.n;
         free(slot);
         pack_free(&p);
         done += take;

@@ -229,7 +229,7 @@ static void put_branch(struct str *o, const struct group *g, const struct trajec
     put_bool(o, "branch", r->branch);
     for (int i = 0; r->orig < 0 && i < 6; i++) put_null(o, names[i]);
     if (r->orig < 0) return;
-    put_int(o, "parent", g->row[r->orig]->seq.rollout);
+    put_int(o, "parent", g->traj[r->orig]->seq.rollout);
     put_int(o, "branch_index", r->idx);
     put_real(o, "branch_score", r->score);
     put_int(o, "branch_rank", r->rank);
@@ -258,7 +258,7 @@ static void put_credit(struct str *o, const struct trainer *t, const struct traj
     if (t->c->actor.entropy_coeff != 0) put_wides(o, "grad_entropy", f->ge + f->begin[at], n);
 }
 
-static void put_update(struct str *o, const struct trainer *t, const struct dump_note *u)
+static void put_update(struct str *o, const struct trainer *t, const struct dump_info *u)
 {
     put_int(o, "epoch", t->epoch);
     put_int(o, "mini_batch", t->mini_batch);
@@ -277,7 +277,7 @@ static void put_update(struct str *o, const struct trainer *t, const struct dump
 }
 
 static void put_row(struct str *o, const struct trainer *t, const struct group *g, const struct trajectory *r,
-                    const struct update_batch *f, int at, const struct dump_note *u)
+                    const struct update_batch *f, int at, const struct dump_info *u)
 {
     static const char *const finish[] = { "none", "end", "length" };
     const struct session *s = t->s;
@@ -314,16 +314,16 @@ static void put_row(struct str *o, const struct trainer *t, const struct group *
 }
 
 void dump_update(FILE *out, const struct trainer *t, const struct group *g, int n, const struct update_batch *f,
-                 const struct dump_note *u)
+                 const struct dump_info *u)
 {
     int most = t->c->trainer.rollout_data_prompts;
     struct str line = { 0 };
     for (int i = 0, first = 0, branch = f->initial; i < n; i++)
-        for (int j = 0; j < g[i].rows; j++) {
+        for (int j = 0; j < g[i].n; j++) {
             int at = j < g[i].initial ? first++ : branch++;
-            ENSURE(f->row[at] == g[i].row[j]);
+            ENSURE(f->row[at] == g[i].traj[j]);
             if (most >= 0 && (int)g[i].number >= most) continue;
-            put_row(&line, t, &g[i], g[i].row[j], f, at, u);
+            put_row(&line, t, &g[i], g[i].traj[j], f, at, u);
             fwrite(line.p, 1, line.n, out);
         }
     str_free(&line);

@@ -5,12 +5,12 @@
 
 /* What an update was, beside its mini-batch. weights: AdamW steps that had been done when its numbers were computed;
  * norm: of the gradient, NaN where there was none. */
-struct dump_note { int64_t weights; const struct loss_stats *loss; double norm; };
+struct dump_info { int64_t weights; const struct loss_stats *loss; double norm; };
 
 /* One line for each rollout of the groups g[0..n), initial ones and branches of a prompt together, of the first
  * trainer.rollout_data_prompts prompts. f holds them in its own order. */
 void dump_update(FILE *out, const struct trainer *t, const struct group *g, int n, const struct update_batch *f,
-                 const struct dump_note *note);
+                 const struct dump_info *note);
 
 /* The parts, for tests. JSON string with U+FFFD for every longest run of bytes that begins no character, as Python's
  * errors="replace" has it. */

@@ -18,7 +18,7 @@ static elem_t *copy_weights(const struct model *m)
 
 void trainer_make(struct trainer *t, struct session *s)
 {
-    struct weight_copies want = trainer_copies(s->c);
+    struct weight_copies want = trainer_weight_copies(s->c);
     *t = (struct trainer){
         .s = s, .c = s->c, .score_old = !exact_numerics(), .warmup = s->c->actor.optim_lr_warmup_steps
     };
@@ -46,10 +46,10 @@ static struct group *open_groups(struct trainer *t)
     for (int p = 0; p < prompts; p++) {
         uint64_t index = (uint64_t)t->step * (uint64_t)prompts + (uint64_t)p;
         if (t->s->train.rows.n)
-            group_begin_row(&g[p], t->s, &t->s->train, prompt_set_row(&t->s->train, c, index), (uint32_t)t->step,
+            group_begin_record(&g[p], t->s, &t->s->train, prompt_set_row(&t->s->train, c, index), (uint32_t)t->step,
                             (uint32_t)p, n);
         else
-            group_begin(&g[p], t->s, (int)(index % FAMILIES), SPLIT_TRAIN, (uint64_t)c->trainer.seed, index,
+            group_begin_task(&g[p], t->s, (int)(index % FAMILIES), SPLIT_TRAIN, (uint64_t)c->trainer.seed, index,
                         (uint32_t)t->step, (uint32_t)p, n);
     }
     return g;
@@ -63,7 +63,7 @@ static void score_all(struct trainer *t, struct group *g, int prompts, struct st
     struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
     int *uid = xcalloc((size_t)rows, sizeof *uid);
     for (int p = 0; p < prompts; p++)
-        for (int j = 0; j < g[p].initial; j++) { uid[k] = p; row[k++] = g[p].row[j]; }
+        for (int j = 0; j < g[p].initial; j++) { uid[k] = p; row[k++] = g[p].traj[j]; }
     double start = seconds();
     rescore_old(t, row, uid, rows, z);
     z->t_score += seconds() - start;
@@ -71,7 +71,7 @@ static void score_all(struct trainer *t, struct group *g, int prompts, struct st
     free(uid);
 }
 
-void note_run(const struct rollout_stats *s, struct step_sums *z)
+void note_rollout_stats(const struct rollout_stats *s, struct step_sums *z)
 {
     z->generated += s->generated;
     z->tool_tokens += s->tool_tokens;
@@ -81,13 +81,13 @@ void note_run(const struct rollout_stats *s, struct step_sums *z)
     z->search_misses += s->search_misses;
 }
 
-static void tell(const struct trainer *t, const char *what, int done, int total)
+static void report(const struct trainer *t, const char *what, int done, int total)
 {
-    if (t->tell) t->tell(t->tell_ctx, what, done, total);
+    if (t->progress) t->progress(t->progress_ctx, what, done, total);
 }
 
-void tell_rollouts(void *t, int done, int total) { tell(t, "rollouts", done, total); }
-void tell_branches(void *t, int done, int total) { tell(t, "branches", done, total); }
+void report_rollouts(void *t, int done, int total) { report(t, "rollouts", done, total); }
+void report_branches(void *t, int done, int total) { report(t, "branches", done, total); }
 
 static void sample(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
 {
@@ -97,15 +97,15 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
     int k = 0;
     for (int p = 0; p < prompts; p++)
         for (int j = 0; j < g[p].initial; j++) {
-            g[p].row[j]->seq.unread = p >= branched_first(t->c);
-            seq[k++] = &g[p].row[j]->seq;
+            g[p].traj[j]->seq.unread = p >= branched_prompts(t->c);
+            seq[k++] = &g[p].traj[j]->seq;
         }
     struct rollout_config r = session_sampling(t->s);
     r.halt = &run_stop;
     rollout_set(t->s->ro, &r);
     struct rollout_stats stats;
     double start = seconds();
-    rollout_run(t->s->ro, seq, total, t->c->algorithm.adv_estimator == ALGO_APPO, tell_rollouts, t, &stats);
+    rollout_run(t->s->ro, seq, total, t->c->algorithm.adv_estimator == ALGO_APPO, report_rollouts, t, &stats);
     z->t_gen += seconds() - start;
     r.halt = NULL;                                       /* branches belong to a step that is finished */
     rollout_set(t->s->ro, &r);
@@ -114,10 +114,10 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
         free(seq);
         return;
     }
-    note_run(&stats, z);
+    note_rollout_stats(&stats, z);
     start = seconds();
     for (int p = 0; p < prompts; p++)
-        for (int j = 0; j < g[p].initial; j++) trajectory_grade(&g[p], g[p].row[j], t->s);
+        for (int j = 0; j < g[p].initial; j++) trajectory_grade(&g[p], g[p].traj[j], t->s);
     z->t_reward += seconds() - start;
     free(seq);
     if (t->score_old && trainer_updates(t->c) > 1) score_all(t, g, prompts, z);
@@ -141,14 +141,14 @@ static void note_rollouts(const struct group *g, int n, bool turns, struct step_
 {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < g[i].initial; j++) {
-            const struct trajectory *r = g[i].row[j];
+            const struct trajectory *r = g[i].traj[j];
             mean_add(&z->reward_init, r->seq.reward);
-            z->rows++;
+            z->rollouts++;
             z->correct += r->correct;
             z->well_formed += r->well_formed;
             z->ended += r->seq.finish == FINISH_END;
-            mean_add(&z->length, trajectory_len(r));
-            mean_add(&z->prompt, r->seq.prompt_len);
+            mean_add(&z->response_length, trajectory_len(r));
+            mean_add(&z->prompt_length, r->seq.prompt_len);
             mean_add(&z->calls, r->seq.calls);
             for (int k = 0; k < TOOL_KINDS; k++) z->calls_by[k] += r->seq.calls_by[k];
             z->over_limit += over_limit(&r->seq);
@@ -168,16 +168,16 @@ static bool same_tokens(const struct sequence *a, const struct sequence *b)
 static void note_branches(const struct group *g, int n, struct step_sums *z)
 {
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < g[i].rows; j++) {
-            const struct trajectory *r = g[i].row[j];
+        for (int j = 0; j < g[i].n; j++) {
+            const struct trajectory *r = g[i].traj[j];
             bool seen = false;
-            for (int k = 0; k < j && !seen; k++) seen = same_tokens(&r->seq, &g[i].row[k]->seq);
+            for (int k = 0; k < j && !seen; k++) seen = same_tokens(&r->seq, &g[i].traj[k]->seq);
             z->trajectories++;
-            z->unique += !seen;
+            z->unique_trajectories += !seen;
             if (!r->branch) continue;
             mean_add(&z->reward_branch, r->seq.reward);
             z->branches++;
-            z->copies += r->orig >= 0 && same_tokens(&r->seq, &g[i].row[r->orig]->seq);
+            z->branch_copies += r->orig >= 0 && same_tokens(&r->seq, &g[i].traj[r->orig]->seq);
         }
 }
 
@@ -186,13 +186,13 @@ static void note_branches(const struct group *g, int n, struct step_sums *z)
 static void rescore_stale(struct trainer *t, struct group *g, int n, struct step_sums *z)
 {
     int rows = 0, k = 0;
-    for (int i = 0; i < n; i++) rows += t->c->branch.train ? g[i].rows : g[i].initial;
+    for (int i = 0; i < n; i++) rows += t->c->branch.train ? g[i].n : g[i].initial;
     struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
     int *uid = xcalloc((size_t)rows, sizeof *uid);
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < (t->c->branch.train ? g[i].rows : g[i].initial); j++) {
+        for (int j = 0; j < (t->c->branch.train ? g[i].n : g[i].initial); j++) {
             uid[k] = i;
-            row[k++] = g[i].row[j];
+            row[k++] = g[i].traj[j];
         }
     rescore(t, row, uid, rows, true, false, z);
     free(row);
@@ -202,15 +202,15 @@ static void rescore_stale(struct trainer *t, struct group *g, int n, struct step
 static void drop_pages(struct trainer *t, struct group *g, int n)
 {
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < g[i].rows; j++) kv_drop(&t->s->kv, &g[i].row[j]->seq.kv);
+        for (int j = 0; j < g[i].n; j++) kv_drop(&t->s->kv, &g[i].traj[j]->seq.kv);
 }
 
 static double largest_score(const struct group *g, int n)
 {
     double most = 0;
     for (int i = 0; i < n; i++)
-        for (int j = g[i].initial; j < g[i].rows; j++)
-            if (g[i].row[j]->orig >= 0 && g[i].row[j]->score > most) most = g[i].row[j]->score;
+        for (int j = g[i].initial; j < g[i].n; j++)
+            if (g[i].traj[j]->orig >= 0 && g[i].traj[j]->score > most) most = g[i].traj[j]->score;
     return most;
 }
 
@@ -222,7 +222,7 @@ static bool update_once(struct trainer *t, struct group *all, int prompts, struc
     bool stale = version != sampled;
     if (t->c->branch.when == BRANCH_MINIBATCH) {
         for (int i = 0; i < n; i++) group_drop_branches(&g[i], t->s);
-        branch_groups(t, g, n, stale, z);
+        branch_rollouts(t, g, n, stale, z);
     } else if (stale) rescore_stale(t, g, n, z);
     bool ok = policy_update(t, g, n, stale, z);
     if (t->s->m.version != version) drop_pages(t, all, prompts);
@@ -240,7 +240,7 @@ static bool update(struct trainer *t, struct group *g, int prompts, struct step_
     bool ok = true, at_step = c->branch.when == BRANCH_STEP, verl = c->actor.epoch_order == EPOCHS_VERL;
     t->epoch = t->mini_batch = 0;
     if (at_step) {
-        branch_groups(t, g, prompts, false, z);
+        branch_rollouts(t, g, prompts, false, z);
         drop_pages(t, g, prompts);
     }
     t->score_max = at_step ? largest_score(g, prompts) : 0;
@@ -248,7 +248,7 @@ static bool update(struct trainer *t, struct group *g, int prompts, struct step_
         t->epoch = verl ? k / batches : k % c->actor.ppo_epochs;
         t->mini_batch = verl ? k % batches : k / c->actor.ppo_epochs;
         struct group *part = g + t->mini_batch * each;
-        tell(t, "updates", k, updates);
+        report(t, "updates", k, updates);
         ok = update_once(t, g, prompts, part, each, sampled, z);
         for (int i = 0; t->epoch == c->actor.ppo_epochs - 1 && i < each; i++) group_drop_branches(&part[i], t->s);
         /* the pool has room for those of one mini-batch */
@@ -273,7 +273,7 @@ void trainer_end(struct trainer *t, uint64_t version_at_begin)
 /* All rewards of the step are equal, or all advantages came to nothing else: no update has moved a weight. */
 static void warn_silent(struct trainer *t, const struct step_sums *z)
 {
-    bool silent = (!z->norm.n || z->norm.max == 0) && !z->skipped;
+    bool silent = (!z->grad_norm.n || z->grad_norm.max == 0) && !z->skipped_updates;
     t->silent = silent ? t->silent + 1 : 0;
     if (!silent || (t->silent != 1 && t->silent % 10)) return;
     if (t->silent > 1)

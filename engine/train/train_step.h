@@ -25,8 +25,8 @@ struct trainer {
      * by; else 0 */
     double score_max;
     int skipped;                    /* updates not done because a number was not finite */
-    void (*tell)(void *ctx, const char *what, int done, int total);     /* NULL, or who is told how far a step is */
-    void *tell_ctx;
+    void (*progress)(void *ctx, const char *what, int done, int total);     /* NULL, or who is told how far a step is */
+    void *progress_ctx;
     /* the last trainer_step was given up for run_stop, before anything had changed: it did not happen */
     bool halted;
 };
@@ -45,9 +45,9 @@ void trainer_begin(struct trainer *t);
 void trainer_end(struct trainer *t, uint64_t version_at_begin);
 /* The pieces, in the order in which a mini-batch g[0..n) goes through them. */
 /* train_step.c */
-void note_run(const struct rollout_stats *s, struct step_sums *z);
-void tell_rollouts(void *t, int done, int total);       /* progress of rollout_run, for t->tell */
-void tell_branches(void *t, int done, int total);
+void note_rollout_stats(const struct rollout_stats *s, struct step_sums *z);
+void report_rollouts(void *t, int done, int total);       /* progress of rollout_run, for t->tell */
+void report_branches(void *t, int done, int total);
 /* score.c */
 /* what logits are multiplied by, in training as when sampling */
 double train_inv_temp(const struct config *c);
@@ -72,4 +72,4 @@ bool policy_update(struct trainer *t, struct group *g, int n, bool stale, struct
 /* What a generated token at response position pos is part of (TOKEN_THINK, ... of step_metrics.h), by the tags before
  * it, be they tokens or text. */
 int token_kind(const struct session *s, const struct sequence *seq, int pos);
-void branch_groups(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z);
+void branch_rollouts(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z);

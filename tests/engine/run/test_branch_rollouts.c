@@ -13,7 +13,7 @@
 /* Every own token of a branch was drawn from the present weights, and its prefix is scored under them. */
 static void check_branch(const struct mini *x, const struct group *g, int at, const char *name)
 {
-    const struct trajectory *r = g->row[at], *from = r->orig >= 0 ? g->row[r->orig] : NULL;
+    const struct trajectory *r = g->traj[at], *from = r->orig >= 0 ? g->traj[r->orig] : NULL;
     int n = trajectory_len(r), keep = from ? r->seq.born - r->seq.prompt_len : 0;
     acc_t *logp = xcalloc((size_t)n + 1, sizeof *logp), *ent = xcalloc((size_t)n + 1, sizeof *ent);
     mini_fresh(x, &r->seq, NULL, 0, logp, ent);
@@ -87,14 +87,14 @@ static void same_numbers(void **state)
             uint64_t version = x.s.m.version;
             mini_branch(&x, g, prompts, update > 0, &z);
             for (int i = 0; i < prompts; i++)
-                for (int j = g[i].initial; j < g[i].rows; j++) {
+                for (int j = g[i].initial; j < g[i].n; j++) {
                     check_branch(&x, &g[i], j, name);
                     branches++;
-                    between += update && g[i].row[j]->bs != NULL;
-                    copied += update && g[i].row[j]->orig >= 0;
+                    between += update && g[i].traj[j]->bs != NULL;
+                    copied += update && g[i].traj[j]->orig >= 0;
                 }
-            g[0].row[0]->seq.reward += 0.7;               /* something to learn in every shape */
-            if (g[0].rows > 1) g[0].row[g[0].rows - 1]->seq.reward -= 0.3;
+            g[0].traj[0]->seq.reward += 0.7;               /* something to learn in every shape */
+            if (g[0].n > 1) g[0].traj[g[0].n - 1]->seq.reward -= 0.3;
             x.c.actor.live_rows_only = false;
             assert_true(policy_update(&x.t, g, prompts, update > 0, &z));
             assert_true(x.s.m.version > version);
@@ -193,7 +193,7 @@ static int check_points(const struct mini *x, const struct group *g, const char 
     int all = 0, distinct = 0, begin[8] = { 0 }, took[8] = { 0 };
     bool pooled = x->c.branch.pool == POOL_PROMPT;
     for (int i = 0; i < g->initial; i++) {
-        all += ranked(list + all, x, g->row[i], i);
+        all += ranked(list + all, x, g->traj[i], i);
         begin[i + 1] = all;
         distinct += MIN(x->c.branch.points, all - begin[i]);
     }
@@ -203,10 +203,10 @@ static int check_points(const struct mini *x, const struct group *g, const char 
         for (int i = distinct = 0; i < MIN(all, x->c.rollout.n - g->initial); i++)
             if (list[i].pos + !x->c.branch.resample_token < x->c.data.max_response_length) list[distinct++] = list[i];
     }
-    for (int j = 0; j < g->rows - g->initial; j++) {
-        const struct trajectory *b = g->row[g->initial + j];
+    for (int j = 0; j < g->n - g->initial; j++) {
+        const struct trajectory *b = g->traj[g->initial + j];
         if (j >= distinct) {
-            const struct trajectory *same = g->row[g->initial + j - distinct];
+            const struct trajectory *same = g->traj[g->initial + j - distinct];
             CHECK(b->orig == same->orig && b->idx == same->idx, "%s: branch %d is not branch %d again", name, j,
                   j - distinct);
             continue;
@@ -218,7 +218,7 @@ static int check_points(const struct mini *x, const struct group *g, const char 
               name, j, b->orig, b->idx, list[at].row, list[at].pos);
         CHECK_NEAR(b->score, list[at].score, 1e-3 * (1 + fabs(list[at].score)), "%s: score of branch %d", name, j);
     }
-    return MIN(distinct, g->rows - g->initial);
+    return MIN(distinct, g->n - g->initial);
 }
 
 static void points(void **state)
@@ -278,8 +278,8 @@ static void call_budget(void **state)
         mini_sample(&x, g, 1, 0);
         mini_branch(&x, g, 1, false, &z);
         int over = 0, made = 0, open_tag = 0;
-        for (int j = g[0].initial; j < g[0].rows; j++) {
-            const struct trajectory *r = g[0].row[j];
+        for (int j = g[0].initial; j < g[0].n; j++) {
+            const struct trajectory *r = g[0].traj[j];
             int before = 0, tags = 0, real_calls = 0;
             for (int i = 0; i < r->seq.calls; i++)
                 before += r->seq.call[i].close < r->seq.born - r->seq.prompt_len && !r->seq.call[i].over_limit;
@@ -321,11 +321,11 @@ static void no_room(void **state)
     x.script.ends = 0, x.script.calls = 0;
     mini_sample(&x, g, 1, 0);
     mini_branch(&x, g, 1, false, &z);
-    for (int j = g[0].initial; j < g[0].rows; j++) {
-        const struct trajectory *r = g[0].row[j];
+    for (int j = g[0].initial; j < g[0].n; j++) {
+        const struct trajectory *r = g[0].traj[j];
         CHECK(r->idx < 5 && trajectory_len(r) > r->idx + 1, "branch %d at %d of %d", j, r->idx, trajectory_len(r));
     }
-    CHECK(g[0].rows > 4 && g[0].rows < 40, "%d rollouts", g[0].rows);
+    CHECK(g[0].n > 4 && g[0].n < 40, "%d rollouts", g[0].n);
     mini_end(&x, g, 1);
     mini_close(&x);
 }
@@ -439,21 +439,21 @@ static void noisy_sampler(void **state)
     mini_sample(&x, g, 2, 0);
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 3; j++) {
-            struct sequence *seq = &g[i].row[j]->seq;
+            struct sequence *seq = &g[i].traj[j]->seq;
             uid[k] = i;
-            row[k++] = g[i].row[j];
+            row[k++] = g[i].traj[j];
             for (int p = seq->prompt_len; p < seq->n; p++) if (seq->m[p]) seq->logp[p] += (acc_t)(1e-3 * (p % 3 - 1));
         }
     rescore_old(&x.t, row, uid, 6, &z);
     CHECK(z.omega_noise.n > 50 && mean_of(&z.omega_noise) > 1e-4 && z.omega_noise.max < 0.1, "noise %g, at most %g",
           mean_of(&z.omega_noise), z.omega_noise.max);
     mini_branch(&x, g, 2, false, &z);
-    CHECK(z.fallback == z.points && z.f.min == 1 && z.f.max == 1, "Omega sees the sampler's noise: %g to %g", z.f.min,
-          z.f.max);
+    CHECK(z.fallback == z.branch_points && z.omega_clamped.min == 1 && z.omega_clamped.max == 1,
+          "Omega sees the sampler's noise: %g to %g", z.omega_clamped.min, z.omega_clamped.max);
     mini_drop_pages(&x, g, 2);
     mini_branch(&x, g, 2, true, &z);
-    CHECK(z.fallback == z.points && z.f.min == 1 && z.f.max == 1, "and after a scoring pass: %g to %g", z.f.min,
-          z.f.max);
+    CHECK(z.fallback == z.branch_points && z.omega_clamped.min == 1 && z.omega_clamped.max == 1,
+          "and after a scoring pass: %g to %g", z.omega_clamped.min, z.omega_clamped.max);
     assert_true(policy_update(&x.t, g, 2, false, &z));
     CHECK_NEAR(z.ppo_kl.max, 0, 0, "the ratio does");
     CHECK(z.probs_diff.max > 0, "the difference of sampler and trainer is that of the sampler's own numbers");

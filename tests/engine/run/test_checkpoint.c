@@ -19,7 +19,7 @@ static int open_all(void **state)
     struct err e;
     if (make_dir(state)) return -1;
     mini_open(&x, KEYS("actor.use_kl_loss", "true", "actor.kl_loss_coef", "0.01"), NULL, 5);
-    return run_hashes(&extra, &x.s, &e) ? 0 : -1;
+    return run_record_hashes(&extra, &x.s, &e) ? 0 : -1;
 }
 static int close_all(void **state)
 {
@@ -35,8 +35,8 @@ static bool save(int step, struct err *e)
 
 static bool take(const char *folder, struct ckpt_state *s, struct metrics *m, bool *pending, struct err *e)
 {
-    return ckpt_whole(folder, true, e) && ckpt_read(s, folder, -1, e) && ckpt_same(&x.t, &extra, s, folder, e) &&
-           ckpt_take(&x.t, &report, s, folder, m, pending, e);
+    return ckpt_whole(folder, true, e) && ckpt_read(s, folder, -1, e) && ckpt_matches(&x.t, &extra, s, folder, e) &&
+           ckpt_load(&x.t, &report, s, folder, m, pending, e);
 }
 
 static void comes_back(void **state)
@@ -70,8 +70,8 @@ static void comes_back(void **state)
           "counts");
     CHECK(pending && got.n == 2 && !strcmp(got.v[0].name, "b/second") && isnan(got.v[1].value), "%d metrics", got.n);
     CHECK_NEAR(got.v[0].value, 1.0 / 3, 0, "a metric");
-    CHECK(ckpt_noted(dir, "latest_checkpointed_iteration.txt") == 3, "noted");
-    ckpt_forget(&s);
+    CHECK(ckpt_get_step(dir, "latest_checkpointed_iteration.txt") == 3, "noted");
+    ckpt_state_free(&s);
     metrics_free(&put);
     metrics_free(&got);
     free(adam);
@@ -139,7 +139,7 @@ static void warmup_stays(void **state)
         CHECK(take(in_dir("global_step_5"), &s, &m, &pending, &e), "%s", e.text);
         CHECK(x.t.warmup == cases[i].want, "%d steps", x.t.warmup);
         CHECK_NEAR(trainer_lr(&x.t), x.c.actor.optim_lr * fmin(1, 6.0 / cases[i].want), 1e-12, "the rate of step 6");
-        ckpt_forget(&s);
+        ckpt_state_free(&s);
     }
     x.c.actor.optim_lr_warmup_steps = given;
     x.t.warmup = warmup;
@@ -152,35 +152,35 @@ static void another_run(void **state)
     struct err e;
     struct ckpt_state s = { 0 };
     CHECK(save(3, &e) && ckpt_read(&s, in_dir("global_step_3"), 3, &e), "%s", e.text);
-    CHECK(ckpt_same(&x.t, &extra, &s, "F", &e), "%s", e.text);
+    CHECK(ckpt_matches(&x.t, &extra, &s, "F", &e), "%s", e.text);
     struct ckpt_extra other = extra;
     other.tokenizer++;
-    CHECK(!ckpt_same(&x.t, &other, &s, "F", &e) && strstr(e.text, "F/state.json: model.path has another tokenizer"),
+    CHECK(!ckpt_matches(&x.t, &other, &s, "F", &e) && strstr(e.text, "F/state.json: model.path has another tokenizer"),
           "%s", e.text);
     other = extra;
     other.cache = 5;
-    CHECK(!ckpt_same(&x.t, &other, &s, "F", &e) && strstr(e.text, "tools.search_cache holds other searches"), "%s",
+    CHECK(!ckpt_matches(&x.t, &other, &s, "F", &e) && strstr(e.text, "tools.search_cache holds other searches"), "%s",
           e.text);
     x.s.val.rows.n = 1;
-    CHECK(!ckpt_same(&x.t, &extra, &s, "F", &e) && strstr(e.text, "data.val_files hold other"), "%s", e.text);
+    CHECK(!ckpt_matches(&x.t, &extra, &s, "F", &e) && strstr(e.text, "data.val_files hold other"), "%s", e.text);
     x.s.val.rows.n = 0;
     double lr = x.c.actor.optim_lr;
     x.c.actor.optim_lr *= 2;
-    CHECK(!ckpt_same(&x.t, &extra, &s, "F", &e) && strstr(e.text, "actor.optim.lr="), "%s", e.text);
+    CHECK(!ckpt_matches(&x.t, &extra, &s, "F", &e) && strstr(e.text, "actor.optim.lr="), "%s", e.text);
     x.c.actor.optim_lr = lr;
     x.c.actor.ppo_max_token_len_per_gpu++;
     x.c.trainer.total_training_steps++;
-    CHECK(ckpt_same(&x.t, &extra, &s, "F", &e), "%s", e.text);
-    ckpt_forget(&s);
+    CHECK(ckpt_matches(&x.t, &extra, &s, "F", &e), "%s", e.text);
+    ckpt_state_free(&s);
     /* a number that is none must not make the state one that cannot be read */
     double diff = x.t.probs_diff_max;
     x.t.probs_diff_max = (double)NAN;
     CHECK(save(4, &e) && ckpt_read(&s, in_dir("global_step_4"), 4, &e), "%s", e.text);
     x.t.probs_diff_max = diff;
-    ckpt_forget(&s);
+    ckpt_state_free(&s);
     CHECK(!ckpt_read(&s, in_dir("global_step_3"), 4, &e) && strstr(e.text, "is the state after step 3, not 4"), "%s",
           e.text);
-    ckpt_forget(&s);
+    ckpt_state_free(&s);
 }
 
 int main(void)

@@ -22,7 +22,7 @@ static void intervals(void **state)
     for (size_t k = 0; k < sizeof published / sizeof *published; k++) {
         struct eval_result r = { 0 };
         /* four samples a question: questions are the trials */
-        r.all = (struct eval_row){ .n = 4 * published[k].n, .correct = 4 * published[k].part,
+        r.all = (struct eval_source){ .n = 4 * published[k].n, .correct = 4 * published[k].part,
             .greedy_n = published[k].n, .greedy_correct = published[k].n - published[k].part };
         json_t *o = eval_json(&r), *all = json_object_get(o, "overall");
         is_interval(all, "success_95", published[k].low, published[k].high);
@@ -39,11 +39,11 @@ static void intervals(void **state)
 static struct eval_result some(void)
 {
     struct eval_result r = { .sources = 2, .wall_s = 2.5 };
-    r.source[0] = (struct eval_row){ .name = "a", .n = 296, .correct = 30, .well_formed = 148, .greedy_n = 148,
+    r.source[0] = (struct eval_source){ .name = "a", .n = 296, .correct = 30, .well_formed = 148, .greedy_n = 148,
         .greedy_correct = 37, .calls = 592, .length = 2960, .reward = -74 };
-    r.source[1] = (struct eval_row){ .name = "b", .n = 526, .correct = 162, .well_formed = 526, .greedy_n = 263,
+    r.source[1] = (struct eval_source){ .name = "b", .n = 526, .correct = 162, .well_formed = 526, .greedy_n = 263,
         .greedy_correct = 0, .calls = 0, .length = 5260, .reward = 263 };
-    r.all = (struct eval_row){ .n = 822, .correct = 192, .well_formed = 674, .greedy_n = 411, .greedy_correct = 37,
+    r.all = (struct eval_source){ .n = 822, .correct = 192, .well_formed = 674, .greedy_n = 411, .greedy_correct = 37,
         .calls = 592, .length = 8220, .reward = 189 };
     return r;
 }
@@ -65,7 +65,7 @@ static void metrics_of_sources(void **state)
     metrics_free(&m);
 }
 
-static void is_row(const struct eval_row *a, const struct eval_row *b)
+static void is_row(const struct eval_source *a, const struct eval_source *b)
 {
     CHECK(a->n == b->n && a->correct == b->correct && a->well_formed == b->well_formed && a->greedy_n == b->greedy_n &&
         a->greedy_correct == b->greedy_correct, "%s: counts", b->name);

@@ -250,15 +250,15 @@ static void grading(void **state)
         struct group g;
         struct ids ids = { 0 };
         mini_set(&c, KEYS("reward.kind", cases[i].kind));
-        group_begin_row(&g, &s, &q, cases[i].row, 0, 0, 1);
+        group_begin_record(&g, &s, &q, cases[i].row, 0, 0, 1);
         assert_string_equal(env_prompt_text(&g.task), cases[i].row ? "who?" : "<|im_end|>?");
         ENSURE(tokenizer_encode(s.tok, &ids, cases[i].said, strlen(cases[i].said), false));
-        for (int k = 0; k < ids.n; k++) sequence_put(&g.row[0]->seq, ids.p[k], true, -1, 1);
-        sequence_put(&g.row[0]->seq, CHATTY_END, true, -1, 1);
-        g.row[0]->seq.finish = FINISH_END;
-        trajectory_grade(&g, g.row[0], &s);
-        CHECK_NEAR(g.row[0]->seq.reward, cases[i].reward, 1e-12, "case %zu", i);
-        CHECK(g.row[0]->correct == cases[i].correct && g.row[0]->well_formed == cases[i].formed, "case %zu", i);
+        for (int k = 0; k < ids.n; k++) sequence_put(&g.traj[0]->seq, ids.p[k], true, -1, 1);
+        sequence_put(&g.traj[0]->seq, CHATTY_END, true, -1, 1);
+        g.traj[0]->seq.finish = FINISH_END;
+        trajectory_grade(&g, g.traj[0], &s);
+        CHECK_NEAR(g.traj[0]->seq.reward, cases[i].reward, 1e-12, "case %zu", i);
+        CHECK(g.traj[0]->correct == cases[i].correct && g.traj[0]->well_formed == cases[i].formed, "case %zu", i);
         group_end(&g, &s);
         ids_free(&ids);
     }

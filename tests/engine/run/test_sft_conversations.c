@@ -276,7 +276,7 @@ static void training(void **state)
     struct sft_conversations t;
     struct err e;
     CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
-    session_trains(&s);
+    session_open_learner(&s);
     double sum = 0;
     for (int i = 0; i < t.n; i++) {
         struct pack p;
@@ -289,7 +289,7 @@ static void training(void **state)
         free(logp);
     }
     struct sft_rule r = { .steps = 30, .batch = 3, .lr = 1e-2, .floor = 1, .beta1 = 0.9, .beta2 = 0.98, .max_norm = 1 };
-    CHECK(sft_talks(&s.learner, &t, &c, &r, note, NULL, &e), "%s", e.text);
+    CHECK(sft_run_conversations(&s.learner, &t, &c, &r, note, NULL, &e), "%s", e.text);
     CHECK_NEAR(first, sum / (double)t.targets, 1e-5 * first, "loss of the first step");
     CHECK(last < 0.5 * first && isfinite(last), "the loss goes from %g to %g", first, last);
     char folder[128];

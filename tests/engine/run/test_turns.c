@@ -483,8 +483,8 @@ static void sample_rows(struct session *s, struct group *g, struct crowd *x)
     r.force_ctx = x;
     rollout_set(s->ro, &r);
     for (int p = 0; p < 2; p++) {
-        group_begin_row(&g[p], s, &s->train, p, 0, (uint32_t)p, 2);
-        for (int j = 0; j < 2; j++) seq[2 * p + j] = &g[p].row[j]->seq;
+        group_begin_record(&g[p], s, &s->train, p, 0, (uint32_t)p, 2);
+        for (int j = 0; j < 2; j++) seq[2 * p + j] = &g[p].traj[j]->seq;
     }
     rollout_run(s->ro, seq, 4, true, NULL, NULL, NULL);
 }
@@ -499,9 +499,9 @@ static void is_graded(struct session *s, struct group *g)
         mini_set((struct config *)(uintptr_t)s->c,
                  (const char *const[]){ "reward.kind", rules[i].kind, "reward.tool_bonus", "0.25", NULL });
         for (int p = 0; p < 2; p++) {
-            trajectory_grade(&g[p], g[p].row[0], s);
-            CHECK_NEAR(g[p].row[0]->seq.reward, rules[i].reward[p], 1e-12, "%s, prompt %d", rules[i].kind, p);
-            CHECK(g[p].row[0]->correct == !p && g[p].row[0]->well_formed == !p, "%s, prompt %d", rules[i].kind, p);
+            trajectory_grade(&g[p], g[p].traj[0], s);
+            CHECK_NEAR(g[p].traj[0]->seq.reward, rules[i].reward[p], 1e-12, "%s, prompt %d", rules[i].kind, p);
+            CHECK(g[p].traj[0]->correct == !p && g[p].traj[0]->well_formed == !p, "%s, prompt %d", rules[i].kind, p);
         }
     }
 }
@@ -531,7 +531,7 @@ static void training_step(void **state)
                  "{\"question\":\"1+1?\",\"answer\":\"2\"}\n{\"question\":\"2+2?\",\"answer\":\"4\"}\n");
     chatty_set(&c, dir, step_keys);
     mini_set(&c, (const char *const[]){ "data.train_files", in_dir("set.jsonl"), NULL });
-    CHECK(session_open(&s, &c, true, &e) && session_questions(&s, true, &e), "%s", e.text);
+    CHECK(session_open(&s, &c, true, &e) && session_open_prompts(&s, true, &e), "%s", e.text);
     trainer_make(&t, &s);
     turn_ids(&script[0], &s.chat, "<think>~~~~</think>" PY("1+1") FIND("one"));
     turn_ids(&script[0], &s.chat, answer);
@@ -539,20 +539,20 @@ static void training_step(void **state)
     turn_ids(&script[1], &s.chat, "four");
     sample_rows(&s, g, &x);
     is_graded(&s, g);
-    branch_groups(&t, g, 2, false, &z);
+    branch_rollouts(&t, g, 2, false, &z);
     int inside = 0, behind = 0;
     for (int p = 0; p < 2; p++)
-        for (int j = 0; j < g[p].rows; j++) {
-            const struct trajectory *r = g[p].row[j];
+        for (int j = 0; j < g[p].n; j++) {
+            const struct trajectory *r = g[p].traj[j];
             CHECK(r->seq.finish == FINISH_END && r->seq.calls == 2 - p && r->seq.calls_by[TOOL_PYTHON] == 1,
                   "prompt %d, rollout %d: %d calls", p, j, r->seq.calls);
             same_as_training(&s.m, &r->seq, j, 1);
             if (!r->branch) continue;
-            const struct sequence *from = &g[p].row[r->orig]->seq;
+            const struct sequence *from = &g[p].traj[r->orig]->seq;
             inside += r->idx <= from->call[0].close;
             behind += r->idx > from->call[0].close;
         }
-    assert_true(g[0].rows == 6 && g[1].rows == 6 && inside > 0 && behind > 0);
+    assert_true(g[0].n == 6 && g[1].n == 6 && inside > 0 && behind > 0);
     assert_true(policy_update(&t, g, 2, false, &z));
     CHECK(t.probs_diff_max == 0 && t.tokens_trained > 0, "%g", t.probs_diff_max);
     for (int p = 0; p < 2; p++) group_end(&g[p], &s);
@@ -612,9 +612,9 @@ static bool learn(const char *folder, struct err *e)
     chatty_set(&c, dir, step_keys);
     mini_set(&c, (const char *const[]){ "data.train_files", in_dir("talk.jsonl"), NULL });
     bool ok = session_load(&s, &c, NULL, e);
-    if (ok) session_trains(&s);
-    ok = ok && sft_conversations_open(&t, &c, &s.form, 2400, e) && sft_talks(&s.learner, &t, &c, &r, NULL, NULL, e) &&
-         session_save(&s, folder, e);
+    if (ok) session_open_learner(&s);
+    ok = ok && sft_conversations_open(&t, &c, &s.form, 2400, e) &&
+         sft_run_conversations(&s.learner, &t, &c, &r, NULL, NULL, e) && session_save(&s, folder, e);
     sft_conversations_free(&t);
     session_close(&s);
     config_free(&c);

@@ -701,7 +701,7 @@ static void lengths_of_a_model(void **state)
         int rest;
         const char *args[5] = { "model.path=policy", cases[i].args[0], cases[i].args[1], NULL };
         CHECK(load(&c, args, &rest, NULL, &e), "case %zu: %s", i, e.text);
-        config_for_model(&c, "actor.optim.lr", NULL);
+        fit_config_to_model(&c, "actor.optim.lr", NULL);
         CHECK(c.rollout.max_len == cases[i].len && c.data.max_prompt_length == cases[i].prompt &&
                   c.data.max_response_length == cases[i].response,
               "case %zu: %d, %d, %d", i, c.rollout.max_len, c.data.max_prompt_length, c.data.max_response_length);
@@ -731,7 +731,7 @@ static void what_fits_memory(void **state)
                            "algorithm.adv_estimator=grpo", NULL };
     CHECK(load(&c, args, &rest, NULL, &e), "%s", e.text);
     FILE *say = open_memstream(&said, &n);
-    config_for_memory(&c, MEMORY_SAMPLE, say);
+    fit_config_to_memory(&c, MEMORY_SAMPLE, say);
     fclose(say);
     CHECK(c.rollout.max_num_seqs < 256 && !config_given(&c, "rollout.max_num_seqs") &&
               !strcmp(config_source(&c, "rollout.max_num_seqs"), "default that fits memory"),
@@ -749,7 +749,7 @@ static void what_fits_memory(void **state)
                             "rollout.max_num_seqs=200",
                             NULL };
     CHECK(load(&c, given, &rest, NULL, &e), "%s", e.text);
-    config_for_memory(&c, MEMORY_SAMPLE, stderr);
+    fit_config_to_memory(&c, MEMORY_SAMPLE, stderr);
     CHECK(c.rollout.max_num_seqs == 200, "what was given stays: %d", c.rollout.max_num_seqs);
     config_free(&c);
 }
@@ -784,7 +784,7 @@ static void high_rates_are_warned_of(void **state)
         const char *args[] = { cases[i].model ? cases[i].model : model, cases[i].set, NULL };
         CHECK(load(&c, args, &rest, NULL, &e), "%s", e.text);
         FILE *say = open_memstream(&said, &n);
-        config_for_model(&c, cases[i].key, say);
+        fit_config_to_model(&c, cases[i].key, say);
         fclose(say);
         CHECK(cases[i].warns ? strstr(said, cases[i].key) && strstr(said, "is high for a model of 135 million weights")
                              : !*said,

@@ -148,27 +148,27 @@ static inline void mini_sample(struct mini *x, struct group *g, int n, uint32_t 
     r.force_ctx = &x->script;
     rollout_set(x->s.ro, &r);
     for (int p = 0; p < n; p++) {
-        group_begin(&g[p], &x->s, p % FAMILIES, SPLIT_TRAIN, 1, (uint64_t)p, step, (uint32_t)p, each);
-        for (int j = 0; j < each; j++) seq[k++] = &g[p].row[j]->seq;
+        group_begin_task(&g[p], &x->s, p % FAMILIES, SPLIT_TRAIN, 1, (uint64_t)p, step, (uint32_t)p, each);
+        for (int j = 0; j < each; j++) seq[k++] = &g[p].traj[j]->seq;
     }
     rollout_run(x->s.ro, seq, k, appo, NULL, NULL, NULL);
     for (int p = 0; p < n; p++)
-        for (int j = 0; j < each; j++) g[p].row[j]->seq.reward = mini_reward(g[p].row[j]);
+        for (int j = 0; j < each; j++) g[p].traj[j]->seq.reward = mini_reward(g[p].traj[j]);
     free(seq);
 }
 
 static inline void mini_branch(struct mini *x, struct group *g, int n, bool stale, struct step_sums *z)
 {
     for (int p = 0; p < n; p++) group_drop_branches(&g[p], &x->s);
-    branch_groups(&x->t, g, n, stale, z);
+    branch_rollouts(&x->t, g, n, stale, z);
     for (int p = 0; p < n; p++)
-        for (int j = g[p].initial; j < g[p].rows; j++) g[p].row[j]->seq.reward = mini_reward(g[p].row[j]);
+        for (int j = g[p].initial; j < g[p].n; j++) g[p].traj[j]->seq.reward = mini_reward(g[p].traj[j]);
 }
 
 static inline void mini_drop_pages(struct mini *x, struct group *g, int n)
 {
     for (int p = 0; p < n; p++)
-        for (int j = 0; j < g[p].rows; j++) kv_drop(&x->s.kv, &g[p].row[j]->seq.kv);
+        for (int j = 0; j < g[p].n; j++) kv_drop(&x->s.kv, &g[p].traj[j]->seq.kv);
 }
 
 static inline void mini_end(struct mini *x, struct group *g, int n)

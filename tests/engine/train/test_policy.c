@@ -40,10 +40,10 @@ static void exact_text(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct group g;
         struct str text = { 0 };
-        group_begin(&g, &s, cases[i].family, SPLIT_TEST, 20260, 0, 1, 0, 1);
-        struct sequence *seq = &g.row[0]->seq;
+        group_begin_task(&g, &s, cases[i].family, SPLIT_TEST, 20260, 0, 1, 0, 1);
+        struct sequence *seq = &g.traj[0]->seq;
         rollout_run(s.ro, &seq, 1, false, NULL, NULL, NULL);
-        trajectory_text(g.row[0], &s, &text);
+        trajectory_text(g.traj[0], &s, &text);
         assert_string_equal(text.p, cases[i].text);
         str_free(&text);
         group_end(&g, &s);

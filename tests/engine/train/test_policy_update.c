@@ -34,12 +34,12 @@ static bool is_trained(const struct line *l)
 static void lines_make(struct naive *v, const struct group *g, int n, const struct config *c)
 {
     *v = (struct naive){ 0 };
-    for (int i = 0; i < n; i++) v->n += g[i].rows;
+    for (int i = 0; i < n; i++) v->n += g[i].n;
     v->line = xcalloc((size_t)v->n, sizeof *v->line);
     for (int branch = 0, k = 0; branch < 2; branch++)
         for (int i = 0; i < n; i++)
-            for (int j = 0; j < g[i].rows; j++) {
-                const struct trajectory *r = g[i].row[j];
+            for (int j = 0; j < g[i].n; j++) {
+                const struct trajectory *r = g[i].traj[j];
                 if (r->branch != branch) continue;
                 struct line *l = &v->line[k++];
                 *l = (struct line){
@@ -72,7 +72,7 @@ static int root_of(const struct group *g, const struct trajectory *r, const stru
     int at = r->orig;
     *pos = r->idx - c->branch.resample_token;
     while (at >= g->initial) {
-        const struct trajectory *up = g->row[at];
+        const struct trajectory *up = g->traj[at];
         if (up->orig < 0) return -1;
         if (up->idx - c->branch.resample_token < *pos) *pos = up->idx - c->branch.resample_token;
         at = up->orig;
@@ -109,7 +109,7 @@ static void scale_rewards(struct naive *v, const struct group *g, const struct c
             const struct line *x = &v->line[b];
             int pos,
                 root = x->branch && x->group == l->group && x->r->orig >= 0 ? root_of(&g[l->group], x->r, c, &pos) : -1;
-            if (root < 0 || g[l->group].row[root] != l->r) continue;
+            if (root < 0 || g[l->group].traj[root] != l->r) continue;
             number++;
             sum += x->r->score > 0 && l->n - 1 <= pos ? 1 + x->r->score / most * pow(discount, pos - (l->n - 1)) : 1;
         }
@@ -134,7 +134,7 @@ static void naive_advantages(struct naive *v, const struct group *g, const struc
                 int pos, root = x->branch && x->group == l->group && x->r->orig >= 0
                                     ? root_of(&g[l->group], x->r, c, &pos)
                                     : -1;
-                if (root >= 0 && g[l->group].row[root] == l->r && pos >= p) { sum += x->a; number++; }
+                if (root >= 0 && g[l->group].traj[root] == l->r && pos >= p) { sum += x->a; number++; }
             }
             if (!grpo && !l->branch && c->advantage.dual_group == DUAL_PREFIX && number > 0) base += sum / number;
             if (!grpo && !l->branch && c->advantage.dual_group == DUAL_AVERAGE && has)
@@ -408,7 +408,7 @@ static void rescore_all(struct mini *x, struct group *g, int n, struct step_sums
     struct trajectory *row[256];
     int uid[256], k = 0;
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < (x->c.branch.train ? g[i].rows : g[i].initial); j++) { uid[k] = i; row[k++] = g[i].row[j]; }
+        for (int j = 0; j < (x->c.branch.train ? g[i].n : g[i].initial); j++) { uid[k] = i; row[k++] = g[i].traj[j]; }
     rescore(&x->t, row, uid, k, true, false, z);
 }
 
@@ -416,9 +416,9 @@ static void rescore_all(struct mini *x, struct group *g, int n, struct step_sums
 static void points_at_the_end(struct group *g, int n)
 {
     for (int i = 0; i < n; i++)
-        for (int j = g[i].initial; j < g[i].rows; j += 2) {
-            struct trajectory *r = g[i].row[j];
-            r->idx = trajectory_len(g[i].row[r->orig]) - 1;
+        for (int j = g[i].initial; j < g[i].n; j += 2) {
+            struct trajectory *r = g[i].traj[j];
+            r->idx = trajectory_len(g[i].traj[r->orig]) - 1;
             r->score = 0.5 + j + 3 * i;               /* the largest of the batch is not in the first mini-batch */
         }
 }
@@ -467,7 +467,7 @@ static struct step_sums check_case(const char *name, const char *const *preset, 
     if (at_step) mini_branch(&x, g, 4, false, &z);
     if (at_end) points_at_the_end(g, 4);
     for (int i = 0; at_step && i < 4; i++)
-        for (int j = g[i].initial; j < g[i].rows; j++) x.t.score_max = fmax(x.t.score_max, g[i].row[j]->score);
+        for (int j = g[i].initial; j < g[i].n; j++) x.t.score_max = fmax(x.t.score_max, g[i].traj[j]->score);
     bool verl = x.c.actor.epoch_order == EPOCHS_VERL;
     for (int outer = 0; outer < (verl ? x.c.actor.ppo_epochs : 2); outer++)
         for (int inner = 0; inner < (verl ? 2 : x.c.actor.ppo_epochs); inner++) {
@@ -554,10 +554,10 @@ static void switches(void **state)
     size_t n = sizeof cases / sizeof *cases - (on_shim() ? 4 : 0);
     for (size_t i = 0; i < n; i++) {
         struct step_sums z = check_case(cases[i].name, NULL, cases[i].set, false, NULL);
-        dropped += z.dropped;
+        dropped += z.dropped_rows;
         strict += z.strict;
         lower = fmax(lower, z.clipfrac_lower.max);
-        spread = fmax(spread, z.factor.max - z.factor.min);
+        spread = fmax(spread, z.future_factor.max - z.future_factor.min);
     }
     CHECK(dropped > 0 && strict > 0 && lower > 0.01 && spread > 0.09, "the cases do not reach what they are there for");
 }
@@ -569,7 +569,7 @@ static void no_candidates(void **state)
     struct script none = { .shared = 0 };
     struct step_sums z =
         check_case("fresh roots", NULL, KEYS("data.max_response_length", "1", "branch.train", "on"), false, &none);
-    assert_int_equal(z.no_candidate, 4);
+    assert_int_equal(z.no_candidate_prompts, 4);
     check_case("fresh roots, untrained", NULL, KEYS("data.max_response_length", "1", "actor.live_rows_only", "false"),
                false, &none);
 }
@@ -591,15 +591,15 @@ static void empty_response(void **state)
                   NULL, 5);
         mini_sample(&x, g, 1, 0);
         mini_branch(&x, g, 1, false, &z);
-        g[0].row[1]->seq.n = g[0].row[1]->seq.prompt_len;
-        g[0].row[0]->seq.reward = 1, g[0].row[1]->seq.reward = -1, g[0].row[2]->seq.reward = 0.5;
+        g[0].traj[1]->seq.n = g[0].traj[1]->seq.prompt_len;
+        g[0].traj[0]->seq.reward = 1, g[0].traj[1]->seq.reward = -1, g[0].traj[2]->seq.reward = 0.5;
         update_batch_make(&f, g, 1, &x.c);
         update_batch_credit(&f, &x.c, 0, &z);
         double mean = 0.5 / 3, square = pow(1 - mean, 2) + pow(-1 - mean, 2) + pow(0.5 - mean, 2),
                std = sqrt(square / (grpo ? 2 : 3));
         for (int k = 0; k < 3; k += 2)
             for (int64_t i = f.begin[k]; i < f.begin[k + 1]; i++)
-                if (f.m[i]) CHECK_NEAR(f.adv[i], (g[0].row[k]->seq.reward - mean) / (std + 1e-6), 1e-6, "row %d", k);
+                if (f.m[i]) CHECK_NEAR(f.adv[i], (g[0].traj[k]->seq.reward - mean) / (std + 1e-6), 1e-6, "row %d", k);
         struct loss_stats s;
         CHECK(update_batch_loss(&f, &x.c, &s) && s.rows_all == 2 && isfinite(s.loss), "%d rows", s.rows_all);
         CHECK(policy_update(&x.t, g, 1, false, &z) && z.updates == 1, "no update");
@@ -647,9 +647,9 @@ static void no_advantage(void **state)
                   NULL, 5);
         mini_sample(&x, g, 1, 0);
         mini_branch(&x, g, 1, false, &z);
-        for (int j = 0; j < g[0].rows; j++) g[0].row[j]->seq.reward = 1;
+        for (int j = 0; j < g[0].n; j++) g[0].traj[j]->seq.reward = 1;
         assert_true(policy_update(&x.t, g, 1, false, &z));
-        norm[k] = mean_of(&z.norm);
+        norm[k] = mean_of(&z.grad_norm);
         CHECK(z.updates == cases[k].updates && (norm[k] > 0) == cases[k].moves, "case %d: %lld updates, gradient %g", k,
               (long long)z.updates, norm[k]);
         mini_end(&x, g, 1);
@@ -697,15 +697,15 @@ static void not_finite(void **state)
     memcpy(prev, x.t.w_prev, bytes);
     uint64_t version = x.s.m.version;
     for (int k = 0; k < 5; k++) {
-        g[0].row[0]->seq.reward = bad[k % 3];
+        g[0].traj[0]->seq.reward = bad[k % 3];
         CHECK(policy_update(&x.t, g, 2, true, &z) == (k < 4), "update %d", k);
-        CHECK(z.skipped == k + 1 && x.t.skipped == k + 1 && z.updates == 1, "update %d", k);
+        CHECK(z.skipped_updates == k + 1 && x.t.skipped == k + 1 && z.updates == 1, "update %d", k);
         CHECK(memcmp(w, x.s.m.w, bytes) == 0 && x.s.m.version == version, "update %d: the weights have changed", k);
         CHECK(memcmp(prev, x.t.w_prev, bytes) == 0, "update %d: the weights of the last step have changed", k);
     }
     trainer_end(&x.t, version);                          /* a step that changed nothing is not the last one */
     CHECK(memcmp(prev, x.t.w_prev, bytes) == 0, "the last step is one that changed nothing");
-    g[0].row[0]->seq.reward = 1;
+    g[0].traj[0]->seq.reward = 1;
     assert_true(policy_update(&x.t, g, 2, true, &z));      /* the count starts anew */
     assert_int_equal(x.s.learner.skipped_in_row, 0);
     assert_int_equal(z.updates, 2);

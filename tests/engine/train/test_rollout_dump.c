@@ -177,7 +177,7 @@ static void queries(void **state)
     size_t n = 0;
     int calls = 0;
     FILE *f = open_memstream(&text, &n);
-    dump_update(f, &x.t, g, 2, &update_batch, &(struct dump_note){ 0, &stats, (double)NAN });
+    dump_update(f, &x.t, g, 2, &update_batch, &(struct dump_info){ 0, &stats, (double)NAN });
     fclose(f);
     for (char *p = strtok(text, "\n"); p; p = strtok(NULL, "\n")) {
         json_t *o = json_loads(p, JSON_ALLOW_NUL, NULL), *at;
@@ -238,7 +238,7 @@ static void check_fields(const struct mini *x, const struct group *g, const stru
     CHECK(open == close || open == close + 1, "%d calls of %d", close, open);
     assert_int_equal(json_is_true(json_object_get(o, "branch")), r->branch);
     if (!r->branch) { assert_true(json_is_null(json_object_get(o, "parent"))); return; }
-    assert_int_equal(json_integer_value(json_object_get(o, "parent")), g->row[r->orig]->seq.rollout);
+    assert_int_equal(json_integer_value(json_object_get(o, "parent")), g->traj[r->orig]->seq.rollout);
     assert_int_equal(json_integer_value(json_object_get(o, "branch_index")), seq->born - seq->prompt_len);
 }
 
@@ -261,7 +261,7 @@ static void fields(void **state)
     int ends = 0, lines = 0;
     for (int i = 0; i < 2; i++) {
         g[i].number = 5 + (uint32_t)i, g[i].index = 70 + i;
-        for (int j = 0; j < 6; j++) g[i].row[j]->correct = j % 2, g[i].row[j]->well_formed = j % 3 > 0;
+        for (int j = 0; j < 6; j++) g[i].traj[j]->correct = j % 2, g[i].traj[j]->well_formed = j % 3 > 0;
     }
     g[1].task.from_data = &sample;
     update_batch_make(&update_batch, g, 2, &x.c);
@@ -269,12 +269,12 @@ static void fields(void **state)
     size_t n = 0;
     FILE *f = open_memstream(&text, &n);
     x.c.trainer.rollout_data_prompts = -1;
-    dump_update(f, &x.t, g, 2, &update_batch, &(struct dump_note){ 0, &stats, 1 });
+    dump_update(f, &x.t, g, 2, &update_batch, &(struct dump_info){ 0, &stats, 1 });
     fclose(f);
     for (char *p = strtok(text, "\n"); p; p = strtok(NULL, "\n"), lines++) {
         json_t *o = json_loads(p, JSON_ALLOW_NUL, NULL);
         assert_true(o && lines < 12);
-        check_fields(&x, &g[lines / 6], g[lines / 6].row[lines % 6], o, &ends);
+        check_fields(&x, &g[lines / 6], g[lines / 6].traj[lines % 6], o, &ends);
         json_decref(o);
     }
     CHECK(lines == 12 && ends > 0 && ends < 12, "%d lines, %d ends", lines, ends);
