@@ -264,6 +264,12 @@ const char *config_source(const struct config *c, const char *key)
     return s ? s : "default";
 }
 
+bool config_decides(const char *key)
+{
+    const struct key *k = config_find(key);
+    return !k || k->resume == RESUME_SAME;
+}
+
 void config_init(struct config *c)
 {
     *c = (struct config){ 0 };

@@ -171,6 +171,6 @@ const char *config_our_name(const char *word);
 int config_distance(const char *a, const char *b);
 /* flat: {"actor.optim.lr": 0.0003, ...}; the caller's reference */
 json_t *config_json(const struct config *c);
-/* Does the key decide any number of a training run? Then a resumed run must have the same value. Every key is in one of
- * two lists, config_resume.c. */
+/* Does the key decide any number of a training run? Then a resumed run must have the same value: the table's column
+ * `resume`. An unknown key does. */
 bool config_decides(const char *key);

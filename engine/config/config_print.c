@@ -86,6 +86,8 @@ static void explain_one(const struct key *k, FILE *f, int width)
     put_wrapped(f, "  ", s.p, width);
     fprintf(f, "  default: %s", *k->init ? k->init : "\"\"");
     fprintf(f, k->model ? "; with model.path: %s\n" : "\n", k->model);
+    fprintf(f, "  a resumed run %s\n",
+            k->resume == RESUME_SAME ? "must have the same value" : "may have another value");
     for (const struct config_preset *p = config_presets; p->key; p++)
         if (!strcmp(p->key, k->name)) {
             const char *name = config_find("algorithm.preset")->choices;

@@ -6,12 +6,27 @@
 
 enum key_type { KEY_INT, KEY_INT64, KEY_DOUBLE, KEY_BOOL, KEY_STRING, KEY_CHOICE };
 
+/* May a resumed run have another value? */
+enum key_resume {
+    RESUME_SAME,                    /* no: the key decides numbers */
+    /* contents count, not names: the rows' prompts, answers and sources, the search cache and the tokenizer are hashed
+     * (state.json: data, val, search_cache), the weights are in the checkpoint */
+    RESUME_HASHED,
+    RESUME_SPEED,                   /* memory and speed */
+    RESUME_OUTPUT,                  /* how long, how often, where */
+    RESUME_DERIVED,                 /* names for other keys' values, which count */
+    RESUME_UNUSED                   /* other commands' */
+};
+
 /* init is read by the same parser as every other value. lo, hi: inclusive range of numbers. choices: "a|b,alias of
  * b|c", the value is the index. */
 struct key {
     const char *name;
+    /* of the field in struct config: its name, offset and type */
+    const char *field;
+    size_t at;
     enum key_type type;
-    size_t at;                      /* offset in struct config */
+    enum key_resume resume;
     const char *init;
     double lo, hi;
     const char *choices, *help;
@@ -38,9 +53,6 @@ bool config_is_together(const char *key);
 bool config_glob(const char *pattern, const char *text);                            /* '*': any bytes */
 /* our key for a name of TRL or slime; NULL: unknown */
 const char *config_other_name(const char *name);
-
-/* config_resume.c: every key is in one of them; end with NULL */
-extern const char *const config_decisive[], *const config_free_keys[];
 
 struct config_preset { enum preset preset; const char *key, *value; };
 extern const struct config_preset config_presets[];     /* ends with key NULL */

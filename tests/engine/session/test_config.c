@@ -11,86 +11,34 @@
 #include <string.h>
 #include <unistd.h>
 
-/* the name of the field as the compiler spells it, for the rule key -> field of config.h */
-#define F(field) { #field, offsetof(struct config, field) }
-static const struct { const char *name; size_t at; } fields[] = {
-    F(data.train_files), F(data.val_files), F(data.prompt_key), F(data.answer_key), F(data.source_key), F(data.shuffle),
-    F(data.seed), F(data.truncation), F(data.filter_overlong_prompts), F(data.max_length), F(data.system_prompt),
-    F(data.train_batch_size), F(data.val_per_family), F(data.max_prompt_length), F(data.max_response_length),
-    F(model.path), F(model.chat_format), F(model.recompute), F(model.check), F(rollout.n), F(rollout.initial_rollouts),
-    F(rollout.temperature), F(rollout.top_p), F(rollout.top_k), F(rollout.max_num_seqs),
-    F(rollout.max_num_batched_tokens), F(rollout.max_len), F(rollout.val_kwargs_temperature),
-    F(rollout.val_kwargs_top_p), F(rollout.val_kwargs_top_k), F(rollout.val_kwargs_n), F(branch.when),
-    F(branch.score), F(branch.omega), F(branch.pool), F(branch.points), F(branch.rounds), F(branch.gamma),
-    F(branch.clip_low), F(branch.clip_high), F(branch.entropy), F(branch.candidates), F(branch.min_gap),
-    F(branch.strict_first), F(branch.fallback), F(branch.entropy_if_flat), F(branch.resample_token), F(branch.train),
-    F(branch.tool_budget), F(advantage.dual_group), F(advantage.norm_by_std), F(advantage.future),
-    F(advantage.future_weight), F(advantage.future_gamma), F(advantage.future_clip_low), F(advantage.future_clip_high),
-    F(advantage.future_leave_out), F(advantage.future_safety), F(advantage.reward_scale),
-    F(advantage.reward_scale_discount), F(algorithm.preset), F(algorithm.adv_estimator), F(algorithm.use_kl_in_reward),
-    F(actor.optim_lr), F(actor.optim_lr_warmup_steps), F(actor.optim_lr_warmup_steps_ratio),
-    F(actor.optim_weight_decay), F(actor.optim_decay_all), F(actor.optim_beta1), F(actor.optim_beta2),
-    F(actor.optim_eps), F(actor.optim_state_dtype), F(actor.grad_clip), F(actor.ppo_mini_batch_size),
-    F(actor.ppo_epochs), F(actor.epoch_order), F(actor.ppo_max_token_len_per_gpu), F(actor.clip_ratio_low),
-    F(actor.clip_ratio_high), F(actor.clip_ratio_c), F(actor.use_kl_loss), F(actor.kl_loss_coef), F(actor.kl_loss_type),
-    F(actor.entropy_coeff), F(actor.loss_agg_mode), F(actor.drop_rows), F(actor.live_rows_only), F(reward.kind),
-    F(reward.tool_bonus), F(reward.wrong), F(reward.malformed), F(tools.format), F(tools.call_limit), F(tools.timeout),
-    F(tools.max_pages), F(tools.max_chars), F(tools.max_tokens), F(tools.threads), F(tools.search_cache),
-    F(tools.search_miss), F(sft.steps), F(sft.batch_size), F(sft.lr), F(sft.warmup_steps), F(sft.min_lr_ratio),
-    F(sft.weight_decay), F(sft.beta2), F(sft.grad_clip), F(sft.guess_high), F(sft.guess_low), F(sft.early), F(sft.slip),
-    F(sft.mask_results), F(sft.save), F(trainer.total_training_steps), F(trainer.total_epochs), F(trainer.seed),
-    F(trainer.test_freq), F(trainer.save_freq), F(trainer.save_minutes), F(trainer.max_actor_ckpt_to_keep),
-    F(trainer.best_metric), F(trainer.project_name), F(trainer.experiment_name), F(trainer.default_local_dir),
-    F(trainer.rollout_data_dir), F(trainer.validation_data_dir), F(trainer.rollout_data_prompts),
-    F(trainer.rollout_data_gzip), F(trainer.val_before_train), F(trainer.resume), F(trainer.verify), F(trainer.threads),
-    F(trainer.report), F(trainer.logger),
-};
-#undef F
-
+/* Key a.b.c is field a.b_c; a choice has choices and no other key has; no field has two keys. */
 static void every_row_names_its_field(void **state)
 {
     (void)state;
-    CHECK(config_nkeys == (int)(sizeof fields / sizeof *fields), "%d keys in the table", config_nkeys);
     for (int i = 0; i < config_nkeys; i++) {
+        const struct key *k = &config_keys[i];
         char name[128];
-        snprintf(name, sizeof name, "%s", config_keys[i].name);
+        snprintf(name, sizeof name, "%s", k->name);
         for (char *p = strchr(name, '.') + 1; *p; p++)
             if (*p == '.') *p = '_';
-        CHECK(!strcmp(name, fields[i].name), "row %d: %s against field %s", i, name, fields[i].name);
-        CHECK(config_keys[i].at == fields[i].at, "%s", name);
-        CHECK(config_keys[i].help && *config_keys[i].help && !strchr(config_keys[i].help, '\n'), "%s: help", name);
-        CHECK((config_keys[i].type == KEY_CHOICE) == (config_keys[i].choices != NULL), "%s: choices", name);
-        CHECK(config_find(config_keys[i].name) == &config_keys[i], "%s is in the table twice", name);
-        CHECK(!config_is_together(config_keys[i].name), "%s is ours", name);
+        CHECK(!strcmp(name, k->field), "row %d: %s against field %s", i, name, k->field);
+        CHECK(k->help && *k->help && !strchr(k->help, '\n'), "%s: help", name);
+        CHECK((k->type == KEY_CHOICE) == (k->choices != NULL), "%s: choices", name);
+        CHECK(config_find(k->name) == k, "%s is in the table twice", name);
+        CHECK(!config_is_together(k->name), "%s is ours", name);
+        for (int j = 0; j < i; j++) CHECK(config_keys[j].at != k->at, "%s and %s: one field", config_keys[j].name, name);
     }
 }
 
-static bool listed(const char *const *list, const char *key)
-{
-    int n = 0;
-    for (; *list; list++) n += !strcmp(*list, key);
-    return n > 0;
-}
-
-/* A new key: say in engine/config/config_resume.c whether a run may be resumed with another value of it. */
 static void every_key_decides_numbers_or_does_not(void **state)
 {
     (void)state;
-    int lists = 0;
-    for (int i = 0; i < config_nkeys; i++) {
-        const char *key = config_keys[i].name;
-        CHECK(listed(config_decisive, key) != listed(config_free_keys, key),
-              "%s: not in exactly one list of engine/config/config_resume.c", key);
-        CHECK(config_decides(key) == listed(config_decisive, key), "%s", key);
-    }
-    for (const char *const *p = config_decisive; *p; p++, lists++) CHECK(config_find(*p), "%s: no such key", *p);
-    for (const char *const *p = config_free_keys; *p; p++, lists++) CHECK(config_find(*p), "%s: no such key", *p);
-    CHECK(lists == config_nkeys, "a key is listed twice");
     CHECK(config_decides("actor.optim.lr") && config_decides("rollout.val_kwargs.n") && config_decides("tools.timeout"),
           "these decide");
     CHECK(!config_decides("actor.ppo_max_token_len_per_gpu") && !config_decides("trainer.threads") &&
               !config_decides("rollout.max_num_seqs"),
           "these do not");
+    CHECK(config_decides("a.key.of.a.later.version"), "an unknown key decides");
 }
 
 static void presets_and_renames_name_real_keys(void **state)
