@@ -3,6 +3,8 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "engine/session/session.h"
+#include "model/load.h"
+#include "model/save.h"
 #include <stdlib.h>
 #include <string.h>
 

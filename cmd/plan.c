@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 #include "engine/session/memory_estimate.h"
 #include "engine/session/session.h"
+#include "model/load.h"
 #include <string.h>
 
 static const char usage[] = "usage: appo plan model.path=DIR [gpu=h200|h100|...] [real=bf16|float] "

@@ -1,7 +1,7 @@
-/* backward.c: the way back, layer by layer, the mirror of forward.c. With recompute each layer is run forward again
- * from its saved input first. */
-#include "model/model.h"
-#include "model/pass.h"
+/* backward.c: the backward pass, layer by layer, mirroring forward.c. With recompute each layer first runs forward
+ * again from its saved input. */
+#include "model/backward.h"
+#include "model/forward_in.h"
 
 /* dx = dy W and dW += dy^T x, for y = x W^T with W[out][in]. */
 static void product_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *x, const elem_t *w, int64_t n,
@@ -37,7 +37,7 @@ static void layer_back(const struct model *m, const struct acts *s, int l, const
 void model_backward(const struct model *m, struct acts *s, const struct batch *b, const elem_t *dhidden, acc_t *g)
 {
     const struct model_config *c = &m->c;
-    struct where at = { .n = b->n, .pos = b->pos, .plan = b->plan };
+    struct pass at = { .n = b->n, .pos = b->pos, .plan = b->plan };
     op_rmsnorm_back(s->dres, g + m->norm, dhidden, NULL, s->res, m->w + m->norm, s->rstd, b->n, c->dim);
     for (int l = c->layers - 1; l >= 0; l--) {
         const struct acts_layer *a = &s->layer[l];

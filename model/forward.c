@@ -1,65 +1,12 @@
 /* forward.c: the forward pass, a list of calls, on packed trees and on paged sequences. Both go through the same
  * operations row by row, so that a token's numbers are the same bits when it is sampled, scored and trained on. */
-#include "model/model.h"
-#include "model/pass.h"
+#include "model/forward.h"
+#include "model/forward_in.h"
 #include "base/err.h"
-#include <stdlib.h>
 
-static elem_t *reals(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_reals(a, n * d, what); }
-static acc_t *wides(struct arena *a, int64_t n, int64_t d, const char *what)
-{
-    return arena_get(a, (size_t)(n * d) * sizeof(acc_t), what);
-}
-
-static void layer_get(struct acts_layer *l, const struct model *m, int64_t n, bool backward, struct arena *a)
-{
-    const struct model_config *c = &m->c;
-    l->x1 = reals(a, n, c->dim, "norm 1 out");
-    l->qkv = reals(a, n, m->qkv_dim, "q, k, v");
-    l->qkv_rot = c->qk_norm ? reals(a, n, m->qkv_dim, "q, k, v turned") : l->qkv;
-    l->attn_out = reals(a, n, (int64_t)c->heads * c->head_dim, "attention out");
-    l->res2 = reals(a, n, c->dim, "residual 2");
-    l->x2 = reals(a, n, c->dim, "norm 2 out");
-    l->gate_up = reals(a, n, 2 * (int64_t)c->ff, "gate and up");
-    l->ff_act = reals(a, n, c->ff, "swiglu out");
-    l->rstd1 = wides(a, n, 1, "1/rms");
-    l->rstd2 = wides(a, n, 1, "1/rms");
-    l->rstdq = c->qk_norm ? wides(a, n, c->heads + c->kv_heads, "q/k norm 1/rms") : NULL;
-    l->lse = backward ? wides(a, n, c->heads, "attention lse") : NULL;
-}
-
-void acts_make(struct acts *s, const struct model *m, int64_t max_rows, bool recompute, bool backward, struct arena *a)
-{
-    const struct model_config *c = &m->c;
-    int64_t n = max_rows, att = (int64_t)c->heads * c->head_dim, wide_row = MAX(m->qkv_dim, 2 * (int64_t)c->ff);
-    *s = (struct acts){ .max_rows = n,
-                        .recompute = recompute || !backward,
-                        .layer = xcalloc((size_t)c->layers, sizeof *s->layer) };
-    for (int l = 0; l < c->layers; l++) {
-        if (l == 0 || !s->recompute) layer_get(&s->layer[l], m, n, backward, a);
-        else s->layer[l] = s->layer[0];
-        s->layer[l].res1 = l == 0 || backward ? reals(a, n, c->dim, "residual 1") : s->layer[0].res1;
-    }
-    s->branch_out = reals(a, n, c->dim, "layer out");
-    s->res = reals(a, n, c->dim, "last residual");
-    s->hidden = reals(a, n, c->dim, "hidden");
-    s->rstd = wides(a, n, 1, "1/rms");
-    if (!backward) return;
-    s->dres = reals(a, n, c->dim, "d residual");
-    s->dx = reals(a, n, c->dim, "d norm out");
-    s->dwork = reals(a, n, wide_row, "d gate and up, d q, k, v");
-    s->dwork2 = reals(a, n, MAX(att, c->ff), "d swiglu, d attention");
-}
-
-void acts_free(struct acts *s)
-{
-    free(s->layer);
-    *s = (struct acts){ 0 };
-}
-
-/* From res1 to the layer's output up, which the next add-and-norm adds. Without recompute, what this leaves in a is
- * what the way back reads. */
-void layer_run(const struct model *m, const struct acts *s, int l, const struct where *at)
+/* From res1 and x1 to branch_out, which the next add-and-norm adds to the residual. Without recompute, the backward
+ * pass reads what this leaves in the layer's activations. */
+void layer_run(const struct model *m, const struct acts *s, int l, const struct pass *at)
 {
     const struct model_config *c = &m->c;
     const struct layer_at *p = &m->layer[l];
@@ -95,7 +42,7 @@ void layer_run(const struct model *m, const struct acts *s, int l, const struct 
         .weight = true });
 }
 
-static void run(const struct model *m, const struct acts *s, const int *ids, const struct where *at)
+static void run(const struct model *m, const struct acts *s, const int *ids, const struct pass *at)
 {
     const struct model_config *c = &m->c;
     if (at->n > s->max_rows)
@@ -103,8 +50,8 @@ static void run(const struct model *m, const struct acts *s, const int *ids, con
     op_embed(s->layer[0].res1, m->w + m->embed, ids, at->n, c->dim);
     for (int l = 0; l < c->layers; l++) {
         const struct acts_layer *a = &s->layer[l];
-        const elem_t *res = l ? s->layer[l - 1].res2 : a->res1, *up = l ? s->branch_out : NULL;
-        op_add_rmsnorm(a->res1, a->x1, a->rstd1, res, up, m->w + m->layer[l].norm1, c->rms_eps, at->n, c->dim);
+        const elem_t *res = l ? s->layer[l - 1].res2 : a->res1, *branch = l ? s->branch_out : NULL;
+        op_add_rmsnorm(a->res1, a->x1, a->rstd1, res, branch, m->w + m->layer[l].norm1, c->rms_eps, at->n, c->dim);
         layer_run(m, s, l, at);
     }
     op_add_rmsnorm(s->res, s->hidden, s->rstd, s->layer[c->layers - 1].res2, s->branch_out, m->w + m->norm, c->rms_eps,
@@ -113,14 +60,14 @@ static void run(const struct model *m, const struct acts *s, const int *ids, con
 
 void model_forward(const struct model *m, struct acts *s, const struct batch *b, const struct kv_out *kv)
 {
-    struct where at = { .n = b->n, .pos = b->pos, .plan = b->plan };
+    struct pass at = { .n = b->n, .pos = b->pos, .plan = b->plan };
     if (kv) { at.pool = kv->pool; at.layer_stride = kv->layer_stride; at.slot = kv->slot; at.copies = kv->copies; }
     run(m, s, b->ids, &at);
 }
 
 void model_forward_paged(const struct model *m, struct acts *s, const struct paged *p)
 {
-    struct where at = { .n = p->n,
+    struct pass at = { .n = p->n,
                         .pos = p->pos,
                         .slot = p->slot,
                         .copies = 1,

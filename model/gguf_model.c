@@ -1,7 +1,7 @@
 /* gguf_model.c: what a GGUF file says of a language model. As in config.c, a key of the architecture that is in no
  * table is refused unless it is false: it may change the mathematics. llama.cpp writes Llama 3's scaling not as numbers
  * but as a tensor of divisors, which is recognised here. */
-#include "model/weights/gguf.h"
+#include "model/gguf_model.h"
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /* load.c: weights from safetensors or GGUF. A file is mapped and converted piece by piece, by all threads, straight to
  * where it belongs: at no time is there a second copy of a tensor. All pieces of all tensors are one loop: a loop a
  * tensor waits for the slower thread 300 times. */
-#include "model/weights/gguf.h"
-#include "model/model.h"
+#include "model/load.h"
+#include "model/gguf_model.h"
+#include "model/model_place.h"
 #include "model/weights/safetensors.h"
 #include "base/file.h"
 #include "kernels/measure.h"

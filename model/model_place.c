@@ -1,7 +1,7 @@
 /* model_place.c: what a place that should hold a model holds instead. Each sentence says what was found and what to do
  * with it. */
+#include "model/model_place.h"
 #include "model/weights/gguf.h"
-#include "model/model.h"
 #include "base/file.h"
 #include "base/json.h"
 #include <dirent.h>

@@ -1,7 +1,7 @@
 /* save.c: a model as a Hugging Face folder. Tensors go to their files in pieces; shards are filled in the order of the
  * table, as transformers does it. */
-#include "model/model.h"
-#include "model/weights/safetensors.h"
+#include "model/save.h"
+#include "model/weights/safetensors_write.h"
 #include "base/file.h"
 #include <float.h>
 #include <math.h>

@@ -3,6 +3,8 @@
  * gradients lie as in struct model. */
 #pragma once
 #include "model/head.h"
+#include "model/forward.h"
+#include "model/backward.h"
 #include "model/model.h"
 #include "tests/naive.h"
 

@@ -2,6 +2,8 @@
  * fits one chunk nothing is computed twice. A pack makes the host wait once, for the numbers that the caller wants, and
  * not at all where it wants none. */
 #include "engine/learner/learner.h"
+#include "model/backward.h"
+#include "model/forward.h"
 #include "model/head.h"
 #include "base/err.h"
 #include <math.h>

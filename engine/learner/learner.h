@@ -2,6 +2,7 @@
  * reinforcement learning differ only in the coefficients g = dloss/dlogp that they hand in. */
 #pragma once
 #include "engine/learner/pack.h"
+#include "model/acts.h"
 
 struct learner {
     struct model *m;

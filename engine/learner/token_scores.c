@@ -1,6 +1,7 @@
 /* token_scores.c: forward, then logits chunk by chunk. The likeliest tokens are looked for on the host: no training
  * step needs them. */
 #include "engine/learner/token_scores.h"
+#include "model/forward.h"
 #include "model/head.h"
 #include "base/err.h"
 #include <stdlib.h>

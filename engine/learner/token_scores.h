@@ -2,6 +2,7 @@
  * tokens beside each. */
 #pragma once
 #include "engine/learner/pack.h"
+#include "model/acts.h"
 
 enum { SCORER_TOP = 64 };           /* at most so many of the likeliest are kept */
 

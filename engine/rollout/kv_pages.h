@@ -2,6 +2,7 @@
  * first. Each page is tagged with the version of the weights that wrote it: touching it under any other version is
  * die(), because a stale page silently poisons gradients. */
 #pragma once
+#include "model/arena.h"
 #include "model/model.h"
 
 struct kv {

@@ -2,6 +2,7 @@
  * results) share. Private to them. */
 #pragma once
 #include "engine/rollout/rollout.h"
+#include "model/acts.h"
 
 /* SEAT_PROMPT: waits for another sequence that is running the same prompt. */
 enum slot_state { SLOT_FREE, SLOT_PREFILL, SLOT_DECODE, SLOT_TOOL };

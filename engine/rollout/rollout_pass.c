@@ -2,6 +2,7 @@
  * so that a long prompt delays nobody; prompts and tool results fill what is left and may take several passes. */
 #include "engine/rollout/rollout_in.h"
 #include "base/err.h"
+#include "model/forward.h"
 #include "model/head.h"
 #include <string.h>
 

@@ -6,7 +6,10 @@
 #include "base/file.h"
 #include "base/manifest.h"
 #include "engine/run/run_folder.h"
+#include "model/load.h"
+#include "model/save.h"
 #include "model/weights/safetensors.h"
+#include "model/weights/safetensors_write.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -3,6 +3,7 @@
 #include "engine/session/fit_config.h"
 #include "engine/config/config_table.h"
 #include "kernels/dev.h"
+#include "model/load.h"
 #include <string.h>
 
 /* Lengths that were not given are those of the model where it has fewer positions. */

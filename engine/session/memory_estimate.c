@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "engine/session/session.h"
 #include "kernels/measure.h"
+#include "model/load.h"
 #include <string.h>
 
 /* What operations of a GPU's build hold is known to such a build alone. Measured on the shim, bf16: SmolLM2-135M 44

@@ -2,6 +2,7 @@
  * plan` prints the same numbers. */
 #pragma once
 #include "engine/config/config.h"
+#include "model/arena.h"
 #include "model/model.h"
 
 /* What is counted: training with reinforcement learning, supervised fine-tuning, or sampling alone (evaluations). */

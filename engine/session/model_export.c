@@ -2,6 +2,8 @@
  * belongs to its tokenizer goes along unchanged. */
 #include "engine/session/session.h"
 #include "base/file.h"
+#include "model/load.h"
+#include "model/save.h"
 #include "model/weights/gguf.h"
 #include <dirent.h>
 #include <stdlib.h>

@@ -3,6 +3,8 @@
 #include "base/file.h"
 #include "engine/session/memory_estimate.h"
 #include "base/utf8.h"
+#include "model/load.h"
+#include "model/model_place.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -6,6 +6,7 @@
 #include "base/philox.h"
 #include "engine/learner/learner.h"
 #include "kernels/measure.h"
+#include "model/forward.h"
 #include "model/head.h"
 #include <math.h>
 #include <stdlib.h>

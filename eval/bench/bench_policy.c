@@ -5,6 +5,7 @@
 #include "engine/rollout/kv_pages.h"
 #include "engine/learner/learner.h"
 #include "base/clock.h"
+#include "model/forward.h"
 #include "model/head.h"
 #include <stdlib.h>
 

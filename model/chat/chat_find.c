@@ -4,7 +4,7 @@
  * additional_chat_templates. */
 #include "base/file.h"
 #include "model/chat/chat_in.h"
-#include "model/weights/gguf.h"
+#include "model/gguf_model.h"
 #include "base/json.h"
 #include <string.h>
 

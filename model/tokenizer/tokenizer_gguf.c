@@ -2,6 +2,8 @@
  * reader there is. So both give the same ids, and an export has a tokenizer.json. What GGUF does not keep (the regular
  * expression) it names: tokenizer.ggml.pre. */
 #include "base/file.h"
+#include "model/gguf_model.h"
+#include "model/tokenizer/tokenizer_gguf.h"
 #include "model/weights/gguf.h"
 #include "model/tokenizer/tokenizer_in.h"
 #include "base/utf8.h"

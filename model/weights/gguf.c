@@ -359,3 +359,11 @@ bool gguf_text(const struct gguf *g, const char *key, struct gguf_text *out)
     *out = (struct gguf_text){ p->p + 8, LOAD(int64_t, p->p) };
     return true;
 }
+
+bool gguf_get_f32(const struct gguf_tensor *t, int64_t begin, int64_t n, float *out)
+{
+    int block = t->dtype->block;
+    if (begin < 0 || n < 0 || begin > t->count || n > t->count - begin || begin % block || n % block) return false;
+    if (n) t->dtype->get(out, (const char *)t->data + begin / block * t->dtype->bytes, n / block);
+    return true;
+}

@@ -1,9 +1,10 @@
 /* gguf.h: GGUF version 2 and 3, little-endian: header, metadata (typed key-value pairs), tensor table, data (format:
- * ggml's docs/gguf.md). Mapped read-only; names and texts are not 0-terminated. gguf.c reads the container,
- * gguf_quant.c the numbers, gguf_model.c what they mean for a language model. */
+ * ggml's docs/gguf.md). Mapped read-only; names and texts are not 0-terminated. gguf_quant.h
+ * converts the numbers, model/gguf_model.h reads a language model's configuration and vocabulary. */
 #pragma once
-#include "model/config.h"
-#include <stdint.h>
+#include "base/err.h"
+#include "base/str.h"
+#include "model/weights/gguf_quant.h"
 
 enum gguf_type {
     GGUF_U8,
@@ -28,10 +29,6 @@ struct gguf_text { const char *p; int64_t n; };
 /* One metadata pair. An array has the type of its elements and is_array. */
 /* p: n values, packed (text: 8-byte length, bytes) */
 struct gguf_pair { struct gguf_text key; enum gguf_type type; bool is_array; const char *p; int64_t n; };
-
-/* How numbers are packed: `block` of them in `bytes` bytes. get converts n blocks. */
-struct gguf_dtype { const char *name; int id, block, bytes; void (*get)(float *out, const void *in, int64_t n); };
-const struct gguf_dtype *gguf_dtype(uint32_t id);       /* NULL: not one that is read here */
 
 /* shape[0] is the outermost (rows), as in PyTorch; GGUF itself lists the innermost first. Rows are whole blocks. */
 struct gguf_tensor {
@@ -73,35 +70,3 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);  
 /* out[n] = values begin .. begin+n-1, dequantised, the same bits as ggml's reference; begin and n are multiples of the
  * block. False: outside the tensor. */
 bool gguf_get_f32(const struct gguf_tensor *t, int64_t begin, int64_t n, float *out);
-
-/* The model: configuration of architecture llama, qwen2 or qwen3 from the metadata (and rope_freqs.weight, Llama 3's
- * scaling as a table). A key of the architecture that is not understood is an error that names it. */
-bool gguf_config(const struct gguf *g, struct model_config *c, struct err *e);
-/* GGUF's name of a tensor of this project's table ("model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight");
- * false: it has none. */
-bool gguf_tensor_name(const char *name, char *out, size_t size);
-/* llama.cpp stores q and k of architecture llama with the rows of each head interleaved: row i of pair half p at 2 i +
- * p. */
-bool gguf_interleaved(const struct model_config *c, const char *name);
-
-/* The tokenizer's raw material. Arrays are as long as said; ids are -1 where the file names none. Everything points
- * into the file, but token, merge, type. */
-struct gguf_vocab {
-    /* "gpt2" is byte-level BPE; pre: which regular expression ("smollm", "qwen2", "llama-bpe"); n 0: not given */
-    struct gguf_text model, pre, chat_template;
-    struct gguf_text *token;                        /* [n], in GPT-2's alphabet of bytes */
-    /* [n] 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte */
-    int32_t *type;
-    int n;
-    struct gguf_text *merge;                        /* [merges] "left right", in order of rank */
-    int merges;
-    int bos, eos, eot, pad, unk;
-    bool has_add_bos, add_bos, add_space_prefix;
-};
-bool gguf_vocab(const struct gguf *g, struct gguf_vocab *v, struct err *e);
-void gguf_vocab_free(struct gguf_vocab *v);
-
-struct tokenizer;
-/* The tokenizer of these (model/tokenizer/tokenizer.h; tokenizer_gguf.c). NULL: not byte-level BPE, or cut into words
- * in a way that is not known. */
-struct tokenizer *tokenizer_from_gguf(const struct gguf *g, struct err *e);

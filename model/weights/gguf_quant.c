@@ -1,6 +1,6 @@
 /* gguf_quant.c: ggml's packed numbers (ggml-common.h, dequantize_row_* of ggml-quants.c). All products of scales and
  * quants below are exact in float but Q6_K's last, so that fused multiply-adds change no bit. */
-#include "model/weights/gguf.h"
+#include "model/weights/gguf_quant.h"
 #include "model/weights/half.h"
 #include <string.h>
 
@@ -144,12 +144,4 @@ const struct gguf_dtype *gguf_dtype(uint32_t id)
 {
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) if ((uint32_t)dtypes[i].id == id) return &dtypes[i];
     return NULL;
-}
-
-bool gguf_get_f32(const struct gguf_tensor *t, int64_t begin, int64_t n, float *out)
-{
-    int block = t->dtype->block;
-    if (begin < 0 || n < 0 || begin > t->count || n > t->count - begin || begin % block || n % block) return false;
-    if (n) t->dtype->get(out, (const char *)t->data + begin / block * t->dtype->bytes, n / block);
-    return true;
 }

@@ -39,18 +39,3 @@ const struct st_tensor *st_find(const struct st_file *f, const char *name);     
  * outside the tensor, or ST_OTHER. */
 bool st_get_f32(const struct st_tensor *t, int64_t begin, int64_t n, float *out);
 bool st_get_f64(const struct st_tensor *t, int64_t begin, int64_t n, double *out);
-
-/* A file being written: declare every tensor, then put their values in the order declared, in pieces of any length (a
- * piece may not run over the end of a tensor), then finish. Nothing appears under path before st_finish. Declare wider
- * types first if types are mixed, so that data stays aligned. A wrong order of calls, a name used twice or too many
- * values is a broken invariant: die(). A full disk is st_finish's error. */
-struct st_writer;
-struct st_writer *st_create(const char *path, struct err *e);                   /* NULL: the place cannot be written */
-void st_declare(struct st_writer *w, const char *name, enum st_dtype dtype, int rank, const int64_t *shape);
-/* converts to the declared type, rounding to nearest even */
-void st_put_f32(struct st_writer *w, const float *x, int64_t n);
-void st_put_f64(struct st_writer *w, const double *x, int64_t n);
-/* frees w in every case; false: not written, or values missing */
-bool st_finish(struct st_writer *w, struct err *e);
-/* frees w, leaves no file; NULL is fine */
-void st_abandon(struct st_writer *w);

@@ -1,6 +1,6 @@
 /* safetensors_write.c: the streaming writer. The header needs only names, types and shapes, so it is written before the
  * first value; values go straight to the temporary file, converted in small pieces. */
-#include "model/weights/safetensors.h"
+#include "model/weights/safetensors_write.h"
 #include "base/file.h"
 #include <jansson.h>
 #include <stdlib.h>

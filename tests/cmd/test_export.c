@@ -2,6 +2,7 @@
  * what is refused. */
 #include "cmd/cmd.h"
 #include "base/file.h"
+#include "model/load.h"
 #include "model/model.h"
 #include "tests/check.h"
 #include "tests/folder.h"

@@ -3,6 +3,7 @@
 #include "engine/session/memory_estimate.h"
 #include "engine/session/session.h"
 #include "engine/train/train_step.h"
+#include "model/load.h"
 #include "tests/check.h"
 #include <string.h>
 

@@ -4,6 +4,7 @@
  * Then the ids differ from those of FOLDER, and rows of the embedding with them; what is compared are the texts. */
 #include "base/file.h"
 #include "base/json.h"
+#include "model/gguf_model.h"
 #include "model/weights/gguf.h"
 #include "model/weights/safetensors.h"
 #include <stdlib.h>

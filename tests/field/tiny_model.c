@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/philox.h"
 #include "model/weights/safetensors.h"
+#include "model/weights/safetensors_write.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* fuzz_gguf.c: any bytes as a GGUF file: its configuration, vocabulary and every number of what is accepted are read.
  * The first bytes are given, because a fuzzer would hardly find them. */
-#include "model/weights/gguf.h"
+#include "model/tokenizer/tokenizer_gguf.h"
+#include "model/gguf_model.h"
 #include "model/tokenizer/tokenizer.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,8 @@
 /* test_gguf.c: packed numbers and whole models against files made by the gguf package (tests/golden/gguf/make_gguf.py);
  * metadata changed one key at a time; files that lie about themselves. */
 #include "model/weights/gguf.h"
+#include "model/load.h"
+#include "model/gguf_model.h"
 #include "model/model.h"
 #include "base/file.h"
 #include "tests/check.h"

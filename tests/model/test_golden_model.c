@@ -2,6 +2,10 @@
  * gradient of every tensor, greedy texts, with the sequences side by side and as a tree, and from pages; then saved and
  * loaded again. Prints the worst difference of each model. */
 #include "model/head.h"
+#include "model/load.h"
+#include "model/forward.h"
+#include "model/backward.h"
+#include "model/save.h"
 #include "model/model.h"
 #include "model/weights/safetensors.h"
 #include "tests/check.h"

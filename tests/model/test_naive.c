@@ -3,6 +3,8 @@
  * twice what the loops are off by that round every tensor, on the weights as this build stores them. Seen to fail for:
  * truncation where numbers are stored, a norm over 2 % too many columns, a bias gradient without its last row. */
 #include "base/philox.h"
+#include "model/load.h"
+#include "model/save.h"
 #include "model/weights/safetensors.h"
 #include "tests/check.h"
 #include "tests/naive_model.h"

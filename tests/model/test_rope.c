@@ -2,6 +2,10 @@
  * settings, logits and gradients of tiny models; what config.json may say of them and what is refused; and that every
  * scaling changes the numbers, so that none is silently left out. */
 #include "model/head.h"
+#include "model/load.h"
+#include "model/forward.h"
+#include "model/save.h"
+#include "model/backward.h"
 #include "model/model.h"
 #include "model/weights/safetensors.h"
 #include "base/file.h"

@@ -1,5 +1,8 @@
 /* test_save.c: models written and read again: shards and their index, bf16, what is left alone, and places that cannot
  * be written. */
+#include "model/load.h"
+#include "model/save.h"
+#include "model/weights/safetensors_write.h"
 #include "model/model.h"
 #include "model/weights/safetensors.h"
 #include "base/file.h"

@@ -2,6 +2,7 @@
  * a process dies. */
 #pragma once
 #include "tests/engine/rollout/tiny.h"
+#include "model/forward.h"
 #include "model/head.h"
 #include "tests/check.h"
 #include <stdlib.h>

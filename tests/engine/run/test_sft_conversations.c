@@ -2,6 +2,7 @@
  * three of them. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/sft.h"
+#include "model/load.h"
 #include "tests/engine/train/chat_session.h"
 #include "tests/folder.h"
 #include <math.h>

@@ -3,6 +3,7 @@
 #pragma once
 #include "base/file.h"
 #include "engine/session/session.h"
+#include "model/save.h"
 #include "tests/engine/train/mini.h"
 #include "tests/model/tokenizer/tok_json.h"
 

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/philox.h"
 #include "engine/train/train_step.h"
+#include "model/forward.h"
 #include "model/head.h"
 #include "tests/check.h"
 #include <ftw.h>

@@ -3,6 +3,7 @@
  * and, where APPO_TOKENIZERS names a folder of them, from the whole files. */
 #include "model/weights/gguf.h"
 #include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_gguf.h"
 #include "tests/check.h"
 #include <jansson.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
  * themselves. */
 #include "model/weights/safetensors.h"
 #include "base/file.h"
+#include "model/weights/safetensors_write.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* params.c: the parameter table, built once from a list of kinds. load.c and save.c bring weights in and out under
- * their Hugging Face names. */
+/* model.c: the parameter table, built once from a list of kinds, and the weights it describes. load.c and save.c read
+ * and write them under their Hugging Face names. */
 #include "model/model.h"
 #include "base/philox.h"
 #include <math.h>

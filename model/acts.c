@@ -1,0 +1,58 @@
+/* acts.c: activations of a batch, laid out in an arena. Names of the pieces are those of the memory estimate. */
+#include "model/acts.h"
+#include "base/err.h"
+#include <stdlib.h>
+
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+static elem_t *elems(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_reals(a, n * d, what); }
+static acc_t *accs(struct arena *a, int64_t n, int64_t d, const char *what)
+{
+    return arena_get(a, (size_t)(n * d) * sizeof(acc_t), what);
+}
+
+static void layer_get(struct acts_layer *l, const struct model *m, int64_t n, bool backward, struct arena *a)
+{
+    const struct model_config *c = &m->c;
+    l->x1 = elems(a, n, c->dim, "norm 1 out");
+    l->qkv = elems(a, n, m->qkv_dim, "q, k, v");
+    l->qkv_rot = c->qk_norm ? elems(a, n, m->qkv_dim, "q, k, v rotated") : l->qkv;
+    l->attn_out = elems(a, n, (int64_t)c->heads * c->head_dim, "attention out");
+    l->res2 = elems(a, n, c->dim, "residual 2");
+    l->x2 = elems(a, n, c->dim, "norm 2 out");
+    l->gate_up = elems(a, n, 2 * (int64_t)c->ff, "gate and up");
+    l->ff_act = elems(a, n, c->ff, "swiglu out");
+    l->rstd1 = accs(a, n, 1, "1/rms");
+    l->rstd2 = accs(a, n, 1, "1/rms");
+    l->rstdq = c->qk_norm ? accs(a, n, c->heads + c->kv_heads, "q/k norm 1/rms") : NULL;
+    l->lse = backward ? accs(a, n, c->heads, "attention lse") : NULL;
+}
+
+void acts_make(struct acts *s, const struct model *m, int64_t max_rows, bool recompute, bool backward, struct arena *a)
+{
+    const struct model_config *c = &m->c;
+    int64_t n = max_rows, att = (int64_t)c->heads * c->head_dim, work = MAX(m->qkv_dim, 2 * (int64_t)c->ff);
+    *s = (struct acts){ .max_rows = n,
+                        .recompute = recompute || !backward,
+                        .layer = xcalloc((size_t)c->layers, sizeof *s->layer) };
+    for (int l = 0; l < c->layers; l++) {
+        if (l == 0 || !s->recompute) layer_get(&s->layer[l], m, n, backward, a);
+        else s->layer[l] = s->layer[0];
+        s->layer[l].res1 = l == 0 || backward ? elems(a, n, c->dim, "residual 1") : s->layer[0].res1;
+    }
+    s->branch_out = elems(a, n, c->dim, "layer out");
+    s->res = elems(a, n, c->dim, "last residual");
+    s->hidden = elems(a, n, c->dim, "hidden");
+    s->rstd = accs(a, n, 1, "1/rms");
+    if (!backward) return;
+    s->dres = elems(a, n, c->dim, "d residual");
+    s->dx = elems(a, n, c->dim, "d norm out");
+    s->dwork = elems(a, n, work, "d gate and up, d q, k, v");
+    s->dwork2 = elems(a, n, MAX(att, c->ff), "d swiglu, d attention");
+}
+
+void acts_free(struct acts *s)
+{
+    free(s->layer);
+    *s = (struct acts){ 0 };
+}
