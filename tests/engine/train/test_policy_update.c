@@ -287,6 +287,61 @@ static void check_scores(const struct mini *x, const struct naive *v, const elem
     }
 }
 
+/* Sums over trained tokens and rows that the reported ratios and advantages are made of. */
+struct reported { double kl, clipped, lower, tokens, adv, live, rows; };
+
+static struct reported naive_reported(const struct naive *v, const struct config *c)
+{
+    struct reported z = { 0 };
+    for (int i = 0; i < v->n; i++) {
+        const struct line *l = &v->line[i];
+        z.live += l->live;
+        z.rows += is_trained(l);
+        for (int p = 0; p < l->n; p++) {
+            const struct token *t = &l->t[p];
+            if (!t->m) continue;
+            double r = exp(delta(t));
+            bool outside = t->adv > 0 ? r > 1 + c->actor.clip_ratio_high : r < 1 - c->actor.clip_ratio_low;
+            z.tokens++;
+            z.kl -= delta(t);
+            z.adv += t->adv;
+            z.clipped += t->adv != 0 && outside;
+            z.lower += t->adv < 0 && r > c->actor.clip_ratio_c;
+        }
+    }
+    return z;
+}
+
+/* What the update at work has added to the step's sums: each mean has one number more, the naive one. */
+static void check_reported(const struct mini *x, const struct naive *v, const struct step_sums *was,
+                       const struct step_sums *z, const char *name)
+{
+    const struct learner *l = &x->s.learner;
+    struct reported want = naive_reported(v, &x->c);
+    double tol = is_double ? 1e-8 : 2e-6, square = 0;
+    for (int64_t i = 0; i < l->m->count; i++) square += (double)l->g[i] * (double)l->g[i];
+    const struct { const char *name; const struct mean *was, *now; double want; } means[] = {
+        { "pg_loss", &was->pg, &z->pg, v->pg },
+        { "kl_loss", &was->kl, &z->kl, v->kl },
+        { "ppo_kl", &was->ppo_kl, &z->ppo_kl, want.kl / want.tokens },
+        { "pg_clipfrac", &was->clipfrac, &z->clipfrac, want.clipped / want.tokens },
+        { "pg_clipfrac_lower", &was->clipfrac_lower, &z->clipfrac_lower, want.lower / want.tokens },
+        { "grad_norm", &was->norm, &z->norm, sqrt(square) },
+        { "future_factor", &was->factor, &z->factor, v->factor_sum / v->tokens },
+    };
+    for (size_t k = 0; k < sizeof means / sizeof *means; k++) {
+        double sum = means[k].now->sum - means[k].was->sum;
+        assert_int_equal(means[k].now->n, means[k].was->n + 1);
+        CHECK_NEAR(sum, means[k].want, 20 * tol * (1 + fabs(means[k].now->sum)), "%s: %s", name, means[k].name);
+    }
+    CHECK_NEAR(z->adv.sum - was->adv.sum, want.adv, tol * want.tokens, "%s: advantages", name);
+    CHECK(z->adv.n - was->adv.n == (int64_t)want.tokens, "%s: tokens with an advantage", name);
+    CHECK(z->live - was->live == (int64_t)want.live && z->live_of - was->live_of == (int64_t)want.rows,
+          "%s: %lld of %lld rows live, should be %g of %g", name, (long long)(z->live - was->live),
+          (long long)(z->live_of - was->live_of), want.live, want.rows);
+    CHECK(z->dropped - was->dropped == v->dropped && z->updates == was->updates + 1, "%s: rows dropped, updates", name);
+}
+
 static void check_vectors(const struct naive *v, const struct update_batch *f, const struct loss_stats *s,
                           const struct config *c, const char *name)
 {
@@ -375,7 +430,7 @@ static void check_update(struct mini *x, struct group *g, int n, bool stale, con
     struct naive v;
     struct update_batch f;
     struct loss_stats stats;
-    struct step_sums aside = { 0 };
+    struct step_sums aside = { 0 }, was = *z;
     size_t count = (size_t)l->m->count;
     lines_make(&v, g, n, &x->c);
     naive_advantages(&v, g, &x->c, x->t.score_max);
@@ -399,6 +454,7 @@ static void check_update(struct mini *x, struct group *g, int n, bool stale, con
     for (size_t i = 0; i < count; i++)
         CHECK_NEAR(l->g[i], want[i], (is_double ? 1e-7 : 2e-5) * most, "%s: gradient of weight %zu", name, i);
     check_step(x, &b, name);
+    check_reported(x, &v, &was, z, name);
     free(want); free(b.w); free(b.adam1); free(b.adam2);
     lines_free(&v);
 }
