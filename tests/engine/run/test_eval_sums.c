@@ -9,11 +9,11 @@
 
 #define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
-enum { QUESTIONS = 7, SAMPLES = 3 };
+enum { PROMPTS = 7, SAMPLES = 3 };
 
-/* A question's source, and its answers: samples 0..2, then the greedy one. '+' right, '-' wrong, '!' malformed (and
+/* A prompt's source, and its answers: samples 0..2, then the greedy one. '+' right, '-' wrong, '!' malformed (and
  * wrong); calls and length follow from the place. No two of the shares below are equal by accident. */
-static const struct { const char *source, *answers; } questions[QUESTIONS] = {
+static const struct { const char *source, *answers; } prompts[PROMPTS] = {
     { "small", "+--" "-" }, { "large", "---" "+" }, { "large", "++-" "+" }, { "small", "-++" "-" },
     { "large", "-!+" "!" }, { "other", "--+" "+" }, { "large", "!+-" "+" },
 };
@@ -27,10 +27,10 @@ struct sums { double n, right, formed, calls, length, reward, greedy_n, greedy; 
 static struct sums sums_of(const char *source)
 {
     struct sums z = { 0 };
-    for (int q = 0; q < QUESTIONS; q++) {
-        if (source && strcmp(questions[q].source, source)) continue;
+    for (int q = 0; q < PROMPTS; q++) {
+        if (source && strcmp(prompts[q].source, source)) continue;
         for (int k = 0; k < SAMPLES; k++) {
-            char x = questions[q].answers[k];
+            char x = prompts[q].answers[k];
             z.n++;
             z.right += x == '+';
             z.formed += x != '!';
@@ -39,7 +39,7 @@ static struct sums sums_of(const char *source)
             z.reward += reward_of(x);
         }
         z.greedy_n++;
-        z.greedy += questions[q].answers[SAMPLES] == '+';
+        z.greedy += prompts[q].answers[SAMPLES] == '+';
     }
     return z;
 }
@@ -49,21 +49,21 @@ static void write_answers(const char *path)
 {
     struct str text = { 0 };
     struct err e;
-    for (int i = 0; i < QUESTIONS * (SAMPLES + 1); i++) {
-        int at = (i * 11 + 5) % (QUESTIONS * (SAMPLES + 1)), q = at / (SAMPLES + 1), k = at % (SAMPLES + 1);
-        char x = questions[q].answers[k];
+    for (int i = 0; i < PROMPTS * (SAMPLES + 1); i++) {
+        int at = (i * 11 + 5) % (PROMPTS * (SAMPLES + 1)), q = at / (SAMPLES + 1), k = at % (SAMPLES + 1);
+        char x = prompts[q].answers[k];
         str_printf(&text,
-                   "{\"input\":\"q\",\"output\":\"o\",\"gts\":\"a\",\"score\":%.17g,\"step\":4,\"acc\":%s,\"format\":%s,"
-                   "\"data_source\":\"%s\",\"question\":%d,\"sample\":%d,\"greedy\":%s,\"calls\":%d,\"length\":%d,"
+                   "{\"input\":\"q\",\"output\":\"o\",\"gts\":\"a\",\"score\":%.17g,\"step\":4,\"acc\":%s,"
+                   "\"format\":%s,\"data_source\":\"%s\",\"question\":%d,\"sample\":%d,\"greedy\":%s,\"calls\":%d,\"length\":%d,"
                    "\"finish\":\"end\"}\n",
-                   reward_of(x), x == '+' ? "true" : "false", x == '!' ? "false" : "true", questions[q].source, q,
+                   reward_of(x), x == '+' ? "true" : "false", x == '!' ? "false" : "true", prompts[q].source, q,
                    k == SAMPLES ? 0 : k, k == SAMPLES ? "true" : "false", calls_of(q, k), length_of(q, k));
     }
     CHECK(file_write(path, text.p, text.n, &e), "%s", e.text);
     str_free(&text);
 }
 
-static void is_source(const struct eval_row *r, const char *name, const struct sums *z)
+static void is_source(const struct eval_source *r, const char *name, const struct sums *z)
 {
     CHECK(r->n == (int)z->n && r->correct == (int)z->right, "%s: %d of %d right, should be %g of %g", name, r->correct,
           r->n, z->right, z->n);
@@ -98,11 +98,11 @@ static void check_metrics(const struct eval_result *r)
     metrics_free(&m);
 }
 
-static void write_questions(void)
+static void write_prompts(void)
 {
     struct str text = { 0 };
-    for (int q = 0; q < QUESTIONS; q++)
-        str_printf(&text, "{\"data_source\":\"%s\",\"question\":\"q%d?\",\"answer\":\"%d\"}\n", questions[q].source, q,
+    for (int q = 0; q < PROMPTS; q++)
+        str_printf(&text, "{\"data_source\":\"%s\",\"question\":\"q%d?\",\"answer\":\"%d\"}\n", prompts[q].source, q,
                    q);
     chatty_write(dir, "val.jsonl", text.p);
     str_free(&text);
@@ -114,7 +114,7 @@ static void check_file(const char *path, const struct eval_result *r)
 {
     struct str text = { 0 };
     struct err e;
-    int seen[QUESTIONS][SAMPLES + 1] = { { 0 } }, n = 0, differ = 0;
+    int seen[PROMPTS][SAMPLES + 1] = { { 0 } }, n = 0, differ = 0;
     double length = 0, reward = 0;
     char first[256] = "";
     CHECK(file_read(path, 1 << 20, &text, &e), "%s", e.text);
@@ -125,18 +125,18 @@ static void check_file(const char *path, const struct eval_result *r)
         json_t *o = json_loads(p, 0, NULL);
         assert_int_equal(json_unpack(o, "{s:i,s:i,s:b,s:i,s:F,s:s}", "question", &q, "sample", &k, "greedy", &greedy,
                                      "length", &own, "score", &score, "output", &output), 0);
-        assert_true(q >= 0 && q < QUESTIONS && k >= 0 && k < (greedy ? 1 : SAMPLES));
+        assert_true(q >= 0 && q < PROMPTS && k >= 0 && k < (greedy ? 1 : SAMPLES));
         if (k == 0 && !greedy) snprintf(first, sizeof first, "%s", output);
         differ += !greedy && k > 0 && strcmp(first, output) != 0;
         if (!greedy) length += own, reward += score;
         seen[q][greedy ? SAMPLES : k]++;
         json_decref(o);
     }
-    for (int i = 0; i < QUESTIONS * (SAMPLES + 1); i++)
-        CHECK(seen[i / (SAMPLES + 1)][i % (SAMPLES + 1)] == 1, "answer %d of question %d", i % (SAMPLES + 1),
+    for (int i = 0; i < PROMPTS * (SAMPLES + 1); i++)
+        CHECK(seen[i / (SAMPLES + 1)][i % (SAMPLES + 1)] == 1, "answer %d of prompt %d", i % (SAMPLES + 1),
               i / (SAMPLES + 1));
-    CHECK(n == QUESTIONS * (SAMPLES + 1) && differ >= QUESTIONS, "%d answers, %d samples unlike the first", n, differ);
-    CHECK(r->all.n == QUESTIONS * SAMPLES && r->all.length == length && fabs(r->all.reward - reward) < 1e-12,
+    CHECK(n == PROMPTS * (SAMPLES + 1) && differ >= PROMPTS, "%d answers, %d samples unlike the first", n, differ);
+    CHECK(r->all.n == PROMPTS * SAMPLES && r->all.length == length && fabs(r->all.reward - reward) < 1e-12,
           "length %g of %g, reward %g of %g", r->all.length, length, r->all.reward, reward);
     str_free(&text);
 }
@@ -149,24 +149,24 @@ static void hand_made_answers(void **state)
     struct eval_result r;
     struct err e;
     const char *folder = in_dir("answers");
-    struct eval_how how = { .dir = folder, .step = 4 };
+    struct eval_options how = { .dir = folder, .step = 4 };
     chatty_model(dir);
-    write_questions();
+    write_prompts();
     chatty_set(&c, dir, KEYS("data.val_files", in_dir("val.jsonl"), "data.system_prompt", "none",
         "data.max_response_length", "4", "rollout.max_len", "64", "rollout.max_num_seqs", "8",
         "rollout.val_kwargs.n", "3"));
-    CHECK(session_open(&s, &c, false, &e) && session_questions(&s, false, &e), "%s", e.text);
+    CHECK(session_open(&s, &c, false, &e) && session_open_prompts(&s, false, &e), "%s", e.text);
     CHECK(evaluate_to(&s, &r, &how, &e), "%s", e.text);     /* the policy's own, which know nothing */
-    CHECK(r.answers == QUESTIONS * (SAMPLES + 1) && r.known == 0 && r.generated > 0 && r.all.correct == 0,
+    CHECK(r.answers == PROMPTS * (SAMPLES + 1) && r.known == 0 && r.generated > 0 && r.all.correct == 0,
           "%d answers, %d right", r.answers, r.all.correct);
     struct str path = { 0 };
     str_printf(&path, "%s/4.jsonl", folder);
     check_file(path.p, &r);
     write_answers(path.p);
     CHECK(evaluate_to(&s, &r, &how, &e), "%s", e.text);
-    CHECK(r.known == QUESTIONS * (SAMPLES + 1) && r.generated == 0, "%d answers known", r.known);
+    CHECK(r.known == PROMPTS * (SAMPLES + 1) && r.generated == 0, "%d answers known", r.known);
     assert_int_equal(r.sources, 3);
-    static const char *const names[] = { "small", "large", "other" };   /* in the order of their first questions */
+    static const char *const names[] = { "small", "large", "other" };   /* in the order of their first prompts */
     for (int i = 0; i < 3; i++) {
         struct sums z = sums_of(names[i]);
         assert_string_equal(r.source[i].name, names[i]);

@@ -91,7 +91,7 @@ static struct seen one_step(void)
     struct seen x = { 0 };
     struct err e;
     struct sft_rule r = { .steps = 1, .batch = 3, .lr = 0, .floor = 1, .beta1 = 0.9, .beta2 = 0.98, .max_norm = 1 };
-    CHECK(sft_talks(&s.learner, &t, &c, &r, note, &x, &e), "%s", e.text);
+    CHECK(sft_run_conversations(&s.learner, &t, &c, &r, note, &x, &e), "%s", e.text);
     assert_int_equal(x.reports, 1);
     return x;
 }
@@ -147,7 +147,7 @@ static int open_all(void **state)
     if (!session_load(&s, &c, NULL, &e)) die("%s", e.text);
     if (!sft_conversations_open(&t, &c, &s.form, 4096, &e)) die("%s", e.text);
     ENSURE(t.n == 3);
-    session_trains(&s);
+    session_open_learner(&s);
     return 0;
 }
 

@@ -321,25 +321,27 @@ static void check_reported(const struct mini *x, const struct naive *v, const st
     double tol = is_double ? 1e-8 : 2e-6, square = 0;
     for (int64_t i = 0; i < l->m->count; i++) square += (double)l->g[i] * (double)l->g[i];
     const struct { const char *name; const struct mean *was, *now; double want; } means[] = {
-        { "pg_loss", &was->pg, &z->pg, v->pg },
-        { "kl_loss", &was->kl, &z->kl, v->kl },
+        { "pg_loss", &was->pg_loss, &z->pg_loss, v->pg },
+        { "kl_loss", &was->kl_loss, &z->kl_loss, v->kl },
         { "ppo_kl", &was->ppo_kl, &z->ppo_kl, want.kl / want.tokens },
         { "pg_clipfrac", &was->clipfrac, &z->clipfrac, want.clipped / want.tokens },
         { "pg_clipfrac_lower", &was->clipfrac_lower, &z->clipfrac_lower, want.lower / want.tokens },
-        { "grad_norm", &was->norm, &z->norm, sqrt(square) },
-        { "future_factor", &was->factor, &z->factor, v->factor_sum / v->tokens },
+        { "grad_norm", &was->grad_norm, &z->grad_norm, sqrt(square) },
+        { "future_factor", &was->future_factor, &z->future_factor, v->factor_sum / v->tokens },
     };
     for (size_t k = 0; k < sizeof means / sizeof *means; k++) {
         double sum = means[k].now->sum - means[k].was->sum;
         assert_int_equal(means[k].now->n, means[k].was->n + 1);
         CHECK_NEAR(sum, means[k].want, 20 * tol * (1 + fabs(means[k].now->sum)), "%s: %s", name, means[k].name);
     }
-    CHECK_NEAR(z->adv.sum - was->adv.sum, want.adv, tol * want.tokens, "%s: advantages", name);
-    CHECK(z->adv.n - was->adv.n == (int64_t)want.tokens, "%s: tokens with an advantage", name);
-    CHECK(z->live - was->live == (int64_t)want.live && z->live_of - was->live_of == (int64_t)want.rows,
-          "%s: %lld of %lld rows live, should be %g of %g", name, (long long)(z->live - was->live),
-          (long long)(z->live_of - was->live_of), want.live, want.rows);
-    CHECK(z->dropped - was->dropped == v->dropped && z->updates == was->updates + 1, "%s: rows dropped, updates", name);
+    CHECK_NEAR(z->advantage.sum - was->advantage.sum, want.adv, tol * want.tokens, "%s: advantages", name);
+    CHECK(z->advantage.n - was->advantage.n == (int64_t)want.tokens, "%s: tokens with an advantage", name);
+    CHECK(z->live_rows - was->live_rows == (int64_t)want.live &&
+              z->trained_rows - was->trained_rows == (int64_t)want.rows,
+          "%s: %lld of %lld rows live, should be %g of %g", name, (long long)(z->live_rows - was->live_rows),
+          (long long)(z->trained_rows - was->trained_rows), want.live, want.rows);
+    CHECK(z->dropped_rows - was->dropped_rows == v->dropped && z->updates == was->updates + 1,
+          "%s: rows dropped, updates", name);
 }
 
 static void check_vectors(const struct naive *v, const struct update_batch *f, const struct loss_stats *s,

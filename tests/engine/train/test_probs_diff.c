@@ -1,6 +1,6 @@
 /* test_probs_diff.c: training/rollout_probs_diff where sampler and trainer differ: one weight is changed between
- * sampling and training, and the metric must be the difference of the two forward passes, computed here one rollout at a
- * time. In an exact build it is 0 without that, so no other test has seen it move. */
+ * sampling and training, and the metric must be the difference of the two forward passes, computed here one rollout at
+ * a time. In an exact build it is 0 without that, so no other test has seen it move. */
 #define _GNU_SOURCE      /* nftw */
 #include "engine/report/step_metrics.h"
 #include "tests/engine/train/mini.h"
@@ -16,7 +16,7 @@ static struct diff diff_of(const struct mini *x, const struct group *g, const bo
     struct diff d = { 0, 0, INFINITY, 0 };
     for (int p = 0; p < PROMPTS; p++)
         for (int j = 0; counts[p] && j < g[p].initial; j++) {
-            const struct sequence *seq = &g[p].row[j]->seq;
+            const struct sequence *seq = &g[p].traj[j]->seq;
             acc_t *logp = xcalloc((size_t)seq->n, sizeof *logp);
             mini_fresh(x, seq, NULL, 0, logp, NULL);
             for (int i = seq->prompt_len; i < seq->n; i++) {
@@ -41,7 +41,7 @@ static void is(const struct metrics *m, const char *name, double want)
 static void set_rewards(struct group *g, int flat)
 {
     for (int p = 0; p < PROMPTS; p++)
-        for (int j = 0; j < g[p].rows; j++) g[p].row[j]->seq.reward = p == flat || g[p].row[j]->branch ? 1 : j % 2;
+        for (int j = 0; j < g[p].n; j++) g[p].traj[j]->seq.reward = p == flat || g[p].traj[j]->branch ? 1 : j % 2;
 }
 
 /* nudge: what is added to one weight. flat: the prompt whose rollouts have no advantage, -1: none; they are trained
