@@ -278,13 +278,11 @@ void __wrap_op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const
 }
 
 extern typeof(op_advantage) __real_op_advantage, __wrap_op_advantage;
-void __wrap_op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline,
-                         const uint8_t *m, const int64_t *begin, int rows, const int *group,
-                         const struct estimator_rule *r)
+void __wrap_op_advantage(acc_t *adv, acc_t *ret, const struct estimator_in *in, const struct estimator_rule *r)
 {
-    __real_op_advantage(adv, ret, reward, values, baseline, m, begin, rows, group, r);
-    check_host("op_advantage", "adv", adv, NULL, begin[rows]);
-    check_host("op_advantage", "ret", ret, NULL, begin[rows]);
+    __real_op_advantage(adv, ret, in, r);
+    check_host("op_advantage", "adv", adv, NULL, in->begin[in->rows]);
+    check_host("op_advantage", "ret", ret, NULL, in->begin[in->rows]);
 }
 
 extern typeof(op_pg) __real_op_pg, __wrap_op_pg;

@@ -50,12 +50,10 @@ void op_advantage_dual(acc_t *adv, acc_t *base /* [rows], may be NULL */, const 
 void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct branch_record *rec, int records,
                      double discount);
 
-/* Group-relative and return-based estimators, on token rewards [positions]; group = prompt of a row (NULL where the
- * estimator has none). values: gae only; baseline [rows]: remax only. adv and ret (may be NULL) per position. Rewards
- * and values count at every position, m or not: no NaN there.
+/* Group-relative and return-based estimators, on token rewards; adv and ret (may be NULL) per position. Rewards count at
+ * every position, m or not: no NaN there.
  * GRPO: Shao et al. 2024 (unbiased std; a group of one: mean 0, std 1); pass@k: Chen et al. 2025; REINFORCE++: Hu 2025;
- * RLOO: Ahmadian et al. 2024; OPO: Hao et al. 2025; ReMax: Li et al. 2023; GAE: Schulman et al. 2015, whitened over m
- * and given at every position, as verl does. */
+ * RLOO: Ahmadian et al. 2024; OPO: Hao et al. 2025; ReMax: Li et al. 2023. */
 enum estimator {
     ADV_GRPO,
     ADV_GRPO_PASSK,
@@ -63,12 +61,22 @@ enum estimator {
     ADV_REINFORCE_PP_BASELINE,
     ADV_RLOO,
     ADV_OPO,
-    ADV_REMAX,
-    ADV_GAE
+    ADV_REMAX
 };
-struct estimator_rule { enum estimator kind; bool by_std; double gamma, lambda; };
-void op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline,
-                  const uint8_t *m, const int64_t *begin, int rows, const int *group, const struct estimator_rule *r);
+struct estimator_rule {
+    enum estimator kind;
+    bool by_std;
+    double gamma;                   /* REINFORCE++ */
+};
+struct estimator_in {
+    const acc_t *reward;            /* [positions] */
+    const acc_t *baseline;          /* [rows], ReMax alone */
+    const uint8_t *m;               /* [positions] */
+    const int64_t *begin;           /* [rows + 1] */
+    int rows;
+    const int *group;               /* [rows] the row's prompt; NULL for REINFORCE++ and ReMax */
+};
+void op_advantage(acc_t *adv, acc_t *ret, const struct estimator_in *in, const struct estimator_rule *r);
 
 /* Policy loss: future-aware factor (7), clipped loss (section 6), KL and entropy terms, aggregation; g = dloss/dlogp,
  * ge = dloss/dentropy, both 0 where m = 0 (ge may be NULL; g NULL: statistics only, for several ranks that must first

@@ -116,8 +116,11 @@ void update_batch_credit(struct update_batch *f, const struct config *c, double 
           *token_reward = xcalloc((size_t)f->n + 1, sizeof *token_reward);
     rewards(f, c, score_max, reward, token_reward);
     if (c->algorithm.adv_estimator == ALGO_GRPO) {
-        struct estimator_rule rule = { .kind = ADV_GRPO, .by_std = c->advantage.norm_by_std, .gamma = 1, .lambda = 1 };
-        op_advantage(f->adv, NULL, token_reward, NULL, NULL, f->m, f->begin, f->rows, f->uid, &rule);
+        struct estimator_rule rule = { .kind = ADV_GRPO, .by_std = c->advantage.norm_by_std, .gamma = 1 };
+        struct estimator_in in = {
+            .reward = token_reward, .m = f->m, .begin = f->begin, .rows = f->rows, .group = f->uid
+        };
+        op_advantage(f->adv, NULL, &in, &rule);
     } else {
         struct advantage_rule rule = { c->advantage.dual_group, c->advantage.norm_by_std, c->branch.train };
         op_advantage_dual(f->adv, NULL, reward, f->m, f->begin, f->rows, f->uid, f->kind, f->rec, f->records, &rule);

@@ -103,8 +103,11 @@ static double dual_bytes(const struct bench_dims *d) { return (double)d->n * (W 
 static void advantage_run(const struct bench_dims *d, struct operands *o)
 {
     (void)d;
-    const struct estimator_rule r = { .kind = ADV_GRPO, .by_std = true, .gamma = 1, .lambda = 1 };
-    op_advantage(o->e, o->f, o->d, NULL, NULL, o->mask, o->begin, o->rows, o->ids, &r);
+    const struct estimator_rule r = { .kind = ADV_GRPO, .by_std = true, .gamma = 1 };
+    const struct estimator_in in = {
+        .reward = o->d, .m = o->mask, .begin = o->begin, .rows = o->rows, .group = o->ids
+    };
+    op_advantage(o->e, o->f, &in, &r);
 }
 static double advantage_bytes(const struct bench_dims *d) { return (double)d->n * (3 * W + 1); }
 

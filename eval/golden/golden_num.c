@@ -206,7 +206,7 @@ static const struct { const char *name; enum estimator kind; bool grouped; } est
     { "grpo", ADV_GRPO, true }, { "grpo_passk", ADV_GRPO_PASSK, true },
     { "reinforce_plus_plus", ADV_REINFORCE_PP, false },
     { "reinforce_plus_plus_baseline", ADV_REINFORCE_PP_BASELINE, true }, { "rloo", ADV_RLOO, true },
-    { "opo", ADV_OPO, true }, { "remax", ADV_REMAX, false }, { "gae", ADV_GAE, false },
+    { "opo", ADV_OPO, true }, { "remax", ADV_REMAX, false },
 };
 
 static void check_estimator(struct golden_case *c)
@@ -224,17 +224,17 @@ static void check_estimator(struct golden_case *c)
     enum estimator kind = estimators[k].kind;
     int64_t n = (int64_t)rows * len, *begin = golden_begin(c, rows, len);
     int *group = estimators[k].grouped ? golden_ints(c, "group", rows) : NULL;
-    acc_t *reward = golden_wides(c, "rewards", n), *values = kind == ADV_GAE ? golden_wides(c, "values", n) : NULL;
+    acc_t *reward = golden_wides(c, "rewards", n);
     acc_t *baseline = kind == ADV_REMAX ? golden_wides(c, "baseline", rows) : NULL;
     uint8_t *m = golden_bytes(c, "response_mask", n);
-    struct estimator_rule rule = { kind, golden_bool(c, "norm_by_std", true), golden_number(c, "gamma"),
-                                   golden_number(c, "lam") };
+    struct estimator_rule rule = { kind, golden_bool(c, "norm_by_std", true), golden_number(c, "gamma") };
     bool same = golden_bool(c, "returns_equal_advantages", false);
     double *want = golden_doubles(c, "advantages", n), *want_ret = same ? want : golden_doubles(c, "returns", n),
            off = golden_number(c, "fp64_maxdiff");
     acc_t *adv = golden_room(c, (size_t)n * sizeof *adv), *ret = golden_room(c, (size_t)n * sizeof *ret);
     if (c->broken) return;
-    op_advantage(adv, ret, reward, values, baseline, m, begin, rows, group, &rule);
+    struct estimator_in in = { reward, baseline, m, begin, rows, group };
+    op_advantage(adv, ret, &in, &rule);
     golden_near_all(c, "advantages", adv, want, n, off);
     golden_near_all(c, "returns", ret, want_ret, n, off);
 }

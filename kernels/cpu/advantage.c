@@ -1,6 +1,7 @@
 /* advantage.c: dual-group advantages and the official reward scale. A row's credit at i counts the branches at or after
  * i: one reverse scan a row. */
 #include "kernels/cpu/rl.h"
+#include "kernels/rl_credit.h"
 #include <stdlib.h>
 
 struct keyed { int key, row; };
@@ -28,27 +29,14 @@ int rl_groups(int *dense, const int *key, int rows)
     return n;
 }
 
-struct group { double sum, mean, square, std; int n; bool flat; };
-
-static struct group *group_stats(const int *of, int groups, const acc_t *reward, int rows)
+static struct rl_group *group_stats(const int *of, int groups, const acc_t *reward, int rows)
 {
-    struct group *g = xcalloc((size_t)groups + 1, sizeof *g);
+    struct rl_group *g = xcalloc((size_t)groups + 1, sizeof *g);
     for (int r = 0; r < rows; r++) { g[of[r]].sum += (double)reward[r]; g[of[r]].n++; }
     for (int i = 0; i < groups; i++) g[i].mean = g[i].n ? g[i].sum / g[i].n : 0;
-    for (int r = 0; r < rows; r++) {
-        double d = (double)reward[r] - g[of[r]].mean;
-        g[of[r]].square += d * d;
-    }
-    for (int i = 0; i < groups; i++) {
-        g[i].std = g[i].n ? sqrt(g[i].square / g[i].n) : 0;
-        g[i].flat = g[i].n < 2 || g[i].std < 1e-8;
-    }
+    for (int r = 0; r < rows; r++) g[of[r]].square += rl_square((double)reward[r], g[of[r]].mean);
+    for (int i = 0; i < groups; i++) rl_group_std(&g[i]);
     return g;
-}
-
-static double standard(double reward, const struct group *g, bool by_std)
-{
-    return g->flat ? 0 : by_std ? (reward - g->mean) / (g->std + 1e-6) : reward - g->mean;
 }
 
 /* value[i] = sum and count[i] = number of the contributions at position i itself, over all records that name a real
@@ -57,13 +45,10 @@ static void contributions(double *value, int *count, const double *a, const int6
                           const uint8_t *kind, const struct branch_record *rec, int records)
 {
     for (int i = 0; i < records; i++) {
-        int orig = rec[i].orig, row = rec[i].row;
-        if (orig < 0 || orig >= rows || row < 0 || row >= rows || rec[i].idx < 0 || !kind || kind[orig] || !kind[row])
-            continue;
-        int64_t len = begin[orig + 1] - begin[orig];
-        if (len == 0) continue;
-        int64_t at = begin[orig] - begin[0] + (rec[i].idx < len ? rec[i].idx : len - 1);
-        value[at] += a[row];
+        int64_t at = rl_record_position(&rec[i], begin, rows, kind);
+        if (at < 0) continue;
+        at += begin[rec[i].orig] - begin[0];
+        value[at] += a[rec[i].row];
         count[at]++;
     }
 }
@@ -78,18 +63,18 @@ void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8
     double *a = xmalloc((size_t)rows * sizeof *a), *value = xcalloc((size_t)n + 1, sizeof *value);
     int prompts = rl_groups(of, uid, rows);
     for (int i = 0; i < rows; i++) of[i] = 2 * of[i] + (kind && kind[i]);
-    struct group *g = group_stats(of, 2 * prompts, reward, rows);
+    struct rl_group *g = group_stats(of, 2 * prompts, reward, rows);
     for (int i = 0; i < rows; i++) {
-        a[i] = standard((double)reward[i], &g[of[i]], r->by_std);
+        a[i] = rl_standard((double)reward[i], &g[of[i]], r->by_std);
         if (base) base[i] = (acc_t)a[i];
     }
     if (r->dual == DUAL_PREFIX) contributions(value, count, a, begin, rows, kind, rec, records);
     for (int row = 0; row < rows; row++) {
         bool branch = kind && kind[row];
-        const struct group *other = &g[of[row] | 1];
+        const struct rl_group *other = &g[of[row] | 1];
         double own = branch && !r->train_branches ? 0 : a[row];
         if (!branch && r->dual == DUAL_AVERAGE && other->n)
-            own = (own + standard((double)reward[row], other, r->by_std)) / 2;
+            own = (own + rl_standard((double)reward[row], other, r->by_std)) / 2;
         double sum = 0;
         int number = 0;
         for (int64_t i = begin[row + 1] - 1; i >= begin[row]; i--) {
@@ -119,10 +104,9 @@ void op_reward_scale(acc_t *reward, const int64_t *begin, int rows, const struct
         int orig = rec[i].orig;
         if (rec[i].row < 0 || orig < 0 || orig >= rows) continue;
         of[orig]++;
-        int64_t len = begin[orig + 1] - begin[orig], beyond = rec[i].idx - (len - 1);
-        if (rec[i].score <= 0 || rec[i].idx < 0 || len == 0) continue;
-        start[begin[orig] - begin[0] + (beyond > 0 ? len - 1 : rec[i].idx)] +=
-            rec[i].score / most * (beyond > 0 ? pow(discount, (double)beyond) : 1);
+        int64_t at;
+        double x = rl_scale_start(&at, &rec[i], begin[orig + 1] - begin[orig], most, discount);
+        if (at >= 0) start[begin[orig] - begin[0] + at] += x;
     }
     for (int row = 0; row < rows; row++) {
         double wave = 0;

@@ -1,26 +1,24 @@
 /* branch_score.c: the Branching Score. Everything up to the last rounding is double: f often spreads by 1e-6 only, and
  * z divides by that. */
 #include "kernels/cpu/rl.h"
+#include "kernels/rl_credit.h"
 #include <stdlib.h>
 
 /* x becomes its z-score over m = 1 and 0 elsewhere; exactly 0 everywhere where x is constant, which a rounded mean
  * would not give. */
 static void zscore(double *x, const uint8_t *m, int64_t n)
 {
-    double sum = 0, square = 0, lo = (double)INFINITY, hi = (double)-INFINITY;
-    int64_t count = 0;
+    struct rl_moments s = rl_moments_start();
+    double square = 0, count = 0;
     for (int64_t i = 0; i < n; i++) {
         if (!m[i]) continue;
-        sum += x[i];
+        rl_moments_add(&s, x[i]);
         count++;
-        if (x[i] < lo) lo = x[i];
-        if (x[i] > hi) hi = x[i];
     }
-    double mean = count ? sum / (double)count : 0;
-    for (int64_t i = 0; i < n; i++) if (m[i]) square += (x[i] - mean) * (x[i] - mean);
-    double std = count ? sqrt(square / (double)count) : 0;
-    bool flat = lo == hi && !isnan(sum);
-    for (int64_t i = 0; i < n; i++) x[i] = !m[i] || flat ? 0 : (x[i] - mean) / (std + 1e-6);
+    rl_moments_mean(&s, count);
+    for (int64_t i = 0; i < n; i++) if (m[i]) square += rl_square(x[i], s.mean);
+    s.std = count > 0 ? sqrt(square / count) : 0;
+    for (int64_t i = 0; i < n; i++) x[i] = m[i] ? rl_zscore(&s, x[i]) : 0;
 }
 
 static void row_score(double *f, double *h, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy,
@@ -29,8 +27,7 @@ static void row_score(double *f, double *h, const acc_t *logp, const acc_t *logp
     double s = 0;
     for (int64_t i = n - 1; i >= 0; i--) {
         s = r->gamma * s + (m[i] ? (double)logp[i] - (double)logp_old[i] : 0);
-        double omega = exp(rl_clamp(s, -20, 20));
-        f[i] = r->hi > r->lo ? rl_clamp(omega, r->lo, r->hi) : omega;
+        f[i] = rl_branch_factor(s, r);
         h[i] = m[i] ? (double)entropy[i] : 0;
     }
 }

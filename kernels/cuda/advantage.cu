@@ -2,6 +2,7 @@
  * other: some thousand rows, a few million comparisons, in row order, so that sums have the bits of the C backend. A
  * row's credit at i counts the branches at or after i: one reverse scan. */
 #include "kernels/cuda/rl.cuh"
+#include "kernels/rl_credit.h"
 
 struct dual_args {
     acc_t *adv, *base;
@@ -16,29 +17,19 @@ struct dual_args {
     struct advantage_rule r;
 };
 
-struct group { double mean, std; int n; bool flat; };
-
-__device__ group group_of(const dual_args &a, int uid, bool branch)
+__device__ rl_group group_of(const dual_args &a, int uid, bool branch)
 {
-    double sum = 0, square = 0;
-    group g = { 0, 0, 0, true };
+    rl_group g = { 0, 0, 0, 0, 0, true };
     for (int i = 0; i < a.rows; i++)
-        if (a.uid[i] == uid && (a.kind && a.kind[i]) == branch) sum += (double)a.reward[i], g.n++;
+        if (a.uid[i] == uid && (a.kind && a.kind[i]) == branch) g.sum += (double)a.reward[i], g.n++;
     if (!g.n) return g;
-    g.mean = sum / g.n;
+    g.mean = g.sum / g.n;
     for (int i = 0; i < a.rows; i++) {
         if (a.uid[i] != uid || (a.kind && a.kind[i]) != branch) continue;
-        double d = (double)a.reward[i] - g.mean;
-        square += d * d;
+        g.square += rl_square((double)a.reward[i], g.mean);
     }
-    g.std = sqrt(square / g.n);
-    g.flat = g.n < 2 || g.std < 1e-8;
+    rl_group_std(&g);
     return g;
-}
-
-__device__ __forceinline__ double standard(double reward, const group &g, bool by_std)
-{
-    return g.flat ? 0 : by_std ? (reward - g.mean) / (g.std + 1e-6) : reward - g.mean;
 }
 
 /* A thread a row: a = its standardised reward, own = what all its positions get. */
@@ -47,11 +38,12 @@ __global__ void __launch_bounds__(128) dual_rows_kernel(dual_args a)
     int row = (int)(blockIdx.x * 128 + threadIdx.x);
     if (row >= a.rows) return;
     bool branch = a.kind && a.kind[row];
-    double reward = (double)a.reward[row], x = standard(reward, group_of(a, a.uid[row], branch), a.r.by_std),
+    rl_group group = group_of(a, a.uid[row], branch);
+    double reward = (double)a.reward[row], x = rl_standard(reward, &group, a.r.by_std),
            own = branch && !a.r.train_branches ? 0 : x;
     if (!branch && a.r.dual == DUAL_AVERAGE) {
-        group other = group_of(a, a.uid[row], true);
-        if (other.n) own = (own + standard(reward, other, a.r.by_std)) / 2;
+        rl_group other = group_of(a, a.uid[row], true);
+        if (other.n) own = (own + rl_standard(reward, &other, a.r.by_std)) / 2;
     }
     a.a[row] = x;
     a.own[row] = own;
@@ -62,11 +54,8 @@ __global__ void __launch_bounds__(128) dual_rows_kernel(dual_args a)
 __device__ __forceinline__ int64_t dual_place(const dual_args &a, int i, int row)
 {
     struct branch_record rec = a.rec[i];
-    if (rec.orig != row || rec.row < 0 || rec.row >= a.rows || rec.idx < 0 || !a.kind || a.kind[row] ||
-        !a.kind[rec.row])
-        return -1;
-    int64_t len = a.begin[row + 1] - a.begin[row];
-    return len == 0 ? -1 : a.begin[row] + (rec.idx < len ? rec.idx : len - 1);
+    int64_t at = rec.orig == row ? rl_record_position(&rec, a.begin, a.rows, a.kind) : -1;
+    return at < 0 ? -1 : a.begin[row] + at;
 }
 
 /* A warp a row: the records in their order, 32 looked at together and one lane adding; then the scan. */
@@ -157,7 +146,7 @@ __global__ void __launch_bounds__(RL_BLOCK) reward_scale_kernel(scale_args a)
 {
     int row = rl_row(), lane = rl_lane();
     if (row >= a.rows) return;                                  /* a whole warp */
-    int64_t from = a.begin[row], to = a.begin[row + 1], len = to - from;
+    int64_t from = a.begin[row], to = a.begin[row + 1];
     double most = highest_score(a), wave = 0;
     int mine = 0;
     for (int64_t i = from + lane; i < to; i += 32) a.start[i] = 0;
@@ -167,10 +156,10 @@ __global__ void __launch_bounds__(RL_BLOCK) reward_scale_kernel(scale_args a)
         if (first + lane < a.records) rec = a.rec[first + lane];
         unsigned hit = __ballot_sync(RL_ALL, rec.row >= 0 && rec.orig == row);
         for (unsigned left = hit; left; left &= left - 1, mine++) {
-            if (lane == __ffs((int)left) - 1 && rec.score > 0 && rec.idx >= 0 && len > 0) {
-                int64_t beyond = rec.idx - (len - 1);
-                a.start[from + (beyond > 0 ? len - 1 : rec.idx)] +=
-                    rec.score / most * (beyond > 0 ? pow(a.discount, (double)beyond) : 1);
+            if (lane == __ffs((int)left) - 1) {
+                int64_t at;
+                double x = rl_scale_start(&at, &rec, to - from, most, a.discount);
+                if (at >= 0) a.start[from + at] += x;
             }
             __syncwarp();
         }

@@ -3,6 +3,7 @@
  * f often spreads by 1e-6 only, and z divides by that.
  * 12 bytes a position in and 24 out, three walks of which two come out of L1 and L2. */
 #include "kernels/cuda/rl.cuh"
+#include "kernels/rl_credit.h"
 
 struct score_args {
     acc_t *f, *zf, *zh, *score;
@@ -14,32 +15,17 @@ struct score_args {
     struct branch_rule r;
 };
 
-struct moments { double sum, lo, hi, mean, std; bool flat; };
-
-__device__ __forceinline__ void moments_add(moments &s, double x)
-{
-    s.sum += x;
-    if (x < s.lo) s.lo = x;
-    if (x > s.hi) s.hi = x;
-}
-
-/* flat: constant, which a rounded mean would not show. */
-__device__ __forceinline__ void moments_mean(moments &s, double count)
+/* Adds up the lanes. */
+__device__ __forceinline__ void moments_fold(rl_moments &s, double count)
 {
     s.sum = rl_sum(s.sum);
     s.lo = rl_min(s.lo);
     s.hi = rl_max(s.hi);
-    s.mean = count > 0 ? s.sum / count : 0;
-    s.flat = s.lo == s.hi && !isnan(s.sum);
-}
-
-__device__ __forceinline__ double zscore(const moments &s, double x)
-{
-    return s.flat ? 0 : (x - s.mean) / (s.std + 1e-6);
+    rl_moments_mean(&s, count);
 }
 
 /* The walk that fills f; returns how many positions have m = 1. */
-__device__ double score_future(const score_args &a, int64_t from, int64_t to, moments &f, moments &h)
+__device__ double score_future(const score_args &a, int64_t from, int64_t to, rl_moments &f, rl_moments &h)
 {
     double next = 0, count = 0;
     for (int64_t tile = to - 32; tile > from - 32; tile -= 32) {
@@ -47,12 +33,12 @@ __device__ double score_future(const score_args &a, int64_t from, int64_t to, mo
         bool in = i >= from, live = in && a.m[i];
         double s = rl_scan(live ? (double)a.logp[i] - (double)a.logp_old[i] : 0, a.r.gamma, next);
         next = rl_first(s);
-        double omega = exp(rl_clamp(s, -20, 20)), x = a.r.hi > a.r.lo ? rl_clamp(omega, a.r.lo, a.r.hi) : omega;
+        double x = rl_branch_factor(s, &a.r);
         if (in) a.f[i] = (acc_t)x, a.work[i] = x;
         if (!live) continue;
         count++;
-        moments_add(f, x);
-        moments_add(h, (double)a.entropy[i]);
+        rl_moments_add(&f, x);
+        rl_moments_add(&h, (double)a.entropy[i]);
     }
     return rl_sum(count);
 }
@@ -62,20 +48,19 @@ __global__ void __launch_bounds__(RL_BLOCK) branch_score_kernel(score_args a)
     int row = rl_row();
     if (row >= a.rows) return;                                  /* a whole warp */
     int64_t from = a.begin[row], to = a.begin[row + 1];
-    moments f = { 0, INFINITY, -INFINITY, 0, 0, false }, h = f;
+    rl_moments f = rl_moments_start(), h = f;
     double count = score_future(a, from, to, f, h), ff = 0, hh = 0;
-    moments_mean(f, count);
-    moments_mean(h, count);
+    moments_fold(f, count);
+    moments_fold(h, count);
     for (int64_t i = to - 32 + rl_lane(); i >= from; i -= 32) {
         if (!a.m[i]) continue;
-        double df = a.work[i] - f.mean, dh = (double)a.entropy[i] - h.mean;
-        ff += df * df;
-        hh += dh * dh;
+        ff += rl_square(a.work[i], f.mean);
+        hh += rl_square((double)a.entropy[i], h.mean);
     }
     f.std = count > 0 ? sqrt(rl_sum(ff) / count) : 0;
     h.std = count > 0 ? sqrt(rl_sum(hh) / count) : 0;
     for (int64_t i = to - 32 + rl_lane(); i >= from; i -= 32) {
-        double zf = a.m[i] ? zscore(f, a.work[i]) : 0, zh = a.m[i] ? zscore(h, (double)a.entropy[i]) : 0;
+        double zf = a.m[i] ? rl_zscore(&f, a.work[i]) : 0, zh = a.m[i] ? rl_zscore(&h, (double)a.entropy[i]) : 0;
         a.zf[i] = (acc_t)zf;
         a.zh[i] = (acc_t)zh;
         a.score[i] = (acc_t)(zf * zh);

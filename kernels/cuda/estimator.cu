@@ -1,11 +1,12 @@
-/* estimator.cu: the critic-free estimators and GAE, as verl defines them. A row's score is the sum of its rewards at
- * every position, m or not. A warp a row; what concerns the whole batch (whitening) is summed by every warp anew from
- * the rows' sums, in one order, so that no kernel waits for another's block. */
+/* estimator.cu: the critic-free estimators as verl defines them. A row's score is the sum of its rewards at every
+ * position, m or not. A warp a row; sums over the whole batch (whitening) are added again by every warp from the rows'
+ * sums, in one order, so that no block waits for another. */
 #include "kernels/cuda/rl.cuh"
+#include "kernels/rl_credit.h"
 
 struct estimator_args {
     acc_t *adv, *ret;
-    const acc_t *reward, *values, *baseline;
+    const acc_t *reward, *baseline;
     const uint8_t *m;
     const int64_t *begin;
     const int *group;
@@ -16,48 +17,14 @@ struct estimator_args {
     struct estimator_rule r;
 };
 
-/* The prompt of a row. Unbiased std; exactly 0 where the scores are equal. */
-struct prompt { double mean, std, weighted, length, best, second; int n, best_row; };
-
-__device__ prompt prompt_of(const estimator_args &a, int key)
+__device__ rl_prompt prompt_of(const estimator_args &a, int key)
 {
-    prompt p = { 0, 0, 0, 0, -INFINITY, -INFINITY, 0, 0 };
-    double sum = 0, lo = INFINITY, hi = -INFINITY;
-    for (int i = 0; i < a.rows; i++) {
-        if (a.group[i] != key) continue;
-        double s = a.score[i];
-        sum += s;
-        p.weighted += s * a.length[i];
-        p.length += a.length[i];
-        p.n++;
-        if (s < lo) lo = s;
-        if (s > hi) hi = s;
-        if (s > p.best) p.second = p.best, p.best = s, p.best_row = i;
-        else if (s > p.second) p.second = s;
-    }
-    p.mean = lo == hi ? lo : sum / p.n;
-    for (int i = 0; i < a.rows; i++) if (a.group[i] == key) p.std += (a.score[i] - p.mean) * (a.score[i] - p.mean);
-    p.std = p.n > 1 ? sqrt(p.std / (p.n - 1)) : 0;
+    rl_prompt p = rl_prompt_start();
+    for (int i = 0; i < a.rows; i++) if (a.group[i] == key) rl_prompt_add(&p, a.score[i], a.length[i], i);
+    rl_prompt_mean(&p);
+    for (int i = 0; i < a.rows; i++) if (a.group[i] == key) p.square += rl_square(a.score[i], p.mean);
+    rl_prompt_std(&p);
     return p;
-}
-
-/* The advantage of a row before it is masked and, for REINFORCE++ with baseline, whitened. */
-__device__ double row_advantage(const struct estimator_rule &r, double score, int row, const prompt &p)
-{
-    double n = p.n;
-    bool alone = p.n < 2;
-    switch (r.kind) {
-    case ADV_GRPO:
-        return alone      ? (r.by_std ? score / (1 + 1e-6) : score)
-               : r.by_std ? (score - p.mean) / (p.std + 1e-6)
-                          : score - p.mean;
-    case ADV_GRPO_PASSK: return alone || row != p.best_row ? 0 : (p.best - p.second) / (r.by_std ? p.std + 1e-6 : 1);
-    case ADV_REINFORCE_PP_BASELINE: return alone ? score : score - p.mean;
-    case ADV_RLOO:                  return alone ? score : (score - p.mean) * (n / (n - 1));
-    case ADV_OPO:                   return !alone && p.length > 0 ? score - p.weighted / p.length : score;
-    case ADV_REINFORCE_PP: case ADV_REMAX: case ADV_GAE: break;
-    }
-    return NAN;
 }
 
 __global__ void __launch_bounds__(RL_BLOCK) score_kernel(estimator_args a)
@@ -77,14 +44,17 @@ __global__ void __launch_bounds__(RL_BLOCK) group_kernel(estimator_args a)
 {
     int row = rl_row();
     if (row >= a.rows) return;
-    double x = row_advantage(a.r, a.score[row], row, prompt_of(a, a.group[row]));
+    rl_prompt p = prompt_of(a, a.group[row]);
+    double x = rl_row_advantage(&a.r, a.score[row], row, &p);
     for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32)
         a.x[i] = a.m[i] ? x : 0, a.back[i] = a.x[i];
 }
 
 /* REINFORCE++ and ReMax: returns. A return of REINFORCE++ does not cross a position with m = 0. */
-__device__ void return_walk(const estimator_args &a, int row)
+__global__ void __launch_bounds__(RL_BLOCK) return_kernel(estimator_args a)
 {
+    int row = rl_row();
+    if (row >= a.rows) return;
     bool remax = a.r.kind == ADV_REMAX;
     int64_t from = a.begin[row], to = a.begin[row + 1];
     double next = 0;
@@ -96,28 +66,6 @@ __device__ void return_walk(const estimator_args &a, int row)
         next = rl_first(s);
         if (in) a.back[i] = s, a.x[i] = remax ? s - (live ? (double)a.baseline[row] : 0) : s;
     }
-}
-
-__device__ void gae_walk(const estimator_args &a, int row)
-{
-    int64_t from = a.begin[row], to = a.begin[row + 1];
-    double next = 0;
-    for (int64_t tile = to - 32; tile > from - 32; tile -= 32) {
-        int64_t i = tile + rl_lane();
-        bool in = i >= from;
-        double value = in ? (double)a.values[i] : 0, after = in && i + 1 < to ? (double)a.values[i + 1] : 0;
-        double s = rl_scan(in ? (double)a.reward[i] + a.r.gamma * after - value : 0, a.r.gamma * a.r.lambda, next);
-        next = rl_first(s);
-        if (in) a.x[i] = s, a.back[i] = s + value;
-    }
-}
-
-__global__ void __launch_bounds__(RL_BLOCK) return_kernel(estimator_args a)
-{
-    int row = rl_row();
-    if (row >= a.rows) return;
-    if (a.r.kind == ADV_GAE) gae_walk(a, row);
-    else return_walk(a, row);
 }
 
 /* Sum over the rows of part[.][k], the same in every warp that asks. */
@@ -143,31 +91,29 @@ __global__ void __launch_bounds__(RL_BLOCK) white_square_kernel(estimator_args a
 {
     int row = rl_row();
     if (row >= a.rows) return;
-    double mean = whole(a, 0) / (whole(a, 1) + 1e-8), square = 0;
+    double mean = rl_white_mean(whole(a, 0), whole(a, 1)), square = 0;
     for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32)
-        if (a.m[i]) square += (a.x[i] - mean) * (a.x[i] - mean);
+        if (a.m[i]) square += rl_square(a.x[i], mean);
     square = rl_sum(square);
     if (rl_lane() == 0) a.part[3 * (int64_t)row + 2] = square;
 }
 
-/* (x - mean) / sqrt(var + 1e-8) with mean and unbiased variance over m = 1; fewer than two such positions have no
- * variance and give 0. GAE keeps its numbers where m = 0; ReMax and the plain groups are not whitened. Returns of the
- * group estimators are the advantages. */
+/* (x - mean) / sqrt(var + 1e-8) with mean and unbiased variance over m = 1, 0 elsewhere; fewer than two such positions
+ * have no variance and give 0. Returns of the estimators of a score are the advantages. */
 __global__ void __launch_bounds__(RL_BLOCK) finish_kernel(estimator_args a, int white)
 {
     int row = rl_row();
     if (row >= a.rows) return;
-    bool own = a.r.kind != ADV_REINFORCE_PP && a.r.kind != ADV_REMAX && a.r.kind != ADV_GAE;
-    double mean = 0, by = 1, count = 0;
+    bool own = !rl_uses_returns(a.r.kind);
+    double mean = 0, std = 1, count = 0;
     if (white) {
         count = whole(a, 1);
-        mean = whole(a, 0) / (count + 1e-8);
-        double var = count > 1 ? whole(a, 2) / (count + 1e-8) * (count / (count - 1)) : 0;
-        by = sqrt(var + 1e-8);
+        mean = rl_white_mean(whole(a, 0), count);
+        std = rl_white_std(whole(a, 2), count);
     }
     for (int64_t i = a.begin[row + 1] - 32 + rl_lane(); i >= a.begin[row]; i -= 32) {
         double x = a.x[i];
-        if (white) x = count > 1 && (a.m[i] || a.r.kind == ADV_GAE) ? (x - mean) / by : 0;
+        if (white) x = count > 1 && a.m[i] ? (x - mean) / std : 0;
         a.adv[i] = (acc_t)x;
         if (a.ret) a.ret[i] = (acc_t)(own ? x : a.back[i]);
     }
@@ -176,9 +122,8 @@ __global__ void __launch_bounds__(RL_BLOCK) finish_kernel(estimator_args a, int 
 static void run(const estimator_args &a)
 {
     unsigned grid = rl_grid(a.rows);
-    bool returns = a.r.kind == ADV_REINFORCE_PP || a.r.kind == ADV_REMAX || a.r.kind == ADV_GAE;
-    int white = a.r.kind == ADV_REINFORCE_PP || a.r.kind == ADV_GAE || a.r.kind == ADV_REINFORCE_PP_BASELINE;
-    if (returns) LAUNCH((return_kernel), grid, RL_BLOCK, 0, queue(), a);
+    int white = rl_whitens(a.r.kind);
+    if (rl_uses_returns(a.r.kind)) LAUNCH((return_kernel), grid, RL_BLOCK, 0, queue(), a);
     else {
         LAUNCH((score_kernel), grid, RL_BLOCK, 0, queue(), a);
         LAUNCH((group_kernel), grid, RL_BLOCK, 0, queue(), a);
@@ -190,31 +135,28 @@ static void run(const estimator_args &a)
     LAUNCH((finish_kernel), grid, RL_BLOCK, 0, queue(), a, white);
 }
 
-extern "C" void op_advantage(acc_t *adv, acc_t *ret, const acc_t *reward, const acc_t *values, const acc_t *baseline,
-                             const uint8_t *m, const int64_t *begin, int rows, const int *group,
-                             const struct estimator_rule *r)
+extern "C" void op_advantage(acc_t *adv, acc_t *ret, const struct estimator_in *in, const struct estimator_rule *r)
 {
+    int rows = in->rows;
     if (rows <= 0) return;
-    ENSURE(r->kind >= ADV_GRPO && r->kind <= ADV_GAE);
-    int64_t base = begin[0], *at = rl_begin(begin, rows);
-    size_t n = (size_t)(begin[rows] - base), w = n * sizeof(acc_t), d = n * sizeof(double), k = (size_t)rows;
-    bool gae = r->kind == ADV_GAE, remax = r->kind == ADV_REMAX,
-         grouped = !gae && !remax && r->kind != ADV_REINFORCE_PP;
-    enum { REWARD, VALUES, BASELINE, M, BEGIN, GROUP, ADV, RET, X, BACK, SCORE, LENGTH, PART, COUNT };
+    ENSURE(r->kind >= ADV_GRPO && r->kind <= ADV_REMAX);
+    int64_t base = in->begin[0], *at = rl_begin(in->begin, rows);
+    size_t n = (size_t)(in->begin[rows] - base), w = n * sizeof(acc_t), d = n * sizeof(double), k = (size_t)rows;
+    bool remax = r->kind == ADV_REMAX, grouped = !rl_uses_returns(r->kind);
+    enum { REWARD, BASELINE, M, BEGIN, GROUP, ADV, RET, X, BACK, SCORE, LENGTH, PART, COUNT };
     struct stage s[COUNT] = {
-        { reward + base, NULL, w, NULL }, { gae ? values + base : NULL, NULL, gae ? w : 0, NULL },
-        { remax ? baseline : NULL, NULL, remax ? k * sizeof(acc_t) : 0, NULL }, { m + base, NULL, n, NULL },
+        { in->reward + base, NULL, w, NULL },
+        { remax ? in->baseline : NULL, NULL, remax ? k * sizeof(acc_t) : 0, NULL }, { in->m + base, NULL, n, NULL },
         { at, NULL, (k + 1) * sizeof *at, NULL },
-        { grouped ? group : NULL, NULL, grouped ? k * sizeof *group : 0, NULL }, { NULL, adv + base, w, NULL },
-        { NULL, ret ? ret + base : NULL, rl_bytes(ret, w), NULL }, { NULL, NULL, d, NULL }, { NULL, NULL, d, NULL },
-        { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, k * sizeof(double), NULL },
-        { NULL, NULL, 3 * k * sizeof(double), NULL },
+        { grouped ? in->group : NULL, NULL, grouped ? k * sizeof *in->group : 0, NULL },
+        { NULL, adv + base, w, NULL }, { NULL, ret ? ret + base : NULL, rl_bytes(ret, w), NULL },
+        { NULL, NULL, d, NULL }, { NULL, NULL, d, NULL }, { NULL, NULL, k * sizeof(double), NULL },
+        { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, 3 * k * sizeof(double), NULL },
     };
     stage_put(s, COUNT);
     estimator_args a = { (acc_t *)s[ADV].dev,
                          (acc_t *)s[RET].dev,
                          (const acc_t *)s[REWARD].dev,
-                         (const acc_t *)s[VALUES].dev,
                          (const acc_t *)s[BASELINE].dev,
                          (const uint8_t *)s[M].dev,
                          (const int64_t *)s[BEGIN].dev,

@@ -1,5 +1,5 @@
 /* kl.cu: estimates of KL(pi_theta || pi_ref) from one sample, and the aggregation every loss term shares. */
-#include "kernels/cuda/kl.cuh"
+#include "kernels/cuda/rl.cuh"
 
 __global__ void __launch_bounds__(256)
     kl_kernel(acc_t *value, acc_t *slope, const acc_t *logp, const acc_t *ref, int64_t n, enum kl_kind kind)

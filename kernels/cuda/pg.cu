@@ -2,8 +2,7 @@
  * backwards; one warp then adds the rows up in row order, and a second walk puts the denominators in, which are known
  * only when every row has been seen. Four kernels, one copy each way: splitting the batch or leaving g out changes no
  * bit. 17 bytes a position in, 8 out. */
-#include "kernels/cuda/kl.cuh"
-#include <float.h>
+#include "kernels/cuda/rl.cuh"
 
 /* What is kept of a row: sums, then minima, then maxima, then what the weights need. */
 enum {
@@ -42,58 +41,10 @@ struct pg_args {
     batch_sum *all;
 };
 
-/* iw, its raw value, and the factor that turns A into W */
-struct future { double raw, iw, factor; };
-
-__device__ __forceinline__ future future_at(double s, double adv, double ratio, const struct future_rule &r)
-{
-    future f = { exp(s), 0, 1 };
-    f.iw = r.hi > r.lo ? rl_clamp(f.raw, r.lo, r.hi) : f.raw > 10 ? 10 : f.raw;
-    if (adv < 0 && ratio > r.safety_thresh) f.iw = rl_clamp(f.iw, 0.8, 1);
-    switch (r.mode) {
-    case FUTURE_OFF:    break;
-    case FUTURE_SCALE:  f.factor = 1 + r.b * f.iw; break;
-    case FUTURE_FIPO:   f.factor = f.iw; break;
-    case FUTURE_CENTER: f.factor = 1 + r.b * (f.iw - 1); break;
-    }
-    return f;
-}
-
-/* slope = dloss/dlogp. inside: delta was not clamped, so that it moves with logp. */
-struct token { double loss, slope; bool clipped, lower; };
-
-__device__ __forceinline__ token token_loss(double ratio, bool inside, double w, double adv, double logp,
-                                            const struct loss_rule &r)
-{
-    if (r.raw_delta && ratio > (double)FLT_MAX) ratio = (double)INFINITY;       /* what the official float32 sees */
-    double bound = rl_clamp(ratio, 1 - r.clip_low, 1 + r.clip_high), l1 = -w * ratio, l2 = -w * bound;
-    if (r.mode == LOSS_CISPO) { token t = { l2 * logp, l2, ratio != bound, false }; return t; }
-    bool second = l2 > l1, bounded = r.mode == LOSS_GPPO || (r.mode == LOSS_AEPO && ratio > bound);
-    token t = { second ? l2 : l1, second ? (bounded ? l2 : 0) : (inside ? l1 : 0), second, false };
-    double l3 = r.clip_c > 0 && r.mode != LOSS_GSPO ? -w * r.clip_c : (double)INFINITY;
-    t.lower = adv < 0 && t.loss > l3;
-    if (w < 0 && t.loss > l3) t.loss = l3, t.slope = 0;
-    return t;
-}
-
-__device__ __forceinline__ double raw_delta_at(const pg_args &a, int64_t i)
-{
-    return (double)a.in.logp[i] - (double)a.in.logp_old[i];
-}
-__device__ __forceinline__ double delta_at(const pg_args &a, int64_t i)
-{
-    return a.r.raw_delta ? raw_delta_at(a, i) : rl_clamp(raw_delta_at(a, i), -20, 20);
-}
-__device__ __forceinline__ bool is_inside(const pg_args &a, int64_t i)
-{
-    double d = raw_delta_at(a, i);
-    return a.r.raw_delta || !(d < -20 || d > 20);
-}
-
 __device__ double mean_delta(const pg_args &a, int64_t from, int64_t to)
 {
     double sum = 0, n = 0;
-    for (int64_t i = to - 32 + rl_lane(); i >= from; i -= 32) if (a.in.m[i]) sum += delta_at(a, i), n++;
+    for (int64_t i = to - 32 + rl_lane(); i >= from; i -= 32) if (a.in.m[i]) sum += rl_delta(&a.in, i, &a.r), n++;
     sum = rl_sum(sum);
     n = rl_sum(n);
     return n > 0 ? sum / n : 0;
@@ -107,11 +58,11 @@ __device__ __forceinline__ void span_put(row_sum &s, int sum, int min, int max, 
     if (!(x <= s.v[max])) s.v[max] = x;
 }
 
-__device__ __forceinline__ void count_token(row_sum &s, const pg_args &a, int64_t i, double d, const future &f,
-                                            const token &t)
+__device__ __forceinline__ void count_token(row_sum &s, const pg_args &a, int64_t i, double d, const rl_future &f,
+                                            const rl_token &t)
 {
     const struct future_rule &r = a.r.future;
-    double hi = r.hi > r.lo ? r.hi : 10, lo = r.hi > r.lo ? r.lo : 0, slope;
+    double slope;
     s.v[TOKENS]++;
     s.v[LOSS] += t.loss;
     s.v[PPO_KL] -= d;
@@ -121,24 +72,11 @@ __device__ __forceinline__ void count_token(row_sum &s, const pg_args &a, int64_
     if (r.mode != FUTURE_OFF) {
         span_put(s, IW_SUM, IW_MIN, IW_MAX, f.iw);
         span_put(s, RAW_SUM, RAW_MIN, RAW_MAX, f.raw);
-        s.v[AT_HI] += f.iw >= hi - 1e-7;
-        s.v[AT_LO] += f.iw <= lo + 1e-7;
+        s.v[AT_HI] += f.iw >= rl_iw_hi(&r) - 1e-7;
+        s.v[AT_LO] += f.iw <= rl_iw_lo(&r) + 1e-7;
     }
     if (a.in.entropy) s.v[ENTROPY] += (double)a.in.entropy[i];
     if (a.in.logp_ref) s.v[KL] += rl_kl(&slope, (double)a.in.logp[i], (double)a.in.logp_ref[i], a.r.kl);
-}
-
-/* The loss of a position with m = 1, counted into s; returns its slope. whole: GSPO's mean delta of the row. */
-__device__ __forceinline__ double row_token(row_sum &s, const pg_args &a, int64_t i, double d, const future &f,
-                                            double whole)
-{
-    bool gspo = a.r.mode == LOSS_GSPO;
-    double adv = (double)a.in.adv[i];
-    token t =
-        token_loss(exp(gspo ? whole : d), gspo || is_inside(a, i), adv * f.factor, adv, (double)a.in.logp[i], a.r);
-    if (a.r.entropy_floor > 0 && !((double)a.in.entropy[i] >= a.r.entropy_floor)) t.loss = t.slope = 0;
-    count_token(s, a, i, d, f, t);
-    return t.slope;
 }
 
 /* Adds up the lanes. */
@@ -161,34 +99,38 @@ __global__ void __launch_bounds__(RL_BLOCK) pg_rows_kernel(pg_args a)
     int row = rl_row();
     if (row >= a.in.rows) return;                               /* a whole warp */
     int64_t from = a.in.begin[row], to = a.in.begin[row + 1];
-    bool future_on = a.r.future.mode != FUTURE_OFF, gspo = a.r.mode == LOSS_GSPO;
-    double next = 0, slopes = 0, whole = gspo ? mean_delta(a, from, to) : 0;
+    bool future_on = a.r.future.mode != FUTURE_OFF, whole = rl_sequence_ratio(a.r.mode);
+    double next = 0, slopes = 0, row_delta = whole ? mean_delta(a, from, to) : 0;
     row_sum s;
     for (int k = 0; k < FIELDS; k++)
         s.v[k] = k >= FACTOR_MIN && k <= RAW_MIN ? INFINITY : k >= FACTOR_MAX && k <= RAW_MAX ? -INFINITY : 0;
     for (int64_t tile = to - 32; tile > from - 32; tile -= 32) {
         int64_t i = tile + rl_lane();
         bool in = i >= from, live = in && a.in.m[i];
-        double d = live ? delta_at(a, i) : 0;
-        future f = { 1, 1, 1 };
+        double d = live ? rl_delta(&a.in, i, &a.r) : 0;
+        rl_future f = { 1, 1, 1 };
         if (future_on) {
             double sum = rl_scan(d > a.r.future.leave_out ? 0 : d, a.r.future.gamma, next);
             next = rl_first(sum);
-            f = future_at(sum, live ? (double)a.in.adv[i] : 0, exp(d), a.r.future);
+            f = rl_future_at(sum, live ? (double)a.in.adv[i] : 0, exp(d), &a.r.future);
         }
         if (!in) continue;
         if (a.influence) a.influence[i] = (acc_t)f.iw;
-        double slope = live ? row_token(s, a, i, d, f, whole) : 0;
-        slopes += slope;
-        if (a.g) a.g[i] = (acc_t)slope;
+        rl_token t = { 0, 0, false, false };
+        if (live) {
+            t = rl_token_loss(&a.in, i, d, row_delta, f.factor, &a.r);
+            count_token(s, a, i, d, f, t);
+        }
+        slopes += t.slope;
+        if (a.g) a.g[i] = (acc_t)t.slope;
     }
     row_fold(s, future_on);
     slopes = rl_sum(slopes);
     s.v[KEPT] = !(a.r.drop_rows && s.v[LOWER] > 1);             /* more than one such token: a single one is forgiven */
     /* each token moves the mean by 1/n, and the mean moves every token's loss */
-    if (gspo && a.g)
+    if (whole && a.g)
         for (int64_t i = to - 32 + rl_lane(); i >= from; i -= 32)
-            if (a.in.m[i]) a.g[i] = (acc_t)(is_inside(a, i) ? slopes / s.v[TOKENS] : 0);
+            if (a.in.m[i]) a.g[i] = (acc_t)(rl_delta_moves(&a.in, i, &a.r) ? slopes / s.v[TOKENS] : 0);
     if (rl_lane() == 0) {
         a.row[row] = s;
         if (a.kept) a.kept[row] = s.v[KEPT] != 0;
@@ -227,19 +169,17 @@ __global__ void __launch_bounds__(RL_BLOCK) pg_scale_kernel(pg_args a)
     int row = rl_row();
     if (row >= a.in.rows) return;
     const double *all = a.all->v;
-    double tokens = a.r.tokens > 0 ? a.r.tokens : all[TOKENS_LIVE],
-           live = a.r.rows_live > 0 ? a.r.rows_live : all[ROWS_LIVE];
-    double tokens_all = a.r.tokens_all > 0 ? a.r.tokens_all : a.r.tokens > 0 ? a.r.tokens : all[TOKENS];
-    double rows_all = a.r.rows_all > 0 ? a.r.rows_all : a.r.rows_live > 0 ? a.r.rows_live : all[ROWS_ALL];
+    rl_counts c = { all[TOKENS_LIVE], all[ROWS_LIVE], all[TOKENS], all[ROWS_ALL] };
+    c = rl_denominators(c, &a.r);
     double *v = a.row[row].v, n = v[TOKENS], kept = v[KEPT];
-    double wp = kept != 0 ? rl_row_weight(a.r.agg, tokens, live, n, a.r.max_len) : 0,
-           wa = rl_row_weight(a.r.agg, tokens_all, rows_all, n, a.r.max_len);
+    double wp = kept != 0 ? rl_row_weight(a.r.agg, c.tokens, c.rows_live, n, a.r.max_len) : 0,
+           wa = rl_row_weight(a.r.agg, c.tokens_all, c.rows_all, n, a.r.max_len);
     for (int64_t i = a.in.begin[row + 1] - 32 + rl_lane(); i >= a.in.begin[row]; i -= 32) {
         double slope = 0;
         bool live_here = a.in.m[i];
         if (live_here && a.in.logp_ref && a.r.kl_coef != 0)
             rl_kl(&slope, (double)a.in.logp[i], (double)a.in.logp_ref[i], a.r.kl);
-        if (a.g) a.g[i] = live_here ? (acc_t)((wp != 0 ? wp * (double)a.g[i] : 0) + a.r.kl_coef * wa * slope) : 0;
+        if (a.g) a.g[i] = live_here ? (acc_t)rl_grad(wp, (double)a.g[i], wa, slope, &a.r) : 0;
         if (a.ge) a.ge[i] = live_here ? (acc_t)(-a.r.entropy_coef * wa) : 0;
     }
     __syncwarp();                                               /* every lane has read the row's sums */
@@ -270,8 +210,7 @@ static void stats_of(struct loss_stats *s, const double *v, const struct loss_ru
     s->iw_clip_upper = v[AT_HI] / n, s->iw_clip_lower = v[AT_LO] / n;
     s->tokens = v[TOKENS_LIVE], s->tokens_all = v[TOKENS];
     s->rows_live = (int)v[ROWS_LIVE], s->rows_all = (int)v[ROWS_ALL], s->rows_dropped = (int)v[ROWS_DROPPED];
-    s->loss =
-        s->pg + (r->kl_coef != 0 ? r->kl_coef * s->kl : 0) - (r->entropy_coef != 0 ? r->entropy_coef * s->entropy : 0);
+    s->loss = rl_total_loss(s->pg, s->kl, s->entropy, r);
 }
 
 static const void *vec_in(const acc_t *p, int64_t base) { return p ? p + base : NULL; }

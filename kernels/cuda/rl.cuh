@@ -4,7 +4,7 @@
 #pragma once
 #include "kernels/cuda/simt.h"
 #include "kernels/cuda/stage.h"
-#include "kernels/ops_rl.h"
+#include "kernels/rl_math.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,9 +13,6 @@ enum { RL_ROWS = 4, RL_BLOCK = 32 * RL_ROWS };
 static inline unsigned rl_grid(int64_t rows) { return blocks_of(rows, RL_ROWS); }
 __device__ __forceinline__ int rl_row() { return (int)(blockIdx.x * RL_ROWS + threadIdx.x / 32); }
 __device__ __forceinline__ int rl_lane() { return (int)(threadIdx.x % 32); }
-
-/* Not fmin(fmax()): a NaN has to come out again. */
-__device__ __forceinline__ double rl_clamp(double x, double lo, double hi) { return x < lo ? lo : x > hi ? hi : x; }
 
 template <class T> __device__ __forceinline__ T rl_sum(T v)
 {

@@ -12,7 +12,7 @@ static const int lengths[ROWS] = { 0, 1, 31, 32, 33, 63, 64, 65, 96, 97, 250, 50
 static const double unit = 2e-6;                    /* results are rounded to float */
 
 struct batch {
-    acc_t logp[MAX], old[MAX], entropy[MAX], adv[MAX], reward[MAX], values[MAX];
+    acc_t logp[MAX], old[MAX], entropy[MAX], adv[MAX], reward[MAX];
     uint8_t m[MAX];
     int64_t begin[ROWS + 1];
     int n;
@@ -35,7 +35,6 @@ static struct batch make(uint64_t seed)
             b.entropy[b.n] = m ? (acc_t)rng_uniform(&g) : none;
             b.adv[b.n] = m ? (acc_t)(rng_uniform(&g) - 0.5) : none;
             b.reward[b.n] = (acc_t)(rng_below(&g, 4) ? 0 : rng_uniform(&g));
-            b.values[b.n] = (acc_t)(rng_uniform(&g) - 0.5);
         }
     }
     b.begin[ROWS] = b.n;
@@ -141,21 +140,29 @@ static void returns(void **state)
 {
     (void)state;
     static acc_t adv[MAX], ret[MAX];
+    static double x[MAX];
+    double sum = 0, square = 0, n = 0;
     struct batch b = make(3);
     acc_t baseline[ROWS];
     for (int i = 0; i < ROWS; i++) baseline[i] = (acc_t)(i * 0.125);
-    struct estimator_rule pp = { .kind = ADV_REINFORCE_PP, .gamma = 0.95 },
-                          gae = { .kind = ADV_GAE, .gamma = 0.99, .lambda = 0.9 }, remax = { .kind = ADV_REMAX };
-    op_advantage(adv, ret, b.reward, NULL, NULL, b.m, b.begin, ROWS, NULL, &pp);
+    struct estimator_rule pp = { .kind = ADV_REINFORCE_PP, .gamma = 0.95 }, remax = { .kind = ADV_REMAX };
+    struct estimator_in in = { b.reward, baseline, b.m, b.begin, ROWS, NULL };
+    op_advantage(adv, ret, &in, &pp);
     for (int row = 0; row < ROWS; row++) {
         double carry = 0;
         for (int64_t i = b.begin[row + 1] - 1; i >= b.begin[row]; i--) {
             carry = (double)b.reward[i] + pp.gamma * carry;
             CHECK_NEAR(ret[i], carry, unit * (1 + carry), "reinforce++: return at %d of row %d", (int)i, row);
-            if (!b.m[i]) carry = 0;
+            x[i] = carry;
+            if (b.m[i]) sum += carry, n++;
+            else carry = 0;
         }
     }
-    op_advantage(adv, ret, b.reward, NULL, baseline, b.m, b.begin, ROWS, NULL, &remax);
+    for (int64_t i = b.begin[0]; i < b.n; i++) if (b.m[i]) square += (x[i] - sum / n) * (x[i] - sum / n);
+    for (int64_t i = b.begin[0]; i < b.n; i++)
+        CHECK_NEAR(adv[i], b.m[i] ? (x[i] - sum / n) / sqrt(square / (n - 1)) : 0, 1e-5,
+                   "reinforce++: advantage at %d", (int)i);
+    op_advantage(adv, ret, &in, &remax);
     for (int row = 0; row < ROWS; row++) {
         double carry = 0;
         for (int64_t i = b.begin[row + 1] - 1; i >= b.begin[row]; i--) {
@@ -165,22 +172,6 @@ static void returns(void **state)
                        "remax: advantage at %d of row %d", (int)i, row);
         }
     }
-    static double x[MAX];
-    double sum = 0, square = 0, n = 0;
-    op_advantage(adv, ret, b.reward, b.values, NULL, b.m, b.begin, ROWS, NULL, &gae);
-    for (int row = 0; row < ROWS; row++) {
-        double carry = 0, next = 0;
-        for (int64_t i = b.begin[row + 1] - 1; i >= b.begin[row]; i--) {
-            carry = (double)b.reward[i] + gae.gamma * next - (double)b.values[i] + gae.gamma * gae.lambda * carry;
-            next = (double)b.values[i];
-            CHECK_NEAR(ret[i], carry + next, unit * (2 + fabs(carry)), "gae: return at %d of row %d", (int)i, row);
-            x[i] = carry;
-            if (b.m[i]) sum += carry, n++;
-        }
-    }
-    for (int64_t i = b.begin[0]; i < b.n; i++) if (b.m[i]) square += (x[i] - sum / n) * (x[i] - sum / n);
-    for (int64_t i = b.begin[0]; i < b.n; i++)
-        CHECK_NEAR(adv[i], (x[i] - sum / n) / sqrt(square / (n - 1)), 1e-5, "gae: advantage at %d", (int)i);
 }
 
 /* A hundred records, most of the longest row, some of no row: the mean of what lies at or after a position; the product

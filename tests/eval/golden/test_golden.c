@@ -14,7 +14,7 @@ static const struct {
 } files[] = {
     { "branch_select", golden_branch_select, 29 },
     { "advantage", golden_advantage, 31 },
-    { "grpo_family", golden_grpo_family, 112 },
+    { "grpo_family", golden_grpo_family, 98 },
     { "policy_loss", golden_policy_loss, 60 },
 };
 enum { FILES = sizeof files / sizeof *files };
