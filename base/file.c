@@ -1,6 +1,7 @@
 /* file.c: bounded reads (gzip and zstd by their magic) and writes that appear whole or not at all. Folders are in
  * dir.c. */
 #include "base/file.h"
+#include "base/text.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -178,7 +179,7 @@ void out_note(char *path, bool open)
 static bool is_stream(const char *path)
 {
     struct stat st;
-    return stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || !strncmp(path, "/dev/", 5) || !strncmp(path, "/proc/", 6));
+    return stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || starts_with(path, "/dev/") || starts_with(path, "/proc/"));
 }
 
 /* A name that somebody put there beforehand, a link perhaps, is not written through. */
@@ -291,3 +292,9 @@ bool file_copy(const char *from, const char *to, struct err *e)
 }
 
 bool file_exists(const char *path) { struct stat st; return stat(path, &st) == 0; }
+
+bool file_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}

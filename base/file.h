@@ -36,6 +36,8 @@ bool dir_make(const char *path, struct err *e);
 /* False: the file system of this folder has fewer than bytes left. */
 bool dir_room(const char *path, size_t bytes, struct err *e);
 bool file_exists(const char *path);
+/* Both are there and are one and the same file or folder, links followed. */
+bool file_same(const char *a, const char *b);
 /* Brings the names in a folder to the disk: 0 or errno. File systems that cannot do that for folders are no error. */
 int dir_sync(const char *path);
 /* Removes what is there and all in it; links are removed, not followed. */

@@ -1,6 +1,8 @@
 /* json_partial.c: one pass over the text with a stack of open brackets on the heap. Each bracket is read whole, read in
  * part (an object on the way to a wanted member) or passed over. */
 #include "base/json_partial.h"
+#include "base/text.h"
+#include "base/utf8.h"
 #include <errno.h>
 #include <math.h>
 #include <stdint.h>
@@ -61,7 +63,7 @@ static bool bad(struct parser *x, size_t at, const char *what)
 
 static void skip_blank(struct json_text *t)
 {
-    while (t->at < t->n && strchr(" \t\r\n", t->p[t->at]) && t->p[t->at]) t->at++;
+    while (t->at < t->n && is_space(t->p[t->at])) t->at++;
 }
 
 static int hex4(const char *p, const char *end)
@@ -76,12 +78,10 @@ static int hex4(const char *p, const char *end)
     return v;
 }
 
-static void put_utf8(struct str *s, unsigned c)
+static void put_utf8(struct str *s, uint32_t c)
 {
-    if (c >= 0x10000) str_putc(s, (char)(0xF0 | c >> 18));
-    if (c >= 0x800) str_putc(s, (char)(c >= 0x10000 ? 0x80 | (c >> 12 & 0x3F) : 0xE0 | c >> 12));
-    if (c >= 0x80) str_putc(s, (char)(c >= 0x800 ? 0x80 | (c >> 6 & 0x3F) : 0xC0 | c >> 6));
-    str_putc(s, (char)(c >= 0x80 ? 0x80 | (c & 0x3F) : c));
+    char b[4];
+    str_put(s, b, (size_t)utf8_put(b, c));
 }
 
 /* The character behind a backslash at p; *odd: why the text cannot be one. NULL: no escape there is. */
@@ -108,18 +108,6 @@ static const char *escape(const char *p, const char *end, struct str *out, const
     return p;
 }
 
-/* The bytes of UTF-8 that the character at p takes; 0: none is there. */
-static size_t utf8_step(const unsigned char *p, const unsigned char *end)
-{
-    size_t n = *p < 0x80 ? 1 : *p < 0xC2 ? 0 : *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : *p < 0xF5 ? 4 : 0;
-    if (n > (size_t)(end - p)) return 0;
-    for (size_t i = 1; i < n; i++) if ((p[i] & 0xC0) != 0x80) return 0;
-    if ((*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] >= 0xA0) || (*p == 0xF0 && p[1] < 0x90) ||
-        (*p == 0xF4 && p[1] >= 0x90))
-        return 0;
-    return n;
-}
-
 /* The string whose quote is at t->at. out NULL: it is only passed over. */
 static bool string(struct parser *x, struct str *out, const char **odd)
 {
@@ -135,7 +123,8 @@ static bool string(struct parser *x, struct str *out, const char **odd)
             p = escape(p + 1, end, out, odd, t->nul && x->depth == 1);
             if (!p) return bad(x, (size_t)(from - t->p), "an escape that JSON does not have");
         } else {
-            size_t n = utf8_step((const unsigned char *)p, (const unsigned char *)end);
+            uint32_t c;
+            size_t n = (size_t)utf8_get(p, (size_t)(end - p), &c);
             if (!n) *odd = "bytes that are not UTF-8";
             else if ((unsigned char)*p < 0x20) *odd = "a control character";
             str_put(out, p, n ? n : 1);

@@ -2,14 +2,13 @@
  * host that is not mounted here: folders that are missing are passed over, and the last one looked at is the mount
  * itself, which then is the container's own. */
 #include "base/memory.h"
+#include "base/arith.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 enum { PATH = 4096 };
 

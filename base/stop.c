@@ -1,10 +1,10 @@
 /* stop.c: the handler calls what a handler may: write, clock_gettime, unlink, _exit. */
 #include "base/stop.h"
 #include "base/file.h"
+#include "base/clock.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 volatile sig_atomic_t run_stop;
@@ -15,13 +15,6 @@ static char text[2][TEXT_MAX];
 static const char *volatile shown;
 static volatile double first;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void say(const char *s) { if (s && write(2, s, strlen(s)) < 0) return; }
 
 /* timeout(1), srun and shells pass a signal on to a whole group and to the program: what comes within 0.3 s is the same
@@ -29,12 +22,12 @@ static void say(const char *s) { if (s && write(2, s, strlen(s)) < 0) return; }
 static void on_stop(int signo)
 {
     if (run_stop) {
-        if ((signo != SIGINT && signo != SIGTERM) || now() - first < 0.3) return;
+        if ((signo != SIGINT && signo != SIGTERM) || seconds() - first < 0.3) return;
         say("appo: stopped at once; what came after the last checkpoint is lost\n");
         out_sweep();
         _exit(130);
     }
-    first = now();
+    first = seconds();
     run_stop = signo;
     say(shown);
 }

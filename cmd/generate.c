@@ -4,14 +4,12 @@
 #include "cmd/cmd.h"
 #include "cmd/lines.h"
 #include "engine/session/memory_estimate.h"
+#include "base/arith.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 static const char usage[] =
     "usage: appo generate [model.path=DIR] [--prompt TEXT] [--system TEXT] [--greedy] [--max N] [--raw] [--ids] "

@@ -7,11 +7,10 @@
 #include "engine/session/session.h"
 #include "engine/run/sft_checkpoint.h"
 #include "engine/prompts/sft_conversations.h"
+#include "base/arith.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 static const char usage[] = "usage: appo sft sft.save=DIR [model.path=DIR] [data.train_files=FILE,...] [--json] "
                             "[--report FILE] [key=value ...]: supervised fine-tuning on conversations "
@@ -90,7 +89,7 @@ static bool open_files(struct job *j)
         return false;
     if (!config_given(c, "sft.steps")) {
         int64_t epochs = c->trainer.total_epochs ? c->trainer.total_epochs : 1,
-                steps = (epochs * t->n + j->r.batch - 1) / j->r.batch;
+                steps = ceil_div(epochs * t->n, j->r.batch);
         j->r.steps = (int)MIN(steps, INT_MAX);
     }
     fprintf(stderr, "%d conversations, %lld tokens, %lld of them with loss; %d steps of %d are %.3g epochs\n", t->n,

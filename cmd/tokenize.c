@@ -5,11 +5,11 @@
 #include "engine/prompts/prompts.h"
 #include "engine/session/session.h"
 #include "base/json_partial.h"
+#include "base/clock.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const char usage[] = "usage: appo tokenize [model.path=DIR] [--decode | --chat] [--special] [--time]: text on "
                             "stdin to token ids on stdout\n"
@@ -46,26 +46,19 @@ static bool print_ids(const struct ids *x, struct err *e)
     return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static bool encode(const struct tokenizer *t, const struct job *j, struct err *e)
 {
     struct str text = { 0 };
     struct ids x = { 0 };
     bool ok = read_stdin(&text, e);
-    double start = now();
+    double start = seconds();
     ok = ok && (tokenizer_encode(t, &x, text.p ? text.p : "", text.n, j->special) || fail(e, "stdin: the tokenizer's "
                                                                                              "regular expression gave "
                                                                                              "up on this text"));
-    double seconds = now() - start;
+    double took = seconds() - start;
     if (ok && j->time)
-        fprintf(stderr, "%zu bytes, %d ids, %.4f s, %.1f MB/s\n", text.n, x.n, seconds,
-                1e-6 * (double)text.n / seconds);
+        fprintf(stderr, "%zu bytes, %d ids, %.4f s, %.1f MB/s\n", text.n, x.n, took,
+                1e-6 * (double)text.n / took);
     ok = ok && print_ids(&x, e);
     ids_free(&x);
     str_free(&text);

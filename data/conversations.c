@@ -5,6 +5,7 @@
 #include "data/conversation_form.h"
 #include "base/json_partial.h"
 #include "data/rows.h"
+#include "base/text.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,7 +86,7 @@ static void tell_near(const struct rows *r, const json_t *row, const struct data
                                                                      : NULL;
     size_t n = strlen(e->text);
     struct str near = { 0 };
-    if (!missing && strncmp(e->text, "no conversation", 15)) return;
+    if (!missing && !starts_with(e->text, "no conversation")) return;
     rows_near(r, missing ? missing : "messages", &near);
     snprintf(e->text + n, sizeof e->text - n, "%s", near.p);
     str_free(&near);

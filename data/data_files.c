@@ -2,6 +2,8 @@
  * perhaps the same rows twice, and a folder with a train and a test split is not all to be trained on. */
 #define _GNU_SOURCE     /* strcasestr */
 #include "data/data_files.h"
+#include "base/text.h"
+#include "base/file.h"
 #include <dirent.h>
 #include <errno.h>
 #include <glob.h>
@@ -14,8 +16,6 @@ enum { FILES_MAX = 100000 };
 enum kind { OTHER, LINES, ARRAY, PARQUET };
 
 static bool is_folder(const char *path) { struct stat st; return stat(path, &st) == 0 && S_ISDIR(st.st_mode); }
-static bool is_there(const char *path) { struct stat st; return stat(path, &st) == 0; }
-
 static const char *base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -170,7 +170,7 @@ static bool pattern(struct files *f, const char *item, struct err *e)
 static bool item(struct files *f, const char *name, struct err *e)
 {
     if (is_folder(name)) return folder(f, name, e);
-    if (!is_there(name) && strpbrk(name, "*?[")) return pattern(f, name, e);
+    if (!file_exists(name) && strpbrk(name, "*?[")) return pattern(f, name, e);
     if (f->n == FILES_MAX) return fail(e, "%s: more than %d files", name, FILES_MAX);
     add(f, name);
     return true;
@@ -178,8 +178,8 @@ static bool item(struct files *f, const char *name, struct err *e)
 
 static void trim(const char **p, size_t *n)
 {
-    while (*n && strchr(" \t\r\n", **p)) { ++*p; --*n; }
-    while (*n && strchr(" \t\r\n", (*p)[*n - 1])) --*n;
+    while (*n && is_space(**p)) { ++*p; --*n; }
+    while (*n && is_space((*p)[*n - 1])) --*n;
 }
 
 bool files_find(struct files *f, const char *list, struct err *e)

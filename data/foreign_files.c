@@ -1,5 +1,6 @@
 /* foreign_files.c: told by the first bytes, never by the name. */
 #include "data/foreign_files.h"
+#include "base/text.h"
 #include <string.h>
 #include <strings.h>
 
@@ -47,7 +48,7 @@ static const struct { const char *bytes; size_t at, n; const char *is;
 static size_t blank(const char *p, size_t n)
 {
     size_t k = n >= 3 && !memcmp(p, "\xEF\xBB\xBF", 3) ? 3 : 0;
-    while (k < n && p[k] && strchr(" \t\r\n", p[k])) k++;
+    while (k < n && is_space(p[k])) k++;
     return k;
 }
 

@@ -2,6 +2,7 @@
 #include "data/reference_answers.h"
 #include "base/str.h"
 #include "base/json_partial.h"
+#include "base/text.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,7 @@ static char *behind_mark(const char *s)
     if (!last) return NULL;
     last += strspn(last, " \t");
     size_t n = strlen(last);
-    while (n && strchr(" \t\r\n", last[n - 1])) n--;
+    while (n && is_space(last[n - 1])) n--;
     if (!n || memchr(last, '\n', n)) return NULL;
     char *t = xcalloc(n + 1, 1);
     memcpy(t, last, n);
@@ -167,7 +168,7 @@ static bool ends_of(const char *s, const char **from, const char **last)
 {
     size_t n = strlen(s);
     *from = s + strspn(s, " \t\r\n");
-    while (n && strchr(" \t\r\n", s[n - 1])) n--;
+    while (n && is_space(s[n - 1])) n--;
     *last = s + n - 1;
     return n > 0 && *last >= *from;
 }
@@ -200,8 +201,8 @@ static bool is_written_out(const char *s)
     if (!ends_of(s, &from, &last)) return false;
     if (*from == '{' && *last == '}') return has_member(from, "target");
     if (*from != '[' || *last != ']' || last - from < 3) return false;
-    do from++; while (strchr(" \t\r\n", *from));
-    do last--; while (strchr(" \t\r\n", *last));
+    do from++; while (is_space(*from));
+    do last--; while (is_space(*last));
     return last > from && *from == *last && (*from == '"' || *from == '\'');
 }
 

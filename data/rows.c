@@ -6,6 +6,7 @@
 #include "data/near_names.h"
 #include "data/parquet/parquet.h"
 #include "base/json_partial.h"
+#include "base/text.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,13 +46,13 @@ static bool begin(struct rows *r, struct err *e)
     }
     if (n && foreign_text(p, n)) {
         size_t k = r->at, shown = 0;
-        while (k < n && strchr(" \t\r\n", p[k])) k++;
+        while (k < n && is_space(p[k])) k++;
         while (shown < 40 && k + shown < n && (unsigned char)p[k + shown] >= ' ' && (unsigned char)p[k + shown] < 0x7f)
             shown++;
         return fail(e, "%s: is neither JSON lines nor a JSON array nor Parquet: it begins with \"%.*s\"", r->name,
                     (int)shown, p + k);
     }
-    while (r->at < n && strchr(" \t\r\n", p[r->at])) {
+    while (r->at < n && is_space(p[r->at])) {
         r->line += p[r->at] == '\n';
         r->at++;
     }
@@ -115,7 +116,7 @@ static bool find_row(struct rows *r, bool *none, struct err *e)
     const char *p = r->file.p;
     const size_t n = r->file.n;
     *none = false;
-    while (r->at < n && p[r->at] && strchr(" \t\r\n", p[r->at])) {
+    while (r->at < n && is_space(p[r->at])) {
         r->line += p[r->at] == '\n';
         r->at++;
     }
@@ -126,7 +127,7 @@ static bool find_row(struct rows *r, bool *none, struct err *e)
         return !*none;
     }
     if (r->at < n && r->row > 0 && p[r->at] == ',') {
-        for (r->at++; r->at < n && p[r->at] && strchr(" \t\r\n", p[r->at]); r->at++) r->line += p[r->at] == '\n';
+        for (r->at++; r->at < n && is_space(p[r->at]); r->at++) r->line += p[r->at] == '\n';
         if (r->at < n && p[r->at] == ']')
             return fail(e, "%s:%lld: a comma before the end of the array", r->name, r->line + 1);
     } else if (r->at < n && r->row > 0 && p[r->at] != ']') {
@@ -136,7 +137,7 @@ static bool find_row(struct rows *r, bool *none, struct err *e)
     if (r->at == n) return fail(e, "%s: the file ends within its array: it is cut short", r->name);
     if (p[r->at] != ']') return true;
     for (r->at++; r->at < n; r->at++)
-        if (!p[r->at] || !strchr(" \t\r\n", p[r->at]))
+        if (!is_space(p[r->at]))
             return fail(e, "%s: more text behind the end of its array", r->name);
     *none = true;
     return false;

@@ -6,6 +6,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "data/tasks/corpus.h"
+#include "base/hash.h"
+#include "base/utf8.h"
+#include "base/text.h"
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -197,8 +200,7 @@ static void reader_give(struct search_cache *c, struct reader *r)
 /* The place of a text in the memo: its own, or a free one. */
 static struct memo *memo_at(const struct search_cache *c, const char *text)
 {
-    uint64_t h = 0xcbf29ce484222325u;                      /* FNV-1a */
-    for (const char *p = text; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    uint64_t h = fnv1a(text, strlen(text));
     for (size_t i = (size_t)(h ^ h >> 32);; i++) {
         struct memo *m = &c->memo[i % (2 * MEMO_MAX)];
         if (!m->text || !strcmp(m->text, text)) return m;
@@ -234,10 +236,10 @@ static void put_pages(struct str *out, const char *p, int max_pages, int max_cha
         char next[32];
         snprintf(next, sizeof next, "\nPage %d: ", page + 1);
         const char *end = strstr(p, next);
-        size_t n = end ? (size_t)(end - p) : strlen(p), head = strncmp(p, "Page ", 5) ? 0 : strcspn(p, ":") + 2,
+        size_t n = end ? (size_t)(end - p) : strlen(p), head = starts_with(p, "Page ") ? strcspn(p, ":") + 2 : 0,
                keep = 0;
         for (int chars = 0; keep < n; keep++)
-            if (((unsigned char)p[keep] & 0xC0) != 0x80 && keep >= head && chars++ == max_chars) break;
+            if (!utf8_continues(p[keep]) && keep >= head && chars++ == max_chars) break;
         if (page > 1) str_putc(out, '\n');
         str_put(out, p, keep);
         if (!end) break;

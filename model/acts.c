@@ -1,9 +1,8 @@
 /* acts.c: activations of a batch, laid out in an arena. Names of the pieces are those of the memory estimate. */
 #include "model/acts.h"
+#include "base/arith.h"
 #include "base/err.h"
 #include <stdlib.h>
-
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 static elem_t *elems(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_reals(a, n * d, what); }
 static acc_t *accs(struct arena *a, int64_t n, int64_t d, const char *what)

@@ -1,6 +1,7 @@
 /* arena.c: one allocation a lifetime, taken from the front, given back by marks. */
 #include "model/arena.h"
 #include "base/err.h"
+#include "base/arith.h"
 #include <string.h>
 
 enum { ALIGN = 256 };
@@ -33,7 +34,7 @@ static void note(struct arena *a, const char *what, size_t bytes)
 
 void *arena_get(struct arena *a, size_t bytes, const char *what)
 {
-    size_t need = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    size_t need = (size_t)round_up((int64_t)bytes, ALIGN);
     if (!a->dry && (need < bytes || need > a->size - a->used)) {
         arena_print(a, stderr);
         die("arena %s: %zu bytes asked for %s, %zu of %zu are free", a->name, bytes, what, a->size - a->used, a->size);

@@ -4,16 +4,11 @@
 #include "model/weights/gguf.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static bool ends(const char *s, const char *tail)
-{
-    size_t n = strlen(s), m = strlen(tail);
-    return n >= m && !strcmp(s + n - m, tail);
-}
 
 static bool holds(const char *folder, const char *name)
 {
@@ -43,7 +38,7 @@ static const struct { const char *tail, *what; } foreign[] = {
 static const char *foreign_kind(const char *name)
 {
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
-        if (ends(name, foreign[i].tail)) return foreign[i].what;
+        if (ends_with(name, foreign[i].tail)) return foreign[i].what;
     return NULL;
 }
 
@@ -76,9 +71,9 @@ static char *telling_file(const char *folder, int *ggufs)
     *ggufs = 0;
     for (struct dirent *x; d && (x = readdir(d)); ) {
         int r = foreign_kind(x->d_name) && strncmp(x->d_name, "training_args", 13) ? 2
-                : ends(x->d_name, ".safetensors")                                  ? 3
+                : ends_with(x->d_name, ".safetensors")                             ? 3
                                                                                    : 0;
-        *ggufs += ends(x->d_name, ".gguf");
+        *ggufs += ends_with(x->d_name, ".gguf");
         bool earlier = best && strcmp(x->d_name, best) < 0;         /* the same file whatever the folder's order */
         if (r < rank || r == 0 || (r == rank && !earlier)) continue;
         free(best);
@@ -149,7 +144,7 @@ bool model_place(const char *path, struct err *e)
             hub ? "; a model of the Hugging Face hub must be downloaded first (hf download NAME --local-dir DIR)" : "");
     }
     if (S_ISDIR(st.st_mode)) return look_at_folder(path, e);
-    if (ends(path, ".safetensors"))
+    if (ends_with(path, ".safetensors"))
         return fail(e, "%s: is a file of weights alone: give the folder it is in, with config.json and tokenizer.json",
                     path);
     const char *kind = foreign_kind(path);

@@ -2,6 +2,8 @@
  * expressions with variables is tested by value at three points: polynomials and the like that agree there to nine
  * digits are the same. */
 #include "data/grade/math_expr.h"
+#include "base/hash.h"
+#include "base/text.h"
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -161,9 +163,9 @@ static struct math_num binomial(struct parse *s, const struct math_num *n, const
 /* A variable's value at point k: splitmix64 of its name's FNV-1a hash */
 static struct math_num variable(const char *name, size_t n)
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = fnv1a("", 0);
     for (size_t i = 0; i < n; i++)
-        if (!strchr("{} ", name[i])) h = (h ^ (unsigned char)name[i]) * 0x100000001b3u;
+        if (!strchr("{} ", name[i])) h = fnv1a_add(h, name + i, 1);
     struct math_num v = real(0);
     for (int k = 0; k < MATH_POINTS; k++) {
         uint64_t x = (h += 0x9e3779b97f4a7c15u);
@@ -197,8 +199,6 @@ static bool take(struct parse *s, char c)
     return true;
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 static struct math_num bad(struct parse *s) { return s->bad = true, real(0); }
 
 /* The name at p: that of \name, or a run of letters; 0 for none */

@@ -4,6 +4,8 @@
 #include "data/grade/math_value.h"
 #include "data/grade/math_expr.h"
 #include "data/grade/python_text.h"
+#include "base/text.h"
+#include "base/utf8.h"
 #include <string.h>
 
 enum { PARTS_MAX = 64, NEST_MAX = 4 };
@@ -11,8 +13,6 @@ enum { PARTS_MAX = 64, NEST_MAX = 4 };
 
 struct span { const char *p; size_t n; };
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 static bool is_text(struct span s, const char *t) { return s.n == strlen(t) && !memcmp(s.p, t, s.n); }
 static bool one_of(struct span s, const char *const *list)
 {
@@ -129,7 +129,7 @@ static void clean_character(struct cleaner *c)
         return;
     }
     uint32_t u = text_next(c->s.p, c->s.n, &c->i);
-    if (u < ' ' || u == '~' || text_is_space(u)) str_putc(c->out, ' ');
+    if (u < ' ' || u == '~' || utf8_is_space(u)) str_putc(c->out, ' ');
     else text_put(c->out, u);
 }
 

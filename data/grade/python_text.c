@@ -4,6 +4,7 @@
 #include "data/grade/python_text.h"
 #include "base/err.h"
 #include "data/grade/python_text_tables.h"
+#include "base/utf8.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,21 +12,10 @@
 
 uint32_t text_next(const char *s, size_t n, size_t *at)
 {
-    const unsigned char *p = (const unsigned char *)s + *at;
-    size_t left = n - *at, len = *p < 0x80                 ? 1
-                                 : *p >= 0xC2 && *p < 0xE0 ? 2
-                                 : *p >= 0xE0 && *p < 0xF0 ? 3
-                                 : *p >= 0xF0 && *p < 0xF5 ? 4
-                                                           : 0;
-    uint32_t c = len < 2 ? *p : *p & (0xFFu >> (len + 1));
-    for (size_t i = 1; i < len; i++) {
-        if (i >= left || (p[i] & 0xC0) != 0x80) len = 0;
-        else c = c << 6 | (p[i] & 0x3F);
-    }
-    bool bad =
-        !len || (len == 3 && (c < 0x800 || (c >= 0xD800 && c < 0xE000))) || (len == 4 && (c < 0x10000 || c > 0x10FFFF));
-    *at += bad ? 1 : len;
-    return bad ? 0xFFFD : c;
+    uint32_t c;
+    int len = utf8_get(s + *at, n - *at, &c);
+    *at += len ? (size_t)len : 1;
+    return len ? c : 0xFFFD;
 }
 
 size_t text_step(const char *s, size_t n)
@@ -38,11 +28,7 @@ size_t text_step(const char *s, size_t n)
 void text_put(struct str *out, uint32_t c)
 {
     char b[4];
-    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (size_t i = n - 1; i > 0; i--, c >>= 6) b[i] = (char)(0x80 | (c & 0x3F));
-    static const unsigned char lead[] = { 0, 0, 0xC0, 0xE0, 0xF0 };
-    b[0] = (char)(lead[n] | c);
-    str_put(out, b, n);
+    str_put(out, b, (size_t)utf8_put(b, c));
 }
 
 static bool in_ranges(const struct text_range *r, size_t n, uint32_t c)
@@ -54,12 +40,6 @@ static bool in_ranges(const struct text_range *r, size_t n, uint32_t c)
         else hi = mid;
     }
     return lo < n && c >= r[lo].first;
-}
-
-bool text_is_space(uint32_t c)
-{
-    return (c >= 0x9 && c <= 0xD) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool text_is_word(uint32_t c)
@@ -144,10 +124,10 @@ void text_drop_articles(struct str *out, const char *s, size_t n)
 bool text_token(const char *s, size_t n, size_t *at, const char **word, size_t *len)
 {
     size_t p = *at, from = p;
-    while (p < n && text_is_space(text_next(s, n, &p))) from = p;
+    while (p < n && utf8_is_space(text_next(s, n, &p))) from = p;
     if (from >= n) return *at = n, false;
     size_t end = p = from;
-    while (p < n && !text_is_space(text_next(s, n, &p))) end = p;
+    while (p < n && !utf8_is_space(text_next(s, n, &p))) end = p;
     *word = s + from;
     *len = end - from;
     *at = end;
@@ -168,10 +148,10 @@ void text_collapse(struct str *out, const char *s, size_t n)
 void text_strip(const char **s, size_t *n)
 {
     size_t at = 0, from = 0;
-    while (at < *n && text_is_space(text_next(*s, *n, &at))) from = at;
+    while (at < *n && utf8_is_space(text_next(*s, *n, &at))) from = at;
     size_t end = at = from;
     while (at < *n)
-        if (!text_is_space(text_next(*s, *n, &at))) end = at;
+        if (!utf8_is_space(text_next(*s, *n, &at))) end = at;
     *s += from;
     *n = end - from;
 }

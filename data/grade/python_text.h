@@ -12,7 +12,6 @@ uint32_t text_next(const char *s, size_t n, size_t *at);
 size_t text_step(const char *s, size_t n);
 void text_put(struct str *out, uint32_t c);
 
-bool text_is_space(uint32_t c);     /* str.isspace(): also U+001C..U+001F, U+0085, U+00A0, U+2028, ... */
 bool text_is_word(uint32_t c);      /* \w of re: str.isalnum() or '_' */
 
 /* The functions below append to out what they make of s[0..n); out must not be s. */

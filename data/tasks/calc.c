@@ -2,6 +2,7 @@
  * Integers are 128 bits behind a limit in decimal digits; every operation checks it. */
 #include "data/tasks/calc.h"
 #include "base/err.h"
+#include "base/text.h"
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -331,8 +332,7 @@ static void reduce(struct calc *c, int least)
 }
 
 static char peek(const struct calc *c, size_t ahead) { return c->at + ahead < c->n ? c->s[c->at + ahead] : 0; }
-static bool is_digit(char ch) { return ch >= '0' && ch <= '9'; }
-static bool is_letter(char ch) { return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || ch == '_'; }
+static bool begins_name(char ch) { return is_letter(ch) || ch == '_'; }
 
 /* White space and comments; line ends too when lines is set, as inside brackets. */
 static void skip(struct calc *c, bool lines)
@@ -357,7 +357,7 @@ static void number(struct calc *c)
         if (is_digit(peek(c, 1 + sign))) { is_real = true; c->at += 1 + sign; while (is_digit(peek(c, 0))) c->at++; }
     }
     size_t len = c->at - from;
-    if (is_letter(peek(c, 0)) || peek(c, 0) == '.') { wrong(c, "syntax"); return; }
+    if (begins_name(peek(c, 0)) || peek(c, 0) == '.') { wrong(c, "syntax"); return; }
     if (len >= NUMBER_BYTES) { wrong(c, "too large"); return; }
     char buf[NUMBER_BYTES];
     memcpy(buf, c->s + from, len);
@@ -373,7 +373,7 @@ static void number(struct calc *c)
 static bool read_name(struct calc *c, char buf[NAME_BYTES])
 {
     size_t len = 0;
-    for (; is_letter(peek(c, 0)) || is_digit(peek(c, 0)); c->at++, len++)
+    for (; begins_name(peek(c, 0)) || is_digit(peek(c, 0)); c->at++, len++)
         if (len < NAME_BYTES - 1) buf[len] = peek(c, 0);
     buf[len < NAME_BYTES ? len : NAME_BYTES - 1] = 0;
     return len < NAME_BYTES;
@@ -412,7 +412,7 @@ static bool operand(struct calc *c)
 {
     char ch = peek(c, 0);
     if (is_digit(ch) || ch == '.') { number(c); return true; }
-    if (is_letter(ch)) return name_or_call(c);
+    if (begins_name(ch)) return name_or_call(c);
     if (ch == '(') { c->open++; push_op(c, (struct op){ .code = BRACKET }); }
     else if (ch == '-' || ch == '+') push_op(c, (struct op){ .code = ch == '-' ? NEG : POS });
     else { wrong(c, "syntax"); return true; }
@@ -492,7 +492,7 @@ static bool target(struct calc *c, char name[NAME_BYTES], int *code)
 {
     size_t back = c->at;
     *code = -1;
-    if (is_letter(peek(c, 0)) && read_name(c, name)) {
+    if (begins_name(peek(c, 0)) && read_name(c, name)) {
         enum opcode op;
         skip(c, false);
         int len = binary_sign(c, &op);

@@ -1,6 +1,7 @@
 /* corpus.c: pages in an in-memory SQLite database. The table page is the truth; title_index is an external-content FTS5
  * index over its titles, kept in step by hand, because FTS5 forgets a row only when it is told the row's old text. */
 #include "data/tasks/corpus.h"
+#include "base/utf8.h"
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdbool.h>
@@ -109,8 +110,7 @@ void corpus_put_page(struct str *out, int number, const char *title, const char 
 {
     size_t n = 0;
     for (int chars = 0; text[n]; n++) {
-        bool starts = ((unsigned char)text[n] & 0xC0) != 0x80;             /* not a UTF-8 continuation byte */
-        if (starts && chars++ == max_chars) break;
+        if (!utf8_continues(text[n]) && chars++ == max_chars) break;
     }
     str_printf(out, "%sPage %d: %s: ", number > 1 ? "\n" : "", number, title);
     str_put(out, text, n);

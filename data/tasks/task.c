@@ -4,6 +4,7 @@
 #include "data/tasks/task.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "base/hash.h"
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,9 +40,7 @@ static __attribute__((format(printf, 1, 2))) char *text(const char *fmt, ...)
 
 bool task_is_test(const char *s)
 {
-    uint64_t h = 0xcbf29ce484222325u;       /* FNV-1a, 64 bits */
-    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-    return h % 5 == 0;
+    return fnv1a(s, strlen(s)) % 5 == 0;
 }
 
 /* Consonant-vowel syllables; the four that spell a word of the questions, plans or results are no names. */

@@ -6,6 +6,7 @@
 #include "data/tasks/calc.h"
 #include "data/tasks/corpus.h"
 #include "data/tasks/task.h"
+#include "base/text.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +82,7 @@ static void wrong_operator(struct str *out, const char *call, int k)
     static const struct {
         const char *is, *becomes;
     } swap[] = { { "**", "*" }, { "//", "*" }, { "*", "+" }, { "+", "-" }, { "-", "+" }, { "%", "+" } };
-    if (!strncmp(call, "gcd(", 4)) {
+    if (starts_with(call, "gcd(")) {
         for (const char *p = call + 4; *p && *p != ')'; p++) str_putc(out, *p == ',' ? '*' : *p);
         return;
     }
@@ -89,7 +90,7 @@ static void wrong_operator(struct str *out, const char *call, int k)
     for (const char *p = call; *p; p++) if (strchr("+-*/%", *p) && p[1] != *p) n++;
     for (int at = 0; *call; ) {
         size_t o = 0, len = 1;
-        while (o < 6 && strncmp(call, swap[o].is, strlen(swap[o].is))) o++;
+        while (o < 6 && !starts_with(call, swap[o].is)) o++;
         if (o < 6) {
             len = strlen(swap[o].is);
             if (at++ == k % n) { str_puts(out, swap[o].becomes); call += len; continue; }
@@ -122,12 +123,13 @@ static void add_slip(struct transcript *t, const struct task *q, const struct st
             str_clear(&result);
             wrong_operator(&call, s->call, first + k);
             question_call(&result, q, s->tool, call.p);
-            if (strncmp(result.p, "error", 5) && strcmp(result.p, q->answer)) break;
+            if (!starts_with(result.p, "error") && strcmp(result.p, q->answer)) break;
         }
     }
     const char *said = add_call(t, q, "maybe", s->tool, call.p);
     bool usable =
-        s->tool == TASK_PYTHON && strncmp(said, "error", 5) && strcmp(said, q->answer) && strlen(said) < sizeof answer;
+        s->tool == TASK_PYTHON && !starts_with(said, "error") && strcmp(said, q->answer) &&
+        strlen(said) < sizeof answer;
     if (usable) snprintf(answer, sizeof answer, "%s", said);
     else wrong_value(answer, q, r);
     add_answer(t, q, "so", answer);

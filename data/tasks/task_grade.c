@@ -1,5 +1,6 @@
 /* task_grade.c: the exact grader: one pass over the response, which may hold any bytes. */
 #include "data/tasks/task.h"
+#include "base/text.h"
 #include <string.h>
 
 struct scan { const char *p, *end; };
@@ -27,8 +28,7 @@ static bool eat_result(struct scan *s)
     return false;
 }
 
-static bool is_white(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
-static void skip_white(struct scan *s) { while (s->p < s->end && is_white(*s->p)) s->p++; }
+static void skip_white(struct scan *s) { while (s->p < s->end && is_space(*s->p)) s->p++; }
 
 /* Reads the whole response; box is what stands in \boxed{}. */
 static bool well_formed(struct scan s, struct scan *box)
@@ -54,7 +54,7 @@ struct task_grade task_grade(const struct task *q, const char *response, size_t 
     struct scan box;
     if (!well_formed((struct scan){ response, response + n }, &box)) return (struct task_grade){ 0 };
     skip_white(&box);
-    while (box.end > box.p && is_white(box.end[-1])) box.end--;
+    while (box.end > box.p && is_space(box.end[-1])) box.end--;
     size_t len = strlen(q->answer);
     return (struct task_grade){ .well_formed = true,
                                 .correct = (size_t)(box.end - box.p) == len && !memcmp(box.p, q->answer, len) };

@@ -2,6 +2,7 @@
 #include "engine/config/config_table.h"
 #include "base/number.h"
 #include "base/str.h"
+#include "base/text.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,22 +142,16 @@ static bool set_choice(const struct key *k, void *field, const char *value, cons
     }
 }
 
-static bool ends_in(const char *name, const char *tail)
-{
-    size_t n = strlen(name), m = strlen(tail);
-    return n >= m && !strcmp(name + n - m, tail);
-}
-
 /* Keys whose values are names of files or folders; of those in the second list, several */
 static bool is_path(const char *name)
 {
     static const char *const tails[] = { "_files", ".path", "_dir", "_cache", ".report", ".save", ".resume" };
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
-        if (ends_in(name, tails[i])) return true;
+        if (ends_with(name, tails[i])) return true;
     return false;
 }
 
-static bool is_list(const char *name) { return ends_in(name, "_files") || ends_in(name, ".logger"); }
+static bool is_list(const char *name) { return ends_with(name, "_files") || ends_with(name, ".logger"); }
 
 static void put_word(struct str *s, const struct key *k, const char *word, size_t n)
 {

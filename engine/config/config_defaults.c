@@ -1,9 +1,8 @@
 /* config_defaults.c: defaults that follow from what was given. No key that a preset, a file or an argument sets is
  * touched; what is set here says so in its source, which begins with "default". */
 #include "engine/config/config_table.h"
+#include "base/arith.h"
 #include <string.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 bool config_default_column(struct config *c, struct err *e)
 {

@@ -6,11 +6,10 @@
 #include "model/forward.h"
 #include "model/head.h"
 #include "base/err.h"
+#include "base/arith.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 static size_t batch_bytes(const struct learner *l) { return (size_t)l->max_rows * 512 + (1 << 20); }
 

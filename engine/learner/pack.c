@@ -2,10 +2,9 @@
  * shares with the one before it. */
 #include "engine/learner/pack.h"
 #include "base/err.h"
+#include "base/arith.h"
 #include <stdlib.h>
 #include <string.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 static int rows_of(const struct seq_view *s) { return s->n > 0 ? s->n - 1 : 0; }
 

@@ -4,10 +4,9 @@
 #include "model/forward.h"
 #include "model/head.h"
 #include "base/err.h"
+#include "base/arith.h"
 #include <stdlib.h>
 #include <string.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 /* The batch itself: ids, positions; for a chunk rows, targets and what comes out; the likeliest and theirs. */
 static size_t batch_bytes(const struct token_scorer *s)

@@ -4,6 +4,7 @@
 #include "data/data_files.h"
 #include "base/json_partial.h"
 #include "engine/prompts/rollout_messages.h"
+#include "base/hash.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -137,13 +138,11 @@ static bool write_row(struct ids *out, const struct prompt *s, const char *syste
     return ok || fail_in(e, "%s", s->place);
 }
 
-static uint64_t fnv(uint64_t h, const void *bytes, size_t n)
+static uint64_t hash_text(uint64_t h, const char *s)
 {
-    for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
-    return h;
+    if (!s) s = "\xff";
+    return fnv1a_add(h, s, strlen(s) + 1);
 }
-
-static uint64_t fnv_text(uint64_t h, const char *s) { return fnv(h, s ? s : "\xff", strlen(s ? s : "\xff") + 1); }
 
 /* Everything of a row that decides a number: what is asked, what is right, by which rule, and under which name it is
  * counted. Lengths go first, so that no two rows run into one another. */
@@ -151,10 +150,10 @@ static void hash_row(struct prompt_set *q, int k)
 {
     const struct prompt *s = &q->rows.row[k];
     const int sizes[] = { q->prompt[k].n, s->n_refs, prompt_is_math(s) };
-    q->hash = fnv(q->hash, sizes, sizeof sizes);
-    q->hash = fnv(q->hash, q->prompt[k].p, (size_t)q->prompt[k].n * sizeof(int));
-    for (int i = 0; i < s->n_refs; i++) q->hash = fnv_text(q->hash, s->refs[i]);
-    q->hash = fnv_text(fnv_text(q->hash, s->named ? s->data_source : NULL), s->ability);
+    q->hash = fnv1a_add(q->hash, sizes, sizeof sizes);
+    q->hash = fnv1a_add(q->hash, q->prompt[k].p, (size_t)q->prompt[k].n * sizeof(int));
+    for (int i = 0; i < s->n_refs; i++) q->hash = hash_text(q->hash, s->refs[i]);
+    q->hash = hash_text(hash_text(q->hash, s->named ? s->data_source : NULL), s->ability);
 }
 
 /* Writes row k's prompt to the place of row `to`; *kept false: it is left out. */
@@ -210,7 +209,7 @@ static bool write_prompts(struct prompt_set *q, const char *key, const struct co
     int n = q->rows.n, to = 0;
     bool ok = true;
     q->prompt = xcalloc((size_t)n, sizeof *q->prompt);
-    q->hash = 0xcbf29ce484222325u;
+    q->hash = fnv1a("", 0);
     for (int k = 0; ok && k < n; k++) {
         bool kept;
         ok = take_row(q, k, to, key, c, form, &kept, e);

@@ -1,10 +1,9 @@
 /* sft_conversations.c: conversations to ids and masks; what is wrong with one is said before any work. */
 #include "engine/prompts/sft_conversations.h"
 #include "engine/prompts/rollout_messages.h"
+#include "base/arith.h"
 #include <stdio.h>
 #include <string.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 static bool write_talk(struct sft_example *d, const struct conversation *x, const struct config *c,
                        const struct call_form *form, struct err *e)

@@ -1,9 +1,7 @@
 /* step_metrics.c: sums to metrics, under verl's names. */
 #include "engine/report/step_metrics.h"
+#include "base/arith.h"
 #include <stdio.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 const char *const token_kind_name[TOKEN_KINDS] = { "think", "call", "answer", "tag" };
 

@@ -4,6 +4,7 @@
 #pragma once
 #include "model/arena.h"
 #include "model/model.h"
+#include "base/arith.h"
 
 struct kv {
     struct heads h;
@@ -19,7 +20,7 @@ struct kv {
  * being put together. Start with {0}. */
 struct kv_seq { int *page; int n_pages, cap, len; };
 
-static inline int kv_need(int len) { return (len + KV_PAGE - 1) / KV_PAGE; }        /* pages that hold len positions */
+static inline int kv_need(int len) { return (int)ceil_div(len, KV_PAGE); }        /* pages that hold len positions */
 
 /* The pool comes from the arena (a dry one counts only), the book-keeping from the heap. */
 void kv_make(struct kv *kv, const struct model *m, int pages, struct arena *a);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "model/forward.h"
 #include "model/head.h"
+#include "base/arith.h"
 #include <string.h>
 
 static void add_rows(struct rollout *r, struct seq_slot *s, int take)
@@ -55,7 +56,7 @@ int pass_size(int rows, int most)
     while (size < rows) size *= 2;
     if (rows > 8) {
         while (step * 8 < size) step *= 2;
-        size = (rows + step - 1) / step * step;
+        size = (int)round_up(rows, step);
     }
     return size < most ? size : most;
 }

@@ -4,6 +4,7 @@
 #include "base/stop.h"
 #include "engine/run/eval_answers.h"
 #include "engine/train/grade.h"
+#include "base/utf8.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static struct eval_source *row_of(struct eval_result *r, const char *name)
     char cut[EVAL_NAME];
     snprintf(cut, sizeof cut, "%s", name);
     size_t n = strlen(cut);
-    if (name[n]) while (n && (name[n] & 0xC0) == 0x80) cut[--n] = 0;        /* not within a character of UTF-8 */
+    if (name[n]) while (n && utf8_continues(name[n])) cut[--n] = 0;        /* not within a character of UTF-8 */
     for (int i = 0; i < r->sources; i++)
         if (!strcmp(r->source[i].name, cut)) return &r->source[i];
     if (r->sources == EVAL_SOURCES) return &r->source[EVAL_SOURCES - 1];

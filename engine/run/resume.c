@@ -106,12 +106,6 @@ static bool newest(struct trainer *t, struct run_report *r, const char *dir, str
     return ok;
 }
 
-static bool same_folder(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 /* The folder that was named: a global_step_N, or one that has some. */
 static bool named(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_origin *from,
                   struct metrics *m, struct err *e)
@@ -123,7 +117,7 @@ static bool named(struct trainer *t, struct run_report *r, const struct run_fold
     bool itself = file_exists(path.p);
     str_clear(&path);
     str_printf(&path, "%s/..", how);
-    from->elsewhere = !same_folder(itself ? path.p : how, p->dir.p);
+    from->elsewhere = !file_same(itself ? path.p : how, p->dir.p);
     if (itself) {
         str_clear(&from->folder);
         str_puts(&from->folder, how);

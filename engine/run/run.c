@@ -5,12 +5,11 @@
 #include "base/gz.h"
 #include "engine/run/checkpoint.h"
 #include "engine/run/run_record.h"
+#include "base/arith.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 /* A run at work. */
 struct run {

@@ -221,12 +221,6 @@ static bool clear_dumps(const struct run_folder *p, int after, int64_t seen, str
 
 /* ---- what is exported ---- */
 
-static bool same_folder(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static bool open_dumps(struct run_folder *p, const struct config *c, struct err *e)
 {
     const char *dir = c->trainer.rollout_data_dir;
@@ -235,7 +229,7 @@ static bool open_dumps(struct run_folder *p, const struct config *c, struct err 
     else str_puts(&p->dumps, dir);
     if (!strcmp(dir, "auto")) return true;               /* made with the first file */
     if (!dir_make(p->dumps.p, e)) return false;
-    if (!same_folder(p->dir.p, p->dumps.p) &&
+    if (!file_same(p->dir.p, p->dumps.p) &&
         !lock_take(&p->dumps_lock, p->dumps.p, "another trainer.rollout_data_dir", e))
         return false;
     return each(p->dumps.p, remove_temporary, NULL, e);

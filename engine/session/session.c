@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 #include "model/load.h"
 #include "model/model_place.h"
+#include "base/arith.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -73,21 +74,13 @@ bool session_load(struct session *s, const struct config *c, struct err *no_chat
     return add_stops(s, e);
 }
 
-/* As Python's str.isspace() has it. */
-static bool is_space(uint32_t c)
-{
-    static const uint32_t more[] = { 0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000 };
-    for (size_t i = 0; i < sizeof more / sizeof *more; i++) if (c == more[i]) return true;
-    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || (c >= 0x2000 && c <= 0x200a);
-}
-
 /* Nothing but white space; bytes that are no whole character are something else. */
 static bool is_blank(const char *text, int n)
 {
     uint32_t c;
     for (int at = 0, len; at < n; at += len) {
         len = utf8_get(text + at, (size_t)(n - at), &c);
-        if (!len || !is_space(c)) return false;
+        if (!len || !utf8_is_space(c)) return false;
     }
     return true;
 }
@@ -254,7 +247,7 @@ bool session_open_prompts(struct session *s, bool train, struct err *e)
     if (train && !prompt_set_open(&s->train, "data.train_files", c->data.train_files, c, &s->form, e)) return false;
     if (!prompt_set_open(&s->val, "data.val_files", c->data.val_files, c, &s->form, e)) return false;
     int64_t batch = c->data.train_batch_size, all = (int64_t)c->trainer.total_epochs * s->train.rows.n,
-            steps = (all + batch - 1) / batch;
+            steps = ceil_div(all, batch);
     if (steps > INT32_MAX)
         return fail(e, "trainer.total_epochs=%d of %d rows are more steps than can be counted", c->trainer.total_epochs,
                     s->train.rows.n);

@@ -2,6 +2,7 @@
 #include "engine/tools/tool_calls_in.h"
 #include "base/err.h"
 #include "base/utf8.h"
+#include "base/text.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,19 +11,13 @@ static const char *const open_tag[TOOLS] = { "<python>", "<search>" }, *const cl
                                                                                                                 "search"
                                                                                                                 ">" };
 
-static bool ends_with(const char *text, size_t end, const char *what)
-{
-    size_t n = strlen(what);
-    return end >= n && memcmp(text + end - n, what, n) == 0;
-}
-
 bool call_ends(struct found_call *c, const char *text, size_t end, size_t floor[TOOLS])
 {
     for (int t = 0; t < TOOLS; t++) {
-        if (!ends_with(text, end, close_tag[t])) continue;
+        if (!bytes_end_with(text, end, close_tag[t])) continue;
         size_t close = end - strlen(close_tag[t]);
         for (size_t b = close; b >= floor[t] + strlen(open_tag[t]); b--)
-            if (ends_with(text, b, open_tag[t])) {
+            if (bytes_end_with(text, b, open_tag[t])) {
                 *c = (struct found_call){ (enum tool)t, b, close };
                 return true;
             }
@@ -184,7 +179,7 @@ static struct chat_message result_cut(struct result *x, const struct tokenizer *
     tokenizer_decode(t, &x->cut, x->ids.p, keep, true);
     size_t n = x->cut.n, back = 0;
     uint32_t c;
-    while (back < 3 && back < n && ((unsigned char)x->cut.p[n - 1 - back] & 0xc0) == 0x80) back++;
+    while (back < 3 && back < n && utf8_continues(x->cut.p[n - 1 - back])) back++;
     if (back < n && (unsigned char)x->cut.p[n - 1 - back] >= 0xc0 && !utf8_get(x->cut.p + n - 1 - back, back + 1, &c))
         n -= back + 1;
     return (struct chat_message){ CHAT_TOOL, x->cut.p, n };

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE     /* memmem */
 #include "engine/tools/tool_calls_in.h"
 #include "base/err.h"
+#include "base/text.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,7 +98,7 @@ static void cut_call(struct cutter *c, size_t end)
     size_t at = end;
     put(c, TAG_SAID, c->said, end);
     pass(c, end);
-    while (at < c->n && call_space(c->text[at])) at++;
+    while (at < c->n && is_space(c->text[at])) at++;
     if (!stands(c, at, open_tag, OPEN)) return;
     size_t stop = pair_of(c, at);
     if (stop == nowhere && find_next(c, close_tag, at + OPEN, &c->close) != nowhere) stop = c->close + CLOSE;

@@ -15,4 +15,3 @@ bool call_ends(struct found_call *c, const char *text, size_t end, size_t floor[
  * why, in a sentence for the policy. What is between the brackets need not be JSON yet. */
 size_t call_object(const char *text, size_t n, struct str *clean, const char **wrong);
 
-static inline bool call_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }

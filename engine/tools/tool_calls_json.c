@@ -1,5 +1,6 @@
 /* tool_calls_json.c: where a JSON object in a policy's text ends. One pass, no recursion. */
 #include "engine/tools/tool_calls_in.h"
+#include "base/text.h"
 #include <string.h>
 
 /* over: what is wrong with an object that is not whole in n bytes */
@@ -11,7 +12,6 @@ static bool bad(struct scan *s, const char *wrong)
     return false;
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static size_t digits(const struct scan *s, size_t at)
 {

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE     /* memmem */
 #include "engine/tools/tool_calls_in.h"
 #include "base/err.h"
+#include "base/text.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,9 +69,9 @@ static json_t *parse_text(const json_t *text, const struct call_form *f, const c
 {
     struct str clean = { 0 };
     const char *p = json_string_value(text), *end = p + json_string_length(text);
-    while (p < end && call_space(*p)) p++;
+    while (p < end && is_space(*p)) p++;
     size_t n = call_object(p, (size_t)(end - p), &clean, wrong);
-    while (n && p + n < end && call_space(p[n])) n++;
+    while (n && p + n < end && is_space(p[n])) n++;
     if (n && p + n < end) *wrong = CALL_NOT_JSON;
     if (p < end && *p == '[') *wrong = shape[f->format];
     json_t *j = *wrong ? NULL : parse(&clean, wrong);
@@ -131,11 +132,9 @@ static size_t next_tag(struct turn *t, size_t from)
 
 static size_t skip_space(const struct turn *t, size_t at)
 {
-    while (at < t->n && call_space(t->text[at])) at++;
+    while (at < t->n && is_space(t->text[at])) at++;
     return at;
 }
-
-static bool is_letter(char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; }
 
 /* Behind ``` and the word on its line; at itself where there is none. */
 static size_t skip_fence(const struct turn *t, size_t at)
@@ -241,7 +240,7 @@ static bool only_between(const struct turn *t, size_t at, size_t end, bool *tagg
     while (at < end) {
         size_t next = skip_fence(t, at);
         if (stands(t, at, python_tag, TAG)) { *tagged = true; next = at + TAG; }
-        if (next == at && !call_space(t->text[at]) && !strchr(";,[]", t->text[at])) return false;
+        if (next == at && !is_space(t->text[at]) && !strchr(";,[]", t->text[at])) return false;
         at = next > at ? next : at + 1;
     }
     return true;
@@ -253,7 +252,7 @@ static json_t *with_name(const struct turn *t, size_t at, json_t *j)
 {
     static const char tag[] = "<function=";
     size_t end = at, name;
-    while (end && call_space(t->text[end - 1])) end--;
+    while (end && is_space(t->text[end - 1])) end--;
     if (!j || !end || t->text[end - 1] != '>') return j;
     for (name = --end; name && (t->text[name - 1] == '_' || is_letter(t->text[name - 1])); name--) {}
     if (name == end || name < sizeof tag - 1 || !stands(t, name - (sizeof tag - 1), tag, sizeof tag - 1)) return j;
@@ -298,7 +297,7 @@ static void find_llama(struct turn *t)
         if (j && is_call(j)) add(t, begin, begin + n, json_incref(j), NULL);
         else if (!j && may && (n || think == nowhere) && looks_like_call(t, begin, n)) {
             size_t end = n ? begin + n : t->n;
-            while (end > begin && call_space(t->text[end - 1])) end--;
+            while (end > begin && is_space(t->text[end - 1])) end--;
             add(t, begin, end, NULL, wrong);
             if (!n) return;
         }

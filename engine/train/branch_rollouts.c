@@ -3,11 +3,10 @@
 #include "engine/train/train_step.h"
 #include "base/clock.h"
 #include "engine/train/grade.h"
+#include "base/arith.h"
+#include "base/text.h"
 #include <stdlib.h>
 #include <string.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 static struct branch_config chooser(const struct config *c)
 {
@@ -29,12 +28,6 @@ static const char *const close[] = { "</think>", "</python>", "</search>", "</an
 static const int kind[] = { TOKEN_THINK, TOKEN_CALL, TOKEN_CALL, TOKEN_ANSWER, TOKEN_CALL };
 enum { TAGS = 5, OWN_TAGS = 4 };        /* those of the embedded policy come first */
 
-static bool ends_with(const char *text, size_t n, const char *tag)
-{
-    size_t len = strlen(tag);
-    return n >= len && !memcmp(text + n - len, tag, len);
-}
-
 /* Where tags are ordinary text: by the last one that is complete before the token. A token that completes one is part
  * of it. */
 static int kind_by_text(const struct session *s, const struct sequence *seq, int pos)
@@ -47,7 +40,7 @@ static int kind_by_text(const struct session *s, const struct sequence *seq, int
     tokenizer_decode(s->tok, &text, seq->ids + seq->prompt_len + pos, 1, true);
     for (size_t n = text.n; n > 0; n--)
         for (int k = 0; text.p[n - 1] == '>' && k < TAGS; k++) {
-            bool opens = ends_with(text.p, n, open[k]), closes = ends_with(text.p, n, close[k]);
+            bool opens = bytes_end_with(text.p, n, open[k]), closes = bytes_end_with(text.p, n, close[k]);
             if (!opens && !closes) continue;
             if (opens && n <= before) found = kind[k];
             n = 1;

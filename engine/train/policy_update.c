@@ -2,12 +2,10 @@
 #include "engine/train/update_batch.h"
 #include "base/clock.h"
 #include "engine/train/rollout_dump.h"
+#include "base/arith.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 static void flat_rows(struct update_batch *f, struct group *g, int n)
 {

@@ -6,24 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How many bytes of p[0..n), where no whole character begins, belong together: a first byte and those after it that
- * could still have made one. */
-static size_t broken(const char *text, size_t n)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    int len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4) return 1;
-    for (int i = 1; i < len; i++) {
-        unsigned lo = 0x80, hi = 0xbf;
-        if (i == 1 && p[0] == 0xe0) lo = 0xa0;
-        if (i == 1 && p[0] == 0xed) hi = 0x9f;
-        if (i == 1 && p[0] == 0xf0) lo = 0x90;
-        if (i == 1 && p[0] == 0xf4) hi = 0x8f;
-        if ((size_t)i >= n || p[i] < lo || p[i] > hi) return (size_t)i;
-    }
-    return 1;
-}
-
 void dump_string(struct str *out, const char *text, size_t n)
 {
     str_putc(out, '"');
@@ -32,7 +14,7 @@ void dump_string(struct str *out, const char *text, size_t n)
         int len = utf8_get(text + i, n - i, &c);
         if (!len) {
             str_puts(out, "\xef\xbf\xbd");
-            i += broken(text + i, n - i);
+            i += (size_t)utf8_part(text + i, n - i);
             continue;
         }
         if (c == '"' || c == '\\') str_printf(out, "\\%c", (int)c);

@@ -3,11 +3,10 @@
 #include "base/clock.h"
 #include "engine/train/grade.h"
 #include "base/stop.h"
+#include "base/arith.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 static elem_t *copy_weights(const struct model *m)
 {

@@ -2,11 +2,11 @@
  * operations are those of the visible pairs: 4 hd each forward (two products), 10 hd back (five); scores that are
  * computed and thrown away do not count. */
 #include "eval/bench/bench.h"
+#include "base/arith.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY };
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 static const double R = sizeof(elem_t), W = sizeof(acc_t);
 
 /* causal: sequences of ctx tokens one after another. tree: 8 rollouts of ctx tokens that share their first four fifths,
@@ -141,7 +141,7 @@ static double back_flops(const struct bench_dims *d) { return 10 * pairs(d) * d-
 /* forks: groups of 8 rows share the pages of the first three quarters of their context; they must be read once a
  * group. */
 static int64_t shared_pages(const struct bench_dims *d) { return d->kind ? d->ctx * 3 / 4 / KV_PAGE : 0; }
-static int64_t pages_of(const struct bench_dims *d) { return (d->ctx + KV_PAGE - 1) / KV_PAGE; }
+static int64_t pages_of(const struct bench_dims *d) { return ceil_div(d->ctx, KV_PAGE); }
 static int64_t pages_in_all(const struct bench_dims *d)
 {
     return d->n * (pages_of(d) - shared_pages(d)) + (d->n + 7) / 8 * shared_pages(d);
@@ -177,7 +177,7 @@ static double paged_flops(const struct bench_dims *d) { return 4.0 * (double)d->
 
 static void write_make(struct bench *b, const struct bench_dims *d, struct operands *o)
 {
-    int64_t *slot = xcalloc((size_t)d->n, sizeof *slot), pages = (d->n + KV_PAGE - 1) / KV_PAGE;
+    int64_t *slot = xcalloc((size_t)d->n, sizeof *slot), pages = ceil_div(d->n, KV_PAGE);
     for (int64_t i = 0; i < d->n; i++) slot[i] = i;
     o->slot = bench_put(b, slot, (size_t)d->n * sizeof *slot);
     o->w = bench_reals(b, pages * kv_page_elems(heads(d)), 1);

@@ -8,11 +8,11 @@
 #include "kernels/measure.h"
 #include "model/forward.h"
 #include "model/head.h"
+#include "base/arith.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY, BATCHES = 3 };
 
 static const struct named {

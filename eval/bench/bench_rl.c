@@ -3,6 +3,7 @@
  * tokens in five generated. */
 #include "eval/bench/bench.h"
 #include "base/philox.h"
+#include "base/arith.h"
 #include <math.h>
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY, ROW = 512, BRANCHES = 2 };
@@ -17,7 +18,7 @@ static const struct bench_dims tokens[] = {
 /* a, b: logp and logp_old; c: entropy; d: advantages or rewards; e, f, g: results */
 static void make(struct bench *b, const struct bench_dims *d, struct operands *o)
 {
-    o->rows = (int)((d->n + ROW - 1) / ROW);
+    o->rows = (int)ceil_div(d->n, ROW);
     o->begin = bench_host(b, (size_t)(o->rows + 1) * sizeof *o->begin);
     /* row lengths differ: boundaries move by up to a quarter of a row */
     for (int r = 1; r < o->rows; r++) o->begin[r] = (int64_t)r * ROW - rng_below(b->rng, ROW / 4);

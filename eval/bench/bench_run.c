@@ -5,11 +5,10 @@
 #include "base/clock.h"
 #include "base/philox.h"
 #include "kernels/measure.h"
+#include "base/arith.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 /* BLOCK: no row length divides it, so that rows differ */
 enum { WARM = 10, TIMES = 50, FEWEST = 5, SETS = 4, BLOCK = (1 << 20) + 7 };

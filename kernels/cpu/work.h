@@ -4,9 +4,7 @@
 #pragma once
 #include "base/err.h"
 #include "kernels/dev.h"
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#include "base/arith.h"
 
 /* Builds with a sanitizer also check what every result must satisfy. */
 #if defined(__SANITIZE_ADDRESS__)

@@ -4,6 +4,7 @@
  * timed: a row has the same bits in every batch, run and rank. fast: the fastest measured of eight. */
 #include "kernels/cuda/num.cuh"
 #include "kernels/gemm.h"
+#include "base/hash.h"
 #include <cublasLt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,12 +50,7 @@ static int alignment(const void *p)
     return a;
 }
 
-static uint64_t hash(const struct key *k)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < sizeof *k; i++) h = (h ^ ((const unsigned char *)k)[i]) * 0x100000001b3u;
-    return h;
-}
+static uint64_t key_hash(const struct key *k) { return fnv1a(k, sizeof *k); }
 
 static void plan_drop(struct plan *p)
 {
@@ -253,13 +249,13 @@ static void choose_fast(struct plan *p, const struct operands *o)
 /* Steps of a training run see ever new m: when half of the table is full it is begun anew. */
 static struct plan *plan_of(const struct key *k, const struct operands *o)
 {
-    uint64_t at = hash(k) % PLANS;
+    uint64_t at = key_hash(k) % PLANS;
     for (; plans[at].used; at = (at + 1) % PLANS)
         if (!memcmp(&plans[at].key, k, sizeof *k)) return &plans[at];
     if (plan_count >= PLANS / 2) {
         for (int i = 0; i < PLANS; i++) if (plans[i].used) plan_drop(&plans[i]);
         plan_count = 0;
-        at = hash(k) % PLANS;
+        at = key_hash(k) % PLANS;
     }
     struct plan *p = &plans[at];
     p->key = *k;

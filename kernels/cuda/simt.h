@@ -10,14 +10,10 @@ extern "C" {
 #include "base/err.h"
 #undef _Noreturn
 }
+#include "base/arith.h"
 #include "kernels/dev.h"
 #include <math.h>
 #include <stdint.h>
-
-#ifndef MIN
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
-#endif
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>

@@ -214,11 +214,11 @@ static void put_given(struct writer *w, struct chat_message m)
 static struct chat_message trimmed(struct chat_message m)
 {
     uint32_t c;
-    for (int len; m.n && (len = utf8_get(m.text, m.n, &c)) > 0 && chat_space(c); m.n -= (size_t)len) m.text += len;
+    for (int len; m.n && (len = utf8_get(m.text, m.n, &c)) > 0 && utf8_is_space(c); m.n -= (size_t)len) m.text += len;
     for (bool more = true; more && m.n;) {
         size_t len = 1;
-        while (len < 4 && len < m.n && ((unsigned char)m.text[m.n - len] & 0xc0) == 0x80) len++;
-        more = utf8_get(m.text + m.n - len, len, &c) == (int)len && chat_space(c);
+        while (len < 4 && len < m.n && utf8_continues(m.text[m.n - len])) len++;
+        more = utf8_get(m.text + m.n - len, len, &c) == (int)len && utf8_is_space(c);
         if (more) m.n -= len;
     }
     return m;

@@ -46,9 +46,6 @@ void jinja_close(struct jinja *x);
 /* Appends text[n] with every line break a \n and without the one at the end, as Jinja reads a template. */
 void jinja_lines(struct str *out, const char *text, size_t n);
 
-/* Is c white space in Python's str.isspace()? */
-bool chat_space(uint32_t c);
-
 /* Appends JSON text[n] as Python's json.dumps(x, ensure_ascii=False, indent=indent) spaces and escapes it; indent 0:
  * one line with ", " and ": ". Whole numbers stay as they are written, others are written as Python's repr does. The
  * text must be valid JSON. */

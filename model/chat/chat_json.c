@@ -4,6 +4,7 @@
 #include "model/chat/chat_in.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "base/text.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,7 +112,7 @@ void chat_json(struct str *out, const char *text, size_t n, int indent)
     for (size_t at = 0; at < n;) {
         char c = text[at];
         uint32_t u;
-        if (strchr(" \t\r\n", c)) { at++; continue; }
+        if (is_space(c)) { at++; continue; }
         bool closes = c == '}' || c == ']';
         depth -= closes;
         if (indent && empty != closes && (empty || closes)) new_line(out, depth * indent);

@@ -6,12 +6,6 @@
 #include <ctype.h>
 #include <string.h>
 
-bool chat_space(uint32_t c)
-{
-    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
 void jinja_lines(struct str *out, const char *text, size_t n)
 {
     size_t start = out->n;
@@ -42,7 +36,7 @@ static size_t char_at(const char *p, const char *end, uint32_t *c)
 static const char *skip_space(const char *p, const char *end)
 {
     uint32_t c;
-    for (size_t len; p < end && (len = char_at(p, end, &c), chat_space(c)); p += len) {}
+    for (size_t len; p < end && (len = char_at(p, end, &c), utf8_is_space(c)); p += len) {}
     return p;
 }
 
@@ -52,8 +46,8 @@ static const char *space_before(const char *p, const char *end)
     uint32_t c;
     for (;;) {
         const char *q = end;
-        while (q > p && end - q < 4 && ((unsigned char)*--q & 0xc0) == 0x80) {}
-        if (q == end || char_at(q, end, &c) != (size_t)(end - q) || !chat_space(c)) return end;
+        while (q > p && end - q < 4 && utf8_continues(*--q)) {}
+        if (q == end || char_at(q, end, &c) != (size_t)(end - q) || !utf8_is_space(c)) return end;
         end = q;
     }
 }

@@ -9,6 +9,7 @@
 #include "model/tokenizer/pretok.h"
 #include "model/tokenizer/tokenizer_in.h"
 #include "base/utf8.h"
+#include "base/hash.h"
 #include <string.h>
 
 /* bytes pool.p[at .. at + len); now n symbols */

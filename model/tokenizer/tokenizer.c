@@ -5,15 +5,9 @@
 #include "model/tokenizer/nfc.h"
 #include "model/tokenizer/tokenizer_in.h"
 #include "base/utf8.h"
+#include "base/hash.h"
 #include <limits.h>
 #include <string.h>
-
-uint64_t fnv1a(const char *bytes, size_t n)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)bytes[i]) * 0x100000001b3u;
-    return h;
-}
 
 int tokenizer_word(const struct tokenizer *t, const char *bytes, size_t n)
 {
@@ -127,22 +121,10 @@ void tokenizer_decode(const struct tokenizer *t, struct str *out, const int *ids
     }
 }
 
-/* held begins a character that more bytes could complete: the check is utf8_get's, with the missing bytes made up. */
+/* held begins a character that more bytes could complete */
 static bool could_go_on(const struct tokenizer_stream *s)
 {
-    unsigned char first = (unsigned char)s->held[0];
-    int len = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (first < 0xc2 || first > 0xf4 || s->n >= len) return false;
-    /* the second byte alone decides what is left (E0, ED, F0, F4 narrow it); 0x80 or 0xbf fits wherever the second is
-     * still open */
-    for (int fill = 0x80; fill <= 0xbf; fill += 0x3f) {
-        char made[4];
-        uint32_t c;
-        memset(made, fill, sizeof made);
-        memcpy(made, s->held, (size_t)s->n);
-        if (utf8_get(made, (size_t)len, &c) == len) return true;
-    }
-    return false;
+    return s->n < utf8_len(*s->held) && utf8_part(s->held, (size_t)s->n) == s->n;
 }
 
 static void stream_byte(struct tokenizer_stream *s, struct str *out, char byte)

@@ -28,4 +28,3 @@ struct tokenizer {
 
 /* Id of the vocabulary entry with these bytes; -1: none. */
 int tokenizer_word(const struct tokenizer *t, const char *bytes, size_t n);
-uint64_t fnv1a(const char *bytes, size_t n);

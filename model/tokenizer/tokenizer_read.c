@@ -5,6 +5,7 @@
 #include "model/tokenizer/byte_alphabet.h"
 #include "base/json.h"
 #include "model/tokenizer/tokenizer_in.h"
+#include "base/hash.h"
 #include <stdlib.h>
 #include <string.h>
 

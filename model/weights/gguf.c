@@ -3,6 +3,7 @@
 #include "model/weights/gguf.h"
 #include "base/file.h"
 #include "base/map.h"
+#include "base/arith.h"
 #include <dirent.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -161,11 +162,11 @@ static int by_place(const void *a, const void *b)
 /* Data begins at the next multiple of align; each tensor begins where the one before it ends, rounded up. */
 static bool place(struct gguf *g, struct cursor *c, struct span *s, int64_t align)
 {
-    int64_t data = (c->at + align - 1) / align * align, at = 0;
+    int64_t data = round_up(c->at, align), at = 0;
     qsort(s, (size_t)g->tensors, sizeof *s, by_place);
     for (int i = 0; i < g->tensors; i++) {
         struct gguf_tensor *t = &g->tensor[s[i].tensor];
-        int64_t begin = (at + align - 1) / align * align;
+        int64_t begin = round_up(at, align);
         if (s[i].begin != (uint64_t)begin)
             return fail(c->e, "%s: tensor %.*s: begins at data byte %llu, %s byte %lld, where the one before it ends",
                         c->name, SHOW(t->name), (unsigned long long)s[i].begin,

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "model/weights/half.h"
+#include "base/text.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -266,12 +267,6 @@ static struct st_file *open_index(const char *path, struct err *e)
     json_decref(j);
     str_free(&text);
     return f;
-}
-
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t n = strlen(s), m = strlen(tail);
-    return n >= m && !strcmp(s + n - m, tail);
 }
 
 struct st_file *st_open(const char *path, struct err *e)

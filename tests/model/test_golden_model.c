@@ -10,11 +10,10 @@
 #include "model/weights/safetensors.h"
 #include "tests/check.h"
 #include "tests/folder.h"
+#include "base/arith.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 enum {
     SEQS = 3,

@@ -3,8 +3,7 @@
  * against a naive version that rounds to bf16 where it does. */
 #include "kernels/cuda/attn.h"
 #include "tests/kernels/case.h"
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#include "base/arith.h"
 
 struct tree { int n; int *end, *up; };
 

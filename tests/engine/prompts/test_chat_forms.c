@@ -8,6 +8,7 @@
 #include "model/chat/chat_in.h"
 #include "tests/check.h"
 #include "tests/model/tokenizer/tok_json.h"
+#include "base/hash.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -267,19 +268,13 @@ static void listed_results(void **state)
     }
 }
 
-static uint64_t fnv(uint64_t h, const char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* As make_mutated_templates.py takes it of what Jinja prints; a conversation that is refused has the mark of one at
  * which Jinja fails. */
 static uint64_t fingerprint(struct chat *c, const json_t *form, struct str *last)
 {
     const json_t *want;
     size_t k;
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = fnv1a("", 0);
     json_array_foreach(json_object_get(form, "cases"), k, want) {
         const json_t *conversation = json_array_get(json_object_get(golden, "talks"), k);
         struct ids ids = { 0 };
@@ -289,9 +284,9 @@ static uint64_t fingerprint(struct chat *c, const json_t *form, struct str *last
         str_clear(last);
         if (write_talk(&ids, NULL, c, conversation, &e)) {
             tokenizer_decode(bytes_of, last, ids.p, ids.n, true);
-            h = fnv(h, last->p, last->n + 1);
+            h = fnv1a_add(h, last->p, last->n + 1);
         } else {
-            h = fnv(h, "\1", 1);
+            h = fnv1a_add(h, "\1", 1);
         }
         ids_free(&ids);
     }

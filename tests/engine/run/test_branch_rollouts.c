@@ -4,11 +4,11 @@
 #include "engine/run/run.h"
 #include "tests/engine/train/mini.h"
 #include "tests/slow.h"
+#include "base/arith.h"
 #include <signal.h>
 #include <sys/resource.h>
 
 #define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 /* Every own token of a branch was drawn from the present weights, and its prefix is scored under them. */
 static void check_branch(const struct mini *x, const struct group *g, int at, const char *name)

@@ -4,6 +4,7 @@
 #include "engine/tools/tool_pool.h"
 #include "tests/engine/rollout/tiny.h"
 #include "tests/check.h"
+#include "base/clock.h"
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -91,13 +92,6 @@ static void result_tokens(void **state)
         ids_free(&all);
         tokenizer_free(t);
     }
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* The query says how many milliseconds it takes; the answer is the tag the sequence carries, and the query. */
