@@ -1,14 +1,15 @@
-/* branch_rollouts.c: steps 1 to 4 of a mini-batch: scores its rollouts, chooses branch points, resamples from them
- * under the present weights, grades. */
-#include "engine/train/train_step.h"
+/* branch_rollouts.c: rounds of choosing, sampling, grading and scoring. Points are chosen on all trajectories that a
+ * prompt has so far, so that later rounds branch from branches. */
+#include "engine/train/branch_rollouts.h"
+#include "base/arith.h"
 #include "base/clock.h"
 #include "engine/train/grade.h"
-#include "base/arith.h"
-#include "base/text.h"
+#include "engine/train/rescore.h"
+#include "engine/train/token_kind.h"
 #include <stdlib.h>
 #include <string.h>
 
-static struct branch_config chooser(const struct config *c)
+static struct branch_config branch_config_of(const struct config *c)
 {
     return (struct branch_config){
         .rule = { .gamma = c->branch.gamma, .lo = 1 - c->branch.clip_low, .hi = 1 + c->branch.clip_high },
@@ -21,46 +22,6 @@ static struct branch_config chooser(const struct config *c)
         .entropy_if_flat = c->branch.entropy_if_flat || c->branch.omega == OMEGA_NONE,
         .resample_token = c->branch.resample_token,
     };
-}
-
-static const char *const open[] = { "<think>", "<python>", "<search>", "<answer>", "<tool_call>" };
-static const char *const close[] = { "</think>", "</python>", "</search>", "</answer>", "</tool_call>" };
-static const int kind[] = { TOKEN_THINK, TOKEN_CALL, TOKEN_CALL, TOKEN_ANSWER, TOKEN_CALL };
-enum { TAGS = 5, OWN_TAGS = 4 };        /* those of the embedded policy come first */
-
-/* Where tags are ordinary text: by the last one that is complete before the token. A token that completes one is part
- * of it. */
-static int kind_by_text(const struct session *s, const struct sequence *seq, int pos)
-{
-    struct str text = { 0 };
-    int found = TOKEN_TAG;
-    str_clear(&text);
-    tokenizer_decode(s->tok, &text, seq->ids + seq->prompt_len, pos, true);
-    size_t before = text.n;
-    tokenizer_decode(s->tok, &text, seq->ids + seq->prompt_len + pos, 1, true);
-    for (size_t n = text.n; n > 0; n--)
-        for (int k = 0; text.p[n - 1] == '>' && k < TAGS; k++) {
-            bool opens = bytes_end_with(text.p, n, open[k]), closes = bytes_end_with(text.p, n, close[k]);
-            if (!opens && !closes) continue;
-            if (opens && n <= before) found = kind[k];
-            n = 1;
-            break;
-        }
-    str_free(&text);
-    return found;
-}
-
-int token_kind(const struct session *s, const struct sequence *seq, int pos)
-{
-    /* Qwen3 has <think> alone */
-    for (int k = 0; k < OWN_TAGS; k++) if (tokenizer_id(s->tok, open[k]) < 0) return kind_by_text(s, seq, pos);
-    if (tokenizer_special(s->tok, seq->ids[seq->prompt_len + pos])) return TOKEN_TAG;
-    for (int i = seq->prompt_len + pos - 1; i >= seq->prompt_len; i--)
-        for (int k = 0; k < OWN_TAGS; k++) {
-            if (seq->ids[i] == tokenizer_id(s->tok, open[k])) return kind[k];
-            if (seq->ids[i] == tokenizer_id(s->tok, close[k])) return TOKEN_TAG;
-        }
-    return TOKEN_TAG;
 }
 
 static void note_point(const struct session *s, const struct trajectory *from, const struct branch_choice *b,
@@ -92,6 +53,7 @@ static void note_omega(struct trajectory *r, const struct branch_rule *rule, str
     r->bs = bs;
 }
 
+/* [n] from[0 .. keep) and then own[keep .. n). */
 static acc_t *copy_prefix(const acc_t *from, int keep, const acc_t *own, int n)
 {
     acc_t *x = xcalloc((size_t)n + 1, sizeof *x);
@@ -99,8 +61,8 @@ static acc_t *copy_prefix(const acc_t *from, int keep, const acc_t *own, int n)
     return x;
 }
 
-/* A branch's prefix has the numbers its parent was scored with; its own tokens were drawn from the present weights just
- * now. */
+/* A branch's prefix gets the numbers that its parent was scored with; its own tokens were just sampled from the present
+ * weights. */
 static void inherit(struct trajectory *r, const struct trajectory *from)
 {
     int n = trajectory_len(r), keep = from ? r->seq.born - r->seq.prompt_len : 0;
@@ -111,8 +73,8 @@ static void inherit(struct trajectory *r, const struct trajectory *from)
     r->logp_ref = from && !from->logp_ref ? NULL : copy_prefix(from ? from->logp_ref : NULL, keep, logp, n);
 }
 
-/* The official code counts every call tag of a branch's whole prefix against its limit, those of the prompt too.
- * Returns how many that is beyond the calls the prefix made within its limit. */
+/* The official code counts every call tag of a branch's whole prefix against its call limit, those of the prompt too.
+ * Returns by how many this exceeds the calls that the prefix made within its limit. */
 static int spent_by_tags(const struct session *s, const struct sequence *seq)
 {
     struct str text = { 0 };
@@ -129,60 +91,64 @@ static int room_for(const struct config *c, const struct sequence *seq)
     return MIN(c->data.max_response_length, c->rollout.max_len - seq->prompt_len);
 }
 
-/* Adds the branches of one round to one group, not yet run. */
+/* What the chooser reads of one trajectory; *ok holds its candidates, free() it. */
+static struct branch_view view_of(const struct trainer *t, const struct trajectory *r, uint8_t **ok)
+{
+    const struct session *s = t->s;
+    const uint8_t *m = r->seq.m + r->seq.prompt_len;
+    int n = trajectory_len(r), budget = t->c->branch.candidates == CANDIDATES_OPEN ? room_for(t->c, &r->seq) : 0;
+    *ok = xcalloc((size_t)n + 1, 1);
+    branch_candidates(*ok, r->seq.ids + r->seq.prompt_len, m, n, s->never, s->m.c.vocab, budget);
+    return (struct branch_view){
+        .logp = r->logp, .logp_old = r->logp_omega, .entropy = r->entropy, .m = m, .ok = *ok, .n = n
+    };
+}
+
+/* Adds the branch of one chosen point, not yet run. */
+static void fork_at(struct trainer *t, struct group *g, const struct branch_choice *b, int rank, struct step_sums *z)
+{
+    const struct trajectory *from = g->traj[b->row];
+    int cut = b->pos + !t->c->branch.resample_token;
+    /* a point that keeps the last token that the limits allow is skipped: nothing can follow, as in the official
+     * builder */
+    if (cut >= room_for(t->c, &from->seq)) return;
+    struct trajectory *r = group_fork(g, t->s, b->row, cut);
+    r->idx = b->pos;
+    r->score = b->score;
+    r->rank = rank;
+    r->strict = b->strict;
+    r->fallback = b->entropy_fallback;
+    if (t->c->branch.tool_budget == BUDGET_PREFIX) r->seq.calls_spent = spent_by_tags(t->s, &r->seq);
+    note_point(t->s, from, b, z);
+}
+
+/* Adds `want` branches of one round to one group, not yet run; without any candidate, fresh root rollouts. */
 static void fork_group(struct trainer *t, struct group *g, int want, uint32_t step, int round, struct step_sums *z)
 {
-    struct session *s = t->s;
-    struct branch_config b = chooser(t->c);
-    struct branch_view *view = xcalloc((size_t)g->n, sizeof *view);
+    struct branch_config b = branch_config_of(t->c);
+    int n = g->n;
+    struct branch_view *view = xcalloc((size_t)n, sizeof *view);
     struct branch_choice *choice = xcalloc((size_t)want, sizeof *choice);
-    uint8_t **ok = xcalloc((size_t)g->n, sizeof *ok);
-    int rows = g->n;
-    for (int i = 0; i < rows; i++) {
-        struct trajectory *r = g->traj[i];
-        const uint8_t *m = r->seq.m + r->seq.prompt_len;
-        int budget = t->c->branch.candidates == CANDIDATES_OPEN ? room_for(t->c, &r->seq) : 0;
-        ok[i] = xcalloc((size_t)trajectory_len(r) + 1, 1);
-        branch_candidates(ok[i], r->seq.ids + r->seq.prompt_len, m, trajectory_len(r), s->never, s->m.c.vocab, budget);
-        view[i] = (struct branch_view){ .logp = r->logp,
-                                        .logp_old = r->logp_omega,
-                                        .entropy = r->entropy,
-                                        .m = m,
-                                        .ok = ok[i],
-                                        .n = trajectory_len(r) };
-        note_omega(r, &b.rule, z);
+    uint8_t **ok = xcalloc((size_t)n, sizeof *ok);
+    for (int i = 0; i < n; i++) {
+        view[i] = view_of(t, g->traj[i], &ok[i]);
+        note_omega(g->traj[i], &b.rule, z);
     }
     struct branch_key key = { (uint64_t)t->c->trainer.seed, step, (uint32_t)t->epoch, (uint32_t)round, g->number };
-    int got = branch_choose(choice, view, rows, want, &b, &key);
+    int got = branch_choose(choice, view, n, want, &b, &key);
     if (!got) z->no_candidate_prompts++;
     for (int i = 0; i < want; i++) {
-        struct trajectory *r;
-        if (got) {
-            const struct sequence *from = &g->traj[choice[i].row]->seq;
-            int cut = choice[i].pos + !b.resample_token;
-            /* the last token the limits allow is kept: nothing can follow, as in the official builder */
-            if (cut >= room_for(t->c, from)) continue;
-            r = group_fork(g, s, choice[i].row, cut);
-            r->idx = choice[i].pos;
-            r->score = choice[i].score;
-            r->rank = i;
-            r->strict = choice[i].strict;
-            r->fallback = choice[i].entropy_fallback;
-            if (t->c->branch.tool_budget == BUDGET_PREFIX) r->seq.calls_spent = spent_by_tags(s, &r->seq);
-            note_point(s, g->traj[choice[i].row], &choice[i], z);
-        } else {
-            r = group_root(g, s, step);
-            r->branch = true;
-        }
+        if (got) fork_at(t, g, &choice[i], i, z);
+        else group_root(g, t->s, step)->branch = true;
     }
-    for (int i = 0; i < rows; i++) free(ok[i]);
+    for (int i = 0; i < n; i++) free(ok[i]);
     free(ok);
     free(view);
     free(choice);
 }
 
-/* How many rollouts a prompt has after round l of L: N (B + 1)^l, M after the last. */
-static int rows_after(const struct config *c, int round)
+/* Trajectories of a prompt after round l of L: N (B + 1)^l, M after the last. */
+static int size_after(const struct config *c, int round)
 {
     if (round == c->branch.rounds) return c->rollout.n;
     double n = c->rollout.initial_rollouts;
@@ -190,13 +156,18 @@ static int rows_after(const struct config *c, int round)
     return (int)MIN(n, (double)c->rollout.n);
 }
 
-/* Pages of the mini-batch that a round may do without: of whole rollouts that are only forked from, the last first.
- * Their forks hold what they share. */
-struct spare { struct group *g; int n; const int *before; struct kv *kv; };
+/* Pages of the mini-batch that a round can evict: those of trajectories that are only forked from, the last first.
+ * Their forks hold what they share. before[i]: trajectories of group i that the round began with. */
+struct evictable {
+    struct group *g;
+    int n;
+    const int *before;
+    struct kv *kv;
+};
 
-static bool spare_pages(void *ctx)
+static bool evict_pages(void *ctx)
 {
-    const struct spare *s = ctx;
+    const struct evictable *s = ctx;
     for (int i = s->n - 1; i >= 0; i--)
         for (int j = s->before[i] - 1; j >= 0; j--) {
             struct kv_seq *kv = &s->g[i].traj[j]->seq.kv;
@@ -207,6 +178,9 @@ static bool spare_pages(void *ctx)
     return false;
 }
 
+static void progress(void *t, int done, int total) { trainer_progress(t, "branches", done, total); }
+
+/* Samples and grades the branches that a round has added. keep: they keep their pages, for a later round. */
 static void run_new(struct trainer *t, struct group *g, int n, const int *before, bool keep, struct step_sums *z)
 {
     int total = 0;
@@ -216,13 +190,13 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
     for (int i = 0; i < n; i++)
         for (int j = before[i]; j < g[i].n; j++) seq[k++] = &g[i].traj[j]->seq;
     struct rollout_stats stats;
-    struct spare spare = { g, n, before, &t->s->kv };
-    rollout_spare(t->s->ro, spare_pages, &spare);
-    rollout_run(t->s->ro, seq, total, keep, report_branches, t, &stats);
+    struct evictable pages = { g, n, before, &t->s->kv };
+    rollout_spare(t->s->ro, evict_pages, &pages);
+    rollout_run(t->s->ro, seq, total, keep, progress, t, &stats);
     rollout_spare(t->s->ro, NULL, NULL);
     free(seq);
     z->generated_branch += stats.generated;
-    note_rollout_stats(&stats, z);
+    sums_add_run(z, &stats);
     for (int i = 0; i < n; i++)
         for (int j = before[i]; j < g[i].n; j++) {
             struct trajectory *r = g[i].traj[j];
@@ -232,8 +206,8 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
         }
 }
 
-/* New branches know only what they were sampled with. Their numbers under other weights, or another entropy, are wanted
- * where they are trained against a reference and where a later round chooses points on them. */
+/* New branches know only what they were sampled with. Scores under other weights, or another entropy, are needed if the
+ * branches are trained against a reference, and if a later round chooses points on them. */
 static void score_new(struct trainer *t, struct group *g, int n, const int *before, int round, bool stale,
                       struct step_sums *z)
 {
@@ -242,47 +216,39 @@ static void score_new(struct trainer *t, struct group *g, int n, const int *befo
                  c->branch.entropy == ENTROPY_TOP10 || (c->branch.omega == OMEGA_ROLLOUT && stale);
     bool old = c->branch.train && t->score_old;          /* their ratio, too, compares two scoring passes */
     if (!old && !(c->branch.train && c->actor.kl_loss_coef > 0) && !(other && round < c->branch.rounds)) return;
-    int rows = 0, k = 0;
-    for (int i = 0; i < n; i++) rows += g[i].n - before[i];
-    struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
-    int *uid = xcalloc((size_t)rows, sizeof *uid);
-    for (int i = 0; i < n; i++)
-        for (int j = before[i]; j < g[i].n; j++) { uid[k] = i; row[k++] = g[i].traj[j]; }
+    struct traj_list l = { 0 };
+    for (int i = 0; i < n; i++) traj_list_add(&l, &g[i], i, before[i], g[i].n);
     double start = seconds();
-    rescore(t, row, uid, rows, true, false, z);
-    for (int i = 0; old && i < rows; i++) {
-        free(row[i]->logp_old);
-        row[i]->logp_old = copy_prefix(row[i]->logp, trajectory_len(row[i]), NULL, trajectory_len(row[i]));
+    rescore(t, &l, true, false, z);
+    for (int i = 0; old && i < l.n; i++) {
+        struct trajectory *r = l.traj[i];
+        free(r->logp_old);
+        r->logp_old = copy_prefix(r->logp, trajectory_len(r), NULL, trajectory_len(r));
     }
     z->t_score += seconds() - start;
-    free(row);
-    free(uid);
+    traj_list_free(&l);
 }
 
 void branch_rollouts(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z)
 {
-    int rows = 0, k = 0;
-    for (int i = 0; i < n; i++) rows += g[i].initial;
-    struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
-    int *uid = xcalloc((size_t)rows, sizeof *uid), *before = xcalloc((size_t)n, sizeof *before);
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < g[i].initial; j++) { uid[k] = i; row[k++] = g[i].traj[j]; }
+    struct traj_list l = { 0 };
+    int *before = xcalloc((size_t)n, sizeof *before);
+    for (int i = 0; i < n; i++) traj_list_add(&l, &g[i], i, 0, g[i].initial);
     double start = seconds();
     bool appo = t->c->algorithm.adv_estimator == ALGO_APPO;
-    rescore(t, row, uid, rows, stale, appo, z);
+    rescore(t, &l, stale, appo, z);
     z->t_score += seconds() - start;
     start = seconds();
     for (int round = 1; appo && round <= t->c->branch.rounds; round++) {
-        int target = rows_after(t->c, round);
+        int target = size_after(t->c, round);
         for (int i = 0; i < n; i++) {
             before[i] = g[i].n;
-            if (target > g[i].n) fork_group(t, &g[i], target - g[i].n, row[0]->seq.step, round, z);
+            if (target > g[i].n) fork_group(t, &g[i], target - g[i].n, l.traj[0]->seq.step, round, z);
         }
         run_new(t, g, n, before, round < t->c->branch.rounds, z);
         score_new(t, g, n, before, round, stale, z);
     }
     z->t_branch += seconds() - start;
-    free(row);
-    free(uid);
+    traj_list_free(&l);
     free(before);
 }

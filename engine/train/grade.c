@@ -1,5 +1,5 @@
-/* grade.c: grades trajectories. Only the policy's own tokens count: each tool result is read as an empty one, so that no
- * retrieved page can decide a score. reward.kind=deep_research is the exception, because its released rule reads them. */
+/* grade.c: grades trajectories. Only the policy's own tokens count: each tool result is read as an empty one, so that
+ * no retrieved page can decide a score. reward.kind=deep_research is the exception: its released rule reads them. */
 #include "engine/train/grade.h"
 #include "data/grade/reward.h"
 #include <string.h>

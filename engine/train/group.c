@@ -14,16 +14,16 @@ static struct trajectory *add(struct group *g)
     return g->traj[g->n++] = r;
 }
 
-/* An embedded question. A model that is to call in turns must be told of the tools; one that calls in tags is the
- * embedded policy, which knows them. */
-static void write_question(struct ids *out, const struct session *s, const char *text)
+/* The prompt of an embedded task. Turn-based formats need the tools declared in the prompt; the embedded policy, which
+ * calls in tags, was trained on them and needs none. */
+static void write_task_prompt(struct ids *out, const struct session *s, const char *text)
 {
     struct chat_message m = { CHAT_USER, text, strlen(text) };
     if (!call_form_turns(&s->form)) chat_prompt(&s->chat, out, text);
     else {
         struct err e;
         if (!prompt_write(out, &m, 1, s->c->data.system_prompt, &s->form, &e))
-            die("the question \"%.80s\": %s", text, e.text);
+            die("the prompt \"%.80s\": %s", text, e.text);
     }
 }
 
@@ -31,7 +31,7 @@ struct trajectory *group_root(struct group *g, struct session *s, uint32_t step)
 {
     struct trajectory *r = add(g);
     struct ids prompt = { 0 };
-    if (!g->task.prompt) write_question(&prompt, s, g->task.q.text);
+    if (!g->task.prompt) write_task_prompt(&prompt, s, g->task.q.text);
     if (prompt.n > s->c->data.max_prompt_length)
         die("a prompt of %d tokens is longer than data.max_prompt_length=%d: \"%.80s\"", prompt.n,
             s->c->data.max_prompt_length, g->task.q.text);
@@ -55,17 +55,17 @@ void group_begin_task(struct group *g, struct session *s, int family, enum split
     g->initial = n;
 }
 
-void group_begin_record(struct group *g, struct session *s, const struct prompt_set *q, int row, uint32_t step,
+void group_begin_record(struct group *g, struct session *s, const struct prompt_set *set, int record, uint32_t step,
                      uint32_t number, int n)
 {
     *g = (struct group){ .number = number,
-                         .index = row,
-                         .task = { .from_data = &q->rows.row[row], .prompt = &q->prompt[row] } };
+                         .index = record,
+                         .task = { .from_data = &set->rows.row[record], .prompt = &set->prompt[record] } };
     for (int i = 0; i < n; i++) group_root(g, s, step);
     g->initial = n;
 }
 
-static void row_free(struct trajectory *r, struct session *s)
+static void trajectory_free(struct trajectory *r, struct session *s)
 {
     sequence_free(&r->seq, &s->kv);
     free(r->logp);
@@ -80,12 +80,12 @@ static void row_free(struct trajectory *r, struct session *s)
 
 void group_drop_branches(struct group *g, struct session *s)
 {
-    while (g->n > g->initial) row_free(g->traj[--g->n], s);
+    while (g->n > g->initial) trajectory_free(g->traj[--g->n], s);
 }
 
 void group_end(struct group *g, struct session *s)
 {
-    while (g->n > 0) row_free(g->traj[--g->n], s);
+    while (g->n > 0) trajectory_free(g->traj[--g->n], s);
     free(g->traj);
     env_prompt_end(&s->env, &g->task);
     *g = (struct group){ 0 };
@@ -107,4 +107,22 @@ void trajectory_text(const struct trajectory *r, const struct session *s, struct
     int n = sequence_response(&r->seq) - (r->seq.finish == FINISH_END);
     str_clear(out);
     tokenizer_decode(s->tok, out, r->seq.ids + r->seq.prompt_len, n, true);
+}
+
+void traj_list_add(struct traj_list *l, const struct group *g, int uid, int first, int last)
+{
+    size_t n = (size_t)(l->n + last - first) + 1;
+    l->traj = xrealloc(l->traj, n * sizeof *l->traj);
+    l->uid = xrealloc(l->uid, n * sizeof *l->uid);
+    for (int i = first; i < last; i++) {
+        l->traj[l->n] = g->traj[i];
+        l->uid[l->n++] = uid;
+    }
+}
+
+void traj_list_free(struct traj_list *l)
+{
+    free(l->traj);
+    free(l->uid);
+    *l = (struct traj_list){ 0 };
 }

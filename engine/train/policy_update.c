@@ -1,6 +1,8 @@
 /* policy_update.c: steps 5 and 6 of a mini-batch: credit and update. */
+#include "engine/train/policy_update.h"
 #include "engine/train/update_batch.h"
 #include "base/clock.h"
+#include "engine/train/rescore.h"
 #include "engine/train/rollout_dump.h"
 #include "base/arith.h"
 #include <math.h>

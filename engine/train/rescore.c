@@ -1,18 +1,17 @@
-/* rescore.c: the scoring forward of a mini-batch under present, previous and first weights. It also fills the pages
- * that branches read: it is their prefill. */
-#include "engine/train/train_step.h"
+/* rescore.c: the scoring forward of a mini-batch under present, previous and first weights. With refill it also writes
+ * the pages that branches read, so it is their prefill. */
+#include "engine/train/rescore.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 double train_inv_temp(const struct config *c) { return c->rollout.temperature > 0 ? 1 / c->rollout.temperature : 1; }
 
-/* Sequences of rows for packing; position i of row r lives at begin[r] + i. */
-struct seq_view *trajectory_views(struct trajectory **row, const int *uid, int rows, const int64_t *begin)
+struct seq_view *trajectory_views(struct trajectory **traj, const int *uid, int n, const int64_t *begin)
 {
-    struct seq_view *s = xcalloc((size_t)rows, sizeof *s);
-    for (int i = 0; i < rows; i++) {
-        const struct sequence *seq = &row[i]->seq;
+    struct seq_view *s = xcalloc((size_t)n, sizeof *s);
+    for (int i = 0; i < n; i++) {
+        const struct sequence *seq = &traj[i]->seq;
         s[i] = (struct seq_view){
             .ids = seq->ids, .m = seq->m, .n = seq->n, .group = uid[i], .flat = begin[i] - seq->prompt_len
         };
@@ -20,24 +19,25 @@ struct seq_view *trajectory_views(struct trajectory **row, const int *uid, int r
     return s;
 }
 
-int64_t *trajectory_begins(struct trajectory **row, int rows)
+int64_t *trajectory_begins(struct trajectory **traj, int n)
 {
-    int64_t *begin = xcalloc((size_t)rows + 1, sizeof *begin);
-    for (int i = 0; i < rows; i++) begin[i + 1] = begin[i] + trajectory_len(row[i]);
+    int64_t *begin = xcalloc((size_t)n + 1, sizeof *begin);
+    for (int i = 0; i < n; i++) begin[i + 1] = begin[i] + trajectory_len(traj[i]);
     return begin;
 }
 
-/* Every sequence of the pack gets pages: whole pages of what it shares with the one before it are shared, the rest is
- * written by the pass, also where a row of a page that is not shared whole belongs to several. slot[copies][n]. */
-static int64_t *page_slots(struct trainer *t, const struct pack *p, struct trajectory **row, int *copies)
+/* Gives every sequence of the pack its pages. Whole pages of the prefix that a sequence shares with the one before it
+ * are shared; the pass writes the rest, once for each sequence that holds the position. slot[copies][p->n]; -1: no
+ * copy. */
+static int64_t *page_slots(struct trainer *t, const struct pack *p, struct trajectory **traj, int *copies)
 {
     struct kv *kv = &t->s->kv;
     int *used = xcalloc((size_t)p->n, sizeof *used), layers = 0;
     int64_t *slot = NULL;
     for (int i = 0; i < p->seqs; i++) {
-        struct sequence *seq = &row[p->order[i]]->seq;
+        struct sequence *seq = &traj[p->order[i]]->seq;
         int full = p->shared[i] / KV_PAGE * KV_PAGE;
-        if (full) kv_fork(kv, &seq->kv, &row[p->order[i - 1]]->seq.kv, full);
+        if (full) kv_fork(kv, &seq->kv, &traj[p->order[i - 1]]->seq.kv, full);
         for (int pos = full; pos < seq->n - 1; pos++) {
             int at = p->path[p->path_at[i] + pos];
             if (used[at] == layers) {
@@ -53,24 +53,30 @@ static int64_t *page_slots(struct trainer *t, const struct pack *p, struct traje
     return slot;
 }
 
-/* logp and entropy of all rows under w (NULL: the present weights). refill: also the pages of every row, under the
+/* Log-probs and, unless NULL, entropies of a list, as flat vectors with offsets begin. */
+struct score_out {
+    acc_t *logp;
+    acc_t *entropy;
+};
+
+/* Scores the list under w (NULL: the present weights). refill: also writes the pages of every trajectory, under the
  * present weights. */
-static void score_under(struct trainer *t, struct trajectory **row, const int *uid, int rows, const int64_t *begin,
-                        const elem_t *w, acc_t *logp, acc_t *entropy, bool refill, struct step_sums *z)
+static void score_under(struct trainer *t, const struct traj_list *l, const int64_t *begin, const elem_t *w,
+                        struct score_out out, bool refill, struct step_sums *z)
 {
-    struct seq_view *s = trajectory_views(row, uid, rows, begin);
+    struct seq_view *s = trajectory_views(l->traj, l->uid, l->n, begin);
     struct score_rule rule = { .w = w,
                                .inv_temp = train_inv_temp(t->c),
                                .top_k = t->c->branch.entropy == ENTROPY_TOP10 ? 10 : 0 };
-    for (int done = 0; done < rows;) {
+    for (int done = 0; done < l->n;) {
         struct pack p;
-        int take = pack_fit(s + done, rows - done, t->s->learner.max_rows);
+        int take = pack_fit(s + done, l->n - done, t->s->learner.max_rows);
         pack_make(&p, s + done, take);
         struct kv_fill fill = { .pool = t->s->kv.pool, .layer_stride = t->s->kv.layer_stride };
-        int64_t *slot = refill ? page_slots(t, &p, row + done, &fill.copies) : NULL;
+        int64_t *slot = refill ? page_slots(t, &p, l->traj + done, &fill.copies) : NULL;
         fill.slot = slot;
         rule.kv = refill ? &fill : NULL;
-        learner_score(&t->s->learner, &p, &rule, logp, entropy);
+        learner_score(&t->s->learner, &p, &rule, out.logp, out.entropy);
         z->scored_positions += p.n;
         free(slot);
         pack_free(&p);
@@ -79,62 +85,76 @@ static void score_under(struct trainer *t, struct trajectory **row, const int *u
     free(s);
 }
 
-static void hand_out(acc_t **to, const acc_t *update_batch, int64_t begin, int n)
+/* Replaces *to by a copy of flat[begin .. begin + n). */
+static void hand_out(acc_t **to, const acc_t *flat, int64_t begin, int n)
 {
     free(*to);
     *to = xmalloc((size_t)(n + 1) * sizeof **to);
-    memcpy(*to, update_batch + begin, (size_t)n * sizeof **to);
+    memcpy(*to, flat + begin, (size_t)n * sizeof **to);
 }
 
-/* Rollouts that kept no pages: those of a later mini-batch, whose turn came without an update in between. The pass that
- * scores stale ones is their prefill too, and cheaper than one for each branch. */
-static bool no_pages(struct trajectory **row, int rows)
+/* Whether no trajectory kept its pages: those of a later mini-batch that is reached without an update in between. One
+ * scoring pass is then their prefill, which is cheaper than one for each branch. */
+static bool no_pages(const struct traj_list *l)
 {
-    for (int i = 0; i < rows; i++) if (row[i]->seq.kv.len || row[i]->seq.n < 2) return false;
-    return rows > 0;
+    for (int i = 0; i < l->n; i++) if (l->traj[i]->seq.kv.len || l->traj[i]->seq.n < 2) return false;
+    return l->n > 0;
 }
 
-void rescore(struct trainer *t, struct trajectory **row, const int *uid, int rows, bool stale, bool refill,
-                struct step_sums *z)
+/* Whether logp_omega of this list needs a pass, and under which weights. */
+static bool omega_pass(const struct trainer *t, const struct traj_list *l, const elem_t **w)
+{
+    switch (t->c->branch.omega) {
+    case OMEGA_PREVIOUS: *w = t->w_prev; return true;
+    case OMEGA_REFERENCE: *w = t->w_ref; return true;
+    /* A branch's own tokens were not sampled from pi_old, so their logp under it needs a pass; the prefix gets the bits
+     * that it has. */
+    case OMEGA_ROLLOUT: *w = t->w_old; return t->w_old && l->n && l->traj[0]->branch;
+    case OMEGA_NONE: break;
+    }
+    return false;
+}
+
+void rescore(struct trainer *t, const struct traj_list *l, bool stale, bool refill, struct step_sums *z)
 {
     const struct config *c = t->c;
-    int64_t *begin = trajectory_begins(row, rows);
-    size_t bytes = (size_t)(begin[rows] + 1) * sizeof(acc_t);
-    acc_t *now = xcalloc(1, bytes), *ent = xcalloc(1, bytes), *rho = xcalloc(1, bytes), *ref = xcalloc(1, bytes);
-    /* same weights, same numbers: what was sampled is what a forward pass would give */
-    for (int i = 0; i < rows; i++) {
-        memcpy(now + begin[i], trajectory_logp_old(row[i]), (size_t)trajectory_len(row[i]) * sizeof *now);
-        memcpy(ent + begin[i], row[i]->seq.entropy + row[i]->seq.prompt_len,
-               (size_t)trajectory_len(row[i]) * sizeof *ent);
+    int64_t *begin = trajectory_begins(l->traj, l->n);
+    size_t bytes = (size_t)(begin[l->n] + 1) * sizeof(acc_t);
+    acc_t *logp = xcalloc(1, bytes), *entropy = xcalloc(1, bytes), *logp_omega = xcalloc(1, bytes),
+          *logp_ref = xcalloc(1, bytes);
+    /* same weights, same numbers: a forward pass would give what the sampler recorded */
+    for (int i = 0; i < l->n; i++) {
+        const struct trajectory *r = l->traj[i];
+        size_t len = (size_t)trajectory_len(r);
+        memcpy(logp + begin[i], trajectory_logp_old(r), len * sizeof *logp);
+        memcpy(entropy + begin[i], r->seq.entropy + r->seq.prompt_len, len * sizeof *entropy);
     }
-    if (c->branch.omega == OMEGA_ROLLOUT) memcpy(rho, now, bytes);
+    if (c->branch.omega == OMEGA_ROLLOUT) memcpy(logp_omega, logp, bytes);
     if (stale && refill)
-        for (int i = 0; i < rows; i++) kv_drop(&t->s->kv, &row[i]->seq.kv);
-    bool fill = refill && (stale || no_pages(row, rows));
-    /* without an update since, logp is what it was: a second pass of a GPU that is not exact would differ by rounding,
-     * and Omega must not see that */
+        for (int i = 0; i < l->n; i++) kv_drop(&t->s->kv, &l->traj[i]->seq.kv);
+    bool fill = refill && (stale || no_pages(l));
+    /* Without an update since, logp stays what it was: a second pass of a GPU that is not exact would differ by
+     * rounding, and Omega must not see that. */
     if (stale || fill || c->branch.entropy == ENTROPY_TOP10)
-        score_under(t, row, uid, rows, begin, NULL, stale ? now : NULL, ent, fill, z);
-    /* a branch's own tokens were not drawn from pi_old: their logp under it needs a pass (its prefix gets the bits it
-     * has) */
-    if (c->branch.omega == OMEGA_ROLLOUT && t->w_old && rows && row[0]->branch)
-        score_under(t, row, uid, rows, begin, t->w_old, rho, NULL, false, z);
-    if (c->branch.omega == OMEGA_PREVIOUS) score_under(t, row, uid, rows, begin, t->w_prev, rho, NULL, false, z);
-    if (c->branch.omega == OMEGA_REFERENCE) score_under(t, row, uid, rows, begin, t->w_ref, rho, NULL, false, z);
-    if (c->branch.omega == OMEGA_NONE) memcpy(rho, now, bytes);
-    if (c->actor.kl_loss_coef > 0) score_under(t, row, uid, rows, begin, t->w_ref, ref, NULL, false, z);
-    for (int i = 0; i < rows; i++) {
-        int n = trajectory_len(row[i]);
-        hand_out(&row[i]->logp, now, begin[i], n);
-        hand_out(&row[i]->entropy, ent, begin[i], n);
-        hand_out(&row[i]->logp_omega, rho, begin[i], n);
-        if (c->actor.kl_loss_coef > 0) hand_out(&row[i]->logp_ref, ref, begin[i], n);
+        score_under(t, l, begin, NULL, (struct score_out){ stale ? logp : NULL, entropy }, fill, z);
+    const elem_t *w;
+    if (omega_pass(t, l, &w)) score_under(t, l, begin, w, (struct score_out){ logp_omega, NULL }, false, z);
+    if (c->branch.omega == OMEGA_NONE) memcpy(logp_omega, logp, bytes);
+    bool kl = c->actor.kl_loss_coef > 0;
+    if (kl) score_under(t, l, begin, t->w_ref, (struct score_out){ logp_ref, NULL }, false, z);
+    for (int i = 0; i < l->n; i++) {
+        struct trajectory *r = l->traj[i];
+        int n = trajectory_len(r);
+        hand_out(&r->logp, logp, begin[i], n);
+        hand_out(&r->entropy, entropy, begin[i], n);
+        hand_out(&r->logp_omega, logp_omega, begin[i], n);
+        if (kl) hand_out(&r->logp_ref, logp_ref, begin[i], n);
     }
-    free(now); free(ent); free(rho); free(ref);
+    free(logp); free(entropy); free(logp_omega); free(logp_ref);
     free(begin);
 }
 
-/* The noise of Omega: what exp(S) is where pi_theta is pi_old and the two ways differ by rounding alone. */
+/* The noise of Omega: |exp(S) - 1| where pi_theta is pi_old and sampler and scorer differ by rounding alone. */
 static void note_noise(const struct config *c, const struct trajectory *r, struct step_sums *z)
 {
     int n = trajectory_len(r);
@@ -146,15 +166,15 @@ static void note_noise(const struct config *c, const struct trajectory *r, struc
     }
 }
 
-void rescore_old(struct trainer *t, struct trajectory **row, const int *uid, int rows, struct step_sums *z)
+void rescore_old(struct trainer *t, const struct traj_list *l, struct step_sums *z)
 {
-    int64_t *begin = trajectory_begins(row, rows);
-    acc_t *old = xcalloc((size_t)begin[rows] + 1, sizeof *old);
-    score_under(t, row, uid, rows, begin, NULL, old, NULL, false, z);
-    for (int i = 0; i < rows; i++) {
-        hand_out(&row[i]->logp_old, old, begin[i], trajectory_len(row[i]));
-        note_noise(t->c, row[i], z);
+    int64_t *begin = trajectory_begins(l->traj, l->n);
+    acc_t *logp_old = xcalloc((size_t)begin[l->n] + 1, sizeof *logp_old);
+    score_under(t, l, begin, NULL, (struct score_out){ logp_old, NULL }, false, z);
+    for (int i = 0; i < l->n; i++) {
+        hand_out(&l->traj[i]->logp_old, logp_old, begin[i], trajectory_len(l->traj[i]));
+        note_noise(t->c, l->traj[i], z);
     }
-    free(old);
+    free(logp_old);
     free(begin);
 }

@@ -1,5 +1,5 @@
-/* rollout_dump.c: written by hand, not as a tree of values: a step holds a million numbers. The same run writes the
- * same bytes but for the milliseconds of its calls. */
+/* rollout_dump.c: writes JSON by hand instead of building a tree of values, because a step holds a million numbers. Two
+ * equal runs write equal bytes but for the milliseconds of their calls. */
 #include "engine/train/rollout_dump.h"
 #include "base/utf8.h"
 #include <math.h>
@@ -40,7 +40,7 @@ static void put_text(struct str *o, const char *name, const char *text, size_t n
 
 static void put_word(struct str *o, const char *name, const char *word) { put_text(o, name, word, strlen(word)); }
 
-/* As many digits as give the number back; JSON has no NaN. */
+/* Enough digits to read the same number back; null for NaN and infinities, which JSON lacks. */
 static void put_number(struct str *o, double x, bool narrow)
 {
     char text[40];
@@ -67,7 +67,7 @@ static void put_int(struct str *o, const char *name, int64_t x)
 static void put_bool(struct str *o, const char *name, bool x) { put_name(o, name); str_puts(o, x ? "true" : "false"); }
 static void put_null(struct str *o, const char *name) { put_name(o, name); str_puts(o, "null"); }
 
-static void put_wides(struct str *o, const char *name, const acc_t *x, int n)
+static void put_accs(struct str *o, const char *name, const acc_t *x, int n)
 {
     put_name(o, name);
     str_putc(o, '[');
@@ -96,7 +96,7 @@ static const struct { const char *tag; char kind; } tags[] = {
 };
 enum { TAGS = sizeof tags / sizeof *tags, OWN_TAGS = 4 };
 
-/* The letter that the last tag of text which ends behind byte `from` stands for; 0: none does. */
+/* The letter of the last tag in text that ends after byte `from`; 0: there is none. */
 static char last_tag(const struct str *text, size_t from)
 {
     for (size_t n = text->n; n > from; n--)
@@ -145,8 +145,8 @@ void dump_kinds(char *kind, const struct session *s, const struct sequence *seq)
 
 /* ---- calls ---- */
 
-/* What a call asked. In tags the query's bytes need not be whole tokens: found as the sampler found it, in the text
- * since the last result. */
+/* The query of a call. With calls in tags the query need not end at a token boundary, so it is searched for as the
+ * sampler did, in the text since the last result. */
 static void query_of(struct str *out, const struct session *s, const struct sequence *seq, const struct call *c)
 {
     struct str text = { 0 };
@@ -219,25 +219,25 @@ static void put_branch(struct str *o, const struct group *g, const struct trajec
     put_bool(o, "branch_fallback", r->fallback);
 }
 
-/* By response position. Of branches that give credit only, nothing is computed but what they were sampled with. */
+/* Vectors by response position. Branches that only give credit have none but those they were sampled with. */
 static void put_credit(struct str *o, const struct trainer *t, const struct trajectory *r, const struct update_batch *f,
                        int at)
 {
     int n = trajectory_len(r);
     if (r->branch && !r->bs && !t->c->branch.train) return;
-    put_wides(o, "logp_now", r->logp, n);
-    put_wides(o, "entropy_now", r->entropy, n);
-    if (r->logp_old) put_wides(o, "logp_old", r->logp_old, n);
+    put_accs(o, "logp_now", r->logp, n);
+    put_accs(o, "entropy_now", r->entropy, n);
+    if (r->logp_old) put_accs(o, "logp_old", r->logp_old, n);
     if (r->bs) {
-        put_wides(o, "logp_omega", r->logp_omega, n);
-        put_wides(o, "omega", r->omega, n);
-        put_wides(o, "bs", r->bs, n);
+        put_accs(o, "logp_omega", r->logp_omega, n);
+        put_accs(o, "omega", r->omega, n);
+        put_accs(o, "bs", r->bs, n);
     }
-    if (r->logp_ref) put_wides(o, "logp_ref", r->logp_ref, n);
+    if (r->logp_ref) put_accs(o, "logp_ref", r->logp_ref, n);
     if (r->branch && !t->c->branch.train) return;
-    put_wides(o, "advantage", f->adv + f->begin[at], n);
-    put_wides(o, "grad", f->g + f->begin[at], n);
-    if (t->c->actor.entropy_coeff != 0) put_wides(o, "grad_entropy", f->ge + f->begin[at], n);
+    put_accs(o, "advantage", f->adv + f->begin[at], n);
+    put_accs(o, "grad", f->g + f->begin[at], n);
+    if (t->c->actor.entropy_coeff != 0) put_accs(o, "grad_entropy", f->ge + f->begin[at], n);
 }
 
 static void put_update(struct str *o, const struct trainer *t, const struct dump_info *u)
@@ -258,8 +258,8 @@ static void put_update(struct str *o, const struct trainer *t, const struct dump
     str_putc(o, '}');
 }
 
-static void put_row(struct str *o, const struct trainer *t, const struct group *g, const struct trajectory *r,
-                    const struct update_batch *f, int at, const struct dump_info *u)
+static void put_trajectory(struct str *o, const struct trainer *t, const struct group *g, const struct trajectory *r,
+                           const struct update_batch *f, int at, const struct dump_info *u)
 {
     static const char *const finish[] = { "none", "end", "length" };
     const struct session *s = t->s;
@@ -286,8 +286,8 @@ static void put_row(struct str *o, const struct trainer *t, const struct group *
     put_calls(o, s, seq);
     put_int(o, "prompt_len", seq->prompt_len);
     put_ids(o, seq);
-    put_wides(o, "logp", seq->logp, seq->n);
-    put_wides(o, "entropy", seq->entropy, seq->n);
+    put_accs(o, "logp", seq->logp, seq->n);
+    put_accs(o, "entropy", seq->entropy, seq->n);
     put_text(o, "kind", kind, (size_t)trajectory_len(r));
     put_credit(o, t, r, f, at);
     str_puts(o, "}\n");
@@ -298,14 +298,14 @@ static void put_row(struct str *o, const struct trainer *t, const struct group *
 void dump_update(FILE *out, const struct trainer *t, const struct group *g, int n, const struct update_batch *f,
                  const struct dump_info *u)
 {
-    int most = t->c->trainer.rollout_data_prompts;
+    int limit = t->c->trainer.rollout_data_prompts;
     struct str line = { 0 };
     for (int i = 0, first = 0, branch = f->initial; i < n; i++)
         for (int j = 0; j < g[i].n; j++) {
             int at = j < g[i].initial ? first++ : branch++;
             ENSURE(f->row[at] == g[i].traj[j]);
-            if (most >= 0 && (int)g[i].number >= most) continue;
-            put_row(&line, t, &g[i], g[i].traj[j], f, at, u);
+            if (limit >= 0 && (int)g[i].number >= limit) continue;
+            put_trajectory(&line, t, &g[i], g[i].traj[j], f, at, u);
             fwrite(line.p, 1, line.n, out);
         }
     str_free(&line);

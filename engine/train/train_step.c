@@ -1,41 +1,17 @@
-/* train_step.c: a training step from questions to metrics. */
+/* train_step.c: a training step from prompts to metrics. A stop signal during the initial rollouts gives the step up,
+ * because nothing has changed yet; later the step is finished. */
 #include "engine/train/train_step.h"
 #include "base/clock.h"
-#include "engine/train/grade.h"
 #include "base/stop.h"
-#include "base/arith.h"
+#include "engine/train/branch_rollouts.h"
+#include "engine/train/grade.h"
+#include "engine/train/policy_update.h"
+#include "engine/train/rescore.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static elem_t *copy_weights(const struct model *m)
-{
-    elem_t *w = dev_alloc((size_t)m->count * sizeof *w);
-    dev_copy(w, m->w, (size_t)m->count * sizeof *w);
-    return w;
-}
-
-void trainer_make(struct trainer *t, struct session *s)
-{
-    struct weight_copies want = trainer_weight_copies(s->c);
-    *t = (struct trainer){
-        .s = s, .c = s->c, .score_old = !exact_numerics(), .warmup = s->c->actor.optim_lr_warmup_steps
-    };
-    if (t->warmup < 0) t->warmup = (int)(s->c->actor.optim_lr_warmup_steps_ratio * s->steps);
-    if (want.ref) t->w_ref = copy_weights(&s->m);
-    if (want.prev) t->w_prev = copy_weights(&s->m);
-    if (want.old) t->w_old = copy_weights(&s->m);
-}
-
-void trainer_free(struct trainer *t)
-{
-    if (t->w_ref) dev_free(t->w_ref);
-    if (t->w_prev) dev_free(t->w_prev);
-    if (t->w_old) dev_free(t->w_old);
-    *t = (struct trainer){ 0 };
-}
-
-/* The step's prompts: the next rows of the files, or embedded questions, families in turn, each used once in a run. */
+/* The step's prompts: the next records of the files, or embedded tasks, families in turn, each used once in a run. */
 static struct group *open_groups(struct trainer *t)
 {
     const struct config *c = t->c;
@@ -54,46 +30,25 @@ static struct group *open_groups(struct trainer *t)
     return g;
 }
 
-/* pi_old by the scorer's kernels, for every initial rollout of the step. */
+/* Scores every initial rollout of the step under pi_old by the scorer's kernels. */
 static void score_all(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
 {
-    int rows = 0, k = 0;
-    for (int p = 0; p < prompts; p++) rows += g[p].initial;
-    struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
-    int *uid = xcalloc((size_t)rows, sizeof *uid);
-    for (int p = 0; p < prompts; p++)
-        for (int j = 0; j < g[p].initial; j++) { uid[k] = p; row[k++] = g[p].traj[j]; }
+    struct traj_list l = { 0 };
+    for (int p = 0; p < prompts; p++) traj_list_add(&l, &g[p], p, 0, g[p].initial);
     double start = seconds();
-    rescore_old(t, row, uid, rows, z);
+    rescore_old(t, &l, z);
     z->t_score += seconds() - start;
-    free(row);
-    free(uid);
+    traj_list_free(&l);
 }
 
-void note_rollout_stats(const struct rollout_stats *s, struct step_sums *z)
-{
-    z->generated += s->generated;
-    z->tool_tokens += s->tool_tokens;
-    z->tool_wait += s->tool_wait_s;
-    z->timeouts += s->timeouts;
-    z->search_hits += s->search_hits;
-    z->search_misses += s->search_misses;
-}
+static void progress(void *t, int done, int total) { trainer_progress(t, "rollouts", done, total); }
 
-static void report(const struct trainer *t, const char *what, int done, int total)
+/* Samples the initial rollouts; run_stop gives them up. */
+static void run_initial(struct trainer *t, struct group *g, int prompts, struct rollout_stats *stats)
 {
-    if (t->progress) t->progress(t->progress_ctx, what, done, total);
-}
-
-void report_rollouts(void *t, int done, int total) { report(t, "rollouts", done, total); }
-void report_branches(void *t, int done, int total) { report(t, "branches", done, total); }
-
-static void sample(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
-{
-    int total = 0;
+    int total = 0, k = 0;
     for (int p = 0; p < prompts; p++) total += g[p].initial;
     struct sequence **seq = xcalloc((size_t)total, sizeof *seq);
-    int k = 0;
     for (int p = 0; p < prompts; p++)
         for (int j = 0; j < g[p].initial; j++) {
             g[p].traj[j]->seq.unread = p >= branched_prompts(t->c);
@@ -102,23 +57,26 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
     struct rollout_config r = session_sampling(t->s);
     r.halt = &run_stop;
     rollout_set(t->s->ro, &r);
-    struct rollout_stats stats;
-    double start = seconds();
-    rollout_run(t->s->ro, seq, total, t->c->algorithm.adv_estimator == ALGO_APPO, report_rollouts, t, &stats);
-    z->t_gen += seconds() - start;
+    rollout_run(t->s->ro, seq, total, t->c->algorithm.adv_estimator == ALGO_APPO, progress, t, stats);
     r.halt = NULL;                                       /* branches belong to a step that is finished */
     rollout_set(t->s->ro, &r);
+    free(seq);
+}
+
+/* Samples and grades the initial rollouts. */
+static void sample(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
+{
+    struct rollout_stats stats;
+    double start = seconds();
+    run_initial(t, g, prompts, &stats);
+    z->t_gen += seconds() - start;
     t->halted = stats.halted;
-    if (t->halted) {
-        free(seq);
-        return;
-    }
-    note_rollout_stats(&stats, z);
+    if (t->halted) return;
+    sums_add_run(z, &stats);
     start = seconds();
     for (int p = 0; p < prompts; p++)
         for (int j = 0; j < g[p].initial; j++) trajectory_grade(&g[p], g[p].traj[j], t->s);
     z->t_reward += seconds() - start;
-    free(seq);
     if (t->score_old && trainer_updates(t->c) > 1) score_all(t, g, prompts, z);
 }
 
@@ -162,8 +120,8 @@ static bool same_tokens(const struct sequence *a, const struct sequence *b)
     return a->n == b->n && !memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids);
 }
 
-/* The branches of one update: those that came out as the rollout they left, token by token, and how many different
- * rollouts the prompts have. */
+/* Counts the branches of one update that are token by token the trajectory they left, and the distinct trajectories of
+ * the prompts. */
 static void note_branches(const struct group *g, int n, struct step_sums *z)
 {
     for (int i = 0; i < n; i++)
@@ -180,22 +138,14 @@ static void note_branches(const struct group *g, int n, struct step_sums *z)
         }
 }
 
-/* Scores again under the present weights what an update has made stale, where branches were made before it (branch.when
- * = step). */
+/* Scores the mini-batch again under the present weights, because an update has made it stale since its branches were
+ * made (branch.when = step). */
 static void rescore_stale(struct trainer *t, struct group *g, int n, struct step_sums *z)
 {
-    int rows = 0, k = 0;
-    for (int i = 0; i < n; i++) rows += t->c->branch.train ? g[i].n : g[i].initial;
-    struct trajectory **row = xcalloc((size_t)rows, sizeof *row);
-    int *uid = xcalloc((size_t)rows, sizeof *uid);
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < (t->c->branch.train ? g[i].n : g[i].initial); j++) {
-            uid[k] = i;
-            row[k++] = g[i].traj[j];
-        }
-    rescore(t, row, uid, rows, true, false, z);
-    free(row);
-    free(uid);
+    struct traj_list l = { 0 };
+    for (int i = 0; i < n; i++) traj_list_add(&l, &g[i], i, 0, t->c->branch.train ? g[i].n : g[i].initial);
+    rescore(t, &l, true, false, z);
+    traj_list_free(&l);
 }
 
 static void drop_pages(struct trainer *t, struct group *g, int n)
@@ -213,7 +163,7 @@ static double largest_score(const struct group *g, int n)
     return most;
 }
 
-/* One update with the mini-batch g[0..n). sampled: the weights' version when the initial rollouts were drawn. */
+/* One update with the mini-batch g[0..n). sampled: the weights' version when the initial rollouts were sampled. */
 static bool update_once(struct trainer *t, struct group *all, int prompts, struct group *g, int n, uint64_t sampled,
                         struct step_sums *z)
 {
@@ -229,8 +179,8 @@ static bool update_once(struct trainer *t, struct group *all, int prompts, struc
     return ok;
 }
 
-/* All updates of the step. Epochs outside and mini-batches inside, as verl and the released code, or each mini-batch
- * ppo_epochs times. */
+/* All updates of the step: epochs outside and mini-batches inside, as in verl and the released code, or each mini-batch
+ * ppo_epochs times in a row. */
 static bool update(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
 {
     const struct config *c = t->c;
@@ -247,29 +197,16 @@ static bool update(struct trainer *t, struct group *g, int prompts, struct step_
         t->epoch = verl ? k / batches : k % c->actor.ppo_epochs;
         t->mini_batch = verl ? k % batches : k / c->actor.ppo_epochs;
         struct group *part = g + t->mini_batch * each;
-        report(t, "updates", k, updates);
+        trainer_progress(t, "updates", k, updates);
         ok = update_once(t, g, prompts, part, each, sampled, z);
         for (int i = 0; t->epoch == c->actor.ppo_epochs - 1 && i < each; i++) group_drop_branches(&part[i], t->s);
-        /* the pool has room for those of one mini-batch */
+        /* the pool has room for the pages of one mini-batch */
         if (verl || t->epoch == c->actor.ppo_epochs - 1) drop_pages(t, part, each);
     }
     return ok;
 }
 
-void trainer_begin(struct trainer *t)
-{
-    if (t->w_old) dev_copy(t->w_old, t->s->m.w, (size_t)t->s->m.count * sizeof(elem_t));
-}
-
-void trainer_end(struct trainer *t, uint64_t version_at_begin)
-{
-    if (!t->w_prev || t->s->m.version == version_at_begin) return;
-    elem_t *w = t->w_prev;
-    t->w_prev = t->w_old;
-    t->w_old = w;
-}
-
-/* All rewards of the step are equal, or all advantages came to nothing else: no update has moved a weight. */
+/* Warns if no update has moved a weight, because all rewards of the step are equal or every advantage is 0. */
 static void warn_silent(struct trainer *t, const struct step_sums *z)
 {
     bool silent = (!z->grad_norm.n || z->grad_norm.max == 0) && !z->skipped_updates;
@@ -282,7 +219,7 @@ static void warn_silent(struct trainer *t, const struct step_sums *z)
             z->reward_init.n && z->reward_init.min == z->reward_init.max ? "all rewards are equal"
                                                                          : "every prompt's rewards are equal");
     fprintf(stderr,
-            "Look at the rollouts (trainer.rollout_data_dir); easier or harder questions, a larger rollout.n or "
+            "Look at the rollouts (trainer.rollout_data_dir); easier or harder prompts, a larger rollout.n or "
             "rollout.temperature, another reward.kind or a cold start (appo sft) "
             "give rewards that differ; a rate that is too large (actor.optim.lr=%g) destroys a policy\n",
             t->c->actor.optim_lr);
@@ -318,7 +255,7 @@ bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *
     if (ok) warn_silent(t, &z);
     if (z.timeouts)
         fprintf(stderr,
-                "warning: step %d: %lld tool calls passed tools.timeout=%g s, and the policy was told \"" TOOL_TIMEOUT
+                "warning: step %d: %lld tool calls passed tools.timeout=%g s; the policy read \"" TOOL_TIMEOUT
                 "\"\n",
                 t->step, (long long)z.timeouts, t->c->tools.timeout);
     step_metrics(m, &z, t->step, t->skipped, t->c->algorithm.adv_estimator == ALGO_APPO, seconds() - start);

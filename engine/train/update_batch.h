@@ -1,7 +1,7 @@
 /* update_batch.h: a mini-batch as vectors, the way op_pg and the advantages want it. Private to policy_update.c and
  * its tests. */
 #pragma once
-#include "engine/train/train_step.h"
+#include "engine/train/trainer.h"
 
 /* Rows of all groups, the initial ones first; position i of row k is at begin[k] + i. m: what is trained. */
 struct update_batch {

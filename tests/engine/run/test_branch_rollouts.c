@@ -2,6 +2,8 @@
  * do; and whole runs: the same metrics however they are cut into threads, passes and sittings. */
 #define _GNU_SOURCE      /* nftw, fopencookie */
 #include "engine/run/run.h"
+#include "engine/train/policy_update.h"
+#include "engine/train/rescore.h"
 #include "tests/engine/train/mini.h"
 #include "tests/slow.h"
 #include "base/arith.h"
@@ -429,22 +431,22 @@ static void noisy_sampler(void **state)
     struct mini x;
     struct group g[2];
     struct step_sums z = { 0 };
-    struct trajectory *row[6];
-    int uid[6], k = 0;
+    struct traj_list l = { 0 };
     mini_open(&x,
               KEYS("data.train_batch_size", "4", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
                    "rollout.initial_rollouts", "3", "branch.points", "1", "data.max_response_length", "30",
                    "rollout.max_len", "94"),
               NULL, 8);
     mini_sample(&x, g, 2, 0);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        traj_list_add(&l, &g[i], i, 0, 3);
         for (int j = 0; j < 3; j++) {
             struct sequence *seq = &g[i].traj[j]->seq;
-            uid[k] = i;
-            row[k++] = g[i].traj[j];
             for (int p = seq->prompt_len; p < seq->n; p++) if (seq->m[p]) seq->logp[p] += (acc_t)(1e-3 * (p % 3 - 1));
         }
-    rescore_old(&x.t, row, uid, 6, &z);
+    }
+    rescore_old(&x.t, &l, &z);
+    traj_list_free(&l);
     CHECK(z.omega_noise.n > 50 && mean_of(&z.omega_noise) > 1e-4 && z.omega_noise.max < 0.1, "noise %g, at most %g",
           mean_of(&z.omega_noise), z.omega_noise.max);
     mini_branch(&x, g, 2, false, &z);

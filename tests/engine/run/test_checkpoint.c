@@ -4,6 +4,7 @@
 #define _GNU_SOURCE      /* nftw */
 #include "engine/run/checkpoint.h"
 #include "engine/run/run_record.h"
+#include "engine/train/policy_update.h"
 #include "tests/engine/train/mini.h"
 #include "tests/folder.h"
 #include <math.h>

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/run.h"
 #include "engine/train/grade.h"
+#include "engine/train/token_kind.h"
 #include "tests/engine/train/chat_session.h"
 #include "tests/folder.h"
 

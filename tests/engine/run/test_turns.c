@@ -5,6 +5,7 @@
 #include "engine/run/run.h"
 #include "engine/train/grade.h"
 #include "engine/run/sft.h"
+#include "engine/train/policy_update.h"
 #include "tests/engine/train/chat_session.h"
 #include "tests/engine/rollout/same.h"
 #include "tests/engine/tools/turn_format.h"

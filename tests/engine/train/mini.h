@@ -4,6 +4,7 @@
 #pragma once
 #include "base/file.h"
 #include "base/philox.h"
+#include "engine/train/branch_rollouts.h"
 #include "engine/train/train_step.h"
 #include "model/forward.h"
 #include "model/head.h"

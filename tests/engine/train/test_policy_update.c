@@ -2,6 +2,8 @@
  * way: advantages by their sums, the future-aware factor by its definition, dloss/dlogp by central differences, the
  * gradient of the weights from one rollout at a time. */
 #define _GNU_SOURCE      /* nftw */
+#include "engine/train/policy_update.h"
+#include "engine/train/rescore.h"
 #include "engine/train/update_batch.h"
 #include "tests/engine/train/mini.h"
 #include "tests/slow.h"
@@ -463,11 +465,10 @@ static void check_update(struct mini *x, struct group *g, int n, bool stale, con
 
 static void rescore_all(struct mini *x, struct group *g, int n, struct step_sums *z)
 {
-    struct trajectory *row[256];
-    int uid[256], k = 0;
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < (x->c.branch.train ? g[i].n : g[i].initial); j++) { uid[k] = i; row[k++] = g[i].traj[j]; }
-    rescore(&x->t, row, uid, k, true, false, z);
+    struct traj_list l = { 0 };
+    for (int i = 0; i < n; i++) traj_list_add(&l, &g[i], i, 0, x->c.branch.train ? g[i].n : g[i].initial);
+    rescore(&x->t, &l, true, false, z);
+    traj_list_free(&l);
 }
 
 /* The official reward scale acts only where a branch point is the last token: puts some there. */

@@ -3,6 +3,7 @@
  * a time. In an exact build it is 0 without that, so no other test has seen it move. */
 #define _GNU_SOURCE      /* nftw */
 #include "engine/report/step_metrics.h"
+#include "engine/train/policy_update.h"
 #include "tests/engine/train/mini.h"
 #include <math.h>
 

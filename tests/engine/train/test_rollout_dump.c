@@ -2,6 +2,7 @@
  * and lines that read back. */
 #define _GNU_SOURCE      /* nftw */
 #include "engine/train/rollout_dump.h"
+#include "engine/train/token_kind.h"
 #include "tests/engine/train/mini.h"
 #include "tests/engine/rollout/tiny.h"
 #include <jansson.h>
