@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh: the front door. Installs what is missing (setup), builds what is out of date, and runs the program or its tests. Paths in arguments stay
-# relative to the folder it is called from.
+# run.sh: the front door. Installs what is missing (setup), builds what is out of date, and runs the program or its
+# tests. Paths in arguments stay relative to the folder it is called from.
 set -euo pipefail
 top=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 # the toolkit's installer does not put nvcc on the path; DEPS is a folder that pack-deps filled
@@ -13,7 +13,8 @@ fi
 
 # what is needed: the Debian package and how its absence shows
 need=(
-    "gcc libc6-dev:tool gcc" "make:tool make" "pkg-config:tool pkg-config" "zlib1g-dev:lib zlib" "libjansson-dev:lib jansson" "libpcre2-dev:lib libpcre2-8"
+    "gcc libc6-dev:tool gcc" "make:tool make" "pkg-config:tool pkg-config" "zlib1g-dev:lib zlib" \
+        "libjansson-dev:lib jansson" "libpcre2-dev:lib libpcre2-8"
     "libsnappy-dev:lib snappy" "libzstd-dev:lib libzstd" "libfyaml-dev:lib libfyaml" "libsqlite3-dev:lib sqlite3"
 )
 need_tests=("libcmocka-dev:lib cmocka")     # and only they
@@ -49,7 +50,8 @@ setup() {
         return 0
     fi
     if ! has_tool apt-get; then
-        echo "setup: missing (Debian names): ${packages% }. There is no apt-get here; install them with this system's own package manager" >&2
+        echo "setup: missing (Debian names): ${packages% }. There is no apt-get here; install them with this" \
+            "system's own package manager" >&2
         return 1
     fi
     if [ "$(id -u)" != 0 ] && ! { has_tool sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }; then
@@ -69,8 +71,9 @@ setup() {
 # ready [--tests]: what is missing is installed
 ready() { [ -z "$(missing "${1:+tests}")" ] || setup "$@"; }
 
-# build/cuda where there is a GPU and a compiler for it, else build/cpu. Numbers are stored as bf16 on a GPU and as float elsewhere; APPO_BACKEND and APPO_REAL
-# say otherwise, APPO_BUILD puts the builds elsewhere, APPO_DEBUG=1 has every operation's output looked at (a run takes up to twice as long).
+# build/cuda where there is a GPU and a compiler for it, else build/cpu. Numbers are stored as bf16 on a GPU and as
+# float elsewhere; APPO_BACKEND and APPO_REAL say otherwise, APPO_BUILD puts the builds elsewhere, APPO_DEBUG=1 has
+# every operation's output looked at (a run takes up to twice as long).
 has_gpu() { [ -e /dev/nvidia0 ] || { has_tool nvidia-smi && nvidia-smi -L 2>/dev/null | grep -q '^GPU '; }; }
 backend() { echo "${APPO_BACKEND:-$(if has_tool nvcc && has_gpu; then echo cuda; else echo cpu; fi)}"; }
 stored() { echo "${APPO_REAL:-$(if [ "$(backend)" = cuda ]; then echo bf16; else echo float; fi)}"; }
@@ -89,24 +92,30 @@ build() {
     if ! make -q -s -C "$top" "${how[@]}" 2>/dev/null; then
         if [ -n "$(missing)" ]; then
             echo "the program is not built yet, and to build it this machine lacks: $(missing)" >&2
-            echo "./run.sh setup installs that (Debian; as root or with sudo), ./run.sh setup --dry-run only says how" >&2
+            echo "./run.sh setup installs that (Debian; as root or with sudo), ./run.sh setup --dry-run prints how" >&2
             return 1
         fi
         printf 'building %s ... ' "${dir#"$top"/}" >&2
-        make -s -C "$top" -j"$(nproc)" "${how[@]}" >&2 || { echo "the build failed; ./run.sh setup --dry-run says what is missing" >&2; return 1; }
+        make -s -C "$top" -j"$(nproc)" "${how[@]}" >&2 || { echo \
+            "the build failed; ./run.sh setup --dry-run says what is missing" >&2; return 1; }
         printf '%d s\n' $((SECONDS - started)) >&2
     fi
 }
 
-# what a measurement is said to be of: the commit (+ where files differ from it; without git a sum over the sources) and the driver
+driver() { nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1 || true; }
+
+# what a measurement is said to be of: the commit (+ where files differ from it; without git a sum over the sources) and
+# the driver
 origin() {
     local commit
     commit=$(git -C "$top" rev-parse --short=12 HEAD 2>/dev/null || true)
-    if [ -z "$commit" ]; then commit=tree-$(cd "$top" && find . -path ./build -prune -o -type f \( -name '*.[ch]' -o -name '*.cu*' -o -name Makefile \) -print0 |
+    if [ -z "$commit" ]; then \
+        commit=tree-$(cd "$top" && find . -path ./build -prune -o -type f \( -name '*.[ch]' -o -name '*.cu*' -o -name \
+        Makefile \) -print0 |
         sort -z | xargs -0 cat | sha256sum | cut -c 1-12)
     elif [ -n "$(git -C "$top" status --porcelain 2>/dev/null)" ]; then commit+=+; fi
     export APPO_COMMIT=${APPO_COMMIT:-$commit}
-    export APPO_DRIVER=${APPO_DRIVER:-$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1 || true)}
+    export APPO_DRIVER=${APPO_DRIVER:-$(driver)}
 }
 
 help() {
@@ -118,7 +127,8 @@ usage: ./run.sh COMMAND [key=value ...] [options]
   debug               evaluates the embedded policy, trains it with APPO, evaluates again; no GPU, no files needed
   fetch-model M DIR   brings a small real model (M: smollm2-135m) into DIR, for model.path=DIR
   gpu-check [...]     on a machine with a GPU: builds, tests, measures, and writes one file of results (--help)
-  pack-deps DIR       collects what a build needs into DIR, for machines where nothing can be installed: DEPS=DIR ./run.sh ...
+  pack-deps DIR       collects what a build needs into DIR, for machines where nothing can be installed; there:
+                      DEPS=DIR ./run.sh ...
   help [COMMAND]      this text, or that of a command; every command takes --help too
 
 Every other COMMAND is one of the program's:
@@ -180,7 +190,8 @@ TEXT
     esac
 }
 
-suites() { sed -n '/^run_suite()/,/^}/p' "$top/tests/run_all.sh" | grep -oE '^ +[a-z][a-z0-9-]*\)' | tr -d ' )' | tr '\n' ' '; }
+suites() { sed -n '/^run_suite()/,/^}/p' \
+    "$top/tests/run_all.sh" | grep -oE '^ +[a-z][a-z0-9-]*\)' | tr -d ' )' | tr '\n' ' '; }
 
 # --help or -h anywhere behind a command of this script
 asks_help() {
@@ -196,7 +207,10 @@ gpu_tools() {
     local words
     words=$({ command -v nvcc >/dev/null && nvcc --version | grep -oE 'release [0-9.]+'; } || true)
     echo "nvcc        ${words:-none}"
-    if has_tool nvidia-smi; then nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null | sed 's/^/GPU         /'; fi
+    if has_tool nvidia-smi; then
+        nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null |
+            sed 's/^/GPU         /'
+    fi
 }
 
 command=${1:-help}

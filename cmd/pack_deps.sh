@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# pack_deps.sh: ./run.sh pack-deps DIR collects the headers and libraries that the build needs from this machine's Debian packages into DIR, for a machine
-# where nothing can be installed: there DEPS=DIR ./run.sh ... builds with them. DIR/bin/pkg-config answers in place of the real one, relative to itself.
+# pack_deps.sh: ./run.sh pack-deps DIR collects the headers and libraries that the build needs from this machine's
+# Debian packages into DIR, for a machine where nothing can be installed: there DEPS=DIR ./run.sh ... builds with them.
+# DIR/bin/pkg-config answers in place of the real one, relative to itself.
 set -euo pipefail
 # pkg-config name, Debian package, library names to link in order, what else a static library needs
 rows=(
@@ -17,7 +18,8 @@ limit_mib=40
 
 [ $# = 1 ] || { echo "usage: ./run.sh pack-deps DIR" >&2; exit 2; }
 out=$1
-command -v dpkg >/dev/null || { echo "pack-deps: there is no dpkg here; it collects from installed Debian packages" >&2; exit 1; }
+command -v dpkg >/dev/null || { echo \
+    "pack-deps: there is no dpkg here; it collects from installed Debian packages" >&2; exit 1; }
 if [ -e "$out" ] && [ -n "$(ls -A "$out" 2>/dev/null)" ] && [ ! -e "$out/bin/pkg-config" ]; then
     echo "pack-deps: $out is there, is not empty and was not made by pack-deps: give a new folder" >&2
     exit 1
@@ -64,12 +66,13 @@ for row in "${rows[@]}"; do
     fi
     headers "$package"
     { echo "-l$lib"; [ "$kind" = shared ] || [ -z "$more" ] || echo "$more"; } | tr '\n' ' ' >"$out/lib/packages/$name"
-    echo "pack-deps: $name: $kind, from $package $(dpkg-query -W -f '${Version}' "$package")" | tee -a "$out/lib/packages.txt"
+    echo "pack-deps: $name: $kind, from $package $(dpkg-query -W -f '${Version}' "$package")" | tee -a \
+        "$out/lib/packages.txt"
 done
 
 cat >"$out/bin/pkg-config" <<'TEXT'
 #!/bin/sh
-# pkg-config: answers --exists, --cflags and --libs for the packages that were packed beside it, wherever the folder lies.
+# pkg-config: answers --exists, --cflags and --libs for the packages packed beside it, wherever the folder lies.
 top=$(cd "$(dirname "$0")/.." && pwd)
 want= status=0 words=
 for a in "$@"; do

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# field.sh: inputs from public reports of this field, one folder each under tests/field: README says what was seen and what is right, check.sh tests it
-# with the functions of tests/cli/lib.sh ($app the program, $here the case's folder, $tmp scratch, $build where test programs are).
+# field.sh: inputs from public reports of this field, one folder each under tests/field: README says what was seen and
+# what is right, check.sh tests it with the functions of tests/cli/lib.sh ($app the program, $here the case's folder,
+# $tmp scratch, $build where test programs are).
 # Usage: tests/field.sh APPO [CASE ...]
 set -uo pipefail
 program=$(readlink -f "$1")
@@ -18,7 +19,8 @@ for c in "${cases[@]}"; do
         . "$here/check.sh"
         finish
     )
-    p=$(grep -oE '^[0-9]+ passed' <<<"$said" | grep -oE '[0-9]+') f=$(grep -oE '[0-9]+ failed$' <<<"$said" | grep -oE '[0-9]+')
+    p=$(grep -oE '^[0-9]+ passed' <<<"$said" | grep -oE '[0-9]+') \
+        f=$(grep -oE '[0-9]+ failed$' <<<"$said" | grep -oE '[0-9]+')
     # a case that says nothing, or that checks nothing, has failed
     if [ "${p:-0}" = 0 ] && [ "${f:-0}" = 0 ]; then f=1; fi
     total_passed=$((total_passed + ${p:-0})) total_failed=$((total_failed + ${f:-1}))

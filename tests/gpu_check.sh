@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# gpu_check.sh: ./run.sh gpu-check: everything that only a machine with a GPU can say, in parts of less than 8 minutes that go on where they stopped. Each piece
-# of work leaves one JSON object in DIR/done, so that what is done is not done again; DIR/results.json and DIR/results.txt are put together from those.
-# APPO_BACKEND=simt|cpu stands in for the GPU, to try this script; the results say so.
+# gpu_check.sh: ./run.sh gpu-check: everything that only a machine with a GPU can say, in parts of less than 8 minutes
+# that go on where they stopped. Each piece of work leaves one JSON object in DIR/done, so that what is done is not done
+# again; DIR/results.json and DIR/results.txt are put together from those. APPO_BACKEND=simt|cpu stands in for the GPU,
+# to try this script; the results say so.
 set -uo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 backend=${1:?run.sh gives the backend}
 shift
 parts=8 part_s=${GPU_CHECK_SECONDS:-470} rounds=6
-part_is=("" "builds" "tests, stored as bf16" "tests, stored as float" "compute-sanitizer" "operations measured" "models measured" "APPO runs" "peers")
+part_is=("" "builds" "tests, stored as bf16" "tests, stored as float" "compute-sanitizer" "operations measured"
+    "models measured" "APPO runs" "peers")
 
 usage() {
     cat <<'TEXT'
 usage: ./run.sh gpu-check [--out DIR] [--part N] [--only REGEX] [--retry] [--list]
   --out DIR      where results go (default: gpu-check); what is there already is not done again
-  --part N       one part, at most 8 minutes. Status 0: done, 1: something failed, 3: not finished, call it again. Without it: all parts, one after the other
+  --part N       one part, at most 8 minutes. Status 0: done, 1: something failed, 3: not finished, call it again.
+                 Without it: all parts, one after the other
   --only REGEX   pieces of work whose name matches
   --retry        does again what failed
   --list         names of the pieces of work; does nothing
@@ -39,7 +42,8 @@ while [ $# -gt 0 ]; do
 done
 [[ -z $part || $part =~ ^[1-8]$ ]] || { echo "gpu-check: --part $part: parts are 1 to $parts" >&2; exit 2; }
 if [ "$backend" != cuda ] && [ -z "${APPO_BACKEND:-}" ]; then
-    echo "gpu-check: no NVIDIA GPU with nvcc here (neither /dev/nvidia0 nor a GPU in nvidia-smi -L, or no nvcc). To try the script: APPO_BACKEND=simt" >&2
+    echo "gpu-check: no NVIDIA GPU with nvcc here (neither /dev/nvidia0 nor a GPU in nvidia-smi -L, or no nvcc)." \
+        "To try the script: APPO_BACKEND=simt" >&2
     exit 1
 fi
 # how numbers may be stored in this backend, and sizes that it can measure
@@ -52,7 +56,7 @@ build_folder() { [ "$1" = float ] && echo "${APPO_BUILD:-build}/$backend" || ech
 how() { echo "BACKEND=$backend REAL=$1 BUILD=$(build_folder "$1")"; }
 best=${reals[0]}
 
-# ---- the pieces of work: "part seconds name", name is what work_NAME (up to the first colon) gets, split at colons ----
+# ---- the pieces of work: "part seconds name"; name, split at colons, is what work_NAME gets ----
 
 test_names() { # real
     local t all=()
@@ -62,7 +66,8 @@ test_names() { # real
 }
 
 # kernels whose tests go through compute-sanitizer, at the small shapes of those tests
-sanitized=(kernels/test_layers kernels/test_row_stats kernels/test_sample kernels/test_attn kernels/test_rl kernels/test_pg kernels/test_optim)
+sanitized=(kernels/test_layers kernels/test_row_stats kernels/test_sample kernels/test_attn kernels/test_rl
+    kernels/test_pg kernels/test_optim)
 models=(SmolLM2-135M Qwen2.5-0.5B Qwen3-0.6B Qwen2.5-1.5B Qwen3-1.7B Qwen2.5-3B Qwen3-4B Llama-3.1-8B)
 [ "$backend" = cuda ] || models=(tiny)
 
@@ -98,7 +103,8 @@ pieces() { # part
 
 program() { echo "$(build_folder "$1")/appo"; }
 
-# Each work_* runs one piece. Status 0: passed, 77: left out; `note` is the sentence that goes into the results, `fields` further JSON.
+# Each work_* runs one piece. Status 0: passed, 77: left out; `note` is the sentence that goes into the results,
+# `fields` further JSON.
 work_build() { # real, appo|tests
     local target
     if [ "$2" = tests ] && ! pkg-config --exists cmocka; then note="no cmocka here: no tests"; return 77; fi
@@ -111,7 +117,8 @@ work_build() { # real, appo|tests
 counted() { grep -aoE "^\[  $1 ? \] [0-9]+ test" "$2" | grep -oE '[0-9]+' | awk '{ n += $1 } END { print n + 0 }'; }
 
 # Is there attention by wgmma (APPO_ATTN)? The shim plays a GPU that has it.
-hopper() { [ "$backend" = simt ] || [ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)" = 9.0 ]; }
+hopper() { [ "$backend" = simt ] || [ \
+    "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)" = 9.0 ]; }
 
 work_test() { # real, layer/test_name[, APPO_ATTN]
     local status passed failed skipped
@@ -127,9 +134,14 @@ work_test() { # real, layer/test_name[, APPO_ATTN]
 
 work_sanitizer() { # tool, bench|layer/test
     local what=("$(build_folder "$best")/tests/$2")
-    if [ "$backend" != cuda ]; then note="$backend has no compute-sanitizer; the shim's own checks are suites of ./run.sh test"; return 77; fi
-    if ! command -v compute-sanitizer >/dev/null; then note="no compute-sanitizer in the CUDA toolkit here"; return 77; fi
-    if ! compute-sanitizer --tool "$1" "$(program "$best")" bench add --sizes tiny 2>&1 | grep -q 'ERROR SUMMARY: 0\|RACECHECK SUMMARY: 0'; then
+    if [ "$backend" != cuda ]; then
+        note="$backend has no compute-sanitizer; the shim's own checks are suites of ./run.sh test"; return 77
+    fi
+    if ! command -v compute-sanitizer >/dev/null; then
+        note="no compute-sanitizer in the CUDA toolkit here"; return 77
+    fi
+    if ! compute-sanitizer --tool "$1" \
+        "$(program "$best")" bench add --sizes tiny 2>&1 | grep -q 'ERROR SUMMARY: 0\|RACECHECK SUMMARY: 0'; then
         note="compute-sanitizer does not work on this machine, or a plain addition fails in it"
         return 77
     fi
@@ -140,7 +152,8 @@ work_sanitizer() { # tool, bench|layer/test
 rows_into() { # rows file, further arguments of bench
     local rows=$1
     shift
-    APPO_COMMAND="./run.sh gpu-check: bench $*" timeout "$limit" "$(program "$best")" bench "$@" --sizes "$sizes" --json "$rows"
+    APPO_COMMAND="./run.sh gpu-check: bench $*" timeout "$limit" "$(program "$best")" bench "$@" --sizes \
+        "$sizes" --json "$rows"
 }
 work_bench() { rows_into "$out/rows/bench.$1.jsonl" "$([ "$1" = all ] && echo kernels || echo "$1")"; }
 work_train() { # model[, APPO_ATTN]
@@ -152,14 +165,19 @@ work_decode() { rows_into "$out/rows/decode.$1.jsonl" decode --model "$1"; }
 # A short run of the embedded policy: success before and after, and how far sampled and trained probabilities are apart.
 work_appo() { # real, exact|fast
     local steps=20 more=() run=$out/runs/$1-$2 metrics differences
-    [ "$backend" = cuda ] || { steps=1; more=(data.val_per_family=1 data.train_batch_size=13 actor.ppo_mini_batch_size=13 rollout.n=4 rollout.initial_rollouts=2); }
+    [ "$backend" = cuda ] || { steps=1; \
+        more=(data.val_per_family=1 data.train_batch_size=13 actor.ppo_mini_batch_size=13 rollout.n=4
+        rollout.initial_rollouts=2); }
     rm -rf "$run"
     mkdir -p "$run"
-    APPO_NUMERICS=$2 timeout "$limit" "$(program "$1")" debug --seed 1 --steps $steps "${more[@]}" trainer.default_local_dir="$run" --report "$run/report.json" || return
+    APPO_NUMERICS=$2 timeout "$limit" "$(program "$1")" debug --seed 1 --steps $steps \
+        "${more[@]}" trainer.default_local_dir="$run" --report "$run/report.json" || return
     metrics=$(find "$run" -name metrics.jsonl | head -n 1)
     differences=$(worst_differences "$metrics")
-    fields="\"steps\":$steps,\"real\":\"$1\",\"numerics\":\"$2\"$differences,\"report\":$(tr -d '\n' <"$run/report.json")"
-    note="differences of sampled and trained probabilities (largest of the steps):$(tr -d '",' <<<"${differences//rollout_probs_diff_/ }")"
+    fields="\"steps\":$steps,\"real\":\"$1\",\"numerics\":\"$2\"$differences"
+    fields+=",\"report\":$(tr -d '\n' <"$run/report.json")"
+    note="differences of sampled and trained probabilities (largest of the steps):"
+    note+=$(tr -d '",' <<<"${differences//rollout_probs_diff_/ }")
     if [ "$2" = exact ] && [[ $differences != *'"rollout_probs_diff_max":0,'* ]]; then
         note="numerics=exact, but sampled and trained probabilities differ"
         return 1
@@ -170,7 +188,9 @@ worst_differences() {
     local key
     for key in max mean; do
         grep -oE "\"training/rollout_probs_diff/$key\":[-+.0-9eE]+" "$1" | sed 's/.*://' |
-            awk -v key=$key 'NR == 1 || $1 > most { most = $1 } END { printf ",\"rollout_probs_diff_%s\":%s", key, NR ? most + 0 : "null" }'
+            awk -v key=$key \
+                'NR == 1 || $1 > most { most = $1 }
+                END { printf ",\"rollout_probs_diff_%s\":%s", key, NR ? most + 0 : "null" }'
     done
 }
 
@@ -203,11 +223,14 @@ run_piece() { # part, seconds, name
     status=$?
     # out of time: for lack of what the part had left, or a build, which goes on where it was
     if [ $status -eq 124 ] && { [ "$limit" -lt "$2" ] || [ "$kind" = build ]; }; then return 3; fi
-    case $status in 0) verdict=passed ;; 77) verdict="left out" ;; 124) verdict=failed note="longer than $limit s" ;; *) verdict=failed ;; esac
+    case $status in 0) verdict=passed ;; 77) verdict="left out" ;; 124) verdict=failed note="longer than $limit s" ;; \
+        *) verdict=failed ;; esac
     [ "$verdict" != failed ] || [ -n "$note" ] || note="status $status: $(tail -n 3 "$log")"
-    printf '{"piece":"%s","part":%d,"verdict":"%s","seconds":%d,"note":"%s"%s}\n' "$name" "$1" "$verdict" $((SECONDS - started)) "$(quoted "$note")" "${fields:+,$fields}" \
+    printf '{"piece":"%s","part":%d,"verdict":"%s","seconds":%d,"note":"%s"%s}\n' "$name" "$1" \
+        "$verdict" $((SECONDS - started)) "$(quoted "$note")" "${fields:+,$fields}" \
         >"$out/done/tmp.$$" && mv "$out/done/tmp.$$" "$(done_file "$name")"
-    printf '%-10s %-48s %5d s  %s\n' "$verdict" "$name" $((SECONDS - started)) "$(printf '%s' "$note" | tr '\n' ' ' | cut -c 1-160)"
+    printf '%-10s %-48s %5d s  %s\n' "$verdict" "$name" $((SECONDS - started)) \
+        "$(printf '%s' "$note" | tr '\n' ' ' | cut -c 1-160)"
 }
 
 # With --retry what failed before this call counts as not done.
@@ -249,8 +272,10 @@ report() {
     device=$(gpu)
     [ "$backend" = cuda ] || device="no GPU: $backend stands in, times say nothing of a GPU"
     {
-        printf '{"commit":"%s","command":"./run.sh gpu-check","date":"%s","backend":"%s","device":"%s","driver":"%s","nvcc":"%s",\n' "$(quoted "${APPO_COMMIT:-unknown}")" \
-            "$(date -u +%FT%TZ)" "$backend" "$(quoted "$device")" "$(quoted "${APPO_DRIVER:-}")" "$(quoted "$(nvcc --version 2>/dev/null | grep release | sed 's/.*release //')")"
+        printf '{"commit":"%s","command":"./run.sh gpu-check","date":"%s","backend":"%s",' \
+            "$(quoted "${APPO_COMMIT:-unknown}")" "$(date -u +%FT%TZ)" "$backend"
+        printf '"device":"%s","driver":"%s","nvcc":"%s",\n' "$(quoted "$device")" "$(quoted "${APPO_DRIVER:-}")" \
+            "$(quoted "$(nvcc --version 2>/dev/null | grep release | sed 's/.*release //')")"
         printf '"pieces":[\n%s],\n' "$(rows "$out/done/*.json")"
         printf '"bench":[\n%s],\n' "$(rows "$out/rows/[btd]*.jsonl")"
         printf '"peers":[\n%s]}\n' "$(rows "$out/rows/peers.*.jsonl")"
@@ -260,8 +285,10 @@ report() {
         echo
         for f in "$out"/done/*.json; do
             [ -e "$f" ] || continue
-            sed -E 's/^\{"piece":"([^"]*)","part":([0-9]+),"verdict":"([^"]*)","seconds":([0-9]+),"note":"(([^"\\]|\\.)*)".*/\3\t\2\t\1\t\4 s\t\5/' "$f"
-        done | sort -t "$(printf '\t')" -k 2,2n -k 3,3 | awk -F '\t' '{ printf "%-9s part %s  %-48s %7s  %s\n", $1, $2, $3, $4, $5 }'
+            sed -E 's/^\{"piece":"([^"]*)","part":([0-9]+),"verdict":"([^"]*)",/\3\t\2\t\1\t/
+                s/"seconds":([0-9]+),"note":"(([^"\\]|\\.)*)".*/\1 s\t\2/' "$f"
+        done | sort -t "$(printf '\t')" -k 2,2n -k 3,3 | awk -F '\t' \
+            '{ printf "%-9s part %s  %-48s %7s  %s\n", $1, $2, $3, $4, $5 }'
         echo
         if [ -x "$(program "$best")" ]; then "$(program "$best")" bench --table "$out/results.json"; fi
     } >"$out/results.txt" 2>&1
@@ -277,7 +304,8 @@ if [ -n "$list" ]; then
     exit
 fi
 if [ -e "$out/commit" ] && [ "$(cat "$out/commit")" != "$backend ${APPO_COMMIT:-unknown}" ]; then
-    echo "gpu-check: $out holds results of '$(cat "$out/commit")', this is '$backend ${APPO_COMMIT:-unknown}': give a new folder" >&2
+    echo "gpu-check: $out holds results of '$(cat "$out/commit")', this is '$backend ${APPO_COMMIT:-unknown}':" \
+        "give a new folder" >&2
     exit 1
 fi
 mkdir -p "$out/done" "$out/logs" "$out/rows" || exit 1

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# real_model.sh: a real model learns to use the calculator, on a CPU: supervised on conversations of mixed quality, then by reinforcement learning, with GRPO and with
-# APPO. Everything twice: with a line break behind </result> and without, where SmolLM2's tokenizer joins `><`; both must give the same success (before supervised text was
-# cut where rollouts cut it: 38.7 % and 0.0 %). By hand, some 25 minutes on two cores; what is done in DIR is not done again.
+# real_model.sh: a real model learns to use the calculator, on a CPU: supervised on conversations of mixed quality, then
+# by reinforcement learning, with GRPO and with APPO. Everything twice: with a line break behind </result> and without,
+# where SmolLM2's tokenizer joins `><`; both must give the same success (before supervised text was cut where rollouts
+# cut it: 38.7 % and 0.0 %). By hand, some 25 minutes on two cores; what is done in DIR is not done again.
 # Usage: tests/real_model.sh SMOL DIR [--steps N] [--variants "break plain"] [--questions-only]
 #   SMOL        ./run.sh fetch-model smollm2-135m SMOL
 #   --steps N   N steps in place of 45 and 14 and 4 questions to evaluate, to see that it runs (in a DIR of its own)
@@ -24,8 +25,9 @@ app=build/cpu/appo
 mkdir -p "$dir"
 dir=$(readlink -f "$dir")
 
-# Word problems and conversations about them: 30 % guess, 12 % compute with a wrong operator and believe the result. Random numbers of its own (every awk has others):
-# Park and Miller's, which a double holds. After: what stands behind </result>.
+# Word problems and conversations about them: 30 % guess, 12 % compute with a wrong operator and believe the result.
+# Random numbers of its own (every awk has others): Park and Miller's, which a double holds. After: what stands behind
+# </result>.
 questions() { # kind rows seed after
     awk -v kind="$1" -v rows="$2" -v seed="$3" -v after="$4" '
     function draw(n) { seed = seed * 16807 % 2147483647; return int(seed / 2147483647 * n) }
@@ -34,31 +36,41 @@ questions() { # kind rows seed after
     function pose(   n, m, it) {
         n = name[1 + draw(16)]; do m = name[1 + draw(16)]; while (m == n)
         it = thing[1 + draw(8)]; a = from(12, 98); b = from(3, 60); c = from(2, 9); k = draw(5)
-        if (k == 0) { q = n " has " a " " it ". " m " gives " n " " b " more, and then " n " buys " c " bags with " b " " it " each. How many " it " does " n " have now?"
+        if (k == 0) { q = n " has " a " " it ". " m " gives " n " " b " more, and then " n " buys " c " bags with " b \
+            " " it " each. How many " it " does " n " have now?"
                       e = a "+" b "+" c "*" b; v = a + b + c * b; wrong = a "+" b "+" c "+" b; w = a + b + c + b }
-        if (k == 1) { q = n " packs " a " boxes with " c " " it " each and gives " b " " it " to " m ". How many " it " are left?"
+        if (k == 1) { q = n " packs " a " boxes with " c " " it " each and gives " b " " it " to " m ". How many " it \
+            " are left?"
                       e = a "*" c "-" b; v = a * c - b; wrong = a "+" c "-" b; w = a + c - b }
-        if (k == 2) { q = "A bag of " it " costs " c " dollars. " n " buys " a " bags and " m " buys " b " bags. How many dollars do they pay together?"
+        if (k == 2) { q = "A bag of " it " costs " c " dollars. " n " buys " a " bags and " m " buys " b \
+            " bags. How many dollars do they pay together?"
                       e = "(" a "+" b ")*" c; v = (a + b) * c; wrong = "(" a "+" b ")+" c; w = a + b + c }
-        if (k == 3) { q = n " collects " a " " it " on each of " c " days and finds " b " more on the last day. " m " takes " c " of them. How many " it " does " n " keep?"
+        if (k == 3) { q = n " collects " a " " it " on each of " c " days and finds " b " more on the last day. " m \
+            " takes " c " of them. How many " it " does " n " keep?"
                       e = a "*" c "+" b "-" c; v = a * c + b - c; wrong = a "+" c "+" b "-" c; w = a + b }
-        if (k == 4) { q = n " and " m " have " a " and " b " " it ". They put them together and make " c " equal copies of the pile. How many " it " are there in all the copies?"
+        if (k == 4) { q = n " and " m " have " a " and " b " " it ". They put them together and make " c \
+            " equal copies of the pile. How many " it " are there in all the copies?"
                       e = "(" a "+" b ")*" c; v = (a + b) * c; wrong = "(" a "+" b ")+" c; w = a + b + c }
     }
     function answer(x) { return "<answer>\\\\boxed{" x "}</answer>" }
     function calculate(expr, value) {
-        return "<think> I need to compute " expr ".</think><python>" expr "</python> <result>\\n" value "\\n</result>" after "<think> The result is " value ".</think>" answer(value)
+        return "<think> I need to compute " expr ".</think><python>" expr "</python> <result>\\n" value \
+            "\\n</result>" after "<think> The result is " value ".</think>" answer(value)
     }
     BEGIN {
         split("Ava Ben Cara Dev Elif Finn Gita Hugo Ines Jon Kemi Lars Mina Noor Omar Pia", name, " ")
         split("apples books coins pens cards shells stamps marbles", thing, " "); split("-10 -3 2 7 20", off, " ")
-        task = "Solve the problem. Think between <think> and </think>. To calculate, write <python>expression</python>; the result comes back between <result> and </result>. " \
+        task = "Solve the problem. Think between <think> and </think>. To calculate, write " \
+                 "<python>expression</python>; the result comes back between <result> and </result>. " \
                  "Put the final number in <answer>\\\\boxed{}</answer>."
         for (i = 0; i < rows; i++) {
             pose(); flaw = draw(1000)
-            says = flaw < 300 ? "<think> I can guess this.</think>" answer(v + off[1 + draw(5)]) : flaw < 420 ? calculate(wrong, w) : calculate(e, v)
-            if (kind == "sft") printf "{\"messages\":[%s,%s,%s]}\n", text("system", task), text("user", q), text("assistant", says)
-            else printf "{\"data_source\":\"words\",\"ability\":\"math\",\"prompt\":[%s,%s],\"reward_model\":{\"ground_truth\":\"%d\",\"style\":\"rule\"}}\n", text("system", task), text("user", q), v
+            says = flaw < 300 ? "<think> I can guess this.</think>" answer(v + off[1 + draw(5)]) : \
+                flaw < 420 ? calculate(wrong, w) : calculate(e, v)
+            asked = text("system", task) "," text("user", q)
+            if (kind == "sft") printf "{\"messages\":[%s,%s]}\n", asked, text("assistant", says)
+            else printf "{\"data_source\":\"words\",\"ability\":\"math\",\"prompt\":[%s]," \
+                "\"reward_model\":{\"ground_truth\":\"%d\",\"style\":\"rule\"}}\n", asked, v
         }
     }'
 }
@@ -86,9 +98,11 @@ last() { # metrics.jsonl key: the last value there is, times 100
 }
 for v in $variants; do
     cold=$dir/cold.$v
-    common=(data.train_files="$dir/train.jsonl" data.val_files="$dir/val.jsonl" data.max_prompt_length=256 data.max_response_length=128 rollout.max_len=384 reward.kind=exact
+    common=(data.train_files="$dir/train.jsonl" data.val_files="$dir/val.jsonl" data.max_prompt_length=256
+        data.max_response_length=128 rollout.max_len=384 reward.kind=exact
         rollout.max_num_seqs=64 data.train_batch_size=12 actor.ppo_mini_batch_size=6 trainer.seed=1 model.path="$cold")
-    once "sft.$v" "$app" sft model.path="$smol" data.train_files="$dir/sft.$v.jsonl" sft.lr=1e-4 sft.steps="${steps:-45}" sft.batch_size=20 sft.warmup_steps=5 data.max_length=512 \
+    once "sft.$v" "$app" sft model.path="$smol" data.train_files="$dir/sft.$v.jsonl" sft.lr=1e-4 \
+        sft.steps="${steps:-45}" sft.batch_size=20 sft.warmup_steps=5 data.max_length=512 \
         trainer.seed=1 sft.save="$cold"
     once "eval.$v" "$app" eval "${common[@]}"
     read -r _ success greedy _ < <(grep '^all ' "$dir/eval.$v.log" | sed 's/([^)]*)//g')
@@ -96,10 +110,12 @@ for v in $variants; do
     for how in grpo appo; do
         rule=(algorithm.adv_estimator=grpo rollout.n=8)
         [ $how = grpo ] || rule=(rollout.n=12 rollout.initial_rollouts=4 branch.points=2)
-        once "$how.$v" "$app" train "${common[@]}" actor.optim.lr=1e-5 "${rule[@]}" trainer.total_training_steps="${steps:-14}" trainer.default_local_dir="$dir/$how.$v"
+        once "$how.$v" "$app" train "${common[@]}" actor.optim.lr=1e-5 \
+            "${rule[@]}" trainer.total_training_steps="${steps:-14}" trainer.default_local_dir="$dir/$how.$v"
         m=$(find "$dir/$how.$v" -name metrics.jsonl | head -n 1)
         line "$v" $how "$(last "$m" 'val-core/all/acc/mean@[0-9]+')" "$(last "$m" 'val-aux/all/greedy/mean@1')" \
-            "$(grep -oE '"perf/generated_tokens":[0-9]+' "$m" | awk -F: '{ s += $2 } END { print s }')" "$(cat "$dir/$how.$v.log.done")"
+            "$(grep -oE '"perf/generated_tokens":[0-9]+' "$m" | awk -F: '{ s += $2 } END { print s }')" \
+            "$(cat "$dir/$how.$v.log.done")"
     done
 done
 cat "$table"

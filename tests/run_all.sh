@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# run_all.sh: every test there is; ./run.sh test calls it. One line a suite, full output only where something failed, and at the end "N passed, M failed",
-# N counting cmocka tests, golden cases, command-line checks and fuzz targets. Usage: tests/run_all.sh [SUITE ...]
+# run_all.sh: every test there is; ./run.sh test calls it. One line a suite, full output only where something failed,
+# and at the end "N passed, M failed", N counting cmocka tests, golden cases, command-line checks and fuzz targets.
+# Usage: tests/run_all.sh [SUITE ...]
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 logs=build/test-logs
@@ -24,8 +25,9 @@ finish() { # suite passed failed started note
     total_passed=$((total_passed + $2)) total_failed=$((total_failed + $3))
 }
 
-# One cmocka binary. Its log ends with a line "result NAME passed failed"; a crash, a hang and a program that ran nothing each count as one failure. Tests
-# that say themselves that they have nothing to do here (skip()) are not nothing.
+# One cmocka binary. Its log ends with a line "result NAME passed failed"; a crash, a hang and a program that ran
+# nothing each count as one failure. Tests that say themselves that they have nothing to do here (skip()) are not
+# nothing.
 one_binary() {
     local log=$1/${2//\//_}.log passed failed skipped status
     timeout 300 "$2" >"$log" 2>&1
@@ -44,7 +46,8 @@ one_binary() {
 }
 export -f one_binary
 
-# suite NAME BUILD_FOLDER LAYERS MAKE_ARGS...: builds and runs the test binaries of these layers, or single ones (engine/test_x)
+# suite NAME BUILD_FOLDER LAYERS MAKE_ARGS...: builds and runs the test binaries of these layers, or single ones
+# (engine/test_x)
 suite() {
     local name=$1 build=$2 layers=$3 started built targets=() t l
     shift 3
@@ -68,7 +71,8 @@ suite() {
     built=$(printf 'built in %.0f s' "$(since "$started")")
     rm -rf "${logs:?}/$name"
     mkdir -p $logs/"$name"
-    printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -n 1 bash -c 'one_binary "$0" "$1"' $logs/"$name" >$logs/"$name".results
+    printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -n 1 \
+        bash -c 'one_binary "$0" "$1"' $logs/"$name" >$logs/"$name".results
     report_binaries "$name" "$started" "$built"
 }
 
@@ -82,7 +86,8 @@ report_binaries() {
             grep -avE '^\[ RUN|^\[       OK' "$log" | tail -n 200
         fi
     done <$logs/"$1".results
-    skipped=$(cat $logs/"$1"/*.log | grep -aoE '^\[  SKIPPED \] [0-9]+ test' | grep -oE '[0-9]+' | awk '{ n += $1 } END { print n + 0 }')
+    skipped=$(cat $logs/"$1"/*.log | grep -aoE '^\[  SKIPPED \] [0-9]+ test' | grep -oE '[0-9]+' |
+        awk '{ n += $1 } END { print n + 0 }')
     [ "$skipped" = 0 ] || set -- "$1" "$2" "$3, $skipped skipped"
     finish "$1" $passed $failed "$2" "$3"
 }
@@ -106,17 +111,21 @@ counted() {
 
 program() { make -s -j"$jobs" all && [ -x build/cpu/appo ]; }
 
-# both number types of the GPU's program, whole and without a spill, and its random numbers against cuRAND's, where there is nvcc
+# both number types of the GPU's program, whole and without a spill, and its random numbers against cuRAND's, where
+# there is nvcc
 gpu_builds() {
     local real dir failed=0
     for real in float bf16; do
         dir=build/cuda$([ $real = float ] || echo "-$real")
         tests/spills.sh "$dir" REAL=$real || failed=1
         command -v nvcc >/dev/null || return 0
-        if make -s -j"$jobs" BACKEND=cuda REAL=$real all; then echo "appo for a GPU, REAL=$real: 1 passed"; else echo "1 failed" && failed=1; fi
+        if make -s -j"$jobs" BACKEND=cuda REAL=$real all; then echo "appo for a GPU, REAL=$real: 1 passed"; else echo \
+            "1 failed" && failed=1; fi
     done
-    if [ ! -e "$(dirname "$(readlink -f "$(command -v nvcc)")")/../include/curand_kernel.h" ]; then echo "this CUDA toolkit is without cuRAND: its stream was not compared"
-    elif nvcc -std=c++17 -I. -DREAL_IS_float tests/cuda/curand.cu -o build/cuda/curand; then build/cuda/curand || failed=1
+    if [ ! -e "$(dirname "$(readlink -f "$(command -v nvcc)")")/../include/curand_kernel.h" ]; then echo \
+        "this CUDA toolkit is without cuRAND: its stream was not compared"
+    elif nvcc -std=c++17 -I. -DREAL_IS_float tests/cuda/curand.cu -o build/cuda/curand; then build/cuda/curand ||
+        failed=1
     else echo "1 failed" && failed=1; fi
     return $failed
 }
@@ -124,7 +133,8 @@ gpu_builds() {
 # what `appo export` writes, loaded by transformers; $PYTHON: an interpreter that has it
 exported() {
     local python=${PYTHON:-python3}
-    if ! command -v "$python" >/dev/null; then echo "skipped: no $python, exported models were not loaded with transformers: 0 passed"
+    if ! command -v "$python" >/dev/null; then echo \
+        "skipped: no $python, exported models were not loaded with transformers: 0 passed"
     else make -s -j"$jobs" field && "$python" tests/golden/check_export.py build/cpu/appo; fi
 }
 
@@ -143,13 +153,18 @@ run_suite() {
     san) suite san build/cpu-san "base data kernels model engine eval cmd" SAN=1 ;;
     # every operation's output is looked at, in a unit test and in a short run
     checks) suite checks build/cpu-debug "kernels/test_check" DEBUG=1 && counted checks-run checked_run ;;
-    # the CUDA sources on the CPU: every launch twice, its lanes forward and then backward (a race changes the bits); whole steps forward only
+    # the CUDA sources on the CPU: every launch twice, its lanes forward and then backward (a race changes the bits);
+    # whole steps forward only
     simt) APPO_SIMT_ORDER=both suite simt build/simt "kernels simt model" BACKEND=simt ;;
     simt-run) APPO_SIMT_ORDER=forward suite simt-run build/simt "engine eval cmd" BACKEND=simt ;;
-    simt-san) APPO_SIMT_ORDER=reverse suite simt-san build/simt-san "kernels simt model engine/session/test_naive" BACKEND=simt SAN=1 ;;
-    simt-bf16) APPO_SIMT_ORDER=reverse suite simt-bf16 build/simt-bf16 "kernels simt model engine/session/test_naive" BACKEND=simt REAL=bf16 ;;
-    # every operation and whole models with attention by wgmma, which the shim's GPU has; test_attn_cuda has it in every build
-    simt-wgmma) APPO_SIMT_ORDER=forward APPO_ATTN=wgmma suite simt-wgmma build/simt-bf16 "kernels/test_naive model/test_naive" BACKEND=simt REAL=bf16 ;;
+    simt-san) APPO_SIMT_ORDER=reverse suite simt-san build/simt-san \
+        "kernels simt model engine/session/test_naive" BACKEND=simt SAN=1 ;;
+    simt-bf16) APPO_SIMT_ORDER=reverse suite simt-bf16 build/simt-bf16 \
+        "kernels simt model engine/session/test_naive" BACKEND=simt REAL=bf16 ;;
+    # every operation and whole models with attention by wgmma, which the shim's GPU has; test_attn_cuda has it in every
+    # build
+    simt-wgmma) APPO_SIMT_ORDER=forward APPO_ATTN=wgmma suite simt-wgmma build/simt-bf16 \
+        "kernels/test_naive model/test_naive" BACKEND=simt REAL=bf16 ;;
     nvcc) counted nvcc gpu_builds ;;
     golden) counted golden build/cpu/appo golden tests/golden ;;
     cli) counted cli sh -c 'tests/cli/run.sh build/cpu/appo; a=$?; tests/cli/launchers.sh build/cpu/appo && exit $a' ;;
@@ -164,7 +179,8 @@ run_suite() {
     esac
 }
 
-all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli user bench debug keep fuzz)
+all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli user bench debug
+    keep fuzz)
 others=(form)       # run by name only
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# spills.sh: compiles every CUDA source for every GPU of the Makefile and fails if a kernel spills registers: a spilled value travels through memory that the
-# kernel is there to save; or if ptxas says that it makes wgmma instructions wait for one another (C7510 and the like), so that nothing runs beside them.
-# Prints a table of registers and spills, then "N passed, M failed", one function and GPU each, and one more for each such sentence.
+# spills.sh: compiles every CUDA source for every GPU of the Makefile and fails if a kernel spills registers: a spilled
+# value travels through memory that the kernel is there to save; or if ptxas says that it makes wgmma instructions wait
+# for one another (C7510 and the like), so that nothing runs beside them. Prints a table of registers and spills, then
+# "N passed, M failed", one function and GPU each, and one more for each such sentence.
 # Usage: tests/spills.sh [BUILD_FOLDER [MAKE_ARGS ...]], for example: tests/spills.sh build/cuda-bf16 REAL=bf16
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build/cuda}
 shift $(($# > 0))
-# May spill, and why: the choice of branch points is one block of 1024 threads a prompt, microseconds a step; on sm_80 that leaves a thread 32 registers.
+# May spill, and why: the choice of branch points is one block of 1024 threads a prompt, microseconds a step; on sm_80
+# that leaves a thread 32 registers.
 cold='branch_select_kernel'
 if ! command -v nvcc >/dev/null; then
     echo "skipped: no nvcc here, the CUDA sources were only run on the CPU"
@@ -21,8 +23,9 @@ if ! make -s -k -j"$(nproc)" BACKEND=cuda BUILD="$build" "$@" "${objects[@]}"; t
     exit 1
 fi
 
-# "Compiling entry function 'NAME' for 'GPU'"; for it, and after it for each function that is called and not inlined, "Function properties for NAME" and a line
-# of stack and spills; "Used N registers" for the kernel. One line each: gpu, registers (- for a function), stack, bytes stored, bytes loaded, name.
+# "Compiling entry function 'NAME' for 'GPU'"; for it, and after it for each function that is called and not inlined,
+# "Function properties for NAME" and a line of stack and spills; "Used N registers" for the kernel. One line each: gpu,
+# registers (- for a function), stack, bytes stored, bytes loaded, name.
 functions() {
     awk '
         function flush() { if (name) print gpu, regs, stack, stores, loads, name; name = "" }
@@ -34,9 +37,11 @@ functions() {
 }
 
 # the name without what it returns and takes
-demangled() { if command -v c++filt >/dev/null; then c++filt; else cat; fi | sed -E 's/\(.*//; s/^(([^ ]+ ){5})[a-z_0-9]+ ([a-z])/\1\3/'; }
+demangled() { if command -v c++filt >/dev/null; then c++filt; else cat; fi |
+    sed -E 's/\(.*//; s/^(([^ ]+ ){5})[a-z_0-9]+ ([a-z])/\1\3/'; }
 
-# One row a function, a column a GPU: registers, then +bytes spilled and ~bytes of arrays in local memory where there are any.
+# One row a function, a column a GPU: registers, then +bytes spilled and ~bytes of arrays in local memory where there
+# are any.
 table() { # how many sentences there were
     awk -v cold="$cold" -v serial="$1" '
         {

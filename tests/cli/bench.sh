@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# bench.sh: what bench, gpu-check and pack-deps say, write and refuse; the check of a GPU runs here with the C backend in its place.
+# bench.sh: what bench, gpu-check and pack-deps say, write and refuse; the check of a GPU runs here with the C backend
+# in its place.
 # Usage: tests/cli/bench.sh build/cpu/appo
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -17,11 +18,13 @@ expect "a place that cannot be written" 1 'none/x' "$app" bench add --sizes tiny
 expect "a table of nothing" 2 'which files' "$app" bench --table
 expect "a table of no file" 1 'none' "$app" bench --table none
 expect "too little memory" 0 'left out: about .* needed' "$app" bench embed --sizes cpu --limit 2MiB
-expect "it says that there is no GPU" 0 'no GPU: this measures the C backend' "$app" bench add scale --sizes tiny --json rows.jsonl
+expect "it says that there is no GPU" 0 'no GPU: this measures the C backend' \
+    "$app" bench add scale --sizes tiny --json rows.jsonl
 check "a row each" test "$(grep -c '"backend":"cpu"' rows.jsonl)" = 2
 check "a row says the command" grep -q '"command":"appo bench add scale --sizes tiny --json rows.jsonl"' rows.jsonl
 check "cases for peers" "$app" bench --shapes cases.jsonl --sizes gpu
-check "the largest vocabulary is among them" grep -q '"name":"row_stats","shape":{"n":16384,"vocab":151936}.*"bytes":' cases.jsonl
+check "the largest vocabulary is among them" grep -q '"name":"row_stats","shape":{"n":16384,"vocab":151936}.*"bytes":' \
+    cases.jsonl
 printf '{"name":"add","shape":{"n":3,"dim":40},"peer":"other","us":1e9,"rate":1,"unit":"GB/s"}\n' >peer.jsonl
 expect "a table" 0 'other .* x our time' "$app" bench --table rows.jsonl peer.jsonl
 
@@ -39,12 +42,17 @@ expect "a part" 0 '2 passed, 0 failed, 0 left out' "${stand_in[@]}" "${some[@]}"
 before=$(stat -c %Y.%i out/done/bench.add.json)
 expect "the rest" 0 '4 passed, 0 failed, 1 left out' "${stand_in[@]}" "${some[@]}"
 check "what was done is not done again" test "$before" = "$(stat -c %Y.%i out/done/bench.add.json)"
-check "the result is one JSON object, with all rows" test "$("$app" bench --table out/results.json | grep -cE '^(add|kl|train) ')" = 3
+check "the result is one JSON object, with all rows" test \
+    "$("$app" bench --table out/results.json | grep -cE '^(add|kl|train) ')" = 3
 check "it says what stood in" grep -q '"device":"no GPU: cpu stands in' out/results.json
-check "sampled and trained probabilities are the same" grep -q '"numerics":"exact","rollout_probs_diff_max":0,' out/results.json
-check "what was left out has a reason" grep -q '"piece":"sanitizer:memcheck:bench","part":4,"verdict":"left out","seconds":[0-9]*,"note":"cpu has no' out/results.json
+check "sampled and trained probabilities are the same" grep -q '"numerics":"exact","rollout_probs_diff_max":0,' \
+    out/results.json
+check "what was left out has a reason" grep -q \
+    '"piece":"sanitizer:memcheck:bench","part":4,"verdict":"left out","seconds":[0-9]*,"note":"cpu has no' \
+    out/results.json
 check "a table for people" grep -q 'passed    part 6  train:tiny' out/results.txt
-expect "results of another commit" 1 "holds results of 'cpu one'" env APPO_BACKEND=cpu APPO_COMMIT=two "$front" gpu-check --out out
+expect "results of another commit" 1 "holds results of 'cpu one'" \
+    env APPO_BACKEND=cpu APPO_COMMIT=two "$front" gpu-check --out out
 sed -i 's/"verdict":"passed"/"verdict":"failed"/' out/done/bench.add.json
 touch -d yesterday out/done/bench.add.json
 expect "what failed is told" 1 '3 passed, 1 failed' "${stand_in[@]}" "${some[@]}"
@@ -64,7 +72,8 @@ if command -v dpkg >/dev/null && dpkg -s libjansson-dev >/dev/null 2>&1; then
     expect "and what is not" 1 'nonesuch was not packed' moved/bin/pkg-config --libs nonesuch
     printf '#include <jansson.h>\nint main(void) { return json_null() == NULL; }\n' >probe.c
     # shellcheck disable=SC2046
-    check "a program builds and runs with it" sh -c "cc probe.c -o probe $(moved/bin/pkg-config --cflags --libs jansson) && ./probe"
+    check "a program builds and runs with it" \
+        sh -c "cc probe.c -o probe $(moved/bin/pkg-config --cflags --libs jansson) && ./probe"
     rm moved/lib/packages/jansson
     expect "what was not packed is missing" 0 'libjansson-dev' env DEPS="$tmp/moved" "$front" setup --dry-run
 fi

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# debug.sh: a short `debug` run from end to end: the report and the metrics hold what they must; 1 and 2 threads give the same metrics, and so does a run
-# that was stopped and resumed. Usage: tests/cli/debug.sh build/cpu/appo
+# debug.sh: a short `debug` run from end to end: the report and the metrics hold what they must; 1 and 2 threads give
+# the same metrics, and so does a run that was stopped and resumed.
+# Usage: tests/cli/debug.sh build/cpu/appo
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$tmp" || exit 1
-small=(data.val_per_family=1 data.train_batch_size=13 actor.ppo_mini_batch_size=13 rollout.n=8 rollout.initial_rollouts=2 --seed 5)
+small=(data.val_per_family=1 data.train_batch_size=13 actor.ppo_mini_batch_size=13 rollout.n=8
+    rollout.initial_rollouts=2 --seed 5)
 
 # metrics without what a clock decides
 steady() { sed -E 's/"(timing_|perf\/)[^"]*":[^,}]*,?//g; s/,\}/}/g' "$1"; }
@@ -21,10 +23,12 @@ check "a run ends well" test $? = 0
 for key in before after wall_s tokens_generated tokens_trained rollout_probs_diff_max config; do
     check "the report has $key" grep -qE "\"$key\" *:" one.json
 done
-check "sampled and trained log-probabilities are the same bits" grep -qE '"rollout_probs_diff_max" *: *0(\.0+)?[,} ]*$|"rollout_probs_diff_max" *: *0(\.0+)?[,}]' one.json
+check "sampled and trained log-probabilities are the same bits" grep -qE \
+    '"rollout_probs_diff_max" *: *0(\.0+)?[,} ]*$|"rollout_probs_diff_max" *: *0(\.0+)?[,}]' one.json
 m=$(metrics one)
 check "metrics.jsonl" test -s "$m"
-for name in actor/pg_loss actor/grad_norm critic/rewards/mean response_length/mean training/rollout_probs_diff_max timing_s/gen perf/throughput; do
+for name in actor/pg_loss actor/grad_norm critic/rewards/mean response_length/mean training/rollout_probs_diff_max \
+    timing_s/gen perf/throughput; do
     check "metrics have $name" grep -q "\"$name\":" "$m"
 done
 for step in 1 2 3; do
@@ -42,7 +46,8 @@ steady "$(metrics two)" >two.steady
 check "there are metrics to compare" test -s one.steady
 check "1 and 2 threads give the same metrics" cmp one.steady two.steady
 
-# stopped in the middle, resumed; without timeout(1), which would pass the signal on twice, and a second one ends the program at once
+# stopped in the middle, resumed; without timeout(1), which would pass the signal on twice, and a second one ends the
+# program at once
 "$app" debug "${small[@]}" trainer.default_local_dir=cut --steps 3 trainer.threads=1 >cut.out 2>cut.err &
 pid=$!
 running() { kill -0 $pid 2>/dev/null; }
@@ -61,7 +66,8 @@ check "an interrupted run ends with status 130" test $? = 130
 check "an interrupted run says how to resume" grep -qE 'goes on from there|resume' cut.out
 check "it left a checkpoint" test -n "$(find cut -name 'latest_checkpointed_iteration.txt')"
 check "nothing half-written" test -z "$(find cut -name '*.tmp*')"
-left=$(dirname cut/*/*/latest_checkpointed_iteration.txt)/global_step_7.99999999.tmp          # as of a process that was killed while it wrote
+# as of a process that was killed while it wrote
+left=$(dirname cut/*/*/latest_checkpointed_iteration.txt)/global_step_7.99999999.tmp
 mkdir -p "$left/actor"
 run cut --steps 3 trainer.threads=1
 check "the resumed run ends well" test $? = 0
@@ -69,7 +75,8 @@ check "what a killed process left is gone" test ! -e "$left"
 steady "$(metrics cut)" >cut.steady
 check "a resumed run's metrics are those of one that never stopped" cmp one.steady cut.steady
 
-# damaged checkpoints, where there is no other: a sentence that names the file and what can be done, and the run is not begun again over it
+# damaged checkpoints, where there is no other: a sentence that names the file and what can be done, and the run is not
+# begun again over it
 rm -rf whole
 cp -r cut whole
 for n in 1 2; do rm -rf whole/appo/debug/global_step_$n; done
@@ -79,7 +86,8 @@ hurt() {
     local name=$1 words=$2
     rm -rf cut && cp -r whole cut && eval "$3"
     shift 3
-    expect "$name" 1 "$words" "$app" debug "${small[@]}" trainer.default_local_dir=cut --steps 4 trainer.threads=1 trainer.resume=auto "$@"
+    expect "$name" 1 "$words" \
+        "$app" debug "${small[@]}" trainer.default_local_dir=cut --steps 4 trainer.threads=1 trainer.resume=auto "$@"
     check "$name: no fourth step" test ! -e cut/appo/debug/global_step_4
     check "$name: the old metrics stay" cmp -s whole/appo/debug/metrics.jsonl cut/appo/debug/metrics.jsonl
 }
@@ -95,11 +103,15 @@ hurt "a step of 33 bits" 'state\.json: .*step must be a whole number' 'key step 
 hurt "another step than the folder's" 'state\.json: is the state after step 2, not 3' 'key step 2' $raw
 hurt "updates below 0" 'state\.json: .*updates must be a whole number' 'key updates -1' $raw
 hurt "no configuration" 'state\.json: not the state of a run' 'sed -i "s/\"config\":/\"was\":/" $state; key step 3' $raw
-hurt "an optimizer cut short" "optimizer\.safetensors: damaged: has 50000 bytes" 'truncate -s 50000 cut/appo/debug/global_step_3/actor/optimizer.safetensors' $raw
-hurt "weights cut short" "$old.*model\.safetensors: damaged: has 50000 bytes" 'truncate -s 50000 cut/appo/debug/global_step_3/actor/huggingface/model.safetensors'
+hurt "an optimizer cut short" "optimizer\.safetensors: damaged: has 50000 bytes" \
+    'truncate -s 50000 cut/appo/debug/global_step_3/actor/optimizer.safetensors' $raw
+hurt "weights cut short" "$old.*model\.safetensors: damaged: has 50000 bytes" \
+    'truncate -s 50000 cut/appo/debug/global_step_3/actor/huggingface/model.safetensors'
 hurt "heads cut otherwise" 'huggingface: a model of another shape' 'key step 3
-    sed -Ei "s/(num_attention_heads\": *)4/\18/; s/(num_key_value_heads\": *)2/\14/; s/(head_dim\": *)24/\112/" cut/appo/debug/global_step_3/actor/huggingface/config.json' $raw
-hurt "no checkpoint at all" "latest_checkpointed_iteration\.txt: says 3, and no checkpoint is here" 'rm -rf cut/appo/debug/global_step_3'
+    sed -Ei "s/(num_attention_heads\": *)4/\18/; s/(num_key_value_heads\": *)2/\14/; s/(head_dim\": *)24/\112/" \
+        cut/appo/debug/global_step_3/actor/huggingface/config.json' $raw
+hurt "no checkpoint at all" \
+    "latest_checkpointed_iteration\.txt: says 3, and no checkpoint is here" 'rm -rf cut/appo/debug/global_step_3'
 rm -rf whole
 
 # moments of bf16: rounded at random, and yet the same after a resume

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# launchers.sh: what eight public launch scripts give, and every key of verl's generated configuration at its default. launchers/NAME.keys has a line a key: the
-# verdict (accepted, ignored, refused), a tab, key=value. All at once: exactly those marked are refused, each by name; without them the configuration loads,
-# and exactly so many are named as ignored as are marked. Usage: tests/cli/launchers.sh build/cpu/appo [--table]
+# launchers.sh: what eight public launch scripts give, and every key of verl's generated configuration at its default.
+# launchers/NAME.keys has a line a key: the verdict (accepted, ignored, refused), a tab, key=value. All at once: exactly
+# those marked are refused, each by name; without them the configuration loads, and exactly so many are named as ignored
+# as are marked.
+# Usage: tests/cli/launchers.sh build/cpu/appo [--table]
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 lists=$top/tests/cli/launchers
@@ -12,8 +14,10 @@ of() { grep -P "^$1\t" "$2" | cut -f 2-; }
 # how many keys the line names: a name is one, "pattern (N)" and "and N more" are N
 named() {
     sed -n 's/^ignored, options of other engines: //p' said |
-        awk '{ n = 0; more = 0; if (match($0, / and [0-9]+ more$/)) { more = substr($0, RSTART + 5) + 0; $0 = substr($0, 1, RSTART - 1) }
-               k = split($0, a, ", "); for (i = 1; i <= k; i++) n += match(a[i], /\([0-9]+\)$/) ? substr(a[i], RSTART + 1) + 0 : 1; print n + more }'
+        awk '{ n = 0; more = 0
+            if (match($0, / and [0-9]+ more$/)) { more = substr($0, RSTART + 5) + 0; $0 = substr($0, 1, RSTART - 1) }
+               k = split($0, a, ", "); for (i = 1; i <= k; i++) n += match(a[i], /\([0-9]+\)$/) ? \
+                   substr(a[i], RSTART + 1) + 0 : 1; print n + more }'
 }
 
 table='script|keys|accepted|ignored|refused'
@@ -40,14 +44,20 @@ for list in "$lists"/*.keys; do
     status=$?
     check "$name: the rest loads" test $status = 0
     check "$name: $(named) of $ignored ignored keys are named" test "$(named)" = "$ignored"
-    check "$name: nothing is a file or folder of that name" test "$(find . -mindepth 1 ! -name out ! -name said ! -name reasons | wc -l)" = 0
+    check "$name: nothing is a file or folder of that name" test \
+        "$(find . -mindepth 1 ! -name out ! -name said ! -name reasons | wc -l)" = 0
 done
-# verl's whole configuration as a file, interpolations and all: the same three keys are refused, each with its line, and without them it loads
-grep -vE '^#' "$lists/verl_generated_ppo_trainer.keys" | cut -f 2- | sed -E '/=(null|\{\}|\[.*\])$/{s/=/: /;b}; s/"/\\"/g; s/=(.*)$/: "\1"/' >whole.yaml
+# verl's whole configuration as a file, interpolations and all: the same three keys are refused, each with its line, and
+# without them it loads
+grep -vE '^#' "$lists/verl_generated_ppo_trainer.keys" | cut -f 2- |
+    sed -E '/=(null|\{\}|\[.*\])$/{s/=/: /;b}; s/"/\\"/g; s/=(.*)$/: "\1"/' >whole.yaml
 "$app" train --config whole.yaml --print-config >out 2>said
 check "verl's file: refused" test $? = 2
-check "by name and line" test "$(grep -cE '^appo: (algorithm\.adv_estimator|trainer\.n_gpus_per_node|rollout\.tensor_model_parallel_size)=.* \(whole\.yaml:[0-9]+\): ' said)" = 3
-expect "verl's file, for one GPU" 0 '^rollout\.val_kwargs\.temperature: 0 +# rollout.val_kwargs.do_sample, .*whole\.yaml:' "$app" train --config-path=. --config-name=whole --print-config \
+three='algorithm\.adv_estimator|trainer\.n_gpus_per_node|rollout\.tensor_model_parallel_size'
+check "by name and line" test "$(grep -cE "^appo: ($three)=.* \(whole\.yaml:[0-9]+\): " said)" = 3
+expect "verl's file, for one GPU" 0 \
+    '^rollout\.val_kwargs\.temperature: 0 +# rollout.val_kwargs.do_sample, .*whole\.yaml:' \
+    "$app" train --config-path=. --config-name=whole --print-config \
     algorithm.adv_estimator=grpo trainer.n_gpus_per_node=1 actor_rollout_ref.rollout.tensor_model_parallel_size=1
 check "its folder has both names" grep -qE '^trainer\.default_local_dir: "checkpoints/verl_examples/gsm8k" ' said
 check "eight scripts and verl's own configuration" test "$(find "$lists" -name '*.keys' | wc -l)" = 9

@@ -1,4 +1,5 @@
-# lib.sh: black-box checks of the program: a command, the status it must end with, and words it must say. Sourced by the scripts beside it.
+# lib.sh: black-box checks of the program: a command, the status it must end with, and words it must say. Sourced by the
+# scripts beside it.
 app=$(readlink -f "$1")
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tmp=$(mktemp -d)

@@ -7,8 +7,10 @@ expect "its id" 0 '^409 401 ' cat "$tmp/ids"
 mkdir "$tmp/m"
 cp "$here/tokenizer.json" "$tmp/m"
 sed 's/"bos_token": "[^"]*"/"bos_token": "<s>"/' "$here/tokenizer_config.json" >"$tmp/m/tokenizer_config.json"
-expect "a bos_token that is no token" 1 "prints bos_token '<s>', which the tokenizer has not" "$app" tokenize model.path="$tmp/m" --chat <"$here/ask.json"
+expect "a bos_token that is no token" 1 "prints bos_token '<s>', which the tokenizer has not" \
+    "$app" tokenize model.path="$tmp/m" --chat <"$here/ask.json"
 sed 's/"bos_token": "[^"]*"/"bos_token": null/' "$here/tokenizer_config.json" >"$tmp/m/tokenizer_config.json"
 expect "none" 1 'prints bos_token, and no file names one' "$app" tokenize model.path="$tmp/m" --chat <"$here/ask.json"
 sed 's/{{ bos_token }}/{{ bos_token }}{{ bos_token }}/' "$here/tokenizer_config.json" >"$tmp/m/tokenizer_config.json"
-expect "two of them are not known" 1 'line 1 column .* model.chat_format=' "$app" tokenize model.path="$tmp/m" --chat <"$here/ask.json"
+expect "two of them are not known" 1 'line 1 column .* model.chat_format=' \
+    "$app" tokenize model.path="$tmp/m" --chat <"$here/ask.json"

@@ -2,7 +2,8 @@
 cd "$tmp" || exit
 row='{"question":"take 18, times 2, times 9.","answer":"324"}'
 good() { expect "$1" 0 "^$2 questions" "$app" eval data.val_files="$3"; } # NAME QUESTIONS FILES
-bad() { expect "$1" 1 "data.val_files: |$2" "$app" eval data.val_files="$3"; grep -qE -- "$2" said || failed=$((failed + 1)); }
+bad() { expect "$1" 1 "data.val_files: |$2" \
+    "$app" eval data.val_files="$3"; grep -qE -- "$2" said || failed=$((failed + 1)); }
 printf '\xef\xbb\xbf%s\r\n\r\n%s\r\n' "$row" "$row" >bom.jsonl
 good "a byte order mark, CRLF, an empty line" 2 bom.jsonl
 printf '%s\nnull\n{"question":null,"answer":null}\n%s' "$row" "$row" >nulls.jsonl
@@ -13,7 +14,9 @@ good "an array" 2 array.json
 mkdir -p sh/data empty/data
 for k in 2 0 1; do printf '%s\n' "$row" >sh/data/train-0000$k-of-00003.jsonl; done
 good "a folder" 3 sh/data
-check "what it stands for" grep -q 'data.val_files: sh/data: 3 files: train-00000-of-00003.jsonl, train-00001-of-00003.jsonl, train-00002-of-00003.jsonl$' said
+check "what it stands for" grep -q \
+    'data.val_files: sh/data: 3 files: train-00000-of-00003.jsonl, train-00001-.*, train-00002-of-00003.jsonl$' \
+    said
 check "one source of all shards" grep -q '^train ' said
 rm sh/data/train-00001*
 good "a pattern" 2 'sh/data/train-*-of-*.jsonl'
@@ -36,7 +39,8 @@ bad "two splits" 'stands for both train.jsonl and test.jsonl' splits/
 bad "no data" 'empty: is a folder without .parquet, .jsonl or .json files; it has folders: data' empty
 bad "no such pattern" 'no file is called like this' 'sh/*.parquet'
 printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 3949\n' >lfs.parquet
-bad "a Git LFS pointer" 'lfs.parquet: is a Git LFS pointer, not the file itself: get the file with .git lfs pull' lfs.parquet
+bad "a Git LFS pointer" 'lfs.parquet: is a Git LFS pointer, not the file itself: get the file with .git lfs pull' \
+    lfs.parquet
 printf '<!DOCTYPE html>\n<html><head>' >page.jsonl
 bad "a page" 'page.jsonl: is an HTML page, not data' page.jsonl
 printf 'question,answer\nq,1\n' >rows.csv

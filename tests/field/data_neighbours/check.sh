@@ -38,14 +38,18 @@ right "MATH with an answer beside it" '"answer":"324","solution":"long\nway"'
 right "a key decides" '"answer":"1","label":"324"' data.answer_key=label
 right "a key into an object" '"answer":{"value":"324","aliases":["a"]}' data.answer_key=answer.value
 right "verl's answer goes first" '"reward_model":{"ground_truth":"324"},"answer":"1"'
-wrong "two answers" '"answer":"1","label":"324"' '"answer" and "label" both hold an answer and differ: data.answer_key says which is meant'
-wrong "only the way" '"solution":"First 36.\nThen 324."' '"solution" has several lines and no .boxed..: .*data.answer_key'
+wrong "two answers" '"answer":"1","label":"324"' \
+    '"answer" and "label" both hold an answer and differ: data.answer_key says which is meant'
+wrong "only the way" '"solution":"First 36.\nThen 324."' \
+    '"solution" has several lines and no .boxed..: .*data.answer_key'
 wrong "no answer" '"target":"324"' 'no answer: .*data.answer_key names it.; there are question, target'
 wrong "an object" '"answer":{"value":"324"}' 'is an object with value: data.answer_key must name what is meant in it'
 wrong "an object that is the answer of nothing" '"answer":null' 'no answer: .*"answer" is null here'
-wrong "two questions" '"problem":"another","answer":1' '"question" and "problem" both hold a question and differ: data.prompt_key'
+wrong "two questions" '"problem":"another","answer":1' \
+    '"question" and "problem" both hold a question and differ: data.prompt_key'
 printf '{"question":"take 18, times 2, times 9.","answer":true}\n' >"$tmp/rows.jsonl"
 expect "a boolean" 0 '^rows +[0-9.]+( \([^)]*\))? +0\.0 ' "$app" eval data.val_files="$tmp/rows.jsonl"
 for column in half single double big flag money day category list struct struct.target two.b; do
-    expect "Parquet: $column" 0 '^answers ' "$app" eval data.val_files="$top/tests/data/parquet/answers.parquet" data.answer_key=$column
+    expect "Parquet: $column" 0 '^answers ' \
+        "$app" eval data.val_files="$top/tests/data/parquet/answers.parquet" data.answer_key=$column
 done

@@ -15,7 +15,9 @@ for order in "" front holes "front holes"; do
         got=$(printf %s "$token" | "$app" tokenize --special model.path="$tmp/$n.gguf")
         check "$token is $id in the GGUF file, $order" test "$got" = "$id"
     done <"$tmp/ids"
-    for path in "$tmp/$n.gguf" "$tmp/$n"; do printf %s "$text" | "$app" tokenize --special model.path="$path" >"$tmp/text.$(basename "$path")"; done
+    for path in "$tmp/$n.gguf" "$tmp/$n"; do
+        printf %s "$text" | "$app" tokenize --special model.path="$path" >"$tmp/text.$(basename "$path")"
+    done
     check "the same text, $order" cmp "$tmp/text.$n.gguf" "$tmp/text.$n"
     expect "eos by name, $order" 0 '"eos_token": "<.im_end.>"' cat "$tmp/$n/tokenizer_config.json"
     n=$((n + 1))
@@ -25,7 +27,8 @@ echo '{"messages":[{"role":"user","content":"hello"},{"role":"assistant","conten
 check "sft" "$app" sft model.path="$tmp/1.gguf" data.train_files="$tmp/sft.jsonl" sft.save="$tmp/sft" sft.steps=1
 check "ids in what sft writes" "$tools/hf_ids" "$tmp/sft/tokenizer.json"
 check "the tokenizer is the one that export writes" cmp "$tmp/1/tokenizer.json" "$tmp/sft/tokenizer.json"
-check "train" "$app" train model.path="$tmp/1.gguf" "${sizes[@]}" trainer.total_training_steps=1 trainer.val_before_train=false data.train_batch_size=2 \
+check "train" "$app" train model.path="$tmp/1.gguf" \
+    "${sizes[@]}" trainer.total_training_steps=1 trainer.val_before_train=false data.train_batch_size=2 \
     actor.ppo_mini_batch_size=2 data.val_per_family=1 trainer.default_local_dir="$tmp/run"
 found=$(find "$tmp/run" -path '*/huggingface/tokenizer.json' | head -n 1)
 check "a checkpoint's too" cmp "$tmp/1/tokenizer.json" "$found"

@@ -1,15 +1,21 @@
 # shellcheck shell=bash disable=SC2154
 tiny=$build/tests/field/tiny_model
 score() { expect "$1" 1 "$2" "$app" score model.path="$3" </dev/null; }
-for v in bin lora pth safetensors sharded_without_index lfs cache empty both; do check $v "$tiny" "$tmp/$v" no_weights; done
+for v in bin lora pth safetensors sharded_without_index lfs cache empty both; do
+    check $v "$tiny" "$tmp/$v" no_weights
+done
 touch "$tmp/bin/pytorch_model.bin" "$tmp/bin/training_args.bin" "$tmp/pth/consolidated.00.pth"
-score "pytorch_model.bin" 'pytorch_model.bin holds PyTorch.s pickled weights, which are not read: convert it once with transformers' "$tmp/bin"
+score "pytorch_model.bin" \
+    'pytorch_model.bin holds PyTorch.s pickled weights, which are not read: convert it once with transformers' \
+    "$tmp/bin"
 score "the file itself" 'pytorch_model.bin: holds PyTorch.s pickled' "$tmp/bin/pytorch_model.bin"
 mv "$tmp/bin/pytorch_model.bin" "$tmp/bin/pytorch_model-00001-of-00002.bin"
 echo '{}' >"$tmp/bin/pytorch_model.bin.index.json"
 score "pytorch_model.bin in shards" 'PyTorch.s pickled weights' "$tmp/bin"
-score "Llama's own files" 'consolidated.00.pth holds PyTorch.s pickled weights.*config.json and model.safetensors' "$tmp/pth"
-echo '{"base_model_name_or_path": "Qwen/Qwen2.5-0.5B-Instruct", "r": 16}' | tee "$tmp/lora/adapter_config.json" "$tmp/both/adapter_config.json" >/dev/null
+score "Llama's own files" 'consolidated.00.pth holds PyTorch.s pickled weights.*config.json and model.safetensors' \
+    "$tmp/pth"
+echo '{"base_model_name_or_path": "Qwen/Qwen2.5-0.5B-Instruct", "r": 16}' | tee "$tmp/lora/adapter_config.json" \
+    "$tmp/both/adapter_config.json" >/dev/null
 touch "$tmp/lora/adapter_model.safetensors"
 score "LoRA" 'is an adapter \(LoRA; adapter_config.json\) of Qwen/Qwen2.5-0.5B-Instruct.*merge_and_unload' "$tmp/lora"
 rm "$tmp/lora/config.json"

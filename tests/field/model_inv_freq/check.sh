@@ -6,4 +6,5 @@ for v in inv_freq old_buffers; do
     echo '{"text":"hello world"}' | "$app" score model.path="$tmp/$v" >"$tmp/got" 2>&1
     check "$v: same numbers" cmp "$tmp/want" "$tmp/got"
 done
-expect "a tensor nobody knows" 1 'self_attn.gate.weight belongs to no part' "$app" score model.path="$tmp/odd_tensor" </dev/null
+expect "a tensor nobody knows" 1 'self_attn.gate.weight belongs to no part' \
+    "$app" score model.path="$tmp/odd_tensor" </dev/null

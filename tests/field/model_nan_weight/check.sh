@@ -7,10 +7,13 @@ for c in score generate tokenize; do
     if [ $c = tokenize ]; then want=0 words=.; fi
     expect "$c" $want "$words" bash -c "'$app' $c model.path='$tmp/nan_weight' <'$tmp/text'"
 done
-expect "train" 1 'up_proj.weight: 1 of 8192' "$app" train model.path="$tmp/nan_weight" rollout.max_len=128 trainer.total_training_steps=1 trainer.default_local_dir="$tmp/run"
+expect "train" 1 'up_proj.weight: 1 of 8192' "$app" train model.path="$tmp/nan_weight" rollout.max_len=128 \
+    trainer.total_training_steps=1 trainer.default_local_dir="$tmp/run"
 expect "export" 1 'up_proj.weight: 1 of 8192' "$app" export model.path="$tmp/nan_weight" out="$tmp/out"
-expect "infinite" 1 'o_proj.weight: 1 of 4096 .*first at \[1, 13\]' "$app" score model.path="$tmp/inf_weight" <"$tmp/text"
-expect "several" 1 'up_proj.weight: 3 of 8192 .*first at \[2, 2\]; 2 other tensors have some too\.' "$app" score model.path="$tmp/bad_weights" <"$tmp/text"
+expect "infinite" 1 'o_proj.weight: 1 of 4096 .*first at \[1, 13\]' \
+    "$app" score model.path="$tmp/inf_weight" <"$tmp/text"
+expect "several" 1 'up_proj.weight: 3 of 8192 .*first at \[2, 2\]; 2 other tensors have some too\.' \
+    "$app" score model.path="$tmp/bad_weights" <"$tmp/text"
 expect "loaded all the same: no numbers are said to be none" 1 'log-probabilities of token 1 of text 1 are no numbers' \
     "$app" score model.path="$tmp/nan_weight" model.check=off <"$tmp/text"
 "$app" score model.path="$tmp/nan_weight" model.check=off <"$tmp/text" >"$tmp/printed" 2>/dev/null

@@ -1,7 +1,9 @@
 # shellcheck shell=bash disable=SC2154
 tiny=$build/tests/field/tiny_model
 numbers() { echo '{"text":"hello world"}' | "$app" score model.path="$1" 2>"$tmp/notes"; }
-for v in base tied_head_same tied_head_only index_lists_tied_head tied_head_differs; do check "$v" "$tiny" "$tmp/$v" $v; done
+for v in base tied_head_same tied_head_only index_lists_tied_head tied_head_differs; do
+    check "$v" "$tiny" "$tmp/$v" $v
+done
 check "untied by config.json" "$tiny" "$tmp/untied" tied_head_differs tests/field/tiny_qwen tie_word_embeddings=false
 check "no flag" "$tiny" "$tmp/noflag" tied_head_differs tests/field/tiny_qwen tie_word_embeddings=
 numbers "$tmp/base" >"$tmp/tied.json"
@@ -27,5 +29,7 @@ for v in tied_head_differs tied_head_only index_lists_tied_head; do
     check "$v: and config.json says what it is" test ! -s "$tmp/notes"
 done
 check "no head at all" "$tiny" "$tmp/headless" base
-check "its flag says untied" sed -i 's/"tie_word_embeddings": true/"tie_word_embeddings": false/' "$tmp/headless/config.json"
-expect "no head, not tied" 1 'no tensor lm_head.weight.*tie_word_embeddings' "$app" score model.path="$tmp/headless" </dev/null
+check "its flag says untied" sed -i 's/"tie_word_embeddings": true/"tie_word_embeddings": false/' \
+    "$tmp/headless/config.json"
+expect "no head, not tied" 1 'no tensor lm_head.weight.*tie_word_embeddings' \
+    "$app" score model.path="$tmp/headless" </dev/null
