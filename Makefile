@@ -1,18 +1,19 @@
 # make                     build/cpu/appo            make BACKEND=cpu REAL=double    the gradient checker
 # make SAN=1               with ASan and UBSan       make tests                      every test binary of this build
-# make DEBUG=1             a look at what every operation leaves: no NaN, log-probabilities at most 0, ... (kernels/check.h); any backend
-# make BACKEND=cuda        build/cuda/appo by nvcc   make BACKEND=simt REAL=bf16     the same kernels on the CPU, by the shim
-# Layers are libraries; a test links its own layer and those below it, so that an upward dependency is a link error.
+# make DEBUG=1             checks every operation's output: no NaN, log-probabilities at most 0, ... (kernels/check.h)
+# make BACKEND=cuda        build/cuda/appo by nvcc   make BACKEND=simt REAL=bf16     the same kernels by the CPU shim
+# A room is a library; a test links its own room and those below it, so that an upward dependency is a link error.
 BACKEND ?= cpu
 REAL    ?= float
 SAN     ?= 0
 DEBUG   ?= 0
-BUILD   ?= build/$(BACKEND)$(if $(filter-out float,$(REAL)),-$(REAL))$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(DEBUG)),-debug)
+variant  = $(if $(filter-out float,$(REAL)),-$(REAL))$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(DEBUG)),-debug)
+BUILD   ?= build/$(BACKEND)$(variant)
 CC      ?= gcc
 PKGS     = jansson libpcre2-8 libfyaml sqlite3 zlib snappy libzstd
-# WERROR=1: warnings end the build. The tests and .ci set it; another compiler or another -O warns of other things, which are no reason not to build.
+# WERROR=1: warnings end the build. The tests and .ci set it; a user's other compiler may warn of other things.
 WERROR  ?= 0
-# x86-64-v3 everywhere, so that two machines give the same bits; wider products are chosen at run time inside kernels/cpu/gemm.c
+# x86-64-v3 everywhere, so that two machines give the same bits; kernels/cpu/gemm.c chooses wider products at run time
 ARCH    ?= $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3)
 CFLAGS  ?= -O3 -g
 # files of one instruction set, whose functions are called only where the processor has it
@@ -23,32 +24,39 @@ isa.kernels/cpu/lanes_avx512 = -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2
 endif
 WARN     = -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wdouble-promotion $(if $(filter 1,$(WERROR)),-Werror)
 # What makes an overrun end the program instead of going on. HARDEN= and HARDEN_LD= for none.
-HARDEN  ?= -fstack-protector-strong -fstack-clash-protection $(if $(filter 1,$(SAN)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+HARDEN  ?= -fstack-protector-strong -fstack-clash-protection \
+           $(if $(filter 1,$(SAN)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 HARDEN_LD ?= -Wl,-z,relro,-z,now
-ALLFLAGS = -std=gnu11 $(CFLAGS) $(ARCH) -fopenmp -fno-math-errno -fno-trapping-math $(HARDEN) $(WARN) -I. -DREAL_IS_$(REAL) -MMD -MP \
-           $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+ALLFLAGS = -std=gnu11 $(CFLAGS) $(ARCH) -fopenmp -fno-math-errno -fno-trapping-math $(HARDEN) $(WARN) -I. \
+           -DREAL_IS_$(REAL) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS   = $(HARDEN_LD) $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
 # -g1: lines and functions are what a report names, and whole debug information takes half as long again to compile
 SANFLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g1
 ifeq ($(SAN),1)
 ALLFLAGS += $(SANFLAGS)
 endif
-# The linker puts a function of kernels/check_ops.c in front of each operation that the headers declare; one that is missing there does not link.
+# The linker puts a function of kernels/check_ops.c in front of each operation that the headers declare; where one is
+# missing there, the program does not link.
 ifeq ($(DEBUG),1)
 CHECKS    = kernels/check.c kernels/check_ops.c
 ALLFLAGS += -DAPPO_CHECKS
-LDLIBS   += $(addprefix -Wl$(comma)--wrap=,$(sort $(shell grep -ohw 'op_[a-z0-9_]*' kernels/ops.h kernels/ops_rl.h kernels/gemm.h)))
+ops       = $(sort $(shell grep -ohw 'op_[a-z0-9_]*' kernels/ops.h kernels/ops_rl.h kernels/gemm.h))
+LDLIBS   += $(addprefix -Wl$(comma)--wrap=,$(ops))
 else
 not.debug = tests/kernels/test_check.c
 endif
 comma    := ,
 
-# The CUDA sources (kernels/cuda/*.cu) are compiled by nvcc for a GPU or, BACKEND=simt, by g++ with the shim of kernels/simt, which runs them on the CPU.
-# Nothing is contracted to fused multiply-adds by the compiler: code that two kernels share must give both the same bits.
+# The CUDA sources (kernels/cuda/*.cu) are compiled by nvcc for a GPU or, BACKEND=simt, by g++ with the shim of
+# kernels/simt, which runs them on the CPU. The compiler contracts nothing to fused multiply-adds: code that two kernels
+# share must give both the same bits.
 NVCC    ?= nvcc
 GPUS    ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
-NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) $(if $(filter 1,$(WERROR)),-Werror all-warnings) -Xcompiler=-Wall,-Wextra$(if $(filter 1,$(WERROR)),$(comma)-Werror) -I. -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
-CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas -I. -Ikernels/simt/include -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
+NVWARN   = -Xcompiler=-Wall,-Wextra$(if $(filter 1,$(WERROR)),$(comma)-Werror -Werror all-warnings)
+NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) $(NVWARN) -I. -DREAL_IS_$(REAL) \
+           $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
+CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas \
+           -I. -Ikernels/simt/include -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(shell command -v $(NVCC)))
 ifeq ($(SAN),1)
 CXXFLAGS_SIMT += $(SANFLAGS)
@@ -109,7 +117,8 @@ libs = $(foreach l,$(call rooms,$(1)),$(call lib,$(l)))
 # the C backend's own parts are tested with it alone, the shim itself only where it runs
 not.simt := $(shell grep -l '"kernels/cpu/' tests/kernels/*.c)
 not.cuda = $(not.simt) tests/simt/test_simt.c tests/simt/test_refusals.c
-TESTS = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out $(not.$(BACKEND)) $(not.debug),$(wildcard tests/$(l)/test_*.c))))
+tests_of = $(filter-out $(not.$(BACKEND)) $(not.debug),$(wildcard tests/$(1)/test_*.c))
+TESTS = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(call tests_of,$(l))))
 
 # helper programs of the field cases (tests/field): they may use every layer
 FIELD = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/field/*.c))
@@ -141,7 +150,7 @@ $(foreach l,$(LAYERS),$(eval $(call layer,$(l))))
 
 # the rooms from the bottom up, each with those that it may call
 layers:
-	@$(foreach l,$(LAYERS),printf '%-16s %s\n' '$(l)' '$(strip $(filter-out $(l) base,$(filter $(call below,$(l)),$(LAYERS))))';)
+	@$(foreach l,$(LAYERS),printf '%-16s %s\n' $(l) '$(filter-out $(l) base,$(filter $(call below,$(l)),$(LAYERS)))';)
 
 $(FIELD): $(BUILD)/tests/field/%: $(BUILD)/tests/field/%.o $(call libs,cmd)
 	$(CC) $(ALLFLAGS) $^ -o $@ $(LDLIBS)
@@ -155,7 +164,8 @@ $(BUILD)/engine/session/session.o: ALLFLAGS += -DAPPO_SOURCE='"$(CURDIR)"'
 $(BUILD)/tests/%.o: ALLFLAGS += $(shell pkg-config --cflags cmocka 2>/dev/null)
 
 # The commit that a build is of, "+" where files differ from it, for run.json.
-VERSION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git status --porcelain --untracked-files=no 2>/dev/null | head -c 1 | tr -c '\n' '+')
+dirty   := $(shell git status --porcelain --untracked-files=no 2>/dev/null | head -c 1 | tr -c '\n' '+')
+VERSION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(dirty)
 $(BUILD)/engine/run/version.o: ALLFLAGS += -DAPPO_VERSION='"$(VERSION)"'
 $(BUILD)/engine/run/version.o: $(BUILD)/version.txt
 $(BUILD)/version.txt: ;

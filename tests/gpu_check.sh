@@ -103,7 +103,7 @@ pieces() { # part
 
 program() { echo "$(build_folder "$1")/appo"; }
 
-# Each work_* runs one piece. Status 0: passed, 77: left out; `note` is the sentence that goes into the results,
+# Each work_* runs one piece. Status 0: passed, 77: left out; `note` is the message that goes into the results,
 # `fields` further JSON.
 work_build() { # real, appo|tests
     local target

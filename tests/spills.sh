@@ -2,7 +2,7 @@
 # spills.sh: compiles every CUDA source for every GPU of the Makefile and fails if a kernel spills registers: a spilled
 # value travels through memory that the kernel is there to save; or if ptxas says that it makes wgmma instructions wait
 # for one another (C7510 and the like), so that nothing runs beside them. Prints a table of registers and spills, then
-# "N passed, M failed", one function and GPU each, and one more for each such sentence.
+# "N passed, M failed", one function and GPU each, and one more for each such warning.
 # Usage: tests/spills.sh [BUILD_FOLDER [MAKE_ARGS ...]], for example: tests/spills.sh build/cuda-bf16 REAL=bf16
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -42,7 +42,7 @@ demangled() { if command -v c++filt >/dev/null; then c++filt; else cat; fi |
 
 # One row a function, a column a GPU: registers, then +bytes spilled and ~bytes of arrays in local memory where there
 # are any.
-table() { # how many sentences there were
+table() { # how many such warnings there were
     awk -v cold="$cold" -v serial="$1" '
         {
             gpu = $1; regs = $2; stack = $3; spilled = $4 + $5

@@ -74,7 +74,7 @@ if part flips; then
             flip "k/$in/$f" $((size > 0 ? ((RANDOM * 32768 + RANDOM) * 8 + i) % (size * 8) : 0))
             timeout 100 "${run[@]}" trainer.default_local_dir=k trainer.resume=auto --steps $((steps + 1)) >k.out 2>&1
             status=$?
-            # refused with the file's name, or said, and what is used is whole
+            # rejected with the file's name, or said, and what is used is whole
             if grep -q "$(basename "$f")" k.out && { [ $status = 1 ] || grep -q '^warning: ' k.out; }; then
                 noticed=$((noticed + 1))
             fi
@@ -103,7 +103,7 @@ if part two; then
             right=$((right + 1))
         fi
     done
-    echo "two: in $right of 10 the second run is refused by the first one's pid, and the first ends with the same bytes"
+    echo "two: in $right of 10 the second run names the first one's pid and ends, and the first ends with the same bytes"
     check "two" test $right = 10
 fi
 
@@ -170,21 +170,21 @@ if part renames && traced renames; then
     done
 fi
 
-# the disk refuses a call: a sentence, status 1, and the same command ends with the same bytes
+# a system call fails: a message, status 1, and the same command ends with the same bytes
 if part errors && traced errors; then
     for what in write:ENOSPC write:EIO fsync:EIO rename:EACCES; do
-        right=0 tried=0 refused=0
+        right=0 tried=0 rejected=0
         for k in 1 2 3 5 8 13 21 34 55 89; do
             rm -rf k
             strace -f -o /dev/null -e trace="${what%:*}" -e inject="${what%:*}:error=${what#*:}:when=$k" \
                 "${run[@]}" trainer.default_local_dir=k >k.out 2>k.err
-            [ $? = 0 ] || refused=$((refused + 1))
+            [ $? = 0 ] || rejected=$((rejected + 1))
             tried=$((tried + 1))
             "${run[@]}" trainer.default_local_dir=k >k.out 2>&1
             picture k >k.picture 2>&1
             if cmp -s ref.picture k.picture; then right=$((right + 1)); else diff ref.picture k.picture | head -n 3; fi
         done
-        echo "errors: $what at 10 places: $refused ended with an error, $right of $tried then end with the same bytes"
+        echo "errors: $what at 10 places: $rejected ended with an error, $right of $tried then end with the same bytes"
         check "errors: $what" test $right = $tried
     done
 fi

@@ -371,7 +371,7 @@ static bool told(const struct reading *r, FILE *say, struct err *e)
             say_quietly(say, "appo: %.*s\n", (int)n, p);
         }
     }
-    return fail(e, "%d keys are refused; nothing was started", r->wrong);
+    return fail(e, "%d keys are rejected; nothing was started", r->wrong);
 }
 
 bool config_apply(struct config *c, struct settings *s, FILE *say, struct err *e)

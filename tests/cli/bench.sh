@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench.sh: what bench, gpu-check and pack-deps say, write and refuse; the check of a GPU runs here with the C backend
+# bench.sh: what bench, gpu-check and pack-deps print, write and reject; the check of a GPU runs here with the C backend
 # in its place.
 # Usage: tests/cli/bench.sh build/cpu/appo
 set -uo pipefail
@@ -55,7 +55,7 @@ expect "results of another commit" 1 "holds results of 'cpu one'" \
     env APPO_BACKEND=cpu APPO_COMMIT=two "$front" gpu-check --out out
 sed -i 's/"verdict":"passed"/"verdict":"failed"/' out/done/bench.add.json
 touch -d yesterday out/done/bench.add.json
-expect "what failed is told" 1 '3 passed, 1 failed' "${stand_in[@]}" "${some[@]}"
+expect "what failed is named" 1 '3 passed, 1 failed' "${stand_in[@]}" "${some[@]}"
 expect "and done again when asked" 0 '4 passed, 0 failed' "${stand_in[@]}" "${some[@]}" --retry
 
 # ---- pack-deps ----

@@ -75,7 +75,7 @@ check "what a killed process left is gone" test ! -e "$left"
 steady "$(metrics cut)" >cut.steady
 check "a resumed run's metrics are those of one that never stopped" cmp one.steady cut.steady
 
-# damaged checkpoints, where there is no other: a sentence that names the file and what can be done, and the run is not
+# damaged checkpoints, where there is no other: a message that names the file and what can be done, and the run is not
 # begun again over it
 rm -rf whole
 cp -r cut whole

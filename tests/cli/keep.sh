@@ -54,7 +54,7 @@ mkfifo pipe
 "$app" train "${small[@]}" trainer.default_local_dir=two --steps 500 trainer.seed=1 >two.out 2>&1 &
 pid=$!
 wait_for "grep -qs '\"step\":2,' two/$in/metrics.jsonl"
-wanted "a second run is refused" 1 \
+wanted "a second run is rejected" 1 \
     "two/$in: another process writes into this folder: pid $pid on .*, since 20.*another trainer\.experiment_name" \
     two --steps 4 trainer.seed=2
 wanted "one with the same rollouts, too" 0 'nothing|step:1' two trainer.experiment_name=b --steps 1

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # launchers.sh: what eight public launch scripts give, and every key of verl's generated configuration at its default.
-# launchers/NAME.keys has a line a key: the verdict (accepted, ignored, refused), a tab, key=value. All at once: exactly
-# those marked are refused, each by name; without them the configuration loads, and exactly so many are named as ignored
-# as are marked.
+# launchers/NAME.keys has a line a key: the verdict (accepted, ignored, rejected), a tab, key=value. All at once:
+# exactly those marked are rejected, each by name; without them the configuration loads, and exactly so many are named as
+# ignored as are marked.
 # Usage: tests/cli/launchers.sh build/cpu/appo [--table]
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -20,24 +20,24 @@ named() {
                    substr(a[i], RSTART + 1) + 0 : 1; print n + more }'
 }
 
-table='script|keys|accepted|ignored|refused'
+table='script|keys|accepted|ignored|rejected'
 for list in "$lists"/*.keys; do
     name=$(basename "$list" .keys)
     mapfile -t all < <(grep -vE '^#' "$list" | cut -f 2-)
-    mapfile -t refused < <(of refused "$list")
+    mapfile -t rejected < <(of rejected "$list")
     mapfile -t others < <(of '(accepted|ignored)' "$list")
     ignored=$(of ignored "$list" | wc -l)
-    table+=$'\n'"$name|${#all[@]}|$(of accepted "$list" | wc -l)|$ignored|${#refused[@]}"
+    table+=$'\n'"$name|${#all[@]}|$(of accepted "$list" | wc -l)|$ignored|${#rejected[@]}"
     "$app" train "${all[@]}" --print-config >out 2>said
     status=$?
-    check "$name: refused as a whole" test $status = 2
-    for key in "${refused[@]}"; do
+    check "$name: rejected as a whole" test $status = 2
+    for key in "${rejected[@]}"; do
         plain=${key#actor_rollout_ref.}
-        check "$name: $key is refused by name" grep -qE "^appo: (actor_rollout_ref\.)?${plain%%=*}=.*: .+" said
+        check "$name: $key is rejected by name" grep -qE "^appo: (actor_rollout_ref\.)?${plain%%=*}=.*: .+" said
         grep -E "^appo: (actor_rollout_ref\.)?${plain%%=*}=" said >>reasons
     done
-    lines=$(grep -E '^appo: ' said | grep -cvE 'keys are refused; nothing was started$')
-    check "$name: nothing else is refused" test "$lines" = ${#refused[@]}
+    lines=$(grep -E '^appo: ' said | grep -cvE 'keys are rejected; nothing was started$')
+    check "$name: nothing else is rejected" test "$lines" = ${#rejected[@]}
     # a critic is what verl has without an estimator
     [ "$name" != verl_generated_ppo_trainer ] || others+=(algorithm.adv_estimator=grpo)
     "$app" train "${others[@]}" --print-config >out 2>said
@@ -47,12 +47,12 @@ for list in "$lists"/*.keys; do
     check "$name: nothing is a file or folder of that name" test \
         "$(find . -mindepth 1 ! -name out ! -name said ! -name reasons | wc -l)" = 0
 done
-# verl's whole configuration as a file, interpolations and all: the same three keys are refused, each with its line, and
+# verl's whole configuration as a file, interpolations and all: the same three keys are rejected, each with its line, and
 # without them it loads
 grep -vE '^#' "$lists/verl_generated_ppo_trainer.keys" | cut -f 2- |
     sed -E '/=(null|\{\}|\[.*\])$/{s/=/: /;b}; s/"/\\"/g; s/=(.*)$/: "\1"/' >whole.yaml
 "$app" train --config whole.yaml --print-config >out 2>said
-check "verl's file: refused" test $? = 2
+check "verl's file: rejected" test $? = 2
 three='algorithm\.adv_estimator|trainer\.n_gpus_per_node|rollout\.tensor_model_parallel_size'
 check "by name and line" test "$(grep -cE "^appo: ($three)=.* \(whole\.yaml:[0-9]+\): " said)" = 3
 expect "verl's file, for one GPU" 0 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh: what the program and the front door say to bad input: the status, the sentence, and that nothing was started
+# run.sh: what the program and the front door say to bad input: the status, the message, and that nothing was started
 # or left behind.
 # Usage: tests/cli/run.sh build/cpu/appo
 set -uo pipefail
@@ -32,7 +32,7 @@ expect "other engines' keys" 0 'ignored, options of other engines: rollout\.name
     "$app" debug rollout.name=vllm trainer.nnodes=1 --print-config
 expect "all wrong keys at once" 2 'rollout\.nn .*no such option' "$app" debug rollout.nn=3 trainer.nnodes=2 rollout.n=x
 for words in 'trainer\.nnodes=2 .*ranks are not built' 'rollout\.n=x .*not a whole number' \
-    '3 keys are refused; nothing was started'; do
+    '3 keys are rejected; nothing was started'; do
     check "also: $words" grep -qE "$words" said
 done
 expect "null is the default" 0 '^trainer\.total_training_steps: 40 ' \
@@ -73,7 +73,7 @@ expect "the environment in help" 0 '^  APPO_NUMERICS ' "$app" help
 for name in \
     $(grep -rohE 'getenv\("(APPO_[A-Z_]+)"' "$top"/{base,data,kernels,model,engine,cmd} "$top/main.c" --include='*.c' \
     --include='*.cu' | grep -oE 'APPO_[A-Z_]+' | sort -u) APPO_BACKEND APPO_REAL APPO_BUILD APPO_DEBUG; do
-    check "$name is told" grep -q "^  $name " said
+    check "$name is in the help" grep -q "^  $name " said
     check "$name is in README" grep -q "$name" "$top/README.md"
 done
 expect "doctor" 0 \
@@ -116,7 +116,7 @@ if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
     expect "and reads back" 0 '^rollout\.n: 9 +# wide:' "$app" debug --config wide --print-config
 fi
 
-# ---- a model folder that is not whole: status 1, a sentence ----
+# ---- a model folder that is not whole: status 1, a message ----
 policy=${APPO_HOME:-$top}/policy
 # damaged NAME WORDS COMMAND: a copy of the policy in m, damaged by a shell command
 damaged() {
@@ -342,8 +342,8 @@ expect "a page under a wrong name" 1 'page\.parquet: is an HTML page, not data' 
 expect "no search cache" 1 'none\.json' "$app" train "${files[@]}" tools.search_cache=none.json
 check "nothing was left behind" test ! -e out
 done='{"role":"assistant","content":"<think> done</think>"}'
-echo "{\"messages\":[{\"role\":\"user\",\"content\":\"hello?\"},$done]}" >talk.jsonl
-sft=(sft.save=tuned data.train_files=talk.jsonl sft.batch_size=2 sft.steps=40 sft.warmup_steps=0 sft.lr=1e-3)
+echo "{\"messages\":[{\"role\":\"user\",\"content\":\"hello?\"},$done]}" >chat.jsonl
+sft=(sft.save=tuned data.train_files=chat.jsonl sft.batch_size=2 sft.steps=40 sft.warmup_steps=0 sft.lr=1e-3)
 expect "sft on conversations" 0 '1 conversations, [0-9]+ tokens, [0-9]+ of them with loss; 40 steps of 2' \
     "$app" sft "${sft[@]}"
 expect "what it has learned" 0 '^<think> done</think>$' "$app" generate model.path=tuned --greedy --prompt "hello?"
@@ -351,9 +351,9 @@ expect "sft without the column" 1 'set\.jsonl:1: no column "messages", which dat
     "$app" sft "${sft[@]}" sft.save=no data.train_files=set.jsonl data.prompt_key=messages
 expect "sft on an empty file" 1 'empty\.jsonl: holds no rows' \
     "$app" sft "${sft[@]}" sft.save=no data.train_files=empty.jsonl
-expect "sft, too long" 1 'talk\.jsonl:1: a conversation of [0-9]+ tokens' \
+expect "sft, too long" 1 'chat\.jsonl:1: a conversation of [0-9]+ tokens' \
     "$app" sft "${sft[@]}" sft.save=no data.max_length=4
-expect "sft without a place" 1 'sft\.save' "$app" sft sft.save= data.train_files=talk.jsonl
+expect "sft without a place" 1 'sft\.save' "$app" sft sft.save= data.train_files=chat.jsonl
 
 # ---- the front door ----
 front=$top/run.sh

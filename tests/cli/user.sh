@@ -22,7 +22,7 @@ echo "take 9, minus 5." | "$app" generate --greedy >"$tmp/home" 2>&1
 check "the program finds its policy from elsewhere" cmp "$tmp/away" "$tmp/home"
 expect "APPO_HOME" 1 '/nowhere/policy: no such folder' env APPO_HOME=/nowhere "$tmp/elsewhere" generate --prompt hi
 
-# a machine without packages: one sentence that names the cure
+# a machine without packages: one message that names the fix
 mkdir "$tmp/bare" && for tool in bash \
     env dirname readlink id cat nproc; do ln -s "$(command -v $tool)" "$tmp/bare/$tool"; done
 for command in train eval generate; do
@@ -147,7 +147,7 @@ for miss in error nearest; do
         '"tools/timeouts":0,"tools/search_hits":0,"tools/search_misses":[1-9]' cat \
         "$tmp/${miss}1/appo/debug/metrics.jsonl"
 done
-expect "what was not recorded is told so" 0 'no recorded result for this query' \
+expect "what was not recorded is reported" 0 'no recorded result for this query' \
     bash -c "zcat $tmp/error1/appo/debug/rollouts/1.jsonl.gz"
 check "and not where the nearest stands in" \
     bash -c "! zcat $tmp/nearest1/appo/debug/rollouts/1.jsonl.gz | grep -q 'status\":\"ok\"'"

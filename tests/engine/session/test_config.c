@@ -968,7 +968,7 @@ static void what_is_said(void **state)
         for (int j = 0; j < 4 && cases[i].said[j]; j++)
             CHECK(*cases[i].said[j] ? strstr(said, cases[i].said[j]) != NULL : !*said, "%s: said \"%s\", want \"%s\"",
                   cases[i].args, said, cases[i].said[j]);
-        if (!ok) CHECK(!strcmp(e.text, "4 keys are refused; nothing was started"), "%s", e.text);
+        if (!ok) CHECK(!strcmp(e.text, "4 keys are rejected; nothing was started"), "%s", e.text);
         free(said);
         config_free(&c);
     }
