@@ -1,4 +1,4 @@
-/* json.h: JSON text into jansson's tree, with one sentence when it is not JSON. Doubled keys are refused; nesting
+/* json.h: JSON text into jansson's tree, with one sentence when it is not JSON. Doubled keys are rejected; nesting
  * deeper than 2048 too (jansson's own limit). */
 #pragma once
 #include "base/err.h"

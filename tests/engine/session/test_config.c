@@ -836,7 +836,7 @@ static void other_programs_values(void **state)
         /* what lies below every other key, by way of another key, the environment or another name */
         { "algorithm.preset=${trainer.project_name} trainer.project_name=paper", "data.train_batch_size", "128", NULL },
         { "algorithm.preset=${oc.env:APPO_NOT_THERE,paper}", "data.train_batch_size", "128", NULL },
-        { "algorithm.preset=${oc.env:APPO_NOT_THERE}", NULL, NULL, "2 keys are refused" },
+        { "algorithm.preset=${oc.env:APPO_NOT_THERE}", NULL, NULL, "2 keys are rejected" },
         { "rollout.appo_dynamic_branching=${rollout.do_sample} rollout.do_sample=true", "branch.when", "step", NULL },
         { "model.path=${data.nothing}", "actor.optim.lr", "0.0003", NULL },
         { "model.path=/m", "actor.optim.lr", "1e-06", NULL },
@@ -885,7 +885,7 @@ static void other_programs_values(void **state)
         { "trainer.project_name=x${data.nothing}", NULL, NULL, "${data.nothing} is not set" },
         { "trainer.project_name=${trainer.project_name}", NULL, NULL, "names itself" },
         { "trainer.project_name=x${trainer.experiment_name} trainer.experiment_name=y${trainer.project_name}", NULL,
-          NULL, "keys are refused" },
+          NULL, "keys are rejected" },
         { "trainer.project_name=${trainer", NULL, NULL, "without }" },
         { "trainer.project_name=${}", NULL, NULL, "is not" },
         { "rollout.prompt_length=${anything:at_all}", "rollout.n", "16", NULL },
