@@ -2,6 +2,9 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "eval/bench/bench.h"
+#include "eval/bench/bench_model.h"
+#include "eval/bench/bench_policy.h"
+#include "eval/bench/bench_table.h"
 #include "kernels/bench/bench.h"
 #include <string.h>
 

@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include <stdlib.h>
 
-static elem_t *elems(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_reals(a, n * d, what); }
+static elem_t *elems(struct arena *a, int64_t n, int64_t d, const char *what) { return arena_elems(a, n * d, what); }
 static acc_t *accs(struct arena *a, int64_t n, int64_t d, const char *what)
 {
     return arena_get(a, (size_t)(n * d) * sizeof(acc_t), what);

@@ -45,7 +45,7 @@ void *arena_get(struct arena *a, size_t bytes, const char *what)
     return p;
 }
 
-void *arena_reals(struct arena *a, int64_t n, const char *what)
+void *arena_elems(struct arena *a, int64_t n, const char *what)
 {
     return arena_get(a, (size_t)n * a->elem_bytes, what);
 }

@@ -26,7 +26,7 @@ void arena_free(struct arena *a);
 /* 256-byte aligned; a piece that does not fit is die() with the arena's table. The memory is not cleared. On a dry
  * arena the pointer must not be followed. */
 void *arena_get(struct arena *a, size_t bytes, const char *what);
-void *arena_reals(struct arena *a, int64_t n, const char *what);                /* n stored numbers */
+void *arena_elems(struct arena *a, int64_t n, const char *what);                /* n stored numbers */
 size_t arena_mark(const struct arena *a);
 void arena_back(struct arena *a, size_t mark);
 /* One line a name: bytes and what for; a total. */

@@ -339,7 +339,7 @@ bool model_generation_read(struct model_config *c, const char *folder, struct er
 static void put_real(struct str *s, const char *key, double x)
 {
     str_printf(s, "  \"%s\": ", key);
-    json_put_real(s, x);
+    json_put_double(s, x);
     str_puts(s, ",\n");
 }
 

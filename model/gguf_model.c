@@ -73,7 +73,7 @@ static bool read_keys(struct reader *r, struct model_config *c)
         if (!gguf_find(r->g, name)) {
             if (k->needed) return fail(r->e, "%s: no %s", gguf_name(r->g), name);
         } else if (k->must >= 0) {
-            if (!gguf_real(r->g, name, &x) || fabs(x - k->must) > 0)
+            if (!gguf_double(r->g, name, &x) || fabs(x - k->must) > 0)
                 return fail(r->e, "%s: %s: only %d is implemented", gguf_name(r->g), name, k->must);
         } else {
             if (!gguf_int(r->g, name, &n) || n < 1 || n > k->max)
@@ -133,7 +133,7 @@ static bool read_real(struct reader *r, const char *key, double min, double max,
 {
     double x;
     if (!gguf_find(r->g, full(r, key))) return true;
-    if (!gguf_real(r->g, r->full, &x) || !(x >= min && x <= max))
+    if (!gguf_double(r->g, r->full, &x) || !(x >= min && x <= max))
         return fail(r->e, "%s: %s must be a number from %g to %g", gguf_name(r->g), r->full, min, max);
     *out = x;
     return true;

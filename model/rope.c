@@ -137,7 +137,7 @@ bool rope_read(struct rope *r, double *theta, json_t *j, const char *name, const
     return true;
 }
 
-void json_put_real(struct str *s, double x)
+void json_put_double(struct str *s, double x)
 {
     char text[40];
     for (int digits = 1; digits <= 17; digits++) {
@@ -150,7 +150,7 @@ void json_put_real(struct str *s, double x)
 static void put(struct str *s, const char *key, double x)
 {
     str_printf(s, ", \"%s\": ", key);
-    json_put_real(s, x);
+    json_put_double(s, x);
 }
 
 void rope_put(struct str *s, const struct rope *r)

@@ -38,4 +38,4 @@ void rope_put(struct str *s, const struct rope *r);
 
 /* Appends the shortest text that reads back as the same double, with a point or an exponent, so that Python sees a
  * float. */
-void json_put_real(struct str *s, double x);
+void json_put_double(struct str *s, double x);

@@ -17,10 +17,10 @@ static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
 {
     const struct model *m = l->m;
     acts_make(&l->acts, m, l->max_rows, recompute, true, a);
-    l->logits = arena_reals(a, l->chunk * vocab_ld(m), "logits");
-    l->head_x = arena_reals(a, l->chunk * m->c.dim, "head in");
-    l->head_dx = arena_reals(a, l->chunk * m->c.dim, "d head in");
-    l->dhidden = arena_reals(a, l->max_rows * m->c.dim, "d hidden");
+    l->logits = arena_elems(a, l->chunk * vocab_ld(m), "logits");
+    l->head_x = arena_elems(a, l->chunk * m->c.dim, "head in");
+    l->head_dx = arena_elems(a, l->chunk * m->c.dim, "d head in");
+    l->dhidden = arena_elems(a, l->max_rows * m->c.dim, "d hidden");
     /* the batch itself: ids, pos, rows, begins, targets (a row of logits may have many), slots, coefficients, numbers:
      * taken from here, pack by pack */
     size_t mark = arena_mark(a);

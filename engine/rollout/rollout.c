@@ -52,8 +52,8 @@ static void rows_make(struct rollout *r, struct arena *a)
     ENSURE((char *)r->dev.ent - (char *)r->dev.id == (char *)r->host.ent - (char *)r->host.id);
     r->owner = xcalloc(seqs, sizeof(struct seq_slot *));
     r->head_rows = (int)logits_chunk(r->m->c.vocab, a->elem_bytes, 1, r->seqs);
-    r->logits = arena_reals(a, r->head_rows * vocab_ld(r->m), "rollout logits");
-    r->x = arena_reals(a, (int64_t)r->head_rows * r->m->c.dim, "rollout logits");
+    r->logits = arena_elems(a, r->head_rows * vocab_ld(r->m), "rollout logits");
+    r->x = arena_elems(a, (int64_t)r->head_rows * r->m->c.dim, "rollout logits");
 }
 
 /* Ids without a text (a vocabulary padded to a round size) are never drawn. */

@@ -1,7 +1,7 @@
 /* bench_attn.c: attention over packed sequences and trees, over pages, and the pages themselves. Floating-point
- * operations are those of the visible pairs: 4 hd each forward (two products), 10 hd back (five); scores that are
- * computed and thrown away do not count. */
-#include "eval/bench/bench.h"
+ * operations are those of the visible pairs: 4 hd each in the forward pass (two products), 10 hd in the backward pass
+ * (five); scores that are computed and discarded do not count. */
+#include "eval/bench/bench_in.h"
 #include "base/arith.h"
 #include <stdlib.h>
 #include <string.h>
@@ -84,40 +84,43 @@ static double pairs(const struct bench_dims *d)
     return sum;
 }
 
-static void packed_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void packed_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     int *end = xcalloc((size_t)d->n, sizeof *end);
     ends(d, end);
     o->plan = attn_plan_make(end, d->n);
     free(end);
-    o->x = bench_reals(b, d->n * width(d), 4);
-    o->y = bench_reals(b, d->n * d->heads * d->hd, 1);
-    o->a = bench_wides(b, d->n * d->heads, -1, 1);
+    o->x = bench_elems(b, d->n * width(d), 4);
+    o->y = bench_elems(b, d->n * d->heads * d->hd, 1);
+    o->a = bench_accs(b, d->n * d->heads, -1, 1);
 }
 
-static void attn_run(const struct bench_dims *d, struct operands *o) { op_attn(o->y, o->a, o->x, o->plan, heads(d)); }
+static void attn_run(const struct bench_dims *d, struct bench_operands *o)
+{
+    op_attn(o->y, o->a, o->x, o->plan, heads(d));
+}
 
-static void back_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void back_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     packed_make(b, d, o);
-    o->z = bench_reals(b, d->n * d->heads * d->hd, 1);
-    o->w = bench_reals(b, d->n * width(d), 1);
+    o->z = bench_elems(b, d->n * d->heads * d->hd, 1);
+    o->w = bench_elems(b, d->n * width(d), 1);
     attn_run(d, o);
 }
-static void back_run(const struct bench_dims *d, struct operands *o)
+static void back_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_attn_back(o->w, o->z, o->y, o->a, o->x, o->plan, heads(d));
 }
 
-/* The same by wgmma; attn and attn_back go the way that APPO_ATTN says, mma.sync without it. All sizes above are of
- * heads that both ways take. */
-static void wgmma_run(const struct bench_dims *d, struct operands *o)
+/* The same by wgmma; attn and attn_back use the kernels that APPO_ATTN names, mma.sync without it. Both sets of kernels
+ * support the heads of all sizes above. */
+static void wgmma_run(const struct bench_dims *d, struct bench_operands *o)
 {
     const enum attn_way was = attn_choose(ATTN_WGMMA);
     attn_run(d, o);
     attn_choose(was);
 }
-static void wgmma_back_run(const struct bench_dims *d, struct operands *o)
+static void wgmma_back_run(const struct bench_dims *d, struct bench_operands *o)
 {
     const enum attn_way was = attn_choose(ATTN_WGMMA);
     back_run(d, o);
@@ -147,7 +150,7 @@ static int64_t pages_in_all(const struct bench_dims *d)
     return d->n * (pages_of(d) - shared_pages(d)) + (d->n + 7) / 8 * shared_pages(d);
 }
 
-static void paged_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void paged_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     const int64_t l = pages_of(d), shared = shared_pages(d), groups = (d->n + 7) / 8;
     int *table = xcalloc((size_t)(d->n * l), sizeof *table), *pos = xcalloc((size_t)d->n, sizeof *pos);
@@ -158,14 +161,14 @@ static void paged_make(struct bench *b, const struct bench_dims *d, struct opera
     }
     o->table = bench_put(b, table, (size_t)(d->n * l) * sizeof *table);
     o->pos = bench_put(b, pos, (size_t)d->n * sizeof *pos);
-    o->w = bench_reals(b, pages_in_all(d) * kv_page_elems(heads(d)), 2);
-    o->x = bench_reals(b, d->n * width(d), 2);
-    o->y = bench_reals(b, d->n * d->heads * d->hd, 1);
+    o->w = bench_elems(b, pages_in_all(d) * kv_page_elems(heads(d)), 2);
+    o->x = bench_elems(b, d->n * width(d), 2);
+    o->y = bench_elems(b, d->n * d->heads * d->hd, 1);
     free(table);
     free(pos);
 }
 
-static void paged_run(const struct bench_dims *d, struct operands *o)
+static void paged_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_attn_paged(o->y, o->x, o->w, o->table, (int)pages_of(d), o->pos, d->n, heads(d));
 }
@@ -175,26 +178,26 @@ static double paged_bytes(const struct bench_dims *d)
 }
 static double paged_flops(const struct bench_dims *d) { return 4.0 * (double)d->n * d->ctx * d->heads * d->hd; }
 
-static void write_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void write_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     int64_t *slot = xcalloc((size_t)d->n, sizeof *slot), pages = ceil_div(d->n, KV_PAGE);
     for (int64_t i = 0; i < d->n; i++) slot[i] = i;
     o->slot = bench_put(b, slot, (size_t)d->n * sizeof *slot);
-    o->w = bench_reals(b, pages * kv_page_elems(heads(d)), 1);
-    o->x = bench_reals(b, d->n * width(d), 1);
+    o->w = bench_elems(b, pages * kv_page_elems(heads(d)), 1);
+    o->x = bench_elems(b, d->n * width(d), 1);
     free(slot);
 }
-static void write_run(const struct bench_dims *d, struct operands *o)
+static void write_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_kv_write(o->w, o->x, o->slot, d->n, heads(d));
 }
 static double write_bytes(const struct bench_dims *d) { return 4.0 * (double)d->n * d->kv * d->hd * R; }
 
-static void copy_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void copy_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
-    o->w = bench_reals(b, 2 * kv_page_elems(heads(d)), 1);
+    o->w = bench_elems(b, 2 * kv_page_elems(heads(d)), 1);
 }
-static void copy_run(const struct bench_dims *d, struct operands *o) { op_kv_copy(o->w, 1, 0, heads(d)); }
+static void copy_run(const struct bench_dims *d, struct bench_operands *o) { op_kv_copy(o->w, 1, 0, heads(d)); }
 static double copy_bytes(const struct bench_dims *d) { return 2 * (double)kv_page_elems(heads(d)) * R; }
 
 const struct bench_op bench_attn[] = {

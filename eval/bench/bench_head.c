@@ -1,6 +1,6 @@
-/* bench_head.c: the matrix product, what reads or writes logits, and the sampler. Logits are uniform in (-8, 8): rows
- * of a real model are as spread. */
-#include "eval/bench/bench.h"
+/* bench_head.c: the matrix product, operations on logits, and the sampler. Logits are uniform in (-8, 8), the spread of
+ * a real model's rows. */
+#include "eval/bench/bench_in.h"
 #include "model/head.h"
 #include <stdlib.h>
 #include <string.h>
@@ -37,16 +37,16 @@ static const struct bench_dims products[] = {
     { 0 },
 };
 
-static void product_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void product_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
-    o->x = bench_reals(b, d->n * d->k, 1);
-    o->w = bench_reals(b, (int64_t)d->m * d->k, 1);
-    if (strcmp(d->kind, "TN")) o->y = bench_reals(b, d->n * d->m, 1);
-    else o->a = bench_wides(b, d->n * d->m, -1, 1);
+    o->x = bench_elems(b, d->n * d->k, 1);
+    o->w = bench_elems(b, (int64_t)d->m * d->k, 1);
+    if (strcmp(d->kind, "TN")) o->y = bench_elems(b, d->n * d->m, 1);
+    else o->a = bench_accs(b, d->n * d->m, -1, 1);
 }
 
-/* b is a weight but for gradients: the C backend keeps it packed, as in a model. */
-static void product_run(const struct bench_dims *d, struct operands *o)
+/* Except for gradients, b is a weight: the C backend keeps it packed, as in a model. */
+static void product_run(const struct bench_dims *d, struct bench_operands *o)
 {
     const enum gemm_form form = !strcmp(d->kind, "NT") ? GEMM_NT : !strcmp(d->kind, "NN") ? GEMM_NN : GEMM_TN;
     op_gemm((struct gemm){ .form = form,
@@ -74,7 +74,7 @@ static const struct bench_dims logits[] = {
     { .at = C, .n = 64, .vocab = 151936 }, { .at = T, .n = 3, .vocab = 67 },
     { 0 },
 };
-static const struct bench_dims draws[] = {
+static const struct bench_dims sampled[] = {
     { .at = G, .n = 1, .vocab = 151936 }, { .at = G, .n = 64, .vocab = 151936 }, { .at = G, .n = 256, .vocab = 151936 },
     { .at = G, .n = 256, .vocab = 49152 }, { .at = G, .n = 256, .vocab = 128256 },
     { .at = G, .kind = "top_p", .n = 256, .vocab = 151936 }, { .at = G, .kind = "top_k", .n = 256, .vocab = 151936 },
@@ -84,52 +84,52 @@ static const struct bench_dims draws[] = {
     { 0 },
 };
 
-static void logits_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void logits_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
-    o->x = bench_reals(b, d->n * ld(d), 16);
+    o->x = bench_elems(b, d->n * ld(d), 16);
     o->ids = bench_ids(b, d->n, d->vocab);
-    o->a = bench_wides(b, d->n, -1, 1);         /* lse, logp, entropy */
-    o->b = bench_wides(b, d->n, -1, 1);
-    o->c = bench_wides(b, d->n, -1, 1);
+    o->a = bench_accs(b, d->n, -1, 1);         /* lse, logp, entropy */
+    o->b = bench_accs(b, d->n, -1, 1);
+    o->c = bench_accs(b, d->n, -1, 1);
 }
 
-static void row_stats_run(const struct bench_dims *d, struct operands *o)
+static void row_stats_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_row_stats(o->a, o->b, o->c, o->x, 1, NULL, o->ids, d->n, d->vocab, ld(d));
 }
 static double read_once(const struct bench_dims *d) { return R * cells(d); }
 static double read_and_write(const struct bench_dims *d) { return 2 * R * cells(d); }
 
-static void top_entropy_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void top_entropy_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     logits_make(b, d, o);
     row_stats_run(d, o);
 }
-static void top_entropy_run(const struct bench_dims *d, struct operands *o)
+static void top_entropy_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_top_k_entropy(o->c, NULL, o->a, o->x, 1, 10, d->n, d->vocab, ld(d));
 }
 
 /* dlogits destroys the logits: y keeps them, f and g are the coefficients. */
-static void dlogits_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void dlogits_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     logits_make(b, d, o);
-    o->y = bench_reals(b, d->n * ld(d), 16);
-    o->f = bench_wides(b, d->n, -1e-3, 1e-3);
-    o->g = bench_wides(b, d->n, -1e-3, 1e-3);
+    o->y = bench_elems(b, d->n * ld(d), 16);
+    o->f = bench_accs(b, d->n, -1e-3, 1e-3);
+    o->g = bench_accs(b, d->n, -1e-3, 1e-3);
     dev_copy(o->x, o->y, (size_t)(d->n * ld(d)) * sizeof(elem_t));
     row_stats_run(d, o);
 }
-static void dlogits_reset(const struct bench_dims *d, struct operands *o)
+static void dlogits_reset(const struct bench_dims *d, struct bench_operands *o)
 {
     dev_copy(o->x, o->y, (size_t)(d->n * ld(d)) * sizeof(elem_t));
 }
-static void dlogits_run(const struct bench_dims *d, struct operands *o)
+static void dlogits_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_dlogits(o->x, o->a, o->c, o->f, o->g, 1, NULL, o->ids, d->n, d->vocab, ld(d));
 }
 
-static void prompt_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void sample_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     logits_make(b, d, o);
     struct sample_key *key = xcalloc((size_t)d->n, sizeof *key);
@@ -138,15 +138,15 @@ static void prompt_make(struct bench *b, const struct bench_dims *d, struct oper
     free(key);
 }
 
-static void sample_run(const struct bench_dims *d, struct operands *o)
+static void sample_run(const struct bench_dims *d, struct bench_operands *o)
 {
     const bool p = d->kind && !strcmp(d->kind, "top_p"), k = d->kind && !strcmp(d->kind, "top_k");
     const struct sample_rule rule = { .temperature = 1, .top_p = p ? 0.95 : 1, .top_k = k ? 20 : 0, .seed = 1 };
     op_sample(o->ids, o->b, o->c, o->x, &rule, o->key, d->n, d->vocab, ld(d));
 }
 
-/* ---- the loss block: logits, statistics, their gradient, both products of the way back; logits exist for one chunk of
- * rows at a time ---- */
+/* ---- the loss block: logits, statistics, their gradient, both products of the backward pass; logits exist for one
+ * chunk of rows at a time ---- */
 
 static const struct bench_dims blocks[] = {
     { .at = G, .n = 16384, .vocab = 49152, .dim = 576 }, { .at = G, .n = 16384, .vocab = 151936, .dim = 2048 },
@@ -162,22 +162,22 @@ static int64_t chunk_of(const struct bench_dims *d)
 }
 
 /* x: hidden rows, w: the output matrix, y: a chunk's logits, z: gradient of x, d: of w */
-static void block_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void block_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
-    o->x = bench_reals(b, d->n * d->dim, 2);
-    o->w = bench_reals(b, (int64_t)d->vocab * d->dim, 0.1);
-    o->y = bench_reals(b, chunk_of(d) * ld(d), 1);
-    o->z = bench_reals(b, d->n * d->dim, 1);
-    o->d = bench_wides(b, (int64_t)d->vocab * d->dim, -1, 1);
+    o->x = bench_elems(b, d->n * d->dim, 2);
+    o->w = bench_elems(b, (int64_t)d->vocab * d->dim, 0.1);
+    o->y = bench_elems(b, chunk_of(d) * ld(d), 1);
+    o->z = bench_elems(b, d->n * d->dim, 1);
+    o->d = bench_accs(b, (int64_t)d->vocab * d->dim, -1, 1);
     o->ids = bench_ids(b, d->n, d->vocab);
-    o->a = bench_wides(b, d->n, -1, 1);
-    o->b = bench_wides(b, d->n, -1, 1);
-    o->c = bench_wides(b, d->n, -1, 1);
-    o->f = bench_wides(b, d->n, -1e-3, 1e-3);
-    o->g = bench_wides(b, d->n, -1e-3, 1e-3);
+    o->a = bench_accs(b, d->n, -1, 1);
+    o->b = bench_accs(b, d->n, -1, 1);
+    o->c = bench_accs(b, d->n, -1, 1);
+    o->f = bench_accs(b, d->n, -1e-3, 1e-3);
+    o->g = bench_accs(b, d->n, -1e-3, 1e-3);
 }
 
-static void block_run(const struct bench_dims *d, struct operands *o)
+static void block_run(const struct bench_dims *d, struct bench_operands *o)
 {
     for (int64_t at = 0; at < d->n; at += chunk_of(d)) {
         const int64_t n = d->n - at < chunk_of(d) ? d->n - at : chunk_of(d);
@@ -227,6 +227,6 @@ const struct bench_op bench_head[] = {
     { "top_entropy", top_entropy_make, NULL, top_entropy_run, read_once, NULL, false, logits },
     { "dlogits", dlogits_make, dlogits_reset, dlogits_run, read_and_write, NULL, false, logits },
     { "loss_block", block_make, NULL, block_run, block_bytes, block_flops, false, blocks },
-    { "sample", prompt_make, NULL, sample_run, read_once, NULL, false, draws },
+    { "sample", sample_make, NULL, sample_run, read_once, NULL, false, sampled },
     { 0 },
 };

@@ -1,7 +1,8 @@
 /* bench_model.c: training and decode steps of models by name, with random weights: tokens a second, and the share of
  * what the device can do. A training step is statistics, gradient and AdamW of one packed batch; a decode step is one
- * token of each sequence, drawn and fetched. */
-#include "eval/bench/bench.h"
+ * token of each sequence, sampled and fetched. */
+#include "eval/bench/bench_model.h"
+#include "eval/bench/bench_result.h"
 #include "base/clock.h"
 #include "base/philox.h"
 #include "engine/learner/learner.h"
@@ -15,7 +16,7 @@
 
 enum { G = BENCH_GPU, C = BENCH_CPU, T = BENCH_TINY, BATCHES = 3 };
 
-static const struct named {
+static const struct model_shape {
     const char *name;
     int at;
     const char *arch;
@@ -34,7 +35,7 @@ static const struct named {
 };
 enum { MODELS = sizeof models / sizeof *models };
 
-static struct model_config config_of(const struct named *n)
+static struct model_config config_of(const struct model_shape *n)
 {
     struct model_config c = { .vocab = n->vocab,
                               .dim = n->dim,
@@ -55,7 +56,7 @@ static struct model_config config_of(const struct named *n)
     return c;
 }
 
-/* What fits the sizes: tokens of a training batch and of a sequence; batches and context of decoding. */
+/* Tokens of a training batch and of a sequence; batches and context of decoding. */
 struct load { int rows, len, batch[BATCHES], context; };
 static struct load load_of(const struct bench *b)
 {
@@ -90,7 +91,7 @@ static void random_model(struct bench *b, struct model *m, const struct model_co
 {
     enum { BLOCK = 1 << 20 };
     model_make(m, c);
-    const elem_t *noise = bench_reals(b, BLOCK, 0.08);
+    const elem_t *noise = bench_elems(b, BLOCK, 0.08);
     acc_t *ones = xmalloc((size_t)(1 << 17) * sizeof *ones);
     for (int i = 0; i < 1 << 17; i++) ones[i] = 1;
     for (int i = 0; i < m->params; i++) {
@@ -145,8 +146,8 @@ static bool train_rule(struct learner_rule *r, const struct model_config *c, str
 }
 
 /* Every token but the first of a sequence is a target. */
-struct lesson { int n, *ids; uint8_t *mask; acc_t *g; struct seq_view *seq; };
-static void lesson_make(struct lesson *s, const struct bench *b, int vocab, int rows, int len)
+struct train_batch { int n, *ids; uint8_t *mask; acc_t *g; struct seq_view *seq; };
+static void batch_make(struct train_batch *s, const struct bench *b, int vocab, int rows, int len)
 {
     s->n = rows / len;
     s->ids = xcalloc((size_t)rows, sizeof *s->ids);
@@ -163,9 +164,9 @@ static void lesson_make(struct lesson *s, const struct bench *b, int vocab, int 
             .ids = s->ids + i * len, .m = s->mask + i * len, .n = len, .group = i, .flat = (int64_t)i * len
         };
 }
-static void lesson_free(struct lesson *s) { free(s->ids); free(s->mask); free(s->g); free(s->seq); }
+static void batch_free(struct train_batch *s) { free(s->ids); free(s->mask); free(s->g); free(s->seq); }
 
-static double train_step(struct learner *l, const struct lesson *s)
+static double train_step(struct learner *l, const struct train_batch *s)
 {
     const struct optim_rule o = { .lr = 1e-6, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.01, .max_norm = 1 };
     struct pack p = { 0 };
@@ -183,29 +184,29 @@ static double train_step(struct learner *l, const struct lesson *s)
     return t;
 }
 
-static void train_row(struct bench *b, const struct model *m, const char *name, const struct load *l, double t,
+static void report_train(struct bench *b, const struct model *m, const char *name, const struct load *l, double t,
                       int runs, const struct learner_rule *r)
 {
-    /* 6 flops a weight and token, and attention's two products of which a causal mask leaves half, forward and twice
-     * back: 6 layers width length */
+    /* 6 flops a weight and token, and attention's two products, of which a causal mask leaves half, once forward and
+     * twice backward: 6 layers width length */
     const double per = 6 * (double)product_weights(m) + 6.0 * m->c.layers * m->c.heads * m->c.head_dim * l->len,
                  rate = l->rows / t;
     json_t *extra = json_pack("{s:f, s:b, s:b}", "gflop_per_token", per * 1e-9, "recompute", (int)r->recompute,
                               "bf16_moments", (int)r->bf16_moments);
     if (datasheet() > 0) json_object_set_new(extra, "mfu_datasheet_percent", json_real(100 * per * rate / datasheet()));
     const struct bench_dims d = { .model = name, .n = l->rows, .ctx = l->len };
-    bench_row(b, &(struct bench_row){ .name = "train",
-                                      .d = &d,
-                                      .us = t * 1e6,
-                                      .rate = rate,
-                                      .unit = "tokens/s",
-                                      .share = per * rate / b->product,
-                                      .of = "product",
-                                      .runs = runs,
-                                      .extra = extra });
+    bench_report(b, &(struct bench_result){ .name = "train",
+                                            .d = &d,
+                                            .us = t * 1e6,
+                                            .rate = rate,
+                                            .unit = "tokens/s",
+                                            .share = per * rate / b->product,
+                                            .of = "product",
+                                            .runs = runs,
+                                            .extra = extra });
 }
 
-static void train(struct bench *b, const struct named *which)
+static void train(struct bench *b, const struct model_shape *which)
 {
     enum { TIMES = 10 };
     const struct model_config c = config_of(which);
@@ -213,13 +214,13 @@ static void train(struct bench *b, const struct named *which)
     struct learner_rule rule = { 0 };
     if (!train_rule(&rule, &c, &l, (double)b->limit)) {
         fprintf(b->text,
-                "train            %s: left out: %.1f GiB are needed for one sequence of %d tokens, %.1f may be used\n",
+                "train            %s: left out: takes %.1f GiB for one sequence of %d tokens, the limit is %.1f\n",
                 which->name, train_bytes(&c, rule) / 0x1p30, l.len, (double)b->limit / 0x1p30);
         return;
     }
     struct model m;
     struct learner learner;
-    struct lesson s;
+    struct train_batch s;
     double t[TIMES];
     const int times = b->sizes == BENCH_GPU   ? TIMES
                       : b->sizes == BENCH_CPU ? 3
@@ -229,12 +230,12 @@ static void train(struct bench *b, const struct named *which)
                                              : 0;
     random_model(b, &m, &c);
     learner_make(&learner, &m, rule);
-    lesson_make(&s, b, m.c.vocab, l.rows, l.len);
+    batch_make(&s, b, m.c.vocab, l.rows, l.len);
     for (int i = 0; i < warm; i++) train_step(&learner, &s);
     for (int i = 0; i < times; i++) t[i] = train_step(&learner, &s);
     qsort(t, (size_t)times, sizeof *t, ascending);
-    train_row(b, &m, which->name, &l, t[times / 2], times, &rule);
-    lesson_free(&s);
+    report_train(b, &m, which->name, &l, t[times / 2], times, &rule);
+    batch_free(&s);
     learner_free(&learner);
     model_free(&m);
     bench_drop(b);
@@ -248,7 +249,7 @@ struct decoder {
     struct paged in;
     elem_t *logits, *x;
     struct sample_key *key;
-    int *drawn;
+    int *sampled;
     acc_t *logp, *ent;
     struct dev_graph *graph;
 };
@@ -279,13 +280,13 @@ static void decode_make(struct decoder *s, struct bench *b, const struct model *
                             .layer_stride = stride,
                             .slot = bench_put(b, slot, (size_t)n * sizeof *slot),
                             .table = bench_put(b, table, (size_t)pages * sizeof *table),
-                            .pool = bench_reals(b, stride * m->c.layers, 1) };
-    s->logits = bench_reals(b, (int64_t)n * vocab_ld(m), 1);
-    s->x = bench_reals(b, (int64_t)n * m->c.dim, 1);
+                            .pool = bench_elems(b, stride * m->c.layers, 1) };
+    s->logits = bench_elems(b, (int64_t)n * vocab_ld(m), 1);
+    s->x = bench_elems(b, (int64_t)n * m->c.dim, 1);
     s->key = bench_put(b, key, (size_t)n * sizeof *key);
-    s->drawn = bench_ids(b, n, m->c.vocab);
-    s->logp = bench_wides(b, n, -1, 0);
-    s->ent = bench_wides(b, n, 0, 1);
+    s->sampled = bench_ids(b, n, m->c.vocab);
+    s->logp = bench_accs(b, n, -1, 0);
+    s->ent = bench_accs(b, n, 0, 1);
     free(table);
     free(pos);
     free(slot);
@@ -298,16 +299,16 @@ static void decode_pass(void *ctx)
     const struct sample_rule rule = { .temperature = 1, .top_p = 1, .seed = 1 };
     model_forward_paged(s->m, &s->acts, &s->in);
     head_forward(s->m, s->logits, s->x, s->acts.hidden, NULL, s->in.n);
-    op_sample(s->drawn, s->logp, s->ent, s->logits, &rule, s->key, s->in.n, s->m->c.vocab, vocab_ld(s->m));
+    op_sample(s->sampled, s->logp, s->ent, s->logits, &rule, s->key, s->in.n, s->m->c.vocab, vocab_ld(s->m));
 }
 
-/* As the rollout runs it: one graph where the device records, then the drawn ids are fetched. */
+/* As in a rollout: one CUDA graph where the device captures them, then the sampled ids are fetched. */
 static double decode_step(struct decoder *s, int *host)
 {
     dev_sync();
     const double from = seconds();
     dev_graph_run(&s->graph, decode_pass, s);
-    dev_get(host, s->drawn, (size_t)s->in.n * sizeof *host);
+    dev_get(host, s->sampled, (size_t)s->in.n * sizeof *host);
     return seconds() - from;
 }
 
@@ -319,7 +320,7 @@ static void decode_batch(struct bench *b, const struct model *m, const char *nam
     if ((double)m->count * sizeof(elem_t) + all + 0x1p29 > (double)b->limit) {
         fprintf(b->text,
                 "decode           %s, %d sequences of %d: left out: %.1f GiB of keys and values beside the weights, "
-                "%.1f GiB may be used\n",
+                "the limit is %.1f GiB\n",
                 name, n, context, all / 0x1p30, (double)b->limit / 0x1p30);
         return;
     }
@@ -335,15 +336,15 @@ static void decode_batch(struct bench *b, const struct model *m, const char *nam
     qsort(t, (size_t)runs, sizeof *t, ascending);
     const double median = t[runs / 2], must = weights + (double)n * context * kv;
     const struct bench_dims d = { .model = name, .n = n, .ctx = context };
-    bench_row(b, &(struct bench_row){ .name = "decode",
-                                      .d = &d,
-                                      .us = median * 1e6,
-                                      .rate = n / median,
-                                      .unit = "tokens/s",
-                                      .share = must / b->copy / median,
-                                      .of = "copy",
-                                      .runs = runs,
-                                      .extra = json_pack("{s:f}", "gbytes_per_step", must * 1e-9) });
+    bench_report(b, &(struct bench_result){ .name = "decode",
+                                            .d = &d,
+                                            .us = median * 1e6,
+                                            .rate = n / median,
+                                            .unit = "tokens/s",
+                                            .share = must / b->copy / median,
+                                            .of = "copy",
+                                            .runs = runs,
+                                            .extra = json_pack("{s:f}", "gbytes_per_step", must * 1e-9) });
     dev_graph_free(s.graph);
     acts_free(&s.acts);
     arena_free(&a);
@@ -351,7 +352,7 @@ static void decode_batch(struct bench *b, const struct model *m, const char *nam
     bench_drop(b);
 }
 
-static void decode(struct bench *b, const struct named *which)
+static void decode(struct bench *b, const struct model_shape *which)
 {
     const struct load l = load_of(b);
     const struct model_config c = config_of(which);
@@ -370,7 +371,7 @@ static void decode(struct bench *b, const struct named *which)
     model_free(&m);
 }
 
-static bool each(struct bench *b, const char *model, void (*run)(struct bench *, const struct named *))
+static bool each(struct bench *b, const char *model, void (*run)(struct bench *, const struct model_shape *))
 {
     bool found = false;
     for (int i = 0; i < MODELS; i++)
@@ -387,7 +388,7 @@ void bench_model_shapes(const struct bench *b, FILE *f)
 {
     const struct load l = load_of(b);
     for (int i = 0; i < MODELS; i++) {
-        const struct named *c = &models[i];
+        const struct model_shape *c = &models[i];
         if (!(models[i].at & (int)b->sizes)) continue;
         json_t *config = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "arch", c->arch, "vocab", c->vocab,
                                    "dim", c->dim, "layers", c->layers, "heads", c->heads, "kv_heads", c->kv_heads,

@@ -1,6 +1,6 @@
-/* bench_policy.c: how much of a training or decode step is matrix products: the rest is what the engine adds. The
+/* bench_policy.c: the share of matrix products in a training or decode step; the rest is what the engine adds. The
  * products are timed with the same shapes, forms and weight caching, in the order of the pass. */
-#include "eval/bench/bench.h"
+#include "eval/bench/bench_policy.h"
 #include "base/philox.h"
 #include "engine/rollout/kv_pages.h"
 #include "engine/learner/learner.h"
@@ -16,12 +16,69 @@ static const struct model_config shape = {
     .ff = 320, .max_len = 512, .tied = true, .rms_eps = 1e-5, .rope_theta = 10000,
 };
 
-/* The products of a pass over n rows, head over h rows; back: also the two of each on the way back. */
-static void products(const struct model *m, struct learner *l, const struct acts *s, int64_t n, int64_t h, bool back)
+/* One matrix of a layer: y = x W^T, W[out][in] at `at` of the flat vector. */
+struct product { const elem_t *x; elem_t *y; int64_t at, out, in; };
+
+/* dW += dy^T x and dx = dy W. */
+static void product_back(const struct model *m, struct learner *l, const struct product *p, int64_t n)
+{
+    const int64_t dim = m->c.dim, in = p->in < dim ? p->in : dim;
+    op_gemm((struct gemm){ .form = GEMM_TN,
+                           .dw = l->g + p->at,
+                           .a = l->acts.dwork,
+                           .b = p->x,
+                           .m = p->out,
+                           .n = p->in,
+                           .k = n,
+                           .add = true });
+    op_gemm((struct gemm){ .form = GEMM_NN,
+                           .d = l->acts.dx,
+                           .a = l->acts.dwork,
+                           .b = m->w + p->at,
+                           .m = n,
+                           .n = in,
+                           .k = p->out,
+                           .ldb = p->in,
+                           .weight = true });
+    if (p->in == in) return;
+    /* the down projection's input is wider than dx: the rest of it */
+    op_gemm((struct gemm){ .form = GEMM_NN,
+                           .d = l->acts.dwork2,
+                           .a = l->acts.dwork,
+                           .b = m->w + p->at + dim,
+                           .m = n,
+                           .n = p->in - dim,
+                           .k = p->out,
+                           .ldb = p->in,
+                           .weight = true });
+}
+
+/* The products of the head with `rows` rows of logits. */
+static void head_products(const struct model *m, struct learner *l, int64_t rows, bool backward)
+{
+    for (int64_t from = 0; from < rows; from += l->chunk) {
+        int64_t n = rows - from < l->chunk ? rows - from : l->chunk;
+        op_gemm((struct gemm){ .form = GEMM_NT,
+                               .d = l->logits,
+                               .a = l->head_x,
+                               .b = m->w + m->head,
+                               .m = n,
+                               .n = m->c.vocab,
+                               .k = m->c.dim,
+                               .ldd = vocab_ld(m),
+                               .weight = true });
+        if (backward) head_back(m, l->head_dx, l->logits, l->head_x, n, l->g);
+    }
+}
+
+/* The products of a pass over n rows, the head over `rows` rows; backward: also the two of each in the backward
+ * pass. */
+static void products(const struct model *m, struct learner *l, const struct acts *s, int64_t n, int64_t rows,
+                     bool backward)
 {
     const struct model_config *c = &m->c;
     const struct acts_layer *a = &s->layer[0];
-    const struct { const elem_t *x; elem_t *y; int64_t at, out, in; } p[] = {
+    const struct product p[] = {
         { a->x1, a->qkv, m->layer[0].qkv, m->qkv_dim, c->dim },
         { a->attn_out, s->branch_out, m->layer[0].o, c->dim, (int64_t)c->heads * c->head_dim },
         { a->x2, a->gate_up, m->layer[0].gate_up, 2 * c->ff, c->dim },
@@ -37,49 +94,9 @@ static void products(const struct model *m, struct learner *l, const struct acts
                                    .n = p[i].out,
                                    .k = p[i].in,
                                    .weight = true });
-            if (!back) continue;
-            op_gemm((struct gemm){ .form = GEMM_TN,
-                                   .dw = l->g + p[i].at,
-                                   .a = l->acts.dwork,
-                                   .b = p[i].x,
-                                   .m = p[i].out,
-                                   .n = p[i].in,
-                                   .k = n,
-                                   .add = true });
-            op_gemm((struct gemm){ .form = GEMM_NN,
-                                   .d = l->acts.dx,
-                                   .a = l->acts.dwork,
-                                   .b = m->w + p[i].at,
-                                   .m = n,
-                                   .n = p[i].in > c->dim ? c->dim : p[i].in,
-                                   .k = p[i].out,
-                                   .ldb = p[i].in,
-                                   .weight = true });
-            /* the down projection's input is wider than the buffer: the rest of it */
-            if (p[i].in > c->dim)
-                op_gemm((struct gemm){ .form = GEMM_NN,
-                                       .d = l->acts.dwork2,
-                                       .a = l->acts.dwork,
-                                       .b = m->w + p[i].at + c->dim,
-                                       .m = n,
-                                       .n = p[i].in - c->dim,
-                                       .k = p[i].out,
-                                       .ldb = p[i].in,
-                                       .weight = true });
+            if (backward) product_back(m, l, &p[i], n);
         }
-    for (int64_t from = 0; from < h; from += l->chunk) {
-        int64_t k = h - from < l->chunk ? h - from : l->chunk;
-        op_gemm((struct gemm){ .form = GEMM_NT,
-                               .d = l->logits,
-                               .a = l->head_x,
-                               .b = m->w + m->head,
-                               .m = k,
-                               .n = c->vocab,
-                               .k = c->dim,
-                               .ldd = vocab_ld(m),
-                               .weight = true });
-        if (back) head_back(m, l->head_dx, l->logits, l->head_x, k, l->g);
-    }
+    head_products(m, l, rows, backward);
 }
 
 static int by_value(const void *a, const void *b)
@@ -108,12 +125,12 @@ static void report(const char *what, int64_t rows, double pass, double gemm, int
                 what, (long long)rows, pass * 1e6, gemm * 1e6, (double)flop / gemm * 1e-9, share);
 }
 
-static int64_t flop_of(const struct model *m, int64_t n, int64_t h, bool back)
+static int64_t flop_of(const struct model *m, int64_t n, int64_t rows, bool backward)
 {
     int64_t per = 0;
     for (int i = 0; i < m->params; i++)
         if (m->param[i].cols && m->param[i].at != m->embed) per += 2 * m->param[i].rows * m->param[i].cols;
-    return (per * n + 2 * (int64_t)m->c.vocab * m->c.dim * h) * (back ? 3 : 1);
+    return (per * n + 2 * (int64_t)m->c.vocab * m->c.dim * rows) * (backward ? 3 : 1);
 }
 
 static void train_case(struct learner *l, int seqs, int len, FILE *text, FILE *json, double *least)

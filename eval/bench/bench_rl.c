@@ -1,7 +1,7 @@
 /* bench_rl.c: the operations of branching reinforcement learning. Their vectors are host memory, so on a GPU the floor
- * is the copy there and back at the rate that was measured for such copies. Rows are rollouts of about 512 tokens, four
- * tokens in five generated. */
-#include "eval/bench/bench.h"
+ * is the copy there and back at the measured rate of such copies. Rollouts have about 512 tokens, four in five
+ * generated. */
+#include "eval/bench/bench_in.h"
 #include "base/philox.h"
 #include "base/arith.h"
 #include <math.h>
@@ -16,7 +16,7 @@ static const struct bench_dims tokens[] = {
 };
 
 /* a, b: logp and logp_old; c: entropy; d: advantages or rewards; e, f, g: results */
-static void make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     o->rows = (int)ceil_div(d->n, ROW);
     o->begin = bench_host(b, (size_t)(o->rows + 1) * sizeof *o->begin);
@@ -25,19 +25,19 @@ static void make(struct bench *b, const struct bench_dims *d, struct operands *o
     o->begin[o->rows] = d->n;
     o->mask = bench_host(b, (size_t)d->n);
     for (int64_t i = 0; i < d->n; i++) o->mask[i] = i % 5 != 4;
-    o->a = bench_host_wides(b, d->n, -4, 0);
-    o->b = bench_host_wides(b, d->n, 0, 0);
+    o->a = bench_host_accs(b, d->n, -4, 0);
+    o->b = bench_host_accs(b, d->n, 0, 0);
     for (int64_t i = 0; i < d->n; i++) o->b[i] = o->a[i] + (acc_t)(0.02 * (rng_uniform(b->rng) - 0.5));
-    o->c = bench_host_wides(b, d->n, 0, 3);
-    o->d = bench_host_wides(b, d->n, -1, 1);
-    o->e = bench_host_wides(b, d->n, 0, 1);
-    o->f = bench_host_wides(b, d->n, 0, 1);
-    o->g = bench_host_wides(b, 2 * d->n, 0, 1);
+    o->c = bench_host_accs(b, d->n, 0, 3);
+    o->d = bench_host_accs(b, d->n, -1, 1);
+    o->e = bench_host_accs(b, d->n, 0, 1);
+    o->f = bench_host_accs(b, d->n, 0, 1);
+    o->g = bench_host_accs(b, 2 * d->n, 0, 1);
     o->ids = bench_host(b, (size_t)o->rows * sizeof *o->ids);
     for (int r = 0; r < o->rows; r++) o->ids[r] = r / 8;
 }
 
-static void pg_run(const struct bench_dims *d, struct operands *o)
+static void pg_run(const struct bench_dims *d, struct bench_operands *o)
 {
     (void)d;
     const struct loss_in in = {
@@ -60,10 +60,10 @@ static void pg_run(const struct bench_dims *d, struct operands *o)
 }
 static double pg_bytes(const struct bench_dims *d) { return (double)d->n * (6 * W + 1); }
 
-static void kl_run(const struct bench_dims *d, struct operands *o) { op_kl(o->e, o->f, o->a, o->b, d->n, KL_K3); }
+static void kl_run(const struct bench_dims *d, struct bench_operands *o) { op_kl(o->e, o->f, o->a, o->b, d->n, KL_K3); }
 static double kl_bytes(const struct bench_dims *d) { return (double)d->n * 4 * W; }
 
-static void branch_score_run(const struct bench_dims *d, struct operands *o)
+static void branch_score_run(const struct bench_dims *d, struct bench_operands *o)
 {
     const struct branch_rule r = { .gamma = 0.99, .lo = 0.8, .hi = 1.2 };
     op_branch_score(o->e, o->f, o->g, o->g + d->n, o->a, o->b, o->c, o->mask, o->begin, o->rows, &r);
@@ -71,7 +71,7 @@ static void branch_score_run(const struct bench_dims *d, struct operands *o)
 static double branch_score_bytes(const struct bench_dims *d) { return (double)d->n * (7 * W + 1); }
 
 /* one prompt has 16 rollouts at most; all rows are given as one, which is the same work on more tokens */
-static void branch_select_run(const struct bench_dims *d, struct operands *o)
+static void branch_select_run(const struct bench_dims *d, struct bench_operands *o)
 {
     (void)d;
     struct branch_point p[64];
@@ -81,7 +81,7 @@ static void branch_select_run(const struct bench_dims *d, struct operands *o)
 static double branch_select_bytes(const struct bench_dims *d) { return (double)d->n * (3 * W + 1); }
 
 /* the last two of each eight rows are branches of the first two */
-static void dual_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void dual_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     make(b, d, o);
     o->branch = bench_host(b, (size_t)o->rows);
@@ -93,7 +93,7 @@ static void dual_make(struct bench *b, const struct bench_dims *d, struct operan
                 (struct branch_record){ .orig = r / 8 * 8 + r % BRANCHES, .row = r, .idx = 17, .score = 1 };
     }
 }
-static void dual_run(const struct bench_dims *d, struct operands *o)
+static void dual_run(const struct bench_dims *d, struct bench_operands *o)
 {
     (void)d;
     const struct advantage_rule r = { .dual = DUAL_PREFIX, .by_std = true };
@@ -101,7 +101,7 @@ static void dual_run(const struct bench_dims *d, struct operands *o)
 }
 static double dual_bytes(const struct bench_dims *d) { return (double)d->n * (W + 1); }
 
-static void advantage_run(const struct bench_dims *d, struct operands *o)
+static void advantage_run(const struct bench_dims *d, struct bench_operands *o)
 {
     (void)d;
     const struct estimator_rule r = { .kind = ADV_GRPO, .by_std = true, .gamma = 1 };

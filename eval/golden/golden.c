@@ -1,4 +1,4 @@
-/* golden.c: `appo golden DIR`. A folder of any golden files is good: what is missing is said, what is unknown too,
+/* golden.c: `appo golden DIR`. Any subset of the golden files will do: missing and unknown files are reported,
  * neither is an error. */
 #include "eval/golden/golden.h"
 #include "base/file.h"
@@ -37,9 +37,9 @@ static bool run_file(const char *path, int k, struct golden_tally *t, struct err
     return true;
 }
 
-/* Names of *.json files that no function here knows, so that a misspelt file does not pass unseen. Returns false where
- * DIR cannot be read. */
-static bool say_unknown(const char *dir)
+/* Prints the *.json files that no function here knows, so that a misspelt name is noticed. False: DIR cannot be
+ * read. */
+static bool print_unknown(const char *dir)
 {
     DIR *d = opendir(dir);
     if (!d) return false;
@@ -47,7 +47,7 @@ static bool say_unknown(const char *dir)
         size_t n = strlen(f->d_name);
         bool is = n < 6 || strcmp(f->d_name + n - 5, ".json");
         for (int k = 0; k < KNOWN && !is; k++) is = !strcmp(f->d_name, known[k].file);
-        if (!is) printf("%-20s unknown, not looked at\n", f->d_name);
+        if (!is) printf("%-20s unknown, not read\n", f->d_name);
     }
     closedir(d);
     return true;
@@ -72,7 +72,7 @@ int golden_main(const char *dir)
         fflush(stdout);
         str_free(&path);
     }
-    if (!say_unknown(dir))
+    if (!print_unknown(dir))
         fprintf(stderr, "%s: cannot be read as a folder: give the folder that holds the golden files\n", dir);
     else if (!found) fprintf(stderr, "%s: none of the known golden files is in this folder\n", dir);
     return found && !bad ? 0 : 1;

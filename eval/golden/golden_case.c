@@ -1,5 +1,5 @@
-/* golden_case.c: reading and comparing golden cases. Nothing in a file is trusted: sizes are checked against the arrays
- * that are really there. */
+/* golden_case.c: reading and comparing golden cases. Nothing in a file is trusted: sizes are checked against the
+ * lengths of the arrays. */
 #include "eval/golden/golden_case.h"
 #include <float.h>
 #include <math.h>
@@ -34,7 +34,7 @@ static struct golden_case open_case(const json_t *root, const char *list, size_t
 
 static bool close_case(struct golden_case *c)
 {
-    for (int i = 0; i < c->rooms; i++) free(c->room[i]);
+    for (int i = 0; i < c->owns; i++) free(c->owned[i]);
     if (c->broken) return false;
     struct golden_tally *t = c->tally;
     if (c->worst <= 1) t->passed++;
@@ -99,10 +99,10 @@ const char *golden_text(struct golden_case *c, const char *path)
     return json_string_value(j);
 }
 
-void *golden_room(struct golden_case *c, size_t bytes)
+void *golden_alloc(struct golden_case *c, size_t bytes)
 {
-    ENSURE(c->rooms < (int)(sizeof c->room / sizeof *c->room));
-    return c->room[c->rooms++] = xcalloc(bytes + 1, 1);
+    ENSURE(c->owns < (int)(sizeof c->owned / sizeof *c->owned));
+    return c->owned[c->owns++] = xcalloc(bytes + 1, 1);
 }
 
 int64_t golden_length(struct golden_case *c, const char *path)
@@ -118,7 +118,7 @@ double *golden_doubles(struct golden_case *c, const char *path, int64_t n)
     const json_t *j = golden_field(c, path);
     if (c->broken) return NULL;
     if (length != n) { broken(c, path, "does not have as many elements as the case's sizes say"); return NULL; }
-    double *x = golden_room(c, (size_t)n * sizeof *x);
+    double *x = golden_alloc(c, (size_t)n * sizeof *x);
     for (int64_t i = 0; i < n; i++) {
         const json_t *v = json_array_get(j, (size_t)i);
         if (!json_is_number(v) && !json_is_null(v)) {
@@ -130,11 +130,11 @@ double *golden_doubles(struct golden_case *c, const char *path, int64_t n)
     return x;
 }
 
-acc_t *golden_wides(struct golden_case *c, const char *path, int64_t n)
+acc_t *golden_accs(struct golden_case *c, const char *path, int64_t n)
 {
     double *x = golden_doubles(c, path, n);
     if (!x) return NULL;
-    acc_t *w = golden_room(c, (size_t)n * sizeof *w);
+    acc_t *w = golden_alloc(c, (size_t)n * sizeof *w);
     for (int64_t i = 0; i < n; i++) w[i] = (acc_t)x[i];
     return w;
 }
@@ -143,7 +143,7 @@ int *golden_ints(struct golden_case *c, const char *path, int64_t n)
 {
     double *x = golden_doubles(c, path, n);
     if (!x) return NULL;
-    int *k = golden_room(c, (size_t)n * sizeof *k);
+    int *k = golden_alloc(c, (size_t)n * sizeof *k);
     for (int64_t i = 0; i < n; i++) {
         if (!(fabs(x[i]) <= INT32_MAX) || x[i] != floor(x[i])) {
             broken(c, path, "holds something that is not a whole number of 32 bits");
@@ -158,7 +158,7 @@ uint8_t *golden_bytes(struct golden_case *c, const char *path, int64_t n)
 {
     double *x = golden_doubles(c, path, n);
     if (!x) return NULL;
-    uint8_t *b = golden_room(c, (size_t)n);
+    uint8_t *b = golden_alloc(c, (size_t)n);
     for (int64_t i = 0; i < n; i++) {
         if (x[i] != 0 && x[i] != 1) { broken(c, path, "holds something other than 0 and 1"); return NULL; }
         b[i] = x[i] != 0;
@@ -178,7 +178,7 @@ bool golden_shape(struct golden_case *c, int *rows, int *len)
 
 int64_t *golden_begin(struct golden_case *c, int rows, int len)
 {
-    int64_t *begin = golden_room(c, ((size_t)rows + 1) * sizeof *begin);
+    int64_t *begin = golden_alloc(c, ((size_t)rows + 1) * sizeof *begin);
     for (int r = 0; r <= rows; r++) begin[r] = (int64_t)r * len;
     return begin;
 }
@@ -188,8 +188,8 @@ static void enter(struct golden_case *c, const char *what, int64_t i, double got
                   double off)
 {
     if (off > c->worst) c->worst = off;
-    if (off <= 1 || c->said) return;
-    c->said = true;
+    if (off <= 1 || c->printed) return;
+    c->printed = true;
     fprintf(stderr, "case \"%s\": %s[%lld]: got %.9g, want %.9g, allowed %.2e\n", c->name, what, (long long)i, got,
             want, allowed);
 }

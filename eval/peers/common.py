@@ -1,4 +1,4 @@
-"""common.py: what the peers share: the cases that `appo bench --shapes` writes, timing as eval/bench/bench_run.c does it, rows in its format with "peer" beside.
+"""common.py: what the peers share: the cases that `appo bench --shapes` writes, timing as eval/bench/bench.c does it, rows in its format with "peer" beside.
 
 A peer is other software doing the same work on the same shapes in the same run. `appo bench --table OURS PEERS` prints both with ratios.
 Every script: python3 NAME.py --shapes FILE [--json FILE]. Status 77: cannot run here, and says in its last line why.

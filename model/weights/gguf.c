@@ -335,7 +335,7 @@ bool gguf_int(const struct gguf *g, const char *key, int64_t *out)
     }
 }
 
-bool gguf_real(const struct gguf *g, const char *key, double *out)
+bool gguf_double(const struct gguf *g, const char *key, double *out)
 {
     const struct gguf_pair *p = gguf_find(g, key);
     int64_t whole;

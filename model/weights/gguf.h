@@ -61,7 +61,7 @@ const struct gguf_pair *gguf_pair_at(const struct gguf *g, int i);              
  * types (and they) as double. */
 bool gguf_text(const struct gguf *g, const char *key, struct gguf_text *out);
 bool gguf_int(const struct gguf *g, const char *key, int64_t *out);
-bool gguf_real(const struct gguf *g, const char *key, double *out);
+bool gguf_double(const struct gguf *g, const char *key, double *out);
 bool gguf_bool(const struct gguf *g, const char *key, bool *out);
 
 int gguf_tensors(const struct gguf *g);

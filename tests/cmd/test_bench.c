@@ -1,8 +1,11 @@
-/* test_bench.c: every operation and a small model are measured once at tiny sizes, in every build; rows, planned cases
- * and tables agree with each other. Times are not judged. */
+/* test_bench.c: every operation and a small model are measured once at tiny sizes, in every build; results, planned
+ * cases and tables agree with each other. Times are not judged. */
 #include "eval/bench/bench.h"
+#include "eval/bench/bench_model.h"
+#include "eval/bench/bench_table.h"
 #include "base/file.h"
 #include "tests/check.h"
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,18 +19,18 @@ static char *all_of(FILE *f)
 }
 
 /* One object a line. */
-static json_t *rows_of(FILE *f)
+static json_t *results_of(FILE *f)
 {
     char *s = all_of(f), *rest = NULL;
-    json_t *rows = json_array();
+    json_t *results = json_array();
     for (char *line = strtok_r(s, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         json_error_t e;
-        json_t *row = json_loads(line, 0, &e);
-        CHECK(json_is_object(row), "%s: %s", e.text, line);
-        json_array_append_new(rows, row);
+        json_t *result = json_loads(line, 0, &e);
+        CHECK(json_is_object(result), "%s: %s", e.text, line);
+        json_array_append_new(results, result);
     }
     free(s);
-    return rows;
+    return results;
 }
 
 static void each_is_measured(void **state)
@@ -43,21 +46,21 @@ static void each_is_measured(void **state)
     assert_true(bench_decode(&b, NULL));
     bench_close(&b);
     bench_shapes(&b, planned);
-    json_t *rows = rows_of(b.json), *cases = rows_of(planned), *row;
+    json_t *results = results_of(b.json), *cases = results_of(planned), *result;
     size_t i;
-    assert_true(json_array_size(rows) > 35 && json_array_size(rows) == json_array_size(cases));
-    json_array_foreach(rows, i, row) {
+    assert_true(json_array_size(results) > 35 && json_array_size(results) == json_array_size(cases));
+    json_array_foreach(results, i, result) {
         const json_t *want = json_array_get(cases, i);
         for (size_t k = 0; k < sizeof strings / sizeof *strings; k++)
-            CHECK(json_is_string(json_object_get(row, strings[k])), "row %zu has no %s", i, strings[k]);
-        CHECK(json_equal(json_object_get(row, "name"), json_object_get(want, "name")) &&
-                  json_equal(json_object_get(row, "shape"), json_object_get(want, "shape")),
-              "row %zu is not case %zu", i, i);
-        const double us = json_number_value(json_object_get(row, "us")),
-                     percent = json_number_value(json_object_get(row, "percent"));
-        CHECK(us > 0 && us < 6e7 && percent > 0, "row %zu: %g us, %g %%", i, us, percent);
+            CHECK(json_is_string(json_object_get(result, strings[k])), "result %zu has no %s", i, strings[k]);
+        CHECK(json_equal(json_object_get(result, "name"), json_object_get(want, "name")) &&
+                  json_equal(json_object_get(result, "shape"), json_object_get(want, "shape")),
+              "result %zu is not case %zu", i, i);
+        const double us = json_number_value(json_object_get(result, "us")),
+                     percent = json_number_value(json_object_get(result, "percent"));
+        CHECK(us > 0 && us < 6e7 && percent > 0, "result %zu: %g us, %g %%", i, us, percent);
     }
-    json_decref(rows);
+    json_decref(results);
     json_decref(cases);
     fclose(planned);
     fclose(b.text);
@@ -84,7 +87,7 @@ static void pairs_are_counted(void **state)
     struct bench b = { .sizes = BENCH_TINY };
     FILE *planned = tmpfile();
     bench_shapes(&b, planned);
-    json_t *cases = rows_of(planned);
+    json_t *cases = results_of(planned);
     double causal = 0, tree = 0;
     for (int q = 0; q < 51; q++)
         for (int k = 0; k <= q; k++) causal += k / 17 == q / 17;
@@ -127,7 +130,7 @@ static void tables(void **state)
     char *text = all_of(f), *at = strstr(text, "2.5 x our time");
     CHECK(at && strstr(text, "50.0 % of copy") && strstr(text, "50.0 % of copy") < at, "not beside each other: %s",
           text);
-    CHECK(strstr(text, "other size") > at && strstr(text, "triton"), "rows are missing: %s", text);
+    CHECK(strstr(text, "other size") > at && strstr(text, "triton"), "results are missing: %s", text);
     free(text);
     fclose(f);
     write_file(whole, "{\"pieces\":[],\n\"bench\":[\n{\"name\":\"add\",\"shape\":{\"n\":1},\"us\":1.0}],\n\"peers\":[]}"
@@ -151,7 +154,7 @@ static void tables(void **state)
     char *many = xmalloc(3 * 5000 + 1);                              /* each is compared with each */
     for (int i = 0; i < 5000; i++) memcpy(many + 3 * i, "{}\n", 4);
     write_file(whole, many);
-    CHECK(!bench_table(f, (char *[]){ whole }, 1, &e) && strstr(e.text, "more than 4096 rows"), "%s", e.text);
+    CHECK(!bench_table(f, (char *[]){ whole }, 1, &e) && strstr(e.text, "more than 4096 results"), "%s", e.text);
     free(many);
     fclose(f);
     remove(ours);

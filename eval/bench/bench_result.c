@@ -1,6 +1,6 @@
-/* bench_row.c: one measurement as a line of text and as a JSON object that says where, when and by what command it was
- * made. run.sh hands over what a program cannot know of itself: APPO_COMMIT, APPO_COMMAND, APPO_DRIVER. */
-#include "eval/bench/bench.h"
+/* bench_result.c: one measurement as a line of text and as a JSON object that says where, when and by what command it
+ * was made. run.sh passes what the program cannot find out: APPO_COMMIT, APPO_COMMAND, APPO_DRIVER. */
+#include "eval/bench/bench_result.h"
 #include "base/str.h"
 #include <stddef.h>
 #include <stdlib.h>
@@ -40,12 +40,12 @@ void bench_shape_text(const json_t *shape, struct str *s)
 
 void bench_case(FILE *f, const char *name, const struct bench_dims *d, json_t *more)
 {
-    json_t *row = json_pack("{s:s, s:o, s:s}", "name", name, "shape", bench_shape(d), "real", ELEM_NAME);
-    json_object_update(row, more);
+    json_t *result = json_pack("{s:s, s:o, s:s}", "name", name, "shape", bench_shape(d), "real", ELEM_NAME);
+    json_object_update(result, more);
     json_decref(more);
-    json_dumpf(row, f, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    json_dumpf(result, f, JSON_COMPACT | JSON_REAL_PRECISION(12));
     fputc('\n', f);
-    json_decref(row);
+    json_decref(result);
 }
 
 static const char *known(const char *variable)
@@ -54,7 +54,7 @@ static const char *known(const char *variable)
     return s && *s ? s : "unknown";
 }
 
-/* The processor's name where the device is the process itself. */
+/* For the CPU and the shim, the processor's name. */
 static const char *device(void)
 {
     static char name[160];
@@ -86,30 +86,30 @@ static json_t *command(const struct bench *b)
     return j ? j : json_string("not UTF-8");
 }
 
-static void origin(const struct bench *b, json_t *row)
+static void origin(const struct bench *b, json_t *result)
 {
     const bool host = !strcmp(dev_name(), "cpu") || !strcmp(dev_name(), "simt");
     const char *numerics = getenv("APPO_NUMERICS");
     char date[32];
     const time_t now = time(NULL);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-    json_object_set_new(row, "commit", json_string(known("APPO_COMMIT")));
-    json_object_set_new(row, "command", command(b));
-    json_object_set_new(row, "device", json_string(device()));
-    json_object_set_new(row, "driver", json_string(host ? "none" : known("APPO_DRIVER")));
-    json_object_set_new(row, "date", json_string(date));
-    json_object_set_new(row, "seed", json_integer(1));
-    json_object_set_new(row, "backend", json_string(host ? dev_name() : "cuda"));
-    json_object_set_new(row, "real", json_string(ELEM_NAME));
+    json_object_set_new(result, "commit", json_string(known("APPO_COMMIT")));
+    json_object_set_new(result, "command", command(b));
+    json_object_set_new(result, "device", json_string(device()));
+    json_object_set_new(result, "driver", json_string(host ? "none" : known("APPO_DRIVER")));
+    json_object_set_new(result, "date", json_string(date));
+    json_object_set_new(result, "seed", json_integer(1));
+    json_object_set_new(result, "backend", json_string(host ? dev_name() : "cuda"));
+    json_object_set_new(result, "real", json_string(ELEM_NAME));
     if (attn_choose(ATTN_ONE_WAY) != ATTN_ONE_WAY)
-        json_object_set_new(row, "attn", json_string(attn_choose(ATTN_ONE_WAY) == ATTN_WGMMA ? "wgmma" : "mma"));
-    json_object_set_new(row, "numerics",
+        json_object_set_new(result, "attn", json_string(attn_choose(ATTN_ONE_WAY) == ATTN_WGMMA ? "wgmma" : "mma"));
+    json_object_set_new(result, "numerics",
                         json_string(numerics && *numerics        ? numerics
                                     : !strcmp(ELEM_NAME, "bf16") ? "fast"
                                                                  : "exact"));
 }
 
-void bench_row(struct bench *b, const struct bench_row *r)
+void bench_report(struct bench *b, const struct bench_result *r)
 {
     struct str text = { 0 };
     json_t *shape = bench_shape(r->d);
@@ -123,12 +123,12 @@ void bench_row(struct bench *b, const struct bench_row *r)
         json_decref(r->extra);
         return;
     }
-    json_t *row = json_pack("{s:s, s:o, s:f, s:f, s:s, s:f, s:s, s:i}", "name", r->name, "shape", shape, "us", r->us,
+    json_t *result = json_pack("{s:s, s:o, s:f, s:f, s:s, s:f, s:s, s:i}", "name", r->name, "shape", shape, "us", r->us,
                             "rate", r->rate, "unit", r->unit, "percent", 100 * r->share, "of", r->of, "runs", r->runs);
-    if (r->extra) json_object_update(row, r->extra);
+    if (r->extra) json_object_update(result, r->extra);
     json_decref(r->extra);
-    origin(b, row);
-    json_dumpf(row, b->json, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    origin(b, result);
+    json_dumpf(result, b->json, JSON_COMPACT | JSON_REAL_PRECISION(6));
     fputc('\n', b->json);
-    json_decref(row);
+    json_decref(result);
 }

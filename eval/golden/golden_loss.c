@@ -1,5 +1,5 @@
-/* golden_pg.c: golden policy losses and KL terms with their gradients. A gradient's limit is 1e-4 of itself plus 1e-6
- * of the case's largest, because float32 sums of terms that cancel leave that much. null: the official float32 number
+/* golden_loss.c: golden policy losses and KL terms with their gradients. A gradient's limit is 1e-4 of itself plus 1e-6
+ * of the case's largest, the error that float32 sums of cancelling terms leave. null: the official float32 number
  * overflowed. */
 #include "eval/golden/golden_case.h"
 #include "kernels/ops_rl.h"
@@ -18,8 +18,8 @@ static enum loss_agg read_agg(struct golden_case *c, const char *path)
     return AGG_TOKEN_MEAN;
 }
 
-/* Slopes and gradients. null: the official derivative is 0 * inf behind a clamp; the rule says 0 there, which passes as
- * does a number that is not finite. */
+/* Slopes and gradients. null: the official derivative is 0 * inf behind a clamp; the rule gives 0 there, which passes,
+ * as does a number that is not finite. */
 static void near_slopes(struct golden_case *c, const char *what, const acc_t *got, const double *want, int64_t n,
                         double noise)
 {
@@ -33,7 +33,7 @@ static void near_slopes(struct golden_case *c, const char *what, const acc_t *go
     }
 }
 
-/* One loss case in the making. */
+/* One loss case. */
 struct loss_case {
     int rows, len;
     int64_t n, *begin;
@@ -48,15 +48,15 @@ static bool read_loss(struct golden_case *c, struct loss_case *l)
     if (!golden_shape(c, &l->rows, &l->len)) return false;
     l->n = (int64_t)l->rows * l->len;
     l->begin = golden_begin(c, l->rows, l->len);
-    l->in = (struct loss_in){ .logp = golden_wides(c, "logp", l->n),
-                              .logp_old = golden_wides(c, "old_logp", l->n),
-                              .adv = golden_wides(c, "adv", l->n),
+    l->in = (struct loss_in){ .logp = golden_accs(c, "logp", l->n),
+                              .logp_old = golden_accs(c, "old_logp", l->n),
+                              .adv = golden_accs(c, "adv", l->n),
                               .m = golden_bytes(c, "mask", l->n),
                               .begin = l->begin,
                               .rows = l->rows };
-    l->g = golden_room(c, (size_t)l->n * sizeof *l->g);
-    l->influence = golden_room(c, (size_t)l->n * sizeof *l->influence);
-    l->kept = golden_room(c, (size_t)l->rows);
+    l->g = golden_alloc(c, (size_t)l->n * sizeof *l->g);
+    l->influence = golden_alloc(c, (size_t)l->n * sizeof *l->influence);
+    l->kept = golden_alloc(c, (size_t)l->rows);
     l->want_grad = golden_doubles(c, "grad", l->n);
     l->want_loss = golden_number(c, "loss");
     l->loss_noise = golden_number(c, "fp64_maxdiff.loss");
@@ -79,8 +79,7 @@ static void check_common(struct golden_case *c, const struct loss_case *l, const
     near_metric(c, "clipfrac_lower", s->clipfrac_lower, lower);
 }
 
-/* Where m = 0 the official code goes on to apply its safety limit to numbers that mean nothing; ours does not look at
- * them. */
+/* Where m = 0 the official code still applies its safety limit, to meaningless numbers; ours does not read them. */
 static void check_influence(struct golden_case *c, const struct loss_case *l, const double *want, double thresh)
 {
     for (int64_t i = 0; i < l->n; i++) {
@@ -162,10 +161,10 @@ static void check_kl(struct golden_case *c)
     int rows, len;
     if (!golden_shape(c, &rows, &len)) return;
     int64_t n = (int64_t)rows * len, *begin = golden_begin(c, rows, len);
-    acc_t *logp = golden_wides(c, "logp", n), *ref = golden_wides(c, "ref_logp", n),
-          *value = golden_room(c, (size_t)n * sizeof *value);
-    acc_t *slope = golden_room(c, (size_t)n * sizeof *slope), *weight = golden_room(c, (size_t)rows * sizeof *weight),
-          *g = golden_room(c, (size_t)n * sizeof *g);
+    acc_t *logp = golden_accs(c, "logp", n), *ref = golden_accs(c, "ref_logp", n),
+          *value = golden_alloc(c, (size_t)n * sizeof *value);
+    acc_t *slope = golden_alloc(c, (size_t)n * sizeof *slope), *weight = golden_alloc(c, (size_t)rows * sizeof *weight),
+          *g = golden_alloc(c, (size_t)n * sizeof *g);
     uint8_t *m = golden_bytes(c, "mask", n);
     double *want_value = golden_doubles(c, "kld", n), *want_slope = golden_doubles(c, "dkld", n),
            *want_grad = golden_doubles(c, "grad", n);

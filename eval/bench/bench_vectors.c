@@ -1,6 +1,6 @@
-/* bench_rows.c: what works on rows and vectors: all of it is bound by memory, so the floor is the fewest bytes: each
- * input read once, each output written once. */
-#include "eval/bench/bench.h"
+/* bench_vectors.c: operations on rows and vectors. All are bound by memory: the floor is each input read once and each
+ * output written once. */
+#include "eval/bench/bench_in.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -15,7 +15,7 @@ static const struct bench_dims hidden[] = {
     { .at = T, .n = 3, .dim = 40 },
     { 0 },
 };
-static const struct bench_dims turned[] = {
+static const struct bench_dims rotated[] = {
     { .at = G, .n = 16384, .heads = 9, .kv = 3, .hd = 64 }, { .at = G, .n = 16384, .heads = 14, .kv = 2, .hd = 64 },
     { .at = G, .kind = "norm", .n = 16384, .heads = 16, .kv = 8, .hd = 128 },
     { .at = G, .n = 16384, .heads = 32, .kv = 8, .hd = 128 }, { .at = C, .n = 4096, .heads = 9, .kv = 3, .hd = 64 },
@@ -46,69 +46,69 @@ static int64_t width(const struct bench_dims *d) { return (int64_t)(d->heads + 2
 
 /* ---- norm: reads x and what is added to it, writes their sum and the normalised row ---- */
 
-static void norm_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void norm_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     const int64_t n = d->n * d->dim;
-    o->x = bench_reals(b, n, 2);
-    o->z = bench_reals(b, n, 2);
-    o->y = bench_reals(b, n, 1);
-    o->w = bench_reals(b, d->dim, 2);
-    o->a = bench_wides(b, d->n, -1, 1);
-    o->b = bench_wides(b, d->dim, -1, 1);
-    o->u = bench_reals(b, n, 1);
+    o->x = bench_elems(b, n, 2);
+    o->z = bench_elems(b, n, 2);
+    o->y = bench_elems(b, n, 1);
+    o->w = bench_elems(b, d->dim, 2);
+    o->a = bench_accs(b, d->n, -1, 1);
+    o->b = bench_accs(b, d->dim, -1, 1);
+    o->u = bench_elems(b, n, 1);
 }
-static void norm_run(const struct bench_dims *d, struct operands *o)
+static void norm_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_add_rmsnorm(o->u, o->y, o->a, o->x, o->z, o->w, 1e-5, d->n, d->dim);
 }
 static double norm_bytes(const struct bench_dims *d) { return 4 * rows(d) * R; }
 
-static void norm_back_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void norm_back_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     norm_make(b, d, o);
     norm_run(d, o);
 }
 /* reads dy, dres and the residual, writes dx */
-static void norm_back_run(const struct bench_dims *d, struct operands *o)
+static void norm_back_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_rmsnorm_back(o->y, o->b, o->x, o->z, o->u, o->w, o->a, d->n, d->dim);
 }
 
-/* ---- rope: with q/k norm (kind) the way back also reads the row before it ---- */
+/* ---- rope: with q/k norm (kind) the backward pass also reads the row before the rotation ---- */
 
-static void rope_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void rope_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     acc_t *freq = xcalloc((size_t)d->hd, sizeof *freq);
     for (int j = 0; j < d->hd / 2; j++) freq[j] = (acc_t)pow(1e-6, 2.0 * j / d->hd);
     o->c = bench_put(b, freq, (size_t)(d->hd / 2) * sizeof *freq);
     free(freq);
-    o->x = bench_reals(b, d->n * width(d), 2);
-    o->y = bench_reals(b, d->n * width(d), 2);
-    o->z = bench_reals(b, d->n * width(d), 2);
+    o->x = bench_elems(b, d->n * width(d), 2);
+    o->y = bench_elems(b, d->n * width(d), 2);
+    o->z = bench_elems(b, d->n * width(d), 2);
     o->pos = bench_ids(b, d->n, 4096);
-    o->a = bench_wides(b, d->n * (d->heads + d->kv), -1, 1);
+    o->a = bench_accs(b, d->n * (d->heads + d->kv), -1, 1);
     if (!d->kind) return;
-    o->w = bench_reals(b, d->hd, 2);
-    o->b = bench_wides(b, d->hd, -1, 1);
-    o->d = bench_wides(b, d->hd, -1, 1);
+    o->w = bench_elems(b, d->hd, 2);
+    o->b = bench_accs(b, d->hd, -1, 1);
+    o->d = bench_accs(b, d->hd, -1, 1);
 }
-static void rope_run(const struct bench_dims *d, struct operands *o)
+static void rope_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_rope(o->y, o->a, o->x, o->w, o->w, 1e-6, o->c, o->pos, d->n, heads(d));
 }
-static void rope_back_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void rope_back_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     rope_make(b, d, o);
     rope_run(d, o);
 }
-static void rope_back_run(const struct bench_dims *d, struct operands *o)
+static void rope_back_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_rope_back(o->z, o->b, o->d, o->y, o->x, o->a, o->w, o->w, o->c, o->pos, d->n, heads(d));
 }
 static double rope_bytes(const struct bench_dims *d) { return 2 * (double)(d->n * width(d)) * R; }
 static double rope_back_bytes(const struct bench_dims *d) { return (d->kind ? 3 : 2) * (double)(d->n * width(d)) * R; }
 
-static void query_scale_run(const struct bench_dims *d, struct operands *o)
+static void query_scale_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_query_scale(o->x, -1, d->n, heads(d));
 }
@@ -116,36 +116,39 @@ static double query_bytes(const struct bench_dims *d) { return 2 * (double)d->n 
 
 /* ---- swiglu: 2 ff read, ff written; back 3 ff read, 2 ff written ---- */
 
-static void swiglu_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void swiglu_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
-    o->x = bench_reals(b, 2 * d->n * d->ff, 4);
-    o->y = bench_reals(b, d->n * d->ff, 1);
-    o->z = bench_reals(b, 2 * d->n * d->ff, 4);
+    o->x = bench_elems(b, 2 * d->n * d->ff, 4);
+    o->y = bench_elems(b, d->n * d->ff, 1);
+    o->z = bench_elems(b, 2 * d->n * d->ff, 4);
 }
-static void swiglu_run(const struct bench_dims *d, struct operands *o) { op_swiglu(o->y, o->x, d->n, d->ff); }
-static void swiglu_back_run(const struct bench_dims *d, struct operands *o)
+static void swiglu_run(const struct bench_dims *d, struct bench_operands *o) { op_swiglu(o->y, o->x, d->n, d->ff); }
+static void swiglu_back_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_swiglu_back(o->z, o->y, o->x, d->n, d->ff);
 }
 static double swiglu_bytes(const struct bench_dims *d) { return 3 * (double)d->n * d->ff * R; }
 static double swiglu_back_bytes(const struct bench_dims *d) { return 5 * (double)d->n * d->ff * R; }
 
-/* ---- embedding: the way back adds to each row of the table that some id names, at most vocab of them ---- */
+/* ---- embedding: the backward pass adds to each row of the table that an id names, at most vocab of them ---- */
 
-static void embed_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void embed_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
-    o->w = bench_reals(b, (int64_t)d->vocab * d->dim, 1);
-    o->x = bench_reals(b, d->n * d->dim, 1);
+    o->w = bench_elems(b, (int64_t)d->vocab * d->dim, 1);
+    o->x = bench_elems(b, d->n * d->dim, 1);
     o->ids = bench_ids(b, d->n, d->vocab);
 }
-static void embed_run(const struct bench_dims *d, struct operands *o) { op_embed(o->x, o->w, o->ids, d->n, d->dim); }
-static void embed_back_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void embed_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    o->a = bench_wides(b, (int64_t)d->vocab * d->dim, -1, 1);
-    o->x = bench_reals(b, d->n * d->dim, 1);
+    op_embed(o->x, o->w, o->ids, d->n, d->dim);
+}
+static void embed_back_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
+{
+    o->a = bench_accs(b, (int64_t)d->vocab * d->dim, -1, 1);
+    o->x = bench_elems(b, d->n * d->dim, 1);
     o->ids = bench_ids(b, d->n, d->vocab);
 }
-static void embed_back_run(const struct bench_dims *d, struct operands *o)
+static void embed_back_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_embed_back(o->a, o->x, o->ids, d->n, d->dim, d->vocab);
 }
@@ -156,67 +159,67 @@ static double embed_back_bytes(const struct bench_dims *d)
     return rows(d) * R + 2 * W * d->dim * d->vocab * (1 - exp(-(double)d->n / d->vocab));
 }
 
-static void rows_put_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void rows_put_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
     int *to = xcalloc((size_t)d->n, sizeof *to);
     for (int64_t i = 0; i < d->n; i++) to[i] = (int)(i ^ 1) < d->n ? (int)(i ^ 1) : (int)i;
-    o->x = bench_reals(b, d->n * d->dim, 1);
-    o->y = bench_reals(b, d->n * d->dim, 1);
+    o->x = bench_elems(b, d->n * d->dim, 1);
+    o->y = bench_elems(b, d->n * d->dim, 1);
     o->ids = bench_put(b, to, (size_t)d->n * sizeof *to);
     free(to);
 }
-static void rows_put_run(const struct bench_dims *d, struct operands *o)
+static void rows_put_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_rows_put(o->y, o->x, o->ids, d->n, d->dim);
 }
 
-static void bias_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void bias_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
-    o->x = bench_reals(b, d->n * d->dim, 1);
-    o->y = bench_reals(b, d->n * d->dim, 1);
-    o->a = bench_wides(b, d->dim, -1, 1);
+    o->x = bench_elems(b, d->n * d->dim, 1);
+    o->y = bench_elems(b, d->n * d->dim, 1);
+    o->a = bench_accs(b, d->dim, -1, 1);
 }
-static void bias_run(const struct bench_dims *d, struct operands *o) { op_bias_back(o->a, o->x, d->n, d->dim); }
+static void bias_run(const struct bench_dims *d, struct bench_operands *o) { op_bias_back(o->a, o->x, d->n, d->dim); }
 static double bias_bytes(const struct bench_dims *d) { return rows(d) * R; }
-static void add_run(const struct bench_dims *d, struct operands *o) { op_add(o->y, o->x, d->n * d->dim); }
+static void add_run(const struct bench_dims *d, struct bench_operands *o) { op_add(o->y, o->x, d->n * d->dim); }
 static double add_bytes(const struct bench_dims *d) { return 3 * rows(d) * R; }
 
 /* ---- optimizer ---- */
 
-static void adamw_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void adamw_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
-    o->w = bench_reals(b, d->n, 1);
-    o->a = sizeof(elem_t) == sizeof(acc_t) ? NULL : bench_wides(b, d->n, -1, 1);
-    o->b = bench_wides(b, d->n, -1e-3, 1e-3);
-    o->c = bench_wides(b, d->n, -1e-3, 1e-3);
-    o->d = bench_wides(b, d->n, 1e-8, 1e-6);
+    o->w = bench_elems(b, d->n, 1);
+    o->a = sizeof(elem_t) == sizeof(acc_t) ? NULL : bench_accs(b, d->n, -1, 1);
+    o->b = bench_accs(b, d->n, -1e-3, 1e-3);
+    o->c = bench_accs(b, d->n, -1e-3, 1e-3);
+    o->d = bench_accs(b, d->n, 1e-8, 1e-6);
 }
-static void adamw_run(const struct bench_dims *d, struct operands *o)
+static void adamw_run(const struct bench_dims *d, struct bench_operands *o)
 {
     op_adamw(
         o->w, o->a, o->b, o->c, o->d, d->n,
         &(struct adamw){ .lr = 1e-6, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.01, .scale = 1, .t = 3 });
 }
-/* gradient read; moments and the weights as optimised read and written; stored weights written where they are others */
+/* gradient read; moments and master weights read and written; stored weights written if they are not the master */
 static double adamw_bytes(const struct bench_dims *d)
 {
     return (double)d->n * (7 * W + (sizeof(elem_t) == sizeof(acc_t) ? 0 : R));
 }
-static void vector_make(struct bench *b, const struct bench_dims *d, struct operands *o)
+static void vector_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
-    o->a = bench_wides(b, d->n, -1, 1);
+    o->a = bench_accs(b, d->n, -1, 1);
 }
-static void sumsq_run(const struct bench_dims *d, struct operands *o) { op_sumsq(o->a, d->n); }
+static void sumsq_run(const struct bench_dims *d, struct bench_operands *o) { op_sumsq(o->a, d->n); }
 static double sumsq_bytes(const struct bench_dims *d) { return (double)d->n * W; }
-static void scale_run(const struct bench_dims *d, struct operands *o) { op_scale(o->a, -1, d->n); }
+static void scale_run(const struct bench_dims *d, struct bench_operands *o) { op_scale(o->a, -1, d->n); }
 static double scale_bytes(const struct bench_dims *d) { return 2 * (double)d->n * W; }
 
-const struct bench_op bench_rows[] = {
+const struct bench_op bench_vectors[] = {
     { "norm", norm_make, NULL, norm_run, norm_bytes, NULL, false, hidden },
     { "norm_back", norm_back_make, NULL, norm_back_run, norm_bytes, NULL, false, hidden },
-    { "rope", rope_make, NULL, rope_run, rope_bytes, NULL, false, turned },
-    { "rope_back", rope_back_make, NULL, rope_back_run, rope_back_bytes, NULL, false, turned },
-    { "query_scale", rope_make, NULL, query_scale_run, query_bytes, NULL, false, turned },
+    { "rope", rope_make, NULL, rope_run, rope_bytes, NULL, false, rotated },
+    { "rope_back", rope_back_make, NULL, rope_back_run, rope_back_bytes, NULL, false, rotated },
+    { "query_scale", rope_make, NULL, query_scale_run, query_bytes, NULL, false, rotated },
     { "swiglu", swiglu_make, NULL, swiglu_run, swiglu_bytes, NULL, false, gated },
     { "swiglu_back", swiglu_make, NULL, swiglu_back_run, swiglu_back_bytes, NULL, false, gated },
     { "embed", embed_make, NULL, embed_run, move_bytes, NULL, false, looked_up },

@@ -1,5 +1,5 @@
-/* golden_text.c: the recorded verdicts of the official graders (reward, math_equiv, qa_metrics) against data/. Strings
- * and classes must be the same, scores within 1e-12. A failing case prints what it got and what it should have got. */
+/* golden_grading.c: the recorded verdicts of the official graders (reward, math_equiv, qa_metrics) against data/.
+ * Strings and classes must be the same, scores within 1e-12. A failing case prints got and want. */
 #include "data/grade/math_equiv.h"
 #include "data/grade/qa_metrics.h"
 #include "data/grade/reward.h"
@@ -27,7 +27,7 @@ static bool text_field(const json_t *c, const char *key, const char **text)
     return *text || json_is_null(v);
 }
 
-/* One number of a case against its record: in the tally's worst, and printed where it is off. */
+/* Compares one number of a case with its record: enters it into the tally's worst, prints it if it is off. */
 static bool near(struct golden_tally *t, const char *file, size_t i, const char *key, double got, const json_t *c)
 {
     double want = json_number_value(json_object_get(c, key)), off = fabs(got - want) / allowed;
@@ -48,7 +48,7 @@ static bool same(const char *file, size_t i, const char *key, const char *got, c
     return false;
 }
 
-/* A case whose strings are wrong has no error to measure: it is infinitely far off. */
+/* A case whose strings differ has no error to measure: it counts as infinite. */
 static void count(struct golden_tally *t, size_t i, bool ok)
 {
     *(ok ? &t->passed : &t->failed) += 1;
@@ -119,7 +119,7 @@ bool golden_reward(const json_t *root, struct golden_tally *t, struct err *e)
     return complete || fail(e, "%s.json: case %zu needs text, ground_truth, score, f1, answer and kind", file, i);
 }
 
-/* The normalised form of one side against its record: null for a missing side and where normalising fails */
+/* The normalised form of one side against its record: null for a missing side and for one that cannot be normalised */
 static bool strip_same(const char *file, size_t i, const char *key, const char *side, const char *want)
 {
     struct str s = { 0 };
@@ -149,7 +149,7 @@ bool golden_math_equiv(const json_t *root, struct golden_tally *t, struct err *e
     return true;
 }
 
-/* Scores the case; false where its reference is no text, number, boolean, null or list of those. */
+/* Scores the case; false: its reference is not a text, number, boolean, null or list of those. */
 static bool qa_score(struct qa_score *s, const char *mode, const char *prediction, const json_t *reference)
 {
     struct qa_refs refs;

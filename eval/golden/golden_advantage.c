@@ -1,11 +1,11 @@
-/* golden_num.c: golden branch points and advantages, through the same request builder and operations as a training
- * step. */
+/* golden_advantage.c: golden branch points and advantages, through the same request builder and operations as a
+ * training step. */
 #include "engine/branch/branch_points.h"
 #include "eval/golden/golden_case.h"
 #include <stdio.h>
 #include <string.h>
 
-/* The inputs of a branch_select case and, in same-named fields, what it must give. */
+/* The inputs of a branch_select case. */
 struct select_case {
     int rows, len, prompt, want, pad, vocab;
     int64_t n, *begin;
@@ -32,9 +32,9 @@ static bool read_select(struct golden_case *c, struct select_case *s)
     s->prompts = golden_ints(c, "prompts", (int64_t)s->rows * s->prompt);
     s->responses = golden_ints(c, "responses", s->n);
     s->m = golden_bytes(c, "loss_mask", s->n);
-    s->logp = golden_wides(c, "old_logp", s->n);
-    s->logp_old = golden_wides(c, "rollout_logp", s->n);
-    s->entropy = golden_wides(c, "entropy", s->n);
+    s->logp = golden_accs(c, "old_logp", s->n);
+    s->logp_old = golden_accs(c, "rollout_logp", s->n);
+    s->entropy = golden_accs(c, "entropy", s->n);
     double gamma = golden_number(c, "gamma"), eps = golden_number(c, "eps");
     int64_t blanks = golden_length(c, "blank_ids");
     int *blank = golden_ints(c, "blank_ids", blanks);
@@ -45,7 +45,7 @@ static bool read_select(struct golden_case *c, struct select_case *s)
         c->broken = true;
         return fail(c->e, "case \"%s\": a token id in \"responses\" is out of range", c->name);
     }
-    s->never = golden_room(c, (size_t)s->vocab);
+    s->never = golden_alloc(c, (size_t)s->vocab);
     for (int64_t i = 0; i < blanks; i++) if (blank[i] >= 0 && blank[i] < s->vocab) s->never[blank[i]] = 1;
     s->begin = golden_begin(c, s->rows, s->len);
     s->config = branch_official();
@@ -54,14 +54,14 @@ static bool read_select(struct golden_case *c, struct select_case *s)
     return true;
 }
 
-/* F and BS: rows that the official code skips (branches, rows without a generated token) are 0 in the file. */
+/* F and BS: rollouts that the official code skips (branches, those without a generated token) are 0 in the file. */
 static void check_scores(struct golden_case *c, const struct select_case *s)
 {
     double *f_want = golden_doubles(c, "F", s->n), *bs_want = golden_doubles(c, "BS", s->n);
     double f_noise = golden_number(c, "fp64_maxdiff.F"), bs_noise = golden_number(c, "fp64_maxdiff.BS");
     size_t bytes = (size_t)s->n * sizeof(acc_t);
-    acc_t *f = golden_room(c, bytes), *zf = golden_room(c, bytes), *zh = golden_room(c, bytes),
-          *bs = golden_room(c, bytes);
+    acc_t *f = golden_alloc(c, bytes), *zf = golden_alloc(c, bytes), *zh = golden_alloc(c, bytes),
+          *bs = golden_alloc(c, bytes);
     if (c->broken) return;
     op_branch_score(f, zf, zh, bs, s->logp, s->logp_old, s->entropy, s->m, s->begin, s->rows, &s->config.rule);
     for (int r = 0; r < s->rows; r++) {
@@ -72,10 +72,10 @@ static void check_scores(struct golden_case *c, const struct select_case *s)
     golden_near_all(c, "BS", bs, bs_want, s->n, bs_noise);
 }
 
-/* The request builder's rows: the initial ones only; of[i] = row of the case. */
+/* The request builder's rollouts: the initial ones only; of[i] = rollout of the case. */
 static int build_rows(struct golden_case *c, const struct select_case *s, struct branch_row *rows, int *of)
 {
-    uint8_t *ok = golden_room(c, (size_t)s->n), *solid = golden_room(c, (size_t)s->n);
+    uint8_t *ok = golden_alloc(c, (size_t)s->n), *solid = golden_alloc(c, (size_t)s->n);
     int n = 0;
     for (int r = 0; r < s->rows; r++) {
         if (s->kind && s->kind[r]) continue;
@@ -118,10 +118,10 @@ static void check_select(struct golden_case *c)
     check_scores(c, &s);
     double noise = golden_number(c, "fp64_maxdiff.BS");
     bool none = golden_bool(c, "returned_none", false);
-    struct branch_row *rows = golden_room(c, (size_t)s.rows * sizeof *rows);
-    struct branch_summary *sum = golden_room(c, (size_t)s.rows * sizeof *sum);
-    int *of = golden_room(c, (size_t)s.rows * sizeof *of), n_rows = build_rows(c, &s, rows, of), prompts;
-    struct branch_request *got = golden_room(c, (size_t)n_rows * (size_t)s.want * sizeof *got);
+    struct branch_row *rows = golden_alloc(c, (size_t)s.rows * sizeof *rows);
+    struct branch_summary *sum = golden_alloc(c, (size_t)s.rows * sizeof *sum);
+    int *of = golden_alloc(c, (size_t)s.rows * sizeof *of), n_rows = build_rows(c, &s, rows, of), prompts;
+    struct branch_request *got = golden_alloc(c, (size_t)n_rows * (size_t)s.want * sizeof *got);
     int n =
         branch_requests(got, sum, &prompts, rows, n_rows, s.want, s.len, &s.config, &(struct branch_key){ .round = 1 });
     int64_t want = golden_length(c, "prompt_order");
@@ -149,7 +149,7 @@ static struct branch_record *read_records(struct golden_case *c, int *n)
     if (golden_is_null(c, "metas") || c->broken) return NULL;
     int64_t count = golden_length(c, "metas");
     const json_t *list = golden_field(c, "metas");
-    struct branch_record *rec = golden_room(c, (size_t)count * sizeof *rec);
+    struct branch_record *rec = golden_alloc(c, (size_t)count * sizeof *rec);
     for (int64_t i = 0; i < count && !c->broken; i++) {
         struct golden_case meta = { .json = json_array_get(list, (size_t)i), .e = c->e };
         snprintf(meta.name, sizeof meta.name, "%.40s\", metas number \"%d", c->name, (int)i);
@@ -169,8 +169,8 @@ static void check_advantage(struct golden_case *c)
     int *uid = golden_ints(c, "uid", rows);
     uint8_t *kind = golden_is_null(c, "kind") ? NULL : golden_bytes(c, "kind", rows),
             *m = golden_bytes(c, "response_mask", n);
-    acc_t *reward = golden_wides(c, "rewards", n), *adv = golden_room(c, (size_t)n * sizeof *adv);
-    acc_t *base = golden_room(c, (size_t)rows * sizeof *base), *score = golden_room(c, (size_t)rows * sizeof *score);
+    acc_t *reward = golden_accs(c, "rewards", n), *adv = golden_alloc(c, (size_t)n * sizeof *adv);
+    acc_t *base = golden_alloc(c, (size_t)rows * sizeof *base), *score = golden_alloc(c, (size_t)rows * sizeof *score);
     double *want_adv = golden_doubles(c, "advantages", n), *want_base = golden_doubles(c, "base_adv", rows),
            *want_scaled = NULL;
     struct branch_record *rec = read_records(c, &records);
@@ -224,14 +224,14 @@ static void check_estimator(struct golden_case *c)
     enum estimator kind = estimators[k].kind;
     int64_t n = (int64_t)rows * len, *begin = golden_begin(c, rows, len);
     int *group = estimators[k].grouped ? golden_ints(c, "group", rows) : NULL;
-    acc_t *reward = golden_wides(c, "rewards", n);
-    acc_t *baseline = kind == ADV_REMAX ? golden_wides(c, "baseline", rows) : NULL;
+    acc_t *reward = golden_accs(c, "rewards", n);
+    acc_t *baseline = kind == ADV_REMAX ? golden_accs(c, "baseline", rows) : NULL;
     uint8_t *m = golden_bytes(c, "response_mask", n);
     struct estimator_rule rule = { kind, golden_bool(c, "norm_by_std", true), golden_number(c, "gamma") };
     bool same = golden_bool(c, "returns_equal_advantages", false);
     double *want = golden_doubles(c, "advantages", n), *want_ret = same ? want : golden_doubles(c, "returns", n),
            off = golden_number(c, "fp64_maxdiff");
-    acc_t *adv = golden_room(c, (size_t)n * sizeof *adv), *ret = golden_room(c, (size_t)n * sizeof *ret);
+    acc_t *adv = golden_alloc(c, (size_t)n * sizeof *adv), *ret = golden_alloc(c, (size_t)n * sizeof *ret);
     if (c->broken) return;
     struct estimator_in in = { reward, baseline, m, begin, rows, group };
     op_advantage(adv, ret, &in, &rule);
