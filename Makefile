@@ -10,7 +10,7 @@ DEBUG   ?= 0
 variant  = $(if $(filter-out float,$(REAL)),-$(REAL))$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(DEBUG)),-debug)
 BUILD   ?= build/$(BACKEND)$(variant)
 CC      ?= gcc
-PKGS     = jansson libpcre2-8 libfyaml sqlite3 zlib snappy libzstd
+PKGS     = jansson libpcre2-8 yaml-0.1 sqlite3 zlib snappy libzstd
 # WERROR=1: warnings end the build. The tests and .ci set it; a user's other compiler may warn of other things.
 WERROR  ?= 0
 # x86-64-v3 everywhere, so that two machines give the same bits; kernels/cpu/gemm.c chooses wider products at run time

@@ -15,7 +15,7 @@ fi
 need=(
     "gcc libc6-dev:tool gcc" "make:tool make" "pkg-config:tool pkg-config" "zlib1g-dev:lib zlib" \
         "libjansson-dev:lib jansson" "libpcre2-dev:lib libpcre2-8"
-    "libsnappy-dev:lib snappy" "libzstd-dev:lib libzstd" "libfyaml-dev:lib libfyaml" "libsqlite3-dev:lib sqlite3"
+    "libsnappy-dev:lib snappy" "libzstd-dev:lib libzstd" "libyaml-dev:lib yaml-0.1" "libsqlite3-dev:lib sqlite3"
 )
 need_tests=("libcmocka-dev:lib cmocka")     # and only they
 

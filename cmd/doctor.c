@@ -5,13 +5,14 @@
 #include "engine/run/run_record.h"
 #include "engine/session/session.h"
 #include "kernels/measure.h"
-#include <libfyaml.h>
+
 #include <pcre2.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include <yaml.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -50,8 +51,8 @@ static void print_build(void)
     printf("appo        %s, commit %s, %s backend, numbers stored as %s\n", APPO_RELEASE, appo_version, build_backend(),
            ELEM_NAME);
     printf("compiler    %s\n", build_compiler());
-    printf("libraries   jansson %s, pcre2 %.*s, libfyaml %s, sqlite %s, zlib %s, zstd %s\n", jansson_version_str(),
-           (int)strcspn(pcre, " "), pcre, fy_library_version(), sqlite3_libversion(), zlibVersion(),
+    printf("libraries   jansson %s, pcre2 %.*s, libyaml %s, sqlite %s, zlib %s, zstd %s\n", jansson_version_str(),
+           (int)strcspn(pcre, " "), pcre, yaml_get_version_string(), sqlite3_libversion(), zlibVersion(),
            ZSTD_versionString());
 }
 

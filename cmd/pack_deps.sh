@@ -7,7 +7,7 @@ set -euo pipefail
 rows=(
     "jansson libjansson-dev jansson"
     "libpcre2-8 libpcre2-dev pcre2-8"
-    "libfyaml libfyaml-dev fyaml"
+    "yaml-0.1 libyaml-dev yaml"
     "sqlite3 libsqlite3-dev sqlite3 -lpthread -ldl -lm"
     "zlib zlib1g-dev z"
     "snappy libsnappy-dev snappy -lstdc++"

@@ -1,12 +1,12 @@
-/* config_yaml.c: YAML text into "a.b.c = value" settings, each with its line. Reads libfyaml's events, not its document
+/* config_yaml.c: YAML text into "a.b.c = value" settings, each with its line. Reads libyaml's events, not its document
  * tree, so that depth and size are bounded here and nothing recurses. */
 #include "engine/config/config_table.h"
 #include "base/str.h"
-#include <libfyaml.h>
 #include <stdlib.h>
 #include <string.h>
+#include <yaml.h>
 
-enum { DEPTH_MAX = 16, VALUES_MAX = 4096, KEY_MAX = 256, EMPTY_MAX = 200 };
+enum { DEPTH_MAX = 16, VALUES_MAX = 4096, KEY_MAX = 256 };
 
 /* path: length of the path before this mapping's own keys */
 struct frame { bool list, has_key; size_t path; int line, values; };
@@ -101,20 +101,16 @@ static bool key(struct reader *r, struct frame *top, const char *s, size_t n)
 }
 
 /* An unquoted null, ~ or nothing at all: an empty value. */
-static bool is_null(struct fy_token *t, const char *s, size_t n)
+static bool is_null(bool plain, const char *s, size_t n)
 {
-    if (!t || !n) return true;
-    if (fy_token_scalar_style(t) != FYSS_PLAIN) return false;
-    return (n == 1 && *s == '~') || (n == 4 && !strncasecmp(s, "null", 4));
+    if (!n) return true;
+    return plain && ((n == 1 && *s == '~') || (n == 4 && !strncasecmp(s, "null", 4)));
 }
 
-static bool scalar(struct reader *r, struct fy_token *t)
+static bool scalar(struct reader *r, const char *s, size_t n, bool plain)
 {
-    size_t n = 0;
-    const char *s = t ? fy_token_get_text(t, &n) : NULL;
-    if (!s) n = 0, s = "";
     if (memchr(s, 0, n)) return fail(r->e, "%s:%d: a zero byte in a value", r->name, r->line);
-    bool null = is_null(t, s, n);
+    bool null = is_null(plain, s, n);
     if (!r->depth) return null || fail(r->e, "%s:%d: `key: value` lines are expected", r->name, r->line);
     struct frame *top = &r->stack[r->depth - 1];
     if (!top->list && !top->has_key) return key(r, top, s, n);
@@ -135,58 +131,74 @@ static bool scalar(struct reader *r, struct fy_token *t)
     return ok;
 }
 
-static bool event(struct reader *r, struct fy_event *ev)
+/* Whether the event carries an anchor or a tag, or is an alias. */
+static bool decorated(const yaml_event_t *ev)
 {
-    const struct fy_mark *m = fy_event_start_mark(ev);
-    if (m) r->line = m->line + 1;
-    if (fy_event_get_anchor_token(ev) || fy_event_get_tag_token(ev) || ev->type == FYET_ALIAS)
-        return fail(r->e, "%s:%d: anchors, aliases and tags are not understood here; write the value out", r->name,
-                    r->line);
     switch (ev->type) {
-    case FYET_DOCUMENT_START:
-        return !r->documents++ || fail(r->e, "%s:%d: a second document; one is read", r->name, r->line);
-    case FYET_MAPPING_START:  return open_frame(r, false);
-    case FYET_SEQUENCE_START: return open_frame(r, true);
-    case FYET_MAPPING_END:
-    case FYET_SEQUENCE_END:   return close_frame(r);
-    case FYET_SCALAR:         return scalar(r, ev->scalar.value);
-    default:                  return true;
+    case YAML_ALIAS_EVENT:          return true;
+    case YAML_SCALAR_EVENT:         return ev->data.scalar.anchor || ev->data.scalar.tag;
+    case YAML_SEQUENCE_START_EVENT: return ev->data.sequence_start.anchor || ev->data.sequence_start.tag;
+    case YAML_MAPPING_START_EVENT:  return ev->data.mapping_start.anchor || ev->data.mapping_start.tag;
+    default:                        return false;
     }
 }
 
-/* libfyaml's own complaint, which it would otherwise print */
-static bool syntax(struct reader *r, struct fy_diag *diag)
+static bool event(struct reader *r, const yaml_event_t *ev)
 {
-    void *iter = NULL;
-    struct fy_diag_error *d = fy_diag_errors_iterate(diag, &iter);
-    if (!d || !d->msg) return fail(r->e, "%s:%d: not YAML", r->name, r->line + 1);
-    return fail(r->e, "%s:%d: not YAML: %.200s", r->name, d->line > 0 ? d->line : r->line + 1, d->msg);
+    r->line = (int)ev->start_mark.line + 1;
+    if (decorated(ev))
+        return fail(r->e, "%s:%d: anchors, aliases and tags are not understood here; write the value out", r->name,
+                    r->line);
+    switch (ev->type) {
+    case YAML_DOCUMENT_START_EVENT:
+        return !r->documents++ || fail(r->e, "%s:%d: a second document; one is read", r->name, r->line);
+    case YAML_MAPPING_START_EVENT:  return open_frame(r, false);
+    case YAML_SEQUENCE_START_EVENT: return open_frame(r, true);
+    case YAML_MAPPING_END_EVENT:
+    case YAML_SEQUENCE_END_EVENT:   return close_frame(r);
+    case YAML_SCALAR_EVENT:
+        return scalar(r, (const char *)ev->data.scalar.value, ev->data.scalar.length,
+                      ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE);
+    default:                        return true;
+    }
 }
 
-static bool parse(struct reader *r, struct fy_parser *p, struct fy_diag *diag)
+/* libyaml's own message: what is wrong and, where it began elsewhere, in what. */
+static bool syntax(struct reader *r, const yaml_parser_t *p)
+{
+    if (p->error == YAML_MEMORY_ERROR) die("out of memory while %s was read", r->name);
+    if (p->error == YAML_READER_ERROR)
+        return fail(r->e, "%s:%d: not YAML: %.200s", r->name, (int)p->mark.line + 1, p->problem);
+    int line = (int)p->problem_mark.line + 1, begin = (int)p->context_mark.line + 1;
+    if (!p->context) return fail(r->e, "%s:%d: not YAML: %.200s", r->name, line, p->problem);
+    if (begin == line) return fail(r->e, "%s:%d: not YAML: %.200s %.200s", r->name, line, p->problem, p->context);
+    return fail(r->e, "%s:%d: not YAML: %.200s %.200s that begins in line %d", r->name, line, p->problem, p->context,
+                begin);
+}
+
+static bool parse(struct reader *r, yaml_parser_t *p)
 {
     for (;;) {
-        struct fy_event *ev = fy_parser_parse(p);
-        if (!ev) return syntax(r, diag);
-        bool end = ev->type == FYET_STREAM_END, ok = event(r, ev);
-        fy_parser_event_free(p, ev);
+        yaml_event_t ev;
+        if (!yaml_parser_parse(p, &ev)) return syntax(r, p);
+        bool end = ev.type == YAML_STREAM_END_EVENT, ok = event(r, &ev);
+        yaml_event_delete(&ev);
         if (!ok || end) return ok;
     }
 }
 
-/* libfyaml's time grows with the square of the empty lines that follow each other in a block of text: 64,000 of them
- * take a minute, 200 nothing. */
-static bool few_empty_lines(const char *name, const char *text, size_t n, struct err *e)
+/* YAML 1.1, libyaml's version, ends lines at these characters too and would fold them into blanks; 1.2 does not. */
+static bool plain_lines(const char *name, const char *text, size_t n, struct err *e)
 {
-    int line = 1, empty = 0;
+    static const char *const ends[] = { "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9" };
+    static const char *const names[] = { "U+0085", "U+2028", "U+2029" };
+    int line = 1;
     for (size_t i = 0; i < n; i++) {
-        if (text[i] == '\n' || (text[i] == '\r' && (i + 1 == n || text[i + 1] != '\n'))) {
-            line++;
-            if (++empty > EMPTY_MAX)
-                return fail(e, "%s:%d: more than %d empty lines, one after another", name, line, EMPTY_MAX);
-        } else if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') {
-            empty = 0;
-        }
+        line += text[i] == '\n';
+        for (int k = 0; k < 3; k++)
+            if (n - i >= strlen(ends[k]) && !memcmp(text + i, ends[k], strlen(ends[k])))
+                return fail(e, "%s:%d: the line end %s, which YAML reads as a blank; write it as \\u%s in \"...\"", name,
+                            line, names[k], names[k] + 2);
     }
     return true;
 }
@@ -194,28 +206,22 @@ static bool few_empty_lines(const char *name, const char *text, size_t n, struct
 bool config_yaml(struct settings *s, const char *name, const char *text, size_t n, struct err *e)
 {
     struct reader r = { .out = s, .name = name, .e = e };
-    struct fy_diag_cfg dc;
-    const char *nul = memchr(text, 0, n);                   /* libfyaml would end there without a word */
+    yaml_parser_t p;
+    const char *nul = memchr(text, 0, n);                   /* libyaml would end there without an error */
     if (nul) {
         int line = 1;
-        for (const char *p = text; p < nul; p++) line += *p == '\n';
+        for (const char *q = text; q < nul; q++) line += *q == '\n';
         return fail(e, "%s:%d: a NUL byte: this is no text; the file may have been cut by a crash", name, line);
     }
-    /* libfyaml would read two odd bytes at the start as UTF-16 */
-    json_t *utf8 = json_stringn(text, n);
+    json_t *utf8 = json_stringn(text, n);                   /* libyaml would read FF FE at the start as UTF-16 */
     if (!utf8) return fail(e, "%s: not UTF-8 text", name);
     json_decref(utf8);
-    if (!few_empty_lines(name, text, n, e)) return false;
-    fy_diag_cfg_default(&dc);
-    dc.fp = NULL;
-    struct fy_diag *diag = fy_diag_create(&dc);
-    ENSURE(diag);
-    fy_diag_set_collect_errors(diag, true);
-    struct fy_parser *p = fy_parser_create(&(struct fy_parse_cfg){ .diag = diag });
-    ENSURE(p);
-    bool ok = !n || (fy_parser_set_string(p, text, n) ? fail(e, "%s: not YAML", name) : parse(&r, p, diag));
-    fy_parser_destroy(p);
-    fy_diag_destroy(diag);
+    if (!plain_lines(name, text, n, e)) return false;
+    if (!yaml_parser_initialize(&p)) die("out of memory while %s was read", name);
+    yaml_parser_set_encoding(&p, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&p, (const unsigned char *)text, n);
+    bool ok = parse(&r, &p);
+    yaml_parser_delete(&p);
     str_free(&r.path);
     str_free(&r.value);
     return ok;

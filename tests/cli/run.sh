@@ -77,7 +77,7 @@ for name in \
     check "$name is in README" grep -q "$name" "$top/README.md"
 done
 expect "doctor" 0 \
-    '^libraries +jansson [0-9.]+, pcre2 [0-9.]+, libfyaml [0-9.]+, sqlite [0-9.]+, zlib [0-9.]+, zstd [0-9.]+$' \
+    '^libraries +jansson [0-9.]+, pcre2 [0-9.]+, libyaml [0-9.]+, sqlite [0-9.]+, zlib [0-9.]+, zstd [0-9.]+$' \
     "$app" doctor
 for words in 'appo +[0-9.]+, commit' 'compiler +(gcc|clang)' 'processor ' 'memory +[0-9.]+ of [0-9.]+ GiB free' 'GPU ' \
     'disk +[0-9.]+ GiB' ' +loads: Llama'; do

@@ -47,7 +47,7 @@ one() {
     # shellcheck disable=SC2046,SC2086
     if "$cc" $flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
         "tests/fuzz/$t.c" $out/libappo.a -Wl,--gc-sections -o "$out/$t" \
-        $(pkg-config --libs jansson libpcre2-8 libfyaml sqlite3 zlib snappy libzstd) -lpthread -lm >"$log" 2>&1 &&
+        $(pkg-config --libs jansson libpcre2-8 yaml-0.1 sqlite3 zlib snappy libzstd) -lpthread -lm >"$log" 2>&1 &&
         "$out/$t" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 -max_len=4096 \
             -artifact_prefix="$out/crashes/$t-" "$out/corpus/$t" "${seeds[@]}" >>"$log" 2>&1
     then echo "ok $t: $(grep -Eo 'Done [0-9]+ runs' "$log")"

@@ -1,5 +1,6 @@
 /* test_config.c: every key reads, prints and reads back; the order of sources; what is refused and with which words;
  * hostile YAML. */
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/philox.h"
 #include "base/str.h"
@@ -359,7 +360,13 @@ static void yaml_refused(void **state)
         { "a: \"\\0\"\n", "a zero byte" },
         { "a: 1\n\tb: 2\n", "f.yaml:" },
         { "a: 'x\n", "f.yaml:" },
+        { "a: 'x\nb: 1\n", "f.yaml:3: not YAML: found unexpected end of stream while scanning a quoted scalar that "
+                             "begins in line 1" },
+        { "a: \x01\n", "f.yaml:1: not YAML: control characters are not allowed" },
         { "\xff\xfe\xfd", "f.yaml: not UTF-8" }, { "a: \xff\n", "not UTF-8" },
+        { "\xff\xfe" "a\0", "f.yaml: not UTF-8" },
+        { "a: 1\nb: x\xe2\x80\xa8y\n", "f.yaml:2: the line end U+2028" },
+        { "a: x\xc2\x85y\n", "f.yaml:1: the line end U+0085" },
         { "a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: 1}}}}}}}}}}}}}}}}\n",
           "nested deeper than 16" },
     };
@@ -408,25 +415,24 @@ static void yaml_survives_damage(void **state)
     str_free(&deep);
 }
 
-/* Lines without words in a block of text, which the parser's time grows with the square of. */
+/* Lines without words in a block of text: one pass over them, whatever ends a line (libfyaml took a minute for 64,000). */
 static void yaml_of_empty_lines(void **state)
 {
     (void)state;
-    static const struct { const char *line; int n; bool ok; } cases[] = {
-        { "\n", 150, true }, { " \r\n", 150, true }, { "\n", 250, false }, { " \t\n", 250, false },
-        { "\r", 250, false }, { "\r\n", 250, false }, { " \n", 200000, false },
+    static const struct { const char *line; int n; } cases[] = {
+        { "\n", 150 }, { " \r\n", 150 }, { "\n", 250 }, { "\r", 250 }, { "\r\n", 250 }, { " \n", 200000 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct str text = { 0 };
         struct settings s = { 0 };
         struct err e = { "" };
+        double begin = seconds();
         str_puts(&text, "a: |\n x\n");
         for (int k = 0; k < cases[i].n; k++) str_puts(&text, cases[i].line);
+        str_puts(&text, "b: 1\n");
         bool ok = config_yaml(&s, "f.yaml", text.p, text.n, &e);
-        CHECK(ok == cases[i].ok, "case %zu: %s", i, e.text);
-        if (!ok)
-            CHECK(strstr(e.text, "f.yaml:20") && strstr(e.text, "more than 200 empty lines"), "case %zu says '%s'", i,
-                  e.text);
+        CHECK(ok && s.n == 2 && !strcmp(s.v[0].value, "x\n"), "case %zu: %s", i, e.text);
+        CHECK(seconds() - begin < 10, "case %zu takes %.1f s", i, seconds() - begin);
         settings_free(&s);
         str_free(&text);
     }
