@@ -33,15 +33,16 @@ static const char *tool_format(const char *s, size_t n, const char *open, const 
     return NULL;
 }
 
-const char *reward_format(const char *s, size_t n)
+const char *reward_format(const char *s, size_t n, const struct tool_tags *tools)
 {
     size_t think = count(s, n, "<think>");
     if (!think || think != count(s, n, "</think>")) return "<think> and </think> are not paired";
     if (count(s, n, "<answer>") != 1 || count(s, n, "</answer>") != 1)
         return "not exactly one <answer> and one </answer>";
-    const char *bad = tool_format(s, n, "<search>", "</search>");
-    if (!bad) bad = tool_format(s, n, "<python>", "</python>");
-    if (bad) return bad;
+    for (int k = 0; k < tools->n; k++) {
+        const char *bad = tool_format(s, n, tools->p[k].open, tools->p[k].close);
+        if (bad) return bad;
+    }
     size_t from = (size_t)text_find(s, n, "<answer>", 0), to = (size_t)text_find(s, n, "</answer>", 0);
     if (from > to) return "</answer> before <answer>";
     if (text_find(s, to, "\\boxed{", from) < 0 || text_find(s, to, "}", from) < 0) return "no \\boxed{} in the answer";
@@ -120,30 +121,41 @@ static double best_value(const struct str *answer, const char *const *refs, int 
     return 0;
 }
 
+/* Does the text hold the closing tag of every tool that counts for the bonus? */
+static bool bonus_tools(const char *text, size_t n, const struct tool_tags *tools)
+{
+    int bonus = 0, closed = 0;
+    for (int k = 0; k < tools->n; k++) {
+        bonus += tools->p[k].bonus;
+        closed += tools->p[k].bonus && text_find(text, n, tools->p[k].close, 0) >= 0;
+    }
+    return bonus && closed == bonus;
+}
+
 static void score(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs,
-                  bool math, double tool_bonus)
+                  const struct tool_tags *tools, bool math, double tool_bonus)
 {
     str_clear(answer);
     *r = (struct reward){ -1, 0, REWARD_BAD_FORMAT };
-    if (reward_format(text, n)) return;
+    if (reward_format(text, n, tools)) return;
     r->kind = REWARD_BOX_ERROR;
     if (!reward_box(answer, text, n)) return;
     r->f1 = math ? best_value(answer, refs, n_refs) : best_f1(answer, refs, n_refs);
-    bool both = text_find(text, n, "</search>", 0) >= 0 && text_find(text, n, "</python>", 0) >= 0;
+    bool both = bonus_tools(text, n, tools);
     r->kind = r->f1 <= 0 ? REWARD_WRONG : both ? REWARD_CORRECT_BOTH_TOOLS : REWARD_CORRECT;
     r->score = r->kind == REWARD_CORRECT_BOTH_TOOLS ? r->f1 + tool_bonus : r->f1;
 }
 
-const double reward_both_tools = 0.1;
+const double reward_all_tools = 0.1;
 
 void reward_deep_research(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs,
-                          int n_refs)
+                          int n_refs, const struct tool_tags *tools)
 {
-    score(r, answer, text, n, refs, n_refs, false, reward_both_tools);
+    score(r, answer, text, n, refs, n_refs, tools, false, reward_all_tools);
 }
 
 void reward_exact(struct reward *r, struct str *answer, const char *text, size_t n, const char *const *refs, int n_refs,
-                  bool math, double tool_bonus)
+                  const struct tool_tags *tools, bool math, double tool_bonus)
 {
-    score(r, answer, text, n, refs, n_refs, math, tool_bonus);
+    score(r, answer, text, n, refs, n_refs, tools, math, tool_bonus);
 }

@@ -2,6 +2,7 @@
  * that shows how to answer them, and the exact grader. Facts are drawn afresh for every question, and the test split
  * has names and computations that training never sees. */
 #pragma once
+#include "data/grade/tool_tags.h"
 #include "base/philox.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -85,9 +86,9 @@ enum flaw flaw_draw(int family, double guess_high, double guess_low, double earl
 
 /* Grades a whole response, tool results included (whatever is in them: training puts empty ones there), the end token
  * not. Well formed is exactly
- *   (<think>T</think> (<python>T</python> | <search>T</search>) " <result>\n" any "\n</result>")*
+ *   (<think>T</think> (<python>T</python> | <search>T</search> | ...) " <result>\n" any "\n</result>")*
  *   <think>T</think><answer>\boxed{T}</answer> where T holds no '<' or '>' (and no '{' or '}' in the box), white space
  *   around the box is allowed. correct implies well_formed: the text in the box, white space stripped, equals q->answer
  *   byte for byte. response may hold any bytes. */
 struct task_grade { bool well_formed, correct; };
-struct task_grade task_grade(const struct task *q, const char *response, size_t n);
+struct task_grade task_grade(const struct task *q, const char *response, size_t n, const struct tool_tags *tools);

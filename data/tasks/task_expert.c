@@ -27,10 +27,20 @@ static void look_up(struct str *out, const struct task *q, const char *query, si
     else if (!found) str_puts(out, "no page");
 }
 
+static void calculate(struct str *out, const struct task *q, const char *query, size_t n)
+{
+    (void)q;
+    calc_run(out, query, n, &calc_embedded);
+}
+
+static const struct {
+    const char *tag;
+    void (*answer)(struct str *out, const struct task *q, const char *query, size_t n);
+} experts[] = { [TASK_PYTHON] = { "python", calculate }, [TASK_SEARCH] = { "search", look_up } };
+
 void question_call(struct str *out, const struct task *q, enum task_tool tool, const char *call)
 {
-    if (tool == TASK_PYTHON) calc_run(out, call, strlen(call), &calc_embedded);
-    else look_up(out, q, call, strlen(call));
+    experts[tool].answer(out, q, call, strlen(call));
 }
 
 static void add_piece(struct transcript *t, enum piece_kind kind, struct str *s)
@@ -44,7 +54,7 @@ static void add_piece(struct transcript *t, enum piece_kind kind, struct str *s)
 static const char *add_call(struct transcript *t, const struct task *q, const char *thought, enum task_tool tool,
                             const char *call)
 {
-    const char *tag = tool == TASK_PYTHON ? "python" : "search";
+    const char *tag = experts[tool].tag;
     struct str s = { 0 }, result = { 0 };
     str_printf(&s, "<think> %s</think><%s>%s</%s>", thought, tag, call, tag);
     add_piece(t, PIECE_GENERATED, &s);

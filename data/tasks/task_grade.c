@@ -31,13 +31,14 @@ static bool eat_result(struct scan *s)
 static void skip_white(struct scan *s) { while (s->p < s->end && is_space(*s->p)) s->p++; }
 
 /* Reads the whole response; box is what stands in \boxed{}. */
-static bool well_formed(struct scan s, struct scan *box)
+static bool well_formed(struct scan s, const struct tool_tags *tools, struct scan *box)
 {
     for (;;) {
         if (!eat(&s, "<think>") || !eat_text(&s, "<>", "</think>")) return false;
         if (eat(&s, "<answer>")) break;
-        bool call = eat(&s, "<python>") ? eat_text(&s, "<>", "</python>")
-                                        : eat(&s, "<search>") && eat_text(&s, "<>", "</search>");
+        int k = 0;
+        while (k < tools->n && !eat(&s, tools->p[k].open)) k++;
+        bool call = k < tools->n && eat_text(&s, "<>", tools->p[k].close);
         if (!call || !eat_result(&s)) return false;
     }
     skip_white(&s);
@@ -49,10 +50,10 @@ static bool well_formed(struct scan s, struct scan *box)
     return eat(&s, "</answer>") && s.p == s.end;
 }
 
-struct task_grade task_grade(const struct task *q, const char *response, size_t n)
+struct task_grade task_grade(const struct task *q, const char *response, size_t n, const struct tool_tags *tools)
 {
     struct scan box;
-    if (!well_formed((struct scan){ response, response + n }, &box)) return (struct task_grade){ 0 };
+    if (!well_formed((struct scan){ response, response + n }, tools, &box)) return (struct task_grade){ 0 };
     skip_white(&box);
     while (box.end > box.p && is_space(box.end[-1])) box.end--;
     size_t len = strlen(q->answer);

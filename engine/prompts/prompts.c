@@ -106,14 +106,31 @@ bool tools_value(struct chat_tools *tools, const struct chat *chat, const json_t
     return ok;
 }
 
+/* The instructions of data.system_prompt=tools. The released text knows python and search; further tools get a sentence
+ * of their own. In turns the chat format declares all of them. */
+static void instruct(struct str *out, bool turns)
+{
+    str_puts(out, turns ? with_turns : with_tags);
+    for (int k = 0; !turns && k < tool_table.n; k++) {
+        const struct tool *x = &tool_table.row[k];
+        if (!strstr(with_tags, x->open))
+            str_printf(out, " You can also invoke the %s tool. %s Its %s is enclosed within %s %s and its result within "
+                            "<result> </result> tags.",
+                       x->name, x->description, x->argument, x->open, x->close);
+    }
+}
+
 bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system,
                   const struct call_form *form, struct err *e)
 {
     bool turns = call_form_turns(form), own = false, automatic = !strcmp(system, "auto");
     for (int i = 0; i < n; i++) own |= said[i].role == CHAT_SYSTEM;
     bool mine = automatic ? form->chat->v.family == CHAT_APPO || !own : strcmp(system, "none") != 0;
-    if (automatic || !strcmp(system, "tools"))
-        system = form->chat->v.family == CHAT_APPO ? NULL : turns ? with_turns : with_tags;
+    struct str instructions = { 0 };
+    if (automatic || !strcmp(system, "tools")) {
+        instruct(&instructions, turns);
+        system = form->chat->v.family == CHAT_APPO ? NULL : instructions.p;
+    }
     struct chat_message *m = xcalloc((size_t)n + 1, sizeof *m);
     int k = 0;
     if (mine && system) m[k++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
@@ -126,6 +143,7 @@ bool prompt_write(struct ids *out, const struct chat_message *said, int n, const
                fail(e, "the tokenizer gave up on this prompt"));
     rollout_messages_free(&x);
     free(m);
+    str_free(&instructions);
     return ok;
 }
 
@@ -193,7 +211,9 @@ static void warn_of_tags(const struct prompt_set *q, int n, const char *key, con
     bool kept = !strcmp(c->data.system_prompt, "auto") || !strcmp(c->data.system_prompt, "none");
     for (int k = 0; kept && call_form_turns(form) && k < n; k++) {
         const char *s = q->rows.row[k].system;
-        taught += s && (strstr(s, "</search>") || strstr(s, "</python>"));
+        bool tags = false;
+        for (int t = 0; s && t < tool_table.n; t++) tags = tags || strstr(s, tool_table.row[t].close);
+        taught += tags;
     }
     if (taught)
         fprintf(stderr,

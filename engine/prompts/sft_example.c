@@ -1,6 +1,6 @@
 /* sft_example.c: transcripts to ids and masks. */
 #include "engine/prompts/sft_example.h"
-#include "engine/tools/tool_pool.h"
+#include "engine/tools/tool_calls.h"
 #include <limits.h>
 #include <string.h>
 

@@ -79,9 +79,9 @@ void step_metrics(struct metrics *m, const struct step_sums *z, int step, int sk
     metrics_put(m, "response_length/clip_ratio", 1 - share(z->ended, z->rollouts));
     put3(m, "prompt_length", &z->prompt_length);
     put3(m, "tools/calls", &z->calls);
-    for (int k = 0; k < TOOLS; k++) {
+    for (int k = 0; k < tool_table.n; k++) {
         char key[64];
-        snprintf(key, sizeof key, "tools/calls/%s", tool_name[k]);
+        snprintf(key, sizeof key, "tools/calls/%s", tool_name(k));
         metrics_put(m, key, (double)z->calls_by[k]);
     }
     metrics_put(m, "tools/over_limit", (double)z->over_limit);

@@ -1,6 +1,6 @@
 /* step_metrics.h: the sums of one training step, and the metrics made of them. */
 #pragma once
-#include "engine/tools/tool_calls.h"
+#include "engine/tools/tool_table.h"
 #include "engine/report/metrics.h"
 
 /* The part of a response that a token belongs to; DEPTHS: a response in quarters. */

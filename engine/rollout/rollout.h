@@ -3,6 +3,7 @@
  * nothing around it: batch, order, threads, how long a tool took. */
 #pragma once
 #include "engine/rollout/sequence.h"
+#include "engine/tools/tool_calls.h"
 #include <signal.h>
 
 struct rollout_config {

@@ -73,7 +73,7 @@ static void span(const struct rollout *r, const struct seq_slot *s, size_t begin
 
 /* The note of call number k of those that the last token made, by its place in the sequence's list; made here unless a
  * fork brought it along. */
-static int note_call(struct rollout *r, struct seq_slot *s, int k, enum tool tool, size_t begin, size_t end)
+static int note_call(struct rollout *r, struct seq_slot *s, int k, int tool, size_t begin, size_t end)
 {
     struct sequence *seq = s->seq;
     struct call c = { .tool = tool, .close = sequence_response(seq) - 1 };
@@ -93,7 +93,7 @@ static int note_call(struct rollout *r, struct seq_slot *s, int k, enum tool too
 }
 
 /* Runs call number k of a seat. */
-static void run_tool(struct rollout *r, struct seq_slot *s, int k, enum tool tool, const char *query, size_t n)
+static void run_tool(struct rollout *r, struct seq_slot *s, int k, int tool, const char *query, size_t n)
 {
     /* rollout.max_num_seqs is at most 2^20 */
     _Static_assert(CALLS_MAX <= INT_MAX >> 20, "a tag must hold a call's number and its seat");
@@ -113,7 +113,8 @@ static void note_status(struct rollout *r, struct seq_slot *s, int k, const stru
     c->status = d->status;
     c->begun = d->begun;
     c->ended = d->ended;
-    bool recorded = c->tool == TOOL_SEARCH && r->box.recorded;
+    const struct tool *tool = tool_row(c->tool);
+    bool recorded = r->box.recorded && tool && tool->recorded;
     r->stats.search_hits += recorded && d->status == CALL_OK;
     r->stats.search_misses += d->status == CALL_NEAREST || d->status == CALL_NOT_RECORDED;
     r->stats.timeouts += d->status == CALL_TIMEOUT;

@@ -61,7 +61,6 @@ void sequence_fork(struct sequence *dst, const struct sequence *src, int token_i
                              .prompt = src->prompt,
                              .rollout = src->rollout,
                              .scope = src->scope,
-                             .user = src->user,
                              .prompt_len = src->prompt_len,
                              .n = n,
                              .parent = -1,

@@ -61,13 +61,29 @@ static char *transcript_text(int family, uint64_t seed, uint64_t index)
     return s.p;
 }
 
+/* Opening and closing tags of all tools among the special tokens. Returns how many tokens that are. */
+static int special_tokens(const char **token)
+{
+    int n = 0;
+    for (int k = 0; k < chat_specials; k++) {
+        for (int t = 0; k == CHAT_TOOL_TAGS && t < tool_table.n; t++) {
+            token[n++] = tool_table.row[t].open;
+            token[n++] = tool_table.row[t].close;
+        }
+        token[n++] = chat_special[k];
+    }
+    return n;
+}
+
 static bool make_tokenizer(const char *path, const struct cold_start_rule *r, struct err *e)
 {
     char **text = xcalloc((size_t)r->transcripts, sizeof *text);
     for (int i = 0; i < r->transcripts; i++)
         text[i] = transcript_text(i % FAMILIES, r->skill.seed, ((uint64_t)1 << 33) + (uint64_t)i);
-    bool ok = bpe_train(path, (const char *const *)text, r->transcripts, chat_special, chat_specials, chat_pattern,
-                        r->merges, e);
+    const char **special = xcalloc((size_t)(chat_specials + 2 * tool_table.n), sizeof *special);
+    bool ok = bpe_train(path, (const char *const *)text, r->transcripts, special, special_tokens(special),
+                        chat_pattern, r->merges, e);
+    free(special);
     for (int i = 0; i < r->transcripts; i++) free(text[i]);
     free(text);
     return ok;

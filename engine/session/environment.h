@@ -9,7 +9,10 @@
 #include "engine/rollout/rollout.h"
 #include "model/tokenizer/ids.h"
 
-struct env { struct corpus *corpus; struct search_cache *cache; int max_pages, max_chars; int64_t next_scope; };
+struct env {
+    struct tool_env tools;
+    int64_t next_scope;
+};
 
 /* One question in the world. Of an embedded one, the pages are in the corpus under its scope until task_end. */
 struct env_prompt {
@@ -21,11 +24,11 @@ struct env_prompt {
 const char *env_prompt_text(const struct env_prompt *t);
 const char *env_prompt_source(const struct env_prompt *t);          /* the family, or the row's data_source */
 
-/* cache: a file of recorded searches, "" for none; nearest: what is not recorded gets the nearest. */
+/* cache: a file of recorded searches, "" for none; nearest: what is not recorded gets the nearest. False, too: a tool
+ * of the table that cannot run (tool_table_check). */
 bool env_open(struct env *v, const char *cache, bool nearest, int max_pages, int max_chars, struct err *e);
 void env_close(struct env *v);
 void env_prompt_begin(struct env *v, struct env_prompt *t, int family, enum split split, uint64_t seed, uint64_t index);
 void env_prompt_end(struct env *v, struct env_prompt *t);
-/* The tools as rollouts call them: sequence.user is the struct env_prompt, or NULL where there is none: then as for a
- * row. */
+/* The tools as rollouts call them: each call runs its row's function in the table of tools. */
 struct toolbox env_tools(struct env *v);

@@ -235,6 +235,7 @@ bool session_open_sampler(struct session *s, struct err *e)
 bool session_open(struct session *s, const struct config *c, bool trains, struct err *e)
 {
     *s = (struct session){ .c = c };
+    if (!tool_table_check(&tool_table, e)) return false;
     if (!session_fits(c, *c->model.path ? c->model.path : session_embedded_policy(), trains, e)) return false;
     if (!session_load(s, c, NULL, e) || !lengths_fit(s, e)) return false;
     if (trains) session_open_learner(s);
@@ -263,7 +264,7 @@ void session_close(struct session *s)
     if (s->kv.ref) kv_destroy(&s->kv);
     if (s->pool.base) arena_free(&s->pool);
     if (s->learner.m) learner_free(&s->learner);
-    if (s->env.corpus) env_close(&s->env);
+    if (s->env.tools.corpus) env_close(&s->env);
     prompt_set_free(&s->train);
     prompt_set_free(&s->val);
     if (s->m.w) model_free(&s->m);

@@ -6,19 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const tool_name[TOOLS] = { "python", "search" };
-static const char *const open_tag[TOOLS] = { "<python>", "<search>" }, *const close_tag[TOOLS] = { "</python>", "</"
-                                                                                                                "search"
-                                                                                                                ">" };
-
-bool call_ends(struct found_call *c, const char *text, size_t end, size_t floor[TOOLS])
+bool call_ends(struct found_call *c, const char *text, size_t end, size_t floor[TOOLS_MAX])
 {
-    for (int t = 0; t < TOOLS; t++) {
-        if (!bytes_end_with(text, end, close_tag[t])) continue;
-        size_t close = end - strlen(close_tag[t]);
-        for (size_t b = close; b >= floor[t] + strlen(open_tag[t]); b--)
-            if (bytes_end_with(text, b, open_tag[t])) {
-                *c = (struct found_call){ (enum tool)t, b, close };
+    for (int t = 0; t < tool_table.n; t++) {
+        const struct tool *x = &tool_table.row[t];
+        if (!bytes_end_with(text, end, x->close)) continue;
+        size_t close = end - strlen(x->close);
+        for (size_t b = close; b >= floor[t] + strlen(x->open); b--)
+            if (bytes_end_with(text, b, x->open)) {
+                *c = (struct found_call){ t, b, close };
                 return true;
             }
         if (close > floor[t]) floor[t] = close;
@@ -28,7 +24,7 @@ bool call_ends(struct found_call *c, const char *text, size_t end, size_t floor[
 
 bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh)
 {
-    size_t floor[TOOLS] = { 0 };
+    size_t floor[TOOLS_MAX] = { 0 };
     if (fresh > n) fresh = n;
     for (size_t end = n - fresh + 1; end <= n; end++)
         if (text[end - 1] == '>' && call_ends(c, text, end, floor)) return true;
@@ -64,18 +60,6 @@ int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *tex
 }
 
 /* ---- forms ---- */
-
-static const char declared[] =
-    "[{\"type\": \"function\", \"function\": {\"name\": \"python\", \"description\": \"Evaluates Python arithmetic: "
-    "assignments and expressions, and print() of "
-    "them. Returns what is printed, or the value of the last expression.\", \"parameters\": {\"type\": \"object\", "
-    "\"properties\": {\"code\": {\"type\": \"string\", "
-    "\"description\": \"The Python code to evaluate.\"}}, \"required\": [\"code\"]}}}, "
-    "{\"type\": \"function\", \"function\": {\"name\": \"search\", \"description\": \"Searches for pages about a topic "
-    "and returns the best matches.\", "
-    "\"parameters\": {\"type\": \"object\", \"properties\": {\"query\": {\"type\": \"string\", \"description\": \"What "
-    "to search for.\"}}, "
-    "\"required\": [\"query\"]}}}]";
 
 /* What the forms differ in. stop: a token that ends a turn of calls beside the chat format's own. */
 static const struct { enum chat_family family; const char *name, *stop; } forms[] = {
@@ -113,6 +97,16 @@ static int declared_calls(const struct call_form *f)
     return n;
 }
 
+static void write_errors(struct call_form *f)
+{
+    str_puts(&f->unknown, tool_table.n > 1 ? "error: there is no such tool; there are "
+                                           : "error: there is no such tool; there is ");
+    tools_list(&f->unknown);
+    for (int t = 0; t < tool_table.n; t++)
+        str_printf(&f->missing[t], "error: %s needs the argument %s, a string", tool_table.row[t].name,
+                   tool_table.row[t].argument);
+}
+
 bool call_form_open(struct call_form *f, enum call_format wanted, const struct chat *chat, struct err *e)
 {
     *f = (struct call_form){ .format = wanted, .chat = chat };
@@ -128,14 +122,21 @@ bool call_form_open(struct call_form *f, enum call_format wanted, const struct c
     f->stop[f->stops++] = chat->end;
     int more = forms[f->format].stop ? tokenizer_id(chat->t, forms[f->format].stop) : -1;
     if (more >= 0) f->stop[f->stops++] = more;
-    if (!chat_tools_read(&f->tools, chat, declared, sizeof declared - 1, e)) return false;
+    struct str declared = { 0 };
+    tools_declare(&declared);
+    bool ok = chat_tools_read(&f->tools, chat, declared.p, declared.n, e);
+    str_free(&declared);
+    if (!ok) return false;
     f->declared = declared_calls(f);
+    write_errors(f);
     return true;
 }
 
 void call_form_close(struct call_form *f)
 {
     chat_tools_free(&f->tools);
+    str_free(&f->unknown);
+    for (int t = 0; t < TOOLS_MAX; t++) str_free(&f->missing[t]);
     *f = (struct call_form){ 0 };
 }
 
@@ -148,7 +149,7 @@ bool call_form_stop(const struct call_form *f, int id)
 int call_form_count(const struct call_form *f, const char *text)
 {
     int n = 0;
-    for (int t = 0; !call_form_turns(f) && t < TOOLS; t++) n += count(text, close_tag[t]);
+    for (int t = 0; !call_form_turns(f) && t < tool_table.n; t++) n += count(text, tool_table.row[t].close);
     if (call_form_turns(f) && f->format == CALLS_HERMES) n = count(text, CALL_OPEN) - f->declared;
     /* Llama's calls have no mark of their own: those the rollout made are known without it */
     return n > 0 ? n : 0;

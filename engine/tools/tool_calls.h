@@ -2,14 +2,8 @@
  * its text anywhere, or as turns of its chat format, whose calls run when the policy has ended its turn. Calls are
  * recognised in text; what is wrong with one is an observation, never an error. */
 #pragma once
-#include "base/str.h"
+#include "engine/tools/tool_table.h"
 #include "model/chat/chat.h"
-#include <stdbool.h>
-
-/* TOOL_NONE: a call that is not one of any tool, as it stands */
-enum tool { TOOL_PYTHON, TOOL_SEARCH, TOOLS, TOOL_NONE = TOOLS };
-enum { TOOL_KINDS = TOOLS + 1 };
-extern const char *const tool_name[TOOLS];          /* "python", "search": the tags are <name> and </name> */
 
 /* What the policy sees instead of a result. */
 #define TOOL_NO_CALLS "error: no calls left"
@@ -20,9 +14,8 @@ extern const char *const tool_name[TOOLS];          /* "python", "search": the t
 #define CALL_TWICE    "error: the call has a key twice"
 #define CALL_TOO_LONG "error: the call is too long"
 #define CALL_TOO_DEEP "error: the call is nested too deeply"
-#define CALL_UNKNOWN  "error: there is no such tool; there are python and search"
 
-/* tools.format. Tags: <python>code</python>, <search>query</search>. Hermes (Qwen2.5, Qwen3): <tool_call>{"name": ...,
+/* tools.format. Tags: the tool's own around the query, <search>query</search>. Hermes (Qwen2.5, Qwen3): <tool_call>{"name": ...,
  * "arguments": {...}}</tool_call>, one or several in a turn. Llama 3.1: {"name": ..., "parameters": {...}} in a turn.
  * Auto: what the chat format declares tools for, else tags. */
 enum call_format { CALLS_TAGS, CALLS_AUTO, CALLS_HERMES, CALLS_LLAMA3_JSON };
@@ -36,6 +29,8 @@ struct call_form {
     int declared;                   /* how many calls that shows */
     /* ids that end a turn of which the calls are run; other ends of text end the rollout */
     int stop[CALL_STOPS], stops;
+    /* result of a call that names no tool; of one without its tool's argument. Empty with tags */
+    struct str unknown, missing[TOOLS_MAX];
 };
 /* chat must outlive it. False: the chat format has no place for such calls. Call call_form_close in either case. */
 bool call_form_open(struct call_form *f, enum call_format wanted, const struct chat *chat, struct err *e);
@@ -55,7 +50,7 @@ int call_form_count(const struct call_form *f, const char *text);
 /* Does text[n], all that was generated since the last result, complete a call with its last `fresh` bytes? True: the
  * query is text[begin, end), between the closing tag and the nearest opening tag of the same tool before it. A closing
  * tag without one calls nothing. */
-struct found_call { enum tool tool; size_t begin, end; };
+struct found_call { int tool; size_t begin, end; };
 bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh);
 
 /* Where a rollout cuts the text of an assistant, text[n]: behind the closing tag of each call, where the result comes
@@ -88,7 +83,7 @@ enum { CALL_BYTES = 65536, CALL_DEPTH = 16, CALLS_MAX = 256 };
 
 /* A call of a turn: its JSON is text[begin, end). query: the argument the tool takes, any bytes but NUL; wrong: instead
  * of it, what the policy is told. */
-struct turn_call { enum tool tool; size_t begin, end; struct str query; const char *wrong; };
+struct turn_call { int tool; size_t begin, end; struct str query; const char *wrong; };
 struct turn_calls { struct turn_call *p; int n, cap; };
 
 /* The calls of a turn's text[n] in order, behind its last </think>: an example in a thought is no call (vLLM with its
@@ -103,7 +98,7 @@ struct turn_calls { struct turn_call *p; int n, cap; };
  *   read is a bad call where only separators precede it.
  * Of a call: keys in any order; "arguments" or "parameters", an object or a text that holds its JSON; {"type":
  * "function", "function": {...}} or "function" as the name; further keys and all numbers are ignored, whatever their
- * size. name is python or search, the argument (code; query) a string. Whatever else a call is, the policy is told.
+ * size. name is a tool's, its argument a string. Whatever else a call is, the policy is told.
  * Starts from { 0 }; returns how many. */
 int turn_calls_find(struct turn_calls *x, const struct call_form *f, const char *text, size_t n);
 void turn_calls_free(struct turn_calls *x);

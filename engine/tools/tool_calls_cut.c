@@ -16,10 +16,10 @@ struct mark { size_t at, end; };
 struct cutter {
     struct tag_pieces *x;
     const char *text;
-    size_t n, said, floor[TOOLS];       /* what is said from here on is not yet a piece */
+    size_t n, said, floor[TOOLS_MAX];   /* what is said from here on is not yet a piece */
     struct mark *mark;                  /* [marks] in order; those before `next` are passed */
     int marks, next;
-    size_t close, call[TOOLS];          /* the next </result>, the next closing tag of each tool, as far as known */
+    size_t close, call[TOOLS_MAX];      /* the next </result>, the next closing tag of each tool, as far as known */
 };
 
 static bool stands(const struct cutter *c, size_t at, const char *what, size_t len)
@@ -75,7 +75,7 @@ static void put(struct cutter *c, enum tag_part part, size_t begin, size_t end)
 static void pass(struct cutter *c, size_t end)
 {
     c->said = end;
-    for (int t = 0; t < TOOLS; t++) c->floor[t] = end;
+    for (int t = 0; t < tool_table.n; t++) c->floor[t] = end;
 }
 
 static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
@@ -110,10 +110,10 @@ static void cut_call(struct cutter *c, size_t end)
 /* A <result> at `at` that no call precedes. */
 static void cut_quoted(struct cutter *c, size_t at)
 {
-    static const char *const tool_close[TOOLS] = { [TOOL_PYTHON] = "</python>", [TOOL_SEARCH] = "</search>" };
     size_t end = pair_of(c, at);
     if (end == nowhere) return;
-    for (int t = 0; t < TOOLS; t++) if (find_next(c, tool_close[t], at + OPEN, &c->call[t]) < end) return;
+    for (int t = 0; t < tool_table.n; t++)
+        if (find_next(c, tool_table.row[t].close, at + OPEN, &c->call[t]) < end) return;
     put(c, TAG_SAID, c->said, at);
     put(c, TAG_QUOTED, at, end);
     pass(c, end);

@@ -4,7 +4,7 @@
 
 /* Does a call in tags end with text[.. end)? No tag before floor[tool] opens it; where none opens it, floor[tool] rises
  * to the closing tag, so that a text full of closing tags is looked through once. */
-bool call_ends(struct found_call *c, const char *text, size_t end, size_t floor[TOOLS]);
+bool call_ends(struct found_call *c, const char *text, size_t end, size_t floor[TOOLS_MAX]);
 
 #define CALL_OPEN  "<tool_call>"
 #define CALL_CLOSE "</tool_call>"

@@ -16,11 +16,6 @@ enum {
 };
 static const size_t nowhere = SIZE_MAX;
 
-/* The argument of each tool's declaration, and what a call without it is told. */
-static const struct { const char *argument, *missing; } takes[TOOLS] = {
-    [TOOL_PYTHON] = { "code", "error: python needs the argument code, a string" },
-    [TOOL_SEARCH] = { "query", "error: search needs the argument query, a string" },
-};
 /* What a form shows the model in its prompt; either name is read. */
 static const char *const shape[] = {
     [CALLS_HERMES] = "error: a call must be {\"name\": ..., \"arguments\": {...}}",
@@ -59,9 +54,7 @@ static const json_t *arguments_of(const json_t *call)
 
 static int tool_of(const json_t *name)
 {
-    int t = 0;
-    while (t < TOOLS && !(json_is_string(name) && !strcmp(json_string_value(name), tool_name[t]))) t++;
-    return t;
+    return json_is_string(name) ? tool_by_name(json_string_value(name)) : TOOL_NONE;
 }
 
 /* Arguments that are a text hold their JSON. */
@@ -86,11 +79,12 @@ static void read_call(struct turn_call *c, const struct call_form *f, const json
     json_t *inner = NULL;
     if (json_is_string(arguments)) arguments = inner = parse_text(arguments, f, &c->wrong);
     if (!c->wrong && (!json_is_string(name) || !json_is_object(arguments))) c->wrong = shape[f->format];
-    int t = c->wrong ? TOOLS : tool_of(name);
-    if (!c->wrong && t == TOOLS) c->wrong = CALL_UNKNOWN;
-    const json_t *query = c->wrong ? NULL : json_object_get(arguments, takes[t].argument);
-    if (!c->wrong && !json_is_string(query)) c->wrong = takes[t].missing;
-    c->tool = c->wrong ? TOOL_NONE : (enum tool)t;
+    int t = c->wrong ? TOOL_NONE : tool_of(name);
+    const struct tool *tool = tool_row(t);
+    if (!c->wrong && !tool) c->wrong = f->unknown.p;
+    const json_t *query = c->wrong ? NULL : json_object_get(arguments, tool->argument);
+    if (!c->wrong && !json_is_string(query)) c->wrong = f->missing[t].p;
+    c->tool = c->wrong ? TOOL_NONE : t;
     if (!c->wrong) str_put(&c->query, json_string_value(query), json_string_length(query));
     json_decref(inner);
 }
@@ -210,8 +204,8 @@ static bool is_call(const json_t *j)
     const json_t *call = body_of(j), *type = json_object_get(j, "type"), *name = name_of(call);
     bool function = json_is_string(type) && !strcmp(json_string_value(type), "function");
     const json_t *given = arguments_of(call);
-    int t = tool_of(name);
-    bool meant = t < TOOLS && (given || json_object_get(call, takes[t].argument));
+    const struct tool *tool = tool_row(tool_of(name));
+    bool meant = tool && (given || json_object_get(call, tool->argument));
     return json_is_string(name) && (function || meant || (given && !json_is_null(given)));
 }
 
@@ -266,9 +260,9 @@ static bool python_call(const struct turn *t, size_t at)
 {
     at = skip_space(t, at);
     if (stands(t, at, "[", 1)) at = skip_space(t, at + 1);
-    for (int k = 0; k < TOOLS; k++) {
-        size_t n = strlen(tool_name[k]);
-        if (!stands(t, at, tool_name[k], n)) continue;
+    for (int k = 0; k < tool_table.n; k++) {
+        size_t n = strlen(tool_name(k));
+        if (!stands(t, at, tool_name(k), n)) continue;
         if (stands(t, at + n, "(", 1) || stands(t, at + n, ".call(", 6)) return true;
     }
     return false;

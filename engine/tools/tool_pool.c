@@ -21,7 +21,7 @@ struct worker;
 struct job {
     struct job *next;
     int tag;
-    enum tool tool;
+    int tool;
     struct tool_caller who;
     char *query;
     size_t n;
@@ -253,7 +253,7 @@ void tools_free(struct tool_pool *p)
     free(p);
 }
 
-void tools_call(struct tool_pool *p, int tag, struct tool_caller who, enum tool tool, const char *query, size_t n)
+void tools_call(struct tool_pool *p, int tag, struct tool_caller who, int tool, const char *query, size_t n)
 {
     struct job *j = xcalloc(1, sizeof *j);
     j->tag = tag;

@@ -2,16 +2,7 @@
  * policy, never an error of the run. How a policy writes its calls, and how results come back to it:
  * engine/tools/tool_calls.h. */
 #pragma once
-#include "engine/tools/tool_calls.h"
-
-/* Who calls: with `call`, the number of this call in its rollout (from 1), what a result may depend on beside the
- * query. */
-struct tool_caller {
-    uint32_t step, prompt, rollout;
-    int call;
-    int64_t scope;                  /* the pages to search */
-    const void *user;               /* the question; must live until the call has returned */
-};
+#include "engine/tools/tool_table.h"
 
 /* How a call ended. Of a search in recorded results: CALL_OK is a hit, CALL_NEAREST and CALL_NOT_RECORDED are
  * misses. */
@@ -29,12 +20,12 @@ enum call_status {
 extern const char *const call_status_name[CALL_STATUSES];
 
 /* run appends the result of query[n] to out. Called from several threads at once; must depend on (caller, query) alone.
- * in_process: the tools (1 << enum tool) that end by themselves after work that their input bounds; no clock counts for
+ * in_process: the tools (1 << row number) that end by themselves after work that their input bounds; no clock counts for
  * them, so that what a policy sees never depends on the machine. Of any other tool a call that passes its time is
  * reported as late, and its thread is cancelled (pthread_cancel, deferred: at the next system call that waits, where
  * what run holds is given back by pthread_cleanup_push). One that does not wait anywhere asks tools_given_up() now and
  * then. recorded: searches are answered from a record; hits and misses are counted. */
-typedef void tool_run(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+typedef void tool_run(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                       struct str *out);
 struct toolbox {
     tool_run *run;
@@ -59,7 +50,7 @@ struct tool_done {
 struct tool_pool *tools_make(const struct toolbox *box, int threads, double timeout_s);
 /* Cancels the calls that still run, those of in_process aside, for which it waits. NULL is fine. */
 void tools_free(struct tool_pool *p);
-void tools_call(struct tool_pool *p, int tag, struct tool_caller who, enum tool tool, const char *query, size_t n);
+void tools_call(struct tool_pool *p, int tag, struct tool_caller who, int tool, const char *query, size_t n);
 /* The next call that is finished or over its time. Waits for one if wait and any is outstanding; false: none. */
 bool tools_next(struct tool_pool *p, struct tool_done *d, bool wait);
 /* Waits for late calls, whose results nobody wants, so that what they read may go: as long as most_s seconds, or half a

@@ -30,15 +30,24 @@ static void graded_text(const struct trajectory *r, const struct session *s, str
     }
 }
 
-static bool both_tools(const struct sequence *seq) { return seq->calls_by[TOOL_PYTHON] && seq->calls_by[TOOL_SEARCH]; }
+/* Whether the trajectory called every tool that counts for the bonus. */
+static bool bonus_tools(const struct sequence *seq)
+{
+    int bonus = 0, called = 0;
+    for (int k = 0; k < tool_table.n; k++) {
+        bonus += tool_table.row[k].bonus;
+        called += tool_table.row[k].bonus && seq->calls_by[k];
+    }
+    return bonus && called == bonus;
+}
 
-/* The bonus of a scoring answer that used both tools. Counts the calls that were made, not the tags in the text. With
+/* The bonus of a scoring answer that used every such tool. Counts the calls that were made, not the tags in the text. With
  * calls in tags the released rule adds its bonus itself. */
 static double tools_bonus(const struct reward *w, const struct trajectory *r, const struct session *s)
 {
-    double bonus = released(s) ? reward_both_tools : s->c->reward.tool_bonus;
+    double bonus = released(s) ? reward_all_tools : s->c->reward.tool_bonus;
     if (released(s) && !call_form_turns(&s->form)) return 0;
-    return w->f1 > 0 && both_tools(&r->seq) ? bonus : 0;
+    return w->f1 > 0 && bonus_tools(&r->seq) ? bonus : 0;
 }
 
 /* A prompt from data. reward.kind = task is the embedded tasks' own rule; a prompt from data is graded by exact. */
@@ -46,9 +55,11 @@ static void grade_record(const struct prompt *p, struct trajectory *r, const str
                          struct str *answer)
 {
     struct reward w = { 0 };
+    struct tool_tags tags;
     const char *const *refs = (const char *const *)p->refs;
-    if (released(s)) reward_deep_research(&w, answer, text->p, text->n, refs, p->n_refs);
-    else reward_exact(&w, answer, text->p, text->n, refs, p->n_refs, prompt_is_math(p), 0);
+    tools_tags(&tags);
+    if (released(s)) reward_deep_research(&w, answer, text->p, text->n, refs, p->n_refs, &tags);
+    else reward_exact(&w, answer, text->p, text->n, refs, p->n_refs, &tags, prompt_is_math(p), 0);
     r->seq.reward = w.score + tools_bonus(&w, r, s);
     r->well_formed = w.kind != REWARD_BAD_FORMAT && w.kind != REWARD_BOX_ERROR;
     r->correct = w.f1 >= 1;
@@ -56,10 +67,11 @@ static void grade_record(const struct prompt *p, struct trajectory *r, const str
 
 /* An embedded task with calls in turns: the tasks' own grammar is one of tags, so the format rules of the released code
  * apply, and the box must hold exactly the answer. */
-static struct task_grade grade_turns(const struct task *q, const struct str *text, struct str *answer)
+static struct task_grade grade_turns(const struct task *q, const struct str *text, const struct tool_tags *tags,
+                                     struct str *answer)
 {
     str_clear(answer);
-    bool formed = !reward_format(text->p, text->n) && reward_box(answer, text->p, text->n);
+    bool formed = !reward_format(text->p, text->n, tags) && reward_box(answer, text->p, text->n);
     const char *box = formed ? answer->p + strspn(answer->p, " \n\t\r") : "";
     size_t n = strlen(box), len = strlen(q->answer);
     while (n && strchr(" \n\t\r", box[n - 1])) n--;
@@ -71,23 +83,25 @@ static void grade_task(const struct task *q, struct trajectory *r, const struct 
 {
     const struct config *c = s->c;
     struct reward w = { 0 };
+    struct tool_tags tags;
     const char *ref = q->answer;
+    tools_tags(&tags);
     struct task_grade grade =
-        call_form_turns(&s->form) ? grade_turns(q, text, answer) : task_grade(q, text->p, text->n);
+        call_form_turns(&s->form) ? grade_turns(q, text, &tags, answer) : task_grade(q, text->p, text->n, &tags);
     bool ended = r->seq.finish == FINISH_END;
     r->well_formed = grade.well_formed && ended;
     r->correct = grade.correct && ended;
     switch (c->reward.kind) {
     case RULE_TASK:
         r->seq.reward = r->correct ? 1 : r->well_formed ? c->reward.wrong : c->reward.malformed;
-        if (r->correct && both_tools(&r->seq)) r->seq.reward += c->reward.tool_bonus;
+        if (r->correct && bonus_tools(&r->seq)) r->seq.reward += c->reward.tool_bonus;
         break;
     case RULE_EXACT:
-        reward_exact(&w, answer, text->p, text->n, &ref, 1, q->kind == ANSWER_NUMBER, 0);
+        reward_exact(&w, answer, text->p, text->n, &ref, 1, &tags, q->kind == ANSWER_NUMBER, 0);
         r->seq.reward = w.score + tools_bonus(&w, r, s);
         break;
     case RULE_DEEP_RESEARCH:
-        reward_deep_research(&w, answer, text->p, text->n, &ref, 1);
+        reward_deep_research(&w, answer, text->p, text->n, &ref, 1, &tags);
         r->seq.reward = w.score + tools_bonus(&w, r, s);
         break;
     }

@@ -42,7 +42,6 @@ struct trajectory *group_root(struct group *g, struct session *s, uint32_t step)
     r->seq.prompt = g->number;
     r->seq.rollout = g->next_rollout++;
     r->seq.scope = g->task.scope;
-    r->seq.user = &g->task;
     return r;
 }
 

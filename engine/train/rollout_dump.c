@@ -1,6 +1,8 @@
 /* rollout_dump.c: writes JSON by hand instead of building a tree of values, because a step holds a million numbers. Two
  * equal runs write equal bytes but for the milliseconds of their calls. */
 #include "engine/train/rollout_dump.h"
+#include "engine/train/token_tags.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include <math.h>
 #include <stdlib.h>
@@ -90,24 +92,21 @@ static void put_ids(struct str *o, const struct sequence *seq)
 
 /* ---- kinds ---- */
 
-static const struct { const char *tag; char kind; } tags[] = {
-    { "<think>", 't' }, { "<python>", 'c' }, { "<search>", 'c' }, { "<answer>", 'a' }, { "<tool_call>", 'c' },
-    { "</think>", 'g' }, { "</python>", 'g' }, { "</search>", 'g' }, { "</answer>", 'g' }, { "</tool_call>", 'g' },
-};
-enum { TAGS = sizeof tags / sizeof *tags, OWN_TAGS = 4 };
+static const char kind_letter[TOKEN_KINDS] = { 't', 'c', 'a', 'g' };
 
-/* The letter of the last tag in text that ends after byte `from`; 0: there is none. */
-static char last_tag(const struct str *text, size_t from)
+/* The letter of what begins behind the last tag of text that ends after byte `from`; 0: no tag ends there. */
+static char last_tag(const struct token_tags *tags, const struct str *text, size_t from)
 {
     for (size_t n = text->n; n > from; n--)
-        for (int k = 0; text->p[n - 1] == '>' && k < TAGS; k++) {
-            size_t len = strlen(tags[k].tag);
-            if (n >= len && !memcmp(text->p + n - len, tags[k].tag, len)) return tags[k].kind;
+        for (int k = 0; text->p[n - 1] == '>' && k < tags->n; k++) {
+            if (bytes_end_with(text->p, n, tags->p[k].open)) return kind_letter[tags->p[k].kind];
+            if (bytes_end_with(text->p, n, tags->p[k].close)) return kind_letter[TOKEN_TAG];
         }
     return 0;
 }
 
-static void kinds_by_text(char *kind, const struct session *s, const struct sequence *seq)
+static void kinds_by_text(char *kind, const struct token_tags *tags, const struct session *s,
+                          const struct sequence *seq)
 {
     struct str text = { 0 };
     char now = 'g';
@@ -115,30 +114,39 @@ static void kinds_by_text(char *kind, const struct session *s, const struct sequ
     for (int i = 0; i < sequence_response(seq); i++) {
         size_t before = text.n;
         tokenizer_decode(s->tok, &text, seq->ids + seq->prompt_len + i, 1, true);
-        char fresh = last_tag(&text, before);
+        char fresh = last_tag(tags, &text, before);
         kind[i] = fresh ? 'g' : now;
         if (fresh) now = fresh;
     }
     str_free(&text);
 }
 
-static void kinds_by_id(char *kind, const struct session *s, const struct sequence *seq)
+static void kinds_by_id(char *kind, const struct token_tags *tags, const struct session *s,
+                        const struct sequence *seq)
 {
-    int id[TAGS];
+    int open[TOOLS_MAX + 3], close[TOOLS_MAX + 3];
     char now = 'g';
-    for (int k = 0; k < TAGS; k++) id[k] = tokenizer_id(s->tok, tags[k].tag);
+    for (int k = 0; k < tags->own; k++) {
+        open[k] = tokenizer_id(s->tok, tags->p[k].open);
+        close[k] = tokenizer_id(s->tok, tags->p[k].close);
+    }
     for (int i = 0; i < sequence_response(seq); i++) {
         int token = seq->ids[seq->prompt_len + i];
         kind[i] = tokenizer_special(s->tok, token) ? 'g' : now;
-        for (int k = 0; k < TAGS; k++) if (token == id[k] && k % 5 < OWN_TAGS) now = tags[k].kind;
+        for (int k = 0; k < tags->own; k++) {
+            if (token == open[k]) now = kind_letter[tags->p[k].kind];
+            if (token == close[k]) now = kind_letter[TOKEN_TAG];
+        }
     }
 }
 
 void dump_kinds(char *kind, const struct session *s, const struct sequence *seq)
 {
+    struct token_tags tags;
     bool ids = true;
-    for (int k = 0; k < OWN_TAGS; k++) ids = ids && tokenizer_id(s->tok, tags[k].tag) >= 0;
-    (ids ? kinds_by_id : kinds_by_text)(kind, s, seq);
+    token_tags_make(&tags);
+    for (int k = 0; k < tags.own; k++) ids = ids && tokenizer_id(s->tok, tags.p[k].open) >= 0;
+    (ids ? kinds_by_id : kinds_by_text)(kind, &tags, s, seq);
     for (int i = 0; i < sequence_response(seq); i++) if (!seq->m[seq->prompt_len + i]) kind[i] = 'r';
     kind[sequence_response(seq)] = 0;
 }
@@ -172,7 +180,7 @@ static void put_calls(struct str *o, const struct session *s, const struct seque
         const struct call *c = &seq->call[k];
         query_of(&query, s, seq, c);
         str_puts(o, k ? ",{" : "{");
-        put_word(o, "tool", c->tool < TOOLS ? tool_name[c->tool] : "none");
+        put_word(o, "tool", tool_name(c->tool));
         put_text(o, "query", query.p, query.n);
         put_int(o, "start", c->begin);
         put_int(o, "end", c->close + 1);

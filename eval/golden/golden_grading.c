@@ -3,6 +3,7 @@
 #include "data/grade/math_equiv.h"
 #include "data/grade/qa_metrics.h"
 #include "data/grade/reward.h"
+#include "engine/tools/tool_table.h"
 #include "data/grade/python_text.h"
 #include "eval/golden/golden.h"
 #include <math.h>
@@ -94,7 +95,9 @@ bool golden_reward(const json_t *root, struct golden_tally *t, struct err *e)
     size_t i;
     if (!cases_of(root, file, &cases, e)) return false;
     struct str answer = { 0 };
+    struct tool_tags tags;
     bool complete = true;
+    tools_tags(&tags);
     json_array_foreach(cases, i, c) {
         const json_t *text = json_object_get(c, "text");
         const char *kind, *want;
@@ -105,7 +108,7 @@ bool golden_reward(const json_t *root, struct golden_tally *t, struct err *e)
                    refs_of(&refs, json_object_get(c, "ground_truth"));
         if (complete) {
             reward_deep_research(&r, &answer, json_string_value(text), json_string_length(text),
-                                 (const char *const *)refs.p, refs.n);
+                                 (const char *const *)refs.p, refs.n, &tags);
             bool ok = near(t, file, i, "score", r.score, c);
             ok = near(t, file, i, "f1", r.f1, c) && ok;
             ok = same(file, i, "answer", answer.p, want) && ok;

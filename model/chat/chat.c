@@ -9,8 +9,8 @@
 #include <string.h>
 
 const char *const chat_special[] = {
-    "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>", "</think>", "<python>", "</python>", "<search>",
-    "</search>", "<result>", "</result>", "<answer>", "</answer>",
+    "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<think>", "</think>", "<result>", "</result>",
+    "<answer>", "</answer>",
 };
 const int chat_specials = sizeof chat_special / sizeof *chat_special;
 const char chat_pattern[] = "\\\\boxed\\{| ?\\p{L}+|\\p{N}| ?[^\\p{L}\\p{N}]";
@@ -84,7 +84,7 @@ static bool by_template(struct chat *c, const char *model_path, struct err *e)
         ok = chat_recognise(&c->v, x.text.p, x.text.n, e) || fail_in(e, "%s: chat template", name);
         ok = ok && find_bos(c, &x, name, e);
         if (ok) read_tool_use(c, &x);
-    } else if (ok && tokenizer_id(c->t, "<|user|>") >= 0 && tokenizer_id(c->t, "<python>") >= 0) {
+    } else if (ok && tokenizer_id(c->t, "<|user|>") >= 0 && tokenizer_id(c->t, "<result>") >= 0) {
         ok = by_name(&c->v, "appo", e);
     } else if (ok) {
         ok = fail(e, "%s: no chat template comes with it, as with a base model; choose one of: %s", name, chat_formats);

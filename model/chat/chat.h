@@ -123,7 +123,10 @@ bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, co
 void chat_prompt(const struct chat *c, struct ids *out, const char *question);
 
 /* The embedded policy's tokenizer is made with these. */
-extern const char *const chat_special[];      /* the special tokens in id order, chat_specials of them */
+/* the special tokens in id order, chat_specials of them; the tags of the tools have the ids from CHAT_TOOL_TAGS on, and
+ * those behind come after them */
+extern const char *const chat_special[];
 extern const int chat_specials;
+enum { CHAT_TOOL_TAGS = 6 };
 /* the pre-tokeniser: \boxed{ | optional space and letters | one digit | optional space and one other character */
 extern const char chat_pattern[];

@@ -5,6 +5,7 @@
 #include "data/grade/reward.h"
 #include "tests/check.h"
 #include "tests/folder.h"
+#include "tests/data/grade/two_tags.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -418,7 +419,7 @@ static void graded(void **state)
         write_file("graded.jsonl", row.p, row.n);
         CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
         const struct prompt *s = &d.row[0];
-        reward_exact(&r, &answer, text.p, text.n, (const char *const *)s->refs, s->n_refs, prompt_is_math(s), 0);
+        reward_exact(&r, &answer, text.p, text.n, (const char *const *)s->refs, s->n_refs, &two_tags, prompt_is_math(s), 0);
         CHECK_NEAR(r.score, cases[i].score, 0, "%s, answered by %s", cases[i].members, cases[i].box);
         dataset_free(&d);
         str_free(&row);

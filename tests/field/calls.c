@@ -16,7 +16,7 @@ int main(int argc, char **argv)
     size_t n = fread(text, 1, sizeof text, stdin);
     turn_calls_find(&x, &f, text, n);
     for (int k = 0; k < x.n; k++)
-        printf("%s: %s\n", x.p[k].wrong ? "wrong" : tool_name[x.p[k].tool],
+        printf("%s: %s\n", x.p[k].wrong ? "wrong" : tool_name(x.p[k].tool),
                x.p[k].wrong ? x.p[k].wrong : x.p[k].query.p);
     printf("%d calls\n", x.n);
     return 0;

@@ -6,6 +6,8 @@
 #include "data/grade/reward.h"
 #include "engine/train/grade.h"
 #include "base/json.h"
+#include "tests/engine/tools/two_tools.h"
+#include "tests/data/grade/two_tags.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +77,7 @@ static int dump(struct session *s, const char *path)
         }
         last_box(&text, &box);
         const char *gts = json_string_value(json_object_get(row, "gts"));
-        if (!gts || strcmp(box.p, gts) || reward_format(text.p, text.n)) continue;
+        if (!gts || strcmp(box.p, gts) || reward_format(text.p, text.n, &two_tags)) continue;
         right++;
         lost += json_number_value(json_object_get(row, "score")) < 0;
     }

@@ -2,6 +2,7 @@
  * two the limits of the results; the rest is a turn whose calls are looked for, in tags as well, a text that is cut as
  * rollouts cut it, and, parted by 0 bytes, the texts of results that must fit their room without a special token. */
 #include "tests/engine/tools/turn_format.h"
+#include "tests/engine/tools/two_tools.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -2,6 +2,7 @@
 #include "base/philox.h"
 #include "data/grade/reward.h"
 #include "tests/check.h"
+#include "tests/data/grade/two_tags.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -33,7 +34,7 @@ static void format(void **state)
         { T BOX("x") "<answer", true },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const char *why = reward_format(cases[i].text, strlen(cases[i].text));
+        const char *why = reward_format(cases[i].text, strlen(cases[i].text), &two_tags);
         CHECK(!why == cases[i].ok, "%s: %s", cases[i].text, why ? why : "accepted");
     }
 }
@@ -84,7 +85,7 @@ static void official(void **state)
         int n = 0;
         while (n < 3 && cases[i].refs[n]) n++;
         struct reward r;
-        reward_deep_research(&r, &answer, cases[i].text, strlen(cases[i].text), cases[i].refs, n);
+        reward_deep_research(&r, &answer, cases[i].text, strlen(cases[i].text), cases[i].refs, n, &two_tags);
         CHECK_NEAR(r.score, cases[i].score, 1e-15, "case %zu, score", i);
         CHECK_NEAR(r.f1, cases[i].f1, 1e-15, "case %zu, f1", i);
         assert_string_equal(reward_kind_name(r.kind), cases[i].kind);
@@ -108,7 +109,7 @@ static void exact(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *refs[] = { "no such answer", cases[i].ref };
         struct reward r;
-        reward_exact(&r, &answer, cases[i].text, strlen(cases[i].text), refs, 2, cases[i].math, cases[i].bonus);
+        reward_exact(&r, &answer, cases[i].text, strlen(cases[i].text), refs, 2, &two_tags, cases[i].math, cases[i].bonus);
         CHECK_NEAR(r.score, cases[i].score, 1e-15, "case %zu", i);
         assert_string_equal(answer.p, cases[i].answer);
     }
@@ -136,7 +137,7 @@ static void hostile(void **state)
         if (k % 2) str_puts(&text, T);
         for (uint32_t n = rng_below(&r, 8); n; n--) str_puts(&text, piece[rng_below(&r, PIECES)]);
         struct reward w;
-        reward_deep_research(&w, &answer, text.p, text.n, refs, 2);
+        reward_deep_research(&w, &answer, text.p, text.n, refs, 2, &two_tags);
         kinds[w.kind]++;
         bool broken = w.kind == REWARD_BAD_FORMAT || w.kind == REWARD_BOX_ERROR;
         CHECK(broken ? w.score == -1 && answer.n == 0 : w.score >= w.f1 && w.f1 >= 0 && w.f1 <= 1, "%s", text.p);
@@ -149,8 +150,8 @@ static void hostile(void **state)
         str_puts(&text, T "<answer>\\boxed{");
         while (text.n < 1 << 18) str_puts(&text, piece[i]);
         str_puts(&text, "}</answer>");
-        reward_deep_research(&w, &answer, text.p, text.n, refs, 2);
-        reward_exact(&w, &answer, text.p, text.n, refs, 2, true, 0.1);
+        reward_deep_research(&w, &answer, text.p, text.n, refs, 2, &two_tags);
+        reward_exact(&w, &answer, text.p, text.n, refs, 2, &two_tags, true, 0.1);
     }
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
 #ifndef __SANITIZE_ADDRESS__

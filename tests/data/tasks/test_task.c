@@ -6,6 +6,7 @@
 #include "data/tasks/corpus.h"
 #include "data/tasks/task.h"
 #include "tests/check.h"
+#include "tests/data/grade/two_tags.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,7 +65,7 @@ static void check_expert(const struct task *q, struct rng *r)
     /* computed twice: by the generator, by the tool */
     if (q->step[q->n_steps - 1].tool == TASK_PYTHON) assert_string_equal(said.p, q->answer);
     assemble(&all, &t);
-    struct task_grade g = task_grade(q, all.p, all.n);
+    struct task_grade g = task_grade(q, all.p, all.n, &two_tags);
     CHECK(g.well_formed && g.correct, "%s: %s", q->text, all.p);
     /* 160 tokens hold them */
     CHECK(all.n < 420, "%s: a response of %zu bytes", q->text, all.n);
@@ -95,7 +96,7 @@ static void check_flaws(const struct task *q, struct rng *r)
         expert_write(&t, q, (enum flaw)flaw, r);
         assert_int_equal(t.flaw, shown);
         assemble(&all, &t);
-        struct task_grade g = task_grade(q, all.p, all.n);
+        struct task_grade g = task_grade(q, all.p, all.n, &two_tags);
         CHECK(g.well_formed && !g.correct, "%s: flaw %d: %s", q->text, flaw, all.p);
         CHECK(!strncmp(t.piece[t.n - 1].text, sign[shown], strlen(sign[shown])), "%s: flaw %d: %s", q->text, flaw,
               all.p);
@@ -397,7 +398,7 @@ static void grader(void **state)
         char *exact = xmalloc(n + 1);                       /* + 1: xmalloc(0); the sanitizer sees a read past n */
         memcpy(exact, s, n);
         exact = xrealloc(exact, n ? n : 1);
-        struct task_grade g = task_grade(&q, exact, n);
+        struct task_grade g = task_grade(&q, exact, n, &two_tags);
         CHECK(g.well_formed == cases[i].well_formed && g.correct == cases[i].correct, "\"%s\" graded %d %d", s,
               g.well_formed, g.correct);
         free(exact);
@@ -419,14 +420,14 @@ static void grader_on_damage(void **state)
         for (size_t n = 0; n < all.n; n++) {
             char *cut = xmalloc(n + 1);
             memcpy(cut, all.p, n);
-            assert_false(task_grade(&q, cut, n).well_formed);
+            assert_false(task_grade(&q, cut, n, &two_tags).well_formed);
             free(cut);
         }
         for (int k = 0; k < 2000; k++) {
             size_t at = rng_below(&r, (uint32_t)all.n);
             char old = all.p[at];
             all.p[at] = k % 3 ? "<>/{}\\\n "[k % 8] : (char)rng_u32(&r);
-            struct task_grade g = task_grade(&q, all.p, all.n);
+            struct task_grade g = task_grade(&q, all.p, all.n, &two_tags);
             assert_true(g.well_formed || !g.correct);
             all.p[at] = old;
         }

@@ -2,6 +2,7 @@
  * own, so a metric that reads the wrong field, or one that is forgotten, has another value than the table says. */
 #include "engine/report/step_metrics.h"
 #include "tests/check.h"
+#include "tests/engine/tools/two_tools.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,6 +3,7 @@
 #include "engine/rollout/sequence.h"
 #include "base/philox.h"
 #include "tests/engine/rollout/same.h"
+#include "tests/engine/tools/two_tools.h"
 
 enum { PAGES = 64 };
 static struct model model;

@@ -3,6 +3,7 @@
 #include "engine/rollout/rollout.h"
 #include "base/philox.h"
 #include "tests/engine/rollout/same.h"
+#include "tests/engine/tools/two_tools.h"
 #include <stdatomic.h>
 
 static struct model model;
@@ -11,7 +12,7 @@ static uint64_t kinds[2];                   /* what the scripts made happen, so 
 
 /* The result is a function of the question and the call; the time it takes is not. */
 struct world { int max_us; atomic_int calls; };
-static void slow_tool(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void slow_tool(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                       struct str *out)
 {
     struct world *w = ctx;
@@ -20,7 +21,7 @@ static void slow_tool(void *ctx, const struct tool_caller *who, enum tool tool, 
     if (w->max_us) usleep(p.v[0] % (unsigned)w->max_us);
     uint32_t sum = 0;
     for (size_t i = 0; i < n; i++) sum = sum * 31 + (unsigned char)query[i];
-    str_printf(out, "%c%lld", tool_name[tool][0], (long long)who->scope % 10);
+    str_printf(out, "%c%lld", tool_name(tool)[0], (long long)who->scope % 10);
     for (uint32_t i = 0; i < sum % 9; i++) str_printf(out, " %u", (sum + i) % 100);
     atomic_fetch_add(&w->calls, 1);
 }

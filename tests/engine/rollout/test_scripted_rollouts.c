@@ -2,6 +2,7 @@
  * tool leads to, token by token. */
 #include "engine/rollout/rollout.h"
 #include "tests/engine/rollout/same.h"
+#include "tests/engine/tools/two_tools.h"
 
 static struct model model;
 static struct tokenizer *tok[2];            /* tags as text; tags as special tokens */
@@ -68,7 +69,7 @@ static const struct line lines[] = {
     { "end token only", "<|end|>more", "<|end|>", 200, 9, 0, FINISH_END, 0, 0, 0 },
 };
 
-static void echo(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void echo(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n, struct str *out)
 {
     (void)ctx, (void)who, (void)tool;
     str_puts(out, "R:");
@@ -135,7 +136,7 @@ static void scripts(void **state)
 }
 
 /* Text of a result never becomes a special token, and its tags are the file's own where there are such. */
-static void hostile(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void hostile(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                     struct str *out)
 {
     (void)ctx, (void)who, (void)tool, (void)query, (void)n;
@@ -189,7 +190,7 @@ static void limits(void **state)
     sequence_free(&full, NULL);
 }
 
-static void sleeper(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void sleeper(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                     struct str *out)
 {
     (void)ctx, (void)who, (void)tool;

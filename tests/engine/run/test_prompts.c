@@ -6,6 +6,7 @@
 #include "engine/train/token_kind.h"
 #include "tests/engine/train/chat_session.h"
 #include "tests/folder.h"
+#include "tests/engine/tools/two_tools.h"
 
 #define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
@@ -267,10 +268,10 @@ static void grading(void **state)
     mini_set(&c, KEYS("reward.kind", "task"));
 }
 
-static void is_result(const struct toolbox *box, const struct env_prompt *t, enum tool tool, const char *query,
+static void is_result(const struct toolbox *box, const struct env_prompt *t, int tool, const char *query,
                       const char *want)
 {
-    struct tool_caller who = { .user = t };
+    struct tool_caller who = { .scope = t ? t->scope : 0 };
     struct str out = { 0 };
     box->run(box->ctx, &who, tool, query, strlen(query), &out);
     CHECK(out.n == strlen(want) && !memcmp(out.p, want, out.n), "\"%s\": \"%s\" instead of \"%s\"", query, out.p, want);

@@ -11,6 +11,7 @@
 #include "tests/engine/tools/turn_format.h"
 #include "tests/folder.h"
 #include "tests/slow.h"
+#include "tests/engine/tools/two_tools.h"
 
 enum { VOCAB = 272, QWEN_VOCAB = 151936 };
 static struct model small, large;           /* large: the rows that Qwen3's ids need */
@@ -72,7 +73,7 @@ static const struct spoken sft_conversations[] = {
 };
 enum { TALKS = sizeof sft_conversations / sizeof *sft_conversations };
 
-static void echo(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n, struct str *out)
+static void echo(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n, struct str *out)
 {
     (void)ctx, (void)who, (void)tool;
     if (n >= 4 && !memcmp(query, "slow", 4)) usleep(3000);
@@ -289,7 +290,7 @@ static void limits(void **state)
     call_form_close(&f);
 }
 
-static void sleeper(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void sleeper(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                     struct str *out)
 {
     (void)ctx, (void)who, (void)tool;

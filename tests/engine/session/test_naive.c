@@ -50,7 +50,7 @@ static double verdict(const struct tally *t, const char *what)
     return times;
 }
 
-static void no_result(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void no_result(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                       struct str *out)
 {
     (void)ctx, (void)who, (void)tool, (void)query, (void)n;

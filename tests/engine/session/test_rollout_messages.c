@@ -154,12 +154,12 @@ static void random_call(struct str *s, struct rng *r, enum call_format calls)
     bool python = rng_below(r, 2);
     if (calls == CALLS_HERMES)
         str_printf(s, "<tool_call>\n{\"name\": \"%s\", \"arguments\": {\"%s\": \"1\"}}\n</tool_call>",
-                   tool_name[python], python ? "query" : "code");
+                   tool_name(python), python ? "query" : "code");
     else if (calls == CALLS_LLAMA3_JSON) str_puts(s, "{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}");
     else {
-        str_printf(s, "<%s>q", tool_name[python]);          /* an empty query has an answer of its own */
+        str_printf(s, "<%s>q", tool_name(python));          /* an empty query has an answer of its own */
         random_text(s, r, false);
-        str_printf(s, "</%s>", tool_name[python]);
+        str_printf(s, "</%s>", tool_name(python));
     }
 }
 
@@ -380,7 +380,7 @@ static void recite(void *ctx, const struct sequence *seq, int *id)
 }
 
 /* Result number so many of the calls that the script made. */
-static void answer(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void answer(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                    struct str *out)
 {
     const struct recital *x = (const struct recital *)ctx + who->prompt;

@@ -3,6 +3,7 @@
 #include "base/philox.h"
 #include "tests/check.h"
 #include "tests/engine/tools/turn_format.h"
+#include "tests/engine/tools/two_tools.h"
 #include <limits.h>
 #include <string.h>
 
@@ -125,7 +126,7 @@ static void say_calls(struct str *out, const struct turn_calls *x)
         assert_true((c->tool == TOOL_NONE) == (c->wrong != NULL));
         if (k) str_putc(out, '|');
         if (c->wrong) str_puts(out, c->wrong);
-        else { str_printf(out, "%c:", tool_name[c->tool][0]); str_put(out, c->query.p, c->query.n); }
+        else { str_printf(out, "%c:", tool_name(c->tool)[0]); str_put(out, c->query.p, c->query.n); }
     }
 }
 

@@ -5,6 +5,7 @@
 #include "tests/engine/rollout/tiny.h"
 #include "tests/check.h"
 #include "base/clock.h"
+#include "tests/engine/tools/two_tools.h"
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -15,7 +16,7 @@
 static void calls_in_text(void **state)
 {
     (void)state;
-    static const struct { const char *text; size_t fresh; const char *query; enum tool tool; } cases[] = {
+    static const struct { const char *text; size_t fresh; const char *query; int tool; } cases[] = {
         { "<search>who</search>", 1, "who", TOOL_SEARCH },
         { "<search>who</search>", 20, "who", TOOL_SEARCH },         /* the whole call in one token */
         { "x<python>1+1</python>", 9, "1+1", TOOL_PYTHON },
@@ -96,12 +97,12 @@ static void result_tokens(void **state)
 
 /* The query says how many milliseconds it takes; the answer is the tag the sequence carries, and the query. */
 static atomic_int ran;
-static void timed(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void timed(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                   struct str *out)
 {
     (void)ctx, (void)n;
     usleep((unsigned)atoi(query) * 1000);
-    str_printf(out, "%lld %s %s", (long long)who->scope, tool_name[tool], query);
+    str_printf(out, "%lld %s %s", (long long)who->scope, tool_name(tool), query);
     atomic_fetch_add(&ran, 1);
 }
 
@@ -171,7 +172,7 @@ static void late_calls_time_out(void **state)
 
 /* Takes 100 ms and cannot be cancelled. */
 static atomic_bool held;
-static void holds_on(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void holds_on(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                      struct str *out)
 {
     (void)ctx, (void)who, (void)tool, (void)n;
@@ -214,7 +215,7 @@ static void free_with_calls_outstanding(void **state)
 /* "hang" sleeps for ever, "hold" as long as nobody opens, and cannot be cancelled; "ask" goes on until it is given
  * up. */
 static atomic_bool opened;
-static void hangs(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void hangs(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                   struct str *out)
 {
     (void)ctx, (void)who, (void)tool, (void)n;

@@ -31,7 +31,7 @@ static const struct rollout_config sampling = { .temperature = 0.9,
                                                 .max_seqs = 11,
                                                 .tool_threads = 1 };
 
-static void no_tool(void *ctx, const struct tool_caller *who, enum tool tool, const char *query, size_t n,
+static void no_tool(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                     struct str *out)
 {
     (void)ctx; (void)who; (void)tool; (void)query; (void)n;

@@ -4,6 +4,8 @@
 #include "engine/train/grade.h"
 #include "tests/check.h"
 #include "tests/engine/tools/turn_format.h"
+#include "tests/engine/tools/two_tools.h"
+#include "tests/data/grade/two_tags.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,7 +145,7 @@ static void released_rule(void **state)
             bool correct;
             recite(&r, &tags, &scripts[i], pages[k]);
             trajectory_text(&r, &tags, &text);
-            reward_deep_research(&w, &answer, text.p, text.n, (const char *const *)math.refs, 1);
+            reward_deep_research(&w, &answer, text.p, text.n, (const char *const *)math.refs, 1, &two_tags);
             CHECK_NEAR(grade(&tags, &math, NULL, &scripts[i], pages[k], &correct), w.score, 1e-15, "%s, page \"%s\"",
                        scripts[i].says, pages[k]);
             differ += w.score != grade(&tags, &math, NULL, &scripts[i], "", &correct);
