@@ -33,9 +33,9 @@ static bool by_name(struct chat_variant *v, const char *name, struct err *e)
     if (!strcmp(name, "appo")) return true;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         if (strcmp(name, formats[i].name)) continue;
-        const struct chat_form *f = chat_forms_known;
-        while (strcmp(f->name, formats[i].form)) f++;
-        *v = f->v;
+        int form = 0;
+        while (strcmp(chat_form_at(form)->name, formats[i].form)) form++;
+        *v = chat_form_at(form)->v;
         v->tools = formats[i].tools;
         /* chatml: Qwen's way, once Hermes' */
         if (v->tools && v->calls == CHAT_CALLS_NONE) v->calls = CHAT_CALLS_QWEN3;

@@ -1,6 +1,6 @@
 /* chat.h: how a conversation becomes token ids: the embedded policy's own format, ChatML (Qwen, SmolLM2) and Llama
  * 3. Which one is read off the template that comes with the model. The template is not run: it must be, token for
- * token, one of those in chat_forms.c, else it is refused. Only this code and engine/tools/tool_calls.c write special
+ * token, one of those in chat_forms_*.c, else it is refused. Only this code and engine/tools/tool_calls.c write special
  * tokens:
  * in texts they are ordinary bytes. */
 #pragma once

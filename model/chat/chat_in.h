@@ -1,5 +1,5 @@
-/* chat_in.h: the parts of the chat code: chat_find.c brings the templates, chat_lex.c cuts them into tokens,
- * chat_template.c recognises one of those in chat_forms.c, chat_json.c writes JSON as templates do, chat.c writes
+/* chat_in.h: the parts of the chat code: chat_find.c finds a model's templates, chat_lex.c cuts them into tokens,
+ * chat_template.c recognises one of those in chat_forms_*.c, chat_json.c writes JSON as templates do, chat.c writes
  * conversations. */
 #pragma once
 #include "base/str.h"
@@ -16,9 +16,12 @@ struct chat_found {
 bool chat_find(const char *path, struct chat_found *x, struct err *e);
 void chat_found_free(struct chat_found *x);
 
-/* A known template. */
+/* A known template and what it writes; each table ends with a name that is NULL. */
 struct chat_form { const char *name; struct chat_variant v; const char *text; };
-extern const struct chat_form chat_forms_known[];       /* ends with a name that is NULL */
+extern const struct chat_form chat_forms_chatml[], chat_forms_qwen2[], chat_forms_qwen3[], chat_forms_llama3[];
+
+/* Form number i of all tables; NULL past the last. */
+const struct chat_form *chat_form_at(int i);
 
 /* What template text[n] renders: that of the known one with the same tokens. False: there is none; the sentence says
  * what is not known, and where. */
@@ -58,12 +61,16 @@ void chat_put_calls(struct str *out, const char *calls, enum chat_calls how, boo
 int chat_count_calls(const char *calls);
 
 /* Literals that templates and their writer share. */
-#define CHAT_TOOLS_HEAD "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function signatures within " \
-                        "<tools></tools> XML tags:\n<tools>"
-#define CHAT_TOOLS_TAIL "\n</tools>\n\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:\n" \
-                        "<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call>"
+#define CHAT_TOOLS_HEAD \
+    "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n" \
+    "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
+#define CHAT_TOOLS_TAIL \
+    "\n</tools>\n\nFor each function call, return a json object with function name and arguments " \
+    "within <tool_call></tool_call> XML tags:\n<tool_call>\n" \
+    "{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call>"
 #define CHAT_GIVEN_1 "Given the following functions, please respond with a JSON for a function call "
 #define CHAT_GIVEN_2 "with its proper arguments that best answers the given prompt.\n\n"
-#define CHAT_GIVEN_3 "Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}."
+#define CHAT_GIVEN_3 \
+    "Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}."
 #define CHAT_GIVEN_4 "Do not use variables.\n\n"
 #define CHAT_CUTOFF "Cutting Knowledge Date: December 2023\n"

@@ -1,5 +1,5 @@
 /* chat_lex.c: a Jinja template to tokens, as Jinja2's lexer cuts it with trim_blocks and lstrip_blocks
- * (transformers' settings). It is exact for what templates in chat_forms.c hold; what it would read otherwise than
+ * (transformers' settings). It is exact for what templates in chat_forms_*.c hold; what it would read otherwise than
  * Jinja (raw blocks, braces inside tags) becomes tokens that none of them has. */
 #include "model/chat/chat_in.h"
 #include "base/utf8.h"

@@ -1,5 +1,5 @@
 /* chat_template.c: which of the known templates one is. It is not run: its tokens must be those of a template in
- * chat_forms.c, but for the text of a default system message and a date. A fork that differs in a filter, a
+ * chat_forms_*.c, but for the text of a default system message and a date. A fork that differs in a filter, a
  * condition, a loop or a line break is refused by its first token that differs. */
 #include "model/chat/chat_in.h"
 #include <stdio.h>
@@ -74,13 +74,26 @@ static bool matches(struct chat_variant *v, const struct chat_form *form, const 
     return same;
 }
 
+const struct chat_form *chat_form_at(int i)
+{
+    static const struct chat_form *const tables[] = { chat_forms_chatml, chat_forms_qwen2, chat_forms_qwen3,
+                                                      chat_forms_llama3 };
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
+        const struct chat_form *f = tables[t];
+        for (; f->name && i > 0; f++) i--;
+        if (f->name) return f;
+    }
+    return NULL;
+}
+
 bool chat_recognise(struct chat_variant *v, const char *text, size_t n, struct err *e)
 {
     struct str lines = { 0 };
     struct farthest far = { .token = -1 };
     bool known = false;
     jinja_lines(&lines, text, n);
-    for (const struct chat_form *f = chat_forms_known; f->name && !known; f++) known = matches(v, f, &lines, &far);
+    const struct chat_form *f;
+    for (int i = 0; !known && (f = chat_form_at(i)) != NULL; i++) known = matches(v, f, &lines, &far);
     if (!known) {
         int line = 1, column = 1;
         for (const char *p = lines.p; p < far.at; p++) {

@@ -9,16 +9,20 @@
 #include "base/utf8.h"
 #include <string.h>
 
-#define QWEN2_WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define LLAMA3_WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+static const char qwen2_words[] =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+static const char llama3_words[] =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 /* words NULL: GPT-2's expression, which is ByteLevel's own; digits: each digit is cut off before it (pre_tokenizer
  * Digits). The names are llama.cpp's. */
 static const struct pre { const char *name, *words; bool digits, nfc, ignore_merges; } pres[] = {
     { "gpt-2", NULL, false, false, false }, { "smollm", NULL, true, false, false },
-    { "qwen2", QWEN2_WORDS, false, true, false }, { "llama-bpe", LLAMA3_WORDS, false, false, true },
-    { "llama3", LLAMA3_WORDS, false, false, true },
-    { "llama-v3", LLAMA3_WORDS, false, false, true },
+    { "qwen2", qwen2_words, false, true, false }, { "llama-bpe", llama3_words, false, false, true },
+    { "llama3", llama3_words, false, false, true },
+    { "llama-v3", llama3_words, false, false, true },
 };
 
 static bool is(struct gguf_text t, const char *text)

@@ -1,4 +1,4 @@
-"""make_mutated_templates.py WHEELS [COUNT]: chat/forms.json.gz beside this file: every template of model/chat/chat_forms.c, what transformers makes of fixed and of random
+"""make_mutated_templates.py WHEELS [COUNT]: chat/forms.json.gz beside this file: every template of model/chat/chat_forms_*.c, what transformers makes of fixed and of random
 conversations with it, and 500 (COUNT) mutated templates with a hash of what Jinja prints for them. Read by tests/engine/prompts/test_chat_forms.c, which wants the same
 text, or a refusal, and never another text. Needs transformers (its own rendering is used); WHEELS as in make_golden_chat.py."""
 import gzip
