@@ -2,7 +2,7 @@
  * the world is wrong (a file, a disk), 2 the command line is wrong and nothing was started. */
 #pragma once
 #include "engine/config/config.h"
-#include "engine/report/metrics.h"
+#include "engine/report/progress.h"
 #include "engine/run/sft.h"
 
 int cmd_debug(int argc, char **argv);

@@ -1,5 +1,6 @@
 /* common.c: what the sub-commands share. */
 #include "engine/session/fit_config.h"
+#include "engine/report/progress.h"
 #include "cmd/cmd.h"
 #include <math.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 #include "base/stop.h"
 #include "engine/session/fit_config.h"
 #include "engine/run/evaluate.h"
+#include "engine/report/progress.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

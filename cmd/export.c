@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "engine/session/session.h"
+#include "engine/session/model_export.h"
 #include "model/load.h"
 #include "model/save.h"
 #include <stdlib.h>

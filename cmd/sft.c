@@ -7,6 +7,7 @@
 #include "engine/session/session.h"
 #include "engine/run/sft_checkpoint.h"
 #include "engine/prompts/sft_conversations.h"
+#include "engine/session/model_export.h"
 #include "base/arith.h"
 #include <limits.h>
 #include <stdlib.h>

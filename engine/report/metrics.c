@@ -1,8 +1,9 @@
-/* metrics.c: metrics.jsonl and the console line. A resumed run continues the file as if it had never stopped, so lines
- * after the checkpoint go. */
+/* metrics.c: metrics.jsonl and the console line. A resumed run continues the file as if it had never stopped, so the
+ * lines after its checkpoint are dropped. */
 #include "engine/report/metrics.h"
 #include "base/file.h"
 #include "base/number.h"
+#include "engine/report/tensorboard.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -45,7 +46,7 @@ void metrics_free(struct metrics *m)
 
 bool metrics_is_timing(const char *name) { return !strncmp(name, "timing_", 7) || !strncmp(name, "perf/", 5); }
 
-/* a name may hold the name of a data set, so it is escaped; bytes that are no UTF-8 become '?' */
+/* Escaped, because a name may contain the name of a data set; bytes that are not UTF-8 become '?'. */
 static void put_name(struct str *s, const char *name)
 {
     json_t *j = json_string(name);
@@ -81,7 +82,7 @@ bool metrics_write(struct metrics_log *l, int64_t step, const struct metrics *m,
     return ok && (!l->board || tensorboard_write(l->board, step, m, e));
 }
 
-/* The step of one line; false where it is no metrics line */
+/* The step of one line; false: not a metrics line. */
 static bool line_step(const char *line, size_t n, int64_t *step)
 {
     json_t *j = json_loadb(line, n, JSON_REJECT_DUPLICATES, NULL), *s = json_object_get(j, "step");
@@ -91,7 +92,7 @@ static bool line_step(const char *line, size_t n, int64_t *step)
     return ok;
 }
 
-/* Keeps what was written up to a step. */
+/* Keeps the lines up to a step. */
 static bool cut_after(struct metrics_log *l, const char *path, int64_t after, struct err *e)
 {
     struct str old = { 0 }, kept = { 0 };
@@ -135,7 +136,7 @@ bool metrics_open(struct metrics_log *l, const char *path, int64_t after, const 
 {
     *l = (struct metrics_log){ .kept = -1, .seen = -1 };
     hash_begin(&l->hash);
-    /* not through a link, which would lead to a file of somebody else */
+    /* O_NOFOLLOW: a link could lead to another user's file */
     int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | (after < 0 ? O_TRUNC : 0), 0666);
     if (fd < 0) return fail(e, errno == ELOOP ? "%s: is a link; move it away: %s" : "%s: %s", path, strerror(errno));
     close(fd);

@@ -1,4 +1,5 @@
-/* step_metrics.h: the sums of one training step, and the metrics made of them. */
+/* step_metrics.h: the sums of one training step, and the metrics made of them. A member of struct step_sums is named
+ * after its metric where verl's name allows it. */
 #pragma once
 #include "engine/tools/tool_table.h"
 #include "engine/report/metrics.h"
@@ -87,8 +88,8 @@ struct step_sums {
 };
 
 void mean_add(struct mean *m, double x);
-double mean_of(const struct mean *m);                   /* 0 where nothing was added */
+double mean_of(const struct mean *m);                   /* 0 if nothing was added */
 
-/* What the step's line in metrics.jsonl says. step: steps done; skipped: updates skipped in the whole run; branches:
- * also the metrics of branching. */
+/* Puts the metrics of one step into m. step: steps done; skipped: updates skipped in the whole run; branches: includes
+ * the metrics of branching; wall: seconds of the step. */
 void step_metrics(struct metrics *m, const struct step_sums *z, int step, int skipped, bool branches, double wall);

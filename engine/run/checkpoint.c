@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/manifest.h"
 #include "engine/run/run_folder.h"
+#include "engine/session/model_export.h"
 #include "model/load.h"
 #include "model/save.h"
 #include "model/weights/safetensors.h"

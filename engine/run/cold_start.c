@@ -2,6 +2,7 @@
 #include "engine/run/cold_start.h"
 #include "base/file.h"
 #include "engine/session/session.h"
+#include "engine/session/model_export.h"
 #include "model/tokenizer/bpe_train.h"
 #include <stdlib.h>
 

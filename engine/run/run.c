@@ -5,6 +5,7 @@
 #include "base/gz.h"
 #include "engine/run/checkpoint.h"
 #include "engine/run/run_record.h"
+#include "engine/report/progress.h"
 #include "base/arith.h"
 #include <math.h>
 #include <stdlib.h>

@@ -8,6 +8,7 @@
 #include "base/stop.h"
 #include "engine/run/eval_answers.h"
 #include "engine/run/checkpoint.h"
+#include "engine/session/model_export.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>

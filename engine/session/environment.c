@@ -1,4 +1,4 @@
-/* environment.c: questions and their tools. */
+/* environment.c: prompts and their tools. */
 #include "engine/session/environment.h"
 
 bool env_open(struct env *v, const char *cache, bool nearest, int max_pages, int max_chars, struct err *e)

@@ -1,10 +1,10 @@
-/* environment.h: the world a policy acts in: questions and tools. A question is one of the embedded tasks, a function
- * of (seed, split, family, index), with pages of its own to search; or a row of a file, which searches what was
- * recorded. */
+/* environment.h: what a policy acts on: prompts and their tools. A prompt is an embedded task, a function of (seed,
+ * split, family, index) that has pages of its own to search; or a record of a file, whose searches find what was
+ * recorded in tools.search_cache. */
 #pragma once
-#include "data/tasks/corpus.h"
 #include "data/dataset.h"
 #include "data/search_cache.h"
+#include "data/tasks/corpus.h"
 #include "data/tasks/task.h"
 #include "engine/rollout/rollout.h"
 #include "model/tokenizer/ids.h"
@@ -14,21 +14,22 @@ struct env {
     int64_t next_scope;
 };
 
-/* One question in the world. Of an embedded one, the pages are in the corpus under its scope until task_end. */
+/* A prompt in the environment. The pages of an embedded task are in the corpus under its scope until env_prompt_end. */
 struct env_prompt {
-    const struct prompt *from_data;    /* the row it is, and its prompt; NULL: embedded, q */
-    const struct ids *prompt;
+    const struct prompt *from_data; /* NULL: the embedded task q */
+    const struct ids *prompt;       /* from data: its token ids */
     struct task q;
     int64_t scope;
 };
 const char *env_prompt_text(const struct env_prompt *t);
-const char *env_prompt_source(const struct env_prompt *t);          /* the family, or the row's data_source */
+const char *env_prompt_source(const struct env_prompt *t);          /* the task's family, or the record's data_source */
 
-/* cache: a file of recorded searches, "" for none; nearest: what is not recorded gets the nearest. False, too: a tool
- * of the table that cannot run (tool_table_check). */
+/* cache: a file of recorded searches, "": none; nearest: a query that was not recorded gets the nearest one's result.
+ * False also if a tool of the table cannot run (tool_table_check). */
 bool env_open(struct env *v, const char *cache, bool nearest, int max_pages, int max_chars, struct err *e);
 void env_close(struct env *v);
 void env_prompt_begin(struct env *v, struct env_prompt *t, int family, enum split split, uint64_t seed, uint64_t index);
 void env_prompt_end(struct env *v, struct env_prompt *t);
-/* The tools as rollouts call them: each call runs its row's function in the table of tools. */
+/* The tools as rollouts call them: each call runs its row's function in the table of tools. sequence.user is the struct
+ * env_prompt; NULL: treated as a prompt from data. */
 struct toolbox env_tools(struct env *v);

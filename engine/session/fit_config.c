@@ -1,12 +1,12 @@
-/* fit_config.c: defaults that follow from the model and from the memory there is. No key that a preset, a file or an
- * argument sets is touched. */
+/* fit_config.c: defaults that follow from the model and from the available memory. Never changes a key that a preset, a
+ * file or an argument sets. */
 #include "engine/session/fit_config.h"
 #include "engine/config/config_table.h"
 #include "kernels/dev.h"
 #include "model/load.h"
 #include <string.h>
 
-/* Lengths that were not given are those of the model where it has fewer positions. */
+/* Cuts lengths that were not given to the positions of the model. */
 static void cut_to_positions(struct config *c, int positions)
 {
     bool prompt = config_given(c, "data.max_prompt_length"), response = config_given(c, "data.max_response_length");
@@ -42,10 +42,10 @@ void fit_config_to_model(struct config *c, const char *rate, FILE *warn)
     model_free(&m);
 }
 
-/* What changes memory and speed but no number is lowered until the run fits, where it was not given. The first steps
- * cost a CPU next to no speed. Of supervised fine-tuning only recomputation changes no number: conversations may be as
- * long as a batch. */
-void fit_config_to_memory(struct config *c, enum memory_purpose what, FILE *say)
+/* Lowers, step by step, keys that were not given and change memory and speed but no number. The first steps cost a CPU
+ * next to no speed. In supervised fine-tuning only recomputation changes no number: conversations may be as long as a
+ * batch. */
+void fit_config_to_memory(struct config *c, enum memory_purpose what, FILE *report)
 {
     static const struct { const char *key; int value; } steps[] = {
         { "rollout.max_num_seqs", 128 }, { "rollout.max_num_seqs", 64 }, { "rollout.max_num_seqs", 32 },
@@ -70,11 +70,13 @@ void fit_config_to_memory(struct config *c, enum memory_purpose what, FILE *say)
         lowered = true;
     }
     if (!lowered || !memory_fits(c, c->model.path, what, &why)) return;
-    if (what == MEMORY_SFT) fprintf(say, "to fit memory: model.recompute=true (it changes speed, not numbers)\n");
+    if (what == MEMORY_SFT) fprintf(report, "to fit memory: model.recompute=true (it changes speed, not numbers)\n");
     else if (what == MEMORY_SAMPLE)
-        fprintf(say, "to fit memory: rollout.max_num_seqs=%d (it changes speed, not numbers)\n",
+        fprintf(report, "to fit memory: rollout.max_num_seqs=%d (it changes speed, not numbers)\n",
                 c->rollout.max_num_seqs);
-    else fprintf(say, "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d, model.recompute=%s "
-                      "(they change speed, not numbers)\n",
-                 c->rollout.max_num_seqs, c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? "true" : "false");
+    else
+        fprintf(report,
+                "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d, model.recompute=%s "
+                "(they change speed, not numbers)\n",
+                c->rollout.max_num_seqs, c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? "true" : "false");
 }

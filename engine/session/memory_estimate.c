@@ -1,5 +1,5 @@
-/* memory_estimate.c: adds up what a run will take, by the run's own layout on dry arenas and a dry run of its largest
- * steps, of a model that is only a table. */
+/* memory_estimate.c: lays out the run's arenas without allocating and runs its largest steps in dry mode, on a model
+ * that has shapes but no weights. */
 #include "engine/session/memory_estimate.h"
 #include "base/err.h"
 #include "base/str.h"
@@ -8,11 +8,11 @@
 #include "model/load.h"
 #include <string.h>
 
-/* What operations of a GPU's build hold is known to such a build alone. Measured on the shim, bf16: SmolLM2-135M 44
- * MiB, Qwen2.5-1.5B 294, 7B 295 in batches of 8,192 tokens, 301 and 317 of 65,536. */
+/* Scratch of a GPU's operations as another build assumes it; only a GPU's build can compute it. Measured on the shim,
+ * bf16: SmolLM2-135M 44 MiB, Qwen2.5-1.5B 294, 7B 295 in batches of 8,192 tokens, 301 and 317 of 65,536. */
 enum { GPU_SCRATCH = 320 << 20 };
 
-/* Pointers into nothing: a dry run follows none. */
+/* An invalid pointer that stands for device memory: dry mode dereferences none. */
 static void *nowhere(void) { return (void *)(uintptr_t)256; }
 
 static size_t copies(const struct config *c)
@@ -34,8 +34,8 @@ static void estimate_training(struct memory_estimate *n, struct model *m, const 
     learner_free(&l);
 }
 
-/* The pool of keys and values itself is not made: the host's lists of its pages may be gigabytes too. False: it has
- * more pages than can be numbered. */
+/* Does not make the pool of keys and values itself: the host's lists of its pages may be gigabytes too. False: more
+ * pages than can be numbered. */
 static bool estimate_sampling(struct memory_estimate *n, struct model *m, const struct config *c, size_t elem_bytes,
                               bool dry)
 {
@@ -59,11 +59,11 @@ static bool estimate_sampling(struct memory_estimate *n, struct model *m, const 
     return true;
 }
 
-/* Host memory that grows beside the arenas of a CPU. Products keep their matrices packed until AdamW writes the
- * weights: at the end of an update both forms of the policy's are there, and the forward form of every copy that was
- * scored with. A checkpoint comes after an update, perhaps after an evaluation: then the forward form and a vector
- * of the optimizer's are there. Of the two moments the larger one counts. The tokenizer takes 300 bytes an id
- * (SmolLM2: 14 MB of 49,152). */
+/* Host memory beside the arenas of a CPU. Products keep their matrices packed until AdamW writes the weights: at the
+ * end of an update there are both packed forms of the policy's matrices and the forward form of every copy that scored.
+ * A checkpoint comes after an update, perhaps after an evaluation: then there are the forward form and one vector of
+ * the optimizer. The larger of the two moments counts. The tokenizer takes 300 bytes an id (SmolLM2: 14 MB for
+ * 49,152). */
 static void estimate_host(struct memory_estimate *n, const struct model *m, const struct config *c,
                           enum memory_purpose what)
 {
@@ -76,7 +76,7 @@ static void estimate_host(struct memory_estimate *n, const struct model *m, cons
 }
 
 void memory_estimate_make_as(struct memory_estimate *n, const struct model_config *shape, const struct config *c,
-                  const struct memory_rule *rule)
+                             const struct memory_rule *rule)
 {
     struct model m;
     size_t elem_bytes = rule->elem_bytes ? rule->elem_bytes : sizeof(elem_t);
@@ -108,7 +108,7 @@ void memory_estimate_make(struct memory_estimate *n, const struct model_config *
 
 static double gib(size_t bytes) { return (double)bytes / 0x1p30; }
 
-/* The parts, without small ones of the last. */
+/* The parts of the total; from the fifth on those of at least 5 MiB. */
 static void put_parts(struct str *s, const struct memory_estimate *n)
 {
     const struct { const char *what; size_t bytes; } parts[] = {
@@ -127,7 +127,7 @@ static void put_parts(struct str *s, const struct memory_estimate *n)
             str_printf(s, "%s%s %.2f", any++ ? ", " : "", parts[i].what, gib(parts[i].bytes));
 }
 
-static void put_cures(struct str *s, const struct config *c, enum memory_purpose what)
+static void put_fixes(struct str *s, const struct config *c, enum memory_purpose what)
 {
     bool step = c->branch.when == BRANCH_STEP;
     if (what != MEMORY_SAMPLE && !c->model.recompute) str_puts(s, "Set model.recompute=true. ");
@@ -156,15 +156,15 @@ bool memory_fits_share(const struct config *c, const char *path, enum memory_pur
     measure_memory(&left, &total);
     size_t kept = strcmp(dev_name(), "cpu") ? 0 : left / 20;
     if ((double)n.all <= (double)(left - kept) * share || n.all == SIZE_MAX) return true;
-    struct str parts = { 0 }, cures = { 0 };
+    struct str parts = { 0 }, fixes = { 0 };
     put_parts(&parts, &n);
-    put_cures(&cures, c, what);
+    put_fixes(&fixes, c, what);
     fail(e,
-         "%s: this run takes %.2f GiB (%s); %s has %.2f of %.2f GiB free%s. %s; appo plan memory=%.1fGiB tells how far",
+         "%s: this run takes %.2f GiB (%s); %s has %.2f of %.2f GiB free%s. %s; appo plan memory=%.1fGiB shows how far",
          path, gib(n.all), parts.p, dev_name(), gib(left), gib(total), kept ? " (a twentieth stays for others)" : "",
-         cures.p, gib(left - kept));
+         fixes.p, gib(left - kept));
     str_free(&parts);
-    str_free(&cures);
+    str_free(&fixes);
     return false;
 }
 

@@ -1,4 +1,4 @@
-/* session.c: opens a run, and says what is wrong before any work is done. */
+/* session.c: opens a run. Reports what is wrong before any work is done. */
 #include "engine/session/session.h"
 #include "base/file.h"
 #include "engine/session/memory_estimate.h"
@@ -30,13 +30,12 @@ const char *session_embedded_policy(void)
     return path;
 }
 
-/* What generation_config.json names ends a text, and every id that ends a turn of the chat format, too. Those of
- * config.json come first and alone are written there when the model is saved; generation_config.json goes along as it
- * is. */
+/* Appends to the end tokens of config.json those of generation_config.json and those that end a turn of the chat
+ * format. Only the first are written when the model is saved; generation_config.json is copied unchanged. */
 static bool add_stops(struct session *s, struct err *e)
 {
     struct model_config *c = &s->m.c;
-    _Static_assert(2 * CONFIG_EOS_FILE + CHAT_STOPS <= CONFIG_EOS_MAX, "none is ever left out");
+    _Static_assert(2 * CONFIG_EOS_FILE + CHAT_STOPS <= CONFIG_EOS_MAX, "all end tokens have room");
     s->own_eos = c->n_eos;
     if (!model_generation_read(c, s->path, e)) return false;
     for (int i = 0; i < s->chat.stops; i++) {
@@ -47,7 +46,7 @@ static bool add_stops(struct session *s, struct err *e)
     return true;
 }
 
-/* What die() prints after its message: where the memory is. */
+/* die() prints the memory table of the open session after its message. */
 static const struct session *opened;
 static void print_opened(void) { if (opened) session_print_memory(opened, stderr); }
 
@@ -74,7 +73,7 @@ bool session_load(struct session *s, const struct config *c, struct err *no_chat
     return add_stops(s, e);
 }
 
-/* Nothing but white space; bytes that are no whole character are something else. */
+/* Whether a token is white space only; an incomplete character is not. */
 static bool is_blank(const char *text, int n)
 {
     uint32_t c;
@@ -95,22 +94,6 @@ static void mark_never(struct session *s)
         s->never[id] = !b || is_blank(b, n);
     }
     for (int i = 0; s->c->branch.candidates == CANDIDATES_OPEN && i < s->m.c.n_eos; i++) s->never[s->m.c.eos[i]] = 1;
-}
-
-int trainer_updates(const struct config *c)
-{
-    return c->data.train_batch_size / c->actor.ppo_mini_batch_size * c->actor.ppo_epochs;
-}
-
-struct weight_copies trainer_weight_copies(const struct config *c)
-{
-    bool appo = c->algorithm.adv_estimator == ALGO_APPO, previous = c->branch.omega == OMEGA_PREVIOUS;
-    /* branches of earlier rounds are scored under pi_old, which the weights no longer are after the step's first
-     * update */
-    bool rounds = c->branch.omega == OMEGA_ROLLOUT && c->branch.rounds > 1 && c->branch.when == BRANCH_MINIBATCH &&
-                  trainer_updates(c) > 1;
-    return (struct weight_copies){ c->actor.kl_loss_coef > 0 || (appo && c->branch.omega == OMEGA_REFERENCE),
-                                   appo && previous, appo && (previous || rounds) };
 }
 
 struct rollout_config session_sampling(const struct session *s)
@@ -142,40 +125,15 @@ struct rollout_config session_eval_sampling(const struct session *s, bool greedy
     return r;
 }
 
-int branched_prompts(const struct config *c)
-{
-    return c->branch.when == BRANCH_STEP ? c->data.train_batch_size : c->actor.ppo_mini_batch_size;
-}
-
-const char *branched_prompts_key(const struct config *c)
-{
-    return c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size";
-}
-
-int64_t session_pages(const struct config *c)
-{
-    int64_t kept =
-        c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_prompts(c) * c->rollout.initial_rollouts : 0;
-    return kv_need(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
-}
-
 static void lay_out_pool(struct session *s, struct arena *a, const struct toolbox *box, const struct rollout_config *r)
 {
     kv_make(&s->kv, &s->m, (int)session_pages(s->c), a);
     s->ro = rollout_make(&s->m, s->tok, &s->kv, box, r, a);
 }
 
-struct learner_rule learner_rule_of(const struct config *c)
-{
-    return (struct learner_rule){ .max_rows = c->actor.ppo_max_token_len_per_gpu,
-                                  .recompute = c->model.recompute,
-                                  .bf16_moments = c->actor.optim_state_dtype == STATE_BF16,
-                                  .seed = (uint64_t)c->trainer.seed };
-}
-
-/* For a model of one's own what training was found to fit in is taken before it starts: another process cannot take it
- * in between, and what `plan` says is what is used. Faults of 10 GiB cost 2 s of CPU time. The embedded policy's few
- * hundred MiB are not worth it. */
+/* Touches the memory of a training run with a model of the user's own before it starts, so that no other process takes
+ * it in between and the usage is what `plan` prints. Page faults of 10 GiB cost 2 s of CPU time. The embedded policy's
+ * few hundred MiB are not worth it. */
 static void commit(const struct session *s, const struct arena *a)
 {
     if (s->trains && *s->c->model.path) dev_commit(a->base, a->size);
@@ -187,17 +145,6 @@ void session_open_learner(struct session *s)
     learner_make(&s->learner, &s->m, learner_rule_of(s->c));
     commit(s, &s->learner.state);
     commit(s, &s->learner.work);
-}
-
-bool session_pages_count(const struct config *c, struct err *e)
-{
-    if (session_pages(c) <= INT32_MAX / KV_PAGE) return true;
-    return fail(e,
-                "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens "
-                "are more keys and values than a pool can "
-                "number: make one of them smaller",
-                branched_prompts_key(c), branched_prompts(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs,
-                c->rollout.max_len);
 }
 
 static bool lengths_fit(const struct session *s, struct err *e)
@@ -222,10 +169,10 @@ bool session_open_sampler(struct session *s, struct err *e)
     struct rollout_config r = session_sampling(s);
     arena_dry(&s->pool, "rollout");
     lay_out_pool(s, &s->pool, &box, &r);
-    size_t need = s->pool.peak;
+    size_t bytes = s->pool.peak;
     rollout_free(s->ro);
     kv_destroy(&s->kv);
-    arena_make(&s->pool, "rollout", need);
+    arena_make(&s->pool, "rollout", bytes);
     commit(s, &s->pool);
     lay_out_pool(s, &s->pool, &box, &r);
     mark_never(s);
@@ -250,8 +197,8 @@ bool session_open_prompts(struct session *s, bool train, struct err *e)
     int64_t batch = c->data.train_batch_size, all = (int64_t)c->trainer.total_epochs * s->train.rows.n,
             steps = ceil_div(all, batch);
     if (steps > INT32_MAX)
-        return fail(e, "trainer.total_epochs=%d of %d rows are more steps than can be counted", c->trainer.total_epochs,
-                    s->train.rows.n);
+        return fail(e, "trainer.total_epochs=%d of %d prompts are more steps than can be counted",
+                    c->trainer.total_epochs, s->train.rows.n);
     if (steps && !config_given(c, "trainer.total_training_steps")) s->steps = (int)steps;
     return true;
 }

@@ -3,6 +3,8 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "engine/report/metrics.h"
+#include "engine/report/progress.h"
+#include "engine/report/tensorboard.h"
 #include "base/number.h"
 #include "tests/check.h"
 #include "tests/folder.h"
@@ -177,8 +179,9 @@ static void progress_lines(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char out[512];
-        progress_text(out, sizeof out, cases[i].width, "step", cases[i].first, cases[i].done, cases[i].total,
-                      cases[i].elapsed, cases[i].what, cases[i].reward, cases[i].speed);
+        progress_text(out, sizeof out, cases[i].width,
+                      &(struct progress_line){ "step", cases[i].first, cases[i].done, cases[i].total, cases[i].elapsed,
+                                               cases[i].what, cases[i].reward, cases[i].speed });
         CHECK(!strcmp(out, cases[i].want), "case %zu: \"%s\", want \"%s\"", i, out, cases[i].want);
         CHECK(!cases[i].width || (int)strlen(out) < cases[i].width, "case %zu: wider than the terminal", i);
     }

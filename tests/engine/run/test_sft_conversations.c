@@ -2,6 +2,7 @@
  * three of them. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/sft.h"
+#include "engine/session/model_export.h"
 #include "model/load.h"
 #include "tests/engine/train/chat_session.h"
 #include "tests/folder.h"

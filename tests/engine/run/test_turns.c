@@ -6,6 +6,7 @@
 #include "engine/train/grade.h"
 #include "engine/run/sft.h"
 #include "engine/train/policy_update.h"
+#include "engine/session/model_export.h"
 #include "tests/engine/train/chat_session.h"
 #include "tests/engine/rollout/same.h"
 #include "tests/engine/tools/turn_format.h"

@@ -6,6 +6,7 @@
 #include "base/philox.h"
 #include "engine/train/branch_rollouts.h"
 #include "engine/train/train_step.h"
+#include "engine/session/model_export.h"
 #include "model/forward.h"
 #include "model/head.h"
 #include "tests/check.h"

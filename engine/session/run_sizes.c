@@ -1,0 +1,54 @@
+/* run_sizes.c: sizes and counts of a run. */
+#include "engine/session/run_sizes.h"
+#include "engine/rollout/kv_pages.h"
+
+int trainer_updates(const struct config *c)
+{
+    return c->data.train_batch_size / c->actor.ppo_mini_batch_size * c->actor.ppo_epochs;
+}
+
+struct weight_copies trainer_weight_copies(const struct config *c)
+{
+    bool appo = c->algorithm.adv_estimator == ALGO_APPO, previous = c->branch.omega == OMEGA_PREVIOUS;
+    /* branches of earlier rounds are scored under pi_old, from which the weights differ after the step's first
+     * update */
+    bool rounds = c->branch.omega == OMEGA_ROLLOUT && c->branch.rounds > 1 && c->branch.when == BRANCH_MINIBATCH &&
+                  trainer_updates(c) > 1;
+    return (struct weight_copies){ c->actor.kl_loss_coef > 0 || (appo && c->branch.omega == OMEGA_REFERENCE),
+                                   appo && previous, appo && (previous || rounds) };
+}
+
+int branched_prompts(const struct config *c)
+{
+    return c->branch.when == BRANCH_STEP ? c->data.train_batch_size : c->actor.ppo_mini_batch_size;
+}
+
+const char *branched_prompts_key(const struct config *c)
+{
+    return c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size";
+}
+
+int64_t session_pages(const struct config *c)
+{
+    int64_t kept =
+        c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_prompts(c) * c->rollout.initial_rollouts : 0;
+    return kv_need(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
+}
+
+struct learner_rule learner_rule_of(const struct config *c)
+{
+    return (struct learner_rule){ .max_rows = c->actor.ppo_max_token_len_per_gpu,
+                                  .recompute = c->model.recompute,
+                                  .bf16_moments = c->actor.optim_state_dtype == STATE_BF16,
+                                  .seed = (uint64_t)c->trainer.seed };
+}
+
+bool session_pages_count(const struct config *c, struct err *e)
+{
+    if (session_pages(c) <= INT32_MAX / KV_PAGE) return true;
+    return fail(e,
+                "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens "
+                "are more keys and values than a pool can number: make one of them smaller",
+                branched_prompts_key(c), branched_prompts(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs,
+                c->rollout.max_len);
+}
