@@ -41,8 +41,8 @@ static bool bonus_tools(const struct sequence *seq)
     return bonus && called == bonus;
 }
 
-/* The bonus of a scoring answer that used every such tool. Counts the calls that were made, not the tags in the text. With
- * calls in tags the released rule adds its bonus itself. */
+/* The bonus of a scoring answer that used every such tool. Counts the calls that were made, not the tags in the text.
+ * With calls in tags the released rule adds its bonus itself. */
 static double tools_bonus(const struct reward *w, const struct trajectory *r, const struct session *s)
 {
     double bonus = released(s) ? reward_all_tools : s->c->reward.tool_bonus;

@@ -1,5 +1,5 @@
-/* token_tags.h: the tags that say what a token is part of: a thought, a call, an answer. Tools' tags come from the table
- * of tools. */
+/* token_tags.h: the tags that say what a token is part of: a thought, a call, an answer. Tools' tags come from the
+ * table of tools. */
 #pragma once
 #include "engine/tools/tool_table.h"
 
