@@ -40,7 +40,7 @@ endif
 ifeq ($(DEBUG),1)
 CHECKS    = kernels/check.c kernels/check_ops.c
 ALLFLAGS += -DAPPO_CHECKS
-ops       = $(sort $(shell grep -ohw 'op_[a-z0-9_]*' kernels/ops.h kernels/ops_rl.h kernels/gemm.h))
+ops       = $(sort $(shell grep -ohw 'op_[a-z0-9_]*' kernels/ops*.h kernels/gemm.h))
 LDLIBS   += $(addprefix -Wl$(comma)--wrap=,$(ops))
 else
 not.debug = tests/kernels/test_check.c

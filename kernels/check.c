@@ -83,7 +83,7 @@ void check_entropy(const char *op, const acc_t *ent, int64_t n, int vocab)
 }
 
 /* What the sum of row i may be off by. */
-static double allowed(const struct check_dlogits *c, const acc_t *lse, const acc_t *ent, const acc_t *g,
+static double allowed(const struct dlogits_args *c, const acc_t *lse, const acc_t *ent, const acc_t *g,
                       const acc_t *ge, const int *begin, int64_t i)
 {
     const double store = sizeof(elem_t) == 2   ? 0x1p-9
@@ -95,12 +95,12 @@ static double allowed(const struct check_dlogits *c, const acc_t *lse, const acc
     return c->inv_temp * weight * (16 * store + (16 + fabs((double)lse[i])) * 2 * sums);
 }
 
-void check_dlogits(const elem_t *x, const struct check_dlogits *c)
+void check_dlogits(const struct dlogits_args *c)
 {
     if (c->n <= 0) return;
     int *begin = c->begin ? fetched(c->begin, (size_t)(c->n + 1) * sizeof *begin) : NULL;
     size_t rows = (size_t)c->n, targets = begin ? (size_t)begin[c->n] : rows;
-    elem_t *h = fetched(x, (size_t)((c->n - 1) * c->ld + c->vocab) * sizeof *h);
+    elem_t *h = fetched(c->x, (size_t)((c->n - 1) * c->ld + c->vocab) * sizeof *h);
     acc_t *lse = fetched(c->lse, rows * sizeof *lse), *g = fetched(c->g, targets * sizeof *g);
     acc_t *ge = c->ge ? fetched(c->ge, rows * sizeof *ge) : NULL,
           *ent = c->ge ? fetched(c->ent, rows * sizeof *ent) : NULL;

@@ -20,5 +20,4 @@ void check_entropy(const char *op, const acc_t *ent, int64_t n, int vocab);
 /* Rows of logits' gradients sum to 0. What rounding may leave: a row's weight w = inv_temp (sum |g| + |ge| (1 + ent))
  * is spread over the vocabulary and taken back at the targets, with errors of 16 units of the storage type, and of
  * |lse| units of acc_t, in which lse is kept and p = exp(z - lse) made. */
-struct check_dlogits { const acc_t *lse, *ent, *g, *ge; double inv_temp; const int *begin; int64_t n, ld; int vocab; };
-void check_dlogits(const elem_t *x, const struct check_dlogits *c);
+void check_dlogits(const struct dlogits_args *a);

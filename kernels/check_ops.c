@@ -32,42 +32,38 @@ void __wrap_op_rows_put(elem_t *y, const elem_t *x, const int *row, int64_t n, i
 }
 
 extern typeof(op_add_rmsnorm) __real_op_add_rmsnorm, __wrap_op_add_rmsnorm;
-void __wrap_op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w,
-                           double eps, int64_t n, int dim)
+void __wrap_op_add_rmsnorm(struct rmsnorm_args a)
 {
-    __real_op_add_rmsnorm(res, y, rstd, x, add, w, eps, n, dim);
-    check_reals("op_add_rmsnorm", "res", res, n, dim, dim);
-    check_reals("op_add_rmsnorm", "y", y, n, dim, dim);
-    check_wides("op_add_rmsnorm", "rstd", rstd, n, 1, 1);
+    __real_op_add_rmsnorm(a);
+    check_reals("op_add_rmsnorm", "res", a.res, a.n, a.dim, a.dim);
+    check_reals("op_add_rmsnorm", "y", a.y, a.n, a.dim, a.dim);
+    check_wides("op_add_rmsnorm", "rstd", a.rstd, a.n, 1, 1);
 }
 
 extern typeof(op_rmsnorm_back) __real_op_rmsnorm_back, __wrap_op_rmsnorm_back;
-void __wrap_op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res,
-                            const elem_t *w, const acc_t *rstd, int64_t n, int dim)
+void __wrap_op_rmsnorm_back(struct rmsnorm_back_args a)
 {
-    __real_op_rmsnorm_back(dx, dw, dy, dres, res, w, rstd, n, dim);
-    check_reals("op_rmsnorm_back", "dx", dx, n, dim, dim);
-    check_wides("op_rmsnorm_back", "dw", dw, 1, dim, dim);
+    __real_op_rmsnorm_back(a);
+    check_reals("op_rmsnorm_back", "dx", a.dx, a.n, a.dim, a.dim);
+    check_wides("op_rmsnorm_back", "dw", a.dw, 1, a.dim, a.dim);
 }
 
 extern typeof(op_rope) __real_op_rope, __wrap_op_rope;
-void __wrap_op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps,
-                    const acc_t *freq, const int *pos, int64_t n, heads h)
+void __wrap_op_rope(struct rope_args a)
 {
-    __real_op_rope(out, rstd, in, qnorm, knorm, eps, freq, pos, n, h);
-    check_reals("op_rope", "out", out, n, width(h), width(h));
-    check_wides("op_rope", "rstd", qnorm ? rstd : NULL, n, h.heads + h.kv, h.heads + h.kv);
+    __real_op_rope(a);
+    const int64_t w = width(a.h), rotated = a.h.heads + a.h.kv;
+    check_reals("op_rope", "out", a.out, a.n, w, w);
+    check_wides("op_rope", "rstd", a.qnorm ? a.rstd : NULL, a.n, rotated, rotated);
 }
 
 extern typeof(op_rope_back) __real_op_rope_back, __wrap_op_rope_back;
-void __wrap_op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in,
-                         const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm, const acc_t *freq, const int *pos,
-                         int64_t n, heads h)
+void __wrap_op_rope_back(struct rope_back_args a)
 {
-    __real_op_rope_back(din, dqnorm, dknorm, dout, in, rstd, qnorm, knorm, freq, pos, n, h);
-    check_reals("op_rope_back", "din", din, n, width(h), width(h));
-    check_wides("op_rope_back", "dqnorm", qnorm ? dqnorm : NULL, 1, h.hd, h.hd);
-    check_wides("op_rope_back", "dknorm", knorm ? dknorm : NULL, 1, h.hd, h.hd);
+    __real_op_rope_back(a);
+    check_reals("op_rope_back", "din", a.din, a.n, width(a.h), width(a.h));
+    check_wides("op_rope_back", "dqnorm", a.qnorm ? a.dqnorm : NULL, 1, a.h.hd, a.h.hd);
+    check_wides("op_rope_back", "dknorm", a.knorm ? a.dknorm : NULL, 1, a.h.hd, a.h.hd);
 }
 
 extern typeof(op_query_scale) __real_op_query_scale, __wrap_op_query_scale;
@@ -88,7 +84,7 @@ extern typeof(op_swiglu_back) __real_op_swiglu_back, __wrap_op_swiglu_back;
 void __wrap_op_swiglu_back(elem_t *dgate_up, const elem_t *dy, const elem_t *gate_up, int64_t n, int ff)
 {
     __real_op_swiglu_back(dgate_up, dy, gate_up, n, ff);
-    check_reals("op_swiglu_back", "dgu", dgate_up, n, 2 * (int64_t)ff, 2 * (int64_t)ff);
+    check_reals("op_swiglu_back", "dgate_up", dgate_up, n, 2 * (int64_t)ff, 2 * (int64_t)ff);
 }
 
 extern typeof(op_bias_back) __real_op_bias_back, __wrap_op_bias_back;
@@ -161,40 +157,36 @@ static int64_t targets(const int *begin, int64_t n)
 }
 
 extern typeof(op_row_stats) __real_op_row_stats, __wrap_op_row_stats;
-void __wrap_op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double inv_temp, const int *begin,
-                         const int *tgt, int64_t n, int vocab, int64_t ld)
+void __wrap_op_row_stats(struct row_stats_args a)
 {
-    __real_op_row_stats(lse, logp, ent, x, inv_temp, begin, tgt, n, vocab, ld);
-    check_wides("op_row_stats", "lse", lse, n, 1, 1);
-    check_logp("op_row_stats", logp, logp ? targets(begin, n) : 0);
-    check_entropy("op_row_stats", ent, n, vocab);
+    __real_op_row_stats(a);
+    check_wides("op_row_stats", "lse", a.lse, a.n, 1, 1);
+    check_logp("op_row_stats", a.logp, a.logp ? targets(a.begin, a.n) : 0);
+    check_entropy("op_row_stats", a.ent, a.n, a.vocab);
 }
 
 extern typeof(op_top_k_entropy) __real_op_top_k_entropy, __wrap_op_top_k_entropy;
-void __wrap_op_top_k_entropy(acc_t *ent, acc_t *least, const acc_t *lse, const elem_t *x, double inv_temp, int k,
-                             int64_t n, int vocab, int64_t ld)
+void __wrap_op_top_k_entropy(struct top_k_entropy_args a)
 {
-    __real_op_top_k_entropy(ent, least, lse, x, inv_temp, k, n, vocab, ld);
-    check_entropy("op_top_k_entropy", ent, n, vocab);
-    check_logp("op_top_k_entropy", least, least ? n : 0);
+    __real_op_top_k_entropy(a);
+    check_entropy("op_top_k_entropy", a.ent, a.n, a.vocab);
+    check_logp("op_top_k_entropy", a.least, a.least ? a.n : 0);
 }
 
 extern typeof(op_dlogits) __real_op_dlogits, __wrap_op_dlogits;
-void __wrap_op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, const acc_t *ge, double inv_temp,
-                       const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
+void __wrap_op_dlogits(struct dlogits_args a)
 {
-    __real_op_dlogits(x, lse, ent, g, ge, inv_temp, begin, tgt, n, vocab, ld);
-    check_reals("op_dlogits", "x", x, n, vocab, ld);
-    check_dlogits(x, &(struct check_dlogits){ lse, ent, g, ge, inv_temp, begin, n, ld, vocab });
+    __real_op_dlogits(a);
+    check_reals("op_dlogits", "x", a.x, a.n, a.vocab, a.ld);
+    check_dlogits(&a);
 }
 
 extern typeof(op_sample) __real_op_sample, __wrap_op_sample;
-void __wrap_op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r,
-                      const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+void __wrap_op_sample(struct sample_args a)
 {
-    __real_op_sample(id, logp, ent, x, r, key, n, vocab, ld);
-    check_logp("op_sample", logp, n);
-    check_entropy("op_sample", ent, n, vocab);
+    __real_op_sample(a);
+    check_logp("op_sample", a.logp, a.n);
+    check_entropy("op_sample", a.ent, a.n, a.vocab);
 }
 
 /* ---- optimizer */
@@ -238,35 +230,30 @@ void __wrap_op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m,
 /* ---- branching reinforcement learning: vectors of tokens, a position is a row */
 
 extern typeof(op_branch_score) __real_op_branch_score, __wrap_op_branch_score;
-void __wrap_op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old,
-                            const acc_t *entropy, const uint8_t *m, const int64_t *begin, int rows,
-                            const struct branch_rule *r)
+void __wrap_op_branch_score(const struct branch_scores *out, const struct branch_in *in, const struct branch_rule *r)
 {
-    __real_op_branch_score(f, zf, zh, score, logp, logp_old, entropy, m, begin, rows, r);
-    check_host("op_branch_score", "f", f, m, begin[rows]);
-    check_host("op_branch_score", "zf", zf, m, begin[rows]);
-    check_host("op_branch_score", "zh", zh, m, begin[rows]);
-    check_host("op_branch_score", "score", score, NULL, begin[rows]);
+    __real_op_branch_score(out, in, r);
+    const int64_t n = in->begin[in->rows];
+    check_host("op_branch_score", "f", out->f, in->m, n);
+    check_host("op_branch_score", "zf", out->zf, in->m, n);
+    check_host("op_branch_score", "zh", out->zh, in->m, n);
+    check_host("op_branch_score", "score", out->score, NULL, n);
 }
 
 extern typeof(op_branch_select) __real_op_branch_select, __wrap_op_branch_select;
-int __wrap_op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh,
-                            const uint8_t *ok, const int64_t *begin, int rows, const int *order,
-                            const struct select_rule *r)
+int __wrap_op_branch_select(struct branch_point *out, const struct select_in *in, const struct select_rule *r)
 {
-    int filled = __real_op_branch_select(out, key, zf, zh, ok, begin, rows, order, r);
+    int filled = __real_op_branch_select(out, in, r);
     for (int i = 0; i < filled; i++) check_host("op_branch_select", "score", &out[i].score, NULL, 1);
     return filled;
 }
 
 extern typeof(op_advantage_dual) __real_op_advantage_dual, __wrap_op_advantage_dual;
-void __wrap_op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin,
-                              int rows, const int *uid, const uint8_t *kind, const struct branch_record *rec,
-                              int records, const struct advantage_rule *r)
+void __wrap_op_advantage_dual(acc_t *adv, acc_t *base, const struct dual_in *in, const struct advantage_rule *r)
 {
-    __real_op_advantage_dual(adv, base, reward, m, begin, rows, uid, kind, rec, records, r);
-    check_host("op_advantage_dual", "adv", adv, NULL, begin[rows]);
-    check_host("op_advantage_dual", "base", base, NULL, rows);
+    __real_op_advantage_dual(adv, base, in, r);
+    check_host("op_advantage_dual", "adv", adv, NULL, in->begin[in->rows]);
+    check_host("op_advantage_dual", "base", base, NULL, in->rows);
 }
 
 extern typeof(op_reward_scale) __real_op_reward_scale, __wrap_op_reward_scale;

@@ -2,6 +2,7 @@
  * the estimators, whitening, the positions that branch records credit. Sums are added by the caller in row order, so
  * that both backends give the same bits where their order is the same. */
 #pragma once
+#include "kernels/ops_rl.h"
 #include "kernels/rl_math.h"
 
 /* f of the Branching Score, eq. (4); sum: discounted sum of the log-ratios from this position on. */

@@ -2,7 +2,7 @@
  * every loss mode, the KL estimates and the weights of the aggregations. A new loss mode is a name in ops_rl.h and a
  * rule here. rl_credit.h holds the same for advantages and branch scores. The tests keep oracles of their own. */
 #pragma once
-#include "kernels/ops_rl.h"
+#include "kernels/ops_loss.h"
 #include <float.h>
 #include <math.h>
 #ifdef __CUDACC__

@@ -22,27 +22,36 @@ static void layer_back(const struct model *m, const struct acts *s, int l, const
     product_back(s->dwork2, g + p->down, s->dres, a->ff_act, w + p->down, n, c->dim, c->ff);
     op_swiglu_back(s->dwork, s->dwork2, a->gate_up, n, c->ff);
     product_back(s->dx, g + p->gate_up, s->dwork, a->x2, w + p->gate_up, n, 2 * c->ff, c->dim);
-    op_rmsnorm_back(s->dres, g + p->norm2, s->dx, s->dres, a->res2, w + p->norm2, a->rstd2, n, c->dim);
+    op_rmsnorm_back((struct rmsnorm_back_args){
+        .dx = s->dres, .dw = g + p->norm2, .dy = s->dx, .dres = s->dres, .res = a->res2, .w = w + p->norm2,
+        .rstd = a->rstd2, .n = n, .dim = c->dim });
     product_back(s->dwork2, g + p->o, s->dres, a->attn_out, w + p->o, n, c->dim, att);
     op_attn_back(s->dwork, s->dwork2, a->attn_out, a->lse, a->qkv_rot, b->plan, m->h);
     if (m->query_scale != 1.0) op_query_scale(s->dwork, m->query_scale, n, m->h);
-    op_rope_back(s->dwork, c->qk_norm ? g + p->qnorm : NULL, c->qk_norm ? g + p->knorm : NULL, s->dwork, a->qkv,
-                 a->rstdq, c->qk_norm ? w + p->qnorm : NULL, c->qk_norm ? w + p->knorm : NULL, m->freq, b->pos, n,
-                 m->h);
+    op_rope_back((struct rope_back_args){
+        .din = s->dwork, .dqnorm = c->qk_norm ? g + p->qnorm : NULL, .dknorm = c->qk_norm ? g + p->knorm : NULL,
+        .dout = s->dwork, .in = a->qkv, .rstd = a->rstdq, .qnorm = c->qk_norm ? w + p->qnorm : NULL,
+        .knorm = c->qk_norm ? w + p->knorm : NULL, .freq = m->freq, .pos = b->pos, .n = n, .h = m->h });
     if (c->qkv_bias) op_bias_back(g + p->qkv_bias, s->dwork, n, m->qkv_dim);
     product_back(s->dx, g + p->qkv, s->dwork, a->x1, w + p->qkv, n, m->qkv_dim, c->dim);
-    op_rmsnorm_back(s->dres, g + p->norm1, s->dx, s->dres, a->res1, w + p->norm1, a->rstd1, n, c->dim);
+    op_rmsnorm_back((struct rmsnorm_back_args){
+        .dx = s->dres, .dw = g + p->norm1, .dy = s->dx, .dres = s->dres, .res = a->res1, .w = w + p->norm1,
+        .rstd = a->rstd1, .n = n, .dim = c->dim });
 }
 
 void model_backward(const struct model *m, struct acts *s, const struct batch *b, const elem_t *dhidden, acc_t *g)
 {
     const struct model_config *c = &m->c;
     struct pass at = { .n = b->n, .pos = b->pos, .plan = b->plan };
-    op_rmsnorm_back(s->dres, g + m->norm, dhidden, NULL, s->res, m->w + m->norm, s->rstd, b->n, c->dim);
+    op_rmsnorm_back((struct rmsnorm_back_args){
+        .dx = s->dres, .dw = g + m->norm, .dy = dhidden, .res = s->res, .w = m->w + m->norm, .rstd = s->rstd, .n = b->n,
+        .dim = c->dim });
     for (int l = c->layers - 1; l >= 0; l--) {
         const struct acts_layer *a = &s->layer[l];
         if (s->recompute) {
-            op_add_rmsnorm(a->res1, a->x1, a->rstd1, a->res1, NULL, m->w + m->layer[l].norm1, c->rms_eps, b->n, c->dim);
+            op_add_rmsnorm((struct rmsnorm_args){
+                .res = a->res1, .y = a->x1, .rstd = a->rstd1, .x = a->res1, .w = m->w + m->layer[l].norm1,
+                .eps = c->rms_eps, .n = b->n, .dim = c->dim });
             layer_run(m, s, l, &at);
         }
         layer_back(m, s, l, b, g);

@@ -22,8 +22,10 @@ void layer_run(const struct model *m, const struct acts *s, int l, const struct 
                            .k = c->dim,
                            .bias = c->qkv_bias ? w + p->qkv_bias : NULL,
                            .weight = true });
-    op_rope(a->qkv_rot, a->rstdq, a->qkv, c->qk_norm ? w + p->qnorm : NULL, c->qk_norm ? w + p->knorm : NULL,
-            c->rms_eps, m->freq, at->pos, n, m->h);
+    op_rope((struct rope_args){
+        .out = a->qkv_rot, .rstd = a->rstdq, .in = a->qkv, .qnorm = c->qk_norm ? w + p->qnorm : NULL,
+        .knorm = c->qk_norm ? w + p->knorm : NULL, .eps = c->rms_eps, .freq = m->freq, .pos = at->pos, .n = n, .h = m->h
+    });
     if (m->query_scale != 1.0) op_query_scale(a->qkv_rot, m->query_scale, n, m->h);
     for (int i = 0; i < at->copies; i++)
         op_kv_write(at->pool + l * at->layer_stride, a->qkv_rot, at->slot + i * n, n, m->h);
@@ -32,7 +34,9 @@ void layer_run(const struct model *m, const struct acts *s, int l, const struct 
     op_gemm((struct gemm){
         .form = GEMM_NT, .d = s->branch_out, .a = a->attn_out, .b = w + p->o, .m = n, .n = c->dim, .k = att,
         .weight = true });
-    op_add_rmsnorm(a->res2, a->x2, a->rstd2, a->res1, s->branch_out, w + p->norm2, c->rms_eps, n, c->dim);
+    op_add_rmsnorm((struct rmsnorm_args){
+        .res = a->res2, .y = a->x2, .rstd = a->rstd2, .x = a->res1, .add = s->branch_out, .w = w + p->norm2,
+        .eps = c->rms_eps, .n = n, .dim = c->dim });
     op_gemm((struct gemm){
         .form = GEMM_NT, .d = a->gate_up, .a = a->x2, .b = w + p->gate_up, .m = n, .n = 2 * c->ff, .k = c->dim,
         .weight = true });
@@ -51,11 +55,14 @@ static void run(const struct model *m, const struct acts *s, const int *ids, con
     for (int l = 0; l < c->layers; l++) {
         const struct acts_layer *a = &s->layer[l];
         const elem_t *res = l ? s->layer[l - 1].res2 : a->res1, *branch = l ? s->branch_out : NULL;
-        op_add_rmsnorm(a->res1, a->x1, a->rstd1, res, branch, m->w + m->layer[l].norm1, c->rms_eps, at->n, c->dim);
+        op_add_rmsnorm((struct rmsnorm_args){
+            .res = a->res1, .y = a->x1, .rstd = a->rstd1, .x = res, .add = branch, .w = m->w + m->layer[l].norm1,
+            .eps = c->rms_eps, .n = at->n, .dim = c->dim });
         layer_run(m, s, l, at);
     }
-    op_add_rmsnorm(s->res, s->hidden, s->rstd, s->layer[c->layers - 1].res2, s->branch_out, m->w + m->norm, c->rms_eps,
-                   at->n, c->dim);
+    op_add_rmsnorm((struct rmsnorm_args){
+        .res = s->res, .y = s->hidden, .rstd = s->rstd, .x = s->layer[c->layers - 1].res2, .add = s->branch_out,
+        .w = m->w + m->norm, .eps = c->rms_eps, .n = at->n, .dim = c->dim });
 }
 
 void model_forward(const struct model *m, struct acts *s, const struct batch *b, const struct kv_out *kv)

@@ -88,7 +88,8 @@ static struct pack pack_rows(const struct branch_view *v, int rows, const struct
             p.logp_old[at] = v[r].logp_old[i];
             p.entropy[at] = v[r].entropy[i];
         }
-    op_branch_score(p.f, p.zf, p.zh, p.score, p.logp, p.logp_old, p.entropy, p.m, p.begin, rows, rule);
+    op_branch_score(&(struct branch_scores){ p.f, p.zf, p.zh, p.score }, &(struct branch_in){
+        .logp = p.logp, .logp_old = p.logp_old, .entropy = p.entropy, .m = p.m, .begin = p.begin, .rows = rows }, rule);
     return p;
 }
 
@@ -159,7 +160,9 @@ static int choose(struct branch_choice *out, struct pack *p, int want, const str
     struct branch_point *point = xmalloc((size_t)want * sizeof *point);
     int *order = by_rollout ? shuffled(p->rows, k) : NULL;
     set_keys(p, c, k);
-    int n = op_branch_select(point, p->key, p->zf, p->zh, p->ok, p->begin, p->rows, order, &rule);
+    int n = op_branch_select(point, &(struct select_in){
+        .key = p->key, .zf = p->zf, .zh = p->zh, .ok = p->ok, .begin = p->begin, .rows = p->rows, .order = order
+    }, &rule);
     for (int i = 0; i < n; i++) {
         int row = point[i].row;
         int64_t at = p->begin[row] + point[i].pos;

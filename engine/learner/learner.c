@@ -156,7 +156,9 @@ static void chunk_take(struct learner *l, const struct pack *p, acc_t *numbers, 
 static void chunk_stats(struct learner *l, const struct model *m, const struct head_chunk *c, double inv_temp)
 {
     head_forward(m, l->logits, l->head_x, l->acts.hidden, c->row, c->n);
-    op_row_stats(c->lse, c->logp, c->ent, l->logits, inv_temp, c->begin, c->tgt, c->n, m->c.vocab, vocab_ld(m));
+    op_row_stats((struct row_stats_args){
+        .lse = c->lse, .logp = c->logp, .ent = c->ent, .x = l->logits, .inv_temp = inv_temp, .begin = c->begin,
+        .tgt = c->tgt, .n = c->n, .vocab = m->c.vocab, .ld = vocab_ld(m) });
 }
 
 void learner_score(struct learner *l, const struct pack *p, const struct score_rule *r, acc_t *logp, acc_t *entropy)
@@ -173,7 +175,9 @@ void learner_score(struct learner *l, const struct pack *p, const struct score_r
         chunk_take(l, p, numbers, from, &c);
         chunk_stats(l, &m, &c, r->inv_temp);
         if (r->top_k > 0)
-            op_top_k_entropy(c.ent, c.least, c.lse, l->logits, r->inv_temp, r->top_k, c.n, m.c.vocab, vocab_ld(&m));
+            op_top_k_entropy((struct top_k_entropy_args){
+                .ent = c.ent, .least = c.least, .lse = c.lse, .x = l->logits, .inv_temp = r->inv_temp, .k = r->top_k,
+                .n = c.n, .vocab = m.c.vocab, .ld = vocab_ld(&m) });
         arena_back(&l->work, mark);
     }
     numbers_get(p, numbers, r->top_k > 0, logp, entropy);
@@ -213,7 +217,9 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
         chunk_take(l, p, numbers, from, &c);
         chunk_stats(l, m, &c, inv_temp);
         chunk_coefficients(l, p, from, &c, g, ge, &dg, &dge);
-        op_dlogits(l->logits, c.lse, c.ent, dg, dge, inv_temp, c.begin, c.tgt, c.n, m->c.vocab, vocab_ld(m));
+        op_dlogits((struct dlogits_args){
+            .x = l->logits, .lse = c.lse, .ent = c.ent, .g = dg, .ge = dge, .inv_temp = inv_temp, .begin = c.begin,
+            .tgt = c.tgt, .n = c.n, .vocab = m->c.vocab, .ld = vocab_ld(m) });
         head_back(m, l->head_dx, l->logits, l->head_x, c.n, l->g);
         op_rows_put(l->dhidden, l->head_dx, c.row, c.n, m->c.dim);
         arena_back(&l->work, mark);

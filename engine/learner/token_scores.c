@@ -91,7 +91,9 @@ static void chunk_top(struct token_scorer *s, const int64_t *flat, int n, double
     int *tgt = put(&s->arena, id, (size_t)n * (size_t)top * sizeof *id, "likeliest"),
         *at = put(&s->arena, begin, (size_t)(n + 1) * sizeof *begin, "begins");
     acc_t *logp = arena_get(&s->arena, (size_t)n * (size_t)top * sizeof *logp, "logp of the likeliest");
-    op_row_stats(NULL, logp, NULL, s->logits, inv_temp, at, tgt, n, vocab, vocab_ld(s->m));
+    op_row_stats((struct row_stats_args){
+        .logp = logp, .x = s->logits, .inv_temp = inv_temp, .begin = at, .tgt = tgt, .n = n, .vocab = vocab,
+        .ld = vocab_ld(s->m) });
     hand_out(top_logp, logp, flat, n, top);
     free(id);
     free(begin);
@@ -118,7 +120,9 @@ void token_scorer_run(struct token_scorer *s, const struct pack *p, double inv_t
             *tgt = put(a, p->tgt + from, (size_t)rows * sizeof *tgt, "targets");
         acc_t *lp = arena_get(a, bytes, "logp"), *ent = arena_get(a, bytes, "entropy");
         head_forward(s->m, s->logits, s->x, s->acts.hidden, row, rows);
-        op_row_stats(NULL, lp, ent, s->logits, inv_temp, NULL, tgt, rows, s->m->c.vocab, vocab_ld(s->m));
+        op_row_stats((struct row_stats_args){
+            .logp = lp, .ent = ent, .x = s->logits, .inv_temp = inv_temp, .tgt = tgt, .n = rows, .vocab = s->m->c.vocab,
+            .ld = vocab_ld(s->m) });
         hand_out(logp, lp, flat, rows, 1);
         hand_out(entropy, ent, flat, rows, 1);
         if (s->top) chunk_top(s, flat, rows, inv_temp, top_id, top_logp);

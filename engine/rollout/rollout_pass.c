@@ -112,8 +112,9 @@ static void forced(struct rollout *r, int at, int n)
         ENSURE(h->id[i] >= 0 && h->id[i] < r->m->c.vocab);
     }
     dev_put(d->id + at, h->id + at, (size_t)n * sizeof *h->id);
-    op_row_stats(NULL, d->logp + at, d->ent + at, r->logits, inv_temp, NULL, d->id + at, n, r->m->c.vocab,
-                 vocab_ld(r->m));
+    op_row_stats((struct row_stats_args){
+        .logp = d->logp + at, .ent = d->ent + at, .x = r->logits, .inv_temp = inv_temp, .tgt = d->id + at, .n = n,
+        .vocab = r->m->c.vocab, .ld = vocab_ld(r->m) });
 }
 
 /* All operations of a pass: what is recorded. */
@@ -136,8 +137,9 @@ static void operations(void *ctx)
     for (int at = 0; at < r->run_picks; at += r->head_rows) {
         int n = r->run_picks - at < r->head_rows ? r->run_picks - at : r->head_rows;
         head_forward(r->m, r->logits, r->x, r->acts.hidden, d->pick + at, n);
-        op_sample(d->id + at, d->logp + at, d->ent + at, r->logits, &rule, d->key + at, n, r->m->c.vocab,
-                  vocab_ld(r->m));
+        op_sample((struct sample_args){
+            .id = d->id + at, .logp = d->logp + at, .ent = d->ent + at, .x = r->logits, .rule = &rule,
+            .key = d->key + at, .n = n, .vocab = r->m->c.vocab, .ld = vocab_ld(r->m) });
         if (r->c.force) forced(r, at, n);
     }
 }

@@ -42,8 +42,9 @@ static void note_omega(struct trajectory *r, const struct branch_rule *rule, str
     acc_t *f = xcalloc((size_t)n + 1, sizeof *f), *bs = xcalloc((size_t)n + 1, sizeof *bs),
           *aside = xcalloc((size_t)n * 2 + 1, sizeof *aside);
     int64_t begin[2] = { 0, n };
-    op_branch_score(f, aside, aside + n, bs, r->logp, r->logp_omega, r->entropy, r->seq.m + r->seq.prompt_len, begin, 1,
-                    rule);
+    op_branch_score(&(struct branch_scores){ f, aside, aside + n, bs }, &(struct branch_in){
+        .logp = r->logp, .logp_old = r->logp_omega, .entropy = r->entropy, .m = r->seq.m + r->seq.prompt_len,
+        .begin = begin, .rows = 1 }, rule);
     for (int i = 0; i < n; i++)
         if (r->seq.m[r->seq.prompt_len + i]) mean_add(&z->omega_clamped, (double)f[i]);
     free(aside);

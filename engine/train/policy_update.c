@@ -123,7 +123,9 @@ void update_batch_credit(struct update_batch *f, const struct config *c, double 
         op_advantage(f->adv, NULL, &in, &rule);
     } else {
         struct advantage_rule rule = { c->advantage.dual_group, c->advantage.norm_by_std, c->branch.train };
-        op_advantage_dual(f->adv, NULL, reward, f->m, f->begin, f->rows, f->uid, f->kind, f->rec, f->records, &rule);
+        op_advantage_dual(f->adv, NULL, &(struct dual_in){
+            .reward = reward, .m = f->m, .begin = f->begin, .rows = f->rows, .uid = f->uid, .kind = f->kind,
+            .rec = f->rec, .records = f->records }, &rule);
     }
     for (int k = 0; k < f->rows; k++) {
         bool live = false, trained = false;

@@ -95,7 +95,9 @@ static void logits_make(struct bench *b, const struct bench_dims *d, struct benc
 
 static void row_stats_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    op_row_stats(o->a, o->b, o->c, o->x, 1, NULL, o->ids, d->n, d->vocab, ld(d));
+    op_row_stats((struct row_stats_args){
+        .lse = o->a, .logp = o->b, .ent = o->c, .x = o->x, .inv_temp = 1, .tgt = o->ids, .n = d->n, .vocab = d->vocab,
+        .ld = ld(d) });
 }
 static double read_once(const struct bench_dims *d) { return R * cells(d); }
 static double read_and_write(const struct bench_dims *d) { return 2 * R * cells(d); }
@@ -107,7 +109,8 @@ static void top_entropy_make(struct bench *b, const struct bench_dims *d, struct
 }
 static void top_entropy_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    op_top_k_entropy(o->c, NULL, o->a, o->x, 1, 10, d->n, d->vocab, ld(d));
+    op_top_k_entropy((struct top_k_entropy_args){
+        .ent = o->c, .lse = o->a, .x = o->x, .inv_temp = 1, .k = 10, .n = d->n, .vocab = d->vocab, .ld = ld(d) });
 }
 
 /* dlogits destroys the logits: y keeps them, f and g are the coefficients. */
@@ -126,7 +129,9 @@ static void dlogits_reset(const struct bench_dims *d, struct bench_operands *o)
 }
 static void dlogits_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    op_dlogits(o->x, o->a, o->c, o->f, o->g, 1, NULL, o->ids, d->n, d->vocab, ld(d));
+    op_dlogits((struct dlogits_args){
+        .x = o->x, .lse = o->a, .ent = o->c, .g = o->f, .ge = o->g, .inv_temp = 1, .tgt = o->ids, .n = d->n,
+        .vocab = d->vocab, .ld = ld(d) });
 }
 
 static void sample_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
@@ -142,7 +147,9 @@ static void sample_run(const struct bench_dims *d, struct bench_operands *o)
 {
     const bool p = d->kind && !strcmp(d->kind, "top_p"), k = d->kind && !strcmp(d->kind, "top_k");
     const struct sample_rule rule = { .temperature = 1, .top_p = p ? 0.95 : 1, .top_k = k ? 20 : 0, .seed = 1 };
-    op_sample(o->ids, o->b, o->c, o->x, &rule, o->key, d->n, d->vocab, ld(d));
+    op_sample((struct sample_args){
+        .id = o->ids, .logp = o->b, .ent = o->c, .x = o->x, .rule = &rule, .key = o->key, .n = d->n, .vocab = d->vocab,
+        .ld = ld(d) });
 }
 
 /* ---- the loss block: logits, statistics, their gradient, both products of the backward pass; logits exist for one
@@ -191,8 +198,12 @@ static void block_run(const struct bench_dims *d, struct bench_operands *o)
                                .k = d->dim,
                                .ldd = ld(d),
                                .weight = true });
-        op_row_stats(o->a + at, o->b + at, o->c + at, o->y, 1, NULL, o->ids + at, n, d->vocab, ld(d));
-        op_dlogits(o->y, o->a + at, o->c + at, o->f + at, o->g + at, 1, NULL, o->ids + at, n, d->vocab, ld(d));
+        op_row_stats((struct row_stats_args){
+            .lse = o->a + at, .logp = o->b + at, .ent = o->c + at, .x = o->y, .inv_temp = 1, .tgt = o->ids + at, .n = n,
+            .vocab = d->vocab, .ld = ld(d) });
+        op_dlogits((struct dlogits_args){
+            .x = o->y, .lse = o->a + at, .ent = o->c + at, .g = o->f + at, .ge = o->g + at, .inv_temp = 1,
+            .tgt = o->ids + at, .n = n, .vocab = d->vocab, .ld = ld(d) });
         op_gemm((struct gemm){ .form = GEMM_NN,
                                .d = o->z + at * d->dim,
                                .a = o->y,

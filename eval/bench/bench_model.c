@@ -299,7 +299,9 @@ static void decode_pass(void *ctx)
     const struct sample_rule rule = { .temperature = 1, .top_p = 1, .seed = 1 };
     model_forward_paged(s->m, &s->acts, &s->in);
     head_forward(s->m, s->logits, s->x, s->acts.hidden, NULL, s->in.n);
-    op_sample(s->sampled, s->logp, s->ent, s->logits, &rule, s->key, s->in.n, s->m->c.vocab, vocab_ld(s->m));
+    op_sample((struct sample_args){
+        .id = s->sampled, .logp = s->logp, .ent = s->ent, .x = s->logits, .rule = &rule, .key = s->key, .n = s->in.n,
+        .vocab = s->m->c.vocab, .ld = vocab_ld(s->m) });
 }
 
 /* As in a rollout: one CUDA graph where the device captures them, then the sampled ids are fetched. */

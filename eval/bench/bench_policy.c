@@ -201,7 +201,9 @@ static void decode_case(struct learner *l, int seqs, int context, FILE *text, FI
         double t0 = seconds();
         model_forward_paged(m, &s, &(struct paged){ seqs, ids, pos, slot, table, ld, kv.pool, kv.layer_stride });
         head_forward(m, l->logits, l->head_x, s.hidden, NULL, seqs);
-        op_sample(out, logp, ent, l->logits, &rule, key, seqs, m->c.vocab, vocab_ld(m));
+        op_sample((struct sample_args){
+            .id = out, .logp = logp, .ent = ent, .x = l->logits, .rule = &rule, .key = key, .n = seqs,
+            .vocab = m->c.vocab, .ld = vocab_ld(m) });
         double t1 = seconds();
         products(m, l, &s, seqs, seqs, false);
         if (k >= 0) { pass[k] = t1 - t0; gemm[k] = seconds() - t1; }

@@ -66,7 +66,8 @@ static double kl_bytes(const struct bench_dims *d) { return (double)d->n * 4 * W
 static void branch_score_run(const struct bench_dims *d, struct bench_operands *o)
 {
     const struct branch_rule r = { .gamma = 0.99, .lo = 0.8, .hi = 1.2 };
-    op_branch_score(o->e, o->f, o->g, o->g + d->n, o->a, o->b, o->c, o->mask, o->begin, o->rows, &r);
+    op_branch_score(&(struct branch_scores){ o->e, o->f, o->g, o->g + d->n }, &(struct branch_in){
+        .logp = o->a, .logp_old = o->b, .entropy = o->c, .m = o->mask, .begin = o->begin, .rows = o->rows }, &r);
 }
 static double branch_score_bytes(const struct bench_dims *d) { return (double)d->n * (7 * W + 1); }
 
@@ -76,7 +77,8 @@ static void branch_select_run(const struct bench_dims *d, struct bench_operands 
     (void)d;
     struct branch_point p[64];
     const struct select_rule r = { .want = 64, .min_gap = 8, .strict_first = true };
-    op_branch_select(p, o->a, o->d, o->c, o->mask, o->begin, o->rows, NULL, &r);
+    op_branch_select(p, &(struct select_in){
+        .key = o->a, .zf = o->d, .zh = o->c, .ok = o->mask, .begin = o->begin, .rows = o->rows }, &r);
 }
 static double branch_select_bytes(const struct bench_dims *d) { return (double)d->n * (3 * W + 1); }
 
@@ -97,7 +99,9 @@ static void dual_run(const struct bench_dims *d, struct bench_operands *o)
 {
     (void)d;
     const struct advantage_rule r = { .dual = DUAL_PREFIX, .by_std = true };
-    op_advantage_dual(o->e, o->f, o->d, o->mask, o->begin, o->rows, o->ids, o->branch, o->record, o->records, &r);
+    op_advantage_dual(o->e, o->f, &(struct dual_in){
+        .reward = o->d, .m = o->mask, .begin = o->begin, .rows = o->rows, .uid = o->ids, .kind = o->branch,
+        .rec = o->record, .records = o->records }, &r);
 }
 static double dual_bytes(const struct bench_dims *d) { return (double)d->n * (W + 1); }
 

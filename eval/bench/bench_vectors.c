@@ -59,7 +59,9 @@ static void norm_make(struct bench *b, const struct bench_dims *d, struct bench_
 }
 static void norm_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    op_add_rmsnorm(o->u, o->y, o->a, o->x, o->z, o->w, 1e-5, d->n, d->dim);
+    op_add_rmsnorm((struct rmsnorm_args){
+        .res = o->u, .y = o->y, .rstd = o->a, .x = o->x, .add = o->z, .w = o->w, .eps = 1e-5, .n = d->n, .dim = d->dim
+    });
 }
 static double norm_bytes(const struct bench_dims *d) { return 4 * rows(d) * R; }
 
@@ -71,7 +73,9 @@ static void norm_back_make(struct bench *b, const struct bench_dims *d, struct b
 /* reads dy, dres and the residual, writes dx */
 static void norm_back_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    op_rmsnorm_back(o->y, o->b, o->x, o->z, o->u, o->w, o->a, d->n, d->dim);
+    op_rmsnorm_back((struct rmsnorm_back_args){
+        .dx = o->y, .dw = o->b, .dy = o->x, .dres = o->z, .res = o->u, .w = o->w, .rstd = o->a, .n = d->n, .dim = d->dim
+    });
 }
 
 /* ---- rope: with q/k norm (kind) the backward pass also reads the row before the rotation ---- */
@@ -94,7 +98,9 @@ static void rope_make(struct bench *b, const struct bench_dims *d, struct bench_
 }
 static void rope_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    op_rope(o->y, o->a, o->x, o->w, o->w, 1e-6, o->c, o->pos, d->n, heads(d));
+    op_rope((struct rope_args){
+        .out = o->y, .rstd = o->a, .in = o->x, .qnorm = o->w, .knorm = o->w, .eps = 1e-6, .freq = o->c, .pos = o->pos,
+        .n = d->n, .h = heads(d) });
 }
 static void rope_back_make(struct bench *b, const struct bench_dims *d, struct bench_operands *o)
 {
@@ -103,7 +109,9 @@ static void rope_back_make(struct bench *b, const struct bench_dims *d, struct b
 }
 static void rope_back_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    op_rope_back(o->z, o->b, o->d, o->y, o->x, o->a, o->w, o->w, o->c, o->pos, d->n, heads(d));
+    op_rope_back((struct rope_back_args){
+        .din = o->z, .dqnorm = o->b, .dknorm = o->d, .dout = o->y, .in = o->x, .rstd = o->a, .qnorm = o->w,
+        .knorm = o->w, .freq = o->c, .pos = o->pos, .n = d->n, .h = heads(d) });
 }
 static double rope_bytes(const struct bench_dims *d) { return 2 * (double)(d->n * width(d)) * R; }
 static double rope_back_bytes(const struct bench_dims *d) { return (d->kind ? 3 : 2) * (double)(d->n * width(d)) * R; }

@@ -63,7 +63,9 @@ static void check_scores(struct golden_case *c, const struct select_case *s)
     acc_t *f = golden_alloc(c, bytes), *zf = golden_alloc(c, bytes), *zh = golden_alloc(c, bytes),
           *bs = golden_alloc(c, bytes);
     if (c->broken) return;
-    op_branch_score(f, zf, zh, bs, s->logp, s->logp_old, s->entropy, s->m, s->begin, s->rows, &s->config.rule);
+    op_branch_score(&(struct branch_scores){ f, zf, zh, bs }, &(struct branch_in){
+        .logp = s->logp, .logp_old = s->logp_old, .entropy = s->entropy, .m = s->m, .begin = s->begin, .rows = s->rows
+    }, &s->config.rule);
     for (int r = 0; r < s->rows; r++) {
         bool skipped = (s->kind && s->kind[r]) || !memchr(s->m + s->begin[r], 1, (size_t)s->len);
         for (int64_t i = s->begin[r]; skipped && i < s->begin[r + 1]; i++) f[i] = bs[i] = 0;
@@ -186,7 +188,9 @@ static void check_advantage(struct golden_case *c)
         for (int64_t i = begin[r]; i < begin[r + 1]; i++) sum += (double)reward[i];
         score[r] = (acc_t)sum;
     }
-    op_advantage_dual(adv, base, score, m, begin, rows, uid, kind, rec, records, &rule);
+    op_advantage_dual(adv, base, &(struct dual_in){
+        .reward = score, .m = m, .begin = begin, .rows = rows, .uid = uid, .kind = kind, .rec = rec, .records = records
+    }, &rule);
     /* the file's numbers are rounding noise: the true ones are 0 */
     if (noise) {
         memset(want_adv, 0, (size_t)n * sizeof *want_adv);

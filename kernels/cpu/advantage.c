@@ -41,46 +41,43 @@ static struct rl_group *group_stats(const int *of, int groups, const acc_t *rewa
 
 /* value[i] = sum and count[i] = number of the contributions at position i itself, over all records that name a real
  * pair of rows. */
-static void contributions(double *value, int *count, const double *a, const int64_t *begin, int rows,
-                          const uint8_t *kind, const struct branch_record *rec, int records)
+static void contributions(double *value, int *count, const double *a, const struct dual_in *in)
 {
-    for (int i = 0; i < records; i++) {
-        int64_t at = rl_record_position(&rec[i], begin, rows, kind);
+    for (int i = 0; i < in->records; i++) {
+        int64_t at = rl_record_position(&in->rec[i], in->begin, in->rows, in->kind);
         if (at < 0) continue;
-        at += begin[rec[i].orig] - begin[0];
-        value[at] += a[rec[i].row];
+        at += in->begin[in->rec[i].orig] - in->begin[0];
+        value[at] += a[in->rec[i].row];
         count[at]++;
     }
 }
 
-void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin, int rows,
-                       const int *uid, const uint8_t *kind, const struct branch_record *rec, int records,
-                       const struct advantage_rule *r)
+void op_advantage_dual(acc_t *adv, acc_t *base, const struct dual_in *in, const struct advantage_rule *r)
 {
-    if (rows <= 0) return;
-    int64_t n = begin[rows] - begin[0];
-    int *of = xmalloc((size_t)rows * sizeof *of), *count = xcalloc((size_t)n + 1, sizeof *count);
-    double *a = xmalloc((size_t)rows * sizeof *a), *value = xcalloc((size_t)n + 1, sizeof *value);
-    int prompts = rl_groups(of, uid, rows);
-    for (int i = 0; i < rows; i++) of[i] = 2 * of[i] + (kind && kind[i]);
-    struct rl_group *g = group_stats(of, 2 * prompts, reward, rows);
-    for (int i = 0; i < rows; i++) {
-        a[i] = rl_standard((double)reward[i], &g[of[i]], r->by_std);
+    if (in->rows <= 0) return;
+    int64_t n = in->begin[in->rows] - in->begin[0];
+    int *of = xmalloc((size_t)in->rows * sizeof *of), *count = xcalloc((size_t)n + 1, sizeof *count);
+    double *a = xmalloc((size_t)in->rows * sizeof *a), *value = xcalloc((size_t)n + 1, sizeof *value);
+    int prompts = rl_groups(of, in->uid, in->rows);
+    for (int i = 0; i < in->rows; i++) of[i] = 2 * of[i] + (in->kind && in->kind[i]);
+    struct rl_group *g = group_stats(of, 2 * prompts, in->reward, in->rows);
+    for (int i = 0; i < in->rows; i++) {
+        a[i] = rl_standard((double)in->reward[i], &g[of[i]], r->by_std);
         if (base) base[i] = (acc_t)a[i];
     }
-    if (r->dual == DUAL_PREFIX) contributions(value, count, a, begin, rows, kind, rec, records);
-    for (int row = 0; row < rows; row++) {
-        bool branch = kind && kind[row];
+    if (r->dual == DUAL_PREFIX) contributions(value, count, a, in);
+    for (int row = 0; row < in->rows; row++) {
+        bool branch = in->kind && in->kind[row];
         const struct rl_group *other = &g[of[row] | 1];
         double own = branch && !r->train_branches ? 0 : a[row];
         if (!branch && r->dual == DUAL_AVERAGE && other->n)
-            own = (own + rl_standard((double)reward[row], other, r->by_std)) / 2;
+            own = (own + rl_standard((double)in->reward[row], other, r->by_std)) / 2;
         double sum = 0;
         int number = 0;
-        for (int64_t i = begin[row + 1] - 1; i >= begin[row]; i--) {
-            sum += value[i - begin[0]];
-            number += count[i - begin[0]];
-            adv[i] = m[i] ? (acc_t)(number ? own + sum / number : own) : 0;
+        for (int64_t i = in->begin[row + 1] - 1; i >= in->begin[row]; i--) {
+            sum += value[i - in->begin[0]];
+            number += count[i - in->begin[0]];
+            adv[i] = in->m[i] ? (acc_t)(number ? own + sum / number : own) : 0;
         }
     }
     free(of);

@@ -21,36 +21,36 @@ static void zscore(double *x, const uint8_t *m, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] = m[i] ? rl_zscore(&s, x[i]) : 0;
 }
 
-static void row_score(double *f, double *h, const acc_t *logp, const acc_t *logp_old, const acc_t *entropy,
-                      const uint8_t *m, int64_t n, const struct branch_rule *r)
+/* f and h of one row: positions at .. at + n - 1. */
+static void row_score(double *f, double *h, const struct branch_in *in, int64_t at, int64_t n,
+                      const struct branch_rule *r)
 {
     double s = 0;
     for (int64_t i = n - 1; i >= 0; i--) {
-        s = r->gamma * s + (m[i] ? (double)logp[i] - (double)logp_old[i] : 0);
+        bool m = in->m[at + i];
+        s = r->gamma * s + (m ? (double)in->logp[at + i] - (double)in->logp_old[at + i] : 0);
         f[i] = rl_branch_factor(s, r);
-        h[i] = m[i] ? (double)entropy[i] : 0;
+        h[i] = m ? (double)in->entropy[at + i] : 0;
     }
 }
 
-void op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old,
-                     const acc_t *entropy, const uint8_t *m, const int64_t *begin, int rows,
-                     const struct branch_rule *r)
+void op_branch_score(const struct branch_scores *out, const struct branch_in *in, const struct branch_rule *r)
 {
-    if (rows <= 0) return;
-    int64_t base = begin[0], n = begin[rows] - base;
+    if (in->rows <= 0) return;
+    int64_t base = in->begin[0], n = in->begin[in->rows] - base;
     double *wf = xmalloc((size_t)n * sizeof *wf + 1), *wh = xmalloc((size_t)n * sizeof *wh + 1);
 #pragma omp parallel for schedule(dynamic, 1) if (n > RL_PARALLEL)
-    for (int row = 0; row < rows; row++) {
-        int64_t at = begin[row], len = begin[row + 1] - at;
+    for (int row = 0; row < in->rows; row++) {
+        int64_t at = in->begin[row], len = in->begin[row + 1] - at;
         double *x = wf + (at - base), *h = wh + (at - base);
-        row_score(x, h, logp + at, logp_old + at, entropy + at, m + at, len, r);
-        for (int64_t i = 0; i < len; i++) f[at + i] = (acc_t)x[i];
-        zscore(x, m + at, len);
-        zscore(h, m + at, len);
+        row_score(x, h, in, at, len, r);
+        for (int64_t i = 0; i < len; i++) out->f[at + i] = (acc_t)x[i];
+        zscore(x, in->m + at, len);
+        zscore(h, in->m + at, len);
         for (int64_t i = 0; i < len; i++) {
-            zf[at + i] = (acc_t)x[i];
-            zh[at + i] = (acc_t)h[i];
-            score[at + i] = (acc_t)(x[i] * h[i]);
+            out->zf[at + i] = (acc_t)x[i];
+            out->zh[at + i] = (acc_t)h[i];
+            out->score[at + i] = (acc_t)(x[i] * h[i]);
         }
     }
     free(wf);

@@ -4,33 +4,32 @@
 #include "kernels/cpu/vec_sum.h"
 #include <string.h>
 
-void op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w,
-                    double eps, int64_t n, int dim)
+void op_add_rmsnorm(struct rmsnorm_args a)
 {
     const struct lanes *run = lanes();
-    #pragma omp parallel for schedule(static) num_threads(work_threads(n * (15 + dim / 8)))
-    for (int64_t i = 0; i < n; i++) {
-        acc_t r = run->norm(res + i * dim, y + i * dim, x + i * dim, add ? add + i * dim : NULL, w, eps, dim);
-        if (rstd) rstd[i] = r;
+    #pragma omp parallel for schedule(static) num_threads(work_threads(a.n * (15 + a.dim / 8)))
+    for (int64_t i = 0; i < a.n; i++) {
+        const int64_t at = i * a.dim;
+        acc_t r = run->norm(a.res + at, a.y + at, a.x + at, a.add ? a.add + at : NULL, a.w, a.eps, a.dim);
+        if (a.rstd) a.rstd[i] = r;
     }
 }
 
-void op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res, const elem_t *w,
-                     const acc_t *rstd, int64_t n, int dim)
+void op_rmsnorm_back(struct rmsnorm_back_args a)
 {
-    int64_t blocks = work_blocks(n);
-    int wd = (dim + VL_MAX - 1) / VL_MAX * VL_MAX;
+    int64_t blocks = work_blocks(a.n);
+    int wd = (a.dim + VL_MAX - 1) / VL_MAX * VL_MAX;
     double *part = work_scratch((size_t)blocks * (size_t)wd * sizeof *part);
     const struct lanes *run = lanes();
-    #pragma omp parallel for schedule(static) num_threads(work_threads(n * (20 + dim / 4)))
+    #pragma omp parallel for schedule(static) num_threads(work_threads(a.n * (20 + a.dim / 4)))
     for (int64_t b = 0; b < blocks; b++) {
         double *sum = part + b * wd;
         memset(sum, 0, (size_t)wd * sizeof *sum);
-        for (int64_t i = b * WORK_BLOCK; i < MIN(n, (b + 1) * WORK_BLOCK); i++)
-            run->norm_back(dx + i * dim, sum, dy + i * dim, dres ? dres + i * dim : NULL, res + i * dim, w, rstd[i],
-                           dim);
+        for (int64_t i = b * WORK_BLOCK; i < MIN(a.n, (b + 1) * WORK_BLOCK); i++)
+            run->norm_back(a.dx + i * a.dim, sum, a.dy + i * a.dim, a.dres ? a.dres + i * a.dim : NULL,
+                           a.res + i * a.dim, a.w, a.rstd[i], a.dim);
     }
-    work_fold(dw, part, blocks, dim, wd);
+    work_fold(a.dw, part, blocks, a.dim, wd);
 }
 
 void op_bias_back(acc_t *db, const elem_t *dy, int64_t n, int d)

@@ -1,6 +1,7 @@
 /* rl.h: shared by the reinforcement-learning operations of this folder. */
 #pragma once
 #include "base/err.h"
+#include "kernels/ops_rl.h"
 #include "kernels/rl_math.h"
 
 /* positions: below this the threads cost more than the exp() they save (about 1 ms) */

@@ -64,25 +64,25 @@ static acc_t head_norm(elem_t *y, const elem_t *x, const elem_t *w, double eps, 
     return r;
 }
 
-void op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm, double eps,
-             const acc_t *freq, const int *pos, int64_t n, struct heads h)
+void op_rope(struct rope_args a)
 {
+    const struct heads h = a.h;
     int half = h.hd / 2, turned = h.heads + h.kv, width = turned + h.kv;
-    ENSURE(h.hd % 2 == 0 && h.hd > 0 && !qnorm == !knorm);
-    const struct turns *t = turns_of(freq, half, pos, n);
+    ENSURE(h.hd % 2 == 0 && h.hd > 0 && !a.qnorm == !a.knorm);
+    const struct turns *t = turns_of(a.freq, half, a.pos, a.n);
     const struct lanes *run = lanes();
-    int threads = work_threads(n * turned * (4 + h.hd / 4));
+    int threads = work_threads(a.n * turned * (4 + h.hd / 4));
     elem_t *owns = work_parts(threads, (size_t)h.hd * sizeof *owns);
     #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < a.n; i++) {
         elem_t *own = work_part(owns, omp_get_thread_num(), (size_t)h.hd * sizeof *owns);
-        const elem_t *cs = turn_at(t, own, pos[i]), *x = in + i * width * h.hd;
-        elem_t *y = out + i * width * h.hd;
-        for (int k = 0; qnorm && k < turned; k++) {
-            acc_t r = head_norm(y + k * h.hd, x + k * h.hd, k < h.heads ? qnorm : knorm, eps, h.hd);
-            if (rstd) rstd[i * turned + k] = r;
+        const elem_t *cs = turn_at(t, own, a.pos[i]), *x = a.in + i * width * h.hd;
+        elem_t *y = a.out + i * width * h.hd;
+        for (int k = 0; a.qnorm && k < turned; k++) {
+            acc_t r = head_norm(y + k * h.hd, x + k * h.hd, k < h.heads ? a.qnorm : a.knorm, a.eps, h.hd);
+            if (a.rstd) a.rstd[i * turned + k] = r;
         }
-        run->turn(y, qnorm ? y : x, cs, half, 1, turned);
+        run->turn(y, a.qnorm ? y : x, cs, half, 1, turned);
         if (y != x) memcpy(y + turned * h.hd, x + turned * h.hd, (size_t)(h.kv * h.hd) * sizeof *y);
     }
 }
@@ -104,15 +104,14 @@ static void head_norm_back(elem_t *d, double *sum, const elem_t *x, const elem_t
     }
 }
 
-void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in, const acc_t *rstd,
-                  const elem_t *qnorm, const elem_t *knorm, const acc_t *freq, const int *pos, int64_t n,
-                  struct heads h)
+void op_rope_back(struct rope_back_args a)
 {
+    const struct heads h = a.h;
     int half = h.hd / 2, turned = h.heads + h.kv, width = turned + h.kv, wd = (h.hd + VL_MAX - 1) / VL_MAX * VL_MAX;
-    const struct turns *t = turns_of(freq, half, pos, n);
+    const struct turns *t = turns_of(a.freq, half, a.pos, a.n);
     const struct lanes *run = lanes();
-    int64_t blocks = work_blocks(n);
-    int threads = work_threads(n * turned * (4 + h.hd / 4));
+    int64_t blocks = work_blocks(a.n);
+    int threads = work_threads(a.n * turned * (4 + h.hd / 4));
     size_t own_bytes = work_round((size_t)h.hd * sizeof(elem_t)) * (size_t)threads;
     char *base = work_scratch(own_bytes + (size_t)blocks * 2 * (size_t)wd * sizeof(double));
     double *part = (double *)(void *)(base + own_bytes);                            /* [blocks][q and k][wd] */
@@ -120,16 +119,16 @@ void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout,
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t b = 0; b < blocks; b++) {
         elem_t *own = work_part(base, omp_get_thread_num(), (size_t)h.hd * sizeof *own);
-        for (int64_t i = b * WORK_BLOCK; i < MIN(n, (b + 1) * WORK_BLOCK); i++) {
-            const elem_t *cs = turn_at(t, own, pos[i]), *dy = dout + i * width * h.hd;
-            elem_t *dx = din + i * width * h.hd;
+        for (int64_t i = b * WORK_BLOCK; i < MIN(a.n, (b + 1) * WORK_BLOCK); i++) {
+            const elem_t *cs = turn_at(t, own, a.pos[i]), *dy = a.dout + i * width * h.hd;
+            elem_t *dx = a.din + i * width * h.hd;
             run->turn(dx, dy, cs, half, -1, turned);
-            for (int k = 0; qnorm && k < turned; k++)
-                head_norm_back(dx + k * h.hd, part + (2 * b + (k >= h.heads)) * wd, in + (i * width + k) * h.hd,
-                               k < h.heads ? qnorm : knorm, rstd[i * turned + k], h.hd);
+            for (int k = 0; a.qnorm && k < turned; k++)
+                head_norm_back(dx + k * h.hd, part + (2 * b + (k >= h.heads)) * wd, a.in + (i * width + k) * h.hd,
+                               k < h.heads ? a.qnorm : a.knorm, a.rstd[i * turned + k], h.hd);
             if (dx != dy) memcpy(dx + turned * h.hd, dy + turned * h.hd, (size_t)(h.kv * h.hd) * sizeof *dx);
         }
     }
-    if (qnorm && dqnorm) work_fold(dqnorm, part, blocks, h.hd, 2 * wd);
-    if (knorm && dknorm) work_fold(dknorm, part + wd, blocks, h.hd, 2 * wd);
+    if (a.qnorm && a.dqnorm) work_fold(a.dqnorm, part, blocks, h.hd, 2 * wd);
+    if (a.knorm && a.dknorm) work_fold(a.dknorm, part + wd, blocks, h.hd, 2 * wd);
 }

@@ -150,34 +150,34 @@ static void check_mask(const uint32_t *allow, int vocab)
     die("op_sample: the mask allows no id at all");
 }
 
-void op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r,
-               const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+void op_sample(struct sample_args a)
 {
-    ENSURE(vocab > 0 && ld >= vocab && r->temperature >= 0);
-    if (r->allow) check_mask(r->allow, vocab);
+    const struct sample_rule *r = a.rule;
+    ENSURE(a.vocab > 0 && a.ld >= a.vocab && r->temperature >= 0);
+    if (r->allow) check_mask(r->allow, a.vocab);
     double inv_temp = r->temperature > 0 ? 1 / r->temperature : 1;
-    int threads = work_threads(n * (100 + 2 * (int64_t)vocab));
-    size_t we = work_round((size_t)vocab * sizeof(elem_t)),
-           wb = work_round(((size_t)vocab / BLOCK + 1) * sizeof(double)),
-           wr = work_round((size_t)vocab * sizeof(struct rank));
+    int threads = work_threads(a.n * (100 + 2 * (int64_t)a.vocab));
+    size_t we = work_round((size_t)a.vocab * sizeof(elem_t)),
+           wb = work_round(((size_t)a.vocab / BLOCK + 1) * sizeof(double)),
+           wr = work_round((size_t)a.vocab * sizeof(struct rank));
     size_t bytes = we + wb + 2 * wr;
     void *base = work_parts(threads, bytes);
-    int64_t bad = n;
+    int64_t bad = a.n;
     #pragma omp parallel for schedule(static) num_threads(threads) reduction(min:bad)
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < a.n; i++) {
         char *own = work_part(base, omp_get_thread_num(), bytes);
         struct space w = { (elem_t *)(void *)own, (double *)(void *)(own + we), (struct rank *)(void *)(own + we + wb),
                            (struct rank *)(void *)(own + we + wb + wr) };
-        const elem_t *row = x + i * ld;
-        struct row_stat s = row_stat(w.e, row, inv_temp, vocab);
+        const elem_t *row = a.x + i * a.ld;
+        struct row_stat s = row_stat(w.e, row, inv_temp, a.vocab);
         if (!(s.mass >= 1)) { bad = i < bad ? i : bad; continue; }
-        int got = pick(&w, row, inv_temp, r, key + i, vocab);
-        id[i] = got;
-        if (logp) logp[i] = row_logp(&s, row, inv_temp, got);
-        if (ent) ent[i] = (acc_t)s.ent;
-        if (CHECKED) ENSURE(row_logp(&s, row, inv_temp, got) <= 0 && s.ent >= 0 && s.ent <= log((double)vocab));
+        int got = pick(&w, row, inv_temp, r, a.key + i, a.vocab);
+        a.id[i] = got;
+        if (a.logp) a.logp[i] = row_logp(&s, row, inv_temp, got);
+        if (a.ent) a.ent[i] = (acc_t)s.ent;
+        if (CHECKED) ENSURE(row_logp(&s, row, inv_temp, got) <= 0 && s.ent >= 0 && s.ent <= log((double)a.vocab));
     }
-    if (bad < n)
+    if (bad < a.n)
         end_with("row %lld of the logits holds a NaN or an infinity: the weights have diverged. Start anew with a "
                  "lower actor.optim.lr, from a checkpoint of before "
                  "(model.path=.../global_step_N/actor/huggingface)",

@@ -86,18 +86,18 @@ __global__ void __launch_bounds__(RL_BLOCK) dual_positions_kernel(dual_args a)
     }
 }
 
-extern "C" void op_advantage_dual(acc_t *adv, acc_t *base, const acc_t *reward, const uint8_t *m, const int64_t *begin,
-                                  int rows, const int *uid, const uint8_t *kind, const struct branch_record *rec,
-                                  int records, const struct advantage_rule *r)
+extern "C" void op_advantage_dual(acc_t *adv, acc_t *base, const struct dual_in *in, const struct advantage_rule *r)
 {
+    int rows = in->rows, records = in->records;
     if (rows <= 0) return;
-    int64_t first = begin[0], *at = rl_begin(begin, rows);
-    size_t n = (size_t)(begin[rows] - first), k = (size_t)rows;
+    int64_t first = in->begin[0], *at = rl_begin(in->begin, rows);
+    size_t n = (size_t)(in->begin[rows] - first), k = (size_t)rows;
     enum { REWARD, M, KIND, BEGIN, UID, REC, ADV, BASE, A, OWN, VALUE, NUMBER, COUNT };
     struct stage s[COUNT] = {
-        { reward, NULL, k * sizeof(acc_t), NULL }, { m + first, NULL, n, NULL },
-        { kind, NULL, rl_bytes(kind, k), NULL }, { at, NULL, (k + 1) * sizeof *at, NULL },
-        { uid, NULL, k * sizeof *uid, NULL }, { rec, NULL, (size_t)(records > 0 ? records : 0) * sizeof *rec, NULL },
+        { in->reward, NULL, k * sizeof(acc_t), NULL }, { in->m + first, NULL, n, NULL },
+        { in->kind, NULL, rl_bytes(in->kind, k), NULL }, { at, NULL, (k + 1) * sizeof *at, NULL },
+        { in->uid, NULL, k * sizeof *in->uid, NULL },
+        { in->rec, NULL, (size_t)(records > 0 ? records : 0) * sizeof *in->rec, NULL },
         { NULL, adv + first, n * sizeof(acc_t), NULL }, { NULL, base, rl_bytes(base, k * sizeof(acc_t)), NULL },
         { NULL, NULL, k * sizeof(double), NULL }, { NULL, NULL, k * sizeof(double), NULL },
         { NULL, NULL, n * sizeof(double), NULL }, { NULL, NULL, n * sizeof(int), NULL },

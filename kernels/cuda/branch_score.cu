@@ -67,18 +67,19 @@ __global__ void __launch_bounds__(RL_BLOCK) branch_score_kernel(score_args a)
     }
 }
 
-extern "C" void op_branch_score(acc_t *f, acc_t *zf, acc_t *zh, acc_t *score, const acc_t *logp, const acc_t *logp_old,
-                                const acc_t *entropy, const uint8_t *m, const int64_t *begin, int rows,
+extern "C" void op_branch_score(const struct branch_scores *out, const struct branch_in *in,
                                 const struct branch_rule *r)
 {
+    int rows = in->rows;
     if (rows <= 0) return;
-    int64_t base = begin[0], *at = rl_begin(begin, rows);
-    size_t n = (size_t)(begin[rows] - base), w = n * sizeof(acc_t);
+    int64_t base = in->begin[0], *at = rl_begin(in->begin, rows);
+    size_t n = (size_t)(in->begin[rows] - base), w = n * sizeof(acc_t);
     enum { LOGP, OLD, ENT, M, BEGIN, F, ZF, ZH, SCORE, WORK, COUNT };
     struct stage s[COUNT] = {
-        { logp + base, NULL, w, NULL }, { logp_old + base, NULL, w, NULL }, { entropy + base, NULL, w, NULL },
-        { m + base, NULL, n, NULL }, { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL }, { NULL, f + base, w, NULL },
-        { NULL, zf + base, w, NULL }, { NULL, zh + base, w, NULL }, { NULL, score + base, w, NULL },
+        { in->logp + base, NULL, w, NULL }, { in->logp_old + base, NULL, w, NULL },
+        { in->entropy + base, NULL, w, NULL }, { in->m + base, NULL, n, NULL },
+        { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL }, { NULL, out->f + base, w, NULL },
+        { NULL, out->zf + base, w, NULL }, { NULL, out->zh + base, w, NULL }, { NULL, out->score + base, w, NULL },
         { NULL, NULL, n * sizeof(double), NULL },
     };
     stage_put(s, COUNT);

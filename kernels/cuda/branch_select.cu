@@ -123,23 +123,22 @@ __global__ void __launch_bounds__(SELECT_BLOCK) branch_select_kernel(select_args
     *a.found = found;
 }
 
-extern "C" int op_branch_select(struct branch_point *out, const acc_t *key, const acc_t *zf, const acc_t *zh,
-                                const uint8_t *ok, const int64_t *begin, int rows, const int *order,
-                                const struct select_rule *r)
+extern "C" int op_branch_select(struct branch_point *out, const struct select_in *in, const struct select_rule *r)
 {
+    int rows = in->rows;
     if (rows <= 0 || r->want <= 0) return 0;
-    int64_t base = begin[0], *at = rl_begin(begin, rows);
+    int64_t base = in->begin[0], *at = rl_begin(in->begin, rows);
     int found = 0;
-    size_t n = (size_t)(begin[rows] - base), w = n * sizeof(acc_t), points = (size_t)r->want * sizeof *out;
+    size_t n = (size_t)(in->begin[rows] - base), w = n * sizeof(acc_t), points = (size_t)r->want * sizeof *out;
     ENSURE(n <= INT32_MAX);
     /* out stays as it is where there is no candidate */
     struct branch_point *chosen = (struct branch_point *)xcalloc((size_t)r->want, sizeof *chosen);
     enum { KEY, ZF, ZH, OK, BEGIN, ORDER, OUT, FOUND, TAKEN, COUNT };
     struct stage s[COUNT] = {
-        { key + base, NULL, w, NULL }, { zf + base, NULL, w, NULL }, { zh + base, NULL, w, NULL },
-        { ok + base, NULL, n, NULL }, { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL },
-        { order, NULL, rl_bytes(order, (size_t)rows * sizeof *order), NULL }, { NULL, chosen, points, NULL },
-        { NULL, &found, sizeof found, NULL }, { NULL, NULL, n, NULL },
+        { in->key + base, NULL, w, NULL }, { in->zf + base, NULL, w, NULL }, { in->zh + base, NULL, w, NULL },
+        { in->ok + base, NULL, n, NULL }, { at, NULL, ((size_t)rows + 1) * sizeof *at, NULL },
+        { in->order, NULL, rl_bytes(in->order, (size_t)rows * sizeof *in->order), NULL },
+        { NULL, chosen, points, NULL }, { NULL, &found, sizeof found, NULL }, { NULL, NULL, n, NULL },
     };
     stage_put(s, COUNT);
     select_args a = { (struct branch_point *)s[OUT].dev,

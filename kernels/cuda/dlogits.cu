@@ -6,15 +6,6 @@
 #include "kernels/cuda/trap.cuh"
 #include "kernels/ops.h"
 
-struct dlogits_args {
-    elem_t *x;
-    const acc_t *lse, *ent, *g, *ge;
-    double it;
-    const int *begin, *tgt;
-    int64_t n, ld;
-    int vocab;
-};
-
 /* 16 bytes of a row in four registers: as floats, four chunks of bf16 would take 32, and one of the two blocks that
  * share a multiprocessor. */
 struct __align__(16) chunk_words { unsigned w[4]; };
@@ -63,7 +54,7 @@ __device__ void target_chunks(elem_t *x, const row_view &r, const dlogits_row &w
         chunk_gradient(v, w);
         for (int64_t t = k; t < w.to; t++) {
             #pragma unroll
-            for (int e = 0; e < CHUNK; e++) if (a.tgt[t] == c * CHUNK + e) v[e] += (float)a.it * (float)a.g[t];
+            for (int e = 0; e < CHUNK; e++) if (a.tgt[t] == c * CHUNK + e) v[e] += (float)a.inv_temp * (float)a.g[t];
         }
         put<false>(x + (int64_t)c * CHUNK, v, a.vocab - c * CHUNK);
     }
@@ -83,10 +74,10 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
         sum += (double)a.g[k];
         if (a.tgt[k] < 0 || a.tgt[k] >= a.vocab) kernel_die("op_dlogits: a target is outside of the vocabulary", i);
     }
-    const dlogits_row w = { (float)(a.it / row_unit()),
+    const dlogits_row w = { (float)(a.inv_temp / row_unit()),
                             (float)((double)a.lse[i] / row_unit()),
-                            (float)(-a.it * (sum + (a.ge ? ge * (double)a.ent[i] : 0))),
-                            (float)(-a.it * ge * row_unit()),
+                            (float)(-a.inv_temp * (sum + (a.ge ? ge * (double)a.ent[i] : 0))),
+                            (float)(-a.inv_temp * ge * row_unit()),
                             from,
                             to,
                             to - from == 1 ? a.tgt[from] : -1 };
@@ -116,11 +107,8 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     target_chunks<W>(x, r, w, a);
 }
 
-extern "C" void op_dlogits(elem_t *x, const acc_t *lse, const acc_t *ent, const acc_t *g, const acc_t *ge,
-                           double inv_temp, const int *begin, const int *tgt, int64_t n, int vocab, int64_t ld)
+extern "C" void op_dlogits(struct dlogits_args a)
 {
-    ENSURE(vocab > 0 && ld >= vocab && inv_temp > 0 && (ent || !ge));
-    if (n <= 0) return;
-    dlogits_args a = { x, lse, ent, g, ge, inv_temp, begin, tgt, n, ld, vocab };
-    LAUNCH_ROWS(dlogits_kernel, n, vocab, a);
+    ENSURE(a.vocab > 0 && a.ld >= a.vocab && a.inv_temp > 0 && (a.ent || !a.ge));
+    if (a.n > 0) LAUNCH_ROWS(dlogits_kernel, a.n, a.vocab, a);
 }

@@ -1,4 +1,4 @@
-/* fold.cu: partial sums of blocks of rows to one. Reads each once: at most 1056 rows of them. */
+/* fold.cu: partial sums of blocks of rows to one. Reads each once: at most MAX_PARTS rows of them. */
 #include "kernels/cuda/fold.cuh"
 
 /* A block folds 32 columns: warp w takes parts w, w + 8, ..., the eight sums are added up in ascending order. */

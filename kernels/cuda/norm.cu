@@ -119,43 +119,37 @@ __global__ void __launch_bounds__(B)
         else f<512>(__VA_ARGS__); \
     } while (0)
 
-template <int B>
-static void forward(bool fast, elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w,
-                    double eps, int64_t n, int dim)
+template <int B> static void forward(bool fast, const struct rmsnorm_args &a)
 {
-    if (fast) LAUNCH((add_rmsnorm_kernel<B, true>), blocks_of(n, 1), B, 0, queue(), res, y, rstd, x, add, w, eps, dim);
-    else LAUNCH((add_rmsnorm_kernel<B, false>), blocks_of(n, 1), B, 0, queue(), res, y, rstd, x, add, w, eps, dim);
-}
-
-extern "C" void op_add_rmsnorm(elem_t *res, elem_t *y, acc_t *rstd, const elem_t *x, const elem_t *add, const elem_t *w,
-                               double eps, int64_t n, int dim)
-{
-    bool fast = packed(dim, res, y, x, add, w);
-    ROW_THREADS(forward, dim, fast, res, y, rstd, x, add, w, eps, n, dim);
-}
-
-/* About 1024 threads an SM on 132 of them; 1056 blocks at most, so that dw's partial sums stay small beside the
- * rows. */
-template <int B>
-static void backward(bool fast, elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *x,
-                     const elem_t *w, const acc_t *rstd, int64_t n, int dim)
-{
-    const struct row_cut cut = cut_rows(n, 4, MIN(1056, 132 * 1024 / B));
-    float *part = (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * (size_t)dim * sizeof *part);
     if (fast)
-        LAUNCH((rmsnorm_back_kernel<B, true>), cut.parts, B, 0, queue(), dx, part, dy, dres, x, w, rstd, n, cut.rows,
-               dim);
+        LAUNCH((add_rmsnorm_kernel<B, true>), blocks_of(a.n, 1), B, 0, queue(), a.res, a.y, a.rstd, a.x, a.add, a.w,
+               a.eps, a.dim);
     else
-        LAUNCH((rmsnorm_back_kernel<B, false>), cut.parts, B, 0, queue(), dx, part, dy, dres, x, w, rstd, n, cut.rows,
-               dim);
-    fold(dw, part, cut.parts, dim, dim);
+        LAUNCH((add_rmsnorm_kernel<B, false>), blocks_of(a.n, 1), B, 0, queue(), a.res, a.y, a.rstd, a.x, a.add, a.w,
+               a.eps, a.dim);
 }
 
-extern "C" void op_rmsnorm_back(elem_t *dx, acc_t *dw, const elem_t *dy, const elem_t *dres, const elem_t *res,
-                                const elem_t *w, const acc_t *rstd, int64_t n, int dim)
+extern "C" void op_add_rmsnorm(struct rmsnorm_args a)
 {
-    if (dim > 1024 * PACK) die("op_rmsnorm_back: rows of %d numbers; a block holds %d", dim, 1024 * PACK);
-    if (n <= 0) return;
-    bool fast = packed(dim, dx, dy, dres, res, w);
-    ROW_THREADS(backward, dim, fast, dx, dw, dy, dres, res, w, rstd, n, dim);
+    ROW_THREADS(forward, a.dim, packed(a.dim, a.res, a.y, a.x, a.add, a.w), a);
+}
+
+template <int B> static void backward(bool fast, const struct rmsnorm_back_args &a)
+{
+    const struct row_cut cut = cut_rows(a.n, 4, MIN(MAX_PARTS, GRID_SMS * 1024 / B));
+    float *part = (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * (size_t)a.dim * sizeof *part);
+    if (fast)
+        LAUNCH((rmsnorm_back_kernel<B, true>), cut.parts, B, 0, queue(), a.dx, part, a.dy, a.dres, a.res, a.w, a.rstd,
+               a.n, cut.rows, a.dim);
+    else
+        LAUNCH((rmsnorm_back_kernel<B, false>), cut.parts, B, 0, queue(), a.dx, part, a.dy, a.dres, a.res, a.w, a.rstd,
+               a.n, cut.rows, a.dim);
+    fold(a.dw, part, cut.parts, a.dim, a.dim);
+}
+
+extern "C" void op_rmsnorm_back(struct rmsnorm_back_args a)
+{
+    if (a.dim > 1024 * PACK) die("op_rmsnorm_back: rows of %d numbers; a block holds %d", a.dim, 1024 * PACK);
+    if (a.n <= 0) return;
+    ROW_THREADS(backward, a.dim, packed(a.dim, a.dx, a.dy, a.dres, a.res, a.w), a);
 }

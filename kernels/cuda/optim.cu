@@ -4,8 +4,6 @@
 #include "kernels/cuda/philox.cuh"
 #include "kernels/ops.h"
 
-enum { SUMS = 1056 };           /* blocks of a sum: 8 for each of 132 SMs */
-
 /* Four numbers from j on, as 16 bytes where they are there and aligned; what is beyond n is 0. */
 template <bool FAST> __device__ __forceinline__ void four(float (&v)[4], const acc_t *x, int64_t j, int64_t n)
 {
@@ -63,8 +61,8 @@ extern "C" double op_sumsq(const acc_t *x, int64_t n)
 {
     double sum = 0.0;
     if (n <= 0) return sum;
-    const int parts = (int)MIN((n + 4095) / 4096, (int64_t)SUMS);
-    double *part = (double *)scratch(SCRATCH_SUMS, (SUMS + 1) * sizeof *part);
+    const int parts = (int)MIN((n + 4095) / 4096, (int64_t)MAX_PARTS);
+    double *part = (double *)scratch(SCRATCH_SUMS, (MAX_PARTS + 1) * sizeof *part);
     if (aligned(x)) LAUNCH(sumsq_kernel<true>, parts, 256, 0, queue(), part, x, n);
     else LAUNCH(sumsq_kernel<false>, parts, 256, 0, queue(), part, x, n);
     LAUNCH(sum_parts_kernel, 1, 256, 0, queue(), part, parts);

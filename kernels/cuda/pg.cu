@@ -277,7 +277,7 @@ __device__ __forceinline__ uint32_t entropy_key(float x)
 /* A digit of eight bits: how many of the entropies whose leading digits are `prefix` have each value of it. Integer
  * atomics: no order. */
 struct digit_state { unsigned bin[256]; unsigned long long rank; uint32_t prefix; unsigned any; };
-enum { DIGIT_BLOCK = 256, DIGIT_GRID = 264 };
+enum { DIGIT_BLOCK = 256, DIGIT_GRID = 2 * GRID_SMS };
 
 __global__ void __launch_bounds__(DIGIT_BLOCK)
     digit_count_kernel(digit_state *s, const acc_t *entropy, const uint8_t *m, int64_t n, int shift)

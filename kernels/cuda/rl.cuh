@@ -4,6 +4,7 @@
 #pragma once
 #include "kernels/cuda/simt.h"
 #include "kernels/cuda/stage.h"
+#include "kernels/ops_rl.h"
 #include "kernels/rl_math.h"
 #include <stdlib.h>
 #include <string.h>

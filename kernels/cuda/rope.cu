@@ -204,53 +204,46 @@ static void check_heads(const char *op, struct heads h)
         die("%s: a head size of %d; kernels exist for even sizes up to %d", op, h.hd, 64 * PACK);
 }
 
-template <int G>
-static void forward(bool fast, elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm,
-                    double eps, const acc_t *freq, const int *pos, int64_t n, struct heads h)
+template <int G> static void forward(bool fast, const struct rope_args &a)
 {
-    const size_t smem = (size_t)h.hd * sizeof(float);
+    const size_t smem = (size_t)a.h.hd * sizeof(float);
     if (fast)
-        LAUNCH((rope_kernel<G, true>), blocks_of(n, 1), ROPE_THREADS, smem, queue(), out, rstd, in, qnorm, knorm,
-               (float)eps, freq, pos, h);
+        LAUNCH((rope_kernel<G, true>), blocks_of(a.n, 1), ROPE_THREADS, smem, queue(), a.out, a.rstd, a.in, a.qnorm,
+               a.knorm, (float)a.eps, a.freq, a.pos, a.h);
     else
-        LAUNCH((rope_kernel<G, false>), blocks_of(n, 1), ROPE_THREADS, smem, queue(), out, rstd, in, qnorm, knorm,
-               (float)eps, freq, pos, h);
+        LAUNCH((rope_kernel<G, false>), blocks_of(a.n, 1), ROPE_THREADS, smem, queue(), a.out, a.rstd, a.in, a.qnorm,
+               a.knorm, (float)a.eps, a.freq, a.pos, a.h);
 }
 
-extern "C" void op_rope(elem_t *out, acc_t *rstd, const elem_t *in, const elem_t *qnorm, const elem_t *knorm,
-                        double eps, const acc_t *freq, const int *pos, int64_t n, struct heads h)
+extern "C" void op_rope(struct rope_args a)
 {
-    check_heads("op_rope", h);
-    const bool fast = packed(h.hd / 2, out, in, qnorm, knorm);
-    HEAD_LANES(forward, h.hd / 2, fast, out, rstd, in, qnorm, knorm, eps, freq, pos, n, h);
+    check_heads("op_rope", a.h);
+    HEAD_LANES(forward, a.h.hd / 2, packed(a.h.hd / 2, a.out, a.in, a.qnorm, a.knorm), a);
 }
 
 template <int G>
-static void backward(bool fast, elem_t *din, float *part, const elem_t *dout, const elem_t *in, const acc_t *rstd,
-                     const elem_t *qnorm, const elem_t *knorm, const acc_t *freq, const int *pos, int64_t n,
-                     struct row_cut cut, struct heads h)
+static void backward(bool fast, const struct rope_back_args &a, float *part, struct row_cut cut)
 {
-    const size_t smem = (size_t)(ROPE_THREADS / G * h.hd) * sizeof(float);
+    const size_t smem = (size_t)(ROPE_THREADS / G * a.h.hd) * sizeof(float);
     if (fast)
-        LAUNCH((rope_back_kernel<G, true>), cut.parts, ROPE_THREADS, smem, queue(), din, part, dout, in, rstd, qnorm,
-               knorm, freq, pos, n, cut.rows, h);
+        LAUNCH((rope_back_kernel<G, true>), cut.parts, ROPE_THREADS, smem, queue(), a.din, part, a.dout, a.in, a.rstd,
+               a.qnorm, a.knorm, a.freq, a.pos, a.n, cut.rows, a.h);
     else
-        LAUNCH((rope_back_kernel<G, false>), cut.parts, ROPE_THREADS, smem, queue(), din, part, dout, in, rstd, qnorm,
-               knorm, freq, pos, n, cut.rows, h);
+        LAUNCH((rope_back_kernel<G, false>), cut.parts, ROPE_THREADS, smem, queue(), a.din, part, a.dout, a.in, a.rstd,
+               a.qnorm, a.knorm, a.freq, a.pos, a.n, cut.rows, a.h);
 }
 
-extern "C" void op_rope_back(elem_t *din, acc_t *dqnorm, acc_t *dknorm, const elem_t *dout, const elem_t *in,
-                             const acc_t *rstd, const elem_t *qnorm, const elem_t *knorm, const acc_t *freq,
-                             const int *pos, int64_t n, struct heads h)
+extern "C" void op_rope_back(struct rope_back_args a)
 {
-    check_heads("op_rope_back", h);
-    if (n <= 0) return;
-    const bool fast = packed(h.hd / 2, din, dout, in, qnorm, knorm);
+    check_heads("op_rope_back", a.h);
+    if (a.n <= 0) return;
+    const int hd = a.h.hd;
+    const bool norm = a.qnorm || a.knorm, fast = packed(hd / 2, a.din, a.dout, a.in, a.qnorm, a.knorm);
     /* without norms there is nothing to sum over rows */
-    const struct row_cut cut = cut_rows(n, qnorm || knorm ? 4 : 1, qnorm || knorm ? 1056 : n);
+    const struct row_cut cut = cut_rows(a.n, norm ? 4 : 1, norm ? (int64_t)MAX_PARTS : a.n);
     float *part =
-        qnorm || knorm ? (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * 2 * (size_t)h.hd * sizeof *part) : nullptr;
-    HEAD_LANES(backward, h.hd / 2, fast, din, part, dout, in, rstd, qnorm, knorm, freq, pos, n, cut, h);
-    if (qnorm && dqnorm) fold(dqnorm, part, cut.parts, h.hd, 2 * h.hd);
-    if (knorm && dknorm) fold(dknorm, part + h.hd, cut.parts, h.hd, 2 * h.hd);
+        norm ? (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * 2 * (size_t)hd * sizeof *part) : nullptr;
+    HEAD_LANES(backward, hd / 2, fast, a, part, cut);
+    if (a.qnorm && a.dqnorm) fold(a.dqnorm, part, cut.parts, hd, 2 * hd);
+    if (a.knorm && a.dknorm) fold(a.dknorm, part + hd, cut.parts, hd, 2 * hd);
 }

@@ -6,39 +6,27 @@
 #include "kernels/cuda/trap.cuh"
 #include "kernels/ops.h"
 
-struct stats_args {
-    acc_t *lse, *logp, *ent;
-    const elem_t *x;
-    double it;
-    const int *begin, *tgt;
-    int64_t n, ld;
-    int vocab;
-};
-
-template <int W> __global__ void __launch_bounds__(team_block(W)) row_stats_kernel(stats_args a)
+template <int W> __global__ void __launch_bounds__(team_block(W)) row_stats_kernel(row_stats_args a)
 {
     __shared__ row_part slot[W];
     int64_t i = team_row<W>();
     if (i >= a.n) return;                                       /* whole warps, and only where a row is one warp */
     row_view r = row_at(a.x, i, a.ld, a.vocab, NULL);
-    row_stat s = row_stat_of<W>(r, a.it, slot);
+    row_stat s = row_stat_of<W>(r, a.inv_temp, slot);
     int t = team_thread<W>();
-    if (t == 0 && a.lse) a.lse[i] = (acc_t)fma(s.max, a.it, s.log_mass);
+    if (t == 0 && a.lse) a.lse[i] = (acc_t)fma(s.max, a.inv_temp, s.log_mass);
     if (t == 0 && a.ent) a.ent[i] = (acc_t)s.ent;
     if (!a.logp) return;
     int64_t from = a.begin ? a.begin[i] : i, to = a.begin ? a.begin[i + 1] : i + 1;
     for (int64_t k = from + t; k < to; k += 32 * W) {
         int id = a.tgt[k];
         if (id < 0 || id >= a.vocab) kernel_die("op_row_stats: a target is outside of the vocabulary", i);
-        a.logp[k] = row_logp(s, r.x, a.it, id);
+        a.logp[k] = row_logp(s, r.x, a.inv_temp, id);
     }
 }
 
-extern "C" void op_row_stats(acc_t *lse, acc_t *logp, acc_t *ent, const elem_t *x, double inv_temp, const int *begin,
-                             const int *tgt, int64_t n, int vocab, int64_t ld)
+extern "C" void op_row_stats(struct row_stats_args a)
 {
-    ENSURE(vocab > 0 && ld >= vocab && inv_temp > 0);
-    if (n <= 0) return;
-    stats_args a = { lse, logp, ent, x, inv_temp, begin, tgt, n, ld, vocab };
-    LAUNCH_ROWS(row_stats_kernel, n, vocab, a);
+    ENSURE(a.vocab > 0 && a.ld >= a.vocab && a.inv_temp > 0);
+    if (a.n > 0) LAUNCH_ROWS(row_stats_kernel, a.n, a.vocab, a);
 }

@@ -9,7 +9,7 @@
 #include "kernels/cuda/trap.cuh"
 #include "kernels/ops.h"
 
-struct sample_args {
+struct sample_run {
     int *id;
     acc_t *logp, *ent;
     const elem_t *x;
@@ -17,7 +17,7 @@ struct sample_args {
     const struct sample_key *key;
     int64_t n, ld;
     int vocab;
-    double it;
+    double inv_temp;
 };
 
 template <int W> struct sample_room { select_room<W> select; row_part part[W]; double mass[W]; int ties[W]; };
@@ -140,10 +140,10 @@ __device__ int draw_walk(const row_view &r, draw d, int from, int to)
 /* What top-k and top-p leave of the ids the mask allows. mass: of the whole row, used where there is neither mask nor
  * top-k. */
 template <int W>
-__device__ row_cut sample_cut(select_room<W> *room, const row_view &r, const sample_args &a, float top, double mass)
+__device__ row_cut sample_cut(select_room<W> *room, const row_view &r, const sample_run &a, float top, double mass)
 {
     row_cut cut = cut_nothing();
-    select_by by = { top, (float)a.it, false, -INFINITY };
+    select_by by = { top, (float)a.inv_temp, false, -INFINITY };
     bool by_k = a.rule.top_k > 0 && a.rule.top_k < a.vocab;
     if (by_k) cut = row_select<W>(r, by, cut.key, (unsigned long long)a.rule.top_k, 0, room);
     if (!(a.rule.top_p < 1)) return cut;
@@ -166,11 +166,11 @@ __device__ row_cut sample_cut(select_room<W> *room, const row_view &r, const sam
 
 /* The id of the row, in the first warp. max, mass: of the whole row; room->mass has the masses of its stretches. */
 template <int W>
-__device__ int sample_row(sample_room<W> *room, const row_view &r, const sample_args &a, int64_t i, double max,
+__device__ int sample_row(sample_room<W> *room, const row_view &r, const sample_run &a, int64_t i, double max,
                           double mass)
 {
     int chunks = row_chunks(a.vocab), per = (chunks + W - 1) / W, from = 0, to = chunks;
-    draw d = { cut_nothing(), r.allow ? row_top<W>(r, &room->select) : (float)max, (float)a.it, 0, 0, 0, 0 };
+    draw d = { cut_nothing(), r.allow ? row_top<W>(r, &room->select) : (float)max, (float)a.inv_temp, 0, 0, 0, 0 };
     if (!(d.top > -INFINITY)) kernel_die("op_sample: the mask allows no id at all", i);
     bool greedy = !(a.rule.temperature > 0), limited = a.rule.top_p < 1 || (a.rule.top_k > 0 && a.rule.top_k < a.vocab);
     if (greedy) d.cut.key = row_key(d.top), d.cut.ties = 1;
@@ -194,14 +194,14 @@ __device__ int sample_row(sample_room<W> *room, const row_view &r, const sample_
     return team_warp<W>() == 0 ? draw_walk(r, d, from, to) : -1;
 }
 
-template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 1) sample_kernel(sample_args a)
+template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 1) sample_kernel(sample_run a)
 {
     __shared__ sample_room<W> rooms[team_rows(W)];
     int64_t i = team_row<W>();
     if (i >= a.n) return;                                       /* whole warps, and only where a row is one warp */
     sample_room<W> *room = &rooms[team_slot<W>()];
     row_view all = row_at(a.x, i, a.ld, a.vocab, NULL), r = row_at(a.x, i, a.ld, a.vocab, a.rule.allow);
-    row_stat s = row_stat_of<W>(all, a.it, room->part);
+    row_stat s = row_stat_of<W>(all, a.inv_temp, room->part);
     if (!(s.mass >= 1))
         kernel_die("op_sample: a row of the logits holds a NaN or an infinity: the weights have diverged", i);
     /* now: registers are short in what follows */
@@ -211,14 +211,14 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     if (team_thread<W>() != 0) return;
     if (id < 0) kernel_die("op_sample: no id has a weight", i);
     a.id[i] = id;
-    if (a.logp) a.logp[i] = row_logp(s, all.x, a.it, id);
+    if (a.logp) a.logp[i] = row_logp(s, all.x, a.inv_temp, id);
 }
 
-extern "C" void op_sample(int *id, acc_t *logp, acc_t *ent, const elem_t *x, const struct sample_rule *r,
-                          const struct sample_key *key, int64_t n, int vocab, int64_t ld)
+extern "C" void op_sample(struct sample_args a)
 {
-    ENSURE(vocab > 0 && vocab <= 1 << 18 && ld >= vocab && r->temperature >= 0);
-    if (n <= 0) return;
-    sample_args a = { id, logp, ent, x, *r, key, n, ld, vocab, r->temperature > 0 ? 1 / r->temperature : 1 };
-    LAUNCH_ROWS(sample_kernel, n, vocab, a);
+    const double t = a.rule->temperature;
+    ENSURE(a.vocab > 0 && a.vocab <= 1 << 18 && a.ld >= a.vocab && t >= 0);
+    if (a.n <= 0) return;
+    sample_run run = { a.id, a.logp, a.ent, a.x, *a.rule, a.key, a.n, a.ld, a.vocab, t > 0 ? 1 / t : 1 };
+    LAUNCH_ROWS(sample_kernel, run.n, run.vocab, run);
 }

@@ -63,6 +63,9 @@ void lend_back(void *p);
  * the default is exact where numbers are stored as float, fast where as bf16. */
 extern "C" void op_gemm_exact(bool exact);
 
+/* Grids of sums have a fixed size, that of an H200 with its 132 multiprocessors: the order of a sum, and so its bits,
+ * must not depend on the GPU. At most 8 partial sums a multiprocessor, so that they stay small beside the rows. */
+enum { GRID_SMS = 132, MAX_PARTS = 8 * GRID_SMS };
 /* How many blocks `count` things need at `per` a block. */
 static inline unsigned blocks_of(int64_t count, int64_t per)
 {

@@ -36,7 +36,9 @@ static int *ints(const int *x, int n)
 static void swiglu(void) { op_swiglu(matrix(D, -1, 0), matrix(2 * D, 2, 5), N, D); }
 static void norm(void)
 {
-    op_add_rmsnorm(matrix(D, -1, 0), matrix(D, -1, 0), NULL, matrix(D, 1, 7), NULL, matrix(D, -1, 0), 1e-5, N, D);
+    op_add_rmsnorm((struct rmsnorm_args){
+        .res = matrix(D, -1, 0), .y = matrix(D, -1, 0), .x = matrix(D, 1, 7), .w = matrix(D, -1, 0), .eps = 1e-5,
+        .n = N, .dim = D });
 }
 static void product(void)
 {
@@ -88,9 +90,12 @@ static void logits(double wrong)
     acc_t *lse = dev_alloc(N * sizeof(acc_t)), *ent = dev_alloc(N * sizeof(acc_t)),
           *logp = dev_alloc(N * sizeof(acc_t));
     int *tgt = ints((const int[]){ 0, 10, 4 }, N);
-    op_row_stats(lse, logp, ent, x, 1, NULL, tgt, N, VOCAB, LD);
-    op_dlogits(x, lse, ent, vector((double[]){ 0.5, -2, 1e-3 }, N), vector((double[]){ 0.1, 0, -3 }, N), 1 + wrong,
-               NULL, tgt, N, VOCAB, LD);
+    op_row_stats((struct row_stats_args){
+        .lse = lse, .logp = logp, .ent = ent, .x = x, .inv_temp = 1, .tgt = tgt, .n = N, .vocab = VOCAB, .ld = LD });
+    op_dlogits((struct dlogits_args){
+        .x = x, .lse = lse, .ent = ent, .g = vector((double[]){ 0.5, -2, 1e-3 }, N),
+        .ge = vector((double[]){ 0.1, 0, -3 }, N), .inv_temp = 1 + wrong, .tgt = tgt, .n = N, .vocab = VOCAB, .ld = LD
+    });
 }
 static void wrong_gradient(void) { logits(0.05); }
 static void right_gradient(void) { logits(0); }

@@ -18,8 +18,9 @@ static void near_the_threshold(void **state)
             for (int branch = 0; branch < 2; branch++) {
                 acc_t reward[4] = { 0, 0, 0, 0 }, adv[4], base[4];
                 reward[2 * branch + 1] = (acc_t)(2 * cases[k].std);     /* the other group is flat */
-                op_advantage_dual(adv, base, reward, m, begin, 4, uid, kind, NULL, 0,
-                                  &(struct advantage_rule){ DUAL_OFF, by_std, true });
+                op_advantage_dual(adv, base, &(struct dual_in){
+                    .reward = reward, .m = m, .begin = begin, .rows = 4, .uid = uid, .kind = kind, .records = 0
+                }, &(struct advantage_rule){ DUAL_OFF, by_std, true });
                 double half = cases[k].flat ? 0 : cases[k].std, want = by_std ? half / (half + 1e-6) : half;
                 for (int i = 0; i < 4; i++) {
                     double own = i / 2 != branch ? 0 : i % 2 ? want : -want;

@@ -26,9 +26,11 @@ static struct outcome norms(const struct shape *s, struct rng r)
     elem_t *x = reals(noise(&r, c, 2), c), *more = reals(noise(&r, c, 1), c), *res = reals(NULL, c),
            *y = reals(NULL, c), *w = reals(noise(&r, s->dim, 1), s->dim);
     acc_t *rstd = wides(NULL, s->n), *dw = wides(host(s->dim), s->dim), *db = wides(host(s->dim), s->dim);
-    op_add_rmsnorm(res, y, rstd, x, more, w, 1e-5, s->n, s->dim);
+    op_add_rmsnorm((struct rmsnorm_args){
+        .res = res, .y = y, .rstd = rstd, .x = x, .add = more, .w = w, .eps = 1e-5, .n = s->n, .dim = s->dim });
     add(&o, res, c), add(&o, y, c), add(&o, rstd, s->n);
-    op_rmsnorm_back(x, dw, y, more, res, w, rstd, s->n, s->dim);
+    op_rmsnorm_back((struct rmsnorm_back_args){
+        .dx = x, .dw = dw, .dy = y, .dres = more, .res = res, .w = w, .rstd = rstd, .n = s->n, .dim = s->dim });
     op_bias_back(db, x, s->n, s->dim);
     add(&o, x, c), add(&o, dw, s->dim), add(&o, db, s->dim);
     return o;
@@ -58,10 +60,15 @@ static struct outcome logits(const struct shape *s, struct rng r)
         tgt[i] = (int)rng_below(&r, (uint32_t)s->dim);
         key[i].rollout = (uint32_t)i;
     }
-    op_row_stats(lse, logp, ent, x, 0.7, NULL, tgt, n, s->dim, ld);
-    op_sample(id, logp2, ent2, x, &(struct sample_rule){ .temperature = 1.25, .top_p = 1, .seed = 3 }, key, n, s->dim,
-              ld);
-    op_dlogits(x, lse, ent, logp2, ent2, 0.7, NULL, id, n, s->dim, ld);
+    op_row_stats((struct row_stats_args){
+        .lse = lse, .logp = logp, .ent = ent, .x = x, .inv_temp = 0.7, .tgt = tgt, .n = n, .vocab = s->dim, .ld = ld });
+    op_sample((struct sample_args){
+        .id = id, .logp = logp2, .ent = ent2, .x = x,
+        .rule = &(struct sample_rule){ .temperature = 1.25, .top_p = 1, .seed = 3 }, .key = key, .n = n,
+        .vocab = s->dim, .ld = ld });
+    op_dlogits((struct dlogits_args){
+        .x = x, .lse = lse, .ent = ent, .g = logp2, .ge = ent2, .inv_temp = 0.7, .tgt = id, .n = n, .vocab = s->dim,
+        .ld = ld });
     add(&o, lse, n), add(&o, logp, n), add(&o, ent, n), add(&o, logp2, n), add(&o, ent2, n), add(&o, x, c);
     return o;
 }
@@ -85,15 +92,19 @@ static struct outcome attention(const struct shape *s, struct rng r)
         pos[i] = at < 60 ? at : at - 20;
         end[i] = (int)MIN(n, at >= 40 && at < 60 ? tree + 60 : tree + 100);
     }
-    op_rope(qkv, rstd, in, qn, kn, 1e-5, freq, pos, n, h);
+    op_rope((struct rope_args){
+        .out = qkv, .rstd = rstd, .in = in, .qnorm = qn, .knorm = kn, .eps = 1e-5, .freq = freq, .pos = pos, .n = n,
+        .h = h });
     struct attn_plan *p = attn_plan_make(end, n);
     op_attn(out, lse, qkv, p, h);
     op_attn_back(dqkv, dout, out, lse, qkv, p, h);
     attn_plan_free(p);
     add(&o, qkv, c), add(&o, out, n * hq), add(&o, lse, n * h.heads);
-    op_rope_back(dqkv, dqn, dkn, dqkv, in, rstd, qn, kn, freq, pos, n, h);
+    op_rope_back((struct rope_back_args){
+        .din = dqkv, .dqnorm = dqn, .dknorm = dkn, .dout = dqkv, .in = in, .rstd = rstd, .qnorm = qn, .knorm = kn,
+        .freq = freq, .pos = pos, .n = n, .h = h });
     add(&o, dqkv, c), add(&o, dqn, h.hd), add(&o, dkn, h.hd);
-    op_rope(dqkv, NULL, in, NULL, NULL, 0, freq, pos, n, h);
+    op_rope((struct rope_args){ .out = dqkv, .in = in, .eps = 0, .freq = freq, .pos = pos, .n = n, .h = h });
     add(&o, dqkv, c);
     elem_t *pool = reals(NULL, pages * kv_page_elems(h));
     int64_t *slot = keep(xcalloc((size_t)n, sizeof *slot), false);

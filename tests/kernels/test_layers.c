@@ -102,8 +102,12 @@ static void rms_norm(void **state)
             dev_set_threads(t);
             elem_t *d_res = reals(k.x, all), *d_y = reals(NULL, all), *d_dx = reals(k.dres, all), *w = reals(k.w, dim);
             acc_t *rstd = wides(NULL, n), *dw = wides(k.w, dim);
-            op_add_rmsnorm(d_res, d_y, rstd, d_res, reals(k.add, all), w, k.eps, n, dim);
-            op_rmsnorm_back(d_dx, dw, reals(k.dy, all), d_dx, d_res, w, rstd, n, dim);
+            op_add_rmsnorm((struct rmsnorm_args){
+                .res = d_res, .y = d_y, .rstd = rstd, .x = d_res, .add = reals(k.add, all), .w = w, .eps = k.eps,
+                .n = n, .dim = dim });
+            op_rmsnorm_back((struct rmsnorm_back_args){
+                .dx = d_dx, .dw = dw, .dy = reals(k.dy, all), .dres = d_dx, .res = d_res, .w = w, .rstd = rstd, .n = n,
+                .dim = dim });
             double *p[4] = { got(d_res, all), got(d_y, all), got(d_dx, all), got_wide(dw, dim) };
             CHECK(same_bits(p[0], res, all), "case %zu: res is not the rounded sum", c);
             near_stored("op_add_rmsnorm y", p[1], y, NULL, all, 4);
@@ -115,7 +119,9 @@ static void rms_norm(void **state)
         }
         /* the last row alone, in place, without an addend or rstd */
         elem_t *one_y = reals(NULL, dim), *one_x = reals(k.x + (n - 1) * dim, dim);
-        op_add_rmsnorm(one_x, one_y, NULL, reals(res + (n - 1) * dim, dim), NULL, reals(k.w, dim), k.eps, 1, dim);
+        op_add_rmsnorm((struct rmsnorm_args){
+            .res = one_x, .y = one_y, .x = reals(res + (n - 1) * dim, dim), .w = reals(k.w, dim), .eps = k.eps, .n = 1,
+            .dim = dim });
         CHECK(same_bits(got(one_y, dim), o[1] + (n - 1) * dim, dim), "case %zu: a row alone has other bits", c);
         k.x = res, k.add = host(all);                           /* the way back starts from the sum as it is stored */
         /* a row's dx is the slope of that row's part of the loss */
@@ -186,8 +192,12 @@ static void rotation_case(size_t c, int n, struct heads h, bool norm, int top)
                *qn = norm ? reals(k.qn, h.hd) : NULL, *kn = norm ? reals(k.kn, h.hd) : NULL;
         acc_t *rstd = norm ? wides(NULL, n * turned) : NULL, *dq = wides(zero, h.hd), *dk = wides(zero, h.hd),
               *f = wides(freq, h.hd / 2);
-        op_rope(out, rstd, in, qn, kn, k.eps, f, ints(pos, n), n, h);
-        op_rope_back(d, norm ? dq : NULL, norm ? dk : NULL, d, in, rstd, qn, kn, f, ints(pos, n), n, h);
+        op_rope((struct rope_args){
+            .out = out, .rstd = rstd, .in = in, .qnorm = qn, .knorm = kn, .eps = k.eps, .freq = f, .pos = ints(pos, n),
+            .n = n, .h = h });
+        op_rope_back((struct rope_back_args){
+            .din = d, .dqnorm = norm ? dq : NULL, .dknorm = norm ? dk : NULL, .dout = d, .in = in, .rstd = rstd,
+            .qnorm = qn, .knorm = kn, .freq = f, .pos = ints(pos, n), .n = n, .h = h });
         double *p[4] = { got(out, all), got(d, all), got_wide(dq, h.hd), got_wide(dk, h.hd) };
         for (int i = 0; i < 4 && t > 1; i++)
             CHECK(same_bits(p[i], o[i], size[i]), "case %zu: 2 threads change the bits of array %d", c, i);
@@ -252,8 +262,10 @@ static void rotation_table_changes_nothing(void **state)
     for (size_t c = 0; c < sizeof tops / sizeof *tops; c++) {
         int pos[2] = { tops[c], 3 };
         elem_t *row = reals(x, 2 * W), *in = reals(x, 2 * W);
-        op_rope(row, NULL, in, NULL, NULL, 0, wides(other, HD / 2), ints(pos, 2), 1, h);
-        op_rope(row, NULL, in, NULL, NULL, 0, wides(freq, HD / 2), ints(pos, 2), 2, h);
+        op_rope((struct rope_args){
+            .out = row, .in = in, .eps = 0, .freq = wides(other, HD / 2), .pos = ints(pos, 2), .n = 1, .h = h });
+        op_rope((struct rope_args){
+            .out = row, .in = in, .eps = 0, .freq = wides(freq, HD / 2), .pos = ints(pos, 2), .n = 2, .h = h });
         struct rope k = { 2, h, x, NULL, NULL, dy, freq, 0, pos, host(2 * W) };
         rope_loss(&k);
         double *o = got(row, 2 * W);

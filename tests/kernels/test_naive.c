@@ -90,8 +90,12 @@ static void norms(struct rng *r, const int *s, struct tally *t)
     }
     elem_t *d_res = reals(NULL, all), *d_y = reals(NULL, all), *d_dx = reals(NULL, all), *d_w = reals(w, dim);
     acc_t *rstd = wides(NULL, n), *d_dw = wides(dw0, dim);
-    op_add_rmsnorm(d_res, d_y, rstd, reals(x, all), reals(add, all), d_w, 1e-5, n, dim);
-    op_rmsnorm_back(d_dx, d_dw, reals(dy, all), reals(dres, all), d_res, d_w, rstd, n, dim);
+    op_add_rmsnorm((struct rmsnorm_args){
+        .res = d_res, .y = d_y, .rstd = rstd, .x = reals(x, all), .add = reals(add, all), .w = d_w, .eps = 1e-5, .n = n,
+        .dim = dim });
+    op_rmsnorm_back((struct rmsnorm_back_args){
+        .dx = d_dx, .dw = d_dw, .dy = reals(dy, all), .dres = reals(dres, all), .res = d_res, .w = d_w, .rstd = rstd,
+        .n = n, .dim = dim });
     weigh(&t[0], got(d_res, all), res[1], res[0], all);
     weigh(&t[1], got(d_y, all), y[1], y[0], all);
     weigh(&t[2], got(d_dx, all), dx[1], dx[0], all);
@@ -118,8 +122,12 @@ static void rotations(struct rng *r, const int *s, struct tally *t, bool norm)
            *w[2] = { norm ? reals(k.w[0], hd) : NULL, norm ? reals(k.w[1], hd) : NULL };
     acc_t *rstd = norm ? wides(NULL, turned) : NULL, *f = wides(freq, hd / 2), *dq = norm ? wides(dw0, hd) : NULL,
           *dk = norm ? wides(dw0, hd) : NULL;
-    op_rope(out, rstd, in, w[0], w[1], k.eps, f, ints(pos, n), n, h);
-    op_rope_back(din, dq, dk, reals(dy, all), in, rstd, w[0], w[1], f, ints(pos, n), n, h);
+    op_rope((struct rope_args){
+        .out = out, .rstd = rstd, .in = in, .qnorm = w[0], .knorm = w[1], .eps = k.eps, .freq = f, .pos = ints(pos, n),
+        .n = n, .h = h });
+    op_rope_back((struct rope_back_args){
+        .din = din, .dqnorm = dq, .dknorm = dk, .dout = reals(dy, all), .in = in, .rstd = rstd, .qnorm = w[0],
+        .knorm = w[1], .freq = f, .pos = ints(pos, n), .n = n, .h = h });
     weigh(&t[0], got(out, all), y[1], y[0], all);
     weigh(&t[1], got(din, all), d[1], d[0], all);
     if (!norm) return;
@@ -251,9 +259,14 @@ static void heads_of_rows(struct rng *r, const int *s, struct tally *t)
     for (int i = 0; i < n; i++) for (int j = vocab; j < ld; j++) x[(int64_t)i * ld + j] = (double)NAN;
     elem_t *logits = reals(x, (int64_t)n * ld);
     acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *top = wides(NULL, n);
-    op_row_stats(lse, logp, ent, logits, it, NULL, ints(tgt, n), n, vocab, ld);
-    op_top_k_entropy(top, NULL, lse, logits, it, 10, n, vocab, ld);
-    op_dlogits(logits, lse, ent, wides(g, n), wides(ge, n), it, NULL, ints(tgt, n), n, vocab, ld);
+    op_row_stats((struct row_stats_args){
+        .lse = lse, .logp = logp, .ent = ent, .x = logits, .inv_temp = it, .tgt = ints(tgt, n), .n = n, .vocab = vocab,
+        .ld = ld });
+    op_top_k_entropy((struct top_k_entropy_args){
+        .ent = top, .lse = lse, .x = logits, .inv_temp = it, .k = 10, .n = n, .vocab = vocab, .ld = ld });
+    op_dlogits((struct dlogits_args){
+        .x = logits, .lse = lse, .ent = ent, .g = wides(g, n), .ge = wides(ge, n), .inv_temp = it, .tgt = ints(tgt, n),
+        .n = n, .vocab = vocab, .ld = ld });
     acc_t *const stats[4] = { lse, logp, ent, top };
     for (int q = 0; q < 4; q++) weigh(&t[q], got_wide(stats[q], n), out[1][q], out[0][q], n);
     double *have = got(logits, (int64_t)n * ld), *dense = host((int64_t)n * vocab);

@@ -66,7 +66,8 @@ static void branch_scores(void **state)
     struct scores s = make(1);
     for (size_t k = 0; k < sizeof rules / sizeof *rules; k++) {
         const struct branch_rule *r = &rules[k];
-        op_branch_score(s.f, s.zf, s.zh, s.score, s.logp, s.old, s.entropy, s.m, s.begin, ROWS, r);
+        op_branch_score(&(struct branch_scores){ s.f, s.zf, s.zh, s.score }, &(struct branch_in){
+            .logp = s.logp, .logp_old = s.old, .entropy = s.entropy, .m = s.m, .begin = s.begin, .rows = ROWS }, r);
         for (int row = 0; row < ROWS; row++) {
             double f[MAX], h[MAX];
             int64_t at = s.begin[row], n = s.begin[row + 1] - at;
@@ -94,7 +95,8 @@ static void branch_scores(void **state)
         }
     }
     /* no rows: nothing happens */
-    op_branch_score(s.f, s.zf, s.zh, s.score, s.logp, s.old, s.entropy, s.m, s.begin, 0, &rules[0]);
+    op_branch_score(&(struct branch_scores){ s.f, s.zf, s.zh, s.score }, &(struct branch_in){
+        .logp = s.logp, .logp_old = s.old, .entropy = s.entropy, .m = s.m, .begin = s.begin, .rows = 0 }, &rules[0]);
 }
 
 /* Constants whose rounded mean is not themselves: still exactly 0. */
@@ -103,12 +105,14 @@ static void constant_rows(void **state)
     (void)state;
     struct scores s = { .begin = { 0, 49 } };
     for (int i = 0; i < 49; i++) { s.m[i] = 1; s.logp[i] = -1; s.old[i] = -2; s.entropy[i] = (acc_t)0.1; }
-    op_branch_score(s.f, s.zf, s.zh, s.score, s.logp, s.old, s.entropy, s.m, s.begin, 1,
-                    &(struct branch_rule){ 1, 0.8, 1.1 });
+    op_branch_score(&(struct branch_scores){ s.f, s.zf, s.zh, s.score }, &(struct branch_in){
+        .logp = s.logp, .logp_old = s.old, .entropy = s.entropy, .m = s.m, .begin = s.begin, .rows = 1
+    }, &(struct branch_rule){ 1, 0.8, 1.1 });
     for (int i = 0; i < 49; i++) CHECK(s.zf[i] == 0 && s.zh[i] == 0 && s.score[i] == 0, "position %d", i);
     s.entropy[3] = (acc_t)NAN;                       /* a NaN of the policy's own token is not a constant */
-    op_branch_score(s.f, s.zf, s.zh, s.score, s.logp, s.old, s.entropy, s.m, s.begin, 1,
-                    &(struct branch_rule){ 1, 0.8, 1.1 });
+    op_branch_score(&(struct branch_scores){ s.f, s.zf, s.zh, s.score }, &(struct branch_in){
+        .logp = s.logp, .logp_old = s.old, .entropy = s.entropy, .m = s.m, .begin = s.begin, .rows = 1
+    }, &(struct branch_rule){ 1, 0.8, 1.1 });
     CHECK(isnan(s.zh[0]) && isnan(s.score[3]), "NaN entropy");
 }
 
@@ -162,7 +166,9 @@ static void choice_of_points(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct branch_point out[12];
-        int n = op_branch_select(out, key, zf, zh, cases[i].ok, begin3, 3, cases[i].order, &cases[i].r);
+        int n = op_branch_select(out, &(struct select_in){
+            .key = key, .zf = zf, .zh = zh, .ok = cases[i].ok, .begin = begin3, .rows = 3, .order = cases[i].order
+        }, &cases[i].r);
         CHECK(n == cases[i].n, "%s: %d points", cases[i].name, n);
         for (int k = 0; k < n; k++) {
             CHECK(out[k].row == cases[i].want[k].row && out[k].pos == cases[i].want[k].pos,
@@ -176,7 +182,9 @@ static void choice_of_points(void **state)
     uint8_t ok[10] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     struct branch_point out[4];
     for (int i = 0; i < 10; i++) bad[i] = i == 6 ? 1 : (acc_t)NAN;
-    CHECK(op_branch_select(out, bad, zf, zh, ok, begin3, 3, NULL, &(struct select_rule){ .want = 2 }) == 2 &&
+    CHECK(op_branch_select(out, &(struct select_in){
+        .key = bad, .zf = zf, .zh = zh, .ok = ok, .begin = begin3, .rows = 3
+    }, &(struct select_rule){ .want = 2 }) == 2 &&
               out[1].row == 2 && out[1].pos == 2,
           "a NaN key is no candidate");
 }
@@ -209,8 +217,9 @@ static void dual_advantage(void **state)
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         acc_t adv[18], base[8];
-        op_advantage_dual(adv, base, reward8, mask18, begin8, 8, uid8, kind8, rec8, sizeof rec8 / sizeof *rec8,
-                          &cases[k].r);
+        op_advantage_dual(adv, base, &(struct dual_in){
+            .reward = reward8, .m = mask18, .begin = begin8, .rows = 8, .uid = uid8, .kind = kind8, .rec = rec8,
+            .records = sizeof rec8 / sizeof *rec8 }, &cases[k].r);
         for (int i = 0; i < 18; i++) CHECK_NEAR(adv[i], cases[k].want[i], 10 * unit, "case %zu, position %d", k, i);
         CHECK(base[6] == 0 && base[7] == 0, "equal rewards give exactly 0");
         CHECK_NEAR(base[3], cases[k].r.by_std ? b3 : 1 / 3.0, 10 * unit, "base of a branch");
@@ -227,13 +236,15 @@ static void degenerate_groups(void **state)
     struct branch_record rec = { 0, 1, 0, 1 };
     for (int dual = 0; dual <= DUAL_OFF; dual++)
         for (int by_std = 0; by_std < 2; by_std++) {
-            op_advantage_dual(adv, base, reward, m, begin, 4, uid, kind, &rec, 1,
-                              &(struct advantage_rule){ (enum dual_group)dual, by_std, true });
+            op_advantage_dual(adv, base, &(struct dual_in){
+                .reward = reward, .m = m, .begin = begin, .rows = 4, .uid = uid, .kind = kind, .rec = &rec, .records = 1
+            }, &(struct advantage_rule){ (enum dual_group)dual, by_std, true });
             for (int i = 0; i < 4; i++) CHECK(adv[i] == 0 && base[i] == 0, "dual %d, row %d", dual, i);
         }
     /* all initial */
-    op_advantage_dual(adv, base, reward, m, begin, 4, uid, NULL, NULL, 0,
-                      &(struct advantage_rule){ DUAL_PREFIX, false, false });
+    op_advantage_dual(adv, base, &(struct dual_in){
+        .reward = reward, .m = m, .begin = begin, .rows = 4, .uid = uid, .records = 0
+    }, &(struct advantage_rule){ DUAL_PREFIX, false, false });
     CHECK_NEAR(adv[0], 1, unit, "kind NULL");
     CHECK_NEAR(adv[1], -1, unit, "kind NULL");
 }
@@ -342,10 +353,12 @@ static void offsets(void **state)
     (void)state;
     struct scores s = make(4), t = s;
     struct branch_rule rule = { 0.97, 1, 1.2 };
-    op_branch_score(s.f, s.zf, s.zh, s.score, s.logp, s.old, s.entropy, s.m, s.begin, ROWS, &rule);
+    op_branch_score(&(struct branch_scores){ s.f, s.zf, s.zh, s.score }, &(struct branch_in){
+        .logp = s.logp, .logp_old = s.old, .entropy = s.entropy, .m = s.m, .begin = s.begin, .rows = ROWS }, &rule);
     for (int half = 0; half < 2; half++)
-        op_branch_score(t.f, t.zf, t.zh, t.score, t.logp, t.old, t.entropy, t.m, t.begin + 4 * half,
-                        half ? ROWS - 4 : 4, &rule);
+        op_branch_score(&(struct branch_scores){ t.f, t.zf, t.zh, t.score }, &(struct branch_in){
+            .logp = t.logp, .logp_old = t.old, .entropy = t.entropy, .m = t.m, .begin = t.begin + 4 * half,
+            .rows = half ? ROWS - 4 : 4 }, &rule);
     assert_memory_equal(s.score, t.score, (size_t)s.n * sizeof *s.score);
     acc_t reward[MAX], a[MAX], b[MAX];
     int group[ROWS] = { 1, 2, 3, 4, 5, 6 };

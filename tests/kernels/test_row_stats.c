@@ -58,9 +58,14 @@ static void statistics_and_gradient(void **state)
             dev_set_threads(t);
             acc_t *lse = wides(NULL, n), *logp = wides(NULL, targets), *ent = wides(NULL, n);
             elem_t *d = reals(x, (int64_t)n * ld);
-            op_row_stats(lse, logp, ent, d, it, d_begin, d_tgt, n, vocab, ld);
-            op_row_stats(NULL, NULL, NULL, d, it, d_begin, d_tgt, n, vocab, ld);
-            op_dlogits(d, lse, ent, wides(g, targets), wides(ge, n), it, d_begin, d_tgt, n, vocab, ld);
+            op_row_stats((struct row_stats_args){
+                .lse = lse, .logp = logp, .ent = ent, .x = d, .inv_temp = it, .begin = d_begin, .tgt = d_tgt, .n = n,
+                .vocab = vocab, .ld = ld });
+            op_row_stats((struct row_stats_args){
+                .x = d, .inv_temp = it, .begin = d_begin, .tgt = d_tgt, .n = n, .vocab = vocab, .ld = ld });
+            op_dlogits((struct dlogits_args){
+                .x = d, .lse = lse, .ent = ent, .g = wides(g, targets), .ge = wides(ge, n), .inv_temp = it,
+                .begin = d_begin, .tgt = d_tgt, .n = n, .vocab = vocab, .ld = ld });
             double *p[4] = { got_wide(lse, n), got_wide(logp, targets), got_wide(ent, n), got(d, (int64_t)n * ld) };
             for (int i = 0; i < 4 && t > 1; i++)
                 CHECK(same_bits(p[i], o[i], count[i]), "case %zu: 2 threads change the bits of array %d", c, i);
@@ -117,11 +122,17 @@ static void without_entropy_and_alone(void **state)
     for (int i = 0; i < n; i++) tgt[i] = (int)rng_below(&r, (uint32_t)vocab);
     acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *one = wides(NULL, 1);
     elem_t *a = reals(x, n * ld), *b = reals(x, n * ld), *alone = reals(x + 7 * ld, ld);
-    op_row_stats(lse, logp, ent, a, 1, NULL, ints(tgt, n), n, vocab, ld);
-    op_row_stats(NULL, one, NULL, alone, 1, NULL, ints(tgt + 7, 1), 1, vocab, ld);
+    op_row_stats((struct row_stats_args){
+        .lse = lse, .logp = logp, .ent = ent, .x = a, .inv_temp = 1, .tgt = ints(tgt, n), .n = n, .vocab = vocab,
+        .ld = ld });
+    op_row_stats((struct row_stats_args){
+        .logp = one, .x = alone, .inv_temp = 1, .tgt = ints(tgt + 7, 1), .n = 1, .vocab = vocab, .ld = ld });
     CHECK(same_bits(got_wide(one, 1), got_wide(logp, n) + 7, 1), "a row alone has another logp");
-    op_dlogits(a, lse, ent, wides(g, n), wides(zero, n), 1, NULL, ints(tgt, n), n, vocab, ld);
-    op_dlogits(b, lse, NULL, wides(g, n), NULL, 1, NULL, ints(tgt, n), n, vocab, ld);
+    op_dlogits((struct dlogits_args){
+        .x = a, .lse = lse, .ent = ent, .g = wides(g, n), .ge = wides(zero, n), .inv_temp = 1, .tgt = ints(tgt, n),
+        .n = n, .vocab = vocab, .ld = ld });
+    op_dlogits((struct dlogits_args){
+        .x = b, .lse = lse, .g = wides(g, n), .inv_temp = 1, .tgt = ints(tgt, n), .n = n, .vocab = vocab, .ld = ld });
     double *ga = got(a, n * ld), *gb = got(b, n * ld);
     for (int i = 0; i < n * ld; i++)
         if (i % ld < vocab) CHECK_NEAR(ga[i], gb[i], 0, "ge = 0 and ge = NULL, element %d", i);
@@ -143,14 +154,17 @@ static void extremes(void **state)
     }
     acc_t *lse = wides(NULL, 3), *logp = wides(NULL, 3), *ent = wides(NULL, 3);
     elem_t *d = reals(x, 3 * V);
-    op_row_stats(lse, logp, ent, d, 1, NULL, ints(tgt, 3), 3, V, V);
+    op_row_stats((struct row_stats_args){
+        .lse = lse, .logp = logp, .ent = ent, .x = d, .inv_temp = 1, .tgt = ints(tgt, 3), .n = 3, .vocab = V, .ld = V
+    });
     double *p = got_wide(logp, 3), *e = got_wide(ent, 3);
     CHECK(p[0] == 0 && e[0] == 0, "a certain row: logp %g, entropy %g", p[0], e[0]);
     CHECK_NEAR(e[1], log(V), 4 * EPS * 3, "entropy of a uniform row");
     CHECK_NEAR(p[2], -log(10), 4 * EPS * 3, "logp beside -inf");
     CHECK_NEAR(e[2], log(10), 4 * EPS * 3, "entropy beside -inf");
-    op_dlogits(d, lse, ent, wides((double[]){ 1, 1, 1 }, 3), wides((double[]){ 1, 1, 1 }, 3), 1, NULL, ints(tgt, 3), 3,
-               V, V);
+    op_dlogits((struct dlogits_args){
+        .x = d, .lse = lse, .ent = ent, .g = wides((double[]){ 1, 1, 1 }, 3), .ge = wides((double[]){ 1, 1, 1 }, 3),
+        .inv_temp = 1, .tgt = ints(tgt, 3), .n = 3, .vocab = V, .ld = V });
     double *g = got(d, 3 * V);
     for (int i = 0; i < 3 * V; i++) CHECK(isfinite(g[i]), "dlogits[%d] = %g", i, g[i]);
     drop();
@@ -181,8 +195,12 @@ static void bounds_case(struct rng *r, enum shape s, int vocab, double it)
     }
     elem_t *d = reals(x, N * ld);
     acc_t *lse = wides(NULL, N), *logp = wides(NULL, N), *ent = wides(NULL, N);
-    op_row_stats(lse, logp, ent, d, it, NULL, ints(tgt, N), N, vocab, ld);
-    op_dlogits(d, lse, ent, wides(g, N), wides(ge, N), it, NULL, ints(tgt, N), N, vocab, ld);
+    op_row_stats((struct row_stats_args){
+        .lse = lse, .logp = logp, .ent = ent, .x = d, .inv_temp = it, .tgt = ints(tgt, N), .n = N, .vocab = vocab,
+        .ld = ld });
+    op_dlogits((struct dlogits_args){
+        .x = d, .lse = lse, .ent = ent, .g = wides(g, N), .ge = wides(ge, N), .inv_temp = it, .tgt = ints(tgt, N),
+        .n = N, .vocab = vocab, .ld = ld });
     double *lp = got_wide(logp, N), *h = got_wide(ent, N), *z = got_wide(lse, N), *y = got(d, N * ld);
     for (int i = 0; i < N; i++) {
         /* in the double build a sum in double would be the worse of the two */

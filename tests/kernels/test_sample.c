@@ -76,12 +76,16 @@ static void draws_follow_the_cumulative_sum(void **state)
         int id[N], *d_id = keep(dev_alloc(sizeof id), true);
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
-            op_sample(d_id, logp, ent, d_x, &rule, keys(key, N), N, vocab, ld);
+            op_sample((struct sample_args){
+                .id = d_id, .logp = logp, .ent = ent, .x = d_x, .rule = &rule, .key = keys(key, N), .n = N,
+                .vocab = vocab, .ld = ld });
             dev_get(id, d_id, sizeof id);
             for (int i = 0; i < N; i++) ids[t - 1][i] = id[i];
         }
         CHECK(same_bits(ids[0], ids[1], N), "case %zu: 2 threads draw other ids", c);
-        op_row_stats(NULL, logp2, ent2, d_x, 1 / rule.temperature, NULL, d_id, N, vocab, ld);
+        op_row_stats((struct row_stats_args){
+            .logp = logp2, .ent = ent2, .x = d_x, .inv_temp = 1 / rule.temperature, .tgt = d_id, .n = N, .vocab = vocab,
+            .ld = ld });
         CHECK(same_bits(got_wide(logp, N), got_wide(logp2, N), N), "case %zu: logp is not op_row_stats'", c);
         CHECK(same_bits(got_wide(ent, N), got_wide(ent2, N), N), "case %zu: entropy is not op_row_stats'", c);
         int skipped = 0;
@@ -116,17 +120,19 @@ static void greedy_takes_the_lowest_of_the_best(void **state)
     int id[4], *d_id = keep(dev_alloc(sizeof id), true);
     acc_t *logp = wides(NULL, 4), *ent = wides(NULL, 4), *logp2 = wides(NULL, 4), *ent2 = wides(NULL, 4);
     elem_t *d = reals(x, 4 * V);
-    op_sample(d_id, logp, ent, d, &r, keys(key, 4), 4, V, V);
+    op_sample((struct sample_args){
+        .id = d_id, .logp = logp, .ent = ent, .x = d, .rule = &r, .key = keys(key, 4), .n = 4, .vocab = V, .ld = V });
     dev_get(id, d_id, sizeof id);
     static const int want[4] = { 3, 0, 0, V - 1 };
     for (int i = 0; i < 4; i++) CHECK(id[i] == want[i], "row %d: greedy took %d, not %d", i, id[i], want[i]);
-    op_row_stats(NULL, logp2, ent2, d, 1, NULL, d_id, 4, V, V);
+    op_row_stats((struct row_stats_args){
+        .logp = logp2, .ent = ent2, .x = d, .inv_temp = 1, .tgt = d_id, .n = 4, .vocab = V, .ld = V });
     CHECK(same_bits(got_wide(logp, 4), got_wide(logp2, 4), 4) && same_bits(got_wide(ent, 4), got_wide(ent2, 4), 4),
           "greedy statistics are those of temperature 1");
     uint32_t allow[1] = { ~(1u << 3) & ~1u }, *d_allow = keep(dev_alloc(sizeof allow), true);
     dev_put(d_allow, allow, sizeof allow);
     r.allow = d_allow;
-    op_sample(d_id, NULL, NULL, d, &r, keys(key, 4), 4, V, V);
+    op_sample((struct sample_args){ .id = d_id, .x = d, .rule = &r, .key = keys(key, 4), .n = 4, .vocab = V, .ld = V });
     dev_get(id, d_id, sizeof id);
     CHECK(id[0] == 11 && id[2] == V - 1, "greedy under a mask took %d and %d", id[0], id[2]);
     drop();
@@ -147,14 +153,14 @@ static void ties_and_underflow(void **state)
     }
     struct sample_rule r = { 1, 1, 4, 9, NULL };
     elem_t *d = reals(x, (int64_t)N * V);
-    op_sample(d_id, NULL, NULL, d, &r, keys(key, N), N, V, V);
+    op_sample((struct sample_args){ .id = d_id, .x = d, .rule = &r, .key = keys(key, N), .n = N, .vocab = V, .ld = V });
     dev_get(id, d_id, sizeof id);
     for (int i = 0; i < N; i++) seen[id[i]]++;
     for (int j = 0; j < V; j++) CHECK((seen[j] > 0) == (j < 3 || j == 30), "top-4: id %d drawn %d times", j, seen[j]);
     uint32_t allow[2] = { 1u << 31, 1u }, *d_allow = keep(dev_alloc(sizeof allow), true);
     dev_put(d_allow, allow, sizeof allow);
     r = (struct sample_rule){ 1, 1, 0, 9, d_allow };
-    op_sample(d_id, NULL, NULL, d, &r, keys(key, N), N, V, V);
+    op_sample((struct sample_args){ .id = d_id, .x = d, .rule = &r, .key = keys(key, N), .n = N, .vocab = V, .ld = V });
     dev_get(id, d_id, sizeof id);
     int high = 0;
     const double share = 1 / (1 + exp(-2));
@@ -180,7 +186,8 @@ static void frequencies(void **state)
             (struct sample_key){ (uint32_t)i % 10, (uint32_t)i / 10 % 10, (uint32_t)i / 100 % 10, (uint32_t)i / 1000 };
     }
     struct sample_rule rule = { 0.9, 1, 0, 1234567890123ull, NULL };
-    op_sample(d_id, NULL, NULL, reals(all, (int64_t)N * V), &rule, keys(key, N), N, V, V);
+    op_sample((struct sample_args){
+        .id = d_id, .x = reals(all, (int64_t)N * V), .rule = &rule, .key = keys(key, N), .n = N, .vocab = V, .ld = V });
     dev_get(id, d_id, N * sizeof *id);
     for (int i = 0; i < N; i++) seen[id[i]]++;
     for (int j = 0; j < V; j++) sum += p[j] = exp(x[j] / 0.9);

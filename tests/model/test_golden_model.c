@@ -188,7 +188,9 @@ static void pass_run(struct pass *f, const struct golden *g, const struct packin
     f->logp = wides(a, p->targets);
     model_forward(&g->m, &f->acts, &f->b, NULL);
     head_forward(&g->m, f->logits, f->x, f->acts.hidden, NULL, p->n);
-    op_row_stats(f->lse, f->logp, f->ent, f->logits, 1, f->begin, f->tgt, p->n, g->m.c.vocab, vocab_ld(&g->m));
+    op_row_stats((struct row_stats_args){
+        .lse = f->lse, .logp = f->logp, .ent = f->ent, .x = f->logits, .inv_temp = 1, .begin = f->begin, .tgt = f->tgt,
+        .n = p->n, .vocab = g->m.c.vocab, .ld = vocab_ld(&g->m) });
 }
 
 static void pass_free(struct pass *f)
@@ -253,7 +255,9 @@ static void same_gradients(const struct golden *g, const struct packing *p, stru
     elem_t *dx = reals(a, p->n * m->c.dim);
     int stored = 0;
     dev_zero(grad, (size_t)m->count * sizeof *grad);
-    op_dlogits(f->logits, f->lse, f->ent, coef, NULL, 1, f->begin, f->tgt, p->n, m->c.vocab, vocab_ld(m));
+    op_dlogits((struct dlogits_args){
+        .x = f->logits, .lse = f->lse, .ent = f->ent, .g = coef, .inv_temp = 1, .begin = f->begin, .tgt = f->tgt,
+        .n = p->n, .vocab = m->c.vocab, .ld = vocab_ld(m) });
     head_back(m, dx, f->logits, f->x, p->n, grad);
     model_backward(m, &f->acts, &f->b, dx, grad);
     dev_get(got, grad, (size_t)m->count * sizeof *got);
@@ -348,7 +352,9 @@ static void texts_grow(struct texts *t, int step, const struct golden *g, const 
     struct sample_rule rule = { .temperature = 0, .top_p = 1 };
     struct sample_key key[SEQS] = { { 0 } };
     head_forward(&g->m, logits, x, hidden, put(a, last, SEQS * sizeof *last), SEQS);
-    op_sample(id, NULL, NULL, logits, &rule, put(a, key, sizeof key), SEQS, g->m.c.vocab, ld);
+    op_sample((struct sample_args){
+        .id = id, .x = logits, .rule = &rule, .key = put(a, key, sizeof key), .n = SEQS, .vocab = g->m.c.vocab, .ld = ld
+    });
     dev_get(got, id, sizeof got);
     model_get(t->logits + step * SEQS * ld, logits, SEQS * ld);
     for (int s = 0; s < SEQS; s++) t->ids[s][t->n[s]++] = got[s];

@@ -167,12 +167,14 @@ static struct pass ours(const struct subject_at *s)
           *host = xmalloc((size_t)(m->count + n * ld) * sizeof *host);
     model_forward(m, &acts, &b, NULL);
     head_forward(m, logits, x, acts.hidden, NULL, n);
-    op_row_stats(lse, NULL, ent, logits, 1, NULL, tgt, n, m->c.vocab, ld);
+    op_row_stats((struct row_stats_args){
+        .lse = lse, .ent = ent, .x = logits, .inv_temp = 1, .tgt = tgt, .n = n, .vocab = m->c.vocab, .ld = ld });
     model_get(host, logits, n * ld);
     for (int64_t i = 0; i < n; i++) get_back(p.logits + i * vocab, host + i * ld, vocab);
     dev_zero(g, (size_t)m->count * sizeof *g);
-    op_dlogits(logits, lse, ent, put_wide(&a, s->coef, n), put_wide(&a, s->of_entropy, n), 1, NULL, tgt, n, m->c.vocab,
-               ld);
+    op_dlogits((struct dlogits_args){
+        .x = logits, .lse = lse, .ent = ent, .g = put_wide(&a, s->coef, n), .ge = put_wide(&a, s->of_entropy, n),
+        .inv_temp = 1, .tgt = tgt, .n = n, .vocab = m->c.vocab, .ld = ld });
     head_back(m, dx, logits, x, n, g);
     model_backward(m, &acts, &b, dx, g);
     dev_get(host, g, (size_t)m->count * sizeof *g);

@@ -94,8 +94,10 @@ static void run(const struct model *m, const int *ids, acc_t *logits, acc_t *gra
     head_forward(m, x, in, acts.hidden, NULL, LEN);
     model_get(padded, x, LEN * ld);
     for (int i = 0; i < LEN; i++) memcpy(logits + i * vocab, padded + i * ld, (size_t)vocab * sizeof *logits);
-    op_row_stats(lse, logp, ent, x, 1, NULL, tgt, LEN, vocab, ld);
-    op_dlogits(x, lse, ent, g, NULL, 1, NULL, tgt, LEN, vocab, ld);
+    op_row_stats((struct row_stats_args){
+        .lse = lse, .logp = logp, .ent = ent, .x = x, .inv_temp = 1, .tgt = tgt, .n = LEN, .vocab = vocab, .ld = ld });
+    op_dlogits((struct dlogits_args){
+        .x = x, .lse = lse, .ent = ent, .g = g, .inv_temp = 1, .tgt = tgt, .n = LEN, .vocab = vocab, .ld = ld });
     head_back(m, dx, x, in, LEN, grad);
     model_backward(m, &acts, &b, dx, grad);
     dev_get(gradient, grad, (size_t)m->count * sizeof *gradient);

@@ -74,8 +74,9 @@ static void statistics(void **state)
         for (int k = 0; k < 2; k++) {
             acc_t *lse = device(NULL, sizeof out[0][0]), *logp = device(NULL, sizeof out[0][0]),
                   *ent = device(NULL, sizeof out[0][0]);
-            op_row_stats(lse, logp, ent, logits(x, N, vocab, lds[k], k), it, NULL, device(tgt, sizeof tgt), N, vocab,
-                         lds[k]);
+            op_row_stats((struct row_stats_args){
+                .lse = lse, .logp = logp, .ent = ent, .x = logits(x, N, vocab, lds[k], k), .inv_temp = it,
+                .tgt = device(tgt, sizeof tgt), .n = N, .vocab = vocab, .ld = lds[k] });
             dev_get(out[k][0], lse, sizeof out[0][0]);
             dev_get(out[k][1], logp, sizeof out[0][0]);
             dev_get(out[k][2], ent, sizeof out[0][0]);
@@ -114,8 +115,10 @@ static void gradients(void **state)
             struct naive w = row_naive(x + (int64_t)i * vocab, vocab, it);
             lse[i] = (float)w.lse, ent[i] = (float)w.ent;
         }
-        op_dlogits(d, device(lse, sizeof lse), device(ent, sizeof ent), device(g, sizeof g), device(ge, sizeof ge), it,
-                   device(begin, sizeof begin), device(tgt, sizeof tgt), N, vocab, ld);
+        op_dlogits((struct dlogits_args){
+            .x = d, .lse = device(lse, sizeof lse), .ent = device(ent, sizeof ent), .g = device(g, sizeof g),
+            .ge = device(ge, sizeof ge), .inv_temp = it, .begin = device(begin, sizeof begin),
+            .tgt = device(tgt, sizeof tgt), .n = N, .vocab = vocab, .ld = ld });
         dev_get(h, d, (size_t)all * sizeof *h);
         for (int i = 0; i < N; i++) {
             double sum = 0, total = 0, rounding = 0;
@@ -208,9 +211,13 @@ static void sampling(void **state)
         elem_t *d = logits(x, ROWS, vocab, ld, 0);
         acc_t *stats = device(NULL, 4 * ROWS * sizeof *stats), got[4][ROWS];
         int *d_id = device(NULL, sizeof id);
-        op_sample(d_id, stats, stats + ROWS, d, &rule, device(key, sizeof key), ROWS, vocab, ld);
-        op_row_stats(NULL, stats + 2 * ROWS, stats + 3 * ROWS, d, rule.temperature > 0 ? 1 / rule.temperature : 1, NULL,
-                     d_id, ROWS, vocab, ld);
+        op_sample((struct sample_args){
+            .id = d_id, .logp = stats, .ent = stats + ROWS, .x = d, .rule = &rule, .key = device(key, sizeof key),
+            .n = ROWS, .vocab = vocab, .ld = ld });
+        op_row_stats((struct row_stats_args){
+            .logp = stats + 2 * ROWS, .ent = stats + 3 * ROWS, .x = d,
+            .inv_temp = rule.temperature > 0 ? 1 / rule.temperature : 1, .tgt = d_id, .n = ROWS, .vocab = vocab,
+            .ld = ld });
         dev_get(id, d_id, sizeof id);
         dev_get(got, stats, sizeof got);
         CHECK(!memcmp(got[0], got[2], 2 * sizeof got[0]), "case %zu: logp and entropy are not op_row_stats'", c);
@@ -254,7 +261,9 @@ static void top_entropy(void **state)
             acc_t *ent = device(NULL, sizeof got), *least = device(NULL, sizeof got_least);
             elem_t *d = logits(x, N, vocab, vocab + 3, 0);
             for (int i = 0; i < N; i++) lse[i] = (float)row_naive(x + (int64_t)i * vocab, vocab, it).lse;
-            op_top_k_entropy(ent, least, device(lse, sizeof lse), d, it, ks[k], N, vocab, vocab + 3);
+            op_top_k_entropy((struct top_k_entropy_args){
+                .ent = ent, .least = least, .lse = device(lse, sizeof lse), .x = d, .inv_temp = it, .k = ks[k], .n = N,
+                .vocab = vocab, .ld = vocab + 3 });
             dev_get(got, ent, sizeof got);
             dev_get(got_least, least, sizeof got_least);
             for (int i = 0; i < N; i++) {

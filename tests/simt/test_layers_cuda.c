@@ -106,7 +106,9 @@ static void norm_case(int n, int dim, int shift, double *bits[4])
     elem_t *d_res = reals(x, all, shift), *d_y = reals(NULL, all, shift), *d_dx = reals(dres, all, shift),
            *d_w = reals(w, dim, shift);
     acc_t *rstd = wides(NULL, n), *d_dw = wides(dw, dim);
-    op_add_rmsnorm(d_res, d_y, rstd, d_res, reals(add, all, shift), d_w, 1e-5, n, dim);
+    op_add_rmsnorm((struct rmsnorm_args){
+        .res = d_res, .y = d_y, .rstd = rstd, .x = d_res, .add = reals(add, all, shift), .w = d_w, .eps = 1e-5, .n = n,
+        .dim = dim });
     double *g_rs = got_wide(rstd, n), *g_res = got(d_res, all);
     for (int i = 0; i < n; i++) {
         double sq = 0, dot = 0;
@@ -126,7 +128,9 @@ static void norm_case(int n, int dim, int shift, double *bits[4])
     near_all("rstd", g_rs, rs, NULL, n, 4, false);
     near_all("norm y", bits[0] = got(d_y, all), y, NULL, all, 4, true);
     if (dim > 1024 * (int)(16 / sizeof(elem_t))) return;
-    op_rmsnorm_back(d_dx, d_dw, reals(dy, all, shift), d_dx, d_res, d_w, rstd, n, dim);
+    op_rmsnorm_back((struct rmsnorm_back_args){
+        .dx = d_dx, .dw = d_dw, .dy = reals(dy, all, shift), .dres = d_dx, .res = d_res, .w = d_w, .rstd = rstd, .n = n,
+        .dim = dim });
     near_all("norm dx", bits[1] = got(d_dx, all), dx, mag, all, 8, true);
     near_all("norm dw", bits[2] = got_wide(d_dw, dim), dw, dw_mag, dim, 8, false);
 }
@@ -249,10 +253,14 @@ static void rope_case(int n, struct heads h, bool norm, int shift, double *bits[
     acc_t *rstd = norm ? wides(NULL, (int64_t)n * turned) : NULL, *dq = wides(host(hd), hd), *dk = wides(host(hd), hd),
           *f = wides(freq, hd / 2);
     int *d_pos = device(pos, (size_t)n * sizeof *pos);
-    op_rope(out, rstd, in, qn, kn, 1e-6, f, d_pos, n, h);
+    op_rope((struct rope_args){
+        .out = out, .rstd = rstd, .in = in, .qnorm = qn, .knorm = kn, .eps = 1e-6, .freq = f, .pos = d_pos, .n = n,
+        .h = h });
     near_all("rope", bits[0] = got(out, all), y, NULL, all, 12, true);
     if (norm) near_all("head rstd", got_wide(rstd, (int64_t)n * turned), rs, NULL, (int64_t)n * turned, 8, false);
-    op_rope_back(g, norm ? dq : NULL, norm ? dk : NULL, g, in, rstd, qn, kn, f, d_pos, n, h);
+    op_rope_back((struct rope_back_args){
+        .din = g, .dqnorm = norm ? dq : NULL, .dknorm = norm ? dk : NULL, .dout = g, .in = in, .rstd = rstd,
+        .qnorm = qn, .knorm = kn, .freq = f, .pos = d_pos, .n = n, .h = h });
     near_all("rope back", bits[1] = got(g, all), d, mag, all, 12, true);
     bits[2] = got_wide(dq, hd);
     if (!norm) return;

@@ -60,7 +60,9 @@ static void branch_score(void **state)
     static double x[MAX], h[MAX];
     struct batch b = make(1);
     for (int k = 0; k < 3; k++) {
-        op_branch_score(f, zf, zh, score, b.logp, b.old, b.entropy, b.m, b.begin, ROWS, &rules[k]);
+        op_branch_score(&(struct branch_scores){ f, zf, zh, score }, &(struct branch_in){
+            .logp = b.logp, .logp_old = b.old, .entropy = b.entropy, .m = b.m, .begin = b.begin, .rows = ROWS
+        }, &rules[k]);
         for (int row = 0; row < ROWS; row++) {
             int64_t at = b.begin[row], n = b.begin[row + 1] - at;
             double s = 0;
@@ -192,8 +194,9 @@ static void records(void **state)
         int orig = i % 3 ? 12 : 10 + i % 5, row = (int)rng_below(&g, ROWS + 2) - 1, idx = (int)rng_below(&g, 1100) - 5;
         rec[i] = (struct branch_record){ orig, row, idx, rng_uniform(&g) - 0.2 };
     }
-    op_advantage_dual(adv, base, reward, b.m, b.begin, ROWS, uid, kind, rec, RECORDS,
-                      &(struct advantage_rule){ DUAL_PREFIX, true, false });
+    op_advantage_dual(adv, base, &(struct dual_in){
+        .reward = reward, .m = b.m, .begin = b.begin, .rows = ROWS, .uid = uid, .kind = kind, .rec = rec,
+        .records = RECORDS }, &(struct advantage_rule){ DUAL_PREFIX, true, false });
     op_reward_scale(c.reward, c.begin, ROWS, rec, RECORDS, 0.99);
     double most = 0;
     for (int i = 0; i < RECORDS; i++) if (rec[i].row >= 0) most = fmax(most, rec[i].score);
@@ -237,7 +240,8 @@ static void points(void **state)
     for (int gap = 0; gap < 30; gap += 7) {
         struct select_rule r = { WANT, 0, gap, true, true };
         struct branch_point out[WANT];
-        int n = op_branch_select(out, key, zf, zh, ok, b.begin, ROWS, NULL, &r), found = 0;
+        int n = op_branch_select(out, &(struct select_in){
+            .key = key, .zf = zf, .zh = zh, .ok = ok, .begin = b.begin, .rows = ROWS }, &r), found = 0;
         CHECK(n == WANT, "gap %d: %d points", gap, n);
         memset(near, 0, sizeof near);
         for (; found < WANT; found++) {

@@ -36,8 +36,9 @@ static inline void same_as_training(const struct model *m, const struct sequence
     struct batch b = { .n = n, .ids = seq->ids, .pos = pos, .plan = plan_ };
     model_forward(m, &acts, &b, NULL);
     head_forward(m, logits, x, acts.hidden, NULL, n);
-    op_row_stats(NULL, logp, ent, logits, temperature > 0 ? 1 / temperature : 1, NULL, seq->ids + 1, n - 1, m->c.vocab,
-                 vocab_ld(m));
+    op_row_stats((struct row_stats_args){
+        .logp = logp, .ent = ent, .x = logits, .inv_temp = temperature > 0 ? 1 / temperature : 1, .tgt = seq->ids + 1,
+        .n = n - 1, .vocab = m->c.vocab, .ld = vocab_ld(m) });
     for (int i = seq->prompt_len; i < n; i++) {
         if (!seq->m[i]) { assert_true(seq->logp[i] == 0 && seq->entropy[i] == 0); continue; }
         CHECK(seq->logp[i] == logp[i - 1] && seq->logp[i] <= 0,

@@ -202,9 +202,13 @@ static inline void mini_fresh(const struct mini *x, const struct sequence *seq, 
     struct attn_plan *plan = attn_plan_make(end, n);
     model_forward(&m, &acts, &(struct batch){ .n = n, .ids = seq->ids, .pos = pos, .plan = plan }, NULL);
     head_forward(&m, logits, hid, acts.hidden, NULL, n);
-    op_row_stats(lse, lp, en, logits, inv_temp, NULL, seq->ids + 1, n - 1, m.c.vocab, vocab_ld(&m));
+    op_row_stats((struct row_stats_args){
+        .lse = lse, .logp = lp, .ent = en, .x = logits, .inv_temp = inv_temp, .tgt = seq->ids + 1, .n = n - 1,
+        .vocab = m.c.vocab, .ld = vocab_ld(&m) });
     acc_t *least = xcalloc((size_t)n, sizeof *least);
-    if (top_k) op_top_k_entropy(en, least, lse, logits, inv_temp, top_k, n - 1, m.c.vocab, vocab_ld(&m));
+    if (top_k) op_top_k_entropy((struct top_k_entropy_args){
+        .ent = en, .least = least, .lse = lse, .x = logits, .inv_temp = inv_temp, .k = top_k, .n = n - 1,
+        .vocab = m.c.vocab, .ld = vocab_ld(&m) });
     for (int i = 0; top_k && i < n - 1; i++)             /* and the token that is there, where it is none of them */
         if (lp[i] < least[i]) en[i] = (acc_t)((double)en[i] - exp((double)lp[i]) * (double)lp[i]);
     free(least);
