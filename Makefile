@@ -77,6 +77,7 @@ LAYERS = base data/parquet data/grade data/tasks data kernels $(if $(filter cpu,
 needs.data             = data/parquet data/grade data/tasks
 needs.kernels/bench    = kernels
 needs.simt             = kernels
+needs.data/tasks       = data/grade
 needs.model/weights    = kernels
 needs.model            = model/weights
 needs.model/tokenizer  = model

@@ -276,12 +276,12 @@ void prompt_set_free(struct prompt_set *q)
 {
     for (int k = 0; q->prompt && k < q->rows.n; k++) ids_free(&q->prompt[k]);
     free(q->prompt);
-    free(q->row_order.order);
+    free(q->record_order.order);
     dataset_free(&q->rows);
     *q = (struct prompt_set){ 0 };
 }
 
-int row_order_at(struct row_order *d, const struct config *c, int n, uint64_t position)
+int record_order_at(struct record_order *d, const struct config *c, int n, uint64_t position)
 {
     uint64_t rows = (uint64_t)n, epoch = position / rows;
     if (!c->data.shuffle) return (int)(position % rows);
@@ -293,7 +293,7 @@ int row_order_at(struct row_order *d, const struct config *c, int n, uint64_t po
     return d->order[position % rows];
 }
 
-int prompt_set_row(struct prompt_set *q, const struct config *c, uint64_t position)
+int prompt_set_record(struct prompt_set *q, const struct config *c, uint64_t position)
 {
-    return row_order_at(&q->row_order, c, q->rows.n, position);
+    return record_order_at(&q->record_order, c, q->rows.n, position);
 }

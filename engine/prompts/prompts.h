@@ -6,10 +6,10 @@
 #include "model/chat/chat.h"
 
 /* Rows in the order of an epoch. Start with { 0 }; free(order) at the end. */
-struct row_order { int *order; uint32_t epoch; };
+struct record_order { int *order; uint32_t epoch; };
 /* The row (of n) that number position of the run is. Epochs follow one another without a gap, so a batch may reach from
  * one into the next. */
-int row_order_at(struct row_order *d, const struct config *c, int n, uint64_t position);
+int record_order_at(struct record_order *d, const struct config *c, int n, uint64_t position);
 
 struct prompt_set {
     struct dataset rows;            /* none: the embedded tasks */
@@ -17,7 +17,7 @@ struct prompt_set {
     uint64_t
         hash; /* of all that decides numbers: prompts, references, rule, data_source, in order; not of what the files are called, nor of
                                        columns that nobody reads */
-    struct row_order row_order;
+    struct record_order record_order;
 };
 
 /* Reads the files named in a list (data/data_files.h) and writes each row's prompt as data.system_prompt, the chat
@@ -28,7 +28,7 @@ bool prompt_set_open(struct prompt_set *q, const char *key, const char *files, c
                     const struct call_form *form, struct err *e);
 void prompt_set_free(struct prompt_set *q);
 
-int prompt_set_row(struct prompt_set *q, const struct config *c, uint64_t position);      /* as deck_row */
+int prompt_set_record(struct prompt_set *q, const struct config *c, uint64_t position);      /* as deck_row */
 
 /* A conversation and what begins a reply: with the system message that data.system_prompt=`system` stands for, and,
  * where calls run in turns, with the tools declared. False: the chat format has no place for something in it

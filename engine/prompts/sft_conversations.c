@@ -108,6 +108,6 @@ void sft_conversations_free(struct sft_conversations *t)
 {
     for (int k = 0; k < t->n; k++) sft_example_free(&t->example[k]);
     free(t->example);
-    free(t->row_order.order);
+    free(t->record_order.order);
     *t = (struct sft_conversations){ 0 };
 }

@@ -8,7 +8,7 @@ struct sft_conversations {
     struct sft_example *example;                   /* [n] */
     int n;
     int64_t tokens, targets;        /* of all */
-    struct row_order row_order;
+    struct record_order record_order;
 };
 
 /* Reads data.train_files. Where calls run in turns, a conversation that says nothing of tools declares the program's

@@ -1,7 +1,7 @@
 /* step_metrics.h: the sums of one training step, and the metrics made of them. A member of struct step_sums is named
  * after its metric where verl's name allows it. */
 #pragma once
-#include "engine/tools/tool_table.h"
+#include "engine/tools/tool_rows.h"
 #include "engine/report/metrics.h"
 
 /* The part of a response that a token belongs to; DEPTHS: a response in quarters. */

@@ -113,10 +113,10 @@ void rollout_set(struct rollout *r, const struct rollout_config *c)
     r->c.tool_timeout_s = old.tool_timeout_s;
 }
 
-void rollout_spare(struct rollout *r, bool (*spare)(void *ctx), void *ctx)
+void rollout_set_evict(struct rollout *r, bool (*evict)(void *ctx), void *ctx)
 {
-    r->c.spare = spare;
-    r->c.spare_ctx = ctx;
+    r->c.evict = evict;
+    r->c.evict_ctx = ctx;
 }
 
 void rollout_free(struct rollout *r)
@@ -178,7 +178,7 @@ static bool make_room(struct rollout *r, struct sequence *seq)
         struct kv_seq *give = NULL;
         for (int k = r->before, last = -1; k < r->done; k++)
             if (r->finished[k] > last && r->seq[r->finished[k]]->kv.n_pages) give = &r->seq[last = r->finished[k]]->kv;
-        if (!give && r->c.spare && r->c.spare(r->c.spare_ctx)) {
+        if (!give && r->c.evict && r->c.evict(r->c.evict_ctx)) {
             r->stats.kv_dropped++;
             continue;
         }

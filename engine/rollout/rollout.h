@@ -24,8 +24,8 @@ struct rollout_config {
     void *force_ctx;
     /* NULL, or asked when an sequence finds no room: drops some pages kept from earlier runs (kv_drop on an sequence
      * that is not in this one). False: has none. */
-    bool (*spare)(void *ctx);
-    void *spare_ctx;
+    bool (*evict)(void *ctx);
+    void *evict_ctx;
     /* NULL, or where it is not 0 the run is given up between two passes: its sequences are of no use then */
     const volatile sig_atomic_t *halt;
 };
@@ -57,8 +57,8 @@ void rollout_warm_up(struct rollout *r);
  * tool_timeout_s are those of rollout_make, and max_len may not exceed it. */
 void rollout_set(struct rollout *r, const struct rollout_config *c);
 
-/* spare alone, between runs. */
-void rollout_spare(struct rollout *r, bool (*spare)(void *ctx), void *ctx);
+/* evict alone, between runs. */
+void rollout_set_evict(struct rollout *r, bool (*evict)(void *ctx), void *ctx);
 
 /* Runs the n sequences to their end (those already finished are left alone). Roots, and forks whose pages are gone, are
  * prefilled; sequences with the same prompt number and the same prompt share its pages. keep_kv: finished sequences

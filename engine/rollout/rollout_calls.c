@@ -122,7 +122,7 @@ static void note_status(struct rollout *r, struct seq_slot *s, int k, const stru
 
 static void refuse(struct rollout *r, struct seq_slot *s, int k)
 {
-    note_status(r, s, k, &(struct tool_done){ .status = CALL_REFUSED });
+    note_status(r, s, k, &(struct tool_done){ .status = CALL_REJECTED });
 }
 
 static void make_call(struct rollout *r, struct seq_slot *s, const struct found_call *f)

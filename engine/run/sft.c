@@ -119,7 +119,7 @@ struct talking { struct sft_conversations *t; const struct config *c; };
 static struct seq_view take_talk(void *ctx, int slot, uint64_t i)
 {
     struct talking *x = ctx;
-    const struct sft_example *d = &x->t->example[row_order_at(&x->t->row_order, x->c, x->t->n, i)];
+    const struct sft_example *d = &x->t->example[record_order_at(&x->t->record_order, x->c, x->t->n, i)];
     (void)slot;
     return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
 }

@@ -2,7 +2,7 @@
  * its text anywhere, or as turns of its chat format, whose calls run when the policy has ended its turn. Calls are
  * recognised in text; what is wrong with one is an observation, never an error. */
 #pragma once
-#include "engine/tools/tool_table.h"
+#include "engine/tools/tool_rows.h"
 #include "model/chat/chat.h"
 
 /* What the policy sees instead of a result. */

@@ -1,4 +1,5 @@
-/* tool_calls_in.h: what the files of engine/tools/tool_calls*.c share. */
+/* tool_calls_in.h: what the parts of tool_calls.h share: tool_calls.c, tool_calls_cut.c, tool_calls_json.c and
+ * tool_calls_turn.c. */
 #pragma once
 #include "engine/tools/tool_calls.h"
 

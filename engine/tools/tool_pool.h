@@ -13,10 +13,10 @@ enum call_status {
     CALL_NOT_RECORDED,
     CALL_FAILED,
     CALL_TIMEOUT,
-    CALL_REFUSED /* over the limit, empty, unreadable */,
+    CALL_REJECTED /* over the limit, empty, unreadable */,
     CALL_STATUSES
 };
-/* "none", "ok", "nearest", "not_recorded", "failed", "timeout", "refused" */
+/* "none", "ok", "nearest", "not_recorded", "failed", "timeout", "rejected" */
 extern const char *const call_status_name[CALL_STATUSES];
 
 /* run appends the result of query[n] to out. Called from several threads at once; must depend on (caller, query) alone.

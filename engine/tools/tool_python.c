@@ -1,6 +1,6 @@
 /* tool_python.c: the tool python: the calculator of data/tasks/calc.h. Prompts of the embedded tasks get its small
  * limits. */
-#include "engine/tools/tool_table.h"
+#include "engine/tools/tool_table_in.h"
 #include "data/tasks/calc.h"
 
 tool_function tool_python;

@@ -1,5 +1,5 @@
 /* tool_rows.c: what the rest of the program reads out of the table of tools. */
-#include "engine/tools/tool_table.h"
+#include "engine/tools/tool_rows.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>

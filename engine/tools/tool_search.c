@@ -1,5 +1,5 @@
 /* tool_search.c: the tool search: the pages of an embedded task, or what was recorded for prompts of files. */
-#include "engine/tools/tool_pool.h"
+#include "engine/tools/tool_table_in.h"
 #include "data/search_cache.h"
 #include "data/tasks/corpus.h"
 

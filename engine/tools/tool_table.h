@@ -46,17 +46,3 @@ struct tool_table { const struct tool *row; int n; };
 
 /* The program's tools. Chosen by the linker: a test that defines a tool_table of its own runs with that one. */
 extern const struct tool_table tool_table;
-
-/* False: a row lacks something, the run function above all, or two rows share a name or a tag; e names the tool. */
-bool tool_table_check(const struct tool_table *t, struct err *e);
-/* Row number, or TOOL_NONE. */
-int tool_by_name(const char *name);
-/* The row of a call; NULL: TOOL_NONE. */
-const struct tool *tool_row(int tool);
-/* "none" for TOOL_NONE */
-const char *tool_name(int tool);
-/* Appends the declarations of all tools, a JSON list, as a chat template takes it. */
-void tools_declare(struct str *out);
-/* Appends the names: "python and search". */
-void tools_list(struct str *out);
-void tools_tags(struct tool_tags *tags);

@@ -192,9 +192,9 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
         for (int j = before[i]; j < g[i].n; j++) seq[k++] = &g[i].traj[j]->seq;
     struct rollout_stats stats;
     struct evictable pages = { g, n, before, &t->s->kv };
-    rollout_spare(t->s->ro, evict_pages, &pages);
+    rollout_set_evict(t->s->ro, evict_pages, &pages);
     rollout_run(t->s->ro, seq, total, keep, progress, t, &stats);
-    rollout_spare(t->s->ro, NULL, NULL);
+    rollout_set_evict(t->s->ro, NULL, NULL);
     free(seq);
     z->generated_branch += stats.generated;
     sums_add_run(z, &stats);

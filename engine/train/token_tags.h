@@ -1,7 +1,7 @@
 /* token_tags.h: the tags that say what a token is part of: a thought, a call, an answer. Tools' tags come from the
  * table of tools. */
 #pragma once
-#include "engine/tools/tool_table.h"
+#include "engine/tools/tool_rows.h"
 
 struct token_tag {
     const char *open, *close;

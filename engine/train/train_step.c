@@ -21,7 +21,7 @@ static struct group *open_groups(struct trainer *t)
     for (int p = 0; p < prompts; p++) {
         uint64_t index = (uint64_t)t->step * (uint64_t)prompts + (uint64_t)p;
         if (t->s->train.rows.n)
-            group_begin_record(&g[p], t->s, &t->s->train, prompt_set_row(&t->s->train, c, index), (uint32_t)t->step,
+            group_begin_record(&g[p], t->s, &t->s->train, prompt_set_record(&t->s->train, c, index), (uint32_t)t->step,
                             (uint32_t)p, n);
         else
             group_begin_task(&g[p], t->s, (int)(index % FAMILIES), SPLIT_TRAIN, (uint64_t)c->trainer.seed, index,

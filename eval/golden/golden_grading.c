@@ -3,7 +3,7 @@
 #include "data/grade/math_equiv.h"
 #include "data/grade/qa_metrics.h"
 #include "data/grade/reward.h"
-#include "engine/tools/tool_table.h"
+#include "engine/tools/tool_rows.h"
 #include "data/grade/python_text.h"
 #include "eval/golden/golden.h"
 #include <math.h>

@@ -151,8 +151,8 @@ static void run_all(struct sequence *seq, const struct way *w, const struct toke
     struct past past = { &b.kv, seq, 0 };
     c.max_rows = w->max_rows;
     c.max_seqs = w->max_seqs;
-    c.spare = let_go;
-    c.spare_ctx = &past;
+    c.evict = let_go;
+    c.evict_ctx = &past;
     dev_set_threads(w->threads);
     bench_make(&b, &c, t, w->pages);
     for (int i = 0; i < ROOTS; i++) root_make(list[i] = &seq[i], i);

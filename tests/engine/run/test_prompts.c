@@ -175,25 +175,25 @@ static void order(void **state)
     (void)state;
     enum { N = 10, BATCH = 4 };
     int seen[3][N] = { { 0 } }, first[N], moved = 0;
-    struct row_order d = { 0 }, other = { 0 };
+    struct record_order d = { 0 }, other = { 0 };
     /* batches of 4 reach from one epoch into the next */
-    for (uint64_t i = 0; i < 3 * N; i++) seen[i / N][row_order_at(&d, &c, N, i)]++;
+    for (uint64_t i = 0; i < 3 * N; i++) seen[i / N][record_order_at(&d, &c, N, i)]++;
     for (int e = 0; e < 3; e++)
         for (int k = 0; k < N; k++) CHECK(seen[e][k] == 1, "epoch %d, row %d: %d times", e, k, seen[e][k]);
-    for (uint64_t i = 0; i < N; i++) first[i] = row_order_at(&d, &c, N, i);             /* back to the first epoch */
-    for (uint64_t i = 0; i < N; i++) moved += row_order_at(&other, &c, N, N + i) != first[i];
+    for (uint64_t i = 0; i < N; i++) first[i] = record_order_at(&d, &c, N, i);             /* back to the first epoch */
+    for (uint64_t i = 0; i < N; i++) moved += record_order_at(&other, &c, N, N + i) != first[i];
     assert_true(moved > 0);
     mini_set(&c, KEYS("data.seed", "1"));
     /* that is trainer.seed's default */
-    for (uint64_t i = 0; i < N; i++) assert_int_equal(row_order_at(&other, &c, N, i), first[i]);
+    for (uint64_t i = 0; i < N; i++) assert_int_equal(record_order_at(&other, &c, N, i), first[i]);
     mini_set(&c, KEYS("data.seed", "2"));
     free(other.order);
-    other = (struct row_order){ 0 };
+    other = (struct record_order){ 0 };
     moved = 0;
-    for (uint64_t i = 0; i < N; i++) moved += row_order_at(&other, &c, N, i) != first[i];
+    for (uint64_t i = 0; i < N; i++) moved += record_order_at(&other, &c, N, i) != first[i];
     assert_true(moved > 0);
     mini_set(&c, KEYS("data.seed", "-1", "data.shuffle", "false"));
-    for (uint64_t i = 0; i < 2 * N; i++) assert_int_equal(row_order_at(&other, &c, N, i), (int)(i % N));
+    for (uint64_t i = 0; i < 2 * N; i++) assert_int_equal(record_order_at(&other, &c, N, i), (int)(i % N));
     mini_set(&c, KEYS("data.shuffle", "true"));
     free(d.order);
     free(other.order);
@@ -215,7 +215,7 @@ static void twins(void **state)
         CHECK(prompt_set_open(&q[i], "data.train_files", files[i], &c, &s.form, &e), "%s", e.text);
     assert_true(q[0].rows.n == q[1].rows.n && q[0].rows.n > 4000 && q[0].rows.n < 10000 && q[0].hash == q[1].hash);
     for (uint64_t at = 0; at < (uint64_t)q[0].rows.n * 2; at += 97) {
-        int a = prompt_set_row(&q[0], &c, at), b = prompt_set_row(&q[1], &c, at);
+        int a = prompt_set_record(&q[0], &c, at), b = prompt_set_record(&q[1], &c, at);
         assert_int_equal(a, b);
         assert_int_equal(q[0].prompt[a].n, q[1].prompt[b].n);
         assert_memory_equal(q[0].prompt[a].p, q[1].prompt[b].p, (size_t)q[0].prompt[a].n * sizeof(int));

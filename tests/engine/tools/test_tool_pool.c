@@ -301,7 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_in_text), cmocka_unit_test(result_tokens), cmocka_unit_test(every_call_is_answered_once),
         cmocka_unit_test(late_calls_time_out), cmocka_unit_test(late_before_it_is_asked_for),
-       
+
         cmocka_unit_test(free_with_calls_outstanding), cmocka_unit_test(a_hanging_tool_hangs_nothing),
         cmocka_unit_test(in_process_is_never_late),
     };
