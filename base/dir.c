@@ -75,16 +75,16 @@ char *dir_unused(const char *dir, const char *stem)
     }
 }
 
-static void stage_forget(struct stage *s)
+static void stage_forget(struct staging *s)
 {
     lock_drop(&s->lock);
     free(s->dir);
     free(s->tmp);
-    *s = (struct stage){ 0 };
+    *s = (struct staging){ 0 };
 }
 
 /* Does something with each file in .tmp, by its two names; false: one failed. */
-static bool each(const struct stage *s,
+static bool each(const struct staging *s,
                  bool (*take)(const char *from, const char *to, const char *name, const char *last, struct err *e),
                  const char *last, struct err *e)
 {
@@ -129,10 +129,10 @@ static void sweep(const char *dir)
     str_free(&path);
 }
 
-bool stage_open(struct stage *s, const char *dir, struct err *e)
+bool staging_open(struct staging *s, const char *dir, struct err *e)
 {
     struct str tmp = { 0 };
-    *s = (struct stage){ .made = !file_exists(dir) };
+    *s = (struct staging){ .made = !file_exists(dir) };
     if (!dir_make(dir, e) || !lock_take(&s->lock, dir, "another folder", e)) return false;
     sweep(dir);
     str_printf(&tmp, "%s/.new.%ld.tmp", dir, (long)getpid());
@@ -156,7 +156,7 @@ static bool move_last(const char *from, const char *to, const char *name, const 
 {
     return strcmp(name, last) || move(from, to, e);
 }
-bool stage_commit(struct stage *s, const char *last, struct err *e)
+bool staging_commit(struct staging *s, const char *last, struct err *e)
 {
     if (!each(s, move_others, last, e) || !each(s, move_last, last, e)) return false;
     rmdir(s->tmp);
@@ -168,7 +168,7 @@ bool stage_commit(struct stage *s, const char *last, struct err *e)
     return true;
 }
 
-void stage_drop(struct stage *s)
+void staging_drop(struct staging *s)
 {
     if (!s->dir) return;
     each(s, remove_one, "", NULL);

@@ -45,11 +45,12 @@ void dir_remove(const char *path);
 /* A name in this folder that nothing has yet: "{dir}/{stem}1", "...2" and so on. free() it. */
 char *dir_unused(const char *dir, const char *stem);
 
-/* A folder of files that belong together, locked (lock.h) from stage_open until the end. They are written into .tmp, a
- * folder inside of the final one, which is made if need be; stage_commit moves them up, the one named last after all
- * others, so that a folder which has it is whole; stage_drop removes them, and the folder if stage_open made it. */
-struct stage { char *dir, *tmp; bool made; struct lock lock; };
-bool stage_open(struct stage *s, const char *dir, struct err *e);
-bool stage_commit(struct stage *s, const char *last, struct err *e);
+/* A folder of files that belong together, locked (lock.h) from staging_open until the end. They are written into .tmp,
+ * a folder inside of the final one, which is made if need be; staging_commit moves them up, the one named last after
+ * all others, so that a folder which has it is whole; staging_drop removes them, and the folder if staging_open made
+ * it. */
+struct staging { char *dir, *tmp; bool made; struct lock lock; };
+bool staging_open(struct staging *s, const char *dir, struct err *e);
+bool staging_commit(struct staging *s, const char *last, struct err *e);
 /* after a commit, or of {0}: does nothing */
-void stage_drop(struct stage *s);
+void staging_drop(struct staging *s);

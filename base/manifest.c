@@ -13,29 +13,29 @@
 enum { LIST_MAX = 8 << 20, NAMES_MAX = 65536, DEEP_MAX = 8 };
 static const char head[] = "manifest 1\n";
 
-struct entry { char *name; uint64_t hash; int64_t size; };
-struct list { struct entry *v; int n; };
+struct manifest_file { char *name; uint64_t hash; int64_t size; };
+struct manifest_list { struct manifest_file *v; int n; };
 
-static void list_free(struct list *l)
+static void list_free(struct manifest_list *l)
 {
     for (int i = 0; i < l->n; i++) free(l->v[i].name);
     free(l->v);
-    *l = (struct list){ 0 };
+    *l = (struct manifest_list){ 0 };
 }
 
-static void list_add(struct list *l, const char *name, uint64_t hash, int64_t size)
+static void list_add(struct manifest_list *l, const char *name, uint64_t hash, int64_t size)
 {
     if (!(l->n & (l->n - 1))) l->v = xrealloc(l->v, (size_t)(l->n ? 2 * l->n : 1) * sizeof *l->v);
-    l->v[l->n++] = (struct entry){ xstrdup(name), hash, size };
+    l->v[l->n++] = (struct manifest_file){ xstrdup(name), hash, size };
 }
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+    return strcmp(((const struct manifest_file *)a)->name, ((const struct manifest_file *)b)->name);
 }
 
 /* All plain files below dir/at, by their names from dir. */
-static bool walk(struct list *l, const char *dir, const char *at, int deep, struct err *e)
+static bool walk(struct manifest_list *l, const char *dir, const char *at, int deep, struct err *e)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/%s", dir, at);
@@ -61,7 +61,7 @@ static bool walk(struct list *l, const char *dir, const char *at, int deep, stru
 
 bool manifest_write(const char *dir, struct err *e)
 {
-    struct list l = { 0 };
+    struct manifest_list l = { 0 };
     struct str text = { 0 }, path = { 0 };
     bool ok = walk(&l, dir, "", 0, e);
     if (l.n) qsort(l.v, (size_t)l.n, sizeof *l.v, by_name);
@@ -108,7 +108,7 @@ static bool is_name(const char *s)
     return s[strlen(s) - 1] != '/';
 }
 
-static bool read_entry(struct list *l, const char **p, const char *end)
+static bool read_entry(struct manifest_list *l, const char **p, const char *end)
 {
     uint64_t hash;
     int64_t size = 0;
@@ -126,7 +126,7 @@ static bool read_entry(struct list *l, const char **p, const char *end)
 }
 
 /* The entries, where the last line is the checksum of the others. */
-static bool parse(struct list *l, const char *text, size_t n)
+static bool parse(struct manifest_list *l, const char *text, size_t n)
 {
     const char *p = text, *end = text + n, *last;
     uint64_t hash;
@@ -140,7 +140,7 @@ static bool parse(struct list *l, const char *text, size_t n)
     return true;
 }
 
-static bool read_list(struct list *l, const char *dir, struct err *e)
+static bool read_list(struct manifest_list *l, const char *dir, struct err *e)
 {
     struct str path = { 0 }, text = { 0 };
     str_printf(&path, "%s/manifest", dir);
@@ -152,7 +152,7 @@ static bool read_list(struct list *l, const char *dir, struct err *e)
     return ok;
 }
 
-static bool check_size(const char *path, const struct entry *x, struct err *e)
+static bool check_size(const char *path, const struct manifest_file *x, struct err *e)
 {
     struct stat st;
     if (stat(path, &st) != 0) return fail(e, "%s: %s", path, strerror(errno));
@@ -160,7 +160,7 @@ static bool check_size(const char *path, const struct entry *x, struct err *e)
     return fail(e, "%s: damaged: has %lld bytes, %lld were written", path, (long long)st.st_size, (long long)x->size);
 }
 
-static bool check_contents(const char *path, const struct entry *x, struct err *e)
+static bool check_contents(const char *path, const struct manifest_file *x, struct err *e)
 {
     uint64_t hash;
     int64_t size;
@@ -172,7 +172,7 @@ static bool check_contents(const char *path, const struct entry *x, struct err *
 
 bool manifest_check(const char *dir, bool contents, struct err *e)
 {
-    struct list l = { 0 };
+    struct manifest_list l = { 0 };
     struct str path = { 0 };
     bool ok = read_list(&l, dir, e);
     for (int turn = 0; ok && turn < 1 + contents; turn++)
@@ -197,7 +197,7 @@ static void remove_above(char *path, size_t base)
 
 bool manifest_remove(const char *dir)
 {
-    struct list l = { 0 };
+    struct manifest_list l = { 0 };
     struct str path = { 0 };
     bool ok = read_list(&l, dir, NULL);
     for (int i = 0; ok && i < l.n; i++) {

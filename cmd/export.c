@@ -33,17 +33,17 @@ static bool export(const char *from, const char *to, const struct save_rule *r, 
 {
     struct model m;
     struct model_config c;
-    struct stage out = { 0 };
+    struct staging out = { 0 };
     bool ok =
-        empty_place(to, e) && model_load_config(&c, from, e) && stage_open(&out, to, e) && model_load(&m, from, e);
+        empty_place(to, e) && model_load_config(&c, from, e) && staging_open(&out, to, e) && model_load(&m, from, e);
     if (ok) {
         ok = dir_room(to, (size_t)m.count * (r->bf16 ? 2 : sizeof(acc_t)), e) &&
              tokenizer_files_pass(from, out.tmp, e) && model_save_as(&m, out.tmp, r, e) &&
-             stage_commit(&out, "config.json", e);
+             staging_commit(&out, "config.json", e);
         if (ok) printf("%s: %s, %lld parameters as %s\n", to, m.c.arch, (long long)m.count, r->bf16 ? "bf16" : "f32");
         model_free(&m);
     }
-    stage_drop(&out);
+    staging_drop(&out);
     return ok;
 }
 

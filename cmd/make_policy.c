@@ -19,10 +19,10 @@ int cmd_make_policy(int argc, char **argv)
     if (c.trainer.threads > 0) dev_set_threads(c.trainer.threads);
     struct cold_start_rule r = cold_start_default(&c);
     struct sft_progress show = { .what = "cold start" };
-    struct stage out;
-    bool ok = stage_open(&out, argv[0], &e) && cold_start_run(out.tmp, &r, sft_progress, &show, &e) &&
-              stage_commit(&out, "config.json", &e);
-    stage_drop(&out);
+    struct staging out;
+    bool ok = staging_open(&out, argv[0], &e) && cold_start_run(out.tmp, &r, sft_progress, &show, &e) &&
+              staging_commit(&out, "config.json", &e);
+    staging_drop(&out);
     status = ok ? 0 : cmd_fail(&e);
     config_free(&c);
     return status;

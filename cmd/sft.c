@@ -47,7 +47,7 @@ struct job {
     struct sft_checkpoints keep;
     struct sft_progress show;
     struct sft_conversations sft_conversations;
-    struct stage out;
+    struct staging out;
     struct err e;
     bool failed;
     struct sft_report last;                     /* of the last step */
@@ -105,7 +105,7 @@ static bool open_all(struct job *j, const struct config *c)
     struct err *e = &j->e;
     const char *model = *c->model.path ? c->model.path : session_embedded_policy();
     if (!*c->sft.save) return fail(e, "sft.save: give the folder the trained model goes to, sft.save=DIR");
-    if (!stage_open(&j->out, c->sft.save, e) || !memory_fits(c, model, MEMORY_SFT, e) ||
+    if (!staging_open(&j->out, c->sft.save, e) || !memory_fits(c, model, MEMORY_SFT, e) ||
         !session_load(&j->s, c, NULL, e))
         return false;
     if (!dir_room(c->sft.save, (size_t)j->s.m.count * sizeof(acc_t) * 4, e)) return false;
@@ -142,7 +142,7 @@ static int run(const struct config *c, bool json)
     bool stopped = ok && j->keep.stopped, finished = ok && !stopped && !j->keep.done;
     if (finished)
         ok = finished = session_save(&j->s, j->out.tmp, &j->e) && sft_checkpoints_finish(&j->keep, j->out.tmp, &j->e) &&
-                        stage_commit(&j->out, "config.json", &j->e);
+                        staging_commit(&j->out, "config.json", &j->e);
     if (finished) fprintf(stderr, "loss %.4f at step %d; the model is in %s\n", j->last.loss, j->r.steps, c->sft.save);
     if (ok && (finished || stopped)) ok = say_result(j, json, &j->e);
     if (stopped)
@@ -150,7 +150,7 @@ static int run(const struct config *c, bool json)
                 j->r.steps);
     struct err late;
     if (opened && !sft_checkpoints_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;
-    stage_drop(&j->out);
+    staging_drop(&j->out);
     sft_conversations_free(&j->sft_conversations);
     session_close(&j->s);
     int status = !ok ? cmd_fail(&j->e) : stopped ? 130 : 0;

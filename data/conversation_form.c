@@ -2,14 +2,15 @@
  * forms are one too many, unless a key says which is meant. */
 #include "data/conversation_form.h"
 #include "data/reference_answers.h"
-#include "data/rows.h"
+#include "data/records.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const char *const form_columns[] = { "?messages",   "?conversations", "?instruction", "?input",  "?output", "?prompt",
-                                     "?completion", "?response",      "?question",    "?answer", "?system", "?history",
-                                     NULL };
+const char *const conversation_form_columns[] = { "?messages", "?conversations", "?instruction", "?input",
+                                                  "?output",   "?prompt",        "?completion",  "?response",
+                                                  "?question", "?answer",        "?system",      "?history",
+                                                  NULL };
 
 /* ShareGPT's names of who speaks; a call is an assistant's turn whose text is JSON (LLaMA-Factory, ms-swift). */
 static const struct { const char *from, *role; bool call; } speakers[] = {
@@ -117,7 +118,7 @@ static bool has(const json_t *list, const char *role)
 /* What asks and what replies; no reply: the conversation is whole in one column. */
 struct found { const char *ask, *reply; };
 
-static bool is_whole(const json_t *row, const char *ask) { return has(row_at(row, ask), "assistant"); }
+static bool is_whole(const json_t *row, const char *ask) { return has(record_at(row, ask), "assistant"); }
 
 /* The replies that go with what asks, as bits of replies[]; a column that a key names goes with all. */
 static const char *const replies[] = { "completion", "response", "answer", "output" };
@@ -142,10 +143,10 @@ static int find_forms(const json_t *row, const char *prompt, const char *answer,
     for (int a = 0; a < (prompt ? 1 : ASKS); a++) {
         const char *ask = prompt ? prompt : asks[a].ask;
         bool whole = is_whole(row, ask), pair = false;
-        for (int r = 0; row_at(row, ask) && r < (answer ? 1 : REPLIES); r++) {
+        for (int r = 0; record_at(row, ask) && r < (answer ? 1 : REPLIES); r++) {
             const char *reply = answer ? answer : replies[r];
             bool fits = answer || (replies_of(ask, whole) >> r & 1 && (prompt || asks[a].replies));
-            if (!fits || !row_at(row, reply) || !strcmp(ask, reply)) continue;
+            if (!fits || !record_at(row, reply) || !strcmp(ask, reply)) continue;
             out[n++] = (struct found){ ask, reply };
             pair = true;
         }
@@ -164,7 +165,7 @@ static const char *shown(const struct found *f, char *buf, size_t n)
 static char *question(const json_t *row, const char *ask, const char *text, struct err *e)
 {
     char buf[200];
-    const json_t *input = strcmp(ask, "instruction") ? NULL : row_at(row, "input");
+    const json_t *input = strcmp(ask, "instruction") ? NULL : record_at(row, "input");
     const char *more = json_string_value(input);
     if (input && !more) {
         fail(e, "\"input\" must be a text, it is %s", value_is(input, buf, sizeof buf));
@@ -179,7 +180,7 @@ static char *question(const json_t *row, const char *ask, const char *text, stru
 /* Earlier turns: a list of [question, answer]. */
 static bool history(json_t *said, const json_t *row, struct err *e)
 {
-    const json_t *list = row_at(row, "history");
+    const json_t *list = record_at(row, "history");
     if (list && !json_is_array(list)) return fail(e, "\"history\" must be a list of [question, answer]");
     for (size_t k = 0; k < json_array_size(list); k++) {
         const json_t *one = json_array_get(list, k);
@@ -193,53 +194,53 @@ static bool history(json_t *said, const json_t *row, struct err *e)
     return true;
 }
 
-static bool read_ask(struct form *f, const json_t *row, const char *ask, struct err *e)
+static bool read_ask(struct conversation_form *f, const json_t *row, const char *ask, struct err *e)
 {
     char buf[200];
-    const json_t *v = row_at(row, ask);
-    if (json_is_array(v)) return append(f->said, v, ask, e);
+    const json_t *v = record_at(row, ask);
+    if (json_is_array(v)) return append(f->messages, v, ask, e);
     if (!json_is_string(v))
         return fail(e, "\"%s\" must be a list of messages or a string, it is %s", ask, value_is(v, buf, sizeof buf));
     if (text_is_messages(json_string_value(v)))
         return fail(e, "\"%s\" is a text with a list of messages written out: write it as a list", ask);
-    if (!strcmp(ask, "instruction") && !history(f->said, row, e)) return false;
+    if (!strcmp(ask, "instruction") && !history(f->messages, row, e)) return false;
     char *text = question(row, ask, json_string_value(v), e);
-    if (text) json_array_append_new(f->said, message("user", text));
+    if (text) json_array_append_new(f->messages, message("user", text));
     free(text);
     return text != NULL;
 }
 
-static bool read_reply(struct form *f, const json_t *row, const char *reply, struct err *e)
+static bool read_reply(struct conversation_form *f, const json_t *row, const char *reply, struct err *e)
 {
     char buf[200];
-    const json_t *v = row_at(row, reply);
+    const json_t *v = record_at(row, reply);
     if (json_is_string(v) && text_is_messages(json_string_value(v)))
         return fail(e, "\"%s\" is a text with a list of messages written out: write it as a list", reply);
-    if (json_is_string(v)) return json_array_append_new(f->said, message("assistant", json_string_value(v))) == 0;
+    if (json_is_string(v)) return json_array_append_new(f->messages, message("assistant", json_string_value(v))) == 0;
     if (!json_is_array(v))
         return fail(e, "\"%s\" must be a string or a list of messages, it is %s (data.answer_key names the reply)",
                     reply, value_is(v, buf, sizeof buf));
-    return append(f->said, v, reply, e) &&
+    return append(f->messages, v, reply, e) &&
            (has(v, "assistant") ||
             fail(e, "\"%s\" has no message of role \"assistant\": there is nothing to learn from it", reply));
 }
 
 /* The column "system" in front, where the conversation has no system message. */
-static bool add_system(struct form *f, const json_t *row, struct err *e)
+static bool add_system(struct conversation_form *f, const json_t *row, struct err *e)
 {
     char buf[200];
-    const json_t *v = row_at(row, "system");
+    const json_t *v = record_at(row, "system");
     const char *text = json_string_value(v);
     if (v && !text) return fail(e, "\"system\" must be a text, it is %s", value_is(v, buf, sizeof buf));
     if (!v || !*text) return true;
-    for (size_t k = 0; k < json_array_size(f->said); k++) {
-        const json_t *m = json_array_get(f->said, k);
+    for (size_t k = 0; k < json_array_size(f->messages); k++) {
+        const json_t *m = json_array_get(f->messages, k);
         if (!is_from(m, "system")) continue;
         const char *own = json_string_value(json_object_get(m, "content"));
         return (own && !strcmp(own, text)) ||
                fail(e, "\"system\" and the conversation both hold a system message and differ: take one of them away");
     }
-    json_array_insert_new(f->said, 0, message("system", text));
+    json_array_insert_new(f->messages, 0, message("system", text));
     f->learn_from += f->learn_from > 0;
     return true;
 }
@@ -248,9 +249,9 @@ static bool no_form(const json_t *row, const char *prompt, const char *answer, s
 {
     char buf[200];
     const char *ask = prompt;
-    for (int k = 0; !ask && k < ASKS; k++) if (row_at(row, asks[k].ask)) ask = asks[k].ask;
-    const json_t *v = ask ? row_at(row, ask) : NULL;
-    if (answer && v && !row_at(row, answer))
+    for (int k = 0; !ask && k < ASKS; k++) if (record_at(row, asks[k].ask)) ask = asks[k].ask;
+    const json_t *v = ask ? record_at(row, ask) : NULL;
+    if (answer && v && !record_at(row, answer))
         return fail(e, "no column \"%.100s\", which data.answer_key names, or it is null here", answer);
     if (!v && prompt) return fail(e, "no column \"%.100s\", which data.prompt_key names, or it is null here", prompt);
     if (json_is_array(v)) {                             /* who reads its messages says what is wrong with them */
@@ -269,29 +270,30 @@ static bool no_form(const json_t *row, const char *prompt, const char *answer, s
     return fail(e, "\"%s\" must be a list of messages or a string, it is %s", ask, value_is(v, buf, sizeof buf));
 }
 
-bool form_read(struct form *f, const json_t *row, const char *prompt, const char *answer, struct err *e)
+bool conversation_form_read(struct conversation_form *f, const json_t *row, const char *prompt, const char *answer,
+                            struct err *e)
 {
     struct found found[32] = { { 0 } };
     char one[160], other[160];
     int n = find_forms(row, prompt, answer, found);
-    *f = (struct form){ 0 };
+    *f = (struct conversation_form){ 0 };
     if (!n && !no_form(row, prompt, answer, found, e)) return false;
     if (n > 1)
         return fail(e,
                     "two conversations in one row: %s and %s; data.prompt_key and data.answer_key say which is meant",
                     shown(&found[0], one, sizeof one), shown(&found[1], other, sizeof other));
-    f->said = json_array();
+    f->messages = json_array();
     if (!read_ask(f, row, found->ask, e)) return false;
     shown(found, f->names, sizeof f->names);
-    if (found->reply && is_from(json_array_get(f->said, json_array_size(f->said) - 1), "assistant"))
+    if (found->reply && is_from(json_array_get(f->messages, json_array_size(f->messages) - 1), "assistant"))
         return fail(e, "\"%s\" ends with the assistant's turn and \"%s\" is another one", found->ask, found->reply);
-    f->learn_from = found->reply && json_is_array(row_at(row, found->ask)) ? (int)json_array_size(f->said) : 0;
+    f->learn_from = found->reply && json_is_array(record_at(row, found->ask)) ? (int)json_array_size(f->messages) : 0;
     if (found->reply && !read_reply(f, row, found->reply, e)) return false;
     return add_system(f, row, e);
 }
 
-void form_free(struct form *f)
+void conversation_form_free(struct conversation_form *f)
 {
-    json_decref(f->said);
-    f->said = NULL;
+    json_decref(f->messages);
+    f->messages = NULL;
 }

@@ -3,14 +3,16 @@
 #include "base/err.h"
 #include <jansson.h>
 
-/* said: a new list of {"role", "content", ...}; learn_from: nothing is learned from messages before this one; names:
+/* messages: a new list of {"role", "content", ...}; learn_from: nothing is learned from messages before this one;
+ * names:
  * the columns it is made of. */
-struct form { json_t *said; int learn_from; char names[200]; };
+struct conversation_form { json_t *messages; int learn_from; char names[200]; };
 
 /* Finds the form of a row. prompt, answer: columns that keys name, or NULL. False: none; two that say different things;
  * a row that contradicts its form. */
-bool form_read(struct form *f, const json_t *row, const char *prompt, const char *answer, struct err *e);
-void form_free(struct form *f);
+bool conversation_form_read(struct conversation_form *f, const json_t *row, const char *prompt, const char *answer,
+                            struct err *e);
+void conversation_form_free(struct conversation_form *f);
 
 /* The columns that any form reads, a '?' before each, ended by NULL. */
-extern const char *const form_columns[];
+extern const char *const conversation_form_columns[];

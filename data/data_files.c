@@ -43,7 +43,7 @@ static enum kind kind_of(const char *name)
     return ends(name, n, ".json") ? ARRAY : OTHER;
 }
 
-static void add(struct files *f, const char *path)
+static void add(struct data_files *f, const char *path)
 {
     if (f->n == f->cap) f->path = xrealloc(f->path, (size_t)(f->cap = f->cap ? 2 * f->cap : 8) * sizeof *f->path);
     f->path[f->n++] = xstrdup(path);
@@ -64,7 +64,7 @@ static bool says(const char *name, const char *const *words)
     return false;
 }
 
-static bool one_split(const struct files *f, int from, const char *dir, struct err *e)
+static bool one_split(const struct data_files *f, int from, const char *dir, struct err *e)
 {
     static const char *const train[] = { "train", "training", NULL };
     static const char *const held[] = { "test", "testing", "val", "valid", "validation", "dev", "eval", NULL };
@@ -90,7 +90,7 @@ static bool is_shard(const char *name, int *of)
     return false;
 }
 
-static void note(struct files *f, int from, const char *item)
+static void note(struct data_files *f, int from, const char *item)
 {
     int n = f->n - from, of = 0, most = 0, shards = 0;
     for (int k = from; k < f->n; k++) {
@@ -122,7 +122,7 @@ static bool one_kind(const char *dir, const int *count, int arrow, const char *b
     return fail(e, "%s: is a folder without .parquet, .jsonl or .json files%s", dir, below);
 }
 
-static bool folder(struct files *f, const char *dir, struct err *e)
+static bool folder(struct data_files *f, const char *dir, struct err *e)
 {
     DIR *d = opendir(dir);
     struct dirent *one;
@@ -152,7 +152,7 @@ static bool folder(struct files *f, const char *dir, struct err *e)
     return true;
 }
 
-static bool pattern(struct files *f, const char *item, struct err *e)
+static bool pattern(struct data_files *f, const char *item, struct err *e)
 {
     glob_t g;
     int from = f->n, code = glob(item, GLOB_NOSORT, NULL, &g);
@@ -167,7 +167,7 @@ static bool pattern(struct files *f, const char *item, struct err *e)
     return true;
 }
 
-static bool item(struct files *f, const char *name, struct err *e)
+static bool item(struct data_files *f, const char *name, struct err *e)
 {
     if (is_folder(name)) return folder(f, name, e);
     if (!file_exists(name) && strpbrk(name, "*?[")) return pattern(f, name, e);
@@ -182,7 +182,7 @@ static void trim(const char **p, size_t *n)
     while (*n && is_space((*p)[*n - 1])) --*n;
 }
 
-bool files_find(struct files *f, const char *list, struct err *e)
+bool data_files_find(struct data_files *f, const char *list, struct err *e)
 {
     size_t n = strlen(list);
     struct str name = { 0 };
@@ -204,10 +204,10 @@ bool files_find(struct files *f, const char *list, struct err *e)
     return ok;
 }
 
-void files_free(struct files *f)
+void data_files_free(struct data_files *f)
 {
     for (int k = 0; k < f->n; k++) free(f->path[k]);
     free(f->path);
     str_free(&f->note);
-    *f = (struct files){ 0 };
+    *f = (struct data_files){ 0 };
 }

@@ -4,7 +4,7 @@
 #include "data/dataset.h"
 #include "base/philox.h"
 #include "data/reference_answers.h"
-#include "data/rows.h"
+#include "data/records.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,29 +16,29 @@ static bool has_role(const json_t *message, const char *role)
 }
 
 /* One row on its way to a sample. */
-struct reading {
-    struct rows *rows;
+struct prompt_reader {
+    struct records *records;
     const struct dataset_keys *key;
     const char *source, *asked_in;
     int marked, boxed, empty, nulls, tools;
 };
 
 /* What the row has instead of a column that was asked for. */
-static bool fail_missing(const struct reading *x, const char *column, const char *what, struct err *e)
+static bool fail_missing(const struct prompt_reader *x, const char *column, const char *what, struct err *e)
 {
     struct str near = { 0 };
-    rows_near(x->rows, column, &near);
+    records_near(x->records, column, &near);
     fail(e, "%s%s", what, near.p);
     str_free(&near);
     return false;
 }
 
 /* A column that a key names: there is no other in its place. */
-static const json_t *given(const struct reading *x, const json_t *row, const char *column, const char *key,
+static const json_t *given(const struct prompt_reader *x, const json_t *row, const char *column, const char *key,
                            struct err *e)
 {
     char what[200];
-    const json_t *v = row_at(row, column);
+    const json_t *v = record_at(row, column);
     if (v) return v;
     snprintf(what, sizeof what, "no column \"%.100s\", which %s names, or it is null here", column, key);
     fail_missing(x, column, what, e);
@@ -64,26 +64,27 @@ static bool read_prompt(struct prompt *s, const json_t *prompt, const char *name
     if (json_is_string(prompt)) {
         if (text_is_messages(json_string_value(prompt)))
             return fail(e, "\"%s\" is a text with a list of messages written out: write it as a list", name);
-        messages_add(&s->said, ROLE_USER, json_string_value(prompt));
+        messages_add(&s->messages, ROLE_USER, json_string_value(prompt));
     } else {
         if (!json_is_array(prompt))
             return fail(e, "\"%s\" must be a string or a list of messages, it is %s", name,
                         value_is(prompt, buf, sizeof buf));
         size_t n = json_array_size(prompt), asked = asked_messages(prompt);
-        if (!messages_read(&s->said, prompt, asked ? asked : n, name, e)) return false;
+        if (!messages_read(&s->messages, prompt, asked ? asked : n, name, e)) return false;
         const json_t *last = json_array_get(prompt, n - 1), *content = json_object_get(last, "content");
         if (has_role(last, "assistant") && json_is_string(content)) *answer = content;
     }
-    for (int k = 0; k < s->said.n; k++) {
-        if (!s->system && s->said.p[k].role == ROLE_SYSTEM) s->system = s->said.p[k].text;
-        if (s->said.p[k].role == ROLE_USER) s->prompt = s->said.p[k].text;
+    for (int k = 0; k < s->messages.n; k++) {
+        if (!s->system && s->messages.p[k].role == ROLE_SYSTEM) s->system = s->messages.p[k].text;
+        if (s->messages.p[k].role == ROLE_USER) s->user = s->messages.p[k].text;
     }
-    return s->prompt || fail(e, "\"%s\" has no message of role \"user\"", name);
+    return s->user || fail(e, "\"%s\" has no message of role \"user\"", name);
 }
 
 /* Columns that hold a question, the first that a row has; but where two do and neither is "prompt", they must ask the
  * same. */
-static bool find_prompt(struct reading *x, struct prompt *s, const json_t *row, const json_t **answer, struct err *e)
+static bool find_prompt(struct prompt_reader *x, struct prompt *s, const json_t *row, const json_t **answer,
+                        struct err *e)
 {
     static const char *const usual[] = { "prompt", "question", "problem", "messages" };
     const json_t *v, *said = NULL;
@@ -93,7 +94,7 @@ static bool find_prompt(struct reading *x, struct prompt *s, const json_t *row, 
         return (v = given(x, row, x->key->prompt, "data.prompt_key", e)) &&
                read_prompt(s, v, x->key->prompt, answer, e);
     for (int k = 0; k < 4; k++) {
-        if (!(v = row_at(row, usual[k]))) continue;
+        if (!(v = record_at(row, usual[k]))) continue;
         if (!name) {
             x->asked_in = name = usual[k];
             if (!read_prompt(s, v, name, answer, e)) return false;
@@ -101,8 +102,8 @@ static bool find_prompt(struct reading *x, struct prompt *s, const json_t *row, 
             continue;
         }
         struct prompt other = { 0 };
-        bool ok = read_prompt(&other, v, usual[k], &said, e), same = ok && !strcmp(other.prompt, s->prompt);
-        messages_free(&other.said);
+        bool ok = read_prompt(&other, v, usual[k], &said, e), same = ok && !strcmp(other.user, s->user);
+        messages_free(&other.messages);
         if (ok && !same)
             return fail(e, "\"%s\" and \"%s\" both hold a question and differ: data.prompt_key says which is meant",
                         name, usual[k]);
@@ -115,50 +116,51 @@ static bool find_prompt(struct reading *x, struct prompt *s, const json_t *row, 
 }
 
 /* TRL's "solution" is an answer; MATH's is how to get there, with the answer in a box. */
-static bool is_worked(const struct answers *a)
+static bool is_worked(const struct references *a)
 {
     for (int k = 0; k < a->n; k++) if (strchr(a->ref[k], '\n')) return true;
     return false;
 }
 
 /* The answer at one of the usual places. *name stays NULL where there is none. */
-static bool find_answer(const json_t *row, struct answers *out, const char **name, struct err *e)
+static bool find_answer(const json_t *row, struct references *out, const char **name, struct err *e)
 {
     static const char *const usual[] = { "answer", "ground_truth", "golden_answers", "label" };
-    const json_t *v = row_at(row, "reward_model.ground_truth");
-    if (v) return answers_read(out, v, *name = "reward_model.ground_truth", ANSWERS_FOUND, e);
+    const json_t *v = record_at(row, "reward_model.ground_truth");
+    if (v) return references_read(out, v, *name = "reward_model.ground_truth", REFS_FOUND, e);
     for (int k = 0; k < 4; k++) {
-        if (!(v = row_at(row, usual[k]))) continue;
-        struct answers other;
-        int how = ANSWERS_FOUND | ANSWERS_BOX | (k == 2 ? ANSWERS_WORDS : 0);
-        bool ok = answers_read(*name ? &other : out, v, usual[k], how, e);
-        bool differ = ok && *name && !answers_same(out, &other);
-        if (*name) answers_free(&other);
+        if (!(v = record_at(row, usual[k]))) continue;
+        struct references other;
+        int how = REFS_FOUND | REFS_BOX | (k == 2 ? REFS_WORDS : 0);
+        bool ok = references_read(*name ? &other : out, v, usual[k], how, e);
+        bool differ = ok && *name && !references_same(out, &other);
+        if (*name) references_free(&other);
         if (differ)
             return fail(e, "\"%s\" and \"%s\" both hold an answer and differ: data.answer_key says which is meant",
                         *name, usual[k]);
         if (!ok) return false;
         *name = usual[k];
     }
-    if (*name || !(v = row_at(row, "solution"))) return true;
-    if (!answers_read(out, v, *name = "solution", ANSWERS_FOUND | ANSWERS_BOX, e)) return false;
+    if (*name || !(v = record_at(row, "solution"))) return true;
+    if (!references_read(out, v, *name = "solution", REFS_FOUND | REFS_BOX, e)) return false;
     return !is_worked(out) || fail(e, "\"solution\" has several lines and no \\boxed{}: the way to an answer, it "
                                       "seems, not the answer; data.answer_key says which column "
                                       "holds it (data.answer_key=solution takes this as it is)");
 }
 
-static bool read_answers(struct reading *x, struct prompt *s, const json_t *row, const json_t *said, struct err *e)
+static bool read_answers(struct prompt_reader *x, struct prompt *s, const json_t *row, const json_t *said,
+                         struct err *e)
 {
     const char *key = x->key->answer, *name = NULL;
     const json_t *v;
-    struct answers a = { 0 };
+    struct references a = { 0 };
     bool ok;
     if (key)
         ok = (v = given(x, row, key, "data.answer_key", e)) &&
-             answers_read(&a, v, key, strcmp(key, "reward_model.ground_truth") ? ANSWERS_BOX : 0, e);
+             references_read(&a, v, key, strcmp(key, "reward_model.ground_truth") ? REFS_BOX : 0, e);
     else ok = find_answer(row, &a, &name, e);
     if (ok && !key && !name)
-        ok = said ? answers_read(&a, said, "messages", 0, e)
+        ok = said ? references_read(&a, said, "messages", 0, e)
                   : fail_missing(x, "answer",
                                  "no answer: one of reward_model.ground_truth, \"answer\", \"ground_truth\", "
                                  "\"golden_answers\", \"label\", \"solution\" is "
@@ -186,8 +188,8 @@ static void prompt_free(struct prompt *s)
     for (int k = 0; k < s->n_refs; k++) free(s->refs[k]);
     free(s->refs);
     free(s->data_source);
-    free(s->place);
-    messages_free(&s->said);
+    free(s->where);
+    messages_free(&s->messages);
     free(s->ability);
 }
 
@@ -202,21 +204,21 @@ static bool read_name(char **out, const json_t *v, const char *name, struct err 
     return !v || *out || fail(e, "\"%s\" must be a text, it is %s", name, value_is(v, buf, sizeof buf));
 }
 
-static bool read_row(struct reading *x, struct prompt *s, const json_t *row, struct err *e)
+static bool read_record(struct prompt_reader *x, struct prompt *s, const json_t *row, struct err *e)
 {
-    const json_t *said = NULL, *source, *tools = row_at(row, "tools");
+    const json_t *said = NULL, *source, *tools = record_at(row, "tools");
     const char *key = x->key->source;
     if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
     if (!messages_beside(row, e) || !find_prompt(x, s, row, &said, e) || !read_answers(x, s, row, said, e))
         return false;
     /* not "[]" */
     x->tools += json_array_size(tools) > 0 || json_object_size(tools) > 0 || json_string_length(tools) > 2;
-    source = key ? given(x, row, key, "data.source_key", e) : row_at(row, "data_source");
+    source = key ? given(x, row, key, "data.source_key", e) : record_at(row, "data_source");
     if ((key && !source) || !read_name(&s->data_source, source, key ? key : "data_source", e)) return false;
     s->named = s->data_source;
     if (!s->named) s->data_source = xstrdup(x->source);
-    if (!read_name(&s->ability, row_at(row, "ability"), "ability", e)) return false;
-    const json_t *index = row_at(row, "extra_info.index");
+    if (!read_name(&s->ability, record_at(row, "ability"), "ability", e)) return false;
+    const json_t *index = record_at(row, "extra_info.index");
     if (json_is_integer(index)) s->index = json_integer_value(index);
     return true;
 }
@@ -225,9 +227,9 @@ static void join(struct dataset *d, const struct prompt *s)
 {
     if (d->n == d->cap) {
         d->cap = d->cap ? 2 * d->cap : 256;
-        d->row = xrealloc(d->row, (size_t)d->cap * sizeof *d->row);
+        d->prompt = xrealloc(d->prompt, (size_t)d->cap * sizeof *d->prompt);
     }
-    d->row[d->n++] = *s;
+    d->prompt[d->n++] = *s;
 }
 
 /* folder/gsm8k.jsonl.gz -> gsm8k; shards of one set have one name: train-00000-of-00004.parquet -> train */
@@ -248,26 +250,26 @@ static char *stem(const char *path)
     return s;
 }
 
-static bool read_rows(struct dataset *d, struct reading *x, struct err *e)
+static bool read_records(struct dataset *d, struct prompt_reader *x, struct err *e)
 {
     json_t *row;
     int state, before = d->n;
-    while ((state = rows_next(x->rows, &row, e)) > 0) {
+    while ((state = records_next(x->records, &row, e)) > 0) {
         struct prompt s = { .index = d->n - before + x->nulls };
-        bool nothing = row_is_null(row), ok = nothing || read_row(x, &s, row, e);
+        bool nothing = record_is_null(row), ok = nothing || read_record(x, &s, row, e);
         json_decref(row);
         x->nulls += nothing;
         if (nothing) continue;
         struct str place = { 0 };
-        rows_place(x->rows, &place);
-        s.place = place.p;
-        if (!ok) { prompt_free(&s); return rows_fail(x->rows, e); }
+        records_place(x->records, &place);
+        s.where = place.p;
+        if (!ok) { prompt_free(&s); return records_fail(x->records, e); }
         join(d, &s);
     }
     return state == 0;
 }
 
-static void note(struct dataset *d, const char *path, const struct reading *x, int n)
+static void note(struct dataset *d, const char *path, const struct prompt_reader *x, int n)
 {
     if (x->marked)
         str_printf(&d->note, "%s: %d of %d answers are as GSM8K's: what follows the last #### is the reference\n", path,
@@ -299,15 +301,15 @@ bool dataset_load_keys(struct dataset *d, const char *path, const struct dataset
     columns[n++] = key->source ? key->source : "?data_source";
     if (key->prompt) columns[n++] = key->prompt;
     if (key->answer) columns[n++] = key->answer;
-    struct reading x = { .rows = rows_open(path, columns, e), .key = key };
-    if (!x.rows) return false;
+    struct prompt_reader x = { .records = records_open(path, columns, e), .key = key };
+    if (!x.records) return false;
     char *source = stem(path);
     x.source = source;
-    bool ok = read_rows(d, &x, e);
+    bool ok = read_records(d, &x, e);
     if (ok && d->n == before) ok = fail(e, x.nulls ? "%s: holds no rows but null ones" : "%s: holds no rows", path);
     if (ok) note(d, path, &x, d->n - before);
     free(source);
-    rows_close(x.rows);
+    records_close(x.records);
     return ok;
 }
 
@@ -318,13 +320,13 @@ bool dataset_load(struct dataset *d, const char *path, const char *prompt_key, s
 
 void dataset_cut(struct dataset *d, int n)
 {
-    while (d->n > n) prompt_free(&d->row[--d->n]);
+    while (d->n > n) prompt_free(&d->prompt[--d->n]);
 }
 
 void dataset_free(struct dataset *d)
 {
     dataset_cut(d, 0);
-    free(d->row);
+    free(d->prompt);
     str_free(&d->note);
     *d = (struct dataset){ 0 };
 }

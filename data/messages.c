@@ -10,10 +10,10 @@
 const char *const role_name[] = { "system", "user", "assistant", "tool", "developer", "function" };
 
 /* A message being read: where it is, for sentences. */
-struct run_folder { size_t k; const char *key; struct err *e; };
+struct place { size_t k; const char *key; struct err *e; };
 
-static bool wrong(const struct run_folder *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static bool wrong(const struct run_folder *at, const char *fmt, ...)
+static bool wrong(const struct place *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static bool wrong(const struct place *at, const char *fmt, ...)
 {
     char what[400];
     va_list args;
@@ -39,7 +39,7 @@ static bool nothing_in(const json_t *v, int levels)
 
 static bool nothing(const json_t *v) { return nothing_in(v, PADDED); }
 
-static bool put_string(struct str *out, const json_t *v, const char *what, const struct run_folder *at)
+static bool put_string(struct str *out, const json_t *v, const char *what, const struct place *at)
 {
     const char *s = json_string_value(v);
     if (strlen(s) != json_string_length(v)) return wrong(at, "a zero byte in %s", what);
@@ -47,7 +47,7 @@ static bool put_string(struct str *out, const json_t *v, const char *what, const
     return true;
 }
 
-static bool read_parts(struct str *out, const json_t *list, const struct run_folder *at)
+static bool read_parts(struct str *out, const json_t *list, const struct place *at)
 {
     size_t i;
     const json_t *one;
@@ -66,7 +66,7 @@ static bool read_parts(struct str *out, const json_t *list, const struct run_fol
     return true;
 }
 
-static bool read_content(struct message *m, const json_t *v, const struct run_folder *at)
+static bool read_content(struct message *m, const json_t *v, const struct place *at)
 {
     struct str s = { 0 };
     str_clear(&s);
@@ -81,7 +81,7 @@ static bool read_content(struct message *m, const json_t *v, const struct run_fo
 }
 
 /* One of tool_calls as {"name", "arguments"}; NULL: it is not one. */
-static json_t *one_call(const json_t *v, const struct run_folder *at, size_t i)
+static json_t *one_call(const json_t *v, const struct place *at, size_t i)
 {
     const json_t *f = json_object_get(v, "function"), *type = json_object_get(v, "type");
     if (!json_is_object(f)) f = v;
@@ -102,7 +102,7 @@ static json_t *one_call(const json_t *v, const struct run_folder *at, size_t i)
     return NULL;
 }
 
-static bool read_calls(struct message *m, const json_t *v, const struct run_folder *at)
+static bool read_calls(struct message *m, const json_t *v, const struct place *at)
 {
     size_t i;
     const json_t *one;
@@ -121,7 +121,7 @@ static bool read_calls(struct message *m, const json_t *v, const struct run_fold
     return ok;
 }
 
-static bool read_thought(struct message *m, const json_t *v, const struct run_folder *at)
+static bool read_thought(struct message *m, const json_t *v, const struct place *at)
 {
     struct str s = { 0 };
     if (nothing(v)) {
@@ -137,7 +137,7 @@ static bool read_thought(struct message *m, const json_t *v, const struct run_fo
 }
 
 /* Is a message to be learned from? weight, train and loss: 0 or 1, false or true. */
-static bool read_weight(struct message *m, const json_t *v, const char *name, const struct run_folder *at)
+static bool read_weight(struct message *m, const json_t *v, const char *name, const struct place *at)
 {
     if (!v || json_is_null(v)) return true;
     if (m->role != ROLE_ASSISTANT && !json_is_false(v) && !(json_is_number(v) && json_number_value(v) == 0))
@@ -151,7 +151,7 @@ static bool read_weight(struct message *m, const json_t *v, const char *name, co
 }
 
 /* Keys that carry what a model reads or writes elsewhere, and that no chat template known here writes. */
-static bool read_others(const json_t *one, const struct run_folder *at)
+static bool read_others(const json_t *one, const struct place *at)
 {
     static const struct { const char *key, *instead; } lost[] = {
         { "reasoning", "\"reasoning_content\" is its name here" },
@@ -214,7 +214,7 @@ bool tools_none(const json_t *tools)
     return none;
 }
 
-static bool read_one(struct message *m, const json_t *one, const struct run_folder *at)
+static bool read_one(struct message *m, const json_t *one, const struct place *at)
 {
     static const char *const weights[] = { "weight", "train", "loss", "training", "trainable", "loss_scale" };
     enum { WEIGHTS = sizeof weights / sizeof *weights };
@@ -255,7 +255,7 @@ bool messages_read(struct messages *m, const json_t *list, size_t n, const char 
     if (!json_is_array(list)) return fail(e, "\"%s\" must be a list of messages", key);
     for (size_t k = 0; k < n; k++) {
         struct message one = { 0 };
-        if (!read_one(&one, json_array_get(list, k), &(struct run_folder){ k, key, e })) {
+        if (!read_one(&one, json_array_get(list, k), &(struct place){ k, key, e })) {
             message_free(&one);
             return false;
         }

@@ -134,7 +134,7 @@ static bool is_number(const char *s)
 }
 
 /* What was boxed is mathematics. */
-static char *answer_text(struct answers *x, const json_t *a, int how)
+static char *answer_text(struct references *x, const json_t *a, int how)
 {
     const char *big = odd_number(a);
     if (big) return xstrdup(big);
@@ -145,9 +145,9 @@ static char *answer_text(struct answers *x, const json_t *a, int how)
     bool boxed = false;
     char *t = behind_mark(json_string_value(a));
     x->behind_mark |= t != NULL;
-    if (!t && how & ANSWERS_BOX && (t = last_box(json_string_value(a)))) x->boxed = boxed = true;
+    if (!t && how & REFS_BOX && (t = last_box(json_string_value(a)))) x->boxed = boxed = true;
     if (!t) t = xstrdup(json_string_value(a));
-    if (!boxed && (how & ANSWERS_WORDS || !is_number(t))) x->number = false;
+    if (!boxed && (how & REFS_WORDS || !is_number(t))) x->number = false;
     return t;
 }
 
@@ -206,12 +206,12 @@ static bool is_written_out(const char *s)
     return last > from && *from == *last && (*from == '"' || *from == '\'');
 }
 
-bool answers_read(struct answers *x, const json_t *a, const char *name, int how, struct err *e)
+bool references_read(struct references *x, const json_t *a, const char *name, int how, struct err *e)
 {
     char buf[200];
     const json_t *target = json_is_object(a) && !odd_is(a) ? target_of(a) : a;
-    *x = (struct answers){ .number = true };
-    if (target != a) how |= ANSWERS_WORDS;
+    *x = (struct references){ .number = true };
+    if (target != a) how |= REFS_WORDS;
     if (!target)
         return fail(e,
                     "the answer \"%s\" is %s: data.answer_key must name what is meant in it, data.answer_key=%s.MEMBER",
@@ -222,7 +222,7 @@ bool answers_read(struct answers *x, const json_t *a, const char *name, int how,
     for (size_t k = 0; k < n; k++) {
         const json_t *one = json_is_array(target) ? json_array_get(target, k) : target;
         const char *text = json_string_value(one);
-        if (how & ANSWERS_FOUND && text && is_written_out(text))
+        if (how & REFS_FOUND && text && is_written_out(text))
             return fail(
                 e,
                 "the answer in \"%s\" is a text with a list or an object written out: write it as one, or, where the "
@@ -241,16 +241,16 @@ bool answers_read(struct answers *x, const json_t *a, const char *name, int how,
     return true;
 }
 
-bool answers_same(const struct answers *a, const struct answers *b)
+bool references_same(const struct references *a, const struct references *b)
 {
     if (a->n != b->n) return false;
     for (int k = 0; k < a->n; k++) if (strcmp(a->ref[k], b->ref[k])) return false;
     return true;
 }
 
-void answers_free(struct answers *x)
+void references_free(struct references *x)
 {
     for (int k = 0; k < x->n; k++) free(x->ref[k]);
     free(x->ref);
-    *x = (struct answers){ 0 };
+    *x = (struct references){ 0 };
 }

@@ -31,14 +31,14 @@ static const char *const sql[STATEMENTS] = {
  * none). */
 struct memo { char *text; int64_t value; };
 
-struct reader { struct reader *next; sqlite3 *db; sqlite3_stmt *st[STATEMENTS]; };
+struct connection { struct connection *next; sqlite3 *db; sqlite3_stmt *st[STATEMENTS]; };
 
 struct search_cache {
     unsigned char *image;           /* the database, shared by all readers, never written */
     sqlite3_int64 bytes;
     bool nearest;
     pthread_mutex_t lock;           /* of the list of idle readers and of the memo; never held over a query */
-    struct reader *idle;
+    struct connection *idle;
     struct memo *memo;              /* [MEMO_MAX * 2], open addressing; when half full, nothing is added */
     int memos;
 };
@@ -108,7 +108,7 @@ static bool build(struct search_cache *c, const char *path, const json_t *all, s
     return ok;
 }
 
-static void reader_close(struct reader *r)
+static void connection_close(struct connection *r)
 {
     for (int k = 0; k < STATEMENTS; k++) sqlite3_finalize(r->st[k]);
     sqlite3_close(r->db);
@@ -116,9 +116,9 @@ static void reader_close(struct reader *r)
 }
 
 /* A connection of one's own to the image. NULL: the sentence is in e. */
-static struct reader *reader_open(const struct search_cache *c, struct err *e)
+static struct connection *connection_open(const struct search_cache *c, struct err *e)
 {
-    struct reader *r = xcalloc(1, sizeof *r);
+    struct connection *r = xcalloc(1, sizeof *r);
     bool ok =
         sqlite3_open_v2(":memory:", &r->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) ==
             SQLITE_OK &&
@@ -128,7 +128,7 @@ static struct reader *reader_open(const struct search_cache *c, struct err *e)
             ok = sqlite3_prepare_v3(r->db, sql[k], -1, SQLITE_PREPARE_PERSISTENT, &r->st[k], NULL) == SQLITE_OK;
     if (ok) return r;
     fail(e, "the recorded searches cannot be read: %s", r->db ? sqlite3_errmsg(r->db) : "out of memory");
-    reader_close(r);
+    connection_close(r);
     return NULL;
 }
 
@@ -156,7 +156,7 @@ struct search_cache *search_cache_open(const char *path, bool nearest, struct er
     bool ok = build(c, path, all, e);
     json_decref(all);
     if (ok && nearest) c->memo = xcalloc(2 * MEMO_MAX, sizeof *c->memo);
-    if (ok) c->idle = reader_open(c, e);
+    if (ok) c->idle = connection_open(c, e);
     if (c->idle) return c;
     search_cache_close(c);
     return NULL;
@@ -166,9 +166,9 @@ void search_cache_close(struct search_cache *c)
 {
     if (!c) return;
     while (c->idle) {
-        struct reader *r = c->idle;
+        struct connection *r = c->idle;
         c->idle = r->next;
-        reader_close(r);
+        connection_close(r);
     }
     for (int i = 0; c->memo && i < 2 * MEMO_MAX; i++) free(c->memo[i].text);
     free(c->memo);
@@ -178,18 +178,18 @@ void search_cache_close(struct search_cache *c)
 }
 
 /* As many readers come to be as threads ask at the same time. */
-static struct reader *reader_take(struct search_cache *c)
+static struct connection *connection_take(struct search_cache *c)
 {
     pthread_mutex_lock(&c->lock);
-    struct reader *r = c->idle;
+    struct connection *r = c->idle;
     if (r) c->idle = r->next;
     pthread_mutex_unlock(&c->lock);
     struct err e;
-    if (!r && !(r = reader_open(c, &e))) die("search_cache: %s", e.text);
+    if (!r && !(r = connection_open(c, &e))) die("search_cache: %s", e.text);
     return r;
 }
 
-static void reader_give(struct search_cache *c, struct reader *r)
+static void connection_give(struct search_cache *c, struct connection *r)
 {
     pthread_mutex_lock(&c->lock);
     r->next = c->idle;
@@ -247,30 +247,30 @@ static void put_pages(struct str *out, const char *p, int max_pages, int max_cha
     }
 }
 
-static void step_failed(const struct reader *r, int which)
+static void step_failed(const struct connection *r, int which)
 {
     die("search_cache: %s: %s", sql[which], sqlite3_errmsg(r->db));
 }
 
-static void reader_reset(struct reader *r, int which)
+static void connection_reset(struct connection *r, int which)
 {
     sqlite3_reset(r->st[which]);
     sqlite3_clear_bindings(r->st[which]);
 }
 
 /* Appends the result that a statement finds for what is bound to it; false: none. */
-static bool put_result(struct reader *r, int which, struct str *out, int max_pages, int max_chars)
+static bool put_result(struct connection *r, int which, struct str *out, int max_pages, int max_chars)
 {
     int code = sqlite3_step(r->st[which]);
     if (code == SQLITE_ROW) put_pages(out, (const char *)sqlite3_column_text(r->st[which], 0), max_pages, max_chars);
     else if (code != SQLITE_DONE) step_failed(r, which);
-    reader_reset(r, which);
+    connection_reset(r, which);
     return code == SQLITE_ROW;
 }
 
 /* The number that COUNT or NEAREST finds for an expression, 0 for none. It is a function of the text alone: threads
  * that ask at once work twice, that is all. */
-static int64_t number_of(struct search_cache *c, struct reader *r, int which, const char *expression)
+static int64_t number_of(struct search_cache *c, struct connection *r, int which, const char *expression)
 {
     int64_t value = 0;
     if (memo_get(c, expression, &value)) return value;
@@ -279,35 +279,35 @@ static int64_t number_of(struct search_cache *c, struct reader *r, int which, co
     int code = sqlite3_step(r->st[which]);
     if (code == SQLITE_ROW) value = sqlite3_column_int64(r->st[which], 0);
     else if (code != SQLITE_DONE) step_failed(r, which);
-    reader_reset(r, which);
+    connection_reset(r, which);
     memo_put(c, expression, value);
     return value;
 }
 
-struct word { struct str text; int64_t entries; int at; };
+struct query_word { struct str text; int64_t entries; int at; };
 
 static int rarer(const void *a, const void *b)
 {
-    const struct word *x = a, *y = b;
+    const struct query_word *x = a, *y = b;
     return x->entries != y->entries ? (x->entries < y->entries ? -1 : 1) : x->at - y->at;
 }
 
 static int in_order(const void *a, const void *b)
 {
-    return ((const struct word *)a)->at - ((const struct word *)b)->at;
+    return ((const struct query_word *)a)->at - ((const struct query_word *)b)->at;
 }
 
 /* Writes the expression that finds the query's rarest words: as many as bring CANDIDATES entries together, at least
  * one. False: no entry has any. */
-static bool rare_words(struct str *out, struct search_cache *c, struct reader *r, const char *query, size_t n)
+static bool rare_words(struct str *out, struct search_cache *c, struct connection *r, const char *query, size_t n)
 {
-    struct word w[CORPUS_QUERY_WORDS];
+    struct query_word w[CORPUS_QUERY_WORDS];
     int words = 0, kept = 0, from = 0;
     int64_t entries = 0;
     size_t at = 0, len;
     str_clear(out);
     for (; words < CORPUS_QUERY_WORDS && (len = corpus_word(query, n, &at)) > 0; at += len) {
-        w[words] = (struct word){ .at = words };
+        w[words] = (struct query_word){ .at = words };
         if (!corpus_expression(&w[words].text, query + at, len)) continue;
         w[words].entries = number_of(c, r, COUNT, w[words].text.p);
         words++;
@@ -323,7 +323,7 @@ static bool rare_words(struct str *out, struct search_cache *c, struct reader *r
     return kept > 0;
 }
 
-static bool put_nearest(struct search_cache *c, struct reader *r, const char *query, size_t n, struct str *out,
+static bool put_nearest(struct search_cache *c, struct connection *r, const char *query, size_t n, struct str *out,
                         int max_pages, int max_chars)
 {
     struct str words = { 0 };
@@ -344,12 +344,12 @@ enum search_found search_cache_find(struct search_cache *c, struct str *out, con
     }
     strip(&query, &n);
     enum search_found found = SEARCH_RECORDED;
-    struct reader *r = reader_take(c);
+    struct connection *r = connection_take(c);
     sqlite3_bind_text64(r->st[SAME], 1, query, n, SQLITE_STATIC, SQLITE_UTF8);
     if (!put_result(r, SAME, out, max_pages, max_chars)) {
         found = c->nearest && put_nearest(c, r, query, n, out, max_pages, max_chars) ? SEARCH_NEAREST : SEARCH_MISSED;
         if (found == SEARCH_MISSED) str_puts(out, SEARCH_NO_RECORD);
     }
-    reader_give(c, r);
+    connection_give(c, r);
     return found;
 }

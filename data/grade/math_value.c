@@ -11,17 +11,17 @@
 enum { PARTS_MAX = 64, NEST_MAX = 4 };
 #define WORDS '\x01'        /* stands where a \text{...} began: a unit is a unit even if it is one letter */
 
-struct span { const char *p; size_t n; };
+struct math_text { const char *p; size_t n; };
 
-static bool is_text(struct span s, const char *t) { return s.n == strlen(t) && !memcmp(s.p, t, s.n); }
-static bool one_of(struct span s, const char *const *list)
+static bool is_text(struct math_text s, const char *t) { return s.n == strlen(t) && !memcmp(s.p, t, s.n); }
+static bool one_of(struct math_text s, const char *const *list)
 {
     for (; *list; list++)
         if (is_text(s, *list)) return true;
     return false;
 }
 
-static struct span trim(struct span s)
+static struct math_text trim(struct math_text s)
 {
     while (s.n && (*s.p == ' ' || *s.p == WORDS)) s.p++, s.n--;
     while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == WORDS)) s.n--;
@@ -51,7 +51,7 @@ static const char *const text_commands[] = { "text", "mbox", "mathrm", "textbf",
 static const char *const plain_commands[] = { "boxed", "mathbf", "boldsymbol", "mathit", "operatorname", NULL };
 
 /* Behind the first i bytes of s: three digits that end a group of thousands, as in 1,000 */
-static bool thousands(struct span s, size_t i)
+static bool thousands(struct math_text s, size_t i)
 {
     size_t k = 0;
     while (i + k < s.n && is_digit(s.p[i + k])) k++;
@@ -60,7 +60,7 @@ static bool thousands(struct span s, size_t i)
 
 /* The text being cleaned, the place in it, and which of the braces open there belong to a \text: those go, with the
  * command. */
-struct cleaner { struct span s; size_t i; struct str *out; unsigned depth; uint64_t text; };
+struct cleaner { struct math_text s; size_t i; struct str *out; unsigned depth; uint64_t text; };
 
 static bool starts(const struct cleaner *c, const char *what)
 {
@@ -87,7 +87,7 @@ static void clean_command(struct cleaner *c)
         clean_escape(c);
         return;
     }
-    struct span name = { c->s.p + c->i + 1, n - 1 };
+    struct math_text name = { c->s.p + c->i + 1, n - 1 };
     c->i += n;
     bool plain = one_of(name, plain_commands);
     if (plain || one_of(name, text_commands)) {
@@ -140,7 +140,8 @@ static void clean_word(struct cleaner *c)
     const char *p = c->s.p + c->i;
     while (c->i + n < c->s.n && is_letter(p[n])) n++;
     bool alone = c->i && c->i + n < c->s.n && (p[-1] == ' ' || p[-1] == '{') && (p[n] == ' ' || p[n] == '}');
-    if (alone && (is_text((struct span){ p, n }, "and") || is_text((struct span){ p, n }, "or"))) str_putc(c->out, ',');
+    if (alone && (is_text((struct math_text){ p, n }, "and") || is_text((struct math_text){ p, n }, "or")))
+        str_putc(c->out, ',');
     else str_put(c->out, p, n);
     c->i += n;
 }
@@ -165,7 +166,7 @@ static void clean(struct str *out, const char *text)
 }
 
 /* The reading in which commas outside all brackets part groups of three digits: "1,000, 20" -> "1000, 20" */
-static void drop_thousands(struct str *out, struct span s)
+static void drop_thousands(struct str *out, struct math_text s)
 {
     int depth = 0;
     size_t run = 0;     /* digits just before i, of a run that may be a first group or has become a group */
@@ -187,7 +188,7 @@ static void drop_thousands(struct str *out, struct span s)
 /* --- text --- */
 
 /* Without single-character braces and spaces ("1 2" keeps its one: it is not 12); lower case where there are words */
-static void squash(struct str *out, struct span s)
+static void squash(struct str *out, struct math_text s)
 {
     struct str bare = { 0 };
     bool words = false;
@@ -213,7 +214,7 @@ static void squash(struct str *out, struct span s)
     str_free(&bare);
 }
 
-static bool same_text(struct span a, struct span b)
+static bool same_text(struct math_text a, struct math_text b)
 {
     struct str x = { 0 }, y = { 0 };
     squash(&x, a);
@@ -226,7 +227,7 @@ static bool same_text(struct span a, struct span b)
 
 /* --- one quantity: a value, perhaps with a unit or a percent sign --- */
 
-struct quantity { struct span value, unit; bool percent; };
+struct quantity { struct math_text value, unit; bool percent; };
 
 static const char *const units[] = {
     "cm", "mm", "km", "nm", "kg", "mg", "ml", "mL", "ft", "in", "yd", "mi", "lb", "lbs", "oz", "hr", "hrs", "min",
@@ -238,12 +239,12 @@ static const char *const no_units[] = {
 };
 
 /* May everything from i on be a unit: words, powers, "per"s? */
-static bool unit_tail(struct span s, size_t i)
+static bool unit_tail(struct math_text s, size_t i)
 {
     while (i < s.n) {
         size_t n = 0;
         while (i + n < s.n && is_letter(s.p[i + n])) n++;
-        if (n && one_of((struct span){ s.p + i, n }, no_units)) return false;
+        if (n && one_of((struct math_text){ s.p + i, n }, no_units)) return false;
         if (!n && !is_digit(s.p[i]) && !strchr(" ^{}/.-\x01", s.p[i])) return false;
         i += n ? n : 1;
     }
@@ -251,7 +252,7 @@ static bool unit_tail(struct span s, size_t i)
 }
 
 /* Where the unit behind a number begins; s.n where there is none. */
-static size_t unit_at(struct span s)
+static size_t unit_at(struct math_text s)
 {
     if (!s.n || !(is_digit(*s.p) || strchr("-+.\\(|", *s.p))) return s.n;
     for (size_t i = 1; i < s.n; i++) {
@@ -259,7 +260,7 @@ static size_t unit_at(struct span s)
         if (!is_letter(s.p[i])) continue;
         size_t n = 0;
         while (i + n < s.n && is_letter(s.p[i + n])) n++;
-        struct span w = { s.p + i, n };
+        struct math_text w = { s.p + i, n };
         char before = s.p[i - 1];
         if (before == '\\') {                       /* a command; the words of \frac{..} are none of ours either */
             i += n - 1;
@@ -272,27 +273,27 @@ static size_t unit_at(struct span s)
     return s.n;
 }
 
-static struct quantity quantity(struct span s)
+static struct quantity quantity(struct math_text s)
 {
     struct quantity q = { .value = trim(s) };
     size_t at = unit_at(q.value);
-    q.unit = trim((struct span){ q.value.p + at, q.value.n - at });
-    q.value = trim((struct span){ q.value.p, at });
+    q.unit = trim((struct math_text){ q.value.p + at, q.value.n - at });
+    q.value = trim((struct math_text){ q.value.p, at });
     if (q.value.n && q.value.p[q.value.n - 1] == '%') {
         q.percent = true;
-        q.value = trim((struct span){ q.value.p, q.value.n - 1 });
+        q.value = trim((struct math_text){ q.value.p, q.value.n - 1 });
     }
     return q;
 }
 
-static bool same_unit(struct span a, struct span b)
+static bool same_unit(struct math_text a, struct math_text b)
 {
     if (a.n && a.p[a.n - 1] == 's') a.n--;
     if (b.n && b.p[b.n - 1] == 's') b.n--;
     return !a.n || !b.n || same_text(a, b);
 }
 
-static bool value_of(struct math_num *v, struct span s)
+static bool value_of(struct math_num *v, struct math_text s)
 {
     char copy[MATH_EXPR_MAX];
     if (!s.n || s.n > sizeof copy) return false;
@@ -300,7 +301,7 @@ static bool value_of(struct math_num *v, struct span s)
     return math_eval(v, copy, s.n);
 }
 
-static bool same_quantity(struct span a, struct span b)
+static bool same_quantity(struct math_text a, struct math_text b)
 {
     struct quantity x = quantity(a), y = quantity(b);
     struct math_num u, v;
@@ -315,11 +316,11 @@ static bool same_quantity(struct span a, struct span b)
 /* --- parts --- */
 
 /* A part of an answer; pm is the sign its \pm takes, 0 for none */
-struct part { struct span s; char pm; };
+struct math_part { struct math_text s; char pm; };
 /* open: '(' '[' with its close: in order; '{' or 0 (bare), 'U' (union): in any order; 'm': matrix, rows in close */
-struct list { int open, close, n; struct part part[PARTS_MAX]; };
+struct math_list { int open, close, n; struct math_part part[PARTS_MAX]; };
 
-static int step(struct span s, size_t i)
+static int step(struct math_text s, size_t i)
 {
     char c = s.p[i];
     return (c == '(' || c == '[' || c == '{') - (c == ')' || c == ']' || c == '}');
@@ -327,7 +328,7 @@ static int step(struct span s, size_t i)
 
 /* The first occurrence of what at or behind from, outside all brackets; s.n for none. The backslash of \{ does not
  * matter: the brace counts. */
-static size_t find_top(struct span s, const char *what, size_t from)
+static size_t find_top(struct math_text s, const char *what, size_t from)
 {
     size_t n = strlen(what);
     int depth = 0;
@@ -340,13 +341,13 @@ static size_t find_top(struct span s, const char *what, size_t from)
 }
 
 /* "x =", "f(x) =": the part behind it, where what is before the only '=' is a name */
-static struct span drop_name(struct span s)
+static struct math_text drop_name(struct math_text s)
 {
     const char *eq = memchr(s.p, '=', s.n);
     if (!eq || eq == s.p || eq + 1 == s.p + s.n || memchr(eq + 1, '=', s.n - (size_t)(eq + 1 - s.p)) ||
         strchr("<>!", eq[-1]))
         return s;
-    struct span name = trim((struct span){ s.p, (size_t)(eq - s.p) });
+    struct math_text name = trim((struct math_text){ s.p, (size_t)(eq - s.p) });
     bool index = false;
     if (!name.n || name.n > 24 || !(is_letter(*name.p) || *name.p == '\\')) return s;
     for (size_t i = 0; i < name.n; i++) {
@@ -354,11 +355,11 @@ static struct span drop_name(struct span s)
         index = index || c == '_';
         if (!is_letter(c) && !strchr("_(){}\\' \x01", c) && !(index && is_digit(c))) return s;
     }
-    return trim((struct span){ eq + 1, s.n - (size_t)(eq + 1 - s.p) });
+    return trim((struct math_text){ eq + 1, s.n - (size_t)(eq + 1 - s.p) });
 }
 
 /* Is the bracket at the front closed by the last character, and by no other? */
-static bool enclosed(struct span s)
+static bool enclosed(struct math_text s)
 {
     int depth = 0;
     for (size_t i = 0; i < s.n; i++) {
@@ -368,43 +369,43 @@ static bool enclosed(struct span s)
     return false;
 }
 
-static void add_part(struct list *l, struct span s)
+static void add_part(struct math_list *l, struct math_text s)
 {
     s = trim(s);
     bool pm = find_top(s, "\\pm", 0) < s.n;
     for (int i = 0; i <= pm; i++, l->n++)
-        if (l->n < PARTS_MAX) l->part[l->n] = (struct part){ s, pm ? "+-"[i] : 0 };
+        if (l->n < PARTS_MAX) l->part[l->n] = (struct math_part){ s, pm ? "+-"[i] : 0 };
 }
 
-static void split_at(struct list *l, struct span s, const char *comma)
+static void split_at(struct math_list *l, struct math_text s, const char *comma)
 {
     for (size_t at = 0; at <= s.n;) {
         size_t end = find_top(s, comma, at);
-        add_part(l, (struct span){ s.p + at, end - at });
+        add_part(l, (struct math_text){ s.p + at, end - at });
         at = end + (end < s.n ? strlen(comma) : 1);
     }
 }
 
 /* \begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}: the entries by rows */
-static bool split_matrix(struct list *l, struct span s)
+static bool split_matrix(struct math_list *l, struct math_text s)
 {
     static const char begin[] = "\\begin{", end[] = "\\end{";
     if (s.n < strlen(begin) || memcmp(s.p, begin, strlen(begin))) return false;
     size_t name = find_top(s, "}", strlen(begin)), stop = find_top(s, end, name + 1 < s.n ? name + 1 : s.n);
     if (stop == s.n || find_top(s, "}", stop + strlen(end)) + 1 != s.n) return false;
-    struct span body = { s.p + name + 1, stop - name - 1 };
+    struct math_text body = { s.p + name + 1, stop - name - 1 };
     l->open = s.p[strlen(begin)] == 'v' ? 'v' : 'm';        /* vmatrix: a determinant */
     for (size_t at = 0; at <= body.n; l->close++) {
         size_t row = find_top(body, "\\\\", at);
-        split_at(l, (struct span){ body.p + at, row - at }, "&");
+        split_at(l, (struct math_text){ body.p + at, row - at }, "&");
         at = row + (row < body.n ? 2 : 1);
     }
     return true;
 }
 
-static void split(struct list *l, struct span s)
+static void split(struct math_list *l, struct math_text s)
 {
-    *l = (struct list){ 0 };
+    *l = (struct math_list){ 0 };
     s = drop_name(trim(s));
     if (find_top(s, "\\cup", 0) < s.n) {
         l->open = 'U';
@@ -412,11 +413,11 @@ static void split(struct list *l, struct span s)
     } else if (!split_matrix(l, s)) {
         for (int i = 0; i < NEST_MAX && s.n; i++) {
             bool escaped = s.n >= 4 && s.p[0] == '\\' && s.p[1] == '{' && s.p[s.n - 2] == '\\';
-            struct span in = escaped ? (struct span){ s.p + 1, s.n - 1 } : s;
+            struct math_text in = escaped ? (struct math_text){ s.p + 1, s.n - 1 } : s;
             if (!step(in, 0) || !enclosed(in)) break;
             l->open = *in.p;
             l->close = in.p[in.n - 1];
-            s = drop_name(trim((struct span){ in.p + 1, in.n - 2 - escaped }));
+            s = drop_name(trim((struct math_text){ in.p + 1, in.n - 2 - escaped }));
             if (find_top(s, ",", 0) < s.n) break;
         }
         split_at(l, s, ",");
@@ -426,33 +427,33 @@ static void split(struct list *l, struct span s)
         if (zero && !l->open) l->n = PARTS_MAX + 1;
     }
     if (l->n > PARTS_MAX) {
-        *l = (struct list){ .n = 1 };
-        l->part[0] = (struct part){ s, 0 };
+        *l = (struct math_list){ .n = 1 };
+        l->part[0] = (struct math_part){ s, 0 };
     }
 }
 
-static bool equal(struct span a, struct span b, int nest);
+static bool equal(struct math_text a, struct math_text b, int nest);
 
 /* One part against one: with its \pm resolved, as a list of its own or as a quantity */
-static bool same_part(struct part a, struct part b, int nest)
+static bool same_part(struct math_part a, struct math_part b, int nest)
 {
     if (!a.pm && !b.pm) return equal(a.s, b.s, nest - 1);
     struct str x = { 0 }, y = { 0 }, *out[] = { &x, &y };
-    struct part in[] = { a, b };
+    struct math_part in[] = { a, b };
     for (int i = 0; i < 2; i++) {
         char sign[] = { in[i].pm, 0 };
         text_replace(out[i], in[i].s.p, in[i].s.n, "\\pm", in[i].pm ? sign : "\\pm");
     }
-    bool same = equal((struct span){ x.p, x.n }, (struct span){ y.p, y.n }, nest - 1);
+    bool same = equal((struct math_text){ x.p, x.n }, (struct math_text){ y.p, y.n }, nest - 1);
     str_free(&x);
     str_free(&y);
     return same;
 }
 
-static bool in_order(const struct list *l) { return l->open == '(' || l->open == '['; }
-static bool in_any_order(const struct list *l) { return l->open == 0 || l->open == '{'; }
+static bool in_order(const struct math_list *l) { return l->open == '(' || l->open == '['; }
+static bool in_any_order(const struct math_list *l) { return l->open == 0 || l->open == '{'; }
 
-static bool same_list(const struct list *a, const struct list *b, int nest)
+static bool same_list(const struct math_list *a, const struct math_list *b, int nest)
 {
     bool brackets = a->open == b->open && a->close == b->close;
     bool bare =
@@ -471,25 +472,25 @@ static bool same_list(const struct list *a, const struct list *b, int nest)
 }
 
 /* a = b against c = d: sides by value, either way round */
-static bool same_equation(struct span a, struct span b)
+static bool same_equation(struct math_text a, struct math_text b)
 {
     const char *p = memchr(a.p, '=', a.n), *q = memchr(b.p, '=', b.n);
     if (!p || !q || memchr(p + 1, '=', a.n - (size_t)(p + 1 - a.p)) || memchr(q + 1, '=', b.n - (size_t)(q + 1 - b.p)))
         return false;
-    struct span l = { a.p, (size_t)(p - a.p) }, r = { p + 1, a.n - l.n - 1 }, m = { b.p, (size_t)(q - b.p) },
+    struct math_text l = { a.p, (size_t)(p - a.p) }, r = { p + 1, a.n - l.n - 1 }, m = { b.p, (size_t)(q - b.p) },
                 s = { q + 1, b.n - m.n - 1 };
     return (same_quantity(l, m) && same_quantity(r, s)) || (same_quantity(l, s) && same_quantity(r, m));
 }
 
-static bool equal(struct span a, struct span b, int nest)
+static bool equal(struct math_text a, struct math_text b, int nest)
 {
     if (same_text(a, b)) return true;
     if (nest <= 0 || a.n > MATH_EXPR_MAX || b.n > MATH_EXPR_MAX) return false;
-    struct list x, y;
+    struct math_list x, y;
     split(&x, a);
     split(&y, b);
     if (x.n != 1 || y.n != 1 || x.part[0].pm || y.part[0].pm) return same_list(&x, &y, nest);
-    struct span p = x.part[0].s, q = y.part[0].s;
+    struct math_text p = x.part[0].s, q = y.part[0].s;
     if (x.open == 'm' || y.open == 'm' || x.open == 'v' || y.open == 'v')
         return x.open == y.open && same_quantity(p, q);
     return same_quantity(p, q) || same_equation(p, q);
@@ -500,10 +501,11 @@ bool math_value_equal(const char *a, const char *b)
     struct str x = { 0 }, y = { 0 }, u = { 0 }, v = { 0 };
     clean(&x, a);
     clean(&y, b);
-    struct span p = trim((struct span){ x.p, x.n }), q = trim((struct span){ y.p, y.n });
+    struct math_text p = trim((struct math_text){ x.p, x.n }), q = trim((struct math_text){ y.p, y.n });
     drop_thousands(&u, p);
     drop_thousands(&v, q);
-    bool same = equal((struct span){ u.p, u.n }, (struct span){ v.p, v.n }, NEST_MAX) || equal(p, q, NEST_MAX);
+    bool same =
+        equal((struct math_text){ u.p, u.n }, (struct math_text){ v.p, v.n }, NEST_MAX) || equal(p, q, NEST_MAX);
     str_free(&x);
     str_free(&y);
     str_free(&u);

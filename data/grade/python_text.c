@@ -173,19 +173,19 @@ void text_replace(struct str *out, const char *s, size_t n, const char *from, co
     str_put(out, s + at, n - at);
 }
 
-struct word { const char *p; size_t n; };
+struct word_count { const char *p; size_t n; };
 
 static int by_bytes(const void *x, const void *y)
 {
-    const struct word *a = x, *b = y;
+    const struct word_count *a = x, *b = y;
     int c = memcmp(a->p, b->p, a->n < b->n ? a->n : b->n);
     return c ? c : (a->n > b->n) - (a->n < b->n);
 }
 
 /* The words of s in the order of their bytes; *count of them, memory of the caller. */
-static struct word *sorted_words(const char *s, size_t n, size_t *count)
+static struct word_count *sorted_words(const char *s, size_t n, size_t *count)
 {
-    struct word *w = NULL, one;
+    struct word_count *w = NULL, one;
     size_t cap = 0, at = 0;
     *count = 0;
     while (text_token(s, n, &at, &one.p, &one.n)) {
@@ -199,7 +199,7 @@ static struct word *sorted_words(const char *s, size_t n, size_t *count)
 double text_f1(const char *a, size_t an, const char *b, size_t bn)
 {
     size_t na, nb, same = 0;
-    struct word *x = sorted_words(a, an, &na), *y = sorted_words(b, bn, &nb);
+    struct word_count *x = sorted_words(a, an, &na), *y = sorted_words(b, bn, &nb);
     for (size_t i = 0, j = 0; i < na && j < nb;) {
         int c = by_bytes(&x[i], &y[j]);
         same += c == 0;

@@ -98,7 +98,7 @@ static void set_meaning(struct pq_leaf *c, const struct element *x)
 }
 
 /* Where the next element belongs. IN_LIST: it is the repeated element of the list node; ITEM: it is the item itself. */
-struct run_folder { int left, node, def, rep; enum { MEMBER, IN_LIST, ITEM } as; };
+struct open_element { int left, node, def, rep; enum { MEMBER, IN_LIST, ITEM } as; };
 
 static int add_node(struct parquet *p, const struct element *x, int kind, int parent, int def)
 {
@@ -129,7 +129,7 @@ static bool is_wanted(const char *path, const char *const *columns, bool readabl
     return false;
 }
 
-static bool add_leaf(struct parquet *p, const struct element *x, int node, const struct run_folder *at,
+static bool add_leaf(struct parquet *p, const struct element *x, int node, const struct open_element *at,
                      const char *const *columns, struct err *e)
 {
     if (p->n_leaves == p->cap_leaves) {
@@ -183,8 +183,8 @@ static bool is_item(const struct element *x, const struct element *list)
 
 /* Puts element x, which belongs at the place at, into the tree; *below: the place of its children. list: the group that
  * x is the repeated element of. */
-static bool add_element(struct parquet *p, const struct element *x, const struct element *list, struct run_folder at,
-                        struct run_folder *below, const char *const *columns, struct err *e)
+static bool add_element(struct parquet *p, const struct element *x, const struct element *list, struct open_element at,
+                        struct open_element *below, const char *const *columns, struct err *e)
 {
     if (!good_name(x)) return fail(e, "a column's name is not text or has more than %d bytes", MAX_NAME);
     bool repeated = x->repetition == REPEATED, named = at.as == MEMBER;
@@ -192,7 +192,7 @@ static bool add_element(struct parquet *p, const struct element *x, const struct
         p->node[at.node].def_item = ++at.def;
         p->node[at.node].rep = ++at.rep;
         if (x->children > 0 && !is_item(x, list)) {
-            *below = (struct run_folder){ .left = 1, .node = at.node, .def = at.def, .rep = at.rep, .as = ITEM };
+            *below = (struct open_element){ .left = 1, .node = at.node, .def = at.def, .rep = at.rep, .as = ITEM };
             return true;
         }
     /* without an annotation: a list that is never null, of items that are never null */
@@ -208,7 +208,7 @@ static bool add_element(struct parquet *p, const struct element *x, const struct
     bool wraps = x->children == 1 && !repeated && is_list(x) && x[1].repetition == REPEATED;
     int kind = x->children > 0 ? wraps ? PQ_LIST : PQ_STRUCT : PQ_LEAF;
     int n = add_node(p, named ? x : NULL, kind, at.node, at.def);
-    *below = (struct run_folder){
+    *below = (struct open_element){
         .left = x->children, .node = n, .def = at.def, .rep = at.rep, .as = wraps ? IN_LIST : MEMBER
     };
     return kind != PQ_LEAF || add_leaf(p, x, n, &at, columns, e);
@@ -216,10 +216,10 @@ static bool add_element(struct parquet *p, const struct element *x, const struct
 
 static bool build(struct parquet *p, const struct element *x, int64_t n, const char *const *columns, struct err *e)
 {
-    struct run_folder stack[PQ_DEEP];
+    struct open_element stack[PQ_DEEP];
     const struct element *owner[PQ_DEEP];
     int depth = 1;
-    stack[0] = (struct run_folder){ .left = x[0].children, .node = -1 };
+    stack[0] = (struct open_element){ .left = x[0].children, .node = -1 };
     owner[0] = x;
     for (int64_t k = 1; k < n; k++) {
         while (depth > 0 && stack[depth - 1].left == 0) depth--;

@@ -77,13 +77,13 @@ static void draw_names(const struct task *q, char name[][TASK_NAME], int n, stru
 /* Takes ownership of call. */
 static void add_step(struct task *q, enum task_tool tool, char *plan, char *call)
 {
-    ENSURE(q->n_steps < QUESTION_STEPS);
+    ENSURE(q->n_steps < TASK_STEPS);
     q->step[q->n_steps++] = (struct step){ .tool = tool, .plan = plan, .call = call };
 }
 
 static void add_page(struct task *q, const char *title, char *body)
 {
-    ENSURE(q->n_pages < QUESTION_PAGES);
+    ENSURE(q->n_pages < TASK_PAGES);
     q->pages = xrealloc(q->pages, (size_t)(q->n_pages + 1) * sizeof *q->pages);
     q->pages[q->n_pages++] = (struct page){ .title = xstrdup(title), .text = body };
 }

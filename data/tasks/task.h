@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { FAMILIES = 13, QUESTION_STEPS = 4, QUESTION_PAGES = 4 };
+enum { FAMILIES = 13, TASK_STEPS = 4, TASK_PAGES = 4 };
 enum family {
     FAM_ARITH,
     FAM_MOD,
@@ -43,7 +43,7 @@ struct task {
     struct page *pages;                 /* the scope to load into the corpus; NULL for computations */
     enum answer_kind kind;              /* what kind of value answer is */
     int n_steps;
-    struct step step[QUESTION_STEPS];   /* what the expert does */
+    struct step step[TASK_STEPS];   /* what the expert does */
     /* what it thinks before it answers: the key that precedes the answer, or "done" */
     char *last;
 };
@@ -62,27 +62,28 @@ void task_name(char name[TASK_NAME], enum split split, struct rng *r);      /* a
 /* What the tool answers to a call of this question, byte for byte what calc_run(calc_embedded) gives, or corpus_search
  * over q->pages for a query in ASCII (FTS5 also folds accents). Appends to out. */
 struct str;
-void question_call(struct str *out, const struct task *q, enum task_tool tool, const char *call);
+void task_call(struct str *out, const struct task *q, enum task_tool tool, const char *call);
 
 /* A transcript is a list of pieces. PIECE_GENERATED holds tags and all: <think> plan</think><search> name</search>, at
  * the end <think> last</think><answer>\boxed{ x}</answer>. PIECE_RESULT holds the tool's text alone: the engine puts "
  * <result>\n" before and "\n</result>" after. Words in calls and answers follow a space, numbers do not, so that a name
  * is tokenised alike wherever it stands. */
 enum piece_kind { PIECE_GENERATED, PIECE_RESULT };
-struct piece { enum piece_kind kind; char *text; };
+struct transcript_piece { enum piece_kind kind; char *text; };
 
 /* Demonstrations are of mixed quality on purpose: reinforcement learning selects among behaviours, so the flawed ones
  * must be there to be selected against. GUESS answers without a tool; EARLY stops before the last call; SLIP makes one
  * call wrong and believes the result. All three end in a wrong answer. EARLY needs two calls: a question of one call
  * gets SLIP instead, which keeps the share of flawed demonstrations the same in every family. */
 enum flaw { FLAW_NONE, FLAW_GUESS, FLAW_EARLY, FLAW_SLIP };
-struct transcript { int n; struct piece *piece; enum flaw flaw; };          /* flaw: the one actually shown */
+/* flaw: the one actually shown */
+struct transcript { int n; struct transcript_piece *piece; enum flaw flaw; };
 void expert_write(struct transcript *t, const struct task *q, enum flaw flaw, struct rng *r);
 void transcript_free(struct transcript *t);
 
 /* Draws the flaw of a demonstration: GUESS with guess_high in arith, lineq, units, onehop, threehop and links,
  * guess_low in the others; then EARLY, SLIP. */
-enum flaw flaw_draw(int family, double guess_high, double guess_low, double early, double slip, struct rng *r);
+enum flaw flaw_sample(int family, double guess_high, double guess_low, double early, double slip, struct rng *r);
 
 /* Grades a whole response, tool results included (whatever is in them: training puts empty ones there), the end token
  * not. Well formed is exactly

@@ -38,7 +38,7 @@ static const struct {
     void (*answer)(struct str *out, const struct task *q, const char *query, size_t n);
 } experts[] = { [TASK_PYTHON] = { "python", calculate }, [TASK_SEARCH] = { "search", look_up } };
 
-void question_call(struct str *out, const struct task *q, enum task_tool tool, const char *call)
+void task_call(struct str *out, const struct task *q, enum task_tool tool, const char *call)
 {
     experts[tool].answer(out, q, call, strlen(call));
 }
@@ -46,7 +46,7 @@ void question_call(struct str *out, const struct task *q, enum task_tool tool, c
 static void add_piece(struct transcript *t, enum piece_kind kind, struct str *s)
 {
     t->piece = xrealloc(t->piece, (size_t)(t->n + 1) * sizeof *t->piece);
-    t->piece[t->n++] = (struct piece){ .kind = kind, .text = s->p ? s->p : xstrdup("") };
+    t->piece[t->n++] = (struct transcript_piece){ .kind = kind, .text = s->p ? s->p : xstrdup("") };
     *s = (struct str){ 0 };
 }
 
@@ -58,7 +58,7 @@ static const char *add_call(struct transcript *t, const struct task *q, const ch
     struct str s = { 0 }, result = { 0 };
     str_printf(&s, "<think> %s</think><%s>%s</%s>", thought, tag, call, tag);
     add_piece(t, PIECE_GENERATED, &s);
-    question_call(&result, q, tool, call);
+    task_call(&result, q, tool, call);
     add_piece(t, PIECE_RESULT, &result);
     return t->piece[t->n - 1].text;
 }
@@ -132,7 +132,7 @@ static void add_slip(struct transcript *t, const struct task *q, const struct st
             str_clear(&call);
             str_clear(&result);
             wrong_operator(&call, s->call, first + k);
-            question_call(&result, q, s->tool, call.p);
+            task_call(&result, q, s->tool, call.p);
             if (!starts_with(result.p, "error") && strcmp(result.p, q->answer)) break;
         }
     }
@@ -173,7 +173,7 @@ void transcript_free(struct transcript *t)
     *t = (struct transcript){ 0 };
 }
 
-enum flaw flaw_draw(int family, double guess_high, double guess_low, double early, double slip, struct rng *r)
+enum flaw flaw_sample(int family, double guess_high, double guess_low, double early, double slip, struct rng *r)
 {
     static const bool high[FAMILIES] = {
         [FAM_ARITH] = 1, [FAM_LINEQ] = 1, [FAM_UNITS] = 1, [FAM_ONEHOP] = 1, [FAM_THREEHOP] = 1, [FAM_LINKS] = 1

@@ -3,10 +3,10 @@
 #include "base/text.h"
 #include <string.h>
 
-struct scan { const char *p, *end; };
+struct grade_scan { const char *p, *end; };
 
 /* Moves past the word when it stands here. */
-static bool eat(struct scan *s, const char *word)
+static bool eat(struct grade_scan *s, const char *word)
 {
     size_t n = strlen(word);
     if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n)) return false;
@@ -15,23 +15,23 @@ static bool eat(struct scan *s, const char *word)
 }
 
 /* Moves over text that has none of the stop bytes, then past close. */
-static bool eat_text(struct scan *s, const char *stop, const char *close)
+static bool eat_text(struct grade_scan *s, const char *stop, const char *close)
 {
     while (s->p < s->end && (!*s->p || !strchr(stop, *s->p))) s->p++;
     return eat(s, close);
 }
 
-static bool eat_result(struct scan *s)
+static bool eat_result(struct grade_scan *s)
 {
     if (!eat(s, " <result>\n")) return false;
     for (; s->p < s->end; s->p++) if (*s->p == '\n' && eat(s, "\n</result>")) return true;
     return false;
 }
 
-static void skip_white(struct scan *s) { while (s->p < s->end && is_space(*s->p)) s->p++; }
+static void skip_white(struct grade_scan *s) { while (s->p < s->end && is_space(*s->p)) s->p++; }
 
 /* Reads the whole response; box is what stands in \boxed{}. */
-static bool well_formed(struct scan s, const struct tool_tags *tools, struct scan *box)
+static bool well_formed(struct grade_scan s, const struct tool_tags *tools, struct grade_scan *box)
 {
     for (;;) {
         if (!eat(&s, "<think>") || !eat_text(&s, "<>", "</think>")) return false;
@@ -52,8 +52,8 @@ static bool well_formed(struct scan s, const struct tool_tags *tools, struct sca
 
 struct task_grade task_grade(const struct task *q, const char *response, size_t n, const struct tool_tags *tools)
 {
-    struct scan box;
-    if (!well_formed((struct scan){ response, response + n }, tools, &box)) return (struct task_grade){ 0 };
+    struct grade_scan box;
+    if (!well_formed((struct grade_scan){ response, response + n }, tools, &box)) return (struct task_grade){ 0 };
     skip_white(&box);
     while (box.end > box.p && is_space(box.end[-1])) box.end--;
     size_t len = strlen(q->answer);

@@ -43,12 +43,12 @@ static const char with_turns[] =
 bool each_file(const char *key, const char *list, bool (*take)(void *ctx, const char *path, struct err *e), void *ctx,
                struct err *e)
 {
-    struct files f = { 0 };
-    bool ok = files_find(&f, list, e) || fail_in(e, "%s", key);
+    struct data_files f = { 0 };
+    bool ok = data_files_find(&f, list, e) || fail_in(e, "%s", key);
     if (ok && f.note.n) print_notes(key, &f.note);
     if (ok && !f.n) ok = fail(e, "%s=%.200s: names no file", key, list);
     for (int k = 0; ok && k < f.n; k++) ok = take(ctx, f.path[k], e);
-    files_free(&f);
+    data_files_free(&f);
     return ok;
 }
 
@@ -150,10 +150,10 @@ bool prompt_write(struct ids *out, const struct chat_message *said, int n, const
 static bool write_row(struct ids *out, const struct prompt *s, const char *system, const struct call_form *form,
                       struct err *e)
 {
-    struct chat_message *said = chat_messages(&s->said);
-    bool ok = prompt_write(out, said, s->said.n, system, form, e);
+    struct chat_message *said = chat_messages(&s->messages);
+    bool ok = prompt_write(out, said, s->messages.n, system, form, e);
     free(said);
-    return ok || fail_in(e, "%s", s->place);
+    return ok || fail_in(e, "%s", s->where);
 }
 
 static uint64_t hash_text(uint64_t h, const char *s)
@@ -166,7 +166,7 @@ static uint64_t hash_text(uint64_t h, const char *s)
  * counted. Lengths go first, so that no two rows run into one another. */
 static void hash_row(struct prompt_set *q, int k)
 {
-    const struct prompt *s = &q->rows.row[k];
+    const struct prompt *s = &q->rows.prompt[k];
     const int sizes[] = { q->prompt[k].n, s->n_refs, prompt_is_math(s) };
     q->hash = fnv1a_add(q->hash, sizes, sizeof sizes);
     q->hash = fnv1a_add(q->hash, q->prompt[k].p, (size_t)q->prompt[k].n * sizeof(int));
@@ -178,7 +178,7 @@ static void hash_row(struct prompt_set *q, int k)
 static bool take_row(struct prompt_set *q, int k, int to, const char *key, const struct config *c,
                      const struct call_form *form, bool *kept, struct err *e)
 {
-    const struct prompt *s = &q->rows.row[k];
+    const struct prompt *s = &q->rows.prompt[k];
     struct ids ids = { 0 };
     int max = c->data.max_prompt_length;
     enum truncation how = c->data.filter_overlong_prompts ? TRUNCATE_FILTER : c->data.truncation;
@@ -189,7 +189,7 @@ static bool take_row(struct prompt_set *q, int k, int to, const char *key, const
              "%s: a prompt of %d tokens is longer than data.max_prompt_length=%d: raise that (%s), or say what is to "
              "be done: data.truncation=filter, left, "
              "right or middle",
-             s->place, ids.n, max, key);
+             s->where, ids.n, max, key);
         ids_free(&ids);
         return false;
     }
@@ -210,7 +210,7 @@ static void warn_of_tags(const struct prompt_set *q, int n, const char *key, con
     int taught = 0;
     bool kept = !strcmp(c->data.system_prompt, "auto") || !strcmp(c->data.system_prompt, "none");
     for (int k = 0; kept && call_form_turns(form) && k < n; k++) {
-        const char *s = q->rows.row[k].system;
+        const char *s = q->rows.prompt[k].system;
         bool tags = false;
         for (int t = 0; s && t < tool_table.n; t++) tags = tags || strstr(s, tool_table.row[t].close);
         taught += tags;
@@ -234,9 +234,9 @@ static bool write_prompts(struct prompt_set *q, const char *key, const struct co
         bool kept;
         ok = take_row(q, k, to, key, c, form, &kept, e);
         if (!ok || !kept) continue;
-        struct prompt s = q->rows.row[to];
-        q->rows.row[to] = q->rows.row[k];
-        q->rows.row[k] = s;
+        struct prompt s = q->rows.prompt[to];
+        q->rows.prompt[to] = q->rows.prompt[k];
+        q->rows.prompt[k] = s;
         hash_row(q, to++);
     }
     if (ok && to < n)

@@ -1,6 +1,7 @@
 /* sft_conversations.c: conversations to ids and masks; what is wrong with one is said before any work. */
 #include "engine/prompts/sft_conversations.h"
 #include "engine/prompts/rollout_messages.h"
+#include "data/conversations.h"
 #include "base/arith.h"
 #include <stdio.h>
 #include <string.h>
@@ -13,19 +14,19 @@ static bool write_talk(struct sft_example *d, const struct conversation *x, cons
     struct chat_mask mask = { 0 };
     *d = (struct sft_example){ 0 };
     if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e))
-        return fail_in(e, "%s: tools", x->place);
-    struct chat_message *m = chat_messages(&x->said);
+        return fail_in(e, "%s: tools", x->where);
+    struct chat_message *m = chat_messages(&x->messages);
     struct rollout_messages said;
-    rollout_messages_make(&said, m, x->said.n, form, !c->sft.mask_results);
+    rollout_messages_make(&said, m, x->messages.n, form, !c->sft.mask_results);
     const struct chat_tools *declared = x->tools || !call_form_turns(form) ? &tools : &form->tools;
-    bool ok = chat_check(chat, m, x->said.n, declared->n > 0, e) &&
+    bool ok = chat_check(chat, m, x->messages.n, declared->n > 0, e) &&
               (chat_write(chat, &d->ids, &mask, said.m, said.n, declared, false) || fail(e, "the tokenizer gave up on "
                                                                                             "this conversation"));
     d->m = mask.p;
     rollout_messages_free(&said);
     free(m);
     chat_tools_free(&tools);
-    return ok || fail_in(e, "%s", x->place);
+    return ok || fail_in(e, "%s", x->where);
 }
 
 static int64_t marked(const struct sft_example *d)
@@ -47,7 +48,7 @@ static bool fit(struct sft_example *d, const struct conversation *x, const struc
                     "%s: a conversation of %d tokens is longer than the %d that data.max_length, "
                     "actor.ppo_max_token_len_per_gpu and the model allow: raise them, "
                     "or say what is to be done: data.truncation=filter, left, right or middle",
-                    x->place, d->ids.n, max);
+                    x->where, d->ids.n, max);
     if (how == TRUNCATE_FILTER) *keep = false;
     else truncate_ids(&d->ids, d->m, max, how);
     return true;
@@ -70,7 +71,7 @@ static bool write_all(struct sft_conversations *t, const struct conversations *r
     for (int k = 0; ok && k < rows->n; k++) {
         struct sft_example d;
         bool keep = true;
-        ok = write_talk(&d, &rows->row[k], c, form, e) && fit(&d, &rows->row[k], c, max, &keep, e);
+        ok = write_talk(&d, &rows->conversation[k], c, form, e) && fit(&d, &rows->conversation[k], c, max, &keep, e);
         int64_t targets = ok && keep ? marked(&d) : 0;
         longer += ok && !keep;
         idle += ok && keep && !targets;

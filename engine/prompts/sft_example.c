@@ -17,7 +17,7 @@ void sft_example_make(struct sft_example *d, const struct chat *c, const struct 
     d->prompt = d->ids.n;
     mark(d, 0, 0);
     for (int i = 0; i < t->n; i++) {
-        const struct piece *p = &t->piece[i];
+        const struct transcript_piece *p = &t->piece[i];
         int from = d->ids.n;
         if (p->kind == PIECE_RESULT) tools_result_ids(c->t, &d->ids, p->text, strlen(p->text), -1, INT_MAX);
         else ENSURE(tokenizer_encode(c->t, &d->ids, p->text, strlen(p->text), true));

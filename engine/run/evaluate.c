@@ -59,7 +59,7 @@ static void open_question(struct group *g, struct session *s, int i, bool greedy
 
 static const char *source_of(const struct session *s, int i)
 {
-    return s->val.rows.n ? s->val.rows.row[i].data_source : family_name[i % FAMILIES];
+    return s->val.rows.n ? s->val.rows.prompt[i].data_source : family_name[i % FAMILIES];
 }
 
 int eval_answers(const struct session *s) { return eval_prompts(s) * (s->c->rollout.val_kwargs_n + 1); }

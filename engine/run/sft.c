@@ -17,7 +17,7 @@ static void draw(struct sft_example *d, const struct chat *c, const struct sft_r
     struct task q;
     struct transcript t;
     task_make(&q, family, SPLIT_TRAIN, r->seed, i);
-    expert_write(&t, &q, flaw_draw(family, r->guess_high, r->guess_low, r->early, r->slip, &g), &g);
+    expert_write(&t, &q, flaw_sample(family, r->guess_high, r->guess_low, r->early, r->slip, &g), &g);
     sft_example_make(d, c, &q, &t);
     transcript_free(&t);
     task_free(&q);

@@ -19,8 +19,9 @@ struct sft_checkpoints {
     bool done;                          /* a finished run of the very same kind is there */
 };
 
-/* The lock of the folder is the caller's (stage_open). Reads the newest whole checkpoint into the session and r->begin,
- * r->before; a damaged one is said on stderr and the one before it taken. data: a hash of what is learned from.
+/* The lock of the folder is the caller's (staging_open). Reads the newest whole checkpoint into the session and
+ * r->begin, r->before; a damaged one is said on stderr and the one before it taken. data: a hash of what is learned
+ * from.
  * trainer.resume=off: what is there is renamed. False: it is of another run (the sentence names what differs), or the
  * folder cannot be written. Call sft_checkpoints_close in either case. */
 bool sft_checkpoints_open(struct sft_checkpoints *k, struct session *s, struct sft_rule *r, uint64_t data,

@@ -16,7 +16,7 @@ void env_close(struct env *v)
     search_cache_close(v->tools.cache);
 }
 
-const char *env_prompt_text(const struct env_prompt *t) { return t->from_data ? t->from_data->prompt : t->q.text; }
+const char *env_prompt_text(const struct env_prompt *t) { return t->from_data ? t->from_data->user : t->q.text; }
 const char *env_prompt_source(const struct env_prompt *t)
 {
     return t->from_data ? t->from_data->data_source : family_name[t->q.family];

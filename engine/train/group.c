@@ -59,7 +59,7 @@ void group_begin_record(struct group *g, struct session *s, const struct prompt_
 {
     *g = (struct group){ .number = number,
                          .index = record,
-                         .task = { .from_data = &set->rows.row[record], .prompt = &set->prompt[record] } };
+                         .task = { .from_data = &set->rows.prompt[record], .prompt = &set->prompt[record] } };
     for (int i = 0; i < n; i++) group_root(g, s, step);
     g->initial = n;
 }

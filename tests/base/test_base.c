@@ -212,25 +212,25 @@ static void stages(void **state)
 {
     (void)state;
     struct err e;
-    struct stage s;
+    struct staging s;
     struct str path = { 0 };
     for (int commit = 0; commit < 2; commit++) {
-        assert_true(stage_open(&s, in_dir("stage"), &e));
+        assert_true(staging_open(&s, in_dir("stage"), &e));
         str_clear(&path);
         str_printf(&path, "%s/a", s.tmp);
         assert_true(file_write(path.p, "a", 1, &e));
         assert_false(file_exists(in_dir("stage/a")));
-        if (commit) assert_true(stage_commit(&s, "a", &e));
-        stage_drop(&s);
+        if (commit) assert_true(staging_commit(&s, "a", &e));
+        staging_drop(&s);
         assert_int_equal(file_exists(in_dir("stage")), commit);     /* what was dropped leaves not even the folder */
     }
     assert_true(file_exists(in_dir("stage/a")));
-    assert_true(stage_open(&s, in_dir("stage"), &e));
-    stage_drop(&s);
+    assert_true(staging_open(&s, in_dir("stage"), &e));
+    staging_drop(&s);
     assert_true(file_exists(in_dir("stage/a")));                    /* what was there stays */
     assert_int_equal(unlink(in_dir("stage/a")), 0);
     assert_int_equal(rmdir(in_dir("stage")), 0);                    /* and nothing else is in it */
-    assert_false(stage_open(&s, in_dir("target"), &e));
+    assert_false(staging_open(&s, in_dir("target"), &e));
     str_free(&path);
 }
 

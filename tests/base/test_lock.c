@@ -121,21 +121,21 @@ static void not_through_a_link(void **state)
 static void folders_being_filled(void **state)
 {
     (void)state;
-    struct stage a, b;
+    struct staging a, b;
     struct err e;
-    CHECK(stage_open(&a, in_dir("model"), &e), "%s", e.text);
-    CHECK(!stage_open(&b, in_dir("model"), &e) && strstr(e.text, "another process writes into this folder"), "%s",
+    CHECK(staging_open(&a, in_dir("model"), &e), "%s", e.text);
+    CHECK(!staging_open(&b, in_dir("model"), &e) && strstr(e.text, "another process writes into this folder"), "%s",
           e.text);
-    stage_drop(&b);
+    staging_drop(&b);
     CHECK(file_exists(in_dir("model")), "the first one's folder stays");
-    stage_drop(&a);
+    staging_drop(&a);
     CHECK(!file_exists(in_dir("model")), "nothing is left");
     assert_true(dir_make(in_dir("model/.new.99999999.tmp/deep"), &e));             /* as of a killed process */
-    CHECK(stage_open(&a, in_dir("model"), &e), "%s", e.text);
+    CHECK(staging_open(&a, in_dir("model"), &e), "%s", e.text);
     CHECK(!file_exists(in_dir("model/.new.99999999.tmp")), "swept");
     char path[300];
     snprintf(path, sizeof path, "%s/config.json", a.tmp);
-    assert_true(file_write(path, "{}", 2, &e) && stage_commit(&a, "config.json", &e));
+    assert_true(file_write(path, "{}", 2, &e) && staging_commit(&a, "config.json", &e));
     CHECK(file_exists(in_dir("model/config.json")) && !file_exists(in_dir("model/.lock")), "whole, and unlocked");
 }
 

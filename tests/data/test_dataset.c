@@ -38,25 +38,25 @@ static const char good[] =
 static void check_good(const struct dataset *d, const char *source)
 {
     assert_int_equal(d->n, 6);
-    assert_string_equal(d->row[0].data_source, "mix");
-    assert_string_equal(d->row[0].system, "be good");
-    assert_string_equal(d->row[0].prompt, "what is \"it\"? \xc3\xa9\n");
-    assert_string_equal(d->row[0].ability, "math");
-    assert_string_equal(d->row[0].ground_truth, "3\\sqrt{3}");
-    assert_int_equal(d->row[0].index, 41);
-    assert_string_equal(d->row[1].data_source, source);
-    assert_string_equal(d->row[1].prompt, "plain");
-    assert_null(d->row[1].system);
-    assert_null(d->row[1].ability);
-    assert_int_equal(d->row[1].n_refs, 3);
-    assert_string_equal(d->row[1].ground_truth, "a");
-    assert_string_equal(d->row[1].refs[2], "7");
-    assert_int_equal(d->row[1].index, 1);
-    assert_string_equal(d->row[2].ground_truth, "Anna");
-    assert_string_equal(d->row[3].prompt, "sum");
-    assert_string_equal(d->row[3].ground_truth, "237");
-    assert_string_equal(d->row[4].ground_truth, "0.1");
-    assert_string_equal(d->row[5].ground_truth, "1072");
+    assert_string_equal(d->prompt[0].data_source, "mix");
+    assert_string_equal(d->prompt[0].system, "be good");
+    assert_string_equal(d->prompt[0].user, "what is \"it\"? \xc3\xa9\n");
+    assert_string_equal(d->prompt[0].ability, "math");
+    assert_string_equal(d->prompt[0].ground_truth, "3\\sqrt{3}");
+    assert_int_equal(d->prompt[0].index, 41);
+    assert_string_equal(d->prompt[1].data_source, source);
+    assert_string_equal(d->prompt[1].user, "plain");
+    assert_null(d->prompt[1].system);
+    assert_null(d->prompt[1].ability);
+    assert_int_equal(d->prompt[1].n_refs, 3);
+    assert_string_equal(d->prompt[1].ground_truth, "a");
+    assert_string_equal(d->prompt[1].refs[2], "7");
+    assert_int_equal(d->prompt[1].index, 1);
+    assert_string_equal(d->prompt[2].ground_truth, "Anna");
+    assert_string_equal(d->prompt[3].user, "sum");
+    assert_string_equal(d->prompt[3].ground_truth, "237");
+    assert_string_equal(d->prompt[4].ground_truth, "0.1");
+    assert_string_equal(d->prompt[5].ground_truth, "1072");
 }
 
 static void layouts(void **state)
@@ -70,7 +70,7 @@ static void layouts(void **state)
     CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);                  /* appends */
     assert_int_equal(d.n, 12);
     CHECK(strstr(d.note.p, "bench.jsonl: 1 of 6 answers are as GSM8K's"), "%s", d.note.p);
-    assert_int_equal(d.row[7].index, 1);
+    assert_int_equal(d.prompt[7].index, 1);
     dataset_free(&d);
     snprintf(path, sizeof path, "%s/zip.jsonl.gz", dir);
     gzFile g = gzopen(path, "wb");
@@ -86,16 +86,16 @@ static void layouts(void **state)
     static const char other[] = "{\"text\":\"mine\",\"prompt\":\"not mine\",\"answer\":\"1\"}";
     write_file("other", other, sizeof other - 1);
     CHECK(dataset_load(&d, path, "text", &e), "%s", e.text);
-    assert_string_equal(d.row[0].prompt, "mine");
+    assert_string_equal(d.prompt[0].user, "mine");
     dataset_free(&d);
 }
 
-static void same_sample(const struct prompt *a, const struct prompt *b, int k)
+static void same_prompt(const struct prompt *a, const struct prompt *b, int k)
 {
     #define SAME(x) CHECK(a->x && b->x ? !strcmp(a->x, b->x) : a->x == b->x, "row %d: \"%s\" and \"%s\"", k, a->x ? a->x : "none", b->x ? b->x : "none")
     SAME(data_source);
     SAME(system);
-    SAME(prompt);
+    SAME(user);
     SAME(ability);
     SAME(ground_truth);
     CHECK(a->index == b->index && a->n_refs == b->n_refs, "row %d", k);
@@ -108,7 +108,7 @@ static int same_dataset(const char *one, const char *other, const char *prompt_k
     struct dataset a = { 0 }, b = { 0 };
     CHECK(dataset_load(&a, one, prompt_key, &e) && dataset_load(&b, other, prompt_key, &e), "%s", e.text);
     assert_int_equal(a.n, b.n);
-    for (int k = 0; k < a.n; k++) same_sample(&a.row[k], &b.row[k], k);
+    for (int k = 0; k < a.n; k++) same_prompt(&a.prompt[k], &b.prompt[k], k);
     int n = a.n;
     dataset_free(&a);
     dataset_free(&b);
@@ -131,20 +131,20 @@ static void parquet(void **state)
     struct err e;
     struct dataset d = { 0 };
     CHECK(dataset_load(&d, "tests/data/parquet/verl_v2.parquet", NULL, &e), "%s", e.text);
-    const struct prompt *s = &d.row[44];                                    /* in the second row group */
+    const struct prompt *s = &d.prompt[44];                                    /* in the second row group */
     assert_string_equal(s->data_source, "MATH \xe2\x84\x95");
     assert_string_equal(s->system, "Think, then answer in <answer>.");
-    assert_string_equal(s->prompt, "What is 44 + 1936? \xc3\xa9 \xf0\x9d\x95\x8f\nwhy why why why ");
+    assert_string_equal(s->user, "What is 44 + 1936? \xc3\xa9 \xf0\x9d\x95\x8f\nwhy why why why ");
     assert_string_equal(s->ability, "math");
     assert_string_equal(s->ground_truth, "1980");
     assert_int_equal(s->index, 44);
-    assert_null(d.row[45].system);
-    assert_null(d.row[45].ability);
+    assert_null(d.prompt[45].system);
+    assert_null(d.prompt[45].ability);
     dataset_free(&d);
     CHECK(dataset_load(&d, "tests/data/parquet/question.parquet", NULL, &e), "%s", e.text);
-    assert_string_equal(d.row[7].data_source, "question");
-    assert_int_equal(d.row[7].n_refs, 2);
-    assert_int_equal(d.row[7].index, 7);
+    assert_string_equal(d.prompt[7].data_source, "question");
+    assert_int_equal(d.prompt[7].n_refs, 2);
+    assert_int_equal(d.prompt[7].index, 7);
     dataset_free(&d);
     assert_false(dataset_load(&d, "tests/data/parquet/types_plain.parquet", "text", &e));
     CHECK(strstr(e.text, "types_plain.parquet: row 0: no answer: one of reward_model.ground_truth, \"answer\""), "%s",
@@ -181,7 +181,7 @@ static void parquet_answers(void **state)
         bool ok = dataset_load_keys(&d, "tests/data/parquet/answers.parquet",
                                     &(struct dataset_keys){ .answer = cases[i].column }, &e);
         for (int k = 0; ok && k < 2; k++)
-            for (int r = 0; r < d.row[k].n_refs; r++) str_printf(&got[k], "%s%s", r ? "|" : "", d.row[k].refs[r]);
+            for (int r = 0; r < d.prompt[k].n_refs; r++) str_printf(&got[k], "%s%s", r ? "|" : "", d.prompt[k].refs[r]);
         CHECK(ok == (cases[i].want != NULL), "%s: %s", cases[i].column, e.text);
         CHECK(ok ? !strcmp(got[0].p, cases[i].want) && !strcmp(got[1].p, cases[i].second)
                  : strstr(e.text, cases[i].second) != NULL,
@@ -214,9 +214,9 @@ static void chosen_names(void **state)
     static const char *const paths[] = { "tests/data/parquet/verl_v2.parquet", "tests/data/parquet/verl_v2.jsonl" };
     for (int k = 0; k < 2; k++) {
         CHECK(dataset_load_keys(&d, paths[k], &key, &e), "%s", e.text);
-        assert_string_equal(d.row[31].prompt, "train");
-        assert_string_equal(d.row[31].ground_truth, "31");
-        assert_string_equal(d.row[31].data_source, "rule");
+        assert_string_equal(d.prompt[31].user, "train");
+        assert_string_equal(d.prompt[31].ground_truth, "31");
+        assert_string_equal(d.prompt[31].data_source, "rule");
         dataset_free(&d);
     }
     key = (struct dataset_keys){ .answer = "solution" };
@@ -237,13 +237,13 @@ static void chosen_names(void **state)
     assert_false(dataset_load_keys(&d, path, &(struct dataset_keys){ 0 }, &e));
     CHECK(strstr(e.text, "talk.jsonl:3: no answer: one of"), "%s", e.text);
     assert_int_equal(d.n, 2);
-    assert_string_equal(d.row[0].ground_truth, "a");
-    assert_string_equal(d.row[1].ground_truth, "b");
+    assert_string_equal(d.prompt[0].ground_truth, "a");
+    assert_string_equal(d.prompt[1].ground_truth, "b");
     dataset_free(&d);
     static const char dotted[] = "{\"a.b\":\"dotted\",\"question\":\"q\",\"answer\":1}";
     write_file("dotted.jsonl", dotted, sizeof dotted - 1);
     CHECK(dataset_load_keys(&d, path, &(struct dataset_keys){ .source = "a.b" }, &e), "%s", e.text);
-    assert_string_equal(d.row[0].data_source, "dotted");
+    assert_string_equal(d.prompt[0].data_source, "dotted");
     dataset_free(&d);
 }
 
@@ -280,8 +280,8 @@ static void given_names(void **state)
     struct dataset d = { 0 };
     CHECK(dataset_load_keys(&d, path, &(struct dataset_keys){ .prompt = "my_prompt", .source = "extra_info.kind" }, &e),
           "%s", e.text);
-    assert_string_equal(d.row[0].prompt, "right");
-    assert_string_equal(d.row[0].data_source, "k");
+    assert_string_equal(d.prompt[0].user, "right");
+    assert_string_equal(d.prompt[0].data_source, "k");
     dataset_free(&d);
     assert_false(
         dataset_load_keys(&d, "tests/data/parquet/verl_v2.parquet", &(struct dataset_keys){ .prompt = "promt" }, &e));
@@ -374,12 +374,12 @@ static void references(void **state)
         write_file("refs.jsonl", row.p, row.n);
         bool ok = dataset_load(&d, path, NULL, &e);
         str_puts(&got, ok ? "" : "!");
-        for (int k = 0; ok && k < d.row[0].n_refs; k++) str_printf(&got, "%s%s", k ? "|" : "", d.row[0].refs[k]);
+        for (int k = 0; ok && k < d.prompt[0].n_refs; k++) str_printf(&got, "%s%s", k ? "|" : "", d.prompt[0].refs[k]);
         if (!ok) str_puts(&got, e.text);
         CHECK(ok ? !strcmp(got.p, cases[i].want) : *cases[i].want == '!' && strstr(got.p, cases[i].want + 1),
               "%s: %s instead of %s", cases[i].members, got.p, cases[i].want);
         CHECK(ok || strstr(e.text, "refs.jsonl:1: "), "%s", e.text);
-        CHECK(!ok || prompt_is_math(&d.row[0]) == cases[i].math, "%s: compared as mathematics: %d", cases[i].members,
+        CHECK(!ok || prompt_is_math(&d.prompt[0]) == cases[i].math, "%s: compared as mathematics: %d", cases[i].members,
               !cases[i].math);
         dataset_free(&d);
         str_free(&row);
@@ -418,7 +418,7 @@ static void graded(void **state)
         str_printf(&text, "<think>t</think><answer>\\boxed{%s}</answer>", cases[i].box);
         write_file("graded.jsonl", row.p, row.n);
         CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
-        const struct prompt *s = &d.row[0];
+        const struct prompt *s = &d.prompt[0];
         reward_exact(&r, &answer, text.p, text.n, (const char *const *)s->refs, s->n_refs, &two_tags, prompt_is_math(s), 0);
         CHECK_NEAR(r.score, cases[i].score, 0, "%s, answered by %s", cases[i].members, cases[i].box);
         dataset_free(&d);
@@ -463,8 +463,9 @@ static void prompt_set(void **state)
         struct err e = { 0 };
         write_file("asks.jsonl", cases[i].row, strlen(cases[i].row));
         bool ok = dataset_load(&d, path, cases[i].key, &e);
-        CHECK(ok ? !strcmp(d.row[0].prompt, cases[i].want) : *cases[i].want == '!' && strstr(e.text, cases[i].want + 1),
-              "%s: %s", cases[i].row, ok ? d.row[0].prompt : e.text);
+        CHECK(ok ? !strcmp(d.prompt[0].user, cases[i].want)
+                 : *cases[i].want == '!' && strstr(e.text, cases[i].want + 1),
+              "%s: %s", cases[i].row, ok ? d.prompt[0].user : e.text);
         dataset_free(&d);
     }
 }
@@ -480,7 +481,7 @@ static void null_rows(void **state)
     write_file("nulls.jsonl", rows, sizeof rows - 1);
     CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
     assert_int_equal(d.n, 2);
-    assert_int_equal(d.row[1].index, 3);
+    assert_int_equal(d.prompt[1].index, 3);
     CHECK(strstr(d.note.p, "nulls.jsonl: 2 rows are null and were left out\n"), "%s", d.note.p);
     dataset_free(&d);
     write_file("nulls.jsonl", "null\nnull\n", 10);
@@ -517,10 +518,10 @@ static void asked(void **state)
         bool ok = dataset_load(&d, path, NULL, &e);
         CHECK(ok == !cases[i].says && (ok || strstr(e.text, cases[i].says)), "case %zu: %s", i, e.text);
         if (ok) {
-            const struct messages *m = &d.row[0].said;
-            CHECK(m->n == cases[i].n && !strcmp(m->p[m->n - 1].text, cases[i].last) && !strcmp(d.row[0].prompt, "u"),
-                  "case %zu: %d messages, question %s", i, m->n, d.row[0].prompt);
-            assert_string_equal(d.row[0].ground_truth, cases[i].answer);
+            const struct messages *m = &d.prompt[0].messages;
+            CHECK(m->n == cases[i].n && !strcmp(m->p[m->n - 1].text, cases[i].last) && !strcmp(d.prompt[0].user, "u"),
+                  "case %zu: %d messages, question %s", i, m->n, d.prompt[0].user);
+            assert_string_equal(d.prompt[0].ground_truth, cases[i].answer);
         }
         dataset_free(&d);
     }

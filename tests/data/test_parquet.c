@@ -3,7 +3,7 @@
  * reader allocate what it claims. */
 #include "base/file.h"
 #include "base/philox.h"
-#include "data/rows.h"
+#include "data/records.h"
 #include "tests/data/parquet/parquet_make.h"
 #include "tests/check.h"
 #include <stdlib.h>
@@ -23,14 +23,14 @@ static const char *const files[] = { "verl_pandas", "verl_v2",  "nested",  "type
 static int same_rows(const char *a, const char *b, const char *const *columns)
 {
     struct err e = { 0 };
-    struct rows *x = rows_open(a, columns, &e), *y = rows_open(b, NULL, &e);
+    struct records *x = records_open(a, columns, &e), *y = records_open(b, NULL, &e);
     CHECK(x && y, "%s", e.text);
     json_t *p, *q;
     int n = 0, more = 1;
     while (more == 1) {
-        more = rows_next(x, &p, &e);
+        more = records_next(x, &p, &e);
         CHECK(more >= 0, "%s", e.text);
-        int other = rows_next(y, &q, &e);
+        int other = records_next(y, &q, &e);
         CHECK(other == more, "%s has %s rows than %s", a, more ? "more" : "fewer", b);
         if (more && !json_equal(p, q)) {
             char *s = json_dumps(p, JSON_SORT_KEYS), *t = json_dumps(q, JSON_SORT_KEYS);
@@ -41,8 +41,8 @@ static int same_rows(const char *a, const char *b, const char *const *columns)
         json_decref(q);
         n += more;
     }
-    rows_close(x);
-    rows_close(y);
+    records_close(x);
+    records_close(y);
     return n;
 }
 
@@ -77,11 +77,11 @@ static void chosen_columns(void **state)
     (void)state;
     static const char *const some[] = { "extra_info.index", "reward_model", "nowhere", NULL };
     struct err e;
-    struct rows *r = rows_open("tests/data/parquet/verl_v2.parquet", some, &e);
+    struct records *r = records_open("tests/data/parquet/verl_v2.parquet", some, &e);
     assert_non_null(r);
     json_t *row;
     for (int k = 0; k < 90; k++) {
-        assert_int_equal(rows_next(r, &row, &e), 1);
+        assert_int_equal(records_next(r, &row, &e), 1);
         json_t *want = json_pack("{s:{s:i},s:{s:s++,s:s}}", "extra_info", "index", k, "reward_model", "ground_truth",
                                  "", "", "", "style", "rule");
         char answer[16];
@@ -91,8 +91,8 @@ static void chosen_columns(void **state)
         json_decref(want);
         json_decref(row);
     }
-    assert_int_equal(rows_next(r, &row, &e), 0);
-    rows_close(r);
+    assert_int_equal(records_next(r, &row, &e), 0);
+    records_close(r);
 }
 
 /* ---- integer codes */

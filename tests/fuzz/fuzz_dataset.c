@@ -1,7 +1,7 @@
 /* fuzz_dataset.c: any bytes as a file of questions and of conversations, through a file in memory; every sample that is
  * accepted has a prompt and an answer, every conversation something to learn. */
 #define _GNU_SOURCE
-#include "data/dataset.h"
+#include "data/conversations.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,8 +16,8 @@ static void use(const char *path, const struct dataset_keys *key)
     bool ok = dataset_load_keys(&d, path, key, &e);
     ENSURE(ok ? d.n > 0 : e.text[0]);
     for (int k = 0; k < d.n; k++) {
-        const struct prompt *s = &d.row[k];
-        ENSURE(s->prompt && s->data_source && s->n_refs > 0 && s->ground_truth == s->refs[0]);
+        const struct prompt *s = &d.prompt[k];
+        ENSURE(s->user && s->data_source && s->n_refs > 0 && s->ground_truth == s->refs[0]);
         for (int i = 0; i < s->n_refs; i++) ENSURE(strlen(s->refs[i]) < (size_t)1 << 24);
     }
     dataset_free(&d);
@@ -31,9 +31,10 @@ static void converse(const char *path, const struct dataset_keys *key)
     ENSURE(ok ? d.n > 0 : e.text[0]);
     for (int k = 0; k < d.n; k++) {
         bool speaks = false;
-        for (int i = 0; i < d.row[k].said.n; i++)
-            speaks = speaks || (d.row[k].said.p[i].role == ROLE_ASSISTANT && d.row[k].said.p[i].text);
-        ENSURE(speaks && d.row[k].place);
+        for (int i = 0; i < d.conversation[k].messages.n; i++)
+            speaks = speaks ||
+                     (d.conversation[k].messages.p[i].role == ROLE_ASSISTANT && d.conversation[k].messages.p[i].text);
+        ENSURE(speaks && d.conversation[k].where);
     }
     conversations_free(&d);
 }

@@ -262,7 +262,7 @@ static void splits_share_nothing(void **state)
 {
     (void)state;
     enum { MANY = 1500 };
-    static char *seen[2][MANY * QUESTION_PAGES];
+    static char *seen[2][MANY * TASK_PAGES];
     for (int f = 0; f < FAMILIES; f++) {
         int n[2] = { 0 }, kinds[2];
         for (int split = 0; split < 2; split++) {
@@ -447,7 +447,7 @@ static void shares_of_flaws(void **state)
         double share[4] = { 0 }, guess = high[f] == '1' ? .5 : .15,
                want[4] = { [FLAW_GUESS] = guess, [FLAW_EARLY] = .06, [FLAW_SLIP] = .04 };
         want[FLAW_NONE] = 1 - guess - .1;
-        for (int k = 0; k < N; k++) share[flaw_draw(f, .5, .15, .06, .04, &r)] += 1.0 / N;
+        for (int k = 0; k < N; k++) share[flaw_sample(f, .5, .15, .06, .04, &r)] += 1.0 / N;
         for (int k = 0; k < 4; k++)
             CHECK_NEAR(share[k], want[k], 4.5 * sqrt(want[k] * (1 - want[k]) / N), "%s, flaw %d", family_name[f], k);
     }
@@ -471,7 +471,7 @@ static void calls_by_the_policy(void **state)
     for (int k = 0; k < 2; k++) corpus_add(c, 1, pages[k].title, pages[k].text);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct str got = { 0 };
-        question_call(&got, &q, cases[i].tool, cases[i].call);
+        task_call(&got, &q, cases[i].tool, cases[i].call);
         assert_string_equal(got.p, cases[i].want);
         str_clear(&got);
         if (cases[i].tool == TASK_SEARCH) {

@@ -53,7 +53,7 @@ static void prompts(void **state)
     assert_non_null(strstr(text.p, "<python> python code here </python>"));
     assert_non_null(strstr(text.p, "\\[ \\boxed{answer here} \\]"));
     str_free(&text);
-    assert_string_equal(q.rows.row[1].data_source, "set");
+    assert_string_equal(q.rows.prompt[1].data_source, "set");
     prompt_set_free(&q);
     mini_set(&c, KEYS("data.system_prompt", "none"));
     CHECK(prompt_set_open(&q, "data.train_files", in_dir("set.jsonl"), &c, &s.form, &e), "%s", e.text);
@@ -142,7 +142,7 @@ static void too_long(void **state)
                           filters[i][1]));
         CHECK(prompt_set_open(&q, "data.train_files", in_dir("long.jsonl"), &c, &s.form, &e), "%s", e.text);
         assert_int_equal(q.rows.n, 2);
-        assert_string_equal(q.rows.row[1].ground_truth, "2");
+        assert_string_equal(q.rows.prompt[1].ground_truth, "2");
         assert_int_equal(q.prompt[1].n, 23);
         prompt_set_free(&q);
     }
@@ -219,8 +219,8 @@ static void twins(void **state)
         assert_int_equal(a, b);
         assert_int_equal(q[0].prompt[a].n, q[1].prompt[b].n);
         assert_memory_equal(q[0].prompt[a].p, q[1].prompt[b].p, (size_t)q[0].prompt[a].n * sizeof(int));
-        assert_string_equal(q[0].rows.row[a].ground_truth, q[1].rows.row[b].ground_truth);
-        assert_true(prompt_is_math(&q[0].rows.row[a]) == !strcmp(q[0].rows.row[a].ability, "math"));
+        assert_string_equal(q[0].rows.prompt[a].ground_truth, q[1].rows.prompt[b].ground_truth);
+        assert_true(prompt_is_math(&q[0].rows.prompt[a]) == !strcmp(q[0].rows.prompt[a].ability, "math"));
     }
     prompt_set_free(&q[0]);
     prompt_set_free(&q[1]);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/sft.h"
 #include "engine/session/model_export.h"
+#include "data/conversations.h"
 #include "model/load.h"
 #include "tests/engine/train/chat_session.h"
 #include "tests/folder.h"

@@ -252,7 +252,7 @@ static void fields(void **state)
     struct update_batch update_batch;
     struct loss_stats stats = { 0 };
     char *refs[] = { (char[]){ "Anna" }, (char[]){ "A. \"Clyne\"" }, (char[]){ "" } };
-    struct prompt sample = { .data_source = (char[]){ "set" }, .prompt = "who?", .refs = refs, .n_refs = 3 };
+    struct prompt sample = { .data_source = (char[]){ "set" }, .user = "who?", .refs = refs, .n_refs = 3 };
     mini_open(&x, KEYS("data.train_batch_size", "2", "actor.ppo_mini_batch_size", "2", "rollout.n", "6",
         "rollout.initial_rollouts", "3", "branch.points", "1",
         "data.max_response_length", "60", "rollout.max_len", "124"), NULL, 8);

@@ -1,6 +1,6 @@
-/* rows.c: one way to read rows whatever the file. A row of JSON is parsed on its own, so that a bad one is named by its
- * number. */
-#include "data/rows.h"
+/* records.c: one way to read rows whatever the file. A row of JSON is parsed on its own, so that a bad one is named by
+ * its number. */
+#include "data/records.h"
 #include "base/file.h"
 #include "data/foreign_files.h"
 #include "data/near_names.h"
@@ -14,7 +14,7 @@ enum { COLUMNS_MAX = 64 };
 /* max_read of a row's max_row bytes may be in columns that are read; pictures that nobody reads take more */
 static const size_t max_file = (size_t)2 << 30, max_row = (size_t)256 << 20, max_read = (size_t)16 << 20;
 
-struct rows {
+struct records {
     char *name;
     struct str file, odd;                       /* odd: what of this row could not be read */
     size_t at, from, to;                        /* the row read last */
@@ -25,7 +25,7 @@ struct rows {
     struct parquet *parquet;
 };
 
-static void copy_columns(struct rows *r, const char *const *columns)
+static void copy_columns(struct records *r, const char *const *columns)
 {
     r->all = !columns;
     for (int k = 0; columns && columns[k]; k++) {
@@ -34,7 +34,7 @@ static void copy_columns(struct rows *r, const char *const *columns)
     }
 }
 
-static bool begin(struct rows *r, struct err *e)
+static bool begin(struct records *r, struct err *e)
 {
     const char *p = r->file.p, *foreign = foreign_is(p ? p : "", r->file.n);
     size_t n = r->file.n;
@@ -61,28 +61,28 @@ static bool begin(struct rows *r, struct err *e)
     return true;
 }
 
-struct rows *rows_take(const char *name, struct str *file, const char *const *columns, struct err *e)
+struct records *records_take(const char *name, struct str *file, const char *const *columns, struct err *e)
 {
-    struct rows *r = xcalloc(1, sizeof *r);
+    struct records *r = xcalloc(1, sizeof *r);
     r->name = xstrdup(name);
     r->file = *file;
     r->row = -1;
     copy_columns(r, columns);
     *file = (struct str){ 0 };
     if (begin(r, e)) return r;
-    rows_close(r);
+    records_close(r);
     return NULL;
 }
 
-struct rows *rows_open(const char *path, const char *const *columns, struct err *e)
+struct records *records_open(const char *path, const char *const *columns, struct err *e)
 {
     struct str file = { 0 };
-    struct rows *r = file_read(path, max_file, &file, e) ? rows_take(path, &file, columns, e) : NULL;
+    struct records *r = file_read(path, max_file, &file, e) ? records_take(path, &file, columns, e) : NULL;
     str_free(&file);
     return r;
 }
 
-void rows_close(struct rows *r)
+void records_close(struct records *r)
 {
     if (!r) return;
     parquet_close(r->parquet);
@@ -93,16 +93,16 @@ void rows_close(struct rows *r)
     free(r);
 }
 
-void rows_place(const struct rows *r, struct str *out)
+void records_place(const struct records *r, struct str *out)
 {
     if (r->parquet || r->array) str_printf(out, "%s: row %lld", r->name, r->row);
     else str_printf(out, "%s:%lld", r->name, r->row_line);
 }
 
-bool rows_fail(const struct rows *r, struct err *e)
+bool records_fail(const struct records *r, struct err *e)
 {
     struct str place = { 0 };
-    rows_place(r, &place);
+    records_place(r, &place);
     fail_in(e, "%s", place.p);
     size_t n = strlen(e->text);
     if (r->odd.n) snprintf(e->text + n, sizeof e->text - n, " (what the row has and cannot be read: %s)", r->odd.p);
@@ -111,7 +111,7 @@ bool rows_fail(const struct rows *r, struct err *e)
 }
 
 /* Between two rows: what is left at the end of a line, or of an array's item. False: *none, or an error. */
-static bool find_row(struct rows *r, bool *none, struct err *e)
+static bool find_record(struct records *r, bool *none, struct err *e)
 {
     const char *p = r->file.p;
     const size_t n = r->file.n;
@@ -144,7 +144,7 @@ static bool find_row(struct rows *r, bool *none, struct err *e)
 }
 
 /* Where in the row the text is wrong: a column of its line, and the line where rows may have several. */
-static bool fail_at(const struct rows *r, size_t at, struct err *e)
+static bool fail_at(const struct records *r, size_t at, struct err *e)
 {
     size_t line = (size_t)r->line + 1, begin = r->from;
     for (size_t k = r->from; r->array && k < at && k < r->file.n; k++)
@@ -156,7 +156,7 @@ static bool fail_at(const struct rows *r, size_t at, struct err *e)
 }
 
 /* The row at r->at; its line ends at r->to where rows are lines. */
-static json_t *parse(struct rows *r, struct err *e)
+static json_t *parse(struct records *r, struct err *e)
 {
     struct json_text t = { .p = r->file.p,
                           .n = r->to,
@@ -187,10 +187,10 @@ static json_t *parse(struct rows *r, struct err *e)
     return row;
 }
 
-static int next_json(struct rows *r, json_t **row, struct err *e)
+static int next_json(struct records *r, json_t **row, struct err *e)
 {
     bool none;
-    if (!find_row(r, &none, e)) return none ? 0 : -1;
+    if (!find_record(r, &none, e)) return none ? 0 : -1;
     const char *p = r->file.p + r->at;
     const char *stop = r->array ? NULL : memchr(p, '\n', r->file.n - r->at);
     r->from = r->at;
@@ -202,13 +202,13 @@ static int next_json(struct rows *r, json_t **row, struct err *e)
     bool ok = r->array || r->to - r->from <= max_row ||
               fail(e, "a line of %zu bytes; at most %zu are read", r->to - r->from, max_row);
     *row = ok ? parse(r, e) : NULL;
-    if (!*row) return rows_fail(r, e) - 1;
+    if (!*row) return records_fail(r, e) - 1;
     if (r->array) for (size_t k = r->from; k < r->to; k++) r->line += r->file.p[k] == '\n';
     r->at = r->array ? r->to : line_end;
     return 1;
 }
 
-int rows_next(struct rows *r, json_t **row, struct err *e)
+int records_next(struct records *r, json_t **row, struct err *e)
 {
     *row = NULL;
     r->row++;
@@ -216,7 +216,7 @@ int rows_next(struct rows *r, json_t **row, struct err *e)
     return next_json(r, row, e);
 }
 
-void rows_near(const struct rows *r, const char *missing, struct str *out)
+void records_near(const struct records *r, const char *missing, struct str *out)
 {
     struct str names = { 0 }, odd = { 0 };
     str_clear(&names);
@@ -234,7 +234,7 @@ void rows_near(const struct rows *r, const char *missing, struct str *out)
     str_free(&odd);
 }
 
-const json_t *row_at(const json_t *row, const char *path)
+const json_t *record_at(const json_t *row, const char *path)
 {
     const json_t *whole = json_object_get(row, path);           /* a column may have a dot in its name */
     for (const char *dot; !whole && (dot = strchr(path, '.')); path = dot + 1) {
@@ -248,7 +248,7 @@ const json_t *row_at(const json_t *row, const char *path)
     return json_is_null(whole) ? NULL : whole;
 }
 
-bool row_is_null(const json_t *row)
+bool record_is_null(const json_t *row)
 {
     const char *key;
     json_t *v, *w;

@@ -1,9 +1,9 @@
-/* test_rows.c: rows of files: what is read of a row and what is passed over, arrays, files that are something else,
+/* test_records.c: rows of files: what is read of a row and what is passed over, arrays, files that are something else,
  * packed files, and lists of files. */
 #include "base/file.h"
 #include "data/data_files.h"
 #include "base/json_partial.h"
-#include "data/rows.h"
+#include "data/records.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include <stdlib.h>
@@ -197,10 +197,10 @@ static struct str all_rows(const char *name)
     json_t *row;
     int state = -1;
     str_clear(&s);
-    struct rows *r = rows_open(in(name), a, &e);
-    while (r && (state = rows_next(r, &row, &e)) > 0) {
+    struct records *r = records_open(in(name), a, &e);
+    while (r && (state = records_next(r, &row, &e)) > 0) {
         struct str place = { 0 };
-        rows_place(r, &place);
+        records_place(r, &place);
         char *shown = json_dumps(row, JSON_COMPACT | JSON_ENCODE_ANY);
         str_printf(&s, "%s=%s;", place.p + strlen(dir) + 1, shown);
         free(shown);
@@ -208,7 +208,7 @@ static struct str all_rows(const char *name)
         str_free(&place);
     }
     if (state < 0) str_printf(&s, "!%s", e.text + (strncmp(e.text, dir, strlen(dir)) ? 0 : strlen(dir) + 1));
-    rows_close(r);
+    records_close(r);
     return s;
 }
 
@@ -345,18 +345,18 @@ static void touch(const char *name) { write_file(name, "{}", 2); }
 /* Names after the folder's, a blank between them; "!" and the sentence. */
 static struct str found(const char *list)
 {
-    struct files f = { 0 };
+    struct data_files f = { 0 };
     struct err e = { 0 };
     struct str s = { 0 }, all = { 0 };
     for (const char *p = list; *p; p++) if (*p == '@') str_puts(&all, dir); else str_putc(&all, *p);
     str_clear(&s);
-    if (!files_find(&f, all.p ? all.p : "", &e)) str_printf(&s, "!%s", e.text);
+    if (!data_files_find(&f, all.p ? all.p : "", &e)) str_printf(&s, "!%s", e.text);
     else
         for (int k = 0; k < f.n; k++)
             str_printf(&s, "%s%s", k ? " " : "",
                        strncmp(f.path[k], dir, strlen(dir)) ? f.path[k] : f.path[k] + strlen(dir) + 1);
     if (f.note.n) str_printf(&s, "|%s", f.note.p);
-    files_free(&f);
+    data_files_free(&f);
     str_free(&all);
     return s;
 }
