@@ -54,8 +54,8 @@ static void write_answers(const char *path)
         char x = prompts[q].answers[k];
         str_printf(&text,
                    "{\"input\":\"q\",\"output\":\"o\",\"gts\":\"a\",\"score\":%.17g,\"step\":4,\"acc\":%s,"
-                   "\"format\":%s,\"data_source\":\"%s\",\"question\":%d,\"sample\":%d,\"greedy\":%s,\"calls\":%d,\"length\":%d,"
-                   "\"finish\":\"end\"}\n",
+                   "\"format\":%s,\"data_source\":\"%s\",\"question\":%d,\"sample\":%d,\"greedy\":%s,"
+                   "\"calls\":%d,\"length\":%d,\"finish\":\"end\"}\n",
                    reward_of(x), x == '+' ? "true" : "false", x == '!' ? "false" : "true", prompts[q].source, q,
                    k == SAMPLES ? 0 : k, k == SAMPLES ? "true" : "false", calls_of(q, k), length_of(q, k));
     }
