@@ -86,6 +86,20 @@ void config_nearest(char *out, size_t n, const char *name)
 
 /* ---- one value ---- */
 
+/* Choices of other programs, and what is to be said of each */
+static const char *lacking(const struct key *k, const char *value)
+{
+    static const struct { const char *key, *value, *lacks; } later[] = {
+        { "algorithm.adv_estimator", "gae", "needs a critic, which is not built yet" },
+        { "algorithm.adv_estimator", "remax",
+          "needs a greedy rollout of each prompt as its baseline, which is not built yet" },
+        { "algorithm.adv_estimator", "gspo", "a loss, not an estimator: actor.policy_loss.loss_mode=gspo" },
+    };
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
+        if (!strcmp(later[i].key, k->name) && !strcmp(later[i].value, value)) return later[i].lacks;
+    return "no such choice";
+}
+
 static bool wrong(const struct key *k, const char *value, const char *source, const char *what, struct err *e)
 {
     char range[96] = "";
@@ -97,8 +111,7 @@ static bool wrong(const struct key *k, const char *value, const char *source, co
     for (const char *p = k->type == KEY_CHOICE ? k->choices : ""; *p; p++)
         if (*p == '|') str_puts(&names, ", ");
         else str_putc(&names, *p == ',' ? '/' : *p);
-    fail(e, "%s=%.80s (%s): %s; valid: %s%s%s", k->name, value, source, what, range, names.p ? names.p : "",
-         strcmp(k->name, "algorithm.adv_estimator") ? "" : "; critics (gae) and other estimators are not built");
+    fail(e, "%s=%.80s (%s): %s; valid: %s%s", k->name, value, source, what, range, names.p ? names.p : "");
     str_free(&names);
     return false;
 }
@@ -138,7 +151,7 @@ static bool set_choice(const struct key *k, void *field, const char *value, cons
         size_t len = strcspn(p, "|,");
         if (len == n && !memcmp(p, value, n)) return *(int *)field = index, true;
         p += len;
-        if (!*p) return wrong(k, value, source, "no such choice", e);
+        if (!*p) return wrong(k, value, source, lacking(k, value), e);
     }
 }
 

@@ -12,7 +12,16 @@
 enum { CONFIG_KEYS_MAX = 192 };
 enum preset { PRESET_DEFAULT, PRESET_PAPER, PRESET_OFFICIAL, PRESET_OFFICIAL_8B, PRESET_OFFICIAL_14B };
 enum epoch_order { EPOCHS_INNER, EPOCHS_VERL };
-enum algo { ALGO_APPO, ALGO_GRPO };
+/* behind APPO in the order of enum estimator (ops_rl.h) */
+enum algo {
+    ALGO_APPO,
+    ALGO_GRPO,
+    ALGO_GRPO_PASSK,
+    ALGO_REINFORCE_PP,
+    ALGO_REINFORCE_PP_BASELINE,
+    ALGO_RLOO,
+    ALGO_OPO
+};
 enum branch_when { BRANCH_MINIBATCH, BRANCH_STEP };
 enum branch_omega { OMEGA_ROLLOUT, OMEGA_PREVIOUS, OMEGA_REFERENCE, OMEGA_NONE };
 enum branch_entropy { ENTROPY_FULL, ENTROPY_TOP10 };
@@ -25,8 +34,8 @@ enum state_dtype { STATE_FP32, STATE_BF16 };
 enum search_miss { SEARCH_MISS_ERROR, SEARCH_MISS_NEAREST };
 enum reward_rule { RULE_TASK, RULE_EXACT, RULE_DEEP_RESEARCH };
 
-/* Strings are owned by the struct and never NULL; lists of files are separated by commas. enum loss_agg, kl_kind,
- * future_mode, dual_group: ops_rl.h. */
+/* Strings are owned by the struct and never NULL; lists of files are separated by commas. enum loss_mode, loss_agg,
+ * kl_kind, future_mode, dual_group: ops_rl.h. */
 struct config {
     struct {
         char *train_files, *val_files;                                      /* no files: the embedded tasks */
@@ -70,10 +79,11 @@ struct config {
         enum future_mode future;
         double future_weight, future_gamma, future_clip_low, future_clip_high,
             future_leave_out /* c, not ln c; 0: none */, future_safety /* 0: off */;
+        double entropy_weight;
         bool reward_scale;
         double reward_scale_discount;
     } advantage;
-    struct { enum preset preset; enum algo adv_estimator; bool use_kl_in_reward; } algorithm;
+    struct { enum preset preset; enum algo adv_estimator; double gamma; bool use_kl_in_reward; } algorithm;
     struct {
         double optim_lr;
         int optim_lr_warmup_steps;
@@ -85,7 +95,8 @@ struct config {
         int ppo_mini_batch_size /* prompts */, ppo_epochs;
         enum epoch_order epoch_order;
         int ppo_max_token_len_per_gpu;
-        double clip_ratio_low, clip_ratio_high, clip_ratio_c;
+        enum loss_mode policy_loss_loss_mode;
+        double clip_ratio_low, clip_ratio_high, clip_ratio_c, top_entropy_quantile;
         /* false: kl_loss_coef is 0, true: 0.001 unless given, when the configuration is loaded */
         bool use_kl_loss;
         double kl_loss_coef;

@@ -71,17 +71,48 @@ static bool derive_kl(struct config *c, FILE *warn, struct err *e)
     return config_set(c, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false", e);
 }
 
-/* What is part of APPO and not of the published GRPO is there with it only if a file or an argument asks for it. */
-static bool derive_grpo(struct config *c, struct err *e)
+/* value, unless a file or an argument sets the key: presets are APPO's, and not of what the key of is[] names */
+static bool unless_asked(struct config *c, const char *key, const char *value, const char *source, struct err *e)
+{
+    bool asked = config_given(c, key) && strncmp(config_source(c, key), "preset ", 7);
+    return asked || config_set(c, key, value, source, e);
+}
+
+static void source_of(const struct config *c, const char *key, char out[96])
+{
+    char text[64];
+    snprintf(out, 96, "default for %s=%s", key, config_text(c, config_find(key), text));
+}
+
+/* What is part of APPO and not of the published GRPO and its kin is there with them only if a file or an argument asks
+ * for it. */
+static bool derive_estimator(struct config *c, struct err *e)
 {
     static const struct { const char *key, *value; } is[] = {
         { "advantage.future", "off" }, { "actor.clip_ratio_low", "0.2" }, { "actor.clip_ratio_high", "0.2" },
         { "actor.live_rows_only", "false" },
     };
-    for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
-        bool asked = config_given(c, is[i].key) && strncmp(config_source(c, is[i].key), "preset ", 7);
-        if (!asked && !config_set(c, is[i].key, is[i].value, "algorithm.adv_estimator=grpo", e)) return false;
-    }
+    char source[96];
+    source_of(c, "algorithm.adv_estimator", source);
+    for (size_t i = 0; i < sizeof is / sizeof *is; i++)
+        if (!unless_asked(c, is[i].key, is[i].value, source, e)) return false;
+    return true;
+}
+
+/* What a loss brings along: its published clip, its aggregation, no dual clip where it has none. */
+static bool derive_loss(struct config *c, struct err *e)
+{
+    static const struct { enum loss_mode mode; const char *key, *value; } is[] = {
+        { LOSS_GSPO, "actor.loss_agg_mode", "seq-mean-token-mean" },
+        { LOSS_GSPO, "actor.clip_ratio_low", "0.0003" }, { LOSS_GSPO, "actor.clip_ratio_high", "0.0004" },
+        { LOSS_GSPO, "actor.drop_rows", "false" }, { LOSS_CISPO, "actor.drop_rows", "false" },
+        { LOSS_AEPO, "advantage.entropy_weight", "0.2" },
+    };
+    char source[96];
+    source_of(c, "actor.policy_loss.loss_mode", source);
+    for (size_t i = 0; i < sizeof is / sizeof *is; i++)
+        if (is[i].mode == c->actor.policy_loss_loss_mode && !unless_asked(c, is[i].key, is[i].value, source, e))
+            return false;
     return true;
 }
 
@@ -91,5 +122,6 @@ bool config_derive(struct config *c, FILE *warn, struct err *e)
     derive_batches(c);
     if (c->actor.optim_lr_warmup_steps_ratio > 0 && !config_given(c, "actor.optim.lr_warmup_steps"))
         config_set_int(c, "actor.optim.lr_warmup_steps", -1, "default for actor.optim.lr_warmup_steps_ratio");
-    return c->algorithm.adv_estimator != ALGO_GRPO || derive_grpo(c, e);
+    if (c->algorithm.adv_estimator != ALGO_APPO && !derive_estimator(c, e)) return false;
+    return derive_loss(c, e);
 }

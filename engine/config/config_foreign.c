@@ -58,12 +58,6 @@ static bool call_format(const char *value, char out[64])
     return true;
 }
 
-static bool future_mode(const char *value, char out[64])
-{
-    snprintf(out, 64, "%s", !strcmp(value, "future_kl") ? "scale" : "off");
-    return !strcmp(value, "future_kl") || !strcmp(value, "vanilla");
-}
-
 /* Order: where two names of one key are given, the later row wins; the key itself wins over all of them. */
 const struct config_rename config_renames[] = {
     { "model.enable_gradient_checkpointing", "model.recompute", NULL, NULL },
@@ -71,7 +65,6 @@ const struct config_rename config_renames[] = {
     { "actor.clip_ratio", "actor.clip_ratio_low", NULL, NULL },
     { "actor.clip_ratio", "actor.clip_ratio_high", NULL, NULL },
     { "actor.entropy_coef", "actor.entropy_coeff", NULL, NULL },
-    { "actor.policy_loss.loss_mode", "advantage.future", future_mode, "policy losses are vanilla and future_kl" },
     { "actor.policy_loss.decay_rate", "advantage.future_gamma", half_life, "a half-life in tokens is needed" },
     { "actor.policy_loss.future_kl_clip_ratio", "advantage.future_clip_low", NULL, NULL },
     { "actor.policy_loss.future_kl_clip_ratio", "advantage.future_clip_high", NULL, NULL },
@@ -281,6 +274,7 @@ static const struct config_foreign rows[] = {
     { "rollout.skip_rollout", "false", "reading rollouts of another run is not built" },
     { "rollout.beam_size", "<=1",
       "ARPO's branching at entropy is not built: algorithm.adv_estimator=appo, or grpo without branches" },
+    { "rollout.enable_dynamic_rollouts", "false", "AEPO's budget of rollouts by entropy is not built" },
     { "rollout.branch_probability", NULL, NULL },
     { "rollout.entropy_weight", NULL, NULL },
     { "rollout.quantization*", "", "quantised rollouts are not built" },
@@ -338,7 +332,6 @@ static const struct config_foreign rows[] = {
     { "rollout.limit_images", NULL, NULL },
     { "rollout.mtp*", NULL, NULL },
 
-    { "algorithm.gamma", NULL, NULL },
     { "algorithm.lam", NULL, NULL },
     { "algorithm.kl_penalty", NULL, NULL },
     { "algorithm.kl_ctrl.*", NULL, NULL },
@@ -378,7 +371,12 @@ static const struct config_foreign rows[] = {
 
 /* Keys that config_verl.c reads together with others, and what it makes of them. */
 static const struct { const char *key, *is; } read_together[] = {
+    { "actor.enable_entropy_balanced_advantage", "AEPO's: true is advantage.entropy_weight=0.2" },
+    { "actor.enable_entropy_balanced_clipping", "AEPO's: true is actor.policy_loss.loss_mode=aepo" },
+    { "actor.enable_policy_loss_gspo", "AEPO's: true is actor.policy_loss.loss_mode=gspo" },
     { "actor.optim.betas", "[a,b] is actor.optim.beta1=a actor.optim.beta2=b" },
+    { "actor.policy_loss.cispo_clip_ratio_high", "actor.clip_ratio_high where actor.policy_loss.loss_mode=cispo" },
+    { "actor.policy_loss.cispo_clip_ratio_low", "actor.clip_ratio_low where actor.policy_loss.loss_mode=cispo" },
     { "actor.policy_loss.future_kl_clip_high_only", "true is advantage.future_clip_low=0" },
     { "data.max_start_length", "the prompt of Search-R1: data.max_prompt_length, which there is the whole context" },
     { "rollout.appo_dynamic_branching",

@@ -461,6 +461,59 @@ static bool check_sizes(const struct config *c, struct err *e)
     return true;
 }
 
+/* Estimators that compare a prompt's rollouts need two; keys that only some of them read. */
+static bool check_estimator(const struct config *c, FILE *warn, struct err *e)
+{
+    enum algo kind = c->algorithm.adv_estimator;
+    static const struct { enum algo kind; const char *why; } pairs[] = {
+        { ALGO_GRPO_PASSK, "the best rollout of a prompt is compared with the second" },
+        { ALGO_RLOO, "the baseline is the mean of a prompt's other rollouts" },
+        { ALGO_OPO, "the baseline is a mean over a prompt's rollouts" },
+        { ALGO_REINFORCE_PP_BASELINE,
+          "the baseline is a mean over a prompt's rollouts (reinforce_plus_plus has none)" },
+    };
+    char text[64];
+    const char *name = config_text(c, config_find("algorithm.adv_estimator"), text);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (kind == pairs[i].kind && c->rollout.n < 2)
+            return fail(e, "rollout.n=%d with algorithm.adv_estimator=%s: 2 or more are needed, %s", c->rollout.n, name,
+                        pairs[i].why);
+    if (warn && c->algorithm.gamma != 1 && kind != ALGO_REINFORCE_PP)
+        fprintf(warn, "warning: algorithm.gamma=%g has no effect with algorithm.adv_estimator=%s\n", c->algorithm.gamma,
+                name);
+    if (warn && !c->advantage.norm_by_std && kind > ALGO_GRPO_PASSK)
+        fprintf(warn, "warning: advantage.norm_by_std=false has no effect with algorithm.adv_estimator=%s\n", name);
+    return true;
+}
+
+/* What a loss cannot be together with */
+static bool check_loss(const struct config *c, FILE *warn, struct err *e)
+{
+    bool gspo = c->actor.policy_loss_loss_mode == LOSS_GSPO,
+         no_dual = gspo || c->actor.policy_loss_loss_mode == LOSS_CISPO, ranks = c->actor.top_entropy_quantile < 1;
+    char text[64];
+    const char *name = config_text(c, config_find("actor.policy_loss.loss_mode"), text);
+    if (gspo && c->advantage.future != FUTURE_OFF)
+        return fail(e, "actor.policy_loss.loss_mode=gspo with advantage.future: gspo has one ratio a rollout, the "
+                       "future-aware factor is made of ratios of tokens; set advantage.future=off");
+    if (gspo && ranks)
+        return fail(e, "actor.policy_loss.loss_mode=gspo with actor.top_entropy_quantile=%g: gspo has one ratio a "
+                       "rollout, no token can be left out of it; set actor.top_entropy_quantile=1",
+                    c->actor.top_entropy_quantile);
+    if (no_dual && c->actor.drop_rows)
+        return fail(e, "actor.drop_rows=true with actor.policy_loss.loss_mode=%s, which has no dual clip to drop "
+                       "rollouts by; set actor.drop_rows=false",
+                    name);
+    if (c->branch.entropy == ENTROPY_TOP10 && (ranks || c->advantage.entropy_weight != 0))
+        return fail(e, "%s with branch.entropy=top10: tokens are compared by the entropy of the full vocabulary; set "
+                       "branch.entropy=full",
+                    ranks ? "actor.top_entropy_quantile" : "advantage.entropy_weight");
+    if (warn && no_dual && config_given(c, "actor.clip_ratio_c") &&
+        strncmp(config_source(c, "actor.clip_ratio_c"), "preset ", 7))
+        fprintf(warn, "warning: actor.clip_ratio_c has no effect with actor.policy_loss.loss_mode=%s\n", name);
+    return true;
+}
+
 static bool check_algorithm(const struct config *c, FILE *warn, struct err *e)
 {
     if (c->algorithm.use_kl_in_reward)
@@ -471,6 +524,7 @@ static bool check_algorithm(const struct config *c, FILE *warn, struct err *e)
     if (c->rollout.temperature <= 0)
         return fail(e, "rollout.temperature=0: greedy rollouts of a prompt are all the same and give no advantage; use "
                        "a value above 0");
+    if (!check_estimator(c, warn, e) || !check_loss(c, warn, e)) return false;
     if (c->algorithm.adv_estimator != ALGO_APPO) return true;
     int n = c->rollout.n, initial = c->rollout.initial_rollouts;
     if (n < initial)

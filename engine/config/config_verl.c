@@ -39,9 +39,37 @@ static bool flag(struct reading *r, const char *key, const struct setting **v)
     return true;
 }
 
+/* The future-aware factor is part of the loss that the released code calls future_kl; every other loss is without. */
+static void loss_mode(struct reading *r)
+{
+    const struct setting *v = reading_of(r, "actor.policy_loss.loss_mode");
+    if (!v || !strcmp(v->value, "???")) return;
+    put(r, v, "advantage.future", strcmp(v->value, "future_kl") ? "off" : "scale");
+}
+
+/* AEPO's switches. One that is false leaves the loss as it is. */
+static void aepo(struct reading *r)
+{
+    static const struct { const char *key, *ours, *value; } is[] = {
+        { "actor.enable_entropy_balanced_clipping", "actor.policy_loss.loss_mode", "aepo" },
+        { "actor.enable_policy_loss_gspo", "actor.policy_loss.loss_mode", "gspo" },
+        { "actor.enable_entropy_balanced_advantage", "advantage.entropy_weight", "0.2" },
+    };
+    const struct setting *v;
+    for (int i = 0; i < 3; i++) {
+        bool loss = i < 2;
+        if (!flag(r, is[i].key, &v)) continue;
+        if (is_true(v)) put(r, v, is[i].ours, is[i].value);
+        if (is_true(v) && loss) put(r, v, "advantage.future", "off");
+        if (is_false(v) && !loss) put(r, v, is[i].ours, "0");
+    }
+}
+
 void config_verl_before(struct reading *r)
 {
     const struct setting *v;
+    aepo(r);
+    loss_mode(r);
     if (flag(r, "rollout.appo_dynamic_branching", &v) && is_false(v))
         reading_problem(r, "%.100s=false (%s): branches that the engine chooses while it decodes are not built", v->key,
                         v->source);
@@ -135,10 +163,27 @@ static void leave_out_loggers(struct reading *r)
     str_free(&out);
 }
 
+/* CISPO's own names of its clip */
+static void cispo_clip(struct reading *r)
+{
+    static const char *const names[][2] = {
+        { "actor.policy_loss.cispo_clip_ratio_low", "actor.clip_ratio_low" },
+        { "actor.policy_loss.cispo_clip_ratio_high", "actor.clip_ratio_high" },
+    };
+    for (int i = 0; i < 2; i++) {
+        const struct setting *v = reading_of(r, names[i][0]);
+        if (!v) continue;
+        r->foreign = true;
+        if (r->c->actor.policy_loss_loss_mode == LOSS_CISPO && !reading_of(r, names[i][1]))
+            put(r, v, names[i][1], v->value);
+    }
+}
+
 void config_verl_after(struct reading *r)
 {
     struct config *c = r->c;
     const struct setting *v;
+    cispo_clip(r);
     greedy_evaluation(r);
     without_tools(r);
     lengths_by_turn(r);

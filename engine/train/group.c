@@ -73,6 +73,7 @@ static void trajectory_free(struct trajectory *r, struct session *s)
     free(r->logp_ref);
     free(r->logp_old);
     free(r->omega);
+    free(r->adv);
     free(r->bs);
     free(r);
 }

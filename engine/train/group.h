@@ -19,6 +19,7 @@ struct trajectory {
     acc_t *logp_omega;              /* [response] under the weights that branch.omega names */
     acc_t *logp_ref;                /* [response] under the reference weights; NULL without a KL term */
     acc_t *logp_old;                /* [response] under pi_old by a scoring pass; NULL: seq.logp has the same bits */
+    acc_t *adv;                     /* [response] by group_advantages(); NULL: appo's, which come with each update */
     acc_t *omega;                   /* [response] clamped Omega; NULL where no point was chosen on this trajectory */
     acc_t *bs;                      /* [response] branch score; NULL likewise */
 };

@@ -110,23 +110,43 @@ static void rewards(const struct update_batch *f, const struct config *c, double
     }
 }
 
-void update_batch_credit(struct update_batch *f, const struct config *c, double score_max, struct step_sums *z)
+/* AEPO: A (1 + a z(H)), z with the unbiased standard deviation over the tokens of the mini-batch (1 where it is 0). */
+static void weigh_by_entropy(struct update_batch *f, double a)
+{
+    double n = 0, sum = 0, square = 0;
+    for (int64_t i = 0; i < f->n; i++) if (f->m[i]) n++, sum += (double)f->entropy[i];
+    for (int64_t i = 0; i < f->n; i++) if (f->m[i]) square += pow((double)f->entropy[i] - sum / n, 2);
+    double std = n > 1 ? sqrt(square / (n - 1)) : 0;
+    for (int64_t i = 0; i < f->n; i++)
+        if (f->m[i])
+            f->adv[i] *= (acc_t)(1 + a * ((double)f->entropy[i] - sum / n) / (std > 0 ? std : 1));
+}
+
+/* Dual-group advantage, of the rewards with the branches that there are now */
+static void dual_group_credit(struct update_batch *f, const struct config *c, double score_max)
 {
     acc_t *reward = xcalloc((size_t)f->rows, sizeof *reward),
           *token_reward = xcalloc((size_t)f->n + 1, sizeof *token_reward);
+    struct advantage_rule rule = { c->advantage.dual_group, c->advantage.norm_by_std, c->branch.train };
     rewards(f, c, score_max, reward, token_reward);
-    if (c->algorithm.adv_estimator == ALGO_GRPO) {
-        struct estimator_rule rule = { .kind = ADV_GRPO, .by_std = c->advantage.norm_by_std, .gamma = 1 };
-        struct estimator_in in = {
-            .reward = token_reward, .m = f->m, .begin = f->begin, .rows = f->rows, .group = f->uid
-        };
-        op_advantage(f->adv, NULL, &in, &rule);
-    } else {
-        struct advantage_rule rule = { c->advantage.dual_group, c->advantage.norm_by_std, c->branch.train };
-        op_advantage_dual(f->adv, NULL, &(struct dual_in){
-            .reward = reward, .m = f->m, .begin = f->begin, .rows = f->rows, .uid = f->uid, .kind = f->kind,
-            .rec = f->rec, .records = f->records }, &rule);
-    }
+    struct dual_in in = {
+        .reward = reward, .m = f->m, .begin = f->begin, .rows = f->rows, .uid = f->uid, .kind = f->kind,
+        .rec = f->rec, .records = f->records
+    };
+    op_advantage_dual(f->adv, NULL, &in, &rule);
+    free(reward);
+    free(token_reward);
+}
+
+void update_batch_credit(struct update_batch *f, const struct config *c, double score_max, struct step_sums *z)
+{
+    if (c->algorithm.adv_estimator == ALGO_APPO) dual_group_credit(f, c, score_max);
+    else
+        for (int k = 0; k < f->rows; k++) {
+            ENSURE(f->row[k]->adv);
+            memcpy(f->adv + f->begin[k], f->row[k]->adv, (size_t)trajectory_len(f->row[k]) * sizeof *f->adv);
+        }
+    if (c->advantage.entropy_weight != 0) weigh_by_entropy(f, c->advantage.entropy_weight);
     for (int k = 0; k < f->rows; k++) {
         bool live = false, trained = false;
         for (int64_t i = f->begin[k]; i < f->begin[k + 1]; i++) {
@@ -139,16 +159,21 @@ void update_batch_credit(struct update_batch *f, const struct config *c, double 
         z->trained_rows += trained;
         f->live[k] = live;
     }
-    free(reward);
-    free(token_reward);
 }
 
 static struct loss_rule loss_rule(const struct config *c)
 {
     return (struct loss_rule){
-        .clip_low = c->actor.clip_ratio_low, .clip_high = c->actor.clip_ratio_high, .clip_c = c->actor.clip_ratio_c, .drop_rows = c->actor.drop_rows,
-        .agg = c->actor.loss_agg_mode, .max_len = c->data.max_response_length, .kl = c->actor.kl_loss_coef > 0 ? c->actor.kl_loss_type : KL_OFF,
-        .kl_coef = c->actor.kl_loss_coef, .entropy_coef = c->actor.entropy_coeff,
+        .mode = c->actor.policy_loss_loss_mode,
+        .clip_low = c->actor.clip_ratio_low,
+        .clip_high = c->actor.clip_ratio_high,
+        .clip_c = c->actor.clip_ratio_c,
+        .drop_rows = c->actor.drop_rows,
+        .agg = c->actor.loss_agg_mode,
+        .max_len = c->data.max_response_length,
+        .kl = c->actor.kl_loss_coef > 0 ? c->actor.kl_loss_type : KL_OFF,
+        .kl_coef = c->actor.kl_loss_coef,
+        .entropy_coef = c->actor.entropy_coeff,
         .future = {
             .mode = c->advantage.future, .b = c->advantage.future_weight, .gamma = c->advantage.future_gamma,
             .lo = 1 - c->advantage.future_clip_low, .hi = 1 + c->advantage.future_clip_high,
@@ -206,6 +231,8 @@ bool update_batch_loss(struct update_batch *f, const struct config *c, struct lo
     for (int k = 0; k < in.rows; k++) count += row_counts(f, c, k);
     *stats = (struct loss_stats){ 0 };
     if (!count) return false;
+    if (c->actor.top_entropy_quantile < 1)
+        rule.entropy_floor = op_entropy_floor(f->entropy, f->m, f->begin[in.rows], c->actor.top_entropy_quantile);
     if (c->actor.live_rows_only) live_denominators(f, &in, &rule);
     op_pg(f->g, f->ge, NULL, NULL, stats, &in, &rule);
     return true;

@@ -5,6 +5,7 @@
 #include "base/stop.h"
 #include "engine/train/branch_rollouts.h"
 #include "engine/train/grade.h"
+#include "engine/train/group_advantages.h"
 #include "engine/train/policy_update.h"
 #include "engine/train/rescore.h"
 #include <math.h>
@@ -192,6 +193,7 @@ static bool update(struct trainer *t, struct group *g, int prompts, struct step_
         branch_rollouts(t, g, prompts, false, z);
         drop_pages(t, g, prompts);
     }
+    if (c->algorithm.adv_estimator != ALGO_APPO) group_advantages(g, prompts, c);
     t->score_max = at_step ? largest_score(g, prompts) : 0;
     for (int k = 0; ok && k < updates; k++) {
         t->epoch = verl ? k / batches : k % c->actor.ppo_epochs;

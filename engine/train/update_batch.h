@@ -17,7 +17,8 @@ struct update_batch {
 
 void update_batch_make(struct update_batch *f, struct group *g, int n, const struct config *c);
 void update_batch_free(struct update_batch *f);
-/* adv and live. score_max: the largest branch score of the batch where it is larger than the mini-batch's own. */
+/* adv and live: appo's by the branches that there are now, else those that group_advantages() left. score_max: the
+ * largest branch score of the batch where it is larger than the mini-batch's own. */
 void update_batch_credit(struct update_batch *f, const struct config *c, double score_max, struct step_sums *z);
 /* Coefficients: g, ge. False: no row is trained. */
 bool update_batch_loss(struct update_batch *f, const struct config *c, struct loss_stats *stats);

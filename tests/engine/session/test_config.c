@@ -563,6 +563,26 @@ static void contradictions(void **state)
         { { "actor.kl_loss_coef=0.1", "actor.use_kl_loss=false" }, NULL },
         { { "custom_reward_function.path=x.py" },
           "custom_reward_function.path=x.py (command line): rewards of one's own are not built" },
+        { { "rollout.n=1", "algorithm.adv_estimator=grpo" }, NULL },
+        { { "rollout.n=1", "algorithm.adv_estimator=reinforce_plus_plus" }, NULL },
+        { { "rollout.n=1", "algorithm.adv_estimator=grpo_passk" },
+          "rollout.n=1 with algorithm.adv_estimator=grpo_passk: 2 or more are needed" },
+        { { "rollout.n=1", "algorithm.adv_estimator=rloo" }, "algorithm.adv_estimator=rloo: 2 or more are needed" },
+        { { "rollout.n=1", "algorithm.adv_estimator=opo" }, "algorithm.adv_estimator=opo: 2 or more are needed" },
+        { { "rollout.n=1", "algorithm.adv_estimator=reinforce_plus_plus_baseline" }, "(reinforce_plus_plus has none)" },
+        { { "actor.policy_loss.loss_mode=gspo" }, NULL },
+        { { "actor.policy_loss.loss_mode=gspo", "algorithm.adv_estimator=grpo" }, NULL },
+        { { "actor.policy_loss.loss_mode=gspo", "advantage.future=scale" }, "set advantage.future=off" },
+        { { "actor.policy_loss.loss_mode=gspo", "actor.top_entropy_quantile=0.2" },
+          "actor.policy_loss.loss_mode=gspo with actor.top_entropy_quantile=0.2" },
+        { { "actor.policy_loss.loss_mode=gspo", "actor.drop_rows=true" }, "has no dual clip to drop rollouts by" },
+        { { "actor.policy_loss.loss_mode=cispo", "actor.drop_rows=true" }, "actor.policy_loss.loss_mode=cispo, which" },
+        { { "actor.policy_loss.loss_mode=cispo", "algorithm.preset=official" }, NULL },
+        { { "actor.policy_loss.loss_mode=aepo", "algorithm.preset=official" },
+          "advantage.entropy_weight with branch.entropy=top10" },
+        { { "actor.top_entropy_quantile=0.2", "branch.entropy=top10" },
+          "actor.top_entropy_quantile with branch.entropy=top10" },
+        { { "actor.top_entropy_quantile=0" }, "actor.top_entropy_quantile=0 (command line): out of range" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = { "" };
@@ -582,7 +602,8 @@ static void defaults_that_follow(void **state)
 {
     (void)state;
     static const char sum[] = "default, data.max_prompt_length + data.max_response_length", column[] = "default for "
-                                                                                                       "model.path";
+                                                                                                       "model.path",
+        gspo[] = "default for actor.policy_loss.loss_mode=gspo";
     static const struct { const char *args[4], *key, *text, *source; } cases[] = {
         { { NULL }, "rollout.max_len", "160", "default" },
         { { "model.path=m" }, "rollout.max_len", "6144", column },
@@ -616,8 +637,30 @@ static void defaults_that_follow(void **state)
         { { "algorithm.preset=official", "actor.use_kl_loss=false" }, "actor.kl_loss_coef", "0",
           "actor.use_kl_loss=false" },
         { { "algorithm.preset=official", "algorithm.adv_estimator=grpo" }, "advantage.future", "off",
-          "algorithm.adv_estimator=grpo" },
+          "default for algorithm.adv_estimator=grpo" },
         { { "algorithm.adv_estimator=grpo", "advantage.future=scale" }, "advantage.future", "scale", "command line" },
+        { { "algorithm.adv_estimator=rloo" }, "actor.clip_ratio_high", "0.2", "default for algorithm.adv_estimator=rloo" },
+        { { "algorithm.adv_estimator=opo" }, "actor.live_rows_only", "false", "default for algorithm.adv_estimator=opo" },
+        { { "algorithm.adv_estimator=opo" }, "advantage.future", "off", "default for algorithm.adv_estimator=opo" },
+        { { "actor.policy_loss.loss_mode=gspo" }, "actor.loss_agg_mode", "seq-mean-token-mean", gspo },
+        { { "actor.policy_loss.loss_mode=gspo" }, "actor.clip_ratio_low", "0.0003", gspo },
+        { { "actor.policy_loss.loss_mode=gspo", "algorithm.adv_estimator=grpo" }, "actor.clip_ratio_high", "0.0004",
+          gspo },
+        { { "actor.policy_loss.loss_mode=gspo", "algorithm.preset=official" }, "actor.loss_agg_mode",
+          "seq-mean-token-mean", gspo },
+        { { "actor.policy_loss.loss_mode=gspo", "algorithm.preset=official" }, "actor.drop_rows", "false", gspo },
+        { { "actor.policy_loss.loss_mode=gspo", "actor.loss_agg_mode=token-mean" }, "actor.loss_agg_mode",
+          "token-mean", "command line" },
+        { { "actor.policy_loss.loss_mode=gspo", "actor.clip_ratio=0.1" }, "actor.clip_ratio_low", "0.1",
+          "actor.clip_ratio, command line" },
+        { { "actor.policy_loss.loss_mode=cispo" }, "actor.loss_agg_mode", "token-mean", "default" },
+        { { "actor.policy_loss.loss_mode=cispo" }, "advantage.future", "off",
+          "actor.policy_loss.loss_mode, command line" },
+        { { "actor.policy_loss.loss_mode=aepo" }, "advantage.entropy_weight", "0.2",
+          "default for actor.policy_loss.loss_mode=aepo" },
+        { { "actor.policy_loss.loss_mode=aepo", "advantage.entropy_weight=0" }, "advantage.entropy_weight", "0",
+          "command line" },
+        { { "actor.policy_loss.loss_mode=gppo" }, "advantage.entropy_weight", "0", "default" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = { "" };
@@ -793,8 +836,54 @@ static void other_programs_values(void **state)
           NULL },
         { "actor.policy_loss.loss_mode=future_kl", "advantage.future", "scale", NULL },
         { "actor.policy_loss.loss_mode=vanilla", "advantage.future", "off", NULL },
-        { "actor.policy_loss.loss_mode=gspo", NULL, NULL,
-          "loss_mode=gspo (here): policy losses are vanilla and future_kl" },
+        { "actor.policy_loss.loss_mode=future_kl advantage.future=fipo", "advantage.future", "fipo", NULL },
+        { "actor.policy_loss.loss_mode=future_kl", "actor.policy_loss.loss_mode", "vanilla", NULL },
+        { "actor.policy_loss.loss_mode=ppo", "actor.policy_loss.loss_mode", "vanilla", NULL },
+        { "actor.policy_loss.loss_mode=???", "advantage.future", "scale", NULL },
+        { "actor.policy_loss.loss_mode=null", "advantage.future", "scale", NULL },
+        { "actor_rollout_ref.actor.policy_loss.loss_mode=gspo", "actor.policy_loss.loss_mode", "gspo", NULL },
+        { "actor.policy_loss.loss_mode=cispo", "advantage.future", "off", NULL },
+        { "actor.policy_loss.loss_mode=cispo advantage.future=scale", "advantage.future", "scale", NULL },
+        { "actor.policy_loss.loss_mode=cispo algorithm.preset=official", "advantage.future", "off", NULL },
+        { "actor.policy_loss.loss_mode=cispo actor.policy_loss.cispo_clip_ratio_high=5 "
+          "actor.policy_loss.cispo_clip_ratio_low=1", "actor.clip_ratio_high", "5", NULL },
+        { "actor.policy_loss.loss_mode=cispo actor.policy_loss.cispo_clip_ratio_low=0.9", "actor.clip_ratio_low",
+          "0.9", NULL },
+        { "actor.policy_loss.loss_mode=cispo actor.policy_loss.cispo_clip_ratio_low=0.9 actor.clip_ratio_low=0.1",
+          "actor.clip_ratio_low", "0.1", NULL },
+        { "actor.policy_loss.cispo_clip_ratio_high=5", "actor.clip_ratio_high", "0.28", NULL },
+        { "actor.policy_loss.loss_mode=clip_cov", NULL, NULL,
+          "loss_mode=clip_cov (here): no such choice; valid: one of: vanilla/ppo/future_kl, gspo, cispo, gppo, aepo" },
+        { "actor.enable_entropy_balanced_clipping=True", "actor.policy_loss.loss_mode", "aepo", NULL },
+        { "actor.enable_entropy_balanced_clipping=True", "advantage.entropy_weight", "0.2", NULL },
+        { "actor.enable_entropy_balanced_clipping=True", "advantage.future", "off", NULL },
+        { "actor.enable_entropy_balanced_clipping=True actor.enable_entropy_balanced_advantage=False",
+          "advantage.entropy_weight", "0", NULL },
+        { "actor.enable_entropy_balanced_clipping=False actor.enable_entropy_balanced_advantage=True",
+          "advantage.entropy_weight", "0.2", NULL },
+        { "actor.enable_entropy_balanced_clipping=False", "actor.policy_loss.loss_mode", "vanilla", NULL },
+        { "actor.enable_entropy_balanced_clipping=False", "advantage.future", "scale", NULL },
+        { "actor.enable_policy_loss_gspo=True", "actor.policy_loss.loss_mode", "gspo", NULL },
+        { "actor.enable_policy_loss_gspo=True actor.policy_loss.loss_mode=gppo", "actor.policy_loss.loss_mode", "gppo",
+          NULL },
+        { "actor.enable_policy_loss_gspo=perhaps", NULL, NULL, "neither true nor false" },
+        { "rollout.enable_dynamic_rollouts=False", "rollout.n", "16", NULL },
+        { "rollout.enable_dynamic_rollouts=True", NULL, NULL, "AEPO's budget of rollouts by entropy is not built" },
+        { "algorithm.gamma=0.9 algorithm.adv_estimator=reinforce_plus_plus", "algorithm.gamma", "0.9", NULL },
+        { "algorithm.adv_estimator=reinforce_plus_plus", "algorithm.adv_estimator", "reinforce_plus_plus", NULL },
+        { "algorithm.adv_estimator=reinforce_pp", "algorithm.adv_estimator", "reinforce_plus_plus", NULL },
+        { "algorithm.adv_estimator=reinforce_plus_plus_baseline", "algorithm.adv_estimator",
+          "reinforce_plus_plus_baseline", NULL },
+        { "algorithm.adv_estimator=grpo_passk", "algorithm.adv_estimator", "grpo_passk", NULL },
+        { "algorithm.adv_estimator=grpo_vectorized", "algorithm.adv_estimator", "grpo", NULL },
+        { "algorithm.adv_estimator=rloo", "algorithm.adv_estimator", "rloo", NULL },
+        { "algorithm.adv_estimator=rloo_vectorized", "algorithm.adv_estimator", "rloo", NULL },
+        { "algorithm.adv_estimator=opo", "algorithm.adv_estimator", "opo", NULL },
+        { "algorithm.adv_estimator=remax", NULL, NULL,
+          "algorithm.adv_estimator=remax (here): needs a greedy rollout of each prompt as its baseline, which is not "
+          "built yet; valid: one of: appo, grpo/grpo_vectorized, grpo_passk, reinforce_plus_plus/reinforce_pp, " },
+        { "algorithm.adv_estimator=gspo", NULL, NULL, "a loss, not an estimator: actor.policy_loss.loss_mode=gspo" },
+        { "algorithm.adv_estimator=gpg", NULL, NULL, "no such choice; valid: one of: appo, grpo" },
         { "algorithm.norm_adv_by_std_in_grpo=False", "advantage.norm_by_std", "false", NULL },
         { "algorithm.norm_adv_by_std_in_grpo=perhaps", NULL, NULL, "algorithm.norm_adv_by_std_in_grpo=perhaps" },
         { "rollout.appo_dynamic_branching=True", "branch.when", "step", NULL },
@@ -920,7 +1009,7 @@ static void other_programs_values(void **state)
         { "async_training.staleness_threshold=0.5", NULL, NULL, "is not built" },
         { "data.prompt_dict_keys=['question']", NULL, NULL, "data.prompt_key names a column" },
         { "rollout.nnodes=2", NULL, NULL, "ranks are not built" },
-        { "algorithm.adv_estimator=gae", NULL, NULL, "critics (gae) and other estimators are not built" },
+        { "algorithm.adv_estimator=gae", NULL, NULL, "gae (here): needs a critic, which is not built yet" },
         { "rollout.tools.tool_instances.code.class_path=a.B", NULL, NULL, "tools of one's own" },
         { "data.apply_chat_template_kwargs={}", "rollout.n", "16", NULL },
         { "+data.apply_chat_template_kwargs.enable_thinking=False", NULL, NULL, "the chat template" },
@@ -997,6 +1086,38 @@ static void what_is_said(void **state)
     config_free(&c);
 }
 
+/* A key that is given and that the estimator or the loss does not read */
+static void what_has_no_effect(void **state)
+{
+    (void)state;
+    static const struct { const char *args, *said; } cases[] = {
+        { "algorithm.adv_estimator=grpo algorithm.gamma=0.9",
+          "warning: algorithm.gamma=0.9 has no effect with algorithm.adv_estimator=grpo\n" },
+        { "algorithm.adv_estimator=grpo algorithm.gamma=1", "" },
+        { "algorithm.adv_estimator=reinforce_plus_plus algorithm.gamma=0.9 actor.clip_ratio_c=5", "" },
+        { "algorithm.adv_estimator=rloo algorithm.norm_adv_by_std_in_grpo=False",
+          "warning: advantage.norm_by_std=false has no effect with algorithm.adv_estimator=rloo\n" },
+        { "algorithm.adv_estimator=grpo_passk algorithm.norm_adv_by_std_in_grpo=False", "" },
+        { "algorithm.adv_estimator=grpo actor.policy_loss.loss_mode=gspo actor.clip_ratio_c=5",
+          "warning: actor.clip_ratio_c has no effect with actor.policy_loss.loss_mode=gspo\n" },
+        { "algorithm.adv_estimator=grpo actor.policy_loss.loss_mode=gppo actor.clip_ratio_c=5", "" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = { "" };
+        struct config c;
+        char *said = NULL, *warned = NULL;
+        size_t n;
+        CHECK(applied(&c, cases[i].args, &said, &e), "%s: %s", cases[i].args, e.text);
+        FILE *f = open_memstream(&warned, &n);
+        CHECK(config_check(&c, f, &e), "%s: %s", cases[i].args, e.text);
+        fclose(f);
+        CHECK(!strcmp(warned, cases[i].said), "%s: said \"%s\"", cases[i].args, warned);
+        free(said);
+        free(warned);
+        config_free(&c);
+    }
+}
+
 /* Nothing to assert but that it returns: the sanitizer build looks on. */
 static void words_survive_damage(void **state)
 {
@@ -1057,7 +1178,8 @@ int main(void)
         cmocka_unit_test(later_sources_win), cmocka_unit_test(what_is_printed_reads_back),
         cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model),
         cmocka_unit_test(what_fits_memory), cmocka_unit_test(high_rates_are_warned_of),
-        cmocka_unit_test(other_programs_values), cmocka_unit_test(what_is_said), cmocka_unit_test(words_survive_damage),
+        cmocka_unit_test(other_programs_values), cmocka_unit_test(what_is_said),
+        cmocka_unit_test(what_has_no_effect), cmocka_unit_test(words_survive_damage),
         cmocka_unit_test(patterns),
     };
     return cmocka_run_group_tests_name("config", tests, make_dir, drop_dir);

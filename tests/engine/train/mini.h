@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/philox.h"
 #include "engine/train/branch_rollouts.h"
+#include "engine/train/group_advantages.h"
 #include "engine/train/train_step.h"
 #include "engine/session/model_export.h"
 #include "model/forward.h"
