@@ -158,6 +158,7 @@ static inline void mini_sample(struct mini *x, struct group *g, int n, uint32_t 
     rollout_run(x->s.ro, seq, k, appo, NULL, NULL, NULL);
     for (int p = 0; p < n; p++)
         for (int j = 0; j < each; j++) g[p].traj[j]->seq.reward = mini_reward(g[p].traj[j]);
+    if (!appo) group_advantages(g, n, &x->c);
     free(seq);
 }
 

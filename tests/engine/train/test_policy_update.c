@@ -22,8 +22,11 @@ struct line {
 struct naive {
     struct line *line;
     int n, dropped, trained;
-    double pg, kl, entropy, factor_sum, factor_min, factor_max, tokens;
+    double pg, kl, entropy, factor_sum, factor_min, factor_max, tokens, clipped, lower;
 };
+
+/* All prompts of the step, mini-batches or not: what REINFORCE++ whitens over */
+static struct { const struct group *g; int n; } whole;
 
 static bool is_trained(const struct line *l)
 {
@@ -82,7 +85,7 @@ static int root_of(const struct group *g, const struct trajectory *r, const stru
     return at;
 }
 
-static double standard(const struct naive *v, int group, bool branch, double reward, bool by_std, bool unbiased)
+static double standard(const struct naive *v, int group, bool branch, double reward, bool by_std)
 {
     double n = 0, sum = 0, square = 0;
     for (int i = 0; i < v->n; i++)
@@ -93,9 +96,8 @@ static double standard(const struct naive *v, int group, bool branch, double rew
     for (int i = 0; i < v->n; i++)
         if (v->line[i].group == group && v->line[i].branch == branch)
             square += (v->line[i].reward - sum / n) * (v->line[i].reward - sum / n);
-    if (unbiased && n == 1) return by_std ? reward / (1 + 1e-6) : reward;
-    double std = sqrt(square / (unbiased ? n - 1 : n));
-    if (!unbiased && (n < 2 || std < 1e-8)) return 0;
+    double std = sqrt(square / n);
+    if (n < 2 || std < 1e-8) return 0;
     return by_std ? (reward - sum / n) / (std + 1e-6) : reward - sum / n;
 }
 
@@ -119,12 +121,92 @@ static void scale_rewards(struct naive *v, const struct group *g, const struct c
     }
 }
 
-static void naive_advantages(struct naive *v, const struct group *g, const struct config *c, double score_max)
+/* ---- estimators without branches (section 4) ---- */
+
+static int generated(const struct trajectory *r, int from)
 {
-    bool grpo = c->algorithm.adv_estimator == ALGO_GRPO, by_std = c->advantage.norm_by_std;
+    int n = 0;
+    for (int i = r->seq.prompt_len + from; i < r->seq.n; i++) n += r->seq.m[i];
+    return n;
+}
+
+/* Before it is whitened. p: response position */
+static double estimate(const struct group *g, const struct trajectory *r, int p, const struct config *c)
+{
+    double n = g->n, sum = 0, square = 0, long_sum = 0, length = 0, own = (double)(acc_t)r->seq.reward, above = (double)-INFINITY;
+    bool best = true;
+    for (int j = 0; j < g->n; j++) {
+        double x = (double)(acc_t)g->traj[j]->seq.reward, len = generated(g->traj[j], 0);
+        sum += x, long_sum += len * x, length += len;
+    }
+    for (int j = 0, later = 0; j < g->n; j++) {
+        double x = (double)(acc_t)g->traj[j]->seq.reward;
+        square += (x - sum / n) * (x - sum / n);
+        if (g->traj[j] == r) { later = 1; continue; }
+        above = fmax(above, x);
+        best = best && (later ? x <= own : x < own);         /* of equal ones the first */
+    }
+    double std = sqrt(square / (n - 1)) + 1e-6;
+    switch (c->algorithm.adv_estimator) {
+    case ALGO_APPO:                 break;
+    case ALGO_GRPO:                 return (own - sum / n) / (c->advantage.norm_by_std ? std : 1);
+    case ALGO_GRPO_PASSK:           return best ? (own - above) / (c->advantage.norm_by_std ? std : 1) : 0;
+    case ALGO_REINFORCE_PP:         return own * pow(c->algorithm.gamma, generated(r, p + 1));
+    case ALGO_REINFORCE_PP_BASELINE: return own - sum / n;
+    case ALGO_RLOO:                 return own - (sum - own) / (n - 1);
+    case ALGO_OPO:                  return own - long_sum / length;
+    }
+    return NAN;
+}
+
+static void naive_estimates(struct naive *v, const struct config *c)
+{
+    enum algo kind = c->algorithm.adv_estimator;
+    bool white = kind == ALGO_REINFORCE_PP || kind == ALGO_REINFORCE_PP_BASELINE;
+    double n = 0, sum = 0, square = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < whole.n; i++)
+            for (int j = 0; j < whole.g[i].n; j++) {
+                const struct trajectory *r = whole.g[i].traj[j];
+                for (int p = 0; p < trajectory_len(r); p++) {
+                    if (!r->seq.m[r->seq.prompt_len + p]) continue;
+                    double x = estimate(&whole.g[i], r, p, c);
+                    if (pass) square += (x - sum / n) * (x - sum / n);
+                    else n++, sum += x;
+                }
+            }
+    for (int i = 0; i < v->n; i++) {
+        const struct trajectory *r = v->line[i].r;
+        const struct group *g = &whole.g[0];
+        while (g->number != r->seq.prompt) g++;
+        for (int p = 0; p < v->line[i].n; p++) {
+            double x = estimate(g, r, p, c);
+            v->line[i].t[p].adv = white ? (x - sum / n) / sqrt(square / (n - 1) + 1e-8) : x;
+        }
+    }
+}
+
+/* AEPO: times 1 + a z(H) over the mini-batch */
+static void naive_entropy_weight(struct naive *v, double a)
+{
+    double n = 0, sum = 0, square = 0;
+    for (int pass = 0; pass < 3; pass++)
+        for (int i = 0; i < v->n; i++)
+            for (int p = 0; p < v->line[i].n; p++) {
+                struct token *t = &v->line[i].t[p];
+                if (!t->m) continue;
+                if (pass == 0) n++, sum += t->entropy;
+                else if (pass == 1) square += (t->entropy - sum / n) * (t->entropy - sum / n);
+                else t->adv *= 1 + a * (t->entropy - sum / n) / sqrt(square / (n - 1));
+            }
+}
+
+static void naive_dual_group(struct naive *v, const struct group *g, const struct config *c, double score_max)
+{
+    bool by_std = c->advantage.norm_by_std;
     if (c->advantage.reward_scale) scale_rewards(v, g, c, score_max, c->advantage.reward_scale_discount);
     for (int i = 0; i < v->n; i++)
-        v->line[i].a = standard(v, v->line[i].group, v->line[i].branch, v->line[i].reward, by_std, grpo);
+        v->line[i].a = standard(v, v->line[i].group, v->line[i].branch, v->line[i].reward, by_std);
     for (int i = 0; i < v->n; i++) {
         struct line *l = &v->line[i];
         bool has = false;
@@ -138,12 +220,19 @@ static void naive_advantages(struct naive *v, const struct group *g, const struc
                                     : -1;
                 if (root >= 0 && g[l->group].traj[root] == l->r && pos >= p) { sum += x->a; number++; }
             }
-            if (!grpo && !l->branch && c->advantage.dual_group == DUAL_PREFIX && number > 0) base += sum / number;
-            if (!grpo && !l->branch && c->advantage.dual_group == DUAL_AVERAGE && has)
-                base = (base + standard(v, l->group, true, l->reward, by_std, false)) / 2;
+            if (!l->branch && c->advantage.dual_group == DUAL_PREFIX && number > 0) base += sum / number;
+            if (!l->branch && c->advantage.dual_group == DUAL_AVERAGE && has)
+                base = (base + standard(v, l->group, true, l->reward, by_std)) / 2;
             l->t[p].adv = base;
         }
     }
+}
+
+static void naive_advantages(struct naive *v, const struct group *g, const struct config *c, double score_max)
+{
+    if (c->algorithm.adv_estimator == ALGO_APPO) naive_dual_group(v, g, c, score_max);
+    else naive_estimates(v, c);
+    if (c->advantage.entropy_weight != 0) naive_entropy_weight(v, c->advantage.entropy_weight);
     for (int i = 0; i < v->n; i++) {
         struct line *l = &v->line[i];
         for (int p = 0; p < l->n; p++) l->live = l->live || (l->t[p].m && (acc_t)l->t[p].adv != 0);
@@ -184,15 +273,66 @@ static void naive_factors(struct naive *v, const struct config *c)
         }
 }
 
-static double loss_at(const struct token *t, double now, const struct config *c, bool *at_l3)
+/* The policy loss of token p where its log-prob is `now`; sg() of the formulas is what stands in t->logp. mean: of the
+ * row's deltas with that change (gspo). */
+static double loss_at(const struct token *t, double now, double mean, const struct config *c, bool *at_l3, bool *clipped)
 {
     struct token x = *t;
     x.logp = now;
-    double r = exp(delta(&x)), a = t->adv * t->factor, l1 = -a * r,
-           l2 = -a * clamped(r, 1 - c->actor.clip_ratio_low, 1 + c->actor.clip_ratio_high);
-    double both = fmax(l1, l2), l3 = -a * c->actor.clip_ratio_c;
+    enum loss_mode mode = c->actor.policy_loss_loss_mode;
+    double low = 1 - c->actor.clip_ratio_low, high = 1 + c->actor.clip_ratio_high, sg = exp(delta(t)), a = t->adv * t->factor,
+           r = mode == LOSS_GSPO ? exp(mean) : exp(delta(&x)), l1 = -a * r, l2 = -a * clamped(r, low, high),
+           l3 = -a * c->actor.clip_ratio_c;
+    if (mode == LOSS_GPPO || (mode == LOSS_AEPO && sg > high)) l2 = -a * clamped(sg, low, high) / sg * r;
+    if (clipped) *clipped = mode == LOSS_CISPO ? sg < low || sg > high : l2 > l1;
+    if (at_l3) *at_l3 = false;
+    if (mode == LOSS_CISPO) return -clamped(sg, low, high) * a * now;
+    double both = fmax(l1, l2);
+    if (mode == LOSS_GSPO) return both;
     if (at_l3) *at_l3 = t->adv < 0 && both > l3;
     return a < 0 ? fmin(l3, both) : both;
+}
+
+static double mean_delta(const struct line *l)
+{
+    double sum = 0, n = 0;
+    for (int p = 0; p < l->n; p++) if (l->t[p].m) n++, sum += delta(&l->t[p]);
+    return sum / n;
+}
+
+/* What changes with the log-prob of token p, when that is larger by h: its own loss; gspo: the row's, for the ratio is
+ * one of all its tokens. floor: tokens of lower entropy have no loss */
+static double loss_by(const struct line *l, int p, double h, double floor, const struct config *c)
+{
+    double own = 0, sum = 0;
+    bool gspo = c->actor.policy_loss_loss_mode == LOSS_GSPO;
+    for (int k = 0; k < l->n; k++) own += l->t[k].m;
+    for (int k = 0; k < l->n; k++) {
+        const struct token *t = &l->t[k];
+        if (t->m && t->entropy >= floor && (gspo || k == p))
+            sum += loss_at(t, t->logp + (k == p ? h : 0), mean_delta(l) + h / own, c, NULL, NULL);
+    }
+    return sum;
+}
+
+static int descending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The entropy of the last of the tokens that the policy loss is on */
+static double naive_floor(const struct naive *v, double share)
+{
+    double *h = xcalloc((size_t)v->tokens + 1, sizeof *h), floor;
+    int n = 0;
+    for (int i = 0; i < v->n; i++)
+        for (int p = 0; p < v->line[i].n; p++)
+            if (v->line[i].t[p].m) h[n++] = v->line[i].t[p].entropy;
+    qsort(h, (size_t)n, sizeof *h, descending);
+    floor = share < 1 ? h[(int)ceil(share * n) - 1] : (double)-INFINITY;
+    free(h);
+    return floor;
 }
 
 static double kl_at(double now, double ref, enum kl_kind kind)
@@ -224,16 +364,21 @@ static double weight(const struct config *c, const struct line *l, double rows, 
 
 static void naive_loss(struct naive *v, const struct config *c)
 {
-    double rows = 0, tokens = 0, rows_all = 0, tokens_all = 0, h = 1e-6;
+    double rows = 0, tokens = 0, rows_all = 0, tokens_all = 0, h = 1e-6,
+           floor = naive_floor(v, c->actor.top_entropy_quantile);
     for (int i = 0; i < v->n; i++) {
         struct line *l = &v->line[i];
         int number = 0, own = 0;
         for (int p = 0; p < l->n; p++) {
-            bool at_l3;
-            loss_at(&l->t[p], l->t[p].logp, c, &at_l3);
-            own += l->t[p].m;
-            number += l->t[p].m && at_l3;
+            bool at_l3, clipped;
+            const struct token *t = &l->t[p];
+            if (!t->m) continue;
+            loss_at(t, t->logp, mean_delta(l), c, &at_l3, &clipped);
+            own++;
+            number += at_l3;
+            v->clipped += clipped;
         }
+        v->lower += number;
         if (!own) continue;
         l->dropped = c->actor.drop_rows && number > 1;
         v->dropped += l->dropped;
@@ -249,10 +394,10 @@ static void naive_loss(struct naive *v, const struct config *c)
         for (int p = 0; p < l->n; p++) {
             struct token *t = &l->t[p];
             if (!t->m) continue;
-            v->pg += w * loss_at(t, t->logp, c, NULL);
+            v->pg += w * (t->entropy >= floor ? loss_at(t, t->logp, mean_delta(l), c, NULL, NULL) : 0);
             v->kl += beta > 0 ? all * kl_at(t->logp, t->logp_ref, c->actor.kl_loss_type) : 0;
             v->entropy += all * t->entropy;
-            t->g = w * (loss_at(t, t->logp + h, c, NULL) - loss_at(t, t->logp - h, c, NULL)) / (2 * h);
+            t->g = w * (loss_by(l, p, h, floor, c) - loss_by(l, p, -h, floor, c)) / (2 * h);
             if (beta > 0)
                 t->g += beta * all *
                         (kl_at(t->logp + h, t->logp_ref, c->actor.kl_loss_type) -
@@ -365,6 +510,8 @@ static void check_vectors(const struct naive *v, const struct update_batch *f, c
     double loss = v->pg + c->actor.kl_loss_coef * v->kl - c->actor.entropy_coeff * v->entropy;
     CHECK_NEAR(s->pg, v->pg, tol * (1 + fabs(v->pg)), "%s: policy loss", name);
     CHECK_NEAR(s->loss, loss, 10 * tol * (1 + fabs(loss)), "%s: loss", name);
+    CHECK_NEAR(s->clipfrac, v->clipped / v->tokens, 1e-12, "%s: clipped tokens", name);
+    CHECK_NEAR(s->clipfrac_lower, v->lower / v->tokens, 1e-12, "%s: tokens at the dual clip", name);
     CHECK_NEAR(s->factor_mean, v->factor_sum / v->tokens, tol, "%s: mean factor", name);
     CHECK_NEAR(s->factor_min, v->factor_min, tol, "%s: smallest factor", name);
     CHECK_NEAR(s->factor_max, v->factor_max, tol, "%s: largest factor", name);
@@ -482,6 +629,14 @@ static void points_at_the_end(struct group *g, int n)
         }
 }
 
+/* pass@k learns from nothing else than a best rollout that is better than the second. */
+static void no_ties(struct group *g, int n, const struct config *c)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < g[i].n; j++) g[i].traj[j]->seq.reward += 0.07 * ((3 * j + i) % 5);
+    group_advantages(g, n, c);
+}
+
 /* Two mini-batches of two prompts, ppo_epochs updates each: the first under the sampler's weights, the others under
  * newer ones. */
 static struct step_sums check_case(const char *name, const char *const *preset, const char *const *set, bool at_end,
@@ -521,6 +676,8 @@ static struct step_sums check_case(const char *name, const char *const *preset, 
     elem_t *first = xmalloc(bytes);
     memcpy(first, x.s.m.w, bytes);
     mini_sample(&x, g, 4, 3);
+    if (x.c.algorithm.adv_estimator == ALGO_GRPO_PASSK) no_ties(g, 4, &x.c);
+    whole.g = g, whole.n = 4;
     uint64_t sampled = x.s.m.version;
     bool at_step = x.c.branch.when == BRANCH_STEP;
     if (at_step) mini_branch(&x, g, 4, false, &z);
@@ -621,6 +778,67 @@ static void switches(void **state)
     CHECK(dropped > 0 && strict > 0 && lower > 0.01 && spread > 0.09, "the cases do not reach what they are there for");
 }
 
+/* Each estimator without branches, tool results in its rollouts, over two mini-batches */
+static void estimators(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = { "grpo", "grpo_passk", "reinforce_plus_plus", "reinforce_plus_plus_baseline",
+        "rloo", "opo" };
+    double norm[6][2];
+    size_t n = on_shim() ? 3 : 6;
+    for (size_t i = 0; i < n; i++) {
+        struct step_sums z = check_case(kinds[i], NULL, KEYS("algorithm.adv_estimator", kinds[i], "rollout.n", "5",
+            "advantage.future", "off", "actor.live_rows_only", "false", "algorithm.gamma", "0.9"), false, NULL);
+        norm[i][0] = mean_of(&z.advantage), norm[i][1] = mean_of(&z.grad_norm);
+        for (size_t k = 0; k < i; k++)
+            CHECK(norm[i][0] != norm[k][0] && norm[i][1] != norm[k][1], "%s is %s", kinds[i], kinds[k]);
+    }
+    if (on_shim()) return;
+    check_case("passk, by no deviation", NULL, KEYS("algorithm.adv_estimator", "grpo_passk", "rollout.n", "4",
+        "advantage.norm_by_std", "false", "advantage.future", "fipo"), false, NULL);
+    check_case("REINFORCE++, KL, two epochs", NULL, KEYS("algorithm.adv_estimator", "reinforce_plus_plus", "rollout.n",
+        "3", "actor.kl_loss_coef", "0.1", "actor.kl_loss_type", "k1", "actor.ppo_epochs", "2", "advantage.future",
+        "off"), false, NULL);
+}
+
+/* Each loss, far from the sampler: ratios beyond either end of the clip, and beyond the dual clip where there is one */
+static void losses(void **state)
+{
+    (void)state;
+    static const struct { const char *name; const char *set[16]; } cases[] = {
+        { "gspo", { "actor.policy_loss.loss_mode", "gspo", "actor.loss_agg_mode", "seq-mean-token-mean",
+          "advantage.future", "off", "actor.clip_ratio_low", "0.05", "actor.clip_ratio_high", "0.1" } },
+        { "cispo", { "actor.policy_loss.loss_mode", "cispo", "advantage.future", "off" } },
+        { "gppo", { "actor.policy_loss.loss_mode", "gppo", "advantage.future", "off" } },
+        { "aepo", { "actor.policy_loss.loss_mode", "aepo", "advantage.future", "off", "advantage.entropy_weight",
+          "0.2" } },
+        { "the fifth of highest entropy", { "actor.top_entropy_quantile", "0.2", "actor.kl_loss_coef", "0.1",
+          "actor.entropy_coeff", "0.02" } },
+        { "vanilla", { "actor.policy_loss.loss_mode", "vanilla", "advantage.future", "off" } },
+        { "gspo, grpo, token sums", { "actor.policy_loss.loss_mode", "gspo", "algorithm.adv_estimator", "grpo",
+          "rollout.n", "6", "actor.loss_agg_mode", "seq-mean-token-sum", "advantage.future", "off",
+          "actor.optim.lr", "0.03" } },
+        { "cispo, future, KL", { "actor.policy_loss.loss_mode", "cispo", "advantage.future", "scale",
+          "actor.kl_loss_coef", "0.1", "branch.train", "on", "actor.live_rows_only", "false" } },
+        { "gppo, rows dropped", { "actor.policy_loss.loss_mode", "gppo", "actor.drop_rows", "true",
+          "actor.loss_agg_mode", "dr-grpo", "advantage.entropy_weight", "-0.3" } },
+        { "aepo, rloo, half of the tokens", { "actor.policy_loss.loss_mode", "aepo", "algorithm.adv_estimator", "rloo",
+          "rollout.n", "4", "actor.top_entropy_quantile", "0.5", "advantage.entropy_weight", "0.2" } },
+    };
+    size_t n = on_shim() ? 5 : sizeof cases / sizeof *cases;
+    double pg[10];
+    for (size_t i = 0; i < n; i++) {
+        struct step_sums z = check_case(cases[i].name, KEYS("actor.optim.lr", "0.1", "actor.ppo_epochs", "2",
+            "actor.optim.lr_warmup_steps", "0"), cases[i].set, false, NULL);
+        bool dual = i != 0 && i != 1 && i != 6 && i != 7;
+        CHECK(z.clipfrac.max > 0.05 && z.clipfrac.max < 1 && (z.clipfrac_lower.max > 0) == dual,
+              "%s: %g of the tokens are clipped, %g at the dual clip", cases[i].name, z.clipfrac.max,
+              z.clipfrac_lower.max);
+        pg[i] = z.pg_loss.max;
+        for (size_t k = 0; k < i; k++) CHECK(pg[i] != pg[k], "%s is %s", cases[i].name, cases[k].name);
+    }
+}
+
 /* Nothing may follow the only token there is: no candidate, and roots take the branches' places. */
 static void no_candidates(void **state)
 {
@@ -652,6 +870,7 @@ static void empty_response(void **state)
         mini_branch(&x, g, 1, false, &z);
         g[0].traj[1]->seq.n = g[0].traj[1]->seq.prompt_len;
         g[0].traj[0]->seq.reward = 1, g[0].traj[1]->seq.reward = -1, g[0].traj[2]->seq.reward = 0.5;
+        if (grpo) group_advantages(g, 1, &x.c);
         update_batch_make(&f, g, 1, &x.c);
         update_batch_credit(&f, &x.c, 0, &z);
         double mean = 0.5 / 3, square = pow(1 - mean, 2) + pow(-1 - mean, 2) + pow(0.5 - mean, 2),
@@ -793,6 +1012,7 @@ static void large_groups(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(presets),       cmocka_unit_test(switches),
+                                        cmocka_unit_test(estimators),    cmocka_unit_test(losses),
                                         cmocka_unit_test(no_candidates), cmocka_unit_test(empty_response),
                                         cmocka_unit_test(no_advantage),  cmocka_unit_test(not_finite),
                                         cmocka_unit_test(large_groups) };
