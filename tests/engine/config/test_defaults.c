@@ -29,6 +29,11 @@ static void put_changed(struct str *out, const char *what, const struct config *
 static void put_all(struct str *out)
 {
     static const char *const preset[] = { "paper", "official", "official_8b", "official_14b" };
+    static const char *const given[][2] = {
+        { "algorithm.adv_estimator", "grpo" },           { "algorithm.adv_estimator", "reinforce_plus_plus" },
+        { "actor.policy_loss.loss_mode", "gspo" },       { "actor.policy_loss.loss_mode", "cispo" },
+        { "actor.policy_loss.loss_mode", "gppo" },       { "actor.policy_loss.loss_mode", "aepo" },
+    };
     struct config base, c;
     struct err e;
     config_init(&base);
@@ -45,10 +50,14 @@ static void put_all(struct str *out)
         put_changed(out, what, &c, &base);
         config_free(&c);
     }
-    config_init(&c);
-    CHECK(config_set(&c, "algorithm.adv_estimator", "grpo", "test", &e) && config_derive(&c, NULL, &e), "%s", e.text);
-    put_changed(out, "algorithm.adv_estimator=grpo:", &c, &base);
-    config_free(&c);
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        char what[64];
+        config_init(&c);
+        CHECK(config_set(&c, given[i][0], given[i][1], "test", &e) && config_derive(&c, NULL, &e), "%s", e.text);
+        snprintf(what, sizeof what, "%s=%s:", given[i][0], given[i][1]);
+        put_changed(out, what, &c, &base);
+        config_free(&c);
+    }
     config_free(&base);
 }
 
