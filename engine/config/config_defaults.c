@@ -99,7 +99,8 @@ static bool derive_estimator(struct config *c, struct err *e)
     return true;
 }
 
-/* What a loss brings along: its published clip, its aggregation, no dual clip where it has none. */
+/* What a loss brings along: its published clip, its aggregation, no dual clip where it has none; and none of them has
+ * the future-aware factor. */
 static bool derive_loss(struct config *c, struct err *e)
 {
     static const struct { enum loss_mode mode; const char *key, *value; } is[] = {
@@ -110,6 +111,8 @@ static bool derive_loss(struct config *c, struct err *e)
     };
     char source[96];
     source_of(c, "actor.policy_loss.loss_mode", source);
+    if (c->actor.policy_loss_loss_mode != LOSS_PPO && !unless_asked(c, "advantage.future", "off", source, e))
+        return false;
     for (size_t i = 0; i < sizeof is / sizeof *is; i++)
         if (is[i].mode == c->actor.policy_loss_loss_mode && !unless_asked(c, is[i].key, is[i].value, source, e))
             return false;

@@ -39,29 +39,29 @@ static bool flag(struct reading *r, const char *key, const struct setting **v)
     return true;
 }
 
-/* The future-aware factor is part of the loss that the released code calls future_kl; every other loss is without. */
-static void loss_mode(struct reading *r)
+/* The future-aware factor is part of the loss that the released code calls future_kl, and no part of what it calls
+ * vanilla. Other losses: derive_loss(). */
+static void vanilla_or_future(struct reading *r)
 {
     const struct setting *v = reading_of(r, "actor.policy_loss.loss_mode");
-    if (!v || !strcmp(v->value, "???")) return;
-    put(r, v, "advantage.future", strcmp(v->value, "future_kl") ? "off" : "scale");
+    if (!v) return;
+    if (!strcmp(v->value, "future_kl")) put(r, v, "advantage.future", "scale");
+    if (!strcmp(v->value, "vanilla") || !strcmp(v->value, "ppo")) put(r, v, "advantage.future", "off");
 }
 
 /* AEPO's switches. One that is false leaves the loss as it is. */
 static void aepo(struct reading *r)
 {
-    static const struct { const char *key, *ours, *value; } is[] = {
-        { "actor.enable_entropy_balanced_clipping", "actor.policy_loss.loss_mode", "aepo" },
-        { "actor.enable_policy_loss_gspo", "actor.policy_loss.loss_mode", "gspo" },
-        { "actor.enable_entropy_balanced_advantage", "advantage.entropy_weight", "0.2" },
+    static const struct { const char *key, *ours, *on, *off; } is[] = {
+        { "actor.enable_entropy_balanced_clipping", "actor.policy_loss.loss_mode", "aepo", NULL },
+        { "actor.enable_policy_loss_gspo", "actor.policy_loss.loss_mode", "gspo", NULL },
+        { "actor.enable_entropy_balanced_advantage", "advantage.entropy_weight", "0.2", "0" },
     };
     const struct setting *v;
     for (int i = 0; i < 3; i++) {
-        bool loss = i < 2;
         if (!flag(r, is[i].key, &v)) continue;
-        if (is_true(v)) put(r, v, is[i].ours, is[i].value);
-        if (is_true(v) && loss) put(r, v, "advantage.future", "off");
-        if (is_false(v) && !loss) put(r, v, is[i].ours, "0");
+        if (is_true(v)) put(r, v, is[i].ours, is[i].on);
+        if (is_false(v) && is[i].off) put(r, v, is[i].ours, is[i].off);
     }
 }
 
@@ -69,7 +69,7 @@ void config_verl_before(struct reading *r)
 {
     const struct setting *v;
     aepo(r);
-    loss_mode(r);
+    vanilla_or_future(r);
     if (flag(r, "rollout.appo_dynamic_branching", &v) && is_false(v))
         reading_problem(r, "%.100s=false (%s): branches that the engine chooses while it decodes are not built", v->key,
                         v->source);

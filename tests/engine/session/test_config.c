@@ -655,6 +655,8 @@ static void defaults_that_follow(void **state)
           "actor.clip_ratio, command line" },
         { { "actor.policy_loss.loss_mode=cispo" }, "actor.loss_agg_mode", "token-mean", "default" },
         { { "actor.policy_loss.loss_mode=cispo" }, "advantage.future", "off",
+          "default for actor.policy_loss.loss_mode=cispo" },
+        { { "actor.policy_loss.loss_mode=vanilla" }, "advantage.future", "off",
           "actor.policy_loss.loss_mode, command line" },
         { { "actor.policy_loss.loss_mode=aepo" }, "advantage.entropy_weight", "0.2",
           "default for actor.policy_loss.loss_mode=aepo" },

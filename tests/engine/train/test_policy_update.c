@@ -435,9 +435,9 @@ static void check_scores(const struct mini *x, const struct naive *v, const elem
 }
 
 /* Sums over trained tokens and rows that the reported ratios and advantages are made of. */
-struct reported { double kl, clipped, lower, tokens, adv, live, rows; };
+struct reported { double kl, tokens, adv, live, rows; };
 
-static struct reported naive_reported(const struct naive *v, const struct config *c)
+static struct reported naive_reported(const struct naive *v)
 {
     struct reported z = { 0 };
     for (int i = 0; i < v->n; i++) {
@@ -447,13 +447,9 @@ static struct reported naive_reported(const struct naive *v, const struct config
         for (int p = 0; p < l->n; p++) {
             const struct token *t = &l->t[p];
             if (!t->m) continue;
-            double r = exp(delta(t));
-            bool outside = t->adv > 0 ? r > 1 + c->actor.clip_ratio_high : r < 1 - c->actor.clip_ratio_low;
             z.tokens++;
             z.kl -= delta(t);
             z.adv += t->adv;
-            z.clipped += t->adv != 0 && outside;
-            z.lower += t->adv < 0 && r > c->actor.clip_ratio_c;
         }
     }
     return z;
@@ -464,15 +460,15 @@ static void check_reported(const struct mini *x, const struct naive *v, const st
                        const struct step_sums *z, const char *name)
 {
     const struct learner *l = &x->s.learner;
-    struct reported want = naive_reported(v, &x->c);
+    struct reported want = naive_reported(v);
     double tol = is_double ? 1e-8 : 2e-6, square = 0;
     for (int64_t i = 0; i < l->m->count; i++) square += (double)l->g[i] * (double)l->g[i];
     const struct { const char *name; const struct mean *was, *now; double want; } means[] = {
         { "pg_loss", &was->pg_loss, &z->pg_loss, v->pg },
         { "kl_loss", &was->kl_loss, &z->kl_loss, v->kl },
         { "ppo_kl", &was->ppo_kl, &z->ppo_kl, want.kl / want.tokens },
-        { "pg_clipfrac", &was->clipfrac, &z->clipfrac, want.clipped / want.tokens },
-        { "pg_clipfrac_lower", &was->clipfrac_lower, &z->clipfrac_lower, want.lower / want.tokens },
+        { "pg_clipfrac", &was->clipfrac, &z->clipfrac, v->clipped / want.tokens },
+        { "pg_clipfrac_lower", &was->clipfrac_lower, &z->clipfrac_lower, v->lower / want.tokens },
         { "grad_norm", &was->grad_norm, &z->grad_norm, sqrt(square) },
         { "future_factor", &was->future_factor, &z->future_factor, v->factor_sum / v->tokens },
     };
