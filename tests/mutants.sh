@@ -76,8 +76,8 @@ copy() {
             cp "$one" "$tree/$one" || exit 1
         fi
     done <"$state/files"
-    (cd "$tree" && find . -path ./build -prune -o -type f -print | sed 's#^\./##' | sort | comm -23 - build/state/files |
-        while IFS= read -r one; do rm "$one"; done)
+    (cd "$tree" && find . -path ./build -prune -o -type f -print | sed 's#^\./##' | sort |
+        comm -23 - build/state/files | while IFS= read -r one; do rm "$one"; done)
     [ ! -e "$state/planted" ] || rm "$state/planted"
     from=$tree
 }
@@ -100,7 +100,7 @@ make_in() { make -s -C "$tree" -j"$jobs" BACKEND="$1" BUILD="build/$1" WERROR=0 
 # passes BACKEND PROGRAM (as "engine/run/test_x")
 passes() {
     (cd "$tree" && OMP_WAIT_POLICY=passive OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} APPO_SIMT_ORDER=both \
-        timeout 300 "build/$1/tests/$2" >build/state/run.log 2>&1)
+        timeout 300 "build/$1/tests/$2" >build/state/run.log 2>&1) 2>/dev/null
 }
 
 # Whole suites in the copy, until one fails; prints what failed.
@@ -180,7 +180,10 @@ clean() {
         done
         [ ${#targets[@]} -gt 0 ] || continue
         mapfile -t targets < <(printf '%s\n' "${targets[@]}" | sort -u)
-        make_in $kind "${targets[@]/#/build/$kind/tests/}" || { cat "$state/build.log" >&2 && die "the copy does not build"; }
+        if ! make_in $kind "${targets[@]/#/build/$kind/tests/}"; then
+            cat "$state/build.log" >&2
+            die "the copy does not build"
+        fi
         for program in "${targets[@]}"; do
             passes $kind "$program" || { tail -20 "$state/run.log" >&2 && die "$program fails without any fault"; }
         done

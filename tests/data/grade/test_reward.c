@@ -20,7 +20,7 @@ static void format(void **state)
         { T BOX("x"), true }, { "", false }, { BOX("x"), false }, { T T S P BOX("x"), true },
         { "<think>" BOX("x"), false },
         { "</think>" BOX("x") "<think>", true },
-        { T BOX("x") BOX("x"), false }, { T "\\boxed{x}", false }, { T "</answer>\\boxed{x}<answer>", false },
+        { T BOX("x") BOX("x"), false }, { T BOX("x") "</answer>", false }, { T "<answer>" BOX("x"), false }, { T "\\boxed{x}", false }, { T "</answer>\\boxed{x}<answer>", false },
         { T A("x"), false },
         { T A("\\boxed{x"), false },
         { T A("} \\boxed{x"), true }, { T "<search>q</search>" BOX("x"), false },

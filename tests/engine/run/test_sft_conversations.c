@@ -85,7 +85,19 @@ static void too_long(void **state)
     marked_text(&t.example[1], &text);
     assert_string_equal(text.p, "|a <search> b</search");
     sft_conversations_free(&t);
-    mini_set(&c, KEYS("data.max_length", "12"));         /* nothing an assistant says is left */
+    mini_set(&c, KEYS("data.truncation", "left"));       /* marks stay with their tokens */
+    CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
+    assert_true(t.n == 3 && t.example[0].ids.n == 40);
+    marked_text(&t.example[0], &text);
+    assert_string_equal(text.p, "|yes <|im_end|><|im_end|>|");
+    sft_conversations_free(&t);
+    mini_set(&c, KEYS("data.truncation", "middle"));     /* the first 20 tokens and the last 20 */
+    CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s", e.text);
+    marked_text(&t.example[1], &text);
+    assert_string_equal(text.p, "| d<|im_end|>|");
+    sft_conversations_free(&t);
+    /* nothing an assistant says is left */
+    mini_set(&c, KEYS("data.max_length", "12", "data.truncation", "right"));
     CHECK(!sft_conversations_open(&t, &c, &s.form, 4096, &e) && strstr(e.text, "no conversation is left"), "%s",
           e.text);
     sft_conversations_free(&t);

@@ -178,6 +178,26 @@ static void in_turns(void **state)
         }
 }
 
+/* A whole answer that the length limit cut before the policy ended its text is none under task. */
+static void at_the_limit(void **state)
+{
+    (void)state;
+    static const struct script whole = { THINK A("35"), 0, 0, false, 1, 0, 1 };
+    struct task q = { .text = "?", .answer = "35", .kind = ANSWER_NUMBER };
+    for (int ended = 0; ended < 2; ended++) {
+        struct trajectory r;
+        struct group g = { .task = { .q = q } };
+        set("task");
+        recite(&r, &tags, &whole, "");
+        if (!ended) r.seq.n--, r.seq.finish = FINISH_LENGTH;
+        trajectory_grade(&g, &r, &tags);
+        CHECK(r.correct == ended && r.well_formed == ended, "ended %d: correct %d, well-formed %d", ended, r.correct,
+              r.well_formed);
+        CHECK_NEAR(r.seq.reward, ended ? 1 : -0.5, 1e-12, "ended %d", ended);
+        sequence_free(&r.seq, NULL);
+    }
+}
+
 static int make(void **state)
 {
     (void)state;
@@ -208,6 +228,6 @@ static int drop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(no_page_decides), cmocka_unit_test(released_rule),
-                                        cmocka_unit_test(in_turns) };
+                                        cmocka_unit_test(in_turns), cmocka_unit_test(at_the_limit) };
     return cmocka_run_group_tests_name("grade", tests, make, drop);
 }
