@@ -20,7 +20,7 @@ _Noreturn static void not_a_number(const char *op, const char *what, int64_t row
         op, (long long)row, (long long)col, what);
 }
 
-void check_reals(const char *op, const char *what, const elem_t *x, int64_t n, int64_t cols, int64_t ld)
+void check_elems(const char *op, const char *what, const elem_t *x, int64_t n, int64_t cols, int64_t ld)
 {
     if (!x || n <= 0 || cols <= 0) return;
     elem_t *h = fetched(x, (size_t)((n - 1) * ld + cols) * sizeof *h);
@@ -30,7 +30,7 @@ void check_reals(const char *op, const char *what, const elem_t *x, int64_t n, i
     free(h);
 }
 
-void check_wides(const char *op, const char *what, const acc_t *x, int64_t n, int64_t cols, int64_t ld)
+void check_accs(const char *op, const char *what, const acc_t *x, int64_t n, int64_t cols, int64_t ld)
 {
     if (!x || n <= 0 || cols <= 0) return;
     acc_t *h = fetched(x, (size_t)((n - 1) * ld + cols) * sizeof *h);

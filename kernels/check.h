@@ -5,8 +5,8 @@
 #include "kernels/ops.h"
 
 /* x[n][cols], rows ld apart, on the device: no NaN. NULL is nothing to look at. */
-void check_reals(const char *op, const char *what, const elem_t *x, int64_t n, int64_t cols, int64_t ld);
-void check_wides(const char *op, const char *what, const acc_t *x, int64_t n, int64_t cols, int64_t ld);
+void check_elems(const char *op, const char *what, const elem_t *x, int64_t n, int64_t cols, int64_t ld);
+void check_accs(const char *op, const char *what, const acc_t *x, int64_t n, int64_t cols, int64_t ld);
 /* The same of n numbers kept as bf16 bits. */
 void check_bf16(const char *op, const char *what, const uint16_t *x, int64_t n);
 /* The same of host memory, where m (may be NULL) is not 0. */

@@ -13,14 +13,14 @@ extern typeof(op_embed) __real_op_embed, __wrap_op_embed;
 void __wrap_op_embed(elem_t *x, const elem_t *table, const int *ids, int64_t n, int dim)
 {
     __real_op_embed(x, table, ids, n, dim);
-    check_reals("op_embed", "x", x, n, dim, dim);
+    check_elems("op_embed", "x", x, n, dim, dim);
 }
 
 extern typeof(op_embed_back) __real_op_embed_back, __wrap_op_embed_back;
 void __wrap_op_embed_back(acc_t *dtable, const elem_t *dx, const int *ids, int64_t n, int dim, int vocab)
 {
     __real_op_embed_back(dtable, dx, ids, n, dim, vocab);
-    check_wides("op_embed_back", "dtable", dtable, vocab, dim, dim);
+    check_accs("op_embed_back", "dtable", dtable, vocab, dim, dim);
 }
 
 /* y has rows that nobody named, of which nothing is known: x is what was put there. */
@@ -28,24 +28,24 @@ extern typeof(op_rows_put) __real_op_rows_put, __wrap_op_rows_put;
 void __wrap_op_rows_put(elem_t *y, const elem_t *x, const int *row, int64_t n, int dim)
 {
     __real_op_rows_put(y, x, row, n, dim);
-    check_reals("op_rows_put", "x", x, n, dim, dim);
+    check_elems("op_rows_put", "x", x, n, dim, dim);
 }
 
 extern typeof(op_add_rmsnorm) __real_op_add_rmsnorm, __wrap_op_add_rmsnorm;
 void __wrap_op_add_rmsnorm(struct rmsnorm_args a)
 {
     __real_op_add_rmsnorm(a);
-    check_reals("op_add_rmsnorm", "res", a.res, a.n, a.dim, a.dim);
-    check_reals("op_add_rmsnorm", "y", a.y, a.n, a.dim, a.dim);
-    check_wides("op_add_rmsnorm", "rstd", a.rstd, a.n, 1, 1);
+    check_elems("op_add_rmsnorm", "res", a.res, a.n, a.dim, a.dim);
+    check_elems("op_add_rmsnorm", "y", a.y, a.n, a.dim, a.dim);
+    check_accs("op_add_rmsnorm", "rstd", a.rstd, a.n, 1, 1);
 }
 
 extern typeof(op_rmsnorm_back) __real_op_rmsnorm_back, __wrap_op_rmsnorm_back;
 void __wrap_op_rmsnorm_back(struct rmsnorm_back_args a)
 {
     __real_op_rmsnorm_back(a);
-    check_reals("op_rmsnorm_back", "dx", a.dx, a.n, a.dim, a.dim);
-    check_wides("op_rmsnorm_back", "dw", a.dw, 1, a.dim, a.dim);
+    check_elems("op_rmsnorm_back", "dx", a.dx, a.n, a.dim, a.dim);
+    check_accs("op_rmsnorm_back", "dw", a.dw, 1, a.dim, a.dim);
 }
 
 extern typeof(op_rope) __real_op_rope, __wrap_op_rope;
@@ -53,52 +53,52 @@ void __wrap_op_rope(struct rope_args a)
 {
     __real_op_rope(a);
     const int64_t w = width(a.h), rotated = a.h.heads + a.h.kv;
-    check_reals("op_rope", "out", a.out, a.n, w, w);
-    check_wides("op_rope", "rstd", a.qnorm ? a.rstd : NULL, a.n, rotated, rotated);
+    check_elems("op_rope", "out", a.out, a.n, w, w);
+    check_accs("op_rope", "rstd", a.qnorm ? a.rstd : NULL, a.n, rotated, rotated);
 }
 
 extern typeof(op_rope_back) __real_op_rope_back, __wrap_op_rope_back;
 void __wrap_op_rope_back(struct rope_back_args a)
 {
     __real_op_rope_back(a);
-    check_reals("op_rope_back", "din", a.din, a.n, width(a.h), width(a.h));
-    check_wides("op_rope_back", "dqnorm", a.qnorm ? a.dqnorm : NULL, 1, a.h.hd, a.h.hd);
-    check_wides("op_rope_back", "dknorm", a.knorm ? a.dknorm : NULL, 1, a.h.hd, a.h.hd);
+    check_elems("op_rope_back", "din", a.din, a.n, width(a.h), width(a.h));
+    check_accs("op_rope_back", "dqnorm", a.qnorm ? a.dqnorm : NULL, 1, a.h.hd, a.h.hd);
+    check_accs("op_rope_back", "dknorm", a.knorm ? a.dknorm : NULL, 1, a.h.hd, a.h.hd);
 }
 
 extern typeof(op_query_scale) __real_op_query_scale, __wrap_op_query_scale;
 void __wrap_op_query_scale(elem_t *qkv, double by, int64_t n, heads h)
 {
     __real_op_query_scale(qkv, by, n, h);
-    check_reals("op_query_scale", "qkv", qkv, n, (int64_t)h.heads * h.hd, width(h));
+    check_elems("op_query_scale", "qkv", qkv, n, (int64_t)h.heads * h.hd, width(h));
 }
 
 extern typeof(op_swiglu) __real_op_swiglu, __wrap_op_swiglu;
 void __wrap_op_swiglu(elem_t *y, const elem_t *gate_up, int64_t n, int ff)
 {
     __real_op_swiglu(y, gate_up, n, ff);
-    check_reals("op_swiglu", "y", y, n, ff, ff);
+    check_elems("op_swiglu", "y", y, n, ff, ff);
 }
 
 extern typeof(op_swiglu_back) __real_op_swiglu_back, __wrap_op_swiglu_back;
 void __wrap_op_swiglu_back(elem_t *dgate_up, const elem_t *dy, const elem_t *gate_up, int64_t n, int ff)
 {
     __real_op_swiglu_back(dgate_up, dy, gate_up, n, ff);
-    check_reals("op_swiglu_back", "dgate_up", dgate_up, n, 2 * (int64_t)ff, 2 * (int64_t)ff);
+    check_elems("op_swiglu_back", "dgate_up", dgate_up, n, 2 * (int64_t)ff, 2 * (int64_t)ff);
 }
 
 extern typeof(op_bias_back) __real_op_bias_back, __wrap_op_bias_back;
 void __wrap_op_bias_back(acc_t *db, const elem_t *dy, int64_t n, int d)
 {
     __real_op_bias_back(db, dy, n, d);
-    check_wides("op_bias_back", "db", db, 1, d, d);
+    check_accs("op_bias_back", "db", db, 1, d, d);
 }
 
 extern typeof(op_add) __real_op_add, __wrap_op_add;
 void __wrap_op_add(elem_t *y, const elem_t *x, int64_t count)
 {
     __real_op_add(y, x, count);
-    check_reals("op_add", "y", y, 1, count, count);
+    check_elems("op_add", "y", y, 1, count, count);
 }
 
 extern typeof(op_gemm) __real_op_gemm, __wrap_op_gemm;
@@ -107,8 +107,8 @@ void __wrap_op_gemm(struct gemm g)
     static const char *const name[] = { [GEMM_NT] = "op_gemm NT", [GEMM_NN] = "op_gemm NN", [GEMM_TN] = "op_gemm TN" };
     const int64_t ld = g.ldd ? g.ldd : g.n;
     __real_op_gemm(g);
-    if (g.form != GEMM_TN) check_reals(name[g.form], "d", g.d, g.m, g.n, ld);
-    else check_wides(name[g.form], "dw", g.dw, g.m, g.n, ld);
+    if (g.form != GEMM_TN) check_elems(name[g.form], "d", g.d, g.m, g.n, ld);
+    else check_accs(name[g.form], "dw", g.dw, g.m, g.n, ld);
 }
 
 /* ---- attention */
@@ -117,8 +117,8 @@ extern typeof(op_attn) __real_op_attn, __wrap_op_attn;
 void __wrap_op_attn(elem_t *out, acc_t *lse, const elem_t *qkv, const struct attn_plan *p, heads h)
 {
     __real_op_attn(out, lse, qkv, p, h);
-    check_reals("op_attn", "out", out, attn_plan_rows(p), (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
-    check_wides("op_attn", "lse", lse, attn_plan_rows(p), h.heads, h.heads);
+    check_elems("op_attn", "out", out, attn_plan_rows(p), (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
+    check_accs("op_attn", "lse", lse, attn_plan_rows(p), h.heads, h.heads);
 }
 
 extern typeof(op_attn_back) __real_op_attn_back, __wrap_op_attn_back;
@@ -126,7 +126,7 @@ void __wrap_op_attn_back(elem_t *dqkv, const elem_t *dout, const elem_t *out, co
                          const struct attn_plan *p, heads h)
 {
     __real_op_attn_back(dqkv, dout, out, lse, qkv, p, h);
-    check_reals("op_attn_back", "dqkv", dqkv, attn_plan_rows(p), width(h), width(h));
+    check_elems("op_attn_back", "dqkv", dqkv, attn_plan_rows(p), width(h), width(h));
 }
 
 extern typeof(op_attn_paged) __real_op_attn_paged, __wrap_op_attn_paged;
@@ -134,7 +134,7 @@ void __wrap_op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool, co
                           int64_t n, heads h)
 {
     __real_op_attn_paged(out, qkv, pool, table, ld, pos, n, h);
-    check_reals("op_attn_paged", "out", out, n, (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
+    check_elems("op_attn_paged", "out", out, n, (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
 }
 
 /* Pages have a layout of their own and places nobody wrote yet. What goes in was looked at when it was turned, what
@@ -160,7 +160,7 @@ extern typeof(op_row_stats) __real_op_row_stats, __wrap_op_row_stats;
 void __wrap_op_row_stats(struct row_stats_args a)
 {
     __real_op_row_stats(a);
-    check_wides("op_row_stats", "lse", a.lse, a.n, 1, 1);
+    check_accs("op_row_stats", "lse", a.lse, a.n, 1, 1);
     check_logp("op_row_stats", a.logp, a.logp ? targets(a.begin, a.n) : 0);
     check_entropy("op_row_stats", a.ent, a.n, a.vocab);
 }
@@ -177,7 +177,7 @@ extern typeof(op_dlogits) __real_op_dlogits, __wrap_op_dlogits;
 void __wrap_op_dlogits(struct dlogits_args a)
 {
     __real_op_dlogits(a);
-    check_reals("op_dlogits", "x", a.x, a.n, a.vocab, a.ld);
+    check_elems("op_dlogits", "x", a.x, a.n, a.vocab, a.ld);
     check_dlogits(&a);
 }
 
@@ -203,17 +203,17 @@ extern typeof(op_scale) __real_op_scale, __wrap_op_scale;
 void __wrap_op_scale(acc_t *x, double by, int64_t n)
 {
     __real_op_scale(x, by, n);
-    check_wides("op_scale", "x", x, 1, n, n);
+    check_accs("op_scale", "x", x, 1, n, n);
 }
 
 extern typeof(op_adamw) __real_op_adamw, __wrap_op_adamw;
 void __wrap_op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int64_t n, const struct adamw *a)
 {
     __real_op_adamw(w, master, g, m, v, n, a);
-    check_reals("op_adamw", "w", w, 1, n, n);
-    check_wides("op_adamw", "master", master, 1, n, n);
-    check_wides("op_adamw", "m", m, 1, n, n);
-    check_wides("op_adamw", "v", v, 1, n, n);
+    check_elems("op_adamw", "w", w, 1, n, n);
+    check_accs("op_adamw", "master", master, 1, n, n);
+    check_accs("op_adamw", "m", m, 1, n, n);
+    check_accs("op_adamw", "v", v, 1, n, n);
 }
 
 extern typeof(op_adamw_bf16) __real_op_adamw_bf16, __wrap_op_adamw_bf16;
@@ -221,8 +221,8 @@ void __wrap_op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m,
                           const struct adamw *a, struct round_key key)
 {
     __real_op_adamw_bf16(w, master, g, m, v, n, a, key);
-    check_reals("op_adamw_bf16", "w", w, 1, n, n);
-    check_wides("op_adamw_bf16", "master", master, 1, n, n);
+    check_elems("op_adamw_bf16", "w", w, 1, n, n);
+    check_accs("op_adamw_bf16", "master", master, 1, n, n);
     check_bf16("op_adamw_bf16", "m", m, n);
     check_bf16("op_adamw_bf16", "v", v, n);
 }

@@ -66,7 +66,12 @@ void  dev_set_threads(int n);                                    /* results do n
 
 /* Since the start: allocations of device memory and times the host waited for the device, which hold a step up; lists
  * recorded and replayed. */
-struct dev_counts { int64_t allocs, waits, recorded, replayed; };
+struct dev_counts {
+    int64_t allocs;
+    int64_t syncs;
+    int64_t captured;
+    int64_t launched;
+};
 struct dev_counts dev_count(void);
 
 /* Runs body(ctx), a list of operations. Where dev_records() (a GPU), the second call with the same graph records the

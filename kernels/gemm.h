@@ -33,7 +33,7 @@ void op_gemm(struct gemm g);
 /* Whoever writes into weights says so: packed copies made of them are dropped. op_adamw calls it. */
 void gemm_weights_changed(void);
 /* Bytes that are kept of one weight of a product with n columns and k terms; 0 on a GPU, where nothing is packed. */
-size_t gemm_weight_need(int64_t n, int64_t k);
+size_t gemm_packed_bytes(int64_t n, int64_t k);
 
 #ifdef __cplusplus
 }

@@ -30,10 +30,10 @@ void op_attn_back(elem_t *dqkv, const elem_t *dout, const elem_t *out, const acc
 
 /* On a GPU of compute capability 9.0 with bf16 and numerics=fast, heads of 64 and 128 have two implementations.
  * attn_choose() selects the one that op_attn and op_attn_back use from now on and returns the one used until now;
- * ATTN_ONE_WAY only asks. It returns ATTN_ONE_WAY where there is no choice, and then changes nothing.
+ * ATTN_NO_CHOICE only asks. It returns ATTN_NO_CHOICE where there is no choice, and then changes nothing.
  * APPO_ATTN=mma|wgmma selects at the start; the default is mma. */
-enum attn_way { ATTN_ONE_WAY, ATTN_MMA, ATTN_WGMMA };
-enum attn_way attn_choose(enum attn_way way);
+enum attn_impl { ATTN_NO_CHOICE, ATTN_MMA, ATTN_WGMMA };
+enum attn_impl attn_choose(enum attn_impl way);
 
 /* Paged keys and values of one layer. A page holds KV_PAGE positions of one sequence; its inner layout belongs to the
  * backend. A pool of P pages is P * kv_page_elems(h) elements. */

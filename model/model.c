@@ -196,7 +196,7 @@ size_t model_packed(const struct model *m, bool backward)
     size_t bytes = 0;
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
         int64_t n = backward ? matrices[i].in : matrices[i].out, k = backward ? matrices[i].out : matrices[i].in;
-        bytes += (size_t)matrices[i].times * gemm_weight_need(n, k);
+        bytes += (size_t)matrices[i].times * gemm_packed_bytes(n, k);
     }
     return bytes;
 }

@@ -9,7 +9,7 @@
 struct kv {
     struct heads h;
     int layers, pages, free;        /* free: pages nobody holds */
-    int64_t layer_stride;           /* reals from one layer's pool to the next */
+    int64_t layer_stride;           /* elems from one layer's pool to the next */
     elem_t *pool;                     /* [layers][pages][kv_page_elems(h)], device */
     /* [pages] holders of a page; the first `free` entries of free_list are the free ones */
     int *ref, *free_list;

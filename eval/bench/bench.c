@@ -188,7 +188,7 @@ void bench_close(struct bench *b) { dev_free(b->flush); }
 static int every_op(const struct bench_op **out)
 {
     int n = 0;
-    const int count = attn_choose(ATTN_ONE_WAY) == ATTN_ONE_WAY ? GROUPS - 1 : GROUPS;
+    const int count = attn_choose(ATTN_NO_CHOICE) == ATTN_NO_CHOICE ? GROUPS - 1 : GROUPS;
     for (int g = 0; g < count; g++)
         for (const struct bench_op *op = groups[g]; op->name; op++) {
             ENSURE(n < OPS_MAX);

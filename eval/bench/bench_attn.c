@@ -116,13 +116,13 @@ static void back_run(const struct bench_dims *d, struct bench_operands *o)
  * support the heads of all sizes above. */
 static void wgmma_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    const enum attn_way was = attn_choose(ATTN_WGMMA);
+    const enum attn_impl was = attn_choose(ATTN_WGMMA);
     attn_run(d, o);
     attn_choose(was);
 }
 static void wgmma_back_run(const struct bench_dims *d, struct bench_operands *o)
 {
-    const enum attn_way was = attn_choose(ATTN_WGMMA);
+    const enum attn_impl was = attn_choose(ATTN_WGMMA);
     back_run(d, o);
     attn_choose(was);
 }

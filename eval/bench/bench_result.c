@@ -101,8 +101,8 @@ static void origin(const struct bench *b, json_t *result)
     json_object_set_new(result, "seed", json_integer(1));
     json_object_set_new(result, "backend", json_string(host ? dev_name() : "cuda"));
     json_object_set_new(result, "real", json_string(ELEM_NAME));
-    if (attn_choose(ATTN_ONE_WAY) != ATTN_ONE_WAY)
-        json_object_set_new(result, "attn", json_string(attn_choose(ATTN_ONE_WAY) == ATTN_WGMMA ? "wgmma" : "mma"));
+    if (attn_choose(ATTN_NO_CHOICE) != ATTN_NO_CHOICE)
+        json_object_set_new(result, "attn", json_string(attn_choose(ATTN_NO_CHOICE) == ATTN_WGMMA ? "wgmma" : "mma"));
     json_object_set_new(result, "numerics",
                         json_string(numerics && *numerics        ? numerics
                                     : !strcmp(ELEM_NAME, "bf16") ? "fast"

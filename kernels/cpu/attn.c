@@ -28,10 +28,10 @@ struct attn_space attn_space_at(void *p, int longest, int blocks, int rows, stru
     return w;
 }
 
-enum attn_way attn_choose(enum attn_way way)
+enum attn_impl attn_choose(enum attn_impl way)
 {
     (void)way;
-    return ATTN_ONE_WAY;
+    return ATTN_NO_CHOICE;
 }
 
 void op_attn(elem_t *out, acc_t *lse, const elem_t *qkv, const struct attn_plan *p, struct heads h)

@@ -55,5 +55,5 @@ struct attn_back {
 struct path attn_path(struct block *to, const struct attn_plan *p, int i, struct heads h);
 static inline int attn_blocks_most(const struct attn_plan *p) { return p->longest / KV_PAGE + 2 * p->deepest + 1; }
 static inline double attn_scale(int hd) { return 1 / sqrt((double)hd); }
-/* to[block][d][KV_PAGE] from rows of d = kv * hd reals, ld apart; what follows row n - 1 in the last block is 0 */
+/* to[block][d][KV_PAGE] from rows of d = kv * hd elems, ld apart; what follows row n - 1 in the last block is 0 */
 void attn_pack(elem_t *to, const elem_t *rows, int64_t n, int64_t ld, int d, int threads);

@@ -84,7 +84,7 @@ void gemm_weights_changed(void) { drop(NULL, 0, true); }
 void gemm_weight_written(const void *p, size_t bytes) { drop(p, bytes, false); }
 size_t gemm_weight_bytes(void) { return kept_bytes; }
 
-size_t gemm_weight_need(int64_t n, int64_t k)
+size_t gemm_packed_bytes(int64_t n, int64_t k)
 {
     return (size_t)((n + GEMM_NR - 1) / GEMM_NR * k * GEMM_NR) * sizeof(elem_t);
 }
@@ -101,7 +101,7 @@ const elem_t *gemm_weight(const struct gemm *g, int threads)
     const int64_t panels = (g->n + GEMM_NR - 1) / GEMM_NR;
     w = xmalloc(sizeof *w);
     *w = (struct kept){
-        .b = g->b, .n = g->n, .k = g->k, .ldb = g->ldb, .trans = trans, .bytes = gemm_weight_need(g->n, g->k)
+        .b = g->b, .n = g->n, .k = g->k, .ldb = g->ldb, .trans = trans, .bytes = gemm_packed_bytes(g->n, g->k)
     };
     w->panels = dev_alloc(w->bytes);
     const struct gemm_pack s = { w->panels, g->b, g->ldb, g->n, g->k, trans };

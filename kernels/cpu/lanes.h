@@ -14,7 +14,7 @@ struct lanes {
                       acc_t rstd, int dim);
     /* y = x of `heads` heads of 2 half turned by +angle (way = 1) or -angle (way = -1); cs is cos[half], sin[half]; y
      * may be x */
-    void (*turn)(elem_t *y, const elem_t *x, const elem_t *cs, int half, int way, int heads);
+    void (*rotate)(elem_t *y, const elem_t *x, const elem_t *cs, int half, int way, int heads);
     void (*swiglu)(elem_t *y, const elem_t *g, const elem_t *u, int ff);
     void (*swiglu_back)(elem_t *dg, elem_t *du, const elem_t *dy, const elem_t *g, const elem_t *u, int ff);
     struct row_stat (*stat)(elem_t *e, const elem_t *x, double inv_temp, int vocab);            /* row_stat() */

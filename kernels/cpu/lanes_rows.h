@@ -56,7 +56,7 @@ static void norm_back(elem_t *dx, double *sum, const elem_t *dy, const elem_t *d
     }
 }
 
-static void turn(elem_t *y, const elem_t *x, const elem_t *cs, int half, int way, int heads)
+static void rotate(elem_t *y, const elem_t *x, const elem_t *cs, int half, int way, int heads)
 {
     for (int j = 0; j < half; j += VL) {
         int m = half - j;

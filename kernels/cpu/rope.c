@@ -9,10 +9,10 @@
 
 /* cos[pos][half], then sin[pos][half], of the frequencies last used. Positions past the table are computed on the spot,
  * the same way. */
-struct turns { acc_t *freq; int half; int64_t have; elem_t *cs; };
-enum { TURNS_MAX = 16384 };
+struct angles { acc_t *freq; int half; int64_t have; elem_t *cs; };
+enum { ANGLES_MAX = 16384 };
 
-static void turn_make(elem_t *cs, const acc_t *freq, int half, int64_t pos)
+static void angles_make(elem_t *cs, const acc_t *freq, int half, int64_t pos)
 {
     for (int j = 0; j < half; j++) {
         double a = (double)pos * (double)freq[j];
@@ -21,12 +21,12 @@ static void turn_make(elem_t *cs, const acc_t *freq, int half, int64_t pos)
     }
 }
 
-static const struct turns *turns_of(const acc_t *freq, int half, const int *pos, int64_t n)
+static const struct angles *angles_of(const acc_t *freq, int half, const int *pos, int64_t n)
 {
-    static _Thread_local struct turns t;
+    static _Thread_local struct angles t;
     int64_t top = 0;
     for (int64_t i = 0; i < n; i++) top = MAX(top, (int64_t)pos[i] + 1);
-    top = MIN(top, TURNS_MAX);
+    top = MIN(top, ANGLES_MAX);
     if (t.half != half || memcmp(t.freq, freq, (size_t)half * sizeof *freq)) {
         t.freq = xrealloc(t.freq, (size_t)half * sizeof *freq);
         memcpy(t.freq, freq, (size_t)half * sizeof *freq);
@@ -34,19 +34,19 @@ static const struct turns *turns_of(const acc_t *freq, int half, const int *pos,
         t.have = 0;
     }
     if (top > t.have) {
-        top = MIN(TURNS_MAX, MAX(top, MAX(256, 2 * t.have)));
+        top = MIN(ANGLES_MAX, MAX(top, MAX(256, 2 * t.have)));
         t.cs = xrealloc(t.cs, (size_t)top * 2 * (size_t)half * sizeof *t.cs);
-        for (int64_t p = t.have; p < top; p++) turn_make(t.cs + p * 2 * half, freq, half, p);
+        for (int64_t p = t.have; p < top; p++) angles_make(t.cs + p * 2 * half, freq, half, p);
         t.have = top;
     }
     return &t;
 }
 
 /* The cosines and sines of a position: the table's, or made in own[2 half]. */
-static const elem_t *turn_at(const struct turns *t, elem_t *own, int64_t pos)
+static const elem_t *angles_at(const struct angles *t, elem_t *own, int64_t pos)
 {
     if (pos >= 0 && pos < t->have) return t->cs + pos * 2 * t->half;
-    turn_make(own, t->freq, t->half, pos);
+    angles_make(own, t->freq, t->half, pos);
     return own;
 }
 
@@ -67,23 +67,23 @@ static acc_t head_norm(elem_t *y, const elem_t *x, const elem_t *w, double eps, 
 void op_rope(struct rope_args a)
 {
     const struct heads h = a.h;
-    int half = h.hd / 2, turned = h.heads + h.kv, width = turned + h.kv;
+    int half = h.hd / 2, rotated = h.heads + h.kv, width = rotated + h.kv;
     ENSURE(h.hd % 2 == 0 && h.hd > 0 && !a.qnorm == !a.knorm);
-    const struct turns *t = turns_of(a.freq, half, a.pos, a.n);
+    const struct angles *t = angles_of(a.freq, half, a.pos, a.n);
     const struct lanes *run = lanes();
-    int threads = work_threads(a.n * turned * (4 + h.hd / 4));
+    int threads = work_threads(a.n * rotated * (4 + h.hd / 4));
     elem_t *owns = work_parts(threads, (size_t)h.hd * sizeof *owns);
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < a.n; i++) {
         elem_t *own = work_part(owns, omp_get_thread_num(), (size_t)h.hd * sizeof *owns);
-        const elem_t *cs = turn_at(t, own, a.pos[i]), *x = a.in + i * width * h.hd;
+        const elem_t *cs = angles_at(t, own, a.pos[i]), *x = a.in + i * width * h.hd;
         elem_t *y = a.out + i * width * h.hd;
-        for (int k = 0; a.qnorm && k < turned; k++) {
+        for (int k = 0; a.qnorm && k < rotated; k++) {
             acc_t r = head_norm(y + k * h.hd, x + k * h.hd, k < h.heads ? a.qnorm : a.knorm, a.eps, h.hd);
-            if (a.rstd) a.rstd[i * turned + k] = r;
+            if (a.rstd) a.rstd[i * rotated + k] = r;
         }
-        run->turn(y, a.qnorm ? y : x, cs, half, 1, turned);
-        if (y != x) memcpy(y + turned * h.hd, x + turned * h.hd, (size_t)(h.kv * h.hd) * sizeof *y);
+        run->rotate(y, a.qnorm ? y : x, cs, half, 1, rotated);
+        if (y != x) memcpy(y + rotated * h.hd, x + rotated * h.hd, (size_t)(h.kv * h.hd) * sizeof *y);
     }
 }
 
@@ -107,11 +107,11 @@ static void head_norm_back(elem_t *d, double *sum, const elem_t *x, const elem_t
 void op_rope_back(struct rope_back_args a)
 {
     const struct heads h = a.h;
-    int half = h.hd / 2, turned = h.heads + h.kv, width = turned + h.kv, wd = (h.hd + VL_MAX - 1) / VL_MAX * VL_MAX;
-    const struct turns *t = turns_of(a.freq, half, a.pos, a.n);
+    int half = h.hd / 2, rotated = h.heads + h.kv, width = rotated + h.kv, wd = (h.hd + VL_MAX - 1) / VL_MAX * VL_MAX;
+    const struct angles *t = angles_of(a.freq, half, a.pos, a.n);
     const struct lanes *run = lanes();
     int64_t blocks = work_blocks(a.n);
-    int threads = work_threads(a.n * turned * (4 + h.hd / 4));
+    int threads = work_threads(a.n * rotated * (4 + h.hd / 4));
     size_t own_bytes = work_round((size_t)h.hd * sizeof(elem_t)) * (size_t)threads;
     char *base = work_scratch(own_bytes + (size_t)blocks * 2 * (size_t)wd * sizeof(double));
     double *part = (double *)(void *)(base + own_bytes);                            /* [blocks][q and k][wd] */
@@ -120,13 +120,13 @@ void op_rope_back(struct rope_back_args a)
     for (int64_t b = 0; b < blocks; b++) {
         elem_t *own = work_part(base, omp_get_thread_num(), (size_t)h.hd * sizeof *own);
         for (int64_t i = b * WORK_BLOCK; i < MIN(a.n, (b + 1) * WORK_BLOCK); i++) {
-            const elem_t *cs = turn_at(t, own, a.pos[i]), *dy = a.dout + i * width * h.hd;
+            const elem_t *cs = angles_at(t, own, a.pos[i]), *dy = a.dout + i * width * h.hd;
             elem_t *dx = a.din + i * width * h.hd;
-            run->turn(dx, dy, cs, half, -1, turned);
-            for (int k = 0; a.qnorm && k < turned; k++)
+            run->rotate(dx, dy, cs, half, -1, rotated);
+            for (int k = 0; a.qnorm && k < rotated; k++)
                 head_norm_back(dx + k * h.hd, part + (2 * b + (k >= h.heads)) * wd, a.in + (i * width + k) * h.hd,
-                               k < h.heads ? a.qnorm : a.knorm, a.rstd[i * turned + k], h.hd);
-            if (dx != dy) memcpy(dx + turned * h.hd, dy + turned * h.hd, (size_t)(h.kv * h.hd) * sizeof *dx);
+                               k < h.heads ? a.qnorm : a.knorm, a.rstd[i * rotated + k], h.hd);
+            if (dx != dy) memcpy(dx + rotated * h.hd, dy + rotated * h.hd, (size_t)(h.kv * h.hd) * sizeof *dx);
         }
     }
     if (a.qnorm && a.dqnorm) work_fold(a.dqnorm, part, blocks, h.hd, 2 * wd);

@@ -50,7 +50,7 @@ static void forward(elem_t *out, acc_t *lse, const elem_t *qkv, const struct att
            p->seg, p->row_tile, h, 1.0f / sqrtf((float)h.hd), attn_whole(h, qkv));
 }
 
-static enum attn_way chosen;                /* ATTN_ONE_WAY: APPO_ATTN was not read yet */
+static enum attn_impl chosen;                /* ATTN_NO_CHOICE: APPO_ATTN was not read yet */
 
 static bool have_wgmma(void)
 {
@@ -77,11 +77,11 @@ extern "C" bool attn_by_wgmma(void)
 
 extern "C" bool attn_wgmma_takes(struct heads h) { return attn_mma_takes(h) && have_wgmma(); }
 
-extern "C" enum attn_way attn_choose(enum attn_way way)
+extern "C" enum attn_impl attn_choose(enum attn_impl way)
 {
-    if (sizeof(elem_t) != 2 || exact_numerics() || !have_wgmma()) return ATTN_ONE_WAY;
-    const enum attn_way was = attn_by_wgmma() ? ATTN_WGMMA : ATTN_MMA;
-    if (way != ATTN_ONE_WAY) chosen = way;
+    if (sizeof(elem_t) != 2 || exact_numerics() || !have_wgmma()) return ATTN_NO_CHOICE;
+    const enum attn_impl was = attn_by_wgmma() ? ATTN_WGMMA : ATTN_MMA;
+    if (way != ATTN_NO_CHOICE) chosen = way;
     return was;
 }
 

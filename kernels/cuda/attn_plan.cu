@@ -190,7 +190,7 @@ static void upload(struct attn_plan *p, const struct made *m, const int *end)
         p->by_key = place_list(&b, &m->by_key);
         if (pass) break;
         b.host = (char *)xcalloc(1, b.at + 1);
-        p->memory = lend(b.at);
+        p->memory = pool_get(b.at);
         b.dev = (char *)p->memory;
         b.at = 0;
     }
@@ -238,6 +238,6 @@ extern "C" int64_t attn_plan_rows(const struct attn_plan *p) { return p->n; }
 extern "C" void attn_plan_free(struct attn_plan *p)
 {
     if (!p) return;
-    lend_back(p->memory);
+    pool_put(p->memory);
     free(p);
 }

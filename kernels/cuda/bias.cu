@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(256)
 extern "C" void op_bias_back(acc_t *db, const elem_t *dy, int64_t n, int d)
 {
     if (n <= 0 || d <= 0) return;
-    const struct row_cut cut = cut_rows(n, 64, 2 * GRID_SMS);
+    const struct row_split cut = split_rows(n, 64, 2 * GRID_SMS);
     const dim3 grid((unsigned)cut.parts, blocks_of(packs_of(d), 32));
     float *part = (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * (size_t)d * sizeof *part);
     if (packed(d, dy)) LAUNCH(column_sums_kernel<true>, grid, 256, 0, queue(), part, dy, n, cut.rows, d);

@@ -65,16 +65,16 @@ cudaStream_t queue(void)
 
 /* A list that is recorded must not do this: its copies would be made again from memory that holds something else by
  * then. */
-static void not_recording(const char *what)
+static void not_capturing(const char *what)
 {
-    if (recording()) die("%s inside a list of operations that is recorded", what);
+    if (capturing()) die("%s inside a list of operations that is recorded", what);
 }
 
 void *dev_alloc(size_t bytes)
 {
     void *p = nullptr;
     queue();
-    not_recording("dev_alloc");
+    not_capturing("dev_alloc");
     dev.count.allocs++;
     if (cudaMalloc(&p, bytes ? bytes : 1) == cudaSuccess) return p;
     size_t left = 0, total = 0;
@@ -84,9 +84,9 @@ void *dev_alloc(size_t bytes)
 }
 
 /* The stream has run dry: both halves of the ring are free. */
-static void waited(void)
+static void synced(void)
 {
-    dev.count.waits++;
+    dev.count.syncs++;
     dev.half_busy[0] = dev.half_busy[1] = false;
 }
 
@@ -110,7 +110,7 @@ static char *ring_room(size_t bytes)
         if (dev.half_busy[half]) {
             CU(cudaEventSynchronize(dev.half_done[half]));
             dev.half_busy[half] = false;
-            dev.count.waits++;
+            dev.count.syncs++;
         }
         dev.at = half * RING_HALF;
     }
@@ -125,7 +125,7 @@ void dev_put(void *dst, const void *src, size_t bytes)
 {
     cudaStream_t q = queue();
     if (dry_run()) return;
-    not_recording("dev_put");
+    not_capturing("dev_put");
     for (size_t at = 0; at < bytes; at += RING_PIECE) {
         size_t n = MIN(bytes - at, (size_t)RING_PIECE);
         const void *from = memcpy(ring_room(n), (const char *)src + at, n);
@@ -138,10 +138,10 @@ void dev_get(void *dst, const void *src, size_t bytes)
 {
     cudaStream_t q = queue();
     if (!bytes || dry_run()) return;
-    not_recording("dev_get");
+    not_capturing("dev_get");
     CU(cudaMemcpyAsync(bytes <= LANDING ? dev.landing : dst, src, bytes, cudaMemcpyDeviceToHost, q));
     CU(cudaStreamSynchronize(q));
-    waited();
+    synced();
     if (bytes <= LANDING) memcpy(dst, dev.landing, bytes);
 }
 
@@ -160,7 +160,7 @@ void dev_zero(void *p, size_t bytes)
 void dev_sync(void)
 {
     CU(cudaStreamSynchronize(queue()));
-    waited();
+    synced();
 }
 
 const char *dev_name(void)

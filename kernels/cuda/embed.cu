@@ -114,13 +114,13 @@ __global__ void __launch_bounds__(256)
         for (int k = 0; k < PACK; k++) s[k] += v[k];
         const bool goes_on = i + 1 < n && key[i + 1] == key[i];
         if (goes_on && i + 1 < last) continue;
-        if (from_left || goes_on) put_wide<FAST>(cross + (2 * (int64_t)blockIdx.x + !from_left) * dim + j, s, dim - j);
+        if (from_left || goes_on) put_acc<FAST>(cross + (2 * (int64_t)blockIdx.x + !from_left) * dim + j, s, dim - j);
         else {
             acc_t *to = dtable + (int64_t)key[i] * dim + j;
-            get_wide<FAST>(v, to, dim - j);
+            get_acc<FAST>(v, to, dim - j);
             #pragma unroll
             for (int k = 0; k < PACK; k++) v[k] += s[k];
-            put_wide<FAST>(to, v, dim - j);
+            put_acc<FAST>(to, v, dim - j);
         }
         from_left = false;
         #pragma unroll

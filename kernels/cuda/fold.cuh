@@ -8,10 +8,10 @@ void fold(acc_t *dst, const float *part, int parts, int d, int ld);
 
 /* Into how many blocks of rows n rows are cut: at least `least` rows each, at most `most` blocks. It depends on n
  * alone, not on the GPU. */
-struct row_cut { int parts; int64_t rows; };
-static inline struct row_cut cut_rows(int64_t n, int64_t least, int64_t most)
+struct row_split { int parts; int64_t rows; };
+static inline struct row_split split_rows(int64_t n, int64_t least, int64_t most)
 {
     int64_t rows = MAX(least, (n + most - 1) / most);
-    struct row_cut c = { (int)((n + rows - 1) / rows), rows };
+    struct row_split c = { (int)((n + rows - 1) / rows), rows };
     return c;
 }

@@ -39,9 +39,9 @@ static int plan_count, choice_count, exact_now = -1;
 
 void op_gemm_exact(bool exact) { exact_now = exact; }
 void gemm_weights_changed(void) { }             /* nothing is packed here */
-size_t gemm_weight_need(int64_t n, int64_t k) { (void)n; (void)k; return 0; }
+size_t gemm_packed_bytes(int64_t n, int64_t k) { (void)n; (void)k; return 0; }
 
-static cudaDataType_t real_type(void) { return sizeof(elem_t) == 2 ? CUDA_R_16BF : CUDA_R_32F; }
+static cudaDataType_t elem_type(void) { return sizeof(elem_t) == 2 ? CUDA_R_16BF : CUDA_R_32F; }
 
 static int alignment(const void *p)
 {
@@ -78,11 +78,11 @@ static void describe(struct plan *p, int64_t m)
         const cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
         LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &bias, sizeof bias));
     }
-    if (k->form == GEMM_NT) LT(cublasLtMatrixLayoutCreate(&p->b, real_type(), (uint64_t)k->k, (uint64_t)k->n, k->ldb));
-    else LT(cublasLtMatrixLayoutCreate(&p->b, real_type(), (uint64_t)k->n, (uint64_t)k->k, k->ldb));
-    if (k->form == GEMM_TN) LT(cublasLtMatrixLayoutCreate(&p->a, real_type(), (uint64_t)m, (uint64_t)k->k, k->lda));
-    else LT(cublasLtMatrixLayoutCreate(&p->a, real_type(), (uint64_t)k->k, (uint64_t)m, k->lda));
-    LT(cublasLtMatrixLayoutCreate(&p->d, k->form == GEMM_TN ? CUDA_R_32F : real_type(), (uint64_t)k->n, (uint64_t)m,
+    if (k->form == GEMM_NT) LT(cublasLtMatrixLayoutCreate(&p->b, elem_type(), (uint64_t)k->k, (uint64_t)k->n, k->ldb));
+    else LT(cublasLtMatrixLayoutCreate(&p->b, elem_type(), (uint64_t)k->n, (uint64_t)k->k, k->ldb));
+    if (k->form == GEMM_TN) LT(cublasLtMatrixLayoutCreate(&p->a, elem_type(), (uint64_t)m, (uint64_t)k->k, k->lda));
+    else LT(cublasLtMatrixLayoutCreate(&p->a, elem_type(), (uint64_t)k->k, (uint64_t)m, k->lda));
+    LT(cublasLtMatrixLayoutCreate(&p->d, k->form == GEMM_TN ? CUDA_R_32F : elem_type(), (uint64_t)k->n, (uint64_t)m,
                                   k->ldd));
 }
 
@@ -93,9 +93,9 @@ static int candidates(cublasLtMatmulHeuristicResult_t *to, const struct plan *p)
     const uint32_t align_a = (uint32_t)k->align_a, align_b = (uint32_t)k->align_b, align_d = (uint32_t)k->align_d;
     /* parts of a split k meet in fp32: in the workspace, or in d where that is fp32 (one after the other); the scheme
      * that stores bf16 parts is out */
-    const uint32_t wide_d = k->form == GEMM_TN || sizeof(elem_t) == 4 ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE : 0;
+    const uint32_t acc_d = k->form == GEMM_TN || sizeof(elem_t) == 4 ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE : 0;
     const uint32_t reduction =
-        k->pinned ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | wide_d;
+        k->pinned ? (uint32_t)CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | acc_d;
     cublasLtMatmulPreference_t want;
     int count = 0, usable = 0;
     LT(cublasLtMatmulPreferenceCreate(&want));

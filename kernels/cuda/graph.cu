@@ -13,13 +13,13 @@ static const bool possible = false;
 static const bool possible = true;
 #endif
 static bool wanted = possible;
-static bool capturing;
-static int64_t recorded, replayed;
+static bool in_capture;
+static int64_t captured, launched;
 
-bool recording(void) { return capturing; }
+bool capturing(void) { return in_capture; }
 bool dev_graph_supported(void) { return wanted; }
 void dev_graph_enable(bool on) { wanted = on && possible; }
-void graph_counts(struct dev_counts *c) { c->recorded = recorded, c->replayed = replayed; }
+void graph_counts(struct dev_counts *c) { c->captured = captured, c->launched = launched; }
 
 static void drop(struct dev_graph *g)
 {
@@ -32,9 +32,9 @@ static void capture(struct dev_graph *g, void (*body)(void *), void *ctx)
 {
     cudaGraph_t made;
     CU(cudaStreamBeginCapture(queue(), cudaStreamCaptureModeThreadLocal));
-    capturing = true;
+    in_capture = true;
     body(ctx);
-    capturing = false;
+    in_capture = false;
     CU(cudaStreamEndCapture(queue(), &made));
     CU(cudaGraphInstantiate(&g->exec, made, 0));
     CU(cudaGraphDestroy(made));
@@ -42,7 +42,7 @@ static void capture(struct dev_graph *g, void (*body)(void *), void *ctx)
 
 void dev_graph_run(struct dev_graph **at, void (*body)(void *ctx), void *ctx)
 {
-    if (!wanted || capturing || dry_run()) {
+    if (!wanted || in_capture || dry_run()) {
         body(ctx);
         return;
     }
@@ -56,10 +56,10 @@ void dev_graph_run(struct dev_graph **at, void (*body)(void *ctx), void *ctx)
     }
     if (!g->exec) {
         capture(g, body, ctx);
-        recorded++;
+        captured++;
     }
     CU(cudaGraphLaunch(g->exec, queue()));
-    replayed++;
+    launched++;
 }
 
 void dev_graph_free(struct dev_graph *g)

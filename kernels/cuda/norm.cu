@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(B)
     #pragma unroll
     for (int k = 0; k < 2; k++) {
         int j = (k * B + threadIdx.x) * PACK;
-        put_wide<FAST>(part + (int64_t)blockIdx.x * dim + j, sum[k], dim - j);
+        put_acc<FAST>(part + (int64_t)blockIdx.x * dim + j, sum[k], dim - j);
     }
 }
 
@@ -136,7 +136,7 @@ extern "C" void op_add_rmsnorm(struct rmsnorm_args a)
 
 template <int B> static void backward(bool fast, const struct rmsnorm_back_args &a)
 {
-    const struct row_cut cut = cut_rows(a.n, 4, MIN(MAX_PARTS, GRID_SMS * 1024 / B));
+    const struct row_split cut = split_rows(a.n, 4, MIN(MAX_PARTS, GRID_SMS * 1024 / B));
     float *part = (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * (size_t)a.dim * sizeof *part);
     if (fast)
         LAUNCH((rmsnorm_back_kernel<B, true>), cut.parts, B, 0, queue(), a.dx, part, a.dy, a.dres, a.res, a.w, a.rstd,

@@ -25,24 +25,24 @@ __device__ __forceinline__ elem_t from_float(float x)
 }
 /* 2^-22 is far below what storage rounds away. By count, the exact ones would make SwiGLU compute-bound: about 35
  * instructions an element, where an SM of an H200 has time for 36 while the element's bytes arrive. */
-__device__ __forceinline__ float real_exp(float x) { return __expf(x); }
+__device__ __forceinline__ float elem_exp(float x) { return __expf(x); }
 __device__ __forceinline__ float real_div(float a, float b) { return __fdividef(a, b); }
 #else
 __device__ __forceinline__ float to_float(elem_t x) { return x; }
 __device__ __forceinline__ elem_t from_float(float x) { return x; }
-__device__ __forceinline__ float real_exp(float x) { return expf(x); }
+__device__ __forceinline__ float elem_exp(float x) { return expf(x); }
 __device__ __forceinline__ float real_div(float a, float b) { return a / b; }
 #endif
 
-struct __align__(16) real_pack { elem_t v[PACK]; };
-struct __align__(16) wide4 { acc_t v[4]; };
+struct __align__(16) elem_pack { elem_t v[PACK]; };
+struct __align__(16) acc4 { acc_t v[4]; };
 
 /* v = the `left` elements from p on, the rest 0. FAST: left >= PACK or <= 0, p 16-byte aligned. */
 template <bool FAST> __device__ __forceinline__ void get(float (&v)[PACK], const elem_t *p, int left)
 {
     if constexpr (FAST) {
-        real_pack q = { };
-        if (left > 0) q = *(const real_pack *)p;
+        elem_pack q = { };
+        if (left > 0) q = *(const elem_pack *)p;
         #pragma unroll
         for (int k = 0; k < PACK; k++) v[k] = to_float(q.v[k]);
     } else {
@@ -53,43 +53,43 @@ template <bool FAST> __device__ __forceinline__ void get(float (&v)[PACK], const
 template <bool FAST> __device__ __forceinline__ void put(elem_t *p, const float (&v)[PACK], int left)
 {
     if constexpr (FAST) {
-        real_pack q;
+        elem_pack q;
         #pragma unroll
         for (int k = 0; k < PACK; k++) q.v[k] = from_float(v[k]);
-        if (left > 0) *(real_pack *)p = q;
+        if (left > 0) *(elem_pack *)p = q;
     } else {
         #pragma unroll
         for (int k = 0; k < PACK; k++) if (k < left) p[k] = from_float(v[k]);
     }
 }
 /* The same for a pack's worth of acc_t (bf16: 32 bytes). */
-template <bool FAST> __device__ __forceinline__ void get_wide(float (&v)[PACK], const acc_t *p, int left)
+template <bool FAST> __device__ __forceinline__ void get_acc(float (&v)[PACK], const acc_t *p, int left)
 {
     #pragma unroll
     for (int k = 0; k < PACK; k += 4) {
         if constexpr (FAST) {
-            wide4 q = { };
-            if (left > 0) q = *(const wide4 *)(p + k);
+            acc4 q = { };
+            if (left > 0) q = *(const acc4 *)(p + k);
             v[k] = q.v[0], v[k + 1] = q.v[1], v[k + 2] = q.v[2], v[k + 3] = q.v[3];
         } else {
             for (int e = k; e < k + 4; e++) v[e] = e < left ? p[e] : 0.0f;
         }
     }
 }
-template <bool FAST> __device__ __forceinline__ void put_wide(acc_t *p, const float (&v)[PACK], int left)
+template <bool FAST> __device__ __forceinline__ void put_acc(acc_t *p, const float (&v)[PACK], int left)
 {
     #pragma unroll
     for (int k = 0; k < PACK; k += 4) {
         if constexpr (FAST) {
-            wide4 q = { { v[k], v[k + 1], v[k + 2], v[k + 3] } };
-            if (left > 0) *(wide4 *)(p + k) = q;
+            acc4 q = { { v[k], v[k + 1], v[k + 2], v[k + 3] } };
+            if (left > 0) *(acc4 *)(p + k) = q;
         } else {
             for (int e = k; e < k + 4; e++) if (e < left) p[e] = v[e];
         }
     }
 }
 
-/* Host: may rows that are `cols` reals apart, starting at these pointers (NULL: any), be read by packs? */
+/* Host: may rows that are `cols` elems apart, starting at these pointers (NULL: any), be read by packs? */
 static inline bool packed(int64_t cols, const void *a, const void *b = nullptr, const void *c = nullptr,
                           const void *d = nullptr, const void *e = nullptr)
 {

@@ -8,7 +8,7 @@
 template <bool FAST> __device__ __forceinline__ void four(float (&v)[4], const acc_t *x, int64_t j, int64_t n)
 {
     if (FAST && j + 4 <= n) {
-        wide4 q = *(const wide4 *)(x + j);
+        acc4 q = *(const acc4 *)(x + j);
         v[0] = q.v[0], v[1] = q.v[1], v[2] = q.v[2], v[3] = q.v[3];
     } else {
         #pragma unroll
@@ -18,8 +18,8 @@ template <bool FAST> __device__ __forceinline__ void four(float (&v)[4], const a
 template <bool FAST> __device__ __forceinline__ void four_put(acc_t *x, const float (&v)[4], int64_t j, int64_t n)
 {
     if (FAST && j + 4 <= n) {
-        wide4 q = { { v[0], v[1], v[2], v[3] } };
-        *(wide4 *)(x + j) = q;
+        acc4 q = { { v[0], v[1], v[2], v[3] } };
+        *(acc4 *)(x + j) = q;
     } else {
         #pragma unroll
         for (int k = 0; k < 4; k++) if (j + k < n) x[j + k] = v[k];
@@ -132,14 +132,14 @@ __device__ __forceinline__ void moments_put(uint16_t *x, const float (&v)[4], in
 __device__ __forceinline__ philox_block dither_at(uint64_t seed, uint64_t first, uint32_t t)
 {
     philox_block a = philox_draw(seed, (uint32_t)(first >> 2), (uint32_t)(first >> 34), t, 0);
-    const int turn = (int)(first & 3);
-    if (!turn) return a;
+    const int offset = (int)(first & 3);
+    if (!offset) return a;
     const uint64_t next = first + 4;
     const philox_block b = philox_draw(seed, (uint32_t)(next >> 2), (uint32_t)(next >> 34), t, 0);
     philox_block d;
     #pragma unroll
     for (int k = 0; k < 4; k++) {
-        const int at = turn + k;
+        const int at = offset + k;
         d.v[k] = at < 4 ? (at == 1 ? a.v[1] : at == 2 ? a.v[2] : a.v[3]) : at == 4 ? b.v[0] : at == 5 ? b.v[1] : b.v[2];
     }
     return d;

@@ -9,7 +9,7 @@ enum { ROPE_THREADS = 128 };
 
 /* cos and sin of an angle given in double: reduced to +-pi/4 in double (Cody and Waite), then short minimax polynomials
  * in float, off by about 2^-24. Six double operations; a table in memory would cost as many bytes as a small row. */
-__device__ __forceinline__ void turn_of(float *c, float *s, double angle)
+__device__ __forceinline__ void sincos_of(float *c, float *s, double angle)
 {
     const double q = rint(angle * 0.63661977236758134308);                       /* 2 / pi */
     /* pi / 2, its first 53 bits and what is left of it */
@@ -20,17 +20,17 @@ __device__ __forceinline__ void turn_of(float *c, float *s, double angle)
     float cs = fmaf(fmaf(fmaf(2.4433157e-5f, z, -1.3887316e-3f), z, 4.1666646e-2f), z, -0.5f);
     sn = fmaf(x * z, sn, x);
     cs = fmaf(z, cs, 1.0f);
-    const int turn = (int)((long long)q & 3);
-    if (turn & 1) { float t = sn; sn = cs; cs = t; }
-    *c = turn == 1 || turn == 2 ? -cs : cs;
-    *s = turn & 2 ? -sn : sn;
+    const int quadrant = (int)((long long)q & 3);
+    if (quadrant & 1) { float t = sn; sn = cs; cs = t; }
+    *c = quadrant == 1 || quadrant == 2 ? -cs : cs;
+    *s = quadrant & 2 ? -sn : sn;
 }
 
 /* cs[half] cosines, then sines, of one position; all threads of the block call it. */
-__device__ __forceinline__ void turns_of(float *cs, const acc_t *__restrict__ freq, int pos, int half)
+__device__ __forceinline__ void angles_of(float *cs, const acc_t *__restrict__ freq, int pos, int half)
 {
     for (int j = threadIdx.x; j < half; j += ROPE_THREADS)
-        turn_of(cs + j, cs + half + j, (double)pos * (double)freq[j]);
+        sincos_of(cs + j, cs + half + j, (double)pos * (double)freq[j]);
     __syncthreads();
 }
 
@@ -44,7 +44,7 @@ template <int G> __device__ __forceinline__ float group_sum(float x)
 
 /* (a, b) turned by the angles whose cosines and sines stand at cs[j..] and cs[half + j..]; WAY = -1: back. */
 template <int WAY>
-__device__ __forceinline__ void turn(float (&a)[PACK], float (&b)[PACK], const float *cs, int j, int half)
+__device__ __forceinline__ void rotate(float (&a)[PACK], float (&b)[PACK], const float *cs, int j, int half)
 {
     #pragma unroll
     for (int e = 0; e < PACK; e++) {
@@ -70,14 +70,14 @@ __global__ void __launch_bounds__(ROPE_THREADS)
                 const int *__restrict__ pos, struct heads h)
 {
     SHARED_DYN(float, cs);
-    const int half = h.hd / 2, turned = h.heads + h.kv, j = threadIdx.x % G * PACK;
-    const int64_t row = (int64_t)blockIdx.x * (turned + h.kv) * h.hd;
+    const int half = h.hd / 2, rotated = h.heads + h.kv, j = threadIdx.x % G * PACK;
+    const int64_t row = (int64_t)blockIdx.x * (rotated + h.kv) * h.hd;
     /* in place, values stay where they are */
-    const int moved = out == in ? turned : turned + h.kv;
-    turns_of(cs, freq, pos[blockIdx.x], half);
+    const int moved = out == in ? rotated : rotated + h.kv;
+    angles_of(cs, freq, pos[blockIdx.x], half);
     for (int k0 = 0; k0 < moved; k0 += ROPE_THREADS / G) {
         const int k = k0 + threadIdx.x / G, left = k < moved ? half - j : 0;
-        const elem_t *w = k < h.heads ? qnorm : k < turned ? knorm : nullptr;
+        const elem_t *w = k < h.heads ? qnorm : k < rotated ? knorm : nullptr;
         const int64_t at = row + (int64_t)k * h.hd + j;
         float a[PACK], b[PACK];
         get<FAST>(a, in + at, left);
@@ -90,10 +90,10 @@ __global__ void __launch_bounds__(ROPE_THREADS)
                 get<FAST>(gb, w + half + j, left);
                 #pragma unroll
                 for (int e = 0; e < PACK; e++) a[e] *= r * ga[e], b[e] *= r * gb[e];
-                if (rstd && j == 0) rstd[(int64_t)blockIdx.x * turned + k] = r;
+                if (rstd && j == 0) rstd[(int64_t)blockIdx.x * rotated + k] = r;
             }
         }
-        if (k < turned) turn<1>(a, b, cs, j, half);
+        if (k < rotated) rotate<1>(a, b, cs, j, half);
         put<FAST>(out + at, a, left);
         put<FAST>(out + at + half, b, left);
     }
@@ -152,24 +152,24 @@ __global__ void __launch_bounds__(ROPE_THREADS)
                      const int *__restrict__ pos, int64_t n, int64_t rows, struct heads h)
 {
     SHARED_DYN(float, cs);
-    const int half = h.hd / 2, turned = h.heads + h.kv, j = threadIdx.x % G * PACK;
-    const int moved = din == dout ? turned : turned + h.kv;
+    const int half = h.hd / 2, rotated = h.heads + h.kv, j = threadIdx.x % G * PACK;
+    const int moved = din == dout ? rotated : rotated + h.kv;
     float qa[PACK] = { }, qb[PACK] = { }, ka[PACK] = { }, kb[PACK] = { };
     const int64_t first = blockIdx.x * rows, last = min(n, first + rows);
     for (int64_t i = first; i < last; i++) {
-        const int64_t row = i * (turned + h.kv) * h.hd;
-        turns_of(cs, freq, pos[i], half);
+        const int64_t row = i * (rotated + h.kv) * h.hd;
+        angles_of(cs, freq, pos[i], half);
         for (int k0 = 0; k0 < moved; k0 += ROPE_THREADS / G) {
             const int k = k0 + threadIdx.x / G, left = k < moved ? half - j : 0;
             const int64_t at = row + (int64_t)k * h.hd + j;
             float a[PACK], b[PACK];
             get<FAST>(a, dout + at, left);
             get<FAST>(b, dout + at + half, left);
-            if (k < turned) turn<-1>(a, b, cs, j, half);
+            if (k < rotated) rotate<-1>(a, b, cs, j, half);
             if (part) {
-                const elem_t *w = k < h.heads ? qnorm : k < turned ? knorm : nullptr;
+                const elem_t *w = k < h.heads ? qnorm : k < rotated ? knorm : nullptr;
                 float ua[PACK], ub[PACK];
-                head_norm_back<G, FAST>(a, b, ua, ub, in + at, w, w ? rstd[i * turned + k] : 0.0f, j, half, left);
+                head_norm_back<G, FAST>(a, b, ua, ub, in + at, w, w ? rstd[i * rotated + k] : 0.0f, j, half, left);
                 #pragma unroll
                 for (int e = 0; e < PACK; e++) {
                     if (k < h.heads) qa[e] += ua[e], qb[e] += ub[e];
@@ -222,7 +222,7 @@ extern "C" void op_rope(struct rope_args a)
 }
 
 template <int G>
-static void backward(bool fast, const struct rope_back_args &a, float *part, struct row_cut cut)
+static void backward(bool fast, const struct rope_back_args &a, float *part, struct row_split cut)
 {
     const size_t smem = (size_t)(ROPE_THREADS / G * a.h.hd) * sizeof(float);
     if (fast)
@@ -240,7 +240,7 @@ extern "C" void op_rope_back(struct rope_back_args a)
     const int hd = a.h.hd;
     const bool norm = a.qnorm || a.knorm, fast = packed(hd / 2, a.din, a.dout, a.in, a.qnorm, a.knorm);
     /* without norms there is nothing to sum over rows */
-    const struct row_cut cut = cut_rows(a.n, norm ? 4 : 1, norm ? (int64_t)MAX_PARTS : a.n);
+    const struct row_split cut = split_rows(a.n, norm ? 4 : 1, norm ? (int64_t)MAX_PARTS : a.n);
     float *part =
         norm ? (float *)scratch(SCRATCH_SUMS, (size_t)cut.parts * 2 * (size_t)hd * sizeof *part) : nullptr;
     HEAD_LANES(backward, hd / 2, fast, a, part, cut);

@@ -74,7 +74,7 @@ __device__ __forceinline__ void row_load(float (&v)[CHUNK], const row_view &r, i
 {
     int64_t j = (int64_t)c * CHUNK;
     if (r.aligned && j + CHUNK <= r.vocab) {
-        real_pack q = *(const real_pack *)(r.x + j);
+        elem_pack q = *(const elem_pack *)(r.x + j);
         for (int e = 0; e < CHUNK; e++) v[e] = to_float(q.v[e]);
     } else {
         for (int e = 0; e < CHUNK; e++) v[e] = j + e < r.vocab ? to_float(r.x[j + e]) : -INFINITY;
@@ -83,11 +83,11 @@ __device__ __forceinline__ void row_load(float (&v)[CHUNK], const row_view &r, i
 }
 
 /* The same as it is stored, without the mask: what has to wait in registers takes half as many. */
-__device__ __forceinline__ real_pack row_pack(const row_view &r, int c)
+__device__ __forceinline__ elem_pack row_pack(const row_view &r, int c)
 {
     int64_t j = (int64_t)c * CHUNK;
-    if (r.aligned && j + CHUNK <= r.vocab) return *(const real_pack *)(r.x + j);
-    real_pack q;
+    if (r.aligned && j + CHUNK <= r.vocab) return *(const elem_pack *)(r.x + j);
+    elem_pack q;
     for (int e = 0; e < CHUNK; e++) q.v[e] = j + e < r.vocab ? r.x[j + e] : from_float(-INFINITY);
     return q;
 }
@@ -103,7 +103,7 @@ __device__ __forceinline__ void row_walk(const row_view &r, int from, int end, i
     enum { AHEAD = 2 };
     #pragma unroll 1
     for (int c = from; c < end; c += AHEAD * step) {
-        real_pack q[AHEAD];
+        elem_pack q[AHEAD];
         unsigned hits = 0;
         #pragma unroll
         for (int u = 0; u < AHEAD; u++) q[u] = row_pack(r, c + u * step < end ? c + u * step : row_chunks(r.vocab));

@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(256)
     for (int j = threadIdx.x % 32 * PACK; j < dim; j += 32 * PACK) {
         if (TO && other < 0) {
             for (int k = 0; k < PACK && j + k < dim; k++) dst[j + k] = from_float(NAN);
-        } else if (FAST) *(real_pack *)(dst + j) = *(const real_pack *)(src + j);
+        } else if (FAST) *(elem_pack *)(dst + j) = *(const elem_pack *)(src + j);
         else for (int k = 0; k < PACK && j + k < dim; k++) dst[j + k] = src[j + k];
     }
 }

@@ -32,7 +32,7 @@ __device__ __forceinline__ double chunk_weight(int *ties, const float (&v)[CHUNK
     for (int e = 0; e < CHUNK; e++) {
         if (!(v[e] > -INFINITY)) continue;
         uint32_t key = row_key(v[e]);
-        if (key < d.cut.key) mass += (double)real_exp((v[e] - d.top) * d.it);
+        if (key < d.cut.key) mass += (double)elem_exp((v[e] - d.top) * d.it);
         else if (key == d.cut.key) ++*ties;
     }
     return mass;
@@ -46,7 +46,7 @@ __device__ __forceinline__ int chunk_pick(const float (&v)[CHUNK], const draw &d
     for (int e = 0; e < CHUNK; e++) {
         if (!(v[e] > -INFINITY) || (id >= 0 && at > d.want)) continue;
         uint32_t key = row_key(v[e]);
-        double w = key < d.cut.key                  ? (double)real_exp((v[e] - d.top) * d.it)
+        double w = key < d.cut.key                  ? (double)elem_exp((v[e] - d.top) * d.it)
                    : key == d.cut.key && left-- > 0 ? d.tie
                                                     : 0;
         at += w;
@@ -175,7 +175,7 @@ __device__ int sample_row(sample_room<W> *room, const row_view &r, const sample_
     bool greedy = !(a.rule.temperature > 0), limited = a.rule.top_p < 1 || (a.rule.top_k > 0 && a.rule.top_k < a.vocab);
     if (greedy) d.cut.key = row_key(d.top), d.cut.ties = 1;
     else if (limited) d.cut = sample_cut<W>(&room->select, r, a, d.top, mass);
-    if (d.cut.ties > 0) d.tie = (double)real_exp((row_logit(d.cut.key) - d.top) * d.it);
+    if (d.cut.ties > 0) d.tie = (double)elem_exp((row_logit(d.cut.key) - d.top) * d.it);
     d.left = d.cut.ties;
     if (greedy || limited || r.allow) draw_weigh<W>(room, r, d, 0, chunks, per);
     else team_sync<W>();

@@ -30,7 +30,7 @@ void *scratch(enum scratch_place place, size_t bytes)
 
 bool dev_dry_begin(void)
 {
-    ENSURE(!dry && !recording());
+    ENSURE(!dry && !capturing());
     for (int i = 0; i < SCRATCH_PLACES; i++) kept[i].noted = 0;
     /* vectors of a mini-batch of rollouts: no dry run knows how long they get. 32 MiB are 17 of them, of 490 k tokens
      * each */
@@ -62,7 +62,7 @@ struct piece { struct piece *next; void *p; size_t bytes; };
 static struct piece *out, *idle;
 static size_t idle_bytes;
 
-void *lend(size_t bytes)
+void *pool_get(size_t bytes)
 {
     struct piece **best = nullptr;
     for (struct piece **at = &idle; *at; at = &(*at)->next)
@@ -80,7 +80,7 @@ void *lend(size_t bytes)
     return x->p;
 }
 
-void lend_back(void *p)
+void pool_put(void *p)
 {
     struct piece **at = &out;
     while (*at && (*at)->p != p) at = &(*at)->next;

@@ -44,7 +44,7 @@ cudaStream_t queue(void);
 bool dry_run(void);
 /* True while a list of operations is being recorded: nothing may allocate, wait or be timed; what goes to the device by
  * value stays what it is now. */
-bool recording(void);
+bool capturing(void);
 void graph_counts(struct dev_counts *c);
 
 /* At least `bytes` bytes of device memory, 256-byte aligned, contents undefined, valid until the next call with the
@@ -56,8 +56,8 @@ void *scratch(enum scratch_place place, size_t bytes);
 uint64_t scratch_moves(void);
 /* Device memory for as long as the caller likes, as dev_alloc(), but what is given back is kept and lent again, so that
  * things which live for a step (attention plans) allocate nothing after the first few. At most 64 MiB lie idle. */
-void *lend(size_t bytes);
-void lend_back(void *p);
+void *pool_get(size_t bytes);
+void pool_put(void *p);
 
 /* numerics=exact: a row has the same bits whatever it is computed with. APPO_NUMERICS=exact|fast chooses at the start;
  * the default is exact where numbers are stored as float, fast where as bf16. */

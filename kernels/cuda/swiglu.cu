@@ -12,7 +12,7 @@ template <bool FAST> __global__ void __launch_bounds__(256) swiglu_kernel(elem_t
         get<FAST>(g, row + j, ff - j);
         get<FAST>(u, row + ff + j, ff - j);
         #pragma unroll
-        for (int k = 0; k < PACK; k++) g[k] = real_div(g[k], 1.0f + real_exp(-g[k])) * u[k];
+        for (int k = 0; k < PACK; k++) g[k] = real_div(g[k], 1.0f + elem_exp(-g[k])) * u[k];
         put<FAST>(y + (int64_t)blockIdx.x * ff + j, g, ff - j);
     }
 }
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(256)
         get<FAST>(d, dy + (int64_t)blockIdx.x * ff + j, ff - j);
         #pragma unroll
         for (int k = 0; k < PACK; k++) {
-            float s = real_div(1.0f, 1.0f + real_exp(-g[k])), ds = d[k] * s;
+            float s = real_div(1.0f, 1.0f + elem_exp(-g[k])), ds = d[k] * s;
             d[k] = ds * g[k];
             g[k] = ds * u[k] * fmaf(g[k], 1.0f - s, 1.0f);
         }

@@ -42,7 +42,7 @@ static inline double *noise(struct rng *r, int64_t n, double scale)
 }
 
 /* n numbers on the device, those of x, or NaN where x is NULL. */
-static inline elem_t *reals(const double *x, int64_t n)
+static inline elem_t *elems(const double *x, int64_t n)
 {
     elem_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h),
            *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
@@ -52,7 +52,7 @@ static inline elem_t *reals(const double *x, int64_t n)
     free(h);
     return d + WALL;
 }
-static inline acc_t *wides(const double *x, int64_t n)
+static inline acc_t *accs(const double *x, int64_t n)
 {
     acc_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h),
           *d = keep(dev_alloc((size_t)(n + 2 * WALL) * sizeof *d), true);
@@ -81,7 +81,7 @@ static inline double *got(const elem_t *d, int64_t n)
     free(h);
     return x;
 }
-static inline double *got_wide(const acc_t *d, int64_t n)
+static inline double *got_acc(const acc_t *d, int64_t n)
 {
     acc_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h);
     double *x = host(n);

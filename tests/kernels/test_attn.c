@@ -122,13 +122,13 @@ static void trees_against_loops(void **state)
         for (int t = 1; t <= 3; t++) {
             dev_set_threads(t);
             struct attn_plan *plan = attn_plan_make(k.t.end, n);
-            elem_t *out = reals(NULL, no), *qkv = reals(k.qkv, nq), *dqkv = reals(NULL, nq), *bare = reals(NULL, no);
-            acc_t *lse = wides(NULL, n * h.heads);
+            elem_t *out = elems(NULL, no), *qkv = elems(k.qkv, nq), *dqkv = elems(NULL, nq), *bare = elems(NULL, no);
+            acc_t *lse = accs(NULL, n * h.heads);
             op_attn(out, lse, qkv, plan, h);
             op_attn(bare, NULL, qkv, plan, h);
-            op_attn_back(dqkv, reals(k.dout, no), out, lse, qkv, plan, h);
+            op_attn_back(dqkv, elems(k.dout, no), out, lse, qkv, plan, h);
             attn_plan_free(plan);
-            double *p[3] = { got(out, no), got(dqkv, nq), got_wide(lse, n * h.heads) };
+            double *p[3] = { got(out, no), got(dqkv, nq), got_acc(lse, n * h.heads) };
             near_stored("op_attn", p[0], k.out, k.mag, no, 8 + 4 * sharp);
             near_all("op_attn lse", p[2], k.lse, NULL, n * h.heads, 4 + sharp);
             for (int64_t i = 0; i < nq; i++)
@@ -165,11 +165,11 @@ static void trees_are_independent_of_their_neighbours(void **state)
     for (int threads = 1; threads <= 2; threads++) {
         dev_set_threads(threads);
         struct attn_plan *plan = attn_plan_make(t.end, n);
-        elem_t *out = reals(NULL, (int64_t)n * hq), *qkv = reals(x, (int64_t)n * width),
-               *d = reals(NULL, (int64_t)n * width);
-        acc_t *lse = wides(NULL, (int64_t)n * h.heads);
+        elem_t *out = elems(NULL, (int64_t)n * hq), *qkv = elems(x, (int64_t)n * width),
+               *d = elems(NULL, (int64_t)n * width);
+        acc_t *lse = accs(NULL, (int64_t)n * h.heads);
         op_attn(out, lse, qkv, plan, h);
-        op_attn_back(d, reals(dy, (int64_t)n * hq), out, lse, qkv, plan, h);
+        op_attn_back(d, elems(dy, (int64_t)n * hq), out, lse, qkv, plan, h);
         attn_plan_free(plan);
         o[2 * threads - 2] = got(out, (int64_t)n * hq);
         o[2 * threads - 1] = got(d, (int64_t)n * width);
@@ -180,11 +180,11 @@ static void trees_are_independent_of_their_neighbours(void **state)
         int end[700], m = (b = t.end[a]) - a;
         for (int i = 0; i < m; i++) end[i] = t.end[a + i] - a;
         struct attn_plan *plan = attn_plan_make(end, m);
-        elem_t *out = reals(NULL, (int64_t)m * hq), *qkv = reals(x + (int64_t)a * width, (int64_t)m * width),
-               *d = reals(NULL, (int64_t)m * width);
-        acc_t *lse = wides(NULL, (int64_t)m * h.heads);
+        elem_t *out = elems(NULL, (int64_t)m * hq), *qkv = elems(x + (int64_t)a * width, (int64_t)m * width),
+               *d = elems(NULL, (int64_t)m * width);
+        acc_t *lse = accs(NULL, (int64_t)m * h.heads);
         op_attn(out, lse, qkv, plan, h);
-        op_attn_back(d, reals(dy + (int64_t)a * hq, (int64_t)m * hq), out, lse, qkv, plan, h);
+        op_attn_back(d, elems(dy + (int64_t)a * hq, (int64_t)m * hq), out, lse, qkv, plan, h);
         attn_plan_free(plan);
         CHECK(same_bits(got(out, (int64_t)m * hq), o[0] + (int64_t)a * hq, (int64_t)m * hq),
               "tree at row %d alone has other outputs", a);
@@ -208,8 +208,8 @@ static void only_visible_keys_are_touched(void **state)
         for (int p = 0; p < 2; p++) {
             if (p) for (int j = 0; j < k.width; j++) k.qkv[bad * k.width + j] = (double)NAN;
             struct attn_plan *plan = attn_plan_make(k.t.end, n);
-            elem_t *out = reals(NULL, n * hq);
-            op_attn(out, NULL, reals(k.qkv, n * k.width), plan, h);
+            elem_t *out = elems(NULL, n * hq);
+            op_attn(out, NULL, elems(k.qkv, n * k.width), plan, h);
             attn_plan_free(plan);
             o[p] = got(out, n * hq);
         }
@@ -242,8 +242,8 @@ static void pages_give_the_same_bits(void **state)
             number[i] = number[j];
             number[j] = i;
         }
-        elem_t *pool = reals(NULL, most * kv_page_elems(h)), *qkv = reals(k.qkv, (int64_t)n * k.width),
-               *out = reals(NULL, (int64_t)n * hq);
+        elem_t *pool = elems(NULL, most * kv_page_elems(h)), *qkv = elems(k.qkv, (int64_t)n * k.width),
+               *out = elems(NULL, (int64_t)n * hq);
         bool *went_on = keep(xcalloc((size_t)n, sizeof(bool)), false);
         for (int i = 0; i < n; i++) {
             int a = k.t.up[i];
@@ -265,7 +265,7 @@ static void pages_give_the_same_bits(void **state)
         double *rows = got(out, (int64_t)n * hq);
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
-            elem_t *paged = reals(NULL, (int64_t)n * hq);
+            elem_t *paged = elems(NULL, (int64_t)n * hq);
             op_attn_paged(paged, qkv, pool, ints(table, n * ld), ld, ints(pos, n), n, h);
             CHECK(same_bits(rows, got(paged, (int64_t)n * hq), (int64_t)n * hq),
                   "case %zu: pages and rows differ in bits (%d threads)", c, t);
@@ -292,7 +292,7 @@ static void long_contexts(void **state)
         slot[i] = (int64_t)(pages - 1 - i / KV_PAGE) * KV_PAGE + i % KV_PAGE;
     }
     for (int k = 0; k < pages; k++) table[k] = pages - 1 - k;
-    elem_t *pool = reals(NULL, pages * kv_page_elems(h)), *qkv = reals(x, (int64_t)len * width), *out = reals(NULL, 4);
+    elem_t *pool = elems(NULL, pages * kv_page_elems(h)), *qkv = elems(x, (int64_t)len * width), *out = elems(NULL, 4);
     int64_t *d_slot = keep(dev_alloc((size_t)len * sizeof *slot), true);
     dev_put(d_slot, slot, (size_t)len * sizeof *slot);
     op_kv_write(pool, qkv, d_slot, len, h);

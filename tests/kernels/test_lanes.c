@@ -23,9 +23,9 @@ static struct outcome norms(const struct shape *s, struct rng r)
 {
     int64_t c = (int64_t)s->n * s->dim;
     struct outcome o = outcome(4 * c + s->n + 2 * s->dim);
-    elem_t *x = reals(noise(&r, c, 2), c), *more = reals(noise(&r, c, 1), c), *res = reals(NULL, c),
-           *y = reals(NULL, c), *w = reals(noise(&r, s->dim, 1), s->dim);
-    acc_t *rstd = wides(NULL, s->n), *dw = wides(host(s->dim), s->dim), *db = wides(host(s->dim), s->dim);
+    elem_t *x = elems(noise(&r, c, 2), c), *more = elems(noise(&r, c, 1), c), *res = elems(NULL, c),
+           *y = elems(NULL, c), *w = elems(noise(&r, s->dim, 1), s->dim);
+    acc_t *rstd = accs(NULL, s->n), *dw = accs(host(s->dim), s->dim), *db = accs(host(s->dim), s->dim);
     op_add_rmsnorm((struct rmsnorm_args){
         .res = res, .y = y, .rstd = rstd, .x = x, .add = more, .w = w, .eps = 1e-5, .n = s->n, .dim = s->dim });
     add(&o, res, c), add(&o, y, c), add(&o, rstd, s->n);
@@ -40,7 +40,7 @@ static struct outcome swiglus(const struct shape *s, struct rng r)
 {
     int64_t c = (int64_t)s->n * s->dim;
     struct outcome o = outcome(3 * c);
-    elem_t *gu = reals(noise(&r, 2 * c, 9), 2 * c), *dy = reals(noise(&r, c, 1), c), *y = reals(NULL, c);
+    elem_t *gu = elems(noise(&r, 2 * c, 9), 2 * c), *dy = elems(noise(&r, c, 1), c), *y = elems(NULL, c);
     op_swiglu(y, gu, s->n, s->dim);
     op_swiglu_back(gu, dy, gu, s->n, s->dim);
     add(&o, y, c), add(&o, gu, 2 * c);
@@ -51,9 +51,9 @@ static struct outcome logits(const struct shape *s, struct rng r)
 {
     int64_t ld = s->dim + 3, c = s->n * ld, n = s->n;
     struct outcome o = outcome(c + 5 * n);
-    elem_t *x = reals(noise(&r, c, 12), c);
-    acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *logp2 = wides(NULL, n),
-          *ent2 = wides(NULL, n);
+    elem_t *x = elems(noise(&r, c, 12), c);
+    acc_t *lse = accs(NULL, n), *logp = accs(NULL, n), *ent = accs(NULL, n), *logp2 = accs(NULL, n),
+          *ent2 = accs(NULL, n);
     int *tgt = ints(keep(xcalloc((size_t)n, sizeof *tgt), false), n), *id = ints(tgt, n);
     struct sample_key *key = keep(xcalloc((size_t)n, sizeof *key), false);
     for (int i = 0; i < n; i++) {
@@ -80,12 +80,12 @@ static struct outcome attention(const struct shape *s, struct rng r)
     int64_t width = (h.heads + 2 * h.kv) * h.hd, hq = h.heads * h.hd, n = s->n, c = n * width,
             pages = (n + KV_PAGE - 1) / KV_PAGE;
     struct outcome o = outcome(3 * c + 2 * n * hq + n * h.heads + 2 * h.hd);
-    elem_t *in = reals(noise(&r, c, 2), c), *qkv = reals(NULL, c), *out = reals(NULL, n * hq),
-           *dout = reals(noise(&r, n * hq, 1), n * hq), *dqkv = reals(NULL, c);
-    elem_t *qn = reals(noise(&r, h.hd, 1), h.hd), *kn = reals(noise(&r, h.hd, 1), h.hd);
-    acc_t *freq = wides(noise(&r, h.hd / 2, 1), h.hd / 2), *lse = wides(NULL, n * h.heads),
-          *rstd = wides(NULL, n * (h.heads + h.kv));
-    acc_t *dqn = wides(host(h.hd), h.hd), *dkn = wides(host(h.hd), h.hd);
+    elem_t *in = elems(noise(&r, c, 2), c), *qkv = elems(NULL, c), *out = elems(NULL, n * hq),
+           *dout = elems(noise(&r, n * hq, 1), n * hq), *dqkv = elems(NULL, c);
+    elem_t *qn = elems(noise(&r, h.hd, 1), h.hd), *kn = elems(noise(&r, h.hd, 1), h.hd);
+    acc_t *freq = accs(noise(&r, h.hd / 2, 1), h.hd / 2), *lse = accs(NULL, n * h.heads),
+          *rstd = accs(NULL, n * (h.heads + h.kv));
+    acc_t *dqn = accs(host(h.hd), h.hd), *dkn = accs(host(h.hd), h.hd);
     int *pos = keep(xcalloc((size_t)n, sizeof *pos), false), *end = keep(xcalloc((size_t)n, sizeof *end), false);
     for (int i = 0; i < n; i++) {                        /* trees of 100 rows, in each a side branch at rows 40 .. 59 */
         int tree = i / 100 * 100, at = i % 100;
@@ -106,7 +106,7 @@ static struct outcome attention(const struct shape *s, struct rng r)
     add(&o, dqkv, c), add(&o, dqn, h.hd), add(&o, dkn, h.hd);
     op_rope((struct rope_args){ .out = dqkv, .in = in, .eps = 0, .freq = freq, .pos = pos, .n = n, .h = h });
     add(&o, dqkv, c);
-    elem_t *pool = reals(NULL, pages * kv_page_elems(h));
+    elem_t *pool = elems(NULL, pages * kv_page_elems(h));
     int64_t *slot = keep(xcalloc((size_t)n, sizeof *slot), false);
     int *table = keep(xcalloc((size_t)(n * pages), sizeof *table), false);
     for (int i = 0; i < n; i++) {                        /* one sequence, its pages from the last one down */

@@ -30,8 +30,8 @@ static void embedding(void **state)
         double *table = noise(&r, vocab * dim, 1), *dx = noise(&r, n * dim, 1), *dt = noise(&r, vocab * dim, 1),
                *want = host(vocab * dim), *mag = host(vocab * dim);
         int *d_ids = ints(ids, n);
-        elem_t *x = reals(NULL, n * dim);
-        op_embed(x, reals(table, vocab * dim), d_ids, n, dim);
+        elem_t *x = elems(NULL, n * dim);
+        op_embed(x, elems(table, vocab * dim), d_ids, n, dim);
         double *g = got(x, n * dim);
         for (int i = 0; i < n * dim; i++)
             CHECK(g[i] == table[ids[i / dim] * dim + i % dim], "case %zu: row %d is not its table row", c, i / dim);
@@ -41,9 +41,9 @@ static void embedding(void **state)
         double *first = NULL;
         for (int t = 1; t <= 3; t++) {
             dev_set_threads(t);
-            acc_t *d = wides(dt, vocab * dim);
-            op_embed_back(d, reals(dx, n * dim), d_ids, n, dim, vocab);
-            double *o = got_wide(d, vocab * dim);
+            acc_t *d = accs(dt, vocab * dim);
+            op_embed_back(d, elems(dx, n * dim), d_ids, n, dim, vocab);
+            double *o = got_acc(d, vocab * dim);
             near_all("op_embed_back", o, want, mag, vocab * dim, 2);
             if (!first) first = o;
             CHECK(same_bits(o, first, vocab * dim), "case %zu: %d threads change the bits of op_embed_back", c, t);
@@ -100,27 +100,27 @@ static void rms_norm(void **state)
         }
         for (int t = 1; t <= 3; t++) {
             dev_set_threads(t);
-            elem_t *d_res = reals(k.x, all), *d_y = reals(NULL, all), *d_dx = reals(k.dres, all), *w = reals(k.w, dim);
-            acc_t *rstd = wides(NULL, n), *dw = wides(k.w, dim);
+            elem_t *d_res = elems(k.x, all), *d_y = elems(NULL, all), *d_dx = elems(k.dres, all), *w = elems(k.w, dim);
+            acc_t *rstd = accs(NULL, n), *dw = accs(k.w, dim);
             op_add_rmsnorm((struct rmsnorm_args){
-                .res = d_res, .y = d_y, .rstd = rstd, .x = d_res, .add = reals(k.add, all), .w = w, .eps = k.eps,
+                .res = d_res, .y = d_y, .rstd = rstd, .x = d_res, .add = elems(k.add, all), .w = w, .eps = k.eps,
                 .n = n, .dim = dim });
             op_rmsnorm_back((struct rmsnorm_back_args){
-                .dx = d_dx, .dw = dw, .dy = reals(k.dy, all), .dres = d_dx, .res = d_res, .w = w, .rstd = rstd, .n = n,
+                .dx = d_dx, .dw = dw, .dy = elems(k.dy, all), .dres = d_dx, .res = d_res, .w = w, .rstd = rstd, .n = n,
                 .dim = dim });
-            double *p[4] = { got(d_res, all), got(d_y, all), got(d_dx, all), got_wide(dw, dim) };
+            double *p[4] = { got(d_res, all), got(d_y, all), got(d_dx, all), got_acc(dw, dim) };
             CHECK(same_bits(p[0], res, all), "case %zu: res is not the rounded sum", c);
             near_stored("op_add_rmsnorm y", p[1], y, NULL, all, 4);
-            near_all("rstd", got_wide(rstd, n), rs, NULL, n, 2);
+            near_all("rstd", got_acc(rstd, n), rs, NULL, n, 2);
             for (int i = 0; i < 4 && t > 1; i++)
                 CHECK(same_bits(p[i], o[i], i == 3 ? dim : all), "case %zu: %d threads change the bits of array %d", c,
                       t, i);
             memcpy(o, p, sizeof o);
         }
         /* the last row alone, in place, without an addend or rstd */
-        elem_t *one_y = reals(NULL, dim), *one_x = reals(k.x + (n - 1) * dim, dim);
+        elem_t *one_y = elems(NULL, dim), *one_x = elems(k.x + (n - 1) * dim, dim);
         op_add_rmsnorm((struct rmsnorm_args){
-            .res = one_x, .y = one_y, .x = reals(res + (n - 1) * dim, dim), .w = reals(k.w, dim), .eps = k.eps, .n = 1,
+            .res = one_x, .y = one_y, .x = elems(res + (n - 1) * dim, dim), .w = elems(k.w, dim), .eps = k.eps, .n = 1,
             .dim = dim });
         CHECK(same_bits(got(one_y, dim), o[1] + (n - 1) * dim, dim), "case %zu: a row alone has other bits", c);
         k.x = res, k.add = host(all);                           /* the way back starts from the sum as it is stored */
@@ -188,17 +188,17 @@ static void rotation_case(size_t c, int n, struct heads h, bool norm, int top)
     int64_t size[4] = { all, all, h.hd, h.hd };
     for (int t = 1; t <= 2; t++) {
         dev_set_threads(t);
-        elem_t *in = reals(k.x, all), *out = norm ? reals(NULL, all) : in, *d = reals(k.dy, all),
-               *qn = norm ? reals(k.qn, h.hd) : NULL, *kn = norm ? reals(k.kn, h.hd) : NULL;
-        acc_t *rstd = norm ? wides(NULL, n * turned) : NULL, *dq = wides(zero, h.hd), *dk = wides(zero, h.hd),
-              *f = wides(freq, h.hd / 2);
+        elem_t *in = elems(k.x, all), *out = norm ? elems(NULL, all) : in, *d = elems(k.dy, all),
+               *qn = norm ? elems(k.qn, h.hd) : NULL, *kn = norm ? elems(k.kn, h.hd) : NULL;
+        acc_t *rstd = norm ? accs(NULL, n * turned) : NULL, *dq = accs(zero, h.hd), *dk = accs(zero, h.hd),
+              *f = accs(freq, h.hd / 2);
         op_rope((struct rope_args){
             .out = out, .rstd = rstd, .in = in, .qnorm = qn, .knorm = kn, .eps = k.eps, .freq = f, .pos = ints(pos, n),
             .n = n, .h = h });
         op_rope_back((struct rope_back_args){
             .din = d, .dqnorm = norm ? dq : NULL, .dknorm = norm ? dk : NULL, .dout = d, .in = in, .rstd = rstd,
             .qnorm = qn, .knorm = kn, .freq = f, .pos = ints(pos, n), .n = n, .h = h });
-        double *p[4] = { got(out, all), got(d, all), got_wide(dq, h.hd), got_wide(dk, h.hd) };
+        double *p[4] = { got(out, all), got(d, all), got_acc(dq, h.hd), got_acc(dk, h.hd) };
         for (int i = 0; i < 4 && t > 1; i++)
             CHECK(same_bits(p[i], o[i], size[i]), "case %zu: 2 threads change the bits of array %d", c, i);
         memcpy(o, p, sizeof o);
@@ -261,11 +261,11 @@ static void rotation_table_changes_nothing(void **state)
     memcpy(x + W, x, W * sizeof *x);
     for (size_t c = 0; c < sizeof tops / sizeof *tops; c++) {
         int pos[2] = { tops[c], 3 };
-        elem_t *row = reals(x, 2 * W), *in = reals(x, 2 * W);
+        elem_t *row = elems(x, 2 * W), *in = elems(x, 2 * W);
         op_rope((struct rope_args){
-            .out = row, .in = in, .eps = 0, .freq = wides(other, HD / 2), .pos = ints(pos, 2), .n = 1, .h = h });
+            .out = row, .in = in, .eps = 0, .freq = accs(other, HD / 2), .pos = ints(pos, 2), .n = 1, .h = h });
         op_rope((struct rope_args){
-            .out = row, .in = in, .eps = 0, .freq = wides(freq, HD / 2), .pos = ints(pos, 2), .n = 2, .h = h });
+            .out = row, .in = in, .eps = 0, .freq = accs(freq, HD / 2), .pos = ints(pos, 2), .n = 2, .h = h });
         struct rope k = { 2, h, x, NULL, NULL, dy, freq, 0, pos, host(2 * W) };
         rope_loss(&k);
         double *o = got(row, 2 * W);
@@ -302,9 +302,9 @@ static void swiglu(void **state)
         }
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
-            elem_t *out = reals(NULL, all), *x = reals(gu, 2 * all);
+            elem_t *out = elems(NULL, all), *x = elems(gu, 2 * all);
             op_swiglu(out, x, n, ff);
-            op_swiglu_back(x, reals(dy, all), x, n, ff);
+            op_swiglu_back(x, elems(dy, all), x, n, ff);
             double *p[2] = { got(out, all), got(x, 2 * all) };
             near_stored("op_swiglu", p[0], y, NULL, all, 6);
             near_stored("op_swiglu_back", p[1], d, mag, 2 * all, 6);
@@ -333,11 +333,11 @@ static void sums_over_rows(void **state)
         for (int i = 0; i < n * d; i++) flip[i] = dy[n * d - 1 - i];
         for (int t = 1; t <= 3; t++) {
             dev_set_threads(t);
-            acc_t *b = wides(db, d);
-            elem_t *y = reals(dy, n * d);
+            acc_t *b = accs(db, d);
+            elem_t *y = elems(dy, n * d);
             op_bias_back(b, y, n, d);
-            op_add(y, reals(flip, n * d), n * d);
-            double *p = got_wide(b, d);
+            op_add(y, elems(flip, n * d), n * d);
+            double *p = got_acc(b, d);
             near_all("op_bias_back", p, want, mag, d, 2);
             CHECK(same_bits(got(y, n * d), sum, n * d), "case %zu: op_add is not the rounded sum", c);
             if (o) CHECK(same_bits(p, o, d), "case %zu: %d threads change the bits of op_bias_back", c, t);

@@ -30,7 +30,7 @@ static void weigh(struct tally *t, const double *ours, const double *loops, cons
 /* Both kinds of loops on copies of the same numbers: k 0 exact, 1 naive. */
 static const struct numbers *const kinds[2] = { &exact_numbers, &naive_numbers };
 static double *copy(const double *x, int64_t n) { return memcpy(host(n), x, (size_t)n * sizeof *x); }
-static double *wide_noise(struct rng *r, int64_t n, double scale)
+static double *acc_noise(struct rng *r, int64_t n, double scale)
 {
     double *x = host(n);
     for (int64_t i = 0; i < n; i++) x[i] = (double)(acc_t)((2 * rng_uniform(r) - 1) * scale);
@@ -59,17 +59,17 @@ static void products(struct rng *r, const int *s, struct tally *t)
                            (struct naive_product){ form, d[q] = copy(form == GEMM_TN && !add ? host(m * n) : d0, m * n),
                                                    a, b, bias, m, n, k, add });
             struct gemm g = { .form = form,
-                              .a = reals(a, m * k),
-                              .b = reals(b, n * k),
-                              .bias = bias ? reals(bias, n) : NULL,
+                              .a = elems(a, m * k),
+                              .b = elems(b, n * k),
+                              .bias = bias ? elems(bias, n) : NULL,
                               .m = m,
                               .n = n,
                               .k = k,
                               .add = add };
-            if (form == GEMM_TN) g.dw = wides(add ? d0 : NULL, m * n);
-            else g.d = reals(add ? d0 : NULL, m * n);
+            if (form == GEMM_TN) g.dw = accs(add ? d0 : NULL, m * n);
+            else g.d = elems(add ? d0 : NULL, m * n);
             op_gemm(g);
-            weigh(&t[form], form == GEMM_TN ? got_wide(g.dw, m * n) : got(g.d, m * n), d[1], d[0], m * n);
+            weigh(&t[form], form == GEMM_TN ? got_acc(g.dw, m * n) : got(g.d, m * n), d[1], d[0], m * n);
         }
 }
 
@@ -78,7 +78,7 @@ static void norms(struct rng *r, const int *s, struct tally *t)
 {
     int n = s[0], dim = s[1], all = n * dim;
     double *x = noise(r, all, 2), *add = noise(r, all, 2), *w = noise(r, dim, 2), *dy = noise(r, all, 1),
-           *dres = noise(r, all, 1), *dw0 = wide_noise(r, dim, 1);
+           *dres = noise(r, all, 1), *dw0 = acc_noise(r, dim, 1);
     double *res[2], *y[2], *dx[2], *dw[2];
     for (int k = 0; k < 2; k++) {
         double *rstd = host(n);
@@ -88,18 +88,18 @@ static void norms(struct rng *r, const int *s, struct tally *t)
         naive_norm(kinds[k], res[k], y[k], rstd, res[k], NULL, w, 1e-5, n, dim);
         naive_norm_back(kinds[k], dx[k] = host(all), dw[k] = copy(dw0, dim), dy, dres, res[k], w, rstd, n, dim);
     }
-    elem_t *d_res = reals(NULL, all), *d_y = reals(NULL, all), *d_dx = reals(NULL, all), *d_w = reals(w, dim);
-    acc_t *rstd = wides(NULL, n), *d_dw = wides(dw0, dim);
+    elem_t *d_res = elems(NULL, all), *d_y = elems(NULL, all), *d_dx = elems(NULL, all), *d_w = elems(w, dim);
+    acc_t *rstd = accs(NULL, n), *d_dw = accs(dw0, dim);
     op_add_rmsnorm((struct rmsnorm_args){
-        .res = d_res, .y = d_y, .rstd = rstd, .x = reals(x, all), .add = reals(add, all), .w = d_w, .eps = 1e-5, .n = n,
+        .res = d_res, .y = d_y, .rstd = rstd, .x = elems(x, all), .add = elems(add, all), .w = d_w, .eps = 1e-5, .n = n,
         .dim = dim });
     op_rmsnorm_back((struct rmsnorm_back_args){
-        .dx = d_dx, .dw = d_dw, .dy = reals(dy, all), .dres = reals(dres, all), .res = d_res, .w = d_w, .rstd = rstd,
+        .dx = d_dx, .dw = d_dw, .dy = elems(dy, all), .dres = elems(dres, all), .res = d_res, .w = d_w, .rstd = rstd,
         .n = n, .dim = dim });
     weigh(&t[0], got(d_res, all), res[1], res[0], all);
     weigh(&t[1], got(d_y, all), y[1], y[0], all);
     weigh(&t[2], got(d_dx, all), dx[1], dx[0], all);
-    weigh(&t[3], got_wide(d_dw, dim), dw[1], dw[0], dim);
+    weigh(&t[3], got_acc(d_dw, dim), dw[1], dw[0], dim);
 }
 
 /* n heads kv hd; norm: of each head, as Qwen3 has it */
@@ -107,7 +107,7 @@ static void rotations(struct rng *r, const int *s, struct tally *t, bool norm)
 {
     struct heads h = { s[1], s[2], s[3] };
     int n = s[0], hd = h.hd, turned = n * (h.heads + h.kv), all = n * (h.heads + 2 * h.kv) * hd;
-    double *x = noise(r, all, 2), *dy = noise(r, all, 1), *freq = host(hd / 2), *dw0 = wide_noise(r, hd, 1), *y[2],
+    double *x = noise(r, all, 2), *dy = noise(r, all, 1), *freq = host(hd / 2), *dw0 = acc_noise(r, hd, 1), *y[2],
            *d[2], *dw[2][2];
     for (int j = 0; j < hd / 2; j++) freq[j] = (double)(acc_t)pow(10000, -2.0 * j / hd);
     int *pos = some_ints(r, n, 3000);
@@ -118,21 +118,21 @@ static void rotations(struct rng *r, const int *s, struct tally *t, bool norm)
         naive_rope(kinds[q], y[q] = host(all), rstd, x, &k, n);
         naive_rope_back(kinds[q], d[q] = host(all), dw[q], dy, x, rstd, &k, n);
     }
-    elem_t *in = reals(x, all), *out = reals(NULL, all), *din = reals(NULL, all),
-           *w[2] = { norm ? reals(k.w[0], hd) : NULL, norm ? reals(k.w[1], hd) : NULL };
-    acc_t *rstd = norm ? wides(NULL, turned) : NULL, *f = wides(freq, hd / 2), *dq = norm ? wides(dw0, hd) : NULL,
-          *dk = norm ? wides(dw0, hd) : NULL;
+    elem_t *in = elems(x, all), *out = elems(NULL, all), *din = elems(NULL, all),
+           *w[2] = { norm ? elems(k.w[0], hd) : NULL, norm ? elems(k.w[1], hd) : NULL };
+    acc_t *rstd = norm ? accs(NULL, turned) : NULL, *f = accs(freq, hd / 2), *dq = norm ? accs(dw0, hd) : NULL,
+          *dk = norm ? accs(dw0, hd) : NULL;
     op_rope((struct rope_args){
         .out = out, .rstd = rstd, .in = in, .qnorm = w[0], .knorm = w[1], .eps = k.eps, .freq = f, .pos = ints(pos, n),
         .n = n, .h = h });
     op_rope_back((struct rope_back_args){
-        .din = din, .dqnorm = dq, .dknorm = dk, .dout = reals(dy, all), .in = in, .rstd = rstd, .qnorm = w[0],
+        .din = din, .dqnorm = dq, .dknorm = dk, .dout = elems(dy, all), .in = in, .rstd = rstd, .qnorm = w[0],
         .knorm = w[1], .freq = f, .pos = ints(pos, n), .n = n, .h = h });
     weigh(&t[0], got(out, all), y[1], y[0], all);
     weigh(&t[1], got(din, all), d[1], d[0], all);
     if (!norm) return;
-    weigh(&t[2], got_wide(dq, hd), dw[1][0], dw[0][0], hd);
-    weigh(&t[3], got_wide(dk, hd), dw[1][1], dw[0][1], hd);
+    weigh(&t[2], got_acc(dq, hd), dw[1][0], dw[0][0], hd);
+    weigh(&t[3], got_acc(dk, hd), dw[1][1], dw[0][1], hd);
 }
 static void plain_rotations(struct rng *r, const int *s, struct tally *t) { rotations(r, s, t, false); }
 static void normed_rotations(struct rng *r, const int *s, struct tally *t) { rotations(r, s, t, true); }
@@ -146,9 +146,9 @@ static void swiglu(struct rng *r, const int *s, struct tally *t)
         naive_swiglu(kinds[k], y[k] = host(all), gu, n, ff);
         naive_swiglu_back(kinds[k], d[k] = host(2 * all), dy, gu, n, ff);
     }
-    elem_t *x = reals(gu, 2 * all), *out = reals(NULL, all), *dgu = reals(NULL, 2 * all);
+    elem_t *x = elems(gu, 2 * all), *out = elems(NULL, all), *dgu = elems(NULL, 2 * all);
     op_swiglu(out, x, n, ff);
-    op_swiglu_back(dgu, reals(dy, all), x, n, ff);
+    op_swiglu_back(dgu, elems(dy, all), x, n, ff);
     weigh(&t[0], got(out, all), y[1], y[0], all);
     weigh(&t[1], got(dgu, 2 * all), d[1], d[0], 2 * all);
 }
@@ -159,7 +159,7 @@ static void rows(struct rng *r, const int *s, struct tally *t)
     int n = s[0], dim = s[1], vocab = s[2], all = n * dim;
     int *ids = some_ints(r, n, vocab);
     double *dx = noise(r, all, 1), *other = noise(r, all, 1), *table = noise(r, vocab * dim, 1),
-           *g0 = wide_noise(r, vocab * dim, 1);
+           *g0 = acc_noise(r, vocab * dim, 1);
     double *got_rows = host(all), *sum[2], *scaled[2], *bias[2], *dtable[2];
     for (int k = 0; k < 2; k++) {
         naive_embed_back(kinds[k], dtable[k] = copy(g0, vocab * dim), dx, ids, n, dim, vocab);
@@ -169,15 +169,15 @@ static void rows(struct rng *r, const int *s, struct tally *t)
             sum[k][i] = kinds[k]->store(dx[i] + other[i]), scaled[k][i] = kinds[k]->store(dx[i] * 1.3);
         for (int i = 0; i < all; i++) got_rows[i] = table[ids[i / dim] * dim + i % dim];
     }
-    elem_t *d_dx = reals(dx, all), *d_sum = reals(dx, all), *d_rows = reals(NULL, all), *d_scaled = reals(dx, all);
-    acc_t *d_table = wides(g0, vocab * dim), *d_bias = wides(g0, dim);
-    op_embed(d_rows, reals(table, vocab * dim), ints(ids, n), n, dim);
+    elem_t *d_dx = elems(dx, all), *d_sum = elems(dx, all), *d_rows = elems(NULL, all), *d_scaled = elems(dx, all);
+    acc_t *d_table = accs(g0, vocab * dim), *d_bias = accs(g0, dim);
+    op_embed(d_rows, elems(table, vocab * dim), ints(ids, n), n, dim);
     op_embed_back(d_table, d_dx, ints(ids, n), n, dim, vocab);
     op_bias_back(d_bias, d_dx, n, dim);
-    op_add(d_sum, reals(other, all), all);
+    op_add(d_sum, elems(other, all), all);
     weigh(&t[0], got(d_rows, all), got_rows, got_rows, all);
-    weigh(&t[1], got_wide(d_table, vocab * dim), dtable[1], dtable[0], vocab * dim);
-    weigh(&t[2], got_wide(d_bias, dim), bias[1], bias[0], dim);
+    weigh(&t[1], got_acc(d_table, vocab * dim), dtable[1], dtable[0], vocab * dim);
+    weigh(&t[2], got_acc(d_bias, dim), bias[1], bias[0], dim);
     weigh(&t[3], got(d_sum, all), sum[1], sum[0], all);
     op_query_scale(d_scaled, 1.3, all, (struct heads){ 1, 0, 1 });
     weigh(&t[4], got(d_scaled, all), scaled[1], scaled[0], all);
@@ -196,14 +196,14 @@ static void attention(struct rng *r, const int *s, struct tally *t)
         naive_attn(kinds[k], out[k] = host(no), lse[k] = host(nl), x, end, n, h);
         naive_attn_back(kinds[k], d[k] = host(nq), dout, x, end, n, h);
     }
-    elem_t *o = reals(NULL, no), *qkv = reals(x, nq), *dqkv = reals(NULL, nq), *paged = reals(NULL, no);
-    acc_t *l = wides(NULL, nl);
+    elem_t *o = elems(NULL, no), *qkv = elems(x, nq), *dqkv = elems(NULL, nq), *paged = elems(NULL, no);
+    acc_t *l = accs(NULL, nl);
     struct attn_plan *plan = attn_plan_make(end, n);
     op_attn(o, l, qkv, plan, h);
-    op_attn_back(dqkv, reals(dout, no), o, l, qkv, plan, h);
+    op_attn_back(dqkv, elems(dout, no), o, l, qkv, plan, h);
     attn_plan_free(plan);
     weigh(&t[0], got(o, no), out[1], out[0], no);
-    weigh(&t[1], got_wide(l, nl), lse[1], lse[0], nl);
+    weigh(&t[1], got_acc(l, nl), lse[1], lse[0], nl);
     weigh(&t[2], got(dqkv, nq), d[1], d[0], nq);
     /* one sequence of all rows: the table of each row names the pages backwards */
     int *table = keep(xmalloc((size_t)(n * pages) * sizeof *table), false),
@@ -215,7 +215,7 @@ static void attention(struct rng *r, const int *s, struct tally *t)
         for (int p = 0; p < pages; p++) table[i * pages + p] = pages - 1 - p;
     }
     for (int k = 0; k < 2; k++) naive_attn(kinds[k], out[k], lse[k], x, end, n, h);
-    elem_t *pool = reals(NULL, pages * kv_page_elems(h));
+    elem_t *pool = elems(NULL, pages * kv_page_elems(h));
     dev_put(d_slot, slot, (size_t)n * sizeof *slot);
     op_kv_write(pool, qkv, d_slot, n, h);
     op_attn_paged(paged, qkv, pool, ints(table, (int64_t)n * pages), pages, ints(pos, n), n, h);
@@ -242,8 +242,8 @@ static double top_entropy(const struct numbers *z, const double *x, double lse, 
 static void heads_of_rows(struct rng *r, const int *s, struct tally *t)
 {
     int n = s[0], vocab = s[1], ld = vocab + 3, *tgt = some_ints(r, n, vocab);
-    double it = 10.0 / s[3], *x = noise(r, (int64_t)n * ld, s[2]), *g = wide_noise(r, n, 1),
-           *ge = wide_noise(r, n, 0.3), *out[2][4], *d[2];
+    double it = 10.0 / s[3], *x = noise(r, (int64_t)n * ld, s[2]), *g = acc_noise(r, n, 1),
+           *ge = acc_noise(r, n, 0.3), *out[2][4], *d[2];
     for (int k = 0; k < 2; k++) {
         d[k] = host((int64_t)n * vocab);
         for (int q = 0; q < 4; q++) out[k][q] = host(n);
@@ -257,18 +257,18 @@ static void heads_of_rows(struct rng *r, const int *s, struct tally *t)
         }
     }
     for (int i = 0; i < n; i++) for (int j = vocab; j < ld; j++) x[(int64_t)i * ld + j] = (double)NAN;
-    elem_t *logits = reals(x, (int64_t)n * ld);
-    acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *top = wides(NULL, n);
+    elem_t *logits = elems(x, (int64_t)n * ld);
+    acc_t *lse = accs(NULL, n), *logp = accs(NULL, n), *ent = accs(NULL, n), *top = accs(NULL, n);
     op_row_stats((struct row_stats_args){
         .lse = lse, .logp = logp, .ent = ent, .x = logits, .inv_temp = it, .tgt = ints(tgt, n), .n = n, .vocab = vocab,
         .ld = ld });
     op_top_k_entropy((struct top_k_entropy_args){
         .ent = top, .lse = lse, .x = logits, .inv_temp = it, .k = 10, .n = n, .vocab = vocab, .ld = ld });
     op_dlogits((struct dlogits_args){
-        .x = logits, .lse = lse, .ent = ent, .g = wides(g, n), .ge = wides(ge, n), .inv_temp = it, .tgt = ints(tgt, n),
+        .x = logits, .lse = lse, .ent = ent, .g = accs(g, n), .ge = accs(ge, n), .inv_temp = it, .tgt = ints(tgt, n),
         .n = n, .vocab = vocab, .ld = ld });
     acc_t *const stats[4] = { lse, logp, ent, top };
-    for (int q = 0; q < 4; q++) weigh(&t[q], got_wide(stats[q], n), out[1][q], out[0][q], n);
+    for (int q = 0; q < 4; q++) weigh(&t[q], got_acc(stats[q], n), out[1][q], out[0][q], n);
     double *have = got(logits, (int64_t)n * ld), *dense = host((int64_t)n * vocab);
     for (int i = 0; i < n; i++) memcpy(dense + (int64_t)i * vocab, have + (int64_t)i * ld, (size_t)vocab * sizeof *x);
     weigh(&t[4], dense, d[1], d[0], (int64_t)n * vocab);
@@ -278,10 +278,10 @@ static void heads_of_rows(struct rng *r, const int *s, struct tally *t)
 static void optimizer(struct rng *r, const int *s, struct tally *t)
 {
     int n = s[0];
-    double *w0 = noise(r, n, 1), *g = wide_noise(r, n, 1), *w[2], *m[2], *v[2];
+    double *w0 = noise(r, n, 1), *g = acc_noise(r, n, 1), *w[2], *m[2], *v[2];
     struct adamw a = { 1e-2, 0.9, 0.99, 1e-8, 0.1, 0.5, 1 };
-    elem_t *d_w = reals(w0, n);
-    acc_t *master = wides(w0, n), *d_m = wides(host(n), n), *d_v = wides(host(n), n), *d_g = wides(g, n);
+    elem_t *d_w = elems(w0, n);
+    acc_t *master = accs(w0, n), *d_m = accs(host(n), n), *d_v = accs(host(n), n), *d_g = accs(g, n);
     for (int k = 0; k < 2; k++) w[k] = copy(w0, n), m[k] = host(n), v[k] = host(n);
     for (a.t = 1; a.t <= 3; a.t++) {
         op_adamw(d_w, master, d_g, d_m, d_v, n, &a);
@@ -297,9 +297,9 @@ static void optimizer(struct rng *r, const int *s, struct tally *t)
     }
     double *stored[2] = { w[0], host(n) };
     for (int i = 0; i < n; i++) stored[1][i] = kinds[1]->store(w[1][i]);
-    weigh(&t[0], got_wide(master, n), w[1], w[0], n);
-    weigh(&t[1], got_wide(d_m, n), m[1], m[0], n);
-    weigh(&t[2], got_wide(d_v, n), v[1], v[0], n);
+    weigh(&t[0], got_acc(master, n), w[1], w[0], n);
+    weigh(&t[1], got_acc(d_m, n), m[1], m[0], n);
+    weigh(&t[2], got_acc(d_v, n), v[1], v[0], n);
     weigh(&t[3], got(d_w, n), stored[1], stored[0], n);
 }
 

@@ -21,13 +21,13 @@ static void adamw_against_formulas(void **state)
         for (int s = 0; s < 4; s++) g[s] = noise(&r, n, s == 2 ? 1e-6 : 1);
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
-            elem_t *d = reals(w0, n);
+            elem_t *d = elems(w0, n);
             /* m and v are still 0 in the first round */
-            acc_t *dm = wides(m, n), *dv = wides(v, n), *master = c % 2 || narrow ? wides(w0, n) : NULL;
-            if (t == 2) dm = wides(host(n), n), dv = wides(host(n), n);
+            acc_t *dm = accs(m, n), *dv = accs(v, n), *master = c % 2 || narrow ? accs(w0, n) : NULL;
+            if (t == 2) dm = accs(host(n), n), dv = accs(host(n), n);
             a.t = rules[c % 3].t;
             for (int s = 0; s < 4; s++, a.t++) {
-                op_adamw(d, master, wides(g[s], n), dm, dv, n, &a);
+                op_adamw(d, master, accs(g[s], n), dm, dv, n, &a);
                 if (t == 2) continue;
                 for (int i = 0; i < n; i++) {
                     double x = g[s][i] * a.scale;
@@ -37,8 +37,8 @@ static void adamw_against_formulas(void **state)
                                                         (sqrt(v[i] / (1 - pow(a.beta2, (double)a.t))) + a.eps);
                 }
             }
-            double *p[3] = { got(d, n), got_wide(dm, n), got_wide(dv, n) },
-                   *kept_w = master ? got_wide(master, n) : p[0];
+            double *p[3] = { got(d, n), got_acc(dm, n), got_acc(dv, n) },
+                   *kept_w = master ? got_acc(master, n) : p[0];
             near_all("w", kept_w, w, NULL, n, 10);
             near_all("m", p[1], m, NULL, n, 8);
             near_all("v", p[2], v, NULL, n, 8);
@@ -81,9 +81,9 @@ static void bf16_moments_round_by_their_words(void **state)
             m[i] = as_double(hm[i]), v[i] = as_double(hv[i]);
         }
         dev_put(d, h, (size_t)(2 * (n + 2 * WALL)) * sizeof *h);
-        elem_t *dw = reals(w, n), *dw2 = reals(w, n);
-        acc_t *dg = wides(g, n), *dm = wides(m, n), *dv = wides(v, n), *master = narrow ? wides(w, n) : NULL,
-              *master2 = narrow ? wides(w, n) : NULL;
+        elem_t *dw = elems(w, n), *dw2 = elems(w, n);
+        acc_t *dg = accs(g, n), *dm = accs(m, n), *dv = accs(v, n), *master = narrow ? accs(w, n) : NULL,
+              *master2 = narrow ? accs(w, n) : NULL;
         op_adamw(dw, master, dg, dm, dv, n, &a);
         int cut = n / 3;            /* two calls for one vector */
         uint16_t *m16 = d + WALL, *v16 = d + n + 3 * WALL;
@@ -91,7 +91,7 @@ static void bf16_moments_round_by_their_words(void **state)
         op_adamw_bf16(dw2 + cut, narrow ? master2 + cut : NULL, dg + cut, m16 + cut, v16 + cut, n - cut, &a,
                       (struct round_key){ 11, at + cut });
         CHECK(same_bits(got(dw, n), got(dw2, n), n), "length %d: the weights are not op_adamw's", n);
-        double *want[2] = { got_wide(dm, n), got_wide(dv, n) };
+        double *want[2] = { got_acc(dm, n), got_acc(dv, n) };
         dev_get(h, d, (size_t)(2 * (n + 2 * WALL)) * sizeof *h);
         for (int k = 0; k < 2; k++)
             for (int i = 0; i < n; i++) {
@@ -118,8 +118,8 @@ static void bf16_moments_do_not_stop(void **state)
     enum { N = 2048, STEPS = 600 };
     double *one = host(N), mean = 0;
     for (int i = 0; i < N; i++) one[i] = 1;
-    elem_t *w = reals(one, N);
-    acc_t *g = wides(one, N), *master = narrow ? wides(one, N) : NULL;
+    elem_t *w = elems(one, N);
+    acc_t *g = accs(one, N), *master = narrow ? accs(one, N) : NULL;
     uint16_t *m = keep(dev_alloc(2 * N * sizeof *m), true), h[N];
     dev_zero(m, 2 * N * sizeof *m);
     struct adamw a = { .lr = 1e-6, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .scale = 1 };
@@ -141,20 +141,20 @@ static void norms_and_scales(void **state)
         for (int i = 0; i < n; i++) want += x[i] * x[i];
         for (int t = 1; t <= 3; t++) {
             dev_set_threads(t);
-            double sum = op_sumsq(wides(x, n), n);
+            double sum = op_sumsq(accs(x, n), n);
             CHECK_NEAR(sum, want, 1e-13 * want, "op_sumsq of %d", n);
             if (t > 1) CHECK(!memcmp(&sum, &first, sizeof sum), "%d threads change the bits of op_sumsq of %d", t, n);
             first = sum;
-            acc_t *d = wides(x, n);
+            acc_t *d = accs(x, n);
             op_scale(d, 0.3, n);
-            double *y = got_wide(d, n);
+            double *y = got_acc(d, n);
             for (int i = 0; i < n; i++)
                 CHECK(y[i] == (double)((acc_t)x[i] * (acc_t)0.3), "op_scale of %d, element %d", n, i);
         }
         for (int bad = 0; bad < 3; bad++) {
             double was = x[n - 1];
             x[n - 1] = bad == 0 ? (double)NAN : bad == 1 ? HUGE_VAL : -HUGE_VAL;
-            CHECK(!isfinite(op_sumsq(wides(x, n), n)), "op_sumsq hides what is not finite, length %d", n);
+            CHECK(!isfinite(op_sumsq(accs(x, n), n)), "op_sumsq hides what is not finite, length %d", n);
             x[n - 1] = was;
         }
         drop();
@@ -169,11 +169,11 @@ static void products_see_new_weights(void **state)
     enum { K = 24, N = 40 };
     struct rng r = rng_make(3, 52, 0);
     double *w = noise(&r, N * K, 1), *x = noise(&r, K, 1), *g = noise(&r, N * K, 1);
-    elem_t *d = reals(w, N * K), *y = reals(NULL, N), *z = reals(NULL, N), *in = reals(x, K);
+    elem_t *d = elems(w, N * K), *y = elems(NULL, N), *z = elems(NULL, N), *in = elems(x, K);
     struct gemm product = { .form = GEMM_NT, .d = y, .a = in, .b = d, .m = 1, .n = N, .k = K, .weight = true };
     op_gemm(product);
     struct adamw a = { 0.5, 0.9, 0.99, 1e-8, 0, 1, 1 };
-    op_adamw(d, narrow ? wides(w, N * K) : NULL, wides(g, N * K), wides(host(N * K), N * K), wides(host(N * K), N * K),
+    op_adamw(d, narrow ? accs(w, N * K) : NULL, accs(g, N * K), accs(host(N * K), N * K), accs(host(N * K), N * K),
              N * K, &a);
     op_gemm(product);
     product.d = z;

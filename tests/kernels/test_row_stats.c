@@ -56,17 +56,17 @@ static void statistics_and_gradient(void **state)
         int64_t count[4] = { n, targets, n, (int64_t)n * ld };
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
-            acc_t *lse = wides(NULL, n), *logp = wides(NULL, targets), *ent = wides(NULL, n);
-            elem_t *d = reals(x, (int64_t)n * ld);
+            acc_t *lse = accs(NULL, n), *logp = accs(NULL, targets), *ent = accs(NULL, n);
+            elem_t *d = elems(x, (int64_t)n * ld);
             op_row_stats((struct row_stats_args){
                 .lse = lse, .logp = logp, .ent = ent, .x = d, .inv_temp = it, .begin = d_begin, .tgt = d_tgt, .n = n,
                 .vocab = vocab, .ld = ld });
             op_row_stats((struct row_stats_args){
                 .x = d, .inv_temp = it, .begin = d_begin, .tgt = d_tgt, .n = n, .vocab = vocab, .ld = ld });
             op_dlogits((struct dlogits_args){
-                .x = d, .lse = lse, .ent = ent, .g = wides(g, targets), .ge = wides(ge, n), .inv_temp = it,
+                .x = d, .lse = lse, .ent = ent, .g = accs(g, targets), .ge = accs(ge, n), .inv_temp = it,
                 .begin = d_begin, .tgt = d_tgt, .n = n, .vocab = vocab, .ld = ld });
-            double *p[4] = { got_wide(lse, n), got_wide(logp, targets), got_wide(ent, n), got(d, (int64_t)n * ld) };
+            double *p[4] = { got_acc(lse, n), got_acc(logp, targets), got_acc(ent, n), got(d, (int64_t)n * ld) };
             for (int i = 0; i < 4 && t > 1; i++)
                 CHECK(same_bits(p[i], o[i], count[i]), "case %zu: 2 threads change the bits of array %d", c, i);
             memcpy(o, p, sizeof o);
@@ -120,19 +120,19 @@ static void without_entropy_and_alone(void **state)
     struct rng r = rng_make(1, 31, 0);
     double *x = noise(&r, n * ld, 6), *g = noise(&r, n, 1), *zero = host(n);
     for (int i = 0; i < n; i++) tgt[i] = (int)rng_below(&r, (uint32_t)vocab);
-    acc_t *lse = wides(NULL, n), *logp = wides(NULL, n), *ent = wides(NULL, n), *one = wides(NULL, 1);
-    elem_t *a = reals(x, n * ld), *b = reals(x, n * ld), *alone = reals(x + 7 * ld, ld);
+    acc_t *lse = accs(NULL, n), *logp = accs(NULL, n), *ent = accs(NULL, n), *one = accs(NULL, 1);
+    elem_t *a = elems(x, n * ld), *b = elems(x, n * ld), *alone = elems(x + 7 * ld, ld);
     op_row_stats((struct row_stats_args){
         .lse = lse, .logp = logp, .ent = ent, .x = a, .inv_temp = 1, .tgt = ints(tgt, n), .n = n, .vocab = vocab,
         .ld = ld });
     op_row_stats((struct row_stats_args){
         .logp = one, .x = alone, .inv_temp = 1, .tgt = ints(tgt + 7, 1), .n = 1, .vocab = vocab, .ld = ld });
-    CHECK(same_bits(got_wide(one, 1), got_wide(logp, n) + 7, 1), "a row alone has another logp");
+    CHECK(same_bits(got_acc(one, 1), got_acc(logp, n) + 7, 1), "a row alone has another logp");
     op_dlogits((struct dlogits_args){
-        .x = a, .lse = lse, .ent = ent, .g = wides(g, n), .ge = wides(zero, n), .inv_temp = 1, .tgt = ints(tgt, n),
+        .x = a, .lse = lse, .ent = ent, .g = accs(g, n), .ge = accs(zero, n), .inv_temp = 1, .tgt = ints(tgt, n),
         .n = n, .vocab = vocab, .ld = ld });
     op_dlogits((struct dlogits_args){
-        .x = b, .lse = lse, .g = wides(g, n), .inv_temp = 1, .tgt = ints(tgt, n), .n = n, .vocab = vocab, .ld = ld });
+        .x = b, .lse = lse, .g = accs(g, n), .inv_temp = 1, .tgt = ints(tgt, n), .n = n, .vocab = vocab, .ld = ld });
     double *ga = got(a, n * ld), *gb = got(b, n * ld);
     for (int i = 0; i < n * ld; i++)
         if (i % ld < vocab) CHECK_NEAR(ga[i], gb[i], 0, "ge = 0 and ge = NULL, element %d", i);
@@ -152,18 +152,18 @@ static void extremes(void **state)
         x[V + j] = 2.5;
         x[2 * V + j] = j % 2 ? -INFINITY : 1;
     }
-    acc_t *lse = wides(NULL, 3), *logp = wides(NULL, 3), *ent = wides(NULL, 3);
-    elem_t *d = reals(x, 3 * V);
+    acc_t *lse = accs(NULL, 3), *logp = accs(NULL, 3), *ent = accs(NULL, 3);
+    elem_t *d = elems(x, 3 * V);
     op_row_stats((struct row_stats_args){
         .lse = lse, .logp = logp, .ent = ent, .x = d, .inv_temp = 1, .tgt = ints(tgt, 3), .n = 3, .vocab = V, .ld = V
     });
-    double *p = got_wide(logp, 3), *e = got_wide(ent, 3);
+    double *p = got_acc(logp, 3), *e = got_acc(ent, 3);
     CHECK(p[0] == 0 && e[0] == 0, "a certain row: logp %g, entropy %g", p[0], e[0]);
     CHECK_NEAR(e[1], log(V), 4 * EPS * 3, "entropy of a uniform row");
     CHECK_NEAR(p[2], -log(10), 4 * EPS * 3, "logp beside -inf");
     CHECK_NEAR(e[2], log(10), 4 * EPS * 3, "entropy beside -inf");
     op_dlogits((struct dlogits_args){
-        .x = d, .lse = lse, .ent = ent, .g = wides((double[]){ 1, 1, 1 }, 3), .ge = wides((double[]){ 1, 1, 1 }, 3),
+        .x = d, .lse = lse, .ent = ent, .g = accs((double[]){ 1, 1, 1 }, 3), .ge = accs((double[]){ 1, 1, 1 }, 3),
         .inv_temp = 1, .tgt = ints(tgt, 3), .n = 3, .vocab = V, .ld = V });
     double *g = got(d, 3 * V);
     for (int i = 0; i < 3 * V; i++) CHECK(isfinite(g[i]), "dlogits[%d] = %g", i, g[i]);
@@ -193,15 +193,15 @@ static void bounds_case(struct rng *r, enum shape s, int vocab, double it)
         for (int j = 0; j < ld; j++) x[i * ld + j] = j < vocab ? shaped(r, s, j, vocab) : (double)NAN;
         tgt[i] = s == ONE_LEFT ? vocab / 2 : i ? (int)rng_below(r, (uint32_t)vocab) : vocab - 1;
     }
-    elem_t *d = reals(x, N * ld);
-    acc_t *lse = wides(NULL, N), *logp = wides(NULL, N), *ent = wides(NULL, N);
+    elem_t *d = elems(x, N * ld);
+    acc_t *lse = accs(NULL, N), *logp = accs(NULL, N), *ent = accs(NULL, N);
     op_row_stats((struct row_stats_args){
         .lse = lse, .logp = logp, .ent = ent, .x = d, .inv_temp = it, .tgt = ints(tgt, N), .n = N, .vocab = vocab,
         .ld = ld });
     op_dlogits((struct dlogits_args){
-        .x = d, .lse = lse, .ent = ent, .g = wides(g, N), .ge = wides(ge, N), .inv_temp = it, .tgt = ints(tgt, N),
+        .x = d, .lse = lse, .ent = ent, .g = accs(g, N), .ge = accs(ge, N), .inv_temp = it, .tgt = ints(tgt, N),
         .n = N, .vocab = vocab, .ld = ld });
-    double *lp = got_wide(logp, N), *h = got_wide(ent, N), *z = got_wide(lse, N), *y = got(d, N * ld);
+    double *lp = got_acc(logp, N), *h = got_acc(ent, N), *z = got_acc(lse, N), *y = got(d, N * ld);
     for (int i = 0; i < N; i++) {
         /* in the double build a sum in double would be the worse of the two */
         long double sum = 0;

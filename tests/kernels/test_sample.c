@@ -71,8 +71,8 @@ static void draws_follow_the_cumulative_sum(void **state)
             rule.allow = d;
             plain.allow = allow;
         }
-        elem_t *d_x = reals(x, (int64_t)N * ld);
-        acc_t *logp = wides(NULL, N), *ent = wides(NULL, N), *logp2 = wides(NULL, N), *ent2 = wides(NULL, N);
+        elem_t *d_x = elems(x, (int64_t)N * ld);
+        acc_t *logp = accs(NULL, N), *ent = accs(NULL, N), *logp2 = accs(NULL, N), *ent2 = accs(NULL, N);
         int id[N], *d_id = keep(dev_alloc(sizeof id), true);
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
@@ -86,8 +86,8 @@ static void draws_follow_the_cumulative_sum(void **state)
         op_row_stats((struct row_stats_args){
             .logp = logp2, .ent = ent2, .x = d_x, .inv_temp = 1 / rule.temperature, .tgt = d_id, .n = N, .vocab = vocab,
             .ld = ld });
-        CHECK(same_bits(got_wide(logp, N), got_wide(logp2, N), N), "case %zu: logp is not op_row_stats'", c);
-        CHECK(same_bits(got_wide(ent, N), got_wide(ent2, N), N), "case %zu: entropy is not op_row_stats'", c);
+        CHECK(same_bits(got_acc(logp, N), got_acc(logp2, N), N), "case %zu: logp is not op_row_stats'", c);
+        CHECK(same_bits(got_acc(ent, N), got_acc(ent2, N), N), "case %zu: entropy is not op_row_stats'", c);
         int skipped = 0;
         for (int i = 0; i < N; i++) {
             double edge, mass = expect(w, x + (int64_t)i * ld, &plain, vocab, &edge), below = 0, slack = 64 * EPS;
@@ -118,8 +118,8 @@ static void greedy_takes_the_lowest_of_the_best(void **state)
     struct sample_key key[4] = { { 0 } };
     struct sample_rule r = { 0, 1, 0, 5, NULL };
     int id[4], *d_id = keep(dev_alloc(sizeof id), true);
-    acc_t *logp = wides(NULL, 4), *ent = wides(NULL, 4), *logp2 = wides(NULL, 4), *ent2 = wides(NULL, 4);
-    elem_t *d = reals(x, 4 * V);
+    acc_t *logp = accs(NULL, 4), *ent = accs(NULL, 4), *logp2 = accs(NULL, 4), *ent2 = accs(NULL, 4);
+    elem_t *d = elems(x, 4 * V);
     op_sample((struct sample_args){
         .id = d_id, .logp = logp, .ent = ent, .x = d, .rule = &r, .key = keys(key, 4), .n = 4, .vocab = V, .ld = V });
     dev_get(id, d_id, sizeof id);
@@ -127,7 +127,7 @@ static void greedy_takes_the_lowest_of_the_best(void **state)
     for (int i = 0; i < 4; i++) CHECK(id[i] == want[i], "row %d: greedy took %d, not %d", i, id[i], want[i]);
     op_row_stats((struct row_stats_args){
         .logp = logp2, .ent = ent2, .x = d, .inv_temp = 1, .tgt = d_id, .n = 4, .vocab = V, .ld = V });
-    CHECK(same_bits(got_wide(logp, 4), got_wide(logp2, 4), 4) && same_bits(got_wide(ent, 4), got_wide(ent2, 4), 4),
+    CHECK(same_bits(got_acc(logp, 4), got_acc(logp2, 4), 4) && same_bits(got_acc(ent, 4), got_acc(ent2, 4), 4),
           "greedy statistics are those of temperature 1");
     uint32_t allow[1] = { ~(1u << 3) & ~1u }, *d_allow = keep(dev_alloc(sizeof allow), true);
     dev_put(d_allow, allow, sizeof allow);
@@ -152,7 +152,7 @@ static void ties_and_underflow(void **state)
         for (int j = 0; j < V; j++) x[i * V + j] = j == 30 ? 2 : j == 31 ? -500 : j == 32 ? -498 : 1;
     }
     struct sample_rule r = { 1, 1, 4, 9, NULL };
-    elem_t *d = reals(x, (int64_t)N * V);
+    elem_t *d = elems(x, (int64_t)N * V);
     op_sample((struct sample_args){ .id = d_id, .x = d, .rule = &r, .key = keys(key, N), .n = N, .vocab = V, .ld = V });
     dev_get(id, d_id, sizeof id);
     for (int i = 0; i < N; i++) seen[id[i]]++;
@@ -187,7 +187,7 @@ static void frequencies(void **state)
     }
     struct sample_rule rule = { 0.9, 1, 0, 1234567890123ull, NULL };
     op_sample((struct sample_args){
-        .id = d_id, .x = reals(all, (int64_t)N * V), .rule = &rule, .key = keys(key, N), .n = N, .vocab = V, .ld = V });
+        .id = d_id, .x = elems(all, (int64_t)N * V), .rule = &rule, .key = keys(key, N), .n = N, .vocab = V, .ld = V });
     dev_get(id, d_id, N * sizeof *id);
     for (int i = 0; i < N; i++) seen[id[i]]++;
     for (int j = 0; j < V; j++) sum += p[j] = exp(x[j] / 0.9);

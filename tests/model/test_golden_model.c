@@ -126,8 +126,8 @@ static void *put(struct arena *a, const void *host, size_t bytes)
     return p;
 }
 
-static elem_t *reals(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(elem_t), "reals"); }
-static acc_t *wides(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(acc_t), "wides"); }
+static elem_t *elems(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(elem_t), "elems"); }
+static acc_t *accs(struct arena *a, int64_t count) { return arena_get(a, (size_t)count * sizeof(acc_t), "accs"); }
 
 /* The sequences as one batch: row[s][i] is token i of sequence s, target[s][i] where its logp will stand. As a tree,
  * the third shares the first rows of the second. */
@@ -181,11 +181,11 @@ static void pass_run(struct pass *f, const struct golden *g, const struct packin
     };
     f->begin = put(a, p->begin, (n + 1) * sizeof(int));
     f->tgt = put(a, p->tgt, (size_t)p->targets * sizeof(int));
-    f->logits = reals(a, p->n * vocab_ld(&g->m));
-    f->x = reals(a, p->n * g->m.c.dim);
-    f->lse = wides(a, p->n);
-    f->ent = wides(a, p->n);
-    f->logp = wides(a, p->targets);
+    f->logits = elems(a, p->n * vocab_ld(&g->m));
+    f->x = elems(a, p->n * g->m.c.dim);
+    f->lse = accs(a, p->n);
+    f->ent = accs(a, p->n);
+    f->logp = accs(a, p->targets);
     model_forward(&g->m, &f->acts, &f->b, NULL);
     head_forward(&g->m, f->logits, f->x, f->acts.hidden, NULL, p->n);
     op_row_stats((struct row_stats_args){
@@ -250,9 +250,9 @@ static void same_gradients(const struct golden *g, const struct packing *p, stru
                            struct worst *w)
 {
     const struct model *m = &g->m;
-    acc_t *grad = wides(a, m->count), *coef = put(a, p->g, (size_t)p->targets * sizeof *p->g),
+    acc_t *grad = accs(a, m->count), *coef = put(a, p->g, (size_t)p->targets * sizeof *p->g),
           *got = xmalloc((size_t)m->count * sizeof *got);
-    elem_t *dx = reals(a, p->n * m->c.dim);
+    elem_t *dx = elems(a, p->n * m->c.dim);
     int stored = 0;
     dev_zero(grad, (size_t)m->count * sizeof *grad);
     op_dlogits((struct dlogits_args){
@@ -347,7 +347,7 @@ static void texts_grow(struct texts *t, int step, const struct golden *g, const 
                        struct arena *a)
 {
     int64_t ld = vocab_ld(&g->m);
-    elem_t *logits = reals(a, SEQS * ld), *x = reals(a, SEQS * g->m.c.dim);
+    elem_t *logits = elems(a, SEQS * ld), *x = elems(a, SEQS * g->m.c.dim);
     int *id = arena_get(a, SEQS * sizeof *id, "ids"), got[SEQS];
     struct sample_rule rule = { .temperature = 0, .top_p = 1 };
     struct sample_key key[SEQS] = { { 0 } };
@@ -400,7 +400,7 @@ static void greedy_paged(struct texts *t, const struct golden *g, int steps)
     int64_t stride = (int64_t)SEQS * PAGES * kv_page_elems(g->m.h);
     work_make(&a);
     acts_make(&acts, &g->m, ROWS, false, false, &a);
-    elem_t *pool = reals(&a, g->m.c.layers * stride);
+    elem_t *pool = elems(&a, g->m.c.layers * stride);
     for (int step = 0; step < steps; step++) {
         int n = 0, ids[ROWS], pos[ROWS], table[ROWS * PAGES], last[SEQS];
         int64_t slot[ROWS];

@@ -133,7 +133,7 @@ static void *put(struct arena *a, const void *host, size_t bytes)
     dev_put(p, host, bytes);
     return p;
 }
-static acc_t *put_wide(struct arena *a, const double *x, int64_t n)
+static acc_t *put_acc(struct arena *a, const double *x, int64_t n)
 {
     acc_t y[ROWS];
     for (int64_t i = 0; i < n; i++) y[i] = (acc_t)x[i];
@@ -173,7 +173,7 @@ static struct pass ours(const struct subject_at *s)
     for (int64_t i = 0; i < n; i++) get_back(p.logits + i * vocab, host + i * ld, vocab);
     dev_zero(g, (size_t)m->count * sizeof *g);
     op_dlogits((struct dlogits_args){
-        .x = logits, .lse = lse, .ent = ent, .g = put_wide(&a, s->coef, n), .ge = put_wide(&a, s->of_entropy, n),
+        .x = logits, .lse = lse, .ent = ent, .g = put_acc(&a, s->coef, n), .ge = put_acc(&a, s->of_entropy, n),
         .inv_temp = 1, .tgt = tgt, .n = n, .vocab = m->c.vocab, .ld = ld });
     head_back(m, dx, logits, x, n, g);
     model_backward(m, &acts, &b, dx, g);

@@ -111,7 +111,7 @@ extern "C" const char *case_run(enum case_kind k, int order, int *out)
 __global__ void lanes_kernel(int *out)
 {
     const int lane = (int)threadIdx.x, v = 100 + lane;
-    const double wide_one = lane + 0.5;
+    const double acc_one = lane + 0.5;
     out[lane] = __shfl_xor_sync(0xffffffffu, v, 5);
     out[32 + lane] = __shfl_up_sync(0xffffffffu, v, 3);
     out[64 + lane] = __shfl_down_sync(0xffffffffu, v, 7);
@@ -119,7 +119,7 @@ __global__ void lanes_kernel(int *out)
     out[128 + lane] = (int)__ballot_sync(0xffffffffu, lane % 3 == 0);
     out[160 + lane] = __any_sync(0xffffffffu, lane == 9) * 2 + __any_sync(0xffffffffu, lane == 32);
     out[192 + lane] = __all_sync(0xffffffffu, lane < 32) * 2 + __all_sync(0xffffffffu, lane != 9);
-    out[224 + lane] = (int)(2 * __shfl_xor_sync(0xffffffffu, wide_one, 1));
+    out[224 + lane] = (int)(2 * __shfl_xor_sync(0xffffffffu, acc_one, 1));
     if (lane < 8) out[256 + lane] = __shfl_xor_sync(0xffu, v, 1);
     else out[256 + lane] = __shfl_xor_sync(0xffffff00u, v, 1);
 }

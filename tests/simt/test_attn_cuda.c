@@ -123,7 +123,7 @@ static elem_t *pages_of(struct rng *r, const struct attn *k, const elem_t *qkv, 
         int j = (int)rng_below(r, (uint32_t)i + 1);
         number[i] = number[j], number[j] = i;
     }
-    elem_t *pool = reals(NULL, n * kv_page_elems(k->h));
+    elem_t *pool = elems(NULL, n * kv_page_elems(k->h));
     bool *went_on = keep(xcalloc((size_t)n, sizeof(bool)), false);
     for (int i = 0; i < n; i++) {
         int a = k->t.up[i];
@@ -160,13 +160,13 @@ static void chunks_and_splits(void **state)
         int n = k.t.n, ld = n / KV_PAGE + 1;
         int64_t no = (int64_t)n * h.heads * h.hd, nq = (int64_t)n * k.width;
         double sharp = cases[c].scale * cases[c].scale * sqrt(h.hd);
-        elem_t *out = reals(NULL, no), *qkv = reals(k.qkv, nq), *dqkv = reals(NULL, nq), *paged = reals(NULL, no);
-        acc_t *lse = wides(NULL, (int64_t)n * h.heads);
+        elem_t *out = elems(NULL, no), *qkv = elems(k.qkv, nq), *dqkv = elems(NULL, nq), *paged = elems(NULL, no);
+        acc_t *lse = accs(NULL, (int64_t)n * h.heads);
         struct attn_plan *plan = attn_plan_make(k.t.end, n);
         op_attn(out, lse, qkv, plan, h);
-        op_attn_back(dqkv, reals(k.dout, no), out, lse, qkv, plan, h);
+        op_attn_back(dqkv, elems(k.dout, no), out, lse, qkv, plan, h);
         double *o = got(out, no), *d = got(dqkv, nq);
-        near_all("op_attn lse", got_wide(lse, (int64_t)n * h.heads), k.lse, NULL, (int64_t)n * h.heads, 4 + sharp);
+        near_all("op_attn lse", got_acc(lse, (int64_t)n * h.heads), k.lse, NULL, (int64_t)n * h.heads, 4 + sharp);
         if (sizeof(elem_t) == 2) {
             struct attn low = k;
             naive(&low, bf16);
@@ -316,7 +316,7 @@ static void tensor_cores_against_loops(void **state)
         int64_t no = (int64_t)k.t.n * h.heads * h.hd, nq = (int64_t)k.t.n * k.width, nl = (int64_t)k.t.n * h.heads;
         naive(&low, bf16);
         uint16_t *out = halves(NULL, no), *qkv = halves(k.qkv, nq), *dqkv = halves(NULL, nq), *again = halves(NULL, no);
-        acc_t *lse = wides(NULL, nl);
+        acc_t *lse = accs(NULL, nl);
         struct attn_plan *plan = attn_plan_make(k.t.end, k.t.n);
         for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
             if (!ways[w].takes(h)) continue;
@@ -325,7 +325,7 @@ static void tensor_cores_against_loops(void **state)
             ways[w].back(dqkv, halves(k.dout, no), out, lse, qkv, plan, h);
             double *o = got_halves(out, no);
             no_worse(ways[w].names[0], c, o, low.out, k.out, no, 0x1p-16);
-            near_all(ways[w].names[1], got_wide(lse, nl), k.lse, NULL, nl,
+            near_all(ways[w].names[1], got_acc(lse, nl), k.lse, NULL, nl,
                      8 + cases[c].scale * cases[c].scale * sqrt(h.hd));
             no_worse(ways[w].names[2], c, got_halves(dqkv, nq), low.dqkv, k.dqkv, nq, 0x1p-12);
             CHECK(same_bits(o, got_halves(again, no), no), "case %zu: %s: asking for lse changes the output", c,
@@ -373,8 +373,8 @@ static elem_t *pool_of(const struct forks *f, const double *kv, struct heads h)
         }
     int64_t *d = keep(dev_alloc((size_t)slots * sizeof *d), true);
     dev_put(d, slot, (size_t)slots * sizeof *d);
-    elem_t *pool = reals(NULL, f->pages * kv_page_elems(h));
-    op_kv_write(pool, reals(kv, slots * width), d, slots, h);
+    elem_t *pool = elems(NULL, f->pages * kv_page_elems(h));
+    op_kv_write(pool, elems(kv, slots * width), d, slots, h);
     return pool;
 }
 
@@ -431,7 +431,7 @@ static int64_t reads_wanted(const struct forks *f)
 static double *alone(const struct forks *f, elem_t *qkv, elem_t *pool, const int *table, const int *pos, struct heads h)
 {
     int64_t each = (int64_t)h.heads * h.hd;
-    elem_t *out = reals(NULL, f->n * each);
+    elem_t *out = elems(NULL, f->n * each);
     for (int i = 0; i < f->n; i++)
         op_attn_paged(out + i * each, qkv + (int64_t)i * (h.heads + 2 * h.kv) * h.hd, pool, table + (int64_t)i * f->ld,
                       f->ld, pos + i, 1, h);
@@ -458,7 +458,7 @@ static void forks_share_reads(void **state)
         double *q = noise(&r, f.n * width, 2), *kv = noise(&r, f.pages * KV_PAGE * width, 1);
         for (int64_t i = 0; i < f.n * width; i++) q[i] = bf16(q[i]);
         for (int64_t i = 0; i < f.pages * KV_PAGE * width; i++) kv[i] = bf16(kv[i]);
-        elem_t *qkv = reals(q, f.n * width), *pool = pool_of(&f, kv, h), *out = reals(NULL, no);
+        elem_t *qkv = elems(q, f.n * width), *pool = pool_of(&f, kv, h), *out = elems(NULL, no);
         int *table = ints(f.table, (int64_t)f.n * f.ld), *pos = ints(f.pos, f.n), k = cases[c].first;
         double *want = paged_naive(&f, q, kv, h, same), *naive_out = paged_naive(&f, q, kv, h, bf16),
                *one = alone(&f, qkv, pool, table, pos, h);

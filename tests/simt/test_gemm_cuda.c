@@ -13,7 +13,7 @@ static elem_t *padded(const double *x, int64_t rows, int64_t cols, int64_t ld)
 {
     double *y = host(rows * ld);
     for (int64_t i = 0; i < rows * ld; i++) y[i] = i % ld < cols ? x[i / ld * cols + i % ld] : (double)NAN;
-    return reals(y, (rows - 1) * ld + cols);
+    return elems(y, (rows - 1) * ld + cols);
 }
 
 static int64_t or_dense(int64_t ld, int64_t cols) { return ld ? ld : cols; }
@@ -34,16 +34,16 @@ static struct job job_make(struct rng *r, enum gemm_form form, int64_t m, int64_
         t.old[i] = i % ldd < n && t.g.add ? rounded(2 * rng_uniform(r) - 1) : (double)NAN;
     t.g.a = padded(t.a, ar, ac, or_dense(t.g.lda, ac));
     t.g.b = padded(t.b, br, bc, or_dense(t.g.ldb, bc));
-    if (form == GEMM_TN) t.g.dw = wides(t.old, count);
-    else t.g.d = reals(t.old, count);
-    if (flags & 2 && form == GEMM_NT) t.g.bias = reals(t.bias = noise(r, n, 1), n);
+    if (form == GEMM_TN) t.g.dw = accs(t.old, count);
+    else t.g.d = elems(t.old, count);
+    if (flags & 2 && form == GEMM_NT) t.g.bias = elems(t.bias = noise(r, n, 1), n);
     return t;
 }
 
 static double *result(const struct job *t)
 {
     const int64_t count = (t->g.m - 1) * or_dense(t->g.ldd, t->g.n) + t->g.n;
-    return t->g.form == GEMM_TN ? got_wide(t->g.dw, count) : got(t->g.d, count);
+    return t->g.form == GEMM_TN ? got_acc(t->g.dw, count) : got(t->g.d, count);
 }
 
 /* Sums in any order: the error grows with the root of their length; 8 units of it are twice the worst that was seen. */
@@ -117,7 +117,7 @@ static void rows_stand_alone(void **state)
                     struct gemm g = t.g;
                     g.m = batches[b];
                     g.a += from * k;
-                    g.d = reals(NULL, g.m * n);
+                    g.d = elems(NULL, g.m * n);
                     op_gemm(g);
                     CHECK(same_bits(got(g.d, g.m * n), all + from * n, g.m * n),
                           "form %d, n %lld, k %lld: rows %lld to %lld have other bits than among 300", form,

@@ -32,19 +32,19 @@ static void drop(void)
     while (hosts) free(on_host[--hosts]);
 }
 
-/* n random numbers as they are stored; wide_ones: as float. */
-static double *noise(struct rng *r, int64_t n, double scale, bool wide_ones)
+/* n random numbers as they are stored; acc_ones: as float. */
+static double *noise(struct rng *r, int64_t n, double scale, bool acc_ones)
 {
     double *x = host(n);
     for (int64_t i = 0; i < n; i++) {
         double v = (2 * rng_uniform(r) - 1) * scale;
-        x[i] = wide_ones ? (double)(float)v : elem_to(elem_from(v));
+        x[i] = acc_ones ? (double)(float)v : elem_to(elem_from(v));
     }
     return x;
 }
 
 /* n numbers on the device between walls of NaN, `shift` numbers off alignment; x NULL: NaN as well. */
-static elem_t *reals(const double *x, int64_t n, int shift)
+static elem_t *elems(const double *x, int64_t n, int shift)
 {
     int64_t all = n + 2 * WALL;
     elem_t *h = xmalloc((size_t)all * sizeof *h), *d;
@@ -64,7 +64,7 @@ static double *got(const elem_t *d, int64_t n)
     free(h);
     return x;
 }
-static acc_t *wides(const double *x, int64_t n)
+static acc_t *accs(const double *x, int64_t n)
 {
     float *h = xmalloc((size_t)(n + 2) * sizeof *h);
     for (int64_t i = 0; i < n + 2; i++) h[i] = x && i > 0 && i <= n ? (float)x[i - 1] : NAN;
@@ -72,7 +72,7 @@ static acc_t *wides(const double *x, int64_t n)
     free(h);
     return d + 1;
 }
-static double *got_wide(const acc_t *d, int64_t n)
+static double *got_acc(const acc_t *d, int64_t n)
 {
     float *h = xmalloc((size_t)(n + 2) * sizeof *h);
     double *x = host(n);
@@ -103,13 +103,13 @@ static void norm_case(int n, int dim, int shift, double *bits[4])
     double *dres = noise(&r, all, 1, false), *dw = noise(&r, dim, 1, true), *res = host(all), *y = host(all),
            *dx = host(all), *mag = host(all), *dw_mag = host(dim), *rs = host(n);
     for (int j = 0; j < dim; j++) dw_mag[j] = fabs(dw[j]);
-    elem_t *d_res = reals(x, all, shift), *d_y = reals(NULL, all, shift), *d_dx = reals(dres, all, shift),
-           *d_w = reals(w, dim, shift);
-    acc_t *rstd = wides(NULL, n), *d_dw = wides(dw, dim);
+    elem_t *d_res = elems(x, all, shift), *d_y = elems(NULL, all, shift), *d_dx = elems(dres, all, shift),
+           *d_w = elems(w, dim, shift);
+    acc_t *rstd = accs(NULL, n), *d_dw = accs(dw, dim);
     op_add_rmsnorm((struct rmsnorm_args){
-        .res = d_res, .y = d_y, .rstd = rstd, .x = d_res, .add = reals(add, all, shift), .w = d_w, .eps = 1e-5, .n = n,
+        .res = d_res, .y = d_y, .rstd = rstd, .x = d_res, .add = elems(add, all, shift), .w = d_w, .eps = 1e-5, .n = n,
         .dim = dim });
-    double *g_rs = got_wide(rstd, n), *g_res = got(d_res, all);
+    double *g_rs = got_acc(rstd, n), *g_res = got(d_res, all);
     for (int i = 0; i < n; i++) {
         double sq = 0, dot = 0;
         int64_t o = (int64_t)i * dim;
@@ -129,10 +129,10 @@ static void norm_case(int n, int dim, int shift, double *bits[4])
     near_all("norm y", bits[0] = got(d_y, all), y, NULL, all, 4, true);
     if (dim > 1024 * (int)(16 / sizeof(elem_t))) return;
     op_rmsnorm_back((struct rmsnorm_back_args){
-        .dx = d_dx, .dw = d_dw, .dy = reals(dy, all, shift), .dres = d_dx, .res = d_res, .w = d_w, .rstd = rstd, .n = n,
+        .dx = d_dx, .dw = d_dw, .dy = elems(dy, all, shift), .dres = d_dx, .res = d_res, .w = d_w, .rstd = rstd, .n = n,
         .dim = dim });
     near_all("norm dx", bits[1] = got(d_dx, all), dx, mag, all, 8, true);
-    near_all("norm dw", bits[2] = got_wide(d_dw, dim), dw, dw_mag, dim, 8, false);
+    near_all("norm dw", bits[2] = got_acc(d_dw, dim), dw, dw_mag, dim, 8, false);
 }
 
 static void norms(void **state)
@@ -168,9 +168,9 @@ static void swiglu_case(int n, int ff, int shift, double *bits[2])
         mag[at] = fabs(u) * (1 + fabs(g));
         mag[at + ff] = fabs(g);
     }
-    elem_t *out = reals(NULL, all, shift), *x = reals(gu, 2 * all, shift);
+    elem_t *out = elems(NULL, all, shift), *x = elems(gu, 2 * all, shift);
     op_swiglu(out, x, n, ff);
-    op_swiglu_back(x, reals(dy, all, shift), x, n, ff);
+    op_swiglu_back(x, elems(dy, all, shift), x, n, ff);
     near_all("swiglu", bits[0] = got(out, all), y, NULL, all, c, true);       /* bf16: approximate exp, |g| 2^-23 off */
     near_all("swiglu back", bits[1] = got(x, 2 * all), d, mag, 2 * all, c, true);
 }
@@ -248,24 +248,24 @@ static void rope_case(int n, struct heads h, bool norm, int shift, double *bits[
         }
         for (int j = 0; j < hd; j++) mag[i * hd + j] = norm ? 4 + 8 * one.r * one.r * one.r : 2;
     }
-    elem_t *in = reals(x, all, shift), *out = norm ? reals(NULL, all, shift) : in, *g = reals(dy, all, shift),
-           *qn = norm ? reals(w[0], hd, shift) : NULL, *kn = norm ? reals(w[1], hd, shift) : NULL;
-    acc_t *rstd = norm ? wides(NULL, (int64_t)n * turned) : NULL, *dq = wides(host(hd), hd), *dk = wides(host(hd), hd),
-          *f = wides(freq, hd / 2);
+    elem_t *in = elems(x, all, shift), *out = norm ? elems(NULL, all, shift) : in, *g = elems(dy, all, shift),
+           *qn = norm ? elems(w[0], hd, shift) : NULL, *kn = norm ? elems(w[1], hd, shift) : NULL;
+    acc_t *rstd = norm ? accs(NULL, (int64_t)n * turned) : NULL, *dq = accs(host(hd), hd), *dk = accs(host(hd), hd),
+          *f = accs(freq, hd / 2);
     int *d_pos = device(pos, (size_t)n * sizeof *pos);
     op_rope((struct rope_args){
         .out = out, .rstd = rstd, .in = in, .qnorm = qn, .knorm = kn, .eps = 1e-6, .freq = f, .pos = d_pos, .n = n,
         .h = h });
     near_all("rope", bits[0] = got(out, all), y, NULL, all, 12, true);
-    if (norm) near_all("head rstd", got_wide(rstd, (int64_t)n * turned), rs, NULL, (int64_t)n * turned, 8, false);
+    if (norm) near_all("head rstd", got_acc(rstd, (int64_t)n * turned), rs, NULL, (int64_t)n * turned, 8, false);
     op_rope_back((struct rope_back_args){
         .din = g, .dqnorm = norm ? dq : NULL, .dknorm = norm ? dk : NULL, .dout = g, .in = in, .rstd = rstd,
         .qnorm = qn, .knorm = kn, .freq = f, .pos = d_pos, .n = n, .h = h });
     near_all("rope back", bits[1] = got(g, all), d, mag, all, 12, true);
-    bits[2] = got_wide(dq, hd);
+    bits[2] = got_acc(dq, hd);
     if (!norm) return;
     near_all("dqnorm", bits[2], dw[0], dw_mag[0], hd, 12, false);
-    near_all("dknorm", got_wide(dk, hd), dw[1], dw_mag[1], hd, 12, false);
+    near_all("dknorm", got_acc(dk, hd), dw[1], dw_mag[1], hd, 12, false);
 }
 
 static void rotation(void **state)
@@ -308,8 +308,8 @@ static void embedding(void **state)
                      : i % 40 == 7    ? (i % 80 == 7 ? vocab : -1)
                      : i % 50 == 9    ? vocab - 1
                                       : (int)rng_below(&r, (uint32_t)vocab);
-        acc_t *d = wides(dt, cells);
-        op_embed_back(d, reals(dx, all, cases[c].shift), device(ids, (size_t)n * sizeof *ids), n, dim, vocab);
+        acc_t *d = accs(dt, cells);
+        op_embed_back(d, elems(dx, all, cases[c].shift), device(ids, (size_t)n * sizeof *ids), n, dim, vocab);
         for (int64_t i = 0; i < cells; i++) mag[i] = fabs(dt[i]);
         for (int64_t i = 0; i < all; i++) {
             int id = ids[i / dim];
@@ -317,10 +317,10 @@ static void embedding(void **state)
             dt[(int64_t)id * dim + i % dim] += dx[i];
             mag[(int64_t)id * dim + i % dim] += fabs(dx[i]);
         }
-        near_all("op_embed_back", got_wide(d, cells), dt, mag, cells, 2, false);
+        near_all("op_embed_back", got_acc(d, cells), dt, mag, cells, 2, false);
         for (int i = 0; i < n; i++) if (ids[i] >= vocab) ids[i] = -5;
         int *d_ids = device(ids, (size_t)n * sizeof *ids);
-        elem_t *rows = reals(NULL, all, cases[c].shift), *back = reals(table, cells, cases[c].shift);
+        elem_t *rows = elems(NULL, all, cases[c].shift), *back = elems(table, cells, cases[c].shift);
         op_embed(rows, back, d_ids, n, dim);
         x = got(rows, all);
         for (int64_t i = 0; i < all; i++)
@@ -342,16 +342,16 @@ static void flat(void **state)
             struct rng r = rng_make(c, 64, 0);
             double *a = noise(&r, n, 1, false), *b = noise(&r, n, 1, false), *master = noise(&r, n, 1, true),
                    *g = noise(&r, n, 1, true), *w = host(n);
-            elem_t *y = reals(a, n, shift), *d_w = reals(NULL, n, shift);
-            op_add(y, reals(b, n, shift), n);
+            elem_t *y = elems(a, n, shift), *d_w = elems(NULL, n, shift);
+            op_add(y, elems(b, n, shift), n);
             for (int i = 0; i < n; i++) w[i] = elem_to(elem_from(a[i] + b[i]));
             CHECK(same(got(y, n), w, n), "op_add of %d is not the rounded sum", n);
-            acc_t *d_master = wides(master, n), *m = wides(host(n), n), *v = wides(host(n), n);
+            acc_t *d_master = accs(master, n), *m = accs(host(n), n), *v = accs(host(n), n);
             struct adamw rule = { 1e-2, 0.9, 0.99, 1e-8, 0.1, 0.5, 1 };
-            op_adamw(d_w, d_master, wides(g, n), m, v, n, &rule);
+            op_adamw(d_w, d_master, accs(g, n), m, v, n, &rule);
             /* the first step is of size lr */
             for (int i = 0; i < n; i++) master[i] -= 1e-2 * 0.1 * master[i] + 1e-2 * g[i] / (fabs(g[i]) + 2e-8);
-            double *now = got_wide(d_master, n), *stored = got(d_w, n);
+            double *now = got_acc(d_master, n), *stored = got(d_w, n);
             near_all("master", now, master, NULL, n, 8, false);
             for (int i = 0; i < n; i++)
                 CHECK(stored[i] == elem_to(elem_from(now[i])), "weight %d of %d is not the rounded master", i, n);
@@ -360,7 +360,7 @@ static void flat(void **state)
     struct heads h = { 3, 2, 10 };
     struct rng r = rng_make(1, 65, 0);
     double *x = noise(&r, 4 * 70, 1, false), *want = host(4 * 70);
-    elem_t *d = reals(x, 4 * 70, 0);
+    elem_t *d = elems(x, 4 * 70, 0);
     op_query_scale(d, 1.3125, 4, h);
     for (int i = 0; i < 4 * 70; i++) want[i] = i % 70 < 30 ? elem_to(elem_from(x[i] * 1.3125)) : x[i];
     CHECK(same(got(d, 4 * 70), want, 4 * 70), "op_query_scale");
@@ -383,20 +383,20 @@ static void products(void **state)
         struct rng r = rng_make(c, 66, 0);
         double *a = noise(&r, na, 1, false), *b = noise(&r, nb, 1, false), *d = noise(&r, nd, 1, form == GEMM_TN),
                *bias = noise(&r, n, 1, false), *mag = host(nd);
-        elem_t *out = form == GEMM_TN ? NULL : reals(d, nd, 0);
-        acc_t *dw = form == GEMM_TN ? wides(d, nd) : NULL;
+        elem_t *out = form == GEMM_TN ? NULL : elems(d, nd, 0);
+        acc_t *dw = form == GEMM_TN ? accs(d, nd) : NULL;
         op_gemm((struct gemm){ .form = (enum gemm_form)form,
                                .d = out,
                                .dw = dw,
-                               .a = reals(a, na, 0),
-                               .b = reals(b, nb, 0),
+                               .a = elems(a, na, 0),
+                               .b = elems(b, nb, 0),
                                .m = m,
                                .n = n,
                                .k = k,
                                .lda = lda,
                                .ldb = ldb,
                                .ldd = ldd,
-                               .bias = cases[c].bias ? reals(bias, n, 0) : NULL,
+                               .bias = cases[c].bias ? elems(bias, n, 0) : NULL,
                                .add = cases[c].add });
         for (int i = 0; i < m; i++)
             for (int j = 0; j < n; j++) {
@@ -408,7 +408,7 @@ static void products(void **state)
                 }
                 d[i * ldd + j] = s, mag[i * ldd + j] = t;
             }
-        near_all("op_gemm", form == GEMM_TN ? got_wide(dw, nd) : got(out, nd), d, mag, nd, 4, form != GEMM_TN);
+        near_all("op_gemm", form == GEMM_TN ? got_acc(dw, nd) : got(out, nd), d, mag, nd, 4, form != GEMM_TN);
         drop();
     }
 }

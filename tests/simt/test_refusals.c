@@ -44,14 +44,14 @@ static void chooses(void)
 {
     const bool two = sizeof(elem_t) == 2;         /* numerics=fast is what bf16 has by itself */
     unsetenv("APPO_ATTN");
-    if (attn_choose(ATTN_WGMMA) != (two ? ATTN_MMA : ATTN_ONE_WAY) || attn_by_wgmma() != two)
+    if (attn_choose(ATTN_WGMMA) != (two ? ATTN_MMA : ATTN_NO_CHOICE) || attn_by_wgmma() != two)
         die("wgmma was not chosen");
-    if (attn_choose(ATTN_ONE_WAY) != (two ? ATTN_WGMMA : ATTN_ONE_WAY) || attn_by_wgmma() != two)
+    if (attn_choose(ATTN_NO_CHOICE) != (two ? ATTN_WGMMA : ATTN_NO_CHOICE) || attn_by_wgmma() != two)
         die("asking has changed it");
 }
 static void no_choice(void)
 {
-    if (attn_choose(ATTN_WGMMA) != ATTN_ONE_WAY || attn_by_wgmma() || attn_wgmma_takes((struct heads){ 1, 1, 64 }))
+    if (attn_choose(ATTN_WGMMA) != ATTN_NO_CHOICE || attn_by_wgmma() || attn_wgmma_takes((struct heads){ 1, 1, 64 }))
         die("a choice");
 }
 

@@ -95,7 +95,7 @@ static void recorded_steps_give_the_same(void **state)
     dev_graph_enable(false);
     run(&w, hot, 0.9, &s);
     run(&w, cold, 0.5, &s);
-    assert_int_equal(dev_count().recorded, start.recorded);
+    assert_int_equal(dev_count().captured, start.captured);
     dev_graph_enable(true);
     assert_true(dev_graph_supported() == records);
     run(&w, again, 0.9, &s);
@@ -106,9 +106,9 @@ static void recorded_steps_give_the_same(void **state)
      * recorded */
     struct dev_counts c = dev_count();
     printf("%d passes of a run, %d lists recorded, %d passes replayed\n", (int)s.forwards,
-           (int)(c.recorded - start.recorded), (int)(c.replayed - start.replayed));
-    assert_true(records ? c.recorded - start.recorded >= 4 && c.recorded - start.recorded <= 5 : c.recorded == 0);
-    assert_true(!records || c.replayed - start.replayed > s.forwards / 2);
+           (int)(c.captured - start.captured), (int)(c.launched - start.launched));
+    assert_true(records ? c.captured - start.captured >= 4 && c.captured - start.captured <= 5 : c.captured == 0);
+    assert_true(!records || c.launched - start.launched > s.forwards / 2);
     run(&w, again, 0.5, &s);                        /* another rule of sampling: what was recorded is of no use */
     same_and_free("cold", cold, again);
     run(&w, again, 0.9, &s);
@@ -135,7 +135,7 @@ static void moved_scratch_is_noticed(void **state)
     }
     run(&w, again, 0.9, &s);
     same_and_free("moved", first, again);
-    assert_true(!dev_graph_supported() || dev_count().recorded > before.recorded);
+    assert_true(!dev_graph_supported() || dev_count().captured > before.captured);
     for (int i = 0; i < EPISODES; i++) sequence_free(&first[i], NULL);
     world_free(&w);
 }
@@ -152,7 +152,7 @@ static void a_decode_step_waits_once(void **state)
         run(&w, seq, 0.9, &s);
         after = dev_count();
         CHECK(after.allocs == before.allocs, "run %d: %d allocations", i, (int)(after.allocs - before.allocs));
-        int waits = (int)(after.waits - before.waits);
+        int waits = (int)(after.syncs - before.syncs);
         CHECK(!waits_count() || waits == s.forwards, "run %d: %d waits in %d passes", i, waits, (int)s.forwards);
         for (int k = 0; k < EPISODES; k++) sequence_free(&seq[k], NULL);
     }
@@ -186,7 +186,7 @@ static int64_t update(struct learner *l, int len, bool numbers)
     after = dev_count();
     CHECK(after.allocs == before.allocs || strcmp(dev_name(), "cpu") == 0, "sequences of %d: %d allocations", len,
           (int)(after.allocs - before.allocs));
-    return after.waits - before.waits;
+    return after.syncs - before.syncs;
 }
 
 static void an_update_waits_for_what_is_asked(void **state)
@@ -226,7 +226,7 @@ static void a_whole_step_allocates_nothing(void **state)
         CHECK(trainer_step(&x.t, &metrics, NULL, &e), "%s", e.text);
         after = dev_count();
         printf("step %d: %d allocations, %d waits\n", step, (int)(after.allocs - before.allocs),
-               (int)(after.waits - before.waits));
+               (int)(after.syncs - before.syncs));
         assert_true(after.allocs == before.allocs || strcmp(dev_name(), "cpu") == 0);
         metrics_free(&metrics);
     }
