@@ -20,9 +20,11 @@ CFLAGS  ?= -O3 -g
 ifeq ($(shell uname -m),x86_64)
 isa.kernels/cpu/gemm_avx2 = -mavx2 -mfma
 isa.kernels/cpu/gemm_avx512 = -mavx512f -mfma
-isa.kernels/cpu/lanes_avx512 = -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma
+isa.avx512 = -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma
+isa.kernels/cpu/lanes_avx512 = $(isa.avx512)
+isa.tests/kernels/test_vec_avx512 = $(isa.avx512)
 endif
-WARN     = -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wdouble-promotion $(if $(filter 1,$(WERROR)),-Werror)
+WARN     = -Wall -Wextra -Wshadow -Wdouble-promotion $(if $(filter 1,$(WERROR)),-Werror)
 # What makes an overrun end the program instead of going on. HARDEN= and HARDEN_LD= for none.
 HARDEN  ?= -fstack-protector-strong -fstack-clash-protection \
            $(if $(filter 1,$(SAN)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)

@@ -258,7 +258,7 @@ static bool next_turn(struct job *j, struct sequence *next, const struct sequenc
                       int turn, struct err *e)
 {
     struct ids x = { 0 };
-    struct chat_message m = { CHAT_USER, text, n };
+    struct chat_message m = { CHAT_USER, text, .n = n };
     bool ok;
     if (last->n) {
         if (last->finish != FINISH_END && last->ids[last->n - 1] != j->s.chat.end) ids_put(&x, j->s.chat.end);

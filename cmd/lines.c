@@ -92,7 +92,8 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
 bool user_prompt_ids(struct ids *out, const struct session *s, const char *system, const char *text, size_t n,
                   struct err *e)
 {
-    struct chat_message m[2] = { { CHAT_SYSTEM, system, system ? strlen(system) : 0 }, { CHAT_USER, text, n } };
+    struct chat_message m[2] = { { CHAT_SYSTEM, system, .n = system ? strlen(system) : 0 },
+                                 { CHAT_USER, text, .n = n } };
     return chat_write(&s->chat, out, NULL, system ? m : m + 1, system ? 2 : 1, usual_tools(s, true), true) ||
            fail(e, "the tokenizer gave up on this text");
 }

@@ -22,8 +22,8 @@ enum { SAME, COUNT, NEAREST, BY_ID, STATEMENTS };
 static const char *const sql[STATEMENTS] = {
     [SAME] = "SELECT result FROM entry WHERE query = ?",
     [COUNT] = "SELECT count(*) FROM words WHERE words MATCH ?",
-    [NEAREST] = "SELECT id FROM (SELECT rowid AS id, bm25(words, 4.0, 1.0) AS far FROM words WHERE words MATCH ? ORDER "
-    "BY rowid LIMIT ?) ORDER BY far, id LIMIT 1",
+    [NEAREST] = ("SELECT id FROM (SELECT rowid AS id, bm25(words, 4.0, 1.0) AS far FROM words WHERE words MATCH ? "
+                 "ORDER BY rowid LIMIT ?) ORDER BY far, id LIMIT 1"),
     [BY_ID] = "SELECT result FROM entry WHERE id = ?",
 };
 

@@ -310,6 +310,6 @@ void __wrap_op_kl(acc_t *value, acc_t *slope, const acc_t *logp, const acc_t *lo
     __real_op_kl(value, slope, logp, logp_ref, n, kind);
     for (int64_t i = 0; i < n; i++) {
         if (isnan(logp[i]) || isnan(logp_ref[i])) continue;
-        if ((value && isnan(value[i])) || (slope && isnan(slope[i]))) check_number("op_kl", "an estimate", NAN);
+        if ((value && isnan(value[i])) || (slope && isnan(slope[i]))) check_number("op_kl", "an estimate", (double)NAN);
     }
 }

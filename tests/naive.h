@@ -180,7 +180,7 @@ static inline void naive_weights(const struct numbers *z, double *p, double *lse
 {
     int64_t width = (int64_t)(h.heads + 2 * h.kv) * h.hd, key = (int64_t)(h.heads + head / (h.heads / h.kv)) * h.hd;
     for (int64_t i = 0; i < n; i++) {
-        double max = -INFINITY, sum = 0;
+        double max = -HUGE_VAL, sum = 0;
         for (int64_t j = 0; j <= i; j++) {
             double s = 0;
             for (int d = 0; d < h.hd; d++) s = z->sum(s + qkv[i * width + head * h.hd + d] * qkv[j * width + key + d]);
@@ -262,7 +262,7 @@ static inline void naive_attn_back(const struct numbers *z, double *dqkv, const 
 struct naive_row { double lse, ent; };
 static inline struct naive_row naive_stats(const struct numbers *z, const double *x, double inv_temp, int vocab)
 {
-    double max = -INFINITY, mass = 0, mean = 0;
+    double max = -HUGE_VAL, mass = 0, mean = 0;
     for (int j = 0; j < vocab; j++) max = fmax(max, z->sum(x[j] * inv_temp));
     for (int j = 0; j < vocab; j++) mass = z->sum(mass + z->sum(exp(z->sum(z->sum(x[j] * inv_temp) - max))));
     const double lse = z->sum(max + z->sum(log(mass)));

@@ -367,7 +367,7 @@ static struct math_num symbol(struct parse *s, size_t n)
     } else if (n == 1 && *from == 'e') return real(M_E);
     else if (n == 1 && *from == 'i') {
         struct math_num v = real(0);
-        for (int k = 0; k < MATH_POINTS; k++) v.z[k] = I;
+        for (int k = 0; k < MATH_POINTS; k++) v.z[k] = (double complex)I;
         return v;
     }
     return variable(from, (size_t)(s->p - from));

@@ -133,7 +133,7 @@ bool prompt_write(struct ids *out, const struct chat_message *said, int n, const
     }
     struct chat_message *m = xcalloc((size_t)n + 1, sizeof *m);
     int k = 0;
-    if (mine && system) m[k++] = (struct chat_message){ CHAT_SYSTEM, system, strlen(system) };
+    if (mine && system) m[k++] = (struct chat_message){ CHAT_SYSTEM, system, .n = strlen(system) };
     for (int i = 0; i < n; i++)
         if (!mine || said[i].role != CHAT_SYSTEM) m[k++] = said[i];
     struct rollout_messages x;

@@ -175,7 +175,7 @@ static void result_make(struct result *x, const struct tokenizer *t, const struc
 /* The text of its first tokens, without half a character at the end. */
 static struct chat_message result_cut(struct result *x, const struct tokenizer *t, int keep)
 {
-    if (keep >= x->ids.n) return (struct chat_message){ CHAT_TOOL, x->text.p, x->text.n };
+    if (keep >= x->ids.n) return (struct chat_message){ CHAT_TOOL, x->text.p, .n = x->text.n };
     str_clear(&x->cut);
     tokenizer_decode(t, &x->cut, x->ids.p, keep, true);
     size_t n = x->cut.n, back = 0;
@@ -183,7 +183,7 @@ static struct chat_message result_cut(struct result *x, const struct tokenizer *
     while (back < 3 && back < n && utf8_continues(x->cut.p[n - 1 - back])) back++;
     if (back < n && (unsigned char)x->cut.p[n - 1 - back] >= 0xc0 && !utf8_get(x->cut.p + n - 1 - back, back + 1, &c))
         n -= back + 1;
-    return (struct chat_message){ CHAT_TOOL, x->cut.p, n };
+    return (struct chat_message){ CHAT_TOOL, x->cut.p, .n = n };
 }
 
 /* All of them with `budget` tokens of text, earlier ones first; how many that are. */
@@ -200,7 +200,7 @@ static int write_results(const struct call_form *f, struct ids *out, struct resu
     /* each text was encoded by itself; only the seams are new */
     if (!chat_more(f->chat, out, NULL, m, n, true)) {
         for (int k = 0; k < n; k++)
-            m[k] = (struct chat_message){ CHAT_TOOL, TOOL_UNENCODABLE, strlen(TOOL_UNENCODABLE) };
+            m[k] = (struct chat_message){ CHAT_TOOL, TOOL_UNENCODABLE, .n = strlen(TOOL_UNENCODABLE) };
         if (!chat_more(f->chat, out, NULL, m, n, true))
             die("the tokenizer cannot encode what stands around a tool's result");
     }

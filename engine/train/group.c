@@ -18,7 +18,7 @@ static struct trajectory *add(struct group *g)
  * calls in tags, was trained on them and needs none. */
 static void write_task_prompt(struct ids *out, const struct session *s, const char *text)
 {
-    struct chat_message m = { CHAT_USER, text, strlen(text) };
+    struct chat_message m = { CHAT_USER, text, .n = strlen(text) };
     if (!call_form_turns(&s->form)) chat_prompt(&s->chat, out, text);
     else {
         struct err e;

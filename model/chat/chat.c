@@ -584,7 +584,8 @@ bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, co
 
 void chat_prompt(const struct chat *c, struct ids *out, const char *question)
 {
-    ENSURE(chat_write(c, out, NULL, &(struct chat_message){ CHAT_USER, question, strlen(question) }, 1, NULL, true));
+    ENSURE(
+        chat_write(c, out, NULL, &(struct chat_message){ CHAT_USER, question, .n = strlen(question) }, 1, NULL, true));
 }
 
 void chat_mask_free(struct chat_mask *x)

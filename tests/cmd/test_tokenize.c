@@ -16,7 +16,7 @@ static int run(char **argv, const char *in, size_t n, struct str *out)
     snprintf(from, sizeof from, "%s/in", dir);
     snprintf(to, sizeof to, "%s/out", dir);
     CHECK(file_write(from, in, n, &e), "%s", e.text);
-    int argc = 0, status;
+    int argc = 0, status = 0;
     while (argv[argc]) argc++;
     fflush(stdout);
     pid_t child = fork();

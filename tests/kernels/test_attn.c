@@ -34,7 +34,7 @@ static double naive(void *ctx)
     for (int i = 0; i < k->t.n; i++)
         for (int a = 0; a < k->h.heads; a++) {
             const double *q = k->qkv + (int64_t)i * k->width + a * hd;
-            double max = -INFINITY, sum = 0;
+            double max = -HUGE_VAL, sum = 0;
             for (int j = 0; j <= i; j++) {
                 if (k->t.end[j] <= i) continue;
                 const double *key = k->qkv + (int64_t)j * k->width + hq + a / group * hd;

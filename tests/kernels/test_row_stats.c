@@ -20,7 +20,7 @@ struct trajectory {
 static double naive(void *ctx)
 {
     struct trajectory *k = ctx;
-    double max = -INFINITY, sum = 0, loss = 0;
+    double max = -HUGE_VAL, sum = 0, loss = 0;
     for (int j = 0; j < k->vocab; j++) max = fmax(max, k->x[j] * k->inv_temp);
     for (int j = 0; j < k->vocab; j++) sum += exp(k->x[j] * k->inv_temp - max);
     k->lse = max + log(sum);
@@ -150,7 +150,7 @@ static void extremes(void **state)
     for (int j = 0; j < V; j++) {
         x[j] = j == 4 ? 0 : -1e30;
         x[V + j] = 2.5;
-        x[2 * V + j] = j % 2 ? -INFINITY : 1;
+        x[2 * V + j] = j % 2 ? -HUGE_VAL : 1;
     }
     acc_t *lse = accs(NULL, 3), *logp = accs(NULL, 3), *ent = accs(NULL, 3);
     elem_t *d = elems(x, 3 * V);

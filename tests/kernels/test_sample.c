@@ -21,7 +21,7 @@ static int higher_first(const void *a, const void *b)
 static double expect(double *w, const double *x, const struct sample_rule *r, int vocab, double *edge)
 {
     int *id = xmalloc((size_t)vocab * sizeof *id), n = 0;
-    double max = -INFINITY, all = 0, mass = 0;
+    double max = -HUGE_VAL, all = 0, mass = 0;
     for (int j = 0; j < vocab; j++) {
         w[j] = 0;
         if (!r->allow || (r->allow[j / 32] >> (j % 32) & 1)) id[n++] = j, max = fmax(max, x[j]);

@@ -214,7 +214,7 @@ static const struct { const char *without, *key; enum value kind; double x; cons
     { "", "llama.attention.key_length", WHOLE, 63, 0, "odd" },
     { "", "llama.vocab_size", WHOLE, 17, 0, "token_embd.weight has 16 rows" },
     { "llama.rope.freq_base", "llama.rope.freq_base", REAL, -1, 0, "freq_base must be" },
-    { "llama.rope.freq_base", "llama.rope.freq_base", REAL, NAN, 0, "freq_base must be" },
+    { "llama.rope.freq_base", "llama.rope.freq_base", REAL, (double)NAN, 0, "freq_base must be" },
     { "", "llama.rope.scale_linear", REAL, 0.1, 0, "scale_linear must be" },
     { "", "tokenizer.ggml.eos_token_id", WHOLE, 16, 0, "eos_token_id must be" },
     { "", "tokenizer.ggml.bos_token_id", TEXT, 0, "x", "bos_token_id must be" },

@@ -45,7 +45,7 @@ static void naive_row(struct attn *k, int i, int a, double *s, double *dp, doubl
 {
     int hd = k->h.hd, hq = k->h.heads * hd, kv = a / (k->h.heads / k->h.kv);
     const double *q = k->qkv + (int64_t)i * k->width + a * hd, *g = k->dout + (int64_t)i * hq + a * hd;
-    double *o = k->out + (int64_t)i * hq + a * hd, *dq = k->dqkv + (int64_t)i * k->width + a * hd, max = -INFINITY,
+    double *o = k->out + (int64_t)i * hq + a * hd, *dq = k->dqkv + (int64_t)i * k->width + a * hd, max = -HUGE_VAL,
            sum = 0, dot = 0;
     for (int j = i; j >= 0; j = k->t.up[j]) {
         const double *key = k->qkv + (int64_t)j * k->width + hq + kv * hd, *value = key + k->h.kv * hd;
@@ -387,7 +387,7 @@ static double *paged_naive(const struct forks *f, const double *qkv, const doubl
     for (int i = 0; i < f->n; i++)
         for (int a = 0; a < h.heads; a++) {
             const double *q = qkv + (int64_t)i * width + a * h.hd;
-            double max = -INFINITY, sum = 0, *o = out + ((int64_t)i * h.heads + a) * h.hd;
+            double max = -HUGE_VAL, sum = 0, *o = out + ((int64_t)i * h.heads + a) * h.hd;
             for (int pass = 0; pass < 3; pass++)
                 for (int t = 0; t <= f->pos[i]; t++) {
                     const double *k =

@@ -51,7 +51,7 @@ static double *random_rows(struct rng *r, int n, int vocab, double scale)
 struct naive { double lse, ent; };
 static struct naive row_naive(const double *x, int vocab, double it)
 {
-    double max = -INFINITY, sum = 0, dot = 0;
+    double max = -HUGE_VAL, sum = 0, dot = 0;
     for (int j = 0; j < vocab; j++) max = fmax(max, x[j] * it);
     for (int j = 0; j < vocab; j++) sum += exp(x[j] * it - max), dot += exp(x[j] * it - max) * (x[j] * it - max);
     return (struct naive){ max + log(sum), log(sum) - dot / sum };

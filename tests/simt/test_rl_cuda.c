@@ -93,10 +93,10 @@ static void policy_loss(void **state)
     struct batch b = make(2);
     for (int gspo = 0; gspo < 2; gspo++) {
         struct loss_rule r = { .clip_low = 0.2, .clip_high = 0.28, .clip_c = 3, .mode = gspo ? LOSS_GSPO : LOSS_PPO,
-                               .future = { FUTURE_SCALE, 0.5, 0.98, 0.9, 1.3, INFINITY, INFINITY } };
+                               .future = { FUTURE_SCALE, 0.5, 0.98, 0.9, 1.3, HUGE_VAL, HUGE_VAL } };
         struct loss_in in = { b.logp, b.old, NULL, b.entropy, b.adv, b.m, b.begin, ROWS };
         struct loss_stats s;
-        double loss = 0, tokens = 0, iw_min = INFINITY, kl = 0, entropy = 0;
+        double loss = 0, tokens = 0, iw_min = HUGE_VAL, kl = 0, entropy = 0;
         op_pg(g, NULL, influence, NULL, &s, &in, &r);
         for (int row = 0; row < ROWS; row++) {
             double future = 0, n = 0, mean = 0, slopes = 0;

@@ -114,7 +114,7 @@ static void same_numbers(void **state)
 
 static void z_scores(double *x, const uint8_t *m, int n)
 {
-    double sum = 0, square = 0, count = 0, lo = INFINITY, hi = -INFINITY;
+    double sum = 0, square = 0, count = 0, lo = HUGE_VAL, hi = -HUGE_VAL;
     for (int i = 0; i < n; i++) if (m[i]) { sum += x[i]; count++; lo = fmin(lo, x[i]); hi = fmax(hi, x[i]); }
     for (int i = 0; i < n; i++) if (m[i]) square += (x[i] - sum / count) * (x[i] - sum / count);
     for (int i = 0; i < n; i++) x[i] = !m[i] || lo == hi ? 0 : (x[i] - sum / count) / (sqrt(square / count) + 1e-6);
@@ -279,7 +279,7 @@ static void call_budget(void **state)
         x.script.calls = 200;
         mini_sample(&x, g, 1, 0);
         mini_branch(&x, g, 1, false, &z);
-        int over = 0, made = 0, open_tag = 0;
+        int over = 0, made = 0;
         for (int j = g[0].initial; j < g[0].n; j++) {
             const struct trajectory *r = g[0].traj[j];
             int before = 0, tags = 0, real_calls = 0;
@@ -287,7 +287,6 @@ static void call_budget(void **state)
                 before += r->seq.call[i].close < r->seq.born - r->seq.prompt_len && !r->seq.call[i].over_limit;
             for (int p = 0; p < r->seq.born; p++)
                 tags += r->seq.ids[p] == x.script.close || r->seq.ids[p] == tokenizer_id(x.s.tok, "</search>");
-            open_tag += r->seq.m[r->seq.born - 1] && r->seq.ids[r->seq.born - 1] == x.script.open;
             int spent = prefix && tags > before ? tags : before;
             for (int i = 0; i < r->seq.calls; i++) {
                 const struct call *c = &r->seq.call[i];

@@ -100,7 +100,7 @@ static void turn_ids(struct ids *out, const struct chat *c, const char *text)
 {
     struct ids all = { 0 };
     struct chat_mask mask = { 0 };
-    struct chat_message m[2] = { { CHAT_USER, "q", 1 }, { CHAT_ASSISTANT, text, strlen(text) } };
+    struct chat_message m[2] = { { CHAT_USER, "q", .n = 1 }, { CHAT_ASSISTANT, text, .n = strlen(text) } };
     assert_true(chat_write(c, &all, &mask, m, 2, NULL, false));
     for (int i = 0; i < all.n; i++) if (mask.p[i]) ids_put(out, all.p[i]);
     chat_mask_free(&mask);
@@ -146,12 +146,12 @@ static void recite_one(struct sequence *seq, const struct ids *script, struct mo
 /* The conversation as messages; texts of results are cut out of back. */
 static void messages_of(const struct spoken *x, struct chat_message *m, int *n)
 {
-    m[(*n)++] = (struct chat_message){ CHAT_USER, "q", 1 };
+    m[(*n)++] = (struct chat_message){ CHAT_USER, "q", .n = 1 };
     for (int i = 0; i < MOST && x->says[i]; i++) {
-        m[(*n)++] = (struct chat_message){ CHAT_ASSISTANT, x->says[i], strlen(x->says[i]) };
+        m[(*n)++] = (struct chat_message){ CHAT_ASSISTANT, x->says[i], .n = strlen(x->says[i]) };
         for (const char *p = x->back[i]; p; ) {
             size_t len = strcspn(p, "^");
-            m[(*n)++] = (struct chat_message){ CHAT_TOOL, p, len };
+            m[(*n)++] = (struct chat_message){ CHAT_TOOL, p, .n = len };
             p = p[len] ? p + len + 1 : NULL;
         }
     }

@@ -192,7 +192,7 @@ static void script_free(struct script *x)
     for (int i = 0; i < PARTS; i++) { str_free(&x->says[i]); str_free(&x->back[i]); }
 }
 
-static const struct chat_message question = { CHAT_USER, "q?", 2 };
+static const struct chat_message question = { CHAT_USER, "q?", .n = 2 };
 
 /* What a model writes of one text: its canonical tokens, added ones that it may write as such. */
 static void own_ids(struct ids *out, const struct world *w, const struct str *text)
@@ -424,7 +424,7 @@ static void run_all(struct sequence *seq, struct world *w, struct recital *x)
                                    .form = &w->f,
                                    .force = recite,
                                    .force_ctx = x };
-    struct toolbox box = { answer, x };
+    struct toolbox box = { .run = answer, .ctx = x };
     struct arena arena;
     struct kv kv;
     struct model m;
@@ -498,7 +498,7 @@ static void masks(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int learn = 0; learn < 2; learn++) {
             const struct world *w = &world[cases[i].calls == CALLS_TAGS ? 2 : 6];
-            struct chat_message m[] = { question, { CHAT_ASSISTANT, cases[i].text, strlen(cases[i].text) } };
+            struct chat_message m[] = { question, { CHAT_ASSISTANT, cases[i].text, .n = strlen(cases[i].text) } };
             struct rollout_messages x;
             struct ids ids = { 0 };
             struct chat_mask mask = { 0 };
@@ -538,33 +538,41 @@ static void joins(void **state)
     (void)state;
 #define GIVEN(x) "<|im_start|>user\n<tool_response>\n" x "\n</tool_response><|im_end|>\n"
     static const struct { const char *name; struct chat_message m[5]; const char *want; bool turns; } cases[] = {
-        { "one result", { { CHAT_ASSISTANT, "a" S "\n", 20 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+        { "one result", { { CHAT_ASSISTANT, "a" S "\n", .n = 20 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_ASSISTANT, "b",
+          .n = 1 } },
           "|a" S "| <result>\nr\n</result>|b<|im_end|>|\n", false },
-        { "two in a row", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, P, 18 }, { CHAT_TOOL,
-          "2", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+        { "two in a row", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_ASSISTANT, P, .n = 18 },
+          { CHAT_TOOL,
+          "2", .n = 1 }, { CHAT_ASSISTANT, "b", .n = 1 } },
           "|" S "| <result>\nr\n</result>|" P "| <result>\n2\n</result>|b<|im_end|>|\n", false },
-        { "with one in the text", { { CHAT_ASSISTANT, S "<result>x</result>" P, 54 }, { CHAT_TOOL, "2", 1 },
-          { CHAT_ASSISTANT, "b", 1 } },
+        { "with one in the text", { { CHAT_ASSISTANT, S "<result>x</result>" P, .n = 54 }, { CHAT_TOOL, "2", .n = 1 },
+          { CHAT_ASSISTANT, "b", .n = 1 } },
           "|" S "| <result>\nx\n</result>|" P "| <result>\n2\n</result>|b<|im_end|>|\n", false },
-        { "quiet before it", { { CHAT_ASSISTANT, S, 18, .quiet = true }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b",
-          1 } }, S " <result>\nr\n</result>|b<|im_end|>|\n", false },
-        { "quiet behind it", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1,
+        { "quiet before it", { { CHAT_ASSISTANT, S, 18, .quiet = true }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_ASSISTANT,
+          "b",
+          .n = 1 } }, S " <result>\nr\n</result>|b<|im_end|>|\n", false },
+        { "quiet behind it", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_ASSISTANT, "b", 1,
           .quiet = true } }, "|" S "| <result>\nr\n</result>b<|im_end|>\n", false },
-        { "a user behind it", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_USER, "u", 1 } },
+        { "a user behind it", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_USER, "u",
+          .n = 1 } },
           "|" S "| <result>\nr\n</result>|<|im_end|>|\n<|im_start|>user\nu<|im_end|>\n", false },
-        { "tags in a result", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "<result></result></result>", 26 },
-          { CHAT_ASSISTANT, "b", 1 } },
+        { "tags in a result", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "<result></result></result>", .n = 26 },
+          { CHAT_ASSISTANT, "b", .n = 1 } },
           "|" S "| <result>\n<result></result></result>\n</result>|b<|im_end|>|\n", false },
         /* no turn of a rollout */
-        { "the last", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 } }, "|" S "<|im_end|>|\n" GIVEN("r"), false },
-        { "two results", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_TOOL, "t", 1 }, { CHAT_ASSISTANT,
-          "b", 1 } },
+        { "the last", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "r", .n = 1 } }, "|" S "<|im_end|>|\n" GIVEN("r"),
+          false },
+        { "two results", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_TOOL, "t", .n = 1 },
+          { CHAT_ASSISTANT,
+          "b", .n = 1 } },
           "|" S "<|im_end|>|\n<|im_start|>user\n<tool_response>\nr\n</tool_response>\n<tool_response>\nt\n</tool_response><|im_end|>\n<|im_start|>assistant\n|b<|im_end|>|\n",
           false },
-        { "words behind the call", { { CHAT_ASSISTANT, S " so", 21 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b",
-          1 } },
+        { "words behind the call", { { CHAT_ASSISTANT, S " so", .n = 21 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_ASSISTANT,
+          "b",
+          .n = 1 } },
           "|" S " so<|im_end|>|\n" GIVEN("r") "<|im_start|>assistant\n|b<|im_end|>|\n", false },
-        { "calls in turns", { { CHAT_ASSISTANT, S, 18 }, { CHAT_TOOL, "r", 1 }, { CHAT_ASSISTANT, "b", 1 } },
+        { "calls in turns", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_ASSISTANT, "b",
+          .n = 1 } },
           "|" S "<|im_end|>|\n" GIVEN("r") "<|im_start|>assistant\n|b<|im_end|>|\n", true },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -351,7 +351,7 @@ static void forms(void **state)
     struct str text = { 0 };
     assert_false(call_form_turns(NULL));
     turny_open(&f, &c, tok[0], "qwen2.5", CALLS_HERMES);
-    assert_true(chat_write(&c, &ids, NULL, &(struct chat_message){ CHAT_USER, "q", 1 }, 1, &f.tools, true));
+    assert_true(chat_write(&c, &ids, NULL, &(struct chat_message){ CHAT_USER, "q", .n = 1 }, 1, &f.tools, true));
     tokenizer_decode(tok[0], &text, ids.p, ids.n, true);
     assert_non_null(strstr(text.p, "\n{\"type\": \"function\", \"function\": {\"name\": \"python\", \"description\": "
                                    "\"Evaluates"));
@@ -400,9 +400,10 @@ static int own_specials(const struct tokenizer *t, const struct ids *x)
 /* What stands in the conversation when it is written whole, from the end of the assistant's turn on. */
 static void whole(const struct chat *c, struct ids *out, const struct str *text, int n)
 {
-    struct chat_message m[8] = { { CHAT_USER, "q", 1 }, { CHAT_ASSISTANT, "<think>\na\n</think>\n\nb", 21 } };
+    struct chat_message m[8] = { { CHAT_USER, "q", .n = 1 }, { CHAT_ASSISTANT, "<think>\na\n</think>\n\nb", .n = 21 } };
     struct ids all = { 0 }, before = { 0 };
-    for (int k = 0; k < n; k++) m[2 + k] = (struct chat_message){ CHAT_TOOL, text[k].n ? text[k].p : "", text[k].n };
+    for (int k = 0; k < n; k++)
+        m[2 + k] = (struct chat_message){ CHAT_TOOL, text[k].n ? text[k].p : "", .n = text[k].n };
     assert_true(chat_write(c, &all, NULL, m, 2 + n, NULL, true) && chat_write(c, &before, NULL, m, 2, NULL, false));
     int from = before.n;
     /* the line break behind an end is not the model's */

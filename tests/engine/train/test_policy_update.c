@@ -244,7 +244,7 @@ static double delta(const struct token *t) { return clamped(t->logp - t->logp_ol
 
 static void naive_factors(struct naive *v, const struct config *c)
 {
-    v->factor_min = INFINITY, v->factor_max = -INFINITY;
+    v->factor_min = HUGE_VAL, v->factor_max = -HUGE_VAL;
     for (int i = 0; i < v->n; i++)
         for (int p = 0; p < v->line[i].n; p++) {
             struct line *l = &v->line[i];

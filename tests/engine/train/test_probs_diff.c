@@ -14,7 +14,7 @@ struct diff { double n, sum, min, max; };
 /* |p - p_rollout| of the trained tokens of initial rollouts under the present weights, rows chosen by counts[]. */
 static struct diff diff_of(const struct mini *x, const struct group *g, const bool *counts)
 {
-    struct diff d = { 0, 0, INFINITY, 0 };
+    struct diff d = { 0, 0, HUGE_VAL, 0 };
     for (int p = 0; p < PROMPTS; p++)
         for (int j = 0; counts[p] && j < g[p].initial; j++) {
             const struct sequence *seq = &g[p].traj[j]->seq;

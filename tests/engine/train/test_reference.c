@@ -107,7 +107,7 @@ static void z_score(double *z, const double *x, const struct line *l)
 static void check_scores(struct line *l, const struct config *c, struct tally *t, const char *name)
 {
     l->flat = true;
-    for (int i = 0; i < l->n; i++) l->f[i] = clamp(omega_at(l, i, l->pi_old, c->branch.gamma, INFINITY),
+    for (int i = 0; i < l->n; i++) l->f[i] = clamp(omega_at(l, i, l->pi_old, c->branch.gamma, HUGE_VAL),
         1 - c->branch.clip_low, 1 + c->branch.clip_high);
     z_score(l->zf, l->f, l);
     z_score(l->zh, l->entropy, l);
@@ -298,7 +298,7 @@ static void check_advantages(const struct update *u, const struct config *c, str
 
 static double factor(const struct line *l, int i, double adv, const struct config *c)
 {
-    double none = INFINITY, b = c->advantage.future_weight;
+    double none = HUGE_VAL, b = c->advantage.future_weight;
     if (c->advantage.future == FUTURE_OFF) return 1;
     double omega = omega_at(l, i, l->sampled, c->advantage.future_gamma,
         c->advantage.future_leave_out > 0 ? log(c->advantage.future_leave_out) : none);

@@ -73,8 +73,8 @@ static void check_kinds(const struct session *s, const struct sequence *seq, int
 static void kinds(void **state)
 {
     (void)state;
-    static const char *const texts[] = { "<think>a<b</think><python>1+1</python> "
-                                         "<result>\n2</result><answer>x</answer>",
+    static const char *const texts[] = { ("<think>a<b</think><python>1+1</python> "
+                                          "<result>\n2</result><answer>x</answer>"),
                                          "no tag",
                                          "<search>on</search>x<search>o",
                                          "</think>x<think></think>",

@@ -106,7 +106,8 @@ static void read_talk(struct conversation *x, const struct chat *c, json_t *v)
         json_t *text = json_object_get(m, "content");
         int role = 0;
         while (strcmp(roles[role], text_of(m, "role"))) role++;
-        x->m[x->n++] = (struct chat_message){ (enum chat_role)role, json_string_value(text), json_string_length(text) };
+        x->m[x->n++] = (struct chat_message){ (enum chat_role)role, json_string_value(text),
+                                               .n = json_string_length(text) };
     }
     if (!json_is_array(tools)) return;
     struct err e = { "" };
@@ -240,7 +241,7 @@ static void rendered_ids(void **state)
 
 static struct chat_message say(enum chat_role role, const char *text)
 {
-    return (struct chat_message){ role, text, strlen(text) };
+    return (struct chat_message){ role, text, .n = strlen(text) };
 }
 
 static bool begins(const struct ids *all, const struct ids *part)
