@@ -51,7 +51,8 @@ static void run(const struct tool_env *env, const struct tool_caller *who, const
 static void rejected_by_name(void **state)
 {
     (void)state;
-    static const struct tool good = { "date", "<date>", "</date>", "Tells the date.", "format", "Its format.", run };
+    static const struct tool good = { "date", "<date>", "</date>", "Tells the date.", "format", "Its format.",
+                                      .run = run };
     struct { const char *why; struct tool row; } cases[] = {
         { "no run function", good }, { "no opening tag", good }, { "no closing tag", good }, { "no description", good },
         { "no argument", good }, { "no argument description", good }, { "are no tags", good },
