@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""calc_python.py: random expressions through the calculator (data/tasks/calc.c) and through this Python; every answer must be the same text. By hand:
-make && tests/data/tasks/calc_python.py [COUNT] [SEED]. Where the calculator says "error: ..." by its limits, Python's answer is not compared."""
+"""calc_python.py: random expressions through the calculator (data/tasks/calc.c) and through this Python; both must print
+the same text. By hand: make && tests/data/tasks/calc_python.py [COUNT] [SEED]. Answers that are "error: ..." because of
+the calculator's limits are not compared."""
 import math, os, random, subprocess, sys, tempfile
 
 top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
@@ -52,7 +53,8 @@ def expression(depth):
 
 def python(text):
     try:
-        value = eval(text, {"__builtins__": {}}, {"min": min, "max": max, "abs": abs, "float": float, "int": int, "round": round})
+        value = eval(text, {"__builtins__": {}}, {"min": min, "max": max, "abs": abs, "float": float, "int": int,
+                                                  "round": round})
     except ZeroDivisionError:
         return "error: zero division"
     except (OverflowError, ValueError):
@@ -62,9 +64,11 @@ def python(text):
 
 with tempfile.TemporaryDirectory() as d:
     with open(d + "/f.c", "w") as f: f.write(FILTER)
-    subprocess.check_call(["gcc", "-std=gnu11", "-I" + top, d + "/f.c", top + "/build/cpu/libdata.a", top + "/build/cpu/libbase.a", "-lm", "-o", d + "/f"])
+    subprocess.check_call(["gcc", "-std=gnu11", "-I" + top, d + "/f.c", top + "/build/cpu/libdata.a",
+                           top + "/build/cpu/libbase.a", "-lm", "-o", d + "/f"])
     lines = [expression(rng.randrange(1, 4)) for _ in range(count)]
-    got = subprocess.run([d + "/f"], input="\n".join(lines) + "\n", stdout=subprocess.PIPE, text=True, check=True).stdout.split("\n")
+    got = subprocess.run([d + "/f"], input="\n".join(lines) + "\n", stdout=subprocess.PIPE, text=True,
+                         check=True).stdout.split("\n")
 compared = refused = wrong = 0
 for text, mine in zip(lines, got):
     if mine.startswith("error: ") and mine != "error: zero division":
