@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""calc_python.py: random expressions through the calculator (data/tasks/calc.c) and through this Python; both must print
-the same text. By hand: make && tests/data/tasks/calc_python.py [COUNT] [SEED]. Answers that are "error: ..." because of
+"""calc_python.py: random expressions through the calculator (data/tasks/calc.c) and through this Python; both must
+print the same text. By hand: make && tests/data/tasks/calc_python.py [COUNT] [SEED]. Answers that are "error: ..." because of
 the calculator's limits are not compared."""
 import math, os, random, subprocess, sys, tempfile
 
-top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
 count = int(sys.argv[1]) if len(sys.argv) > 1 else 20000
 rng = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
 FILTER = r'''
@@ -64,7 +64,7 @@ def python(text):
 
 with tempfile.TemporaryDirectory() as d:
     with open(d + "/f.c", "w") as f: f.write(FILTER)
-    subprocess.check_call(["gcc", "-std=gnu11", "-I" + top, d + "/f.c", top + "/build/cpu/libdata.a",
+    subprocess.check_call(["gcc", "-std=gnu11", "-I" + top, d + "/f.c", top + "/build/cpu/libdata-tasks.a",
                            top + "/build/cpu/libbase.a", "-lm", "-o", d + "/f"])
     lines = [expression(rng.randrange(1, 4)) for _ in range(count)]
     got = subprocess.run([d + "/f"], input="\n".join(lines) + "\n", stdout=subprocess.PIPE, text=True,
