@@ -1,4 +1,4 @@
-/* clock.h: time that only goes forward. */
+/* clock.h: seconds of a clock that never goes back. */
 #pragma once
 #include <time.h>
 

@@ -1,5 +1,6 @@
 /* dir.c: folders: made, proven writable, and filled as a whole. */
 #define _GNU_SOURCE      /* nftw */
+#include "base/dir.h"
 #include "base/file.h"
 #include <dirent.h>
 #include <errno.h>
@@ -75,7 +76,7 @@ char *dir_unused(const char *dir, const char *stem)
     }
 }
 
-static void stage_forget(struct staging *s)
+static void staging_forget(struct staging *s)
 {
     lock_drop(&s->lock);
     free(s->dir);
@@ -140,7 +141,7 @@ bool staging_open(struct staging *s, const char *dir, struct err *e)
     s->tmp = tmp.p;
     if (mkdir(tmp.p, 0777) == 0) return true;
     fail(e, "%s: cannot make the folder: %s", tmp.p, strerror(errno));
-    stage_forget(s);
+    staging_forget(s);
     return false;
 }
 
@@ -164,7 +165,7 @@ bool staging_commit(struct staging *s, const char *last, struct err *e)
     if (why)
         return fail(e, "%s: the files are written, but the folder could not be brought to the disk: %s", s->dir,
                     strerror(why));
-    stage_forget(s);
+    staging_forget(s);
     return true;
 }
 
@@ -175,5 +176,5 @@ void staging_drop(struct staging *s)
     rmdir(s->tmp);
     lock_drop(&s->lock);
     if (s->made) rmdir(s->dir);
-    stage_forget(s);
+    staging_forget(s);
 }

@@ -1,4 +1,4 @@
-/* err.c: error sentences, die() and allocation that cannot fail. */
+/* err.c: error messages, die() and allocation that cannot fail. */
 #include "base/err.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,8 +7,8 @@
 
 void (*die_hook)(void);
 
-/* Names in sentences come from files, which must not speak to a terminal. U+0080 to U+009F are controls too, of which
- * CSI is one; in UTF-8 they are C2 and a byte of their number. */
+/* Messages quote names from files, which must not control the terminal. U+0080 to U+009F are control characters too
+ * (CSI is one of them); in UTF-8 they are the byte C2 and the byte of their number. */
 static void quiet(char *s)
 {
     for (; *s; s++) {

@@ -1,5 +1,6 @@
 /* file.c: bounded reads (gzip and zstd by their magic) and writes that appear whole or not at all. Folders are in
  * dir.c. */
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/text.h"
 #include <errno.h>
@@ -56,8 +57,8 @@ static int unpack_some(z_stream *z, struct str *out)
     return code == Z_OK && z->avail_in == 0 && z->avail_out ? Z_BUF_ERROR : code;
 }
 
-/* All members of in, one after another; 0 bytes may follow them, as tapes leave them. Each byte of in may make 1032, so
- * a bound that grows with in is what keeps a small file from filling the memory. */
+/* All members of in, one after another; zero padding, as tapes leave it, may follow. One byte of in can expand to 1032,
+ * so the limit grows with the size of in: a small file cannot fill the memory. */
 static size_t packed_bound(const struct str *in, size_t max)
 {
     /* rows that all begin with the same instructions: 10,000 of the released ones pack to 1/23 as zstd -19, to 1/15 as
@@ -106,7 +107,7 @@ static bool unpack_gzip(const struct str *in, const char *path, size_t max, stru
     return ok;
 }
 
-/* All frames of in; those that zstd says to skip are skipped. */
+/* All frames of in; skippable frames are skipped. */
 static bool unpack_zstd(const struct str *in, const char *path, size_t max, struct str *out, struct err *e)
 {
     char chunk[65536];
@@ -147,11 +148,11 @@ bool file_read(const char *path, size_t max, struct str *out, struct err *e)
     return ok;
 }
 
-/* Temporary files that are open. A handler of signals reads the table while others write it: an entry is a whole path
- * or NULL at any time. */
+/* Open temporary files. A signal handler may read the table while it is being written: each entry is a complete path or
+ * NULL at any time. */
 enum { TEMPS = 32 };
 static char *volatile temps[TEMPS];
-/* a child that was forked and ends before it becomes another program has none of its own */
+/* a forked child that exits before exec owns none of these files */
 static volatile pid_t owner;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -174,15 +175,15 @@ void out_note(char *path, bool open)
     pthread_mutex_unlock(&lock);
 }
 
-/* What stands at path already is no plain file, or may be a stream of this process (/dev/stdout): nothing can be
- * renamed over it. */
+/* The existing path is not a plain file, or may be a stream of this process (/dev/stdout): it cannot be renamed
+ * over. */
 static bool is_stream(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || starts_with(path, "/dev/") || starts_with(path, "/proc/"));
 }
 
-/* A name that somebody put there beforehand, a link perhaps, is not written through. */
+/* Never writes through a name that already exists, which may be a link planted there. */
 static int make_temp(const char *tmp)
 {
     int fd = -1;
@@ -227,7 +228,7 @@ static void out_forget(struct out *o)
     *o = (struct out){ 0 };
 }
 
-/* 0, or why the names in the folder of path are not known to be on the disk. */
+/* Flushes the names in the folder of path to the disk: 0 or errno. */
 static int sync_folder_of(const char *path)
 {
     char *dir = xstrdup(path), *slash = strrchr(dir, '/');
@@ -244,7 +245,7 @@ bool out_commit(struct out *o, struct err *e)
     ok = fflush(o->f) == 0 && ok;
     ok = ok && (fsync(fileno(o->f)) == 0 || !o->tmp);                       /* pipes and terminals cannot be synced */
     int why = errno;
-    /* an earlier write failed: the next one tells why */
+    /* an earlier write failed: one more write yields errno */
     if (!ok && !why && o->tmp && write(fileno(o->f), "", 1) < 0) why = errno;
     ok = fclose(o->f) == 0 && ok;
     if (ok && o->tmp && rename(o->tmp, o->path) != 0) { ok = false; why = errno; }

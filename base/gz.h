@@ -2,6 +2,6 @@
 #pragma once
 #include <stdio.h>
 
-/* A stream whose bytes go into `to` packed, as one gzip member without name or time, so that the same text gives the
- * same bytes. fclose ends the member and leaves `to` open; a write that fails is an error of both streams. */
+/* A stream that writes its bytes to `to` as one gzip member without name or time, so that the same text gives the same
+ * bytes. fclose ends the member and leaves `to` open; a failed write sets the error flag of both streams. */
 FILE *gz_writer(FILE *to);

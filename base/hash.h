@@ -1,6 +1,6 @@
-/* hash.h: XXH64 (Collet's xxHash, 64 bits, seed 0): a checksum against damage, not against an attacker. A file that
- * lost or changed any bit has another one but for one case in 2^64; reading is what it costs: 6 to 9 GB/s from memory
- * (measured by tests/base/test_hash). */
+/* hash.h: XXH64 (Collet's xxHash, 64 bits, seed 0): a checksum against damage, not against an attacker. A damaged
+ * file keeps its checksum in one case of 2^64. Cost: 6 to 9 GB/s from memory (measured by tests/base/test_hash), so
+ * reading the file dominates. Also FNV-1a, for hash tables. */
 #pragma once
 #include "base/err.h"
 #include <stddef.h>
@@ -19,8 +19,8 @@ static inline uint64_t fnv1a(const void *bytes, size_t n) { return fnv1a_add(0xc
 struct hash { uint64_t lane[4], n; unsigned char rest[32]; };
 void hash_begin(struct hash *h);
 void hash_add(struct hash *h, const void *bytes, size_t n);
-uint64_t hash_end(const struct hash *h);            /* of all that was added; more may be added afterwards */
+uint64_t hash_end(const struct hash *h);            /* of everything added so far; more may be added afterwards */
 uint64_t hash_of(const void *bytes, size_t n);
 
-/* Of a plain file's first `most` bytes (-1: all). *size: how many were read. False: it cannot be read. */
+/* The hash of a plain file's first `most` bytes (-1: all). *size: bytes read. False: the file cannot be read. */
 bool hash_file(const char *path, int64_t most, uint64_t *hash, int64_t *size, struct err *e);

@@ -1,4 +1,4 @@
-/* json.c: jansson's parser with this project's error sentences. */
+/* json.c: jansson's parser with this project's error messages. */
 #include "base/json.h"
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* json_partial.c: one pass over the text with a stack of open brackets on the heap. Each bracket is read whole, read in
- * part (an object on the way to a wanted member) or passed over. */
+ * part (an object on the path to a wanted member) or skipped. */
 #include "base/json_partial.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -36,11 +36,11 @@ bool odd_within(const char *dumped)
 }
 
 struct level {
-    json_t *into;                   /* NULL where it is passed over */
-    uint64_t paths;                 /* PART: the columns that may end in here */
+    json_t *into;                   /* NULL: skipped */
+    uint64_t paths;                 /* PART: the columns that may end inside */
     size_t name;                    /* where this level's names begin in parser.path */
     bool object, begun;
-    bool used;                      /* it is written out again (tools, calls): nothing in it may be odd */
+    bool used;                      /* written out again later (tools, calls): nothing in it may be odd */
     unsigned char how;
 };
 
@@ -84,7 +84,7 @@ static void put_utf8(struct str *s, uint32_t c)
     str_put(s, b, (size_t)utf8_put(b, c));
 }
 
-/* The character behind a backslash at p; *odd: why the text cannot be one. NULL: no escape there is. */
+/* Decodes the escape after a backslash at p; *odd: why the text is an odd value. NULL: not an escape of JSON. */
 static const char *escape(const char *p, const char *end, struct str *out, const char **odd, bool nul)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
@@ -108,7 +108,7 @@ static const char *escape(const char *p, const char *end, struct str *out, const
     return p;
 }
 
-/* The string whose quote is at t->at. out NULL: it is only passed over. */
+/* Reads the string whose quote is at t->at. out NULL: skips it. */
 static bool string(struct parser *x, struct str *out, const char **odd)
 {
     struct json_text *t = x->t;
@@ -143,7 +143,7 @@ static size_t digits(const char *p, const char *end)
     return n;
 }
 
-/* The bytes of the number at p, 0: none that JSON has. */
+/* Length in bytes of the number at p; 0: not a number of JSON. */
 static size_t number_size(const char *p, const char *end, bool *real)
 {
     const char *from = p;
@@ -196,7 +196,7 @@ static json_t *number(struct parser *x, size_t n, bool real, bool used)
     return real ? json_real(f) : json_integer(i);
 }
 
-/* A value that is no bracket, at t->at; *out stays NULL where it is passed over. */
+/* Reads a scalar at t->at; *out stays NULL where it is skipped. */
 static bool scalar(struct parser *x, bool read, bool used, json_t **out)
 {
     static const char *const words[] = { "true", "false", "null", "NaN", "Infinity", "-Infinity" };
@@ -225,7 +225,7 @@ static bool scalar(struct parser *x, bool read, bool used, json_t **out)
     return !read || *out;
 }
 
-/* How the member `key` of the level is to be read; *paths: the columns that go on in it. */
+/* How to read the member x->key of a level; *paths: the columns that continue inside it. */
 static enum how member(const struct parser *x, const struct level *l, uint64_t *paths)
 {
     const char *const *columns = x->t->columns;
@@ -253,7 +253,7 @@ static void note_name(struct parser *x, const struct level *l)
     str_putc(&x->path, '.');
 }
 
-/* The tree takes up to 100 bytes for a value, of which two bytes of text can make one. */
+/* Two bytes of text can make a value, for which the tree takes up to 100 bytes. */
 static bool put(struct parser *x, json_t *v)
 {
     if (++x->values > VALUES_MAX) {
@@ -271,7 +271,7 @@ static bool open_bracket(struct parser *x, enum how how, uint64_t paths, bool us
 {
     struct json_text *t = x->t;
     bool object = t->p[t->at] == '{';
-    if (how == PART && !object) how = PASS;             /* a path leads through objects alone */
+    if (how == PART && !object) how = PASS;             /* a path leads through objects only */
     if (x->depth >= (how == PASS ? DEEP_PASSED : DEEP_READ)) return bad(x, t->at, "nested too deep");
     struct level l = { .paths = paths, .object = object, .how = (unsigned char)how, .used = used, .name = x->path.n };
     if (how != PASS) {
@@ -296,7 +296,7 @@ static bool read_key(struct parser *x, struct level *l)
     if (!string(x, need ? &x->key : NULL, &odd)) return false;
     if (need && (odd || memchr(x->key.p, 0, x->key.n))) {
         if (l->how == WHOLE) return bad(x, at, "a member's name that cannot be read");
-        str_clear(&x->key);                             /* no column is called this */
+        str_clear(&x->key);                             /* matches no column */
         str_puts(&x->key, "\x01");
     }
     skip_blank(t);
@@ -385,7 +385,7 @@ json_t *json_partial(struct json_text *t, struct err *e)
     str_free(&x.key);
     str_free(&x.text);
     str_free(&x.path);
-    if (ok && !x.root) x.root = json_array();           /* a list where columns are wanted: it has none */
+    if (ok && !x.root) x.root = json_array();           /* columns are wanted and the record is a list: it has none */
     if (ok) return x.root;
     json_decref(x.root);
     return NULL;

@@ -1,4 +1,4 @@
-/* lock.c: flock on a file that is removed when it is given back; who waits for a removed one begins anew. */
+/* lock.c: flock on a file that is removed on release; a process that waited for the removed file tries again. */
 #include "base/lock.h"
 #include "base/file.h"
 #include <errno.h>
@@ -40,7 +40,7 @@ static void who_has_it(int fd, char out[WHO_MAX])
     out[strcspn(out, "\n")] = 0;
 }
 
-/* Where there are no locks: the process that the text names is of this host and gone. */
+/* For file systems without locks: the process named in the text is of this host and has ended. */
 static bool gone(const char *who)
 {
     char host[65], own[65];
@@ -51,25 +51,25 @@ static bool gone(const char *who)
     return kill((pid_t)pid, 0) != 0 && errno == ESRCH;
 }
 
-/* The file that fd is still stands at path: its last owner may have removed it between open and flock. */
+/* Is the file behind fd still the one at path? Its last owner may have removed it between open and flock. */
 static bool is_there(int fd, const char *path)
 {
     struct stat a, b;
     return fstat(fd, &a) == 0 && lstat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static bool refuse(const struct lock *l, const char *dir, const char *who, const char *cure, bool locks, struct err *e)
+static bool refuse(const struct lock *l, const char *dir, const char *who, const char *fix, bool locks, struct err *e)
 {
     if (!locks)
         return fail(e,
                     "%s: another process writes into this folder: %s. This file system has no locks: remove %s if that "
                     "process has ended; else wait for it, or give %s",
-                    dir, who, l->path, cure);
+                    dir, who, l->path, fix);
     return fail(e, "%s: another process writes into this folder: %s. Wait for it, or give %s", dir,
-                *who ? who : "it has not said which", cure);
+                *who ? who : "the lock file is empty", fix);
 }
 
-bool lock_take(struct lock *l, const char *dir, const char *cure, struct err *e)
+bool lock_take(struct lock *l, const char *dir, const char *fix, struct err *e)
 {
     char who[WHO_MAX];
     struct str path = { 0 };
@@ -83,7 +83,7 @@ bool lock_take(struct lock *l, const char *dir, const char *cure, struct err *e)
         else if (flock(l->fd, LOCK_EX | LOCK_NB) != 0) {
             locks = errno == EWOULDBLOCK || errno == EINTR;
             who_has_it(l->fd, who);
-            if (locks || !gone(who)) ok = refuse(l, dir, who, cure, locks, e);
+            if (locks || !gone(who)) ok = refuse(l, dir, who, fix, locks, e);
         }
     } while (ok && locks && !is_there(l->fd, l->path));
     if (ok) {
@@ -91,7 +91,7 @@ bool lock_take(struct lock *l, const char *dir, const char *cure, struct err *e)
         ok = (ftruncate(l->fd, 0) == 0 && pwrite(l->fd, who, strlen(who), 0) == (ssize_t)strlen(who)) ||
              fail(e, "%s: cannot be written: %s", l->path, strerror(errno));
         if (ok) {
-            out_note(l->path, true);                     /* who is ended by a signal removes it, too */
+            out_note(l->path, true);                     /* a process ended by a signal removes it, too */
             return true;
         }
         unlink(l->path);

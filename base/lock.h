@@ -1,16 +1,15 @@
-/* lock.h: a folder that one process at a time writes into. The kernel drops the lock when the process ends, however it
- * ends. */
+/* lock.h: a lock for folders that only one process at a time may write into. The kernel drops it when the process ends,
+ * even by a crash. */
 #pragma once
 #include "base/err.h"
 
-/* {dir}/.lock, locked by flock and holding who has it. Start with { 0 }. */
+/* {dir}/.lock, locked by flock; its text names the owner. Start with { 0 }. */
 struct lock { int fd; char *path; };
 
-/* False: another process has it (the sentence names host, pid, since when, and ends with cure: what else can be given),
- * or no file can be made there. On file systems without locks (some NFS mounts) the text in the file decides: a process
- * of another host counts as running. */
-bool lock_take(struct lock *l, const char *dir, const char *cure, struct err *e);
-/* Is the file still there? Not where somebody removed it or the whole folder: then the lock protects nothing any
- * more. */
+/* False: another process holds the lock (the message names host, pid and start, and ends with `fix`: what can be
+ * configured instead), or no file can be created there. On file systems without locks (some NFS mounts) the text in the
+ * file decides: a process of another host counts as running. */
+bool lock_take(struct lock *l, const char *dir, const char *fix, struct err *e);
+/* False: the file or its folder was removed meanwhile, so the lock no longer protects anything. */
 bool lock_held(const struct lock *l, struct err *e);
-void lock_drop(struct lock *l);             /* removes the file; of { 0 }: does nothing */
+void lock_drop(struct lock *l);             /* removes the file; for { 0 } it does nothing */

@@ -1,4 +1,4 @@
-/* manifest.c: sizes are compared before anything is read whole, so that a file that was cut short is found at once. */
+/* manifest.c: sizes are compared before contents are read, so that a file that was cut short is found at once. */
 #include "base/manifest.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -34,7 +34,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct manifest_file *)a)->name, ((const struct manifest_file *)b)->name);
 }
 
-/* All plain files below dir/at, by their names from dir. */
+/* Adds all plain files below dir/at, under their names relative to dir. */
 static bool walk(struct manifest_list *l, const char *dir, const char *at, int deep, struct err *e)
 {
     struct str path = { 0 };
@@ -82,7 +82,7 @@ bool manifest_write(const char *dir, struct err *e)
     return ok;
 }
 
-/* 16 digits of base 16 and the byte after them. */
+/* Reads 16 hexadecimal digits and the byte after them. */
 static bool read_hash(const char **p, const char *end, char after, uint64_t *hash)
 {
     *hash = 0;
@@ -96,7 +96,7 @@ static bool read_hash(const char **p, const char *end, char after, uint64_t *has
     return true;
 }
 
-/* A name below the folder: no way out of it, nothing empty. */
+/* Does the name stay below the folder? No "..", no empty part. */
 static bool is_name(const char *s)
 {
     if (!*s || *s == '/') return false;
@@ -125,7 +125,7 @@ static bool read_entry(struct manifest_list *l, const char **p, const char *end)
     return ok;
 }
 
-/* The entries, where the last line is the checksum of the others. */
+/* Reads the entries and checks the last line, the checksum of the lines before it. */
 static bool parse(struct manifest_list *l, const char *text, size_t n)
 {
     const char *p = text, *end = text + n, *last;
@@ -186,7 +186,7 @@ bool manifest_check(const char *dir, bool contents, struct err *e)
     return ok;
 }
 
-/* The folders above a file, as far as they are empty. */
+/* Removes a file's parent folders as long as they are empty. */
 static void remove_above(char *path, size_t base)
 {
     for (char *slash; (slash = strrchr(path, '/')) && slash > path + base; ) {

@@ -6,12 +6,13 @@
 #pragma once
 #include "base/err.h"
 
-/* Lists every plain file below dir; what is there must be whole and is read once. False: something cannot be read or
- * written. */
+/* Lists every plain file below dir. All files must be complete; each is read once. False: a file cannot be read, or the
+ * manifest not written. */
 bool manifest_write(const char *dir, struct err *e);
-/* Is everything that the manifest names there and as it was? contents false: names and sizes only. Files that it does
- * not name do not count. False: the sentence names the damaged file; no manifest is such a file too. */
+/* True: every file of the manifest exists and is unchanged. contents false: only names and sizes are compared. Files
+ * that the manifest does not list are ignored. False: the message names the damaged file; a missing manifest counts as
+ * one. */
 bool manifest_check(const char *dir, bool contents, struct err *e);
-/* Removes what the manifest names, the manifest and the folders that are empty then. True: dir is gone; false: it has
- * other files, or no manifest that can be read. */
+/* Removes the files that the manifest lists, the manifest, and the folders that are empty then. True: dir is gone;
+ * false: it holds other files, or no readable manifest. */
 bool manifest_remove(const char *dir);

@@ -1,4 +1,4 @@
-/* map.c: mapped files, and what becomes of a read beyond the end of one that has shrunk. */
+/* map.c: mapped files, and the handler for reads beyond the end of one that was cut short. */
 #include "base/map.h"
 #include "base/file.h"
 #include <errno.h>
@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What is mapped, for the handler: it only reads, and an entry is whole before its n is. Files beyond the table's end
- * have no sentence. */
+/* The mapped ranges, for the handler, which only reads: an entry is complete before its n is set. Files that do not fit
+ * into the table get no message. */
 enum { MAPS = 2048 };
 static struct { const char *p; char *name; volatile size_t n; } maps[MAPS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -31,7 +31,7 @@ static void on_bus(int signo, siginfo_t *info, void *context)
         out_sweep();
         _exit(1);
     }
-    /* not ours: the instruction runs again and meets whoever was there */
+    /* not our file: restore the former handler and rerun the instruction */
     sigaction(signo, &before, NULL);
 }
 

@@ -1,6 +1,6 @@
 /* memory.c: /proc/meminfo and the limits of control groups. In a container /proc/self/cgroup may name a path of the
- * host that is not mounted here: folders that are missing are passed over, and the last one looked at is the mount
- * itself, which then is the container's own. */
+ * host that is not mounted: missing folders are skipped, and the last one examined is the mount itself, which then is
+ * the container's own group. */
 #include "base/memory.h"
 #include "base/arith.h"
 #include <stdbool.h>
@@ -12,8 +12,8 @@
 
 enum { PATH = 4096 };
 
-/* The number behind a word at the beginning of a line of a file; word "": the file's first number. False: there is
- * none ("max" is none). */
+/* The number after `word` at the start of a line of the file; word "": the file's first number. False: no number
+ * ("max" is not one). */
 static bool number_of(const char *file, const char *word, uint64_t *out)
 {
     FILE *f = fopen(file, "re");
@@ -32,7 +32,7 @@ static bool number_of(const char *file, const char *word, uint64_t *out)
     return found;
 }
 
-/* One version's files in a folder of its tree. */
+/* Names of the files in a control group's folder, by version. */
 struct names { const char *limit, *usage, *stat_inactive, *stat_active; };
 static const struct names v1 = { "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file",
                                  "total_active_file" };
@@ -49,12 +49,12 @@ static void one_group(struct host_memory *m, const char *folder, const struct na
     snprintf(file, sizeof file, "%s/memory.stat", folder);
     if (number_of(file, n->stat_inactive, &x)) cache += x;
     if (number_of(file, n->stat_active, &x)) cache += x;
-    usage -= MIN(cache, usage);                         /* pages of files are dropped when the limit is met */
+    usage -= MIN(cache, usage);                         /* page cache is dropped when the limit is reached */
     m->total = limit;
     m->available = MIN(m->available, limit - MIN(usage, limit));
 }
 
-/* path under mount, and every folder above it up to the mount itself. */
+/* Applies the limits of path under mount and of every parent up to the mount itself. */
 static void groups_above(struct host_memory *m, const char *mount, const char *path, const struct names *n)
 {
     char folder[PATH];

@@ -1,10 +1,10 @@
-/* memory.h: memory of this machine that this process may still take. */
+/* memory.h: how much memory of this machine the process may still take. */
 #pragma once
 #include <stddef.h>
 
-/* available: without swapping, as the kernel estimates it (MemAvailable: free memory and caches that can be
- * dropped), and what the control groups of the process (version 1 and 2, each one above it too) leave of their
- * limits; total: of the machine, or the lowest limit. root stands before /proc and /sys: "" but in tests. What
- * cannot be read limits nothing; without /proc/meminfo both are what sysconf says. */
+/* available: without swapping, the lower of the kernel's estimate (MemAvailable: free memory and droppable caches) and
+ * of what the limits of the process's control groups leave (versions 1 and 2, all parents too). total: the machine's
+ * memory, or the lowest limit. root is put in front of /proc and /sys: "" except in tests. Files that cannot be read
+ * impose no limit; without /proc/meminfo both values are sysconf's. */
 struct host_memory { size_t available, total; };
 struct host_memory host_memory(const char *root);

@@ -1,6 +1,6 @@
 /* philox.h: Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"
- * (SC 2011), and of cuRAND. A number is a function of where it is used, never of when: the key is the seed, the counter
- * says which number is wanted. */
+ * (SC 2011), and of cuRAND. A number depends on where it is used, never on when: the key is the seed, the counter selects
+ * the number. */
 #pragma once
 #include <stdint.h>
 
@@ -19,8 +19,8 @@ static inline struct philox philox4x32(uint64_t seed, uint32_t c0, uint32_t c1, 
     return (struct philox){ { c[0], c[1], c[2], c[3] } };
 }
 
-/* A stream for code that draws one number after another (task generators, initial weights): stream names the use, so
- * that two uses never meet. */
+/* A stream for code that needs one number after another (task generators, initial weights). `stream` names the use, so
+ * that two uses never share numbers. */
 struct rng { uint64_t seed; uint32_t stream, hi; uint64_t n; };
 
 static inline struct rng rng_make(uint64_t seed, uint32_t stream, uint32_t hi)

@@ -1,4 +1,4 @@
-/* stop.c: the handler calls what a handler may: write, clock_gettime, unlink, _exit. */
+/* stop.c: the handler calls async-signal-safe functions alone: write, clock_gettime, unlink, _exit. */
 #include "base/stop.h"
 #include "base/file.h"
 #include "base/clock.h"
@@ -9,7 +9,7 @@
 
 volatile sig_atomic_t run_stop;
 
-/* Two texts by turns: the one that is shown is never the one that is written. */
+/* Two alternating buffers: the handler never prints the one that is being written. */
 enum { TEXT_MAX = 240 };
 static char text[2][TEXT_MAX];
 static const char *volatile shown;
@@ -17,8 +17,8 @@ static volatile double first;
 
 static void say(const char *s) { if (s && write(2, s, strlen(s)) < 0) return; }
 
-/* timeout(1), srun and shells pass a signal on to a whole group and to the program: what comes within 0.3 s is the same
- * one. XCPU comes every second. */
+/* timeout(1), srun and shells send a signal to the process group and to the program: signals within 0.3 s count as one.
+ * XCPU is sent every second. */
 static void on_stop(int signo)
 {
     if (run_stop) {
@@ -57,5 +57,5 @@ void stop_during(const char *fmt, ...)
     va_end(ap);
     strcat(to, "; again to stop now\n");
     shown = to;
-    if (run_stop) say(to + 1);                           /* it has already come: what it waits for now */
+    if (run_stop) say(to + 1);                           /* the signal has already arrived: print what the program waits for now */
 }

@@ -1,14 +1,13 @@
-/* stop.h: signals that ask for an end. INT, TERM, HUP, USR1, USR2 and XCPU are all the same: what is under way is
- * finished or given up, a checkpoint written, and the program ends with status 130. A second INT or TERM ends it at
- * once. */
+/* stop.h: signals that request a stop. INT, TERM, HUP, USR1, USR2 and XCPU are treated alike: the program finishes or
+ * abandons the current step, writes a checkpoint and ends with status 130. A second INT or TERM ends it at once. */
 #pragma once
 #include <signal.h>
 
-extern volatile sig_atomic_t run_stop;              /* 0, or the number of the first signal that came */
+extern volatile sig_atomic_t run_stop;              /* 0, or the number of the first such signal */
 
-/* From here on these signals set run_stop, and say on stderr what happens next. One that was ignored when the program
- * started (nohup) stays ignored, but INT, which shells have ignored by what a script runs in the background. */
+/* From here on these signals set run_stop and print the text of stop_during to stderr. A signal that was ignored when
+ * the program started (nohup) stays ignored, except INT: shells start a script's background jobs with INT ignored. */
 void stop_catch(void);
-/* What will be said: "finishing step 6 and writing its checkpoint". fmt as printf's; at most 200 bytes. NULL:
- * nothing. */
+/* Sets the text that a signal prints: "finishing step 6 and writing its checkpoint". fmt as printf's; at most 200
+ * bytes. NULL: nothing is printed. */
 void stop_during(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,6 +1,7 @@
 /* export.c: `appo export`: a model, from whatever it is in, as a Hugging Face folder; what belongs to its tokenizer
  * goes along. */
 #include "cmd/cmd.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "engine/session/session.h"
 #include "engine/session/model_export.h"

@@ -1,5 +1,6 @@
 /* make_policy.c: `appo make-policy DIR`: the embedded policy from nothing. */
 #include "cmd/cmd.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "engine/run/cold_start.h"
 #include <stdlib.h>

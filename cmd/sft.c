@@ -1,5 +1,6 @@
 /* sft.c: `appo sft`: supervised fine-tuning on conversations from files, or on demonstrations of the embedded tasks. */
 #include "cmd/cmd.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/stop.h"
 #include "engine/session/fit_config.h"

@@ -2,6 +2,7 @@
  * table, as transformers does it. */
 #include "model/save.h"
 #include "model/weights/safetensors_write.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include <float.h>
 #include <math.h>

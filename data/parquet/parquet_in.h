@@ -1,6 +1,6 @@
-/* parquet_in.h: what the Parquet reader's files share. The schema becomes a tree of nodes (parquet_schema.c); each
- * wanted leaf has a cursor over its pages (parquet_page.c) that yields repetition level, definition level, value;
- * parquet.c puts these back together into rows. */
+/* parquet_in.h: what the parts of the Parquet reader share. parquet_schema.c turns the schema into a tree of nodes; each
+ * wanted leaf has a cursor over its pages (parquet_page.c over parquet_codec.c and parquet_bits.c) that yields repetition
+ * level, definition level and value (parquet_value.c); parquet.c assembles these into rows. */
 #pragma once
 #include "data/parquet/parquet.h"
 #include "base/str.h"

@@ -5,7 +5,7 @@
 #include "base/str.h"
 #include "data/tasks/calc.h"
 #include "data/tasks/corpus.h"
-#include "data/tasks/task.h"
+#include "data/tasks/task_expert.h"
 #include "base/text.h"
 #include <stdio.h>
 #include <stdlib.h>

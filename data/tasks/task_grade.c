@@ -1,5 +1,5 @@
 /* task_grade.c: the exact grader: one pass over the response, which may hold any bytes. */
-#include "data/tasks/task.h"
+#include "data/tasks/task_grade.h"
 #include "base/text.h"
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* sft_example.h: an expert's transcript as token ids: what was generated is marked, tool results are not. */
 #pragma once
-#include "data/tasks/task.h"
+#include "data/tasks/task_expert.h"
 #include "model/chat/chat.h"
 
 struct sft_example { struct ids ids; unsigned char *m; int prompt; };

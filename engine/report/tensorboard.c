@@ -2,6 +2,7 @@
  * around hand-written protobuf. Event: 1 wall_time double, 2 step int64, 3 file_version, 5 summary, 7 session_log;
  * Summary: 1 value { 1 tag, 2 simple_value float }. */
 #include "engine/report/tensorboard.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include <errno.h>
 #include <stdlib.h>

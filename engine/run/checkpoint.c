@@ -3,6 +3,7 @@
  * did. */
 #define _GNU_SOURCE      /* renameat2 */
 #include "engine/run/checkpoint.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/manifest.h"
 #include "engine/run/run_folder.h"

@@ -1,5 +1,6 @@
 /* cold_start.c: makes the embedded policy. */
 #include "engine/run/cold_start.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "engine/session/session.h"
 #include "engine/session/model_export.h"

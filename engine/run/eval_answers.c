@@ -1,6 +1,7 @@
 /* eval_answers.c: a line an answer, appended and flushed as they come, in whatever order that is; put in order at the
  * end. */
 #include "engine/run/eval_answers.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"

@@ -1,6 +1,7 @@
 /* run.c: the loop around the steps. */
 #include "engine/run/run.h"
 #include "base/clock.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/gz.h"
 #include "engine/run/checkpoint.h"

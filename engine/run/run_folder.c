@@ -1,6 +1,7 @@
 /* run_folder.c: a move is a folder old-N.moving, made first: while there is one, everything that belongs to a run
  * belongs into it. */
 #include "engine/run/run_folder.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/manifest.h"
 #include <dirent.h>

@@ -9,7 +9,7 @@
 struct sft_rule {
     int steps, batch, warmup;
     double lr, floor, decay, beta1, beta2, max_norm;        /* floor: the cosine ends at floor * lr */
-    double guess_high, guess_low, early, slip;              /* shares of flawed demonstrations, data/tasks/task.h */
+    double guess_high, guess_low, early, slip;              /* shares of flawed demonstrations, task_expert.h */
     uint64_t seed;
     /* index of the first demonstration: phases use different ones */
     uint64_t first;

@@ -2,6 +2,7 @@
  * its name is whole; its manifest says whether it still is. */
 #include "engine/run/sft_checkpoint.h"
 #include "base/clock.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/manifest.h"

@@ -1,6 +1,7 @@
 /* model_export.c: a trained model as a folder for others. Its weights and config.json are written anew, all that
  * belongs to its tokenizer goes along unchanged. */
 #include "engine/session/session.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "model/load.h"
 #include "model/save.h"

@@ -2,6 +2,7 @@
  * no retrieved page can decide a score. reward.kind=deep_research is the exception: its released rule reads them. */
 #include "engine/train/grade.h"
 #include "data/grade/reward.h"
+#include "data/tasks/task_grade.h"
 #include <string.h>
 
 /* Whether reward.kind asks for the released rule, which reads results as if the policy had written them. */

@@ -1,5 +1,6 @@
 /* test_base.c: error sentences, growable strings, bounded reads, atomic writes, Philox against the published
  * vectors. */
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/map.h"

@@ -1,5 +1,6 @@
 /* test_lock.c: one owner of a folder at a time, however the owner ends; folders filled as a whole are locked too; gzip
  * streams. */
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/gz.h"
 #include "tests/check.h"

@@ -1,5 +1,6 @@
 /* test_manifest.c: a folder with its list: whole, then with every kind of damage to every file, the list itself
  * included; hostile lists. */
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/manifest.h"

@@ -1,6 +1,7 @@
 /* test_memory.c: what a process may still take, from made-up /proc and /sys: the machine's own numbers, control
  * groups of both versions, and what is missing. */
 #include "base/memory.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "tests/check.h"
 #include "tests/folder.h"

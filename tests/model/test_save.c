@@ -5,6 +5,7 @@
 #include "model/weights/safetensors_write.h"
 #include "model/model.h"
 #include "model/weights/safetensors.h"
+#include "base/dir.h"
 #include "base/file.h"
 #include "tests/check.h"
 #include "tests/folder.h"

@@ -4,7 +4,8 @@
 #include "base/str.h"
 #include "data/tasks/calc.h"
 #include "data/tasks/corpus.h"
-#include "data/tasks/task.h"
+#include "data/tasks/task_expert.h"
+#include "data/tasks/task_grade.h"
 #include "tests/check.h"
 #include "tests/data/grade/two_tags.h"
 #include <stdlib.h>
