@@ -58,7 +58,7 @@ static bool is_there(int fd, const char *path)
     return fstat(fd, &a) == 0 && lstat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static bool refuse(const struct lock *l, const char *dir, const char *who, const char *fix, bool locks, struct err *e)
+static bool held_by(const struct lock *l, const char *dir, const char *who, const char *fix, bool locks, struct err *e)
 {
     if (!locks)
         return fail(e,
@@ -83,7 +83,7 @@ bool lock_take(struct lock *l, const char *dir, const char *fix, struct err *e)
         else if (flock(l->fd, LOCK_EX | LOCK_NB) != 0) {
             locks = errno == EWOULDBLOCK || errno == EINTR;
             who_has_it(l->fd, who);
-            if (locks || !gone(who)) ok = refuse(l, dir, who, fix, locks, e);
+            if (locks || !gone(who)) ok = held_by(l, dir, who, fix, locks, e);
         }
     } while (ok && locks && !is_there(l->fd, l->path));
     if (ok) {

@@ -1,6 +1,6 @@
 /* philox.h: Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"
- * (SC 2011), and of cuRAND. A number depends on where it is used, never on when: the key is the seed, the counter selects
- * the number. */
+ * (SC 2011), and of cuRAND. A number depends on where it is used, never on when: the key is the seed, the counter
+ * selects the number. */
 #pragma once
 #include <stdint.h>
 

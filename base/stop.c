@@ -57,5 +57,5 @@ void stop_during(const char *fmt, ...)
     va_end(ap);
     strcat(to, "; again to stop now\n");
     shown = to;
-    if (run_stop) say(to + 1);                           /* the signal has already arrived: print what the program waits for now */
+    if (run_stop) say(to + 1);                  /* the signal has already arrived: print what the program waits for */
 }

@@ -1,5 +1,5 @@
-/* conversation_form.c: which columns make a conversation. A form is whole when all of its columns are there; two whole
- * forms are one too many, unless a key says which is meant. */
+/* conversation_form.c: finds the columns of a conversation. A form is complete when all of its columns are there; two
+ * complete forms are an error, unless a key names the one meant. */
 #include "data/conversation_form.h"
 #include "data/reference_answers.h"
 #include "data/records.h"
@@ -12,7 +12,7 @@ const char *const conversation_form_columns[] = { "?messages", "?conversations",
                                                   "?question", "?answer",        "?system",      "?history",
                                                   NULL };
 
-/* ShareGPT's names of who speaks; a call is an assistant's turn whose text is JSON (LLaMA-Factory, ms-swift). */
+/* ShareGPT's names of the speakers; a call is an assistant's turn whose text is JSON (LLaMA-Factory, ms-swift). */
 static const struct { const char *from, *role; bool call; } speakers[] = {
     { "human", "user", false },
     { "user", "user", false },
@@ -35,7 +35,7 @@ static json_t *message(const char *role, const char *text)
     return json_pack("{s:s,s:s}", "role", role, "content", text);
 }
 
-/* The calls in a text as "tool_calls"; NULL: it is not one call or a list of them. */
+/* The calls in a text as "tool_calls"; NULL: the text is neither a call nor a list of calls. */
 static json_t *calls_of(const char *text)
 {
     json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *calls = json_array();
@@ -55,7 +55,7 @@ static json_t *calls_of(const char *text)
     return NULL;
 }
 
-/* One turn of ShareGPT's as a message. */
+/* Converts one turn of ShareGPT to a message. */
 static json_t *turn(const json_t *one, size_t k, const char *name, struct err *e)
 {
     char buf[200];
@@ -75,18 +75,18 @@ static json_t *turn(const json_t *one, size_t k, const char *name, struct err *e
              k, name, from);
         return NULL;
     }
-    /* what else it holds (weight, loss, reasoning_content, images ...) is a message's: read or refused there */
+    /* other keys (weight, loss, reasoning_content, images ...) are a message's: messages_read reads or rejects them */
     json_t *m = json_copy((json_t *)one), *calls = speakers[s].call ? calls_of(text) : NULL;
     json_object_set_new(m, "role", json_string(speakers[s].role));
     json_object_set_new(m, "content", speakers[s].call ? json_null() : json_string(text));
     if (calls) json_object_set_new(m, "tool_calls", calls);
     if (calls || !speakers[s].call) return m;
     json_decref(m);
-    fail(e, "turn %zu of \"%s\" is a call and not JSON of the form {\"name\": .., \"arguments\": ..}", k, name);
+    fail(e, "turn %zu of \"%s\" is a call but not JSON of the form {\"name\": .., \"arguments\": ..}", k, name);
     return NULL;
 }
 
-/* Appends a list of messages or of ShareGPT's turns to said. */
+/* Appends a list of messages or of ShareGPT's turns. */
 static bool append(json_t *said, const json_t *list, const char *name, struct err *e)
 {
     const size_t n = json_array_size(list);
@@ -115,12 +115,12 @@ static bool has(const json_t *list, const char *role)
     return false;
 }
 
-/* What asks and what replies; no reply: the conversation is whole in one column. */
+/* The columns of prompt and reply; no reply: one column holds the whole conversation. */
 struct found { const char *ask, *reply; };
 
 static bool is_whole(const json_t *row, const char *ask) { return has(record_at(row, ask), "assistant"); }
 
-/* The replies that go with what asks, as bits of replies[]; a column that a key names goes with all. */
+/* The reply columns that go with each prompt column, as bits of replies[]; a column named by a key goes with all. */
 static const char *const replies[] = { "completion", "response", "answer", "output" };
 static const struct { const char *ask; unsigned replies; } asks[] = {
     { "messages", 0 }, { "conversations", 0 }, { "prompt", 7 }, { "question", 6 }, { "instruction", 8 },
@@ -135,8 +135,8 @@ static unsigned replies_of(const char *ask, bool whole)
     return whole ? 0 : 15;
 }
 
-/* Every form the row has. A prompt that has turns of the assistant and an "answer" beside it is whole: that is the one
- * to be rewarded. */
+/* Every form that the record has. A prompt with turns of the assistant and an "answer" in another column is a whole
+ * conversation: the answer is a reference for rewards. */
 static int find_forms(const json_t *row, const char *prompt, const char *answer, struct found *out)
 {
     int n = 0;
@@ -161,7 +161,7 @@ static const char *shown(const struct found *f, char *buf, size_t n)
     return buf;
 }
 
-/* The question of an instruction's row: instruction, then input, a line break between (as LLaMA-Factory has them). */
+/* The prompt of an instruction record: instruction, then input, separated by a line break (as in LLaMA-Factory). */
 static char *question(const json_t *row, const char *ask, const char *text, struct err *e)
 {
     char buf[200];
@@ -177,7 +177,7 @@ static char *question(const json_t *row, const char *ask, const char *text, stru
     return s.p;
 }
 
-/* Earlier turns: a list of [question, answer]. */
+/* Earlier turns: a list of [prompt, reply]. */
 static bool history(json_t *said, const json_t *row, struct err *e)
 {
     const json_t *list = record_at(row, "history");
@@ -225,7 +225,7 @@ static bool read_reply(struct conversation_form *f, const json_t *row, const cha
             fail(e, "\"%s\" has no message of role \"assistant\": there is nothing to learn from it", reply));
 }
 
-/* The column "system" in front, where the conversation has no system message. */
+/* Puts the column "system" in front if the conversation has no system message. */
 static bool add_system(struct conversation_form *f, const json_t *row, struct err *e)
 {
     char buf[200];
@@ -254,7 +254,7 @@ static bool no_form(const json_t *row, const char *prompt, const char *answer, s
     if (answer && v && !record_at(row, answer))
         return fail(e, "no column \"%.100s\", which data.answer_key names, or it is null here", answer);
     if (!v && prompt) return fail(e, "no column \"%.100s\", which data.prompt_key names, or it is null here", prompt);
-    if (json_is_array(v)) {                             /* who reads its messages says what is wrong with them */
+    if (json_is_array(v)) {                             /* messages_read reports what is wrong with its messages */
         out->ask = ask;
         return true;
     }
@@ -280,7 +280,7 @@ bool conversation_form_read(struct conversation_form *f, const json_t *row, cons
     if (!n && !no_form(row, prompt, answer, found, e)) return false;
     if (n > 1)
         return fail(e,
-                    "two conversations in one row: %s and %s; data.prompt_key and data.answer_key say which is meant",
+                    "two conversations in one row: %s and %s; choose one with data.prompt_key and data.answer_key",
                     shown(&found[0], one, sizeof one), shown(&found[1], other, sizeof other));
     f->messages = json_array();
     if (!read_ask(f, row, found->ask, e)) return false;

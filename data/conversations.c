@@ -1,4 +1,4 @@
-/* conversations.c: rows to whole conversations, for supervised training. */
+/* conversations.c: records to whole conversations, for supervised training. */
 #include "data/conversations.h"
 #include "base/str.h"
 #include "data/reference_answers.h"
@@ -17,7 +17,7 @@ static void conversation_free(struct conversation *d)
     free(d->where);
 }
 
-/* Tools: JSON text, or a list, which is none where Parquet has an empty one. */
+/* Tools: JSON text, or a list. Parquet stores absent tools as an empty list. */
 static bool read_tools(struct conversation *d, const json_t *tools, struct err *e)
 {
     char buf[200];
@@ -56,7 +56,7 @@ static void join(struct conversations *d, const struct conversation *one)
     d->conversation[d->n++] = *one;
 }
 
-/* How many rows had which form: said once a file. */
+/* Records by form, reported once a file. */
 enum { FORMS = 8 };
 struct form_count { char names[200]; int n; };
 
@@ -78,7 +78,7 @@ static void note(struct conversations *d, const char *path, const struct form_co
     str_putc(&d->note, '\n');
 }
 
-/* A row that lacks a column that is named gets the columns that there are behind its sentence. */
+/* If the record lacks a named column, appends the columns it has to the message. */
 static void add_near(const struct records *r, const json_t *row, const struct dataset_keys *key, struct err *e)
 {
     const char *missing = key->prompt && !record_at(row, key->prompt)   ? key->prompt

@@ -2,17 +2,23 @@
 #pragma once
 #include "data/dataset.h"
 
-/* A data set of conversations to be imitated (conversation_form.h): "messages" or ShareGPT's "conversations"; "prompt"
- * and "completion" or "response", "question" and "answer" or "response", texts or lists of messages; Alpaca's
- * "instruction", "input", "output", "history". key.prompt and key.answer name others. The column "system" stands in
- * front of a conversation without a system message. tools: the column "tools", JSON text; NULL: none. Of a prompt that
- * is a list beside its completion nothing is learned (message.quiet). note: the form of each file's rows. Errors and
- * limits as above; a row with two conversations is one. */
 struct conversation {
     struct messages messages;
-    char *tools;
+    char *tools;                /* the column "tools", JSON text; NULL: none */
     char *where;                /* file and record, for messages about it */
 };
-struct conversations { struct conversation *conversation; int n, cap; struct str note; };
+
+struct conversations {
+    struct conversation *conversation;
+    int n, cap;
+    struct str note;            /* the form (conversation_form.h) of each file's records */
+};
+
+/* Appends the file's conversations. Forms: "messages" or ShareGPT's "conversations"; "prompt" and "completion" or
+ * "response", "question" and "answer" or "response", texts or lists of messages; Alpaca's "instruction", "input",
+ * "output", "history". key->prompt and key->answer name other columns. The column "system" is put in front of a
+ * conversation without a system message. If the prompt is a list with its completion in another column, nothing is
+ * learned from the prompt (message.quiet). Errors and limits as for dataset_load; a record with two conversations is an
+ * error. */
 bool conversations_load(struct conversations *d, const char *path, const struct dataset_keys *key, struct err *e);
 void conversations_free(struct conversations *d);

@@ -1,5 +1,5 @@
-/* data_files.c: lists, folders and patterns to files. What a folder means is not guessed: files of two kinds are
- * perhaps the same rows twice, and a folder with a train and a test split is not all to be trained on. */
+/* data_files.c: lists, folders and patterns to files. Ambiguous folders are rejected: files of two kinds may hold the
+ * same records twice, and the test split of a folder is not for training. */
 #define _GNU_SOURCE     /* strcasestr */
 #include "data/data_files.h"
 #include "base/text.h"
@@ -28,7 +28,7 @@ static bool ends(const char *s, size_t n, const char *tail)
     return n > k && !strncasecmp(s + n - k, tail, k);
 }
 
-/* By its name: folders also hold READMEs, licences and descriptions. */
+/* By its name, because folders also hold READMEs, licences and descriptions. */
 static enum kind kind_of(const char *name)
 {
     size_t n = strlen(name);
@@ -51,7 +51,7 @@ static void add(struct data_files *f, const char *path)
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* A word of the name that says which split a file is of. */
+/* Does the name contain the word of a split? */
 static bool says(const char *name, const char *const *words)
 {
     for (; *words; words++) {
@@ -76,7 +76,7 @@ static bool one_split(const struct data_files *f, int from, const char *dir, str
     }
     return !a || !b ||
            fail(e,
-                "%s: stands for both %.100s and %.100s: name the files that are meant, or patterns such as "
+                "%s: stands for both %.100s and %.100s: name the files, or patterns such as "
                 "train-*.parquet",
                 dir, a, b);
 }
@@ -114,7 +114,8 @@ static bool one_kind(const char *dir, const int *count, int arrow, const char *b
     if (kinds)
         return fail(
             e,
-            "%s: holds files of several kinds (%d .jsonl, %d .json, %d .parquet), which may be the same rows: name a "
+            "%s: holds files of several kinds (%d .jsonl, %d .json, %d .parquet), which may hold the same records: "
+            "name a "
             "pattern such as %s%s*.%s",
             dir, count[LINES], count[ARRAY], count[PARQUET], dir, slash, count[PARQUET] ? "parquet" : "jsonl");
     if (arrow)
@@ -160,7 +161,7 @@ static bool pattern(struct data_files *f, const char *item, struct err *e)
     for (size_t k = 0; !code && k < g.gl_pathc && f->n < FILES_MAX; k++)
         if (!is_folder(g.gl_pathv[k])) add(f, g.gl_pathv[k]);
     if (!code) globfree(&g);
-    if (f->n == from) return fail(e, "%s: no file is called like this", item);
+    if (f->n == from) return fail(e, "%s: no file matches this pattern", item);
     qsort(f->path + from, (size_t)(f->n - from), sizeof *f->path, by_name);
     if (!one_split(f, from, item, e)) return false;
     note(f, from, item);

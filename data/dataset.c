@@ -1,5 +1,5 @@
-/* dataset.c: rows to samples. Which column is which is a matter of names that differ from set to set; a row is built
- * whole before it joins. */
+/* dataset.c: records to prompts. Data sets name their columns differently. A prompt joins the dataset only when it is
+ * complete. */
 #define _GNU_SOURCE     /* strcasestr */
 #include "data/dataset.h"
 #include "base/philox.h"
@@ -15,7 +15,7 @@ static bool has_role(const json_t *message, const char *role)
     return is && !strcmp(is, role);
 }
 
-/* One row on its way to a sample. */
+/* State while the records of one file become prompts. */
 struct prompt_reader {
     struct records *records;
     const struct dataset_keys *key;
@@ -23,7 +23,7 @@ struct prompt_reader {
     int marked, boxed, empty, nulls, tools;
 };
 
-/* What the row has instead of a column that was asked for. */
+/* Fails with the columns that the record has instead of the missing one. */
 static bool fail_missing(const struct prompt_reader *x, const char *column, const char *what, struct err *e)
 {
     struct str near = { 0 };
@@ -33,7 +33,7 @@ static bool fail_missing(const struct prompt_reader *x, const char *column, cons
     return false;
 }
 
-/* A column that a key names: there is no other in its place. */
+/* The column that a key names; no other takes its place. */
 static const json_t *given(const struct prompt_reader *x, const json_t *row, const char *column, const char *key,
                            struct err *e)
 {
@@ -45,8 +45,8 @@ static const json_t *given(const struct prompt_reader *x, const json_t *row, con
     return NULL;
 }
 
-/* How many of the messages are the prompt: not what an assistant says at the end, nor what its calls before that gave.
- * Results of tools that end a conversation are part of it: the model is to go on from them. */
+/* Number of messages that are the prompt: all before the assistant's last turn and before the calls and results that
+ * lead to it. Tool results that end a conversation belong to the prompt: the model continues from them. */
 static size_t asked_messages(const json_t *list)
 {
     size_t n = json_array_size(list), asked = n;
@@ -57,7 +57,7 @@ static size_t asked_messages(const json_t *list)
     return asked;
 }
 
-/* The prompt column: a plain string, or chat messages; *answer: what the assistant says at the end. */
+/* Reads the prompt column: a plain string, or chat messages; *answer: the assistant's last message. */
 static bool read_prompt(struct prompt *s, const json_t *prompt, const char *name, const json_t **answer, struct err *e)
 {
     char buf[200];
@@ -81,8 +81,8 @@ static bool read_prompt(struct prompt *s, const json_t *prompt, const char *name
     return s->user || fail(e, "\"%s\" has no message of role \"user\"", name);
 }
 
-/* Columns that hold a question, the first that a row has; but where two do and neither is "prompt", they must ask the
- * same. */
+/* Finds the prompt in the first usual column that the record has. If several exist and none of them is "prompt", they
+ * must agree. */
 static bool find_prompt(struct prompt_reader *x, struct prompt *s, const json_t *row, const json_t **answer,
                         struct err *e)
 {
@@ -105,24 +105,24 @@ static bool find_prompt(struct prompt_reader *x, struct prompt *s, const json_t 
         bool ok = read_prompt(&other, v, usual[k], &said, e), same = ok && !strcmp(other.user, s->user);
         messages_free(&other.messages);
         if (ok && !same)
-            return fail(e, "\"%s\" and \"%s\" both hold a question and differ: data.prompt_key says which is meant",
+            return fail(e, "\"%s\" and \"%s\" both hold a prompt and differ: choose one with data.prompt_key",
                         name, usual[k]);
         if (!ok) return false;
     }
     return name || fail_missing(x, "prompt",
-                                "no question: one of \"prompt\", \"question\", \"problem\", \"messages\" is needed "
+                                "no prompt: one of \"prompt\", \"question\", \"problem\", \"messages\" is needed "
                                 "(data.prompt_key names it)",
                                 e);
 }
 
-/* TRL's "solution" is an answer; MATH's is how to get there, with the answer in a box. */
+/* TRL's "solution" is an answer; MATH's is a derivation with the answer in a box. */
 static bool is_worked(const struct references *a)
 {
     for (int k = 0; k < a->n; k++) if (strchr(a->ref[k], '\n')) return true;
     return false;
 }
 
-/* The answer at one of the usual places. *name stays NULL where there is none. */
+/* Reads the answer from one of the usual columns. *name stays NULL if there is none. */
 static bool find_answer(const json_t *row, struct references *out, const char **name, struct err *e)
 {
     static const char *const usual[] = { "answer", "ground_truth", "golden_answers", "label" };
@@ -136,16 +136,16 @@ static bool find_answer(const json_t *row, struct references *out, const char **
         bool differ = ok && *name && !references_same(out, &other);
         if (*name) references_free(&other);
         if (differ)
-            return fail(e, "\"%s\" and \"%s\" both hold an answer and differ: data.answer_key says which is meant",
+            return fail(e, "\"%s\" and \"%s\" both hold an answer and differ: choose one with data.answer_key",
                         *name, usual[k]);
         if (!ok) return false;
         *name = usual[k];
     }
     if (*name || !(v = record_at(row, "solution"))) return true;
     if (!references_read(out, v, *name = "solution", REFS_FOUND | REFS_BOX, e)) return false;
-    return !is_worked(out) || fail(e, "\"solution\" has several lines and no \\boxed{}: the way to an answer, it "
-                                      "seems, not the answer; data.answer_key says which column "
-                                      "holds it (data.answer_key=solution takes this as it is)");
+    return !is_worked(out) || fail(e, "\"solution\" has several lines and no \\boxed{}: it looks like a derivation; "
+                                      "name the column of the answer with data.answer_key (data.answer_key=solution "
+                                      "takes the text as it is)");
 }
 
 static bool read_answers(struct prompt_reader *x, struct prompt *s, const json_t *row, const json_t *said,
@@ -170,9 +170,9 @@ static bool read_answers(struct prompt_reader *x, struct prompt *s, const json_t
     s->n_refs = a.n;
     if (ok && said && (key || name) && strcmp(x->asked_in, "messages"))
         ok = fail(e,
-                  "\"%s\" ends with a message of the assistant, and the answer stands elsewhere: a turn that the model "
-                  "is to go on with cannot be given (in a column "
-                  "named \"messages\" it is a demonstration, and left out)",
+                  "\"%s\" ends with a message of the assistant, but the answer is in another column: partial turns "
+                  "for the model to continue are not supported (in a column named \"messages\" it is a demonstration "
+                  "and is left out)",
                   x->asked_in);
     if (!ok) return false;
     s->ground_truth = s->refs[0];
@@ -193,7 +193,7 @@ static void prompt_free(struct prompt *s)
     free(s->ability);
 }
 
-/* A column that is a name: a text, or a number as one. NULL with ok: there is none. */
+/* Reads a column that is a name: a text or a number. *out NULL with true: absent. */
 static bool read_name(char **out, const json_t *v, const char *name, struct err *e)
 {
     char buf[200];
@@ -272,17 +272,17 @@ static bool read_records(struct dataset *d, struct prompt_reader *x, struct err 
 static void note(struct dataset *d, const char *path, const struct prompt_reader *x, int n)
 {
     if (x->marked)
-        str_printf(&d->note, "%s: %d of %d answers are as GSM8K's: what follows the last #### is the reference\n", path,
-                   x->marked, n);
+        str_printf(&d->note, "%s: %d of %d answers end as GSM8K's do: the text after the last #### is the reference\n",
+                   path, x->marked, n);
     if (x->boxed)
-        str_printf(&d->note, "%s: %d of %d answers hold \\boxed{}: what is in the last one is the reference\n", path,
-                   x->boxed, n);
+        str_printf(&d->note, "%s: %d of %d answers hold \\boxed{}: the content of the last one is the reference\n",
+                   path, x->boxed, n);
     if (x->empty)
         str_printf(&d->note, "%s: %d of %d answers are empty texts, which no reply equals\n", path, x->empty, n);
     if (x->tools)
         str_printf(&d->note,
-                   "%s: %d of %d rows declare \"tools\" of their own, which are passed over: rollouts run this "
-                   "program's tools alone\n",
+                   "%s: %d of %d records declare \"tools\", which are ignored: rollouts run only this program's "
+                   "tools\n",
                    path, x->tools, n);
     if (x->nulls) str_printf(&d->note, "%s: %d rows are null and were left out\n", path, x->nulls);
 }

@@ -1,4 +1,4 @@
-/* foreign_files.c: told by the first bytes, never by the name. */
+/* foreign_files.c: recognises files by their first bytes, never by the name. */
 #include "data/foreign_files.h"
 #include "base/text.h"
 #include <string.h>

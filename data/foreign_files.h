@@ -1,9 +1,9 @@
-/* foreign_files.h: files that are often found where data should be. */
+/* foreign_files.h: recognises common files that are not data. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What the n bytes are and what to do about it, to stand behind a file's name and a colon; NULL: nothing known here. */
+/* What the n bytes are and how to fix it, a text to follow a file's name and a colon; NULL: nothing known. */
 const char *foreign_is(const char *p, size_t n);
-/* True when rows cannot begin like this: no '{', no '[', no JSON value. */
+/* True when records cannot begin like this: no '{', no '[', no JSON value. */
 bool foreign_text(const char *p, size_t n);

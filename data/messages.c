@@ -1,5 +1,5 @@
-/* messages.c: messages from JSON. What a message holds beside role and content is read, or known to say nothing to a
- * model, or refused. */
+/* messages.c: messages from JSON. Every other key of a message is read, known to be meaningless to a model, or
+ * rejected. */
 #include "data/messages.h"
 #include "base/str.h"
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 const char *const role_name[] = { "system", "user", "assistant", "tool", "developer", "function" };
 
-/* A message being read: where it is, for sentences. */
+/* The place of the message being read, for error messages. */
 struct place { size_t k; const char *key; struct err *e; };
 
 static bool wrong(const struct place *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -23,8 +23,8 @@ static bool wrong(const struct place *at, const char *fmt, ...)
     return fail(at->e, "message %zu of \"%s\": %s", at->k, at->key, what);
 }
 
-/* null, "", [] and {}, and lists and objects of these: what Arrow and others write where a column has nothing. */
-enum { PADDED = 4 };        /* levels that are looked into: tool_calls[0].function.arguments.x */
+/* null, "", [] and {}, and lists and objects of these: Arrow and others pad absent columns with them. */
+enum { PADDED = 4 };        /* levels that are examined: tool_calls[0].function.arguments.x */
 static bool nothing_in(const json_t *v, int levels)
 {
     const char *key;
@@ -80,7 +80,7 @@ static bool read_content(struct message *m, const json_t *v, const struct place 
     return ok;
 }
 
-/* One of tool_calls as {"name", "arguments"}; NULL: it is not one. */
+/* One of tool_calls as {"name", "arguments"}; NULL: not a call. */
 static json_t *one_call(const json_t *v, const struct place *at, size_t i)
 {
     const json_t *f = json_object_get(v, "function"), *type = json_object_get(v, "type");
@@ -125,7 +125,7 @@ static bool read_thought(struct message *m, const json_t *v, const struct place 
 {
     struct str s = { 0 };
     if (nothing(v)) {
-        /* the content holds none either */
+        /* the content holds no thought either */
         if (json_is_string(v) && m->role == ROLE_ASSISTANT) m->thought = xstrdup("");
         return true;
     }
@@ -136,7 +136,7 @@ static bool read_thought(struct message *m, const json_t *v, const struct place 
     return ok;
 }
 
-/* Is a message to be learned from? weight, train and loss: 0 or 1, false or true. */
+/* Reads whether to learn from a message. weight, train and loss: 0 or 1, false or true. */
 static bool read_weight(struct message *m, const json_t *v, const char *name, const struct place *at)
 {
     if (!v || json_is_null(v)) return true;
@@ -146,11 +146,11 @@ static bool read_weight(struct message *m, const json_t *v, const char *name, co
     double w = json_is_number(v) ? json_number_value(v) : -1;
     if (json_is_false(v) || w == 0) m->quiet = true;
     else if (!json_is_true(v) && w != 1)
-        return wrong(at, "\"%s\" must be 0 or 1; messages cannot be weighed otherwise", name);
+        return wrong(at, "\"%s\" must be 0 or 1; other weights are not supported", name);
     return true;
 }
 
-/* Keys that carry what a model reads or writes elsewhere, and that no chat template known here writes. */
+/* Keys with content that would be lost, because no supported chat template writes them. */
 static bool read_others(const json_t *one, const struct place *at)
 {
     static const struct { const char *key, *instead; } lost[] = {
@@ -175,7 +175,7 @@ static bool read_others(const json_t *one, const struct place *at)
     for (size_t i = 0; i < sizeof prefills / sizeof *prefills; i++) {
         const json_t *v = json_object_get(one, prefills[i]);
         if (nothing(v) || json_is_false(v)) continue;
-        return wrong(at, "\"%s\": a turn that the model is to go on with cannot be given", prefills[i]);
+        return wrong(at, "\"%s\": partial turns for the model to continue are not supported", prefills[i]);
     }
     return true;
 }
@@ -185,8 +185,8 @@ const char *const message_columns[] = { "?continue_final_message", "?chat_templa
 
 bool messages_beside(const json_t *row, struct err *e)
 {
-    static const char *const why[] = { "a turn that the model is to go on with cannot be given",
-        "a row cannot set what a chat template is told", "a row cannot turn thinking off" };
+    static const char *const why[] = { "partial turns for the model to continue are not supported",
+        "a record cannot set options of the chat template", "a record cannot turn thinking off" };
     for (int i = 0; message_columns[i]; i++) {
         const json_t *v = json_object_get(row, message_columns[i] + 1);
         bool harmless = i == 2 ? !json_is_false(v) : nothing(v) || json_is_false(v);

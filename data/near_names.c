@@ -1,12 +1,12 @@
-/* near_names.c: edit distance, and which of a row's names to show. */
+/* near_names.c: edit distance, and the choice of names to show. */
 #include "data/near_names.h"
 #include <stdbool.h>
 #include <string.h>
 
 enum { WORD_MAX = 64, SHOWN = 12, SHOWN_BYTES = 240, NAMES = 512 };
 
-/* Levenshtein distance with a swap of neighbours as one step (typos are often that); a longer word is as far as it is
- * long */
+/* Levenshtein distance with a swap of neighbours as one step (a common typo); the distance to an over-long word is its
+ * length */
 static int distance(const char *a, const char *b)
 {
     int n = (int)strlen(a), m = (int)strlen(b), row[3][WORD_MAX + 1];

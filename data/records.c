@@ -1,5 +1,5 @@
-/* records.c: one way to read rows whatever the file. A row of JSON is parsed on its own, so that a bad one is named by
- * its number. */
+/* records.c: reads records of all formats. Each JSON record is parsed on its own, so that a bad one is named by its
+ * number. */
 #include "data/records.h"
 #include "base/file.h"
 #include "data/foreign_files.h"
@@ -11,14 +11,15 @@
 #include <string.h>
 
 enum { COLUMNS_MAX = 64 };
-/* max_read of a row's max_row bytes may be in columns that are read; pictures that nobody reads take more */
+/* max_read: limit on the bytes in wanted columns; the rest of a record may be larger (pictures) */
 static const size_t max_file = (size_t)2 << 30, max_row = (size_t)256 << 20, max_read = (size_t)16 << 20;
 
 struct records {
     char *name;
-    struct str file, odd;                       /* odd: what of this row could not be read */
-    size_t at, from, to;                        /* the row read last */
-    long long line, row_line, row;              /* line: ends of lines passed so far; row_line: the row's, from 1 */
+    struct str file, odd;                       /* odd: the odd values of this record */
+    size_t at, from, to;                        /* the record read last */
+    /* line: line breaks passed so far; row_line: the record's line, from 1 */
+    long long line, row_line, row;
     bool array;
     char *column[COLUMNS_MAX + 1];
     bool all;
@@ -105,12 +106,14 @@ bool records_fail(const struct records *r, struct err *e)
     records_place(r, &place);
     fail_in(e, "%s", place.p);
     size_t n = strlen(e->text);
-    if (r->odd.n) snprintf(e->text + n, sizeof e->text - n, " (what the row has and cannot be read: %s)", r->odd.p);
+    if (r->odd.n)
+        snprintf(e->text + n, sizeof e->text - n, " (values of the record that cannot be read: %s)", r->odd.p);
     str_free(&place);
     return false;
 }
 
-/* Between two rows: what is left at the end of a line, or of an array's item. False: *none, or an error. */
+/* Moves to the next record, past the rest of a line or of an array's item. False: *none (no more records), or an error.
+ * */
 static bool find_record(struct records *r, bool *none, struct err *e)
 {
     const char *p = r->file.p;
@@ -120,7 +123,7 @@ static bool find_record(struct records *r, bool *none, struct err *e)
         r->line += p[r->at] == '\n';
         r->at++;
     }
-    /* files with a byte order mark that were put behind one another */
+    /* byte order marks of concatenated files */
     if (!r->array && n - r->at >= 3 && !memcmp(p + r->at, "\xEF\xBB\xBF", 3)) r->at += 3;
     if (!r->array) {
         *none = r->at == n;
@@ -131,19 +134,19 @@ static bool find_record(struct records *r, bool *none, struct err *e)
         if (r->at < n && p[r->at] == ']')
             return fail(e, "%s:%lld: a comma before the end of the array", r->name, r->line + 1);
     } else if (r->at < n && r->row > 0 && p[r->at] != ']') {
-        return fail(e, "%s:%lld: a comma or ] is needed behind row %lld of the array", r->name, r->line + 1,
+        return fail(e, "%s:%lld: a comma or ] is needed after row %lld of the array", r->name, r->line + 1,
                     r->row - 1);
     }
     if (r->at == n) return fail(e, "%s: the file ends within its array: it is cut short", r->name);
     if (p[r->at] != ']') return true;
     for (r->at++; r->at < n; r->at++)
         if (!is_space(p[r->at]))
-            return fail(e, "%s: more text behind the end of its array", r->name);
+            return fail(e, "%s: more text after the end of its array", r->name);
     *none = true;
     return false;
 }
 
-/* Where in the row the text is wrong: a column of its line, and the line where rows may have several. */
+/* Reports the place of an error in a record: the column, and the line if records span lines. */
 static bool fail_at(const struct records *r, size_t at, struct err *e)
 {
     size_t line = (size_t)r->line + 1, begin = r->from;
@@ -155,7 +158,7 @@ static bool fail_at(const struct records *r, size_t at, struct err *e)
     return false;
 }
 
-/* The row at r->at; its line ends at r->to where rows are lines. */
+/* Parses the record at r->at; for JSON lines its line ends at r->to. */
 static json_t *parse(struct records *r, struct err *e)
 {
     struct json_text t = { .p = r->file.p,
@@ -178,7 +181,7 @@ static json_t *parse(struct records *r, struct err *e)
     size_t end = t.at;
     while (!r->array && end < r->to && r->file.p[end] && strchr(" \t\r", r->file.p[end])) end++;
     if (!r->array && end < r->to) {
-        fail(e, "more text behind the row");
+        fail(e, "more text after the row");
         fail_at(r, end, e);
         json_decref(row);
         return NULL;

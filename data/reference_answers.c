@@ -1,4 +1,4 @@
-/* reference_answers.c: one value of a row to the references that rewards compare with. */
+/* reference_answers.c: the answer column's value to the references for rewards. */
 #include "data/reference_answers.h"
 #include "base/str.h"
 #include "base/json_partial.h"
@@ -27,7 +27,7 @@ const char *value_is(const json_t *v, char *buf, size_t n)
     return buf;
 }
 
-/* Removes the commas of n bytes that are a number with groups of digits: 1,072 and 1,00,000.5; "1,2" stays. */
+/* Removes the commas of a number with groups of digits: 1,072 and 1,00,000.5; "1,2" stays. */
 static void drop_thousands(char *s)
 {
     size_t n = strlen(s), at = strspn(s, "+-$"), group, commas = 0;
@@ -46,7 +46,7 @@ static void drop_thousands(char *s)
     *to = 0;
 }
 
-/* GSM8K: what follows the last "####", if it is one line. */
+/* GSM8K: the text after the last "####", if it is one line. */
 static char *behind_mark(const char *s)
 {
     const char *last = NULL;
@@ -66,7 +66,7 @@ static char *behind_mark(const char *s)
     return t;
 }
 
-/* What is in the last \boxed{..} or \fbox{..}, or between \boxed and the next $, as MATH has it too. */
+/* The content of the last \boxed{..} or \fbox{..}, or between \boxed and the next $, which MATH has, too. */
 static char *last_box(const char *s)
 {
     static const char *const opens[] = { "\\boxed{", "\\boxed ", "\\fbox{" };
@@ -100,8 +100,8 @@ static char *last_box(const char *s)
     return t;
 }
 
-/* A number as the fewest digits that read back the same; a whole one without a point: a column of 7 and null is 7.0 in
- * pandas. */
+/* A number with the fewest digits that read back the same; a whole one without a point, because pandas turns a column
+ * of 7 and null into 7.0. */
 static char *number_text(const json_t *a)
 {
     char *shown = NULL;
@@ -118,8 +118,8 @@ static char *number_text(const json_t *a)
     return shown;
 }
 
-/* Is the text a number and nothing else: -324, $1,072.50, 12%? Words in common, which drop signs and points, would take
- * 35 for 3.5. */
+/* Is the whole text a number: -324, $1,072.50, 12%? Word overlap, which drops signs and points, would accept 35 for
+ * 3.5. */
 static bool is_number(const char *s)
 {
     char *t = xstrdup(s + strspn(s, " \t\r\n"));
@@ -133,7 +133,7 @@ static bool is_number(const char *s)
     return is;
 }
 
-/* What was boxed is mathematics. */
+/* The text of one reference. Boxed texts count as mathematics. */
 static char *answer_text(struct references *x, const json_t *a, int how)
 {
     const char *big = odd_number(a);
@@ -153,7 +153,7 @@ static char *answer_text(struct references *x, const json_t *a, int how)
 
 static bool is_blank(const char *s) { return !s[strspn(s, " \t\r\n")]; }
 
-/* What an object like {"target": [..]} holds; NULL: it is another one. */
+/* The value of an object like {"target": [..]}; NULL: another object. */
 static const json_t *target_of(const json_t *a)
 {
     const json_t *target = json_object_get(a, "target");
@@ -163,7 +163,7 @@ static const json_t *target_of(const json_t *a)
     return json_is_null(target) ? NULL : target;
 }
 
-/* From the first to the last byte that is no white space; false: there is none. */
+/* Finds the first and the last byte that is not white space; false: there is none. */
 static bool ends_of(const char *s, const char **from, const char **last)
 {
     size_t n = strlen(s);
@@ -173,7 +173,7 @@ static bool ends_of(const char *s, const char **from, const char **last)
     return n > 0 && *last >= *from;
 }
 
-/* Whether the text has this name in quotes and a colon. */
+/* Does the text contain this name in quotes followed by a colon? */
 static bool has_member(const char *s, const char *name)
 {
     size_t n = strlen(name);
@@ -214,7 +214,7 @@ bool references_read(struct references *x, const json_t *a, const char *name, in
     if (target != a) how |= REFS_WORDS;
     if (!target)
         return fail(e,
-                    "the answer \"%s\" is %s: data.answer_key must name what is meant in it, data.answer_key=%s.MEMBER",
+                    "the answer \"%s\" is %s: name its member with data.answer_key=%s.MEMBER",
                     name, value_is(a, buf, sizeof buf), name);
     size_t n = json_is_array(target) ? json_array_size(target) : 1;
     if (n == 0) return fail(e, "the list of answers in \"%s\" is empty", name);

@@ -1,6 +1,6 @@
-/* search_cache.c: the recorded queries and results in an SQLite database in memory, with a full-text index where the
- * nearest may stand in. It is built once and turned into one image of bytes; each thread that asks reads this image by
- * a read-only connection of its own, and waits for nobody. */
+/* search_cache.c: the recorded queries and results in an SQLite database in memory, with a full-text index for the
+ * nearest query. It is built once and serialized into one image; each searching thread reads the image through its own
+ * read-only connection, so no thread waits for another. */
 #include "data/search_cache.h"
 #include "data/foreign_files.h"
 #include "base/file.h"
@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A query of common words would rank a large part of the cache: 0.6 s of 300,000 entries. Its common words are left
- * out, and of those that are left no more entries than this are ranked. */
+/* A query of common words would rank a large part of the cache: 0.6 s for 300,000 entries. So the common words are left
+ * out, and at most this many entries are ranked. */
 enum { CANDIDATES = 10000, MEMO_MAX = 1 << 17 };
 
 enum { SAME, COUNT, NEAREST, BY_ID, STATEMENTS };
@@ -27,23 +27,22 @@ static const char *const sql[STATEMENTS] = {
     [BY_ID] = "SELECT result FROM entry WHERE id = ?",
 };
 
-/* What is known of a text: of a word in quotes, how many entries have it; of an expression, which entry is nearest (0:
- * none). */
+/* A memoized number: for a word in quotes, its number of entries; for an expression, the nearest entry (0: none). */
 struct memo { char *text; int64_t value; };
 
 struct connection { struct connection *next; sqlite3 *db; sqlite3_stmt *st[STATEMENTS]; };
 
 struct search_cache {
-    unsigned char *image;           /* the database, shared by all readers, never written */
+    unsigned char *image;           /* the database, shared by all connections, never written */
     sqlite3_int64 bytes;
     bool nearest;
-    pthread_mutex_t lock;           /* of the list of idle readers and of the memo; never held over a query */
+    pthread_mutex_t lock;           /* guards the list of idle connections and the memo; never held during a query */
     struct connection *idle;
     struct memo *memo;              /* [MEMO_MAX * 2], open addressing; when half full, nothing is added */
     int memos;
 };
 
-/* Narrows [*s, *s + *n) to what is not white space at its ends. */
+/* Strips white space at both ends of [*s, *s + *n). */
 static void strip(const char **s, size_t *n)
 {
     static const char blank[] = " \t\r\n\v\f";
@@ -76,7 +75,7 @@ static bool fill(sqlite3 *db, const char *path, const json_t *all, struct err *e
            fail(e, "%s: %s", path, sqlite3_errmsg(db));
 }
 
-/* One segment, so that a word's entries lie together. */
+/* One segment, so that the entries of a word are contiguous. */
 static bool index_words(sqlite3 *db, const char *path, struct err *e)
 {
     static const char make[] = "CREATE VIRTUAL TABLE words USING fts5(query, result, content='entry', "
@@ -115,7 +114,7 @@ static void connection_close(struct connection *r)
     free(r);
 }
 
-/* A connection of one's own to the image. NULL: the sentence is in e. */
+/* Opens a new connection to the image. NULL: the message is in e. */
 static struct connection *connection_open(const struct search_cache *c, struct err *e)
 {
     struct connection *r = xcalloc(1, sizeof *r);
@@ -177,7 +176,7 @@ void search_cache_close(struct search_cache *c)
     free(c);
 }
 
-/* As many readers come to be as threads ask at the same time. */
+/* Takes an idle connection or opens one: there are as many as threads search at once. */
 static struct connection *connection_take(struct search_cache *c)
 {
     pthread_mutex_lock(&c->lock);
@@ -197,7 +196,7 @@ static void connection_give(struct search_cache *c, struct connection *r)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* The place of a text in the memo: its own, or a free one. */
+/* The memo's slot for a text: its own, or a free one. */
 static struct memo *memo_at(const struct search_cache *c, const char *text)
 {
     uint64_t h = fnv1a(text, strlen(text));
@@ -228,8 +227,8 @@ static void memo_put(struct search_cache *c, const char *text, int64_t value)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Appends result up to page max_pages, each page cut after max_chars characters of UTF-8. A page begins with "Page N: "
- * at the start of a line. */
+/* Appends at most max_pages pages, each cut after max_chars characters of UTF-8. A page begins with "Page N: " at the
+ * start of a line. */
 static void put_pages(struct str *out, const char *p, int max_pages, int max_chars)
 {
     for (int page = 1; *p && page <= max_pages; page++) {
@@ -258,7 +257,7 @@ static void connection_reset(struct connection *r, int which)
     sqlite3_clear_bindings(r->st[which]);
 }
 
-/* Appends the result that a statement finds for what is bound to it; false: none. */
+/* Runs a statement and appends the result that it finds; false: none. */
 static bool put_result(struct connection *r, int which, struct str *out, int max_pages, int max_chars)
 {
     int code = sqlite3_step(r->st[which]);
@@ -268,8 +267,8 @@ static bool put_result(struct connection *r, int which, struct str *out, int max
     return code == SQLITE_ROW;
 }
 
-/* The number that COUNT or NEAREST finds for an expression, 0 for none. It is a function of the text alone: threads
- * that ask at once work twice, that is all. */
+/* The number that COUNT or NEAREST finds for an expression; 0: none. It depends on the text alone, so threads that ask
+ * at the same time only repeat work. */
 static int64_t number_of(struct search_cache *c, struct connection *r, int which, const char *expression)
 {
     int64_t value = 0;
@@ -297,8 +296,8 @@ static int in_order(const void *a, const void *b)
     return ((const struct query_word *)a)->at - ((const struct query_word *)b)->at;
 }
 
-/* Writes the expression that finds the query's rarest words: as many as bring CANDIDATES entries together, at least
- * one. False: no entry has any. */
+/* Writes the expression for the query's rarest words: as many as match at most CANDIDATES entries together, at least
+ * one. False: no entry has any of the words. */
 static bool rare_words(struct str *out, struct search_cache *c, struct connection *r, const char *query, size_t n)
 {
     struct query_word w[CORPUS_QUERY_WORDS];
@@ -318,7 +317,7 @@ static bool rare_words(struct str *out, struct search_cache *c, struct connectio
         entries += w[from + kept].entries;
     qsort(w + from, (size_t)kept, sizeof *w, in_order);
     for (int k = 0; k < kept; k++) str_printf(out, "%s%s", k ? " OR " : "", w[from + k].text.p);
-    if (kept == 1) str_putc(out, ' ');                     /* in the memo, not the word's own text */
+    if (kept == 1) str_putc(out, ' ');                     /* a memo key other than the word's own text */
     for (int k = 0; k < words; k++) str_free(&w[k].text);
     return kept > 0;
 }

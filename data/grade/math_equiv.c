@@ -1,10 +1,10 @@
 /* math_equiv.c: the normalisation is a chain of replacements over the whole string; their order is part of the result
- * ("\leftarrow" becomes "arrow" because \left goes without looking at what follows). */
+ * ("\leftarrow" becomes "arrow" because \left is removed whatever follows). */
 #include "data/grade/math_equiv.h"
 #include "data/grade/python_text.h"
 #include <string.h>
 
-enum { INT_DIGITS = 4300 };     /* Python's int() refuses more, and the a/b rule then leaves the string as it is */
+enum { INT_DIGITS = 4300 };     /* Python's int() rejects more, and the a/b rule then leaves the string unchanged */
 
 static void replace(struct str *s, const char *from, const char *to)
 {
@@ -47,7 +47,7 @@ static void put_braced(struct str *out, const char *p, size_t n)
     str_putc(out, '}');
 }
 
-/* Both rules below split the string at a command and look at what follows each one; [p, p + n) is one such piece. */
+/* Both rules below split the string at a command and edit the text after each; [p, p + n) is one such piece. */
 static bool next_piece(const struct str *s, const char *command, size_t *at, const char **p, size_t *n)
 {
     if (*at > s->n) return false;
@@ -58,7 +58,7 @@ static bool next_piece(const struct str *s, const char *command, size_t *at, con
     return true;
 }
 
-/* \sqrt3 -> \sqrt{3}, whatever the character; false when nothing follows */
+/* \sqrt3 -> \sqrt{3}, for any character; false when nothing follows */
 static bool fix_sqrt(struct str *s)
 {
     struct str out = { 0 };
@@ -78,8 +78,8 @@ static bool fix_sqrt(struct str *s)
     return true;
 }
 
-/* \frac12 -> \frac{1}{2}, \frac1{2} -> \frac{1}{2}; one character behind a \frac: the string stays as it was; nothing
- * behind it: false */
+/* \frac12 -> \frac{1}{2}, \frac1{2} -> \frac{1}{2}; one character after a \frac: the string stays unchanged; nothing
+ * after it: false */
 static bool fix_fracs(struct str *s)
 {
     struct str out = { 0 };
@@ -105,8 +105,7 @@ static bool fix_fracs(struct str *s)
     return true;
 }
 
-/* How many bytes of s are an integer as Python prints it: "0", or a digit that is not 0 and more, "-" before it; 0 for
- * none. */
+/* Length of an integer as Python prints it: "0", or digits that begin with 1 to 9, "-" allowed in front; 0: none. */
 static size_t printed_int(const char *s)
 {
     size_t minus = *s == '-', digits = strspn(s + minus, "0123456789");
@@ -114,7 +113,7 @@ static size_t printed_int(const char *s)
     return minus + digits;
 }
 
-/* "-1/2" -> "\frac{-1}{2}", for integers as they are printed and nothing else */
+/* "-1/2" -> "\frac{-1}{2}", only for integers as Python prints them */
 static void fix_slash(struct str *s)
 {
     size_t a = printed_int(s->p);

@@ -5,10 +5,10 @@
 #include "base/str.h"
 #include <stdbool.h>
 
-/* Appends to out what is compared: no white space, units, percent signs; \frac12, 1/2 and 0.5 as \frac{1}{2}; \sqrt3 as
- * \sqrt{3}; no "x=" in front. Indexing takes one code point. False, out unchanged, where the official normalisation
- * raises: more than one "\text{ ", or nothing behind a \frac or \sqrt. */
+/* Appends the normalised form to out: no white space, units, percent signs; \frac12, 1/2 and 0.5 as \frac{1}{2}; \sqrt3
+ * as \sqrt{3}; no "x=" in front. Indexing takes one code point. False, with out unchanged, where the official
+ * normalisation raises: more than one "\text{ ", or nothing after a \frac or \sqrt. */
 bool math_strip(struct str *out, const char *s);
 
-/* The normalised strings are the same; where either side raises, the strings themselves are; NULL equals NULL alone. */
+/* Compares the normalised strings, or the strings themselves if either side raises; NULL equals only NULL. */
 bool math_equiv(const char *a, const char *b);

@@ -1,6 +1,5 @@
-/* math_expr.c: a recursive descent whose depth is counted in one place, group depth, and bounded. Equality of
- * expressions with variables is tested by value at three points: polynomials and the like that agree there to nine
- * digits are the same. */
+/* math_expr.c: recursive descent. One function, group, counts and limits the depth. Expressions with variables are
+ * compared by value at three points: polynomials and the like that agree there to nine digits are equal. */
 #include "data/grade/math_expr.h"
 #include "base/hash.h"
 #include "base/text.h"
@@ -43,7 +42,7 @@ static struct math_num real(double x)
     return v;
 }
 
-/* Products of two numbers below 2^126 may overflow: then the doubles stay, marked as lossy. */
+/* Products of two numbers below 2^126 may overflow: then only the doubles remain, marked as lossy. */
 static bool times(__int128 a, __int128 b, __int128 *c)
 {
     static const __int128 top = (__int128)1 << 126;
@@ -91,7 +90,7 @@ static struct math_num apply(const struct math_num *a, double complex (*f)(doubl
     return v;
 }
 
-/* The n-th root of an integer that has one in integers; -1 for none */
+/* The n-th root of an integer, if it is an integer; else -1 */
 static __int128 int_root(__int128 x, int n)
 {
     __int128 near = (__int128)(pow((double)x, 1.0 / n) + 0.5);
@@ -201,7 +200,7 @@ static bool take(struct parse *s, char c)
 
 static struct math_num bad(struct parse *s) { return s->bad = true, real(0); }
 
-/* The name at p: that of \name, or a run of letters; 0 for none */
+/* Length of the name at p: of \name or of a run of letters; 0: none */
 static size_t name_at(const char *p, const char *end)
 {
     size_t n = p < end && *p == '\\', first = n;
@@ -232,7 +231,7 @@ static struct math_num group(struct parse *s, char close)
     return take(s, close) ? v : bad(s);
 }
 
-/* 12, 12.5, .5, 2e-3; one_digit: what LaTeX takes as an argument without braces */
+/* 12, 12.5, .5, 2e-3; one_digit: only what LaTeX takes as an argument without braces */
 static struct math_num number(struct parse *s, bool one_digit)
 {
     const char *from = s->p;
@@ -265,7 +264,7 @@ static struct math_num number(struct parse *s, bool one_digit)
     return v;
 }
 
-/* The argument of \frac, \binom, \sqrt, ^: a group, a number (one digit of it where LaTeX says so and people do too), a
+/* The argument of \frac, \binom, \sqrt, ^: a group, a number (a single digit where both LaTeX and usage agree), a
  * letter, a command */
 static struct math_num argument(struct parse *s, bool one_digit)
 {
@@ -326,7 +325,7 @@ static bool starts_factor(struct parse *s)
            !is_name(s->p, n, "rangle");
 }
 
-/* \sin^2 x, \log_2 8, \ln(x), \cos 2x: without parentheses the argument is the product that follows, up to the next
+/* \sin^2 x, \log_2 8, \ln(x), \cos 2x: without parentheses the argument is the following product, up to the next
  * function */
 static struct math_num function(struct parse *s, int which)
 {
@@ -373,7 +372,7 @@ static struct math_num symbol(struct parse *s, size_t n)
     return variable(from, (size_t)(s->p - from));
 }
 
-/* Commands that stand for a quantity; others are relations, sets, layout: no expression */
+/* Commands that denote a quantity; others are relations, sets, layout: not an expression */
 static bool is_symbol(const char *p, size_t n)
 {
     static const char *const names[] = {
@@ -408,8 +407,8 @@ static struct math_num named(struct parse *s)
     return symbol(s, command ? n : 1);
 }
 
-/* A whole number as an argument of \frac: {12} or one digit; looks no deeper, so that a backed-out attempt costs
- * nothing */
+/* A whole number as an argument of \frac: {12} or one digit. It reads no further, so that backtracking costs nothing.
+ * */
 static bool small_argument(struct parse *s, struct math_num *v)
 {
     bool braced = take(s, '{');
@@ -418,7 +417,7 @@ static bool small_argument(struct parse *s, struct math_num *v)
     return !s->bad && v->exact && v->q == 1 && (!braced || take(s, '}'));
 }
 
-/* An integer and, at once, a fraction of integers below 1: 1\frac12, 1 \frac{1}{2}, 1 1/2 */
+/* An integer immediately followed by a fraction of integers below 1: 1\frac12, 1 \frac{1}{2}, 1 1/2 */
 static struct math_num mixed(struct parse *s, struct math_num whole)
 {
     struct parse back = *s;
@@ -459,7 +458,7 @@ static struct math_num primary(struct parse *s)
     return named(s);
 }
 
-/* What stands behind a ^; of 2^3^2 all of 3^2 */
+/* The exponent after a ^; of 2^3^2 all of 3^2 */
 static struct math_num exponent(struct parse *s)
 {
     int sign = take(s, '-') ? -1 : (take(s, '+'), 1);

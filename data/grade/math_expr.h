@@ -1,5 +1,5 @@
-/* math_expr.h: the value of one mathematical expression in LaTeX or plain notation: exact where it is rational, a
- * complex double where it is not, taken at fixed points where it has variables. */
+/* math_expr.h: the value of one mathematical expression in LaTeX or plain notation: exact if rational, else a complex
+ * double; an expression with variables is evaluated at fixed points. */
 #pragma once
 #include <complex.h>
 #include <stdbool.h>
@@ -9,21 +9,21 @@ enum { MATH_POINTS = 3, MATH_EXPR_MAX = 1024, MATH_EXPR_DEPTH = 48 };
 
 struct math_num {
     bool exact;                     /* p / q, in lowest terms, q > 0 */
-    /* rational, but too large for p / q: the doubles are not enough to call two of them equal */
+    /* rational, but too large for p / q; the doubles cannot prove two such values equal */
     bool lossy;
     __int128 p, q;
-    /* the value with every variable at its k-th point, a number in (0.5, 2.5) that depends on its name alone */
+    /* the value with every variable at its k-th point, a number in (0.5, 2.5) that depends only on its name */
     double complex z[MATH_POINTS];
 };
 
 /* Reads numbers (1.5, 2e-3, 1\frac12 as a mixed number), + - * / ^ ! |x|, \cdot \times \div, \frac \sqrt[n] \binom,
- * products written side by side, roots, exp, logarithms, (inverse) trigonometric functions, \pi, e, i, variables (x,
- * x_1, \alpha; \infty is one too). False where s[0..n) is no such expression, has no finite value, or is longer than
- * MATH_EXPR_MAX bytes or deeper than MATH_EXPR_DEPTH. */
+ * products by juxtaposition, roots, exp, logarithms, (inverse) trigonometric functions, \pi, e, i, variables (x,
+ * x_1, \alpha; \infty is one too). False if s[0..n) is not such an expression, has no finite value, or is longer
+ * than MATH_EXPR_MAX bytes or deeper than MATH_EXPR_DEPTH. */
 bool math_eval(struct math_num *v, const char *s, size_t n);
 
-/* The same value: by p and q where both are exact, else within 1e-9 relative (or 1e-12) at each point; never where one
- * is lossy. */
+/* Equal values: by p and q if both are exact, else within 1e-9 relative (or 1e-12) at each point; never if one is
+ * lossy. */
 bool math_same(const struct math_num *a, const struct math_num *b);
 
 /* a / 100 */

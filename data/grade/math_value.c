@@ -1,6 +1,6 @@
-/* math_value.c: an answer is cleaned to one notation, split at brackets and commas, and its parts are compared by
- * value, or as text where they have none. The comma is the difficulty: "1,000" is a number and a list, so both readings
- * are tried on both sides. */
+/* math_value.c: an answer is cleaned to one notation and split at brackets and commas; its parts are compared by value,
+ * or as text if they have none. The difficulty is the comma: "1,000" is a number and a list, so both readings are tried
+ * on both sides. */
 #include "data/grade/math_value.h"
 #include "data/grade/math_expr.h"
 #include "data/grade/python_text.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum { PARTS_MAX = 64, NEST_MAX = 4 };
-#define WORDS '\x01'        /* stands where a \text{...} began: a unit is a unit even if it is one letter */
+#define WORDS '\x01'        /* marks the start of a \text{...}: inside it even a single letter is a unit */
 
 struct math_text { const char *p; size_t n; };
 
@@ -30,7 +30,7 @@ static struct math_text trim(struct math_text s)
 
 /* --- one notation --- */
 
-/* Commands and characters that other ones stand for; a space keeps \pi r from becoming \pir. */
+/* Replacements for commands and characters; a space keeps \pi r from becoming \pir. */
 static const struct { const char *from, *to; } commands[] = {
     { "dfrac", "\\frac" }, { "tfrac", "\\frac" }, { "cfrac", "\\frac" }, { "leq", "\\le " }, { "geq", "\\ge " },
     { "neq", "\\ne " }, { "ast", "*" }, { "quad", " " }, { "qquad", " " }, { "displaystyle", "" }, { "textstyle", "" },
@@ -50,7 +50,7 @@ static const char *const text_commands[] = { "text", "mbox", "mathrm", "textbf",
 /* their argument stays as it is */
 static const char *const plain_commands[] = { "boxed", "mathbf", "boldsymbol", "mathit", "operatorname", NULL };
 
-/* Behind the first i bytes of s: three digits that end a group of thousands, as in 1,000 */
+/* Do three digits that end a group of thousands, as in 1,000, follow the first i bytes of s? */
 static bool thousands(struct math_text s, size_t i)
 {
     size_t k = 0;
@@ -58,8 +58,8 @@ static bool thousands(struct math_text s, size_t i)
     return k == 3;
 }
 
-/* The text being cleaned, the place in it, and which of the braces open there belong to a \text: those go, with the
- * command. */
+/* The text being cleaned, the position, and the open braces that belong to a \text: those are removed with the command.
+ * */
 struct cleaner { struct math_text s; size_t i; struct str *out; unsigned depth; uint64_t text; };
 
 static bool starts(const struct cleaner *c, const char *what)
@@ -68,7 +68,7 @@ static bool starts(const struct cleaner *c, const char *what)
     return c->s.n - c->i >= n && !memcmp(c->s.p + c->i, what, n);
 }
 
-/* \, \! \{ ...: one character behind the backslash */
+/* \, \! \{ ...: one character after the backslash */
 static void clean_escape(struct cleaner *c)
 {
     char next = c->i + 1 < c->s.n ? c->s.p[c->i + 1] : ' ';
@@ -133,7 +133,7 @@ static void clean_character(struct cleaner *c)
     else text_put(c->out, u);
 }
 
-/* A run of letters; "and" and "or" that stand alone behind something are commas */
+/* A run of letters; a separate "and" or "or" after some text becomes a comma */
 static void clean_word(struct cleaner *c)
 {
     size_t n = 0;
@@ -165,11 +165,11 @@ static void clean(struct str *out, const char *text)
     while (out->n && strchr(" .,;\x01", out->p[out->n - 1])) out->p[--out->n] = 0;
 }
 
-/* The reading in which commas outside all brackets part groups of three digits: "1,000, 20" -> "1000, 20" */
+/* The reading in which commas outside all brackets separate groups of three digits: "1,000, 20" -> "1000, 20" */
 static void drop_thousands(struct str *out, struct math_text s)
 {
     int depth = 0;
-    size_t run = 0;     /* digits just before i, of a run that may be a first group or has become a group */
+    size_t run = 0;     /* digits just before i, if they may be or are the first group */
     str_clear(out);
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
@@ -187,7 +187,7 @@ static void drop_thousands(struct str *out, struct math_text s)
 
 /* --- text --- */
 
-/* Without single-character braces and spaces ("1 2" keeps its one: it is not 12); lower case where there are words */
+/* Removes single-character braces and spaces ("1 2" keeps its space: it is not 12); lower case for words */
 static void squash(struct str *out, struct math_text s)
 {
     struct str bare = { 0 };
@@ -238,7 +238,7 @@ static const char *const no_units[] = {
     "log", "exp", "if", "mod", NULL,
 };
 
-/* May everything from i on be a unit: words, powers, "per"s? */
+/* Can everything from i on be a unit: words, powers, "per"? */
 static bool unit_tail(struct math_text s, size_t i)
 {
     while (i < s.n) {
@@ -251,7 +251,7 @@ static bool unit_tail(struct math_text s, size_t i)
     return true;
 }
 
-/* Where the unit behind a number begins; s.n where there is none. */
+/* Start of the unit after a number; s.n if there is none. */
 static size_t unit_at(struct math_text s)
 {
     if (!s.n || !(is_digit(*s.p) || strchr("-+.\\(|", *s.p))) return s.n;
@@ -262,7 +262,7 @@ static size_t unit_at(struct math_text s)
         while (i + n < s.n && is_letter(s.p[i + n])) n++;
         struct math_text w = { s.p + i, n };
         char before = s.p[i - 1];
-        if (before == '\\') {                       /* a command; the words of \frac{..} are none of ours either */
+        if (before == '\\') {                       /* a command; the words of \frac{..} are not units either */
             i += n - 1;
             continue;
         }
@@ -315,9 +315,10 @@ static bool same_quantity(struct math_text a, struct math_text b)
 
 /* --- parts --- */
 
-/* A part of an answer; pm is the sign its \pm takes, 0 for none */
+/* A part of an answer; pm: the sign taken for its \pm, 0: none */
 struct math_part { struct math_text s; char pm; };
-/* open: '(' '[' with its close: in order; '{' or 0 (bare), 'U' (union): in any order; 'm': matrix, rows in close */
+/* open: '(' or '[' with its close: ordered; '{', 0 (bare) or 'U' (union): unordered; 'm': matrix, number of rows in
+ * close */
 struct math_list { int open, close, n; struct math_part part[PARTS_MAX]; };
 
 static int step(struct math_text s, size_t i)
@@ -326,8 +327,8 @@ static int step(struct math_text s, size_t i)
     return (c == '(' || c == '[' || c == '{') - (c == ')' || c == ']' || c == '}');
 }
 
-/* The first occurrence of what at or behind from, outside all brackets; s.n for none. The backslash of \{ does not
- * matter: the brace counts. */
+/* The first occurrence of `what` at or after `from`, outside all brackets; s.n: none. The backslash of \{ is
+ * irrelevant: the brace counts. */
 static size_t find_top(struct math_text s, const char *what, size_t from)
 {
     size_t n = strlen(what);
@@ -340,7 +341,7 @@ static size_t find_top(struct math_text s, const char *what, size_t from)
     return s.n;
 }
 
-/* "x =", "f(x) =": the part behind it, where what is before the only '=' is a name */
+/* "x =", "f(x) =": returns the part after it if a name precedes the only '=' */
 static struct math_text drop_name(struct math_text s)
 {
     const char *eq = memchr(s.p, '=', s.n);
@@ -358,7 +359,7 @@ static struct math_text drop_name(struct math_text s)
     return trim((struct math_text){ eq + 1, s.n - (size_t)(eq + 1 - s.p) });
 }
 
-/* Is the bracket at the front closed by the last character, and by no other? */
+/* Does the last character close the first bracket? */
 static bool enclosed(struct math_text s)
 {
     int depth = 0;
@@ -421,7 +422,7 @@ static void split(struct math_list *l, struct math_text s)
             if (find_top(s, ",", 0) < s.n) break;
         }
         split_at(l, s, ",");
-        bool zero = false;          /* "1,000" as a list: no */
+        bool zero = false;          /* "1,000" is not a list */
         for (int i = 0; i < l->n && i < PARTS_MAX; i++)
             zero = zero || (l->part[i].s.n > 1 && *l->part[i].s.p == '0' && is_digit(l->part[i].s.p[1]));
         if (zero && !l->open) l->n = PARTS_MAX + 1;
@@ -434,7 +435,7 @@ static void split(struct math_list *l, struct math_text s)
 
 static bool equal(struct math_text a, struct math_text b, int nest);
 
-/* One part against one: with its \pm resolved, as a list of its own or as a quantity */
+/* Compares two parts: with \pm resolved, as lists or as quantities */
 static bool same_part(struct math_part a, struct math_part b, int nest)
 {
     if (!a.pm && !b.pm) return equal(a.s, b.s, nest - 1);
@@ -471,7 +472,7 @@ static bool same_list(const struct math_list *a, const struct math_list *b, int 
     return true;
 }
 
-/* a = b against c = d: sides by value, either way round */
+/* a = b against c = d: both sides by value, in either order */
 static bool same_equation(struct math_text a, struct math_text b)
 {
     const char *p = memchr(a.p, '=', a.n), *q = memchr(b.p, '=', b.n);

@@ -1,5 +1,5 @@
-/* python_text.c: Python's string functions on UTF-8 bytes. The surprise: two rules of str.lower() look beyond one
- * character, the capital sigma at the end of a word and U+0130, which becomes two code points. */
+/* python_text.c: Python's string functions on UTF-8 bytes. Two rules of str.lower() go beyond one character: the
+ * capital sigma at the end of a word, and U+0130, which becomes two code points. */
 #define _GNU_SOURCE     /* memmem */
 #include "data/grade/python_text.h"
 #include "base/err.h"
@@ -65,8 +65,8 @@ static uint32_t lower_one(uint32_t c)
     return c < r->first || (c - r->first) % (uint32_t)r->step ? c : (uint32_t)((int64_t)c + r->delta);
 }
 
-/* Is the first character at or behind `at` that is not case-ignorable a cased one? The runs looked through end at the
- * next sigma: linear in all. */
+/* Is the first character from `at` on that is not case-ignorable a cased one? Each scan ends at the next sigma, so all
+ * of them together are linear. */
 static bool cased_follows(const char *s, size_t n, size_t at)
 {
     while (at < n) {
@@ -78,7 +78,7 @@ static bool cased_follows(const char *s, size_t n, size_t at)
 
 void text_lower(struct str *out, const char *s, size_t n)
 {
-    bool after_cased = false;       /* the last character that is not case-ignorable was a cased one */
+    bool after_cased = false;       /* whether the last character that is not case-ignorable was cased */
     for (size_t at = 0; at < n;) {
         uint32_t c = text_next(s, n, &at);
         if (c == 0x3A3) text_put(out, after_cased && !cased_follows(s, n, at) ? 0x3C2 : 0x3C3);
@@ -101,7 +101,7 @@ void text_drop_punct(struct str *out, const char *s, size_t n)
     }
 }
 
-/* Runs of word characters are looked at whole: \b(a|an|the)\b can match nothing else than a whole run. */
+/* Compares whole runs of word characters: \b(a|an|the)\b can match only a whole run. */
 void text_drop_articles(struct str *out, const char *s, size_t n)
 {
     size_t run = 0;
@@ -182,7 +182,7 @@ static int by_bytes(const void *x, const void *y)
     return c ? c : (a->n > b->n) - (a->n < b->n);
 }
 
-/* The words of s in the order of their bytes; *count of them, memory of the caller. */
+/* The words of s sorted by bytes, *count of them; the caller frees them. */
 static struct word_count *sorted_words(const char *s, size_t n, size_t *count)
 {
     struct word_count *w = NULL, one;

@@ -1,4 +1,4 @@
-/* qa_metrics.c: see metrics.h. Punctuation counts here ("Paris." is not "Paris"), unlike in the training reward
+/* qa_metrics.c: see qa_metrics.h. Punctuation counts here ("Paris." is not "Paris"), unlike in the training reward
  * (data/grade/reward.c). */
 #include "data/grade/qa_metrics.h"
 #include "base/err.h"
@@ -64,7 +64,7 @@ struct qa_score metrics_qa(const char *pred, const char *const *refs, int n)
 static void add_ref(struct qa_refs *r, const char *p, size_t n)
 {
     ENSURE(r->n < INT_MAX);
-    /* full at each power of two */
+    /* the array is full at each power of two */
     if ((r->n & (r->n - 1)) == 0) r->p = xrealloc(r->p, (r->n ? 2 * (size_t)r->n : 1) * sizeof *r->p);
     char *copy = xmalloc(n + 1);
     memcpy(copy, p, n);
@@ -86,7 +86,7 @@ void metrics_refs(struct qa_refs *r, const char *text)
         int64_t comma = text_find(text, n, ",", at);
         size_t end = comma < 0 ? n : (size_t)comma, len = end - at;
         const char *p = text + at;
-        text_strip(&p, &len);           /* takes the white space behind the comma as well */
+        text_strip(&p, &len);           /* also takes the white space after the comma */
         add_ref(r, p, len);
         at = end + 1;
     }

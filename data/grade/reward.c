@@ -1,6 +1,6 @@
-/* reward.c: see reward.h. The rules look at tags wherever they stand: a <search> inside a thought needs a result, and
- * closing tags inside a thought earn the tool bonus; the official code does the same, and a trained policy must not
- * gain from a difference between the two. */
+/* reward.c: see reward.h. The rules count tags anywhere: a <search> inside a thought needs a result, and closing tags
+ * inside a thought earn the tool bonus. The official code does the same, and a trained policy must not gain from a
+ * difference between the two. */
 #include "data/grade/reward.h"
 #include "data/grade/math_value.h"
 #include "data/grade/python_text.h"
@@ -19,8 +19,8 @@ static size_t count(const char *s, size_t n, const char *what)
     return k;
 }
 
-/* Every call of one tool: open, close, <result>, </result> in this order. One pass: each call is looked for behind the
- * result of the one before. */
+/* Checks every call of one tool: open, close, <result>, </result> in this order, in one pass: each call is searched
+ * after the result of the previous one. */
 static const char *tool_format(const char *s, size_t n, const char *open, const char *close)
 {
     for (int64_t at = 0; (at = text_find(s, n, open, (size_t)at)) >= 0;) {

@@ -1,23 +1,23 @@
-/* parquet.c: opens the file, walks its row groups and puts rows together from their columns' levels (Melnik et al.,
- * "Dremel", VLDB 2010, section 4). The first column below a list or struct makes it; every other one must find it
- * there, and as many items in it: columns that contradict each other are a fault. */
+/* parquet.c: opens the file, walks its row groups and assembles rows from the levels of their columns (Melnik et al.,
+ * "Dremel", VLDB 2010, section 4). The first column below a list or struct creates it; each further column must find it
+ * there, with the same number of items: columns that contradict each other are a fault. */
 #include "data/parquet/parquet_in.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What a value costs beside its bytes, about what jansson takes for it; an empty object of 8 buckets, its key with the
- * first. */
+/* Memory of a value in addition to its bytes, about what jansson takes; an empty object has 8 buckets, its key is paid
+ * with the first. */
 enum { VALUE_COST = 64, GROUP_COST = 256 };
 
-/* 2 GiB as for JSON lines, but of a small file not much more than gzip could make of as many bytes: a dictionary and a
- * run could make anything of them. */
+/* 2 GiB as for JSON lines, but for a small file about what gzip could expand to from as many bytes: a dictionary and a
+ * run could expand to any size. */
 static const int64_t max_all = (int64_t)2 << 30, min_all = (int64_t)64 << 20, growth = 1024;
 
 bool parquet_is(const void *bytes, size_t n) { return n >= 4 && !memcmp(bytes, "PAR1", 4); }
 int64_t parquet_rows(const struct parquet *p) { return p->rows; }
 
-/* FileMetaData: the schema is read, the row groups are only passed over: each is read when its turn comes */
+/* FileMetaData: reads the schema and skips the row groups, which are read one at a time later */
 static bool read_footer(struct parquet *p, const char *const *columns, struct err *e)
 {
     struct thrift t = { .p = p->bytes + p->footer, .end = p->bytes + p->n - 8 };
@@ -99,7 +99,7 @@ void parquet_columns(const struct parquet *p, struct str *names)
         str_clear(&path);
         while (depth--) str_printf(&path, "%s%s", path.n ? "." : "", p->node[up[depth]].name);
         const struct pq_leaf *leaf = p->node[k].kind == PQ_LEAF ? leaf_of(p, k) : NULL;
-        if (leaf && leaf->meaning == PQ_REFUSED) str_printf(&path, " (%s, not read)", leaf->refused);
+        if (leaf && leaf->meaning == PQ_UNREAD) str_printf(&path, " (%s, not read)", leaf->unread);
         str_put(names, path.p, path.n + 1);
     }
     str_free(&path);
@@ -125,7 +125,7 @@ static void read_meta(struct thrift *t, int type, struct meta *m)
     }
 }
 
-/* One ColumnChunk; of a wanted column the place of its pages. */
+/* One ColumnChunk; for a wanted column the position of its pages. */
 static bool read_chunk(struct parquet *p, struct pq_leaf *c, struct err *e)
 {
     struct thrift_field f = { 0 };
@@ -140,7 +140,7 @@ static bool read_chunk(struct parquet *p, struct pq_leaf *c, struct err *e)
     if (m.type != (int64_t)c->type)
         return fail(e, "is of type %lld here and of type %d in the schema", (long long)m.type, (int)c->type);
     if (!pq_codec(m.codec < 0 || m.codec > INT_MAX ? -1 : (int)m.codec, e)) return false;
-    /* no pages to read: pyarrow then says byte 0 */
+    /* no pages to read: pyarrow then writes byte 0 */
     if (m.values == 0) m = (struct meta){ .type = m.type, .codec = m.codec, .data = 4 };
     int64_t from = m.dictionary > 0 && m.dictionary < m.data ? m.dictionary : m.data;
     if (from < 4 || m.size < 0 || from > (int64_t)p->footer || m.size > (int64_t)p->footer - from || m.values < 0)
@@ -195,7 +195,7 @@ static bool next_group(struct parquet *p, struct err *e)
     return true;
 }
 
-/* All rows are read: no column may have values left. */
+/* After the last row no column may have values left. */
 static bool end_group(struct parquet *p, struct err *e)
 {
     for (int k = 0; k < p->n_leaves; k++) {
@@ -222,8 +222,8 @@ static bool pay(struct parquet *p, int64_t n, struct err *e)
            fail(e, "the rows come to more than %lld bytes, from a file of %zu; split it", (long long)p->most, p->n);
 }
 
-/* The row being put together, by one column. at[r]: the item in the list of repetition level r; items[k]: those begun
- * in the list at depth k. */
+/* The row being assembled from one column. at[r]: the item in the list of repetition level r; items[k]: the number of
+ * items begun in the list at depth k. */
 struct build { json_t *row; size_t at[PQ_DEEP + 1]; uint64_t items[2 * PQ_DEEP]; };
 
 static bool contradicts(struct err *e)
@@ -231,7 +231,7 @@ static bool contradicts(struct err *e)
     return fail(e, "its levels contradict those of the columns beside it, or two columns share its name");
 }
 
-/* The value at node x for the levels just read; NULL with an error. *inner: there is more to place within it. */
+/* The value at node x for the levels just read; NULL with an error. *inner: further levels are nested in it. */
 static json_t *make(struct parquet *p, struct pq_leaf *c, const struct pq_node *x, bool *inner, struct err *e)
 {
     struct pq_value v;
@@ -244,16 +244,16 @@ static json_t *make(struct parquet *p, struct pq_leaf *c, const struct pq_node *
     return x->kind == PQ_STRUCT ? json_object() : json_array();
 }
 
-/* Whether what another column made of node x is what this one's levels say. */
+/* Does the value that another column created at node x agree with the levels of this one? */
 static bool agrees(const struct pq_leaf *c, const struct pq_node *x, const json_t *old, bool *inner)
 {
     *inner = c->d >= x->def && (x->kind == PQ_STRUCT || c->d >= x->def_item);
-    if (x->kind == PQ_LEAF) return false;                   /* a leaf is made once */
+    if (x->kind == PQ_LEAF) return false;                   /* a leaf is created once */
     if (c->d < x->def) return json_is_null(old);
     return x->kind == PQ_STRUCT ? json_is_object(old) : json_is_array(old) && (json_array_size(old) > 0) == *inner;
 }
 
-/* Follows column c from the row down to the value at its levels, making what is not there yet. */
+/* Follows column c from the row down to the value at its levels, creating missing containers. */
 static bool place(struct parquet *p, struct pq_leaf *c, struct build *b, struct err *e)
 {
     json_t *into = b->row;
@@ -278,7 +278,7 @@ static bool place(struct parquet *p, struct pq_leaf *c, struct build *b, struct 
     return true;
 }
 
-/* Every column below a list must have begun as many items of it as the first. */
+/* Every column below a list must have begun the same number of items as the first. */
 static bool same_items(struct parquet *p, const struct pq_leaf *c, const struct build *b, struct err *e)
 {
     for (int k = 0; k < c->depth; k++) {
@@ -290,7 +290,7 @@ static bool same_items(struct parquet *p, const struct pq_leaf *c, const struct 
     return true;
 }
 
-/* All that column c has of this row. */
+/* Reads all values of column c in this row. */
 static bool read_column(struct parquet *p, struct pq_leaf *c, json_t *row, struct err *e)
 {
     struct build b = { .row = row };

@@ -2,7 +2,7 @@
  * and packed differences. */
 #include "data/parquet/parquet_in.h"
 
-/* width bits (at most 64) at this bit of p; false: past end */
+/* Reads `width` bits (at most 64) at this bit of p; false: past the end */
 static bool bits_at(const uint8_t *p, const uint8_t *end, uint64_t bit, int width, uint64_t *x)
 {
     uint64_t from = bit / 8, to = (bit + (uint64_t)width + 7) / 8;
@@ -76,14 +76,14 @@ bool delta_make(struct delta *d, const uint8_t *p, const uint8_t *end)
         !varint(&d->p, end, &d->last))
         return false;
     d->last = zigzag(d->last);
-    /* writers use 128 in 4 parts or little more; without a bound three bytes could stand for 2^60 equal values */
+    /* writers use 128 in 4 parts or little more; without a limit three bytes could expand to 2^60 equal values */
     if (d->block == 0 || d->block > 65536 || d->minis == 0 || d->minis > d->block || d->block % d->minis != 0)
         return false;
     d->mini = d->minis;
     return d->block / d->minis % 32 == 0;
 }
 
-/* the next miniblock, after the head of its block where it is the first */
+/* Starts the next miniblock, after the block header if it is the first one */
 static bool delta_mini(struct delta *d)
 {
     if (d->mini == d->minis) {

@@ -1,13 +1,13 @@
-/* parquet_codec.c: the compressed bytes of a page. The size that a page header claims is allocated only if the codec
- * can reach it from so few bytes. */
+/* parquet_codec.c: decompresses pages. The size claimed by a page header is allocated only if the codec can reach it
+ * from so few bytes. */
 #include "data/parquet/parquet_in.h"
 #include <snappy-c.h>
 #include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>
 
-/* ratio: the most a byte can unpack to. Snappy: a copy of 64 bytes takes 3. Deflate: 258 bytes take two bits. zstd: 128
- * KiB of one byte take a block of 4. */
+/* ratio: the most bytes that one byte can unpack to. Snappy: a copy of 64 bytes takes 3. Deflate: 258 bytes take two
+ * bits. zstd: 128 KiB of one byte take a block of 4. */
 static const struct { const char *name; int64_t ratio; } codecs[] = {
     [PQ_PLAIN_BYTES] = { "UNCOMPRESSED", 1 }, [PQ_SNAPPY] = { "SNAPPY", 22 }, [PQ_GZIP] = { "GZIP", 1032 },
     [PQ_LZO] = { "LZO", 0 }, [PQ_BROTLI] = { "BROTLI", 0 }, [PQ_LZ4] = { "LZ4", 0 }, [PQ_ZSTD] = { "ZSTD", 32768 },
@@ -22,7 +22,7 @@ bool pq_codec(int codec, struct err *e)
                 codecs[codec].name);
 }
 
-/* one or more gzip members; zlib's own frame too, which some writers use */
+/* one or more gzip members, or a zlib frame, which some writers use */
 static bool unpack_gzip(const uint8_t *in, size_t n, uint8_t *out, size_t size)
 {
     z_stream z = { .next_in = (Bytef *)in, .avail_in = (uInt)n, .next_out = out, .avail_out = (uInt)size };

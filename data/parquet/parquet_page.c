@@ -1,6 +1,5 @@
-/* parquet_page.c: a cursor over one column's pages in one row group. Nothing in a page header is believed until the
- * bytes bear it out; values are decoded one at a time from the page, never into an array whose length the file
- * chose. */
+/* parquet_page.c: a cursor over one column's pages in one row group. No number of a page header is trusted before the
+ * bytes confirm it; values are decoded one at a time from the page, never into an array whose length the file chose. */
 #include "data/parquet/parquet_in.h"
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +17,10 @@ enum {
     RLE_DICTIONARY,
     BYTE_STREAM_SPLIT
 };
-/* 64 Mi: the longest row group that writers make by themselves */
+/* 64 Mi: the longest row group that writers make by default */
 static const int64_t max_values = (int64_t)64 << 20;
 
-/* PageHeader of parquet.thrift with whichever of its inner headers is there */
+/* PageHeader of parquet.thrift with the inner header that is present */
 struct header {
     int64_t kind, unpacked, packed, crc, values, encoding, def_encoding, rep_encoding, def_bytes, rep_bytes;
     bool has_crc, inner, compressed;
@@ -85,7 +84,7 @@ static bool may_open(const struct parquet *p, int64_t n, struct err *e)
            fail(e, "more than %lld bytes of pages open at a time; write smaller pages", (long long)pq_max_open);
 }
 
-/* The bytes in[0 .. n) as size unpacked ones: *p, in *own when they had to be unpacked. */
+/* Unpacks in[0 .. n) to `size` bytes: *p points to them, *own owns them if they had to be unpacked. */
 static bool unpack(struct parquet *p, const struct pq_leaf *c, bool compressed, const uint8_t *in, int64_t n,
                    int64_t size, const uint8_t **out, uint8_t **own, int64_t *own_n, struct err *e)
 {
@@ -112,7 +111,7 @@ static void drop(struct parquet *p, uint8_t **own, int64_t *own_n)
     *own_n = 0;
 }
 
-/* One plain value of at most end - *p bytes. */
+/* Reads one plain value of at most end - *p bytes. */
 static bool plain(const struct pq_leaf *c, const uint8_t **p, const uint8_t *end, struct pq_value *v)
 {
     size_t left = (size_t)(end - *p), n = (size_t)c->width;
@@ -179,8 +178,7 @@ static bool levels_v2(struct rle *r, int highest, const uint8_t **p, int64_t n)
     return highest > 0 || n == 0;
 }
 
-/* How many of the page's values are not null: from a copy of the definition levels, for the encodings that must
- * know. */
+/* Counts the page's non-null values in a copy of the definition levels, for the encodings that need the number. */
 static int64_t count_values(const struct pq_page *g, int highest)
 {
     struct rle r = g->def;
@@ -191,7 +189,7 @@ static int64_t count_values(const struct pq_page *g, int highest)
     return n;
 }
 
-/* Reads past the packed lengths at g->p; what follows them is at g->p then. */
+/* Skips the packed lengths at g->p; g->p then points past them. */
 static bool pass_lengths(struct pq_page *g, struct delta *d)
 {
     int64_t x, n = g->values;
@@ -202,14 +200,14 @@ static bool pass_lengths(struct pq_page *g, struct delta *d)
     return true;
 }
 
-/* Makes the page's values ready to be read, as its encoding says. */
+/* Prepares the decoder of the page's encoding. */
 static bool begin_values(struct pq_leaf *c, struct err *e)
 {
     struct pq_page *g = &c->page;
     bool bytes = c->type == PQ_BYTES, whole = c->type == PQ_INT32 || c->type == PQ_INT64, ok = true;
     if (g->encoding == PLAIN_DICTIONARY) g->encoding = RLE_DICTIONARY;
     if (g->encoding >= DELTA_BINARY && g->encoding != RLE_DICTIONARY) g->values = count_values(g, c->def);
-    bool none = g->p == g->end;                             /* a page of nulls may leave its values out altogether */
+    bool none = g->p == g->end;                             /* a page of nulls may have no values at all */
     if (none && g->encoding != PLAIN && g->encoding <= BYTE_STREAM_SPLIT) { g->encoding = PLAIN; return true; }
     switch (g->encoding) {
     case PLAIN: return true;
@@ -241,7 +239,7 @@ static bool begin_data(struct parquet *p, struct pq_leaf *c, const struct header
     int64_t least = h->packed < h->unpacked ? h->packed : h->unpacked;
     if (h->def_bytes < 0 || h->def_bytes > least || h->rep_bytes < 0 || h->rep_bytes > least - h->def_bytes)
         return fail(e, "levels longer than the page");
-    int64_t levels = h->def_bytes + h->rep_bytes;           /* 0 in a v1 page */
+    int64_t levels = h->def_bytes + h->rep_bytes;           /* a v1 page has 0 here */
     if (h->values > c->left)
         return fail(e, "claims %lld values where its column has %lld left", (long long)h->values, (long long)c->left);
     g->left = h->values;
@@ -265,7 +263,7 @@ static bool begin_data(struct parquet *p, struct pq_leaf *c, const struct header
     return begin_values(c, e);
 }
 
-/* Reads the page at c->from; it need not have values. */
+/* Reads the page at c->from, which may have no values. */
 static bool next_page(struct parquet *p, struct pq_leaf *c, struct err *e)
 {
     struct thrift t = { .p = p->bytes + c->from, .end = p->bytes + c->to };
@@ -298,7 +296,8 @@ bool pq_levels(struct parquet *p, struct pq_leaf *c, struct err *e)
     return true;
 }
 
-/* A value whose length is packed elsewhere; with a prefix length it begins as the one before it did. */
+/* Reads a value whose length is packed elsewhere; with a prefix length it shares the beginning of the previous value.
+ * */
 static bool delta_text(struct pq_leaf *c, struct pq_value *v)
 {
     struct pq_page *g = &c->page;
@@ -317,7 +316,7 @@ static bool delta_text(struct pq_leaf *c, struct pq_value *v)
     return c->type != PQ_FIXED || v->n == (size_t)c->width;
 }
 
-/* Byte k of value i stands at k * values + i; gathered in g->last. */
+/* Byte k of value i is at k * values + i; gathered in g->last. */
 static bool split_value(struct pq_leaf *c, struct pq_value *v)
 {
     struct pq_page *g = &c->page;

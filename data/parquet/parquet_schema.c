@@ -1,12 +1,12 @@
-/* parquet_schema.c: the footer's flat list of schema elements becomes the tree that the data means. A list is three
- * elements in the file (the annotated group, a repeated group, the item), fewer in old files: LogicalTypes.md of
- * parquet-format, "Lists" and its rules for backward compatibility. */
+/* parquet_schema.c: converts the footer's flat list of schema elements to a tree. A list is three elements in the file
+ * (the annotated group, a repeated group, the item), fewer in old files: LogicalTypes.md of parquet-format, "Lists" and
+ * its rules for backward compatibility. */
 #include "data/parquet/parquet_in.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { REQUIRED, OPTIONAL, REPEATED };
-enum { MAX_ELEMENTS = 10000, MAX_NAME = 256 };       /* so that the paths of all leaves together stay small */
+enum { MAX_ELEMENTS = 10000, MAX_NAME = 256 };       /* keeps the paths of all leaves together small */
 
 struct element {
     int type, width, repetition, children, converted, scale, logical;
@@ -15,7 +15,7 @@ struct element {
     size_t name_n;
 };
 
-/* the union LogicalType: its only field's number says which; of IntType whether it is signed */
+/* the union LogicalType: the number of its only field is the type; IntType also has the signedness */
 static void read_logical(struct thrift *t, int type, struct element *x)
 {
     struct thrift_field u = { 0 };
@@ -38,7 +38,7 @@ static struct element read_element(struct thrift *t)
     struct thrift_field f = { 0 };
     while (thrift_next(t, &f)) {
         int64_t n = f.id <= 7 && f.id != 4 ? thrift_int(t, f.type) : 0;
-        if (n > INT32_MAX || n < 0) n = INT32_MAX;          /* each use below has its own, smaller bound */
+        if (n > INT32_MAX || n < 0) n = INT32_MAX;          /* each use below has its own, smaller limit */
         switch (f.id) {
         case 1: x.type = (int)n; break;
         case 2: x.width = (int)n; break;
@@ -61,7 +61,8 @@ static bool is_list(const struct element *x)
 }
 static bool is_map(const struct element *x) { return x->logical == 2 || x->converted == 1 || x->converted == 2; }
 
-/* What a leaf's value means in JSON. ConvertedType and LogicalType of parquet.thrift; a logical type counts more. */
+/* The meaning of a leaf's value in JSON. ConvertedType and LogicalType of parquet.thrift; a logical type takes
+ * precedence. */
 static void set_meaning(struct pq_leaf *c, const struct element *x)
 {
     static const char *const logical[] = { [7] = "a TIME", [8] = "a TIMESTAMP", [13] = "BSON", [14] = "a UUID",
@@ -78,26 +79,26 @@ static void set_meaning(struct pq_leaf *c, const struct element *x)
                                                              : 0;
     c->meaning = c->type == PQ_BYTES || c->type == PQ_FIXED ? PQ_TEXT : PQ_AS_IS;
     bool whole = c->type == PQ_INT32 || c->type == PQ_INT64, date = l == 6 || (l == 0 && k == 6);
-    if (l > 18) c->refused = "of an unknown logical type";
-    else if (l > 0) c->refused = logical[l];
-    else if (k > 21) c->refused = "of an unknown converted type";
-    else if (k >= 0) c->refused = converted[k];
-    if (c->type == PQ_INT96) c->refused = "an INT96";
-    if (c->refused) c->meaning = PQ_REFUSED;
+    if (l > 18) c->unread = "of an unknown logical type";
+    else if (l > 0) c->unread = logical[l];
+    else if (k > 21) c->unread = "of an unknown converted type";
+    else if (k >= 0) c->unread = converted[k];
+    if (c->type == PQ_INT96) c->unread = "an INT96";
+    if (c->unread) c->meaning = PQ_UNREAD;
     else if (l == 5 || (l == 0 && k == 5)) c->meaning = PQ_DECIMAL;
-    else if (date) c->meaning = c->type == PQ_INT32 ? PQ_DATE : PQ_REFUSED;
-    else if (l == 15) c->meaning = c->type == PQ_FIXED && c->width == 2 ? PQ_HALF : PQ_REFUSED;
+    else if (date) c->meaning = c->type == PQ_INT32 ? PQ_DATE : PQ_UNREAD;
+    else if (l == 15) c->meaning = c->type == PQ_FIXED && c->width == 2 ? PQ_HALF : PQ_UNREAD;
     else if (whole && (x->is_unsigned || (l == 0 && k >= 11 && k <= 14))) c->meaning = PQ_UNSIGNED;
-    if (c->meaning == PQ_REFUSED && !c->refused)
-        c->refused = date ? "a DATE of other than 32 bits" : "a FLOAT16 of other than 2 bytes";
+    if (c->meaning == PQ_UNREAD && !c->unread)
+        c->unread = date ? "a DATE of other than 32 bits" : "a FLOAT16 of other than 2 bytes";
     if (c->meaning == PQ_DECIMAL &&
         ((!whole && c->type != PQ_BYTES && c->type != PQ_FIXED) || c->scale > 38 || c->width > 16)) {
-        c->meaning = PQ_REFUSED;
-        c->refused = "a DECIMAL of more than 38 digits";
+        c->meaning = PQ_UNREAD;
+        c->unread = "a DECIMAL of more than 38 digits";
     }
 }
 
-/* Where the next element belongs. IN_LIST: it is the repeated element of the list node; ITEM: it is the item itself. */
+/* The place of the next element. IN_LIST: the repeated element of the list node; ITEM: the item itself. */
 struct open_element { int left, node, def, rep; enum { MEMBER, IN_LIST, ITEM } as; };
 
 static int add_node(struct parquet *p, const struct element *x, int kind, int parent, int def)
@@ -116,7 +117,7 @@ static int add_node(struct parquet *p, const struct element *x, int kind, int pa
     return p->n_nodes++;
 }
 
-/* "prompt" wants "prompt" and "prompt.content"; "?prompt" does where it can be read */
+/* "prompt" selects "prompt" and "prompt.content"; "?prompt" does so if its type is supported */
 static bool is_wanted(const char *path, const char *const *columns, bool readable)
 {
     if (!columns) return true;
@@ -148,7 +149,7 @@ static bool add_leaf(struct parquet *p, const struct element *x, int node, const
     }
     c->path = path.p ? path.p : xstrdup("");
     set_meaning(c, x);
-    c->wanted = is_wanted(c->path, columns, c->meaning != PQ_REFUSED);
+    c->wanted = is_wanted(c->path, columns, c->meaning != PQ_UNREAD);
     if (!c->wanted) return true;
     for (int i = 0; i < c->depth; i++) {
         struct pq_node *n = &p->node[c->node[i]];
@@ -156,9 +157,9 @@ static bool add_leaf(struct parquet *p, const struct element *x, int node, const
     }
     if (x->type < 0 || x->type > PQ_FIXED)
         return fail(e, "column \"%s\" is of an unknown type, number %d", c->path, x->type);
-    if (c->meaning == PQ_REFUSED)
+    if (c->meaning == PQ_UNREAD)
         return fail(e, "column \"%s\" is %s, which cannot be read; write it as text or as a number", c->path,
-                    c->refused);
+                    c->unread);
     if (c->type == PQ_FIXED && (c->width < 1 || c->width > pq_max_page))
         return fail(e, "column \"%s\" has values of %d bytes", c->path, c->width);
     return true;
@@ -171,7 +172,7 @@ static bool good_name(const struct element *x)
     return s != NULL;
 }
 
-/* Whether the repeated group of a list is the item (files of before 2014), not only a wrapper around it. */
+/* Is the repeated group of a list the item itself (files from before 2014), not only a wrapper around it? */
 static bool is_item(const struct element *x, const struct element *list)
 {
     size_t n = list->name_n;
@@ -181,8 +182,8 @@ static bool is_item(const struct element *x, const struct element *list)
            (x->name_n == n + 6 && !memcmp(x->name, list->name, n) && !memcmp(x->name + n, "_tuple", 6));
 }
 
-/* Puts element x, which belongs at the place at, into the tree; *below: the place of its children. list: the group that
- * x is the repeated element of. */
+/* Adds element x at the place `at` to the tree; *below: the place of its children. list: the group whose repeated
+ * element x is. */
 static bool add_element(struct parquet *p, const struct element *x, const struct element *list, struct open_element at,
                         struct open_element *below, const char *const *columns, struct err *e)
 {
@@ -240,7 +241,7 @@ bool pq_schema(struct parquet *p, struct thrift *t, int64_t n, const char *const
     if (t->fault) return fail(e, "the schema: %s", t->fault);
     if (n > MAX_ELEMENTS) return fail(e, "a schema of %lld elements; at most %d are read", (long long)n, MAX_ELEMENTS);
     if (n == 0) return fail(e, "the schema is empty");
-    /* one more: a group may look at the element behind it */
+    /* one more: a group may read the element after it */
     struct element *x = xcalloc((size_t)n + 1, sizeof *x);
     for (int64_t k = 0; k < n; k++) x[k] = read_element(t);
     bool ok = t->fault ? fail(e, "the schema: %s", t->fault) : build(p, x, n, columns, e);

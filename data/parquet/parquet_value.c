@@ -1,5 +1,5 @@
-/* parquet_value.c: a decoded value as JSON. What JSON cannot hold exactly becomes an odd value, refused where it is
- * used, rather than rounded. */
+/* parquet_value.c: a decoded value as JSON. A value that JSON cannot hold exactly is not rounded: it becomes an odd
+ * value, rejected where it is used. */
 #include "data/parquet/parquet_in.h"
 #include "base/json_partial.h"
 #include <math.h>
@@ -25,7 +25,7 @@ static json_t *date(int64_t days)
     return json_string(out);
 }
 
-/* The unscaled number of a DECIMAL: big-endian two's complement where it is not an integer already. */
+/* The unscaled number of a DECIMAL: an integer, or big-endian two's complement. */
 static bool unscaled(const struct pq_leaf *c, const struct pq_value *v, __int128 *x)
 {
     *x = v->i;
@@ -37,8 +37,8 @@ static bool unscaled(const struct pq_leaf *c, const struct pq_value *v, __int128
     return true;
 }
 
-/* A number where JSON's hold it exactly or, of 15 digits at most, as a double that is shown with the same digits; else
- * an odd one with its digits. */
+/* A JSON number if it is exact or, with at most 15 digits, a double that prints the same digits; else an odd number
+ * with its digits. */
 static json_t *decimal(const struct pq_leaf *c, const struct pq_value *v, struct err *e)
 {
     __int128 x;
@@ -57,18 +57,18 @@ static json_t *decimal(const struct pq_leaf *c, const struct pq_value *v, struct
                                                                      : odd_make(digits, true);
 }
 
-/* IEEE binary16, little-endian; the fewest digits that are nearer to it than to its neighbours */
+/* IEEE binary16, little-endian; the fewest digits that identify it among its neighbours */
 static json_t *half(const char *p)
 {
     unsigned bits = (unsigned)(uint8_t)p[0] | (unsigned)(uint8_t)p[1] << 8, expo = bits >> 10 & 31, frac = bits & 1023;
     if (expo == 31) return json_null();
     double v = expo ? ldexp(1024 + frac, (int)expo - 25) : ldexp(frac, -24),
            step = ldexp(1, expo ? (int)expo - 25 : -24);
-    for (int n = 1; v != floor(v) && n <= 17; n++) {         /* whole numbers stay what they are: 65504, not 65500 */
+    for (int n = 1; v != floor(v) && n <= 17; n++) {         /* whole numbers keep their digits: 65504, not 65500 */
         char digits[32];
         snprintf(digits, sizeof digits, "%.*g", n, v);
         double back = strtod(digits, NULL);
-        /* below a power of two steps are half as wide */
+        /* below a power of two the spacing is half as wide */
         if (fabs(back - v) < (frac ? step / 2 : step / 4)) { v = back; break; }
     }
     return json_real(bits >> 15 ? -v : v);
@@ -76,7 +76,7 @@ static json_t *half(const char *p)
 
 static json_t *real(const struct pq_leaf *c, double f)
 {
-    if (!isfinite(f)) return json_null();                   /* as pandas and JSON have it: missing */
+    if (!isfinite(f)) return json_null();                   /* null, as in pandas and JSON */
     char digits[32];
     for (int n = 1; c->type == PQ_FLOAT && n <= 9 && !(floor(f) == f && fabs(f) < 1e15); n++) {
         snprintf(digits, sizeof digits, "%.*g", n, f);

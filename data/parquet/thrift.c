@@ -1,5 +1,5 @@
-/* thrift.c: the compact protocol. Values that nobody asked for are skipped with a stack of fixed depth. Every item of a
- * list takes at least one byte, so a count is believed only up to the bytes that are left. */
+/* thrift.c: the compact protocol. Unwanted values are skipped with a stack of fixed depth. Every item of a list takes
+ * at least one byte, so a count beyond the bytes left is a fault. */
 #include "data/parquet/thrift.h"
 
 static uint64_t wrong(struct thrift *t, const char *why)
@@ -100,7 +100,7 @@ void thrift_struct(struct thrift *t, int type)
     if (type != THRIFT_STRUCT) wrong(t, "a field that should be a struct is not");
 }
 
-/* what is being skipped: a struct, or left items whose types alternate (a map has keys and values) */
+/* the value being skipped: a struct, or `left` items whose types alternate (a map has keys and values) */
 struct open { struct thrift_field f; bool is_struct; int64_t left; int of[2]; };
 
 static struct open open_value(struct thrift *t, int type)
@@ -122,7 +122,8 @@ static void skip_plain(struct thrift *t, int type, bool is_item)
 {
     size_t n;
     switch (type) {
-    case THRIFT_TRUE: case THRIFT_FALSE: if (is_item) take(t, 1); break;        /* of a field the type says it all */
+    /* a boolean field's type is its value */
+    case THRIFT_TRUE: case THRIFT_FALSE: if (is_item) take(t, 1); break;
     case THRIFT_I8: take(t, 1); break;
     case THRIFT_I16: case THRIFT_I32: case THRIFT_I64: varint(t); break;
     case THRIFT_DOUBLE: take(t, 8); break;
@@ -148,7 +149,7 @@ void thrift_skip(struct thrift *t, int type)
         }
         if (depth == 0 || t->fault) return;
         is_item = !o->is_struct;
-        type = o->is_struct ? o->f.type : o->of[o->left-- % 2];             /* an even count is left before a key */
+        type = o->is_struct ? o->f.type : o->of[o->left-- % 2];             /* an even number is left before a key */
         if (is_item && type > THRIFT_STRUCT) wrong(t, "a value of no known type");
     }
 }

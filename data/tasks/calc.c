@@ -1,5 +1,5 @@
-/* calc.c: the embedded python tool: precedence parsing with two explicit stacks, so that no input makes it recurse.
- * Integers are 128 bits behind a limit in decimal digits; every operation checks it. */
+/* calc.c: the embedded python tool. Precedence parsing with two explicit stacks, so that no input causes recursion.
+ * Integers have 128 bits and a limit in decimal digits, which every operation checks. */
 #include "data/tasks/calc.h"
 #include "base/err.h"
 #include "base/text.h"
@@ -30,11 +30,11 @@ enum kind { INT, FLT, NONE };
 struct val { int128 i; double x; enum kind kind; };
 
 enum opcode { ADD, SUB, MUL, DIV, FLOORDIV, MOD, POW, NEG, POS, BRACKET, CALL };
-/* binds tighter: higher; NEG lies between MUL and POW: -2**2 is -4, 2**-1 is 0.5 */
+/* higher binds tighter; NEG is between MUL and POW: -2**2 is -4, 2**-1 is 0.5 */
 static const int binding[] = {
     [ADD] = 1, [SUB] = 1, [MUL] = 2, [DIV] = 2, [FLOORDIV] = 2, [MOD] = 2, [NEG] = 3, [POS] = 3, [POW] = 4
 };
-/* CALL: its function and where its arguments begin on the value stack */
+/* CALL: its function, and the start of its arguments on the value stack */
 struct op { enum opcode code; int func, base; };
 
 enum func { F_GCD, F_LCM, F_ABS, F_MIN, F_MAX, F_POW, F_ROUND, F_INT, F_FLOAT, F_SQRT, F_PRINT, FUNCS };
@@ -49,13 +49,13 @@ struct calc {
     const char *s;
     size_t n, at;
     const struct calc_limits *lim;
-    int128 bound;                     /* integers are below it in magnitude */
+    int128 bound;                     /* limit on the magnitude of integers */
     int depth, nv, no, open, n_names;
     struct val v[VALUES];
     struct op o[DEPTH];
     struct { char name[NAME_BYTES]; struct val val; } names[NAMES];
     struct str printed;
-    const char *error;              /* the first one stays */
+    const char *error;              /* the first error stays */
 };
 
 static void wrong(struct calc *c, const char *what) { if (!c->error) c->error = what; }
@@ -75,7 +75,7 @@ static struct val of_real(struct calc *c, double x)
 
 static double as_double(struct val a) { return a.kind == INT ? (double)a.i : a.x; }
 
-static struct val to_int(struct calc *c, double x)          /* x already rounded as wanted */
+static struct val to_int(struct calc *c, double x)          /* x is already rounded */
 {
     if (!(fabs(x) < (double)c->bound)) return wrong(c, "too large"), (struct val){ 0 };
     return of_int(c, (int128)x);
@@ -90,7 +90,7 @@ static void put_int(struct str *out, int128 i)
     str_put(out, p, (size_t)(buf + sizeof buf - p));
 }
 
-/* Does digits * 10^power, written out, read back as x? */
+/* Does digits * 10^power as text read back as x? */
 static bool reads_back(double x, uint64_t digits, int power)
 {
     char buf[64];
@@ -98,8 +98,9 @@ static bool reads_back(double x, uint64_t digits, int power)
     return strtod(buf, NULL) == x;
 }
 
-/* The fewest digits that read back as the same double, laid out as Python's repr does. Of so many digits the nearest is
- * tried first; beside a power of two, where the doubles below lie closer, it may fail and its neighbour do. */
+/* The fewest digits that read back as the same double, laid out as by Python's repr. For each length the nearest
+ * decimal is tried first; next to a power of two, where the doubles below are closer, it may fail and its neighbour
+ * succeed. */
 static void put_real(struct str *out, double x)
 {
     char buf[64], digit[32];
@@ -157,7 +158,7 @@ static double real_mod(double a, double b)
 
 static double real_floordiv(double a, double b)
 {
-    double m = fmod(a, b), q = (a - m) / b;                /* q: whole up to rounding, cut towards zero */
+    double m = fmod(a, b), q = (a - m) / b;                /* q: an integer up to rounding, truncated */
     if (m != 0 && (m < 0) != (b < 0)) q -= 1;
     double f = floor(q);
     return q == 0 ? copysign(0, a / b) : q - f > 0.5 ? f + 1 : f;
@@ -198,13 +199,13 @@ static double quotient(int128 a, int128 b)
                       q = b < 0 ? -(unsigned __int128)b : (unsigned __int128)b;
     unsigned __int128 y = p / q, rest = p % q;
     int shift = 0;
-    /* digits of the quotient until there are more than a double has; rest stays below q < 2^124 */
+    /* quotient bits until there are more than a double has; rest stays below q < 2^124 */
     for (; y >> 60 == 0 && rest; shift--) {
         rest <<= 1;
         y = y << 1 | (rest >= q);
         if (rest >= q) rest -= q;
     }
-    double x = ldexp((double)(y | (rest != 0)), shift);       /* what is left over decides a tie, and only that */
+    double x = ldexp((double)(y | (rest != 0)), shift);       /* a remainder only breaks ties */
     return minus ? -x : x;
 }
 
@@ -215,9 +216,9 @@ static int compare(struct val a, struct val b)
     if (a.kind == FLT && b.kind == FLT) return (a.x > b.x) - (a.x < b.x);
     if (a.kind == FLT) return -compare(b, a);
     if (fabs(b.x) >= 0x1p126) return b.x > 0 ? -1 : 1;        /* integers are smaller */
-    int128 whole = (int128)b.x;                                   /* towards zero */
+    int128 whole = (int128)b.x;                                   /* truncated */
     if (a.i != whole) return a.i > whole ? 1 : -1;
-    double rest = b.x - (double)whole;                        /* exact: whole is b.x but for its fraction */
+    double rest = b.x - (double)whole;                        /* exact: whole is b.x without its fraction */
     return (rest < 0) - (rest > 0);
 }
 
@@ -270,7 +271,7 @@ static struct val divisor(struct calc *c, enum func f, const struct val *a, int 
 
 static struct val rounded(struct calc *c, const struct val *a, int n)
 {
-    if (n == 1) return a[0].kind == INT ? a[0] : to_int(c, rint(a[0].x));      /* half to even, as Python */
+    if (n == 1) return a[0].kind == INT ? a[0] : to_int(c, rint(a[0].x));      /* half to even, as in Python */
     if (a[1].kind != INT || a[1].i < 0) return wrong(c, "bad value"), a[0];
     if (a[0].kind == INT || a[1].i > 30) return a[0];
     char buf[400];                                         /* 309 digits before the point, 30 after */
@@ -313,7 +314,8 @@ static void push_op(struct calc *c, struct op o)
     else c->o[c->no++] = o;
 }
 
-/* Takes operators off the stack down to the nearest open bracket, as long as they bind at least as tightly as least. */
+/* Applies operators from the stack down to the nearest open bracket, as long as they bind at least as tightly as
+ * `least`. */
 static void reduce(struct calc *c, int least)
 {
     while (!c->error && c->no) {
@@ -334,7 +336,7 @@ static void reduce(struct calc *c, int least)
 static char peek(const struct calc *c, size_t ahead) { return c->at + ahead < c->n ? c->s[c->at + ahead] : 0; }
 static bool begins_name(char ch) { return is_letter(ch) || ch == '_'; }
 
-/* White space and comments; line ends too when lines is set, as inside brackets. */
+/* Skips white space and comments; with `lines` line ends too, as inside brackets. */
 static void skip(struct calc *c, bool lines)
 {
     for (; c->at < c->n; c->at++) {
@@ -365,11 +367,12 @@ static void number(struct calc *c)
     if (is_real) { push(c, of_real(c, strtod(buf, NULL))); return; }
     int128 i = 0;
     for (size_t k = 0; k < len && !c->error; k++) i = of_int(c, i * 10 + (buf[k] - '0')).i;
-    if (len > 1 && buf[0] == '0' && i) wrong(c, "syntax");                                     /* 007, as Python 3 */
+    /* 007 is an error, as in Python 3 */
+    if (len > 1 && buf[0] == '0' && i) wrong(c, "syntax");
     push(c, (struct val){ .kind = INT, .i = i });
 }
 
-/* Reads a name into buf; false: too long for any name here. */
+/* Reads a name into buf; false: longer than any known name. */
 static bool read_name(struct calc *c, char buf[NAME_BYTES])
 {
     size_t len = 0;
@@ -385,7 +388,7 @@ static struct val *variable(struct calc *c, const char *name)
     return NULL;
 }
 
-/* A variable, or a function and its open bracket. True: an operand was read; false: one must still come. */
+/* Reads a variable, or a function and its open bracket. True: an operand was read; false: one must follow. */
 static bool name_or_call(struct calc *c)
 {
     char name[NAME_BYTES];
@@ -404,10 +407,10 @@ static bool name_or_call(struct calc *c)
     c->open++;
     push_op(c, (struct op){ .code = CALL, .func = f, .base = c->nv });
     skip(c, true);
-    return peek(c, 0) == ')';                              /* f(): the bracket closes where an operator could stand */
+    return peek(c, 0) == ')';                              /* f(): the closing bracket takes the place of an operand */
 }
 
-/* What may stand where an operand is wanted. True: an operand was read. */
+/* Reads at a place where an operand is expected. True: an operand was read. */
 static bool operand(struct calc *c)
 {
     char ch = peek(c, 0);
@@ -420,7 +423,7 @@ static bool operand(struct calc *c)
     return false;
 }
 
-/* Recognises an operator at the place; its length, 0: none. */
+/* Length of the operator at the current position; 0: none. */
 static int binary_sign(const struct calc *c, enum opcode *code)
 {
     bool twice = peek(c, 1) == peek(c, 0);
@@ -448,7 +451,7 @@ static void close_bracket(struct calc *c)
     push(c, call(c, (enum func)o.func, c->v + o.base, n));
 }
 
-/* What may stand after an operand. True: the next thing is again such a thing; false: an operand must come. */
+/* Reads after an operand. True: another operator may follow; false: an operand must. */
 static bool after_operand(struct calc *c)
 {
     enum opcode code;
@@ -486,8 +489,7 @@ static struct val expression(struct calc *c)
     return c->error ? (struct val){ .kind = NONE } : c->v[0];
 }
 
-/* "name =" or "name op=" at the place: reads past it; false: no assignment here, nothing read. *code is -1 for a plain
- * one. */
+/* Reads "name =" or "name op="; false: not an assignment, nothing read. *code is -1 for a plain one. */
 static bool target(struct calc *c, char name[NAME_BYTES], int *code)
 {
     size_t back = c->at;

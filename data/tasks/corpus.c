@@ -1,5 +1,5 @@
-/* corpus.c: pages in an in-memory SQLite database. The table page is the truth; title_index is an external-content FTS5
- * index over its titles, kept in step by hand, because FTS5 forgets a row only when it is told the row's old text. */
+/* corpus.c: pages in an in-memory SQLite database. The table page is authoritative; title_index is an external-content
+ * FTS5 index over its titles, updated by hand, because FTS5 deletes a row only if given the row's old text. */
 #include "data/tasks/corpus.h"
 #include "base/utf8.h"
 #include <pthread.h>
@@ -57,7 +57,7 @@ void corpus_close(struct corpus *c)
     free(c);
 }
 
-/* Runs a statement that returns no rows. The database is ours alone and in memory: a failure is a broken invariant. */
+/* Runs a statement that returns no rows. The database is private and in memory: a failure is a broken invariant. */
 static void step(struct corpus *c, int which)
 {
     if (sqlite3_step(c->st[which]) != SQLITE_DONE) die("corpus: %s: %s", sql[which], sqlite3_errmsg(c->db));

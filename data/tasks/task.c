@@ -1,4 +1,4 @@
-/* task.c: the thirteen generators. Each draws one question, its pages, its answer (computed here, not by the tool) and
+/* task.c: the thirteen generators. Each makes one prompt, its pages, its answer (computed here, not by the tool) and
  * the expert's plan. Words are few and constant, because the model that learns these tasks has half a million
  * parameters and 510 tokens. */
 #include "data/tasks/task.h"
@@ -43,7 +43,7 @@ bool task_is_test(const char *s)
     return fnv1a(s, strlen(s)) % 5 == 0;
 }
 
-/* Consonant-vowel syllables; the four that spell a word of the questions, plans or results are no names. */
+/* Consonant-vowel syllables; the four that spell a word of the prompts, plans or results are not used as names. */
 void task_name(char name[TASK_NAME], enum split split, struct rng *r)
 {
     static const char consonant[] = "bdfgklmnprtz", vowel[] = "aeiou";
@@ -123,7 +123,7 @@ static value draw_other(enum attr a, value than, struct rng *r)
     return v;
 }
 
-/* The attribute asked for: a color or a job, which a guess hits once in eight, only one time in four. */
+/* The attribute asked for: only one time in four a color or a job, which a guess hits once in eight. */
 static enum attr draw_attr(struct rng *r)
 {
     static const enum attr odds[8] = { COLOR, JOB, AGE, AGE, SCORE, SCORE, RANK, RANK };
@@ -132,25 +132,25 @@ static enum attr draw_attr(struct rng *r)
 
 static enum attr draw_number_attr(struct rng *r) { return (enum attr)between(r, AGE, RANK); }
 
-/* "key value, key value." with the fact wanted and extra random ones, in random order. without: an attribute that must
- * not be drawn as an extra. */
+/* "key value, key value." with the needed fact and extra random ones, in random order. without: an attribute that must
+ * not be among the extras. */
 static void add_facts(struct task *q, const char *title, const char *key, const char *val, int without, int extra,
                       struct rng *r)
 {
-    enum attr drawn[ATTRS];
+    enum attr used[ATTRS];
     int n = 0;
     while (n < extra) {
         enum attr a = (enum attr)rng_below(r, ATTRS);
         bool taken = (int)a == without;
-        for (int k = 0; k < n; k++) taken |= drawn[k] == a;
-        if (!taken) drawn[n++] = a;
+        for (int k = 0; k < n; k++) taken |= used[k] == a;
+        if (!taken) used[n++] = a;
     }
     int place = between(r, 0, extra);
     struct str s = { 0 };
     for (int k = 0; k <= extra; k++) {
         if (k) str_puts(&s, ", ");
         if (k == place) str_printf(&s, "%s %s", key, val);
-        else { enum attr a = drawn[k < place ? k : k - 1]; str_printf(&s, "%s %s", attr_name[a], draw_value(a, r).s); }
+        else { enum attr a = used[k < place ? k : k - 1]; str_printf(&s, "%s %s", attr_name[a], draw_value(a, r).s); }
     }
     str_putc(&s, '.');
     add_page(q, title, s.p);
@@ -160,13 +160,13 @@ static void make_arith(struct task *q, struct rng *r)
 {
     struct str ask = { 0 }, expr = { 0 };
     int v = between(r, 2, 99), ops = between(r, 2, 3);
-    bool sum = false;                       /* the expression's outermost operator is + or -: a factor needs brackets */
+    bool sum = false;                       /* the outermost operator is + or -: as a factor it needs brackets */
     str_printf(&ask, "take %d", v);
     str_printf(&expr, "%d", v);
     for (int k = 0; k < ops; k++) {
         int op = between(r, 0, 2), x = op == 2 ? between(r, 2, 9) : between(r, 2, 99);
         if (op == 1 && v < 2) op = 0;
-        if (op == 1 && x > v) x = between(r, 2, v);                 /* nothing goes below zero */
+        if (op == 1 && x > v) x = between(r, 2, v);                 /* no value goes below zero */
         v = op == 0 ? v + x : op == 1 ? v - x : v * x;
         str_printf(&ask, ", %s %d", (const char *[]){ "plus", "minus", "times" }[op], x);
         if (op == 2 && sum) {
@@ -268,7 +268,7 @@ static void make_units(struct task *q, struct rng *r)
     }
 }
 
-/* Follows hops links from one name to the next, then asks an attribute of the last. onehop: 0 links. */
+/* Follows `hops` links from one name to the next, then asks for an attribute of the last. onehop: 0 links. */
 static void make_chain(struct task *q, int hops, int extra, struct rng *r)
 {
     char name[3][TASK_NAME];
@@ -294,7 +294,7 @@ static void make_onehop(struct task *q, struct rng *r) { make_chain(q, 0, 2, r);
 static void make_bridge(struct task *q, struct rng *r) { make_chain(q, 1, 1, r); }
 static void make_threehop(struct task *q, struct rng *r) { make_chain(q, 2, 1, r); }
 
-/* Two names, one number each. The value found first is said before the second search, so that each is copied from the
+/* Two names, one number each. The first value is repeated before the second search, so that each is copied from the
  * page just read. */
 static enum attr two_searches(struct task *q, char name[2][TASK_NAME], value v[2], struct rng *r)
 {
@@ -330,8 +330,8 @@ static void make_gather(struct task *q, struct rng *r)
     answer_number(q, "done", atoi(v[0].s) + atoi(v[1].s));
 }
 
-/* Two pages of one name that differ in the job; the job stands first, so that "baker" leads to the color of the right
- * page. */
+/* Two pages of one name with different jobs; the job comes first, so that "baker" leads to the color of the right page.
+ * */
 static void make_distract(struct task *q, struct rng *r)
 {
     char name[1][TASK_NAME];
@@ -394,7 +394,7 @@ void task_make(struct task *q, int family, enum split split, uint64_t seed, uint
     for (;;) {
         *q = (struct task){ .family = family, .split = split };
         make[family](q, &r);
-        /* names were drawn from the split already */
+        /* names were sampled from the split */
         if (q->n_pages || task_is_test(q->text) == (split == SPLIT_TEST)) return;
         task_free(q);
     }

@@ -1,6 +1,6 @@
-/* task.h: the embedded tasks: thirteen generated families of questions that need a calculator or a search, the expert
- * that shows how to answer them, and the exact grader. Facts are drawn afresh for every question, and the test split
- * has names and computations that training never sees. */
+/* task.h: the embedded tasks: thirteen generated families of prompts that need a calculator or a search. Facts are
+ * sampled anew for every task, and the test split has names and computations that training never sees. The expert is in
+ * task_expert.h, the exact grader in task_grade.h. */
 #pragma once
 #include "base/philox.h"
 #include <stdbool.h>
@@ -24,7 +24,7 @@ enum family {
 };
 extern const char *const family_name[FAMILIES];
 
-/* What corpus_search is called with for these questions; python is calc_run with calc_embedded. */
+/* Arguments of corpus_search for these tasks; python is calc_run with calc_embedded. */
 enum { TASK_MAX_PAGES = 3, TASK_MAX_CHARS = 200 };
 
 enum split { SPLIT_TRAIN, SPLIT_TEST };
@@ -40,20 +40,20 @@ struct task {
     char *text, *answer;
     int n_pages;
     struct page *pages;                 /* the scope to load into the corpus; NULL for computations */
-    enum answer_kind kind;              /* what kind of value answer is */
+    enum answer_kind kind;              /* kind of the answer */
     int n_steps;
-    struct step step[TASK_STEPS];   /* what the expert does */
-    /* what it thinks before it answers: the key that precedes the answer, or "done" */
+    struct step step[TASK_STEPS];       /* the expert's calls */
+    /* its last thought before the answer: the key that precedes the answer, or "done" */
     char *last;
 };
 
-/* Fills q from nothing but its arguments: the same (family, split, seed, index) is the same question on every machine.
- * Names are 2 or 3 syllables; a name, or for computations the whole question text, belongs to the test split when
- * task_is_test says so, and generation draws until it is in its split. */
+/* Fills q; a function of the other arguments alone: (family, split, seed, index) gives the same task on every machine.
+ * Names have 2 or 3 syllables. task_is_test decides whether a name, or for computations the whole text, belongs to the
+ * test split; generation repeats until the task is in its split. */
 void task_make(struct task *q, int family, enum split split, uint64_t seed, uint64_t index);
 void task_free(struct task *q);
-bool task_is_test(const char *text);                                        /* FNV-1a of the bytes, mod 5, is 0 */
-/* bytes of a name with its 0; colors, and jobs, there are */
+bool task_is_test(const char *text);                                        /* FNV-1a of the bytes is a multiple of 5 */
+/* bytes of a name with its 0; number of colors, and of jobs */
 enum { TASK_NAME = 8, TASK_WORDS = 8 };
 extern const char *const task_color[TASK_WORDS], *const task_job[TASK_WORDS];
-void task_name(char name[TASK_NAME], enum split split, struct rng *r);      /* a fresh name of the split */
+void task_name(char name[TASK_NAME], enum split split, struct rng *r);      /* samples a name of the split */

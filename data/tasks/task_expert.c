@@ -1,6 +1,5 @@
-/* task_expert.c: demonstrations. The expert carries out the question's plan with the real tools; the flawed ones go
- * wrong on purpose, each in a way that is announced by its thought (easy, enough, maybe ... so), and always end in a
- * wrong answer. */
+/* task_expert.c: demonstrations. The expert carries out the task's plan with the real tools. The flawed ones fail on
+ * purpose, each in a way that its thought announces (easy, enough, maybe ... so), and always end in a wrong answer. */
 #include "base/err.h"
 #include "base/str.h"
 #include "data/tasks/calc.h"
@@ -50,7 +49,7 @@ static void add_piece(struct transcript *t, enum piece_kind kind, struct str *s)
     *s = (struct str){ 0 };
 }
 
-/* One turn: thought and call, then what the tool says. The result stays owned by the transcript. */
+/* One turn: thought and call, then the tool's result, which the transcript owns. */
 static const char *add_call(struct transcript *t, const struct task *q, const char *thought, enum task_tool tool,
                             const char *call)
 {
@@ -71,7 +70,7 @@ static void add_answer(struct transcript *t, const struct task *q, const char *t
     add_piece(t, PIECE_GENERATED, &s);
 }
 
-/* A random value of the answer's kind (a number with as many digits), never the answer. */
+/* A random value of the answer's kind (a number with as many digits), but not the answer. */
 static void wrong_value(char out[24], const struct task *q, struct rng *r)
 {
     uint32_t least = 1;
@@ -86,7 +85,7 @@ static void wrong_value(char out[24], const struct task *q, struct rng *r)
     } while (!strcmp(out, q->answer));
 }
 
-/* The k-th operator of the call, counted round, replaced by a wrong one; gcd(a,b) becomes a*b. */
+/* Replaces the k-th operator of the call, modulo their number, by a wrong one; gcd(a,b) becomes a*b. */
 static void wrong_operator(struct str *out, const char *call, int k)
 {
     static const struct {
@@ -116,8 +115,7 @@ static bool is_title(const struct task *q, const char *name)
     return false;
 }
 
-/* Makes one call wrong and answers with what comes back where that can be taken for an answer, else with a wrong
- * value. */
+/* Makes one call wrong and answers with its result if that can pass for an answer, else with a wrong value. */
 static void add_slip(struct transcript *t, const struct task *q, const struct step *s, struct rng *r)
 {
     struct str call = { 0 }, result = { 0 };
@@ -127,7 +125,7 @@ static void add_slip(struct transcript *t, const struct task *q, const struct st
         str_printf(&call, " %s", name);
     } else {
         int first = (int)rng_below(r, 8);
-        /* another operator where the wrong one changes nothing: 2*2, 2+2 */
+        /* another operator if the wrong one changes nothing: 2*2, 2+2 */
         for (int k = 0; k < 8; k++) {
             str_clear(&call);
             str_clear(&result);

@@ -16,8 +16,8 @@ enum piece_kind { PIECE_GENERATED, PIECE_RESULT };
 struct transcript_piece { enum piece_kind kind; char *text; };
 
 /* GUESS answers without a tool; EARLY stops before the last call; SLIP makes one call wrong and believes the result.
- * All three end in a wrong answer. EARLY needs two calls: a task of one call gets SLIP instead, which keeps the share of
- * flawed demonstrations the same in every family. */
+ * All three end in a wrong answer. EARLY needs two calls: a task of one call gets SLIP instead, which keeps the share
+ * of flawed demonstrations the same in every family. */
 enum flaw { FLAW_NONE, FLAW_GUESS, FLAW_EARLY, FLAW_SLIP };
 struct transcript {
     int n;

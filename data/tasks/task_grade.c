@@ -5,7 +5,7 @@
 
 struct grade_scan { const char *p, *end; };
 
-/* Moves past the word when it stands here. */
+/* Moves past the word if it is next. */
 static bool eat(struct grade_scan *s, const char *word)
 {
     size_t n = strlen(word);
@@ -30,7 +30,7 @@ static bool eat_result(struct grade_scan *s)
 
 static void skip_white(struct grade_scan *s) { while (s->p < s->end && is_space(*s->p)) s->p++; }
 
-/* Reads the whole response; box is what stands in \boxed{}. */
+/* Reads the whole response; box: the text in \boxed{}. */
 static bool well_formed(struct grade_scan s, const struct tool_tags *tools, struct grade_scan *box)
 {
     for (;;) {

@@ -1,4 +1,4 @@
-/* test_base.c: error sentences, growable strings, bounded reads, atomic writes, Philox against the published
+/* test_base.c: error messages, growable strings, bounded reads, atomic writes, Philox against the published
  * vectors. */
 #include "base/dir.h"
 #include "base/file.h"
@@ -32,7 +32,7 @@ static void philox_vectors(void **state)
     }
 }
 
-static void sentences_are_cut_not_overrun(void **state)
+static void messages_are_cut_not_overrun(void **state)
 {
     (void)state;
     struct err e;
@@ -99,7 +99,7 @@ static void gzip_whole_and_cut(void **state)
     str_free(&path);
 }
 
-/* Whatever a path leads to: nothing waits, nothing is read without end, and the sentence names the path. */
+/* Whatever a path leads to: nothing waits, nothing is read without end, and the message names the path. */
 static void what_is_no_file(void **state)
 {
     (void)state;
@@ -342,7 +342,7 @@ static void names_do_not_speak_to_terminals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(philox_vectors), cmocka_unit_test(sentences_are_cut_not_overrun), cmocka_unit_test(files),
+        cmocka_unit_test(philox_vectors), cmocka_unit_test(messages_are_cut_not_overrun), cmocka_unit_test(files),
         cmocka_unit_test(gzip_whole_and_cut), cmocka_unit_test(what_is_no_file),
         cmocka_unit_test(out_to_what_is_no_file), cmocka_unit_test(ends_in_the_middle),
         cmocka_unit_test(a_file_that_shrinks), cmocka_unit_test(stages), cmocka_unit_test(gzip_members),

@@ -305,7 +305,7 @@ expect "a missing column" 1 \
     'set\.jsonl:1: no column "solution", which data\.answer_key names, .*there are question, answer, data_source' \
     "$app" train "${files[@]}" data.answer_key=solution
 printf '{"text":"a"}\n' >other.jsonl
-expect "a missing question" 1 'other\.jsonl:1: no question: one of "prompt"' \
+expect "a missing question" 1 'other\.jsonl:1: no prompt: one of "prompt"' \
     "$app" train "${files[@]}" data.train_files=other.jsonl
 expect "a prompt over the limit" 1 'set\.jsonl:1: a prompt of .*data\.max_prompt_length=8.*data\.truncation=filter' \
     "$app" train "${files[@]}" data.max_prompt_length=8
@@ -325,7 +325,7 @@ printf '%s\n' '[{"question":"take 18, times 2, times 9.","answer":"so\n#### 324"
 expect "an array, answers as GSM8K's and as numbers" 0 '^sums +[0-9.]+( \([^)]*\))? +100\.0 ' \
     "$app" eval data.val_files=set.json
 expect "what the reference is, in a line" 0 \
-    'data\.val_files: set\.json: 1 of 2 answers are as GSM8K.s: what follows the last ####' \
+    'data\.val_files: set\.json: 1 of 2 answers end as GSM8K.s do: the text after the last ####' \
     "$app" eval data.val_files=set.json
 mkdir -p shards/data
 cp set.jsonl shards/train-00001-of-00002.jsonl

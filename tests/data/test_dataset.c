@@ -1,5 +1,5 @@
 /* test_dataset.c: rows of verl's and of the public benchmarks' layouts as JSON lines, gzip'd and as Parquet; rows that
- * must be refused by number; the order of an epoch. */
+ * must be rejected by number; the order of an epoch. */
 #include "base/file.h"
 #include "data/dataset.h"
 #include "data/grade/reward.h"
@@ -69,7 +69,7 @@ static void layouts(void **state)
     check_good(&d, "bench");
     CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);                  /* appends */
     assert_int_equal(d.n, 12);
-    CHECK(strstr(d.note.p, "bench.jsonl: 1 of 6 answers are as GSM8K's"), "%s", d.note.p);
+    CHECK(strstr(d.note.p, "bench.jsonl: 1 of 6 answers end as GSM8K's"), "%s", d.note.p);
     assert_int_equal(d.prompt[7].index, 1);
     dataset_free(&d);
     snprintf(path, sizeof path, "%s/zip.jsonl.gz", dir);
@@ -150,7 +150,7 @@ static void parquet(void **state)
     CHECK(strstr(e.text, "types_plain.parquet: row 0: no answer: one of reward_model.ground_truth, \"answer\""), "%s",
           e.text);
     assert_false(dataset_load(&d, "tests/data/parquet/nested.parquet", NULL, &e));
-    CHECK(strstr(e.text, "nested.parquet: row 0: no question: one of \"prompt\""), "%s", e.text);
+    CHECK(strstr(e.text, "nested.parquet: row 0: no prompt: one of \"prompt\""), "%s", e.text);
     assert_int_equal(d.n, 0);
     dataset_free(&d);
 }
@@ -168,7 +168,7 @@ static void parquet_answers(void **state)
         { "bytes", NULL, "row 1: answer 0 in \"bytes\" is a text that is not UTF-8" },
         { "mixed", NULL, "row 0: answer 1 in \"mixed\" is null" },
         { "two", NULL,
-          "row 0: the answer \"two\" is an object with a, b: data.answer_key must name what is meant in it" },
+          "row 0: the answer \"two\" is an object with a, b: name its member with data.answer_key=" },
         { "label", NULL, "column \"label\" is a TIME, which cannot be read; write it as text or as a number" },
         { "solution", NULL, "column \"solution\" is a TIMESTAMP" },
         { "nothing", NULL, "row 0: no column \"nothing\", which data.answer_key names, or it is null here" },
@@ -233,9 +233,9 @@ static void chosen_names(void **state)
         "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"a\"}],"
         "\"answer\":\"b\"}\n"
         "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"u\"}]}\n";
-    write_file("talk.jsonl", conversation, sizeof conversation - 1);
+    write_file("conversation.jsonl", conversation, sizeof conversation - 1);
     assert_false(dataset_load_keys(&d, path, &(struct dataset_keys){ 0 }, &e));
-    CHECK(strstr(e.text, "talk.jsonl:3: no answer: one of"), "%s", e.text);
+    CHECK(strstr(e.text, "conversation.jsonl:3: no answer: one of"), "%s", e.text);
     assert_int_equal(d.n, 2);
     assert_string_equal(d.prompt[0].ground_truth, "a");
     assert_string_equal(d.prompt[1].ground_truth, "b");
@@ -334,16 +334,16 @@ static void references(void **state)
         { "\"answer\":\"7\",\"ground_truth\":\"7\"", "7", true },
         { "\"answer\":\"x #### 7\",\"ground_truth\":7,\"label\":null", "7", true },
         { "\"answer\":\"7\",\"ground_truth\":\"8\"",
-          "!\"answer\" and \"ground_truth\" both hold an answer and differ: data.answer_key says which is meant",
+          "!\"answer\" and \"ground_truth\" both hold an answer and differ: choose one with data.answer_key",
           false },
         { "\"golden_answers\":[\"a\"],\"label\":1",
-          "!\"golden_answers\" and \"label\" both hold an answer and differ: data.answer_key", false },
+          "!\"golden_answers\" and \"label\" both hold an answer and differ: choose one with data.answer_key", false },
         { "\"answer\":{\"value\":\"x\",\"aliases\":[]}",
-          "!the answer \"answer\" is an object with value, aliases: data.answer_key must name what is meant in it",
+          "!the answer \"answer\" is an object with value, aliases: name its member with data.answer_key=",
           false },
-        { "\"answer\":{\"target\":[\"a\"],\"other\":1}", "!is an object with target, other: data.answer_key", false },
+        { "\"answer\":{\"target\":[\"a\"],\"other\":1}", "!is an object with target, other: name its member", false },
         { "\"answer\":{\"target\":[]}", "!is empty", false },
-        { "\"answer\":{}", "!is an object: data.answer_key", false },
+        { "\"answer\":{}", "!is an object: name its member", false },
         { "\"answer\":[[1]]", "!answer 0 in \"answer\" is a list: a text, a number, true, false", false },
         { "\"answer\":[\"a\",NaN]", "!answer 1 in \"answer\" is null", false },
         { "\"answer\":NaN", "!no answer: one of reward_model.ground_truth, \"answer\"", false },
@@ -419,7 +419,8 @@ static void graded(void **state)
         write_file("graded.jsonl", row.p, row.n);
         CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
         const struct prompt *s = &d.prompt[0];
-        reward_exact(&r, &answer, text.p, text.n, (const char *const *)s->refs, s->n_refs, &two_tags, prompt_is_math(s), 0);
+        reward_exact(&r, &answer, text.p, text.n, (const char *const *)s->refs, s->n_refs, &two_tags, prompt_is_math(s),
+                     0);
         CHECK_NEAR(r.score, cases[i].score, 0, "%s, answered by %s", cases[i].members, cases[i].box);
         dataset_free(&d);
         str_free(&row);
@@ -439,13 +440,13 @@ static void prompt_set(void **state)
           "\"content\":\"a\"}],\"answer\":1}",
           NULL, "q" },
         { "{\"question\":\"q\",\"problem\":\"p\",\"answer\":1}", NULL,
-          "!\"question\" and \"problem\" both hold a question and differ: data.prompt_key" },
+          "!\"question\" and \"problem\" both hold a prompt and differ: choose one with data.prompt_key" },
         { "{\"question\":\"q\",\"problem\":\"p\",\"answer\":1}", "problem", "p" },
         { "{\"question\":7,\"answer\":1}", NULL,
           "!\"question\" must be a string or a list of messages, it is a number" },
         { "{\"question\":\"\\u0000\",\"answer\":1}", NULL, "!it is \\u0000" },
         { "{\"question\":\"\\udc00x\",\"answer\":1}", NULL,
-          "!it is half a surrogate pair (what the row has and cannot be read: half a surrogate pair at column 13)" },
+          "!it is half a surrogate pair (values of the record that cannot be read: half a surrogate pair at column 13)" },
         { "{\"question\":\"\\ud83d\\ude00\\u00e9\",\"answer\":1}", NULL, "\xf0\x9f\x98\x80\xc3\xa9" },
         { "{\"question\":\" [{'content': 'c', 'role': 'user'}]\",\"answer\":1}", NULL,
           "!\"question\" is a text with a list of messages written out: write it as a list" },
@@ -491,7 +492,7 @@ static void null_rows(void **state)
     static const char half[] = "{\"question\":null,\"answer\":1}";
     write_file("half.jsonl", half, sizeof half - 1);
     assert_false(dataset_load(&d, path, NULL, &e));
-    CHECK(strstr(e.text, "half.jsonl:1: no question"), "%s", e.text);
+    CHECK(strstr(e.text, "half.jsonl:1: no prompt"), "%s", e.text);
     dataset_free(&d);
 }
 
@@ -530,7 +531,7 @@ static void asked(void **state)
     static const char tools[] = "{\"question\":\"q\",\"answer\":\"a\",\"tools\":[{\"name\":\"f\"}]}\n{\"question\":"
                                 "\"q\",\"answer\":\"a\",\"tools\":[]}\n";
     write_file("asked.jsonl", tools, sizeof tools - 1);
-    CHECK(dataset_load(&d, path, NULL, &e) && strstr(d.note.p, "1 of 2 rows declare \"tools\""), "%s", d.note.p);
+    CHECK(dataset_load(&d, path, NULL, &e) && strstr(d.note.p, "1 of 2 records declare \"tools\""), "%s", d.note.p);
     dataset_free(&d);
 }
 
@@ -541,9 +542,9 @@ static void bad_lines(void **state)
         { "{", "bad.jsonl:2: column 2: the row does not end on its line", 0 }, { "[1,2]",
           ":2: a row must be a JSON object", 0 }, { "7", ":2: a row must be", 0 }, { "nonsense", ":2: column", 0 },
         { "{\"question\":\"q\"}", ":2: no answer", 0 },
-        { "{\"answer\":\"a\"}", ":2: no question: one of \"prompt\"", 0 },
+        { "{\"answer\":\"a\"}", ":2: no prompt: one of \"prompt\"", 0 },
         { "{\"question\":7,\"answer\":\"a\"}", ":2: \"question\" must be a string or a list", 0 },
-        { "{\"question\":\"q\",\"answer\":\"a\"} x", ":2: column 31: more text behind the row", 0 },
+        { "{\"question\":\"q\",\"answer\":\"a\"} x", ":2: column 31: more text after the row", 0 },
         { "{\"question\":\"\xff\",\"answer\":\"a\"}", ":2: \"question\" must be", 0 },
         { "{\"question\":\"q\0\",\"answer\":\"a\"}", "it is a control character", 30 },
         { "{\"question\":\"q\",\"answer\":\"a\",}", ":2: column 30: a member's name", 0 },

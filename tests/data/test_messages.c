@@ -1,5 +1,5 @@
 /* test_messages.c: messages as data sets, APIs and Arrow write them: what is read, what says nothing, and what is
- * refused because it would be lost. */
+ * rejected because it would be lost. */
 #include "data/messages.h"
 #include "base/json.h"
 #include "tests/check.h"
@@ -74,7 +74,7 @@ static void read_messages(void **state)
     }
 }
 
-static void refused(void **state)
+static void rejected(void **state)
 {
     (void)state;
     static const struct { const char *json, *says; } cases[] = {
@@ -102,8 +102,9 @@ static void refused(void **state)
         { A(",\"thinking\":\"x\""), "\"thinking\" would be lost" },
         { A(",\"reasoning\":\"x\""), "\"reasoning_content\" is its name here" },
         { A(",\"function_call\":{\"name\":\"f\"}"), "\"tool_calls\" is its name here" },
-        { U(",\"images\":[\"x.png\"]"), "only text can be read" }, { A(",\"prefix\":true"), "go on with" },
-        { A(",\"prefill\":1"), "go on with" },
+        { U(",\"images\":[\"x.png\"]"), "only text can be read" },
+        { A(",\"prefix\":true"), "for the model to continue" },
+        { A(",\"prefill\":1"), "for the model to continue" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct messages m = { 0 };
@@ -138,8 +139,9 @@ static void beside(void **state)
           "\"continue_final_message\":false,\"enable_thinking\":true,\"split\":\"train\"}",
           NULL },
         { "{\"images\":[{\"bytes\":\"x\"}]}", "\"images\" would be lost" },
-        { "{\"continue_final_message\":true}", "go on with" }, { "{\"enable_thinking\":false}", "thinking off" },
-        { "{\"chat_template_kwargs\":{\"enable_thinking\":false}}", "told" },
+        { "{\"continue_final_message\":true}", "for the model to continue" },
+        { "{\"enable_thinking\":false}", "thinking off" },
+        { "{\"chat_template_kwargs\":{\"enable_thinking\":false}}", "options of the chat template" },
         { "{\"audios\":[\"a.wav\"]}", "only text" }, { "{\"image\":\"x.png\"}", "\"image\" would be lost: only text" },
         { "{\"audio\":{\"path\":\"a.wav\"}}", "\"audio\" would be lost" },
         /* Arrow's padding, as pandas and polars write it */
@@ -158,7 +160,7 @@ static void beside(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(read_messages), cmocka_unit_test(refused),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(read_messages), cmocka_unit_test(rejected),
                                         cmocka_unit_test(beside) };
     return cmocka_run_group_tests_name("message", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* test_parquet.c: files written by pandas and pyarrow against their rows as JSON, the integer codes against the
- * specification's examples, and files made here that lie: each must be refused with a sentence, and none may make the
+ * specification's examples, and files made here that lie: each must be rejected with a message, and none may make the
  * reader allocate what it claims. */
 #include "base/file.h"
 #include "base/philox.h"
@@ -519,7 +519,7 @@ static void bombs(void **state)
     free(small);
 }
 
-/* A schema of n nested groups, or a field of the footer that is a struct in a struct ...; both are refused, at any
+/* A schema of n nested groups, or a field of the footer that is a struct in a struct ...; both are rejected, at any
  * depth. */
 static void nests(void **state)
 {
@@ -566,7 +566,7 @@ static void damaged(void **state)
 {
     (void)state;
     struct rng g = rng_make(11, 0x64616d67u, 0);
-    int refused = 0, tried = 0;
+    int rejected = 0, tried = 0;
     for (size_t k = 0; k < COUNT(files); k++) {
         char path[96];
         struct str file = { 0 };
@@ -580,17 +580,17 @@ static void damaged(void **state)
             for (int flips = i < 100 ? 0 : 1 + i % 3; flips > 0; flips--)
                 bad.p[rng_below(&g, (uint32_t)n)] ^= (char)(1 << rng_below(&g, 8));
             struct str got = read_all(&bad);
-            bool told = !strncmp(got.p, "made.parquet: ", 14);
-            CHECK(told || i >= 100, "%s cut at byte %zu was accepted", path, n);
-            refused += told;
+            bool named = !strncmp(got.p, "made.parquet: ", 14);
+            CHECK(named || i >= 100, "%s cut at byte %zu was accepted", path, n);
+            rejected += named;
             tried++;
             str_free(&got);
             str_free(&bad);
         }
         str_free(&file);
     }
-    print_message("%d of %d damaged files refused\n", refused, tried);
-    assert_true(refused > tried / 4);
+    print_message("%d of %d damaged files rejected\n", rejected, tried);
+    assert_true(rejected > tried / 4);
 }
 
 int main(void)

@@ -27,7 +27,7 @@ static void write_file(const char *name, const void *bytes, size_t n)
     CHECK(file_write(in(name), bytes, n, &e), "%s", e.text);
 }
 
-/* What is read of text with these columns, as JSON with its keys sorted; or "!" and the sentence. */
+/* What is read of text with these columns, as JSON with its keys sorted; or "!" and the message. */
 static struct str read_json(const char *text, size_t n, const char *const *columns)
 {
     struct json_text t = { .p = text, .n = n, .columns = columns };
@@ -220,12 +220,12 @@ static void shapes(void **state)
         { "\xEF\xBB\xBF{\"a\":1}\n\xEF\xBB\xBF{\"a\":2}\n", "f=1;f=2;" }, { "[{\"a\":1},\n {\"a\":2}\n]\n", "r0;r1;" },
         { "\xEF\xBB\xBF [\r\n{\r\n\"a\": 1,\r\n\"b\": NaN\r\n}\r\n]\r\n\r\n", "r0;" }, { "[]", "" }, { "  \n", "" },
         { "", "" }, { "[{\"a\":1},]", "r0;!f:1: a comma before the end of the array" },
-        { "[{\"a\":1}\n{\"a\":2}]", "r0;!f:2: a comma or ] is needed behind row 0 of the array" },
+        { "[{\"a\":1}\n{\"a\":2}]", "r0;!f:2: a comma or ] is needed after row 0 of the array" },
         { "[{\"a\":1}", "r0;!f: the file ends within its array: it is cut short" },
-        { "[{\"a\":1}] x", "r0;!f: more text behind the end of its array" },
+        { "[{\"a\":1}] x", "r0;!f: more text after the end of its array" },
         { "[{\"a\":1},\n{\"a\":\n1,}]", "r0;!f: row 1: line 3, column 3: a member's name" },
-        { "[1,[2],null]", "r0;r1;r2;" }, { "{\"a\":1}{\"a\":2}", "!f:1: column 8: more text behind the row" },
-        { "{\"a\":1},\n", "!f:1: column 8: more text behind the row" },
+        { "[1,[2],null]", "r0;r1;r2;" }, { "{\"a\":1}{\"a\":2}", "!f:1: column 8: more text after the row" },
+        { "{\"a\":1},\n", "!f:1: column 8: more text after the row" },
         { "{\n\"a\": 1\n}\n",
           "!f:1: column 2: the row does not end on its line; where rows have several lines, the file must be one array" },
         { "question,answer\nq,a\n",
@@ -342,7 +342,7 @@ static void packed(void **state)
 
 static void touch(const char *name) { write_file(name, "{}", 2); }
 
-/* Names after the folder's, a blank between them; "!" and the sentence. */
+/* Names after the folder's, a blank between them; "!" and the message. */
 static struct str found(const char *list)
 {
     struct data_files f = { 0 };
@@ -406,20 +406,21 @@ static void lists(void **state)
               got.p, want);
         str_free(&got);
     }
-    static const struct { const char *list, *says; } told[] = {
+    static const struct { const char *list, *says; } wrong[] = {
         { "@/sh", "/sh: 2 files: train-00000-of-00003.parquet, train-00001-of-00003.parquet (2 of 3 shards)\n" },
         { "@/json", "/json: 5 files: a.json.zst, b.json, ... e.json\n" },
         { "@/mix",
-          "holds files of several kinds (1 .jsonl, 0 .json, 1 .parquet), which may be the same rows: name a pattern "
+          "holds files of several kinds (1 .jsonl, 0 .json, 1 .parquet), which may hold the same records: name a "
+          "pattern "
           "such as" },
-        { "@/split", "stands for both train.jsonl.gz and test.jsonl.gz: name the files that are meant" },
+        { "@/split", "stands for both train.jsonl.gz and test.jsonl.gz: name the files, or patterns" },
         { "@/none", "is a folder without .parquet, .jsonl or .json files; it has folders: data" },
         { "@/hf", "hf: holds Arrow files, which are not read: write the set with to_parquet()" },
-        { "@/zz*", "zz*: no file is called like this" },
+        { "@/zz*", "zz*: no file matches this pattern" },
     };
-    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
-        struct str got = found(told[i].list);
-        CHECK(strstr(got.p, told[i].says), "%s says \"%s\"", told[i].list, got.p);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct str got = found(wrong[i].list);
+        CHECK(strstr(got.p, wrong[i].says), "%s says \"%s\"", wrong[i].list, got.p);
         str_free(&got);
     }
 }

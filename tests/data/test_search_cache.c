@@ -135,7 +135,7 @@ static void many_threads(void **state)
     }
 }
 
-static void refused(void **state)
+static void rejected(void **state)
 {
     (void)state;
     static const struct { const char *text, *says; size_t n; } cases[] = {
@@ -183,6 +183,6 @@ static void released(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(searches), cmocka_unit_test(many_threads),
-                                        cmocka_unit_test(refused), cmocka_unit_test(released) };
+                                        cmocka_unit_test(rejected), cmocka_unit_test(released) };
     return cmocka_run_group_tests_name("search_cache", tests, make_dir, drop_dir);
 }

@@ -2,7 +2,7 @@
  * keep in the repository. tiny_model OUT [VARIANT] [FROM] [KEY=JSON ...]: config.json and the tokenizer's files come
  * from FROM, what is missing there from tests/field/tiny_qwen. KEY=JSON sets a key of config.json (KEY= removes it).
  * The weights are normal numbers by Philox, seed 1: the same on every machine up to the C library's log and cos.
- * Shapes follow config.json without model/config.c, so that folders which the program refuses can be made too. */
+ * Shapes follow config.json without model/config.c, so that folders which the program rejects can be made too. */
 #include "base/dir.h"
 #include "base/file.h"
 #include "base/json.h"

@@ -104,7 +104,7 @@ static void converse(const uint8_t *data, size_t n)
     ids_free(&x);
 }
 
-/* What is read of JSON is written, or refused in words; with calls, their arguments come back as JSON. */
+/* What is read of JSON is written, or rejected in words; with calls, their arguments come back as JSON. */
 static void messages(const char *text, size_t n)
 {
     static const char *const names[] = { "chatml", "qwen2.5", "qwen3", "qwen3-training", "llama3.1" };

@@ -1,4 +1,4 @@
-/* fuzz_yaml.c: any bytes as a configuration file, applied to a configuration: settings or a sentence, never a crash. */
+/* fuzz_yaml.c: any bytes as a configuration file, applied to a configuration: settings or a message, never a crash. */
 #include "engine/config/config_table.h"
 #include <stdlib.h>
 #include <string.h>

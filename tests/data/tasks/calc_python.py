@@ -69,15 +69,15 @@ with tempfile.TemporaryDirectory() as d:
     lines = [expression(rng.randrange(1, 4)) for _ in range(count)]
     got = subprocess.run([d + "/f"], input="\n".join(lines) + "\n", stdout=subprocess.PIPE, text=True,
                          check=True).stdout.split("\n")
-compared = refused = wrong = 0
+compared = rejected = wrong = 0
 for text, mine in zip(lines, got):
     if mine.startswith("error: ") and mine != "error: zero division":
-        refused += 1
+        rejected += 1
         continue
     compared += 1
     want = python(text)
     if mine != want:
         wrong += 1
         if wrong < 20: print("%s: %s, Python %s" % (text, mine, want))
-print("%d compared, %d refused by the calculator's limits, %d differ" % (compared, refused, wrong))
+print("%d compared, %d rejected by the calculator's limits, %d differ" % (compared, rejected, wrong))
 sys.exit(wrong > 0 or compared == 0)

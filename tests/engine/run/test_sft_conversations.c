@@ -182,8 +182,8 @@ static void chosen_forms(void **state)
         "m") "],\"prompt\":\"p\",\"completion\":\"c\",\"response\":\"r\",\"mine\":[" U("h") "," A("x") "]}";
     static const struct { const char *row, *prompt, *answer, *want; } cases[] = {
         { both, "", "",
-          "!two conversations in one row: messages and prompt + completion; data.prompt_key and data.answer_key say "
-          "which is meant" },
+          "!two conversations in one row: messages and prompt + completion; choose one with data.prompt_key and "
+          "data.answer_key" },
         { both, "messages", "", "|m<|im_end|>|" }, { both, "prompt", "response", "|r<|im_end|>|" },
         { both, "prompt", "completion", "|c<|im_end|>|" }, { both, "mine", "", "|x<|im_end|>|" },
         { both, "prompt", "", "!two conversations in one row: prompt + completion and prompt + response" },
@@ -203,7 +203,7 @@ static void chosen_forms(void **state)
         { "{\"conversations\":[{\"from\":\"gpt\",\"value\":\"h\"},{\"from\":\"king\",\"value\":\"h\"}]}", "", "",
           "!turn 1 of \"conversations\" is from \"king\"; there are human, user, gpt" },
         { "{\"conversations\":[{\"from\":\"function_call\",\"value\":\"not JSON\"}]}", "", "",
-          "!turn 0 of \"conversations\" is a call and not JSON" },
+          "!turn 0 of \"conversations\" is a call but not JSON" },
         { "{\"instruction\":\"i\",\"output\":\"o\",\"input\":[1]}", "", "", "!\"input\" must be a text, it is a list" },
         { "{\"instruction\":\"i\"}", "", "", "!\"instruction\" is a string; then a reply is needed, in \"output\"" },
         { "{\"instruction\":\"i\",\"output\":\"o\",\"history\":[[\"a\"]]}", "", "",
@@ -222,7 +222,8 @@ static void chosen_forms(void **state)
           "!\"completion\" is a text with a list" },
         { "{\"system\":[],\"messages\":[" A("g") "]}", "", "", "!\"system\" must be a text, it is a list" },
         { "{\"tools\":[{\"name\":\"f\",\"x\":12345678901234567890}],\"messages\":[" A("g") "]}", "", "",
-          "!\"tools\" hold a value that cannot be read (what the row has and cannot be read: a number beyond 64 bits "
+          "!\"tools\" hold a value that cannot be read (values of the record that cannot be read: a number beyond 64 "
+          "bits "
           "at column 27" },
         { "{\"tools\":{\"a\":1},\"messages\":[" A("g") "]}", "", "",
           "!\"tools\" must be a list of declarations, or the JSON text of one; it is an object with a" },

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 mkdir "$tmp/m"
 cp "$here/../chat_bos_token/tokenizer.json" "$here/tokenizer_config.json" "$tmp/m"
-expect "refused by name" 1 \
+expect "rejected by name" 1 \
     'chat template: .* line 1 column [0-9]+ has \}\}, where the nearest .*\(chatml.*\) has \+.* model.chat_format=' \
     "$app" tokenize model.path="$tmp/m" --chat <"$here/ask.json"
 expect "a format can be forced" 0 '^401 ' \

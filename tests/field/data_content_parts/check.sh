@@ -8,4 +8,4 @@ want=$("${sft[@]}" data.train_files="$tmp/plain.jsonl" 2>&1 | grep -aoE '[0-9]+ 
 expect "sft reads the conversation" 0 "${want:-none}" "${sft[@]}" data.train_files="$here/talk.jsonl"
 echo '{"messages":[{"role":"user","content":[{"type":"image"}]},{"role":"assistant","content":"4"}]}' \
     >"$tmp/image.jsonl"
-expect "an image is refused" 1 'part 0 of "content" is of type "image"' "${sft[@]}" data.train_files="$tmp/image.jsonl"
+expect "an image is rejected" 1 'part 0 of "content" is of type "image"' "${sft[@]}" data.train_files="$tmp/image.jsonl"

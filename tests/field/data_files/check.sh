@@ -33,11 +33,11 @@ if command -v zstd >/dev/null; then
 fi
 mkdir twins splits
 cp bom.jsonl twins/a.jsonl; cp gz.parquet twins/a.parquet
-bad "two kinds" 'holds files of several kinds .1 .jsonl, 0 .json, 1 .parquet., which may be the same rows' twins
+bad "two kinds" 'holds files of several kinds .1 .jsonl, 0 .json, 1 .parquet., which may hold the same records' twins
 cp bom.jsonl splits/train.jsonl; cp bom.jsonl splits/test.jsonl
 bad "two splits" 'stands for both train.jsonl and test.jsonl' splits/
 bad "no data" 'empty: is a folder without .parquet, .jsonl or .json files; it has folders: data' empty
-bad "no such pattern" 'no file is called like this' 'sh/*.parquet'
+bad "no such pattern" 'no file matches this pattern' 'sh/*.parquet'
 printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 3949\n' >lfs.parquet
 bad "a Git LFS pointer" 'lfs.parquet: is a Git LFS pointer, not the file itself: get the file with .git lfs pull' \
     lfs.parquet

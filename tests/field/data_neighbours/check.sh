@@ -10,7 +10,7 @@ wrong() { # NAME MEMBERS WORDS [KEY=VALUE ...]
     expect "$1" 1 "rows.jsonl:1: .*$3" "$app" eval data.val_files="$tmp/rows.jsonl" "${@:4}"
 }
 right "GSM8K" '"answer":"18*2 is 36, 36*9 is <<36*9=324>>324.\n#### 324"'
-check "and it is said" grep -q '1 of 1 answers are as GSM8K.s: what follows the last #### is the reference' "$tmp/said"
+check "and it is said" grep -q '1 of 1 answers end as GSM8K.s do: the text after the last #### is the reference' "$tmp/said"
 right "GSM8K on one line" '"answer":"324 it is #### 324"'
 wrong_number() { # NAME MEMBERS: another number, which the same words without sign and point would be
     printf '{%s,%s}\n' "$q" "$2" >"$tmp/rows.jsonl"
@@ -27,7 +27,7 @@ expect "an empty answer is told of" 0 '1 of 1 answers are empty texts' "$app" ev
 right "TRL" '"solution":"324"'
 right "TRL with mathematics" '"solution":"$324$","ability":"math"'
 right "MATH" '"solution":"First 36.\nSo \\boxed{324}."'
-check "and it is said" grep -q '1 of 1 answers hold .boxed{}: what is in the last one is the reference' "$tmp/said"
+check "and it is said" grep -q '1 of 1 answers hold .boxed{}: the content of the last one is the reference' "$tmp/said"
 right "slime" '"label":"324"'
 right "slime with numbers" '"label":324'
 right "FlashRAG" '"golden_answers":["12","324"]'
@@ -39,14 +39,14 @@ right "a key decides" '"answer":"1","label":"324"' data.answer_key=label
 right "a key into an object" '"answer":{"value":"324","aliases":["a"]}' data.answer_key=answer.value
 right "verl's answer goes first" '"reward_model":{"ground_truth":"324"},"answer":"1"'
 wrong "two answers" '"answer":"1","label":"324"' \
-    '"answer" and "label" both hold an answer and differ: data.answer_key says which is meant'
+    '"answer" and "label" both hold an answer and differ: choose one with data.answer_key'
 wrong "only the way" '"solution":"First 36.\nThen 324."' \
     '"solution" has several lines and no .boxed..: .*data.answer_key'
 wrong "no answer" '"target":"324"' 'no answer: .*data.answer_key names it.; there are question, target'
-wrong "an object" '"answer":{"value":"324"}' 'is an object with value: data.answer_key must name what is meant in it'
+wrong "an object" '"answer":{"value":"324"}' 'is an object with value: name its member with data.answer_key='
 wrong "an object that is the answer of nothing" '"answer":null' 'no answer: .*"answer" is null here'
 wrong "two questions" '"problem":"another","answer":1' \
-    '"question" and "problem" both hold a question and differ: data.prompt_key'
+    '"question" and "problem" both hold a prompt and differ: choose one with data.prompt_key'
 printf '{"question":"take 18, times 2, times 9.","answer":true}\n' >"$tmp/rows.jsonl"
 expect "a boolean" 0 '^rows +[0-9.]+( \([^)]*\))? +0\.0 ' "$app" eval data.val_files="$tmp/rows.jsonl"
 for column in half single double big flag money day category list struct struct.target two.b; do

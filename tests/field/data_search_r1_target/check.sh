@@ -16,5 +16,5 @@ echo '{"prompt":"take 18, times 2, times 9.","reward_model":{"ground_truth":{"ta
 expect "none of the list" 0 '^one +[0-9.]+( \([^)]*\))? +0\.0 ' "$app" eval data.val_files="$tmp/one.jsonl"
 echo '{"prompt":"p","reward_model":{"ground_truth":{"value":"1","other":"2"}}}' >"$tmp/one.jsonl"
 expect "another object" 1 \
-    'one.jsonl:1: the answer "reward_model.ground_truth" is an object with value, other: data.answer_key must name' \
+    'one.jsonl:1: the answer "reward_model.ground_truth" is an object with value, other: name its member' \
     "$app" eval data.val_files="$tmp/one.jsonl"

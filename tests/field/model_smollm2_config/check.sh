@@ -9,5 +9,5 @@ check "the same, interleaved" "$tiny" "$tmp/interleaved" base "$here" rope_inter
 "$app" score model.path="$tmp/plain" <"$tmp/text" >"$tmp/want" 2>/dev/null
 expect "it loads" 0 '"logp": \[null, -[0-9]' cat "$tmp/got"
 check "the notes change no number" cmp "$tmp/got" "$tmp/want"
-expect "interleaved rotary positions are refused" 1 'rope_interleaved' \
+expect "interleaved rotary positions are rejected" 1 'rope_interleaved' \
     "$app" score model.path="$tmp/interleaved" </dev/null

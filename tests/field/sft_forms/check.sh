@@ -46,7 +46,7 @@ no_calls='"function_call":{"name":null,"arguments":null},"tool_calls":[{"functio
 sft "Arrow's padding" 2 messages \
     "{$empty,\"messages\":[$u,{\"role\":\"assistant\",\"content\":\"7\",$no_calls}]}"
 no "two forms" \
-    'two conversations in one row: messages and prompt \+ completion; data.prompt_key and data.answer_key say which' \
+    'two conversations in one row: messages and prompt \+ completion; choose one with data.prompt_key and data.answer_key' \
     "{\"prompt\":\"7\",\"completion\":\"7\",\"messages\":[$u,$a]}"
 no "nobody is called king" 'turn 0 of "conversations" is from "king"; there are human' \
     '{"conversations":[{"from":"king","value":"7"},{"from":"gpt","value":"7"}]}'
@@ -79,7 +79,7 @@ check "the same weights after a step" cmp "$tmp/sharegpt/model.safetensors" "$tm
 check "which are others than before" bash -c "! cmp -s '$tmp/m/model.safetensors' '$tmp/messages/model.safetensors'"
 for key in '"image":"x.png"' '"video":["x"]' '"audios":[{"path":"a"}]'; do
     printf '{"messages":[%s,%s],%s}\n' "$u" "$a" "$key" >"$tmp/line"
-    expect "score refuses $key" 1 'would be lost: only text can be read' sh -c "'$app' score <'$tmp/line'"
+    expect "score rejects $key" 1 'would be lost: only text can be read' sh -c "'$app' score <'$tmp/line'"
 done
 printf '{"messages":[%s,%s],"image":[null],"tools":"null"}\n' "$u" "$a" >"$tmp/line"
 expect "score passes over nothing" 0 '"ids"' sh -c "'$app' score <'$tmp/line'"

@@ -9,7 +9,7 @@ expect "null is the same" 0 '1 conversations, 148 tokens, 51 of them with loss' 
 sed 's/"content":"","tool_calls"/"tool_calls"/' "$here/talk.jsonl" >"$tmp/none.jsonl"
 expect "no content is the same" 0 '1 conversations, 148 tokens, 51 of them with loss' \
     "${sft[@]}" data.train_files="$tmp/none.jsonl"
-expect "a format that writes no calls refuses them" 1 'message 1: .* does not write "tool_calls"' \
+expect "a format that writes no calls rejects them" 1 'message 1: .* does not write "tool_calls"' \
     "${sft[@]}" data.train_files="$here/talk.jsonl" model.chat_format=smollm2
 sed 's/"tool_calls"/"reasoning_content":"hm","tool_calls"/' "$here/talk.jsonl" >"$tmp/thought.jsonl"
 expect "nor thoughts" 1 'message 1: .* does not write "reasoning_content"' \

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 check "the model" "$build/tests/field/tiny_model" "$tmp/m"
 sft=("$app" sft model.path="$tmp/m" sft.steps=1 sft.batch_size=1 sft.save="$tmp/saved")
-expect "refused" 1 '"tools" must be a list of declarations' \
+expect "rejected" 1 '"tools" must be a list of declarations' \
     "${sft[@]}" data.train_files="$here/talk.jsonl" tools.format=hermes
 expect "in tags too" 1 '"tools" must be a list of declarations' \
     "${sft[@]}" data.train_files="$here/talk.jsonl" tools.format=tags
