@@ -105,21 +105,21 @@ void end_with(const char *fmt, ...)
 void *xmalloc(size_t bytes)
 {
     void *p = malloc(bytes ? bytes : 1);
-    if (!p) die("out of memory: %zu bytes asked for", bytes);
+    if (!p) die("out of memory: %zu bytes requested", bytes);
     return p;
 }
 
 void *xcalloc(size_t n, size_t size)
 {
     void *p = calloc(n ? n : 1, size ? size : 1);
-    if (!p) die("out of memory: %zu x %zu bytes asked for", n, size);
+    if (!p) die("out of memory: %zu x %zu bytes requested", n, size);
     return p;
 }
 
 void *xrealloc(void *p, size_t bytes)
 {
     p = realloc(p, bytes ? bytes : 1);
-    if (!p) die("out of memory: %zu bytes asked for", bytes);
+    if (!p) die("out of memory: %zu bytes requested", bytes);
     return p;
 }
 

@@ -163,9 +163,9 @@ void out_sweep(void)
 
 void out_note(char *path, bool open)
 {
-    static bool asked;
+    static bool registered;
     pthread_mutex_lock(&lock);
-    if (!asked) asked = atexit(out_sweep) == 0;
+    if (!registered) registered = atexit(out_sweep) == 0;
     owner = getpid();
     for (int i = 0; i < TEMPS; i++) {
         if (temps[i] != (open ? NULL : path)) continue;

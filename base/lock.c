@@ -106,7 +106,7 @@ bool lock_held(const struct lock *l, struct err *e)
 {
     return is_there(l->fd, l->path) || fail(e,
                                             "%s: was removed while this process wrote into the folder, or the folder "
-                                            "was: it ends, so as not to write beside another",
+                                            "was: it ends, because another process may write there now",
                                             l->path);
 }
 

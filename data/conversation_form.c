@@ -87,7 +87,7 @@ static json_t *turn(const json_t *one, size_t k, const char *name, struct err *e
 }
 
 /* Appends a list of messages or of ShareGPT's turns. */
-static bool append(json_t *said, const json_t *list, const char *name, struct err *e)
+static bool append(json_t *messages, const json_t *list, const char *name, struct err *e)
 {
     const size_t n = json_array_size(list);
     bool turns =
@@ -95,7 +95,7 @@ static bool append(json_t *said, const json_t *list, const char *name, struct er
     for (size_t k = 0; k < n; k++) {
         json_t *one = json_array_get(list, k), *m = turns ? turn(one, k, name, e) : json_incref(one);
         if (!m) return false;
-        json_array_append_new(said, m);
+        json_array_append_new(messages, m);
     }
     return true;
 }
@@ -118,7 +118,7 @@ static bool has(const json_t *list, const char *role)
 /* The columns of prompt and reply; no reply: one column holds the whole conversation. */
 struct found { const char *ask, *reply; };
 
-static bool is_whole(const json_t *row, const char *ask) { return has(record_at(row, ask), "assistant"); }
+static bool is_whole(const json_t *record, const char *ask) { return has(record_at(record, ask), "assistant"); }
 
 /* The reply columns that go with each prompt column, as bits of replies[]; a column named by a key goes with all. */
 static const char *const replies[] = { "completion", "response", "answer", "output" };
@@ -137,16 +137,16 @@ static unsigned replies_of(const char *ask, bool whole)
 
 /* Every form that the record has. A prompt with turns of the assistant and an "answer" in another column is a whole
  * conversation: the answer is a reference for rewards. */
-static int find_forms(const json_t *row, const char *prompt, const char *answer, struct found *out)
+static int find_forms(const json_t *record, const char *prompt, const char *answer, struct found *out)
 {
     int n = 0;
     for (int a = 0; a < (prompt ? 1 : ASKS); a++) {
         const char *ask = prompt ? prompt : asks[a].ask;
-        bool whole = is_whole(row, ask), pair = false;
-        for (int r = 0; record_at(row, ask) && r < (answer ? 1 : REPLIES); r++) {
+        bool whole = is_whole(record, ask), pair = false;
+        for (int r = 0; record_at(record, ask) && r < (answer ? 1 : REPLIES); r++) {
             const char *reply = answer ? answer : replies[r];
             bool fits = answer || (replies_of(ask, whole) >> r & 1 && (prompt || asks[a].replies));
-            if (!fits || !record_at(row, reply) || !strcmp(ask, reply)) continue;
+            if (!fits || !record_at(record, reply) || !strcmp(ask, reply)) continue;
             out[n++] = (struct found){ ask, reply };
             pair = true;
         }
@@ -162,10 +162,10 @@ static const char *shown(const struct found *f, char *buf, size_t n)
 }
 
 /* The prompt of an instruction record: instruction, then input, separated by a line break (as in LLaMA-Factory). */
-static char *question(const json_t *row, const char *ask, const char *text, struct err *e)
+static char *instruction_prompt(const json_t *record, const char *ask, const char *text, struct err *e)
 {
     char buf[200];
-    const json_t *input = strcmp(ask, "instruction") ? NULL : record_at(row, "input");
+    const json_t *input = strcmp(ask, "instruction") ? NULL : record_at(record, "input");
     const char *more = json_string_value(input);
     if (input && !more) {
         fail(e, "\"input\" must be a text, it is %s", value_is(input, buf, sizeof buf));
@@ -178,42 +178,42 @@ static char *question(const json_t *row, const char *ask, const char *text, stru
 }
 
 /* Earlier turns: a list of [prompt, reply]. */
-static bool history(json_t *said, const json_t *row, struct err *e)
+static bool history(json_t *messages, const json_t *record, struct err *e)
 {
-    const json_t *list = record_at(row, "history");
+    const json_t *list = record_at(record, "history");
     if (list && !json_is_array(list)) return fail(e, "\"history\" must be a list of [question, answer]");
     for (size_t k = 0; k < json_array_size(list); k++) {
         const json_t *one = json_array_get(list, k);
-        const char *asked = json_string_value(json_array_get(one, 0)),
-                   *said_then = json_string_value(json_array_get(one, 1));
-        if (!asked || !said_then || json_array_size(one) != 2)
+        const char *prompt = json_string_value(json_array_get(one, 0)),
+                   *reply = json_string_value(json_array_get(one, 1));
+        if (!prompt || !reply || json_array_size(one) != 2)
             return fail(e, "item %zu of \"history\" must be [question, answer], both texts", k);
-        json_array_append_new(said, message("user", asked));
-        json_array_append_new(said, message("assistant", said_then));
+        json_array_append_new(messages, message("user", prompt));
+        json_array_append_new(messages, message("assistant", reply));
     }
     return true;
 }
 
-static bool read_ask(struct conversation_form *f, const json_t *row, const char *ask, struct err *e)
+static bool read_ask(struct conversation_form *f, const json_t *record, const char *ask, struct err *e)
 {
     char buf[200];
-    const json_t *v = record_at(row, ask);
+    const json_t *v = record_at(record, ask);
     if (json_is_array(v)) return append(f->messages, v, ask, e);
     if (!json_is_string(v))
         return fail(e, "\"%s\" must be a list of messages or a string, it is %s", ask, value_is(v, buf, sizeof buf));
     if (text_is_messages(json_string_value(v)))
         return fail(e, "\"%s\" is a text with a list of messages written out: write it as a list", ask);
-    if (!strcmp(ask, "instruction") && !history(f->messages, row, e)) return false;
-    char *text = question(row, ask, json_string_value(v), e);
+    if (!strcmp(ask, "instruction") && !history(f->messages, record, e)) return false;
+    char *text = instruction_prompt(record, ask, json_string_value(v), e);
     if (text) json_array_append_new(f->messages, message("user", text));
     free(text);
     return text != NULL;
 }
 
-static bool read_reply(struct conversation_form *f, const json_t *row, const char *reply, struct err *e)
+static bool read_reply(struct conversation_form *f, const json_t *record, const char *reply, struct err *e)
 {
     char buf[200];
-    const json_t *v = record_at(row, reply);
+    const json_t *v = record_at(record, reply);
     if (json_is_string(v) && text_is_messages(json_string_value(v)))
         return fail(e, "\"%s\" is a text with a list of messages written out: write it as a list", reply);
     if (json_is_string(v)) return json_array_append_new(f->messages, message("assistant", json_string_value(v))) == 0;
@@ -226,10 +226,10 @@ static bool read_reply(struct conversation_form *f, const json_t *row, const cha
 }
 
 /* Puts the column "system" in front if the conversation has no system message. */
-static bool add_system(struct conversation_form *f, const json_t *row, struct err *e)
+static bool add_system(struct conversation_form *f, const json_t *record, struct err *e)
 {
     char buf[200];
-    const json_t *v = record_at(row, "system");
+    const json_t *v = record_at(record, "system");
     const char *text = json_string_value(v);
     if (v && !text) return fail(e, "\"system\" must be a text, it is %s", value_is(v, buf, sizeof buf));
     if (!v || !*text) return true;
@@ -245,13 +245,13 @@ static bool add_system(struct conversation_form *f, const json_t *row, struct er
     return true;
 }
 
-static bool no_form(const json_t *row, const char *prompt, const char *answer, struct found *out, struct err *e)
+static bool no_form(const json_t *record, const char *prompt, const char *answer, struct found *out, struct err *e)
 {
     char buf[200];
     const char *ask = prompt;
-    for (int k = 0; !ask && k < ASKS; k++) if (record_at(row, asks[k].ask)) ask = asks[k].ask;
-    const json_t *v = ask ? record_at(row, ask) : NULL;
-    if (answer && v && !record_at(row, answer))
+    for (int k = 0; !ask && k < ASKS; k++) if (record_at(record, asks[k].ask)) ask = asks[k].ask;
+    const json_t *v = ask ? record_at(record, ask) : NULL;
+    if (answer && v && !record_at(record, answer))
         return fail(e, "no column \"%.100s\", which data.answer_key names, or it is null here", answer);
     if (!v && prompt) return fail(e, "no column \"%.100s\", which data.prompt_key names, or it is null here", prompt);
     if (json_is_array(v)) {                             /* messages_read reports what is wrong with its messages */
@@ -270,26 +270,27 @@ static bool no_form(const json_t *row, const char *prompt, const char *answer, s
     return fail(e, "\"%s\" must be a list of messages or a string, it is %s", ask, value_is(v, buf, sizeof buf));
 }
 
-bool conversation_form_read(struct conversation_form *f, const json_t *row, const char *prompt, const char *answer,
+bool conversation_form_read(struct conversation_form *f, const json_t *record, const char *prompt, const char *answer,
                             struct err *e)
 {
     struct found found[32] = { { 0 } };
     char one[160], other[160];
-    int n = find_forms(row, prompt, answer, found);
+    int n = find_forms(record, prompt, answer, found);
     *f = (struct conversation_form){ 0 };
-    if (!n && !no_form(row, prompt, answer, found, e)) return false;
+    if (!n && !no_form(record, prompt, answer, found, e)) return false;
     if (n > 1)
         return fail(e,
                     "two conversations in one row: %s and %s; choose one with data.prompt_key and data.answer_key",
                     shown(&found[0], one, sizeof one), shown(&found[1], other, sizeof other));
     f->messages = json_array();
-    if (!read_ask(f, row, found->ask, e)) return false;
+    if (!read_ask(f, record, found->ask, e)) return false;
     shown(found, f->names, sizeof f->names);
     if (found->reply && is_from(json_array_get(f->messages, json_array_size(f->messages) - 1), "assistant"))
         return fail(e, "\"%s\" ends with the assistant's turn and \"%s\" is another one", found->ask, found->reply);
-    f->learn_from = found->reply && json_is_array(record_at(row, found->ask)) ? (int)json_array_size(f->messages) : 0;
-    if (found->reply && !read_reply(f, row, found->reply, e)) return false;
-    return add_system(f, row, e);
+    f->learn_from =
+        found->reply && json_is_array(record_at(record, found->ask)) ? (int)json_array_size(f->messages) : 0;
+    if (found->reply && !read_reply(f, record, found->reply, e)) return false;
+    return add_system(f, record, e);
 }
 
 void conversation_form_free(struct conversation_form *f)

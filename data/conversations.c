@@ -34,16 +34,16 @@ static bool read_tools(struct conversation *d, const json_t *tools, struct err *
     return true;
 }
 
-static bool read_conversation(struct conversation *d, const json_t *row, const struct dataset_keys *key,
+static bool read_conversation(struct conversation *d, const json_t *record, const struct dataset_keys *key,
                               struct conversation_form *f, struct err *e)
 {
-    if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
-    if (!messages_beside(row, e) || !conversation_form_read(f, row, key->prompt, key->answer, e) ||
+    if (!json_is_object(record)) return fail(e, "a row must be a JSON object");
+    if (!messages_beside(record, e) || !conversation_form_read(f, record, key->prompt, key->answer, e) ||
         !messages_read(&d->messages, f->messages, json_array_size(f->messages), f->names, e))
         return false;
     for (int k = 0; k < f->learn_from; k++) d->messages.p[k].quiet = true;
     for (int k = f->learn_from; k < d->messages.n; k++)
-        if (d->messages.p[k].role == ROLE_ASSISTANT) return read_tools(d, record_at(row, "tools"), e);
+        if (d->messages.p[k].role == ROLE_ASSISTANT) return read_tools(d, record_at(record, "tools"), e);
     return fail(e, "\"%s\" has no message of role \"assistant\": there is nothing to learn from it", f->names);
 }
 
@@ -79,10 +79,10 @@ static void note(struct conversations *d, const char *path, const struct form_co
 }
 
 /* If the record lacks a named column, appends the columns it has to the message. */
-static void add_near(const struct records *r, const json_t *row, const struct dataset_keys *key, struct err *e)
+static void add_near(const struct records *r, const json_t *record, const struct dataset_keys *key, struct err *e)
 {
-    const char *missing = key->prompt && !record_at(row, key->prompt)   ? key->prompt
-                          : key->answer && !record_at(row, key->answer) ? key->answer
+    const char *missing = key->prompt && !record_at(record, key->prompt)   ? key->prompt
+                          : key->answer && !record_at(record, key->answer) ? key->answer
                                                                      : NULL;
     size_t n = strlen(e->text);
     struct str near = { 0 };
@@ -95,15 +95,15 @@ static void add_near(const struct records *r, const json_t *row, const struct da
 static int next_conversation(struct conversations *d, struct records *r, const struct dataset_keys *key,
                              struct form_count *forms, int *nulls, struct err *e)
 {
-    json_t *row;
+    json_t *record;
     struct conversation one = { 0 };
     struct conversation_form f = { 0 };
     struct str place = { 0 };
-    int state = records_next(r, &row, e);
+    int state = records_next(r, &record, e);
     if (state <= 0) return state;
-    bool nothing = record_is_null(row), ok = nothing || read_conversation(&one, row, key, &f, e);
-    if (!ok) add_near(r, row, key, e);
-    json_decref(row);
+    bool nothing = record_is_null(record), ok = nothing || read_conversation(&one, record, key, &f, e);
+    if (!ok) add_near(r, record, key, e);
+    json_decref(record);
     *nulls += nothing;
     if (ok && !nothing) {
         records_place(r, &place);

@@ -52,7 +52,7 @@ static void add(struct data_files *f, const char *path)
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Does the name contain the word of a split? */
-static bool says(const char *name, const char *const *words)
+static bool has_word(const char *name, const char *const *words)
 {
     for (; *words; words++) {
         size_t n = strlen(*words);
@@ -71,8 +71,8 @@ static bool one_split(const struct data_files *f, int from, const char *dir, str
     const char *a = NULL, *b = NULL;
     for (int k = from; k < f->n; k++) {
         const char *name = base_name(f->path[k]);
-        if (says(name, train)) a = name;
-        else if (says(name, held)) b = name;
+        if (has_word(name, train)) a = name;
+        else if (has_word(name, held)) b = name;
     }
     return !a || !b ||
            fail(e,

@@ -19,7 +19,7 @@ static bool has_role(const json_t *message, const char *role)
 struct prompt_reader {
     struct records *records;
     const struct dataset_keys *key;
-    const char *source, *asked_in;
+    const char *source, *prompt_column;
     int marked, boxed, empty, nulls, tools;
 };
 
@@ -34,11 +34,11 @@ static bool fail_missing(const struct prompt_reader *x, const char *column, cons
 }
 
 /* The column that a key names; no other takes its place. */
-static const json_t *given(const struct prompt_reader *x, const json_t *row, const char *column, const char *key,
+static const json_t *given(const struct prompt_reader *x, const json_t *record, const char *column, const char *key,
                            struct err *e)
 {
     char what[200];
-    const json_t *v = record_at(row, column);
+    const json_t *v = record_at(record, column);
     if (v) return v;
     snprintf(what, sizeof what, "no column \"%.100s\", which %s names, or it is null here", column, key);
     fail_missing(x, column, what, e);
@@ -47,14 +47,14 @@ static const json_t *given(const struct prompt_reader *x, const json_t *row, con
 
 /* Number of messages that are the prompt: all before the assistant's last turn and before the calls and results that
  * lead to it. Tool results that end a conversation belong to the prompt: the model continues from them. */
-static size_t asked_messages(const json_t *list)
+static size_t prompt_messages(const json_t *list)
 {
-    size_t n = json_array_size(list), asked = n;
+    size_t n = json_array_size(list), kept = n;
     if (n && !has_role(json_array_get(list, n - 1), "assistant")) return n;
-    for (const json_t *m; asked && (m = json_array_get(list, asked - 1),
+    for (const json_t *m; kept && (m = json_array_get(list, kept - 1),
                                    has_role(m, "assistant") || has_role(m, "tool") || has_role(m, "function"));)
-        asked--;
-    return asked;
+        kept--;
+    return kept;
 }
 
 /* Reads the prompt column: a plain string, or chat messages; *answer: the assistant's last message. */
@@ -69,8 +69,8 @@ static bool read_prompt(struct prompt *s, const json_t *prompt, const char *name
         if (!json_is_array(prompt))
             return fail(e, "\"%s\" must be a string or a list of messages, it is %s", name,
                         value_is(prompt, buf, sizeof buf));
-        size_t n = json_array_size(prompt), asked = asked_messages(prompt);
-        if (!messages_read(&s->messages, prompt, asked ? asked : n, name, e)) return false;
+        size_t n = json_array_size(prompt), kept = prompt_messages(prompt);
+        if (!messages_read(&s->messages, prompt, kept ? kept : n, name, e)) return false;
         const json_t *last = json_array_get(prompt, n - 1), *content = json_object_get(last, "content");
         if (has_role(last, "assistant") && json_is_string(content)) *answer = content;
     }
@@ -83,26 +83,26 @@ static bool read_prompt(struct prompt *s, const json_t *prompt, const char *name
 
 /* Finds the prompt in the first usual column that the record has. If several exist and none of them is "prompt", they
  * must agree. */
-static bool find_prompt(struct prompt_reader *x, struct prompt *s, const json_t *row, const json_t **answer,
+static bool find_prompt(struct prompt_reader *x, struct prompt *s, const json_t *record, const json_t **answer,
                         struct err *e)
 {
     static const char *const usual[] = { "prompt", "question", "problem", "messages" };
-    const json_t *v, *said = NULL;
+    const json_t *v, *last = NULL;
     const char *name = NULL;
-    x->asked_in = x->key->prompt;
+    x->prompt_column = x->key->prompt;
     if (x->key->prompt)
-        return (v = given(x, row, x->key->prompt, "data.prompt_key", e)) &&
+        return (v = given(x, record, x->key->prompt, "data.prompt_key", e)) &&
                read_prompt(s, v, x->key->prompt, answer, e);
     for (int k = 0; k < 4; k++) {
-        if (!(v = record_at(row, usual[k]))) continue;
+        if (!(v = record_at(record, usual[k]))) continue;
         if (!name) {
-            x->asked_in = name = usual[k];
+            x->prompt_column = name = usual[k];
             if (!read_prompt(s, v, name, answer, e)) return false;
             if (k == 0) return true;
             continue;
         }
         struct prompt other = { 0 };
-        bool ok = read_prompt(&other, v, usual[k], &said, e), same = ok && !strcmp(other.user, s->user);
+        bool ok = read_prompt(&other, v, usual[k], &last, e), same = ok && !strcmp(other.user, s->user);
         messages_free(&other.messages);
         if (ok && !same)
             return fail(e, "\"%s\" and \"%s\" both hold a prompt and differ: choose one with data.prompt_key",
@@ -123,13 +123,13 @@ static bool is_worked(const struct references *a)
 }
 
 /* Reads the answer from one of the usual columns. *name stays NULL if there is none. */
-static bool find_answer(const json_t *row, struct references *out, const char **name, struct err *e)
+static bool find_answer(const json_t *record, struct references *out, const char **name, struct err *e)
 {
     static const char *const usual[] = { "answer", "ground_truth", "golden_answers", "label" };
-    const json_t *v = record_at(row, "reward_model.ground_truth");
+    const json_t *v = record_at(record, "reward_model.ground_truth");
     if (v) return references_read(out, v, *name = "reward_model.ground_truth", REFS_FOUND, e);
     for (int k = 0; k < 4; k++) {
-        if (!(v = record_at(row, usual[k]))) continue;
+        if (!(v = record_at(record, usual[k]))) continue;
         struct references other;
         int how = REFS_FOUND | REFS_BOX | (k == 2 ? REFS_WORDS : 0);
         bool ok = references_read(*name ? &other : out, v, usual[k], how, e);
@@ -141,14 +141,14 @@ static bool find_answer(const json_t *row, struct references *out, const char **
         if (!ok) return false;
         *name = usual[k];
     }
-    if (*name || !(v = record_at(row, "solution"))) return true;
+    if (*name || !(v = record_at(record, "solution"))) return true;
     if (!references_read(out, v, *name = "solution", REFS_FOUND | REFS_BOX, e)) return false;
     return !is_worked(out) || fail(e, "\"solution\" has several lines and no \\boxed{}: it looks like a derivation; "
                                       "name the column of the answer with data.answer_key (data.answer_key=solution "
                                       "takes the text as it is)");
 }
 
-static bool read_answers(struct prompt_reader *x, struct prompt *s, const json_t *row, const json_t *said,
+static bool read_answers(struct prompt_reader *x, struct prompt *s, const json_t *record, const json_t *last,
                          struct err *e)
 {
     const char *key = x->key->answer, *name = NULL;
@@ -156,11 +156,11 @@ static bool read_answers(struct prompt_reader *x, struct prompt *s, const json_t
     struct references a = { 0 };
     bool ok;
     if (key)
-        ok = (v = given(x, row, key, "data.answer_key", e)) &&
+        ok = (v = given(x, record, key, "data.answer_key", e)) &&
              references_read(&a, v, key, strcmp(key, "reward_model.ground_truth") ? REFS_BOX : 0, e);
-    else ok = find_answer(row, &a, &name, e);
+    else ok = find_answer(record, &a, &name, e);
     if (ok && !key && !name)
-        ok = said ? references_read(&a, said, "messages", 0, e)
+        ok = last ? references_read(&a, last, "messages", 0, e)
                   : fail_missing(x, "answer",
                                  "no answer: one of reward_model.ground_truth, \"answer\", \"ground_truth\", "
                                  "\"golden_answers\", \"label\", \"solution\" is "
@@ -168,12 +168,12 @@ static bool read_answers(struct prompt_reader *x, struct prompt *s, const json_t
                                  e);
     s->refs = a.ref;
     s->n_refs = a.n;
-    if (ok && said && (key || name) && strcmp(x->asked_in, "messages"))
+    if (ok && last && (key || name) && strcmp(x->prompt_column, "messages"))
         ok = fail(e,
                   "\"%s\" ends with a message of the assistant, but the answer is in another column: partial turns "
                   "for the model to continue are not supported (in a column named \"messages\" it is a demonstration "
                   "and is left out)",
-                  x->asked_in);
+                  x->prompt_column);
     if (!ok) return false;
     s->ground_truth = s->refs[0];
     s->number = a.number;
@@ -204,21 +204,21 @@ static bool read_name(char **out, const json_t *v, const char *name, struct err 
     return !v || *out || fail(e, "\"%s\" must be a text, it is %s", name, value_is(v, buf, sizeof buf));
 }
 
-static bool read_record(struct prompt_reader *x, struct prompt *s, const json_t *row, struct err *e)
+static bool read_record(struct prompt_reader *x, struct prompt *s, const json_t *record, struct err *e)
 {
-    const json_t *said = NULL, *source, *tools = record_at(row, "tools");
+    const json_t *last = NULL, *source, *tools = record_at(record, "tools");
     const char *key = x->key->source;
-    if (!json_is_object(row)) return fail(e, "a row must be a JSON object");
-    if (!messages_beside(row, e) || !find_prompt(x, s, row, &said, e) || !read_answers(x, s, row, said, e))
+    if (!json_is_object(record)) return fail(e, "a row must be a JSON object");
+    if (!messages_beside(record, e) || !find_prompt(x, s, record, &last, e) || !read_answers(x, s, record, last, e))
         return false;
     /* not "[]" */
     x->tools += json_array_size(tools) > 0 || json_object_size(tools) > 0 || json_string_length(tools) > 2;
-    source = key ? given(x, row, key, "data.source_key", e) : record_at(row, "data_source");
+    source = key ? given(x, record, key, "data.source_key", e) : record_at(record, "data_source");
     if ((key && !source) || !read_name(&s->data_source, source, key ? key : "data_source", e)) return false;
     s->named = s->data_source;
     if (!s->named) s->data_source = xstrdup(x->source);
-    if (!read_name(&s->ability, record_at(row, "ability"), "ability", e)) return false;
-    const json_t *index = record_at(row, "extra_info.index");
+    if (!read_name(&s->ability, record_at(record, "ability"), "ability", e)) return false;
+    const json_t *index = record_at(record, "extra_info.index");
     if (json_is_integer(index)) s->index = json_integer_value(index);
     return true;
 }
@@ -252,12 +252,12 @@ static char *stem(const char *path)
 
 static bool read_records(struct dataset *d, struct prompt_reader *x, struct err *e)
 {
-    json_t *row;
+    json_t *record;
     int state, before = d->n;
-    while ((state = records_next(x->records, &row, e)) > 0) {
+    while ((state = records_next(x->records, &record, e)) > 0) {
         struct prompt s = { .index = d->n - before + x->nulls };
-        bool nothing = record_is_null(row), ok = nothing || read_record(x, &s, row, e);
-        json_decref(row);
+        bool nothing = record_is_null(record), ok = nothing || read_record(x, &s, record, e);
+        json_decref(record);
         x->nulls += nothing;
         if (nothing) continue;
         struct str place = { 0 };

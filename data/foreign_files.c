@@ -61,7 +61,7 @@ const char *foreign_is(const char *p, size_t n)
     if (n - k > 14 && (!strncasecmp(p + k, "<!doctype html", 14) || !strncasecmp(p + k, "<html", 5) ||
                        !strncasecmp(p + k, "<head", 5)))
         return "is an HTML page, not data: a page to log in, or one about an error, was saved under this name";
-    return "is an HTML or XML text, not data: what a server says of an error, perhaps";
+    return "is an HTML or XML text, not data: perhaps an error page of a server";
 }
 
 bool foreign_text(const char *p, size_t n)

@@ -163,7 +163,7 @@ static bool read_others(const json_t *one, const struct place *at)
         { "function_call", "\"tool_calls\" is its name here" }, { "refusal", "put it into \"content\"" },
         { "audio", "only text can be read" }, { "image", "only text can be read" },
         { "images", "only text can be read" }, { "video", "only text can be read" },
-        { "videos", "only text can be read" }, { "tools", "declare tools beside the messages" },
+        { "videos", "only text can be read" }, { "tools", "declare tools in the column \"tools\"" },
         { "documents", "put them into \"content\"" },
     };
     static const char *const prefills[] = { "prefix", "prefill", "partial", "continue_final_message" };
@@ -183,12 +183,12 @@ static bool read_others(const json_t *one, const struct place *at)
 const char *const message_columns[] = { "?continue_final_message", "?chat_template_kwargs", "?enable_thinking",
                                         "?images", "?videos", "?audios", "?image", "?video", "?audio", NULL };
 
-bool messages_beside(const json_t *row, struct err *e)
+bool messages_beside(const json_t *record, struct err *e)
 {
     static const char *const why[] = { "partial turns for the model to continue are not supported",
         "a record cannot set options of the chat template", "a record cannot turn thinking off" };
     for (int i = 0; message_columns[i]; i++) {
-        const json_t *v = json_object_get(row, message_columns[i] + 1);
+        const json_t *v = json_object_get(record, message_columns[i] + 1);
         bool harmless = i == 2 ? !json_is_false(v) : nothing(v) || json_is_false(v);
         if (!harmless) return fail(e, "\"%s\" would be lost: %s", message_columns[i] + 1,
                                       i < 3 ? why[i] : "only text can be read");

@@ -18,8 +18,8 @@ struct records {
     char *name;
     struct str file, odd;                       /* odd: the odd values of this record */
     size_t at, from, to;                        /* the record read last */
-    /* line: line breaks passed so far; row_line: the record's line, from 1 */
-    long long line, row_line, row;
+    /* line: line breaks passed so far; record_line: the record's line, from 1 */
+    long long line, record_line, number;
     bool array;
     char *column[COLUMNS_MAX + 1];
     bool all;
@@ -67,7 +67,7 @@ struct records *records_take(const char *name, struct str *file, const char *con
     struct records *r = xcalloc(1, sizeof *r);
     r->name = xstrdup(name);
     r->file = *file;
-    r->row = -1;
+    r->number = -1;
     copy_columns(r, columns);
     *file = (struct str){ 0 };
     if (begin(r, e)) return r;
@@ -96,8 +96,8 @@ void records_close(struct records *r)
 
 void records_place(const struct records *r, struct str *out)
 {
-    if (r->parquet || r->array) str_printf(out, "%s: row %lld", r->name, r->row);
-    else str_printf(out, "%s:%lld", r->name, r->row_line);
+    if (r->parquet || r->array) str_printf(out, "%s: row %lld", r->name, r->number);
+    else str_printf(out, "%s:%lld", r->name, r->record_line);
 }
 
 bool records_fail(const struct records *r, struct err *e)
@@ -129,13 +129,13 @@ static bool find_record(struct records *r, bool *none, struct err *e)
         *none = r->at == n;
         return !*none;
     }
-    if (r->at < n && r->row > 0 && p[r->at] == ',') {
+    if (r->at < n && r->number > 0 && p[r->at] == ',') {
         for (r->at++; r->at < n && is_space(p[r->at]); r->at++) r->line += p[r->at] == '\n';
         if (r->at < n && p[r->at] == ']')
             return fail(e, "%s:%lld: a comma before the end of the array", r->name, r->line + 1);
-    } else if (r->at < n && r->row > 0 && p[r->at] != ']') {
+    } else if (r->at < n && r->number > 0 && p[r->at] != ']') {
         return fail(e, "%s:%lld: a comma or ] is needed after row %lld of the array", r->name, r->line + 1,
-                    r->row - 1);
+                    r->number - 1);
     }
     if (r->at == n) return fail(e, "%s: the file ends within its array: it is cut short", r->name);
     if (p[r->at] != ']') return true;
@@ -166,10 +166,10 @@ static json_t *parse(struct records *r, struct err *e)
                           .at = r->at,
                           .columns = r->all ? NULL : (const char *const *)r->column,
                           .most = max_read };
-    json_t *row = json_partial(&t, e);
+    json_t *record = json_partial(&t, e);
     str_free(&r->odd);
     r->odd = t.odd;
-    if (!row) {
+    if (!record) {
         if (r->array && t.at >= r->to && r->to < r->file.n)
             return fail(e, "a row of more than %zu bytes", max_row), NULL;
         if (!r->array && t.at >= r->to)
@@ -183,40 +183,40 @@ static json_t *parse(struct records *r, struct err *e)
     if (!r->array && end < r->to) {
         fail(e, "more text after the row");
         fail_at(r, end, e);
-        json_decref(row);
+        json_decref(record);
         return NULL;
     }
     r->to = end;
-    return row;
+    return record;
 }
 
-static int next_json(struct records *r, json_t **row, struct err *e)
+static int next_json(struct records *r, json_t **record, struct err *e)
 {
     bool none;
     if (!find_record(r, &none, e)) return none ? 0 : -1;
     const char *p = r->file.p + r->at;
     const char *stop = r->array ? NULL : memchr(p, '\n', r->file.n - r->at);
     r->from = r->at;
-    r->row_line = r->line + 1;
+    r->record_line = r->line + 1;
     r->to = stop ? (size_t)(stop - r->file.p) : r->file.n;
     if (r->array && r->to - r->from > max_row) r->to = r->from + max_row;
     const size_t line_end = r->to;
     str_clear(&r->odd);
     bool ok = r->array || r->to - r->from <= max_row ||
               fail(e, "a line of %zu bytes; at most %zu are read", r->to - r->from, max_row);
-    *row = ok ? parse(r, e) : NULL;
-    if (!*row) return records_fail(r, e) - 1;
+    *record = ok ? parse(r, e) : NULL;
+    if (!*record) return records_fail(r, e) - 1;
     if (r->array) for (size_t k = r->from; k < r->to; k++) r->line += r->file.p[k] == '\n';
     r->at = r->array ? r->to : line_end;
     return 1;
 }
 
-int records_next(struct records *r, json_t **row, struct err *e)
+int records_next(struct records *r, json_t **record, struct err *e)
 {
-    *row = NULL;
-    r->row++;
-    if (r->parquet) return parquet_next(r->parquet, row, e);
-    return next_json(r, row, e);
+    *record = NULL;
+    r->number++;
+    if (r->parquet) return parquet_next(r->parquet, record, e);
+    return next_json(r, record, e);
 }
 
 void records_near(const struct records *r, const char *missing, struct str *out)
@@ -237,27 +237,27 @@ void records_near(const struct records *r, const char *missing, struct str *out)
     str_free(&odd);
 }
 
-const json_t *record_at(const json_t *row, const char *path)
+const json_t *record_at(const json_t *record, const char *path)
 {
-    const json_t *whole = json_object_get(row, path);           /* a column may have a dot in its name */
+    const json_t *whole = json_object_get(record, path);           /* a column may have a dot in its name */
     for (const char *dot; !whole && (dot = strchr(path, '.')); path = dot + 1) {
         char *first = xstrdup(path);
         first[dot - path] = 0;
-        row = json_object_get(row, first);
+        record = json_object_get(record, first);
         free(first);
-        if (!json_is_object(row)) return NULL;
-        whole = json_object_get(row, dot + 1);
+        if (!json_is_object(record)) return NULL;
+        whole = json_object_get(record, dot + 1);
     }
     return json_is_null(whole) ? NULL : whole;
 }
 
-bool record_is_null(const json_t *row)
+bool record_is_null(const json_t *record)
 {
     const char *key;
     json_t *v, *w;
-    if (json_is_null(row)) return true;
-    if (!json_is_object(row) || !json_object_size(row)) return false;
-    json_object_foreach((json_t *)row, key, v) {
+    if (json_is_null(record)) return true;
+    if (!json_is_object(record) || !json_object_size(record)) return false;
+    json_object_foreach((json_t *)record, key, v) {
         const char *inner;
         if (!json_is_null(v) && !json_is_object(v)) return false;
         json_object_foreach(v, inner, w) if (!json_is_null(w)) return false;

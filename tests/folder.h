@@ -1,4 +1,4 @@
-/* folder.h: a folder that a test program has to itself: make_dir and drop_dir are its group's setup and teardown. */
+/* folder.h: a private folder for a test program: make_dir and drop_dir are its group's setup and teardown. */
 #pragma once
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,7 +6,7 @@
 
 static char dir[] = "/tmp/appo-test-XXXXXX";
 
-/* Four results stay valid at a time. */
+/* The last four results stay valid. */
 static inline const char *in_dir(const char *name)
 {
     static char path[4][256];

@@ -1,5 +1,5 @@
-/* slow.h: where a token takes a thousand times as long as elsewhere (the shim's lanes are fibers), or ten times
- * (sanitizers), a sample of the cases is run. */
+/* slow.h: runs only a sample of the cases where a token takes a thousand times as long (the shim's lanes are fibers) or
+ * ten times (sanitizers). */
 #pragma once
 #include "kernels/dev.h"
 #include <string.h>

@@ -228,7 +228,7 @@ struct build { json_t *row; size_t at[PQ_DEEP + 1]; uint64_t items[2 * PQ_DEEP];
 
 static bool contradicts(struct err *e)
 {
-    return fail(e, "its levels contradict those of the columns beside it, or two columns share its name");
+    return fail(e, "its levels contradict those of neighbouring columns, or two columns share its name");
 }
 
 /* The value at node x for the levels just read; NULL with an error. *inner: further levels are nested in it. */

@@ -62,7 +62,7 @@ void task_name(char name[TASK_NAME], enum split split, struct rng *r)
 }
 
 /* n different names */
-static void draw_names(const struct task *q, char name[][TASK_NAME], int n, struct rng *r)
+static void sample_names(const struct task *q, char name[][TASK_NAME], int n, struct rng *r)
 {
     for (int i = 0; i < n; i++) {
         bool fresh;
@@ -107,7 +107,7 @@ static void answer_attr(struct task *q, char *last, enum attr a, value v)
     q->last = last;
 }
 
-static value draw_value(enum attr a, struct rng *r)
+static value sample_value(enum attr a, struct rng *r)
 {
     value v;
     if (a == COLOR) snprintf(v.s, sizeof v.s, "%s", task_color[rng_below(r, TASK_WORDS)]);
@@ -116,21 +116,21 @@ static value draw_value(enum attr a, struct rng *r)
     return v;
 }
 
-static value draw_other(enum attr a, value than, struct rng *r)
+static value sample_other(enum attr a, value than, struct rng *r)
 {
     value v;
-    do v = draw_value(a, r); while (!strcmp(v.s, than.s));
+    do v = sample_value(a, r); while (!strcmp(v.s, than.s));
     return v;
 }
 
 /* The attribute asked for: only one time in four a color or a job, which a guess hits once in eight. */
-static enum attr draw_attr(struct rng *r)
+static enum attr sample_attr(struct rng *r)
 {
     static const enum attr odds[8] = { COLOR, JOB, AGE, AGE, SCORE, SCORE, RANK, RANK };
     return odds[rng_below(r, 8)];
 }
 
-static enum attr draw_number_attr(struct rng *r) { return (enum attr)between(r, AGE, RANK); }
+static enum attr sample_number_attr(struct rng *r) { return (enum attr)between(r, AGE, RANK); }
 
 /* "key value, key value." with the needed fact and extra random ones, in random order. without: an attribute that must
  * not be among the extras. */
@@ -150,7 +150,7 @@ static void add_facts(struct task *q, const char *title, const char *key, const 
     for (int k = 0; k <= extra; k++) {
         if (k) str_puts(&s, ", ");
         if (k == place) str_printf(&s, "%s %s", key, val);
-        else { enum attr a = used[k < place ? k : k - 1]; str_printf(&s, "%s %s", attr_name[a], draw_value(a, r).s); }
+        else { enum attr a = used[k < place ? k : k - 1]; str_printf(&s, "%s %s", attr_name[a], sample_value(a, r).s); }
     }
     str_putc(&s, '.');
     add_page(q, title, s.p);
@@ -272,11 +272,11 @@ static void make_units(struct task *q, struct rng *r)
 static void make_chain(struct task *q, int hops, int extra, struct rng *r)
 {
     char name[3][TASK_NAME];
-    enum attr a = draw_attr(r);
-    value v = draw_value(a, r);
+    enum attr a = sample_attr(r);
+    value v = sample_value(a, r);
     int first = between(r, 0, 2), second = (first + between(r, 1, 2)) % 3;
     const char *link[2] = { link_name[first], link_name[second] };
-    draw_names(q, name, hops + 1, r);
+    sample_names(q, name, hops + 1, r);
     if (hops == 0) q->text = text("what is the %s of %s?", attr_name[a], name[0]);
     else if (hops == 1) q->text = text("what is the %s of the %s of %s?", attr_name[a], link[0], name[0]);
     else q->text = text("what is the %s of the %s of the %s of %s?", attr_name[a], link[1], link[0], name[0]);
@@ -298,10 +298,10 @@ static void make_threehop(struct task *q, struct rng *r) { make_chain(q, 2, 1, r
  * page just read. */
 static enum attr two_searches(struct task *q, char name[2][TASK_NAME], value v[2], struct rng *r)
 {
-    enum attr a = draw_number_attr(r);
-    draw_names(q, name, 2, r);
-    v[0] = draw_value(a, r);
-    v[1] = draw_other(a, v[0], r);
+    enum attr a = sample_number_attr(r);
+    sample_names(q, name, 2, r);
+    v[0] = sample_value(a, r);
+    v[1] = sample_other(a, v[0], r);
     for (int k = 0; k < 2; k++) add_facts(q, name[k], attr_name[a], v[k].s, a, 1, r);
     find(q, attr_name[a], name[0]);
     add_step(q, TASK_SEARCH, text("%s %s, find %s", attr_name[a], v[0].s, attr_name[a]), text(" %s", name[1]));
@@ -336,11 +336,11 @@ static void make_distract(struct task *q, struct rng *r)
 {
     char name[1][TASK_NAME];
     enum attr a;
-    do a = draw_attr(r); while (a == JOB);
-    draw_names(q, name, 1, r);
-    value job[2] = { draw_value(JOB, r) }, v[2] = { draw_value(a, r) };
-    job[1] = draw_other(JOB, job[0], r);
-    v[1] = draw_other(a, v[0], r);
+    do a = sample_attr(r); while (a == JOB);
+    sample_names(q, name, 1, r);
+    value job[2] = { sample_value(JOB, r) }, v[2] = { sample_value(a, r) };
+    job[1] = sample_other(JOB, job[0], r);
+    v[1] = sample_other(a, v[0], r);
     int right = between(r, 0, 1);
     for (int k = 0; k < 2; k++) add_page(q, name[0], text("job %s, %s %s.", job[k].s, attr_name[a], v[k].s));
     q->text = text("what is the %s of %s the %s?", attr_name[a], name[0], job[right].s);
@@ -352,7 +352,7 @@ static void make_links(struct task *q, struct rng *r)
 {
     char name[3][TASK_NAME];
     int n = between(r, 2, 3), code = between(r, 11, 99), factor = between(r, 2, 9);
-    draw_names(q, name, n, r);
+    sample_names(q, name, n, r);
     for (int k = 0; k < n; k++) {
         add_page(q, name[k], k + 1 < n ? text("next %s.", name[k + 1]) : text("end, code %d.", code));
         add_step(q, TASK_SEARCH, text("follow"), text(" %s", name[k]));
@@ -365,11 +365,11 @@ static void make_links(struct task *q, struct rng *r)
 static void make_contra(struct task *q, struct rng *r)
 {
     char name[1][TASK_NAME];
-    enum attr a = draw_number_attr(r);
+    enum attr a = sample_number_attr(r);
     int factor = between(r, 2, 9), official = between(r, 0, 1);
-    draw_names(q, name, 1, r);
-    value v[2] = { draw_value(a, r) };
-    v[1] = draw_other(a, v[0], r);
+    sample_names(q, name, 1, r);
+    value v[2] = { sample_value(a, r) };
+    v[1] = sample_other(a, v[0], r);
     for (int k = 0; k < 2; k++)
         add_page(q, name[0], text("source %s, %s %s.", k == official ? "official" : "rumor", attr_name[a], v[k].s));
     q->text = text("what is %d times the true %s of %s?", factor, attr_name[a], name[0]);

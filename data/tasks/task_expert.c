@@ -134,11 +134,11 @@ static void add_slip(struct transcript *t, const struct task *q, const struct st
             if (!starts_with(result.p, "error") && strcmp(result.p, q->answer)) break;
         }
     }
-    const char *said = add_call(t, q, "maybe", s->tool, call.p);
+    const char *returned = add_call(t, q, "maybe", s->tool, call.p);
     bool usable =
-        s->tool == TASK_PYTHON && !starts_with(said, "error") && strcmp(said, q->answer) &&
-        strlen(said) < sizeof answer;
-    if (usable) snprintf(answer, sizeof answer, "%s", said);
+        s->tool == TASK_PYTHON && !starts_with(returned, "error") && strcmp(returned, q->answer) &&
+        strlen(returned) < sizeof answer;
+    if (usable) snprintf(answer, sizeof answer, "%s", returned);
     else wrong_value(answer, q, r);
     add_answer(t, q, "so", answer);
     str_free(&call);

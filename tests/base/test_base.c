@@ -53,7 +53,7 @@ static void files(void **state)
     struct err e;
     struct str path = { 0 }, got = { 0 };
     str_printf(&path, "%s/a/b/c.txt", dir);
-    assert_false(file_write(path.p, "x", 1, &e));                   /* no folder */
+    assert_false(file_write(path.p, "x", 1, &e));                   /* a path without a folder */
     char *slash = strrchr(path.p, '/');
     *slash = 0;
     assert_true(dir_make(path.p, &e));
@@ -70,7 +70,7 @@ static void files(void **state)
     fputs("half", o.f);
     out_drop(&o);
     assert_true(file_read(path.p, 99, &got, &e));
-    assert_string_equal(got.p, "hello");                            /* a dropped file leaves the old one */
+    assert_string_equal(got.p, "hello");                            /* out_drop leaves the old file */
     str_free(&got);
     str_free(&path);
 }
@@ -99,12 +99,12 @@ static void gzip_whole_and_cut(void **state)
     str_free(&path);
 }
 
-/* Whatever a path leads to: nothing waits, nothing is read without end, and the message names the path. */
+/* For any kind of path: no call blocks, no read is endless, and the message names the path. */
 static void what_is_no_file(void **state)
 {
     (void)state;
     static const struct { const char *path, *says; bool plain; } cases[] = {
-        { "fifo", NULL, false },                                    /* nobody writes to it: empty */
+        { "fifo", NULL, false },                                    /* a pipe without a writer: empty */
         { "fifo", "not a plain file", true }, { "folder", "is a folder", false }, { "/dev/zero", "is a device", false },
         { "/dev/zero", "not a plain file", true }, { "loop", "symbolic links", false },
         { "dangling", "No such file", false }, { "to_folder", "is a folder", true }, { "none", "No such file", true },
@@ -140,27 +140,27 @@ static void out_to_what_is_no_file(void **state)
     char tmp[300];
     assert_true(file_write("/dev/null", "x", 1, &e));
     assert_int_equal(stat("/dev/null", &st), 0);
-    assert_true(S_ISCHR(st.st_mode));                               /* it was not replaced by a file */
+    assert_true(S_ISCHR(st.st_mode));                               /* the pipe was not replaced by a file */
     assert_false(file_write("/dev/full", "x", 1, &e));
     assert_non_null(strstr(e.text, "/dev/full: could not be written whole: No space left"));
-    assert_false(out_open(&o, in_dir("folder"), &e));               /* said before the work that would be lost */
-    assert_false(out_open(&o, in_dir("fifo"), &e));                 /* nobody reads from it */
+    assert_false(out_open(&o, in_dir("folder"), &e));               /* reported before any work that would be lost */
+    assert_false(out_open(&o, in_dir("fifo"), &e));                 /* a pipe without a reader */
     assert_true(file_write(in_dir("target"), "old", 3, &e));
     assert_int_equal(symlink("target", in_dir("link")), 0);
-    assert_true(file_write(in_dir("link"), "new", 3, &e));          /* a link stays one */
+    assert_true(file_write(in_dir("link"), "new", 3, &e));          /* a link stays a link */
     assert_int_equal(lstat(in_dir("link"), &st), 0);
     assert_true(S_ISLNK(st.st_mode));
     assert_true(file_read(in_dir("target"), 9, &got, &e));
     assert_string_equal(got.p, "new");
     snprintf(tmp, sizeof tmp, "%s/other.%ld.tmp", dir, (long)getpid());
-    assert_int_equal(symlink("target", tmp), 0);                    /* somebody guessed the temporary name */
+    assert_int_equal(symlink("target", tmp), 0);                    /* the temporary name exists already */
     assert_true(file_write(in_dir("other"), "mine", 4, &e));
     assert_true(file_read(in_dir("target"), 9, &got, &e));
     assert_string_equal(got.p, "new");
     str_free(&got);
 }
 
-/* A program that ends in the middle leaves no temporary file. */
+/* A program that ends while writing leaves no temporary file. */
 static void ends_in_the_middle(void **state)
 {
     (void)state;
@@ -223,14 +223,14 @@ static void stages(void **state)
         assert_false(file_exists(in_dir("stage/a")));
         if (commit) assert_true(staging_commit(&s, "a", &e));
         staging_drop(&s);
-        assert_int_equal(file_exists(in_dir("stage")), commit);     /* what was dropped leaves not even the folder */
+        assert_int_equal(file_exists(in_dir("stage")), commit);     /* staging_drop removes the new folder, too */
     }
     assert_true(file_exists(in_dir("stage/a")));
     assert_true(staging_open(&s, in_dir("stage"), &e));
     staging_drop(&s);
-    assert_true(file_exists(in_dir("stage/a")));                    /* what was there stays */
+    assert_true(file_exists(in_dir("stage/a")));                    /* existing files stay */
     assert_int_equal(unlink(in_dir("stage/a")), 0);
-    assert_int_equal(rmdir(in_dir("stage")), 0);                    /* and nothing else is in it */
+    assert_int_equal(rmdir(in_dir("stage")), 0);                    /* and it holds nothing else */
     assert_false(staging_open(&s, in_dir("target"), &e));
     str_free(&path);
 }
@@ -246,7 +246,7 @@ static size_t gz(char *out, size_t room, const char *text, size_t n)
     return room - z.avail_out;
 }
 
-/* Members, and what may be wrong with the second of them: a reader that stops there in silence loses half the data. */
+/* Members, and faults in the second one: a reader that stops there silently would lose half the data. */
 static void gzip_members(void **state)
 {
     (void)state;

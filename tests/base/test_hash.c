@@ -1,5 +1,5 @@
-/* test_hash.c: XXH64 against values that the xxHash project's own program printed; any cut into pieces gives the same;
- * no flipped bit goes unnoticed. */
+/* test_hash.c: XXH64 against values printed by the xxHash project's own program; any cut into pieces gives the same
+ * hash; no flipped bit goes unnoticed. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"

@@ -1,4 +1,4 @@
-/* test_lock.c: one owner of a folder at a time, however the owner ends; folders filled as a whole are locked too; gzip
+/* test_lock.c: one owner of a folder at a time, even if the owner crashes; staging folders are locked too; gzip
  * streams. */
 #include "base/dir.h"
 #include "base/file.h"
@@ -37,7 +37,7 @@ static void one_at_a_time(void **state)
     lock_drop(&b);
 }
 
-/* A child that takes the lock, says so, and ends in some way. */
+/* A child that takes the lock, reports it, and ends in a chosen way. */
 static void the_kernel_drops_it(void **state)
 {
     (void)state;
@@ -77,7 +77,7 @@ int flock(int fd, int how)
     return -1;
 }
 
-/* There the file says who: it is taken from a process of this machine that is gone, and from no other. */
+/* There the text of the file decides: the lock is taken over only from a process of this machine that has ended. */
 static void without_locks(void **state)
 {
     (void)state;
@@ -131,7 +131,7 @@ static void folders_being_filled(void **state)
     CHECK(file_exists(in_dir("model")), "the first one's folder stays");
     staging_drop(&a);
     CHECK(!file_exists(in_dir("model")), "nothing is left");
-    assert_true(dir_make(in_dir("model/.new.99999999.tmp/deep"), &e));             /* as of a killed process */
+    assert_true(dir_make(in_dir("model/.new.99999999.tmp/deep"), &e));             /* as a killed process leaves it */
     CHECK(staging_open(&a, in_dir("model"), &e), "%s", e.text);
     CHECK(!file_exists(in_dir("model/.new.99999999.tmp")), "swept");
     char path[300];

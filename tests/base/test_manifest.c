@@ -1,5 +1,5 @@
-/* test_manifest.c: a folder with its list: whole, then with every kind of damage to every file, the list itself
- * included; hostile lists. */
+/* test_manifest.c: a folder with its manifest: complete, then with every kind of damage to every file, the manifest
+ * included; hostile manifests. */
 #include "base/dir.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -52,7 +52,7 @@ static void damage_is_named(void **state)
         struct stat st;
         assert_int_equal(stat(path, &st), 0);
         long bits = 8 * (long)st.st_size;
-        for (long bit = 0; bit < bits; bit += i == NAMES - 1 ? 1 : 37) {        /* each bit of the list itself */
+        for (long bit = 0; bit < bits; bit += i == NAMES - 1 ? 1 : 37) {        /* each bit of the manifest itself */
             flip(path, bit);
             CHECK(!manifest_check(in_dir("ckpt"), true, &e) && strstr(e.text, name) && strstr(e.text, "damaged"),
                   "%s, bit %ld: %s", name, bit, e.text);
@@ -90,7 +90,7 @@ static void only_its_own_files_go(void **state)
     CHECK(!manifest_remove(in_dir("ckpt")), "no list, nothing is removed");
 }
 
-/* A list with a right checksum of its own that names what it must not. */
+/* A manifest with a correct checksum that names forbidden paths. */
 static void hostile_lists(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* test_memory.c: what a process may still take, from made-up /proc and /sys: the machine's own numbers, control
- * groups of both versions, and what is missing. */
+/* test_memory.c: the memory that a process may still take, from made-up /proc and /sys: the machine's own numbers,
+ * control groups of both versions, and missing files. */
 #include "base/memory.h"
 #include "base/dir.h"
 #include "base/file.h"
@@ -47,7 +47,7 @@ static void machine(void **state)
     is(left, all);
     put("/sys/fs/cgroup/memory.max", "max\n");
     is(left, all);
-    put("/sys/fs/cgroup/memory.max", "99999999999999\n");      /* more than there is */
+    put("/sys/fs/cgroup/memory.max", "99999999999999\n");      /* more than the machine has */
     is(left, all);
     root = in_dir("nothing");
     struct host_memory m = host_memory(root);
@@ -67,7 +67,7 @@ static void version_2(void **state)
     is((size_t)512 * MIB, (size_t)1024 * MIB);
     put("/sys/fs/cgroup/user.slice/job/memory.stat", "anon 5\ninactive_file 104857600\nactive_file 52428800\n");
     is((size_t)662 * MIB, (size_t)1024 * MIB);
-    put("/sys/fs/cgroup/user.slice/memory.max", "629145600\n");        /* the one above leaves less */
+    put("/sys/fs/cgroup/user.slice/memory.max", "629145600\n");        /* the parent group leaves less */
     put("/sys/fs/cgroup/user.slice/memory.current", "524288000\n");
     is((size_t)100 * MIB, (size_t)600 * MIB);
     put("/sys/fs/cgroup/user.slice/memory.current", "924288000\n");    /* over its limit */
@@ -79,7 +79,7 @@ static void version_1(void **state)
     (void)state;
     begin("v1");
     put("/proc/self/cgroup", "5:devices:/x\n4:cpu,memory:/docker/0123\n0::/\n");
-    /* a container sees its own as the mount; the path is the host's */
+    /* a container sees its own group at the mount; the path is the host's */
     put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n");
     put("/sys/fs/cgroup/memory/memory.usage_in_bytes", "1073741824\n");
     put("/sys/fs/cgroup/memory/memory.stat", "cache 9\ninactive_file 1\ntotal_inactive_file "

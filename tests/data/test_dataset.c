@@ -1,5 +1,5 @@
-/* test_dataset.c: rows of verl's and of the public benchmarks' layouts as JSON lines, gzip'd and as Parquet; rows that
- * must be rejected by number; the order of an epoch. */
+/* test_dataset.c: records in verl's and the public benchmarks' layouts as JSON lines, gzip and Parquet; bad records,
+ * named by number; the order of an epoch. */
 #include "base/file.h"
 #include "data/dataset.h"
 #include "data/grade/reward.h"
@@ -79,7 +79,7 @@ static void layouts(void **state)
     CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
     check_good(&d, "zip");
     dataset_free(&d);
-    write_file("fr\xe9.jsonl", good, sizeof good - 1);         /* metrics and state.json take a name that is text */
+    write_file("fr\xe9.jsonl", good, sizeof good - 1);         /* metrics and state.json need names that are text */
     CHECK(dataset_load(&d, path, NULL, &e), "%s", e.text);
     check_good(&d, "fr?");
     dataset_free(&d);
@@ -92,7 +92,8 @@ static void layouts(void **state)
 
 static void same_prompt(const struct prompt *a, const struct prompt *b, int k)
 {
-    #define SAME(x) CHECK(a->x && b->x ? !strcmp(a->x, b->x) : a->x == b->x, "row %d: \"%s\" and \"%s\"", k, a->x ? a->x : "none", b->x ? b->x : "none")
+    #define SAME(x) CHECK(a->x && b->x ? !strcmp(a->x, b->x) : a->x == b->x, "record %d: \"%s\" and \"%s\"", k, \
+                          a->x ? a->x : "none", b->x ? b->x : "none")
     SAME(data_source);
     SAME(system);
     SAME(user);
@@ -155,8 +156,8 @@ static void parquet(void **state)
     dataset_free(&d);
 }
 
-/* Answers of every type that Parquet has for them; columns of types that are not read end nothing while nobody reads
- * them. */
+/* Answers of every type that Parquet has for them; columns of unsupported types are no error while nobody reads them.
+ * */
 static void parquet_answers(void **state)
 {
     (void)state;
@@ -225,7 +226,7 @@ static void chosen_names(void **state)
     assert_false(dataset_load_keys(&d, paths[1], &key, &e));
     CHECK(strstr(e.text, "verl_v2.jsonl:1: no column \"solution\", which data.answer_key names"), "%s", e.text);
     dataset_free(&d);
-    /* nulls are nothing; the assistant's last words answer */
+    /* nulls count as absent; the assistant's last message is the answer */
     static const char conversation[] =
         "{\"prompt\":null,\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":null,"
         "\"tool_calls\":[]},"
@@ -247,7 +248,7 @@ static void chosen_names(void **state)
     dataset_free(&d);
 }
 
-/* A name that was given is never replaced by a guess, whatever the row has. */
+/* A given column name is never replaced by a guess, whatever the record has. */
 static void given_names(void **state)
 {
     (void)state;
@@ -289,7 +290,7 @@ static void given_names(void **state)
     dataset_free(&d);
 }
 
-/* Names of three levels are among those that are shown, of four not. */
+/* Names of up to three levels are shown, deeper ones not. */
 static void deep_names(void **state)
 {
     (void)state;
@@ -302,7 +303,7 @@ static void deep_names(void **state)
     dataset_free(&d);
 }
 
-/* References of each layout: joined by '|'; or, after a '!', what the refusal says. */
+/* References of each layout, joined by '|'; or, after a '!', the error message. */
 static void references(void **state)
 {
     (void)state;
@@ -312,7 +313,7 @@ static void references(void **state)
           "A. Writer|B. Writer", false },
         { "\"reward_model\":{\"ground_truth\":{\"target\":\"one\",\"pad\":null}}", "one", false },
         { "\"golden_answers\":[\"x\",\"y\"]", "x|y", false },
-        /* verl's is taken as it is */
+        /* verl's text is taken unchanged */
         { "\"reward_model\":{\"ground_truth\":\"a \\\\boxed{b}\"}", "a \\boxed{b}", false },
         { "\"label\":\"42\"", "42", true }, { "\"label\":42", "42", true }, { "\"label\":false", "false", false },
         { "\"answer\":true", "true", false }, { "\"solution\":\"$\\\\frac{1}{2}$\"", "$\\frac{1}{2}$", false },
@@ -387,7 +388,7 @@ static void references(void **state)
     }
 }
 
-/* A reference that was a number or a boolean is graded as one, whatever the file is called. */
+/* A reference that was a number or a boolean is graded as one, for any file name. */
 static void graded(void **state)
 {
     (void)state;
@@ -403,7 +404,7 @@ static void graded(void **state)
         { "\"answer\":\"x #### 1,072\",\"ability\":\"math\"", "1072", 1 },
         { "\"answer\":\"x #### 1,072\",\"data_source\":\"openai/gsm8k\"", "1,072", 1 },
         { "\"solution\":\"$\\\\frac{3}{4}$\",\"ability\":\"math\"", "0.75", 1 }, { "\"label\":\"42\"", "42", 1 },
-        /* a number as a text: words in common, without signs and points, would pay for another number */
+        /* a number as a text: word overlap, which ignores signs and points, would accept other numbers */
         { "\"answer\":\"x #### -324\"", "324", 0 }, { "\"answer\":\"x #### 324\"", "324.0", 1 },
         { "\"answer\":\"3.5\"", "35", 0 }, { "\"answer\":\"3.50\"", "\\frac{7}{2}", 1 },
         { "\"solution\":\"so \\\\boxed{\\\\frac12}\"", "0.5", 1 }, { "\"answer\":\"3.5\",\"ability\":\"qa\"", "35", 1 },
@@ -429,7 +430,7 @@ static void graded(void **state)
     }
 }
 
-/* Two columns that both ask, and which of them is meant. */
+/* Two columns with a prompt, and the choice between them. */
 static void prompt_set(void **state)
 {
     (void)state;
@@ -446,7 +447,8 @@ static void prompt_set(void **state)
           "!\"question\" must be a string or a list of messages, it is a number" },
         { "{\"question\":\"\\u0000\",\"answer\":1}", NULL, "!it is \\u0000" },
         { "{\"question\":\"\\udc00x\",\"answer\":1}", NULL,
-          "!it is half a surrogate pair (values of the record that cannot be read: half a surrogate pair at column 13)" },
+          "!it is half a surrogate pair (values of the record that cannot be read: half a surrogate pair at column "
+          "13)" },
         { "{\"question\":\"\\ud83d\\ude00\\u00e9\",\"answer\":1}", NULL, "\xf0\x9f\x98\x80\xc3\xa9" },
         { "{\"question\":\" [{'content': 'c', 'role': 'user'}]\",\"answer\":1}", NULL,
           "!\"question\" is a text with a list of messages written out: write it as a list" },
@@ -471,7 +473,7 @@ static void prompt_set(void **state)
     }
 }
 
-/* Rows of nulls are left out and counted; a number is the row's in the file. */
+/* Records of nulls are left out and counted; a record's number is that in the file. */
 static void null_rows(void **state)
 {
     (void)state;
@@ -496,7 +498,7 @@ static void null_rows(void **state)
     dataset_free(&d);
 }
 
-/* What of a conversation is the prompt: nothing that the model is to read is dropped. */
+/* The part of a conversation that is the prompt: no message for the model to read is dropped. */
 static void asked(void **state)
 {
     (void)state;
@@ -572,7 +574,7 @@ static void bad_lines(void **state)
         write_file("bad.jsonl", s.p, s.n);
         CHECK(!dataset_load(&d, path, NULL, &e), "accepted: %s", cases[i].line);
         CHECK(strstr(e.text, cases[i].says), "\"%s\" does not say \"%s\"", e.text, cases[i].says);
-        assert_int_equal(d.n, 1);                                           /* the row before it */
+        assert_int_equal(d.n, 1);                                           /* the record before it */
         dataset_free(&d);
         str_free(&s);
     }
@@ -630,7 +632,7 @@ static void order(void **state)
     assert_true(same_epoch < 20);
     dataset_order(N, 6, 0, b);
     assert_memory_not_equal(a, b, sizeof a);
-    /* every order of three comes equally often */
+    /* every order of three is equally frequent */
     int count[6] = { 0 };
     for (uint32_t epoch = 0; epoch < 6000; epoch++) {
         dataset_order(3, 9, epoch, a);

@@ -1,5 +1,5 @@
-/* test_messages.c: messages as data sets, APIs and Arrow write them: what is read, what says nothing, and what is
- * rejected because it would be lost. */
+/* test_messages.c: messages as data sets, APIs and Arrow write them: keys that are read, keys without meaning, and keys
+ * rejected because they would be lost. */
 #include "data/messages.h"
 #include "base/json.h"
 #include "tests/check.h"
@@ -16,7 +16,7 @@ static void read_messages(void **state)
         { U(""), "q", NULL, NULL, ROLE_USER, false },
         { "[{\"role\":\"developer\",\"content\":\"d\"}]", "d", NULL, NULL, ROLE_DEVELOPER, false },
         { "[{\"role\":\"function\",\"content\":\"r\",\"name\":\"g\"}]", "r", NULL, NULL, ROLE_FUNCTION, false },
-        /* nothing, as Arrow pads it, and keys that no template prints */
+        /* Arrow's padding, and keys that no template prints */
         { U(",\"tool_calls\":null,\"reasoning_content\":null,\"name\":null,\"weight\":null,\"prefix\":null,"
           "\"images\":[]"),
           "q", NULL, NULL, ROLE_USER, false },
@@ -34,7 +34,7 @@ static void read_messages(void **state)
         { "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"one \"},{\"type\":\"text\",\"text\":\"two\","
           "\"image_url\":null}]}]",
           "one two", NULL, NULL, ROLE_USER, false },
-        /* calls: OpenAI's form, flat, with padding; arguments keep their kind, order and numbers */
+        /* calls: OpenAI's form, flat, with padding; arguments keep their types, order and numbers */
         { A(",\"tool_calls\":[" F("{\"z\":1,\"a\":0.1}") "]"), "a", NULL,
           "[{\"name\":\"f\",\"arguments\":{\"z\":1,\"a\":0.10000000000000001}}]", ROLE_ASSISTANT, false },
         { "[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"name\":\"f\",\"arguments\":\"{}\"}]}]", "",
@@ -129,7 +129,7 @@ static void rejected(void **state)
     json_decref(object);
 }
 
-/* Columns beside a conversation. */
+/* Other columns of a record with a conversation. */
 static void beside(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /* test_parquet.c: files written by pandas and pyarrow against their rows as JSON, the integer codes against the
- * specification's examples, and files made here that lie: each must be rejected with a message, and none may make the
- * reader allocate what it claims. */
+ * specification's examples, and files made here that contradict themselves: each must be rejected with a message, and
+ * none may make the reader allocate what it claims. */
 #include "base/file.h"
 #include "base/philox.h"
 #include "data/records.h"
@@ -19,7 +19,7 @@
 static const char *const files[] = { "verl_pandas", "verl_v2",  "nested",  "types_delta",
                                      "types_plain", "messages", "question" };
 
-/* The file's rows against those of its twin of JSON lines; returns how many there are. */
+/* Compares the file's rows with its twin of JSON lines; returns their number. */
 static int same_rows(const char *a, const char *b, const char *const *columns)
 {
     struct err e = { 0 };
@@ -71,7 +71,7 @@ static void released_twins(void **state)
     assert_int_equal(same_rows("../shared/data/valid.parquet", "../shared/data/valid.jsonl.gz", NULL), 180);
 }
 
-/* Only what is below the paths asked for. */
+/* Only the members below the given paths. */
 static void chosen_columns(void **state)
 {
     (void)state;
@@ -143,7 +143,7 @@ static void differences(void **state)
     assert_true(delta_make(&d, bytes, bytes + sizeof bytes));
     for (size_t k = 0; k < COUNT(want); k++) assert_true(delta_next(&d, &x) && x == want[k]);
     assert_false(delta_next(&d, &x));
-    /* what follows begins behind the whole miniblock */
+    /* the next data begin after the whole miniblock */
     assert_int_equal(*d.p, 0xEE);
     assert_true(delta_make(&d, bytes, bytes + 14));
     assert_true(delta_next(&d, &x) && x == 7 && !delta_next(&d, &x));
@@ -257,7 +257,7 @@ static void one_lie_each(void **state)
     expect(&m, "checksum", ROWS);
 }
 
-/* Pages whose header is right and whose bytes are not. */
+/* Pages with a correct header and wrong bytes. */
 static void bad_bytes(void **state)
 {
     (void)state;
@@ -291,7 +291,7 @@ static void bad_bytes(void **state)
         { B("\2\0\0\0\6\1\200\1\4\377\377\377\377\17\2\0\0\0\0\0abc"), 6, PQ_BYTES, 0, "contradict" },
         { B("\2\0\0\0\6\1\200\1\4\3\0\2\0\0\0\0\200\1\4\3\2\0\0\0\0\0abc"), 7, PQ_BYTES, 0,
           "[{\"x\":\"a\"},{\"x\":\"ab\"},{\"x\":\"abc\"}]" },
-        /* a prefix of nothing */
+        /* a prefix of an absent value */
         { B("\2\0\0\0\6\1\200\1\4\3\2\0\0\0\0\0\200\1\4\3\2\0\0\0\0\0abc"), 7, PQ_BYTES, 0, "a value longer" },
         { B("\2\0\0\0\6\1\1\0\0\200\1\0\0\200\1\0\0\200"), 9, PQ_INT32, -1,
           "[{\"x\":32769},{\"x\":8388864},{\"x\":-2147418112}]" },
@@ -394,7 +394,7 @@ static void levels(void **state)
         { { "0", "0" }, { "0", "2" }, 1, "contradict" },
         { { "1", "1" }, { "2", "2" }, 1, "does not begin at repetition level 0" },
         { { "00", "01" }, { "22", "22" }, 2, "contradict" },
-        /* an empty list goes on */
+        /* an empty list continues */
         { { "01", "01" }, { "12", "12" }, 1, "\"o.p.a\", row group 0: row 0, page at byte 4: its levels contradict" },
         { { "01", "01" }, { "21", "21" }, 1, "\"o.p.a\"" }, { { "01", "01" }, { "02", "02" }, 1, "\"o.p.a\"" },
         { { "01", "01" }, { "00", "00" }, 1, "\"o.p.a\"" },
@@ -433,8 +433,8 @@ static void version_2(void **state)
     }
 }
 
-/* The ways in which lists have been written: LogicalTypes.md, "Backward-compatibility rules". The same levels mean
- * something else in each. */
+/* The historical encodings of lists: LogicalTypes.md, "Backward-compatibility rules". The same levels have another
+ * meaning in each. */
 static void ways_of_lists(void **state)
 {
     (void)state;
@@ -457,7 +457,8 @@ static void ways_of_lists(void **state)
         { { { "l", -1, 2, 1, -1 }, { "v", 1, 1, 0, -1 } }, 2, "01000", "21110",
           "[{\"l\":[{\"v\":1},{\"v\":null}]},{\"l\":[{\"v\":null}]},{\"l\":[{\"v\":null}]},{\"l\":[]}]" },
         { { { "l", -1, 1, 1, -1 }, { "list", -1, 2, 1, -1 }, { "v", 1, 0, 0, -1 } }, 3, "01000", "22210",
-          "[{\"l\":{\"list\":[{\"v\":1},{\"v\":2}]}},{\"l\":{\"list\":[{\"v\":3}]}},{\"l\":{\"list\":[]}},{\"l\":null}]" },
+          "[{\"l\":{\"list\":[{\"v\":1},{\"v\":2}]}},{\"l\":{\"list\":[{\"v\":3}]}},{\"l\":{\"list\":[]}},"
+          "{\"l\":null}]" },
     };
     for (size_t k = 0; k < COUNT(cases); k++) {
         struct str schema = { 0 };
@@ -477,7 +478,7 @@ static void ways_of_lists(void **state)
     }
 }
 
-/* A few bytes that stand for very much. The limit on the address space makes any belief in them end the program. */
+/* A few bytes that claim a huge size. The limit on the address space ends a program that trusts them. */
 static void bombs(void **state)
 {
     (void)state;
@@ -508,7 +509,7 @@ static void bombs(void **state)
     }
     char *zeros = xcalloc(1, 8 << 20), *small = xmalloc(1 << 20);
     n = ZSTD_compress(small, 1 << 20, zeros, 8 << 20, 1);
-    /* one byte more or less than there are */
+    /* one byte more or less than present */
     for (int off = -1; off <= 1; off++) {
         m = honest(small, n);
         m.codec = PQ_ZSTD;
@@ -595,7 +596,7 @@ static void damaged(void **state)
 
 int main(void)
 {
-#ifndef __SANITIZE_ADDRESS__                /* which reserves terabytes for itself */
+#ifndef __SANITIZE_ADDRESS__                /* the sanitizer reserves terabytes for itself */
     struct rlimit limit = { (rlim_t)1 << 30, (rlim_t)1 << 30 };
     if (setrlimit(RLIMIT_AS, &limit) != 0) perror("setrlimit");
 #endif

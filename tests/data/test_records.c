@@ -1,5 +1,5 @@
-/* test_records.c: rows of files: what is read of a row and what is passed over, arrays, files that are something else,
- * packed files, and lists of files. */
+/* test_records.c: records of files: members that are read or skipped, arrays, files of other formats, packed files, and
+ * lists of files. */
 #include "base/file.h"
 #include "data/data_files.h"
 #include "base/json_partial.h"
@@ -27,7 +27,7 @@ static void write_file(const char *name, const void *bytes, size_t n)
     CHECK(file_write(in(name), bytes, n, &e), "%s", e.text);
 }
 
-/* What is read of text with these columns, as JSON with its keys sorted; or "!" and the message. */
+/* The columns read from a text as JSON with sorted keys; or "!" and the message. */
 static struct str read_json(const char *text, size_t n, const char *const *columns)
 {
     struct json_text t = { .p = text, .n = n, .columns = columns };
@@ -70,7 +70,7 @@ static void parts(void **state)
         { "{\"a\":{\"b\":[]},\"c\":\"\\u00e9\"}", NULL, "{\"a\":{\"b\":[]},\"c\":\"\xc3\xa9\"}" },
         { "[0.5,1E2,-0,true,false,null,\"\\ud83d\\ude00\\/\\b\"]", NULL,
           "[0.5,100.0,0,true,false,null,\"\xf0\x9f\x98\x80/\\b\"]" },
-        /* the first and the last pair of surrogates, and halves beside them (RFC 8259, 7) */
+        /* the first and the last pair of surrogates, and the halves next to them (RFC 8259, 7) */
         { "[\"\\ud800\\udc00\\udbff\\udfff\"]", NULL, "[\"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"]" },
         { "[\"\\ud7ff\\ue000\"]", NULL, "[\"\xed\x9f\xbf\xee\x80\x80\"]" },
         { "[\"\\ud800\\ue000\"]", NULL, "[{\"\\u0001other\":\"half a surrogate pair\"}]" },
@@ -96,7 +96,7 @@ static void parts(void **state)
     }
 }
 
-/* Nesting in what is passed over, and in what is read. */
+/* Nesting in skipped values, and in values that are read. */
 static void deep(void **state)
 {
     (void)state;
@@ -153,8 +153,8 @@ static void put_value(struct str *s, int depth)
     str_puts(s, kind == 2 ? "]" : "}");
 }
 
-/* jansson reads what this reads and the same, wherever neither finds what the other does not have; passing over finds
- * the same ends and the same faults. */
+/* jansson accepts the same texts with the same values, apart from the documented differences; skipping finds the same
+ * ends and the same faults. */
 static void as_jansson(void **state)
 {
     (void)state;
@@ -188,7 +188,7 @@ static void as_jansson(void **state)
     CHECK(both > 10000 && neither > 10000, "%d texts are JSON, %d are not", both, neither);
 }
 
-/* All rows of a file, as "place=row;"; what ends them behind '!'. */
+/* All records of a file, as "place=record;", then '!' and the error, if any. */
 static struct str all_rows(const char *name)
 {
     static const char *const a[] = { "a", NULL };
@@ -227,7 +227,8 @@ static void shapes(void **state)
         { "[1,[2],null]", "r0;r1;r2;" }, { "{\"a\":1}{\"a\":2}", "!f:1: column 8: more text after the row" },
         { "{\"a\":1},\n", "!f:1: column 8: more text after the row" },
         { "{\n\"a\": 1\n}\n",
-          "!f:1: column 2: the row does not end on its line; where rows have several lines, the file must be one array" },
+          "!f:1: column 2: the row does not end on its line; where rows have several lines, the file must be one "
+          "array" },
         { "question,answer\nq,a\n",
           "!f: is neither JSON lines nor a JSON array nor Parquet: it begins with \"question,answer\"" },
         { "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
@@ -258,7 +259,7 @@ static void shapes(void **state)
         str_free(&got);
         str_free(&brief);
     }
-    /* a picture that nobody reads, and a text that is read */
+    /* an unread picture and a text that is read */
     size_t wide = (size_t)17 << 20;
     char *long_row = xmalloc(wide);
     for (int read = 0; read < 2; read++) {
@@ -292,14 +293,14 @@ static size_t zstd(const void *p, size_t n, char *out, size_t cap)
     return k;
 }
 
-/* What a file holds says how it is packed, not its name. */
+/* The contents of a file decide how it is packed, not its name. */
 static void packed(void **state)
 {
     (void)state;
     static const char one[] = "{\"a\":1}\n", two[] = "{\"a\":2}\n";
     char z[512], gz[512];
     size_t n = zstd(one, sizeof one - 1, z, sizeof z), m = zstd(two, sizeof two - 1, z + n, sizeof z - n);
-    /* two frames, under a name that says nothing */
+    /* two frames, under a name without an extension */
     write_file("one.jsonl", z, n + m);
     struct str got = all_rows("one.jsonl");
     assert_string_equal(got.p, "one.jsonl:1={\"a\":1};one.jsonl:2={\"a\":2};");
@@ -342,7 +343,7 @@ static void packed(void **state)
 
 static void touch(const char *name) { write_file(name, "{}", 2); }
 
-/* Names after the folder's, a blank between them; "!" and the message. */
+/* File names relative to the folder, separated by blanks; or "!" and the message. */
 static struct str found(const char *list)
 {
     struct data_files f = { 0 };

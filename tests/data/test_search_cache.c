@@ -1,5 +1,5 @@
 /* test_search_cache.c: recorded searches: the same query, the nearest, pages and characters cut, many threads at once,
- * files that are not such. */
+ * files of other formats. */
 #include "base/file.h"
 #include "data/search_cache.h"
 #include "tests/check.h"
@@ -51,10 +51,10 @@ static void searches(void **state)
         static const struct { const char *query, *nearest; } near[] = {
             { "who is KILIAK?", "Page 1: h\xc3\xa9llo" }, { "how high is the volcano", "Page 1: high" },
             { "Vesuvius", "Page 1: rank rank rank rank Vesuvius" },                   /* a word of a result */
-            /* no operators; another case is another query */
+            /* words are not operators; another case is another query */
             { "AND OR NEAR(", "Page 1: word" }, { "etna", "no pages at all" },
         };
-        /* the second time from the memo */
+        /* the second time the memo answers */
         for (int twice = 0; twice < 2; twice++)
             for (size_t i = 0; i < sizeof near / sizeof *near; i++)
                 finds(c, near[i].query, 3, 100, nearest ? SEARCH_NEAREST : SEARCH_MISSED,
@@ -71,8 +71,8 @@ static void searches(void **state)
     search_cache_close(c);
 }
 
-/* ENTRIES entries, of which all have the words "rank" and "rival" and one word of their own; THREADS threads ask the
- * same queries in orders of their own. */
+/* ENTRIES entries: all have the words "rank" and "rival", each has one word of its own; THREADS threads search the same
+ * queries, each in another order. */
 #ifdef __SANITIZE_ADDRESS__
 enum { ENTRIES = 3000, THREADS = 16, QUERIES = 60 };
 #else
@@ -82,9 +82,9 @@ struct asker { pthread_t thread; struct search_cache *c; int first; struct str o
 
 static void query_of(char *text, size_t n, int i)
 {
-    if (i % 4 == 0) snprintf(text, n, "rank of the rival");                            /* the commonest words alone */
+    if (i % 4 == 0) snprintf(text, n, "rank of the rival");                            /* only the most common words */
     else if (i % 4 == 1) snprintf(text, n, "who is the rival of name%d?", i * 7);
-    else if (i % 4 == 2) snprintf(text, n, "rival of name%d", i * 7);                  /* as recorded */
+    else if (i % 4 == 2) snprintf(text, n, "rival of name%d", i * 7);                  /* unchanged */
     else snprintf(text, n, "rank of name%d and name%d", i * 11, i * 3);
 }
 
@@ -117,7 +117,7 @@ static void many_threads(void **state)
     for (int t = 0; t < THREADS; t++) pthread_join(a[t].thread, NULL);
     search_cache_close(c);
     snprintf(path, sizeof path, "%s/c.json", dir);
-    /* one thread, nothing known before */
+    /* one thread, empty memo */
     a[THREADS].c = search_cache_open(path, true, &e);
     asks(&a[THREADS]);
     search_cache_close(a[THREADS].c);

@@ -1,5 +1,5 @@
-/* calls.c: the calls of a turn on stdin, one a line: "python: QUERY", "search: QUERY" or "wrong: SENTENCE". `calls
- * hermes|llama3_json <TURN` */
+/* calls.c: prints the calls of a turn on stdin, one a line: "python: QUERY", "search: QUERY" or "wrong: MESSAGE".
+ * `calls hermes|llama3_json <TURN` */
 #include "tests/engine/tools/turn_format.h"
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
-/* grade.c: what a rollout is worth. `grade response ANSWER <TEXT`: a response in tags, whose results are what stands
- * between " <result>\n" and "\n</result>", graded as mathematics by reward.kind=exact. `grade dump FILE`: of the rows
- * of a rollout dump whose own tokens (mask 1) are well formed and end in \boxed{} with the right answer, how many have
- * score -1. */
+/* grade.c: the reward of a rollout. `grade response ANSWER <TEXT`: a response in tags, with results between "
+ * <result>\n" and "\n</result>", graded as mathematics by reward.kind=exact. `grade dump FILE`: counts the records of a
+ * rollout dump whose own tokens (mask 1) are well formed and end in \boxed{} with the right answer, but whose score is
+ * -1. */
 #define _GNU_SOURCE     /* memmem */
 #include "data/grade/reward.h"
 #include "engine/train/grade.h"

@@ -1,8 +1,8 @@
 /* hf_ids.c: the ids that the tokenizers library gives the added tokens of a tokenizer.json, after its source
- * (added_vocabulary.rs, add_tokens) and without any code of model/: the id of model.vocab where the text is there,
- * else one more than the largest added so far, from the size of the vocabulary on. Whatever "id" says is not looked
- * at; it is compared here, since a file in which the two differ means two things to two readers. hf_ids
- * TOKENIZER.JSON: lines "ID TEXT"; exit 1 where an "id" is another, or an id is there twice. */
+ * (added_vocabulary.rs, add_tokens) and without any code of model/: the id in model.vocab if the text is there, else
+ * one more than the largest added so far, starting at the size of the vocabulary. The library ignores "id"; this
+ * program compares it, because a file in which the two differ means different things to two readers. hf_ids
+ * TOKENIZER.JSON prints lines "ID TEXT"; exit 1 if an "id" differs or occurs twice. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-/* tiny_gguf.c: the GGUF file that llama.cpp's converter would make of a folder (Qwen2 or Qwen3; tiny_model made it),
- * for cases of models that come as GGUF. tiny_gguf FOLDER FILE [front] [holes]: front: the added tokens have the
- * first ids, as SmolLM2's; holes: unused ids lie between the vocabulary and the added tokens, as Qwen's padding.
- * Then the ids differ from those of FOLDER, and rows of the embedding with them; what is compared are the texts. */
+/* tiny_gguf.c: the GGUF file that llama.cpp's converter would make of a folder (Qwen2 or Qwen3; made by tiny_model),
+ * for cases of GGUF models. tiny_gguf FOLDER FILE [front] [holes]: front: the added tokens have the first ids, as in
+ * SmolLM2; holes: unused ids lie between the vocabulary and the added tokens, as in Qwen's padding. Then the ids, and
+ * the rows of the embedding, differ from those of FOLDER; the cases compare texts. */
 #include "base/file.h"
 #include "base/json.h"
 #include "model/gguf_model.h"
@@ -76,7 +76,7 @@ static void put_shape(struct file *f, const char *arch)
     pair_f32(f, k, json_number_value(json_object_get(f->config, "rope_theta")));
 }
 
-/* New ids: text[new], type[new]; the folder's vocabulary and added tokens in the order asked for. */
+/* New ids: text[new], type[new]; the folder's vocabulary and added tokens in the requested order. */
 static int put_tokens(struct file *f, bool front, bool holes, const char *eos)
 {
     json_t *vocab = json_object_get(json_object_get(f->tok, "model"), "vocab"),
@@ -126,7 +126,7 @@ static int put_tokens(struct file *f, bool front, bool holes, const char *eos)
     return n;
 }
 
-/* Tensors as F32, at multiples of 32 bytes; the embedding is cut or filled up with zeros to n rows. */
+/* Tensors as F32, at multiples of 32 bytes; the embedding is cut or zero-padded to n rows. */
 static void put_tensors(struct file *f, const struct st_file *st, int n, struct str *data)
 {
     for (int i = 0; i < st_count(st); i++) {

@@ -1,8 +1,8 @@
-/* tiny_model.c: the folder of a tiny model with random weights, for cases that need weights, which are too large to
- * keep in the repository. tiny_model OUT [VARIANT] [FROM] [KEY=JSON ...]: config.json and the tokenizer's files come
- * from FROM, what is missing there from tests/field/tiny_qwen. KEY=JSON sets a key of config.json (KEY= removes it).
- * The weights are normal numbers by Philox, seed 1: the same on every machine up to the C library's log and cos.
- * Shapes follow config.json without model/config.c, so that folders which the program rejects can be made too. */
+/* tiny_model.c: the folder of a tiny model with random weights, because weights are too large for the repository.
+ * tiny_model OUT [VARIANT] [FROM] [KEY=JSON ...]: config.json and the tokenizer's files come from FROM, missing ones
+ * from tests/field/tiny_qwen. KEY=JSON sets a key of config.json (KEY= removes it). The weights are normal numbers by
+ * Philox, seed 1: the same on every machine up to the C library's log and cos. Shapes follow config.json without
+ * model/config.c, so that folders which the program rejects can be made, too. */
 #include "base/dir.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -100,7 +100,7 @@ static void add_all(struct made *m)
     if (!json_is_true(json_object_get(m->config, "tie_word_embeddings"))) add(m, "lm_head.weight", vocab, dim, 0.05);
 }
 
-/* Variants: what each changes of the weights (before they are written) and of the files. */
+/* Variants: changes of the weights (before they are written) and of the files. */
 static struct tensor *copy_embed(struct made *m)
 {
     bool tied = json_is_true(json_object_get(m->config, "tie_word_embeddings"));
@@ -149,7 +149,7 @@ static void inv_freq(struct made *m)
     }
 }
 
-/* As Hugging Face's and llama's own code kept them. The mask of attention is [1, 1, n, n]. */
+/* As Hugging Face's and llama's own code stored them. The mask of attention is [1, 1, n, n]. */
 static void old_buffers(struct made *m)
 {
     add(m, "model.rotary_emb.inv_freq", 8, 0, 0);
@@ -175,7 +175,7 @@ static void put_json(struct made *m, const char *file, json_t *j)
     json_decref(j);
 }
 
-/* The layers add nothing and the head prefers one token, which only generation_config.json calls an end of text:
+/* The layers add zero and the head prefers one token that only generation_config.json lists as an end of text:
  * </tool_call>, id 404 of tiny_qwen. */
 static void generation_config_eos(struct made *m)
 {
@@ -201,7 +201,7 @@ static const struct variant {
     { "tied_head_same", tied_head_same, 1, false },
     { "tied_head_differs", tied_head_differs, 1, false },
     { "tied_head_only", tied_head_only, 1, false },
-    /* as save_pretrained of some versions left it: the index names a tensor that no file has */
+    /* as some versions of save_pretrained wrote it: the index names a tensor that is in no file */
     { "index_lists_tied_head", NULL, 1, true },
     { "nan_weight", nan_weight, 1, false },
     { "inf_weight", inf_weight, 1, false },
@@ -241,7 +241,7 @@ static void write_weights(struct made *m, const struct variant *v)
     else json_decref(map);
 }
 
-/* A file of FROM, or of tiny_qwen, or neither. */
+/* The file from FROM, else from tiny_qwen, if either has it. */
 static bool take(const struct made *m, const char *from, const char *file, struct str *path)
 {
     struct err e;

@@ -1,6 +1,6 @@
-/* fuzz_chat.c: the first byte says what the rest is: a chat template to cut into tokens and to recognise, JSON tools to
- * declare, the texts of a conversation (parted by 0 bytes), which must be written without any special token of their
- * own and come back, or a conversation in JSON, to be read and written. */
+/* fuzz_chat.c: the first byte selects the kind of the rest: a chat template to tokenise and recognise; JSON tools to
+ * declare; the texts of a conversation (separated by 0 bytes), which must be written without special tokens of their
+ * own and come back; or a conversation in JSON, to be read and written. */
 #include "base/json.h"
 #include "data/messages.h"
 #include "model/chat/chat_in.h"
@@ -41,7 +41,7 @@ static void recognise(const char *text, size_t n)
     jinja_open(&x, text, n);
     for (bool more = true; more; more = x.kind != JINJA_END && x.kind != JINJA_WRONG) {
         jinja_next(&x);
-        /* ever on, within the text */
+        /* positions increase and stay within the text */
         ENSURE(x.kind == JINJA_WRONG || (x.p >= text && x.p <= text + n && x.at >= last));
         last = x.at;
     }
@@ -62,7 +62,7 @@ static void declare(const char *text, size_t n)
         struct ids x = { 0 };
         if (chat_tools_read(&tools, &c, text, n, &e)) {
             ENSURE(chat_write(&c, &x, NULL, &(struct chat_message){ CHAT_USER, "q", 1 }, 1, &tools, true));
-            /* what was written is the same JSON: written once more, nothing changes */
+            /* writing is idempotent: the output, written once more, does not change */
             for (int k = 0; k < tools.n; k++) {
                 struct str again = { 0 };
                 chat_json(&again, tools.json[k], strlen(tools.json[k]), i ? 4 : 0);
@@ -99,12 +99,13 @@ static void converse(const uint8_t *data, size_t n)
     ENSURE(chat_write(&c, &x, &mask, m, count, NULL, true) && mask.n == x.n);
     int ends = 0;
     for (int i = 0; i < x.n; i++) ends += x.p[i] == c.end;
-    ENSURE(ends <= count + 1);                              /* results that share a turn have fewer; a head has one */
+    ENSURE(ends <= count + 1);                              /* results that share a turn have fewer; a header has one */
     chat_mask_free(&mask);
     ids_free(&x);
 }
 
-/* What is read of JSON is written, or rejected in words; with calls, their arguments come back as JSON. */
+/* A conversation read from JSON is written, or rejected with a message; the arguments of its calls come back as JSON.
+ * */
 static void messages(const char *text, size_t n)
 {
     static const char *const names[] = { "chatml", "qwen2.5", "qwen3", "qwen3-training", "llama3.1" };

@@ -1,5 +1,5 @@
-/* fuzz_config.c: any bytes as a config.json and as a generation_config.json; what is accepted keeps the promises of the
- * header. */
+/* fuzz_config.c: any bytes as a config.json and as a generation_config.json; an accepted one satisfies the guarantees
+ * of the header. */
 #include "model/config.h"
 #include <stdint.h>
 

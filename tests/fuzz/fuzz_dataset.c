@@ -1,5 +1,5 @@
-/* fuzz_dataset.c: any bytes as a file of questions and of conversations, through a file in memory; every sample that is
- * accepted has a prompt and an answer, every conversation something to learn. */
+/* fuzz_dataset.c: any bytes as a file of prompts and of conversations, through a file in memory; every accepted prompt
+ * has a text and an answer, every conversation something to learn. */
 #define _GNU_SOURCE
 #include "data/conversations.h"
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* fuzz_gguf.c: any bytes as a GGUF file: its configuration, vocabulary and every number of what is accepted are read.
+/* fuzz_gguf.c: any bytes as a GGUF file: reads the configuration, the vocabulary and every number of an accepted one.
  * The first bytes are given, because a fuzzer would hardly find them. */
 #include "model/tokenizer/tokenizer_gguf.h"
 #include "model/gguf_model.h"

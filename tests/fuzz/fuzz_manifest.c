@@ -1,5 +1,5 @@
-/* fuzz_manifest.c: any bytes as the lines of a checkpoint's manifest, with and without a checksum that fits: rejected
- * in words or checked; nothing outside of the folder is ever removed. */
+/* fuzz_manifest.c: any bytes as the lines of a checkpoint's manifest, with and without a matching checksum: rejected
+ * with a message or checked; nothing outside the folder is ever removed. */
 #include "base/dir.h"
 #include "base/file.h"
 #include "base/hash.h"

@@ -1,5 +1,5 @@
-/* fuzz_parquet.c: any bytes as a Parquet file, all columns and then only some; whatever it yields is a JSON object, and
- * no more rows than the file can pay for. */
+/* fuzz_parquet.c: any bytes as a Parquet file, all columns and then only some; every value that it yields is a JSON
+ * object, and the number of rows is bounded by the size of the file. */
 #include "data/parquet/parquet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -1,4 +1,4 @@
-/* fuzz_safetensors.c: any bytes as a .safetensors file; every value of what is accepted is read. */
+/* fuzz_safetensors.c: any bytes as a .safetensors file; reads every value of an accepted one. */
 #include "model/weights/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

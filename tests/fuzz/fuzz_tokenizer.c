@@ -1,5 +1,5 @@
-/* fuzz_tokenizer.c: the first byte says what the rest is: a whole tokenizer.json, a part of one that is otherwise right
- * (a fuzzer would hardly write 256 bytes' tokens by itself), or text, which must come back from its ids. */
+/* fuzz_tokenizer.c: the first byte selects the kind of the rest: a whole tokenizer.json; a part of an otherwise correct
+ * one (a fuzzer would hardly write the tokens of 256 bytes by itself); or text, which must come back from its ids. */
 #include "model/tokenizer/tokenizer.h"
 #include "base/utf8.h"
 #include "tests/model/tokenizer/tok_json.h"
@@ -16,7 +16,7 @@ static void use(const struct tokenizer *t, const char *text, size_t n, bool loss
         struct tokenizer_stream stream = { 0 };
         for (int i = 0; i < x.n; i++) tokenizer_stream_put(t, &stream, &back, x.p[i], i % 2);
         tokenizer_stream_end(&stream, &back);
-        for (size_t at = 0; at < back.n;) {             /* whole characters, always */
+        for (size_t at = 0; at < back.n;) {             /* always whole characters */
             uint32_t c;
             int len = utf8_get(back.p + at, back.n - at, &c);
             ENSURE(len > 0);

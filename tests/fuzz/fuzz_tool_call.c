@@ -1,6 +1,6 @@
-/* fuzz_tool_call.c: what a policy may write and a tool may answer. The first byte chooses the form of calls, the next
- * two the limits of the results; the rest is a turn whose calls are looked for, in tags as well, a text that is cut as
- * rollouts cut it, and, parted by 0 bytes, the texts of results that must fit their room without a special token. */
+/* fuzz_tool_call.c: texts of policies and tools. The first byte selects the form of calls, the next two the limits of
+ * the results. The rest is a turn whose calls are searched, in tags as well; a text to cut as rollouts cut it; and,
+ * separated by 0 bytes, texts of results that must fit their room without a special token. */
 #include "tests/engine/tools/turn_format.h"
 #include "tests/engine/tools/two_tools.h"
 #include <string.h>
@@ -52,7 +52,7 @@ static void find(const struct world *w, const char *text, size_t n)
     turn_calls_free(&x);
 }
 
-/* The pieces of a text are in order, and what is said is there to the byte. */
+/* The pieces of a text are in order, and plain text is preserved to the byte. */
 static void cut(const char *text, size_t n)
 {
     struct tag_pieces x = { 0 };

@@ -1,4 +1,4 @@
-/* test_math_equiv.c: the official string comparison with its faults (data/grade/math_equiv.h), and equality of value
+/* test_math_equiv.c: the official string comparison with its faults (data/grade/math_equiv.h), and comparison by value
  * (data/grade/math_value.h). */
 #include "base/philox.h"
 #include "data/grade/math_equiv.h"
@@ -37,7 +37,7 @@ static void official(void **state)
     }
     assert_true(math_equiv(NULL, NULL));
     assert_false(math_equiv(NULL, "") || math_equiv("", NULL));
-    assert_true(math_equiv("\\frac", "\\frac"));        /* as they stand */
+    assert_true(math_equiv("\\frac", "\\frac"));        /* compared unchanged */
     assert_false(math_equiv("\\frac", " \\frac"));
     assert_false(math_equiv("-1/2", "-\\frac{1}{2}"));
 }
@@ -148,8 +148,8 @@ static char *repeat(const char *unit, size_t bytes)
     return s;
 }
 
-/* Linear time: 128 KB of each take some milliseconds, 1000 bytes of the worst nesting too, 0.4 s in all; a square would
- * take hours. */
+/* Linear time: 128 KB of each take some milliseconds, 1000 bytes of the worst nesting too, 0.4 s in total; quadratic
+ * time would be hours. */
 static void hostile(void **state)
 {
     (void)state;
@@ -179,7 +179,7 @@ static void hostile(void **state)
     print_message("hostile texts: %.2f s\n", seconds);
 }
 
-/* Random rows of the notation's pieces: no crash, reflexive, symmetric; and a text that evaluates equals its value
+/* Random sequences of the notation's pieces: no crash, reflexive, symmetric; and a text with a value equals its value
  * times one. */
 static void random_texts(void **state)
 {

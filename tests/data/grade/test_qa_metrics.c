@@ -27,7 +27,7 @@ static void lower_case(void **state)
         { "\u1e9e", "\u00df" }, { "\u212a", "k" }, { "\U00010400", "\U00010428" }, { "\u01c5", "\u01c6" },
         { "\u2167", "\u2177" },
         { "\U0001d400", "\U0001d400" },
-        /* capital sigma: final behind a cased character and before none, whatever is case-ignorable between */
+        /* capital sigma: final if it follows a cased character and precedes none, ignoring case-ignorable ones */
         { "\u03a3", "\u03c3" }, { "\u039f\u0394\u039f\u03a3", "\u03bf\u03b4\u03bf\u03c2" },
         { "\u03a3\u03a3", "\u03c3\u03c2" },
         { "A\u03a3B", "a\u03c3b" },
@@ -115,12 +115,12 @@ static void damaged_text(void **state)
         char s[24], *copy;
         size_t n = rng_below(&r, sizeof s), points = 0;
         for (size_t i = 0; i < n; i++) s[i] = (char)rng_u32(&r);
-        /* exactly n bytes: a sanitizer sees one more being read */
+        /* exactly n bytes: a sanitizer detects a read past them */
         copy = xmalloc(n);
         memcpy(copy, s, n);
         str_clear(&out);
         text_lower(&out, copy, n);
-        for (size_t at = 0; at < out.n; points++) {                 /* what comes out is well-formed */
+        for (size_t at = 0; at < out.n; points++) {                 /* the output is well-formed */
             size_t from = at;
             uint32_t c = text_next(out.p, out.n, &at);
             CHECK(c != 0xFFFD || at - from == 3, "random bytes %d", k);

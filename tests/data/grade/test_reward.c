@@ -109,15 +109,16 @@ static void exact(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *refs[] = { "no such answer", cases[i].ref };
         struct reward r;
-        reward_exact(&r, &answer, cases[i].text, strlen(cases[i].text), refs, 2, &two_tags, cases[i].math, cases[i].bonus);
+        reward_exact(&r, &answer, cases[i].text, strlen(cases[i].text), refs, 2, &two_tags, cases[i].math,
+                     cases[i].bonus);
         CHECK_NEAR(r.score, cases[i].score, 1e-15, "case %zu", i);
         assert_string_equal(answer.p, cases[i].answer);
     }
     str_free(&answer);
 }
 
-/* Random rows of tags, with bytes that are no text between: no crash, and the invariants of the result; 256 KB of each
- * tag in linear time. */
+/* Random sequences of tags, with bytes that are not text in between: no crash, and the invariants of the result; 256 KB
+ * of each tag in linear time. */
 static void hostile(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* parquet_make.h: Parquet files put together by hand for the tests, so that they can lie about any of their numbers. */
+/* parquet_make.h: Parquet files assembled by hand for the tests, so that any of their numbers can be wrong. */
 #pragma once
 #include "base/str.h"
 #include "data/parquet/parquet_in.h"
@@ -29,8 +29,8 @@ static void list(struct str *s, int *last, int id, int64_t n)
     varint(s, (uint64_t)n);
 }
 
-/* One column "x" of three rows: "a", null, "bc". A test changes one number (or the page's bytes) and leaves the rest as
- * it should be. */
+/* One column "x" of three rows: "a", null, "bc". A test changes one number (or the page's bytes) and leaves the rest
+ * correct. */
 struct page {
     int64_t kind, unpacked, packed, values, encoding, def_encoding, def_bytes, rep_bytes, crc, compressed;
     struct str body;
@@ -42,7 +42,7 @@ struct make {
         rows, footer;
     const char *name;
 };
-#define TRUE_ONE INT64_MIN                  /* the true number, or a field that is not there */
+#define TRUE_ONE INT64_MIN                  /* the correct number, or an absent field */
 
 static struct make honest(const char *body, size_t n)
 {
@@ -165,7 +165,7 @@ static struct str write_file(struct make *m)
     return s;
 }
 
-/* Levels, a digit each, as a v1 page has them: one bit-packed run. */
+/* Levels, one digit each, as in a v1 page: one bit-packed run. */
 static void put_levels(struct str *s, const char *digits, int width)
 {
     uint32_t n = (uint32_t)strlen(digits), groups = (n + 7) / 8, size = 1 + groups * (uint32_t)width;
@@ -189,8 +189,8 @@ static void put_element(struct str *s, const char *name, int type, int repetitio
     str_putc(s, 0);
 }
 
-/* A file of n INT32 columns (at most 2) whose values count up from 1 and whose levels are given, a digit each;
- * repetition levels take one bit. */
+/* A file of n INT32 columns (at most 2) with values that count up from 1 and given levels, one digit each; repetition
+ * levels take one bit. */
 static struct str columns_file(const struct str *schema, int elements, int n, const char *const rep[],
                                const char *const def[], int def_bits, int rows)
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """calc_python.py: random expressions through the calculator (data/tasks/calc.c) and through this Python; both must
-print the same text. By hand: make && tests/data/tasks/calc_python.py [COUNT] [SEED]. Answers that are "error: ..." because of
-the calculator's limits are not compared."""
+print the same text. By hand: make && tests/data/tasks/calc_python.py [COUNT] [SEED]. Answers that are "error: ..."
+because of the calculator's limits are not compared."""
 import math, os, random, subprocess, sys, tempfile
 
 top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")

@@ -1,4 +1,4 @@
-/* test_calc.c: the calculator against Python's answers, its limits one by one, and text that was never meant for it. */
+/* test_calc.c: the calculator against Python's answers, its limits one by one, and hostile text. */
 #include "data/tasks/calc.h"
 #include "base/philox.h"
 #include "tests/check.h"
@@ -12,7 +12,7 @@ static void check_run(const char *src, size_t n, const struct calc_limits *lim, 
     str_free(&got);
 }
 
-/* every answer is CPython 3's, where it has one */
+/* every answer is CPython 3's, if Python has one */
 static const struct { const char *src, *want; } cases[] = {
     { "(59-49)*6", "60" }, { "47*29%13", "11" }, { "9**14%10", "1" }, { "gcd(48,36)", "12" }, { "(31+4)//7", "5" },
     { "32*8//2", "128" }, { "11+(8-1)*(29-11)", "137" }, { "(1*6+4)*6+3", "63" }, { " 1 + 2 ", "3" }, { "-2**2", "-4" },
@@ -89,7 +89,7 @@ static void bytes_and_lengths(void **state)
 {
     (void)state;
     check_run("1\0+1", 4, &calc_default, "error: syntax");
-    check_run("12", 1, &calc_default, "1");                                 /* n rules, not the 0 byte */
+    check_run("12", 1, &calc_default, "1");                                 /* n decides, not a 0 byte */
     check_run("1+2", 2, &calc_default, "error: syntax");
     struct str out = { 0 };
     str_puts(&out, "before ");
@@ -98,7 +98,7 @@ static void bytes_and_lengths(void **state)
     str_free(&out);
 }
 
-/* n times a, then the middle, then n times z */
+/* n times a, the middle, n times z */
 static void check_nested(int n, const char *a, const char *middle, const char *z, const struct calc_limits *lim,
                          const char *want)
 {
@@ -115,7 +115,8 @@ static void limits(void **state)
     (void)state;
     struct calc_limits wide = calc_default;
     wide.input = 1 << 20;
-    wide.depth = 1 << 20;                                                   /* the stacks' own size must hold then */
+    /* then the size of the stacks is the limit */
+    wide.depth = 1 << 20;
     const struct { int n; const char *a, *middle, *z, *want; } nests[] = {
         { 200, "(", "7", ")", "7" }, { 201, "(", "7", ")", "error: too deep" },
         { 10000, "(", "7", ")", "error: too deep" }, { 10000, "(", "", "", "error: too deep" },
@@ -134,7 +135,7 @@ static void limits(void **state)
     check_nested(200, "1;", "2", "", &calc_default, "error: too long");       /* 201 statements */
     check_nested(63, "9", "", "", &calc_default, "error: too large");
     check_nested(64, "9", "", "", &calc_default, "error: too large");
-    check_nested(1000, "a", "=1", "", &calc_default, "error: unknown name");       /* no name is that long */
+    check_nested(1000, "a", "=1", "", &calc_default, "error: unknown name");       /* longer than any name */
     check_nested(3, "print(1);", "", "", &calc_default, "1\n1\n1");
     /* 60 lines of 38 bytes: more than 2000 */
     check_nested(60, "print(10**36);", "", "", &calc_default, "error: too long");
@@ -152,7 +153,7 @@ static void limits(void **state)
         check_run(small[i].src, strlen(small[i].src), &calc_embedded, small[i].want);
 }
 
-/* Whatever it is fed, it ends, and says something of bounded length without a stray byte. */
+/* For any input it ends, with output of bounded length and without stray bytes. */
 static void random_bytes(void **state)
 {
     (void)state;

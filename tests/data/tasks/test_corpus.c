@@ -102,7 +102,7 @@ static void hostile_queries(void **state)
     check_search(c, 1, "tife\0x", 6, 3, 200, "Page 1: tife: x.");
     check_search(c, 1, "\0tife", 5, 3, 200, "Page 1: tife: x.");
     check_search(c, 1, "a\0tife", 6, 3, 200, "Page 1: tife: x.");
-    check_search(c, 1, "tife", 3, 3, 200, "no page");                      /* n rules */
+    check_search(c, 1, "tife", 3, 3, 200, "no page");                      /* n decides */
     size_t mega = 1 << 20;
     char *big = xmalloc(mega);
     memset(big, 'a', mega);

@@ -1,6 +1,5 @@
-/* test_task.c: every family in both splits: what the expert shows is right, what the flawed show is wrong, the tools
- * really say what the transcripts say, a solver written apart from the generators finds the same answers, and the
- * splits share nothing. */
+/* test_task.c: every family in both splits: correct demonstrations are right, flawed ones wrong, the tools give the
+ * results in the transcripts, an independent solver finds the same answers, and the splits are disjoint. */
 #include "base/str.h"
 #include "data/tasks/calc.h"
 #include "data/tasks/corpus.h"
@@ -30,7 +29,7 @@ static void put_question(struct str *out, const struct task *q)
     for (int k = 0; k < q->n_steps; k++) str_printf(out, "|%s -> %s", q->step[k].plan, q->step[k].call);
 }
 
-/* Runs each(q) over EACH questions of every family and split. */
+/* Runs each(q) over EACH tasks of every family and split. */
 static void over_all(void (*each)(const struct task *, struct rng *))
 {
     struct rng r = rng_make(SEED, 99, 0);
@@ -68,7 +67,7 @@ static void check_expert(const struct task *q, struct rng *r)
     assemble(&all, &t);
     struct task_grade g = task_grade(q, all.p, all.n, &two_tags);
     CHECK(g.well_formed && g.correct, "%s: %s", q->text, all.p);
-    /* 160 tokens hold them */
+    /* they fit 160 tokens */
     CHECK(all.n < 420, "%s: a response of %zu bytes", q->text, all.n);
     transcript_free(&t);
     str_free(&all);
@@ -114,8 +113,8 @@ static void check_flaws(const struct task *q, struct rng *r)
 
 static void flaws_are_wrong(void **state) { (void)state; over_all(check_flaws); }
 
-/* A reader of questions and pages that knows nothing of the generators. page: the index of the page to ask, NULL: the
- * only one of that title. */
+/* A solver that reads prompts and pages and is independent of the generators. page: the index of the page to ask, NULL:
+ * the only one of that title. */
 static const char *fact(const struct task *q, const char *title, const char *key, const char *must_hold,
                         char out[16])
 {
@@ -257,8 +256,8 @@ static int in_both(char **a, int na, char **b, int nb)
     return both;
 }
 
-/* Question texts of computations, page titles of searches: no text of one split is ever in the other, and both splits
- * are large. */
+/* Texts of computations and page titles of searches: no text of one split is in the other, and both splits are large.
+ * */
 static void splits_share_nothing(void **state)
 {
     (void)state;
@@ -287,8 +286,7 @@ static void splits_share_nothing(void **state)
     }
 }
 
-/* The weights that ship with this program were trained on exactly these questions: a change of the hash asks for new
- * weights. */
+/* The shipped weights were trained on exactly these tasks: a new hash means new weights. */
 static void pure_and_pinned(void **state)
 {
     (void)state;
@@ -406,7 +404,7 @@ static void grader(void **state)
     }
 }
 
-/* Every cut of a right response, and single bytes changed: never a crash, and no cut is well formed. */
+/* Every prefix of a correct response, and single bytes changed: never a crash, and no prefix is well formed. */
 static void grader_on_damage(void **state)
 {
     (void)state;

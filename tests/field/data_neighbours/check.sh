@@ -10,7 +10,8 @@ wrong() { # NAME MEMBERS WORDS [KEY=VALUE ...]
     expect "$1" 1 "rows.jsonl:1: .*$3" "$app" eval data.val_files="$tmp/rows.jsonl" "${@:4}"
 }
 right "GSM8K" '"answer":"18*2 is 36, 36*9 is <<36*9=324>>324.\n#### 324"'
-check "and it is said" grep -q '1 of 1 answers end as GSM8K.s do: the text after the last #### is the reference' "$tmp/said"
+check "and it is reported" grep -q '1 of 1 answers end as GSM8K.s do: the text after the last #### is the reference' \
+    "$tmp/said"
 right "GSM8K on one line" '"answer":"324 it is #### 324"'
 wrong_number() { # NAME MEMBERS: another number, which the same words without sign and point would be
     printf '{%s,%s}\n' "$q" "$2" >"$tmp/rows.jsonl"
@@ -23,7 +24,7 @@ right "a text with a point" '"answer":"324.0"'
 right "MATH without braces" '"solution":"So $\\boxed 324$."'
 right "MATH in the other box" '"solution":"So \\fbox{324}"'
 printf '{%s,"answer":""}\n' "$q" >"$tmp/rows.jsonl"
-expect "an empty answer is told of" 0 '1 of 1 answers are empty texts' "$app" eval data.val_files="$tmp/rows.jsonl"
+expect "an empty answer is reported" 0 '1 of 1 answers are empty texts' "$app" eval data.val_files="$tmp/rows.jsonl"
 right "TRL" '"solution":"324"'
 right "TRL with mathematics" '"solution":"$324$","ability":"math"'
 right "MATH" '"solution":"First 36.\nSo \\boxed{324}."'

@@ -24,7 +24,8 @@ used() { # NAME WORDS ROW
     printf '%s\n' "$3" >"$tmp/used.jsonl"
     expect "$1" 1 "used.jsonl:1: .*$2" "$app" eval data.val_files="$tmp/used.jsonl"
 }
-used "a question with a zero" '"question" must be .*, it is .u0000 \(values of the record that cannot be read: .*column 13' \
+used "a question with a zero" \
+    '"question" must be .*, it is .u0000 \(values of the record that cannot be read: .*column 13' \
     '{"question":"q\u0000","answer":"4"}'
 used "half a pair in a message" 'message 0 of "prompt".*half a surrogate pair at column' \
     '{"prompt":[{"role":"user","content":"\ud800"}],"answer":"4"}'
