@@ -166,9 +166,17 @@ $(BUILD)/engine/session/session.o: ALLFLAGS += -DAPPO_SOURCE='"$(CURDIR)"'
 # cmocka is for the tests alone: the program builds without it
 $(BUILD)/tests/%.o: ALLFLAGS += $(shell pkg-config --cflags cmocka 2>/dev/null)
 
-# The commit that a build is of, "+" where files differ from it, for run.json.
+# The commit that a build is of, "+" where files differ from it, for run.json; `make dist` writes it into a file.
+ifneq ($(wildcard commit.txt),)
+VERSION := $(shell cat commit.txt)
+else
 dirty   := $(shell git status --porcelain --untracked-files=no 2>/dev/null | head -c 1 | tr -c '\n' '+')
 VERSION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(dirty)
+endif
+$(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_SNAPPY='"$(shell pkg-config --modversion snappy 2>/dev/null)"'
+ifeq ($(BACKEND),cuda)
+$(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_NVCC='"$(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"'
+endif
 $(BUILD)/engine/run/version.o: ALLFLAGS += -DAPPO_VERSION='"$(VERSION)"'
 $(BUILD)/engine/run/version.o: $(BUILD)/version.txt
 $(BUILD)/version.txt: ;
@@ -194,9 +202,35 @@ $(BUILD)/%.o: %.cu
 	$(NVCC) $(NVFLAGS) -Xptxas -v -c $< -o $@ 2>$(@:.o=.ptxas) || { cat $(@:.o=.ptxas) >&2; rm -f $@; false; }
 endif
 
+# make install PREFIX=/opt/appo DESTDIR=/tmp/package: the program, the embedded policy (found from bin/ by
+# ../share/appo/policy, so that the tree may be moved) and the documents
+PREFIX  ?= /usr/local
+bin      = $(DESTDIR)$(PREFIX)/bin
+share    = $(DESTDIR)$(PREFIX)/share/appo
+doc      = $(DESTDIR)$(PREFIX)/share/doc/appo
+install: all
+	install -d $(bin) $(share)/policy $(doc)
+	install -m 755 $(BUILD)/appo $(bin)/appo
+	install -m 644 $(wildcard policy/*) $(share)/policy
+	install -m 644 README.md LICENSE $(wildcard CHANGELOG.md docs/*.md) $(doc)
+uninstall:
+	rm -f $(bin)/appo
+	rm -rf $(share) $(doc)
+
+# every test; `./run.sh test SUITE ...` for some
+check:
+	tests/run_all.sh
+
+# build/appo-VERSION.tar.gz: the files of HEAD and commit.txt
+RELEASE := $(shell sed -n 's/^.define APPO_RELEASE "\(.*\)".*/\1/p' cmd/build.h)
+dist:
+	@mkdir -p build
+	@git rev-parse --short=12 HEAD >build/commit.txt
+	git archive --format=tar.gz --prefix=appo-$(RELEASE)/ --add-file=build/commit.txt -o build/appo-$(RELEASE).tar.gz HEAD
+
 clean:
 	rm -rf build
 
-.PHONY: all tests rooms field which-tests layers clean
+.PHONY: all tests rooms field which-tests layers install uninstall check dist clean
 .PRECIOUS: $(BUILD)/%.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

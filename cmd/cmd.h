@@ -23,14 +23,12 @@ int cmd_version(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 /* help.c */
-#define APPO_RELEASE "0.1"
 void help_all(FILE *f);
 bool help_one(const char *name, FILE *f);           /* false: no such command */
 void help_unknown(const char *name, FILE *f);       /* one sentence with the nearest name */
 /* does the help of the command, n bytes, list the option? */
 bool help_knows(const char *command, int n, const char *option);
 int terminal_width(FILE *f);                        /* columns; 0: f is no terminal */
-const char *build_backend(void), *build_compiler(void);
 
 /* common.c */
 /* Loads the configuration; on --print-config prints it. False: return *status. words: how many plain words the command

@@ -1,20 +1,14 @@
 /* doctor.c: `appo doctor`: what this machine has, what this build is, whether the embedded policy loads. Where the
  * memory of a run goes is for `appo plan`. */
-#define PCRE2_CODE_UNIT_WIDTH 8
+#include "cmd/build.h"
 #include "cmd/cmd.h"
-#include "engine/run/run_record.h"
 #include "engine/session/session.h"
 #include "kernels/measure.h"
 
-#include <pcre2.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include <yaml.h>
-#include <zlib.h>
-#include <zstd.h>
 
 /* What does the matrix products of this build. */
 static const char *products(void)
@@ -46,14 +40,10 @@ static void line_of(const char *path, const char *words, char *out, size_t n)
 
 static void print_build(void)
 {
-    char pcre[64] = "?";
-    pcre2_config(PCRE2_CONFIG_VERSION, pcre);
-    printf("appo        %s, commit %s, %s backend, numbers stored as %s\n", APPO_RELEASE, appo_version, build_backend(),
-           ELEM_NAME);
-    printf("compiler    %s\n", build_compiler());
-    printf("libraries   jansson %s, pcre2 %.*s, libyaml %s, sqlite %s, zlib %s, zstd %s\n", jansson_version_str(),
-           (int)strcspn(pcre, " "), pcre, yaml_get_version_string(), sqlite3_libversion(), zlibVersion(),
-           ZSTD_versionString());
+    build_name(stdout);
+    printf("\ncompiler    %s\nlibraries   ", build_compiler());
+    build_libraries(stdout);
+    puts("");
 }
 
 static void print_machine(void)

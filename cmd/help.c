@@ -1,8 +1,7 @@
 /* help.c: what --help, help and near names know: one table of the commands, those of the front door (run.sh) too. Lines
  * are short enough for 80 columns. */
+#include "cmd/build.h"
 #include "cmd/cmd.h"
-#include "engine/run/run_record.h"
-#include "kernels/dev.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -93,7 +92,7 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
     { "keys", "[WORD]", "options with a word in their name or meaning; the whole text of one", "",
       "  appo keys branch\n"
       "  appo keys actor.optim.lr\n", false, false },
-    { "version", "", "version, commit and build (also --version)", "", "", false, false },
+    { "version", "", "version, commit, compiler and libraries (also --version)", "", "", false, false },
     { "help", "[COMMAND]", "this text, or that of a command", "", "", false, false },
     { "setup", "[--tests] [--dry-run]", "installs missing packages", "", "", false, true },
     { "test", "[SUITE ...]", "builds and runs the tests", "", "", false, true },
@@ -209,24 +208,11 @@ int cmd_version(int argc, char **argv)
         fprintf(stderr, "appo: version takes nothing\n");
         return 2;
     }
-    printf("appo %s, commit %s, %s backend, numbers stored as %s, built by %s\n", APPO_RELEASE, appo_version,
-           build_backend(), ELEM_NAME, build_compiler());
+    build_name(stdout);
+    printf(", built by %s\nlibraries: ", build_compiler());
+    build_libraries(stdout);
+    puts("");
     return 0;
-}
-
-const char *build_backend(void)
-{
-    const char *name = dev_name();
-    return !strcmp(name, "cpu") || !strcmp(name, "simt") ? name : "cuda";
-}
-
-const char *build_compiler(void)
-{
-#if defined(__clang__)
-    return "clang " __clang_version__;
-#else
-    return "gcc " __VERSION__;
-#endif
 }
 
 int cmd_keys(int argc, char **argv)

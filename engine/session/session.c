@@ -18,11 +18,13 @@ const char *session_embedded_policy(void)
     char exe[4000];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     exe[n > 0 ? n : 0] = 0;
-    for (int up = 0; up < 3; up++) {                     /* <home>/build/cpu/appo */
+    for (int up = 1; up <= 3; up++) {
         char *slash = strrchr(exe, '/');
         if (slash) *slash = 0;
+        if (up == 2) snprintf(path, sizeof path, "%s/share/appo/policy", exe);      /* <prefix>/bin/appo */
     }
-    snprintf(path, sizeof path, "%s/policy", *exe ? exe : ".");
+    if (file_exists(path)) return path;
+    snprintf(path, sizeof path, "%s/policy", *exe ? exe : ".");                     /* <source>/build/cpu/appo */
 #ifdef APPO_SOURCE
     /* the program was copied or linked to elsewhere */
     if (!file_exists(path)) snprintf(path, sizeof path, "%s/policy", APPO_SOURCE);

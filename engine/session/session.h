@@ -29,8 +29,8 @@ struct session {
     uint8_t *never;                 /* [vocab] 1: never a branch point (branch.candidates) */
 };
 
-/* Folder of the policy that comes with the program: $APPO_HOME/policy, else policy/ beside the build folder, else that
- * of the source tree. Static. */
+/* Folder of the policy that comes with the program: $APPO_HOME/policy, else that of an installation (share/appo/policy
+ * beside bin/), else policy/ beside the build folder, else that of the source tree. Static. */
 const char *session_embedded_policy(void);
 
 /* Opens all of it; without trains, no optimizer. Call session_close in either case. */

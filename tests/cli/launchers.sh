@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # launchers.sh: what eight public launch scripts give, and every key of verl's generated configuration at its default.
 # launchers/NAME.keys has a line a key: the verdict (accepted, ignored, rejected), a tab, key=value. All at once:
-# exactly those marked are rejected, each by name; without them the configuration loads, and exactly so many are named as
-# ignored as are marked.
+# exactly those marked are rejected, each by name; without them the configuration loads, and exactly so many are named
+# as ignored as are marked.
 # Usage: tests/cli/launchers.sh build/cpu/appo [--table]
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -47,8 +47,8 @@ for list in "$lists"/*.keys; do
     check "$name: nothing is a file or folder of that name" test \
         "$(find . -mindepth 1 ! -name out ! -name said ! -name reasons | wc -l)" = 0
 done
-# verl's whole configuration as a file, interpolations and all: the same three keys are rejected, each with its line, and
-# without them it loads
+# verl's whole configuration as a file, interpolations and all: the same three keys are rejected, each with its line,
+# and without them it loads
 grep -vE '^#' "$lists/verl_generated_ppo_trainer.keys" | cut -f 2- |
     sed -E '/=(null|\{\}|\[.*\])$/{s/=/: /;b}; s/"/\\"/g; s/=(.*)$/: "\1"/' >whole.yaml
 "$app" train --config whole.yaml --print-config >out 2>said

@@ -66,9 +66,12 @@ expect "a near name of the front door" 2 'Did you mean \./run\.sh fetch-model\?'
 expect "an argument first" 2 'The command comes first' "$app" trainer.seed=3
 expect "no command" 2 '^usage: appo COMMAND' "$app"
 version='^appo [0-9.]+, commit [0-9a-f+unkow]+, [a-z]+ backend, numbers stored as [a-z0-9]+, built by (gcc|clang)'
+libraries='jansson [0-9.]+, pcre2 [0-9.]+, libyaml [0-9.]+, sqlite [0-9.]+, zlib [0-9.]+, snappy [0-9.]+, zstd [0-9.]+$'
 for words in version --version -V; do
     expect "$words" 0 "$version" "$app" $words
+    expect "$words: libraries" 0 "^libraries: $libraries" "$app" $words
 done
+expect "--version in help" 0 '^  version .*--version' "$app" --help
 expect "the environment in help" 0 '^  APPO_NUMERICS ' "$app" help
 for name in \
     $(grep -rohE 'getenv\("(APPO_[A-Z_]+)"' "$top"/{base,data,kernels,model,engine,cmd} "$top/main.c" --include='*.c' \
@@ -76,9 +79,7 @@ for name in \
     check "$name is in the help" grep -q "^  $name " said
     check "$name is in README" grep -q "$name" "$top/README.md"
 done
-expect "doctor" 0 \
-    '^libraries +jansson [0-9.]+, pcre2 [0-9.]+, libyaml [0-9.]+, sqlite [0-9.]+, zlib [0-9.]+, zstd [0-9.]+$' \
-    "$app" doctor
+expect "doctor" 0 "^libraries +$libraries" "$app" doctor
 for words in 'appo +[0-9.]+, commit' 'compiler +(gcc|clang)' 'processor ' 'memory +[0-9.]+ of [0-9.]+ GiB free' 'GPU ' \
     'disk +[0-9.]+ GiB' ' +loads: Llama'; do
     check "doctor: $words" grep -qE "^$words" said

@@ -22,6 +22,24 @@ echo "take 9, minus 5." | "$app" generate --greedy >"$tmp/home" 2>&1
 check "the program finds its policy from elsewhere" cmp "$tmp/away" "$tmp/home"
 expect "APPO_HOME" 1 '/nowhere/policy: no such folder' env APPO_HOME=/nowhere "$tmp/elsewhere" generate --prompt hi
 
+# installed: the embedded policy is found beside bin/, also where the whole tree was moved; nothing stays behind
+make=(make -s -C "$top" BUILD="$(dirname "$app")")
+case $("$app" version) in *clang*) make+=(CC=clang) ;; esac
+check "make install" "${make[@]}" install DESTDIR="$tmp/package" PREFIX=/opt/appo
+mv "$tmp/package/opt/appo" "$tmp/moved"
+expect "an installed program's policy" 0 "^policy +$tmp/moved/share/appo/policy$" "$tmp/moved/bin/appo" doctor
+echo "take 9, minus 5." | "$tmp/moved/bin/appo" generate --greedy >"$tmp/installed" 2>&1
+check "and its answer" cmp "$tmp/installed" "$tmp/home"
+check "make uninstall" "${make[@]}" uninstall PREFIX="$tmp/moved"
+check "leaves no file" test -z "$(find "$tmp/moved" -type f)"
+if git -C "$top" rev-parse 2>/dev/null; then
+    check "make dist" make -s -C "$top" dist
+    tar tzf "$top"/build/appo-[0-9]*.tar.gz | sort >"$tmp/packed"
+    for file in Makefile run.sh main.c commit.txt policy/model.safetensors; do
+        check "$file is packed" grep -qE "^appo-[0-9.]+/$file\$" "$tmp/packed"
+    done
+fi
+
 # a machine without packages: one message that names the fix
 mkdir "$tmp/bare" && for tool in bash \
     env dirname readlink id cat nproc; do ln -s "$(command -v $tool)" "$tmp/bare/$tool"; done
