@@ -175,6 +175,9 @@ static void hand_made_answers(void **state)
     struct sums all = sums_of(NULL);
     is_source(&r.all, "all", &all);
     check_metrics(&r);
+    s.m.w[s.m.embed] += 1;                                  /* other weights have no answers yet */
+    gemm_weights_changed();
+    CHECK(evaluate_to(&s, &r, &how, &e) && r.known == 0 && r.all.correct == 0, "%d answers of other weights", r.known);
     str_free(&path);
     session_close(&s);
     config_free(&c);

@@ -1,6 +1,7 @@
 /* test_resume.c: where a run begins: the newest whole checkpoint of its folder, with what it says of the best one and of
  * the metrics; a folder of damaged checkpoints is an error, never a new run. */
 #define _GNU_SOURCE      /* nftw */
+#include "base/dir.h"
 #include "engine/run/checkpoint.h"
 #include "engine/run/run.h"
 #include "engine/run/run_folder.h"
