@@ -50,9 +50,9 @@ static void lines(const struct arena *a)
 {
     char what[64];
     line(a->name, a->peak);
-    for (int i = 0; i < a->rows; i++) {
-        snprintf(what, sizeof what, "  %s", a->row[i].what);
-        line(what, a->row[i].bytes);
+    for (int i = 0; i < a->names; i++) {
+        snprintf(what, sizeof what, "  %s", a->piece[i].what);
+        line(what, a->piece[i].bytes);
     }
 }
 

@@ -1,4 +1,4 @@
-/* arena.c: one allocation a lifetime, taken from the front, given back by marks. */
+/* arena.c: one allocation a lifetime, taken from the front, released by marks. */
 #include "model/arena.h"
 #include "base/err.h"
 #include "base/arith.h"
@@ -6,7 +6,7 @@
 
 enum { ALIGN = 256 };
 
-/* Pieces of a dry arena have addresses, each its own: a dry run compares them and follows none. */
+/* Pieces of a dry arena have distinct addresses: layout code compares them and dereferences none. */
 void arena_dry_as(struct arena *a, const char *name, size_t elem_bytes)
 {
     *a = (struct arena){ .name = name, .dry = true, .base = (char *)(uintptr_t)ALIGN, .elem_bytes = elem_bytes };
@@ -27,9 +27,9 @@ void arena_free(struct arena *a)
 
 static void note(struct arena *a, const char *what, size_t bytes)
 {
-    for (int i = 0; i < a->rows; i++)
-        if (!strcmp(a->row[i].what, what)) { a->row[i].bytes += bytes; return; }
-    if (a->rows < ARENA_ROWS) { a->row[a->rows].what = what; a->row[a->rows++].bytes = bytes; }
+    for (int i = 0; i < a->names; i++)
+        if (!strcmp(a->piece[i].what, what)) { a->piece[i].bytes += bytes; return; }
+    if (a->names < ARENA_NAMES) { a->piece[a->names].what = what; a->piece[a->names++].bytes = bytes; }
 }
 
 void *arena_get(struct arena *a, size_t bytes, const char *what)
@@ -56,6 +56,6 @@ void arena_print(const struct arena *a, FILE *f)
 {
     fprintf(f, "arena %-10s %10.2f MiB of %.2f MiB\n", a->name, (double)a->peak / 0x1p20,
             (double)(a->dry ? a->peak : a->size) / 0x1p20);
-    for (int i = 0; i < a->rows; i++)
-        fprintf(f, "  %-28s %10.2f MiB\n", a->row[i].what, (double)a->row[i].bytes / 0x1p20);
+    for (int i = 0; i < a->names; i++)
+        fprintf(f, "  %-28s %10.2f MiB\n", a->piece[i].what, (double)a->piece[i].bytes / 0x1p20);
 }

@@ -1,5 +1,5 @@
 /* config.c: config.json. Every key is in one of four tables (sizes, ids, keys that must have one value, keys that do
- * not matter); a key in none of them is refused unless it is null or false, because it may change the mathematics: a
+ * not matter). A key in none of them is rejected unless it is null or false, because it may change the mathematics: a
  * wrong model that runs is worse than one that does not load. */
 #include "model/config.h"
 #include "base/file.h"
@@ -27,8 +27,7 @@ static const struct size { const char *key; size_t at; int max; bool optional; }
     { "max_position_embeddings", offsetof(struct model_config, max_len), 1 << 24, false },
 };
 
-/* Keys that change the mathematics and of which one value is implemented. null and a missing key mean that value
- * too. */
+/* Keys that change the mathematics, with the one value that is implemented; null and a missing key mean it too. */
 static const struct must { const char *key, *text; double number; int archs; } musts[] = {
     { "hidden_act", "silu", 0, ALL },                   /* "swish" is another name of it */
     { "mlp_bias", NULL, 0, ALL },
@@ -42,7 +41,7 @@ static const struct must { const char *key, *text; double number; int archs; } m
     { "add_cross_attention", NULL, 0, ALL },
 };
 
-/* Keys that do not change what the weights compute: book-keeping, settings of generate(), settings of Python. */
+/* Keys that do not change the mathematics: book-keeping, settings of generate(), settings of Python. */
 static const char *const harmless[] = {
     "architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "use_cache", "initializer_range",
     "tie_word_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "layer_types",
@@ -59,8 +58,8 @@ static const char *const harmless[] = {
     "model_max_length", "tokenizer_model_max_length", "tokenizer_padding_side", "neftune_noise_alpha",
 };
 
-/* Keys that are known to be another model, with what to do instead. */
-static const struct refusal { const char *key, *why; } refusals[] = {
+/* Keys of models that are not supported, with what to do instead. */
+static const struct unsupported { const char *key, *why; } unsupported[] = {
     { "quantization_config",
       "quantised weights are not read from safetensors; give the model before it was quantised (bf16, f16 or f32), or "
       "a GGUF file" },
@@ -71,10 +70,10 @@ static const struct refusal { const char *key, *why; } refusals[] = {
       "needed" },
 };
 
-/* c is being filled from j; name and key go into sentences. */
-struct reader { json_t *j; const char *name; const struct arch *arch; struct err *e; };
+/* A configuration being read from j; name stands for the file in messages. */
+struct config_reader { json_t *j; const char *name; const struct arch *arch; struct err *e; };
 
-static bool read_arch(struct reader *r, struct model_config *c)
+static bool read_arch(struct config_reader *r, struct model_config *c)
 {
     json_t *list = json_object_get(r->j, "architectures");
     const char *arch = json_string_value(json_array_get(list, 0));
@@ -94,7 +93,7 @@ static bool read_arch(struct reader *r, struct model_config *c)
     return true;
 }
 
-static bool read_sizes(struct reader *r, struct model_config *c)
+static bool read_sizes(struct config_reader *r, struct model_config *c)
 {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         const struct size *s = &sizes[i];
@@ -119,7 +118,7 @@ static bool read_sizes(struct reader *r, struct model_config *c)
     return true;
 }
 
-static bool read_number(struct reader *r, json_t *in, const char *key, double max, double *out)
+static bool read_number(struct config_reader *r, json_t *in, const char *key, double max, double *out)
 {
     json_t *v = json_object_get(in, key);
     if (!v || json_is_null(v)) return true;
@@ -131,7 +130,7 @@ static bool read_number(struct reader *r, json_t *in, const char *key, double ma
 }
 
 /* rope_scaling (older files) and rope_parameters (newer, also carries rope_theta). */
-static bool read_rope(struct reader *r, struct model_config *c)
+static bool read_rope(struct config_reader *r, struct model_config *c)
 {
     c->rope_theta = 10000;                              /* transformers' default, all three architectures */
     if (!read_number(r, r->j, "rope_theta", 1e15, &c->rope_theta)) return false;
@@ -152,7 +151,7 @@ static bool read_rope(struct reader *r, struct model_config *c)
     return true;
 }
 
-static bool read_id(struct reader *r, json_t *v, const char *key, int vocab, int *out)
+static bool read_id(struct config_reader *r, json_t *v, const char *key, int vocab, int *out)
 {
     json_int_t id = json_integer_value(v);
     if (!json_is_integer(v) || id < 0 || id >= vocab)
@@ -162,7 +161,7 @@ static bool read_id(struct reader *r, json_t *v, const char *key, int vocab, int
 }
 
 /* Adds an id, or a list of them, to those that end a text; one that is there already only once. */
-static bool read_eos(struct reader *r, json_t *v, struct model_config *c)
+static bool read_eos(struct config_reader *r, json_t *v, struct model_config *c)
 {
     size_t n = json_is_array(v) ? json_array_size(v) : 1;
     if (n > CONFIG_EOS_FILE) return fail(r->e, "%s: eos_token_id: more than %d ids", r->name, CONFIG_EOS_FILE);
@@ -177,7 +176,7 @@ static bool read_eos(struct reader *r, json_t *v, struct model_config *c)
     return true;
 }
 
-static bool read_ids(struct reader *r, struct model_config *c)
+static bool read_ids(struct config_reader *r, struct model_config *c)
 {
     c->bos = c->pad = -1;
     json_t *bos = json_object_get(r->j, "bos_token_id"), *pad = json_object_get(r->j, "pad_token_id"),
@@ -199,8 +198,7 @@ static bool must_holds(const struct must *m, json_t *v)
     return json_is_number(v) && fabs(json_number_value(v) - m->number) < DBL_EPSILON;
 }
 
-/* Is the key in a table, or switched off? Keys that begin with _, transformers or unsloth are notes that tools
- * leave. */
+/* Is the key in a table, or switched off? Keys that begin with _, transformers or unsloth are notes of tools. */
 static bool known(const char *key, json_t *v)
 {
     if (!v || json_is_null(v) || json_is_false(v) || key[0] == '_' || !strncmp(key, "transformers", 12) ||
@@ -213,10 +211,10 @@ static bool known(const char *key, json_t *v)
 }
 
 /* A sliding window changes nothing where no layer has one, or where it is as long as the longest text. Llama has no
- * such layers in transformers, but files converted from Mistral say sliding_window and mean it. In Qwen
- * use_sliding_window switches it on, from layer max_window_layers (28 if missing) up, unless layer_types says which
- * layers have it. */
-static bool read_window(struct reader *r, const struct model_config *c)
+ * such layers in transformers, but files converted from Mistral set sliding_window and mean it. In Qwen
+ * use_sliding_window switches it on, from layer max_window_layers (28 if missing) up, unless layer_types lists the
+ * layers that have it. */
+static bool read_window(struct config_reader *r, const struct model_config *c)
 {
     json_t *window = json_object_get(r->j, "sliding_window"), *use = json_object_get(r->j, "use_sliding_window"),
            *types = json_object_get(r->j, "layer_types");
@@ -243,7 +241,7 @@ static bool read_window(struct reader *r, const struct model_config *c)
     return true;
 }
 
-static bool read_musts(struct reader *r, const struct model_config *c)
+static bool read_musts(struct config_reader *r, const struct model_config *c)
 {
     for (size_t i = 0; i < sizeof musts / sizeof *musts; i++) {
         const struct must *m = &musts[i];
@@ -252,9 +250,9 @@ static bool read_musts(struct reader *r, const struct model_config *c)
         return fail(r->e, "%s: %s: only %g (or null, or leaving it out) is implemented for %s", r->name, m->key,
                     m->number, r->arch->name);
     }
-    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
-        if (!known(refusals[i].key, json_object_get(r->j, refusals[i].key)))
-            return fail(r->e, "%s: %s: %s", r->name, refusals[i].key, refusals[i].why);
+    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
+        if (!known(unsupported[i].key, json_object_get(r->j, unsupported[i].key)))
+            return fail(r->e, "%s: %s: %s", r->name, unsupported[i].key, unsupported[i].why);
     if (!read_window(r, c)) return false;
     const char *key;
     json_t *v;
@@ -265,19 +263,19 @@ static bool read_musts(struct reader *r, const struct model_config *c)
     return true;
 }
 
-/* What both the reader and the writer ask of the numbers. */
+/* Checks of both the reader and the writer. */
 static bool check(const struct model_config *c, const char *name, struct err *e)
 {
     if (c->heads % c->kv_heads)
         return fail(e, "%s: num_attention_heads %d is not a multiple of num_key_value_heads %d", name, c->heads,
                     c->kv_heads);
-    if (c->head_dim % 2) return fail(e, "%s: head_dim %d is odd; rotary positions turn pairs", name, c->head_dim);
+    if (c->head_dim % 2) return fail(e, "%s: head_dim %d is odd; rotary positions rotate pairs", name, c->head_dim);
     if ((int64_t)c->heads * c->head_dim > 1 << 17)
         return fail(e, "%s: num_attention_heads x head_dim is above %d", name, 1 << 17);
     return true;
 }
 
-static bool fill(struct reader *r, struct model_config *c)
+static bool fill(struct config_reader *r, struct model_config *c)
 {
     if (!json_is_object(r->j)) return fail(r->e, "%s: must be a JSON object", r->name);
     if (!read_arch(r, c) || !read_sizes(r, c) || !read_musts(r, c) || !read_rope(r, c) || !read_ids(r, c)) return false;
@@ -289,7 +287,7 @@ static bool fill(struct reader *r, struct model_config *c)
     c->tied = json_is_true(tied);                       /* missing: false, as in the three classes of transformers */
     c->qkv_bias = r->arch->bit == QWEN2;
     c->qk_norm = r->arch->bit == QWEN3;
-    /* computes nothing here; kept for who trains on with other programs */
+    /* not used here; kept for programs that train the model further */
     json_t *sd = json_object_get(r->j, "initializer_range");
     c->initial_sd =
         json_is_number(sd) && json_number_value(sd) > 0 && json_number_value(sd) <= 1 ? json_number_value(sd) : 0;
@@ -299,7 +297,7 @@ static bool fill(struct reader *r, struct model_config *c)
 bool model_config_parse(struct model_config *c, const char *name, const char *text, size_t n, struct err *e)
 {
     *c = (struct model_config){ 0 };
-    struct reader r = { .j = json_from(name, text, n, e), .name = name, .e = e };
+    struct config_reader r = { .j = json_from(name, text, n, e), .name = name, .e = e };
     if (!r.j) return false;
     bool ok = fill(&r, c);
     json_decref(r.j);
@@ -316,7 +314,7 @@ bool model_config_read(struct model_config *c, const char *path, struct err *e)
 
 bool model_generation_parse(struct model_config *c, const char *name, const char *text, size_t n, struct err *e)
 {
-    struct reader r = { .j = json_from(name, text, n, e), .name = name, .e = e };
+    struct config_reader r = { .j = json_from(name, text, n, e), .name = name, .e = e };
     if (!r.j) return false;
     json_t *eos = json_object_get(r.j, "eos_token_id");
     bool ok = json_is_object(r.j) || fail(e, "%s: must be a JSON object", name);
@@ -336,7 +334,7 @@ bool model_generation_read(struct model_config *c, const char *folder, struct er
     return ok;
 }
 
-static void put_real(struct str *s, const char *key, double x)
+static void put_double(struct str *s, const char *key, double x)
 {
     str_printf(s, "  \"%s\": ", key);
     json_put_double(s, x);
@@ -352,7 +350,7 @@ static void put_ids(struct str *s, const struct model_config *c)
         for (int i = 0; i < c->n_eos; i++) str_printf(s, "%s%d", i ? ", " : "", c->eos[i]);
         str_puts(s, "],\n");
     }
-    /* transformers would otherwise put its own default there */
+    /* without the key transformers would use its own default */
     if (c->n_eos == 0) str_puts(s, "  \"eos_token_id\": null,\n");
     if (c->bos < 0) str_puts(s, "  \"bos_token_id\": null,\n");
     if (c->pad >= 0) str_printf(s, "  \"pad_token_id\": %d,\n", c->pad);
@@ -367,9 +365,9 @@ static void put_config(struct str *s, const struct model_config *c, const struct
     if (a->bit == LLAMA) str_puts(s, "  \"mlp_bias\": false,\n");
     if (a->bit != LLAMA) str_puts(s, "  \"use_sliding_window\": false,\n");
     str_puts(s, "  \"attention_dropout\": 0.0,\n  \"hidden_act\": \"silu\",\n");
-    put_real(s, "initializer_range", c->initial_sd > 0 ? c->initial_sd : 0.02);
-    put_real(s, "rms_norm_eps", c->rms_eps);
-    put_real(s, "rope_theta", c->rope_theta);
+    put_double(s, "initializer_range", c->initial_sd > 0 ? c->initial_sd : 0.02);
+    put_double(s, "rms_norm_eps", c->rms_eps);
+    put_double(s, "rope_theta", c->rope_theta);
     put_ids(s, c);
     str_puts(s, "  \"rope_scaling\": ");
     rope_put(s, &c->rope);
@@ -377,7 +375,7 @@ static void put_config(struct str *s, const struct model_config *c, const struct
                c->tied ? "true" : "false", dtype);
 }
 
-/* The text of config.json; it is read back, so that what is written can be read. */
+/* The text of config.json, read back as a check. */
 static bool render(struct str *s, const struct model_config *c, const char *dtype, const char *name, struct err *e)
 {
     const struct arch *a = NULL;

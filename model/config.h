@@ -11,7 +11,7 @@ enum { CONFIG_EOS_FILE = 8, CONFIG_EOS_MAX = 32 };
 
 /* Shapes and constants of the transformer. Every size is checked: positive, heads % kv_heads == 0, head_dim even, and
  * small enough (vocab, ff, max_len <= 2^24; dim, heads * head_dim <= 2^17; layers <= 1024) that the number of weights
- * fits an int64_t by far. */
+ * is far below 2^63. */
 struct model_config {
     char arch[48];                  /* "LlamaForCausalLM", "Qwen2ForCausalLM" or "Qwen3ForCausalLM" */
     int vocab, dim, layers, heads, kv_heads, head_dim, ff, max_len;
@@ -37,11 +37,10 @@ bool model_config_parse(struct model_config *c, const char *name, const char *te
 bool model_generation_read(struct model_config *c, const char *folder, struct err *e);
 bool model_generation_parse(struct model_config *c, const char *name, const char *text, size_t n, struct err *e);
 
-/* What the readers ask of any configuration, whoever filled it in (GGUF metadata too); name stands for its file in
- * errors. */
+/* The checks of the readers, for a configuration from elsewhere (GGUF metadata); name stands for its file in errors. */
 bool model_config_check(const struct model_config *c, const char *name, struct err *e);
 
 /* Writes a config.json that transformers loads, whole or not at all; dtype is that of the weights beside it ("float32",
- * "bfloat16"). What it writes, model_config_read reads back unchanged; a configuration that it would refuse (or whose
- * flags do not belong to its arch) is refused here. */
+ * "bfloat16"). model_config_read reads the file back unchanged; a configuration that it would reject (or whose flags do
+ * not belong to its arch) is rejected here. */
 bool model_config_write(const struct model_config *c, const char *dtype, const char *path, struct err *e);

@@ -1,19 +1,19 @@
-/* gguf_model.c: what a GGUF file says of a language model. As in config.c, a key of the architecture that is in no
- * table is refused unless it is false: it may change the mathematics. llama.cpp writes Llama 3's scaling not as numbers
- * but as a tensor of divisors, which is recognised here. */
+/* gguf_model.c: configuration and vocabulary from GGUF metadata. As in config.c, a key of the architecture that is in
+ * no table is rejected unless it is false: it may change the mathematics. llama.cpp writes Llama 3's scaling not as
+ * numbers but as a tensor of divisors, which is recognised here. */
 #include "model/gguf_model.h"
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct arch { const char *name, *hf; } archs[] = {
+static const struct gguf_arch { const char *name, *hf; } archs[] = {
     { "llama", "LlamaForCausalLM" }, { "qwen2", "Qwen2ForCausalLM" }, { "qwen3", "Qwen3ForCausalLM" },
 };
 
-/* Keys after "llama." (or the other two), all whole numbers or truth values. at: where it goes; else it must be `must`
- * (-1: looked at elsewhere). */
-static const struct key { const char *key; size_t at; int max; bool needed; int must; } keys[] = {
+/* Keys after "llama." (or the other two), all whole numbers or truth values. must -1: the value goes to `at`; else it
+ * is the one value that is implemented. */
+static const struct arch_key { const char *key; size_t at; int max; bool needed; int must; } keys[] = {
     { "embedding_length", offsetof(struct model_config, dim), 1 << 17, true, -1 },
     { "block_count", offsetof(struct model_config, layers), 1024, true, -1 },
     { "attention.head_count", offsetof(struct model_config, heads), 4096, true, -1 },
@@ -33,10 +33,10 @@ static const char *const others[] = {
 };
 enum { KEYS = sizeof keys / sizeof *keys, OTHERS = sizeof others / sizeof *others };
 
-struct reader { const struct gguf *g; const struct arch *arch; char full[128]; struct err *e; };
+struct gguf_reader { const struct gguf *g; const struct gguf_arch *arch; char full[128]; struct err *e; };
 
-/* The architecture's own key, whole; valid until the next call. */
-static const char *full(struct reader *r, const char *key)
+/* The whole key, "llama." in front; valid until the next call. */
+static const char *full(struct gguf_reader *r, const char *key)
 {
     snprintf(r->full, sizeof r->full, "%s.%s", r->arch->name, key);
     return r->full;
@@ -44,7 +44,7 @@ static const char *full(struct reader *r, const char *key)
 
 static bool is(struct gguf_text t, const char *s) { return t.n == (int64_t)strlen(s) && !memcmp(t.p, s, (size_t)t.n); }
 
-static bool read_arch(struct reader *r, struct model_config *c)
+static bool read_arch(struct gguf_reader *r, struct model_config *c)
 {
     struct gguf_text arch;
     if (!gguf_text(r->g, "general.architecture", &arch))
@@ -63,10 +63,10 @@ static bool read_arch(struct reader *r, struct model_config *c)
     return true;
 }
 
-static bool read_keys(struct reader *r, struct model_config *c)
+static bool read_keys(struct gguf_reader *r, struct model_config *c)
 {
     for (int i = 0; i < KEYS; i++) {
-        const struct key *k = &keys[i];
+        const struct arch_key *k = &keys[i];
         const char *name = full(r, k->key);
         int64_t n = 0;
         double x = k->must;
@@ -85,7 +85,7 @@ static bool read_keys(struct reader *r, struct model_config *c)
 }
 
 /* Every key of the architecture must be in a table, or be false. */
-static bool check_known(struct reader *r)
+static bool check_known(struct gguf_reader *r)
 {
     const char *prefix = full(r, "");
     size_t n = strlen(prefix);
@@ -104,7 +104,7 @@ static bool check_known(struct reader *r)
 }
 
 /* The shapes that follow from tensors and from each other. */
-static bool read_shapes(struct reader *r, struct model_config *c)
+static bool read_shapes(struct gguf_reader *r, struct model_config *c)
 {
     const char *name = gguf_name(r->g);
     if (!c->kv_heads) c->kv_heads = c->heads;
@@ -129,7 +129,7 @@ static bool read_shapes(struct reader *r, struct model_config *c)
     return true;
 }
 
-static bool read_real(struct reader *r, const char *key, double min, double max, double *out)
+static bool read_real(struct gguf_reader *r, const char *key, double min, double max, double *out)
 {
     double x;
     if (!gguf_find(r->g, full(r, key))) return true;
@@ -139,8 +139,8 @@ static bool read_real(struct reader *r, const char *key, double min, double max,
     return true;
 }
 
-/* llama.cpp holds floats: 1e-5 is there 9.99999974737875e-06. The shortest decimal that gives the same float is what
- * the model's maker wrote. */
+/* llama.cpp stores floats: 1e-5 is 9.99999974737875e-06 there. The shortest decimal that gives the same float is the
+ * number of the original config.json. */
 static double as_written(double x)
 {
     char text[40];
@@ -151,7 +151,7 @@ static double as_written(double x)
     return x;
 }
 
-static bool read_scaling(struct reader *r, struct model_config *c)
+static bool read_scaling(struct gguf_reader *r, struct model_config *c)
 {
     const char *name = gguf_name(r->g);
     struct rope *p = &c->rope;
@@ -171,9 +171,9 @@ static bool read_scaling(struct reader *r, struct model_config *c)
         return fail(r->e, "%s: rope.scale_linear and rope.scaling.factor are both there", name);
     if (linear > 1) { *p = (struct rope){ .kind = ROPE_LINEAR, .factor = linear }; return true; }
     if (type.n == 0 || is(type, "none")) {
-        bool spare = p->factor > 1 && type.n == 0;
+        bool untyped = p->factor > 1 && type.n == 0;
         *p = (struct rope){ 0 };
-        return !spare || fail(r->e, "%s: rope.scaling.factor without rope.scaling.type", name);
+        return !untyped || fail(r->e, "%s: rope.scaling.factor without rope.scaling.type", name);
     }
     if (!is(type, "linear") && !is(type, "yarn"))
         return fail(r->e, "%s: %s.rope.scaling.type: %.*s is not implemented; none, linear and yarn are", name,
@@ -185,9 +185,8 @@ static bool read_scaling(struct reader *r, struct model_config *c)
     return true;
 }
 
-/* rope_freqs.weight: what each frequency is divided by. The settings known of Llama 3.1 to 3.3 are tried against all
- * its values. */
-static bool read_divisors(struct reader *r, struct model_config *c)
+/* rope_freqs.weight: the divisor of each frequency. All must be those of Llama 3.1 to 3.3's settings. */
+static bool read_divisors(struct gguf_reader *r, struct model_config *c)
 {
     const struct gguf_tensor *t = gguf_tensor(r->g, "rope_freqs.weight");
     if (!t) return true;
@@ -212,11 +211,11 @@ static bool read_divisors(struct reader *r, struct model_config *c)
     free(scaled);
     return fits || fail(r->e,
                         "%s: tensor rope_freqs.weight: not the scaling of Llama 3 (low 1, high 4, 8192 positions), the "
-                        "only table that is understood",
+                        "only table that is supported",
                         name);
 }
 
-static bool read_id(struct reader *r, const struct model_config *c, const char *key, int *out)
+static bool read_id(struct gguf_reader *r, const struct model_config *c, const char *key, int *out)
 {
     int64_t id;
     *out = -1;
@@ -229,7 +228,7 @@ static bool read_id(struct reader *r, const struct model_config *c, const char *
 
 bool gguf_config(const struct gguf *g, struct model_config *c, struct err *e)
 {
-    struct reader r = { .g = g, .e = e };
+    struct gguf_reader r = { .g = g, .e = e };
     *c = (struct model_config){ .rope_theta = 10000 };
     if (!read_arch(&r, c) || !read_keys(&r, c) || !check_known(&r) || !read_shapes(&r, c)) return false;
     if (!read_real(&r, "attention.layer_norm_rms_epsilon", 1e-30, 1, &c->rms_eps) ||
@@ -315,7 +314,7 @@ static bool read_tokens(const struct gguf *g, struct gguf_vocab *v, struct err *
 bool gguf_vocab(const struct gguf *g, struct gguf_vocab *v, struct err *e)
 {
     *v = (struct gguf_vocab){ .add_space_prefix = false };
-    struct reader r = { .g = g, .e = e };
+    struct gguf_reader r = { .g = g, .e = e };
     gguf_text(g, "tokenizer.ggml.pre", &v->pre);
     gguf_text(g, "tokenizer.chat_template", &v->chat_template);
     v->has_add_bos = gguf_bool(g, "tokenizer.ggml.add_bos_token", &v->add_bos);

@@ -1,6 +1,6 @@
-/* load.c: weights from safetensors or GGUF. A file is mapped and converted piece by piece, by all threads, straight to
- * where it belongs: at no time is there a second copy of a tensor. All pieces of all tensors are one loop: a loop a
- * tensor waits for the slower thread 300 times. */
+/* load.c: weights from safetensors or GGUF. A file is mapped and converted piece by piece, by all threads, straight
+ * into the model's memory: there is never a second copy of a tensor. All pieces of all tensors are one parallel loop:
+ * one loop a tensor would wait for the slower thread 300 times. */
 #include "model/load.h"
 #include "model/gguf_model.h"
 #include "model/model_place.h"
@@ -12,19 +12,19 @@
 
 enum { PIECE = 1 << 16 };            /* numbers a thread converts at once: they stay in its L2 */
 
-/* One tensor of the file, whichever kind, and where it goes. half > 0: GGUF's interleaved rows in heads of 2 half rows.
- * bad: how many of its numbers are NaN or infinite, the first of them at first_bad; only counted where somebody
- * asks. */
-struct source {
-    const struct st_tensor *st;
+/* One tensor of the file and its destination. */
+struct tensor_source {
+    const struct st_tensor *st;     /* one of the two */
     const struct gguf_tensor *gg;
     elem_t *to;
-    int64_t count, cols, piece, pieces_before, bad, first_bad;
-    int half;
+    int64_t count, cols;
+    int64_t piece, pieces_before;   /* numbers a piece has; pieces of the tensors before this one */
+    int64_t bad, first_bad;         /* NaN and infinite numbers, and the index of the first; counted with the check */
+    int half;                       /* > 0: GGUF's interleaved rows, in heads of 2 half rows */
 };
 
 /* out[n] = values begin .. of the file's tensor, in the file's order. */
-static void get_wide(const struct source *s, int64_t begin, int64_t n, acc_t *out)
+static void get_acc(const struct tensor_source *s, int64_t begin, int64_t n, acc_t *out)
 {
     bool ok;
 #if defined(REAL_IS_double)
@@ -41,31 +41,31 @@ static void get_wide(const struct source *s, int64_t begin, int64_t n, acc_t *ou
     ENSURE(ok);
 }
 
-/* The same in the model's order. */
-static void get_turned(const struct source *s, int64_t begin, int64_t n, acc_t *out)
+/* The same with the rows in the model's order. */
+static void get_reordered(const struct tensor_source *s, int64_t begin, int64_t n, acc_t *out)
 {
-    if (!s->half) { get_wide(s, begin, n, out); return; }
+    if (!s->half) { get_acc(s, begin, n, out); return; }
     for (int64_t at = begin; at < begin + n; at += s->cols) {       /* begin and n are whole rows */
         int64_t row = at / s->cols, head = row / (2 * s->half), i = row % s->half, part = row / s->half % 2;
-        get_wide(s, (head * 2 * s->half + 2 * i + part) * s->cols, s->cols, out + (at - begin));
+        get_acc(s, (head * 2 * s->half + 2 * i + part) * s->cols, s->cols, out + (at - begin));
     }
 }
 
-/* The same as they are stored. */
-static void get_real(const struct source *s, int64_t begin, int64_t n, elem_t *out)
+/* The same in the storage type. */
+static void get_elem(const struct tensor_source *s, int64_t begin, int64_t n, elem_t *out)
 {
 #if defined(REAL_IS_bf16)
     acc_t *x = xmalloc((size_t)n * sizeof *x);
-    get_turned(s, begin, n, x);
+    get_reordered(s, begin, n, x);
     for (int64_t i = 0; i < n; i++) out[i] = elem_from((double)x[i]);
     free(x);
 #else
-    get_turned(s, begin, n, out);
+    get_reordered(s, begin, n, out);
 #endif
 }
 
-/* The file's numbers are already as they are stored: they go from the map into place. */
-static bool as_stored(const struct source *s)
+/* Are the file's numbers of the storage type? Then they are copied from the map. */
+static bool as_stored(const struct tensor_source *s)
 {
 #if defined(REAL_IS_bf16)
     return s->st && s->st->dtype == ST_BF16;
@@ -76,9 +76,9 @@ static bool as_stored(const struct source *s)
 #endif
 }
 
-/* x[n] that are NaN or infinite: all bits of the exponent are set. *first is the first of them. Two loops, so that the
- * one that nearly always runs alone is vector instructions: 25 ms of CPU time for SmolLM2's 135 M numbers, beside 330
- * for all of loading. */
+/* How many of x[n] are NaN or infinite (all bits of the exponent are set); *first is the index of the first. Two loops,
+ * so that the first, which nearly always finds none, is vector instructions: 25 ms of CPU time for SmolLM2's 135 M
+ * numbers, of 330 for all of loading. */
 static int64_t count_bad(const elem_t *x, int64_t n, int64_t *first)
 {
 #if defined(REAL_IS_bf16)
@@ -106,14 +106,14 @@ static int64_t count_bad(const elem_t *x, int64_t n, int64_t *first)
     return bad;
 }
 
-/* Pieces are whole blocks of every quantised type, and whole rows where rows change places. */
-static void put_piece(struct source *s, int64_t begin, elem_t *buf, bool look)
+/* Pieces are whole blocks of every quantised type, and whole rows where rows are reordered. */
+static void put_piece(struct tensor_source *s, int64_t begin, elem_t *buf, bool check)
 {
     int64_t n = s->count - begin < s->piece ? s->count - begin : s->piece;
     const void *from = buf;
     if (as_stored(s)) from = (const char *)s->st->data + (size_t)begin * sizeof *buf;
-    else get_real(s, begin, n, buf);
-    int64_t first = 0, bad = look ? count_bad(from, n, &first) : 0;
+    else get_elem(s, begin, n, buf);
+    int64_t first = 0, bad = check ? count_bad(from, n, &first) : 0;
     if (bad) {
         #pragma omp critical
         {
@@ -124,7 +124,7 @@ static void put_piece(struct source *s, int64_t begin, elem_t *buf, bool look)
     dev_put(s->to + begin, from, (size_t)n * sizeof *buf);
 }
 
-static void put_all(struct source *s, int n, bool look)
+static void put_all(struct tensor_source *s, int n, bool check)
 {
     int64_t pieces = 0, longest = 0;
     for (int i = 0; i < n; i++) {
@@ -133,7 +133,7 @@ static void put_all(struct source *s, int n, bool look)
         pieces += (s[i].count + s[i].piece - 1) / s[i].piece;
         if (s[i].piece > longest) longest = s[i].piece;
     }
-    /* one where dev_put is not for several: everywhere but on the CPU */
+    /* dev_threads() is 1 where dev_put is for one thread: everywhere but on the CPU */
     #pragma omp parallel num_threads(dev_threads())
     {
         elem_t *buf = xmalloc((size_t)longest * sizeof *buf);
@@ -142,16 +142,16 @@ static void put_all(struct source *s, int n, bool look)
         for (int64_t k = 0; k < pieces; k++) {
             /* a thread's pieces come in ascending order */
             while (at + 1 < n && s[at + 1].pieces_before <= k) at++;
-            put_piece(&s[at], (k - s[at].pieces_before) * s[at].piece, buf, look);
+            put_piece(&s[at], (k - s[at].pieces_before) * s[at].piece, buf, check);
         }
         free(buf);
     }
 }
 
-/* The first tensor that holds what is no number, by name and place. */
-static bool all_numbers(const struct model *m, const struct source *s, const char *path, struct err *e)
+/* False: a weight is NaN or infinite; the message names the first such tensor and place. */
+static bool all_finite(const struct model *m, const struct tensor_source *s, const char *path, struct err *e)
 {
-    const struct source *bad = NULL;
+    const struct tensor_source *bad = NULL;
     const char *name = NULL;
     int tensors = 0;
     for (int i = 0; i < m->params; i++) {
@@ -174,9 +174,9 @@ static bool all_numbers(const struct model *m, const struct source *s, const cha
                 path, name, (long long)bad->bad, (long long)bad->count, ELEM_NAME, at, others);
 }
 
-/* The file has every tensor: only now is memory taken, which a configuration alone could ask terabytes of. A file with
- * holes can, too. */
-static bool take_all(struct model *m, struct source *s, const char *path, bool look, struct err *e)
+/* Allocates only now that the file is known to have every tensor: a configuration alone could ask for terabytes. So can
+ * a sparse file, hence the check against free memory. */
+static bool take_all(struct model *m, struct tensor_source *s, const char *path, bool check, struct err *e)
 {
     const struct model_config c = m->c;
     size_t left, total, need = (size_t)m->count * sizeof *m->w;
@@ -187,8 +187,8 @@ static bool take_all(struct model *m, struct source *s, const char *path, bool l
     model_free(m);
     model_make(m, &c);
     for (int i = 0; i < m->params; i++) s[i].to = m->w + m->param[i].at;
-    put_all(s, m->params, look);
-    return all_numbers(m, s, path, e);
+    put_all(s, m->params, check);
+    return all_finite(m, s, path, e);
 }
 
 static bool right_shape(const struct param *p, int rank, const int64_t *shape, const char *path, const char *name,
@@ -196,14 +196,14 @@ static bool right_shape(const struct param *p, int rank, const int64_t *shape, c
 {
     int want = p->cols ? 2 : 1;
     if (rank == want && shape[0] == p->rows && (want == 1 || shape[1] == p->cols)) return true;
-    return want == 1 ? fail(e, "%s: tensor %s has another shape than the configuration says: [%lld] is needed", path,
+    return want == 1 ? fail(e, "%s: tensor %s has another shape than the configuration: [%lld] is needed", path,
                             name, (long long)p->rows)
-                     : fail(e, "%s: tensor %s has another shape than the configuration says: [%lld, %lld] is needed",
+                     : fail(e, "%s: tensor %s has another shape than the configuration: [%lld, %lld] is needed",
                             path, name, (long long)p->rows, (long long)p->cols);
 }
 
-/* Buffers that older files carry beside the weights, by the end of their names: tables of rotary positions and causal
- * masks, which are computed anew here as in transformers. self_attn.bias is a mask only as [1, 1, n, n]. */
+/* Buffers that older files hold beside the weights, by the end of their names: tables of rotary positions and causal
+ * masks, which are computed here, as in transformers. self_attn.bias is a mask only as [1, 1, n, n]. */
 static bool is_buffer(const struct st_tensor *t)
 {
     static const struct { const char *tail; int rank; } buffers[] = {
@@ -222,7 +222,7 @@ static bool is_buffer(const struct st_tensor *t)
 
 static const char embed_name[] = "model.embed_tokens.weight", head_name[] = "lm_head.weight";
 
-/* The same numbers, whatever they are stored as; two NaNs of the same bits are the same. */
+/* The same numbers, in any types; two NaNs of the same bits are the same. */
 static bool same_numbers(const struct st_tensor *a, const struct st_tensor *b)
 {
     enum { N = 4096 };
@@ -241,8 +241,8 @@ static bool same_numbers(const struct st_tensor *a, const struct st_tensor *b)
     return true;
 }
 
-/* config.json says that the head is the embedding, the file has a head of its own with other numbers: as in
- * transformers 5 the file is right. True where the head was untied. */
+/* Where config.json ties the head to the embedding and the file has a head with other numbers, the file is right, as in
+ * transformers 5. True: the head was untied. */
 static bool untie_head(struct model_config *c, const struct st_file *f)
 {
     const struct st_tensor *embed = st_find(f, embed_name), *head = st_find(f, head_name);
@@ -251,7 +251,7 @@ static bool untie_head(struct model_config *c, const struct st_file *f)
     return true;
 }
 
-/* The tensor of the file for a parameter. A tied embedding may be there under the head's name alone. */
+/* The file's tensor for a parameter. A tied embedding may be in it under the head's name alone. */
 static const struct st_tensor *tensor_of(const struct model *m, const struct st_file *f, const struct param *p)
 {
     const struct st_tensor *t = st_find(f, p->name);
@@ -259,26 +259,27 @@ static const struct st_tensor *tensor_of(const struct model *m, const struct st_
 }
 
 /* Tensors of f in the order of the table. */
-static bool find_st(const struct model *m, const struct st_file *f, struct source *s, const char *path, struct err *e)
+static bool find_st(const struct model *m, const struct st_file *f, struct tensor_source *s, const char *path,
+                    struct err *e)
 {
     for (int i = 0; i < m->params; i++) {
         const struct param *p = &m->param[i];
         const struct st_tensor *t = tensor_of(m, f, p);
         if (!t && !strcmp(p->name, head_name))
             return fail(e,
-                        "%s: no tensor %s, which config.json asks for: it does not say \"tie_word_embeddings\": true. "
+                        "%s: no tensor %s, which config.json asks for: it has no \"tie_word_embeddings\": true. "
                         "Add that if the model's head "
                         "is its embedding",
                         path, p->name);
         if (!t) return fail(e, "%s: no tensor %s, which config.json asks for", path, p->name);
         if (!right_shape(p, t->rank, t->shape, path, t->name, e)) return false;
         if (t->dtype == ST_OTHER)
-            return fail(e, "%s: tensor %s is of a type that is no floating point number", path, p->name);
-        s[i] = (struct source){ .st = t, .count = t->count, .cols = p->cols };
+            return fail(e, "%s: tensor %s is not of a floating point type", path, p->name);
+        s[i] = (struct tensor_source){ .st = t, .count = t->count, .cols = p->cols };
     }
     for (int i = 0; st_count(f) != m->params && i < st_count(f); i++) {
         const struct st_tensor *t = st_at(f, i);
-        /* a tied head that is there too, with the embedding's numbers */
+        /* a tied head is in the file too, with the embedding's numbers */
         bool known = is_buffer(t) || (m->c.tied && !strcmp(t->name, head_name));
         for (int j = 0; !known && j < m->params; j++) known = !strcmp(t->name, m->param[j].name);
         if (!known)
@@ -287,7 +288,7 @@ static bool find_st(const struct model *m, const struct st_file *f, struct sourc
     return true;
 }
 
-static bool find_gguf(const struct model *m, const struct gguf *g, struct source *s, struct err *e)
+static bool find_gguf(const struct model *m, const struct gguf *g, struct tensor_source *s, struct err *e)
 {
     const char *path = gguf_name(g);
     for (int i = 0; i < m->params; i++) {
@@ -297,7 +298,7 @@ static bool find_gguf(const struct model *m, const struct gguf *g, struct source
         const struct gguf_tensor *t = gguf_tensor(g, name);
         if (!t) return fail(e, "%s: no tensor %s, which its metadata asks for", path, name);
         if (!right_shape(p, t->rank, t->shape, path, name, e)) return false;
-        s[i] = (struct source){ .gg = t,
+        s[i] = (struct tensor_source){ .gg = t,
                                 .count = t->count,
                                 .cols = p->cols,
                                 .half = gguf_interleaved(&m->c, p->name) ? m->c.head_dim / 2 : 0 };
@@ -318,7 +319,7 @@ static bool find_gguf(const struct model *m, const struct gguf *g, struct source
     return true;
 }
 
-static bool taken(const struct model_config *c, const char *path, struct err *e)
+static bool supported(const struct model_config *c, const char *path, struct err *e)
 {
     return ops_take(
         &(struct op_shape){
@@ -326,22 +327,22 @@ static bool taken(const struct model_config *c, const char *path, struct err *e)
         e);
 }
 
-static bool open_gguf(struct model *m, const char *path, bool look, struct err *e)
+static bool open_gguf(struct model *m, const char *path, bool check, struct err *e)
 {
     struct gguf *g = gguf_open(path, e);
     struct model_config c;
-    bool ok = g && gguf_config(g, &c, e) && taken(&c, path, e);
+    bool ok = g && gguf_config(g, &c, e) && supported(&c, path, e);
     if (ok) {
         model_lay_out(m, &c);
-        struct source *s = xcalloc((size_t)m->params, sizeof *s);
-        ok = find_gguf(m, g, s, e) && take_all(m, s, path, look, e);
+        struct tensor_source *s = xcalloc((size_t)m->params, sizeof *s);
+        ok = find_gguf(m, g, s, e) && take_all(m, s, path, check, e);
         free(s);
     }
     gguf_close(g);
     return ok;
 }
 
-/* The weights of a folder, its path for sentences in *from. */
+/* The weights of a folder; *from gets their path for messages. */
 static struct st_file *open_weights(const char *folder, struct str *from, struct err *e)
 {
     str_printf(from, "%s/model.safetensors", folder);
@@ -360,22 +361,22 @@ static bool read_config(struct model_config *c, const char *folder, struct err *
     return ok;
 }
 
-static bool open_folder(struct model *m, const char *folder, bool look, struct err *e)
+static bool open_folder(struct model *m, const char *folder, bool check, struct err *e)
 {
     struct str from = { 0 };
     struct model_config c;
     struct st_file *f = NULL;
-    bool ok = read_config(&c, folder, e) && taken(&c, folder, e) && (f = open_weights(folder, &from, e)) != NULL;
+    bool ok = read_config(&c, folder, e) && supported(&c, folder, e) && (f = open_weights(folder, &from, e)) != NULL;
     if (ok) {
         if (untie_head(&c, f))
             fprintf(stderr,
                     "appo: note: %s: lm_head.weight is not the embedding, although config.json says "
                     "\"tie_word_embeddings\": true. The head of "
-                    "the file is used, as transformers 5 does; what is saved says false\n",
+                    "the file is used, as transformers 5 does; a saved model will have false\n",
                     from.p);
         model_lay_out(m, &c);
-        struct source *s = xcalloc((size_t)m->params, sizeof *s);
-        ok = find_st(m, f, s, from.p, e) && take_all(m, s, from.p, look, e);
+        struct tensor_source *s = xcalloc((size_t)m->params, sizeof *s);
+        ok = find_st(m, f, s, from.p, e) && take_all(m, s, from.p, check, e);
         free(s);
     }
     st_close(f);
@@ -383,7 +384,7 @@ static bool open_folder(struct model *m, const char *folder, bool look, struct e
     return ok;
 }
 
-/* The configuration of what would be loaded: where there are weights, they decide whether the head is tied. */
+/* The configuration of the model that would be loaded: if there are weights, they decide whether the head is tied. */
 static bool folder_config(struct model_config *c, const char *folder, struct err *e)
 {
     struct str from = { 0 };

@@ -6,14 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One kind of tensor in a layer. Kinds that share a field (q, k, v; gate, up) stand one after another in the flat
- * vector. */
+/* One kind of tensor in a layer. Kinds that share a field (q, k, v; gate, up) follow one another in the flat vector. */
 enum size { DIM, Q, KV, HD, FF, ONE };
 static const struct kind {
     const char *name;
     size_t field;
     enum size rows, cols;           /* ONE as cols: a vector */
-    bool decay, out;                /* out: writes into the residual stream, its initial weights are smaller */
+    bool decay, out;                /* out: writes to the residual stream; its initial weights are smaller */
     enum { ALWAYS, BIAS, QKNORM } when;
 } kinds[] = {
     { "input_layernorm.weight",          offsetof(struct layer_at, norm1),    DIM, ONE, false, false, ALWAYS },
@@ -121,7 +120,7 @@ void model_make(struct model *m, const struct model_config *c)
     freq_make(m);
     m->w = dev_alloc((size_t)m->count * sizeof *m->w);
     int64_t end = 0;
-    /* the gaps that alignment leaves, which vectors of all weights run over */
+    /* the gaps that alignment leaves: operations on the flat vector run over them */
     for (int i = 0; i <= m->params; i++) {
         int64_t at = i < m->params ? m->param[i].at : m->count;
         dev_zero(m->w + end, (size_t)(at - end) * sizeof *m->w);
@@ -188,7 +187,7 @@ void model_get(acc_t *x, const elem_t *w, int64_t n)
 size_t model_packed(const struct model *m, bool backward)
 {
     const int64_t dim = m->c.dim, att = (int64_t)m->c.heads * m->c.head_dim, ff = m->c.ff;
-    /* as forward.c and backward.c multiply with them */
+    /* the products of forward.c and backward.c */
     const struct { int64_t out, in, times; } matrices[] = {
         { m->qkv_dim, dim, m->c.layers }, { dim, att, m->c.layers }, { 2 * ff, dim, m->c.layers },
         { dim, ff, m->c.layers }, { m->c.vocab, dim, 1 },

@@ -1,5 +1,5 @@
-/* model_place.c: what a place that should hold a model holds instead. Each sentence says what was found and what to do
- * with it. */
+/* model_place.c: recognises paths that do not hold a model, by the names of files. Each message reports what was found
+ * and what to do with it. */
 #include "model/model_place.h"
 #include "model/weights/gguf.h"
 #include "base/file.h"
@@ -19,12 +19,12 @@ static bool holds(const char *folder, const char *name)
     return yes;
 }
 
-/* Pickles run code when they are read, so no program but PyTorch should. */
+/* Reading a pickle runs code, so only PyTorch should read it. */
 #define CONVERT "convert it once with transformers: AutoModelForCausalLM.from_pretrained(DIR, dtype=\"auto\")" \
                 ".save_pretrained(NEW) writes model.safetensors; then model.path=NEW"
 #define TAKE "take the model's folder for transformers (config.json and model.safetensors)"
 
-/* Weights that are not read, by the end of a file's name. */
+/* Weights of other formats, by the end of a file's name. */
 static const struct { const char *tail, *what; } foreign[] = {
     { ".bin", "PyTorch's pickled weights, which are not read: " CONVERT },
     { ".bin.index.json", "PyTorch's pickled weights, which are not read: " CONVERT },
@@ -61,7 +61,7 @@ static bool is_adapter(const char *folder, struct err *e)
     return false;
 }
 
-/* The file of a folder that says best what it is: weights of other kinds before safetensors with odd names. Freed by
+/* The file of a folder that tells most about it: weights of other formats before safetensors with odd names. Freed by
  * the caller. */
 static char *telling_file(const char *folder, int *ggufs)
 {
@@ -102,7 +102,7 @@ static bool look_at_folder(const char *path, struct err *e)
         fail(e, "%s: holds %s%d GGUF file%s: give one itself, model.path=FILE.gguf", path,
              config ? "config.json without model.safetensors, and " : "", ggufs, many);
     else if (whole)
-        fail(e, "%s/config.json: no such file: it says what model the weights beside it are", path);
+        fail(e, "%s/config.json: no such file: it describes the model whose weights are beside it", path);
     else if (kind)
         fail(e, "%s: %.80s holds %s", path, file, kind);
     else if (file)

@@ -9,7 +9,7 @@ static const char *const
     kinds[] = { [ROPE_PLAIN] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3", [ROPE_YARN] = "yarn" };
 enum { LINEAR = 1 << ROPE_LINEAR, LLAMA3 = 1 << ROPE_LLAMA3, YARN = 1 << ROPE_YARN };
 
-/* Llama 3.1: waves shorter than original / high are kept, waves longer than original / low are slowed down by
+/* Llama 3.1: waves shorter than original / high are kept, waves longer than original / low are stretched by
  * factor. */
 static double llama3(const struct rope *r, double f)
 {
@@ -20,13 +20,13 @@ static double llama3(const struct rope *r, double f)
     return (1 - smooth) * f / r->factor + smooth * f;
 }
 
-/* The pair that turns `turns` times over the original length (it need not be whole). */
+/* The index, not necessarily whole, of the pair that rotates `turns` times over the original length. */
 static double pair_of(const struct rope *r, double turns, double theta, int head_dim)
 {
     return head_dim * log(r->original / (turns * 2 * M_PI)) / (2 * log(theta));
 }
 
-/* YaRN: pairs before begin keep their frequency, pairs after end are slowed down by factor, a straight ramp between. */
+/* YaRN: pairs before begin keep their frequency, pairs after end are divided by factor, with a linear ramp between. */
 static void yarn(double *freq, const struct rope *r, double theta, int head_dim)
 {
     double begin = pair_of(r, r->high, theta, head_dim), end = pair_of(r, r->low, theta, head_dim);
@@ -50,7 +50,7 @@ void rope_freq(double *freq, const struct rope *r, double theta, int head_dim)
 
 double rope_logit_scale(const struct rope *r) { return r->kind == ROPE_YARN ? r->attention * r->attention : 1; }
 
-/* Numbers as config.json has them. Those of no kind belong to every kind. */
+/* Numbers of config.json, with the kinds they belong to. */
 struct given { double theta, factor, low, high, beta_slow, beta_fast, original, attention, mscale, mscale_all, part; };
 static const struct number { const char *key; size_t at; int kinds; double min, max; bool whole; } numbers[] = {
     { "rope_theta", offsetof(struct given, theta), ~0, 1e-3, 1e15, false },
@@ -78,8 +78,8 @@ static bool read_kind(struct rope *r, json_t *j, const char *name, const char *k
         for (int k = 0; k < 4; k++) if (json_is_string(v) && !strcmp(json_string_value(v), kinds[k])) kind = k;
         if (kind < 0)
             return fail(e, "%s: %s.%s: %.40s is not implemented; default, linear, llama3 and yarn are", name, key,
-                        places[i], json_is_string(v) ? json_string_value(v) : "what is not a string");
-        if (found >= 0 && found != kind) return fail(e, "%s: %s: type and rope_type say different things", name, key);
+                        places[i], json_is_string(v) ? json_string_value(v) : "a value that is not a string");
+        if (found >= 0 && found != kind) return fail(e, "%s: %s: type and rope_type contradict each other", name, key);
         found = kind;
     }
     r->kind = found < 0 ? ROPE_PLAIN : (enum rope_kind)found;

@@ -1,5 +1,5 @@
-/* rope.h: rotary positions stretched past the length a model was first trained for: what config.json says of it, and
- * the frequencies that follow. */
+/* rope.h: rotary positions, plain and scaled past the length of pretraining: the settings in config.json, and the
+ * frequencies that follow from them. */
 #pragma once
 #include "base/err.h"
 #include "base/str.h"
@@ -15,11 +15,9 @@ struct rope {
     double factor;                  /* >= 1; PLAIN ignores all that follows */
     double low, high;               /* LLAMA3: low_freq_factor < high_freq_factor; YARN: beta_slow < beta_fast */
     int original;                   /* LLAMA3, YARN: original_max_position_embeddings */
-    /* YARN: what cosines and sines are multiplied with, so the logits with its square; 0.1 ln factor + 1 unless
-     * given */
-    double attention;
-    /* YARN: the bounds of the ramp are not rounded to whole pairs ("truncate": false) */
-    bool exact;
+    double attention;               /* YARN: factor of cosines and sines, its square that of logits; 0.1 ln factor + 1
+                                     * unless given */
+    bool exact;                     /* YARN: the ramp's bounds are not rounded to whole pairs ("truncate": false) */
 };
 
 /* freq[head_dim / 2]: the angle of pair j is pos * freq[j]; theta^(-2j / head_dim) before scaling. */
@@ -30,7 +28,7 @@ double rope_logit_scale(const struct rope *r);
 
 /* From the value of rope_scaling or rope_parameters (key), which is an object: r and, if it is in there, theta. max_len
  * stands in for a missing original_max_position_embeddings, as in transformers. False: a key that is not understood, or
- * a number out of range; the sentence names file and key. */
+ * a number out of range; the message names file and key. */
 bool rope_read(struct rope *r, double *theta, json_t *j, const char *name, const char *key, int max_len, struct err *e);
 
 /* Appends the object that rope_read reads back unchanged; "null" for PLAIN. */

@@ -1,5 +1,5 @@
 /* save.c: a model as a Hugging Face folder. Tensors go to their files in pieces; shards are filled in the order of the
- * table, as transformers does it. */
+ * table, as in transformers. */
 #include "model/save.h"
 #include "model/weights/safetensors_write.h"
 #include "base/dir.h"
@@ -20,7 +20,7 @@ static int64_t bytes_of(const struct param *p, const struct save_rule *r)
     return param_count(p) * (r->bf16 ? 2 : (int64_t)sizeof(acc_t));
 }
 
-/* first[k] is the first tensor of shard k, first[shards] == params. A tensor larger than a shard has one for itself. */
+/* first[k] is the first tensor of shard k, first[shards] == params. A tensor larger than a shard gets its own. */
 static int split(const struct model *m, const struct save_rule *r, int *first)
 {
     int shards = 0;
@@ -40,13 +40,13 @@ static void shard_name(struct str *s, int k, int shards)
     else str_printf(s, "model-%05d-of-%05d.safetensors", k + 1, shards);
 }
 
-/* Weights that are not finite (as bf16: that round to infinity) are not worth a file: who reads it would find out much
+/* A weight that is not finite (as bf16: that rounds to infinity) is an error: a reader of the file would find out much
  * later. */
 static bool put_param(struct st_writer *out, const struct model *m, const struct param *p, const struct save_rule *r,
                       acc_t *buf, const char *path, struct err *e)
 {
     int64_t count = param_count(p);
-    /* from 0x1.ffp127 on bf16 rounds up */
+    /* bf16 rounds 0x1.ffp127 and more to infinity */
     double most = r->bf16 ? 0x1.ffp127 : sizeof(acc_t) == 8 ? DBL_MAX : (double)FLT_MAX;
     for (int64_t at = 0; at < count; at += PIECE) {
         int64_t n = count - at < PIECE ? count - at : PIECE, i = 0;
@@ -103,8 +103,8 @@ static bool save_index(const struct model *m, const char *folder, const struct s
     return ok;
 }
 
-/* What generate() of transformers needs to stop where this program stops. One that is there (copied from the model's
- * maker) is left alone. */
+/* Makes generate() of transformers stop at the same ids as this program. A file that is there (copied from the original
+ * model) is kept. */
 static bool save_generation(const struct model_config *c, const char *folder, struct err *e)
 {
     struct str s = { 0 }, path = { 0 };

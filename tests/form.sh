@@ -44,7 +44,7 @@ check_headers() {
         set -f
         for name in $parts; do
             # shellcheck disable=SC2053
-            if [[ ${f##*/} == $name ]]; then continue 2; fi
+            if [[ ${f##*/} == $name ]]; then set +f && continue 2; fi
         done
         set +f
         echo "$f:1: no header ${f%.c}.h, and no ${f%/*}/*_in.h names this part"

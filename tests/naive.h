@@ -69,7 +69,7 @@ static inline double naive_norm_row(const struct numbers *z, double *y, const do
     for (int j = 0; j < dim; j++) y[j] = z->store(w[j] * z->store(x[j] * r));
     return r;
 }
-/* The way back of one row: d(x r) is stored, then float up to dx. dw_row[j] = what the row gives to the weight. */
+/* The backward pass of one row: d(x r) is stored, then float up to dx. dw_row[j] = what the row gives to the weight. */
 static inline void naive_norm_row_back(const struct numbers *z, double *dx, double *dw_row, const double *dy,
                                        const double *x, const double *w, double r, int dim)
 {
@@ -117,18 +117,18 @@ static inline void naive_turn(const struct numbers *z, double *y, const double *
     }
 }
 
-/* Rotation of a layer: q and k heads turned, normalised before where w[0] (queries) and w[1] (keys) are given; values
+/* Rotation of a layer: q and k heads rotated, normalised before where w[0] (queries) and w[1] (keys) are given; values
  * copied. */
 struct naive_rope { struct heads h; double *freq, *w[2], eps; const int *pos; };
 static inline void naive_rope(const struct numbers *z, double *out, double *rstd, const double *in,
                               const struct naive_rope *k, int64_t n)
 {
-    int hd = k->h.hd, turned = k->h.heads + k->h.kv, width = turned + k->h.kv;
+    int hd = k->h.hd, rotated = k->h.heads + k->h.kv, width = rotated + k->h.kv;
     double *x = naive_zeros(hd);
     for (int64_t i = 0; i < n * width; i++) {
         const double *w = k->w[i % width >= k->h.heads], *from = in + i * hd;
-        if (i % width >= turned) { memcpy(out + i * hd, from, (size_t)hd * sizeof *out); continue; }
-        if (w) rstd[i / width * turned + i % width] = naive_norm_row(z, x, from, w, k->eps, hd);
+        if (i % width >= rotated) { memcpy(out + i * hd, from, (size_t)hd * sizeof *out); continue; }
+        if (w) rstd[i / width * rotated + i % width] = naive_norm_row(z, x, from, w, k->eps, hd);
         naive_turn(z, out + i * hd, w ? x : from, k->freq, k->pos[i / width], hd, false);
     }
     free(x);
@@ -137,15 +137,15 @@ static inline void naive_rope(const struct numbers *z, double *out, double *rstd
 static inline void naive_rope_back(const struct numbers *z, double *din, double *const dw[2], const double *dout,
                                    const double *in, const double *rstd, const struct naive_rope *k, int64_t n)
 {
-    int hd = k->h.hd, turned = k->h.heads + k->h.kv, width = turned + k->h.kv, count[2] = { 0, 0 };
+    int hd = k->h.hd, rotated = k->h.heads + k->h.kv, width = rotated + k->h.kv, count[2] = { 0, 0 };
     double *d = naive_zeros(hd), *rows[2] = { naive_zeros(n * width * hd), naive_zeros(n * width * hd) };
     for (int64_t i = 0; i < n * width; i++) {
         const int key = i % width >= k->h.heads, head = (int)(i % width);
-        if (head >= turned) { memmove(din + i * hd, dout + i * hd, (size_t)hd * sizeof *din); continue; }
+        if (head >= rotated) { memmove(din + i * hd, dout + i * hd, (size_t)hd * sizeof *din); continue; }
         naive_turn(z, d, dout + i * hd, k->freq, k->pos[i / width], hd, true);
         if (!k->w[key]) { memcpy(din + i * hd, d, (size_t)hd * sizeof *din); continue; }
         naive_norm_row_back(z, din + i * hd, rows[key] + (int64_t)count[key]++ * hd, d, in + i * hd, k->w[key],
-                            rstd[i / width * turned + head], hd);
+                            rstd[i / width * rotated + head], hd);
     }
     for (int key = 0; key < 2; key++) {
         if (k->w[key]) naive_bias_back(z, dw[key], rows[key], count[key], hd);
@@ -155,21 +155,21 @@ static inline void naive_rope_back(const struct numbers *z, double *din, double 
 }
 
 static inline double naive_sigmoid(double x) { return 1 / (1 + exp(-x)); }
-static inline void naive_swiglu(const struct numbers *z, double *y, const double *gu, int64_t n, int ff)
+static inline void naive_swiglu(const struct numbers *z, double *y, const double *gate_up, int64_t n, int ff)
 {
     for (int64_t i = 0; i < n * ff; i++) {
-        const double *g = gu + i / ff * 2 * ff + i % ff;
+        const double *g = gate_up + i / ff * 2 * ff + i % ff;
         y[i] = z->store(z->store(g[0] * naive_sigmoid(g[0])) * g[ff]);
     }
 }
-static inline void naive_swiglu_back(const struct numbers *z, double *dgu, const double *dy, const double *gu,
+static inline void naive_swiglu_back(const struct numbers *z, double *dgate_up, const double *dy, const double *gate_up,
                                      int64_t n, int ff)
 {
     for (int64_t i = 0; i < n * ff; i++) {
         const int64_t at = i / ff * 2 * ff + i % ff;
-        const double g = gu[at], s = naive_sigmoid(g), up = gu[at + ff];
-        dgu[at + ff] = z->store(dy[i] * z->store(g * s));
-        dgu[at] = z->store(z->store(dy[i] * up) * s * (1 + g * (1 - s)));
+        const double g = gate_up[at], s = naive_sigmoid(g), up = gate_up[at + ff];
+        dgate_up[at + ff] = z->store(dy[i] * z->store(g * s));
+        dgate_up[at] = z->store(z->store(dy[i] * up) * s * (1 + g * (1 - s)));
     }
 }
 

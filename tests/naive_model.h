@@ -110,11 +110,11 @@ static inline void naive_layer_back(const struct naive_net *s, int l, double *dr
     const struct naive_layer *a = &s->layer[l];
     const struct naive_rope rope = naive_net_rope(s, p);
     const int64_t n = s->n, att = (int64_t)c->heads * c->head_dim, qkv = s->m->qkv_dim;
-    double *dx = naive_zeros(n * c->dim), *dy = naive_zeros(n * c->ff), *dgu = naive_zeros(2 * n * c->ff);
+    double *dx = naive_zeros(n * c->dim), *dy = naive_zeros(n * c->ff), *dgate_up = naive_zeros(2 * n * c->ff);
     double *datt = naive_zeros(n * att), *dqkv = naive_zeros(n * qkv);
     naive_linear_back(s, dy, g, dres, a->ff_act, p->down, c->dim, c->ff);
-    naive_swiglu_back(s->z, dgu, dy, a->gate_up, n, c->ff);
-    naive_linear_back(s, dx, g, dgu, a->x2, p->gate_up, 2 * (int64_t)c->ff, c->dim);
+    naive_swiglu_back(s->z, dgate_up, dy, a->gate_up, n, c->ff);
+    naive_linear_back(s, dx, g, dgate_up, a->x2, p->gate_up, 2 * (int64_t)c->ff, c->dim);
     naive_norm_back(s->z, dres, g + p->norm2, dx, dres, a->res2, s->w + p->norm2, a->rstd2, n, c->dim);
     naive_linear_back(s, datt, g, dres, a->attn_out, p->o, c->dim, att);
     naive_attn_back(s->z, dqkv, datt, a->qkv_rot, s->end, n, s->m->h);
@@ -123,7 +123,7 @@ static inline void naive_layer_back(const struct naive_net *s, int l, double *dr
     if (c->qkv_bias) naive_bias_back(s->z, g + p->qkv_bias, dqkv, n, qkv);
     naive_linear_back(s, dx, g, dqkv, a->x1, p->qkv, qkv, c->dim);
     naive_norm_back(s->z, dres, g + p->norm1, dx, dres, a->res1, s->w + p->norm1, a->rstd1, n, c->dim);
-    free(dx), free(dy), free(dgu), free(datt), free(dqkv);
+    free(dx), free(dy), free(dgate_up), free(datt), free(dqkv);
 }
 
 /* g[count] += gradient of sum coef[i] logp(tgt[i]) + of_entropy[i] entropy. The logits are destroyed. */

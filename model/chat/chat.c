@@ -1,6 +1,5 @@
-/* chat.c: conversations to ids. Text between two special tokens is encoded as one piece, as transformers does it
- * after running the template, because merges and regular expressions look across the seam of a template's text and a
- * message's. */
+/* chat.c: conversations to ids. Text between two special tokens is encoded as one piece, as in transformers after
+ * running the template, because merges and regular expressions span a template's text and a message's. */
 #define _GNU_SOURCE     /* memmem */
 #include "model/chat/chat.h"
 #include "model/chat/chat_in.h"
@@ -15,8 +14,7 @@ const char *const chat_special[] = {
 const int chat_specials = sizeof chat_special / sizeof *chat_special;
 const char chat_pattern[] = "\\\\boxed\\{| ?\\p{L}+|\\p{N}| ?[^\\p{L}\\p{N}]";
 
-/* What model.chat_format can force: a known template's way of writing, with or without a default system message and
- * tools. */
+/* Formats for model.chat_format: a known template's, with or without a default system message and tools. */
 static const char qwen_system[] = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
 static const char smol_system[] = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 static const struct { const char *name, *form, *system, *date; bool tools; } formats[] = {
@@ -37,7 +35,7 @@ static bool by_name(struct chat_variant *v, const char *name, struct err *e)
         while (strcmp(chat_form_at(form)->name, formats[i].form)) form++;
         *v = chat_form_at(form)->v;
         v->tools = formats[i].tools;
-        /* chatml: Qwen's way, once Hermes' */
+        /* chatml: Qwen's syntax, which was Hermes' */
         if (v->tools && v->calls == CHAT_CALLS_NONE) v->calls = CHAT_CALLS_QWEN3;
         snprintf(v->system, sizeof v->system, "%s", formats[i].system);
         snprintf(v->date, sizeof v->date, "%s", formats[i].date);
@@ -46,11 +44,11 @@ static bool by_name(struct chat_variant *v, const char *name, struct err *e)
     return fail(e, "there is no chat format '%.60s'; there are: auto, %s", name, chat_formats);
 }
 
-/* What the templates print as bos_token. */
+/* The id of the templates' bos_token. */
 static bool find_bos(struct chat *c, const struct chat_found *x, const char *name, struct err *e)
 {
     static const char llama[] = "<|begin_of_text|>";
-    /* no file is there that could name it */
+    /* there is no file that could name it */
     bool usual = !x->bos.n && c->v.family == CHAT_LLAMA3 && !x->configured;
     const char *bos = x->bos.n ? x->bos.p : usual ? llama : NULL;
     c->bos = -1;
@@ -60,10 +58,10 @@ static bool find_bos(struct chat *c, const struct chat_found *x, const char *nam
                     name);
     c->bos = tokenizer_id(c->t, bos);
     return c->bos >= 0 ||
-           fail(e, "%s: its chat template prints bos_token '%.60s', which the tokenizer has not", name, bos);
+           fail(e, "%s: its chat template prints bos_token '%.60s', which the tokenizer lacks", name, bos);
 }
 
-/* A template named tool_use that is not known is an error only for who declares tools. */
+/* An unknown template named tool_use is an error only if a conversation declares tools. */
 static void read_tool_use(struct chat *c, const struct chat_found *x)
 {
     struct err e = { "" };
@@ -74,7 +72,7 @@ static void read_tool_use(struct chat *c, const struct chat_found *x)
     if (!c->has_tool_use) snprintf(c->no_tool_use, sizeof c->no_tool_use, "%.199s", e.text);
 }
 
-/* A model without a template: only the embedded policy's kind is certain. */
+/* Without a template only the embedded policy's format is certain. */
 static bool by_template(struct chat *c, const char *model_path, struct err *e)
 {
     struct chat_found x = { 0 };
@@ -87,7 +85,7 @@ static bool by_template(struct chat *c, const char *model_path, struct err *e)
     } else if (ok && tokenizer_id(c->t, "<|user|>") >= 0 && tokenizer_id(c->t, "<result>") >= 0) {
         ok = by_name(&c->v, "appo", e);
     } else if (ok) {
-        ok = fail(e, "%s: no chat template comes with it, as with a base model; choose one of: %s", name, chat_formats);
+        ok = fail(e, "%s: it has no chat template, like a base model; choose one of: %s", name, chat_formats);
     }
     chat_found_free(&x);
     return ok;
@@ -133,19 +131,19 @@ bool chat_open(struct chat *c, const struct tokenizer *t, const char *model_path
     return by_name(&c->v, format, e) && find_bos(c, &none, "model.chat_format", e) && find_tokens(c, e);
 }
 
-/* A conversation being written. run: ordinary text since the last special token. asked: the message of the last
- * question. */
-struct writer {
+/* A conversation being written. */
+struct chat_writer {
     const struct chat *c;
     const struct chat_variant *v;
     struct ids *out;
     struct chat_mask *mask;
-    struct str run;
-    int asked;
-    bool own, ok;
+    struct str run;             /* ordinary text since the last special token */
+    int asked;                  /* index of the user's last message */
+    bool own;                   /* ids are marked as the model's own */
+    bool ok;
 };
 
-static void mark(struct writer *w, int n)
+static void mark(struct chat_writer *w, int n)
 {
     struct chat_mask *x = w->mask;
     if (!x || n <= 0) return;
@@ -157,7 +155,7 @@ static void mark(struct writer *w, int n)
     x->n += n;
 }
 
-static void flush(struct writer *w)
+static void flush(struct chat_writer *w)
 {
     int start = w->out->n;
     w->ok = w->ok && (w->run.n == 0 || tokenizer_encode(w->c->t, w->out, w->run.p, w->run.n, false));
@@ -165,46 +163,46 @@ static void flush(struct writer *w)
     str_clear(&w->run);
 }
 
-static void put_id(struct writer *w, int id)
+static void put_id(struct chat_writer *w, int id)
 {
     flush(w);
     ids_put(w->out, id);
     mark(w, 1);
 }
 
-/* What the model wrote from here on, or what it was given. */
-static void set_own(struct writer *w, bool own)
+/* Whether ids from here on are the model's own. */
+static void set_own(struct chat_writer *w, bool own)
 {
     flush(w);
     w->own = own;
 }
 
-static void put_text(struct writer *w, const char *text, size_t n) { str_put(&w->run, text, n); }
+static void put_text(struct chat_writer *w, const char *text, size_t n) { str_put(&w->run, text, n); }
 
-/* Whose words a text is decides which added tokens are recognised in it. */
-enum words { OF_TEMPLATE, OF_ASSISTANT, OF_OTHERS };
+/* The author of a text, which decides on the added tokens that are recognised in it. */
+enum author { OF_TEMPLATE, OF_ASSISTANT, OF_OTHERS };
 
-/* The embedded policy's tags are special tokens, which it may write, but not those that begin and end turns. */
-static bool allowed(const struct chat *c, int id, enum words whose)
+/* The embedded policy's tags are special tokens, which it may write, except those that begin and end turns. */
+static bool allowed(const struct chat *c, int id, enum author author)
 {
-    if (whose == OF_TEMPLATE) return true;
-    if (c->v.family != CHAT_APPO || whose == OF_OTHERS) return !tokenizer_special(c->t, id);
+    if (author == OF_TEMPLATE) return true;
+    if (c->v.family != CHAT_APPO || author == OF_OTHERS) return !tokenizer_special(c->t, id);
     return id != c->pad && id != c->end && id != c->user && id != c->assistant;
 }
 
-static void put_added(struct writer *w, const char *text, size_t n, enum words whose)
+static void put_added(struct chat_writer *w, const char *text, size_t n, enum author author)
 {
     for (size_t at = 0, len = 0; at < n; at += len) {
         int id = tokenizer_match(w->c->t, text + at, n - at, &len);
-        if (id >= 0 && allowed(w->c, id, whose)) put_id(w, id);
+        if (id >= 0 && allowed(w->c, id, author)) put_id(w, id);
         else str_put(&w->run, text + at, len = 1);
     }
 }
 
-static void put_template(struct writer *w, const char *text) { put_added(w, text, strlen(text), OF_TEMPLATE); }
+static void put_template(struct chat_writer *w, const char *text) { put_added(w, text, strlen(text), OF_TEMPLATE); }
 
-/* A system's or a user's text, a declared tool; what a tool returned. */
-static void put_given(struct writer *w, struct chat_message m)
+/* The text of a system's, a user's or a tool's message. */
+static void put_given(struct chat_writer *w, struct chat_message m)
 {
     if (m.role == CHAT_TOOL || m.role == CHAT_FUNCTION) put_text(w, m.text, m.n);
     else put_added(w, m.text, m.n, OF_OTHERS);
@@ -242,7 +240,7 @@ static struct chat_message without_breaks(struct chat_message m, bool before, bo
 
 static const char think_end[] = "</think>", think_begin[] = "<think>";
 
-/* The last place of a mark in m; m.n: it is not there. */
+/* The last place of a mark in m; m.n: there is none. */
 static size_t last_of(struct chat_message m, const char *what, size_t len)
 {
     for (size_t at = m.n >= len ? m.n - len + 1 : 0; at-- > 0;) if (!memcmp(m.text + at, what, len)) return at;
@@ -255,12 +253,12 @@ static size_t first_of(struct chat_message m, const char *what, size_t len)
     return p ? (size_t)(p - m.text) : m.n;
 }
 
-/* An assistant's message parted as Qwen3's template does it. thought: reasoning_content, else what comes before the
- * first </think> and after a <think>; said: what comes after the last </think>. */
-static void part(struct chat_message m, struct chat_message *thought, struct chat_message *said)
+/* Splits an assistant's message as Qwen3's template does. thought: reasoning_content, else the text before the first
+ * </think> and after a <think>; answer: the text after the last </think>. */
+static void part(struct chat_message m, struct chat_message *thought, struct chat_message *answer)
 {
     size_t end = first_of(m, think_end, sizeof think_end - 1);
-    *thought = *said = m;
+    *thought = *answer = m;
     thought->n = 0;
     if (m.thought) {
         thought->text = m.thought;
@@ -269,9 +267,9 @@ static void part(struct chat_message m, struct chat_message *thought, struct cha
     }
     if (end == m.n) return;
     size_t last = last_of(m, think_end, sizeof think_end - 1) + sizeof think_end - 1;
-    said->text += last;
-    said->n -= last;
-    *said = without_breaks(*said, true, false);
+    answer->text += last;
+    answer->n -= last;
+    *answer = without_breaks(*answer, true, false);
     thought->n = end;
     *thought = without_breaks(*thought, false, true);
     size_t begin = last_of(*thought, think_begin, sizeof think_begin - 1);
@@ -282,9 +280,9 @@ static void part(struct chat_message m, struct chat_message *thought, struct cha
     *thought = without_breaks(*thought, true, false);
 }
 
-/* ---- the families: what begins a reply, what a turn's text becomes ---- */
+/* ---- the families: the beginning of a reply, the text of a turn ---- */
 
-static void begin_reply(struct writer *w)
+static void begin_reply(struct chat_writer *w)
 {
     switch (w->v->family) {
     case CHAT_APPO: put_id(w, w->c->assistant); break;
@@ -298,9 +296,9 @@ static void begin_reply(struct writer *w)
     flush(w);
 }
 
-/* A turn with its thought: behind what a reply begins with. Where that is an empty thought and there is one, it is
- * not what begin_reply opens. */
-static void thinking_turn(struct writer *w, struct chat_message thought, struct chat_message said)
+/* A turn with its thought, after the beginning of a reply. If begin_reply would write an empty thought and the turn has
+ * one, the turn begins without it. */
+static void thinking_turn(struct chat_writer *w, struct chat_message thought, struct chat_message answer)
 {
     enum chat_think think = w->v->think;
     bool own = w->own;
@@ -313,18 +311,18 @@ static void thinking_turn(struct writer *w, struct chat_message thought, struct 
         put_added(w, thought.text, thought.n, OF_ASSISTANT);
         put_template(w, "\n</think>\n\n");
     }
-    said = without_breaks(said, true, false);
-    put_added(w, said.text, said.n, OF_ASSISTANT);
+    answer = without_breaks(answer, true, false);
+    put_added(w, answer.text, answer.n, OF_ASSISTANT);
 }
 
-/* What is left of an assistant's text where the format knows of thinking; true: its thought is written. */
-static bool with_thought(const struct writer *w, struct chat_message m, bool last, bool behind,
-                         struct chat_message *thought, struct chat_message *said)
+/* Splits an assistant's text in formats with thoughts; true: its thought is written. */
+static bool with_thought(const struct chat_writer *w, struct chat_message m, bool last, bool behind,
+                         struct chat_message *thought, struct chat_message *answer)
 {
-    part(m, thought, said);
+    part(m, thought, answer);
     switch (w->v->keep) {
     case CHAT_KEEP_ALL: *thought = without_breaks(*thought, true, true); return true;
-    case CHAT_KEEP_NONE: *said = without_breaks(*said, true, false); return false;
+    case CHAT_KEEP_NONE: *answer = without_breaks(*answer, true, false); return false;
     case CHAT_KEEP_LAST: break;
     }
     bool some = thought->n > 0;
@@ -332,20 +330,20 @@ static bool with_thought(const struct writer *w, struct chat_message m, bool las
     return behind && (last || some);
 }
 
-/* as_reply: behind all that a reply begins with. */
-static void plain_turn(struct writer *w, struct chat_message said, bool as_reply)
+/* as_reply: after the whole beginning of a reply. */
+static void plain_turn(struct chat_writer *w, struct chat_message answer, bool as_reply)
 {
     bool own = w->own;
     w->own = false;
     if (as_reply || w->v->think == CHAT_THINK_NONE) begin_reply(w);
     else put_template(w, "<|im_start|>assistant\n");
     set_own(w, own);
-    put_added(w, said.text, said.n, OF_ASSISTANT);
+    put_added(w, answer.text, answer.n, OF_ASSISTANT);
 }
 
-/* A text as a rollout put it together: every piece is encoded by itself and as it stands. What begins a reply may be
- * its first words, too. */
-static void put_pieces(struct writer *w, const struct chat_message *m, bool own)
+/* A text as a rollout composed it: every piece is encoded by itself. Its first words may repeat the beginning of a
+ * reply. */
+static void put_pieces(struct chat_writer *w, const struct chat_message *m, bool own)
 {
     bool end = w->own;
     for (int i = 0; i < m->pieces; i++) {
@@ -365,26 +363,26 @@ static void put_pieces(struct writer *w, const struct chat_message *m, bool own)
     set_own(w, end);
 }
 
-static void assistant_turn(struct writer *w, const struct chat_message *m, int i, int n)
+static void assistant_turn(struct chat_writer *w, const struct chat_message *m, int i, int n)
 {
     static const struct chat_message nothing = { .text = "" };
-    struct chat_message thought, said = m[i];
+    struct chat_message thought, answer = m[i];
     const struct chat_variant *v = w->v;
-    bool writes = false, text = said.n > 0, lost = false;
-    ENSURE(!said.calls || v->calls != CHAT_CALLS_NONE);
+    bool writes = false, text = answer.n > 0, lost = false;
+    ENSURE(!answer.calls || v->calls != CHAT_CALLS_NONE);
     flush(w);
-    w->own = !said.quiet;
-    if (v->think != CHAT_THINK_NONE && (!said.pieces || said.thought)) {
-        writes = with_thought(w, m[i], i == n - 1, i > w->asked, &thought, &said);
-        if (v->keep != CHAT_KEEP_NONE) text = said.n > 0;
+    w->own = !answer.quiet;
+    if (v->think != CHAT_THINK_NONE && (!answer.pieces || answer.thought)) {
+        writes = with_thought(w, m[i], i == n - 1, i > w->asked, &thought, &answer);
+        if (v->keep != CHAT_KEEP_NONE) text = answer.n > 0;
         lost = !writes && thought.n;
         if (lost) w->own = false;
     }
-    if (v->family == CHAT_LLAMA3) said = trimmed(said);
-    if (said.calls && v->calls == CHAT_CALLS_LLAMA3) said.n = 0;
-    if (m[i].pieces) said = nothing;
-    if (writes) thinking_turn(w, thought, said);
-    else plain_turn(w, said, m[i].pieces && !m[i].thought);
+    if (v->family == CHAT_LLAMA3) answer = trimmed(answer);
+    if (answer.calls && v->calls == CHAT_CALLS_LLAMA3) answer.n = 0;
+    if (m[i].pieces) answer = nothing;
+    if (writes) thinking_turn(w, thought, answer);
+    else plain_turn(w, answer, m[i].pieces && !m[i].thought);
     if (m[i].pieces) put_pieces(w, &m[i], !lost);
     if (m[i].calls) {
         struct str calls = { 0 };
@@ -403,7 +401,7 @@ static const char *const role_names[] = {
 };
 
 /* Qwen's tool results are a user's turn; neighbouring ones share it. */
-static void chatml_turn(struct writer *w, const struct chat_message *m, int i, int n)
+static void chatml_turn(struct chat_writer *w, const struct chat_message *m, int i, int n)
 {
     bool result = m[i].role == CHAT_TOOL && w->v->tools;
     if (!result || i == 0 || m[i - 1].role != CHAT_TOOL) {
@@ -418,9 +416,9 @@ static void chatml_turn(struct writer *w, const struct chat_message *m, int i, i
     put_text(w, "\n", 1);
 }
 
-/* Llama 3.1's template passes a tool's text through tojson, because a text is iterable too: it comes out in
- * quotation marks. */
-static void llama_turn(struct writer *w, struct chat_message m)
+/* Llama 3.1's template passes a tool's text through tojson, because a text is iterable: it is written in quotation
+ * marks. */
+static void llama_turn(struct chat_writer *w, struct chat_message m)
 {
     bool result = m.role == CHAT_TOOL && w->v->tools;
     put_id(w, w->c->open);
@@ -432,7 +430,7 @@ static void llama_turn(struct writer *w, struct chat_message m)
     put_id(w, w->c->end);
 }
 
-static void appo_turn(struct writer *w, struct chat_message m)
+static void appo_turn(struct chat_writer *w, struct chat_message m)
 {
     if (m.role == CHAT_TOOL) put_template(w, " <result>\n");
     else put_id(w, w->c->user);
@@ -440,7 +438,7 @@ static void appo_turn(struct writer *w, struct chat_message m)
     if (m.role == CHAT_TOOL) put_template(w, "\n</result>");
 }
 
-static void turns(struct writer *w, const struct chat_message *m, int i, int n)
+static void turns(struct chat_writer *w, const struct chat_message *m, int i, int n)
 {
     for (; i < n; i++) {
         if (m[i].role == CHAT_ASSISTANT) assistant_turn(w, m, i, n);
@@ -450,9 +448,9 @@ static void turns(struct writer *w, const struct chat_message *m, int i, int n)
     }
 }
 
-/* ---- what comes before the turns; returns how many messages it has used ---- */
+/* ---- the text before the turns; returns the number of messages it has used ---- */
 
-static int chatml_head(struct writer *w, const struct chat_message *m, int n, const struct chat_tools *tools)
+static int chatml_head(struct chat_writer *w, const struct chat_message *m, int n, const struct chat_tools *tools)
 {
     bool given = n > 0 && m[0].role == CHAT_SYSTEM, some = given || *w->v->system;
     if (w->v->bos) put_id(w, w->c->bos);
@@ -473,7 +471,7 @@ static int chatml_head(struct writer *w, const struct chat_message *m, int n, co
 }
 
 /* Llama 3.1 and later: a system turn with the dates, always; tools go into the first user's turn. */
-static int llama_head(struct writer *w, const struct chat_message *m, int n, const struct chat_tools *tools)
+static int llama_head(struct chat_writer *w, const struct chat_message *m, int n, const struct chat_tools *tools)
 {
     put_id(w, w->c->bos);
     if (!*w->v->date) return 0;
@@ -496,7 +494,7 @@ static int llama_head(struct writer *w, const struct chat_message *m, int n, con
     return used + 1;
 }
 
-static bool finish(struct writer *w, bool reply, int ids, int marks)
+static bool finish(struct chat_writer *w, bool reply, int ids, int marks)
 {
     if (reply) begin_reply(w);
     flush(w);
@@ -508,9 +506,9 @@ static bool finish(struct writer *w, bool reply, int ids, int marks)
     return w->ok;
 }
 
-/* The last user's message that is a question and not results in a user's clothes, as Qwen3's template looks for it;
- * none: `otherwise`. */
-static int last_question(const struct chat_message *m, int n, int otherwise)
+/* The user's last message that is not tool results in a user's turn, as Qwen3's template finds it; none:
+ * `otherwise`. */
+static int last_asked(const struct chat_message *m, int n, int otherwise)
 {
     static const char open[] = "<tool_response>", close[] = "</tool_response>";
     size_t a = sizeof open - 1, b = sizeof close - 1;
@@ -524,7 +522,8 @@ static int last_question(const struct chat_message *m, int n, int otherwise)
 static bool check_calls(const struct chat_variant *v, const struct chat_message *m, struct err *e)
 {
     if (v->calls == CHAT_CALLS_NONE)
-        return fail(e, "does not write \"tool_calls\": put the call into \"content\", as the model is to write it");
+        return fail(e, "does not write \"tool_calls\": put the call into \"content\", in the syntax that the model is "
+                       "to write");
     if (v->calls != CHAT_CALLS_LLAMA3) return true;
     int n = chat_count_calls(m->calls);
     if (n != 1) return fail(e, "takes one call in a message, not %d", n);
@@ -558,8 +557,8 @@ bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, c
                 const struct chat_tools *tools, bool reply)
 {
     if (tools && tools->n == 0) tools = NULL;
-    struct writer w = { .c = c, .v = chat_variant_of(c, tools != NULL), .out = out, .mask = mask, .ok = true };
-    w.asked = last_question(m, n, n - 1);
+    struct chat_writer w = { .c = c, .v = chat_variant_of(c, tools != NULL), .out = out, .mask = mask, .ok = true };
+    w.asked = last_asked(m, n, n - 1);
     int ids = out->n, marks = mask ? mask->n : 0, used = 0;
     ENSURE(!tools || w.v->tools);
     if (w.v->family == CHAT_CHATML) used = chatml_head(&w, m, n, tools);
@@ -573,19 +572,18 @@ bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, co
 {
     bool results = false;
     for (int i = 0; i < n; i++) results |= m[i].role == CHAT_TOOL;
-    struct writer w = { .c = c, .v = chat_variant_of(c, results), .out = out, .mask = mask, .ok = true };
-    w.asked = last_question(m, n, -1);
+    struct chat_writer w = { .c = c, .v = chat_variant_of(c, results), .out = out, .mask = mask, .ok = true };
+    w.asked = last_asked(m, n, -1);
     int ids = out->n, marks = mask ? mask->n : 0;
-    /* belongs to the turn before, but no model writes it */
+    /* belongs to the turn before, but no model generates it */
     if (w.v->family == CHAT_CHATML) put_text(&w, "\n", 1);
     turns(&w, m, 0, n);
     return finish(&w, reply, ids, marks);
 }
 
-void chat_prompt(const struct chat *c, struct ids *out, const char *question)
+void chat_prompt(const struct chat *c, struct ids *out, const char *text)
 {
-    ENSURE(
-        chat_write(c, out, NULL, &(struct chat_message){ CHAT_USER, question, .n = strlen(question) }, 1, NULL, true));
+    ENSURE(chat_write(c, out, NULL, &(struct chat_message){ CHAT_USER, text, .n = strlen(text) }, 1, NULL, true));
 }
 
 void chat_mask_free(struct chat_mask *x)

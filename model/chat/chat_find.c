@@ -1,6 +1,6 @@
-/* chat_find.c: where a model keeps its chat template. The order is transformers': a file of its own before the key
- * of tokenizer_config.json; then the old file of processors; in a GGUF file the key tokenizer.chat_template. A
- * second one, named tool_use, is for conversations that declare tools: of the same list as the first, or a file in
+/* chat_find.c: finds a model's chat template. The order is transformers': its own file before the key of
+ * tokenizer_config.json; then the old file of processors; in a GGUF file the key tokenizer.chat_template. A second one,
+ * named tool_use, is for conversations that declare tools: in the list of the first, or a file in
  * additional_chat_templates. */
 #include "base/file.h"
 #include "model/chat/chat_in.h"
@@ -18,8 +18,7 @@ static bool put(struct str *out, const char *name, const char *text, size_t n, b
     return true;
 }
 
-/* A list of {"name", "template"}: those named default and tool_use; of two of a name the last, as transformers has
- * it. */
+/* A list of {"name", "template"}: those named default and tool_use; of two of one name the last, as in transformers. */
 static bool from_list(const char *path, const json_t *list, struct chat_found *x, struct err *e)
 {
     for (size_t i = json_array_size(list); i-- > 0;) {
@@ -96,7 +95,7 @@ static bool from_gguf(const char *path, struct chat_found *x, struct err *e)
     return ok;
 }
 
-/* template: it may hold the first template, or the one for tools. */
+/* template: may hold the default template, or the one for tools. */
 static const struct { const char *name; bool json, template, names_bos; } files[] = {
     { "chat_template.jinja", false, true, false }, { "tokenizer_config.json", true, true, true },
     { "special_tokens_map.json", true, false, true }, { "chat_template.json", true, true, false },

@@ -5,14 +5,14 @@
 #include "base/str.h"
 #include "model/chat/chat.h"
 
-/* What comes with a model. Start with { 0 }. */
+/* The templates of a model. Start with { 0 }. */
 struct chat_found {
     struct str text, tool_use;          /* the chat template, and the one for conversations with tools */
     bool found, found_tool_use;
-    struct str bos;                     /* bos_token; empty: none is named */
-    bool configured;                    /* there is a file that would name it */
+    struct str bos;                     /* bos_token; empty: no file names one */
+    bool configured;                    /* there is a file that could name it */
 };
-/* Reads what comes with the model at path. found false: no template. */
+/* Reads the templates of the model at path. found false: it has none. */
 bool chat_find(const char *path, struct chat_found *x, struct err *e);
 void chat_found_free(struct chat_found *x);
 
@@ -23,12 +23,12 @@ extern const struct chat_form chat_forms_chatml[], chat_forms_qwen2[], chat_form
 /* Form number i of all tables; NULL past the last. */
 const struct chat_form *chat_form_at(int i);
 
-/* What template text[n] renders: that of the known one with the same tokens. False: there is none; the sentence says
- * what is not known, and where. */
+/* v of the known template with the same tokens as text[n]. False: there is none; the message names the first difference
+ * and its place. */
 bool chat_recognise(struct chat_variant *v, const char *text, size_t n, struct err *e);
 
 /* The tokens of a Jinja template in a normal form: text outside of tags as it is printed (trim_blocks, lstrip_blocks
- * and marks applied, comments gone), tags without spaces, literals without quotation marks and escapes. Templates of
+ * and marks applied, comments removed), tags without spaces, literals without quotation marks and escapes. Templates of
  * the same tokens print the same. */
 enum jinja_kind {
     JINJA_TEXT, JINJA_BLOCK, JINJA_BLOCK_END, JINJA_PRINT, JINJA_PRINT_END, JINJA_WORD, JINJA_LITERAL, JINJA_SIGN,
@@ -38,9 +38,9 @@ struct jinja {
     const char *p, *end;
     char inside;                        /* '%' or '{': in a tag; 0: outside */
     bool line_start;
-    enum jinja_kind kind;               /* the token: its text and where it is. WRONG: no template, text says why */
-    struct str text;
-    const char *at;
+    enum jinja_kind kind;               /* of the token; WRONG: not a template, text gives the reason */
+    struct str text;                    /* of the token */
+    const char *at;                     /* its place */
 };
 /* text[n] must be as jinja_lines leaves it, and stay. */
 void jinja_open(struct jinja *x, const char *text, size_t n);
@@ -50,13 +50,13 @@ void jinja_close(struct jinja *x);
 void jinja_lines(struct str *out, const char *text, size_t n);
 
 /* Appends JSON text[n] as Python's json.dumps(x, ensure_ascii=False, indent=indent) spaces and escapes it; indent 0:
- * one line with ", " and ": ". Whole numbers stay as they are written, others are written as Python's repr does. The
- * text must be valid JSON. */
+ * one line with ", " and ": ". Whole numbers are copied, others are written like Python's repr. The text must be
+ * valid JSON. */
 void chat_json(struct str *out, const char *text, size_t n, int indent);
 /* Appends text[n] as a JSON string in the same manner. */
 void chat_json_string(struct str *out, const char *text, size_t n);
 
-/* Appends tool_calls (struct chat_message) as the format writes them. first: text is before them in the turn. */
+/* Appends tool_calls (struct chat_message) in the format's syntax. text_before: text is before them in the turn. */
 void chat_put_calls(struct str *out, const char *calls, enum chat_calls how, bool text_before);
 int chat_count_calls(const char *calls);
 

@@ -1,6 +1,6 @@
-/* chat_json.c: JSON spaced, escaped and with numbers as Python's json.dumps writes it, which is what chat templates
- * put into a prompt. One flat pass over text that is known to be JSON. Then what is written with it: declared tools
- * and calls. */
+/* chat_json.c: JSON spaced, escaped and with numbers as Python's json.dumps writes it, as chat templates put it
+ * into a prompt, in one flat pass over text that is known to be JSON. Then declared tools and calls, which are written
+ * with it. */
 #include "model/chat/chat_in.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -26,7 +26,7 @@ void chat_json_string(struct str *out, const char *text, size_t n)
         uint32_t c;
         int len = utf8_get(text + at, n - at, &c);
         if (len) put_char(out, c);
-        /* a byte that is not UTF-8 stays: no Python text could hold it */
+        /* a byte that is not UTF-8 is copied: no Python text could hold it */
         else str_putc(out, text[at]);
         at += len ? (size_t)len : 1;
     }
@@ -67,7 +67,7 @@ static void new_line(struct str *out, int spaces)
 }
 
 /* float's repr: the fewest digits that read back the same, with an exponent below 1e-4 and from 1e16 on. */
-static void put_real(struct str *out, double x)
+static void put_double(struct str *out, double x)
 {
     char text[40], digits[20];
     int exponent, precision = 0;
@@ -96,19 +96,19 @@ static size_t put_number(struct str *out, const char *p, size_t n)
 {
     char text[400];
     size_t len = 0;
-    bool elem_t = false;
-    for (; len < n && strchr("0123456789+-.eE", p[len]); len++) elem_t |= strchr(".eE", p[len]) != NULL;
-    if (!elem_t || len >= sizeof text) { str_put(out, p, len); return len; }
+    bool fraction = false;
+    for (; len < n && strchr("0123456789+-.eE", p[len]); len++) fraction |= strchr(".eE", p[len]) != NULL;
+    if (!fraction || len >= sizeof text) { str_put(out, p, len); return len; }
     memcpy(text, p, len);
     text[len] = 0;
-    put_real(out, strtod(text, NULL));
+    put_double(out, strtod(text, NULL));
     return len;
 }
 
 void chat_json(struct str *out, const char *text, size_t n, int indent)
 {
     int depth = 0;
-    bool empty = false;                                 /* nothing stands in the bracket that was opened last */
+    bool empty = false;                                 /* the bracket that was opened last has no member yet */
     for (size_t at = 0; at < n;) {
         char c = text[at];
         uint32_t u;
@@ -136,7 +136,7 @@ void chat_json(struct str *out, const char *text, size_t n, int indent)
     }
 }
 
-/* Are these the tools of OpenAI's API? Only what a template reads is looked at. */
+/* Are these the tools of OpenAI's API? Checks only the members that a template reads. */
 static bool fine(json_t *list, struct err *e)
 {
     size_t i;
@@ -147,8 +147,7 @@ static bool fine(json_t *list, struct err *e)
     return true;
 }
 
-/* Indented, a bracket's member takes four spaces for each level it is in: text of two bytes a member could become
- * gigabytes. */
+/* Indentation takes four spaces a level for each member: text of two bytes a member could become gigabytes. */
 static bool bounded(const char *text, size_t n, struct err *e)
 {
     enum { LENGTH = 1 << 20, DEPTH = 64 };
@@ -199,8 +198,7 @@ int chat_count_calls(const char *calls)
     return n;
 }
 
-/* The arguments as tojson writes them; those that are a text stay one, except with Qwen3, whose template copies
- * their text. */
+/* The arguments as tojson writes them; a text becomes a JSON string, except with Qwen3, whose template copies it. */
 static void put_arguments(struct str *out, const json_t *v, enum chat_calls how)
 {
     if (json_is_string(v) && how == CHAT_CALLS_QWEN3) {

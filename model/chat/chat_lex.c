@@ -1,6 +1,6 @@
-/* chat_lex.c: a Jinja template to tokens, as Jinja2's lexer cuts it with trim_blocks and lstrip_blocks
- * (transformers' settings). It is exact for what templates in chat_forms_*.c hold; what it would read otherwise than
- * Jinja (raw blocks, braces inside tags) becomes tokens that none of them has. */
+/* chat_lex.c: a Jinja template to tokens, as Jinja2's lexer cuts it with trim_blocks and lstrip_blocks (transformers'
+ * settings). It is exact for the templates in chat_forms_*.c; constructs that it reads differently from Jinja (raw
+ * blocks, braces inside tags) become tokens that none of them has. */
 #include "model/chat/chat_in.h"
 #include "base/utf8.h"
 #include <ctype.h>
@@ -32,7 +32,7 @@ static size_t char_at(const char *p, const char *end, uint32_t *c)
     return len > 0 ? (size_t)len : 1;
 }
 
-/* Behind the white space at p. */
+/* The end of the white space at p. */
 static const char *skip_space(const char *p, const char *end)
 {
     uint32_t c;
@@ -52,8 +52,8 @@ static const char *space_before(const char *p, const char *end)
     }
 }
 
-/* What is printed of the text [p, tag) before a tag: sign is the mark behind the tag's bracket, print says that it
- * is {{. */
+/* Appends the part of the text [p, tag) before a tag that is printed. sign: the mark after the tag's bracket; print:
+ * the bracket is {{. */
 static void put_text(struct jinja *x, const char *p, const char *tag, char sign, bool print)
 {
     const char *keep = tag;
@@ -67,7 +67,7 @@ static void put_text(struct jinja *x, const char *p, const char *tag, char sign,
     str_put(&x->text, p, (size_t)(keep - p));
 }
 
-/* Behind a closing bracket: sign is the mark before it. */
+/* After a closing bracket; sign: the mark before it. */
 static void close_tag(struct jinja *x, const char *behind, char sign, bool print)
 {
     x->p = behind;
@@ -122,7 +122,7 @@ static void outside(struct jinja *x)
             continue;
         }
         x->p = tag;
-        if (x->text.n) {                    /* the tag comes next; nothing is before it then */
+        if (x->text.n) {                    /* the text comes first, the tag with the next call */
             x->kind = JINJA_TEXT;
             return;
         }
@@ -151,7 +151,7 @@ static bool read_number(struct jinja *x, int base, int n, uint32_t *c)
     return base == 8 || seen == n;
 }
 
-/* What Python makes of the escape whose character behind the backslash is at p. */
+/* The escape whose character after the backslash is at p, as in Python. */
 static bool read_escape(struct jinja *x)
 {
     static const char from[] = "nrtabfv\\'\"", to[] = "\n\r\t\a\b\f\v\\'\"";
@@ -160,7 +160,7 @@ static bool read_escape(struct jinja *x)
     uint32_t u = 0;
     if (named) { str_putc(&x->text, to[named - from]); return true; }
     if (c == '\n') return true;
-    /* Jinja writes the latter as an escape first: two get mixed up */
+    /* Jinja escapes non-ASCII characters first, which would change this escape */
     if (c == 'N' || (unsigned char)c >= 0x80) return false;
     int hex = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
     bool octal = c >= '0' && c <= '7';

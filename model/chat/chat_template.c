@@ -1,18 +1,19 @@
-/* chat_template.c: which of the known templates one is. It is not run: its tokens must be those of a template in
- * chat_forms_*.c, but for the text of a default system message and a date. A fork that differs in a filter, a
- * condition, a loop or a line break is refused by its first token that differs. */
+/* chat_template.c: recognises a known template. It is not run: its tokens must be those of a template in
+ * chat_forms_*.c, except for the text of a default system message and a date. A fork that differs in a filter, a
+ * condition, a loop or a line break is rejected, with its first different token. */
 #include "model/chat/chat_in.h"
 #include <stdio.h>
 #include <string.h>
 
-enum { SYSTEM = 1, DATE };              /* bytes that stand for what a form leaves open */
+enum { SYSTEM = 1, DATE };              /* bytes that stand for texts that a form leaves open */
 
-/* The farthest that any form has gone along with the template: token number, place, and what the form has there. */
+/* The longest match of the template with any form: number and place of the first different token, the form's name, the
+ * template's token and the form's. */
 struct farthest { long token; const char *at, *name; struct str here, wanted; };
 
 static bool keep(char *to, size_t size, const char *text, size_t n)
 {
-    if (*to) return strlen(to) == n && !memcmp(to, text, n);        /* it stands there twice, and must be the same */
+    if (*to) return strlen(to) == n && !memcmp(to, text, n);        /* occurs twice and must be the same */
     if (n == 0 || n >= size || memchr(text, 0, n)) return false;
     memcpy(to, text, n);
     to[n] = 0;
@@ -102,8 +103,7 @@ bool chat_recognise(struct chat_variant *v, const char *text, size_t n, struct e
         }
         fail(e,
              "the template is not one that this program writes: line %d column %d has %s, where the nearest that is "
-             "known "
-             "(%s) has %s. Say which format to use instead: model.chat_format=%s",
+             "known (%s) has %s. Choose a format instead: model.chat_format=%s",
              line, column, far.here.p, far.name, far.wanted.p, chat_formats);
     }
     str_free(&lines);

@@ -1,5 +1,5 @@
-/* bpe.c: short words by scanning, which is faster up to about 40 bytes; long ones with a heap over a linked list, so
- * that a megabyte without a space is not quadratic. Both give the same ids. */
+/* bpe.c: short words are merged by scanning, which is faster up to about 40 bytes; long ones with a heap over a linked
+ * list, so that a megabyte without a space is not quadratic. Both give the same ids. */
 #include "model/tokenizer/bpe.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -119,7 +119,7 @@ static int long_word(const struct bpe *b, struct bpe_work *w, int *sym, int n)
     while (w->n_heap) {
         uint64_t top = pop(w);
         int i = (int)(uint32_t)top, rank = (int)(top >> 32);
-        if (w->rank[i] != rank) continue;               /* that pair is gone */
+        if (w->rank[i] != rank) continue;               /* that pair was merged already */
         int j = w->next[i];
         sym[i] = bpe_find(b, sym[i], sym[j])->id;
         w->rank[j] = NONE;

@@ -4,7 +4,7 @@
 
 static bool printable(unsigned b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; }
 
-/* How many unprintable bytes come before b: 0..32, then 127..160, then 173. */
+/* The number of unprintable bytes below b: 0..32, then 127..160, then 173. */
 static unsigned before(unsigned b) { return b < 33 ? b : b < 161 ? 33 + b - 127 : 67; }
 
 void alphabet_put(struct str *out, const char *bytes, size_t n)

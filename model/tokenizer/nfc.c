@@ -1,5 +1,5 @@
-/* nfc.c: decompose, order, compose. Only text around characters from U+0300 on is looked at: what lies below composes
- * with nothing before it. Hangul syllables are left whole, since composing L V T and composing LV T give the same. */
+/* nfc.c: decompose, order, compose. Only text around characters from U+0300 on is processed: lower characters compose
+ * with nothing before them. Hangul syllables are left whole, since composing L V T and composing LV T give the same. */
 #include "model/tokenizer/nfc.h"
 #include "base/err.h"
 #include "model/tokenizer/nfc_table.h"
@@ -61,20 +61,20 @@ static uint32_t compose(uint32_t a, uint32_t b)
     return 0;
 }
 
-struct mark { uint32_t c; int k; };                     /* a character and its combining class */
-struct marks { struct mark *p, *tmp; size_t n, cap; };
+struct nfc_mark { uint32_t c; int k; };                     /* a character and its combining class */
+struct nfc_marks { struct nfc_mark *p, *tmp; size_t n, cap; };
 
-static void add(struct marks *m, uint32_t c)
+static void add(struct nfc_marks *m, uint32_t c)
 {
     if (m->n == m->cap) {
         m->cap = m->cap ? 2 * m->cap : 64;
         m->p = xrealloc(m->p, m->cap * sizeof *m->p);
         m->tmp = xrealloc(m->tmp, m->cap * sizeof *m->tmp);
     }
-    m->p[m->n++] = (struct mark){ c, class_of(c) };
+    m->p[m->n++] = (struct nfc_mark){ c, class_of(c) };
 }
 
-static void add_decomposed(struct marks *m, uint32_t c)
+static void add_decomposed(struct nfc_marks *m, uint32_t c)
 {
     /* the table is at most 3 steps deep, and no second part decomposes */
     uint32_t tail[8];
@@ -85,7 +85,7 @@ static void add_decomposed(struct marks *m, uint32_t c)
 }
 
 /* A stable sort of p[n] by class: counting, so that a megabyte of marks is not quadratic. */
-static void order_run(struct mark *p, struct mark *tmp, size_t n)
+static void order_run(struct nfc_mark *p, struct nfc_mark *tmp, size_t n)
 {
     bool sorted = true;
     for (size_t i = 1; i < n; i++) sorted &= p[i - 1].k <= p[i].k;
@@ -97,7 +97,7 @@ static void order_run(struct mark *p, struct mark *tmp, size_t n)
     memcpy(p, tmp, n * sizeof *p);
 }
 
-static void order(struct marks *m)
+static void order(struct nfc_marks *m)
 {
     for (size_t i = 0; i < m->n;) {
         size_t end = i;
@@ -109,11 +109,11 @@ static void order(struct marks *m)
 
 /* A mark joins the last character of class 0 unless one of its own or a higher class, or another character of class 0,
  * lies between. */
-static void compose_all(struct marks *m)
+static void compose_all(struct nfc_marks *m)
 {
     size_t n = 0, base = SIZE_MAX;
     for (size_t i = 0; i < m->n; i++) {
-        struct mark x = m->p[i];
+        struct nfc_mark x = m->p[i];
         bool free_way = base != SIZE_MAX && (base + 1 == n || m->p[n - 1].k < x.k);
         uint32_t c = free_way ? compose(m->p[base].c, x.c) : 0;
         if (c) { m->p[base].c = c; continue; }
@@ -123,7 +123,7 @@ static void compose_all(struct marks *m)
     m->n = n;
 }
 
-static void flush(struct str *out, struct marks *m)
+static void flush(struct str *out, struct nfc_marks *m)
 {
     order(m);
     compose_all(m);
@@ -136,7 +136,7 @@ static void flush(struct str *out, struct marks *m)
 
 void nfc_put(struct str *out, const char *text, size_t n)
 {
-    struct marks m = { 0 };
+    struct nfc_marks m = { 0 };
     uint32_t c;
     for (size_t at = 0; at < n;) {
         /* text[at .. end) is below U+0300, text[last .. end) its last character */

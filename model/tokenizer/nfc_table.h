@@ -3,8 +3,7 @@
 #include <stdint.h>
 
 struct nfc_step { uint32_t c, a, b; };                  /* c decomposes into a, b; b 0: into a alone */
-/* n characters from c on have combining class k; all others have 0 */
-struct nfc_class { uint32_t c; uint16_t k, n; };
+struct nfc_class { uint32_t c; uint16_t k, n; };        /* n characters from c on have combining class k, others 0 */
 
 enum { NFC_PAIRS = 940, NFC_ONE_WAY = 1120, NFC_CLASSES = 333 };
 extern const struct nfc_step nfc_pairs[NFC_PAIRS];      /* c <-> a b, in order of c */

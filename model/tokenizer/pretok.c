@@ -11,14 +11,14 @@
 
 enum { PATTERN_MAX = 1 << 16 };
 
-static bool room(struct pretok *p, struct err *e)
+static bool has_room(struct pretok *p, struct err *e)
 {
     return p->n < PRETOK_STAGES || fail(e, "more than %d steps", PRETOK_STAGES);
 }
 
 bool pretok_add(struct pretok *p, const char *pattern, bool literal, enum pretok_how how, bool invert, struct err *e)
 {
-    if (!room(p, e)) return false;
+    if (!has_room(p, e)) return false;
     struct str words = { 0 };
     if (literal) str_puts(&words, pattern);
     else if (!pretok_dialect(&words, pattern, e)) { str_free(&words); return false; }
@@ -44,7 +44,7 @@ bool pretok_add(struct pretok *p, const char *pattern, bool literal, enum pretok
 
 bool pretok_add_space(struct pretok *p, struct err *e)
 {
-    if (!room(p, e)) return false;
+    if (!has_room(p, e)) return false;
     p->s[p->n++] = (struct pretok_stage){ 0 };
     return true;
 }
@@ -65,9 +65,14 @@ static void add(struct pretok_pieces *x, int at, int n, bool raw)
     x->p[x->n++] = (struct pretok_piece){ at, n, raw };
 }
 
-/* Pieces of one input piece arrive in order; how they join. first: index of its first piece; match: what the piece
- * before was. An empty match takes part, because it parts what lies around it; it is dropped at the end. */
-struct join { struct pretok_pieces *out; const struct pretok_stage *s; int first; bool match; };
+/* Joins the pieces of one input piece, which arrive in order. An empty match takes part, because it separates the text
+ * around it; it is dropped at the end. */
+struct join {
+    struct pretok_pieces *out;
+    const struct pretok_stage *s;
+    int first;                      /* index of the input piece's first piece */
+    bool match;                     /* the piece before was a match */
+};
 
 static void join_piece(struct join *j, int at, int n, bool match)
 {
@@ -108,10 +113,10 @@ static bool cut_piece(const struct pretok_stage *s, struct pretok_work *w, struc
     int done = 0, last = -1, at = 0, begin = 0, end = 0, found = 0;     /* last: end of the match before */
     while (at <= p.n && (found = next_match(s->code, w->match, text, p.n, at, &begin, &end)) > 0) {
         if (begin > done) join_piece(&j, p.at + done, begin - done, false);
-        /* an empty match right behind a match does not count */
+        /* an empty match right after a match does not count */
         if (end > last) join_piece(&j, p.at + begin, end - begin, true);
         done = last = at = end;
-        if (begin == end) {                             /* an empty match: go on one character later */
+        if (begin == end) {                             /* an empty match: continue one character later */
             uint32_t c;
             int len = utf8_get(text + end, (size_t)(p.n - end), &c);
             at += len > 0 ? len : 1;
@@ -138,7 +143,7 @@ static void cut_utf8(struct pretok_pieces *out, const char *text, int n)
     }
 }
 
-/* The pieces, each with a space in front, become the text. False: longer than an int counts. */
+/* Makes the text anew from the pieces, each with a space in front. False: longer than an int counts. */
 static bool put_spaces(struct pretok_work *w)
 {
     struct str s = { 0 };

@@ -1,51 +1,43 @@
-/* pretok_dialect.c: what PCRE2 would read differently is written out or refused. Left as they are: \w, \d, \b, and
- * \P{..} and \S inside of [ ], which differ for characters of Unicode 15 and 16 and for U+180E. No tokenizer of the
+/* pretok_dialect.c: constructs that PCRE2 would read differently are written out or rejected. Not changed: \w, \d, \b,
+ * and \P{..} and \S inside of [ ], which differ for characters of Unicode 15 and 16 and for U+180E; no tokenizer of the
  * supported families has them. */
 #include "model/tokenizer/pretok_dialect.h"
 #include <string.h>
 
 /* Oniguruma's \s: White_Space of Unicode. */
-static const char spaces[] = "\\t-\\r\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{"
-                             "205f}\\x{3000}";
+static const char spaces[] =
+    "\\t-\\r\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
 
-/* Characters that came with Unicode 15.0, 15.1 and 16.0, by general category: the difference between tokenizers 0.23
- * and PCRE2 10.42 over all of Unicode. */
+/* Characters of Unicode 15.0, 15.1 and 16.0, by general category: the difference between tokenizers 0.23 and PCRE2
+ * 10.42 over all of Unicode. */
 static const struct { const char *name, *later; } categories[] = {
     { "\\p{L}",
-      "\\x{1c89}-\\x{1c8a}\\x{a7cb}-\\x{a7cd}\\x{a7da}-\\x{a7dc}\\x{105c0}-\\x{105f3}\\x{10d4a}-\\x{10d65}\\x{10d6f}-\\"
-      "x{10d85}\\x{10ec2}-\\x{10ec4}"
-        "\\x{1123f}-\\x{11240}\\x{11380}-\\x{11389}\\x{1138b}\\x{1138e}\\x{11390}-\\x{113b5}\\x{113b7}\\x{113d1}\\x{113"
-        "d3}\\x{11bc0}-\\x{11be0}\\x{11f02}"
-        "\\x{11f04}-\\x{11f10}\\x{11f12}-\\x{11f33}\\x{1342f}\\x{13441}-\\x{13446}\\x{13460}-\\x{143fa}\\x{16100}-\\x{1"
-        "611d}\\x{16d40}-\\x{16d6c}\\x{18cff}"
-        "\\x{1b132}\\x{1b155}\\x{1df25}-\\x{1df2a}\\x{1e030}-\\x{1e06d}\\x{1e4d0}-\\x{1e4eb}\\x{1e5d0}-\\x{1e5ed}\\x{1e"
-        "5f0}\\x{2b739}\\x{2ebf0}-\\x{2ee5d}"
-        "\\x{31350}-\\x{323af}" },
+      "\\x{1c89}-\\x{1c8a}\\x{a7cb}-\\x{a7cd}\\x{a7da}-\\x{a7dc}\\x{105c0}-\\x{105f3}\\x{10d4a}-\\x{10d65}"
+      "\\x{10d6f}-\\x{10d85}\\x{10ec2}-\\x{10ec4}\\x{1123f}-\\x{11240}\\x{11380}-\\x{11389}\\x{1138b}\\x{1138e}"
+      "\\x{11390}-\\x{113b5}\\x{113b7}\\x{113d1}\\x{113d3}\\x{11bc0}-\\x{11be0}\\x{11f02}\\x{11f04}-\\x{11f10}"
+      "\\x{11f12}-\\x{11f33}\\x{1342f}\\x{13441}-\\x{13446}\\x{13460}-\\x{143fa}\\x{16100}-\\x{1611d}"
+      "\\x{16d40}-\\x{16d6c}\\x{18cff}\\x{1b132}\\x{1b155}\\x{1df25}-\\x{1df2a}\\x{1e030}-\\x{1e06d}"
+      "\\x{1e4d0}-\\x{1e4eb}\\x{1e5d0}-\\x{1e5ed}\\x{1e5f0}\\x{2b739}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}" },
     { "\\p{N}",
-      "\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11f50}-\\x{11f59}\\x{16130}-\\x{16139}\\x{16d"
-      "70}-\\x{16d79}"
-        "\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}\\x{1e4f0}-\\x{1e4f9}\\x{1e5f1}-\\x{1e5fa}" },
+      "\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11f50}-\\x{11f59}\\x{16130}-\\x{16139}"
+      "\\x{16d70}-\\x{16d79}\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}\\x{1e4f0}-\\x{1e4f9}\\x{1e5f1}-\\x{1e5fa}" },
     { "\\p{M}",
-      "\\x{897}\\x{cf3}\\x{ece}\\x{10d69}-\\x{10d6d}\\x{10efc}-\\x{10eff}\\x{11241}\\x{113b8}-\\x{113c0}\\x{113c2}\\x{1"
-      "13c5}\\x{113c7}-\\x{113ca}"
-        "\\x{113cc}-\\x{113d0}\\x{113d2}\\x{113e1}-\\x{113e2}\\x{11f00}-\\x{11f01}\\x{11f03}\\x{11f34}-\\x{11f3a}\\x{11"
-        "f3e}-\\x{11f42}\\x{11f5a}\\x{13440}"
-        "\\x{13447}-\\x{13455}\\x{1611e}-\\x{1612f}\\x{1e08f}\\x{1e4ec}-\\x{1e4ef}\\x{1e5ee}-\\x{1e5ef}" },
+      "\\x{897}\\x{cf3}\\x{ece}\\x{10d69}-\\x{10d6d}\\x{10efc}-\\x{10eff}\\x{11241}\\x{113b8}-\\x{113c0}\\x{113c2}"
+      "\\x{113c5}\\x{113c7}-\\x{113ca}\\x{113cc}-\\x{113d0}\\x{113d2}\\x{113e1}-\\x{113e2}\\x{11f00}-\\x{11f01}"
+      "\\x{11f03}\\x{11f34}-\\x{11f3a}\\x{11f3e}-\\x{11f42}\\x{11f5a}\\x{13440}\\x{13447}-\\x{13455}"
+      "\\x{1611e}-\\x{1612f}\\x{1e08f}\\x{1e4ec}-\\x{1e4ef}\\x{1e5ee}-\\x{1e5ef}" },
     { "\\p{P}",
-      "\\x{1b4e}-\\x{1b4f}\\x{1b7f}\\x{10d6e}\\x{113d4}-\\x{113d5}\\x{113d7}-\\x{113d8}\\x{11b00}-\\x{11b09}\\x{11be1}"
-      "\\x{11f43}-\\x{11f4f}"
-        "\\x{16d6d}-\\x{16d6f}\\x{1e5ff}" },
+      "\\x{1b4e}-\\x{1b4f}\\x{1b7f}\\x{10d6e}\\x{113d4}-\\x{113d5}\\x{113d7}-\\x{113d8}\\x{11b00}-\\x{11b09}"
+      "\\x{11be1}\\x{11f43}-\\x{11f4f}\\x{16d6d}-\\x{16d6f}\\x{1e5ff}" },
     { "\\p{S}",
-      "\\x{2427}-\\x{2429}\\x{2ffc}-\\x{2fff}\\x{31e4}-\\x{31e5}\\x{31ef}\\x{10d8e}-\\x{10d8f}\\x{1cc00}-\\x{1ccef}\\x{"
-      "1cd00}-\\x{1ceb3}\\x{1f6dc}"
-        "\\x{1f774}-\\x{1f776}\\x{1f77b}-\\x{1f77f}\\x{1f7d9}\\x{1f8b2}-\\x{1f8bb}\\x{1f8c0}-\\x{1f8c1}\\x{1fa75}-\\x{1"
-        "fa77}\\x{1fa87}-\\x{1fa89}\\x{1fa8f}"
-        "\\x{1faad}-\\x{1faaf}\\x{1fabb}-\\x{1fabf}\\x{1fac6}\\x{1face}-\\x{1facf}\\x{1fada}-\\x{1fadc}\\x{1fadf}\\x{1f"
-        "ae8}-\\x{1fae9}\\x{1faf7}-\\x{1faf8}"
-        "\\x{1fbcb}-\\x{1fbef}" },
+      "\\x{2427}-\\x{2429}\\x{2ffc}-\\x{2fff}\\x{31e4}-\\x{31e5}\\x{31ef}\\x{10d8e}-\\x{10d8f}\\x{1cc00}-\\x{1ccef}"
+      "\\x{1cd00}-\\x{1ceb3}\\x{1f6dc}\\x{1f774}-\\x{1f776}\\x{1f77b}-\\x{1f77f}\\x{1f7d9}\\x{1f8b2}-\\x{1f8bb}"
+      "\\x{1f8c0}-\\x{1f8c1}\\x{1fa75}-\\x{1fa77}\\x{1fa87}-\\x{1fa89}\\x{1fa8f}\\x{1faad}-\\x{1faaf}"
+      "\\x{1fabb}-\\x{1fabf}\\x{1fac6}\\x{1face}-\\x{1facf}\\x{1fada}-\\x{1fadc}\\x{1fadf}\\x{1fae8}-\\x{1fae9}"
+      "\\x{1faf7}-\\x{1faf8}\\x{1fbcb}-\\x{1fbef}" },
 };
 
-/* The escape at s, a backslash; its length. inside: of [ ], where a list needs no brackets of its own. */
+/* Translates the escape at s, a backslash; returns its length. inside: of [ ], where a list needs no brackets. */
 static size_t put_escape(struct str *out, const char *s, bool inside)
 {
     for (size_t i = 0; i < sizeof categories / sizeof *categories; i++) {
@@ -61,7 +53,7 @@ static size_t put_escape(struct str *out, const char *s, bool inside)
     return s[1] ? 2 : 1;
 }
 
-static bool odd(struct err *e, const char *pattern, const char *what)
+static bool differs(struct err *e, const char *pattern, const char *what)
 {
     return fail(e, "regular expression %.200s: %s means something else in PCRE2", pattern, what);
 }
@@ -72,7 +64,7 @@ bool pretok_dialect(struct str *out, const char *pattern, struct err *e)
     for (const char *s = pattern; *s;) {
         if (*s == '\\') {
             /* a hexadecimal digit; PCRE2: a space */
-            if (s[1] == 'h' || s[1] == 'H') return odd(e, pattern, "\\h");
+            if (s[1] == 'h' || s[1] == 'H') return differs(e, pattern, "\\h");
             s += put_escape(out, s, inside);
             continue;
         }
@@ -83,12 +75,12 @@ bool pretok_dialect(struct str *out, const char *pattern, struct err *e)
             n += s[n] == ']';                           /* []a]: the bracket is a member */
         } else if (inside && *s == '[' && s[1] == ':') {
             const char *end = strstr(s, ":]");
-            if (!end) return odd(e, pattern, "[:");
+            if (!end) return differs(e, pattern, "[:");
             n = (size_t)(end + 2 - s);
         } else if (inside && *s == '[') {
-            return odd(e, pattern, "[ inside [ ]");     /* sets of sets */
+            return differs(e, pattern, "[ inside [ ]");     /* sets of sets */
         } else if (inside && *s == '&' && s[1] == '&') {
-            return odd(e, pattern, "&&");
+            return differs(e, pattern, "&&");
         } else if (*s == ']') {
             inside = false;
         }

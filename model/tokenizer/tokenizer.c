@@ -1,4 +1,4 @@
-/* tokenizer.c: text to ids and back. Nothing here changes the tokenizer: what a call needs lives on its own stack and
+/* tokenizer.c: text to ids and back. Nothing here changes the tokenizer: a call's scratch is on its own stack and
  * heap. */
 #include "model/tokenizer/tokenizer.h"
 #include "base/file.h"
@@ -12,18 +12,18 @@
 int tokenizer_word(const struct tokenizer *t, const char *bytes, size_t n)
 {
     for (uint64_t i = fnv1a(bytes, n) & t->words_mask; t->words[i] >= 0; i = (i + 1) & t->words_mask) {
-        const struct token *k = &t->tok[t->words[i]];
+        const struct vocab_token *k = &t->tok[t->words[i]];
         if ((size_t)k->n == n && !memcmp(t->pool.p + k->at, bytes, n)) return t->words[i];
     }
     return -1;
 }
 
-/* First added token in [lo, hi) whose byte at depth is >= c; those that end at depth come before all bytes. */
+/* The first added token in [lo, hi) whose byte at depth is >= c; tokens that end at depth come first. */
 static int bound(const struct tokenizer *t, int lo, int hi, int depth, int c)
 {
     while (lo < hi) {
         int mid = lo + (hi - lo) / 2;
-        const struct token *k = &t->tok[t->added[mid]];
+        const struct vocab_token *k = &t->tok[t->added[mid]];
         int b = k->n > depth ? (unsigned char)t->pool.p[k->at + (uint32_t)depth] : -1;
         if (b < c) lo = mid + 1;
         else hi = mid;
@@ -43,7 +43,7 @@ int tokenizer_match(const struct tokenizer *t, const char *text, size_t n, size_
     return best;
 }
 
-struct work { struct pretok_work cut; struct bpe_work bpe; struct str nfc; };
+struct encode_work { struct pretok_work cut; struct bpe_work bpe; struct str nfc; };
 
 static void reserve(struct ids *out, int n)
 {
@@ -54,11 +54,11 @@ static void reserve(struct ids *out, int n)
     out->p = xrealloc(out->p, (size_t)out->cap * sizeof *out->p);
 }
 
-static void encode_word(const struct tokenizer *t, struct work *w, struct ids *out, const char *bytes, int n)
+static void encode_word(const struct tokenizer *t, struct encode_work *w, struct ids *out, const char *bytes, int n)
 {
     int id = t->ignore_merges ? tokenizer_word(t, bytes, (size_t)n) : -1;
     if (id >= 0 && t->tok[id].kind == TOKEN_PLAIN) { ids_put(out, id); return; }
-    reserve(out, n);                                    /* bytes' ids go straight to where the merged ones will stand */
+    reserve(out, n);                                    /* ids of bytes are merged in place, in out */
     int *sym = out->p + out->n, known = 0;
     for (int i = 0; i < n; i++) {
         sym[known] = t->byte_id[(unsigned char)bytes[i]];
@@ -68,7 +68,7 @@ static void encode_word(const struct tokenizer *t, struct work *w, struct ids *o
 }
 
 /* text[n] without added tokens */
-static bool encode_plain(const struct tokenizer *t, struct work *w, struct ids *out, const char *text, size_t n)
+static bool encode_plain(const struct tokenizer *t, struct encode_work *w, struct ids *out, const char *text, size_t n)
 {
     if (n == 0) return true;
     if (t->nfc && !nfc_plain(text, n)) {
@@ -85,7 +85,7 @@ static bool encode_plain(const struct tokenizer *t, struct work *w, struct ids *
 bool tokenizer_encode(const struct tokenizer *t, struct ids *out, const char *text, size_t n, bool special)
 {
     if (n > INT_MAX) return false;
-    struct work w = { 0 };
+    struct encode_work w = { 0 };
     int start = out->n;
     size_t from = 0, len = 0;
     bool ok = true;
@@ -121,8 +121,8 @@ void tokenizer_decode(const struct tokenizer *t, struct str *out, const int *ids
     }
 }
 
-/* held begins a character that more bytes could complete */
-static bool could_go_on(const struct tokenizer_stream *s)
+/* Can more bytes complete the character that held begins? */
+static bool incomplete(const struct tokenizer_stream *s)
 {
     return s->n < utf8_len(*s->held) && utf8_part(s->held, (size_t)s->n) == s->n;
 }
@@ -134,8 +134,8 @@ static void stream_byte(struct tokenizer_stream *s, struct str *out, char byte)
     if (utf8_get(s->held, (size_t)s->n, &c) == s->n) {
         str_put(out, s->held, (size_t)s->n);
         s->n = 0;
-    } else if (!could_go_on(s)) {
-        /* this byte ended the character before it and may begin its own */
+    } else if (!incomplete(s)) {
+        /* this byte ended the character before it and may begin another */
         bool again = s->n > 1;
         str_puts(out, "\xef\xbf\xbd");
         s->n = 0;

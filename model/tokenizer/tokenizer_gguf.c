@@ -1,6 +1,6 @@
-/* tokenizer_gguf.c: the vocabulary of a GGUF file, written as the tokenizer.json it was made from and read by the one
- * reader there is. So both give the same ids, and an export has a tokenizer.json. What GGUF does not keep (the regular
- * expression) it names: tokenizer.ggml.pre. */
+/* tokenizer_gguf.c: the vocabulary of a GGUF file, written as the tokenizer.json that it was made from and read by
+ * tokenizer_read.c. So both give the same ids, and an export has a tokenizer.json. GGUF does not hold the regular
+ * expression, only its name: tokenizer.ggml.pre. */
 #include "base/file.h"
 #include "model/gguf_model.h"
 #include "model/tokenizer/tokenizer_gguf.h"
@@ -16,8 +16,8 @@ static const char llama3_words[] =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-/* words NULL: GPT-2's expression, which is ByteLevel's own; digits: each digit is cut off before it (pre_tokenizer
- * Digits). The names are llama.cpp's. */
+/* words NULL: GPT-2's expression, which ByteLevel has built in; digits: pre_tokenizer Digits before it. The names are
+ * llama.cpp's. */
 static const struct pre { const char *name, *words; bool digits, nfc, ignore_merges; } pres[] = {
     { "gpt-2", NULL, false, false, false }, { "smollm", NULL, true, false, false },
     { "qwen2", qwen2_words, false, true, false }, { "llama-bpe", llama3_words, false, false, true },
@@ -60,7 +60,7 @@ static bool put_string(struct str *out, const char *p, int64_t n)
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5 };
 
 /* Controls are special tokens; user-defined ones are added but printed. Unused ids (padding of the vocabulary) are not
- * tokens at all. */
+ * tokens. */
 static bool put_added(struct str *out, const char *name, const struct gguf_vocab *v, struct err *e)
 {
     bool any = false;
@@ -77,9 +77,9 @@ static bool put_added(struct str *out, const char *name, const struct gguf_vocab
     return true;
 }
 
-/* Added tokens stand in the vocabulary too: the tokenizers library takes an added token's id from there, and numbers
- * one that is missing from the size of the vocabulary on, whatever "id" says. No text becomes one by way of the
- * vocabulary: no merge makes it, and added tokens are cut out before. */
+/* Added tokens are in the vocabulary too: the tokenizers library takes an added token's id from there, and gives one
+ * that is missing the next id after the vocabulary, whatever its "id". No text becomes one through the vocabulary: no
+ * merge makes it, and added tokens are cut out before. */
 static bool in_vocab(int type)
 {
     return type == TYPE_NORMAL || type == TYPE_UNKNOWN || type == TYPE_CONTROL || type == TYPE_USER;
@@ -113,7 +113,7 @@ static bool put_model(struct str *out, const char *name, const struct gguf_vocab
 }
 
 /* The template that puts begin-of-text before raw text. Llama 3's files often leave add_bos_token out; llama.cpp then
- * takes it as set, and so does this. */
+ * takes it as set, and so does this program. */
 static bool put_bos(struct str *out, const char *name, const struct gguf_vocab *v, const struct pre *pre, struct err *e)
 {
     if (v->bos < 0 || !(v->add_bos || (pre->ignore_merges && !v->has_add_bos))) {

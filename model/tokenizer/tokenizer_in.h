@@ -1,20 +1,19 @@
-/* tokenizer_in.h: the tokenizer's inside, shared by tokenizer_read.c, which fills it, and tokenizer.c, which uses
- * it. */
+/* tokenizer_in.h: struct tokenizer, which tokenizer_read.c fills and tokenizer.c uses. */
 #pragma once
 #include "model/tokenizer/bpe.h"
 #include "model/tokenizer/pretok.h"
 #include "model/tokenizer/tokenizer.h"
 
 enum token_kind { TOKEN_NONE, TOKEN_PLAIN, TOKEN_ADDED, TOKEN_SPECIAL };        /* none: a gap in the ids */
-struct token { uint32_t at; int n; enum token_kind kind; };                     /* bytes pool.p[at .. at + n) */
+struct vocab_token { uint32_t at; int n; enum token_kind kind; };               /* bytes pool.p[at .. at + n) */
 
 struct tokenizer {
     struct str text;            /* the file */
     uint64_t hash;
-    struct token *tok;          /* [n], by id */
+    struct vocab_token *tok;    /* [n], by id */
     int n;
     struct str pool;
-    int byte_id[256];           /* -1: the vocabulary lacks this byte, and no text with it can be written */
+    int byte_id[256];           /* -1: the vocabulary lacks this byte, which text then loses */
     int *words;                 /* open addressing over plain tokens' bytes: id, or -1; size words_mask + 1 */
     uint64_t words_mask;
     struct bpe bpe;

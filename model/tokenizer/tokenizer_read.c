@@ -11,7 +11,7 @@
 
 enum { FILE_MAX = 256 << 20, IDS_MAX = 1 << 21 };       /* the largest vocabularies in use have 2^18 ids */
 
-struct reader { struct tokenizer *t; const char *name; struct err *e; };
+struct tokenizer_reader { struct tokenizer *t; const char *name; struct err *e; };
 
 static bool unset(json_t *v) { return !v || json_is_null(v); }
 
@@ -23,7 +23,7 @@ static const char *type_of(json_t *v)
 }
 
 /* v[key] must be one of: missing, null, false, 0, "" */
-static bool off(struct reader *r, json_t *v, const char *where, const char *key)
+static bool off(struct tokenizer_reader *r, json_t *v, const char *where, const char *key)
 {
     json_t *x = json_object_get(v, key);
     const char *s = json_string_value(x);
@@ -31,7 +31,7 @@ static bool off(struct reader *r, json_t *v, const char *where, const char *key)
     return fail(r->e, "%s: %s.%s is set, which is not supported", r->name, where, key);
 }
 
-static bool flag(struct reader *r, json_t *v, const char *where, const char *key, bool missing, bool *out)
+static bool flag(struct tokenizer_reader *r, json_t *v, const char *where, const char *key, bool missing, bool *out)
 {
     json_t *x = json_object_get(v, key);
     *out = unset(x) ? missing : json_is_true(x);
@@ -49,7 +49,7 @@ static json_t *step(json_t *v, const char *list, size_t i)
     return strcmp(type_of(v), "Sequence") ? v : json_array_get(json_object_get(v, list), i);
 }
 
-static bool read_id(struct reader *r, const char *key, json_t *v, int *id)
+static bool read_id(struct tokenizer_reader *r, const char *key, json_t *v, int *id)
 {
     json_int_t x = json_integer_value(v);
     if (!json_is_integer(v) || x < 0 || x >= IDS_MAX)
@@ -58,7 +58,7 @@ static bool read_id(struct reader *r, const char *key, json_t *v, int *id)
     return true;
 }
 
-/* 1 + the largest id, of those that are allowed: read_id refuses the others one by one. */
+/* 1 + the largest of the ids in range; read_id rejects the others. */
 static int count_ids(json_t *vocab, json_t *added)
 {
     json_int_t max = -1;
@@ -74,20 +74,19 @@ static int count_ids(json_t *vocab, json_t *added)
     return (int)max + 1;
 }
 
-/* False: so many tokens meet at one place of the table that looking them up would take for ever: they were made for
- * that. */
+/* False: more than BPE_PROBES probes: a file made to be slow. */
 static bool put_word(struct tokenizer *t, int id)
 {
-    const struct token *k = &t->tok[id];
+    const struct vocab_token *k = &t->tok[id];
     uint64_t i = fnv1a(t->pool.p + k->at, (size_t)k->n) & t->words_mask;
     for (int probes = 0; t->words[i] >= 0; i = (i + 1) & t->words_mask) if (++probes > BPE_PROBES) return false;
     t->words[i] = id;
     return true;
 }
 
-/* model.vocab -> tok, pool, words. A key outside the byte alphabet keeps its UTF-8; no text becomes it, it can only be
- * printed. */
-static bool read_vocab(struct reader *r, json_t *vocab)
+/* model.vocab -> tok, pool, words. A key outside of the byte alphabet keeps its UTF-8; no text becomes it, it can only
+ * be printed. */
+static bool read_vocab(struct tokenizer_reader *r, json_t *vocab)
 {
     struct tokenizer *t = r->t;
     if (!json_is_object(vocab)) return fail(r->e, "%s: model.vocab must be an object (token to id)", r->name);
@@ -101,13 +100,13 @@ static bool read_vocab(struct reader *r, json_t *vocab)
     json_object_foreach(vocab, key, v) {
         int id = 0;
         if (!read_id(r, key, v, &id)) return false;
-        struct token *k = &t->tok[id];
+        struct vocab_token *k = &t->tok[id];
         if (k->kind != TOKEN_NONE)
             return fail(r->e, "%s: model.vocab: token %.80s has the id %d of another token", r->name, key, id);
         size_t at = t->pool.n;
         bool bytes = alphabet_get(&t->pool, key, strlen(key));
         if (!bytes) str_puts(&t->pool, key);
-        *k = (struct token){ (uint32_t)at, (int)(t->pool.n - at), TOKEN_PLAIN };
+        *k = (struct vocab_token){ (uint32_t)at, (int)(t->pool.n - at), TOKEN_PLAIN };
         if (k->n == 0) return fail(r->e, "%s: model.vocab: id %d is the empty text", r->name, id);
         if (bytes && !put_word(t, id))
             return fail(r->e, "%s: model.vocab: more than %d tokens at one place of the hash table", r->name,
@@ -116,7 +115,7 @@ static bool read_vocab(struct reader *r, json_t *vocab)
     return true;
 }
 
-static bool read_added_one(struct reader *r, json_t *vocab, json_t *a, size_t i)
+static bool read_added_one(struct tokenizer_reader *r, json_t *vocab, json_t *a, size_t i)
 {
     struct tokenizer *t = r->t;
     const char *text = json_string_value(json_object_get(a, "content"));
@@ -129,15 +128,15 @@ static bool read_added_one(struct reader *r, json_t *vocab, json_t *a, size_t i)
     int id = 0;
     if (!read_id(r, text, json_object_get(a, "id"), &id)) return false;
     json_t *same = json_object_get(vocab, text);
-    const struct token *k = &t->tok[id];
-    /* once more */
+    const struct vocab_token *k = &t->tok[id];
+    /* listed twice */
     if (k->kind == (special ? TOKEN_SPECIAL : TOKEN_ADDED) && (size_t)k->n == strlen(text) &&
         !memcmp(t->pool.p + k->at, text, (size_t)k->n))
         return true;
     bool taken = t->tok[id].kind != TOKEN_NONE;
     if (same ? json_integer_value(same) != id || t->tok[id].kind != TOKEN_PLAIN : taken)
-        return fail(r->e, "%s: %s: %.80s has the id %d, which is not its own", r->name, where, text, id);
-    t->tok[id] = (struct token){ (uint32_t)t->pool.n, (int)strlen(text), special ? TOKEN_SPECIAL : TOKEN_ADDED };
+        return fail(r->e, "%s: %s: %.80s has the id %d of another token", r->name, where, text, id);
+    t->tok[id] = (struct vocab_token){ (uint32_t)t->pool.n, (int)strlen(text), special ? TOKEN_SPECIAL : TOKEN_ADDED };
     /* plain text, where the vocabulary's key would be read as the byte alphabet */
     str_puts(&t->pool, text);
     t->added[t->n_added++] = id;
@@ -148,12 +147,12 @@ static bool read_added_one(struct reader *r, json_t *vocab, json_t *a, size_t i)
 static int by_bytes(const void *a, const void *b, void *arg)
 {
     const struct tokenizer *t = arg;
-    const struct token *x = &t->tok[*(const int *)a], *y = &t->tok[*(const int *)b];
+    const struct vocab_token *x = &t->tok[*(const int *)a], *y = &t->tok[*(const int *)b];
     int c = memcmp(t->pool.p + x->at, t->pool.p + y->at, (size_t)(x->n < y->n ? x->n : y->n));
     return c ? c : x->n - y->n;
 }
 
-static bool read_added(struct reader *r, json_t *vocab, json_t *list)
+static bool read_added(struct tokenizer_reader *r, json_t *vocab, json_t *list)
 {
     struct tokenizer *t = r->t;
     if (unset(list)) return true;
@@ -168,10 +167,10 @@ static bool read_added(struct reader *r, json_t *vocab, json_t *list)
     return true;
 }
 
-/* A special token that ordinary text can become would let text forge it, and would vanish when printed. */
-static bool plain(struct reader *r, int id)
+/* A special token that ordinary text can become could be forged by text, and would vanish when printed. */
+static bool plain(struct tokenizer_reader *r, int id)
 {
-    const struct token *k = &r->t->tok[id];
+    const struct vocab_token *k = &r->t->tok[id];
     return k->kind != TOKEN_SPECIAL || fail(r->e, "%s: token %d (%.*s) is special, but ordinary text can become it",
                                             r->name, id, k->n < 80 ? k->n : 80, r->t->pool.p + k->at);
 }
@@ -179,7 +178,7 @@ static bool plain(struct reader *r, int id)
 /* Vocabularies are not always whole: SmolLM2's lacks 21 bytes (rare controls, the first bytes of planes 4 to 11, what
  * UTF-8 never has). Such a byte becomes unk_token, as in the tokenizers library; nothing, where the file has none or it
  * is a special token, which no text may become. */
-static bool read_bytes(struct reader *r, json_t *model)
+static bool read_bytes(struct tokenizer_reader *r, json_t *model)
 {
     bool fuse;
     if (!flag(r, model, "model", "fuse_unk", false, &fuse)) return false;
@@ -217,7 +216,7 @@ static bool split_merge(json_t *v, struct str *s, size_t *left)
     return alphabet_get(s, b, strlen(b)) && *left > 0 && s->n > *left;
 }
 
-static bool read_merges(struct reader *r, json_t *list)
+static bool read_merges(struct tokenizer_reader *r, json_t *list)
 {
     struct tokenizer *t = r->t;
     if (!json_is_array(list) || json_array_size(list) > IDS_MAX)
@@ -247,7 +246,7 @@ static bool read_merges(struct reader *r, json_t *list)
     return ok;
 }
 
-static bool read_model(struct reader *r, json_t *root)
+static bool read_model(struct tokenizer_reader *r, json_t *root)
 {
     json_t *m = json_object_get(root, "model"), *vocab = json_object_get(m, "vocab"),
            *added = json_object_get(root, "added_tokens");
@@ -266,7 +265,7 @@ static bool read_model(struct reader *r, json_t *root)
            read_merges(r, json_object_get(m, "merges"));
 }
 
-static bool read_normalizer(struct reader *r, json_t *v)
+static bool read_normalizer(struct tokenizer_reader *r, json_t *v)
 {
     for (size_t i = 0; !unset(v) && i < steps(v, "normalizers"); i++) {
         const char *type = type_of(step(v, "normalizers", i));
@@ -277,7 +276,7 @@ static bool read_normalizer(struct reader *r, json_t *v)
     return true;
 }
 
-static bool read_split(struct reader *r, json_t *v)
+static bool read_split(struct tokenizer_reader *r, json_t *v)
 {
     static const char *const hows[] = { [PRETOK_REMOVED] = "Removed",
                                         [PRETOK_ISOLATED] = "Isolated",
@@ -301,7 +300,7 @@ static bool read_split(struct reader *r, json_t *v)
            fail_in(r->e, "%s: pre_tokenizer Split", r->name);
 }
 
-static bool read_byte_level(struct reader *r, json_t *v)
+static bool read_byte_level(struct tokenizer_reader *r, json_t *v)
 {
     /* GPT-2's expression, as in the tokenizers library */
     static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -314,7 +313,7 @@ static bool read_byte_level(struct reader *r, json_t *v)
     return true;
 }
 
-static bool read_pretok(struct reader *r, json_t *v)
+static bool read_pretok(struct tokenizer_reader *r, json_t *v)
 {
     bool last = false;
     for (size_t i = 0; !unset(v) && i < steps(v, "pretokenizers"); i++) {
@@ -342,8 +341,8 @@ static bool read_pretok(struct reader *r, json_t *v)
 }
 
 /* post_processor: ByteLevel (offsets only), or a TemplateProcessing whose "single" is the text behind at most one
- * special token. A token behind the text (BERT's way) is none that the supported families have. */
-static bool read_bos(struct reader *r, json_t *v)
+ * special token. The supported families have no token after the text (as BERT has). */
+static bool read_bos(struct tokenizer_reader *r, json_t *v)
 {
     r->t->bos = -1;
     for (size_t i = 0; !unset(v) && i < steps(v, "processors"); i++) {
@@ -363,7 +362,7 @@ static bool read_bos(struct reader *r, json_t *v)
     return true;
 }
 
-static bool read_decoder(struct reader *r, json_t *v)
+static bool read_decoder(struct tokenizer_reader *r, json_t *v)
 {
     bool last = false;
     for (size_t i = 0; !unset(v) && i < steps(v, "decoders"); i++) {
@@ -381,7 +380,7 @@ struct tokenizer *tokenizer_parse(const char *name, const char *text, size_t n, 
     if (n > FILE_MAX) { fail(e, "%s: larger than %d bytes", name, FILE_MAX); return NULL; }
     json_t *root = json_from(name, text, n, e);
     if (!root) return NULL;
-    struct reader r = { .t = xcalloc(1, sizeof *r.t), .name = name, .e = e };
+    struct tokenizer_reader r = { .t = xcalloc(1, sizeof *r.t), .name = name, .e = e };
     bool ok = json_is_object(root) || fail(e, "%s: must be a JSON object", name);
     ok = ok && read_model(&r, root) && read_normalizer(&r, json_object_get(root, "normalizer")) &&
          read_pretok(&r, json_object_get(root, "pre_tokenizer")) &&

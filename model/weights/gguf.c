@@ -1,5 +1,5 @@
 /* gguf.c: the container. Every length is checked against what is left of the file before it is used or anything is
- * allocated for it; there is no recursion, because arrays of arrays, which no model uses, are refused. */
+ * allocated for it; there is no recursion, because arrays of arrays, which no model uses, are rejected. */
 #include "model/weights/gguf.h"
 #include "base/file.h"
 #include "base/map.h"
@@ -10,8 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read in the file's byte order, which is "
-                                                          "little-endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file's byte order is little-endian");
 
 /* least bytes of a pair, of a tensor's row */
 enum { PAIR_MIN = 8 + 4 + 1, TENSOR_MIN = 8 + 4 + 8 + 4 + 8, ALIGN_MAX = 1 << 16 };
@@ -24,7 +23,7 @@ struct gguf {
     int pairs, tensors;
 };
 
-/* What is left to read: p[at .. n). */
+/* The rest of the file: p[at .. n). */
 struct cursor { const char *name, *p; int64_t at, n; struct err *e; };
 static const int widths[GGUF_TYPES] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
 
@@ -35,7 +34,7 @@ static bool take(struct cursor *c, void *out, int64_t n, const char *what)
 {
     if (n > c->n - c->at) {
         fail(c->e, "%s: byte %lld: the file ends inside %s; is it cut short?", c->name, (long long)c->at, what);
-        /* said here, so that the compiler knows that *out is not read */
+        /* a constant, so that the compiler knows that *out is not read */
         return false;
     }
     memcpy(out, c->p + c->at, (size_t)n);
@@ -55,8 +54,8 @@ static bool take_text(struct cursor *c, struct gguf_text *t, const char *what)
     return true;
 }
 
-/* Goes past p->n values of p->type. */
-static bool pass_values(struct cursor *c, struct gguf_pair *p)
+/* Skips p->n values of p->type. */
+static bool skip_values(struct cursor *c, struct gguf_pair *p)
 {
     p->p = c->p + c->at;
     if (p->type == GGUF_STRING) {
@@ -88,7 +87,7 @@ static bool take_pair(struct cursor *c, struct gguf_pair *p)
                     (unsigned long long)n, (long long)(c->n - c->at));
     p->type = (enum gguf_type)type;
     p->n = (int64_t)n;
-    return pass_values(c, p);
+    return skip_values(c, p);
 }
 
 static int compare(struct gguf_text a, struct gguf_text b)
@@ -145,22 +144,22 @@ static bool take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offse
                     "convert it with llama-quantize",
                     c->name, SHOW(t->name), type);
     if (t->shape[t->rank - 1] % t->dtype->block)
-        return fail(c->e, "%s: tensor %.*s: rows of %lld numbers are no whole blocks of %s", c->name, SHOW(t->name),
+        return fail(c->e, "%s: tensor %.*s: rows of %lld numbers are not whole blocks of %s", c->name, SHOW(t->name),
                     (long long)t->shape[t->rank - 1], t->dtype->name);
     if (__builtin_mul_overflow(t->count / t->dtype->block, (int64_t)t->dtype->bytes, bytes))
         return fail(c->e, "%s: tensor %.*s: its size overflows 64 bits", c->name, SHOW(t->name));
     return true;
 }
 
-struct span { uint64_t begin; int64_t bytes; int tensor; };
+struct tensor_place { uint64_t begin; int64_t bytes; int tensor; };
 static int by_place(const void *a, const void *b)
 {
-    const struct span *x = a, *y = b;
+    const struct tensor_place *x = a, *y = b;
     return (x->begin > y->begin) - (x->begin < y->begin);
 }
 
 /* Data begins at the next multiple of align; each tensor begins where the one before it ends, rounded up. */
-static bool place(struct gguf *g, struct cursor *c, struct span *s, int64_t align)
+static bool place(struct gguf *g, struct cursor *c, struct tensor_place *s, int64_t align)
 {
     int64_t data = round_up(c->at, align), at = 0;
     qsort(s, (size_t)g->tensors, sizeof *s, by_place);
@@ -193,7 +192,7 @@ static bool read_tensors(struct gguf *g, struct cursor *c, uint64_t n)
         (!gguf_int(g, "general.alignment", &align) || align < 1 || align > ALIGN_MAX || (align & (align - 1))))
         return fail(c->e, "%s: general.alignment must be a power of two, at most %d", c->name, ALIGN_MAX);
     g->tensor = xcalloc((size_t)n, sizeof *g->tensor);
-    struct span *s = xcalloc((size_t)n, sizeof *s);
+    struct tensor_place *s = xcalloc((size_t)n, sizeof *s);
     bool ok = true;
     for (; ok && g->tensors < (int)n; g->tensors += ok) {
         s[g->tensors].tensor = g->tensors;

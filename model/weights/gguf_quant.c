@@ -1,5 +1,5 @@
 /* gguf_quant.c: ggml's packed numbers (ggml-common.h, dequantize_row_* of ggml-quants.c). All products of scales and
- * quants below are exact in float but Q6_K's last, so that fused multiply-adds change no bit. */
+ * quants below are exact in float, except the last of Q6_K, so that fused multiply-adds change no bit. */
 #include "model/weights/gguf_quant.h"
 #include "model/weights/half.h"
 #include <string.h>

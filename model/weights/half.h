@@ -11,8 +11,8 @@ static inline float f32_of_bf16(uint16_t h)
     return x;
 }
 
-/* The bits shifted into place are the value times 2^-112, also for subnormals; what was infinity or NaN comes out at
- * 2^16 or above. */
+/* The bits shifted into place are the value times 2^-112, also for subnormals; infinity and NaN become
+ * 2^16 or more. */
 static inline float f32_of_f16(uint16_t h)
 {
     uint32_t u = (uint32_t)(h & 0x7fff) << 13;
@@ -32,7 +32,7 @@ static inline uint16_t half_at(const void *p, int64_t i)
     return h;
 }
 
-/* Loops that the compiler turns into vectors. */
+/* Loops that the compiler vectorises. */
 static inline void f32_of_bf16_all(float *out, const void *in, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) out[i] = f32_of_bf16(half_at(in, i));

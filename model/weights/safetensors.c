@@ -1,5 +1,5 @@
 /* safetensors.c: reader. The header is checked as the reference implementation checks it: tensors in order of offset
- * must follow each other without overlap or hole and end with the file, so no byte of the file is without a meaning.
+ * must follow each other without overlap or hole and end with the file, so every byte of the file has a meaning.
  * The writer is in safetensors_write.c. */
 #include "model/weights/safetensors.h"
 #include "base/file.h"
@@ -11,8 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read in the file's byte order, which is "
-                                                          "little-endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file's byte order is little-endian");
 
 enum { HEADER_MAX = 100 * 1000 * 1000, SHARDS_MAX = 1000 };     /* 100 MB: the reference implementation's limit */
 
@@ -27,18 +26,20 @@ static const struct { const char *name; int bytes; enum st_dtype dtype; } dtypes
     { "C64", 8, ST_OTHER },
 };
 
+/* A tensor's bytes of the data. */
+struct data_span { int64_t begin, end; const char *name; };
+
 /* One file being read: header[header_n] is JSON, data[data_n] follows it. */
-struct span { int64_t begin, end; const char *name; };
-struct reader {
+struct st_reader {
     const char *name, *header;
     size_t header_n;
     const char *data;
     int64_t data_n;
-    struct span *spans;
+    struct data_span *spans;
     struct err *e;
 };
 
-static bool read_dtype(struct reader *r, const char *name, json_t *v, struct st_tensor *t, int *bytes)
+static bool read_dtype(struct st_reader *r, const char *name, json_t *v, struct st_tensor *t, int *bytes)
 {
     const char *text = json_string_value(v);
     for (size_t i = 0; text && i < sizeof dtypes / sizeof *dtypes; i++) {
@@ -51,7 +52,7 @@ static bool read_dtype(struct reader *r, const char *name, json_t *v, struct st_
 }
 
 /* shape -> rank, shape, count; the product with bytes per value must fit an int64_t */
-static bool read_shape(struct reader *r, const char *name, json_t *v, struct st_tensor *t, int64_t bytes)
+static bool read_shape(struct st_reader *r, const char *name, json_t *v, struct st_tensor *t, int64_t bytes)
 {
     if (!json_is_array(v) || json_array_size(v) > ST_RANK_MAX)
         return fail(r->e, "%s: tensor %.120s: shape must be an array of at most %d sizes", r->name, name, ST_RANK_MAX);
@@ -71,8 +72,8 @@ static bool read_shape(struct reader *r, const char *name, json_t *v, struct st_
     return true;
 }
 
-static bool read_offsets(struct reader *r, const char *name, json_t *v, struct st_tensor *t, int64_t bytes,
-                         struct span *span)
+static bool read_offsets(struct st_reader *r, const char *name, json_t *v, struct st_tensor *t, int64_t bytes,
+                         struct data_span *span)
 {
     json_t *b = json_array_get(v, 0), *n = json_array_get(v, 1);
     if (!json_is_array(v) || json_array_size(v) != 2 || !json_is_integer(b) || !json_is_integer(n))
@@ -86,11 +87,11 @@ static bool read_offsets(struct reader *r, const char *name, json_t *v, struct s
         return fail(r->e, "%s: tensor %.120s: %lld bytes of data, its shape needs %lld", r->name, name,
                     (long long)(end - begin), (long long)(t->count * bytes));
     t->data = r->data + begin;
-    *span = (struct span){ begin, end, name };
+    *span = (struct data_span){ begin, end, name };
     return true;
 }
 
-static bool read_tensor(struct reader *r, const char *name, json_t *v, struct span *span, struct st_file *f)
+static bool read_tensor(struct st_reader *r, const char *name, json_t *v, struct data_span *span, struct st_file *f)
 {
     struct st_tensor t = { 0 };
     int bytes = 0;
@@ -112,10 +113,10 @@ static bool read_tensor(struct reader *r, const char *name, json_t *v, struct sp
     return true;
 }
 
-/* An empty tensor comes before the full one that begins where it lies. */
+/* An empty tensor comes before the full one that begins at the same byte. */
 static int by_place(const void *a, const void *b)
 {
-    const struct span *x = a, *y = b;
+    const struct data_span *x = a, *y = b;
     if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
     return (x->end > y->end) - (x->end < y->end);
 }
@@ -126,12 +127,12 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static bool check_cover(struct reader *r, int n)
+static bool check_cover(struct st_reader *r, int n)
 {
     qsort(r->spans, (size_t)n, sizeof *r->spans, by_place);
     int64_t at = 0;
     for (int i = 0; i < n; at = r->spans[i++].end) {
-        const struct span *s = &r->spans[i];
+        const struct data_span *s = &r->spans[i];
         if (s->begin < at)
             return fail(r->e, "%s: tensor %.120s overlaps tensor %.120s at data byte %lld", r->name, s->name,
                         s[-1].name, (long long)s->begin);
@@ -145,7 +146,7 @@ static bool check_cover(struct reader *r, int n)
     return true;
 }
 
-static bool read_header(struct reader *r, json_t *j, struct st_file *f)
+static bool read_header(struct st_reader *r, json_t *j, struct st_file *f)
 {
     if (!json_is_object(j)) return fail(r->e, "%s: the header must be a JSON object", r->name);
     r->spans = xmalloc(json_object_size(j) * sizeof *r->spans);
@@ -182,7 +183,7 @@ static bool read_bytes(struct st_file *f, const char *name, const char *p, size_
     if (len > n - sizeof len)
         return fail(e, "%s: byte 0: header length %llu, but only %zu bytes follow; is the file cut short?", name,
                     (unsigned long long)len, n - sizeof len);
-    struct reader r = { .name = name, .header = p + sizeof len, .header_n = (size_t)len, .e = e };
+    struct st_reader r = { .name = name, .header = p + sizeof len, .header_n = (size_t)len, .e = e };
     r.data = r.header + r.header_n;
     r.data_n = (int64_t)(n - sizeof len - r.header_n);
     if (r.header_n == 0 || r.header[0] != '{') return fail(e, "%s: byte 8: the header must begin with {", name);
@@ -243,8 +244,8 @@ static bool read_index(struct st_file *f, const char *path, json_t *map, struct 
     return ok;
 }
 
-/* The index may name a head that no file has: save_pretrained of some versions lists it although it is tied. Whoever
- * needs it finds it missing. */
+/* The index may name a head that no file has: save_pretrained of some versions lists it although it is tied. An untied
+ * model then lacks it when it is loaded. */
 static bool may_lack(const char *name) { return !strcmp(name, "lm_head.weight"); }
 
 static struct st_file *open_index(const char *path, struct err *e)

@@ -1,6 +1,6 @@
 /* safetensors.h: 8 bytes little-endian header length, JSON header, data (format: github.com/huggingface/safetensors).
  * Files are mapped read-only; a tensor's data may start at any byte, so it is read with st_get_*, not through a cast.
- * One cut short after st_open ends the program with a sentence (base/map.h). */
+ * A file cut short after st_open ends the program with a message (base/map.h). */
 #pragma once
 #include "base/err.h"
 #include <stdint.h>
@@ -22,14 +22,14 @@ struct st_file;
 
 /* Opens a .safetensors file, an index (*.index.json: all its shards, as one file), or a folder that holds
  * model.safetensors or model.safetensors.index.json. Checks that the header fits the file, has no duplicate names, and
- * that the tensors cover the data exactly, each as long as its shape says. NULL on error, the sentence naming file and
+ * that the tensors cover the data exactly, each with the size of its shape. NULL on error; the message names file and
  * tensor or byte. */
 struct st_file *st_open(const char *path, struct err *e);
 
 /* The same checks on one file in memory, which must stay until st_close; name stands for the file in errors. */
 struct st_file *st_parse(const char *name, const void *bytes, size_t n, struct err *e);
 
-void st_close(struct st_file *f);                                               /* NULL is fine */
+void st_close(struct st_file *f);                                               /* NULL is allowed */
 int st_count(const struct st_file *f);
 /* i in [0, st_count): in order of name */
 const struct st_tensor *st_at(const struct st_file *f, int i);

@@ -23,7 +23,7 @@ struct st_writer *st_create(const char *path, struct err *e)
     struct st_writer *w = xcalloc(1, sizeof *w);
     if (!out_open(&w->out, path, e)) { free(w); return NULL; }
     w->header = json_object();
-    /* transformers refuses files without it */
+    /* transformers rejects files without it */
     json_object_set_new(w->header, "__metadata__", json_pack("{s:s}", "format", "pt"));
     return w;
 }
@@ -48,7 +48,7 @@ void st_declare(struct st_writer *w, const char *name, enum st_dtype dtype, int 
     w->t[w->n++].dtype = dtype;
 }
 
-/* Writes the header once, padded with spaces so that data begins at a multiple of 8, and goes past full and empty
+/* Writes the header once, padded with spaces so that data begins at a multiple of 8, and skips full and empty
  * tensors. */
 static void advance(struct st_writer *w)
 {
@@ -99,8 +99,8 @@ static uint16_t f16_of(float x)
     return (uint16_t)(sign | round_off((u & 0x7fffff) | 0x800000, shift));
 }
 
-/* A double rounded to float so that a second rounding to 11 or 8 bits gives the same as one rounding would: inexact
- * results get an odd last bit. */
+/* A double rounded to float so that a second rounding to 11 or 8 bits gives the same as one rounding: inexact results
+ * get an odd last bit. */
 static float odd_of(double x)
 {
     float f = (float)x;
@@ -118,7 +118,7 @@ static float odd_of(double x)
 
 static bool narrow(enum st_dtype d) { return d == ST_F16 || d == ST_BF16; }
 
-/* x (float if f32, else double), k values: converted and written */
+/* Converts and writes k values, of f or, if it is NULL, of x. */
 static void put_piece(struct st_writer *w, enum st_dtype d, const float *f, const double *x, int64_t k)
 {
     union { float f32[1024]; double f64[1024]; uint16_t u16[1024]; } buf;

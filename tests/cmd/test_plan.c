@@ -11,14 +11,14 @@ static void same_arena(const char *name, const struct arena *plan, const struct 
 {
     CHECK(plan->peak <= real_one->size && plan->peak == real_one->peak, "%s: planned %zu bytes, taken %zu of %zu", name,
           plan->peak, real_one->peak, real_one->size);
-    for (int i = 0; i < plan->rows; i++) {
+    for (int i = 0; i < plan->names; i++) {
         size_t bytes = 0;
-        for (int k = 0; k < real_one->rows; k++)
-            if (!strcmp(plan->row[i].what, real_one->row[k].what)) bytes = real_one->row[k].bytes;
-        CHECK(plan->row[i].bytes == bytes, "%s, %s: planned %zu bytes, taken %zu", name, plan->row[i].what,
-              plan->row[i].bytes, bytes);
+        for (int k = 0; k < real_one->names; k++)
+            if (!strcmp(plan->piece[i].what, real_one->piece[k].what)) bytes = real_one->piece[k].bytes;
+        CHECK(plan->piece[i].bytes == bytes, "%s, %s: planned %zu bytes, taken %zu", name, plan->piece[i].what,
+              plan->piece[i].bytes, bytes);
     }
-    assert_int_equal(plan->rows, real_one->rows);
+    assert_int_equal(plan->names, real_one->names);
 }
 
 static void equals_the_run(void **state)
@@ -81,9 +81,9 @@ static void other_builds(void **state)
     struct memory_estimate sample = counted(&shape, &c, MEMORY_SAMPLE, 2);
     assert_true(two.weights * 2 == four.weights && two.keys * 2 == four.keys && two.pool.peak < four.pool.peak &&
                 two.work.peak < four.work.peak);
-    assert_true(two.state.rows == 4 && four.state.rows == 3 && !strcmp(two.state.row[3].what, "master weights") &&
-                two.state.row[3].bytes == two.state.row[0].bytes);
-    for (int i = 0; i < 3; i++) assert_true(two.state.row[i].bytes == four.state.row[i].bytes);
+    assert_true(two.state.names == 4 && four.state.names == 3 && !strcmp(two.state.piece[3].what, "master weights") &&
+                two.state.piece[3].bytes == two.state.piece[0].bytes);
+    for (int i = 0; i < 3; i++) assert_true(two.state.piece[i].bytes == four.state.piece[i].bytes);
     assert_true(!two.packed && !two.program && !two.saving && !four.packed && two.scratch);
     assert_true(two.all == two.weights + two.copies + two.state.peak + two.work.peak + two.pool.peak + two.scratch);
     assert_true(!sft.pool.peak && !sft.copies && sft.state.peak == two.state.peak &&

@@ -1,5 +1,5 @@
-/* test_config.c: the three architectures read and written, and one changed key at a time: what may be there, and what
- * must be refused by name. */
+/* test_config.c: the three architectures read and written, and one changed key at a time: keys that are allowed, and
+ * keys that must be rejected by name. */
 #include "model/config.h"
 #include "base/file.h"
 #include "tests/check.h"

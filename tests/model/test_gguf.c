@@ -1,5 +1,5 @@
 /* test_gguf.c: packed numbers and whole models against files made by the gguf package (tests/golden/gguf/make_gguf.py);
- * metadata changed one key at a time; files that lie about themselves. */
+ * metadata changed one key at a time; files with false sizes and counts. */
 #include "model/weights/gguf.h"
 #include "model/load.h"
 #include "model/gguf_model.h"
@@ -343,7 +343,7 @@ static const struct { int at, bytes; uint64_t value; const char *says; } lies[] 
     { AT_A_COLS, 8, 0, "empty or overflows" }, { AT_A_COLS, 8, UINT64_MAX, "empty or overflows" },
     { AT_A_COLS, 8, 1ull << 62, "empty or overflows" }, { AT_A_COLS, 8, 1ull << 60, "its size overflows" },
     { AT_A_COLS, 8, 1ull << 40, "outside the file" }, { AT_A_TYPE, 4, 9, "ggml type 9 is not read" },
-    { AT_A_TYPE, 4, UINT32_MAX, "is not read" }, { AT_A_TYPE, 4, 2, "no whole blocks of Q4_0" },
+    { AT_A_TYPE, 4, UINT32_MAX, "is not read" }, { AT_A_TYPE, 4, 2, "not whole blocks of Q4_0" },
     { AT_A_OFFSET, 8, 32, "begins at data byte 32" }, { AT_A_OFFSET, 8, UINT64_MAX, "begins at data byte" },
     { AT_B_OFFSET, 8, 32, "overlaps" }, { AT_B_OFFSET, 8, 96, "begins at data byte" }, { AT_B_COLS, 8, 9, "overlaps" },
     { AT_A, 1, 'b', "there twice" },
@@ -361,7 +361,7 @@ static void hostile(void **state)
                 gguf_tensor(right, "a")->shape[0] == 2);
     gguf_close(right);
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
-        /* no spare byte behind it: a sanitizer sees an overrun */
+        /* no byte after it: a sanitizer sees an overrun */
         char *p = memcpy(xmalloc(whole.n), whole.p, whole.n);
         memcpy(p + lies[i].at, &lies[i].value, (size_t)lies[i].bytes);
         struct gguf *g = gguf_parse("case", p, whole.n, &e);
@@ -390,7 +390,7 @@ static int64_t read_all(const struct gguf *g)
     return n;
 }
 
-/* A file cut anywhere is refused; a file with any one bit changed is refused or read, but never read outside its
+/* A file cut anywhere is rejected; a file with any one bit changed is rejected or read, but never read outside its
  * bounds. */
 static void cut_and_changed(void **state)
 {

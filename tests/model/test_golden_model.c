@@ -342,7 +342,7 @@ static void texts_start(struct texts *t, const struct golden *g)
     }
 }
 
-/* The likeliest token after rows last[] of hidden goes to each text. */
+/* The most likely token after rows last[] of hidden goes to each text. */
 static void texts_grow(struct texts *t, int step, const struct golden *g, const elem_t *hidden, const int *last,
                        struct arena *a)
 {

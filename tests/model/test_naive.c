@@ -1,6 +1,6 @@
-/* test_naive.c: whole models beside the loops of naive_model.h. In double these are the reference: first they are held
- * against transformers (the golden models). Then logits and the gradient of every tensor may be off by no more than
- * twice what the loops are off by that round every tensor, on the weights as this build stores them. Seen to fail for:
+/* test_naive.c: whole models against the loops of naive_model.h. In double these are the reference: first they are
+ * compared with transformers (the golden models). Then the error of logits and of the gradient of every tensor may be
+ * at most twice that of the loops which round every tensor, on the weights as this build stores them. Seen to fail for:
  * truncation where numbers are stored, a norm over 2 % too many columns, a bias gradient without its last row. */
 #include "base/philox.h"
 #include "model/load.h"

@@ -1,6 +1,6 @@
 /* test_rope.c: scaled rotary positions against transformers (tests/golden/rope/make_rope.py): frequencies of real
- * settings, logits and gradients of tiny models; what config.json may say of them and what is refused; and that every
- * scaling changes the numbers, so that none is silently left out. */
+ * settings, logits and gradients of tiny models; settings in config.json that are read and that are rejected; and that
+ * every scaling changes the numbers, so that none is silently left out. */
 #include "model/head.h"
 #include "model/load.h"
 #include "model/forward.h"
@@ -195,7 +195,7 @@ static const struct { const char *json, *says; } readings[] = {
       NULL },
     { "{\"type\":\"linear\"}", "no factor" }, { "{\"type\":\"linear\",\"factor\":0.5}", "factor" },
     { "{\"type\":\"linear\",\"factor\":\"2\"}", "factor" }, { "{\"type\":\"linear\",\"factor\":1e300}", "factor" },
-    { "{\"type\":\"linear\",\"rope_type\":\"yarn\",\"factor\":2}", "different things" },
+    { "{\"type\":\"linear\",\"rope_type\":\"yarn\",\"factor\":2}", "contradict each other" },
     { "{\"type\":\"dynamic\",\"factor\":2}", "dynamic is not implemented" },
     { "{\"rope_type\":\"longrope\"}", "longrope" }, { "{\"rope_type\":3}", "rope_type" },
     { "{\"type\":\"linear\",\"factor\":2,\"beta_fast\":32}", "beta_fast" },

@@ -1,4 +1,4 @@
-/* test_save.c: models written and read again: shards and their index, bf16, what is left alone, and places that cannot
+/* test_save.c: models written and read again: shards and their index, bf16, files that are kept, and paths that cannot
  * be written. */
 #include "model/load.h"
 #include "model/save.h"
@@ -168,7 +168,7 @@ static void other_types(void **state)
     model_free(&m);
 }
 
-static void refused(void **state)
+static void rejected(void **state)
 {
     (void)state;
     struct model m, back;
@@ -189,6 +189,6 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(shards), cmocka_unit_test(generation),
-                                        cmocka_unit_test(other_types), cmocka_unit_test(refused) };
+                                        cmocka_unit_test(other_types), cmocka_unit_test(rejected) };
     return cmocka_run_group_tests_name("save", tests, make_dir, drop_dir);
 }

@@ -7,7 +7,7 @@ expect "its id" 0 '^409 401 ' cat "$tmp/ids"
 mkdir "$tmp/m"
 cp "$here/tokenizer.json" "$tmp/m"
 sed 's/"bos_token": "[^"]*"/"bos_token": "<s>"/' "$here/tokenizer_config.json" >"$tmp/m/tokenizer_config.json"
-expect "a bos_token that is no token" 1 "prints bos_token '<s>', which the tokenizer has not" \
+expect "a bos_token that is no token" 1 "prints bos_token '<s>', which the tokenizer lacks" \
     "$app" tokenize model.path="$tmp/m" --chat <"$here/ask.json"
 sed 's/"bos_token": "[^"]*"/"bos_token": null/' "$here/tokenizer_config.json" >"$tmp/m/tokenizer_config.json"
 expect "none" 1 'prints bos_token, and no file names one' "$app" tokenize model.path="$tmp/m" --chat <"$here/ask.json"

@@ -1,6 +1,6 @@
 /* test_chat.c: conversations against what Jinja renders from the models' own templates
- * (tests/golden/make_golden_chat.py), text and ids; that turns only ever add to what came before; that no text becomes
- * a special token; and templates that must be refused. */
+ * (tests/golden/make_golden_chat.py), text and ids; that turns only append; that no text becomes a special token; and
+ * templates that must be rejected. */
 #define _GNU_SOURCE     /* memmem */
 #include "model/chat/chat.h"
 #include "base/philox.h"
@@ -44,20 +44,35 @@ static const char added[] =
                                                                                                             ">",
                                                                                                             true) "," A(315,
                                                                                                                         ""
+                                                                                                                        ""
                                                                                                                         "<"
+                                                                                                                        ""
                                                                                                                         "|"
+                                                                                                                        ""
                                                                                                                         "e"
+                                                                                                                        ""
                                                                                                                         "n"
+                                                                                                                        ""
                                                                                                                         "d"
+                                                                                                                        ""
                                                                                                                         "_"
+                                                                                                                        ""
                                                                                                                         "o"
+                                                                                                                        ""
                                                                                                                         "f"
+                                                                                                                        ""
                                                                                                                         "_"
+                                                                                                                        ""
                                                                                                                         "t"
+                                                                                                                        ""
                                                                                                                         "e"
+                                                                                                                        ""
                                                                                                                         "x"
+                                                                                                                        ""
                                                                                                                         "t"
+                                                                                                                        ""
                                                                                                                         "|"
+                                                                                                                        ""
                                                                                                                         ">",
                                                                                                                         true) "]";
 
@@ -94,7 +109,7 @@ static void drop_file(const char *name)
 /* A conversation of cases.json. */
 struct conversation { struct chat_message m[16]; int n; struct chat_tools tools; bool reply; };
 
-static void read_talk(struct conversation *x, const struct chat *c, json_t *v)
+static void read_conversation(struct conversation *x, const struct chat *c, json_t *v)
 {
     static const char *const roles[] = {
         [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant", [CHAT_TOOL] = "tool"
@@ -165,7 +180,7 @@ static void rendered_text(void **state)
             char name[100];
             snprintf(name, sizeof name, "%s, %s", text_of(template, "name"), text_of(v, "case"));
             if (json_is_true(json_object_get(v, "off"))) c.v.think = CHAT_THINK_OFF;
-            read_talk(&x, &c, v);
+            read_conversation(&x, &c, v);
             assert_true(chat_write(&c, &ids, &mask, x.m, x.n, tools_of(&x), x.reply));
             str_clear(&got);
             tokenizer_decode(bytes_of, &got, ids.p, ids.n, true);
@@ -223,7 +238,7 @@ static void rendered_ids(void **state)
             if (!strcmp(text_of(template, "name"), "qwen3-thinking") && !strcmp(text_of(v, "case"), "closed")) continue;
             open_template(&c, t, template);
             if (json_is_true(json_object_get(v, "off"))) c.v.think = CHAT_THINK_OFF;
-            read_talk(&x, &c, v);
+            read_conversation(&x, &c, v);
             assert_true(chat_write(&c, &ids, NULL, x.m, x.n, tools_of(&x), x.reply));
             for (int k = 0; k < ids.n || k < (int)json_array_size(want); k++)
                 CHECK(k < ids.n && k < (int)json_array_size(want) &&
@@ -458,7 +473,7 @@ static void begin_of_text(void **state)
 }
 
 /* Forks that would be written wrongly. */
-static void refused(void **state)
+static void rejected(void **state)
 {
     (void)state;
 #define BODY(more) "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content']" more " + '<|im_end|>' + '\\n'}}{% endfor %}"
@@ -507,7 +522,7 @@ static void cut_and_changed(void **state)
             if (k % 2) text[rng_below(&r, (uint32_t)n)] = 0;
             else text[rng_below(&r, (uint32_t)n)] = (char)(1 + rng_below(&r, 126));
             put_file("chat_template.jinja", text);
-            CHECK(chat_open(&c, bytes_of, dir, "auto", &e) || *e.text, "no sentence for %s", text);
+            CHECK(chat_open(&c, bytes_of, dir, "auto", &e) || *e.text, "no message for %s", text);
         }
         free(text);
     }
@@ -647,7 +662,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rendered_text), cmocka_unit_test(rendered_ids), cmocka_unit_test(prefixes),
         cmocka_unit_test(look_alikes), cmocka_unit_test(places), cmocka_unit_test(begin_of_text),
-        cmocka_unit_test(refused), cmocka_unit_test(cut_and_changed), cmocka_unit_test(by_name),
+        cmocka_unit_test(rejected), cmocka_unit_test(cut_and_changed), cmocka_unit_test(by_name),
         cmocka_unit_test(embedded),
     };
     return cmocka_run_group_tests_name("chat", tests, set_up, tear_down);

@@ -1,5 +1,5 @@
-/* test_bpe_train.c: merges against an oracle that counts everything again each time, and what a trained file promises:
- * ids, round trips, specials. */
+/* test_bpe_train.c: merges against an oracle that counts everything again each time, and the properties of a trained
+ * file: ids, round trips, specials. */
 #include "model/tokenizer/bpe_train.h"
 #include "base/file.h"
 #include "base/philox.h"
@@ -219,7 +219,7 @@ static void spelled_special(void **state)
     tokenizer_free(t);
 }
 
-static void refused(void **state)
+static void rejected(void **state)
 {
     (void)state;
     const char *text = "abab abab", *one[] = { "x" }, *twice[] = { "<a>", "<a>" }, *bad[] = { "<\xff>" },
@@ -270,7 +270,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(against_oracle), cmocka_unit_test(recipe_tokenizer), cmocka_unit_test(same_file_twice),
         cmocka_unit_test(spelled_special),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(rejected),
     };
     return cmocka_run_group_tests_name("bpe_train", tests, make_dir, drop_dir);
 }

@@ -1,5 +1,5 @@
 /* test_tokenizer.c: ids against hand-made answers and a slow oracle, any bytes there and back, look-alikes of special
- * tokens, files that must be refused. */
+ * tokens, files that must be rejected. */
 #include "model/tokenizer/tokenizer.h"
 #include "base/file.h"
 #include "base/philox.h"
@@ -360,7 +360,7 @@ static void normal_form_c(void **state)
 }
 
 #define SPLIT(pattern, behavior) "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":" pattern ",\"behavior\":\"" behavior "\"}," LEVEL "]}"
-static const struct { struct tok_json j; const char *says; } refused[] = {
+static const struct { struct tok_json j; const char *says; } rejected[] = {
     { { .model = "\"byte_fallback\":true," }, "model.byte_fallback" },
     { { .model = "\"dropout\":0.1," }, "model.dropout" },
     { { .model = "\"continuing_subword_prefix\":\"##\"," }, "continuing_subword_prefix" },
@@ -378,11 +378,11 @@ static const struct { struct tok_json j; const char *says; } refused[] = {
     { { .merges = "[\"a b\"]", .vocab = ",\"ab\":256", .added = "[" ADDED(256, "ab", true) "]" },
       "ordinary text can become it" },
     { { .added = "[" ADDED(97, "a", true) "]" }, "ordinary text can become it" },
-    { { .added = "[" ADDED(256, "a", true) "]" }, "not its own" },
-    { { .added = "[" ADDED(97, "xy", true) "]" }, "not its own" },
+    { { .added = "[" ADDED(256, "a", true) "]" }, "of another token" },
+    { { .added = "[" ADDED(97, "xy", true) "]" }, "of another token" },
     { { .added = "[" ADDED(256, "xy", true) "," ADDED(257, "xy", true) "]" }, "twice" },
-    { { .added = "[" ADDED(256, "xy", true) "," ADDED(256, "xz", true) "]" }, "not its own" },
-    { { .added = "[" ADDED(256, "xy", true) "," ADDED(256, "xy", false) "]" }, "not its own" },
+    { { .added = "[" ADDED(256, "xy", true) "," ADDED(256, "xz", true) "]" }, "of another token" },
+    { { .added = "[" ADDED(256, "xy", true) "," ADDED(256, "xy", false) "]" }, "of another token" },
     { { .added = "[" ADDED(256, "", true) "]" }, "no content" },
     { { .added = "[{\"id\":256}]" }, "added_tokens[0]: no content" },
     { { .added = "[{\"content\":\"x\"}]" }, "id must be" }, { { .added = "{}" }, "added_tokens" },
@@ -445,16 +445,16 @@ static void crowded(void **state)
     str_free(&s);
 }
 
-static void refused_files(void **state)
+static void rejected_files(void **state)
 {
     (void)state;
     struct str s = { 0 };
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    for (size_t i = 0; i < sizeof rejected / sizeof *rejected; i++) {
         struct err e = { "" };
-        tok_json(&s, refused[i].j);
+        tok_json(&s, rejected[i].j);
         struct tokenizer *t = tokenizer_parse("made", s.p, s.n, &e);
-        CHECK(!t && strstr(e.text, refused[i].says) && strstr(e.text, "made"), "case %zu, %s: says '%s'", i,
-              refused[i].says, e.text);
+        CHECK(!t && strstr(e.text, rejected[i].says) && strstr(e.text, "made"), "case %zu, %s: says '%s'", i,
+              rejected[i].says, e.text);
         tokenizer_free(t);
     }
     struct err e;
@@ -472,7 +472,7 @@ static void refused_files(void **state)
     str_free(&s);
 }
 
-/* Cut files are refused; files with a byte changed are refused or usable. */
+/* Cut files are rejected; files with a byte changed are rejected or usable. */
 static void cut_and_changed(void **state)
 {
     (void)state;
@@ -683,7 +683,7 @@ int main(void)
         cmocka_unit_test(any_bytes), cmocka_unit_test(merges_by_hand), cmocka_unit_test(words_against_oracle),
         cmocka_unit_test(megabyte_word), cmocka_unit_test(added_tokens), cmocka_unit_test(listed_twice),
         cmocka_unit_test(ignore_merges), cmocka_unit_test(words), cmocka_unit_test(prefix_space),
-        cmocka_unit_test(normal_form_c), cmocka_unit_test(refused_files), cmocka_unit_test(crowded),
+        cmocka_unit_test(normal_form_c), cmocka_unit_test(rejected_files), cmocka_unit_test(crowded),
         cmocka_unit_test(cut_and_changed), cmocka_unit_test(expression_gives_up), cmocka_unit_test(threads),
         cmocka_unit_test(copy_and_hash), cmocka_unit_test(streaming), cmocka_unit_test(missing_bytes),
         cmocka_unit_test(begin_of_text),

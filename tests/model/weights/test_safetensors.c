@@ -1,5 +1,5 @@
-/* test_safetensors.c: files written and read back bit for bit, every half-precision number, and files that lie about
- * themselves. */
+/* test_safetensors.c: files written and read back bit for bit, every half-precision number, and files with false
+ * sizes and offsets. */
 #include "model/weights/safetensors.h"
 #include "base/file.h"
 #include "model/weights/safetensors_write.h"
@@ -257,7 +257,7 @@ static void hostile_headers(void **state)
     for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
         struct err e = { "" };
         make_file(&s, hostile[i].header, hostile[i].data);
-        char *exact = memcpy(xmalloc(s.n), s.p, s.n);       /* no spare byte behind it: a sanitizer sees an overrun */
+        char *exact = memcpy(xmalloc(s.n), s.p, s.n);       /* no byte behind it: a sanitizer sees an overrun */
         struct st_file *f = st_parse("case", exact, s.n, &e);
         CHECK(!f == !!hostile[i].says, "%s: %s", hostile[i].header, e.text);
         if (hostile[i].says)
@@ -295,7 +295,7 @@ static void hostile_lengths(void **state)
     str_free(&deep);
 }
 
-/* A file cut anywhere is refused; a file with any one byte changed is refused or read, but never read outside its
+/* A file cut anywhere is rejected; a file with any one byte changed is rejected or read, but never read outside its
  * bounds. */
 static void cut_and_changed(void **state)
 {
