@@ -1,4 +1,6 @@
-"""attention.py: SDPA and FlexAttention over packed sequences and trees, SDPA over a cache of keys and values. A tree is for SDPA its rollouts unrolled."""
+"""attention.py: SDPA and FlexAttention over packed sequences and trees, SDPA over a cache of keys and values.
+
+For SDPA a tree is its rollouts unrolled."""
 from common import DEVICE, GPU, Peers, torch
 
 try:
@@ -10,7 +12,8 @@ sdpa = torch.nn.functional.scaled_dot_product_attention
 
 
 def tree_of(shape):
-    """Tokens shared by the 8 rollouts of a tree, tokens of a rollout's own, tokens of a tree: as in eval/bench/bench_attn.c."""
+    """Tokens that the 8 rollouts of a tree share, further tokens of each, tokens of a tree: as in
+    eval/bench/bench_attn.c."""
     shared = shape["ctx"] * 4 // 5 if shape["kind"] == "tree" else 0
     own = shape["ctx"] - shared
     return shared, own, shared + 8 * own if shared else shape["ctx"]
@@ -44,7 +47,8 @@ def packed(p, name, shape, grad):
 
     def by_sdpa():
         return sdpa(*qkv, is_causal=True, enable_gqa=True)
-    p.row(name, shape, "SDPA unrolled" if shape["kind"] == "tree" else "SDPA", lambda: back(by_sdpa, qkv) if grad else by_sdpa)
+    p.measure(name, shape, "SDPA unrolled" if shape["kind"] == "tree" else "SDPA",
+          lambda: back(by_sdpa, qkv) if grad else by_sdpa)
     if flex_attention is None:
         p.left_out(name, shape, "FlexAttention", "this torch has none")
         return
@@ -53,13 +57,15 @@ def packed(p, name, shape, grad):
 
     def make():
         torch._dynamo.reset()
-        mask = create_block_mask(lambda b, h, q, k: (k <= q) & (q < end[k]), None, None, shape["n"], shape["n"], device=DEVICE)
-        flex = torch.compile(flex_attention, dynamic=False) if GPU else flex_attention      # on a CPU only its eager form has a way back
+        mask = create_block_mask(lambda b, h, q, k: (k <= q) & (q < end[k]), None, None, shape["n"], shape["n"],
+                                 device=DEVICE)
+        # on a CPU only its eager form has a backward pass
+        flex = torch.compile(flex_attention, dynamic=False) if GPU else flex_attention
 
         def run():
             return flex(*one, block_mask=mask, enable_gqa=True)
         return back(run, one) if grad else run
-    p.row(name, shape, "FlexAttention", make)
+    p.measure(name, shape, "FlexAttention", make)
 
 
 def main():
@@ -71,7 +77,7 @@ def main():
     for shape, _ in p.cases("attn_paged"):
         q = p.random(shape["n"], shape["heads"], 1, shape["hd"])
         k, v = (p.random(shape["n"], shape["kv"], shape["ctx"], shape["hd"]) for _ in range(2))
-        p.row("attn_paged", shape, "SDPA, a cache a row", lambda: lambda: sdpa(q, k, v, enable_gqa=True))
+        p.measure("attn_paged", shape, "SDPA, a cache a row", lambda: lambda: sdpa(q, k, v, enable_gqa=True))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""common.py: what the peers share: the cases that `appo bench --shapes` writes, timing as eval/bench/bench.c does it, rows in its format with "peer" beside.
+"""common.py: code that the peers share: cases of `appo bench --shapes`, timing as in eval/bench/bench.c, results.
 
-A peer is other software doing the same work on the same shapes in the same run. `appo bench --table OURS PEERS` prints both with ratios.
-Every script: python3 NAME.py --shapes FILE [--json FILE]. Status 77: cannot run here, and says in its last line why.
+A peer is other software doing the same work on the same shapes in the same run; its results have bench's format and the
+key "peer". `appo bench --table OURS PEERS` prints both with ratios.
+Every script: python3 NAME.py --shapes FILE [--json FILE]. Status 77: cannot run here; its last line gives the reason.
 """
 import argparse
-import datetime
 import json
 import platform
 import sys
@@ -15,7 +15,7 @@ LEFT_OUT = 77
 
 
 def leave(why):
-    """Ends the script: nothing of it can run here."""
+    """Ends the script: none of it can run here."""
     print(why)
     sys.exit(LEFT_OUT)
 
@@ -30,30 +30,35 @@ DEVICE = "cuda" if GPU else "cpu"
 
 
 class Peers:
-    """The cases of a file and the rows that come of them."""
+    """The cases of a file and their results."""
 
     def __init__(self, what):
         p = argparse.ArgumentParser(description=what)
-        p.add_argument("--shapes", required=True, help="cases, as `appo bench --shapes FILE` writes them; rows of results may follow them")
-        p.add_argument("--json", help="where the rows go (default: standard output only)")
+        p.add_argument("--shapes", required=True,
+                       help="cases, as `appo bench --shapes FILE` writes them; results may follow them")
+        p.add_argument("--json", help="file for the results (default: standard output only)")
         a = p.parse_args()
         with open(a.shapes) as f:
             self.lines = [json.loads(line) for line in f if line.strip()]
         self.out = open(a.json, "w") if a.json else None
         self.flush = torch.empty(256 << 20, dtype=torch.uint8, device=DEVICE) if GPU else None
-        self.device = torch.cuda.get_device_name() if GPU else f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+        processor = platform.processor() or platform.machine()
+        self.device = torch.cuda.get_device_name() if GPU else f"{processor}, {torch.get_num_threads()} threads"
         torch.manual_seed(1)
 
     def cases(self, name):
-        """(shape, case) of an operation, each shape once, what was measured first; a case has what the plan and our result say of it."""
+        """(shape, case) of an operation, each shape once, measured ones first; a case has the keys of the plan and of
+        our result."""
         found = {}
         for c in sorted((c for c in self.lines if c["name"] == name), key=lambda c: "us" not in c):
-            found.setdefault(json.dumps(c["shape"], sort_keys=True), {}).update({k: v for k, v in c.items() if k != "real"})
+            case = found.setdefault(json.dumps(c["shape"], sort_keys=True), {})
+            case.update({k: v for k, v in c.items() if k != "real"})
         return [(c["shape"], c) for c in found.values()]
 
     def config(self, name, shape):
-        """The configuration of a model, which only the plan has: ours may have been sized down to the memory."""
-        return next((c["config"] for c in self.lines if c["name"] == name and "config" in c and c["shape"]["model"] == shape["model"]), None)
+        """The configuration of a model, which only the plan has: our run may have been sized down to fit the memory."""
+        return next((c["config"] for c in self.lines if c["name"] == name and "config" in c
+                     and c["shape"]["model"] == shape["model"]), None)
 
     def dtype(self):
         real = next((c["real"] for c in self.lines if "real" in c), "bf16")
@@ -85,10 +90,11 @@ class Peers:
             t.append(once())
         return sorted(t)[len(t) // 2], len(t)
 
-    def put(self, row):
-        row.update(seed=1, device=self.device, torch=torch.__version__, real="bf16" if self.dtype() == torch.bfloat16 else "float",
-                   command=" ".join(sys.argv), date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
-        text = json.dumps(row, separators=(",", ":"))
+    def put(self, result):
+        result.update(seed=1, device=self.device, torch=torch.__version__,
+                      real="bf16" if self.dtype() == torch.bfloat16 else "float",
+                      command=" ".join(sys.argv), date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        text = json.dumps(result, separators=(",", ":"))
         print(text, flush=True)
         if self.out:
             print(text, file=self.out, flush=True)
@@ -96,8 +102,8 @@ class Peers:
     def left_out(self, name, shape, peer, why):
         self.put({"name": name, "shape": shape, "peer": peer, "left_out": str(why).strip().split("\n")[0][:200]})
 
-    def row(self, name, shape, peer, make, case=None):
-        """make() gives run, or (run, reset). What fails is a row too: it says why there is no time."""
+    def measure(self, name, shape, peer, make, case=None):
+        """make() returns run, or (run, reset). A failure is a result too: the reason why there is no time."""
         case = case or next((c for s, c in self.cases(name) if s == shape), {})
         try:
             made = make()
@@ -110,12 +116,14 @@ class Peers:
             if GPU:
                 torch.cuda.empty_cache()
         flops, moved = case.get("flops", 0), case.get("bytes", 0)
-        by_flops = case["unit"] == "TFLOP/s" if "unit" in case else flops / 200 > moved         # 200 flops a byte: where an H200 is bound by its products
+        # 200 flops a byte: where an H200 is bound by its products
+        by_flops = case["unit"] == "TFLOP/s" if "unit" in case else flops / 200 > moved
         rate, unit = (flops / t * 1e-12, "TFLOP/s") if by_flops else (moved / t * 1e-9, "GB/s")
         self.put({"name": name, "shape": shape, "peer": peer, "us": t * 1e6, "rate": rate, "unit": unit, "runs": runs})
 
     def tokens(self, name, shape, peer, tokens, seconds, runs):
-        self.put({"name": name, "shape": shape, "peer": peer, "us": seconds * 1e6, "rate": tokens / seconds, "unit": "tokens/s", "runs": runs})
+        self.put({"name": name, "shape": shape, "peer": peer, "us": seconds * 1e6, "rate": tokens / seconds,
+                  "unit": "tokens/s", "runs": runs})
 
     def random(self, *size, scale=1.0, dtype=None):
         return ((torch.rand(*size, device=DEVICE) - 0.5) * scale).to(dtype or self.dtype())

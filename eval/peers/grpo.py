@@ -1,7 +1,8 @@
-"""grpo.py: a minimal GRPO loop in torch and transformers on a model of the embedded policy's shape: sample groups, score, standardise, one clipped update.
+"""grpo.py: a minimal GRPO loop in torch and transformers on a model of the embedded policy's shape.
 
-It has no tools, no branches and a reward of the text alone (the share of even ids), so it does less work a token than a step of ours; its tokens a second
-stand beside those of `appo debug` (tokens_generated and tokens_trained of the report over its seconds), not in its place."""
+Samples groups, scores, standardises, does one clipped update. It has no tools, no branches and a reward of the text
+alone (the share of even ids), so it does less work a token than a step of ours; its tokens a second stand beside those
+of `appo debug` (tokens_generated and tokens_trained of the report over its seconds), not in their place."""
 import time
 
 from common import DEVICE, GPU, Peers, leave, torch
@@ -21,7 +22,8 @@ def logp_of(model, ids):
 
 def main():
     p = Peers(__doc__)
-    config = LlamaConfig(vocab_size=510, hidden_size=96, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=24, intermediate_size=320,
+    config = LlamaConfig(vocab_size=510, hidden_size=96, num_hidden_layers=4, num_attention_heads=4,
+                         num_key_value_heads=2, head_dim=24, intermediate_size=320,
                          max_position_embeddings=512, tie_word_embeddings=True)
     with torch.device(DEVICE):
         model = AutoModelForCausalLM.from_config(config, dtype=p.dtype(), attn_implementation="sdpa")
@@ -47,7 +49,8 @@ def main():
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     shape = {"model": "embedded policy's shape", "n": PROMPTS * GROUP, "ctx": PROMPT + NEW}
-    p.tokens("grpo_step", shape, "minimal torch GRPO", PROMPTS * GROUP * NEW, sorted(times[1:])[(STEPS - 1) // 2], STEPS - 1)
+    p.tokens("grpo_step", shape, "minimal torch GRPO", PROMPTS * GROUP * NEW, sorted(times[1:])[(STEPS - 1) // 2],
+             STEPS - 1)
 
 
 if __name__ == "__main__":

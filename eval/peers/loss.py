@@ -1,17 +1,21 @@
-"""loss.py: log-probability of the target and entropy of each row of logits: torch eager, compiled, in chunks, and a Triton kernel of one pass."""
+"""loss.py: log-probability of the target and entropy of each row of logits.
+
+torch eager, compiled, in chunks, and a Triton kernel of one pass."""
 import os
 
 from common import DEVICE, GPU, Peers, compiled, torch
 
 if not GPU:
-    os.environ.setdefault("TRITON_INTERPRET", "1")              # before triton is imported: it then runs on the CPU, slowly
+    # before triton is imported: it then runs on the CPU, slowly
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 try:
     import triton
     import triton.language as tl
 except ImportError:
     triton = None
 
-CHUNK = 1024                                                    # rows at once: 600 MB of fp32 logits at a vocabulary of 151,936
+# rows at once: 600 MB of fp32 logits at a vocabulary of 151,936
+CHUNK = 1024
 
 
 def stats(x, target):
@@ -27,7 +31,8 @@ def chunked(f, x, target):
 if triton:
     @triton.jit
     def online_softmax(x, target, logp, entropy, vocab, ld, BLOCK: tl.constexpr):
-        """One row a program: running maximum, sum of exponentials and of their products with the logits (Milakov and Gimelshein 2018)."""
+        """One row a program: running maximum, sum of exponentials and of their products with the logits (Milakov and
+        Gimelshein 2018)."""
         row = tl.program_id(0).to(tl.int64)
         at = tl.arange(0, BLOCK)
         peak = tl.full((BLOCK,), float("-inf"), tl.float32)
@@ -52,7 +57,8 @@ if triton:
 
 
 def by_triton(x, target, logp, entropy):
-    online_softmax[(x.shape[0],)](x, target, logp, entropy, x.shape[1], x.stride(0), BLOCK=4096 if GPU else 128, num_warps=8)
+    online_softmax[(x.shape[0],)](x, target, logp, entropy, x.shape[1], x.stride(0), BLOCK=4096 if GPU else 128,
+                                  num_warps=8)
 
 
 def check(p):
@@ -66,7 +72,8 @@ def check(p):
 
 
 def block(p, shape, f, rows):
-    """The output matrix, logp and entropy and the way back, `rows` rows at a time; gradients of hidden rows and matrix add up over the chunks."""
+    """The output matrix, logp, entropy and the backward pass, `rows` rows at a time; gradients of hidden rows and
+    matrix add up over the chunks."""
     n, vocab, dim = shape["n"], shape["vocab"], shape["dim"]
     x, w = p.random(n, dim, scale=2).requires_grad_(), p.random(vocab, dim, scale=0.1).requires_grad_()
     target, g = torch.randint(vocab, (n,), device=DEVICE), torch.randn(n, device=DEVICE) * 1e-3
@@ -91,13 +98,13 @@ def main():
         n, vocab = shape["n"], shape["vocab"]
         x, target = p.random(n, vocab, scale=16), torch.randint(vocab, (n,), device=DEVICE)
         logp, entropy = torch.empty(n, device=DEVICE), torch.empty(n, device=DEVICE)
-        p.row("row_stats", shape, "torch eager", lambda: lambda: stats(x, target))
-        p.row("row_stats", shape, "torch chunked", lambda: lambda: chunked(stats, x, target))
+        p.measure("row_stats", shape, "torch eager", lambda: lambda: stats(x, target))
+        p.measure("row_stats", shape, "torch chunked", lambda: lambda: chunked(stats, x, target))
         f = compiled(stats)
-        p.row("row_stats", shape, "torch.compile", lambda: lambda: f(x, target))
-        p.row("row_stats", shape, "torch.compile chunked", lambda: lambda: chunked(f, x, target))
+        p.measure("row_stats", shape, "torch.compile", lambda: lambda: f(x, target))
+        p.measure("row_stats", shape, "torch.compile chunked", lambda: lambda: chunked(f, x, target))
         if triton:
-            p.row("row_stats", shape, "triton one pass", lambda: lambda: by_triton(x, target, logp, entropy))
+            p.measure("row_stats", shape, "triton one pass", lambda: lambda: by_triton(x, target, logp, entropy))
         else:
             p.left_out("row_stats", shape, "triton one pass", "no triton here")
     for shape, _ in p.cases("dlogits"):
@@ -109,12 +116,12 @@ def main():
             logp, entropy = f(x, target)
             loss = (g * logp).sum() + 1e-3 * entropy.sum()
             return lambda: torch.autograd.grad(loss, x, retain_graph=True)
-        p.row("dlogits", shape, "torch autograd", lambda: back(stats))
-        p.row("dlogits", shape, "torch.compile", lambda: back(compiled(stats)))
+        p.measure("dlogits", shape, "torch autograd", lambda: back(stats))
+        p.measure("dlogits", shape, "torch.compile", lambda: back(compiled(stats)))
     for shape, _ in p.cases("loss_block"):
-        p.row("loss_block", shape, "torch eager", lambda: block(p, shape, block_loss, shape["n"]))
-        p.row("loss_block", shape, "torch chunked", lambda: block(p, shape, block_loss, CHUNK))
-        p.row("loss_block", shape, "torch.compile chunked", lambda: block(p, shape, compiled(block_loss), CHUNK))
+        p.measure("loss_block", shape, "torch eager", lambda: block(p, shape, block_loss, shape["n"]))
+        p.measure("loss_block", shape, "torch chunked", lambda: block(p, shape, block_loss, CHUNK))
+        p.measure("loss_block", shape, "torch.compile chunked", lambda: block(p, shape, compiled(block_loss), CHUNK))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""models.py: training and decoding of the models of `appo bench models` by transformers, random weights: packed training with SDPA, torch.compile and fused
-AdamW; generate with a static cache; a short loop in the style of gpt-fast (static cache, compiled step, CUDA graphs)."""
+"""models.py: training and decoding of the models of `appo bench models` by transformers, random weights.
+
+Packed training with SDPA, torch.compile and fused AdamW; generate with a static cache; a short loop in the style of
+gpt-fast (static cache, compiled step, CUDA graphs)."""
 import time
 
 from common import DEVICE, GPU, Peers, leave, torch
@@ -14,7 +16,8 @@ KIND = {"LlamaForCausalLM": LlamaConfig, "Qwen2ForCausalLM": Qwen2Config, "Qwen3
 
 def model_of(p, c):
     config = KIND[c["arch"]](
-        vocab_size=c["vocab"], hidden_size=c["dim"], num_hidden_layers=c["layers"], num_attention_heads=c["heads"], num_key_value_heads=c["kv_heads"],
+        vocab_size=c["vocab"], hidden_size=c["dim"], num_hidden_layers=c["layers"], num_attention_heads=c["heads"],
+        num_key_value_heads=c["kv_heads"],
         head_dim=c["head_dim"], intermediate_size=c["ff"], max_position_embeddings=32768, tie_word_embeddings=c["tied"])
     with torch.device(DEVICE):
         return AutoModelForCausalLM.from_config(config, dtype=p.dtype(), attn_implementation="sdpa")
@@ -37,7 +40,8 @@ def timed(step, times):
 
 
 def train(p, shape, c):
-    """Sequences of one length, so packed without padding is a batch. The loss is the model's own, over whole logits; moments are stored like the weights."""
+    """Sequences of one length: packed without padding is a batch. The loss is the model's own, over whole logits;
+    moments are stored like the weights."""
     model = model_of(p, c)
     model.train()
     ids = torch.randint(c["vocab"], (shape["n"] // shape["ctx"], shape["ctx"]), device=DEVICE)
@@ -61,19 +65,22 @@ def generate(p, shape, c, steps):
 
     def run(n):
         with torch.no_grad():
-            model.generate(prompt, max_new_tokens=n, min_new_tokens=n, do_sample=True, cache_implementation="static", pad_token_id=0)
+            model.generate(prompt, max_new_tokens=n, min_new_tokens=n, do_sample=True, cache_implementation="static",
+                           pad_token_id=0)
     long, short = timed(lambda: run(steps), 3), timed(lambda: run(1), 3)
-    p.tokens("decode", shape, "transformers generate, static cache", shape["n"], max(long - short, 1e-9) / (steps - 1), 3)
+    seconds = max(long - short, 1e-9) / (steps - 1)
+    p.tokens("decode", shape, "transformers generate, static cache", shape["n"], seconds, 3)
 
 
 def loop(p, shape, c, steps):
-    """One compiled step over a static cache, drawn by the exponential race."""
+    """One compiled step over a static cache, sampled by the exponential race."""
     model = model_of(p, c).eval()
     cache = StaticCache(config=model.config, max_cache_len=shape["ctx"] + steps + 16)
     prompt = torch.randint(c["vocab"], (shape["n"], shape["ctx"]), device=DEVICE)
 
     def step(ids, pos):
-        logits = model(input_ids=ids, position_ids=pos[None], cache_position=pos, past_key_values=cache, use_cache=True).logits[:, -1].float()
+        logits = model(input_ids=ids, position_ids=pos[None], cache_position=pos, past_key_values=cache,
+                       use_cache=True).logits[:, -1].float()
         q = torch.softmax(logits, -1)
         return (q / torch.empty_like(q).exponential_()).argmax(-1, keepdim=True)
     with torch.no_grad():

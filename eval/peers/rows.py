@@ -16,7 +16,7 @@ def gemm(p):
         else:
             a, w = p.random(k, n), p.random(k, m)
             run = lambda: a.t() @ w                             # noqa: E731
-        p.row("gemm", shape, "torch", lambda: run)
+        p.measure("gemm", shape, "torch", lambda: run)
 
 
 def add_norm(x, add, w):
@@ -33,8 +33,8 @@ def both(p, name, f, inputs):
     """Forward, eager and compiled, of every case of an operation."""
     for shape, _ in p.cases(name):
         args = inputs(shape)
-        p.row(name, shape, "torch eager", lambda: lambda: f(*args))
-        p.row(name, shape, "torch.compile", lambda: (lambda g: lambda: g(*args))(compiled(f)))
+        p.measure(name, shape, "torch eager", lambda: lambda: f(*args))
+        p.measure(name, shape, "torch.compile", lambda: (lambda g: lambda: g(*args))(compiled(f)))
 
 
 def backward(p, name, f, inputs):
@@ -46,19 +46,20 @@ def backward(p, name, f, inputs):
             out = out if isinstance(out, tuple) else (out,)
             d = [torch.randn_like(o) for o in out]
             return lambda: torch.autograd.grad(out, args, d, retain_graph=True)
-        p.row(name, shape, "torch autograd", lambda: make(f))
-        p.row(name, shape, "torch.compile", lambda: make(compiled(f)))
+        p.measure(name, shape, "torch autograd", lambda: make(f))
+        p.measure(name, shape, "torch.compile", lambda: make(compiled(f)))
 
 
-def draw(x):
-    """As trainers sample: probabilities, a draw, the drawn token's logp and the entropy."""
+def sampled(x):
+    """As trainers sample: probabilities, a token, its logp and the entropy."""
     logp = torch.log_softmax(x.float(), dim=-1)
     q = logp.exp()
-    ids = (q / torch.empty_like(q).exponential_()).argmax(-1)   # the exponential race: no synchronisation, unlike multinomial
+    # the exponential race: no synchronisation, unlike multinomial
+    ids = (q / torch.empty_like(q).exponential_()).argmax(-1)
     return ids, logp.gather(1, ids[:, None]), -(q * logp).sum(-1)
 
 
-def draw_top_p(x, p=0.95):
+def sampled_top_p(x, p=0.95):
     sorted_logits, order = x.float().sort(dim=-1, descending=True)
     q = sorted_logits.softmax(-1)
     q = torch.where(q.cumsum(-1) - q < p, q, 0.0)
@@ -67,12 +68,12 @@ def draw_top_p(x, p=0.95):
 
 def sample(p):
     for shape, _ in p.cases("sample"):
-        f = draw_top_p if shape.get("kind") == "top_p" else draw
+        f = sampled_top_p if shape.get("kind") == "top_p" else sampled
         x = p.random(shape["n"], shape["vocab"], scale=16)
         if shape.get("kind") == "top_k":
             continue
-        p.row("sample", shape, "torch eager", lambda: lambda: f(x))
-        p.row("sample", shape, "torch.compile", lambda: (lambda g: lambda: g(x))(compiled(f)))
+        p.measure("sample", shape, "torch eager", lambda: lambda: f(x))
+        p.measure("sample", shape, "torch.compile", lambda: (lambda g: lambda: g(x))(compiled(f)))
 
 
 def adamw(p):
@@ -80,7 +81,7 @@ def adamw(p):
         w = torch.randn(shape["n"], device=DEVICE, requires_grad=True)
         w.grad = torch.randn_like(w) * 1e-3
         for fused in (False, True):
-            p.row("adamw", shape, "torch fused" if fused else "torch for-each",
+            p.measure("adamw", shape, "torch fused" if fused else "torch for-each",
                   lambda: torch.optim.AdamW([w], lr=1e-6, fused=fused, foreach=not fused).step)
 
 
@@ -88,10 +89,12 @@ def main():
     p = Peers(__doc__)
     gemm(p)
     both(p, "norm", add_norm, lambda s: (p.random(s["n"], s["dim"]), p.random(s["n"], s["dim"]), p.random(s["dim"])))
-    backward(p, "norm_back", add_norm, lambda s: (p.random(s["n"], s["dim"]), p.random(s["n"], s["dim"]), p.random(s["dim"])))
+    backward(p, "norm_back", add_norm, lambda s: (p.random(s["n"], s["dim"]), p.random(s["n"], s["dim"]),
+                                                  p.random(s["dim"])))
     both(p, "swiglu", gated, lambda s: (p.random(s["n"], 2 * s["ff"]),))
     backward(p, "swiglu_back", gated, lambda s: (p.random(s["n"], 2 * s["ff"]),))
-    both(p, "embed", F.embedding, lambda s: (torch.randint(s["vocab"], (s["n"],), device=DEVICE), p.random(s["vocab"], s["dim"])))
+    both(p, "embed", F.embedding, lambda s: (torch.randint(s["vocab"], (s["n"],), device=DEVICE),
+                                             p.random(s["vocab"], s["dim"])))
     sample(p)
     adamw(p)
 

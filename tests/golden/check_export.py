@@ -1,8 +1,11 @@
-"""check_export.py APPO [MODEL ...]: what `export`, `sft` and checkpoints write must be, to transformers, the very model it was made from.
-Weights: each folder is exported as float32, in one file and in shards; transformers loads source and copy, the logits of random tokens must be the same bits.
-Tokenizers: of each folder or GGUF file with one, what the three commands write is loaded by AutoTokenizer; the ids of all its added tokens and of 1 MB of mixed
-text must be those that this program gives the source. Reading: log-probabilities of `score` against transformers' for ways of writing a model. Without MODEL: the tiny models of tests/golden/models, and what tests/field/tiny_model and tiny_gguf make
-(they lie beside APPO). Prints "N passed, M failed", or one line that says why it was skipped."""
+"""check_export.py APPO [MODEL ...]: models that `export`, `sft` and checkpoints write, loaded by transformers.
+
+Weights: each folder is exported as float32, in one file and in shards; transformers loads source and copy, and the
+logits of random tokens must be the same bits. Tokenizers: AutoTokenizer loads those that the three commands write for
+each folder or GGUF file with one; the ids of all its added tokens and of 1 MB of mixed text must equal this program's
+ids for the source. Reading: log-probabilities of `score` against transformers' for several layouts of a model. Without
+MODEL: the tiny models of tests/golden/models, and those of tests/field/tiny_model and tiny_gguf (they are beside APPO).
+Prints "N passed, M failed", or one line with the reason why it was skipped."""
 import glob
 import json
 import os
@@ -36,7 +39,8 @@ def logits(folder, ids):
 
 def same_logits(appo, folder, how):
     with tempfile.TemporaryDirectory() as out:
-        _, wrong = run(appo, "export", "model.path=" + folder, "out=" + os.path.join(out, "m"), "dtype=f32", *SHARD[how])
+        _, wrong = run(appo, "export", "model.path=" + folder, "out=" + os.path.join(out, "m"), "dtype=f32",
+                       *SHARD[how])
         if wrong:
             return wrong
         shards = len([f for f in os.listdir(os.path.join(out, "m")) if f.endswith(".safetensors")])
@@ -47,17 +51,27 @@ def same_logits(appo, folder, how):
         return None if torch.equal(a, b) else f"logits differ by up to {(a - b).abs().max():g}"
 
 
-LLAMA, QWEN3 = ['architectures=["LlamaForCausalLM"]', 'model_type="llama"'], ['architectures=["Qwen3ForCausalLM"]', 'model_type="qwen3"', "head_dim=32"]
-ROPE3 = '{"rope_type":"llama3","rope_theta":50000.0,"factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":256}'
-# variant of tests/field/tiny_model and keys of config.json: what is read must give the log-probabilities of transformers
-READ = [("base", []), ("base", LLAMA), ("base", QWEN3), ("sharded", QWEN3), ("inv_freq", LLAMA), ("old_buffers", LLAMA), ("tied_head_differs", []),
-        ("tied_head_differs", QWEN3), ("tied_head_only", LLAMA), ("index_lists_tied_head", LLAMA), ("tied_head_same", QWEN3), ("base", ["tie_word_embeddings="]),
-        ("base", ['hidden_act="swish"']), ("base", ["num_key_value_heads=null"]), ("base", [*LLAMA, "num_key_value_heads="]),
-        ("base", ["use_sliding_window=true", "sliding_window=8", "max_window_layers=2"]), ("base", [*QWEN3, "use_sliding_window=true", "sliding_window=2048", "max_window_layers=0"]),
-        ("base", ["use_sliding_window=true", "sliding_window=4", "max_window_layers=0", 'layer_types=["full_attention","full_attention"]']),
-        ("base", [*LLAMA, 'rope_scaling={"rope_type":"linear","factor":2.0}']), ("base", [*LLAMA, "rope_parameters=" + ROPE3]),
+LLAMA, QWEN3 = ['architectures=["LlamaForCausalLM"]', 'model_type="llama"'], ['architectures=["Qwen3ForCausalLM"]',
+                                                                              'model_type="qwen3"', "head_dim=32"]
+ROPE3 = ('{"rope_type":"llama3","rope_theta":50000.0,"factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,'
+         '"original_max_position_embeddings":256}')
+# variant of tests/field/tiny_model and keys of config.json: what is read must give the log-probabilities of
+# transformers
+READ = [("base", []), ("base", LLAMA), ("base", QWEN3), ("sharded", QWEN3), ("inv_freq", LLAMA), ("old_buffers", LLAMA),
+        ("tied_head_differs", []),
+        ("tied_head_differs", QWEN3), ("tied_head_only", LLAMA), ("index_lists_tied_head", LLAMA),
+        ("tied_head_same", QWEN3), ("base", ["tie_word_embeddings="]),
+        ("base", ['hidden_act="swish"']), ("base", ["num_key_value_heads=null"]),
+        ("base", [*LLAMA, "num_key_value_heads="]),
+        ("base", ["use_sliding_window=true", "sliding_window=8", "max_window_layers=2"]),
+        ("base", [*QWEN3, "use_sliding_window=true", "sliding_window=2048", "max_window_layers=0"]),
+        ("base", ["use_sliding_window=true", "sliding_window=4", "max_window_layers=0",
+                  'layer_types=["full_attention","full_attention"]']),
+        ("base", [*LLAMA, 'rope_scaling={"rope_type":"linear","factor":2.0}']),
+        ("base", [*LLAMA, "rope_parameters=" + ROPE3]),
         ("base", [*LLAMA, 'rope_scaling={"type":"yarn","factor":4.0,"original_max_position_embeddings":64}']),
-        ("base", [*LLAMA, "is_llama_config=true", "rope_interleaved=false", "pretraining_tp=1", "mlp_bias=false", "attention_bias=false", "partial_rotary_factor=1.0"])]
+        ("base", [*LLAMA, "is_llama_config=true", "rope_interleaved=false", "pretraining_tp=1", "mlp_bias=false",
+                  "attention_bias=false", "partial_rotary_factor=1.0"])]
 
 
 def same_scores(appo, folder):
@@ -69,15 +83,20 @@ def same_scores(appo, folder):
     with torch.no_grad():
         want = torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), -1)
     off = max(abs(got - want[i, ids[i + 1]].item()) for i, got in enumerate(json.loads(out)["logp"][1:]))
-    return None if off < 2e-6 else f"log-probabilities differ by up to {off:g}"      # float32, 60 tokens, 2 layers: 6e-7 measured
+    # float32, 60 tokens, 2 layers: 6e-7 measured
+    return None if off < 2e-6 else f"log-probabilities differ by up to {off:g}"
 
 
 def mixed_text(added, size):
-    """Words, numbers, code, white space, most scripts, combining marks, emoji with joiners, and added tokens whole, cut and doubled."""
+    """Words, numbers, code, white space, most scripts, combining marks, emoji with joiners, and added tokens whole, cut
+    and doubled."""
     r = random.Random(3)
-    words = "the question answer What's DON'T we'LL river Search <search> result } ); == != http://a.b/c?d=e&f return\tif\n x_y 3.14 1,000 -7 0x1F".split(" ")
-    ranges = [(0x20, 0x7F), (0xA0, 0x250), (0x370, 0x400), (0x400, 0x500), (0x5D0, 0x5EB), (0x621, 0x64B), (0x905, 0x940), (0xE01, 0xE30), (0x3041, 0x30FF),
-              (0x4E00, 0x9FA5), (0xAC00, 0xD7A4), (0x1F300, 0x1F650), (0x300, 0x340), (0x2000, 0x2070), (0x1F1E6, 0x1F200)]
+    words = ("the question answer What's DON'T we'LL river Search <search> result } ); == != http://a.b/c?d=e&f "
+             "return\tif\n x_y 3.14 1,000 -7 0x1F").split(" ")
+    ranges = [(0x20, 0x7F), (0xA0, 0x250), (0x370, 0x400), (0x400, 0x500), (0x5D0, 0x5EB), (0x621, 0x64B),
+              (0x905, 0x940), (0xE01, 0xE30), (0x3041, 0x30FF),
+              (0x4E00, 0x9FA5), (0xAC00, 0xD7A4), (0x1F300, 0x1F650), (0x300, 0x340), (0x2000, 0x2070),
+              (0x1F1E6, 0x1F200)]
     out, n = [], 0
     while n < size:
         kind = r.randrange(12)
@@ -116,30 +135,37 @@ def same_ids(appo, source, folder, name):
         theirs = tok(a["content"], add_special_tokens=False).input_ids
         if own != theirs or theirs != [a["id"]] or tok.convert_tokens_to_ids(a["content"]) != a["id"]:
             return f"{a['content']} is {theirs} to transformers, {own} to appo, {a['id']} in the file"
-    files = [open(f, "rb").read() for f in (os.path.join(folder, "tokenizer.json"), os.path.join(folder, "tokenizer_config.json")) if os.path.exists(f)]
+    files = [open(f, "rb").read() for f in (os.path.join(folder, "tokenizer.json"),
+                                            os.path.join(folder, "tokenizer_config.json")) if os.path.exists(f)]
     if (source, *files) in seen:
-        print(f"{os.path.basename(source)}, {name}: {len(added)} added tokens are the same; the tokenizer is one that was compared on text")
+        print(f"{os.path.basename(source)}, {name}: {len(added)} added tokens are the same; the tokenizer is one that "
+              f"was compared on text")
         return None
     seen.add((source, *files))
     text = mixed_text([a["content"] for a in added], 1 << 20)
     own, theirs = own_ids(appo, source, text), tok(text, add_special_tokens=False).input_ids
     if own != theirs:
         at = next((i for i, (x, y) in enumerate(zip(own, theirs)) if x != y), min(len(own), len(theirs)))
-        return f"{len(own)} ids, {len(theirs)} by transformers; the first other one is number {at}: {own[at:at + 5]}, {theirs[at:at + 5]}"
-    print(f"{os.path.basename(source)}, {name}: {len(added)} added tokens and {len(own)} ids of {len(text.encode())} bytes are the same")
+        return (f"{len(own)} ids, {len(theirs)} by transformers; the first that differs is number {at}: "
+                f"{own[at:at + 5]}, {theirs[at:at + 5]}")
+    print(f"{os.path.basename(source)}, {name}: {len(added)} added tokens and {len(own)} ids of {len(text.encode())} "
+          f"bytes are the same")
     return None
 
 
 def written(appo, source, out):
-    """(name, folder or what went wrong) of each command that writes a model."""
-    talk = os.path.join(out, "talk.jsonl")
-    with open(talk, "w", encoding="utf-8") as f:
+    """(name, folder, error) of each command that writes a model."""
+    conversation = os.path.join(out, "conversation.jsonl")
+    with open(conversation, "w", encoding="utf-8") as f:
         print('{"messages":[{"role":"user","content":"hello"},{"role":"assistant","content":"world"}]}', file=f)
     to = {k: os.path.join(out, k) for k in ("export", "sft", "run")}
     yield "export", to["export"], run(appo, "export", "model.path=" + source, "out=" + to["export"])[1]
-    yield "sft", to["sft"], run(appo, "sft", "model.path=" + source, "data.train_files=" + talk, "sft.save=" + to["sft"], "sft.steps=1")[1]
-    wrong = run(appo, "train", "model.path=" + source, "rollout.max_len=256", "data.max_prompt_length=240", "data.max_response_length=4", "data.train_batch_size=2",
-                "actor.ppo_mini_batch_size=2", "rollout.n=4", "rollout.initial_rollouts=2", "rollout.max_num_seqs=4", "trainer.total_training_steps=1", "data.val_per_family=1",
+    yield "sft", to["sft"], run(appo, "sft", "model.path=" + source, "data.train_files=" + conversation,
+                                "sft.save=" + to["sft"], "sft.steps=1")[1]
+    wrong = run(appo, "train", "model.path=" + source, "rollout.max_len=256", "data.max_prompt_length=240",
+                "data.max_response_length=4", "data.train_batch_size=2",
+                "actor.ppo_mini_batch_size=2", "rollout.n=4", "rollout.initial_rollouts=2", "rollout.max_num_seqs=4",
+                "trainer.total_training_steps=1", "data.val_per_family=1",
                 "trainer.val_before_train=false", "trainer.test_freq=0", "trainer.default_local_dir=" + to["run"])[1]
     found = glob.glob(os.path.join(to["run"], "**", "huggingface"), recursive=True)
     yield "checkpoint", found[0] if found else "", wrong
@@ -152,7 +178,8 @@ def check_tokenizer(appo, source):
 
 
 def made_here(appo, out):
-    """Folders with tied heads of all kinds, and folders and GGUF files with tokenizers: (folders for weights, sources for tokenizers)."""
+    """Folders with tied heads of all kinds, and folders and GGUF files with tokenizers: (folders for weights, sources
+    for tokenizers)."""
     tools = os.path.join(os.path.dirname(appo), "tests", "field")
     os.chdir(os.path.join(HERE, "..", ".."))
     if not os.path.exists(os.path.join(tools, "tiny_model")):
@@ -160,14 +187,16 @@ def made_here(appo, out):
         return [], []
     for i, (variant, keys) in enumerate(READ):
         folder, name = os.path.join(out, f"read{i}"), f"{variant} {' '.join(keys)}"
-        say(name, run(os.path.join(tools, "tiny_model"), folder, variant, "tests/field/tiny_qwen", *keys)[1] or same_scores(appo, folder))
+        say(name, run(os.path.join(tools, "tiny_model"), folder, variant, "tests/field/tiny_qwen", *keys)[1]
+            or same_scores(appo, folder))
     folders, sources = [], [os.path.join(out, "base")]
     for v in ["base", *TIED]:
         say("tiny_model " + v, run(os.path.join(tools, "tiny_model"), os.path.join(out, v), v)[1])
         folders.append(os.path.join(out, v))
     for name in ("plain", "front", "holes", "front holes"):
         sources.append(os.path.join(out, name + ".gguf"))
-        say("tiny_gguf " + name, run(os.path.join(tools, "tiny_gguf"), os.path.join(out, "base"), sources[-1], *name.split())[1])
+        say("tiny_gguf " + name, run(os.path.join(tools, "tiny_gguf"), os.path.join(out, "base"), sources[-1],
+                                     *name.split())[1])
     return folders, sources
 
 

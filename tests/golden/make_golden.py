@@ -1,6 +1,8 @@
-"""make_golden.py FOLDER: tiny random models and what PyTorch's transformers compute from them in float32, for tests/model/test_golden_model.c.
-Each model is a Hugging Face folder plus expected.safetensors (README.md says what is in it). The same versions on the same CPU give the same bytes.
-A model's seed is the first whose greedy texts have no near-tie, so that rounding cannot choose another token."""
+"""make_golden.py FOLDER: tiny random models and their outputs by transformers, for tests/model/test_golden_model.c.
+
+Each model is a Hugging Face folder plus expected.safetensors in float32 (README.md lists its tensors). The same
+versions on the same CPU give the same bytes. A model's seed is the first whose greedy texts have no near-tie, so that
+rounding cannot choose another token."""
 import hashlib
 import os
 import shutil
@@ -12,33 +14,44 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging
 
-# Sizes are odd on purpose (tails of every product); rms_norm_eps is large where it should be seen, and rope_theta differs.
+# Sizes are odd on purpose (tails of every product); rms_norm_eps is large where it should be seen, and rope_theta
+# differs.
 MODELS = {
     "llama_tied_2to1": (LlamaForCausalLM, LlamaConfig(
-        vocab_size=83, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=83, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2,
         rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}, tie_word_embeddings=True)),
     "llama_untied_1to1": (LlamaForCausalLM, LlamaConfig(
-        vocab_size=67, hidden_size=24, intermediate_size=36, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=3,
+        vocab_size=67, hidden_size=24, intermediate_size=36, num_hidden_layers=2, num_attention_heads=3,
+        num_key_value_heads=3,
         rms_norm_eps=0.3, rope_parameters={"rope_type": "default", "rope_theta": 100.0}, tie_word_embeddings=False)),
     "llama_8to1": (LlamaForCausalLM, LlamaConfig(
-        vocab_size=80, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=1,
+        vocab_size=80, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=8,
+        num_key_value_heads=1,
         rms_norm_eps=0.02, rope_parameters={"rope_type": "default", "rope_theta": 500000.0}, tie_word_embeddings=True)),
     "qwen2_bias_3to1": (Qwen2ForCausalLM, Qwen2Config(
-        vocab_size=90, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
-        rms_norm_eps=1e-6, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}, tie_word_embeddings=True)),
+        vocab_size=90, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2,
+        rms_norm_eps=1e-6, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        tie_word_embeddings=True)),
     "qwen3_norm_2to1": (Qwen3ForCausalLM, Qwen3Config(
-        vocab_size=70, hidden_size=20, intermediate_size=36, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
-        rms_norm_eps=0.1, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}, tie_word_embeddings=False)),
+        vocab_size=70, hidden_size=20, intermediate_size=36, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8,
+        rms_norm_eps=0.1, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        tie_word_embeddings=False)),
 }
 LENGTHS = (1, 7, 29)
-SHARED = 4              # the second and third sequence begin with the same tokens: packed as a tree they share these rows
+# the second and third sequence begin with the same tokens: packed as a tree they share these rows
+SHARED = 4
 NEW = 64                # tokens of a greedy text
-MARGIN = 0.01           # least distance between the two largest logits at any step of it: 100 times what the test allows logits to differ by
+# least distance between the two largest logits at any step of it: 100 times what the test allows logits to differ by
+MARGIN = 0.01
 MAX_LEN = 128
 
 
 def random_weights(model, rng):
-    """Every parameter kind is away from its usual start (norms not 1, biases not 0), so that leaving one out is seen."""
+    """No kind of parameter has its usual initial value (norms are not 1, biases not 0): one that is left out is
+    seen."""
     with torch.no_grad():
         for name, p in model.named_parameters():
             x = rng.standard_normal(tuple(p.shape), dtype=np.float32)
@@ -54,9 +67,10 @@ def random_weights(model, rng):
 
 
 def greedy(model, ids):
-    """generate()'s text, and the smallest distance between the two best tokens on the way."""
+    """generate()'s text, and the smallest distance between the two best tokens in it."""
     prompt = torch.tensor([ids])
-    text = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW, do_sample=False, use_cache=True)[0]
+    text = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW, do_sample=False,
+                          use_cache=True)[0]
     assert len(text) == len(ids) + NEW
     with torch.no_grad():
         best = model(text[None, :-1]).logits[0, len(ids) - 1:].topk(2).values
@@ -70,7 +84,8 @@ def sequences(rng, vocab):
     while seqs[2][SHARED] == seqs[1][SHARED]:
         seqs[2][SHARED] = (seqs[2][SHARED] + 1) % vocab
     masks = [(rng.random(n) < 0.7).astype(np.float32) for n in LENGTHS]
-    masks[0][0] = masks[1][SHARED - 1] = masks[2][SHARED - 1] = 1      # the token at which they part has a target in both
+    # the token at which they part has a target in both
+    masks[0][0] = masks[1][SHARED - 1] = masks[2][SHARED - 1] = 1
     masks[2][-1] = 1                                                   # and so has the last row of all
     masks[1][1] = masks[2][5] = 0
     return seqs, masks
@@ -86,7 +101,8 @@ def expected(model, seqs, masks):
         logp = logits.log_softmax(-1)
         target = logp.gather(1, ids[1:, None])[:, 0]
         total = total - (target * torch.from_numpy(mask)).sum()
-        out.update({f"ids.{i}": ids.float(), f"mask.{i}": torch.from_numpy(mask), f"logits.{i}": logits, f"logp.{i}": target,
+        out.update({f"ids.{i}": ids.float(), f"mask.{i}": torch.from_numpy(mask), f"logits.{i}": logits,
+                    f"logp.{i}": target,
                     f"entropy.{i}": -(logp.exp() * logp).sum(-1)})
     loss = total / sum(float(m.sum()) for m in masks)
     model.zero_grad()

@@ -1,6 +1,9 @@
-"""make_mutated_templates.py WHEELS [COUNT]: chat/forms.json.gz beside this file: every template of model/chat/chat_forms_*.c, what transformers makes of fixed and of random
-conversations with it, and 500 (COUNT) mutated templates with a hash of what Jinja prints for them. Read by tests/engine/prompts/test_chat_forms.c, which wants the same
-text, or a refusal, and never another text. Needs transformers (its own rendering is used); WHEELS as in make_golden_chat.py."""
+"""make_mutated_templates.py WHEELS [COUNT]: chat/forms.json.gz: known, random and mutated chat templates.
+
+Every template of model/chat/chat_forms_*.c, fixed and random conversations as transformers renders them with it, and
+500 (COUNT) mutated templates with a hash of what Jinja prints for them. Read by
+tests/engine/prompts/test_chat_forms.c: the program must write the same text or reject the template, and never write
+another text. Needs transformers (its own rendering is used); WHEELS as in make_golden_chat.py."""
 import gzip
 import json
 import os
@@ -17,9 +20,13 @@ import make_chat_forms as forms
 HERE = os.path.dirname(os.path.abspath(__file__))
 BOS = "<|begin_of_text|>"
 TOOLS = [
-    {"type": "function", "function": {"name": "search", "description": "Finds \"pages\", caf\u00e9 \u4e16\u754c <think>.", "parameters": {
-        "type": "object", "properties": {"query": {"type": "string"}, "k": {"type": "integer", "default": 3, "weight": 0.1}}, "required": ["query"]}}},
-    {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}, "none": None, "real": 1e22, "small": 1.5e-7, "one": 1.0}}},
+    {"type": "function", "function": {"name": "search",
+                                      "description": "Finds \"pages\", caf\u00e9 \u4e16\u754c <think>.", "parameters": {
+        "type": "object", "properties": {"query": {"type": "string"},
+                                         "k": {"type": "integer", "default": 3, "weight": 0.1}},
+                                         "required": ["query"]}}},
+    {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}, "none": None,
+                                                                    "real": 1e22, "small": 1.5e-7, "one": 1.0}}},
 ]
 
 
@@ -33,57 +40,68 @@ def say(role, content, **more):
 
 
 def fixed():
-    one, two = call("search", {"query": "caf\u00e9 \"x\"\n", "k": 2, "deep": [1, {"a": None, "b": True}], "w": 2.5e-05}), call("now", {})
+    one, two = call("search", {"query": "caf\u00e9 \"x\"\n", "k": 2, "deep": [1, {"a": None, "b": True}],
+                               "w": 2.5e-05}), call("now", {})
     text = call("search", "{\"query\": \"q\"}")
-    talks = [
+    conversations = [
         ([say("user", "What is 2 + 2?")], None, True), ([say("system", "Be brief."), say("user", "Why?")], None, True),
         ([say("system", ""), say("user", " padded \n")], None, True),
         ([say("user", "a"), say("assistant", "b"), say("user", "c"), say("assistant", "d")], None, False),
-        ([say("user", "a"), say("assistant", "<think>\nhm\n</think>\n\nb"), say("user", "c"), say("assistant", "<think>\nso\n</think>\n\nd")], None, False),
+        ([say("user", "a"), say("assistant", "<think>\nhm\n</think>\n\nb"), say("user", "c"),
+          say("assistant", "<think>\nso\n</think>\n\nd")], None, False),
         ([say("user", "a"), say("assistant", "<think>\nhm\n</think>\n\nb"), say("user", "c")], None, True),
         ([say("user", "q"), say("assistant", "\n\ntwo breaks\n")], None, False),
         ([say("user", "a"), say("system", "now in French"), say("user", "b <think> </think>")], None, True),
-        ([say("user", "q")], TOOLS, True), ([say("system", "Use them."), say("user", "q <tool_call>")], TOOLS[:1], True),
-        ([say("user", "q"), say("assistant", "", tool_calls=[one]), say("tool", "found \"it\"\n\u00e9"), say("assistant", "Here.")], TOOLS, False),
-        ([say("user", "q"), say("assistant", "I look.", tool_calls=[one, two]), say("tool", "1"), say("tool", "2")], TOOLS, True),
-        ([say("user", "q"), say("assistant", "", tool_calls=[text]), say("tool", "r"), say("user", "next")], None, True),
+        ([say("user", "q")], TOOLS, True), ([say("system", "Use them."), say("user", "q <tool_call>")], TOOLS[:1],
+                                            True),
+        ([say("user", "q"), say("assistant", "", tool_calls=[one]), say("tool", "found \"it\"\n\u00e9"),
+          say("assistant", "Here.")], TOOLS, False),
+        ([say("user", "q"), say("assistant", "I look.", tool_calls=[one, two]), say("tool", "1"), say("tool", "2")],
+         TOOLS, True),
+        ([say("user", "q"), say("assistant", "", tool_calls=[text]), say("tool", "r"), say("user", "next")], None,
+         True),
         ([say("user", "q"), say("assistant", None, tool_calls=[call("now", {}, True)])], None, False),
-        ([say("user", "q"), say("assistant", "<think>\nlook\n</think>\n\n", tool_calls=[one]), say("tool", "r"), say("assistant", "no thought")], TOOLS, False),
-        ([say("user", "q"), say("assistant", "", reasoning_content="\nlook\n", tool_calls=[two]), say("tool", "r"), say("assistant", "x", reasoning_content="y")], None, False),
-        ([say("user", "q"), say("assistant", "a </think> b", reasoning_content="one"), say("user", "<tool_response>\nr\n</tool_response>"), say("assistant", "c")], None, False),
+        ([say("user", "q"), say("assistant", "<think>\nlook\n</think>\n\n", tool_calls=[one]), say("tool", "r"),
+          say("assistant", "no thought")], TOOLS, False),
+        ([say("user", "q"), say("assistant", "", reasoning_content="\nlook\n", tool_calls=[two]), say("tool", "r"),
+          say("assistant", "x", reasoning_content="y")], None, False),
+        ([say("user", "q"), say("assistant", "a </think> b", reasoning_content="one"),
+          say("user", "<tool_response>\nr\n</tool_response>"), say("assistant", "c")], None, False),
         ([say("developer", "d"), say("user", "q"), say("function", "f", name="g")], None, True),
         ([say("user", "q"), say("tool", "alone", tool_call_id="x")], None, True),
         ([say("user", "q")], None, "off"), ([say("user", "a"), say("assistant", "b"), say("user", "q")], TOOLS, "off"),
         ([say("assistant", "first"), say("user", "q"), say("assistant", "no <think> end")], None, False),
         ([say("system", "s"), say("assistant", "a"), say("assistant", "b</think>\n\nc<think>d</think>e")], None, False),
     ]
-    return [{"messages": m, "tools": t, "reply": r is not False, "off": r == "off"} for m, t, r in talks]
+    return [{"messages": m, "tools": t, "reply": r is not False, "off": r == "off"} for m, t, r in conversations]
 
 
 def has(what, key):
     return re.search(r"\." + key + r" = (\w+)", what).group(1) if "." + key + " =" in what else ""
 
 
-def fits(what, talk):
-    """What is to become of a conversation: "same" text, or "refused" because the template would leave something out; "free": Jinja fails."""
-    m = talk["messages"]
+def fits(what, conversation):
+    """The expected outcome: "same" text; "rejected", because the template would leave something out; "free": Jinja
+    fails."""
+    m = conversation["messages"]
     if any(x["role"] in ("developer", "function") for x in m) and not has(what, "any_role"):
-        return "refused"
+        return "rejected"
     if any(x.get("reasoning_content") for x in m) and (not has(what, "think") or has(what, "keep") == "CHAT_KEEP_NONE"):
-        return "refused"
-    if talk["tools"] and not has(what, "tools"):
-        return "refused"
+        return "rejected"
+    if conversation["tools"] and not has(what, "tools"):
+        return "rejected"
     for x in m:
         if x.get("tool_calls"):
             if not has(what, "calls"):
-                return "refused"
+                return "rejected"
             if "LLAMA3" in has(what, "calls") and (len(x["tool_calls"]) != 1 or (x["content"] or "").strip()):
-                return "refused"
+                return "rejected"
             if "LLAMA3" in has(what, "calls") and "function" not in x["tool_calls"][0]:
                 return "free"
-    if talk["tools"] and "LLAMA3" in what and m[1 if m[0]["role"] == "system" else 0]["role"] != "user":
-        return "refused"
-    return "free" if talk["off"] and (has(what, "think") != "CHAT_THINK_FREE" or has(what, "keep") == "CHAT_KEEP_NONE") else "same"
+    if conversation["tools"] and "LLAMA3" in what and m[1 if m[0]["role"] == "system" else 0]["role"] != "user":
+        return "rejected"
+    return "free" if conversation["off"] and (has(what, "think") != "CHAT_THINK_FREE"
+                                      or has(what, "keep") == "CHAT_KEEP_NONE") else "same"
 
 
 def compiled(template):
@@ -93,12 +111,14 @@ def compiled(template):
         return None
 
 
-def render(t, talk):
-    """What transformers makes of it, or None: Jinja fails. The date is the template's own."""
-    messages = hf._normalize_chat_messages(talk["messages"])
-    more = {"enable_thinking": False} if talk["off"] else {}
+def render(t, conversation):
+    """The text by transformers, or None: Jinja fails. The date is the template's own."""
+    messages = hf._normalize_chat_messages(conversation["messages"])
+    more = {"enable_thinking": False} if conversation["off"] else {}
     try:
-        return t.render(messages=messages, tools=talk["tools"], documents=None, add_generation_prompt=talk["reply"], bos_token=BOS, eos_token="<|im_end|>",
+        return t.render(messages=messages, tools=conversation["tools"], documents=None,
+                        add_generation_prompt=conversation["reply"],
+                        bos_token=BOS, eos_token="<|im_end|>",
                         strftime_now=jinja2.Undefined(), **more)
     except Exception:
         return None
@@ -106,22 +126,26 @@ def render(t, talk):
 
 # ---- random conversations ----
 
-PIECES = ["the", "Paris", "12", "4.5", " ", "  ", "\n", "\n\n", "\t", "'", "\"", "\\", "\u00e9", "\u4e16\u754c", "\U0001f600", "{", "}", "%}", "<", ">", "|", "&", "<think>", "</think>",
+PIECES = ["the", "Paris", "12", "4.5", " ", "  ", "\n", "\n\n", "\t", "'", "\"", "\\", "\u00e9", "\u4e16\u754c",
+          "\U0001f600", "{", "}", "%}", "<", ">", "|", "&", "<think>", "</think>",
           "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "\u00a0", "\u3000", "x = 1;", "None"]
 
 
 def text(r, tokens=True, n=9):
-    return "".join(r.choice(PIECES) for _ in range(r.randrange(n))) if tokens else "".join(r.choice([p for p in PIECES if "<" not in p or len(p) < 3]) for _ in range(r.randrange(n)))
+    return "".join(r.choice(PIECES) for _ in range(r.randrange(n))) if tokens else "".join(r.choice([p for p in PIECES
+            if "<" not in p or len(p) < 3]) for _ in range(r.randrange(n)))
 
 
 def value(r, depth=0):
     k = r.randrange(8 if depth < 3 else 6)
     if k < 6:
-        return [None, True, r.randrange(-10**6, 10**12), r.choice([1, -1]) * 10 ** r.uniform(-12, 25), text(r), False][k]
-    return [value(r, depth + 1) for _ in range(r.randrange(3))] if k == 6 else {text(r, n=3): value(r, depth + 1) for _ in range(r.randrange(3))}
+        return [None, True, r.randrange(-10**6, 10**12), r.choice([1, -1]) * 10 ** r.uniform(-12, 25), text(r),
+                False][k]
+    return [value(r, depth + 1) for _ in range(r.randrange(3))] if k == 6 else {text(r, n=3): value(r, depth + 1)
+                                                                                for _ in range(r.randrange(3))}
 
 
-def random_talk(r, what):
+def random_conversation(r, what):
     m, tools = [], None
     if r.random() < 0.5:
         m.append(say("system", text(r)))
@@ -136,13 +160,15 @@ def random_talk(r, what):
             if r.random() < 0.5 and has(what, "calls"):
                 llama = "LLAMA3" in has(what, "calls")
                 arguments = r.choice([{"query": text(r), "v": value(r)}, {}, text(r)])
-                a["tool_calls"] = [call("search", arguments, not llama and r.random() < 0.3) for _ in range(1 if llama else r.randrange(1, 3))]
+                a["tool_calls"] = [call("search", arguments, not llama and r.random() < 0.3)
+                                   for _ in range(1 if llama else r.randrange(1, 3))]
                 if llama:
                     a["content"] = ""
             m.append(a)
             for _ in range(r.randrange(2) if "tool_calls" not in a else len(a["tool_calls"])):
                 m.append(say("tool", text(r, tokens=False)))
-    if has(what, "tools") and r.random() < 0.5 and m[1 if m[0]["role"] == "system" and len(m) > 1 else 0]["role"] == "user":
+    if has(what, "tools") and r.random() < 0.5 and m[1 if m[0]["role"] == "system" and len(m) > 1
+                                                     else 0]["role"] == "user":
         tools = TOOLS[:r.randrange(1, 3)]
     return {"messages": m, "tools": tools, "reply": m[-1]["role"] != "assistant", "off": False}
 
@@ -151,9 +177,12 @@ def random_talk(r, what):
 
 TAG = re.compile(r"\{%.*?%\}|\{\{.*?\}\}", re.S)
 TOKEN = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\w+|==|!=|>=|<=|[^\w\s]", re.S)
-SWAPS = [("==", "!="), ("and", "or"), ("first", "last"), ("role", "content"), ("system", "user"), ("user", "assistant"), ("tool", "user"), ("true", "false"), ("trim", "upper"),
-         ("tojson", "string"), ("lstrip", "rstrip"), ("startswith", "endswith"), ("0", "1"), ("1", "2"), ("+", "~"), ("not", ""), ("message", "messages[0]"), ("index0", "index"),
-         ("is", "is not"), ("bos_token", "eos_token"), ("defined", "none"), ("messages", "messages[1:]"), ("content", "content | trim"), ("4", "2"), ("string", "mapping")]
+SWAPS = [("==", "!="), ("and", "or"), ("first", "last"), ("role", "content"), ("system", "user"), ("user", "assistant"),
+         ("tool", "user"), ("true", "false"), ("trim", "upper"),
+         ("tojson", "string"), ("lstrip", "rstrip"), ("startswith", "endswith"), ("0", "1"), ("1", "2"), ("+", "~"),
+         ("not", ""), ("message", "messages[0]"), ("index0", "index"),
+         ("is", "is not"), ("bos_token", "eos_token"), ("defined", "none"), ("messages", "messages[1:]"),
+         ("content", "content | trim"), ("4", "2"), ("string", "mapping")]
 
 
 def mutate(r, t):
@@ -192,9 +221,10 @@ def mutate(r, t):
         return (a, b - a, "") if r.random() < 0.5 else (b, 0, t[a:b])
     if k == 14:                                             # text between tags
         return b, 0, r.choice(["\n", " ", "x", "\n\n", "{{ '' }}", "{{ eos_token }}"])
-    if k == 15:                                             # a name, everywhere: told as a change of the whole
+    if k == 15:                                             # a name, everywhere: recorded as a change of the whole
         return 0, len(t), re.sub(r"(?<!\w)message(?!\w)", "m", t)
-    if k == 16:                                             # what changes nothing: spaces in a tag, quotes, escapes, comments, line breaks
+    # changes without effect: spaces in a tag, quotes, escapes, comments, line breaks
+    if k == 16:
         return (tok.end(), 0, r.choice(["\n", "   "])) if tok else (b, 0, "{# #}")
     if k == 17:
         quoted = [m for m in TOKEN.finditer(t) if re.fullmatch(r"'[^'\"\\]*'", m.group())]
@@ -217,38 +247,41 @@ def fnv(h, data):
     return h
 
 
-def fingerprint(t, talks):
+def fingerprint(t, conversations):
     h = 0xcbf29ce484222325
-    for talk in talks:
-        x = render(t, talk) if t else None
+    for conversation in conversations:
+        x = render(t, conversation) if t else None
         h = fnv(h, b"\x01" if x is None else x.encode("utf-8", "surrogatepass") + b"\x00")
     return f"{h:016x}"
 
 
 def filled(text):
-    for mark, words in ((forms.SYSTEM, forms.SMOL_SYSTEM if "loop.first and messages" in text else forms.QWEN_SYSTEM), (forms.DATE, "26 Jul 2024")):
+    for mark, words in ((forms.SYSTEM, forms.SMOL_SYSTEM if "loop.first and messages" in text else forms.QWEN_SYSTEM),
+                        (forms.DATE, "26 Jul 2024")):
         text = text.replace(mark, words)
     return text
 
 
 def main():
-    rows, talks, r = forms.forms(sys.argv[1]), fixed(), random.Random(8)
-    out = {"transformers": transformers.__version__, "jinja2": jinja2.__version__, "talks": talks, "forms": [], "random": [], "mutated": []}
+    rows, conversations, r = forms.forms(sys.argv[1]), fixed(), random.Random(8)
+    out = {"transformers": transformers.__version__, "jinja2": jinja2.__version__, "conversations": conversations,
+           "forms": [],
+           "random": [], "mutated": []}
     for name, what, t in rows:
         t = filled(t)
         c, cases = compiled(t), []
-        for talk in talks:
-            fate, x = fits(what, talk), render(c, talk)
+        for conversation in conversations:
+            fate, x = fits(what, conversation), render(c, conversation)
             if fate == "same" and x is None:
                 fate = "free"                               # content null with Qwen3's earlier templates
             cases.append(x if fate == "same" else fate == "free")
         out["forms"].append({"name": name, "template": t, "cases": cases})
     while len(out["random"]) < 200:
         i = len(out["random"]) % len(rows)
-        talk = random_talk(r, rows[i][1])
-        x = render(compiled(out["forms"][i]["template"]), talk)
+        conversation = random_conversation(r, rows[i][1])
+        x = render(compiled(out["forms"][i]["template"]), conversation)
         if x is not None:
-            out["random"].append({"form": i, **talk, "text": x})
+            out["random"].append({"form": i, **conversation, "text": x})
     seen, count = set(), int(sys.argv[2]) if len(sys.argv) > 2 else 500
     while len(out["mutated"]) < count:
         i = r.randrange(len(rows))
@@ -260,18 +293,23 @@ def main():
             continue
         seen.add((i, new))
         use = [k for k, x in enumerate(form["cases"]) if isinstance(x, str)]
-        a, b = 0, 0                                         # what stays the same before and behind is not kept
+        a, b = 0, 0                                         # the equal text before and after is not kept
         while a < min(len(t), len(new)) and t[a] == new[a]:
             a += 1
         while b < min(len(t), len(new)) - a and t[-1 - b] == new[-1 - b]:
             b += 1
-        h = fingerprint(compiled(new), [talks[k] for k in use])
-        out["mutated"].append({"form": i, "at": len(t[:a].encode()), "cut": len(t[a:len(t) - b].encode()), "put": new[a:len(new) - b], "hash": h})
-    same = sum(m["hash"] == fingerprint(compiled(out["forms"][m["form"]]["template"]), [talks[k] for k, x in enumerate(out["forms"][m["form"]]["cases"]) if isinstance(x, str)])
+        h = fingerprint(compiled(new), [conversations[k] for k in use])
+        out["mutated"].append({"form": i, "at": len(t[:a].encode()), "cut": len(t[a:len(t) - b].encode()),
+                               "put": new[a:len(new) - b], "hash": h})
+    same = sum(m["hash"] == fingerprint(compiled(out["forms"][m["form"]]["template"]),
+                                        [conversations[k] for k, x in enumerate(out["forms"][m["form"]]["cases"])
+                                         if isinstance(x, str)])
                for m in out["mutated"])
     with gzip.GzipFile(os.path.join(HERE, "chat", "forms.json.gz"), "wb", mtime=0) as f:
         f.write(json.dumps(out, ensure_ascii=True, separators=(",", ":")).encode())
-    print(f"{len(rows)} forms, {len(talks)} conversations each, {len(out['random'])} random, {count} mutated, {same} of them render these conversations alike")
+    print(f"{len(rows)} forms, {len(conversations)} conversations each, {len(out['random'])} random, {count} mutated, "
+          f"{same} "
+          f"of them render these conversations alike")
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ static void check_same(struct chat *c, const json_t *conversation, const json_t 
 static void known(void **state)
 {
     (void)state;
-    const json_t *sft_conversations = json_object_get(golden, "talks"), *form, *want;
+    const json_t *sft_conversations = json_object_get(golden, "conversations"), *form, *want;
     size_t i, k, same = 0, refused = 0;
     json_array_foreach(json_object_get(golden, "forms"), i, form) {
         struct chat c;
@@ -155,7 +155,7 @@ static void known(void **state)
     assert_true(i == 30 && same >= 380 && refused >= 100);
 }
 
-static void random_talks(void **state)
+static void random_conversations(void **state)
 {
     (void)state;
     const json_t *forms = json_object_get(golden, "forms"), *conversation;
@@ -276,7 +276,7 @@ static uint64_t fingerprint(struct chat *c, const json_t *form, struct str *last
     size_t k;
     uint64_t h = fnv1a("", 0);
     json_array_foreach(json_object_get(form, "cases"), k, want) {
-        const json_t *conversation = json_array_get(json_object_get(golden, "talks"), k);
+        const json_t *conversation = json_array_get(json_object_get(golden, "conversations"), k);
         struct ids ids = { 0 };
         struct err e = { "" };
         if (!json_is_string(want)) continue;
@@ -361,7 +361,7 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(known), cmocka_unit_test(random_talks),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(known), cmocka_unit_test(random_conversations),
                                         cmocka_unit_test(masks), cmocka_unit_test(listed_results),
                                         cmocka_unit_test(mutated) };
     return cmocka_run_group_tests_name("chat forms", tests, set_up, tear_down);

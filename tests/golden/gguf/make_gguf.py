@@ -1,6 +1,9 @@
-"""make_gguf.py FOLDER: GGUF files written by the gguf package for tests/model/test_gguf.c. quants.gguf: every packed type and, as F32, what the package
-unpacks from it. The others are tiny models of tests/golden in llama.cpp's names and order of rows (convert_hf_to_gguf.py of llama.cpp does the same).
-Made with Python 3.11.7, gguf 0.19.0, safetensors 0.8.0, numpy 2.4.6: python tests/golden/gguf/make_gguf.py tests/golden/gguf"""
+"""make_gguf.py FOLDER: GGUF files written by the gguf package for tests/model/test_gguf.c.
+
+quants.gguf: every packed type and, as F32, the numbers that the package unpacks from it. The others are tiny models of
+tests/golden in llama.cpp's names and order of rows (convert_hf_to_gguf.py of llama.cpp does the same).
+Made with Python 3.11.7, gguf 0.19.0, safetensors 0.8.0, numpy 2.4.6:
+python tests/golden/gguf/make_gguf.py tests/golden/gguf"""
 import os
 import sys
 
@@ -10,8 +13,10 @@ from gguf.constants import GGML_QUANT_SIZES
 from safetensors.numpy import load_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-LAYER = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
-         "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate",
+LAYER = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+         "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+         "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "post_attention_layernorm": "ffn_norm",
+         "mlp.gate_proj": "ffn_gate",
          "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
 TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
@@ -19,7 +24,8 @@ TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head
 def quants(path):
     """Packed bytes are random, but the half-precision scales among them are tame numbers."""
     rng = np.random.Generator(np.random.PCG64(11))
-    scales = {T.Q8_0: [0], T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}
+    scales = {T.Q8_0: [0], T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q4_K: [0, 2], T.Q5_K: [0, 2],
+              T.Q6_K: [208]}
     w = GGUFWriter(path, "none")
     for kind in scales:
         block, size = GGML_QUANT_SIZES[kind]
@@ -29,7 +35,8 @@ def quants(path):
         raw = raw.reshape(3, 2 * size)
         w.add_tensor(f"packed.{kind.name}", raw, raw_dtype=kind)
         w.add_tensor(f"plain.{kind.name}", dequantize(raw, kind).astype(np.float32))
-    halves = np.concatenate([rng.standard_normal(30), [0, 65504, 6e-8, 1e-4, -1e-7, 1]]).astype(np.float32).reshape(2, 18)
+    halves = np.concatenate([rng.standard_normal(30), [0, 65504, 6e-8, 1e-4, -1e-7, 1]]).astype(np.float32).reshape(2,
+            18)
     w.add_tensor("packed.F16", halves.astype(np.float16))
     w.add_tensor("plain.F16", halves.astype(np.float16).astype(np.float32))
     packed = quantize(halves, T.BF16)
@@ -107,7 +114,8 @@ def main():
     quants(os.path.join(out, "quants.gguf"))
     model(os.path.join(out, "llama.gguf"), "rope/linear", "llama", 2, 16, 20, 2, 1, 16, 1e-5, 100.0, 128, llama_more)
     model(os.path.join(out, "qwen2.gguf"), "rope/yarn", "qwen2", 2, 16, 20, 2, 1, 16, 1e-5, 100.0, 128, qwen2_more)
-    model(os.path.join(out, "qwen3.gguf"), "models/qwen3_norm_2to1", "qwen3", 2, 20, 36, 4, 2, 8, 0.1, 1e6, 128, lambda w: None)
+    model(os.path.join(out, "qwen3.gguf"), "models/qwen3_norm_2to1", "qwen3", 2, 20, 36, 4, 2, 8, 0.1, 1e6, 128,
+          lambda w: None)
 
 
 if __name__ == "__main__":

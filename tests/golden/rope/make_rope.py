@@ -1,6 +1,9 @@
-"""make_rope.py FOLDER: rotary scaling as PyTorch's transformers computes it in float32, for tests/model/test_rope.c: tiny random models, one a kind of
-scaling, with their logits and gradients over LEN tokens, and the frequencies of settings that real models ship with (freq.json).
-Made with Python 3.11.7, torch 2.15.0, transformers 5.23.0, safetensors 0.8.0, numpy 2.4.6: python tests/golden/rope/make_rope.py tests/golden/rope"""
+"""make_rope.py FOLDER: rotary scaling by transformers in float32, for tests/model/test_rope.c.
+
+Tiny random models, one a kind of scaling, with their logits and gradients over LEN tokens, and the frequencies of
+settings of real models (freq.json).
+Made with Python 3.11.7, torch 2.15.0, transformers 5.23.0, safetensors 0.8.0, numpy 2.4.6:
+python tests/golden/rope/make_rope.py tests/golden/rope"""
 import json
 import os
 import shutil
@@ -15,25 +18,34 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.utils import logging
 
 LEN = 72
-SIZE = dict(vocab_size=29, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+SIZE = dict(vocab_size=29, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, head_dim=16,
             max_position_embeddings=128, rms_norm_eps=1e-5, tie_word_embeddings=True)
-# original lengths are short, so that with theta 100 some pairs are kept, some slowed down and some in between
+# original lengths are short, so that with theta 100 some pairs are kept, some divided and some in between
 MODELS = {
     "linear": (LlamaForCausalLM, LlamaConfig, {"rope_type": "linear", "factor": 4.0, "rope_theta": 100.0}),
-    "llama3": (LlamaForCausalLM, LlamaConfig, {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "llama3": (LlamaForCausalLM, LlamaConfig, {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                                               "high_freq_factor": 4.0,
                                                "original_max_position_embeddings": 64, "rope_theta": 100.0}),
-    "yarn": (Qwen2ForCausalLM, Qwen2Config, {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 100.0,
+    "yarn": (Qwen2ForCausalLM, Qwen2Config, {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32,
+                                             "rope_theta": 100.0,
                                              "beta_fast": 8, "beta_slow": 0.5}),
-    "yarn_norm": (Qwen3ForCausalLM, Qwen3Config, {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64, "rope_theta": 1000.0,
-                                                  "attention_factor": 1.75, "beta_fast": 16, "beta_slow": 1, "truncate": False}),
+    "yarn_norm": (Qwen3ForCausalLM, Qwen3Config, {"rope_type": "yarn", "factor": 2.0,
+                                                  "original_max_position_embeddings": 64, "rope_theta": 1000.0,
+                                                  "attention_factor": 1.75, "beta_fast": 16, "beta_slow": 1,
+                                                  "truncate": False}),
 }
 # rope_theta, head_dim, what config.json says
 REAL = [
-    (500000.0, 64, {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}),
-    (500000.0, 128, {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}),
+    (500000.0, 64, {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": 8192}),
+    (500000.0, 128, {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                     "original_max_position_embeddings": 8192}),
     (1000000.0, 128, {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}),
-    (1000000.0, 128, {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "truncate": False, "beta_slow": 2}),
-    (10000.0, 64, {"rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096, "mscale": 0.707, "mscale_all_dim": 1.0}),
+    (1000000.0, 128, {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "truncate": False,
+                      "beta_slow": 2}),
+    (10000.0, 64, {"rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096, "mscale": 0.707,
+                   "mscale_all_dim": 1.0}),
     (10000.0, 64, {"type": "linear", "factor": 2.0}),
     (100000.0, 64, {"rope_type": "default"}),
 ]
@@ -48,7 +60,8 @@ def make(folder, name):
     with torch.no_grad():
         for key, p in model.named_parameters():
             x = rng.standard_normal(tuple(p.shape), dtype=np.float32)
-            p.copy_(torch.from_numpy(1 + 0.3 * x if "norm" in key else 0.5 * x if p.dim() < 2 or "embed" in key else 1.5 * x / np.float32(np.sqrt(p.shape[1]))))
+            p.copy_(torch.from_numpy(1 + 0.3 * x if "norm" in key else 0.5 * x if p.dim() < 2 or "embed" in key
+                                     else 1.5 * x / np.float32(np.sqrt(p.shape[1]))))
     ids = torch.from_numpy(rng.integers(0, config.vocab_size, LEN + 1))
     logits = model(ids[None, :-1]).logits[0]
     logits.log_softmax(-1).gather(1, ids[1:, None]).mean().neg().backward()
@@ -69,7 +82,8 @@ def frequencies(theta, head_dim, rope):
         freq, attention = LlamaRotaryEmbedding.compute_default_rope_parameters(config)
     else:
         freq, attention = ROPE_INIT_FUNCTIONS[kind](config)
-    return {"rope_theta": theta, "head_dim": head_dim, "max_len": 131072, "rope": rope, "attention": attention, "freq": [float(x) for x in freq]}
+    return {"rope_theta": theta, "head_dim": head_dim, "max_len": 131072, "rope": rope, "attention": attention,
+            "freq": [float(x) for x in freq]}
 
 
 def main():

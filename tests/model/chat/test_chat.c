@@ -19,62 +19,12 @@ static struct tokenizer *bytes_of;  /* every byte a token, and the special token
 
 #define A(id, text, special) "{\"id\":" #id ",\"content\":\"" text "\",\"special\":" #special "}"
 static const char added[] =
-    "[" A(300, "<|im_start|>", true) "," A(301, "<|im_end|>", true) "," A(302, "<|endoftext|>", true) "," A(303, "<tool_call>", false) "," A(304, "</tool_call>", false) "," A(
-        305, "<think>",
-        false) "," A(306, "</think>",
-                     false) "," A(307, "<tool_response>",
-                                  false) "," A(308, "</tool_response>",
-                                               false) "," A(310, "<|begin_of_text|>",
-                                                            true) "," A(311, "<|start_header_id|>",
-                                                                        true) "," A(312, "<|end_header_id|>",
-                                                                                    true) "," A(313,
-                                                                                                "<|eot_id|"
-                                                                                                ">",
-                                                                                                true) "," A(314,
-                                                                                                            ""
-                                                                                                            "<"
-                                                                                                            "|"
-                                                                                                            "e"
-                                                                                                            "o"
-                                                                                                            "m"
-                                                                                                            "_"
-                                                                                                            "i"
-                                                                                                            "d"
-                                                                                                            "|"
-                                                                                                            ">",
-                                                                                                            true) "," A(315,
-                                                                                                                        ""
-                                                                                                                        ""
-                                                                                                                        "<"
-                                                                                                                        ""
-                                                                                                                        "|"
-                                                                                                                        ""
-                                                                                                                        "e"
-                                                                                                                        ""
-                                                                                                                        "n"
-                                                                                                                        ""
-                                                                                                                        "d"
-                                                                                                                        ""
-                                                                                                                        "_"
-                                                                                                                        ""
-                                                                                                                        "o"
-                                                                                                                        ""
-                                                                                                                        "f"
-                                                                                                                        ""
-                                                                                                                        "_"
-                                                                                                                        ""
-                                                                                                                        "t"
-                                                                                                                        ""
-                                                                                                                        "e"
-                                                                                                                        ""
-                                                                                                                        "x"
-                                                                                                                        ""
-                                                                                                                        "t"
-                                                                                                                        ""
-                                                                                                                        "|"
-                                                                                                                        ""
-                                                                                                                        ">",
-                                                                                                                        true) "]";
+    "[" A(300, "<|im_start|>", true) "," A(301, "<|im_end|>", true) "," A(302, "<|endoftext|>", true)
+    "," A(303, "<tool_call>", false) "," A(304, "</tool_call>", false) "," A(305, "<think>", false)
+    "," A(306, "</think>", false) "," A(307, "<tool_response>", false) "," A(308, "</tool_response>", false)
+    "," A(310, "<|begin_of_text|>", true) "," A(311, "<|start_header_id|>", true)
+    "," A(312, "<|end_header_id|>", true) "," A(313, "<|eot_id|>", true) "," A(314, "<|eom_id|>", true)
+    "," A(315, "<|end_of_text|>", true) "]";
 
 static json_t *load(const char *path)
 {
@@ -476,7 +426,9 @@ static void begin_of_text(void **state)
 static void rejected(void **state)
 {
     (void)state;
-#define BODY(more) "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content']" more " + '<|im_end|>' + '\\n'}}{% endfor %}"
+#define BODY(more) \
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content']" more \
+    " + '<|im_end|>' + '\\n'}}{% endfor %}"
 #define REPLY "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
     static const struct { const char *text, *why; } cases[] = {
         { "", "line 1 column 1 has the end" }, { "{{ messages }}", "line 1 column 4 has messages, where" },

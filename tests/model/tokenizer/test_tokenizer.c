@@ -15,9 +15,14 @@
 
 #define LEVEL "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}"
 #define GPT2 "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}"
-#define QWEN "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?" \
-    "\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"},\"behavior\":\"Isolated\",\"invert\":false}," LEVEL "]}"
-#define ADDED(id, text, special) "{\"id\":" #id ",\"content\":\"" text "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":" #special "}"
+#define QWEN \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?" \
+    "\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}," \
+    "\"behavior\":\"Isolated\",\"invert\":false}," LEVEL "]}"
+#define ADDED(id, text, special) \
+    "{\"id\":" #id ",\"content\":\"" text "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false," \
+    "\"normalized\":false,\"special\":" #special "}"
 
 static struct tokenizer *make(struct tok_json j)
 {
@@ -359,7 +364,9 @@ static void normal_form_c(void **state)
     tokenizer_free(t);
 }
 
-#define SPLIT(pattern, behavior) "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":" pattern ",\"behavior\":\"" behavior "\"}," LEVEL "]}"
+#define SPLIT(pattern, behavior) \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":" pattern "," \
+    "\"behavior\":\"" behavior "\"}," LEVEL "]}"
 static const struct { struct tok_json j; const char *says; } rejected[] = {
     { { .model = "\"byte_fallback\":true," }, "model.byte_fallback" },
     { { .model = "\"dropout\":0.1," }, "model.dropout" },
