@@ -3,7 +3,7 @@
 #include "cmd/build.h"
 #include "cmd/cmd.h"
 #include "engine/session/session.h"
-#include "kernels/measure.h"
+#include "kernels/dev.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -54,7 +54,7 @@ static void print_machine(void)
     line_of("/proc/cpuinfo", "model name", text, sizeof text);
     printf("processor   %s, %ld cores, %d threads used; matrix products by %s\n", *text ? text : "unknown",
            sysconf(_SC_NPROCESSORS_ONLN), dev_threads(), products());
-    measure_memory(&left, &total);
+    dev_memory(&left, &total);
     printf("memory      %.1f of %.1f GiB free%s\n", (double)left / 0x1p30, (double)total / 0x1p30,
            strcmp(build_backend(), "cuda") ? "" : " on the GPU");
     line_of("/proc/driver/nvidia/version", "NVRM version", text, sizeof text);

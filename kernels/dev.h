@@ -47,6 +47,9 @@ static inline double elem_to(elem_t x)
 
 void *dev_alloc(size_t bytes);                                   /* 256-byte aligned; out of memory is die() */
 void  dev_free(void *p);
+/* Bytes of device memory that are free, and in all; on a CPU the machine's, or of its control groups if these allow
+ * less (base/memory.h). */
+void  dev_memory(size_t *left, size_t *total);
 /* Makes the system give the memory now, not page by page when it is first written: a run that starts then does not end
  * for want of it. A GPU's always is. */
 void  dev_commit(void *p, size_t bytes);

@@ -1,5 +1,4 @@
-/* measure.h: what a measurement asks of the device: how long work took there, and how much memory is left. Benchmarks,
- * reports and what refuses a model use it. */
+/* measure.h: how long work took on the device. Benchmarks and reports use it. */
 #pragma once
 #include <stddef.h>
 #ifdef __cplusplus
@@ -11,10 +10,6 @@ extern "C" {
  * time. */
 void measure_begin(void);
 double measure_end(void);
-
-/* Bytes of device memory that can still be had, and all there are; on a CPU the machine's, or of its control groups
- * where these leave less (base/memory.h). */
-void measure_memory(size_t *left, size_t *total);
 
 #ifdef __cplusplus
 }

@@ -6,7 +6,6 @@
 #include "model/model_place.h"
 #include "model/weights/safetensors.h"
 #include "base/file.h"
-#include "kernels/measure.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,7 +179,7 @@ static bool take_all(struct model *m, struct tensor_source *s, const char *path,
 {
     const struct model_config c = m->c;
     size_t left, total, need = (size_t)m->count * sizeof *m->w;
-    measure_memory(&left, &total);
+    dev_memory(&left, &total);
     if (need > left)
         return fail(e, "%s: the weights take %.2f GiB, %s has %.2f GiB", path, (double)need / 0x1p30, dev_name(),
                     (double)left / 0x1p30);

@@ -4,7 +4,6 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "engine/session/session.h"
-#include "kernels/measure.h"
 #include "model/load.h"
 #include <string.h>
 
@@ -153,7 +152,7 @@ bool memory_fits_share(const struct config *c, const char *path, enum memory_pur
     };
     if (!ops_take(&asked, e)) return false;
     memory_estimate_make_as(&n, &shape, c, &(struct memory_rule){ what, 0 });
-    measure_memory(&left, &total);
+    dev_memory(&left, &total);
     size_t kept = strcmp(dev_name(), "cpu") ? 0 : left / 20;
     if ((double)n.all <= (double)(left - kept) * share || n.all == SIZE_MAX) return true;
     struct str parts = { 0 }, fixes = { 0 };

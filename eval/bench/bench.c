@@ -164,7 +164,7 @@ void bench_open(struct bench *b)
     rng = rng_make(1, 7, 0);
     b->rng = &rng;
     choose_sizes(b);
-    measure_memory(&left, &total);
+    dev_memory(&left, &total);
     if (!b->limit || b->limit > left / 10 * 9) b->limit = left / 10 * 9;
     if (!gpu)
         fprintf(b->text, "no GPU: %s at %s sizes\n",

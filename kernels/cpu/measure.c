@@ -1,4 +1,5 @@
 /* measure.c: on a CPU an operation is done when it returns, so the host's clock is the device's. */
+#include "kernels/dev.h"
 #include "kernels/measure.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -8,7 +9,7 @@ static double began;
 void measure_begin(void) { began = seconds(); }
 double measure_end(void) { return seconds() - began; }
 
-void measure_memory(size_t *left, size_t *total)
+void dev_memory(size_t *left, size_t *total)
 {
     struct host_memory m = host_memory("");
     *left = m.available;

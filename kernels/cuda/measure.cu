@@ -28,7 +28,7 @@ void measure_begin(void) { began = seconds(); }
 double measure_end(void) { return seconds() - began; }
 #endif
 
-void measure_memory(size_t *left, size_t *total)
+void dev_memory(size_t *left, size_t *total)
 {
     queue();
     CU(cudaMemGetInfo(left, total));
