@@ -256,10 +256,11 @@ static bool read_musts(struct config_reader *r, const struct model_config *c)
     if (!read_window(r, c)) return false;
     const char *key;
     json_t *v;
-    json_object_foreach(r->j, key, v) if (!known(key, v)) return fail(r->e,
-                                                                      "%s: %.80s: unknown key, which may change what "
-                                                                      "the model computes; remove it if it does not",
-                                                                      r->name, key);
+    json_object_foreach(r->j, key, v)
+        if (!known(key, v))
+            return fail(r->e,
+                        "%s: %.80s: unknown key, which may change what the model computes; remove it if it does not",
+                        r->name, key);
     return true;
 }
 

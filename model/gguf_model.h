@@ -1,4 +1,4 @@
-/* gguf_model.h: what a GGUF file says of a language model: configuration, names of tensors, vocabulary. */
+/* gguf_model.h: a language model's metadata in a GGUF file: configuration, names of tensors, vocabulary. */
 #pragma once
 #include "model/config.h"
 #include "model/weights/gguf.h"

@@ -1,6 +1,6 @@
-/* naive_model.h: a whole transformer of the loops of naive.h, forward and back, on sequences side by side: in double
- * the reference for model/, with naive numbers what a plain bf16 program makes of the same weights. Weights and
- * gradients lie as in struct model. */
+/* naive_model.h: a whole transformer of the loops of naive.h, forward and backward, on sequences side by side. In
+ * double it is the reference for model/; with rounded numbers it computes what a plain bf16 program would. Weights and
+ * gradients are laid out as in struct model. */
 #pragma once
 #include "model/head.h"
 #include "model/forward.h"
@@ -8,8 +8,11 @@
 #include "model/model.h"
 #include "tests/naive.h"
 
+/* Names as in struct acts_layer. */
 struct naive_layer {
-    double *res1, *x1, *qkv, *qkv_rot, *attn_out, *res2, *x2, *gate_up, *ff_act, *rstd1, *rstd2, *rstdq, *lse;
+    double *res1, *x1, *qkv, *qkv_rot, *attn_out;
+    double *res2, *x2, *gate_up, *ff_act;
+    double *rstd1, *rstd2, *rstdq, *lse;
 };
 struct naive_net {
     const struct numbers *z;

@@ -1,5 +1,5 @@
-/* bench_result.c: one measurement as a line of text and as a JSON object that says where, when and by what command it
- * was made. run.sh passes what the program cannot find out: APPO_COMMIT, APPO_COMMAND, APPO_DRIVER. */
+/* bench_result.c: one measurement as a line of text and as a JSON object with place, date and command. run.sh passes
+ * what the program cannot find out: APPO_COMMIT, APPO_COMMAND, APPO_DRIVER. */
 #include "eval/bench/bench_result.h"
 #include "base/str.h"
 #include <stddef.h>

@@ -142,8 +142,10 @@ static bool fine(json_t *list, struct err *e)
     size_t i;
     json_t *v;
     if (!json_is_array(list)) return fail(e, "tools: must be a JSON array of declarations");
-    json_array_foreach(list, i, v) if (!json_is_object(v)) return fail(
-        e, "tools: entry %zu must be an object, as {\"type\": \"function\", \"function\": {\"name\": ...}}", i);
+    json_array_foreach(list, i, v)
+        if (!json_is_object(v))
+            return fail(
+                e, "tools: entry %zu must be an object, as {\"type\": \"function\", \"function\": {\"name\": ...}}", i);
     return true;
 }
 

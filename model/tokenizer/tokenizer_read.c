@@ -65,8 +65,8 @@ static int count_ids(json_t *vocab, json_t *added)
     const char *key;
     json_t *v;
     size_t i;
-    json_object_foreach(vocab, key, v) if (json_integer_value(v) > max && json_integer_value(v) < IDS_MAX) max =
-        json_integer_value(v);
+    json_object_foreach(vocab, key, v)
+        if (json_integer_value(v) > max && json_integer_value(v) < IDS_MAX) max = json_integer_value(v);
     json_array_foreach(added, i, v) {
         json_int_t id = json_integer_value(json_object_get(v, "id"));
         if (id > max && id < IDS_MAX) max = id;

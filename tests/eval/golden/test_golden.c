@@ -1,5 +1,5 @@
-/* test_golden.c: the official implementation's numbers, and that the reader of such files can fail: a changed number, a
- * missing field, wrong shapes. */
+/* test_golden.c: the official implementation's numbers pass; a changed number, a missing field and wrong shapes
+ * fail. */
 #include "base/file.h"
 #include "eval/golden/golden.h"
 #include "tests/check.h"
@@ -19,7 +19,7 @@ static const struct {
 };
 enum { FILES = sizeof files / sizeof *files };
 
-/* What failing cases print is not wanted here. */
+/* Discards the output of failing cases. */
 static int quiet(FILE *f)
 {
     fflush(f);
