@@ -15,10 +15,15 @@ void dir_remove(const char *path);
 char *dir_unused(const char *dir, const char *stem);
 
 /* A set of files that appears in a folder as a whole. The folder is locked (lock.h) from staging_open to the end. Files
- * are written into .tmp, a folder inside dir, which is created if needed. staging_commit moves them up, the file named
+ * are written into .tmp, a folder inside dir; dir is created if needed. staging_commit moves them up, the file named
  * `last` after all others, so that a folder which has that file is complete. staging_drop removes them, and dir if
  * staging_open created it; after a commit, or for {0}, it does nothing. */
-struct staging { char *dir, *tmp; bool made; struct lock lock; };
+struct staging {
+    char *dir;
+    char *tmp;                  /* dir/.new.PID.tmp, where the files are written */
+    bool made;                  /* staging_open created dir */
+    struct lock lock;
+};
 bool staging_open(struct staging *s, const char *dir, struct err *e);
 bool staging_commit(struct staging *s, const char *last, struct err *e);
 void staging_drop(struct staging *s);

@@ -21,7 +21,11 @@ bool file_same(const char *a, const char *b);
 /* A file being written: write to .f, then call out_commit or out_drop. out_open fails when the folder is not writable.
  * Links are followed, and a path that is not a plain file (/dev/stdout) is written to directly. out_commit flushes,
  * fsyncs and renames; it fails, and removes the temporary file, if any earlier write failed. out_drop removes it. */
-struct out { FILE *f; char *path, *tmp; };
+struct out {
+    FILE *f;
+    char *path;                 /* the final name */
+    char *tmp;                  /* the temporary one; NULL: path is not a plain file */
+};
 bool out_open(struct out *o, const char *path, struct err *e);
 bool out_commit(struct out *o, struct err *e);
 void out_drop(struct out *o);

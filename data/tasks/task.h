@@ -31,13 +31,21 @@ enum split { SPLIT_TRAIN, SPLIT_TEST };
 enum task_tool { TASK_PYTHON, TASK_SEARCH };
 enum answer_kind { ANSWER_NUMBER, ANSWER_COLOR, ANSWER_JOB, ANSWER_NAME };
 
-struct page { char *title, *text; };
-struct step { enum task_tool tool; char *plan, *call; };        /* the expert thinks plan, then makes the call */
+struct page {
+    char *title;
+    char *text;
+};
+struct step {                           /* the expert thinks plan, then makes the call */
+    enum task_tool tool;
+    char *plan;
+    char *call;
+};
 
 struct task {
     int family;
     enum split split;
-    char *text, *answer;
+    char *text;                         /* the prompt */
+    char *answer;
     int n_pages;
     struct page *pages;                 /* the scope to load into the corpus; NULL for computations */
     enum answer_kind kind;              /* kind of the answer */
