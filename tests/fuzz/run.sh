@@ -31,7 +31,7 @@ compile() {
 }
 export -f compile
 export out cc flags seconds
-sources=(base/*.c data/*.c data/*/*.c model/*.c model/*/*.c engine/config/config*.c engine/tools/tool_calls*.c
+sources=(base/*.c data/*.c data/*/*.c model/*.c model/*/*.c engine/config/config*.c engine/tools/*.c
     engine/prompts/rollout_messages.c)
 printf '%s\n' "${sources[@]}" | xargs -P "$(nproc)" -n 1 bash -ec 'compile "$1"' compile
 rm -f $out/libappo.a
