@@ -78,12 +78,6 @@ static int hex4(const char *p, const char *end)
     return v;
 }
 
-static void put_utf8(struct str *s, uint32_t c)
-{
-    char b[4];
-    str_put(s, b, (size_t)utf8_put(b, c));
-}
-
 /* Decodes the escape after a backslash at p; *odd: why the text is an odd value. NULL: not an escape of JSON. */
 static const char *escape(const char *p, const char *end, struct str *out, const char **odd, bool nul)
 {
@@ -99,12 +93,12 @@ static const char *escape(const char *p, const char *end, struct str *out, const
     p += 5;
     if (c >= 0xD800 && c < 0xDC00 && end - p >= 6 && p[0] == '\\' && p[1] == 'u') low = hex4(p + 2, end);
     if (low >= 0xDC00 && low < 0xE000) {
-        put_utf8(out, 0x10000u + ((unsigned)c - 0xD800u) * 0x400u + ((unsigned)low - 0xDC00u));
+        str_put_utf8(out, 0x10000u + ((unsigned)c - 0xD800u) * 0x400u + ((unsigned)low - 0xDC00u));
         return p + 6;
     }
     if (c >= 0xD800 && c < 0xE000) *odd = "half a surrogate pair";
     else if (!c && !nul) *odd = "\\u0000";
-    else put_utf8(out, (unsigned)c);
+    else str_put_utf8(out, (unsigned)c);
     return p;
 }
 

@@ -1,6 +1,7 @@
 /* str.c: growable byte strings. */
 #include "base/str.h"
 #include "base/err.h"
+#include "base/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,12 @@ void str_put(struct str *s, const char *bytes, size_t n)
 
 void str_puts(struct str *s, const char *text) { str_put(s, text, strlen(text)); }
 void str_putc(struct str *s, char c) { str_put(s, &c, 1); }
+
+void str_put_utf8(struct str *s, uint32_t c)
+{
+    char b[4];
+    str_put(s, b, (size_t)utf8_put(b, c));
+}
 
 void str_printf(struct str *s, const char *fmt, ...)
 {

@@ -130,7 +130,7 @@ static void clean_character(struct cleaner *c)
     }
     uint32_t u = text_next(c->s.p, c->s.n, &c->i);
     if (u < ' ' || u == '~' || utf8_is_space(u)) str_putc(c->out, ' ');
-    else text_put(c->out, u);
+    else str_put_utf8(c->out, u);
 }
 
 /* A run of letters; a separate "and" or "or" after some text becomes a comma */

@@ -25,12 +25,6 @@ size_t text_step(const char *s, size_t n)
     return at;
 }
 
-void text_put(struct str *out, uint32_t c)
-{
-    char b[4];
-    str_put(out, b, (size_t)utf8_put(b, c));
-}
-
 static bool in_ranges(const struct text_range *r, size_t n, uint32_t c)
 {
     size_t lo = 0, hi = n;
@@ -81,9 +75,9 @@ void text_lower(struct str *out, const char *s, size_t n)
     bool after_cased = false;       /* whether the last character that is not case-ignorable was cased */
     for (size_t at = 0; at < n;) {
         uint32_t c = text_next(s, n, &at);
-        if (c == 0x3A3) text_put(out, after_cased && !cased_follows(s, n, at) ? 0x3C2 : 0x3C3);
+        if (c == 0x3A3) str_put_utf8(out, after_cased && !cased_follows(s, n, at) ? 0x3C2 : 0x3C3);
         else if (c == 0x130) str_puts(out, "i\xCC\x87");
-        else text_put(out, lower_one(c));
+        else str_put_utf8(out, lower_one(c));
         if (!is_ignorable(c)) after_cased = is_cased(c);
     }
 }
@@ -97,7 +91,7 @@ void text_drop_punct(struct str *out, const char *s, size_t n)
 {
     for (size_t at = 0; at < n;) {
         uint32_t c = text_next(s, n, &at);
-        if (!is_punct(c)) text_put(out, c);
+        if (!is_punct(c)) str_put_utf8(out, c);
     }
 }
 

@@ -10,7 +10,6 @@
 uint32_t text_next(const char *s, size_t n, size_t *at);
 /* Length in bytes of the first code point of s (n > 0). */
 size_t text_step(const char *s, size_t n);
-void text_put(struct str *out, uint32_t c);
 
 bool text_is_word(uint32_t c);      /* \w of re: str.isalnum() or '_' */
 
