@@ -247,6 +247,83 @@ static bool shares(const struct line *first, int b, int own, int i, bool resampl
     return true;
 }
 
+/* ---- section 4, estimators without branches ---- */
+
+/* Over all generated tokens of the step, whatever its mini-batches: what REINFORCE++ whitens with. */
+static struct { double n, sum, square; } whole;
+
+static double generated(const struct line *l, int from)
+{
+    double n = 0;
+    for (int i = from; i < l->n; i++) n += l->m[i];
+    return n;
+}
+
+/* first: row 0 of the prompt, of `rows`; own: the row; i: a token of it. Before it is whitened. */
+static double estimate(const struct line *first, int rows, int own, int i, const struct config *c)
+{
+    const struct line *l = &first[own];
+    double n = rows, sum = 0, square = 0, product = 0, length = 0, other = -1e9;
+    bool best = true;
+    for (int r = 0; r < rows; r++) {
+        sum += first[r].reward;
+        product += generated(&first[r], 0) * first[r].reward;
+        length += generated(&first[r], 0);
+        if (r != own) other = fmax(other, first[r].reward);
+        best = best && (r < own ? first[r].reward < l->reward : first[r].reward <= l->reward);
+    }
+    for (int r = 0; r < rows; r++) square += pow(first[r].reward - sum / n, 2);
+    double std = c->advantage.norm_by_std ? sqrt(square / (n - 1)) + 1e-6 : 1;
+    switch (c->algorithm.adv_estimator) {
+    case ALGO_APPO:                  break;
+    case ALGO_GRPO:                  return (l->reward - sum / n) / std;
+    case ALGO_GRPO_PASSK:            return best ? (l->reward - other) / std : 0;
+    case ALGO_REINFORCE_PP:          return pow(c->algorithm.gamma, generated(l, i + 1)) * l->reward;
+    case ALGO_REINFORCE_PP_BASELINE: return l->reward - sum / n;
+    case ALGO_RLOO:                  return l->reward - (sum - l->reward) / (n - 1);
+    case ALGO_OPO:                   return l->reward - product / length;
+    }
+    abort();
+}
+
+static bool whitens(const struct config *c)
+{
+    return c->algorithm.adv_estimator == ALGO_REINFORCE_PP || c->algorithm.adv_estimator == ALGO_REINFORCE_PP_BASELINE;
+}
+
+/* u: all rollouts of a step */
+static void whole_step(const struct update *u, const struct config *c)
+{
+    memset(&whole, 0, sizeof whole);
+    for (int pass = 0; pass < 2; pass++)
+        for (int r = 0, first = 0; r < u->rows; r++) {
+            if (u->row[r].prompt != u->row[first].prompt) first = r;
+            int rows = 0;
+            while (first + rows < u->rows && u->row[first + rows].prompt == u->row[first].prompt) rows++;
+            for (int i = 0; i < u->row[r].n; i++) {
+                if (!u->row[r].m[i]) continue;
+                double x = estimate(&u->row[first], rows, r - first, i, c);
+                if (pass) whole.square += pow(x - whole.sum / whole.n, 2);
+                else whole.n++, whole.sum += x;
+            }
+        }
+}
+
+/* AEPO's factor 1 + a z(H) of a token, z over the update's */
+static double entropy_weight(const struct update *u, double entropy, const struct config *c)
+{
+    double n = 0, sum = 0, square = 0;
+    if (c->advantage.entropy_weight == 0) return 1;
+    for (int pass = 0; pass < 2; pass++)
+        for (int r = 0; r < u->rows; r++)
+            for (int i = 0; i < u->row[r].n; i++) {
+                if (!u->row[r].m[i] || u->row[r].branch) continue;
+                if (pass) square += pow(u->row[r].entropy[i] - sum / n, 2);
+                else n++, sum += u->row[r].entropy[i];
+            }
+    return 1 + c->advantage.entropy_weight * (entropy - sum / n) / sqrt(square / (n - 1));
+}
+
 /* first: row 0 of the prompt, of `rows`; own: the row. */
 static double advantage(const struct update *u, const struct line *first, int rows, int own, int i,
     const struct config *c)
@@ -254,11 +331,9 @@ static double advantage(const struct update *u, const struct line *first, int ro
     const struct line *l = &first[own];
     bool by_std = c->advantage.norm_by_std, any = false;
     double base = in_group(u, l->prompt, false, l->reward, by_std), sum = 0, n = 0;
-    if (c->algorithm.adv_estimator == ALGO_GRPO) {       /* unbiased standard deviation, no dual group */
-        double all = 0, mean = 0, square = 0;
-        for (int r = 0; r < rows; r++) all++, mean += first[r].reward;
-        for (int r = 0; r < rows; r++) square += pow(first[r].reward - mean / all, 2);
-        return (l->reward - mean / all) / (sqrt(square / (all - 1)) + 1e-6);
+    if (c->algorithm.adv_estimator != ALGO_APPO) {
+        double x = estimate(first, rows, own, i, c);
+        return whitens(c) ? (x - whole.sum / whole.n) / sqrt(whole.square / (whole.n - 1) + 1e-8) : x;
     }
     for (int b = 0; b < rows; b++) {
         if (!first[b].branch) continue;
@@ -285,6 +360,7 @@ static void check_advantages(const struct update *u, const struct config *c, str
             assert_true(l->credit);
             for (int i = 0; i < l->n; i++) {
                 double want = l->m[i] ? advantage(u, &u->row[first], rows, r, i, c) : 0;
+                if (l->m[i]) want *= entropy_weight(u, l->entropy[i], c);
                 CHECK_NEAR(l->adv[i], want, within * (1 + fabs(want)),
                     "%s: advantage of rollout %d of prompt %d at %d", name, l->rollout, l->prompt, i);
                 t->advantages++;
@@ -309,13 +385,59 @@ static double factor(const struct line *l, int i, double adv, const struct confi
     return 1 + b * fut;
 }
 
-/* W = A times the factor */
-static double token_loss(double w, double now, double old, const struct config *c)
+/* W = A times the factor. was: the present log-prob, which sg() keeps while `now` moves away from it; mean: of the
+ * row's log-ratios, with `now` (gspo) */
+static double token_loss(double w, double now, double was, double old, double mean, const struct config *c)
 {
-    double r = exp(clamp(now - old, -20, 20)), l1 = -w * r,
-        l2 = -w * clamp(r, 1 - c->actor.clip_ratio_low, 1 + c->actor.clip_ratio_high);
-    double most = fmax(l1, l2), l3 = -w * c->actor.clip_ratio_c;
-    return w < 0 ? fmin(l3, most) : most;
+    enum loss_mode mode = c->actor.policy_loss_loss_mode;
+    double r = exp(clamp(mode == LOSS_GSPO ? mean : now - old, -20, 20)), sg = exp(was - old),
+        low = 1 - c->actor.clip_ratio_low, high = 1 + c->actor.clip_ratio_high, l1 = -w * r,
+        l2 = -w * clamp(r, low, high), l3 = -w * c->actor.clip_ratio_c;
+    switch (mode) {
+    case LOSS_PPO:   break;
+    case LOSS_GSPO:  return fmax(l1, l2);
+    case LOSS_CISPO: return -clamp(sg, low, high) * w * now;
+    case LOSS_GPPO:  l2 = -w * clamp(sg, low, high) * r / sg; break;
+    case LOSS_AEPO:  l2 = sg > high ? -w * high * r / sg : l2; break;
+    }
+    return w < 0 ? fmin(l3, fmax(l1, l2)) : fmax(l1, l2);
+}
+
+static double mean_ratio(const struct line *l)
+{
+    double sum = 0;
+    for (int i = 0; i < l->n; i++) if (l->m[i]) sum += l->logp[i] - l->sampled[i];
+    return sum / generated(l, 0);
+}
+
+/* All of the row's losses that move with token p, whose log-prob is larger by h. Tokens below the floor have none. */
+static double moved(const struct line *l, int p, double h, double floor, const struct config *c)
+{
+    double sum = 0, mean = mean_ratio(l) + h / generated(l, 0);
+    for (int i = 0; i < l->n; i++) {
+        if (!l->m[i] || l->entropy[i] < floor || (i != p && c->actor.policy_loss_loss_mode != LOSS_GSPO)) continue;
+        double w = l->adv[i] * factor(l, i, l->adv[i], c);
+        sum += token_loss(w, l->logp[i] + (i == p ? h : 0), l->logp[i], l->sampled[i], mean, c);
+    }
+    return sum;
+}
+
+static int descending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* actor.top_entropy_quantile: the entropy of the last token that has a policy loss */
+static double entropy_floor(const struct update *u, double share)
+{
+    static double h[ROWS * LENGTH];
+    int n = 0;
+    for (int r = 0; r < u->rows; r++)
+        for (int i = 0; i < u->row[r].n && !u->row[r].branch; i++)
+            if (u->row[r].m[i]) h[n++] = u->row[r].entropy[i];
+    qsort(h, (size_t)n, sizeof *h, descending);
+    return share < 1 ? h[(int)ceil(share * n) - 1] : -1;
 }
 
 static double k3(double now, double ref)
@@ -354,7 +476,8 @@ static void check_loss(const struct update *u, const struct config *c, struct ta
         if (own[r] > 0) rows_all++, tokens_all += own[r];
         if (own[r] > 0 && (live[r] || !c->actor.live_rows_only)) rows++, tokens += own[r];
     }
-    bool none = rows == 0 && beta == 0;                  /* no update at all */
+    bool none = rows == 0 && beta == 0, gspo = c->actor.policy_loss_loss_mode == LOSS_GSPO;  /* no update at all */
+    double floor = entropy_floor(u, c->actor.top_entropy_quantile);
     for (int r = 0; r < u->rows && !none; r++) {
         const struct line *l = &u->row[r];
         if (l->branch || own[r] == 0) continue;
@@ -362,12 +485,12 @@ static void check_loss(const struct update *u, const struct config *c, struct ta
         for (int i = 0; i < l->n; i++) {
             if (!l->m[i]) continue;
             double w = l->adv[i] * factor(l, i, l->adv[i], c), now = l->logp[i], old = l->sampled[i];
-            double g = wp * (token_loss(w, now + h, old, c) - token_loss(w, now - h, old, c)) / (2 * h);
-            pg += wp * token_loss(w, now, old, c);
+            double g = wp * (moved(l, i, h, floor, c) - moved(l, i, -h, floor, c)) / (2 * h), mean = mean_ratio(l),
+                ratio = exp(gspo ? mean : now - old);
+            if (l->entropy[i] >= floor) pg += wp * token_loss(w, now, now, old, mean, c);
             if (beta > 0) kl += wa * k3(now, l->logp_ref[i]);
             if (beta > 0) g += beta * wa * (k3(now + h, l->logp_ref[i]) - k3(now - h, l->logp_ref[i])) / (2 * h);
-            double edge = fmin(fabs(exp(now - old) - 1 + c->actor.clip_ratio_low),
-                fabs(exp(now - old) - 1 - c->actor.clip_ratio_high));
+            double edge = fmin(fabs(ratio - 1 + c->actor.clip_ratio_low), fabs(ratio - 1 - c->actor.clip_ratio_high));
             if (edge > 3 * h) CHECK_NEAR(l->grad[i], g, within * fmax(most, 1e-12),
                 "%s: dloss/dlogp of rollout %d of prompt %d at %d", name, l->rollout, l->prompt, i);
             t->clipped += wp != 0 && w != 0 && l->grad[i] == 0;
@@ -419,6 +542,19 @@ static void check_update(struct update *u, const struct session *s, struct tally
 static int check_dump(char *text, const struct session *s, struct tally *t, const char *name, uint64_t *points)
 {
     static struct update u;
+    if (whitens(s->c)) {
+        char *copy = xstrdup(text);
+        u.rows = 0;
+        for (char *p = strtok(copy, "\n"); p; p = strtok(NULL, "\n")) {
+            json_t *o = json_loads(p, JSON_ALLOW_NUL, NULL);
+            assert_true(o && u.rows < ROWS);
+            read_line(&u.row[u.rows], o);
+            u.rows += u.row[u.rows].epoch == 0;
+            json_decref(o);
+        }
+        whole_step(&u, s->c);
+        free(copy);
+    }
     int lines = 0, epoch = -1, mini = -1;
     u.rows = 0;
     for (char *p = strtok(text, "\n"); ; p = strtok(NULL, "\n")) {
@@ -528,6 +664,24 @@ static void steps_computed_again(void **state)
             "actor.ppo_epochs", "2" } },
         { "grpo", "default", { "algorithm.adv_estimator", "grpo", "advantage.future", "off", "actor.clip_ratio_high",
             "0.2", "actor.live_rows_only", "false" } },
+        { "grpo_passk", "default", { "algorithm.adv_estimator", "grpo_passk", "advantage.future", "off",
+            "rollout.n", "2" } },
+        { "reinforce_plus_plus", "default", { "algorithm.adv_estimator", "reinforce_plus_plus", "advantage.future",
+            "off", "algorithm.gamma", "0.98" } },
+        { "reinforce_plus_plus_baseline", "default", { "algorithm.adv_estimator", "reinforce_plus_plus_baseline",
+            "advantage.future", "off", "actor.kl_loss_coef", "0.2" } },
+        { "rloo", "default", { "algorithm.adv_estimator", "rloo", "advantage.future", "off", "actor.ppo_epochs",
+            "2" } },
+        { "opo", "default", { "algorithm.adv_estimator", "opo", "advantage.future", "off", "actor.ppo_epochs", "2",
+            "actor.live_rows_only", "false" } },
+        { "gspo", "default", { "algorithm.adv_estimator", "grpo", "advantage.future", "off", "actor.clip_ratio_low",
+            "0.01", "actor.clip_ratio_high", "0.02", "actor.policy_loss.loss_mode", "gspo", "actor.loss_agg_mode",
+            "seq-mean-token-mean" } },
+        { "cispo", "default", { "actor.policy_loss.loss_mode", "cispo", "advantage.future", "off" } },
+        { "gppo", "default", { "actor.policy_loss.loss_mode", "gppo", "advantage.future", "off" } },
+        { "aepo", "default", { "actor.policy_loss.loss_mode", "aepo", "advantage.future", "off",
+            "advantage.entropy_weight", "0.2" } },
+        { "tokens of high entropy", "default", { "actor.top_entropy_quantile", "0.2" } },
     };
     struct tally all = { 0 };
     size_t n = slow_build() ? 3 : sizeof cases / sizeof *cases;
