@@ -356,6 +356,56 @@ expect "sft, too long" 1 'chat\.jsonl:1: a conversation of [0-9]+ tokens' \
     "$app" sft "${sft[@]}" sft.save=no data.max_length=4
 expect "sft without a place" 1 'sft\.save' "$app" sft sft.save= data.train_files=chat.jsonl
 
+# ---- each estimator and each loss, two steps by the command line ----
+# run NAME KEY=VALUE...: what the last line of its metrics.jsonl says, in $line
+run() {
+    local name=$1
+    shift
+    expect "$name" 0 'metrics\.jsonl' "$app" debug --seed 1 --steps 2 trainer.val_before_train=false \
+        data.val_per_family=1 data.train_batch_size=8 actor.ppo_mini_batch_size=4 actor.optim.lr=4e-3 \
+        actor.optim.lr_warmup_steps=0 rollout.n=6 trainer.experiment_name="$name" "$@"
+    line=$(tail -n 1 "checkpoints/appo/$name/metrics.jsonl")
+}
+# holds NAME METRIC CONDITION: an awk expression in x
+holds() {
+    local x
+    x=$(grep -oE "\"$2\":[^,}]*" <<<"$line" | cut -d: -f 2)
+    check "$1: $2 is $x, want $3" awk -v "x=$x" "BEGIN { exit !(x != \"\" && ($3)) }"
+}
+declare -A norms
+own() { # no other run has this gradient
+    local norm
+    norm=$(grep -oE '"actor/grad_norm":[^,}]*' <<<"$line")
+    check "$1: the gradient of ${norms[$norm]:-itself}" test -z "${norms[$norm]:-}"
+    norms[$norm]=$1
+}
+for kind in grpo grpo_passk reinforce_plus_plus reinforce_plus_plus_baseline rloo opo; do
+    run "$kind" algorithm.adv_estimator=$kind
+    own "$kind"
+    holds "$kind" actor/grad_norm 'x > 0'
+    case $kind in
+    # only a best rollout has an advantage, a positive one
+    grpo_passk) holds "$kind" critic/advantages/min 'x == 0' && holds "$kind" critic/advantages/max 'x > 0' ;;
+    # whitened over the tokens of the step
+    reinforce_*) holds "$kind" critic/advantages/mean 'x < 1e-5 && x > -1e-5' ;;
+    # rewards are from -0.5 to 1
+    rloo) holds "$kind" critic/advantages/max 'x > 0.2 && x <= 1.5' && holds "$kind" critic/advantages/min 'x < 0' ;;
+    esac
+done
+for mode in vanilla gspo cispo gppo aepo; do
+    run "$mode" algorithm.adv_estimator=rloo actor.policy_loss.loss_mode=$mode actor.ppo_epochs=2
+    own "$mode"
+    case $mode in
+    gspo) holds "$mode" actor/pg_clipfrac 'x > 0.2' ;;   # its clip is a thousandth of PPO's
+    esac
+done
+run quantile algorithm.adv_estimator=rloo actor.top_entropy_quantile=0.2 actor.ppo_epochs=2
+own quantile
+expect "gspo brings its aggregation" 0 '^actor\.loss_agg_mode: seq-mean-token-mean +# default for .*loss_mode=gspo' \
+    "$app" debug actor.policy_loss.loss_mode=gspo --print-config
+expect "remax" 2 'remax .*needs a greedy rollout' "$app" debug algorithm.adv_estimator=remax
+expect "gae" 2 'gae .*needs a critic' "$app" debug algorithm.adv_estimator=gae
+
 # ---- the front door ----
 front=$top/run.sh
 mkdir fake
