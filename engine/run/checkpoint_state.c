@@ -119,16 +119,19 @@ bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const
 static const char cure[] = "give the old value to go on, trainer.resume=off to start anew (the old files are moved "
                            "aside), or another trainer.experiment_name";
 
-/* What the present configuration has otherwise, for the sentence. */
+/* Why the settings differ, for the message. A key that the state does not name is younger than the state, and its
+ * default is what the program did before. */
 static bool same_config(const struct trainer *t, const json_t *was, const char *path, struct err *e)
 {
-    json_t *is = decisive(t->c);
+    struct config c;
+    config_init(&c);
+    json_t *is = decisive(t->c), *defaults = config_json(&c);
     const char *key;
     json_t *value;
     bool ok = true;
     json_object_foreach(is, key, value) {
         json_t *old = json_object_get(was, key);
-        if (json_equal(old, value)) continue;
+        if (json_equal(old ? old : json_object_get(defaults, key), value)) continue;
         char *a = old ? json_dumps(old, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : xstrdup("nothing"),
              *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         ok = fail(e, "%s: was made with %s=%.100s, now it is %.100s: %s", path, key, a, b, cure);
@@ -137,6 +140,8 @@ static bool same_config(const struct trainer *t, const json_t *was, const char *
         break;
     }
     json_decref(is);
+    json_decref(defaults);
+    config_free(&c);
     return ok;
 }
 

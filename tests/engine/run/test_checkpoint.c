@@ -172,6 +172,14 @@ static void another_run(void **state)
     x.c.actor.ppo_max_token_len_per_gpu++;
     x.c.trainer.total_training_steps++;
     CHECK(ckpt_matches(&x.t, &extra, &s, "F", &e), "%s", e.text);
+    /* a state from before there was the key: its default is what the run was made with, another value is not */
+    assert_int_equal(json_object_del(json_object_get(s.json, "config"), "actor.policy_loss.loss_mode"), 0);
+    CHECK(ckpt_matches(&x.t, &extra, &s, "F", &e), "%s", e.text);
+    x.c.actor.policy_loss_loss_mode = LOSS_CISPO;
+    CHECK(!ckpt_matches(&x.t, &extra, &s, "F", &e) &&
+              strstr(e.text, "was made with actor.policy_loss.loss_mode=nothing, now it is \"cispo\""),
+          "%s", e.text);
+    x.c.actor.policy_loss_loss_mode = LOSS_PPO;
     ckpt_state_free(&s);
     /* a number that is none must not make the state one that cannot be read */
     double diff = x.t.probs_diff_max;
