@@ -14,7 +14,7 @@ static void *on_device(const void *host, size_t bytes)
 }
 
 /* Which ids come up in DRAWS draws of one row, as a set of bits. */
-static unsigned drawn(const double *x, double top_p, int top_k)
+static unsigned sampled(const double *x, double top_p, int top_k)
 {
     elem_t row[DRAWS * VOCAB];
     struct sample_key key[DRAWS];
@@ -48,13 +48,13 @@ static void edges(void **state)
     };
     const double equal[VOCAB] = { 0, 0, low, low, low }, signs[VOCAB] = { none, 0, low, low, low };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-        unsigned a = drawn(equal, cases[k].top_p, cases[k].top_k), b = drawn(signs, cases[k].top_p, cases[k].top_k);
+        unsigned a = sampled(equal, cases[k].top_p, cases[k].top_k), b = sampled(signs, cases[k].top_p, cases[k].top_k);
         CHECK(a == cases[k].want, "%s: ids %x, should be %x", cases[k].name, a, cases[k].want);
         CHECK(b == cases[k].want, "%s, the first is -0: ids %x, should be %x", cases[k].name, b, cases[k].want);
     }
     const double four[VOCAB] = { low, 1, 1, 1, 1 };
-    CHECK(drawn(four, 0.75, 0) == 0xe, "three quarters of four: ids %x", drawn(four, 0.75, 0));
-    CHECK(drawn(four, 0.5, 2) == 2, "half of the best two of four: ids %x", drawn(four, 0.5, 2));
+    CHECK(sampled(four, 0.75, 0) == 0xe, "three quarters of four: ids %x", sampled(four, 0.75, 0));
+    CHECK(sampled(four, 0.5, 2) == 2, "half of the best two of four: ids %x", sampled(four, 0.5, 2));
 }
 
 int main(void)

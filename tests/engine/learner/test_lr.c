@@ -1,5 +1,5 @@
-/* test_lr.c: learning rates by hand: a warm-up that reaches the rate with its last step, then constant, or a cosine that
- * ends at the floor. */
+/* test_lr.c: learning rates by hand: a warm-up that reaches the rate with its last step, then constant, or a cosine
+ * that ends at the floor. */
 #include "engine/learner/learner.h"
 #include "tests/check.h"
 

@@ -20,7 +20,8 @@ static void first_of_equals(void **state)
         "actor.ppo_mini_batch_size", "2", "rollout.n", "2", "rollout.initial_rollouts", "1", "branch.points", "1",
         "data.max_response_length", "32", "data.val_per_family", "1", "trainer.total_training_steps", "3",
         "trainer.test_freq", "1", "trainer.save_freq", "1", "trainer.max_actor_ckpt_to_keep", "1",
-        "trainer.val_before_train", "false", "actor.optim.lr", "0", "trainer.default_local_dir", in_dir("runs"), NULL });
+        "trainer.val_before_train", "false", "actor.optim.lr", "0", "trainer.default_local_dir", in_dir("runs"),
+        NULL });
     setenv("APPO_HOME", ".", 1);
     CHECK(session_open(&s, &c, true, &e) && run_training(&s, &r, NULL, &e) && r.steps == 3, "%s", e.text);
     str_printf(&path, "%s/appo/debug/best_checkpointed_iteration.txt", in_dir("runs"));

@@ -1,5 +1,5 @@
-/* test_resume.c: where a run begins: the newest whole checkpoint of its folder, with what it says of the best one and of
- * the metrics; a folder of damaged checkpoints is an error, never a new run. */
+/* test_resume.c: where a run begins: the newest whole checkpoint of its folder, with what it says of the best one and
+ * of the metrics; a folder of damaged checkpoints is an error, never a new run. */
 #define _GNU_SOURCE      /* nftw */
 #include "base/dir.h"
 #include "engine/run/checkpoint.h"
@@ -105,6 +105,36 @@ static void finished(void **state)
           (long long)x.t.tokens_trained);
 }
 
+static void replace(struct str *text, const char *from, const char *to)
+{
+    char *at = strstr(text->p, from);
+    CHECK(at, "no %s in %s", from, text->p);
+    memcpy(at, to, strlen(from));                           /* of the same length */
+}
+
+/* 8 heads of 4 numbers instead of 4 of 8: every tensor has the same size and another meaning. */
+static void heads_cut_otherwise(void **state)
+{
+    (void)state;
+    struct err e;
+    struct str path = { 0 }, text = { 0 };
+    const char *folder = in_dir("heads");
+    save(folder, 1);
+    str_printf(&path, "%s/global_step_1", folder);
+    CHECK(ckpt_load_weights(&x.t, path.p, &e), "%s", e.text);
+    str_puts(&path, "/actor/huggingface/config.json");
+    CHECK(file_read(path.p, 1 << 16, &text, &e), "%s", e.text);
+    replace(&text, "\"num_attention_heads\": 4", "\"num_attention_heads\": 8");
+    replace(&text, "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 4");
+    replace(&text, "\"head_dim\": 8", "\"head_dim\": 4");
+    CHECK(file_write(path.p, text.p, text.n, &e), "%s", e.text);
+    str_clear(&path);
+    str_printf(&path, "%s/global_step_1", folder);
+    CHECK(!ckpt_load_weights(&x.t, path.p, &e) && strstr(e.text, "another shape"), "%s", e.text);
+    str_free(&path);
+    str_free(&text);
+}
+
 static int open_all(void **state)
 {
     struct err e;
@@ -122,6 +152,6 @@ static int close_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(best_of_another_metric), cmocka_unit_test(newest_whole),
-                                        cmocka_unit_test(finished) };
+                                        cmocka_unit_test(finished), cmocka_unit_test(heads_cut_otherwise) };
     return cmocka_run_group_tests_name("resume", tests, open_all, close_all);
 }
