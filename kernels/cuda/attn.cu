@@ -1,7 +1,7 @@
 /* attn.cu: attention over whole trees, forward. Head sizes 64 and 128 of bf16 take tensor cores unless numerics=exact
  * asks for this fp32 path, whose bits decoding repeats. A block is up to 8 rows of one segment, so that they share a
  * path; each key is read once for all of them. */
-#include "kernels/cuda/attn.cuh"
+#include "kernels/cuda/attn_chunk.cuh"
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * and head; dq by blocks of 8 queries of a segment; dk and dv by blocks of 8 keys of a tree. With p = exp(s - lse):
  * dv_j += p_j dout; ds_j = p_j (dout . v_j - D); dq = sum ds_j k_j / sqrt(hd); dk_j += ds_j q / sqrt(hd). Queries are
  * taken in chunks counted from the tree's root, so that a tree's gradients have the same bits in every batch. */
-#include "kernels/cuda/attn.cuh"
+#include "kernels/cuda/attn_chunk.cuh"
 
 struct back {
     const elem_t *dout, *out, *qkv;

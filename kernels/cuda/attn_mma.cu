@@ -3,7 +3,7 @@
  * of the tree are masked. Each tile is read while the one before is worked on. A warp has 32 rows: with 16 the
  * fragments of keys and values, read by every warp, would take 2048 clocks of shared memory a tile of heads of 128
  * against about 1600 of mma.sync; so it is 1280. Shared memory: 96 KB at 128, 48 KB at 64. */
-#include "kernels/cuda/attn_mma.cuh"
+#include "kernels/cuda/attn_softmax.cuh"
 
 /* two blocks of them share a multiprocessor: up to 255 registers a thread, of which sums and scores are 192 at 128 */
 enum { THREADS = 128 };

@@ -2,7 +2,7 @@
  * once: of every window of rows the first such row is the reader and works for all of them, the blocks of the others
  * pass on. Each stretch leaves its own sums, which a last kernel joins. */
 #pragma once
-#include "kernels/cuda/attn.cuh"
+#include "kernels/cuda/attn_chunk.cuh"
 
 /* rows that may share a read: one thread a row and page, 256 threads for the 16 pages of 256 positions */
 enum { WINDOW = 16 };

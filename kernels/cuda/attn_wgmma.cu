@@ -12,6 +12,7 @@
 /* ptxas moves a wait up as far as its basic block goes. At 128 the branch around the loads keeps the softmax in front
  * of it; at 64 that takes 8 bytes more than the 128 registers of two blocks, whose four warpgroups fill one another's
  * waits. */
+#include "kernels/cuda/attn_softmax.cuh"
 #include "kernels/cuda/attn_wgmma.cuh"
 
 /* Softmax of the scores of one tile; old: what older sums are multiplied with. */

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LT(x) do { cublasStatus_t s_ = (x); if (s_ != CUBLAS_STATUS_SUCCESS) die("%s:%d: %s: %s", __FILE__, __LINE__, #x, cublasLtGetStatusString(s_)); } while (0)
+#define LT(x) do { \
+        cublasStatus_t s_ = (x); \
+        if (s_ != CUBLAS_STATUS_SUCCESS) die("%s:%d: %s: %s", __FILE__, __LINE__, #x, cublasLtGetStatusString(s_)); \
+    } while (0)
 
 enum { PLANS = 1024, PINNED_ROWS = 256, CANDIDATES = 16, CHOICES = 512 };
 #ifdef SIMT_CPU

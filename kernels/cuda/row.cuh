@@ -1,37 +1,11 @@
-/* row.cuh: a row of logits as 16-byte chunks, and the team of W warps that works on it: contiguous stretches of chunks
- * by warp, chunk by lane within, so that the order of every sum follows from the vocabulary alone. A row that is not
+/* row.cuh: a row of logits as 16-byte chunks, which a team of warps reads (team.cuh): contiguous stretches of chunks by
+ * warp, chunk by lane within, so that the order of every sum follows from the vocabulary alone. A row that is not
  * 16-byte aligned is read number by number, in the same order. */
 #pragma once
-#include "kernels/cuda/num.cuh"
+#include "kernels/cuda/team.cuh"
 
-enum { CHUNK = PACK, ROWS_SMALL = 4 };
+enum { CHUNK = PACK };
 enum : unsigned { FULL = 0xffffffffu };
-
-/* How a vocabulary is cut. Up to 2048 one warp takes a row and a block four rows: barriers would cost more than the
- * reading. Above 16 k 16 warps. */
-enum { VOCAB_ONE_WARP = 2048, VOCAB_FOUR_WARPS = 16384 };
-__host__ __device__ constexpr int team_rows(int W) { return W == 1 ? ROWS_SMALL : 1; }
-__host__ __device__ constexpr int team_block(int W) { return 32 * W * team_rows(W); }
-template <int W> __device__ __forceinline__ int team_thread()
-{
-    return W == 1 ? (int)threadIdx.x % 32 : (int)threadIdx.x;
-}
-template <int W> __device__ __forceinline__ int team_warp() { return W == 1 ? 0 : (int)threadIdx.x / 32; }
-template <int W> __device__ __forceinline__ int team_slot() { return W == 1 ? (int)threadIdx.x / 32 : 0; }
-template <int W> __device__ __forceinline__ int64_t team_row()
-{
-    return (int64_t)blockIdx.x * team_rows(W) + team_slot<W>();
-}
-
-/* The rows of one block are strangers when each has one warp, which may then also be missing. */
-template <int W> __device__ __forceinline__ void team_sync() { if (W == 1) __syncwarp(); else __syncthreads(); }
-
-/* Runs kernel<W> with the W that the vocabulary asks for. */
-#define LAUNCH_ROWS(kernel, n, vocab, ...) do {                                                                                       \
-        if ((vocab) <= VOCAB_ONE_WARP)        LAUNCH((kernel<1>), blocks_of(n, ROWS_SMALL), team_block(1), 0, queue(), __VA_ARGS__); \
-        else if ((vocab) <= VOCAB_FOUR_WARPS) LAUNCH((kernel<4>), blocks_of(n, 1), team_block(4), 0, queue(), __VA_ARGS__);           \
-        else                                  LAUNCH((kernel<16>), blocks_of(n, 1), team_block(16), 0, queue(), __VA_ARGS__);         \
-    } while (0)
 
 /* One row on its way through a kernel. allow NULL: every id. */
 struct row_view { const elem_t *x; const uint32_t *allow; int vocab; bool aligned; };
@@ -124,30 +98,4 @@ __device__ __forceinline__ void row_walk(const row_view &r, int from, int end, i
             f(v, at);
         }
     }
-}
-
-/* Sums and maxima over the team, the same bits in every thread. slot: W numbers in shared memory that nobody else uses;
- * free again on return. */
-template <int W, class T> __device__ T team_sum(T v, T *slot)
-{
-    v = warp_sum(v);
-    if (W == 1) return v;
-    int lane = threadIdx.x % 32;
-    if (lane == 0) slot[team_warp<W>()] = v;
-    team_sync<W>();
-    v = warp_sum(lane < W ? slot[lane % W] : (T)0);
-    team_sync<W>();
-    return v;
-}
-
-template <int W> __device__ float team_max(float v, float *slot)
-{
-    v = warp_max(v);
-    if (W == 1) return v;
-    int lane = threadIdx.x % 32;
-    if (lane == 0) slot[team_warp<W>()] = v;
-    team_sync<W>();
-    v = warp_max(slot[lane % W]);
-    team_sync<W>();
-    return v;
 }

@@ -21,20 +21,26 @@ extern "C" {
 #define LAUNCH(kernel, grid, block, smem, queue, ...) do { \
         dim3 grid_(grid), block_(block); \
         const size_t smem_ = (smem); \
-        if (smem_ > 48 << 10) CU(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem_)); \
+        if (smem_ > 48 << 10) \
+            CU(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem_)); \
         if (grid_.x && grid_.y && grid_.z && !dry_run()) { \
             (kernel)<<<grid_, block_, smem_, queue>>>(__VA_ARGS__); \
             CU(cudaGetLastError()); \
         } \
     } while (0)
 /* name: the block's dynamic shared memory, 16-byte aligned */
-#define SHARED_DYN(type, name) extern __shared__ __align__(16) unsigned char shared_dyn_[]; type *name = (type *)shared_dyn_
+#define SHARED_DYN(type, name) \
+    extern __shared__ __align__(16) unsigned char shared_dyn_[]; \
+    type *name = (type *)shared_dyn_
 #else
 #include "kernels/simt/simt_cpu.h"
 #endif
 
 /* A CUDA call that fails ends the program: what was called, where, why. */
-#define CU(x) do { cudaError_t e_ = (x); if (e_ != cudaSuccess) die("%s:%d: %s: %s", __FILE__, __LINE__, #x, cudaGetErrorString(e_)); } while (0)
+#define CU(x) do { \
+        cudaError_t e_ = (x); \
+        if (e_ != cudaSuccess) die("%s:%d: %s: %s", __FILE__, __LINE__, #x, cudaGetErrorString(e_)); \
+    } while (0)
 
 /* The stream that every operation runs on, in the order of the calls. */
 cudaStream_t queue(void);

@@ -32,13 +32,12 @@ static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 static inline float __saturatef(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; }
 
-#define SIMT_MIN_MAX(T) static inline T min(T a, T b) { return b < a ? b : a; } static inline T max(T a, T b) { return a < b ? b : a; }
-SIMT_MIN_MAX(int)
-SIMT_MIN_MAX(unsigned) SIMT_MIN_MAX(long) SIMT_MIN_MAX(unsigned long) SIMT_MIN_MAX(long long)
-    SIMT_MIN_MAX(unsigned long long) static inline float min(float a, float b)
-{
-    return fminf(a, b);
-}
+#define SIMT_MIN_MAX(T) \
+    static inline T min(T a, T b) { return b < a ? b : a; } \
+    static inline T max(T a, T b) { return a < b ? b : a; }
+SIMT_MIN_MAX(int) SIMT_MIN_MAX(unsigned) SIMT_MIN_MAX(long) SIMT_MIN_MAX(unsigned long) SIMT_MIN_MAX(long long)
+SIMT_MIN_MAX(unsigned long long)
+static inline float min(float a, float b) { return fminf(a, b); }
 static inline float max(float a, float b) { return fmaxf(a, b); }
 static inline double min(double a, double b) { return fmin(a, b); }
 static inline double max(double a, double b) { return fmax(a, b); }
@@ -50,9 +49,13 @@ static inline double max(double a, double b) { return fmax(a, b); }
     static inline T atomicOr(T *p, T v) { return __atomic_fetch_or(p, v, __ATOMIC_RELAXED); } \
     static inline T atomicAnd(T *p, T v) { return __atomic_fetch_and(p, v, __ATOMIC_RELAXED); } \
     static inline T atomicExch(T *p, T v) { return __atomic_exchange_n(p, v, __ATOMIC_RELAXED); } \
-    static inline T atomicCAS(T *p, T want, T v) { __atomic_compare_exchange_n(p, &want, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED); return want; } \
-    static inline T atomicMax(T *p, T v) { T o = *p; while (o < v && !__atomic_compare_exchange_n(p, &o, v, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { } return o; } \
-    static inline T atomicMin(T *p, T v) { T o = *p; while (v < o && !__atomic_compare_exchange_n(p, &o, v, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { } return o; }
+    static inline bool simt_swap(T *p, T *want, T v, bool weak) \
+    { \
+        return __atomic_compare_exchange_n(p, want, v, weak, __ATOMIC_RELAXED, __ATOMIC_RELAXED); \
+    } \
+    static inline T atomicCAS(T *p, T want, T v) { simt_swap(p, &want, v, false); return want; } \
+    static inline T atomicMax(T *p, T v) { T o = *p; while (o < v && !simt_swap(p, &o, v, true)) { } return o; } \
+    static inline T atomicMin(T *p, T v) { T o = *p; while (v < o && !simt_swap(p, &o, v, true)) { } return o; }
 SIMT_ATOMICS(int) SIMT_ATOMICS(unsigned) SIMT_ATOMICS(unsigned long long)
 static inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline void __threadfence_block() { }
