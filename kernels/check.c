@@ -1,12 +1,12 @@
-/* check.c: the looks of debug builds. Results are fetched to the host whole, which makes a step on a GPU many times
- * slower; that is what the build is for. */
+/* check.c: the checks of debug builds. Whole results are fetched to the host, which makes a step on a GPU many times
+ * slower. */
 #include "kernels/check.h"
 #include "base/err.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A host copy, the caller's to free. In a dry run nothing arrives: zeros, which are in order. */
+/* A host copy, which the caller frees. In a dry run nothing is copied: zeros, which pass every check. */
 static void *fetched(const void *x, size_t bytes)
 {
     void *h = xcalloc(1, bytes);
@@ -16,7 +16,7 @@ static void *fetched(const void *x, size_t bytes)
 
 _Noreturn static void not_a_number(const char *op, const char *what, int64_t row, int64_t col)
 {
-    die("%s: row %lld, column %lld of %s is not a number (debug build: what went in was looked at when it was made)",
+    die("%s: row %lld, column %lld of %s is not a number (debug build: the inputs were checked when they were made)",
         op, (long long)row, (long long)col, what);
 }
 
@@ -82,7 +82,7 @@ void check_entropy(const char *op, const acc_t *ent, int64_t n, int vocab)
     free(h);
 }
 
-/* What the sum of row i may be off by. */
+/* Tolerance of the sum of row i. */
 static double allowed(const struct dlogits_args *c, const acc_t *lse, const acc_t *ent, const acc_t *g,
                       const acc_t *ge, const int *begin, int64_t i)
 {

@@ -1,6 +1,6 @@
-/* check_ops.c: one function in front of each operation (ld --wrap): it calls the operation, then looks at what came
- * out. Debug builds only. What an operation of ops.h leaves on the device is fetched for it; those of ops_rl.h leave
- * theirs in host memory. */
+/* check_ops.c: one function in front of each operation (ld --wrap): it calls the operation, then checks its results.
+ * Debug builds only. Results of ops.h are fetched from the device; those of ops_rl.h and ops_loss.h are in host
+ * memory. */
 #include "kernels/check.h"
 #include <math.h>
 
@@ -23,7 +23,7 @@ void __wrap_op_embed_back(acc_t *dtable, const elem_t *dx, const int *ids, int64
     check_accs("op_embed_back", "dtable", dtable, vocab, dim, dim);
 }
 
-/* y has rows that nobody named, of which nothing is known: x is what was put there. */
+/* Rows of y that row[] does not name are unknown, so x is checked, the rows that were put there. */
 extern typeof(op_rows_put) __real_op_rows_put, __wrap_op_rows_put;
 void __wrap_op_rows_put(elem_t *y, const elem_t *x, const int *row, int64_t n, int dim)
 {
@@ -137,8 +137,8 @@ void __wrap_op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool, co
     check_elems("op_attn_paged", "out", out, n, (int64_t)h.heads * h.hd, (int64_t)h.heads * h.hd);
 }
 
-/* Pages have a layout of their own and places nobody wrote yet. What goes in was looked at when it was turned, what
- * comes out is looked at in the attention. */
+/* Not checked: pages have a layout of their own and positions that are not written yet. The keys were checked after the
+ * rotation, the results are checked after the attention. */
 extern typeof(op_kv_write) __real_op_kv_write, __wrap_op_kv_write;
 void __wrap_op_kv_write(elem_t *pool, const elem_t *qkv, const int64_t *slot, int64_t n, heads h)
 {
@@ -303,7 +303,7 @@ double __wrap_op_entropy_floor(const acc_t *entropy, const uint8_t *m, int64_t n
     return x;
 }
 
-/* It has no mask: positions that are not the policy's may hold NaN, and then give NaN. */
+/* No mask: positions that the policy did not generate may hold NaN, and then give NaN. */
 extern typeof(op_kl) __real_op_kl, __wrap_op_kl;
 void __wrap_op_kl(acc_t *value, acc_t *slope, const acc_t *logp, const acc_t *logp_ref, int64_t n, enum kl_kind kind)
 {

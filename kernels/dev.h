@@ -1,6 +1,6 @@
-/* dev.h: the device: its number types, memory, copies, and lists of operations that run again and again. On a CPU the
- * device is the process itself. elem_t is the storage type of weights and activations; acc_t is the accumulation type:
- * sums, statistics, gradients and optimizer state. */
+/* dev.h: the device: its number types, memory, copies, CUDA graphs, scratch memory. On a CPU the device is the process
+ * itself. elem_t is the storage type of weights and activations; acc_t is the accumulation type: sums, statistics,
+ * gradients and optimizer state. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,7 +23,7 @@ typedef float acc_t;
 #define ELEM_NAME "float"
 #endif
 
-/* On the host: a number as it is stored (bf16: nearest, ties to even) and back. */
+/* On the host: a double rounded to the storage type (bf16: nearest, ties to even), and back. */
 static inline elem_t elem_from(double x)
 {
 #if defined(REAL_IS_bf16)
@@ -50,25 +50,24 @@ void  dev_free(void *p);
 /* Bytes of device memory that are free, and in all; on a CPU the machine's, or of its control groups if these allow
  * less (base/memory.h). */
 void  dev_memory(size_t *left, size_t *total);
-/* Makes the system give the memory now, not page by page when it is first written: a run that starts then does not end
- * for want of it. A GPU's always is. */
+/* Makes the system back the memory with pages now, not at the first write to each, so that a run that starts does not
+ * run out of memory later. Nothing to do on a GPU. */
 void  dev_commit(void *p, size_t bytes);
-/* host to device; src may be written again on return, dst is written in the order of the calls */
+/* host to device; src may be overwritten on return, dst is written in the order of the calls */
 void  dev_put(void *dst, const void *src, size_t bytes);
 /* device to host, after all earlier work: the host waits for it */
 void  dev_get(void *dst, const void *src, size_t bytes);
 void  dev_copy(void *dst, const void *src, size_t bytes);        /* device to device, ranges must not overlap */
 void  dev_zero(void *p, size_t bytes);
 void  dev_sync(void);
-/* A token's log-prob has the same bits when it is sampled, scored and trained on. Always so on a CPU; on a GPU unless
- * APPO_NUMERICS=fast, which is what bf16 takes. */
+/* Whether a token's log-prob has the same bits when it is sampled, scored and trained on. Always on a CPU; on a GPU
+ * unless APPO_NUMERICS=fast, the default of bf16. */
 bool  exact_numerics(void);
 const char *dev_name(void);                                      /* "cpu", "simt", or the GPU's own name */
 int   dev_threads(void);                                         /* worker threads of the CPU backend; 1 elsewhere */
 void  dev_set_threads(int n);                                    /* results do not depend on it */
 
-/* Since the start: allocations of device memory and times the host waited for the device, which hold a step up; lists
- * recorded and replayed. */
+/* Counters since start: device allocations, host syncs (both stall a step), CUDA graphs captured and launched. */
 struct dev_counts {
     int64_t allocs;
     int64_t syncs;
@@ -77,10 +76,11 @@ struct dev_counts {
 };
 struct dev_counts dev_count(void);
 
-/* Runs body(ctx), a list of operations. Where dev_records() (a GPU), the second call with the same graph records the
- * list and later ones play it: a few microseconds for a whole decode step in place of 2 to 4 for each of its kernels.
- * So body must make the same calls with the same pointers, sizes and rules each time, and neither put, get, allocate
- * nor wait. What operations keep for themselves may move: then the list is recorded again. *g starts as NULL. */
+/* CUDA graphs. Runs body(ctx). Where dev_graph_supported() (a GPU), the second call with the same graph captures the
+ * operations of body and launches the graph, later calls launch it: a few microseconds for a whole decode step instead
+ * of 2 to 4 for each of its kernels. So body must make the same calls with the same pointers, sizes and rules each
+ * time, and must not put, get, allocate or sync. When scratch memory of operations has moved, the graph is captured
+ * again. *g starts as NULL. */
 struct dev_graph;
 void dev_graph_run(struct dev_graph **g, void (*body)(void *ctx), void *ctx);
 void dev_graph_free(struct dev_graph *g);                        /* NULL is fine */
@@ -88,14 +88,14 @@ bool dev_graph_supported(void);
 /* off: body runs at every call; for comparisons */
 void dev_graph_enable(bool on);
 
-/* Memory that operations need while they run. From dev_dry_begin() to dev_dry_end() nothing is computed or copied,
- * pointers are not followed, and each operation only says how much it would need; so a step made once of the largest
- * size finds all of it before the work starts. dev_dry_end gives the bytes that operations will hold in all, and with
- * `take` takes them, so that no step after it allocates. False (a CPU): there is nothing to be found out, and
- * operations compute as ever. */
+/* Scratch memory of operations, by a dry run: between dev_dry_begin() and dev_dry_end() nothing is computed or copied,
+ * pointers are not followed, and each operation only notes how much scratch it needs; so one step of the largest size
+ * finds the total before the work starts. dev_dry_end returns the bytes that operations will hold in all, and with
+ * `take` allocates them, so that no later step allocates. dev_dry_begin returns false on a CPU: there is nothing to
+ * find out, and operations compute as usual. */
 bool   dev_dry_begin(void);
 size_t dev_dry_end(bool take);
-size_t dev_scratch(void);                                        /* bytes that operations hold by now */
+size_t dev_scratch(void);                                        /* bytes of scratch held now */
 
 #ifdef __cplusplus
 }

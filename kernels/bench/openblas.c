@@ -1,4 +1,4 @@
-/* openblas.c: how fast the CPU matrix product is. Ours and OpenBLAS run one after the other with a pause between: idle
+/* openblas.c: speed of the CPU matrix product. Ours and OpenBLAS run one after the other with a pause between: idle
  * threads of either spin for some milliseconds, and on a small machine they take the other's cores (measured: 130
  * GFLOP/s for OpenBLAS without the pause, 245 with it). */
 #define _GNU_SOURCE

@@ -39,7 +39,7 @@ static struct rl_group *group_stats(const int *of, int groups, const acc_t *rewa
     return g;
 }
 
-/* value[i] = sum and count[i] = number of the contributions at position i itself, over all records that name a real
+/* value[i] = sum and count[i] = number of the contributions at position i itself, over all records that name a valid
  * pair of rows. */
 static void contributions(double *value, int *count, const double *a, const struct dual_in *in)
 {

@@ -3,7 +3,7 @@
 #include "kernels/cpu/lanes.h"
 #include <omp.h>
 
-/* A block's first score may stand KV_PAGE - 1 in front of the first, its last as many behind the last. */
+/* Score buffers need KV_PAGE - 1 entries of slack before the first and after the last score. */
 static size_t scores_bytes(int longest) { return work_round(((size_t)longest + 3 * KV_PAGE) * sizeof(elem_t)); }
 static size_t queries_bytes(int rows, struct heads h)
 {

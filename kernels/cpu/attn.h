@@ -1,12 +1,12 @@
-/* attn.h: what the attention files share. Scores of a path stand in one buffer by position in the path, each score is
- * one chain over the head dimension, each output two chains over the positions, even and odd ones: so the bits do not
- * depend on where the keys lie, in rows or in pages. */
+/* attn.h: shared by the attention files. Scores of a path stand in one buffer by position in the path; each score is
+ * one chain over the head dimension, each output two chains over the positions, even and odd: so the bits do not depend
+ * on where the keys lie, in rows or in pages. */
 #pragma once
 #include "kernels/cpu/work.h"
 #include "kernels/ops.h"
 #include <math.h>
 
-/* Rows that follow one another down one branch: rows first .. last-1, each the child of the one before. The path of row
+/* Consecutive rows of one branch: first .. last-1, each the child of the one before. The path of row
  * i is the path of `parent` up to and with row cut - 1, then first .. i. A tree is a run of segments whose first has no
  * parent. */
 struct attn_seg {
@@ -21,8 +21,8 @@ struct attn_plan {
 };
 
 /* Consecutive keys of a path that lie in one packed block [hd][KV_PAGE]: lanes skip .. skip + count - 1 of it. kt:
- * offset of the block of kv head 0; row: offset of the first key's row of what is to be summed; ahead: offset of a
- * block that will be wanted soon, its rows row - kt behind it. */
+ * offset of the block of kv head 0; row: offset of the first key's row of what is summed; ahead: offset of a block
+ * to prefetch, its rows row - kt behind it. */
 struct block { int64_t kt, row, ahead; int skip, count; };
 /* A path: blocks from the root on. Offsets count from kt and from row; row_ld: from key to key in rows; kt_kv, row_kv:
  * from kv head to kv head. */
@@ -34,9 +34,9 @@ struct path {
     bool ahead;
 };
 
-/* Per thread: score buffers of two query heads of each of `rows` query rows (dp: of the way back), scaled queries of
- * all heads, blocks of a path. */
-/* most rows that the way back takes together: 4628 rows in trees of 89 14 ms, one by one 19 */
+/* Per thread: score buffers of two query heads of each of `rows` query rows (dp: for the backward pass), scaled queries
+ * of all heads, blocks of a path. */
+/* rows that the backward pass processes together, at most: 4628 rows in trees of 89 take 14 ms, one by one 19 */
 enum { ATTN_ROWS = 4 };
 struct attn_space { elem_t *s[2 * ATTN_ROWS], *dp[2 * ATTN_ROWS], *q; struct block *b; };
 size_t attn_space_bytes(int longest, int blocks, int rows, struct heads h);
@@ -55,5 +55,5 @@ struct attn_back {
 struct path attn_path(struct block *to, const struct attn_plan *p, int i, struct heads h);
 static inline int attn_blocks_most(const struct attn_plan *p) { return p->longest / KV_PAGE + 2 * p->deepest + 1; }
 static inline double attn_scale(int hd) { return 1 / sqrt((double)hd); }
-/* to[block][d][KV_PAGE] from rows of d = kv * hd elems, ld apart; what follows row n - 1 in the last block is 0 */
+/* to[block][d][KV_PAGE] from rows of d = kv * hd elements, ld apart; what follows row n - 1 in the last block is 0 */
 void attn_pack(elem_t *to, const elem_t *rows, int64_t n, int64_t ld, int d, int threads);

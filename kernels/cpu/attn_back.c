@@ -1,4 +1,4 @@
-/* attn_back.c: the way back through tree attention. One task is one kv head of one tree, queries ascending, so that
+/* attn_back.c: backward pass of tree attention. One task is one kv head of one tree, queries ascending, so that
  * every dk and dv has one writer and one order. With p = exp(s - lse), D = dout . out: dv_j += p_j dout; ds_j = p_j
  * (dout . v_j - D); dq = sum ds_j k_j / sqrt(hd); dk_j += ds_j q / sqrt(hd). */
 #include "kernels/cpu/lanes.h"

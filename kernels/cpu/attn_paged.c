@@ -1,6 +1,6 @@
 /* attn_paged.c: pages of keys and values, and attention over a row's page table. A page is, for each kv head, keys
- * [hd][KV_PAGE], so that a vector holds one dimension of many keys, then values [KV_PAGE][hd]: what a head reads lies
- * together. */
+ * [hd][KV_PAGE], so that a vector holds one dimension of many keys, then values [KV_PAGE][hd]: one head reads
+ * contiguous memory. */
 #include "kernels/cpu/lanes.h"
 #include <omp.h>
 #include <string.h>
@@ -27,8 +27,8 @@ void op_kv_copy(elem_t *pool, int to, int from, struct heads h)
     if (to != from) memcpy(pool + to * page, pool + from * page, (size_t)page * sizeof *pool);
 }
 
-/* The blocks of a row's pages; next: the pages of the row whose turn comes after it (NULL: none), fetched on the way.
- * 256 rows of 61 positions are 6 MB a layer: 0.5 us a row, 1.0 without. */
+/* The blocks of a row's pages; next: the pages of the row processed after it (NULL: none), which are prefetched. 256
+ * rows of 61 positions are 6 MB a layer: 0.5 us a row, 1.0 without. */
 static void page_path(struct block *b, struct path *p, const int *pages, const int *next, int next_pages, int len,
                       int64_t page)
 {

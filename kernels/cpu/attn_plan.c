@@ -1,5 +1,5 @@
-/* attn_plan.c: which keys each row sees. Rows that go on down a branch share the list of what lies above it, so a plan
- * is as large as the tree. */
+/* attn_plan.c: the keys that each row sees. Rows of one branch share the list of segments above it, so a plan is as
+ * large as the tree. */
 #include "kernels/cpu/attn.h"
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
-/* embed.c: rows of the token table, and their gradients. The way back sorts rows by id, so that each table row has one
- * writer and a fixed order. */
+/* embed.c: rows of the token table, and their gradients. The backward pass sorts rows by id, so that each table row
+ * has one writer and a fixed order. */
 #include "kernels/cpu/vec_sum.h"
 #include "kernels/cpu/work.h"
 #include "kernels/ops.h"

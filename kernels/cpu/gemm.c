@@ -1,6 +1,6 @@
 /* gemm.c: the matrix product: b in k-major panels, small tiles of d in registers, threads over tiles. Goto and van de
- * Geijn, "Anatomy of high-performance matrix multiplication" (2008). What a thread or a tile gets never shows in the
- * bits: an element is summed over k in blocks of GEMM_KC, always from 0. */
+ * Geijn, "Anatomy of high-performance matrix multiplication" (2008). The split into threads and tiles does not change
+ * the bits: an element is summed over k in blocks of GEMM_KC, always from 0. */
 #include "kernels/cpu/gemm_isa.h"
 #include <omp.h>
 #include <pthread.h>
@@ -9,7 +9,7 @@
 
 /* Figures: Zen 5, two cores, floats, one thread unless said. A tile alone reaches 242 GFLOP/s. */
 enum {
-    /* two threads on 16 x 640 x 96 (2.0 MFLOP): 5.9 us against 8.1; on 64 x 96 x 96 (1.2): nothing won */
+    /* two threads on 16 x 640 x 96 (2.0 MFLOP): 5.9 us against 8.1; on 64 x 96 x 96 (1.2): no gain */
     SERIAL_FLOPS = 3 << 19,
     /* bytes of b packed at once unless it is a kept weight; 4 MB: 192 x 96 x 5000 TN loses 4 to 12 % */
     SCRATCH = 1 << 20,
@@ -19,7 +19,7 @@ enum {
     /* tiles of rows a thread takes at once, at most: their part of a stays in L2; 4, 16 and 24: within 3 % */
     CHUNK = 8,
 };
-/* a is never packed, the kernels reach its rows where they lie: a copy makes 5000 x 96 x 192 3 to 7 % slower and 1024^3
+/* a is never packed, the kernels read its rows in place: a copy makes 5000 x 96 x 192 3 to 7 % slower and 1024^3
  * (rows 4096 bytes apart) 3 % faster. */
 
 /* One product of m rows with the packed panels of k rows p0 .. p1-1, columns from col. */
@@ -32,9 +32,9 @@ struct work {
     int64_t slice;                  /* panels of one task */
     int threads;
     bool across;
-    /* Rows are shared out evenly, as the operations around do, so that a core finds in its own cache what it wrote
-     * before; a thread that is done helps the others. of[t]: the next task of part t begins at row next % rows of the
-     * part, slice next / rows. */
+    /* Rows are shared out evenly, as the operations around do, so that a core finds in its own cache the rows it
+     * wrote before; a thread that is done takes tasks of the others. of[t]: the next task of part t begins at row next
+     * % rows of the part, slice next / rows. */
     struct part { _Alignas(64) _Atomic int64_t next; } of[PARTS];
     int parts;
 };
@@ -105,8 +105,8 @@ static void chunk(const struct work *w, int64_t r0, int64_t r1, int64_t j0, int6
 
 static int64_t part_row(const struct work *w, int part) { return w->g->m * part / w->parts; }
 
-/* Takes the next task of a part: long runs of rows first, short ones at the end, so that a thread that is late is late
- * by little. */
+/* Takes the next task of a part: long runs of rows first, short ones at the end, so that the last thread is
+ * late by little. */
 static bool take(struct work *w, int part, int64_t *at, int64_t *rows)
 {
     const int64_t m = part_row(w, part + 1) - part_row(w, part), mr = w->isa->mr;

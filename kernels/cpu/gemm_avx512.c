@@ -1,5 +1,5 @@
-/* gemm_avx512.c: the tile kernels for AVX-512: 14 rows by two registers are 28 accumulators of 32. Compiled in whatever
- * the base architecture is, called only where the processor says it can. The Makefile has its flags (isa.*). */
+/* gemm_avx512.c: the tile kernels for AVX-512: 14 rows by two registers are 28 accumulators of 32. Compiled for
+ * every base architecture, called only on processors that support it. The Makefile has its flags (isa.*). */
 #include "kernels/cpu/gemm_isa.h"
 #if defined(__x86_64__)
 #include <immintrin.h>

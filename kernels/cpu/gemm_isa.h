@@ -1,4 +1,4 @@
-/* gemm_isa.h: what the parts of the CPU matrix product share: the packed layout, the tile kernels of one instruction
+/* gemm_isa.h: shared by the parts of the CPU matrix product: the packed layout, the tile kernels of one instruction
  * set, the packing.
  * Vectors only ever span columns, so that every instruction set computes each element by the same chain and gives the
  * same bits. */

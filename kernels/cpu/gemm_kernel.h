@@ -24,7 +24,7 @@ static inline __attribute__((always_inline)) void tile(const struct gemm_tile *t
         if (i % 3 == 0) q[i / 3] = t->a + (across ? 0 : i * sa);
         UNROLL for (int v = 0; v < vecs; v++) acc[i][v] = vzero();
         if (rows <= 3) continue;
-        /* d is on its way while the sum runs: 5000 x 640 x 96 NT 212 GFLOP/s, 148 without; for a row alone it costs 10
+        /* d is prefetched while the sum runs: 5000 x 640 x 96 NT 212 GFLOP/s, 148 without; for a row alone it costs 10
          * % */
         UNROLL for (int v = 0; v < vecs; v++) __builtin_prefetch(t->d + i * t->ldd + col + v * VL, 1);
         __builtin_prefetch(t->d + i * t->ldd + col + vecs * VL - 1, 1);

@@ -12,7 +12,7 @@ struct lanes {
     /* dx from dy, dres (may be NULL) and x;  sum[dim, padded to VL_MAX] += dy x rstd */
     void (*norm_back)(elem_t *dx, double *sum, const elem_t *dy, const elem_t *dres, const elem_t *x, const elem_t *w,
                       acc_t rstd, int dim);
-    /* y = x of `heads` heads of 2 half turned by +angle (way = 1) or -angle (way = -1); cs is cos[half], sin[half]; y
+    /* y = x of `heads` heads of 2 half rotated by +angle (way = 1) or -angle (way = -1); cs is cos[half], sin[half]; y
      * may be x */
     void (*rotate)(elem_t *y, const elem_t *x, const elem_t *cs, int half, int way, int heads);
     void (*swiglu)(elem_t *y, const elem_t *g, const elem_t *u, int ff);
@@ -23,11 +23,11 @@ struct lanes {
     /* One query row against its path: out[heads hd], lse[heads] (may be NULL). q[heads hd] unscaled. */
     void (*attn)(elem_t *out, acc_t *lse, const elem_t *q, const struct path *p, struct heads h,
                  const struct attn_space *w);
-    /* Rows first .. last - 1 of one branch and one kv head on the way back: dq, dk and dv of the rows written, dk and
-     * dv of the path above added to. */
+    /* Backward pass of rows first .. last - 1 of one branch and one kv head: dq, dk and dv of the rows are written, dk
+     * and dv of the path above are added to. */
     void (*attn_back)(const struct attn_back *b, int first, int last, int kv, const struct attn_space *w);
 };
 
-/* What gemm_isa() stands for: AVX-512 where that is AVX-512, else the base architecture. APPO_ISA chooses for both. */
+/* The same choice as gemm_isa(): AVX-512, or the base architecture. APPO_ISA sets both. */
 const struct lanes *lanes(void);
 const struct lanes *lanes_avx512(void);         /* NULL where the compiler or the processor cannot */

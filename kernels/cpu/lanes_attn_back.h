@@ -1,4 +1,4 @@
-/* lanes_attn_back.h: the way back through attention for the rows of one branch. Included after lanes_attn.h. */
+/* lanes_attn_back.h: backward pass of attention for the rows of one branch. Included after lanes_attn.h. */
 #include <string.h>
 
 /* rows[j] += sum_c p[c][j] x[c], c ascending, over the path's keys. */
@@ -108,7 +108,7 @@ static void attn_back(const struct attn_back *b, int first, int last, int kv, co
     const int hd = h.hd, k0 = (h.heads + kv) * hd, v0 = k0 + h.kv * hd, group = h.heads / h.kv;
     const int64_t width = (int64_t)(h.heads + 2 * h.kv) * hd;
     for (int i = first, rows; i < last; i += rows) {
-        /* of more heads than two the rows' turns would mix */
+        /* with more than two heads a group of rows would mix the order of sums */
         rows = group > 2 || last - i < 2 ? 1 : last - i < ATTN_ROWS ? 2 : ATTN_ROWS;
         /* no row before has seen these keys */
         for (int r = 0; r < rows; r++) {

@@ -1,6 +1,5 @@
-/* lanes_avx512.c: the inner loops for AVX-512. Compiled in whatever the base architecture is, called only where the
- * processor says it can.
- * The Makefile has its flags (isa.*). */
+/* lanes_avx512.c: the inner loops for AVX-512. Compiled for every base architecture, called only on processors that
+ * support it. The Makefile has its flags (isa.*). */
 #if defined(__x86_64__)
 #include "kernels/cpu/lanes.h"
 

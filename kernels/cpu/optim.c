@@ -92,7 +92,7 @@ static float from_bf16(uint16_t x)
     return b.f;
 }
 
-/* x moved away from 0 by dither / 2^16 of the distance between neighbours, then cut; what is no number stays none. */
+/* Stochastic rounding to bf16: add dither to the 16 dropped bits, truncate. NaN stays NaN, infinity stays infinity. */
 static uint16_t to_bf16(double x, uint32_t dither)
 {
     union { float f; uint32_t u; } b = { (float)x };

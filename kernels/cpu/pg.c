@@ -1,6 +1,6 @@
 /* pg.c: every policy loss. A row is one reverse scan, because the discounted sum of the future factor runs backwards; a
- * second pass over g puts the denominators in, which are known only when every row has been seen. Row sums are added in
- * row order: threads change nothing. */
+ * second pass over g divides by the denominators, which are known only after the last row. Row sums are added in row
+ * order: threads change nothing. */
 #include "kernels/cpu/rl.h"
 #include <stdlib.h>
 
@@ -69,7 +69,7 @@ static struct row_sum row_loss(acc_t *g, acc_t *influence, const struct loss_in 
         slopes += t.slope;
         if (g) g[i] = (acc_t)t.slope;
     }
-    s.kept = !(r->drop_rows && s.lower > 1);           /* more than one such token: a single one is forgiven */
+    s.kept = !(r->drop_rows && s.lower > 1);           /* a single such token does not drop the row */
     /* each token moves the mean by 1/n, and the mean moves every token's loss */
     if (whole && g)
         for (int64_t i = in->begin[row]; i < in->begin[row + 1]; i++)

@@ -1,5 +1,5 @@
-/* query_scale.c: queries times a constant: YaRN's attention factor, which ropes multiply cosines and sines with, acts
- * on the logits as its square. */
+/* query_scale.c: queries times a constant: YaRN's attention factor, which other implementations multiply cosines and
+ * sines with, acts on the logits as its square. */
 #include "kernels/cpu/vec.h"
 #include "kernels/cpu/work.h"
 #include "kernels/ops.h"

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* cos[pos][half], then sin[pos][half], of the frequencies last used. Positions past the table are computed on the spot,
+/* cos[pos][half], then sin[pos][half], of the frequencies last used. Positions past the table are computed when needed,
  * the same way. */
 struct angles { acc_t *freq; int half; int64_t have; elem_t *cs; };
 enum { ANGLES_MAX = 16384 };

@@ -1,4 +1,4 @@
-/* rows.c: rows scattered to their places. */
+/* rows.c: scatters rows. */
 #include "kernels/ops.h"
 #include <string.h>
 

@@ -1,6 +1,6 @@
-/* sample.c: draws one id per row of logits. The common case (no top-k, no top-p, no mask) is one read of the row and
- * one of its exponentials. Restricted draws sort the ids that can matter, by radix, so that ties and limits are exact
- * and no vocabulary or distribution is slow. */
+/* sample.c: samples one id per row of logits. The common case (no top-k, no top-p, no mask) is one read of the row and
+ * one of its exponentials. Restricted sampling sorts the ids that can matter, by radix, so that ties and limits are
+ * exact and no vocabulary or distribution is slow. */
 #include "base/philox.h"
 #include "kernels/cpu/row_stats.h"
 #include "kernels/cpu/vec_sum.h"
@@ -64,7 +64,7 @@ static uint64_t rank_key(elem_t x)
     return b & sign ? b : ~(b | sign) & all;
 }
 
-/* Sorts by key, equal keys in the order they had; a digit that all keys share costs one look. */
+/* Sorts by key, equal keys in the order they had; a digit that all keys share costs one test. */
 static void rank_sort(struct rank *r, struct rank *spare, int n)
 {
     struct rank *from = r, *to = spare;
@@ -85,7 +85,7 @@ static void rank_sort(struct rank *r, struct rank *spare, int n)
     if (from != r) memcpy(r, from, (size_t)n * sizeof *r);
 }
 
-/* Keeps of n ids those whose leading digits are not behind those of the k-th: at least k of them. */
+/* Of n ids keeps those whose leading digits sort no later than the k-th: at least k of them. */
 static int cut_to(struct rank *r, int n, int k)
 {
     int count[1 << TOP_BITS] = { 0 }, last = 0, kept = 0, shift = KEY_BITS - TOP_BITS;
@@ -97,16 +97,16 @@ static int cut_to(struct rank *r, int n, int k)
 
 struct space { elem_t *e; double *block; struct rank *rank, *spare; };
 
-/* Weighs the ids of the mask anew, relative to the best of them: beside the whole vocabulary all of them may have
- * underflowed. */
+/* Recomputes the weights of the allowed ids relative to the best of them: relative to the whole vocabulary all of them
+ * may have underflowed. */
 static void apply_mask(elem_t *e, const elem_t *x, double inv_temp, const uint32_t *allow, int vocab)
 {
     double top = (double)x[argmax(x, vocab, allow)];
     for (int j = 0; j < vocab; j++) e[j] = allowed(allow, j) ? (elem_t)exp(((double)x[j] - top) * inv_temp) : 0;
 }
 
-/* Leaves in w->e the weights of the ids that may be drawn, 0 elsewhere: of those the mask allows the top_k, of those
- * the smallest set of the highest with a mass of top_p. */
+/* Leaves in w->e the weights of the ids that may be sampled, 0 elsewhere: of the allowed ids the top_k, of those the
+ * smallest set of the highest with a mass of top_p. */
 static void restrict_to(const struct space *w, const elem_t *x, const struct sample_rule *r, int vocab)
 {
     bool by_k = r->top_k > 0 && r->top_k < vocab, by_p = r->top_p < 1;
@@ -114,7 +114,7 @@ static void restrict_to(const struct space *w, const elem_t *x, const struct sam
     int n = 0, kept = 0;
     if (!by_k) {
         for (int j = 0; j < vocab; j++) mass += (double)w->e[j];
-        /* all ids below it together are too few to be needed for top_p; half, for rounding */
+        /* all ids below it together weigh too little to be needed for top_p; half, for rounding */
         floor = (1 - r->top_p) * mass / vocab / 2;
     }
     for (int j = 0; j < vocab; j++)

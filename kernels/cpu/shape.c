@@ -1,4 +1,4 @@
-/* shape.c: what the operations of the C backend take: any shape that a configuration may have. */
+/* shape.c: the C backend supports every shape that a configuration may have. */
 #include "base/err.h"
 #include "kernels/ops.h"
 

@@ -14,7 +14,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"        /* vectors are passed between inlined functions only */
 #endif
 
-/* Vectors never cross a call: without AVX there is no agreement on how they would. */
+/* Vectors are passed between inlined functions only: without AVX no calling convention covers them. */
 #define INLINE static inline __attribute__((always_inline))
 
 enum {

@@ -1,10 +1,10 @@
-/* vec_exp.h: exp of a vector, and what is made of it. */
+/* vec_exp.h: exp of a vector, and the sigmoid. */
 #pragma once
 #include "kernels/cpu/vec.h"
 
 /* exp of every lane. float: x = n ln2 + r, |r| <= ln2/2, a polynomial (Cephes), at most 2 ulp from -87.3 to 88.3; below
- * it goes to 0, above it stays at 2.3e38, which no caller can tell from more (1 / (1 + e), or x <= 0); exp(0) is 1, NaN
- * stays NaN. double: the C library's. */
+ * it goes to 0, above it stays at 2.3e38, which makes no difference to any caller (1 / (1 + e), or x <= 0); exp(0) is
+ * 1, NaN stays NaN. double: the C library's. */
 INLINE vr vexp(vr x)
 {
 #if defined(REAL_IS_double)

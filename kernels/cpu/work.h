@@ -1,12 +1,12 @@
-/* work.h: what the operations of the CPU backend share: how many threads a piece of work is worth, and scratch memory
- * that is kept between calls. An operation that is worth less than a thread start runs on the caller alone: a decode
+/* work.h: shared by the operations of the CPU backend: how many threads a piece of work is worth, and scratch memory
+ * that is kept between calls. An operation that costs less than starting a thread runs on the caller alone: a decode
  * step has forty of them. */
 #pragma once
 #include "base/err.h"
 #include "kernels/dev.h"
 #include "base/arith.h"
 
-/* Builds with a sanitizer also check what every result must satisfy. */
+/* Builds with a sanitizer also check conditions that every result must satisfy. */
 #if defined(__SANITIZE_ADDRESS__)
 enum { CHECKED = 1 };
 #else

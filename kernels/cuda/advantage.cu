@@ -11,7 +11,7 @@ struct dual_args {
     const int64_t *begin;
     const int *uid;
     const struct branch_record *rec;
-    double *a, *own, *value;            /* [rows], [rows], [positions]: what the branches at a position itself bring */
+    double *a, *own, *value;            /* [rows], [rows], [positions]: sum over the branches at that position */
     int *count;                         /* [positions]: how many they are */
     int rows, records;
     struct advantage_rule r;
@@ -32,7 +32,7 @@ __device__ rl_group group_of(const dual_args &a, int uid, bool branch)
     return g;
 }
 
-/* A thread a row: a = its standardised reward, own = what all its positions get. */
+/* A thread a row: a = its standardised reward, own = the advantage of all its positions. */
 __global__ void __launch_bounds__(128) dual_rows_kernel(dual_args a)
 {
     int row = (int)(blockIdx.x * 128 + threadIdx.x);
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(128) dual_rows_kernel(dual_args a)
     if (a.base) a.base[row] = (acc_t)x;
 }
 
-/* Position of the batch at which record i brings something to `row`; -1: not a branch of this row. */
+/* Position of the batch that the branch of record i credits in `row`; -1: not a branch of this row. */
 __device__ __forceinline__ int64_t dual_place(const dual_args &a, int i, int row)
 {
     struct branch_record rec = a.rec[i];
@@ -58,7 +58,7 @@ __device__ __forceinline__ int64_t dual_place(const dual_args &a, int i, int row
     return at < 0 ? -1 : a.begin[row] + at;
 }
 
-/* A warp a row: the records in their order, 32 looked at together and one lane adding; then the scan. */
+/* A warp a row: the records in their order, 32 tested together and one lane adding; then the scan. */
 __global__ void __launch_bounds__(RL_BLOCK) dual_positions_kernel(dual_args a)
 {
     int row = rl_row(), lane = rl_lane();

@@ -6,8 +6,8 @@
 #include "kernels/cuda/num.cuh"
 #include "kernels/cuda/attn.h"
 
-/* Blocks that shall fit a multiprocessor together: with bf16 the kernels then still need no spill, with float rows half
- * as many. */
+/* Blocks that are to fit on one multiprocessor: with bf16 the kernels then still need no spill, with float rows half as
+ * many. */
 #define ATTN_BLOCKS(n) (sizeof(elem_t) == 2 || (n) == 1 ? (n) : (n) / 2)
 
 /* One block has 256 threads. In a step over dimensions a thread owns two of them, d and d + 1, and one of 512 / W
@@ -54,7 +54,7 @@ __device__ __forceinline__ void attn_eight(float v[8], const elem_t *p, int left
     }
 }
 
-/* own[j] = row j of x, rows apart by ld; what is not there is 0. */
+/* own[j] = row j of x, rows apart by ld; rows and columns past the end are 0. */
 template <int W, int N>
 __device__ __forceinline__ void attn_own(float (&own)[N][W], const elem_t *x, int64_t ld, int rows, int hd)
 {
@@ -82,8 +82,8 @@ __device__ __forceinline__ void attn_dots(float (&s)[N], const float (&own)[N][W
     }
 }
 
-/* acc[j] += weight[t][j] x[t] for t = from .. to-1; own vector j sees lo[j] <= t < hi[j] only: what it does not see may
- * be NaN. */
+/* acc[j] += weight[t][j] x[t] for t = from .. to-1; own vector j sees lo[j] <= t < hi[j] only: other
+ * positions may be NaN. */
 template <bool CHECK, int W, int N>
 __device__ __forceinline__ void attn_stretch(float (&acc)[N][2], const attn_shared<W, N> &sh, const elem_t *x, int from,
                                              int to)

@@ -1,4 +1,4 @@
-/* attn.h: what the CUDA attention files share: the plan, made on the host and kept on the device, and the tensor-core
+/* attn.h: shared by the CUDA attention files: the plan, made on the host and kept on the device, and the tensor-core
  * path under its own name, so that a test calls it whatever elem_t is. */
 #pragma once
 #include "kernels/ops.h"
@@ -34,7 +34,7 @@ struct attn_plan {
 };
 
 /* op_attn and op_attn_back by mma.sync, fp32 sums, no float atomics; numbers are bf16 bits. h.hd is 64 or 128:
- * attn_mma_takes() says so.
+ * attn_mma_takes() checks that.
  * Bits depend on how rows fall into tiles of 64, so this path belongs to numerics=fast; a row that is not finite
  * reaches the rows that share a tile with it. Dao, "FlashAttention-2" (2023), Algorithms 1 and 2, over the tiles of the
  * plan. */
@@ -42,8 +42,8 @@ bool attn_mma_takes(struct heads h);
 void attn_mma(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h);
 void attn_mma_back(uint16_t *dqkv, const uint16_t *dout, const uint16_t *out, const float *lse, const uint16_t *qkv,
                    const struct attn_plan *p, struct heads h);
-/* The same by wgmma, on devices of compute capability 9.0: attn_wgmma_takes() says whether this is one, too.
- * attn_by_wgmma(): op_attn and op_attn_back take these; reads APPO_ATTN when it is first called. */
+/* The same by wgmma, on devices of compute capability 9.0: attn_wgmma_takes() also checks the device. attn_by_wgmma():
+ * op_attn and op_attn_back use these; reads APPO_ATTN at the first call. */
 bool attn_wgmma_takes(struct heads h);
 bool attn_by_wgmma(void);
 void attn_wgmma(uint16_t *out, float *lse, const uint16_t *qkv, const struct attn_plan *p, struct heads h);
@@ -53,8 +53,8 @@ void attn_wgmma_back(uint16_t *dqkv, const uint16_t *dout, const uint16_t *out, 
 void attn_mma_paged(uint16_t *out, const uint16_t *qkv, const uint16_t *pool, const int *table, int ld, const int *pos,
                     int64_t n, struct heads h);
 
-/* How many positions op_attn_paged reads for this batch, each group of sharing rows counted once: what a bench divides
- * its time by. Waits for the device. */
+/* How many positions op_attn_paged reads for this batch, each group of rows that share counted once; benchmarks
+ * divide by it. Waits for the device. */
 int64_t attn_paged_reads(const int *table, int ld, const int *pos, int64_t n);
 
 #ifdef __cplusplus

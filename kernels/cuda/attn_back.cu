@@ -1,4 +1,4 @@
-/* attn_back.cu: the way back through attention in fp32, in three kernels without atomics: D = dout . out of every row
+/* attn_back.cu: backward pass of attention in fp32, in three kernels without atomics: D = dout . out of every row
  * and head; dq by blocks of 8 queries of a segment; dk and dv by blocks of 8 keys of a tree. With p = exp(s - lse):
  * dv_j += p_j dout; ds_j = p_j (dout . v_j - D); dq = sum ds_j k_j / sqrt(hd); dk_j += ds_j q / sqrt(hd). Queries are
  * taken in chunks counted from the tree's root, so that a tree's gradients have the same bits in every batch. */
@@ -70,8 +70,8 @@ __global__ void __launch_bounds__(256, 2)
     attn_store(dqkv + mine, width, total, NULL, b.scale, tile.rows, hd);
 }
 
-/* What query row r, of which q and dout are this thread's, puts on the keys: p[j] and ds[j], 0 where it does not see
- * key j. */
+/* p[j] and ds[j] of query row r, whose q and dout belong to this thread, for the keys of the block; 0 where it does not
+ * see key j. */
 template <int W>
 __device__ __forceinline__ void key_weights(float (&p)[ATTN_OWN], float (&ds)[ATTN_OWN],
                                             const attn_shared<W, ATTN_OWN> &sh, const float (&value)[ATTN_OWN][W],

@@ -46,8 +46,8 @@ __device__ __forceinline__ void attn_store(elem_t *y, int64_t ld, const attn_tot
     }
 }
 
-/* (m, l) of what was summed so far and (cm, cl) of a chunk become the new (m, l); a and b rescale the two. A chunk with
- * no visible position has cm = -inf, cl = 0 and changes nothing. */
+/* (m, l) of the chunks summed so far and (cm, cl) of one more become the new (m, l); a and b rescale the two. A chunk
+ * with no visible position has cm = -inf, cl = 0 and changes nothing. */
 __device__ __forceinline__ void attn_join(float &m, float &l, float cm, float cl, float &a, float &b)
 {
     float top = fmaxf(m, cm);
@@ -84,7 +84,7 @@ __device__ __forceinline__ void attn_softmax(attn_shared<W, N> &sh, const float 
 }
 
 /* One chunk forward: row is this thread's key or NULL, at[] and hi[] may have been set just before. Leaves part[] of
- * the chunk; its maximum and sum are joined to st, or stand there. */
+ * the chunk; its maximum and sum are joined to st, or stored there. */
 template <int W, int N>
 __device__ __forceinline__ void attn_chunk(attn_space<W, N> &sp, const elem_t *row, const elem_t *values, int hd,
                                            float scale, int count, bool whole, bool join)
@@ -116,7 +116,7 @@ __device__ __forceinline__ int attn_row_at(const attn_seg *seg, int *s, int t)
     return seg[*s].first + t - seg[*s].before;
 }
 
-/* How many positions of chunk c the j-th row of the tile sees; a row that is not there is taken for the last one. */
+/* How many positions of chunk c the j-th row of the tile sees; a row past the end counts as the last one. */
 __device__ __forceinline__ int attn_sees(attn_rows tile, int j, int c)
 {
     return min(ATTN_CHUNK, max(0, min(tile.len, tile.len - tile.rows + 1 + j) - c * ATTN_CHUNK));

@@ -1,8 +1,8 @@
-/* attn_mma.cu: tree attention forward on tensor cores, for bf16 heads of 64 and 128. A block of 128 queries meets the
- * tiles of 64 keys that the plan lists, with a running softmax (FlashAttention-2, Algorithm 1); only tiles on an edge
- * of the tree are masked. Each tile is read while the one before is worked on. A warp has 32 rows: with 16 the
- * fragments of keys and values, read by every warp, would take 2048 clocks of shared memory a tile of heads of 128
- * against about 1600 of mma.sync; so it is 1280. Shared memory: 96 KB at 128, 48 KB at 64. */
+/* attn_mma.cu: tree attention forward on tensor cores, for bf16 heads of 64 and 128. A block of 128 queries runs over
+ * the tiles of 64 keys that the plan lists, with a running softmax (FlashAttention-2, Algorithm 1); only tiles on an
+ * edge of the tree are masked. Loads are double-buffered: a tile is copied while the one before is computed. A warp has
+ * 32 rows: with 16 the fragments of keys and values, read by every warp, would take 2048 clocks of shared memory a tile
+ * of heads of 128 against about 1600 of mma.sync; so it is 1280. Shared memory: 96 KB at 128, 48 KB at 64. */
 #include "kernels/cuda/attn_softmax.cuh"
 
 /* two blocks of them share a multiprocessor: up to 255 registers a thread, of which sums and scores are 192 at 128 */
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(THREADS, 2)
     acc_clear<HD>(o[0]);
     acc_clear<HD>(o[1]);
     tile_load<HD, ATTN_BLOCK, THREADS>(qs, qkv + (int64_t)a * HD, ld, first, z.n);
-    for (int i = at - 1; i < stop; i++, stage ^= 1) {           /* one turn ahead only asks for the first tile */
+    for (int i = at - 1; i < stop; i++, stage ^= 1) {           /* iteration at - 1 only issues the first tile's copy */
         cp_wait();
         __syncthreads();
         if (i + 1 < stop) {

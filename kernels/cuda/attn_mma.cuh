@@ -1,6 +1,6 @@
-/* attn_mma.cuh: what the tensor-core kernels of attention share. A block has 128 rows of its own, 32 or 16 a warp;
+/* attn_mma.cuh: shared by the tensor-core kernels of attention. A block has 128 rows of its own, 32 or 16 a warp;
  * tiles of 64 rows stream through two stages of shared memory. Tiles hold HD numbers a row in 16-byte pieces, piece c
- * of row r at place c ^ (r % 8), so that ldmatrix meets no bank twice. */
+ * of row r at place c ^ (r % 8), so that ldmatrix has no bank conflicts. */
 #pragma once
 #include "kernels/cuda/attn.h"
 #include "kernels/cuda/mma.cuh"
@@ -13,8 +13,8 @@ template <int HD> __device__ __forceinline__ uint16_t *piece(uint16_t *tile, int
     return tile + r * HD + ((c ^ (r & 7)) << 3);
 }
 
-/* Asks for rows first .. first + ROWS - 1 of a matrix of n rows, ld apart, HD numbers each; rows that are not there are
- * 0. */
+/* Issues cp.async of rows first .. first + ROWS - 1 of a matrix of n rows, ld apart, HD numbers each; rows past the end
+ * are filled with 0. */
 template <int HD, int ROWS, int THREADS>
 __device__ __forceinline__ void tile_load(uint16_t *tile, const uint16_t *x, int64_t ld, int first, int n)
 {
@@ -30,8 +30,8 @@ __device__ __forceinline__ void tile_load(uint16_t *tile, const uint16_t *x, int
     }
 }
 
-/* Where lane l of a warp reads: row r, piece c of it, moved on by 2 k pieces. Rows are a multiple of 8 pieces, so
- * moving on is an exclusive or: one address a lane serves all k. */
+/* Where lane l of a warp reads: row r, piece c of it, advanced by 2 k pieces. Rows are a multiple of 8 pieces, so
+ * the advance is an exclusive or: one address a lane serves all k. */
 template <int HD> __device__ __forceinline__ uint16_t *piece_from(uint16_t *tile, int r, int c, int k)
 {
     return tile + ((r * HD + ((c ^ (r & 7)) << 3)) ^ k << 4);
@@ -59,7 +59,7 @@ template <int HD> __device__ __forceinline__ void frag_bt(unsigned b[4], uint16_
     ldsm4_t(b, piece_from<HD>(tile + k0 * HD, lane % 16, lane / 16, n));
 }
 
-/* Of two neighbouring 16x8 accumulators the bf16 A fragment of 16 columns. */
+/* Two neighbouring 16x8 accumulators as the bf16 A fragment of 16 columns. */
 __device__ __forceinline__ void frag_of(unsigned a[4], const float x[4], const float y[4])
 {
     a[0] = pack_bf16(x[0], x[1]), a[1] = pack_bf16(x[2], x[3]);

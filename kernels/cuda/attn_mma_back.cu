@@ -1,4 +1,4 @@
-/* attn_mma_back.cu: the way back through tree attention on tensor cores (FlashAttention-2, Algorithm 2), in three
+/* attn_mma_back.cu: backward pass of tree attention on tensor cores (FlashAttention-2, Algorithm 2), in three
  * kernels without atomics: D = dout . out; dq by blocks of 128 queries over tiles of keys; dk and dv by blocks of 128
  * keys over tiles of queries, all query heads of the key head one after another. Scores are made twice: 7 products of
  * the 5 that one kernel with atomics on dq would need, for sums in one fixed order. Shared memory: 128 KB at 128, whose
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(256)
                    *values = keys + (int64_t)b.z.kv * HD;
     float dq[HD / 8][4], lse2[2], dot[2], by[2] = { b.scale, b.scale };
     acc_clear<HD>(dq);
-    for (int half = 0; half < 2; half++) {                      /* a row that is not there has weights exp(-inf) */
+    for (int half = 0; half < 2; half++) {                      /* a row past the end has weights exp(-inf) */
         int64_t row = first + r0 + lane / 4 + 8 * half;
         lse2[half] = row < b.z.n ? b.lse[row * b.z.heads + a] * LOG2E : INFINITY;
         dot[half] = row < b.z.n ? b.dot[row * b.z.heads + a] : 0.0f;

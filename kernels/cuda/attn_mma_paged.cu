@@ -1,13 +1,13 @@
 /* attn_mma_paged.cu: attention over pages on tensor cores, for numerics=fast and bf16 heads of 64 and 128. A block
  * takes a stretch of positions (256 or 128: 64 KB of keys and values, so that two blocks share a multiprocessor and one
  * loads while the other computes) for up to 128 query vectors of the rows that share it. One row has 3 to 8 vectors in
- * most models, half of a fragment of 16: tensor cores idle, but bytes are what decoding waits for. */
+ * most models, half of a fragment of 16: tensor cores idle, but decoding is bound by bytes. */
 #include "kernels/cuda/attn_mma.cuh"
 #include "kernels/cuda/attn_paged.cuh"
 
 static const float LN2 = 0.6931471805599453f;
 
-/* What each of the 8 warps leaves: the sums of 16 vectors over its positions, and maximum (in powers of 2) and sum of
+/* Result of each of the 8 warps: the sums of 16 vectors over its positions, and maximum (in powers of 2) and sum of
  * weights. The sums overlay the keys and values. */
 struct warp_stat { float m[8][16], l[8][16]; };
 

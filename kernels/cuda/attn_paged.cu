@@ -1,12 +1,12 @@
 /* attn_paged.cu: attention over pages, for decoding and prompts. A block is one key head of the rows that share a chunk
  * of 256 positions; their query heads go through it eight or four at a time. A chunk is computed as attn.cu does,
- * chunks are joined in the same order: the same bits, whoever shares with whom. Bytes: 4 hd a position and key head
+ * chunks are joined in the same order: the same bits for every grouping of rows. Bytes: 4 hd a position and key head
  * (bf16), once for a group; later passes of a group find them in L1 (64 KB a chunk of heads of 64). */
 #include "kernels/cuda/attn_paged.cuh"
 #include "kernels/cuda/mma.cuh"
 
-/* part[] of more rows than this holds is made in turns: 256 rows of 32 heads of 128 and 16,384 positions would be 273
- * MB */
+/* part[] is limited to this many bytes, more rows are processed in several launches: 256 rows of 32 heads of 128 and
+ * 16,384 positions would be 273 MB */
 static const int64_t PART_MOST = (int64_t)256 << 20;
 
 struct paged_in { const elem_t *qkv, *pool; float scale; bool whole; };
@@ -19,8 +19,8 @@ __device__ __forceinline__ paged_vector vector_of(const paged_group &g, const st
     return paged_vector{ g.row[v / heads], kv * heads + v % heads };
 }
 
-/* The chunk for vectors v .. v + N - 1 of the group, of which there are `all`; what is beyond is computed as the last
- * one and not stored. */
+/* The chunk for vectors v .. v + N - 1 of the group, of which there are `all`; vectors past the end repeat the last one
+ * and are not stored. */
 template <int W, int N>
 __device__ __forceinline__ void chunk_pass(attn_space<W, N> &sp, const paged_group &g, const struct paged &p,
                                            const paged_in &in, int kv, int c, int v, int all, int longest)
@@ -83,8 +83,8 @@ __global__ void __launch_bounds__(256, ATTN_BLOCKS(W < 256 ? 2 : 1)) paged_kerne
 __device__ __forceinline__ void put_number(elem_t *y, float x) { *y = from_float(x); }
 __device__ __forceinline__ void put_number(uint16_t *y, float x) { *y = (uint16_t)pack_bf16(x, 0.0f); }
 
-/* A warp joins the stretches of one row's head, last to first, each lane its dimensions; four are read at a time, for a
- * load takes as long as 50 joins. */
+/* A warp joins the stretches of one row's head, last to first, each lane its dimensions; four are read at a time,
+ * because a load takes as long as 50 joins. */
 template <int W, int SPAN, class T> __global__ void __launch_bounds__(256) join_kernel(T *out, struct paged p)
 {
     enum { AHEAD = 4 };
@@ -121,8 +121,8 @@ template <int W> static void exact_rows(elem_t *out, const struct paged &p, cons
     LAUNCH((join_kernel<W, ATTN_CHUNK, elem_t>), blocks_of((int64_t)p.n * p.h.heads, 8), 256, 0, queue(), out, p);
 }
 
-/* Calls go(from, p) for as many rows from `from` on as part[] may hold at once; turns begin at windows. */
-template <class F> static void in_turns(struct paged p, int64_t n, int span, F go)
+/* Calls go(from, p) for as many rows from `from` on as part[] may hold at once; each call begins at a window. */
+template <class F> static void by_parts(struct paged p, int64_t n, int span, F go)
 {
     p.stretches = (int)(((int64_t)p.ld * KV_PAGE + span - 1) / span);
     const int64_t each = (int64_t)p.h.heads * p.stretches * (p.h.hd + 2) * (int64_t)sizeof *p.part;
@@ -141,7 +141,7 @@ extern "C" void attn_mma_paged(uint16_t *out, const uint16_t *qkv, const uint16_
            ((uintptr_t)qkv | (uintptr_t)pool) % 16 == 0);
     const int group = h.heads / h.kv;
     struct paged p = { table, pos, NULL, h, 0, ld, 0, MIN((int)WINDOW, ATTN_BLOCK / group) };
-    in_turns(p, n, attn_mma_span(h.hd), [=](int64_t from, const struct paged &rows) {
+    by_parts(p, n, attn_mma_span(h.hd), [=](int64_t from, const struct paged &rows) {
         attn_mma_pages(rows, qkv + from * (h.heads + 2 * h.kv) * h.hd, pool);
         uint16_t *to = out + from * h.heads * h.hd;
         const unsigned blocks = blocks_of((int64_t)rows.n * h.heads, 8);
@@ -165,7 +165,7 @@ extern "C" void op_attn_paged(elem_t *out, const elem_t *qkv, const elem_t *pool
     struct paged p = { table, pos, NULL, h, 0, ld, 0, WINDOW };
     const float scale = 1.0f / sqrtf((float)h.hd);
     const bool whole = attn_whole(h, qkv) && attn_whole(h, pool);
-    in_turns(p, n, ATTN_CHUNK, [=](int64_t from, const struct paged &rows) {
+    by_parts(p, n, ATTN_CHUNK, [=](int64_t from, const struct paged &rows) {
         const struct paged_in in = { qkv + from * (h.heads + 2 * h.kv) * h.hd, pool, scale, whole };
         ATTN_WIDTH(exact_rows, h.hd, out + from * h.heads * h.hd, rows, in);
     });

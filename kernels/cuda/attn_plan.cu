@@ -1,4 +1,4 @@
-/* attn_plan.cu: which keys each row sees, as lists of work for the kernels. Host code: it runs once a batch, in one
+/* attn_plan.cu: the keys that each row sees, as lists of work for the kernels. Host code: it runs once a batch, in one
  * pass over the rows, and its lists are as large as the tree's own blocks, never rows times rows. A block of 128 rows
  * of a 4096-row sequence has at most 64 tiles. */
 #include "kernels/cuda/attn.cuh"
@@ -83,7 +83,7 @@ static int key_tiles(struct attn_keys *to, const struct ints *root, const int *e
     return n;
 }
 
-/* One list being made: tiles of block b stand at begin[b]; sorted() puts the blocks with most tiles first. */
+/* A list under construction: tiles of block b start at begin[b]; sorted() puts the blocks with most tiles first. */
 struct list { struct ints begin, tile, own; };
 
 static const int *sort_begin;

@@ -1,10 +1,10 @@
 /* attn_softmax.cuh: running softmax of the tensor-core kernels (FlashAttention-2, Algorithm 1), on 16 rows of scores a
- * a warp. */
+ * warp. */
 #pragma once
 #include "kernels/cuda/attn_mma.cuh"
 
-/* -inf where the key is not seen: this thread's columns of the 16 x 64 scores whose first row is `row0` and first key
- * k0. */
+/* Masks scores: -inf where the key is not visible, in this thread's columns of the 16 x 64 scores whose first row is
+ * `row0` and first key k0. */
 __device__ __forceinline__ void hide(float (&s)[8][4], const int *end, int n, int row0, int k0)
 {
     int lane = threadIdx.x % 32, row = row0 + lane / 4;
@@ -18,8 +18,8 @@ __device__ __forceinline__ void hide(float (&s)[8][4], const int *end, int n, in
         }
 }
 
-/* One row (half 0: g, 1: g + 8) of the running softmax: s becomes exp(s scale - max), its sum goes to l; returns what
- * older sums are multiplied with. */
+/* One row (half 0: g, 1: g + 8) of the running softmax: s becomes exp(s scale - max), its sum goes to l; returns the
+ * factor for older sums. */
 __device__ __forceinline__ float soften(float (&s)[8][4], int half, float &m, float &l, float scale2)
 {
     float top = m, sum = 0.0f;

@@ -1,11 +1,11 @@
 /* attn_wgmma.cu: tree attention forward by wgmma (sm_90a), for bf16 heads of 64 and 128; attn_mma.cu's work and
- * contract. Each warpgroup keeps 64 queries as A fragments. A turn asks for S = q k^T of its tile and for the last
- * turn's P v, and works on the softmax of S while P v is under way (Shah et al., "FlashAttention-3" (2024), Algorithm
- * 2): the tensor cores wait for the softmax only as far as it is longer than P v. */
+ * contract. Each warpgroup keeps 64 queries as A fragments. An iteration issues S = q k^T of its tile and P v of the
+ * iteration before, and computes the softmax of S while P v is in flight (Shah et al., "FlashAttention-3" (2024),
+ * Algorithm 2): the tensor cores wait for the softmax only as far as it is longer than P v. */
 /* Counted for a pair of tiles of 128 x 64 at heads of 128, in clocks of one multiprocessor: wgmma 1024 (2 x 128 x 64 x
  * 128 of 2048 multiply-adds a clock); shared memory 768 of 128 bytes (keys 256, values 256, what is loaded 256; with
- * queries from shared memory 1024); exponentials 512 (16 a clock); ptxas 13.0 makes 390 instructions of a turn, 780
- * issue slots of a scheduler, 650 of them beside P v. Both warpgroups in step: 512 for S, then 650: 840 TFLOP/s at
+ * queries from shared memory 1024); exponentials 512 (16 a clock); ptxas 13.0 makes 390 instructions of an iteration,
+ * 780 issue slots of a scheduler, 650 of them beside P v. Both warpgroups in step: 512 for S, then 650: 840 TFLOP/s at
  * 1.755 GHz and 132 multiprocessors; tensor cores alone 949. From L2 come 32 KB, 32 bytes a clock at that rate, 7.4
  * TB/s in all: more than L2 may give. Heads of 64: wgmma 512, shared memory 384, exponentials 512. Registers at 128: o
  * 64, q 32, s 32, p 16. Shared memory: 129 KB at 128; 65 KB at 64, two blocks. Not measured. */
@@ -15,7 +15,7 @@
 #include "kernels/cuda/attn_softmax.cuh"
 #include "kernels/cuda/attn_wgmma.cuh"
 
-/* Softmax of the scores of one tile; old: what older sums are multiplied with. */
+/* Softmax of the scores of one tile; old: the factors for older sums. */
 struct wg_row { float m[2], l[2]; };
 __device__ __forceinline__ void wg_weights(float (&s)[8][4], float (&old)[2], wg_row &w, int tile, const int *end,
                                            int n, int row0, float scale2)
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1)
 {
     if (!WGMMA_HERE) { wg_missing(); return; }
     SHARED_DYN(uint16_t, raw);
-    /* turn 1 is the first to load there, turn 0 reads the queries */
+    /* iteration 1 is the first to load there, iteration 0 reads the queries */
     uint16_t *stages = atoms_from(raw), *qs = stage_of<HD>(stages, WG_STAGES - 1);
     wg_tiles t = tiles_from(list, blockIdx.x);
     const int first = list.own[blockIdx.x] * ATTN_BLOCK, a = blockIdx.y, tiles = t.count, r0 = threadIdx.x / 32 * 16;
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(WG_THREADS, HD == 64 ? 2 : 1)
         wg_sums<HD>(o, p, stage_of<HD>(stages, i - 1) + ATTN_TILE * HD, i > 1);
         wg_wait<1>(s);
         wg_weights(s, old, w, t.now, end, z.n, first + r0, scale * LOG2E);
-        /* see above: the softmax comes before this branch, the wait behind it */
+        /* see above: the softmax comes before this branch, the wait after it */
         wg_hold(s);
         if (HD == 128 && i + WG_AHEAD < tiles)
             pair_load<HD>(stage_of<HD>(stages, i + WG_AHEAD), keys, ld, values, ld, t.then >> 1, z.n);

@@ -1,15 +1,15 @@
-/* attn_wgmma.cuh: what the wgmma kernels of attention share. A block has 128 rows of its own and two warpgroups, 64
+/* attn_wgmma.cuh: shared by the wgmma kernels of attention. A block has 128 rows of its own and two warpgroups, 64
  * rows each; pairs of tiles of 64 rows (keys and values, or queries and dout) stream through four stages of shared
- * memory, two turns ahead of their use. A matrix of ROWS x HD numbers lies there as HD / 64 panels of ROWS lines of 128
- * bytes, swizzled: both ways of reading it (wg_matrix) are one descriptor each. */
+ * memory, issued two iterations before their use (software pipelining). A matrix of ROWS x HD numbers lies there as HD
+ * / 64 panels of ROWS lines of 128 bytes, swizzled: it is read plain or transposed by one descriptor (wg_matrix). */
 #pragma once
 #include "kernels/cuda/attn_mma.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
-/* a turn may still read the tile before its own: AHEAD + 2 stages */
+/* an iteration may still read the tile of the iteration before: AHEAD + 2 stages */
 enum { WG_THREADS = 256, WG_STAGES = 4, WG_AHEAD = 2 };
 
-/* The stage of turn i, whose two tiles are TILE numbers each. */
+/* The stage of iteration i, which holds two tiles. */
 template <int HD> __device__ __forceinline__ uint16_t *stage_of(uint16_t *stages, int i)
 {
     return stages + i % WG_STAGES * 2 * ATTN_TILE * HD;
@@ -41,9 +41,9 @@ __device__ __forceinline__ void pair_load(uint16_t *stage, const uint16_t *x, in
     panel_load<HD, ATTN_TILE>(stage + ATTN_TILE * HD, y, ldy, t * ATTN_TILE, n);
 }
 
-/* A block's tiles, again and again (dk and dv: once for each query head): of this turn, the next, and the one after it,
- * whose tiles the turn loads and which is tile[at] in its round. A number is read a turn before it is needed: what the
- * loads wait for, the products would wait for. */
+/* A block's list of tiles, repeated (dk and dv: once for each query head): the numbers of this iteration's tile, the
+ * next, and the one after it, which is tile[at] of its round and which this iteration loads. A number is read one
+ * iteration before it is needed, so that neither loads nor products wait for it. */
 struct wg_tiles { const int *tile; int count, at, round, now, next, then; };
 __device__ __forceinline__ wg_tiles tiles_from(const attn_list &l, int block)
 {
@@ -57,8 +57,8 @@ __device__ __forceinline__ void tiles_on(wg_tiles &t)
     t.now = t.next, t.next = t.then, t.then = t.tile[t.at];
 }
 
-/* Turn i begins: its tiles are there for all threads and for the tensor cores, and all are done with those of turn i -
- * 2: their stage is free. */
+/* Start of iteration i: its tiles are visible to all threads and to the tensor cores, and all are done with those of
+ * iteration i - 2, whose stage is free. */
 __device__ __forceinline__ void turn_begins()
 {
     cp_wait_but<WG_AHEAD - 1>();
@@ -98,7 +98,7 @@ __device__ __forceinline__ void wg_dots(float (&s)[8][4], const uint16_t *own, i
 }
 
 /* acc (add: +)= p (64 x 64) times a tile: 64 x HD. One group. An accumulator that starts as 0 instead makes ptxas 13.0
- * wait for each product of a loop that keeps some under way from turn to turn (C7515). */
+ * wait for each product of a loop that keeps some in flight from one iteration to the next (C7515). */
 template <int HD>
 __device__ __forceinline__ void wg_sums(float (&acc)[HD / 8][4], unsigned (&p)[4][4], const uint16_t *tile, bool add)
 {
@@ -116,7 +116,7 @@ __device__ __forceinline__ void wg_pack(unsigned (&p)[4][4], const float (&s)[8]
     for (int k = 0; k < 4; k++) frag_of(p[k], s[2 * k], s[2 * k + 1]);
 }
 
-/* Bytes of shared memory: `own` blocks of 128 rows, the stages, `more`, and what atoms_from passes over. */
+/* Bytes of shared memory: `own` blocks of 128 rows, the stages, `more`, and the bytes that atoms_from skips. */
 static inline size_t attn_wgmma_smem(int hd, int own, size_t more)
 {
     return (size_t)hd * 2 * (size_t)(own * ATTN_BLOCK + WG_STAGES * 2 * ATTN_TILE) + more + 1024;

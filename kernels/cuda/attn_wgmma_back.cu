@@ -1,7 +1,7 @@
-/* attn_wgmma_back.cu: the way back through tree attention by wgmma (sm_90a); attn_mma_back.cu's three kernels, sums and
+/* attn_wgmma_back.cu: backward pass of tree attention by wgmma (sm_90a); attn_mma_back.cu's three kernels, sums and
  * contract. A warpgroup has 64 queries (dq) or 64 keys (dk, dv) of the block's 128; weights go from accumulators to A
- * fragments without shared memory. The last sum of a turn is under way while the next turn asks for its scores. lse and
- * D lie by head, so that a tile's are 512 bytes in a row. */
+ * fragments without shared memory. The last sum of an iteration is in flight while the next one issues its scores. lse
+ * and D lie by head, so that a tile's are 512 bytes in a row. */
 /* Counted for a pair of tiles of 128 x 64 at heads of 128, in clocks of one multiprocessor. dq: wgmma 1536 (3
  * products), shared memory 1024 (k, v, k again 768, loads 256; with q and dout from shared memory 1536), issue slots
  * 634. dk and dv: wgmma 2048 (4 products), shared memory 2048 at most (scores 512 + 512, dout and q again 512, loads

@@ -1,5 +1,5 @@
-/* dev.cu: the GPU as a device: one stream, memory, copies. Everything the host sends goes through a ring of pinned
- * memory, so that it waits for nothing that runs: a copy from ordinary memory would first wait for the whole stream. */
+/* dev.cu: the GPU as a device: one stream, memory, copies. Host-to-device copies go through a ring of pinned memory, so
+ * that the host does not wait: a copy from pageable memory would first wait for the whole stream. */
 #include "kernels/cuda/num.cuh"
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +12,15 @@ static struct {
     bool open;
     cudaStream_t stream;
     char name[256];
-    char *ring, *landing;           /* pinned; landing: what comes back */
+    char *ring, *landing;           /* pinned; landing: for copies to the host */
     size_t at;                      /* next free byte of the ring */
     cudaEvent_t half_done[2];       /* recorded when a half of the ring was left */
-    bool half_busy[2];              /* left, and the device not waited for since */
+    bool half_busy[2];              /* left, and no sync since */
     struct dev_counts count;
 } dev;
 
-/* One sentence for each way in which there is no GPU to work with. */
-static void refuse(cudaError_t e)
+/* One message for each reason why there is no usable GPU. */
+static void no_gpu(cudaError_t e)
 {
     int driver = 0, runtime = 0;
     cudaDriverGetVersion(&driver);
@@ -30,7 +30,7 @@ static void refuse(cudaError_t e)
             "or build with an older toolkit; "
             "make BACKEND=cpu needs neither",
             driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-    die("no NVIDIA GPU can be used: %s (%s). nvidia-smi says what the driver sees; make BACKEND=cpu builds for no GPU",
+    die("no NVIDIA GPU can be used: %s (%s). nvidia-smi shows what the driver sees; make BACKEND=cpu builds for no GPU",
         cudaGetErrorString(e), driver ? "a driver is there" : "no driver is loaded");
 }
 
@@ -43,7 +43,7 @@ static void dev_open(void)
     cudaFuncAttributes code;
     cudaError_t e = cudaGetDevice(&d);
     if (e == cudaSuccess) e = cudaGetDeviceProperties(&p, d);
-    if (e != cudaSuccess) refuse(e);
+    if (e != cudaSuccess) no_gpu(e);
     if (cudaFuncGetAttributes(&code, probe_kernel) != cudaSuccess)
         die("%s has compute capability %d.%d, for which this build has no code: make BACKEND=cuda GPUS='-gencode "
             "arch=compute_%d%d,code=sm_%d%d' (8.0 or later), or "
@@ -63,11 +63,10 @@ cudaStream_t queue(void)
     return dev.stream;
 }
 
-/* A list that is recorded must not do this: its copies would be made again from memory that holds something else by
- * then. */
+/* Not inside a CUDA graph capture: the copies would be repeated from memory that holds something else by then. */
 static void not_capturing(const char *what)
 {
-    if (capturing()) die("%s inside a list of operations that is recorded", what);
+    if (capturing()) die("%s inside a CUDA graph capture", what);
 }
 
 void *dev_alloc(size_t bytes)
@@ -83,7 +82,7 @@ void *dev_alloc(size_t bytes)
     die("out of GPU memory: %zu bytes asked for, %zu of %zu free on %s", bytes, left, total, dev.name);
 }
 
-/* The stream has run dry: both halves of the ring are free. */
+/* The stream is idle: both halves of the ring are free. */
 static void synced(void)
 {
     dev.count.syncs++;
@@ -133,7 +132,7 @@ void dev_put(void *dst, const void *src, size_t bytes)
     }
 }
 
-/* Small results by way of pinned memory, which the copy reaches without the driver's help. */
+/* Small results go through pinned memory, which the copy reaches without staging by the driver. */
 void dev_get(void *dst, const void *src, size_t bytes)
 {
     cudaStream_t q = queue();

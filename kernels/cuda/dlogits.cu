@@ -1,7 +1,7 @@
 /* dlogits.cu: the gradient into the logits, in place: one read and one write of the row, each thread its own chunks, no
- * barrier. Chunks that hold a target are left for last, one thread each: to know them costs a comparison a chunk where
- * there is one target, a loop where branches share the row. A thread reads four chunks before it writes the first: the
- * compiler may not move a read over a write of the same row, and one at a time has 24 KB an SM under way. */
+ * barrier. Chunks that hold a target are processed last, one thread each: to find them costs a comparison a chunk
+ * where there is one target, a loop where branches share the row. A thread reads four chunks before it writes the
+ * first: the compiler may not move a read over a write of the same row, and one at a time has 24 KB an SM in flight. */
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/trap.cuh"
 #include "kernels/ops.h"
@@ -42,7 +42,7 @@ __device__ __forceinline__ bool left_for_last(const dlogits_row &w, const int *t
     return w.one >= 0 ? w.one / CHUNK == c : has_target(tgt, w.from, w.to, c);
 }
 
-/* The chunks that hold targets; a chunk is the business of its first target's thread. */
+/* The chunks that hold targets; the thread of a chunk's first target processes it. */
 template <int W>
 __device__ void target_chunks(elem_t *x, const row_view &r, const dlogits_row &w, const dlogits_args &a)
 {

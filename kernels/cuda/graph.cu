@@ -1,10 +1,10 @@
-/* graph.cu: lists of operations as CUDA graphs. The first call runs the list as it is, so that plans are made and
- * scratch is held; the second captures it; what a graph holds are addresses, so when scratch has moved the same begins
- * again. */
+/* graph.cu: CUDA graphs. The first call runs the operations directly, so that plans are made and scratch is allocated;
+ * the second captures them. A graph holds addresses, so it is captured again when scratch has moved. */
 #include "kernels/cuda/num.cuh"
 #include <stdlib.h>
 
-struct dev_graph { cudaGraphExec_t exec; uint64_t moves; };     /* moves: scratch_moves() when the list last ran */
+/* moves: scratch_moves() when the operations last ran */
+struct dev_graph { cudaGraphExec_t exec; uint64_t moves; };
 
 /* Debug builds read every operation's result, for which a graph has no place. */
 #ifdef APPO_CHECKS

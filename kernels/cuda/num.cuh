@@ -1,4 +1,4 @@
-/* num.cuh: numbers as they are stored (real) and as they are computed with (float): conversions, packs of 16 bytes,
+/* num.cuh: numbers as they are stored (elem_t) and as they are computed with (float): conversions, packs of 16 bytes,
  * sums over a warp and a block. A thread always owns whole packs of neighbouring elements, read by one instruction
  * where rows allow it and one by one where not: the element that a thread gets never depends on alignment, so neither
  * do the bits. */
@@ -89,7 +89,7 @@ template <bool FAST> __device__ __forceinline__ void put_acc(acc_t *p, const flo
     }
 }
 
-/* Host: may rows that are `cols` elems apart, starting at these pointers (NULL: any), be read by packs? */
+/* Host: whether rows that are `cols` elements apart, starting at these pointers (NULL: any), can be read by packs. */
 static inline bool packed(int64_t cols, const void *a, const void *b = nullptr, const void *c = nullptr,
                           const void *d = nullptr, const void *e = nullptr)
 {

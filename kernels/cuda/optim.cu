@@ -4,7 +4,7 @@
 #include "kernels/cuda/philox.cuh"
 #include "kernels/ops.h"
 
-/* Four numbers from j on, as 16 bytes where they are there and aligned; what is beyond n is 0. */
+/* Four numbers from j on, as 16 bytes where all exist and are aligned; numbers past n are 0. */
 template <bool FAST> __device__ __forceinline__ void four(float (&v)[4], const acc_t *x, int64_t j, int64_t n)
 {
     if (FAST && j + 4 <= n) {
@@ -92,7 +92,7 @@ struct adam { float b1, d1, b2, d2, scale, eps, keep, step, root; };
 
 struct __align__(8) moment4 { uint16_t u[4]; };
 
-/* Four moments as they are kept: acc_t, or bf16 rounded by the half words of `dither`. */
+/* Four moments as stored: acc_t, or bf16 by stochastic rounding with the half words of `dither`. */
 template <bool FAST> __device__ __forceinline__ void moments(float (&v)[4], const acc_t *x, int64_t j, int64_t n)
 {
     four<FAST>(v, x, j, n);
@@ -146,8 +146,8 @@ __device__ __forceinline__ philox_block dither_at(uint64_t seed, uint64_t first,
 }
 
 /* Bytes a weight: 28 with float storage, 30 with bf16 and master weights, 22 where the moments are bf16 too. master may
- * be NULL where real is wide: then w is its own. The random words of the bf16 moments are 25 integer operations a
- * weight, beside memory that feeds one weight a clock and SM. */
+ * be NULL where elem_t is acc_t: then w is its own master. The random words of the bf16 moments are 25 integer
+ * operations a weight, beside memory that feeds one weight a clock and SM. */
 template <bool FAST, class M>
 __global__ void __launch_bounds__(256) adamw_kernel(elem_t *w, acc_t *master, const acc_t *__restrict__ g, M *m, M *v,
                                                     int64_t n, struct adam a, struct round_key key, uint32_t t)

@@ -1,10 +1,10 @@
 /* pg.cu: every policy loss. A warp walks a rollout from its end, because the discounted sum of the future factor runs
- * backwards; one warp then adds the rows up in row order, and a second walk puts the denominators in, which are known
- * only when every row has been seen. Four kernels, one copy each way: splitting the batch or leaving g out changes no
+ * backwards; one warp then adds the rows up in row order, and a second walk divides by the denominators, which are
+ * known only after the last row. Four kernels, one copy each way: splitting the batch or leaving g out changes no
  * bit. 17 bytes a position in, 8 out. */
 #include "kernels/cuda/rl.cuh"
 
-/* What is kept of a row: sums, then minima, then maxima, then what the weights need. */
+/* Fields of a row: sums, then minima, then maxima, then the inputs of the weights. */
 enum {
     PPO_KL,
     CLIPPED,
@@ -27,7 +27,7 @@ enum {
     ENTROPY,
     FIELDS
 };
-/* What is kept of the batch: the same fields, TOKENS and KEPT counting what their names in struct loss_stats say. */
+/* Fields of the batch: the same, and the counts of struct loss_stats. */
 enum { TOKENS_LIVE = FIELDS, ROWS_LIVE, ROWS_ALL, ROWS_DROPPED, TOTALS };
 struct row_sum { double v[FIELDS]; };
 struct batch_sum { double v[TOTALS]; };
@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(RL_BLOCK) pg_rows_kernel(pg_args a)
     }
     row_fold(s, future_on);
     slopes = rl_sum(slopes);
-    s.v[KEPT] = !(a.r.drop_rows && s.v[LOWER] > 1);             /* more than one such token: a single one is forgiven */
+    s.v[KEPT] = !(a.r.drop_rows && s.v[LOWER] > 1);             /* a single such token does not drop the row */
     /* each token moves the mean by 1/n, and the mean moves every token's loss */
     if (whole && a.g)
         for (int64_t i = to - 32 + rl_lane(); i >= from; i -= 32)
@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(32) pg_gather_kernel(pg_args a)
     int k = rl_lane();
     double x = 0;
     bool first = true;
-    /* weighted sums: pg_total_kernel. No lane meets another here. */
+    /* weighted sums: pg_total_kernel. No lane communicates here. */
     if (k >= LOSS && k < FIELDS) return;
     if (k >= TOTALS) return;
     for (int i = 0; i < a.in.rows; i++) {

@@ -1,6 +1,6 @@
-/* rl.cuh: what the kernels of ops_rl.h share: a warp a rollout, four rollouts a block, sums and scans in double in an
+/* rl.cuh: shared by the kernels of ops_rl.h: a warp a rollout, four rollouts a block, sums and scans in double in an
  * order that the rollout's length alone decides. A rollout is walked from its end in tiles of 32 positions; a lane
- * meets the same positions in every walk. */
+ * handles the same positions in every walk. */
 #pragma once
 #include "kernels/cuda/simt.h"
 #include "kernels/cuda/stage.h"

@@ -8,7 +8,8 @@
 enum { ROPE_THREADS = 128 };
 
 /* cos and sin of an angle given in double: reduced to +-pi/4 in double (Cody and Waite), then short minimax polynomials
- * in float, off by about 2^-24. Six double operations; a table in memory would cost as many bytes as a small row. */
+ * in float, with errors of about 2^-24. Six double operations; a table in memory would cost as many bytes as a small
+ * row. */
 __device__ __forceinline__ void sincos_of(float *c, float *s, double angle)
 {
     const double q = rint(angle * 0.63661977236758134308);                       /* 2 / pi */
@@ -42,7 +43,7 @@ template <int G> __device__ __forceinline__ float group_sum(float x)
     return x;
 }
 
-/* (a, b) turned by the angles whose cosines and sines stand at cs[j..] and cs[half + j..]; WAY = -1: back. */
+/* (a, b) rotated by the angles whose cosines and sines stand at cs[j..] and cs[half + j..]; WAY = -1: backwards. */
 template <int WAY>
 __device__ __forceinline__ void rotate(float (&a)[PACK], float (&b)[PACK], const float *cs, int j, int half)
 {
@@ -123,7 +124,7 @@ __device__ __forceinline__ void head_norm_back(float (&a)[PACK], float (&b)[PACK
     }
 }
 
-/* What the block's rows give to a norm's weights: groups of lanes meet in sums[threads / G][hd]. */
+/* The block's contribution to the gradient of a norm's weights: groups of lanes add up in sums[threads / G][hd]. */
 template <int G>
 __device__ __forceinline__ void weight_sums(float *to, float *sums, const float (&sa)[PACK], const float (&sb)[PACK],
                                             int half)

@@ -7,7 +7,7 @@
 enum { CHUNK = PACK };
 enum : unsigned { FULL = 0xffffffffu };
 
-/* One row on its way through a kernel. allow NULL: every id. */
+/* One row of logits. allow NULL: every id. */
 struct row_view { const elem_t *x; const uint32_t *allow; int vocab; bool aligned; };
 
 __device__ __forceinline__ row_view row_at(const elem_t *x, int64_t i, int64_t ld, int vocab, const uint32_t *allow)
@@ -66,11 +66,11 @@ __device__ __forceinline__ elem_pack row_pack(const row_view &r, int c)
     return q;
 }
 
-/* f(v, c) for the chunks c = from, from + step, .. below end that hold a logit of at least `least`. Two are on their
- * way at a time: two blocks of 512 threads have 32 KB under way in a multiprocessor, of the 29 KB that 4.8 TB/s times
- * 0.8 us are for each of 132. By count a chunk that is passed over costs 3 instructions a logit, of the 14 for which
- * there is time beside memory; one that is looked at is read again, out of the first-level cache, so that no registers
- * hold it. */
+/* f(v, c) for the chunks c = from, from + step, .. below end that hold a logit of at least `least`. Two loads
+ * are in flight at a time: two blocks of 512 threads have 32 KB in flight in a multiprocessor, of the 29 KB that 4.8
+ * TB/s times 0.8 us are for each of 132. By count a chunk that is passed over costs 3 instructions a logit, of the 14
+ * for which there is time beside memory; one that is examined is read again, from the first-level cache, so that no
+ * registers hold it. */
 template <class F>
 __device__ __forceinline__ void row_walk(const row_view &r, int from, int end, int step, float least, F f)
 {

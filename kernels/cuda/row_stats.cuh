@@ -1,4 +1,4 @@
-/* row_stats.cuh: the one function that reads a row of logits for its statistics, for op_row_stats and op_sample alike,
+/* row_stats.cuh: the one function that reads a row of logits for its statistics, for op_row_stats and op_sample,
  * so that a token's logp and the entropy are the same bits when it is sampled and when it is scored. It is never
  * inlined: two kernels, one machine code.
  * With d = (x - max) / T <= 0 and mass = sum exp d: logp = d - ln mass <= 0 and entropy = ln mass - sum d exp(d) / mass
@@ -16,8 +16,8 @@ typedef part_of<sizeof(elem_t)>::type part;
 
 struct row_part { float max; double mass, dot; };               /* dot = sum d exp d, d relative to this max */
 
-/* What every thread of the team gets. stretch: the mass of the ids of warp number `lane`, relative to max, in lanes 0
- * .. W-1. */
+/* The result in every thread of the team. stretch: the mass of the ids of warp number `lane`, relative to max, in lanes
+ * 0 .. W-1. */
 struct row_stat { double max, mass, log_mass, ent, stretch; };
 
 /* Moves the sums from one maximum to a higher one. The lowest is finite, so that no sum of an empty part becomes

@@ -1,8 +1,8 @@
-/* sample.cu: draws one id per row of logits, a block a row. Without top-k, top-p and mask: the read of op_row_stats,
+/* sample.cu: samples one id per row of logits, a block a row. Without top-k, top-p and mask: the read of op_row_stats,
  * which leaves the mass of every warp's stretch of ids, then 1/16 of the row again and 1/256 of it again. A limit costs
  * two more reads, one that selects and one that weighs what is kept (a third where more logits matter than shared
  * memory holds), out of L2 where 256 rows of 152 k in bf16 (78 MB) half fit. Weights are added in id order in three
- * levels, so that a draw is a function of the row, the rule and the key alone. */
+ * levels, so that a sample is a function of the row, the rule and the key alone. */
 #include "kernels/cuda/philox.cuh"
 #include "kernels/cuda/row_stats.cuh"
 #include "kernels/cuda/select.cuh"
@@ -22,8 +22,8 @@ struct sample_run {
 
 template <int W> struct sample_room { select_room<W> select; row_part part[W]; double mass[W]; int ties[W]; };
 
-/* Where a draw stands: the weight in front of the ids still looked at, the weight it is after, how many ties may still
- * be taken. */
+/* State of sampling one row: the weight in front of the remaining ids, the target weight, how many ties may still be
+ * taken. */
 struct draw { row_cut cut; float top, it; double tie, at, want; int left; };
 
 __device__ __forceinline__ double chunk_weight(int *ties, const float (&v)[CHUNK], const draw &d)
@@ -65,7 +65,7 @@ __device__ void draw_weigh(sample_room<W> *room, const row_view &r, const draw &
              [&](const float(&v)[CHUNK], int) { mass += chunk_weight(&ties, v, d); });
     mass = warp_sum(mass);
     ties = warp_sum(ties);
-    team_sync<W>();                                             /* everybody has read what stood here */
+    team_sync<W>();                                             /* all have read the old contents */
     if (threadIdx.x % 32 == 0) room->mass[warp] = mass, room->ties[warp] = ties;
     team_sync<W>();
 }
@@ -104,7 +104,7 @@ template <int W> __device__ int draw_stretch(const sample_room<W> *room, draw &d
     return found;
 }
 
-/* One warp looks through the chunks from .. to-1, 32 at a time. */
+/* One warp searches the chunks from .. to-1, 32 at a time. */
 __device__ int draw_walk(const row_view &r, draw d, int from, int to)
 {
     int lane = threadIdx.x % 32, id = -1;
@@ -137,8 +137,8 @@ __device__ int draw_walk(const row_view &r, draw d, int from, int to)
     return id;
 }
 
-/* What top-k and top-p leave of the ids the mask allows. mass: of the whole row, used where there is neither mask nor
- * top-k. */
+/* The ids that top-k and top-p leave of those the mask allows. mass: of the whole row, used where there is neither mask
+ * nor top-k. */
 template <int W>
 __device__ row_cut sample_cut(select_room<W> *room, const row_view &r, const sample_run &a, float top, double mass)
 {
@@ -204,7 +204,7 @@ template <int W> __global__ void __launch_bounds__(team_block(W), W == 16 ? 2 : 
     row_stat s = row_stat_of<W>(all, a.inv_temp, room->part);
     if (!(s.mass >= 1))
         kernel_die("op_sample: a row of the logits holds a NaN or an infinity: the weights have diverged", i);
-    /* now: registers are short in what follows */
+    /* stored now: registers are scarce below */
     if (team_thread<W>() < W) room->mass[team_thread<W>()] = s.stretch, room->ties[team_thread<W>()] = 0;
     if (team_thread<W>() == 0 && a.ent) a.ent[i] = (acc_t)s.ent;
     int id = sample_row<W>(room, r, a, i, s.max, s.mass);

@@ -1,6 +1,6 @@
-/* scratch.cu: device memory that operations need while they run. A dry run of the largest step finds how much before
- * the work starts; without one it grows by need. Places are apart because two operations of one list may each count on
- * theirs. */
+/* scratch.cu: device memory that operations need while they run. A dry run of the largest step finds the sizes before
+ * the work starts; without one it grows on demand. Places are separate because two operations of one CUDA graph may
+ * each rely on theirs. */
 #include "kernels/cuda/num.cuh"
 
 static struct { void *p; size_t bytes, noted; } kept[SCRATCH_PLACES];
@@ -57,7 +57,7 @@ size_t dev_scratch(void)
     return all;
 }
 
-/* What is lent: `bytes` as asked for; idle pieces serve requests of at least half their size. */
+/* A piece of the pool: `bytes` as requested; idle pieces serve requests of at least half their size. */
 struct piece { struct piece *next; void *p; size_t bytes; };
 static struct piece *out, *idle;
 static size_t idle_bytes;
@@ -90,7 +90,7 @@ void pool_put(void *p)
     x->next = idle;
     idle = x;
     idle_bytes += x->bytes;
-    /* the oldest go: last in the list */
+    /* the oldest are freed: last in the list */
     while (idle_bytes > (size_t)64 << 20) {
         for (at = &idle; (*at)->next; at = &(*at)->next) { }
         idle_bytes -= (*at)->bytes;

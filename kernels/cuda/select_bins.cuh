@@ -4,7 +4,7 @@
 #pragma once
 #include "kernels/cuda/row.cuh"
 
-/* The kept ids: those with a lower key, and of those with this very key the first `ties` in id order. Keys sort from
+/* The kept ids: those with a lower key, and of those with exactly this key the first `ties` in id order. Keys sort from
  * the highest logit down. */
 struct row_cut { uint32_t key; int ties; };
 /* no logit has this key */
@@ -43,7 +43,7 @@ template <int W> struct select_room {
 template <int W> __device__ __forceinline__ void bin_add(select_room<W> *room, int b, unsigned long long units)
 {
     const unsigned low = (unsigned)units, before = low ? atomicAdd(&room->low[b], low) : 0;
-    /* every passage of 2^32 is seen by the one that makes it */
+    /* the add that crosses 2^32 carries into the high word */
     const unsigned high = (unsigned)(units >> 32) + (before + low < before);
     if (high) atomicAdd(&room->high[b], high);
 }
@@ -62,7 +62,7 @@ __device__ __forceinline__ unsigned long long select_units(const select_by &by, 
     return d < -105.0f ? 0 : (unsigned long long)(expf(d) * 0x1p44f);
 }
 
-/* Largest logit that may be drawn; -inf where there is none. */
+/* Largest logit that may be sampled; -inf where there is none. */
 template <int W> __device__ float row_top(const row_view &r, select_room<W> *room)
 {
     float top = -INFINITY;
@@ -92,7 +92,7 @@ template <int W> __device__ float row_least(const row_view &r, int k, select_roo
     return least;
 }
 
-/* The lowest logit of so many units, rather too low by far more than expf and the subtraction are off. */
+/* The lowest logit of so many units, lowered by far more than the errors of expf and the subtraction. */
 __device__ __forceinline__ float select_least(const select_by &by, unsigned long long floor)
 {
     if (!floor) return -INFINITY;
@@ -118,7 +118,7 @@ __device__ void select_bins(const row_view &r, const select_by &by, uint32_t bel
                             select_room<W> *room)
 {
     const int t = team_thread<W>();
-    bool full = false;                                          /* seen by this thread: it need not count on */
+    bool full = false;                                          /* seen by this thread, which then stops listing */
     for (int b = t; b < BINS; b += 32 * W) room->low[b] = room->high[b] = 0;
     if (t == 0) room->count = 0;
     team_sync<W>();

@@ -18,7 +18,7 @@ extern "C" bool ops_take(const struct op_shape *s, struct err *e)
                     s->vocab, 1 << 18);
     if (s->trains && s->dim > row)
         return fail(e,
-                    "%s: rows of %d numbers; the norm's way back takes up to %d of " ELEM_NAME ": REAL=bf16 takes "
+                    "%s: rows of %d numbers; the norm's backward pass takes up to %d of " ELEM_NAME ": REAL=bf16 takes "
                                                                                                "twice as many as float",
                     s->name, s->dim, row);
     return true;

@@ -17,7 +17,7 @@ extern "C" {
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
-/* kernel may need brackets of its own: LAUNCH((f<256, true>), ...). A grid of no blocks is nothing to do. */
+/* kernel may need brackets of its own: LAUNCH((f<256, true>), ...). An empty grid launches nothing. */
 #define LAUNCH(kernel, grid, block, smem, queue, ...) do { \
         dim3 grid_(grid), block_(block); \
         const size_t smem_ = (smem); \
@@ -36,7 +36,7 @@ extern "C" {
 #include "kernels/simt/simt_cpu.h"
 #endif
 
-/* A CUDA call that fails ends the program: what was called, where, why. */
+/* A CUDA call that fails ends the program with the call, its place and the reason. */
 #define CU(x) do { \
         cudaError_t e_ = (x); \
         if (e_ != cudaSuccess) die("%s:%d: %s: %s", __FILE__, __LINE__, #x, cudaGetErrorString(e_)); \
@@ -45,23 +45,23 @@ extern "C" {
 /* The stream that every operation runs on, in the order of the calls. */
 cudaStream_t queue(void);
 
-/* True between dev_dry_begin() and dev_dry_end(): LAUNCH, copies and products do nothing, scratch() only takes note,
- * pointers must not be followed. */
+/* True between dev_dry_begin() and dev_dry_end(): LAUNCH, copies and products do nothing, scratch() only notes the
+ * size, pointers must not be followed. */
 bool dry_run(void);
-/* True while a list of operations is being recorded: nothing may allocate, wait or be timed; what goes to the device by
- * value stays what it is now. */
+/* True during a CUDA graph capture: nothing may allocate, wait or be timed; kernel arguments keep the values they have
+ * now. */
 bool capturing(void);
 void graph_counts(struct dev_counts *c);
 
 /* At least `bytes` bytes of device memory, 256-byte aligned, contents undefined, valid until the next call with the
- * same place. Grows, which waits for the device; is never given back. Operations run one after the other, so each may
+ * same place. Grows, which waits for the device; is never freed. Operations run one after the other, so each may
  * use a place of its own for what it needs while it runs. */
 enum scratch_place { SCRATCH_SUMS, SCRATCH_SORT, SCRATCH_HEAD, SCRATCH_ATTN, SCRATCH_RL, SCRATCH_GEMM, SCRATCH_PLACES };
 void *scratch(enum scratch_place place, size_t bytes);
-/* Changes whenever some scratch has moved: recorded lists made before hold old addresses. */
+/* Changes whenever some scratch has moved: CUDA graphs captured before hold old addresses. */
 uint64_t scratch_moves(void);
-/* Device memory for as long as the caller likes, as dev_alloc(), but what is given back is kept and lent again, so that
- * things which live for a step (attention plans) allocate nothing after the first few. At most 64 MiB lie idle. */
+/* Device memory like dev_alloc(), but freed pieces are kept in a pool and reused, so that objects which live for a step
+ * (attention plans) allocate nothing after the first few. At most 64 MiB lie idle. */
 void *pool_get(size_t bytes);
 void pool_put(void *p);
 

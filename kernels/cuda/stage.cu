@@ -1,5 +1,5 @@
-/* stage.cu: a mirror of one stretch of device memory. What goes in is laid out first and what comes back last, so that
- * each way is a single copy. */
+/* stage.cu: a mirror of one stretch of device memory. Inputs are laid out first and outputs last, so that each
+ * direction is a single copy. */
 #include "kernels/cuda/stage.h"
 #include "kernels/cuda/simt.h"
 #include "kernels/dev.h"

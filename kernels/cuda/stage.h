@@ -1,5 +1,5 @@
 /* stage.h: the vectors of ops_rl.h are host memory. An operation lists them; they go to the device in one copy, its
- * kernels run, and what they wrote comes back in one copy: about 20 us a call on top of 2 bytes a nanosecond, for
+ * kernels run, and the outputs come back in one copy: about 20 us a call on top of 2 bytes a nanosecond, for
  * vectors of a few megabytes a training step. */
 #pragma once
 #include <stddef.h>
@@ -12,7 +12,7 @@ extern "C" {
  * is where it lies on the device, 256-byte aligned, NULL where bytes is 0. */
 struct stage { const void *in; void *out; size_t bytes; void *dev; };
 
-/* The memory is valid until the next stage_put(); it grows and is never given back. `in` may be dropped on return. */
+/* The memory is valid until the next stage_put(); it grows and is never freed. `in` may be freed on return. */
 void stage_put(struct stage *s, int count);
 void stage_get(const struct stage *s, int count);
 

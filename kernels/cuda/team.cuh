@@ -21,7 +21,7 @@ template <int W> __device__ __forceinline__ int64_t team_row()
     return (int64_t)blockIdx.x * team_rows(W) + team_slot<W>();
 }
 
-/* The rows of one block are strangers when each has one warp, which may then also be missing. */
+/* With one warp a row the rows of a block are independent, and a warp may be missing: no block-wide barrier. */
 template <int W> __device__ __forceinline__ void team_sync() { if (W == 1) __syncwarp(); else __syncthreads(); }
 
 /* Runs kernel<W> with the W that the vocabulary asks for. */
@@ -34,8 +34,8 @@ template <int W> __device__ __forceinline__ void team_sync() { if (W == 1) __syn
             LAUNCH((kernel<16>), blocks_of(n, 1), team_block(16), 0, queue(), __VA_ARGS__); \
     } while (0)
 
-/* Sums and maxima over the team, the same bits in every thread. slot: W numbers in shared memory that nobody else uses;
- * free again on return. */
+/* Sums and maxima over the team, the same bits in every thread. slot: W numbers in shared memory for this call
+ * alone. */
 template <int W, class T> __device__ T team_sum(T v, T *slot)
 {
     v = warp_sum(v);

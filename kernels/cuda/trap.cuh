@@ -1,6 +1,6 @@
-/* trap.cuh: how a kernel gives up: an input that no result can stand for. On a device it is a failed assertion: the
- * driver prints the sentence with the numbers of the block (which tell the row) and thread, and the next CUDA call of
- * the host fails; the shim ends the process as die() does. */
+/* trap.cuh: how a kernel fails on an invalid input. On a device it is a failed assertion: the driver prints the message
+ * with the numbers of the block (which give the row) and thread, and the next CUDA call of the host fails; the shim
+ * ends the process as die() does. */
 #pragma once
 #include "kernels/cuda/simt.h"
 #ifdef __CUDACC__

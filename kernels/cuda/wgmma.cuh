@@ -6,7 +6,7 @@
 /* The twin decodes the descriptors and multiplies only in wg_wait. It ends the process where a group of products does
  * not begin with wg_fence, and where an operand or an accumulator has changed before the wait; until then the
  * accumulators are NaN. Operands come from a copy of shared memory that has only what the threads that copied it (cp16)
- * have shown by fence_async: all else is NaN, what ordinary stores wrote too. */
+ * have published by fence_async: all else is NaN, also bytes written by ordinary stores. */
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/trap.cuh"
 
@@ -33,7 +33,7 @@ __device__ __forceinline__ unsigned shared_address(const void *p)
 /* The descriptor of a matrix of bf16 in shared memory, in the layout of 128-byte swizzling: atoms of 8 lines of 128
  * bytes, at a multiple of 1024, 16-byte piece c of line l at place c ^ l. Bits 0-13 start / 16, 16-29 lead / 16, 32-45
  * stride / 16, 62-63 the swizzle: 1. Rows of A and columns of B are "rows" here. Plain (K-major): a line is 64 k of one
- * row; the next 8 rows are `stride` bytes on; lead is not used. 16 k further: start + 32 within an atom. Turned
+ * row; the next 8 rows are `stride` bytes on; lead is not used. 16 k further: start + 32 within an atom. Transposed
  * (MN-major): a line is 64 rows at one k; the next 8 k are `stride` bytes on, the next 64 rows `lead` bytes. */
 __device__ __forceinline__ uint64_t wg_matrix(const void *start, unsigned lead, unsigned stride)
 {
@@ -45,8 +45,8 @@ __device__ __forceinline__ uint64_t wg_on(uint64_t matrix, unsigned bytes) { ret
 /* d[j][.] of lane l of warp w: the accumulator of mma_bf16 for rows 16 w .. + 15, columns 8 j .. + 7. a[4]: its A
  * fragment of rows 16 w .. + 15. */
 #ifdef __CUDACC__
-/* Neither what makes these registers nor a use of them moves over this line: for what a product under way may read or
- * write, or what shall be done meanwhile. */
+/* Neither definitions nor uses of these registers move across this line: for registers that a product in flight may
+ * read or write, and for work that is to overlap it. */
 template <int T> __device__ __forceinline__ void wg_hold(float (&d)[T][4])
 {
     #pragma unroll
@@ -77,7 +77,7 @@ template <int N, class... X> __device__ __forceinline__ void wg_wait(X &...x)
     WG_ASM("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
     (wg_hold(x), ...);
 }
-/* What this thread's waited-for copies wrote may be read by the tensor cores, after a barrier. */
+/* Bytes that this thread's completed copies wrote may be read by the tensor cores, after a barrier. */
 __device__ __forceinline__ void fence_async() { WG_ASM("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 #define WG_D4(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
@@ -90,7 +90,7 @@ __device__ __forceinline__ void fence_async() { WG_ASM("fence.proxy.async.shared
     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 
-/* d (add: +)= 64 x 16 matrix a times 16 x 64 matrix b, or 16 x 128. TURN_A, TURN_B: which of them are turned. */
+/* d (add: +)= 64 x 16 matrix a times 16 x 64 matrix b, or 16 x 128. TURN_A, TURN_B: transposed operands. */
 template <bool TURN_A, bool TURN_B>
 __device__ __forceinline__ void wg_mma(float (&d)[8][4], uint64_t a, uint64_t b, bool add)
 {

@@ -53,7 +53,7 @@ static inline void to_fiber(simt_fiber *f)
 static inline void to_scheduler() { simt_switch(&simt_b->cur->sp, simt_b->sched_sp); }
 static inline void from_scheduler(simt_fiber *f) { simt_b->cur = f; simt_switch(&simt_b->sched_sp, f->sp); }
 
-/* Dies; in a test of the shim only notes the sentence and gives the block up: its fibers are never resumed. */
+/* Dies; in a test of the shim only stores the message and abandons the block: its fibers are never resumed. */
 static void give_up(const char *what)
 {
     char text[512];
@@ -145,7 +145,7 @@ static void prepare(simt_block *b)
         fiber_reset(f, b->stacks + (size_t)i * STACK, i & 31);
     }
     for (int k = 0; k < b->n / 32; k++) b->w[k] = { ~0u, 0, 0, 0 };
-    /* NaN: nobody may count on zeroed shared memory */
+    /* NaN: no kernel may rely on zeroed shared memory */
     if (b->k->smem) memset(b->dyn, 0xff, b->k->smem);
 }
 
@@ -173,7 +173,7 @@ static void run_block(simt_block *b)
     prepare(b);
     while (b->live > 0) {
         bool ran = true;
-        /* again where a warpgroup that has met wakes warps whose turn is over */
+        /* again where a warpgroup that has met wakes warps that were already visited */
         while (ran) {
             ran = false;
             for (int k = 0; k < warps; k++) {

@@ -1,6 +1,6 @@
-/* simt_cpu.h: CUDA kernel source on a CPU, one fiber per CUDA thread. A block runs on one OS thread; a fiber gives way
+/* simt_cpu.h: CUDA kernel source on a CPU, one fiber per CUDA thread. A block runs on one OS thread; a fiber yields
  * only at a rendezvous (barrier, shuffle, vote), so code in between runs at native speed: 15 ns a lane and shuffle, 25
- * ns an empty thread. Two rendezvous on one source line are not told apart. */
+ * ns an empty thread. Two rendezvous on one source line are not distinguished. */
 #pragma once
 /* APPO_SIMT_ORDER=forward|reverse|both|SEED: the order of lanes, warps and blocks. both: every launch runs forward,
  * then again in reverse from the same device memory, which must come out with the same bits; it takes about twice the
@@ -27,8 +27,8 @@ struct dim3 {
 };
 struct uint3 { unsigned x, y, z; };
 
-/* SIMT_SHARED_FROM: where dynamic shared memory begins in the shared window: not a multiple of 1024, which nobody may
- * count on. */
+/* SIMT_SHARED_FROM: where dynamic shared memory begins in the shared window: not a multiple of 1024, on which no kernel
+ * may rely. */
 enum { SIMT_WARP = 32, SIMT_GROUP = 128, SIMT_MAX_THREADS = 1024, SIMT_SHARED = 227 << 10, SIMT_SHARED_FROM = 128 };
 
 struct simt_fiber {
@@ -66,7 +66,7 @@ extern __thread simt_block *simt_b;
 /* Order 0: forward, 1: reverse, 2: both, 3 and more: shuffled by this seed. */
 void simt_set_order(int order);
 int  simt_get_order();
-/* The sentence in which the last launch would have died, or NULL; only while simt_catch(true) is on (tests of the shim
+/* The message with which the last launch would have died, or NULL; only while simt_catch(true) is on (tests of the shim
  * itself). */
 void simt_catch(bool on);
 const char *simt_caught();

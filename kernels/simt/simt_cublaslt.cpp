@@ -1,9 +1,9 @@
 /* simt_cublaslt.cpp: cuBLASLt of the shim: D = alpha op(A) op(B) + beta C + bias on column-major matrices, each element
  * a chain of fused multiply-adds over k, or several such chains, added up at the end, by the algorithms that split k.
- * Whatever the library would refuse, read beyond, or leave undefined ends the program: shapes that do not fit together,
- * a column stride below the rows, operands less aligned than was promised, an algorithm that was never handed out or
- * needs more than it is given, a bias that was not set. Products are kept, not done, while their stream is being
- * captured. */
+ * Calls that the library would reject, that read out of bounds or leave results undefined end the program: shapes that
+ * do not fit together, a column stride below the rows, operands less aligned than was promised, an algorithm that was
+ * never handed out or needs more than it is given, a bias that was not set. Products are kept, not done, while their
+ * stream is being captured. */
 #include <cublasLt.h>
 #include "kernels/cuda/num.cuh"
 
@@ -71,7 +71,7 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType_t type, uint64_t rows, uint64_t cols,
                                           int64_t ld)
 {
-    ENSURE(type == CUDA_R_32F || sizeof(elem_t) == 2);            /* bf16 is what `real` is then */
+    ENSURE(type == CUDA_R_32F || sizeof(elem_t) == 2);            /* elem_t is bf16 then */
     *l = new simt_layout{ type, (int64_t)rows, (int64_t)cols, ld };
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -174,7 +174,7 @@ static float number(const void *x, int64_t i, cudaDataType_t type)
     return type == CUDA_R_32F ? ((const float *)x)[i] : to_float(((const elem_t *)x)[i]);
 }
 
-/* y[k][m] or, turned, of a matrix that is stored as [m][k], in float. */
+/* y[k][m] or, transposed, of a matrix that is stored as [m][k], in float. */
 static float *widened(const void *x, layout l, bool turn)
 {
     float *y = (float *)xmalloc((size_t)(l->rows * l->cols) * sizeof *y);

@@ -17,7 +17,7 @@ void simt_do(cudaStream_t s, std::function<void()> work)
     else work();
 }
 
-bool simt_refuses()
+bool simt_rejects()
 {
     if (mine) mine->spoilt = true;
     return mine;

@@ -3,7 +3,7 @@
 #include <stddef.h>
 
 void simt_memory_save();                        /* keeps a copy of all device memory */
-/* device memory becomes what was kept, and what it was is kept instead */
+/* swaps device memory with the copy */
 void simt_memory_swap();
-/* Is device memory what is kept? If not, text says which kernel made the difference and where it is. */
+/* Whether device memory equals the copy; if not, text names the kernel that made the difference and its place. */
 bool simt_memory_same(const char *kernel, char *text, size_t size);

@@ -28,7 +28,7 @@ static void read_gpu()
     }
 }
 
-/* What this call returns if the GPU is lost by now, or is lost with it. */
+/* The result of this call if the GPU is lost by now, or is lost with it. */
 static cudaError_t copied()
 {
     read_gpu();
@@ -86,7 +86,7 @@ static void *host(size_t bytes)
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     *p = nullptr;
-    if (simt_refuses()) return cudaErrorStreamCaptureUnsupported;
+    if (simt_rejects()) return cudaErrorStreamCaptureUnsupported;
     read_gpu();
     if (bytes > gpu.memory - gpu.used || !(*p = host(bytes))) return cudaErrorMemoryAllocation;
     gpu.used += bytes;
@@ -99,7 +99,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 
 cudaError_t cudaFree(void *p)
 {
-    if (simt_refuses()) return cudaErrorStreamCaptureUnsupported;
+    if (simt_rejects()) return cudaErrorStreamCaptureUnsupported;
     for (piece **at = &pieces; *at; at = &(*at)->next) {
         piece *x = *at;
         if (x->p != p) continue;
@@ -119,7 +119,7 @@ static pinned *pins;
 
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
-    if (simt_refuses()) return cudaErrorStreamCaptureUnsupported;
+    if (simt_rejects()) return cudaErrorStreamCaptureUnsupported;
     if (!(*p = host(bytes))) return cudaErrorMemoryAllocation;
     pinned *x = (pinned *)xmalloc(sizeof *x);
     *x = { pins, (char *)*p, bytes };
@@ -129,7 +129,7 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
 
 cudaError_t cudaFreeHost(void *p)
 {
-    if (simt_refuses()) return cudaErrorStreamCaptureUnsupported;
+    if (simt_rejects()) return cudaErrorStreamCaptureUnsupported;
     for (pinned **at = &pins; *at; at = &(*at)->next) {
         pinned *x = *at;
         if (x->p != p) continue;
@@ -160,7 +160,7 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *total)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s)
 {
     const bool host_side = kind != cudaMemcpyDeviceToDevice;
-    if (simt_capturing(s) && host_side && !is_pinned(kind == cudaMemcpyHostToDevice ? from : to) && simt_refuses())
+    if (simt_capturing(s) && host_side && !is_pinned(kind == cudaMemcpyHostToDevice ? from : to) && simt_rejects())
         return cudaErrorStreamCaptureUnsupported;
     const cudaError_t e = copied();
     if (e != cudaSuccess) return e;
@@ -176,7 +176,7 @@ cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t s)
 
 static cudaError_t waits()
 {
-    return simt_refuses() ? cudaErrorStreamCaptureUnsupported : gpu.gone ? cudaErrorIllegalAddress : cudaSuccess;
+    return simt_rejects() ? cudaErrorStreamCaptureUnsupported : gpu.gone ? cudaErrorIllegalAddress : cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return waits(); }
 

@@ -1,7 +1,7 @@
 /* simt_runtime.h: the few calls of the CUDA runtime that kernels/cuda makes. Device memory is the process's own, filled
  * with 0xff (NaN) when allocated; what is "asynchronous" has happened when the call returns, unless its stream is being
- * captured: then it is kept as a closure and happens at each launch of the graph. What a real capture refuses
- * (allocating, waiting, memory that is not pinned) is refused here and spoils the capture. */
+ * captured: then it is kept as a closure and happens at each launch of the graph. Calls that a real capture
+ * rejects (allocating, waiting, memory that is not pinned) are rejected here and invalidate the capture. */
 #pragma once
 #include <functional>
 
@@ -30,7 +30,8 @@ enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 struct cudaFuncAttributes { int binaryVersion; };
 struct cudaDeviceProp { char name[256]; int major, minor, multiProcessorCount; size_t sharedMemPerBlockOptin; };
 
-/* The GPU that there is, for tests of refusals: words of APPO_SIMT_GPU, read at the first call, separated by commas:
+/* The GPU that is emulated, for tests of rejected GPUs: words of APPO_SIMT_GPU, read at the first call, separated by
+ * commas:
  * none (no device), old-driver, cc=MAJOR.MINOR, memory=BYTES (default 140 GiB), lost=N (the N-th copy from now on
  * fails, and every call after it). */
 
@@ -69,11 +70,10 @@ template <class F> static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttri
 
 /* Work of a stream: done now, or kept by the capture that is under way. */
 void simt_do(cudaStream_t s, std::function<void()> work);
-/* The clock of events stands still but for what work says it takes, so that what is chosen by time is the same in every
+/* The clock of events advances only by the durations that work declares, so that choices by time are the same in every
  * run. */
 void simt_passes(double ms);
-/* True, and the capture spoilt, where this thread captures: what the caller is about to do cannot be part of a
- * graph. */
-bool simt_refuses();
-/* Spoils nothing: is s being captured? */
+/* True, and the capture invalidated, where this thread captures: the call cannot be part of a graph. */
+bool simt_rejects();
+/* Whether s is being captured; invalidates nothing. */
 bool simt_capturing(cudaStream_t s);

@@ -1,5 +1,5 @@
-/* simt_wgmma.h: the twins of wgmma.cuh. A product keeps its operands' bits as they are when it is asked for and looks
- * at them again when it is done: on a GPU they may be read at any time in between. Sums live in a shadow of the
+/* simt_wgmma.h: the twins of wgmma.cuh. A product keeps its operands' bits as they are when it is issued and compares
+ * them when it completes: on a GPU they may be read at any time in between. Sums live in a shadow of the
  * accumulator, whose registers are NaN meanwhile. */
 #pragma once
 #include "kernels/simt/simt_wgmma_operands.h"

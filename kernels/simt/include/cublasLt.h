@@ -1,6 +1,6 @@
 /* cublasLt.h: the part of cuBLASLt that kernels/cuda/gemm.cu calls, for the shim: the library's names and types (its
  * manual: "Using the cuBLASLt API"), so that the unchanged source finds this header in place of the real one.
- * kernels/simt/simt_cublaslt.cpp does the products and refuses what the library refuses. */
+ * kernels/simt/simt_cublaslt.cpp does the products and rejects what the library rejects. */
 #pragma once
 #include "kernels/cuda/simt.h"
 
