@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* store: an element of a tensor on its way to memory. sum: what is computed in float: sums, statistics, gradients of
- * weights. */
+/* store: rounds an element of a tensor to its storage type. sum: rounds results computed in float: sums, statistics,
+ * gradients of weights. */
 struct numbers { double (*store)(double), (*sum)(double); };
 static inline double naive_same(double x) { return x; }
 static inline double naive_elem(double x) { return elem_to(elem_from(x)); }
@@ -69,7 +69,7 @@ static inline double naive_norm_row(const struct numbers *z, double *y, const do
     for (int j = 0; j < dim; j++) y[j] = z->store(w[j] * z->store(x[j] * r));
     return r;
 }
-/* The backward pass of one row: d(x r) is stored, then float up to dx. dw_row[j] = what the row gives to the weight. */
+/* Backward pass of one row: d(x r) is stored, then float up to dx. dw_row[j] = the row's gradient of the weight. */
 static inline void naive_norm_row_back(const struct numbers *z, double *dx, double *dw_row, const double *dy,
                                        const double *x, const double *w, double r, int dim)
 {
@@ -105,7 +105,7 @@ static inline void naive_norm_back(const struct numbers *z, double *dx, double *
     free(d);
 }
 
-/* Half-split rotation of one head; back turns the other way. Cosines and sines are tensors of the model's type. */
+/* Half-split rotation of one head; back rotates the other way. Cosines and sines are tensors of the model's type. */
 static inline void naive_turn(const struct numbers *z, double *y, const double *x, const double *freq, int pos, int hd,
                               bool back)
 {
@@ -173,7 +173,7 @@ static inline void naive_swiglu_back(const struct numbers *z, double *dgate_up, 
     }
 }
 
-/* One head's softmax weights p[n][n] over what each row sees (q sees k iff k <= q < end[k]), before they are stored;
+/* One head's softmax weights p[n][n] over the visible keys (q sees k iff k <= q < end[k]), before they are stored;
  * lse[n][heads]. */
 static inline void naive_weights(const struct numbers *z, double *p, double *lse, const double *qkv, const int *end,
                                  int64_t n, struct heads h, int head)
@@ -226,8 +226,8 @@ static inline void naive_score_back(const struct numbers *z, double *ds, const d
             ds[i * n + j] = z->store(z->store(p[i * n + j] * z->sum(ds[i * n + j] - dot)) / sqrt(h.hd));
     }
 }
-/* dqkv written whole. A key's and a value's gradient is stored for each query head and then added up over the heads
- * that share it. */
+/* Every element of dqkv is written. A key's and a value's gradient is stored for each query head and then added up over
+ * the heads that share it. */
 static inline void naive_attn_back(const struct numbers *z, double *dqkv, const double *dout, const double *qkv,
                                    const int *end, int64_t n, struct heads h)
 {

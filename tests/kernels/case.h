@@ -1,5 +1,5 @@
-/* case.h: what the tests of the operations share. Every array on the device stands between two walls of NaN that must
- * still be there afterwards; inputs are rounded to the number type first, so that the double reference works on the
+/* case.h: shared by the tests of the operations. Every array on the device stands between two walls of NaN that must be
+ * unchanged afterwards; inputs are rounded to the number type first, so that the double reference works on the
  * same numbers. */
 #pragma once
 #include "base/philox.h"
@@ -11,7 +11,7 @@
 static const double EPS = sizeof(acc_t) == 8 ? 0x1p-53 : 0x1p-24;
 enum { WALL = 32, KEEPS = 8192 };
 
-/* Everything allocated in a test case, given back by drop(). */
+/* Everything allocated in a test case, freed by drop(). */
 static void *kept[KEEPS];
 static bool kept_dev[KEEPS];
 static int keeps;
@@ -31,8 +31,8 @@ static inline void drop(void)
 
 static inline double *host(int64_t n) { return keep(xcalloc((size_t)n + 1, sizeof(double)), false); }
 static inline double rounded(double x) { return elem_to(elem_from(x)); }
-/* What storing x may be off by beyond the float sums' allowance: half a unit in the last place of bf16, nothing for the
- * wider types. */
+/* Tolerance of storing x, beyond that of the float sums: half a unit in the last place of bf16, 0 for the wider
+ * types. */
 static inline double stored(double x) { return sizeof(elem_t) == 2 ? 0x1p-8 * fabs(x) : 0; }
 static inline double *noise(struct rng *r, int64_t n, double scale)
 {
@@ -41,7 +41,7 @@ static inline double *noise(struct rng *r, int64_t n, double scale)
     return x;
 }
 
-/* n numbers on the device, those of x, or NaN where x is NULL. */
+/* n numbers on the device: those of x, or NaN where x is NULL. */
 static inline elem_t *elems(const double *x, int64_t n)
 {
     elem_t *h = xmalloc((size_t)(n + 2 * WALL) * sizeof *h),
@@ -108,7 +108,7 @@ static inline void near_all(const char *what, const double *g, const double *wan
         CHECK_NEAR(g[i], want[i], allowed(mag ? mag[i] : fabs(want[i]), c), "%s, element %lld of %lld", what,
                    (long long)i, (long long)n);
 }
-/* The same for results that are stored as real. */
+/* The same for results that are stored as elem_t. */
 static inline void near_stored(const char *what, const double *g, const double *want, const double *mag, int64_t n,
                                double c)
 {

@@ -1,5 +1,5 @@
 /* test_attn.c: attention over random trees and over pages, forward and back: against loops in double, and the same bits
- * in rows and in pages, for every number of threads, and whatever stands in rows that are not seen. */
+ * in rows and in pages, for every number of threads and any contents of rows that are not visible. */
 #include "tests/kernels/case.h"
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,7 +25,7 @@ static struct tree grow(struct rng *r, int n, int fork)
 
 struct attn { struct tree t; struct heads h; int width; double *qkv, *dout, *out, *lse, *dqkv, *mag; };
 
-/* Forward by the definition; returns sum out dout. mag: what the terms of an output add up to without signs. */
+/* Forward by the definition; returns sum out dout. mag: sum of the magnitudes of the terms of an output. */
 static double naive(void *ctx)
 {
     struct attn *k = ctx;
@@ -117,7 +117,7 @@ static void trees_against_loops(void **state)
         struct heads h = cases[c].h;
         struct attn k = make(&r, cases[c].n, cases[c].fork, h, cases[c].scale);
         int64_t n = k.t.n, no = n * h.heads * h.hd, nq = n * k.width;
-        /* what a score is off by: hd terms of scale^2, and exp turns that into a share of p */
+        /* error of a score: hd terms of scale^2, which exp turns into a share of p */
         double sharp = cases[c].scale * cases[c].scale * sqrt(h.hd), *o[3] = { 0 };
         for (int t = 1; t <= 3; t++) {
             dev_set_threads(t);
@@ -195,7 +195,7 @@ static void trees_are_independent_of_their_neighbours(void **state)
     drop();
 }
 
-/* A row set to NaN reaches those that see it and nobody else, though its keys share blocks with theirs. */
+/* A row set to NaN reaches the rows that see it and no others, though its keys share blocks with theirs. */
 static void only_visible_keys_are_touched(void **state)
 {
     (void)state;
@@ -224,8 +224,8 @@ static void only_visible_keys_are_touched(void **state)
     }
 }
 
-/* Writes the tree row by row into pages as the engine does: a row goes on in its parent's page, unless somebody else
- * already has: then the page is copied first. Unwritten positions hold NaN. Then every row is attended at once. */
+/* Writes the tree row by row into pages as the engine does: a row continues in its parent's page; if another row
+ * already has, the page is copied first. Unwritten positions hold NaN. Then attention runs over all rows at once. */
 static void pages_give_the_same_bits(void **state)
 {
     (void)state;
@@ -308,10 +308,10 @@ static void plan_behind(void) { attn_plan_make((int[]){ 2, 1 }, 2); }
 static void plan_beyond(void) { attn_plan_make((int[]){ 3, 2 }, 2); }
 static void plan_crossing(void) { attn_plan_make((int[]){ 2, 3, 3 }, 3); }
 
-/* die() ends the process: each broken plan is tried in a child, whose sentence must name the row. The child leaves at
+/* die() ends the process: each broken plan is tried in a child, whose message must name the row. The child exits at
  * once, without a leak check. */
 static void leave(void) { _exit(71); }
-static void broken_plans_are_refused(void **state)
+static void broken_plans_are_rejected(void **state)
 {
     (void)state;
     static const struct {
@@ -348,7 +348,7 @@ int main(void)
                                         cmocka_unit_test(only_visible_keys_are_touched),
                                         cmocka_unit_test(pages_give_the_same_bits),
                                         cmocka_unit_test(long_contexts),
-                                        cmocka_unit_test(broken_plans_are_refused) };
+                                        cmocka_unit_test(broken_plans_are_rejected) };
     setenv("APPO_NUMERICS", "exact", 1);        /* rows and pages have the same bits in that mode alone */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

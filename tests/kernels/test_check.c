@@ -1,5 +1,5 @@
-/* test_check.c: what debug builds look at (make DEBUG=1; other builds leave this program out). A NaN that goes into an
- * operation comes out as a sentence with the operation, the row and the column; results that cannot be are named; right
+/* test_check.c: the checks of debug builds (make DEBUG=1; other builds leave this program out). A NaN in the input of
+ * an operation gives a message with the operation, the row and the column; impossible results are reported; correct
  * ones pass. */
 #include "kernels/check.h"
 #include "base/philox.h"
@@ -103,7 +103,7 @@ static void right_gradient(void) { logits(0); }
 static void clean(void)
 {
     right_gradient();
-    op_swiglu(matrix(D, 0, 0), matrix(2 * D, -1, 0), N, D);         /* what stood there before does not matter */
+    op_swiglu(matrix(D, 0, 0), matrix(2 * D, -1, 0), N, D);         /* the old contents do not matter */
     check_logp("a", vector((double[]){ -0.0, -1e30 }, 2), 2);
     check_entropy("a", vector((double[]){ 0, 1.9459101 }, 2), 2, 7);
 }

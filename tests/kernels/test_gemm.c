@@ -1,6 +1,6 @@
 /* test_gemm.c: the matrix product against a higher-precision sum and, bit for bit, against the chain of multiply-adds
  * gemm.h promises.
- * Padding holds NaN everywhere; what lies between the rows of d must come back untouched. */
+ * Padding holds NaN everywhere; the gaps between the rows of d must stay unchanged. */
 #include "base/philox.h"
 #include "kernels/cpu/gemm_isa.h"
 #include "tests/check.h"
@@ -23,7 +23,7 @@ enum { C = 4 };
 static const char *const form_name[] = { "NT", "NN", "TN" };
 static struct rng rng;
 
-/* A product with its operands: matrices of NaN in which only what belongs to them is filled. */
+/* A product with its operands: matrices of NaN in which only their own elements are filled. */
 struct job { struct gemm g; elem_t *a, *b, *d, *d0, *bias; size_t d_len; };
 
 static elem_t draw(void) { return (elem_t)(2 * rng_uniform(&rng) - 1); }
@@ -154,7 +154,7 @@ static void run_case(enum gemm_form form, int64_t m, int64_t n, int64_t k, int p
     t.g.bias = flags & 2 && form == GEMM_NT ? t.bias : NULL;
     t.g.weight = flags & 4;
     if (!t.g.add)
-        for (size_t i = 0; i < t.d_len; i++) t.d0[i] = (elem_t)NAN;           /* what d held must not matter */
+        for (size_t i = 0; i < t.d_len; i++) t.d0[i] = (elem_t)NAN; /* the old contents of d must not matter */
     for (int i = isas(isa) - 1; i >= 0; i--) {
         gemm_isa_force(isa[i]);
         job_run(&t);
@@ -282,7 +282,7 @@ static void weights_change(void **state)
     assert_int_equal(gemm_weight_bytes(), one);         /* packed once */
     job_run(&u);
     assert_true(gemm_weight_bytes() > one);
-    t.b[7] += 1;                                        /* a write nobody speaks of, then the word */
+    t.b[7] += 1;                                        /* a write without gemm_weights_changed(), then the call */
     u.b[7] += 1;
     gemm_weights_changed();
     assert_int_equal(gemm_weight_bytes(), 0);
@@ -290,7 +290,7 @@ static void weights_change(void **state)
     check_job(&t);
     job_run(&u);
     check_job(&u);
-    /* writes through dev.h need no word, and drop only what they touch */
+    /* writes through dev.h need no call, and drop only the packed copies they touch */
     const elem_t five = 5;
     const size_t both = gemm_weight_bytes();
     dev_put(t.b + 39 * t.g.ldb + 49, &five, sizeof five);
@@ -327,8 +327,8 @@ static void weights_change(void **state)
     assert_int_equal(gemm_weight_bytes(), 0);           /* freed memory is forgotten */
 }
 
-/* Threads that call at the same time get what each gets alone: packed panels, scratch memory and kept weights of one
- * are not another's. */
+/* Threads that call at the same time get the results that each gets alone: packed panels, scratch memory and kept
+ * weights are not mixed up. */
 enum { CALLERS = 4 };
 
 static void *caller(void *arg)

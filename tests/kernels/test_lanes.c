@@ -1,6 +1,6 @@
 /* test_lanes.c: the operations whose inner loops are compiled for AVX-512 as well give the same bits with and without
  * it and with any number of threads, for lengths that fill vectors and lengths that do not; and rows that threads share
- * out are each given out once. */
+ * are each processed once. */
 #include "kernels/cpu/gemm_isa.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vec.h"
@@ -40,10 +40,10 @@ static struct outcome swiglus(const struct shape *s, struct rng r)
 {
     int64_t c = (int64_t)s->n * s->dim;
     struct outcome o = outcome(3 * c);
-    elem_t *gu = elems(noise(&r, 2 * c, 9), 2 * c), *dy = elems(noise(&r, c, 1), c), *y = elems(NULL, c);
-    op_swiglu(y, gu, s->n, s->dim);
-    op_swiglu_back(gu, dy, gu, s->n, s->dim);
-    add(&o, y, c), add(&o, gu, 2 * c);
+    elem_t *gate_up = elems(noise(&r, 2 * c, 9), 2 * c), *dy = elems(noise(&r, c, 1), c), *y = elems(NULL, c);
+    op_swiglu(y, gate_up, s->n, s->dim);
+    op_swiglu_back(gate_up, dy, gate_up, s->n, s->dim);
+    add(&o, y, c), add(&o, gate_up, 2 * c);
     return o;
 }
 

@@ -3,8 +3,8 @@
  * forward. */
 #include "tests/kernels/case.h"
 
-/* d loss / d *x by two central differences, h and 2h, the h^2 terms of which cancel: off by 1e-16 loss / h and by terms
- * in h^4. */
+/* d loss / d *x by two central differences, h and 2h, the h^2 terms of which cancel: errors of 1e-16 loss / h and of
+ * terms in h^4. */
 static double slope(double (*f)(void *), void *ctx, double *x, double h)
 {
     double at = *x, v[4];
@@ -123,7 +123,7 @@ static void rms_norm(void **state)
             .res = one_x, .y = one_y, .x = elems(res + (n - 1) * dim, dim), .w = elems(k.w, dim), .eps = k.eps, .n = 1,
             .dim = dim });
         CHECK(same_bits(got(one_y, dim), o[1] + (n - 1) * dim, dim), "case %zu: a row alone has other bits", c);
-        k.x = res, k.add = host(all);                           /* the way back starts from the sum as it is stored */
+        k.x = res, k.add = host(all);                           /* the backward pass starts from the stored sum */
         /* a row's dx is the slope of that row's part of the loss */
         for (int i = 0; i < all; i += 1 + all / 60) {
             int64_t o_ = (int64_t)(i / dim) * dim;
@@ -168,7 +168,7 @@ static double rope_loss(void *ctx)
 static void rotation_case(size_t c, int n, struct heads h, bool norm, int top)
 {
     struct rng r = rng_make(c, 4, norm);
-    int width = (h.heads + 2 * h.kv) * h.hd, all = n * width, turned = h.heads + h.kv;
+    int width = (h.heads + 2 * h.kv) * h.hd, all = n * width, rotated = h.heads + h.kv;
     double freq[64], zero[128] = { 0 };
     int *pos = keep(xmalloc((size_t)n * sizeof *pos), false);
     for (int i = 0; i < n; i++) pos[i] = i ? (int)rng_below(&r, (uint32_t)top) : top - 1;
@@ -190,7 +190,7 @@ static void rotation_case(size_t c, int n, struct heads h, bool norm, int top)
         dev_set_threads(t);
         elem_t *in = elems(k.x, all), *out = norm ? elems(NULL, all) : in, *d = elems(k.dy, all),
                *qn = norm ? elems(k.qn, h.hd) : NULL, *kn = norm ? elems(k.kn, h.hd) : NULL;
-        acc_t *rstd = norm ? accs(NULL, n * turned) : NULL, *dq = accs(zero, h.hd), *dk = accs(zero, h.hd),
+        acc_t *rstd = norm ? accs(NULL, n * rotated) : NULL, *dq = accs(zero, h.hd), *dk = accs(zero, h.hd),
               *f = accs(freq, h.hd / 2);
         op_rope((struct rope_args){
             .out = out, .rstd = rstd, .in = in, .qnorm = qn, .knorm = kn, .eps = k.eps, .freq = f, .pos = ints(pos, n),
@@ -245,8 +245,8 @@ static void rotation(void **state)
         for (int norm = 0; norm < 2; norm++) rotation_case(c, cases[c].n, cases[c].h, norm, cases[c].top);
 }
 
-/* Angles come from a table of the frequencies last used, or beyond its end from the spot: other frequencies in between,
- * positions about the table's sizes, and the same position met with small and with large tables must all give the
+/* Angles come from a table of the frequencies last used, or are computed directly beyond its end: other frequencies in
+ * between, positions around the table's sizes, and the same position with small and with large tables must all give the
  * reference's numbers and always the same bits. */
 static void rotation_table_changes_nothing(void **state)
 {
@@ -286,11 +286,11 @@ static void swiglu(void **state)
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         int n = cases[c].n, ff = cases[c].ff, all = n * ff;
         struct rng r = rng_make(c, 5, 0);
-        double *gu = noise(&r, 2 * all, cases[c].scale), *dy = noise(&r, all, 1), *y = host(all), *d = host(2 * all),
-               *mag = host(2 * all), *o[2] = { 0 };
+        double *gate_up = noise(&r, 2 * all, cases[c].scale), *dy = noise(&r, all, 1), *y = host(all),
+               *d = host(2 * all), *mag = host(2 * all), *o[2] = { 0 };
         for (int i = 0; i < all; i++) {
             int at = i / ff * 2 * ff + i % ff;
-            double g = gu[at], u = gu[at + ff], s = 1 / (1 + exp(-g)), h = 1e-4, a = g + h, b = g - h;
+            double g = gate_up[at], u = gate_up[at + ff], s = 1 / (1 + exp(-g)), h = 1e-4, a = g + h, b = g - h;
             y[i] = g * s * u;
             /* Richardson: the fourth-order difference, exact to 1e-11 here */
             double f1 = (a / (1 + exp(-a)) - b / (1 + exp(-b))) / (2 * h),
@@ -302,7 +302,7 @@ static void swiglu(void **state)
         }
         for (int t = 1; t <= 2; t++) {
             dev_set_threads(t);
-            elem_t *out = elems(NULL, all), *x = elems(gu, 2 * all);
+            elem_t *out = elems(NULL, all), *x = elems(gate_up, 2 * all);
             op_swiglu(out, x, n, ff);
             op_swiglu_back(x, elems(dy, all), x, n, ff);
             double *p[2] = { got(out, all), got(x, 2 * all) };

@@ -1,17 +1,17 @@
-/* test_naive.c: every operation that stores numbers as real, beside plain loops that round as a program of separate
- * tensor operations does (tests/naive.h): off from double by no more than twice as much, at most and in the root mean
- * square. Of small shapes many are drawn, so that the loops are not exact by luck. It was seen to fail for: truncation
- * where numbers are stored, attention weights 4 bits short, a bias gradient without its last row. */
+/* test_naive.c: every operation that stores numbers as elem_t, beside plain loops that round as a program of separate
+ * tensor operations does (tests/naive.h): its error from double is at most twice theirs, in the maximum and in the root
+ * mean square. Of small shapes many are sampled, so that the loops are not exact by luck. It was seen to fail for:
+ * truncation where numbers are stored, attention weights 4 bits short, a bias gradient without its last row. */
 #include "tests/kernels/case.h"
 #include "tests/naive.h"
 
 /* Stored as bf16, what is computed in float on the way costs nothing. Stored as float it does: the loops' exp is
  * exact. */
 static const double TIMES = sizeof(elem_t) == 2 ? 2 : 4;
-/* a shape is drawn until one of its results has that many numbers and all have so many; how often at most */
+/* a shape is sampled until one of its results has that many numbers and all have so many; how often at most */
 enum { MOST = 1500, LEAST = 60, DRAWS = 500 };
 
-/* One result over all draws of a shape: [0] ours, [1] the loops'. */
+/* One result over all samples of a shape: [0] ours, [1] the loops'. */
 struct tally { const char *what; double most[2], square[2]; int64_t n; };
 
 static void weigh(struct tally *t, const double *ours, const double *loops, const double *want, int64_t n)
@@ -43,7 +43,7 @@ static int *some_ints(struct rng *r, int64_t n, int below)
     return x;
 }
 
-/* Shapes are up to four numbers; what they mean stands in front of each function. The tallies are in the order of the
+/* Shapes are up to four numbers; their meaning stands in front of each function. The tallies are in the order of the
  * table's names. */
 
 /* m n k; forms in turn with a bias, with and without d += */
@@ -106,21 +106,21 @@ static void norms(struct rng *r, const int *s, struct tally *t)
 static void rotations(struct rng *r, const int *s, struct tally *t, bool norm)
 {
     struct heads h = { s[1], s[2], s[3] };
-    int n = s[0], hd = h.hd, turned = n * (h.heads + h.kv), all = n * (h.heads + 2 * h.kv) * hd;
+    int n = s[0], hd = h.hd, rotated = n * (h.heads + h.kv), all = n * (h.heads + 2 * h.kv) * hd;
     double *x = noise(r, all, 2), *dy = noise(r, all, 1), *freq = host(hd / 2), *dw0 = acc_noise(r, hd, 1), *y[2],
            *d[2], *dw[2][2];
     for (int j = 0; j < hd / 2; j++) freq[j] = (double)(acc_t)pow(10000, -2.0 * j / hd);
     int *pos = some_ints(r, n, 3000);
     struct naive_rope k = { h, freq, { norm ? noise(r, hd, 2) : NULL, norm ? noise(r, hd, 2) : NULL }, 1e-6, pos };
     for (int q = 0; q < 2; q++) {
-        double *rstd = host(turned);
+        double *rstd = host(rotated);
         dw[q][0] = copy(dw0, hd), dw[q][1] = copy(dw0, hd);
         naive_rope(kinds[q], y[q] = host(all), rstd, x, &k, n);
         naive_rope_back(kinds[q], d[q] = host(all), dw[q], dy, x, rstd, &k, n);
     }
     elem_t *in = elems(x, all), *out = elems(NULL, all), *din = elems(NULL, all),
            *w[2] = { norm ? elems(k.w[0], hd) : NULL, norm ? elems(k.w[1], hd) : NULL };
-    acc_t *rstd = norm ? accs(NULL, turned) : NULL, *f = accs(freq, hd / 2), *dq = norm ? accs(dw0, hd) : NULL,
+    acc_t *rstd = norm ? accs(NULL, rotated) : NULL, *f = accs(freq, hd / 2), *dq = norm ? accs(dw0, hd) : NULL,
           *dk = norm ? accs(dw0, hd) : NULL;
     op_rope((struct rope_args){
         .out = out, .rstd = rstd, .in = in, .qnorm = w[0], .knorm = w[1], .eps = k.eps, .freq = f, .pos = ints(pos, n),
@@ -141,19 +141,19 @@ static void normed_rotations(struct rng *r, const int *s, struct tally *t) { rot
 static void swiglu(struct rng *r, const int *s, struct tally *t)
 {
     int n = s[0], ff = s[1], all = n * ff;
-    double *gu = noise(r, 2 * all, 6), *dy = noise(r, all, 1), *y[2], *d[2];
+    double *gate_up = noise(r, 2 * all, 6), *dy = noise(r, all, 1), *y[2], *d[2];
     for (int k = 0; k < 2; k++) {
-        naive_swiglu(kinds[k], y[k] = host(all), gu, n, ff);
-        naive_swiglu_back(kinds[k], d[k] = host(2 * all), dy, gu, n, ff);
+        naive_swiglu(kinds[k], y[k] = host(all), gate_up, n, ff);
+        naive_swiglu_back(kinds[k], d[k] = host(2 * all), dy, gate_up, n, ff);
     }
-    elem_t *x = elems(gu, 2 * all), *out = elems(NULL, all), *dgu = elems(NULL, 2 * all);
+    elem_t *x = elems(gate_up, 2 * all), *out = elems(NULL, all), *dgate_up = elems(NULL, 2 * all);
     op_swiglu(out, x, n, ff);
-    op_swiglu_back(dgu, elems(dy, all), x, n, ff);
+    op_swiglu_back(dgate_up, elems(dy, all), x, n, ff);
     weigh(&t[0], got(out, all), y[1], y[0], all);
-    weigh(&t[1], got(dgu, 2 * all), d[1], d[0], 2 * all);
+    weigh(&t[1], got(dgate_up, 2 * all), d[1], d[0], 2 * all);
 }
 
-/* n dim vocab; what only moves, adds or scales is one rounding: the loops' own */
+/* n dim vocab; operations that only move, add or scale round once, as the loops do */
 static void rows(struct rng *r, const int *s, struct tally *t)
 {
     int n = s[0], dim = s[1], vocab = s[2], all = n * dim;
@@ -326,7 +326,7 @@ static const struct op {
       normed_rotations,
       { "out", "din", "dqnorm", "dknorm" },
       { { 1, 1, 1, 2 }, { 3, 3, 1, 6 }, { 5, 4, 2, 24 }, { 3, 2, 1, 64 }, { 2, 1, 1, 128 } } },
-    { "swiglu", swiglu, { "y", "dgu" }, { { 1, 1 }, { 3, 7 }, { 5, 64 }, { 2, 1033 }, { 40, 9 } } },
+    { "swiglu", swiglu, { "y", "dgate_up" }, { { 1, 1 }, { 3, 7 }, { 5, 64 }, { 2, 1033 }, { 40, 9 } } },
     { "rows",
       rows,
       { "embed", "dtable", "db", "add", "query scale" },

@@ -2,7 +2,7 @@
  * length around the vector and chunk sizes, and the same bits for every number of threads. */
 #include "tests/kernels/case.h"
 
-/* such weights have a wide master always, the others may */
+/* such weights always have an acc_t master, the others may */
 static const bool narrow = sizeof(elem_t) < sizeof(acc_t);
 static const int lengths[] = { 1, 3, 7, 8, 9, 31, 4095, 4096, 4097, 8200, 100003 };
 
@@ -60,8 +60,8 @@ static double as_double(uint16_t bits)
 }
 
 /* Moments of bf16: the step is op_adamw's on the same moments, and each new moment is one of its two neighbours, the
- * upper one where its random half word says so. Walls around the moments, any place in the vector of all weights, and
- * any cut of it into calls. */
+ * upper one where its random half word is large enough. Walls around the moments, any place in the vector of all
+ * weights, and any cut of it into calls. */
 static void bf16_moments_round_by_their_words(void **state)
 {
     (void)state;
@@ -110,8 +110,8 @@ static void bf16_moments_round_by_their_words(void **state)
     }
 }
 
-/* What the random rounding is for: with gradients of one size, v must get there though no single step is as large as
- * bf16 resolves. */
+/* The purpose of stochastic rounding: with gradients of one size, v must converge although no single step is as large
+ * as bf16 resolves. */
 static void bf16_moments_do_not_stop(void **state)
 {
     (void)state;

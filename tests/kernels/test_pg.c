@@ -60,7 +60,7 @@ static struct loss_in in_of(const struct batch *b)
 
 static double clip(double x, double lo, double hi) { return fmin(fmax(x, lo), hi); }
 
-/* What does not move with logp: factor, the clamped ratio, the dropped rows. */
+/* Constants with respect to logp: factor, the clamped ratio, the dropped rows. */
 struct frozen { double factor[MAX], ratio[MAX], bound[MAX]; bool dropped[ROWS]; };
 
 static double raw_future(const struct batch *b, const struct loss_rule *r, int row, int64_t i)
@@ -315,7 +315,7 @@ static void numbers_by_hand(void **state)
     CHECK_NEAR(s.factor_mean, 1, 0, "factor");
     CHECK(g[0] == 0 && g[1] == 0 && g[2] == 0, "three clipped tokens have no gradient");
     CHECK_NEAR(g[3], -0.25, 1e-7, "the fourth");
-    r.drop_rows = true;                             /* one token at the dual clip is forgiven, two are not */
+    r.drop_rows = true;                             /* one token at the dual clip does not drop the row, two do */
     op_pg(g, NULL, NULL, kept, &s, &in, &r);
     CHECK(kept[0] && kept[1] && s.rows_dropped == 0, "one token");
     logp[0] = logp[1], adv[0] = -1;

@@ -317,7 +317,7 @@ static void estimators(void **state)
     }
 }
 
-/* What whitening promises, and the recursions by hand. */
+/* Mean 0 and variance 1 after whitening, and the recursions by hand. */
 static void whitened(void **state)
 {
     (void)state;

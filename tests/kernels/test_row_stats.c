@@ -1,10 +1,10 @@
 /* test_row_stats.c: log-sum-exp, logp and entropy of rows of logits, and the gradient into them, against loops in
- * double; NaN beyond the vocabulary; what must hold of any row: logp <= 0, entropy from 0 to ln V, a gradient that sums
+ * double; NaN beyond the vocabulary; invariants of every row: logp <= 0, entropy from 0 to ln V, a gradient that sums
  * to 0. */
 #include "tests/kernels/case.h"
 
-/* In double the reference rounds as much; stored as bf16, eight exponentials are added in float before they meet in
- * double. */
+/* In double the reference rounds as much; stored as bf16, eight exponentials are added in float before they are added
+ * in double. */
 static const double SLACK = sizeof(acc_t) == 8 ? 8 : sizeof(elem_t) == 2 ? 4 : 1;
 
 struct trajectory {
@@ -112,7 +112,7 @@ static void statistics_and_gradient(void **state)
     }
 }
 
-/* No entropy term: ge NULL and ent NULL; a row that is alone has the bits it has among others. */
+/* No entropy term: ge NULL and ent NULL; a row alone has the same bits as in a batch. */
 static void without_entropy_and_alone(void **state)
 {
     (void)state;
@@ -170,7 +170,7 @@ static void extremes(void **state)
     drop();
 }
 
-/* What must hold of any row, however its logits lie: usual ones; some at +1e4 and some at -1e4; all the same; all but
+/* Invariants of every row, for any logits: usual ones; some at +1e4 and some at -1e4; all the same; all but
  * one at -inf; a staircase. */
 enum shape { USUAL, FAR, EQUAL, ONE_LEFT, STAIRS, SHAPES };
 static double shaped(struct rng *r, enum shape s, int j, int vocab)

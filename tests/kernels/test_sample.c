@@ -1,4 +1,4 @@
-/* test_sample.c: every draw is checked against the cumulative sum in double at its own Philox word, sets of top-k and
+/* test_sample.c: every sample is checked against the cumulative sum in double at its own Philox word, sets of top-k and
  * top-p against a sort, frequencies by chi-square; logp and entropy are the bits of op_row_stats. */
 #include "tests/kernels/case.h"
 
@@ -16,7 +16,7 @@ static int higher_first(const void *a, const void *b)
     return by_logit[i] > by_logit[j] ? -1 : by_logit[i] < by_logit[j] ? 1 : i - j;
 }
 
-/* w[j] = weight of the ids that may be drawn, 0 elsewhere; edge: the least distance of the kept mass from top_p,
+/* w[j] = weight of the ids that may be sampled, 0 elsewhere; edge: the least distance of the kept mass from top_p,
  * relative: near 0 rounding decides. */
 static double expect(double *w, const double *x, const struct sample_rule *r, int vocab, double *edge)
 {
@@ -138,8 +138,8 @@ static void greedy_takes_the_lowest_of_the_best(void **state)
     drop();
 }
 
-/* top_k with ties at the border keeps the lower ids; a mask that leaves only ids too unlikely for a float still draws
- * among them in proportion. */
+/* top_k with ties at the border keeps the lower ids; with a mask that leaves only ids too unlikely for a float, they
+ * are still sampled in proportion. */
 static void ties_and_underflow(void **state)
 {
     (void)state;
@@ -156,7 +156,7 @@ static void ties_and_underflow(void **state)
     op_sample((struct sample_args){ .id = d_id, .x = d, .rule = &r, .key = keys(key, N), .n = N, .vocab = V, .ld = V });
     dev_get(id, d_id, sizeof id);
     for (int i = 0; i < N; i++) seen[id[i]]++;
-    for (int j = 0; j < V; j++) CHECK((seen[j] > 0) == (j < 3 || j == 30), "top-4: id %d drawn %d times", j, seen[j]);
+    for (int j = 0; j < V; j++) CHECK((seen[j] > 0) == (j < 3 || j == 30), "top-4: id %d sampled %d times", j, seen[j]);
     uint32_t allow[2] = { 1u << 31, 1u }, *d_allow = keep(dev_alloc(sizeof allow), true);
     dev_put(d_allow, allow, sizeof allow);
     r = (struct sample_rule){ 1, 1, 0, 9, d_allow };

@@ -1,4 +1,4 @@
-/* cases.cu: kernels for the test of the shim. What is wrong with each stands beside it. */
+/* cases.cu: kernels for the test of the shim. The fault of each stands beside it. */
 #include "tests/simt/cases.h"
 #include "kernels/cuda/num.cuh"
 
@@ -60,7 +60,7 @@ __global__ void outside_mask_kernel(int *out)
 
 __global__ void not_in_mask_kernel(int *out) { out[threadIdx.x] = __shfl_xor_sync(0xffffu, (int)threadIdx.x, 1); }
 
-/* counts on zeroed shared memory */
+/* relies on zeroed shared memory */
 __global__ void stale_shared_kernel(int *out)
 {
     __shared__ int fixed[N];
@@ -202,8 +202,8 @@ extern "C" const char *case_replay(void)
     return out[5] == 3 * (3 + 1) ? nullptr : "two launches played three times gave another sum";
 }
 
-/* What `wrong` returns within a capture, and the end of that capture, are the errors of a real one. */
-static const char *refused(const char *what, cudaError_t (*wrong)(int *d))
+/* The results of `wrong` within a capture, and of ending that capture, must be those of a real one. */
+static const char *rejected(const char *what, cudaError_t (*wrong)(int *d))
 {
     int *d = device(32);
     cudaGraph_t g;
@@ -214,14 +214,14 @@ static const char *refused(const char *what, cudaError_t (*wrong)(int *d))
                                                                                                          : what;
 }
 
-extern "C" const char *case_refused(void)
+extern "C" const char *case_rejected(void)
 {
     static int host[32];
-    const char *wrong = refused("an allocation is captured", [](int *) { void *p; return cudaMalloc(&p, 4); });
-    if (!wrong) wrong = refused("a free is captured", [](int *d) { return cudaFree(d); });
-    if (!wrong) wrong = refused("a wait is captured", [](int *) { return cudaStreamSynchronize(queue()); });
+    const char *wrong = rejected("an allocation is captured", [](int *) { void *p; return cudaMalloc(&p, 4); });
+    if (!wrong) wrong = rejected("a free is captured", [](int *d) { return cudaFree(d); });
+    if (!wrong) wrong = rejected("a wait is captured", [](int *) { return cudaStreamSynchronize(queue()); });
     if (!wrong)
-        wrong = refused("a copy from ordinary memory is captured",
+        wrong = rejected("a copy from ordinary memory is captured",
                         [](int *d) { return cudaMemcpyAsync(d, host, 4, cudaMemcpyHostToDevice, queue()); });
     return wrong;
 }

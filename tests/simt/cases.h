@@ -1,5 +1,5 @@
-/* cases.h: kernels of cases.cu, most of them wrong on purpose. Each returns what the shim says about its launch, or
- * NULL when it says nothing. */
+/* cases.h: kernels of cases.cu, most of them wrong on purpose. Each returns the shim's message about its launch, or
+ * NULL if there is none. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,18 +32,18 @@ void case_read_beyond(void);
 void case_shared_beyond(void);
 /* Every thread of 1000 blocks of 32 counts in six ways; the count if they agree, else -1. */
 int case_atomics(void);
-/* Counting in a list that is captured. Each returns NULL, or what went otherwise than on a GPU. replay: two launches
- * captured, nothing done by that, then played three times. refused: allocating, freeing, waiting and copying from
- * ordinary memory fail within a capture and spoil it. */
+/* Counting in a CUDA graph. Each returns NULL, or the difference from a GPU. replay: two launches captured, with no
+ * effect, then the graph launched three times. rejected: allocating, freeing, waiting and copying from pageable memory
+ * fail within a capture and invalidate it. */
 const char *case_replay(void);
-const char *case_refused(void);
-/* These end the process: what dev.h forbids in a list: allocating, sending, fetching. */
+const char *case_rejected(void);
+/* These end the process: calls that dev.h forbids in a capture: allocating, sending, fetching. */
 void case_list_allocates(void);
 void case_list_puts(void);
 void case_list_gets(void);
 
-/* One product d[64][n] = a[64][64] b[n][64]^T by the twins of wgmma (n 64 or 128), with at most one fault. What the
- * shim says, or NULL. */
+/* One product d[64][n] = a[64][64] b[n][64]^T by the twins of wgmma (n 64 or 128), with at most one fault. Returns
+ * the shim's message, or NULL. */
 enum wgmma_fault {
     WGMMA_RIGHT,
     WGMMA_NO_FENCE,

@@ -30,7 +30,7 @@ __device__ void products(float (&d)[N / 8][4], unsigned (&a)[4][4], struct wgmma
     }
 }
 
-/* b turned: [64 k][n], panels of 64 columns one after another; plain: [n][64 k]. a likewise. */
+/* b transposed: [64 k][n], panels of 64 columns one after another; plain: [n][64 k]. a likewise. */
 template <int N>
 __global__ void wgmma_case_kernel(float *out, const uint16_t *a, const uint16_t *b, struct wgmma_case c)
 {
@@ -72,14 +72,15 @@ __global__ void wgmma_case_kernel(float *out, const uint16_t *a, const uint16_t 
         for (int e = 0; e < 4; e++) out[(16 * w + lane / 4 + 8 * (e / 2)) * N + 8 * j + lane % 4 * 2 + e % 2] = d[j][e];
 }
 
-/* Element (r, k) of rows x 64, plain or turned. */
-static uint16_t *stored(const float *x, int rows, bool turned)
+/* Element (r, k) of rows x 64, plain or transposed. */
+static uint16_t *stored(const float *x, int rows, bool transposed)
 {
     uint16_t *h = (uint16_t *)xmalloc((size_t)rows * K * 2 + 16), *d = (uint16_t *)dev_alloc((size_t)rows * K * 2 + 16);
     memset(h, 0, (size_t)rows * K * 2 + 16);
     for (int r = 0; r < rows; r++)
         for (int k = 0; k < K; k++)
-            h[turned ? r / 64 * 64 * K + k * 64 + r % 64 : r * K + k] = (uint16_t)(__float_as_uint(x[r * K + k]) >> 16);
+            h[transposed ? r / 64 * 64 * K + k * 64 + r % 64 : r * K + k] =
+                (uint16_t)(__float_as_uint(x[r * K + k]) >> 16);
     dev_put(d, h, (size_t)rows * K * 2 + 16);
     free(h);
     return d;

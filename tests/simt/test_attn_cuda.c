@@ -1,6 +1,6 @@
-/* test_attn_cuda.c: what the CUDA attention has beyond the C backend's: paths of several chunks, decoding split over
- * blocks or not, wide heads and groups, the lists of the plan, and the tensor-core path against loops in double and
- * against a naive version that rounds to bf16 where it does. */
+/* test_attn_cuda.c: properties of the CUDA attention that the C backend's does not have: paths of several chunks,
+ * decoding split over blocks or not, wide heads and groups, the lists of the plan, and the tensor-core path against
+ * loops in double and against a naive version that rounds to bf16 where it does. */
 #include "kernels/cuda/attn.h"
 #include "tests/kernels/case.h"
 #include "base/arith.h"
@@ -105,7 +105,7 @@ static struct off off_by(const double *x, const double *want, int64_t n)
     return o;
 }
 
-/* Never more than twice what the naive version is off by; `floor` for what it gets exactly. */
+/* At most twice the naive version's error; `floor` where that is 0. */
 static void no_worse(const char *what, size_t c, const double *x, const double *naive_x, const double *want, int64_t n,
                      double floor)
 {
@@ -336,8 +336,8 @@ static void tensor_cores_against_loops(void **state)
     }
 }
 
-/* Rows as a decoding step has them: each goes on alone from some row's path, cut anywhere, or begins anew. Full pages
- * are shared, a page that is cut is replaced by one with other numbers, so that a wrong page shows. */
+/* Rows as in a decoding step: each continues some row's path, cut anywhere, or starts a new one. Full pages are shared,
+ * a page that is cut is replaced by one with other numbers, so that a wrong page is detected. */
 struct forks { int n, ld, pages, *table, *pos; };
 
 static struct forks fork_rows(struct rng *r, int n, int longest, int fresh)
@@ -438,9 +438,9 @@ static double *alone(const struct forks *f, elem_t *qkv, elem_t *pool, const int
     return got(out, f->n * each);
 }
 
-/* Forks of forks, unequal lengths, groups that windows of 16 rows and turns cut anywhere: a row has the bits that it
- * has alone, at any place in the batch, and what rows share is read once. On tensor cores: no worse than the naive bf16
- * version. */
+/* Forks of forks, unequal lengths, groups that windows of 16 rows and launches split anywhere: a row has the bits that
+ * it has alone, at any place in the batch, and shared pages are read once. On tensor cores: no worse than the naive
+ * bf16 version. */
 static void forks_share_reads(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /* test_gemm_cuda.c: the matrix product by cuBLASLt: layouts, strides, additions and biases against sums in double, rows
  * that do not depend on their number in numerics=exact, more shapes than there are plans, a product of no terms, and
- * products inside a recorded list. */
+ * products inside a CUDA graph. */
 #include "tests/kernels/case.h"
 #include <stdio.h>
 
@@ -46,7 +46,8 @@ static double *result(const struct job *t)
     return t->g.form == GEMM_TN ? got_acc(t->g.dw, count) : got(t->g.d, count);
 }
 
-/* Sums in any order: the error grows with the root of their length; 8 units of it are twice the worst that was seen. */
+/* Sums in any order: the error grows with the root of their length; 8 units of it are twice the largest that was
+ * measured. */
 static void check(const struct job *t, const char *how)
 {
     const struct gemm *g = &t->g;
@@ -163,7 +164,7 @@ static void products(void *ctx)
     for (int i = 0; i < 3; i++) op_gemm(t[i].g);
 }
 
-/* A list is run, recorded and played; a shape that is first met while it is recorded takes an algorithm untimed. */
+/* Operations are run, captured and launched; a shape that is new inside the capture takes an algorithm untimed. */
 static void in_a_list(void **state)
 {
     (void)state;

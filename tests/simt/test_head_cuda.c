@@ -1,6 +1,6 @@
-/* test_head_cuda.c: what the CUDA head and sampler have beyond the C backend's: teams of 1, 4 and 16 warps by
- * vocabulary, rows that are not 16-byte aligned, many targets a row, selections whose list overflows, logits stored as
- * bf16. Against loops in double over the numbers as they are stored. */
+/* test_head_cuda.c: properties of the CUDA head and sampler that the C backend's do not have: teams of 1, 4 and 16
+ * warps by vocabulary, rows that are not 16-byte aligned, many targets a row, selections whose list overflows, logits
+ * stored as bf16. Against loops in double over the numbers as they are stored. */
 #include "base/philox.h"
 #include "kernels/ops.h"
 #include "tests/check.h"
@@ -9,7 +9,7 @@
 
 enum { WALL = 16, KEEPS = 64 };
 static const double EPS = 0x1p-24;
-/* eight exponentials are added in float before they meet in double */
+/* eight exponentials are added in float before they are added in double */
 static const bool narrow = sizeof(elem_t) == 2;
 
 static void *kept[KEEPS];
@@ -150,7 +150,7 @@ static int higher_first(const void *a, const void *b)
     return by_logit[i] > by_logit[j] ? -1 : by_logit[i] < by_logit[j] ? 1 : i - j;
 }
 
-/* w = weight of the ids that may be drawn, with top_p in the place of the rule's. Returns their sum. */
+/* w = weight of the ids that may be sampled, with top_p in the place of the rule's. Returns their sum. */
 static double allowed_ids(double *w, int *id, const double *x, const struct sample_rule *r, double top_p,
                           const uint32_t *allow, int vocab)
 {
@@ -226,7 +226,7 @@ static void sampling(void **state)
             const uint32_t *mask = draws[c].mask ? allow : NULL;
             double mass = allowed_ids(w, order, row, &rule, rule.top_p, mask, vocab),
                    wider = allowed_ids(w, order, row, &rule, rule.top_p + 64 * EPS, mask, vocab);
-            /* what rounding may put into the set or leave out */
+            /* tolerance of the set, by rounding */
             double below = 0, slack = 200 * EPS + (wider - mass) / mass;
             double u =
                 ((double)philox4x32(99, key[i].pos, key[i].rollout, key[i].prompt, key[i].step).v[0] + 0.5) * 0x1p-32;

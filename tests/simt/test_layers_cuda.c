@@ -1,7 +1,7 @@
-/* test_layers_cuda.c: what the CUDA layers have beyond the C backend's: numbers stored as bf16, rows that are not
- * 16-byte aligned (the same bits as aligned ones), rows wider than a block keeps in registers, ids that fill the batch
- * or stand outside of the vocabulary, the matrix product in all its forms. Against loops in double over the numbers as
- * they are stored. */
+/* test_layers_cuda.c: properties of the CUDA layers that the C backend's do not have: numbers stored as bf16, rows that
+ * are not 16-byte aligned (the same bits as aligned ones), rows wider than a block keeps in registers, ids that fill
+ * the batch or stand outside of the vocabulary, the matrix product in all its forms. Against loops in double over the
+ * numbers as they are stored. */
 #include "base/philox.h"
 #include "kernels/ops.h"
 #include "tests/check.h"
@@ -157,18 +157,18 @@ static void swiglu_case(int n, int ff, int shift, double *bits[2])
 {
     int64_t all = (int64_t)n * ff;
     struct rng r = rng_make((uint64_t)ff, 61, 0);
-    double *gu = noise(&r, 2 * all, 9, false), *dy = noise(&r, all, 1, false), *y = host(all), *d = host(2 * all),
+    double *gate_up = noise(&r, 2 * all, 9, false), *dy = noise(&r, all, 1, false), *y = host(all), *d = host(2 * all),
            *mag = host(2 * all), c = narrow ? 64 : 8;
     for (int64_t i = 0; i < all; i++) {
         int64_t at = i / ff * 2 * ff + i % ff;
-        double g = gu[at], u = gu[at + ff], s = 1 / (1 + exp(-g));
+        double g = gate_up[at], u = gate_up[at + ff], s = 1 / (1 + exp(-g));
         y[i] = g * s * u;
         d[at] = dy[i] * u * s * (1 + g * (1 - s));
         d[at + ff] = dy[i] * g * s;
         mag[at] = fabs(u) * (1 + fabs(g));
         mag[at + ff] = fabs(g);
     }
-    elem_t *out = elems(NULL, all, shift), *x = elems(gu, 2 * all, shift);
+    elem_t *out = elems(NULL, all, shift), *x = elems(gate_up, 2 * all, shift);
     op_swiglu(out, x, n, ff);
     op_swiglu_back(x, elems(dy, all, shift), x, n, ff);
     near_all("swiglu", bits[0] = got(out, all), y, NULL, all, c, true);       /* bf16: approximate exp, |g| 2^-23 off */
@@ -191,7 +191,7 @@ static void swiglu(void **state)
     }
 }
 
-/* One head in double: y from x, then d from dy; what the norm's weights get is added to dw. */
+/* One head in double: y from x, then d from dy; the gradient of the norm's weights is added to dw. */
 struct head { int half; double pos; const double *freq, *w; double r; };
 static void head_forward(const struct head *k, const double *x, double *y)
 {
@@ -222,14 +222,14 @@ static void head_backward(const struct head *k, const double *x, const double *d
 
 static void rope_case(int n, struct heads h, bool norm, int shift, double *bits[3])
 {
-    int width = h.heads + 2 * h.kv, turned = h.heads + h.kv, hd = h.hd;
+    int width = h.heads + 2 * h.kv, rotated = h.heads + h.kv, hd = h.hd;
     int64_t all = (int64_t)n * width * hd;
     struct rng r = rng_make((uint64_t)hd, 62, norm);
     double *x = noise(&r, all, 2, false), *dy = noise(&r, all, 1, false),
            *w[2] = { noise(&r, hd, 2, false), noise(&r, hd, 2, false) };
     double *freq = host(hd / 2), *y = host(all), *d = host(all);
     double *dw[2] = { host(hd), host(hd) }, *dw_mag[2] = { host(hd), host(hd) }, *mag = host(all),
-           *rs = host((int64_t)n * turned);
+           *rs = host((int64_t)n * rotated);
     int *pos = (int *)(void *)host(n);
     for (int i = 0; i < n; i++) pos[i] = (int)rng_below(&r, i % 2 ? 1 << 20 : 300);
     for (int j = 0; j < hd / 2; j++) freq[j] = (double)(float)pow(10000, -2.0 * j / hd);
@@ -239,25 +239,25 @@ static void rope_case(int n, struct heads h, bool norm, int shift, double *bits[
         double sq = 0;
         for (int j = 0; j < hd; j++) sq += at[j] * at[j];
         struct head one = { hd / 2, pos[i / width], freq, norm ? w[k >= h.heads] : NULL, 1 / sqrt(sq / hd + 1e-6) };
-        if (k >= turned)
+        if (k >= rotated)
             memcpy(y + i * hd, at, (size_t)hd * sizeof *y), memcpy(d + i * hd, dy + i * hd, (size_t)hd * sizeof *d);
         else {
             head_forward(&one, at, y + i * hd);
             head_backward(&one, at, dy + i * hd, d + i * hd, dw[k >= h.heads], dw_mag[k >= h.heads]);
-            rs[i / width * turned + k] = one.r;
+            rs[i / width * rotated + k] = one.r;
         }
         for (int j = 0; j < hd; j++) mag[i * hd + j] = norm ? 4 + 8 * one.r * one.r * one.r : 2;
     }
     elem_t *in = elems(x, all, shift), *out = norm ? elems(NULL, all, shift) : in, *g = elems(dy, all, shift),
            *qn = norm ? elems(w[0], hd, shift) : NULL, *kn = norm ? elems(w[1], hd, shift) : NULL;
-    acc_t *rstd = norm ? accs(NULL, (int64_t)n * turned) : NULL, *dq = accs(host(hd), hd), *dk = accs(host(hd), hd),
+    acc_t *rstd = norm ? accs(NULL, (int64_t)n * rotated) : NULL, *dq = accs(host(hd), hd), *dk = accs(host(hd), hd),
           *f = accs(freq, hd / 2);
     int *d_pos = device(pos, (size_t)n * sizeof *pos);
     op_rope((struct rope_args){
         .out = out, .rstd = rstd, .in = in, .qnorm = qn, .knorm = kn, .eps = 1e-6, .freq = f, .pos = d_pos, .n = n,
         .h = h });
     near_all("rope", bits[0] = got(out, all), y, NULL, all, 12, true);
-    if (norm) near_all("head rstd", got_acc(rstd, (int64_t)n * turned), rs, NULL, (int64_t)n * turned, 8, false);
+    if (norm) near_all("head rstd", got_acc(rstd, (int64_t)n * rotated), rs, NULL, (int64_t)n * rotated, 8, false);
     op_rope_back((struct rope_back_args){
         .din = g, .dqnorm = norm ? dq : NULL, .dknorm = norm ? dk : NULL, .dout = g, .in = in, .rstd = rstd,
         .qnorm = qn, .knorm = kn, .freq = f, .pos = d_pos, .n = n, .h = h });
@@ -287,7 +287,7 @@ static void rotation(void **state)
         }
 }
 
-/* One id in half of the rows, ids at both ends of the vocabulary, ids that are none; a vocabulary of one, two and three
+/* One id in half of the rows, ids at both ends of the vocabulary, invalid ids; a vocabulary of one, two and three
  * bytes. */
 static void embedding(void **state)
 {

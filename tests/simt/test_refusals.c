@@ -1,6 +1,6 @@
-/* test_refusals.c: the machines on which nothing can run, as the shim plays them: each is one sentence that says what
- * is asked for and what is there. And a GPU that is lost in the middle of a run: the sentence names the call and its
- * place, then die_hook prints its table. */
+/* test_refusals.c: unusable machines, emulated by the shim: each gives one message with the requirement and what was
+ * found. And a GPU that is lost in the middle of a run: the message names the call and its place, then die_hook prints
+ * its table. */
 #include "kernels/cuda/attn.h"
 #include "tests/check.h"
 #include <stdlib.h>
@@ -24,7 +24,7 @@ static void looks_on_after_the_loss(void)
     dev_sync();
 }
 
-/* After APPO_ATTN=...: attention by wgmma is there on 9.0 alone, and is taken only where asked for. */
+/* After APPO_ATTN=...: attention by wgmma exists on 9.0 alone, and is used only on request. */
 static void by_wgmma(void)
 {
     setenv("APPO_ATTN", "wgmma", 1);
@@ -80,7 +80,7 @@ static const struct { const char *gpu; void (*what)(void); const char *words[3];
     { "lost=1", looks_on_after_the_loss, { "kernels/cuda/dev.cu:", "an illegal memory access" } },
 };
 
-static void each_is_one_sentence(void **state)
+static void each_is_one_message(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -122,7 +122,7 @@ static void shapes(void **state)
         { { "m", { 30, 8, 64 }, 4096, 151936, false }, "30 query heads and 8 key heads" },
         { { "m", { 32, 8, 64 }, 4096, (1 << 18) + 1, false },
           "a vocabulary of 262145; the sampler takes up to 262144" },
-        { { "m", { 32, 8, 64 }, row + 2, 1000, true }, "the norm's way back takes up to" },
+        { { "m", { 32, 8, 64 }, row + 2, 1000, true }, "the norm's backward pass takes up to" },
         { { "m", { 32, 8, 64 }, row + 2, 1000, false }, NULL },
     };
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
@@ -134,6 +134,6 @@ static void shapes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(each_is_one_sentence), cmocka_unit_test(shapes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(each_is_one_message), cmocka_unit_test(shapes) };
     return cmocka_run_group_tests_name("refusals", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_rl_cuda.c: what the CUDA operations of ops_rl.h have beyond the C backend's: scans by tiles of 32 positions.
- * Rollouts whose lengths stand around the borders of tiles, more records a row than a warp looks at together,
+/* test_rl_cuda.c: properties of the CUDA operations of ops_rl.h that the C backend's do not have: scans by tiles of 32
+ * positions.
+ * Rollouts whose lengths are around the borders of tiles, more records a row than a warp tests together,
  * candidates and rows by the thousand; against the recursions as they stand. */
 #include "base/philox.h"
 #include "kernels/ops_rl.h"
@@ -18,7 +19,7 @@ struct batch {
     int n;
 };
 
-/* NaN where m = 0 in what an operation may not look at there; the batch starts at position 5. */
+/* NaN where m = 0 in vectors that an operation may not read there; the batch starts at position 5. */
 static struct batch make(uint64_t seed)
 {
     struct batch b = { .n = 5 };
@@ -223,7 +224,7 @@ static void records(void **state)
         }
 }
 
-/* Against a search that looks at everything for every point. Keys are few, so that most are ties. */
+/* Against an exhaustive search for every point. Keys are few, so that most are ties. */
 static void points(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
-/* test_simt.c: the shim finds what it is there for: a missing barrier, barriers and shuffles that do not meet, memory
- * that is not there, shared memory taken for zeroed; its shuffles, votes and atomics give what the hardware's would;
- * what is captured runs when it is played, and what cannot be is refused. */
+/* test_simt.c: the faults that the shim must find: a missing barrier, barriers and shuffles that do not match, accesses
+ * out of bounds, shared memory taken for zeroed; its shuffles, votes and atomics give the hardware's results;
+ * captured work runs when the graph is launched, and calls that cannot be captured are rejected. */
 #include "tests/simt/cases.h"
 #include "tests/check.h"
 #include <stdlib.h>
@@ -40,7 +40,7 @@ static void wrong_kernels_are_found(void **state)
         finds(CASE_OUTSIDE_MASK, order, "a shuffle reads a lane outside its mask");
         finds(CASE_NOT_IN_MASK, order, "a lane that its own mask leaves out");
     }
-    finds(CASE_NO_BARRIER, 0, NULL);                     /* one order alone cannot tell */
+    finds(CASE_NO_BARRIER, 0, NULL);                     /* one order alone does not show it */
     finds(CASE_NO_BARRIER, 1, NULL);
     finds(CASE_NO_BARRIER, 2, "no_barrier_kernel gives other bits in reverse order");
     finds(CASE_RACE_BETWEEN_BLOCKS, 2, "block_race_kernel gives other bits in reverse order");
@@ -75,7 +75,7 @@ static void atomics(void **state)
     CHECK(case_atomics() == 32000, "counters of 32,000 threads do not agree");
 }
 
-/* In a child process f must end in failure, saying these words. */
+/* In a child process f must fail with a message that contains these words. */
 static void ends(void (*f)(void), const char *words)
 {
     char text[65536] = "";
@@ -112,14 +112,14 @@ static void graphs(void **state)
     (void)state;
     const char *wrong = case_replay();
     CHECK(!wrong, "%s", wrong);
-    wrong = case_refused();
+    wrong = case_rejected();
     CHECK(!wrong, "%s", wrong);
-    ends(case_list_allocates, "dev_alloc inside a list of operations that is recorded");
+    ends(case_list_allocates, "dev_alloc inside a CUDA graph capture");
     ends(case_list_puts, "dev_put inside a list");
     ends(case_list_gets, "dev_get inside a list");
 }
 
-/* Small whole numbers: every sum is exact, so that what is right is right to the bit. */
+/* Small whole numbers: every sum is exact, so that a correct result is correct to the bit. */
 static const char *product(const struct wgmma_case *c, int order, bool *right)
 {
     static float a[64 * 64], b[128 * 64], d[64 * 128];
@@ -153,7 +153,7 @@ static void warpgroup_products(void **state)
         }
 }
 
-/* Said: in these words; NULL: nothing is said, the numbers are wrong. */
+/* The words of the message; NULL: no message, the numbers are wrong. */
 static void wrong_products_are_found(void **state)
 {
     (void)state;
