@@ -115,8 +115,8 @@ static void graphs(void **state)
     wrong = case_rejected();
     CHECK(!wrong, "%s", wrong);
     ends(case_list_allocates, "dev_alloc inside a CUDA graph capture");
-    ends(case_list_puts, "dev_put inside a list");
-    ends(case_list_gets, "dev_get inside a list");
+    ends(case_list_puts, "dev_put inside a CUDA graph capture");
+    ends(case_list_gets, "dev_get inside a CUDA graph capture");
 }
 
 /* Small whole numbers: every sum is exact, so that a correct result is correct to the bit. */
