@@ -127,6 +127,7 @@ static void in_tags(void **state)
     metrics_free(&m);
     group_end(&g, &s);
     session_close(&s);
+    config_free(&c);
 }
 
 static void in_turns(void **state)
@@ -151,6 +152,7 @@ static void in_turns(void **state)
     assert_int_equal(seq->calls_by[TOOL_NONE], 2);
     group_end(&g, &s);
     session_close(&s);
+    config_free(&c);
 }
 
 /* The bonus is for all tools that are marked, and the format rules hold for every tool's tags. */
@@ -176,6 +178,7 @@ static void credited(void **state)
         CHECK_NEAR(graded(&s, cases[i].text), cases[i].want, 1e-12, "case %zu: %s", i, cases[i].text);
     }
     session_close(&s);
+    config_free(&c);
     rows[DATE].bonus = true;
 }
 
@@ -187,6 +190,7 @@ static void no_run_function(void **state)
     rows[DATE].run = NULL;
     CHECK(!open_as(&s, "tags", &e) && strstr(e.text, "the tool \"date\" has no run function"), "%s", e.text);
     session_close(&s);
+    config_free(&c);
     rows[DATE].run = date;
 }
 
