@@ -101,7 +101,7 @@ static bool reads_back(double x, uint64_t digits, int power)
 /* The fewest digits that read back as the same double, laid out as by Python's repr. For each length the nearest
  * decimal is tried first; next to a power of two, where the doubles below are closer, it may fail and its neighbour
  * succeed. */
-static void put_real(struct str *out, double x)
+static void put_double(struct str *out, double x)
 {
     char buf[64], digit[32];
     uint64_t d = 0;
@@ -133,7 +133,7 @@ static void put_real(struct str *out, double x)
 static void put_val(struct str *out, struct val a)
 {
     if (a.kind == INT) put_int(out, a.i);
-    else if (a.kind == FLT) put_real(out, a.x);
+    else if (a.kind == FLT) put_double(out, a.x);
     else str_puts(out, "None");
 }
 

@@ -46,7 +46,7 @@ no_calls='"function_call":{"name":null,"arguments":null},"tool_calls":[{"functio
 sft "Arrow's padding" 2 messages \
     "{$empty,\"messages\":[$u,{\"role\":\"assistant\",\"content\":\"7\",$no_calls}]}"
 no "two forms" \
-    'two conversations in one row: messages and prompt \+ completion; choose one with data.prompt_key and data.answer_key' \
+    'two conversations in one row: messages and prompt \+ completion; choose one with data.prompt_key and' \
     "{\"prompt\":\"7\",\"completion\":\"7\",\"messages\":[$u,$a]}"
 no "nobody is called king" 'turn 0 of "conversations" is from "king"; there are human' \
     '{"conversations":[{"from":"king","value":"7"},{"from":"gpt","value":"7"}]}'
