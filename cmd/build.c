@@ -2,7 +2,7 @@
  * passes their versions. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "cmd/build.h"
-#include "engine/run/run_record.h"
+#include "engine/run/version.h"
 #include "kernels/dev.h"
 #include <jansson.h>
 #include <pcre2.h>

@@ -1,6 +1,5 @@
-/* checkpoint.c: checkpoints: a folder that appears whole, under its final name, or not at all. The seed and the step
- * are the whole state of the random numbers and of the data; of files, a hash says that they still hold what they
- * did. */
+/* checkpoint.c: a checkpoint is a folder that appears as a whole, under its final name, or not at all. The seed and the
+ * step are the whole state of the random numbers and of the data; hashes show whether data files have changed. */
 #define _GNU_SOURCE      /* renameat2 */
 #include "engine/run/checkpoint.h"
 #include "base/dir.h"
@@ -22,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Optimizer state: names, where they are, and as what: acc_t or bf16; squares are not below 0. */
+/* Optimizer state on the device, as acc_t or bf16; squares are not below 0. */
 enum { VECTORS = 3 };
 struct vector { const char *name; void *x; bool bf16, square; };
 static int vectors(const struct trainer *t, struct vector v[VECTORS])
@@ -39,8 +38,7 @@ union word { float f; uint32_t u; };
 static float float_of(uint16_t b) { return (union word){ .u = (uint32_t)b << 16 }.f; }
 static uint16_t bf16_of(float x) { return (uint16_t)((union word){ .f = x }.u >> 16); }
 
-/* n numbers from the device, and to it, by way of host[n]. bf16 stands in the upper halves of floats, which loses
- * nothing. */
+/* Copy n numbers from the device and to it, through host[n]. bf16 is the upper half of a float, so nothing is lost. */
 static void fetch(acc_t *host, const struct vector *v, int64_t n)
 {
     if (!v->bf16) { dev_get(host, v->x, (size_t)n * sizeof *host); return; }
@@ -58,7 +56,8 @@ static void store(const struct vector *v, const acc_t *host, int64_t n)
     free(u);
 }
 
-/* An optimizer with such a number would lose a weight at the next step, or freeze it. */
+/* Whether all numbers are usable: a NaN, an infinity or a negative square would destroy or freeze a weight at the next
+ * step. */
 static bool sound(const struct vector *v, const acc_t *host, int64_t n, const char *path, struct err *e)
 {
     int64_t i = 0;
@@ -105,7 +104,7 @@ static bool load_vectors(struct trainer *t, const char *path, struct err *e)
         const struct st_tensor *x = st_find(f, v[i].name);
         ok = x && x->count == n && (f64 ? st_get_f64(x, 0, n, (double *)host) : st_get_f32(x, 0, n, (float *)host));
         if (!ok)
-            fail(e, "%s: tensor %s is missing, no floating point numbers, or of another size than the model", path,
+            fail(e, "%s: tensor %s is missing, not floating point, or of another size than the model", path,
                  v[i].name);
         ok = ok && sound(&v[i], host, n, path, e);
         if (ok) store(&v[i], host, n);
@@ -124,7 +123,7 @@ static bool save_into(const struct trainer *t, const struct run_report *r, const
     str_clear(&p);
     str_printf(&p, "%s/actor/optimizer.safetensors", tmp);
     ok = ok && ckpt_save_optimizer(t, p.p, e);
-    /* the first weights are those of model.path, which may be gone by then */
+    /* the first weights are those of model.path, which may no longer exist when the run resumes */
     const struct { const char *name; elem_t *w; } more[] = { { "reference", t->w_ref }, { "previous", t->w_prev } };
     for (int i = 0; ok && i < 2; i++) {
         if (!more[i].w) continue;
@@ -189,15 +188,14 @@ int *ckpt_list(const char *dir, int *n)
     return step;
 }
 
-/* The new folder to its name at once, what had the name before to the new one's: at every moment one of them is there
- * under it. */
+/* Swaps the new folder with the one that has its name, so that there is one under it at every moment. */
 static bool put_in_place(const char *tmp, const char *path, const char *dir, bool *swapped, struct err *e)
 {
     *swapped = false;
     if (rename(tmp, path) == 0) return true;
     *swapped = renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_EXCHANGE) == 0;
     if (*swapped) return true;
-    /* file systems that cannot swap (NFS): the old one aside, the new one in */
+    /* file systems that cannot swap (NFS): move the old one aside, then the new one in */
     char *to = dir_unused(dir, "old-");
     bool ok = (rename(path, to) == 0 && rename(tmp, path) == 0) ||
               fail(e, "%s: the checkpoint could not be moved into place: %s", path, strerror(errno));
@@ -205,13 +203,13 @@ static bool put_in_place(const char *tmp, const char *path, const char *dir, boo
     return ok;
 }
 
-/* Files of a user in a checkpoint that is replaced or too old stay, in a folder with a name of its own. */
+/* Removes a checkpoint that is replaced or too old; a user's files in it are kept in a folder of another name. */
 static void remove_ours(const char *folder, const char *name, const char *dir)
 {
     if (manifest_remove(folder) || !file_exists(folder)) return;
     char *to = dir_unused(dir, "old-");
     if (rename(folder, to) == 0)
-        fprintf(stderr, "%s: holds files that are not of this program; they are in %s now\n", name, to);
+        fprintf(stderr, "%s: holds files that this program did not write; they are in %s now\n", name, to);
     free(to);
 }
 
@@ -248,14 +246,14 @@ bool ckpt_whole(const char *folder, bool verify, struct err *e)
     else if (!there)
         ok = fail(e,
                   "%s: No such file: the checkpoint is damaged, or of an older version of this program "
-                  "(trainer.verify=off takes it as it is)",
+                  "(trainer.verify=off uses it unchecked)",
                   path.p);
     else ok = manifest_check(folder, verify, e);
     str_free(&path);
     return ok;
 }
 
-/* The same table of tensors, and the same meaning of each: heads can be cut otherwise without a change of any size. */
+/* Compares tensors and their meaning: other numbers of heads need not change any size. */
 static bool same_shape(const struct model *a, const struct model *b)
 {
     bool same = a->count == b->count && a->params == b->params && a->c.heads == b->c.heads &&
@@ -269,7 +267,7 @@ static bool load_weights(const struct model *m, elem_t *to, const char *folder, 
 {
     struct model x;
     if (!model_load(&x, folder, e)) return false;
-    bool ok = same_shape(m, &x) || fail(e, "%s: a model of another shape than the one this run began with", folder);
+    bool ok = same_shape(m, &x) || fail(e, "%s: its shape differs from that of the model this run began with", folder);
     if (ok) dev_copy(to, x.w, (size_t)m->count * sizeof *to);
     model_free(&x);
     gemm_weights_changed();
@@ -292,4 +290,15 @@ bool ckpt_load_weights(struct trainer *t, const char *folder, struct err *e)
     if (ok) t->s->m.version++;
     str_free(&path);
     return ok;
+}
+
+bool ckpt_load(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder,
+               struct metrics *m, bool *pending, struct err *e)
+{
+    if (!ckpt_load_weights(t, folder, e) || !ckpt_restore_counts(t, s, folder, e)) return false;
+    if (!ckpt_pending(m, s, pending)) return fail(e, "%s/state.json: the metrics in it cannot be read", folder);
+    if (!ckpt_evaluations(r, s)) return fail(e, "%s/state.json: the evaluation in it cannot be read", folder);
+    /* the evaluation after the last step is made again, or was that of a shorter run */
+    r->has_after = false;
+    return true;
 }

@@ -1,5 +1,6 @@
-/* checkpoint_state.c: state.json: what a checkpoint knows beside its tensors, and whether a run may go on from it. */
-#include "engine/run/checkpoint.h"
+/* checkpoint_state.c: writes, reads and compares state.json. States of older versions lack keys; what they lack is not
+ * compared. */
+#include "engine/run/checkpoint_state.h"
 #include "base/file.h"
 #include "base/json.h"
 #include <limits.h>
@@ -10,8 +11,8 @@
 
 enum { STATE_MAX = 16 << 20 };
 
-/* The configuration as far as it decides the numbers: folders, counts of steps and threads may change between stop and
- * resume. */
+/* The keys of the configuration that decide the numbers: folders, counts of steps and threads may change between stop
+ * and resume. */
 static json_t *decisive(const struct config *c)
 {
     json_t *j = config_json(c), *value;
@@ -28,7 +29,7 @@ static json_t *hash_json(uint64_t h)
     return json_string(text);
 }
 
-/* JSON has no NaN: jansson would leave the key out, and the state could not be read again. */
+/* JSON has no NaN: jansson would omit the key, and the state could not be read again. */
 static json_t *real_json(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 static bool read_hash(const json_t *j, uint64_t *h)
@@ -40,7 +41,7 @@ static bool read_hash(const json_t *j, uint64_t *h)
     return true;
 }
 
-/* Where in its data a run is; null for the embedded tasks. */
+/* The run's position in its data; null for the embedded tasks. */
 static json_t *data_json(const struct trainer *t)
 {
     const struct prompt_set *q = &t->s->train;
@@ -56,7 +57,7 @@ static json_t *val_json(const struct trainer *t)
     return q->rows.n ? json_pack("{s:i,s:o}", "rows", q->rows.n, "hash", hash_json(q->hash)) : json_null();
 }
 
-/* As pairs, in their order: the step's line must come out as if the run had not been stopped. */
+/* As pairs, in their order: the step's line must be the same as if the run had not been stopped. */
 static json_t *metrics_json(const struct metrics *m)
 {
     if (!m) return json_null();
@@ -114,13 +115,13 @@ bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const
     return ok;
 }
 
-/* ---- may a run go on from it ---- */
+/* ---- comparing ---- */
 
-static const char cure[] = "give the old value to go on, trainer.resume=off to start anew (the old files are moved "
+static const char fix[] = "give the old value to go on, trainer.resume=off to start anew (the old files are moved "
                            "aside), or another trainer.experiment_name";
 
-/* Why the settings differ, for the message. A key that the state does not name is younger than the state, and its
- * default is what the program did before. */
+/* Compares the configuration; the message names the first key that differs. A key that the state lacks is younger than
+ * the state; its default is what the program did before. */
 static bool same_config(const struct trainer *t, const json_t *was, const char *path, struct err *e)
 {
     struct config c;
@@ -134,7 +135,7 @@ static bool same_config(const struct trainer *t, const json_t *was, const char *
         if (json_equal(old ? old : json_object_get(defaults, key), value)) continue;
         char *a = old ? json_dumps(old, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : xstrdup("nothing"),
              *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        ok = fail(e, "%s: was made with %s=%.100s, now it is %.100s: %s", path, key, a, b, cure);
+        ok = fail(e, "%s: was made with %s=%.100s, now it is %.100s: %s", path, key, a, b, fix);
         free(a);
         free(b);
         break;
@@ -145,22 +146,22 @@ static bool same_config(const struct trainer *t, const json_t *was, const char *
     return ok;
 }
 
-/* Going on with other questions, or with as many others, would be a run that no start could give. A state of an older
- * version says nothing of most of these. */
+/* Compares data, searches, tokenizer and number type: resuming with others would give a run that no single start could
+ * give. A state of an older version lacks most of these. */
 static bool same_things(const struct trainer *t, const struct ckpt_extra *x, const json_t *was, const char *path,
                         struct err *e)
 {
     json_t *data = data_json(t), *val = val_json(t);
     const struct { const char *key, *what; json_t *old, *is; bool always; } things[] = {
-        { "data", "data.train_files hold other questions, prompts or answers", json_object_get(json_object_get(was,
+        { "data", "data.train_files hold other prompts or answers", json_object_get(json_object_get(was,
           "data"), "hash"), json_incref(json_object_get(data, "hash")), true },
-        { "val", "data.val_files hold other questions, prompts or answers", json_object_get(json_object_get(was, "val"),
+        { "val", "data.val_files hold other prompts or answers", json_object_get(json_object_get(was, "val"),
           "hash"), json_incref(json_object_get(val, "hash")), false },
         { "search_cache", "tools.search_cache holds other searches", json_object_get(was, "search_cache"),
           x->cache ? hash_json(x->cache) : json_null(), false },
         { "tokenizer", "model.path has another tokenizer", json_object_get(was, "tokenizer"), hash_json(x->tokenizer),
           false },
-        { "numbers", "this program stores numbers otherwise (" ELEM_NAME ")", json_object_get(was, "numbers"),
+        { "numbers", "this program stores numbers in another type (" ELEM_NAME ")", json_object_get(was, "numbers"),
           json_string(ELEM_NAME), false },
     };
     bool ok = true;
@@ -181,7 +182,7 @@ static bool same_things(const struct trainer *t, const struct ckpt_extra *x, con
 }
 
 bool ckpt_matches(const struct trainer *t, const struct ckpt_extra *x, const struct ckpt_state *s, const char *folder,
-               struct err *e)
+                  struct err *e)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/state.json", folder);
@@ -192,7 +193,7 @@ bool ckpt_matches(const struct trainer *t, const struct ckpt_extra *x, const str
 
 /* ---- reading ---- */
 
-/* The counts of a state. Each has a bound: jansson would cut what does not fit an int. */
+/* The counts of a state. Each is checked against a bound, because jansson would truncate to an int. */
 struct counts { json_int_t step, updates, skipped, in_row, generated, trained; };
 static bool read_counts(struct counts *n, const json_t *o, const char *path, struct err *e)
 {
@@ -210,7 +211,7 @@ static bool read_counts(struct counts *n, const json_t *o, const char *path, str
     return true;
 }
 
-/* What a state of an older version does not have. */
+/* Members that a state of an older version lacks. */
 static bool read_rest(struct ckpt_state *s, const char *path, struct err *e)
 {
     const json_t *steps = json_object_get(s->json, "steps"), *mark = json_object_get(s->json, "metrics"),
@@ -272,7 +273,7 @@ bool ckpt_evaluations(struct run_report *r, const struct ckpt_state *s)
     return (!r->has_before || eval_parse(&r->before, before)) && (!r->has_after || eval_parse(&r->after, after));
 }
 
-/* A warm-up that is a share of all steps stays as long as it was when there are to be more steps now. */
+/* A warm-up given as a share of all steps keeps its length if the number of steps has changed. */
 static void keep_warmup(struct trainer *t, const json_t *state)
 {
     const json_t *was = json_object_get(state, "warmup");
@@ -281,17 +282,15 @@ static void keep_warmup(struct trainer *t, const json_t *state)
         return;
     fprintf(stderr,
             "warning: actor.optim.lr_warmup_steps_ratio: the run began with a warm-up of %lld steps and keeps it; %d "
-            "would be the share of the steps that are asked for now\n",
+            "would be the share of the present number of steps\n",
             (long long)n, t->warmup);
     t->warmup = (int)n;
 }
 
-bool ckpt_load(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder,
-               struct metrics *m, bool *pending, struct err *e)
+bool ckpt_restore_counts(struct trainer *t, const struct ckpt_state *s, const char *path, struct err *e)
 {
     struct counts n;
-    const json_t *rest = json_object_get(s->json, "pending");
-    if (!read_counts(&n, s->json, folder, e) || !ckpt_load_weights(t, folder, e)) return false;
+    if (!read_counts(&n, s->json, path, e)) return false;
     t->step = (int)n.step;
     t->skipped = (int)n.skipped;
     t->s->learner.steps = n.updates;
@@ -300,10 +299,12 @@ bool ckpt_load(struct trainer *t, struct run_report *r, const struct ckpt_state 
     t->tokens_trained = n.trained;
     t->probs_diff_max = json_number_value(json_object_get(s->json, "probs_diff_max"));
     keep_warmup(t, s->json);
-    *pending = json_is_array(rest);
-    if (*pending && !metrics_read(m, rest)) return fail(e, "%s/state.json: the metrics in it cannot be read", folder);
-    if (!ckpt_evaluations(r, s)) return fail(e, "%s/state.json: the evaluation in it cannot be read", folder);
-    /* that of the last step is made again, or was of a shorter run */
-    r->has_after = false;
     return true;
+}
+
+bool ckpt_pending(struct metrics *m, const struct ckpt_state *s, bool *pending)
+{
+    const json_t *rest = json_object_get(s->json, "pending");
+    *pending = json_is_array(rest);
+    return !*pending || metrics_read(m, rest);
 }

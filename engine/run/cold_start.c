@@ -44,7 +44,7 @@ struct cold_start_rule cold_start_default(const struct config *c)
     };
 }
 
-/* The text of a clean transcript with its question, as the tokenizer will see it. */
+/* The text of a clean transcript with its prompt, as the tokenizer will see it. */
 static char *transcript_text(int family, uint64_t seed, uint64_t index)
 {
     struct task q;
@@ -91,8 +91,7 @@ static bool make_tokenizer(const char *path, const struct cold_start_rule *r, st
     return ok;
 }
 
-bool cold_start_run(const char *folder, const struct cold_start_rule *r,
-                    bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+bool cold_start_run(const char *folder, const struct cold_start_rule *r, sft_after *after, void *ctx, struct err *e)
 {
     struct str path = { 0 };
     struct chat chat;

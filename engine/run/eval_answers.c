@@ -1,5 +1,5 @@
-/* eval_answers.c: a line an answer, appended and flushed as they come, in whatever order that is; put in order at the
- * end. */
+/* eval_answers.c: one line an answer, appended and flushed in the order in which they end; sorted when all are
+ * there. */
 #include "engine/run/eval_answers.h"
 #include "base/dir.h"
 #include "base/file.h"
@@ -30,7 +30,7 @@ uint64_t weights_hash(const struct model *m)
     return hash_end(&h);
 }
 
-/* Keys that decide an evaluation's numbers. */
+/* Whether a key decides an evaluation's numbers. */
 static bool decides(const char *key)
 {
     static const char *const begins[] = { "data.", "rollout.", "tools.", "reward.", "model.", "trainer.seed", NULL };
@@ -39,7 +39,7 @@ static bool decides(const char *key)
     return false;
 }
 
-/* What an evaluation is of: the text of the file {step}.of. */
+/* The text of {step}.of: weights, prompts, searches and settings of the evaluation. */
 static bool identity(struct str *out, const struct answers *x, struct err *e)
 {
     const struct config *c = x->s->c;
@@ -52,27 +52,28 @@ static bool identity(struct str *out, const struct answers *x, struct err *e)
     json_object_foreach_safe(j, next, key, value) if (!decides(key)) json_object_del(j, key);
     char *text = json_dumps(j, JSON_SORT_KEYS | JSON_REAL_PRECISION(17) | JSON_INDENT(1));
     str_printf(out, "weights %016llx, %d questions %016llx, searches %016llx\n%s\n",
-               (unsigned long long)weights_hash(&x->s->m), x->prompt_set, (unsigned long long)x->s->val.hash,
+               (unsigned long long)weights_hash(&x->s->m), x->prompts, (unsigned long long)x->s->val.hash,
                (unsigned long long)cache, text);
     free(text);
     json_decref(j);
     return true;
 }
 
-/* One line that was written before; false: not one of this file. */
+/* Reads one line that was written before; false: not a line of this file. */
 static bool take(struct answers *x, const char *line, size_t n, int64_t at)
 {
-    int row = -1, sample = -1, acc = 0, format = 0, greedy = 0, calls = 0, length = 0;
+    int prompt = -1, sample = -1, acc = 0, format = 0, greedy = 0, calls = 0, length = 0;
     double score = 0;
     json_t *j = json_loadb(line, n, JSON_REJECT_DUPLICATES, NULL);
     bool ok =
-        j && !json_unpack(j, "{s:i,s:i,s:b,s:b,s:b,s:i,s:i,s:F}", "question", &row, "sample", &sample, "greedy",
+        j && !json_unpack(j, "{s:i,s:i,s:b,s:b,s:b,s:i,s:i,s:F}", "question", &prompt, "sample", &sample, "greedy",
                           &greedy, "acc", &acc, "format", &format, "calls", &calls, "length", &length, "score", &score);
     json_decref(j);
     int k = greedy ? x->samples : sample;
-    if (!ok || row < 0 || row >= x->prompt_set || k < 0 || k > x->samples || (k == x->samples) != greedy || n > INT_MAX)
+    if (!ok || prompt < 0 || prompt >= x->prompts || k < 0 || k > x->samples || (k == x->samples) != greedy ||
+        n > INT_MAX)
         return false;
-    struct answer *a = answers_at(x, row, k);
+    struct answer *a = answers_at(x, prompt, k);
     x->known += !a->have;
     *a = (struct answer){ .have = true,
                           .correct = acc,
@@ -85,7 +86,7 @@ static bool take(struct answers *x, const char *line, size_t n, int64_t at)
     return true;
 }
 
-/* Reads what is there; *end: how much of it is whole lines of this kind. */
+/* Reads the lines of the file; *end: bytes of complete lines of this kind. */
 static bool take_all(struct answers *x, int64_t *end, struct err *e)
 {
     struct str text = { 0 };
@@ -116,7 +117,7 @@ static bool set_aside(const char *dir, const char *path, const char *name, struc
     str_printf(&stem, "%s.old-", name);
     char *to = dir_unused(dir, stem.p);
     bool ok = rename(path, to) == 0 || fail(e, "%s: cannot be renamed: %s", path, strerror(errno));
-    if (ok) fprintf(stderr, "%s is of other weights, questions or settings; it is now %s\n", path, to);
+    if (ok) fprintf(stderr, "%s is of other weights, prompts or settings; it is now %s\n", path, to);
     free(to);
     str_free(&stem);
     return ok;
@@ -143,11 +144,11 @@ static bool open_file(struct answers *x, const char *dir, struct err *e)
     return ok;
 }
 
-bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int prompt_set, int samples,
+bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int prompts, int samples,
                   struct err *e)
 {
-    *x = (struct answers){ .s = s, .prompt_set = prompt_set, .samples = samples, .step = step };
-    x->a = xcalloc((size_t)prompt_set * (size_t)(samples + 1), sizeof *x->a);
+    *x = (struct answers){ .s = s, .prompts = prompts, .samples = samples, .step = step };
+    x->a = xcalloc((size_t)prompts * (size_t)(samples + 1), sizeof *x->a);
     if (!*dir) return true;
     struct str path = { 0 };
     str_printf(&path, "%s/%d.jsonl", dir, step);
@@ -163,7 +164,7 @@ static void put_text(struct str *o, const char *name, const char *text, size_t n
 }
 
 static void put_line(struct str *o, const struct answers *x, const struct group *g, const struct trajectory *r,
-                     int question, int k)
+                     int prompt, int k)
 {
     static const char *const finish[] = { "none", "end", "length" };
     const struct env_prompt *t = &g->task;
@@ -179,16 +180,16 @@ static void put_line(struct str *o, const struct answers *x, const struct group 
     str_printf(o, ",\"score\":%s,\"step\":%d,\"acc\":%s,\"format\":%s", number_text(score, r->seq.reward), x->step,
                r->correct ? "true" : "false", r->well_formed ? "true" : "false");
     put_text(o, "data_source", env_prompt_source(t), strlen(env_prompt_source(t)));
-    str_printf(o, ",\"question\":%d,\"sample\":%d,\"greedy\":%s,\"calls\":%d,\"length\":%d", question,
+    str_printf(o, ",\"question\":%d,\"sample\":%d,\"greedy\":%s,\"calls\":%d,\"length\":%d", prompt,
                k == x->samples ? 0 : k, k == x->samples ? "true" : "false", r->seq.calls, trajectory_len(r));
     put_text(o, "finish", finish[r->seq.finish], strlen(finish[r->seq.finish]));
     str_puts(o, "}\n");
     str_free(&text);
 }
 
-void answers_put(struct answers *x, const struct group *g, const struct trajectory *r, int question, int k)
+void answers_put(struct answers *x, const struct group *g, const struct trajectory *r, int prompt, int k)
 {
-    struct answer *a = answers_at(x, question, k);
+    struct answer *a = answers_at(x, prompt, k);
     *a = (struct answer){ .have = true,
                           .correct = r->correct,
                           .well_formed = r->well_formed,
@@ -197,14 +198,14 @@ void answers_put(struct answers *x, const struct group *g, const struct trajecto
                           .reward = r->seq.reward };
     if (!x->f) return;
     struct str line = { 0 };
-    put_line(&line, x, g, r, question, k);
+    put_line(&line, x, g, r, prompt, k);
     a->at = ftello(x->f);
     a->bytes = (int)line.n;
     if (fwrite(line.p, 1, line.n, x->f) != line.n || fflush(x->f)) x->failed = true;
     str_free(&line);
 }
 
-/* All lines in the order of questions, as a new file in place of the old one. */
+/* Replaces the file by one with its lines in the order of prompts. */
 static bool put_in_order(const struct answers *x, struct err *e)
 {
     struct out o;
@@ -212,7 +213,7 @@ static bool put_in_order(const struct answers *x, struct err *e)
     if (!in) return fail(e, "%s: %s", x->path, strerror(errno));
     bool ok = out_open(&o, x->path, e);
     char *line = NULL;
-    int64_t all = (int64_t)x->prompt_set * (x->samples + 1);
+    int64_t all = (int64_t)x->prompts * (x->samples + 1);
     for (int64_t i = 0; ok && i < all; i++) {
         line = xrealloc(line, (size_t)x->a[i].bytes + 1);
         ok = (fseeko(in, x->a[i].at, SEEK_SET) == 0 &&
@@ -232,7 +233,7 @@ bool answers_close(struct answers *x, struct err *e)
     bool ok = !x->failed || fail(e, "%s: could not be written: %s", x->path, strerror(errno ? errno : ENOSPC)),
          all = x->f != NULL;
     if (x->f && fclose(x->f)) ok = fail(e, "%s: could not be written: %s", x->path, strerror(errno));
-    for (int64_t i = 0; all && i < (int64_t)x->prompt_set * (x->samples + 1); i++) all = x->a[i].have;
+    for (int64_t i = 0; all && i < (int64_t)x->prompts * (x->samples + 1); i++) all = x->a[i].have;
     if (ok && all) ok = put_in_order(x, e);
     lock_drop(&x->lock);
     free(x->path);

@@ -1,42 +1,47 @@
-/* eval_answers.h: the answers of an evaluation, one by one: kept in a file as they come, so that one that was stopped
- * goes on where it was, and read as verl's trainer.validation_data_dir is. */
+/* eval_answers.h: the answers of an evaluation one by one. A file keeps them as they come, so that an evaluation that
+ * was stopped continues, and so that they can be read like verl's trainer.validation_data_dir. */
 #pragma once
 #include "base/lock.h"
 #include "engine/train/group.h"
 
-/* What the sums of an evaluation are made of. */
 struct answer {
-    bool have, correct, well_formed;
-    int calls, length;
+    bool have;
+    bool correct;
+    bool well_formed;
+    int calls;
+    int length;
     double reward;
-    int64_t at;
-    int bytes; /* its line in the file */
+    int64_t at;                             /* its line in the file: offset */
+    int bytes;                              /* and length */
 };
 
-/* Answers of all questions: samples of each, then, as number `samples`, the greedy one. */
+/* Answers to all prompts: `samples` of each and, as number `samples`, the greedy one. */
 struct answers {
     const struct session *s;
-    int prompt_set, samples, step, known;    /* known: that were there before */
-    struct answer *a;                       /* [questions * (samples + 1)] */
+    int prompts;
+    int samples;
+    int step;
+    int known;                              /* answers that the file had before */
+    struct answer *a;                       /* [prompts * (samples + 1)] */
     FILE *f;                                /* NULL: in memory alone */
     char *path;
     struct lock lock;
     bool failed;                            /* a line could not be written */
 };
 
-/* dir "": in memory alone. Else dir/{step}.jsonl, which is made, or, where it was written for the same weights,
- * questions and settings, gone on with: what is in it is not asked again. Another evaluation's file is renamed
- * {step}.jsonl.old-N, in words on stderr. dir/{step}.of says whose it is. False: it cannot be written, or another
- * process writes there. Call answers_close in either case. */
-bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int prompt_set, int samples,
+/* dir "": in memory alone. Else opens dir/{step}.jsonl; dir/{step}.of states the weights, prompts and settings it
+ * belongs to. The file is continued if they are the present ones, and renamed {step}.jsonl.old-N, reported on stderr,
+ * if not. False: it cannot be written, or another process writes there. Call answers_close in either case. */
+bool answers_open(struct answers *x, const struct session *s, const char *dir, int step, int prompts, int samples,
                   struct err *e);
-static inline struct answer *answers_at(const struct answers *x, int question, int k)
+static inline struct answer *answers_at(const struct answers *x, int prompt, int k)
 {
-    return &x->a[(int64_t)question * (x->samples + 1) + k];
+    return &x->a[(int64_t)prompt * (x->samples + 1) + k];
 }
-/* A graded rollout; the line is written and flushed. */
-void answers_put(struct answers *x, const struct group *g, const struct trajectory *r, int question, int k);
-/* Where all are there, the file is put into the order of questions; a rerun that is stopped anywhere ends with the same
+/* Adds a graded rollout; its line is written and flushed. */
+void answers_put(struct answers *x, const struct group *g, const struct trajectory *r, int prompt, int k);
+/* If all answers are there, sorts the file by prompt: an evaluation stopped anywhere and continued ends with the same
  * bytes. False: disk full, ... */
 bool answers_close(struct answers *x, struct err *e);
-uint64_t weights_hash(const struct model *m);       /* XXH64 of all of them */
+/* XXH64 of all weights. */
+uint64_t weights_hash(const struct model *m);

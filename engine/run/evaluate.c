@@ -1,4 +1,5 @@
-/* evaluate.c: the held-out questions, sampled and greedy. */
+/* evaluate.c: samples answers to held-out prompts. Answers are counted in the order of prompts, so that the sums do not
+ * depend on the order in which they end. */
 #include "engine/run/evaluate.h"
 #include "base/clock.h"
 #include "base/stop.h"
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Evaluations draw from keys no training step uses. */
+/* Evaluations use random keys that no training step uses. */
 enum { EVAL_SEED = 20260, EVAL_STEP = 0x40000000, EVAL_AT_ONCE = 2048 };
 
 static void note(struct eval_source *e, const struct answer *a, bool greedy)
@@ -27,8 +28,8 @@ static void note(struct eval_source *e, const struct answer *a, bool greedy)
     e->reward += a->reward;
 }
 
-/* The row of a source, a new one at the end if there is none. */
-static struct eval_source *row_of(struct eval_result *r, const char *name)
+/* The sums of a source, a new one at the end if there is none. */
+static struct eval_source *find_source(struct eval_result *r, const char *name)
 {
     char cut[EVAL_NAME];
     snprintf(cut, sizeof cut, "%s", name);
@@ -37,9 +38,9 @@ static struct eval_source *row_of(struct eval_result *r, const char *name)
     for (int i = 0; i < r->sources; i++)
         if (!strcmp(r->source[i].name, cut)) return &r->source[i];
     if (r->sources == EVAL_SOURCES) return &r->source[EVAL_SOURCES - 1];
-    struct eval_source *row = &r->source[r->sources++];
-    strcpy(row->name, r->sources == EVAL_SOURCES ? "others" : cut);
-    return row;
+    struct eval_source *fresh = &r->source[r->sources++];
+    strcpy(fresh->name, r->sources == EVAL_SOURCES ? "others" : cut);
+    return fresh;
 }
 
 int eval_prompts(const struct session *s)
@@ -48,7 +49,7 @@ int eval_prompts(const struct session *s)
     return s->train.rows.n ? 0 : FAMILIES * s->c->data.val_per_family;
 }
 
-static void open_question(struct group *g, struct session *s, int i, bool greedy, int samples)
+static void open_prompt(struct group *g, struct session *s, int i, bool greedy, int samples)
 {
     uint32_t step = EVAL_STEP + greedy;
     if (s->val.rows.n) group_begin_record(g, s, &s->val, i, step, (uint32_t)i, samples);
@@ -64,66 +65,71 @@ static const char *source_of(const struct session *s, int i)
 
 int eval_answers(const struct session *s) { return eval_prompts(s) * (s->c->rollout.val_kwargs_n + 1); }
 
-/* An evaluation at work. asked: the rollouts that run together; those that have ended and were graded come first, told
- * of them. */
-struct asked { struct group *g; int row, question, k; };
+/* A rollout that is running: g->traj[at], number k of the answers to prompt; g NULL: graded. */
+struct running {
+    struct group *g;
+    int at;
+    int prompt;
+    int k;
+};
 struct eval {
     struct session *s;
     struct answers x;
     const struct eval_options *how;
-    struct asked *asked;
-    struct sequence **seq;
-    int n, done;
+    struct running *running;
+    struct sequence **seq;          /* of running[n] */
+    int n;
+    int done;
 };
 
-/* An answer is graded and kept as soon as it has ended, so that one that is stopped loses little. */
+/* Grades and keeps each answer as soon as it has ended, so that an evaluation that is stopped loses little. */
 static void take_ended(struct eval *v)
 {
     for (int i = 0; i < v->n; i++) {
-        struct asked *q = &v->asked[i];
-        if (!q->g || v->seq[i]->finish == FINISH_NONE) continue;
-        trajectory_grade(q->g, q->g->traj[q->row], v->s);
-        answers_put(&v->x, q->g, q->g->traj[q->row], q->question, q->k);
-        q->g = NULL;
+        struct running *r = &v->running[i];
+        if (!r->g || v->seq[i]->finish == FINISH_NONE) continue;
+        trajectory_grade(r->g, r->g->traj[r->at], v->s);
+        answers_put(&v->x, r->g, r->g->traj[r->at], r->prompt, r->k);
+        r->g = NULL;
         v->done++;
     }
 }
 
-static void told(void *ctx, int done, int total)
+static void on_ended(void *ctx, int done, int total)
 {
     struct eval *v = ctx;
     (void)done, (void)total;
     take_ended(v);
-    if (v->how->progress) v->how->progress(v->how->ctx, v->done, v->x.prompt_set * (v->x.samples + 1));
+    if (v->how->progress) v->how->progress(v->how->ctx, v->done, v->x.prompts * (v->x.samples + 1));
 }
 
-/* Questions [from, from + n), those of their answers that are not there yet. */
+/* Samples the missing answers to prompts [from, from + n). */
 static void run_some(struct eval *v, struct eval_result *res, int from, int n, bool greedy)
 {
     int samples = greedy ? 1 : v->x.samples, first = greedy ? v->x.samples : 0;
     struct group *g = xcalloc((size_t)n, sizeof *g);
     v->seq = xcalloc((size_t)n * (size_t)samples, sizeof *v->seq);
-    v->asked = xcalloc((size_t)n * (size_t)samples, sizeof *v->asked);
+    v->running = xcalloc((size_t)n * (size_t)samples, sizeof *v->running);
     v->n = 0;
     for (int i = 0; i < n; i++) {
         int missing = 0;
         for (int j = 0; j < samples; j++) missing += !answers_at(&v->x, from + i, first + j)->have;
         if (!missing) continue;
-        open_question(&g[i], v->s, from + i, greedy, samples);
+        open_prompt(&g[i], v->s, from + i, greedy, samples);
         for (int j = 0; j < samples; j++) {
             if (answers_at(&v->x, from + i, first + j)->have) continue;
-            v->asked[v->n] = (struct asked){ &g[i], j, from + i, first + j };
+            v->running[v->n] = (struct running){ &g[i], j, from + i, first + j };
             v->seq[v->n++] = &g[i].traj[j]->seq;
         }
     }
     struct rollout_stats stats = { 0 };
-    /* tells of each that has ended; not of those given up */
-    if (v->n) rollout_run(v->s->ro, v->seq, v->n, false, told, v, &stats);
+    /* calls on_ended for each that has ended, not for those given up */
+    if (v->n) rollout_run(v->s->ro, v->seq, v->n, false, on_ended, v, &stats);
     res->generated += stats.generated;
     res->halted = stats.halted;
     for (int i = 0; i < n; i++) if (g[i].n) group_end(&g[i], v->s);
     free(v->seq);
-    free(v->asked);
+    free(v->running);
     free(g);
 }
 
@@ -132,20 +138,19 @@ static void run(struct eval *v, struct eval_result *res, bool greedy)
     struct rollout_config c = session_eval_sampling(v->s, greedy);
     c.halt = &run_stop;
     rollout_set(v->s->ro, &c);
-    /* a draw does not depend on what runs beside it: only so many rollouts are held at once */
-    for (int from = 0, n; from < v->x.prompt_set && !res->halted; from += n) {
-        n = v->x.prompt_set - from < EVAL_AT_ONCE ? v->x.prompt_set - from : EVAL_AT_ONCE;
+    /* in parts, to hold fewer rollouts at once; a sample does not depend on what runs beside it */
+    for (int from = 0, n; from < v->x.prompts && !res->halted; from += n) {
+        n = v->x.prompts - from < EVAL_AT_ONCE ? v->x.prompts - from : EVAL_AT_ONCE;
         run_some(v, res, from, n, greedy);
     }
 }
 
-/* In the order of questions, whatever the order they came in. */
 static void sum_up(const struct eval *v, struct eval_result *r)
 {
-    for (int i = 0; i < v->x.prompt_set; i++)
+    for (int i = 0; i < v->x.prompts; i++)
         for (int k = 0; k <= v->x.samples; k++) {
             const struct answer *a = answers_at(&v->x, i, k);
-            note(row_of(r, source_of(v->s, i)), a, k == v->x.samples);
+            note(find_source(r, source_of(v->s, i)), a, k == v->x.samples);
             note(&r->all, a, k == v->x.samples);
         }
 }
@@ -175,8 +180,8 @@ void evaluate(struct session *s, struct eval_result *r, void (*progress)(void *,
 
 static double per(double sum, int n) { return n ? sum / n : 0; }
 
-/* Wilson's interval: what a share of `part` in n says about the chance behind it, 95 %. With several samples a question
- * only questions count as trials, since samples of one are not independent: the interval is rather too wide. */
+/* Wilson's 95 % interval of the probability behind a share of `part` in n. With several samples a prompt only prompts
+ * count as trials, since samples of one prompt are not independent: the interval is rather too wide. */
 static void interval(double part, int n, int trials, double *low, double *high)
 {
     const double z = 1.959963984540054;
@@ -187,7 +192,7 @@ static void interval(double part, int n, int trials, double *low, double *high)
     *high = m > 0 ? fmin(mid + half, 1) : 1;
 }
 
-static json_t *row_json(const struct eval_source *e)
+static json_t *source_json(const struct eval_source *e)
 {
     double low, high, greedy_low, greedy_high;
     interval(e->correct, e->n, e->greedy_n, &low, &high);
@@ -204,16 +209,16 @@ static json_t *row_json(const struct eval_source *e)
 json_t *eval_json(const struct eval_result *r)
 {
     json_t *o = json_object(), *families = json_object();
-    for (int i = 0; i < r->sources; i++) json_object_set_new(families, r->source[i].name, row_json(&r->source[i]));
+    for (int i = 0; i < r->sources; i++) json_object_set_new(families, r->source[i].name, source_json(&r->source[i]));
     json_object_set_new(o, "success", json_real(per(r->all.correct, r->all.n)));
     json_object_set_new(o, "greedy", json_real(per(r->all.greedy_correct, r->all.greedy_n)));
-    json_object_set_new(o, "overall", row_json(&r->all));
+    json_object_set_new(o, "overall", source_json(&r->all));
     json_object_set_new(o, "families", families);
     json_object_set_new(o, "wall_s", json_real(r->wall_s));
     return o;
 }
 
-static bool row_parse(struct eval_source *e, const json_t *j)
+static bool source_parse(struct eval_source *e, const json_t *j)
 {
     double format = 0, calls = 0, length = 0, reward = 0;
     if (json_unpack((json_t *)j, "{s:i,s:i,s:i,s:i,s:F,s:F,s:F,s:F}", "n", &e->n, "correct", &e->correct, "greedy_n",
@@ -231,9 +236,9 @@ bool eval_parse(struct eval_result *r, const json_t *j)
 {
     *r = (struct eval_result){ 0 };
     const char *name;
-    json_t *row;
-    bool ok = row_parse(&r->all, json_object_get(j, "overall"));
-    json_object_foreach(json_object_get(j, "families"), name, row) ok = ok && row_parse(row_of(r, name), row);
+    json_t *one;
+    bool ok = source_parse(&r->all, json_object_get(j, "overall"));
+    json_object_foreach(json_object_get(j, "families"), name, one) ok = ok && source_parse(find_source(r, name), one);
     r->wall_s = json_number_value(json_object_get(j, "wall_s"));
     return ok && r->sources;
 }
@@ -255,7 +260,7 @@ void eval_metrics(const struct eval_result *r, struct metrics *m)
     metrics_put(m, "val-aux/num_turns/mean", per(r->all.calls, r->all.n));
 }
 
-/* A share in percent with its interval, where it stands alone. */
+/* A share in percent with its interval. */
 static void put_share(FILE *f, int part, int n, int trials)
 {
     double low, high;
@@ -265,7 +270,7 @@ static void put_share(FILE *f, int part, int n, int trials)
     fprintf(f, " %9.1f %-13s", 100 * per(part, n), text);
 }
 
-/* One evaluation: 78 columns, where names of sources are short. */
+/* A line of a table of one evaluation: 78 columns with short names of sources. */
 static void alone(const char *name, int width, const struct eval_source *r, FILE *f)
 {
     say_quietly(f, "%-*s", width, name);

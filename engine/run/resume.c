@@ -1,6 +1,6 @@
-/* resume.c: where a run begins: anew, or from the newest checkpoint that is whole. One that is damaged is named, never
- * used, never a reason to begin anew. */
-#include "engine/run/checkpoint.h"
+/* resume.c: where a run begins: anew, or at the newest complete checkpoint. A damaged one is reported and never used,
+ * and is no reason to begin anew. */
+#include "engine/run/resume.h"
 #include "base/file.h"
 #include <stdlib.h>
 #include <string.h>
@@ -8,21 +8,21 @@
 
 static const char latest[] = "latest_checkpointed_iteration.txt";
 
-/* Everything was done: the run reached its last step and its evaluation was made. */
+/* Whether the run reached its last step and made the evaluation after it. */
 static bool finished(const struct trainer *t, const struct ckpt_state *s)
 {
     return s->step >= t->s->steps && !json_is_array(json_object_get(s->json, "pending"));
 }
 
-/* `appo debug` shows something: it goes on only where the same command was interrupted. */
+/* trainer.resume=interrupted (`appo debug`): resumes only if the very same command was interrupted. */
 static bool same_run(const struct trainer *t, const struct run_origin *from, const struct ckpt_state *s)
 {
     struct err e;
     return (!s->steps || s->steps == t->s->steps) && ckpt_matches(t, from->extra, s, "", &e);
 }
 
-/* True: t, r and m are those of the checkpoint, or there is nothing to read. *other: it is whole, but of a run with
- * other settings; e says which. */
+/* True: t, r and m are those of the checkpoint, or the run begins anew. *other: the checkpoint is complete, but of a
+ * run with other settings, which e names. */
 static bool use(struct trainer *t, struct run_report *r, struct run_origin *from, struct metrics *m, int step,
                 bool *other, struct err *e)
 {
@@ -51,7 +51,7 @@ static bool use(struct trainer *t, struct run_report *r, struct run_origin *from
     } else ok = ok && ckpt_load(t, r, &s, folder, m, &from->pending, e);
     if (ok) {
         from->extra->mark = s.mark;
-        /* a value of another metric is no measure of this one */
+        /* values of two metrics cannot be compared */
         const char *metric = json_string_value(json_object_get(json_object_get(s.json, "best"), "metric"));
         from->extra->best = metric && strcmp(metric, t->c->trainer.best_metric) ? (struct best){ .step = -1 } : s.best;
         from->rolling = s.rolling;
@@ -60,13 +60,13 @@ static bool use(struct trainer *t, struct run_report *r, struct run_origin *from
     return ok;
 }
 
-static void checkpoint(struct run_origin *from, const char *dir, int step)
+static void set_folder(struct run_origin *from, const char *dir, int step)
 {
     str_clear(&from->folder);
     str_printf(&from->folder, "%s/global_step_%d", dir, step);
 }
 
-/* The newest whole one of dir. */
+/* Uses the newest complete checkpoint of dir. */
 static bool newest(struct trainer *t, struct run_report *r, const char *dir, struct run_origin *from, struct metrics *m,
                    struct err *e)
 {
@@ -77,28 +77,29 @@ static bool newest(struct trainer *t, struct run_report *r, const char *dir, str
     str_printf(&path, "%s/%s", dir, latest);
     from->how = RUN_ANEW;
     if (!n && file_exists(path.p))
-        fail(e, "%s: says %d, and no checkpoint is here: put it back, or give trainer.resume=off to start anew", path.p,
-             noted);
+        fail(e,
+             "%s: names step %d, but no checkpoint is here: put it back, or give trainer.resume=off to start anew",
+             path.p, noted);
     else if (!n) ok = true;
     for (; i < n && !ok && !other; i++) {
-        checkpoint(from, dir, step[i]);
+        set_folder(from, dir, step[i]);
         ok = use(t, r, from, m, step[i], &other, i ? &why : e);
         if (!ok && other) *e = i ? why : *e;
         if (!ok && !other && i + 1 < n)
-            fprintf(stderr, "warning: %s. The checkpoint before it is looked at\n", i ? why.text : e->text);
+            fprintf(stderr, "warning: %s. Trying the checkpoint before it\n", i ? why.text : e->text);
     }
     if (n && !ok && !other)
         fail_in(e,
-                "no checkpoint in %s is whole; trainer.resume=off starts anew and moves what is there aside. The "
+                "no checkpoint in %s is whole; trainer.resume=off starts anew and moves these files aside. The "
                 "newest",
                 dir);
     if (n && ok && from->how != RUN_ANEW && (i > 1 || noted != step[0])) {
-        const char *says = !file_exists(path.p) ? "is missing"
+        const char *fault = !file_exists(path.p) ? "is missing"
                            : noted < 0          ? "holds no step number"
-                                                : "says another step";
-        if (i > 1) fprintf(stderr, "warning: %s is the newest whole checkpoint, and is taken\n", from->folder.p);
+                                                : "names another step";
+        if (i > 1) fprintf(stderr, "warning: %s is the newest whole checkpoint and is used\n", from->folder.p);
         else
-            fprintf(stderr, "warning: %s %s; %s is the newest whole checkpoint, and is taken\n", path.p, says,
+            fprintf(stderr, "warning: %s %s; %s is the newest whole checkpoint and is used\n", path.p, fault,
                     from->folder.p);
     }
     free(step);
@@ -106,7 +107,7 @@ static bool newest(struct trainer *t, struct run_report *r, const char *dir, str
     return ok;
 }
 
-/* The folder that was named: a global_step_N, or one that has some. */
+/* Uses the folder that trainer.resume names: a global_step_N, or one that has some. */
 static bool named(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_origin *from,
                   struct metrics *m, struct err *e)
 {

@@ -1,10 +1,12 @@
-/* run.c: the loop around the steps. */
+/* run.c: the loop around the steps. A stop signal ends an evaluation or the initial rollouts at once, because they can
+ * be made again, and lets anything later of a step finish. */
 #include "engine/run/run.h"
 #include "base/clock.h"
 #include "base/dir.h"
 #include "base/file.h"
 #include "base/gz.h"
 #include "engine/run/checkpoint.h"
+#include "engine/run/resume.h"
 #include "engine/run/run_record.h"
 #include "engine/report/progress.h"
 #include "base/arith.h"
@@ -13,20 +15,22 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* A run at work. */
 struct run {
     struct trainer t;
     struct run_report *r;
     struct run_folder *p;
     struct metrics_log log;
-    /* of the step under way, or, pending, of the one whose evaluation is still to be made */
-    struct metrics m;
+    struct metrics m;               /* of the present step, or of the one whose evaluation is pending */
     struct ckpt_extra extra;
     struct progress bar;
-    FILE *say;
+    FILE *out;                      /* plain lines; may be NULL */
     bool pending;
     int saved;                      /* the step of the newest checkpoint, -1: none */
-    double started, before, saved_at, step_began, told;
+    double started;                 /* seconds(), as the next ones */
+    double before;                  /* wall seconds of the run before it was resumed */
+    double saved_at;
+    double step_began;
+    double shown_at;                /* when progress was last shown */
 };
 
 static size_t checkpoint_bytes(const struct run *x)
@@ -35,20 +39,20 @@ static size_t checkpoint_bytes(const struct run *x)
     return (size_t)x->t.s->m.count * sizeof(acc_t) * copies;
 }
 
-/* What rollouts will take: a token of a dump 45 bytes where it is short, up to 80, packed 4 to 15. */
+/* Disk space of the rollouts to come: a token of a dump takes 45 to 80 bytes, compressed 4 to 15. */
 static size_t dump_bytes(const struct run *x)
 {
     const struct config *c = x->t.c;
     if (!x->p->dumps.n) return 0;
     int prompts = c->trainer.rollout_data_prompts < 0 ? c->data.train_batch_size
                                                       : MIN(c->trainer.rollout_data_prompts, c->data.train_batch_size);
-    size_t rows = (size_t)(x->t.s->steps - x->t.step > 0 ? x->t.s->steps - x->t.step : 0) * (size_t)prompts *
+    size_t rollouts = (size_t)(x->t.s->steps - x->t.step > 0 ? x->t.s->steps - x->t.step : 0) * (size_t)prompts *
                   (size_t)c->rollout.n * (size_t)trainer_updates(c);
     size_t batches = (size_t)(c->data.train_batch_size / c->actor.ppo_mini_batch_size);
-    return rows / batches * (size_t)c->rollout.max_len * (c->trainer.rollout_data_gzip ? 15 : 80);
+    return rollouts / batches * (size_t)c->rollout.max_len * (c->trainer.rollout_data_gzip ? 15 : 80);
 }
 
-/* Room for a checkpoint beside the newest, and for the rollouts to come. */
+/* Whether there is room for a checkpoint beside the newest one, and for the rollouts to come. */
 static bool room(const struct run *x, struct err *e)
 {
     struct stat a, b;
@@ -57,14 +61,14 @@ static bool room(const struct run *x, struct err *e)
     return dir_room(x->p->dir.p, ckpt + (apart ? 0 : dumps), e) && (!apart || dir_room(x->p->dumps.p, dumps, e));
 }
 
-/* How far a step is, where it takes long: told from its second on at a terminal, from 20 s on elsewhere. */
+/* Progress within a step that takes long: after 1 s on a terminal, after 20 s elsewhere. */
 static void step_progress(void *ctx, const char *what, int done, int total)
 {
     struct run *x = ctx;
     char text[60];
     double t = seconds();
-    if (t - x->step_began < (x->bar.tty ? 1 : 20) || t - x->told < 0.2) return;
-    x->told = t;
+    if (t - x->step_began < (x->bar.tty ? 1 : 20) || t - x->shown_at < 0.2) return;
+    x->shown_at = t;
     snprintf(text, sizeof text, "next: %s %d of %d", what, done, total);
     progress_step(&x->bar, x->t.step, text, (double)NAN, (double)NAN);
 }
@@ -75,7 +79,7 @@ static void eval_progress(void *ctx, int done, int total)
     (void)total;
 }
 
-/* False: given up because of a signal. */
+/* False: a signal ended it. */
 static bool run_eval(struct session *s, struct eval_result *r, int step)
 {
     struct progress p;
@@ -99,8 +103,8 @@ static const char *const console[] = {
 
 /* ---- checkpoints ---- */
 
-/* Which older ones go: with max_actor_ckpt_to_keep all but the newest so many; without, all but the newest two of those
- * that time or a signal asked for. */
+/* Removes older checkpoints: with max_actor_ckpt_to_keep all but that many newest ones; without it, of those written
+ * because of the time or a signal all but the newest two. */
 static void remove_old(const struct run *x)
 {
     int n, keep = x->t.c->trainer.max_actor_ckpt_to_keep, rolling = x->extra.rolling,
@@ -118,7 +122,7 @@ static void remove_old(const struct run *x)
     free(step);
 }
 
-/* Behind the sentence that says why no checkpoint could be written. */
+/* Completes the message of a checkpoint that could not be written. */
 static bool not_saved(const struct run *x, struct err *e)
 {
     struct err what = *e;
@@ -163,8 +167,8 @@ static bool save(struct run *x, bool rolling, struct err *e)
 
 /* ---- a step ---- */
 
-/* The name that trainer.best_metric has in m; NULL: none is kept, or m has no evaluation. */
-static const struct metric *judged(const struct run *x)
+/* The metric that trainer.best_metric names; NULL: no best checkpoint is kept, or m has no evaluation. */
+static const struct metric *best_metric(const struct run *x)
 {
     const char *name = x->t.c->trainer.best_metric, *all = "val-core/all/acc/mean@";
     bool any = !strcmp(name, "auto");
@@ -176,7 +180,7 @@ static const struct metric *judged(const struct run *x)
 
 static bool improved(struct run *x)
 {
-    const struct metric *is = judged(x);
+    const struct metric *is = best_metric(x);
     if (!is || x->t.c->trainer.test_freq <= 0 || !isfinite(is->value) ||
         (x->extra.best.step >= 0 && is->value <= x->extra.best.value))
         return false;
@@ -184,8 +188,8 @@ static bool improved(struct run *x)
     return true;
 }
 
-/* Evaluation, metrics and checkpoint of the step that was made. Where a signal ends the evaluation, the checkpoint says
- * that it is still to be made. */
+/* Evaluation, metrics and checkpoint of the step that was made. If a signal ends the evaluation, the checkpoint marks
+ * it as pending. */
 static bool end_step(struct run *x, struct err *e)
 {
     struct trainer *t = &x->t;
@@ -203,7 +207,7 @@ static bool end_step(struct run *x, struct err *e)
     }
     bool best = due && improved(x), ok = metrics_write(&x->log, t->step, &x->m, e);
     if (x->bar.tty) progress_clear(&x->bar);
-    if (x->say) metrics_console(x->say, t->step, &x->m, console);
+    if (x->out) metrics_console(x->out, t->step, &x->m, console);
     if (x->bar.tty)
         progress_step(&x->bar, t->step, "step", metrics_get(&x->m, "critic/rewards/mean"),
                       metrics_get(&x->m, "perf/throughput"));
@@ -249,7 +253,7 @@ static bool steps(struct run *x, struct err *e)
         x->r->wall_s = x->before + seconds() - x->started;
         if (ok && !t->halted) ok = end_step(x, e);
     }
-    /* stopped, at whichever moment the signal came */
+    /* stopped by a signal */
     if (ok && t->step > x->saved && t->step > 0) ok = save(x, true, e);
     if (x->bar.tty) progress_clear(&x->bar);
     return ok;
@@ -268,12 +272,12 @@ static void fill_report(const struct run *x)
 
 /* ---- the beginning ---- */
 
-/* A metric that no evaluation gives is a mistyped name: said before the first step. */
-static bool check_judge(const struct run *x, struct err *e)
+/* Rejects a mistyped metric before the first step. */
+static bool check_best_metric(const struct run *x, struct err *e)
 {
     const char *name = x->t.c->trainer.best_metric;
     struct str names = { 0 };
-    if (!*name || !strcmp(name, "none") || !strcmp(name, "auto") || judged(x)) return true;
+    if (!*name || !strcmp(name, "none") || !strcmp(name, "auto") || best_metric(x)) return true;
     for (int i = x->m.n - 1; i >= 0 && names.n < 400; i--)
         str_printf(&names, "%s%s", names.n ? ", " : "", x->m.v[i].name);
     fail(e, "trainer.best_metric=%.80s: no evaluation gives it; there are %.450s", name, names.p ? names.p : "none");
@@ -289,25 +293,25 @@ static bool first_evaluation(struct run *x, struct err *e)
     if (!run_eval(x->t.s, &x->r->before, 0)) return true;
     x->r->has_before = true;
     eval_metrics(&x->r->before, &x->m);
-    if (x->say) metrics_console(x->say, 0, &x->m, console);
-    return check_judge(x, e) && metrics_write(&x->log, 0, &x->m, e);
+    if (x->out) metrics_console(x->out, 0, &x->m, console);
+    return check_best_metric(x, e) && metrics_write(&x->log, 0, &x->m, e);
 }
 
-static void say_data(const struct session *s, FILE *say)
+static void print_data(const struct session *s, FILE *out)
 {
     double epochs = (double)s->steps * s->c->data.train_batch_size / s->train.rows.n;
-    fprintf(say, "%d training questions, %d for evaluation%s; %d steps of %d are %.3g epochs\n", s->train.rows.n,
+    fprintf(out, "%d training prompts, %d for evaluation%s; %d steps of %d are %.3g epochs\n", s->train.rows.n,
             s->val.rows.n, s->val.rows.n ? "" : " (data.val_files is empty)", s->steps, s->c->data.train_batch_size,
             epochs);
 }
 
-static void moved(const struct str *where)
+static void print_moved(const struct str *where)
 {
-    if (where->n) fprintf(stderr, "what an earlier run left is now in %s\n", where->p);
+    if (where->n) fprintf(stderr, "the files of an earlier run are now in %s\n", where->p);
 }
 
-/* The metrics of a run that goes on: those up to the checkpoint, untouched since it was written. */
-static bool goes_on(struct run *x, const char *path, const char *board, struct str *where, struct err *e)
+/* Opens the metrics of a resumed run: those up to the checkpoint, which must be as they were when it was written. */
+static bool resume_metrics(struct run *x, const char *path, const char *board, struct str *where, struct err *e)
 {
     int64_t last = x->t.step - x->pending;
     const struct metrics_mark *mark = &x->extra.mark;
@@ -317,8 +321,8 @@ static bool goes_on(struct run *x, const char *path, const char *board, struct s
                        "the metrics are not those of the checkpoint of step %d (trainer.verify=off goes on all the "
                        "same, trainer.resume=off starts anew)",
                        x->t.step);
-    /* the newest checkpoint goes first and the metrics are cut last: a process that is killed on the way leaves a run
-     * that goes on */
+    /* the newest checkpoint is moved first and the metrics are cut last: a process killed on the way leaves a run that
+     * can be resumed */
     if (!run_folder_clear_after(x->p, x->t.step, where, e) || !metrics_open(&x->log, path, last, board, e))
         return false;
     if (last > 0 && x->log.kept != last && (verify || x->log.kept > last))
@@ -339,12 +343,12 @@ static bool begin(struct run *x, const struct run_origin *from, struct err *e)
     const char *dir = x->p->dir.p, *board = strstr(x->t.c->trainer.logger, "tensorboard") ? dir : NULL;
     bool here = from->how == RUN_RESUMED && !from->elsewhere, ok;
     str_printf(&path, "%s/metrics.jsonl", dir);
-    if (here) ok = goes_on(x, path.p, board, &where, e);
+    if (here) ok = resume_metrics(x, path.p, board, &where, e);
     else ok = run_folder_clear(x->p, &where, e) && metrics_open(&x->log, path.p, -1, board, e);
     x->saved = here ? x->t.step : -1;
     x->saved_at = seconds();
     if (here) err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
-    moved(&where);
+    print_moved(&where);
     ok = ok && (!x->p->dumps.n || dir_make(x->p->dumps.p, e)) &&
          run_record_write(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
     str_free(&path);
@@ -352,10 +356,10 @@ static bool begin(struct run *x, const struct run_origin *from, struct err *e)
     return ok;
 }
 
-static void say_done(const struct run *x, const struct run_origin *from)
+static void print_done(const struct run *x, const struct run_origin *from)
 {
-    if (!x->say) return;
-    fprintf(x->say,
+    if (!x->out) return;
+    fprintf(x->out,
             "nothing is left to do: %s is the checkpoint of step %d of %d. To go on raise "
             "trainer.total_training_steps%s; to start anew give trainer.resume=off, "
             "which moves these files into a folder beside them, or another trainer.experiment_name.\n",
@@ -363,20 +367,20 @@ static void say_done(const struct run *x, const struct run_origin *from)
             strcmp(x->t.c->trainer.resume, "interrupted") ? "" : " and give trainer.resume=auto");
 }
 
-static void say_end(const struct run *x)
+static void print_end(const struct run *x)
 {
-    if (!x->r->stopped || !x->say) return;
-    if (x->t.step == 0) fprintf(x->say, "stopped before the first step: there is nothing to go on from.\n");
+    if (!x->r->stopped || !x->out) return;
+    if (x->t.step == 0) fprintf(x->out, "stopped before the first step: there is nothing to go on from.\n");
     else
-        fprintf(x->say,
+        fprintf(x->out,
                 "stopped after step %d; the checkpoint is in %s/global_step_%d. The same command goes on from "
                 "there%s.\n",
                 x->t.step, x->p->dir.p, x->t.step, x->pending ? ", with the evaluation that was given up" : "");
 }
 
-bool run_training_in(struct session *s, struct run_folder *p, struct run_report *r, FILE *say, struct err *e)
+bool run_training_in(struct session *s, struct run_folder *p, struct run_report *r, FILE *out, struct err *e)
 {
-    struct run x = { .r = r, .p = p, .say = say, .saved = -1, .extra = { .best = { .step = -1 } } };
+    struct run x = { .r = r, .p = p, .out = out, .saved = -1, .extra = { .best = { .step = -1 } } };
     struct run_origin from = { .extra = &x.extra };
     bool ok = session_open_prompts(s, true, e);
     *r = (struct run_report){ 0 };
@@ -386,13 +390,13 @@ bool run_training_in(struct session *s, struct run_folder *p, struct run_report 
     x.pending = from.pending;
     x.before = r->wall_s;
     r->done = ok && from.how == RUN_DONE;
-    if (r->done) say_done(&x, &from);
+    if (r->done) print_done(&x, &from);
     else if (ok) {
         ok = room(&x, e) && begin(&x, &from, e);
-        if (ok && say && s->train.rows.n) say_data(s, say);
-        if (ok && from.how == RUN_RESUMED && say)
-            fprintf(say, "resumed after step %d from %s\n", x.t.step, from.folder.p);
-        if (say) fflush(say);
+        if (ok && out && s->train.rows.n) print_data(s, out);
+        if (ok && from.how == RUN_RESUMED && out)
+            fprintf(out, "resumed after step %d from %s\n", x.t.step, from.folder.p);
+        if (out) fflush(out);
         if (ok && from.how == RUN_ANEW && s->c->trainer.val_before_train && eval_prompts(s))
             ok = first_evaluation(&x, e);
         ok = ok && steps(&x, e);
@@ -400,7 +404,7 @@ bool run_training_in(struct session *s, struct run_folder *p, struct run_report 
     }
     fill_report(&x);
     if (r->done) r->stopped = false;
-    else if (ok) say_end(&x);
+    else if (ok) print_end(&x);
     stop_during(NULL);
     err_hint(NULL);
     metrics_free(&x.m);
@@ -409,25 +413,10 @@ bool run_training_in(struct session *s, struct run_folder *p, struct run_report 
     return ok;
 }
 
-bool run_training(struct session *s, struct run_report *r, FILE *say, struct err *e)
+bool run_training(struct session *s, struct run_report *r, FILE *out, struct err *e)
 {
     struct run_folder p;
-    bool ok = run_folder_open(&p, s->c, e) && run_training_in(s, &p, r, say, e);
+    bool ok = run_folder_open(&p, s->c, e) && run_training_in(s, &p, r, out, e);
     run_folder_close(&p);
     return ok;
-}
-
-json_t *run_report_json(const struct run_report *r, const struct config *c)
-{
-    json_t *o = json_object();
-    json_object_set_new(o, "before", r->has_before ? eval_json(&r->before) : json_null());
-    json_object_set_new(o, "after", r->has_after ? eval_json(&r->after) : json_null());
-    json_object_set_new(o, "steps", json_integer(r->steps));
-    json_object_set_new(o, "wall_s", json_real(r->wall_s));
-    json_object_set_new(o, "tokens_generated", json_integer(r->tokens_generated));
-    json_object_set_new(o, "tokens_trained", json_integer(r->tokens_trained));
-    json_object_set_new(o, "rollout_probs_diff_max", json_real(r->probs_diff_max));
-    json_object_set_new(o, "skipped_steps", json_integer(r->skipped));
-    json_object_set_new(o, "config", config_json(c));
-    return o;
 }

@@ -1,5 +1,5 @@
-/* run_folder.c: a move is a folder old-N.moving, made first: while there is one, everything that belongs to a run
- * belongs into it. */
+/* run_folder.c: a move begins by making a folder old-N.moving. As long as it exists, all files of a run still have to
+ * go into it, so a killed process leaves a move that the next one completes. */
 #include "engine/run/run_folder.h"
 #include "base/dir.h"
 #include "base/file.h"
@@ -15,7 +15,7 @@
 
 static const char moving[] = ".moving";
 
-/* The number between a prefix and what follows it, without a sign or zeros in front; -1: none. */
+/* The number after a prefix, without sign or leading zeros; -1: none. *rest: the text after it. */
 static int number_in(const char *name, const char *prefix, const char **rest)
 {
     size_t n = strlen(prefix);
@@ -53,7 +53,7 @@ static bool of_run(const char *name)
     return run_folder_step_of(name) >= 0 || !strncmp(name, "events.out.tfevents.", 20);
 }
 
-/* What a process of this program writes before it renames it: NAME.PID.tmp, for the names it writes here. */
+/* Whether a name is that of a temporary file of this program: NAME.PID.tmp, for the names that it writes here. */
 static bool temporary(const char *name)
 {
     size_t n = strlen(name);
@@ -68,7 +68,7 @@ static bool temporary(const char *name)
     return is;
 }
 
-/* Calls take for every name in dir, names read before the first is changed. */
+/* Calls take for every name in dir; reads all names before the first call. */
 static bool each(const char *dir, bool (*take)(void *ctx, const char *dir, const char *name, struct err *e), void *ctx,
                  struct err *e)
 {
@@ -106,9 +106,9 @@ static bool make_folder(const char *path, struct err *e)
     return mkdir(path, 0777) == 0 || fail(e, "%s: cannot make the folder: %s", path, strerror(errno));
 }
 
-/* ---- all of a run ---- */
+/* ---- all files of a run ---- */
 
-/* Is there anything worth a move? Not the empty metrics, description and event file of a run that had not begun. */
+/* Whether there is a file worth keeping: not the empty metrics, run.json and event file of a run that had not begun. */
 static bool any_of_run(void *found, const char *dir, const char *name, struct err *e)
 {
     struct str path = { 0 };
@@ -137,7 +137,7 @@ static bool move_of_run(void *to, const char *dir, const char *name, struct err 
     return !of_run(name) || move_into(dir, name, to, e);
 }
 
-/* Everything of the run into the folder `to`, which ends in .moving; then that gets its name. */
+/* Moves all files of the run into the folder `to`, which ends in .moving; then removes that ending. */
 static bool finish_move(const char *dir, const char *to, struct str *where, struct err *e)
 {
     if (!each(dir, move_of_run, (void *)(uintptr_t)to, e)) return false;
@@ -171,7 +171,7 @@ static bool remove_temporary(void *ctx, const char *dir, const char *name, struc
     if (!temporary(name)) return true;
     struct str path = { 0 };
     str_printf(&path, "%s/%s/manifest", dir, name);
-    /* a checkpoint that was being replaced: a user may have put a file into it */
+    /* a checkpoint that was being replaced; a user may have put a file into it */
     bool whole = file_exists(path.p);
     str_clear(&path);
     str_printf(&path, "%s/%s", dir, name);
@@ -179,7 +179,7 @@ static bool remove_temporary(void *ctx, const char *dir, const char *name, struc
     else if (!manifest_remove(path.p)) {
         char *to = dir_unused(dir, "old-");
         if (rename(path.p, to) == 0)
-            say_quietly(stderr, "%s: holds files that are not of this program; they are in %s now\n", path.p, to);
+            say_quietly(stderr, "%s: holds files that this program did not write; they are in %s now\n", path.p, to);
         free(to);
     }
     str_free(&path);
@@ -220,7 +220,7 @@ static bool clear_dumps(const struct run_folder *p, int after, int64_t seen, str
     return ok;
 }
 
-/* ---- what is exported ---- */
+/* ---- exported ---- */
 
 static bool open_dumps(struct run_folder *p, const struct config *c, struct err *e)
 {

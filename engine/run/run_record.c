@@ -1,5 +1,6 @@
-/* run_record.c */
+/* run_record.c: run.json keeps the list of all starts across resumes. */
 #include "engine/run/run_record.h"
+#include "engine/run/version.h"
 #include "base/file.h"
 #include "base/json.h"
 #include <stdlib.h>
@@ -7,9 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NOTE_MAX = 16 << 20 };
+enum { RECORD_MAX = 16 << 20 };
 
-/* Every id's bytes, and which of them end a text. */
+/* A hash of every id's bytes and of the ids that end a text. */
 static uint64_t vocabulary_hash(const struct session *s)
 {
     struct hash h;
@@ -45,11 +46,11 @@ static json_t *start_json(int step)
                      (int)getpid(), "version", appo_version, "after_step", step < 0 ? 0 : step);
 }
 
-/* The starts of the file that is there; an empty list where it is none. */
+/* The starts that the present file lists; empty without a file. */
 static json_t *starts_of(const char *path)
 {
     struct str text = { 0 };
-    json_t *old = file_read(path, NOTE_MAX, &text, NULL) ? json_from(path, text.p, text.n, NULL) : NULL,
+    json_t *old = file_read(path, RECORD_MAX, &text, NULL) ? json_from(path, text.p, text.n, NULL) : NULL,
            *list = json_object_get(old, "starts");
     list = json_is_array(list) ? json_incref(list) : json_array();
     json_decref(old);

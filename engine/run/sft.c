@@ -1,16 +1,18 @@
-/* sft.c: takes demonstrations, packs them, and takes one AdamW step on the mean negative log-probability of what the
- * expert said. */
+/* sft.c: packs demonstrations and takes one AdamW step on the mean negative log-prob of the expert's tokens. */
 #include "engine/run/sft.h"
 #include "base/clock.h"
 #include "engine/prompts/sft_example.h"
 #include <math.h>
 #include <stdlib.h>
 
-/* Where sequences come from: number i of the run, good until the same slot of the batch is asked for again. */
-struct source { struct seq_view (*take)(void *ctx, int slot, uint64_t i); void *ctx; };
+/* A source of sequences: number i of the run, valid until the next take of the same slot of the batch. */
+struct source {
+    struct seq_view (*take)(void *ctx, int slot, uint64_t i);
+    void *ctx;
+};
 
-/* Demonstration number i of the run: its family, question and flaw are functions of (seed, i). */
-static void draw(struct sft_example *d, const struct chat *c, const struct sft_rule *r, uint64_t i)
+/* Demonstration number i of the run: its family, task and flaw are functions of (seed, i). */
+static void make_example(struct sft_example *d, const struct chat *c, const struct sft_rule *r, uint64_t i)
 {
     struct rng g = rng_make(r->seed, 0x64656d6fu, (uint32_t)i);
     int family = (int)rng_below(&g, FAMILIES);
@@ -23,11 +25,16 @@ static void draw(struct sft_example *d, const struct chat *c, const struct sft_r
     task_free(&q);
 }
 
-/* Who is told, and of what. */
-struct teller { bool (*after)(void *, const struct sft_report *); void *ctx; struct sft_report report; double start; };
+/* The callback and what it gets. */
+struct reporter {
+    sft_after *after;
+    void *ctx;
+    struct sft_report report;
+    double start;
+};
 
 static double batch_loss(struct learner *l, const struct seq_view *s, int n, int64_t tokens, int64_t targets,
-                         struct teller *tell)
+                         struct reporter *to)
 {
     acc_t *g = xcalloc((size_t)tokens, sizeof *g), *logp = xcalloc((size_t)tokens, sizeof *logp);
     for (int64_t i = 0; i < tokens; i++) g[i] = (acc_t)(-1.0 / (double)targets);
@@ -42,9 +49,9 @@ static double batch_loss(struct learner *l, const struct seq_view *s, int n, int
         learner_grad(l, &p, 1, g, NULL, logp, NULL);
         pack_free(&p);
         done += take;
-        tell->report.part = done;
-        tell->report.wall_s = seconds() - tell->start;
-        if (tell->after && done < n) tell->after(tell->ctx, &tell->report);
+        to->report.part = done;
+        to->report.wall_s = seconds() - to->start;
+        if (to->after && done < n) to->after(to->ctx, &to->report);
     }
     double sum = 0;
     for (int i = 0; i < n; i++)
@@ -55,15 +62,15 @@ static double batch_loss(struct learner *l, const struct seq_view *s, int n, int
     return sum / (double)targets;
 }
 
-static bool run(struct learner *l, const struct source *from, const struct sft_rule *r,
-                bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+static bool run(struct learner *l, const struct source *from, const struct sft_rule *r, sft_after *after, void *ctx,
+                struct err *e)
 {
     struct seq_view *s = xcalloc((size_t)r->batch, sizeof *s);
-    struct teller tell = { after,
+    struct reporter to = { after,
                            ctx,
                            { .step = r->begin, .steps = r->steps, .whole = r->batch, .tokens = r->tokens_before },
                            seconds() - r->wall_before };
-    struct sft_report *report = &tell.report;
+    struct sft_report *report = &to.report;
     bool ok = true, go = true;
     for (int step = r->begin; ok && go && step < r->steps; step++) {
         int64_t tokens = 0, targets = 0;
@@ -74,7 +81,7 @@ static bool run(struct learner *l, const struct source *from, const struct sft_r
             tokens += s[i].n;
             for (int d = 1; d < s[i].n; d++) targets += s[i].m[d];
         }
-        report->loss = batch_loss(l, s, r->batch, tokens, targets, &tell);
+        report->loss = batch_loss(l, s, r->batch, tokens, targets, &to);
         report->lr = lr_at(r->lr, step, r->warmup, r->steps, r->floor);
         struct optim_rule o = { .lr = report->lr,
                                 .beta1 = r->beta1,
@@ -86,47 +93,54 @@ static bool run(struct learner *l, const struct source *from, const struct sft_r
             ok = fail(e, "the gradient was not finite five steps in a row (step %d): lower sft.lr", step + 1);
         report->step = step + 1;
         report->tokens += tokens;
-        report->wall_s = seconds() - tell.start;
+        report->wall_s = seconds() - to.start;
         if (ok && after) go = after(ctx, report);
     }
     free(s);
     return ok;
 }
 
-struct tasks { const struct chat *c; const struct sft_rule *r; struct sft_example *sft_example; };
+/* Examples of embedded tasks, one a slot of the batch. */
+struct tasks {
+    const struct chat *c;
+    const struct sft_rule *r;
+    struct sft_example *example;
+};
 
 static struct seq_view take_task(void *ctx, int slot, uint64_t i)
 {
     struct tasks *t = ctx;
-    struct sft_example *d = &t->sft_example[slot];
+    struct sft_example *d = &t->example[slot];
     sft_example_free(d);
-    draw(d, t->c, t->r, i);
+    make_example(d, t->c, t->r, i);
     return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
 }
 
-bool sft_run_tasks(struct learner *l, const struct chat *c, const struct sft_rule *r,
-             bool (*after)(void *, const struct sft_report *), void *ctx, struct err *e)
+bool sft_run_tasks(struct learner *l, const struct chat *c, const struct sft_rule *r, sft_after *after, void *ctx,
+                   struct err *e)
 {
-    struct tasks t = { c, r, xcalloc((size_t)r->batch, sizeof *t.sft_example) };
+    struct tasks t = { c, r, xcalloc((size_t)r->batch, sizeof *t.example) };
     bool ok = run(l, &(struct source){ take_task, &t }, r, after, ctx, e);
-    for (int i = 0; i < r->batch; i++) sft_example_free(&t.sft_example[i]);
-    free(t.sft_example);
+    for (int i = 0; i < r->batch; i++) sft_example_free(&t.example[i]);
+    free(t.example);
     return ok;
 }
 
-struct talking { struct sft_conversations *t; const struct config *c; };
+struct files {
+    struct sft_conversations *t;
+    const struct config *c;
+};
 
-static struct seq_view take_talk(void *ctx, int slot, uint64_t i)
+static struct seq_view take_conversation(void *ctx, int slot, uint64_t i)
 {
-    struct talking *x = ctx;
+    struct files *x = ctx;
     const struct sft_example *d = &x->t->example[record_order_at(&x->t->record_order, x->c, x->t->n, i)];
     (void)slot;
     return (struct seq_view){ .ids = d->ids.p, .m = d->m, .n = d->ids.n };
 }
 
 bool sft_run_conversations(struct learner *l, struct sft_conversations *t, const struct config *c,
-                           const struct sft_rule *r, bool (*after)(void *, const struct sft_report *), void *ctx,
-                           struct err *e)
+                           const struct sft_rule *r, sft_after *after, void *ctx, struct err *e)
 {
-    return run(l, &(struct source){ take_talk, &(struct talking){ t, c } }, r, after, ctx, e);
+    return run(l, &(struct source){ take_conversation, &(struct files){ t, c } }, r, after, ctx, e);
 }

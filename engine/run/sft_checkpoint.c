@@ -1,5 +1,5 @@
-/* sft_checkpoint.c: checkpoints of a fine-tuning: written beside under another name and renamed, so that one that has
- * its name is whole; its manifest says whether it still is. */
+/* sft_checkpoint.c: checkpoints of a fine-tuning. Each is written under a temporary name and renamed, so that a folder
+ * with its final name was complete; its manifest shows whether it still is. */
 #include "engine/run/sft_checkpoint.h"
 #include "base/clock.h"
 #include "base/dir.h"
@@ -32,7 +32,7 @@ uint64_t sft_conversations_hash(const struct sft_conversations *t)
     return hash_end(&h);
 }
 
-/* Keys that decide the numbers; data and lengths do by what is learned from, of which there is a hash. */
+/* Whether a key decides the numbers. Keys of data and lengths act through the conversations, which have a hash. */
 static bool decides(const char *key)
 {
     static const char *const begins[] = { "sft.", "actor.optim.", "trainer.seed", "data.shuffle", "data.seed", NULL };
@@ -58,7 +58,7 @@ static json_t *identity(const struct session *s, const struct sft_rule *r, uint6
     return j;
 }
 
-/* What differs, for the sentence. */
+/* Compares with an identity that was written; the message names what differs. */
 static bool same(const struct sft_checkpoints *k, const json_t *was, const char *path, struct err *e)
 {
     const char *key;
@@ -70,7 +70,7 @@ static bool same(const struct sft_checkpoints *k, const json_t *was, const char 
              *b = json_dumps(is, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         fail(e,
              "%s: was made with %s=%.80s, now it is %.80s: give the old value to go on, trainer.resume=off to start "
-             "anew (what is there is renamed), or another sft.save",
+             "anew (the old files are renamed), or another sft.save",
              path, key, a, b);
         free(a);
         free(b);
@@ -94,7 +94,7 @@ static bool whole_number(const json_t *o, const char *key, json_int_t most, json
     return json_is_integer(v) && *to >= 0 && *to <= most;
 }
 
-/* One checkpoint. *damaged: it is not whole, and nothing of it was taken. */
+/* Reads one checkpoint. *damaged: it is not whole, and nothing of it was used. */
 static bool take(struct sft_checkpoints *k, struct sft_rule *r, int step, bool *damaged, struct err *e)
 {
     struct str folder = { 0 }, path = { 0 };
@@ -123,7 +123,7 @@ static bool take(struct sft_checkpoints *k, struct sft_rule *r, int step, bool *
     return ok;
 }
 
-/* Moves dir/name to the first free dir/old-N-name. */
+/* Renames dir/name to the first free dir/name.old-N. */
 static bool rename_old(const char *dir, const char *name, struct err *e)
 {
     struct str path = { 0 }, stem = { 0 };
@@ -244,7 +244,7 @@ static bool save(struct sft_checkpoints *k, const struct sft_report *r, struct e
     str_clear(&p);
     str_printf(&p, "%s/state.json", tmp.p);
     ok = ok && write_state(k, r, p.p, e) && manifest_write(tmp.p, e);
-    if (ok && file_exists(path.p)) ckpt_remove(k->state.p, r->step);       /* one that was damaged */
+    if (ok && file_exists(path.p)) ckpt_remove(k->state.p, r->step);       /* it was damaged */
     ok =
         ok && (rename(tmp.p, path.p) == 0 || fail(e, "%s: could not be put in its place: %s", path.p, strerror(errno)));
     if (!ok) dir_remove(tmp.p);
@@ -294,7 +294,7 @@ bool sft_checkpoints_close(struct sft_checkpoints *k, bool finished, struct err 
 {
     int n, *step = ckpt_list(k->state.p ? k->state.p : "", &n);
     bool ok = !k->log.f || metrics_close(&k->log, e);
-    if (!finished && !k->saved && k->began) {           /* it failed before there was anything to go on from */
+    if (!finished && !k->saved && k->began) {           /* it failed before its first checkpoint */
         struct str path = { 0 };
         str_printf(&path, "%s/metrics.jsonl", k->dir.p);
         remove(path.p);

@@ -1,5 +1,5 @@
 /* version.c: compiled anew when the commit changes (Makefile). */
-#include "engine/run/run_record.h"
+#include "engine/run/version.h"
 #ifndef APPO_VERSION
 #define APPO_VERSION "unknown"
 #endif

@@ -150,7 +150,7 @@ for text in 7 1 3x; do
     rm -rf hurt && cp -r ref hurt
     printf '%s' "$text" >hurt/$in/$note
     wanted "'$text' as the newest step" 0 \
-        "warning: .*$note (says another step|holds no step number); .*global_step_3 is the newest whole.*" hurt \
+        "warning: .*$note (names another step|holds no step number); .*global_step_3 is the newest whole.*" hurt \
         --steps 4
     check "'$text': goes on" grep -q 'resumed after step 3' said
 done
@@ -218,7 +218,7 @@ wanted "a metric that nobody gives" 1 \
     trainer.best_metric=val-core/x
 mkdir -p few/$in/global_step_2/actor && echo mine >few/$in/global_step_2/actor/notes.txt
 wanted "a user's file in a checkpoint that goes" 0 \
-    'global_step_2: holds files that are not of this program; they are in .*old-1' few --steps 4 \
+    'global_step_2: holds files that this program did not write; they are in .*old-1' few --steps 4 \
     trainer.max_actor_ckpt_to_keep=2
 check "is kept" grep -q mine few/$in/old-1/actor/notes.txt
 

@@ -296,7 +296,7 @@ printf '%s\n' '{"question":"take 18, times 2, times 9.","answer":"324","data_sou
     '{"question":"take 59, minus 49, times 6.","answer":60,"data_source":"sums"}' >set.jsonl
 files=(data.train_files=set.jsonl data.train_batch_size=2 actor.ppo_mini_batch_size=2 trainer.default_local_dir=out)
 expect "eval on a file" 0 '^sums +[0-9.]+ ' "$app" eval data.val_files=set.jsonl
-expect "train on a file" 0 '2 training questions, 2 for evaluation; 3 steps of 2 are 3 epochs' \
+expect "train on a file" 0 '2 training prompts, 2 for evaluation; 3 steps of 2 are 3 epochs' \
     "$app" train "${files[@]}" data.val_files=set.jsonl trainer.total_epochs=3
 check "metrics by source" grep -q '"val-core/sums/acc/mean@1":' out/appo/debug/metrics.jsonl
 check "where it was in the data" grep -q '"epoch": 3' out/appo/debug/global_step_3/state.json

@@ -450,7 +450,7 @@ static void runs(void **state)
     assert_true(cut.ok && cut.report.steps == 2);
     write_questions("moved.jsonl", 5, 1, "other");
     run_files(&other, "half", KEYS("data.train_files", in_dir("moved.jsonl")));
-    CHECK(!other.ok && strstr(other.e.text, "data.train_files hold other questions"), "%s",
+    CHECK(!other.ok && strstr(other.e.text, "data.train_files hold other prompts"), "%s",
           other.ok ? "went on" : other.e.text);
     run_files(&other, "none",
               KEYS("data.val_files", "", "trainer.total_epochs", "0", "trainer.total_training_steps", "1"));

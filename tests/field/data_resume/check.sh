@@ -18,7 +18,7 @@ again() { # NAME STATUS WORDS FILE CACHE: the second step in a copy of the first
     expect "$1" "$2" "$3" "${train[@]}" data.train_files="$4" tools.search_cache="$5" trainer.default_local_dir=copy \
         trainer.total_training_steps=2
 }
-others='data.train_files.* hold.? other questions'
+others='data.train_files.* hold.? other prompts'
 rows math sums 324 '' >ability.jsonl
 again "another rule" 1 "$others" ability.jsonl searches.json
 rows qa others 324 '' >source.jsonl
