@@ -1,4 +1,4 @@
-/* main.c: the sub-commands. */
+/* main.c: prepares streams, signals, OpenMP and the stack, then runs a sub-command. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* help.c says what each of them is for */
+/* cmd/help.c describes them */
 static const struct command { const char *name; int (*run)(int argc, char **argv); } commands[] = {
     { "debug", cmd_debug }, { "train", cmd_train }, { "eval", cmd_eval }, { "sft", cmd_sft },
     { "make-policy", cmd_make_policy }, { "export", cmd_export }, { "plan", cmd_plan }, { "tokenize", cmd_tokenize },
@@ -20,7 +20,7 @@ static const struct command { const char *name; int (*run)(int argc, char **argv
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
-/* --help among the arguments of a command, but for words that are an option's value */
+/* Whether --help is among the arguments of a command and is not an option's value. */
 static bool wants_help(int argc, char **argv)
 {
     static const char *const take[] = { "--prompt", "--system" };
@@ -34,17 +34,18 @@ static bool wants_help(int argc, char **argv)
 
 enum { STACK_LEAST = 1 << 20, STACK = 8 << 20 };
 
-/* Is the stack smaller than the program needs (`ulimit -s`)? Then commands run in a thread with one of its own. */
+/* Whether the stack is smaller than the program needs (`ulimit -s`); then commands run in a thread with a stack of its
+ * own. */
 static bool small_stack(void)
 {
     struct rlimit r;
     return getrlimit(RLIMIT_STACK, &r) == 0 && r.rlim_cur != RLIM_INFINITY && r.rlim_cur < STACK_LEAST;
 }
 
-/* libgomp's idle threads spin for milliseconds by default, which costs whole steps where cores are shared; and its
- * threads have stacks as large as the limit says. It reads its settings before main, so they are set and the program is
- * started once more. 1,000 turns are about as long as a fork and join take. Six debug steps on two cores with four
- * other processes: 10 to 16 s with 20,000 turns, 5.3 to 5.9 s with 2,000, 5.7 to 6.3 s with none. */
+/* Sets OpenMP's environment and restarts the program, because libgomp reads it before main. Its idle threads spin for
+ * milliseconds by default, which costs whole steps on shared cores, and the stack limit sets their stacks. 1,000 spins
+ * take about as long as a fork and join. Six debug steps on two cores with four other processes: 10 to 16 s with 20,000
+ * spins, 5.3 to 5.9 s with 2,000, 5.7 to 6.3 s with none. */
 static void set_openmp(char **argv)
 {
     bool spin = !getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY"),
@@ -59,8 +60,8 @@ static void set_openmp(char **argv)
     execv(self, argv);
 }
 
-/* A stream that was closed by whoever started the program: its number would be given to the next file, and what is
- * printed would go into that. What is opened instead cannot be written to, so that what is lost is said. */
+/* If the parent closed fd 0-2, the next open() would reuse the number and our output would land in that file. Opens
+ * /dev/null read-only there instead: writes fail and are reported. */
 static void open_streams(void)
 {
     for (int fd = 0; fd < 3; fd++)
@@ -76,9 +77,9 @@ static void on_end(int signo)
 
 static void on_limit(int signo) { (void)signo; }
 
-/* A signal that ends the program leaves no temporary file; one that says that a file has become as long as it may
- * (ulimit -f) makes the write fail, which is told as on a full disk. A handler, not SIG_IGN, because tools that are
- * started must not inherit it. */
+/* A signal that ends the program first removes temporary files. SIGXFSZ (file size limit, ulimit -f) makes the write
+ * fail, which is reported like a full disk; it has a handler instead of SIG_IGN, because tool processes must not
+ * inherit that. */
 static void catch_signals(void)
 {
     static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU };
@@ -91,7 +92,7 @@ static void catch_signals(void)
     sigaction(SIGXFSZ, &a, NULL);
 }
 
-/* What was printed has arrived, or that is said and the status is no success. */
+/* Flushes stdout. A failure is reported and turns success into status 1. */
 static int finish(int status)
 {
     bool ok = !ferror(stdout);
@@ -118,7 +119,11 @@ static int run(int argc, char **argv)
     return finish(2);
 }
 
-struct started { int argc, status; char **argv; };
+struct started {
+    int argc;
+    int status;
+    char **argv;
+};
 
 static void *run_there(void *arg)
 {

@@ -1,4 +1,4 @@
-/* bench.c: `appo bench`: measurements, never part of the tests but for one run at tiny sizes. */
+/* bench.c: `appo bench`: measurements. The tests run them once, at tiny sizes. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "eval/bench/bench.h"
@@ -11,7 +11,7 @@
 static const char usage[] =
     "usage: appo bench [NAME ...] [--json FILE] [--sizes gpu|cpu|tiny] [--model NAME] [--limit SIZE]\n"
     "       appo bench list | --shapes FILE | --table FILE ...\n"
-    "NAME: an operation (list says which), kernels (all of them; the default), train, decode, models (both), policy "
+    "NAME: an operation (list prints them), kernels (all of them; the default), train, decode, models (both), policy "
     "(the embedded policy's steps against their\n"
     "own products), openblas (the C backend's product against OpenBLAS and a plain loop), cpu (the last two). --shapes "
     "writes what would be measured, for\n"
@@ -40,7 +40,7 @@ static bool known(const char *name)
     return bench_kernel(NULL, name);
 }
 
-/* 0, or the status to end with. */
+/* 0: go on; else the exit status, or -1 for 0. */
 static int parse(struct request *r, int argc, char **argv)
 {
     int64_t bytes;
@@ -60,7 +60,7 @@ static int parse(struct request *r, int argc, char **argv)
                 bench_list(stdout);
                 return -1;
             }
-            if (!known(a)) return bad(a, "no benchmark of that name; appo bench list says which operations there are");
+            if (!known(a)) return bad(a, "no benchmark of that name; appo bench list prints the operations");
             if (r->names == NAMES) return bad(a, "too many names");
             r->name[r->names++] = a;
             continue;
@@ -99,7 +99,7 @@ static void run(struct request *r, const char *name)
     bench_kernel(b, name);
 }
 
-/* The names whose rows are shares of measured rates. */
+/* Whether a name's rows are shares of measured rates. */
 static bool needs_rates(const struct request *r)
 {
     for (int i = 0; i < r->names; i++)

@@ -1,5 +1,5 @@
-/* cmd.h: the sub-commands. Each gets what follows its name on the command line and returns the exit status: 0 done, 1
- * the world is wrong (a file, a disk), 2 the command line is wrong and nothing was started. */
+/* cmd.h: the sub-commands. Each gets the arguments after its name and returns the exit status: 0: done; 1: environment
+ * error (a file, a disk); 2: usage error, nothing was started. */
 #pragma once
 #include "engine/config/config.h"
 #include "engine/report/progress.h"
@@ -22,26 +22,30 @@ int cmd_keys(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
-/* help.c */
+/* ---- help.c ---- */
 void help_all(FILE *f);
 bool help_one(const char *name, FILE *f);           /* false: no such command */
-void help_unknown(const char *name, FILE *f);       /* one sentence with the nearest name */
-/* does the help of the command, n bytes, list the option? */
+void help_unknown(const char *name, FILE *f);       /* one message with the nearest name */
+/* Whether the help of the command, n bytes, lists the option. */
 bool help_knows(const char *command, int n, const char *option);
-int terminal_width(FILE *f);                        /* columns; 0: f is no terminal */
+int terminal_width(FILE *f);                        /* columns; 0: f is not a terminal */
 
-/* common.c */
-/* Loads the configuration; on --print-config prints it. False: return *status. words: how many plain words the command
- * takes. */
+/* ---- common.c ---- */
+/* Loads the configuration, with fit_config_to_model; on --print-config prints it. words: the number of plain words that
+ * the command takes. False: return *status. */
 bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int words, int *status);
 /* Takes an option of the command itself out of argv: "--name VALUE" or "--name=VALUE"; value NULL: a switch, "--name".
- * False: it is not there (or, at the end of the line, has no value: then it stays, for cmd_config to refuse). The last
- * one counts. */
+ * The last one counts. False: it is not there, or is last without a value (then it stays, and cmd_config rejects
+ * it). */
 bool cmd_option(int *argc, char **argv, const char *name, const char **value);
-int cmd_fail(const struct err *e);          /* prints the sentence, returns 1 */
-/* Progress of supervised training on stderr: ctx is a struct sft_progress. */
-struct sft_progress { const char *what; struct progress bar; int step; };
+int cmd_fail(const struct err *e);                  /* prints the message, returns 1 */
+/* Progress of supervised training on stderr: an sft_after whose ctx is a struct sft_progress. */
+struct sft_progress {
+    const char *what;
+    struct progress bar;
+    int step;
+};
 bool sft_progress(void *ctx, const struct sft_report *r);
-double peak_mib(void);                      /* largest resident size of the process so far */
+double peak_mib(void);                              /* largest resident size of the process so far */
 /* "80GiB", "5GB", "1e6": bytes, from 1 to 2^60. */
 bool parse_bytes(const char *text, int64_t *bytes);

@@ -1,4 +1,4 @@
-/* common.c: what the sub-commands share. */
+/* common.c: options, messages and progress that several sub-commands share. */
 #include "engine/session/fit_config.h"
 #include "engine/report/progress.h"
 #include "cmd/cmd.h"
@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* What follows "usage: appo " in a usage text: the command's name */
+/* The command's name in a usage text, after "usage: appo ". Returns its length. */
 static int name_of(const char *usage, const char **name)
 {
     static const char start[] = "usage: appo ";
@@ -16,8 +16,8 @@ static int name_of(const char *usage, const char **name)
     return (int)strcspn(*name, " :");
 }
 
-/* An option nobody reads: --learning_rate of another program, or key=value with a space before the sign */
-static void not_understood(const char *word, const char *usage)
+/* Reports an option that no code reads: --learning_rate of another program, or a key with a space before its =. */
+static void report_unknown(const char *word, const char *usage)
 {
     const char *name, *plain = word + strspn(word, "-");
     char key[128];
@@ -31,7 +31,7 @@ static void not_understood(const char *word, const char *usage)
             fprintf(stderr, "appo: %s needs a value\n", word);
             return;
         }
-    fprintf(stderr, "appo: %s: not understood here.%s%s%s appo %.*s --help tells what is\n", word,
+    fprintf(stderr, "appo: %s: not understood here.%s%s%s appo %.*s --help lists what is\n", word,
             ours ? " Did you mean " : "", ours ? ours : "", ours ? "=VALUE?" : "", n, name);
 }
 
@@ -52,7 +52,7 @@ bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int 
         return false;
     }
     for (int i = 0; i < rest; i++)
-        if (argv[i][0] == '-' || i >= words) return not_understood(argv[i], usage), false;
+        if (argv[i][0] == '-' || i >= words) return report_unknown(argv[i], usage), false;
     if (rest < words) {
         fprintf(stderr, "appo: something is missing. %s; appo %.*s --help tells more\n", usage, n, name);
         return false;

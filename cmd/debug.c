@@ -1,5 +1,5 @@
-/* debug.c: `appo debug` and `appo train`: the whole loop on the embedded tasks; debug is train with a table and a
- * report at the end. */
+/* debug.c: `appo debug` and `appo train`. debug is train on the embedded tasks that resumes only its own interrupted
+ * run. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "base/stop.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The report's folder is tried before work starts. */
+/* Tries to write the report's folder before any work. */
 static bool report_ready(const char *path, struct err *e)
 {
     struct out o;
@@ -31,7 +31,7 @@ static bool write_report(const char *path, const struct run_report *r, const str
     return ok;
 }
 
-/* --from-scratch: the cold start first, into the run's own folder, which then is model.path. */
+/* --from-scratch: makes the policy first, in the run's own folder, which then is model.path. */
 static bool from_scratch(struct config *c, struct err *e)
 {
     struct str dir = { 0 };
@@ -46,7 +46,7 @@ static bool from_scratch(struct config *c, struct err *e)
     return ok;
 }
 
-/* The lock first: a second run in the same folder is refused before anything is loaded or written. */
+/* Takes the lock first: a second run in the same folder is rejected before anything is loaded or written. */
 static int run(struct config *c, bool scratch, bool table)
 {
     struct session s = { 0 };
@@ -84,9 +84,9 @@ static int run(struct config *c, bool scratch, bool table)
     return status;
 }
 
-/* A demonstration goes on only where the very same one was interrupted, else begins anew; the old files are moved
+/* debug resumes only an interrupted run of the very same command, and else begins anew; the old files are moved
  * aside. */
-static bool demonstrates(struct config *c, bool debug)
+static bool set_resume(struct config *c, bool debug)
 {
     struct err e;
     return !debug || config_given(c, "trainer.resume") || config_set(c, "trainer.resume", "interrupted", "debug", &e);
@@ -97,7 +97,7 @@ static int train(int argc, char **argv, bool debug, const char *usage)
     struct config c;
     int status;
     bool scratch = cmd_option(&argc, argv, "--from-scratch", NULL), table = cmd_option(&argc, argv, "--memory", NULL);
-    if (cmd_config(&c, argc, argv, usage, 0, &status) && demonstrates(&c, debug)) status = run(&c, scratch, table);
+    if (cmd_config(&c, argc, argv, usage, 0, &status) && set_resume(&c, debug)) status = run(&c, scratch, table);
     config_free(&c);
     return status;
 }

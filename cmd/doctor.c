@@ -1,5 +1,5 @@
-/* doctor.c: `appo doctor`: what this machine has, what this build is, whether the embedded policy loads. Where the
- * memory of a run goes is for `appo plan`. */
+/* doctor.c: `appo doctor`: the machine, the build, and whether the embedded policy loads. The memory of a run is the
+ * subject of `appo plan`. */
 #include "cmd/build.h"
 #include "cmd/cmd.h"
 #include "engine/session/session.h"
@@ -10,7 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* What does the matrix products of this build. */
+/* The implementation of matrix products in this build. */
 static const char *products(void)
 {
     if (!strcmp(dev_name(), "simt")) return "by the shim: the CUDA sources on the CPU, for tests only";
@@ -22,8 +22,8 @@ static const char *products(void)
     return "portable";
 }
 
-/* The first line of a small file that begins with these words, behind them and the blanks and colon that follow; ""
- * without */
+/* Of the first line of a small file that begins with these words, the text after them and the blanks and colon that
+ * follow; "" without such a line. */
 static void line_of(const char *path, const char *words, char *out, size_t n)
 {
     char line[512];

@@ -1,4 +1,4 @@
-/* eval.c: `appo eval`: success on held-out questions. */
+/* eval.c: `appo eval`: success on held-out prompts. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "base/stop.h"
@@ -11,14 +11,14 @@
 
 static const char usage[] =
     "usage: appo eval [data.val_files=FILE,...] [--json] [--report FILE] [key=value ...]: success on held-out "
-    "questions: of files, or of every embedded family\n"
+    "prompts: of files, or of every embedded family\n"
     "  --json                           JSON on stdout in place of the table; --report FILE writes it beside the "
     "table\n"
     "  trainer.validation_data_dir=DIR  every answer as a line of DIR/0.jsonl, as it comes: the same command after an "
-    "interruption asks only what is missing\n"
-    "  rollout.val_kwargs.n             samples of a question, beside one greedy answer";
+    "interruption samples only what is missing\n"
+    "  rollout.val_kwargs.n             samples of a prompt, beside one greedy answer";
 
-static void told(void *ctx, int done, int total)
+static void on_progress(void *ctx, int done, int total)
 {
     progress_step(ctx, done, "evaluation", (double)NAN, (double)NAN);
     (void)total;
@@ -38,7 +38,7 @@ static char *report_text(const struct eval_result *r, const struct session *s)
     return text;
 }
 
-static bool say_result(const struct eval_result *r, const struct session *s, bool json, struct err *e)
+static bool print_result(const struct eval_result *r, const struct session *s, bool json, struct err *e)
 {
     char *text = report_text(r, s);
     const char *file = s->c->trainer.report;
@@ -46,7 +46,7 @@ static bool say_result(const struct eval_result *r, const struct session *s, boo
     if (json) puts(text);
     else {
         eval_table(r, NULL, stdout);
-        printf("%d questions, %lld tokens generated in %.1f s, peak memory %.0f MiB\n", r->all.greedy_n,
+        printf("%d prompts, %lld tokens generated in %.1f s, peak memory %.0f MiB\n", r->all.greedy_n,
                (long long)r->generated, r->wall_s, peak_mib());
     }
     free(text);
@@ -72,15 +72,15 @@ static int run(struct config *c, bool json)
                     dir);
         progress_start(&bar, stderr, 0, eval_answers(&s));
         bar.unit = "answers";
-        told(&bar, 0, bar.total);
-        ok = evaluate_to(&s, &r, &(struct eval_options){ dir, 0, told, &bar }, &e);
+        on_progress(&bar, 0, bar.total);
+        ok = evaluate_to(&s, &r, &(struct eval_options){ dir, 0, on_progress, &bar }, &e);
         progress_clear(&bar);
     }
     bool stopped = ok && r.halted;
     if (stopped && *dir)
-        fprintf(stderr, "stopped: %d of %d answers are in %s; the same command asks the others\n", r.answers,
+        fprintf(stderr, "stopped: %d of %d answers are in %s; the same command samples the others\n", r.answers,
                 eval_answers(&s), dir);
-    else if (ok && !stopped) ok = say_result(&r, &s, json, &e);
+    else if (ok && !stopped) ok = print_result(&r, &s, json, &e);
     session_close(&s);
     return !ok ? cmd_fail(&e) : stopped ? 130 : 0;
 }

@@ -1,5 +1,5 @@
-/* export.c: `appo export`: a model, from whatever it is in, as a Hugging Face folder; what belongs to its tokenizer
- * goes along. */
+/* export.c: `appo export`: writes a model of any readable format as a Hugging Face folder, with the files of its
+ * tokenizer. */
 #include "cmd/cmd.h"
 #include "base/dir.h"
 #include "base/file.h"
@@ -15,7 +15,7 @@ static const char usage[] = "usage: appo export model.path=DIR out=DIR [dtype=bf
                             "llama.cpp's converter. model.path: a Hugging Face folder or a .gguf file; dtype: how "
                             "numbers are written (default bf16)";
 
-/* A folder with another model's files in it would be a mixture of both. */
+/* Rejects a folder that holds a model: files of two models would mix. */
 static bool empty_place(const char *folder, struct err *e)
 {
     static const char *const names[] = { "config.json", "model.safetensors", "model.safetensors.index.json" };
@@ -75,7 +75,7 @@ int cmd_export(int argc, char **argv)
         const char *value = strchr(argv[i], '=');
         size_t n = value ? (size_t)(value - argv[i]) : 0;
         bool ok = value != NULL;
-        /* the folder alone, as fetch-model has it */
+        /* the folder alone, as for fetch-model */
         if (!ok && argv[i][0] != '-' && !to) { to = argv[i]; continue; }
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) { puts(usage); return 0; }
         if (ok && n == 10 && !strncmp(argv[i], "model.path", n)) from = value + 1;

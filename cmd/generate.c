@@ -1,5 +1,5 @@
-/* generate.c: `appo generate`: answers to prompts, or a conversation, printed as they are made. The sampler is that of
- * training, its hook for drawn tokens is what prints; a conversation keeps its keys and values, so a turn costs what it
+/* generate.c: `appo generate`: answers to prompts, or a conversation, printed token by token. The sampler is that of
+ * training; its hook for sampled tokens prints. A conversation keeps its keys and values, so a turn costs only what it
  * adds. */
 #include "cmd/cmd.h"
 #include "cmd/lines.h"
@@ -14,19 +14,19 @@
 static const char usage[] =
     "usage: appo generate [model.path=DIR] [--prompt TEXT] [--system TEXT] [--greedy] [--max N] [--raw] [--ids] "
     "[key=value ...] [<PROMPTS]\n"
-    "  --prompt   answers this; without it, lines of stdin: plain text, or JSON {\"prompt\"}, {\"messages\"}, "
-    "{\"text\"} or {\"ids\"}, which is answered by\n"
+    "  --prompt   answers this prompt; without it, lines of stdin: plain text, or JSON {\"prompt\"}, {\"messages\"}, "
+    "{\"text\"} or {\"ids\"}, each answered by\n"
     "             JSON {\"text\", \"finish\"} in the same order, rollout.max_num_seqs lines at a time; at a terminal, "
     "a conversation (/help there)\n"
     "  --system   a system message before plain prompts\n"
     "  --greedy   the most likely token each time; else rollout.temperature, rollout.top_p, rollout.top_k and "
     "trainer.seed count\n"
-    "  --max      tokens of an answer (512); rollout.max_len bounds prompt and answer together (4096, or less where "
+    "  --max      tokens of an answer (512); rollout.max_len bounds prompt and answer together (4096, or less if "
     "the model takes less)\n"
-    "  --raw      no chat format: the model goes on with the text\n"
+    "  --raw      no chat format: the model continues the text\n"
     "  --ids      token ids in place of text, or beside it in JSON\n"
-    "tools: calls are answered (python: the calculator; search: tools.search_cache), tools.call_limit of them, where "
-    "they are written as tools.format says:\n"
+    "tools: calls are answered (python: the calculator; search: tools.search_cache), tools.call_limit of them, if "
+    "written as tools.format states:\n"
     "  in tags, as the embedded policy does (the default), or as the model's chat format does (hermes, llama3_json, "
     "auto): then prompts declare the tools";
 
@@ -35,17 +35,16 @@ struct job {
     struct config *c;
     struct err no_chat;
     const char *prompt, *system;
-    char *said_system;              /* of /system */
+    char *own_system;               /* memory of the text given with /system */
     bool greedy, raw, ids, chat, color;
     int max;
     struct rollout_config r;
-    /* what is being printed */
+    /* the output in progress */
     struct tokenizer_stream stream;
     struct str out;
-    int shown;                      /* tokens of the sequence that are out */
-    bool dim;                       /* what was printed last was of a result */
-    /* the end token that was the last; it is printed when a turn follows it; -1: none */
-    int held;
+    int shown;                      /* tokens of the sequence that are printed */
+    bool dim;                       /* the last text was part of a result */
+    int held;                       /* an end token not yet printed: it is printed when a turn follows; -1: none */
 };
 
 static bool is_end(const struct job *j, int id)
@@ -54,7 +53,7 @@ static bool is_end(const struct job *j, int id)
     return false;
 }
 
-/* result: it is of a tool's result, not the model's own; on a terminal such text is dim. */
+/* result: the token belongs to a tool's result; on a terminal such text is dim. */
 static void show(struct job *j, int id, bool result)
 {
     str_clear(&j->out);
@@ -67,8 +66,8 @@ static void show(struct job *j, int id, bool result)
     fwrite(j->out.p, 1, j->out.n, stdout);
 }
 
-/* The sampler drew *id: prints what has come since the last draw (a tool's result) and it. */
-static void drawn(void *ctx, const struct sequence *seq, int *id)
+/* Called when the sampler has sampled *id: prints the tokens since the last one (a tool's result) and this one. */
+static void on_sampled(void *ctx, const struct sequence *seq, int *id)
 {
     struct job *j = ctx;
     for (; j->shown < seq->n; j->shown++) show(j, seq->ids[j->shown], !seq->m[j->shown]);
@@ -84,7 +83,7 @@ static bool stream(struct job *j, struct sequence *seq, bool keep, struct err *e
     j->held = -1;
     j->dim = false;
     j->stream = (struct tokenizer_stream){ { 0 }, 0 };
-    j->r.force = drawn;
+    j->r.force = on_sampled;
     j->r.force_ctx = j;
     rollout_set(j->s.ro, &j->r);
     rollout_run(j->s.ro, &seq, 1, keep, NULL, NULL, NULL);
@@ -97,11 +96,11 @@ static bool stream(struct job *j, struct sequence *seq, bool keep, struct err *e
     return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
 }
 
-/* Prompt and answer together, where rollout.max_len is not given. */
+/* Prompt and answer together, if rollout.max_len is not given. */
 enum { LENGTH = 4096 };
 
-/* The sampler, for so many sequences at once, none longer than `longest` tokens: no branches keep pages. What does not
- * fit memory is halved. */
+/* Opens the sampler for `seqs` sequences at once, none longer than `longest` tokens. No branches keep pages. Halves
+ * seqs until it fits memory. */
 static bool open_sampler(struct job *j, int seqs, int longest, struct err *e)
 {
     struct config *c = j->c;
@@ -121,7 +120,7 @@ static bool open_sampler(struct job *j, int seqs, int longest, struct err *e)
 
 static bool has_room(const struct job *j, int n, struct err *e)
 {
-    if (n == 0) return fail(e, "an empty prompt: there is nothing to go on from");
+    if (n == 0) return fail(e, "an empty prompt: there is nothing to continue");
     return n < j->r.max_len ||
            fail(e, "a prompt of %d tokens leaves no room in rollout.max_len=%d (the model takes %d)", n, j->r.max_len,
                 j->s.m.c.max_len);
@@ -134,7 +133,7 @@ static bool plain_ids(struct ids *x, const struct job *j, const char *text, size
     return tokenizer_encode(j->s.tok, x, text, n, false) || fail(e, "the tokenizer gave up on this text");
 }
 
-/* number keys the random draws, so that the same prompt on two lines has two answers. */
+/* number keys the random numbers, so that the same prompt on two lines has two answers. */
 static bool answer(struct job *j, const char *text, size_t n, long long number, struct err *e)
 {
     struct ids x = { 0 };
@@ -153,12 +152,12 @@ static bool answer(struct job *j, const char *text, size_t n, long long number, 
 
 /* ---- JSON lines: as many at a time as decode together ---- */
 
-static void print_row(const struct job *j, const struct sequence *seq)
+static void print_answer(const struct job *j, const struct sequence *seq)
 {
     struct str text = { 0 };
     int n = sequence_response(seq) - (seq->finish == FINISH_END);
     str_clear(&text);
-    struct tokenizer_stream whole = { { 0 }, 0 };            /* bytes that are not UTF-8 cannot stand in JSON */
+    struct tokenizer_stream whole = { { 0 }, 0 };            /* JSON cannot hold bytes that are not UTF-8 */
     for (int i = 0; i < n; i++) tokenizer_stream_put(j->s.tok, &whole, &text, seq->ids[seq->prompt_len + i], true);
     tokenizer_stream_end(&whole, &text);
     json_t *o = json_object(), *ids = json_array();
@@ -173,13 +172,13 @@ static void print_row(const struct job *j, const struct sequence *seq)
     str_free(&text);
 }
 
-static bool run_rows(struct job *j, struct sequence **seq, int n, struct err *e)
+static bool run_batch(struct job *j, struct sequence **seq, int n, struct err *e)
 {
     j->r.force = NULL;
     rollout_set(j->s.ro, &j->r);
     rollout_run(j->s.ro, seq, n, false, NULL, NULL, NULL);
     for (int i = 0; i < n; i++) {
-        print_row(j, seq[i]);
+        print_answer(j, seq[i]);
         sequence_free(seq[i], &j->s.kv);
         free(seq[i]);
     }
@@ -187,11 +186,15 @@ static bool run_rows(struct job *j, struct sequence **seq, int n, struct err *e)
 }
 
 /* Lines of JSON that are answered together. */
-struct rows { struct sequence **seq; int n, longest; };
+struct batch {
+    struct sequence **seq;
+    int n;
+    int longest;                /* tokens of the longest prompt */
+};
 
-/* Reads on from the JSON line in l until there are `most` or no more. *state as of lines_next; false: a line is wrong,
- * those before it are there. */
-static bool read_rows(struct job *j, struct rows *x, int most, struct lines *l, int *state, struct err *e)
+/* Reads lines, from the JSON line in l on, until there are `most` or no more. *state: as lines_next returned. False: a
+ * line is invalid; those before it are in x. */
+static bool read_batch(struct job *j, struct batch *x, int most, struct lines *l, int *state, struct err *e)
 {
     struct ids ids = { 0 };
     bool ok = true;
@@ -210,16 +213,16 @@ static bool read_rows(struct job *j, struct rows *x, int most, struct lines *l, 
     return ok;
 }
 
-/* From a JSON line in l on to the end of the input. The sampler is sized when the first lines are read: by how many
- * they are and how long. */
+/* Answers lines from the JSON line in l to the end of the input. The number and length of the first batch set the size
+ * of the sampler. */
 static bool json_lines(struct job *j, struct lines *l, struct err *e)
 {
     int most = j->c->rollout.max_num_seqs, state = 1;
-    struct rows x = { xcalloc((size_t)most, sizeof *x.seq), 0, 0 };
+    struct batch x = { xcalloc((size_t)most, sizeof *x.seq), 0, 0 };
     struct err late;
     bool ok = true;
     while (ok && state) {
-        ok = read_rows(j, &x, most, l, &state, e);
+        ok = read_batch(j, &x, most, l, &state, e);
         bool all = state <= 0 || !ok;
         if (!j->s.ro && x.n && !open_sampler(j, all ? x.n : most, all ? x.longest + j->max : INT_MAX, ok ? e : &late)) {
             for (int i = 0; i < x.n; i++) {
@@ -229,8 +232,8 @@ static bool json_lines(struct job *j, struct lines *l, struct err *e)
             ok = false;
             break;
         }
-        /* what came before a bad line is still answered */
-        if (x.n && !run_rows(j, x.seq, x.n, ok ? e : &late)) ok = false;
+        /* lines before an invalid one are still answered */
+        if (x.n && !run_batch(j, x.seq, x.n, ok ? e : &late)) ok = false;
     }
     free(x.seq);
     return ok;
@@ -252,7 +255,7 @@ static bool read_prompts(struct job *j, struct err *e)
 
 /* ---- a conversation ---- */
 
-/* The conversation so far with the next question behind it; pages are shared with it, so that only new tokens are
+/* Appends the user's next message to the conversation. The new sequence shares its pages, so that only new tokens are
  * run. */
 static bool next_turn(struct job *j, struct sequence *next, const struct sequence *last, const char *text, size_t n,
                       int turn, struct err *e)
@@ -271,7 +274,7 @@ static bool next_turn(struct job *j, struct sequence *next, const struct sequenc
         sequence_fork(next, last, last->n, &j->s.kv);
         for (int i = 0; i < x.n; i++) sequence_put(next, x.p[i], false, 0, 0);
         next->prompt_len = next->born = next->n;
-        next->calls = 0;                                     /* the limit is a turn's */
+        next->calls = 0;                                     /* the call limit counts within a turn */
         memset(next->calls_by, 0, sizeof next->calls_by);
     } else if (ok) {
         sequence_begin(next, x.p, x.n);
@@ -287,15 +290,15 @@ static const char commands[] = "  /reset          forget the conversation\n"
                                "  /quit           end, as ctrl-D does; a line that begins with // is sent, with one / "
                                "less\n";
 
-/* What to say to whom: the model's name and, of the embedded policy, questions of the kinds that it answers. */
-static void say_hello(const struct job *j)
+/* Prints the model's name and, for the embedded policy, prompts of the kinds that it answers. */
+static void print_greeting(const struct job *j)
 {
     if (*j->c->model.path) {
         printf("%s, %.3g million weights; up to %d tokens of conversation. /help lists commands, ctrl-D ends.\n",
                j->s.path, (double)j->s.m.count / 1e6, j->r.max_len);
         return;
     }
-    printf("The embedded policy, %.2g million weights. It knows one small language: questions like these, which need "
+    printf("The embedded policy, %.2g million weights. It knows one small language: prompts like these, which need "
            "no search.\n",
            (double)j->s.m.count / 1e6);
     for (int family = 0, shown = 0; family < FAMILIES && shown < 5; family++) {
@@ -307,37 +310,37 @@ static void say_hello(const struct job *j)
         }
         task_free(&q);
     }
-    printf("A model that talks: ./run.sh fetch-model smollm2-135m DIR, then model.path=DIR. /help lists commands, "
-           "ctrl-D ends.\n");
+    printf("A model for conversations: ./run.sh fetch-model smollm2-135m DIR, then model.path=DIR. /help lists "
+           "commands, ctrl-D ends.\n");
 }
 
-enum said { SAID, SAID_COMMAND, SAID_QUIT };
+enum input { INPUT_MESSAGE, INPUT_COMMAND, INPUT_QUIT };
 
-/* A line that begins with '/' is a command; *text is what is to be sent otherwise. */
-static enum said command_of(struct job *j, struct sequence *last, const char **text, size_t *n)
+/* A line that begins with '/' is a command; any other is a message, *text. */
+static enum input command_of(struct job *j, struct sequence *last, const char **text, size_t *n)
 {
     static const char *const name[] = { "/reset", "/system", "/help", "/quit", "/exit" };
     size_t len = 0;
     int k = 0;
-    if (!*n || **text != '/') return SAID;
-    if (*n > 1 && (*text)[1] == '/') { ++*text; --*n; return SAID; }
+    if (!*n || **text != '/') return INPUT_MESSAGE;
+    if (*n > 1 && (*text)[1] == '/') { ++*text; --*n; return INPUT_MESSAGE; }
     while (len < *n && (*text)[len] != ' ') len++;
     while (k < 5 && (strlen(name[k]) != len || memcmp(name[k], *text, len))) k++;
-    if (k >= 3 && k < 5) return SAID_QUIT;
+    if (k >= 3 && k < 5) return INPUT_QUIT;
     if (k == 2) fputs(commands, stdout);
     else if (k == 5) printf("(there is no %.*s; there are:)\n%s", (int)MIN(len, 40), *text, commands);
     else {
         while (len < *n && (*text)[len] == ' ') len++;
         if (k == 1) {
-            free(j->said_system);
-            j->said_system = len < *n ? xcalloc(1, *n - len + 1) : NULL;
-            if (j->said_system) memcpy(j->said_system, *text + len, *n - len);
-            j->system = j->said_system;
+            free(j->own_system);
+            j->own_system = len < *n ? xcalloc(1, *n - len + 1) : NULL;
+            if (j->own_system) memcpy(j->own_system, *text + len, *n - len);
+            j->system = j->own_system;
         }
         sequence_free(last, &j->s.kv);
         printf("(a new conversation%s)\n", k == 1 && j->system ? " with this system message" : "");
     }
-    return SAID_COMMAND;
+    return INPUT_COMMAND;
 }
 
 static bool converse(struct job *j, struct err *e)
@@ -346,7 +349,7 @@ static bool converse(struct job *j, struct err *e)
     struct sequence last = { 0 };
     int state = 1, turn = 0;
     bool ok = open_sampler(j, 1, INT_MAX, e);
-    if (ok) say_hello(j);
+    if (ok) print_greeting(j);
     while (ok && state) {
         struct sequence next = { 0 };
         fputs(j->color ? "\033[1m> \033[m" : "> ", stdout);
@@ -355,9 +358,9 @@ static bool converse(struct job *j, struct err *e)
         if (state <= 0) { ok = state == 0; break; }
         const char *text = l.p;
         size_t n = l.n;
-        enum said said = command_of(j, &last, &text, &n);
-        if (said == SAID_QUIT) break;
-        if (said == SAID_COMMAND) continue;
+        enum input input = command_of(j, &last, &text, &n);
+        if (input == INPUT_QUIT) break;
+        if (input == INPUT_COMMAND) continue;
         if (!next_turn(j, &next, &last, text, n, turn++, e)) {
             printf("(%s; the conversation goes on without this)\n", e->text);
             continue;
@@ -370,7 +373,7 @@ static bool converse(struct job *j, struct err *e)
     putchar('\n');
     sequence_free(&last, &j->s.kv);
     lines_free(&l);
-    free(j->said_system);
+    free(j->own_system);
     return ok;
 }
 

@@ -1,4 +1,4 @@
-/* golden.c: `appo golden DIR`. */
+/* golden.c: `appo golden DIR`: runs recorded vectors of the official implementation. */
 #include "cmd/cmd.h"
 #include "eval/golden/golden.h"
 

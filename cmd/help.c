@@ -1,5 +1,5 @@
-/* help.c: what --help, help and near names know: one table of the commands, those of the front door (run.sh) too. Lines
- * are short enough for 80 columns. */
+/* help.c: one table of the commands, including those of run.sh, that --help, help and the nearest name read. Lines fit
+ * 80 columns. */
 #include "cmd/build.h"
 #include "cmd/cmd.h"
 #include <stdlib.h>
@@ -7,15 +7,22 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* options: lines " name meaning"; keys: does the command take key=value? front: of run.sh, which prints its own help */
-static const struct help { const char *name, *arguments, *what, *options, *examples; bool keys, front; } helps[] = {
+static const struct help {
+    const char *name;
+    const char *arguments;
+    const char *what;
+    const char *options;            /* lines "  name  meaning" */
+    const char *examples;
+    bool keys;                      /* takes key=value */
+    bool front;                     /* of run.sh, which prints its own help */
+} helps[] = {
     { "debug", "[--seed N] [--steps N] [--report FILE] [--from-scratch] [key=value ...]",
       "evaluate the embedded policy, train it with APPO on one machine, evaluate again",
       "  --seed N          trainer.seed\n"
       "  --steps N         trainer.total_training_steps\n"
       "  --report FILE     trainer.report: JSON of the run\n"
       "  --from-scratch    makes the policy from nothing first\n"
-      "  --memory          also prints where every byte of memory is\n",
+      "  --memory          also prints a table of all memory\n",
       "  appo debug\n"
       "  appo debug --seed 2 --steps 10 --report out.json\n"
       "  appo debug algorithm.adv_estimator=grpo\n", true, false },
@@ -26,11 +33,11 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  --steps N         trainer.total_training_steps\n"
       "  --report FILE     trainer.report: JSON of the run\n"
       "  --from-scratch    without model.path: makes the policy from nothing first\n"
-      "  --memory          also prints where every byte of memory is\n",
+      "  --memory          also prints a table of all memory\n",
       "  appo train model.path=DIR data.train_files=train.parquet\n"
       "  appo train --config run.yaml trainer.seed=2\n", true, false },
     { "eval", "[data.val_files=FILE,...] [key=value ...]",
-      "success on held-out questions, of data.val_files or of every embedded family",
+      "success on held-out prompts, of data.val_files or of every embedded family",
       "  --json            JSON on stdout in place of the table\n"
       "  --report FILE     trainer.report: the same JSON, beside the table\n",
       "  appo eval\n"
@@ -42,24 +49,24 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  appo make-policy policy\n", true, false },
     { "export", "model.path=DIR out=DIR [dtype=bf16|f32] [max_shard_size=5GB]",
       "write a model as a folder for transformers, vLLM and llama.cpp",
-      "  out=DIR           where it goes; must not hold a model. DIR alone is the same\n"
-      "  dtype=bf16|f32    how numbers are written\n"
+      "  out=DIR           folder to write; must not hold a model. DIR alone is the same\n"
+      "  dtype=bf16|f32    type of the numbers written\n"
       "  max_shard_size=S  a new file of weights after so many bytes\n",
       "  appo export model.path=model.gguf out=folder dtype=bf16\n", false, false },
     { "plan", "model.path=DIR [gpu=h200] [for=train|sft|sample] [key=value ...]",
-      "where every byte of a run would go, for a model and a GPU's memory",
+      "the memory of a run in all its parts, for a model and a GPU",
       "  gpu=CARD          in bf16 on that card, on any machine: b200, h200, h20, h100, h100-nvl, a100,\n"
-      "                    a100-40gb, l40s, a6000, 5090, 4090, 3090, a10, l4; how far could batches go?\n"
+      "                    a100-40gb, l40s, a6000, 5090, 4090, 3090, a10, l4; with the largest batches\n"
       "  memory=SIZE       the same for a size, as in 80GiB\n"
-      "  real=bf16|float   what a GPU stores numbers as\n"
-      "  for=train         what is counted: train, sft, or sample (evaluations)\n",
+      "  real=bf16|float   number type of a GPU's build\n"
+      "  for=train         kind of run: train, sft, or sample (evaluations)\n",
       "  appo plan model.path=DIR gpu=h100 model.recompute=true\n", true, false },
     { "tokenize", "[model.path=DIR] [--decode | --chat] [--special] [--time] <TEXT",
       "text to token ids and back, with a model's tokenizer and chat format",
       "  --decode          ids on stdin, text on stdout\n"
       "  --chat            messages in JSON on stdin, as the chat format writes them\n"
       "  --special         special tokens in the text are read, or written\n"
-      "  --time            how long it took\n",
+      "  --time            prints the time it took\n",
       "  echo 'hello' | appo tokenize model.path=DIR\n", false, false },
     { "score", "[model.path=DIR] [--top N] [key=value ...] <LINES",
       "log-probabilities, entropies and most likely tokens of given text or ids",
@@ -69,7 +76,7 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  appo score model.path=DIR <lines.jsonl\n", true, false },
     { "generate", "[model.path=DIR] [--prompt TEXT] [options] [key=value ...] [<PROMPTS]",
       "a model's answers to prompts, or a conversation with it",
-      "  --prompt TEXT     one question; without it a conversation at a terminal, else lines on stdin\n"
+      "  --prompt TEXT     one prompt; without it a conversation at a terminal, else lines on stdin\n"
       "  --system TEXT     the system message\n"
       "  --greedy          the most likely token each time\n"
       "  --max N           at most so many tokens\n"
@@ -77,18 +84,19 @@ static const struct help { const char *name, *arguments, *what, *options, *examp
       "  --ids             token ids instead of text\n",
       "  appo generate model.path=DIR\n"
       "  appo generate model.path=DIR --greedy --prompt 'What is a prime?'\n"
-      "  appo generate model.path=DIR <questions.jsonl\n", true, false },
+      "  appo generate model.path=DIR <prompts.jsonl\n", true, false },
     { "golden", "DIR", "run recorded vectors of the official implementation through this one", "",
       "  appo golden tests/golden\n", false, false },
     { "bench", "[NAME ...] [--json FILE] [--sizes gpu|cpu|tiny] [--model NAME] [--limit SIZE]",
       "measure matrix products, decoding and training",
-      "  list              the names there are\n"
+      "  list              prints all names\n"
       "  models            whole models; --model NAME for one\n"
       "  --json FILE       one object a line\n"
       "  --limit SIZE      memory that may be used\n"
       "  --table FILE      prints results of gpu-check\n",
       "  appo bench attn attn_back\n", false, false },
-    { "doctor", "", "what this machine has and what this build is", "", "  appo doctor\n", false, false },
+    { "doctor", "", "the machine, the build, and whether the embedded policy loads", "", "  appo doctor\n",
+      false, false },
     { "keys", "[WORD]", "options with a word in their name or meaning; the whole text of one", "",
       "  appo keys branch\n"
       "  appo keys actor.optim.lr\n", false, false },
@@ -107,13 +115,13 @@ static const struct { const char *name, *what; } environment[] = {
     { "APPO_ISA", "matrix products of the C backend: avx512, avx2 or portable" },
     { "APPO_NUMERICS", "GPU: exact (same bits in sampling and training) or fast" },
     { "APPO_ATTN", "GPU: attention by mma or wgmma" },
-    { "APPO_GEMM", "GPU: first or timed: which of cuBLASLt's ways does a product" },
+    { "APPO_GEMM", "GPU: choice of cuBLASLt's algorithm for a product: first or timed" },
     { "APPO_BACKEND", "run.sh: cpu, cuda or simt (CUDA on the CPU, for tests)" },
-    { "APPO_REAL", "run.sh: how numbers are stored, float, bf16 or double" },
-    { "APPO_BUILD", "run.sh: where builds go; default: build/" },
-    { "APPO_DEBUG", "run.sh: 1, every operation's output is looked at" },
+    { "APPO_REAL", "run.sh: number type: float, bf16 or double" },
+    { "APPO_BUILD", "run.sh: folder of builds; default: build/" },
+    { "APPO_DEBUG", "run.sh: 1: checks every operation's output" },
     { "DEPS", "run.sh: a folder that pack-deps made" },
-    { "OMP_NUM_THREADS", "threads of the C backend, where trainer.threads=0" },
+    { "OMP_NUM_THREADS", "threads of the C backend, if trainer.threads=0" },
 };
 
 bool help_knows(const char *command, int n, const char *option)
@@ -136,8 +144,8 @@ void help_all(FILE *f)
     fprintf(f, "usage: appo COMMAND [key=value ...] [--config FILE] [options]\n\n");
     for (int i = 0; i < HELPS; i++)
         if (!helps[i].front) fprintf(f, "  %-12s %s\n", helps[i].name, helps[i].what);
-    fprintf(f, "\nappo COMMAND --help tells more. appo keys WORD finds options; --print-config after a command\n"
-               "prints all of them with their values and where these came from, as YAML that reads back.\n\n"
+    fprintf(f, "\nappo COMMAND --help explains one. appo keys WORD finds options; --print-config after a command\n"
+               "prints all of them with their values and sources, as YAML that reads back.\n\n"
                "environment:\n");
     for (size_t i = 0; i < sizeof environment / sizeof *environment; i++)
         fprintf(f, "  %-16s %s\n", environment[i].name, environment[i].what);
@@ -160,7 +168,7 @@ bool help_one(const char *name, FILE *f)
     return true;
 }
 
-/* The command whose name is nearest by letters: at most a third of them differ. NULL: none */
+/* The command with the nearest name, of which at most a third of the letters differ; NULL: none. */
 static const struct help *nearest(const char *name)
 {
     const struct help *best = NULL;

@@ -1,4 +1,4 @@
-/* make_policy.c: `appo make-policy DIR`: the embedded policy from nothing. */
+/* make_policy.c: `appo make-policy DIR`: makes the embedded policy from nothing. */
 #include "cmd/cmd.h"
 #include "base/dir.h"
 #include "base/file.h"

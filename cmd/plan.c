@@ -1,5 +1,5 @@
-/* plan.c: `appo plan`: where every byte of a run would go, as engine/session/memory_estimate.h counts it, and how far
- * the batch and the length could go. */
+/* plan.c: `appo plan`: prints the memory estimate of a run (engine/session/memory_estimate.h) and the largest batches
+ * that fit. */
 #include "cmd/cmd.h"
 #include "engine/session/memory_estimate.h"
 #include "engine/session/session.h"
@@ -10,8 +10,8 @@ static const char usage[] = "usage: appo plan model.path=DIR [gpu=h200|h100|...]
                             "[for=train|sft|sample] "
                             "[memory=80GiB] [key=value ...]: where every byte of a run would go, without allocating it";
 
-/* What nvidia-smi calls the card's memory, in MiB (with error correction on, where the card has it), as its maker's
- * data sheets and public listings have it. */
+/* A card's memory as nvidia-smi shows it, in MiB (with error correction on, if the card has it), from its maker's data
+ * sheets and public listings. */
 static const struct card { const char *name, *full; int mib; } cards[] = {
     { "b200", "B200 192 GB", 183359 },       { "h200", "H200 141 GB", 143771 },
     { "h20", "H20 96 GB", 97871 },           { "h100", "H100 80 GB", 81559 },
@@ -23,14 +23,20 @@ static const struct card { const char *name, *full; int mib; } cards[] = {
 };
 enum { CARDS = sizeof cards / sizeof *cards };
 
-/* Of that, what the driver, the context and the library of products keep for themselves. */
+/* The part of it that the driver, the context and cuBLASLt occupy. */
 enum { DRIVER_MIB = 900 };
 
-struct asked { const struct card *card; struct memory_rule rule; int64_t memory; bool gpu_build; };
+/* The question of a command line. */
+struct request {
+    const struct card *card;        /* NULL: none was named */
+    struct memory_rule rule;
+    int64_t memory;                 /* bytes; 0: not given */
+    bool gpu_build;
+};
 
-/* The largest value of *key, from 1 to what config_load would take, with which all still fits; 0: none does. c is
- * changed and put back. */
-static int largest(struct config *c, int *key, int top, const struct model_config *shape, const struct asked *q)
+/* The largest value of *key, from 1 to the key's maximum, with which the run still fits; 0: none does. Restores
+ * *key. */
+static int largest(struct config *c, int *key, int top, const struct model_config *shape, const struct request *q)
 {
     int was = *key, low = 0, high = top;
     struct memory_estimate n;
@@ -56,7 +62,7 @@ static void lines(const struct arena *a)
     }
 }
 
-/* Two moments of 2 bytes in place of 4. */
+/* Bytes saved by two moments of 2 bytes instead of 4. */
 static size_t moments_saved(const struct model_config *shape)
 {
     struct model m;
@@ -66,8 +72,8 @@ static size_t moments_saved(const struct model_config *shape)
     return bytes;
 }
 
-/* With every key that changes memory but not what is learned (bf16 moments do, a little) at its smallest. */
-static size_t least(const struct config *c, const struct model_config *shape, const struct asked *q)
+/* Bytes with every key that changes memory but not the result (bf16 moments do, a little) at its smallest. */
+static size_t least(const struct config *c, const struct model_config *shape, const struct request *q)
 {
     struct config small = *c;
     struct memory_estimate n;
@@ -79,7 +85,7 @@ static size_t least(const struct config *c, const struct model_config *shape, co
     return n.all;
 }
 
-static void advise(struct config *c, const struct model_config *shape, size_t all, const struct asked *q)
+static void advise(struct config *c, const struct model_config *shape, size_t all, const struct request *q)
 {
     enum { TOP = 1 << 20 };
     size_t memory = (size_t)q->memory;
@@ -100,9 +106,9 @@ static void advise(struct config *c, const struct model_config *shape, size_t al
         printf("actor.optim.state_dtype=bf16 saves %.2f GiB\n", (double)moments_saved(shape) / 0x1p30);
     if (!rows && !rows_again && !seqs)
         printf(
-            "no single key of these helps: all at their least take %.2f GiB "
+            "no single key of these helps: all at their smallest take %.2f GiB "
             "(model.recompute=true, actor.optim.state_dtype=bf16, rollout.max_num_seqs=1,\n"
-            "actor.ppo_max_token_len_per_gpu=%d); else %smore memory or a smaller model\n",
+            "actor.ppo_max_token_len_per_gpu=%d); otherwise %smore memory or a smaller model\n",
             (double)least(c, shape, q) / 0x1p30, c->rollout.max_len,
             samples ? c->branch.when == BRANCH_STEP
                           ? "fewer rollouts kept (data.train_batch_size, rollout.max_len), "
@@ -110,7 +116,7 @@ static void advise(struct config *c, const struct model_config *shape, size_t al
                     : "");
 }
 
-static void table(const struct memory_estimate *n, const struct asked *q)
+static void table(const struct memory_estimate *n, const struct request *q)
 {
     line("weights", n->weights);
     if (n->copies) line("copies of the weights", n->copies);
@@ -124,7 +130,7 @@ static void table(const struct memory_estimate *n, const struct asked *q)
     line("all", n->all);
 }
 
-static bool plan(struct config *c, struct asked *q, struct err *e)
+static bool plan(struct config *c, struct request *q, struct err *e)
 {
     static const char *const whats[] = {
         [MEMORY_TRAIN] = "training", [MEMORY_SFT] = "supervised fine-tuning", [MEMORY_SAMPLE] = "sampling"
@@ -143,8 +149,7 @@ static bool plan(struct config *c, struct asked *q, struct err *e)
         return fail(
             e,
             "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens are "
-            "more "
-            "keys and values than a pool can number: make one of them smaller",
+            "more keys and values than a pool can number: make one of them smaller",
             c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_prompts(c),
             c->rollout.initial_rollouts, c->rollout.max_num_seqs, c->rollout.max_len);
     model_lay_out(&m, &shape);
@@ -169,14 +174,14 @@ static bool plan(struct config *c, struct asked *q, struct err *e)
     return true;
 }
 
-static bool take_card(struct asked *q, const char *name)
+static bool take_card(struct request *q, const char *name)
 {
     for (int i = 0; i < CARDS; i++) if (!strcmp(name, cards[i].name)) { q->card = &cards[i]; return true; }
     return false;
 }
 
-/* plan's own words; false: not one of them, or (*bad) not with this value. */
-static bool own_word(struct asked *q, const char *arg, const char **bad)
+/* Reads an option of plan itself. False: not one; *bad: the value is invalid. */
+static bool own_option(struct request *q, const char *arg, const char **bad)
 {
     static const struct { const char *name; enum memory_purpose what; } whats[] = {
         { "train", MEMORY_TRAIN }, { "sft", MEMORY_SFT }, { "sample", MEMORY_SAMPLE },
@@ -200,9 +205,9 @@ static bool own_word(struct asked *q, const char *arg, const char **bad)
     return true;
 }
 
-/* A card stands for any GPU's build, which rehearses nothing, and so does bf16 on a CPU; what this build stores is this
- * build. */
-static void settle(struct asked *q)
+/* Completes the request. A card means a GPU's build, which this one cannot run dry, and so does bf16 on a CPU; the
+ * number type of this build means this build. */
+static void settle(struct request *q)
 {
     bool cpu = !strcmp(dev_name(), "cpu");
     if (q->card && !q->rule.elem_bytes) q->rule.elem_bytes = 2;
@@ -216,10 +221,10 @@ int cmd_plan(int argc, char **argv)
     struct config c;
     struct err e;
     int status;
-    struct asked q = { .rule = { MEMORY_TRAIN, 0 } };
+    struct request q = { .rule = { MEMORY_TRAIN, 0 } };
     for (int i = 0; i < argc; i++) {
         const char *bad = NULL;
-        if (!own_word(&q, argv[i], &bad)) continue;
+        if (!own_option(&q, argv[i], &bad)) continue;
         if (bad) {
             fprintf(stderr, "appo: %s: %s. %s\n", argv[i], bad, usage);
             return 2;

@@ -1,5 +1,4 @@
-/* score.c: `appo score`: what a model thinks of given tokens. Lines are put together into batches and come out in their
- * order. */
+/* score.c: `appo score`: log-probs of given tokens. Lines are scored in batches and printed in their order. */
 #include "cmd/cmd.h"
 #include "cmd/lines.h"
 #include "engine/learner/token_scores.h"
@@ -17,25 +16,25 @@ static const char usage[] =
     "  it stands in (nats), and the N (5) most likely tokens there as [id, logp]; null for the first token\n"
     "  a batch has up to actor.ppo_max_token_len_per_gpu tokens; rollout.temperature divides the logits";
 
-enum { LINES_AT_ONCE = 1024 };      /* of a batch: empty and one-token lines take no rows */
+enum { LINES_AT_ONCE = 1024 };      /* limit of a batch beside its rows: empty and one-token lines take none */
 
 struct job {
     struct session s;
     struct token_scorer token_scorer;
     struct err no_chat;
     int top, n, max_rows;
-    int64_t rows, done;             /* of the n sequences waiting; sequences printed before */
+    int64_t rows, done;             /* of the n waiting sequences; sequences already printed */
     struct ids ids[LINES_AT_ONCE];
     struct str out;
 };
 
-/* As many digits as read back the same bits. */
+/* Enough digits to read the same bits back. */
 static void put_number(struct str *out, acc_t x)
 {
     str_printf(out, "%.*g", sizeof x == sizeof(float) ? 9 : 17, (double)x);
 }
 
-/* What is no number has no place in JSON, and no use. */
+/* Rejects NaN and infinities, which JSON cannot hold. */
 static bool finite_numbers(const struct job *j, int line, const acc_t *logp, const acc_t *ent, const acc_t *top, int n,
                            struct err *e)
 {
@@ -44,7 +43,7 @@ static bool finite_numbers(const struct job *j, int line, const acc_t *logp, con
         for (int k = 0; fine && k < j->top; k++) fine = isfinite(top[(int64_t)i * j->top + k]);
         if (!fine)
             return fail(e,
-                        "%s: the log-probabilities of token %d of text %lld are no numbers: the model's weights, or "
+                        "%s: the log-probabilities of token %d of text %lld are not finite: the model's weights, or "
                         "rollout.temperature, are out of range",
                         j->s.path, i, (long long)j->done + line + 1);
     }
@@ -121,7 +120,7 @@ static bool flush_batch(struct job *j, struct err *e)
     return (fflush(stdout) == 0 && !ferror(stdout)) || fail(e, "stdout: %s", strerror(errno));
 }
 
-/* The next line into the batch, which is run first where it has no room. */
+/* Adds a line to the batch, which is run first if it is full. */
 static bool take_line(struct job *j, const struct lines *l, struct ids *x, struct err *e)
 {
     if (!line_ids(x, l, &j->s, false, &j->no_chat, e)) return false;
@@ -139,7 +138,7 @@ static bool take_line(struct job *j, const struct lines *l, struct ids *x, struc
     return true;
 }
 
-/* What came before a bad line is still printed. */
+/* Lines before an invalid one are still printed. */
 static bool score_lines(struct job *j, struct err *e)
 {
     struct lines l = { .f = stdin };

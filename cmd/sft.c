@@ -16,10 +16,10 @@
 
 static const char usage[] = "usage: appo sft sft.save=DIR [model.path=DIR] [data.train_files=FILE,...] [--json] "
                             "[--report FILE] [key=value ...]: supervised fine-tuning on conversations "
-                            "(rows with \"messages\", JSON lines or Parquet; loss on what the assistant says), without "
-                            "files on demonstrations of the embedded tasks;\n"
-                            "  --json, --report FILE: steps, loss and tokens as JSON on stdout, in FILE; interrupted, "
-                            "the same command goes on";
+                            "(rows with \"messages\", JSON lines or Parquet; loss on the assistant's messages), "
+                            "without files on demonstrations of the embedded tasks;\n"
+                            "  --json, --report FILE: steps, loss and tokens as JSON on stdout, in FILE; after an "
+                            "interruption the same command goes on";
 
 static struct sft_rule rule_of(const struct config *c)
 {
@@ -41,21 +41,20 @@ static struct sft_rule rule_of(const struct config *c)
     };
 }
 
-/* A fine-tuning at work. */
 struct job {
     struct session s;
     struct sft_rule r;
     struct sft_checkpoints keep;
     struct sft_progress show;
-    struct sft_conversations sft_conversations;
+    struct sft_conversations conversations;
     struct staging out;
     struct err e;
     bool failed;
     struct sft_report last;                     /* of the last step */
 };
 
-/* --json, --report: what came of it. */
-static bool say_result(const struct job *j, bool json, struct err *e)
+/* --json, --report. */
+static bool print_result(const struct job *j, bool json, struct err *e)
 {
     const struct config *c = j->s.c;
     const struct sft_report *r = &j->last;
@@ -86,7 +85,7 @@ static bool after(void *ctx, const struct sft_report *r)
 static bool open_files(struct job *j)
 {
     const struct config *c = j->s.c;
-    struct sft_conversations *t = &j->sft_conversations;
+    struct sft_conversations *t = &j->conversations;
     if (!sft_conversations_open(t, c, &j->s.form, MIN(c->actor.ppo_max_token_len_per_gpu, j->s.m.c.max_len), &j->e))
         return false;
     if (!config_given(c, "sft.steps")) {
@@ -100,12 +99,12 @@ static bool open_files(struct job *j)
     return true;
 }
 
-/* The folder is tried, the lock taken, and the room of a checkpoint and of the model looked for, before any work. */
+/* Before any work: tries the folder, takes the lock, checks the room for a checkpoint and for the model. */
 static bool open_all(struct job *j, const struct config *c)
 {
     struct err *e = &j->e;
     const char *model = *c->model.path ? c->model.path : session_embedded_policy();
-    if (!*c->sft.save) return fail(e, "sft.save: give the folder the trained model goes to, sft.save=DIR");
+    if (!*c->sft.save) return fail(e, "sft.save: give the folder of the trained model, sft.save=DIR");
     if (!staging_open(&j->out, c->sft.save, e) || !memory_fits(c, model, MEMORY_SFT, e) ||
         !session_load(&j->s, c, NULL, e))
         return false;
@@ -119,7 +118,7 @@ static bool train(struct job *j)
     const struct config *c = j->s.c;
     struct session *s = &j->s;
     bool ok = sft_checkpoints_open(&j->keep, s, &j->r,
-                                   *c->data.train_files ? sft_conversations_hash(&j->sft_conversations) : 0, &j->e);
+                                   *c->data.train_files ? sft_conversations_hash(&j->conversations) : 0, &j->e);
     if (ok && j->keep.done)
         fprintf(stderr,
                 "%s is the model of this very fine-tuning: nothing is left to do (trainer.resume=off makes it anew)\n",
@@ -128,7 +127,7 @@ static bool train(struct job *j)
     if (j->r.begin) fprintf(stderr, "goes on after step %d of %d\n", j->r.begin, j->r.steps);
     stop_catch();
     stop_during("finishing step %d and writing a checkpoint", j->r.begin + 1);
-    ok = *c->data.train_files ? sft_run_conversations(&s->learner, &j->sft_conversations, c, &j->r, after, j, &j->e)
+    ok = *c->data.train_files ? sft_run_conversations(&s->learner, &j->conversations, c, &j->r, after, j, &j->e)
                               : sft_run_tasks(&s->learner, &s->chat, &j->r, after, j, &j->e);
     return ok && !j->failed;
 }
@@ -145,14 +144,14 @@ static int run(const struct config *c, bool json)
         ok = finished = session_save(&j->s, j->out.tmp, &j->e) && sft_checkpoints_finish(&j->keep, j->out.tmp, &j->e) &&
                         staging_commit(&j->out, "config.json", &j->e);
     if (finished) fprintf(stderr, "loss %.4f at step %d; the model is in %s\n", j->last.loss, j->r.steps, c->sft.save);
-    if (ok && (finished || stopped)) ok = say_result(j, json, &j->e);
+    if (ok && (finished || stopped)) ok = print_result(j, json, &j->e);
     if (stopped)
         fprintf(stderr, "stopped after step %d of %d; the same command goes on from there\n", j->keep.saved,
                 j->r.steps);
     struct err late;
     if (opened && !sft_checkpoints_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;
     staging_drop(&j->out);
-    sft_conversations_free(&j->sft_conversations);
+    sft_conversations_free(&j->conversations);
     session_close(&j->s);
     int status = !ok ? cmd_fail(&j->e) : stopped ? 130 : 0;
     free(j);

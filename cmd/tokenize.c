@@ -1,5 +1,4 @@
-/* tokenize.c: `appo tokenize`: text to ids and back, to look at what a model is given and to compare with other
- * software. */
+/* tokenize.c: `appo tokenize`: text to ids and back, to inspect a model's input and to compare with other software. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "engine/prompts/prompts.h"
@@ -18,8 +17,8 @@ static const char usage[] = "usage: appo tokenize [model.path=DIR] [--decode | -
                             "text); with --decode they are printed\n"
                             "  --chat     stdin is JSON: {\"messages\": [{\"role\", \"content\"} ...], \"tools\": "
                             "[...]}; the ids of the conversation in the\n"
-                            "             model's chat format (model.chat_format=auto), ended by what begins the "
-                            "assistant's turn unless its last message is one\n"
+                            "             model's chat format (model.chat_format=auto), ended by the tokens that begin "
+                            "the assistant's turn unless its last message is one\n"
                             "             or \"add_generation_prompt\": false stands beside the messages\n"
                             "  --time     seconds and bytes a second on stderr, reading and printing not counted\n"
                             "model.path: a Hugging Face folder or a .gguf file; without it the embedded policy's "
@@ -65,8 +64,8 @@ static bool encode(const struct tokenizer *t, const struct job *j, struct err *e
     return ok;
 }
 
-/* The next word of stdin, cut after n - 1 bytes: those are no number. A zero byte is part of a word, and shown as one.
- * False: there are no more. */
+/* Reads the next word of stdin, cut after n - 1 bytes, which are too many for an id. A zero byte is part of a word,
+ * shown as '?'. False: there are no more. */
 static bool next_word(char *word, int n)
 {
     int c, used = 0;
@@ -76,7 +75,7 @@ static bool next_word(char *word, int n)
     return used > 0;
 }
 
-/* One number at a time, so that any length streams through. */
+/* Decodes one id at a time, so that an input of any length streams through. */
 static bool decode(const struct tokenizer *t, const struct job *j, struct err *e)
 {
     struct str out = { 0 };
@@ -98,8 +97,8 @@ static bool decode(const struct tokenizer *t, const struct job *j, struct err *e
     return ok && (fflush(stdout) == 0 || fail(e, "stdout: %s", strerror(errno)));
 }
 
-/* Does the conversation end with what begins a reply? As transformers has it: where its last message is not the
- * assistant's, or as is said. */
+/* *reply: whether the conversation ends with the tokens that begin a reply. As in transformers: by default if the last
+ * message is not the assistant's. */
 static bool wants_reply(const json_t *root, const struct messages *x, bool *reply, struct err *e)
 {
     const json_t *asked = json_object_get(root, "add_generation_prompt"),
@@ -107,7 +106,7 @@ static bool wants_reply(const json_t *root, const struct messages *x, bool *repl
     *reply = asked ? json_is_true(asked) : x->p[x->n - 1].role != ROLE_ASSISTANT;
     if (asked && !json_is_boolean(asked)) return fail(e, "stdin: add_generation_prompt must be true or false");
     return !go_on || json_is_false(go_on) || json_is_null(go_on) ||
-           fail(e, "stdin: continue_final_message: a turn that the model is to go on with cannot be written");
+           fail(e, "stdin: continue_final_message: a turn for the model to continue is not supported");
 }
 
 static bool converse(const struct chat *c, json_t *root, struct err *e)
@@ -133,7 +132,7 @@ static bool converse(const struct chat *c, json_t *root, struct err *e)
     return ok;
 }
 
-/* What is read of the object, or a list of messages; the rest may hold what JSON does not have. */
+/* Reads the columns used of an object, or a list of messages; other columns may hold invalid JSON. */
 static json_t *read_json(const struct str *text, struct err *e)
 {
     static const char *const columns[] = { "messages", "tools", "add_generation_prompt", "continue_final_message",
@@ -181,7 +180,7 @@ int cmd_tokenize(int argc, char **argv)
         }
     }
     if (j.decode && j.chat) {
-        fprintf(stderr, "appo: --decode and --chat are two different things. %s\n", usage);
+        fprintf(stderr, "appo: --decode and --chat cannot be combined. %s\n", usage);
         return 2;
     }
     struct tokenizer *t = tokenizer_open(j.path, &e);

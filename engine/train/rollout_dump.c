@@ -54,7 +54,7 @@ static void put_number(struct str *o, double x, bool narrow)
     }
 }
 
-static void put_real(struct str *o, const char *name, double x)
+static void put_float(struct str *o, const char *name, double x)
 {
     put_name(o, name);
     put_number(o, x, false);
@@ -221,7 +221,7 @@ static void put_branch(struct str *o, const struct group *g, const struct trajec
     if (r->orig < 0) return;
     put_int(o, "parent", g->traj[r->orig]->seq.rollout);
     put_int(o, "branch_index", r->idx);
-    put_real(o, "branch_score", r->score);
+    put_float(o, "branch_score", r->score);
     put_int(o, "branch_rank", r->rank);
     put_bool(o, "branch_strict", r->strict);
     put_bool(o, "branch_fallback", r->fallback);
@@ -255,14 +255,14 @@ static void put_update(struct str *o, const struct trainer *t, const struct dump
     put_int(o, "weights", u->weights);
     put_name(o, "update");
     str_putc(o, '{');
-    put_real(o, "loss", u->loss->loss);
-    put_real(o, "pg", u->loss->pg);
-    put_real(o, "kl", u->loss->kl);
-    put_real(o, "entropy", u->loss->entropy);
-    put_real(o, "tokens", u->loss->tokens_all);
+    put_float(o, "loss", u->loss->loss);
+    put_float(o, "pg", u->loss->pg);
+    put_float(o, "kl", u->loss->kl);
+    put_float(o, "entropy", u->loss->entropy);
+    put_float(o, "tokens", u->loss->tokens_all);
     put_int(o, "rows", u->loss->rows_all);
     put_int(o, "rows_dropped", u->loss->rows_dropped);
-    put_real(o, "grad_norm", u->norm);
+    put_float(o, "grad_norm", u->norm);
     str_putc(o, '}');
 }
 
@@ -281,7 +281,7 @@ static void put_trajectory(struct str *o, const struct trainer *t, const struct 
     put_word(o, "input", env_prompt_text(&g->task));
     put_text(o, "output", text.p, text.n);
     put_answers(o, &g->task);
-    put_real(o, "score", seq->reward);
+    put_float(o, "score", seq->reward);
     put_bool(o, "acc", r->correct);
     put_int(o, "step", t->step + 1);
     put_word(o, g->task.from_data ? "data_source" : "family", env_prompt_source(&g->task));

@@ -111,7 +111,7 @@ hurt "heads cut otherwise" 'huggingface: a model of another shape' 'key step 3
     sed -Ei "s/(num_attention_heads\": *)4/\18/; s/(num_key_value_heads\": *)2/\14/; s/(head_dim\": *)24/\112/" \
         cut/appo/debug/global_step_3/actor/huggingface/config.json' $raw
 hurt "no checkpoint at all" \
-    "latest_checkpointed_iteration\.txt: says 3, and no checkpoint is here" 'rm -rf cut/appo/debug/global_step_3'
+    "latest_checkpointed_iteration\.txt: names step 3, but no checkpoint is here" 'rm -rf cut/appo/debug/global_step_3'
 rm -rf whole
 
 # moments of bf16: rounded at random, and yet the same after a resume

@@ -103,13 +103,13 @@ wanted "more steps go on" 0 'resumed after step 3' on --steps 4
 cp -r ref shown
 debug=("$app" debug "${small[@]}" trainer.default_local_dir=shown)
 expect "debug again" 0 'nothing is left to do.*trainer\.resume=auto' "${debug[@]}" --steps 3
-expect "debug with other settings begins anew" 0 'left is now in shown/appo/debug/old-1' \
+expect "debug with other settings begins anew" 0 'earlier run are now in shown/appo/debug/old-1' \
     "${debug[@]}" --steps 2 --seed 2
 check "only its own rollouts" test "$(cd shown/$in/rollouts && echo *)" = "1.jsonl.gz 2.jsonl.gz"
 sums ref/$in >before.sums
 sums shown/$in/old-1 >after.sums
 check "the old files are as they were" cmp before.sums after.sums
-expect "debug with more steps begins anew" 0 'left is now in shown/appo/debug/old-2' "${debug[@]}" --steps 1 --seed 2
+expect "debug with more steps begins anew" 0 'earlier run are now in shown/appo/debug/old-2' "${debug[@]}" --steps 1 --seed 2
 
 # ---- resume=off, killed at once: the old run is whole, here or in old-1 ----
 cp -r ref off
@@ -124,7 +124,7 @@ if command -v strace >/dev/null; then
     done
 fi
 rm -rf off && cp -r ref off
-wanted "resume=off" 0 'left is now in off/appo/debug/old-1' off --steps 2 trainer.resume=off
+wanted "resume=off" 0 'earlier run are now in off/appo/debug/old-1' off --steps 2 trainer.resume=off
 check "the new run alone" test "$(listed off) $(grep -c . off/$in/metrics.jsonl) $(cd off/$in/rollouts && echo *)" = \
     "global_step_1 global_step_2 3 1.jsonl.gz 2.jsonl.gz"
 sums off/$in/old-1 >after.sums
@@ -283,7 +283,7 @@ check "one prompt, plain" test "$(grep -c '"output"' one/$in/rollouts/1.jsonl)" 
 mkdir -p left/$in/rollouts
 touch left/$in/rollouts/3.jsonl.gz.99999999.tmp left/$in/metrics.jsonl.99999999.tmp left/$in/mine.99999999.tmp
 echo old >left/$in/rollouts/77.jsonl
-wanted "over leftovers" 0 'left is now in left/appo/debug/old-1' left --steps 1
+wanted "over leftovers" 0 'earlier run are now in left/appo/debug/old-1' left --steps 1
 check "temporary files are gone, others stay" test "$(find left -name '*.tmp')" = "left/$in/mine.99999999.tmp"
 check "rollouts of one run" test "$(cd left/$in/rollouts && echo *)" = "1.jsonl.gz"
 

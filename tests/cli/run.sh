@@ -333,8 +333,8 @@ cp set.jsonl shards/train-00001-of-00002.jsonl
 gzip -c set.jsonl >shards/train-00000-of-00002.jsonl.gz
 expect "a folder" 0 'data\.val_files: shards: 2 files: train-00000-of-00002\.jsonl\.gz, train-00001-of-00002\.jsonl$' \
     "$app" eval data.val_files=shards
-expect "a pattern" 0 '^4 questions' "$app" eval 'data.val_files=shards/train-*-of-*'
-expect "a list with blanks" 0 '^4 questions' "$app" eval data.val_files="set.json, set.jsonl "
+expect "a pattern" 0 '^4 prompts' "$app" eval 'data.val_files=shards/train-*-of-*'
+expect "a list with blanks" 0 '^4 prompts' "$app" eval data.val_files="set.json, set.jsonl "
 rm shards/train*
 expect "an empty folder" 1 'data\.val_files: shards: is a folder without .*it has folders: data' \
     "$app" eval data.val_files=shards

@@ -126,14 +126,14 @@ expect "eval: verl's fields" 0 '"input":.*"output":.*"gts":.*"score":.*"step":0'
 # stopped, killed, cut in the midst of a line; then the same bytes
 mkdir "$tmp/cut" && cp "$tmp/val/0.of" "$tmp/cut" && shuf --random-source="$app" \
     "$tmp/val/0.jsonl" | head -c 20000 >"$tmp/cut/0.jsonl"
-expect "eval goes on" 0 '52 questions' \
+expect "eval goes on" 0 '52 prompts' \
     "$app" eval "${few[@]}" trainer.validation_data_dir="$tmp/cut" --report "$tmp/cut.json"
 check "eval goes on to the same answers" cmp "$tmp/val/0.jsonl" "$tmp/cut/0.jsonl"
 check "eval asked only what was missing" bash -c "grep -qE '\"answers_known_before\": [1-9]' $tmp/cut.json"
 check "eval goes on to the same sums" \
     diff <(grep -vE 'wall_s|known|generated|trainer\.' "$tmp/val.json") <(grep -vE 'wall_s|known|generated|trainer\.' \
     "$tmp/cut.json")
-expect "eval: another seed is another evaluation" 0 'is of other weights, questions or settings' \
+expect "eval: another seed is another evaluation" 0 'is of other weights, prompts or settings' \
     "$app" eval "${few[@]}" trainer.seed=2 trainer.validation_data_dir="$tmp/cut"
 check "and moves the old one aside" cmp "$tmp/val/0.jsonl" "$tmp/cut/0.jsonl.old-1"
 (timeout -s TERM 0.7 "$app" eval data.val_per_family=400 \

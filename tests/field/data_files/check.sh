@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 cd "$tmp" || exit
 row='{"question":"take 18, times 2, times 9.","answer":"324"}'
-good() { expect "$1" 0 "^$2 questions" "$app" eval data.val_files="$3"; } # NAME QUESTIONS FILES
+good() { expect "$1" 0 "^$2 prompts" "$app" eval data.val_files="$3"; } # NAME QUESTIONS FILES
 bad() { expect "$1" 1 "data.val_files: |$2" \
     "$app" eval data.val_files="$3"; grep -qE -- "$2" said || failed=$((failed + 1)); }
 printf '\xef\xbb\xbf%s\r\n\r\n%s\r\n' "$row" "$row" >bom.jsonl

@@ -9,7 +9,7 @@ echo '{"prompt":"hello world"}' >"$tmp/ask"
 expect "generate stops" 0 '"text":"","finish":"stop"' "$app" generate model.path="$tmp/m" --greedy --max 9 <"$tmp/ask"
 expect "without the file it goes on" 0 '"finish":"length"' \
     "$app" generate model.path="$tmp/without" --greedy --max 9 <"$tmp/ask"
-expect "evaluation: 2 tokens (greedy, sampled) for each of 13 questions" 0 '13 questions, 26 tokens' \
+expect "evaluation: 2 tokens (greedy, sampled) for each of 13 questions" 0 '13 prompts, 26 tokens' \
     "$app" eval model.path="$tmp/m" "${sizes[@]}" data.val_per_family=1
 expect "rollouts: 32 of one token each" 0 ' 32 tokens generated' \
     "$app" train model.path="$tmp/m" "${sizes[@]}" trainer.total_training_steps=1 \
