@@ -14,7 +14,7 @@ expect "infinite" 1 'o_proj.weight: 1 of 4096 .*first at \[1, 13\]' \
     "$app" score model.path="$tmp/inf_weight" <"$tmp/text"
 expect "several" 1 'up_proj.weight: 3 of 8192 .*first at \[2, 2\]; 2 other tensors have some too\.' \
     "$app" score model.path="$tmp/bad_weights" <"$tmp/text"
-expect "loaded all the same: no numbers are said to be none" 1 'log-probabilities of token 1 of text 1 are no numbers' \
+expect "loaded all the same: NaN is reported" 1 'log-probabilities of token 1 of text 1 are not finite' \
     "$app" score model.path="$tmp/nan_weight" model.check=off <"$tmp/text"
 "$app" score model.path="$tmp/nan_weight" model.check=off <"$tmp/text" >"$tmp/printed" 2>/dev/null
 check "and nothing is printed" test ! -s "$tmp/printed"
