@@ -101,7 +101,7 @@ static void refused(void **state)
           "no place" },
         { { "--chat", "model.chat_format=nope" }, "[]", 1, "there is no chat format 'nope'" },
         { { "--chat", "model.chat_format=llama3" }, "[]", 1, "<|begin_of_text|>" },
-        { { "--chat", "--decode" }, "", 2, "two different things" }, { { "--verbose" }, "", 2, "--verbose" },
+        { { "--chat", "--decode" }, "", 2, "cannot be combined" }, { { "--verbose" }, "", 2, "--verbose" },
         { { "model.path=" }, "", 2, "not understood" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
