@@ -1,5 +1,5 @@
-/* config.c: values from text, from a file and from arguments, in that order; errors that say what would be right. */
-#include "engine/config/config_table.h"
+/* config.c: sets single keys from text and writes them out again. An error names the valid values. */
+#include "engine/config/config_in.h"
 #include "base/number.h"
 #include "base/str.h"
 #include "base/text.h"
@@ -25,7 +25,7 @@ const struct key *config_find(const char *name)
     return NULL;
 }
 
-/* Levenshtein distance; longer words than WORD_MAX are as far as they are long */
+/* Levenshtein distance; of words longer than WORD_MAX, the longer one's length. */
 int config_distance(const char *a, const char *b)
 {
     size_t n = strlen(a), m = strlen(b);
@@ -86,7 +86,7 @@ void config_nearest(char *out, size_t n, const char *name)
 
 /* ---- one value ---- */
 
-/* Choices of other programs, and what is to be said of each */
+/* Choices of other programs that are rejected, and the reason. */
 static const char *lacking(const struct key *k, const char *value)
 {
     static const struct { const char *key, *value, *lacks; } later[] = {
@@ -155,7 +155,7 @@ static bool set_choice(const struct key *k, void *field, const char *value, cons
     }
 }
 
-/* Keys whose values are names of files or folders; of those in the second list, several */
+/* Keys whose values are file or folder names; those in the second list hold several. */
 static bool is_path(const char *name)
 {
     static const char *const tails[] = { "_files", ".path", "_dir", "_cache", ".report", ".save", ".resume" };
@@ -174,7 +174,7 @@ static void put_word(struct str *s, const struct key *k, const char *word, size_
     str_put(s, word, n);
 }
 
-/* Elements of [a, 'b, c', "d"], joined by commas; one that holds a comma cannot be told from two. */
+/* Elements of [a, 'b, c', "d"], joined by commas; one that holds a comma cannot be distinguished from two. */
 static bool put_list(struct str *s, const struct key *k, const char *p, const char *end, const char *source,
                      struct err *e)
 {
@@ -196,7 +196,7 @@ static bool put_list(struct str *s, const struct key *k, const char *p, const ch
     }
 }
 
-/* Hydra's spellings: "a", 'a' and ['a', "b"] are a and a,b; ~/ is the home folder */
+/* Hydra's spellings: "a", 'a' and ['a', "b"] are a and a,b; ~/ is the home folder. */
 static bool set_string(const struct key *k, char **field, const char *value, const char *source, struct err *e)
 {
     size_t n = strlen(value);

@@ -1,6 +1,6 @@
-/* config_defaults.c: defaults that follow from what was given. No key that a preset, a file or an argument sets is
- * touched; what is set here says so in its source, which begins with "default". */
-#include "engine/config/config_table.h"
+/* config_defaults.c: defaults that follow from given keys. Never changes a key that a preset, a file or an argument
+ * sets; the source of a value set here begins with "default". */
+#include "engine/config/config_in.h"
 #include "base/arith.h"
 #include <string.h>
 
@@ -21,7 +21,7 @@ void config_set_int(struct config *c, const char *key, int64_t value, const char
     if (!config_set(c, key, text, source, &e)) die("%s", e.text);
 }
 
-/* Prompt and response make a rollout's length, or are cut to one that was given. */
+/* A rollout's length is that of prompt plus response; if it was given, these are cut to fit. */
 static bool derive_lengths(struct config *c, struct err *e)
 {
     bool prompt = config_given(c, "data.max_prompt_length"), response = config_given(c, "data.max_response_length");
@@ -42,7 +42,7 @@ static bool derive_lengths(struct config *c, struct err *e)
     return true;
 }
 
-/* Sizes of batches that change no number or have only one sensible value beside what was given. */
+/* Batch sizes that change no number, or have only one sensible value for the given keys. */
 static void derive_batches(struct config *c)
 {
     int batch = c->data.train_batch_size, mini = c->actor.ppo_mini_batch_size;
@@ -57,7 +57,7 @@ static void derive_batches(struct config *c)
         config_set_int(c, "rollout.max_num_batched_tokens", c->rollout.max_num_seqs, "default, rollout.max_num_seqs");
 }
 
-/* As verl: the term is there with use_kl_loss alone, then with 0.001. */
+/* As in verl: use_kl_loss alone enables the term, with 0.001. */
 static bool derive_kl(struct config *c, FILE *warn, struct err *e)
 {
     if (c->actor.use_kl_loss) {
@@ -84,8 +84,8 @@ static void source_of(const struct config *c, const char *key, char out[96])
     snprintf(out, 96, "default for %s=%s", key, config_text(c, config_find(key), text));
 }
 
-/* What is part of APPO and not of the published GRPO and its kin is there with them only if a file or an argument asks
- * for it. */
+/* Parts of APPO that the published GRPO and its variants lack are off with those, unless a file or an argument asks for
+ * them. */
 static bool derive_estimator(struct config *c, struct err *e)
 {
     static const struct { const char *key, *value; } is[] = {
@@ -99,8 +99,8 @@ static bool derive_estimator(struct config *c, struct err *e)
     return true;
 }
 
-/* What a loss brings along: its published clip, its aggregation, no dual clip where it has none; and none of them has
- * the future-aware factor. */
+/* Defaults of a loss: its published clip and aggregation, no dual clip if it has none. None of them has the
+ * future-aware factor. */
 static bool derive_loss(struct config *c, struct err *e)
 {
     static const struct { enum loss_mode mode; const char *key, *value; } is[] = {

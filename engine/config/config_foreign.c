@@ -1,7 +1,7 @@
-/* config_foreign.c: what people type who come from verl, ARPO, APPO, Search-R1 and TRL: other names of our keys, and
- * keys that ask for something this program does not have. docs/from-verl.md is this table in words; tests/cli/launchers
- * holds what eight public launch scripts give. */
-#include "engine/config/config_table.h"
+/* config_foreign.c: keys of verl, ARPO, APPO, Search-R1 and TRL: other names of our keys, and keys that ask for
+ * something this program does not have. docs/from-verl.md is this table in words; tests/cli/launchers holds the keys of
+ * eight public launch scripts. */
+#include "engine/config/config_in.h"
 #include "base/number.h"
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ static bool half_life(const char *value, char out[64])
     return true;
 }
 
-/* So many turns of the assistant: the last one makes no call. */
+/* Turns of the assistant to calls: the last turn makes none. */
 static bool turns_to_calls(const char *value, char out[64])
 {
     double n;
@@ -44,11 +44,11 @@ static bool official_reward(const char *value, char out[64])
 static bool resume_mode(const char *value, char out[64])
 {
     snprintf(out, 64, "%s", !strcmp(value, "disable") ? "off" : "auto");
-    /* which config_verl.c goes on with */
+    /* config_verl.c reads these further */
     return !strcmp(value, "disable") || !strcmp(value, "auto") || !strcmp(value, "resume_path");
 }
 
-/* verl's two old names of what is hermes' form, and what ARPO's and APPO's files say who write calls in tags */
+/* verl's two old names of the hermes form, and the names in files of ARPO and APPO, which write calls in tags. */
 static bool call_format(const char *value, char out[64])
 {
     snprintf(out, 64, "%s",
@@ -58,7 +58,7 @@ static bool call_format(const char *value, char out[64])
     return true;
 }
 
-/* Order: where two names of one key are given, the later row wins; the key itself wins over all of them. */
+/* If two names of one key are given, the later row wins; the key itself wins over all of them. */
 const struct config_rename config_renames[] = {
     { "model.enable_gradient_checkpointing", "model.recompute", NULL, NULL },
     { "model.partial_pretrain", "model.path", NULL, NULL },
@@ -108,10 +108,10 @@ static const char ranks[] = "one process and one GPU; ranks are not built: 1 is 
                   overlong[] = "a penalty for long responses (overlong buffer) is not built",
                   template[] = "the chat template is that of the model's folder, or model.chat_format";
 
-/* Read from the top, the first that fits. neutral: values that ask for nothing, separated by '|', "<=N" numbers up to
- * N; NULL: any. What changes no number is ignored at any value. */
+/* The first pattern from the top that fits counts. neutral: values that ask for nothing, separated by '|', "<=N"
+ * numbers up to N; NULL: any. A key that changes no number is ignored at any value. */
 static const struct config_foreign rows[] = {
-    /* what is not there at all unless it is asked for */
+    /* features that we lack and that are off by default */
     { "critic.enable", "false", "critics are not built" },
     { "critic.*", NULL, NULL },
     { "reward_model.enable", "false", "reward models are not built" },
@@ -369,7 +369,7 @@ static const struct config_foreign rows[] = {
     { NULL, NULL, NULL },
 };
 
-/* Keys that config_verl.c reads together with others, and what it makes of them. */
+/* Keys that config_verl.c reads together with others, and what they do. */
 static const struct { const char *key, *is; } read_together[] = {
     { "actor.enable_entropy_balanced_advantage", "AEPO's: true is advantage.entropy_weight=0.2" },
     { "actor.enable_entropy_balanced_clipping", "AEPO's: true is actor.policy_loss.loss_mode=aepo" },
@@ -380,7 +380,7 @@ static const struct { const char *key, *is; } read_together[] = {
     { "actor.policy_loss.future_kl_clip_high_only", "true is advantage.future_clip_low=0" },
     { "data.max_start_length", "the prompt of Search-R1: data.max_prompt_length, which there is the whole context" },
     { "rollout.appo_dynamic_branching",
-      "true is algorithm.preset=official; false is refused: branches that the engine chooses while it decodes are not "
+      "true is algorithm.preset=official; false is rejected: branches that the engine chooses while it decodes are not "
       "built" },
     { "rollout.max_model_len", "rollout.max_len, at most data.max_prompt_length + data.max_response_length" },
     { "rollout.multi_turn.enable", "false is tools.call_limit=0 tools.format=tags data.system_prompt=none" },
@@ -405,8 +405,8 @@ const struct config_foreign *config_foreign(const char *key)
     return NULL;
 }
 
-/* '*' stands for any bytes; goes back to the last star only, so that no text takes longer than its length times the
- * pattern's. */
+/* '*' matches any bytes. Backtracks to the last star only, so that the time is at most text length times pattern
+ * length. */
 bool config_glob(const char *pattern, const char *text)
 {
     const char *star = NULL, *from = NULL;
@@ -445,7 +445,7 @@ bool config_neutral(const struct config_foreign *f, const char *value)
     return false;
 }
 
-/* Names of other programs for which ours is not near by letters. */
+/* Names of other programs that are not near ours by edit distance. */
 const char *config_other_name(const char *name)
 {
     static const char *const names[][2] = {

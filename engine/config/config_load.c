@@ -1,7 +1,7 @@
-/* config_load.c: the configuration of a run: what is in files and arguments, in which order it counts, and what
- * contradicts itself. Everything is collected before anything is applied, since a preset named last still lies below
- * every other key. */
-#include "engine/config/config_table.h"
+/* config_load.c: loads the configuration of a run from files and arguments, in their order of precedence, and rejects
+ * contradictions. Collects all settings before it applies any, because a preset named last still has the lowest
+ * precedence. */
+#include "engine/config/config_in.h"
 #include "base/file.h"
 #include "base/str.h"
 #include <math.h>
@@ -34,7 +34,7 @@ static bool read_file(struct settings *s, const char *path, struct err *e)
 }
 
 /* Hydra's --config-path and --config-name: the same file as --config PATH/NAME, with or without .yaml. verl's own
- * ppo_trainer is its defaults, which stand in docs/from-verl.md. */
+ * ppo_trainer is its defaults, which docs/from-verl.md lists. */
 static bool read_hydra(struct sources *s, struct err *e)
 {
     struct str file = { 0 };
@@ -60,7 +60,7 @@ static bool read_hydra(struct sources *s, struct err *e)
     return ok;
 }
 
-/* --name VALUE and --name=VALUE. 1: taken, 0: another option, -1: no value */
+/* Reads --name VALUE and --name=VALUE. 1: read; 0: another option; -1: no value. */
 static int option(int argc, char **argv, int *i, const char *name, const char **value)
 {
     size_t n = strlen(name);
@@ -75,7 +75,7 @@ static bool is_key(const char *s)
     return (*s >= 'a' && *s <= 'z') || *s == '+' || *s == '_' || *s == '~' || (*s >= 'A' && *s <= 'Z');
 }
 
-/* Words in which their own files begin with '~' are no keys: ~/x, ~user/x, "~ x" */
+/* Words that begin with '~' and are file names, not removed keys: ~/x, ~user/x, "~ x". */
 static bool is_removal(const char *s) { return *s == '~' && s[1] && !strpbrk(s, "/ ") && strchr(s, '.'); }
 
 static void add_argument(struct settings *args, const char *arg, const char *equals)
@@ -120,7 +120,7 @@ static bool read_args(struct sources *s, int argc, char **argv, int *rest, struc
 
 /* ---- applying ---- */
 
-/* Of settings of one key the last holds; `~key` leaves none. */
+/* The last setting of a key counts; `~key` removes all before it. */
 static void keep_last(struct settings *s)
 {
     int n = 0;
@@ -150,14 +150,14 @@ void reading_problem(struct reading *r, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    if (r->problems->p && strstr(r->problems->p, line)) return;      /* a key that is looked at twice */
+    if (r->problems->p && strstr(r->problems->p, line)) return;      /* a key that was read twice */
     r->wrong++;
     if (r->problems->n > VALUE_MAX) return;
     if (r->problems->n) str_putc(r->problems, '\n');
     str_puts(r->problems, line);
 }
 
-/* What ${name} stands for, as text; NULL: nothing. key: of the setting it stands in, for names that begin with dots. */
+/* The text that ${name} stands for; NULL: none. key: of the setting that holds it, for names that begin with dots. */
 static const char *looked_up(const struct reading *r, const char *key, const char *name, char text[64])
 {
     struct str whole = { 0 };
@@ -179,8 +179,8 @@ static const char *looked_up(const struct reading *r, const char *key, const cha
     return found;
 }
 
-/* The words between ${ and }: a key, oc.select:key,default or oc.env:NAME,default. 1: out is the value, 0: null, -1:
- * not understood */
+/* The words between ${ and }: a key, oc.select:key,default or oc.env:NAME,default. 1: out is the value; 0:
+ * null; -1: invalid. */
 static int resolved(const struct reading *r, const char *key, char *words, struct str *out)
 {
     char text[64];
@@ -205,7 +205,7 @@ static int resolved(const struct reading *r, const char *key, char *words, struc
     return !strncmp(words, "oc.env:", 7) && !otherwise ? -1 : 0;
 }
 
-/* Replaces the innermost ${...} until there is none; what names itself stops at LOOKUPS_MAX. */
+/* Replaces the innermost ${...} until there is none; a reference to itself stops at LOOKUPS_MAX. */
 static void interpolate(struct reading *r, struct setting *v)
 {
     for (int i = 0; strstr(v->value, "${"); i++) {
@@ -245,15 +245,15 @@ static bool is_renamed(const char *key)
     return false;
 }
 
-/* Is there anything to read in the value? */
+/* Whether the value needs to be read. */
 static bool matters(const char *key)
 {
     if (config_find(key) || is_renamed(key) || config_is_together(key)) return true;
     const struct config_foreign *f = config_foreign(key);
-    return f && f->neutral;                              /* what nobody knows is refused by its name */
+    return f && f->neutral;                              /* an unknown key is rejected by its name */
 }
 
-/* Other names of our keys, in the order of the table */
+/* Other names of our keys, in the order of the table. */
 static void apply_renames(struct reading *r)
 {
     for (const struct config_rename *n = config_renames; n->from; n++) {
@@ -274,7 +274,7 @@ static void apply_renames(struct reading *r)
     }
 }
 
-/* What is ignored, in the order it came; keys of one row of the table as the row and their number. A whole
+/* Reports ignored keys in their order; keys of one row of the table as the row and their number. The list of a whole
  * configuration of verl is cut. */
 static void list_ignored(struct str *list, const struct settings *s, const struct config_foreign *const *row)
 {
@@ -318,7 +318,7 @@ static void apply_own(struct reading *r, const struct config_foreign **row)
     }
 }
 
-/* `~key` of a key that nobody knows */
+/* `~key` of an unknown key. */
 static void refuse_removals(struct reading *r)
 {
     struct err e;
@@ -331,8 +331,7 @@ static void refuse_removals(struct reading *r)
     }
 }
 
-/* The setting that a key of ours gets its value from, by its own name or by another program's, its ${...} replaced.
- * NULL: none. */
+/* The setting of one of our keys, by its own name or by another program's, with its ${...} replaced. NULL: none. */
 static const struct setting *looked_at(struct reading *r, const char *key)
 {
     const struct setting *found = reading_of(r, key);
@@ -345,7 +344,7 @@ static const struct setting *looked_at(struct reading *r, const char *key)
     return v->null ? NULL : v;
 }
 
-/* The preset, and the second column of defaults, lie below everything else. */
+/* The preset and the second column of defaults have the lowest precedence. */
 static void apply_below(struct reading *r)
 {
     struct err e;
@@ -413,7 +412,7 @@ bool config_load(struct config *c, int argc, char **argv, int *rest, struct err 
     return ok;
 }
 
-/* ---- what no single key can show ---- */
+/* ---- checks of several keys ---- */
 
 static bool check_logger(const char *list, struct err *e)
 {
@@ -486,7 +485,7 @@ static bool check_estimator(const struct config *c, FILE *warn, struct err *e)
     return true;
 }
 
-/* What a loss cannot be together with */
+/* Rejects keys that a loss cannot be combined with. */
 static bool check_loss(const struct config *c, FILE *warn, struct err *e)
 {
     bool gspo = c->actor.policy_loss_loss_mode == LOSS_GSPO,
@@ -543,7 +542,7 @@ static bool check_algorithm(const struct config *c, FILE *warn, struct err *e)
     return true;
 }
 
-/* Names of folders inside of another: they must not lead out of it. */
+/* Names of folders within another one must not lead out of it. */
 static bool check_names(const struct config *c, struct err *e)
 {
     const struct {

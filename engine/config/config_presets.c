@@ -1,7 +1,7 @@
-/* config_presets.c: what algorithm.preset sets: the columns of docs/algorithm.md, one row a key. `default` sets
- * nothing: the table's own values are it. Where the paper or the released scripts are silent, the key is left as it
- * is. */
-#include "engine/config/config_table.h"
+/* config_presets.c: the keys that algorithm.preset sets: the columns of docs/algorithm.md, one row a key. `default`
+ * sets none: it is the table's own values. Keys that neither the paper nor the released scripts give stay as they
+ * are. */
+#include "engine/config/config_in.h"
 
 const struct config_preset config_presets[] = {
     { PRESET_PAPER, "data.train_batch_size", "128" },

@@ -1,6 +1,6 @@
-/* config_print.c: the configuration as people read it: all of it as YAML that reads back, a search over names and
- * meanings, the whole of one key. */
-#include "engine/config/config_table.h"
+/* config_print.c: prints the configuration for people: as YAML that reads back, as a search over names and meanings,
+ * and all about one key. */
+#include "engine/config/config_in.h"
 #include "base/str.h"
 #include <math.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 
 enum { NAME_WIDTH = 50 };
 
-/* A string in double quotes as YAML reads them */
+/* A string in YAML's double quotes. */
 static void put_value(struct str *v, const struct config *c, const struct key *k)
 {
     char text[64];
@@ -25,7 +25,7 @@ static void put_value(struct str *v, const struct config *c, const struct key *k
     str_putc(v, '"');
 }
 
-/* text in lines of at most width bytes, broken at spaces, each behind indent; a word that is longer stands alone */
+/* Text in lines of at most width bytes, broken at spaces, each after indent; a longer word has a line alone. */
 static void put_wrapped(FILE *f, const char *indent, const char *text, int width)
 {
     int room = width - (int)strlen(indent);
@@ -107,7 +107,7 @@ static bool holds(const char *text, const char *word)
     return !n;
 }
 
-/* A key of other programs: what this one makes of it */
+/* Explains a key of another program. */
 static bool explain_other(const char *word, FILE *f)
 {
     bool found = false;
@@ -122,7 +122,7 @@ static bool explain_other(const char *word, FILE *f)
     if (!other) return found;
     if (!other->neutral) fprintf(f, "%s: an option of other engines, ignored\n", word);
     else
-        fprintf(f, "%s: %s; ignored at null%s%s, refused at other values\n", word, other->lacks,
+        fprintf(f, "%s: %s; ignored at null%s%s, rejected at other values\n", word, other->lacks,
                 *other->neutral ? " or " : "", other->neutral);
     return true;
 }

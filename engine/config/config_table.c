@@ -1,10 +1,10 @@
 /* config_table.c: the options: one row a key, in the order of the struct. A new option is a field in config.h and a row
- * here. The order of choices is that of the enum. A field's type comes from the struct: whatever is no number, bool or
- * string is an enum. */
-#include "engine/config/config_table.h"
+ * here. The order of choices is that of the enum. A field's type comes from the struct: a type that is not a number,
+ * bool or string is an enum. */
+#include "engine/config/config_in.h"
 #include <math.h>
 
-/* a row without the last column has one default for the embedded policy and for a model of one's own */
+/* without the last column the default is the same for the embedded policy and for the user's own model */
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 #define FIELD(f) #f, offsetof(struct config, f), _Generic(((struct config *)0)->f, int: KEY_INT, int64_t: KEY_INT64, \
@@ -12,36 +12,36 @@
 
 const struct key config_keys[] = {
     { "data.train_files", FIELD(data.train_files), RESUME_HASHED, "", 0, 0, NULL,
-      "training questions: JSON lines, a JSON array or Parquet (gzip'd, zstd'd or plain): files, folders and patterns, "
+      "training prompts: JSON lines, a JSON array or Parquet (gzip'd, zstd'd or plain): files, folders and patterns, "
       "commas between; empty: the embedded tasks" },
     { "data.val_files", FIELD(data.val_files), RESUME_HASHED, "", 0, 0, NULL,
       "the same for evaluation; empty with data.train_files: none" },
     { "data.prompt_key", FIELD(data.prompt_key), RESUME_HASHED, "", 0, 0, NULL,
-      "column of the question, a string or messages, which every row must have; empty: prompt, question, problem or "
+      "column of the prompt, a string or messages, which every row must have; empty: prompt, question, problem or "
       "messages (sft: docs/data.md)" },
     { "data.answer_key", FIELD(data.answer_key), RESUME_HASHED, "", 0, 0, NULL,
       "column of the answer, which every row must have; empty: reward_model.ground_truth, answer, ground_truth, "
       "golden_answers, label or solution (sft: docs/data.md)" },
     { "data.source_key", FIELD(data.source_key), RESUME_HASHED, "", 0, 0, NULL,
-      "column that names where a question is from, which every row must have, for val-core/{source}; empty: "
+      "column that names the source of a prompt, which every row must have, for val-core/{source}; empty: "
       "data_source, else the file's name" },
     { "data.shuffle", FIELD(data.shuffle), RESUME_SAME, "true", 0, 0, NULL,
       "a new order of the rows in every epoch; false: the files' order" },
     { "data.seed", FIELD(data.seed), RESUME_SAME, "-1", -1, 9007199254740992, NULL,
       "of that order; -1: trainer.seed" },
     { "data.truncation", FIELD(data.truncation), RESUME_HASHED, "error", 0, 0, "error|filter|left|right|middle",
-      "a prompt (sft: conversation) that is too long: refused before any work, left out, or cut at this place" },
+      "a prompt (sft: conversation) that is too long: rejected before any work, left out, or cut at this place" },
     { "data.filter_overlong_prompts", FIELD(data.filter_overlong_prompts), RESUME_HASHED, "false", 0, 0, NULL,
       "the same as data.truncation=filter" },
     { "data.max_length", FIELD(data.max_length), RESUME_UNUSED, "0", 0, 16777216, NULL,
       "sft: tokens of a conversation; 0: as many as the model and actor.ppo_max_token_len_per_gpu take" },
     { "data.system_prompt", FIELD(data.system_prompt), RESUME_SAME, "auto", 0, 0, NULL,
       "auto: the row's own system message, else instructions for the tools, and none for the embedded policy; none: "
-      "only the row's own; tools: those instructions in its place; or a text in its place" },
+      "only the row's own; tools: those instructions instead of it; or a text instead of it" },
     { "data.train_batch_size", FIELD(data.train_batch_size), RESUME_SAME, "26", 1, 1048576, NULL,
       "prompts a step", "16" },
     { "data.val_per_family", FIELD(data.val_per_family), RESUME_SAME, "40", 1, 1048576, NULL,
-      "held-out questions of each embedded family in an evaluation" },
+      "held-out prompts of each embedded family in an evaluation" },
     { "data.max_prompt_length", FIELD(data.max_prompt_length), RESUME_HASHED, "64", 1, 16777216, NULL,
       "tokens of a prompt; see data.truncation", "2048" },
     { "data.max_response_length", FIELD(data.max_response_length), RESUME_SAME, "160", 1, 16777216, NULL,
@@ -54,7 +54,7 @@ const struct key config_keys[] = {
     { "model.recompute", FIELD(model.recompute), RESUME_SPEED, "false", 0, 0, NULL,
       "keep layer inputs only and recompute the rest in the backward pass: less memory, the same bits" },
     { "model.check", FIELD(model.check), RESUME_SPEED, "nan", 0, 0, "nan|off",
-      "nan: a model with a weight that is NaN or infinite is refused, by the tensor's name; off: it is loaded" },
+      "nan: a model with a weight that is NaN or infinite is rejected, by the tensor's name; off: it is loaded" },
     { "rollout.n", FIELD(rollout.n), RESUME_SAME, "16", 1, 65536, NULL,
       "M: rollouts of a prompt in all, branches included" },
     { "rollout.initial_rollouts", FIELD(rollout.initial_rollouts), RESUME_SAME, "4", 1, 65536, NULL,
@@ -78,13 +78,13 @@ const struct key config_keys[] = {
     { "rollout.val_kwargs.top_k", FIELD(rollout.val_kwargs_top_k), RESUME_SAME, "0", -1, 16777216, NULL,
       "as rollout.top_k, in an evaluation" },
     { "rollout.val_kwargs.n", FIELD(rollout.val_kwargs_n), RESUME_SAME, "1", 1, 4096, NULL,
-      "samples of a question in an evaluation" },
+      "samples of a prompt in an evaluation" },
     { "branch.when", FIELD(branch.when), RESUME_SAME, "minibatch", 0, 0, "minibatch|step",
       "branch before every update under the weights of that moment (paper), or once a step before the first update "
       "(official)" },
     { "branch.score", FIELD(branch.score), RESUME_SAME, "bs", 0, 0, "bs|entropy|omega|random|tool_boundary|additive",
-      "what ranks positions: branching score Z(F) Z(H), or a control: Z(H), Z(F), a random number, ends of tool calls, "
-      "Z(F) + Z(H)" },
+      "the ranking of positions: branching score Z(F) Z(H), or a control: Z(H), Z(F), a random number, ends of tool "
+      "calls, Z(F) + Z(H)" },
     { "branch.omega", FIELD(branch.omega), RESUME_SAME, "rollout", 0, 0, "rollout|previous|reference|none",
       "pi_old in Omega: the sampler of this step, the weights that the last training step began with, the first "
       "weights, or no Omega (entropy alone ranks)" },
@@ -111,11 +111,11 @@ const struct key config_keys[] = {
     { "branch.strict_first", FIELD(branch.strict_first), RESUME_SAME, "true", 0, 0, NULL,
       "positions with Z(F) > 0 and Z(H) > 0 go before all others" },
     { "branch.fallback", FIELD(branch.fallback), RESUME_SAME, "entropy", 0, 0, "entropy|product",
-      "what ranks the others: Z(H), or the product (official)" },
+      "the ranking of the others: Z(H), or the product (official)" },
     { "branch.entropy_if_flat", FIELD(branch.entropy_if_flat), RESUME_SAME, "true", 0, 0, NULL,
       "a rollout whose Omega is constant is ranked by Z(H); false: its product is 0 everywhere (official)" },
     { "branch.resample_token", FIELD(branch.resample_token), RESUME_SAME, "true", 0, 0, NULL,
-      "the branch draws the token at the point anew; false: it keeps it (official)" },
+      "the branch samples the token at the point again; false: it keeps it (official)" },
     { "branch.train", FIELD(branch.train), RESUME_SAME, "off", 0, 0, NULL,
       "off: branches give credit only (paper); on: their new tokens are trained as well" },
     { "branch.tool_budget", FIELD(branch.tool_budget), RESUME_SAME, "response", 0, 0, "response|prefix",
@@ -138,12 +138,12 @@ const struct key config_keys[] = {
     { "advantage.future_leave_out", FIELD(advantage.future_leave_out), RESUME_SAME, "3", 0, (double)INFINITY, NULL,
       "c: tokens with log ratio above ln c are left out of the sum; 0: none" },
     { "advantage.future_safety", FIELD(advantage.future_safety), RESUME_SAME, "6", 0, (double)INFINITY, NULL,
-      "where the advantage is negative and the ratio above this, A is clamped to [0.8, 1]; 0: off" },
+      "if the advantage is negative and the ratio above this, A is clamped to [0.8, 1]; 0: off" },
     { "advantage.entropy_weight", FIELD(advantage.entropy_weight), RESUME_SAME, "0", -1000, 1000, NULL,
       "a: every advantage times 1 + a z(H), z of the entropy over the tokens of an update (AEPO); 0.2 with "
       "actor.policy_loss.loss_mode=aepo unless given" },
     { "advantage.reward_scale", FIELD(advantage.reward_scale), RESUME_SAME, "false", 0, 0, NULL,
-      "the official reward scale by branch score; acts only where the reward's token is a branch point" },
+      "the official reward scale by branch score; acts only if the reward's token is a branch point" },
     { "advantage.reward_scale_discount", FIELD(advantage.reward_scale_discount), RESUME_SAME, "0.9", 0, 1, NULL,
       "its discount by distance to the branch point" },
     { "algorithm.preset", FIELD(algorithm.preset), RESUME_DERIVED, "default", 0, 0,
@@ -160,10 +160,10 @@ const struct key config_keys[] = {
     { "actor.optim.lr", FIELD(actor.optim_lr), RESUME_SAME, "3e-4", 0, 10, NULL,
       "learning rate, constant after the warm-up", "1e-6" },
     { "actor.optim.lr_warmup_steps", FIELD(actor.optim_lr_warmup_steps), RESUME_SAME, "2", -1, 1073741824, NULL,
-      "training steps over which the rate rises: (step + 1) / this of it; -1: as actor.optim.lr_warmup_steps_ratio says"
+      "training steps over which the rate rises: (step + 1) / this of it; -1: by actor.optim.lr_warmup_steps_ratio"
       , "0" },
     { "actor.optim.lr_warmup_steps_ratio", FIELD(actor.optim_lr_warmup_steps_ratio), RESUME_SAME, "0", 0, 1, NULL,
-      "the same as a share of all steps, where it is above 0 and lr_warmup_steps is not given" },
+      "the same as a share of all steps, if it is above 0 and lr_warmup_steps is not given" },
     { "actor.optim.weight_decay", FIELD(actor.optim_weight_decay), RESUME_SAME, "0", 0, 10, NULL,
       "AdamW, on matrices only (but see actor.optim.decay_all)", "0.01" },
     { "actor.optim.decay_all", FIELD(actor.optim_decay_all), RESUME_SAME, "false", 0, 0, NULL,
@@ -175,7 +175,7 @@ const struct key config_keys[] = {
     { "actor.optim.eps", FIELD(actor.optim_eps), RESUME_SAME, "1e-8", 1e-30, 1, NULL,
       "AdamW" },
     { "actor.optim.state_dtype", FIELD(actor.optim_state_dtype), RESUME_SAME, "fp32", 0, 0, "fp32|bf16",
-      "how AdamW's moments are kept; bf16 is rounded at random and takes 4 bytes a weight less" },
+      "number type of AdamW's moments; bf16 is rounded at random and takes 4 bytes a weight less" },
     { "actor.grad_clip", FIELD(actor.grad_clip), RESUME_SAME, "1", 0, (double)INFINITY, NULL,
       "largest norm of the gradient; 0: no limit" },
     { "actor.ppo_mini_batch_size", FIELD(actor.ppo_mini_batch_size), RESUME_SAME, "13", 1, 1048576, NULL,
@@ -192,20 +192,19 @@ const struct key config_keys[] = {
       "vanilla,ppo,future_kl|gspo|cispo|gppo|aepo",
       "vanilla: PPO's clip with dual clip; gspo: one ratio a rollout; cispo: clipped weights, no token loses its "
       "gradient; gppo, aepo: a bounded gradient outside the clip, above it. Given, it also sets advantage.future "
-      "unless "
-      "that is given: scale with future_kl, else off" },
+      "unless that is given: scale with future_kl, else off" },
     { "actor.clip_ratio_low", FIELD(actor.clip_ratio_low), RESUME_SAME, "0.2", 0, 1, NULL,
       "the ratio is clipped to [1 - low, 1 + high]" },
     { "actor.clip_ratio_high", FIELD(actor.clip_ratio_high), RESUME_SAME, "0.28", 0, (double)INFINITY, NULL,
       "see actor.clip_ratio_low" },
     { "actor.clip_ratio_c", FIELD(actor.clip_ratio_c), RESUME_SAME, "3", 1, (double)INFINITY, NULL,
-      "dual clip: bound of the loss where the advantage is negative" },
+      "dual clip: bound of the loss if the advantage is negative" },
     { "actor.top_entropy_quantile", FIELD(actor.top_entropy_quantile), RESUME_SAME, "1", 0.0001, 1, NULL,
       "policy loss only on this share of the tokens of an update, those of highest entropy; 1: all" },
     { "actor.use_kl_loss", FIELD(actor.use_kl_loss), RESUME_DERIVED, "false", 0, 0, NULL,
       "a KL term to the first weights in the loss, weighted by actor.kl_loss_coef" },
     { "actor.kl_loss_coef", FIELD(actor.kl_loss_coef), RESUME_SAME, "0", 0, 1000, NULL,
-      "weight of that term, 0.001 where actor.use_kl_loss is true and nothing is given; 0: no reference model" },
+      "weight of that term, 0.001 if actor.use_kl_loss is true and nothing is given; 0: no reference model" },
     { "actor.kl_loss_type", FIELD(actor.kl_loss_type), RESUME_SAME, "k3", 0, 0, "off|k1,kl|abs|k2,mse|k3,low_var_kl",
       "estimator of the KL" },
     { "actor.entropy_coeff", FIELD(actor.entropy_coeff), RESUME_SAME, "0", -1000, 1000, NULL,
@@ -220,8 +219,8 @@ const struct key config_keys[] = {
       "the policy term counts rollouts with a non-zero advantage only (KL and entropy terms: all); false with "
       "adv_estimator=grpo unless given" },
     { "reward.kind", FIELD(reward.kind), RESUME_SAME, "task", 0, 0, "task|exact|deep_research",
-      "task: grader of the embedded tasks, exact for questions from files; format rules with mathematical equality or "
-      "F1, of what the policy wrote; or the official reward, which reads tool results too" },
+      "task: grader of the embedded tasks, exact for prompts from files; exact: format rules with mathematical "
+      "equality or F1, on the policy's own text; deep_research: the official reward, which reads tool results too" },
     { "reward.tool_bonus", FIELD(reward.tool_bonus), RESUME_SAME, "0", -1000, 1000, NULL,
       "added to a right answer that used both tools" },
     { "reward.wrong", FIELD(reward.wrong), RESUME_SAME, "0", -1000, 1000, NULL,
@@ -230,11 +229,11 @@ const struct key config_keys[] = {
       "of a rollout that breaks the format (task)" },
     { "tools.format", FIELD(tools.format), RESUME_SAME, "tags", 0, 0, "tags|auto|hermes|llama3_json",
       "how calls are written: <python> and <search> tags (paper, official); <tool_call> JSON in turns (qwen2.5, qwen3, "
-      "chatml); a reply in JSON (llama3.1); auto: what the model's chat format declares tools for, else tags" },
+      "chatml); a reply in JSON (llama3.1); auto: by the model's chat format if it declares tools, else tags" },
     { "tools.call_limit", FIELD(tools.call_limit), RESUME_SAME, "5", 0, 1048576, NULL,
-      "tool calls of a rollout, bad ones included; past it the result says so" },
+      "tool calls of a rollout, bad ones included; past it the result states that" },
     { "tools.timeout", FIELD(tools.timeout), RESUME_SAME, "5", 0.001, 86400, NULL,
-      "seconds a call may take; python and search as they are work inside of the program and are never cut off by the "
+      "seconds a call may take; the built-in python and search run inside the program and are never cut off by the "
       "clock" },
     { "tools.max_pages", FIELD(tools.max_pages), RESUME_SAME, "3", 1, 1000, NULL,
       "pages of a search result" },
@@ -245,13 +244,13 @@ const struct key config_keys[] = {
     { "tools.threads", FIELD(tools.threads), RESUME_SPEED, "2", 1, 1024, NULL,
       "calls that run at the same time; changes speed, not numbers" },
     { "tools.search_cache", FIELD(tools.search_cache), RESUME_HASHED, "", 0, 0, NULL,
-      "recorded searches for questions from files: JSON {query: \"Page 1: ...\"}, plain or gzip'd; empty: their search "
+      "recorded searches for prompts from files: JSON {query: \"Page 1: ...\"}, plain or gzip'd; empty: their search "
       "tool answers with an error" },
     { "tools.search_miss", FIELD(tools.search_miss), RESUME_SAME, "error", 0, 0, "error|nearest",
-      "a query that is not recorded: the policy is told so, or gets the result of the recorded query nearest to it by "
+      "a query that is not recorded: the policy gets an error, or the result of the recorded query nearest to it by "
       "its words" },
     { "sft.steps", FIELD(sft.steps), RESUME_UNUSED, "6000", 0, 1073741824, NULL,
-      "updates; with data.train_files where it is given, else trainer.total_epochs (1 where that is 0)" },
+      "updates; with data.train_files only if given, else by trainer.total_epochs (1 if that is 0)" },
     { "sft.batch_size", FIELD(sft.batch_size), RESUME_UNUSED, "32", 1, 1048576, NULL,
       "demonstrations of an update" },
     { "sft.lr", FIELD(sft.lr), RESUME_UNUSED, "3e-3", 0, 10, NULL,
@@ -275,13 +274,13 @@ const struct key config_keys[] = {
     { "sft.slip", FIELD(sft.slip), RESUME_UNUSED, "0", 0, 1, NULL,
       "share with one wrong call" },
     { "sft.mask_results", FIELD(sft.mask_results), RESUME_UNUSED, "true", 0, 0, NULL,
-      "no loss on tool results that stand in an assistant's text, from <result> to </result>" },
+      "no loss on tool results within an assistant's text, from <result> to </result>" },
     { "sft.save", FIELD(sft.save), RESUME_UNUSED, "", 0, 0, NULL,
       "folder for the trained model" },
     { "trainer.total_training_steps", FIELD(trainer.total_training_steps), RESUME_OUTPUT, "40", 0, 1073741824, NULL,
       "steps (also --steps N)" },
     { "trainer.total_epochs", FIELD(trainer.total_epochs), RESUME_OUTPUT, "0", 0, 1048576, NULL,
-      "with data.train_files: so many times all rows, where no count of steps is given; 0: off" },
+      "with data.train_files: passes over all rows, if no number of steps is given; 0: off" },
     { "trainer.seed", FIELD(trainer.seed), RESUME_SAME, "1", 0, 9007199254740992, NULL,
       "all random numbers follow from it (also --seed N)" },
     { "trainer.test_freq", FIELD(trainer.test_freq), RESUME_OUTPUT, "0", -1, 1073741824, NULL,
@@ -293,7 +292,7 @@ const struct key config_keys[] = {
       "write a checkpoint at the end of a step when the last one is so many minutes old; only the newest two of this "
       "kind stay; 0: off" },
     { "trainer.max_actor_ckpt_to_keep", FIELD(trainer.max_actor_ckpt_to_keep), RESUME_OUTPUT, "0", -1, 1073741824, NULL,
-      "how many checkpoints stay, the newest and the best one besides; 0 or -1: all that trainer.save_freq asked for" },
+      "checkpoints kept: the newest ones, and the best one besides; 0 or -1: all that trainer.save_freq asked for" },
     { "trainer.best_metric", FIELD(trainer.best_metric), RESUME_OUTPUT, "auto", 0, 0, NULL,
       "metric of trainer.test_freq's evaluations (the larger the better) whose best step is saved and kept: auto "
       "(val-core/all/acc/mean@N), none, or a name" },
@@ -308,11 +307,11 @@ const struct key config_keys[] = {
       "written" },
     { "trainer.validation_data_dir", FIELD(trainer.validation_data_dir), RESUME_OUTPUT, "", 0, 0, NULL,
       "folder for every answer of an evaluation, a file {step}.jsonl each (eval: 0.jsonl); one that was interrupted "
-      "goes on there; empty: none are written" },
+      "is continued there; empty: none are written" },
     { "trainer.rollout_data_prompts", FIELD(trainer.rollout_data_prompts), RESUME_OUTPUT, "8", -1, 1048576, NULL,
-      "of each step, the rollouts of so many prompts, the first ones; -1: of all; 0: of none" },
+      "of each step, the rollouts of this many prompts, the first ones; -1: of all; 0: of none" },
     { "trainer.rollout_data_gzip", FIELD(trainer.rollout_data_gzip), RESUME_OUTPUT, "true", 0, 0, NULL,
-      "pack them; false: plain {step}.jsonl" },
+      "compress them; false: plain {step}.jsonl" },
     { "trainer.val_before_train", FIELD(trainer.val_before_train), RESUME_OUTPUT, "true", 0, 0, NULL,
       "evaluate before the first step" },
     { "trainer.resume", FIELD(trainer.resume), RESUME_OUTPUT, "auto", 0, 0, NULL,

@@ -1,6 +1,6 @@
-/* config_verl.c: keys of verl, ARPO, APPO and Search-R1 that mean something only together with others, and what is said
- * where a key that both have means something else there or is left to another default. */
-#include "engine/config/config_table.h"
+/* config_verl.c: keys of verl, ARPO, APPO and Search-R1 that have a meaning only together with others, and notes on
+ * keys that both programs have with another meaning or another default. */
+#include "engine/config/config_in.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,7 @@ static void put_number(struct reading *r, const struct setting *v, const char *k
     put(r, v, key, text);
 }
 
-/* True, false or refused: the flags of other programs */
+/* Reads a flag of another program: true, false, or rejected. */
 static bool flag(struct reading *r, const char *key, const struct setting **v)
 {
     *v = reading_of(r, key);
@@ -39,7 +39,7 @@ static bool flag(struct reading *r, const char *key, const struct setting **v)
     return true;
 }
 
-/* The future-aware factor is part of the loss that the released code calls future_kl, and no part of what it calls
+/* The future-aware factor is part of the loss that the released code calls future_kl, and not of its
  * vanilla. Other losses: derive_loss(). */
 static void vanilla_or_future(struct reading *r)
 {
@@ -88,7 +88,7 @@ void config_verl_before(struct reading *r)
     }
 }
 
-/* verl's way to say greedy; with true, val_kwargs.temperature is what it says */
+/* verl's switch for greedy; if true, val_kwargs.temperature counts. */
 static void greedy_evaluation(struct reading *r)
 {
     const struct setting *v;
@@ -135,7 +135,7 @@ static void resume_from(struct reading *r)
     if (wants && from && !reading_of(r, "trainer.resume")) put(r, from, "trainer.resume", from->value);
 }
 
-/* Loggers that this program has not, taken out of the list */
+/* Removes loggers that this program lacks from the list. */
 static void leave_out_loggers(struct reading *r)
 {
     static const char *const others[] = { "wandb",   "mlflow",  "swanlab", "vemlp_wandb",
@@ -202,9 +202,9 @@ void config_verl_after(struct reading *r)
     if (c->rollout.max_len > most) put_number(r, v, "rollout.max_len", most);
 }
 
-/* ---- what is said ---- */
+/* ---- notes ---- */
 
-/* verl's defaults of keys that decide numbers, where ours may be others */
+/* verl's defaults of keys that decide numbers, where ours can differ. */
 static const struct { const char *key, *value; } verl_default[] = {
     { "algorithm.adv_estimator", "gae" }, { "data.train_batch_size", "1024" }, { "actor.ppo_mini_batch_size", "256" },
     { "data.max_prompt_length", "512" }, { "data.max_response_length", "512" }, { "rollout.n", "1" },
@@ -217,14 +217,17 @@ static const struct { const char *key, *value; } verl_default[] = {
     { "rollout.val_kwargs.n", "1" }, { "tools.call_limit", "0" },
 };
 
-/* Keys that were given and mean something else there */
+/* Given keys that have another meaning there. */
 static const struct { const char *key, *text; } otherwise[] = {
     { "trainer.default_local_dir",
-      "trainer.default_local_dir: checkpoints lie in it under project_name/experiment_name (verl: in the folder itself)" },
+      "trainer.default_local_dir: checkpoints lie in it under project_name/experiment_name (verl: in the folder "
+      "itself)" },
     { "rollout.multi_turn.max_assistant_turns",
-      "rollout.multi_turn.max_assistant_turns: past the last call a rollout is told so and goes on (verl: it ends)" },
+      "rollout.multi_turn.max_assistant_turns: past the last call a rollout gets an error result and goes on (verl: it "
+      "ends)" },
     { "rollout.multi_turn.max_user_turns",
-      "rollout.multi_turn.max_user_turns: past the last call a rollout is told so and goes on (verl: it ends)" },
+      "rollout.multi_turn.max_user_turns: past the last call a rollout gets an error result and goes on (verl: it "
+      "ends)" },
     { "rollout.tools.tool_instances.search.class_path",
       "search answers from recorded searches alone (tools.search_cache)" },
     { "rollout.tools.tool_instances.python.class_path", "python is a calculator" },

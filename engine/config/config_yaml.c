@@ -1,6 +1,6 @@
-/* config_yaml.c: YAML text into "a.b.c = value" settings, each with its line. Reads libyaml's events, not its document
- * tree, so that depth and size are bounded here and nothing recurses. */
-#include "engine/config/config_table.h"
+/* config_yaml.c: parses YAML text into "a.b.c = value" settings, each with its line. Reads libyaml's events, not its
+ * document tree, so that depth and size are bounded here and nothing recurses. */
+#include "engine/config/config_in.h"
 #include "base/str.h"
 #include <stdlib.h>
 #include <string.h>
@@ -163,7 +163,7 @@ static bool event(struct reader *r, const yaml_event_t *ev)
     }
 }
 
-/* libyaml's own message: what is wrong and, where it began elsewhere, in what. */
+/* libyaml's own message: the error and, if it began elsewhere, its context. */
 static bool syntax(struct reader *r, const yaml_parser_t *p)
 {
     if (p->error == YAML_MEMORY_ERROR) die("out of memory while %s was read", r->name);
@@ -197,8 +197,8 @@ static bool plain_lines(const char *name, const char *text, size_t n, struct err
         line += text[i] == '\n';
         for (int k = 0; k < 3; k++)
             if (n - i >= strlen(ends[k]) && !memcmp(text + i, ends[k], strlen(ends[k])))
-                return fail(e, "%s:%d: the line end %s, which YAML reads as a blank; write it as \\u%s in \"...\"", name,
-                            line, names[k], names[k] + 2);
+                return fail(e, "%s:%d: the line end %s, which YAML reads as a blank; write it as \\u%s in \"...\"",
+                            name, line, names[k], names[k] + 2);
     }
     return true;
 }

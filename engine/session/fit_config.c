@@ -1,7 +1,7 @@
 /* fit_config.c: defaults that follow from the model and from the available memory. Never changes a key that a preset, a
  * file or an argument sets. */
 #include "engine/session/fit_config.h"
-#include "engine/config/config_table.h"
+#include "engine/config/config_in.h"
 #include "kernels/dev.h"
 #include "model/load.h"
 #include <string.h>

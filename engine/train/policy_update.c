@@ -1,4 +1,5 @@
-/* policy_update.c: steps 5 and 6 of a mini-batch: credit and update. */
+/* policy_update.c: credit, loss coefficients, one backward pass and one AdamW step of a mini-batch. Trajectories
+ * without any advantage are left out of the backward pass. */
 #include "engine/train/policy_update.h"
 #include "engine/train/update_batch.h"
 #include "base/clock.h"
@@ -9,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void flat_rows(struct update_batch *f, struct group *g, int n)
+static void collect(struct update_batch *f, struct group *g, int n)
 {
     for (int i = 0; i < n; i++) f->rows += g[i].n;
-    f->row = xcalloc((size_t)f->rows, sizeof *f->row);
+    f->traj = xcalloc((size_t)f->rows, sizeof *f->traj);
     f->uid = xcalloc((size_t)f->rows, sizeof *f->uid);
     f->kind = xcalloc((size_t)f->rows, 1);
     f->rec = xcalloc((size_t)f->rows + 1, sizeof *f->rec);          /* one more for rewards() */
@@ -20,33 +21,33 @@ static void flat_rows(struct update_batch *f, struct group *g, int n)
     for (int branch = 0; branch < 2; branch++)
         for (int i = 0; i < n; i++)
             for (int j = branch ? g[i].initial : 0; j < (branch ? g[i].n : g[i].initial); j++) {
-                f->row[k] = g[i].traj[j];
+                f->traj[k] = g[i].traj[j];
                 f->uid[k] = i;
                 f->kind[k++] = (uint8_t)branch;
                 if (!branch) f->initial++;
             }
 }
 
-/* Which flat row is row `orig` of group uid. */
-static int flat_of(const struct update_batch *f, const struct group *g, int uid, int orig)
+/* The index in f of trajectory `orig` of group uid. */
+static int index_of(const struct update_batch *f, const struct group *g, int uid, int orig)
 {
     for (int k = 0; k < f->rows; k++)
-        if (f->uid[k] == uid && f->row[k] == g[uid].traj[orig]) return k;
-    die("a branch of prompt %d names a row that is not there", uid);
+        if (f->uid[k] == uid && f->traj[k] == g[uid].traj[orig]) return k;
+    die("a branch of prompt %d names a trajectory that does not exist", uid);
 }
 
-/* The record of row k, a branch: it counts for the initial row that its line of branches left, up to the last token the
- * line has of that row: the one before the point where the token there is drawn anew, the token at the point where it
- * is kept; -1, no token at all. */
+/* The record of trajectory k, a branch. It counts for the initial rollout from which its chain of branches started, up
+ * to the last token that the chain shares with it: the token before the point if that one is sampled again, the token
+ * at the point if it is kept; -1: none. */
 static struct branch_record record(const struct update_batch *f, const struct group *g, int k, bool resample)
 {
-    const struct trajectory *r = f->row[k], *from = g[f->uid[k]].traj[r->orig];
+    const struct trajectory *r = f->traj[k], *from = g[f->uid[k]].traj[r->orig];
     struct branch_record rec = { r->orig, k, r->idx, r->score };
     for (; from->branch && from->orig >= 0; from = g[f->uid[k]].traj[from->orig]) {
         rec.orig = from->orig;
         rec.idx = MIN(rec.idx, from->idx);
     }
-    rec.orig = flat_of(f, g, f->uid[k], rec.orig);
+    rec.orig = index_of(f, g, f->uid[k], rec.orig);
     rec.idx -= resample;
     return rec;
 }
@@ -54,17 +55,17 @@ static struct branch_record record(const struct update_batch *f, const struct gr
 void update_batch_make(struct update_batch *f, struct group *g, int n, const struct config *c)
 {
     *f = (struct update_batch){ 0 };
-    flat_rows(f, g, n);
+    collect(f, g, n);
     f->live = xcalloc((size_t)f->rows + 1, 1);
     f->begin = xcalloc((size_t)f->rows + 1, sizeof *f->begin);
-    /* an empty response has a place for its reward, m = 0 */
-    for (int k = 0; k < f->rows; k++) f->begin[k + 1] = f->begin[k] + MAX(1, trajectory_len(f->row[k]));
+    /* an empty response has one position for its reward, m = 0 */
+    for (int k = 0; k < f->rows; k++) f->begin[k + 1] = f->begin[k] + MAX(1, trajectory_len(f->traj[k]));
     f->n = f->begin[f->rows];
     acc_t **all[] = { &f->logp, &f->logp_old, &f->logp_ref, &f->entropy, &f->adv, &f->g, &f->ge, &f->logp_train };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] = xcalloc((size_t)f->n + 1, sizeof(acc_t));
     f->m = xcalloc((size_t)f->n + 1, 1);
     for (int k = 0; k < f->rows; k++) {
-        const struct trajectory *r = f->row[k];
+        const struct trajectory *r = f->traj[k];
         int64_t at = f->begin[k];
         size_t len = (size_t)trajectory_len(r);
         memcpy(f->logp + at, r->logp, len * sizeof(acc_t));
@@ -81,7 +82,7 @@ void update_batch_make(struct update_batch *f, struct group *g, int n, const str
 
 void update_batch_free(struct update_batch *f)
 {
-    free(f->row); free(f->uid); free(f->kind); free(f->rec); free(f->begin); free(f->m);
+    free(f->traj); free(f->uid); free(f->kind); free(f->rec); free(f->begin); free(f->m);
     free(f->logp);
     free(f->logp_old);
     free(f->logp_ref);
@@ -93,13 +94,13 @@ void update_batch_free(struct update_batch *f)
     free(f->live);
 }
 
-/* Reward to the last token, scaled as the official code does where asked for, summed again: one number a row. A record
- * of no row brings score_max in. */
+/* Puts each reward on the last token, scales it as the official code does if asked for, and sums it again: one number a
+ * trajectory. A record without a trajectory brings score_max in. */
 static void rewards(const struct update_batch *f, const struct config *c, double score_max, acc_t *reward,
                     acc_t *token_reward)
 {
     memset(token_reward, 0, (size_t)f->n * sizeof *token_reward);
-    for (int k = 0; k < f->rows; k++) token_reward[f->begin[k + 1] - 1] = (acc_t)f->row[k]->seq.reward;
+    for (int k = 0; k < f->rows; k++) token_reward[f->begin[k + 1] - 1] = (acc_t)f->traj[k]->seq.reward;
     f->rec[f->records] = (struct branch_record){ -1, 0, 0, score_max };
     if (c->advantage.reward_scale)
         op_reward_scale(token_reward, f->begin, f->rows, f->rec, f->records + 1, c->advantage.reward_scale_discount);
@@ -110,7 +111,7 @@ static void rewards(const struct update_batch *f, const struct config *c, double
     }
 }
 
-/* AEPO: A (1 + a z(H)), z with the unbiased standard deviation over the tokens of the mini-batch (1 where it is 0). */
+/* AEPO: A (1 + a z(H)), z with the unbiased standard deviation over the tokens of the mini-batch (1 if it is 0). */
 static void weigh_by_entropy(struct update_batch *f, double a)
 {
     double n = 0, sum = 0, square = 0;
@@ -122,7 +123,7 @@ static void weigh_by_entropy(struct update_batch *f, double a)
             f->adv[i] *= (acc_t)(1 + a * ((double)f->entropy[i] - sum / n) / (std > 0 ? std : 1));
 }
 
-/* Dual-group advantage, of the rewards with the branches that there are now */
+/* Dual-group advantage of the rewards, with the present branches. */
 static void dual_group_credit(struct update_batch *f, const struct config *c, double score_max)
 {
     acc_t *reward = xcalloc((size_t)f->rows, sizeof *reward),
@@ -143,8 +144,8 @@ void update_batch_credit(struct update_batch *f, const struct config *c, double 
     if (c->algorithm.adv_estimator == ALGO_APPO) dual_group_credit(f, c, score_max);
     else
         for (int k = 0; k < f->rows; k++) {
-            ENSURE(f->row[k]->adv);
-            memcpy(f->adv + f->begin[k], f->row[k]->adv, (size_t)trajectory_len(f->row[k]) * sizeof *f->adv);
+            ENSURE(f->traj[k]->adv);
+            memcpy(f->adv + f->begin[k], f->traj[k]->adv, (size_t)trajectory_len(f->traj[k]) * sizeof *f->adv);
         }
     if (c->advantage.entropy_weight != 0) weigh_by_entropy(f, c->advantage.entropy_weight);
     for (int k = 0; k < f->rows; k++) {
@@ -183,20 +184,20 @@ static struct loss_rule loss_rule(const struct config *c)
     };
 }
 
-static bool has_m(const struct update_batch *f, int k)
+static bool any_target(const struct update_batch *f, int k)
 {
     return memchr(f->m + f->begin[k], 1, (size_t)(f->begin[k + 1] - f->begin[k])) != NULL;
 }
 
-/* Rows without any advantage have no policy gradient; their KL and entropy terms are there all the same, where a
- * coefficient is set. */
-static bool row_counts(const struct update_batch *f, const struct config *c, int k)
+/* Whether trajectory k is in the loss. Without any advantage it has no policy gradient, but it has KL and entropy terms
+ * if a coefficient is set. */
+static bool in_loss(const struct update_batch *f, const struct config *c, int k)
 {
-    return has_m(f, k) &&
+    return any_target(f, k) &&
            (f->live[k] || !c->actor.live_rows_only || c->actor.kl_loss_coef != 0 || c->actor.entropy_coeff != 0);
 }
 
-/* actor.live_rows_only: the denominators of the policy term alone, as they are without the rows that have no
+/* actor.live_rows_only: sets the denominators of the policy term to those without the trajectories that have no
  * advantage. */
 static void live_denominators(const struct update_batch *f, const struct loss_in *all, struct loss_rule *rule)
 {
@@ -228,7 +229,7 @@ bool update_batch_loss(struct update_batch *f, const struct config *c, struct lo
                           .begin = f->begin,
                           .rows = c->branch.train ? f->rows : f->initial };
     int count = 0;
-    for (int k = 0; k < in.rows; k++) count += row_counts(f, c, k);
+    for (int k = 0; k < in.rows; k++) count += in_loss(f, c, k);
     *stats = (struct loss_stats){ 0 };
     if (!count) return false;
     if (c->actor.top_entropy_quantile < 1)
@@ -238,23 +239,24 @@ bool update_batch_loss(struct update_batch *f, const struct config *c, struct lo
     return true;
 }
 
-/* Forward and backward of the rows that have something to learn from, micro-batch by micro-batch. */
+/* Forward and backward pass of the trajectories in the loss, micro-batch by micro-batch. */
 static void gradient(struct trainer *t, struct update_batch *f, struct step_sums *z)
 {
-    struct trajectory **row = xcalloc((size_t)f->rows, sizeof *row);
+    struct trajectory **traj = xcalloc((size_t)f->rows, sizeof *traj);
     int *uid = xcalloc((size_t)f->rows, sizeof *uid), live = 0, most = 0;
     int64_t *begin = xcalloc((size_t)f->rows, sizeof *begin);
     for (int k = 0; k < f->rows; k++) {
-        if (!row_counts(f, t->c, k)) continue;
-        row[live] = f->row[k];
+        if (!in_loss(f, t->c, k)) continue;
+        traj[live] = f->traj[k];
         uid[live] = f->uid[k];
         begin[live++] = f->begin[k];
-        most = MAX(most, f->row[k]->seq.n);
+        most = MAX(most, f->traj[k]->seq.n);
     }
-    struct seq_view *s = trajectory_views(row, uid, live, begin);
+    struct seq_view *s = trajectory_views(traj, uid, live, begin);
     uint8_t *m = xcalloc((size_t)live + 1, (size_t)most + 1);
     for (int i = 0; i < live; i++) {
-        memcpy(m + (size_t)i * (size_t)most + row[i]->seq.prompt_len, f->m + begin[i], (size_t)trajectory_len(row[i]));
+        memcpy(m + (size_t)i * (size_t)most + traj[i]->seq.prompt_len, f->m + begin[i],
+               (size_t)trajectory_len(traj[i]));
         s[i].m = m + (size_t)i * (size_t)most;
     }
     learner_zero(&t->s->learner);
@@ -269,7 +271,7 @@ static void gradient(struct trainer *t, struct update_batch *f, struct step_sums
         pack_free(&p);
         done += take;
     }
-    free(m); free(s); free(row); free(uid); free(begin);
+    free(m); free(s); free(traj); free(uid); free(begin);
 }
 
 static void note_loss(struct step_sums *z, const struct loss_stats *s)
@@ -290,12 +292,12 @@ static void note_loss(struct step_sums *z, const struct loss_stats *s)
     mean_add(&z->iw_clip_lower, s->iw_clip_lower);
 }
 
-/* |p_train - p_rollout| of what was just trained on; the weights were the sampler's. */
+/* |p_train - p_rollout| of the tokens just trained on, while the weights were those of the sampler. */
 static void note_probs(struct trainer *t, const struct update_batch *f, struct step_sums *z)
 {
     for (int k = 0; k < f->rows; k++) {
-        const struct sequence *seq = &f->row[k]->seq;
-        for (int i = 0; row_counts(f, t->c, k) && i < trajectory_len(f->row[k]); i++)
+        const struct sequence *seq = &f->traj[k]->seq;
+        for (int i = 0; in_loss(f, t->c, k) && i < trajectory_len(f->traj[k]); i++)
             if (f->m[f->begin[k] + i])
                 mean_add(&z->probs_diff, fabs(exp((double)f->logp_train[f->begin[k] + i]) -
                                               exp((double)seq->logp[seq->prompt_len + i])));
@@ -329,17 +331,17 @@ bool policy_update(struct trainer *t, struct group *g, int n, bool stale, struct
     struct update_batch f;
     struct loss_stats stats;
     double start = seconds();
-    struct dump_info note = { t->s->learner.steps, &stats, (double)NAN };
+    struct dump_info info = { t->s->learner.steps, &stats, (double)NAN };
     update_batch_make(&f, g, n, t->c);
     update_batch_credit(&f, t->c, t->score_max, z);
     if (update_batch_loss(&f, t->c, &stats)) {
         note_loss(z, &stats);
         if (isfinite(stats.loss)) gradient(t, &f, z);
         if (!stale && isfinite(stats.loss)) note_probs(t, &f, z);
-        note.norm = apply(t, stats.loss, z);
+        info.norm = apply(t, stats.loss, z);
     }
     z->t_update += seconds() - start;
-    if (t->dump) dump_update(t->dump, t, g, n, &f, &note);
+    if (t->dump) dump_update(t->dump, t, g, n, &f, &info);
     update_batch_free(&f);
     return t->s->learner.skipped_in_row < 5;
 }

@@ -311,7 +311,7 @@ void dump_update(FILE *out, const struct trainer *t, const struct group *g, int 
     for (int i = 0, first = 0, branch = f->initial; i < n; i++)
         for (int j = 0; j < g[i].n; j++) {
             int at = j < g[i].initial ? first++ : branch++;
-            ENSURE(f->row[at] == g[i].traj[j]);
+            ENSURE(f->traj[at] == g[i].traj[j]);
             if (limit >= 0 && (int)g[i].number >= limit) continue;
             put_trajectory(&line, t, &g[i], g[i].traj[j], f, at, u);
             fwrite(line.p, 1, line.n, out);

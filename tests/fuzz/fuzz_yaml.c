@@ -1,5 +1,5 @@
 /* fuzz_yaml.c: any bytes as a configuration file, applied to a configuration: settings or a message, never a crash. */
-#include "engine/config/config_table.h"
+#include "engine/config/config_in.h"
 #include <stdlib.h>
 #include <string.h>
 

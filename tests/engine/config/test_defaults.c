@@ -2,7 +2,7 @@
  * tests/engine/config/defaults.txt. Where a change is meant, APPO_RECORD=1 in the environment of this program writes
  * the file again, and its diff belongs into the commit. */
 #include "base/file.h"
-#include "engine/config/config_table.h"
+#include "engine/config/config_in.h"
 #include "tests/check.h"
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "base/philox.h"
 #include "base/str.h"
 #include "engine/session/fit_config.h"
-#include "engine/config/config_table.h"
+#include "engine/config/config_in.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include <stdlib.h>
