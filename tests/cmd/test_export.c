@@ -1,5 +1,5 @@
 /* test_export.c: `appo export` from a folder and from GGUF: what goes along byte for byte, what is written anew, and
- * what is refused. */
+ * what is rejected. */
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "model/load.h"
@@ -81,7 +81,7 @@ static void from_gguf(void **state)
     str_free(&s);
 }
 
-static void refused(void **state)
+static void rejected(void **state)
 {
     (void)state;
     char *none[] = { NULL };
@@ -101,6 +101,6 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(from_folder), cmocka_unit_test(from_gguf),
-                                        cmocka_unit_test(refused) };
+                                        cmocka_unit_test(rejected) };
     return cmocka_run_group_tests_name("export", tests, make_dir, drop_dir);
 }

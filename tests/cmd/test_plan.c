@@ -135,7 +135,7 @@ static void words(void **state)
     };
     static const char *const bad[] = { "gpu=h300", "gpu=", "real=fp8", "real=", "for=fun", "memory=lots", "gpus=2" };
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
-        /* a GPU's own build rehearses its steps for every size that is tried: minutes on the shim */
+        /* a GPU's own build warms up its steps for every size that is tried: minutes on the shim */
         if (fine[i][1] && !strcmp(fine[i][1], "real=float") && strcmp(dev_name(), "cpu")) continue;
         CHECK(plan_of(fine[i][0], fine[i][1], NULL) == 0, "%s", fine[i][0]);
     }

@@ -84,7 +84,7 @@ static void conversations(void **state)
     str_free(&back);
 }
 
-static void refused(void **state)
+static void rejected(void **state)
 {
     (void)state;
     struct str out = { 0 };
@@ -118,6 +118,6 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(there_and_back), cmocka_unit_test(conversations),
-                                        cmocka_unit_test(refused) };
+                                        cmocka_unit_test(rejected) };
     return cmocka_run_group_tests_name("tokenize", tests, make_dir, drop_dir);
 }

@@ -12,7 +12,7 @@
 
 #define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
-/* Every own token of a branch was drawn from the present weights, and its prefix is scored under them. */
+/* Every own token of a branch was sampled from the present weights, and its prefix is scored under them. */
 static void check_branch(const struct mini *x, const struct group *g, int at, const char *name)
 {
     const struct trajectory *r = g->traj[at], *from = r->orig >= 0 ? g->traj[r->orig] : NULL;
@@ -34,9 +34,9 @@ static void check_branch(const struct mini *x, const struct group *g, int at, co
               at, n, keep, i, (double)r->logp[i], (double)logp[i]);
         if (i >= keep)
             CHECK(r->seq.logp[p] == logp[i] && r->seq.entropy[p] == ent[i],
-                  "%s: row %d, position %d was not drawn under the present weights", name, at, i);
+                  "%s: row %d, position %d was not sampled under the present weights", name, at, i);
     }
-    /* points were chosen on it: pi_old in its Omega is the weights that the initial rollouts were drawn from, for its
+    /* points were chosen on it: pi_old in its Omega is the weights that the initial rollouts were sampled from, for its
      * own tokens too */
     if (r->bs) mini_fresh(x, &r->seq, x->t.w_old, 0, logp, ent);
     for (int i = 0; r->bs && i < n; i++)
@@ -633,7 +633,7 @@ static void same_metrics(void **state)
     mini_clean(first.folder);
 }
 
-/* The sentence of five bad updates; the checkpoint of a named step; a changed configuration. */
+/* The message of five bad updates; the checkpoint of a named step; a changed configuration. */
 static void refusals(void **state)
 {
     (void)state;
@@ -700,7 +700,7 @@ static int note_file(const char *path, const struct stat *st, int type, struct F
     return 0;
 }
 
-/* A disk that takes no file above some size: a sentence, and nothing under a name that promises more. */
+/* A disk that takes no file above some size: a message, and nothing under a name that promises more. */
 static void full_disk(void **state)
 {
     (void)state;

@@ -79,7 +79,7 @@ static void comes_back(void **state)
     free(back);
 }
 
-/* One number is put somewhere, and the checkpoint refused by its name; what is there stays. */
+/* One number is put somewhere, and the checkpoint rejected by its name; what is there stays. */
 static void not_finite(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_config.c: every key reads, prints and reads back; the order of sources; what is refused and with which words;
+/* test_config.c: every key reads, prints and reads back; the order of sources; what is rejected and with which words;
  * hostile YAML. */
 #include "base/clock.h"
 #include "base/file.h"
@@ -136,7 +136,7 @@ static void presets_in_numbers(void **state)
 }
 
 /* GRPO as published is what adv_estimator=grpo gives, whatever the preset; but for keys that are given. */
-/* Temperatures that no float can divide by are refused with what would be right. */
+/* Temperatures that no float can divide by are rejected with what would be right. */
 static void temperatures(void **state)
 {
     (void)state;
@@ -182,86 +182,87 @@ static void grpo_is_grpo(void **state)
         }
 }
 
+static const struct { const char *key, *value, *text, *error; } single_values[] = {
+    { "rollout.n", "8", "8", NULL },
+    { "actor_rollout_ref.rollout.n", "+8", "8", NULL },
+    { "+rollout.n", "8", "8", NULL },
+    { "rollout.n", "8.0", NULL, "rollout.n=8.0 (here): not a whole number; valid: 1 to 65536" },
+    { "rollout.n", "", NULL, "not a whole number" },
+    { "rollout.n", "8x", NULL, "not a whole number" },
+    { "rollout.n", " 8", NULL, "not a whole number" },
+    { "rollout.n", "0", NULL, "out of range; valid: 1 to 65536" },
+    { "rollout.n", "99999999999999999999999999", NULL, "out of range" },
+    { "rollout.n", "1e3", NULL, "not a whole number" },
+    { "rollout.n", "--3", NULL, "not a whole number" },
+    { "trainer.seed", "9007199254740991", "9007199254740991", NULL },
+    { "trainer.seed", "18446744073709551616", NULL, "out of range" },
+    { "trainer.seed", "-1", NULL, "out of range; valid: 0 to 9007199254740992" },
+    { "actor.optim.lr", "1e-6", "1e-06", NULL },
+    { "actor.optim.lr", "0.1", "0.1", NULL },
+    { "actor.optim.lr", "nan", NULL, "not a number; valid: 0 to 10" },
+    { "actor.optim.lr", "inf", NULL, "not a number" },
+    { "actor.optim.lr", "0x1p-3", NULL, "not a number" },
+    { "actor.optim.lr", "1e", NULL, "not a number" },
+    { "actor.optim.lr", "-0.1", NULL, "out of range" },
+    { "actor.grad_clip", "1e999", NULL, "out of range; valid: 0 or more" },
+    { "branch.train", "on", "true", NULL },
+    { "branch.train", "False", "false", NULL },
+    { "branch.train", "maybe", NULL, "branch.train=maybe (here): neither true nor false; valid: true or false" },
+    { "actor.kl_loss_type", "low_var_kl", "k3", NULL },
+    { "actor.kl_loss_type", "mse", "k2", NULL },
+    { "actor.kl_loss_type", "kl", "k1", NULL },
+    { "actor.kl_loss_type", "k", NULL, "no such choice; valid: one of: off, k1/kl, abs, k2/mse, k3/low_var_kl" },
+    { "actor.kl_loss_type", "off|k1", NULL, "no such choice" },
+    { "actor.kl_loss_type", "", NULL, "no such choice" },
+    { "actor.loss_agg_mode", "seq-mean-token-sum-norm", "seq-mean-token-sum-norm", NULL },
+    { "actor.loss_agg_mode", "dr-grpo", "seq-mean-token-sum-norm-rows", NULL },
+    { "actor.epoch_order", "paper", "inner", NULL },
+    { "actor.epoch_order", "verl", "verl", NULL },
+    { "actor.epoch_order", "outer", NULL, "no such choice; valid: one of: inner/paper, verl" },
+    { "data.train_files", "['a.jsonl', \"b.jsonl\"]", "a.jsonl,b.jsonl", NULL },
+    { "data.train_files", "\"a b\"", "a b", NULL },
+    { "data.train_files", "", "", NULL },
+    { "data.train_files", "[", "[", NULL },
+    { "data.train_files", "[]", "", NULL },
+    { "data.train_files", "['a b.jsonl' , c.jsonl]", "a b.jsonl,c.jsonl", NULL },
+    { "data.train_files", "[~/a, \"~/b\",~, ~user/c, x~/d]", "/h/a,/h/b,/h,~user/c,x~/d", NULL },
+    { "data.train_files", "~/a,~/b", "/h/a,/h/b", NULL },
+    { "data.train_files", "'~/a,b'", "/h/a,b", NULL },
+    { "data.train_files", "['a,b']", NULL, "data.train_files (here): 'a,b': an element may not hold a comma" },
+    { "data.train_files", "[[a],b]", NULL, "an element may not hold a comma, a list or a mapping" },
+    { "data.train_files", "[{a: 1}]", NULL, "an element may not hold" },
+    { "model.path", "~/models/m", "/h/models/m", NULL },
+    { "sft.save", "~", "/h", NULL },
+    { "data.system_prompt", "[~/be kind]", "[~/be kind]", NULL },
+    { "trainer.logger", "[\"console\", 'tensorboard']", "console,tensorboard", NULL },
+    { "learning_rate", "1e-6", NULL, "learning_rate (here): no such option. Here it is actor.optim.lr." },
+    { "rollout.nn", "8", NULL, "rollout.nn (here): no such option. Did you mean rollout.n" },
+    { "optim.lr", "8", NULL, "actor.optim.lr" },
+    { "actor.lr", "8", NULL, "actor.optim.lr" },
+    { "branch.gama", "8", NULL, "branch.gamma" },
+    { "trainer.total_training_step", "8", NULL, "Did you mean trainer.total_training_steps" },
+    { "train_batch_size", "8", NULL, "data.train_batch_size" },
+    { "zzzzzzzzzzzz", "8", NULL, "zzzzzzzzzzzz (here): no such option. --print-config" },
+    { "", "8", NULL, "no such option" },
+};
+
 static void good_and_bad_values(void **state)
 {
     (void)state;
-    static const struct { const char *key, *value, *text, *error; } cases[] = {
-        { "rollout.n", "8", "8", NULL },
-        { "actor_rollout_ref.rollout.n", "+8", "8", NULL },
-        { "+rollout.n", "8", "8", NULL },
-        { "rollout.n", "8.0", NULL, "rollout.n=8.0 (here): not a whole number; valid: 1 to 65536" },
-        { "rollout.n", "", NULL, "not a whole number" },
-        { "rollout.n", "8x", NULL, "not a whole number" },
-        { "rollout.n", " 8", NULL, "not a whole number" },
-        { "rollout.n", "0", NULL, "out of range; valid: 1 to 65536" },
-        { "rollout.n", "99999999999999999999999999", NULL, "out of range" },
-        { "rollout.n", "1e3", NULL, "not a whole number" },
-        { "rollout.n", "--3", NULL, "not a whole number" },
-        { "trainer.seed", "9007199254740991", "9007199254740991", NULL },
-        { "trainer.seed", "18446744073709551616", NULL, "out of range" },
-        { "trainer.seed", "-1", NULL, "out of range; valid: 0 to 9007199254740992" },
-        { "actor.optim.lr", "1e-6", "1e-06", NULL },
-        { "actor.optim.lr", "0.1", "0.1", NULL },
-        { "actor.optim.lr", "nan", NULL, "not a number; valid: 0 to 10" },
-        { "actor.optim.lr", "inf", NULL, "not a number" },
-        { "actor.optim.lr", "0x1p-3", NULL, "not a number" },
-        { "actor.optim.lr", "1e", NULL, "not a number" },
-        { "actor.optim.lr", "-0.1", NULL, "out of range" },
-        { "actor.grad_clip", "1e999", NULL, "out of range; valid: 0 or more" },
-        { "branch.train", "on", "true", NULL },
-        { "branch.train", "False", "false", NULL },
-        { "branch.train", "maybe", NULL, "branch.train=maybe (here): neither true nor false; valid: true or false" },
-        { "actor.kl_loss_type", "low_var_kl", "k3", NULL },
-        { "actor.kl_loss_type", "mse", "k2", NULL },
-        { "actor.kl_loss_type", "kl", "k1", NULL },
-        { "actor.kl_loss_type", "k", NULL, "no such choice; valid: one of: off, k1/kl, abs, k2/mse, k3/low_var_kl" },
-        { "actor.kl_loss_type", "off|k1", NULL, "no such choice" },
-        { "actor.kl_loss_type", "", NULL, "no such choice" },
-        { "actor.loss_agg_mode", "seq-mean-token-sum-norm", "seq-mean-token-sum-norm", NULL },
-        { "actor.loss_agg_mode", "dr-grpo", "seq-mean-token-sum-norm-rows", NULL },
-        { "actor.epoch_order", "paper", "inner", NULL },
-        { "actor.epoch_order", "verl", "verl", NULL },
-        { "actor.epoch_order", "outer", NULL, "no such choice; valid: one of: inner/paper, verl" },
-        { "data.train_files", "['a.jsonl', \"b.jsonl\"]", "a.jsonl,b.jsonl", NULL },
-        { "data.train_files", "\"a b\"", "a b", NULL },
-        { "data.train_files", "", "", NULL },
-        { "data.train_files", "[", "[", NULL },
-        { "data.train_files", "[]", "", NULL },
-        { "data.train_files", "['a b.jsonl' , c.jsonl]", "a b.jsonl,c.jsonl", NULL },
-        { "data.train_files", "[~/a, \"~/b\",~, ~user/c, x~/d]", "/h/a,/h/b,/h,~user/c,x~/d", NULL },
-        { "data.train_files", "~/a,~/b", "/h/a,/h/b", NULL },
-        { "data.train_files", "'~/a,b'", "/h/a,b", NULL },
-        { "data.train_files", "['a,b']", NULL, "data.train_files (here): 'a,b': an element may not hold a comma" },
-        { "data.train_files", "[[a],b]", NULL, "an element may not hold a comma, a list or a mapping" },
-        { "data.train_files", "[{a: 1}]", NULL, "an element may not hold" },
-        { "model.path", "~/models/m", "/h/models/m", NULL },
-        { "sft.save", "~", "/h", NULL },
-        { "data.system_prompt", "[~/be kind]", "[~/be kind]", NULL },
-        { "trainer.logger", "[\"console\", 'tensorboard']", "console,tensorboard", NULL },
-        { "learning_rate", "1e-6", NULL, "learning_rate (here): no such option. Here it is actor.optim.lr." },
-        { "rollout.nn", "8", NULL, "rollout.nn (here): no such option. Did you mean rollout.n" },
-        { "optim.lr", "8", NULL, "actor.optim.lr" },
-        { "actor.lr", "8", NULL, "actor.optim.lr" },
-        { "branch.gama", "8", NULL, "branch.gamma" },
-        { "trainer.total_training_step", "8", NULL, "Did you mean trainer.total_training_steps" },
-        { "train_batch_size", "8", NULL, "data.train_batch_size" },
-        { "zzzzzzzzzzzz", "8", NULL, "zzzzzzzzzzzz (here): no such option. --print-config" },
-        { "", "8", NULL, "no such option" },
-    };
     assert_int_equal(setenv("HOME", "/h", 1), 0);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof single_values / sizeof *single_values; i++) {
         struct err e = { "" };
         struct config c;
         char text[64];
         config_init(&c);
-        bool ok = config_set(&c, cases[i].key, cases[i].value, "here", &e);
-        if (cases[i].error) {
-            CHECK(!ok && strstr(e.text, cases[i].error), "%s=%s: \"%s\", want \"%s\"", cases[i].key, cases[i].value,
-                  e.text, cases[i].error);
+        bool ok = config_set(&c, single_values[i].key, single_values[i].value, "here", &e);
+        if (single_values[i].error) {
+            CHECK(!ok && strstr(e.text, single_values[i].error), "%s=%s: \"%s\", want \"%s\"", single_values[i].key, single_values[i].value,
+                  e.text, single_values[i].error);
         } else {
-            CHECK(ok, "%s=%s: %s", cases[i].key, cases[i].value, e.text);
-            const char *got = config_text(&c, config_find(config_plain_key(cases[i].key)), text);
-            CHECK(!strcmp(got, cases[i].text), "%s=%s: got %s", cases[i].key, cases[i].value, got);
+            CHECK(ok, "%s=%s: %s", single_values[i].key, single_values[i].value, e.text);
+            const char *got = config_text(&c, config_find(config_plain_key(single_values[i].key)), text);
+            CHECK(!strcmp(got, single_values[i].text), "%s=%s: got %s", single_values[i].key, single_values[i].value, got);
         }
         config_free(&c);
     }
@@ -339,7 +340,7 @@ static void yaml_of_any_name(void **state)
     }
 }
 
-static void yaml_refused(void **state)
+static void yaml_rejected(void **state)
 {
     (void)state;
     static const struct { const char *text, *error; } cases[] = {
@@ -388,7 +389,7 @@ static void yaml_survives_damage(void **state)
     (void)state;
     struct rng r = rng_make(1, 1, 0);
     char text[sizeof good_yaml];
-    int refused = 0;
+    int rejected = 0;
     for (int i = 0; i < 600; i++) {
         struct err e;
         struct settings s = { 0 };
@@ -398,10 +399,10 @@ static void yaml_survives_damage(void **state)
         else
             for (int k = 0; k < 4; k++)
                 text[rng_below(&r, (uint32_t)n)] = "[]{}:,-\n\t\"'&*!|>#%@\xff a0"[rng_below(&r, 24)];
-        refused += !config_yaml(&s, "f.yaml", text, n, &e);
+        rejected += !config_yaml(&s, "f.yaml", text, n, &e);
         settings_free(&s);
     }
-    CHECK(refused > 50 && refused < 600, "%d of 600 refused", refused);
+    CHECK(rejected > 50 && rejected < 600, "%d of 600 rejected", rejected);
     struct str deep = { 0 };
     for (int i = 0; i < 100000; i++) str_putc(&deep, '[');
     struct settings s = { 0 };
@@ -415,7 +416,8 @@ static void yaml_survives_damage(void **state)
     str_free(&deep);
 }
 
-/* Lines without words in a block of text: one pass over them, whatever ends a line (libfyaml took a minute for 64,000). */
+/* Lines without words in a block of text: one pass over them, whatever ends a line (libfyaml took a minute for
+ * 64,000). */
 static void yaml_of_empty_lines(void **state)
 {
     (void)state;
@@ -597,84 +599,85 @@ static void contradictions(void **state)
     }
 }
 
+static const char sum[] = "default, data.max_prompt_length + data.max_response_length", column[] = "default for "
+                                                                                                   "model.path",
+    gspo[] = "default for actor.policy_loss.loss_mode=gspo";
+static const struct { const char *args[4], *key, *text, *source; } derived[] = {
+    { { NULL }, "rollout.max_len", "160", "default" },
+    { { "model.path=m" }, "rollout.max_len", "6144", column },
+    { { "model.path=m" }, "actor.optim.lr", "1e-06", column },
+    { { "model.path=m" }, "sft.lr", "7e-06", column },
+    { { "model.path=m" }, "data.max_prompt_length", "2048", column },
+    { { "model.path=m" }, "data.max_response_length", "4096", column },
+    { { "actor_rollout_ref.model.path=m", "actor.optim.lr=1e-5" }, "actor.optim.lr", "1e-05", "command line" },
+    { { "model.path=m", "algorithm.preset=official" }, "rollout.max_len", "8192", "preset official" },
+    { { "model.path=" }, "actor.optim.lr", "0.0003", "default" },
+    { { "data.max_response_length=6144" }, "rollout.max_len", "6208", sum },
+    { { "data.max_prompt_length=100" }, "rollout.max_len", "260", sum },
+    { { "model.path=m", "data.max_prompt_length=100" }, "rollout.max_len", "4196", sum },
+    { { "model.path=m", "data.max_prompt_length=100", "data.max_response_length=50" }, "rollout.max_len", "150",
+      sum },
+    { { "data.max_response_length=20000" }, "actor.ppo_max_token_len_per_gpu", "20064",
+      "default, rollout.max_len" },
+    { { "model.path=m", "rollout.max_len=1000" }, "data.max_prompt_length", "500",
+      "default, half of rollout.max_len" },
+    { { "model.path=m", "rollout.max_len=1000" }, "data.max_response_length", "1000", "default, rollout.max_len" },
+    { { "rollout.max_len=100" }, "data.max_prompt_length", "64", "default" },
+    { { "data.train_batch_size=12" }, "actor.ppo_mini_batch_size", "12", "default, divides data.train_batch_size" },
+    { { "data.train_batch_size=32" }, "actor.ppo_mini_batch_size", "8", "default, divides data.train_batch_size" },
+    { { "model.path=m", "data.train_batch_size=128" }, "actor.ppo_mini_batch_size", "4", column },
+    { { "rollout.max_num_seqs=2048" }, "rollout.max_num_batched_tokens", "2048", "default, rollout.max_num_seqs" },
+    { { "actor.use_kl_loss=True" }, "actor.kl_loss_coef", "0.001", "default for actor.use_kl_loss=true" },
+    { { "actor.use_kl_loss=True", "actor.kl_loss_coef=0" }, "actor.kl_loss_coef", "0", "command line" },
+    { { "actor.use_kl_loss=True", "actor.kl_loss_coef=0.2" }, "actor.kl_loss_coef", "0.2", "command line" },
+    { { "actor.kl_loss_coef=0.2" }, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false" },
+    { { "algorithm.preset=official" }, "actor.kl_loss_coef", "0.001", "preset official" },
+    { { "algorithm.preset=official", "actor.use_kl_loss=false" }, "actor.kl_loss_coef", "0",
+      "actor.use_kl_loss=false" },
+    { { "algorithm.preset=official", "algorithm.adv_estimator=grpo" }, "advantage.future", "off",
+      "default for algorithm.adv_estimator=grpo" },
+    { { "algorithm.adv_estimator=grpo", "advantage.future=scale" }, "advantage.future", "scale", "command line" },
+    { { "algorithm.adv_estimator=rloo" }, "actor.clip_ratio_high", "0.2", "default for algorithm.adv_estimator=rloo" },
+    { { "algorithm.adv_estimator=opo" }, "actor.live_rows_only", "false", "default for algorithm.adv_estimator=opo" },
+    { { "algorithm.adv_estimator=opo" }, "advantage.future", "off", "default for algorithm.adv_estimator=opo" },
+    { { "actor.policy_loss.loss_mode=gspo" }, "actor.loss_agg_mode", "seq-mean-token-mean", gspo },
+    { { "actor.policy_loss.loss_mode=gspo" }, "actor.clip_ratio_low", "0.0003", gspo },
+    { { "actor.policy_loss.loss_mode=gspo", "algorithm.adv_estimator=grpo" }, "actor.clip_ratio_high", "0.0004",
+      gspo },
+    { { "actor.policy_loss.loss_mode=gspo", "algorithm.preset=official" }, "actor.loss_agg_mode",
+      "seq-mean-token-mean", gspo },
+    { { "actor.policy_loss.loss_mode=gspo", "algorithm.preset=official" }, "actor.drop_rows", "false", gspo },
+    { { "actor.policy_loss.loss_mode=gspo", "actor.loss_agg_mode=token-mean" }, "actor.loss_agg_mode",
+      "token-mean", "command line" },
+    { { "actor.policy_loss.loss_mode=gspo", "actor.clip_ratio=0.1" }, "actor.clip_ratio_low", "0.1",
+      "actor.clip_ratio, command line" },
+    { { "actor.policy_loss.loss_mode=cispo" }, "actor.loss_agg_mode", "token-mean", "default" },
+    { { "actor.policy_loss.loss_mode=cispo" }, "advantage.future", "off",
+      "default for actor.policy_loss.loss_mode=cispo" },
+    { { "actor.policy_loss.loss_mode=vanilla" }, "advantage.future", "off",
+      "actor.policy_loss.loss_mode, command line" },
+    { { "actor.policy_loss.loss_mode=aepo" }, "advantage.entropy_weight", "0.2",
+      "default for actor.policy_loss.loss_mode=aepo" },
+    { { "actor.policy_loss.loss_mode=aepo", "advantage.entropy_weight=0" }, "advantage.entropy_weight", "0",
+      "command line" },
+    { { "actor.policy_loss.loss_mode=gppo" }, "advantage.entropy_weight", "0", "default" },
+};
+
 /* The second column of defaults, and what follows from what was given: value and source of one key. */
 static void defaults_that_follow(void **state)
 {
     (void)state;
-    static const char sum[] = "default, data.max_prompt_length + data.max_response_length", column[] = "default for "
-                                                                                                       "model.path",
-        gspo[] = "default for actor.policy_loss.loss_mode=gspo";
-    static const struct { const char *args[4], *key, *text, *source; } cases[] = {
-        { { NULL }, "rollout.max_len", "160", "default" },
-        { { "model.path=m" }, "rollout.max_len", "6144", column },
-        { { "model.path=m" }, "actor.optim.lr", "1e-06", column },
-        { { "model.path=m" }, "sft.lr", "7e-06", column },
-        { { "model.path=m" }, "data.max_prompt_length", "2048", column },
-        { { "model.path=m" }, "data.max_response_length", "4096", column },
-        { { "actor_rollout_ref.model.path=m", "actor.optim.lr=1e-5" }, "actor.optim.lr", "1e-05", "command line" },
-        { { "model.path=m", "algorithm.preset=official" }, "rollout.max_len", "8192", "preset official" },
-        { { "model.path=" }, "actor.optim.lr", "0.0003", "default" },
-        { { "data.max_response_length=6144" }, "rollout.max_len", "6208", sum },
-        { { "data.max_prompt_length=100" }, "rollout.max_len", "260", sum },
-        { { "model.path=m", "data.max_prompt_length=100" }, "rollout.max_len", "4196", sum },
-        { { "model.path=m", "data.max_prompt_length=100", "data.max_response_length=50" }, "rollout.max_len", "150",
-          sum },
-        { { "data.max_response_length=20000" }, "actor.ppo_max_token_len_per_gpu", "20064",
-          "default, rollout.max_len" },
-        { { "model.path=m", "rollout.max_len=1000" }, "data.max_prompt_length", "500",
-          "default, half of rollout.max_len" },
-        { { "model.path=m", "rollout.max_len=1000" }, "data.max_response_length", "1000", "default, rollout.max_len" },
-        { { "rollout.max_len=100" }, "data.max_prompt_length", "64", "default" },
-        { { "data.train_batch_size=12" }, "actor.ppo_mini_batch_size", "12", "default, divides data.train_batch_size" },
-        { { "data.train_batch_size=32" }, "actor.ppo_mini_batch_size", "8", "default, divides data.train_batch_size" },
-        { { "model.path=m", "data.train_batch_size=128" }, "actor.ppo_mini_batch_size", "4", column },
-        { { "rollout.max_num_seqs=2048" }, "rollout.max_num_batched_tokens", "2048", "default, rollout.max_num_seqs" },
-        { { "actor.use_kl_loss=True" }, "actor.kl_loss_coef", "0.001", "default for actor.use_kl_loss=true" },
-        { { "actor.use_kl_loss=True", "actor.kl_loss_coef=0" }, "actor.kl_loss_coef", "0", "command line" },
-        { { "actor.use_kl_loss=True", "actor.kl_loss_coef=0.2" }, "actor.kl_loss_coef", "0.2", "command line" },
-        { { "actor.kl_loss_coef=0.2" }, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false" },
-        { { "algorithm.preset=official" }, "actor.kl_loss_coef", "0.001", "preset official" },
-        { { "algorithm.preset=official", "actor.use_kl_loss=false" }, "actor.kl_loss_coef", "0",
-          "actor.use_kl_loss=false" },
-        { { "algorithm.preset=official", "algorithm.adv_estimator=grpo" }, "advantage.future", "off",
-          "default for algorithm.adv_estimator=grpo" },
-        { { "algorithm.adv_estimator=grpo", "advantage.future=scale" }, "advantage.future", "scale", "command line" },
-        { { "algorithm.adv_estimator=rloo" }, "actor.clip_ratio_high", "0.2", "default for algorithm.adv_estimator=rloo" },
-        { { "algorithm.adv_estimator=opo" }, "actor.live_rows_only", "false", "default for algorithm.adv_estimator=opo" },
-        { { "algorithm.adv_estimator=opo" }, "advantage.future", "off", "default for algorithm.adv_estimator=opo" },
-        { { "actor.policy_loss.loss_mode=gspo" }, "actor.loss_agg_mode", "seq-mean-token-mean", gspo },
-        { { "actor.policy_loss.loss_mode=gspo" }, "actor.clip_ratio_low", "0.0003", gspo },
-        { { "actor.policy_loss.loss_mode=gspo", "algorithm.adv_estimator=grpo" }, "actor.clip_ratio_high", "0.0004",
-          gspo },
-        { { "actor.policy_loss.loss_mode=gspo", "algorithm.preset=official" }, "actor.loss_agg_mode",
-          "seq-mean-token-mean", gspo },
-        { { "actor.policy_loss.loss_mode=gspo", "algorithm.preset=official" }, "actor.drop_rows", "false", gspo },
-        { { "actor.policy_loss.loss_mode=gspo", "actor.loss_agg_mode=token-mean" }, "actor.loss_agg_mode",
-          "token-mean", "command line" },
-        { { "actor.policy_loss.loss_mode=gspo", "actor.clip_ratio=0.1" }, "actor.clip_ratio_low", "0.1",
-          "actor.clip_ratio, command line" },
-        { { "actor.policy_loss.loss_mode=cispo" }, "actor.loss_agg_mode", "token-mean", "default" },
-        { { "actor.policy_loss.loss_mode=cispo" }, "advantage.future", "off",
-          "default for actor.policy_loss.loss_mode=cispo" },
-        { { "actor.policy_loss.loss_mode=vanilla" }, "advantage.future", "off",
-          "actor.policy_loss.loss_mode, command line" },
-        { { "actor.policy_loss.loss_mode=aepo" }, "advantage.entropy_weight", "0.2",
-          "default for actor.policy_loss.loss_mode=aepo" },
-        { { "actor.policy_loss.loss_mode=aepo", "advantage.entropy_weight=0" }, "advantage.entropy_weight", "0",
-          "command line" },
-        { { "actor.policy_loss.loss_mode=gppo" }, "advantage.entropy_weight", "0", "default" },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof derived / sizeof *derived; i++) {
         struct err e = { "" };
         struct config c;
         int rest;
         char text[64];
-        const char *args[5] = { cases[i].args[0], cases[i].args[1], cases[i].args[2], cases[i].args[3], NULL };
+        const char *args[5] = { derived[i].args[0], derived[i].args[1], derived[i].args[2], derived[i].args[3], NULL };
         CHECK(load(&c, args, &rest, NULL, &e), "case %zu: %s", i, e.text);
-        const char *got = config_text(&c, config_find(cases[i].key), text), *from = config_source(&c, cases[i].key);
-        CHECK(!strcmp(got, cases[i].text) && !strcmp(from, cases[i].source), "case %zu: %s is %s (%s), want %s (%s)", i,
-              cases[i].key, got, from, cases[i].text, cases[i].source);
-        CHECK(config_given(&c, cases[i].key) == (strncmp(from, "default", 7) != 0), "case %zu: given", i);
+        const char *got = config_text(&c, config_find(derived[i].key), text), *from = config_source(&c, derived[i].key);
+        CHECK(!strcmp(got, derived[i].text) && !strcmp(from, derived[i].source), "case %zu: %s is %s (%s), want %s (%s)", i,
+              derived[i].key, got, from, derived[i].text, derived[i].source);
+        CHECK(config_given(&c, derived[i].key) == (strncmp(from, "default", 7) != 0), "case %zu: given", i);
         config_free(&c);
     }
 }
@@ -689,7 +692,7 @@ static void lengths_of_a_model(void **state)
         { { "data.max_prompt_length=100" }, 512, 100, 412 },
         { { "data.max_response_length=300" }, 512, 212, 300 },
         { { "data.max_prompt_length=100", "data.max_response_length=200" }, 300, 100, 200 },
-        /* session_open refuses it */
+        /* session_open rejects it */
         { { "data.max_prompt_length=400", "data.max_response_length=200" }, 600, 400, 200 },
         { { "rollout.max_len=600" }, 600, 300, 600 },
         { { "rollout.max_len=160" }, 160, 80, 160 },
@@ -819,219 +822,220 @@ static bool applied(struct config *c, const char *args, char **said, struct err 
     return ok;
 }
 
+static const struct { const char *args, *key, *text, *error; } foreign_values[] = {
+    { "actor.policy_loss.decay_rate=64.0", "advantage.future_gamma", "0.9892280131939755", NULL },
+    { "actor.policy_loss.decay_rate=0", NULL, NULL,
+      "actor.policy_loss.decay_rate=0 (here): a half-life in tokens is needed" },
+    { "actor.policy_loss.decay_rate=x", NULL, NULL, "a half-life" },
+    { "actor.policy_loss.future_kl_clip_ratio=0.3", "advantage.future_clip_low", "0.3", NULL },
+    { "actor.policy_loss.future_kl_clip_high_only=True actor.policy_loss.future_kl_clip_ratio=0.3",
+      "advantage.future_clip_low", "0", NULL },
+    { "actor.policy_loss.future_kl_clip_high_only=True actor.policy_loss.future_kl_clip_ratio=0.3",
+      "advantage.future_clip_high", "0.3", NULL },
+    { "actor.policy_loss.future_kl_clip_high_only=maybe", NULL, NULL, "neither true nor false" },
+    { "actor.policy_loss.future_kl_weight=1.0 actor.policy_loss.safety_thresh=4", "advantage.future_safety", "4",
+      NULL },
+    { "actor.policy_loss.loss_mode=future_kl", "advantage.future", "scale", NULL },
+    { "actor.policy_loss.loss_mode=vanilla", "advantage.future", "off", NULL },
+    { "actor.policy_loss.loss_mode=future_kl advantage.future=fipo", "advantage.future", "fipo", NULL },
+    { "actor.policy_loss.loss_mode=future_kl", "actor.policy_loss.loss_mode", "vanilla", NULL },
+    { "actor.policy_loss.loss_mode=ppo", "actor.policy_loss.loss_mode", "vanilla", NULL },
+    { "actor.policy_loss.loss_mode=???", "advantage.future", "scale", NULL },
+    { "actor.policy_loss.loss_mode=null", "advantage.future", "scale", NULL },
+    { "actor_rollout_ref.actor.policy_loss.loss_mode=gspo", "actor.policy_loss.loss_mode", "gspo", NULL },
+    { "actor.policy_loss.loss_mode=cispo", "advantage.future", "off", NULL },
+    { "actor.policy_loss.loss_mode=cispo advantage.future=scale", "advantage.future", "scale", NULL },
+    { "actor.policy_loss.loss_mode=cispo algorithm.preset=official", "advantage.future", "off", NULL },
+    { "actor.policy_loss.loss_mode=cispo actor.policy_loss.cispo_clip_ratio_high=5 "
+      "actor.policy_loss.cispo_clip_ratio_low=1", "actor.clip_ratio_high", "5", NULL },
+    { "actor.policy_loss.loss_mode=cispo actor.policy_loss.cispo_clip_ratio_low=0.9", "actor.clip_ratio_low",
+      "0.9", NULL },
+    { "actor.policy_loss.loss_mode=cispo actor.policy_loss.cispo_clip_ratio_low=0.9 actor.clip_ratio_low=0.1",
+      "actor.clip_ratio_low", "0.1", NULL },
+    { "actor.policy_loss.cispo_clip_ratio_high=5", "actor.clip_ratio_high", "0.28", NULL },
+    { "actor.policy_loss.loss_mode=clip_cov", NULL, NULL,
+      "loss_mode=clip_cov (here): no such choice; valid: one of: vanilla/ppo/future_kl, gspo, cispo, gppo, aepo" },
+    { "actor.enable_entropy_balanced_clipping=True", "actor.policy_loss.loss_mode", "aepo", NULL },
+    { "actor.enable_entropy_balanced_clipping=True", "advantage.entropy_weight", "0.2", NULL },
+    { "actor.enable_entropy_balanced_clipping=True", "advantage.future", "off", NULL },
+    { "actor.enable_entropy_balanced_clipping=True actor.enable_entropy_balanced_advantage=False",
+      "advantage.entropy_weight", "0", NULL },
+    { "actor.enable_entropy_balanced_clipping=False actor.enable_entropy_balanced_advantage=True",
+      "advantage.entropy_weight", "0.2", NULL },
+    { "actor.enable_entropy_balanced_clipping=False", "actor.policy_loss.loss_mode", "vanilla", NULL },
+    { "actor.enable_entropy_balanced_clipping=False", "advantage.future", "scale", NULL },
+    { "actor.enable_policy_loss_gspo=True", "actor.policy_loss.loss_mode", "gspo", NULL },
+    { "actor.enable_policy_loss_gspo=True actor.policy_loss.loss_mode=gppo", "actor.policy_loss.loss_mode", "gppo",
+      NULL },
+    { "actor.enable_policy_loss_gspo=perhaps", NULL, NULL, "neither true nor false" },
+    { "rollout.enable_dynamic_rollouts=False", "rollout.n", "16", NULL },
+    { "rollout.enable_dynamic_rollouts=True", NULL, NULL, "AEPO's budget of rollouts by entropy is not built" },
+    { "algorithm.gamma=0.9 algorithm.adv_estimator=reinforce_plus_plus", "algorithm.gamma", "0.9", NULL },
+    { "algorithm.adv_estimator=reinforce_plus_plus", "algorithm.adv_estimator", "reinforce_plus_plus", NULL },
+    { "algorithm.adv_estimator=reinforce_pp", "algorithm.adv_estimator", "reinforce_plus_plus", NULL },
+    { "algorithm.adv_estimator=reinforce_plus_plus_baseline", "algorithm.adv_estimator",
+      "reinforce_plus_plus_baseline", NULL },
+    { "algorithm.adv_estimator=grpo_passk", "algorithm.adv_estimator", "grpo_passk", NULL },
+    { "algorithm.adv_estimator=grpo_vectorized", "algorithm.adv_estimator", "grpo", NULL },
+    { "algorithm.adv_estimator=rloo", "algorithm.adv_estimator", "rloo", NULL },
+    { "algorithm.adv_estimator=rloo_vectorized", "algorithm.adv_estimator", "rloo", NULL },
+    { "algorithm.adv_estimator=opo", "algorithm.adv_estimator", "opo", NULL },
+    { "algorithm.adv_estimator=remax", NULL, NULL,
+      "algorithm.adv_estimator=remax (here): needs a greedy rollout of each prompt as its baseline, which is not "
+      "built yet; valid: one of: appo, grpo/grpo_vectorized, grpo_passk, reinforce_plus_plus/reinforce_pp, " },
+    { "algorithm.adv_estimator=gspo", NULL, NULL, "a loss, not an estimator: actor.policy_loss.loss_mode=gspo" },
+    { "algorithm.adv_estimator=gpg", NULL, NULL, "no such choice; valid: one of: appo, grpo" },
+    { "algorithm.norm_adv_by_std_in_grpo=False", "advantage.norm_by_std", "false", NULL },
+    { "algorithm.norm_adv_by_std_in_grpo=perhaps", NULL, NULL, "algorithm.norm_adv_by_std_in_grpo=perhaps" },
+    { "rollout.appo_dynamic_branching=True", "branch.when", "step", NULL },
+    { "rollout.appo_dynamic_branching=True branch.when=minibatch", "branch.when", "minibatch", NULL },
+    { "rollout.appo_dynamic_branching=True algorithm.preset=default", "branch.when", "minibatch", NULL },
+    { "rollout.appo_dynamic_branching=False", NULL, NULL, "rollout.appo_dynamic_branching=false" },
+    { "rollout.val_kwargs.do_sample=False rollout.val_kwargs.temperature=0.7", "rollout.val_kwargs.temperature",
+      "0", NULL },
+    { "rollout.val_kwargs.do_sample=True rollout.val_kwargs.temperature=0.7", "rollout.val_kwargs.temperature",
+      "0.7", NULL },
+    { "rollout.val_kwargs.do_sample=False rollout.val_kwargs.top_p=0.7", "rollout.val_kwargs.top_p", "1", NULL },
+    { "rollout.multi_turn.max_assistant_turns=2", "tools.call_limit", "1", NULL },
+    { "rollout.multi_turn.max_assistant_turns=null", "tools.call_limit", "5", NULL },
+    { "rollout.multi_turn.max_assistant_turns=1.5", NULL, NULL, "a number of turns" },
+    { "rollout.multi_turn.max_user_turns=7", "tools.call_limit", "7", NULL },
+    { "rollout.multi_turn.max_user_turns=16 rollout.multi_turn.max_assistant_turns=16", "tools.call_limit", "15",
+      NULL },
+    { "rollout.multi_turn.max_assistant_turns=9 tools.call_limit=3", "tools.call_limit", "3", NULL },
+    { "rollout.multi_turn.enable=False rollout.multi_turn.format=hermes", "tools.call_limit", "0", NULL },
+    { "rollout.multi_turn.enable=False rollout.multi_turn.format=hermes", "tools.format", "tags", NULL },
+    { "rollout.multi_turn.enable=True rollout.multi_turn.format=qwen", "tools.format", "hermes", NULL },
+    { "rollout.multi_turn.enable=True rollout.multi_turn.format=chatml", "tools.format", "tags", NULL },
+    { "max_turns=2 data.max_response_length=500 data.max_obs_length=300", "data.max_response_length", "2100",
+      NULL },
+    { "max_turns=2 data.max_response_length=500 data.max_obs_length=300", "tools.call_limit", "2", NULL },
+    { "data.max_prompt_length=4096 data.max_start_length=2048", "data.max_prompt_length", "2048", NULL },
+    { "rollout.n_agent=5 algorithm.adv_estimator=grpo", "rollout.n", "5", NULL },
+    { "rollout.max_model_len=15000 data.max_prompt_length=4096 data.max_response_length=3000", "rollout.max_len",
+      "7096", NULL },
+    { "rollout.max_model_len=5000 data.max_prompt_length=4096 data.max_response_length=3000", "rollout.max_len",
+      "5000", NULL },
+    { "rollout.max_model_len=x", NULL, NULL, "not a whole number" },
+    { "trainer.resume_mode=disable", "trainer.resume", "off", NULL },
+    { "trainer.resume_mode=auto trainer.resume_from_path=a/global_step_3", "trainer.resume", "auto", NULL },
+    { "trainer.resume_mode=resume_path trainer.resume_from_path=a/global_step_3", "trainer.resume",
+      "a/global_step_3", NULL },
+    { "trainer.resume_mode=resume_path", NULL, NULL, "needs trainer.resume_from_path" },
+    { "trainer.resume_mode=never", NULL, NULL, "one of: auto, disable, resume_path" },
+    { "actor.optim.betas=[0.8,0.99]", "actor.optim.beta1", "0.8", NULL },
+    { "actor.optim.betas=0.8,0.99", "actor.optim.beta2", "0.99", NULL },
+    { "actor.optim.betas=0.8", NULL, NULL, "two numbers" },
+    { "actor.optim.betas=[0.8,0.99", NULL, NULL, "two numbers" },
+    { "actor.optim.betas=[0.8,0.99]7", NULL, NULL, "two numbers" },
+    { "actor.optim.betas=0.8,0.99,0.9", NULL, NULL, "two numbers" },
+    /* what lies below every other key, by way of another key, the environment or another name */
+    { "algorithm.preset=${trainer.project_name} trainer.project_name=paper", "data.train_batch_size", "128", NULL },
+    { "algorithm.preset=${oc.env:APPO_NOT_THERE,paper}", "data.train_batch_size", "128", NULL },
+    { "algorithm.preset=${oc.env:APPO_NOT_THERE}", NULL, NULL, "2 keys are rejected" },
+    { "rollout.appo_dynamic_branching=${rollout.do_sample} rollout.do_sample=true", "branch.when", "step", NULL },
+    { "model.path=${data.nothing}", "actor.optim.lr", "0.0003", NULL },
+    { "model.path=/m", "actor.optim.lr", "1e-06", NULL },
+    { "model.partial_pretrain=/m", "actor.optim.lr", "1e-06", NULL },
+    { "actor.optim.lr_warmup_steps_ratio=0.1", "actor.optim.lr_warmup_steps", "-1", NULL },
+    { "actor.optim.lr_warmup_steps_ratio=0.1 actor.optim.lr_warmup_steps=7", "actor.optim.lr_warmup_steps", "7",
+      NULL },
+    { "actor.clip_ratio=0.1 actor.clip_ratio_high=0.3", "actor.clip_ratio_high", "0.3", NULL },
+    { "actor.clip_ratio_high=0.3 actor.clip_ratio=0.1", "actor.clip_ratio_high", "0.3", NULL },
+    { "actor.clip_ratio_high=0.3 actor.clip_ratio=0.1", "actor.clip_ratio_low", "0.1", NULL },
+    { "custom_reward_function.path=/x/deep_research.py", "reward.kind", "deep_research", NULL },
+    { "custom_reward_function.path=null", "reward.kind", "task", NULL },
+    { "rollout.tools.call_limit=3 rollout.tools.max_workers=64", "tools.threads", "64", NULL },
+    { "rollout.tools.tool_instances.search.params.cache_file=~/c.json", "tools.search_cache", "/h/c.json", NULL },
+    { "trainer.logger=[wandb]", "trainer.logger", "console", NULL },
+    { "trainer.logger=['console','wandb','tensorboard',mlflow]", "trainer.logger", "console,tensorboard", NULL },
+    /* null, removal, later ones, interpolation */
+    { "trainer.total_training_steps=7 trainer.total_training_steps=null", "trainer.total_training_steps", "40",
+      NULL },
+    { "data.val_files=null", "data.val_files", "", NULL },
+    { "data.seed=null trainer.rollout_data_dir=null", "data.seed", "-1", NULL },
+    { "trainer.rollout_data_dir=null", "trainer.rollout_data_dir", "", NULL },
+    { "rollout.n=9 ~rollout.n", "rollout.n", "16", NULL },
+    { "rollout.n=9 ~rollout.n ++rollout.n=11", "rollout.n", "11", NULL },
+    { "~rollout.nn", NULL, NULL, "rollout.nn (here): no such option. Did you mean rollout.n" },
+    { "rollout.name=???", "rollout.n", "16", NULL },
+    { "rollout.n=???", "rollout.n", "16", NULL },
+    { "trainer.experiment_name=e trainer.default_local_dir=c/${trainer.project_name}/${trainer.experiment_name}",
+      "trainer.default_local_dir", "c/appo/e", NULL },
+    { "rollout.n=8 actor.ppo_mini_batch_size=${rollout.n} data.train_batch_size=16", "actor.ppo_mini_batch_size",
+      "8", NULL },
+    { "actor_rollout_ref.rollout.n=8 actor_rollout_ref.rollout.initial_rollouts=${.n}", "rollout.initial_rollouts",
+      "8", NULL },
+    { "actor.ppo_epochs=3 actor.optim.lr_warmup_steps=${..ppo_epochs}", "actor.optim.lr_warmup_steps", "3", NULL },
+    { "rollout.n=${oc.select:data.nothing,7}", "rollout.n", "7", NULL },
+    { "rollout.n=${oc.select:data.nothing,${rollout.initial_rollouts}}", "rollout.n", "4", NULL },
+    { "rollout.n=${oc.select:data.nothing}", "rollout.n", "16", NULL },
+    { "trainer.project_name=a-${oc.env:HOME}-b", "trainer.project_name", "a-/h-b", NULL },
+    { "trainer.project_name=${oc.env:APPO_NOT_THERE,x}", "trainer.project_name", "x", NULL },
+    { "trainer.project_name=${oc.env:APPO_NOT_THERE,'a.b'}", "trainer.project_name", "a.b", NULL },
+    { "trainer.project_name=${oc.env:APPO_NOT_THERE,\"x'y\"}", "trainer.project_name", "x'y", NULL },
+    { "trainer.project_name=${oc.env:APPO_NOT_THERE,''}/c", "trainer.project_name", "/c", NULL },
+    { "trainer.project_name=${oc.env:APPO_NOT_THERE}", NULL, NULL, "${oc.env:APPO_NOT_THERE} is not" },
+    { "trainer.project_name=${now:%Y}", NULL, NULL,
+      "trainer.project_name=${now:%Y} (here): ${now:%Y} is not understood" },
+    { "trainer.project_name=x${data.nothing}", NULL, NULL, "${data.nothing} is not set" },
+    { "trainer.project_name=${trainer.project_name}", NULL, NULL, "names itself" },
+    { "trainer.project_name=x${trainer.experiment_name} trainer.experiment_name=y${trainer.project_name}", NULL,
+      NULL, "keys are rejected" },
+    { "trainer.project_name=${trainer", NULL, NULL, "without }" },
+    { "trainer.project_name=${}", NULL, NULL, "is not" },
+    { "rollout.prompt_length=${anything:at_all}", "rollout.n", "16", NULL },
+    { "model.lora_rank=${model.nothing}", "rollout.n", "16", NULL },
+    /* neutral and other values of what is not built */
+    { "model.lora_rank=0", "rollout.n", "16", NULL },
+    { "model.lora_rank=8", NULL, NULL, "model.lora_rank=8 (here): LoRA is not built" },
+    { "actor_rollout_ref.model.lora_rank=8", NULL, NULL, "model.lora_rank=8 (here): LoRA is not built" },
+    { "reward_model.enable=false", "rollout.n", "16", NULL },
+    { "reward_model.enable=True", NULL, NULL, "reward models are not built" },
+    { "trainer.nnodes=1 trainer.n_gpus_per_node=1 rollout.tensor_model_parallel_size=1", "rollout.n", "16", NULL },
+    { "trainer.nnodes=2", NULL, NULL, "ranks are not built" },
+    { "trainer.n_gpus_per_node=8", NULL, NULL, "ranks are not built" },
+    { "actor.ulysses_sequence_parallel_size=2", NULL, NULL, "ranks are not built" },
+    { "actor.megatron.tensor_model_parallel_size=4", NULL, NULL, "ranks are not built" },
+    { "reward_model.rollout.tensor_model_parallel_size=2", "rollout.n", "16", NULL },
+    { "actor.optim.clip_grad=1.0", "rollout.n", "16", NULL },
+    { "actor.optim.clip_grad=0.5", NULL, NULL, "actor.grad_clip" },
+    { "actor.optim.lr_scheduler_type=cosine", NULL, NULL, "constant after the warm-up" },
+    { "actor.optim.warmup_style=null", "rollout.n", "16", NULL },
+    { "actor.optim.optimizer=adam actor.optim.lr_decay_style=constant actor.optim.lr_warmup_init=0.0", "rollout.n",
+      "16", NULL },
+    { "+actor.optim.override_optimizer_config.optimizer_cpu_offload=True", "rollout.n", "16", NULL },
+    { "+actor.optim.override_optimizer_config.eps=1e-5", NULL, NULL, "AdamW's usual ones" },
+    { "actor.optim.lr_decay_style=cosine", NULL, NULL, "constant after the warm-up" },
+    { "async_training.staleness_threshold=0.5", NULL, NULL, "is not built" },
+    { "data.prompt_dict_keys=['question']", NULL, NULL, "data.prompt_key names a column" },
+    { "rollout.nnodes=2", NULL, NULL, "ranks are not built" },
+    { "algorithm.adv_estimator=gae", NULL, NULL, "gae (here): needs a critic, which is not built yet" },
+    { "rollout.tools.tool_instances.code.class_path=a.B", NULL, NULL, "tools of one's own" },
+    { "data.apply_chat_template_kwargs={}", "rollout.n", "16", NULL },
+    { "+data.apply_chat_template_kwargs.enable_thinking=False", NULL, NULL, "the chat template" },
+    { "data.custom_cls.path=/x.py", NULL, NULL, "classes of one's own" },
+    { "rollout.do_sample=False", NULL, NULL, "greedy rollouts" },
+};
+
 /* One key's value after a command line; error: instead, what the one problem says */
 static void other_programs_values(void **state)
 {
     (void)state;
-    static const struct { const char *args, *key, *text, *error; } cases[] = {
-        { "actor.policy_loss.decay_rate=64.0", "advantage.future_gamma", "0.9892280131939755", NULL },
-        { "actor.policy_loss.decay_rate=0", NULL, NULL,
-          "actor.policy_loss.decay_rate=0 (here): a half-life in tokens is needed" },
-        { "actor.policy_loss.decay_rate=x", NULL, NULL, "a half-life" },
-        { "actor.policy_loss.future_kl_clip_ratio=0.3", "advantage.future_clip_low", "0.3", NULL },
-        { "actor.policy_loss.future_kl_clip_high_only=True actor.policy_loss.future_kl_clip_ratio=0.3",
-          "advantage.future_clip_low", "0", NULL },
-        { "actor.policy_loss.future_kl_clip_high_only=True actor.policy_loss.future_kl_clip_ratio=0.3",
-          "advantage.future_clip_high", "0.3", NULL },
-        { "actor.policy_loss.future_kl_clip_high_only=maybe", NULL, NULL, "neither true nor false" },
-        { "actor.policy_loss.future_kl_weight=1.0 actor.policy_loss.safety_thresh=4", "advantage.future_safety", "4",
-          NULL },
-        { "actor.policy_loss.loss_mode=future_kl", "advantage.future", "scale", NULL },
-        { "actor.policy_loss.loss_mode=vanilla", "advantage.future", "off", NULL },
-        { "actor.policy_loss.loss_mode=future_kl advantage.future=fipo", "advantage.future", "fipo", NULL },
-        { "actor.policy_loss.loss_mode=future_kl", "actor.policy_loss.loss_mode", "vanilla", NULL },
-        { "actor.policy_loss.loss_mode=ppo", "actor.policy_loss.loss_mode", "vanilla", NULL },
-        { "actor.policy_loss.loss_mode=???", "advantage.future", "scale", NULL },
-        { "actor.policy_loss.loss_mode=null", "advantage.future", "scale", NULL },
-        { "actor_rollout_ref.actor.policy_loss.loss_mode=gspo", "actor.policy_loss.loss_mode", "gspo", NULL },
-        { "actor.policy_loss.loss_mode=cispo", "advantage.future", "off", NULL },
-        { "actor.policy_loss.loss_mode=cispo advantage.future=scale", "advantage.future", "scale", NULL },
-        { "actor.policy_loss.loss_mode=cispo algorithm.preset=official", "advantage.future", "off", NULL },
-        { "actor.policy_loss.loss_mode=cispo actor.policy_loss.cispo_clip_ratio_high=5 "
-          "actor.policy_loss.cispo_clip_ratio_low=1", "actor.clip_ratio_high", "5", NULL },
-        { "actor.policy_loss.loss_mode=cispo actor.policy_loss.cispo_clip_ratio_low=0.9", "actor.clip_ratio_low",
-          "0.9", NULL },
-        { "actor.policy_loss.loss_mode=cispo actor.policy_loss.cispo_clip_ratio_low=0.9 actor.clip_ratio_low=0.1",
-          "actor.clip_ratio_low", "0.1", NULL },
-        { "actor.policy_loss.cispo_clip_ratio_high=5", "actor.clip_ratio_high", "0.28", NULL },
-        { "actor.policy_loss.loss_mode=clip_cov", NULL, NULL,
-          "loss_mode=clip_cov (here): no such choice; valid: one of: vanilla/ppo/future_kl, gspo, cispo, gppo, aepo" },
-        { "actor.enable_entropy_balanced_clipping=True", "actor.policy_loss.loss_mode", "aepo", NULL },
-        { "actor.enable_entropy_balanced_clipping=True", "advantage.entropy_weight", "0.2", NULL },
-        { "actor.enable_entropy_balanced_clipping=True", "advantage.future", "off", NULL },
-        { "actor.enable_entropy_balanced_clipping=True actor.enable_entropy_balanced_advantage=False",
-          "advantage.entropy_weight", "0", NULL },
-        { "actor.enable_entropy_balanced_clipping=False actor.enable_entropy_balanced_advantage=True",
-          "advantage.entropy_weight", "0.2", NULL },
-        { "actor.enable_entropy_balanced_clipping=False", "actor.policy_loss.loss_mode", "vanilla", NULL },
-        { "actor.enable_entropy_balanced_clipping=False", "advantage.future", "scale", NULL },
-        { "actor.enable_policy_loss_gspo=True", "actor.policy_loss.loss_mode", "gspo", NULL },
-        { "actor.enable_policy_loss_gspo=True actor.policy_loss.loss_mode=gppo", "actor.policy_loss.loss_mode", "gppo",
-          NULL },
-        { "actor.enable_policy_loss_gspo=perhaps", NULL, NULL, "neither true nor false" },
-        { "rollout.enable_dynamic_rollouts=False", "rollout.n", "16", NULL },
-        { "rollout.enable_dynamic_rollouts=True", NULL, NULL, "AEPO's budget of rollouts by entropy is not built" },
-        { "algorithm.gamma=0.9 algorithm.adv_estimator=reinforce_plus_plus", "algorithm.gamma", "0.9", NULL },
-        { "algorithm.adv_estimator=reinforce_plus_plus", "algorithm.adv_estimator", "reinforce_plus_plus", NULL },
-        { "algorithm.adv_estimator=reinforce_pp", "algorithm.adv_estimator", "reinforce_plus_plus", NULL },
-        { "algorithm.adv_estimator=reinforce_plus_plus_baseline", "algorithm.adv_estimator",
-          "reinforce_plus_plus_baseline", NULL },
-        { "algorithm.adv_estimator=grpo_passk", "algorithm.adv_estimator", "grpo_passk", NULL },
-        { "algorithm.adv_estimator=grpo_vectorized", "algorithm.adv_estimator", "grpo", NULL },
-        { "algorithm.adv_estimator=rloo", "algorithm.adv_estimator", "rloo", NULL },
-        { "algorithm.adv_estimator=rloo_vectorized", "algorithm.adv_estimator", "rloo", NULL },
-        { "algorithm.adv_estimator=opo", "algorithm.adv_estimator", "opo", NULL },
-        { "algorithm.adv_estimator=remax", NULL, NULL,
-          "algorithm.adv_estimator=remax (here): needs a greedy rollout of each prompt as its baseline, which is not "
-          "built yet; valid: one of: appo, grpo/grpo_vectorized, grpo_passk, reinforce_plus_plus/reinforce_pp, " },
-        { "algorithm.adv_estimator=gspo", NULL, NULL, "a loss, not an estimator: actor.policy_loss.loss_mode=gspo" },
-        { "algorithm.adv_estimator=gpg", NULL, NULL, "no such choice; valid: one of: appo, grpo" },
-        { "algorithm.norm_adv_by_std_in_grpo=False", "advantage.norm_by_std", "false", NULL },
-        { "algorithm.norm_adv_by_std_in_grpo=perhaps", NULL, NULL, "algorithm.norm_adv_by_std_in_grpo=perhaps" },
-        { "rollout.appo_dynamic_branching=True", "branch.when", "step", NULL },
-        { "rollout.appo_dynamic_branching=True branch.when=minibatch", "branch.when", "minibatch", NULL },
-        { "rollout.appo_dynamic_branching=True algorithm.preset=default", "branch.when", "minibatch", NULL },
-        { "rollout.appo_dynamic_branching=False", NULL, NULL, "rollout.appo_dynamic_branching=false" },
-        { "rollout.val_kwargs.do_sample=False rollout.val_kwargs.temperature=0.7", "rollout.val_kwargs.temperature",
-          "0", NULL },
-        { "rollout.val_kwargs.do_sample=True rollout.val_kwargs.temperature=0.7", "rollout.val_kwargs.temperature",
-          "0.7", NULL },
-        { "rollout.val_kwargs.do_sample=False rollout.val_kwargs.top_p=0.7", "rollout.val_kwargs.top_p", "1", NULL },
-        { "rollout.multi_turn.max_assistant_turns=2", "tools.call_limit", "1", NULL },
-        { "rollout.multi_turn.max_assistant_turns=null", "tools.call_limit", "5", NULL },
-        { "rollout.multi_turn.max_assistant_turns=1.5", NULL, NULL, "a number of turns" },
-        { "rollout.multi_turn.max_user_turns=7", "tools.call_limit", "7", NULL },
-        { "rollout.multi_turn.max_user_turns=16 rollout.multi_turn.max_assistant_turns=16", "tools.call_limit", "15",
-          NULL },
-        { "rollout.multi_turn.max_assistant_turns=9 tools.call_limit=3", "tools.call_limit", "3", NULL },
-        { "rollout.multi_turn.enable=False rollout.multi_turn.format=hermes", "tools.call_limit", "0", NULL },
-        { "rollout.multi_turn.enable=False rollout.multi_turn.format=hermes", "tools.format", "tags", NULL },
-        { "rollout.multi_turn.enable=True rollout.multi_turn.format=qwen", "tools.format", "hermes", NULL },
-        { "rollout.multi_turn.enable=True rollout.multi_turn.format=chatml", "tools.format", "tags", NULL },
-        { "max_turns=2 data.max_response_length=500 data.max_obs_length=300", "data.max_response_length", "2100",
-          NULL },
-        { "max_turns=2 data.max_response_length=500 data.max_obs_length=300", "tools.call_limit", "2", NULL },
-        { "data.max_prompt_length=4096 data.max_start_length=2048", "data.max_prompt_length", "2048", NULL },
-        { "rollout.n_agent=5 algorithm.adv_estimator=grpo", "rollout.n", "5", NULL },
-        { "rollout.max_model_len=15000 data.max_prompt_length=4096 data.max_response_length=3000", "rollout.max_len",
-          "7096", NULL },
-        { "rollout.max_model_len=5000 data.max_prompt_length=4096 data.max_response_length=3000", "rollout.max_len",
-          "5000", NULL },
-        { "rollout.max_model_len=x", NULL, NULL, "not a whole number" },
-        { "trainer.resume_mode=disable", "trainer.resume", "off", NULL },
-        { "trainer.resume_mode=auto trainer.resume_from_path=a/global_step_3", "trainer.resume", "auto", NULL },
-        { "trainer.resume_mode=resume_path trainer.resume_from_path=a/global_step_3", "trainer.resume",
-          "a/global_step_3", NULL },
-        { "trainer.resume_mode=resume_path", NULL, NULL, "needs trainer.resume_from_path" },
-        { "trainer.resume_mode=never", NULL, NULL, "one of: auto, disable, resume_path" },
-        { "actor.optim.betas=[0.8,0.99]", "actor.optim.beta1", "0.8", NULL },
-        { "actor.optim.betas=0.8,0.99", "actor.optim.beta2", "0.99", NULL },
-        { "actor.optim.betas=0.8", NULL, NULL, "two numbers" },
-        { "actor.optim.betas=[0.8,0.99", NULL, NULL, "two numbers" },
-        { "actor.optim.betas=[0.8,0.99]7", NULL, NULL, "two numbers" },
-        { "actor.optim.betas=0.8,0.99,0.9", NULL, NULL, "two numbers" },
-        /* what lies below every other key, by way of another key, the environment or another name */
-        { "algorithm.preset=${trainer.project_name} trainer.project_name=paper", "data.train_batch_size", "128", NULL },
-        { "algorithm.preset=${oc.env:APPO_NOT_THERE,paper}", "data.train_batch_size", "128", NULL },
-        { "algorithm.preset=${oc.env:APPO_NOT_THERE}", NULL, NULL, "2 keys are rejected" },
-        { "rollout.appo_dynamic_branching=${rollout.do_sample} rollout.do_sample=true", "branch.when", "step", NULL },
-        { "model.path=${data.nothing}", "actor.optim.lr", "0.0003", NULL },
-        { "model.path=/m", "actor.optim.lr", "1e-06", NULL },
-        { "model.partial_pretrain=/m", "actor.optim.lr", "1e-06", NULL },
-        { "actor.optim.lr_warmup_steps_ratio=0.1", "actor.optim.lr_warmup_steps", "-1", NULL },
-        { "actor.optim.lr_warmup_steps_ratio=0.1 actor.optim.lr_warmup_steps=7", "actor.optim.lr_warmup_steps", "7",
-          NULL },
-        { "actor.clip_ratio=0.1 actor.clip_ratio_high=0.3", "actor.clip_ratio_high", "0.3", NULL },
-        { "actor.clip_ratio_high=0.3 actor.clip_ratio=0.1", "actor.clip_ratio_high", "0.3", NULL },
-        { "actor.clip_ratio_high=0.3 actor.clip_ratio=0.1", "actor.clip_ratio_low", "0.1", NULL },
-        { "custom_reward_function.path=/x/deep_research.py", "reward.kind", "deep_research", NULL },
-        { "custom_reward_function.path=null", "reward.kind", "task", NULL },
-        { "rollout.tools.call_limit=3 rollout.tools.max_workers=64", "tools.threads", "64", NULL },
-        { "rollout.tools.tool_instances.search.params.cache_file=~/c.json", "tools.search_cache", "/h/c.json", NULL },
-        { "trainer.logger=[wandb]", "trainer.logger", "console", NULL },
-        { "trainer.logger=['console','wandb','tensorboard',mlflow]", "trainer.logger", "console,tensorboard", NULL },
-        /* null, removal, later ones, interpolation */
-        { "trainer.total_training_steps=7 trainer.total_training_steps=null", "trainer.total_training_steps", "40",
-          NULL },
-        { "data.val_files=null", "data.val_files", "", NULL },
-        { "data.seed=null trainer.rollout_data_dir=null", "data.seed", "-1", NULL },
-        { "trainer.rollout_data_dir=null", "trainer.rollout_data_dir", "", NULL },
-        { "rollout.n=9 ~rollout.n", "rollout.n", "16", NULL },
-        { "rollout.n=9 ~rollout.n ++rollout.n=11", "rollout.n", "11", NULL },
-        { "~rollout.nn", NULL, NULL, "rollout.nn (here): no such option. Did you mean rollout.n" },
-        { "rollout.name=???", "rollout.n", "16", NULL },
-        { "rollout.n=???", "rollout.n", "16", NULL },
-        { "trainer.experiment_name=e trainer.default_local_dir=c/${trainer.project_name}/${trainer.experiment_name}",
-          "trainer.default_local_dir", "c/appo/e", NULL },
-        { "rollout.n=8 actor.ppo_mini_batch_size=${rollout.n} data.train_batch_size=16", "actor.ppo_mini_batch_size",
-          "8", NULL },
-        { "actor_rollout_ref.rollout.n=8 actor_rollout_ref.rollout.initial_rollouts=${.n}", "rollout.initial_rollouts",
-          "8", NULL },
-        { "actor.ppo_epochs=3 actor.optim.lr_warmup_steps=${..ppo_epochs}", "actor.optim.lr_warmup_steps", "3", NULL },
-        { "rollout.n=${oc.select:data.nothing,7}", "rollout.n", "7", NULL },
-        { "rollout.n=${oc.select:data.nothing,${rollout.initial_rollouts}}", "rollout.n", "4", NULL },
-        { "rollout.n=${oc.select:data.nothing}", "rollout.n", "16", NULL },
-        { "trainer.project_name=a-${oc.env:HOME}-b", "trainer.project_name", "a-/h-b", NULL },
-        { "trainer.project_name=${oc.env:APPO_NOT_THERE,x}", "trainer.project_name", "x", NULL },
-        { "trainer.project_name=${oc.env:APPO_NOT_THERE,'a.b'}", "trainer.project_name", "a.b", NULL },
-        { "trainer.project_name=${oc.env:APPO_NOT_THERE,\"x'y\"}", "trainer.project_name", "x'y", NULL },
-        { "trainer.project_name=${oc.env:APPO_NOT_THERE,''}/c", "trainer.project_name", "/c", NULL },
-        { "trainer.project_name=${oc.env:APPO_NOT_THERE}", NULL, NULL, "${oc.env:APPO_NOT_THERE} is not" },
-        { "trainer.project_name=${now:%Y}", NULL, NULL,
-          "trainer.project_name=${now:%Y} (here): ${now:%Y} is not understood" },
-        { "trainer.project_name=x${data.nothing}", NULL, NULL, "${data.nothing} is not set" },
-        { "trainer.project_name=${trainer.project_name}", NULL, NULL, "names itself" },
-        { "trainer.project_name=x${trainer.experiment_name} trainer.experiment_name=y${trainer.project_name}", NULL,
-          NULL, "keys are rejected" },
-        { "trainer.project_name=${trainer", NULL, NULL, "without }" },
-        { "trainer.project_name=${}", NULL, NULL, "is not" },
-        { "rollout.prompt_length=${anything:at_all}", "rollout.n", "16", NULL },
-        { "model.lora_rank=${model.nothing}", "rollout.n", "16", NULL },
-        /* neutral and other values of what is not built */
-        { "model.lora_rank=0", "rollout.n", "16", NULL },
-        { "model.lora_rank=8", NULL, NULL, "model.lora_rank=8 (here): LoRA is not built" },
-        { "actor_rollout_ref.model.lora_rank=8", NULL, NULL, "model.lora_rank=8 (here): LoRA is not built" },
-        { "reward_model.enable=false", "rollout.n", "16", NULL },
-        { "reward_model.enable=True", NULL, NULL, "reward models are not built" },
-        { "trainer.nnodes=1 trainer.n_gpus_per_node=1 rollout.tensor_model_parallel_size=1", "rollout.n", "16", NULL },
-        { "trainer.nnodes=2", NULL, NULL, "ranks are not built" },
-        { "trainer.n_gpus_per_node=8", NULL, NULL, "ranks are not built" },
-        { "actor.ulysses_sequence_parallel_size=2", NULL, NULL, "ranks are not built" },
-        { "actor.megatron.tensor_model_parallel_size=4", NULL, NULL, "ranks are not built" },
-        { "reward_model.rollout.tensor_model_parallel_size=2", "rollout.n", "16", NULL },
-        { "actor.optim.clip_grad=1.0", "rollout.n", "16", NULL },
-        { "actor.optim.clip_grad=0.5", NULL, NULL, "actor.grad_clip" },
-        { "actor.optim.lr_scheduler_type=cosine", NULL, NULL, "constant after the warm-up" },
-        { "actor.optim.warmup_style=null", "rollout.n", "16", NULL },
-        { "actor.optim.optimizer=adam actor.optim.lr_decay_style=constant actor.optim.lr_warmup_init=0.0", "rollout.n",
-          "16", NULL },
-        { "+actor.optim.override_optimizer_config.optimizer_cpu_offload=True", "rollout.n", "16", NULL },
-        { "+actor.optim.override_optimizer_config.eps=1e-5", NULL, NULL, "AdamW's usual ones" },
-        { "actor.optim.lr_decay_style=cosine", NULL, NULL, "constant after the warm-up" },
-        { "async_training.staleness_threshold=0.5", NULL, NULL, "is not built" },
-        { "data.prompt_dict_keys=['question']", NULL, NULL, "data.prompt_key names a column" },
-        { "rollout.nnodes=2", NULL, NULL, "ranks are not built" },
-        { "algorithm.adv_estimator=gae", NULL, NULL, "gae (here): needs a critic, which is not built yet" },
-        { "rollout.tools.tool_instances.code.class_path=a.B", NULL, NULL, "tools of one's own" },
-        { "data.apply_chat_template_kwargs={}", "rollout.n", "16", NULL },
-        { "+data.apply_chat_template_kwargs.enable_thinking=False", NULL, NULL, "the chat template" },
-        { "data.custom_cls.path=/x.py", NULL, NULL, "classes of one's own" },
-        { "rollout.do_sample=False", NULL, NULL, "greedy rollouts" },
-    };
     assert_int_equal(setenv("HOME", "/h", 1), 0);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof foreign_values / sizeof *foreign_values; i++) {
         struct err e = { "" };
         struct config c;
         char text[64], *said = NULL;
-        bool ok = applied(&c, cases[i].args, &said, &e);
-        if (cases[i].error) {
-            CHECK(!ok && strstr(e.text, cases[i].error), "%s: \"%s\", want \"%s\"", cases[i].args, e.text,
-                  cases[i].error);
+        bool ok = applied(&c, foreign_values[i].args, &said, &e);
+        if (foreign_values[i].error) {
+            CHECK(!ok && strstr(e.text, foreign_values[i].error), "%s: \"%s\", want \"%s\"", foreign_values[i].args, e.text,
+                  foreign_values[i].error);
         } else {
-            CHECK(ok, "%s: %s", cases[i].args, e.text);
-            const char *got = config_text(&c, config_find(cases[i].key), text);
-            CHECK(!strcmp(got, cases[i].text), "%s: %s is %s, want %s", cases[i].args, cases[i].key, got,
-                  cases[i].text);
+            CHECK(ok, "%s: %s", foreign_values[i].args, e.text);
+            const char *got = config_text(&c, config_find(foreign_values[i].key), text);
+            CHECK(!strcmp(got, foreign_values[i].text), "%s: %s is %s, want %s", foreign_values[i].args, foreign_values[i].key, got,
+                  foreign_values[i].text);
         }
         free(said);
         config_free(&c);
@@ -1131,7 +1135,7 @@ static void words_survive_damage(void **state)
         "max_turns=2 data.max_response_length=500 model.lora_rank=null";
     struct rng r = rng_make(1, 2, 0);
     char text[sizeof words];
-    int refused = 0;
+    int rejected = 0;
     for (int i = 0; i < 1500; i++) {
         struct err e = { "" };
         struct config c;
@@ -1141,11 +1145,11 @@ static void words_survive_damage(void **state)
             text[rng_below(&r, sizeof words - 1)] = "$${}}[],.:~'\"=+ null0-"[rng_below(&r, 22)];
         bool ok = applied(&c, text, &said, &e);
         CHECK(ok || *e.text, "%s", text);
-        refused += !ok;
+        rejected += !ok;
         free(said);
         config_free(&c);
     }
-    CHECK(refused > 300 && refused < 1500, "%d of 1500 refused", refused);
+    CHECK(rejected > 300 && rejected < 1500, "%d of 1500 rejected", rejected);
 }
 
 static void patterns(void **state)
@@ -1176,7 +1180,7 @@ int main(void)
         cmocka_unit_test(presets_in_numbers), cmocka_unit_test(grpo_is_grpo), cmocka_unit_test(temperatures),
         cmocka_unit_test(good_and_bad_values), cmocka_unit_test(one_name_may_set_two_keys),
         cmocka_unit_test(yaml_becomes_settings), cmocka_unit_test(yaml_of_empty_lines),
-        cmocka_unit_test(yaml_of_any_name), cmocka_unit_test(yaml_refused), cmocka_unit_test(yaml_survives_damage),
+        cmocka_unit_test(yaml_of_any_name), cmocka_unit_test(yaml_rejected), cmocka_unit_test(yaml_survives_damage),
         cmocka_unit_test(later_sources_win), cmocka_unit_test(what_is_printed_reads_back),
         cmocka_unit_test(contradictions), cmocka_unit_test(defaults_that_follow), cmocka_unit_test(lengths_of_a_model),
         cmocka_unit_test(what_fits_memory), cmocka_unit_test(high_rates_are_warned_of),

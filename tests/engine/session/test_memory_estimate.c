@@ -1,4 +1,4 @@
-/* test_memory_estimate.c: a run that is too large is refused before anything is read, with what it takes and what is
+/* test_memory_estimate.c: a run that is too large is rejected before anything is read, with what it takes and what is
  * there; what it is said to take is what it takes. */
 #include "engine/session/memory_estimate.h"
 #include "engine/session/session.h"
@@ -20,7 +20,7 @@ static void open_config(struct config *c)
     set(c, "model.path", "policy");
 }
 
-static void too_large_is_refused(void **state)
+static void too_large_is_rejected(void **state)
 {
     (void)state;
     struct config c;
@@ -62,9 +62,9 @@ static void what_others_say(void **state)
     config_free(&c);
 }
 
-/* Opened in a child that has this much memory: OPENS, REFUSED, or 70 where the memory runs out on the way. The shim
+/* Opened in a child that has this much memory: OPENS, REJECTED, or 70 where the memory runs out on the way. The shim
  * only; it reads what it shall be when it is first used, so that must not happen here. */
-enum { OPENS = 10, REFUSED, NOT_THE_SHIM };
+enum { OPENS = 10, REJECTED, NOT_THE_SHIM };
 static int opens_with(size_t bytes)
 {
     int status;
@@ -83,34 +83,34 @@ static int opens_with(size_t bytes)
         open_config(&c);
         set(&c, "rollout.max_num_seqs", "8");
         set(&c, "actor.ppo_max_token_len_per_gpu", "512");
-        _exit(session_open(&s, &c, true, &e) ? OPENS : REFUSED);
+        _exit(session_open(&s, &c, true, &e) ? OPENS : REJECTED);
     }
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status), "waitpid");
     return WEXITSTATUS(status);
 }
 
-/* Whatever the memory, a run either is refused at the start or opens: it never runs out half-way. Attention plans and
+/* Whatever the memory, a run either is rejected at the start or opens: it never runs out half-way. Attention plans and
  * rounding are a few MiB. */
 static void never_half_way(void **state)
 {
     (void)state;
     size_t low = 1 << 20, high = (size_t)1 << 30;
     if (opens_with(low) == NOT_THE_SHIM) skip();
-    assert_int_equal(opens_with(low), REFUSED);
+    assert_int_equal(opens_with(low), REJECTED);
     assert_int_equal(opens_with(high), OPENS);
     while (high - low > 1 << 20) {
         size_t mid = low + (high - low) / 2;
         int got = opens_with(mid);
-        CHECK(got == OPENS || got == REFUSED, "with %zu bytes: status %d", mid, got);
+        CHECK(got == OPENS || got == REJECTED, "with %zu bytes: status %d", mid, got);
         if (got == OPENS) high = mid;
         else low = mid;
     }
-    printf("opens with %zu bytes, is refused with %zu\n", high, low);
+    printf("opens with %zu bytes, is rejected with %zu\n", high, low);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(never_half_way), cmocka_unit_test(too_large_is_refused),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(never_half_way), cmocka_unit_test(too_large_is_rejected),
                                         cmocka_unit_test(what_others_say) };
     return cmocka_run_group_tests_name("fits", tests, NULL, NULL);
 }

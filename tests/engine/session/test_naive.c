@@ -1,5 +1,5 @@
 /* test_naive.c: a small rollout and two whole training steps against the loops of tests/naive_model.h in double, which
- * know nothing of pages, batches, shared prefixes or backends: whichever backend is linked is checked against the same
+ * know nothing of pages, batches, shared prefixes or backends: the linked backend is checked against the same
  * numbers. It may be off by no more than twice what the loops are off by that round every tensor. */
 #include "base/philox.h"
 #include "engine/learner/learner.h"
@@ -135,7 +135,7 @@ static double logp_of(const struct naive_net *net, int64_t row, int id, double *
 static void check_draw(const struct naive_net *exact, const struct naive_net *naive, int64_t row,
                        const struct sequence *seq, int i)
 {
-    const int vocab = tokenizer_vocab(tok);                     /* ids beyond have no text and are never drawn */
+    const int vocab = tokenizer_vocab(tok);                     /* ids beyond have no text and are never sampled */
     const double u = ((double)philox4x32(SEED, (uint32_t)i, seq->rollout, seq->prompt, seq->step).v[0] + 0.5) * 0x1p-32;
     const double *x = exact->logits + row * model.c.vocab, *y = naive->logits + row * model.c.vocab,
                  it = exact->inv_temp;

@@ -1,5 +1,5 @@
-/* test_token_scores.c: scoring without a learner gives the learner's bits, whatever is scored beside it; the likeliest
- * tokens are those of all log-probabilities. */
+/* test_token_scores.c: scoring without a learner gives the learner's bits, whatever is scored beside it; the most
+ * likely tokens are those of all log-probabilities. */
 #include "base/philox.h"
 #include "engine/learner/learner.h"
 #include "engine/learner/token_scores.h"
@@ -63,8 +63,8 @@ static void same_bits(void **state)
     model_free(&m);
 }
 
-/* Every token of the vocabulary as the last one of the same text: the likeliest are the best of these. */
-static void the_likeliest(void **state)
+/* Every token of the vocabulary as the last one of the same text: the most likely are the best of these. */
+static void the_most_likely(void **state)
 {
     (void)state;
     struct model m;
@@ -93,7 +93,7 @@ static void the_likeliest(void **state)
         }
     }
     token_scorer_free(&s);
-    token_scorer_make(&s, &m, 8, 0);                              /* no likeliest wanted, chunks of the least size */
+    token_scorer_make(&s, &m, 8, 0);                              /* no most likely wanted, chunks of the least size */
     struct pack p;
     acc_t other[LONGEST];
     struct seq_view v = a.v[0];
@@ -108,6 +108,6 @@ static void the_likeliest(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(the_likeliest) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits), cmocka_unit_test(the_most_likely) };
     return cmocka_run_group_tests_name("scorer", tests, NULL, NULL);
 }

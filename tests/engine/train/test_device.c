@@ -19,7 +19,7 @@ static bool waits_count(void)
 #endif
 }
 
-enum { EPISODES = 13, PROMPT = 5 };
+enum { SEQS = 13, PROMPT = 5 };
 
 struct world { struct arena arena; struct kv kv; struct rollout *r; };
 static const struct rollout_config sampling = { .temperature = 0.9,
@@ -54,30 +54,30 @@ static void world_free(struct world *w)
     arena_free(&w->arena);
 }
 
-/* Episodes with unequal room for a response, so that every number of rows from all slots down to 1 turns up. */
+/* Sequences with unequal room for a response, so that every number of rows from all slots down to 1 turns up. */
 static void run(struct world *w, struct sequence *seq, double temperature, struct rollout_stats *s)
 {
-    struct sequence *list[EPISODES];
+    struct sequence *list[SEQS];
     struct rollout_config c = sampling;
     c.temperature = temperature;
     rollout_set(w->r, &c);
-    for (int i = 0; i < EPISODES; i++) {
-        int ids[PROMPT + 3 * EPISODES], len = PROMPT + 3 * i;
+    for (int i = 0; i < SEQS; i++) {
+        int ids[PROMPT + 3 * SEQS], len = PROMPT + 3 * i;
         for (int k = 0; k < len; k++) ids[k] = (i * 31 + k * 7) % 256;
         seq[i] = (struct sequence){ 0 };
         sequence_begin(list[i] = &seq[i], ids, len);
         seq[i].prompt = (uint32_t)i;
     }
-    rollout_run(w->r, list, EPISODES, false, NULL, NULL, s);
+    rollout_run(w->r, list, SEQS, false, NULL, NULL, s);
 }
 
 static void same_and_free(const char *name, struct sequence *a, struct sequence *b)
 {
-    for (int i = 0; i < EPISODES; i++) {
-        CHECK(a[i].n == b[i].n, "%s, episode %d: %d and %d tokens", name, i, a[i].n, b[i].n);
+    for (int i = 0; i < SEQS; i++) {
+        CHECK(a[i].n == b[i].n, "%s, sequence %d: %d and %d tokens", name, i, a[i].n, b[i].n);
         for (int k = 0; k < a[i].n; k++)
             CHECK(a[i].ids[k] == b[i].ids[k] && a[i].logp[k] == b[i].logp[k] && a[i].entropy[k] == b[i].entropy[k],
-                  "%s, episode %d, token %d: id %d and %d, logp %.9g and %.9g", name, i, k, a[i].ids[k], b[i].ids[k],
+                  "%s, sequence %d, token %d: id %d and %d, logp %.9g and %.9g", name, i, k, a[i].ids[k], b[i].ids[k],
                   (double)a[i].logp[k], (double)b[i].logp[k]);
         sequence_free(&b[i], NULL);
     }
@@ -87,7 +87,7 @@ static void recorded_steps_give_the_same(void **state)
 {
     (void)state;
     struct world w;
-    struct sequence hot[EPISODES], cold[EPISODES], again[EPISODES];
+    struct sequence hot[SEQS], cold[SEQS], again[SEQS];
     struct rollout_stats s;
     world_make(&w);
     struct dev_counts start = dev_count();
@@ -101,11 +101,11 @@ static void recorded_steps_give_the_same(void **state)
     run(&w, again, 0.9, &s);
     same_and_free("recorded", hot, again);
     run(&w, again, 0.9, &s);
-    same_and_free("replayed", hot, again);
+    same_and_free("launched", hot, again);
     /* of 1, 2, 4, 8 rows, and 11, which is all slots, those that came twice; passes with prompts in them are not
      * recorded */
     struct dev_counts c = dev_count();
-    printf("%d passes of a run, %d lists recorded, %d passes replayed\n", (int)s.forwards,
+    printf("%d passes of a run, %d graphs captured, %d passes launched\n", (int)s.forwards,
            (int)(c.captured - start.captured), (int)(c.launched - start.launched));
     assert_true(records ? c.captured - start.captured >= 4 && c.captured - start.captured <= 5 : c.captured == 0);
     assert_true(!records || c.launched - start.launched > s.forwards / 2);
@@ -113,7 +113,7 @@ static void recorded_steps_give_the_same(void **state)
     same_and_free("cold", cold, again);
     run(&w, again, 0.9, &s);
     same_and_free("hot again", hot, again);
-    for (int i = 0; i < EPISODES; i++) { sequence_free(&hot[i], NULL); sequence_free(&cold[i], NULL); }
+    for (int i = 0; i < SEQS; i++) { sequence_free(&hot[i], NULL); sequence_free(&cold[i], NULL); }
     world_free(&w);
 }
 
@@ -121,7 +121,7 @@ static void moved_scratch_is_noticed(void **state)
 {
     (void)state;
     struct world w;
-    struct sequence first[EPISODES], again[EPISODES];
+    struct sequence first[SEQS], again[SEQS];
     struct rollout_stats s;
     world_make(&w);
     run(&w, first, 0.9, &s);
@@ -136,7 +136,7 @@ static void moved_scratch_is_noticed(void **state)
     run(&w, again, 0.9, &s);
     same_and_free("moved", first, again);
     assert_true(!dev_graph_supported() || dev_count().captured > before.captured);
-    for (int i = 0; i < EPISODES; i++) sequence_free(&first[i], NULL);
+    for (int i = 0; i < SEQS; i++) sequence_free(&first[i], NULL);
     world_free(&w);
 }
 
@@ -144,7 +144,7 @@ static void a_decode_step_waits_once(void **state)
 {
     (void)state;
     struct world w;
-    struct sequence seq[EPISODES];
+    struct sequence seq[SEQS];
     struct rollout_stats s;
     world_make(&w);
     for (int i = 0; i < 3; i++) {
@@ -154,7 +154,7 @@ static void a_decode_step_waits_once(void **state)
         CHECK(after.allocs == before.allocs, "run %d: %d allocations", i, (int)(after.allocs - before.allocs));
         int waits = (int)(after.syncs - before.syncs);
         CHECK(!waits_count() || waits == s.forwards, "run %d: %d waits in %d passes", i, waits, (int)s.forwards);
-        for (int k = 0; k < EPISODES; k++) sequence_free(&seq[k], NULL);
+        for (int k = 0; k < SEQS; k++) sequence_free(&seq[k], NULL);
     }
     world_free(&w);
 }
@@ -245,7 +245,7 @@ static void sizes_of_passes(void **state)
         int size = pass_size(n, 5000);
         CHECK(size >= n && pass_size(size, 5000) == size && (n <= 64 || 4 * (size - n) < n), "%d rows run as %d", n,
               size);
-        CHECK(pass_size(n, n) == n, "%d rows of %d seats", n, n);
+        CHECK(pass_size(n, n) == n, "%d rows of %d slots", n, n);
     }
 }
 

@@ -713,7 +713,7 @@ static void epochs_choose_anew(void **state)
         { "random points", "default", { "branch.score", "random", "actor.ppo_epochs", "3", "actor.optim.lr", "0" } },
         { "random points, epochs outside", "default", { "branch.score", "random", "actor.ppo_epochs", "3",
             "actor.optim.lr", "0", "actor.epoch_order", "verl" } },
-        { "rollouts in an order drawn", "default", { "branch.points", "3", "actor.ppo_epochs", "3", "actor.optim.lr",
+        { "rollouts in a random order", "default", { "branch.points", "3", "actor.ppo_epochs", "3", "actor.optim.lr",
             "0" } },
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {

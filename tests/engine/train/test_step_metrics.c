@@ -110,16 +110,16 @@ static void add(struct sum *s, double x)
 static double mean(const struct sum *s) { return s->n > 0 ? s->sum / s->n : 0; }
 static double share(double part, double of) { return of > 0 ? part / of : 0; }
 
-/* What was told of, so that nothing printed goes unlooked at. */
-struct told { const struct metrics *m; const char *name; int n; };
+/* The metrics that were checked, so that none printed goes unchecked. */
+struct reported { const struct metrics *m; const char *name; int n; };
 
-static void is(struct told *t, const char *name, double want)
+static void is(struct reported *t, const char *name, double want)
 {
     CHECK_NEAR(metrics_get(t->m, name), want, within * (1 + fabs(want)), "%s: %s", t->name, name);
     t->n++;
 }
 
-static void is3(struct told *t, const char *name, const struct sum *s)
+static void is3(struct reported *t, const char *name, const struct sum *s)
 {
     static const char *const of[] = { "mean", "max", "min" };
     const double want[] = { mean(s), s->max, s->min };
@@ -168,7 +168,7 @@ static int rows_of(const struct line *l, bool (*counts)(const struct line *))
 }
 
 /* Initial rollouts; they are the same in every epoch. */
-static void rollouts(struct told *t, const struct config *c, struct sum *reward, double *generated, double *results)
+static void rollouts(struct reported *t, const struct config *c, struct sum *reward, double *generated, double *results)
 {
     struct sum length = { 0 }, prompt = { 0 }, calls = { 0 }, ent = { 0 };
     double acc = 0, formed = 0, end = 0, python = 0, search = 0, over = 0;
@@ -200,7 +200,7 @@ static void rollouts(struct told *t, const struct config *c, struct sum *reward,
 }
 
 /* Updates: one line of each is enough for what they say of themselves, every initial rollout for the rest. */
-static void updates(struct told *t, const struct config *c)
+static void updates(struct reported *t, const struct config *c)
 {
     struct sum pg = { 0 }, kl = { 0 }, norm = { 0 }, adv = { 0 };
     double live = 0, live_of = 0, dropped = 0, forward = 0;
@@ -225,7 +225,7 @@ static void updates(struct told *t, const struct config *c)
 }
 
 /* Section 6 and 7 of every update, means over its tokens, then over updates. */
-static void ratios(struct told *t, const struct config *c)
+static void ratios(struct reported *t, const struct config *c)
 {
     struct sum ppo_kl = { 0 }, clip = { 0 }, lower = { 0 }, factor = { 0 }, raw = { 0 }, upper = { 0 }, bottom = { 0 };
     struct sum f = { 0 }, o = { 0 };            /* over tokens of all updates: only the ends are used */
@@ -262,7 +262,7 @@ static void ratios(struct told *t, const struct config *c)
     is(t, "appo/iw_clip_lower", mean(&bottom));
 }
 
-static void points(struct told *t)
+static void points(struct reported *t)
 {
     static const char letters[] = "tcag", *const names[] = { "think", "call", "answer", "tag" };
     struct sum score = { 0 };
@@ -291,7 +291,7 @@ static void points(struct told *t)
     reached.strict += strict;
 }
 
-static void branches(struct told *t, const struct config *c, const struct sum *init, double *generated, double *results)
+static void branches(struct reported *t, const struct config *c, const struct sum *init, double *generated, double *results)
 {
     struct sum reward = { 0 }, fresh = { 0 }, omega = { 0 };
     double copies = 0, unique = 0, before = *generated, none = 0;
@@ -333,7 +333,7 @@ static void check_step(const struct metrics *m, const struct config *c, int step
     static const char *const others[] = { "training/rollout_probs_diff/mean", "training/rollout_probs_diff/max",
         "training/rollout_probs_diff/min", "training/rollout_probs_diff_max", "appo/omega_noise",
         "appo/omega_noise_max", "perf/scored_rows", "tools/timeouts" };
-    struct told t = { .m = m, .name = name };
+    struct reported t = { .m = m, .name = name };
     struct sum reward = { 0 };
     double generated = 0, results = 0;
     int times = 0;
