@@ -87,7 +87,8 @@ static void hashes(void **state)
         { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"t\",\"ability\":\"qa\"}\n{\"question\":\"b\","
           "\"answer\":[\"2\",\"3\"]}\n",
           false },
-        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\"}\n{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n",
+        { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\"}\n"
+          "{\"question\":\"b\",\"answer\":[\"2\",\"3\"]}\n",
           false },
         { "{\"question\":\"a\",\"answer\":\"1\",\"data_source\":\"s\",\"ability\":\"qa\"}\n{\"question\":\"b\","
           "\"answer\":[\"3\",\"2\"]}\n",

@@ -27,7 +27,8 @@ static void every_row_names_its_field(void **state)
         CHECK((k->type == KEY_CHOICE) == (k->choices != NULL), "%s: choices", name);
         CHECK(config_find(k->name) == k, "%s is in the table twice", name);
         CHECK(!config_is_together(k->name), "%s is ours", name);
-        for (int j = 0; j < i; j++) CHECK(config_keys[j].at != k->at, "%s and %s: one field", config_keys[j].name, name);
+        for (int j = 0; j < i; j++)
+            CHECK(config_keys[j].at != k->at, "%s and %s: one field", config_keys[j].name, name);
     }
 }
 
@@ -257,12 +258,13 @@ static void good_and_bad_values(void **state)
         config_init(&c);
         bool ok = config_set(&c, single_values[i].key, single_values[i].value, "here", &e);
         if (single_values[i].error) {
-            CHECK(!ok && strstr(e.text, single_values[i].error), "%s=%s: \"%s\", want \"%s\"", single_values[i].key, single_values[i].value,
-                  e.text, single_values[i].error);
+            CHECK(!ok && strstr(e.text, single_values[i].error), "%s=%s: \"%s\", want \"%s\"", single_values[i].key,
+                  single_values[i].value, e.text, single_values[i].error);
         } else {
             CHECK(ok, "%s=%s: %s", single_values[i].key, single_values[i].value, e.text);
             const char *got = config_text(&c, config_find(config_plain_key(single_values[i].key)), text);
-            CHECK(!strcmp(got, single_values[i].text), "%s=%s: got %s", single_values[i].key, single_values[i].value, got);
+            CHECK(!strcmp(got, single_values[i].text), "%s=%s: got %s", single_values[i].key, single_values[i].value,
+                  got);
         }
         config_free(&c);
     }
@@ -675,8 +677,9 @@ static void defaults_that_follow(void **state)
         const char *args[5] = { derived[i].args[0], derived[i].args[1], derived[i].args[2], derived[i].args[3], NULL };
         CHECK(load(&c, args, &rest, NULL, &e), "case %zu: %s", i, e.text);
         const char *got = config_text(&c, config_find(derived[i].key), text), *from = config_source(&c, derived[i].key);
-        CHECK(!strcmp(got, derived[i].text) && !strcmp(from, derived[i].source), "case %zu: %s is %s (%s), want %s (%s)", i,
-              derived[i].key, got, from, derived[i].text, derived[i].source);
+        CHECK(!strcmp(got, derived[i].text) && !strcmp(from, derived[i].source),
+              "case %zu: %s is %s (%s), want %s (%s)", i, derived[i].key, got, from, derived[i].text,
+              derived[i].source);
         CHECK(config_given(&c, derived[i].key) == (strncmp(from, "default", 7) != 0), "case %zu: given", i);
         config_free(&c);
     }
@@ -1029,13 +1032,13 @@ static void other_programs_values(void **state)
         char text[64], *said = NULL;
         bool ok = applied(&c, foreign_values[i].args, &said, &e);
         if (foreign_values[i].error) {
-            CHECK(!ok && strstr(e.text, foreign_values[i].error), "%s: \"%s\", want \"%s\"", foreign_values[i].args, e.text,
-                  foreign_values[i].error);
+            CHECK(!ok && strstr(e.text, foreign_values[i].error), "%s: \"%s\", want \"%s\"", foreign_values[i].args,
+                  e.text, foreign_values[i].error);
         } else {
             CHECK(ok, "%s: %s", foreign_values[i].args, e.text);
             const char *got = config_text(&c, config_find(foreign_values[i].key), text);
-            CHECK(!strcmp(got, foreign_values[i].text), "%s: %s is %s, want %s", foreign_values[i].args, foreign_values[i].key, got,
-                  foreign_values[i].text);
+            CHECK(!strcmp(got, foreign_values[i].text), "%s: %s is %s, want %s", foreign_values[i].args,
+                  foreign_values[i].key, got, foreign_values[i].text);
         }
         free(said);
         config_free(&c);

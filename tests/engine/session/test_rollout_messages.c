@@ -565,7 +565,8 @@ static void joins(void **state)
         { "two results", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_TOOL, "t", .n = 1 },
           { CHAT_ASSISTANT,
           "b", .n = 1 } },
-          "|" S "<|im_end|>|\n<|im_start|>user\n<tool_response>\nr\n</tool_response>\n<tool_response>\nt\n</tool_response><|im_end|>\n<|im_start|>assistant\n|b<|im_end|>|\n",
+          "|" S "<|im_end|>|\n<|im_start|>user\n<tool_response>\nr\n</tool_response>\n"
+          "<tool_response>\nt\n</tool_response><|im_end|>\n<|im_start|>assistant\n|b<|im_end|>|\n",
           false },
         { "words behind the call", { { CHAT_ASSISTANT, S " so", .n = 21 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_ASSISTANT,
           "b",

@@ -133,7 +133,8 @@ static int generated(const struct trajectory *r, int from)
 /* Before it is whitened. p: response position */
 static double estimate(const struct group *g, const struct trajectory *r, int p, const struct config *c)
 {
-    double n = g->n, sum = 0, square = 0, long_sum = 0, length = 0, own = (double)(acc_t)r->seq.reward, above = (double)-INFINITY;
+    double n = g->n, sum = 0, square = 0, long_sum = 0, length = 0, own = (double)(acc_t)r->seq.reward,
+           above = (double)-INFINITY;
     bool best = true;
     for (int j = 0; j < g->n; j++) {
         double x = (double)(acc_t)g->traj[j]->seq.reward, len = generated(g->traj[j], 0);
@@ -275,14 +276,15 @@ static void naive_factors(struct naive *v, const struct config *c)
 
 /* The policy loss of token p where its log-prob is `now`; sg() of the formulas is what stands in t->logp. mean: of the
  * row's deltas with that change (gspo). */
-static double loss_at(const struct token *t, double now, double mean, const struct config *c, bool *at_l3, bool *clipped)
+static double loss_at(const struct token *t, double now, double mean, const struct config *c, bool *at_l3,
+                      bool *clipped)
 {
     struct token x = *t;
     x.logp = now;
     enum loss_mode mode = c->actor.policy_loss_loss_mode;
-    double low = 1 - c->actor.clip_ratio_low, high = 1 + c->actor.clip_ratio_high, sg = exp(delta(t)), a = t->adv * t->factor,
-           r = mode == LOSS_GSPO ? exp(mean) : exp(delta(&x)), l1 = -a * r, l2 = -a * clamped(r, low, high),
-           l3 = -a * c->actor.clip_ratio_c;
+    double low = 1 - c->actor.clip_ratio_low, high = 1 + c->actor.clip_ratio_high, sg = exp(delta(t)),
+           a = t->adv * t->factor, r = mode == LOSS_GSPO ? exp(mean) : exp(delta(&x)), l1 = -a * r,
+           l2 = -a * clamped(r, low, high), l3 = -a * c->actor.clip_ratio_c;
     if (mode == LOSS_GPPO || (mode == LOSS_AEPO && sg > high)) l2 = -a * clamped(sg, low, high) / sg * r;
     if (clipped) *clipped = mode == LOSS_CISPO ? sg < low || sg > high : l2 > l1;
     if (at_l3) *at_l3 = false;

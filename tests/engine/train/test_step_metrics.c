@@ -291,7 +291,8 @@ static void points(struct reported *t)
     reached.strict += strict;
 }
 
-static void branches(struct reported *t, const struct config *c, const struct sum *init, double *generated, double *results)
+static void branches(struct reported *t, const struct config *c, const struct sum *init, double *generated,
+                     double *results)
 {
     struct sum reward = { 0 }, fresh = { 0 }, omega = { 0 };
     double copies = 0, unique = 0, before = *generated, none = 0;
