@@ -19,7 +19,7 @@ static bool waits_count(void)
 #endif
 }
 
-enum { SEQS = 13, PROMPT = 5 };
+enum { RUNS = 13, PROMPT = 5 };
 
 struct world { struct arena arena; struct kv kv; struct rollout *r; };
 static const struct rollout_config sampling = { .temperature = 0.9,
@@ -57,23 +57,23 @@ static void world_free(struct world *w)
 /* Sequences with unequal room for a response, so that every number of rows from all slots down to 1 turns up. */
 static void run(struct world *w, struct sequence *seq, double temperature, struct rollout_stats *s)
 {
-    struct sequence *list[SEQS];
+    struct sequence *list[RUNS];
     struct rollout_config c = sampling;
     c.temperature = temperature;
     rollout_set(w->r, &c);
-    for (int i = 0; i < SEQS; i++) {
-        int ids[PROMPT + 3 * SEQS], len = PROMPT + 3 * i;
+    for (int i = 0; i < RUNS; i++) {
+        int ids[PROMPT + 3 * RUNS], len = PROMPT + 3 * i;
         for (int k = 0; k < len; k++) ids[k] = (i * 31 + k * 7) % 256;
         seq[i] = (struct sequence){ 0 };
         sequence_begin(list[i] = &seq[i], ids, len);
         seq[i].prompt = (uint32_t)i;
     }
-    rollout_run(w->r, list, SEQS, false, NULL, NULL, s);
+    rollout_run(w->r, list, RUNS, false, NULL, NULL, s);
 }
 
 static void same_and_free(const char *name, struct sequence *a, struct sequence *b)
 {
-    for (int i = 0; i < SEQS; i++) {
+    for (int i = 0; i < RUNS; i++) {
         CHECK(a[i].n == b[i].n, "%s, sequence %d: %d and %d tokens", name, i, a[i].n, b[i].n);
         for (int k = 0; k < a[i].n; k++)
             CHECK(a[i].ids[k] == b[i].ids[k] && a[i].logp[k] == b[i].logp[k] && a[i].entropy[k] == b[i].entropy[k],
@@ -87,7 +87,7 @@ static void recorded_steps_give_the_same(void **state)
 {
     (void)state;
     struct world w;
-    struct sequence hot[SEQS], cold[SEQS], again[SEQS];
+    struct sequence hot[RUNS], cold[RUNS], again[RUNS];
     struct rollout_stats s;
     world_make(&w);
     struct dev_counts start = dev_count();
@@ -113,7 +113,7 @@ static void recorded_steps_give_the_same(void **state)
     same_and_free("cold", cold, again);
     run(&w, again, 0.9, &s);
     same_and_free("hot again", hot, again);
-    for (int i = 0; i < SEQS; i++) { sequence_free(&hot[i], NULL); sequence_free(&cold[i], NULL); }
+    for (int i = 0; i < RUNS; i++) { sequence_free(&hot[i], NULL); sequence_free(&cold[i], NULL); }
     world_free(&w);
 }
 
@@ -121,7 +121,7 @@ static void moved_scratch_is_noticed(void **state)
 {
     (void)state;
     struct world w;
-    struct sequence first[SEQS], again[SEQS];
+    struct sequence first[RUNS], again[RUNS];
     struct rollout_stats s;
     world_make(&w);
     run(&w, first, 0.9, &s);
@@ -136,7 +136,7 @@ static void moved_scratch_is_noticed(void **state)
     run(&w, again, 0.9, &s);
     same_and_free("moved", first, again);
     assert_true(!dev_graph_supported() || dev_count().captured > before.captured);
-    for (int i = 0; i < SEQS; i++) sequence_free(&first[i], NULL);
+    for (int i = 0; i < RUNS; i++) sequence_free(&first[i], NULL);
     world_free(&w);
 }
 
@@ -144,7 +144,7 @@ static void a_decode_step_waits_once(void **state)
 {
     (void)state;
     struct world w;
-    struct sequence seq[SEQS];
+    struct sequence seq[RUNS];
     struct rollout_stats s;
     world_make(&w);
     for (int i = 0; i < 3; i++) {
@@ -154,7 +154,7 @@ static void a_decode_step_waits_once(void **state)
         CHECK(after.allocs == before.allocs, "run %d: %d allocations", i, (int)(after.allocs - before.allocs));
         int waits = (int)(after.syncs - before.syncs);
         CHECK(!waits_count() || waits == s.forwards, "run %d: %d waits in %d passes", i, waits, (int)s.forwards);
-        for (int k = 0; k < SEQS; k++) sequence_free(&seq[k], NULL);
+        for (int k = 0; k < RUNS; k++) sequence_free(&seq[k], NULL);
     }
     world_free(&w);
 }
