@@ -3,6 +3,7 @@
 #define _GNU_SOURCE      /* nftw */
 #include "base/dir.h"
 #include "engine/run/checkpoint.h"
+#include "engine/run/resume.h"
 #include "engine/run/run.h"
 #include "engine/run/run_folder.h"
 #include "engine/run/run_record.h"
