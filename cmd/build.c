@@ -1,5 +1,5 @@
-/* build.c: what this build is. The libraries are asked at run time; snappy and nvcc have nothing to ask, so the Makefile
- * passes their versions. */
+/* build.c: what this build is. The libraries are asked at run time; snappy and nvcc have nothing to ask, so the
+ * Makefile passes their versions. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "cmd/build.h"
 #include "engine/run/version.h"

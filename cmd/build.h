@@ -1,5 +1,5 @@
-/* build.h: what this build is: release, commit, compiler, libraries, backend, storage type; `appo version` and the first
- * lines of `appo doctor`. */
+/* build.h: what this build is: release, commit, compiler, libraries, backend, storage type; `appo version` and the
+ * first lines of `appo doctor`. */
 #pragma once
 #include <stdio.h>
 

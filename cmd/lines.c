@@ -1,4 +1,4 @@
-/* lines.c: lines to ids. Input may be anything: what a line must be is said with its number. */
+/* lines.c: lines to ids. Input is untrusted: an invalid line is reported with its number and the valid forms. */
 #include "cmd/lines.h"
 #include "data/messages.h"
 #include "base/json_partial.h"
@@ -76,13 +76,13 @@ static bool conversation(struct ids *out, const json_t *row, const struct sessio
     if (json_is_null(declared)) declared = NULL;
     ok = ok && tools_value(&tools, &s->chat, declared, e);
     struct chat_message *m = chat_messages(&x);
-    struct rollout_messages said;
-    rollout_messages_make(&said, m, x.n, &s->form, false);
+    struct rollout_messages written;
+    rollout_messages_make(&written, m, x.n, &s->form, false);
     const struct chat_tools *shown = declared ? &tools : usual_tools(s, reply);
     ok = ok && chat_check(&s->chat, m, x.n, shown && shown->n, e);
-    ok = ok && (chat_write(&s->chat, out, NULL, said.m, said.n, shown, reply) || fail(e, "the tokenizer gave up on "
-                                                                                         "this text"));
-    rollout_messages_free(&said);
+    ok = ok && (chat_write(&s->chat, out, NULL, written.m, written.n, shown, reply) ||
+                fail(e, "the tokenizer gave up on this text"));
+    rollout_messages_free(&written);
     free(m);
     chat_tools_free(&tools);
     messages_free(&x);

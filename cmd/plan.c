@@ -26,7 +26,7 @@ enum { CARDS = sizeof cards / sizeof *cards };
 /* The part of it that the driver, the context and cuBLASLt occupy. */
 enum { DRIVER_MIB = 900 };
 
-/* The question of a command line. */
+/* A parsed command line. */
 struct request {
     const struct card *card;        /* NULL: none was named */
     struct memory_rule rule;
