@@ -1,6 +1,5 @@
-/* kv_pages.c: pages of keys and values that forks share. Freed pages keep their bits; nobody reads them, because a row
- * sees positions 0..pos only and every one of those was written through kv_slot under the version that the page
- * carries. */
+/* kv_pages.c: reference counts of pages. Freed pages keep their bits. No row reads them: a row sees positions 0..pos
+ * only, and each of those was written through kv_slot under the version that the page carries. */
 #include "engine/rollout/kv_pages.h"
 #include "base/err.h"
 #include <limits.h>
@@ -21,7 +20,7 @@ void kv_make(struct kv *kv, const struct model *m, int pages, struct arena *a)
     kv->ref = xcalloc((size_t)pages, sizeof *kv->ref);
     kv->version = xcalloc((size_t)pages, sizeof *kv->version);
     kv->free_list = xcalloc((size_t)pages, sizeof *kv->free_list);
-    for (int i = 0; i < pages; i++) kv->free_list[i] = pages - 1 - i;       /* page 0 goes first */
+    for (int i = 0; i < pages; i++) kv->free_list[i] = pages - 1 - i;       /* page 0 is taken first */
 }
 
 void kv_destroy(struct kv *kv)
@@ -35,8 +34,8 @@ void kv_destroy(struct kv *kv)
 static int page_take(struct kv *kv, uint64_t version)
 {
     if (!kv->free)
-        die("no free page of keys and values: all %d pages of %d positions are held; a larger pool or fewer sequences "
-            "at once",
+        die("no free page of keys and values: all %d pages of %d positions are held; use a larger pool or fewer "
+            "sequences at once",
             kv->pages, KV_PAGE);
     int p = kv->free_list[--kv->free];
     ENSURE(kv->ref[p] == 0);
@@ -45,7 +44,7 @@ static int page_take(struct kv *kv, uint64_t version)
     return p;
 }
 
-static void page_let_go(struct kv *kv, int p)
+static void page_release(struct kv *kv, int p)
 {
     ENSURE(p >= 0 && p < kv->pages && kv->ref[p] > 0);
     if (--kv->ref[p] == 0) kv->free_list[kv->free++] = p;
@@ -93,7 +92,7 @@ int64_t kv_slot(struct kv *kv, struct kv_seq *s, int pos, uint64_t version)
     if (kv->ref[p] > 1) {
         int own = page_take(kv, version);
         for (int l = 0; l < kv->layers; l++) op_kv_copy(kv->pool + l * kv->layer_stride, own, p, kv->h);
-        page_let_go(kv, p);
+        page_release(kv, p);
         s->page[at] = p = own;
     }
     if (pos == s->len) s->len++;
@@ -103,7 +102,7 @@ int64_t kv_slot(struct kv *kv, struct kv_seq *s, int pos, uint64_t version)
 void kv_cut(struct kv *kv, struct kv_seq *s, int len)
 {
     ENSURE(len >= 0 && len <= s->len);
-    while (s->n_pages > kv_need(len)) page_let_go(kv, s->page[--s->n_pages]);
+    while (s->n_pages > kv_need(len)) page_release(kv, s->page[--s->n_pages]);
     s->len = len;
 }
 

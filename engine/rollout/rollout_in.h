@@ -1,40 +1,86 @@
-/* rollout_in.h: what rollout.c (who runs when), rollout_pass.c (one forward pass) and rollout_calls.c (ends, calls,
- * results) share. Private to them. */
+/* rollout_in.h: what the parts of rollout.h share: rollout.c (buffers and runs), rollout_admit.c (scheduler: slots and
+ * pages), rollout_pass.c (one forward pass) and rollout_calls.c (ends of sequences, tool calls and results). */
 #pragma once
 #include "engine/rollout/rollout.h"
+#include "base/arith.h"
 #include "model/acts.h"
 
-/* SEAT_PROMPT: waits for another sequence that is running the same prompt. */
+/* SLOT_PREFILL: the slot waits for another one that is running the same prompt. */
 enum slot_state { SLOT_FREE, SLOT_PREFILL, SLOT_DECODE, SLOT_TOOL };
 
+/* A sequence slot. While a sequence occupies one it may hold pages and have rows in a pass. */
 struct seq_slot {
     struct sequence *seq;
     enum slot_state state;
-    int index, group, limit;        /* of the run's sequences; -1: shares no prompt; tokens it may have in all */
-    /* bytes of the tokens since tail_at: all that was generated since the last result */
-    struct str tail;
+    int index;                      /* of the sequence in the run */
+    int group;                      /* prompt group; -1: shares no prompt */
+    int limit;                      /* tokens the sequence may have in all */
+    struct str tail;                /* text of the tokens since tail_at: all that was generated since the last result */
     int tail_at;
-    /* while the calls of a turn run: they, their results in order, how many are still to come */
+    /* while the calls of a turn run */
     struct turn_calls turn;
-    struct str *result;
-    int waits;
+    struct str *result;             /* results in the order of the calls */
+    int waits;                      /* results still to come */
 };
 
-/* Episodes of one prompt. leader: the seat that runs it first; cache: its pages, kept while sequences of the group are
- * yet to start. */
-struct shared { int first, left, leader; struct kv_seq cache; };
+/* The sequences of a run that share one prompt. */
+struct prompt_group {
+    int first;                      /* index of the first of them */
+    int left;                       /* sequences not yet started */
+    int leader;                     /* slot that runs the prompt for all; -1: none */
+    struct kv_seq cache;            /* pages of the prompt, kept while left > 0 */
+};
 
-/* A pass of at most so many rows that only draws is recorded; places for the recorded sizes. */
+/* Passes of up to GRAPH_ROWS rows that all sample are captured as CUDA graphs; GRAPHS: places for their sizes. */
 enum { GRAPH_ROWS = 1024, GRAPHS = 8 + GRAPH_ROWS / 8 + 1 };
 
-/* What one pass is called with, on the host and on the device; id, logp and ent stand one behind the other, at the same
- * distances in both. */
-struct rows {
-    int *ids, *pos, *table, *pick;  /* [rows], [rows], [rows][ld], [seqs] rows whose logits are wanted */
-    int64_t *slot;
-    struct sample_key *key;         /* [seqs] */
-    int *id;                        /* [seqs] drawn */
-    acc_t *logp, *ent;
+/* Inputs and outputs of one pass, once on the host and once on the device. id, logp and ent are adjacent, at the same
+ * distances on both sides, so that one copy fetches them. */
+struct pass_batch {
+    int *ids, *pos;                 /* [rows] */
+    int64_t *kv_slot;               /* [rows] where keys and values are written; -1: nowhere */
+    int *table;                     /* [rows][table_ld] pages of each row's sequence */
+    int *pick;                      /* [picks] rows whose next token is sampled */
+    struct sample_key *key;         /* [picks] */
+    int *id;                        /* [picks] sampled tokens */
+    acc_t *logp, *ent;              /* [picks] */
+};
+
+/* Set by rollout_make. */
+struct rollout_limits {
+    int max_len;                    /* tokens of a sequence */
+    int table_ld;                   /* pages of max_len tokens */
+    int picks;                      /* most sampled tokens of a pass */
+    int head_rows;                  /* rows of logits at once */
+};
+
+/* Buffers of a pass and the pass that is being put together. */
+struct rollout_pass {
+    struct acts acts;
+    struct pass_batch host, dev;
+    char *dev_room;                 /* device memory for ids .. key, packed anew for each pass */
+    char *staging;                  /* host copy of it */
+    elem_t *logits, *head_in;       /* [head_rows][vocab_ld], [head_rows][dim] */
+    uint32_t *allow;                /* device: bit mask of the ids that have a text; NULL: all have */
+    struct seq_slot **owner;        /* [picks] slots of the picked rows */
+    int rows, picks;
+    int run_rows, run_picks;        /* the same with filler rows */
+    struct dev_graph *graph[GRAPHS];
+};
+
+/* The sequences of one rollout_run. */
+struct rollout_sequences {
+    struct sequence **seq;          /* [n] */
+    int n;
+    int next;                       /* the next to start */
+    int *finished;                  /* [done] in order of their ends */
+    int done;
+    int before;                     /* of those, finished before the run began */
+    struct prompt_group *group;     /* [groups] */
+    int groups;
+    int *group_of;                  /* [n] prompt group; -1: none */
+    bool keep_kv;
+    struct rollout_stats stats;
 };
 
 struct rollout {
@@ -43,45 +89,44 @@ struct rollout {
     struct kv *kv;
     struct toolbox box;
     struct rollout_config c;
-    int max_len, ld, seqs;          /* of rollout_make; pages of max_len; most draws of a pass */
-    struct acts acts;
-    struct rows host, dev;
-    /* the device's room for ids .. key, closed up anew for each pass; what goes there */
-    char *room, *sent;
-    elem_t *logits, *x;               /* [head_rows][vocab_ld], [head_rows][dim] */
-    int head_rows;
-    uint32_t *allow;                /* device: the ids that have a text; NULL: all have */
+    struct rollout_limits limits;
+    struct rollout_pass pass;
+    struct rollout_sequences run;
+    struct seq_slot *seq_slot;      /* [c.max_seqs] */
+    int *live;                      /* [n_live] occupied slots in order of admission */
+    int n_live;
     struct tool_pool *pool;         /* made by the first call */
-
-    struct seq_slot *seq_slot;              /* [c.max_seqs] */
-    int *live, lives, in_tools;     /* taken slots in order of admission; calls that run */
-    struct seq_slot **owner;            /* [seqs] of the picked rows */
-    int n_rows, n_picks;            /* of the pass that is put together */
-    int run_rows, run_picks;        /* the same with rows that only fill it up */
-    struct dev_graph *graph[GRAPHS];
-
-    struct sequence **seq;            /* the run's */
-    int n, next, done, before;      /* next to start; finished; of those, when the run began */
-    int *finished;                  /* [done] in order */
-    int *group_of;                  /* [n] */
-    struct shared *group;
-    int groups;
-    bool keep;
-    struct rollout_stats stats;
+    int calls_running;
 };
 
-/* Puts together the rows that are due, at most max_rows; how many. */
+/* ---- rollout_admit.c ---- */
+
+/* Tokens that the limits allow a sequence in all. */
+int sequence_limit(const struct rollout *r, const struct sequence *seq);
+/* Finds the sequences of the run that share a prompt. */
+void groups_find(struct rollout *r);
+/* Starts the next sequences, in the order given, while a slot is free and their worst case of pages fits. */
+void slots_admit(struct rollout *r);
+/* Forks the pages of every prompt that a leader has run to the sequences that wait for it. */
+void groups_share(struct rollout *r);
+/* Finishes the slot's sequence and frees the slot. */
+void slot_release(struct rollout *r, struct seq_slot *s, enum finish why);
+
+/* ---- rollout_pass.c ---- */
+
+/* Collects the rows that are due, at most max_rows. Returns how many. */
 int pass_gather(struct rollout *r);
-/* Runs them and draws the n_picks tokens: host.id, logp, ent. */
+/* Runs them and samples the picked tokens: host.id, logp, ent. */
 void pass_run(struct rollout *r);
-/* With how many rows a pass of `rows` draws runs, `most` at most. */
+/* How many rows a pass that samples `rows` tokens runs with, `most` at most. */
 int pass_size(int rows, int most);
-/* What was recorded holds for the rule of sampling it was recorded with. */
+/* Frees the captured graphs, which hold for one sampling rule only. */
 void pass_forget(struct rollout *r);
 
-/* The last token of a seat's sequence, generated: the end, calls, the limit, or on. True: anything but on. */
+/* ---- rollout_calls.c ---- */
+
+/* Reacts to the token just generated in a slot: end of the sequence, calls, or the length limit. False: the sequence
+ * goes on. */
 bool slot_token(struct rollout *r, struct seq_slot *s);
-/* Hands out the results that have come; waits for one if wait. */
+/* Puts the tool results that have come into their sequences; waits for one if wait. */
 void slots_results(struct rollout *r, bool wait);
-/* The sequence is finished and its seat free. */
-void slot_release(struct rollout *r, struct seq_slot *s, enum finish why);

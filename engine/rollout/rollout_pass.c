@@ -1,5 +1,6 @@
-/* rollout_pass.c: one forward pass of a rollout: its rows, its pages, its draws. Rows of decoding sequences come first,
- * so that a long prompt delays nobody; prompts and tool results fill what is left and may take several passes. */
+/* rollout_pass.c: one forward pass of a rollout: its rows, pages and sampled tokens. Rows of decoding sequences come
+ * first, so that a long prompt delays none of them; prompts and tool results fill the remaining rows and may take
+ * several passes. */
 #include "engine/rollout/rollout_in.h"
 #include "base/err.h"
 #include "model/forward.h"
@@ -10,46 +11,46 @@
 static void add_rows(struct rollout *r, struct seq_slot *s, int take)
 {
     struct sequence *seq = s->seq;
-    struct rows *h = &r->host;
-    int first = r->n_rows;
+    struct pass_batch *h = &r->pass.host;
+    int first = r->pass.rows;
     kv_check(r->kv, &seq->kv, r->m->version);
     for (int i = 0; i < take; i++) {
-        int pos = seq->kv.len, row = r->n_rows++;
+        int pos = seq->kv.len, row = r->pass.rows++;
         h->ids[row] = seq->ids[pos];
         h->pos[row] = pos;
-        h->slot[row] = kv_slot(r->kv, &seq->kv, pos, r->m->version);
+        h->kv_slot[row] = kv_slot(r->kv, &seq->kv, pos, r->m->version);
     }
-    /* after all slots: taking one may replace a shared page */
-    for (int row = first; row < r->n_rows; row++)
-        memcpy(h->table + (int64_t)row * r->ld, seq->kv.page, (size_t)seq->kv.n_pages * sizeof *h->table);
+    /* after all kv_slot calls, which may replace a shared page */
+    for (int row = first; row < r->pass.rows; row++)
+        memcpy(h->table + (int64_t)row * r->limits.table_ld, seq->kv.page, (size_t)seq->kv.n_pages * sizeof *h->table);
     if (seq->kv.len < seq->n) return;
-    h->pick[r->n_picks] = r->n_rows - 1;
-    h->key[r->n_picks] = (struct sample_key){
+    h->pick[r->pass.picks] = r->pass.rows - 1;
+    h->key[r->pass.picks] = (struct sample_key){
         .step = seq->step, .prompt = seq->prompt, .rollout = seq->rollout, .pos = (uint32_t)seq->n
     };
-    r->owner[r->n_picks++] = s;
+    r->pass.owner[r->pass.picks++] = s;
 }
 
 int pass_gather(struct rollout *r)
 {
-    r->n_rows = r->n_picks = 0;
+    r->pass.rows = r->pass.picks = 0;
     for (int prefill = 0; prefill < 2; prefill++)
-        for (int i = 0; i < r->lives; i++) {
+        for (int i = 0; i < r->n_live; i++) {
             struct seq_slot *s = &r->seq_slot[r->live[i]];
-            int due = s->seq->n - s->seq->kv.len, room = r->c.max_rows - r->n_rows;
+            int due = s->seq->n - s->seq->kv.len, room = r->c.max_rows - r->pass.rows;
             if (s->state != SLOT_DECODE || due == 0 || (prefill == 0 && due > 1) || room == 0) continue;
             add_rows(r, s, due < room ? due : room);
         }
     int held = r->kv->pages - r->kv->free;
-    if (held > r->stats.peak_pages) r->stats.peak_pages = held;
-    return r->n_rows;
+    if (held > r->run.stats.peak_pages) r->run.stats.peak_pages = held;
+    return r->pass.rows;
 }
 
-/* Passes that only draw come in few sizes, so that each size is recorded once and then replayed: a model of 28 layers
- * is 250 launches a token, 2 to 4 us of the host's time each, where one token's weights take 0.2 ms (0.5B) to 3 ms (8B)
- * to read. Sizes: 1, 2, 4, 8 rows, where weights are what is read; multiples of 8 up to 64, for the tensor cores take
- * rows by eights; then four sizes an octave: 11 % of rows too many on average, 24 % (65 rows as 80) at most. Beyond
- * 1024 rows the launches hide behind the work. */
+/* Passes whose rows all sample come in few sizes, so that each size is captured once as a CUDA graph and then launched:
+ * a model of 28 layers is 250 kernel launches a token, 2 to 4 us of host time each, while reading one token's weights
+ * takes 0.2 ms (0.5B) to 3 ms (8B). Sizes: 1, 2, 4, 8 rows, where reading the weights dominates; multiples of 8 up to
+ * 64, because tensor cores take rows in eights; then four sizes an octave: 11 % of filler rows on average, 24 % (65
+ * rows as 80) at most. Beyond 1024 rows the launches are hidden by the work. */
 int pass_size(int rows, int most)
 {
     int size = 1, step = 8;
@@ -61,126 +62,131 @@ int pass_size(int rows, int most)
     return size < most ? size : most;
 }
 
-/* Fills the pass up with copies of its first row that write no keys and whose draws nobody looks at: what a copy reads,
- * that row reads too. */
+/* Fills the pass up with copies of its first row. They write no keys and their samples are ignored; they read what the
+ * first row reads. */
 static void fill_up(struct rollout *r, int size)
 {
-    struct rows *h = &r->host;
-    for (int i = r->n_rows; i < size; i++) {
+    struct pass_batch *h = &r->pass.host;
+    for (int i = r->pass.rows; i < size; i++) {
         h->ids[i] = h->ids[0];
         h->pos[i] = h->pos[0];
-        h->slot[i] = -1;
-        memcpy(h->table + (int64_t)i * r->ld, h->table, (size_t)(h->pos[0] / KV_PAGE + 1) * sizeof *h->table);
+        h->kv_slot[i] = -1;
+        memcpy(h->table + (int64_t)i * r->limits.table_ld, h->table,
+               (size_t)(h->pos[0] / KV_PAGE + 1) * sizeof *h->table);
         h->pick[i] = i;
         h->key[i] = h->key[0];
     }
 }
 
-/* Room on the device for what `from` holds, behind what has its place there. */
+/* Assigns device memory to the array `from`, behind the arrays placed before, and copies it to the staging buffer. */
 static void *place(struct rollout *r, size_t *at, const void *from, size_t bytes)
 {
-    void *p = r->room + *at;
-    memcpy(r->sent + *at, from, bytes);
+    void *p = r->pass.dev_room + *at;
+    memcpy(r->pass.staging + *at, from, bytes);
     *at += (bytes + 255) / 256 * 256;
     return p;
 }
 
-/* One copy instead of six, of some microseconds each. Where an array lies is a function of the pass's size, so a
- * recorded pass finds it again. */
+/* One copy instead of six of some microseconds each. The address of an array is a function of the pass's size, so a
+ * captured graph finds it again. */
 static void put_rows(struct rollout *r)
 {
-    const struct rows *h = &r->host;
-    struct rows *d = &r->dev;
-    size_t n = (size_t)r->run_rows, picks = (size_t)r->run_picks, at = 0;
+    const struct pass_batch *h = &r->pass.host;
+    struct pass_batch *d = &r->pass.dev;
+    size_t n = (size_t)r->pass.run_rows, picks = (size_t)r->pass.run_picks, at = 0;
     d->ids = place(r, &at, h->ids, n * sizeof *h->ids);
     d->pos = place(r, &at, h->pos, n * sizeof *h->pos);
-    d->slot = place(r, &at, h->slot, n * sizeof *h->slot);
-    d->table = place(r, &at, h->table, n * (size_t)r->ld * sizeof *h->table);
+    d->kv_slot = place(r, &at, h->kv_slot, n * sizeof *h->kv_slot);
+    d->table = place(r, &at, h->table, n * (size_t)r->limits.table_ld * sizeof *h->table);
     d->pick = place(r, &at, h->pick, picks * sizeof *h->pick);
     d->key = place(r, &at, h->key, picks * sizeof *h->key);
-    dev_put(r->room, r->sent, at);
+    dev_put(r->pass.dev_room, r->pass.staging, at);
 }
 
-/* Another id may stand where one was drawn: the numbers are then its own, by the same read of the same logits. */
+/* The hook may replace a sampled id; logp and entropy are then recomputed for the new id from the same logits. */
 static void forced(struct rollout *r, int at, int n)
 {
-    struct rows *h = &r->host, *d = &r->dev;
+    struct pass_batch *h = &r->pass.host, *d = &r->pass.dev;
     double inv_temp = r->c.temperature > 0 ? 1 / r->c.temperature : 1;
     dev_get(h->id + at, d->id + at, (size_t)n * sizeof *h->id);
     for (int i = at; i < at + n; i++) {
-        r->c.force(r->c.force_ctx, r->owner[i]->seq, &h->id[i]);
+        r->c.force(r->c.force_ctx, r->pass.owner[i]->seq, &h->id[i]);
         ENSURE(h->id[i] >= 0 && h->id[i] < r->m->c.vocab);
     }
     dev_put(d->id + at, h->id + at, (size_t)n * sizeof *h->id);
     op_row_stats((struct row_stats_args){
-        .logp = d->logp + at, .ent = d->ent + at, .x = r->logits, .inv_temp = inv_temp, .tgt = d->id + at, .n = n,
+        .logp = d->logp + at, .ent = d->ent + at, .x = r->pass.logits, .inv_temp = inv_temp, .tgt = d->id + at, .n = n,
         .vocab = r->m->c.vocab, .ld = vocab_ld(r->m) });
 }
 
-/* All operations of a pass: what is recorded. */
+/* All operations of a pass: the part that is captured. */
 static void operations(void *ctx)
 {
     struct rollout *r = ctx;
-    const struct rows *d = &r->dev;
-    struct paged p = { .n = r->run_rows,
+    const struct pass_batch *d = &r->pass.dev;
+    struct paged p = { .n = r->pass.run_rows,
                        .ids = d->ids,
                        .pos = d->pos,
-                       .slot = d->slot,
+                       .slot = d->kv_slot,
                        .table = d->table,
-                       .ld = r->ld,
+                       .ld = r->limits.table_ld,
                        .pool = r->kv->pool,
                        .layer_stride = r->kv->layer_stride };
     struct sample_rule rule = {
-        .temperature = r->c.temperature, .top_p = r->c.top_p, .top_k = r->c.top_k, .seed = r->c.seed, .allow = r->allow
+        .temperature = r->c.temperature, .top_p = r->c.top_p, .top_k = r->c.top_k, .seed = r->c.seed,
+        .allow = r->pass.allow
     };
-    model_forward_paged(r->m, &r->acts, &p);
-    for (int at = 0; at < r->run_picks; at += r->head_rows) {
-        int n = r->run_picks - at < r->head_rows ? r->run_picks - at : r->head_rows;
-        head_forward(r->m, r->logits, r->x, r->acts.hidden, d->pick + at, n);
+    model_forward_paged(r->m, &r->pass.acts, &p);
+    for (int at = 0; at < r->pass.run_picks; at += r->limits.head_rows) {
+        int n = r->pass.run_picks - at < r->limits.head_rows ? r->pass.run_picks - at : r->limits.head_rows;
+        head_forward(r->m, r->pass.logits, r->pass.head_in, r->pass.acts.hidden, d->pick + at, n);
         op_sample((struct sample_args){
-            .id = d->id + at, .logp = d->logp + at, .ent = d->ent + at, .x = r->logits, .rule = &rule,
+            .id = d->id + at, .logp = d->logp + at, .ent = d->ent + at, .x = r->pass.logits, .rule = &rule,
             .key = d->key + at, .n = n, .vocab = r->m->c.vocab, .ld = vocab_ld(r->m) });
         if (r->c.force) forced(r, at, n);
     }
 }
 
-/* Sizes up to 8, then by eighths; only the last one, that of all slots, may be anything. */
+/* Index of the graph for a size: sizes up to 8, then multiples of 8. Only the largest, that of all slots, may be any
+ * number. */
 static int graph_of(int size) { return size <= 8 ? size : 8 + (size + 7) / 8; }
 
 void pass_run(struct rollout *r)
 {
-    struct rows *h = &r->host;
-    bool draws_only = dev_graph_supported() && !r->c.force && r->n_rows == r->n_picks && r->n_rows <= GRAPH_ROWS;
-    r->run_rows = r->n_rows;
-    r->run_picks = r->n_picks;
-    if (draws_only) fill_up(r, r->run_rows = r->run_picks = pass_size(r->n_rows, r->seqs));
+    struct pass_batch *h = &r->pass.host;
+    bool samples_only =
+        dev_graph_supported() && !r->c.force && r->pass.rows == r->pass.picks && r->pass.rows <= GRAPH_ROWS;
+    r->pass.run_rows = r->pass.rows;
+    r->pass.run_picks = r->pass.picks;
+    if (samples_only) fill_up(r, r->pass.run_rows = r->pass.run_picks = pass_size(r->pass.rows, r->limits.picks));
     put_rows(r);
-    if (draws_only) dev_graph_run(&r->graph[graph_of(r->run_rows)], operations, r);
+    if (samples_only) dev_graph_run(&r->pass.graph[graph_of(r->pass.run_rows)], operations, r);
     else operations(r);
-    r->stats.forwards++;
-    r->stats.prefilled += r->n_rows - r->n_picks;
-    /* ids, logp and entropy stand one behind the other, here and there: one wait */
-    if (r->n_picks) dev_get(h->id, r->dev.id, (size_t)((char *)(h->ent + r->n_picks) - (char *)h->id));
+    r->run.stats.forwards++;
+    r->run.stats.prefilled += r->pass.rows - r->pass.picks;
+    /* ids, logp and entropy are adjacent on both sides: one copy, one host sync */
+    if (r->pass.picks) dev_get(h->id, r->pass.dev.id, (size_t)((char *)(h->ent + r->pass.picks) - (char *)h->id));
 }
 
 void rollout_warm_up(struct rollout *r)
 {
     struct rollout_config was = r->c;
     r->c.force = NULL;
-    r->run_rows = r->c.max_rows;
-    r->run_picks = r->seqs;
+    r->pass.run_rows = r->c.max_rows;
+    r->pass.run_picks = r->limits.picks;
     operations(r);
-    /* the only operation that may need more for fewer rows, whose positions it then splits among more blocks */
+    /* the only operation that may need more scratch for fewer rows, because it splits their positions among more
+     * blocks */
     for (int n = 1; n <= r->c.max_rows && n <= GRAPH_ROWS; n++)
-        op_attn_paged(r->acts.layer[0].attn_out, r->acts.layer[0].qkv_rot, r->kv->pool, r->dev.table, r->ld, r->dev.pos,
-                      n, r->m->h);
+        op_attn_paged(r->pass.acts.layer[0].attn_out, r->pass.acts.layer[0].qkv_rot, r->kv->pool, r->pass.dev.table,
+                      r->limits.table_ld, r->pass.dev.pos, n, r->m->h);
     r->c = was;
 }
 
 void pass_forget(struct rollout *r)
 {
     for (int i = 0; i < GRAPHS; i++) {
-        dev_graph_free(r->graph[i]);
-        r->graph[i] = NULL;
+        dev_graph_free(r->pass.graph[i]);
+        r->pass.graph[i] = NULL;
     }
 }

@@ -1,12 +1,12 @@
-/* sequence.c: one rollout's tokens and numbers. A fork owns copies of its prefix: an sequence never points into
- * another, so either may be freed first. */
+/* sequence.c: tokens and numbers of one rollout. A fork owns a copy of its prefix, so a sequence never points into
+ * another and either may be freed first. */
 #include "engine/rollout/sequence.h"
 #include "base/err.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void room(struct sequence *seq, int n)
+static void reserve(struct sequence *seq, int n)
 {
     if (n <= seq->cap) return;
     ENSURE(n <= INT_MAX / 2);
@@ -21,7 +21,7 @@ static void room(struct sequence *seq, int n)
 
 void sequence_put(struct sequence *seq, int id, bool generated, acc_t logp, acc_t entropy)
 {
-    room(seq, seq->n + 1);
+    reserve(seq, seq->n + 1);
     seq->ids[seq->n] = id;
     seq->m[seq->n] = generated;
     seq->logp[seq->n] = generated ? logp : 0;
@@ -32,7 +32,7 @@ void sequence_put(struct sequence *seq, int id, bool generated, acc_t logp, acc_
 void sequence_begin(struct sequence *seq, const int *prompt_ids, int n)
 {
     ENSURE(n > 0 && seq->n == 0 && seq->kv.len == 0);
-    room(seq, n);
+    reserve(seq, n);
     for (int i = 0; i < n; i++) sequence_put(seq, prompt_ids[i], false, 0, 0);
     seq->prompt_len = seq->born = n;
     seq->parent = -1;
@@ -55,7 +55,7 @@ void sequence_fork(struct sequence *dst, const struct sequence *src, int token_i
 {
     int n = token_index;
     ENSURE(dst->n == 0 && dst->kv.len == 0 && n >= src->prompt_len && n <= src->n);
-    /* what is kept ends with the prompt, a generated token or a whole result */
+    /* the kept prefix ends with the prompt, a generated token or a whole result */
     ENSURE(n == src->prompt_len || n == src->n || src->m[n - 1] || src->m[n]);
     *dst = (struct sequence){ .step = src->step,
                              .prompt = src->prompt,
@@ -66,7 +66,7 @@ void sequence_fork(struct sequence *dst, const struct sequence *src, int token_i
                              .parent = -1,
                              .branch_pos = n - src->prompt_len,
                              .born = n };
-    room(dst, n);
+    reserve(dst, n);
     memcpy(dst->ids, src->ids, (size_t)n * sizeof *dst->ids);
     memcpy(dst->m, src->m, (size_t)n * sizeof *dst->m);
     memcpy(dst->logp, src->logp, (size_t)n * sizeof *dst->logp);
