@@ -1,6 +1,6 @@
-/* learner.c: forward, loss coefficients in, backward, AdamW. Logits exist for one chunk of rows at a time; when a pack
- * fits one chunk nothing is computed twice. A pack makes the host wait once, for the numbers that the caller wants, and
- * not at all where it wants none. */
+/* learner.c: forward pass, gradient of the logits from the loss coefficients, backward pass, AdamW. Logits exist for
+ * one chunk of rows at a time; if a pack fits one chunk, nothing is computed twice. Each pack costs at most one host
+ * sync, to fetch logp and entropy; none if both are NULL. */
 #include "engine/learner/learner.h"
 #include "model/backward.h"
 #include "model/forward.h"
@@ -21,8 +21,8 @@ static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
     l->head_x = arena_elems(a, l->chunk * m->c.dim, "head in");
     l->head_dx = arena_elems(a, l->chunk * m->c.dim, "d head in");
     l->dhidden = arena_elems(a, l->max_rows * m->c.dim, "d hidden");
-    /* the batch itself: ids, pos, rows, begins, targets (a row of logits may have many), slots, coefficients, numbers:
-     * taken from here, pack by pack */
+    /* room for each pack's ids, pos, rows, begins, targets (a row of logits may have many), slots, coefficients and
+     * numbers */
     size_t mark = arena_mark(a);
     arena_get(a, batch_bytes(l), "batch");
     arena_back(a, mark);
@@ -102,20 +102,20 @@ static void forward(struct learner *l, const struct model *m, const struct pack 
         out.slot = put(a, kv->slot, n * (size_t)kv->copies * sizeof(int64_t), "slots");
     }
     model_forward(m, &l->acts, &b, kv ? &out : NULL);
-    arena_back(a, mark);            /* what is put there next is written after what runs now */
+    arena_back(a, mark);            /* later copies into this memory are queued behind the forward pass */
 }
 
-/* logp[targets], entropy[rows] and least[rows] (log p of the least likely entry that the entropy counts; top_k only) of
- * a whole pack, one behind the other. */
+/* For a whole pack, adjacent: logp[targets], entropy[rows] and least[rows], the log-prob of the least likely entry that
+ * the entropy counts (top_k only). */
 static acc_t *numbers_of(struct learner *l, const struct pack *p)
 {
     return arena_get(&l->work, (size_t)(p->targets + 2 * p->rows) * sizeof(acc_t), "logp and entropy");
 }
 
-/* What the sampled token adds to the entropy of the top k, if it is none of them. */
+/* Contribution of the sampled token to the entropy of the top k, if it is not among them. */
 static double beyond_top(double logp, double least) { return logp < least ? -exp(logp) * logp : 0; }
 
-/* To their places in the host vectors. */
+/* Copies the numbers to their places in the host vectors. */
 static void numbers_get(const struct pack *p, const acc_t *numbers, bool top, acc_t *logp, acc_t *entropy)
 {
     if (!logp && !entropy) return;
@@ -132,8 +132,14 @@ static void numbers_get(const struct pack *p, const acc_t *numbers, bool top, ac
     free(lp);
 }
 
-/* One chunk of rows that have targets, on the device; logp and ent are its part of the pack's numbers. */
-struct head_chunk { int64_t n, targets, first; int *row, *begin, *tgt; acc_t *lse, *logp, *ent, *least; };
+/* One chunk of the rows that have targets, on the device. */
+struct head_chunk {
+    int64_t n;                      /* rows */
+    int64_t targets, first;         /* targets; the first one's index in the pack */
+    int *row, *begin, *tgt;
+    acc_t *lse;
+    acc_t *logp, *ent, *least;      /* the chunk's part of the pack's numbers */
+};
 
 static void chunk_take(struct learner *l, const struct pack *p, acc_t *numbers, int64_t from, struct head_chunk *c)
 {
@@ -186,7 +192,7 @@ void learner_score(struct learner *l, const struct pack *p, const struct score_r
 
 void learner_zero(struct learner *l) { dev_zero(l->g, (size_t)l->m->count * sizeof *l->g); }
 
-/* g and ge of the chunk's targets and rows, gathered from the host vectors. */
+/* Gathers g of the chunk's targets and ge of its rows from the host vectors. */
 static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t from, const struct head_chunk *c,
                                const acc_t *g, const acc_t *ge, acc_t **dg, acc_t **dge)
 {
@@ -231,7 +237,7 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
     model_backward(m, &l->acts, &b, l->dhidden, l->g);
     numbers_get(p, numbers, false, logp, entropy);
     arena_back(&l->work, start);
-    l->rows_run += 3 * p->n;            /* a forward and the way back, which is two */
+    l->rows_run += 3 * p->n;            /* a forward pass, and a backward pass, which costs two */
     l->targets_run += p->targets;
 }
 
@@ -262,7 +268,7 @@ bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
     return true;
 }
 
-/* One sequence of all the rows. Scored, trained on and measured, as policy_update.c does. */
+/* One sequence of max_rows rows, scored and trained on as in policy_update.c. */
 void learner_warm_up(struct learner *l)
 {
     int64_t n = l->max_rows;

@@ -1,5 +1,5 @@
-/* pack.c: a group's sequences, sorted, are the depth-first order of their tree: each adds the rows behind what it
- * shares with the one before it. */
+/* pack.c: sorting a group's sequences by their tokens gives the depth-first order of their tree: each sequence adds the
+ * rows behind the prefix that it shares with the one before it. */
 #include "engine/learner/pack.h"
 #include "base/err.h"
 #include "base/arith.h"
@@ -39,7 +39,7 @@ static struct entry *sorted(const struct seq_view *s, int n)
     return e;
 }
 
-/* A row has at most so many targets and copies of its key, which sizes the learner's room for a batch. */
+/* Most targets, and copies of its keys, that a row may have: sizes the learner's memory for a batch. */
 enum { GROUP_MAX = 32 };
 
 int pack_fit(const struct seq_view *s, int n, int64_t max_rows)
@@ -48,8 +48,8 @@ int pack_fit(const struct seq_view *s, int n, int64_t max_rows)
         of_group = s[i].group == s[i - 1].group ? of_group + 1 : 1;
         if (of_group > GROUP_MAX) n = i;
     }
-    /* one by one, in the order given: an upper bound that sorting can only better would cut trees differently, so count
-     * the sorted tree itself */
+    /* Count the rows of the sorted tree itself: adding up sequences in the given order is only an upper bound, and
+     * would cut trees differently. */
     int lo = 1, hi = n;
     while (lo < hi) {
         int mid = lo + (hi - lo + 1) / 2;
@@ -85,7 +85,7 @@ static void add_rows(struct pack *p, const struct entry *e, int n)
     for (int d = 0; n && d < rows_of(e[n - 1].s); d++) p->end[p->path[p->path_at[n - 1] + d]] = (int)p->n;
 }
 
-/* Targets by row (a counting sort), then rows without one are left out. */
+/* Sorts the targets by row (a counting sort) and leaves out the rows without targets. */
 static void add_targets(struct pack *p, const struct entry *e, int n)
 {
     int *count = xcalloc((size_t)p->n + 1, sizeof *count);

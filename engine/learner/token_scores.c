@@ -1,5 +1,5 @@
-/* token_scores.c: forward, then logits chunk by chunk. The likeliest tokens are looked for on the host: no training
- * step needs them. */
+/* token_scores.c: forward pass, then logits chunk by chunk. The top-k search runs on the host, because no training step
+ * needs it. */
 #include "engine/learner/token_scores.h"
 #include "model/forward.h"
 #include "model/head.h"
@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The batch itself: ids, positions; for a chunk rows, targets and what comes out; the likeliest and theirs. */
+/* Room for a batch: ids and positions; of a chunk rows, targets and results; the top-k ids with begins and
+ * log-probs. */
 static size_t batch_bytes(const struct token_scorer *s)
 {
     return (size_t)s->max_rows * 32 + (size_t)s->chunk * (size_t)(s->top + 1) * 16 + (1 << 16);
@@ -17,7 +18,7 @@ static size_t batch_bytes(const struct token_scorer *s)
 static void lay_out(struct token_scorer *s, struct arena *a)
 {
     const struct model *m = s->m;
-    /* recompute: layers share their activations, as nothing is to be kept for a way back */
+    /* recompute: layers share their activations, because there is no backward pass to keep them for */
     acts_make(&s->acts, m, s->max_rows, true, false, a);
     s->logits = arena_get(a, (size_t)(s->chunk * vocab_ld(m)) * sizeof(elem_t), "logits");
     s->x = arena_get(a, (size_t)(s->chunk * m->c.dim) * sizeof(elem_t), "head in");
@@ -39,7 +40,7 @@ void token_scorer_make(struct token_scorer *s, const struct model *m, int64_t ma
     acts_free(&s->acts);
     arena_make(&s->arena, "scoring", need);
     lay_out(s, &s->arena);
-    /* taken from here, batch by batch */
+    /* each batch takes its memory from the end */
     arena_back(&s->arena, arena_mark(&s->arena) - (batch_bytes(s) + 255) / 256 * 256);
 }
 
@@ -56,8 +57,8 @@ static void *put(struct arena *a, const void *host, size_t bytes, const char *wh
     return p;
 }
 
-/* The top best of x[vocab], in order. */
-static void likeliest(const acc_t *x, int vocab, int top, int *id)
+/* Indices of the `top` largest of x[vocab], in order. */
+static void top_k(const acc_t *x, int vocab, int top, int *id)
 {
     for (int j = 0, n = 0; j < vocab; j++) {
         if (n == top && !(x[j] > x[id[n - 1]])) continue;
@@ -67,8 +68,8 @@ static void likeliest(const acc_t *x, int vocab, int top, int *id)
     }
 }
 
-/* x[n][each] from the device to the places of n tokens. */
-static void hand_out(acc_t *to, const acc_t *x, const int64_t *flat, int n, int each)
+/* Copies x[n][each] from the device to the places of n tokens. */
+static void scatter(acc_t *to, const acc_t *x, const int64_t *flat, int n, int each)
 {
     acc_t *host = xmalloc((size_t)n * (size_t)each * sizeof *host);
     dev_get(host, x, (size_t)n * (size_t)each * sizeof *host);
@@ -76,7 +77,7 @@ static void hand_out(acc_t *to, const acc_t *x, const int64_t *flat, int n, int 
     free(host);
 }
 
-/* The chunk's likeliest tokens, then their log-probabilities as targets of the same rows. */
+/* The chunk's most likely tokens, then their log-probs as targets of the same rows. */
 static void chunk_top(struct token_scorer *s, const int64_t *flat, int n, double inv_temp, int *top_id, acc_t *top_logp)
 {
     int vocab = s->m->c.vocab, top = s->top, *id = xmalloc((size_t)n * (size_t)top * sizeof *id),
@@ -85,16 +86,16 @@ static void chunk_top(struct token_scorer *s, const int64_t *flat, int n, double
     for (int i = 0; i <= n; i++) begin[i] = i * top;
     for (int i = 0; i < n; i++) {
         model_get(z, s->logits + i * vocab_ld(s->m), vocab);
-        likeliest(z, vocab, top, id + i * top);
+        top_k(z, vocab, top, id + i * top);
         memcpy(top_id + flat[i] * top, id + i * top, (size_t)top * sizeof *id);
     }
-    int *tgt = put(&s->arena, id, (size_t)n * (size_t)top * sizeof *id, "likeliest"),
+    int *tgt = put(&s->arena, id, (size_t)n * (size_t)top * sizeof *id, "top k"),
         *at = put(&s->arena, begin, (size_t)(n + 1) * sizeof *begin, "begins");
-    acc_t *logp = arena_get(&s->arena, (size_t)n * (size_t)top * sizeof *logp, "logp of the likeliest");
+    acc_t *logp = arena_get(&s->arena, (size_t)n * (size_t)top * sizeof *logp, "logp of top k");
     op_row_stats((struct row_stats_args){
         .logp = logp, .x = s->logits, .inv_temp = inv_temp, .begin = at, .tgt = tgt, .n = n, .vocab = vocab,
         .ld = vocab_ld(s->m) });
-    hand_out(top_logp, logp, flat, n, top);
+    scatter(top_logp, logp, flat, n, top);
     free(id);
     free(begin);
     free(z);
@@ -123,8 +124,8 @@ void token_scorer_run(struct token_scorer *s, const struct pack *p, double inv_t
         op_row_stats((struct row_stats_args){
             .logp = lp, .ent = ent, .x = s->logits, .inv_temp = inv_temp, .tgt = tgt, .n = rows, .vocab = s->m->c.vocab,
             .ld = vocab_ld(s->m) });
-        hand_out(logp, lp, flat, rows, 1);
-        hand_out(entropy, ent, flat, rows, 1);
+        scatter(logp, lp, flat, rows, 1);
+        scatter(entropy, ent, flat, rows, 1);
         if (s->top) chunk_top(s, flat, rows, inv_temp, top_id, top_logp);
         arena_back(a, mark);
     }

@@ -1,4 +1,4 @@
-/* tool_calls.c: calls in tags, the forms of calls, results in tokens. */
+/* tool_calls.c: calls in tags, call formats, tokens of results. */
 #include "engine/tools/tool_calls_in.h"
 #include "base/err.h"
 #include "base/utf8.h"
@@ -31,7 +31,7 @@ bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fr
     return false;
 }
 
-enum { TEXT_MAX = 1 << 20 };        /* bytes of a result that are looked at: far more than any budget of tokens holds */
+enum { TEXT_MAX = 1 << 20 };        /* bytes of a result that are read: far more than any token budget holds */
 
 static void encode(const struct tokenizer *t, struct ids *out, const char *text, size_t n, bool special)
 {
@@ -61,7 +61,7 @@ int tools_result_ids(const struct tokenizer *t, struct ids *out, const char *tex
 
 /* ---- forms ---- */
 
-/* What the forms differ in. stop: a token that ends a turn of calls beside the chat format's own. */
+/* Differences between the formats. stop: a further token that ends a turn of calls, besides the chat format's own. */
 static const struct { enum chat_family family; const char *name, *stop; } forms[] = {
     [CALLS_TAGS] = { CHAT_APPO, "tags", NULL }, [CALLS_AUTO] = { CHAT_APPO, "auto", NULL },
     [CALLS_HERMES] = { CHAT_CHATML, "hermes", NULL },
@@ -83,7 +83,7 @@ static int count(const char *text, const char *what)
     return n;
 }
 
-/* The declarations show how a call is written, too. */
+/* The declarations contain an example of a call. */
 static int declared_calls(const struct call_form *f)
 {
     struct ids ids = { 0 };
@@ -151,14 +151,17 @@ int call_form_count(const struct call_form *f, const char *text)
     int n = 0;
     for (int t = 0; !call_form_turns(f) && t < tool_table.n; t++) n += count(text, tool_table.row[t].close);
     if (call_form_turns(f) && f->format == CALLS_HERMES) n = count(text, CALL_OPEN) - f->declared;
-    /* Llama's calls have no mark of their own: those the rollout made are known without it */
+    /* Llama's calls have no marker to count; the calls that the rollout made are counted without it */
     return n > 0 ? n : 0;
 }
 
 /* ---- the results of a turn ---- */
 
-/* A result's text and its tokens by itself, of which `most` may be kept. */
-struct result { struct str text, cut; struct ids ids; int most; };
+struct result {
+    struct str text, cut;
+    struct ids ids;                 /* of the text alone */
+    int most;                       /* of them that may be kept */
+};
 
 static void result_make(struct result *x, const struct tokenizer *t, const struct str *text, int max_text)
 {
@@ -172,7 +175,7 @@ static void result_make(struct result *x, const struct tokenizer *t, const struc
     x->most = max_text >= 0 && x->ids.n > max_text ? max_text : x->ids.n;
 }
 
-/* The text of its first tokens, without half a character at the end. */
+/* The text of the first `keep` tokens, without half a character at the end. */
 static struct chat_message result_cut(struct result *x, const struct tokenizer *t, int keep)
 {
     if (keep >= x->ids.n) return (struct chat_message){ CHAT_TOOL, x->text.p, .n = x->text.n };
@@ -186,7 +189,7 @@ static struct chat_message result_cut(struct result *x, const struct tokenizer *
     return (struct chat_message){ CHAT_TOOL, x->cut.p, .n = n };
 }
 
-/* All of them with `budget` tokens of text, earlier ones first; how many that are. */
+/* Appends all results with `budget` tokens of text in all, earlier ones first. Returns how many tokens it appended. */
 static int write_results(const struct call_form *f, struct ids *out, struct result *x, int n, int64_t budget)
 {
     struct chat_message *m = xcalloc((size_t)n, sizeof *m);
@@ -197,12 +200,12 @@ static int write_results(const struct call_form *f, struct ids *out, struct resu
         used += keep;
     }
     int start = out->n;
-    /* each text was encoded by itself; only the seams are new */
+    /* each text was encoded before by itself; only the joints are new */
     if (!chat_more(f->chat, out, NULL, m, n, true)) {
         for (int k = 0; k < n; k++)
             m[k] = (struct chat_message){ CHAT_TOOL, TOOL_UNENCODABLE, .n = strlen(TOOL_UNENCODABLE) };
         if (!chat_more(f->chat, out, NULL, m, n, true))
-            die("the tokenizer cannot encode what stands around a tool's result");
+            die("the tokenizer cannot encode the text around a tool's result");
     }
     free(m);
     return out->n - start;
@@ -217,7 +220,7 @@ int turn_result_ids(const struct call_form *f, struct ids *out, const struct str
         result_make(&x[k], f->chat->t, &text[k], max_text);
         budget += x[k].most;
     }
-    /* what is too much comes off the texts; merges across their ends may take another round */
+    /* shorten the texts by the excess; merges across their ends may need another round */
     for (int all; (all = write_results(f, out, x, n, budget)) > room && budget > 0; out->n = start)
         budget = budget > all - room ? budget - (all - room) : 0;
     if (out->n - start > room) out->n = start + (room > 0 ? room : 0);

@@ -1,5 +1,5 @@
-/* tool_calls_cut.c: where a rollout in tags cuts the text of an assistant. The text comes from files: every tag is
- * looked at once, whatever there is of them. */
+/* tool_calls_cut.c: cuts the text of an assistant where a rollout in tags does. The text comes from files: every tag is
+ * visited once, whatever their number. */
 #define _GNU_SOURCE     /* memmem */
 #include "engine/tools/tool_calls_in.h"
 #include "base/err.h"
@@ -11,12 +11,12 @@ static const char open_tag[] = "<result>", close_tag[] = "</result>";
 enum { OPEN = sizeof open_tag - 1, CLOSE = sizeof close_tag - 1 };
 static const size_t nowhere = SIZE_MAX;
 
-/* A <result>, and the end of the </result> that pairs with it; nowhere: none does. */
+/* A <result>, and the end of the </result> that pairs with it; nowhere: there is none. */
 struct mark { size_t at, end; };
 struct cutter {
     struct tag_pieces *x;
     const char *text;
-    size_t n, said, floor[TOOLS_MAX];   /* what is said from here on is not yet a piece */
+    size_t n, said, floor[TOOLS_MAX];   /* text from `said` on is not yet a piece */
     struct mark *mark;                  /* [marks] in order; those before `next` are passed */
     int marks, next;
     size_t close, call[TOOLS_MAX];      /* the next </result>, the next closing tag of each tool, as far as known */
@@ -33,7 +33,7 @@ static size_t find(const struct cutter *c, const char *what, size_t from)
     return p ? (size_t)(p - c->text) : nowhere;
 }
 
-/* The same for a `from` that only rises; *known is where the last search ended. */
+/* The same for a `from` that only grows; *known is the last result. */
 static size_t find_next(const struct cutter *c, const char *what, size_t from, size_t *known)
 {
     return *known < from ? *known = find(c, what, from) : *known;
@@ -71,7 +71,7 @@ static void put(struct cutter *c, enum tag_part part, size_t begin, size_t end)
     x->p[x->n++] = (struct tag_piece){ part, begin, end };
 }
 
-/* All that stands before `end` is in pieces; no call opens there. */
+/* All text before `end` is in pieces; no call can open there. */
 static void pass(struct cutter *c, size_t end)
 {
     c->said = end;
@@ -80,8 +80,8 @@ static void pass(struct cutter *c, size_t end)
 
 static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
-/* The text of a result that stands in tags at [at, end): without a line break on either side, or the blanks that stand
- * there in its place. What a rollout put around a text so comes off again to the byte. */
+/* The text of a result whose tags are [at, end): without one line break, or blanks in its place, on either side. This
+ * removes to the byte what a rollout puts around a text. */
 static void put_result(struct cutter *c, size_t at, size_t end)
 {
     size_t b = at + OPEN, e = end - CLOSE;
@@ -92,7 +92,7 @@ static void put_result(struct cutter *c, size_t at, size_t end)
     put(c, TAG_RESULT, b, e);
 }
 
-/* Behind the call that ends at `end`: its result, if one follows. */
+/* Cuts behind the call that ends at `end`, and takes its result, if one follows. */
 static void cut_call(struct cutter *c, size_t end)
 {
     size_t at = end;
@@ -107,7 +107,7 @@ static void cut_call(struct cutter *c, size_t end)
     pass(c, stop);
 }
 
-/* A <result> at `at` that no call precedes. */
+/* Takes the <result> at `at`, which no call precedes. */
 static void cut_quoted(struct cutter *c, size_t at)
 {
     size_t end = pair_of(c, at);

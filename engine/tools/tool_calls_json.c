@@ -1,17 +1,21 @@
-/* tool_calls_json.c: where a JSON object in a policy's text ends. One pass, no recursion. */
+/* tool_calls_json.c: finds the end of a JSON object in a policy's text. One pass, no recursion. */
 #include "engine/tools/tool_calls_in.h"
 #include "base/text.h"
 #include <string.h>
 
-/* over: what is wrong with an object that is not whole in n bytes */
-struct scan { const char *p; size_t n, at; struct str *clean; const char *wrong, *over; };
+struct scan {
+    const char *p;
+    size_t n, at;
+    struct str *clean;
+    const char *wrong;
+    const char *over;               /* the error if the object is not complete in n bytes */
+};
 
 static bool bad(struct scan *s, const char *wrong)
 {
     s->wrong = wrong;
     return false;
 }
-
 
 static size_t digits(const struct scan *s, size_t at)
 {

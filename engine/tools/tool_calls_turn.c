@@ -1,6 +1,6 @@
-/* tool_calls_turn.c: the calls of a turn, in the ways in which Qwen2.5, Qwen3 and Llama 3 write them. JSON is looked at
- * only within bounds, every tag once, and every answer to a bad call is a fixed sentence, so that a run repeats to the
- * byte whatever the version of the JSON library. */
+/* tool_calls_turn.c: the calls of a turn, as Qwen2.5, Qwen3 and Llama 3 write them. JSON is read within bounds, every
+ * tag is visited once, and every error for a faulty call is a fixed text, so that a run repeats to the byte whatever
+ * the version of the JSON library. */
 #define _GNU_SOURCE     /* memmem */
 #include "engine/tools/tool_calls_in.h"
 #include "base/err.h"
@@ -16,7 +16,7 @@ enum {
 };
 static const size_t nowhere = SIZE_MAX;
 
-/* What a form shows the model in its prompt; either name is read. */
+/* The error shows the key that the format declares in its prompt; both names are read. */
 static const char *const shape[] = {
     [CALLS_HERMES] = "error: a call must be {\"name\": ..., \"arguments\": {...}}",
     [CALLS_LLAMA3_JSON] = "error: a call must be {\"name\": ..., \"parameters\": {...}}",
@@ -32,7 +32,7 @@ static json_t *parse(const struct str *clean, const char **wrong)
     return j;
 }
 
-/* What stands for the call: {"type": "function", "function": {...}} holds it. */
+/* The call itself, which {"type": "function", "function": {...}} wraps. */
 static const json_t *body_of(const json_t *j)
 {
     const json_t *inner = json_object_get(j, "function");
@@ -57,7 +57,7 @@ static int tool_of(const json_t *name)
     return json_is_string(name) ? tool_by_name(json_string_value(name)) : TOOL_NONE;
 }
 
-/* Arguments that are a text hold their JSON. */
+/* Arguments given as a string that holds their JSON. */
 static json_t *parse_text(const json_t *text, const struct call_form *f, const char **wrong)
 {
     struct str clean = { 0 };
@@ -72,7 +72,7 @@ static json_t *parse_text(const json_t *text, const struct call_form *f, const c
     return j;
 }
 
-/* tool and query of the call j, or what is wrong with it. */
+/* Sets tool and query of the call j, or the error. */
 static void read_call(struct turn_call *c, const struct call_form *f, const json_t *j)
 {
     const json_t *call = body_of(j), *name = name_of(call), *arguments = arguments_of(call);
@@ -96,7 +96,7 @@ struct turn {
     const struct call_form *f;
     const char *text;
     size_t n;
-    size_t open, close, think;          /* the next of each tag, as far as they are known */
+    size_t open, close, think;          /* next position of each tag, as far as known */
     struct str clean;
 };
 
@@ -111,13 +111,13 @@ static size_t find(const struct turn *t, const char *what, size_t from)
     return p ? (size_t)(p - t->text) : nowhere;
 }
 
-/* The same for places that only move on. */
+/* The same for a `from` that only grows; *known is the last result. */
 static size_t find_next(const struct turn *t, const char *what, size_t from, size_t *known)
 {
     return *known < from ? *known = find(t, what, from) : *known;
 }
 
-/* Where the call ends whose tags are looked for from `from` on: at the next tag, or with the turn. */
+/* End of a faulty call: the next tag from `from` on, or the end of the turn. */
 static size_t next_tag(struct turn *t, size_t from)
 {
     size_t close = find_next(t, CALL_CLOSE, from, &t->close), open = find_next(t, CALL_OPEN, from, &t->open);
@@ -130,7 +130,7 @@ static size_t skip_space(const struct turn *t, size_t at)
     return at;
 }
 
-/* Behind ``` and the word on its line; at itself where there is none. */
+/* Position behind ``` and the word on its line; at itself if there is no fence. */
 static size_t skip_fence(const struct turn *t, size_t at)
 {
     if (!stands(t, at, fence, FENCE)) return at;
@@ -138,7 +138,7 @@ static size_t skip_fence(const struct turn *t, size_t at)
     return skip_space(t, at);
 }
 
-/* text[begin, end) is a call: j, or what is wrong with it. Takes j. */
+/* Adds the call text[begin, end): j, or the error. Takes j. */
 static void add(struct turn *t, size_t begin, size_t end, json_t *j, const char *wrong)
 {
     struct turn_calls *x = t->x;
@@ -151,13 +151,13 @@ static void add(struct turn *t, size_t begin, size_t end, json_t *j, const char 
     json_decref(j);
 }
 
-/* What stands before the end of a thought was part of it. */
+/* Drops the calls before the end of a thought: they were part of it. */
 static void drop(struct turn *t) { turn_calls_free(t->x); }
 
 /* ---- <tool_call> ---- */
 
-/* Behind the call that the tag at `at` opens, or behind the tag where it is only text: where no JSON follows it and
- * nothing closes it, or another opens first. */
+/* Takes the call that the tag at `at` opens and returns the position behind it. The tag is only text if no JSON follows
+ * and no closing tag comes before the next opening one; the position is then behind the tag. */
 static size_t take_hermes(struct turn *t, size_t at)
 {
     size_t body = skip_space(t, at + OPEN), begin = skip_space(t, skip_fence(t, body)), n;
@@ -197,8 +197,8 @@ static void find_hermes(struct turn *t)
 
 /* ---- a reply in JSON ---- */
 
-/* {"name": "Paris"} is an answer, and so is {"name": "python", "year": 1991}; {"name": "search", "query": "a"} is meant
- * as a call. */
+/* {"name": "Paris"} is an answer, and so is {"name": "python", "year": 1991}; {"name": "search", "query": "a"} is
+ * meant as a call. */
 static bool is_call(const json_t *j)
 {
     const json_t *call = body_of(j), *type = json_object_get(j, "type"), *name = name_of(call);
@@ -219,7 +219,7 @@ static bool has_key(const struct turn *t, size_t at, size_t end, const char *key
     return false;
 }
 
-/* Does what cannot be read from `at` on look like a call? n: the bytes of the object there, 0 where it is not whole. */
+/* Whether the unreadable text from `at` on looks like a call. n: bytes of the object there, 0 if it is incomplete. */
 static bool looks_like_call(const struct turn *t, size_t at, size_t n)
 {
     size_t most = n ? n : CALL_BYTES, end = t->n - at < most ? t->n : at + most, first = skip_space(t, at + 1);
@@ -228,7 +228,7 @@ static bool looks_like_call(const struct turn *t, size_t at, size_t n)
     return stands(t, first, "\"name\"", 6) || (named && given);
 }
 
-/* Is text[at, end) nothing that would make an answer of what follows: blanks, separators of calls, fences, the tag? */
+/* Whether text[at, end) holds only blanks, separators of calls, fences and the tag, so that a call may follow. */
 static bool only_between(const struct turn *t, size_t at, size_t end, bool *tagged)
 {
     while (at < end) {
@@ -240,7 +240,7 @@ static bool only_between(const struct turn *t, size_t at, size_t end, bool *tagg
     return true;
 }
 
-/* <function=search>{"query": ...}</function>, as Llama 3.1 calls with another prompt: the object at `at` is the
+/* <function=search>{"query": ...}</function>, as Llama 3.1 calls with another prompt: the object at `at` holds the
  * arguments of a call. Takes j. */
 static json_t *with_name(const struct turn *t, size_t at, json_t *j)
 {
@@ -255,7 +255,7 @@ static json_t *with_name(const struct turn *t, size_t at, json_t *j)
     return call;
 }
 
-/* Is what stands from `at` on a call as Python would write it, [search(query="a")]? */
+/* Whether a call in Python's syntax stands at `at`: [search(query="a")]. */
 static bool python_call(const struct turn *t, size_t at)
 {
     at = skip_space(t, at);
@@ -268,11 +268,11 @@ static bool python_call(const struct turn *t, size_t at)
     return false;
 }
 
-/* Every object in the text that is a call, as vLLM looks for them. One that cannot be read is a bad call where a call
- * may stand: at the turn's beginning or behind another. */
+/* Takes every object in the text that is a call, as vLLM does. An unreadable object is a faulty call where a call may
+ * stand: at the beginning of the turn or behind another call. */
 static void find_llama(struct turn *t)
 {
-    size_t behind = 0, at = 0;          /* behind a thought or an object */
+    size_t behind = 0, at = 0;          /* end of the last thought or object */
     int failures = 0;
     bool tagged = false;
     while (at < t->n && failures < CALLS_MAX) {
@@ -302,7 +302,7 @@ static void find_llama(struct turn *t)
     }
     size_t from = skip_space(t, behind);
     if (stands(t, from, python_tag, TAG)) from = skip_space(t, from + TAG);
-    /* what the tag announces is no JSON */
+    /* no JSON behind the tag that announces a call */
     if (!t->x->n && from < t->n && (tagged || python_call(t, from))) add(t, from, t->n, NULL, shape[CALLS_LLAMA3_JSON]);
 }
 

@@ -1,5 +1,5 @@
-/* tool_pool.c: the threads that run tools. A call that passes its time is reported at once; its thread is cancelled and
- * another takes its place. The late call is freed by its thread, when that ends. */
+/* tool_pool.c: threads that run tools. A call that passes its time is reported at once; its thread is cancelled and
+ * another one takes its place. The cancelled thread frees the late call when it ends. */
 #include "engine/tools/tool_pool.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -17,7 +17,7 @@ const char *const call_status_name[CALL_STATUSES] = { "none",   "ok",      "near
 
 struct worker;
 
-/* A job belongs to one list at a time: waiting, running, finished; or, late, to its thread alone. */
+/* A job is in one list at a time: waiting, running or finished. A late job belongs to its thread alone. */
 struct job {
     struct job *next;
     int tag;
@@ -34,11 +34,11 @@ struct job {
 
 struct jobs { struct job *first, **last; };
 
-/* A thread. One that is not late is in the list of the pool; one that is late ends by itself. */
+/* A thread. The pool's list has those that are not late; a late thread ends by itself. */
 struct worker { struct worker *next; struct tool_pool *pool; pthread_t thread; struct job *job; };
 
-/* LATE_MAX: threads that hang and cannot be cancelled; at that many no other takes the place of a further one. Stacks
- * are of one size whatever `ulimit -s` says: the deepest tool, SQLite's full-text search, takes some 30 KiB. */
+/* LATE_MAX: with that many hanging threads that cannot be cancelled, late threads are no longer replaced. STACK: fixed,
+ * independent of `ulimit -s`; the deepest tool, SQLite's full-text search, takes some 30 KiB. */
 enum { LATE_MAX = 1024, STACK = 1 << 20 };
 
 struct tool_pool {
@@ -49,7 +49,7 @@ struct tool_pool {
     pthread_cond_t work, news;
     struct jobs waiting, running, finished;
     struct worker *workers;
-    int threads, late;              /* at work or waiting for it; given up on and not ended yet */
+    int threads, late;              /* working or waiting for work; cancelled and not ended yet */
     bool stop;
 };
 
@@ -82,14 +82,13 @@ static void job_free(struct job *j)
     free(j);
 }
 
-/* A thread ends: it was told to stop, or its call was late and has come back or been cancelled. The lock is not
- * held. */
+/* Cleanup of a thread: the pool stops, or its late call has returned or was cancelled. The lock is not held. */
 static void worker_end(void *arg)
 {
     struct worker *w = arg;
     struct tool_pool *p = w->pool;
     pthread_mutex_lock(&p->lock);
-    if (w->job) {                                   /* late: the list of workers does not have it any more */
+    if (w->job) {                                   /* late: no longer in the list of workers */
         job_free(w->job);
         p->late--;
     } else {
@@ -109,7 +108,7 @@ static enum call_status status_of(const struct job *j)
     return j->out.n >= 7 && !memcmp(j->out.p, "error: ", 7) ? CALL_FAILED : CALL_OK;
 }
 
-/* Runs a job that is in the list of those running. The lock is held before and after, not meanwhile. */
+/* Runs a job of the list `running`. The lock is held before and after, not meanwhile. */
 static void run_job(struct worker *w, struct job *j)
 {
     struct tool_pool *p = w->pool;
@@ -149,7 +148,7 @@ static void *work(void *arg)
         j->deadline =
             p->timeout_s > 0 && !(p->box.in_process >> j->tool & 1) ? j->begun + p->timeout_s : (double)INFINITY;
         jobs_put(&p->running, j);
-        pthread_cond_broadcast(&p->news);           /* there is a deadline to wait for */
+        pthread_cond_broadcast(&p->news);           /* wait_news has a new deadline */
         run_job(w, j);
     }
     pthread_mutex_unlock(&p->lock);
@@ -195,7 +194,7 @@ struct tool_pool *tools_make(const struct toolbox *box, int threads, double time
     pthread_mutex_lock(&p->lock);
     for (int i = 0; i < threads; i++) thread_start(p);
     pthread_mutex_unlock(&p->lock);
-    if (!p->threads) die("the system lets no thread start, of %d for tools", threads);
+    if (!p->threads) die("the system starts no thread; %d are wanted for tools", threads);
     return p;
 }
 
@@ -208,8 +207,8 @@ static void jobs_free(struct jobs *q)
     }
 }
 
-/* Gives a running job up. The lock is held. */
-static void give_up(struct tool_pool *p, struct job *j)
+/* Cancels the thread of a late job. The lock is held. */
+static void cancel(struct tool_pool *p, struct job *j)
 {
     struct worker *w = j->on, **at = &p->workers;
     jobs_take(&p->running, j);
@@ -218,7 +217,7 @@ static void give_up(struct tool_pool *p, struct job *j)
     *at = w->next;
     p->threads--;
     p->late++;
-    pthread_cancel(w->thread);                      /* it cannot have ended: to do so it takes the lock */
+    pthread_cancel(w->thread);                      /* it cannot have ended: ending takes the lock */
 }
 
 static void wait_until(struct tool_pool *p, double until)
@@ -228,7 +227,7 @@ static void wait_until(struct tool_pool *p, double until)
     pthread_cond_timedwait(&p->news, &p->lock, &t);
 }
 
-/* A late thread that never ends keeps the pool, which it reads when it does. */
+/* The pool is not freed while a late thread runs, because the thread reads it when it ends. */
 void tools_free(struct tool_pool *p)
 {
     if (!p) return;
@@ -239,7 +238,7 @@ void tools_free(struct tool_pool *p)
     pthread_cond_broadcast(&p->work);
     for (struct job *j = p->running.first, *next; j; j = next) {
         next = j->next;
-        if (isfinite(j->deadline)) give_up(p, j);
+        if (isfinite(j->deadline)) cancel(p, j);
     }
     while (p->threads) pthread_cond_wait(&p->news, &p->lock);
     while (p->late && seconds() < until) wait_until(p, until);
@@ -269,7 +268,7 @@ void tools_call(struct tool_pool *p, int tag, struct tool_caller who, int tool, 
     pthread_mutex_unlock(&p->lock);
 }
 
-/* A call whose time is over: one that runs, or, when every thread is lost, one that never will. */
+/* Reports a call that passed its time: a running one, or a waiting one if every thread is lost. */
 static bool over_time(struct tool_pool *p, struct tool_done *d)
 {
     double t = seconds();
@@ -277,12 +276,12 @@ static bool over_time(struct tool_pool *p, struct tool_done *d)
     while (j && t <= j->deadline) j = j->next;
     if (j) {
         *d = (struct tool_done){ .tag = j->tag, .status = CALL_TIMEOUT, .begun = j->begun, .ended = t };
-        give_up(p, j);
+        cancel(p, j);
         thread_start(p);
         return true;
     }
     j = p->waiting.first;
-    if (j && !p->threads) thread_start(p);          /* there was no room for it before */
+    if (j && !p->threads) thread_start(p);          /* LATE_MAX may have prevented it before */
     if (!j || p->threads) return false;
     *d = (struct tool_done){ .tag = j->tag, .status = CALL_TIMEOUT, .begun = t, .ended = t };
     jobs_take(&p->waiting, j);
@@ -294,7 +293,7 @@ static void wait_news(struct tool_pool *p)
 {
     double first = (double)INFINITY;
     for (const struct job *j = p->running.first; j; j = j->next) first = fmin(first, j->deadline);
-    if (isfinite(first)) wait_until(p, first + 1e-4);       /* so that waking up is past the deadline, not at it */
+    if (isfinite(first)) wait_until(p, first + 1e-4);       /* wake up after the deadline, not at it */
     else pthread_cond_wait(&p->news, &p->lock);
 }
 
@@ -330,11 +329,12 @@ int tools_drain(struct tool_pool *p, double most_s)
     double start = seconds(), until = start + most_s;
     pthread_mutex_lock(&p->lock);
     while (p->late && seconds() < until) {
-        if (run_stop) until = fmin(until, start + 0.5);     /* enough for those that let themselves be cancelled */
+        if (run_stop) until = fmin(until, start + 0.5);     /* enough for calls that can be cancelled */
         wait_until(p, fmin(until, seconds() + 0.1));
     }
     int late = p->late;
     pthread_mutex_unlock(&p->lock);
-    if (late) fprintf(stderr, "%d tool calls are over their time, still run and are not waited for any longer\n", late);
+    if (late)
+        fprintf(stderr, "%d tool calls passed their time and still run; they are not waited for any longer\n", late);
     return late;
 }

@@ -38,7 +38,7 @@ struct tool {
     const char *argument;           /* name of the one argument, a string */
     const char *argument_description;
     tool_function *run;
-    bool in_process;                /* terminates by itself after work bounded by its input: tools.timeout does not count */
+    bool in_process;                /* terminates after work bounded by its input: no timeout */
     bool recorded;                  /* can be answered from a record: hits and misses are counted */
     bool bonus;                     /* counts for reward.tool_bonus */
 };
