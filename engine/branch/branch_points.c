@@ -1,6 +1,6 @@
-/* branch_points.c: branch points of a prompt: scores by op_branch_score, a key per signal, ranks by op_branch_select.
- * Draws are keyed by where they are used, under seeds of their own: the sampler's counters (pos, rollout, prompt, step)
- * would otherwise give a point the very number its token was drawn with. */
+/* branch_points.c: branch points of a prompt: op_branch_score scores, each signal has its sort key, op_branch_select
+ * ranks. Random numbers have seeds of their own: with the sampler's key and counters (pos, rollout, prompt, step) a
+ * point would get the very number that its token was sampled with. */
 #include "engine/branch/branch_points.h"
 #include "base/err.h"
 #include "base/philox.h"
@@ -9,7 +9,7 @@
 
 static const uint64_t order_key = 0x6f72646572207277u, draw_key = 0x72616e6b20647261u;     /* arbitrary, distinct */
 
-/* Epoch and round have no counter left: they go into the Philox key, spread over its bits by an odd number (2^64 /
+/* The four counters are taken, so epoch and round go into the Philox key, spread over its bits by an odd number (2^64 /
  * golden ratio). */
 static uint64_t philox_key(const struct branch_key *k, uint64_t use)
 {
@@ -56,8 +56,8 @@ int branch_candidates(uint8_t *ok, const int *ids, const uint8_t *m, int n, cons
     return count;
 }
 
-/* The rows of one prompt, packed and scored. */
-struct pack {
+/* The rollouts of one prompt in vectors, scored. */
+struct scored {
     int64_t *begin;
     acc_t *logp, *logp_old, *entropy, *f, *zf, *zh, *score, *key;
     uint8_t *m, *ok;
@@ -66,9 +66,9 @@ struct pack {
     void *room;
 };
 
-static struct pack pack_rows(const struct branch_view *v, int rows, const struct branch_rule *rule)
+static struct scored score_rows(const struct branch_view *v, int rows, const struct branch_rule *rule)
 {
-    struct pack p = { .begin = xmalloc(((size_t)rows + 1) * sizeof *p.begin),
+    struct scored p = { .begin = xmalloc(((size_t)rows + 1) * sizeof *p.begin),
                       .flat = xcalloc((size_t)rows, sizeof *p.flat),
                       .rows = rows };
     p.begin[0] = 0;
@@ -93,21 +93,22 @@ static struct pack pack_rows(const struct branch_view *v, int rows, const struct
     return p;
 }
 
-static void pack_free(struct pack *p)
+static void scored_free(struct scored *p)
 {
     free(p->begin);
     free(p->flat);
     free(p->room);
 }
 
-/* zf is exactly 0 over a whole row only where F is constant */
-static bool is_flat(const struct pack *p, int row)
+/* zf is exactly 0 over a whole rollout only if F is constant */
+static bool is_flat(const struct scored *p, int row)
 {
     for (int64_t i = p->begin[row]; i < p->begin[row + 1]; i++) if (p->m[i] && p->zf[i] != 0) return false;
     return true;
 }
 
-static acc_t key_at(const struct pack *p, int row, int64_t i, const struct branch_config *c, const struct branch_key *k)
+static acc_t key_at(const struct scored *p, int row, int64_t i, const struct branch_config *c,
+                    const struct branch_key *k)
 {
     bool flat = p->flat[row] && c->entropy_if_flat;
     switch (c->signal) {
@@ -122,7 +123,7 @@ static acc_t key_at(const struct pack *p, int row, int64_t i, const struct branc
     return (acc_t)(draw * 0x1p-32);
 }
 
-static void set_keys(struct pack *p, const struct branch_config *c, const struct branch_key *k)
+static void set_keys(struct scored *p, const struct branch_config *c, const struct branch_key *k)
 {
     for (int row = 0; row < p->rows; row++) {
         p->flat[row] = is_flat(p, row);
@@ -134,7 +135,7 @@ static void set_keys(struct pack *p, const struct branch_config *c, const struct
     }
 }
 
-/* Fisher-Yates, one draw a row */
+/* Fisher-Yates */
 static int *shuffled(int rows, const struct branch_key *k)
 {
     int *order = xmalloc((size_t)rows * sizeof *order);
@@ -148,7 +149,7 @@ static int *shuffled(int rows, const struct branch_key *k)
     return order;
 }
 
-static int choose(struct branch_choice *out, struct pack *p, int want, const struct branch_config *c,
+static int choose(struct branch_choice *out, struct scored *p, int want, const struct branch_config *c,
                   const struct branch_key *k)
 {
     bool by_rollout = c->pool == POOL_ROLLOUT, bs = c->signal == SIGNAL_BS;
@@ -166,9 +167,9 @@ static int choose(struct branch_choice *out, struct pack *p, int want, const str
     for (int i = 0; i < n; i++) {
         int row = point[i].row;
         int64_t at = p->begin[row] + point[i].pos;
-        bool stood_in = p->flat[row] && c->entropy_if_flat && (bs || c->signal == SIGNAL_OMEGA);
+        bool fallback = p->flat[row] && c->entropy_if_flat && (bs || c->signal == SIGNAL_OMEGA);
         out[i] = (struct branch_choice){
-            row, point[i].pos, (double)point[i].score, (double)p->zf[at], (double)p->zh[at], point[i].strict, stood_in
+            row, point[i].pos, (double)point[i].score, (double)p->zf[at], (double)p->zh[at], point[i].strict, fallback
         };
     }
     free(order);
@@ -180,9 +181,9 @@ int branch_choose(struct branch_choice *out, const struct branch_view *rows, int
                   const struct branch_config *c, const struct branch_key *key)
 {
     if (n_rows <= 0 || want <= 0) return 0;
-    struct pack p = pack_rows(rows, n_rows, &c->rule);
+    struct scored p = score_rows(rows, n_rows, &c->rule);
     int n = choose(out, &p, want, c, key);
-    pack_free(&p);
+    scored_free(&p);
     return n;
 }
 
@@ -192,8 +193,7 @@ static bool has_candidate(const struct branch_row *r)
     return false;
 }
 
-/* For the log. */
-static struct branch_summary summary_of(const struct pack *p, int uid, int first)
+static struct branch_summary summary_of(const struct scored *p, int uid, int first)
 {
     struct branch_summary s = { .uid = uid, .first = first };
     for (int64_t i = 0; i < p->begin[p->rows]; i++) {
@@ -228,12 +228,12 @@ int branch_requests(struct branch_request *out, struct branch_summary *sum, int 
             of[count] = r;
             views[count++] = rows[r].view;
         }
-        struct pack p = pack_rows(views, count, &c->rule);
+        struct scored p = score_rows(views, count, &c->rule);
         struct branch_summary s = summary_of(&p, rows[first].uid, n);
         struct branch_key k = *key;
         k.prompt = (uint32_t)s.uid;
         int found = want > 0 ? choose(choice, &p, want, c, &k) : 0;
-        pack_free(&p);
+        scored_free(&p);
         for (int i = 0; i < found; i++) {
             int row = of[choice[i].row];
             struct branch_request q = request_at(&rows[row], choice[i], row, budget, c->resample_token);

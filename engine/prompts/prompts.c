@@ -1,4 +1,4 @@
-/* prompts.c: rows to prompts. Everything that can be wrong with a row is found here, before the first step. */
+/* prompts.c: records to prompts. Every fault of a record is found here, before the first step. */
 #include "engine/prompts/prompts.h"
 #include "base/str.h"
 #include "data/data_files.h"
@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What ARPO's and APPO's released questions tell the model ("\boxed" is broken there: U+0008 and "oxed"). */
+/* System message of ARPO's and APPO's released prompts ("\boxed" is broken there: U+0008 and "oxed"). */
 static const char with_tags[] =
     "You are a helpful assistant that can solve the given question step by step with the help of the wikipedia search "
     "tool and python interpreter tool. Given "
@@ -26,7 +26,7 @@ static const char with_tags[] =
     "\\boxed{answer here} \\] </answer>. In the last "
     "part of the answer, the final exact answer is enclosed within \\boxed{} with latex format.";
 
-/* The same where the chat format declares the tools and says how they are called. */
+/* The same for chat formats that declare the tools and describe the calls. */
 static const char with_turns[] =
     "You are a helpful assistant that can solve the given question step by step with the help of a search tool and a "
     "python tool. Given a question, you need to "
@@ -52,7 +52,7 @@ bool each_file(const char *key, const char *list, bool (*take)(void *ctx, const 
     return ok;
 }
 
-enum { NOTES_SHOWN = 12 };         /* a folder has thousands of shards at times */
+enum { NOTES_SHOWN = 12 };         /* a folder may have thousands of shards */
 
 void print_notes(const char *key, const struct str *note)
 {
@@ -106,25 +106,26 @@ bool tools_value(struct chat_tools *tools, const struct chat *chat, const json_t
     return ok;
 }
 
-/* The instructions of data.system_prompt=tools. The released text knows python and search; further tools get a sentence
- * of their own. In turns the chat format declares all of them. */
+/* The instructions of data.system_prompt=tools. The released text describes python and search; each further tool gets
+ * two lines of its own. In turns the chat format declares all tools. */
 static void instruct(struct str *out, bool turns)
 {
     str_puts(out, turns ? with_turns : with_tags);
     for (int k = 0; !turns && k < tool_table.n; k++) {
         const struct tool *x = &tool_table.row[k];
         if (!strstr(with_tags, x->open))
-            str_printf(out, " You can also invoke the %s tool. %s Its %s is enclosed within %s %s and its result within "
-                            "<result> </result> tags.",
+            str_printf(out,
+                       " You can also invoke the %s tool. %s Its %s is enclosed within %s %s and its result within "
+                       "<result> </result> tags.",
                        x->name, x->description, x->argument, x->open, x->close);
     }
 }
 
-bool prompt_write(struct ids *out, const struct chat_message *said, int n, const char *system,
+bool prompt_write(struct ids *out, const struct chat_message *message, int n, const char *system,
                   const struct call_form *form, struct err *e)
 {
     bool turns = call_form_turns(form), own = false, automatic = !strcmp(system, "auto");
-    for (int i = 0; i < n; i++) own |= said[i].role == CHAT_SYSTEM;
+    for (int i = 0; i < n; i++) own |= message[i].role == CHAT_SYSTEM;
     bool mine = automatic ? form->chat->v.family == CHAT_APPO || !own : strcmp(system, "none") != 0;
     struct str instructions = { 0 };
     if (automatic || !strcmp(system, "tools")) {
@@ -135,7 +136,7 @@ bool prompt_write(struct ids *out, const struct chat_message *said, int n, const
     int k = 0;
     if (mine && system) m[k++] = (struct chat_message){ CHAT_SYSTEM, system, .n = strlen(system) };
     for (int i = 0; i < n; i++)
-        if (!mine || said[i].role != CHAT_SYSTEM) m[k++] = said[i];
+        if (!mine || message[i].role != CHAT_SYSTEM) m[k++] = message[i];
     struct rollout_messages x;
     rollout_messages_make(&x, m, k, form, false);
     bool ok = chat_check(form->chat, m, k, turns, e) &&
@@ -147,12 +148,12 @@ bool prompt_write(struct ids *out, const struct chat_message *said, int n, const
     return ok;
 }
 
-static bool write_row(struct ids *out, const struct prompt *s, const char *system, const struct call_form *form,
-                      struct err *e)
+static bool write_record(struct ids *out, const struct prompt *s, const char *system, const struct call_form *form,
+                         struct err *e)
 {
-    struct chat_message *said = chat_messages(&s->messages);
-    bool ok = prompt_write(out, said, s->messages.n, system, form, e);
-    free(said);
+    struct chat_message *message = chat_messages(&s->messages);
+    bool ok = prompt_write(out, message, s->messages.n, system, form, e);
+    free(message);
     return ok || fail_in(e, "%s", s->where);
 }
 
@@ -162,9 +163,9 @@ static uint64_t hash_text(uint64_t h, const char *s)
     return fnv1a_add(h, s, strlen(s) + 1);
 }
 
-/* Everything of a row that decides a number: what is asked, what is right, by which rule, and under which name it is
- * counted. Lengths go first, so that no two rows run into one another. */
-static void hash_row(struct prompt_set *q, int k)
+/* Hashes everything of a record that decides a number: prompt, references, rule, and the name that its metrics have.
+ * Lengths go first, so that adjacent records cannot be confused. */
+static void hash_record(struct prompt_set *q, int k)
 {
     const struct prompt *s = &q->rows.prompt[k];
     const int sizes[] = { q->prompt[k].n, s->n_refs, prompt_is_math(s) };
@@ -174,20 +175,20 @@ static void hash_row(struct prompt_set *q, int k)
     q->hash = hash_text(hash_text(q->hash, s->named ? s->data_source : NULL), s->ability);
 }
 
-/* Writes row k's prompt to the place of row `to`; *kept false: it is left out. */
-static bool take_row(struct prompt_set *q, int k, int to, const char *key, const struct config *c,
-                     const struct call_form *form, bool *kept, struct err *e)
+/* Writes record k's prompt to the place of record `to`; *kept false: it is left out. */
+static bool take_record(struct prompt_set *q, int k, int to, const char *key, const struct config *c,
+                        const struct call_form *form, bool *kept, struct err *e)
 {
     const struct prompt *s = &q->rows.prompt[k];
     struct ids ids = { 0 };
     int max = c->data.max_prompt_length;
     enum truncation how = c->data.filter_overlong_prompts ? TRUNCATE_FILTER : c->data.truncation;
     *kept = true;
-    if (!write_row(&ids, s, c->data.system_prompt, form, e)) return false;
+    if (!write_record(&ids, s, c->data.system_prompt, form, e)) return false;
     if (ids.n > max && how == TRUNCATE_ERROR) {
         fail(e,
-             "%s: a prompt of %d tokens is longer than data.max_prompt_length=%d: raise that (%s), or say what is to "
-             "be done: data.truncation=filter, left, "
+             "%s: a prompt of %d tokens is longer than data.max_prompt_length=%d: raise that (%s), or choose "
+             "data.truncation=filter, left, "
              "right or middle",
              s->where, ids.n, max, key);
         ids_free(&ids);
@@ -203,7 +204,7 @@ static bool take_row(struct prompt_set *q, int k, int to, const char *key, const
     return true;
 }
 
-/* Released questions bring instructions for tags along. */
+/* Released prompts have instructions for tags in their system message. */
 static void warn_of_tags(const struct prompt_set *q, int n, const char *key, const struct config *c,
                          const struct call_form *form)
 {
@@ -232,12 +233,12 @@ static bool write_prompts(struct prompt_set *q, const char *key, const struct co
     q->hash = fnv1a("", 0);
     for (int k = 0; ok && k < n; k++) {
         bool kept;
-        ok = take_row(q, k, to, key, c, form, &kept, e);
+        ok = take_record(q, k, to, key, c, form, &kept, e);
         if (!ok || !kept) continue;
         struct prompt s = q->rows.prompt[to];
         q->rows.prompt[to] = q->rows.prompt[k];
         q->rows.prompt[k] = s;
-        hash_row(q, to++);
+        hash_record(q, to++);
     }
     if (ok && to < n)
         fprintf(stderr, "%s: %d of %d prompts are longer than data.max_prompt_length=%d tokens and were left out\n",

@@ -1,5 +1,5 @@
-/* rollout_messages.c: see rollout_messages.h. Pieces are gathered in one array; messages hold places in it until it is
- * whole. */
+/* rollout_messages.c: collects the pieces of all messages in one array. Messages hold indices into it until it is
+ * complete, because it may move. */
 #define _GNU_SOURCE     /* memmem */
 #include "engine/prompts/rollout_messages.h"
 #include <limits.h>
@@ -15,7 +15,7 @@ static struct chat_piece *add_piece(struct rollout_messages *x)
     return &x->piece[x->pieces++];
 }
 
-/* ids are those of result number k + 1 until all results are there: their array may move. */
+/* Until all results are there a piece holds the number of its result, from 1, because their array may move. */
 static void add_result(struct rollout_messages *x, const struct call_form *f, const char *text, size_t n, bool own)
 {
     x->ids = xrealloc(x->ids, (size_t)(x->results + 1) * sizeof *x->ids);
@@ -24,7 +24,7 @@ static void add_result(struct rollout_messages *x, const struct call_form *f, co
     *add_piece(x) = (struct chat_piece){ .n = (size_t)++x->results, .own = own };
 }
 
-/* What the chat format writes of a message beside its text can stand in no turn of several. */
+/* Whether a message is only text: calls and thoughts beside the text cannot stand inside a turn of several messages. */
 static bool plain(const struct chat_message *m) { return !m->calls && !(m->thought && *m->thought); }
 
 static bool thinks_again(const struct chat_message *m)
@@ -34,7 +34,7 @@ static bool thinks_again(const struct chat_message *m)
     return p && memmem(p + 1, (size_t)(m->text + m->n - p) - 1, end, sizeof end - 1);
 }
 
-/* Does the text end with a call, but for white space? Then *n is where it ends. */
+/* Whether the text ends with a call, white space aside; *n is the end of the call. */
 static bool ends_with_call(const struct chat_message *m, const struct tag_pieces *cut, size_t *n)
 {
     size_t end = m->n;
@@ -49,7 +49,7 @@ static bool ends_with_call(const struct chat_message *m, const struct tag_pieces
     return false;
 }
 
-/* The pieces of one assistant's message; cut to n bytes. */
+/* Adds the pieces of one assistant's message, cut to n bytes. */
 static void add_pieces(struct rollout_messages *x, const struct call_form *f, const struct chat_message *m,
                        const struct tag_pieces *cut, size_t n, bool learn_results)
 {
@@ -63,13 +63,14 @@ static void add_pieces(struct rollout_messages *x, const struct call_form *f, co
     }
 }
 
-/* The turn that begins with the assistant's message m[i]: the message with its pieces, or as it is. Returns how many
- * messages are in it. */
+/* Adds the turn that begins with the assistant's message m[i], in pieces or unchanged. Returns how many messages it
+ * has.
+ */
 static int add_turn(struct rollout_messages *x, const struct chat_message *m, int n, int i, const struct call_form *f,
                     bool learn_results)
 {
     int from = x->pieces, used = 0;
-    bool whole = true;                          /* nothing was cut so far */
+    bool whole = true;                          /* no message was cut so far */
     for (bool more = true; more; ) {
         const struct chat_message *a = &m[i + used++];
         struct tag_pieces cut = { 0 };
@@ -83,7 +84,7 @@ static int add_turn(struct rollout_messages *x, const struct chat_message *m, in
         add_pieces(x, f, a, &cut, more ? end : a->n, learn_results);
         tag_pieces_free(&cut);
         x->m[x->n] = m[i];
-        x->m[x->n].quiet = a->quiet;            /* whose end it is */
+        x->m[x->n].quiet = a->quiet;            /* the end of the turn belongs to the last message */
         if (!more) break;
         add_result(x, f, m[i + used].text, m[i + used].n, false);
         more = m[i + ++used].role == CHAT_ASSISTANT;

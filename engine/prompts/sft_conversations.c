@@ -1,4 +1,4 @@
-/* sft_conversations.c: conversations to ids and masks; what is wrong with one is said before any work. */
+/* sft_conversations.c: conversations to ids and masks; every fault is reported before the first step. */
 #include "engine/prompts/sft_conversations.h"
 #include "engine/prompts/rollout_messages.h"
 #include "data/conversations.h"
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool write_talk(struct sft_example *d, const struct conversation *x, const struct config *c,
+static bool write_conversation(struct sft_example *d, const struct conversation *x, const struct config *c,
                        const struct call_form *form, struct err *e)
 {
     const struct chat *chat = form->chat;
@@ -16,14 +16,14 @@ static bool write_talk(struct sft_example *d, const struct conversation *x, cons
     if (x->tools && !chat_tools_read(&tools, chat, x->tools, strlen(x->tools), e))
         return fail_in(e, "%s: tools", x->where);
     struct chat_message *m = chat_messages(&x->messages);
-    struct rollout_messages said;
-    rollout_messages_make(&said, m, x->messages.n, form, !c->sft.mask_results);
+    struct rollout_messages pieces;
+    rollout_messages_make(&pieces, m, x->messages.n, form, !c->sft.mask_results);
     const struct chat_tools *declared = x->tools || !call_form_turns(form) ? &tools : &form->tools;
     bool ok = chat_check(chat, m, x->messages.n, declared->n > 0, e) &&
-              (chat_write(chat, &d->ids, &mask, said.m, said.n, declared, false) || fail(e, "the tokenizer gave up on "
-                                                                                            "this conversation"));
+              (chat_write(chat, &d->ids, &mask, pieces.m, pieces.n, declared, false) ||
+               fail(e, "the tokenizer gave up on this conversation"));
     d->m = mask.p;
-    rollout_messages_free(&said);
+    rollout_messages_free(&pieces);
     free(m);
     chat_tools_free(&tools);
     return ok || fail_in(e, "%s", x->where);
@@ -47,7 +47,7 @@ static bool fit(struct sft_example *d, const struct conversation *x, const struc
         return fail(e,
                     "%s: a conversation of %d tokens is longer than the %d that data.max_length, "
                     "actor.ppo_max_token_len_per_gpu and the model allow: raise them, "
-                    "or say what is to be done: data.truncation=filter, left, right or middle",
+                    "or choose data.truncation=filter, left, right or middle",
                     x->where, d->ids.n, max);
     if (how == TRUNCATE_FILTER) *keep = false;
     else truncate_ids(&d->ids, d->m, max, how);
@@ -71,7 +71,7 @@ static bool write_all(struct sft_conversations *t, const struct conversations *r
     for (int k = 0; ok && k < rows->n; k++) {
         struct sft_example d;
         bool keep = true;
-        ok = write_talk(&d, &rows->conversation[k], c, form, e) && fit(&d, &rows->conversation[k], c, max, &keep, e);
+        ok = write_conversation(&d, &rows->conversation[k], c, form, e) && fit(&d, &rows->conversation[k], c, max, &keep, e);
         int64_t targets = ok && keep ? marked(&d) : 0;
         longer += ok && !keep;
         idle += ok && keep && !targets;
@@ -85,8 +85,7 @@ static bool write_all(struct sft_conversations *t, const struct conversations *r
                 longer, rows->n, max);
     if (idle)
         fprintf(stderr,
-                "data.train_files: in %d of %d conversations nothing is left that an assistant says; they were left "
-                "out\n",
+                "data.train_files: %d of %d conversations have no text of an assistant left and were left out\n",
                 idle, rows->n);
     return ok && (t->n || fail(e, "data.train_files: no conversation is left to learn from"));
 }
