@@ -7,7 +7,7 @@
 #include <string.h>
 
 static bool write_conversation(struct sft_example *d, const struct conversation *x, const struct config *c,
-                       const struct call_form *form, struct err *e)
+                               const struct call_form *form, struct err *e)
 {
     const struct chat *chat = form->chat;
     struct chat_tools tools = { 0 };
@@ -71,7 +71,8 @@ static bool write_all(struct sft_conversations *t, const struct conversations *r
     for (int k = 0; ok && k < rows->n; k++) {
         struct sft_example d;
         bool keep = true;
-        ok = write_conversation(&d, &rows->conversation[k], c, form, e) && fit(&d, &rows->conversation[k], c, max, &keep, e);
+        ok = write_conversation(&d, &rows->conversation[k], c, form, e) &&
+             fit(&d, &rows->conversation[k], c, max, &keep, e);
         int64_t targets = ok && keep ? marked(&d) : 0;
         longer += ok && !keep;
         idle += ok && keep && !targets;

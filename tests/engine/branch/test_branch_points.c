@@ -1,5 +1,5 @@
-/* test_branch_points.c: the chooser's switches, and the request builder over interleaved prompts. NaN wherever m =
- * 0. */
+/* test_branch_points.c: every switch of branch_choose, and branch_requests over interleaved prompts. Values where m = 0
+ * are NaN. */
 #include "engine/branch/branch_points.h"
 #include "base/philox.h"
 #include "tests/check.h"
@@ -12,7 +12,7 @@ enum { N = 40, ROWS = 4 };
 struct rollout { acc_t logp[N], old[N], entropy[N]; uint8_t m[N], ok[N]; };
 struct prompt { struct rollout row[ROWS]; struct branch_view view[ROWS]; };
 
-/* Rows of N positions, tool results at 10..14 and 25..27. `moved` = 0: pi_theta is pi_old, F is constant. */
+/* Rollouts of N positions, tool results at 10..14 and 25..27. `moved` = 0: pi_theta is pi_old, F is constant. */
 static struct prompt *make(uint64_t seed, double moved)
 {
     struct prompt *p = xcalloc(1, sizeof *p);
@@ -34,7 +34,7 @@ static struct prompt *make(uint64_t seed, double moved)
 
 static const char *const signals[] = { "bs", "entropy", "omega", "random", "tool_boundary", "additive" };
 
-/* Whatever the switches: the right number, candidates only, scores as the signal says, and the same again. */
+/* For all switches: the right number of points, candidates only, the signal's scores, and the same result again. */
 static void every_switch(void **state)
 {
     (void)state;
@@ -61,7 +61,7 @@ static void every_switch(void **state)
                         for (int k = 0; k < i; k++)
                             CHECK(a[k].row != a[i].row || abs(a[k].pos - a[i].pos) >= (gap ? gap : 1), "%s: gap %d",
                                   signals[signal], gap);
-                        /* its row is flat */
+                        /* F of its rollout is constant */
                         bool stands_in = a[i].zf == 0 && (signal == SIGNAL_BS || signal == SIGNAL_OMEGA);
                         double want[] = { stands_in ? a[i].zh : a[i].zf * a[i].zh,
                                           a[i].zh,
@@ -121,9 +121,9 @@ static void ranks(void **state)
     free(p);
 }
 
-/* Rows are drawn uniformly: the first row over many steps; and the draw is a function of seed, step, epoch, round and
+/* The order of rollouts is uniform: the first one over many steps; and it is a function of seed, step, epoch, round and
  * prompt. */
-static void row_order(void **state)
+static void order_of_rollouts(void **state)
 {
     (void)state;
     struct prompt *p = make(2, 0.04);
@@ -145,13 +145,13 @@ static void row_order(void **state)
         branch_choose(b, p->view, ROWS, ROWS, &c, &(struct branch_key){ .seed = 1, .step = step, .round = 2 });
         differ[4] += a[0].row != b[0].row;
     }
-    /* 2000 draws: 500 each, sd 19; 1500 differ, sd 19; allowed 5 sd */
+    /* 2000 samples: 500 each, sd 19; 1500 differ, sd 19; allowed 5 sd */
     for (int r = 0; r < ROWS; r++) CHECK_NEAR(first[r], 500, 97, "row %d first", r);
     for (int i = 0; i < 5; i++) CHECK_NEAR(differ[i], 1500, 97, "prompt, seed, step, epoch, round: %d", i);
     free(p);
 }
 
-/* random: uniform over the candidates, and a row's draws are its own whatever the other rows hold. */
+/* random: uniform over the candidates, and a rollout's random numbers do not depend on the other rollouts. */
 static void random_points(void **state)
 {
     (void)state;
@@ -219,8 +219,8 @@ static void candidates(void **state)
     assert_memory_equal(ok, budget8, 8);
 }
 
-/* Two prompts interleaved, the first of them without a candidate in its first row; lengths that leave padding out; a
- * point with nothing left after it. */
+/* Two interleaved prompts, the first without a candidate in its first rollout; lengths without padding; a point with no
+ * position left after it. */
 static void requests(void **state)
 {
     (void)state;
@@ -264,14 +264,14 @@ static void requests(void **state)
           "nothing left after the last token");
     c.resample_token = true;
     CHECK(branch_requests(q, sum, &prompts, rows, ROWS, 4, N, &c, KEY(1, 1, 0)) == 4 && q[0].remaining == 1,
-          "drawn again, it is itself what is left");
+          "sampled again, it is itself what is left");
     free(p);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_switch), cmocka_unit_test(ranks), cmocka_unit_test(row_order),
+        cmocka_unit_test(every_switch), cmocka_unit_test(ranks), cmocka_unit_test(order_of_rollouts),
         cmocka_unit_test(random_points), cmocka_unit_test(corners), cmocka_unit_test(candidates),
         cmocka_unit_test(requests),
     };

@@ -29,7 +29,7 @@ static void fill(acc_t *x, int64_t n, double lo, double hi, uint32_t stream)
     for (int64_t i = 0; i < n; i++) x[i] = (acc_t)(lo + (hi - lo) * rng_uniform(&r));
 }
 
-/* A random model: biases and norms too, so that none of their gradients is trivially right. */
+/* A random model, with random biases and norms, so that none of their gradients is trivially right. */
 static void make(struct model *m, const struct model_config *c)
 {
     struct model_config full = *c;

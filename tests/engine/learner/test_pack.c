@@ -1,5 +1,5 @@
-/* test_pack.c: trees in depth-first order: shared tokens once, ends nested, every target on the row before its
- * token. */
+/* test_pack.c: trees in depth-first order: shared tokens are one row, ends are nested, every target is on the row
+ * before its token. */
 #include "engine/learner/pack.h"
 #include "base/philox.h"
 #include "tests/check.h"
@@ -10,7 +10,7 @@ enum { SEQS = 12, LEN = 20 };
 
 static int visible(const struct pack *p, int q, int k) { return k <= q && q < p->end[k]; }
 
-/* Sequences that share prefixes at random; some are prefixes of others, some have one token only. */
+/* Sequences with random shared prefixes; some are prefixes of others, some have one token only. */
 static void draw(struct seq_view *s, int ids[SEQS][LEN], uint8_t m[SEQS][LEN], uint64_t seed)
 {
     struct rng r = rng_make(seed, 9, 0);
@@ -74,7 +74,7 @@ static void random_trees(void **state)
         pack_make(&p, s, SEQS);
         check_paths(&p, s);
         check_targets(&p, s);
-        int64_t rows = 0;                               /* as many as different (group, prefix) pairs there are */
+        int64_t rows = 0;                               /* the number of different (group, prefix) pairs */
         for (int i = 0; i < SEQS; i++)
             for (int d = 1; d < s[i].n; d++) {
                 int first = 1;

@@ -19,47 +19,23 @@ static struct tokenizer *bytes_of;      /* every byte a token, and the added tok
 
 #define A(id, text, special) "{\"id\":" #id ",\"content\":\"" text "\",\"special\":" #special "}"
 static const char added[] =
-    "[" A(300, "<|im_start|>", true) "," A(301, "<|im_end|>", true) "," A(302, "<|endoftext|>", true) "," A(303, "<tool_call>", false) "," A(304, "</tool_call>", false) "," A(
-        305, "<think>",
-        false) "," A(306, "</think>",
-                     false) "," A(307, "<tool_response>",
-                                  false) "," A(308, "</tool_response>",
-                                               false) "," A(310, "<|begin_of_text|>",
-                                                            true) "," A(311, "<|start_header_id|>",
-                                                                        true) "," A(312, "<|end_header_id|>",
-                                                                                    true) "," A(313,
-                                                                                                "<|eot_id|"
-                                                                                                ">",
-                                                                                                true) "," A(314,
-                                                                                                            ""
-                                                                                                            "<"
-                                                                                                            "|"
-                                                                                                            "e"
-                                                                                                            "o"
-                                                                                                            "m"
-                                                                                                            "_"
-                                                                                                            "i"
-                                                                                                            "d"
-                                                                                                            "|"
-                                                                                                            ">",
-                                                                                                            true) "," A(315,
-                                                                                                                        ""
-                                                                                                                        "<"
-                                                                                                                        "|"
-                                                                                                                        "e"
-                                                                                                                        "n"
-                                                                                                                        "d"
-                                                                                                                        "_"
-                                                                                                                        "o"
-                                                                                                                        "f"
-                                                                                                                        "_"
-                                                                                                                        "t"
-                                                                                                                        "e"
-                                                                                                                        "x"
-                                                                                                                        "t"
-                                                                                                                        "|"
-                                                                                                                        ">",
-                                                                                                                        true) "]";
+    "["
+    A(300, "<|im_start|>", true) ","
+    A(301, "<|im_end|>", true) ","
+    A(302, "<|endoftext|>", true) ","
+    A(303, "<tool_call>", false) ","
+    A(304, "</tool_call>", false) ","
+    A(305, "<think>", false) ","
+    A(306, "</think>", false) ","
+    A(307, "<tool_response>", false) ","
+    A(308, "</tool_response>", false) ","
+    A(310, "<|begin_of_text|>", true) ","
+    A(311, "<|start_header_id|>", true) ","
+    A(312, "<|end_header_id|>", true) ","
+    A(313, "<|eot_id|>", true) ","
+    A(314, "<|eom_id|>", true) ","
+    A(315, "<|end_of_text|>", true)
+    "]";
 
 static const char *text_of(const json_t *v, const char *key) { return json_string_value(json_object_get(v, key)); }
 
@@ -80,9 +56,9 @@ static bool open_text(struct chat *c, const char *text, size_t n, struct err *e)
     return chat_open(c, bytes_of, dir, "auto", e);
 }
 
-/* The conversation's ids; false: refused. */
-static bool write_talk(struct ids *ids, struct chat_mask *mask, const struct chat *c, const json_t *conversation,
-                       struct err *e)
+/* Writes the conversation's ids; false: rejected. */
+static bool write_conversation(struct ids *ids, struct chat_mask *mask, const struct chat *c,
+                               const json_t *conversation, struct err *e)
 {
     const json_t *list = json_object_get(conversation, "messages");
     struct messages x = { 0 };
@@ -113,7 +89,7 @@ static void check_same(struct chat *c, const json_t *conversation, const json_t 
     struct str got = { 0 };
     struct err e = { "" };
     off(c, conversation);
-    CHECK(write_talk(&ids, &mask, c, conversation, &e), "%s, %d: %s", name, k, e.text);
+    CHECK(write_conversation(&ids, &mask, c, conversation, &e), "%s, %d: %s", name, k, e.text);
     assert_int_equal(mask.n, ids.n);
     str_clear(&got);
     tokenizer_decode(bytes_of, &got, ids.p, ids.n, true);
@@ -128,31 +104,31 @@ static void check_same(struct chat *c, const json_t *conversation, const json_t 
     str_free(&got);
 }
 
-/* true in cases: anything; false: refused by name; a text: that. */
-static void known(void **state)
+/* Expected in cases: true, any text; false, a rejection by name; a string, this text. */
+static void known_templates(void **state)
 {
     (void)state;
-    const json_t *sft_conversations = json_object_get(golden, "conversations"), *form, *want;
-    size_t i, k, same = 0, refused = 0;
+    const json_t *conversations = json_object_get(golden, "conversations"), *form, *want;
+    size_t i, k, same = 0, rejected = 0;
     json_array_foreach(json_object_get(golden, "forms"), i, form) {
         struct chat c;
         struct err e = { "" };
         const json_t *t = json_object_get(form, "template");
         CHECK(open_text(&c, json_string_value(t), json_string_length(t), &e), "%s: %s", text_of(form, "name"), e.text);
         json_array_foreach(json_object_get(form, "cases"), k, want) {
-            const json_t *conversation = json_array_get(sft_conversations, k);
+            const json_t *conversation = json_array_get(conversations, k);
             struct ids ids = { 0 };
             if (json_is_string(want)) check_same(&c, conversation, want, text_of(form, "name"), (int)k);
             else if (json_is_false(want))
-                CHECK(!write_talk(&ids, NULL, &c, conversation, &e) && *e.text, "%s, conversation %zu is written",
-                      text_of(form, "name"), k);
+                CHECK(!write_conversation(&ids, NULL, &c, conversation, &e) && *e.text,
+                      "%s, conversation %zu is written", text_of(form, "name"), k);
             same += json_is_string(want);
-            refused += json_is_false(want);
+            rejected += json_is_false(want);
             ids_free(&ids);
         }
     }
-    printf("%zu known templates, %zu conversations the same, %zu refused by name\n", i, same, refused);
-    assert_true(i == 30 && same >= 380 && refused >= 100);
+    printf("%zu known templates, %zu conversations the same, %zu rejected by name\n", i, same, rejected);
+    assert_true(i == 30 && same >= 380 && rejected >= 100);
 }
 
 static void random_conversations(void **state)
@@ -171,72 +147,73 @@ static void random_conversations(void **state)
     assert_int_equal(i, 200);
 }
 
-/* What the model is to learn of a conversation: calls inside, nothing of a quiet message, nothing of a turn whose
- * thought the template leaves out. */
-static void masks(void **state)
+/* Training targets of a conversation: calls inside, nothing of a quiet message, nothing of a turn whose thought the
+ * template leaves out. */
+static const struct { const char *format, *conversation, *own; } masked[] = {
+    { "qwen2.5",
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\","
+      "\"tool_calls\":[{\"name\":\"f\",\"arguments\":{\"a\":1}}]},"
+      "{\"role\":\"tool\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"x\"}]}",
+      "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>x<|im_end|>" },
+    { "qwen2.5",
+      "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0},{\"role\":\"user\","
+      "\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}",
+      "b<|im_end|>" },
+    { "qwen3",
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+      "\"reasoning_content\":\"t\"},{\"role\":\"user\",\"content\":\"q\"},"
+      "{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+      "<think>\nu\n</think>\n\nb<|im_end|>" },
+    /* a user's message that is a result is no prompt, but with a tag at one end alone it is one */
+    { "qwen3",
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+      "\"reasoning_content\":\"t\"},"
+      "{\"role\":\"user\",\"content\":\"<tool_response>r</tool_response>\"},{\"role\":\"assistant\","
+      "\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+      "<think>\nt\n</think>\n\na<|im_end|><think>\nu\n</think>\n\nb<|im_end|>" },
+    { "qwen3",
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+      "\"reasoning_content\":\"t\"},"
+      "{\"role\":\"user\",\"content\":\"what is </tool_response>\"},{\"role\":\"assistant\","
+      "\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+      "<think>\nu\n</think>\n\nb<|im_end|>" },
+    { "qwen3",
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+      "\"reasoning_content\":\"t\"},"
+      "{\"role\":\"user\",\"content\":\"<tool_response> is what?\"},{\"role\":\"assistant\","
+      "\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
+      "<think>\nu\n</think>\n\nb<|im_end|>" },
+    { "qwen3-training",
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
+      "\"reasoning_content\":\"t\"},{\"role\":\"user\","
+      "\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}",
+      "<think>\nt\n</think>\n\na<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
+    { "qwen3",
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"},"
+      "{\"role\":\"user\",\"content\":\"q\"},"
+      "{\"role\":\"assistant\",\"content\":\"b\"}]}", "a<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
+    { "llama3.1",
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","
+      "\"tool_calls\":[{\"name\":\"f\",\"arguments\":{}}]},{\"role\":\"tool\","
+      "\"content\":\"r\"}]}", "{\"name\": \"f\", \"parameters\": {}}<|eot_id|>" },
+};
+
+static void targets_are_masked(void **state)
 {
     (void)state;
-    static const struct { const char *format, *conversation, *own; } cases[] = {
-        { "qwen2.5",
-          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\","
-          "\"tool_calls\":[{\"name\":\"f\",\"arguments\":{\"a\":1}}]},"
-          "{\"role\":\"tool\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"x\"}]}",
-          "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>x<|im_end|>" },
-        { "qwen2.5",
-          "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0},{\"role\":\"user\","
-          "\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}",
-          "b<|im_end|>" },
-        { "qwen3",
-          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
-          "\"reasoning_content\":\"t\"},{\"role\":\"user\",\"content\":\"q\"},"
-          "{\"role\":\"assistant\",\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
-          "<think>\nu\n</think>\n\nb<|im_end|>" },
-        /* results in a user's clothes are no question, but with a tag at one end alone they are one */
-        { "qwen3",
-          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
-          "\"reasoning_content\":\"t\"},"
-          "{\"role\":\"user\",\"content\":\"<tool_response>r</tool_response>\"},{\"role\":\"assistant\","
-          "\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
-          "<think>\nt\n</think>\n\na<|im_end|><think>\nu\n</think>\n\nb<|im_end|>" },
-        { "qwen3",
-          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
-          "\"reasoning_content\":\"t\"},"
-          "{\"role\":\"user\",\"content\":\"what is </tool_response>\"},{\"role\":\"assistant\","
-          "\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
-          "<think>\nu\n</think>\n\nb<|im_end|>" },
-        { "qwen3",
-          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
-          "\"reasoning_content\":\"t\"},"
-          "{\"role\":\"user\",\"content\":\"<tool_response> is what?\"},{\"role\":\"assistant\","
-          "\"content\":\"<think>\\nu\\n</think>\\n\\nb\"}]}",
-          "<think>\nu\n</think>\n\nb<|im_end|>" },
-        { "qwen3-training",
-          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\","
-          "\"reasoning_content\":\"t\"},{\"role\":\"user\","
-          "\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"b\"}]}",
-          "<think>\nt\n</think>\n\na<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
-        { "qwen3",
-          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"},"
-          "{\"role\":\"user\",\"content\":\"q\"},"
-          "{\"role\":\"assistant\",\"content\":\"b\"}]}", "a<|im_end|><think>\n\n</think>\n\nb<|im_end|>" },
-        { "llama3.1",
-          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","
-          "\"tool_calls\":[{\"name\":\"f\",\"arguments\":{}}]},{\"role\":\"tool\","
-          "\"content\":\"r\"}]}", "{\"name\": \"f\", \"parameters\": {}}<|eot_id|>" },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof masked / sizeof *masked; i++) {
         struct chat c;
         struct err e = { "" };
         struct ids ids = { 0 };
         struct chat_mask mask = { 0 };
         struct str own = { 0 };
-        json_t *conversation = json_from("case", cases[i].conversation, strlen(cases[i].conversation), &e);
-        CHECK(conversation && chat_open(&c, bytes_of, NULL, cases[i].format, &e) &&
-                  write_talk(&ids, &mask, &c, conversation, &e),
+        json_t *conversation = json_from("case", masked[i].conversation, strlen(masked[i].conversation), &e);
+        CHECK(conversation && chat_open(&c, bytes_of, NULL, masked[i].format, &e) &&
+                  write_conversation(&ids, &mask, &c, conversation, &e),
               "case %zu: %s", i, e.text);
         str_clear(&own);
         for (int k = 0; k < ids.n; k++) if (mask.p[k]) tokenizer_decode(bytes_of, &own, &ids.p[k], 1, true);
-        CHECK(!strcmp(own.p, cases[i].own), "case %zu: marked is\n%s\nnot\n%s", i, own.p, cases[i].own);
+        CHECK(!strcmp(own.p, masked[i].own), "case %zu: marked is\n%s\nnot\n%s", i, own.p, masked[i].own);
         json_decref(conversation);
         chat_mask_free(&mask);
         ids_free(&ids);
@@ -244,7 +221,7 @@ static void masks(void **state)
     }
 }
 
-/* Llama 3.1 writes a result that is a list as JSON: not joined in silence. */
+/* Llama 3.1 writes a result that is a list as JSON; it must not be joined. */
 static void listed_results(void **state)
 {
     (void)state;
@@ -261,15 +238,15 @@ static void listed_results(void **state)
         struct ids ids = { 0 };
         json_t *v = json_from("case", conversation, sizeof conversation - 1, &e);
         assert_true(v && chat_open(&c, bytes_of, NULL, cases[i].format, &e));
-        bool ok = write_talk(&ids, NULL, &c, v, &e);
+        bool ok = write_conversation(&ids, NULL, &c, v, &e);
         CHECK(ok == cases[i].ok && (ok || strstr(e.text, "message 1: ")), "%s: %s", cases[i].format, e.text);
         json_decref(v);
         ids_free(&ids);
     }
 }
 
-/* As make_mutated_templates.py takes it of what Jinja prints; a conversation that is refused has the mark of one at
- * which Jinja fails. */
+/* Hash of the text, as make_mutated_templates.py takes it of Jinja's output; a rejected conversation has the mark of
+ * one at which Jinja fails. */
 static uint64_t fingerprint(struct chat *c, const json_t *form, struct str *last)
 {
     const json_t *want;
@@ -282,7 +259,7 @@ static uint64_t fingerprint(struct chat *c, const json_t *form, struct str *last
         if (!json_is_string(want)) continue;
         off(c, conversation);
         str_clear(last);
-        if (write_talk(&ids, NULL, c, conversation, &e)) {
+        if (write_conversation(&ids, NULL, c, conversation, &e)) {
             tokenizer_decode(bytes_of, last, ids.p, ids.n, true);
             h = fnv1a_add(h, last->p, last->n + 1);
         } else {
@@ -293,12 +270,12 @@ static uint64_t fingerprint(struct chat *c, const json_t *form, struct str *last
     return h;
 }
 
-static void mutated(void **state)
+static void mutated_templates(void **state)
 {
     (void)state;
     const json_t *one;
     size_t i;
-    int accepted = 0, refused = 0;
+    int accepted = 0, rejected = 0;
     struct str text = { 0 }, last = { 0 };
     json_array_foreach(json_object_get(golden, "mutated"), i, one) {
         const json_t *form = json_array_get(json_object_get(golden, "forms"),
@@ -314,7 +291,7 @@ static void mutated(void **state)
         str_put(&text, json_string_value(put), json_string_length(put));
         str_puts(&text, t + at + cut);
         if (!open_text(&c, text.p, text.n, &e)) {
-            refused++;
+            rejected++;
             CHECK(strstr(e.text, "line ") && strstr(e.text, "model.chat_format="), "%s", e.text);
             continue;
         }
@@ -325,8 +302,8 @@ static void mutated(void **state)
               "at last,\n%s",
               i, text_of(form, "name"), at, json_string_value(put), cut, last.p);
     }
-    printf("%zu mutated templates: %d accepted, all as Jinja prints them; %d refused\n", i, accepted, refused);
-    assert_true(i == 500 && accepted >= 50 && refused >= 250);
+    printf("%zu mutated templates: %d accepted, all as Jinja prints them; %d rejected\n", i, accepted, rejected);
+    assert_true(i == 500 && accepted >= 50 && rejected >= 250);
     str_free(&text);
     str_free(&last);
 }
@@ -361,8 +338,8 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(known), cmocka_unit_test(random_conversations),
-                                        cmocka_unit_test(masks), cmocka_unit_test(listed_results),
-                                        cmocka_unit_test(mutated) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(known_templates), cmocka_unit_test(random_conversations),
+                                        cmocka_unit_test(targets_are_masked), cmocka_unit_test(listed_results),
+                                        cmocka_unit_test(mutated_templates) };
     return cmocka_run_group_tests_name("chat forms", tests, set_up, tear_down);
 }

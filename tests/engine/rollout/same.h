@@ -1,5 +1,5 @@
-/* same.h: what the tests of rollouts compare: sampled numbers with the training forward pass, calls with calls, and how
- * a process dies. */
+/* same.h: checks that the tests of rollouts share: sampled numbers against the training forward pass, calls against
+ * calls, and the message of a process that dies. */
 #pragma once
 #include "tests/engine/rollout/tiny.h"
 #include "model/forward.h"
@@ -16,11 +16,11 @@ static inline void same_calls(const char *name, int i, const struct sequence *a,
         const struct call *x = &a->call[k], *y = &b->call[k];
         CHECK(x->tool == y->tool && x->begin == y->begin && x->end == y->end && x->close == y->close &&
                   x->over_limit == y->over_limit,
-              "%s, episode %d, call %d", name, i, k);
+              "%s, sequence %d, call %d", name, i, k);
     }
 }
 
-/* The training forward pass over the whole sequence gives its sampled numbers again. */
+/* Sampled log-probs and entropies must equal those of a training forward pass over the whole sequence. */
 static inline void same_as_training(const struct model *m, const struct sequence *seq, int index, double temperature)
 {
     struct arena a;
@@ -42,9 +42,9 @@ static inline void same_as_training(const struct model *m, const struct sequence
     for (int i = seq->prompt_len; i < n; i++) {
         if (!seq->m[i]) { assert_true(seq->logp[i] == 0 && seq->entropy[i] == 0); continue; }
         CHECK(seq->logp[i] == logp[i - 1] && seq->logp[i] <= 0,
-              "episode %d, token %d: sampled logp %.9g, training %.9g", index, i, (double)seq->logp[i],
+              "sequence %d, token %d: sampled logp %.9g, training %.9g", index, i, (double)seq->logp[i],
               (double)logp[i - 1]);
-        CHECK(seq->entropy[i] == ent[i - 1], "episode %d, token %d: sampled entropy %.9g, training %.9g", index, i,
+        CHECK(seq->entropy[i] == ent[i - 1], "sequence %d, token %d: sampled entropy %.9g, training %.9g", index, i,
               (double)seq->entropy[i], (double)ent[i - 1]);
     }
     attn_plan_free(plan_);
@@ -53,7 +53,7 @@ static inline void same_as_training(const struct model *m, const struct sequence
     free(pos), free(end), free(logp), free(ent);
 }
 
-/* what() in a child process: it must exit as die() does, and say these words. */
+/* Runs what() in a child process: it must exit as die() does, and its message must hold these words. */
 static inline void dies(const char *name, void (*what)(void), const char *words)
 {
     int fd[2], status;

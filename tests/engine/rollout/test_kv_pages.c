@@ -1,5 +1,5 @@
-/* test_kv_pages.c: pages that forks share: what a fork reads, what it may not change, who holds what, and that a stale
- * page is never read. */
+/* test_kv_pages.c: pages that forks share: contents, copies on write, reference counts, and that a stale page is never
+ * read. */
 #include "engine/rollout/sequence.h"
 #include "base/philox.h"
 #include "tests/engine/rollout/same.h"
@@ -12,7 +12,7 @@ static struct kv kv;
 
 static int width(void) { return model.qkv_dim; }
 
-/* The row that a token of this value leaves: the same for the same value and layer. */
+/* Key and value row of a token: a function of its value and the layer. */
 static void row_of(elem_t *row, uint32_t value, int layer)
 {
     struct rng r = rng_make(7, (uint32_t)layer, value);
@@ -30,7 +30,7 @@ static void write_token(struct kv *to, struct kv_seq *s, int pos, uint32_t value
     free(row);
 }
 
-/* What a query sees at the sequence's end, in every layer: depends on every key and value. */
+/* Attention output at the end of the sequence, in every layer: depends on every key and value. */
 static void read_all(const struct kv *from, const struct kv_seq *s, elem_t *out)
 {
     int pos = s->len - 1, dim = from->h.heads * from->h.hd;
@@ -65,7 +65,7 @@ static int drop(void **state)
     return 0;
 }
 
-/* Sequences in a shared pool against the values they should hold, written afresh without sharing. */
+/* Sequences in a shared pool against the same values written to a pool without sharing. */
 struct shadow { struct kv_seq s; uint32_t value[200]; };
 
 static void same_as_unshared(struct kv *plain, const struct shadow *w, int step)
@@ -152,7 +152,7 @@ static void a_fork_takes_only_what_it_adds(void **state)
         write_token(&kv, &b, b.len, 99, 1);
         assert_int_equal(before - kv.free, cases[i].on_write);
         assert_true(b.page[last] != old);
-        /* the fork's copy left it to its owner alone */
+        /* after the fork's copy the page has one holder again */
         if (old >= 0) assert_true(a.page[last] == old && kv.ref[old] == 1);
         kv_drop(&kv, &b);
         kv_drop(&kv, &a);
@@ -160,7 +160,7 @@ static void a_fork_takes_only_what_it_adds(void **state)
     }
 }
 
-static void episodes_fork(void **state)
+static void sequences_fork(void **state)
 {
     (void)state;
     int prompt[20];
@@ -205,7 +205,7 @@ static void episodes_fork(void **state)
         sequence_free(&c, &kv);
     }
     kv_drop(&kv, &a.kv);
-    sequence_fork(&b, &a, 25, &kv);                              /* pages gone: it will run its prefix again */
+    sequence_fork(&b, &a, 25, &kv);                              /* without pages: it will run its prefix again */
     assert_int_equal(b.kv.len, 0);
     sequence_free(&b, NULL);
     sequence_free(&a, NULL);
@@ -241,7 +241,8 @@ static void broken_invariants_die(void **state)
     dies("twice", twice, "broken invariant");
     dies("inside a result", inside_result, "broken invariant");
     kv_drop(&kv, &held);
-    for (int p = 0; p < 20; p++) write_token(&kv, &held, p, 1, 2);      /* pages are taken anew under the new version */
+    /* free pages get the new version when they are taken */
+    for (int p = 0; p < 20; p++) write_token(&kv, &held, p, 1, 2);
     kv_check(&kv, &held, 2);
     kv_drop(&kv, &held);
 }
@@ -250,7 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forks_read_what_was_written), cmocka_unit_test(a_fork_takes_only_what_it_adds),
-        cmocka_unit_test(episodes_fork),
+        cmocka_unit_test(sequences_fork),
         cmocka_unit_test(broken_invariants_die),
     };
     return cmocka_run_group_tests_name("kv", tests, make, drop);

@@ -1,5 +1,5 @@
-/* test_rollout.c: what a rollout gives must not depend on what runs beside it, and every sampled token's numbers must
- * be those of the training forward pass, bit for bit; pages all come back. */
+/* test_rollout.c: a sequence must not depend on what runs beside it; log-prob and entropy of every sampled token must
+ * be those of the training forward pass, bit for bit; all pages are released. */
 #include "engine/rollout/rollout.h"
 #include "base/philox.h"
 #include "tests/engine/rollout/same.h"
@@ -8,14 +8,15 @@
 
 static struct model model;
 static struct tokenizer *tok[2];            /* tags as text; tags as special tokens */
-static uint64_t kinds[2];                   /* what the scripts made happen, so that no case is silently missed */
+/* calls made and calls over the limit, so that no case is silently missed */
+static uint64_t kinds[2];
 
-/* The result is a function of the question and the call; the time it takes is not. */
-struct world { int max_us; atomic_int calls; };
+/* A tool whose result is a function of prompt and query; the time it takes is random. */
+struct tool_speed { int max_us; atomic_int calls; };
 static void slow_tool(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                       struct str *out)
 {
-    struct world *w = ctx;
+    struct tool_speed *w = ctx;
     static atomic_uint clock;
     struct philox p = philox4x32(1, atomic_fetch_add(&clock, 1), 0, 0, 0);
     if (w->max_us) usleep(p.v[0] % (unsigned)w->max_us);
@@ -26,9 +27,9 @@ static void slow_tool(void *ctx, const struct tool_caller *who, int tool, const 
     atomic_fetch_add(&w->calls, 1);
 }
 
-/* Makes a random model call tools: a function of the sequence alone. Each stretch between results has a plan drawn from
- * (prompt, rollout, calls): some free tokens, an opening tag, some free tokens, a closing tag; at times without one of
- * the tags, or the end. */
+/* Makes a random model call tools. Each stretch between results has a random plan, a function of (prompt, rollout,
+ * calls): some free tokens, an opening tag, some free tokens, a closing tag; sometimes without one of the tags, or the
+ * end. */
 static void put_tag(const struct tokenizer *t, int k, int *id, int from, const char *tag)
 {
     struct ids x = { 0 };
@@ -46,7 +47,7 @@ static void plan(void *ctx, const struct sequence *seq, int *id)
     int before = (int)(p.v[0] % 6), inside = (int)(p.v[1] % 4);
     uint32_t kind = p.v[2] % 8;
     bool python = p.v[3] & 1;
-    if (*id == TINY_END) *id = 'e';                             /* ends where the plan says so */
+    if (*id == TINY_END) *id = 'e';                             /* only the plan ends a sequence */
     if (kind == 7 && k >= before) { *id = TINY_END; return; }
     if (kind != 6) put_tag(t, k, id, before, python ? "<python>" : "<search>");
     if (kind != 5)
@@ -69,8 +70,8 @@ static const struct rollout_config base_config = { .temperature = 0.8,
                                                    .tool_timeout_s = 20,
                                                    .force = plan };
 
-/* Everything a run needs, of its own. */
-struct bench { struct arena arena; struct kv kv; struct rollout *r; struct world world; };
+/* A rollout with its own pool and arena. */
+struct bench { struct arena arena; struct kv kv; struct rollout *r; struct tool_speed speed; };
 
 static void bench_make(struct bench *b, const struct rollout_config *c, const struct tokenizer *t, int pages)
 {
@@ -79,7 +80,7 @@ static void bench_make(struct bench *b, const struct rollout_config *c, const st
     arena_make(&b->arena, "rollout", 24u << 20);
     kv_make(&b->kv, &model, pages, &b->arena);
     for (int64_t i = 0; i < b->kv.layers * b->kv.layer_stride; i++) b->kv.pool[i] = (elem_t)NAN;
-    struct toolbox box = { .run = slow_tool, .ctx = &b->world };
+    struct toolbox box = { .run = slow_tool, .ctx = &b->speed };
     b->r = rollout_make(&model, t, &b->kv, &box, &own, &b->arena);
 }
 
@@ -96,7 +97,7 @@ enum { PROMPTS = 6, EACH = 4, ROOTS = PROMPTS * EACH, FORKS = 32, ALL = ROOTS + 
 
 static void root_make(struct sequence *seq, int i)
 {
-    static const int lens[PROMPTS] = { 1, 3, 16, 17, 33, 40 };      /* around the ends of pages */
+    static const int lens[PROMPTS] = { 1, 3, 16, 17, 33, 40 };      /* near page boundaries */
     int prompt = i / EACH, ids[40];
     struct rng r = rng_make(9, (uint32_t)prompt, 0);
     for (int k = 0; k < lens[prompt]; k++) ids[k] = (int)rng_below(&r, 256);
@@ -106,7 +107,7 @@ static void root_make(struct sequence *seq, int i)
     seq->scope = 1000 + prompt;
 }
 
-/* Where fork i leaves its parent: a generated token, or the place after one, drawn from what the parent is. */
+/* A random point for fork i to leave its parent: at a generated token or behind one. */
 static int fork_index(const struct sequence *p, int i)
 {
     struct rng r = rng_make(21, (uint32_t)i, 0);
@@ -134,7 +135,7 @@ struct way { const char *name; int max_rows, max_seqs, pages, threads, max_us; b
 
 /* Pages of sequences of earlier runs. */
 struct past { struct kv *kv; struct sequence *seq; int n; };
-static bool let_go(void *ctx)
+static bool evict(void *ctx)
 {
     struct past *p = ctx;
     for (int i = 0; i < p->n; i++)
@@ -142,16 +143,16 @@ static bool let_go(void *ctx)
     return false;
 }
 
-/* Roots, forks of roots, forks of those; ep[ALL] from {0}. */
+/* Runs roots, forks of roots, and forks of those; seq[ALL] from {0}. */
 static void run_all(struct sequence *seq, const struct way *w, const struct tokenizer *t, struct rollout_stats sum[2])
 {
-    struct bench b = { .world = { .max_us = w->max_us } };
+    struct bench b = { .speed = { .max_us = w->max_us } };
     struct rollout_config c = base_config;
     struct sequence *list[ALL];
     struct past past = { &b.kv, seq, 0 };
     c.max_rows = w->max_rows;
     c.max_seqs = w->max_seqs;
-    c.evict = let_go;
+    c.evict = evict;
     c.evict_ctx = &past;
     dev_set_threads(w->threads);
     bench_make(&b, &c, t, w->pages);
@@ -176,40 +177,40 @@ static void run_all(struct sequence *seq, const struct way *w, const struct toke
     dev_set_threads(1);
 }
 
-static void same_episode(const char *name, int i, const struct sequence *a, const struct sequence *b)
+static void same_sequence(const char *name, int i, const struct sequence *a, const struct sequence *b)
 {
     CHECK(a->n == b->n && a->finish == b->finish && a->calls == b->calls,
-          "%s, episode %d: %d and %d tokens, %d and %d calls", name, i, a->n, b->n, a->calls, b->calls);
+          "%s, sequence %d: %d and %d tokens, %d and %d calls", name, i, a->n, b->n, a->calls, b->calls);
     for (int k = 0; k < a->n; k++) {
-        CHECK(a->ids[k] == b->ids[k] && a->m[k] == b->m[k], "%s, episode %d, token %d: id %d and %d", name, i, k,
+        CHECK(a->ids[k] == b->ids[k] && a->m[k] == b->m[k], "%s, sequence %d, token %d: id %d and %d", name, i, k,
               a->ids[k], b->ids[k]);
-        CHECK(a->logp[k] == b->logp[k], "%s, episode %d, token %d: logp %.9g and %.9g", name, i, k, (double)a->logp[k],
+        CHECK(a->logp[k] == b->logp[k], "%s, sequence %d, token %d: logp %.9g and %.9g", name, i, k, (double)a->logp[k],
               (double)b->logp[k]);
-        CHECK(a->entropy[k] == b->entropy[k], "%s, episode %d, token %d: entropy", name, i, k);
+        CHECK(a->entropy[k] == b->entropy[k], "%s, sequence %d, token %d: entropy", name, i, k);
     }
     same_calls(name, i, a, b);
 }
 
-/* What must hold of any finished rollout. */
+/* Invariants of a finished rollout. */
 static void well_made(const struct sequence *seq, int i)
 {
     int response = sequence_response(seq), by[TOOLS] = { 0 };
-    CHECK(seq->finish != FINISH_NONE, "episode %d", i);
-    CHECK(seq->n <= 128 && response <= 100, "episode %d has %d tokens", i, seq->n);
+    CHECK(seq->finish != FINISH_NONE, "sequence %d", i);
+    CHECK(seq->n <= 128 && response <= 100, "sequence %d has %d tokens", i, seq->n);
     if (seq->finish == FINISH_LENGTH)
-        CHECK(seq->n == 128 || response == 100, "episode %d stopped at %d tokens", i, seq->n);
+        CHECK(seq->n == 128 || response == 100, "sequence %d stopped at %d tokens", i, seq->n);
     for (int k = 0; k < seq->n; k++) {
         if (k < seq->prompt_len) { assert_false(seq->m[k]); continue; }
         if (seq->m[k] && seq->ids[k] == TINY_END)
-            CHECK(k == seq->n - 1 && seq->finish == FINISH_END, "episode %d: token %d follows its end", i, k + 1);
+            CHECK(k == seq->n - 1 && seq->finish == FINISH_END, "sequence %d: token %d follows its end", i, k + 1);
     }
     for (int k = 0; k < seq->calls; k++) {
         const struct call *c = &seq->call[k];
-        CHECK(c->begin <= c->end && c->end <= c->close + 1 && c->close < response, "episode %d, call %d", i, k);
+        CHECK(c->begin <= c->end && c->end <= c->close + 1 && c->close < response, "sequence %d, call %d", i, k);
         CHECK(seq->m[seq->prompt_len + c->close] &&
                   (c->close + 1 == response || !seq->m[seq->prompt_len + c->close + 1]),
-              "episode %d, call %d", i, k);
-        CHECK(c->over_limit == (k >= base_config.call_limit), "episode %d, call %d", i, k);
+              "sequence %d, call %d", i, k);
+        CHECK(c->over_limit == (k >= base_config.call_limit), "sequence %d, call %d", i, k);
         by[c->tool] += !c->over_limit;
         kinds[0]++;
         kinds[1] += c->over_limit;
@@ -220,15 +221,15 @@ static void well_made(const struct sequence *seq, int i)
 static const struct way ways[] = {
     { "reference", 64, 50, 600, 1, 0, false, true, false },
     { "one row", 1, 50, 600, 1, 0, false, true, true },
-    { "seven rows, three seats", 7, 3, 600, 1, 300, true, true, false },
-    { "one seat", 64, 1, 600, 1, 0, true, true, true },
+    { "seven rows, three slots", 7, 3, 600, 1, 300, true, true, false },
+    { "one slot", 64, 1, 600, 1, 0, true, true, true },
     { "two threads, slow tools", 64, 50, 600, 2, 2000, true, true, false },
     { "no pages kept", 33, 20, 600, 1, 100, true, false, false },
     { "a pool for one", 16, 50, 8, 1, 0, false, true, true },
     { "a pool for two", 64, 50, 17, 1, 200, true, true, false },
 };
 
-static void nothing_around_it_matters(void **state)
+static void a_sequence_is_independent_of_the_others(void **state)
 {
     (void)state;
     for (int t = 0; t < 2; t++) {
@@ -238,7 +239,8 @@ static void nothing_around_it_matters(void **state)
         kinds[0] = kinds[1] = 0;
         for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
             struct sequence own[ALL] = { 0 }, *seq = i ? own : ref;
-            if (ways[i].special_only && t == 0) continue;               /* thousands of passes each: once is enough */
+            /* thousands of passes: one tokenizer is enough */
+            if (ways[i].special_only && t == 0) continue;
             struct rollout_stats s[2];
             run_all(seq, &ways[i], tok[t], s);
             if (!i) first = s[0];
@@ -247,11 +249,11 @@ static void nothing_around_it_matters(void **state)
                   "%s", ways[i].name);
             if (ways[i].pages == ways[0].pages)
                 CHECK(s[0].prefilled == first.prefilled && !s[0].kv_dropped, "%s: each prompt runs once", ways[i].name);
-            printf("%-26s %5d forward passes, %5d tokens, %5d prefilled, %4d of tools, peak %3d pages, %d given up\n",
+            printf("%-26s %5d forward passes, %5d tokens, %5d prefilled, %4d of tools, peak %3d pages, %d evicted\n",
                    ways[i].name, (int)s[0].forwards, (int)s[0].generated, (int)s[0].prefilled, (int)s[0].tool_tokens,
                    s[0].peak_pages, (int)s[0].kv_dropped);
             for (int k = 0; k < ALL && i; k++) {
-                same_episode(ways[i].name, k, &ref[k], &seq[k]);
+                same_sequence(ways[i].name, k, &ref[k], &seq[k]);
                 sequence_free(&seq[k], NULL);
             }
         }
@@ -262,7 +264,7 @@ static void nothing_around_it_matters(void **state)
             lengths += ref[k].finish == FINISH_LENGTH;
             sequence_free(&ref[k], NULL);
         }
-        printf("%d calls, %d over the limit, %d episodes ended, %d ran out\n", (int)kinds[0], (int)kinds[1], ends,
+        printf("%d calls, %d over the limit, %d sequences ended, %d ran out\n", (int)kinds[0], (int)kinds[1], ends,
                lengths);
         assert_true(kinds[0] > 30 && kinds[1] > 0 && ends > 5 && lengths > 5);
     }
@@ -280,11 +282,11 @@ static void a_shared_prompt_runs_once(void **state)
     int prefill = 0, len[PROMPTS];
     bench_make(&b, &c, tok[1], 600);
     for (int i = 0; i < ROOTS; i++) { root_make(list[i] = &seq[i], i); len[i / EACH] = seq[i].prompt_len; }
-    /* the last token of a prompt runs once for each, and gives a token */
+    /* the last token of a prompt runs once for each rollout, and samples a token */
     for (int i = 0; i < PROMPTS; i++) prefill += len[i] - 1;
     rollout_run(b.r, list, ROOTS, true, NULL, NULL, &s);
     assert_int_equal(s.prefilled - s.tool_tokens, prefill);
-    /* a fork with its pages runs one token again, wherever it left */
+    /* a fork with its pages runs one token again, wherever it was forked */
     struct sequence f = { 0 }, *one = &f;
     sequence_fork(&f, &seq[0], seq[0].n - 1, &b.kv);
     f.rollout = 99;
@@ -295,7 +297,7 @@ static void a_shared_prompt_runs_once(void **state)
     bench_free(&b);
 }
 
-static void greedy_is_the_likeliest(void **state)
+static void greedy_takes_the_most_likely(void **state)
 {
     (void)state;
     struct bench b = { 0 };
@@ -307,25 +309,25 @@ static void greedy_is_the_likeliest(void **state)
     root_make(&seq[0], 20);
     root_make(&seq[1], 21);
     rollout_run(b.r, list, 2, false, NULL, NULL, NULL);
-    assert_int_equal(seq[0].n, seq[1].n);                         /* two rollouts of one prompt are one */
+    assert_int_equal(seq[0].n, seq[1].n);                         /* two rollouts of one prompt are equal */
     assert_memory_equal(seq[0].ids, seq[1].ids, (size_t)seq[0].n * sizeof *seq[0].ids);
     same_as_training(&model, &seq[0], 0, 0);
-    /* ids without a text are never drawn */
+    /* ids without a text are never sampled */
     for (int i = 0; i < seq[0].n; i++) assert_true(seq[0].ids[i] < TINY_END + 9);
     for (int i = 0; i < 2; i++) sequence_free(&seq[i], &b.kv);
     bench_free(&b);
 }
 
-static int told, told_total;
-static void tell(void *ctx, int done, int total)
+static int reported, reported_total;
+static void report(void *ctx, int done, int total)
 {
     (void)ctx;
-    assert_int_equal(done, told + 1);
-    told = done;
-    told_total = total;
+    assert_int_equal(done, reported + 1);
+    reported = done;
+    reported_total = total;
 }
 
-static void finished_ones_are_left_alone(void **state)
+static void finished_sequences_are_left_alone(void **state)
 {
     (void)state;
     struct bench b = { 0 };
@@ -333,18 +335,18 @@ static void finished_ones_are_left_alone(void **state)
     bench_make(&b, &base_config, tok[0], 60);
     for (int i = 0; i < 3; i++) root_make(&seq[i], i * 4);
     seq[1].finish = FINISH_LENGTH;
-    told = 1;
-    rollout_run(b.r, list, 3, false, tell, NULL, NULL);
-    assert_int_equal(told, 3);
-    assert_int_equal(told_total, 3);
+    reported = 1;
+    rollout_run(b.r, list, 3, false, report, NULL, NULL);
+    assert_int_equal(reported, 3);
+    assert_int_equal(reported_total, 3);
     assert_int_equal(seq[1].n, seq[1].prompt_len);
     for (int i = 0; i < 3; i++) sequence_free(&seq[i], &b.kv);
     bench_free(&b);
 }
 
-/* Where there is no room for all, those that come first in the list keep their pages: they are read first. Those that
- * nobody will read keep none. */
-static void the_first_keep_their_pages(void **state)
+/* Without room for all, the first sequences of the list keep their pages, because they are read first. Unread ones keep
+ * none. */
+static void the_first_sequences_keep_their_pages(void **state)
 {
     (void)state;
     for (int unread = 0; unread < 2; unread++) {
@@ -367,12 +369,12 @@ static void the_first_keep_their_pages(void **state)
             if (!has && first_lost == ROOTS) first_lost = i;
         }
         if (unread)
-            CHECK(kept == 3 && last == 2 && s.kv_dropped == 0, "%d keep pages, %d sequences given up", kept,
+            CHECK(kept == 3 && last == 2 && s.kv_dropped == 0, "%d keep pages, %d sequences evicted", kept,
                   (int)s.kv_dropped);
-        /* two run at a time, so that of the first ones at most what ran beside them is gone */
+        /* two run at a time, so at most the neighbours of the first ones lose their pages */
         else
             CHECK(kept > 2 && s.kv_dropped > 0 && first_lost >= 3,
-                  "%d keep pages, the first without is %d, %d given up", kept, first_lost, (int)s.kv_dropped);
+                  "%d keep pages, the first without is %d, %d evicted", kept, first_lost, (int)s.kv_dropped);
         for (int i = 0; i < ROOTS; i++) sequence_free(&seq[i], &b.kv);
         bench_free(&b);
     }
@@ -404,7 +406,7 @@ static void pages_held(void)
     rollout_run(used->r, &list, 1, false, NULL, NULL, NULL);
 }
 
-static void what_cannot_be_dies(void **state)
+static void impossible_requests_die(void **state)
 {
     (void)state;
     struct bench b = { 0 };
@@ -442,9 +444,9 @@ static int drop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_around_it_matters), cmocka_unit_test(a_shared_prompt_runs_once),
-        cmocka_unit_test(greedy_is_the_likeliest), cmocka_unit_test(finished_ones_are_left_alone),
-        cmocka_unit_test(the_first_keep_their_pages), cmocka_unit_test(what_cannot_be_dies),
+        cmocka_unit_test(a_sequence_is_independent_of_the_others), cmocka_unit_test(a_shared_prompt_runs_once),
+        cmocka_unit_test(greedy_takes_the_most_likely), cmocka_unit_test(finished_sequences_are_left_alone),
+        cmocka_unit_test(the_first_sequences_keep_their_pages), cmocka_unit_test(impossible_requests_die),
     };
     return cmocka_run_group_tests_name("rollout", tests, make, drop);
 }

@@ -1,5 +1,5 @@
-/* test_scripted_rollouts.c: rollouts whose every generated token is given: what each kind of call, tag, limit and late
- * tool leads to, token by token. */
+/* test_scripted_rollouts.c: rollouts whose generated tokens are all given: every kind of call, tag, limit and late
+ * tool, token by token. */
 #include "engine/rollout/rollout.h"
 #include "tests/engine/rollout/same.h"
 #include "tests/engine/tools/two_tools.h"
@@ -17,7 +17,7 @@ static const struct rollout_config usual = { .temperature = 0.8,
                                              .tool_threads = 1,
                                              .tool_timeout_s = 20 };
 
-/* One sequence whose every generated token is given: text, with special tokens by their text. */
+/* Replaces each sampled token by the next one of the script. */
 static void recite(void *ctx, const struct sequence *seq, int *id)
 {
     const struct ids *s = ctx;
@@ -76,7 +76,7 @@ static void echo(void *ctx, const struct tool_caller *who, int tool, const char 
     str_put(out, query, n);
 }
 
-/* Runs one script to its end in a world of its own; ep from {0}. */
+/* Runs one script to its end in a rollout of its own; seq from {0}. */
 static void recite_one(struct sequence *seq, const char *text, const struct tokenizer *t,
                        const struct rollout_config *c, const struct toolbox *box)
 {
@@ -101,7 +101,7 @@ static void recite_one(struct sequence *seq, const char *text, const struct toke
     ids_free(&ids);
 }
 
-static void scripts(void **state)
+static void scripted_calls(void **state)
 {
     (void)state;
     struct toolbox box = { .run = echo };
@@ -135,7 +135,7 @@ static void scripts(void **state)
         }
 }
 
-/* Text of a result never becomes a special token, and its tags are the file's own where there are such. */
+/* A result's text never becomes a special token; its tags are the tokenizer's own tokens if it has them. */
 static void hostile(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                     struct str *out)
 {
@@ -161,8 +161,8 @@ static void results_are_text(void **state)
     sequence_free(&seq, NULL);
 }
 
-/* Every length limit around a call and its result: never a token too many, the closing tag kept where it fits. */
-static void limits(void **state)
+/* Every length limit around a call and its result: never a token too many; the closing tag is kept if it fits. */
+static void length_limits(void **state)
 {
     (void)state;
     struct toolbox box = { .run = echo };
@@ -179,7 +179,7 @@ static void limits(void **state)
         int n = sequence_response(&seq), room = limit - close - 1;
         assert_int_equal(seq.finish, limit >= response ? FINISH_END : FINISH_LENGTH);
         assert_int_equal(n, limit < response ? limit : response);
-        assert_int_equal(seq.calls, limit > close + 1);          /* without room for a result no call is made */
+        assert_int_equal(seq.calls, limit > close + 1);          /* no call is made without room for a result */
         for (int i = 0; i < n && i <= close; i++)
             assert_int_equal(seq.ids[seq.prompt_len + i], full.ids[full.prompt_len + i]);
         if (room >= tags && limit <= response - 2)
@@ -198,7 +198,7 @@ static void sleeper(void *ctx, const struct tool_caller *who, int tool, const ch
     str_put(out, query, n);
 }
 
-static void late_tools(void **state)
+static void a_late_tool_times_out(void **state)
 {
     (void)state;
     struct toolbox box = { .run = sleeper };
@@ -217,7 +217,7 @@ static void late_tools(void **state)
     sequence_free(&seq, NULL);
 }
 
-/* A fork that keeps the closing tag makes the call again; one that keeps the end is at its end. */
+/* A fork that keeps the closing tag makes the call again; a fork that keeps the end is finished. */
 static void forks_inside_a_call(void **state)
 {
     (void)state;
@@ -265,8 +265,8 @@ static int drop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scripts), cmocka_unit_test(results_are_text), cmocka_unit_test(limits),
-        cmocka_unit_test(late_tools),
+        cmocka_unit_test(scripted_calls), cmocka_unit_test(results_are_text), cmocka_unit_test(length_limits),
+        cmocka_unit_test(a_late_tool_times_out),
         cmocka_unit_test(forks_inside_a_call),
     };
     return cmocka_run_group_tests_name("scripts", tests, make, drop);

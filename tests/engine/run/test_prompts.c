@@ -1,4 +1,4 @@
-/* test_prompts.c: questions from files: prompts as the chat format writes them, prompts that are too long, the order of
+/* test_prompts.c: prompts from files: prompts as the chat format writes them, prompts that are too long, the order of
  * epochs, grading, tools; and whole runs on them that go on after a stop as if there had been none. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/run.h"
@@ -10,7 +10,7 @@
 
 #define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
-static struct session s;            /* a model that knows nothing, and ChatML */
+static struct session s;            /* an untrained model with ChatML */
 static struct config c;
 
 static const char rows[] =
@@ -45,9 +45,9 @@ static void prompts(void **state)
     is_prompt(&q.prompt[0], want);
     int ends = 0;
     for (int i = 0; i < q.prompt[0].n; i++) ends += q.prompt[0].p[i] == CHATTY_END;
-    assert_int_equal(ends, 4);                                              /* the user's own is text */
+    assert_int_equal(ends, 4);                                              /* the one in the user's message is text */
     struct str text = { 0 };
-    /* no system message of its own: how tools are called */
+    /* no system message of its own: it gets the instructions for calls */
     tokenizer_decode(s.tok, &text, q.prompt[1].p, q.prompt[1].n, true);
     assert_non_null(strstr(text.p, "<|im_start|>system\nYou are a helpful assistant that can solve"));
     assert_non_null(strstr(text.p, "<python> python code here </python>"));
@@ -70,7 +70,7 @@ static void prompts(void **state)
     mini_set(&c, KEYS("data.system_prompt", "none"));
 }
 
-/* What decides a number is in the hash, and nothing else is. */
+/* The hash covers everything that decides a number, and nothing else. */
 static void hashes(void **state)
 {
     (void)state;
@@ -109,7 +109,7 @@ static void hashes(void **state)
         struct prompt_set q;
         struct err e;
         char name[32];
-        /* what the file is called decides nothing */
+        /* the name of the file decides nothing */
         snprintf(name, sizeof name, "hash%zu.jsonl", i);
         chatty_write(dir, name, cases[i].rows);
         CHECK(prompt_set_open(&q, "data.train_files", in_dir(name), &c, &s.form, &e), "%s", e.text);
@@ -129,7 +129,7 @@ static void too_long(void **state)
         str_printf(&file, "{\"question\":\"%s\",\"answer\":\"%d\"}\n", i == 1 ? "0123456789" : "0123", i);
     chatty_write(dir, "long.jsonl", file.p);
     str_free(&file);
-    /* <start>user\n....<end>\n<start>assistant\n: 19 tokens and those of the question */
+    /* <start>user\n....<end>\n<start>assistant\n: 19 tokens and those of the user's message */
     mini_set(&c, KEYS("data.max_prompt_length", "24", "data.truncation", "error"));
     assert_false(prompt_set_open(&q, "data.val_files", in_dir("long.jsonl"), &c, &s.form, &e));
     CHECK(strstr(e.text, "long.jsonl:2: a prompt of 29 tokens") && strstr(e.text, "data.truncation=filter") &&
@@ -200,8 +200,8 @@ static void order(void **state)
     free(other.order);
 }
 
-/* The released questions from Parquet and from their JSONL twin: the same batches. */
-static void twins(void **state)
+/* The released prompts from Parquet and from the same data as JSONL: the same batches. */
+static void parquet_equals_jsonl(void **state)
 {
     (void)state;
     static const char *const files[] = { "../shared/data/train_10k.parquet", "../shared/data/train_10k.jsonl.gz" };
@@ -279,7 +279,7 @@ static void is_result(const struct toolbox *box, const struct env_prompt *t, int
     str_free(&out);
 }
 
-static void tools(void **state)
+static void tools_of_the_environment(void **state)
 {
     (void)state;
     struct env v;
@@ -293,7 +293,7 @@ static void tools(void **state)
     for (int nearest = 0; nearest < 2; nearest++) {
         CHECK(env_open(&v, in_dir("cache.json"), nearest, 2, 4, &e), "%s", e.text);
         box = env_tools(&v);
-        /* not the small limits of the embedded tasks */
+        /* prompts from files do not get the small limits of the embedded tasks */
         is_result(&box, &t, TOOL_PYTHON, "print(3 ** 40)\n7", "12157665459056928801\n7");
         is_result(&box, &t, TOOL_SEARCH, " capital of France\n", "Page 1: Pari\nPage 2: Lyon");
         is_result(&box, NULL, TOOL_SEARCH, "how high is Etna?",
@@ -308,8 +308,8 @@ static void tools(void **state)
     env_close(&v);
 }
 
-/* Tags as text, over token boundaries, part a response as tags that are tokens do. */
-static void kinds(void **state)
+/* Tags as text, across token boundaries, divide a response as tags that are tokens do. */
+static void token_kinds(void **state)
 {
     (void)state;
     static const struct { const char *text; int kind; } parts[] = {
@@ -338,7 +338,7 @@ static void kinds(void **state)
             ids_free(&ids);
         }
         for (int i = 0; i < n; i++) {
-            /* of a tag that is text, what completes it counts: its first bytes still belong to what was before */
+            /* a tag that is text begins with the token that completes it; its first bytes belong to the part before */
             for (int pos = parts[i].text[0] == '<' ? begin[i + 1] - 1 : begin[i]; pos < begin[i + 1]; pos++)
                 CHECK(token_kind(both[b], &seq, pos) == parts[i].kind, "%s tokenizer, \"%s\", token %d: %d",
                       b ? "embedded" : "text", parts[i].text, pos - begin[i], token_kind(both[b], &seq, pos));
@@ -417,7 +417,7 @@ static void same_line(const struct run *a, const struct run *b, int line, const 
     json_decref(y);
 }
 
-static void runs(void **state)
+static void resumed_runs(void **state)
 {
     (void)state;
     struct run whole, cut, other;
@@ -442,7 +442,7 @@ static void runs(void **state)
     run_files(&cut, "cut", KEYS("trainer.total_epochs", "0", "trainer.total_training_steps", "2"));
     CHECK(cut.ok && cut.report.steps == 2, "%s", cut.e.text);
     write_questions("moved.jsonl", 5, 1, NULL);
-    /* the same questions under another name */
+    /* the same prompts under another name */
     run_files(&cut, "cut", KEYS("data.train_files", in_dir("moved.jsonl"), "data.train_batch_size", "4"));
     CHECK(cut.ok && cut.report.steps == 3, "%s", cut.e.text);
     /* line 2 has an evaluation, its run's last */
@@ -482,7 +482,9 @@ static int close_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(prompts), cmocka_unit_test(hashes), cmocka_unit_test(too_long),
-                                        cmocka_unit_test(order),   cmocka_unit_test(twins),  cmocka_unit_test(grading),
-                                        cmocka_unit_test(tools),   cmocka_unit_test(kinds),  cmocka_unit_test(runs) };
-    return cmocka_run_group_tests_name("questions", tests, open_all, close_all);
+                                        cmocka_unit_test(order), cmocka_unit_test(parquet_equals_jsonl),
+                                        cmocka_unit_test(grading),
+                                        cmocka_unit_test(tools_of_the_environment), cmocka_unit_test(token_kinds),
+                                        cmocka_unit_test(resumed_runs) };
+    return cmocka_run_group_tests_name("prompts", tests, open_all, close_all);
 }

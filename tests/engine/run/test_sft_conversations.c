@@ -1,5 +1,5 @@
-/* test_sft_conversations.c: conversations as ids and masks, those that are too long or teach nothing, and training on
- * three of them. */
+/* test_sft_conversations.c: conversations as ids and masks, conversations that are too long or have no target, and
+ * training on three of them. */
 #define _GNU_SOURCE     /* nftw */
 #include "engine/run/sft.h"
 #include "engine/session/model_export.h"
@@ -22,7 +22,7 @@ static const char three[] =
     "<result>\\nc\\n</result> d\"}]}\n"
     "{\"prompt\":\"plain\",\"response\":\"words\"}\n";
 
-/* What is marked, unmarked stretches as '|'. */
+/* Text of the marked tokens, with '|' for each stretch of unmarked ones. */
 static void marked_text(const struct sft_example *d, struct str *out)
 {
     str_clear(out);
@@ -32,7 +32,7 @@ static void marked_text(const struct sft_example *d, struct str *out)
     }
 }
 
-static void masks(void **state)
+static void targets_are_masked(void **state)
 {
     (void)state;
     static const char *const want[] = { "|ho<|im_end|>|yes <|im_end|><|im_end|>|",
@@ -96,7 +96,7 @@ static void too_long(void **state)
     marked_text(&t.example[1], &text);
     assert_string_equal(text.p, "| d<|im_end|>|");
     sft_conversations_free(&t);
-    /* nothing an assistant says is left */
+    /* no text of an assistant is left */
     mini_set(&c, KEYS("data.max_length", "12", "data.truncation", "right"));
     CHECK(!sft_conversations_open(&t, &c, &s.form, 4096, &e) && strstr(e.text, "no conversation is left"), "%s",
           e.text);
@@ -105,148 +105,151 @@ static void too_long(void **state)
     str_free(&text);
 }
 
-/* The forms of other programs' data: what is marked, how many tokens that are, and what is said about the file. */
-static void forms(void **state)
+/* Data formats of other programs: the marked text, the number of targets, the note about the file, the whole text. */
+#define U(text) "{\"role\":\"user\",\"content\":\"" text "\"}"
+#define A(text) "{\"role\":\"assistant\",\"content\":\"" text "\"}"
+static const struct { const char *row, *marked; int targets; const char *form, *text; } formats[] = {
+    { "{\"prompt\":\"hi\",\"completion\":\"ho\"}", "|ho<|im_end|>|", 3, "prompt + completion",
+      "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nho<|im_end|>\n" },
+    { "{\"prompt\":[" U("a") "," A("bb") "," U("c") "],\"completion\":[" A("ddd") "]}", "|ddd<|im_end|>|", 4,
+      "prompt + completion",
+      "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nbb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n"
+      "<|im_start|>assistant\nddd<|im_end|>\n" },
+    { "{\"prompt\":[" U("a") "],\"completion\":[" A("b") "," U("c") "," A("d") "]}", "|b<|im_end|>|d<|im_end|>|", 4,
+      "prompt + completion", NULL },
+    { "{\"prompt\":[" U("a") "," A("bb") "," U("c") "],\"completion\":\"d\",\"system\":\"s\"}", "|d<|im_end|>|", 2,
+      "prompt + completion",
+      "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nbb<|im_end|>\n"
+      "<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\nd<|im_end|>\n" },
+    { "{\"question\":\"q\",\"answer\":\"a #### 7\"}", "|a #### 7<|im_end|>|", 9, "question + answer", NULL },
+    { "{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{\"from\":\"human\",\"value\":\"h\"},"
+      "{\"from\":\"gpt\",\"value\":\"g1\"},{\"from\":\"observation\",\"value\":\"o\"},"
+      "{\"from\":\"gpt\",\"value\":\"g2\"}],\"id\":NaN}", "|g1<|im_end|>|g2<|im_end|>|", 6, "conversations", NULL },
+    { "{\"system\":\"be\",\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\","
+      "\"value\":\"g\"}],\"tools\":\"\"}",
+      "|g<|im_end|>|", 2, "conversations",
+      "<|im_start|>system\nbe<|im_end|>\n<|im_start|>user\nh<|im_end|>\n<|im_start|>assistant\ng<|im_end|>\n" },
+    { "{\"conversations\":[" U("h") "," A("g") "]}", "|g<|im_end|>|", 2, "conversations", NULL },
+    { "{\"messages\":[{\"from\":\"user\",\"value\":\"h\"},{\"from\":\"assistant\",\"value\":\"g\"}]}",
+      "|g<|im_end|>|", 2, "messages", NULL },
+    { "{\"instruction\":\"do\",\"input\":\"it\",\"output\":\"done\"}", "|done<|im_end|>|", 5,
+      "instruction + output", "<|im_start|>user\ndo\nit<|im_end|>\n<|im_start|>assistant\ndone<|im_end|>\n" },
+    { "{\"instruction\":\"do\",\"input\":\"\",\"output\":\"x\",\"system\":\"s\",\"history\":[[\"q\",\"r\"]]}",
+      "|r<|im_end|>|x<|im_end|>|", 4, "instruction + output",
+      "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nr<|im_end|>\n"
+      "<|im_start|>user\ndo<|im_end|>\n<|im_start|>assistant\nx<|im_end|>\n" },
+    { "{\"prompt\":\"only the first\",\"messages\":[" U("h") "," A("g") "],\"prompt_id\":18446744073709551616}",
+      "|g<|im_end|>|", 2, "messages", NULL },
+    { "{\"system\":\"s\",\"messages\":[{\"role\":\"system\",\"content\":\"s\"}," U("h") "," A("g") "]}",
+      "|g<|im_end|>|", 2, "messages", NULL },
+};
+
+static void data_formats(void **state)
 {
     (void)state;
-    #define U(text) "{\"role\":\"user\",\"content\":\"" text "\"}"
-    #define A(text) "{\"role\":\"assistant\",\"content\":\"" text "\"}"
-    static const struct { const char *row, *marked; int targets; const char *form, *text; } cases[] = {
-        { "{\"prompt\":\"hi\",\"completion\":\"ho\"}", "|ho<|im_end|>|", 3, "prompt + completion",
-          "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nho<|im_end|>\n" },
-        { "{\"prompt\":[" U("a") "," A("bb") "," U("c") "],\"completion\":[" A("ddd") "]}", "|ddd<|im_end|>|", 4,
-          "prompt + completion",
-          "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nbb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n"
-          "<|im_start|>assistant\nddd<|im_end|>\n" },
-        { "{\"prompt\":[" U("a") "],\"completion\":[" A("b") "," U("c") "," A("d") "]}", "|b<|im_end|>|d<|im_end|>|", 4,
-          "prompt + completion", NULL },
-        { "{\"prompt\":[" U("a") "," A("bb") "," U("c") "],\"completion\":\"d\",\"system\":\"s\"}", "|d<|im_end|>|", 2,
-          "prompt + completion",
-          "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nbb<|im_end|>\n"
-          "<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\nd<|im_end|>\n" },
-        { "{\"question\":\"q\",\"answer\":\"a #### 7\"}", "|a #### 7<|im_end|>|", 9, "question + answer", NULL },
-        { "{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{\"from\":\"human\",\"value\":\"h\"},"
-          "{\"from\":\"gpt\",\"value\":\"g1\"},{\"from\":\"observation\",\"value\":\"o\"},"
-          "{\"from\":\"gpt\",\"value\":\"g2\"}],\"id\":NaN}", "|g1<|im_end|>|g2<|im_end|>|", 6, "conversations", NULL },
-        { "{\"system\":\"be\",\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\","
-          "\"value\":\"g\"}],\"tools\":\"\"}",
-          "|g<|im_end|>|", 2, "conversations",
-          "<|im_start|>system\nbe<|im_end|>\n<|im_start|>user\nh<|im_end|>\n<|im_start|>assistant\ng<|im_end|>\n" },
-        { "{\"conversations\":[" U("h") "," A("g") "]}", "|g<|im_end|>|", 2, "conversations", NULL },
-        { "{\"messages\":[{\"from\":\"user\",\"value\":\"h\"},{\"from\":\"assistant\",\"value\":\"g\"}]}",
-          "|g<|im_end|>|", 2, "messages", NULL },
-        { "{\"instruction\":\"do\",\"input\":\"it\",\"output\":\"done\"}", "|done<|im_end|>|", 5,
-          "instruction + output", "<|im_start|>user\ndo\nit<|im_end|>\n<|im_start|>assistant\ndone<|im_end|>\n" },
-        { "{\"instruction\":\"do\",\"input\":\"\",\"output\":\"x\",\"system\":\"s\",\"history\":[[\"q\",\"r\"]]}",
-          "|r<|im_end|>|x<|im_end|>|", 4, "instruction + output",
-          "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nr<|im_end|>\n"
-          "<|im_start|>user\ndo<|im_end|>\n<|im_start|>assistant\nx<|im_end|>\n" },
-        { "{\"prompt\":\"only the first\",\"messages\":[" U("h") "," A("g") "],\"prompt_id\":18446744073709551616}",
-          "|g<|im_end|>|", 2, "messages", NULL },
-        { "{\"system\":\"s\",\"messages\":[{\"role\":\"system\",\"content\":\"s\"}," U("h") "," A("g") "]}",
-          "|g<|im_end|>|", 2, "messages", NULL },
-    };
     struct str text = { 0 };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         struct sft_conversations t;
         struct err e;
-        chatty_write(dir, "form.jsonl", cases[i].row);
+        chatty_write(dir, "form.jsonl", formats[i].row);
         mini_set(&c, KEYS("data.train_files", in_dir("form.jsonl")));
-        CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s: %s", cases[i].row, e.text);
+        CHECK(sft_conversations_open(&t, &c, &s.form, 4096, &e), "%s: %s", formats[i].row, e.text);
         marked_text(&t.example[0], &text);
-        CHECK(!strcmp(text.p, cases[i].marked), "%s: marked \"%s\" instead of \"%s\"", cases[i].row, text.p,
-              cases[i].marked);
-        CHECK(t.targets == cases[i].targets, "%s: %lld tokens with loss instead of %d", cases[i].row,
-              (long long)t.targets, cases[i].targets);
+        CHECK(!strcmp(text.p, formats[i].marked), "%s: marked \"%s\" instead of \"%s\"", formats[i].row, text.p,
+              formats[i].marked);
+        CHECK(t.targets == formats[i].targets, "%s: %lld tokens with loss instead of %d", formats[i].row,
+              (long long)t.targets, formats[i].targets);
         str_clear(&text);
         tokenizer_decode(s.tok, &text, t.example[0].ids.p, t.example[0].ids.n, true);
-        CHECK(!cases[i].text || !strcmp(text.p, cases[i].text), "%s: \"%s\" instead of \"%s\"", cases[i].row, text.p,
-              cases[i].text);
+        CHECK(!formats[i].text || !strcmp(text.p, formats[i].text), "%s: \"%s\" instead of \"%s\"", formats[i].row,
+              text.p, formats[i].text);
         sft_conversations_free(&t);
         struct conversations d = { 0 };
         char want[200];
         CHECK(conversations_load(&d, in_dir("form.jsonl"), &(struct dataset_keys){ 0 }, &e), "%s", e.text);
-        snprintf(want, sizeof want, "form.jsonl: 1 conversations in %s\n", cases[i].form);
-        CHECK(strstr(d.note.p, want), "%s: \"%s\" instead of \"%s\"", cases[i].row, d.note.p, want);
+        snprintf(want, sizeof want, "form.jsonl: 1 conversations in %s\n", formats[i].form);
+        CHECK(strstr(d.note.p, want), "%s: \"%s\" instead of \"%s\"", formats[i].row, d.note.p, want);
         conversations_free(&d);
     }
     str_free(&text);
     mini_set(&c, KEYS("data.train_files", in_dir("three.jsonl")));
 }
 
-/* Two conversations in a row, and keys that decide; rows that contradict their form. */
-static void chosen_forms(void **state)
+/* Records with two conversations, keys that choose one, and records that contradict their format; want: the marked
+ * text, or the message behind '!'. */
+static const char both[] = "{\"messages\":[" U("h") "," A(
+    "m") "],\"prompt\":\"p\",\"completion\":\"c\",\"response\":\"r\",\"mine\":[" U("h") "," A("x") "]}";
+static const struct { const char *row, *prompt, *answer, *want; } choices[] = {
+    { both, "", "",
+      "!two conversations in one row: messages and prompt + completion; choose one with data.prompt_key and "
+      "data.answer_key" },
+    { both, "messages", "", "|m<|im_end|>|" }, { both, "prompt", "response", "|r<|im_end|>|" },
+    { both, "prompt", "completion", "|c<|im_end|>|" }, { both, "mine", "", "|x<|im_end|>|" },
+    { both, "prompt", "", "!two conversations in one row: prompt + completion and prompt + response" },
+    { both, "promt", "",
+      "!no column \"promt\", which data.prompt_key names, or it is null here; there are messages, prompt, "
+      "completion, response, mine. Did you mean prompt?" },
+    { both, "", "respone",
+      "!no column \"respone\", which data.answer_key names, or it is null here; there are messages, prompt, "
+      "completion, response, mine. Did you mean response?" },
+    { both, "messages", "response",
+      "!\"messages\" ends with the assistant's turn and \"response\" is another one" },
+    { "{\"prompt\":\"p\",\"answer\":\"a\",\"question\":\"q\"}", "", "",
+      "!two conversations in one row: prompt + answer and question + answer" },
+    { "{\"prompt\":\"p\",\"answer\":\"a\",\"question\":\"q\"}", "question", "", "|a<|im_end|>|" },
+    { "{\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\"}]}", "", "",
+      "!turn 1 of \"conversations\" must have \"from\" and \"value\", both texts: \"value\" is missing" },
+    { "{\"conversations\":[{\"from\":\"gpt\",\"value\":\"h\"},{\"from\":\"king\",\"value\":\"h\"}]}", "", "",
+      "!turn 1 of \"conversations\" is from \"king\"; there are human, user, gpt" },
+    { "{\"conversations\":[{\"from\":\"function_call\",\"value\":\"not JSON\"}]}", "", "",
+      "!turn 0 of \"conversations\" is a call but not JSON" },
+    { "{\"instruction\":\"i\",\"output\":\"o\",\"input\":[1]}", "", "", "!\"input\" must be a text, it is a list" },
+    { "{\"instruction\":\"i\"}", "", "", "!\"instruction\" is a string; then a reply is needed, in \"output\"" },
+    { "{\"instruction\":\"i\",\"output\":\"o\",\"history\":[[\"a\"]]}", "", "",
+      "!item 0 of \"history\" must be [question, answer]" },
+    { "{\"prompt\":\"p\",\"completion\":7}", "", "",
+      "!\"completion\" must be a string or a list of messages, it is a number" },
+    { "{\"prompt\":[" U("a") "],\"completion\":[" U("b") "]}", "", "",
+      "!\"completion\" has no message of role \"assistant\"" },
+    { "{\"system\":\"s\",\"messages\":[{\"role\":\"system\",\"content\":\"t\"}," A("g") "]}", "", "",
+      "!\"system\" and the conversation both hold a system message and differ" },
+    { "{\"messages\":\"[{'role': 'user', 'content': 'a'}]\"}", "", "",
+      "!\"messages\" is a text with a list of messages written out: write it as a list" },
+    { "{\"prompt\":\"[{'role': 'user', 'content': 'a'}]\",\"completion\":\"c\"}", "", "",
+      "!\"prompt\" is a text with a list" },
+    { "{\"prompt\":\"p\",\"completion\":\"[{'from': 'gpt', 'value': 'a'}]\"}", "", "",
+      "!\"completion\" is a text with a list" },
+    { "{\"system\":[],\"messages\":[" A("g") "]}", "", "", "!\"system\" must be a text, it is a list" },
+    { "{\"tools\":[{\"name\":\"f\",\"x\":12345678901234567890}],\"messages\":[" A("g") "]}", "", "",
+      "!\"tools\" hold a value that cannot be read (values of the record that cannot be read: a number beyond 64 "
+      "bits "
+      "at column 27" },
+    { "{\"tools\":{\"a\":1},\"messages\":[" A("g") "]}", "", "",
+      "!\"tools\" must be a list of declarations, or the JSON text of one; it is an object with a" },
+};
+
+static void chosen_formats(void **state)
 {
     (void)state;
-    static const char both[] = "{\"messages\":[" U("h") "," A(
-        "m") "],\"prompt\":\"p\",\"completion\":\"c\",\"response\":\"r\",\"mine\":[" U("h") "," A("x") "]}";
-    static const struct { const char *row, *prompt, *answer, *want; } cases[] = {
-        { both, "", "",
-          "!two conversations in one row: messages and prompt + completion; choose one with data.prompt_key and "
-          "data.answer_key" },
-        { both, "messages", "", "|m<|im_end|>|" }, { both, "prompt", "response", "|r<|im_end|>|" },
-        { both, "prompt", "completion", "|c<|im_end|>|" }, { both, "mine", "", "|x<|im_end|>|" },
-        { both, "prompt", "", "!two conversations in one row: prompt + completion and prompt + response" },
-        { both, "promt", "",
-          "!no column \"promt\", which data.prompt_key names, or it is null here; there are messages, prompt, "
-          "completion, response, mine. Did you mean prompt?" },
-        { both, "", "respone",
-          "!no column \"respone\", which data.answer_key names, or it is null here; there are messages, prompt, "
-          "completion, response, mine. Did you mean response?" },
-        { both, "messages", "response",
-          "!\"messages\" ends with the assistant's turn and \"response\" is another one" },
-        { "{\"prompt\":\"p\",\"answer\":\"a\",\"question\":\"q\"}", "", "",
-          "!two conversations in one row: prompt + answer and question + answer" },
-        { "{\"prompt\":\"p\",\"answer\":\"a\",\"question\":\"q\"}", "question", "", "|a<|im_end|>|" },
-        { "{\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\"}]}", "", "",
-          "!turn 1 of \"conversations\" must have \"from\" and \"value\", both texts: \"value\" is missing" },
-        { "{\"conversations\":[{\"from\":\"gpt\",\"value\":\"h\"},{\"from\":\"king\",\"value\":\"h\"}]}", "", "",
-          "!turn 1 of \"conversations\" is from \"king\"; there are human, user, gpt" },
-        { "{\"conversations\":[{\"from\":\"function_call\",\"value\":\"not JSON\"}]}", "", "",
-          "!turn 0 of \"conversations\" is a call but not JSON" },
-        { "{\"instruction\":\"i\",\"output\":\"o\",\"input\":[1]}", "", "", "!\"input\" must be a text, it is a list" },
-        { "{\"instruction\":\"i\"}", "", "", "!\"instruction\" is a string; then a reply is needed, in \"output\"" },
-        { "{\"instruction\":\"i\",\"output\":\"o\",\"history\":[[\"a\"]]}", "", "",
-          "!item 0 of \"history\" must be [question, answer]" },
-        { "{\"prompt\":\"p\",\"completion\":7}", "", "",
-          "!\"completion\" must be a string or a list of messages, it is a number" },
-        { "{\"prompt\":[" U("a") "],\"completion\":[" U("b") "]}", "", "",
-          "!\"completion\" has no message of role \"assistant\"" },
-        { "{\"system\":\"s\",\"messages\":[{\"role\":\"system\",\"content\":\"t\"}," A("g") "]}", "", "",
-          "!\"system\" and the conversation both hold a system message and differ" },
-        { "{\"messages\":\"[{'role': 'user', 'content': 'a'}]\"}", "", "",
-          "!\"messages\" is a text with a list of messages written out: write it as a list" },
-        { "{\"prompt\":\"[{'role': 'user', 'content': 'a'}]\",\"completion\":\"c\"}", "", "",
-          "!\"prompt\" is a text with a list" },
-        { "{\"prompt\":\"p\",\"completion\":\"[{'from': 'gpt', 'value': 'a'}]\"}", "", "",
-          "!\"completion\" is a text with a list" },
-        { "{\"system\":[],\"messages\":[" A("g") "]}", "", "", "!\"system\" must be a text, it is a list" },
-        { "{\"tools\":[{\"name\":\"f\",\"x\":12345678901234567890}],\"messages\":[" A("g") "]}", "", "",
-          "!\"tools\" hold a value that cannot be read (values of the record that cannot be read: a number beyond 64 "
-          "bits "
-          "at column 27" },
-        { "{\"tools\":{\"a\":1},\"messages\":[" A("g") "]}", "", "",
-          "!\"tools\" must be a list of declarations, or the JSON text of one; it is an object with a" },
-    };
     struct str text = { 0 };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
         struct sft_conversations t;
         struct err e = { 0 };
-        chatty_write(dir, "form.jsonl", cases[i].row);
-        mini_set(&c, KEYS("data.train_files", in_dir("form.jsonl"), "data.prompt_key", cases[i].prompt,
-                          "data.answer_key", cases[i].answer));
+        chatty_write(dir, "form.jsonl", choices[i].row);
+        mini_set(&c, KEYS("data.train_files", in_dir("form.jsonl"), "data.prompt_key", choices[i].prompt,
+                          "data.answer_key", choices[i].answer));
         bool ok = sft_conversations_open(&t, &c, &s.form, 4096, &e);
         if (ok) marked_text(&t.example[0], &text);
-        CHECK(ok ? !strcmp(text.p, cases[i].want)
-                 : *cases[i].want == '!' && strstr(e.text, "form.jsonl:1: ") && strstr(e.text, cases[i].want + 1),
-              "%s: \"%s\" instead of \"%s\"", cases[i].row, ok ? text.p : e.text, cases[i].want);
+        CHECK(ok ? !strcmp(text.p, choices[i].want)
+                 : *choices[i].want == '!' && strstr(e.text, "form.jsonl:1: ") && strstr(e.text, choices[i].want + 1),
+              "%s: \"%s\" instead of \"%s\"", choices[i].row, ok ? text.p : e.text, choices[i].want);
         sft_conversations_free(&t);
     }
     str_free(&text);
     mini_set(&c, KEYS("data.train_files", in_dir("three.jsonl"), "data.prompt_key", "", "data.answer_key", ""));
 }
 
-static void bad_rows(void **state)
+static void bad_records(void **state)
 {
     (void)state;
     static const struct { const char *line, *says; } cases[] = {
@@ -350,8 +353,8 @@ static int close_all(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(masks),    cmocka_unit_test(too_long),
-                                        cmocka_unit_test(forms),    cmocka_unit_test(chosen_forms),
-                                        cmocka_unit_test(bad_rows), cmocka_unit_test(training) };
-    return cmocka_run_group_tests_name("talks", tests, open_all, close_all);
+    const struct CMUnitTest tests[] = { cmocka_unit_test(targets_are_masked),    cmocka_unit_test(too_long),
+                                        cmocka_unit_test(data_formats), cmocka_unit_test(chosen_formats),
+                                        cmocka_unit_test(bad_records), cmocka_unit_test(training) };
+    return cmocka_run_group_tests_name("sft_conversations", tests, open_all, close_all);
 }

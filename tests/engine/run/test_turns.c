@@ -72,7 +72,7 @@ static const struct spoken sft_conversations[] = {
     { "look-alikes", { T FIND("<|im_end|>"), T "x" }, { "R:<|im_end|>" }, 9, 0, 0, 1, 0, 1 },
     { "accents", { T FIND("\xc3\xa9t\xc3\xa9 \\u00e9"), T "x" }, { "R:\xc3\xa9t\xc3\xa9 \xc3\xa9" }, 9, 0, 0, 1, 0, 1 },
 };
-enum { TALKS = sizeof sft_conversations / sizeof *sft_conversations };
+enum { CONVERSATIONS = sizeof sft_conversations / sizeof *sft_conversations };
 
 static void echo(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n, struct str *out)
 {
@@ -82,7 +82,7 @@ static void echo(void *ctx, const struct tool_caller *who, int tool, const char 
     str_put(out, query, n);
 }
 
-/* Every generated token is given; what a turn says is text, its end the token. */
+/* Replaces each sampled token by the next one of the script. */
 static void recite(void *ctx, const struct sequence *seq, int *id)
 {
     const struct ids *s = ctx;
@@ -95,7 +95,7 @@ static int stride(int most) { return slow_build() ? most : 1; }
 
 static struct model *model_of(size_t w) { return worlds[w].kind == TURNY_QWEN3 ? &large : &small; }
 
-/* One assistant's turn as a model writes it: added tokens that are not special as such. */
+/* The ids of one assistant's turn as a model writes it: with added tokens that are not special. */
 static void turn_ids(struct ids *out, const struct chat *c, const char *text)
 {
     struct ids all = { 0 };
@@ -120,7 +120,7 @@ static void prompt_of(struct sequence *seq, const struct chat *c)
     ids_free(&ids);
 }
 
-/* Runs one script to its end in a world of its own; ep from {0}, or a fork. */
+/* Runs one script to its end in a rollout of its own; seq from {0}, or a fork. */
 static void recite_one(struct sequence *seq, const struct ids *script, struct model *m, const struct call_form *f,
                        const struct rollout_config *c, const struct toolbox *box)
 {
@@ -188,7 +188,7 @@ static void conversations(void **state)
         bool wide_rows = worlds[w].kind == TURNY_QWEN3;
         if (on_shim() && w) continue;
         turny_open(&f, &c, tok[worlds[w].kind], worlds[w].chat, worlds[w].format);
-        for (int i = wide_rows ? 3 : 0; i < TALKS; i += wide_rows || on_shim() ? 4 : 1) {
+        for (int i = wide_rows ? 3 : 0; i < CONVERSATIONS; i += wide_rows || on_shim() ? 4 : 1) {
             const struct spoken *x = &sft_conversations[i];
             struct rollout_config own = usual;
             struct sequence seq = { 0 };
@@ -216,7 +216,7 @@ static void conversations(void **state)
     }
 }
 
-/* The end of a document ends the rollout, calls or not; of Llama's ends of a turn, two go on. */
+/* The end of a document ends the rollout, with or without calls; behind two of Llama's ends of a turn it goes on. */
 static void other_ends(void **state)
 {
     (void)state;
@@ -360,7 +360,7 @@ static void forks(void **state)
             made++;
         }
         assert_true(made > 150 / stride(31));
-        /* a limit that the calls of the prefix have used up */
+        /* the calls of the prefix have used up the limit */
         struct sequence b = { 0 };
         struct str text = { 0 };
         struct rollout_config own = usual;
@@ -379,12 +379,12 @@ static void forks(void **state)
     }
 }
 
-/* ---- what runs beside an sequence ---- */
+/* ---- sequences that run side by side ---- */
 
 enum { MANY = 24 };
 struct crowd { const struct ids *script; };
 
-/* A ~ gives way to what the model says. */
+/* The model's own token replaces a ~. */
 static void partly(void *ctx, const struct sequence *seq, int *id)
 {
     const struct crowd *x = ctx;
@@ -427,7 +427,7 @@ static void crowd_run(struct sequence *seq, const struct call_form *f, const str
     arena_free(&arena);
 }
 
-static void nothing_around_it_matters(void **state)
+static void a_sequence_is_independent_of_the_others(void **state)
 {
     (void)state;
     static const char *const says[3][3] = { { "~~~~" FIND("q") PY("slow ~~~~") "~", "~~~", NULL },
@@ -451,7 +451,7 @@ static void nothing_around_it_matters(void **state)
         for (int k = 0; i && k < MANY; k++) {
             CHECK(seq[k].n == ref[k].n && seq[k].finish == ref[k].finish &&
                       !memcmp(seq[k].ids, ref[k].ids, (size_t)ref[k].n * sizeof(int)),
-                  "way %zu, episode %d", i, k);
+                  "way %zu, sequence %d", i, k);
             for (int j = 0; j < ref[k].n; j++)
                 assert_true(seq[k].logp[j] == ref[k].logp[j] && seq[k].m[j] == ref[k].m[j]);
             same_calls("way", k, &ref[k], &seq[k]);
@@ -565,7 +565,7 @@ static void training_step(void **state)
     config_free(&c);
 }
 
-/* ---- whole runs of a model that has learned one conversation by heart ---- */
+/* ---- whole runs of a model that was trained on one conversation ---- */
 
 static const struct spoken learned = { "learned",
                                      { "<think> so</think>" PY("6*7") FIND("who"), "<think> "
@@ -608,12 +608,12 @@ static bool learn(const char *folder, struct err *e)
     }
     json_t *row = json_pack("{s:o}", "messages", list);
     char *line = json_dumps(row, JSON_COMPACT);
-    chatty_write(dir, "talk.jsonl", line);
+    chatty_write(dir, "conversation.jsonl", line);
     free(line);
     json_decref(row);
     chatty_model(dir);
     chatty_set(&c, dir, step_keys);
-    mini_set(&c, (const char *const[]){ "data.train_files", in_dir("talk.jsonl"), NULL });
+    mini_set(&c, (const char *const[]){ "data.train_files", in_dir("conversation.jsonl"), NULL });
     bool ok = session_load(&s, &c, NULL, e);
     if (ok) session_open_learner(&s);
     ok = ok && sft_conversations_open(&t, &c, &s.form, 2400, e) &&
@@ -624,7 +624,7 @@ static bool learn(const char *folder, struct err *e)
     return ok;
 }
 
-/* A run of so many steps in its own folder; its dumps beside it. */
+/* Runs so many steps in a folder, with the dumps beside it. */
 static void train(struct run_report *r, const char *folder, const char *steps)
 {
     struct err e;
@@ -661,7 +661,7 @@ static void train(struct run_report *r, const char *folder, const char *steps)
     config_free(&c);
 }
 
-/* Without the milliseconds of calls, which are all that differs between two runs. */
+/* Removes the milliseconds of calls, the only difference between two runs. */
 static void read_dump(struct str *out, const char *folder, int step)
 {
     struct err e;
@@ -689,8 +689,8 @@ static void whole_runs(void **state)
     chatty_write(dir, "one.jsonl", "{\"question\":\"6*7?\",\"answer\":\"42\"}\n");
     CHECK(learn(in_dir("tuned"), &e), "%s", e.text);
     train(&whole, "whole", "3");
-    CHECK(whole.before.all.greedy_correct == 1 && whole.before.all.greedy_n == 1, "what it learned by heart is not "
-                                                                                  "what it says");
+    CHECK(whole.before.all.greedy_correct == 1 && whole.before.all.greedy_n == 1,
+          "the model does not generate the conversation that it was trained on");
     CHECK(whole.probs_diff_max == 0 && whole.tokens_trained > 0, "%g", whole.probs_diff_max);
     train(&cut, "cut", "1");
     train(&cut, "cut", "3");
@@ -708,7 +708,7 @@ static void whole_runs(void **state)
     str_free(&b);
 }
 
-/* Prompts declare the tools, with the instructions that fit; a model without a place for them is refused. */
+/* Prompts declare the tools, with fitting instructions; a chat format without a place for them is rejected. */
 static void prompts(void **state)
 {
     (void)state;
@@ -791,7 +791,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(conversations), cmocka_unit_test(other_ends),
                                         cmocka_unit_test(limits),        cmocka_unit_test(late_tools),
-                                        cmocka_unit_test(forks),         cmocka_unit_test(nothing_around_it_matters),
+                                        cmocka_unit_test(forks),
+                                        cmocka_unit_test(a_sequence_is_independent_of_the_others),
                                         cmocka_unit_test(training_step), cmocka_unit_test(whole_runs),
                                         cmocka_unit_test(prompts) };
     return cmocka_run_group_tests_name("turns", tests, make, drop);

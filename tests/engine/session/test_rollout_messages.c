@@ -11,7 +11,7 @@
 
 /* ---- where a text is cut ---- */
 
-/* Pieces parted by '|': what is said as it stands, a result's text in [], what is quoted in {}. */
+/* Pieces separated by '|': the policy's text as it is, a result's text in [], a quoted result in {}. */
 static void show(struct str *out, const char *text, size_t n)
 {
     struct tag_pieces x = { 0 };
@@ -33,7 +33,7 @@ static void show(struct str *out, const char *text, size_t n)
 #define S "<search>q</search>"
 #define P "<python>1</python>"
 
-static void cuts(void **state)
+static void texts_are_cut(void **state)
 {
     (void)state;
     static const struct { const char *text, *want; } cases[] = {
@@ -45,7 +45,7 @@ static void cuts(void **state)
         { S "<result> \nr\t</result>", S "|[r]" }, { S "<result>\r\nr\r\n</result>", S "|[r\r]" },
         { "a" S "<result>r</result><think>b</think>" P "<result>2</result>c",
           "a" S "|[r]|<think>b</think>" P "|[2]|c" },
-        /* a result that nothing closes is text */
+        /* an unclosed result is text */
         { "the <result> answer is 46", "the <result> answer is 46" }, { S "<result>r", S "|<result>r" },
         { "a<result>b" S "<result>r</result>c", "a<result>b" S "|[r]|c" }, { "</result>", "</result>" },
         { "a</result>b<result>c", "a</result>b<result>c" }, { S "</result>", S "|</result>" },
@@ -66,7 +66,7 @@ static void cuts(void **state)
         { S "<result>a</result><result>b</result>", S "|[a]|{<result>b</result>}" },
         { "<result>" S "<result>r</result></result>", "<result>" S "|[r]|</result>" },
         { "<search>q<result>r</result></search>a", "<search>q|{<result>r</result>}|</search>a" },
-        /* what is no call */
+        /* no calls */
         { "</search>a", "</search>a" },
         { "<search>q</python><result>r</result>", "<search>q</python>|{<result>r</result>}" },
         { "<search>q</search></search>a", S "|</search>a" },
@@ -78,7 +78,7 @@ static void cuts(void **state)
     struct str got = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t n = strlen(cases[i].text);
-        char *copy = xmalloc(n + 1);            /* of its own size, so that the sanitizers see what is read beside it */
+        char *copy = xmalloc(n + 1);            /* of exact size, so that the sanitizers find reads beside it */
         memcpy(copy, cases[i].text, n + 1);
         show(&got, copy, n);
         CHECK(!strcmp(got.p, cases[i].want), "%s: %s, not %s", cases[i].text, got.p, cases[i].want);
@@ -87,7 +87,7 @@ static void cuts(void **state)
     str_free(&got);
 }
 
-/* Megabytes of tags are one pass. */
+/* Megabytes of tags take one pass. */
 static void many_tags(void **state)
 {
     (void)state;
@@ -126,7 +126,7 @@ static const struct { const char *tokenizer, *format; enum call_format calls; } 
 };
 static struct world { struct tokenizer *t; struct chat c; struct call_form f; } world[WORLDS];
 
-/* What a policy says before each result and after the last, and the results; all of one conversation. */
+/* One conversation: the policy's texts before each result and after the last, and the results. */
 struct script { int results; struct str says[PARTS], back[PARTS]; };
 
 static const char *const bits[] = {
@@ -157,7 +157,7 @@ static void random_call(struct str *s, struct rng *r, enum call_format calls)
                    tool_name(python), python ? "query" : "code");
     else if (calls == CALLS_LLAMA3_JSON) str_puts(s, "{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}");
     else {
-        str_printf(s, "<%s>q", tool_name(python));          /* an empty query has an answer of its own */
+        str_printf(s, "<%s>q", tool_name(python));          /* an empty query has a fixed result */
         random_text(s, r, false);
         str_printf(s, "</%s>", tool_name(python));
     }
@@ -194,7 +194,7 @@ static void script_free(struct script *x)
 
 static const struct chat_message question = { CHAT_USER, "q?", .n = 2 };
 
-/* What a model writes of one text: its canonical tokens, added ones that it may write as such. */
+/* Tokens that a model writes for one text: the canonical ones, with added tokens that are not special. */
 static void own_ids(struct ids *out, const struct world *w, const struct str *text)
 {
     /* ends may be stripped */
@@ -213,9 +213,9 @@ static void own_ids(struct ids *out, const struct world *w, const struct str *te
     ids_free(&all);
 }
 
-struct told { struct ids ids; struct chat_mask mask; };
+struct tokens { struct ids ids; struct chat_mask mask; };
 
-static void tell(struct told *x, int id, bool own)
+static void tokens_add(struct tokens *x, int id, bool own)
 {
     ids_put(&x->ids, id);
     if (x->mask.n == x->mask.cap)
@@ -223,7 +223,7 @@ static void tell(struct told *x, int id, bool own)
     x->mask.p[x->mask.n++] = own;
 }
 
-static void told_free(struct told *x)
+static void tokens_free(struct tokens *x)
 {
     ids_free(&x->ids);
     chat_mask_free(&x->mask);
@@ -231,14 +231,14 @@ static void told_free(struct told *x)
 
 /* The rollout: the policy's tokens one by one, results where the engine finds a call in them. (That the engine does so,
  * script by script, real_rollouts looks at.) */
-static void roll_out(struct told *x, const struct world *w, const struct script *s)
+static void roll_out(struct tokens *x, const struct world *w, const struct script *s)
 {
     struct ids own = { 0 }, back = { 0 };
     struct str tail = { 0 };
     struct found_call f;
     struct err e;
     int part = 0;
-    *x = (struct told){ 0 };
+    *x = (struct tokens){ 0 };
     assert_true(prompt_write(&x->ids, &question, 1, "none", &w->f, &e));
     x->mask.p = xcalloc((size_t)(x->mask.cap = x->mask.n = x->ids.n), 1);
     for (int i = 0; i <= s->results; i++) {
@@ -247,7 +247,7 @@ static void roll_out(struct told *x, const struct world *w, const struct script 
         for (int k = 0; k < own.n; k++) {
             int bytes;
             const char *text = tokenizer_bytes(w->t, own.p[k], &bytes);
-            tell(x, own.p[k], true);
+            tokens_add(x, own.p[k], true);
             str_put(&tail, text, (size_t)bytes);
             if (call_form_turns(&w->f) || !tools_find_call(&f, tail.p, tail.n, (size_t)bytes)) continue;
             CHECK(k == own.n - 1 && i < s->results, "%s: a call inside \"%s\"", worlds[w - world].tokenizer,
@@ -256,12 +256,12 @@ static void roll_out(struct told *x, const struct world *w, const struct script 
             part++;
         }
         str_clear(&tail);
-        if (i == s->results || call_form_turns(&w->f)) tell(x, w->c.end, true);
+        if (i == s->results || call_form_turns(&w->f)) tokens_add(x, w->c.end, true);
         if (i < s->results && call_form_turns(&w->f)) {
             turn_result_ids(&w->f, &back, &s->back[i], 1, -1, INT_MAX);
             part++;
         }
-        for (int k = 0; k < back.n; k++) tell(x, back.p[k], false);
+        for (int k = 0; k < back.n; k++) tokens_add(x, back.p[k], false);
     }
     assert_int_equal(part, s->results);
     ids_free(&own);
@@ -291,13 +291,13 @@ static int messages_of(struct messages *m, const struct script *s, enum way way,
     return m->n;
 }
 
-static void converse(struct told *x, const struct world *w, const struct script *s, enum way way)
+static void converse(struct tokens *x, const struct world *w, const struct script *s, enum way way)
 {
     struct messages said = { 0 };
     struct rollout_messages y;
     messages_of(&said, s, way, call_form_turns(&w->f));
     struct chat_message *m = chat_messages(&said);
-    *x = (struct told){ 0 };
+    *x = (struct tokens){ 0 };
     rollout_messages_make(&y, m, said.n, &w->f, false);
     assert_true(chat_write(&w->c, &x->ids, &x->mask, y.m, y.n, call_form_turns(&w->f) ? &w->f.tools : NULL, false));
     while (x->ids.p[x->ids.n - 1] != w->c.end) x->ids.n--;             /* the line break behind the last end */
@@ -306,10 +306,10 @@ static void converse(struct told *x, const struct world *w, const struct script 
     messages_free(&said);
 }
 
-static bool whole_differs(const struct world *w, const struct script *s, const struct told *want)
+static bool whole_differs(const struct world *w, const struct script *s, const struct tokens *want)
 {
     struct messages said = { 0 };
-    struct told x = { 0 };
+    struct tokens x = { 0 };
     messages_of(&said, s, AS_SHOWN, false);
     struct chat_message *m = chat_messages(&said);
     struct chat_piece whole = { .text = m[1].text, .n = m[1].n, .own = true };
@@ -318,13 +318,13 @@ static bool whole_differs(const struct world *w, const struct script *s, const s
     assert_true(chat_write(&w->c, &x.ids, NULL, m, 2, NULL, false));
     while (x.ids.p[x.ids.n - 1] != w->c.end) x.ids.n--;
     bool differs = x.ids.n != want->ids.n || memcmp(x.ids.p, want->ids.p, (size_t)x.ids.n * sizeof *x.ids.p);
-    told_free(&x);
+    tokens_free(&x);
     free(m);
     messages_free(&said);
     return differs;
 }
 
-static void is_same(const struct told *want, const struct told *got, size_t w, uint32_t number, int way)
+static void is_same(const struct tokens *want, const struct tokens *got, size_t w, uint32_t number, int way)
 {
     struct str a = { 0 }, b = { 0 };
     bool same = got->ids.n == want->ids.n && !memcmp(got->ids.p, want->ids.p, (size_t)got->ids.n * sizeof(int)) &&
@@ -347,16 +347,16 @@ static void conversations(void **state)
         int differ = 0;
         for (uint32_t k = 0; k < scripts; k++) {
             struct script s;
-            struct told want, got;
+            struct tokens want, got;
             script_make(&s, k, &world[w]);
             roll_out(&want, &world[w], &s);
             for (int way = 0; way < (call_form_turns(&world[w].f) ? 1 : WAYS); way++) {
                 converse(&got, &world[w], &s, (enum way)way);
                 is_same(&want, &got, w, k, way);
-                told_free(&got);
+                tokens_free(&got);
             }
             differ += !call_form_turns(&world[w].f) && whole_differs(&world[w], &s, &want);
-            told_free(&want);
+            tokens_free(&want);
             script_free(&s);
         }
         /* encoded in one piece, they would not be the same; the embedded policy's tags are tokens of their own */
@@ -366,7 +366,7 @@ static void conversations(void **state)
     }
 }
 
-/* ---- the same by the engine itself ---- */
+/* ---- the same with real rollouts ---- */
 
 struct recital { const struct ids *script; const struct script *say; };
 enum { RECITED = 24 };
@@ -379,7 +379,7 @@ static void recite(void *ctx, const struct sequence *seq, int *id)
     *id = x->script->p[k < x->script->n ? k : x->script->n - 1];
 }
 
-/* Result number so many of the calls that the script made. */
+/* Returns the script's result for this call. */
 static void answer(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                    struct str *out)
 {
@@ -389,7 +389,7 @@ static void answer(void *ctx, const struct tool_caller *who, int tool, const cha
     str_put(out, back->p, back->n);
 }
 
-/* A draw from 152,000 ids takes a millisecond. */
+/* Sampling from 152,000 ids takes a millisecond. */
 static int recited(const struct world *w) { return tokenizer_vocab(w->t) > 60000 ? 5 : RECITED; }
 
 static void run_all(struct sequence *seq, struct world *w, struct recital *x)
@@ -470,12 +470,12 @@ static void real_rollouts(void **state)
         }
         run_all(seq, &world[w], x);
         for (uint32_t k = 0; k < (uint32_t)n; k++) {
-            struct told got,
+            struct tokens got,
                 rolled = { .ids = { seq[k].ids, seq[k].n, seq[k].n }, .mask = { seq[k].m, seq[k].n, seq[k].n } };
             assert_int_equal(seq[k].finish, FINISH_END);
             converse(&got, &world[w], &s[k], AS_SHOWN);
             is_same(&rolled, &got, w, k, WAYS);
-            told_free(&got);
+            tokens_free(&got);
             sequence_free(&seq[k], NULL);
             script_free(&s[k]);
             ids_free(&own[k]);
@@ -483,8 +483,8 @@ static void real_rollouts(void **state)
     }
 }
 
-/* What is learned: all that is said, tokens of results never, but where they are asked for. */
-static void masks(void **state)
+/* Targets: all of the policy's text; tokens of results only with sft.mask_results=false. */
+static void targets_are_masked(void **state)
 {
     (void)state;
     static const struct { const char *text, *want, *all; enum call_format calls; } cases[] = {
@@ -532,8 +532,8 @@ static void masks(void **state)
         }
 }
 
-/* Which messages become one turn. want: what stands behind the question, what is not learned between ^ and ^. */
-static void joins(void **state)
+/* Messages that become one turn. want: the text behind the prompt, with ^ around the parts that are no targets. */
+static void messages_are_joined(void **state)
 {
     (void)state;
 #define GIVEN(x) "<|im_start|>user\n<tool_response>\n" x "\n</tool_response><|im_end|>\n"
@@ -559,14 +559,14 @@ static void joins(void **state)
         { "tags in a result", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "<result></result></result>", .n = 26 },
           { CHAT_ASSISTANT, "b", .n = 1 } },
           "|" S "| <result>\n<result></result></result>\n</result>|b<|im_end|>|\n", false },
-        /* no turn of a rollout */
+        /* not a turn that a rollout produces */
         { "the last", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "r", .n = 1 } }, "|" S "<|im_end|>|\n" GIVEN("r"),
           false },
         { "two results", { { CHAT_ASSISTANT, S, .n = 18 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_TOOL, "t", .n = 1 },
           { CHAT_ASSISTANT,
           "b", .n = 1 } },
-          "|" S "<|im_end|>|\n<|im_start|>user\n<tool_response>\nr\n</tool_response>\n"
-          "<tool_response>\nt\n</tool_response><|im_end|>\n<|im_start|>assistant\n|b<|im_end|>|\n",
+          "|" S "<|im_end|>|\n<|im_start|>user\n<tool_response>\nr\n</tool_response>\n<tool_response>\nt\n"
+          "</tool_response><|im_end|>\n<|im_start|>assistant\n|b<|im_end|>|\n",
           false },
         { "words behind the call", { { CHAT_ASSISTANT, S " so", .n = 21 }, { CHAT_TOOL, "r", .n = 1 }, { CHAT_ASSISTANT,
           "b",
@@ -653,8 +653,8 @@ static int drop(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(cuts),          cmocka_unit_test(many_tags),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(texts_are_cut),          cmocka_unit_test(many_tags),
                                         cmocka_unit_test(conversations), cmocka_unit_test(real_rollouts),
-                                        cmocka_unit_test(masks),         cmocka_unit_test(joins) };
+                                        cmocka_unit_test(targets_are_masked), cmocka_unit_test(messages_are_joined) };
     return cmocka_run_group_tests_name("said", tests, make, drop);
 }

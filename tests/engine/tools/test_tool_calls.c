@@ -1,5 +1,5 @@
-/* test_tool_calls.c: which turns make which calls, whatever a policy writes; that results come back as the chat format
- * writes them, to the token, within every limit; what each chat format can be asked for. */
+/* test_tool_calls.c: calls of a turn, whatever a policy writes; results are put in as the chat format writes them, to
+ * the token, within every limit; the call formats of each chat format. */
 #include "base/philox.h"
 #include "tests/check.h"
 #include "tests/engine/tools/turn_format.h"
@@ -16,7 +16,7 @@ static struct tokenizer *tok[TURNYS];
 #define LL(name, key, value) "{\"name\": \"" name "\", \"parameters\": {\"" key "\": \"" value "\"}}"
 #define NO_CODE "error: python needs the argument code, a string"
 
-/* says: of each call, the tool's letter and its query, or what is wrong; parted by '|'. */
+/* says: the calls, separated by '|': the tool's letter and the query, or the error. */
 static const struct { const char *text, *says; } turns[] = {
     { CALL(PY("1+1")), "p:1+1" }, { CALL(FIND("who")), "s:who" }, { "I look.\n" CALL(FIND("who")) "\nso", "s:who" },
     { CALL(PY("1")) "\n" CALL(FIND("2")), "p:1|s:2" }, { CALL(PY("1")) CALL(PY("1")), "p:1|p:1" },
@@ -39,7 +39,7 @@ static const struct { const char *text, *says; } turns[] = {
     { "<tool_call>a" CALL(PY("1")), "p:1" }, { CALL(PY("1")) "</tool_call>" CALL(PY("2")), "p:1|p:2" },
     { "</tool_call>" CALL(PY("1")), "p:1" }, { CALL(PY("</tool_call>")), "p:</tool_call>" },
     { CALL(PY("1")) "<tool_call>" PY("2"), "p:1|p:2" },
-    /* bad calls */
+    /* faulty calls */
     { CALL(""), CALL_NOT_JSON }, { CALL("{"), CALL_NOT_JSON }, { CALL("python(1)"), CALL_NOT_JSON },
     { CALL("{\"name\": \"python\", \"arguments\": {\"code\": \"1\"}"), CALL_NOT_JSON },
     { CALL(PY("1") "}"), CALL_NOT_JSON }, { CALL(PY("1") PY("1")), CALL_NOT_JSON }, { CALL("{'name': 'python'}"),
@@ -67,7 +67,7 @@ static const struct { const char *text, *says; } turns[] = {
     { CALL("{\"name\": \"python\", \"arguments\": \"{\\\"code\\\": \\\"1\\\", \\\"code\\\": \\\"2\\\"}\"}"),
       CALL_TWICE },
     { CALL("{") CALL(PY("1")) CALL("{\"name\": \"x\", \"arguments\": {}}"), CALL_NOT_JSON "|p:1|" CALL_UNKNOWN },
-    /* what these models write, too */
+    /* variants that these models write */
     { CALL("{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}"), "p:1" },
     { CALL("{\"parameters\": {\"query\": \"a\"}, \"type\": \"function\", \"name\": \"search\"}"), "s:a" },
     { CALL("{\"type\": \"function\", \"function\": " PY("1") "}"), "p:1" },
@@ -98,13 +98,14 @@ static const struct { const char *text, *says; } turns[] = {
     { "<think>\n" CALL(PY("</think>")) "</think>" CALL(PY("2")), "p:2" }, { CALL(PY("\\\"}}</tool_call>")),
       "p:\"}}</tool_call>" },
     { CALL(PY("1")) "</think>", "" }, { "</tool_call>\n" CALL(PY("1")) "</tool_call>", "p:1" },
-    /* numbers that no library holds, and none at all */
+    /* numbers beyond every library, and NaN */
     { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"n\": 123456789012345678901234}}"), "s:a" },
     { CALL("{\"n\": 1e999, \"name\": \"search\", \"arguments\": {\"query\": \"a\"}}"), "s:a" },
     { CALL("{\"name\": \"search\", \"arguments\": {\"x\": [-0.5E-3, NaN, Infinity, -Infinity, true, false, null], "
       "\"query\": \"a\"}}"),
       "s:a" },
-    { CALL("{\"name\": \"search\", \"arguments\": \"{\\\"query\\\": \\\"a\\\", \\\"n\\\": 123456789012345678901234}\"}"),
+    { CALL("{\"name\": \"search\", "
+           "\"arguments\": \"{\\\"query\\\": \\\"a\\\", \\\"n\\\": 123456789012345678901234}\"}"),
       "s:a" },
     { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"n\": 01}}"), CALL_NOT_JSON },
     { CALL("{\"name\": \"search\", \"arguments\": {\"query\": \"a\", \"n\": 1.}}"), CALL_NOT_JSON },
@@ -134,7 +135,7 @@ static void is_calls(const struct call_form *f, const char *name, const char *te
 {
     struct turn_calls x = { 0 };
     struct str got = { 0 };
-    /* a copy of its own, so that the sanitizers see what is read beside it */
+    /* a copy of exact size, so that the sanitizers find reads beside it */
     char *copy = xmalloc(n + !n);
     memcpy(copy, text, n);
     int calls = turn_calls_find(&x, f, copy, n);
@@ -182,7 +183,7 @@ static void deep_call(struct str *s, int depth, char open, char close)
     str_puts(s, "}}</tool_call>");
 }
 
-static void bounds(void **state)
+static void limits_of_a_call(void **state)
 {
     (void)state;
     struct chat c;
@@ -233,72 +234,73 @@ static void bounds(void **state)
     str_free(&want);
 }
 
-static void llama(void **state)
+static const struct { const char *text, *says; } llama_cases[] = {
+    { "{\"name\": \"python\", \"parameters\": {\"code\": \"1+1\"}}", "p:1+1" },
+    { " \n{ \"name\":\"search\",\"parameters\":{\"query\":\"a\"}} \n", "s:a" },
+    { "<|python_tag|>{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}", "p:1" },
+    { "<think> so </think>\n{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}", "p:1" },
+    { "{\"name\": \"python\", \"parameters\": \"{\\\"code\\\": \\\"1\\\"}\"}", "p:1" },
+    { LL("python", "code", "1") "; " LL("search", "query", "a"), "p:1|s:a" },
+    { LL("python", "code", "1") "\n" LL("python", "code", "2") "\n", "p:1|p:2" },
+    { "[" LL("python", "code", "1") ", " LL("search", "query", "a") "]", "p:1|s:a" },
+    { " [\n  " LL("python", "code", "1") "\n]", "p:1" },
+    { LL("python", "code", "1") LL("search", "query", "a"), "p:1|s:a" },
+    { "<|python_tag|>" LL("python", "code", "1") "; <|python_tag|>" LL("python", "code", "2"), "p:1|p:2" },
+    { " <|python_tag|> \n" LL("python", "code", "1"), "p:1" },
+    { "{\"name\": \"python\", \"arguments\": {\"code\": \"1\"}}", "p:1" },
+    { "{\"type\": \"function\", \"name\": \"search\", \"parameters\": {\"query\": \"a\"}}", "s:a" },
+    { "{\"parameters\": {\"query\": \"a\"}, \"name\": \"search\"}", "s:a" },
+    { "{\"type\": \"function\", \"function\": {\"name\": \"search\", \"parameters\": {\"query\": \"a\"}}}", "s:a" },
+    { "{\"type\": \"function\", \"function\": \"search\", \"parameters\": {\"query\": \"a\"}}", "s:a" },
+    { "{\"function\": {\"arguments\": \"{\\\"query\\\": \\\"a\\\"}\", \"name\": \"search\"}}", "s:a" },
+    { "```json\n" LL("python", "code", "1") "\n```", "p:1" }, { "I call\n\n" LL("python", "code", "1"), "p:1" },
+    { LL("python", "code", "1") " ok", "p:1" },
+    { LL("python", "code", "1") "\nThen\n" LL("search", "query", "a"), "p:1|s:a" },
+    { LL("python", "code", "{\\\"a\\\": 1}"), "p:{\"a\": 1}" }, { LL("python", "code", "</think>"), "p:</think>" },
+    { LL("python", "code", "1") "</think>" LL("python", "code", "2"), "p:2" },
+    { "so {\"name\": </think>" LL("python", "code", "2"), "p:2" },
+    { "{\"name\": \"search\", \"parameters\": {\"query\": \"a\", \"n\": 123456789012345678901234, \"x\": NaN}}",
+      "s:a" },
+    { "<function=search>{\"query\": \"a\"}</function>", "s:a" },
+    { "so\n<function=python> {\"code\": \"1\"}</function>", "p:1" },
+    { "<function=shell>{\"x\": 1}</function>", CALL_UNKNOWN }, { "x > {\"query\": \"a\"}", "" },
+    { "=search>{\"query\": \"a\"}", "" }, { "function=search>{\"query\": \"a\"}", "" },
+    { ">{\"query\": \"a\"}", "" },
+    /* faulty calls */
+    { "[search(query=\"a\")]", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+    { "python(code='1')", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+    { "<|python_tag|>search.call(query=\"a\")", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+    { "python is a language", "" }, { "[python, search]", "" },
+    { "{\"name\": ", CALL_NOT_JSON }, { "{\"name\"", CALL_NOT_JSON },
+    { "{\"type\": \"function\", \"name\": \"search\", \"parameters\": {\"query\"", CALL_NOT_JSON },
+    { "{\"parameters\": {\"query\": \"a\"}, \"name\": \"search\"", CALL_NOT_JSON },
+    { "{'name': 'search', 'parameters': {'query': 'a'}}", CALL_NOT_JSON },
+    { "{\"name\": \"python\", \"parameters\": {}}; {\"name\": \"python\", \"parameters\": {}}",
+      NO_CODE "|" NO_CODE }, { LL("python", "code", "1") "; {\"name\": \"python\", \"para", "p:1|" CALL_NOT_JSON },
+    { LL("shell", "x", "1"), CALL_UNKNOWN },
+    { "{\"name\": \"search\", \"parameters\": null}",
+      "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+    { "{\"type\": \"function\", \"name\": \"search\"}",
+      "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+    { "{\"name\": \"search\", \"query\": \"a\"}", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+    { "{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}, \"name\": \"python\"}", CALL_TWICE },
+    { "<|python_tag|>1+1", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
+    { "{\"name\": \"python\", \"parameters\": {\"code\": \"a\nb\"}}", CALL_NOT_JSON },
+    /* answers, not calls */
+    { "{\"name\": \"search\"}", "" }, { "{\"name\": \"python\", \"year\": 1991}", "" },
+    { "{\"name\": \"Paris\", \"parameters\": null}", "" }, { "{\"answer\": 3}", "" }, { "[1, 2, 3]", "" },
+    { "{\"name\": \"Paris\"}", "" }, { "{\"name\": \"Paris\", \"age\": 3}", "" },
+    { "[{\"name\": \"Paris\"}, {\"name\": \"Rome\"}]", "" }, { "{\"type\": \"city\", \"name\": \"Paris\"}", "" },
+    { "{\"parameters\": {\"a\": 1}}", "" }, { "{\"call\": " LL("python", "code", "1") "}", "" },
+    { "{\"n\": 123456789012345678901234}", "" },
+    { "the set {1, 2} and {\"name\"", "" }, { "x = {\"name\": \"a\"", "" }, { "```json\n{\"answer\": 3}\n```", "" },
+    { "{{{{ }}", "" }, { "\\boxed{3}", "" }, { "", "" }, { " ", "" }, { "{", "" }, { "{}", "" },
+    { "{ ", "" }, { "<|python_tag|>", "" }, { CALL("{\"name\": \"Paris\"}"), "" },
+};
+
+static void calls_of_a_llama_turn(void **state)
 {
     (void)state;
-    static const struct { const char *text, *says; } cases[] = {
-        { "{\"name\": \"python\", \"parameters\": {\"code\": \"1+1\"}}", "p:1+1" },
-        { " \n{ \"name\":\"search\",\"parameters\":{\"query\":\"a\"}} \n", "s:a" },
-        { "<|python_tag|>{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}", "p:1" },
-        { "<think> so </think>\n{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}}", "p:1" },
-        { "{\"name\": \"python\", \"parameters\": \"{\\\"code\\\": \\\"1\\\"}\"}", "p:1" },
-        { LL("python", "code", "1") "; " LL("search", "query", "a"), "p:1|s:a" },
-        { LL("python", "code", "1") "\n" LL("python", "code", "2") "\n", "p:1|p:2" },
-        { "[" LL("python", "code", "1") ", " LL("search", "query", "a") "]", "p:1|s:a" },
-        { " [\n  " LL("python", "code", "1") "\n]", "p:1" },
-        { LL("python", "code", "1") LL("search", "query", "a"), "p:1|s:a" },
-        { "<|python_tag|>" LL("python", "code", "1") "; <|python_tag|>" LL("python", "code", "2"), "p:1|p:2" },
-        { " <|python_tag|> \n" LL("python", "code", "1"), "p:1" },
-        { "{\"name\": \"python\", \"arguments\": {\"code\": \"1\"}}", "p:1" },
-        { "{\"type\": \"function\", \"name\": \"search\", \"parameters\": {\"query\": \"a\"}}", "s:a" },
-        { "{\"parameters\": {\"query\": \"a\"}, \"name\": \"search\"}", "s:a" },
-        { "{\"type\": \"function\", \"function\": {\"name\": \"search\", \"parameters\": {\"query\": \"a\"}}}", "s:a" },
-        { "{\"type\": \"function\", \"function\": \"search\", \"parameters\": {\"query\": \"a\"}}", "s:a" },
-        { "{\"function\": {\"arguments\": \"{\\\"query\\\": \\\"a\\\"}\", \"name\": \"search\"}}", "s:a" },
-        { "```json\n" LL("python", "code", "1") "\n```", "p:1" }, { "I call\n\n" LL("python", "code", "1"), "p:1" },
-        { LL("python", "code", "1") " ok", "p:1" },
-        { LL("python", "code", "1") "\nThen\n" LL("search", "query", "a"), "p:1|s:a" },
-        { LL("python", "code", "{\\\"a\\\": 1}"), "p:{\"a\": 1}" }, { LL("python", "code", "</think>"), "p:</think>" },
-        { LL("python", "code", "1") "</think>" LL("python", "code", "2"), "p:2" },
-        { "so {\"name\": </think>" LL("python", "code", "2"), "p:2" },
-        { "{\"name\": \"search\", \"parameters\": {\"query\": \"a\", \"n\": 123456789012345678901234, \"x\": NaN}}",
-          "s:a" },
-        { "<function=search>{\"query\": \"a\"}</function>", "s:a" },
-        { "so\n<function=python> {\"code\": \"1\"}</function>", "p:1" },
-        { "<function=shell>{\"x\": 1}</function>", CALL_UNKNOWN }, { "x > {\"query\": \"a\"}", "" },
-        { "=search>{\"query\": \"a\"}", "" }, { "function=search>{\"query\": \"a\"}", "" },
-        { ">{\"query\": \"a\"}", "" },
-        /* bad calls */
-        { "[search(query=\"a\")]", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
-        { "python(code='1')", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
-        { "<|python_tag|>search.call(query=\"a\")", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
-        { "python is a language", "" }, { "[python, search]", "" },
-        { "{\"name\": ", CALL_NOT_JSON }, { "{\"name\"", CALL_NOT_JSON },
-        { "{\"type\": \"function\", \"name\": \"search\", \"parameters\": {\"query\"", CALL_NOT_JSON },
-        { "{\"parameters\": {\"query\": \"a\"}, \"name\": \"search\"", CALL_NOT_JSON },
-        { "{'name': 'search', 'parameters': {'query': 'a'}}", CALL_NOT_JSON },
-        { "{\"name\": \"python\", \"parameters\": {}}; {\"name\": \"python\", \"parameters\": {}}",
-          NO_CODE "|" NO_CODE }, { LL("python", "code", "1") "; {\"name\": \"python\", \"para", "p:1|" CALL_NOT_JSON },
-        { LL("shell", "x", "1"), CALL_UNKNOWN },
-        { "{\"name\": \"search\", \"parameters\": null}",
-          "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
-        { "{\"type\": \"function\", \"name\": \"search\"}",
-          "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
-        { "{\"name\": \"search\", \"query\": \"a\"}", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
-        { "{\"name\": \"python\", \"parameters\": {\"code\": \"1\"}, \"name\": \"python\"}", CALL_TWICE },
-        { "<|python_tag|>1+1", "error: a call must be {\"name\": ..., \"parameters\": {...}}" },
-        { "{\"name\": \"python\", \"parameters\": {\"code\": \"a\nb\"}}", CALL_NOT_JSON },
-        /* answers */
-        { "{\"name\": \"search\"}", "" }, { "{\"name\": \"python\", \"year\": 1991}", "" },
-        { "{\"name\": \"Paris\", \"parameters\": null}", "" }, { "{\"answer\": 3}", "" }, { "[1, 2, 3]", "" },
-        { "{\"name\": \"Paris\"}", "" }, { "{\"name\": \"Paris\", \"age\": 3}", "" },
-        { "[{\"name\": \"Paris\"}, {\"name\": \"Rome\"}]", "" }, { "{\"type\": \"city\", \"name\": \"Paris\"}", "" },
-        { "{\"parameters\": {\"a\": 1}}", "" }, { "{\"call\": " LL("python", "code", "1") "}", "" },
-        { "{\"n\": 123456789012345678901234}", "" },
-        { "the set {1, 2} and {\"name\"", "" }, { "x = {\"name\": \"a\"", "" }, { "```json\n{\"answer\": 3}\n```", "" },
-        { "{{{{ }}", "" }, { "\\boxed{3}", "" }, { "", "" }, { " ", "" }, { "{", "" }, { "{}", "" },
-        { "{ ", "" }, { "<|python_tag|>", "" }, { CALL("{\"name\": \"Paris\"}"), "" },
-    };
     struct chat c;
     struct call_form f;
     turny_open(&f, &c, tok[TURNY_TOKENS], "llama3.1", CALLS_LLAMA3_JSON);
@@ -306,9 +308,18 @@ static void llama(void **state)
     assert_true(call_form_stop(&f, tokenizer_id(tok[0], "<|eot_id|>")) &&
                 call_form_stop(&f, tokenizer_id(tok[0], "<|eom_id|>")) &&
                 !call_form_stop(&f, tokenizer_id(tok[0], "<|im_end|>")));
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        is_calls(&f, cases[i].text, cases[i].text, strlen(cases[i].text), cases[i].says);
+    for (size_t i = 0; i < sizeof llama_cases / sizeof *llama_cases; i++)
+        is_calls(&f, llama_cases[i].text, llama_cases[i].text, strlen(llama_cases[i].text), llama_cases[i].says);
+    call_form_close(&f);
+}
+
+static void many_llama_calls(void **state)
+{
+    (void)state;
+    struct chat c;
+    struct call_form f;
     struct str s = { 0 };
+    turny_open(&f, &c, tok[TURNY_TOKENS], "llama3.1", CALLS_LLAMA3_JSON);
     for (int k = 0; k < 100000; k++) str_puts(&s, k % 2 ? "{\"name\": " : "{\"");         /* megabytes of braces */
     struct turn_calls x = { 0 };
     turn_calls_find(&x, &f, s.p, s.n);
@@ -321,7 +332,7 @@ static void llama(void **state)
     call_form_close(&f);
 }
 
-static void forms(void **state)
+static void call_formats(void **state)
 {
     (void)state;
     static const struct { const char *chat; enum call_format wanted, is; int kind; const char *says; } cases[] = {
@@ -356,11 +367,11 @@ static void forms(void **state)
     assert_non_null(strstr(text.p, "\n{\"type\": \"function\", \"function\": {\"name\": \"python\", \"description\": "
                                    "\"Evaluates"));
     assert_non_null(strstr(text.p, "\"required\": [\"query\"]}}}\n</tools>\n\nFor each"));
-    assert_int_equal(call_form_count(&f, text.p), 0);                   /* what the declarations show is no call */
+    assert_int_equal(call_form_count(&f, text.p), 0);                   /* the example in the declarations is no call */
     str_puts(&text, CALL(PY("1")) "<tool_call>");
     assert_int_equal(call_form_count(&f, text.p), 2);
     call_form_close(&f);
-    /* tags: those that close */
+    /* tags: the closing ones count */
     assert_int_equal(call_form_count(&f, "<python>a<search></python><search>b</search><python>"), 2);
     ids_free(&ids);
     str_free(&text);
@@ -397,7 +408,7 @@ static int own_specials(const struct tokenizer *t, const struct ids *x)
     return n;
 }
 
-/* What stands in the conversation when it is written whole, from the end of the assistant's turn on. */
+/* Ids of the whole conversation behind the end of the assistant's turn. */
 static void whole(const struct chat *c, struct ids *out, const struct str *text, int n)
 {
     struct chat_message m[8] = { { CHAT_USER, "q", .n = 1 }, { CHAT_ASSISTANT, "<think>\na\n</think>\n\nb", .n = 21 } };
@@ -425,7 +436,7 @@ static void results_are_turns(void **state)
             struct str text[4] = { { 0 } };
             struct ids got = { 0 }, want = { 0 }, none = { 0 };
             for (int k = 0; k < x->n; k++) if (*x->text[k]) str_puts(&text[k], x->text[k]);
-            ids_put(&got, 5);                                           /* what stands before stays */
+            ids_put(&got, 5);                                           /* earlier ids stay */
             int n = turn_result_ids(&f, &got, text, x->n, -1, INT_MAX);
             whole(&c, &want, text, x->n);
             CHECK(n == want.n && got.n == n + 1 && got.p[0] == 5 && !memcmp(got.p + 1, want.p, (size_t)n * sizeof(int)),
@@ -443,7 +454,7 @@ static void results_are_turns(void **state)
     }
 }
 
-/* Within every limit: never a token too many, and the frame whole where it has room. */
+/* Within every limit: never a token too many, and a complete frame if there is room for it. */
 static void results_are_cut(void **state)
 {
     (void)state;
@@ -502,9 +513,10 @@ static int drop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(calls_of_a_turn),
-                                        cmocka_unit_test(bounds),
-                                        cmocka_unit_test(llama),
-                                        cmocka_unit_test(forms),
+                                        cmocka_unit_test(limits_of_a_call),
+                                        cmocka_unit_test(calls_of_a_llama_turn),
+                                        cmocka_unit_test(many_llama_calls),
+                                        cmocka_unit_test(call_formats),
                                         cmocka_unit_test(results_are_turns),
                                         cmocka_unit_test(results_are_cut) };
     return cmocka_run_group_tests_name("calls", tests, make, drop);

@@ -1,5 +1,5 @@
-/* test_tool_pool.c: which texts complete a call, which tokens a result comes back as, and threads: every call is
- * answered once, late ones in time. */
+/* test_tool_pool.c: calls in text, tokens of results, and the threads: every call is answered once, late ones in
+ * time. */
 #include "engine/run/run.h"
 #include "engine/tools/tool_pool.h"
 #include "tests/engine/rollout/tiny.h"
@@ -20,7 +20,7 @@ static void calls_in_text(void **state)
         { "<search>who</search>", 1, "who", TOOL_SEARCH },
         { "<search>who</search>", 20, "who", TOOL_SEARCH },         /* the whole call in one token */
         { "x<python>1+1</python>", 9, "1+1", TOOL_PYTHON },
-        { "<search>who</search>.", 2, "who", TOOL_SEARCH },         /* the token goes on behind the tag */
+        { "<search>who</search>.", 2, "who", TOOL_SEARCH },         /* the token continues behind the tag */
         { "<search>who</search>.", 1, NULL, 0 },                    /* the tag was complete before */
         { "<search>who</search", 5, NULL, 0 },
         { "who</search>", 12, NULL, 0 },
@@ -30,7 +30,7 @@ static void calls_in_text(void **state)
         { "<python>a<search>b</python>", 1, "a<search>b", TOOL_PYTHON },
         { "<search>a<search>b</search>", 1, "b", TOOL_SEARCH },
         { "</search><search>b</search>", 1, "b", TOOL_SEARCH },
-        /* the engine never asks: the first one was a call */
+        /* does not occur in a rollout: the first one was a call */
         { "<search>a</search></search>", 1, "a</search>", TOOL_SEARCH },
         { "<search>a</search><python>b</python>", 36, "a", TOOL_SEARCH },   /* two in one token: the first */
         { "", 0, NULL, 0 }, { ">", 1, NULL, 0 }, { "<search>a</ search>", 19, NULL, 0 },
@@ -67,7 +67,7 @@ static void result_tokens(void **state)
         for (int max = 0; max < 9; max++)
             for (int room = 0; room < n + 2; room++) {
                 struct ids got = { 0 };
-                ids_put(&got, 5);                                   /* what stands before stays */
+                ids_put(&got, 5);                                   /* earlier ids stay */
                 int m = tools_result_ids(t, &got, "abcdef", 6, max, room), body = max < 6 ? max : 6;
                 assert_int_equal(m, got.n - 1);
                 assert_int_equal(got.p[0], 5);
@@ -95,7 +95,9 @@ static void result_tokens(void **state)
     }
 }
 
-/* The query says how many milliseconds it takes; the answer is the tag the sequence carries, and the query. */
+/* The query is the number of milliseconds that the call takes; the result is the caller's scope, the tool and the
+ * query.
+ */
 static atomic_int ran;
 static void timed(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                   struct str *out)
@@ -160,9 +162,9 @@ static void late_calls_time_out(void **state)
     assert_int_equal(late, 6);
     assert_int_equal(good, 6);
     CHECK(t < 0.65, "six hanging calls on two threads held the others up for %.3f s", t);
-    assert_int_equal(tools_drain(p, 10), 0);        /* the late ones have read all they will */
-    assert_int_equal(ran - before, 6);              /* and were cancelled where they slept */
-    ask(p, 50, "0");                                /* and the pool goes on */
+    assert_int_equal(tools_drain(p, 10), 0);        /* no late call runs any more */
+    assert_int_equal(ran - before, 6);              /* they were cancelled in their sleep */
+    ask(p, 50, "0");                                /* the pool goes on */
     assert_true(tools_next(p, &d, true));
     assert_int_equal(d.tag, 50);
     assert_int_equal(d.status, CALL_OK);
@@ -182,9 +184,9 @@ static void holds_on(void *ctx, const struct tool_caller *who, int tool, const c
     atomic_store(&held, true);
 }
 
-/* A call that came back after its time, before anybody asked for it, is late all the same: what a run says must not
- * depend on when it looks. */
-static void late_before_it_is_asked_for(void **state)
+/* A call that returns after its time is late, even if nobody asked before: results must not depend on when the caller
+ * asks. */
+static void a_late_call_is_late_whenever_asked_for(void **state)
 {
     (void)state;
     struct toolbox box = { .run = holds_on };
@@ -192,7 +194,7 @@ static void late_before_it_is_asked_for(void **state)
     struct tool_done d;
     ask(p, 4, "late");
     for (int i = 0; i < 500 && !atomic_load(&held); i++) usleep(10000);
-    usleep(50000);                                  /* the thread has given it back */
+    usleep(50000);                                  /* the thread has returned it */
     assert_true(tools_next(p, &d, true));
     CHECK(d.status == CALL_TIMEOUT && !d.text.n && d.ended - d.begun > 0.02, "%s", call_status_name[d.status]);
     str_free(&d.text);
@@ -208,12 +210,12 @@ static void free_with_calls_outstanding(void **state)
     for (int i = 0; i < 20; i++) ask(p, i, "60");
     assert_true(tools_next(p, &d, true));
     assert_int_equal(d.status, CALL_TIMEOUT);
-    tools_free(p);                                  /* running, late, waiting: the sanitizers see what is left */
+    tools_free(p);                                  /* running, late, waiting: the sanitizers find leaks */
     tools_free(NULL);
 }
 
-/* "hang" sleeps for ever, "hold" as long as nobody opens, and cannot be cancelled; "ask" goes on until it is given
- * up. */
+/* "hang" sleeps for ever; "hold" waits until it is opened, and cannot be cancelled; "ask" polls until it is
+ * cancelled. */
 static atomic_bool opened;
 static void hangs(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                   struct str *out)
@@ -243,8 +245,8 @@ static void is_done(struct tool_pool *p, const char *query, enum call_status wan
     str_free(&d.text);
 }
 
-/* More calls hang than there could ever be threads; the pool goes on, and nobody waits for what does not end. */
-static void a_hanging_tool_hangs_nothing(void **state)
+/* More calls hang than there can be threads; the pool goes on and waits for none of them. */
+static void hanging_calls_do_not_block_the_pool(void **state)
 {
     (void)state;
     struct toolbox box = { .run = hangs };
@@ -258,7 +260,7 @@ static void a_hanging_tool_hangs_nothing(void **state)
     assert_int_equal(tools_drain(p, 30), 0);
     for (int i = 0; i < 20; i++) is_done(p, "good", CALL_OK);
     is_done(p, "wrong", CALL_FAILED);
-    is_done(p, "errors: 3 of 4", CALL_OK);          /* a result that speaks of errors */
+    is_done(p, "errors: 3 of 4", CALL_OK);          /* a result that only mentions errors */
     is_done(p, "nearest", CALL_NEAREST);
     is_done(p, "ask", CALL_TIMEOUT);
     assert_int_equal(tools_drain(p, 30), 0);
@@ -277,7 +279,7 @@ static void a_hanging_tool_hangs_nothing(void **state)
     tools_free(p);                                  /* one still runs */
 }
 
-/* No clock counts for a tool of this process, however long a call takes or waits for a thread. */
+/* A tool of this process has no timeout, however long a call takes or waits for a thread. */
 static void in_process_is_never_late(void **state)
 {
     (void)state;
@@ -290,7 +292,7 @@ static void in_process_is_never_late(void **state)
         assert_int_equal(d.status, CALL_OK);
         str_free(&d.text);
     }
-    ask(p, 1, "slow");                              /* an odd tag: search, whose time is limited */
+    ask(p, 1, "slow");                              /* an odd tag: search, which has a timeout */
     assert_true(tools_next(p, &d, true));
     assert_int_equal(d.status, CALL_TIMEOUT);
     tools_free(p);
@@ -300,9 +302,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_in_text), cmocka_unit_test(result_tokens), cmocka_unit_test(every_call_is_answered_once),
-        cmocka_unit_test(late_calls_time_out), cmocka_unit_test(late_before_it_is_asked_for),
+        cmocka_unit_test(late_calls_time_out), cmocka_unit_test(a_late_call_is_late_whenever_asked_for),
 
-        cmocka_unit_test(free_with_calls_outstanding), cmocka_unit_test(a_hanging_tool_hangs_nothing),
+        cmocka_unit_test(free_with_calls_outstanding), cmocka_unit_test(hanging_calls_do_not_block_the_pool),
         cmocka_unit_test(in_process_is_never_late),
     };
     return cmocka_run_group_tests_name("tools", tests, NULL, NULL);

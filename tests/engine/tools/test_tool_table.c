@@ -4,7 +4,7 @@
 #include "tests/data/grade/two_tags.h"
 #include <string.h>
 
-/* What a prompt declares and what results say must not change: policies were trained on it. */
+/* Declarations and error texts must not change: policies were trained on them. */
 static void the_two_tools(void **state)
 {
     (void)state;

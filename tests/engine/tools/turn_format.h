@@ -1,5 +1,5 @@
 /* turn_format.h: tokenizers for conversations with calls: bytes with ChatML's and Llama's special tokens, calls and
- * results as tokens (Qwen3) or as text whose merges cross the seams between the template's words and a result's; and
+ * results as tokens (Qwen3) or as text whose merges cross the joints between the template's words and a result's; and
  * the recorded tokenizer of Qwen3. */
 #pragma once
 #include "engine/tools/tool_calls.h"
@@ -10,8 +10,15 @@ enum turny { TURNY_TOKENS, TURNY_TEXT, TURNY_QWEN3, TURNYS };
 static const char *const turny_name[TURNYS] = { "tokens", "text", "Qwen3's" };
 
 #define TURNY(id, text, special) "{\"id\":" #id ",\"content\":\"" text "\",\"special\":" #special "}"
-#define TURNY_BOTH TURNY(256, "<|im_start|>", true) "," TURNY(257, "<|im_end|>", true) "," TURNY(258, "<|endoftext|>", true) "," TURNY(259, "<|begin_of_text|>", true) "," \
-    TURNY(260, "<|start_header_id|>", true) "," TURNY(261, "<|end_header_id|>", true) "," TURNY(262, "<|eot_id|>", true) "," TURNY(263, "<|eom_id|>", true) "," \
+#define TURNY_BOTH                                \
+    TURNY(256, "<|im_start|>", true) "," \
+    TURNY(257, "<|im_end|>", true) "," \
+    TURNY(258, "<|endoftext|>", true) "," \
+    TURNY(259, "<|begin_of_text|>", true) "," \
+    TURNY(260, "<|start_header_id|>", true) "," \
+    TURNY(261, "<|end_header_id|>", true) "," \
+    TURNY(262, "<|eot_id|>", true) "," \
+    TURNY(263, "<|eom_id|>", true) "," \
     TURNY(264, "<|python_tag|>", true)
 
 static inline struct tokenizer *turny_tokenizer(enum turny kind)
@@ -27,11 +34,12 @@ static inline struct tokenizer *turny_tokenizer(enum turny kind)
     } else if (kind == TURNY_TOKENS) {
         tok_json(&s, (struct tok_json){
                          .added = "[" TURNY_BOTH
-                                  "," TURNY(265, "<tool_call>", false) "," TURNY(266, "</tool_call>", false) "," TURNY(
-                                      267, "<tool_response>",
-                                      false) "," TURNY(268, "</tool_response>",
-                                                       false) "," TURNY(269, "<think>",
-                                                                        false) "," TURNY(270, "</think>", false) "]" });
+                                  "," TURNY(265, "<tool_call>", false)
+                                  "," TURNY(266, "</tool_call>", false)
+                                  "," TURNY(267, "<tool_response>", false)
+                                  "," TURNY(268, "</tool_response>", false)
+                                  "," TURNY(269, "<think>", false)
+                                  "," TURNY(270, "</think>", false) "]" });
     } else {
         tok_json(&s, (struct tok_json){ .added = "[" TURNY_BOTH "]",
                                         .vocab = ",\"\xc4\x8aR\":265,\">\xc4\x8a\":266,\"\xc4\x8a<\":267,\">"
@@ -45,7 +53,7 @@ static inline struct tokenizer *turny_tokenizer(enum turny kind)
     return t;
 }
 
-/* The form of a chat format on t. */
+/* Opens a chat format and its call format on t. */
 static inline void turny_open(struct call_form *f, struct chat *c, const struct tokenizer *t, const char *chat_format,
                               enum call_format wanted)
 {
