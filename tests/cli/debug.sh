@@ -107,7 +107,7 @@ hurt "an optimizer cut short" "optimizer\.safetensors: damaged: has 50000 bytes"
     'truncate -s 50000 cut/appo/debug/global_step_3/actor/optimizer.safetensors' $raw
 hurt "weights cut short" "$old.*model\.safetensors: damaged: has 50000 bytes" \
     'truncate -s 50000 cut/appo/debug/global_step_3/actor/huggingface/model.safetensors'
-hurt "heads cut otherwise" 'huggingface: a model of another shape' 'key step 3
+hurt "heads cut otherwise" 'huggingface: its shape differs' 'key step 3
     sed -Ei "s/(num_attention_heads\": *)4/\18/; s/(num_key_value_heads\": *)2/\14/; s/(head_dim\": *)24/\112/" \
         cut/appo/debug/global_step_3/actor/huggingface/config.json' $raw
 hurt "no checkpoint at all" \
