@@ -24,24 +24,26 @@ isa.avx512 = -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma
 isa.kernels/cpu/lanes_avx512 = $(isa.avx512)
 isa.tests/kernels/test_vec_avx512 = $(isa.avx512)
 endif
+# -g1: lines and functions are what a report names, and whole debug information takes half as long again to compile
+SANFLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g1
 WARN     = -Wall -Wextra -Wshadow -Wdouble-promotion $(if $(filter 1,$(WERROR)),-Werror)
 # What makes an overrun end the program instead of going on. HARDEN= and HARDEN_LD= for none.
 HARDEN  ?= -fstack-protector-strong -fstack-clash-protection \
            $(if $(filter 1,$(SAN)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 HARDEN_LD ?= -Wl,-z,relro,-z,now
-ALLFLAGS = -std=gnu11 $(CFLAGS) $(ARCH) -fopenmp -fno-math-errno -fno-trapping-math $(HARDEN) $(WARN) -I. \
-           -DREAL_IS_$(REAL) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+FLAGS   := -std=gnu11 $(CFLAGS) $(ARCH) -fopenmp -fno-math-errno -fno-trapping-math $(HARDEN) $(WARN) -I. -MMD -MP \
+           $(if $(filter 1,$(SAN)),$(SANFLAGS)) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+ALLFLAGS = $(FLAGS) -DREAL_IS_$(REAL)
+# C files do not depend on the backend, those of base/ and data/ not on the number type either: builds
+# with the same flags share these objects. A folder's name holds a sum of the flags, so that others get their own.
+flags   := $(shell printf '%s' '$(CC) $(filter-out -Werror,$(FLAGS))' | cksum | cut -d ' ' -f 1)
+OBJ     := $(dir $(BUILD))obj/$(REAL)-$(flags)
+COMMON  := $(dir $(BUILD))obj/any-$(flags)
 LDLIBS   = $(HARDEN_LD) $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
-# -g1: lines and functions are what a report names, and whole debug information takes half as long again to compile
-SANFLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g1
-ifeq ($(SAN),1)
-ALLFLAGS += $(SANFLAGS)
-endif
 # The linker puts a function of kernels/check_ops.c in front of each operation that the headers declare; where one is
 # missing there, the program does not link.
 ifeq ($(DEBUG),1)
 CHECKS    = kernels/check.c kernels/check_ops.c
-ALLFLAGS += -DAPPO_CHECKS
 ops       = $(sort $(shell grep -ohw 'op_[a-z0-9_]*' kernels/ops*.h kernels/gemm.h))
 LDLIBS   += $(addprefix -Wl$(comma)--wrap=,$(ops))
 else
@@ -113,7 +115,11 @@ src.kernels/bench.cpu = $(wildcard kernels/bench/*.c)
 src.kernels/bench.cuda = $(wildcard kernels/bench/cuda/*.c)
 src.kernels/bench.simt = $(src.kernels/bench.cuda)
 sources = $(if $(filter kernels simt kernels/bench,$(1)),$(src.$(1).$(BACKEND)),$(wildcard $(1)/*.c))
-objs = $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(call sources,$(1)))))
+# where the object of a source lies; with DEBUG=1 tests ask for APPO_CHECKS, so they have their own
+own    = cmd/build.c %.cu %.cpp $(if $(CHECKS),tests/%)
+place  = $(if $(filter $(own),$(1)),$(BUILD),$(if $(filter base/% data/%,$(1)),$(COMMON),$(OBJ)))
+object = $(foreach s,$(1),$(call place,$(s))/$(basename $(s)).o)
+objs   = $(call object,$(call sources,$(1)))
 lib  = $(BUILD)/lib$(call name,$(1)).a
 libs = $(foreach l,$(call rooms,$(1)),$(call lib,$(l)))
 
@@ -135,14 +141,15 @@ field: $(FIELD)
 which-tests:
 	@echo $(filter $(WANT),$(TESTS))
 
-$(BUILD)/appo: $(BUILD)/main.o $(call libs,cmd)
+$(BUILD)/appo: $(OBJ)/main.o $(call libs,cmd)
 	$(CC) $(ALLFLAGS) $^ -o $@ $(LDLIBS)
 
 define layer
 $(call lib,$(1)): $(call objs,$(1))
-	@rm -f $$@
+	@mkdir -p $$(@D) && rm -f $$@
 	@ar rcs $$@ $$^
-$(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(call libs,$(1))
+$(BUILD)/tests/$(1)/test_%: $(call place,tests/%)/tests/$(1)/test_%.o $(call libs,$(1))
+	@mkdir -p $$(@D)
 	$$(CC) $$(ALLFLAGS) $$^ -o $$@ $$(LDLIBS) -lcmocka
 $(BUILD)/rooms/$(call name,$(1)): $(call libs,$(1))
 	@mkdir -p $$(@D)
@@ -155,16 +162,21 @@ $(foreach l,$(LAYERS),$(eval $(call layer,$(l))))
 layers:
 	@$(foreach l,$(LAYERS),printf '%-16s %s\n' $(l) '$(filter-out $(l) base,$(filter $(call below,$(l)),$(LAYERS)))';)
 
-$(FIELD): $(BUILD)/tests/field/%: $(BUILD)/tests/field/%.o $(call libs,cmd)
+$(FIELD): $(BUILD)/tests/field/%: $(call place,tests/%)/tests/field/%.o $(call libs,cmd)
+	@mkdir -p $(@D)
 	$(CC) $(ALLFLAGS) $^ -o $@ $(LDLIBS)
 
-$(BUILD)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(ALLFLAGS) $(isa.$*) -c $< -o $@
-# where the embedded policy is looked for when the program lies elsewhere
-$(BUILD)/engine/session/session.o: ALLFLAGS += -DAPPO_SOURCE='"$(CURDIR)"'
+define compile
+$(1)/%.o: %.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALLFLAGS) $$(isa.$$*) -c $$< -o $$@
 # cmocka is for the tests alone: the program builds without it
-$(BUILD)/tests/%.o: ALLFLAGS += $(shell pkg-config --cflags cmocka 2>/dev/null)
+$(1)/tests/%.o: ALLFLAGS += $(shell pkg-config --cflags cmocka 2>/dev/null) $(if $(CHECKS),-DAPPO_CHECKS)
+endef
+folders := $(sort $(BUILD) $(OBJ) $(COMMON))
+$(foreach f,$(folders),$(eval $(call compile,$(f))))
+# where the embedded policy is looked for when the program lies elsewhere
+$(OBJ)/engine/session/session.o: ALLFLAGS += -DAPPO_SOURCE='"$(CURDIR)"'
 
 # The commit that a build is of, "+" where files differ from it, for run.json; `make dist` writes it into a file.
 ifneq ($(wildcard commit.txt),)
@@ -177,11 +189,11 @@ $(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_SNAPPY='"$(shell pkg-config --modversio
 ifeq ($(BACKEND),cuda)
 $(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_NVCC='"$(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"'
 endif
-$(BUILD)/engine/run/version.o: ALLFLAGS += -DAPPO_VERSION='"$(VERSION)"'
-$(BUILD)/engine/run/version.o: $(BUILD)/version.txt
-$(BUILD)/version.txt: ;
+$(OBJ)/engine/run/version.o: ALLFLAGS += -DAPPO_VERSION='"$(VERSION)"'
+$(OBJ)/engine/run/version.o: $(OBJ)/version.txt
+$(OBJ)/version.txt: ;
 ifneq ($(MAKECMDGOALS),clean)
-$(shell mkdir -p $(BUILD); echo '$(VERSION)' | cmp -s - $(BUILD)/version.txt || echo '$(VERSION)' >$(BUILD)/version.txt)
+$(shell mkdir -p $(OBJ); echo '$(VERSION)' | cmp -s - $(OBJ)/version.txt || echo '$(VERSION)' >$(OBJ)/version.txt)
 endif
 
 ifeq ($(BACKEND),simt)
@@ -232,5 +244,5 @@ clean:
 	rm -rf build
 
 .PHONY: all tests rooms field which-tests layers install uninstall check dist clean
-.PRECIOUS: $(BUILD)/%.o
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PRECIOUS: $(addsuffix /%.o,$(folders))
+-include $(shell find $(folders) -name '*.d' 2>/dev/null)

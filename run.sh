@@ -88,14 +88,16 @@ folder() {
 build() {
     local started=$SECONDS dir
     dir=$(folder)
-    local how=(BACKEND="$(backend)" REAL="$(stored)" DEBUG="${APPO_DEBUG:+1}" BUILD="$dir" "$dir/appo")
+    # a path from the Makefile's folder, as the tests name it: dependency files hold it
+    local to=${dir#"$top"/}
+    local how=(BACKEND="$(backend)" REAL="$(stored)" DEBUG="${APPO_DEBUG:+1}" BUILD="$to" "$to/appo")
     if ! make -q -s -C "$top" "${how[@]}" 2>/dev/null; then
         if [ -n "$(missing)" ]; then
             echo "the program is not built yet, and to build it this machine lacks: $(missing)" >&2
             echo "./run.sh setup installs that (Debian; as root or with sudo), ./run.sh setup --dry-run prints how" >&2
             return 1
         fi
-        printf 'building %s ... ' "${dir#"$top"/}" >&2
+        printf 'building %s ... ' "$to" >&2
         make -s -C "$top" -j"$(nproc)" "${how[@]}" >&2 || { echo \
             "the build failed; ./run.sh setup --dry-run says what is missing" >&2; return 1; }
         printf '%d s\n' $((SECONDS - started)) >&2
