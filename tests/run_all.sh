@@ -29,9 +29,11 @@ finish() { # suite passed failed started note
 # nothing each count as one failure. Tests that say themselves that they have nothing to do here (skip()) are not
 # nothing.
 one_binary() {
-    local log=$1/${2//\//_}.log passed failed skipped status
+    local log=$1/${2//\//_}.log passed failed skipped status started
+    started=$(date +%s.%N)
     timeout 300 "$2" >"$log" 2>&1
     status=$?
+    awk -v a="$started" -v b="$(date +%s.%N)" -v n="$2" 'BEGIN { printf "%7.1f s  %s\n", b - a, n }' >>"$1.times"
     passed=$(grep -aoE '^\[  PASSED  \] [0-9]+ test' "$log" | grep -oE '[0-9]+' | awk '{ n += $1 } END { print n + 0 }')
     failed=$(grep -aoE '^\[  FAILED  \] [0-9]+ test' "$log" | grep -oE '[0-9]+' | awk '{ n += $1 } END { print n + 0 }')
     skipped=$(grep -acE '^\[  SKIPPED \] [0-9]+ test' "$log")
@@ -69,7 +71,7 @@ suite() {
         [ ${#targets[@]} -gt 0 ] || return
     fi
     built=$(printf 'built in %.0f s' "$(since "$started")")
-    rm -rf "${logs:?}/$name"
+    rm -rf "${logs:?}/$name" "${logs:?}/$name.times"
     mkdir -p $logs/"$name"
     printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -n 1 \
         bash -c 'one_binary "$0" "$1"' $logs/"$name" >$logs/"$name".results
@@ -107,6 +109,15 @@ counted() {
     fi
     [ "$failed" = 0 ] || cat "$log"
     finish "$name" "$passed" "$failed" "$started" "$(grep -m 1 -aoE '^skipped: .*' "$log")"
+}
+
+# the test programs that took longest, where there are many
+slowest() {
+    local s files=()
+    for s in "${suites[@]}"; do [ ! -e "$logs/$s.times" ] || files+=("$logs/$s.times"); done
+    [ ${#files[@]} -gt 0 ] || return 0
+    echo "slowest programs:"
+    sort -rn "${files[@]}" | head -n "${TOP:-8}"
 }
 
 program() { make -s -j"$jobs" all && [ -x build/cpu/appo ]; }
@@ -190,6 +201,7 @@ for s in "${suites[@]}"; do
         exit 2
     fi
 done
+begun=$(clock)
 for s in "${suites[@]}"; do
     case $s in golden | export | field | cli | user | bench | debug | keep)
         # these need the program itself
@@ -202,5 +214,7 @@ for s in "${suites[@]}"; do
     esac
     run_suite "$s"
 done
+slowest
+printf 'wall time %.0f s\n' "$(since "$begun")"
 echo "$total_passed passed, $total_failed failed"
 [ "$total_failed" = 0 ] && [ "$total_passed" -gt 0 ]
