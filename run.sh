@@ -156,15 +156,17 @@ examples:
 TEXT
         ;;
     test) cat <<TEXT
-usage: ./run.sh test [SUITE ...]
+usage: ./run.sh test [weekly | SUITE ...]
 
-builds and runs the tests, all suites or those named; a line a suite, and at the end "N passed, M failed"
+builds and runs the tests, all suites or those named; a line a suite, the slowest programs and at the end
+"N passed, M failed"; weekly, or FULL=1 before it, runs what is otherwise a sample in full (tests/README.md)
 
 suites: $(suites)
 
 examples:
   ./run.sh test
   ./run.sh test cpu cli
+  FULL=1 ./run.sh test simt-run
 TEXT
         ;;
     pack-deps) cat <<'TEXT'

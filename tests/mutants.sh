@@ -107,7 +107,7 @@ passes() {
 sweep() {
     local s log=$state/suite.log
     for s in "$@"; do
-        if ! (cd "$tree" && tests/run_all.sh "$s" >build/state/suite.log 2>&1); then
+        if ! (cd "$tree" && FULL=1 tests/run_all.sh "$s" >build/state/suite.log 2>&1); then
             s="suite $s $(grep -m 1 -aoE '^---- .*' "$log" | sed 's/^---- //; s#.*/tests/##')"
             echo "${s% }"
             return 1

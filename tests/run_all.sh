@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # run_all.sh: every test there is; ./run.sh test calls it. One line a suite, full output only where something failed,
 # and at the end "N passed, M failed", N counting cmocka tests, golden cases, command-line checks and fuzz targets.
-# Usage: tests/run_all.sh [SUITE ...]
+# Without names all run, the longest with a sample; `weekly`, or FULL=1, runs them in full (tests/README.md).
+# Usage: tests/run_all.sh [weekly | SUITE ...]
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 logs=build/test-logs
 mkdir -p $logs
 jobs=$(nproc)
+full=${FULL:-}
 # here a warning is an error
 export WERROR=1
 # idle OpenMP threads must not spin while the other test binaries need the core
@@ -122,22 +124,29 @@ slowest() {
 
 program() { make -s -j"$jobs" all && [ -x build/cpu/appo ]; }
 
-# both number types of the GPU's program, whole and without a spill, and its random numbers against cuRAND's, where
-# there is nvcc
+# The GPU's program, whole and without a spill, and its random numbers against cuRAND's, where there is nvcc: bf16 for
+# the newest GPU or, in full, both number types for all GPUs of the Makefile.
 gpu_builds() {
-    local real dir failed=0
-    for real in float bf16; do
-        dir=build/cuda$([ $real = float ] || echo "-$real")
+    local real reals=(bf16) dir failed=0
+    if [ -n "$full" ]; then reals=(float bf16); else export GPUS='-gencode arch=compute_90a,code=sm_90a'; fi
+    for real in "${reals[@]}"; do
+        dir=build/cuda$([ $real = float ] || echo "-$real")$([ -n "$full" ] || echo "-sm_90a")
         tests/spills.sh "$dir" REAL=$real || failed=1
         command -v nvcc >/dev/null || return 0
-        if make -s -j"$jobs" BACKEND=cuda REAL=$real all; then echo "appo for a GPU, REAL=$real: 1 passed"; else echo \
-            "1 failed" && failed=1; fi
+        if make -s -j"$jobs" BACKEND=cuda BUILD="$dir" REAL=$real all; then
+            echo "appo for a GPU, REAL=$real: 1 passed"
+        else
+            echo "1 failed" && failed=1
+        fi
     done
-    if [ ! -e "$(dirname "$(readlink -f "$(command -v nvcc)")")/../include/curand_kernel.h" ]; then echo \
-        "this CUDA toolkit is without cuRAND: its stream was not compared"
-    elif nvcc -std=c++17 -I. -DREAL_IS_float tests/cuda/curand.cu -o build/cuda/curand; then build/cuda/curand ||
-        failed=1
-    else echo "1 failed" && failed=1; fi
+    mkdir -p build/cuda
+    if [ ! -e "$(dirname "$(readlink -f "$(command -v nvcc)")")/../include/curand_kernel.h" ]; then
+        echo "this CUDA toolkit is without cuRAND: its stream was not compared"
+    elif nvcc -std=c++17 -I. -DREAL_IS_float tests/cuda/curand.cu -o build/cuda/curand; then
+        build/cuda/curand || failed=1
+    else
+        echo "1 failed" && failed=1
+    fi
     return $failed
 }
 
@@ -157,6 +166,15 @@ checked_run() {
     make -s -j"$jobs" BUILD=build/cpu-debug DEBUG=1 all && tests/cli/debug.sh build/cpu-debug/appo
 }
 
+# What a run without FULL=1 has of the shim: programs that launch kernels, without those that take minutes there. The
+# others test C code, which the cpu and san suites run too.
+shim_model="model/test_naive model/test_golden_model model/test_rope"
+shim_engine="engine/learner engine/branch engine/session/test_naive engine/session/test_token_scores
+    engine/rollout/test_scripted_rollouts engine/rollout/test_kv_pages engine/train/test_device
+    engine/train/test_probs_diff engine/train/test_policy engine/run/test_sft_gradient eval"
+shim_full="kernels simt model engine/session/test_naive"
+pick() { if [ -n "$full" ]; then echo "$1"; else echo "$2"; fi; }      # FULL SAMPLE
+
 run_suite() {
     case $1 in
     cpu) suite cpu build/cpu "base data kernels model engine eval cmd" ;;
@@ -166,12 +184,13 @@ run_suite() {
     checks) suite checks build/cpu-debug "kernels/test_check" DEBUG=1 && counted checks-run checked_run ;;
     # the CUDA sources on the CPU: every launch twice, its lanes forward and then backward (a race changes the bits);
     # whole steps forward only
-    simt) APPO_SIMT_ORDER=both suite simt build/simt "kernels simt model" BACKEND=simt ;;
-    simt-run) APPO_SIMT_ORDER=forward suite simt-run build/simt "engine eval cmd" BACKEND=simt ;;
+    simt) APPO_SIMT_ORDER=both suite simt build/simt "$(pick "$shim_full" "kernels simt $shim_model")" BACKEND=simt ;;
+    simt-run) APPO_SIMT_ORDER=forward suite simt-run build/simt \
+        "$(pick "engine eval cmd" "$shim_engine")" BACKEND=simt ;;
     simt-san) APPO_SIMT_ORDER=reverse suite simt-san build/simt-san \
-        "kernels simt model engine/session/test_naive" BACKEND=simt SAN=1 ;;
+        "$(pick "$shim_full" "kernels simt")" BACKEND=simt SAN=1 ;;
     simt-bf16) APPO_SIMT_ORDER=reverse suite simt-bf16 build/simt-bf16 \
-        "kernels simt model engine/session/test_naive" BACKEND=simt REAL=bf16 ;;
+        "$(pick "$shim_full" "kernels simt $shim_model")" BACKEND=simt REAL=bf16 ;;
     # every operation and whole models with attention by wgmma, which the shim's GPU has; test_attn_cuda has it in every
     # build
     simt-wgmma) APPO_SIMT_ORDER=forward APPO_ATTN=wgmma suite simt-wgmma build/simt-bf16 \
@@ -185,7 +204,7 @@ run_suite() {
     export) counted export exported ;;
     field) counted field fields ;;
     bench) counted bench tests/cli/bench.sh build/cpu/appo ;;
-    fuzz) counted fuzz tests/fuzz/run.sh ;;
+    fuzz) SECONDS_EACH=${SECONDS_EACH:-$(pick 300 10)} counted fuzz tests/fuzz/run.sh ;;
     form) counted form tests/form.sh ;;
     esac
 }
@@ -195,9 +214,10 @@ all=(cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc gold
 others=(form)       # run by name only
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
+if [ "$*" = weekly ]; then full=1 suites=("${all[@]}" "${others[@]}"); fi
 for s in "${suites[@]}"; do
     if [[ " ${all[*]} ${others[*]} " != *" $s "* ]]; then
-        echo "no test suite '$s'; there are: ${all[*]} ${others[*]}" >&2
+        echo "no test suite '$s'; there are: ${all[*]} ${others[*]}, and weekly for all in full" >&2
         exit 2
     fi
 done
