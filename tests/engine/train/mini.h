@@ -211,7 +211,7 @@ static inline void mini_fresh(const struct mini *x, const struct sequence *seq, 
     if (top_k) op_top_k_entropy((struct top_k_entropy_args){
         .ent = en, .least = least, .lse = lse, .x = logits, .inv_temp = inv_temp, .k = top_k, .n = n - 1,
         .vocab = m.c.vocab, .ld = vocab_ld(&m) });
-    for (int i = 0; top_k && i < n - 1; i++)             /* and the token that is there, where it is none of them */
+    for (int i = 0; top_k && i < n - 1; i++)             /* and the token that is there, where it is not among them */
         if (lp[i] < least[i]) en[i] = (acc_t)((double)en[i] - exp((double)lp[i]) * (double)lp[i]);
     free(least);
     for (int i = seq->prompt_len; i < n; i++) {
