@@ -3,7 +3,7 @@
 # test to fail: first the programs that the fault names, then whole suites. By hand and weekly; about 3 s a fault.
 #   tests/mutants.sh [NAME ...]   all faults, or those named ('ckpt*' works); a line each, and a summary
 #   tests/mutants.sh --list       names, files and the programs that run first
-#   tests/mutants.sh --check      does every text still stand exactly once where its fault is planted? builds nothing
+#   tests/mutants.sh --check      do all texts stand exactly once where they are to be replaced? builds nothing
 # JOBS=N: so many compilers at a time (2). MUTANTS=DIR: where the copy and its builds lie (build/mutants), 2 GB.
 # Ends with 1 where a fault survives that has no accepted reason, cannot be planted, or does not compile.
 set -uo pipefail
@@ -60,6 +60,17 @@ planted() {
         return 1
     fi
     printf '%s%s%s' "$before" "${new[$1]}" "$rest"
+}
+
+# programs NAME: are the programs there that run first?
+programs() {
+    local program
+    for program in ${run[$1]}; do
+        if [ ! -f "$from/tests/$program.c" ]; then
+            echo "$1: there is no test $program" >&2
+            return 1
+        fi
+    done
 }
 
 backend() { case ${file[$1]} in kernels/cuda/*) echo simt ;; *) echo cpu ;; esac; }
@@ -119,7 +130,7 @@ sweep() {
 try() {
     local name=$1 kind by='' program started text
     kind=$(backend "$name") started=$(date +%s.%N)
-    if ! text=$(planted "$name" && echo x); then
+    if ! { text=$(planted "$name" && echo x) && programs "$name"; }; then
         broken=$((broken + 1))
         return
     fi
@@ -175,7 +186,9 @@ clean() {
     for kind in cpu simt; do
         targets=()
         for name in "$@"; do
-            [ "$(backend "$name")" != $kind ] || for program in ${run[$name]}; do targets+=("$program"); done
+            if [ "$(backend "$name")" = $kind ] && programs "$name" 2>/dev/null; then
+                for program in ${run[$name]}; do targets+=("$program"); done
+            fi
         done
         [ ${#targets[@]} -gt 0 ] || continue
         mapfile -t targets < <(printf '%s\n' "${targets[@]}" | sort -u)
@@ -198,8 +211,8 @@ case ${1:-} in
     ;;
 --check)
     bad=0
-    for name in "${names[@]}"; do planted "$name" >/dev/null || bad=$((bad + 1)); done
-    echo "${#names[@]} faults, $bad cannot be planted"
+    for name in "${names[@]}"; do { planted "$name" >/dev/null && programs "$name"; } || bad=$((bad + 1)); done
+    echo "${#names[@]} faults, $bad cannot be planted or run"
     exit $((bad > 0))
     ;;
 ?*)
