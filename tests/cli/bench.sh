@@ -17,7 +17,7 @@ expect "no value" 2 'a value is missing' "$app" bench --json
 expect "a place that cannot be written" 1 'none/x' "$app" bench add --sizes tiny --json none/x
 expect "a table of nothing" 2 'which files' "$app" bench --table
 expect "a table of no file" 1 'none' "$app" bench --table none
-expect "too little memory" 0 'left out: about .* needed' "$app" bench embed --sizes cpu --limit 2MiB
+expect "too little memory" 0 'left out: takes about .* GiB' "$app" bench embed --sizes cpu --limit 2MiB
 expect "it says that there is no GPU" 0 'no GPU: this measures the C backend' \
     "$app" bench add scale --sizes tiny --json rows.jsonl
 check "a row each" test "$(grep -c '"backend":"cpu"' rows.jsonl)" = 2
