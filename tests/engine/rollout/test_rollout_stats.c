@@ -1,5 +1,5 @@
 /* test_rollout_stats.c: what a run of rollouts reports about its work: tokens of the policy and of tools, calls, and of
- * recorded searches how many were found. The tokens are given; how a search ends is told by its query. */
+ * recorded searches how many were found. The tokens are given; how a search ends depends on its query. */
 #include "engine/rollout/rollout.h"
 #include "engine/tools/tool_pool.h"
 #include "tests/check.h"
@@ -23,7 +23,8 @@ static void answer(void *ctx, const struct tool_caller *who, int tool, const cha
 
 /* Two searches that are found, one that is nearly, three that are not; a python call, and one past the limit. */
 static const char script[] = "<search>hit</search><search>none</search><python>1</python><search>near</search>"
-                             "<search>none</search><search>hit</search><search>none</search><search>hit</search><|end|>";
+                             "<search>none</search><search>hit</search><search>none</search><search>hit</search>"
+                             "<|end|>";
 enum { CALLS = 8, LIMIT = 7 };
 
 static void check_run(const struct model *m, const struct tokenizer *t, bool recorded)
