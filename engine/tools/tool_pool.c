@@ -13,7 +13,7 @@
 #include <time.h>
 
 const char *const call_status_name[CALL_STATUSES] = { "none",   "ok",      "nearest", "not_recorded",
-                                                      "failed", "timeout", "rejected" };
+                                                      "failed", "timeout", "refused" };
 
 struct worker;
 

@@ -14,7 +14,7 @@ enum call_status {
     CALL_REJECTED,                  /* over the limit, empty, unreadable */
     CALL_STATUSES
 };
-/* "none", "ok", "nearest", "not_recorded", "failed", "timeout", "rejected" */
+/* "none", "ok", "nearest", "not_recorded", "failed", "timeout", "refused" */
 extern const char *const call_status_name[CALL_STATUSES];
 
 /* Appends the result of query[n] to out. Called from several threads at once; must be a pure function of (caller, tool,

@@ -33,7 +33,7 @@ static bool run_file(const char *path, int k, struct golden_tally *t, struct err
     bool read = known[k].run(root, t, e);
     json_decref(root);
     if (!read) return fail_in(e, "%s", path);
-    if (t->passed + t->failed == 0) return fail(e, "%s: no cases in it", path);
+    if (t->passed + t->failed + t->skipped == 0) return fail(e, "%s: no cases in it", path);
     return true;
 }
 
@@ -67,6 +67,7 @@ int golden_main(const char *dir)
             bad += t.failed > 0;
             printf("%-20s %4d passed, %d failed", known[k].file, t.passed, t.failed);
             if (*t.worst_case) printf(", worst %.2g of the allowed error (case \"%s\")", t.worst, t.worst_case);
+            if (t.skipped) printf(", %d skipped (%s)", t.skipped, t.why);
             putchar('\n');
         }
         fflush(stdout);

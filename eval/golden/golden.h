@@ -7,6 +7,9 @@
 
 struct golden_tally {
     int passed, failed;
+    /* cases of what this program does not build; why: of the first */
+    int skipped;
+    char why[96];
     /* largest error / allowed error: 1 is at the limit; infinite: an exact value differs */
     double worst;
     char worst_case[96];

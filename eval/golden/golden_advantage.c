@@ -213,12 +213,17 @@ static const struct { const char *name; enum estimator kind; bool grouped; } est
     { "opo", ADV_OPO, true }, { "remax", ADV_REMAX, false },
 };
 
+/* Estimators of the recorded files that the program does not build. */
+static const struct { const char *name, *why; } not_built[] = { { "gae", "gae needs a critic, which is not built" } };
+
 static void check_estimator(struct golden_case *c)
 {
     int rows, len;
     const char *name = golden_text(c, "estimator");
     size_t k = 0;
     while (k < sizeof estimators / sizeof *estimators && strcmp(name, estimators[k].name)) k++;
+    for (size_t i = 0; i < sizeof not_built / sizeof *not_built; i++)
+        if (!strcmp(name, not_built[i].name)) { c->skipped = not_built[i].why; return; }
     if (!golden_shape(c, &rows, &len)) return;
     if (k == sizeof estimators / sizeof *estimators) {
         c->broken = true;

@@ -37,6 +37,10 @@ static bool close_case(struct golden_case *c)
     for (int i = 0; i < c->owns; i++) free(c->owned[i]);
     if (c->broken) return false;
     struct golden_tally *t = c->tally;
+    if (c->skipped) {
+        if (!t->skipped++) snprintf(t->why, sizeof t->why, "%s", c->skipped);
+        return true;
+    }
     if (c->worst <= 1) t->passed++;
     else t->failed++;
     if (!t->worst_case[0] || c->worst > t->worst) {

@@ -12,6 +12,7 @@ struct golden_case {
     struct err *e;
     struct golden_tally *tally;
     bool broken;
+    const char *skipped;        /* not built, and why; NULL: the case counts */
     bool printed;               /* its first wrong number is on stderr */
     double worst;
     void *owned[48];            /* memory of the arrays below */

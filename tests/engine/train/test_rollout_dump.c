@@ -189,7 +189,7 @@ static void queries(void **state)
                 *status = json_string_value(json_object_get(at, "status"));
             if (strcmp(json_string_value(json_object_get(at, "tool")), "python")) continue;
             CHECK(!strcmp(q, "7"), "query %s", q);
-            CHECK(!strcmp(status, json_is_true(json_object_get(at, "over_limit")) ? "rejected" : "ok"), "status %s",
+            CHECK(!strcmp(status, json_is_true(json_object_get(at, "over_limit")) ? "refused" : "ok"), "status %s",
                 status);
             calls++;
         }
