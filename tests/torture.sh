@@ -103,7 +103,7 @@ if part two; then
             right=$((right + 1))
         fi
     done
-    echo "two: in $right of 10 the second run names the first one's pid and ends, and the first ends with the same bytes"
+    echo "two: in $right of 10 the second run names the first one's pid and ends; the first ends with the same bytes"
     check "two" test $right = 10
 fi
 

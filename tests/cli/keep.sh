@@ -109,7 +109,8 @@ check "only its own rollouts" test "$(cd shown/$in/rollouts && echo *)" = "1.jso
 sums ref/$in >before.sums
 sums shown/$in/old-1 >after.sums
 check "the old files are as they were" cmp before.sums after.sums
-expect "debug with more steps begins anew" 0 'earlier run are now in shown/appo/debug/old-2' "${debug[@]}" --steps 1 --seed 2
+expect "debug with more steps begins anew" 0 'earlier run are now in shown/appo/debug/old-2' \
+    "${debug[@]}" --steps 1 --seed 2
 
 # ---- resume=off, killed at once: the old run is whole, here or in old-1 ----
 cp -r ref off
