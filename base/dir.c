@@ -1,7 +1,7 @@
 /* dir.c: folders: made, proven writable, and filled as a whole. */
 #define _GNU_SOURCE      /* nftw */
 #include "base/dir.h"
-#include "base/file.h"
+#include "base/str.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -133,7 +133,8 @@ static void sweep(const char *dir)
 bool staging_open(struct staging *s, const char *dir, struct err *e)
 {
     struct str tmp = { 0 };
-    *s = (struct staging){ .made = !file_exists(dir) };
+    struct stat there;
+    *s = (struct staging){ .made = stat(dir, &there) != 0 };
     if (!dir_make(dir, e) || !lock_take(&s->lock, dir, "another folder", e)) return false;
     sweep(dir);
     str_printf(&tmp, "%s/.new.%ld.tmp", dir, (long)getpid());

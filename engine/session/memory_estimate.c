@@ -3,7 +3,7 @@
 #include "engine/session/memory_estimate.h"
 #include "base/err.h"
 #include "base/str.h"
-#include "engine/session/session.h"
+#include "engine/session/run_sizes.h"
 #include "model/load.h"
 #include <string.h>
 
@@ -38,8 +38,8 @@ static void estimate_training(struct memory_estimate *n, struct model *m, const 
 static bool estimate_sampling(struct memory_estimate *n, struct model *m, const struct config *c, size_t elem_bytes,
                               bool dry)
 {
-    struct session s = { .c = c };
-    struct rollout_config rule = session_sampling(&s);
+    struct call_form tags = { 0 };
+    struct rollout_config rule = rollout_config_of(c, &tags);
     int64_t pages = session_pages(c), bytes;
     arena_dry_as(&n->pool, "rollout", elem_bytes);
     if (pages > INT32_MAX / KV_PAGE ||

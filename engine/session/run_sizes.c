@@ -43,6 +43,25 @@ struct learner_rule learner_rule_of(const struct config *c)
                                   .seed = (uint64_t)c->trainer.seed };
 }
 
+struct rollout_config rollout_config_of(const struct config *c, const struct call_form *form)
+{
+    return (struct rollout_config){
+        .temperature = c->rollout.temperature,
+        .top_p = c->rollout.top_p,
+        .top_k = c->rollout.top_k < 0 ? 0 : c->rollout.top_k,
+        .seed = (uint64_t)c->trainer.seed,
+        .max_len = c->rollout.max_len,
+        .max_response = c->data.max_response_length,
+        .call_limit = c->tools.call_limit,
+        .max_tool_tokens = c->tools.max_tokens,
+        .form = form,
+        .max_rows = c->rollout.max_num_batched_tokens,
+        .max_seqs = c->rollout.max_num_seqs,
+        .tool_threads = c->tools.threads,
+        .tool_timeout_s = c->tools.timeout,
+    };
+}
+
 bool session_pages_count(const struct config *c, struct err *e)
 {
     if (session_pages(c) <= INT32_MAX / KV_PAGE) return true;

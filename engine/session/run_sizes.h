@@ -3,6 +3,7 @@
 #pragma once
 #include "engine/config/config.h"
 #include "engine/learner/learner.h"
+#include "engine/rollout/rollout.h"
 
 /* Updates of a training step. */
 int trainer_updates(const struct config *c);
@@ -28,3 +29,5 @@ int64_t session_pages(const struct config *c);
 bool session_pages_count(const struct config *c, struct err *e);
 
 struct learner_rule learner_rule_of(const struct config *c);
+/* Sampling of training steps; form: how calls are written. */
+struct rollout_config rollout_config_of(const struct config *c, const struct call_form *form);

@@ -98,25 +98,7 @@ static void mark_never(struct session *s)
     for (int i = 0; s->c->branch.candidates == CANDIDATES_OPEN && i < s->m.c.n_eos; i++) s->never[s->m.c.eos[i]] = 1;
 }
 
-struct rollout_config session_sampling(const struct session *s)
-{
-    const struct config *c = s->c;
-    return (struct rollout_config){
-        .temperature = c->rollout.temperature,
-        .top_p = c->rollout.top_p,
-        .top_k = c->rollout.top_k < 0 ? 0 : c->rollout.top_k,
-        .seed = (uint64_t)c->trainer.seed,
-        .max_len = c->rollout.max_len,
-        .max_response = c->data.max_response_length,
-        .call_limit = c->tools.call_limit,
-        .max_tool_tokens = c->tools.max_tokens,
-        .form = &s->form,
-        .max_rows = c->rollout.max_num_batched_tokens,
-        .max_seqs = c->rollout.max_num_seqs,
-        .tool_threads = c->tools.threads,
-        .tool_timeout_s = c->tools.timeout,
-    };
-}
+struct rollout_config session_sampling(const struct session *s) { return rollout_config_of(s->c, &s->form); }
 
 struct rollout_config session_eval_sampling(const struct session *s, bool greedy)
 {
