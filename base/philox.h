@@ -19,8 +19,8 @@ static inline struct philox philox4x32(uint64_t seed, uint32_t c0, uint32_t c1, 
     return (struct philox){ { c[0], c[1], c[2], c[3] } };
 }
 
-/* A stream for code that needs one number after another (task generators, initial weights). `stream` names the use, so
- * that two uses never share numbers. */
+/* A stream for code that draws one number after another (task generators, initial weights). `stream` names the use and
+ * `hi` is an index within it (a task, an epoch): no two streams share numbers. */
 struct rng { uint64_t seed; uint32_t stream, hi; uint64_t n; };
 
 static inline struct rng rng_make(uint64_t seed, uint32_t stream, uint32_t hi)

@@ -11,8 +11,8 @@ extern "C" {
  *   PPO    max(-W r, -W bound), dual clip at -W clip_c for W < 0              Schulman et al. 2017; Ye et al. 2020
  *   GSPO   the same without dual clip on one ratio a row, r = exp(mean delta); its own aggregation is
  *          seq-mean-token-mean                                                Zheng et al. 2025
- *   CISPO  -sg(bound) W logp, no token loses its gradient                     MiniMax 2025
- *   GPPO   PPO with (bound / sg(r)) r in the place of bound: a bounded gradient outside       Su et al. 2025
+ *   CISPO  -sg(bound) W logp (no gradient through sg): no token loses its own  MiniMax 2025
+ *   GPPO   PPO with (bound / sg(r)) r in the place of bound: a bounded gradient outside the clip  Su et al. 2025
  *   AEPO   GPPO above the upper bound only                                    Dong et al. 2025 */
 enum loss_mode { LOSS_PPO, LOSS_GSPO, LOSS_CISPO, LOSS_GPPO, LOSS_AEPO };
 enum loss_agg {
@@ -42,7 +42,7 @@ struct loss_rule {
                                      * "80/20" rule, with op_entropy_floor) */
     struct future_rule future;
     enum loss_agg agg;
-    double max_len;                 /* of the two _NORM aggregations */
+    double max_len;                 /* of AGG_..._NORM and _NORM_ROWS */
     enum kl_kind kl;
     double kl_coef;
     double entropy_coef;

@@ -1,6 +1,6 @@
-/* rl_math.h: the arithmetic of a policy loss at one position, compiled into both backends: the future-aware factor,
- * every loss mode, the KL estimates and the weights of the aggregations. A new loss mode is a name in ops_rl.h and a
- * rule here. rl_credit.h holds the same for advantages and branch scores. The tests keep oracles of their own. */
+/* rl_math.h: the arithmetic of a policy loss at one position, compiled into both backends: the future-aware factor and
+ * every loss mode. A new loss mode is a name in ops_loss.h and a rule in rl_ratio_loss(). rl_terms.h has the rest of
+ * the loss, rl_credit.h advantages and branch scores. The tests have oracles of their own. */
 #pragma once
 #include "kernels/ops_loss.h"
 #include <float.h>
@@ -50,13 +50,19 @@ RL_FN struct rl_future rl_future_at(double sum, double adv, double ratio, const 
     return f;
 }
 
-/* Loss of one token. slope = dloss/dlogp; clipped: the clip bound decides; lower: the dual clip does, with A < 0. */
+/* Loss of one token. slope = dloss/dlogp; clipped: the clip bound decides; lower: the bound of the dual clip decides,
+ * with A < 0. */
 struct rl_token { double loss, slope; bool clipped, lower; };
 
 /* Whether a mode takes one ratio for the whole row, exp(mean delta), instead of one per token. */
 RL_FN bool rl_sequence_ratio(enum loss_mode mode) { return mode == LOSS_GSPO; }
 
-/* moves: the ratio has a derivative by logp. w = adv x factor. The formulas stand in ops_rl.h. */
+/* Whether a mode has the dual clip, the bound -W clip_c for W < 0. The configuration asks too: actor.drop_rows and
+ * actor.clip_ratio_c mean nothing without it. */
+RL_FN bool rl_dual_clip(enum loss_mode mode) { return mode != LOSS_GSPO && mode != LOSS_CISPO; }
+
+/* moves: the ratio has a derivative by logp; where it has none (it is clamped), a slope by way of the ratio is 0. w =
+ * adv x factor. ops_loss.h has the formulas. An infinite ratio may give an infinite loss, never a NaN. */
 RL_FN struct rl_token rl_ratio_loss(double ratio, bool moves, double w, double adv, double logp,
                                     const struct loss_rule *r)
 {
@@ -68,7 +74,7 @@ RL_FN struct rl_token rl_ratio_loss(double ratio, bool moves, double w, double a
     }
     bool second = l2 > l1, bounded = r->mode == LOSS_GPPO || (r->mode == LOSS_AEPO && ratio > bound);
     struct rl_token t = { second ? l2 : l1, second ? (bounded ? l2 : 0) : (moves ? l1 : 0), second, false };
-    double l3 = r->clip_c > 0 && r->mode != LOSS_GSPO ? -w * r->clip_c : (double)INFINITY;
+    double l3 = r->clip_c > 0 && rl_dual_clip(r->mode) ? -w * r->clip_c : (double)INFINITY;
     t.lower = adv < 0 && t.loss > l3;
     if (w < 0 && t.loss > l3) {
         t.loss = l3;
@@ -87,59 +93,4 @@ RL_FN struct rl_token rl_token_loss(const struct loss_in *in, int64_t i, double 
                                       (double)in->logp[i], r);
     if (r->entropy_floor > 0 && !((double)in->entropy[i] >= r->entropy_floor)) t.loss = t.slope = 0;
     return t;
-}
-
-/* KL estimate from one sample; slope = its derivative by logp. */
-RL_FN double rl_kl(double *slope, double logp, double ref, enum kl_kind kind)
-{
-    double d = logp - ref;
-    *slope = 0;
-    switch (kind) {
-    case KL_OFF: break;
-    case KL_K1:  *slope = 1; return d;
-    case KL_ABS: *slope = d > 0 ? 1 : d < 0 ? -1 : d; return fabs(d);      /* d itself: 0, or NaN */
-    case KL_K2:  *slope = d; return d * d / 2;
-    case KL_K3: {
-        double raw = expm1(-d) + d;
-        *slope = raw > 10 ? 0 : -expm1(-d);
-        return rl_clamp(raw, -10, 10);
-    }
-    }
-    return 0;
-}
-
-/* dloss/dvalue of each position with m = 1 of a row that has row_tokens of them. */
-RL_FN double rl_row_weight(enum loss_agg agg, double tokens, double rows_live, double row_tokens, double max_len)
-{
-    switch (agg) {
-    case AGG_TOKEN_MEAN:              return tokens > 0 ? 1 / tokens : 0;
-    case AGG_SEQ_MEAN_TOKEN_MEAN:     return rows_live > 0 && row_tokens > 0 ? 1 / (rows_live * row_tokens) : 0;
-    case AGG_SEQ_MEAN_TOKEN_SUM:      return rows_live > 0 ? 1 / rows_live : 0;
-    case AGG_SEQ_MEAN_TOKEN_SUM_NORM: return 1 / max_len;
-    case AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS: return rows_live > 0 ? 1 / (rows_live * max_len) : 0;
-    }
-    return (double)NAN;
-}
-
-/* The denominators of the policy loss (tokens, rows_live) and of KL and entropy: those of the rule where it sets them,
- * those counted in this call elsewhere. */
-struct rl_counts { double tokens, rows_live, tokens_all, rows_all; };
-RL_FN struct rl_counts rl_denominators(struct rl_counts c, const struct loss_rule *r)
-{
-    if (r->tokens > 0) c.tokens = r->tokens;
-    if (r->rows_live > 0) c.rows_live = r->rows_live;
-    if (r->tokens_all > 0 || r->tokens > 0) c.tokens_all = r->tokens_all > 0 ? r->tokens_all : r->tokens;
-    if (r->rows_all > 0 || r->rows_live > 0) c.rows_all = r->rows_all > 0 ? r->rows_all : r->rows_live;
-    return c;
-}
-
-/* Gradient by logp of a position: weights of its row in the policy loss and in KL, slopes of both. */
-RL_FN double rl_grad(double pg_weight, double pg_slope, double kl_weight, double kl_slope, const struct loss_rule *r)
-{
-    return (pg_weight != 0 ? pg_weight * pg_slope : 0) + r->kl_coef * kl_weight * kl_slope;
-}
-
-RL_FN double rl_total_loss(double pg, double kl, double entropy, const struct loss_rule *r)
-{
-    return pg + (r->kl_coef != 0 ? r->kl_coef * kl : 0) - (r->entropy_coef != 0 ? r->entropy_coef * entropy : 0);
 }

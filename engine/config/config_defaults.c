@@ -2,6 +2,7 @@
  * sets; the source of a value set here begins with "default". */
 #include "engine/config/config_in.h"
 #include "base/arith.h"
+#include "kernels/rl_math.h"
 #include <string.h>
 
 bool config_default_column(struct config *c, struct err *e)
@@ -106,12 +107,13 @@ static bool derive_loss(struct config *c, struct err *e)
     static const struct { enum loss_mode mode; const char *key, *value; } is[] = {
         { LOSS_GSPO, "actor.loss_agg_mode", "seq-mean-token-mean" },
         { LOSS_GSPO, "actor.clip_ratio_low", "0.0003" }, { LOSS_GSPO, "actor.clip_ratio_high", "0.0004" },
-        { LOSS_GSPO, "actor.drop_rows", "false" }, { LOSS_CISPO, "actor.drop_rows", "false" },
         { LOSS_AEPO, "advantage.entropy_weight", "0.2" },
     };
     char source[96];
     source_of(c, "actor.policy_loss.loss_mode", source);
     if (c->actor.policy_loss_loss_mode != LOSS_PPO && !unless_asked(c, "advantage.future", "off", source, e))
+        return false;
+    if (!rl_dual_clip(c->actor.policy_loss_loss_mode) && !unless_asked(c, "actor.drop_rows", "false", source, e))
         return false;
     for (size_t i = 0; i < sizeof is / sizeof *is; i++)
         if (is[i].mode == c->actor.policy_loss_loss_mode && !unless_asked(c, is[i].key, is[i].value, source, e))

@@ -34,7 +34,7 @@ enum search_miss { SEARCH_MISS_ERROR, SEARCH_MISS_NEAREST };
 enum reward_rule { RULE_TASK, RULE_EXACT, RULE_DEEP_RESEARCH };
 
 /* Strings are owned by the struct and never NULL; lists of files are separated by commas. enum loss_mode, loss_agg,
- * kl_kind, future_mode, dual_group: ops_rl.h. */
+ * kl_kind, future_mode: ops_loss.h; dual_group: ops_rl.h. */
 struct config {
     struct {
         char *train_files, *val_files;                                      /* no files: the embedded tasks */

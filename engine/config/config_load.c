@@ -4,6 +4,7 @@
 #include "engine/config/config_in.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "kernels/rl_math.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -489,7 +490,7 @@ static bool check_estimator(const struct config *c, FILE *warn, struct err *e)
 static bool check_loss(const struct config *c, FILE *warn, struct err *e)
 {
     bool gspo = c->actor.policy_loss_loss_mode == LOSS_GSPO,
-         no_dual = gspo || c->actor.policy_loss_loss_mode == LOSS_CISPO, ranks = c->actor.top_entropy_quantile < 1;
+         no_dual = !rl_dual_clip(c->actor.policy_loss_loss_mode), ranks = c->actor.top_entropy_quantile < 1;
     char text[64];
     const char *name = config_text(c, config_find("actor.policy_loss.loss_mode"), text);
     if (gspo && c->advantage.future != FUTURE_OFF)

@@ -1,6 +1,6 @@
-/* config_table.c: the options: one row a key, in the order of the struct. A new option is a field in config.h and a row
- * here. The order of choices is that of the enum. A field's type comes from the struct: a type that is not a number,
- * bool or string is an enum. */
+/* config_table.c: the options: one row a key, in the order of the struct. A new option is a field in config_keys.h and
+ * a row here. The order of choices is that of the enum. A field's type comes from the struct: a type that is not a
+ * number, bool or string is an enum. */
 #include "engine/config/config_in.h"
 #include <math.h>
 
@@ -191,8 +191,8 @@ const struct key config_keys[] = {
     { "actor.policy_loss.loss_mode", FIELD(actor.policy_loss_loss_mode), RESUME_SAME, "vanilla", 0, 0,
       "vanilla,ppo,future_kl|gspo|cispo|gppo|aepo",
       "vanilla: PPO's clip with dual clip; gspo: one ratio a rollout; cispo: clipped weights, no token loses its "
-      "gradient; gppo, aepo: a bounded gradient outside the clip, above it. Given, it also sets advantage.future "
-      "unless that is given: scale with future_kl, else off" },
+      "gradient; gppo: a bounded gradient outside the clip; aepo: the same, above it only. Given, it also sets "
+      "advantage.future unless that is given: scale with future_kl, else off" },
     { "actor.clip_ratio_low", FIELD(actor.clip_ratio_low), RESUME_SAME, "0.2", 0, 1, NULL,
       "the ratio is clipped to [1 - low, 1 + high]" },
     { "actor.clip_ratio_high", FIELD(actor.clip_ratio_high), RESUME_SAME, "0.28", 0, (double)INFINITY, NULL,

@@ -7,8 +7,8 @@
 #include "model/load.h"
 #include <string.h>
 
-/* Scratch of a GPU's operations as another build assumes it; only a GPU's build can compute it. Measured on the shim,
- * bf16: SmolLM2-135M 44 MiB, Qwen2.5-1.5B 294, 7B 295 in batches of 8,192 tokens, 301 and 317 of 65,536. */
+/* Only a GPU build can compute the scratch memory of its operations; other builds assume so many bytes. Measured on the
+ * shim, bf16: SmolLM2-135M 44 MiB, Qwen2.5-1.5B 294, 7B 295 in batches of 8,192 tokens, 301 and 317 of 65,536. */
 enum { GPU_SCRATCH = 320 << 20 };
 
 /* An invalid pointer that stands for device memory: dry mode dereferences none. */

@@ -1,5 +1,5 @@
-/* rescore.c: the scoring forward of a mini-batch under present, previous and first weights. With refill it also writes
- * the pages that branches read, so it is their prefill. */
+/* rescore.c: the scoring pass of a mini-batch under the present, previous or first weights. With refill the pass also
+ * writes the keys and values of every trajectory into its pages; branches read them and need no prefill. */
 #include "engine/train/rescore.h"
 #include <math.h>
 #include <stdlib.h>
@@ -27,12 +27,12 @@ int64_t *trajectory_begins(struct trajectory **traj, int n)
 }
 
 /* Gives every sequence of the pack its pages. Whole pages of the prefix that a sequence shares with the one before it
- * are shared; the pass writes the rest, once for each sequence that holds the position. slot[copies][p->n]; -1: no
- * copy. */
+ * are shared; the pass writes the rest, once for each sequence that holds the position. Returns slot[copies][p->n]:
+ * where the pass puts the keys and values of each position of the pack; -1: no copy. */
 static int64_t *page_slots(struct trainer *t, const struct pack *p, struct trajectory **traj, int *copies)
 {
     struct kv *kv = &t->s->kv;
-    int *used = xcalloc((size_t)p->n, sizeof *used), layers = 0;
+    int *used = xcalloc((size_t)p->n, sizeof *used), made = 0;
     int64_t *slot = NULL;
     for (int i = 0; i < p->seqs; i++) {
         struct sequence *seq = &traj[p->order[i]]->seq;
@@ -40,16 +40,16 @@ static int64_t *page_slots(struct trainer *t, const struct pack *p, struct traje
         if (full) kv_fork(kv, &seq->kv, &traj[p->order[i - 1]]->seq.kv, full);
         for (int pos = full; pos < seq->n - 1; pos++) {
             int at = p->path[p->path_at[i] + pos];
-            if (used[at] == layers) {
-                slot = xrealloc(slot, (size_t)(layers + 1) * (size_t)p->n * sizeof *slot);
-                for (int64_t k = 0; k < p->n; k++) slot[layers * p->n + k] = -1;
-                layers++;
+            if (used[at] == made) {
+                slot = xrealloc(slot, (size_t)(made + 1) * (size_t)p->n * sizeof *slot);
+                for (int64_t k = 0; k < p->n; k++) slot[made * p->n + k] = -1;
+                made++;
             }
             slot[used[at]++ * p->n + at] = kv_slot(kv, &seq->kv, pos, t->s->m.version);
         }
     }
     free(used);
-    *copies = layers;
+    *copies = made;
     return slot;
 }
 

@@ -1,5 +1,5 @@
-/* train_step.c: a training step from prompts to metrics. A stop signal during the initial rollouts gives the step up,
- * because nothing has changed yet; later the step is finished. */
+/* train_step.c: a training step from prompts to metrics. A stop signal during the initial rollouts ends the step
+ * without an update, because nothing has changed yet; a later signal waits until the step is finished. */
 #include "engine/train/train_step.h"
 #include "base/clock.h"
 #include "base/stop.h"
@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The step's prompts: the next records of the files, or embedded tasks, families in turn, each used once in a run. */
+/* Opens a group for each prompt of the step: the next records of data.train_files, or, without files, embedded tasks:
+ * one of each family in turn, and no task twice in a run. */
 static struct group *open_groups(struct trainer *t)
 {
     const struct config *c = t->c;

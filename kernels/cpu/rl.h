@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "kernels/ops_rl.h"
 #include "kernels/rl_math.h"
+#include "kernels/rl_terms.h"
 
 /* positions: below this the threads cost more than the exp() they save (about 1 ms) */
 enum { RL_PARALLEL = 1 << 16 };

@@ -6,6 +6,7 @@
 #include "kernels/cuda/stage.h"
 #include "kernels/ops_rl.h"
 #include "kernels/rl_math.h"
+#include "kernels/rl_terms.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -73,6 +73,8 @@ static double raw_future(const struct batch *b, const struct loss_rule *r, int r
     return exp(s);
 }
 
+static bool dual_clip(enum loss_mode mode) { return mode != LOSS_CISPO && mode != LOSS_GSPO; }
+
 static void freeze(struct frozen *f, const struct batch *b, const struct loss_rule *r)
 {
     for (int row = 0; row < ROWS; row++) {
@@ -89,7 +91,7 @@ static void freeze(struct frozen *f, const struct batch *b, const struct loss_ru
             f->ratio[i] = ratio;
             f->bound[i] = clip(ratio, 1 - r->clip_low, 1 + r->clip_high);
             double w = adv * f->factor[i], la = fmax(-w * ratio, -w * f->bound[i]);
-            if (r->mode != LOSS_CISPO && r->mode != LOSS_GSPO) lower += adv < 0 && r->clip_c > 0 && la > -w * r->clip_c;
+            if (dual_clip(r->mode)) lower += adv < 0 && r->clip_c > 0 && la > -w * r->clip_c;
         }
         f->dropped[row] = r->drop_rows && lower > 1;
     }
@@ -102,7 +104,7 @@ static double ref_token(double logp, double ratio, double w, const struct frozen
     if (r->mode == LOSS_CISPO) return -f->bound[i] * w * logp;
     if (r->mode == LOSS_GPPO || (r->mode == LOSS_AEPO && f->ratio[i] > 1)) bound = f->bound[i] / f->ratio[i] * ratio;
     double la = fmax(-w * ratio, -w * bound);
-    return w < 0 && r->mode != LOSS_GSPO && r->clip_c > 0 ? fmin(la, -w * r->clip_c) : la;
+    return w < 0 && dual_clip(r->mode) && r->clip_c > 0 ? fmin(la, -w * r->clip_c) : la;
 }
 
 static double ref_kl(double d, enum kl_kind kind)
@@ -155,10 +157,13 @@ static double ref_loss(const acc_t *logp, const struct batch *b, const struct fr
          - r->entropy_coef * ref_agg(ent, b, NULL, r->agg, r->max_len);
 }
 
+/* a new loss mode: its name here, its formula in ref_token(), its kinks in safe_delta() */
 static const char
     *const modes[] = { "ppo", "gspo", "cispo", "gppo", "aepo" },
            *const aggs[] = { "token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "norm", "norm-rows" },
            *const futures[] = { "off", "scale", "fipo", "center" }, *const kls[] = { "none", "k1", "abs", "k2", "k3" };
+
+enum { MODES = sizeof modes / sizeof *modes };
 
 static void check_one(const struct batch *b, const struct loss_rule *r, const char *what)
 {
@@ -212,7 +217,7 @@ static void gradients(void **state)
     (void)state;
     struct batch narrow = make(5, 0.5), broad = make(6, 2.5);
     int combos = 0;
-    for (int mode = 0; mode <= LOSS_AEPO; mode++)
+    for (int mode = 0; mode < MODES; mode++)
         for (int agg = 0; agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS; agg++)
             for (int future = 0; future <= FUTURE_CENTER; future++)
                 for (int kl = 0; kl <= KL_K3; kl++, combos++) {
@@ -237,7 +242,7 @@ static void micro_batches(void **state)
     struct batch b = make(11, 2.5);
     struct loss_in in = in_of(&b);
     for (int agg = 0; agg <= AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS; agg++)
-        for (int mode = 0; mode <= LOSS_AEPO; mode++) {
+        for (int mode = 0; mode < MODES; mode++) {
             struct loss_rule r = plain();
             r.agg = (enum loss_agg)agg, r.mode = (enum loss_mode)mode, r.kl = KL_K3, r.drop_rows = true,
             r.future.mode = FUTURE_SCALE;
@@ -355,7 +360,7 @@ static void nothing_to_train(void **state)
 static void nan_is_not_hidden(void **state)
 {
     (void)state;
-    for (int mode = 0; mode <= LOSS_AEPO; mode++) {
+    for (int mode = 0; mode < MODES; mode++) {
         acc_t logp[] = { -1, (acc_t)NAN, -1 }, old[] = { -1, -1, -1 }, adv[] = { 1, 1, 1 }, g[3], value[3], slope[3];
         uint8_t m[] = { 1, 1, 1 };
         int64_t begin[] = { 0, 3 };
@@ -379,7 +384,7 @@ static void extremes(void **state)
     (void)state;
     static const double deltas[] = { 25, -25, 100, -100, 800, -800 };
     for (size_t k = 0; k < sizeof deltas / sizeof *deltas; k++)
-        for (int mode = 0; mode <= LOSS_AEPO; mode++)
+        for (int mode = 0; mode < MODES; mode++)
             for (int raw = 0; raw < 2; raw++)
                 for (int sign = -1; sign <= 1; sign += 2) {
                     acc_t logp[] = { 0 }, old[] = { (acc_t)-deltas[k] }, adv[] = { (acc_t)sign }, g[1];
@@ -391,9 +396,10 @@ static void extremes(void **state)
                     r.mode = (enum loss_mode)mode, r.raw_delta = raw, r.entropy_coef = r.kl_coef = 0,
                     r.future.mode = raw ? FUTURE_OFF : FUTURE_SCALE;
                     op_pg(g, NULL, NULL, NULL, &s, &in, &r);
-                    bool unbounded = mode == LOSS_GSPO && sign < 0;      /* it has no dual clip */
-                    CHECK(unbounded || (isfinite(s.loss) && isfinite(g[0])), "%s, delta %g, raw %d, sign %d",
-                          modes[mode], deltas[k], raw, sign);
+                    bool unbounded = mode == LOSS_GSPO && sign < 0;      /* neither clip bounds it: may be infinite */
+                    CHECK(!isnan(s.loss) && !isnan(g[0]) && (unbounded || (isfinite(s.loss) && isfinite(g[0]))),
+                          "%s, delta %g, raw %d, sign %d: loss %g, slope %g", modes[mode], deltas[k], raw, sign, s.loss,
+                          (double)g[0]);
                     if (mode == LOSS_PPO)
                         CHECK(g[0] == 0 || (raw && deltas[k] < 0 && sign > 0), "%s, delta %g: gradient", modes[mode],
                               deltas[k]);
