@@ -146,7 +146,7 @@ check_words() {
 }
 
 # a program of each room with all it may call, which the linker refuses to make where a room calls upwards
-check_rooms() { make -s rooms >"$tmp/make" 2>&1 || sed 's/^/Makefile:1: make rooms: /' "$tmp/make"; }
+check_rooms() { make -s -j"$(nproc)" rooms >"$tmp/make" 2>&1 || sed 's/^/Makefile:1: make rooms: /' "$tmp/make"; }
 
 run=("$@")
 [ $# -gt 0 ] || run=("${checks[@]}")

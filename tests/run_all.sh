@@ -209,7 +209,7 @@ run_suite() {
     esac
 }
 
-all=(form cpu double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli user bench
+all=(cpu form double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli user bench
     debug keep fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
