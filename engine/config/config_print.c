@@ -1,14 +1,22 @@
 /* config_print.c: prints the configuration for people: as YAML that reads back, as a search over names and meanings,
  * and all about one key. */
 #include "engine/config/config_in.h"
+#include "base/arith.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include <math.h>
 #include <string.h>
 #include <strings.h>
 
 enum { NAME_WIDTH = 50 };
 
-/* A string in YAML's double quotes. */
+/* Code points that libyaml rejects, or reads as the end of a line, where they are not escaped. */
+static bool must_escape(uint32_t c)
+{
+    return c < 32 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfffe || c == 0xffff;
+}
+
+/* A string in YAML's double quotes; bytes that are not UTF-8 stay as they are. */
 static void put_value(struct str *v, const struct config *c, const struct key *k)
 {
     char text[64];
@@ -18,10 +26,14 @@ static void put_value(struct str *v, const struct config *c, const struct key *k
         return;
     }
     str_putc(v, '"');
-    for (; *s; s++)
-        if ((unsigned char)*s < 32 || *s == 127) str_printf(v, "\\x%02x", *s);
+    for (int len; *s; s += len) {
+        uint32_t point = 0;
+        len = utf8_get(s, strlen(s), &point);
+        if (len && must_escape(point)) str_printf(v, point < 256 ? "\\x%02x" : "\\u%04x", point);
         else if (*s == '"' || *s == '\\') str_printf(v, "\\%c", *s);
-        else str_putc(v, *s);
+        else str_put(v, s, (size_t)MAX(len, 1));
+        len = MAX(len, 1);
+    }
     str_putc(v, '"');
 }
 

@@ -49,6 +49,15 @@ static void vanilla_or_future(struct reading *r)
     if (!strcmp(v->value, "vanilla") || !strcmp(v->value, "ppo")) put(r, v, "advantage.future", "off");
 }
 
+/* Two names of the loss that do not agree: neither may win silently. */
+static void one_loss(struct reading *r, const struct setting *switched, const char *on, const struct setting *other,
+                     const char *value)
+{
+    if (strcmp(on, value))
+        reading_problem(r, "%.100s=%.100s (%s): the loss %s, but %.100s=%.100s (%s); give one of them", switched->key,
+                        switched->value, switched->source, on, other->key, other->value, other->source);
+}
+
 /* AEPO's switches. One that is false leaves the loss as it is. */
 static void aepo(struct reading *r)
 {
@@ -57,11 +66,15 @@ static void aepo(struct reading *r)
         { "actor.enable_policy_loss_gspo", "actor.policy_loss.loss_mode", "gspo", NULL },
         { "actor.enable_entropy_balanced_advantage", "advantage.entropy_weight", "0.2", "0" },
     };
-    const struct setting *v;
+    const struct setting *v, *mode = reading_of(r, "actor.policy_loss.loss_mode"), *first = NULL;
     for (int i = 0; i < 3; i++) {
         if (!flag(r, is[i].key, &v)) continue;
         if (is_true(v)) put(r, v, is[i].ours, is[i].on);
         if (is_false(v) && is[i].off) put(r, v, is[i].ours, is[i].off);
+        if (i == 2 || !is_true(v)) continue;
+        if (mode) one_loss(r, v, is[i].on, mode, mode->value);
+        if (first) one_loss(r, v, is[i].on, first, is[0].on);
+        first = v;
     }
 }
 

@@ -513,7 +513,10 @@ static void what_is_printed_reads_back(void **state)
     size_t n, m;
     int rest;
     const char *args[] = { "algorithm.preset=official", "trainer.report=a \"quoted\" \\ name\n#",
-                           "actor.optim.lr=0.1234567890123456", "branch.train=on", NULL };
+                           "actor.optim.lr=0.1234567890123456", "branch.train=on",
+                           "data.prompt_key=\xc2\x80 \xc2\x85 \xe2\x80\xa8 \xe2\x80\xa9 \xef\xbf\xbe \xef\xbb\xbf "
+                           "\xf0\x9f\x98\x80",
+                           NULL };
     CHECK(load(&a, args, &rest, NULL, &e), "%s", e.text);
     FILE *f = open_memstream(&text, &n);
     config_print(&a, f, 0);
@@ -531,6 +534,7 @@ static void what_is_printed_reads_back(void **state)
     f = open_memstream(&again, &m);
     config_print(&b, f, 0);
     fclose(f);
+    CHECK(strstr(again, "\"\\x80 \\x85 \\u2028 \\u2029 \\ufffe \xef\xbb\xbf \xf0\x9f\x98\x80\""), "%s", again);
     CHECK(strstr(again, "a \\\"quoted\\\" \\\\ name\\x0a#"), "%s", again);
     json_decref(ja);
     json_decref(jb);
@@ -868,8 +872,16 @@ static const struct { const char *args, *key, *text, *error; } foreign_values[] 
     { "actor.enable_entropy_balanced_clipping=False", "actor.policy_loss.loss_mode", "vanilla", NULL },
     { "actor.enable_entropy_balanced_clipping=False", "advantage.future", "scale", NULL },
     { "actor.enable_policy_loss_gspo=True", "actor.policy_loss.loss_mode", "gspo", NULL },
-    { "actor.enable_policy_loss_gspo=True actor.policy_loss.loss_mode=gppo", "actor.policy_loss.loss_mode", "gppo",
+    { "actor.enable_policy_loss_gspo=True actor.policy_loss.loss_mode=gspo", "actor.policy_loss.loss_mode", "gspo",
       NULL },
+    { "actor.enable_policy_loss_gspo=True actor.policy_loss.loss_mode=gppo", NULL, NULL,
+      "actor.enable_policy_loss_gspo=True (here): the loss gspo, but actor.policy_loss.loss_mode=gppo (here)" },
+    { "actor.enable_entropy_balanced_clipping=True actor.policy_loss.loss_mode=vanilla", NULL, NULL,
+      "the loss aepo, but actor.policy_loss.loss_mode=vanilla (here); give one of them" },
+    { "actor.enable_entropy_balanced_clipping=True actor.enable_policy_loss_gspo=True", NULL, NULL,
+      "the loss gspo, but actor.enable_entropy_balanced_clipping=True" },
+    { "actor.enable_entropy_balanced_clipping=False actor.policy_loss.loss_mode=cispo",
+      "actor.policy_loss.loss_mode", "cispo", NULL },
     { "actor.enable_policy_loss_gspo=perhaps", NULL, NULL, "neither true nor false" },
     { "rollout.enable_dynamic_rollouts=False", "rollout.n", "16", NULL },
     { "rollout.enable_dynamic_rollouts=True", NULL, NULL, "AEPO's budget of rollouts by entropy is not built" },
