@@ -4,6 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The call parser looks for the end of a tag at '>', and an answer's own tags are no tool's. */
+static bool is_tag(const char *s)
+{
+    static const char *const taken[] = { "<think>", "</think>", "<result>", "</result>", "<answer>", "</answer>" };
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) if (!strcmp(s, taken[i])) return false;
+    size_t n = strlen(s);
+    return n > 2 && *s == '<' && strcspn(s + 1, "<>") == n - 2 && s[n - 1] == '>';
+}
+
 static bool row_complete(const struct tool *x, struct err *e)
 {
     const struct { const char *what, *text; } texts[] = {
@@ -11,6 +20,10 @@ static bool row_complete(const struct tool *x, struct err *e)
         { "argument", x->argument }, { "argument description", x->argument_description },
     };
     if (!x->name || !*x->name) return fail(e, "engine/tools/tool_table.c: a row has no name");
+    /* it becomes part of the names of metrics, where "none" is a call that names no tool */
+    if (x->name[strspn(x->name, "abcdefghijklmnopqrstuvwxyz0123456789_")] || !strcmp(x->name, tool_name(TOOL_NONE)))
+        return fail(e, "engine/tools/tool_table.c: the name \"%.60s\": a-z, 0-9 and _ are possible, and not \"%s\"",
+                    x->name, tool_name(TOOL_NONE));
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
         if (!texts[k].text || !*texts[k].text)
             return fail(e, "engine/tools/tool_table.c: the tool \"%s\" has no %s", x->name, texts[k].what);
@@ -19,10 +32,9 @@ static bool row_complete(const struct tool *x, struct err *e)
                     "engine/tools/tool_table.c: the tool \"%s\" has no run function, so that no call of it could be "
                     "answered: write engine/tools/tool_%s.c and name its function in the row",
                     x->name, x->name);
-    /* the call parser looks for the end of a tag at '>' */
-    if (*x->open != '<' || *x->close != '<' || !strchr(x->open, '>') || !strchr(x->close, '>'))
-        return fail(e, "engine/tools/tool_table.c: the tags of the tool \"%s\" are no tags: %s %s", x->name, x->open,
-                    x->close);
+    if (!is_tag(x->open) || !is_tag(x->close) || !strcmp(x->open, x->close))
+        return fail(e, "engine/tools/tool_table.c: the tags of the tool \"%s\" are no tags, or not its own: %s %s",
+                    x->name, x->open, x->close);
     return true;
 }
 
@@ -35,7 +47,8 @@ bool tool_table_check(const struct tool_table *t, struct err *e)
         if (!row_complete(x, e)) return false;
         for (int i = 0; i < k; i++) {
             const struct tool *y = &t->row[i];
-            if (!strcmp(x->name, y->name) || !strcmp(x->open, y->open) || !strcmp(x->close, y->close))
+            if (!strcmp(x->name, y->name) || !strcmp(x->open, y->open) || !strcmp(x->close, y->close) ||
+                !strcmp(x->open, y->close) || !strcmp(x->close, y->open))
                 return fail(e, "engine/tools/tool_table.c: the tools \"%s\" and \"%s\" share a name or a tag", y->name,
                             x->name);
         }

@@ -57,6 +57,8 @@ static void rejected_by_name(void **state)
         { "no run function", good }, { "no opening tag", good }, { "no closing tag", good }, { "no description", good },
         { "no argument", good }, { "no argument description", good }, { "are no tags", good },
         { "share a name or a tag", good }, { "share a name or a tag", good }, { "share a name or a tag", good },
+        { "share a name or a tag", good }, { "are no tags", good }, { "are no tags", good }, { "are no tags", good },
+        { "the name", good }, { "the name", good },
     };
     struct err e;
     cases[0].row.run = NULL;
@@ -69,6 +71,12 @@ static void rejected_by_name(void **state)
     cases[7].row.name = "python";
     cases[8].row.open = "<search>";
     cases[9].row.close = "</search>";
+    cases[10].row.open = "</search>";
+    cases[11].row.open = "<result>";                        /* an answer's own */
+    cases[12].row.open = cases[12].row.close;
+    cases[13].row.close = "</date><x>";
+    cases[14].row.name = "none";                            /* the metrics' name of a call that names no tool */
+    cases[15].row.name = "a/b";
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct tool rows[] = { tool_table.row[TOOL_PYTHON], tool_table.row[TOOL_SEARCH], cases[i].row };
         CHECK(!tool_table_check(&(struct tool_table){ rows, 3 }, &e) && strstr(e.text, cases[i].why) &&
