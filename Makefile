@@ -215,19 +215,20 @@ $(BUILD)/%.o: %.cu
 endif
 
 # make install PREFIX=/opt/appo DESTDIR=/tmp/package: the program, the embedded policy (found from bin/ by
-# ../share/appo/policy, so that the tree may be moved) and the documents
+# ../share/appo/policy, so that the tree may be moved) and the documents. The quotes are for blanks in both: without
+# them uninstall with DESTDIR="/tmp/my package" removes /tmp/my
 PREFIX  ?= /usr/local
 bin      = $(DESTDIR)$(PREFIX)/bin
 share    = $(DESTDIR)$(PREFIX)/share/appo
 doc      = $(DESTDIR)$(PREFIX)/share/doc/appo
 install: all
-	install -d $(bin) $(share)/policy $(doc)
-	install -m 755 $(BUILD)/appo $(bin)/appo
-	install -m 644 $(wildcard policy/*) $(share)/policy
-	install -m 644 README.md LICENSE $(wildcard CHANGELOG.md docs/*.md) $(doc)
+	install -d "$(bin)" "$(share)/policy" "$(doc)"
+	install -m 755 $(BUILD)/appo "$(bin)/appo"
+	install -m 644 $(wildcard policy/*) "$(share)/policy"
+	install -m 644 README.md LICENSE $(wildcard CHANGELOG.md docs/*.md) "$(doc)"
 uninstall:
-	rm -f $(bin)/appo
-	rm -rf $(share) $(doc)
+	rm -f "$(bin)/appo"
+	rm -rf "$(share)" "$(doc)"
 
 # every test; `./run.sh test SUITE ...` for some
 check:

@@ -18,6 +18,8 @@ recorded+='|tests/data/parquet/.*\.(jsonl|parquet)|tests/fuzz/corpus/.*|tests/cl
 recorded+='|tests/field/.*\.(json|jsonl|txt|jinja|parquet)|LICENSE)$'
 git ls-files --cached --others --exclude-standard | while read -r f; do [ ! -f "$f" ] || echo "$f"; done |
     grep -vE "$recorded" >"$tmp/text"
+# a release has no .git: nothing to check is no success
+[ -s "$tmp/text" ] || { echo "form.sh: git lists no files here; a clone is needed" >&2 && exit 2; }
 grep -E '\.(c|h|cu|cuh|cpp)$' "$tmp/text" >"$tmp/code"
 grep -v '^tests/' "$tmp/code" >"$tmp/product"
 

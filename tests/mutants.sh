@@ -79,6 +79,8 @@ backend() { case ${file[$1]} in kernels/cuda/*) echo simt ;; *) echo cpu ;; esac
 # earlier run stay good; what a fault changed last was given back with a new one.
 copy() {
     local one
+    # files in it that git does not know are removed below, and faults are planted in it: only ever in a copy
+    [ -d "$state" ] || [ -z "$(ls -A "$tree" 2>/dev/null)" ] || die "MUTANTS=$tree holds other files; give a new folder"
     mkdir -p "$state" || exit 1
     git ls-files --cached --others --exclude-standard | sort >"$state/files"
     while IFS= read -r one; do

@@ -22,11 +22,16 @@ echo "take 9, minus 5." | "$app" generate --greedy >"$tmp/home" 2>&1
 check "the program finds its policy from elsewhere" cmp "$tmp/away" "$tmp/home"
 expect "APPO_HOME" 1 '/nowhere/policy: no such folder' env APPO_HOME=/nowhere "$tmp/elsewhere" generate --prompt hi
 
-# installed: the embedded policy is found beside bin/, also where the whole tree was moved; nothing stays behind
+# installed: the embedded policy is found beside bin/, also where the whole tree was moved; nothing stays behind, and
+# nothing else goes: "my" is what a path with a blank in it begins with
 make=(make -s -C "$top" BUILD="$(dirname "$app")")
 case $("$app" version) in *clang*) make+=(CC=clang) ;; esac
-check "make install" "${make[@]}" install DESTDIR="$tmp/package" PREFIX=/opt/appo
-mv "$tmp/package/opt/appo" "$tmp/moved"
+mkdir "$tmp/my" && touch "$tmp/my/own"
+check "make install" "${make[@]}" install DESTDIR="$tmp/my package" PREFIX=/opt/appo
+cp -r "$tmp/my package/opt/appo" "$tmp/moved"
+check "make uninstall, a blank in DESTDIR" "${make[@]}" uninstall DESTDIR="$tmp/my package" PREFIX=/opt/appo
+check "leaves no file" test -z "$(find "$tmp/my package" -type f)"
+check "and other files where they are" test -f "$tmp/my/own"
 expect "an installed program's policy" 0 "^policy +$tmp/moved/share/appo/policy$" "$tmp/moved/bin/appo" doctor
 echo "take 9, minus 5." | "$tmp/moved/bin/appo" generate --greedy >"$tmp/installed" 2>&1
 check "and its answer" cmp "$tmp/installed" "$tmp/home"
