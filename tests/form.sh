@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.." || exit 1
 export LC_ALL=C.UTF-8
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-checks=(columns tabs headers header_lines functions includes circles paths words rooms)
+checks=(columns tabs headers header_lines functions includes circles paths words mutants rooms)
 show=${SHOW:-15}
 [ $# -eq 0 ] || show=${SHOW:-100000}
 passed=0 failed=0
@@ -148,6 +148,9 @@ check_words() {
 }
 
 # a program of each room with all it may call, which the linker refuses to make where a room calls upwards
+# the faults of tests/mutants.txt still fit the sources
+check_mutants() { tests/mutants.sh --check >"$tmp/planted" 2>&1 || sed 's/^/tests\/mutants.txt:1: /' "$tmp/planted"; }
+
 check_rooms() { make -s -j"$(nproc)" rooms >"$tmp/make" 2>&1 || sed 's/^/Makefile:1: make rooms: /' "$tmp/make"; }
 
 run=("$@")

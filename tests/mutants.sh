@@ -4,7 +4,7 @@
 #   tests/mutants.sh [NAME ...]   all faults, or those named ('ckpt*' works); a line each, and a summary
 #   tests/mutants.sh --list       names, files and the programs that run first
 #   tests/mutants.sh --check      do all texts stand exactly once where they are to be replaced? builds nothing
-# JOBS=N: so many compilers at a time (2). MUTANTS=DIR: where the copy and its builds lie (build/mutants), 2 GB.
+# JOBS=N: so many compilers at a time (2). MUTANTS=DIR: where the copy and its builds lie (build/mutants), 400 MB.
 # Ends with 1 where a fault survives that has no accepted reason, cannot be planted, or does not compile.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
