@@ -2,6 +2,7 @@
  * contradictions. Collects all settings before it applies any, because a preset named last still has the lowest
  * precedence. */
 #include "engine/config/config_in.h"
+#include "base/text.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "kernels/rl_math.h"
@@ -461,6 +462,24 @@ static bool check_sizes(const struct config *c, struct err *e)
     return true;
 }
 
+/* Keys of branching that a file or an argument gives, where no estimator branches. branch.entropy stays: it is the
+ * entropy of every rescoring pass. */
+static void warn_unbranched(const struct config *c, const char *estimator, FILE *warn)
+{
+    struct str keys = { 0 };
+    for (int i = 0; i < config_nkeys; i++) {
+        const char *key = config_keys[i].name;
+        bool branching = (starts_with(key, "branch.") && strcmp(key, "branch.entropy")) ||
+                         !strcmp(key, "advantage.dual_group") || !strcmp(key, "rollout.initial_rollouts");
+        if (branching && config_given(c, key) && !starts_with(config_source(c, key), "preset "))
+            str_printf(&keys, "%s%s", keys.n ? ", " : "", key);
+    }
+    if (keys.n)
+        fprintf(warn, "warning: no effect with algorithm.adv_estimator=%s, which makes no branches: %s\n", estimator,
+                keys.p);
+    str_free(&keys);
+}
+
 /* Estimators that compare a prompt's rollouts need two; keys that only some of them read. */
 static bool check_estimator(const struct config *c, FILE *warn, struct err *e)
 {
@@ -478,6 +497,7 @@ static bool check_estimator(const struct config *c, FILE *warn, struct err *e)
         if (kind == pairs[i].kind && c->rollout.n < 2)
             return fail(e, "rollout.n=%d with algorithm.adv_estimator=%s: 2 or more are needed, %s", c->rollout.n, name,
                         pairs[i].why);
+    if (warn && kind != ALGO_APPO) warn_unbranched(c, name, warn);
     if (warn && c->algorithm.gamma != 1 && kind != ALGO_REINFORCE_PP)
         fprintf(warn, "warning: algorithm.gamma=%g has no effect with algorithm.adv_estimator=%s\n", c->algorithm.gamma,
                 name);

@@ -132,7 +132,8 @@ static bool same_config(const struct trainer *t, const json_t *was, const char *
     bool ok = true;
     json_object_foreach(is, key, value) {
         json_t *old = json_object_get(was, key);
-        if (json_equal(old ? old : json_object_get(defaults, key), value)) continue;
+        if (!old) old = json_object_get(defaults, key);         /* the run is older than the key */
+        if (json_equal(old, value)) continue;
         char *a = old ? json_dumps(old, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : xstrdup("nothing"),
              *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         ok = fail(e, "%s: was made with %s=%.100s, now it is %.100s: %s", path, key, a, b, fix);

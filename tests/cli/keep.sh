@@ -77,12 +77,13 @@ expect "a second sft in one folder" 1 "tuned: another process writes into this f
 kill -TERM $pid
 wait $pid 2>/dev/null
 check "nothing is locked any more" test ! -e tuned/.lock
-for gone in 'rm -rf gone' 'rm gone/$in/.lock' 'rm -rf gone/$in/rollouts' 'rm -rf gone; touch gone'; do
+for gone in 'rm -rf gone' 'rm gone/$in/.lock' 'rm -rf gone/$in/rollouts' 'rm -rf gone && touch gone'; do
     rm -rf gone
     "$app" train "${small[@]}" trainer.default_local_dir=gone --steps 500 trainer.save_freq=0 >two.out 2>&1 &
     pid=$!
     wait_for "grep -qs '\"step\":1,' gone/$in/metrics.jsonl"
-    eval "$gone"
+    # rm fails where the run adds a file to a folder that it is emptying
+    for _ in {1..50}; do if eval "$gone" 2>/dev/null; then break; fi; done
     wait $pid
     check "$gone, while it runs: an error" test $? = 1
     check "$gone: in words" grep -q '^appo: gone/' two.out

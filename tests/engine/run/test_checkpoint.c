@@ -177,7 +177,7 @@ static void another_run(void **state)
     CHECK(ckpt_matches(&x.t, &extra, &s, "F", &e), "%s", e.text);
     x.c.actor.policy_loss_loss_mode = LOSS_CISPO;
     CHECK(!ckpt_matches(&x.t, &extra, &s, "F", &e) &&
-              strstr(e.text, "was made with actor.policy_loss.loss_mode=nothing, now it is \"cispo\""),
+              strstr(e.text, "was made with actor.policy_loss.loss_mode=\"vanilla\", now it is \"cispo\""),
           "%s", e.text);
     x.c.actor.policy_loss_loss_mode = LOSS_PPO;
     ckpt_state_free(&s);

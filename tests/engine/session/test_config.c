@@ -1122,6 +1122,11 @@ static void what_has_no_effect(void **state)
         { "algorithm.adv_estimator=grpo actor.policy_loss.loss_mode=gspo actor.clip_ratio_c=5",
           "warning: actor.clip_ratio_c has no effect with actor.policy_loss.loss_mode=gspo\n" },
         { "algorithm.adv_estimator=grpo actor.policy_loss.loss_mode=gppo actor.clip_ratio_c=5", "" },
+        { "algorithm.adv_estimator=opo branch.points=2 branch.score=random rollout.initial_rollouts=2",
+          "warning: no effect with algorithm.adv_estimator=opo, which makes no branches: rollout.initial_rollouts, "
+          "branch.score, branch.points\n" },
+        { "algorithm.adv_estimator=grpo algorithm.preset=official branch.entropy=full", "" },
+        { "branch.gamma=0.5", "" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = { "" };
