@@ -18,7 +18,7 @@ static void quiet(char *s)
     }
 }
 
-void say_quietly(FILE *f, const char *fmt, ...)
+void print_clean(FILE *f, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

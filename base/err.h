@@ -14,9 +14,9 @@ bool fail(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 
 bool fail_in(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Messages quote names from files, which must not control the terminal: control characters other than line breaks and
- * tabs become '?'. fail, fail_in and err_hint do this themselves; say_quietly is fprintf for all other output that
+ * tabs become '?'. fail, fail_in and err_hint do this themselves; print_clean is fprintf for all other output that
  * quotes a file. */
-void say_quietly(FILE *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void print_clean(FILE *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Prints the message to stderr, then calls die_hook (it prints the arena table), and exits with status 70. */
 _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,6 +1,6 @@
 /* check.h: checks of debug builds (make DEBUG=1) after every operation. The linker puts a function of check_ops.c in
  * front of each op_* (ld --wrap); the operations do not know of it, and an operation without one does not link. An
- * impossible result ends the run with the operation, the row and the column. */
+ * impossible result ends the run with a message that names the operation, the row and the column. */
 #pragma once
 #include "kernels/ops.h"
 

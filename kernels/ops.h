@@ -26,7 +26,7 @@ struct op_shape {
     int vocab;
     bool trains;                    /* backward kernels are needed too */
 };
-bool ops_take(const struct op_shape *s, struct err *e);
+bool ops_support(const struct op_shape *s, struct err *e);
 
 /* x[n][dim] = table[ids[n]][dim] */
 void op_embed(elem_t *x, const elem_t *table, const int *ids, int64_t n, int dim);

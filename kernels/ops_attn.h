@@ -29,11 +29,12 @@ void op_attn_back(elem_t *dqkv, const elem_t *dout, const elem_t *out, const acc
                   const struct attn_plan *p, struct heads h);
 
 /* On a GPU of compute capability 9.0 with bf16 and numerics=fast, heads of 64 and 128 have two implementations.
- * attn_choose() selects the one that op_attn and op_attn_back use from now on and returns the one used until now;
- * ATTN_NO_CHOICE only asks. It returns ATTN_NO_CHOICE where there is no choice, and then changes nothing.
+ * attn_choose() selects the one that op_attn and op_attn_back use from now on and returns the one used until now.
+ * With ATTN_NO_CHOICE it returns the one in use and changes nothing. Elsewhere there is only one implementation:
+ * attn_choose() changes nothing and returns ATTN_NO_CHOICE.
  * APPO_ATTN=mma|wgmma selects at the start; the default is mma. */
 enum attn_impl { ATTN_NO_CHOICE, ATTN_MMA, ATTN_WGMMA };
-enum attn_impl attn_choose(enum attn_impl way);
+enum attn_impl attn_choose(enum attn_impl impl);
 
 /* Paged keys and values of one layer. A page holds KV_PAGE positions of one sequence; its inner layout belongs to the
  * backend. A pool of P pages is P * kv_page_elems(h) elements. */

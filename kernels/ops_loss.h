@@ -22,22 +22,29 @@ enum loss_agg {
     AGG_SEQ_MEAN_TOKEN_SUM_NORM,        /* sum of all tokens / max_len */
     AGG_SEQ_MEAN_TOKEN_SUM_NORM_ROWS    /* sum of all tokens / (max_len x live rows), Dr. GRPO (Liu et al. 2025) */
 };
-enum future_mode { FUTURE_OFF, FUTURE_SCALE, FUTURE_FIPO, FUTURE_CENTER };
+/* The factor W / A; iw is the influence weight A_fut. */
+enum future_mode {
+    FUTURE_OFF,                         /* 1 */
+    FUTURE_SCALE,                       /* 1 + b iw */
+    FUTURE_FIPO,                        /* iw */
+    FUTURE_CENTER                       /* 1 + b (iw - 1) */
+};
+/* Estimates of KL from d = logp - logp_ref: d, |d|, d^2 / 2, and op_kl's k3. */
 enum kl_kind { KL_OFF, KL_K1, KL_ABS, KL_K2, KL_K3 };
 struct future_rule {
     enum future_mode mode;
-    double b;
-    double gamma;
-    double lo, hi;                  /* hi <= lo: min(raw, 10) */
-    double leave_out;               /* ln c; INFINITY: none */
-    double safety_thresh;           /* INFINITY: off */
+    double b;                       /* weight of iw in SCALE and CENTER */
+    double gamma;                   /* discount of the sum of later deltas */
+    double lo, hi;                  /* clamp of iw; hi <= lo: min(raw, 10) */
+    double leave_out;               /* ln c, the bound above which the sum leaves a delta out; INFINITY: none */
+    double safety_thresh;           /* ratio above which iw is clamped to [0.8, 1] where A < 0; INFINITY: off */
 };
 struct loss_rule {
     enum loss_mode mode;
     double clip_low, clip_high;
     double clip_c;                  /* <= 0: no dual clip */
     bool raw_delta;
-    bool drop_rows;                 /* a row with more than one token at the dual clip (A < 0) leaves pg */
+    bool drop_rows;                 /* a row with more than one token at the dual clip (A < 0) is left out of pg */
     double entropy_floor;           /* > 0: tokens of lower entropy give no loss but stay in the denominators (the
                                      * "80/20" rule, with op_entropy_floor) */
     struct future_rule future;
@@ -64,8 +71,8 @@ struct loss_stats {
     double pg;
     double kl;
     double entropy;
-    double ppo_kl;
-    double clipfrac;
+    double ppo_kl;                  /* mean of -delta */
+    double clipfrac;                /* share of tokens at the clip bound */
     double clipfrac_lower;          /* at the dual clip */
     double factor_mean, factor_min, factor_max;         /* W / A */
     double iw_mean, iw_min, iw_max;                     /* A_fut */

@@ -14,7 +14,11 @@ RL_FN double rl_branch_factor(double sum, const struct branch_rule *r)
 
 /* Mean and std of one row's values, in three walks: add, mean, std. flat: all values are equal, which a rounded mean
  * would not show; a NaN among them is not flat. */
-struct rl_moments { double sum, lo, hi, mean, std; bool flat; };
+struct rl_moments {
+    double sum, lo, hi;
+    double mean, std;
+    bool flat;
+};
 RL_FN struct rl_moments rl_moments_start(void)
 {
     struct rl_moments s = { 0, (double)INFINITY, (double)-INFINITY, 0, 0, false };
@@ -35,7 +39,13 @@ RL_FN double rl_square(double x, double mean) { return (x - mean) * (x - mean); 
 RL_FN double rl_zscore(const struct rl_moments *s, double x) { return s->flat ? 0 : (x - s->mean) / (s->std + 1e-6); }
 
 /* Rewards of the rows of one prompt and kind (dual-group advantage, eq. (6)). */
-struct rl_group { double sum, square, mean, std; int n; bool flat; };
+struct rl_group {
+    double sum;
+    double square;                  /* sum of the squared distances from the mean */
+    double mean, std;
+    int n;
+    bool flat;
+};
 RL_FN void rl_group_std(struct rl_group *g)
 {
     g->std = g->n ? sqrt(g->square / g->n) : 0;
@@ -70,7 +80,17 @@ RL_FN double rl_scale_start(int64_t *at, const struct branch_record *rec, int64_
 
 /* Scores and lengths of the rows of one prompt, in three walks in row order: add, mean, std. Unbiased std; exactly 0
  * where all scores are equal. */
-struct rl_prompt { double sum, lo, hi, weighted, length, best, second, mean, square, std; int n, best_row; };
+struct rl_prompt {
+    double sum, lo, hi;             /* of the scores */
+    double weighted;                /* sum of score x length */
+    double length;                  /* sum of the lengths */
+    double best, second;            /* the two highest scores */
+    double mean;
+    double square;                  /* sum of the squared distances from the mean */
+    double std;
+    int n;
+    int best_row;
+};
 RL_FN struct rl_prompt rl_prompt_start(void)
 {
     const double inf = (double)INFINITY;

@@ -50,7 +50,7 @@ void *arena_elems(struct arena *a, int64_t n, const char *what)
     return arena_get(a, (size_t)n * a->elem_bytes, what);
 }
 size_t arena_mark(const struct arena *a) { return a->used; }
-void arena_back(struct arena *a, size_t mark) { ENSURE(mark <= a->used); a->used = mark; }
+void arena_release(struct arena *a, size_t mark) { ENSURE(mark <= a->used); a->used = mark; }
 
 void arena_print(const struct arena *a, FILE *f)
 {

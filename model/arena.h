@@ -26,6 +26,6 @@ void arena_free(struct arena *a);
 void *arena_get(struct arena *a, size_t bytes, const char *what);
 void *arena_elems(struct arena *a, int64_t n, const char *what);                /* n of elem_bytes */
 size_t arena_mark(const struct arena *a);
-void arena_back(struct arena *a, size_t mark);
+void arena_release(struct arena *a, size_t mark);
 /* The total, then one line a name: bytes and purpose. */
 void arena_print(const struct arena *a, FILE *f);

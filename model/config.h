@@ -14,7 +14,12 @@ enum { CONFIG_EOS_FILE = 8, CONFIG_EOS_MAX = 32 };
  * is far below 2^63. */
 struct model_config {
     char arch[48];                  /* "LlamaForCausalLM", "Qwen2ForCausalLM" or "Qwen3ForCausalLM" */
-    int vocab, dim, layers, heads, kv_heads, head_dim, ff, max_len;
+    int vocab;
+    int dim;                        /* of the residual stream */
+    int layers;
+    int heads, kv_heads, head_dim;
+    int ff;                         /* width of the feed-forward block */
+    int max_len;                    /* max_position_embeddings */
     bool qkv_bias;                  /* q, k and v have a bias, o has none (Qwen2) */
     bool qk_norm;                   /* RMSNorm over head_dim on q and k before the rotation (Qwen3) */
     bool tied;                      /* the output matrix is the embedding */

@@ -320,7 +320,7 @@ static bool find_gguf(const struct model *m, const struct gguf *g, struct tensor
 
 static bool supported(const struct model_config *c, const char *path, struct err *e)
 {
-    return ops_take(
+    return ops_support(
         &(struct op_shape){
             .name = path, .h = { c->heads, c->kv_heads, c->head_dim }, .dim = c->dim, .vocab = c->vocab },
         e);

@@ -34,7 +34,7 @@ struct model {
     int params;                     /* tensors */
     struct param *param;            /* [params], in the order of the flat vector */
     struct layer_at *layer;         /* [layers] */
-    int64_t embed, norm, head;      /* head == embed when tied */
+    int64_t embed, norm, head;      /* where they begin in the flat vector; head == embed when tied */
     elem_t *w;                      /* [count], device */
     acc_t *freq;                    /* [head_dim / 2], device: rope_freq */
     double query_scale;             /* rope_logit_scale: multiplies queries after the rotation; 1 without YaRN */

@@ -1,6 +1,6 @@
 /* calc.h: the embedded python tool. A small calculator for the arithmetic part of Python that prints what Python
- * prints.
- * It starts no process and has no access to anything outside the text; struct calc_limits bounds every cost. */
+ * prints. It starts no process and has no access to anything outside the text; struct calc_limits bounds every
+ * cost. */
 #pragma once
 #include "base/str.h"
 
@@ -26,7 +26,6 @@ extern const struct calc_limits calc_embedded;      /* of the embedded policy: 8
 
 /* Appends the output of src[0..n) to out, without a last newline; "(no output)" if there is none. A failing program
  * appends its output up to the error, then one line: "error: syntax", "error: zero division", "error: too large",
- * "error:
- * too long", "error: too deep", "error: unknown name", "error: bad value" (sqrt(-1), gcd(1.5,2), the value of print()).
- * src may hold any bytes. */
+ * "error: too long", "error: too deep", "error: unknown name", "error: bad value" (sqrt(-1), gcd(1.5,2), the value of
+ * print()). src may hold any bytes. */
 void calc_run(struct str *out, const char *src, size_t n, const struct calc_limits *lim);

@@ -51,7 +51,7 @@ struct task {
     enum answer_kind kind;              /* kind of the answer */
     int n_steps;
     struct step step[TASK_STEPS];       /* the expert's calls */
-    /* its last thought before the answer: the key that precedes the answer, or "done" */
+    /* the expert's last thought before the answer: the key that precedes the answer, or "done" */
     char *last;
 };
 

@@ -21,7 +21,9 @@ struct branch_config {
 };
 /* The presets: paper and default differ in strict_first and the fallback only; official is the released code. The
  * caller sets per_row. */
-struct branch_config branch_paper(void), branch_official(void), branch_default(void);
+struct branch_config branch_paper(void);
+struct branch_config branch_official(void);
+struct branch_config branch_default(void);
 
 /* One rollout of a prompt: vectors of n positions. Values where m = 0 may be NaN. */
 struct branch_view {
@@ -40,7 +42,8 @@ struct branch_key {
 struct branch_choice {
     int row;                        /* index in rows[] */
     int pos;                        /* response position */
-    double score, zf, zh;
+    double score;                   /* the ranking key of the signal */
+    double zf, zh;                  /* Z(F), Z(H) */
     bool strict;                    /* Z(H) > 0 and Z(F) > 0 */
     bool entropy_fallback;          /* the rollout's F is constant, so Z(H) was the score */
 };
@@ -63,7 +66,7 @@ struct branch_row {
     struct branch_view view;
     int uid;                        /* of its prompt */
     int prompt_len;
-    const uint8_t *solid;           /* 0: padding, which no length counts; NULL: there is none */
+    const uint8_t *solid;           /* 0: padding, not counted in any length; NULL: no padding */
 };
 struct branch_request {
     int uid;

@@ -369,7 +369,7 @@ static bool report(const struct reading *r, FILE *say, struct err *e)
         const char *p = r->problems->p;
         for (size_t n; *p; p += n + (p[n] == '\n')) {
             n = strcspn(p, "\n");
-            say_quietly(say, "appo: %.*s\n", (int)n, p);
+            print_clean(say, "appo: %.*s\n", (int)n, p);
         }
     }
     return fail(e, "%d keys are rejected; nothing was started", r->wrong);
@@ -392,8 +392,8 @@ bool config_apply(struct config *c, struct settings *s, FILE *say, struct err *e
     config_verl_after(&r);
     bool ok = report(&r, say, e) && config_derive(c, say, e);
     if (ok && r.foreign) config_verl_notes(&r);
-    if (say && ignored.n) say_quietly(say, "ignored, options of other engines: %s\n", ignored.p);
-    if (say && ok && notes.n) say_quietly(say, "%s", notes.p);
+    if (say && ignored.n) print_clean(say, "ignored, options of other engines: %s\n", ignored.p);
+    if (say && ok && notes.n) print_clean(say, "%s", notes.p);
     free(row);
     str_free(&problems);
     str_free(&ignored);

@@ -25,7 +25,7 @@ static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
      * numbers */
     size_t mark = arena_mark(a);
     arena_get(a, batch_bytes(l), "batch");
-    arena_back(a, mark);
+    arena_release(a, mark);
 }
 
 static void lay_out_state(struct learner *l, struct arena *a)
@@ -102,7 +102,7 @@ static void forward(struct learner *l, const struct model *m, const struct pack 
         out.slot = put(a, kv->slot, n * (size_t)kv->copies * sizeof(int64_t), "slots");
     }
     model_forward(m, &l->acts, &b, kv ? &out : NULL);
-    arena_back(a, mark);            /* later copies into this memory are queued behind the forward pass */
+    arena_release(a, mark);            /* later copies into this memory are queued behind the forward pass */
 }
 
 /* For a whole pack, adjacent: logp[targets], entropy[rows] and least[rows], the log-prob of the least likely entry that
@@ -184,10 +184,10 @@ void learner_score(struct learner *l, const struct pack *p, const struct score_r
             op_top_k_entropy((struct top_k_entropy_args){
                 .ent = c.ent, .least = c.least, .lse = c.lse, .x = l->logits, .inv_temp = r->inv_temp, .k = r->top_k,
                 .n = c.n, .vocab = m.c.vocab, .ld = vocab_ld(&m) });
-        arena_back(&l->work, mark);
+        arena_release(&l->work, mark);
     }
     numbers_get(p, numbers, r->top_k > 0, logp, entropy);
-    arena_back(&l->work, start);
+    arena_release(&l->work, start);
 }
 
 void learner_zero(struct learner *l) { dev_zero(l->g, (size_t)l->m->count * sizeof *l->g); }
@@ -228,7 +228,7 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
             .tgt = c.tgt, .n = c.n, .vocab = m->c.vocab, .ld = vocab_ld(m) });
         head_back(m, l->head_dx, l->logits, l->head_x, c.n, l->g);
         op_rows_put(l->dhidden, l->head_dx, c.row, c.n, m->c.dim);
-        arena_back(&l->work, mark);
+        arena_release(&l->work, mark);
     }
     size_t n = (size_t)p->n;
     struct batch b = { .n = p->n, .plan = p->plan };
@@ -236,7 +236,7 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
     b.pos = put(&l->work, p->pos, n * sizeof(int), "positions");
     model_backward(m, &l->acts, &b, l->dhidden, l->g);
     numbers_get(p, numbers, false, logp, entropy);
-    arena_back(&l->work, start);
+    arena_release(&l->work, start);
     l->rows_run += 3 * p->n;            /* a forward pass, and a backward pass, which costs two */
     l->targets_run += p->targets;
 }

@@ -15,13 +15,15 @@ struct learner {
     int64_t steps;                      /* AdamW steps done */
     int64_t max_rows;                   /* of a micro-batch */
     int64_t chunk;                      /* rows of logits at once */
-    elem_t *logits, *head_x, *head_dx, *dhidden;
+    elem_t *logits;                     /* [chunk][vocab_ld] */
+    elem_t *head_x, *head_dx;           /* [chunk][dim] input of the head, and its gradient */
+    elem_t *dhidden;                    /* [max_rows][dim] gradient of the final hidden states */
     struct arena state;                 /* optimizer and gradient */
     struct arena work;                  /* activations, logits and the batch */
-    /* since the start; a gradient counts three times: forward, and backward as two */
+    /* Work since the start. A gradient pass counts three times: forward once, backward as two forward passes. */
     int64_t rows_run;
     int64_t targets_run;
-    int skipped_in_row;                 /* updates in a row whose gradient was not finite */
+    int skipped_in_row;                 /* consecutive updates whose gradient was not finite */
 };
 
 struct learner_rule {
@@ -44,7 +46,7 @@ static inline size_t moment_bytes(const struct learner *l)
  * memory they need. */
 void learner_warm_up(struct learner *l);
 
-/* Where keys and values also go. */
+/* Pages that a scoring pass also writes its keys and values to. */
 struct kv_fill {
     elem_t *pool;
     int64_t layer_stride;
@@ -52,7 +54,7 @@ struct kv_fill {
     int copies;
 };
 struct score_rule {
-    const elem_t *w;                    /* NULL: the model's own weights */
+    const elem_t *w;                    /* weights to score under; NULL: the model's own */
     double inv_temp;
     int top_k;                          /* > 0: entropy over the top_k most likely entries and the target only */
     const struct kv_fill *kv;           /* may be NULL */

@@ -41,7 +41,7 @@ void token_scorer_make(struct token_scorer *s, const struct model *m, int64_t ma
     arena_make(&s->arena, "scoring", need);
     lay_out(s, &s->arena);
     /* each batch takes its memory from the end */
-    arena_back(&s->arena, arena_mark(&s->arena) - (batch_bytes(s) + 255) / 256 * 256);
+    arena_release(&s->arena, arena_mark(&s->arena) - (batch_bytes(s) + 255) / 256 * 256);
 }
 
 void token_scorer_free(struct token_scorer *s)
@@ -112,7 +112,7 @@ void token_scorer_run(struct token_scorer *s, const struct pack *p, double inv_t
                        .pos = put(a, p->pos, n * sizeof(int), "positions"),
                        .plan = p->plan };
     model_forward(s->m, &s->acts, &b, NULL);
-    arena_back(a, mark);
+    arena_release(a, mark);
     for (int64_t from = 0; from < p->rows; from += s->chunk) {
         int rows = (int)MIN(s->chunk, p->rows - from);
         size_t bytes = (size_t)rows * sizeof(acc_t);
@@ -127,6 +127,6 @@ void token_scorer_run(struct token_scorer *s, const struct pack *p, double inv_t
         scatter(logp, lp, flat, rows, 1);
         scatter(entropy, ent, flat, rows, 1);
         if (s->top) chunk_top(s, flat, rows, inv_temp, top_id, top_logp);
-        arena_back(a, mark);
+        arena_release(a, mark);
     }
 }

@@ -59,7 +59,7 @@ void print_notes(const char *key, const struct str *note)
     int lines = 0;
     for (const char *p = note->p; p && *p; lines++) {
         size_t n = strcspn(p, "\n");
-        if (lines < NOTES_SHOWN) say_quietly(stderr, "%s: %.*s\n", key, (int)n, p);
+        if (lines < NOTES_SHOWN) print_clean(stderr, "%s: %.*s\n", key, (int)n, p);
         p += n + (p[n] == '\n');
     }
     if (lines > NOTES_SHOWN) fprintf(stderr, "%s: %d more lines like these\n", key, lines - NOTES_SHOWN);

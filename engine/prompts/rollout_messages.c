@@ -44,7 +44,7 @@ static bool ends_with_call(const struct chat_message *m, const struct tag_pieces
         const struct tag_piece *p = &cut->p[i];
         if (p->begin >= end) continue;
         *n = end;
-        return p->part == TAG_SAID && p->end == end && tools_find_call(&f, m->text + p->begin, end - p->begin, 1);
+        return p->part == TAG_POLICY && p->end == end && tools_find_call(&f, m->text + p->begin, end - p->begin, 1);
     }
     return false;
 }
@@ -57,15 +57,14 @@ static void add_pieces(struct rollout_messages *x, const struct call_form *f, co
         const struct tag_piece *p = &cut->p[i];
         size_t end = p->end < n ? p->end : n;
         const char *text = m->text + p->begin;
-        bool own = !m->quiet && (p->part == TAG_SAID || learn_results);
+        bool own = !m->quiet && (p->part == TAG_POLICY || learn_results);
         if (p->part == TAG_RESULT) add_result(x, f, text, p->end - p->begin, own);
         else if (p->begin < end) *add_piece(x) = (struct chat_piece){ .text = text, .n = end - p->begin, .own = own };
     }
 }
 
-/* Adds the turn that begins with the assistant's message m[i], in pieces or unchanged. Returns how many messages it
- * has.
- */
+/* Adds the turn that begins with the assistant's message m[i], in pieces or unchanged. Returns the number of its
+ * messages. */
 static int add_turn(struct rollout_messages *x, const struct chat_message *m, int n, int i, const struct call_form *f,
                     bool learn_results)
 {
@@ -79,7 +78,7 @@ static int add_turn(struct rollout_messages *x, const struct chat_message *m, in
         /* not the last message, nor one of several results */
         more = i + used + 1 < n && m[i + used].role == CHAT_TOOL && m[i + used + 1].role != CHAT_TOOL && plain(a) &&
                (m[i + used + 1].role != CHAT_ASSISTANT || plain(&m[i + used + 1])) && ends_with_call(a, &cut, &end);
-        whole &= !more && (!cut.n || (cut.n == 1 && cut.p[0].part == TAG_SAID)) &&
+        whole &= !more && (!cut.n || (cut.n == 1 && cut.p[0].part == TAG_POLICY)) &&
                  !(f->chat->v.think != CHAT_THINK_NONE && thinks_again(a));
         add_pieces(x, f, a, &cut, more ? end : a->n, learn_results);
         tag_pieces_free(&cut);

@@ -17,7 +17,7 @@ struct mean {
     int64_t n;
 };
 
-/* One step's counters. Behind each: the metric made of it. A share is of what is named after "of". */
+/* One step's sums. The comment behind a member names the metric made of it; "of" says over what a mean is taken. */
 struct step_sums {
     /* initial rollouts, one number each */
     struct mean reward_init;            /* critic/rewards, appo/reward_init */

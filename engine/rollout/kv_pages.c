@@ -59,7 +59,7 @@ static void seq_room(struct kv_seq *s, int pages)
 
 void kv_fork(struct kv *kv, struct kv_seq *dst, const struct kv_seq *src, int len)
 {
-    int pages = kv_need(len);
+    int pages = kv_pages_for(len);
     ENSURE(dst->n_pages == 0 && dst->len == 0 && len >= 0 && len <= src->len && pages <= src->n_pages);
     seq_room(dst, pages);
     for (int i = 0; i < pages; i++) {
@@ -102,7 +102,7 @@ int64_t kv_slot(struct kv *kv, struct kv_seq *s, int pos, uint64_t version)
 void kv_cut(struct kv *kv, struct kv_seq *s, int len)
 {
     ENSURE(len >= 0 && len <= s->len);
-    while (s->n_pages > kv_need(len)) page_release(kv, s->page[--s->n_pages]);
+    while (s->n_pages > kv_pages_for(len)) page_release(kv, s->page[--s->n_pages]);
     s->len = len;
 }
 
@@ -115,14 +115,14 @@ void kv_drop(struct kv *kv, struct kv_seq *s)
 
 int kv_claim(const struct kv *kv, const struct kv_seq *s, int len)
 {
-    int claim = 0, last = kv_need(len);
+    int claim = 0, last = kv_pages_for(len);
     for (int i = s->len / KV_PAGE; i < last; i++) claim += i >= s->n_pages || kv->ref[s->page[i]] > 1;
     return claim;
 }
 
 void kv_check(const struct kv *kv, const struct kv_seq *s, uint64_t version)
 {
-    ENSURE(s->n_pages == kv_need(s->len));
+    ENSURE(s->n_pages == kv_pages_for(s->len));
     for (int i = 0; i < s->n_pages; i++) {
         ENSURE(s->page[i] >= 0 && s->page[i] < kv->pages && kv->ref[s->page[i]] > 0);
         if (kv->version[s->page[i]] != version) stale(kv, s->page[i], version);

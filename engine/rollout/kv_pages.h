@@ -26,7 +26,7 @@ struct kv_seq {
 };
 
 /* pages that hold len positions */
-static inline int kv_need(int len) { return (int)ceil_div(len, KV_PAGE); }
+static inline int kv_pages_for(int len) { return (int)ceil_div(len, KV_PAGE); }
 
 /* The pool comes from the arena (a dry one only counts), the bookkeeping from the heap. */
 void kv_make(struct kv *kv, const struct model *m, int pages, struct arena *a);

@@ -82,7 +82,7 @@ struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, s
                            .kv = kv,
                            .box = *box,
                            .c = *c,
-                           .limits = { .max_len = c->max_len, .table_ld = kv_need(c->max_len) } };
+                           .limits = { .max_len = c->max_len, .table_ld = kv_pages_for(c->max_len) } };
     rollout_set(r, c);
     if (t && tokenizer_vocab(t) > m->c.vocab)
         die("the tokenizer has ids up to %d, the model %d rows for them", tokenizer_vocab(t) - 1, m->c.vocab);

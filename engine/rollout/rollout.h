@@ -28,22 +28,24 @@ struct rollout_config {
      * sequence that is not in this run). False: nothing is left to evict. */
     bool (*evict)(void *ctx);
     void *evict_ctx;
-    /* Optional. When it becomes nonzero the run ends between two passes, and its sequences are of no use. */
+    /* Optional. When it becomes nonzero the run ends between two passes; its sequences are then to be discarded. */
     const volatile sig_atomic_t *halt;
 };
 
 struct rollout_stats {
     /* independent of timing */
-    int64_t generated, tool_tokens, calls;
-    /* calls answered from a record: the query itself was found, and not */
-    int64_t search_hits, search_misses;
+    int64_t generated;                  /* tokens sampled */
+    int64_t tool_tokens;                /* tokens of tool results */
+    int64_t calls;
+    int64_t search_hits;                /* recorded searches whose own query was found */
+    int64_t search_misses;              /* the others */
     int64_t timeouts;                   /* calls of tools outside of this process that passed tool_timeout_s */
     int64_t prefilled;                  /* rows run that sampled no token */
     int64_t forwards;                   /* passes */
     int64_t kv_dropped;                 /* sequences whose pages were evicted */
     bool halted;                        /* the run ended early */
     double wall_s;
-    double tool_wait_s;                 /* only tools were running */
+    double tool_wait_s;                 /* seconds in which tools ran and no pass did */
     int peak_pages;
 };
 

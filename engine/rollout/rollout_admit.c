@@ -126,7 +126,7 @@ void slots_admit(struct rollout *r)
     }
     if (!r->n_live && r->run.next < r->run.n && r->run.done < r->run.n)
         die("a sequence of up to %d tokens needs %d pages of keys and values; of the pool's %d others hold all but %d",
-            sequence_limit(r, r->run.seq[r->run.next]), kv_need(sequence_limit(r, r->run.seq[r->run.next])),
+            sequence_limit(r, r->run.seq[r->run.next]), kv_pages_for(sequence_limit(r, r->run.seq[r->run.next])),
             r->kv->pages, r->kv->free);
 }
 

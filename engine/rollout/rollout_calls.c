@@ -53,9 +53,8 @@ static bool blank(const char *p, size_t n)
     return true;
 }
 
-/* Sets c->begin and c->end to the response positions of the tokens since tail_at that hold any byte of text [begin,
- * end).
- */
+/* Sets c->begin and c->end to the response positions of the tokens since tail_at that hold any byte of the text
+ * [begin, end). */
 static void span(const struct rollout *r, const struct seq_slot *s, size_t begin, size_t end, struct call *c)
 {
     const struct sequence *seq = s->seq;

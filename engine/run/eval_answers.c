@@ -167,8 +167,8 @@ static void put_line(struct str *o, const struct answers *x, const struct group 
                      int prompt, int k)
 {
     static const char *const finish[] = { "none", "end", "length" };
-    const struct env_prompt *t = &g->task;
-    const char *gts = t->from_data ? t->from_data->ground_truth : t->q.answer;
+    const struct env_prompt *t = &g->prompt;
+    const char *gts = t->from_data ? t->from_data->ground_truth : t->task.answer;
     struct str text = { 0 };
     char score[32];
     trajectory_text(r, x->s, &text);

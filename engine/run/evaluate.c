@@ -273,7 +273,7 @@ static void put_share(FILE *f, int part, int n, int trials)
 /* A line of a table of one evaluation: 78 columns with short names of sources. */
 static void alone(const char *name, int width, const struct eval_source *r, FILE *f)
 {
-    say_quietly(f, "%-*s", width, name);
+    print_clean(f, "%-*s", width, name);
     put_share(f, r->correct, r->n, r->greedy_n);
     put_share(f, r->greedy_correct, r->greedy_n, r->greedy_n);
     fprintf(f, " %10.2f %7.1f\n", per(r->calls, r->n), per(r->length, r->n));
@@ -281,7 +281,7 @@ static void alone(const char *name, int width, const struct eval_source *r, FILE
 
 static void both(const char *name, int width, const struct eval_source *b, const struct eval_source *a, FILE *f)
 {
-    say_quietly(f, "%-*s", width, name);
+    print_clean(f, "%-*s", width, name);
     fprintf(f, " %5.1f -> %5.1f   %5.1f -> %5.1f", 100 * per(b->correct, b->n), 100 * per(a->correct, a->n),
             100 * per(b->greedy_correct, b->greedy_n), 100 * per(a->greedy_correct, a->greedy_n));
     fprintf(f, "   %4.2f -> %4.2f   %5.1f -> %5.1f\n", per(b->calls, b->n), per(a->calls, a->n), per(b->length, b->n),

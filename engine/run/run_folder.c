@@ -179,7 +179,7 @@ static bool remove_temporary(void *ctx, const char *dir, const char *name, struc
     else if (!manifest_remove(path.p)) {
         char *to = dir_unused(dir, "old-");
         if (rename(path.p, to) == 0)
-            say_quietly(stderr, "%s: holds files that this program did not write; they are in %s now\n", path.p, to);
+            print_clean(stderr, "%s: holds files that this program did not write; they are in %s now\n", path.p, to);
         free(to);
     }
     str_free(&path);

@@ -16,25 +16,25 @@ void env_close(struct env *v)
     search_cache_close(v->tools.cache);
 }
 
-const char *env_prompt_text(const struct env_prompt *t) { return t->from_data ? t->from_data->user : t->q.text; }
+const char *env_prompt_text(const struct env_prompt *t) { return t->from_data ? t->from_data->user : t->task.text; }
 const char *env_prompt_source(const struct env_prompt *t)
 {
-    return t->from_data ? t->from_data->data_source : family_name[t->q.family];
+    return t->from_data ? t->from_data->data_source : family_name[t->task.family];
 }
 
 void env_prompt_begin(struct env *v, struct env_prompt *t, int family, enum split split, uint64_t seed, uint64_t index)
 {
-    task_make(&t->q, family, split, seed, index);
+    task_make(&t->task, family, split, seed, index);
     t->scope = v->next_scope++;
-    for (int i = 0; i < t->q.n_pages; i++)
-        corpus_add(v->tools.corpus, t->scope, t->q.pages[i].title, t->q.pages[i].text);
+    for (int i = 0; i < t->task.n_pages; i++)
+        corpus_add(v->tools.corpus, t->scope, t->task.pages[i].title, t->task.pages[i].text);
 }
 
 void env_prompt_end(struct env *v, struct env_prompt *t)
 {
     if (t->from_data) return;
-    if (t->q.n_pages) corpus_drop(v->tools.corpus, t->scope);
-    task_free(&t->q);
+    if (t->task.n_pages) corpus_drop(v->tools.corpus, t->scope);
+    task_free(&t->task);
 }
 
 static void run(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n, struct str *out)

@@ -16,9 +16,9 @@ struct env {
 
 /* A prompt in the environment. The pages of an embedded task are in the corpus under its scope until env_prompt_end. */
 struct env_prompt {
-    const struct prompt *from_data; /* NULL: the embedded task q */
-    const struct ids *prompt;       /* from data: its token ids */
-    struct task q;
+    const struct prompt *from_data; /* its record; NULL: an embedded task */
+    const struct ids *ids;          /* from data: its token ids */
+    struct task task;               /* the embedded task */
     int64_t scope;
 };
 const char *env_prompt_text(const struct env_prompt *t);

@@ -150,7 +150,7 @@ bool memory_fits_share(const struct config *c, const char *path, enum memory_pur
     const struct op_shape asked = {
         path, { shape.heads, shape.kv_heads, shape.head_dim }, shape.dim, shape.vocab, what != MEMORY_SAMPLE
     };
-    if (!ops_take(&asked, e)) return false;
+    if (!ops_support(&asked, e)) return false;
     memory_estimate_make_as(&n, &shape, c, &(struct memory_rule){ what, 0 });
     dev_memory(&left, &total);
     size_t kept = strcmp(dev_name(), "cpu") ? 0 : left / 20;

@@ -85,8 +85,8 @@ static bool write_tokenizer_config(const struct tokenizer *t, const struct model
     return ok;
 }
 
-/* GGUF has its vocabulary and chat template as values, not as files. Its weights are worth having even where the
- * vocabulary is of a kind not read here. */
+/* GGUF has its vocabulary and chat template as values, not as files. The weights are exported even if this
+ * program cannot read the kind of vocabulary. */
 static bool from_gguf(const char *path, const char *to, struct err *e)
 {
     struct str s = { 0 };

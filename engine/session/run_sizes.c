@@ -32,7 +32,7 @@ int64_t session_pages(const struct config *c)
 {
     int64_t kept =
         c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_prompts(c) * c->rollout.initial_rollouts : 0;
-    return kv_need(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
+    return kv_pages_for(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
 }
 
 struct learner_rule learner_rule_of(const struct config *c)

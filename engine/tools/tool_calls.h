@@ -62,7 +62,7 @@ struct found_call {
 bool tools_find_call(struct found_call *c, const char *text, size_t n, size_t fresh);
 
 enum tag_part {
-    TAG_SAID,                       /* written by the policy */
+    TAG_POLICY,                     /* written by the policy */
     /* Text of a result: <result> to </result> behind a call, with only white space between; without the tags, that
      * white space and the line breaks inside the tags. Its </result> is the one that pairs with the <result> if there
      * is one (a page may hold such tags), else the next one. */

@@ -96,7 +96,7 @@ static void put_result(struct cutter *c, size_t at, size_t end)
 static void cut_call(struct cutter *c, size_t end)
 {
     size_t at = end;
-    put(c, TAG_SAID, c->said, end);
+    put(c, TAG_POLICY, c->said, end);
     pass(c, end);
     while (at < c->n && is_space(c->text[at])) at++;
     if (!stands(c, at, open_tag, OPEN)) return;
@@ -114,7 +114,7 @@ static void cut_quoted(struct cutter *c, size_t at)
     if (end == nowhere) return;
     for (int t = 0; t < tool_table.n; t++)
         if (find_next(c, tool_table.row[t].close, at + OPEN, &c->call[t]) < end) return;
-    put(c, TAG_SAID, c->said, at);
+    put(c, TAG_POLICY, c->said, at);
     put(c, TAG_QUOTED, at, end);
     pass(c, end);
 }
@@ -129,7 +129,7 @@ int tags_cut(struct tag_pieces *x, const char *text, size_t n)
         if (call_ends(&f, text, end, c.floor)) cut_call(&c, end);
         else if (end >= c.said + OPEN && stands(&c, end - OPEN, open_tag, OPEN)) cut_quoted(&c, end - OPEN);
     }
-    put(&c, TAG_SAID, c.said, n);
+    put(&c, TAG_POLICY, c.said, n);
     free(c.mark);
     return x->n;
 }

@@ -56,7 +56,7 @@ struct tool_pool {
 static _Thread_local struct job *here;      /* the call this thread runs */
 
 void tools_status(enum call_status status) { if (here) here->status = status; }
-bool tools_given_up(void) { return here && atomic_load(&here->late); }
+bool tools_cancelled(void) { return here && atomic_load(&here->late); }
 
 static void jobs_make(struct jobs *q) { q->first = NULL; q->last = &q->first; }
 

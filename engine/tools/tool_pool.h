@@ -23,7 +23,7 @@ typedef void tool_run(void *ctx, const struct tool_caller *who, int tool, const 
                       struct str *out);
 /* A call of a tool outside of this process that passes its time is reported as late, and its thread is cancelled
  * (pthread_cancel, deferred: at the next system call that waits; pthread_cleanup_push releases what run holds). A run
- * function that waits nowhere polls tools_given_up(). */
+ * function that waits nowhere polls tools_cancelled(). */
 struct toolbox {
     tool_run *run;
     void *ctx;
@@ -35,7 +35,7 @@ struct toolbox {
  * elsewhere. */
 void tools_status(enum call_status status);
 /* Within run: whether the call was cancelled, so that its result will be dropped. */
-bool tools_given_up(void);
+bool tools_cancelled(void);
 
 struct tool_pool;
 struct tool_done {

@@ -207,8 +207,8 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
         }
 }
 
-/* New branches know only what they were sampled with. Scores under other weights, or another entropy, are needed if the
- * branches are trained against a reference, and if a later round chooses points on them. */
+/* New branches have only the numbers of their sampling. Scores under other weights, or another entropy, are needed if
+ * the branches are trained against a reference, and if a later round chooses points on them. */
 static void score_new(struct trainer *t, struct group *g, int n, const int *before, int round, bool stale,
                       struct step_sums *z)
 {

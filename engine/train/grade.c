@@ -112,8 +112,8 @@ void trajectory_grade(const struct group *g, struct trajectory *r, const struct 
 {
     struct str text = { 0 }, answer = { 0 };
     graded_text(r, s, &text);
-    if (g->task.from_data) grade_record(g->task.from_data, r, s, &text, &answer);
-    else grade_task(&g->task.q, r, s, &text, &answer);
+    if (g->prompt.from_data) grade_record(g->prompt.from_data, r, s, &text, &answer);
+    else grade_task(&g->prompt.task, r, s, &text, &answer);
     str_free(&text);
     str_free(&answer);
 }

@@ -31,17 +31,17 @@ struct trajectory *group_root(struct group *g, struct session *s, uint32_t step)
 {
     struct trajectory *r = add(g);
     struct ids prompt = { 0 };
-    if (!g->task.prompt) write_task_prompt(&prompt, s, g->task.q.text);
+    if (!g->prompt.ids) write_task_prompt(&prompt, s, g->prompt.task.text);
     if (prompt.n > s->c->data.max_prompt_length)
         die("a prompt of %d tokens is longer than data.max_prompt_length=%d: \"%.80s\"", prompt.n,
-            s->c->data.max_prompt_length, g->task.q.text);
-    const struct ids *ids = g->task.prompt ? g->task.prompt : &prompt;
+            s->c->data.max_prompt_length, g->prompt.task.text);
+    const struct ids *ids = g->prompt.ids ? g->prompt.ids : &prompt;
     sequence_begin(&r->seq, ids->p, ids->n);
     ids_free(&prompt);
     r->seq.step = step;
     r->seq.prompt = g->number;
     r->seq.rollout = g->next_rollout++;
-    r->seq.scope = g->task.scope;
+    r->seq.scope = g->prompt.scope;
     return r;
 }
 
@@ -49,7 +49,7 @@ void group_begin_task(struct group *g, struct session *s, int family, enum split
                  uint32_t step, uint32_t number, int n)
 {
     *g = (struct group){ .number = number, .index = (int64_t)index };
-    env_prompt_begin(&s->env, &g->task, family, split, seed, index);
+    env_prompt_begin(&s->env, &g->prompt, family, split, seed, index);
     for (int i = 0; i < n; i++) group_root(g, s, step);
     g->initial = n;
 }
@@ -59,7 +59,7 @@ void group_begin_record(struct group *g, struct session *s, const struct prompt_
 {
     *g = (struct group){ .number = number,
                          .index = record,
-                         .task = { .from_data = &set->rows.prompt[record], .prompt = &set->prompt[record] } };
+                         .prompt = { .from_data = &set->rows.prompt[record], .ids = &set->prompt[record] } };
     for (int i = 0; i < n; i++) group_root(g, s, step);
     g->initial = n;
 }
@@ -87,7 +87,7 @@ void group_end(struct group *g, struct session *s)
 {
     while (g->n > 0) trajectory_free(g->traj[--g->n], s);
     free(g->traj);
-    env_prompt_end(&s->env, &g->task);
+    env_prompt_end(&s->env, &g->prompt);
     *g = (struct group){ 0 };
 }
 

@@ -25,7 +25,7 @@ struct trajectory {
 };
 
 struct group {
-    struct env_prompt task;
+    struct env_prompt prompt;
     uint32_t number;                /* the prompt's number in its step */
     int64_t index;                  /* the record of the data set, or the embedded task's number in its split */
     struct trajectory **traj;       /* [0 .. initial) the initial rollouts, [initial .. n) the branches */

@@ -199,7 +199,7 @@ static void put_calls(struct str *o, const struct session *s, const struct seque
 static void put_answers(struct str *o, const struct env_prompt *t)
 {
     put_name(o, "gts");
-    if (!t->from_data) { dump_string(o, t->q.answer, strlen(t->q.answer)); return; }
+    if (!t->from_data) { dump_string(o, t->task.answer, strlen(t->task.answer)); return; }
     if (t->from_data->n_refs == 1) {
         dump_string(o, t->from_data->ground_truth, strlen(t->from_data->ground_truth));
         return;
@@ -278,13 +278,13 @@ static void put_trajectory(struct str *o, const struct trainer *t, const struct 
     dump_kinds(kind, s, seq);
     str_clear(o);
     str_putc(o, '{');
-    put_word(o, "input", env_prompt_text(&g->task));
+    put_word(o, "input", env_prompt_text(&g->prompt));
     put_text(o, "output", text.p, text.n);
-    put_answers(o, &g->task);
+    put_answers(o, &g->prompt);
     put_float(o, "score", seq->reward);
     put_bool(o, "acc", r->correct);
     put_int(o, "step", t->step + 1);
-    put_word(o, g->task.from_data ? "data_source" : "family", env_prompt_source(&g->task));
+    put_word(o, g->prompt.from_data ? "data_source" : "family", env_prompt_source(&g->prompt));
     put_int(o, "row", g->index);
     put_int(o, "prompt", g->number);
     put_int(o, "rollout", seq->rollout);

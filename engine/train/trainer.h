@@ -6,7 +6,8 @@
 struct trainer {
     struct session *s;
     const struct config *c;
-    elem_t *w_ref;                  /* the first weights; NULL: not needed, also of the next two */
+    /* Copies of the weights; NULL: no key asks for them. */
+    elem_t *w_ref;                  /* the first weights */
     elem_t *w_prev;                 /* those at the start of the last step that changed them */
     elem_t *w_old;                  /* those at the start of this step (pi_old) */
     int epoch;                      /* of the update in progress, from 0 */
@@ -15,7 +16,7 @@ struct trainer {
     /* Sampler and scorer differ in bits (!exact_numerics()), so pi_old is scored once before the first update. */
     bool score_old;
     int warmup;                     /* training steps; a share of all steps is that of the steps at the run's start */
-    int silent;                     /* consecutive steps without any signal */
+    int silent;                     /* consecutive steps whose every gradient was 0: nothing to learn from */
     int step;                       /* steps done */
     int64_t tokens_generated;
     int64_t tokens_trained;

@@ -173,7 +173,7 @@ static void decode_case(struct learner *l, int seqs, int context, FILE *text, FI
     struct kv kv;
     struct kv_seq q[SEQS_MAX] = { 0 };
     const struct model *m = l->m;
-    int ld = kv_need(context + 1);
+    int ld = kv_pages_for(context + 1);
     struct acts s;                                       /* as the rollout has them: one layer's buffers for all */
     arena_dry(&a, "bench");
     kv_make(&kv, m, seqs * ld, &a);

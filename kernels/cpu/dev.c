@@ -63,8 +63,8 @@ const char *dev_name(void) { return "cpu"; }
 int dev_threads(void) { return omp_get_max_threads(); }
 void dev_set_threads(int n) { omp_set_num_threads(n < 1 ? 1 : n); }
 
-/* Calling an operation costs nothing here: lists are run, not recorded, and operations keep what they need by
- * themselves (work.c). */
+/* Launching an operation costs next to nothing on a CPU, so nothing is captured: body runs at every call. Operations
+ * keep their own scratch memory (work.c), so there is no dry run either. */
 void dev_graph_run(struct dev_graph **g, void (*body)(void *ctx), void *ctx)
 {
     (void)g;

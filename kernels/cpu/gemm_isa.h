@@ -52,6 +52,6 @@ void gemm_pack_b(const struct gemm_pack *s, int64_t j, int64_t p, int64_t rows);
 /* The packed form of the weight b, all k rows, panels of stride k * GEMM_NR; made at the first call by `threads`
  * threads. */
 const elem_t *gemm_weight(const struct gemm *g, int threads);
-/* Drops what was packed from these bytes: dev.c says which were written or freed. */
+/* Drops the packed forms of these bytes: dev.c calls it when they are written or freed. */
 void gemm_weight_written(const void *p, size_t bytes);
 size_t gemm_weight_bytes(void);                         /* memory that packed weights hold now */

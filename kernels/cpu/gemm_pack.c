@@ -1,6 +1,5 @@
 /* gemm_pack.c: lays b out in k-major panels for the tile kernels, and keeps the panels of weights until the weights
- * change.
- * A decode step would otherwise read and write every weight one more time. */
+ * change: a decode step would otherwise read and write every weight one more time. */
 #include "base/err.h"
 #include "kernels/cpu/gemm_isa.h"
 #include <pthread.h>

@@ -2,7 +2,7 @@
 #include "base/err.h"
 #include "kernels/ops.h"
 
-bool ops_take(const struct op_shape *s, struct err *e)
+bool ops_support(const struct op_shape *s, struct err *e)
 {
     if (s->h.hd > 0 && s->h.hd % 2 == 0 && s->h.kv > 0 && s->h.heads % s->h.kv == 0) return true;
     return fail(e,

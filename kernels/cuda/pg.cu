@@ -50,7 +50,7 @@ __device__ double mean_delta(const pg_args &a, int64_t from, int64_t to)
     return n > 0 ? sum / n : 0;
 }
 
-/* A NaN leaves a minimum or maximum again with the next number; sums keep it. */
+/* The next number replaces a NaN in a minimum or maximum; sums keep it. */
 __device__ __forceinline__ void span_put(row_sum &s, int sum, int min, int max, double x)
 {
     s.v[sum] += x;

@@ -56,7 +56,7 @@ __device__ __forceinline__ void row_load(float (&v)[CHUNK], const row_view &r, i
     row_mask(v, r, j);
 }
 
-/* The same as it is stored, without the mask: what has to wait in registers takes half as many. */
+/* The same in the storage type, without the mask: chunks that wait in registers take half as many of them. */
 __device__ __forceinline__ elem_pack row_pack(const row_view &r, int c)
 {
     int64_t j = (int64_t)c * CHUNK;

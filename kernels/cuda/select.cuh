@@ -29,8 +29,8 @@ template <int W> __device__ int select_find(select_room<W> *room, unsigned long 
     return bin;
 }
 
-/* Of the list, leaves the logits of one bin; returns how many those are. They move down, a logit of every thread at a
- * time: where they go has been read. */
+/* Of the list, leaves the logits of one bin; returns how many those are. Compacts in place, one
+ * logit of every thread at a time: each place has been read before it is overwritten. */
 template <int W> __device__ int select_keep(const select_by &by, int bin, select_room<W> *room)
 {
     const int n = room->count;

@@ -1,7 +1,8 @@
-/* shape.cu: what the kernels take, said before anything is allocated. Each operation checks its own part again. */
+/* shape.cu: the shapes that the kernels support, checked before anything is allocated. Each operation checks its own
+ * part again. */
 #include "kernels/cuda/attn.cuh"
 
-extern "C" bool ops_take(const struct op_shape *s, struct err *e)
+extern "C" bool ops_support(const struct op_shape *s, struct err *e)
 {
     const int head = MIN((int)ATTN_HD_MAX, 64 * (int)PACK), row = 1024 * (int)PACK;
     if (s->h.hd <= 0 || s->h.hd % 2 || s->h.hd > head)

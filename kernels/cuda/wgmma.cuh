@@ -90,29 +90,29 @@ __device__ __forceinline__ void fence_async() { WG_ASM("fence.proxy.async.shared
     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 
-/* d (add: +)= 64 x 16 matrix a times 16 x 64 matrix b, or 16 x 128. TURN_A, TURN_B: transposed operands. */
-template <bool TURN_A, bool TURN_B>
+/* d (add: +)= 64 x 16 matrix a times 16 x 64 matrix b, or 16 x 128. TRANS_A, TRANS_B: transposed operands. */
+template <bool TRANS_A, bool TRANS_B>
 __device__ __forceinline__ void wg_mma(float (&d)[8][4], uint64_t a, uint64_t b, bool add)
 {
     WG_ASM("{ .reg .pred p; setp.ne.b32 p, %34, 0;\n"
            "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" WG_0_31 "}, %32, %33, p, 1, 1, %35, %36; }"
-           : WG_D32 : "l"(a), "l"(b), "r"((int)add), "n"((int)TURN_A), "n"((int)TURN_B));
+           : WG_D32 : "l"(a), "l"(b), "r"((int)add), "n"((int)TRANS_A), "n"((int)TRANS_B));
 }
-template <bool TURN_B>
+template <bool TRANS_B>
 __device__ __forceinline__ void wg_mma(float (&d)[8][4], const unsigned (&a)[4], uint64_t b, bool add)
 {
     WG_ASM("{ .reg .pred p; setp.ne.b32 p, %37, 0;\n"
            "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" WG_0_31 "}, {%32,%33,%34,%35}, %36, p, 1, 1, %38; }"
-           : WG_D32 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"((int)TURN_B));
+           : WG_D32 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"((int)TRANS_B));
 }
-template <bool TURN_B>
+template <bool TRANS_B>
 __device__ __forceinline__ void wg_mma(float (&d)[16][4], const unsigned (&a)[4], uint64_t b, bool add)
 {
     WG_ASM("{ .reg .pred p; setp.ne.b32 p, %69, 0;\n"
            "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" WG_0_31 "," WG_32_63 "}, {%64,%65,%66,%67}, %68, "
                                                                                           "p, 1, 1, %70; }"
            : WG_D64
-           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"((int)TURN_B));
+           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"((int)TRANS_B));
 }
 #undef WG_ASM
 #undef WG_D4

@@ -113,15 +113,15 @@ static inline void fence_async()
 }
 
 static inline void simt_wg_mma(simt_wg_call c) { simt_warpgroup(&c, simt_wg_ask, __LINE__); }
-template <bool TURN_A, bool TURN_B> static inline void wg_mma(float (&d)[8][4], uint64_t a, uint64_t b, bool add)
+template <bool TRANS_A, bool TRANS_B> static inline void wg_mma(float (&d)[8][4], uint64_t a, uint64_t b, bool add)
 {
-    simt_wg_mma({ 64, d[0], nullptr, a, b, TURN_A, TURN_B, add });
+    simt_wg_mma({ 64, d[0], nullptr, a, b, TRANS_A, TRANS_B, add });
 }
-template <bool TURN_B> static inline void wg_mma(float (&d)[8][4], const unsigned (&a)[4], uint64_t b, bool add)
+template <bool TRANS_B> static inline void wg_mma(float (&d)[8][4], const unsigned (&a)[4], uint64_t b, bool add)
 {
-    simt_wg_mma({ 64, d[0], a, 0, b, false, TURN_B, add });
+    simt_wg_mma({ 64, d[0], a, 0, b, false, TRANS_B, add });
 }
-template <bool TURN_B> static inline void wg_mma(float (&d)[16][4], const unsigned (&a)[4], uint64_t b, bool add)
+template <bool TRANS_B> static inline void wg_mma(float (&d)[16][4], const unsigned (&a)[4], uint64_t b, bool add)
 {
-    simt_wg_mma({ 128, d[0], a, 0, b, false, TURN_B, add });
+    simt_wg_mma({ 128, d[0], a, 0, b, false, TRANS_B, add });
 }

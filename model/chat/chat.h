@@ -114,17 +114,15 @@ bool chat_write(const struct chat *c, struct ids *out, struct chat_mask *mask, c
                 const struct chat_tools *tools, bool reply);
 
 /* Appends further turns to a conversation whose last id ended an assistant's turn: tool results, the user's next
- * message.
- * Earlier thoughts stay, as do all ids that were sampled. */
+ * message. Earlier thoughts stay, as do all ids that were sampled. */
 bool chat_more(const struct chat *c, struct ids *out, struct chat_mask *mask, const struct chat_message *m, int n,
                bool reply);
 
 /* One user's message and the beginning of the reply. */
 void chat_prompt(const struct chat *c, struct ids *out, const char *text);
 
-/* The embedded policy's tokenizer is trained with these. */
-/* the special tokens in id order, chat_specials of them; the tags of the tools have the ids from CHAT_TOOL_TAGS on, and
- * those behind come after them */
+/* The embedded policy's tokenizer is trained with these. The special tokens in id order, chat_specials of them; the
+ * tags of the tools are inserted at id CHAT_TOOL_TAGS, and the later ones follow them. */
 extern const char *const chat_special[];
 extern const int chat_specials;
 enum { CHAT_TOOL_TAGS = 6 };

@@ -333,7 +333,7 @@ static void names_do_not_speak_to_terminals(void **state)
     char *shown = NULL;
     size_t n = 0;
     FILE *f = open_memstream(&shown, &n);
-    say_quietly(f, "%s=%d\n", "key\033]0;x\a", 7);
+    print_clean(f, "%s=%d\n", "key\033]0;x\a", 7);
     fclose(f);
     assert_string_equal(shown, "key?]0;x?=7\n");
     free(shown);

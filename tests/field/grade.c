@@ -28,7 +28,7 @@ static int response(struct session *s, char *answer)
     static const char before[] = RESULT_BEFORE, after[] = RESULT_AFTER;
     struct trajectory r = { 0 };
     struct prompt sample = { .ability = (char *)(uintptr_t)"math", .refs = &answer, .n_refs = 1 };
-    struct group g = { .task = { .from_data = &sample } };
+    struct group g = { .prompt = { .from_data = &sample } };
     const char *p = text, *end = text + fread(text, 1, sizeof text, stdin), *b, *e;
     sequence_begin(&r.seq, (int[]){ 0 }, 1);
     for (; (b = memmem(p, (size_t)(end - p), before, sizeof before - 1)) &&

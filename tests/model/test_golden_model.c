@@ -384,7 +384,7 @@ static void greedy_packed(struct texts *t, const struct golden *g, int steps)
                       NULL);
         texts_grow(t, step, g, acts.hidden, last, &a);
         attn_plan_free(plan);
-        arena_back(&a, mark);
+        arena_release(&a, mark);
     }
     acts_free(&acts);
     arena_free(&a);
@@ -425,7 +425,7 @@ static void greedy_paged(struct texts *t, const struct golden *g, int steps)
                            .layer_stride = stride };
         model_forward_paged(&g->m, &acts, &p);
         texts_grow(t, step, g, acts.hidden, last, &a);
-        arena_back(&a, mark);
+        arena_release(&a, mark);
     }
     acts_free(&acts);
     arena_free(&a);

@@ -472,10 +472,11 @@ static void pages_of_one_mini_batch(void **state)
     struct metrics a = two_steps(false, KEYS("rollout.max_num_seqs", "24"), &many),
                    b = two_steps(false, KEYS("rollout.max_num_seqs", "2"), &few);
     same_but(&a, &b, KEYS(""), "two sequences at a time");
-    CHECK(many == (24 + 2 * 3) * kv_need(104) && few == (2 + 2 * 3) * kv_need(104), "%d and %d pages", many, few);
+    CHECK(many == (24 + 2 * 3) * kv_pages_for(104) && few == (2 + 2 * 3) * kv_pages_for(104), "%d and %d pages", many,
+          few);
     metrics_free(&b);
     b = two_steps(false, KEYS("branch.when", "step"), &all);
-    CHECK(all == (24 + 6 * 3) * kv_need(104), "once a step, all of them wait: %d pages", all);
+    CHECK(all == (24 + 6 * 3) * kv_pages_for(104), "once a step, all of them wait: %d pages", all);
     metrics_free(&b);
     /* no update between mini-batches: the later ones' pages are written again, the numbers are those of the sampler */
     b = two_steps(false,

@@ -254,7 +254,7 @@ static void grading(void **state)
         struct ids ids = { 0 };
         mini_set(&c, KEYS("reward.kind", cases[i].kind));
         group_begin_record(&g, &s, &q, cases[i].row, 0, 0, 1);
-        assert_string_equal(env_prompt_text(&g.task), cases[i].row ? "who?" : "<|im_end|>?");
+        assert_string_equal(env_prompt_text(&g.prompt), cases[i].row ? "who?" : "<|im_end|>?");
         ENSURE(tokenizer_encode(s.tok, &ids, cases[i].said, strlen(cases[i].said), false));
         for (int k = 0; k < ids.n; k++) sequence_put(&g.traj[0]->seq, ids.p[k], true, -1, 1);
         sequence_put(&g.traj[0]->seq, CHATTY_END, true, -1, 1);

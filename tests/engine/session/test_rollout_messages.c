@@ -23,9 +23,9 @@ static void show(struct str *out, const char *text, size_t n)
         CHECK(p->begin >= at && p->begin <= p->end && p->end <= n, "%.60s: piece %d", text, i);
         at = p->end;
         str_puts(out, &"|"[!i]);
-        if (p->part != TAG_SAID) str_putc(out, p->part == TAG_RESULT ? '[' : '{');
+        if (p->part != TAG_POLICY) str_putc(out, p->part == TAG_RESULT ? '[' : '{');
         str_put(out, text + p->begin, p->end - p->begin);
-        if (p->part != TAG_SAID) str_putc(out, p->part == TAG_RESULT ? ']' : '}');
+        if (p->part != TAG_POLICY) str_putc(out, p->part == TAG_RESULT ? ']' : '}');
     }
     tag_pieces_free(&x);
 }

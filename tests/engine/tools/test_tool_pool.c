@@ -95,9 +95,8 @@ static void result_tokens(void **state)
     }
 }
 
-/* The query is the number of milliseconds that the call takes; the result is the caller's scope, the tool and the
- * query.
- */
+/* The query is the number of milliseconds that the call takes; the result is the caller's scope, the tool and
+ * the query. */
 static atomic_int ran;
 static void timed(void *ctx, const struct tool_caller *who, int tool, const char *query, size_t n,
                   struct str *out)
@@ -228,7 +227,7 @@ static void hangs(void *ctx, const struct tool_caller *who, int tool, const char
     }
     if (!strcmp(query, "ask")) {
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-        while (!tools_given_up()) usleep(1000);
+        while (!tools_cancelled()) usleep(1000);
     }
     if (!strcmp(query, "slow")) usleep(60000);
     if (!strcmp(query, "nearest")) tools_status(CALL_NEAREST);

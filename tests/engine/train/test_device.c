@@ -41,7 +41,7 @@ static void no_tool(void *ctx, const struct tool_caller *who, int tool, const ch
 static void world_make(struct world *w)
 {
     arena_make(&w->arena, "rollout", 8u << 20);
-    kv_make(&w->kv, &model, 11 * kv_need(100), &w->arena);
+    kv_make(&w->kv, &model, 11 * kv_pages_for(100), &w->arena);
     dev_zero(w->kv.pool, (size_t)(w->kv.layers * w->kv.layer_stride) * sizeof(elem_t));
     w->r = rollout_make(&model, tok, &w->kv, &(struct toolbox){ .run = no_tool }, &sampling, &w->arena);
 }

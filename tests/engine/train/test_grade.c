@@ -96,8 +96,8 @@ static double grade(const struct session *s, const struct prompt *sample, const 
                     const struct script *x, const char *page, bool *correct)
 {
     struct trajectory r;
-    struct group g = { .task = { .from_data = sample } };
-    if (q) g.task.q = *q;
+    struct group g = { .prompt = { .from_data = sample } };
+    if (q) g.prompt.task = *q;
     recite(&r, s, x, page);
     trajectory_grade(&g, &r, s);
     *correct = r.correct;
@@ -186,7 +186,7 @@ static void at_the_limit(void **state)
     struct task q = { .text = "?", .answer = "35", .kind = ANSWER_NUMBER };
     for (int ended = 0; ended < 2; ended++) {
         struct trajectory r;
-        struct group g = { .task = { .q = q } };
+        struct group g = { .prompt = { .task = q } };
         set("task");
         recite(&r, &tags, &whole, "");
         if (!ended) r.seq.n--, r.seq.finish = FINISH_LENGTH;

@@ -216,8 +216,8 @@ static void check_fields(const struct mini *x, const struct group *g, const stru
         for (k = 0; k < 3; k++) assert_string_equal(json_string_value(json_array_get(want, k)), gts[k]);
         assert_string_equal(json_string_value(json_object_get(o, "data_source")), "set");
     } else {
-        assert_string_equal(json_string_value(want), g->task.q.answer);
-        assert_string_equal(json_string_value(json_object_get(o, "input")), g->task.q.text);
+        assert_string_equal(json_string_value(want), g->prompt.task.answer);
+        assert_string_equal(json_string_value(json_object_get(o, "input")), g->prompt.task.text);
     }
     CHECK_NEAR(json_number_value(json_object_get(o, "score")), seq->reward, 1e-12, "score");
     assert_int_equal(json_is_true(json_object_get(o, "acc")), r->correct);
@@ -264,7 +264,7 @@ static void fields(void **state)
         g[i].number = 5 + (uint32_t)i, g[i].index = 70 + i;
         for (int j = 0; j < 6; j++) g[i].traj[j]->correct = j % 2, g[i].traj[j]->well_formed = j % 3 > 0;
     }
-    g[1].task.from_data = &sample;
+    g[1].prompt.from_data = &sample;
     update_batch_make(&update_batch, g, 2, &x.c);
     char *text = NULL;
     size_t n = 0;
@@ -279,7 +279,7 @@ static void fields(void **state)
         json_decref(o);
     }
     CHECK(lines == 12 && ends > 0 && ends < 12, "%d lines, %d ends", lines, ends);
-    g[1].task.from_data = NULL;
+    g[1].prompt.from_data = NULL;
     free(text);
     update_batch_free(&update_batch);
     mini_end(&x, g, 2);
