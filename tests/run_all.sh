@@ -169,9 +169,8 @@ checked_run() {
 # What a run without FULL=1 has of the shim: programs that launch kernels, without those that take minutes there. The
 # others test C code, which the cpu and san suites run too.
 shim_model="model/test_naive model/test_golden_model model/test_rope"
-shim_engine="engine/learner engine/branch engine/session/test_naive engine/session/test_token_scores
-    engine/rollout/test_scripted_rollouts engine/rollout/test_kv_pages engine/train/test_device
-    engine/train/test_probs_diff engine/train/test_policy engine/run/test_sft_gradient eval"
+shim_engine="engine/learner engine/branch engine/session/test_naive engine/session/test_token_scores engine/rollout
+    engine/train engine/run/test_sft_gradient engine/run/test_turns eval"
 shim_full="kernels simt model engine/session/test_naive"
 pick() { if [ -n "$full" ]; then echo "$1"; else echo "$2"; fi; }      # FULL SAMPLE
 
