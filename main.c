@@ -53,7 +53,7 @@ static void set_openmp(char **argv)
     if (!spin && !stack) return;
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n <= 0) return;                                  /* no /proc: go on with the default */
+    if (n <= 0) return;                                  /* no /proc: keep the default */
     self[n] = 0;
     if (spin) setenv("GOMP_SPINCOUNT", "1000", 1);
     if (stack) setenv("OMP_STACKSIZE", "4M", 1);

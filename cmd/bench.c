@@ -40,7 +40,7 @@ static bool known(const char *name)
     return bench_kernel(NULL, name);
 }
 
-/* 0: go on; else the exit status, or -1 for 0. */
+/* 0: continue; else the exit status, or -1 for 0. */
 static int parse(struct request *r, int argc, char **argv)
 {
     int64_t bytes;

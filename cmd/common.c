@@ -54,7 +54,7 @@ bool cmd_config(struct config *c, int argc, char **argv, const char *usage, int 
     for (int i = 0; i < rest; i++)
         if (argv[i][0] == '-' || i >= words) return report_unknown(argv[i], usage), false;
     if (rest < words) {
-        fprintf(stderr, "appo: something is missing. %s; appo %.*s --help tells more\n", usage, n, name);
+        fprintf(stderr, "appo: a required argument is missing. %s; appo %.*s --help tells more\n", usage, n, name);
         return false;
     }
     return true;

@@ -78,7 +78,7 @@ static int run(struct config *c, bool json)
     }
     bool stopped = ok && r.halted;
     if (stopped && *dir)
-        fprintf(stderr, "stopped: %d of %d answers are in %s; the same command samples the others\n", r.answers,
+        fprintf(stderr, "stopped: %d of %d answers are in %s; the same command continues with the others\n", r.answers,
                 eval_answers(&s), dir);
     else if (ok && !stopped) ok = print_result(&r, &s, json, &e);
     session_close(&s);

@@ -362,7 +362,7 @@ static bool converse(struct job *j, struct err *e)
         if (input == INPUT_QUIT) break;
         if (input == INPUT_COMMAND) continue;
         if (!next_turn(j, &next, &last, text, n, turn++, e)) {
-            printf("(%s; the conversation goes on without this)\n", e->text);
+            printf("(%s; the conversation continues without this message)\n", e->text);
             continue;
         }
         /* its pages are now next's alone, which may need every other one */

@@ -19,7 +19,7 @@ static const char usage[] = "usage: appo sft sft.save=DIR [model.path=DIR] [data
                             "(rows with \"messages\", JSON lines or Parquet; loss on the assistant's messages), "
                             "without files on demonstrations of the embedded tasks;\n"
                             "  --json, --report FILE: steps, loss and tokens as JSON on stdout, in FILE; after an "
-                            "interruption the same command goes on";
+                            "interruption the same command continues";
 
 static struct sft_rule rule_of(const struct config *c)
 {
@@ -124,7 +124,7 @@ static bool train(struct job *j)
                 "%s is the model of this very fine-tuning: nothing is left to do (trainer.resume=off makes it anew)\n",
                 c->sft.save);
     if (!ok || j->keep.done) return ok;
-    if (j->r.begin) fprintf(stderr, "goes on after step %d of %d\n", j->r.begin, j->r.steps);
+    if (j->r.begin) fprintf(stderr, "continues after step %d of %d\n", j->r.begin, j->r.steps);
     stop_catch();
     stop_during("finishing step %d and writing a checkpoint", j->r.begin + 1);
     ok = *c->data.train_files ? sft_run_conversations(&s->learner, &j->conversations, c, &j->r, after, j, &j->e)
@@ -146,7 +146,7 @@ static int run(const struct config *c, bool json)
     if (finished) fprintf(stderr, "loss %.4f at step %d; the model is in %s\n", j->last.loss, j->r.steps, c->sft.save);
     if (ok && (finished || stopped)) ok = print_result(j, json, &j->e);
     if (stopped)
-        fprintf(stderr, "stopped after step %d of %d; the same command goes on from there\n", j->keep.saved,
+        fprintf(stderr, "stopped after step %d of %d; the same command continues from there\n", j->keep.saved,
                 j->r.steps);
     struct err late;
     if (opened && !sft_checkpoints_close(&j->keep, finished, ok ? &j->e : &late)) ok = false;

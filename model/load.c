@@ -169,7 +169,7 @@ static bool all_finite(const struct model *m, const struct tensor_source *s, con
     return fail(e,
                 "%s: tensor %s: %lld of %lld numbers are NaN or infinite as they are kept here (%s), the first at "
                 "%s%s. The model is damaged: take "
-                "an earlier checkpoint, or download it again (model.check=off loads it all the same)",
+                "an earlier checkpoint, or download it again (model.check=off loads it anyway)",
                 path, name, (long long)bad->bad, (long long)bad->count, ELEM_NAME, at, others);
 }
 

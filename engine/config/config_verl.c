@@ -236,11 +236,11 @@ static const struct { const char *key, *text; } otherwise[] = {
       "trainer.default_local_dir: checkpoints lie in it under project_name/experiment_name (verl: in the folder "
       "itself)" },
     { "rollout.multi_turn.max_assistant_turns",
-      "rollout.multi_turn.max_assistant_turns: past the last call a rollout gets an error result and goes on (verl: it "
-      "ends)" },
+      "rollout.multi_turn.max_assistant_turns: past the last call a rollout gets an error result and continues (verl: "
+      "it ends)" },
     { "rollout.multi_turn.max_user_turns",
-      "rollout.multi_turn.max_user_turns: past the last call a rollout gets an error result and goes on (verl: it "
-      "ends)" },
+      "rollout.multi_turn.max_user_turns: past the last call a rollout gets an error result and continues (verl: "
+      "it ends)" },
     { "rollout.tools.tool_instances.search.class_path",
       "search answers from recorded searches alone (tools.search_cache)" },
     { "rollout.tools.tool_instances.python.class_path", "python is a calculator" },

@@ -126,7 +126,7 @@ void pass_forget(struct rollout *r);
 /* ---- rollout_calls.c ---- */
 
 /* Reacts to the token just generated in a slot: end of the sequence, calls, or the length limit. False: the sequence
- * goes on. */
+ * continues. */
 bool slot_token(struct rollout *r, struct seq_slot *s);
 /* Puts the tool results that have come into their sequences; waits for one if wait. */
 void slots_results(struct rollout *r, bool wait);

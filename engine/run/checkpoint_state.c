@@ -117,7 +117,7 @@ bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const
 
 /* ---- comparing ---- */
 
-static const char fix[] = "give the old value to go on, trainer.resume=off to start anew (the old files are moved "
+static const char fix[] = "give the old value to continue, trainer.resume=off to start anew (the old files are moved "
                            "aside), or another trainer.experiment_name";
 
 /* Compares the configuration; the message names the first key that differs. A key that the state lacks is younger than
@@ -171,7 +171,7 @@ static bool same_things(const struct trainer *t, const struct ckpt_extra *x, con
         if (ok && (things[i].always || json_object_get(was, things[i].key)) &&
             (none ? now : !json_equal(things[i].old, things[i].is)))
             ok = fail(e,
-                      "%s: %s than when this was written: give the old files to go on, trainer.resume=off to start "
+                      "%s: %s than when this was written: give the old files to continue, trainer.resume=off to start "
                       "anew (the old files are moved aside), or another "
                       "trainer.experiment_name",
                       path, things[i].what);

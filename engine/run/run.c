@@ -142,7 +142,7 @@ static bool not_saved(const struct run *x, struct err *e)
                     step, what.text);
     if (x->saved < 0) return fail(e, "step %d is not saved: %.400s", step, what.text);
     return fail(e,
-                "step %d is not saved: %.350s. Make room, and the same command goes on from %.120s/global_step_%d; "
+                "step %d is not saved: %.350s. Make room, and the same command continues from %.120s/global_step_%d; "
                 "trainer.max_actor_ckpt_to_keep bounds how many stay",
                 step, what.text, dir, x->saved);
 }
@@ -318,8 +318,8 @@ static bool resume_metrics(struct run *x, const char *path, const char *board, s
     bool verify = x->t.c->trainer.verify;
     if (verify && mark->bytes >= 0 && !metrics_check(path, mark->bytes, mark->hash, e))
         return fail_in(e,
-                       "the metrics are not those of the checkpoint of step %d (trainer.verify=off goes on all the "
-                       "same, trainer.resume=off starts anew)",
+                       "the metrics are not those of the checkpoint of step %d (trainer.verify=off continues "
+                       "anyway, trainer.resume=off starts anew)",
                        x->t.step);
     /* the newest checkpoint is moved first and the metrics are cut last: a process killed on the way leaves a run that
      * can be resumed */
@@ -328,7 +328,7 @@ static bool resume_metrics(struct run *x, const char *path, const char *board, s
     if (last > 0 && x->log.kept != last && (verify || x->log.kept > last))
         return fail(e,
                     "%s: its last line is of step %lld, the checkpoint of step %d: lines are missing "
-                    "(trainer.verify=off goes on all the same, trainer.resume=off starts anew)",
+                    "(trainer.verify=off continues anyway, trainer.resume=off starts anew)",
                     path, (long long)x->log.kept, x->t.step);
     if (last > 0 && x->log.kept != last)
         fprintf(stderr, "warning: %s: its last line is of step %lld, the checkpoint of step %d\n", path,
@@ -360,7 +360,7 @@ static void print_done(const struct run *x, const struct run_origin *from)
 {
     if (!x->out) return;
     fprintf(x->out,
-            "nothing is left to do: %s is the checkpoint of step %d of %d. To go on raise "
+            "nothing is left to do: %s is the checkpoint of step %d of %d. To continue, raise "
             "trainer.total_training_steps%s; to start anew give trainer.resume=off, "
             "which moves these files into a folder beside them, or another trainer.experiment_name.\n",
             from->folder.p, x->t.step, x->t.s->steps,
@@ -370,10 +370,10 @@ static void print_done(const struct run *x, const struct run_origin *from)
 static void print_end(const struct run *x)
 {
     if (!x->r->stopped || !x->out) return;
-    if (x->t.step == 0) fprintf(x->out, "stopped before the first step: there is nothing to go on from.\n");
+    if (x->t.step == 0) fprintf(x->out, "stopped before the first step: there is nothing to continue from.\n");
     else
         fprintf(x->out,
-                "stopped after step %d; the checkpoint is in %s/global_step_%d. The same command goes on from "
+                "stopped after step %d; the checkpoint is in %s/global_step_%d. The same command continues from "
                 "there%s.\n",
                 x->t.step, x->p->dir.p, x->t.step, x->pending ? ", with the evaluation that was given up" : "");
 }

@@ -69,7 +69,7 @@ static bool same(const struct sft_checkpoints *k, const json_t *was, const char 
         char *a = old ? json_dumps(old, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : xstrdup("nothing"),
              *b = json_dumps(is, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         fail(e,
-             "%s: was made with %s=%.80s, now it is %.80s: give the old value to go on, trainer.resume=off to start "
+             "%s: was made with %s=%.80s, now it is %.80s: give the old value to continue, trainer.resume=off to start "
              "anew (the old files are renamed), or another sft.save",
              path, key, a, b);
         free(a);

@@ -63,7 +63,7 @@ done
 kill -KILL $pid 2>/dev/null
 wait $pid
 check "an interrupted run ends with status 130" test $? = 130
-check "an interrupted run says how to resume" grep -qE 'goes on from there|resume' cut.out
+check "an interrupted run says how to resume" grep -qE 'continues from there|resume' cut.out
 check "it left a checkpoint" test -n "$(find cut -name 'latest_checkpointed_iteration.txt')"
 check "nothing half-written" test -z "$(find cut -name '*.tmp*')"
 # as of a process that was killed while it wrote

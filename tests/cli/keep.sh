@@ -162,7 +162,7 @@ for how in 'flip hurt/$in/metrics.jsonl 100' 'truncate -s -10 hurt/$in/metrics.j
     'sed -i 2d hurt/$in/metrics.jsonl' 'rm hurt/$in/metrics.jsonl'; do
     rm -rf hurt && cp -r ref hurt && eval "$how"
     wanted "$how" 1 'metrics\.jsonl: (damaged|cut short|No such file).*' hurt --steps 4
-    check "$how: what can be done" grep -q 'trainer.verify=off goes on all the same, trainer.resume=off starts anew' \
+    check "$how: what can be done" grep -q 'trainer.verify=off continues anyway, trainer.resume=off starts anew' \
         said
 done
 wanted "without looking" 0 'warning: .*metrics\.jsonl: its last line is of step -1.*' hurt --steps 4 trainer.verify=off

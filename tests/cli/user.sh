@@ -196,7 +196,7 @@ done 2>/dev/null
 status=$?
 check "sft after $i interruptions is done" test $status = 0
 cat "$tmp"/two.* >"$tmp/two_said"
-expect "sft goes on" 0 'goes on after step [0-9]+ of 80' cat "$tmp/two_said"
+expect "sft goes on" 0 'continues after step [0-9]+ of 80' cat "$tmp/two_said"
 expect "sft says where it stopped" 0 'finishing step [0-9]+ and writing a checkpoint' cat "$tmp/two_said"
 check "sft goes on to the same model" cmp "$tmp/one/model.safetensors" "$tmp/two/model.safetensors"
 check "sft goes on to the same metrics" \

@@ -214,7 +214,7 @@ static bool begins(const struct ids *all, const struct ids *part)
     return part->n <= all->n && !memcmp(all->p, part->p, (size_t)part->n * sizeof(int));
 }
 
-/* A prompt begins the conversation that goes on from it, and chat_more adds exactly what is new. */
+/* A prompt begins the conversation that continues it, and chat_more adds exactly what is new. */
 static void turns_only_add(const struct chat *c, const char *name)
 {
     const struct chat_message m[] = {
