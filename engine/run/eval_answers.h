@@ -11,7 +11,7 @@ struct answer {
     int calls;
     int length;
     double reward;
-    int64_t at;                             /* its line in the file: offset */
+    int64_t at;                             /* its line in the file: offset, */
     int bytes;                              /* and length */
 };
 

@@ -18,7 +18,7 @@ int rl_groups(int *dense, const int *key, int rows)
     struct keyed *k = xmalloc((size_t)rows * sizeof *k + 1);
     for (int r = 0; r < rows; r++) k[r] = (struct keyed){ key[r], r };
     qsort(k, (size_t)rows, sizeof *k, by_key);
-    /* first row of each key, then numbers in the order of those first rows */
+    /* mark each row with the first row of its key, then number the keys in the order of those first rows */
     for (int i = 0, first = 0; i < rows; i++) {
         if (i == 0 || k[i].key != k[i - 1].key) first = k[i].row;
         dense[k[i].row] = first;

@@ -12,8 +12,8 @@ struct lanes {
     /* dx from dy, dres (may be NULL) and x;  sum[dim, padded to VL_MAX] += dy x rstd */
     void (*norm_back)(elem_t *dx, double *sum, const elem_t *dy, const elem_t *dres, const elem_t *x, const elem_t *w,
                       acc_t rstd, int dim);
-    /* y = x of `heads` heads of 2 half rotated by +angle (way = 1) or -angle (way = -1); cs is cos[half], sin[half]; y
-     * may be x */
+    /* y = x, `heads` heads of 2 * half numbers, rotated by +angle (way = 1) or -angle (way = -1); cs is cos[half],
+     * then sin[half]; y may be x */
     void (*rotate)(elem_t *y, const elem_t *x, const elem_t *cs, int half, int way, int heads);
     void (*swiglu)(elem_t *y, const elem_t *g, const elem_t *u, int ff);
     void (*swiglu_back)(elem_t *dg, elem_t *du, const elem_t *dy, const elem_t *g, const elem_t *u, int ff);

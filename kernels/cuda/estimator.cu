@@ -11,7 +11,7 @@ struct estimator_args {
     const int64_t *begin;
     const int *group;
     double *x, *back;                   /* [positions] advantage and return before the last rounding */
-    /* [rows] score and tokens of a row; part[rows][3]: what whitening sums: x, tokens, squares */
+    /* [rows] score and tokens of a row; part[rows][3]: the sums for whitening: x, tokens, squares */
     double *score, *length, *part;
     int rows;
     struct estimator_rule r;
