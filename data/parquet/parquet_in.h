@@ -12,7 +12,15 @@ static const int64_t pq_max_page = (int64_t)256 << 20, pq_max_open = (int64_t)51
 /* ---- bit streams (parquet_bits.c); no reader leaves its bytes */
 
 /* the hybrid of runs and bit-packed groups */
-struct rle { const uint8_t *p, *end, *bits; uint64_t left, bit; uint32_t value; int width; bool packed; };
+struct rle {
+    const uint8_t *p, *end;                         /* unread bytes */
+    const uint8_t *bits;                            /* the bit-packed groups being read */
+    uint64_t left;                                  /* values left of the run or groups */
+    uint64_t bit;                                   /* place of the next value in bits */
+    uint32_t value;                                 /* of the run */
+    int width;                                      /* bits a value */
+    bool packed;
+};
 struct rle rle_make(const uint8_t *p, size_t n, int width);         /* width 0 .. 32 */
 /* false: end, or a run longer than its bytes */
 bool rle_next(struct rle *r, uint32_t *x);
@@ -51,7 +59,8 @@ struct pq_node {
 
 struct pq_page {                                    /* the page being read */
     size_t at;                                      /* its header's place in the file */
-    uint8_t *own; int64_t own_n;                    /* the unpacked page */
+    uint8_t *own;                                   /* the unpacked page */
+    int64_t own_n;
     const uint8_t *p, *end;                         /* unread values */
     int64_t left, values;                           /* unread levels; values in the page without nulls */
     int encoding, bit;
@@ -59,16 +68,23 @@ struct pq_page {                                    /* the page being read */
     struct delta delta, suffix;
     struct str last;                                /* DELTA_BYTE_ARRAY: the string before */
 };
-/* at: where each text begins */
-struct pq_dict { uint8_t *own; int64_t own_n; const uint8_t *p; uint32_t *at; int64_t at_n, n; bool is_there; };
+struct pq_dict {
+    uint8_t *own;                                   /* the unpacked page */
+    int64_t own_n;
+    const uint8_t *p;
+    uint32_t *at;                                   /* [n] where each text begins */
+    int64_t at_n;                                   /* bytes of at */
+    int64_t n;                                      /* values */
+    bool is_there;
+};
 
 struct pq_leaf {
     char *path;                                     /* "prompt.content" */
     enum pq_type type;
     enum pq_meaning meaning;
     const char *unread;                            /* PQ_UNREAD: what the type is */
-    /* bytes of a value (0: PQ_BYTES, PQ_BOOLEAN); digits after the point */
-    int width, scale;
+    int width;                                      /* bytes of a value; 0: PQ_BYTES, PQ_BOOLEAN */
+    int scale;                                      /* digits after the point */
     int def, rep;                                   /* the highest levels */
     int node[2 * PQ_DEEP], depth;                   /* from the top to the leaf; a bare repeated element is two nodes */
     /* the definition level that an item which begins at this repetition level has at least */
@@ -80,22 +96,26 @@ struct pq_leaf {
     int codec;
     struct pq_page page;
     struct pq_dict dict;
-    bool ready; int r, d;                      /* the levels read ahead */
+    bool ready;                                     /* r and d are the levels of the next value */
+    int r, d;
 };
 
 struct pq_value { int64_t i; double f; const char *p; size_t n; };
 
 struct parquet {
     char *name;
-    const uint8_t *bytes; size_t n, footer;         /* the pages end where the footer begins */
-    struct pq_node *node; int n_nodes, cap_nodes;
-    struct pq_leaf *leaf; int n_leaves, cap_leaves;
+    const uint8_t *bytes;                           /* [n] the file */
+    size_t n;
+    size_t footer;                                  /* where the footer begins and the pages end */
+    struct pq_node *node;
+    int n_nodes, cap_nodes;
+    struct pq_leaf *leaf;
+    int n_leaves, cap_leaves;
     struct thrift groups;                           /* unread row groups */
     int64_t n_groups, group, rows, rows_done, group_rows;
-    /* limit of this file on the bytes of unpacked pages, and on those of JSON */
-    int64_t most;
-    /* bytes of unpacked pages now and in all; of JSON in this row and in all */
-    int64_t open, unpacked, row_cost, cost;
+    int64_t most;                                   /* limit on the bytes of unpacked pages, and on those of JSON */
+    int64_t open, unpacked;                         /* bytes of unpacked pages: now and in all */
+    int64_t row_cost, cost;                         /* bytes of JSON: in this row and in all */
 };
 
 /* Reads the schema's n elements into p's nodes and leaves. */

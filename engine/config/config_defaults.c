@@ -72,7 +72,8 @@ static bool derive_kl(struct config *c, FILE *warn, struct err *e)
     return config_set(c, "actor.kl_loss_coef", "0", "actor.use_kl_loss=false", e);
 }
 
-/* value, unless a file or an argument sets the key: presets are APPO's, and not of what the key of is[] names */
+/* Sets the value unless a file or an argument sets the key. A preset does not count: its values are APPO's, not those
+ * of the estimator or loss that was chosen instead. */
 static bool unless_asked(struct config *c, const char *key, const char *value, const char *source, struct err *e)
 {
     bool asked = config_given(c, key) && strncmp(config_source(c, key), "preset ", 7);

@@ -1,5 +1,5 @@
-/* checkpoint_state.c: writes, reads and compares state.json. States of older versions lack keys; what they lack is not
- * compared. */
+/* checkpoint_state.c: writes, reads and compares state.json. A key that the state of an
+ * older version lacks is not compared. */
 #include "engine/run/checkpoint_state.h"
 #include "base/file.h"
 #include "base/json.h"

@@ -1,6 +1,7 @@
-/* group_advantages.c: the estimators without branches. They know no weights: a step's advantages are computed once,
- * before its first update, and REINFORCE++ whitens over the tokens of the whole step, whatever the mini-batches. Tool
- * results are left out before the estimator runs: a return crosses them, and a discount counts generated tokens. */
+/* group_advantages.c: the estimators without branches. They do not depend on the weights: a step's advantages are
+ * computed once, before its first update, and REINFORCE++ whitens over the tokens of the whole step, whatever the
+ * mini-batches. Tool results are left out before the estimator runs: a return crosses them, and a discount counts
+ * generated tokens. */
 #include "engine/train/group_advantages.h"
 #include <stdlib.h>
 

@@ -180,7 +180,8 @@ static float time_of(const struct plan *p, const cublasLtMatmulAlgo_t *algo, con
 }
 
 /* The number of the fastest candidate, -1 if nothing can be timed: while a graph is captured, or where the product is
- * added to d and there is no memory for another d to try on. What is not added to is simply written several times. */
+ * added to d and there is no memory for another d to try on. An output that is only
+ * written is simply written several times. */
 static int fastest(const struct plan *p, const cublasLtMatmulHeuristicResult_t *found, int count,
                    const struct operands *o)
 {
@@ -249,7 +250,7 @@ static void choose_fast(struct plan *p, const struct operands *o)
     choices[choice_count++ % CHOICES] = c;
 }
 
-/* Steps of a training run see ever new m: when half of the table is full it is begun anew. */
+/* Steps of a training run see ever new m: when the table is half full it is cleared. */
 static struct plan *plan_of(const struct key *k, const struct operands *o)
 {
     uint64_t at = key_hash(k) % PLANS;

@@ -10,7 +10,12 @@ extern "C" {
 
 /* A vector: copied from `in` if that is not NULL, copied back to `out` if that is not NULL, scratch where both are. dev
  * is where it lies on the device, 256-byte aligned, NULL where bytes is 0. */
-struct stage { const void *in; void *out; size_t bytes; void *dev; };
+struct stage {
+    const void *in;
+    void *out;
+    size_t bytes;
+    void *dev;
+};
 
 /* The memory is valid until the next stage_put(); it grows and is never freed. `in` may be freed on return. */
 void stage_put(struct stage *s, int count);
