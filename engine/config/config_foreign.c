@@ -170,7 +170,7 @@ static const struct config_foreign rows[] = {
     { "defaults", "_self_|ppo_trainer|ppo_trainer,_self_",
       "configurations put together from parts are not read: give one YAML file, --config FILE, or several of them" },
 
-    { "async_training.*", "", "training while rollouts run is not implemented" },
+    { "async_training.*", "", "training while rollouts run is not built" },
     { "checkpoint.*", NULL, NULL },
     { "engine.*", NULL, NULL },
 
