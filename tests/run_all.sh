@@ -174,6 +174,12 @@ shim_engine="engine/learner engine/branch engine/session/test_naive engine/sessi
 shim_full="kernels simt model engine/session/test_naive"
 pick() { if [ -n "$full" ]; then echo "$1"; else echo "$2"; fi; }      # FULL SAMPLE
 
+# form.sh reads the files that git knows; a release has none, and git answers nobody but the owner of a checkout
+formed() {
+    if [ -n "$(git ls-files 2>/dev/null | head -n 1)" ]; then tests/form.sh
+    else echo "skipped: git lists no files here, the form was not checked: 0 passed"; fi
+}
+
 run_suite() {
     case $1 in
     cpu) suite cpu build/cpu "base data kernels model engine eval cmd" ;;
@@ -204,7 +210,7 @@ run_suite() {
     field) counted field fields ;;
     bench) counted bench tests/cli/bench.sh build/cpu/appo ;;
     fuzz) SECONDS_EACH=${SECONDS_EACH:-$(pick 300 10)} counted fuzz tests/fuzz/run.sh ;;
-    form) counted form tests/form.sh ;;
+    form) counted form formed ;;
     esac
 }
 
