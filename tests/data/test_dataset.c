@@ -304,84 +304,85 @@ static void deep_names(void **state)
 }
 
 /* References of each layout, joined by '|'; or, after a '!', the error message. */
+static const struct { const char *members, *want; bool math; } answers[] = {
+    { "\"reward_model\":{\"style\":\"rule\",\"ground_truth\":{\"target\":[\"A. Writer\",\"B. Writer\"]}},"
+      "\"answer\":\"not this\"",
+      "A. Writer|B. Writer", false },
+    { "\"reward_model\":{\"ground_truth\":{\"target\":\"one\",\"pad\":null}}", "one", false },
+    { "\"golden_answers\":[\"x\",\"y\"]", "x|y", false },
+    /* verl's text is taken unchanged */
+    { "\"reward_model\":{\"ground_truth\":\"a \\\\boxed{b}\"}", "a \\boxed{b}", false },
+    { "\"label\":\"42\"", "42", true }, { "\"label\":42", "42", true }, { "\"label\":false", "false", false },
+    { "\"answer\":true", "true", false }, { "\"solution\":\"$\\\\frac{1}{2}$\"", "$\\frac{1}{2}$", false },
+    { "\"solution\":\"so \\\\boxed{3}\\nand \\\\boxed{\\\\frac{1}{2}}.\"", "\\frac{1}{2}", true },
+    { "\"solution\":\"first\\nthen\"", "!\"solution\" has several lines and no \\boxed{}", false },
+    { "\"solution\":\"worked\\n\",\"answer\":\"7\"", "7", true }, { "\"answer\":\"one two\\n#### 7\"", "7", true },
+    { "\"answer\":\"in a line #### 1,234,567.50 \"", "1234567.50", true },
+    { "\"answer\":\"#### -1,000\"", "-1000", true }, { "\"answer\":\"#### $12,000\"", "$12000", true },
+    { "\"answer\":\"#### 1\\n#### 2\"", "2", true }, { "\"answer\":\"a #### Rome, Italy\"", "Rome, Italy", false },
+    { "\"answer\":\"#### (1,2)\"", "(1,2)", false }, { "\"answer\":\"#### 1,2\"", "1,2", false },
+    { "\"answer\":\"1,072\"", "1,072", true }, { "\"answer\":\"#### Head\\ntext\"", "#### Head\ntext", false },
+    { "\"answer\":\"text ####\"", "text ####", false }, { "\"answer\":\"##### 5\"", "##### 5", false },
+    { "\"answer\":[7,0.1,\"x\",true,5.0,-2.50]", "7|0.1|x|true|5|-2.5", false },
+    { "\"answer\":[7,2.0]", "7|2", true }, { "\"answer\":1e3", "1000", true },
+    { "\"answer\":12345678901234567890123", "12345678901234567890123", true },
+    { "\"answer\":[-9223372036854775809,1]", "-9223372036854775809|1", true },
+    { "\"answer\":18446744073709551615", "18446744073709551615", true },
+    { "\"answer\":9223372036854775807", "9223372036854775807", true },
+    { "\"answer\":\"7\",\"ground_truth\":\"7\"", "7", true },
+    { "\"answer\":\"x #### 7\",\"ground_truth\":7,\"label\":null", "7", true },
+    { "\"answer\":\"7\",\"ground_truth\":\"8\"",
+      "!\"answer\" and \"ground_truth\" both hold an answer and differ: choose one with data.answer_key",
+      false },
+    { "\"golden_answers\":[\"a\"],\"label\":1",
+      "!\"golden_answers\" and \"label\" both hold an answer and differ: choose one with data.answer_key", false },
+    { "\"answer\":{\"value\":\"x\",\"aliases\":[]}",
+      "!the answer \"answer\" is an object with value, aliases: name its member with data.answer_key=",
+      false },
+    { "\"answer\":{\"target\":[\"a\"],\"other\":1}", "!is an object with target, other: name its member", false },
+    { "\"answer\":{\"target\":[]}", "!is empty", false },
+    { "\"answer\":{}", "!is an object: name its member", false },
+    { "\"answer\":[[1]]", "!answer 0 in \"answer\" is a list: a text, a number, true, false", false },
+    { "\"answer\":[\"a\",NaN]", "!answer 1 in \"answer\" is null", false },
+    { "\"answer\":NaN", "!no answer: one of reward_model.ground_truth, \"answer\"", false },
+    { "\"answer\":Infinity", "!answer 0 in \"answer\" is Infinity: a text, a number", false },
+    { "\"other\":1", "!(data.answer_key names it); there are question, other", false },
+    { "\"solution\":\"so $\\\\boxed 42$.\"", "42", true }, { "\"solution\":\"\\\\boxed{1}\\nso \\\\fbox{-3.5}\"",
+      "-3.5", true }, { "\"solution\":\"\\\\boxed{42\"", "\\boxed{42", false },
+    { "\"answer\":[\"1\",\"one\"]", "1|one", false }, { "\"answer\":[\"1\",2.5]", "1|2.5", true },
+    { "\"answer\":\" 12.5% \"", " 12.5% ", true }, { "\"answer\":\".\"", ".", false },
+    { "\"golden_answers\":[\"1984\"]", "1984", false },
+    { "\"reward_model\":{\"ground_truth\":{\"target\":[\"1984\"]}}", "1984", false },
+    { "\"answer\":\"\"", "", false },
+    { "\"golden_answers\":\"['a', 'b']\"",
+      "!the answer in \"golden_answers\" is a text with a list or an object written out: write it as one", false },
+    { "\"answer\":\"[\\\"a\\\"]\"", "!is a text with a list", false },
+    { "\"reward_model\":{\"ground_truth\":\"{'target': ['a']}\"}", "!data.answer_key=reward_model.ground_truth",
+      false },
+    { "\"answer\":\"[1, 2]\"", "[1, 2]", false }, { "\"answer\":\"{1, 2}\"", "{1, 2}", false },
+    { "\"answer\":\"'a'\"", "'a'", false }, { "\"answer\":\"[]\"", "[]", false },
+    { "\"answer\":\"a\\u0000\"", "!is \\u0000: a text, a number, true", false },
+    { "\"answer\":\"\\ud800\"", "!is half a surrogate pair", false }, { "\"answer\":1e999", "1e999", true },
+};
+
 static void references(void **state)
 {
     (void)state;
-    static const struct { const char *members, *want; bool math; } cases[] = {
-        { "\"reward_model\":{\"style\":\"rule\",\"ground_truth\":{\"target\":[\"A. Writer\",\"B. Writer\"]}},"
-          "\"answer\":\"not this\"",
-          "A. Writer|B. Writer", false },
-        { "\"reward_model\":{\"ground_truth\":{\"target\":\"one\",\"pad\":null}}", "one", false },
-        { "\"golden_answers\":[\"x\",\"y\"]", "x|y", false },
-        /* verl's text is taken unchanged */
-        { "\"reward_model\":{\"ground_truth\":\"a \\\\boxed{b}\"}", "a \\boxed{b}", false },
-        { "\"label\":\"42\"", "42", true }, { "\"label\":42", "42", true }, { "\"label\":false", "false", false },
-        { "\"answer\":true", "true", false }, { "\"solution\":\"$\\\\frac{1}{2}$\"", "$\\frac{1}{2}$", false },
-        { "\"solution\":\"so \\\\boxed{3}\\nand \\\\boxed{\\\\frac{1}{2}}.\"", "\\frac{1}{2}", true },
-        { "\"solution\":\"first\\nthen\"", "!\"solution\" has several lines and no \\boxed{}", false },
-        { "\"solution\":\"worked\\n\",\"answer\":\"7\"", "7", true }, { "\"answer\":\"one two\\n#### 7\"", "7", true },
-        { "\"answer\":\"in a line #### 1,234,567.50 \"", "1234567.50", true },
-        { "\"answer\":\"#### -1,000\"", "-1000", true }, { "\"answer\":\"#### $12,000\"", "$12000", true },
-        { "\"answer\":\"#### 1\\n#### 2\"", "2", true }, { "\"answer\":\"a #### Rome, Italy\"", "Rome, Italy", false },
-        { "\"answer\":\"#### (1,2)\"", "(1,2)", false }, { "\"answer\":\"#### 1,2\"", "1,2", false },
-        { "\"answer\":\"1,072\"", "1,072", true }, { "\"answer\":\"#### Head\\ntext\"", "#### Head\ntext", false },
-        { "\"answer\":\"text ####\"", "text ####", false }, { "\"answer\":\"##### 5\"", "##### 5", false },
-        { "\"answer\":[7,0.1,\"x\",true,5.0,-2.50]", "7|0.1|x|true|5|-2.5", false },
-        { "\"answer\":[7,2.0]", "7|2", true }, { "\"answer\":1e3", "1000", true },
-        { "\"answer\":12345678901234567890123", "12345678901234567890123", true },
-        { "\"answer\":[-9223372036854775809,1]", "-9223372036854775809|1", true },
-        { "\"answer\":18446744073709551615", "18446744073709551615", true },
-        { "\"answer\":9223372036854775807", "9223372036854775807", true },
-        { "\"answer\":\"7\",\"ground_truth\":\"7\"", "7", true },
-        { "\"answer\":\"x #### 7\",\"ground_truth\":7,\"label\":null", "7", true },
-        { "\"answer\":\"7\",\"ground_truth\":\"8\"",
-          "!\"answer\" and \"ground_truth\" both hold an answer and differ: choose one with data.answer_key",
-          false },
-        { "\"golden_answers\":[\"a\"],\"label\":1",
-          "!\"golden_answers\" and \"label\" both hold an answer and differ: choose one with data.answer_key", false },
-        { "\"answer\":{\"value\":\"x\",\"aliases\":[]}",
-          "!the answer \"answer\" is an object with value, aliases: name its member with data.answer_key=",
-          false },
-        { "\"answer\":{\"target\":[\"a\"],\"other\":1}", "!is an object with target, other: name its member", false },
-        { "\"answer\":{\"target\":[]}", "!is empty", false },
-        { "\"answer\":{}", "!is an object: name its member", false },
-        { "\"answer\":[[1]]", "!answer 0 in \"answer\" is a list: a text, a number, true, false", false },
-        { "\"answer\":[\"a\",NaN]", "!answer 1 in \"answer\" is null", false },
-        { "\"answer\":NaN", "!no answer: one of reward_model.ground_truth, \"answer\"", false },
-        { "\"answer\":Infinity", "!answer 0 in \"answer\" is Infinity: a text, a number", false },
-        { "\"other\":1", "!(data.answer_key names it); there are question, other", false },
-        { "\"solution\":\"so $\\\\boxed 42$.\"", "42", true }, { "\"solution\":\"\\\\boxed{1}\\nso \\\\fbox{-3.5}\"",
-          "-3.5", true }, { "\"solution\":\"\\\\boxed{42\"", "\\boxed{42", false },
-        { "\"answer\":[\"1\",\"one\"]", "1|one", false }, { "\"answer\":[\"1\",2.5]", "1|2.5", true },
-        { "\"answer\":\" 12.5% \"", " 12.5% ", true }, { "\"answer\":\".\"", ".", false },
-        { "\"golden_answers\":[\"1984\"]", "1984", false },
-        { "\"reward_model\":{\"ground_truth\":{\"target\":[\"1984\"]}}", "1984", false },
-        { "\"answer\":\"\"", "", false },
-        { "\"golden_answers\":\"['a', 'b']\"",
-          "!the answer in \"golden_answers\" is a text with a list or an object written out: write it as one", false },
-        { "\"answer\":\"[\\\"a\\\"]\"", "!is a text with a list", false },
-        { "\"reward_model\":{\"ground_truth\":\"{'target': ['a']}\"}", "!data.answer_key=reward_model.ground_truth",
-          false },
-        { "\"answer\":\"[1, 2]\"", "[1, 2]", false }, { "\"answer\":\"{1, 2}\"", "{1, 2}", false },
-        { "\"answer\":\"'a'\"", "'a'", false }, { "\"answer\":\"[]\"", "[]", false },
-        { "\"answer\":\"a\\u0000\"", "!is \\u0000: a text, a number, true", false },
-        { "\"answer\":\"\\ud800\"", "!is half a surrogate pair", false }, { "\"answer\":1e999", "1e999", true },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         struct dataset d = { 0 };
         struct err e = { 0 };
         struct str row = { 0 }, got = { 0 };
-        str_printf(&row, "{\"question\":\"q\",%s}\n", cases[i].members);
+        str_printf(&row, "{\"question\":\"q\",%s}\n", answers[i].members);
         write_file("refs.jsonl", row.p, row.n);
         bool ok = dataset_load(&d, path, NULL, &e);
         str_puts(&got, ok ? "" : "!");
         for (int k = 0; ok && k < d.prompt[0].n_refs; k++) str_printf(&got, "%s%s", k ? "|" : "", d.prompt[0].refs[k]);
         if (!ok) str_puts(&got, e.text);
-        CHECK(ok ? !strcmp(got.p, cases[i].want) : *cases[i].want == '!' && strstr(got.p, cases[i].want + 1),
-              "%s: %s instead of %s", cases[i].members, got.p, cases[i].want);
+        CHECK(ok ? !strcmp(got.p, answers[i].want) : *answers[i].want == '!' && strstr(got.p, answers[i].want + 1),
+              "%s: %s instead of %s", answers[i].members, got.p, answers[i].want);
         CHECK(ok || strstr(e.text, "refs.jsonl:1: "), "%s", e.text);
-        CHECK(!ok || prompt_is_math(&d.prompt[0]) == cases[i].math, "%s: compared as mathematics: %d", cases[i].members,
-              !cases[i].math);
+        CHECK(!ok || prompt_is_math(&d.prompt[0]) == answers[i].math, "%s: compared as mathematics: %d",
+              answers[i].members, !answers[i].math);
         dataset_free(&d);
         str_free(&row);
         str_free(&got);
