@@ -73,6 +73,8 @@ check "100 is not 1e+02" bash -c "! grep -E '[0-9]e\+0?[0-9]\b' '$tmp/stack64/ap
 for i in $(seq 1 40); do echo "{\"prompt\": \"take $((i + 2)), minus 1, times 3.\"}"; done >"$tmp/forty.jsonl"
 for n in 1 7 64; do "$app" generate rollout.max_num_seqs=$n <"$tmp/forty.jsonl" >"$tmp/forty.$n"; done
 "$app" generate <"$tmp/forty.jsonl" >"$tmp/forty.all"
+printf '17 * 23 = ?\n%.0s' 1 2 3 | "$app" generate >"$tmp/thrice"
+check "equal prompts get answers of their own" test "$(sort -u "$tmp/thrice" | grep -c 'boxed{')" -gt 1
 check "lines at once change no answer" bash -c \
     "for n in 7 64 all; do cmp $tmp/forty.1 $tmp/forty.\$n || exit 1; done; [ \$(wc -l <$tmp/forty.all) = 40 ]"
 expect "what came before a bad line is answered" 1 '"text":.*finish|line 2: ' \
