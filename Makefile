@@ -10,6 +10,9 @@ DEBUG   ?= 0
 variant  = $(if $(filter-out float,$(REAL)),-$(REAL))$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(DEBUG)),-debug)
 BUILD   ?= build/$(BACKEND)$(variant)
 CC      ?= gcc
+# ranks: MPI=1 links the MPI that pkg-config finds under MPI_PKG (Open MPI's ompi-c, else MPICH's mpich)
+MPI_PKG ?= $(firstword $(foreach p,ompi-c mpich,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p))))
+MPI     ?= $(if $(MPI_PKG),1,0)
 PKGS     = jansson libpcre2-8 yaml-0.1 sqlite3 zlib snappy libzstd
 # WERROR=1: warnings end the build. The tests and .ci set it; a user's other compiler may warn of other things.
 WERROR  ?= 0
@@ -39,7 +42,8 @@ ALLFLAGS = $(FLAGS) -DREAL_IS_$(REAL)
 flags   := $(shell printf '%s' '$(CC) $(filter-out -Werror,$(FLAGS))' | cksum | cut -d ' ' -f 1)
 OBJ     := $(dir $(BUILD))obj/$(REAL)-$(flags)
 COMMON  := $(dir $(BUILD))obj/any-$(flags)
-LDLIBS   = $(HARDEN_LD) $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
+LDLIBS   = $(HARDEN_LD) -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) \
+           $(if $(filter 1,$(MPI)),$(shell pkg-config --libs $(MPI_PKG) 2>/dev/null)) -lpthread -lm
 # The linker puts a function of kernels/check_ops.c in front of each operation that the headers declare; where one is
 # missing there, the program does not link.
 ifeq ($(DEBUG),1)
@@ -76,7 +80,8 @@ endif
 # upward call does not link; `make layers` prints the order.
 LAYERS = base data/parquet data/grade data/tasks data kernels $(if $(filter cpu,$(BACKEND)),,simt) kernels/bench \
          model/weights model model/tokenizer model/chat \
-         engine/learner engine/branch engine/tools engine/rollout engine/config engine/prompts engine/session \
+         engine/comm engine/learner engine/branch engine/tools engine/rollout engine/config engine/prompts \
+         engine/session \
          engine/report engine/train engine/run eval/golden eval/bench cmd
 needs.data             = data/parquet data/grade data/tasks
 needs.kernels/bench    = kernels
@@ -86,10 +91,11 @@ needs.model/weights    = kernels
 needs.model            = model/weights
 needs.model/tokenizer  = model
 needs.model/chat       = model/tokenizer
-needs.engine/learner   = model
+needs.engine/comm      = kernels
+needs.engine/learner   = model engine/comm
 needs.engine/branch    = kernels
 needs.engine/tools     = model/chat data
-needs.engine/rollout   = model engine/tools
+needs.engine/rollout   = model engine/tools engine/comm
 needs.engine/config    = engine/branch engine/tools data
 needs.engine/prompts   = engine/config data
 needs.engine/session   = engine/prompts engine/learner engine/rollout
@@ -114,9 +120,10 @@ src.simt.simt = $(wildcard tests/simt/cases*.cu)
 src.kernels/bench.cpu = $(wildcard kernels/bench/*.c)
 src.kernels/bench.cuda = $(wildcard kernels/bench/cuda/*.c)
 src.kernels/bench.simt = $(src.kernels/bench.cuda)
-sources = $(if $(filter kernels simt kernels/bench,$(1)),$(src.$(1).$(BACKEND)),$(wildcard $(1)/*.c))
+src.engine/comm.$(BACKEND) = $(filter-out %/$(if $(filter 1,$(MPI)),no_mpi.c,mpi.c),$(wildcard engine/comm/*.c))
+sources = $(if $(filter kernels simt kernels/bench engine/comm,$(1)),$(src.$(1).$(BACKEND)),$(wildcard $(1)/*.c))
 # where the object of a source lies; with DEBUG=1 tests ask for APPO_CHECKS, so they have their own
-own    = cmd/build.c %.cu %.cpp $(if $(CHECKS),tests/%)
+own    = cmd/build.c engine/comm/%.c %.cu %.cpp $(if $(CHECKS),tests/%)
 place  = $(if $(filter $(own),$(1)),$(BUILD),$(if $(filter base/% data/%,$(1)),$(COMMON),$(OBJ)))
 object = $(foreach s,$(1),$(call place,$(s))/$(basename $(s)).o)
 objs   = $(call object,$(call sources,$(1)))
@@ -189,6 +196,7 @@ $(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_SNAPPY='"$(shell pkg-config --modversio
 ifeq ($(BACKEND),cuda)
 $(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_NVCC='"$(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"'
 endif
+$(BUILD)/engine/comm/mpi.o: ALLFLAGS += $(shell pkg-config --cflags $(MPI_PKG) 2>/dev/null)
 $(OBJ)/engine/run/version.o: ALLFLAGS += -DAPPO_VERSION='"$(VERSION)"'
 $(OBJ)/engine/run/version.o: $(OBJ)/version.txt
 $(OBJ)/version.txt: ;

@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "base/stop.h"
+#include "engine/comm/comm.h"
 #include "engine/session/fit_config.h"
 #include "engine/run/cold_start.h"
 #include "engine/run/run.h"
@@ -54,33 +55,39 @@ static int run(struct config *c, bool scratch, bool table)
     struct run_report r = { 0 };
     struct err e;
     int status = 1;
+    if (!comm_open(&(struct comm_options){ 300 }, &e)) return cmd_fail(&e);
     fit_config_to_model(c, "actor.optim.lr", stderr);
     fit_config_to_memory(c, MEMORY_TRAIN, stderr);
-    bool ok =
-        report_ready(c->trainer.report, &e) && run_folder_open(&place, c, &e) && (!scratch || from_scratch(c, &e));
+    bool ok = true;
+    if (comm_first())
+        ok = report_ready(c->trainer.report, &e) && run_folder_open(&place, c, &e) &&
+             (!scratch || from_scratch(c, &e));
+    else run_folder_names(&place, c);
+    ok = comm_agree(ok, &e);
     stop_catch();                                        /* before it there is nothing to save */
     stop_during("ending before the first step, as soon as the model is loaded");
     ok = ok && session_open(&s, c, true, &e);
-    if (ok && table) session_print_memory(&s, stdout);
+    if (ok && table && comm_first()) session_print_memory(&s, stdout);
     fflush(stdout);
-    ok = ok && run_training_in(&s, &place, &r, stdout, &e);
-    if (r.steps > 0) {
+    ok = ok && run_training_in(&s, &place, &r, comm_first() ? stdout : NULL, &e);
+    if (r.steps > 0 && comm_first()) {
         if (r.has_after) eval_table(r.has_before ? &r.before : &r.after, r.has_before ? &r.after : NULL, stdout);
         printf("%d steps in %.1f s: %lld tokens generated, %lld trained; largest difference between a sampled and a "
                "trained probability: %g; peak memory %.0f MiB\n",
                r.steps, r.wall_s, (long long)r.tokens_generated, (long long)r.tokens_trained, r.probs_diff_max,
                peak_mib());
     }
-    if (ok && r.steps > 0 && !r.done && !r.stopped)
+    if (ok && r.steps > 0 && !r.done && !r.stopped && comm_first())
         printf("in %s: metrics.jsonl%s, and the model as global_step_%d/actor/huggingface\n", place.dir.p,
                place.dumps.n ? ", rollouts" : "", r.steps);
     struct err late;
-    if (r.steps > 0 && !(r.done && file_exists(c->trainer.report)) &&
+    if (comm_first() && r.steps > 0 && !(r.done && file_exists(c->trainer.report)) &&
         !write_report(c->trainer.report, &r, c, ok ? &e : &late))
         ok = false;
     status = !ok ? cmd_fail(&e) : r.stopped ? 130 : 0;
     session_close(&s);
     run_folder_close(&place);
+    comm_close();
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "base/dir.h"
 #include "base/file.h"
 #include "base/gz.h"
+#include "engine/comm/comm.h"
 #include "engine/run/checkpoint.h"
 #include "engine/run/resume.h"
 #include "engine/run/run_record.h"
@@ -24,6 +25,7 @@ struct run {
     struct ckpt_extra extra;
     struct progress bar;
     FILE *out;                      /* plain lines; may be NULL */
+    bool first;                     /* rank 0, which alone writes */
     bool pending;
     int saved;                      /* the step of the newest checkpoint, -1: none */
     double started;                 /* seconds(), as the next ones */
@@ -147,7 +149,7 @@ static bool not_saved(const struct run *x, struct err *e)
                 step, what.text, dir, x->saved);
 }
 
-static bool save(struct run *x, bool rolling, struct err *e)
+static bool save_files(struct run *x, bool rolling, struct err *e)
 {
     const char *dir = x->p->dir.p;
     stop_during("writing the checkpoint of step %d", x->t.step);
@@ -163,6 +165,13 @@ static bool save(struct run *x, bool rolling, struct err *e)
     err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
     remove_old(x);
     return true;
+}
+
+static bool save(struct run *x, bool rolling, struct err *e)
+{
+    bool ok = !x->first || save_files(x, rolling, e);
+    x->saved = x->t.step;
+    return comm_agree(ok, e);
 }
 
 /* ---- a step ---- */
@@ -205,7 +214,7 @@ static bool end_step(struct run *x, struct err *e)
         x->r->has_after = last;
         eval_metrics(&x->r->after, &x->m);
     }
-    bool best = due && improved(x), ok = metrics_write(&x->log, t->step, &x->m, e);
+    bool best = due && improved(x), ok = !x->first || metrics_write(&x->log, t->step, &x->m, e);
     if (x->bar.tty) progress_clear(&x->bar);
     if (x->out) metrics_console(x->out, t->step, &x->m, console);
     if (x->bar.tty)
@@ -221,7 +230,7 @@ static bool dumped_step(struct run *x, struct err *e)
     struct str path = { 0 };
     struct out o;
     bool packed = x->t.c->trainer.rollout_data_gzip;
-    if (!x->p->dumps.n) return trainer_step(&x->t, &x->m, NULL, e);
+    if (!x->p->dumps.n || !x->first) return trainer_step(&x->t, &x->m, NULL, e);
     str_printf(&path, "%s/%d.jsonl%s", x->p->dumps.p, x->t.step + 1, packed ? ".gz" : "");
     bool ok = out_open(&o, path.p, e);
     str_free(&path);
@@ -246,10 +255,12 @@ static bool steps(struct run *x, struct err *e)
     t->progress = step_progress;
     t->progress_ctx = x;
     if (x->pending) ok = end_step(x, e);
-    while (ok && t->step < t->s->steps && !run_stop) {
+    while (ok && t->step < t->s->steps && !comm_any(run_stop)) {
         metrics_clear(&x->m);
         x->step_began = seconds();
-        ok = lock_held(&x->p->lock, e) && dumped_step(x, e) && lock_held(&x->p->lock, e);
+        ok = (!x->first || lock_held(&x->p->lock, e)) && dumped_step(x, e) &&
+             (!x->first || lock_held(&x->p->lock, e));
+        ok = comm_agree(ok, e);
         x->r->wall_s = x->before + seconds() - x->started;
         if (ok && !t->halted) ok = end_step(x, e);
     }
@@ -294,7 +305,7 @@ static bool first_evaluation(struct run *x, struct err *e)
     x->r->has_before = true;
     eval_metrics(&x->r->before, &x->m);
     if (x->out) metrics_console(x->out, 0, &x->m, console);
-    return check_best_metric(x, e) && metrics_write(&x->log, 0, &x->m, e);
+    return check_best_metric(x, e) && (!x->first || metrics_write(&x->log, 0, &x->m, e));
 }
 
 static void print_data(const struct session *s, FILE *out)
@@ -380,7 +391,8 @@ static void print_end(const struct run *x)
 
 bool run_training_in(struct session *s, struct run_folder *p, struct run_report *r, FILE *out, struct err *e)
 {
-    struct run x = { .r = r, .p = p, .out = out, .saved = -1, .extra = { .best = { .step = -1 } } };
+    struct run x = { .r = r, .p = p, .out = out, .saved = -1, .first = comm_first(),
+                     .extra = { .best = { .step = -1 } } };
     struct run_origin from = { .extra = &x.extra };
     bool ok = session_open_prompts(s, true, e);
     *r = (struct run_report){ 0 };
@@ -392,7 +404,8 @@ bool run_training_in(struct session *s, struct run_folder *p, struct run_report 
     r->done = ok && from.how == RUN_DONE;
     if (r->done) print_done(&x, &from);
     else if (ok) {
-        ok = room(&x, e) && begin(&x, &from, e);
+        ok = comm_agree(ok, e) && (!x.first || (room(&x, e) && begin(&x, &from, e)));
+        ok = comm_agree(ok, e);
         if (ok && out && s->train.rows.n) print_data(s, out);
         if (ok && from.how == RUN_RESUMED && out)
             fprintf(out, "resumed after step %d from %s\n", x.t.step, from.folder.p);

@@ -236,6 +236,13 @@ static bool open_dumps(struct run_folder *p, const struct config *c, struct err 
     return each(p->dumps.p, remove_temporary, NULL, e);
 }
 
+void run_folder_names(struct run_folder *p, const struct config *c)
+{
+    *p = (struct run_folder){ 0 };
+    str_printf(&p->dir, "%s/%s/%s", c->trainer.default_local_dir, c->trainer.project_name, c->trainer.experiment_name);
+    p->was = p->dir.n;
+}
+
 bool run_folder_open(struct run_folder *p, const struct config *c, struct err *e)
 {
     struct str moved = { 0 }, rollouts = { 0 };

@@ -18,6 +18,8 @@ struct run_folder {
  * processes. False: another process writes there, or the folder cannot be written. Call run_folder_close in either
  * case. */
 bool run_folder_open(struct run_folder *p, const struct config *c, struct err *e);
+/* For the ranks that write nothing: only the names. */
+void run_folder_names(struct run_folder *p, const struct config *c);
 /* Releases the locks and removes the folders that run_folder_open made, if they are empty. */
 void run_folder_close(struct run_folder *p);
 

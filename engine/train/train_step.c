@@ -3,6 +3,7 @@
 #include "engine/train/train_step.h"
 #include "base/clock.h"
 #include "base/stop.h"
+#include "engine/comm/comm.h"
 #include "engine/train/branch_rollouts.h"
 #include "engine/train/grade.h"
 #include "engine/train/group_advantages.h"
@@ -72,7 +73,7 @@ static void sample(struct trainer *t, struct group *g, int prompts, struct step_
     double start = seconds();
     run_initial(t, g, prompts, &stats);
     z->t_gen += seconds() - start;
-    t->halted = stats.halted;
+    t->halted = comm_any(stats.halted);
     if (t->halted) return;
     sums_add_run(z, &stats);
     start = seconds();
