@@ -58,6 +58,7 @@ struct config {
     } rollout;
     struct {
         enum branch_when when;
+        int every;                                                          /* k: mini-batches k, 2k, ... of the run */
         enum branch_signal score;
         enum branch_omega omega;
         enum branch_pool pool;

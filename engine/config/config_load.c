@@ -549,6 +549,11 @@ static bool check_algorithm(const struct config *c, FILE *warn, struct err *e)
     int n = c->rollout.n, initial = c->rollout.initial_rollouts;
     if (n < initial)
         return fail(e, "rollout.n=%d is less than rollout.initial_rollouts=%d: n counts the branches too", n, initial);
+    if (c->branch.every > 1 && c->branch.when == BRANCH_STEP)
+        return fail(e,
+                    "branch.every=%d with branch.when=step: branches are made once a step there, before its first "
+                    "update; set branch.every=1, or branch.when=minibatch",
+                    c->branch.every);
     double most = initial;
     for (int i = 0; i < c->branch.rounds; i++) most *= c->branch.points + 1;
     if (warn && n > most)

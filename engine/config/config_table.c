@@ -82,6 +82,8 @@ const struct key config_keys[] = {
     { "branch.when", FIELD(branch.when), RESUME_SAME, "minibatch", 0, 0, "minibatch|step",
       "branch before every update under the weights of that moment (paper), or once a step before the first update "
       "(official)" },
+    { "branch.every", FIELD(branch.every), RESUME_SAME, "1", 1, 1048576, NULL,
+      "branch before every k-th mini-batch of the run; the others are trained with their initial rollouts alone" },
     { "branch.score", FIELD(branch.score), RESUME_SAME, "bs", 0, 0, "bs|entropy|omega|random|tool_boundary|additive",
       "the ranking of positions: branching score Z(F) Z(H), or a control: Z(H), Z(F), a random number, ends of tool "
       "calls, Z(F) + Z(H)" },

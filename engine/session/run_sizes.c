@@ -28,6 +28,12 @@ const char *branched_prompts_key(const struct config *c)
     return c->branch.when == BRANCH_STEP ? "data.train_batch_size" : "actor.ppo_mini_batch_size";
 }
 
+bool branched_mini_batch(const struct config *c, int step, int mini_batch)
+{
+    int64_t batches = c->data.train_batch_size / c->actor.ppo_mini_batch_size;
+    return c->algorithm.adv_estimator == ALGO_APPO && (step * batches + mini_batch + 1) % c->branch.every == 0;
+}
+
 int64_t session_pages(const struct config *c)
 {
     int64_t kept =

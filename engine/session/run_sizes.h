@@ -21,6 +21,10 @@ struct weight_copies trainer_weight_copies(const struct config *c);
 int branched_prompts(const struct config *c);
 /* The key that sets this number. */
 const char *branched_prompts_key(const struct config *c);
+/* Whether mini-batch `mini_batch` of training step `step`, both from 0, gets branches: with appo every branch.every-th
+ * of the run does, counted over its steps, so that a step has a branched mini-batch, several or none, and all epochs of
+ * a mini-batch agree. */
+bool branched_mini_batch(const struct config *c, int step, int mini_batch);
 
 /* Pages for all sequences that decode at once, and for the initial rollouts that keep theirs until they are
  * branched. */

@@ -236,11 +236,11 @@ void branch_rollouts(struct trainer *t, struct group *g, int n, bool stale, stru
     int *before = xcalloc((size_t)n, sizeof *before);
     for (int i = 0; i < n; i++) traj_list_add(&l, &g[i], i, 0, g[i].initial);
     double start = seconds();
-    bool appo = t->c->algorithm.adv_estimator == ALGO_APPO;
-    rescore(t, &l, stale, appo, z);
+    bool branches = branched_mini_batch(t->c, t->step, t->mini_batch);
+    rescore(t, &l, stale, branches, z);
     z->t_score += seconds() - start;
     start = seconds();
-    for (int round = 1; appo && round <= t->c->branch.rounds; round++) {
+    for (int round = 1; branches && round <= t->c->branch.rounds; round++) {
         int target = size_after(t->c, round);
         for (int i = 0; i < n; i++) {
             before[i] = g[i].n;

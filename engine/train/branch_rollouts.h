@@ -3,6 +3,6 @@
 #pragma once
 #include "engine/train/trainer.h"
 
-/* Adds the branches of all rounds to the groups g[0 .. n). stale: the weights have changed since the initial rollouts
- * were sampled. */
+/* Adds the branches of all rounds to the groups g[0 .. n), if the mini-batch t->mini_batch gets any
+ * (branched_mini_batch); else only scores. stale: the weights have changed since the initial rollouts were sampled. */
 void branch_rollouts(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z);

@@ -54,7 +54,7 @@ static void run_initial(struct trainer *t, struct group *g, int prompts, struct 
     struct sequence **seq = xcalloc((size_t)total, sizeof *seq);
     for (int p = 0; p < prompts; p++)
         for (int j = 0; j < g[p].initial; j++) {
-            g[p].traj[j]->seq.unread = p >= branched_prompts(t->c);
+            g[p].traj[j]->seq.unread = p >= branched_prompts(t->c) || !branched_mini_batch(t->c, t->step, 0);
             seq[k++] = &g[p].traj[j]->seq;
         }
     struct rollout_config r = session_sampling(t->s);

@@ -550,6 +550,10 @@ static void contradictions(void **state)
     static const struct { const char *args[4], *error; } cases[] = {
         { { "rollout.n=2" }, "rollout.n=2 is less than rollout.initial_rollouts=4" },
         { { "rollout.n=2", "algorithm.adv_estimator=grpo" }, NULL },
+        { { "branch.every=0" }, "branch.every=0 (command line): out of range" },
+        { { "branch.every=2" }, NULL },
+        { { "branch.every=2", "branch.when=step" }, "branch.every=2 with branch.when=step" },
+        { { "branch.every=2", "algorithm.adv_estimator=grpo" }, NULL },
         { { "actor.ppo_mini_batch_size=5" }, "actor.ppo_mini_batch_size=5 does not divide data.train_batch_size=26" },
         { { "actor.ppo_mini_batch_size=52" }, "does not divide" },
         { { "data.max_prompt_length=160", "rollout.max_len=160" }, "leaves no room" },

@@ -29,7 +29,7 @@ struct line {
 struct update { struct line row[ROWS]; int rows; double loss, pg, kl; };
 
 struct tally { int64_t omegas, points, strict, near_ties, advantages, shared, updates, stale, clipped,
-    branches_of_branches; };
+    branches_of_branches; int step; };
 
 /* ---- reading ---- */
 
@@ -512,10 +512,20 @@ static int after_round(const struct config *c, int round)
     return round == c->branch.rounds || n > c->rollout.n ? c->rollout.n : n;
 }
 
+/* branch.every: of the run's mini-batches, two a step, those with branches; step from 0. */
+static bool branches(const struct config *c, int step, int mini)
+{
+    return c->algorithm.adv_estimator == ALGO_APPO && (2 * step + mini + 1) % c->branch.every == 0;
+}
+
 static void check_update(struct update *u, const struct session *s, struct tally *t, const char *name)
 {
     const struct config *c = s->c;
-    bool appo = c->algorithm.adv_estimator == ALGO_APPO, chose = appo && c->branch.score == SIGNAL_BS;
+    bool appo = c->algorithm.adv_estimator == ALGO_APPO, branched = branches(c, t->step, u->row[0].mini),
+         chose = branched && c->branch.score == SIGNAL_BS;
+    for (int r = 0; r < u->rows && appo && !branched; r++)
+        CHECK(!u->row[r].branch && !u->row[r].scored, "%s: a branch of mini-batch %d of step %d", name, u->row[r].mini,
+              t->step);
     for (int r = 0; r < u->rows; r++) {
         struct line *l = &u->row[r];
         int first = r;
@@ -627,11 +637,16 @@ static struct tally run(const struct test_case *x, int steps, uint64_t *points)
         size_t n = 0;
         FILE *f = open_memstream(&text, &n);
         metrics_clear(&m);
+        z.step = k;
         CHECK(trainer_step(&t, &m, f, &e), "%s: %s", x->name, e.text);
         fclose(f);
         check_counts(&m, &c, x->name);
         int lines = check_dump(text, &s, &z, x->name, points ? points + 64 * k : NULL);
-        CHECK(lines == 4 * c.rollout.n * c.actor.ppo_epochs, "%s: %d rollouts in the dump", x->name, lines);
+        int want = 0;
+        for (int mini = 0; mini < 2; mini++)
+            want += branches(&c, k, mini) || c.algorithm.adv_estimator != ALGO_APPO ? c.rollout.n
+                                                                                    : c.rollout.initial_rollouts;
+        CHECK(lines == 2 * want * c.actor.ppo_epochs, "%s: %d rollouts in the dump", x->name, lines);
         free(text);
     }
     CHECK(z.updates == steps * trainer_updates(&c), "%s: %lld updates", x->name, (long long)z.updates);
@@ -660,6 +675,9 @@ static void steps_computed_again(void **state)
             "2" } },
         { "token kept, one pool", "default", { "branch.resample_token", "false", "branch.pool", "prompt",
             "branch.candidates", "text", "actor.ppo_epochs", "2" } },
+        { "every second mini-batch", "default", { "branch.every", "2", "actor.ppo_epochs", "2" } },
+        { "every third, two rounds", "default", { "branch.every", "3", "branch.rounds", "2",
+            "rollout.initial_rollouts", "3", "advantage.dual_group", "average" } },
         { "sums over length and rows", "default", { "actor.loss_agg_mode", "dr-grpo", "actor.kl_loss_coef", "0.1",
             "actor.ppo_epochs", "2" } },
         { "grpo", "default", { "algorithm.adv_estimator", "grpo", "advantage.future", "off", "actor.clip_ratio_high",
