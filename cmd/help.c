@@ -60,7 +60,7 @@ static const struct help {
       "  memory=SIZE       the same for a size, as in 80GiB\n"
       "  real=bf16|float   number type of a GPU's build\n"
       "  for=train         kind of run: train, sft, or sample (evaluations)\n",
-      "  appo plan model.path=DIR gpu=h100 model.recompute=true\n", true, false },
+      "  appo plan model.path=DIR gpu=h100 model.recompute=cheap\n", true, false },
     { "tokenize", "[model.path=DIR] [--decode | --chat] [--special] [--time] <TEXT",
       "text to token ids and back, with a model's tokenizer and chat format",
       "  --decode          ids on stdin, text on stdout\n"

@@ -26,6 +26,8 @@ enum { CARDS = sizeof cards / sizeof *cards };
 /* The part of it that the driver, the context and cuBLASLt occupy. */
 enum { DRIVER_MIB = 900 };
 
+static const char *const recomputed[] = { "none", "cheap", "full" };
+
 /* A parsed command line. */
 struct request {
     const struct card *card;        /* NULL: none was named */
@@ -77,7 +79,7 @@ static size_t least(const struct config *c, const struct model_config *shape, co
 {
     struct config small = *c;
     struct memory_estimate n;
-    small.model.recompute = true;
+    small.model.recompute = RECOMPUTE_FULL;
     small.actor.optim_state_dtype = STATE_BF16;
     small.rollout.max_num_seqs = 1;
     small.actor.ppo_max_token_len_per_gpu = c->rollout.max_len;
@@ -89,25 +91,31 @@ static void advise(struct config *c, const struct model_config *shape, size_t al
 {
     enum { TOP = 1 << 20 };
     size_t memory = (size_t)q->memory;
-    bool trains = q->rule.what != MEMORY_SAMPLE, samples = q->rule.what != MEMORY_SFT, was = c->model.recompute;
+    bool trains = q->rule.what != MEMORY_SAMPLE, samples = q->rule.what != MEMORY_SFT;
     if (all <= memory)
         printf("fits %.2f GiB: %.2f GiB stay free\n", (double)memory / 0x1p30, (double)(memory - all) / 0x1p30);
     else printf("does NOT fit %.2f GiB: %.2f GiB too much\n", (double)memory / 0x1p30, (double)(all - memory) / 0x1p30);
     int rows = trains ? largest(c, &c->actor.ppo_max_token_len_per_gpu, TOP, shape, q) : 0;
     int seqs = samples ? largest(c, &c->rollout.max_num_seqs, 1 << 16, shape, q) : 0;
-    c->model.recompute = true;
-    int rows_again = trains && !was ? largest(c, &c->actor.ppo_max_token_len_per_gpu, TOP, shape, q) : 0;
+    int again[RECOMPUTE_FULL + 1] = { 0 }, any = rows || seqs;
+    const enum recompute was = c->model.recompute;
+    for (int r = was + 1; trains && r <= RECOMPUTE_FULL; r++) {
+        c->model.recompute = r;
+        any |= again[r] = largest(c, &c->actor.ppo_max_token_len_per_gpu, TOP, shape, q);
+    }
     c->model.recompute = was;
-    if (rows || rows_again || seqs) printf("all else as it is, at most:\n");
+    if (any) printf("all else as it is, at most:\n");
     if (rows) printf("  actor.ppo_max_token_len_per_gpu=%d%s\n", rows, rows == TOP ? " or more" : "");
-    if (rows_again) printf("  actor.ppo_max_token_len_per_gpu=%d with model.recompute=true\n", rows_again);
+    for (int r = was + 1; r <= RECOMPUTE_FULL; r++)
+        if (again[r])
+            printf("  actor.ppo_max_token_len_per_gpu=%d with model.recompute=%s\n", again[r], recomputed[r]);
     if (seqs) printf("  rollout.max_num_seqs=%d%s\n", seqs, seqs == 1 << 16 ? " or more" : "");
     if (trains && c->actor.optim_state_dtype != STATE_BF16)
         printf("actor.optim.state_dtype=bf16 saves %.2f GiB\n", (double)moments_saved(shape) / 0x1p30);
-    if (!rows && !rows_again && !seqs)
+    if (!any)
         printf(
             "no single key of these helps: all at their smallest take %.2f GiB "
-            "(model.recompute=true, actor.optim.state_dtype=bf16, rollout.max_num_seqs=1,\n"
+            "(model.recompute=full, actor.optim.state_dtype=bf16, rollout.max_num_seqs=1,\n"
             "actor.ppo_max_token_len_per_gpu=%d); otherwise %smore memory or a smaller model\n",
             (double)least(c, shape, q) / 0x1p30, c->rollout.max_len,
             samples ? c->branch.when == BRANCH_STEP
@@ -159,8 +167,8 @@ static bool plan(struct config *c, struct request *q, struct err *e)
            q->gpu_build ? ", on a GPU" : "");
     printf("%s", whats[q->rule.what]);
     if (q->rule.what != MEMORY_SAMPLE)
-        printf(": batches of %d tokens%s", c->actor.ppo_max_token_len_per_gpu,
-               c->model.recompute ? ", recomputed" : "");
+        printf(": batches of %d tokens, model.recompute=%s", c->actor.ppo_max_token_len_per_gpu,
+               recomputed[c->model.recompute]);
     if (q->rule.what != MEMORY_SFT)
         printf("; %d sequence%s of %d tokens decode at once", c->rollout.max_num_seqs,
                c->rollout.max_num_seqs > 1 ? "s" : "", c->rollout.max_len);

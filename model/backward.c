@@ -1,5 +1,5 @@
-/* backward.c: the backward pass, layer by layer, mirroring forward.c. With recompute each layer first runs forward
- * again from its saved input. */
+/* backward.c: the backward pass, layer by layer, mirroring forward.c. What of a layer was not kept
+ * is computed again first. */
 #include "model/backward.h"
 #include "model/forward_in.h"
 
@@ -47,13 +47,7 @@ void model_backward(const struct model *m, struct acts *s, const struct batch *b
         .dx = s->dres, .dw = g + m->norm, .dy = dhidden, .res = s->res, .w = m->w + m->norm, .rstd = s->rstd, .n = b->n,
         .dim = c->dim });
     for (int l = c->layers - 1; l >= 0; l--) {
-        const struct acts_layer *a = &s->layer[l];
-        if (s->recompute) {
-            op_add_rmsnorm((struct rmsnorm_args){
-                .res = a->res1, .y = a->x1, .rstd = a->rstd1, .x = a->res1, .w = m->w + m->layer[l].norm1,
-                .eps = c->rms_eps, .n = b->n, .dim = c->dim });
-            layer_run(m, s, l, &at);
-        }
+        layer_again(m, s, l, &at);
         layer_back(m, s, l, b, g);
     }
     op_embed_back(g + m->embed, s->dres, b->ids, b->n, c->dim, c->vocab);

@@ -4,8 +4,26 @@
 #include "model/forward_in.h"
 #include "base/err.h"
 
-/* From res1 and x1 to branch_out, which the next add-and-norm adds to the residual. Without recompute, the backward
- * pass reads what this leaves in the layer's activations. */
+static void rotate(const struct model *m, const struct acts_layer *a, const struct layer_at *p, const struct pass *at)
+{
+    const struct model_config *c = &m->c;
+    const elem_t *w = m->w;
+    op_rope((struct rope_args){
+        .out = a->qkv_rot, .rstd = a->rstdq, .in = a->qkv, .qnorm = c->qk_norm ? w + p->qnorm : NULL,
+        .knorm = c->qk_norm ? w + p->knorm : NULL, .eps = c->rms_eps, .freq = m->freq, .pos = at->pos, .n = at->n,
+        .h = m->h });
+    if (m->query_scale != 1.0) op_query_scale(a->qkv_rot, m->query_scale, at->n, m->h);
+}
+
+static void gate_up(const struct model *m, const struct acts_layer *a, const struct layer_at *p, int64_t n)
+{
+    const struct model_config *c = &m->c;
+    op_gemm((struct gemm){
+        .form = GEMM_NT, .d = a->gate_up, .a = a->x2, .b = m->w + p->gate_up, .m = n, .n = 2 * c->ff, .k = c->dim,
+        .weight = true });
+    op_swiglu(a->ff_act, a->gate_up, n, c->ff);
+}
+
 void layer_run(const struct model *m, const struct acts *s, int l, const struct pass *at)
 {
     const struct model_config *c = &m->c;
@@ -22,11 +40,7 @@ void layer_run(const struct model *m, const struct acts *s, int l, const struct 
                            .k = c->dim,
                            .bias = c->qkv_bias ? w + p->qkv_bias : NULL,
                            .weight = true });
-    op_rope((struct rope_args){
-        .out = a->qkv_rot, .rstd = a->rstdq, .in = a->qkv, .qnorm = c->qk_norm ? w + p->qnorm : NULL,
-        .knorm = c->qk_norm ? w + p->knorm : NULL, .eps = c->rms_eps, .freq = m->freq, .pos = at->pos, .n = n, .h = m->h
-    });
-    if (m->query_scale != 1.0) op_query_scale(a->qkv_rot, m->query_scale, n, m->h);
+    rotate(m, a, p, at);
     for (int i = 0; i < at->copies; i++)
         op_kv_write(at->pool + l * at->layer_stride, a->qkv_rot, at->slot + i * n, n, m->h);
     if (at->plan) op_attn(a->attn_out, a->lse, a->qkv_rot, at->plan, m->h);
@@ -37,13 +51,26 @@ void layer_run(const struct model *m, const struct acts *s, int l, const struct 
     op_add_rmsnorm((struct rmsnorm_args){
         .res = a->res2, .y = a->x2, .rstd = a->rstd2, .x = a->res1, .add = s->branch_out, .w = w + p->norm2,
         .eps = c->rms_eps, .n = n, .dim = c->dim });
-    op_gemm((struct gemm){
-        .form = GEMM_NT, .d = a->gate_up, .a = a->x2, .b = w + p->gate_up, .m = n, .n = 2 * c->ff, .k = c->dim,
-        .weight = true });
-    op_swiglu(a->ff_act, a->gate_up, n, c->ff);
-    op_gemm((struct gemm){
-        .form = GEMM_NT, .d = s->branch_out, .a = a->ff_act, .b = w + p->down, .m = n, .n = c->dim, .k = c->ff,
-        .weight = true });
+    gate_up(m, a, p, n);
+}
+
+/* A norm of a residual that is kept. */
+static void norm_again(elem_t *y, acc_t *rstd, elem_t *res, const elem_t *w, const struct model_config *c, int64_t n)
+{
+    op_add_rmsnorm((struct rmsnorm_args){
+        .res = res, .y = y, .rstd = rstd, .x = res, .w = w, .eps = c->rms_eps, .n = n, .dim = c->dim });
+}
+
+void layer_again(const struct model *m, const struct acts *s, int l, const struct pass *at)
+{
+    const struct layer_at *p = &m->layer[l];
+    const struct acts_layer *a = &s->layer[l];
+    if (s->recompute == RECOMPUTE_NONE) return;
+    norm_again(a->x1, a->rstd1, a->res1, m->w + p->norm1, &m->c, at->n);
+    if (s->recompute == RECOMPUTE_FULL) { layer_run(m, s, l, at); return; }
+    if (m->c.qk_norm) rotate(m, a, p, at);
+    norm_again(a->x2, a->rstd2, a->res2, m->w + p->norm2, &m->c, at->n);
+    gate_up(m, a, p, at->n);
 }
 
 static void run(const struct model *m, const struct acts *s, const int *ids, const struct pass *at)
@@ -59,6 +86,9 @@ static void run(const struct model *m, const struct acts *s, const int *ids, con
             .res = a->res1, .y = a->x1, .rstd = a->rstd1, .x = res, .add = branch, .w = m->w + m->layer[l].norm1,
             .eps = c->rms_eps, .n = at->n, .dim = c->dim });
         layer_run(m, s, l, at);
+        op_gemm((struct gemm){
+            .form = GEMM_NT, .d = s->branch_out, .a = a->ff_act, .b = m->w + m->layer[l].down, .m = at->n, .n = c->dim,
+            .k = c->ff, .weight = true });
     }
     op_add_rmsnorm((struct rmsnorm_args){
         .res = s->res, .y = s->hidden, .rstd = s->rstd, .x = s->layer[c->layers - 1].res2, .add = s->branch_out,

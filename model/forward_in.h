@@ -17,5 +17,8 @@ struct pass {
     int ld;
 };
 
-/* Layer l from its normalised input x1 on; the output is left in s->branch_out. */
+/* Layer l from its normalised input x1 to ff_act, whose down projection is the layer's output. The backward pass reads
+ * what this leaves in the layer's activations. */
 void layer_run(const struct model *m, const struct acts *s, int l, const struct pass *at);
+/* For the backward pass: what s->recompute did not keep of the layer. */
+void layer_again(const struct model *m, const struct acts *s, int l, const struct pass *at);

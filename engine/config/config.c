@@ -133,26 +133,46 @@ static bool set_number(const struct key *k, void *field, const char *value, cons
     return true;
 }
 
-static bool set_bool(const struct key *k, void *field, const char *value, const char *source, struct err *e)
+/* 1: a word for true, 0: for false, -1: neither. */
+static int truth(const char *value)
 {
     static const char *const yes[] = { "true", "on", "yes", "1" }, *const no[] = { "false", "off", "no", "0" };
     for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
-        if (!strcasecmp(value, yes[i])) return *(bool *)field = true;
-        if (!strcasecmp(value, no[i])) return *(bool *)field = false, true;
+        if (!strcasecmp(value, yes[i])) return 1;
+        if (!strcasecmp(value, no[i])) return 0;
     }
-    return wrong(k, value, source, "neither true nor false", e);
+    return -1;
 }
 
-static bool set_choice(const struct key *k, void *field, const char *value, const char *source, struct err *e)
+static bool set_bool(const struct key *k, void *field, const char *value, const char *source, struct err *e)
+{
+    int is = truth(value);
+    if (is < 0) return wrong(k, value, source, "neither true nor false", e);
+    *(bool *)field = is;
+    return true;
+}
+
+/* -1: not among them. */
+static int choice(const char *choices, const char *value)
 {
     size_t n = strlen(value);
     int index = 0;
-    for (const char *p = k->choices; ; index += *p++ == '|') {
+    for (const char *p = choices; ; index += *p++ == '|') {
         size_t len = strcspn(p, "|,");
-        if (len == n && !memcmp(p, value, n)) return *(int *)field = index, true;
+        if (len == n && !memcmp(p, value, n)) return index;
         p += len;
-        if (!*p) return wrong(k, value, source, lacking(k, value), e);
+        if (!*p) return -1;
     }
+}
+
+/* A key that was a bool once lists true and false among its choices and takes all their words. */
+static bool set_choice(const struct key *k, void *field, const char *value, const char *source, struct err *e)
+{
+    int index = choice(k->choices, value), is = truth(value);
+    if (index < 0 && is >= 0) index = choice(k->choices, is ? "true" : "false");
+    if (index < 0) return wrong(k, value, source, lacking(k, value), e);
+    *(int *)field = index;
+    return true;
 }
 
 /* Keys whose values are file or folder names; those in the second list hold several. */

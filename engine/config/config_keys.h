@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "engine/branch/branch_points.h"
 #include "engine/tools/tool_calls.h"
+#include "model/acts.h"
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -48,7 +49,7 @@ struct config {
         int train_batch_size /* prompts a step */, val_per_family, max_prompt_length, max_response_length;
     } data;
     /* path "": the embedded policy */
-    struct { char *path, *chat_format; bool recompute; enum model_check check; } model;
+    struct { char *path, *chat_format; enum recompute recompute; enum model_check check; } model;
     struct {
         int n /* M */, initial_rollouts /* N */;
         double temperature, top_p;

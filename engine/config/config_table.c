@@ -51,8 +51,10 @@ const struct key config_keys[] = {
     { "model.chat_format", FIELD(model.chat_format), RESUME_SAME, "auto", 0, 0, NULL,
       "how conversations are written: auto (the template that comes with the model), appo, chatml, qwen2.5, qwen3, "
       "qwen3-training (thoughts of every turn stay), smollm2, llama3 or llama3.1" },
-    { "model.recompute", FIELD(model.recompute), RESUME_SPEED, "false", 0, 0, NULL,
-      "keep layer inputs only and recompute the rest in the backward pass: less memory, the same bits" },
+    { "model.recompute", FIELD(model.recompute), RESUME_SPEED, "none", 0, 0,
+      "none,false|cheap|full,true",
+      "what the backward pass computes again instead of keeping it: nothing; norms, gate and up and SwiGLU; whole "
+      "layers: less memory, the same bits; not given: what fits" },
     { "model.check", FIELD(model.check), RESUME_SPEED, "nan", 0, 0, "nan|off",
       "nan: a model with a weight that is NaN or infinite is rejected, by the tensor's name; off: it is loaded" },
     { "rollout.n", FIELD(rollout.n), RESUME_SAME, "16", 1, 65536, NULL,

@@ -13,7 +13,7 @@
 
 static size_t batch_bytes(const struct learner *l) { return (size_t)l->max_rows * 512 + (1 << 20); }
 
-static void lay_out_work(struct learner *l, struct arena *a, bool recompute)
+static void lay_out_work(struct learner *l, struct arena *a, enum recompute recompute)
 {
     const struct model *m = l->m;
     acts_make(&l->acts, m, l->max_rows, recompute, true, a);

@@ -28,7 +28,7 @@ struct learner {
 
 struct learner_rule {
     int64_t max_rows;
-    bool recompute;
+    enum recompute recompute;
     bool bf16_moments;
     uint64_t seed;
     size_t elem_bytes;                  /* to lay out for a build of another storage type; 0: this one's */

@@ -18,8 +18,7 @@ static size_t batch_bytes(const struct token_scorer *s)
 static void lay_out(struct token_scorer *s, struct arena *a)
 {
     const struct model *m = s->m;
-    /* recompute: layers share their activations, because there is no backward pass to keep them for */
-    acts_make(&s->acts, m, s->max_rows, true, false, a);
+    acts_make(&s->acts, m, s->max_rows, RECOMPUTE_FULL, false, a);
     s->logits = arena_get(a, (size_t)(s->chunk * vocab_ld(m)) * sizeof(elem_t), "logits");
     s->x = arena_get(a, (size_t)(s->chunk * m->c.dim) * sizeof(elem_t), "head in");
     arena_get(a, batch_bytes(s), "batch");

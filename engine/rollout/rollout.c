@@ -91,7 +91,7 @@ struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, s
             "%d "
             "pages",
             kv->pages, kv->pages * KV_PAGE, c->max_len, r->limits.table_ld);
-    acts_make(&r->pass.acts, m, c->max_rows, false, false, a);
+    acts_make(&r->pass.acts, m, c->max_rows, RECOMPUTE_NONE, false, a);
     batches_make(r, a);
     allow_make(r, a);
     r->seq_slot = xcalloc((size_t)c->max_seqs, sizeof *r->seq_slot);

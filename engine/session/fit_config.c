@@ -43,34 +43,46 @@ void fit_config_to_model(struct config *c, const char *rate, FILE *warn)
 }
 
 /* Lowers, step by step, keys that were not given and change memory and speed but no number. The first steps cost a CPU
- * next to no speed. In supervised fine-tuning only recomputation changes no number: conversations may be as long as a
- * batch. */
+ * next to no speed; recomputing a quarter of the forward pass comes before recomputing all of it, and both before
+ * decoding a few sequences at a time. In supervised fine-tuning only recomputation changes no number: conversations may
+ * be as long as a batch. */
+static const struct step { const char *key; int value; } steps[] = {
+    { "rollout.max_num_seqs", 128 },          { "rollout.max_num_seqs", 64 },
+    { "rollout.max_num_seqs", 32 },           { "rollout.max_num_seqs", 16 },
+    { "actor.ppo_max_token_len_per_gpu", 0 }, { "model.recompute", RECOMPUTE_CHEAP },
+    { "model.recompute", RECOMPUTE_FULL },    { "rollout.max_num_seqs", 8 },
+    { "rollout.max_num_seqs", 4 },            { "rollout.max_num_seqs", 2 },
+    { "rollout.max_num_seqs", 1 },
+};
+enum { CHEAP = 5 };
+static const char *const recompute_names[] = { "none", "cheap", "full" };
+
+/* Whether the step was taken. */
+static bool lower(struct config *c, enum memory_purpose what, const struct step *s)
+{
+    struct err e;
+    bool recompute = !strcmp(s->key, "model.recompute");
+    if (config_given(c, s->key) || (what == MEMORY_SFT && !recompute)) return false;
+    if (what == MEMORY_SAMPLE && strcmp(s->key, "rollout.max_num_seqs")) return false;
+    if (!recompute) config_set_int(c, s->key, s->value ? s->value : c->rollout.max_len, "default that fits memory");
+    else if (!config_set(c, s->key, recompute_names[s->value], "default that fits memory", &e)) die("%s", e.text);
+    return true;
+}
+
 void fit_config_to_memory(struct config *c, enum memory_purpose what, FILE *report)
 {
-    static const struct { const char *key; int value; } steps[] = {
-        { "rollout.max_num_seqs", 128 }, { "rollout.max_num_seqs", 64 }, { "rollout.max_num_seqs", 32 },
-        { "rollout.max_num_seqs", 16 },  { "actor.ppo_max_token_len_per_gpu", 0 },
-        { "model.recompute", 1 },        { "rollout.max_num_seqs", 8 },  { "rollout.max_num_seqs", 4 },
-        { "rollout.max_num_seqs", 2 },   { "rollout.max_num_seqs", 1 },
-    };
-    enum { CHEAP = 5 };
     struct err why;
     bool lowered = false, cpu = !strcmp(dev_name(), "cpu");
     if (!*c->model.path) return;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        if (memory_fits_share(c, c->model.path, what, cpu && i < CHEAP ? 0.5 : 1, &why)) {
-            if (i < CHEAP) break;
-            continue;
-        }
-        bool recompute = !strcmp(steps[i].key, "model.recompute");
-        if (config_given(c, steps[i].key) || (what == MEMORY_SFT && !recompute)) continue;
-        if (what == MEMORY_SAMPLE && strcmp(steps[i].key, "rollout.max_num_seqs")) continue;
-        config_set_int(c, steps[i].key, steps[i].value ? steps[i].value : c->rollout.max_len,
-                       "default that fits memory");
-        lowered = true;
+        if (!memory_fits_share(c, c->model.path, what, cpu && i < CHEAP ? 0.5 : 1, &why))
+            lowered |= lower(c, what, &steps[i]);
+        else if (i < CHEAP) break;
     }
     if (!lowered || !memory_fits(c, c->model.path, what, &why)) return;
-    if (what == MEMORY_SFT) fprintf(report, "to fit memory: model.recompute=true (it changes speed, not numbers)\n");
+    const char *recompute = recompute_names[c->model.recompute];
+    if (what == MEMORY_SFT)
+        fprintf(report, "to fit memory: model.recompute=%s (it changes speed, not numbers)\n", recompute);
     else if (what == MEMORY_SAMPLE)
         fprintf(report, "to fit memory: rollout.max_num_seqs=%d (it changes speed, not numbers)\n",
                 c->rollout.max_num_seqs);
@@ -78,5 +90,5 @@ void fit_config_to_memory(struct config *c, enum memory_purpose what, FILE *repo
         fprintf(report,
                 "to fit memory: rollout.max_num_seqs=%d, actor.ppo_max_token_len_per_gpu=%d, model.recompute=%s "
                 "(they change speed, not numbers)\n",
-                c->rollout.max_num_seqs, c->actor.ppo_max_token_len_per_gpu, c->model.recompute ? "true" : "false");
+                c->rollout.max_num_seqs, c->actor.ppo_max_token_len_per_gpu, recompute);
 }

@@ -129,7 +129,8 @@ static void put_parts(struct str *s, const struct memory_estimate *n)
 static void put_fixes(struct str *s, const struct config *c, enum memory_purpose what)
 {
     bool step = c->branch.when == BRANCH_STEP;
-    if (what != MEMORY_SAMPLE && !c->model.recompute) str_puts(s, "Set model.recompute=true. ");
+    if (what != MEMORY_SAMPLE && c->model.recompute != RECOMPUTE_FULL)
+        str_printf(s, "Set model.recompute=%s. ", c->model.recompute == RECOMPUTE_NONE ? "cheap or full" : "full");
     if (what == MEMORY_SFT) {
         str_printf(s, "Lower actor.ppo_max_token_len_per_gpu=%d", c->actor.ppo_max_token_len_per_gpu);
         return;

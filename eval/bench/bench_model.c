@@ -131,7 +131,7 @@ static double train_bytes(const struct model_config *c, struct learner_rule r)
     return all;
 }
 
-/* Fewer rows, then recomputation, then moments of bf16, until it fits; false: it never does. */
+/* Fewer rows, then recomputation (cheap, full), then moments of bf16, until it fits; false: it never does. */
 static bool train_rule(struct learner_rule *r, const struct model_config *c, struct load *l, double limit)
 {
     const int rows = l->rows;
@@ -140,7 +140,8 @@ static bool train_rule(struct learner_rule *r, const struct model_config *c, str
         if (train_bytes(c, *r) <= limit) return true;
         if (l->rows / 2 >= l->len) { l->rows /= 2; continue; }
         if (r->bf16_moments) return false;
-        *(r->recompute ? &r->bf16_moments : &r->recompute) = true;
+        if (r->recompute == RECOMPUTE_FULL) r->bf16_moments = true;
+        else r->recompute++;
         l->rows = rows;
     }
 }
@@ -191,7 +192,8 @@ static void report_train(struct bench *b, const struct model *m, const char *nam
      * twice backward: 6 layers width length */
     const double per = 6 * (double)product_weights(m) + 6.0 * m->c.layers * m->c.heads * m->c.head_dim * l->len,
                  rate = l->rows / t;
-    json_t *extra = json_pack("{s:f, s:b, s:b}", "gflop_per_token", per * 1e-9, "recompute", (int)r->recompute,
+    static const char *const modes[] = { "none", "cheap", "full" };
+    json_t *extra = json_pack("{s:f, s:s, s:b}", "gflop_per_token", per * 1e-9, "recompute", modes[r->recompute],
                               "bf16_moments", (int)r->bf16_moments);
     if (datasheet() > 0) json_object_set_new(extra, "mfu_datasheet_percent", json_real(100 * per * rate / datasheet()));
     const struct bench_dims d = { .model = name, .n = l->rows, .ctx = l->len };
@@ -269,10 +271,10 @@ static void decode_make(struct decoder *s, struct bench *b, const struct model *
     }
     *s = (struct decoder){ .m = m };
     arena_dry(a, "bench decode");
-    acts_make(&s->acts, m, n, false, false, a);
+    acts_make(&s->acts, m, n, RECOMPUTE_NONE, false, a);
     acts_free(&s->acts);
     arena_make(a, "bench decode", a->peak);
-    acts_make(&s->acts, m, n, false, false, a);
+    acts_make(&s->acts, m, n, RECOMPUTE_NONE, false, a);
     s->in = (struct paged){ .n = n,
                             .ids = bench_ids(b, n, m->c.vocab),
                             .pos = bench_put(b, pos, (size_t)n * sizeof *pos),

@@ -177,12 +177,12 @@ static void decode_case(struct learner *l, int seqs, int context, FILE *text, FI
     struct acts s;                                       /* as the rollout has them: one layer's buffers for all */
     arena_dry(&a, "bench");
     kv_make(&kv, m, seqs * ld, &a);
-    acts_make(&s, m, seqs, false, false, &a);
+    acts_make(&s, m, seqs, RECOMPUTE_NONE, false, &a);
     kv_destroy(&kv);
     acts_free(&s);
     arena_make(&a, "bench", a.peak);
     kv_make(&kv, m, seqs * ld, &a);
-    acts_make(&s, m, seqs, false, false, &a);
+    acts_make(&s, m, seqs, RECOMPUTE_NONE, false, &a);
     dev_zero(kv.pool, (size_t)(kv.layer_stride * m->c.layers) * sizeof(elem_t));
     int ids[SEQS_MAX], pos[SEQS_MAX], out[SEQS_MAX], *table = xcalloc((size_t)(seqs * ld), sizeof *table);
     int64_t slot[SEQS_MAX];

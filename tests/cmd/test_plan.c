@@ -26,6 +26,7 @@ static void equals_the_run(void **state)
     (void)state;
     static const char *const keys[][4] = {
         { "model.recompute=false" }, { "model.recompute=true", "actor.ppo_max_token_len_per_gpu=1111" },
+        { "model.recompute=cheap", "actor.ppo_max_token_len_per_gpu=777" },
         { "rollout.max_num_seqs=7", "rollout.max_len=300", "rollout.max_num_batched_tokens=33",
           "branch.omega=previous" },
         { "algorithm.adv_estimator=grpo" }, { "branch.rounds=2", "branch.points=1", "actor.ppo_epochs=2" },

@@ -171,7 +171,8 @@ struct pass {
     acc_t *lse, *logp, *ent;
 };
 
-static void pass_run(struct pass *f, const struct golden *g, const struct packing *p, bool recompute, struct arena *a)
+static void pass_run(struct pass *f, const struct golden *g, const struct packing *p, enum recompute recompute,
+                     struct arena *a)
 {
     size_t n = (size_t)p->n;
     acts_make(&f->acts, &g->m, p->n, recompute, true, a);
@@ -311,13 +312,13 @@ static void logits_and_gradients(void **state)
         struct worst w = { .tensor = "" };
         struct golden g;
         golden_open(&g, k);
-        for (int way = 0; way < 4; way++) {
+        for (int way = 0; way < 6; way++) {
             struct arena a;
             struct packing p;
             struct pass f;
             work_make(&a);
             pack(&p, &g, way & 1);
-            pass_run(&f, &g, &p, way & 2, &a);
+            pass_run(&f, &g, &p, (enum recompute)(way / 2), &a);
             same_logits(&g, &p, &f, &w);
             same_stats(&g, &p, &f, &w);
             same_gradients(&g, &p, &f, &a, &w);
@@ -366,7 +367,7 @@ static void greedy_packed(struct texts *t, const struct golden *g, int steps)
     struct arena a;
     struct acts acts;
     work_make(&a);
-    acts_make(&acts, &g->m, ROWS, false, false, &a);
+    acts_make(&acts, &g->m, ROWS, RECOMPUTE_NONE, false, &a);
     for (int step = 0; step < steps; step++) {
         int n = 0, ids[ROWS], pos[ROWS], end[ROWS], last[SEQS];
         for (int s = 0; s < SEQS; s++) {
@@ -399,7 +400,7 @@ static void greedy_paged(struct texts *t, const struct golden *g, int steps)
     int done[SEQS] = { 0 };
     int64_t stride = (int64_t)SEQS * PAGES * kv_page_elems(g->m.h);
     work_make(&a);
-    acts_make(&acts, &g->m, ROWS, false, false, &a);
+    acts_make(&acts, &g->m, ROWS, RECOMPUTE_NONE, false, &a);
     elem_t *pool = elems(&a, g->m.c.layers * stride);
     for (int step = 0; step < steps; step++) {
         int n = 0, ids[ROWS], pos[ROWS], table[ROWS * PAGES], last[SEQS];

@@ -154,7 +154,7 @@ static struct pass ours(const struct subject_at *s)
     struct arena a;
     struct acts acts;
     arena_make(&a, "whole model", 5 << 20);
-    acts_make(&acts, m, n, false, true, &a);
+    acts_make(&acts, m, n, RECOMPUTE_NONE, true, &a);
     struct attn_plan *plan = attn_plan_make(s->end, n);
     struct batch b = { .n = n, .ids = put(&a, s->ids, ints), .pos = put(&a, s->pos, ints), .plan = plan };
     int *tgt = put(&a, s->tgt, ints);

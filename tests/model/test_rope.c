@@ -76,7 +76,7 @@ static void run(const struct model *m, const int *ids, acc_t *logits, acc_t *gra
     acc_t coef[LEN];
     for (int i = 0; i < LEN; i++) { pos[i] = i; end[i] = LEN; coef[i] = (acc_t)(-1.0 / LEN); }
     arena_make(&a, "rope", 4 << 20);
-    acts_make(&acts, m, LEN, true, true, &a);
+    acts_make(&acts, m, LEN, RECOMPUTE_FULL, true, &a);
     struct attn_plan *plan = attn_plan_make(end, LEN);
     struct batch b = {
         .n = LEN, .ids = put(&a, ids, LEN * sizeof *ids), .pos = put(&a, pos, sizeof pos), .plan = plan

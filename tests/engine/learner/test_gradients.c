@@ -123,7 +123,7 @@ static const struct { const char *name; struct loss_rule r; } losses[] = {
 enum { LOSSES = sizeof losses / sizeof *losses };
 
 static void set_up(struct model *m, struct learner *l, struct data *d, struct vectors *v, const struct option *o,
-                   bool recompute)
+                   enum recompute recompute)
 {
     make(m, &o->c);
     learner_make(l, m, (struct learner_rule){ .max_rows = 64, .recompute = recompute });
@@ -174,7 +174,7 @@ static void central_differences(void **state)
             struct learner l;
             struct data d;
             struct vectors v;
-            set_up(&m, &l, &d, &v, &options[o], k % 2);
+            set_up(&m, &l, &d, &v, &options[o], (enum recompute)(k % 3));
             loss_of(&l, &d, &v, &losses[k].r);
             gradient_of(&l, &d, &v, SEQS);
             char name[128];
@@ -184,25 +184,27 @@ static void central_differences(void **state)
         }
 }
 
-/* Recompute gives the same bits; micro-batches and unrolled sequences the same gradient up to rounding. */
+/* Recompute, cheap and full, gives the same bits; micro-batches and unrolled sequences the same gradient up to
+ * rounding. */
 static void recompute_micro_batches_and_unrolling(void **state)
 {
     (void)state;
     for (int o = 0; o < OPTIONS; o++) {
         acc_t *first = NULL;
-        for (int way = 0; way < 4; way++) {
+        for (int way = 0; way < 5; way++) {
             struct model m;
             struct learner l;
             struct data d;
             struct vectors v;
-            set_up(&m, &l, &d, &v, &options[o], way == 1);
-            if (way == 3) for (int i = 0; i < SEQS; i++) d.s[i].group = i;
+            set_up(&m, &l, &d, &v, &options[o],
+                   way == 1 ? RECOMPUTE_FULL : way == 2 ? RECOMPUTE_CHEAP : RECOMPUTE_NONE);
+            if (way == 4) for (int i = 0; i < SEQS; i++) d.s[i].group = i;
             loss_of(&l, &d, &v, &losses[2].r);
-            gradient_of(&l, &d, &v, way == 2 ? 1 : SEQS);
+            gradient_of(&l, &d, &v, way == 3 ? 1 : SEQS);
             if (!first) {
                 first = xmalloc((size_t)m.count * sizeof *first);
                 memcpy(first, l.g, (size_t)m.count * sizeof *first);
-            } else if (way == 1) {
+            } else if (way <= 2) {
                 assert_memory_equal(first, l.g, (size_t)m.count * sizeof *first);
             }
             double scale = sqrt(op_sumsq(first, m.count) / (double)m.count);
@@ -224,7 +226,7 @@ static void chunks_of_logits(void **state)
     struct learner l;
     struct data d;
     struct vectors v, w;
-    set_up(&m, &l, &d, &v, &options[0], false);
+    set_up(&m, &l, &d, &v, &options[0], RECOMPUTE_NONE);
     loss_of(&l, &d, &v, &losses[2].r);
     gradient_of(&l, &d, &v, SEQS);
     acc_t *first = xmalloc((size_t)m.count * sizeof *first);

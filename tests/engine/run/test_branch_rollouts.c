@@ -596,7 +596,8 @@ static void same_metrics(void **state)
         { "again",              { NULL }, 0, true },
         { "two threads",        { "trainer.threads", "2" }, 0, true },
         { "other passes", { "rollout.max_num_seqs", "5", "rollout.max_num_batched_tokens", "37", "model.recompute",
-          "true" }, 0, false },
+          "full" }, 0, false },
+        { "recompute of what is cheap", { "model.recompute", "cheap" }, 0, true },
         { "other micro-batches",{ "actor.ppo_max_token_len_per_gpu", "211" }, 1e-6, true },
     };
     struct run first;

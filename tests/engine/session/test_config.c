@@ -280,7 +280,7 @@ static void one_name_may_set_two_keys(void **state)
     assert_true(config_set(&c, "model.enable_gradient_checkpointing", "true", "here", &e));
     CHECK_NEAR(c.actor.clip_ratio_low, 0.1, 0, "low");
     CHECK_NEAR(c.actor.clip_ratio_high, 0.1, 0, "high");
-    CHECK(c.model.recompute, "recompute");
+    CHECK(c.model.recompute == RECOMPUTE_FULL, "recompute");
     config_free(&c);
 }
 
