@@ -96,6 +96,8 @@ struct rollout *rollout_make(const struct model *m, const struct tokenizer *t, s
     allow_make(r, a);
     r->seq_slot = xcalloc((size_t)c->max_seqs, sizeof *r->seq_slot);
     r->live = xcalloc((size_t)c->max_seqs, sizeof *r->live);
+    r->due = xcalloc((size_t)c->max_seqs, sizeof *r->due);
+    r->take = xcalloc((size_t)c->max_seqs, sizeof *r->take);
     if (a->dry || !dev_dry_begin()) return r;
     rollout_warm_up(r);
     dev_dry_end(true);
@@ -128,7 +130,8 @@ void rollout_free(struct rollout *r)
     if (!r) return;
     struct pass_batch *h = &r->pass.host;
     void *p[] = {
-        h->ids, h->pos, h->kv_slot, h->table, h->pick, h->key, h->id, r->pass.staging, r->pass.owner, r->live
+        h->ids, h->pos, h->kv_slot, h->table, h->pick, h->key, h->id, r->pass.staging, r->pass.owner, r->live,
+        r->due, r->take
     };
     tools_free(r->pool);
     pass_forget(r);

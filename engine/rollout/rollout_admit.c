@@ -7,8 +7,7 @@
 
 int sequence_limit(const struct rollout *r, const struct sequence *seq)
 {
-    int64_t response = (int64_t)seq->prompt_len + r->c.max_response;
-    return response < r->c.max_len ? (int)response : r->c.max_len;
+    return schedule_limit(seq->prompt_len, r->c.max_response, r->c.max_len);
 }
 
 /* Free pages that the running sequences may still take. Only running sequences take pages, so the sum never exceeds the

@@ -2,7 +2,7 @@
  * pages), rollout_pass.c (one forward pass) and rollout_calls.c (ends of sequences, tool calls and results). */
 #pragma once
 #include "engine/rollout/rollout.h"
-#include "base/arith.h"
+#include "engine/rollout/schedule.h"
 #include "model/acts.h"
 
 /* SLOT_PREFILL: the slot waits for another one that is running the same prompt. */
@@ -95,6 +95,7 @@ struct rollout {
     struct seq_slot *seq_slot;      /* [c.max_seqs] */
     int *live;                      /* [n_live] occupied slots in order of admission */
     int n_live;
+    int *due, *take;                /* [c.max_seqs] of the pass being put together, as schedule_pass has them */
     struct tool_pool *pool;         /* made by the first call */
     int calls_running;
 };
@@ -118,8 +119,6 @@ void slot_release(struct rollout *r, struct seq_slot *s, enum finish why);
 int pass_gather(struct rollout *r);
 /* Runs them and samples the picked tokens: host.id, logp, ent. */
 void pass_run(struct rollout *r);
-/* How many rows a pass that samples `rows` tokens runs with, `most` at most. */
-int pass_size(int rows, int most);
 /* Frees the captured graphs, which hold for one sampling rule only. */
 void pass_forget(struct rollout *r);
 

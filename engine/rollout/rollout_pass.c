@@ -5,7 +5,6 @@
 #include "base/err.h"
 #include "model/forward.h"
 #include "model/head.h"
-#include "base/arith.h"
 #include <string.h>
 
 static void add_rows(struct rollout *r, struct seq_slot *s, int take)
@@ -34,32 +33,17 @@ static void add_rows(struct rollout *r, struct seq_slot *s, int take)
 int pass_gather(struct rollout *r)
 {
     r->pass.rows = r->pass.picks = 0;
+    for (int i = 0; i < r->n_live; i++) {
+        const struct seq_slot *s = &r->seq_slot[r->live[i]];
+        r->due[i] = s->state == SLOT_DECODE ? s->seq->n - s->seq->kv.len : 0;
+    }
+    schedule_pass(r->take, r->due, r->n_live, r->c.max_rows);
     for (int prefill = 0; prefill < 2; prefill++)
-        for (int i = 0; i < r->n_live; i++) {
-            struct seq_slot *s = &r->seq_slot[r->live[i]];
-            int due = s->seq->n - s->seq->kv.len, room = r->c.max_rows - r->pass.rows;
-            if (s->state != SLOT_DECODE || due == 0 || (prefill == 0 && due > 1) || room == 0) continue;
-            add_rows(r, s, due < room ? due : room);
-        }
+        for (int i = 0; i < r->n_live; i++)
+            if (r->take[i] && (r->due[i] > 1) == prefill) add_rows(r, &r->seq_slot[r->live[i]], r->take[i]);
     int held = r->kv->pages - r->kv->free;
     if (held > r->run.stats.peak_pages) r->run.stats.peak_pages = held;
     return r->pass.rows;
-}
-
-/* Passes whose rows all sample come in few sizes, so that each size is captured once as a CUDA graph and then launched:
- * a model of 28 layers is 250 kernel launches a token, 2 to 4 us of host time each, while reading one token's weights
- * takes 0.2 ms (0.5B) to 3 ms (8B). Sizes: 1, 2, 4, 8 rows, where reading the weights dominates; multiples of 8 up to
- * 64, because tensor cores take rows in eights; then four sizes an octave: 11 % of filler rows on average, 24 % (65
- * rows as 80) at most. Beyond 1024 rows the launches are hidden by the work. */
-int pass_size(int rows, int most)
-{
-    int size = 1, step = 8;
-    while (size < rows) size *= 2;
-    if (rows > 8) {
-        while (step * 8 < size) step *= 2;
-        size = (int)round_up(rows, step);
-    }
-    return size < most ? size : most;
 }
 
 /* Fills the pass up with copies of its first row. They write no keys and their samples are ignored; they read what the
@@ -151,6 +135,9 @@ static void operations(void *ctx)
  * number. */
 static int graph_of(int size) { return size <= 8 ? size : 8 + (size + 7) / 8; }
 
+/* Passes whose rows all sample come in few sizes, so that each size is captured once as a CUDA graph and then launched:
+ * a model of 28 layers is 250 kernel launches a token, 2 to 4 us of host time each, while reading one token's weights
+ * takes 0.2 ms (0.5B) to 3 ms (8B). Beyond GRAPH_ROWS rows the launches are hidden by the work. */
 void pass_run(struct rollout *r)
 {
     struct pass_batch *h = &r->pass.host;
@@ -158,7 +145,7 @@ void pass_run(struct rollout *r)
         dev_graph_supported() && !r->c.force && r->pass.rows == r->pass.picks && r->pass.rows <= GRAPH_ROWS;
     r->pass.run_rows = r->pass.rows;
     r->pass.run_picks = r->pass.picks;
-    if (samples_only) fill_up(r, r->pass.run_rows = r->pass.run_picks = pass_size(r->pass.rows, r->limits.picks));
+    if (samples_only) fill_up(r, r->pass.run_rows = r->pass.run_picks = schedule_pass_size(r->pass.rows, r->limits.picks));
     put_rows(r);
     if (samples_only) dev_graph_run(&r->pass.graph[graph_of(r->pass.run_rows)], operations, r);
     else operations(r);
