@@ -55,7 +55,7 @@ static int run(struct config *c, bool scratch, bool table)
     struct run_report r = { 0 };
     struct err e;
     int status = 1;
-    if (!comm_open(&(struct comm_options){ 300 }, &e)) return cmd_fail(&e);
+    if (!comm_open(&(struct comm_options){ .timeout_s = c->comm.timeout }, &e)) return cmd_fail(&e);
     fit_config_to_model(c, "actor.optim.lr", stderr);
     fit_config_to_memory(c, MEMORY_TRAIN, stderr);
     bool ok = true;

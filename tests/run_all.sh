@@ -180,6 +180,34 @@ formed() {
     else echo "skipped: git lists no files here, the form was not checked: 0 passed"; fi
 }
 
+# Several ranks: every executable script of tests/ranks. Each prints "N passed, M failed" at its end (tests/cli/lib.sh),
+# or else lines "ok ..." and "FAIL ...", which are counted here.
+ranked() {
+    local script status log failed=0
+    if ! command -v mpirun >/dev/null; then
+        echo "skipped: no mpirun here, several ranks were not tested (./run.sh setup --ranks): 0 passed"
+        return 0
+    fi
+    make -s -j"$jobs" all build/cpu/tests/engine/comm/test_ranks || return 1
+    if ! build/cpu/tests/engine/comm/test_ranks mpi; then
+        echo "skipped: this build has no MPI, several ranks were not tested (./run.sh setup --ranks): 0 passed"
+        return 0
+    fi
+    for script in tests/ranks/*.sh; do
+        [ -x "$script" ] || continue
+        log=$logs/ranks-$(basename "$script" .sh).log
+        timeout 600 "$script" build/cpu >"$log" 2>&1
+        status=$?
+        echo "---- $script"
+        cat "$log"
+        if ! grep -qE '^[0-9]+ passed, [0-9]+ failed' "$log"; then
+            echo "$(grep -c '^ok ' "$log") passed, $(grep -cE '^FAIL' "$log") failed"
+        fi
+        [ $status = 0 ] || { echo "$script ended with status $status" && failed=1; }
+    done
+    return $failed
+}
+
 run_suite() {
     case $1 in
     cpu) suite cpu build/cpu "base data kernels model engine eval cmd" ;;
@@ -209,13 +237,14 @@ run_suite() {
     export) counted export exported ;;
     field) counted field fields ;;
     bench) counted bench tests/cli/bench.sh build/cpu/appo ;;
+    ranks) counted ranks ranked ;;
     fuzz) SECONDS_EACH=${SECONDS_EACH:-$(pick 300 10)} counted fuzz tests/fuzz/run.sh ;;
     form) counted form formed ;;
     esac
 }
 
 all=(cpu form double san checks simt simt-run simt-san simt-bf16 simt-wgmma nvcc golden export field cli user bench
-    debug keep fuzz)
+    debug keep ranks fuzz)
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all[@]}")
 if [ "$*" = weekly ]; then full=1 suites=("${all[@]}"); fi

@@ -18,6 +18,7 @@ static struct {
     int work_n, work_at;
 } comm = { .ranks = 1, .local_ranks = 1 };
 
+const char *comm_mpi(void) { return transport_name(); }
 int comm_rank(void) { return comm.rank; }
 int comm_ranks(void) { return comm.ranks; }
 int comm_local_rank(void) { return comm.local_rank; }

@@ -20,6 +20,9 @@ void comm_close(void);
 /* Processes that a launcher (Open MPI, MPICH, Slurm) has started with this one, from its environment; 1: none has. */
 int comm_launched(void);
 
+/* The MPI of this build, "Open MPI v4.1.4"; NULL: none. */
+const char *comm_mpi(void);
+
 int comm_rank(void);                    /* 0 before comm_open */
 int comm_ranks(void);                   /* 1 before comm_open */
 int comm_local_rank(void);              /* among the ranks of this host, from 0 */

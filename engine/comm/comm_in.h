@@ -5,6 +5,7 @@
 
 bool transport_open(int *rank, int *ranks, struct err *e);
 void transport_close(void);
+const char *transport_name(void);       /* NULL: a build without MPI */
 void transport_barrier(void);
 void transport_bcast(void *p, size_t bytes, int root);
 /* out[begin[r] .. begin[r + 1]): the bytes of rank r; begin is the same on all. */

@@ -25,6 +25,17 @@ bool transport_open(int *rank, int *ranks, struct err *e)
     return true;
 }
 
+/* The first line of what the library says of itself, up to a comma: "Open MPI v4.1.4, package: ..." */
+const char *transport_name(void)
+{
+    static char name[MPI_MAX_LIBRARY_VERSION_STRING];
+    int n = 0;
+    MPI_Get_library_version(name, &n);
+    name[strcspn(name, ",\n")] = 0;
+    for (char *c = name; *c; c++) if (*c == '\t') *c = ' ';
+    return name;
+}
+
 void transport_close(void)
 {
     int open = 0;

@@ -13,6 +13,7 @@ bool transport_open(int *rank, int *ranks, struct err *e)
                 comm_launched());
 }
 
+const char *transport_name(void) { return NULL; }
 void transport_close(void) { }
 
 static _Noreturn void none(void) { die("a collective of several ranks in a build without MPI"); }

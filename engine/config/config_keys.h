@@ -123,6 +123,7 @@ struct config {
         bool mask_results;
         char *save;
     } sft;
+    struct { double timeout; } comm;
     struct {
         int total_training_steps, total_epochs;
         int64_t seed;

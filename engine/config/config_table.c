@@ -281,6 +281,8 @@ const struct key config_keys[] = {
       "no loss on tool results within an assistant's text, from <result> to </result>" },
     { "sft.save", FIELD(sft.save), RESUME_UNUSED, "", 0, 0, NULL,
       "folder for the trained model" },
+    { "comm.timeout", FIELD(comm.timeout), RESUME_SPEED, "300", 1, 86400, NULL,
+      "seconds that a rank waits for another; then all end with status 75, naming who is late or silent" },
     { "trainer.total_training_steps", FIELD(trainer.total_training_steps), RESUME_OUTPUT, "40", 0, 1073741824, NULL,
       "steps (also --steps N)" },
     { "trainer.total_epochs", FIELD(trainer.total_epochs), RESUME_OUTPUT, "0", 0, 1048576, NULL,
