@@ -129,6 +129,7 @@ static void table(const struct memory_estimate *n, const struct request *q)
     line("weights", n->weights);
     if (n->copies) line("copies of the weights", n->copies);
     if (n->state.peak) lines(&n->state);
+    if (n->pinned && !q->gpu_build) line("optimizer, offloaded", n->pinned);
     if (n->work.peak) lines(&n->work);
     if (n->pool.peak) lines(&n->pool);
     if (n->packed) line("matrices packed for products", n->packed);
@@ -136,6 +137,7 @@ static void table(const struct memory_estimate *n, const struct request *q)
     if (n->program) line("program and tokenizer", n->program);
     if (n->scratch) line(q->rule.elem_bytes ? "scratch of operations, about" : "scratch of operations", n->scratch);
     line("all", n->all);
+    if (n->pinned && q->gpu_build) line("host memory: optimizer", n->pinned);
 }
 
 static bool plan(struct config *c, struct request *q, struct err *e)

@@ -59,7 +59,20 @@ void  dev_put(void *dst, const void *src, size_t bytes);
 void  dev_get(void *dst, const void *src, size_t bytes);
 void  dev_copy(void *dst, const void *src, size_t bytes);        /* device to device, ranges must not overlap */
 void  dev_zero(void *p, size_t bytes);
-void  dev_sync(void);
+void  dev_sync(void);                                            /* waits for all queues */
+
+/* Host memory that a GPU's copies reach directly (pinned). dev_put, dev_get, dev_copy and dev_zero take it in place of
+ * device memory; operations do not. The host may read and write it after dev_sync. */
+void *dev_host_alloc(size_t bytes);                              /* 256-byte aligned, 0; out of memory is die() */
+void  dev_host_free(void *p);
+
+/* Operations and the calls above go through the main queue. Copies between device memory and dev_host_alloc's may go
+ * through two more, so that they run beside operations and beside each other: one for each direction. */
+enum dev_queue { DEV_MAIN, DEV_IN, DEV_OUT, DEV_QUEUES };
+void  dev_copy_on(enum dev_queue q, void *dst, const void *src, size_t bytes);
+/* What is queued on `later` from now on begins when all that has been queued on `earlier` so far is done. */
+void  dev_order(enum dev_queue later, enum dev_queue earlier);
+
 /* Whether a token's log-prob has the same bits when it is sampled, scored and trained on. Always on a CPU; on a GPU
  * unless APPO_NUMERICS=fast, the default of bf16. */
 bool  exact_numerics(void);

@@ -61,6 +61,7 @@ static bool call_format(const char *value, char out[64])
 /* If two names of one key are given, the later row wins; the key itself wins over all of them. */
 const struct config_rename config_renames[] = {
     { "model.enable_gradient_checkpointing", "model.recompute", NULL, NULL },
+    { "actor.fsdp_config.optimizer_offload", "actor.offload", NULL, NULL },
     { "model.partial_pretrain", "model.path", NULL, NULL },
     { "actor.clip_ratio", "actor.clip_ratio_low", NULL, NULL },
     { "actor.clip_ratio", "actor.clip_ratio_high", NULL, NULL },

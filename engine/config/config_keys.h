@@ -31,6 +31,7 @@ enum branch_candidates { CANDIDATES_OPEN, CANDIDATES_TEXT, CANDIDATES_ANY };
 enum tool_budget { BUDGET_RESPONSE, BUDGET_PREFIX };
 enum truncation { TRUNCATE_ERROR, TRUNCATE_FILTER, TRUNCATE_LEFT, TRUNCATE_RIGHT, TRUNCATE_MIDDLE };
 enum state_dtype { STATE_FP32, STATE_BF16 };
+enum offload { OFFLOAD_NONE, OFFLOAD_OPTIMIZER };
 enum search_miss { SEARCH_MISS_ERROR, SEARCH_MISS_NEAREST };
 enum reward_rule { RULE_TASK, RULE_EXACT, RULE_DEEP_RESEARCH };
 
@@ -95,6 +96,7 @@ struct config {
         enum state_dtype optim_state_dtype;
         int ppo_mini_batch_size /* prompts */, ppo_epochs;
         enum epoch_order epoch_order;
+        enum offload offload;
         int ppo_max_token_len_per_gpu;
         enum loss_mode policy_loss_loss_mode;
         double clip_ratio_low, clip_ratio_high, clip_ratio_c, top_entropy_quantile;

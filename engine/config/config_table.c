@@ -189,6 +189,9 @@ const struct key config_keys[] = {
     { "actor.epoch_order", FIELD(actor.epoch_order), RESUME_SAME, "inner", 0, 0, "inner,paper|verl",
       "inner: each mini-batch ppo_epochs times, then the next; verl: all mini-batches, then all again (verl, "
       "official); branch.when=minibatch branches anew each time" },
+    { "actor.offload", FIELD(actor.offload), RESUME_SPEED, "none", 0, 0, "none,false|optimizer,true",
+      "optimizer: AdamW's moments and master weights stay in pinned host memory, and updates walk over them in pieces, "
+      "copies beside the work; changes memory and speed only" },
     { "actor.ppo_max_token_len_per_gpu", FIELD(actor.ppo_max_token_len_per_gpu), RESUME_SPEED, "8192", 2, 268435456,
       NULL,
       "tokens of one forward and backward pass; changes memory and speed only" },

@@ -2,6 +2,7 @@
  * one chunk of rows at a time; if a pack fits one chunk, nothing is computed twice. Each pack costs at most one host
  * sync, to fetch logp and entropy; none if both are NULL. */
 #include "engine/learner/learner.h"
+#include "engine/learner/optimizer.h"
 #include "model/backward.h"
 #include "model/forward.h"
 #include "model/head.h"
@@ -30,11 +31,8 @@ static void lay_out_work(struct learner *l, struct arena *a, enum recompute reco
 
 static void lay_out_state(struct learner *l, struct arena *a)
 {
-    size_t bytes = (size_t)l->m->count * sizeof(acc_t);
-    l->g = arena_get(a, bytes, "gradient");
-    l->adam1 = arena_get(a, moment_bytes(l), "AdamW first moment");
-    l->adam2 = arena_get(a, moment_bytes(l), "AdamW second moment");
-    l->master = a->elem_bytes == sizeof(acc_t) ? NULL : arena_get(a, bytes, "master weights");
+    l->g = arena_get(a, (size_t)l->m->count * sizeof(acc_t), "gradient");
+    optimizer_lay_out(l, a);
 }
 
 void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
@@ -44,6 +42,8 @@ void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
                            .max_rows = r.max_rows,
                            .chunk = logits_chunk(m->c.vocab, elem_bytes, 64, r.max_rows),
                            .bf16_moments = r.bf16_moments,
+                           .offload = r.offload,
+                           .state_n = m->count,
                            .seed = r.seed };
     arena_dry_as(&l->state, "optimizer", elem_bytes);
     arena_dry_as(&l->work, "training", elem_bytes);
@@ -60,14 +60,7 @@ void learner_make(struct learner *l, struct model *m, struct learner_rule r)
     arena_make(&l->work, "training", work);
     lay_out_state(l, &l->state);
     lay_out_work(l, &l->work, r.recompute);
-    dev_zero(l->adam1, moment_bytes(l));
-    dev_zero(l->adam2, moment_bytes(l));
-    if (l->master) {
-        acc_t *x = xmalloc((size_t)m->count * sizeof *x);
-        model_get(x, m->w, m->count);
-        dev_put(l->master, x, (size_t)m->count * sizeof *x);
-        free(x);
-    }
+    optimizer_open(l);
     if (!dev_dry_begin()) return;
     learner_warm_up(l);
     dev_dry_end(true);
@@ -76,6 +69,7 @@ void learner_make(struct learner *l, struct model *m, struct learner_rule r)
 void learner_free(struct learner *l)
 {
     acts_free(&l->acts);
+    optimizer_close(l);
     arena_free(&l->state);
     arena_free(&l->work);
 }
@@ -241,16 +235,6 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
     l->targets_run += p->targets;
 }
 
-static void adamw(struct learner *l, int64_t at, int64_t n, const struct adamw *a)
-{
-    acc_t *master = l->master ? l->master + at : NULL;
-    if (!l->bf16_moments)
-        op_adamw(l->m->w + at, master, l->g + at, (acc_t *)l->adam1 + at, (acc_t *)l->adam2 + at, n, a);
-    else
-        op_adamw_bf16(l->m->w + at, master, l->g + at, (uint16_t *)l->adam1 + at, (uint16_t *)l->adam2 + at, n, a,
-                      (struct round_key){ l->seed, at });
-}
-
 bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
 {
     *norm = sqrt(op_sumsq(l->g, l->m->count));
@@ -259,11 +243,7 @@ bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
     l->steps++;
     struct adamw a = { .lr = o->lr, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .t = l->steps, .scale = 1 };
     if (o->max_norm > 0 && *norm > o->max_norm) a.scale = o->max_norm / (*norm + 1e-6);
-    for (int i = 0; i < l->m->params; i++) {
-        const struct param *p = &l->m->param[i];
-        a.decay = p->decay || o->decay_all ? o->decay : 0;
-        adamw(l, p->at, param_count(p), &a);
-    }
+    optimizer_step(l, o, a);
     l->m->version++;
     return true;
 }

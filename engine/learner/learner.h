@@ -8,10 +8,16 @@ struct learner {
     struct model *m;
     struct acts acts;
     acc_t *g;                           /* [count] gradient */
-    void *adam1, *adam2;                /* [count] first and second moment: acc_t, or bf16 with bf16_moments */
+    int64_t state_from, state_n;        /* the weights whose optimizer state is here */
+    void *adam1, *adam2;                /* [state_n] first and second moment: acc_t, or bf16 with bf16_moments */
     bool bf16_moments;
     uint64_t seed;                      /* for the stochastic rounding of bf16 moments */
-    acc_t *master;                      /* [count] master weights; NULL: the weights are stored as acc_t themselves */
+    acc_t *master;                      /* [state_n] master weights; NULL: the weights are stored as acc_t themselves */
+    bool offload;                       /* the optimizer state is in dev_host_alloc's memory, host_bytes at host */
+    void *host;
+    size_t host_bytes;
+    int64_t piece;                      /* offload: weights whose state is on the device at once, twice */
+    struct optimizer_slot { void *adam1, *adam2; acc_t *master; } slot[2];
     int64_t steps;                      /* AdamW steps done */
     int64_t max_rows;                   /* of a micro-batch */
     int64_t chunk;                      /* rows of logits at once */
@@ -30,6 +36,7 @@ struct learner_rule {
     int64_t max_rows;
     enum recompute recompute;
     bool bf16_moments;
+    bool offload;
     uint64_t seed;
     size_t elem_bytes;                  /* to lay out for a build of another storage type; 0: this one's */
 };
@@ -38,10 +45,6 @@ void learner_free(struct learner *l);
 /* For the memory estimate: dry arenas, for a model without weights. Only learner_warm_up and learner_free may
  * follow. */
 void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r);
-static inline size_t moment_bytes(const struct learner *l)
-{
-    return (size_t)l->m->count * (l->bf16_moments ? sizeof(uint16_t) : sizeof(acc_t));
-}
 /* Warm-up pass: all operations of the largest update, between dev_dry_begin and dev_dry_end, which measure the scratch
  * memory they need. */
 void learner_warm_up(struct learner *l);

@@ -2,6 +2,7 @@
  * that has shapes but no weights. */
 #include "engine/session/memory_estimate.h"
 #include "base/err.h"
+#include "base/memory.h"
 #include "base/str.h"
 #include "engine/session/run_sizes.h"
 #include "model/load.h"
@@ -30,6 +31,7 @@ static void estimate_training(struct memory_estimate *n, struct model *m, const 
     if (dry) learner_warm_up(&l);
     n->state = l.state;
     n->work = l.work;
+    n->pinned = l.host_bytes;
     learner_free(&l);
 }
 
@@ -79,7 +81,7 @@ void memory_estimate_make_as(struct memory_estimate *n, const struct model_confi
 {
     struct model m;
     size_t elem_bytes = rule->elem_bytes ? rule->elem_bytes : sizeof(elem_t);
-    bool trains = rule->what != MEMORY_SAMPLE, countable = true;
+    bool trains = rule->what != MEMORY_SAMPLE, countable = true, cpu = !rule->elem_bytes && !strcmp(dev_name(), "cpu");
     model_lay_out(&m, shape);
     m.w = nowhere();
     m.freq = nowhere();
@@ -90,9 +92,9 @@ void memory_estimate_make_as(struct memory_estimate *n, const struct model_confi
     if (rule->what != MEMORY_SFT) countable = estimate_sampling(n, &m, c, elem_bytes, dry);
     if (dry) n->scratch = dev_dry_end(false);
     if (rule->elem_bytes) n->scratch = GPU_SCRATCH;
-    if (!rule->elem_bytes && !strcmp(dev_name(), "cpu")) estimate_host(n, &m, c, rule->what);
+    if (cpu) estimate_host(n, &m, c, rule->what);
     n->all = n->weights + n->copies + n->state.peak + n->work.peak + n->pool.peak + n->scratch + n->packed + n->saving +
-             n->program;
+             n->program + (cpu ? n->pinned : 0);
     if (!countable) n->all = SIZE_MAX;
     m.w = NULL;
     m.freq = NULL;
@@ -110,9 +112,10 @@ static double gib(size_t bytes) { return (double)bytes / 0x1p30; }
 /* The parts of the total; from the fifth on those of at least 5 MiB. */
 static void put_parts(struct str *s, const struct memory_estimate *n)
 {
+    bool cpu = !strcmp(dev_name(), "cpu");
     const struct { const char *what; size_t bytes; } parts[] = {
         { "weights", n->weights + n->copies },
-        { "optimizer", n->state.peak },
+        { "optimizer", n->state.peak + (cpu ? n->pinned : 0) },
         { "training", n->work.peak },
         { "keys and values", n->keys },
         { "sampling", n->pool.peak - n->keys },
@@ -140,6 +143,17 @@ static void put_fixes(struct str *s, const struct config *c, enum memory_purpose
                step ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_prompts(c), c->rollout.max_len);
 }
 
+/* Pinned memory cannot be swapped out: a twentieth stays for others. */
+static bool host_fits(const struct memory_estimate *n, const char *path, struct err *e)
+{
+    size_t left = n->pinned ? host_memory("").available : 0;
+    if (n->pinned <= left - left / 20) return true;
+    return fail(e,
+                "%s: actor.offload=optimizer takes %.2f GiB of host memory, %.2f GiB are available (a twentieth stays "
+                "for others). Set actor.optim.state_dtype=bf16 or actor.offload=none",
+                path, gib(n->pinned), gib(left));
+}
+
 bool memory_fits_share(const struct config *c, const char *path, enum memory_purpose what, double share, struct err *e)
 {
     struct model_config shape;
@@ -154,7 +168,9 @@ bool memory_fits_share(const struct config *c, const char *path, enum memory_pur
     if (!ops_support(&asked, e)) return false;
     memory_estimate_make_as(&n, &shape, c, &(struct memory_rule){ what, 0 });
     dev_memory(&left, &total);
-    size_t kept = strcmp(dev_name(), "cpu") ? 0 : left / 20;
+    bool cpu = !strcmp(dev_name(), "cpu");
+    size_t kept = cpu ? left / 20 : 0;
+    if (!cpu && !host_fits(&n, path, e)) return false;
     if ((double)n.all <= (double)(left - kept) * share || n.all == SIZE_MAX) return true;
     struct str parts = { 0 }, fixes = { 0 };
     put_parts(&parts, &n);

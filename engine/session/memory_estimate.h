@@ -25,7 +25,9 @@ struct memory_estimate {
     size_t packed;                  /* CPU: matrices packed for products, forward and backward, forward of each copy */
     size_t saving;                  /* CPU: a checkpoint's vector, beyond what is packed while none is written */
     size_t program;                 /* CPU: program, libraries and tokenizer, about */
-    size_t all;                     /* SIZE_MAX: more pages of keys and values than a pool can number */
+    size_t pinned;                  /* in host memory: optimizer state with actor.offload */
+    /* on the device; on a CPU, all of it. SIZE_MAX: more pages of keys and values than a pool can number */
+    size_t all;
 };
 void memory_estimate_make_as(struct memory_estimate *n, const struct model_config *shape, const struct config *c,
                              const struct memory_rule *rule);

@@ -46,6 +46,7 @@ struct learner_rule learner_rule_of(const struct config *c)
     return (struct learner_rule){ .max_rows = c->actor.ppo_max_token_len_per_gpu,
                                   .recompute = c->model.recompute,
                                   .bf16_moments = c->actor.optim_state_dtype == STATE_BF16,
+                                  .offload = c->actor.offload == OFFLOAD_OPTIMIZER,
                                   .seed = (uint64_t)c->trainer.seed };
 }
 

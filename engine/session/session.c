@@ -211,6 +211,8 @@ void session_print_memory(const struct session *s, FILE *f)
     if (s->trains) {
         arena_print(&s->learner.state, f);
         arena_print(&s->learner.work, f);
+        if (s->learner.host_bytes)
+            fprintf(f, "host memory      %10.2f MiB, optimizer\n", (double)s->learner.host_bytes / 0x1p20);
     }
     arena_print(&s->pool, f);
     if (dev_scratch()) fprintf(f, "scratch          %10.2f MiB\n", (double)dev_scratch() / 0x1p20);

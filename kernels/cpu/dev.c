@@ -56,6 +56,23 @@ void dev_zero(void *p, size_t bytes)
 }
 
 void dev_sync(void) { }
+
+void *dev_host_alloc(size_t bytes)
+{
+    void *p = dev_alloc(bytes);
+    memset(p, 0, bytes);
+    return p;
+}
+
+void dev_host_free(void *p) { dev_free(p); }
+
+void dev_copy_on(enum dev_queue q, void *dst, const void *src, size_t bytes)
+{
+    (void)q;
+    write_bytes(dst, src, bytes);
+}
+
+void dev_order(enum dev_queue later, enum dev_queue earlier) { (void)later; (void)earlier; }
 struct dev_counts dev_count(void) { return count; }
 bool exact_numerics(void) { return true; }
 

@@ -1,4 +1,4 @@
-/* dev.cu: the GPU as a device: one stream, memory, copies. Host-to-device copies go through a ring of pinned memory, so
+/* dev.cu: the GPU as a device: streams, memory, copies. Host-to-device copies go through a ring of pinned memory, so
  * that the host does not wait: a copy from pageable memory would first wait for the whole stream. */
 #include "kernels/cuda/num.cuh"
 #include <stdlib.h>
@@ -6,11 +6,13 @@
 
 /* A half of the ring holds what a micro-batch of 64 k tokens sends (ids, positions, targets, coefficients: 40 bytes a
  * token) twice over. */
-enum { RING_HALF = 8 << 20, RING_PIECE = 1 << 20, LANDING = 1 << 20 };
+enum { RING_HALF = 8 << 20, RING_PIECE = 1 << 20, LANDING = 1 << 20, HOST_PIECES = 16 };
 
 static struct {
     bool open;
-    cudaStream_t stream;
+    cudaStream_t stream, side[DEV_QUEUES];      /* side[DEV_MAIN] == stream */
+    cudaEvent_t order;
+    struct { char *p; size_t bytes; } host[HOST_PIECES];
     char name[256];
     char *ring, *landing;           /* pinned; landing: for copies to the host */
     size_t at;                      /* next free byte of the ring */
@@ -50,7 +52,9 @@ static void dev_open(void)
             "make BACKEND=cpu",
             p.name, p.major, p.minor, p.major, p.minor, p.major, p.minor);
     memcpy(dev.name, p.name, sizeof dev.name);
-    CU(cudaStreamCreateWithFlags(&dev.stream, cudaStreamNonBlocking));
+    for (int q = 0; q < DEV_QUEUES; q++) CU(cudaStreamCreateWithFlags(&dev.side[q], cudaStreamNonBlocking));
+    CU(cudaEventCreateWithFlags(&dev.order, cudaEventDisableTiming));
+    dev.stream = dev.side[DEV_MAIN];
     CU(cudaMallocHost((void **)&dev.ring, 2 * RING_HALF + LANDING));
     dev.landing = dev.ring + 2 * RING_HALF;
     for (int i = 0; i < 2; i++) CU(cudaEventCreateWithFlags(&dev.half_done[i], cudaEventDisableTiming));
@@ -120,11 +124,24 @@ static char *ring_room(size_t bytes)
     return p;
 }
 
+/* Whether p lies in memory of dev_host_alloc. */
+static bool on_host(const void *p)
+{
+    for (int i = 0; i < HOST_PIECES; i++)
+        if ((const char *)p >= dev.host[i].p && (const char *)p < dev.host[i].p + dev.host[i].bytes) return true;
+    return false;
+}
+
 void dev_put(void *dst, const void *src, size_t bytes)
 {
     cudaStream_t q = queue();
     if (dry_run()) return;
     not_capturing("dev_put");
+    if (bytes && on_host(dst)) {
+        dev_sync();
+        memcpy(dst, src, bytes);
+        return;
+    }
     for (size_t at = 0; at < bytes; at += RING_PIECE) {
         size_t n = MIN(bytes - at, (size_t)RING_PIECE);
         const void *from = memcpy(ring_room(n), (const char *)src + at, n);
@@ -138,28 +155,86 @@ void dev_get(void *dst, const void *src, size_t bytes)
     cudaStream_t q = queue();
     if (!bytes || dry_run()) return;
     not_capturing("dev_get");
+    if (on_host(src)) {
+        dev_sync();
+        memcpy(dst, src, bytes);
+        return;
+    }
     CU(cudaMemcpyAsync(bytes <= LANDING ? dev.landing : dst, src, bytes, cudaMemcpyDeviceToHost, q));
     CU(cudaStreamSynchronize(q));
     synced();
     if (bytes <= LANDING) memcpy(dst, dev.landing, bytes);
 }
 
+static cudaMemcpyKind copy_kind(const void *dst, const void *src)
+{
+    return on_host(src) ? cudaMemcpyHostToDevice : on_host(dst) ? cudaMemcpyDeviceToHost : cudaMemcpyDeviceToDevice;
+}
+
 void dev_copy(void *dst, const void *src, size_t bytes)
 {
     cudaStream_t q = queue();
-    if (bytes && !dry_run()) CU(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, q));
+    if (bytes && !dry_run()) CU(cudaMemcpyAsync(dst, src, bytes, copy_kind(dst, src), q));
 }
 
 void dev_zero(void *p, size_t bytes)
 {
     cudaStream_t q = queue();
-    if (bytes && !dry_run()) CU(cudaMemsetAsync(p, 0, bytes, q));
+    if (!bytes || dry_run()) return;
+    if (on_host(p)) {
+        dev_sync();
+        memset(p, 0, bytes);
+    } else CU(cudaMemsetAsync(p, 0, bytes, q));
 }
 
 void dev_sync(void)
 {
-    CU(cudaStreamSynchronize(queue()));
+    queue();
+    for (int q = 0; q < DEV_QUEUES; q++) CU(cudaStreamSynchronize(dev.side[q]));
     synced();
+}
+
+void *dev_host_alloc(size_t bytes)
+{
+    void *p = nullptr;
+    queue();
+    not_capturing("dev_host_alloc");
+    for (int i = 0; i < HOST_PIECES; i++) {
+        if (dev.host[i].p) continue;
+        if (cudaMallocHost(&p, bytes ? bytes : 1) != cudaSuccess)
+            die("out of pinned host memory: %zu bytes asked for", bytes);
+        memset(p, 0, bytes);
+        dev.host[i] = { (char *)p, bytes };
+        return p;
+    }
+    die("dev_host_alloc: more than %d pieces", HOST_PIECES);
+}
+
+void dev_host_free(void *p)
+{
+    if (!p) return;
+    dev_sync();
+    for (int i = 0; i < HOST_PIECES; i++)
+        if (dev.host[i].p == p) dev.host[i] = { nullptr, 0 };
+    CU(cudaFreeHost(p));
+}
+
+void dev_copy_on(enum dev_queue q, void *dst, const void *src, size_t bytes)
+{
+    queue();
+    if (!bytes || dry_run()) return;
+    not_capturing("dev_copy_on");
+    CU(cudaMemcpyAsync(dst, src, bytes, copy_kind(dst, src), dev.side[q]));
+}
+
+/* The wait takes the event as it is now: the next record does not move it. */
+void dev_order(enum dev_queue later, enum dev_queue earlier)
+{
+    queue();
+    if (dry_run()) return;
+    not_capturing("dev_order");
+    CU(cudaEventRecord(dev.order, dev.side[earlier]));
+    CU(cudaStreamWaitEvent(dev.side[later], dev.order, 0));
 }
 
 const char *dev_name(void)

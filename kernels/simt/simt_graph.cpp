@@ -2,18 +2,45 @@
  * addresses and sizes as they were at the capture, so a graph that outlives what it points to reads freed memory here
  * as it would on a GPU. */
 #include "kernels/cuda/simt.h"
+#include <deque>
 #include <vector>
 
 struct simt_graph { std::vector<std::function<void()>> work; };
-struct simt_stream { simt_graph *capture; bool spoilt; };
+struct simt_stream {
+    simt_graph *capture;
+    bool spoilt, late;
+    std::deque<std::function<void()>> kept;     /* late: not done yet */
+    uint64_t done;
+};
 
 static thread_local simt_stream *mine;          /* the stream this thread captures */
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { *s = new simt_stream(); return cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
+{
+    static bool first = true;
+    *s = new simt_stream();
+    (*s)->late = !first && simt_late();
+    first = false;
+    return cudaSuccess;
+}
+
+uint64_t simt_given(cudaStream_t s) { return s ? s->done + s->kept.size() : 0; }
+
+void simt_catch_up(cudaStream_t s, uint64_t given)
+{
+    while (s && s->done < given && !s->kept.empty()) {
+        const std::function<void()> work = std::move(s->kept.front());
+        s->kept.pop_front();
+        s->done++;
+        work();
+    }
+}
+
 
 void simt_do(cudaStream_t s, std::function<void()> work)
 {
     if (s && s->capture) s->capture->work.push_back(std::move(work));
+    else if (s && s->late) s->kept.push_back(std::move(work));
     else work();
 }
 

@@ -7,7 +7,7 @@ struct piece { piece *next; char *p, *kept; size_t bytes; };
 static piece *pieces;
 
 static struct {
-    bool read, none, old_driver, gone;
+    bool read, none, old_driver, gone, late;
     int major = 9, minor = 0;
     size_t memory = (size_t)140 << 30, used;
     long lost;
@@ -22,6 +22,7 @@ static void read_gpu()
         size_t bytes;
         if (!strncmp(s, "none", 4)) gpu.none = true;
         else if (!strncmp(s, "old-driver", 10)) gpu.old_driver = true;
+        else if (!strncmp(s, "late", 4)) gpu.late = true;
         else if (sscanf(s, "memory=%zu", &bytes) == 1) gpu.memory = bytes;
         else if (sscanf(s, "cc=%d.%d", &gpu.major, &gpu.minor) != 2 && sscanf(s, "lost=%ld", &gpu.lost) != 1)
             die("APPO_SIMT_GPU: %s", s);
@@ -178,9 +179,20 @@ static cudaError_t waits()
 {
     return simt_rejects() ? cudaErrorStreamCaptureUnsupported : gpu.gone ? cudaErrorIllegalAddress : cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return waits(); }
+bool simt_late()
+{
+    read_gpu();
+    return gpu.late;
+}
 
-struct simt_event { double ms; };
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    const cudaError_t e = waits();
+    if (e == cudaSuccess) simt_catch_up(s, simt_given(s));
+    return e;
+}
+
+struct simt_event { double ms; cudaStream_t s; uint64_t given; };
 static double clock_ms;
 void simt_passes(double ms) { clock_ms += ms; }
 cudaError_t cudaEventCreate(cudaEvent_t *e) { *e = new simt_event(); return cudaSuccess; }
@@ -194,9 +206,22 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
     simt_do(s, [=] { e->ms = clock_ms; });
+    e->s = s, e->given = simt_given(s);
     return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return waits(); }
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    const cudaError_t error = waits();
+    if (error == cudaSuccess) simt_catch_up(e->s, e->given);
+    return error;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
+{
+    const cudaStream_t other = e->s;
+    const uint64_t given = e->given;
+    simt_do(s, [=] { simt_catch_up(other, given); });
+    return cudaSuccess;
+}
 
 void simt_memory_save()
 {

@@ -1,6 +1,7 @@
 /* simt_runtime.h: the few calls of the CUDA runtime that kernels/cuda makes. Device memory is the process's own, filled
  * with 0xff (NaN) when allocated; what is "asynchronous" has happened when the call returns, unless its stream is being
- * captured: then it is kept as a closure and happens at each launch of the graph. Calls that a real capture
+ * captured: then it is kept as a closure and happens at each launch of the graph; or late: then it happens when
+ * something waits for it. Calls that a real capture
  * rejects (allocating, waiting, memory that is not pinned) are rejected here and invalidate the capture. */
 #pragma once
 #include <functional>
@@ -32,7 +33,8 @@ struct cudaDeviceProp { char name[256]; int major, minor, multiProcessorCount; s
 
 /* The GPU that is emulated, for tests of rejected GPUs: words of APPO_SIMT_GPU, read at the first call, separated by
  * commas:
- * none (no device), old-driver, cc=MAJOR.MINOR, memory=BYTES (default 140 GiB), lost=N (the N-th copy from now on
+ * none (no device), late (work on every stream but the first happens when it is waited for and no earlier),
+ * old-driver, cc=MAJOR.MINOR, memory=BYTES (default 140 GiB), lost=N (the N-th copy from now on
  * fails, and every call after it). */
 
 const char *cudaGetErrorString(cudaError_t e);
@@ -50,6 +52,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t s);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags);
 cudaError_t cudaEventCreate(cudaEvent_t *e);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t e);
@@ -68,8 +71,13 @@ template <class F> static inline cudaError_t cudaFuncSetAttribute(F *, int, int)
 cudaError_t simt_code(cudaFuncAttributes *a);
 template <class F> static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, F *) { return simt_code(a); }
 
-/* Work of a stream: done now, or kept by the capture that is under way. */
+/* Work of a stream: done now, or kept by the capture that is under way, or by a late stream. */
 void simt_do(cudaStream_t s, std::function<void()> work);
+/* Whether streams made from now on are late. */
+bool simt_late();
+/* Pieces of work that a stream was given so far; does those of a late one up to this number. */
+uint64_t simt_given(cudaStream_t s);
+void simt_catch_up(cudaStream_t s, uint64_t given);
 /* The clock of events advances only by the durations that work declares, so that choices by time are the same in every
  * run. */
 void simt_passes(double ms);

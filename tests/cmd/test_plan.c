@@ -26,7 +26,7 @@ static void equals_the_run(void **state)
     (void)state;
     static const char *const keys[][4] = {
         { "model.recompute=false" }, { "model.recompute=true", "actor.ppo_max_token_len_per_gpu=1111" },
-        { "model.recompute=cheap", "actor.ppo_max_token_len_per_gpu=777" },
+        { "model.recompute=cheap", "actor.ppo_max_token_len_per_gpu=777", "actor.offload=optimizer" },
         { "rollout.max_num_seqs=7", "rollout.max_len=300", "rollout.max_num_batched_tokens=33",
           "branch.omega=previous" },
         { "algorithm.adv_estimator=grpo" }, { "branch.rounds=2", "branch.points=1", "actor.ppo_epochs=2" },
@@ -50,6 +50,7 @@ static void equals_the_run(void **state)
         trainer_make(&t, &s);
         size_t weights = (size_t)s.m.count * sizeof(elem_t);
         assert_true(n.weights == weights && n.copies == weights * (!!t.w_ref + !!t.w_prev + !!t.w_old));
+        assert_true(n.pinned == s.learner.host_bytes);
         same_arena("optimizer", &n.state, &s.learner.state);
         same_arena("training", &n.work, &s.learner.work);
         same_arena("rollout", &n.pool, &s.pool);
