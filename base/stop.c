@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/clock.h"
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,10 @@ enum { TEXT_MAX = 240 };
 static char text[2][TEXT_MAX];
 static const char *volatile shown;
 static volatile double first;
+
+static bool quiet;
+
+void stop_quiet(void) { quiet = true; }
 
 static void say(const char *s) { if (s && write(2, s, strlen(s)) < 0) return; }
 
@@ -45,7 +50,7 @@ void stop_catch(void)
 void stop_during(const char *fmt, ...)
 {
     static int turn;
-    if (!fmt) {
+    if (!fmt || quiet) {
         shown = NULL;
         return;
     }

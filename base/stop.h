@@ -11,3 +11,5 @@ void stop_catch(void);
 /* Sets the text that a signal prints: "finishing step 6 and writing its checkpoint". fmt as printf's; at most 200
  * bytes. NULL: nothing is printed. */
 void stop_during(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* From here on stop_during prints nothing: for the ranks of a run beside the one that speaks for all. */
+void stop_quiet(void);

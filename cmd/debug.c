@@ -64,9 +64,10 @@ static int run(struct config *c, bool scratch, bool table)
              (!scratch || from_scratch(c, &e));
     else run_folder_names(&place, c);
     ok = comm_agree(ok, &e);
+    if (!comm_first()) stop_quiet();
     stop_catch();                                        /* before it there is nothing to save */
     stop_during("ending before the first step, as soon as the model is loaded");
-    ok = ok && session_open(&s, c, true, &e);
+    ok = ok && comm_agree(session_open(&s, c, true, &e), &e);
     if (ok && table && comm_first()) session_print_memory(&s, stdout);
     fflush(stdout);
     ok = ok && run_training_in(&s, &place, &r, comm_first() ? stdout : NULL, &e);

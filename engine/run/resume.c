@@ -2,6 +2,8 @@
  * and is no reason to begin anew. */
 #include "engine/run/resume.h"
 #include "base/file.h"
+#include "base/hash.h"
+#include "engine/comm/comm.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,7 +31,7 @@ static bool use(struct trainer *t, struct run_report *r, struct run_origin *from
     struct ckpt_state s = { 0 };
     const char *folder = from->folder.p;
     bool shows = !strcmp(t->c->trainer.resume, "interrupted"),
-         ok = ckpt_whole(folder, t->c->trainer.verify, e) && ckpt_read(&s, folder, step, e);
+         ok = ckpt_whole(folder, t->c->trainer.verify && comm_first(), e) && ckpt_read(&s, folder, step, e);
     *other = false;
     if (ok && shows && !same_run(t, from, &s)) {
         from->how = RUN_ANEW;
@@ -131,12 +133,69 @@ static bool named(struct trainer *t, struct run_report *r, const struct run_fold
     return ok;
 }
 
-bool run_resume(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_origin *from,
-                struct metrics *m, struct err *e)
+/* Rank 0's choice, or any rank's alone. */
+static bool choose(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_origin *from,
+                   struct metrics *m, struct err *e)
 {
     const char *how = t->c->trainer.resume;
     from->how = RUN_ANEW;
     if (!strcmp(how, "off")) return true;
     if (!strcmp(how, "auto") || !strcmp(how, "interrupted")) return newest(t, r, p->dir.p, from, m, e);
     return named(t, r, p, from, m, e);
+}
+
+/* What rank 0 tells the others of its choice. */
+struct choice {
+    enum run_start how;
+    bool elsewhere;
+    size_t folder;                  /* bytes of its name */
+    uint64_t manifest;              /* hash of the checkpoint's manifest; 0: it has none */
+};
+
+static uint64_t manifest_hash(const char *folder)
+{
+    struct str path = { 0 };
+    uint64_t hash = 0;
+    int64_t n;
+    str_printf(&path, "%s/manifest", folder);
+    if (!hash_file(path.p, -1, &hash, &n, NULL)) hash = 0;
+    str_free(&path);
+    return hash;
+}
+
+/* Loads the checkpoint that rank 0 has chosen and checked: only sizes are compared again. */
+static bool follow(struct trainer *t, struct run_report *r, struct run_origin *from, const struct choice *c,
+                   struct metrics *m, struct err *e)
+{
+    bool other;
+    from->how = RUN_ANEW;
+    if (c->how == RUN_ANEW) return true;
+    if (!file_exists(from->folder.p))
+        return fail(e, "%s: not on this machine: rank 0 on %s resumes from it; put the run's folder where every rank "
+                    "reads it", from->folder.p, comm_host(0));
+    if (manifest_hash(from->folder.p) != c->manifest)
+        return fail(e, "%s: another checkpoint than the one that rank 0 on %s has there (manifest)", from->folder.p,
+                    comm_host(0));
+    if (!use(t, r, from, m, -1, &other, e)) return false;
+    return from->how == c->how || fail(e, "%s: rank 0 on %s resumes otherwise", from->folder.p, comm_host(0));
+}
+
+bool run_resume(struct trainer *t, struct run_report *r, const struct run_folder *p, struct run_origin *from,
+                struct metrics *m, struct err *e)
+{
+    bool first = comm_first();
+    if (!comm_agree(!first || choose(t, r, p, from, m, e), e)) return false;
+    if (comm_ranks() == 1) return true;
+    struct choice c = { 0 };
+    if (first) c = (struct choice){ from->how, from->elsewhere, from->folder.n, 0 };
+    if (first && from->how != RUN_ANEW) c.manifest = manifest_hash(from->folder.p);
+    comm_bcast(&c, sizeof c, 0);
+    char *name = xcalloc(c.folder + 1, 1);
+    if (first && c.folder) memcpy(name, from->folder.p, c.folder);
+    comm_bcast(name, c.folder, 0);
+    str_clear(&from->folder);
+    str_puts(&from->folder, name);
+    free(name);
+    from->elsewhere = c.elsewhere;
+    return comm_agree(first || follow(t, r, from, &c, m, e), e);
 }

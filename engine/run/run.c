@@ -1,5 +1,7 @@
 /* run.c: the loop around the steps. A stop signal ends an evaluation or the initial rollouts at once, because they can
- * be made again, and lets anything later of a step finish. */
+ * be made again, and lets anything later of a step finish. All ranks run it; rank 0 alone owns the folder, the clock and
+ * the console. What a file, a clock or a signal decides is agreed on (comm_agree, comm_any, tell) before it is acted on,
+ * so that no rank waits for one that has returned. */
 #include "engine/run/run.h"
 #include "base/clock.h"
 #include "base/dir.h"
@@ -63,6 +65,13 @@ static bool room(const struct run *x, struct err *e)
     return dir_room(x->p->dir.p, ckpt + (apart ? 0 : dumps), e) && (!apart || dir_room(x->p->dumps.p, dumps, e));
 }
 
+/* Rank 0's answer to a question that each rank might answer otherwise. */
+static bool tell(bool x)
+{
+    comm_bcast(&x, sizeof x, 0);
+    return x;
+}
+
 /* Progress within a step that takes long: after 1 s on a terminal, after 20 s elsewhere. */
 static void step_progress(void *ctx, const char *what, int done, int total)
 {
@@ -81,19 +90,23 @@ static void eval_progress(void *ctx, int done, int total)
     (void)total;
 }
 
-/* False: a signal ended it. */
+/* False: a signal ended it, on whichever rank. */
 static bool run_eval(struct session *s, struct eval_result *r, int step)
 {
     struct progress p;
+    bool first = comm_first();
+    void (*show)(void *, int, int) = first ? eval_progress : NULL;
     progress_start(&p, stderr, 0, eval_answers(s));
     p.unit = "answers";
-    eval_progress(&p, 0, p.total);
-    struct eval_options how = { s->c->trainer.validation_data_dir, step, eval_progress, &p };
+    p.tty = p.tty && first;
+    if (show) show(&p, 0, p.total);
+    struct eval_options how = { first ? s->c->trainer.validation_data_dir : "", step, show, &p };
     struct err why;
     bool kept = evaluate_to(s, r, &how, &why);
     if (!kept) fprintf(stderr, "warning: the answers of the evaluation of step %d are not kept: %s\n", step, why.text);
-    if (!kept && !r->answers) evaluate(s, r, eval_progress, &p);
+    if (!kept && !r->answers) evaluate(s, r, show, &p);
     progress_clear(&p);
+    r->halted = comm_any(r->halted);
     return !r->halted;
 }
 
@@ -160,18 +173,22 @@ static bool save_files(struct run *x, bool rolling, struct err *e)
     if (!dir_room(dir, checkpoint_bytes(x), e) || !ckpt_save(&x->t, x->r, &x->extra, dir, e)) return not_saved(x, e);
     if (x->extra.best.step == x->t.step && !ckpt_put_step(dir, "best_checkpointed_iteration.txt", x->t.step, e))
         return false;
-    x->saved = x->t.step;
-    x->saved_at = seconds();
-    err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
     remove_old(x);
     return true;
 }
 
+static void note_saved(struct run *x)
+{
+    x->saved = x->t.step;
+    x->saved_at = seconds();
+    err_hint("The newest checkpoint is %s/global_step_%d", x->p->dir.p, x->saved);
+}
+
 static bool save(struct run *x, bool rolling, struct err *e)
 {
-    bool ok = !x->first || save_files(x, rolling, e);
-    x->saved = x->t.step;
-    return comm_agree(ok, e);
+    if (!comm_agree(!x->first || save_files(x, rolling, e), e)) return false;
+    note_saved(x);
+    return true;
 }
 
 /* ---- a step ---- */
@@ -214,35 +231,58 @@ static bool end_step(struct run *x, struct err *e)
         x->r->has_after = last;
         eval_metrics(&x->r->after, &x->m);
     }
-    bool best = due && improved(x), ok = !x->first || metrics_write(&x->log, t->step, &x->m, e);
+    bool best = due && improved(x);
+    if (!comm_agree(!x->first || metrics_write(&x->log, t->step, &x->m, e), e)) return false;
     if (x->bar.tty) progress_clear(&x->bar);
     if (x->out) metrics_console(x->out, t->step, &x->m, console);
     if (x->bar.tty)
         progress_step(&x->bar, t->step, "step", metrics_get(&x->m, "critic/rewards/mean"),
                       metrics_get(&x->m, "perf/throughput"));
     bool kept = last || best || (c->trainer.save_freq > 0 && t->step % c->trainer.save_freq == 0);
-    bool old = c->trainer.save_minutes > 0 && seconds() - x->saved_at >= 60 * c->trainer.save_minutes;
-    return ok && (!(kept || old) || save(x, !kept, e));
+    bool old = tell(c->trainer.save_minutes > 0 && seconds() - x->saved_at >= 60 * c->trainer.save_minutes);
+    return !(kept || old) || save(x, !kept, e);
 }
 
-static bool dumped_step(struct run *x, struct err *e)
+/* The file that the step's rollouts go to. */
+struct dump {
+    struct out o;
+    FILE *f;                        /* o.f, or what packs into it; NULL: none is written */
+    bool packed;
+};
+
+static bool open_dump(const struct run *x, struct dump *d, struct err *e)
 {
     struct str path = { 0 };
-    struct out o;
-    bool packed = x->t.c->trainer.rollout_data_gzip;
-    if (!x->p->dumps.n || !x->first) return trainer_step(&x->t, &x->m, NULL, e);
-    str_printf(&path, "%s/%d.jsonl%s", x->p->dumps.p, x->t.step + 1, packed ? ".gz" : "");
-    bool ok = out_open(&o, path.p, e);
+    *d = (struct dump){ .packed = x->t.c->trainer.rollout_data_gzip };
+    if (!x->p->dumps.n) return true;
+    str_printf(&path, "%s/%d.jsonl%s", x->p->dumps.p, x->t.step + 1, d->packed ? ".gz" : "");
+    bool ok = out_open(&d->o, path.p, e);
     str_free(&path);
-    if (!ok) return false;
-    FILE *f = packed ? gz_writer(o.f) : o.f;
-    ok = trainer_step(&x->t, &x->m, f, e);
-    if (packed && fclose(f) != 0 && ok) ok = ferror(o.f) || fail(e, "%s: could not be packed", o.path);
-    if (!ok || x->t.halted) {
-        out_drop(&o);
-        return ok;
-    }
-    return out_commit(&o, e);
+    if (ok) d->f = d->packed ? gz_writer(d->o.f) : d->o.f;
+    return ok;
+}
+
+/* keep false: the step was not made. */
+static bool close_dump(struct dump *d, bool keep, struct err *e)
+{
+    if (!d->f) return true;
+    bool ok = !d->packed || fclose(d->f) == 0 || ferror(d->o.f);
+    if (!ok) fail(e, "%s: could not be packed", d->o.path);
+    if (ok && keep) return out_commit(&d->o, e);
+    out_drop(&d->o);
+    return ok;
+}
+
+/* A step, with the lock held before and after it. */
+static bool locked_step(struct run *x, struct err *e)
+{
+    struct dump d = { 0 };
+    struct err late;
+    if (!comm_agree(!x->first || (lock_held(&x->p->lock, e) && open_dump(x, &d, e)), e)) return false;
+    bool ok = trainer_step(&x->t, &x->m, d.f, e);
+    if (!close_dump(&d, ok && !x->t.halted, ok ? e : &late)) ok = false;
+    ok = ok && (!x->first || lock_held(&x->p->lock, e));
+    return comm_agree(ok, e);
 }
 
 static bool steps(struct run *x, struct err *e)
@@ -250,17 +290,16 @@ static bool steps(struct run *x, struct err *e)
     struct trainer *t = &x->t;
     bool ok = true;
     progress_start(&x->bar, stderr, t->step, t->s->steps);
+    x->bar.tty = x->bar.tty && x->first;
     if (x->bar.tty && !x->pending && t->step < t->s->steps)
         progress_step(&x->bar, t->step, "step", (double)NAN, (double)NAN);
-    t->progress = step_progress;
+    t->progress = x->first ? step_progress : NULL;
     t->progress_ctx = x;
     if (x->pending) ok = end_step(x, e);
     while (ok && t->step < t->s->steps && !comm_any(run_stop)) {
         metrics_clear(&x->m);
         x->step_began = seconds();
-        ok = (!x->first || lock_held(&x->p->lock, e)) && dumped_step(x, e) &&
-             (!x->first || lock_held(&x->p->lock, e));
-        ok = comm_agree(ok, e);
+        ok = locked_step(x, e);
         x->r->wall_s = x->before + seconds() - x->started;
         if (ok && !t->halted) ok = end_step(x, e);
     }
@@ -305,7 +344,7 @@ static bool first_evaluation(struct run *x, struct err *e)
     x->r->has_before = true;
     eval_metrics(&x->r->before, &x->m);
     if (x->out) metrics_console(x->out, 0, &x->m, console);
-    return check_best_metric(x, e) && (!x->first || metrics_write(&x->log, 0, &x->m, e));
+    return comm_agree(check_best_metric(x, e) && (!x->first || metrics_write(&x->log, 0, &x->m, e)), e);
 }
 
 static void print_data(const struct session *s, FILE *out)
@@ -356,9 +395,6 @@ static bool begin(struct run *x, const struct run_origin *from, struct err *e)
     str_printf(&path, "%s/metrics.jsonl", dir);
     if (here) ok = resume_metrics(x, path.p, board, &where, e);
     else ok = run_folder_clear(x->p, &where, e) && metrics_open(&x->log, path.p, -1, board, e);
-    x->saved = here ? x->t.step : -1;
-    x->saved_at = seconds();
-    if (here) err_hint("The newest checkpoint is %s/global_step_%d", dir, x->saved);
     print_moved(&where);
     ok = ok && (!x->p->dumps.n || dir_make(x->p->dumps.p, e)) &&
          run_record_write(x->p->dir.p, x->t.s, here ? x->t.step : -1, e);
@@ -389,30 +425,66 @@ static void print_end(const struct run *x)
                 x->t.step, x->p->dir.p, x->t.step, x->pending ? ", with the evaluation that was given up" : "");
 }
 
+/* Whether this rank reads what rank 0 reads; comm_agree tells the others of a difference. */
+static bool same_inputs(const struct run *x, struct err *e)
+{
+    const struct session *s = x->t.s;
+    const struct { const char *what; uint64_t hash; } mine[] = {
+        { "data.train_files", s->train.rows.n ? s->train.hash : 0 },
+        { "data.val_files", s->val.rows.n ? s->val.hash : 0 },
+        { "the tokenizer of model.path", x->extra.tokenizer },
+        { "tools.search_cache", x->extra.cache },
+    };
+    bool ok = true;
+    for (size_t i = 0; i < sizeof mine / sizeof *mine; i++) {
+        uint64_t first = mine[i].hash;
+        comm_bcast(&first, sizeof first, 0);
+        if (ok && first != mine[i].hash)
+            ok = fail(e, "%s: has other contents (%016llx) than on rank 0 on %s (%016llx)", mine[i].what,
+                      (unsigned long long)mine[i].hash, comm_host(0), (unsigned long long)first);
+    }
+    return comm_agree(ok, e);
+}
+
+/* Reads the data and finds where the run begins: the same on all ranks. */
+static bool prepare(struct run *x, struct run_origin *from, struct err *e)
+{
+    struct session *s = x->t.s;
+    return comm_agree(session_open_prompts(s, true, e) && run_record_hashes(&x->extra, s, e), e) &&
+           same_inputs(x, e) && run_resume(&x->t, x->r, x->p, from, &x->m, e);
+}
+
+/* From the first file that is written to the last. */
+static bool make_run(struct run *x, const struct run_origin *from, struct err *e)
+{
+    const struct session *s = x->t.s;
+    x->saved_at = seconds();
+    if (!comm_agree(!x->first || (room(x, e) && begin(x, from, e)), e)) return false;
+    if (from->how == RUN_RESUMED && !from->elsewhere) note_saved(x);
+    if (x->out && s->train.rows.n) print_data(s, x->out);
+    if (x->out && from->how == RUN_RESUMED)
+        fprintf(x->out, "resumed after step %d from %s\n", x->t.step, from->folder.p);
+    if (x->out) fflush(x->out);
+    if (from->how == RUN_ANEW && s->c->trainer.val_before_train && eval_prompts(s) && !first_evaluation(x, e))
+        return false;
+    return steps(x, e);
+}
+
 bool run_training_in(struct session *s, struct run_folder *p, struct run_report *r, FILE *out, struct err *e)
 {
     struct run x = { .r = r, .p = p, .out = out, .saved = -1, .first = comm_first(),
                      .extra = { .best = { .step = -1 } } };
     struct run_origin from = { .extra = &x.extra };
-    bool ok = session_open_prompts(s, true, e);
     *r = (struct run_report){ 0 };
     trainer_make(&x.t, s);
     x.started = seconds();
-    ok = ok && run_record_hashes(&x.extra, s, e) && run_resume(&x.t, r, p, &from, &x.m, e);
+    bool ok = prepare(&x, &from, e);
     x.pending = from.pending;
     x.before = r->wall_s;
     r->done = ok && from.how == RUN_DONE;
     if (r->done) print_done(&x, &from);
     else if (ok) {
-        ok = comm_agree(ok, e) && (!x.first || (room(&x, e) && begin(&x, &from, e)));
-        ok = comm_agree(ok, e);
-        if (ok && out && s->train.rows.n) print_data(s, out);
-        if (ok && from.how == RUN_RESUMED && out)
-            fprintf(out, "resumed after step %d from %s\n", x.t.step, from.folder.p);
-        if (out) fflush(out);
-        if (ok && from.how == RUN_ANEW && s->c->trainer.val_before_train && eval_prompts(s))
-            ok = first_evaluation(&x, e);
-        ok = ok && steps(&x, e);
+        ok = make_run(&x, &from, e);
         if (x.log.f) ok = metrics_close(&x.log, ok ? e : NULL) && ok;
     }
     fill_report(&x);
