@@ -3,7 +3,7 @@
 #include "engine/train/policy_update.h"
 #include "engine/train/update_batch.h"
 #include "base/clock.h"
-#include "engine/train/rescore.h"
+#include "engine/train/gradient.h"
 #include "engine/train/rollout_dump.h"
 #include "base/arith.h"
 #include <math.h>
@@ -189,9 +189,8 @@ static bool any_target(const struct update_batch *f, int k)
     return memchr(f->m + f->begin[k], 1, (size_t)(f->begin[k + 1] - f->begin[k])) != NULL;
 }
 
-/* Whether trajectory k is in the loss. Without any advantage it has no policy gradient, but it has KL and entropy terms
- * if a coefficient is set. */
-static bool in_loss(const struct update_batch *f, const struct config *c, int k)
+/* Without any advantage a trajectory has no policy gradient, but it has KL and entropy terms if a coefficient is set. */
+bool update_batch_in_loss(const struct update_batch *f, const struct config *c, int k)
 {
     return any_target(f, k) &&
            (f->live[k] || !c->actor.live_rows_only || c->actor.kl_loss_coef != 0 || c->actor.entropy_coeff != 0);
@@ -229,7 +228,7 @@ bool update_batch_loss(struct update_batch *f, const struct config *c, struct lo
                           .begin = f->begin,
                           .rows = c->branch.train ? f->rows : f->initial };
     int count = 0;
-    for (int k = 0; k < in.rows; k++) count += in_loss(f, c, k);
+    for (int k = 0; k < in.rows; k++) count += update_batch_in_loss(f, c, k);
     *stats = (struct loss_stats){ 0 };
     if (!count) return false;
     if (c->actor.top_entropy_quantile < 1)
@@ -237,41 +236,6 @@ bool update_batch_loss(struct update_batch *f, const struct config *c, struct lo
     if (c->actor.live_rows_only) live_denominators(f, &in, &rule);
     op_pg(f->g, f->ge, NULL, NULL, stats, &in, &rule);
     return true;
-}
-
-/* Forward and backward pass of the trajectories in the loss, micro-batch by micro-batch. */
-static void gradient(struct trainer *t, struct update_batch *f, struct step_sums *z)
-{
-    struct trajectory **traj = xcalloc((size_t)f->rows, sizeof *traj);
-    int *uid = xcalloc((size_t)f->rows, sizeof *uid), live = 0, most = 0;
-    int64_t *begin = xcalloc((size_t)f->rows, sizeof *begin);
-    for (int k = 0; k < f->rows; k++) {
-        if (!in_loss(f, t->c, k)) continue;
-        traj[live] = f->traj[k];
-        uid[live] = f->uid[k];
-        begin[live++] = f->begin[k];
-        most = MAX(most, f->traj[k]->seq.n);
-    }
-    struct seq_view *s = trajectory_views(traj, uid, live, begin);
-    uint8_t *m = xcalloc((size_t)live + 1, (size_t)most + 1);
-    for (int i = 0; i < live; i++) {
-        memcpy(m + (size_t)i * (size_t)most + traj[i]->seq.prompt_len, f->m + begin[i],
-               (size_t)trajectory_len(traj[i]));
-        s[i].m = m + (size_t)i * (size_t)most;
-    }
-    learner_zero(&t->s->learner);
-    for (int done = 0; done < live;) {
-        struct pack p;
-        int take = pack_fit(s + done, live - done, t->s->learner.max_rows);
-        pack_make(&p, s + done, take);
-        learner_grad(&t->s->learner, &p, train_inv_temp(t->c), f->g, t->c->actor.entropy_coeff != 0 ? f->ge : NULL,
-                     f->logp_train, NULL);
-        z->trained_positions += p.n;
-        t->tokens_trained += p.targets;
-        pack_free(&p);
-        done += take;
-    }
-    free(m); free(s); free(traj); free(uid); free(begin);
 }
 
 static void note_loss(struct step_sums *z, const struct loss_stats *s)
@@ -297,7 +261,7 @@ static void note_probs(struct trainer *t, const struct update_batch *f, struct s
 {
     for (int k = 0; k < f->rows; k++) {
         const struct sequence *seq = &f->traj[k]->seq;
-        for (int i = 0; in_loss(f, t->c, k) && i < trajectory_len(f->traj[k]); i++)
+        for (int i = 0; update_batch_in_loss(f, t->c, k) && i < trajectory_len(f->traj[k]); i++)
             if (f->m[f->begin[k] + i])
                 mean_add(&z->probs_diff, fabs(exp((double)f->logp_train[f->begin[k] + i]) -
                                               exp((double)seq->logp[seq->prompt_len + i])));
@@ -336,7 +300,7 @@ bool policy_update(struct trainer *t, struct group *g, int n, bool stale, struct
     update_batch_credit(&f, t->c, t->score_max, z);
     if (update_batch_loss(&f, t->c, &stats)) {
         note_loss(z, &stats);
-        if (isfinite(stats.loss)) gradient(t, &f, z);
+        if (isfinite(stats.loss)) batch_gradient(t, &f, g, n, z);
         if (!stale && isfinite(stats.loss)) note_probs(t, &f, z);
         info.norm = apply(t, stats.loss, z);
     }

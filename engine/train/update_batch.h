@@ -1,5 +1,5 @@
 /* update_batch.h: a mini-batch as flat vectors, the form that op_pg and the advantages read. Private to
- * policy_update.c, rollout_dump.c and their tests. */
+ * policy_update.c, gradient.c, rollout_dump.c and their tests. */
 #pragma once
 #include "engine/train/trainer.h"
 
@@ -32,5 +32,7 @@ void update_batch_free(struct update_batch *f);
 /* Fills adv and live: with appo from the present branches, else from group_advantages(). score_max: the largest branch
  * score of the batch, if larger than the mini-batch's own. */
 void update_batch_credit(struct update_batch *f, const struct config *c, double score_max, struct step_sums *z);
+/* Whether trajectory k is in the loss. */
+bool update_batch_in_loss(const struct update_batch *f, const struct config *c, int k);
 /* Fills g and ge. False: no trajectory is in the loss. */
 bool update_batch_loss(struct update_batch *f, const struct config *c, struct loss_stats *stats);
