@@ -81,6 +81,7 @@ static size_t least(const struct config *c, const struct model_config *shape, co
     struct memory_estimate n;
     small.model.recompute = RECOMPUTE_FULL;
     small.actor.optim_state_dtype = STATE_BF16;
+    small.actor.optim_master = MASTER_NONE;
     small.rollout.max_num_seqs = 1;
     small.actor.ppo_max_token_len_per_gpu = c->rollout.max_len;
     memory_estimate_make_as(&n, shape, &small, &q->rule);
@@ -112,11 +113,13 @@ static void advise(struct config *c, const struct model_config *shape, size_t al
     if (seqs) printf("  rollout.max_num_seqs=%d%s\n", seqs, seqs == 1 << 16 ? " or more" : "");
     if (trains && c->actor.optim_state_dtype != STATE_BF16)
         printf("actor.optim.state_dtype=bf16 saves %.2f GiB\n", (double)moments_saved(shape) / 0x1p30);
+    if (trains && q->rule.elem_bytes == 2 && c->actor.optim_master != MASTER_NONE)
+        printf("actor.optim.master=none saves %.2f GiB\n", (double)moments_saved(shape) / 0x1p30);
     if (!any)
         printf(
             "no single key of these helps: all at their smallest take %.2f GiB "
-            "(model.recompute=full, actor.optim.state_dtype=bf16, rollout.max_num_seqs=1,\n"
-            "actor.ppo_max_token_len_per_gpu=%d); otherwise %smore memory or a smaller model\n",
+            "(model.recompute=full, actor.optim.state_dtype=bf16, actor.optim.master=none,\n"
+            "rollout.max_num_seqs=1, actor.ppo_max_token_len_per_gpu=%d); otherwise %smore memory or a smaller model\n",
             (double)least(c, shape, q) / 0x1p30, c->rollout.max_len,
             samples ? c->branch.when == BRANCH_STEP
                           ? "fewer rollouts kept (data.train_batch_size, rollout.max_len), "

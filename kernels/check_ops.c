@@ -218,9 +218,9 @@ void __wrap_op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *
 
 extern typeof(op_adamw_bf16) __real_op_adamw_bf16, __wrap_op_adamw_bf16;
 void __wrap_op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n,
-                          const struct adamw *a, struct round_key key)
+                          const struct adamw *a)
 {
-    __real_op_adamw_bf16(w, master, g, m, v, n, a, key);
+    __real_op_adamw_bf16(w, master, g, m, v, n, a);
     check_elems("op_adamw_bf16", "w", w, 1, n, n);
     check_accs("op_adamw_bf16", "master", master, 1, n, n);
     check_bf16("op_adamw_bf16", "m", m, n);

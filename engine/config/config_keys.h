@@ -31,6 +31,7 @@ enum branch_candidates { CANDIDATES_OPEN, CANDIDATES_TEXT, CANDIDATES_ANY };
 enum tool_budget { BUDGET_RESPONSE, BUDGET_PREFIX };
 enum truncation { TRUNCATE_ERROR, TRUNCATE_FILTER, TRUNCATE_LEFT, TRUNCATE_RIGHT, TRUNCATE_MIDDLE };
 enum state_dtype { STATE_FP32, STATE_BF16 };
+enum master { MASTER_AUTO, MASTER_FP32, MASTER_NONE };
 enum offload { OFFLOAD_NONE, OFFLOAD_OPTIMIZER };
 enum search_miss { SEARCH_MISS_ERROR, SEARCH_MISS_NEAREST };
 enum reward_rule { RULE_TASK, RULE_EXACT, RULE_DEEP_RESEARCH };
@@ -94,6 +95,7 @@ struct config {
         bool optim_decay_all;
         double optim_beta1, optim_beta2, optim_eps, grad_clip;
         enum state_dtype optim_state_dtype;
+        enum master optim_master;
         int ppo_mini_batch_size /* prompts */, ppo_epochs;
         enum epoch_order epoch_order;
         enum offload offload;

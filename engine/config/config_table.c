@@ -180,6 +180,9 @@ const struct key config_keys[] = {
       "AdamW" },
     { "actor.optim.state_dtype", FIELD(actor.optim_state_dtype), RESUME_SAME, "fp32", 0, 0, "fp32|bf16",
       "number type of AdamW's moments; bf16 is rounded at random and takes 4 bytes a weight less" },
+    { "actor.optim.master", FIELD(actor.optim_master), RESUME_SAME, "auto", 0, 0, "auto|fp32|none",
+      "master weights of AdamW: a copy in float where weights are stored as bf16 (auto, fp32); none: the weights "
+      "themselves, rounded at random, which takes 4 bytes a weight less" },
     { "actor.grad_clip", FIELD(actor.grad_clip), RESUME_SAME, "1", 0, (double)INFINITY, NULL,
       "largest norm of the gradient; 0: no limit" },
     { "actor.ppo_mini_batch_size", FIELD(actor.ppo_mini_batch_size), RESUME_SAME, "13", 1, 1048576, NULL,

@@ -43,6 +43,7 @@ void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
                            .chunk = logits_chunk(m->c.vocab, elem_bytes, 64, r.max_rows),
                            .bf16_moments = r.bf16_moments,
                            .offload = r.offload,
+                           .no_master = r.no_master,
                            .state_n = m->count,
                            .seed = r.seed };
     arena_dry_as(&l->state, "optimizer", elem_bytes);

@@ -11,8 +11,9 @@ struct learner {
     int64_t state_from, state_n;        /* the weights whose optimizer state is here */
     void *adam1, *adam2;                /* [state_n] first and second moment: acc_t, or bf16 with bf16_moments */
     bool bf16_moments;
-    uint64_t seed;                      /* for the stochastic rounding of bf16 moments */
-    acc_t *master;                      /* [state_n] master weights; NULL: the weights are stored as acc_t themselves */
+    uint64_t seed;                      /* for the stochastic rounding of bf16 moments, and of weights without master */
+    bool no_master;                     /* weights stored as bf16 are their own master, rounded stochastically */
+    acc_t *master;                      /* [state_n] master weights; NULL: no_master, or weights stored as acc_t */
     bool offload;                       /* the optimizer state is in dev_host_alloc's memory, host_bytes at host */
     void *host;
     size_t host_bytes;
@@ -37,6 +38,7 @@ struct learner_rule {
     enum recompute recompute;
     bool bf16_moments;
     bool offload;
+    bool no_master;
     uint64_t seed;
     size_t elem_bytes;                  /* to lay out for a build of another storage type; 0: this one's */
 };

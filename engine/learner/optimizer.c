@@ -22,7 +22,7 @@ static size_t padded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 void optimizer_lay_out(struct learner *l, struct arena *a)
 {
-    bool master = a->elem_bytes != sizeof(acc_t);
+    bool master = a->elem_bytes != sizeof(acc_t) && !l->no_master;
     size_t moments = (size_t)l->state_n * moment_size(l), weights = master ? (size_t)l->state_n * sizeof(acc_t) : 0;
     if (!l->offload) {
         l->adam1 = arena_get(a, moments, "AdamW first moment");
@@ -47,7 +47,8 @@ void optimizer_open(struct learner *l)
         char *p = l->host = dev_host_alloc(l->host_bytes);
         l->adam1 = p;
         l->adam2 = p + padded(moments);
-        l->master = sizeof(elem_t) != sizeof(acc_t) ? (acc_t *)(void *)(p + 2 * padded(moments)) : NULL;
+        bool master = sizeof(elem_t) != sizeof(acc_t) && !l->no_master;
+        l->master = master ? (acc_t *)(void *)(p + 2 * padded(moments)) : NULL;
     }
     dev_zero(l->adam1, moments);
     dev_zero(l->adam2, moments);
@@ -71,15 +72,15 @@ struct state_at {
     int64_t from;
 };
 
-static void adamw(struct learner *l, const struct state_at *s, int64_t at, int64_t n, const struct adamw *a)
+static void adamw(struct learner *l, const struct state_at *s, int64_t at, int64_t n, struct adamw *a)
 {
     int64_t i = at - s->from;
     acc_t *master = s->master ? s->master + i : NULL;
+    a->key = (struct round_key){ l->seed, at };
     if (!l->bf16_moments)
         op_adamw(l->m->w + at, master, l->g + at, (acc_t *)s->adam1 + i, (acc_t *)s->adam2 + i, n, a);
     else
-        op_adamw_bf16(l->m->w + at, master, l->g + at, (uint16_t *)s->adam1 + i, (uint16_t *)s->adam2 + i, n, a,
-                      (struct round_key){ l->seed, at });
+        op_adamw_bf16(l->m->w + at, master, l->g + at, (uint16_t *)s->adam1 + i, (uint16_t *)s->adam2 + i, n, a);
 }
 
 /* The weights [s->from, to), tensor by tensor, as decay differs. */

@@ -186,6 +186,10 @@ bool memory_fits_share(const struct config *c, const char *path, enum memory_pur
 
 bool memory_fits(const struct config *c, const char *path, enum memory_purpose what, struct err *e)
 {
+    if (what != MEMORY_SAMPLE && c->actor.optim_master == MASTER_NONE && sizeof(elem_t) == sizeof(acc_t))
+        return fail(e,
+                    "actor.optim.master=none is for weights stored as bf16 (a GPU build); this build stores " ELEM_NAME
+                    " and has no other copy: leave it auto");
     return memory_fits_share(c, path, what, 1, e);
 }
 

@@ -47,6 +47,7 @@ struct learner_rule learner_rule_of(const struct config *c)
                                   .recompute = c->model.recompute,
                                   .bf16_moments = c->actor.optim_state_dtype == STATE_BF16,
                                   .offload = c->actor.offload == OFFLOAD_OPTIMIZER,
+                                  .no_master = c->actor.optim_master == MASTER_NONE,
                                   .seed = (uint64_t)c->trainer.seed };
 }
 

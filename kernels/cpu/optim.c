@@ -100,8 +100,8 @@ static uint16_t to_bf16(double x, uint32_t dither)
     return (uint16_t)((b.u + dither) >> 16);
 }
 
-void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n, const struct adamw *a,
-                   struct round_key key)
+void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n,
+                   const struct adamw *a)
 {
     const struct rule k = rule_of(a);
     #pragma omp parallel for schedule(static) num_threads(work_threads(n / 2))
@@ -112,9 +112,9 @@ void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16
         step_chunk(w + o, master ? master + o : NULL, g + o, mm, vv, len, &k);
         struct philox words = { 0 };
         for (int j = 0; j < len; j++) {
-            uint64_t i = (uint64_t)(key.at + o + j);
+            uint64_t i = (uint64_t)(a->key.at + o + j);
             if (j == 0 || (i & 3) == 0)
-                words = philox4x32(key.seed, (uint32_t)(i >> 2), (uint32_t)(i >> 34), (uint32_t)a->t, 0);
+                words = philox4x32(a->key.seed, (uint32_t)(i >> 2), (uint32_t)(i >> 34), (uint32_t)a->t, 0);
             m[o + j] = to_bf16((double)mm[j], words.v[i & 3] & 0xffff);
             v[o + j] = to_bf16((double)vv[j], words.v[i & 3] >> 16);
         }

@@ -129,13 +129,13 @@ __device__ __forceinline__ void moments_put(uint16_t *x, const float (&v)[4], in
 }
 
 /* The words of weights first .. first + 3. */
-__device__ __forceinline__ philox_block dither_at(uint64_t seed, uint64_t first, uint32_t t)
+__device__ __forceinline__ philox_block dither_at(uint64_t seed, uint64_t first, uint32_t t, uint32_t what)
 {
-    philox_block a = philox_draw(seed, (uint32_t)(first >> 2), (uint32_t)(first >> 34), t, 0);
+    philox_block a = philox_draw(seed, (uint32_t)(first >> 2), (uint32_t)(first >> 34), t, what);
     const int offset = (int)(first & 3);
     if (!offset) return a;
     const uint64_t next = first + 4;
-    const philox_block b = philox_draw(seed, (uint32_t)(next >> 2), (uint32_t)(next >> 34), t, 0);
+    const philox_block b = philox_draw(seed, (uint32_t)(next >> 2), (uint32_t)(next >> 34), t, what);
     philox_block d;
     #pragma unroll
     for (int k = 0; k < 4; k++) {
@@ -145,10 +145,22 @@ __device__ __forceinline__ philox_block dither_at(uint64_t seed, uint64_t first,
     return d;
 }
 
-/* Bytes a weight: 28 with float storage, 30 with bf16 and master weights, 22 where the moments are bf16 too. master may
- * be NULL where elem_t is acc_t: then w is its own master. The random words of the bf16 moments are 25 integer
+/* As stored; NEAR false: bf16 is rounded stochastically, by the lower half word of `dither`. */
+template <bool NEAR> __device__ __forceinline__ elem_t as_stored(float x, unsigned dither)
+{
+    elem_t e = from_float(x);
+    if constexpr (!NEAR && sizeof(elem_t) == 2) {
+        const uint16_t u = dithered(x, dither & 0xffffu);
+        memcpy(&e, &u, sizeof u);
+    }
+    return e;
+}
+
+/* Bytes a weight: 28 with float storage, 30 with bf16 and master weights, 22 where the moments are bf16 too, 6 less
+ * without master weights. NEAR false: there are none, and w is rounded stochastically; where elem_t is acc_t, w is its
+ * own master. The random words of the bf16 moments are 25 integer
  * operations a weight, beside memory that feeds one weight a clock and SM. */
-template <bool FAST, class M>
+template <bool FAST, bool NEAR, class M>
 __global__ void __launch_bounds__(256) adamw_kernel(elem_t *w, acc_t *master, const acc_t *__restrict__ g, M *m, M *v,
                                                     int64_t n, struct adam a, struct round_key key, uint32_t t)
 {
@@ -170,50 +182,56 @@ __global__ void __launch_bounds__(256) adamw_kernel(elem_t *w, acc_t *master, co
         x[k] = fmaf(mm[k] / fmaf(sqrtf(vv[k]), a.root, a.eps), a.step, x[k] * a.keep);
     }
     philox_block dither = { };
-    if constexpr (sizeof(M) == 2) dither = dither_at(key.seed, (uint64_t)(key.at + j), t);
+    if constexpr (sizeof(M) == 2) dither = dither_at(key.seed, (uint64_t)(key.at + j), t, 0);
     moments_put<FAST>(m, mm, j, n, dither, 0);
     moments_put<FAST>(v, vv, j, n, dither, 16);
     if (master) four_put<FAST>(master, x, j, n);
+    philox_block coin = { };
+    if constexpr (!NEAR) coin = dither_at(key.seed, (uint64_t)(key.at + j), t, 1);
     struct __align__(4 * sizeof(elem_t)) quad { elem_t r[4]; };
     if (FAST && j + 4 <= n) {
         quad q;
         #pragma unroll
-        for (int k = 0; k < 4; k++) q.r[k] = from_float(x[k]);
+        for (int k = 0; k < 4; k++) q.r[k] = as_stored<NEAR>(x[k], coin.v[k]);
         *(quad *)(w + j) = q;
     } else {
         #pragma unroll
-        for (int k = 0; k < 4; k++) if (j + k < n) w[j + k] = from_float(x[k]);
+        for (int k = 0; k < 4; k++) if (j + k < n) w[j + k] = as_stored<NEAR>(x[k], coin.v[k]);
     }
 }
 
+template <bool FAST, bool NEAR, class M>
+static void adamw_go(elem_t *w, acc_t *master, const acc_t *g, M *m, M *v, int64_t n, const struct adam &k,
+                     const struct adamw *a)
+{
+    LAUNCH((adamw_kernel<FAST, NEAR, M>), blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k, a->key,
+           (uint32_t)a->t);
+}
+
 template <class M>
-static void adamw_launch(elem_t *w, acc_t *master, const acc_t *g, M *m, M *v, int64_t n, const struct adamw *a,
-                         struct round_key key)
+static void adamw_launch(elem_t *w, acc_t *master, const acc_t *g, M *m, M *v, int64_t n, const struct adamw *a)
 {
     if (a->t < 1) die("op_adamw: step %lld; the first is 1", (long long)a->t);
-    if (!master && sizeof(elem_t) != sizeof(acc_t))
-        die("op_adamw: weights stored as " ELEM_NAME " need master weights");
+    const bool near = master || sizeof(elem_t) == sizeof(acc_t), fast = aligned(w, master, g, m) && aligned(v);
     const double c1 = 1 - pow(a->beta1, (double)a->t), c2 = 1 - pow(a->beta2, (double)a->t);
     const struct adam k = {
         (float)a->beta1, (float)(1 - a->beta1),         (float)a->beta2,      (float)(1 - a->beta2), (float)a->scale,
         (float)a->eps,   (float)(1 - a->lr * a->decay), (float)(-a->lr / c1), (float)(1 / sqrt(c2))
     };
-    if (aligned(w, master, g, m) && aligned(v))
-        LAUNCH((adamw_kernel<true, M>), blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k, key,
-               (uint32_t)a->t);
-    else
-        LAUNCH((adamw_kernel<false, M>), blocks_of(n, 1024), 256, 0, queue(), w, master, g, m, v, n, k, key,
-               (uint32_t)a->t);
+    if (fast && near) adamw_go<true, true>(w, master, g, m, v, n, k, a);
+    else if (fast) adamw_go<true, false>(w, master, g, m, v, n, k, a);
+    else if (near) adamw_go<false, true>(w, master, g, m, v, n, k, a);
+    else adamw_go<false, false>(w, master, g, m, v, n, k, a);
     gemm_weights_changed();
 }
 
 extern "C" void op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int64_t n, const struct adamw *a)
 {
-    adamw_launch(w, master, g, m, v, n, a, round_key{ });
+    adamw_launch(w, master, g, m, v, n, a);
 }
 
 extern "C" void op_adamw_bf16(elem_t *w, acc_t *master, const acc_t *g, uint16_t *m, uint16_t *v, int64_t n,
-                              const struct adamw *a, struct round_key key)
+                              const struct adamw *a)
 {
-    adamw_launch(w, master, g, m, v, n, a, key);
+    adamw_launch(w, master, g, m, v, n, a);
 }

@@ -279,7 +279,7 @@ static void optimizer(struct rng *r, const int *s, struct tally *t)
 {
     int n = s[0];
     double *w0 = noise(r, n, 1), *g = acc_noise(r, n, 1), *w[2], *m[2], *v[2];
-    struct adamw a = { 1e-2, 0.9, 0.99, 1e-8, 0.1, 0.5, 1 };
+    struct adamw a = { 1e-2, 0.9, 0.99, 1e-8, 0.1, 0.5, 1, { 0, 0 } };
     elem_t *d_w = elems(w0, n);
     acc_t *master = accs(w0, n), *d_m = accs(host(n), n), *d_v = accs(host(n), n), *d_g = accs(g, n);
     for (int k = 0; k < 2; k++) w[k] = copy(w0, n), m[k] = host(n), v[k] = host(n);

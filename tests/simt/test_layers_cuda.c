@@ -347,7 +347,7 @@ static void flat(void **state)
             for (int i = 0; i < n; i++) w[i] = elem_to(elem_from(a[i] + b[i]));
             CHECK(same(got(y, n), w, n), "op_add of %d is not the rounded sum", n);
             acc_t *d_master = accs(master, n), *m = accs(host(n), n), *v = accs(host(n), n);
-            struct adamw rule = { 1e-2, 0.9, 0.99, 1e-8, 0.1, 0.5, 1 };
+            struct adamw rule = { 1e-2, 0.9, 0.99, 1e-8, 0.1, 0.5, 1, { 0, 0 } };
             op_adamw(d_w, d_master, accs(g, n), m, v, n, &rule);
             /* the first step is of size lr */
             for (int i = 0; i < n; i++) master[i] -= 1e-2 * 0.1 * master[i] + 1e-2 * g[i] / (fabs(g[i]) + 2e-8);

@@ -67,17 +67,18 @@ static void same_bits(void **state)
         { .lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .max_norm = 1 },
         { .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay = 0.3, .decay_all = true },
     };
-    for (int k = 0; k < 4; k++) {
-        struct learner_rule r = { .bf16_moments = k & 1 };
+    for (int k = 0; k < 6; k++) {
+        struct learner_rule r = { .bf16_moments = k & 1, .no_master = k >= 4 };
         int pieces;
-        struct state here = run(r, &rules[k / 2], &pieces);
+        struct state here = run(r, &rules[k / 2 % 2], &pieces);
         r.offload = true;
-        struct state there = run(r, &rules[k / 2], &pieces);
+        struct state there = run(r, &rules[k / 2 % 2], &pieces);
         size_t n = (size_t)here.n, moments = n * (r.bf16_moments ? 2 : sizeof(acc_t));
         CHECK(pieces >= 5, "%d pieces: too few to see their order", pieces);
         CHECK(!memcmp(here.w, there.w, n * sizeof *here.w), "case %d: weights", k);
         CHECK(!memcmp(here.adam1, there.adam1, moments), "case %d: first moment", k);
         CHECK(!memcmp(here.adam2, there.adam2, moments), "case %d: second moment", k);
+        CHECK(!here.master == (r.no_master || sizeof(elem_t) == sizeof(acc_t)), "case %d: a master copy", k);
         CHECK(!here.master == !there.master && (!here.master || !memcmp(here.master, there.master, n * sizeof(acc_t))),
               "case %d: master weights", k);
         state_free(&here);

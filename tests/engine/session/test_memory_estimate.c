@@ -62,6 +62,21 @@ static void what_others_say(void **state)
     config_free(&c);
 }
 
+/* Float weights have no copy to go without; an evaluation needs none. */
+static void no_master_copy(void **state)
+{
+    (void)state;
+    struct config c;
+    struct err e = { "" };
+    bool narrow = sizeof(elem_t) < sizeof(acc_t);
+    open_config(&c);
+    set(&c, "actor.optim.master", "none");
+    CHECK(session_fits(&c, "policy", true, &e) == narrow, "%s", e.text);
+    CHECK(narrow || strstr(e.text, "actor.optim.master=none is for weights stored as bf16"), "%s", e.text);
+    CHECK(session_fits(&c, "policy", false, &e), "%s", e.text);
+    config_free(&c);
+}
+
 /* Opened in a child that has this much memory: OPENS, REJECTED, or 70 where the memory runs out on the way. The shim
  * only; it reads what it shall be when it is first used, so that must not happen here. */
 enum { OPENS = 10, REJECTED, NOT_THE_SHIM };
@@ -111,6 +126,7 @@ static void never_half_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(never_half_way), cmocka_unit_test(too_large_is_rejected),
-                                        cmocka_unit_test(what_others_say) };
+                                        cmocka_unit_test(what_others_say),
+                                        cmocka_unit_test(no_master_copy) };
     return cmocka_run_group_tests_name("fits", tests, NULL, NULL);
 }
