@@ -1,4 +1,5 @@
 /* manifest.c: sizes are compared before contents are read, so that a file that was cut short is found at once. */
+#define _GNU_SOURCE      /* strsep */
 #include "base/manifest.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -29,11 +30,6 @@ static void list_add(struct manifest_list *l, const char *name, uint64_t hash, i
     l->v[l->n++] = (struct manifest_file){ xstrdup(name), hash, size };
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct manifest_file *)a)->name, ((const struct manifest_file *)b)->name);
-}
-
 /* Adds all plain files below dir/at, under their names relative to dir. */
 static bool walk(struct manifest_list *l, const char *dir, const char *at, int deep, struct err *e)
 {
@@ -59,26 +55,73 @@ static bool walk(struct manifest_list *l, const char *dir, const char *at, int d
     return ok;
 }
 
+/* Hashes the files of the list. */
+static bool add_lines(const struct manifest_list *l, const char *dir, struct str *lines, struct err *e)
+{
+    struct str path = { 0 };
+    bool ok = true;
+    for (int i = 0; ok && i < l->n; i++) {
+        struct manifest_file *x = &l->v[i];
+        str_clear(&path);
+        str_printf(&path, "%s/%s", dir, x->name);
+        ok = hash_file(path.p, -1, &x->hash, &x->size, e);
+        str_printf(lines, "%016llx %lld %s\n", (unsigned long long)x->hash, (long long)x->size, x->name);
+    }
+    str_free(&path);
+    return ok;
+}
+
+bool manifest_add(const char *dir, const char *name, struct str *lines, struct err *e)
+{
+    struct manifest_list l = { 0 };
+    struct str path = { 0 };
+    struct stat st;
+    str_printf(&path, "%s/%s", dir, name);
+    bool ok = lstat(path.p, &st) == 0 || fail(e, "%s: %s", path.p, strerror(errno));
+    if (ok && S_ISREG(st.st_mode)) list_add(&l, name, 0, 0);
+    else ok = ok && walk(&l, dir, name, 0, e);
+    ok = ok && add_lines(&l, dir, lines, e);
+    list_free(&l);
+    str_free(&path);
+    return ok;
+}
+
+static int by_line_name(const void *a, const void *b)
+{
+    /* hash, size and name are separated by the first two spaces */
+    const char *x = strchr(*(char *const *)a + 17, ' '), *y = strchr(*(char *const *)b + 17, ' ');
+    return strcmp(x, y);
+}
+
+bool manifest_put(const char *dir, const char *lines, struct err *e)
+{
+    struct str text = { 0 }, path = { 0 };
+    char *copy = xstrdup(lines), **line = NULL, *rest = copy;
+    int n = 0;
+    for (char *one; (one = strsep(&rest, "\n")) && *one; ) {
+        if (!(n & (n - 1))) line = xrealloc(line, (size_t)(n ? 2 * n : 1) * sizeof *line);
+        line[n++] = one;
+    }
+    if (n) qsort(line, (size_t)n, sizeof *line, by_line_name);
+    str_puts(&text, head);
+    for (int i = 0; i < n; i++) str_printf(&text, "%s\n", line[i]);
+    str_printf(&text, "%016llx\n", (unsigned long long)hash_of(text.p, text.n));
+    str_printf(&path, "%s/manifest", dir);
+    bool ok = file_write(path.p, text.p, text.n, e);
+    free(line);
+    free(copy);
+    str_free(&text);
+    str_free(&path);
+    return ok;
+}
+
 bool manifest_write(const char *dir, struct err *e)
 {
     struct manifest_list l = { 0 };
-    struct str text = { 0 }, path = { 0 };
-    bool ok = walk(&l, dir, "", 0, e);
-    if (l.n) qsort(l.v, (size_t)l.n, sizeof *l.v, by_name);
-    str_puts(&text, head);
-    for (int i = 0; ok && i < l.n; i++) {
-        str_clear(&path);
-        str_printf(&path, "%s/%s", dir, l.v[i].name);
-        ok = hash_file(path.p, -1, &l.v[i].hash, &l.v[i].size, e);
-        str_printf(&text, "%016llx %lld %s\n", (unsigned long long)l.v[i].hash, (long long)l.v[i].size, l.v[i].name);
-    }
-    str_printf(&text, "%016llx\n", (unsigned long long)hash_of(text.p, text.n));
-    str_clear(&path);
-    str_printf(&path, "%s/manifest", dir);
-    ok = ok && file_write(path.p, text.p, text.n, e);
+    struct str lines = { 0 };
+    bool ok = walk(&l, dir, "", 0, e) && add_lines(&l, dir, &lines, e) && manifest_put(dir, lines.n ? lines.p : "", e);
     list_free(&l);
-    str_free(&text);
-    str_free(&path);
+    str_free(&lines);
     return ok;
 }
 

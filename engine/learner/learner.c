@@ -284,6 +284,19 @@ void learner_warm_up(struct learner *l)
     free(flat);
 }
 
+/* If every rank holds all of it, the writing is split evenly, at multiples of 64 numbers. */
+int learner_pieces(const struct learner *l, int rank, int ranks, bool to_write, struct learner_piece **piece)
+{
+    int64_t count = l->m->count, begin = l->state_from, end = begin + l->state_n;
+    if (to_write && l->state_n == count) {
+        begin = count * rank / ranks / 64 * 64;
+        end = rank + 1 == ranks ? count : count * (rank + 1) / ranks / 64 * 64;
+    }
+    *piece = xmalloc(sizeof **piece);
+    **piece = (struct learner_piece){ begin, end - begin, begin - l->state_from };
+    return 1;
+}
+
 double lr_at(double lr, int64_t t, int64_t warmup, int64_t total, double floor)
 {
     if (t < warmup) return lr * (double)(t + 1) / (double)warmup;

@@ -83,5 +83,14 @@ struct optim_rule {
  * *norm: its norm before clipping. */
 bool learner_step(struct learner *l, const struct optim_rule *o, double *norm);
 
+/* A range of the flat vector, at .. at + n; its optimizer state begins at index `held` of adam1, adam2 and master. */
+struct learner_piece {
+    int64_t at, n;
+    int64_t held;
+};
+/* The ranges whose optimizer state a rank holds; to_write: those that it writes to a checkpoint, where each number is
+ * written by one rank. Returns how many; free(*piece). */
+int learner_pieces(const struct learner *l, int rank, int ranks, bool to_write, struct learner_piece **piece);
+
 /* Learning rate of step t = 0, 1, ... of total: linear warm-up, then constant (floor 1) or a cosine to floor * lr. */
 double lr_at(double lr, int64_t t, int64_t warmup, int64_t total, double floor);

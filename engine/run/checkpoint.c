@@ -1,144 +1,19 @@
 /* checkpoint.c: a checkpoint is a folder that appears as a whole, under its final name, or not at all. The seed and the
  * step are the whole state of the random numbers and of the data; hashes show whether data files have changed. */
-#define _GNU_SOURCE      /* renameat2 */
 #include "engine/run/checkpoint.h"
 #include "base/dir.h"
 #include "base/file.h"
 #include "base/manifest.h"
+#include "engine/comm/comm.h"
+#include "engine/run/checkpoint_optim.h"
 #include "engine/run/run_folder.h"
-#include "engine/session/model_export.h"
 #include "model/load.h"
-#include "model/save.h"
-#include "model/weights/safetensors.h"
-#include "model/weights/safetensors_write.h"
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* Optimizer state on the device, as acc_t or bf16; squares are not below 0. */
-enum { VECTORS = 3 };
-struct vector { const char *name; void *x; bool bf16, square; };
-static int vectors(const struct trainer *t, struct vector v[VECTORS])
-{
-    int n = 0;
-    const struct learner *l = &t->s->learner;
-    v[n++] = (struct vector){ "exp_avg", l->adam1, l->bf16_moments, false };
-    v[n++] = (struct vector){ "exp_avg_sq", l->adam2, l->bf16_moments, true };
-    if (l->master) v[n++] = (struct vector){ "master_weights", l->master, false, false };
-    return n;
-}
-
-union word { float f; uint32_t u; };
-static float float_of(uint16_t b) { return (union word){ .u = (uint32_t)b << 16 }.f; }
-static uint16_t bf16_of(float x) { return (uint16_t)((union word){ .f = x }.u >> 16); }
-
-/* Copy n numbers from the device and to it, through host[n]. bf16 is the upper half of a float, so nothing is lost. */
-static void fetch(acc_t *host, const struct vector *v, int64_t n)
-{
-    if (!v->bf16) { dev_get(host, v->x, (size_t)n * sizeof *host); return; }
-    uint16_t *u = xmalloc((size_t)n * sizeof *u);
-    dev_get(u, v->x, (size_t)n * sizeof *u);
-    for (int64_t i = 0; i < n; i++) host[i] = (acc_t)float_of(u[i]);
-    free(u);
-}
-static void store(const struct vector *v, const acc_t *host, int64_t n)
-{
-    if (!v->bf16) { dev_put(v->x, host, (size_t)n * sizeof *host); return; }
-    uint16_t *u = xmalloc((size_t)n * sizeof *u);
-    for (int64_t i = 0; i < n; i++) u[i] = bf16_of((float)host[i]);
-    dev_put(v->x, u, (size_t)n * sizeof *u);
-    free(u);
-}
-
-/* Whether all numbers are usable: a NaN, an infinity or a negative square would destroy or freeze a weight at the next
- * step. */
-static bool sound(const struct vector *v, const acc_t *host, int64_t n, const char *path, struct err *e)
-{
-    int64_t i = 0;
-    while (i < n && isfinite(host[i]) && !(v->square && host[i] < 0)) i++;
-    if (i == n) return true;
-    if (!isfinite(host[i]))
-        return fail(e, "%s: number %lld of %s is a NaN or an infinity", path, (long long)i, v->name);
-    return fail(e, "%s: number %lld of %s, a mean of squares, is below 0", path, (long long)i, v->name);
-}
-
-bool ckpt_save_optimizer(const struct trainer *t, const char *path, struct err *e)
-{
-    int64_t n = t->s->m.count;
-    struct vector v[VECTORS];
-    int vs = vectors(t, v);
-    struct st_writer *w = st_create(path, e);
-    if (!w) return false;
-    bool f64 = sizeof(acc_t) == 8;
-    for (int i = 0; i < vs; i++) st_declare(w, v[i].name, v[i].bf16 ? ST_BF16 : f64 ? ST_F64 : ST_F32, 1, &n);
-    acc_t *host = xmalloc((size_t)n * sizeof *host);
-    bool ok = true;
-    for (int i = 0; ok && i < vs; i++) {
-        fetch(host, &v[i], n);
-        ok = sound(&v[i], host, n, path, e);
-        if (!ok) continue;
-        if (f64) st_put_f64(w, (double *)host, n); else st_put_f32(w, (float *)host, n);
-    }
-    free(host);
-    if (ok) return st_finish(w, e);
-    st_abandon(w);
-    return false;
-}
-
-static bool load_vectors(struct trainer *t, const char *path, struct err *e)
-{
-    int64_t n = t->s->m.count;
-    struct vector v[VECTORS];
-    int vs = vectors(t, v);
-    struct st_file *f = st_open(path, e);
-    if (!f) return false;
-    bool ok = true, f64 = sizeof(acc_t) == 8;
-    acc_t *host = xmalloc((size_t)n * sizeof *host);
-    for (int i = 0; ok && i < vs; i++) {
-        const struct st_tensor *x = st_find(f, v[i].name);
-        ok = x && x->count == n && (f64 ? st_get_f64(x, 0, n, (double *)host) : st_get_f32(x, 0, n, (float *)host));
-        if (!ok)
-            fail(e, "%s: tensor %s is missing, not floating point, or of another size than the model", path,
-                 v[i].name);
-        ok = ok && sound(&v[i], host, n, path, e);
-        if (ok) store(&v[i], host, n);
-    }
-    free(host);
-    st_close(f);
-    return ok;
-}
-
-static bool save_into(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *tmp,
-                      struct err *e)
-{
-    struct str p = { 0 };
-    str_printf(&p, "%s/actor/huggingface", tmp);
-    bool ok = session_save(t->s, p.p, e);
-    str_clear(&p);
-    str_printf(&p, "%s/actor/optimizer.safetensors", tmp);
-    ok = ok && ckpt_save_optimizer(t, p.p, e);
-    /* the first weights are those of model.path, which may no longer exist when the run resumes */
-    const struct { const char *name; elem_t *w; } more[] = { { "reference", t->w_ref }, { "previous", t->w_prev } };
-    for (int i = 0; ok && i < 2; i++) {
-        if (!more[i].w) continue;
-        struct model m = t->s->m;
-        m.w = more[i].w;
-        str_clear(&p);
-        str_printf(&p, "%s/%s", tmp, more[i].name);
-        ok = model_save(&m, p.p, e);
-    }
-    str_clear(&p);
-    str_printf(&p, "%s/state.json", tmp);
-    ok = ok && ckpt_write_state(t, r, x, p.p, e) && manifest_write(tmp, e);
-    str_free(&p);
-    return ok;
-}
 
 bool ckpt_put_step(const char *dir, const char *name, int step, struct err *e)
 {
@@ -188,23 +63,8 @@ int *ckpt_list(const char *dir, int *n)
     return step;
 }
 
-/* Swaps the new folder with the one that has its name, so that there is one under it at every moment. */
-static bool put_in_place(const char *tmp, const char *path, const char *dir, bool *swapped, struct err *e)
-{
-    *swapped = false;
-    if (rename(tmp, path) == 0) return true;
-    *swapped = renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_EXCHANGE) == 0;
-    if (*swapped) return true;
-    /* file systems that cannot swap (NFS): move the old one aside, then the new one in */
-    char *to = dir_unused(dir, "old-");
-    bool ok = (rename(path, to) == 0 && rename(tmp, path) == 0) ||
-              fail(e, "%s: the checkpoint could not be moved into place: %s", path, strerror(errno));
-    free(to);
-    return ok;
-}
-
 /* Removes a checkpoint that is replaced or too old; a user's files in it are kept in a folder of another name. */
-static void remove_ours(const char *folder, const char *name, const char *dir)
+void ckpt_remove_ours(const char *folder, const char *name, const char *dir)
 {
     if (manifest_remove(folder) || !file_exists(folder)) return;
     char *to = dir_unused(dir, "old-");
@@ -217,24 +77,8 @@ void ckpt_remove(const char *dir, int step)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/global_step_%d", dir, step);
-    remove_ours(path.p, path.p, dir);
+    ckpt_remove_ours(path.p, path.p, dir);
     str_free(&path);
-}
-
-bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *dir,
-               struct err *e)
-{
-    struct str path = { 0 }, tmp = { 0 };
-    bool swapped = false;
-    str_printf(&path, "%s/global_step_%d", dir, t->step);
-    str_printf(&tmp, "%s.%ld.tmp", path.p, (long)getpid());
-    bool ok = save_into(t, r, x, tmp.p, e) && put_in_place(tmp.p, path.p, dir, &swapped, e);
-    if (!ok) dir_remove(tmp.p);
-    if (swapped) remove_ours(tmp.p, path.p, dir);
-    ok = ok && ckpt_put_step(dir, "latest_checkpointed_iteration.txt", t->step, e);
-    str_free(&path);
-    str_free(&tmp);
-    return ok;
 }
 
 bool ckpt_whole(const char *folder, bool verify, struct err *e)
@@ -274,15 +118,23 @@ static bool load_weights(const struct model *m, elem_t *to, const char *folder, 
     return ok;
 }
 
-bool ckpt_load_weights(struct trainer *t, const char *folder, struct err *e)
+static bool load_optimizer(struct trainer *t, const struct ckpt_state *s, const char *folder, struct err *e)
+{
+    struct optim_state o;
+    optim_of(&o, &t->s->learner, comm_rank(), comm_ranks(), false);
+    bool ok = optim_read(&o, &(struct optim_mark){ .step = s->step, .ranks = s->ranks, .tag = s->tag }, folder, e);
+    optim_free(&o);
+    return ok;
+}
+
+bool ckpt_load_weights(struct trainer *t, const struct ckpt_state *s, const char *folder, struct err *e)
 {
     struct str path = { 0 };
     str_printf(&path, "%s/", folder);
     size_t base = path.n;
     str_puts(&path, "actor/huggingface");
     bool ok = load_weights(&t->s->m, t->s->m.w, path.p, e);
-    path.n = base; str_puts(&path, "actor/optimizer.safetensors");
-    ok = ok && load_vectors(t, path.p, e);
+    ok = ok && load_optimizer(t, s, folder, e);
     path.n = base; str_puts(&path, "reference");
     if (ok && t->w_ref) ok = load_weights(&t->s->m, t->w_ref, path.p, e);
     path.n = base; str_puts(&path, "previous");
@@ -295,7 +147,7 @@ bool ckpt_load_weights(struct trainer *t, const char *folder, struct err *e)
 bool ckpt_load(struct trainer *t, struct run_report *r, const struct ckpt_state *s, const char *folder,
                struct metrics *m, bool *pending, struct err *e)
 {
-    if (!ckpt_load_weights(t, folder, e) || !ckpt_restore_counts(t, s, folder, e)) return false;
+    if (!ckpt_load_weights(t, s, folder, e) || !ckpt_restore_counts(t, s, folder, e)) return false;
     if (!ckpt_pending(m, s, pending)) return fail(e, "%s/state.json: the metrics in it cannot be read", folder);
     if (!ckpt_evaluations(r, s)) return fail(e, "%s/state.json: the evaluation in it cannot be read", folder);
     /* the evaluation after the last step is made again, or was that of a shorter run */

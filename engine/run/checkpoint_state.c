@@ -3,6 +3,7 @@
 #include "engine/run/checkpoint_state.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "engine/comm/comm.h"
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -78,8 +79,7 @@ static bool metrics_read(struct metrics *m, const json_t *a)
     return json_is_array(a);
 }
 
-bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *path,
-                      struct err *e)
+void ckpt_state_text(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, struct str *text)
 {
     json_t *o = json_object();
     json_object_set_new(o, "step", json_integer(t->step));
@@ -108,11 +108,11 @@ bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const
     json_object_set_new(o, "tokenizer", hash_json(x->tokenizer));
     json_object_set_new(o, "numbers", json_string(ELEM_NAME));
     json_object_set_new(o, "config", decisive(t->c));
-    char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    bool ok = file_write(path, text, strlen(text), e);
-    free(text);
+    if (comm_ranks() > 1) json_object_set_new(o, "ranks", json_integer(comm_ranks()));
+    char *dump = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    str_puts(text, dump);
+    free(dump);
     json_decref(o);
-    return ok;
 }
 
 /* ---- comparing ---- */
@@ -221,6 +221,11 @@ static bool read_rest(struct ckpt_state *s, const char *path, struct err *e)
                    ? (int)json_integer_value(steps)
                    : 0;
     s->rolling = json_is_true(json_object_get(s->json, "rolling"));
+    const json_t *ranks = json_object_get(s->json, "ranks");
+    s->ranks = !ranks ? 1 : json_is_integer(ranks) && json_integer_value(ranks) <= INT_MAX
+                                ? (int)json_integer_value(ranks)
+                                : 0;
+    if (s->ranks < 1) return fail(e, "%s: not the state of a run: ranks must be a whole number above 0", path);
     s->mark = (struct metrics_mark){ -1, 0 };
     s->best = (struct best){ -1, 0 };
     if (mark && json_is_integer(json_object_get(mark, "bytes"))) {
@@ -243,6 +248,7 @@ bool ckpt_read(struct ckpt_state *s, const char *folder, int step, struct err *e
     *s = (struct ckpt_state){ 0 };
     str_printf(&path, "%s/state.json", folder);
     s->json = file_read(path.p, STATE_MAX, &text, e) ? json_from(path.p, text.p, text.n, e) : NULL;
+    if (s->json) s->tag = hash_of(text.p, text.n);
     bool ok = s->json != NULL;
     if (ok && (json_unpack(s->json, "{s:o,s:o,s:o,s:o}", "probs_diff_max", &diff, "wall_s", &wall, "before", &before,
                            "config", &config) != 0 ||

@@ -30,13 +30,16 @@ struct ckpt_state {
     int step;                           /* steps done */
     int steps;                          /* steps the run was to make; 0: unknown */
     bool rolling;
+    int ranks;                          /* that wrote the optimizer's state */
+    uint64_t tag;                       /* hash of the file, which every rank's file repeats */
     struct metrics_mark mark;
     struct best best;
     json_t *json;
 };
 
-bool ckpt_write_state(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *path,
-                      struct err *e);
+/* The text of state.json. */
+void ckpt_state_text(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x,
+                     struct str *text);
 /* step: the number in the folder's name; -1: any. Call ckpt_state_free in either case. */
 bool ckpt_read(struct ckpt_state *s, const char *folder, int step, struct err *e);
 void ckpt_state_free(struct ckpt_state *s);

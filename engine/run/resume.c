@@ -57,6 +57,11 @@ static bool use(struct trainer *t, struct run_report *r, struct run_origin *from
         const char *metric = json_string_value(json_object_get(json_object_get(s.json, "best"), "metric"));
         from->extra->best = metric && strcmp(metric, t->c->trainer.best_metric) ? (struct best){ .step = -1 } : s.best;
         from->rolling = s.rolling;
+        if (from->how == RUN_RESUMED && s.ranks != comm_ranks() && comm_first())
+            fprintf(stderr,
+                    "note: %s was written by a run of %d rank%s, this one has %d: from here on its numbers are those "
+                    "of the other number of ranks up to rounding, not bit for bit\n",
+                    folder, s.ranks, s.ranks == 1 ? "" : "s", comm_ranks());
     }
     ckpt_state_free(&s);
     return ok;

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/gz.h"
 #include "engine/comm/comm.h"
-#include "engine/run/checkpoint.h"
+#include "engine/run/checkpoint_write.h"
 #include "engine/run/resume.h"
 #include "engine/run/run_record.h"
 #include "engine/report/progress.h"
@@ -162,16 +162,21 @@ static bool not_saved(const struct run *x, struct err *e)
                 step, what.text, dir, x->saved);
 }
 
-static bool save_files(struct run *x, bool rolling, struct err *e)
+/* Rank 0's part before and after the checkpoint. */
+static bool before_saving(struct run *x, bool rolling, struct err *e)
 {
-    const char *dir = x->p->dir.p;
-    stop_during("writing the checkpoint of step %d", x->t.step);
+    if (!x->first) return true;
     x->extra.rolling = rolling;
     x->extra.pending = x->pending ? &x->m : NULL;
     x->extra.mark = (struct metrics_mark){ (int64_t)x->log.hash.n, hash_end(&x->log.hash) };
-    if (!metrics_sync(&x->log, e)) return false;
-    if (!dir_room(dir, checkpoint_bytes(x), e) || !ckpt_save(&x->t, x->r, &x->extra, dir, e)) return not_saved(x, e);
-    if (x->extra.best.step == x->t.step && !ckpt_put_step(dir, "best_checkpointed_iteration.txt", x->t.step, e))
+    return metrics_sync(&x->log, e) && (dir_room(x->p->dir.p, checkpoint_bytes(x), e) || not_saved(x, e));
+}
+
+static bool after_saving(struct run *x, struct err *e)
+{
+    if (!x->first) return true;
+    if (x->extra.best.step == x->t.step &&
+        !ckpt_put_step(x->p->dir.p, "best_checkpointed_iteration.txt", x->t.step, e))
         return false;
     remove_old(x);
     return true;
@@ -186,9 +191,11 @@ static void note_saved(struct run *x)
 
 static bool save(struct run *x, bool rolling, struct err *e)
 {
-    if (!comm_agree(!x->first || save_files(x, rolling, e), e)) return false;
+    stop_during("writing the checkpoint of step %d", x->t.step);
+    if (!comm_agree(before_saving(x, rolling, e), e)) return false;
+    if (!ckpt_save(&x->t, x->r, &x->extra, x->p->dir.p, e)) return not_saved(x, e);
     note_saved(x);
-    return true;
+    return comm_agree(after_saving(x, e), e);
 }
 
 /* ---- a step ---- */
@@ -454,12 +461,23 @@ static bool prepare(struct run *x, struct run_origin *from, struct err *e)
            same_inputs(x, e) && run_resume(&x->t, x->r, x->p, from, &x->m, e);
 }
 
+/* Whether this rank sees the folder that rank 0 has just written into. */
+static bool shared(const struct run *x, struct err *e)
+{
+    struct str path = { 0 };
+    str_printf(&path, "%s/run.json", x->p->dir.p);
+    bool ok = x->first || ckpt_seen(path.p, e);
+    str_free(&path);
+    return ok;
+}
+
 /* From the first file that is written to the last. */
 static bool make_run(struct run *x, const struct run_origin *from, struct err *e)
 {
     const struct session *s = x->t.s;
     x->saved_at = seconds();
     if (!comm_agree(!x->first || (room(x, e) && begin(x, from, e)), e)) return false;
+    if (!comm_agree(shared(x, e), e)) return false;
     if (from->how == RUN_RESUMED && !from->elsewhere) note_saved(x);
     if (x->out && s->train.rows.n) print_data(s, x->out);
     if (x->out && from->how == RUN_RESUMED)

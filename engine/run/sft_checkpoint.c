@@ -9,6 +9,7 @@
 #include "base/stop.h"
 #include "engine/run/eval_answers.h"
 #include "engine/run/checkpoint.h"
+#include "engine/run/checkpoint_optim.h"
 #include "engine/session/model_export.h"
 #include <dirent.h>
 #include <errno.h>
@@ -109,7 +110,7 @@ static bool take(struct sft_checkpoints *k, struct sft_rule *r, int step, bool *
               whole_number(j, "skipped_in_row", INT_MAX, &in_row) && whole_number(j, "tokens", INT64_MAX, &tokens)) ||
              fail(e, "%s: not the state of a fine-tuning", path.p);
     struct trainer t = { .s = k->s, .c = k->s->c };
-    ok = ok && ckpt_load_weights(&t, folder.p, e);
+    ok = ok && ckpt_load_weights(&t, &(struct ckpt_state){ .step = step, .ranks = 1 }, folder.p, e);
     if (ok) {
         k->s->learner.steps = (int64_t)updates;
         k->s->learner.skipped_in_row = (int)in_row;
@@ -233,14 +234,14 @@ static bool write_state(const struct sft_checkpoints *k, const struct sft_report
 static bool save(struct sft_checkpoints *k, const struct sft_report *r, struct err *e)
 {
     struct str path = { 0 }, tmp = { 0 }, p = { 0 };
-    struct trainer t = { .s = k->s, .c = k->s->c };
+    struct optim_state o;
     str_printf(&path, "%s/global_step_%d", k->state.p, r->step);
     str_printf(&tmp, "%s.%ld.tmp", path.p, (long)getpid());
     str_printf(&p, "%s/actor/huggingface", tmp.p);
     bool ok = metrics_sync(&k->log, e) && dir_make(k->state.p, e) && session_save(k->s, p.p, e);
-    str_clear(&p);
-    str_printf(&p, "%s/actor/optimizer.safetensors", tmp.p);
-    ok = ok && ckpt_save_optimizer(&t, p.p, e);
+    optim_of(&o, &k->s->learner, 0, 1, true);
+    ok = ok && optim_write(&o, &(struct optim_mark){ .step = r->step, .ranks = 1 }, tmp.p, e);
+    optim_free(&o);
     str_clear(&p);
     str_printf(&p, "%s/state.json", tmp.p);
     ok = ok && write_state(k, r, p.p, e) && manifest_write(tmp.p, e);

@@ -2,7 +2,7 @@
  * written nor read; a checkpoint of the same number is replaced without a moment between; what of it decides whether a
  * run may go on. */
 #define _GNU_SOURCE      /* nftw */
-#include "engine/run/checkpoint.h"
+#include "engine/run/checkpoint_write.h"
 #include "engine/run/run_record.h"
 #include "engine/train/policy_update.h"
 #include "tests/engine/train/mini.h"
