@@ -74,8 +74,17 @@ void err_hint(const char *fmt, ...)
     quiet(hint);
 }
 
+static char last[sizeof ((struct err *)0)->text];
+
+const char *err_last(void) { return last; }
+void err_keep(const char *text) { snprintf(last, sizeof last, "%s", text); }
+
 static void say(const char *fmt, va_list ap)
 {
+    va_list again;
+    va_copy(again, ap);
+    vsnprintf(last, sizeof last, fmt, again);
+    va_end(again);
     fflush(stdout);
     fputs("appo: ", stderr);
     vfprintf(stderr, fmt, ap);

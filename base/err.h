@@ -27,6 +27,11 @@ _Noreturn void end_with(const char *fmt, ...) __attribute__((format(printf, 1, 2
 /* A line that die() and end_with() print after their message: how to resume the run. NULL: none. */
 void err_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* The message of die(), of end_with() or of the last err_keep(), for those who learn of the end of the program, the
+ * other ranks; "": there was none. */
+const char *err_last(void);
+void err_keep(const char *text);
+
 /* An invariant that is checked in every build: cheap ones only. */
 #define ENSURE(x) ((x) ? (void)0 : die("%s:%d: broken invariant: %s", __FILE__, __LINE__, #x))
 

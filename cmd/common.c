@@ -82,6 +82,7 @@ bool cmd_option(int *argc, char **argv, const char *name, const char **value)
 int cmd_fail(const struct err *e)
 {
     fprintf(stderr, "appo: %s\n", e->text);
+    err_keep(e->text);
     return 1;
 }
 

@@ -1,6 +1,6 @@
 /* comm.c: collectives on host memory, and the number and place of the ranks. */
 #include "engine/comm/comm.h"
-#include "engine/comm/comm_in.h"
+#include "engine/comm/watch_in.h"
 #include "base/arith.h"
 #include "base/str.h"
 #include <math.h>
@@ -8,14 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HOST = 64 };
+enum { HOST = 64, PIECE = 1 << 20 };
 
 static struct {
     bool open;
     int rank, ranks, local_rank, local_ranks;
     char (*host)[HOST];                 /* [ranks] */
-    int *work;                          /* the items dealt to this rank that are left */
-    int work_n, work_at;
+    struct work work;                   /* of one rank */
+    int64_t phase;
 } comm = { .ranks = 1, .local_ranks = 1 };
 
 const char *comm_mpi(void) { return transport_name(); }
@@ -32,11 +32,16 @@ const char *comm_host(int rank)
     return here;
 }
 
-/* The variables in which launchers tell the number of processes: Open MPI, MPICH (hydra), Slurm's srun. A batch script
- * of Slurm has SLURM_NTASKS too, but no step. */
+/* The variables in which launchers tell the number of processes. A shell of salloc or sbatch has SLURM_NTASKS without
+ * that, so it does not count; SLURM_STEP_NUM_TASKS comes last, because a shell that srun started may call mpirun. */
 int comm_launched(void)
 {
-    static const char *const names[] = { "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS" };
+    static const char *const names[] = {
+        "OMPI_COMM_WORLD_SIZE",         /* mpirun of Open MPI 1.3 to 5 */
+        "PMI_SIZE",                     /* mpirun of MPICH and Intel MPI (hydra); srun --mpi=pmi2 */
+        "MV2_COMM_WORLD_SIZE",          /* mpirun_rsh of MVAPICH2 */
+        "SLURM_STEP_NUM_TASKS"          /* srun, whatever --mpi is */
+    };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *n = getenv(names[i]);
         if (n && atoi(n) > 0) return atoi(n);
@@ -63,47 +68,59 @@ static void find_hosts(void)
 
 bool comm_open(const struct comm_options *o, struct err *e)
 {
-    (void)o;
-    if (!transport_open(&comm.rank, &comm.ranks, e)) return false;
-    comm.open = true;
-    if (comm.ranks > 1) find_hosts();
-    return true;
+    bool ok = false;
+    int place[2] = { 0, 1 };
+    if (comm_launched() == 1) return true;
+    watch_start(o->timeout_s > 0 ? o->timeout_s : 300);
+    stream_start();
+    stream_wait(stream_put(&(struct op){ .kind = COMM_OPEN, .p = place, .bytes = o->piece ? o->piece : PIECE,
+                                         .ok = &ok, .e = e }));
+    comm.open = ok;
+    if (!ok) return false;
+    comm.rank = place[0];
+    comm.ranks = place[1];
+    find_hosts();
+    return watch_join(e);
 }
 
 void comm_close(void)
 {
     if (!comm.open) return;
-    transport_close();
+    stream_wait(stream_last());
+    if (!watch_close()) return;
+    stream_wait(stream_put(&(struct op){ .kind = COMM_CLOSE }));
+    stream_stop();
+    watch_stop();
     free(comm.host);
-    free(comm.work);
     comm.host = NULL;
-    comm.work = NULL;
     comm.open = false;
     comm.rank = comm.local_rank = 0;
     comm.ranks = comm.local_ranks = 1;
 }
 
-void comm_doing(const char *what) { (void)what; }
+void comm_doing(const char *what) { ring_doing(what); }
 
 /* ---- host memory ---- */
 
-void comm_barrier(void) { if (comm.ranks > 1) transport_barrier(); }
-void comm_bcast(void *p, size_t bytes, int root) { if (comm.ranks > 1) transport_bcast(p, bytes, root); }
+static void wait_op(const struct op *o) { if (comm.ranks > 1) stream_wait(stream_put(o)); }
+
+void comm_barrier(void) { wait_op(&(struct op){ .kind = COMM_BARRIER }); }
+
+void comm_bcast(void *p, size_t bytes, int root)
+{
+    wait_op(&(struct op){ .kind = COMM_BCAST, .p = p, .bytes = bytes, .root = root });
+}
 
 void comm_gather(struct comm_parts *out, const void *p, size_t bytes)
 {
-    out->begin = xcalloc((size_t)comm.ranks + 1, sizeof *out->begin);
-    uint64_t *size = xcalloc((size_t)comm.ranks, sizeof *size), mine = bytes;
-    size_t *at = xcalloc((size_t)comm.ranks + 1, sizeof *at);
-    for (int r = 0; r <= comm.ranks; r++) at[r] = (size_t)r * sizeof *size;
-    if (comm.ranks > 1) transport_gather((char *)size, at, &mine, sizeof mine);
-    else size[0] = mine;
-    for (int r = 0; r < comm.ranks; r++) out->begin[r + 1] = out->begin[r] + (size_t)size[r];
-    out->p = xmalloc(out->begin[comm.ranks] + 1);
-    if (comm.ranks > 1) transport_gather(out->p, out->begin, p, bytes);
-    else memcpy(out->p, p, bytes);
-    free(at);
-    free(size);
+    if (comm.ranks > 1) {
+        wait_op(&(struct op){ .kind = COMM_GATHER, .parts = out, .in = p, .bytes = bytes });
+        return;
+    }
+    out->begin = xcalloc(2, sizeof *out->begin);
+    out->begin[1] = bytes;
+    out->p = xmalloc(bytes + 1);
+    if (bytes) memcpy(out->p, p, bytes);
 }
 
 void comm_parts_free(struct comm_parts *parts)
@@ -173,12 +190,13 @@ bool comm_agree(bool ok, struct err *e)
 
 void comm_work_begin(const int *item, const int *begin)
 {
-    free(comm.work);
-    comm.work_n = begin[comm.rank + 1] - begin[comm.rank];
-    comm.work_at = 0;
-    comm.work = xmalloc((size_t)(comm.work_n + 1) * sizeof *comm.work);
-    memcpy(comm.work, item + begin[comm.rank], (size_t)comm.work_n * sizeof *comm.work);
+    comm.phase++;
+    if (comm.ranks == 1) {
+        work_deal(&comm.work, item, begin, 1);
+        return;
+    }
+    if (comm.rank == 0) watch_deal(comm.phase, item, begin);
     comm_barrier();
 }
 
-int comm_work_next(void) { return comm.work_at < comm.work_n ? comm.work[comm.work_at++] : -1; }
+int comm_work_next(void) { return comm.ranks == 1 ? work_take(&comm.work, 0) : watch_work(comm.phase); }

@@ -11,7 +11,8 @@
 enum { COMM_LOST = 75 };                /* exit status (EX_TEMPFAIL): another start may succeed and resumes */
 
 struct comm_options {
-    double timeout_s;                   /* longest wait for another rank */
+    double timeout_s;                   /* longest wait for another rank; 0: 300 */
+    size_t piece;                       /* bytes of the largest message; 0: 1 MiB. The same on all ranks */
 };
 /* Joins the ranks that the launcher has started; without a launcher there is one. False: the launcher started several
  * processes and this build or this machine cannot join them. */

@@ -1,72 +1,81 @@
-/* device_host.c: collectives on device memory by way of host memory. */
-#include "engine/comm/comm.h"
+/* device_host.c: collectives on device memory that MPI can read: the process's own, where a queued operation works in
+ * place. A device with other memory goes through a copy, and its calls wait; a build with NCCL has device_nccl.c
+ * instead. */
 #include "engine/comm/comm_in.h"
+#include "kernels/gemm.h"
 #include <stdlib.h>
 #include <string.h>
 
-static void *fetch(const void *x, size_t bytes)
-{
-    void *p = xmalloc(bytes + 1);
-    dev_get(p, x, bytes);
-    return p;
-}
+static bool direct(void) { return !strcmp(dev_name(), "cpu"); }
 
-/* Sums x[from .. to) over the ranks, in their order. */
-static void sum_range(acc_t *x, int64_t from, int64_t to)
+/* The operation on x[0 .. bytes), in place or on a copy. */
+static void run(struct op *o, void *x, size_t bytes)
 {
-    struct comm_parts all;
-    size_t n = (size_t)(to - from);
-    acc_t *mine = fetch(x + from, n * sizeof *x);
-    comm_gather(&all, mine, n * sizeof *x);
-    for (size_t i = 0; i < n; i++) {
-        const acc_t *y = (const acc_t *)(const void *)all.p;
-        acc_t s = y[i];
-        for (int r = 1; r < comm_ranks(); r++) s += y[(size_t)r * n + i];
-        mine[i] = s;
+    o->p = x;
+    if (direct()) {
+        stream_put(o);
+        return;
     }
-    dev_put(x + from, mine, n * sizeof *x);
-    comm_parts_free(&all);
-    free(mine);
+    o->p = xmalloc(bytes + 1);
+    dev_get(o->p, x, bytes);
+    stream_wait(stream_put(o));
+    dev_put(x, o->p, bytes);
+    free(o->p);
 }
 
-void comm_dev_sum(acc_t *x, int64_t n) { if (comm_ranks() > 1) sum_range(x, 0, n); }
+void comm_dev_sum(acc_t *x, int64_t n)
+{
+    const size_t bytes = (size_t)n * sizeof *x;
+    if (comm_ranks() > 1) run(&(struct op){ .kind = COMM_SUM, .bytes = bytes }, x, bytes);
+}
 
 void comm_dev_reduce_scatter(acc_t *x, const int64_t *begin)
 {
-    for (int r = 0; comm_ranks() > 1 && r < comm_ranks(); r++) sum_range(x, begin[r], begin[r + 1]);
+    const int n = comm_ranks();
+    if (n == 1) return;
+    size_t *at = xmalloc(((size_t)n + 1) * sizeof *at);
+    for (int r = 0; r <= n; r++) at[r] = (size_t)begin[r] * sizeof *x;
+    run(&(struct op){ .kind = COMM_REDUCE_SCATTER, .bytes = at[n] - at[0], .begin = at }, x, at[n]);
+    free(at);
 }
 
+/* What is gathered and broadcast may be weights, of which the matrix product keeps packed forms. */
 void comm_dev_gather(void *x, const size_t *begin)
 {
-    int n = comm_ranks(), me = comm_rank();
+    const int n = comm_ranks();
     if (n == 1) return;
-    size_t bytes = begin[me + 1] - begin[me];
-    char *mine = fetch((char *)x + begin[me], bytes), *all = xmalloc(begin[n] + 1);
-    transport_gather(all, begin, mine, bytes);
-    dev_put((char *)x + begin[0], all + begin[0], begin[n] - begin[0]);
-    free(mine);
-    free(all);
+    gemm_weights_changed();
+    run(&(struct op){ .kind = COMM_GATHER, .bytes = begin[n] - begin[0], .begin = (size_t *)(uintptr_t)begin }, x,
+        begin[n]);
 }
 
 void comm_dev_bcast(void *x, size_t bytes, int root)
 {
     if (comm_ranks() == 1) return;
-    char *p = fetch(x, bytes);
-    transport_bcast(p, bytes, root);
-    dev_put(x, p, bytes);
-    free(p);
+    gemm_weights_changed();
+    run(&(struct op){ .kind = COMM_BCAST, .bytes = bytes, .root = root }, x, bytes);
 }
 
 void comm_dev_exchange(void *out, const size_t *out_begin, const void *in, const size_t *in_begin)
 {
-    int n = comm_ranks();
-    char *from = fetch(in, in_begin[n]), *to = xmalloc(out_begin[n] + 1);
-    if (n > 1) transport_exchange(to, out_begin, from, in_begin);
-    else memcpy(to, from, in_begin[1]);
-    dev_put(out, to, out_begin[n]);
-    free(from);
-    free(to);
+    const int n = comm_ranks();
+    struct op o = { .kind = COMM_EXCHANGE, .bytes = in_begin[n], .begin = (size_t *)(uintptr_t)out_begin,
+                    .in_begin = (size_t *)(uintptr_t)in_begin, .in = in };
+    if (n == 1) {
+        if (in_begin[1] > in_begin[0])
+            dev_copy((char *)out + out_begin[0], (const char *)in + in_begin[0], in_begin[1] - in_begin[0]);
+        return;
+    }
+    if (direct()) {
+        run(&o, out, out_begin[n]);
+        return;
+    }
+    char *copy = xmalloc(in_begin[n] + 1);
+    dev_get(copy, in, in_begin[n]);
+    o.in = copy;
+    run(&o, out, out_begin[n]);
+    free(copy);
 }
 
-int64_t comm_mark(void) { return 0; }
-void comm_wait(int64_t mark) { (void)mark; }
+int64_t comm_mark(void) { return stream_last(); }
+void comm_wait(int64_t mark) { stream_wait(mark); }

@@ -1,27 +1,54 @@
-/* mpi.c: bytes between ranks by MPI. A message is at most 1 GiB, because MPI counts with an int. */
+/* mpi.c: messages between ranks by MPI, all from one thread: MPI_THREAD_FUNNELED is enough. */
+#define _GNU_SOURCE                     /* process_vm_readv */
 #include "engine/comm/comm_in.h"
-#include "engine/comm/comm.h"
-#include "base/arith.h"
+#include "engine/comm/watch_in.h"
 #include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
-enum { PIECE = 1 << 30 };
+_Static_assert(sizeof(MPI_Request) <= sizeof ((struct wire *)0)->request, "struct wire holds an MPI_Request");
+
+/* An error of MPI is mostly the end of another rank, which the watch names within moments. */
+static void check(int code, const char *what)
+{
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int n = 0;
+    if (code == MPI_SUCCESS) return;
+    MPI_Error_string(code, text, &n);
+    watch_broken("%s: %s", what, text);
+}
+
+/* Settings of the MPI libraries that the user has not given. In a container that forbids process_vm_readv Open MPI
+ * prints an error for each message, and it waits in MPI_Init and MPI_Finalize at full speed. */
+static void set_environment(void)
+{
+    char a = 1, b = 0;
+    struct iovec to = { &b, 1 }, from = { &a, 1 };
+    if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) != 1)
+        setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    setenv("OMPI_MCA_btl_base_warn_component_unused", "0", 0);
+    setenv("OMPI_MCA_btl_openib_warn_no_device_params_found", "0", 0);
+    setenv("OMPI_MCA_btl_openib_warn_default_gid_prefix", "0", 0);
+    setenv("UCX_WARN_UNUSED_ENV_VARS", "n", 0);
+}
 
 bool transport_open(int *rank, int *ranks, struct err *e)
 {
     int got;
-    *rank = 0;
-    *ranks = 1;
-    if (comm_launched() == 1) return true;
-    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &got) != MPI_SUCCESS)
+    set_environment();
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &got) != MPI_SUCCESS)
         return fail(e, "MPI_Init failed: start the ranks by mpirun or srun of the MPI that this build uses");
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, rank);
     MPI_Comm_size(MPI_COMM_WORLD, ranks);
     if (*ranks != comm_launched())
         return fail(e,
-                    "the launcher started %d processes, MPI knows %d: mpirun or srun is of another MPI than this build",
-                    comm_launched(), *ranks);
+                    "the launcher started %d processes, MPI knows %d: mpirun or srun is of another MPI than this "
+                    "build, which has %s",
+                    comm_launched(), *ranks, transport_name());
     return true;
 }
 
@@ -43,34 +70,24 @@ void transport_close(void)
     if (open) MPI_Finalize();
 }
 
-void transport_barrier(void) { MPI_Barrier(MPI_COMM_WORLD); }
+static MPI_Request *request(struct wire *w) { return (MPI_Request *)(void *)w->request; }
 
-void transport_bcast(void *p, size_t bytes, int root)
+void wire_send(struct wire *w, int to, const void *p, size_t bytes)
 {
-    for (size_t at = 0; at < bytes; at += PIECE)
-        MPI_Bcast((char *)p + at, (int)MIN(bytes - at, (size_t)PIECE), MPI_BYTE, root, MPI_COMM_WORLD);
+    w->busy = true;
+    check(MPI_Isend(p, (int)bytes, MPI_BYTE, to, 1, MPI_COMM_WORLD, request(w)), "MPI_Isend");
 }
 
-void transport_gather(char *out, const size_t *begin, const void *p, size_t bytes)
+void wire_recv(struct wire *w, int from, void *p, size_t bytes)
 {
-    memcpy(out + begin[comm_rank()], p, bytes);
-    for (int r = 0; r < comm_ranks(); r++) transport_bcast(out + begin[r], begin[r + 1] - begin[r], r);
+    w->busy = true;
+    check(MPI_Irecv(p, (int)bytes, MPI_BYTE, from, 1, MPI_COMM_WORLD, request(w)), "MPI_Irecv");
 }
 
-static void both(char *out, size_t out_n, const char *in, size_t in_n, int to, int from)
+bool wire_done(struct wire *w)
 {
-    MPI_Sendrecv(in, (int)in_n, MPI_BYTE, to, 1, out, (int)out_n, MPI_BYTE, from, 1, MPI_COMM_WORLD,
-                 MPI_STATUS_IGNORE);
-}
-
-void transport_exchange(char *out, const size_t *out_begin, const char *in, const size_t *in_begin)
-{
-    int n = comm_ranks(), me = comm_rank();
-    for (int k = 0; k < n; k++) {
-        int to = (me + k) % n, from = (me + n - k) % n;
-        size_t in_n = in_begin[to + 1] - in_begin[to], out_n = out_begin[from + 1] - out_begin[from];
-        for (size_t at = 0; at < in_n || at < out_n; at += PIECE)
-            both(out + out_begin[from] + MIN(at, out_n), MIN(out_n - MIN(at, out_n), (size_t)PIECE),
-                 in + in_begin[to] + MIN(at, in_n), MIN(in_n - MIN(at, in_n), (size_t)PIECE), to, from);
-    }
+    int done = 1;
+    if (w->busy) check(MPI_Test(request(w), &done, MPI_STATUS_IGNORE), "MPI_Test");
+    if (done) w->busy = false;
+    return done;
 }

@@ -11,7 +11,7 @@ case ${MPI_PKG:-} in
 mpich*) mpirun=$(command -v mpirun.mpich || command -v mpiexec.hydra || command -v mpirun) ;;
 *) mpirun=$(command -v mpirun.openmpi || command -v mpirun) ;;
 esac
-# More ranks than cores, and as root in a container: Open MPI wants to be told both.
+# Open MPI starts more ranks than cores, and any as root, only with these.
 mpi_options=()
 if "$mpirun" --version 2>&1 | grep -qE 'Open MPI|OpenRTE|PRRTE'; then
     mpi_options=(--oversubscribe --bind-to none)

@@ -2,9 +2,14 @@
  * computes alone what a collective must yield, from a formula for the data of all ranks. A part prints a line for each
  * fault and ends with status 1 if there was one. Without an argument it says that it has nothing to do. */
 #include "tests/check.h"
+#include "base/arith.h"
+#include "base/clock.h"
 #include "engine/comm/comm.h"
 #include <stdlib.h>
 #include <string.h>
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static int faults;
 static void fault(const char *what, int64_t n, int64_t at, double got, double want)
@@ -202,6 +207,154 @@ static void collectives(int64_t largest)
     check_host();
 }
 
+/* ---- the queue of work ---- */
+
+/* Items 0 .. n - 1, three quarters of them dealt to rank 0; each is handed out once. Rank `slow` takes a nap after each
+ * of its items, so that the others take over what is dealt to it, from its end. */
+static void check_work(int n, int slow)
+{
+    const int ranks = comm_ranks(), me = comm_rank();
+    int *item = xmalloc((size_t)(n + 1) * sizeof *item), begin[65] = { 0 }, got = 0, last = -1;
+    int64_t *taken = xcalloc((size_t)n + 1, sizeof *taken);
+    for (int i = 0; i < n; i++) item[i] = i;
+    for (int r = 1; r <= ranks; r++) begin[r] = r == ranks ? n : n * 3 / 4 + n / 4 * (r - 1) / ranks;
+    comm_work_begin(item, begin);
+    memset(item, -1, (size_t)n * sizeof *item);          /* read before the call returned */
+    for (int i; (i = comm_work_next()) >= 0; got++) {
+        const bool own = i >= begin[me] && i < begin[me + 1];
+        if (i >= n) { fault("comm_work_next", n, got, i, n - 1); break; }
+        taken[i]++;
+        if (own && i < last) fault("comm_work_next: own items in order", n, got, i, last);
+        if (own) last = i;
+        if (me == slow) usleep(2000);
+    }
+    if (comm_work_next() != -1) fault("comm_work_next after the end", n, 0, 0, -1);
+    comm_sum_counts(taken, n);
+    for (int i = 0; i < n; i++) if (taken[i] != 1) fault("comm_work_next: taken", n, i, (double)taken[i], 1);
+    const double most = comm_max(got);
+    if (ranks > 1 && n >= 200 && slow == 0 && most == got && me == 0)
+        fault("comm_work_next: the slow rank did most", n, 0, got, 0);
+    free(item);
+    free(taken);
+}
+
+static void work(int n)
+{
+    const int sizes[] = { 0, 1, 2, 3, 7, 50, n };
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+        for (int slow = -1; slow < comm_ranks(); slow++) check_work(sizes[k], slow);
+}
+
+/* ---- measured ---- */
+
+static void speed(int64_t n)
+{
+    struct pair p = pair_make(n);
+    const double bytes = (double)n * (double)sizeof(acc_t);
+    int turns = 20, item[1] = { 0 }, begin[65];
+    int64_t part[65];
+    size_t at[65];
+    for (int r = 0; r < 65; r++) {
+        part[r] = n * MIN(r, comm_ranks()) / comm_ranks();
+        at[r] = (size_t)part[r] * sizeof(acc_t);
+        begin[r] = r > 0;
+    }
+    for (int what = 0; what < 5; what++) {
+        static const char *const names[] = { "sum", "reduce-scatter", "gather", "broadcast", "barrier" };
+        if (what == 4) turns = 2000;
+        comm_barrier();
+        const double t = seconds();
+        for (int i = 0; i < turns; i++) {
+            if (what == 0) comm_dev_sum(p.dev, n);
+            if (what == 1) comm_dev_reduce_scatter(p.dev, part);
+            if (what == 2) comm_dev_gather(p.dev, at);
+            if (what == 3) comm_dev_bcast(p.dev, at[comm_ranks()], 0);
+            if (what == 4) comm_barrier();
+        }
+        comm_wait(comm_mark());
+        const double s = (seconds() - t) / turns;
+        if (comm_first() && what < 4)
+            printf("%-15s %8.1f MB  %9.3f ms  %6.2f GB/s\n", names[what], bytes / 1e6, s * 1e3, bytes / s / 1e9);
+        else if (comm_first()) printf("%-15s %22.1f us\n", names[what], s * 1e6);
+    }
+    comm_work_begin(item, begin);
+    const double t = seconds();
+    for (int i = 0; i < 2000 && comm_rank() == 1; i++) comm_work_next();
+    if (comm_rank() == 1) printf("%-15s %22.1f us\n", "work item", (seconds() - t) / 2000 * 1e6);
+    comm_barrier();
+    pair_free(&p);
+}
+
+/* ---- strangers at rank 0's port ---- */
+
+/* The port that this process listens on at the loopback address. */
+static int own_port(void)
+{
+    for (int fd = 3; fd < 400; fd++) {
+        struct sockaddr_in a = { 0 };
+        int listens = 0;
+        socklen_t n = sizeof listens, m = sizeof a;
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 && listens &&
+            getsockname(fd, (void *)&a, &m) == 0 && a.sin_family == AF_INET &&
+            a.sin_addr.s_addr == htonl(INADDR_LOOPBACK))
+            return ntohs(a.sin_port);
+    }
+    return 0;
+}
+
+/* 60 connections: of other protocols, of frames without the token, of nothing at all; some close, some stay. */
+static void garbage(void)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)own_port()),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    char bytes[5000];
+    if (comm_first() && !a.sin_port) fault("no port", 0, 0, 0, 1);
+    for (int i = 0; comm_first() && i < 60; i++) {
+        static const uint32_t heads[][2] = { { 0x6170706f, 20 }, { 0x6170706f, 1 << 30 }, { 0x61707070, 1000 },
+                                             { 0x61707073, 1224 }, { 0x20544547, 0x2f } };
+        const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (connect(fd, (void *)&a, sizeof a) != 0) fault("connect", i, 0, 0, 0);
+        for (size_t k = 0; k < sizeof bytes; k++) bytes[k] = (char)(i * 31 + (int)k * 7);
+        memcpy(bytes, heads[i % 5], sizeof heads[0]);
+        if (i % 7) send(fd, bytes, (size_t)(i * 97) % sizeof bytes, MSG_NOSIGNAL);
+        if (i % 3) close(fd);
+    }
+    work(100);
+    collectives(5000);
+    sleep(6);                                            /* the silent ones are closed meanwhile */
+    work(10);
+}
+
+/* ---- faults: the script sends the signals ---- */
+
+/* Collectives without end, 20 a second; `rank` does something else at the tenth. */
+static void trouble(const char *what, int rank)
+{
+    struct err e;
+    double x[1000] = { 0 };
+    for (int i = 0;; i++) {
+        comm_doing("computing");
+        if (comm_rank() == rank && i == 10) {
+            if (!strcmp(what, "late")) {
+                comm_doing("sampling");
+                sleep(1000);
+            }
+            if (!strcmp(what, "die")) die("a test dies");
+            if (!strcmp(what, "exit")) exit(3);
+            if (!strcmp(what, "fail")) {
+                fail(&e, "no file x");
+                err_keep(e.text);
+                comm_close();
+                exit(1);
+            }
+            if (!strcmp(what, "differs")) comm_barrier();
+        }
+        comm_sum(x, 1000);
+        usleep(50000);
+        if (i == 5) printf("rank %d pid %d\n", comm_rank(), (int)getpid()), fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct err e;
@@ -211,12 +364,18 @@ int main(int argc, char **argv)
         return 0;
     }
     if (!strcmp(part, "mpi")) return !comm_mpi();
-    if (!comm_open(&(struct comm_options){ .timeout_s = 60 }, &e)) {
+    const char *timeout = getenv("TEST_TIMEOUT"), *piece = getenv("TEST_PIECE");
+    if (!comm_open(&(struct comm_options){ .timeout_s = timeout ? atof(timeout) : 60,
+                                           .piece = piece ? (size_t)atol(piece) : 0 }, &e)) {
         print_error("%s\n", e.text);
         return 1;
     }
     const int64_t n = argc > 2 ? atoll(argv[2]) : 0;
     if (!strcmp(part, "collectives")) collectives(n);
+    else if (!strcmp(part, "work")) work((int)n);
+    else if (!strcmp(part, "speed")) speed(n);
+    else if (!strcmp(part, "garbage")) garbage();
+    else if (argc > 3 && !strcmp(part, "trouble")) trouble(argv[3], (int)n);
     else fault("no such part", 0, 0, 0, 0);
     if (comm_first() && !faults) printf("%s of %d ranks: right\n", part, comm_ranks());
     comm_close();
