@@ -197,6 +197,13 @@ ifeq ($(BACKEND),cuda)
 $(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_NVCC='"$(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"'
 endif
 $(BUILD)/engine/comm/mpi.o: ALLFLAGS += $(shell pkg-config --cflags $(MPI_PKG) 2>/dev/null)
+# another MPI, or none, is another program
+$(BUILD)/engine/comm/mpi.o $(BUILD)/engine/comm/no_mpi.o: $(BUILD)/mpi.txt
+$(BUILD)/mpi.txt: ;
+ifneq ($(MAKECMDGOALS),clean)
+$(shell mkdir -p $(BUILD); echo '$(MPI) $(MPI_PKG)' | cmp -s - $(BUILD)/mpi.txt || \
+        echo '$(MPI) $(MPI_PKG)' >$(BUILD)/mpi.txt)
+endif
 $(OBJ)/engine/run/version.o: ALLFLAGS += -DAPPO_VERSION='"$(VERSION)"'
 $(OBJ)/engine/run/version.o: $(OBJ)/version.txt
 $(OBJ)/version.txt: ;

@@ -17,28 +17,45 @@ need=(
         "libjansson-dev:lib jansson" "libpcre2-dev:lib libpcre2-8"
     "libsnappy-dev:lib snappy" "libzstd-dev:lib libzstd" "libyaml-dev:lib yaml-0.1" "libsqlite3-dev:lib sqlite3"
 )
-need_tests=("libcmocka-dev:lib cmocka")     # and only they
+need_ranks=("libopenmpi-dev:mpi_library" "openmpi-bin:mpi_launcher")  # several processes: NPROC=N
+need_tests=("libcmocka-dev:lib cmocka" "${need_ranks[@]}")            # and only they
 
 has_tool() { command -v "$1" >/dev/null; }
 has_lib() { has_tool pkg-config && pkg-config --exists "$1"; }
+has_mpi_library() { has_lib ompi-c || has_lib mpich; }     # the Makefile takes either
+has_mpi_launcher() { has_tool mpirun || has_tool mpiexec; }
 
-# missing [tests]: what the program needs, or what it and its tests need
+# missing [tests] [ranks]: what the program needs, and what its tests or several ranks need
 missing() {
-    local row rows=("${need[@]}")
-    if [ "${1:-}" = tests ]; then rows+=("${need_tests[@]}"); fi
+    local row rows=("${need[@]}") what
+    for what; do
+        if [ "$what" = tests ]; then rows+=("${need_tests[@]}"); else rows+=("${need_ranks[@]}"); fi
+    done
     for row in "${rows[@]}"; do
         # shellcheck disable=SC2086
         has_${row#*:} || printf '%s ' "${row%%:*}"
     done
 }
 
-# setup [--tests] [--dry-run]
-setup() {
-    local packages root=() what='' dry='' option
-    for option; do
-        if [ "$option" = --tests ]; then what=tests; else dry=1; fi
+# what a CUDA build needs beside MPI, which the toolkit's own packages bring
+nccl_words() {
+    has_tool nvcc || return 0
+    local folder
+    for folder in "$(dirname "$(readlink -f "$(command -v nvcc)")")/../include" /usr/include; do
+        [ ! -e "$folder/nccl.h" ] || return 0
     done
-    packages=$(missing $what)
+    echo "setup: ranks on GPUs exchange by NCCL, and nccl.h is not beside this toolkit: install libnccl-dev from" \
+        "NVIDIA's repository (https://developer.nvidia.com/nccl)"
+}
+
+# setup [--tests] [--ranks] [--dry-run]
+setup() {
+    local packages root=() what=() dry='' option
+    for option; do
+        case $option in --dry-run) dry=1 ;; *) what+=("${option#--}") ;; esac
+    done
+    packages=$(missing "${what[@]}")
+    case " ${what[*]} " in *" ranks "*) nccl_words ;; esac
     if [ -z "$packages" ]; then
         echo "setup: everything needed is installed"
         return 0
@@ -64,12 +81,12 @@ setup() {
     # shellcheck disable=SC2086
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive $install >/dev/null 2>&1 ||
         { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive $install >/dev/null; }
-    packages=$(missing $what)
+    packages=$(missing "${what[@]}")
     [ -z "$packages" ] || { echo "setup: still missing: $packages" >&2; return 1; }
 }
 
 # ready [--tests]: what is missing is installed
-ready() { [ -z "$(missing "${1:+tests}")" ] || setup "$@"; }
+ready() { [ -z "$(missing ${1:+tests})" ] || setup "$@"; }
 
 # build/cuda where there is a GPU and a compiler for it, else build/cpu. Numbers are stored as bf16 on a GPU and as
 # float elsewhere; APPO_BACKEND and APPO_REAL say otherwise, APPO_BUILD puts the builds elsewhere, APPO_DEBUG=1 has
@@ -84,10 +101,17 @@ folder() {
     echo "${APPO_BUILD:-$top/build}/$(backend)${real:+-$real}${APPO_DEBUG:+-debug}"
 }
 
-# builds the program; says so only when there is something to do
+# Builds the program; says so only when there is something to do. Of processes that start together (mpirun ./run.sh)
+# one builds and the others wait; where the folder cannot be written or locked, nothing is built either.
 build() {
-    local started=$SECONDS dir
+    local started=$SECONDS dir lock
     dir=$(folder)
+    if has_tool flock && mkdir -p "$dir" 2>/dev/null && { exec {lock}>"$dir/lock"; } 2>/dev/null; then flock "$lock"; fi
+    make_program
+    [ -z "${lock:-}" ] || exec {lock}>&-
+}
+
+make_program() {
     # a path from the Makefile's folder, as the tests name it: dependency files hold it
     local to=${dir#"$top"/}
     local how=(BACKEND="$(backend)" REAL="$(stored)" DEBUG="${APPO_DEBUG:+1}" BUILD="$to" "$to/appo")
@@ -124,7 +148,8 @@ help() {
     cat <<'TEXT'
 usage: ./run.sh COMMAND [key=value ...] [options]
 
-  setup [--tests] [--dry-run]   installs the missing Debian packages, those of the tests too, or says what it would do
+  setup [--tests] [--ranks] [--dry-run]   installs the missing Debian packages, those of the tests and of several
+                      ranks too, or says what it would do
   test [SUITE ...]    builds and runs the tests, all suites or those named
   debug               evaluates the embedded policy, trains it with APPO, evaluates again; no GPU, no files needed
   fetch-model M DIR   brings a small real model (M: smollm2-135m) into DIR, for model.path=DIR
@@ -133,7 +158,8 @@ usage: ./run.sh COMMAND [key=value ...] [options]
                       DEPS=DIR ./run.sh ...
   help [COMMAND]      this text, or that of a command; every command takes --help too
 
-Every other COMMAND is one of the program's:
+Every other COMMAND is one of the program's; train and debug take NPROC=N for N processes, one a GPU or a share
+of the cores (docs/ranks.md):
 TEXT
     if [ -z "$(missing)" ] && build; then "$(folder)/appo" help
     else echo "  (not built yet: ./run.sh setup)"; fi
@@ -143,12 +169,13 @@ TEXT
 help_of() {
     case $1 in
     setup) cat <<'TEXT'
-usage: ./run.sh setup [--tests] [--dry-run]
+usage: ./run.sh setup [--tests] [--ranks] [--dry-run]
 
 installs the Debian packages that a build needs and that are missing, as root or with sudo
 
 options:
-  --tests     those of the tests too
+  --tests     those of the tests too, which have those of --ranks among them
+  --ranks     an MPI (Open MPI) for runs of several processes; says what NCCL needs
   --dry-run   says what it would do, and does nothing
 
 examples:
@@ -217,6 +244,34 @@ gpu_tools() {
     fi
 }
 
+# take_ranks COMMAND ARGUMENTS...: NPROC=N among the arguments, or in the environment: $ranks, and the rest in $rest
+take_ranks() {
+    local command=$1 word started
+    shift
+    ranks=${NPROC:-} rest=()
+    for word; do
+        case $word in NPROC=*) ranks=${word#NPROC=} ;; *) rest+=("$word") ;; esac
+    done
+    unset NPROC
+    [ -n "$ranks" ] || return 0
+    if ! [[ $ranks =~ ^[1-9][0-9]{0,5}$ ]]; then
+        echo "run.sh: NPROC=$ranks: a number of processes from 1 on is needed, as in NPROC=8" >&2
+        exit 2
+    fi
+    case $command in
+    train | debug) ;;
+    *)
+        [ "$ranks" = 1 ] || { echo "run.sh: $command runs in one process; NPROC is for train and debug" >&2; exit 2; }
+        ;;
+    esac
+    started=${OMPI_COMM_WORLD_SIZE:-${PMI_SIZE:-${SLURM_STEP_NUM_TASKS:-1}}}
+    if [ "$started" != 1 ]; then
+        echo "run.sh: NPROC=$ranks, but a launcher has started $started processes already: leave NPROC out, or the" \
+            "launcher (mpirun, srun)" >&2
+        exit 2
+    fi
+}
+
 command=${1:-help}
 [ $# -eq 0 ] || shift
 if asks_help "$@" && help_of "$command"; then exit 0; fi
@@ -224,9 +279,9 @@ case $command in
 setup)
     for option; do
         case $option in
-        --tests | --dry-run) ;;
+        --tests | --ranks | --dry-run) ;;
         *)
-            echo "setup: no option '$option'; there are --tests and --dry-run" >&2
+            echo "setup: no option '$option'; there are --tests, --ranks and --dry-run" >&2
             exit 2
             ;;
         esac
@@ -263,7 +318,10 @@ doctor)
         origin
         export APPO_COMMAND=${APPO_COMMAND:-./run.sh bench $*}
     fi
+    take_ranks "$command" "$@"
+    set -- "${rest[@]}"
     build
+    if [ -n "$ranks" ]; then exec "$top/cmd/launch.sh" "$(folder)/appo" "$ranks" "$command" "$@"; fi
     exec "$(folder)/appo" "$command" "$@"
     ;;
 esac

@@ -2,6 +2,7 @@
  * subject of `appo plan`. */
 #include "cmd/build.h"
 #include "cmd/cmd.h"
+#include "engine/comm/comm.h"
 #include "engine/session/session.h"
 #include "kernels/dev.h"
 
@@ -43,7 +44,8 @@ static void print_build(void)
     build_name(stdout);
     printf("\ncompiler    %s\nlibraries   ", build_compiler());
     build_libraries(stdout);
-    puts("");
+    printf("\nranks       by %s%s\n", comm_mpi() ? comm_mpi() : "none",
+           comm_mpi() ? "" : ": one process only; ./run.sh setup --ranks, then make");
 }
 
 static void print_machine(void)

@@ -2,6 +2,7 @@
  * 80 columns. */
 #include "cmd/build.h"
 #include "cmd/cmd.h"
+#include "engine/comm/comm.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -219,7 +220,7 @@ int cmd_version(int argc, char **argv)
     build_name(stdout);
     printf(", built by %s\nlibraries: ", build_compiler());
     build_libraries(stdout);
-    puts("");
+    printf("\nranks: by %s\n", comm_mpi() ? comm_mpi() : "none");
     return 0;
 }
 
