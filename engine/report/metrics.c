@@ -44,7 +44,10 @@ void metrics_free(struct metrics *m)
     *m = (struct metrics){ 0 };
 }
 
-bool metrics_is_timing(const char *name) { return !strncmp(name, "timing_", 7) || !strncmp(name, "perf/", 5); }
+bool metrics_is_timing(const char *name)
+{
+    return !strncmp(name, "timing_", 7) || !strncmp(name, "perf/", 5) || !strncmp(name, "ranks/", 6);
+}
 
 /* Escaped, because a name may contain the name of a data set; bytes that are not UTF-8 become '?'. */
 static void put_name(struct str *s, const char *name)

@@ -57,6 +57,15 @@ static void put_branching(struct metrics *m, const struct step_sums *z)
     metrics_put(m, "appo/branch_tokens/mean", mean_of(&z->branch_tokens));
 }
 
+static void put_ranks(struct metrics *m, const struct step_sums *z)
+{
+    put3(m, "ranks/tokens", &z->rank_tokens);
+    put3(m, "ranks/idle_frac", &z->rank_idle);
+    put3(m, "ranks/tail_s", &z->rank_tail);
+    metrics_put(m, "ranks/stolen_prompts", (double)z->stolen_prompts);
+    metrics_put(m, "timing_s/rank_wait", z->t_rank_wait);
+}
+
 void step_metrics(struct metrics *m, const struct step_sums *z, int step, int skipped, bool branches, double wall)
 {
     metrics_put(m, "training/global_step", step);
@@ -107,5 +116,6 @@ void step_metrics(struct metrics *m, const struct step_sums *z, int step, int sk
     metrics_put(m, "timing_s/reward", z->t_reward);
     metrics_put(m, "timing_s/update_actor", z->t_update);
     metrics_put(m, "timing_s/tool_wait", z->tool_wait);
+    if (z->ranks > 1) put_ranks(m, z);
     metrics_put(m, "timing_s/step", wall);
 }

@@ -85,6 +85,15 @@ struct step_sums {
     double t_reward;                    /* timing_s/reward */
     double t_update;                    /* timing_s/update_actor */
     double tool_wait;                   /* timing_s/tool_wait */
+
+    /* several ranks, one number each; the seconds above are the reporting rank's */
+    int64_t ranks;                      /* 0, 1: none of these is reported */
+    double t_rank_wait;                 /* timing_s/rank_wait: waiting for other ranks */
+    double t_rank_tail;                 /* the part of it at the ends of rollouts; reported by way of rank_tail */
+    int64_t stolen_prompts;             /* ranks/stolen_prompts: run by a rank that they were not dealt to */
+    struct mean rank_tokens;            /* ranks/tokens: generated */
+    struct mean rank_idle;              /* ranks/idle_frac: share of the step spent waiting for other ranks */
+    struct mean rank_tail;              /* ranks/tail_s: seconds from its last rollout to that of the last rank */
 };
 
 void mean_add(struct mean *m, double x);

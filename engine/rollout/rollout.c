@@ -142,26 +142,51 @@ void rollout_free(struct rollout *r)
     free(r);
 }
 
+/* Makes room for `extra` more sequences. */
+static void run_reserve(struct rollout *r, int extra)
+{
+    struct rollout_sequences *x = &r->run;
+    if (x->cap >= x->n + extra && x->seq) return;
+    x->cap = MAX(x->n + extra, 2 * x->cap);
+    size_t n = (size_t)x->cap + 1;
+    x->seq = xrealloc(x->seq, n * sizeof *x->seq);
+    x->finished = xrealloc(x->finished, n * sizeof *x->finished);
+    x->group_of = xrealloc(x->group_of, n * sizeof *x->group_of);
+    x->group = xrealloc(x->group, n * sizeof *x->group);
+}
+
+static void run_add(struct rollout *r, struct sequence **seq, int n)
+{
+    int first = r->run.n;
+    run_reserve(r, n);
+    for (int i = first; i < first + n; i++) {
+        struct sequence *q = r->run.seq[i] = seq[i - first];
+        ENSURE(q->n > 0 && q->kv.len <= q->n);
+        if (q->finish != FINISH_NONE) { r->run.finished[r->run.done++] = i; continue; }
+        /* its last token gives the logits */
+        if (q->kv.len == q->n) kv_cut(r->kv, &q->kv, q->n - 1);
+        kv_check(r->kv, &q->kv, r->m->version);
+    }
+    r->run.n += n;
+    groups_find(r, first);
+}
+
+bool run_more(struct rollout *r)
+{
+    struct sequence **seq;
+    int n = r->c.more(r->c.more_ctx, &seq);
+    for (int i = 0; i < n; i++) ENSURE(seq[i]->finish == FINISH_NONE);
+    if (n > 0) run_add(r, seq, n);
+    r->run.more = n > 0;
+    return n > 0;
+}
+
 static void run_begin(struct rollout *r, struct sequence **seq, int n, bool keep)
 {
     ENSURE(n >= 0 && r->n_live == 0);
-    r->run.seq = seq;
-    r->run.n = n;
-    r->run.next = r->run.done = r->run.before = r->run.groups = 0;
-    r->run.keep_kv = keep;
-    r->run.stats = (struct rollout_stats){ 0 };
-    r->run.finished = xcalloc((size_t)n + 1, sizeof *r->run.finished);
-    r->run.group_of = xcalloc((size_t)n + 1, sizeof *r->run.group_of);
-    r->run.group = xcalloc((size_t)n + 1, sizeof *r->run.group);
-    for (int i = 0; i < n; i++) {
-        ENSURE(seq[i]->n > 0 && seq[i]->kv.len <= seq[i]->n);
-        if (seq[i]->finish != FINISH_NONE) { r->run.finished[r->run.done++] = i; continue; }
-        /* its last token gives the logits */
-        if (seq[i]->kv.len == seq[i]->n) kv_cut(r->kv, &seq[i]->kv, seq[i]->n - 1);
-        kv_check(r->kv, &seq[i]->kv, r->m->version);
-    }
+    r->run = (struct rollout_sequences){ .keep_kv = keep, .more = r->c.more != NULL };
+    run_add(r, seq, n);
     r->run.before = r->run.done;    /* the pages of what was finished before are the caller's */
-    groups_find(r);
 }
 
 static void run_end(struct rollout *r)
@@ -169,12 +194,13 @@ static void run_end(struct rollout *r)
     ENSURE(r->n_live == 0 && r->calls_running == 0);
     for (int g = 0; g < r->run.groups; g++) kv_drop(r->kv, &r->run.group[g].cache);
     if (r->pool) tools_drain(r->pool, DRAIN_S);
+    free(r->run.seq);
     free(r->run.finished);
     free(r->run.group_of);
     free(r->run.group);
+    r->run.seq = NULL;
     r->run.finished = r->run.group_of = NULL;
     r->run.group = NULL;
-    r->run.seq = NULL;
 }
 
 static void one_pass(struct rollout *r)
@@ -208,12 +234,12 @@ void rollout_run(struct rollout *r, struct sequence **seq, int n, bool keep_kv, 
 {
     double t = seconds();
     run_begin(r, seq, n, keep_kv);
-    for (int reported = r->run.done; r->run.done < n;) {
+    for (int reported = r->run.done; r->run.done < r->run.n || r->run.more;) {
         if (r->c.halt && *r->c.halt) { halt(r); break; }
         slots_results(r, false);
         slots_admit(r);
-        if (r->run.done < n) one_pass(r);
-        for (; progress && reported < r->run.done; reported++) progress(ctx, reported + 1, n);
+        if (r->run.done < r->run.n) one_pass(r);
+        for (; progress && reported < r->run.done; reported++) progress(ctx, reported + 1, r->run.n);
     }
     run_end(r);
     r->run.stats.wall_s = seconds() - t;

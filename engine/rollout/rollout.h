@@ -28,6 +28,11 @@ struct rollout_config {
      * sequence that is not in this run). False: nothing is left to evict. */
     bool (*evict)(void *ctx);
     void *evict_ctx;
+    /* Optional hook called when a slot is free and no sequence of the run waits for one: gives sequences to run behind
+     * the others, all of a prompt together. Returns how many; *seq is read at once. 0: there are no more, and this run
+     * does not call it again. */
+    int (*more)(void *ctx, struct sequence ***seq);
+    void *more_ctx;
     /* Optional. When it becomes nonzero the run ends between two passes; its sequences are then to be discarded. */
     const volatile sig_atomic_t *halt;
 };
@@ -66,7 +71,7 @@ void rollout_set(struct rollout *r, const struct rollout_config *c);
 /* evict alone, between runs. */
 void rollout_set_evict(struct rollout *r, bool (*evict)(void *ctx), void *ctx);
 
-/* Runs the n sequences to their end; those already finished are left alone. Roots, and forks without pages, are
+/* Runs the n sequences, and those that the hook `more` gives, to their end; those already finished are left alone. Roots, and forks without pages, are
  * prefilled; sequences with the same prompt number and the same prompt share its pages.
  * keep_kv: finished sequences (but those marked unread) keep their pages for forks; these are evicted, the last of
  * seq[] first, when a sequence would find no room. Otherwise pages are dropped at once. Pages of another version of the

@@ -104,7 +104,8 @@ static struct seq_slot *free_slot(struct rollout *r)
     die("%d of %d sequence slots taken, none free", r->n_live, r->c.max_seqs);
 }
 
-void slots_admit(struct rollout *r)
+/* Starts the sequences of the run that wait. */
+static void admit_waiting(struct rollout *r)
 {
     for (; r->run.next < r->run.n && r->n_live < r->c.max_seqs; r->run.next++) {
         struct sequence *seq = r->run.seq[r->run.next];
@@ -127,6 +128,12 @@ void slots_admit(struct rollout *r)
         die("a sequence of up to %d tokens needs %d pages of keys and values; of the pool's %d others hold all but %d",
             sequence_limit(r, r->run.seq[r->run.next]), kv_pages_for(sequence_limit(r, r->run.seq[r->run.next])),
             r->kv->pages, r->kv->free);
+}
+
+void slots_admit(struct rollout *r)
+{
+    do admit_waiting(r);
+    while (r->run.more && r->run.next == r->run.n && r->n_live < r->c.max_seqs && run_more(r));
 }
 
 /* When a leader has run its prompt, the waiting slots of its group get its pages. A cache keeps them for the sequences
@@ -161,18 +168,19 @@ static bool same_prompt(const struct sequence *a, const struct sequence *b)
 }
 
 /* A group: sequences without pages that have the same prompt. A sequence alone in its group has none. */
-void groups_find(struct rollout *r)
+void groups_find(struct rollout *r, int first)
 {
-    for (int i = 0; i < r->run.n; i++) {
+    int before = r->run.groups;
+    for (int i = first; i < r->run.n; i++) {
         const struct sequence *seq = r->run.seq[i];
         int g = r->run.groups;
         r->run.group_of[i] = -1;
         if (seq->finish != FINISH_NONE || seq->kv.len || seq->prompt_len < 2) continue;
-        while (--g >= 0 && !same_prompt(seq, r->run.seq[r->run.group[g].first])) {}
-        if (g < 0) r->run.group[g = r->run.groups++] = (struct prompt_group){ .first = i, .leader = -1 };
+        while (--g >= before && !same_prompt(seq, r->run.seq[r->run.group[g].first])) {}
+        if (g < before) r->run.group[g = r->run.groups++] = (struct prompt_group){ .first = i, .leader = -1 };
         r->run.group[g].left++;
         r->run.group_of[i] = g;
     }
-    for (int i = 0; i < r->run.n; i++)
+    for (int i = first; i < r->run.n; i++)
         if (r->run.group_of[i] >= 0 && r->run.group[r->run.group_of[i]].left == 1) r->run.group_of[i] = -1;
 }

@@ -72,6 +72,8 @@ struct rollout_pass {
 struct rollout_sequences {
     struct sequence **seq;          /* [n] */
     int n;
+    int cap;                        /* places of the arrays over sequences */
+    bool more;                      /* the hook may give further ones */
     int next;                       /* the next to start */
     int *finished;                  /* [done] in order of their ends */
     int done;
@@ -100,13 +102,19 @@ struct rollout {
     int calls_running;
 };
 
+/* ---- rollout.c ---- */
+
+/* Appends the sequences that the hook gives to the run. False: it has no more. */
+bool run_more(struct rollout *r);
+
 /* ---- rollout_admit.c ---- */
 
 /* Tokens that the limits allow a sequence in all. */
 int sequence_limit(const struct rollout *r, const struct sequence *seq);
-/* Finds the sequences of the run that share a prompt. */
-void groups_find(struct rollout *r);
-/* Starts the next sequences, in the order given, while a slot is free and their worst case of pages fits. */
+/* Finds the sequences of the run from index `first` on that share a prompt. */
+void groups_find(struct rollout *r, int first);
+/* Starts the next sequences, in the order given, while a slot is free and their worst case of pages fits; asks for more
+ * when none waits. */
 void slots_admit(struct rollout *r);
 /* Forks the pages of every prompt that a leader has run to the sequences that wait for it. */
 void groups_share(struct rollout *r);

@@ -1,5 +1,7 @@
 /* run_sizes.c: sizes and counts of a run. */
 #include "engine/session/run_sizes.h"
+#include "base/arith.h"
+#include "engine/comm/comm.h"
 #include "engine/rollout/kv_pages.h"
 
 int trainer_updates(const struct config *c)
@@ -36,8 +38,9 @@ bool branched_mini_batch(const struct config *c, int step, int mini_batch)
 
 int64_t session_pages(const struct config *c)
 {
-    int64_t kept =
-        c->algorithm.adv_estimator == ALGO_APPO ? (int64_t)branched_prompts(c) * c->rollout.initial_rollouts : 0;
+    int64_t kept = c->algorithm.adv_estimator == ALGO_APPO
+                       ? ceil_div(branched_prompts(c), comm_ranks()) * c->rollout.initial_rollouts
+                       : 0;
     return kv_pages_for(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
 }
 

@@ -26,8 +26,8 @@ const char *branched_prompts_key(const struct config *c);
  * a mini-batch agree. */
 bool branched_mini_batch(const struct config *c, int step, int mini_batch);
 
-/* Pages for all sequences that decode at once, and for the initial rollouts that keep theirs until they are
- * branched. */
+/* Pages for all sequences that decode at once on a rank, and for the rank's share of the initial rollouts that keep
+ * theirs until they are branched. A rank that runs more than its share evicts some: their branches are prefilled. */
 int64_t session_pages(const struct config *c);
 /* False: more pages than can be numbered. */
 bool session_pages_count(const struct config *c, struct err *e);

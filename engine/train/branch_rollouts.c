@@ -3,6 +3,7 @@
 #include "engine/train/branch_rollouts.h"
 #include "base/arith.h"
 #include "base/clock.h"
+#include "engine/train/exchange.h"
 #include "engine/train/grade.h"
 #include "engine/train/rescore.h"
 #include "engine/train/token_kind.h"
@@ -24,19 +25,8 @@ static struct branch_config branch_config_of(const struct config *c)
     };
 }
 
-static void note_point(const struct session *s, const struct trajectory *from, const struct branch_choice *b,
-                       struct step_sums *z)
-{
-    z->branch_points++;
-    z->fallback += b->entropy_fallback;
-    z->strict += b->strict;
-    z->at_depth[MIN(DEPTHS - 1, b->pos * DEPTHS / MAX(1, trajectory_len(from)))]++;
-    z->at_kind[token_kind(s, &from->seq, b->pos)]++;
-    mean_add(&z->branch_score, b->score);
-}
-
 /* The clamped Omega and the branching score of every position, for the metrics and the dump. */
-static void note_omega(struct trajectory *r, const struct branch_rule *rule, struct step_sums *z)
+static void set_omega(struct trajectory *r, const struct branch_rule *rule)
 {
     int n = trajectory_len(r);
     acc_t *f = xcalloc((size_t)n + 1, sizeof *f), *bs = xcalloc((size_t)n + 1, sizeof *bs),
@@ -45,8 +35,6 @@ static void note_omega(struct trajectory *r, const struct branch_rule *rule, str
     op_branch_score(&(struct branch_scores){ f, aside, aside + n, bs }, &(struct branch_in){
         .logp = r->logp, .logp_old = r->logp_omega, .entropy = r->entropy, .m = r->seq.m + r->seq.prompt_len,
         .begin = begin, .rows = 1 }, rule);
-    for (int i = 0; i < n; i++)
-        if (r->seq.m[r->seq.prompt_len + i]) mean_add(&z->omega_clamped, (double)f[i]);
     free(aside);
     free(r->omega);
     free(r->bs);
@@ -106,7 +94,7 @@ static struct branch_view view_of(const struct trainer *t, const struct trajecto
 }
 
 /* Adds the branch of one chosen point, not yet run. */
-static void fork_at(struct trainer *t, struct group *g, const struct branch_choice *b, int rank, struct step_sums *z)
+static void fork_at(struct trainer *t, struct group *g, const struct branch_choice *b, int rank, int round)
 {
     const struct trajectory *from = g->traj[b->row];
     int cut = b->pos + !t->c->branch.resample_token;
@@ -117,14 +105,14 @@ static void fork_at(struct trainer *t, struct group *g, const struct branch_choi
     r->idx = b->pos;
     r->score = b->score;
     r->rank = rank;
+    r->round = round;
     r->strict = b->strict;
     r->fallback = b->entropy_fallback;
     if (t->c->branch.tool_budget == BUDGET_PREFIX) r->seq.calls_spent = spent_by_tags(t->s, &r->seq);
-    note_point(t->s, from, b, z);
 }
 
 /* Adds `want` branches of one round to one group, not yet run; without any candidate, fresh root rollouts. */
-static void fork_group(struct trainer *t, struct group *g, int want, uint32_t step, int round, struct step_sums *z)
+static void fork_group(struct trainer *t, struct group *g, int want, int round)
 {
     struct branch_config b = branch_config_of(t->c);
     int n = g->n;
@@ -133,14 +121,18 @@ static void fork_group(struct trainer *t, struct group *g, int want, uint32_t st
     uint8_t **ok = xcalloc((size_t)n, sizeof *ok);
     for (int i = 0; i < n; i++) {
         view[i] = view_of(t, g->traj[i], &ok[i]);
-        note_omega(g->traj[i], &b.rule, z);
+        set_omega(g->traj[i], &b.rule);
     }
+    uint32_t step = g->traj[0]->seq.step;
     struct branch_key key = { (uint64_t)t->c->trainer.seed, step, (uint32_t)t->epoch, (uint32_t)round, g->number };
     int got = branch_choose(choice, view, n, want, &b, &key);
-    if (!got) z->no_candidate_prompts++;
     for (int i = 0; i < want; i++) {
-        if (got) fork_at(t, g, &choice[i], i, z);
-        else group_root(g, t->s, step)->branch = true;
+        if (got) fork_at(t, g, &choice[i], i, round);
+        else {
+            struct trajectory *r = group_root(g, t->s, step);
+            r->branch = true;
+            r->round = round;
+        }
     }
     for (int i = 0; i < n; i++) free(ok[i]);
     free(ok);
@@ -203,7 +195,6 @@ static void run_new(struct trainer *t, struct group *g, int n, const int *before
             struct trajectory *r = g[i].traj[j];
             inherit(r, r->orig >= 0 ? g[i].traj[r->orig] : NULL);
             trajectory_grade(&g[i], r, t->s);
-            mean_add(&z->branch_tokens, r->seq.n - (r->orig >= 0 ? r->seq.born : r->seq.prompt_len));
         }
 }
 
@@ -230,11 +221,49 @@ static void score_new(struct trainer *t, struct group *g, int n, const int *befo
     traj_list_free(&l);
 }
 
+/* Adds what one round did with one group, whose first `before` trajectories are older. */
+static void note_round(struct trainer *t, const struct group *g, int before, int round, struct step_sums *z)
+{
+    int roots = 0, forks = 0;
+    for (int j = 0; j < before; j++) {
+        const struct trajectory *r = g->traj[j];
+        for (int i = 0; i < trajectory_len(r); i++)
+            if (r->seq.m[r->seq.prompt_len + i]) mean_add(&z->omega_clamped, (double)r->omega[i]);
+    }
+    for (int j = before; j < g->n && g->traj[j]->round == round; j++) {
+        const struct trajectory *r = g->traj[j];
+        mean_add(&z->branch_tokens, r->seq.n - (r->orig >= 0 ? r->seq.born : r->seq.prompt_len));
+        roots += r->orig < 0;
+        if (r->orig < 0) continue;
+        const struct trajectory *from = g->traj[r->orig];
+        forks++;
+        z->fallback += r->fallback;
+        z->strict += r->strict;
+        z->at_depth[MIN(DEPTHS - 1, r->idx * DEPTHS / MAX(1, trajectory_len(from)))]++;
+        z->at_kind[token_kind(t->s, &from->seq, r->idx)]++;
+        mean_add(&z->branch_score, r->score);
+    }
+    z->branch_points += forks;
+    z->no_candidate_prompts += roots > 0;
+}
+
+/* Adds the branches of all groups, round by round, to the sums of the step: from the trajectories that every rank
+ * holds, in the same order on each. */
+static void note_branching(struct trainer *t, const struct group *g, int n, struct step_sums *z)
+{
+    for (int round = 1; round <= t->c->branch.rounds; round++)
+        for (int i = 0; i < n; i++) {
+            int before = g[i].initial;
+            while (before < g[i].n && g[i].traj[before]->round < round) before++;
+            if (size_after(t->c, round) > before) note_round(t, &g[i], before, round, z);
+        }
+}
+
 void branch_rollouts(struct trainer *t, struct group *g, int n, bool stale, struct step_sums *z)
 {
     struct traj_list l = { 0 };
     int *before = xcalloc((size_t)n, sizeof *before);
-    for (int i = 0; i < n; i++) traj_list_add(&l, &g[i], i, 0, g[i].initial);
+    for (int i = 0; i < n; i++) if (group_own(&g[i])) traj_list_add(&l, &g[i], i, 0, g[i].initial);
     double start = seconds();
     bool branches = branched_mini_batch(t->c, t->step, t->mini_batch);
     rescore(t, &l, stale, branches, z);
@@ -244,12 +273,14 @@ void branch_rollouts(struct trainer *t, struct group *g, int n, bool stale, stru
         int target = size_after(t->c, round);
         for (int i = 0; i < n; i++) {
             before[i] = g[i].n;
-            if (target > g[i].n) fork_group(t, &g[i], target - g[i].n, l.traj[0]->seq.step, round, z);
+            if (group_own(&g[i]) && target > g[i].n) fork_group(t, &g[i], target - g[i].n, round);
         }
         run_new(t, g, n, before, round < t->c->branch.rounds, z);
         score_new(t, g, n, before, round, stale, z);
     }
     z->t_branch += seconds() - start;
+    sums_add_wait(z, exchange_groups(g, n, t->s));
+    if (branches) note_branching(t, g, n, z);
     traj_list_free(&l);
     free(before);
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct trajectory *add(struct group *g)
+struct trajectory *group_add(struct group *g)
 {
     if (g->n == g->cap) {
         g->cap = g->cap ? 2 * g->cap : 8;
@@ -29,7 +29,7 @@ static void write_task_prompt(struct ids *out, const struct session *s, const ch
 
 struct trajectory *group_root(struct group *g, struct session *s, uint32_t step)
 {
-    struct trajectory *r = add(g);
+    struct trajectory *r = group_add(g);
     struct ids prompt = { 0 };
     if (!g->prompt.ids) write_task_prompt(&prompt, s, g->prompt.task.text);
     if (prompt.n > s->c->data.max_prompt_length)
@@ -93,7 +93,7 @@ void group_end(struct group *g, struct session *s)
 
 struct trajectory *group_fork(struct group *g, struct session *s, int orig, int cut)
 {
-    struct trajectory *r = add(g), *from = g->traj[orig];
+    struct trajectory *r = group_add(g), *from = g->traj[orig];
     sequence_fork(&r->seq, &from->seq, from->seq.prompt_len + cut, &s->kv);
     r->seq.rollout = g->next_rollout++;
     r->seq.parent = orig;

@@ -1,15 +1,18 @@
 /* group.h: a prompt and its trajectories: the initial rollouts and the branches that left them. */
 #pragma once
+#include "engine/comm/comm.h"
 #include "engine/session/session.h"
 
 /* A rollout with its training vectors. [response]: one number a response token, trajectory_len() in all. */
 struct trajectory {
     struct sequence seq;
+    bool shared;                    /* the other ranks hold its tokens */
     bool branch;
     int orig;                       /* of a branch: the index in the group of the parent; -1: a fresh root rollout */
     int idx;                        /* of a branch: the response position in the parent where it left */
     double score;                   /* of a branch: the branch score of that position */
     int rank;                       /* of a branch: the point's rank among those of its round and prompt, from 0 */
+    int round;                      /* of a branch: the round that made it, from 1 */
     bool strict;                    /* of a branch: the point came from the strict set */
     bool fallback;                  /* of a branch: the parent's Omega was constant, so Z(H) stood in */
     bool well_formed;
@@ -27,6 +30,7 @@ struct trajectory {
 struct group {
     struct env_prompt prompt;
     uint32_t number;                /* the prompt's number in its step */
+    int owner;                      /* the rank that samples and scores its trajectories; -1: not known yet */
     int64_t index;                  /* the record of the data set, or the embedded task's number in its split */
     struct trajectory **traj;       /* [0 .. initial) the initial rollouts, [initial .. n) the branches */
     int initial;
@@ -42,7 +46,11 @@ void group_begin_task(struct group *g, struct session *s, int family, enum split
 void group_begin_record(struct group *g, struct session *s, const struct prompt_set *set, int record, uint32_t step,
                         uint32_t number, int n);
 void group_end(struct group *g, struct session *s);
+/* Whether its trajectories are sampled and scored by this rank. */
+static inline bool group_own(const struct group *g) { return g->owner == comm_rank(); }
 
+/* Adds an empty trajectory. */
+struct trajectory *group_add(struct group *g);
 /* Adds a branch of traj[orig] that keeps the first `cut` response tokens. */
 struct trajectory *group_fork(struct group *g, struct session *s, int orig, int cut);
 /* Adds a fresh root rollout. */

@@ -26,8 +26,10 @@ int64_t *trajectory_begins(struct trajectory **traj, int n)
     return begin;
 }
 
-/* Gives every sequence of the pack its pages. Whole pages of the prefix that a sequence shares with the one before it
- * are shared; the pass writes the rest, once for each sequence that holds the position. Returns slot[copies][p->n]:
+/* Gives every sequence of the pack its pages, while the pool has some: a rank that has taken another one's prompts may
+ * hold more than its share, and the branches of a sequence without pages are prefilled. Whole pages of the prefix that
+ * a sequence shares with the one before it are shared; the pass writes the rest, once for each sequence that holds the
+ * position. Returns slot[copies][p->n]:
  * where the pass puts the keys and values of each position of the pack; -1: no copy. */
 static int64_t *page_slots(struct trainer *t, const struct pack *p, struct trajectory **traj, int *copies)
 {
@@ -36,7 +38,8 @@ static int64_t *page_slots(struct trainer *t, const struct pack *p, struct traje
     int64_t *slot = NULL;
     for (int i = 0; i < p->seqs; i++) {
         struct sequence *seq = &traj[p->order[i]]->seq;
-        int full = p->shared[i] / KV_PAGE * KV_PAGE;
+        int full = i ? MIN(p->shared[i], traj[p->order[i - 1]]->seq.kv.len) / KV_PAGE * KV_PAGE : 0;
+        if (kv->free < kv_pages_for(seq->n - 1) - full / KV_PAGE) continue;
         if (full) kv_fork(kv, &seq->kv, &traj[p->order[i - 1]]->seq.kv, full);
         for (int pos = full; pos < seq->n - 1; pos++) {
             int at = p->path[p->path_at[i] + pos];
@@ -154,8 +157,7 @@ void rescore(struct trainer *t, const struct traj_list *l, bool stale, bool refi
     free(begin);
 }
 
-/* The noise of Omega: |exp(S) - 1| where pi_theta is pi_old and sampler and scorer differ by rounding alone. */
-static void note_noise(const struct config *c, const struct trajectory *r, struct step_sums *z)
+void rescore_note_noise(const struct config *c, const struct trajectory *r, struct step_sums *z)
 {
     int n = trajectory_len(r);
     double s = 0;
@@ -171,10 +173,8 @@ void rescore_old(struct trainer *t, const struct traj_list *l, struct step_sums 
     int64_t *begin = trajectory_begins(l->traj, l->n);
     acc_t *logp_old = xcalloc((size_t)begin[l->n] + 1, sizeof *logp_old);
     score_under(t, l, begin, NULL, (struct score_out){ logp_old, NULL }, false, z);
-    for (int i = 0; i < l->n; i++) {
+    for (int i = 0; i < l->n; i++)
         hand_out(&l->traj[i]->logp_old, logp_old, begin[i], trajectory_len(l->traj[i]));
-        note_noise(t->c, l->traj[i], z);
-    }
     free(logp_old);
     free(begin);
 }

@@ -10,6 +10,10 @@ void rescore(struct trainer *t, const struct traj_list *l, bool stale, bool refi
 /* Fills logp_old by one scoring pass before any update. The sampler's own numbers stay in the sequence. */
 void rescore_old(struct trainer *t, const struct traj_list *l, struct step_sums *z);
 
+/* Adds the noise of Omega, |exp(S) - 1| where pi_theta is pi_old and sampler and scorer differ by rounding alone, of a
+ * trajectory that rescore_old has scored. */
+void rescore_note_noise(const struct config *c, const struct trajectory *r, struct step_sums *z);
+
 /* The factor of the logits, in training as in sampling. */
 double train_inv_temp(const struct config *c);
 /* [n + 1] offsets: response position i of traj[k] is at begin[k] + i; free() it. */

@@ -3,11 +3,12 @@
 #include "engine/train/train_step.h"
 #include "base/clock.h"
 #include "base/stop.h"
-#include "engine/comm/comm.h"
 #include "engine/train/branch_rollouts.h"
-#include "engine/train/grade.h"
+#include "engine/train/exchange.h"
 #include "engine/train/group_advantages.h"
+#include "engine/train/initial_rollouts.h"
 #include "engine/train/policy_update.h"
+#include "engine/train/rank_sums.h"
 #include "engine/train/rescore.h"
 #include <math.h>
 #include <stdlib.h>
@@ -31,56 +32,6 @@ static struct group *open_groups(struct trainer *t)
                         (uint32_t)t->step, (uint32_t)p, n);
     }
     return g;
-}
-
-/* Scores every initial rollout of the step under pi_old by the scorer's kernels. */
-static void score_all(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
-{
-    struct traj_list l = { 0 };
-    for (int p = 0; p < prompts; p++) traj_list_add(&l, &g[p], p, 0, g[p].initial);
-    double start = seconds();
-    rescore_old(t, &l, z);
-    z->t_score += seconds() - start;
-    traj_list_free(&l);
-}
-
-static void progress(void *t, int done, int total) { trainer_progress(t, "rollouts", done, total); }
-
-/* Samples the initial rollouts; run_stop gives them up. */
-static void run_initial(struct trainer *t, struct group *g, int prompts, struct rollout_stats *stats)
-{
-    int total = 0, k = 0;
-    for (int p = 0; p < prompts; p++) total += g[p].initial;
-    struct sequence **seq = xcalloc((size_t)total, sizeof *seq);
-    for (int p = 0; p < prompts; p++)
-        for (int j = 0; j < g[p].initial; j++) {
-            g[p].traj[j]->seq.unread = p >= branched_prompts(t->c) || !branched_mini_batch(t->c, t->step, 0);
-            seq[k++] = &g[p].traj[j]->seq;
-        }
-    struct rollout_config r = session_sampling(t->s);
-    r.halt = &run_stop;
-    rollout_set(t->s->ro, &r);
-    rollout_run(t->s->ro, seq, total, t->c->algorithm.adv_estimator == ALGO_APPO, progress, t, stats);
-    r.halt = NULL;                                       /* branches belong to a step that is finished */
-    rollout_set(t->s->ro, &r);
-    free(seq);
-}
-
-/* Samples and grades the initial rollouts. */
-static void sample(struct trainer *t, struct group *g, int prompts, struct step_sums *z)
-{
-    struct rollout_stats stats;
-    double start = seconds();
-    run_initial(t, g, prompts, &stats);
-    z->t_gen += seconds() - start;
-    t->halted = comm_any(stats.halted);
-    if (t->halted) return;
-    sums_add_run(z, &stats);
-    start = seconds();
-    for (int p = 0; p < prompts; p++)
-        for (int j = 0; j < g[p].initial; j++) trajectory_grade(&g[p], g[p].traj[j], t->s);
-    z->t_reward += seconds() - start;
-    if (t->score_old && trainer_updates(t->c) > 1) score_all(t, g, prompts, z);
 }
 
 static int bad_calls(const struct sequence *seq)
@@ -146,9 +97,11 @@ static void note_branches(const struct group *g, int n, struct step_sums *z)
 static void rescore_stale(struct trainer *t, struct group *g, int n, struct step_sums *z)
 {
     struct traj_list l = { 0 };
-    for (int i = 0; i < n; i++) traj_list_add(&l, &g[i], i, 0, t->c->branch.train ? g[i].n : g[i].initial);
+    for (int i = 0; i < n; i++)
+        if (group_own(&g[i])) traj_list_add(&l, &g[i], i, 0, t->c->branch.train ? g[i].n : g[i].initial);
     rescore(t, &l, true, false, z);
     traj_list_free(&l);
+    sums_add_wait(z, exchange_groups(g, n, t->s));
 }
 
 static void drop_pages(struct trainer *t, struct group *g, int n)
@@ -240,7 +193,7 @@ bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *
     mean_add(&z.lr, trainer_lr(t));
     trainer_begin(t);
     stop_during("the rollouts of step %d are given up, a checkpoint of step %d is written", t->step + 1, t->step);
-    sample(t, g, prompts, &z);
+    initial_rollouts(t, g, prompts, &z);
     if (t->halted) {
         for (int p = 0; p < prompts; p++) group_end(&g[p], t->s);
         free(g);
@@ -253,9 +206,12 @@ bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *
     for (int p = 0; p < prompts; p++) group_end(&g[p], t->s);
     free(g);
     trainer_end(t, version);
+    rank_sums(&z, seconds() - start);
     t->dump = NULL;
     t->step++;
     t->tokens_generated += z.generated;
+    double response = mean_of(&z.response_length);
+    t->response_length = t->response_length > 0 ? (3 * t->response_length + response) / 4 : response;
     if (ok) warn_silent(t, &z);
     if (z.timeouts)
         fprintf(stderr,

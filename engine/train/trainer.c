@@ -47,6 +47,12 @@ void trainer_progress(const struct trainer *t, const char *what, int done, int t
     if (t->progress) t->progress(t->progress_ctx, what, done, total);
 }
 
+void sums_add_wait(struct step_sums *z, double wait_s)
+{
+    z->t_rank_wait += wait_s;
+    z->t_rank_tail += wait_s;
+}
+
 void sums_add_run(struct step_sums *z, const struct rollout_stats *s)
 {
     z->generated += s->generated;

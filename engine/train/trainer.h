@@ -16,6 +16,7 @@ struct trainer {
     /* Sampler and scorer differ in bits (!exact_numerics()), so pi_old is scored once before the first update. */
     bool score_old;
     int warmup;                     /* training steps; a share of all steps is that of the steps at the run's start */
+    double response_length;         /* mean of the last steps, for dealing prompts to ranks; 0: none yet */
     int silent;                     /* consecutive steps whose every gradient was 0: nothing to learn from */
     int step;                       /* steps done */
     int64_t tokens_generated;
@@ -40,5 +41,7 @@ void trainer_end(struct trainer *t, uint64_t version_at_begin);
 
 /* Calls t->progress, if there is one. */
 void trainer_progress(const struct trainer *t, const char *what, int done, int total);
+/* Adds seconds for which this rank waited for others at the end of rollouts. */
+void sums_add_wait(struct step_sums *z, double wait_s);
 /* Adds the counts of a rollout_run to the step's. */
 void sums_add_run(struct step_sums *z, const struct rollout_stats *s);

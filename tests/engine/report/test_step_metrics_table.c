@@ -19,16 +19,17 @@ static struct step_sums sums_made(void)
         &z.reward_init, &z.reward_branch, &z.response_length, &z.prompt_length, &z.branch_score, &z.omega_clamped,
         &z.future_factor, &z.future_omega, &z.advantage, &z.probs_diff, &z.calls, &z.bad_calls, &z.branch_tokens,
         &z.pg_loss, &z.kl_loss, &z.entropy, &z.ppo_kl, &z.clipfrac, &z.clipfrac_lower, &z.grad_norm, &z.lr,
-        &z.iw_clip_upper, &z.iw_clip_lower, &z.omega_noise,
+        &z.iw_clip_upper, &z.iw_clip_lower, &z.omega_noise, &z.rank_tokens, &z.rank_idle, &z.rank_tail,
     };
     int64_t *counts[] = {
         &z.branch_points, &z.fallback, &z.strict, &z.no_candidate_prompts, &z.well_formed, &z.correct, &z.rollouts,
         &z.ended, &z.live_rows, &z.trained_rows, &z.dropped_rows, &z.updates, &z.skipped_updates, &z.over_limit,
         &z.timeouts, &z.search_hits, &z.search_misses, &z.branches, &z.branch_copies, &z.trajectories,
         &z.unique_trajectories, &z.generated, &z.generated_branch, &z.tool_tokens, &z.trained_positions,
-        &z.scored_positions,
+        &z.scored_positions, &z.ranks, &z.stolen_prompts,
     };
-    double *times[] = { &z.t_gen, &z.t_score, &z.t_branch, &z.t_update, &z.t_reward, &z.tool_wait };
+    double *times[] = { &z.t_gen, &z.t_score, &z.t_branch, &z.t_update, &z.t_reward, &z.tool_wait,
+                        &z.t_rank_wait, &z.t_rank_tail };
     int64_t next = 3001;
     for (size_t k = 0; k < sizeof means / sizeof *means; k++) *means[k] = mean_made((int)k);
     for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) *counts[k] = next += 46;
@@ -189,6 +190,25 @@ static void want_some(struct wants *w, struct step_sums z)
     put(w, list, sizeof list / sizeof *list);
 }
 
+/* What several ranks print. */
+static void want_ranks(struct wants *w, struct step_sums z)
+{
+    const struct want list[] = {
+        { "ranks/tokens/mean", mean(z.rank_tokens) },
+        { "ranks/tokens/max", z.rank_tokens.max },
+        { "ranks/tokens/min", z.rank_tokens.min },
+        { "ranks/idle_frac/mean", mean(z.rank_idle) },
+        { "ranks/idle_frac/max", z.rank_idle.max },
+        { "ranks/idle_frac/min", z.rank_idle.min },
+        { "ranks/tail_s/mean", mean(z.rank_tail) },
+        { "ranks/tail_s/max", z.rank_tail.max },
+        { "ranks/tail_s/min", z.rank_tail.min },
+        { "ranks/stolen_prompts", (double)z.stolen_prompts },
+        { "timing_s/rank_wait", z.t_rank_wait },
+    };
+    put(w, list, sizeof list / sizeof *list);
+}
+
 /* The same names, each once, with the same values. */
 static void compare(const struct metrics *m, const struct wants *w)
 {
@@ -215,6 +235,7 @@ static void check_table(struct step_sums z, bool branches, bool some)
     want_rollouts(&w, z, wall);
     if (branches) want_branching(&w, z);
     if (some) want_some(&w, z);
+    if (z.ranks > 1) want_ranks(&w, z);
     step_metrics(&m, &z, 71, 13, branches, wall);
     compare(&m, &w);
     metrics_free(&m);
@@ -230,6 +251,8 @@ static void every_metric(void **state)
     z.bad_calls = (struct mean){ 0 };
     check_table(z, true, false);
     check_table(z, false, false);
+    z.ranks = 1;
+    check_table(z, true, false);
 }
 
 /* Searches that all failed are counted, too. */

@@ -1,6 +1,6 @@
 /* test_rollout.c: a sequence must not depend on what runs beside it; log-prob and entropy of every sampled token must
  * be those of the training forward pass, bit for bit; all pages are released. */
-#include "engine/rollout/rollout.h"
+#include "engine/rollout/rollout_in.h"
 #include "base/philox.h"
 #include "tests/engine/rollout/same.h"
 #include "tests/engine/tools/two_tools.h"
@@ -131,7 +131,7 @@ static void shuffle(struct sequence **p, int n, uint32_t seed)
     }
 }
 
-struct way { const char *name; int max_rows, max_seqs, pages, threads, max_us; bool shuffled, keep, special_only; };
+struct way { const char *name; int max_rows, max_seqs, pages, threads, max_us; bool shuffled, keep, special_only, pulled; };
 
 /* Pages of sequences of earlier runs. */
 struct past { struct kv *kv; struct sequence *seq; int n; };
@@ -141,6 +141,25 @@ static bool evict(void *ctx)
     for (int i = 0; i < p->n; i++)
         if (p->seq[i].kv.n_pages) { kv_drop(p->kv, &p->seq[i].kv); return true; }
     return false;
+}
+
+/* The roots prompt by prompt, as the hook `more` hands them over. */
+struct supply { struct rollout *r; struct sequence *seq, *list[EACH]; int given, asked; };
+static int supply(void *ctx, struct sequence ***seq)
+{
+    struct supply *x = ctx;
+    int waiting = 0, running = 0;
+    x->asked++;
+    for (int i = 0; i < x->given; i++) {
+        waiting += x->seq[i].finish == FINISH_NONE && x->seq[i].kv.len == 0 && x->seq[i].n == x->seq[i].prompt_len;
+        running += x->seq[i].finish == FINISH_NONE;
+    }
+    /* a slot is free and nobody waits for it: what has no pages yet is running, too */
+    CHECK(running < x->r->c.max_seqs && waiting <= running, "asked with %d running", running);
+    if (x->given == ROOTS) return 0;
+    for (int j = 0; j < EACH; j++) x->list[j] = &x->seq[x->given++];
+    *seq = x->list;
+    return EACH;
 }
 
 /* Runs roots, forks of roots, and forks of those; seq[ALL] from {0}. */
@@ -158,7 +177,14 @@ static void run_all(struct sequence *seq, const struct way *w, const struct toke
     bench_make(&b, &c, t, w->pages);
     for (int i = 0; i < ROOTS; i++) root_make(list[i] = &seq[i], i);
     if (w->shuffled) shuffle(list, ROOTS, 1);
-    rollout_run(b.r, list, ROOTS, w->keep, NULL, NULL, &sum[0]);
+    struct supply more = { .r = b.r, .seq = seq, .given = EACH };
+    if (w->pulled) {
+        b.r->c.more = supply;
+        b.r->c.more_ctx = &more;
+    }
+    rollout_run(b.r, list, w->pulled ? EACH : ROOTS, w->keep, NULL, NULL, &sum[0]);
+    if (w->pulled) CHECK(more.given == ROOTS && more.asked == PROMPTS, "asked %d times", more.asked);
+    b.r->c.more = NULL;
     for (int round = 0; round < 2; round++) {
         int from = ROOTS + round * FORKS / 2, n = FORKS / 2;
         for (int i = from; i < from + n; i++) {
@@ -219,14 +245,17 @@ static void well_made(const struct sequence *seq, int i)
 }
 
 static const struct way ways[] = {
-    { "reference", 64, 50, 600, 1, 0, false, true, false },
-    { "one row", 1, 50, 600, 1, 0, false, true, true },
-    { "seven rows, three slots", 7, 3, 600, 1, 300, true, true, false },
-    { "one slot", 64, 1, 600, 1, 0, true, true, true },
-    { "two threads, slow tools", 64, 50, 600, 2, 2000, true, true, false },
-    { "no pages kept", 33, 20, 600, 1, 100, true, false, false },
-    { "a pool for one", 16, 50, 8, 1, 0, false, true, true },
-    { "a pool for two", 64, 50, 17, 1, 200, true, true, false },
+    { "reference", 64, 50, 600, 1, 0, false, true, false, false },
+    { "one row", 1, 50, 600, 1, 0, false, true, true, false },
+    { "seven rows, three slots", 7, 3, 600, 1, 300, true, true, false, false },
+    { "one slot", 64, 1, 600, 1, 0, true, true, true, false },
+    { "two threads, slow tools", 64, 50, 600, 2, 2000, true, true, false, false },
+    { "no pages kept", 33, 20, 600, 1, 100, true, false, false, false },
+    { "a pool for one", 16, 50, 8, 1, 0, false, true, true, false },
+    { "a pool for two", 64, 50, 17, 1, 200, true, true, false, false },
+    { "pulled prompt by prompt", 64, 50, 600, 1, 0, false, true, false, true },
+    { "pulled with five slots", 64, 5, 600, 1, 100, false, true, false, true },
+    { "pulled, a pool for two", 64, 50, 17, 1, 0, false, true, false, true },
 };
 
 static void a_sequence_is_independent_of_the_others(void **state)

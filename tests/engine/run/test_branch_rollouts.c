@@ -445,6 +445,7 @@ static void noisy_sampler(void **state)
         }
     }
     rescore_old(&x.t, &l, &z);
+    for (int i = 0; i < l.n; i++) rescore_note_noise(&x.c, l.traj[i], &z);
     traj_list_free(&l);
     CHECK(z.omega_noise.n > 50 && mean_of(&z.omega_noise) > 1e-4 && z.omega_noise.max < 0.1, "noise %g, at most %g",
           mean_of(&z.omega_noise), z.omega_noise.max);
