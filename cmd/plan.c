@@ -132,6 +132,7 @@ static void table(const struct memory_estimate *n, const struct request *q)
     line("weights", n->weights);
     if (n->copies) line("copies of the weights", n->copies);
     if (n->state.peak) lines(&n->state);
+    if (n->pinned_copies && !q->gpu_build) line("copies of the weights, offloaded", n->pinned_copies);
     if (n->pinned && !q->gpu_build) line("optimizer, offloaded", n->pinned);
     if (n->work.peak) lines(&n->work);
     if (n->pool.peak) lines(&n->pool);
@@ -141,6 +142,7 @@ static void table(const struct memory_estimate *n, const struct request *q)
     if (n->scratch) line(q->rule.elem_bytes ? "scratch of operations, about" : "scratch of operations", n->scratch);
     line("all", n->all);
     if (n->pinned && q->gpu_build) line("host memory: optimizer", n->pinned);
+    if (n->pinned_copies && q->gpu_build) line("host memory: copies of the weights", n->pinned_copies);
 }
 
 static bool plan(struct config *c, struct request *q, struct err *e)

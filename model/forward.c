@@ -2,6 +2,7 @@
  * operations row by row, so that a token's numbers are the same bits when it is sampled, scored and trained on. */
 #include "model/forward.h"
 #include "model/forward_in.h"
+#include "model/weight_stream.h"
 #include "base/err.h"
 
 static void rotate(const struct model *m, const struct acts_layer *a, const struct layer_at *p, const struct pass *at)
@@ -78,21 +79,25 @@ static void run(const struct model *m, const struct acts *s, const int *ids, con
     const struct model_config *c = &m->c;
     if (at->n > s->max_rows)
         die("forward pass of %lld rows, activations hold %lld", (long long)at->n, (long long)s->max_rows);
-    op_embed(s->layer[0].res1, m->w + m->embed, ids, at->n, c->dim);
+    struct model here = *m;                         /* w: where those of the layer are */
+    weights_begin(m);
+    op_embed(s->layer[0].res1, weights_outer(m, m->embed) + m->embed, ids, at->n, c->dim);
     for (int l = 0; l < c->layers; l++) {
         const struct acts_layer *a = &s->layer[l];
         const elem_t *res = l ? s->layer[l - 1].res2 : a->res1, *branch = l ? s->branch_out : NULL;
+        here.w = (elem_t *)(uintptr_t)weights_of_layer(m, l);
         op_add_rmsnorm((struct rmsnorm_args){
-            .res = a->res1, .y = a->x1, .rstd = a->rstd1, .x = res, .add = branch, .w = m->w + m->layer[l].norm1,
+            .res = a->res1, .y = a->x1, .rstd = a->rstd1, .x = res, .add = branch, .w = here.w + m->layer[l].norm1,
             .eps = c->rms_eps, .n = at->n, .dim = c->dim });
-        layer_run(m, s, l, at);
+        layer_run(&here, s, l, at);
         op_gemm((struct gemm){
-            .form = GEMM_NT, .d = s->branch_out, .a = a->ff_act, .b = m->w + m->layer[l].down, .m = at->n, .n = c->dim,
-            .k = c->ff, .weight = true });
+            .form = GEMM_NT, .d = s->branch_out, .a = a->ff_act, .b = here.w + m->layer[l].down, .m = at->n,
+            .n = c->dim, .k = c->ff, .weight = true });
     }
+    weights_end(m);
     op_add_rmsnorm((struct rmsnorm_args){
         .res = s->res, .y = s->hidden, .rstd = s->rstd, .x = s->layer[c->layers - 1].res2, .add = s->branch_out,
-        .w = m->w + m->norm, .eps = c->rms_eps, .n = at->n, .dim = c->dim });
+        .w = weights_outer(m, m->norm) + m->norm, .eps = c->rms_eps, .n = at->n, .dim = c->dim });
 }
 
 void model_forward(const struct model *m, struct acts *s, const struct batch *b, const struct kv_out *kv)

@@ -1,5 +1,6 @@
 /* head.c: two products with the output matrix, and how many rows of logits they take at once. */
 #include "model/head.h"
+#include "model/weight_stream.h"
 
 enum { LOGITS_BYTES = 64 << 20 };
 
@@ -22,7 +23,7 @@ void head_forward(const struct model *m, elem_t *logits, elem_t *x, const elem_t
     op_gemm((struct gemm){ .form = GEMM_NT,
                            .d = logits,
                            .a = x,
-                           .b = m->w + m->head,
+                           .b = weights_outer(m, m->head) + m->head,
                            .m = n,
                            .n = m->c.vocab,
                            .k = m->c.dim,

@@ -35,7 +35,8 @@ struct model {
     struct param *param;            /* [params], in the order of the flat vector */
     struct layer_at *layer;         /* [layers] */
     int64_t embed, norm, head;      /* where they begin in the flat vector; head == embed when tied */
-    elem_t *w;                      /* [count], device */
+    elem_t *w;                      /* [count], device; with a stream, host memory */
+    struct weight_stream *stream;   /* NULL, or what brings w to the device for a forward pass (weight_stream.h) */
     acc_t *freq;                    /* [head_dim / 2], device: rope_freq */
     double query_scale;             /* rope_logit_scale: multiplies queries after the rotation; 1 without YaRN */
     uint64_t version;               /* of the weights: code that changes w adds 1; pages of keys and values carry it */

@@ -62,6 +62,7 @@ static bool call_format(const char *value, char out[64])
 const struct config_rename config_renames[] = {
     { "model.enable_gradient_checkpointing", "model.recompute", NULL, NULL },
     { "actor.fsdp_config.optimizer_offload", "actor.offload", NULL, NULL },
+    { "ref.fsdp_config.param_offload", "ref.offload", NULL, NULL },
     { "model.partial_pretrain", "model.path", NULL, NULL },
     { "actor.clip_ratio", "actor.clip_ratio_low", NULL, NULL },
     { "actor.clip_ratio", "actor.clip_ratio_high", NULL, NULL },

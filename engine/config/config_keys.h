@@ -90,8 +90,7 @@ struct config {
     struct {
         double optim_lr;
         int optim_lr_warmup_steps;
-        double optim_lr_warmup_steps_ratio;
-        double optim_weight_decay;
+        double optim_lr_warmup_steps_ratio, optim_weight_decay;
         bool optim_decay_all;
         double optim_beta1, optim_beta2, optim_eps, grad_clip;
         enum state_dtype optim_state_dtype;
@@ -104,12 +103,12 @@ struct config {
         double clip_ratio_low, clip_ratio_high, clip_ratio_c, top_entropy_quantile;
         /* false: kl_loss_coef is 0, true: 0.001 unless given, when the configuration is loaded */
         bool use_kl_loss;
-        double kl_loss_coef;
+        double kl_loss_coef, entropy_coeff;
         enum kl_kind kl_loss_type;
-        double entropy_coeff;
         enum loss_agg loss_agg_mode;
         bool drop_rows, live_rows_only;
     } actor;
+    struct { bool offload; } ref;
     struct { enum reward_rule kind; double tool_bonus, wrong, malformed; } reward;
     struct {
         enum call_format format;

@@ -228,6 +228,9 @@ const struct key config_keys[] = {
     { "actor.live_rows_only", FIELD(actor.live_rows_only), RESUME_SAME, "true", 0, 0, NULL,
       "the policy term counts rollouts with a non-zero advantage only (KL and entropy terms: all); false with "
       "adv_estimator=grpo unless given" },
+    { "ref.offload", FIELD(ref.offload), RESUME_SPEED, "false", 0, 0, NULL,
+      "the copies of the weights that scoring needs (the reference of the KL term, branch.omega's) stay in pinned host "
+      "memory and come to the device layer by layer; changes memory and speed only" },
     { "reward.kind", FIELD(reward.kind), RESUME_SAME, "task", 0, 0, "task|exact|deep_research",
       "task: grader of the embedded tasks, exact for prompts from files; exact: format rules with mathematical "
       "equality or F1, on the policy's own text; deep_research: the official reward, which reads tool results too" },

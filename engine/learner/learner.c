@@ -165,7 +165,7 @@ static void chunk_stats(struct learner *l, const struct model *m, const struct h
 void learner_score(struct learner *l, const struct pack *p, const struct score_rule *r, acc_t *logp, acc_t *entropy)
 {
     struct model m = *l->m;
-    if (r->w) m.w = (elem_t *)r->w;
+    if (r->w) m.w = (elem_t *)r->w, m.stream = r->stream;
     size_t start = arena_mark(&l->work);
     acc_t *numbers = numbers_of(l, p);
     forward(l, &m, p, r->kv);

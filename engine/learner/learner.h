@@ -60,6 +60,7 @@ struct kv_fill {
 };
 struct score_rule {
     const elem_t *w;                    /* weights to score under; NULL: the model's own */
+    struct weight_stream *stream;       /* NULL: w is on the device; else it is in host memory */
     double inv_temp;
     int top_k;                          /* > 0: entropy over the top_k most likely entries and the target only */
     const struct kv_fill *kv;           /* may be NULL */

@@ -1,11 +1,13 @@
 /* memory_estimate.c: lays out the run's arenas without allocating and runs its largest steps in dry mode, on a model
  * that has shapes but no weights. */
 #include "engine/session/memory_estimate.h"
+#include "base/arith.h"
 #include "base/err.h"
 #include "base/memory.h"
 #include "base/str.h"
 #include "engine/session/run_sizes.h"
 #include "model/load.h"
+#include "model/weight_stream.h"
 #include <string.h>
 
 /* Only a GPU build can compute the scratch memory of its operations; other builds assume so many bytes. Measured on the
@@ -19,6 +21,17 @@ static size_t copies(const struct config *c)
 {
     struct weight_copies w = trainer_weight_copies(c);
     return (size_t)w.ref + w.prev + w.old;
+}
+
+static void estimate_copies(struct memory_estimate *n, const struct model *m, const struct config *c, size_t elem_bytes)
+{
+    struct arena room;
+    struct weight_stream s;
+    size_t all = copies(c) * n->weights;
+    arena_dry_as(&room, "copies", elem_bytes);
+    if (c->ref.offload && all) weight_stream_make(&s, m, &room);
+    n->copies = c->ref.offload ? room.peak : all;
+    n->pinned_copies = c->ref.offload ? all : 0;
 }
 
 static void estimate_training(struct memory_estimate *n, struct model *m, const struct config *c,
@@ -71,7 +84,10 @@ static void estimate_host(struct memory_estimate *n, const struct model *m, cons
     size_t forward = model_packed(m, false), backward = model_packed(m, true),
            vector = (size_t)m->count * sizeof(acc_t);
     bool trains = what != MEMORY_SAMPLE;
-    n->packed = forward + (trains ? backward : 0) + (what == MEMORY_TRAIN ? copies(c) * forward : 0);
+    struct model two = *m;
+    two.c.layers = MIN(2, two.c.layers);            /* and the head: those of the stream */
+    size_t of_copies = c->ref.offload && copies(c) ? model_packed(&two, false) : copies(c) * forward;
+    n->packed = forward + (trains ? backward : 0) + (what == MEMORY_TRAIN ? of_copies : 0);
     n->saving = what == MEMORY_TRAIN && forward + vector > n->packed ? forward + vector - n->packed : 0;
     n->program = ((size_t)8 << 20) + (size_t)m->c.vocab * 300;
 }
@@ -86,7 +102,7 @@ void memory_estimate_make_as(struct memory_estimate *n, const struct model_confi
     m.w = nowhere();
     m.freq = nowhere();
     *n = (struct memory_estimate){ .weights = (size_t)m.count * elem_bytes };
-    n->copies = rule->what == MEMORY_TRAIN ? copies(c) * n->weights : 0;
+    if (rule->what == MEMORY_TRAIN) estimate_copies(n, &m, c, elem_bytes);
     bool dry = !rule->elem_bytes && dev_dry_begin();
     if (trains) estimate_training(n, &m, c, rule, dry);
     if (rule->what != MEMORY_SFT) countable = estimate_sampling(n, &m, c, elem_bytes, dry);
@@ -94,7 +110,7 @@ void memory_estimate_make_as(struct memory_estimate *n, const struct model_confi
     if (rule->elem_bytes) n->scratch = GPU_SCRATCH;
     if (cpu) estimate_host(n, &m, c, rule->what);
     n->all = n->weights + n->copies + n->state.peak + n->work.peak + n->pool.peak + n->scratch + n->packed + n->saving +
-             n->program + (cpu ? n->pinned : 0);
+             n->program + (cpu ? n->pinned + n->pinned_copies : 0);
     if (!countable) n->all = SIZE_MAX;
     m.w = NULL;
     m.freq = NULL;
@@ -114,7 +130,7 @@ static void put_parts(struct str *s, const struct memory_estimate *n)
 {
     bool cpu = !strcmp(dev_name(), "cpu");
     const struct { const char *what; size_t bytes; } parts[] = {
-        { "weights", n->weights + n->copies },
+        { "weights", n->weights + n->copies + (cpu ? n->pinned_copies : 0) },
         { "optimizer", n->state.peak + (cpu ? n->pinned : 0) },
         { "training", n->work.peak },
         { "keys and values", n->keys },
@@ -146,12 +162,13 @@ static void put_fixes(struct str *s, const struct config *c, enum memory_purpose
 /* Pinned memory cannot be swapped out: a twentieth stays for others. */
 static bool host_fits(const struct memory_estimate *n, const char *path, struct err *e)
 {
-    size_t left = n->pinned ? host_memory("").available : 0;
-    if (n->pinned <= left - left / 20) return true;
+    size_t need = n->pinned + n->pinned_copies, left = need ? host_memory("").available : 0;
+    if (need <= left - left / 20) return true;
     return fail(e,
-                "%s: actor.offload=optimizer takes %.2f GiB of host memory, %.2f GiB are available (a twentieth stays "
-                "for others). Set actor.optim.state_dtype=bf16 or actor.offload=none",
-                path, gib(n->pinned), gib(left));
+                "%s: actor.offload=optimizer takes %.2f GiB of host memory and ref.offload %.2f, %.2f GiB are "
+                "available (a twentieth stays for others). Set actor.optim.state_dtype=bf16, actor.offload=none or "
+                "ref.offload=false",
+                path, gib(n->pinned), gib(n->pinned_copies), gib(left));
 }
 
 bool memory_fits_share(const struct config *c, const char *path, enum memory_purpose what, double share, struct err *e)

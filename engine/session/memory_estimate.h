@@ -16,7 +16,8 @@ struct memory_rule {
 /* Bytes by lifetime. Lays out the arenas without allocating and, on a GPU, runs the largest steps in dry mode. */
 struct memory_estimate {
     size_t weights;                 /* the policy */
-    size_t copies;                  /* reference, previous and old weights, if a key asks for them */
+    size_t copies;                  /* reference, previous and old weights, if a key asks for them; with ref.offload,
+                                     * what brings them in */
     struct arena state;             /* optimizer */
     struct arena work;              /* activations and logits of training */
     struct arena pool;              /* keys and values, the sampler's buffers */
@@ -25,7 +26,8 @@ struct memory_estimate {
     size_t packed;                  /* CPU: matrices packed for products, forward and backward, forward of each copy */
     size_t saving;                  /* CPU: a checkpoint's vector, beyond what is packed while none is written */
     size_t program;                 /* CPU: program, libraries and tokenizer, about */
-    size_t pinned;                  /* in host memory: optimizer state with actor.offload */
+    size_t pinned;                  /* in host memory: optimizer state with actor.offload, */
+    size_t pinned_copies;           /* and copies of the weights with ref.offload */
     /* on the device; on a CPU, all of it. SIZE_MAX: more pages of keys and values than a pool can number */
     size_t all;
 };

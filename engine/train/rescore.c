@@ -69,6 +69,7 @@ static void score_under(struct trainer *t, const struct traj_list *l, const int6
 {
     struct seq_view *s = trajectory_views(l->traj, l->uid, l->n, begin);
     struct score_rule rule = { .w = w,
+                               .stream = w && t->c->ref.offload ? &t->stream : NULL,
                                .inv_temp = train_inv_temp(t->c),
                                .top_k = t->c->branch.entropy == ENTROPY_TOP10 ? 10 : 0 };
     for (int done = 0; done < l->n;) {

@@ -2,11 +2,28 @@
  * copied twice. */
 #include "engine/train/trainer.h"
 
-static elem_t *copy_weights(const struct model *m)
+static elem_t *copy_weights(const struct trainer *t)
 {
-    elem_t *w = dev_alloc((size_t)m->count * sizeof *w);
-    dev_copy(w, m->w, (size_t)m->count * sizeof *w);
+    const struct model *m = &t->s->m;
+    size_t bytes = (size_t)m->count * sizeof(elem_t);
+    elem_t *w = t->c->ref.offload ? dev_host_alloc(bytes) : dev_alloc(bytes);
+    dev_copy(w, m->w, bytes);
     return w;
+}
+
+static void free_weights(const struct trainer *t, elem_t *w)
+{
+    if (t->c->ref.offload) dev_host_free(w);
+    else dev_free(w);
+}
+
+static void stream_make(struct trainer *t)
+{
+    const struct model *m = &t->s->m;
+    arena_dry(&t->stream_room, "copies");
+    weight_stream_make(&t->stream, m, &t->stream_room);
+    arena_make(&t->stream_room, "copies", t->stream_room.peak);
+    weight_stream_make(&t->stream, m, &t->stream_room);
 }
 
 void trainer_make(struct trainer *t, struct session *s)
@@ -16,16 +33,18 @@ void trainer_make(struct trainer *t, struct session *s)
         .s = s, .c = s->c, .score_old = !exact_numerics(), .warmup = s->c->actor.optim_lr_warmup_steps
     };
     if (t->warmup < 0) t->warmup = (int)(s->c->actor.optim_lr_warmup_steps_ratio * s->steps);
-    if (need.ref) t->w_ref = copy_weights(&s->m);
-    if (need.prev) t->w_prev = copy_weights(&s->m);
-    if (need.old) t->w_old = copy_weights(&s->m);
+    if (s->c->ref.offload && (need.ref || need.prev || need.old)) stream_make(t);
+    if (need.ref) t->w_ref = copy_weights(t);
+    if (need.prev) t->w_prev = copy_weights(t);
+    if (need.old) t->w_old = copy_weights(t);
 }
 
 void trainer_free(struct trainer *t)
 {
-    if (t->w_ref) dev_free(t->w_ref);
-    if (t->w_prev) dev_free(t->w_prev);
-    if (t->w_old) dev_free(t->w_old);
+    if (t->w_ref) free_weights(t, t->w_ref);
+    if (t->w_prev) free_weights(t, t->w_prev);
+    if (t->w_old) free_weights(t, t->w_old);
+    if (t->stream_room.base) arena_free(&t->stream_room);
     *t = (struct trainer){ 0 };
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "engine/report/step_metrics.h"
 #include "engine/train/group.h"
+#include "model/weight_stream.h"
 
 struct trainer {
     struct session *s;
@@ -10,6 +11,8 @@ struct trainer {
     elem_t *w_ref;                  /* the first weights */
     elem_t *w_prev;                 /* those at the start of the last step that changed them */
     elem_t *w_old;                  /* those at the start of this step (pi_old) */
+    struct weight_stream stream;    /* ref.offload: they are in host memory and come through this */
+    struct arena stream_room;
     int epoch;                      /* of the update in progress, from 0 */
     int mini_batch;                 /* likewise */
     FILE *dump;                     /* destination of the step's rollout dump, or NULL */

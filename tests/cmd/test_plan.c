@@ -29,6 +29,7 @@ static void equals_the_run(void **state)
         { "model.recompute=cheap", "actor.ppo_max_token_len_per_gpu=777", "actor.offload=optimizer" },
         { "rollout.max_num_seqs=7", "rollout.max_len=300", "rollout.max_num_batched_tokens=33",
           "branch.omega=previous" },
+        { "actor.kl_loss_coef=0.1", "ref.offload=true", "branch.omega=previous" },
         { "algorithm.adv_estimator=grpo" }, { "branch.rounds=2", "branch.points=1", "actor.ppo_epochs=2" },
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -49,7 +50,10 @@ static void equals_the_run(void **state)
         memory_estimate_make(&n, &s.m.c, &c, true);
         trainer_make(&t, &s);
         size_t weights = (size_t)s.m.count * sizeof(elem_t);
-        assert_true(n.weights == weights && n.copies == weights * (!!t.w_ref + !!t.w_prev + !!t.w_old));
+        size_t copies = weights * (size_t)(!!t.w_ref + !!t.w_prev + !!t.w_old);
+        assert_true(n.weights == weights);
+        assert_true(n.copies == (c.ref.offload ? t.stream_room.size : copies));
+        assert_true(n.pinned_copies == (c.ref.offload ? copies : 0));
         assert_true(n.pinned == s.learner.host_bytes);
         same_arena("optimizer", &n.state, &s.learner.state);
         same_arena("training", &n.work, &s.learner.work);

@@ -636,6 +636,25 @@ static void same_metrics(void **state)
     mini_clean(first.folder);
 }
 
+/* The first weights and those of the step before in host memory, the optimizer too; stopped and resumed. */
+static void host_memory_changes_no_number(void **state)
+{
+    (void)state;
+    struct run first, r;
+    run_open(&first);
+    run_once(&first, KEYS("actor.kl_loss_coef", "0.1"), -1);
+    CHECK(first.ok, "%s", first.e.text);
+    run_open(&r);
+    for (int stop = 1; stop >= -1; stop -= 2) {
+        run_once(&r, KEYS("actor.kl_loss_coef", "0.1", "ref.offload", "true", "actor.offload", "optimizer",
+                          "trainer.save_freq", "0"), stop);
+        CHECK(r.ok, "%s", r.e.text);
+    }
+    compare(&first, &r, 0, "in host memory");
+    mini_clean(r.folder);
+    mini_clean(first.folder);
+}
+
 /* The message of five bad updates; the checkpoint of a named step; a changed configuration. */
 static void refusals(void **state)
 {
@@ -743,7 +762,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(same_numbers), cmocka_unit_test(points), cmocka_unit_test(call_budget),
         cmocka_unit_test(no_room), cmocka_unit_test(previous_weights), cmocka_unit_test(scored_pi_old),
         cmocka_unit_test(noisy_sampler), cmocka_unit_test(pages_of_one_mini_batch), cmocka_unit_test(five_in_a_row),
-        cmocka_unit_test(same_metrics), cmocka_unit_test(refusals), cmocka_unit_test(full_disk),
+        cmocka_unit_test(same_metrics),
+        cmocka_unit_test(host_memory_changes_no_number), cmocka_unit_test(refusals), cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests_name("branching", tests, NULL, NULL);
 }
