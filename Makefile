@@ -82,7 +82,7 @@ LAYERS = base data/parquet data/grade data/tasks data kernels $(if $(filter cpu,
          model/weights model model/tokenizer model/chat \
          engine/comm engine/learner engine/branch engine/tools engine/rollout engine/config engine/prompts \
          engine/session \
-         engine/report engine/train engine/run eval/golden eval/bench cmd
+         engine/report engine/train engine/run eval/golden eval/bench eval/simulate cmd
 needs.data             = data/parquet data/grade data/tasks
 needs.kernels/bench    = kernels
 needs.simt             = kernels
@@ -104,7 +104,8 @@ needs.engine/train     = engine/session engine/report
 needs.engine/run       = engine/train
 needs.eval/golden      = engine/train
 needs.eval/bench       = engine/train kernels/bench
-needs.cmd              = engine/run eval/golden eval/bench
+needs.eval/simulate    = engine/train
+needs.cmd              = engine/run eval/golden eval/bench eval/simulate
 
 name   = $(subst /,-,$(1))
 below  = $(sort base $(1) $(foreach l,$(needs.$(1)),$(call below,$(l))))

@@ -30,6 +30,9 @@ void help_unknown(const char *name, FILE *f);       /* one message with the near
 bool help_knows(const char *command, int n, const char *option);
 int terminal_width(FILE *f);                        /* columns; 0: f is not a terminal */
 
+/* ---- plan_simulate.c ---- */
+int plan_simulate(int argc, char **argv);           /* plan --simulate */
+
 /* ---- common.c ---- */
 /* Loads the configuration, with fit_config_to_model; on --print-config prints it. words: the number of plain words that
  * the command takes. False: return *status. */

@@ -3,6 +3,7 @@
 #include "cmd/build.h"
 #include "cmd/cmd.h"
 #include "engine/comm/comm.h"
+#include "eval/simulate/options.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -60,8 +61,15 @@ static const struct help {
       "                    a100-40gb, l40s, a6000, 5090, 4090, 3090, a10, l4; with the largest batches\n"
       "  memory=SIZE       the same for a size, as in 80GiB\n"
       "  real=bf16|float   number type of a GPU's build\n"
-      "  for=train         kind of run: train, sft, or sample (evaluations)\n",
-      "  appo plan model.path=DIR gpu=h100 model.recompute=cheap\n", true, false },
+      "  for=train         kind of run: train, sft, or sample (evaluations)\n"
+      "  --simulate        instead of memory: the time of training steps of many ranks,\n"
+      "                    by a cost model; with the options below\n"
+      "  --calibrate FILE  its constants, from metrics.jsonl of runs or bench --json\n"
+      "  --json FILE       its results as JSON\n"
+      "  --svg FILE        a figure of throughput and idle share over the ranks\n",
+      "  appo plan model.path=DIR gpu=h100 model.recompute=cheap\n"
+      "  appo plan --simulate gpu=h200 model.path=DIR ranks=8,64,512 scale=weak\n"
+      "  appo plan --simulate --calibrate run/metrics.jsonl ranks=1,2,4\n", true, false },
     { "tokenize", "[model.path=DIR] [--decode | --chat] [--special] [--time] <TEXT",
       "text to token ids and back, with a model's tokenizer and chat format",
       "  --decode          ids on stdin, text on stdout\n"
@@ -165,6 +173,10 @@ bool help_one(const char *name, FILE *f)
     if (*h->options || h->keys) fprintf(f, "\noptions:\n%s", h->options);
     if (h->keys) fprintf(f, "  key=value         any option of `appo keys`; --config FILE reads them from YAML\n"
                             "  --print-config    prints every option with its value, source and meaning\n");
+    if (!strcmp(h->name, "plan")) {
+        fprintf(f, "\noptions of plan --simulate:\n");
+        sim_options_help(f);
+    }
     if (*h->examples) fprintf(f, "\nexamples:\n%s", h->examples);
     return true;
 }

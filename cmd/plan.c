@@ -237,6 +237,7 @@ int cmd_plan(int argc, char **argv)
     struct err e;
     int status;
     struct request q = { .rule = { MEMORY_TRAIN, 0 } };
+    if (cmd_option(&argc, argv, "--simulate", NULL)) return plan_simulate(argc, argv);
     for (int i = 0; i < argc; i++) {
         const char *bad = NULL;
         if (!own_option(&q, argv[i], &bad)) continue;

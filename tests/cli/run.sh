@@ -177,8 +177,29 @@ for words in '1 000000000000000000002' '12\0003' '+3' '0x1' '99999999999' '510';
         sh -c "printf '$words' | '$app' tokenize --decode"
 done
 
+# ---- plan --simulate ----
+simulate=("$app" plan --simulate gpu=h200 ranks=2,4 steps=1)
+expect "no cost model" 1 'what a pass takes is not known: give gpu=h100, h200 or a100' "$app" plan --simulate
+expect "numbers of ranks that fall" 2 'ranks=4,2: each number must be larger' "$app" plan --simulate ranks=4,2
+expect "a card without rates" 2 'gpu=4090: stated rates are listed for h100, h200 and a100' "$app" plan --simulate \
+    gpu=4090
+expect "a rule that is none" 2 'rules=best: some of order, longest, steal, known' "$app" plan --simulate rules=best
+expect "an option that is none" 2 'sigmas.*no such option' "$app" plan --simulate gpu=h200 sigmas=2
+expect "a file to calibrate by that is none" 1 'nowhere\.jsonl: ' "$app" plan --simulate --calibrate nowhere.jsonl
+expect "a response longer than the limit" 1 'response=161 is more than data\.max_response_length=160' \
+    "$app" plan --simulate gpu=h200 response=161
+expect "its options in help" 0 '^  cost\.NAME=NUMBER' "$app" plan --help
+expect "a table, JSON and a figure" 0 '^rule steal: ' "${simulate[@]}" rules=order,steal --json sim.json --svg sim.svg
+check "its lines fit 100 columns" test "$(wc -L <said)" -le 100
+check "JSON of four results" test "$(grep -c '"step_s"' sim.json)" = 4
+check "a figure of two lines in two panels" test "$(grep -c '<polyline' sim.svg)" = 4
+"${simulate[@]}" rules=steal >first 2>&1
+"${simulate[@]}" rules=steal >second 2>&1
+check "the same again" cmp first second
+expect "a figure that cannot be written" 1 'none/sim\.svg: cannot be written' "${simulate[@]}" --svg none/sim.svg
+
 # ---- full disks, streams that are closed ----
-for command in help "debug --print-config" plan "bench list" "golden $top/tests/golden"; do
+for command in help "debug --print-config" plan "plan --simulate gpu=h100 ranks=8" "bench list" "golden $top/tests/golden"; do
     expect "a full disk for $command" 1 \
         'stdout: could not be written: (No space left|write error, the disk may be full)' \
         sh -c "'$app' $command >/dev/full"
