@@ -137,7 +137,7 @@ static void table(const struct memory_estimate *n, const struct request *q)
     if (n->work.peak) lines(&n->work);
     if (n->pool.peak) lines(&n->pool);
     if (n->packed) line("matrices packed for products", n->packed);
-    if (n->saving) line("a checkpoint's vector", n->saving);
+    if (n->saving) line("a checkpoint's copy", n->saving);
     if (n->program) line("program and tokenizer", n->program);
     if (n->scratch) line(q->rule.elem_bytes ? "scratch of operations, about" : "scratch of operations", n->scratch);
     line("all", n->all);

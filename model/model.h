@@ -36,6 +36,7 @@ struct model {
     struct layer_at *layer;         /* [layers] */
     int64_t embed, norm, head;      /* where they begin in the flat vector; head == embed when tied */
     elem_t *w;                      /* [count], device; with a stream, host memory */
+    bool on_host;                   /* w is plain host memory: a copy that is only saved */
     struct weight_stream *stream;   /* NULL, or what brings w to the device for a forward pass (weight_stream.h) */
     acc_t *freq;                    /* [head_dim / 2], device: rope_freq */
     double query_scale;             /* rope_logit_scale: multiplies queries after the rotation; 1 without YaRN */

@@ -40,6 +40,12 @@ static void shard_name(struct str *s, int k, int shards)
     else str_printf(s, "model-%05d-of-%05d.safetensors", k + 1, shards);
 }
 
+static void get_weights(acc_t *buf, const struct model *m, int64_t at, int64_t n)
+{
+    if (!m->on_host) model_get(buf, m->w + at, n);
+    else for (int64_t i = 0; i < n; i++) buf[i] = (acc_t)elem_to(m->w[at + i]);
+}
+
 /* A weight that is not finite (as bf16: that rounds to infinity) is an error: a reader of the file would find out much
  * later. */
 static bool put_param(struct st_writer *out, const struct model *m, const struct param *p, const struct save_rule *r,
@@ -50,7 +56,7 @@ static bool put_param(struct st_writer *out, const struct model *m, const struct
     double most = r->bf16 ? 0x1.ffp127 : sizeof(acc_t) == 8 ? DBL_MAX : (double)FLT_MAX;
     for (int64_t at = 0; at < count; at += PIECE) {
         int64_t n = count - at < PIECE ? count - at : PIECE, i = 0;
-        model_get(buf, m->w + p->at + at, n);
+        get_weights(buf, m, p->at + at, n);
         while (i < n && (r->bf16 ? fabs((double)buf[i]) < most : fabs((double)buf[i]) <= most)) i++;
         if (i < n)
             return fail(e, "%s: number %lld of %s is %s", path, (long long)(at + i), p->name,

@@ -32,6 +32,7 @@ enum tool_budget { BUDGET_RESPONSE, BUDGET_PREFIX };
 enum truncation { TRUNCATE_ERROR, TRUNCATE_FILTER, TRUNCATE_LEFT, TRUNCATE_RIGHT, TRUNCATE_MIDDLE };
 enum state_dtype { STATE_FP32, STATE_BF16 };
 enum master { MASTER_AUTO, MASTER_FP32, MASTER_NONE };
+enum save_async { SAVE_WAITS, SAVE_ASYNC, SAVE_AUTO };
 enum offload { OFFLOAD_NONE, OFFLOAD_OPTIMIZER };
 enum search_miss { SEARCH_MISS_ERROR, SEARCH_MISS_NEAREST };
 enum reward_rule { RULE_TASK, RULE_EXACT, RULE_DEEP_RESEARCH };
@@ -132,7 +133,8 @@ struct config {
         int64_t seed;
         int test_freq, save_freq;
         double save_minutes;
-        int max_actor_ckpt_to_keep;
+        enum save_async save_async;
+        int max_restarts, max_actor_ckpt_to_keep;
         char *best_metric;                                                  /* "auto", "none" or a metric's name */
         char *project_name, *experiment_name, *default_local_dir, *rollout_data_dir, *validation_data_dir;
         int rollout_data_prompts;

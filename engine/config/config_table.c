@@ -306,6 +306,11 @@ const struct key config_keys[] = {
     { "trainer.save_minutes", FIELD(trainer.save_minutes), RESUME_OUTPUT, "10", 0, 1000000, NULL,
       "write a checkpoint at the end of a step when the last one is so many minutes old; only the newest two of this "
       "kind stay; 0: off" },
+    { "trainer.save_async", FIELD(trainer.save_async), RESUME_OUTPUT, "auto", 0, 0, "off,false|on,true|auto",
+      "on: a checkpoint is copied to host memory and written while the next steps run; it counts when all its files "
+      "are on disk. auto: on a GPU, where the copy fits into half of the free host memory" },
+    { "trainer.max_restarts", FIELD(trainer.max_restarts), RESUME_OUTPUT, "0", 0, 1000, NULL,
+      "how often ./run.sh train starts a run of several ranks again when a rank was lost; it resumes by itself" },
     { "trainer.max_actor_ckpt_to_keep", FIELD(trainer.max_actor_ckpt_to_keep), RESUME_OUTPUT, "0", -1, 1073741824, NULL,
       "checkpoints kept: the newest ones, and the best one besides; 0 or -1: all that trainer.save_freq asked for" },
     { "trainer.best_metric", FIELD(trainer.best_metric), RESUME_OUTPUT, "auto", 0, 0, NULL,

@@ -10,10 +10,15 @@
 #include "model/save.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* A network file system may show a new name late. */
@@ -55,7 +60,7 @@ static void hear(struct ckpt_job *j)
 bool ckpt_begin(struct ckpt_job *j, const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x,
                 const char *dir, struct err *e)
 {
-    *j = (struct ckpt_job){ .s = t->s,
+    *j = (struct ckpt_job){ .s = *t->s,
                             .dir = xstrdup(dir),
                             .step = t->step,
                             .mark = { .step = t->step, .rank = comm_rank(), .ranks = comm_ranks() },
@@ -74,8 +79,17 @@ bool ckpt_begin(struct ckpt_job *j, const struct trainer *t, const struct run_re
     return true;
 }
 
+static void free_copies(struct ckpt_job *j)
+{
+    if (!j->m.on_host) return;
+    free(j->m.w);
+    free(j->w_ref);
+    free(j->w_prev);
+}
+
 void ckpt_job_free(struct ckpt_job *j)
 {
+    free_copies(j);
     optim_free(&j->optim);
     str_free(&j->state);
     str_free(&j->lines);
@@ -89,10 +103,9 @@ void ckpt_job_free(struct ckpt_job *j)
 static bool write_weights(struct ckpt_job *j, struct err *e)
 {
     struct str p = { 0 };
-    struct session s = *j->s;
-    s.m = j->m;
+    j->s.m = j->m;
     str_printf(&p, "%s/actor/huggingface", j->tmp);
-    bool ok = session_save(&s, p.p, e) && manifest_add(j->tmp, "actor/huggingface", &j->lines, e);
+    bool ok = session_save(&j->s, p.p, e) && manifest_add(j->tmp, "actor/huggingface", &j->lines, e);
     /* the first weights are those of model.path, which may no longer exist when the run resumes */
     const struct { const char *name; elem_t *w; } more[] = { { "reference", j->w_ref }, { "previous", j->w_prev } };
     for (int i = 0; ok && i < 2; i++) {
@@ -129,6 +142,77 @@ bool ckpt_write(struct ckpt_job *j, struct err *e)
     bool ok = write_weights(j, e) && write_optimizer(j, e) && file_write(p.p, j->state.p, j->state.n, e) &&
               manifest_add(j->tmp, "state.json", &j->lines, e);
     str_free(&p);
+    return ok;
+}
+
+/* ---- by a thread ---- */
+
+struct ckpt_writer {
+    pthread_t thread;
+    atomic_bool ended;
+    bool ok;
+    struct err why;
+};
+
+size_t ckpt_copy_bytes(const struct trainer *t)
+{
+    struct optim_state o;
+    optim_of(&o, &t->s->learner, comm_rank(), comm_ranks(), true);
+    size_t bytes = optim_bytes(&o), weights = (size_t)t->s->m.count * sizeof(elem_t);
+    optim_free(&o);
+    return bytes + (comm_first() ? (1 + (size_t)(t->w_ref != NULL) + (size_t)(t->w_prev != NULL)) * weights : 0);
+}
+
+static elem_t *copy_of(const elem_t *w, int64_t count)
+{
+    if (!w) return NULL;
+    elem_t *x = xmalloc((size_t)count * sizeof *x);
+    dev_get(x, w, (size_t)count * sizeof *x);
+    return x;
+}
+
+static void *write_aside(void *job)
+{
+    struct ckpt_job *j = job;
+    struct ckpt_writer *w = j->writer;
+    sigset_t all;
+    /* signals are the main thread's */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    /* on Linux the priority of a thread: the steps go first */
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
+    w->ok = ckpt_write(j, &w->why);
+    atomic_store(&w->ended, true);
+    return NULL;
+}
+
+void ckpt_write_aside(struct ckpt_job *j)
+{
+    struct optim_state copy;
+    struct model m = j->m;
+    optim_copy(&copy, &j->optim);
+    optim_free(&j->optim);
+    j->optim = copy;
+    if (j->mark.rank == 0) {
+        j->m.w = copy_of(m.w, m.count);
+        j->w_ref = copy_of(j->w_ref, m.count);
+        j->w_prev = copy_of(j->w_prev, m.count);
+        j->m.on_host = true;
+    }
+    j->writer = xcalloc(1, sizeof *j->writer);
+    if (pthread_create(&j->writer->thread, NULL, write_aside, j) != 0) die("no thread to write a checkpoint");
+}
+
+bool ckpt_written(const struct ckpt_job *j) { return !j->writer || atomic_load(&j->writer->ended); }
+
+bool ckpt_wait(struct ckpt_job *j, struct err *e)
+{
+    struct ckpt_writer *w = j->writer;
+    pthread_join(w->thread, NULL);
+    bool ok = w->ok;
+    if (!ok) *e = w->why;
+    free(w);
+    j->writer = NULL;
     return ok;
 }
 

@@ -6,7 +6,7 @@
 #include "engine/run/checkpoint_optim.h"
 
 struct ckpt_job {
-    const struct session *s;
+    struct session s;               /* a copy of the struct: a thread reads it while steps change the run's */
     char *dir;                      /* of the run */
     char *tmp;                      /* the folder that is filled */
     int step;
@@ -17,6 +17,7 @@ struct ckpt_job {
     struct model m;                 /* the weights to write: the session's, or a copy */
     elem_t *w_ref, *w_prev;
     struct str lines;               /* of the manifest: this rank's files */
+    struct ckpt_writer *writer;     /* the thread that writes them; NULL: none */
 };
 
 /* The next three calls are made by all ranks. Makes the folder; the state is that of now. */
@@ -28,6 +29,14 @@ bool ckpt_write(struct ckpt_job *j, struct err *e);
 /* ok, e: what ckpt_write returned. True: the checkpoint is in place and complete. False: nothing of it is left. */
 bool ckpt_commit(struct ckpt_job *j, bool ok, struct err *e);
 void ckpt_job_free(struct ckpt_job *j);
+
+/* In place of ckpt_write: copies to host memory what this rank writes, and writes it by a thread. ckpt_written: whether
+ * that has ended. ckpt_wait waits for it and returns what ckpt_write returned. */
+void ckpt_write_aside(struct ckpt_job *j);
+bool ckpt_written(const struct ckpt_job *j);
+bool ckpt_wait(struct ckpt_job *j, struct err *e);
+/* Bytes of host memory that the copy of this rank takes. */
+size_t ckpt_copy_bytes(const struct trainer *t);
 
 /* All of it. Until its end an older checkpoint of this number stays in place. */
 bool ckpt_save(const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x, const char *dir,

@@ -7,6 +7,7 @@
 #include "base/dir.h"
 #include "base/file.h"
 #include "base/gz.h"
+#include "base/memory.h"
 #include "engine/comm/comm.h"
 #include "engine/run/checkpoint_write.h"
 #include "engine/run/resume.h"
@@ -29,7 +30,12 @@ struct run {
     FILE *out;                      /* plain lines; may be NULL */
     bool first;                     /* rank 0, which alone writes */
     bool pending;
-    int saved;                      /* the step of the newest checkpoint, -1: none */
+    int saved;                      /* the step of the newest complete checkpoint, -1: none */
+    int taken;                      /* likewise, or of the one that is being written */
+    bool aside;                     /* checkpoints are written while the next steps run */
+    bool writing;                   /* such a one is: */
+    struct ckpt_job job;
+    struct ckpt_extra of_job;
     double started;                 /* seconds(), as the next ones */
     double before;                  /* wall seconds of the run before it was resumed */
     double saved_at;
@@ -118,16 +124,15 @@ static const char *const console[] = {
 
 /* ---- checkpoints ---- */
 
-/* Removes older checkpoints: with max_actor_ckpt_to_keep all but that many newest ones; without it, of those written
- * because of the time or a signal all but the newest two. */
-static void remove_old(const struct run *x)
+/* Of the checkpoint of `step` that is complete now: removes older ones. With max_actor_ckpt_to_keep all but that many
+ * newest ones; without it, of those written because of the time or a signal all but the newest two. */
+static void remove_old(const struct run *x, int at, const struct ckpt_extra *extra)
 {
-    int n, keep = x->t.c->trainer.max_actor_ckpt_to_keep, rolling = x->extra.rolling,
-           *step = ckpt_list(x->p->dir.p, &n);
+    int n, keep = x->t.c->trainer.max_actor_ckpt_to_keep, rolling = extra->rolling, *step = ckpt_list(x->p->dir.p, &n);
     for (int i = 0; i < n; i++) {
         struct ckpt_state s = { 0 };
         struct str folder = { 0 };
-        if (step[i] >= x->t.step || step[i] == x->extra.best.step) continue;
+        if (step[i] >= at || step[i] == extra->best.step) continue;
         str_printf(&folder, "%s/global_step_%d", x->p->dir.p, step[i]);
         bool passing = keep <= 0 && ckpt_read(&s, folder.p, step[i], NULL) && s.rolling;
         if (keep > 0 ? i >= keep : passing && ++rolling > 2) ckpt_remove(x->p->dir.p, step[i]);
@@ -138,11 +143,10 @@ static void remove_old(const struct run *x)
 }
 
 /* Completes the message of a checkpoint that could not be written. */
-static bool not_saved(const struct run *x, struct err *e)
+static bool not_saved(const struct run *x, int step, struct err *e)
 {
     struct err what = *e;
     const char *dir = x->p->dir.p;
-    int step = x->t.step;
     bool diverged = strstr(what.text, "a NaN or an infinity") || strstr(what.text, "is below 0");
     if (diverged && x->saved >= 0)
         return fail(e,
@@ -162,6 +166,12 @@ static bool not_saved(const struct run *x, struct err *e)
                 step, what.text, dir, x->saved);
 }
 
+static void note_saved(struct run *x, int step)
+{
+    x->saved = step;
+    err_hint("The newest checkpoint is %s/global_step_%d", x->p->dir.p, x->saved);
+}
+
 /* Rank 0's part before and after the checkpoint. */
 static bool before_saving(struct run *x, bool rolling, struct err *e)
 {
@@ -169,33 +179,55 @@ static bool before_saving(struct run *x, bool rolling, struct err *e)
     x->extra.rolling = rolling;
     x->extra.pending = x->pending ? &x->m : NULL;
     x->extra.mark = (struct metrics_mark){ (int64_t)x->log.hash.n, hash_end(&x->log.hash) };
-    return metrics_sync(&x->log, e) && (dir_room(x->p->dir.p, checkpoint_bytes(x), e) || not_saved(x, e));
+    return metrics_sync(&x->log, e) &&
+           (dir_room(x->p->dir.p, checkpoint_bytes(x), e) || not_saved(x, x->t.step, e));
 }
 
-static bool after_saving(struct run *x, struct err *e)
+static bool after_saving(struct run *x, int step, const struct ckpt_extra *extra, struct err *e)
 {
     if (!x->first) return true;
-    if (x->extra.best.step == x->t.step &&
-        !ckpt_put_step(x->p->dir.p, "best_checkpointed_iteration.txt", x->t.step, e))
+    if (extra->best.step == step && !ckpt_put_step(x->p->dir.p, "best_checkpointed_iteration.txt", step, e))
         return false;
-    remove_old(x);
+    remove_old(x, step, extra);
     return true;
 }
 
-static void note_saved(struct run *x)
+/* Puts the checkpoint whose files this rank has written (or not: ok, e) in its place. */
+static bool complete(struct run *x, bool ok, struct err *e)
 {
-    x->saved = x->t.step;
-    x->saved_at = seconds();
-    err_hint("The newest checkpoint is %s/global_step_%d", x->p->dir.p, x->saved);
+    int step = x->job.step;
+    ok = ckpt_commit(&x->job, ok, e);
+    ckpt_job_free(&x->job);
+    x->writing = false;
+    if (!ok) return not_saved(x, step, e);
+    note_saved(x, step);
+    return comm_agree(after_saving(x, step, &x->of_job, e), e);
+}
+
+/* If a checkpoint is being written and every rank has ended it, or after waiting for that: completes it. */
+static bool finish_writing(struct run *x, bool wait, struct err *e)
+{
+    if (!x->writing || (!wait && !comm_all(ckpt_written(&x->job)))) return true;
+    return complete(x, ckpt_wait(&x->job, e), e);
 }
 
 static bool save(struct run *x, bool rolling, struct err *e)
 {
+    if (!finish_writing(x, true, e)) return false;
     stop_during("writing the checkpoint of step %d", x->t.step);
     if (!comm_agree(before_saving(x, rolling, e), e)) return false;
-    if (!ckpt_save(&x->t, x->r, &x->extra, x->p->dir.p, e)) return not_saved(x, e);
-    note_saved(x);
-    return comm_agree(after_saving(x, e), e);
+    x->of_job = x->extra;
+    bool ok = ckpt_begin(&x->job, &x->t, x->r, &x->extra, x->p->dir.p, e);
+    if (!ok) {
+        ckpt_job_free(&x->job);
+        return not_saved(x, x->t.step, e);
+    }
+    x->taken = x->t.step;
+    x->saved_at = seconds();
+    if (!x->aside) return complete(x, ckpt_write(&x->job, e), e);
+    ckpt_write_aside(&x->job);
+    x->writing = true;
+    return true;
 }
 
 /* ---- a step ---- */
@@ -306,12 +338,14 @@ static bool steps(struct run *x, struct err *e)
     while (ok && t->step < t->s->steps && !comm_any(run_stop)) {
         metrics_clear(&x->m);
         x->step_began = seconds();
-        ok = locked_step(x, e);
+        ok = finish_writing(x, false, e) && locked_step(x, e);
         x->r->wall_s = x->before + seconds() - x->started;
         if (ok && !t->halted) ok = end_step(x, e);
     }
     /* stopped by a signal */
-    if (ok && t->step > x->saved && t->step > 0) ok = save(x, true, e);
+    if (ok && t->step > x->taken && t->step > 0) ok = save(x, true, e);
+    struct err late;
+    if (!finish_writing(x, true, ok ? e : &late)) ok = false;
     if (x->bar.tty) progress_clear(&x->bar);
     return ok;
 }
@@ -471,6 +505,19 @@ static bool shared(const struct run *x, struct err *e)
     return ok;
 }
 
+/* trainer.save_async; auto: on a GPU, if the copies of all ranks of this machine take at most half of what is free. */
+static bool writes_aside(struct run *x, struct err *e)
+{
+    enum save_async how = x->t.c->trainer.save_async;
+    size_t needed = ckpt_copy_bytes(&x->t) * (size_t)comm_local_ranks(), left = host_memory("").available;
+    bool gpu = strcmp(dev_name(), "cpu") != 0, fits = needed <= left - left / 20;
+    x->aside = how == SAVE_ASYNC || comm_all(how == SAVE_AUTO && gpu && needed <= left / 2);
+    return comm_agree(how != SAVE_ASYNC || fits ||
+                          fail(e, "trainer.save_async=on: the copies of the ranks of this machine take %.2f GiB of "
+                                  "host memory, %.2f GiB are available (a twentieth stays for others): give auto or "
+                                  "off", (double)needed / 0x1p30, (double)left / 0x1p30), e);
+}
+
 /* From the first file that is written to the last. */
 static bool make_run(struct run *x, const struct run_origin *from, struct err *e)
 {
@@ -478,7 +525,8 @@ static bool make_run(struct run *x, const struct run_origin *from, struct err *e
     x->saved_at = seconds();
     if (!comm_agree(!x->first || (room(x, e) && begin(x, from, e)), e)) return false;
     if (!comm_agree(shared(x, e), e)) return false;
-    if (from->how == RUN_RESUMED && !from->elsewhere) note_saved(x);
+    if (from->how == RUN_RESUMED && !from->elsewhere) note_saved(x, x->taken = x->t.step);
+    if (!writes_aside(x, e)) return false;
     if (x->out && s->train.rows.n) print_data(s, x->out);
     if (x->out && from->how == RUN_RESUMED)
         fprintf(x->out, "resumed after step %d from %s\n", x->t.step, from->folder.p);
@@ -490,7 +538,7 @@ static bool make_run(struct run *x, const struct run_origin *from, struct err *e
 
 bool run_training_in(struct session *s, struct run_folder *p, struct run_report *r, FILE *out, struct err *e)
 {
-    struct run x = { .r = r, .p = p, .out = out, .saved = -1, .first = comm_first(),
+    struct run x = { .r = r, .p = p, .out = out, .saved = -1, .taken = -1, .first = comm_first(),
                      .extra = { .best = { .step = -1 } } };
     struct run_origin from = { .extra = &x.extra };
     *r = (struct run_report){ 0 };

@@ -75,20 +75,22 @@ static bool estimate_sampling(struct memory_estimate *n, struct model *m, const 
 
 /* Host memory beside the arenas of a CPU. Products keep their matrices packed until AdamW writes the weights: at the
  * end of an update there are both packed forms of the policy's matrices and the forward form of every copy that scored.
- * A checkpoint comes after an update, perhaps after an evaluation: then there are the forward form and one vector of
- * the optimizer. The larger of the two moments counts. The tokenizer takes 300 bytes an id (SmolLM2: 14 MB for
- * 49,152). */
+ * With trainer.save_async=on the copy that a checkpoint is written from lives beside the next step; without it saving
+ * takes a few MiB, less than the backward form, which is dropped by then. The tokenizer takes 300 bytes an id (SmolLM2:
+ * 14 MB for 49,152). */
 static void estimate_host(struct memory_estimate *n, const struct model *m, const struct config *c,
                           enum memory_purpose what)
 {
-    size_t forward = model_packed(m, false), backward = model_packed(m, true),
-           vector = (size_t)m->count * sizeof(acc_t);
+    size_t forward = model_packed(m, false), backward = model_packed(m, true);
+    struct weight_copies w = trainer_weight_copies(c);
     bool trains = what != MEMORY_SAMPLE;
     struct model two = *m;
     two.c.layers = MIN(2, two.c.layers);            /* and the head: those of the stream */
     size_t of_copies = c->ref.offload && copies(c) ? model_packed(&two, false) : copies(c) * forward;
     n->packed = forward + (trains ? backward : 0) + (what == MEMORY_TRAIN ? of_copies : 0);
-    n->saving = what == MEMORY_TRAIN && forward + vector > n->packed ? forward + vector - n->packed : 0;
+    size_t moments = (size_t)m->count * (learner_rule_of(c).bf16_moments ? sizeof(uint16_t) : sizeof(acc_t));
+    if (what == MEMORY_TRAIN && c->trainer.save_async == SAVE_ASYNC)
+        n->saving = (1 + (size_t)w.ref + (size_t)w.prev) * n->weights + 2 * moments;
     n->program = ((size_t)8 << 20) + (size_t)m->c.vocab * 300;
 }
 

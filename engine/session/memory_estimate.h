@@ -24,7 +24,7 @@ struct memory_estimate {
     size_t keys;                    /* of the pool: keys and values */
     size_t scratch;                 /* GPU: buffers of running operations; for another build a round number */
     size_t packed;                  /* CPU: matrices packed for products, forward and backward, forward of each copy */
-    size_t saving;                  /* CPU: a checkpoint's vector, beyond what is packed while none is written */
+    size_t saving;                  /* CPU: the copy that a checkpoint is written from (trainer.save_async=on) */
     size_t program;                 /* CPU: program, libraries and tokenizer, about */
     size_t pinned;                  /* in host memory: optimizer state with actor.offload, */
     size_t pinned_copies;           /* and copies of the weights with ref.offload */
