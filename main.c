@@ -1,6 +1,7 @@
 /* main.c: prepares streams, signals, OpenMP and the stack, then runs a sub-command. */
 #include "cmd/cmd.h"
 #include "base/file.h"
+#include "engine/comm/comm.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -10,15 +11,28 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* cmd/help.c describes them */
-static const struct command { const char *name; int (*run)(int argc, char **argv); } commands[] = {
-    { "debug", cmd_debug }, { "train", cmd_train }, { "eval", cmd_eval }, { "sft", cmd_sft },
-    { "make-policy", cmd_make_policy }, { "export", cmd_export }, { "plan", cmd_plan }, { "tokenize", cmd_tokenize },
-    { "score", cmd_score }, { "generate", cmd_generate }, { "golden", cmd_golden }, { "bench", cmd_bench },
-    { "doctor", cmd_doctor }, { "keys", cmd_keys }, { "version", cmd_version }, { "--version", cmd_version },
-    { "-V", cmd_version }, { "help", cmd_help }, { "--help", cmd_help }, { "-h", cmd_help },
+/* cmd/help.c describes them. SINGLE: works in one process alone; several would do the same work several times and write
+ * the same files. */
+enum processes { ANY, SINGLE };
+static const struct command { const char *name; int (*run)(int argc, char **argv); enum processes p; } commands[] = {
+    { "debug", cmd_debug, ANY }, { "train", cmd_train, ANY }, { "eval", cmd_eval, ANY }, { "sft", cmd_sft, SINGLE },
+    { "make-policy", cmd_make_policy, SINGLE }, { "export", cmd_export, SINGLE }, { "plan", cmd_plan, ANY },
+    { "tokenize", cmd_tokenize, SINGLE }, { "score", cmd_score, SINGLE }, { "generate", cmd_generate, SINGLE },
+    { "golden", cmd_golden, SINGLE }, { "bench", cmd_bench, SINGLE }, { "doctor", cmd_doctor, ANY },
+    { "keys", cmd_keys, ANY }, { "version", cmd_version, ANY }, { "--version", cmd_version, ANY },
+    { "-V", cmd_version, ANY }, { "help", cmd_help, ANY }, { "--help", cmd_help, ANY }, { "-h", cmd_help, ANY },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
+
+/* A command for one process that mpirun or srun has started several times. */
+static bool started_too_often(const struct command *c)
+{
+    if (c->p == ANY || comm_launched() <= 1) return false;
+    fprintf(stderr,
+            "appo: %s runs in one process, and %d were started: start it without mpirun or srun (train, debug and eval "
+            "run as ranks)\n", c->name, comm_launched());
+    return true;
+}
 
 /* Whether --help is among the arguments of a command and is not an option's value. */
 static bool wants_help(int argc, char **argv)
@@ -112,9 +126,10 @@ static int run(int argc, char **argv)
         return finish(2);
     }
     for (int i = 0; i < COMMANDS; i++)
-        if (!strcmp(argv[1], commands[i].name))
-            return finish(wants_help(argc, argv) && help_one(argv[1], stdout) ? 0
-                                                                              : commands[i].run(argc - 2, argv + 2));
+        if (!strcmp(argv[1], commands[i].name)) {
+            if (wants_help(argc, argv) && help_one(argv[1], stdout)) return finish(0);
+            return finish(started_too_often(&commands[i]) ? 2 : commands[i].run(argc - 2, argv + 2));
+        }
     help_unknown(argv[1], stderr);
     return finish(2);
 }

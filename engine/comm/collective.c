@@ -4,7 +4,6 @@
 #include "engine/comm/comm_in.h"
 #include "base/arith.h"
 #include "base/clock.h"
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,18 +12,26 @@ enum {
     LANE = 8,                           /* messages in flight, each way */
     SMALL = 65536,                      /* bytes below which a broadcast goes down a tree whole */
     LEAST_PIECE = 65536,
+    ROUNDS = 4,                         /* of a sum, in flight */
     SUM_BYTES = 64 << 20                /* what a sum may hold of the other ranks' pieces */
 };
-static struct { int rank, ranks; size_t piece; } here;
+static struct {
+    int rank, ranks;
+    size_t piece;
+    char *others;                       /* those pieces: kept from one sum to the next */
+    size_t others_bytes;
+} here;
 
-/* MPI is asked again and again, because it cannot wake a thread: a few times at once, then after pauses that grow from
- * 20 us to 1 ms. A rank that waits for a slower one so costs its core below 1 %. */
+/* MPI is asked again and again, because it cannot wake a thread: a few times at once, then after sleeps that grow from
+ * 20 us to 1 ms. A rank that waits for a slower one so costs its core below 1 %. sched_yield() instead of the first
+ * sleeps costs milliseconds where the core has other work: a thread that yields goes behind it, one that wakes does
+ * not. */
 struct pause { int turns; double begun; };
 static void pause_once(struct pause *p)
 {
-    if (p->turns++ < 20) { sched_yield(); return; }
+    if (p->turns++ < 10) return;
     const double now = seconds();
-    if (p->turns == 21) p->begun = now;
+    if (p->turns == 11) p->begun = now;
     const double s = MAX(20e-6, MIN(1e-3, (now - p->begun) / 8));
     nanosleep(&(struct timespec){ 0, (long)(s * 1e9) }, NULL);
 }
@@ -196,14 +203,14 @@ void sum_in_order(acc_t *x, const acc_t *const *from, int ranks, size_t n)
     }
 }
 
-/* Round k is piece k of every rank's part: of each rank's own it gets the others' numbers, of the others' parts it
- * sends its own. Two rounds are in flight, so that one is summed while the next comes. */
+/* Round k is piece k of every rank's part: a rank receives the others' numbers for its own part and sends its numbers
+ * for theirs. Several rounds are in flight, so that one is summed while the next ones come. */
 struct rounds {
     char *x;
     const size_t *begin;
     size_t piece;
-    char *other[2];                     /* [ranks][piece] */
-    struct wire *wire[2];               /* [2 ranks] */
+    char *other[ROUNDS];                /* [ranks][piece] */
+    struct wire *wire[ROUNDS];          /* [2 ranks] */
 };
 
 static size_t part_of(const struct rounds *t, int r, size_t k, size_t *n)
@@ -216,11 +223,11 @@ static size_t part_of(const struct rounds *t, int r, size_t k, size_t *n)
 static void round_begin(struct rounds *t, size_t k)
 {
     size_t n, mine;
-    struct wire *w = t->wire[k % 2];
+    struct wire *w = t->wire[k % ROUNDS];
     part_of(t, here.rank, k, &mine);
     for (int step = 1; step < here.ranks; step++) {
         const int to = (here.rank + step) % here.ranks, from = (here.rank + here.ranks - step) % here.ranks;
-        if (mine) wire_recv(&w[2 * step], from, t->other[k % 2] + (size_t)from * t->piece, mine);
+        if (mine) wire_recv(&w[2 * step], from, t->other[k % ROUNDS] + (size_t)from * t->piece, mine);
         const size_t at = part_of(t, to, k, &n);
         if (n) wire_send(&w[2 * step + 1], to, t->x + at, n);
     }
@@ -229,32 +236,43 @@ static void round_begin(struct rounds *t, size_t k)
 static void round_end(struct rounds *t, size_t k, const acc_t **from)
 {
     size_t n;
-    wait_for(t->wire[k % 2], 2 * here.ranks);
+    wait_for(t->wire[k % ROUNDS], 2 * here.ranks);
     acc_t *x = (acc_t *)(void *)(t->x + part_of(t, here.rank, k, &n));
     if (!n) return;
     for (int r = 0; r < here.ranks; r++)
-        from[r] = r == here.rank ? x : (const acc_t *)(void *)(t->other[k % 2] + (size_t)r * t->piece);
+        from[r] = r == here.rank ? x : (const acc_t *)(void *)(t->other[k % ROUNDS] + (size_t)r * t->piece);
     sum_in_order(x, from, here.ranks, n / sizeof *x);
+}
+
+static size_t round_bytes(size_t longest)
+{
+    const size_t most = MAX((size_t)LEAST_PIECE, SUM_BYTES / ROUNDS / (size_t)here.ranks);
+    return (size_t)round_up((int64_t)MIN(MIN(here.piece, most), longest), sizeof(acc_t));
 }
 
 static void reduce_scatter(char *x, const size_t *begin)
 {
     const size_t ranks = (size_t)here.ranks;
-    size_t longest = 0, piece = MIN(here.piece, MAX((size_t)LEAST_PIECE, SUM_BYTES / 2 / ranks));
+    size_t longest = 0;
     for (size_t r = 0; r < ranks; r++) longest = MAX(longest, begin[r + 1] - begin[r]);
     if (!longest) return;
-    piece = (size_t)round_up((int64_t)MIN(piece, longest), sizeof(acc_t));
-    const size_t n = (longest + piece - 1) / piece;
-    struct rounds t = { x, begin, piece, { xmalloc(ranks * piece), xmalloc(n > 1 ? ranks * piece : 0) },
-                        { xcalloc(2 * ranks, sizeof(struct wire)), xcalloc(2 * ranks, sizeof(struct wire)) } };
+    struct rounds t = { .x = x, .begin = begin, .piece = round_bytes(longest) };
+    const size_t n = (longest + t.piece - 1) / t.piece, held = MIN(n, (size_t)ROUNDS) * ranks * t.piece;
+    if (held > here.others_bytes) {
+        free(here.others);
+        here.others = xmalloc(here.others_bytes = held);
+    }
+    for (size_t i = 0; i < MIN(n, (size_t)ROUNDS); i++) {
+        t.other[i] = here.others + i * ranks * t.piece;
+        t.wire[i] = xcalloc(2 * ranks, sizeof(struct wire));
+    }
     const acc_t **from = xmalloc(ranks * sizeof *from);
-    round_begin(&t, 0);
-    for (size_t k = 0; k < n; k++) {
-        if (k + 1 < n) round_begin(&t, k + 1);
-        round_end(&t, k, from);
+    for (size_t k = 0; k < n + ROUNDS - 1; k++) {
+        if (k < n) round_begin(&t, k);
+        if (k >= ROUNDS - 1) round_end(&t, k - (ROUNDS - 1), from);
     }
     free(from);
-    for (int i = 0; i < 2; i++) { free(t.other[i]); free(t.wire[i]); }
+    for (int i = 0; i < ROUNDS; i++) free(t.wire[i]);
 }
 
 void collective_run(struct op *o)
@@ -280,6 +298,11 @@ void collective_run(struct op *o)
     }
     case COMM_REDUCE_SCATTER: reduce_scatter(o->p, o->begin); break;
     case COMM_EXCHANGE: exchange(o); break;
-    case COMM_CLOSE: transport_close(); break;
+    case COMM_CLOSE:
+        transport_close();
+        free(here.others);
+        here.others = NULL;
+        here.others_bytes = 0;
+        break;
     }
 }

@@ -2,8 +2,14 @@
  * collective is called by all ranks in the same order with sizes that agree. With one rank each of them returns at once
  * and needs no MPI.
  *
- * Nothing here returns an error after comm_open: if a rank is lost, or does not come within the timeout, the process
- * ends with a message that names it and with status COMM_LOST. */
+ * Nothing here returns an error after comm_open. The process ends with a message and status COMM_LOST within seconds
+ * when another rank has ended (killed, or with an error: its host and message are named), and after timeout_s when
+ * another rank is silent (stopped, or its host is gone) or late: the operation that it is in, what comm_doing() got and
+ * the last operations of the ranks are printed, by rank 0 or, if that is at fault, by the others. Time is that of a
+ * clock that does not jump and in which a stopped process does not age. No wait for another rank is without end, those
+ * of MPI_Init and MPI_Finalize included.
+ *
+ * Calls come from one thread, the main one, but for comm_doing(). */
 #pragma once
 #include "base/err.h"
 #include "kernels/dev.h"
@@ -15,8 +21,12 @@ struct comm_options {
     size_t piece;                       /* bytes of the largest message; 0: 1 MiB. The same on all ranks */
 };
 /* Joins the ranks that the launcher has started; without a launcher there is one. False: the launcher started several
- * processes and this build or this machine cannot join them. */
+ * processes and this build or this machine cannot join them; nothing else of this header may be called then. From here
+ * on two threads run, which sleep: one calls MPI, one watches the others over a connection of its own. */
 bool comm_open(const struct comm_options *o, struct err *e);
+/* Waits for all ranks to come here, after their last collective. In a rank that has failed alone (the others go on to a
+ * collective) it returns early: the others print this rank's message (err_last()) and end, this one ends with its own
+ * status. So does exit() without comm_close(). */
 void comm_close(void);
 /* Processes that a launcher (Open MPI, MPICH, Slurm) has started with this one, from its environment; 1: none has. */
 int comm_launched(void);
@@ -55,12 +65,15 @@ bool comm_agree(bool ok, struct err *e);
 
 /* ---- device memory; queued: a call waits for no rank. A collective begins after all device work that was queued
  * before it and runs beside what is queued later, in the order of the calls ---- */
-/* x[0 .. n) becomes the sum over the ranks, in a fixed order for a number of ranks. */
+/* x[0 .. n) becomes the sum over the ranks. Element i is x0[i] + x1[i] + x2[i] ..., added in this order: the bits
+ * depend on the number of ranks alone. What is passed in stays as it is until comm_wait(); other ranks' pieces take up
+ * to 64 MiB here. */
 void comm_dev_sum(acc_t *x, int64_t n);
 /* x[begin[r] .. begin[r + 1]) becomes the sum over the ranks on rank r; the rest of x is undefined. begin[ranks + 1] is
  * read before the call returns. */
 void comm_dev_reduce_scatter(acc_t *x, const int64_t *begin);
-/* Bytes x[begin[r] .. begin[r + 1]) become those of rank r, on every rank. */
+/* Bytes x[begin[r] .. begin[r + 1]) become those of rank r, on every rank. Packed forms of weights are dropped, as by
+ * gemm_weights_changed(). */
 void comm_dev_gather(void *x, const size_t *begin);
 void comm_dev_bcast(void *x, size_t bytes, int root);
 /* Rank r gets in[in_begin[r] .. in_begin[r + 1]) of this one; what came from rank r lies at
@@ -75,5 +88,5 @@ void comm_wait(int64_t mark);
  * waits for all. */
 void comm_work_begin(const int *item, const int *begin);
 /* The next item of this rank; when it has none left, the last one of the rank that has most left. -1: all are taken.
- * Waits for no other rank's work. */
+ * Waits for no other rank's work; rank 0's watch answers, in about 10 us on one host. */
 int comm_work_next(void);

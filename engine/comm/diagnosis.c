@@ -53,15 +53,32 @@ static int silent(const struct rank_seen *seen, int ranks, double limit, struct 
     return worst;
 }
 
+static void put_rank(struct str *s, const struct rank_seen *seen, int r)
+{
+    str_printf(s, "rank %d on %s is ", r, seen[r].host);
+    put_where(s, &seen[r]);
+}
+
+/* Of ranks that are all inside operations of the same number, the first whose operation is not that of most. */
+static int differs(const struct rank_seen *seen, int ranks, int *most)
+{
+    int same = 0, other = -1;
+    for (int r = ranks - 1; r >= 0; r--) {
+        same += seen[r].at.kind == seen[0].at.kind;
+        if (seen[r].at.kind != seen[0].at.kind) other = r;
+    }
+    const bool first = 2 * same < ranks;                 /* it is rank 0 */
+    *most = first ? other : 0;
+    return first ? 0 : other;
+}
+
 /* The rank that is behind, when `waits` has waited for the timeout. */
 static int late(const struct rank_seen *seen, int ranks, int waits, struct str *s)
 {
-    int behind = 0, others = 0, differs = -1;
+    int behind = 0, others = 0, most;
     for (int r = 1; r < ranks; r++) if (seen[r].at.number < seen[behind].at.number) behind = r;
-    for (int r = ranks - 1; r >= 0; r--) {
+    for (int r = ranks - 1; r >= 0; r--)
         if (seen[r].at.number == seen[behind].at.number && !seen[r].at.inside) behind = r;
-        if (seen[r].at.number == seen[waits].at.number && seen[r].at.kind != seen[waits].at.kind) differs = r;
-    }
     if (seen[behind].at.number < seen[waits].at.number || !seen[behind].at.inside) {
         str_printf(s, "rank %d on %s is late: ", behind, seen[behind].host);
         put_where(s, &seen[behind]);
@@ -74,12 +91,13 @@ static int late(const struct rank_seen *seen, int ranks, int waits, struct str *
         put_where(s, &seen[waits]);
         return behind;
     }
-    if (differs >= 0) {
-        str_printf(s, "the ranks do different things: rank %d on %s is ", differs, seen[differs].host);
-        put_where(s, &seen[differs]);
-        str_printf(s, ", rank %d on %s ", waits, seen[waits].host);
-        put_where(s, &seen[waits]);
-        return differs;
+    const int odd = differs(seen, ranks, &most);
+    if (odd >= 0) {
+        str_puts(s, "the ranks do different things: ");
+        put_rank(s, seen, odd);
+        str_puts(s, ", ");
+        put_rank(s, seen, most);
+        return odd;
     }
     str_puts(s, "all ranks are ");
     put_where(s, &seen[waits]);

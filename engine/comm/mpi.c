@@ -32,7 +32,6 @@ static void set_environment(void)
     setenv("OMPI_MCA_btl_base_warn_component_unused", "0", 0);
     setenv("OMPI_MCA_btl_openib_warn_no_device_params_found", "0", 0);
     setenv("OMPI_MCA_btl_openib_warn_default_gid_prefix", "0", 0);
-    setenv("UCX_WARN_UNUSED_ENV_VARS", "n", 0);
 }
 
 bool transport_open(int *rank, int *ranks, struct err *e)

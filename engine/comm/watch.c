@@ -230,12 +230,15 @@ static void *run(void *arg)
 {
     (void)arg;
     double last = seconds(), ticked = last, next = last + watch.tick, lived = 0;
+    bool was = false;
     prctl(PR_SET_NAME, "appo watch");
     for (;;) {
         pthread_mutex_lock(&watch.lock);
         const bool joined = watch.joined, stop = watch.stop;
         pthread_mutex_unlock(&watch.lock);
         if (stop) return NULL;
+        if (joined && !was) watch.heard = watch.lived;
+        was = joined;
         struct pollfd p[2] = { { .fd = watch.wake, .events = POLLIN },
                                { .fd = !joined ? -1 : comm_first() ? server_wait_fd() : watch.fd, .events = POLLIN } };
         const int ms = (int)(1000 * MAX(0, next - seconds())) + 1;
@@ -414,7 +417,6 @@ bool watch_join(struct err *e)
     if (!comm_first()) ok = !l.port || connect_any(&l, e);
     if (!comm_agree(ok, e)) return false;
     pthread_mutex_lock(&watch.lock);
-    watch.heard = watch.lived;
     watch.joined = true;
     watch.all_closed = watch.announced = watch.stop = false;
     pthread_mutex_unlock(&watch.lock);

@@ -22,6 +22,11 @@ printf 'rollout: [\n' >broken.yaml
 expect "broken YAML" 2 'broken\.yaml' "$app" debug --config broken.yaml
 expect "unknown option" 2 '--frobnicate' "$app" debug --frobnicate
 expect "unknown command" 2 'frobnicate' "$app" frobnicate
+# one process alone: several of mpirun or srun are rejected before they start
+for c in sft make-policy export tokenize score generate golden bench; do
+    expect "$c as ranks" 2 "$c runs in one process, and 3 were started" env OMPI_COMM_WORLD_SIZE=3 "$app" $c x
+done
+expect "help as ranks" 0 'usage: appo generate' env PMI_SIZE=3 "$app" generate --help
 check "nothing was written" test "$(find . -mindepth 1 ! -name '*.yaml' ! -name said | wc -l)" = 0
 expect "print-config" 0 '^rollout\.n: 8 +# command line: ' "$app" debug rollout.n=8 --print-config
 expect "print-config names a file's line" 0 '^rollout\.n: 12 +# ok\.yaml:1: ' \
