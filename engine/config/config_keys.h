@@ -57,6 +57,7 @@ struct config {
         int n /* M */, initial_rollouts /* N */;
         double temperature, top_p;
         int top_k, max_num_seqs, max_num_batched_tokens, max_len;
+        int64_t max_total_tokens;
         double val_kwargs_temperature, val_kwargs_top_p;
         int val_kwargs_top_k, val_kwargs_n;
     } rollout;

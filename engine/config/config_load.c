@@ -444,6 +444,9 @@ static bool check_sizes(const struct config *c, struct err *e)
     if (mini > batch || batch % mini)
         return fail(e, "actor.ppo_mini_batch_size=%d does not divide data.train_batch_size=%d; both count prompts",
                     mini, batch);
+    if (c->rollout.max_total_tokens && c->rollout.max_total_tokens < c->rollout.max_len)
+        return fail(e, "rollout.max_total_tokens=%lld is less than one rollout of rollout.max_len=%d tokens",
+                    (long long)c->rollout.max_total_tokens, c->rollout.max_len);
     if (c->data.max_prompt_length >= c->rollout.max_len)
         return fail(e, "data.max_prompt_length=%d leaves no room for a response within rollout.max_len=%d",
                     c->data.max_prompt_length, c->rollout.max_len);

@@ -36,13 +36,17 @@ bool branched_mini_batch(const struct config *c, int step, int mini_batch)
     return c->algorithm.adv_estimator == ALGO_APPO && (step * batches + mini_batch + 1) % c->branch.every == 0;
 }
 
-int64_t session_pages(const struct config *c)
+int64_t session_pages_of(const struct config *c, int ranks)
 {
     int64_t kept = c->algorithm.adv_estimator == ALGO_APPO
-                       ? ceil_div(branched_prompts(c), comm_ranks()) * c->rollout.initial_rollouts
+                       ? ceil_div(branched_prompts(c), ranks) * c->rollout.initial_rollouts
                        : 0;
-    return kv_pages_for(c->rollout.max_len) * (c->rollout.max_num_seqs + kept);        /* at most 2^20 x 2^37 */
+    int64_t one = kv_pages_for(c->rollout.max_len), whole = one * (c->rollout.max_num_seqs + kept);   /* < 2^58 */
+    int64_t given = ceil_div(c->rollout.max_total_tokens, KV_PAGE);
+    return given ? MIN(whole, MAX(one, given)) : whole;
 }
+
+int64_t session_pages(const struct config *c) { return session_pages_of(c, comm_ranks()); }
 
 struct learner_rule learner_rule_of(const struct config *c)
 {
@@ -78,7 +82,8 @@ bool session_pages_count(const struct config *c, struct err *e)
     if (session_pages(c) <= INT32_MAX / KV_PAGE) return true;
     return fail(e,
                 "%s=%d x rollout.initial_rollouts=%d and rollout.max_num_seqs=%d rollouts of rollout.max_len=%d tokens "
-                "are more keys and values than a pool can number: make one of them smaller",
+                "are more keys and values than a pool can number: make one of them smaller, or give "
+                "rollout.max_total_tokens",
                 branched_prompts_key(c), branched_prompts(c), c->rollout.initial_rollouts, c->rollout.max_num_seqs,
                 c->rollout.max_len);
 }

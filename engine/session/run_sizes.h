@@ -27,8 +27,10 @@ const char *branched_prompts_key(const struct config *c);
 bool branched_mini_batch(const struct config *c, int step, int mini_batch);
 
 /* Pages for all sequences that decode at once on a rank, and for the rank's share of the initial rollouts that keep
- * theirs until they are branched. A rank that runs more than its share evicts some: their branches are prefilled. */
+ * theirs until they are branched; rollout.max_total_tokens may leave fewer. A rank that lacks pages evicts some of the
+ * kept ones: their branches are prefilled. */
 int64_t session_pages(const struct config *c);
+int64_t session_pages_of(const struct config *c, int ranks);
 /* False: more pages than can be numbered. */
 bool session_pages_count(const struct config *c, struct err *e);
 

@@ -598,6 +598,8 @@ static void same_metrics(void **state)
         { "two threads",        { "trainer.threads", "2" }, 0, true },
         { "other passes", { "rollout.max_num_seqs", "5", "rollout.max_num_batched_tokens", "37", "model.recompute",
           "full" }, 0, false },
+        { "room for one rollout",   { "rollout.max_total_tokens", "160" }, 0, false },
+        { "room for three and a half", { "rollout.max_total_tokens", "560", "branch.rounds", "1" }, 0, true },
         { "recompute of what is cheap", { "model.recompute", "cheap" }, 0, true },
         { "other micro-batches",{ "actor.ppo_max_token_len_per_gpu", "211" }, 1e-6, true },
     };
