@@ -2,6 +2,7 @@
 #include "engine/session/fit_config.h"
 #include "engine/report/progress.h"
 #include "cmd/cmd.h"
+#include "engine/comm/comm.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +82,8 @@ bool cmd_option(int *argc, char **argv, const char *name, const char **value)
 
 int cmd_fail(const struct err *e)
 {
-    fprintf(stderr, "appo: %s\n", e->text);
+    /* a message of another rank is printed by that one and by rank 0 */
+    if (comm_first() || strncmp(e->text, "rank ", 5)) fprintf(stderr, "appo: %s\n", e->text);
     err_keep(e->text);
     return 1;
 }

@@ -6,6 +6,7 @@
 #include "engine/comm/comm.h"
 #include "engine/session/fit_config.h"
 #include "engine/run/cold_start.h"
+#include "engine/run/ranks_start.h"
 #include "engine/run/run.h"
 #include <stdlib.h>
 #include <string.h>
@@ -41,10 +42,19 @@ static bool from_scratch(struct config *c, struct err *e)
     struct cold_start_rule rule = cold_start_default(c);
     struct sft_progress show = { .what = "cold start" };
     if (c->trainer.threads > 0) dev_set_threads(c->trainer.threads);
-    bool ok =
-        cold_start_run(dir.p, &rule, sft_progress, &show, e) && config_set(c, "model.path", dir.p, "--from-scratch", e);
+    bool ok = (!comm_first() || cold_start_run(dir.p, &rule, sft_progress, &show, e)) &&
+              config_set(c, "model.path", dir.p, "--from-scratch", e);
     str_free(&dir);
     return ok;
+}
+
+/* What rank 0 makes or takes before anything is loaded. */
+static bool begin(struct run_folder *place, struct config *c, bool scratch, struct err *e)
+{
+    if (comm_first()) {
+        if (!report_ready(c->trainer.report, e) || !run_folder_open(place, c, e)) return false;
+    } else run_folder_names(place, c);
+    return !scratch || from_scratch(c, e);
 }
 
 /* Takes the lock first: a second run in the same folder is rejected before anything is loaded or written. */
@@ -56,18 +66,14 @@ static int run(struct config *c, bool scratch, bool table)
     struct err e;
     int status = 1;
     if (!comm_open(&(struct comm_options){ .timeout_s = c->comm.timeout }, &e)) return cmd_fail(&e);
-    fit_config_to_model(c, "actor.optim.lr", stderr);
-    fit_config_to_memory(c, MEMORY_TRAIN, stderr);
-    bool ok = true;
-    if (comm_first())
-        ok = report_ready(c->trainer.report, &e) && run_folder_open(&place, c, &e) &&
-             (!scratch || from_scratch(c, &e));
-    else run_folder_names(&place, c);
-    ok = comm_agree(ok, &e);
+    ranks_place(c, stderr);
+    bool ok = ranks_same_start(c, &e);
+    fit_config_to_model(c, comm_first() ? "actor.optim.lr" : NULL, stderr);
+    ok = ok && ranks_fit(c, MEMORY_TRAIN, stderr, &e) && comm_agree(begin(&place, c, scratch, &e), &e);
     if (!comm_first()) stop_quiet();
     stop_catch();                                        /* before it there is nothing to save */
     stop_during("ending before the first step, as soon as the model is loaded");
-    ok = ok && comm_agree(session_open(&s, c, true, &e), &e);
+    ok = ok && comm_agree(session_open(&s, c, true, &e), &e) && ranks_same_weights(&s, &e);
     if (ok && table && comm_first()) session_print_memory(&s, stdout);
     fflush(stdout);
     ok = ok && run_training_in(&s, &place, &r, comm_first() ? stdout : NULL, &e);

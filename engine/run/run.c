@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "engine/comm/comm.h"
 #include "engine/run/checkpoint_write.h"
+#include "engine/run/ranks_start.h"
 #include "engine/run/resume.h"
 #include "engine/run/run_record.h"
 #include "engine/report/progress.h"
@@ -466,25 +467,21 @@ static void print_end(const struct run *x)
                 x->t.step, x->p->dir.p, x->t.step, x->pending ? ", with the evaluation that was given up" : "");
 }
 
-/* Whether this rank reads what rank 0 reads; comm_agree tells the others of a difference. */
+/* Whether all ranks read what rank 0 reads. */
 static bool same_inputs(const struct run *x, struct err *e)
 {
+    enum { INPUTS = 4, TEXT = 20 };
     const struct session *s = x->t.s;
-    const struct { const char *what; uint64_t hash; } mine[] = {
-        { "data.train_files", s->train.rows.n ? s->train.hash : 0 },
-        { "data.val_files", s->val.rows.n ? s->val.hash : 0 },
-        { "the tokenizer of model.path", x->extra.tokenizer },
-        { "tools.search_cache", x->extra.cache },
-    };
-    bool ok = true;
-    for (size_t i = 0; i < sizeof mine / sizeof *mine; i++) {
-        uint64_t first = mine[i].hash;
-        comm_bcast(&first, sizeof first, 0);
-        if (ok && first != mine[i].hash)
-            ok = fail(e, "%s: has other contents (%016llx) than on rank 0 on %s (%016llx)", mine[i].what,
-                      (unsigned long long)mine[i].hash, comm_host(0), (unsigned long long)first);
-    }
-    return comm_agree(ok, e);
+    const uint64_t sum[INPUTS] = { s->train.rows.n ? s->train.hash : 0, s->val.rows.n ? s->val.hash : 0,
+                                   x->extra.tokenizer, x->extra.cache };
+    char text[INPUTS][TEXT];
+    for (int i = 0; i < INPUTS; i++) snprintf(text[i], TEXT, "%016llx", (unsigned long long)sum[i]);
+    return ranks_same((const struct rank_fact[]){
+        { "the checksum of data.train_files", text[0], s->c->data.train_files },
+        { "the checksum of data.val_files", text[1], s->c->data.val_files },
+        { "the checksum of the tokenizer in model.path", text[2], s->path },
+        { "the checksum of tools.search_cache", text[3], s->c->tools.search_cache },
+    }, INPUTS, e);
 }
 
 /* Reads the data and finds where the run begins: the same on all ranks. */

@@ -1,6 +1,7 @@
 /* fit_config.c: defaults that follow from the model and from the available memory. Never changes a key that a preset, a
  * file or an argument sets. */
 #include "engine/session/fit_config.h"
+#include "engine/comm/comm.h"
 #include "engine/config/config_in.h"
 #include "kernels/dev.h"
 #include "model/load.h"
@@ -69,17 +70,20 @@ static bool lower(struct config *c, enum memory_purpose what, const struct step 
     return true;
 }
 
+double memory_part(void) { return strcmp(dev_name(), "cpu") ? 1 : 1.0 / comm_local_ranks(); }
+
 void fit_config_to_memory(struct config *c, enum memory_purpose what, FILE *report)
 {
     struct err why;
     bool lowered = false, cpu = !strcmp(dev_name(), "cpu");
+    const double part = memory_part();
     if (!*c->model.path) return;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        if (!memory_fits_share(c, c->model.path, what, cpu && i < CHEAP ? 0.5 : 1, &why))
+        if (!memory_fits_share(c, c->model.path, what, cpu && i < CHEAP ? part / 2 : part, &why))
             lowered |= lower(c, what, &steps[i]);
         else if (i < CHEAP) break;
     }
-    if (!lowered || !memory_fits(c, c->model.path, what, &why)) return;
+    if (!lowered || !report || !memory_fits_share(c, c->model.path, what, part, &why)) return;
     const char *recompute = recompute_names[c->model.recompute];
     if (what == MEMORY_SFT)
         fprintf(report, "to fit memory: model.recompute=%s (it changes speed, not numbers)\n", recompute);
