@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 #include "base/file.h"
 #include "base/stop.h"
+#include "engine/comm/comm.h"
 #include "engine/session/fit_config.h"
 #include "engine/run/evaluate.h"
 #include "engine/report/progress.h"
@@ -53,36 +54,51 @@ static bool print_result(const struct eval_result *r, const struct session *s, b
     return ok;
 }
 
+/* Rank 0 alone writes: a report that cannot be written ends the command before any work. */
+static bool report_ready(const char *path, struct err *e)
+{
+    struct out probe;
+    if (!*path || !comm_first()) return true;
+    if (!out_open(&probe, path, e)) return false;
+    out_drop(&probe);
+    return true;
+}
+
 static int run(struct config *c, bool json)
 {
     struct session s = { 0 };
     struct eval_result r = { 0 };
     struct progress bar;
-    struct out probe;
     struct err e;
+    if (!comm_open(&(struct comm_options){ .timeout_s = c->comm.timeout }, &e)) return cmd_fail(&e);
+    bool first = comm_first();
     fit_config_to_memory(c, MEMORY_SAMPLE, stderr);
-    bool ok = !*c->trainer.report || out_open(&probe, c->trainer.report, &e);
-    if (ok && *c->trainer.report) out_drop(&probe);
-    ok = ok && session_open(&s, c, false, &e) && session_open_prompts(&s, false, &e);
+    bool ok = report_ready(c->trainer.report, &e) && session_open(&s, c, false, &e) &&
+              session_open_prompts(&s, false, &e);
+    ok = comm_agree(ok, &e);
     const char *dir = c->trainer.validation_data_dir;
     if (ok) {
+        if (!first) stop_quiet();
         stop_catch();
         stop_during(*dir ? "stopping; the answers so far stay in %.120s"
                          : "stopping; the answers so far are lost (trainer.validation_data_dir keeps them)%.0s",
                     dir);
         progress_start(&bar, stderr, 0, eval_answers(&s));
         bar.unit = "answers";
-        on_progress(&bar, 0, bar.total);
-        ok = evaluate_to(&s, &r, &(struct eval_options){ dir, 0, on_progress, &bar }, &e);
+        bar.tty = bar.tty && first;
+        if (first) on_progress(&bar, 0, bar.total);
+        ok = evaluate_to(&s, &r, &(struct eval_options){ dir, 0, first ? on_progress : NULL, &bar }, &e);
         progress_clear(&bar);
     }
     bool stopped = ok && r.halted;
-    if (stopped && *dir)
+    if (stopped && *dir && first)
         fprintf(stderr, "stopped: %d of %d answers are in %s; the same command continues with the others\n", r.answers,
                 eval_answers(&s), dir);
-    else if (ok && !stopped) ok = print_result(&r, &s, json, &e);
+    else if (ok && !stopped) ok = comm_agree(!first || print_result(&r, &s, json, &e), &e);
     session_close(&s);
-    return !ok ? cmd_fail(&e) : stopped ? 130 : 0;
+    int status = !ok ? cmd_fail(&e) : stopped ? 130 : 0;
+    comm_close();
+    return status;
 }
 
 int cmd_eval(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "engine/comm/comm.h"
 #include "engine/train/rollout_dump.h"
 #include "base/number.h"
 #include <errno.h>
@@ -187,22 +188,79 @@ static void put_line(struct str *o, const struct answers *x, const struct group 
     str_free(&text);
 }
 
+static struct answer answer_of(const struct trajectory *r)
+{
+    return (struct answer){ .have = true,
+                            .correct = r->correct,
+                            .well_formed = r->well_formed,
+                            .calls = r->seq.calls,
+                            .length = trajectory_len(r),
+                            .reward = r->seq.reward };
+}
+
+static void append(struct answers *x, struct answer *a, const char *line, size_t n)
+{
+    a->at = ftello(x->f);
+    a->bytes = (int)n;
+    if (fwrite(line, 1, n, x->f) != n || fflush(x->f)) x->failed = true;
+}
+
 void answers_put(struct answers *x, const struct group *g, const struct trajectory *r, int prompt, int k)
 {
     struct answer *a = answers_at(x, prompt, k);
-    *a = (struct answer){ .have = true,
-                          .correct = r->correct,
-                          .well_formed = r->well_formed,
-                          .calls = r->seq.calls,
-                          .length = trajectory_len(r),
-                          .reward = r->seq.reward };
+    *a = answer_of(r);
     if (!x->f) return;
     struct str line = { 0 };
     put_line(&line, x, g, r, prompt, k);
-    a->at = ftello(x->f);
-    a->bytes = (int)line.n;
-    if (fwrite(line.p, 1, line.n, x->f) != line.n || fflush(x->f)) x->failed = true;
+    append(x, a, line.p, line.n);
     str_free(&line);
+}
+
+/* An answer between ranks; its line follows. */
+struct answer_record {
+    double reward;
+    int32_t prompt, k, correct, well_formed, calls, length, bytes, zero;
+};
+
+void answers_send(struct answers *x, const struct group *g, const struct trajectory *r, int prompt, int k,
+                  struct str *out)
+{
+    struct answer a = answer_of(r);
+    struct str line = { 0 };
+    answers_put(x, g, r, prompt, k);
+    if (x->lines) put_line(&line, x, g, r, prompt, k);
+    struct answer_record y = { a.reward, prompt, k, a.correct, a.well_formed, a.calls, a.length, (int32_t)line.n, 0 };
+    str_put(out, (const char *)&y, sizeof y);
+    if (line.n) str_put(out, line.p, line.n);
+    str_free(&line);
+}
+
+bool answers_take(struct answers *x, const char *p, size_t n, struct err *e)
+{
+    for (size_t at = 0; at < n;) {
+        struct answer_record y;
+        if (n - at < sizeof y) return fail(e, "the message ends within a record");
+        memcpy(&y, p + at, sizeof y);
+        at += sizeof y;
+        if (y.prompt < 0 || y.prompt >= x->prompts || y.k < 0 || y.k > x->samples || y.bytes < 0 ||
+            (size_t)y.bytes > n - at || (y.correct & ~1) || (y.well_formed & ~1) || y.calls < 0 || y.length < 0)
+            return fail(e, "an answer to prompt %d is not valid", y.prompt);
+        struct answer *a = answers_at(x, y.prompt, y.k);
+        if (a->have) return fail(e, "an answer to prompt %d comes twice", y.prompt);
+        *a = (struct answer){ .have = true, .correct = y.correct, .well_formed = y.well_formed, .calls = y.calls,
+                              .length = y.length, .reward = y.reward };
+        if (x->f) append(x, a, p + at, (size_t)y.bytes);
+        at += (size_t)y.bytes;
+    }
+    return true;
+}
+
+void answers_share(struct answers *x)
+{
+    x->lines = x->f != NULL;
+    comm_bcast(&x->known, sizeof x->known, 0);
+    comm_bcast(&x->lines, sizeof x->lines, 0);
+    comm_bcast(x->a, (size_t)x->prompts * (size_t)(x->samples + 1) * sizeof *x->a, 0);
 }
 
 /* Replaces the file by one with its lines in the order of prompts. */

@@ -27,6 +27,7 @@ struct answers {
     char *path;
     struct lock lock;
     bool failed;                            /* a line could not be written */
+    bool lines;                             /* a rank has a file: answers travel with their lines */
 };
 
 /* dir "": in memory alone. Else opens dir/{step}.jsonl; dir/{step}.of states the weights, prompts and settings it
@@ -40,6 +41,13 @@ static inline struct answer *answers_at(const struct answers *x, int prompt, int
 }
 /* Adds a graded rollout; its line is written and flushed. */
 void answers_put(struct answers *x, const struct group *g, const struct trajectory *r, int prompt, int k);
+/* The same on a rank without the file: the answer is also appended to out, which answers_take of the others reads. */
+void answers_send(struct answers *x, const struct group *g, const struct trajectory *r, int prompt, int k,
+                  struct str *out);
+/* Adds the answers that another rank has sent. False: the bytes are no such message. */
+bool answers_take(struct answers *x, const char *p, size_t n, struct err *e);
+/* Gives the other ranks what rank 0 has read from its file. Called by all. */
+void answers_share(struct answers *x);
 /* If all answers are there, sorts the file by prompt: an evaluation stopped anywhere and continued ends with the same
  * bytes. False: disk full, ... */
 bool answers_close(struct answers *x, struct err *e);

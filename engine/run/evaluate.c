@@ -2,9 +2,11 @@
  * depend on the order in which they end. */
 #include "engine/run/evaluate.h"
 #include "base/clock.h"
-#include "base/stop.h"
+#include "engine/comm/comm.h"
 #include "engine/run/eval_answers.h"
+#include "engine/train/deal.h"
 #include "engine/train/grade.h"
+#include "engine/train/prompt_queue.h"
 #include "base/utf8.h"
 #include <math.h>
 #include <stdlib.h>
@@ -80,6 +82,10 @@ struct eval {
     struct sequence **seq;          /* of running[n] */
     int n;
     int done;
+    bool greedy;                    /* the answers that are being sampled */
+    int *prompt;                    /* the prompts of this part */
+    struct group *g;                /* theirs, where this rank runs them */
+    struct str sent;                /* the answers of this part for the other ranks */
 };
 
 /* Grades and keeps each answer as soon as it has ended, so that an evaluation that is stopped loses little. */
@@ -88,8 +94,10 @@ static void take_ended(struct eval *v)
     for (int i = 0; i < v->n; i++) {
         struct running *r = &v->running[i];
         if (!r->g || v->seq[i]->finish == FINISH_NONE) continue;
-        trajectory_grade(r->g, r->g->traj[r->at], v->s);
-        answers_put(&v->x, r->g, r->g->traj[r->at], r->prompt, r->k);
+        struct trajectory *t = r->g->traj[r->at];
+        trajectory_grade(r->g, t, v->s);
+        if (comm_ranks() == 1) answers_put(&v->x, r->g, t, r->prompt, r->k);
+        else answers_send(&v->x, r->g, t, r->prompt, r->k, &v->sent);
         r->g = NULL;
         v->done++;
     }
@@ -103,45 +111,86 @@ static void on_ended(void *ctx, int done, int total)
     if (v->how->progress) v->how->progress(v->how->ctx, v->done, v->x.prompts * (v->x.samples + 1));
 }
 
-/* Samples the missing answers to prompts [from, from + n). */
-static void run_some(struct eval *v, struct eval_result *res, int from, int n, bool greedy)
+static int answers_of(const struct eval *v) { return v->greedy ? 1 : v->x.samples; }
+static int first_of(const struct eval *v) { return v->greedy ? v->x.samples : 0; }
+
+static int missing(const struct eval *v, int prompt)
 {
-    int samples = greedy ? 1 : v->x.samples, first = greedy ? v->x.samples : 0;
-    struct group *g = xcalloc((size_t)n, sizeof *g);
-    v->seq = xcalloc((size_t)n * (size_t)samples, sizeof *v->seq);
-    v->running = xcalloc((size_t)n * (size_t)samples, sizeof *v->running);
-    v->n = 0;
-    for (int i = 0; i < n; i++) {
-        int missing = 0;
-        for (int j = 0; j < samples; j++) missing += !answers_at(&v->x, from + i, first + j)->have;
-        if (!missing) continue;
-        open_prompt(&g[i], v->s, from + i, greedy, samples);
-        for (int j = 0; j < samples; j++) {
-            if (answers_at(&v->x, from + i, first + j)->have) continue;
-            v->running[v->n] = (struct running){ &g[i], j, from + i, first + j };
-            v->seq[v->n++] = &g[i].traj[j]->seq;
-        }
+    int n = 0;
+    for (int j = 0; j < answers_of(v); j++) n += !answers_at(&v->x, prompt, first_of(v) + j)->have;
+    return n;
+}
+
+/* This rank takes a prompt of the part. */
+static int take_prompt(void *ctx, int item, struct sequence ***seq)
+{
+    struct eval *v = ctx;
+    int prompt = v->prompt[item], from = v->n;
+    open_prompt(&v->g[item], v->s, prompt, v->greedy, answers_of(v));
+    for (int j = 0; j < answers_of(v); j++) {
+        if (answers_at(&v->x, prompt, first_of(v) + j)->have) continue;
+        v->running[v->n] = (struct running){ &v->g[item], j, prompt, first_of(v) + j };
+        v->seq[v->n++] = &v->g[item].traj[j]->seq;
     }
-    struct rollout_stats stats = { 0 };
+    *seq = v->seq + from;
+    return v->n - from;
+}
+
+/* Gives all ranks the answers of this part. */
+static void exchange(struct eval *v)
+{
+    struct comm_parts all;
+    struct err e;
+    if (comm_ranks() == 1) return;
+    comm_gather(&all, v->sent.p, v->sent.n);
+    for (int r = 0; r < comm_ranks(); r++)
+        if (r != comm_rank() &&
+            !answers_take(&v->x, all.p + all.begin[r], all.begin[r + 1] - all.begin[r], &e))
+            die("answers that rank %d sent: %s", r, e.text);
+    comm_parts_free(&all);
+    str_free(&v->sent);
+    v->sent = (struct str){ 0 };
+    v->done = 0;
+    for (int64_t i = 0; i < (int64_t)v->x.prompts * (v->x.samples + 1); i++) v->done += v->x.a[i].have;
+}
+
+/* Samples the missing answers to prompts [from, from + n). */
+static void run_some(struct eval *v, struct eval_result *res, int from, int n)
+{
+    struct rollout_config rule = session_eval_sampling(v->s, v->greedy);
+    struct prompt_queue q = { .open = take_prompt, .ended = on_ended, .ctx = v };
+    double *cost = xcalloc((size_t)n, sizeof *cost);
+    int open = 0;
+    v->prompt = xcalloc((size_t)n, sizeof *v->prompt);
+    v->g = xcalloc((size_t)n, sizeof *v->g);
+    v->seq = xcalloc((size_t)n * (size_t)answers_of(v), sizeof *v->seq);
+    v->running = xcalloc((size_t)n * (size_t)answers_of(v), sizeof *v->running);
+    v->n = 0;
+    for (int i = from; i < from + n; i++) {
+        if (!missing(v, i)) continue;
+        cost[open] = deal_prompt_cost(v->s->val.rows.n ? v->s->val.prompt[i].n : 0, 0, missing(v, i)) + missing(v, i);
+        v->prompt[open++] = i;
+    }
     /* calls on_ended for each that has ended, not for those given up */
-    if (v->n) rollout_run(v->s->ro, v->seq, v->n, false, on_ended, v, &stats);
-    res->generated += stats.generated;
-    res->halted = stats.halted;
-    for (int i = 0; i < n; i++) if (g[i].n) group_end(&g[i], v->s);
+    if (open) prompt_queue_run(&q, v->s->ro, &rule, cost, open, open, false);
+    exchange(v);
+    res->generated += q.stats.generated;
+    res->halted = comm_any(q.stats.halted);
+    for (int i = 0; i < n; i++) if (v->g[i].n) group_end(&v->g[i], v->s);
     free(v->seq);
     free(v->running);
-    free(g);
+    free(v->g);
+    free(v->prompt);
+    free(cost);
 }
 
 static void run(struct eval *v, struct eval_result *res, bool greedy)
 {
-    struct rollout_config c = session_eval_sampling(v->s, greedy);
-    c.halt = &run_stop;
-    rollout_set(v->s->ro, &c);
+    v->greedy = greedy;
     /* in parts, to hold fewer rollouts at once; a sample does not depend on what runs beside it */
     for (int from = 0, n; from < v->x.prompts && !res->halted; from += n) {
         n = v->x.prompts - from < EVAL_AT_ONCE ? v->x.prompts - from : EVAL_AT_ONCE;
-        run_some(v, res, from, n, greedy);
+        run_some(v, res, from, n);
     }
 }
 
@@ -160,15 +209,20 @@ bool evaluate_to(struct session *s, struct eval_result *r, const struct eval_opt
     struct eval v = { .s = s, .how = how };
     double start = seconds();
     *r = (struct eval_result){ 0 };
-    bool ok = answers_open(&v.x, s, how->dir, how->step, eval_prompts(s), s->c->rollout.val_kwargs_n, e);
+    bool ok = answers_open(&v.x, s, comm_first() ? how->dir : "", how->step, eval_prompts(s),
+                           s->c->rollout.val_kwargs_n, e);
+    ok = comm_agree(ok, e);
+    answers_share(&v.x);
     r->known = v.done = v.x.known;
     if (ok) run(&v, r, false);
     if (ok && !r->halted) run(&v, r, true);
     r->answers = v.done;
     if (ok && !r->halted) sum_up(&v, r);
+    comm_sum_counts(&r->generated, 1);
     r->wall_s = seconds() - start;
     struct err late;
-    return answers_close(&v.x, ok ? e : &late) && ok;
+    bool closed = answers_close(&v.x, ok ? e : &late);
+    return ok && comm_agree(closed, e);
 }
 
 void evaluate(struct session *s, struct eval_result *r, void (*progress)(void *, int, int), void *ctx)

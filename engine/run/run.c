@@ -107,10 +107,11 @@ static bool run_eval(struct session *s, struct eval_result *r, int step)
     p.unit = "answers";
     p.tty = p.tty && first;
     if (show) show(&p, 0, p.total);
-    struct eval_options how = { first ? s->c->trainer.validation_data_dir : "", step, show, &p };
+    struct eval_options how = { s->c->trainer.validation_data_dir, step, show, &p };
     struct err why;
     bool kept = evaluate_to(s, r, &how, &why);
-    if (!kept) fprintf(stderr, "warning: the answers of the evaluation of step %d are not kept: %s\n", step, why.text);
+    if (!kept && first)
+        fprintf(stderr, "warning: the answers of the evaluation of step %d are not kept: %s\n", step, why.text);
     if (!kept && !r->answers) evaluate(s, r, show, &p);
     progress_clear(&p);
     r->halted = comm_any(r->halted);

@@ -19,7 +19,6 @@ enum { ABSENT, HERE, SAME };
 
 struct traj_record {
     double score, reward;
-    int64_t scope;
     uint32_t step, prompt, rollout;
     int32_t prompt_len, n, calls, calls_spent, parent, branch_pos, born;
     int32_t orig, idx, rank, round;
@@ -56,7 +55,7 @@ static struct traj_record record_of(const struct trajectory *r)
 {
     const struct sequence *q = &r->seq;
     return (struct traj_record){
-        .score = r->score, .reward = q->reward, .scope = q->scope, .step = q->step, .prompt = q->prompt,
+        .score = r->score, .reward = q->reward, .step = q->step, .prompt = q->prompt,
         .rollout = q->rollout, .prompt_len = q->prompt_len, .n = q->n, .calls = q->calls,
         .calls_spent = q->calls_spent, .parent = q->parent, .branch_pos = q->branch_pos, .born = q->born,
         .orig = r->orig, .idx = r->idx, .rank = r->rank, .round = r->round, .finish = (uint8_t)q->finish,
@@ -134,7 +133,7 @@ static bool valid(const struct reader *x, const struct traj_record *y, const str
 {
     const struct sequence *first = &g->traj[0]->seq;
     bool ok = y->prompt_len == first->prompt_len && y->n >= y->prompt_len && y->n <= x->most->max_len &&
-              y->prompt == g->number && y->step == first->step && y->scope == first->scope;
+              y->prompt == g->number && y->step == first->step;
     ok = ok && y->born >= y->prompt_len && y->born <= y->n && y->branch_pos >= 0 && y->branch_pos <= y->n &&
          y->calls >= 0 && y->calls <= y->n && y->calls_spent >= 0 && y->finish <= FINISH_LENGTH;
     ok = ok && y->orig >= -1 && y->orig < at && y->parent == y->orig && y->rank >= 0 && y->round >= 0 &&
@@ -172,6 +171,7 @@ static bool take_tokens(struct reader *x, struct sequence *q, const struct seque
     int len = n - prompt->n;
     size_t bytes = (size_t)len;
     sequence_begin(q, prompt->ids, prompt->n);
+    q->scope = prompt->scope;
     if (bytes * (sizeof *q->ids + 1 + 2 * sizeof(acc_t)) > x->left)
         return fail(x->e, "the message ends within %d tokens", len);
     for (int i = 0; i < len; i++) sequence_put(q, 0, true, 0, 0);
@@ -190,7 +190,6 @@ static void set_fields(struct trajectory *r, const struct traj_record *y)
     q->step = y->step;
     q->prompt = y->prompt;
     q->rollout = y->rollout;
-    q->scope = y->scope;
     q->prompt_len = y->prompt_len;
     q->calls_spent = y->calls_spent;
     q->parent = y->parent;
@@ -262,6 +261,7 @@ static bool take_group(struct reader *x, struct group *g, int n, int from)
     to->owner = from;
     to->next_rollout = y.next_rollout;
     sequence_begin(&prompt, to->traj[0]->seq.ids, to->traj[0]->seq.prompt_len);
+    prompt.scope = to->traj[0]->seq.scope;              /* of this process, like the pages of the task's corpus */
     bool ok = true;
     for (int j = 0; ok && j < y.n; j++) ok = take_trajectory(x, to, j, &prompt);
     sequence_free(&prompt, NULL);

@@ -1,103 +1,58 @@
-/* initial_rollouts.c: a rank takes whole prompts from the queue of comm.h, its own and then, when it runs dry, those
- * that another one has not started. What a rollout samples does not depend on who runs it. */
+/* initial_rollouts.c: the initial rollouts of a step. A rank owns the prompts that it has run: it keeps their pages. */
 #include "engine/train/initial_rollouts.h"
 #include "base/clock.h"
-#include "base/stop.h"
 #include "engine/comm/comm.h"
 #include "engine/train/deal.h"
 #include "engine/train/exchange.h"
 #include "engine/train/grade.h"
+#include "engine/train/prompt_queue.h"
 #include "engine/train/rescore.h"
-#include "base/arith.h"
 #include <stdlib.h>
 
-/* The prompts of the step as this rank takes them. */
+/* The step's prompts as this rank takes them. */
 struct intake {
     struct trainer *t;
     struct group *g;
-    int *dealt_to;                  /* [n] rank; NULL: one rank */
-    int dealt;                      /* prompts dealt to this rank */
-    int taken;
-    struct sequence **seq;          /* [have] of the prompts taken and not yet handed over */
-    int have;
-    struct step_sums *z;
+    struct sequence **seq;          /* of the prompt taken last */
 };
 
-/* Deals the prompts; waits for all ranks. */
-static void deal(struct intake *x, int n)
+static int open_prompt(void *ctx, int p, struct sequence ***seq)
 {
-    const struct config *c = x->t->c;
-    double *cost = xcalloc((size_t)n + 1, sizeof *cost), start = seconds();
-    struct deal d;
-    for (int i = 0; i < n; i++)
-        cost[i] = deal_prompt_cost(x->g[i].traj[0]->seq.prompt_len, x->t->response_length, x->g[i].initial);
-    deal_prompts(&d, cost, n, c->actor.ppo_mini_batch_size, comm_ranks(), deal_rule_default);
-    x->dealt_to = xcalloc((size_t)n + 1, sizeof *x->dealt_to);
-    for (int r = 0; r < comm_ranks(); r++)
-        for (int k = d.begin[r]; k < d.begin[r + 1]; k++) x->dealt_to[d.item[k]] = r;
-    x->dealt = d.begin[comm_rank() + 1] - d.begin[comm_rank()];
-    comm_work_begin(d.item, d.begin);
-    x->z->t_rank_wait += seconds() - start;
-    deal_free(&d);
-    free(cost);
-}
-
-/* Takes the next prompt. False: all are taken. */
-static bool take_prompt(struct intake *x)
-{
-    int p = comm_work_next();
-    if (p < 0) return false;
+    struct intake *x = ctx;
     struct group *g = &x->g[p];
     const struct config *c = x->t->c;
     g->owner = comm_rank();
-    x->taken++;
-    x->z->stolen_prompts += x->dealt_to[p] != comm_rank();
-    x->seq = xrealloc(x->seq, (size_t)(x->have + g->initial) * sizeof *x->seq);
     for (int j = 0; j < g->initial; j++) {
         g->traj[j]->seq.unread = p >= branched_prompts(c) || !branched_mini_batch(c, x->t->step, 0);
-        x->seq[x->have++] = &g->traj[j]->seq;
+        x->seq[j] = &g->traj[j]->seq;
     }
-    return true;
-}
-
-static int more(void *ctx, struct sequence ***seq)
-{
-    struct intake *x = ctx;
-    x->have = 0;
-    if (!take_prompt(x)) return 0;
     *seq = x->seq;
-    return x->have;
+    return g->initial;
 }
 
 static void progress(void *ctx, int done, int total)
 {
     const struct intake *x = ctx;
-    (void)total;
-    trainer_progress(x->t, "rollouts", done, MAX(x->dealt, x->taken) * x->g[0].initial);
+    trainer_progress(x->t, "rollouts", done, total);
 }
 
 /* Samples; run_stop gives it up. */
-static void sample(struct intake *x, int n, struct rollout_stats *stats)
+static void sample(struct trainer *t, struct group *g, int n, struct prompt_queue *q)
 {
-    struct trainer *t = x->t;
-    struct rollout_config r = session_sampling(t->s);
+    const struct config *c = t->c;
+    struct rollout_config rule = session_sampling(t->s);
+    struct intake x = { t, g, xcalloc((size_t)g[0].initial, sizeof *x.seq) };
+    double *cost = xcalloc((size_t)n, sizeof *cost);
+    for (int i = 0; i < n; i++) {
+        g[i].owner = -1;
+        cost[i] = deal_prompt_cost(g[i].traj[0]->seq.prompt_len, t->response_length, g[i].initial);
+    }
     comm_doing("sampling");
-    deal(x, n);
-    /* Before a rank takes prompts of another one, every rank has taken as many of its own as it can start at once. */
-    while (x->have < r.max_seqs && x->taken < x->dealt && take_prompt(x)) {}
-    comm_barrier();
-    r.halt = &run_stop;
-    r.more = more;
-    r.more_ctx = x;
-    rollout_set(t->s->ro, &r);
-    rollout_run(t->s->ro, x->seq, x->have, t->c->algorithm.adv_estimator == ALGO_APPO, progress, x, stats);
-    r.more = NULL;
-    r.halt = NULL;                                       /* branches belong to a step that is finished */
-    rollout_set(t->s->ro, &r);
-    /* what nobody has started shall not be started: the step is given up */
-    while (stats->halted && comm_work_next() >= 0) {}
-    free(x->seq);
-    free(x->dealt_to);
+    *q = (struct prompt_queue){ .open = open_prompt, .ended = progress, .ctx = &x };
+    prompt_queue_run(q, t->s->ro, &rule, cost, n, c->actor.ppo_mini_batch_size,
+                     c->algorithm.adv_estimator == ALGO_APPO);
+    free(cost);
+    free(x.seq);
 }
 
 /* Scores this rank's rollouts under pi_old by the scorer's kernels. */
@@ -113,22 +68,21 @@ static void score_own(struct trainer *t, struct group *g, int n, struct step_sum
 
 void initial_rollouts(struct trainer *t, struct group *g, int n, struct step_sums *z)
 {
-    struct intake x = { .t = t, .g = g, .z = z };
-    struct rollout_stats stats;
+    struct prompt_queue q;
     bool score = t->score_old && trainer_updates(t->c) > 1;
-    double start = seconds(), waited = z->t_rank_wait;
-    for (int i = 0; i < n; i++) g[i].owner = -1;
-    sample(&x, n, &stats);
-    z->t_gen += seconds() - start - (z->t_rank_wait - waited);
-    sums_add_run(z, &stats);
+    double start = seconds();
+    sample(t, g, n, &q);
+    z->t_gen += seconds() - start - q.wait_s;
+    z->t_rank_wait += q.wait_s;
+    z->stolen_prompts += q.stolen;
+    sums_add_run(z, &q.stats);
     start = seconds();
-    for (int i = 0; i < n; i++)
-        for (int j = 0; !stats.halted && group_own(&g[i]) && j < g[i].initial; j++)
-            trajectory_grade(&g[i], g[i].traj[j], t->s);
+    for (int i = 0; i < n && !q.stats.halted; i++)
+        for (int j = 0; group_own(&g[i]) && j < g[i].initial; j++) trajectory_grade(&g[i], g[i].traj[j], t->s);
     z->t_reward += seconds() - start;
-    if (score && !stats.halted) score_own(t, g, n, z);
+    if (score && !q.stats.halted) score_own(t, g, n, z);
     start = seconds();
-    t->halted = comm_any(stats.halted);
+    t->halted = comm_any(q.stats.halted);
     if (!t->halted) exchange_groups(g, n, t->s);
     sums_add_wait(z, seconds() - start);
     for (int i = 0; score && !t->halted && i < n; i++)
