@@ -21,6 +21,20 @@ static struct {
     struct dev_counts count;
 } dev;
 
+int gpu_count(void)
+{
+    int n = 0;
+    return cudaGetDeviceCount(&n) == cudaSuccess ? n : 0;
+}
+
+void gpu_choose(int device)
+{
+    int d;
+    if (dev.open && cudaGetDevice(&d) == cudaSuccess && d != device)
+        die("GPU %d is in use already, and %d is to be used", d, device);
+    CU(cudaSetDevice(device));
+}
+
 /* One message for each reason why there is no usable GPU. */
 static void no_gpu(cudaError_t e)
 {
@@ -86,9 +100,13 @@ void *dev_alloc(size_t bytes)
     die("out of GPU memory: %zu bytes asked for, %zu of %zu free on %s", bytes, left, total, dev.name);
 }
 
+static void (*after_wait)(void);
+void queue_check(void (*check)(void)) { after_wait = check; }
+
 /* The stream is idle: both halves of the ring are free. */
 static void synced(void)
 {
+    if (after_wait) after_wait();
     dev.count.syncs++;
     dev.half_busy[0] = dev.half_busy[1] = false;
 }

@@ -44,6 +44,11 @@ extern "C" {
 
 /* The stream that every operation runs on, in the order of the calls. */
 cudaStream_t queue(void);
+/* The GPUs that this process may use; 0: none. Which of them it uses is chosen before the first other call. */
+int gpu_count(void);
+void gpu_choose(int device);
+/* Called after each wait of the host for the device, before it uses what it waited for. */
+void queue_check(void (*check)(void));
 
 /* True between dev_dry_begin() and dev_dry_end(): LAUNCH, copies and products do nothing, scratch() only notes the
  * size, pointers must not be followed. */

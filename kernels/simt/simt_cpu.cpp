@@ -3,6 +3,7 @@
  * so that it can be filled with NaN between launches. */
 #include "kernels/cuda/simt.h"
 #include "kernels/simt/simt_memory.h"
+#include "kernels/simt/simt_stream.h"
 #include <omp.h>
 #include <sys/mman.h>
 #if defined(__SANITIZE_ADDRESS__)
@@ -236,6 +237,7 @@ void simt_run_grid(dim3 g, dim3 b, simt_kernel k)
         run_once(g, b, &k);
         return;
     }
+    std::lock_guard<std::recursive_mutex> held(simt_memory_lock);
     simt_memory_save();
     run_once(g, b, &k);
     if (caught[0]) return;

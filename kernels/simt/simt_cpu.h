@@ -80,13 +80,16 @@ void simt_run_grid(dim3 g, dim3 b, simt_kernel k);
 #include "kernels/simt/simt_math.h"
 #include "kernels/simt/simt_runtime.h"
 
-/* The closure holds the arguments as they are now: a launch that is being captured runs later, any number of times. */
+/* The closure holds the arguments as they are now, as a launch on a GPU does: a launch that is being captured, or that
+ * waits in its stream, runs later. */
 template <class F>
 static inline void simt_launch(cudaStream_t queue, dim3 g, dim3 b, const char *name, size_t smem, const F &f)
 {
     simt_do(queue, [=] { simt_run_grid(g, b, { name, [](void *p) { (*(const F *)p)(); }, (void *)&f, smem }); });
 }
+template <class F, class... A> static inline auto simt_bind(F f, A... a) { return [=] { f(a...); }; }
 #define LAUNCH(kernel, grid, block, smem, queue, ...) do { \
-        auto simt_f_ = [=] { (kernel)(__VA_ARGS__); }; \
-        if (!dry_run()) simt_launch(queue, grid, block, #kernel, (size_t)(smem), simt_f_); \
+        auto simt_f_ = [=](auto... a_) { (kernel)(a_...); }; \
+        if (!dry_run()) \
+            simt_launch(queue, grid, block, #kernel, (size_t)(smem), simt_bind(simt_f_, ##__VA_ARGS__)); \
     } while (0)

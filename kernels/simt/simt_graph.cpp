@@ -1,48 +1,9 @@
-/* simt_graph.cpp: streams and graphs of the shim. A graph is a list of closures in the order of the calls; they hold
+/* simt_graph.cpp: captures and graphs of the shim. A graph is a list of closures in the order of the calls; they hold
  * addresses and sizes as they were at the capture, so a graph that outlives what it points to reads freed memory here
  * as it would on a GPU. */
-#include "kernels/cuda/simt.h"
-#include <deque>
-#include <vector>
-
-struct simt_graph { std::vector<std::function<void()>> work; };
-struct simt_stream {
-    simt_graph *capture;
-    bool spoilt, late;
-    std::deque<std::function<void()>> kept;     /* late: not done yet */
-    uint64_t done;
-};
+#include "kernels/simt/simt_stream.h"
 
 static thread_local simt_stream *mine;          /* the stream this thread captures */
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
-{
-    static bool first = true;
-    *s = new simt_stream();
-    (*s)->late = !first && simt_late();
-    first = false;
-    return cudaSuccess;
-}
-
-uint64_t simt_given(cudaStream_t s) { return s ? s->done + s->kept.size() : 0; }
-
-void simt_catch_up(cudaStream_t s, uint64_t given)
-{
-    while (s && s->done < given && !s->kept.empty()) {
-        const std::function<void()> work = std::move(s->kept.front());
-        s->kept.pop_front();
-        s->done++;
-        work();
-    }
-}
-
-
-void simt_do(cudaStream_t s, std::function<void()> work)
-{
-    if (s && s->capture) s->capture->work.push_back(std::move(work));
-    else if (s && s->late) s->kept.push_back(std::move(work));
-    else work();
-}
 
 bool simt_rejects()
 {
@@ -88,7 +49,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned lon
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s)
 {
     if (simt_capturing(s)) return cudaErrorStreamCaptureUnsupported;
-    for (const std::function<void()> &f : e->work) f();
+    /* one by one: a stream with work left keeps them, and the graph may be gone when it comes to them */
+    for (const std::function<void()> &f : e->work) simt_do(s, f);
     return cudaSuccess;
 }
 

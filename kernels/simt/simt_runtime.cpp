@@ -2,6 +2,7 @@
  * launch can be run twice. */
 #include "kernels/cuda/simt.h"
 #include "kernels/simt/simt_memory.h"
+#include "kernels/simt/simt_stream.h"
 
 struct piece { piece *next; char *p, *kept; size_t bytes; };
 static piece *pieces;
@@ -11,7 +12,23 @@ static struct {
     int major = 9, minor = 0;
     size_t memory = (size_t)140 << 30, used;
     long lost;
+    int devices = 8, mine;
+    std::vector<int> visible;
 } gpu;
+
+/* The devices that CUDA_VISIBLE_DEVICES names, up to the first that there is not. */
+static void read_visible()
+{
+    const char *s = getenv("CUDA_VISIBLE_DEVICES");
+    for (int d = 0; !s && d < gpu.devices; d++) gpu.visible.push_back(d);
+    while (s && *s) {
+        char *end;
+        const long d = strtol(s, &end, 10);
+        if (end == s || d < 0 || d >= gpu.devices) break;
+        gpu.visible.push_back((int)d);
+        s = end + (*end == ',');
+    }
+}
 
 static void read_gpu()
 {
@@ -24,9 +41,11 @@ static void read_gpu()
         else if (!strncmp(s, "old-driver", 10)) gpu.old_driver = true;
         else if (!strncmp(s, "late", 4)) gpu.late = true;
         else if (sscanf(s, "memory=%zu", &bytes) == 1) gpu.memory = bytes;
-        else if (sscanf(s, "cc=%d.%d", &gpu.major, &gpu.minor) != 2 && sscanf(s, "lost=%ld", &gpu.lost) != 1)
+        else if (sscanf(s, "cc=%d.%d", &gpu.major, &gpu.minor) != 2 && sscanf(s, "lost=%ld", &gpu.lost) != 1 &&
+                 sscanf(s, "devices=%d", &gpu.devices) != 1)
             die("APPO_SIMT_GPU: %s", s);
     }
+    read_visible();
 }
 
 /* The result of this call if the GPU is lost by now, or is lost with it. */
@@ -44,6 +63,8 @@ const char *cudaGetErrorString(cudaError_t e)
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice: return "invalid device ordinal";
+    case cudaErrorNotReady: return "device not ready";
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
     case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
     case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
@@ -58,16 +79,39 @@ cudaError_t cudaDriverGetVersion(int *version)
     *version = gpu.none ? 0 : gpu.old_driver ? 11040 : 13000;
     return cudaSuccess;
 }
-cudaError_t cudaGetDevice(int *d)
+static cudaError_t usable()
 {
     read_gpu();
-    *d = 0;
-    return gpu.none ? cudaErrorNoDevice : gpu.old_driver ? cudaErrorInsufficientDriver : cudaSuccess;
+    if (gpu.none || gpu.visible.empty()) return cudaErrorNoDevice;
+    return gpu.old_driver ? cudaErrorInsufficientDriver : cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    const cudaError_t e = usable();
+    *n = e == cudaSuccess ? (int)gpu.visible.size() : 0;
+    return e;
+}
+cudaError_t cudaSetDevice(int d)
+{
+    const cudaError_t e = usable();
+    if (e != cudaSuccess) return e;
+    if (d < 0 || d >= (int)gpu.visible.size()) return cudaErrorInvalidDevice;
+    if (pieces && d != gpu.mine) die("cudaSetDevice: the shim has one device a process, and memory of it is allocated");
+    gpu.mine = d;
+    return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int *d)
+{
+    const cudaError_t e = usable();
+    *d = gpu.mine;
+    return e;
 }
 
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int d)
 {
-    *p = { "simt", gpu.major, gpu.minor, 132, SIMT_SHARED };
+    if (usable() != cudaSuccess || d < 0 || d >= (int)gpu.visible.size()) return cudaErrorInvalidDevice;
+    *p = { "simt", { "simt" }, gpu.major, gpu.minor, 132, SIMT_SHARED };
+    p->uuid.bytes[15] = (char)gpu.visible[(size_t)d];
     return cudaSuccess;
 }
 
@@ -84,10 +128,14 @@ static void *host(size_t bytes)
     return posix_memalign(&p, 256, bytes ? bytes : 1) ? nullptr : p;
 }
 
+std::recursive_mutex &simt_memory_lock = *new std::recursive_mutex;
+typedef std::lock_guard<std::recursive_mutex> held;
+
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     *p = nullptr;
     if (simt_rejects()) return cudaErrorStreamCaptureUnsupported;
+    held h(simt_memory_lock);
     read_gpu();
     if (bytes > gpu.memory - gpu.used || !(*p = host(bytes))) return cudaErrorMemoryAllocation;
     gpu.used += bytes;
@@ -101,6 +149,8 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 cudaError_t cudaFree(void *p)
 {
     if (simt_rejects()) return cudaErrorStreamCaptureUnsupported;
+    simt_streams_wait();
+    held h(simt_memory_lock);
     for (piece **at = &pieces; *at; at = &(*at)->next) {
         piece *x = *at;
         if (x->p != p) continue;
@@ -113,6 +163,14 @@ cudaError_t cudaFree(void *p)
     }
     if (p) die("cudaFree: %p was not allocated", p);
     return cudaSuccess;
+}
+
+bool simt_memory_holds(const void *p, size_t bytes)
+{
+    held h(simt_memory_lock);
+    for (const piece *x = pieces; x; x = x->next)
+        if ((const char *)p >= x->p && (const char *)p + bytes <= x->p + x->bytes) return true;
+    return false;
 }
 
 struct pinned { pinned *next; char *p; size_t bytes; };
@@ -165,17 +223,23 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         return cudaErrorStreamCaptureUnsupported;
     const cudaError_t e = copied();
     if (e != cudaSuccess) return e;
-    simt_do(s, [=] { memcpy(to, from, bytes); });
+    simt_do(s, [=] {
+        held h(simt_memory_lock);
+        memcpy(to, from, bytes);
+    });
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t s)
 {
-    simt_do(s, [=] { memset(p, byte, bytes); });
+    simt_do(s, [=] {
+        held h(simt_memory_lock);
+        memset(p, byte, bytes);
+    });
     return cudaSuccess;
 }
 
-static cudaError_t waits()
+cudaError_t simt_waits()
 {
     return simt_rejects() ? cudaErrorStreamCaptureUnsupported : gpu.gone ? cudaErrorIllegalAddress : cudaSuccess;
 }
@@ -185,43 +249,6 @@ bool simt_late()
     return gpu.late;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t s)
-{
-    const cudaError_t e = waits();
-    if (e == cudaSuccess) simt_catch_up(s, simt_given(s));
-    return e;
-}
-
-struct simt_event { double ms; cudaStream_t s; uint64_t given; };
-static double clock_ms;
-void simt_passes(double ms) { clock_ms += ms; }
-cudaError_t cudaEventCreate(cudaEvent_t *e) { *e = new simt_event(); return cudaSuccess; }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return cudaEventCreate(e); }
-cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
-{
-    *ms = (float)(to->ms - from->ms);
-    return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
-{
-    simt_do(s, [=] { e->ms = clock_ms; });
-    e->s = s, e->given = simt_given(s);
-    return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t e)
-{
-    const cudaError_t error = waits();
-    if (error == cudaSuccess) simt_catch_up(e->s, e->given);
-    return error;
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
-{
-    const cudaStream_t other = e->s;
-    const uint64_t given = e->given;
-    simt_do(s, [=] { simt_catch_up(other, given); });
-    return cudaSuccess;
-}
 
 void simt_memory_save()
 {
