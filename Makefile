@@ -13,6 +13,9 @@ CC      ?= gcc
 # ranks: MPI=1 links the MPI that pkg-config finds under MPI_PKG (Open MPI's ompi-c, else MPICH's mpich)
 MPI_PKG ?= $(firstword $(foreach p,ompi-c mpich,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p))))
 MPI     ?= $(if $(MPI_PKG),1,0)
+# NCCL=1: device collectives of the CUDA build by NCCL, whose nccl.h and libnccl lie in NCCL_HOME, in the CUDA toolkit or
+# where the compiler looks; the shim has its own
+NCCL    ?= $(if $(filter simt,$(BACKEND))$(wildcard $(addsuffix /nccl.h,$(NCCL_DIRS))),1,0)
 PKGS     = jansson libpcre2-8 yaml-0.1 sqlite3 zlib snappy libzstd
 # WERROR=1: warnings end the build. The tests and .ci set it; a user's other compiler may warn of other things.
 WERROR  ?= 0
@@ -66,11 +69,13 @@ NVFLAGS  = -std=c++17 -O3 -g -lineinfo -fmad=false $(GPUS) $(NVWARN) -I. -DREAL_
 CXXFLAGS_SIMT = -std=c++17 -O2 -g $(ARCH) -fopenmp -ffp-contract=off -fno-math-errno $(WARN) -Wno-unknown-pragmas \
            -I. -Ikernels/simt/include -DREAL_IS_$(REAL) $(if $(CHECKS),-DAPPO_CHECKS) -MMD -MP
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(shell command -v $(NVCC)))
+NCCL_DIRS = $(NCCL_HOME:%=%/include) $(CUDA_HOME)/include /usr/local/include /usr/include
 ifeq ($(SAN),1)
 CXXFLAGS_SIMT += $(SANFLAGS)
 endif
 ifeq ($(BACKEND),cuda)
-LDLIBS  += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart -lstdc++
+LDLIBS  += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart -lstdc++ \
+           $(if $(filter 1,$(NCCL)),$(NCCL_HOME:%=-L%/lib -Wl$(comma)-rpath$(comma)%/lib) -lnccl)
 else ifeq ($(BACKEND),simt)
 LDLIBS  += -lstdc++
 endif
@@ -121,7 +126,9 @@ src.simt.simt = $(wildcard tests/simt/cases*.cu)
 src.kernels/bench.cpu = $(wildcard kernels/bench/*.c)
 src.kernels/bench.cuda = $(wildcard kernels/bench/cuda/*.c)
 src.kernels/bench.simt = $(src.kernels/bench.cuda)
-src.engine/comm.$(BACKEND) = $(filter-out %/$(if $(filter 1,$(MPI)),no_mpi.c,mpi.c),$(wildcard engine/comm/*.c))
+comm.device = $(if $(filter cpu,$(BACKEND)),device_host.c,$(if $(filter 1,$(NCCL)),device_nccl.cu,no_nccl.c))
+comm.not = $(if $(filter 1,$(MPI)),no_mpi.c,mpi.c) $(filter-out $(comm.device),device_host.c device_nccl.cu no_nccl.c)
+src.engine/comm.$(BACKEND) = $(filter-out $(addprefix %/,$(comm.not)),$(wildcard engine/comm/*.c engine/comm/*.cu))
 sources = $(if $(filter kernels simt kernels/bench engine/comm,$(1)),$(src.$(1).$(BACKEND)),$(wildcard $(1)/*.c))
 # where the object of a source lies; with DEBUG=1 tests ask for APPO_CHECKS, so they have their own
 own    = cmd/build.c engine/comm/%.c %.cu %.cpp $(if $(CHECKS),tests/%)
@@ -197,6 +204,7 @@ $(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_SNAPPY='"$(shell pkg-config --modversio
 ifeq ($(BACKEND),cuda)
 $(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_NVCC='"$(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"'
 endif
+$(BUILD)/engine/comm/device_nccl.o: NVFLAGS += $(NCCL_HOME:%=-I%/include)
 $(BUILD)/engine/comm/mpi.o: ALLFLAGS += $(shell pkg-config --cflags $(MPI_PKG) 2>/dev/null)
 # another MPI, or none, is another program
 $(BUILD)/engine/comm/mpi.o $(BUILD)/engine/comm/no_mpi.o: $(BUILD)/mpi.txt

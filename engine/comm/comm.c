@@ -70,7 +70,7 @@ bool comm_open(const struct comm_options *o, struct err *e)
 {
     bool ok = false;
     int place[2] = { 0, 1 };
-    if (comm_launched() == 1) return true;
+    if (comm_launched() == 1) return device_open(e);
     watch_start(o->timeout_s > 0 ? o->timeout_s : 300);
     stream_start();
     stream_wait(stream_put(&(struct op){ .kind = COMM_OPEN, .p = place, .bytes = o->piece ? o->piece : PIECE,
@@ -80,14 +80,18 @@ bool comm_open(const struct comm_options *o, struct err *e)
     comm.rank = place[0];
     comm.ranks = place[1];
     find_hosts();
-    return watch_join(e);
+    return watch_join(e) && device_open(e);
 }
 
 void comm_close(void)
 {
-    if (!comm.open) return;
+    if (!comm.open) {
+        device_close();
+        return;
+    }
     stream_wait(stream_last());
     if (!watch_close()) return;
+    device_close();
     stream_wait(stream_put(&(struct op){ .kind = COMM_CLOSE }));
     stream_stop();
     watch_stop();

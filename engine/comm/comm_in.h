@@ -1,5 +1,6 @@
 /* comm_in.h: what the parts of engine/comm share, and nobody else: ring.c, work.c, diagnosis.c, stream.c, collective.c,
- * mpi.c or, in a build without MPI, no_mpi.c; device_host.c. The watch has watch_in.h. */
+ * mpi.c or, in a build without MPI, no_mpi.c; device_host.c or, for GPUs, device_nccl.cu or no_nccl.c. The watch has
+ * watch_in.h. */
 #pragma once
 #include "base/err.h"
 #include "engine/comm/comm.h"
@@ -91,6 +92,11 @@ void thread_start(pthread_t *thread, void *(*f)(void *));    /* signals do not r
 void collective_run(struct op *o);
 /* x[i] = from[0][i] + from[1][i] + ..., added in this order */
 void sum_in_order(acc_t *x, const acc_t *const *from, int ranks, size_t n);
+
+/* ---- device_host.c, device_nccl.cu, no_nccl.c: the collectives on device memory ---- */
+/* Chooses this rank's device and connects it to the others'; when the watch has joined. A collective. */
+bool device_open(struct err *e);
+void device_close(void);
 
 /* ---- mpi.c, no_mpi.c: messages between ranks, in the stream's thread. Messages from one rank to another come in
  * their order ---- */

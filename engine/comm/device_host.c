@@ -1,10 +1,18 @@
 /* device_host.c: collectives on device memory that MPI can read: the process's own, where a queued operation works in
- * place. A device with other memory goes through a copy, and its calls wait; a build with NCCL has device_nccl.c
+ * place. A device with other memory goes through a copy, and its calls wait; a build with NCCL has device_nccl.cu
  * instead. */
 #include "engine/comm/comm_in.h"
 #include "kernels/gemm.h"
 #include <stdlib.h>
 #include <string.h>
+
+bool device_open(struct err *e)
+{
+    const char *want = getenv("APPO_COMM");
+    if (!want || !*want) return true;
+    return fail(e, "APPO_COMM=%s: it is nccl, in a build for GPUs that has NCCL; this one has none", want);
+}
+void device_close(void) { }
 
 static bool direct(void) { return !strcmp(dev_name(), "cpu"); }
 
