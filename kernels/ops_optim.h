@@ -8,6 +8,7 @@ extern "C" {
 /* Sum of squares in a fixed order, independent of threads; not finite if any element is not. */
 double op_sumsq(const acc_t *x, int64_t n);
 void op_scale(acc_t *x, double by, int64_t n);
+void op_acc_add(acc_t *x, const acc_t *y, int64_t n);            /* x += y */
 
 /* Where random numbers of stochastic rounding come from. */
 struct round_key {

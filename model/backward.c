@@ -39,16 +39,29 @@ static void layer_back(const struct model *m, const struct acts *s, int l, const
         .rstd = a->rstd1, .n = n, .dim = c->dim });
 }
 
-void model_backward(const struct model *m, struct acts *s, const struct batch *b, const elem_t *dhidden, acc_t *g)
+void model_backward_to(const struct model *m, struct acts *s, const struct batch *b, const elem_t *dhidden,
+                       const struct grad_sink *to)
 {
     const struct model_config *c = &m->c;
     struct pass at = { .n = b->n, .pos = b->pos, .plan = b->plan };
     op_rmsnorm_back((struct rmsnorm_back_args){
-        .dx = s->dres, .dw = g + m->norm, .dy = dhidden, .res = s->res, .w = m->w + m->norm, .rstd = s->rstd, .n = b->n,
-        .dim = c->dim });
+        .dx = s->dres, .dw = to->at(to->ctx, m->norm) + m->norm, .dy = dhidden, .res = s->res, .w = m->w + m->norm,
+        .rstd = s->rstd, .n = b->n, .dim = c->dim });
+    to->done(to->ctx, m->norm);
     for (int l = c->layers - 1; l >= 0; l--) {
+        int64_t from = m->layer[l].norm1;
         layer_again(m, s, l, &at);
-        layer_back(m, s, l, b, g);
+        layer_back(m, s, l, b, to->at(to->ctx, from));
+        to->done(to->ctx, from);
     }
-    op_embed_back(g + m->embed, s->dres, b->ids, b->n, c->dim, c->vocab);
+    op_embed_back(to->at(to->ctx, m->embed) + m->embed, s->dres, b->ids, b->n, c->dim, c->vocab);
+    to->done(to->ctx, 0);
+}
+
+static acc_t *whole(void *g, int64_t from) { (void)from; return g; }
+static void nothing(void *g, int64_t from) { (void)g; (void)from; }
+
+void model_backward(const struct model *m, struct acts *s, const struct batch *b, const elem_t *dhidden, acc_t *g)
+{
+    model_backward_to(m, s, b, dhidden, &(struct grad_sink){ whole, nothing, g });
 }

@@ -103,6 +103,7 @@ static void run(const struct model *m, const struct acts *s, const int *ids, con
 void model_forward(const struct model *m, struct acts *s, const struct batch *b, const struct kv_out *kv)
 {
     struct pass at = { .n = b->n, .pos = b->pos, .plan = b->plan };
+    model_ready(m);
     if (kv) { at.pool = kv->pool; at.layer_stride = kv->layer_stride; at.slot = kv->slot; at.copies = kv->copies; }
     run(m, s, b->ids, &at);
 }

@@ -40,8 +40,13 @@ struct model {
     struct weight_stream *stream;   /* NULL, or what brings w to the device for a forward pass (weight_stream.h) */
     acc_t *freq;                    /* [head_dim / 2], device: rope_freq */
     double query_scale;             /* rope_logit_scale: multiplies queries after the rotation; 1 without YaRN */
+    void (*arrive)(void *ctx);      /* waits for weights that other ranks have computed; NULL: w has them all */
+    void *arrive_ctx;
     uint64_t version;               /* of the weights: code that changes w adds 1; pages of keys and values carry it */
 };
+
+/* Before w is read. Forward passes on packs and model_save call it. */
+static inline void model_ready(const struct model *m) { if (m->arrive) m->arrive(m->arrive_ctx); }
 
 /* Lays out the parameter table and allocates the weights, uninitialised (gaps between tensors are 0). */
 void model_make(struct model *m, const struct model_config *c);

@@ -42,6 +42,7 @@ static void shard_name(struct str *s, int k, int shards)
 
 static void get_weights(acc_t *buf, const struct model *m, int64_t at, int64_t n)
 {
+    if (!m->on_host) model_ready(m);
     if (!m->on_host) model_get(buf, m->w + at, n);
     else for (int64_t i = 0; i < n; i++) buf[i] = (acc_t)elem_to(m->w[at + i]);
 }

@@ -100,6 +100,7 @@ struct config {
         int ppo_mini_batch_size /* prompts */, ppo_epochs;
         enum epoch_order epoch_order;
         enum offload offload;
+        int zero;
         int ppo_max_token_len_per_gpu;
         enum loss_mode policy_loss_loss_mode;
         double clip_ratio_low, clip_ratio_high, clip_ratio_c, top_entropy_quantile;

@@ -199,6 +199,9 @@ const struct key config_keys[] = {
     { "actor.offload", FIELD(actor.offload), RESUME_SPEED, "none", 0, 0, "none,false|optimizer,true",
       "optimizer: AdamW's moments and master weights stay in pinned host memory, and updates walk over them in pieces, "
       "copies beside the work; changes memory and speed only" },
+    { "actor.zero", FIELD(actor.zero), RESUME_SPEED, "0", 0, 2, NULL,
+      "what several ranks share out: 0: nothing; 1: AdamW's moments and master weights; 2: the gradient too; each has "
+      "all weights" },
     { "actor.ppo_max_token_len_per_gpu", FIELD(actor.ppo_max_token_len_per_gpu), RESUME_SPEED, "8192", 2, 268435456,
       NULL,
       "tokens of one forward and backward pass; changes memory and speed only" },

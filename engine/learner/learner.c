@@ -3,6 +3,8 @@
  * sync, to fetch logp and entropy; none if both are NULL. */
 #include "engine/learner/learner.h"
 #include "engine/learner/optimizer.h"
+#include "engine/learner/reduce.h"
+#include "engine/comm/comm.h"
 #include "model/backward.h"
 #include "model/forward.h"
 #include "model/head.h"
@@ -31,7 +33,7 @@ static void lay_out_work(struct learner *l, struct arena *a, enum recompute reco
 
 static void lay_out_state(struct learner *l, struct arena *a)
 {
-    l->g = arena_get(a, (size_t)l->m->count * sizeof(acc_t), "gradient");
+    reduce_lay_out(l, a);
     optimizer_lay_out(l, a);
 }
 
@@ -44,8 +46,17 @@ void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
                            .bf16_moments = r.bf16_moments,
                            .offload = r.offload,
                            .no_master = r.no_master,
+                           .ranks = MAX(1, r.ranks),
+                           .rank = r.rank,
+                           .zero = r.ranks > 1 ? r.zero : 0,
+                           .packs = -1,
                            .state_n = m->count,
                            .seed = r.seed };
+    buckets_make(&l->buckets, m);
+    if (l->zero) {
+        l->state_from = shard_begin(m->count, l->ranks, l->rank);
+        l->state_n = shard_begin(m->count, l->ranks, l->rank + 1) - l->state_from;
+    }
     arena_dry_as(&l->state, "optimizer", elem_bytes);
     arena_dry_as(&l->work, "training", elem_bytes);
     lay_out_state(l, &l->state);
@@ -69,7 +80,9 @@ void learner_make(struct learner *l, struct model *m, struct learner_rule r)
 
 void learner_free(struct learner *l)
 {
+    model_ready(l->m);
     acts_free(&l->acts);
+    buckets_free(&l->buckets);
     optimizer_close(l);
     arena_free(&l->state);
     arena_free(&l->work);
@@ -185,7 +198,9 @@ void learner_score(struct learner *l, const struct pack *p, const struct score_r
     arena_release(&l->work, start);
 }
 
-void learner_zero(struct learner *l) { dev_zero(l->g, (size_t)l->m->count * sizeof *l->g); }
+void learner_zero(struct learner *l) { reduce_begin(l, -1); }
+void learner_begin(struct learner *l, int packs) { reduce_begin(l, packs); }
+void learner_sum(struct learner *l) { reduce_end(l); }
 
 /* Gathers g of the chunk's targets and ge of its rows from the host vectors. */
 static void chunk_coefficients(struct learner *l, const struct pack *p, int64_t from, const struct head_chunk *c,
@@ -207,6 +222,7 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
                   acc_t *logp, acc_t *entropy)
 {
     const struct model *m = l->m;
+    const struct grad_sink to = reduce_sink(l);
     size_t start = arena_mark(&l->work);
     acc_t *numbers = numbers_of(l, p);
     forward(l, m, p, NULL);
@@ -221,7 +237,7 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
         op_dlogits((struct dlogits_args){
             .x = l->logits, .lse = c.lse, .ent = c.ent, .g = dg, .ge = dge, .inv_temp = inv_temp, .begin = c.begin,
             .tgt = c.tgt, .n = c.n, .vocab = m->c.vocab, .ld = vocab_ld(m) });
-        head_back(m, l->head_dx, l->logits, l->head_x, c.n, l->g);
+        head_back(m, l->head_dx, l->logits, l->head_x, c.n, to.at(to.ctx, m->head));
         op_rows_put(l->dhidden, l->head_dx, c.row, c.n, m->c.dim);
         arena_release(&l->work, mark);
     }
@@ -229,22 +245,62 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
     struct batch b = { .n = p->n, .plan = p->plan };
     b.ids = put(&l->work, p->ids, n * sizeof(int), "ids");
     b.pos = put(&l->work, p->pos, n * sizeof(int), "positions");
-    model_backward(m, &l->acts, &b, l->dhidden, l->g);
+    model_backward_to(m, &l->acts, &b, l->dhidden, &to);
+    reduce_pack(l);
     numbers_get(p, numbers, false, logp, entropy);
     arena_release(&l->work, start);
     l->rows_run += 3 * p->n;            /* a forward pass, and a backward pass, which costs two */
     l->targets_run += p->targets;
 }
 
+/* Of the gradient, range by range in the order of the ranks: the same bits on every rank, and with zero 0 and 1. */
+static double sum_of_squares(struct learner *l)
+{
+    if (l->ranks == 1) return op_sumsq(l->g, l->m->count);
+    double *part = xcalloc((size_t)l->ranks, sizeof *part), sum = 0;
+    for (int r = 0; r < l->ranks; r++) {
+        int64_t from = shard_begin(l->m->count, l->ranks, r), to = shard_begin(l->m->count, l->ranks, r + 1);
+        if (l->zero == 0 || r == l->rank) part[r] = op_sumsq(l->g + (from - l->g_from), to - from);
+    }
+    if (l->zero) comm_sum(part, l->ranks);
+    for (int r = 0; r < l->ranks; r++) sum += part[r];
+    free(part);
+    return sum;
+}
+
+static void weights_arrive(void *ctx)
+{
+    struct learner *l = ctx;
+    comm_wait(l->weights_mark);
+    l->m->arrive = NULL;
+    gemm_weights_changed();
+}
+
+/* Queues the gathering of the ranks' new weights. */
+static void gather_weights(struct learner *l)
+{
+    size_t *begin = xcalloc((size_t)l->ranks + 1, sizeof *begin);
+    for (int r = 0; r <= l->ranks; r++)
+        begin[r] = (size_t)shard_begin(l->m->count, l->ranks, r) * sizeof *l->m->w;
+    comm_dev_gather(l->m->w, begin);
+    l->weights_mark = comm_mark();
+    l->m->arrive = weights_arrive;
+    l->m->arrive_ctx = l;
+    free(begin);
+}
+
 bool learner_step(struct learner *l, const struct optim_rule *o, double *norm)
 {
-    *norm = sqrt(op_sumsq(l->g, l->m->count));
+    reduce_wait(l);
+    model_ready(l->m);                  /* a rank without a pack has not read the weights of the last step */
+    *norm = sqrt(sum_of_squares(l));
     if (!isfinite(*norm)) { l->skipped_in_row++; return false; }
     l->skipped_in_row = 0;
     l->steps++;
     struct adamw a = { .lr = o->lr, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .t = l->steps, .scale = 1 };
     if (o->max_norm > 0 && *norm > o->max_norm) a.scale = o->max_norm / (*norm + 1e-6);
     optimizer_step(l, o, a);
+    if (l->zero) gather_weights(l);
     l->m->version++;
     return true;
 }
@@ -273,7 +329,7 @@ void learner_warm_up(struct learner *l)
     p.plan = attn_plan_make(end, n);
     learner_score(l, &p, &(struct score_rule){ .inv_temp = 1 }, NULL, NULL);
     learner_grad(l, &p, 1, &g, &g, NULL, NULL);
-    op_sumsq(l->g, l->m->count);
+    op_sumsq(l->g, l->g_n);
     op_kl(&g, NULL, &g, &g, 1, KL_K1);              /* for all operations on vectors of rollouts */
     attn_plan_free(p.plan);
     l->rows_run = was.rows_run;
@@ -284,13 +340,13 @@ void learner_warm_up(struct learner *l)
     free(flat);
 }
 
-/* If every rank holds all of it, the writing is split evenly, at multiples of 64 numbers. */
+/* If every rank holds all of it, the writing is split as zero 1 splits the state. */
 int learner_pieces(const struct learner *l, int rank, int ranks, bool to_write, struct learner_piece **piece)
 {
     int64_t count = l->m->count, begin = l->state_from, end = begin + l->state_n;
     if (to_write && l->state_n == count) {
-        begin = count * rank / ranks / 64 * 64;
-        end = rank + 1 == ranks ? count : count * (rank + 1) / ranks / 64 * 64;
+        begin = shard_begin(count, ranks, rank);
+        end = shard_begin(count, ranks, rank + 1);
     }
     *piece = xmalloc(sizeof **piece);
     **piece = (struct learner_piece){ begin, end - begin, begin - l->state_from };

@@ -2,12 +2,25 @@
  * learning differ only in the coefficients g = dloss/dlogp that they pass in. */
 #pragma once
 #include "engine/learner/pack.h"
+#include "engine/learner/shards.h"
 #include "model/acts.h"
 
 struct learner {
     struct model *m;
     struct acts acts;
-    acc_t *g;                           /* [count] gradient */
+    int ranks, rank;                    /* that train together; the gradient is summed over them */
+    int zero;                           /* actor.zero: 1: optimizer state of one range a rank, 2: the gradient too */
+    acc_t *g;                           /* [g_n] gradient of the weights [g_from, g_from + g_n) */
+    int64_t g_from, g_n;
+    struct buckets buckets;
+    struct grad_buffer {                /* zero 2: the gradient of one bucket, of one pack */
+        acc_t *x;
+        int bucket;                     /* -1: free */
+        bool sent;                      /* its reduction is queued, before mark */
+        int64_t mark;
+    } buffer[3];
+    int packs, rounds, unsent;          /* left of the mini-batch: packs, packs of all ranks, buckets of a pack */
+    int64_t weights_mark;               /* behind the gathering of the new weights */
     int64_t state_from, state_n;        /* the weights whose optimizer state is here */
     void *adam1, *adam2;                /* [state_n] first and second moment: acc_t, or bf16 with bf16_moments */
     bool bf16_moments;
@@ -39,6 +52,8 @@ struct learner_rule {
     bool bf16_moments;
     bool offload;
     bool no_master;
+    int ranks, rank;                    /* 0, 0: one */
+    int zero;                           /* of several ranks */
     uint64_t seed;
     size_t elem_bytes;                  /* to lay out for a build of another storage type; 0: this one's */
 };
@@ -68,8 +83,13 @@ struct score_rule {
 /* logp[tgt_flat] and entropy[tgt_flat] (host, may be NULL) of every target of the pack. */
 void learner_score(struct learner *l, const struct pack *p, const struct score_rule *r, acc_t *logp, acc_t *entropy);
 
-void learner_zero(struct learner *l);   /* before the first pack of a mini-batch */
-/* l->g += gradient of sum_t g[flat] logp[flat] + ge[flat] entropy[flat]. ge may be NULL; if several targets share a
+/* Before the first pack of a mini-batch that one rank computes alone. */
+void learner_zero(struct learner *l);
+/* The same for all ranks together: this one has `packs`, perhaps none. learner_sum follows the last of them: it queues
+ * what the packs have not, and learner_step waits for the sums. */
+void learner_begin(struct learner *l, int packs);
+void learner_sum(struct learner *l);
+/* Adds the gradient of sum_t g[flat] logp[flat] + ge[flat] entropy[flat]. ge may be NULL; if several targets share a
  * row, its entropy gradient is added once per target. logp and entropy (host, may be NULL) get the values of this
  * forward pass. */
 void learner_grad(struct learner *l, const struct pack *p, double inv_temp, const acc_t *g, const acc_t *ge,
@@ -81,7 +101,8 @@ struct optim_rule {
     bool decay_all;                     /* decay vectors too, as torch does */
 };
 /* One AdamW step with the gradient scaled to at most max_norm. false: the gradient is not finite, nothing was changed.
- * *norm: its norm before clipping. */
+ * *norm: its norm before clipping. Of several ranks each gets the same answer. With zero 1 and 2 weights of other ranks
+ * may still be on their way afterwards: model_ready. */
 bool learner_step(struct learner *l, const struct optim_rule *o, double *norm);
 
 /* A range of the flat vector, at .. at + n; its optimizer state begins at index `held` of adam1, adam2 and master. */

@@ -75,12 +75,13 @@ struct state_at {
 static void adamw(struct learner *l, const struct state_at *s, int64_t at, int64_t n, struct adamw *a)
 {
     int64_t i = at - s->from;
+    const acc_t *g = l->g + (at - l->g_from);
     acc_t *master = s->master ? s->master + i : NULL;
     a->key = (struct round_key){ l->seed, at };
     if (!l->bf16_moments)
-        op_adamw(l->m->w + at, master, l->g + at, (acc_t *)s->adam1 + i, (acc_t *)s->adam2 + i, n, a);
+        op_adamw(l->m->w + at, master, g, (acc_t *)s->adam1 + i, (acc_t *)s->adam2 + i, n, a);
     else
-        op_adamw_bf16(l->m->w + at, master, l->g + at, (uint16_t *)s->adam1 + i, (uint16_t *)s->adam2 + i, n, a);
+        op_adamw_bf16(l->m->w + at, master, g, (uint16_t *)s->adam1 + i, (uint16_t *)s->adam2 + i, n, a);
 }
 
 /* The weights [s->from, to), tensor by tensor, as decay differs. */

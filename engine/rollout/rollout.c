@@ -238,6 +238,7 @@ void rollout_run(struct rollout *r, struct sequence **seq, int n, bool keep_kv, 
         if (r->c.halt && *r->c.halt) { halt(r); break; }
         slots_results(r, false);
         slots_admit(r);
+        model_ready(r->m);
         if (r->run.done < r->run.n) one_pass(r);
         for (; progress && reported < r->run.done; reported++) progress(ctx, reported + 1, r->run.n);
     }

@@ -60,6 +60,7 @@ static void hear(struct ckpt_job *j)
 bool ckpt_begin(struct ckpt_job *j, const struct trainer *t, const struct run_report *r, const struct ckpt_extra *x,
                 const char *dir, struct err *e)
 {
+    model_ready(&t->s->m);
     *j = (struct ckpt_job){ .s = *t->s,
                             .dir = xstrdup(dir),
                             .step = t->step,

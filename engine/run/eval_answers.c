@@ -22,6 +22,7 @@ uint64_t weights_hash(const struct model *m)
     char *part = xmalloc(CHUNK);
     struct hash h;
     hash_begin(&h);
+    model_ready(m);
     for (size_t at = 0; at < bytes; at += CHUNK) {
         size_t n = bytes - at < CHUNK ? bytes - at : CHUNK;
         dev_get(part, (const char *)m->w + at, n);

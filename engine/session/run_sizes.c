@@ -55,6 +55,9 @@ struct learner_rule learner_rule_of(const struct config *c)
                                   .bf16_moments = c->actor.optim_state_dtype == STATE_BF16,
                                   .offload = c->actor.offload == OFFLOAD_OPTIMIZER,
                                   .no_master = c->actor.optim_master == MASTER_NONE,
+                                  .ranks = comm_ranks(),
+                                  .rank = comm_rank(),
+                                  .zero = c->actor.zero,
                                   .seed = (uint64_t)c->trainer.seed };
 }
 

@@ -113,6 +113,15 @@ static void gather_logp(struct update_batch *f, const struct share *s)
     free(mine);
 }
 
+/* Ends of the packs: pack i is the sequences [end[i - 1], end[i]). */
+static int *packs(const struct seq_view *s, int n, int64_t max_rows, int *count)
+{
+    int *end = xcalloc((size_t)n + 1, sizeof *end);
+    *count = 0;
+    for (int done = 0; done < n; (*count)++) end[*count] = done += pack_fit(s + done, n - done, max_rows);
+    return end;
+}
+
 void batch_gradient(struct trainer *t, struct update_batch *f, const struct group *g, int groups, struct step_sums *z)
 {
     struct share share;
@@ -123,24 +132,22 @@ void batch_gradient(struct trainer *t, struct update_batch *f, const struct grou
     const int *k = share.k + share.begin[comm_rank()];
     int n = share.begin[comm_rank() + 1] - share.begin[comm_rank()];
     struct seq_view *s = views(f, k, n, &m);
-    learner_zero(l);
-    for (int done = 0; done < n;) {
+    int packs_n, *end = packs(s, n, l->max_rows, &packs_n);
+    learner_begin(l, packs_n);
+    for (int i = 0, first = 0; i < packs_n; first = end[i++]) {
         struct pack p;
-        int take = pack_fit(s + done, n - done, l->max_rows);
-        pack_make(&p, s + done, take);
+        pack_make(&p, s + first, end[i] - first);
         learner_grad(l, &p, train_inv_temp(t->c), f->g, t->c->actor.entropy_coeff != 0 ? f->ge : NULL, f->logp_train,
                      NULL);
         count[0] += p.n;
         count[1] += p.targets;
         pack_free(&p);
-        done += take;
     }
-    comm_dev_sum(l->g, l->m->count);
-    comm_wait(comm_mark());
+    learner_sum(l);
     if (comm_ranks() > 1) gather_logp(f, &share);
     comm_sum_counts(count, 2);
     z->trained_positions += count[0];
     t->tokens_trained += count[1];
-    free(m); free(s);
+    free(m); free(s); free(end);
     share_free(&share);
 }

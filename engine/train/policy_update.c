@@ -189,7 +189,8 @@ static bool any_target(const struct update_batch *f, int k)
     return memchr(f->m + f->begin[k], 1, (size_t)(f->begin[k + 1] - f->begin[k])) != NULL;
 }
 
-/* Without any advantage a trajectory has no policy gradient, but it has KL and entropy terms if a coefficient is set. */
+/* Without any advantage a trajectory has no policy gradient, but it has KL and entropy terms if a coefficient is
+ * set. */
 bool update_batch_in_loss(const struct update_batch *f, const struct config *c, int k)
 {
     return any_target(f, k) &&

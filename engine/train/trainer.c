@@ -7,6 +7,7 @@ static elem_t *copy_weights(const struct trainer *t)
     const struct model *m = &t->s->m;
     size_t bytes = (size_t)m->count * sizeof(elem_t);
     elem_t *w = t->c->ref.offload ? dev_host_alloc(bytes) : dev_alloc(bytes);
+    model_ready(m);
     dev_copy(w, m->w, bytes);
     return w;
 }
@@ -50,7 +51,9 @@ void trainer_free(struct trainer *t)
 
 void trainer_begin(struct trainer *t)
 {
-    if (t->w_old) dev_copy(t->w_old, t->s->m.w, (size_t)t->s->m.count * sizeof(elem_t));
+    if (!t->w_old) return;
+    model_ready(&t->s->m);
+    dev_copy(t->w_old, t->s->m.w, (size_t)t->s->m.count * sizeof(elem_t));
 }
 
 void trainer_end(struct trainer *t, uint64_t version_at_begin)

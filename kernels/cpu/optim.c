@@ -37,6 +37,15 @@ void op_scale(acc_t *x, double by, int64_t n)
     }
 }
 
+void op_acc_add(acc_t *x, const acc_t *y, int64_t n)
+{
+    #pragma omp parallel for schedule(static) num_threads(work_threads(n / 8))
+    for (int64_t o = 0; o < n; o += CHUNK) {
+        int m = (int)MIN(CHUNK, n - o);
+        for (int j = 0; j < m; j += VL) vput_n(x + o + j, vget_n(x + o + j, m - j) + vget_n(y + o + j, m - j), m - j);
+    }
+}
+
 static inline vr vsqrt(vr x)
 {
     for (int i = 0; i < VL; i++) x[i] = sizeof(elem_t) == 4 ? (elem_t)sqrtf((float)x[i]) : (elem_t)sqrt((double)x[i]);

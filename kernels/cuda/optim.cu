@@ -86,6 +86,25 @@ extern "C" void op_scale(acc_t *x, double by, int64_t n)
     else LAUNCH(scale_kernel<false>, blocks_of(n, 1024), 256, 0, queue(), x, (float)by, n);
 }
 
+template <bool FAST>
+__global__ void __launch_bounds__(256) acc_add_kernel(acc_t *x, const acc_t *__restrict__ y, int64_t n)
+{
+    const int64_t j = ((int64_t)blockIdx.x * 256 + threadIdx.x) * 4;
+    float a[4], b[4];
+    four<FAST>(a, x, j, n);
+    four<FAST>(b, y, j, n);
+    #pragma unroll
+    for (int k = 0; k < 4; k++) a[k] += b[k];
+    four_put<FAST>(x, a, j, n);
+}
+
+extern "C" void op_acc_add(acc_t *x, const acc_t *y, int64_t n)
+{
+    if (n <= 0) return;
+    if (aligned(x, y)) LAUNCH(acc_add_kernel<true>, blocks_of(n, 1024), 256, 0, queue(), x, y, n);
+    else LAUNCH(acc_add_kernel<false>, blocks_of(n, 1024), 256, 0, queue(), x, y, n);
+}
+
 /* m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w = w (1 - lr decay) - lr/(1 - b1^t) m / (sqrt(v)/sqrt(1 - b2^t) +
  * eps) */
 struct adam { float b1, d1, b2, d2, scale, eps, keep, step, root; };

@@ -219,6 +219,11 @@ static void norms_and_scales(void **state)
             double *y = got_acc(d, n);
             for (int i = 0; i < n; i++)
                 CHECK(y[i] == (double)((acc_t)x[i] * (acc_t)0.3), "op_scale of %d, element %d", n, i);
+            acc_t *to = accs(x, n);
+            op_acc_add(to, d, n);
+            double *z = got_acc(to, n);
+            for (int i = 0; i < n; i++)
+                CHECK(z[i] == (double)((acc_t)x[i] + (acc_t)y[i]), "op_acc_add of %d, element %d", n, i);
         }
         for (int bad = 0; bad < 3; bad++) {
             double was = x[n - 1];
