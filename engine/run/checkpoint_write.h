@@ -1,6 +1,6 @@
 /* checkpoint_write.h: a checkpoint is written by all ranks into one folder of a temporary name: rank 0 the weights and
- * state.json, each rank its part of the optimizer's state. When all are on disk rank 0 writes the manifest and gives the
- * folder its name, so that it appears as a whole or not at all. */
+ * state.json, each rank its part of the optimizer's state. When all are on disk rank 0 writes the manifest and gives
+ * the folder its name, so that it appears as a whole or not at all. */
 #pragma once
 #include "engine/run/checkpoint.h"
 #include "engine/run/checkpoint_optim.h"

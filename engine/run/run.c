@@ -1,7 +1,7 @@
 /* run.c: the loop around the steps. A stop signal ends an evaluation or the initial rollouts at once, because they can
- * be made again, and lets anything later of a step finish. All ranks run it; rank 0 alone owns the folder, the clock and
- * the console. What a file, a clock or a signal decides is agreed on (comm_agree, comm_any, tell) before it is acted on,
- * so that no rank waits for one that has returned. */
+ * be made again, and lets anything later of a step finish. All ranks run it; rank 0 alone owns the folder, the clock
+ * and the console. What a file, a clock or a signal decides is agreed on (comm_agree, comm_any, tell) before it is
+ * acted on, so that no rank waits for one that has returned. */
 #include "engine/run/run.h"
 #include "base/clock.h"
 #include "base/dir.h"
@@ -103,6 +103,7 @@ static bool run_eval(struct session *s, struct eval_result *r, int step)
     struct progress p;
     bool first = comm_first();
     void (*show)(void *, int, int) = first ? eval_progress : NULL;
+    comm_doing("evaluating");
     progress_start(&p, stderr, 0, eval_answers(s));
     p.unit = "answers";
     p.tty = p.tty && first;
@@ -217,6 +218,7 @@ static bool save(struct run *x, bool rolling, struct err *e)
 {
     if (!finish_writing(x, true, e)) return false;
     stop_during("writing the checkpoint of step %d", x->t.step);
+    comm_doing("writing a checkpoint");
     if (!comm_agree(before_saving(x, rolling, e), e)) return false;
     x->of_job = x->extra;
     bool ok = ckpt_begin(&x->job, &x->t, x->r, &x->extra, x->p->dir.p, e);
@@ -403,6 +405,21 @@ static void print_moved(const struct str *where)
     if (where->n) fprintf(stderr, "the files of an earlier run are now in %s\n", where->p);
 }
 
+/* A process that was killed behind a checkpoint has left the step of an older one in the files that name one. */
+static bool correct_steps(const struct run *x, struct err *e)
+{
+    const struct { const char *name; int step; } files[] = {
+        { "latest_checkpointed_iteration.txt", x->t.step },
+        { "best_checkpointed_iteration.txt", x->extra.best.step },
+    };
+    const char *dir = x->p->dir.p;
+    for (int i = 0; i < 2; i++)
+        if (files[i].step >= 0 && ckpt_get_step(dir, files[i].name) != files[i].step &&
+            !ckpt_put_step(dir, files[i].name, files[i].step, e))
+            return false;
+    return true;
+}
+
 /* Opens the metrics of a resumed run: those up to the checkpoint, which must be as they were when it was written. */
 static bool resume_metrics(struct run *x, const char *path, const char *board, struct str *where, struct err *e)
 {
@@ -427,7 +444,7 @@ static bool resume_metrics(struct run *x, const char *path, const char *board, s
         fprintf(stderr, "warning: %s: its last line is of step %lld, the checkpoint of step %d\n", path,
                 (long long)x->log.kept, x->t.step);
     return run_folder_clear_dumps(x->p, x->t.step, (x->log.seen > last ? x->log.seen : last) + 1, where, e) &&
-           ckpt_put_step(x->p->dir.p, "latest_checkpointed_iteration.txt", x->t.step, e);
+           correct_steps(x, e);
 }
 
 static bool begin(struct run *x, const struct run_origin *from, struct err *e)
@@ -542,12 +559,15 @@ bool run_training_in(struct session *s, struct run_folder *p, struct run_report 
     *r = (struct run_report){ 0 };
     trainer_make(&x.t, s);
     x.started = seconds();
+    comm_doing("reading data and checkpoint");
     bool ok = prepare(&x, &from, e);
     x.pending = from.pending;
     x.before = r->wall_s;
     r->done = ok && from.how == RUN_DONE;
-    if (r->done) print_done(&x, &from);
-    else if (ok) {
+    if (r->done) {
+        print_done(&x, &from);
+        ok = comm_agree(!x.first || from.elsewhere || correct_steps(&x, e), e);
+    } else if (ok) {
         ok = make_run(&x, &from, e);
         if (x.log.f) ok = metrics_close(&x.log, ok ? e : NULL) && ok;
     }
