@@ -73,6 +73,7 @@ static int run(struct config *c, bool scratch, bool table)
     if (!comm_first()) stop_quiet();
     stop_catch();                                        /* before it there is nothing to save */
     stop_during("ending before the first step, as soon as the model is loaded");
+    comm_doing("loading the model");
     ok = ok && comm_agree(session_open(&s, c, true, &e), &e) && ranks_same_weights(&s, &e);
     if (ok && table && comm_first()) session_print_memory(&s, stdout);
     fflush(stdout);

@@ -73,8 +73,8 @@ bool comm_open(const struct comm_options *o, struct err *e)
     if (comm_launched() == 1) return device_open(e);
     watch_start(o->timeout_s > 0 ? o->timeout_s : 300);
     stream_start();
-    stream_wait(stream_put(&(struct op){ .kind = COMM_OPEN, .p = place, .bytes = o->piece ? o->piece : PIECE,
-                                         .ok = &ok, .e = e }));
+    const int piece = (int)MIN(o->piece ? o->piece : (size_t)PIECE, (size_t)1 << 30);
+    stream_wait(stream_put(&(struct op){ .kind = COMM_OPEN, .p = place, .root = piece, .ok = &ok, .e = e }));
     comm.open = ok;
     if (!ok) return false;
     comm.rank = place[0];

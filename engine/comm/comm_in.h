@@ -74,8 +74,8 @@ struct op {
     size_t *begin;                      /* [ranks + 1], the op's own copies */
     size_t *in_begin;
     struct comm_parts *parts;           /* gather of o->in, whose sizes are not known */
-    bool *ok;                           /* open: whether it worked, else *e; p: int[2], gets rank and ranks; bytes: the
-                                         * largest message */
+    bool *ok;                           /* open: whether it worked, else *e; p: int[2], gets rank and ranks; root: bytes
+                                         * of the largest message */
     struct err *e;
     struct op *next;
 };
@@ -100,7 +100,7 @@ void device_close(void);
 
 /* ---- mpi.c, no_mpi.c: messages between ranks, in the stream's thread. Messages from one rank to another come in
  * their order ---- */
-struct wire { char request[8]; bool busy; };
+struct wire { _Alignas(8) char request[8]; bool busy; };
 bool transport_open(int *rank, int *ranks, struct err *e);
 void transport_close(void);
 const char *transport_name(void);       /* NULL: a build without MPI */

@@ -45,8 +45,8 @@ bool transport_open(int *rank, int *ranks, struct err *e)
     MPI_Comm_size(MPI_COMM_WORLD, ranks);
     if (*ranks != comm_launched())
         return fail(e,
-                    "the launcher started %d processes, MPI knows %d: mpirun or srun is of another MPI than this "
-                    "build, which has %s",
+                    "the launcher started %d processes, MPI knows %d: mpirun is of another MPI than this build, which "
+                    "has %s, or srun did not connect them (srun --mpi=list; pmix for Open MPI, pmi2 or pmix for MPICH)",
                     comm_launched(), *ranks, transport_name());
     return true;
 }

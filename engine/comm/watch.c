@@ -126,6 +126,7 @@ void watch_lost(int ends, const char *text)
     pthread_cond_broadcast(&watch.changed);
     pthread_mutex_unlock(&watch.lock);
     if (ends == comm_rank()) return;
+    out_sweep();                                         /* before a launcher that kills all when the first one ends */
     usleep(comm_first() ? 500000 : 300000);
     leave();
 }

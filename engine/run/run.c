@@ -102,6 +102,7 @@ static bool run_eval(struct session *s, struct eval_result *r, int step)
 {
     struct progress p;
     bool first = comm_first();
+    comm_doing("evaluating");
     void (*show)(void *, int, int) = first ? eval_progress : NULL;
     comm_doing("evaluating");
     progress_start(&p, stderr, 0, eval_answers(s));

@@ -3,6 +3,7 @@
 #include "engine/train/train_step.h"
 #include "base/clock.h"
 #include "base/stop.h"
+#include "engine/comm/comm.h"
 #include "engine/train/branch_rollouts.h"
 #include "engine/train/exchange.h"
 #include "engine/train/group_advantages.h"
@@ -125,10 +126,12 @@ static bool update_once(struct trainer *t, struct group *all, int prompts, struc
 {
     uint64_t version = t->s->m.version;
     bool stale = version != sampled;
+    comm_doing("sampling branches");
     if (t->c->branch.when == BRANCH_MINIBATCH) {
         for (int i = 0; i < n; i++) group_drop_branches(&g[i], t->s);
         branch_rollouts(t, g, n, stale, z);
     } else if (stale) rescore_stale(t, g, n, z);
+    comm_doing("training");
     bool ok = policy_update(t, g, n, stale, z);
     if (t->s->m.version != version) drop_pages(t, all, prompts);
     note_branches(g, n, z);
@@ -145,6 +148,7 @@ static bool update(struct trainer *t, struct group *g, int prompts, struct step_
     bool ok = true, at_step = c->branch.when == BRANCH_STEP, verl = c->actor.epoch_order == EPOCHS_VERL;
     t->epoch = t->mini_batch = 0;
     if (at_step) {
+        comm_doing("sampling branches");
         branch_rollouts(t, g, prompts, false, z);
         drop_pages(t, g, prompts);
     }
@@ -205,6 +209,7 @@ bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *
     bool ok = update(t, g, prompts, &z);
     for (int p = 0; p < prompts; p++) group_end(&g[p], t->s);
     free(g);
+    comm_doing("ending a step");
     trainer_end(t, version);
     rank_sums(&z, seconds() - start);
     t->dump = NULL;

@@ -59,9 +59,21 @@ trouble() {
 }
 
 here=$(uname -n)
-# mpirun of MPICH kills the others when one ends and reports that signal
-lost=75
-[ ${#mpi_options[@]} != 0 ] || lost='75|9'
+lost=75 killed="appo: rank 1 on $here ended without a word: killed"
+# mpirun of MPICH kills the others when one ends, at times before they can print, and reports that signal
+[ ${#mpi_options[@]} != 0 ] || { lost='75|9' && killed+='|EXIT STRING: Killed'; }
+
+# each rank with a host name of its own: connections by the addresses of the network
+if unshare -u true 2>/dev/null; then
+    # shellcheck disable=SC2016
+    apart=(unshare -u sh -c 'hostname "node${OMPI_COMM_WORLD_RANK:-$PMI_RANK}"; exec "$@"' sh)
+    expect "three hosts" 0 "work of 3 ranks: right" "${ranks[@]}" 3 "${apart[@]}" "$program" work 100
+    TEST_TIMEOUT=2 expect "three hosts, one late" 1 'appo: rank 2 on node2 is late' \
+        sh -c '"$@" || exit 1' sh "${ranks[@]}" 3 "${apart[@]}" "$program" trouble 2 late
+else
+    echo "several hosts were not tested: unshare -u is not allowed here"
+fi
+
 for r in 0 1 2; do
     trouble "rank $r is killed" KILL $r "137|9|$lost" 4 "rank $r on $here ended without a word: killed"
 done
@@ -75,4 +87,28 @@ trouble "rank 1 dies" die 1 "70|$lost" 4 "rank 1 on $here ended with status 70: 
 trouble "rank 0 dies" die 0 "70|$lost" 4 "rank 0 on $here ended with status 70: a test dies"
 trouble "rank 2 ends" exit 2 "3|$lost" 4 "rank 2 on $here ended with status 3"
 trouble "rank 1 fails" fail 1 "1|$lost" 6 "rank 1 on $here ended: no file x"
+
+# the program itself: a rank is stopped, or killed, in the middle of a step
+in_a_step() { # NAME SIGNAL STATUS 'regex'
+    local got
+    rm -rf "$tmp/run" && mkdir "$tmp/run"
+    # shellcheck disable=SC2016
+    "${ranks[@]}" 3 sh -c 'echo $$ >"pid.${OMPI_COMM_WORLD_RANK:-$PMI_RANK}"; exec "$@"' sh "$app" debug --steps 1000 \
+        comm.timeout=3 trainer.val_before_train=false trainer.default_local_dir="$tmp/run" >"$tmp/said" 2>&1 &
+    for _ in $(seq 1500); do
+        if grep -qs '"step":2' "$tmp"/run/*/*/metrics.jsonl; then break; fi
+        sleep 0.02
+    done
+    kill "-$2" "$(cat pid.1)"
+    wait $!
+    got=$?
+    if ! [[ $got =~ ^($3)$ ]]; then bad "$1" "status $got, want $3"
+    elif ! grep -qE -- "$4" "$tmp/said"; then bad "$1" "does not say /$4/"
+    elif [ -n "$(find "$tmp/run" -name '*.tmp')" ]; then bad "$1" "temporary files are left"
+    else ok && return; fi
+    tail -n 30 "$tmp/said"
+}
+cd "$tmp" || exit 1
+in_a_step "a step with a stopped rank" STOP "$lost" "appo: rank 1 on $here has been silent for [34] s"
+in_a_step "a step with a killed rank" KILL "137|9|$lost" "$killed"
 finish
