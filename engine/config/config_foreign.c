@@ -103,7 +103,8 @@ const struct config_rename config_renames[] = {
     { NULL, NULL, NULL, NULL },
 };
 
-static const char ranks[] = "one process and one GPU; ranks are not built: 1 is possible", lora[] = "LoRA is not built",
+static const char parallel[] = "every rank has all weights; splitting a model over ranks is not built: 1 is possible",
+                  lora[] = "LoRA is not built",
                   own_tools[] = "tools of one's own are not built: there are python and search (tools.search_cache)",
                   own_class[] = "classes of one's own are not built: rows are read as verl's Parquet or JSON lines",
                   manager[] = "managers of rewards: naive, dapo and batch give the same sum",
@@ -138,15 +139,13 @@ static const struct config_foreign rows[] = {
     { "custom_reward_function.reward_kwargs*", "", "rewards of one's own are not built" },
 
     /* several GPUs */
-    { "trainer.n_gpus_per_node", "<=1", ranks },
-    { "trainer.nnodes", "<=1", ranks },
-    { "*ulysses_sequence_parallel_size", "<=1", ranks },
-    { "*tensor_model_parallel_size", "<=1", ranks },
-    { "*pipeline_model_parallel_size", "<=1", ranks },
-    { "*context_parallel_size", "<=1", ranks },
-    { "*expert_model_parallel_size", "<=1", ranks },
-    { "*expert_parallel_size", "<=1", ranks },
-    { "rollout.data_parallel_size", "<=1", ranks },
+    { "*ulysses_sequence_parallel_size", "<=1", parallel },
+    { "*tensor_model_parallel_size", "<=1", parallel },
+    { "*pipeline_model_parallel_size", "<=1", parallel },
+    { "*context_parallel_size", "<=1", parallel },
+    { "*expert_model_parallel_size", "<=1", parallel },
+    { "*expert_parallel_size", "<=1", parallel },
+    { "rollout.data_parallel_size", "<=1", parallel },
 
     /* placement, memory, engines, profiling: no number depends on them */
     { "*._target_", NULL, NULL },
@@ -304,8 +303,8 @@ static const struct config_foreign rows[] = {
     { "rollout.tools.tool_instances.search.params.*", NULL, NULL },
     { "rollout.tools.tool_instances.python.params.*", NULL, NULL },
     { "rollout.tools.tool_instances.*", "", own_tools },
-    { "rollout.nnodes", "<=1", ranks },
-    { "rollout.n_gpus_per_node", "<=1", ranks },
+    { "rollout.nnodes", "<=0", "samplers of their own are not built: every rank samples and trains" },
+    { "rollout.n_gpus_per_node", NULL, NULL },
     { "rollout.layer_name_map.*", NULL, NULL },
     { "rollout.name", NULL, NULL },
     { "rollout.mode", NULL, NULL },

@@ -136,7 +136,7 @@ struct config {
         int test_freq, save_freq;
         double save_minutes;
         enum save_async save_async;
-        int max_restarts, max_actor_ckpt_to_keep;
+        int max_restarts, n_gpus_per_node, nnodes, max_actor_ckpt_to_keep;
         char *best_metric;                                                  /* "auto", "none" or a metric's name */
         char *project_name, *experiment_name, *default_local_dir, *rollout_data_dir, *validation_data_dir;
         int rollout_data_prompts;

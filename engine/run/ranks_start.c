@@ -3,9 +3,9 @@
 #define _GNU_SOURCE
 #include "engine/run/ranks_start.h"
 #include "base/arith.h"
-#include "base/hash.h"
 #include "base/str.h"
 #include "engine/comm/comm.h"
+#include "engine/run/eval_answers.h"
 #include "engine/run/version.h"
 #include "engine/session/fit_config.h"
 #include <jansson.h>
@@ -148,6 +148,17 @@ bool ranks_same(const struct rank_fact *f, int n, struct err *e)
 
 static const char *environment(const char *name) { return getenv(name) ? getenv(name) : ""; }
 
+bool ranks_asked(const struct config *c, struct err *e)
+{
+    const int each = c->trainer.n_gpus_per_node, hosts = c->trainer.nnodes, n = comm_ranks();
+    const int64_t want = (int64_t)MAX(each, 1) * MAX(hosts, 1);
+    if ((!each && hosts <= 1) || want == n) return true;
+    return fail(e,
+                "trainer.n_gpus_per_node=%d and trainer.nnodes=%d ask for %lld ranks, and %d %s started: ./run.sh "
+                "train NPROC=%lld (docs/ranks.md), or trainer.n_gpus_per_node=0 trainer.nnodes=0 for any number",
+                each, hosts, (long long)want, n, n == 1 ? "was" : "were", (long long)want);
+}
+
 /* Keys that a host may have a value of its own for. */
 static bool of_the_host(const char *key) { return !strcmp(key, "trainer.threads") || !strcmp(key, "tools.threads"); }
 
@@ -176,20 +187,10 @@ bool ranks_same_start(const struct config *c, struct err *e)
 
 bool ranks_same_weights(const struct session *s, struct err *e)
 {
-    enum { PIECE = 1 << 22 };
-    struct hash h;
     char count[32], sum[32];
     if (comm_ranks() == 1) return true;
-    elem_t *piece = xmalloc(PIECE * sizeof *piece);
-    hash_begin(&h);
-    for (int64_t at = 0; at < s->m.count; at += PIECE) {
-        size_t bytes = (size_t)MIN(s->m.count - at, (int64_t)PIECE) * sizeof *piece;
-        dev_get(piece, s->m.w + at, bytes);
-        hash_add(&h, piece, bytes);
-    }
-    free(piece);
     snprintf(count, sizeof count, "%lld", (long long)s->m.count);
-    snprintf(sum, sizeof sum, "%016llx", (unsigned long long)hash_end(&h));
+    snprintf(sum, sizeof sum, "%016llx", (unsigned long long)weights_hash(&s->m));
     return ranks_same((const struct rank_fact[]){
         { "the number of weights in model.path", count, s->path },
         { "the checksum of the weights in model.path", sum, s->path },

@@ -23,6 +23,8 @@ struct rank_fact {
  * hosts; it is the same on every rank. */
 bool ranks_same(const struct rank_fact *f, int n, struct err *e);
 
+/* trainer.n_gpus_per_node and trainer.nnodes against the ranks that were started. */
+bool ranks_asked(const struct config *c, struct err *e);
 /* The program, the build, the environment and every key but those for threads. */
 bool ranks_same_start(const struct config *c, struct err *e);
 /* The weights that were loaded, every byte. */

@@ -33,10 +33,10 @@ expect "print-config names a file's line" 0 '^rollout\.n: 12 +# ok\.yaml:1: ' \
     sh -c "echo 'rollout.n: 12' > ok.yaml; '$app' debug --config ok.yaml --print-config"
 expect "print-config names the preset" 0 '^branch\.when: step +# preset official: ' \
     "$app" debug algorithm.preset=official --print-config
-expect "other engines' keys" 0 'ignored, options of other engines: rollout\.name, trainer\.nnodes' \
-    "$app" debug rollout.name=vllm trainer.nnodes=1 --print-config
-expect "all wrong keys at once" 2 'rollout\.nn .*no such option' "$app" debug rollout.nn=3 trainer.nnodes=2 rollout.n=x
-for words in 'trainer\.nnodes=2 .*ranks are not built' 'rollout\.n=x .*not a whole number' \
+expect "other engines' keys" 0 'ignored, options of other engines: rollout\.name, rollout\.mode' \
+    "$app" debug rollout.name=vllm rollout.mode=async --print-config
+expect "all wrong keys at once" 2 'rollout\.nn .*no such option' "$app" debug rollout.nn=3 rollout.nnodes=2 rollout.n=x
+for words in 'rollout\.nnodes=2 .*samplers of their own are not built' 'rollout\.n=x .*not a whole number' \
     '3 keys are rejected; nothing was started'; do
     check "also: $words" grep -qE "$words" said
 done

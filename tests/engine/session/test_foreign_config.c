@@ -210,10 +210,10 @@ static const struct { const char *args, *key, *text, *error; } foreign_values[] 
     { "reward_model.enable=false", "rollout.n", "16", NULL },
     { "reward_model.enable=True", NULL, NULL, "reward models are not built" },
     { "trainer.nnodes=1 trainer.n_gpus_per_node=1 rollout.tensor_model_parallel_size=1", "rollout.n", "16", NULL },
-    { "trainer.nnodes=2", NULL, NULL, "ranks are not built" },
-    { "trainer.n_gpus_per_node=8", NULL, NULL, "ranks are not built" },
-    { "actor.ulysses_sequence_parallel_size=2", NULL, NULL, "ranks are not built" },
-    { "actor.megatron.tensor_model_parallel_size=4", NULL, NULL, "ranks are not built" },
+    { "trainer.nnodes=2", "trainer.nnodes", "2", NULL },
+    { "trainer.n_gpus_per_node=8", "trainer.n_gpus_per_node", "8", NULL },
+    { "actor.ulysses_sequence_parallel_size=2", NULL, NULL, "splitting a model over ranks is not built" },
+    { "actor.megatron.tensor_model_parallel_size=4", NULL, NULL, "splitting a model over ranks is not built" },
     { "reward_model.rollout.tensor_model_parallel_size=2", "rollout.n", "16", NULL },
     { "actor.optim.clip_grad=1.0", "rollout.n", "16", NULL },
     { "actor.optim.clip_grad=0.5", NULL, NULL, "actor.grad_clip" },
@@ -231,7 +231,7 @@ static const struct { const char *args, *key, *text, *error; } foreign_values[] 
     { "actor.optim.lr_decay_style=cosine", NULL, NULL, "constant after the warm-up" },
     { "async_training.staleness_threshold=0.5", NULL, NULL, "is not built" },
     { "data.prompt_dict_keys=['question']", NULL, NULL, "data.prompt_key names a column" },
-    { "rollout.nnodes=2", NULL, NULL, "ranks are not built" },
+    { "rollout.nnodes=2", NULL, NULL, "samplers of their own are not built" },
     { "algorithm.adv_estimator=gae", NULL, NULL, "gae (here): needs a critic, which is not built yet" },
     { "rollout.tools.tool_instances.code.class_path=a.B", NULL, NULL, "tools of one's own" },
     { "data.apply_chat_template_kwargs={}", "rollout.n", "16", NULL },
@@ -269,11 +269,12 @@ static void what_is_said(void **state)
 {
     (void)state;
     static const struct { const char *args, *said[4]; bool ok; } cases[] = {
-        { "rollout.nn=1 model.lora_rank=8 rollout.n=x trainer.n_gpus_per_node=8",
+        { "rollout.nn=1 model.lora_rank=8 rollout.n=x rollout.tensor_model_parallel_size=8",
           { "appo: rollout.nn (here): no such option. Did you mean rollout.n",
             "\nappo: model.lora_rank=8 (here): LoRA is not built\n",
             "\nappo: rollout.n=x (here): not a whole number; valid: 1 to 65536\n",
-            "\nappo: trainer.n_gpus_per_node=8 (here): one process and one GPU; ranks are not built: 1 is possible\n" },
+            "\nappo: rollout.tensor_model_parallel_size=8 (here): every rank has all weights; splitting a model over "
+            "ranks is not built: 1 is possible\n" },
             false },
         { "actor.kl_loss_coef=0.1",
           { "warning: actor.kl_loss_coef=0.1 without actor.use_kl_loss=true: no KL in the loss (as in verl)\n" },
@@ -299,11 +300,11 @@ static void what_is_said(void **state)
     struct config c;
     char *said = NULL;
     CHECK(applied(&c,
-                  "actor_rollout_ref.rollout.name=vllm critic.optim.lr=1e-5 critic.strategy=fsdp trainer.nnodes=1 "
+                  "actor_rollout_ref.rollout.name=vllm critic.optim.lr=1e-5 critic.strategy=fsdp rollout.mode=async "
                   "trainer.default_local_dir=x algorithm.adv_estimator=grpo",
                   &said, &e),
           "%s", e.text);
-    CHECK(strstr(said, "ignored, options of other engines: rollout.name, critic.* (2), trainer.nnodes\n"), "%s", said);
+    CHECK(strstr(said, "ignored, options of other engines: rollout.name, critic.* (2), rollout.mode\n"), "%s", said);
     CHECK(strstr(said, "meant otherwise than in verl: trainer.default_local_dir: checkpoints lie in it under "
                        "project_name/experiment_name"),
           "%s", said);

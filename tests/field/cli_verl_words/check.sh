@@ -20,7 +20,8 @@ value "a folder by another key" trainer.default_local_dir '"checkpoints/p/e"' tr
     trainer.experiment_name=e \
     'trainer.default_local_dir=checkpoints/${trainer.project_name}/${trainer.experiment_name}'
 value "no dumps" trainer.rollout_data_dir '""' trainer.rollout_data_dir=null
-expect "eight GPUs" 2 'trainer\.n_gpus_per_node=8 .*ranks are not built' "$app" train trainer.n_gpus_per_node=8
+expect "eight GPUs" 1 'n_gpus_per_node=8 .* ask for 8 ranks, and 1 was started: \./run\.sh train NPROC=8' \
+    "$app" train trainer.n_gpus_per_node=8 trainer.nnodes=1
 expect "a run with them" 0 '^step:1 ' "$app" train trainer.logger="['console','wandb']" data.val_files=null \
     algorithm.norm_adv_by_std_in_grpo=True trainer.resume_mode=disable \
     actor_rollout_ref.rollout.val_kwargs.do_sample=False data.val_per_family=1 --steps 1 \
