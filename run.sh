@@ -158,7 +158,7 @@ usage: ./run.sh COMMAND [key=value ...] [options]
                       DEPS=DIR ./run.sh ...
   help [COMMAND]      this text, or that of a command; every command takes --help too
 
-Every other COMMAND is one of the program's; train and debug take NPROC=N for N processes, one a GPU or a share
+Every other COMMAND is one of the program's; train, debug and eval take NPROC=N for N processes, one a GPU or a share
 of the cores (docs/ranks.md):
 TEXT
     if [ -z "$(missing)" ] && build; then "$(folder)/appo" help
@@ -259,9 +259,12 @@ take_ranks() {
         exit 2
     fi
     case $command in
-    train | debug) ;;
+    train | debug | eval) ;;
     *)
-        [ "$ranks" = 1 ] || { echo "run.sh: $command runs in one process; NPROC is for train and debug" >&2; exit 2; }
+        if [ "$ranks" != 1 ]; then
+            echo "run.sh: $command runs in one process; NPROC is for train, debug and eval" >&2
+            exit 2
+        fi
         ;;
     esac
     started=${OMPI_COMM_WORLD_SIZE:-${PMI_SIZE:-${SLURM_STEP_NUM_TASKS:-1}}}

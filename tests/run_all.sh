@@ -166,6 +166,11 @@ checked_run() {
     make -s -j"$jobs" BUILD=build/cpu-debug DEBUG=1 all && tests/cli/debug.sh build/cpu-debug/appo
 }
 
+# a build without MPI; its objects are those of build/cpu but for engine/comm
+without_mpi() {
+    make -s -j"$jobs" MPI=0 BUILD=build/cpu-no-mpi all && tests/cli/no_mpi.sh build/cpu-no-mpi/appo
+}
+
 # What a run without FULL=1 has of the shim: programs that launch kernels, without those that take minutes there. The
 # others test C code, which the cpu and san suites run too.
 shim_model="model/test_naive model/test_golden_model model/test_rope"
@@ -214,7 +219,8 @@ run_suite() {
     double) suite double build/cpu-double "kernels model engine/learner/test_gradients" REAL=double ;;
     san) suite san build/cpu-san "base data kernels model engine eval cmd" SAN=1 ;;
     # every operation's output is looked at, in a unit test and in a short run
-    checks) suite checks build/cpu-debug "kernels/test_check" DEBUG=1 && counted checks-run checked_run ;;
+    checks) suite checks build/cpu-debug "kernels/test_check" DEBUG=1 && counted checks-run checked_run &&
+        counted no-mpi without_mpi ;;
     # the CUDA sources on the CPU: every launch twice, its lanes forward and then backward (a race changes the bits);
     # whole steps forward only
     simt) APPO_SIMT_ORDER=both suite simt build/simt "$(pick "$shim_full" "kernels simt $shim_model")" BACKEND=simt ;;

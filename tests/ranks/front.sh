@@ -33,6 +33,7 @@ expect "NPROC in the environment, and one process" 0 '^1 steps in' env NPROC=1 "
     trainer.experiment_name=one
 expect "mpirun run.sh" 0 '^1 steps in' "${ranks[@]}" 2 "$front" debug --steps 1 "${small[@]}" \
     trainer.experiment_name=bare
+expect "eval" 0 '^all ' "$front" eval NPROC=2 data.val_per_family=1
 lines() { grep -c . "checkpoints/appo/$1/metrics.jsonl"; }
 check "one file of metrics" [ "$(lines two)" = "$(lines one)" ]
 check "the same under mpirun" [ "$(lines bare)" = "$(lines one)" ]
