@@ -5,10 +5,12 @@
 #include "base/arith.h"
 #include "base/str.h"
 #include "engine/comm/comm.h"
+#include "engine/config/config_in.h"
 #include "engine/run/eval_answers.h"
 #include "engine/run/version.h"
 #include "engine/session/fit_config.h"
 #include <jansson.h>
+#include <math.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,13 +201,33 @@ bool ranks_same_weights(const struct session *s, struct err *e)
 
 /* ---- memory ---- */
 
+/* What fit_config_to_memory may have moved, and where the more careful value lies. */
+static const struct { const char *key; bool up; } moved[] = {
+    { "rollout.max_num_seqs", false }, { "rollout.max_total_tokens", false },
+    { "actor.ppo_max_token_len_per_gpu", false }, { "model.recompute", true }, { "actor.zero", true },
+    { "actor.offload", true }, { "ref.offload", true },
+};
+
+/* Takes the most careful value of all ranks. rollout.max_total_tokens=0 is no bound. */
+static void take_careful(struct config *c, const char *name, bool up)
+{
+    const struct key *k = config_find(name);
+    if (!k) return;
+    char *field = (char *)c + k->at;
+    double x = k->type == KEY_INT64 ? (double)*(int64_t *)(void *)field
+             : k->type == KEY_BOOL  ? *(bool *)field : *(int *)(void *)field;
+    double all = up ? comm_max(x) : comm_min(x > 0 ? x : (double)INFINITY);
+    if (isinf(all)) return;
+    if (k->type == KEY_INT64) *(int64_t *)(void *)field = (int64_t)all;
+    else if (k->type == KEY_BOOL) *(bool *)field = all > 0;
+    else *(int *)(void *)field = (int)all;
+}
+
 bool ranks_fit(struct config *c, enum memory_purpose what, FILE *report, struct err *e)
 {
     fit_config_to_memory(c, what, comm_first() ? report : NULL);
     if (comm_ranks() == 1) return true;
-    c->rollout.max_num_seqs = (int)comm_min(c->rollout.max_num_seqs);
-    c->actor.ppo_max_token_len_per_gpu = (int)comm_min(c->actor.ppo_max_token_len_per_gpu);
-    c->model.recompute = (enum recompute)comm_max(c->model.recompute);
+    for (size_t i = 0; i < sizeof moved / sizeof *moved; i++) take_careful(c, moved[i].key, moved[i].up);
     if (!*c->model.path || memory_fits_share(c, c->model.path, what, memory_part(), e)) return comm_agree(true, e);
     if (comm_local_ranks() > 1 && memory_part() < 1)
         fail_in(e, "%d ranks share the memory of this host", comm_local_ranks());
