@@ -201,6 +201,7 @@ dirty   := $(shell git status --porcelain --untracked-files=no 2>/dev/null | hea
 VERSION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(dirty)
 endif
 $(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_SNAPPY='"$(shell pkg-config --modversion snappy 2>/dev/null)"'
+$(BUILD)/cmd/build.o: ALLFLAGS += $(if $(filter-out cpu,$(BACKEND)),$(if $(filter 1,$(NCCL)),-DAPPO_NCCL))
 ifeq ($(BACKEND),cuda)
 $(BUILD)/cmd/build.o: ALLFLAGS += -DAPPO_NVCC='"$(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"'
 endif

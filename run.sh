@@ -238,6 +238,8 @@ gpu_tools() {
     local words
     words=$({ command -v nvcc >/dev/null && nvcc --version | grep -oE 'release [0-9.]+'; } || true)
     echo "nvcc        ${words:-none}"
+    words=$({ has_mpi_launcher && { mpirun --version || mpiexec --version; } 2>/dev/null | grep -m 1 .; } || true)
+    echo "mpirun      ${words:-none: ./run.sh setup --ranks}"
     if has_tool nvidia-smi; then
         nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null |
             sed 's/^/GPU         /'

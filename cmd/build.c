@@ -2,6 +2,7 @@
  * Makefile passes their versions. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "cmd/build.h"
+#include "engine/comm/comm.h"
 #include "engine/run/version.h"
 #include "kernels/dev.h"
 #include <jansson.h>
@@ -39,6 +40,14 @@ const char *build_compiler(void)
         ", nvcc " APPO_NVCC
 #endif
         ;
+}
+
+void build_ranks(FILE *f)
+{
+    fputs(comm_mpi() ? comm_mpi() : "none", f);
+#ifdef APPO_NCCL
+    if (comm_mpi()) fputs(", NCCL", f);
+#endif
 }
 
 void build_libraries(FILE *f)

@@ -39,13 +39,26 @@ static void line_of(const char *path, const char *words, char *out, size_t n)
     if (f) fclose(f);
 }
 
+/* How many ranks make sense here. */
+static void print_ranks(void)
+{
+    char path[32];
+    int gpus = 0;
+    do snprintf(path, sizeof path, "/dev/nvidia%d", gpus);
+    while (access(path, F_OK) == 0 && ++gpus < 64);
+    if (!comm_mpi()) puts(": one process only; ./run.sh setup --ranks, then make");
+    else if (!strcmp(build_backend(), "cuda")) printf("; up to %d here, one a GPU\n", gpus);
+    else printf("; up to %d here, one a core\n", dev_threads());
+}
+
 static void print_build(void)
 {
     build_name(stdout);
     printf("\ncompiler    %s\nlibraries   ", build_compiler());
     build_libraries(stdout);
-    printf("\nranks       by %s%s\n", comm_mpi() ? comm_mpi() : "none",
-           comm_mpi() ? "" : ": one process only; ./run.sh setup --ranks, then make");
+    printf("\nranks       by ");
+    build_ranks(stdout);
+    print_ranks();
 }
 
 static void print_machine(void)

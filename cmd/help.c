@@ -2,7 +2,6 @@
  * 80 columns. */
 #include "cmd/build.h"
 #include "cmd/cmd.h"
-#include "engine/comm/comm.h"
 #include "eval/simulate/options.h"
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +124,11 @@ static const struct { const char *name, *what; } environment[] = {
     { "APPO_NUMERICS", "GPU: exact (same bits in sampling and training) or fast" },
     { "APPO_ATTN", "GPU: attention by mma or wgmma" },
     { "APPO_GEMM", "GPU: choice of cuBLASLt's algorithm for a product: first or timed" },
+    { "APPO_COMM", "nccl: NCCL for one rank too, to test it" },
+    { "NPROC", "run.sh: processes of train, debug and eval, one a GPU (docs/ranks.md)" },
+    { "MPIRUN", "run.sh: the mpirun to call" },
+    { "MPIRUN_ARGS", "run.sh: more arguments for mpirun, such as --hostfile FILE" },
+    { "APPO_RESTART_PAUSE", "run.sh: seconds before a lost run starts again; default 5" },
     { "APPO_BACKEND", "run.sh: cpu, cuda or simt (CUDA on the CPU, for tests)" },
     { "APPO_REAL", "run.sh: number type: float, bf16 or double" },
     { "APPO_BUILD", "run.sh: folder of builds; default: build/" },
@@ -157,7 +161,7 @@ void help_all(FILE *f)
                "prints all of them with their values and sources, as YAML that reads back.\n\n"
                "environment:\n");
     for (size_t i = 0; i < sizeof environment / sizeof *environment; i++)
-        fprintf(f, "  %-16s %s\n", environment[i].name, environment[i].what);
+        fprintf(f, "  %-18s %s\n", environment[i].name, environment[i].what);
 }
 
 bool help_one(const char *name, FILE *f)
@@ -232,7 +236,9 @@ int cmd_version(int argc, char **argv)
     build_name(stdout);
     printf(", built by %s\nlibraries: ", build_compiler());
     build_libraries(stdout);
-    printf("\nranks: by %s\n", comm_mpi() ? comm_mpi() : "none");
+    printf("\nranks: by ");
+    build_ranks(stdout);
+    puts("");
     return 0;
 }
 

@@ -319,8 +319,8 @@ const struct key config_keys[] = {
     { "trainer.max_restarts", FIELD(trainer.max_restarts), RESUME_OUTPUT, "0", 0, 1000, NULL,
       "how often ./run.sh train starts a run of several ranks again when a rank was lost; it resumes by itself" },
     { "trainer.n_gpus_per_node", FIELD(trainer.n_gpus_per_node), RESUME_SPEED, "0", 0, 65536, NULL,
-      "ranks of a host, as scripts of verl give it: times trainer.nnodes it must be the number of ranks that are started "
-      "(./run.sh train NPROC=N); 0: any number" },
+      "ranks of a host, as scripts of verl give it: times trainer.nnodes it must be the number of ranks that are "
+      "started (./run.sh train NPROC=N); 0: any number" },
     { "trainer.nnodes", FIELD(trainer.nnodes), RESUME_SPEED, "0", 0, 65536, NULL,
       "hosts, beside trainer.n_gpus_per_node; 0: any number" },
     { "trainer.max_actor_ckpt_to_keep", FIELD(trainer.max_actor_ckpt_to_keep), RESUME_OUTPUT, "0", -1, 1073741824, NULL,

@@ -36,8 +36,8 @@ while read -r recipe batch small prompt response n initial epochs; do
     check "$recipe loads" [ $? = 0 ]
     check "$recipe: its numbers" [ "$(value data.train_batch_size) $(value actor.ppo_mini_batch_size) $(value \
         data.max_prompt_length) $(value data.max_response_length) $(value rollout.n) $(value \
-        rollout.initial_rollouts) $(value trainer.total_epochs)" = \
-        "$batch $small $prompt $response $n $initial $epochs" ]
+        rollout.initial_rollouts) $(value trainer.total_epochs) $(value actor.zero)" = \
+        "$batch $small $prompt $response $n $initial $epochs 2" ]
     check "$recipe: no warning" [ "$(grep -cv 'sampler and trainer share their numbers' said)" = 0 ]
 done <<'TABLE'
 7b_reasoning        96 16 2048  6144 16 8 2
