@@ -54,7 +54,9 @@ for command in train eval generate; do
 done
 expect "what setup would do" 0 'would run: .*gcc.*libsqlite3-dev( *)$' \
     env PATH="$tmp/bare" bash "$top/run.sh" setup --dry-run
-expect "and for the tests" 0 'would run: .*libcmocka-dev' \
+expect "and for several ranks" 0 'would run: .*libsqlite3-dev libopenmpi-dev openmpi-bin( *)$' \
+    env PATH="$tmp/bare" bash "$top/run.sh" setup --ranks --dry-run
+expect "and for the tests" 0 'would run: .*libcmocka-dev libopenmpi-dev openmpi-bin' \
     env PATH="$tmp/bare" bash "$top/run.sh" setup --tests --dry-run
 
 # ---- what leads out of its folder, or is no text ----
