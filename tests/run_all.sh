@@ -198,6 +198,7 @@ ranked() {
         echo "skipped: this build has no MPI, several ranks were not tested (./run.sh setup --ranks): 0 passed"
         return 0
     fi
+    make -s -j"$jobs" REAL=double all || return 1
     for script in tests/ranks/*.sh; do
         [ -x "$script" ] || continue
         log=$logs/ranks-$(basename "$script" .sh).log
