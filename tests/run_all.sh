@@ -193,7 +193,8 @@ ranked() {
         echo "skipped: no mpirun here, several ranks were not tested (./run.sh setup --ranks): 0 passed"
         return 0
     fi
-    make -s -j"$jobs" all build/cpu/tests/engine/comm/test_ranks || return 1
+    make -s -j"$jobs" all build/cpu/tests/engine/comm/test_ranks build/cpu/tests/engine/learner/test_zero_ranks \
+        build/cpu/tests/engine/run/test_same_run || return 1
     if ! build/cpu/tests/engine/comm/test_ranks mpi; then
         echo "skipped: this build has no MPI, several ranks were not tested (./run.sh setup --ranks): 0 passed"
         return 0

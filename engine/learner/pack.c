@@ -39,6 +39,16 @@ static struct entry *sorted(const struct seq_view *s, int n)
     return e;
 }
 
+void pack_sort(const struct seq_view *s, int n, int *order, int *shared)
+{
+    struct entry *e = sorted(s, n);
+    for (int i = 0; i < n; i++) {
+        order[i] = e[i].i;
+        shared[i] = i ? common(e[i - 1].s, e[i].s) : 0;
+    }
+    free(e);
+}
+
 /* Most targets, and copies of its keys, that a row may have: sizes the learner's memory for a batch. */
 enum { GROUP_MAX = 32 };
 

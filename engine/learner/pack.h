@@ -29,6 +29,9 @@ struct pack {
     struct attn_plan *plan;
 };
 
+/* One group's sequences in the order in which pack_make packs them, s[order[0]], s[order[1]], ..., and the leading rows
+ * that each shares with the one before it. [n] each. */
+void pack_sort(const struct seq_view *s, int n, int *order, int *shared);
 /* Groups must be contiguous in s[]. */
 void pack_make(struct pack *p, const struct seq_view *s, int n);
 void pack_free(struct pack *p);

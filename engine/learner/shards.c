@@ -21,7 +21,7 @@ void buckets_make(struct buckets *b, const struct model *m)
     int64_t least = MIN((int64_t)BUCKET_LEAST, m->count / BUCKETS_LEAST), end = m->c.tied ? m->count : m->norm;
     *b = (struct buckets){ .begin = xcalloc((size_t)m->c.layers + 4, sizeof *b->begin) };
     int n = 0;
-    int64_t *cut = b->begin;                                /* from the end, turned round below */
+    int64_t *cut = b->begin;                                /* from the end, reversed below */
     cut[n++] = m->count;
     if (!m->c.tied) cut[n++] = end;
     for (int l = m->c.layers - 1; l >= 0; l--)

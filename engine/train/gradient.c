@@ -1,71 +1,12 @@
-/* gradient.c: the trajectories of a mini-batch are dealt to the ranks as trees: an initial rollout and the branches
- * that left it share tokens, which a rank computes once. Who sampled them does not matter, because every rank holds
- * their ids. A pack is a micro-batch. */
+/* gradient.c: each rank packs and runs its share; a pack is a micro-batch. Who sampled a trajectory does not matter,
+ * because every rank holds its ids. */
 #include "engine/train/gradient.h"
 #include "base/arith.h"
 #include "engine/comm/comm.h"
-#include "engine/train/deal.h"
 #include "engine/train/rescore.h"
+#include "engine/train/shares.h"
 #include <stdlib.h>
 #include <string.h>
-
-/* The trajectories in the loss, rank by rank: those of rank r are k[begin[r] .. begin[r + 1]), indices in the batch. */
-struct share {
-    int *k;
-    int *begin;
-};
-
-/* A trajectory in the order of its group. */
-struct member { int k, tree; };
-
-/* All trajectories in the order of (group, trajectory). A tree's number is the place of its root in this order. */
-static struct member *members(const struct update_batch *f, const struct group *g, int groups)
-{
-    struct member *m = xcalloc((size_t)f->rows, sizeof *m);
-    for (int i = 0, p = 0, initial = 0, branch = f->initial; i < groups; i++)
-        for (int j = 0, first = p; j < g[i].n; j++) {
-            int root = j;
-            while (g[i].traj[root]->branch && g[i].traj[root]->orig >= 0) root = g[i].traj[root]->orig;
-            m[p++] = (struct member){ j < g[i].initial ? initial++ : branch++, first + root };
-        }
-    return m;
-}
-
-/* Rows of a pack that each tree takes: of its first trajectory in the loss all, of the others what is behind the point
- * where they left. */
-static int64_t *tree_rows(const struct update_batch *f, const struct config *c, const struct member *m)
-{
-    int64_t *rows = xcalloc((size_t)f->rows + 1, sizeof *rows);
-    for (int p = 0; p < f->rows; p++) {
-        const struct trajectory *r = f->traj[m[p].k];
-        if (update_batch_in_loss(f, c, m[p].k))
-            rows[m[p].tree] += MAX(1, r->branch && rows[m[p].tree] ? r->seq.n - r->seq.born : r->seq.n - 1);
-    }
-    return rows;
-}
-
-/* One rank trains in the order of the flat vectors; several, each group's trajectories together, so that the branches
- * of a tree are in its pack. */
-static void share_make(struct share *s, const struct update_batch *f, const struct config *c, const struct group *g,
-                       int groups)
-{
-    struct member *m = members(f, g, groups);
-    int64_t *rows = tree_rows(f, c, m);
-    int *rank = xcalloc((size_t)f->rows + 1, sizeof *rank), n = 0;
-    deal_units(rank, rows, f->rows, comm_ranks());
-    s->k = xcalloc((size_t)f->rows + 1, sizeof *s->k);
-    s->begin = xcalloc((size_t)comm_ranks() + 1, sizeof *s->begin);
-    for (int r = 0; r < comm_ranks(); r++) {
-        for (int p = 0; p < f->rows; p++) {
-            int k = comm_ranks() == 1 ? p : m[p].k;
-            if (update_batch_in_loss(f, c, k) && (comm_ranks() == 1 || rank[m[p].tree] == r)) s->k[n++] = k;
-        }
-        s->begin[r + 1] = n;
-    }
-    free(m); free(rows); free(rank);
-}
-
-static void share_free(struct share *s) { free(s->k); free(s->begin); }
 
 /* Trajectories k[0 .. n) as sequences to pack. Their targets are those of the batch: m is one block for all. */
 static struct seq_view *views(const struct update_batch *f, const int *k, int n, uint8_t **m)
@@ -91,7 +32,7 @@ static struct seq_view *views(const struct update_batch *f, const int *k, int n,
 }
 
 /* logp_train of every trajectory in the loss, on all ranks. */
-static void gather_logp(struct update_batch *f, const struct share *s)
+static void gather_logp(struct update_batch *f, const struct shares *s)
 {
     struct comm_parts all;
     int me = comm_rank();
@@ -124,11 +65,11 @@ static int *packs(const struct seq_view *s, int n, int64_t max_rows, int *count)
 
 void batch_gradient(struct trainer *t, struct update_batch *f, const struct group *g, int groups, struct step_sums *z)
 {
-    struct share share;
+    struct shares share;
     struct learner *l = &t->s->learner;
     uint8_t *m;
     int64_t count[2] = { 0 };                       /* positions and targets */
-    share_make(&share, f, t->c, g, groups);
+    shares_make(&share, f, t->c, g, groups, comm_ranks());
     const int *k = share.k + share.begin[comm_rank()];
     int n = share.begin[comm_rank() + 1] - share.begin[comm_rank()];
     struct seq_view *s = views(f, k, n, &m);
@@ -149,5 +90,5 @@ void batch_gradient(struct trainer *t, struct update_batch *f, const struct grou
     z->trained_positions += count[0];
     t->tokens_trained += count[1];
     free(m); free(s); free(end);
-    share_free(&share);
+    shares_free(&share);
 }
