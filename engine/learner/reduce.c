@@ -27,10 +27,7 @@ void reduce_lay_out(struct learner *l, struct arena *a)
         int64_t *n = &most[buffer_of(l, i)];
         *n = MAX(*n, l->buckets.begin[i + 1] - l->buckets.begin[i]);
     }
-    for (int k = 0; k < 3; k++) {
-        l->buffer[k].x = arena_get(a, (size_t)most[k] * sizeof *l->g, "gradient buckets");
-        l->buffer[k].bucket = -1;
-    }
+    for (int k = 0; k < 3; k++) l->buffer[k].x = arena_get(a, (size_t)most[k] * sizeof *l->g, "gradient buckets");
 }
 
 /* Adds what a bucket's reduction has left of this rank's range, which frees the buffer. */
@@ -95,6 +92,7 @@ void reduce_begin(struct learner *l, int packs)
     l->packs = packs;
     l->unsent = l->buckets.n;
     l->rounds = packs < 0 ? 0 : l->zero == 2 ? (int)comm_max(packs) : 1;
+    for (int k = 0; k < 3; k++) l->buffer[k].bucket = -1;       /* the warm-up pass has opened some */
     dev_zero(l->g, (size_t)l->g_n * sizeof *l->g);
 }
 
