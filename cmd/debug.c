@@ -67,7 +67,7 @@ static int run(struct config *c, bool scratch, bool table)
     int status = 1;
     if (!comm_open(&(struct comm_options){ .timeout_s = c->comm.timeout }, &e)) return cmd_fail(&e);
     ranks_place(c, stderr);
-    bool ok = ranks_asked(c, &e) && ranks_same_start(c, &e);
+    bool ok = comm_agree(ranks_asked(c, &e), &e) && ranks_same_start(c, &e);
     fit_config_to_model(c, comm_first() ? "actor.optim.lr" : NULL, stderr);
     ok = ok && ranks_fit(c, MEMORY_TRAIN, stderr, &e) && comm_agree(begin(&place, c, scratch, &e), &e);
     if (!comm_first()) stop_quiet();

@@ -3,8 +3,8 @@
 #include "base/file.h"
 #include "base/stop.h"
 #include "engine/comm/comm.h"
-#include "engine/session/fit_config.h"
 #include "engine/run/evaluate.h"
+#include "engine/run/ranks_start.h"
 #include "engine/report/progress.h"
 #include <math.h>
 #include <stdlib.h>
@@ -64,6 +64,11 @@ static bool report_ready(const char *path, struct err *e)
     return true;
 }
 
+static bool open_all(struct session *s, const struct config *c, struct err *e)
+{
+    return report_ready(c->trainer.report, e) && session_open(s, c, false, e) && session_open_prompts(s, false, e);
+}
+
 static int run(struct config *c, bool json)
 {
     struct session s = { 0 };
@@ -72,10 +77,9 @@ static int run(struct config *c, bool json)
     struct err e;
     if (!comm_open(&(struct comm_options){ .timeout_s = c->comm.timeout }, &e)) return cmd_fail(&e);
     bool first = comm_first();
-    fit_config_to_memory(c, MEMORY_SAMPLE, stderr);
-    bool ok = report_ready(c->trainer.report, &e) && session_open(&s, c, false, &e) &&
-              session_open_prompts(&s, false, &e);
-    ok = comm_agree(ok, &e);
+    ranks_place(c, stderr);
+    bool ok = ranks_same_start(c, &e) && ranks_fit(c, MEMORY_SAMPLE, stderr, &e) &&
+              comm_agree(open_all(&s, c, &e), &e) && ranks_same_weights(&s, &e) && ranks_same_prompts(&s, &e);
     const char *dir = c->trainer.validation_data_dir;
     if (ok) {
         if (!first) stop_quiet();

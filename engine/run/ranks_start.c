@@ -199,6 +199,17 @@ bool ranks_same_weights(const struct session *s, struct err *e)
     }, 2, e);
 }
 
+bool ranks_same_prompts(const struct session *s, struct err *e)
+{
+    char train[20], val[20];
+    snprintf(train, sizeof train, "%016llx", (unsigned long long)(s->train.rows.n ? s->train.hash : 0));
+    snprintf(val, sizeof val, "%016llx", (unsigned long long)(s->val.rows.n ? s->val.hash : 0));
+    return ranks_same((const struct rank_fact[]){
+        { "the checksum of data.train_files", train, s->c->data.train_files },
+        { "the checksum of data.val_files", val, s->c->data.val_files },
+    }, 2, e);
+}
+
 /* ---- memory ---- */
 
 /* What fit_config_to_memory may have moved, and where the more careful value lies. */

@@ -489,18 +489,14 @@ static void print_end(const struct run *x)
 /* Whether all ranks read what rank 0 reads. */
 static bool same_inputs(const struct run *x, struct err *e)
 {
-    enum { INPUTS = 4, TEXT = 20 };
     const struct session *s = x->t.s;
-    const uint64_t sum[INPUTS] = { s->train.rows.n ? s->train.hash : 0, s->val.rows.n ? s->val.hash : 0,
-                                   x->extra.tokenizer, x->extra.cache };
-    char text[INPUTS][TEXT];
-    for (int i = 0; i < INPUTS; i++) snprintf(text[i], TEXT, "%016llx", (unsigned long long)sum[i]);
-    return ranks_same((const struct rank_fact[]){
-        { "the checksum of data.train_files", text[0], s->c->data.train_files },
-        { "the checksum of data.val_files", text[1], s->c->data.val_files },
-        { "the checksum of the tokenizer in model.path", text[2], s->path },
-        { "the checksum of tools.search_cache", text[3], s->c->tools.search_cache },
-    }, INPUTS, e);
+    char tokenizer[20], cache[20];
+    snprintf(tokenizer, sizeof tokenizer, "%016llx", (unsigned long long)x->extra.tokenizer);
+    snprintf(cache, sizeof cache, "%016llx", (unsigned long long)x->extra.cache);
+    return ranks_same_prompts(s, e) && ranks_same((const struct rank_fact[]){
+        { "the checksum of the tokenizer in model.path", tokenizer, s->path },
+        { "the checksum of tools.search_cache", cache, s->c->tools.search_cache },
+    }, 2, e);
 }
 
 /* Reads the data and finds where the run begins: the same on all ranks. */

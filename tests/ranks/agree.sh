@@ -52,6 +52,9 @@ files=(data.train_files=q.jsonl data.train_batch_size=1 actor.ppo_mini_batch_siz
 differs "the data" 'the checksum of data.train_files is [0-9a-f]+ there and [0-9a-f]+ here; q.jsonl' \
     sh -c 'cd one && exec "$@"' x "$app" "${small[@]}" "${files[@]}" trainer.default_local_dir="$tmp/checkpoints" -- \
     sh -c 'cd two && exec "$@"' x "$app" "${small[@]}" "${files[@]}" trainer.default_local_dir="$tmp/checkpoints"
+differs "the data of an evaluation" 'the checksum of data.val_files is [0-9a-f]+ there and [0-9a-f]+ here' \
+    sh -c 'cd one && exec "$@"' x "$app" eval data.val_files=q.jsonl -- \
+    sh -c 'cd two && exec "$@"' x "$app" eval data.val_files=q.jsonl
 rm two/q.jsonl
 two "a file that one host lacks" 1 "^appo: rank 1 on $here: .*q\.jsonl" \
     sh -c 'cd one && exec "$@"' x "$app" "${small[@]}" "${files[@]}" trainer.default_local_dir="$tmp/checkpoints" -- \

@@ -18,6 +18,9 @@ rejected() {
 rejected "a count that is no number" 2 'NPROC=x: a number of processes' "$front" debug NPROC=x
 rejected "no processes" 2 'NPROC=0: a number of processes' env NPROC=0 "$front" debug
 rejected "a command of one process" 2 'plan runs in one process' "$front" plan NPROC=2
+rejected "keys of verl that ask for more" 1 'ask for 8 ranks, and 2 were started: .*NPROC=8' "$front" debug NPROC=2 \
+    trainer.n_gpus_per_node=4 trainer.nnodes=2
+check "said once" [ "$(grep -c 'ask for 8 ranks' said)" = 1 ]
 rejected "a launcher inside a launcher" 2 'has started 2 processes already' env OMPI_COMM_WORLD_SIZE=2 "$front" debug \
     NPROC=2
 rejected "a wrong key is reported once" 2 'no such option' "$front" debug NPROC=2 trainer.nonsense=1
