@@ -30,10 +30,11 @@ exec "${gdb[@]}" -ex run ${skip:+-ex 'echo reached\n' -ex kill} -ex 'info breakp
 END
 chmod +x rank
 
-# begins a job in the background: its mpirun is $job
+# begins a job in the background: its mpirun is $job; 4 ranks share out optimizer state and gradient
 start() { # RANKS FOLDER KEY...
     local n=$1 folder=$2
     shift 2
+    [ "$n" != 4 ] || set -- "$@" actor.zero=2
     rm -rf pids && mkdir pids
     timeout -s KILL 100 "$mpirun" "${mpi_options[@]}" -n "$n" ./rank "${run[@]}" trainer.default_local_dir="$folder" \
         "$@" >k.out 2>&1 &

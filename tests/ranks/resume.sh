@@ -66,6 +66,9 @@ if "$app" keys actor.zero 2>/dev/null | grep -q '^actor.zero'; then
     near "actor.zero 0, 1, 2 with 2, 4, 2 ranks" one zero
 fi
 
+goes minutes 3 2 trainer.save_freq=0 trainer.save_minutes=0.00001 comm.timeout=20
+check "the first rank's clock decides when a checkpoint is old" [ -e minutes/$in/global_step_2/actor/optim ]
+
 # the weights of such a checkpoint are whole
 hf=fewer/$in/global_step_4/actor/huggingface
 expect "its model generates" 0 . "$app" generate model.path=$hf --max 4 --prompt 'what is 1 + 1?'

@@ -122,6 +122,57 @@ static void replaced(void **state)
           "a file of a user's");
 }
 
+static void set_all(double w, double moment)
+{
+    size_t n = (size_t)x.s.m.count;
+    elem_t *e = xmalloc(n * sizeof *e);
+    acc_t *a = xmalloc(n * sizeof *a);
+    for (size_t i = 0; i < n; i++) { e[i] = elem_from(w); a[i] = (acc_t)moment; }
+    dev_put(x.s.m.w, e, n * sizeof *e);
+    dev_put(x.s.learner.adam1, a, n * sizeof *a);
+    free(e);
+    free(a);
+}
+
+/* Written by a thread: the numbers are those of the call, not those of later steps. The folder appears by ckpt_commit.
+ * A number that is not finite is found by the thread. */
+static void written_aside(void **state)
+{
+    (void)state;
+    struct err e;
+    struct ckpt_job j;
+    struct ckpt_state s = { 0 };
+    struct metrics m = { 0 };
+    bool pending;
+    const double bad[] = { 2, (double)NAN };
+    size_t bytes = (size_t)x.s.m.count * sizeof(elem_t);
+    elem_t *was = xmalloc(bytes), w;
+    acc_t a;
+    dev_get(was, x.s.m.w, bytes);
+    for (int k = 0; k < 2; k++) {
+        const char *folder = in_dir(k ? "global_step_8" : "global_step_7");
+        x.t.step = 7 + k;
+        set_all(0.5, bad[k]);
+        CHECK(ckpt_begin(&j, &x.t, &report, &extra, dir, &e), "%s", e.text);
+        ckpt_write_aside(&j);
+        set_all(4, 8);
+        bool ok = ckpt_wait(&j, &e);
+        CHECK(ok == !k && !file_exists(folder), "written %d, %s", ok, ok ? "" : e.text);
+        CHECK(ckpt_commit(&j, ok, &e) == !k && file_exists(folder) == !k, "%s", e.text);
+        CHECK(!k || strstr(e.text, "exp_avg is a NaN"), "%s", e.text);
+        CHECK(!file_exists(j.tmp), "%s is left", j.tmp);
+        ckpt_job_free(&j);
+    }
+    CHECK(take(in_dir("global_step_7"), &s, &m, &pending, &e), "%s", e.text);
+    dev_get(&w, x.s.m.w, sizeof w);
+    dev_get(&a, (acc_t *)x.s.learner.adam1 + x.s.m.count / 2, sizeof a);
+    CHECK_NEAR(elem_to(w), 0.5, 0, "a weight");
+    CHECK_NEAR(a, 2, 0, "a moment");
+    ckpt_state_free(&s);
+    dev_put(x.s.m.w, was, bytes);
+    free(was);
+}
+
 /* A warm-up that is a share of all steps is that of the run's beginning, however many steps are to follow. */
 static void warmup_stays(void **state)
 {
@@ -195,7 +246,7 @@ static void another_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(comes_back), cmocka_unit_test(not_finite),
-                                        cmocka_unit_test(replaced), cmocka_unit_test(another_run),
-                                        cmocka_unit_test(warmup_stays) };
+                                        cmocka_unit_test(replaced), cmocka_unit_test(written_aside),
+                                        cmocka_unit_test(another_run), cmocka_unit_test(warmup_stays) };
     return cmocka_run_group_tests_name("ckpt", tests, open_all, close_all);
 }

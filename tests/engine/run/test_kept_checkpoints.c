@@ -62,8 +62,20 @@ static void by_time(void **state)
     run_of_four("time", (const char *const[]){ "trainer.save_minutes", "1e-7", NULL }, "234");
 }
 
+/* The same when checkpoints are written beside the steps. */
+static void aside(void **state)
+{
+    (void)state;
+    if (on_shim()) skip();
+    run_of_four("aside", (const char *const[]){ "trainer.save_minutes", "1e-7", "trainer.save_async", "on", NULL },
+                "234");
+    run_of_four("aside_best", (const char *const[]){ "trainer.test_freq", "1", "trainer.save_freq", "1",
+        "trainer.max_actor_ckpt_to_keep", "1", "trainer.save_async", "on", NULL }, "14");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(first_of_equals), cmocka_unit_test(by_time) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(first_of_equals), cmocka_unit_test(by_time),
+                                        cmocka_unit_test(aside) };
     return cmocka_run_group_tests_name("kept checkpoints", tests, make_dir, drop_dir);
 }

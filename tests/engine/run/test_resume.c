@@ -131,7 +131,8 @@ static void heads_cut_otherwise(void **state)
     CHECK(file_write(path.p, text.p, text.n, &e), "%s", e.text);
     str_clear(&path);
     str_printf(&path, "%s/global_step_1", folder);
-    CHECK(!ckpt_load_weights(&x.t, &(struct ckpt_state){ .step = 1, .ranks = 1 }, path.p, &e) && strstr(e.text, "its shape differs"), "%s", e.text);
+    CHECK(!ckpt_load_weights(&x.t, &(struct ckpt_state){ .step = 1, .ranks = 1 }, path.p, &e) &&
+              strstr(e.text, "its shape differs"), "%s", e.text);
     str_free(&path);
     str_free(&text);
 }
