@@ -1,9 +1,10 @@
-/* comm_in.h: what the parts of engine/comm share, and nobody else: ring.c, work.c, diagnosis.c, stream.c, collective.c,
+/* comm_in.h: what the parts of engine/comm share, and nobody else: ring.c, diagnosis.c, stream.c, collective.c,
  * mpi.c or, in a build without MPI, no_mpi.c; device_host.c or, for GPUs, device_nccl.cu or no_nccl.c. The watch has
  * watch_in.h. */
 #pragma once
 #include "base/err.h"
 #include "engine/comm/comm.h"
+#include "engine/comm/work.h"
 #include "kernels/dev.h"
 #include <pthread.h>
 
@@ -37,17 +38,6 @@ void ring_where(struct ring_at *at);
 int ring_last(struct ring_op *op);      /* [RING_SHOWN], oldest first: how many */
 /* "operation 121 (sum of 42.0 MiB)" */
 void ring_say(char *text, size_t n, int64_t number, enum comm_kind kind, int64_t bytes);
-
-/* ---- work.c: the queue of comm_work_next ---- */
-struct work {
-    int *item;
-    int *next;                          /* [ranks]: item[next[r] .. last[r]) are left of those dealt to rank r */
-    int *last;
-    int ranks;
-};
-void work_deal(struct work *w, const int *item, const int *begin, int ranks);
-int work_take(struct work *w, int rank);
-void work_free(struct work *w);
 
 /* ---- diagnosis.c: who is at fault ---- */
 struct rank_seen {

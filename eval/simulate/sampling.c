@@ -2,6 +2,7 @@
  * is taken from others in the order of time. */
 #include "eval/simulate/sampling.h"
 #include "base/arith.h"
+#include "engine/comm/work.h"
 #include "engine/rollout/schedule.h"
 #include <math.h>
 #include <stdlib.h>
@@ -24,8 +25,7 @@ struct slot {
 struct rank {
     struct slot *slot;              /* [live] in order of admission */
     int live, cap;
-    int next, last;                 /* units not begun: item[next .. last) */
-    int own;                        /* of these, item[next .. own) are no longer given to others */
+    int mine;                       /* the next of the units that it took before all began: place in item */
     int unit, started;              /* the unit being admitted; how many of its rollouts are in; unit -1: none */
     double now;
 };
@@ -35,7 +35,9 @@ struct run {
     struct rank *rank;
     int *due, *take;                /* [slots] */
     bool *ran;                      /* [units] the prompt was run */
-    bool left;                      /* some rank has units that others may take */
+    struct work queue;
+    int *mine_end;                  /* [ranks] end of each rank's mine */
+    bool left;                      /* the queue has units */
     int *heap, n;                   /* ranks by time, then number */
     int *owner;
     struct sampling_rank *out;
@@ -58,21 +60,17 @@ static void heap_down(struct run *x, int i)
     }
 }
 
-/* The next unit of rank k: its own first; else the last one of the rank that has most left, of equals the first
- * (comm_work_next). */
+/* The next unit of rank k: those that it began with, then what the queue of comm.h gives it. */
 static int next_unit(struct run *x, int k)
 {
     struct rank *r = &x->rank[k];
-    if (r->next < r->last) return x->s->item[r->next++];
-    int from = -1, most = 0;
-    for (int i = 0; x->left && i < x->s->ranks; i++) {
-        int left = x->rank[i].last - MAX(x->rank[i].next, x->rank[i].own);
-        if (left > most) most = left, from = i;
-    }
-    x->left = from >= 0;
-    if (from < 0) return -1;
-    x->out[k].taken++;
-    return x->s->item[--x->rank[from].last];
+    if (r->mine < x->mine_end[k]) return x->s->item[r->mine++];
+    bool own = x->queue.next[k] < x->queue.last[k];
+    if (!x->left || (!own && !x->s->steal)) return -1;
+    int unit = work_take(&x->queue, k);
+    x->left = unit >= 0;
+    x->out[k].taken += unit >= 0 && !own;
+    return unit;
 }
 
 /* Fills free slots, rollout by rollout in the order of the units. */
@@ -202,17 +200,21 @@ static bool block(struct run *x, int k)
 void sampling_run(const struct sampling *s, int *owner, struct sampling_rank *out)
 {
     size_t slots = (size_t)MIN(s->w->max_seqs, s->units * s->each);
-    struct run x = { .s = s, .owner = owner, .out = out, .left = s->steal };
+    struct run x = { .s = s, .owner = owner, .out = out, .left = true };
     x.rank = xcalloc((size_t)s->ranks, sizeof *x.rank);
     x.heap = xcalloc((size_t)s->ranks, sizeof *x.heap);
     x.due = xcalloc(slots + 1, sizeof *x.due);
     x.take = xcalloc(slots + 1, sizeof *x.take);
     x.ran = xcalloc((size_t)s->units + 1, sizeof *x.ran);
+    x.mine_end = xcalloc((size_t)s->ranks, sizeof *x.mine_end);
+    work_deal(&x.queue, s->item, s->begin, s->ranks);
     memset(out, 0, (size_t)s->ranks * sizeof *out);
     for (int k = 0; k < s->ranks; k++) {
-        x.rank[k] = (struct rank){ .next = s->begin[k], .last = s->begin[k + 1], .unit = -1 };
-        /* before anything is taken, every rank has as many of its own as it can start at once */
-        x.rank[k].own = s->begin[k] + (int)ceil_div(s->w->max_seqs, s->each);
+        x.rank[k] = (struct rank){ .mine = s->begin[k], .unit = -1 };
+        /* before one rank takes from another, each has as many of its own as it can start at once */
+        int most = MIN(s->begin[k + 1] - s->begin[k], (int)ceil_div(s->w->max_seqs, s->each));
+        for (int i = 0; i < most; i++) work_take(&x.queue, k);
+        x.mine_end[k] = s->begin[k] + most;
         x.heap[x.n++] = k;
     }
     while (x.n) {
@@ -220,6 +222,8 @@ void sampling_run(const struct sampling *s, int *owner, struct sampling_rank *ou
         heap_down(&x, 0);
     }
     for (int k = 0; k < s->ranks; k++) free(x.rank[k].slot);
+    work_free(&x.queue);
+    free(x.mine_end);
     free(x.rank);
     free(x.heap);
     free(x.due);

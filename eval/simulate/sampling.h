@@ -1,6 +1,7 @@
 /* sampling.h: one sampling phase of all ranks, event by event: initial rollouts, or the branches of a mini-batch. Which
- * rows a pass takes is decided by the sampler's own schedule_pass (engine/rollout/schedule.h), with slots, prompts run
- * once for their rollouts and tools beside decoding as rollout.h has them; a pass takes the time of a cost model.
+ * rows a pass takes is decided by the sampler's own schedule_pass (engine/rollout/schedule.h), who takes whose prompts
+ * by the queue of engine/comm (work_take); slots, prompts run once for their rollouts and tools beside decoding are as
+ * rollout.h has them, in a second form. A pass takes the time of a cost model.
  * Passes between two events (an end, a call, a result) are alike and are added up at once.
  * Not modelled: pages. The pool is made for the worst case of all slots (session_pages), so that slots bind first. */
 #pragma once

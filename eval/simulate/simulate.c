@@ -242,31 +242,66 @@ static void score(struct sim *x, int at, int n, bool branches)
     free(sum);
 }
 
-/* Gradient of the trees that have an advantage, dealt anew by positions; reduction, AdamW, weights. */
+/* The trees of rollouts [at, at + n) in the loss, as gradient.c has them: an initial rollout with the branches that
+ * left it. rank[], weight[]: [n * initial]; returns how many. */
+static int trees(const struct sim *x, int at, int n, int *prompt, int64_t *weight)
+{
+    const struct workload *w = x->w;
+    int initial = workload_initial(w), trees = 0;
+    for (int i = at; i < at + n; i++) {
+        const struct sim_prompt *p = &x->prompt[i];
+        for (int j = 0; p->live && j < initial; j++, trees++) {
+            double rows = p->initial[j].length - 1;
+            for (int b = j; w->train_branches && b < workload_branches(w); b += initial)
+                rows += p->branch[b].length - p->branch[b].start;
+            prompt[trees] = i * initial + j;
+            weight[trees] = (int64_t)rows;
+        }
+    }
+    return trees;
+}
+
+/* Deals the trees to the ranks; x->busy and load: their seconds and positions. A rank runs a prompt once for its trees
+ * of it, and what they share: all but `more` of the second and later ones, so that all on one rank share as much as
+ * w->distinct says. */
+static void train_trees(struct sim *x, int at, int n, double *load)
+{
+    const struct cost_model *m = x->m;
+    int initial = workload_initial(x->w), *tree = xcalloc((size_t)(n * initial) + 1, sizeof *tree),
+        *rank = xcalloc((size_t)(n * initial) + 1, sizeof *rank), *last = xcalloc((size_t)x->ranks, sizeof *last);
+    int64_t *weight = xcalloc((size_t)(n * initial) + 1, sizeof *weight);
+    double kept = x->w->distinct * initial, first = MIN(1, kept),
+           more = initial > 1 ? MAX(0, (kept - 1) / (initial - 1)) : 0;
+    int count = trees(x, at, n, tree, weight);
+    deal_units(rank, weight, count, x->ranks);
+    for (int k = 0; k < x->ranks; k++) last[k] = -1;
+    for (int i = 0; i < count; i++) {
+        int k = rank[i], prompt = tree[i] / initial;
+        const struct sim_prompt *p = &x->prompt[prompt];
+        bool again = last[k] == prompt;
+        double len = p->length, own = ((double)weight[i] + 1 - len) * (again ? more : first),
+               positions = own + (again ? 0 : len), read = own * (len + own / 2) + (again ? 0 : len * len / 2);
+        last[k] = prompt;
+        load[k] += positions;
+        x->busy[k] += positions * m->train_row + read * m->train_context;
+        x->out->trained += positions;
+        x->out->targets += (double)weight[i] + 1 - len;
+    }
+    free(tree); free(rank); free(last); free(weight);
+}
+
+/* Gradient of the trees that have an advantage, reduction, AdamW, weights. */
 static void update(struct sim *x, int at, int n)
 {
     const struct cost_model *m = x->m;
-    int *rank = xcalloc((size_t)n, sizeof *rank), *unit = xcalloc((size_t)n, sizeof *unit), live = 0;
-    int64_t *weight = xcalloc((size_t)n, sizeof *weight);
-    double positions, read, tokens = 0, last = 0, *load = xcalloc((size_t)x->ranks, sizeof *load);
+    double positions, read, tokens = 0, last = 0, most = 0, *load = xcalloc((size_t)x->ranks, sizeof *load);
     for (int i = 0; i < n; i++) {
         tree_of(x, at + i, true, &positions, &read);
         tokens += positions;
-        if (!x->prompt[at + i].live) continue;
-        tree_of(x, at + i, x->w->train_branches, &positions, &read);
-        unit[live] = at + i;
-        weight[live++] = (int64_t)positions;
     }
     all_busy(x, SIM_HOST, tokens * m->credit);
     memset(x->busy, 0, (size_t)x->ranks * sizeof *x->busy);
-    deal_units(rank, weight, live, x->ranks);
-    for (int j = 0; j < live; j++) {
-        tree_of(x, unit[j], x->w->train_branches, &positions, &read);
-        load[rank[j]] += positions;
-        x->busy[rank[j]] += positions * m->train_row + read * m->train_context;
-        x->out->trained += positions;
-    }
-    double most = 0;
+    train_trees(x, at, n, load);
     for (int k = 0; k < x->ranks; k++) {
         double packs = (double)ceil_div((int64_t)load[k], x->w->pack);
         most = MAX(most, load[k]);
@@ -283,7 +318,7 @@ static void update(struct sim *x, int at, int n)
     double others = (x->ranks - 1.0) / x->ranks;
     x->out->reduced += others * m->grad_bytes * (shards ? 1 : 2);
     x->out->gathered += shards ? others * m->weight_bytes : 0;
-    free(rank); free(load); free(unit); free(weight);
+    free(load);
 }
 
 static void step(struct sim *x, int number)
@@ -307,7 +342,7 @@ static void step(struct sim *x, int number)
 /* Sums of `steps` steps to means of one, seconds of all ranks to shares. */
 static void means(struct sim_result *r, int steps)
 {
-    double *all[] = { &r->step, &r->tail, &r->branch_tail, &r->generated, &r->results, &r->scored, &r->trained,
+    double *all[] = { &r->step, &r->tail, &r->branch_tail, &r->generated, &r->results, &r->scored, &r->trained, &r->targets,
                       &r->scored_most, &r->trained_most,
                       &r->rows, &r->positions, &r->taken, &r->weight_reads, &r->context_reads, &r->reduced,
                       &r->gathered, &r->passes, &r->gen.passes, &r->gen.rows, &r->gen.positions, &r->branch.passes,

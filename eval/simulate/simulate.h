@@ -33,6 +33,7 @@ struct sim_result {
     double branch_tail;             /* the same of branches, all mini-batches of the step */
     double generated, results;      /* tokens sampled, tokens of tool results */
     double scored, trained;         /* positions */
+    double targets;                 /* response tokens of the trees that were trained */
     double scored_most, trained_most;                   /* of the rank that had most, summed over the phases */
     double passes;                  /* of the rank that ran most */
     double rows, positions;         /* of all passes of all ranks */

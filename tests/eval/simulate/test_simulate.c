@@ -75,7 +75,10 @@ static void every_token_once(void **state)
             simulate(&r, &small, &costs, rule, ranks, 3, NULL);
             CHECK_NEAR(r.generated, generated / 3.0, 1e-9, "%s, %d ranks: tokens", rule->name, ranks);
             CHECK_NEAR(r.results, results / 3.0, 1e-9, "%s, %d ranks: results", rule->name, ranks);
-            CHECK_NEAR(r.trained, first.trained, 1e-6, "%s, %d ranks: trained", rule->name, ranks);
+            CHECK_NEAR(r.targets, first.targets, 1e-6, "%s, %d ranks: trained", rule->name, ranks);
+            CHECK(r.trained - r.targets >= first.trained - first.targets - 1e-6 &&
+                  r.trained - r.targets <= small.initial * (first.trained - first.targets) + 1e-6,
+                  "%s, %d ranks: a prompt once a rank that trains a rollout of it", rule->name, ranks);
             CHECK_NEAR(r.scored, first.scored, 1e-6, "%s, %d ranks: scored", rule->name, ranks);
             for (int p = 0; p < SIM_PHASES; p++) busy += r.busy[p], sum += r.wall[p];
             CHECK_NEAR(sum, r.step, 1e-9 * r.step, "%s, %d ranks: phases", rule->name, ranks);
