@@ -10,9 +10,10 @@
 enum { UNKNOWNS = 3 };
 static const size_t FILE_MAX = (size_t)1 << 28;
 
-/* Equations of one fit: counts over seconds. */
+/* Equations of one fit: counts and seconds, both over the first count, so that a noisy step weighs as much as another
+ * and the fit's total is that of the files. */
 struct equations {
-    double (*row)[UNKNOWNS];
+    struct calibrate_row *row;
     int n, cap;
 };
 
@@ -20,20 +21,26 @@ static void equation(struct equations *q, double a, double b, double c, double s
 {
     if (!(seconds > 0) || !(a > 0)) return;
     if (q->n == q->cap) q->row = xrealloc(q->row, (size_t)(q->cap = q->cap * 2 + 64) * sizeof *q->row);
-    double *x = q->row[q->n++];
-    x[0] = a / seconds, x[1] = b / seconds, x[2] = c / seconds;
+    q->row[q->n++] = (struct calibrate_row){ { 1, b / a, c / a }, seconds / a };
+}
+
+static double predicted(const double *x, int n, const struct calibrate_row *row)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += row->count[i] * x[i];
+    return sum;
 }
 
 /* Gauss on the normal equations of the unknowns in `use`. False: singular. */
-static bool solve(double *x, int n, unsigned use, const double (*row)[UNKNOWNS], int rows)
+static bool solve(double *x, int n, unsigned use, const struct calibrate_row *row, int rows)
 {
     double a[UNKNOWNS][UNKNOWNS + 1] = { { 0 } };
     int at[UNKNOWNS], m = 0;
     for (int i = 0; i < n; i++) if (use >> i & 1) at[m++] = i;
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < m; i++) {
-            for (int j = 0; j < m; j++) a[i][j] += row[r][at[i]] * row[r][at[j]];
-            a[i][m] += row[r][at[i]];
+            for (int j = 0; j < m; j++) a[i][j] += row[r].count[at[i]] * row[r].count[at[j]];
+            a[i][m] += row[r].count[at[i]] * row[r].seconds;
         }
     for (int i = 0; i < m; i++) {
         double before = a[i][i];
@@ -52,37 +59,22 @@ static bool solve(double *x, int n, unsigned use, const double (*row)[UNKNOWNS],
     return true;
 }
 
-static double squares(const double *x, int n, const double (*row)[UNKNOWNS], int rows)
-{
-    double sum = 0;
-    for (int r = 0; r < rows; r++) {
-        double d = -1;
-        for (int i = 0; i < n; i++) d += row[r][i] * x[i];
-        sum += d * d;
-    }
-    return sum;
-}
-
 /* The first unknown is always there; another one only where it halves the squared error: two counts that grow
  * together would otherwise share the time by chance. */
-bool calibrate_fit(double *x, int n, const double (*row)[3], int rows)
+bool calibrate_fit(double *x, int n, const struct calibrate_row *row, int rows)
 {
-    double best = HUGE_VAL, best_at_size[UNKNOWNS + 1], y[UNKNOWNS];
-    if (!rows) return false;
-    for (int size = 1; size <= n; size++) {
-        best_at_size[size] = HUGE_VAL;
+    double best = HUGE_VAL, y[UNKNOWNS];
+    for (int size = 1; size <= n; size++)
         for (unsigned use = 1; use < 1u << n; use += 2) {
-            bool fine = __builtin_popcount(use) == size && solve(y, n, use, row, rows);
-            for (int i = 0; fine && i < n; i++) fine = y[i] >= 0 && isfinite(y[i]);
-            double error = fine ? squares(y, n, row, rows) : HUGE_VAL;
-            if (error >= best_at_size[size]) continue;
-            best_at_size[size] = error;
-            if (error < (size == 1 ? best : 0.5 * best)) {
-                best = error;
-                memcpy(x, y, (size_t)n * sizeof *x);
-            }
+            if (!rows || __builtin_popcount(use) != size || !solve(y, n, use, row, rows)) continue;
+            bool fine = true;
+            double error = 0;
+            for (int i = 0; i < n; i++) fine = fine && y[i] >= 0 && isfinite(y[i]);
+            for (int r = 0; r < rows; r++) error += pow(predicted(y, n, &row[r]) - row[r].seconds, 2);
+            if (!fine || error >= (best < HUGE_VAL ? 0.5 * best : best)) continue;
+            best = error;
+            memcpy(x, y, (size_t)n * sizeof *x);
         }
-    }
     return best < HUGE_VAL;
 }
 
@@ -90,7 +82,7 @@ bool calibrate_fit(double *x, int n, const double (*row)[3], int rows)
 
 enum metric {
     GEN, SCORE, BRANCH, REWARD, UPDATE, STEP, GENERATED, OF_BRANCHES, TOTAL, TRAINED, SCORED, RESPONSE, LONGEST, PROMPT,
-    LONGEST_PROMPT, CALLS, FRESH, METRICS
+    LONGEST_PROMPT, CALLS, FRESH, RANK_TOKENS, RANK_WAIT, METRICS
 };
 static const struct { const char *name; bool needed; } metric[METRICS] = {
     [GEN] = { "timing_s/gen", true }, [SCORE] = { "timing_s/score", true }, [BRANCH] = { "timing_s/branch", true },
@@ -101,6 +93,7 @@ static const struct { const char *name; bool needed; } metric[METRICS] = {
     [RESPONSE] = { "response_length/mean", true }, [LONGEST] = { "response_length/max", true },
     [PROMPT] = { "prompt_length/mean", true }, [LONGEST_PROMPT] = { "prompt_length/max", true },
     [CALLS] = { "tools/calls/mean", false }, [FRESH] = { "appo/branch_tokens/mean", false },
+    [RANK_TOKENS] = { "ranks/tokens/mean", false }, [RANK_WAIT] = { "timing_s/rank_wait", false },
 };
 
 enum { STATISTICS = 9 };
@@ -111,7 +104,6 @@ struct reader {
     double sum[STATISTICS];         /* of the steps read */
     int steps;
     struct workload w;              /* of the run being read */
-    int ranks;
 };
 
 static const size_t statistic[] = {
@@ -133,6 +125,8 @@ static bool get(double x[METRICS], const json_t *data, const char *file, int lin
         if (!json_is_number(v) || !isfinite(x[i]) || x[i] < 0)
             return fail(e, "%s:%d: %s is not a number from 0", file, line, metric[i].name);
     }
+    if (x[RANK_TOKENS] > 0 && x[GENERATED] > 65536 * x[RANK_TOKENS])
+        return fail(e, "%s:%d: ranks/tokens/mean is less than a rank of 65536 generates", file, line);
     if (x[STEP] <= 0 || x[RESPONSE] <= 0 || x[PROMPT] <= 0)
         return fail(e, "%s:%d: a step of no time or no tokens", file, line);
     return true;
@@ -149,13 +143,13 @@ static void statistics(struct workload *w, const double x[METRICS])
     w->response_sigma = workload_sigma(x[RESPONSE], x[LONGEST], rollouts);
     w->calls = MIN(x[CALLS], SEGMENTS - 1);
     w->call_tokens = x[CALLS] > 0 ? MAX(0, results) / x[CALLS] : 0;
-    /* The trees of the prompts that are scored have these positions, those that are trained that share of them. Without
-     * a scoring pass (one update a step) rollouts count as distinct. */
+    /* The trees of the prompts that are scored have these positions. Without a scoring pass (one update a step) rollouts
+     * count as distinct. */
     int updates = w->prompts / w->mini_batch * w->epochs;
     double scored = x[SCORED] / MAX(1, (updates - 1 + (w->reference ? updates : 0)) * w->mini_batch),
            own = x[RESPONSE] * workload_initial(w), tree = scored > 0 ? scored : x[PROMPT] + own;
     w->distinct = MIN(1, MAX(0.001, (tree - x[PROMPT]) / own));
-    w->live = MIN(1, x[TRAINED] / (updates * w->mini_batch * tree));
+    w->live = 1;
     if (x[FRESH] > 0) w->fresh = MIN(0.99, MAX(0.01, x[FRESH] / x[RESPONSE]));
 }
 
@@ -164,10 +158,13 @@ static void take_step(struct reader *r, const double x[METRICS])
 {
     struct workload w = r->w;
     struct sim_result s;
-    int threads = MAX(1, r->m->threads), cores = r->m->cores;
-    double slow = cores && r->ranks * threads > cores ? (double)r->ranks * threads / cores : 1;
+    int threads = MAX(1, r->m->threads), cores = r->m->cores,
+        ranks = x[RANK_TOKENS] > 0 ? (int)(x[GENERATED] / x[RANK_TOKENS] + 0.5) : 1;
+    double slow = cores && ranks * threads > cores ? (double)ranks * threads / cores : 1;
     statistics(&w, x);
-    simulate(&s, &w, r->m, sim_rule("steal"), r->ranks, 2, NULL);
+    simulate(&s, &w, r->m, sim_rule("steal"), ranks, 2, NULL);
+    w.live = s.trained > 0 ? MIN(1, x[TRAINED] / s.trained) : 1;    /* of the positions when every prompt is trained */
+    simulate(&s, &w, r->m, sim_rule("steal"), ranks, 2, NULL);
     double share = s.generated > 0 ? x[GENERATED] / s.generated : 1;
     equation(&r->sample, slow * s.gen.rows * share, slow * s.gen.passes, slow * s.gen.positions * share, x[GEN]);
     if (x[OF_BRANCHES] > 0)
@@ -177,8 +174,9 @@ static void take_step(struct reader *r, const double x[METRICS])
     if (s.scored > 0) equation(&r->score, slow * x[SCORED] * s.scored_most / s.scored, 0, 0, x[SCORE]);
     if (s.trained > 0)
         equation(&r->update, slow * x[TRAINED] * s.trained_most / s.trained, slow * updates, 0, x[UPDATE]);
-    equation(&r->grade, (double)w.prompts * workload_initial(&w) / r->ranks, 0, 0, x[REWARD]);
-    equation(&r->rest, 1, 0, 0, x[STEP] - x[GEN] - x[SCORE] - x[BRANCH] - x[REWARD] - x[UPDATE]);
+    equation(&r->grade, (double)w.prompts * workload_initial(&w) / ranks, 0, 0, x[REWARD]);
+    equation(&r->rest, 1, 0, 0, x[STEP] - x[GEN] - x[SCORE] - x[BRANCH] - x[REWARD] - x[UPDATE] -
+             x[RANK_WAIT]);
     for (int i = 0; i < STATISTICS; i++) r->sum[i] += *statistic_of(&w, i);
     r->steps++;
 }
@@ -206,13 +204,10 @@ static bool take_run(struct reader *r, const char *metrics, struct err *e)
     str_printf(&path, "%.*srun.json", slash ? (int)(slash - metrics + 1) : 0, metrics);
     bool ok = file_read(path.p, FILE_MAX, &text, e) || fail_in(e, "the configuration of %s", metrics);
     json_t *o = ok ? json_from(path.p, text.p, text.n, e) : NULL;
-    const json_t *keys = json_object_get(o, "config"), *ranks = json_object_get(o, "ranks");
+    const json_t *keys = json_object_get(o, "config");
     config_init(&c);
     if (o && !json_is_object(keys)) fail(e, "%s: no config", path.p);
     ok = o && json_is_object(keys) && take_config(&c, keys, path.p, e);
-    json_int_t n = ranks ? json_integer_value(ranks) : 1;
-    if (ok && (n < 1 || n > 65536)) ok = fail(e, "%s: ranks is not a number from 1 to 65536", path.p);
-    r->ranks = (int)n;
     if (ok) workload_of(&r->w, &c);
     config_free(&c);
     json_decref(o);
@@ -289,9 +284,10 @@ static bool take_file(struct reader *r, const char *file, struct err *e)
 static void fit(struct calibration *k, enum calibrated which, const struct equations *q, int n, double *const *to)
 {
     double x[UNKNOWNS] = { 0 };
-    if (!calibrate_fit(x, n, (const double (*)[UNKNOWNS])q->row, q->n)) return;
+    if (!calibrate_fit(x, n, q->row, q->n)) return;
     for (int i = 0; i < n; i++) *to[i] = x[i];
-    k->error[which] = sqrt(squares(x, n, (const double (*)[UNKNOWNS])q->row, q->n) / q->n);
+    for (int i = 0; i < q->n; i++) k->error[which] += pow(predicted(x, n, &q->row[i]) / q->row[i].seconds - 1, 2) / q->n;
+    k->error[which] = sqrt(k->error[which]);
     k->equations += q->n;
 }
 

@@ -2,7 +2,7 @@
  *   metrics.jsonl of a run, with the run.json beside it that holds its configuration: seconds of the phases, tokens,
  *   lengths; sampling is fitted to the passes, rows and positions that the simulator counts for the same step;
  *   lines of `appo bench cpu --json` (decode, training) or of `appo bench models --json`.
- * Constants are found by least squares of relative errors, none below 0. Fitted: row, pass, context; score_row;
+ * Constants are found by least squares, none below 0. Fitted: row, pass, context; score_row;
  * train_row, update (the rest of an update is in them); grade; step. Others stay as they are. Runs of different
  * batches, slots or ranks separate what a pass and what a row costs; where nothing does, rows get it all. */
 #pragma once
@@ -24,6 +24,7 @@ struct calibration {
 bool calibrate(struct calibration *k, const char *files, const struct config *c, const struct cost_model *m,
                struct err *e);
 
-/* x[n] >= 0, n <= 3, of least sum of (row . x - 1)^2 over rows of n numbers: the rows are counts over seconds. False:
- * no rows. */
-bool calibrate_fit(double *x, int n, const double (*row)[3], int rows);
+/* An equation: sum of count[i] x[i] = seconds. */
+struct calibrate_row { double count[3], seconds; };
+/* x[n] >= 0, n <= 3, of the least sum of squared differences. False: no rows. */
+bool calibrate_fit(double *x, int n, const struct calibrate_row *row, int rows);

@@ -103,7 +103,7 @@ static void count_sampling(struct sim *x, struct sim_count *c)
 {
     struct sim_result *o = x->out;
     const struct cost_shape *s = x->shape;
-    double most = 0, passes = 0, positions = 0;
+    double passes = 0, positions = 0;
     for (int k = 0; k < x->ranks; k++) {
         const struct sampling_rank *r = &x->rank[k];
         x->end[k] = r->end;
@@ -115,17 +115,12 @@ static void count_sampling(struct sim *x, struct sim_count *c)
         o->taken += r->taken;
         passes += r->passes;
         positions += r->positions;
-        most = MAX(most, r->end);
+        c->passes += r->passes / x->ranks;
+        c->rows += r->rows / x->ranks;
+        c->positions += r->positions / x->ranks;
     }
     if (s) o->weight_reads += passes * s->parameters * s->elem_bytes;
     if (s) o->context_reads += positions * s->kv_bytes;
-    for (int k = 0; k < x->ranks; k++)
-        if (x->rank[k].end == most) {
-            c->passes += x->rank[k].passes;
-            c->rows += x->rank[k].rows;
-            c->positions += x->rank[k].positions;
-            break;
-        }
 }
 
 static double last_less_median(struct sim *x)

@@ -42,7 +42,7 @@ struct sim_result {
     double context_reads;           /* bytes of keys and values */
     double reduced;                 /* bytes of gradients that each rank sends */
     double gathered;                /* bytes of weights and trajectories that each rank receives */
-    /* counts for fits, of rank 0 where its clock is the one that is reported: sampling of initial rollouts, branches */
+    /* counts for fits, means of the ranks: sampling of initial rollouts, and of branches */
     struct sim_count { double passes, rows, positions; } gen, branch;
 };
 

@@ -70,11 +70,12 @@ static int length_of(double mean, double sigma, double normal, int most)
     return x < 1 ? 1 : x > most ? most : (int)(x + 0.5);
 }
 
-/* Splits `tokens` new tokens into segments with `calls` calls between them. */
-static void split(struct sim_rollout *r, const struct workload *w, int tokens, int calls, int step)
+/* Splits `tokens` new tokens into segments with calls between them: as many for a token as a rollout of mean length has
+ * (results are what makes a response long); u of (0, 1) rounds their number. */
+static void split(struct sim_rollout *r, const struct workload *w, int tokens, double u, int step)
 {
-    int result = (int)(w->call_tokens + 0.5);
-    calls = MIN(calls, SEGMENTS - 1);
+    int result = (int)(w->call_tokens + 0.5),
+        calls = (int)MIN(w->calls * tokens / w->response_mean + u, (double)(SEGMENTS - 1));
     while (calls > 0 && tokens - calls * result < calls + 1) calls--;
     int own = tokens - calls * result;
     r->segments = calls + 1;
@@ -96,7 +97,7 @@ static void draw(struct sim_rollout *r, const struct workload *w, const struct s
     double normal = sqrt(w->alike) * common + sqrt(1 - w->alike) * workload_normal(uniform(x.v[0]), uniform(x.v[1]));
     int tokens = length_of(w->response_mean, w->response_sigma, normal, MIN(w->max_response, w->max_len - p->length));
     *r = (struct sim_rollout){ .prompt = prompt, .number = number, .start = p->length };
-    split(r, w, tokens, (int)(w->calls + uniform(y.v[0])), step);
+    split(r, w, tokens, uniform(y.v[0]), step);
 }
 
 /* A branch of a parent: it keeps a share of the parent's response, of mean 1 - fresh, and draws the rest as the rest of
@@ -113,7 +114,7 @@ static void fork_from(struct sim_rollout *r, const struct workload *w, const str
     int most = MIN(w->max_response, w->max_len - p->length) - at;
     int tokens = (int)((1 - kept) * (other.length - p->length) + 0.5);
     *r = (struct sim_rollout){ .prompt = prompt, .number = number, .start = p->length + at, .branch = true };
-    split(r, w, MAX(1, MIN(tokens, most)), (int)((1 - kept) * w->calls + uniform(x.v[1])), step);
+    split(r, w, MAX(1, MIN(tokens, most)), uniform(x.v[1]), step);
 }
 
 struct sim_prompt *workload_step(const struct workload *w, int step)
