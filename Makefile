@@ -250,7 +250,7 @@ install: all
 	install -d "$(bin)" "$(share)/policy" "$(doc)"
 	install -m 755 $(BUILD)/appo "$(bin)/appo"
 	install -m 644 $(wildcard policy/*) "$(share)/policy"
-	install -m 644 README.md LICENSE $(wildcard CHANGELOG.md docs/*.md) "$(doc)"
+	install -m 644 README.md LICENSE $(wildcard CHANGELOG.md docs/*.md docs/*.svg) "$(doc)"
 uninstall:
 	rm -f "$(bin)/appo"
 	rm -rf "$(share)" "$(doc)"

@@ -34,6 +34,7 @@ static bool cost_and_workload(struct cost_model *m, struct workload *w, const st
                        "with, or --calibrate FILE, measured by a run (metrics.jsonl) or by appo bench cpu --json");
     if (o->card) cost_by_count(m, shape, o->card);
     else cost_of_host(m, shape);
+    m->zero = c->actor.zero;
     workload_of(w, c);
     if (o->card) str_printf(source, "by count from stated rates of %s", o->card->full);
     if (!sim_options_apply(o, w, m, e)) return false;

@@ -13,7 +13,7 @@ show=${SHOW:-15}
 passed=0 failed=0
 
 # Recorded data: made by other programs or by a script, and compared byte for byte, so nobody lays it out by hand.
-recorded='^(policy/.*\.(json|safetensors)|docs/results/.*|tests/golden/.*\.(json|gz|gguf|safetensors)'
+recorded='^(policy/.*\.(json|safetensors)|docs/results/.*|docs/.*\.svg|tests/golden/.*\.(json|gz|gguf|safetensors)'
 recorded+='|tests/data/parquet/.*\.(jsonl|parquet)|tests/fuzz/corpus/.*|tests/cli/launchers/.*\.keys'
 recorded+='|tests/field/.*\.(json|jsonl|txt|jinja|parquet)|LICENSE)$'
 git ls-files --cached --others --exclude-standard | while read -r f; do [ ! -f "$f" ] || echo "$f"; done |

@@ -143,8 +143,8 @@ static void statistics(struct workload *w, const double x[METRICS])
     w->response_sigma = workload_sigma(x[RESPONSE], x[LONGEST], rollouts);
     w->calls = MIN(x[CALLS], SEGMENTS - 1);
     w->call_tokens = x[CALLS] > 0 ? MAX(0, results) / x[CALLS] : 0;
-    /* The trees of the prompts that are scored have these positions. Without a scoring pass (one update a step) rollouts
-     * count as distinct. */
+    /* The trees of the prompts that are scored have these positions. Without a scoring pass (one update a step)
+     * rollouts count as distinct. */
     int updates = w->prompts / w->mini_batch * w->epochs;
     double scored = x[SCORED] / MAX(1, (updates - 1 + (w->reference ? updates : 0)) * w->mini_batch),
            own = x[RESPONSE] * workload_initial(w), tree = scored > 0 ? scored : x[PROMPT] + own;
@@ -286,7 +286,8 @@ static void fit(struct calibration *k, enum calibrated which, const struct equat
     double x[UNKNOWNS] = { 0 };
     if (!calibrate_fit(x, n, q->row, q->n)) return;
     for (int i = 0; i < n; i++) *to[i] = x[i];
-    for (int i = 0; i < q->n; i++) k->error[which] += pow(predicted(x, n, &q->row[i]) / q->row[i].seconds - 1, 2) / q->n;
+    for (int i = 0; i < q->n; i++)
+        k->error[which] += pow(predicted(x, n, &q->row[i]) / q->row[i].seconds - 1, 2) / q->n;
     k->error[which] = sqrt(k->error[which]);
     k->equations += q->n;
 }

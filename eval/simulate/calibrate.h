@@ -2,9 +2,9 @@
  *   metrics.jsonl of a run, with the run.json beside it that holds its configuration: seconds of the phases, tokens,
  *   lengths; sampling is fitted to the passes, rows and positions that the simulator counts for the same step;
  *   lines of `appo bench cpu --json` (decode, training) or of `appo bench models --json`.
- * Constants are found by least squares, none below 0. Fitted: row, pass, context; score_row;
- * train_row, update (the rest of an update is in them); grade; step. Others stay as they are. Runs of different
- * batches, slots or ranks separate what a pass and what a row costs; where nothing does, rows get it all. */
+ * Constants are found by least squares, none below 0. Fitted: row, pass, context; score_row; train_row, update (the
+ * rest of an update is in them); grade; step. Others stay as they are. Runs of different batches, slots or ranks
+ * separate what a pass and what a row costs; where nothing does, rows get it all. */
 #pragma once
 #include "engine/config/config.h"
 #include "eval/simulate/simulate.h"

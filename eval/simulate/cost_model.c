@@ -79,9 +79,10 @@ static const struct {
     double pack;                    /* the plan of a pack, launches */
     double link, net;               /* share of a link's rate that large messages reach */
     double port;                    /* bytes a second of a card's own network port: 400 Gbit/s */
+    double grade, branch, credit;   /* host: a rollout's text; two round trips; some ten numbers and two exp a token */
 } assumed = {
     .copy = 0.9, .paged = 0.5, .products = 0.55, .attention = 0.26, .others = 1.15, .layer = 26e-6, .pass = 0.3e-3,
-    .pack = 4e-3, .link = 0.8, .net = 0.8, .port = 50e9,
+    .pack = 4e-3, .link = 0.8, .net = 0.8, .port = 50e9, .grade = 20e-6, .branch = 160e-6, .credit = 60e-9,
 };
 
 void cost_by_count(struct cost_model *m, const struct cost_shape *s, const struct cost_card *card)
@@ -102,9 +103,9 @@ void cost_by_count(struct cost_model *m, const struct cost_shape *s, const struc
         .train_context = (4 + 10 + 4 * s->attention_again) * heads / attention,
         /* weights, gradient, master copy (fp32) and two moments (bf16), read and written: 26 bytes a parameter */
         .adamw = s->parameters * 26 / copy,
-        .grade = 20e-6,             /* on the host, measured on a CPU: strings */
-        .branch = 160e-6,           /* two round trips to the device */
-        .credit = 60e-9,            /* on the host, measured on a CPU */
+        .grade = assumed.grade,
+        .branch = assumed.branch,
+        .credit = assumed.credit,
         .update = 5e-3,
         .step = 0.2,
         .grad_bytes = s->parameters * 4,                 /* fp32 */

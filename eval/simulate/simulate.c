@@ -337,7 +337,8 @@ static void step(struct sim *x, int number)
 /* Sums of `steps` steps to means of one, seconds of all ranks to shares. */
 static void means(struct sim_result *r, int steps)
 {
-    double *all[] = { &r->step, &r->tail, &r->branch_tail, &r->generated, &r->results, &r->scored, &r->trained, &r->targets,
+    double *all[] = { &r->step, &r->tail, &r->branch_tail, &r->generated, &r->results, &r->scored, &r->trained,
+                      &r->targets,
                       &r->scored_most, &r->trained_most,
                       &r->rows, &r->positions, &r->taken, &r->weight_reads, &r->context_reads, &r->reduced,
                       &r->gathered, &r->passes, &r->gen.passes, &r->gen.rows, &r->gen.positions, &r->branch.passes,
