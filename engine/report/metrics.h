@@ -22,8 +22,8 @@ double metrics_get(const struct metrics *m, const char *name);              /* N
 void metrics_clear(struct metrics *m);
 void metrics_free(struct metrics *m);
 
-/* Whether a metric measures time, or who did what ("timing_...", "perf/...", "ranks/..."): only these differ between two
- * otherwise equal runs. */
+/* Whether a metric measures time, or who did what ("timing_...", "perf/...", "ranks/..."): only these differ
+ * between two otherwise equal runs. */
 bool metrics_is_timing(const char *name);
 
 /* metrics.jsonl: one line {"step":N,"data":{name:value,...}} a step, flushed line by line. Values have the fewest

@@ -71,8 +71,9 @@ void rollout_set(struct rollout *r, const struct rollout_config *c);
 /* evict alone, between runs. */
 void rollout_set_evict(struct rollout *r, bool (*evict)(void *ctx), void *ctx);
 
-/* Runs the n sequences, and those that the hook `more` gives, to their end; those already finished are left alone. Roots, and forks without pages, are
- * prefilled; sequences with the same prompt number and the same prompt share its pages.
+/* Runs the n sequences, and those that the hook `more` gives, to their end; those already finished are left alone.
+ * Roots, and forks without pages, are prefilled; sequences with the same prompt number and the same prompt share its
+ * pages.
  * keep_kv: finished sequences (but those marked unread) keep their pages for forks; these are evicted, the last of
  * seq[] first, when a sequence would find no room. Otherwise pages are dropped at once. Pages of another version of the
  * weights: die(). progress (may be NULL) is called after each sequence's end; stats (may be NULL) is written whole. */

@@ -145,7 +145,8 @@ void pass_run(struct rollout *r)
         dev_graph_supported() && !r->c.force && r->pass.rows == r->pass.picks && r->pass.rows <= GRAPH_ROWS;
     r->pass.run_rows = r->pass.rows;
     r->pass.run_picks = r->pass.picks;
-    if (samples_only) fill_up(r, r->pass.run_rows = r->pass.run_picks = schedule_pass_size(r->pass.rows, r->limits.picks));
+    if (samples_only)
+        fill_up(r, r->pass.run_rows = r->pass.run_picks = schedule_pass_size(r->pass.rows, r->limits.picks));
     put_rows(r);
     if (samples_only) dev_graph_run(&r->pass.graph[graph_of(r->pass.run_rows)], operations, r);
     else operations(r);

@@ -1,12 +1,12 @@
-/* exchange.h: gives every rank the trajectories that the others made: tokens, numbers, calls and links of branches. Pages
- * of keys and values stay with the rank that ran the prompt (group.owner). */
+/* exchange.h: gives every rank the trajectories that the others made: tokens, numbers, calls and links of branches.
+ * Pages of keys and values stay with the rank that ran the prompt (group.owner). */
 #pragma once
 #include "base/str.h"
 #include "engine/train/group.h"
 
-/* Afterwards every rank holds all trajectories of g[0 .. n), whose owners are known to all. A trajectory's tokens travel
- * once, its vectors with each exchange. Called by all ranks with the same prompts. Returns the seconds for which this
- * rank waited for the last one. One rank: does nothing. */
+/* Afterwards every rank holds all trajectories of g[0 .. n), whose owners are known to all. A trajectory's tokens
+ * travel once, its vectors with each exchange. Called by all ranks with the same prompts. Returns the seconds for which
+ * this rank waited for the last one. One rank: does nothing. */
 double exchange_groups(struct group *g, int n, const struct session *s);
 
 /* The two halves. What a message may hold: */

@@ -1,5 +1,5 @@
-/* rank_sums.c: what ranks tell each other at the end of a step. Everything else in the step's sums is made by every rank
- * from the trajectories that all hold, in the same order, and is the same already. */
+/* rank_sums.c: what ranks tell each other at the end of a step. Everything else in the step's sums is made by every
+ * rank from the trajectories that all hold, in the same order, and is the same already. */
 #include "engine/train/rank_sums.h"
 #include "engine/comm/comm.h"
 #include <string.h>

@@ -21,13 +21,15 @@ for n in 1 2; do
     dir=$tmp/$n
     launch=()
     [ $n = 1 ] || launch=("$mpirun" "${mpi_options[@]}" -n $n)
-    "${launch[@]}" "$app" debug "${work[@]}" trainer.default_local_dir="$dir" >"$dir.out" 2>&1 ||
-        { tail -n 5 "$dir.out"; exit 1; }
-    phases "$dir" >"$dir.phases"
+    TIMEFORMAT='processor_s %U %S'
+    { time "${launch[@]}" "$app" debug "${work[@]}" trainer.default_local_dir="$dir" >"$dir.out" 2>&1; } \
+        2>"$dir.time" || { tail -n 5 "$dir.out"; exit 1; }
+    { phases "$dir"; awk '{ print $1, $2 + $3 }' "$dir.time"; } | sort >"$dir.phases"
 done
 join -a 2 -o 0,1.2,2.2 -e - "$tmp/1.phases" "$tmp/2.phases" | awk '
     BEGIN { printf "%-26s %9s %9s\n", "", "1 rank", "2 ranks" }
     { printf "%-26s %9.4g %9.4g", $1, $2, $3
+      if ($1 == "processor_s") printf "   %3.0f %%", 100 * $2 / $3
       if ($1 ~ /timing_s/ && $2 > 0.001) printf "   %3.0f %%", 100 * $2 / (2 * $3)
       print "" }
     $1 == "timing_s/step" { e = $2 / (2 * $3) }

@@ -131,7 +131,11 @@ static void shuffle(struct sequence **p, int n, uint32_t seed)
     }
 }
 
-struct way { const char *name; int max_rows, max_seqs, pages, threads, max_us; bool shuffled, keep, special_only, pulled; };
+struct way {
+    const char *name;
+    int max_rows, max_seqs, pages, threads, max_us;
+    bool shuffled, keep, special_only, pulled;
+};
 
 /* Pages of sequences of earlier runs. */
 struct past { struct kv *kv; struct sequence *seq; int n; };

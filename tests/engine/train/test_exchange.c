@@ -1,5 +1,5 @@
 /* test_exchange.c: groups as one rank sends them are the groups that another one holds afterwards, field by field; a
- * message that is cut or damaged is refused and harms nothing. */
+ * message that is cut or damaged is rejected and harms nothing. */
 #include "engine/train/exchange.h"
 #include "base/philox.h"
 #include "tests/check.h"
@@ -249,7 +249,7 @@ static void own_groups_alone(void **state)
     groups_free(b);
 }
 
-/* Cut at every byte: refused. With a damaged byte: refused or read as other numbers, never out of bounds (run with
+/* Cut at every byte: rejected. With a damaged byte: rejected or read as other numbers, never out of bounds (run with
  * sanitizers), and what was read can be freed. */
 static void hostile_bytes(void **state)
 {
@@ -257,7 +257,7 @@ static void hostile_bytes(void **state)
     struct group a[GROUPS], b[GROUPS];
     struct str out = { 0 };
     struct err e;
-    int refused = 0;
+    int rejected = 0;
     groups_open(a);
     run_all(a, 2);
     for (int i = 0; i < GROUPS; i++) for (int k = 0; k < 3; k++) branch(&a[i], 1);
@@ -272,11 +272,32 @@ static void hostile_bytes(void **state)
         memcpy(bad, out.p, out.n);
         bad[at] = (char)(was ^ (char)(1 + any(255)));
         groups_open(b);
-        refused += !exchange_read(b, GROUPS, bad, out.n, 2, &most, &e);
+        rejected += !exchange_read(b, GROUPS, bad, out.n, 2, &most, &e);
         groups_free(b);
         free(bad);
     }
-    CHECK(refused > 100, "%d of %zu damaged messages are refused", refused, out.n);
+    CHECK(rejected > 100, "%d of %zu damaged messages are rejected", rejected, out.n);
+    str_free(&out);
+    groups_free(a);
+}
+
+/* Tokens beyond the vocabulary, and trajectories longer than the limit. */
+static void limits_hold(void **state)
+{
+    (void)state;
+    static const struct exchange_limits few = { VOCAB / 2, MOST }, brief = { VOCAB, 8 };
+    struct group a[GROUPS], b[GROUPS];
+    struct str out = { 0 };
+    struct err e;
+    groups_open(a);
+    run_all(a, 2);
+    exchange_write(&out, a, GROUPS, 2);
+    groups_open(b);
+    CHECK(!exchange_read(b, GROUPS, out.p, out.n, 2, &few, &e) && strstr(e.text, "token"), "%s", e.text);
+    groups_free(b);
+    groups_open(b);
+    CHECK(!exchange_read(b, GROUPS, out.p, out.n, 2, &brief, &e) && strstr(e.text, "is not valid"), "%s", e.text);
+    groups_free(b);
     str_free(&out);
     groups_free(a);
 }
@@ -284,6 +305,6 @@ static void hostile_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(round_trip), cmocka_unit_test(own_groups_alone),
-                                        cmocka_unit_test(hostile_bytes) };
+                                        cmocka_unit_test(hostile_bytes), cmocka_unit_test(limits_hold) };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
 }
