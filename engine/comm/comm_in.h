@@ -90,7 +90,7 @@ void device_close(void);
 
 /* ---- mpi.c, no_mpi.c: messages between ranks, in the stream's thread. Messages from one rank to another come in
  * their order ---- */
-struct wire { _Alignas(8) char request[8]; bool busy; };
+struct wire { char request[8] __attribute__((aligned(8))); bool busy; };
 bool transport_open(int *rank, int *ranks, struct err *e);
 void transport_close(void);
 const char *transport_name(void);       /* NULL: a build without MPI */
