@@ -54,11 +54,14 @@ static const struct help {
       "  dtype=bf16|f32    type of the numbers written\n"
       "  max_shard_size=S  a new file of weights after so many bytes\n",
       "  appo export model.path=model.gguf out=folder dtype=bf16\n", false, false },
-    { "plan", "model.path=DIR [gpu=h200] [for=train|sft|sample] [key=value ...]",
+    { "plan", "model.path=DIR [gpu=h200] [ranks=8] [for=train|sft|sample] [key=value ...]",
       "the memory of a run in all its parts, for a model and a GPU",
       "  gpu=CARD          in bf16 on that card, on any machine: b200, h200, h20, h100, h100-nvl, a100,\n"
       "                    a100-40gb, l40s, a6000, 5090, 4090, 3090, a10, l4; with the largest batches\n"
       "  memory=SIZE       the same for a size, as in 80GiB\n"
+      "  ranks=N           each of N ranks, a device each; keys that were not given and change speed\n"
+      "                    only (actor.zero, actor.offload, ...) are set until it fits, as a run sets them\n"
+      "  host=SIZE         memory of a host, for eight ranks\n"
       "  real=bf16|float   number type of a GPU's build\n"
       "  for=train         kind of run: train, sft, or sample (evaluations)\n"
       "  --simulate        instead of memory: the time of training steps of many ranks,\n"

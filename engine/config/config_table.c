@@ -74,9 +74,9 @@ const struct key config_keys[] = {
     { "rollout.max_len", FIELD(rollout.max_len), RESUME_SAME, "160", 2, 16777216, NULL,
       "tokens of prompt and response together", "6144" },
     { "rollout.max_total_tokens", FIELD(rollout.max_total_tokens), RESUME_SPEED, "0", 0, 1e12, NULL,
-      "tokens whose keys and values a device's pool holds; 0: whole lengths of rollout.max_num_seqs rollouts and of all "
-      "that wait to be branched. With fewer, fewer rollouts decode together and some of those that wait are run again; "
-      "changes memory and speed only" },
+      "tokens whose keys and values a device's pool holds; 0: whole lengths of rollout.max_num_seqs rollouts and of "
+      "all that wait to be branched. With fewer, fewer rollouts decode together and some of those that wait are run "
+      "again; changes memory and speed only" },
     { "rollout.val_kwargs.temperature", FIELD(rollout.val_kwargs_temperature), RESUME_SAME, "1", 0, 100, NULL,
       "of sampling in an evaluation; greedy success is reported beside it" },
     { "rollout.val_kwargs.top_p", FIELD(rollout.val_kwargs_top_p), RESUME_SAME, "1", 0, 1, NULL,

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/memory.h"
 #include "base/str.h"
+#include "engine/comm/comm.h"
 #include "engine/session/run_sizes.h"
 #include "model/load.h"
 #include "model/weight_stream.h"
@@ -13,6 +14,12 @@
 /* Only a GPU build can compute the scratch memory of its operations; other builds assume so many bytes. Measured on the
  * shim, bf16: SmolLM2-135M 44 MiB, Qwen2.5-1.5B 294, 7B 295 in batches of 8,192 tokens, 301 and 317 of 65,536. */
 enum { GPU_SCRATCH = 320 << 20 };
+
+/* What NCCL takes for its channels; not measured. A GPU build of this program opens it before it asks for the free
+ * memory. */
+enum { GPU_COMM = 1 << 30 };
+/* What MPI takes in a process for each rank of its host. Measured with Open MPI 4.1: 13.5 MiB of 2 ranks, 27 of 4. */
+enum { CPU_COMM = 7 << 20 };
 
 /* An invalid pointer that stands for device memory: dry mode dereferences none. */
 static void *nowhere(void) { return (void *)(uintptr_t)256; }
@@ -40,6 +47,7 @@ static void estimate_training(struct memory_estimate *n, struct model *m, const 
     struct learner l;
     struct learner_rule r = learner_rule_of(c);
     r.elem_bytes = rule->elem_bytes;
+    if (rule->ranks) r.ranks = rule->ranks, r.rank = 0;
     learner_lay_out(&l, m, r);
     if (dry) learner_warm_up(&l);
     n->state = l.state;
@@ -50,12 +58,13 @@ static void estimate_training(struct memory_estimate *n, struct model *m, const 
 
 /* Does not make the pool of keys and values itself: the host's lists of its pages may be gigabytes too. False: more
  * pages than can be numbered. */
-static bool estimate_sampling(struct memory_estimate *n, struct model *m, const struct config *c, size_t elem_bytes,
-                              bool dry)
+static bool estimate_sampling(struct memory_estimate *n, struct model *m, const struct config *c,
+                              const struct memory_rule *as, bool dry)
 {
+    size_t elem_bytes = as->elem_bytes ? as->elem_bytes : sizeof(elem_t);
     struct call_form tags = { 0 };
     struct rollout_config rule = rollout_config_of(c, &tags);
-    int64_t pages = session_pages(c), bytes;
+    int64_t pages = session_pages_of(c, as->ranks ? as->ranks : comm_ranks()), bytes;
     arena_dry_as(&n->pool, "rollout", elem_bytes);
     if (pages > INT32_MAX / KV_PAGE ||
         __builtin_mul_overflow(kv_page_elems(m->h) * (int64_t)elem_bytes * m->c.layers, pages, &bytes))
@@ -107,12 +116,15 @@ void memory_estimate_make_as(struct memory_estimate *n, const struct model_confi
     if (rule->what == MEMORY_TRAIN) estimate_copies(n, &m, c, elem_bytes);
     bool dry = !rule->elem_bytes && dev_dry_begin();
     if (trains) estimate_training(n, &m, c, rule, dry);
-    if (rule->what != MEMORY_SFT) countable = estimate_sampling(n, &m, c, elem_bytes, dry);
+    if (rule->what != MEMORY_SFT) countable = estimate_sampling(n, &m, c, rule, dry);
     if (dry) n->scratch = dev_dry_end(false);
     if (rule->elem_bytes) n->scratch = GPU_SCRATCH;
+    int ranks = rule->ranks ? rule->ranks : comm_ranks();
+    if (ranks > 1 && rule->elem_bytes) n->comm = GPU_COMM;
+    if (ranks > 1 && cpu) n->comm = (size_t)(rule->ranks ? ranks : comm_local_ranks()) * CPU_COMM;
     if (cpu) estimate_host(n, &m, c, rule->what);
-    n->all = n->weights + n->copies + n->state.peak + n->work.peak + n->pool.peak + n->scratch + n->packed + n->saving +
-             n->program + (cpu ? n->pinned + n->pinned_copies : 0);
+    n->all = n->weights + n->copies + n->state.peak + n->work.peak + n->pool.peak + n->scratch + n->comm + n->packed +
+             n->saving + n->program + (cpu ? n->pinned + n->pinned_copies : 0);
     if (!countable) n->all = SIZE_MAX;
     m.w = NULL;
     m.freq = NULL;
@@ -122,7 +134,7 @@ void memory_estimate_make_as(struct memory_estimate *n, const struct model_confi
 void memory_estimate_make(struct memory_estimate *n, const struct model_config *shape, const struct config *c,
                           bool trains)
 {
-    memory_estimate_make_as(n, shape, c, &(struct memory_rule){ trains ? MEMORY_TRAIN : MEMORY_SAMPLE, 0 });
+    memory_estimate_make_as(n, shape, c, &(struct memory_rule){ .what = trains ? MEMORY_TRAIN : MEMORY_SAMPLE });
 }
 
 static double gib(size_t bytes) { return (double)bytes / 0x1p30; }
@@ -156,21 +168,29 @@ static void put_fixes(struct str *s, const struct config *c, enum memory_purpose
         str_printf(s, "Lower actor.ppo_max_token_len_per_gpu=%d", c->actor.ppo_max_token_len_per_gpu);
         return;
     }
+    if (c->rollout.max_total_tokens)
+        str_printf(s, "Lower rollout.max_total_tokens=%lld, or: ", (long long)c->rollout.max_total_tokens);
     str_printf(s, "Lower%s rollout.max_num_seqs=%d, %s=%d or rollout.max_len=%d",
                what == MEMORY_TRAIN ? " actor.ppo_max_token_len_per_gpu," : "", c->rollout.max_num_seqs,
                step ? "data.train_batch_size" : "actor.ppo_mini_batch_size", branched_prompts(c), c->rollout.max_len);
 }
 
-/* Pinned memory cannot be swapped out: a twentieth stays for others. */
+/* It cannot be swapped out: a twentieth stays for others. */
+size_t memory_pinnable(void)
+{
+    size_t left = host_memory("").available;
+    return left - left / 20;
+}
+
 static bool host_fits(const struct memory_estimate *n, const char *path, struct err *e)
 {
-    size_t need = n->pinned + n->pinned_copies, left = need ? host_memory("").available : 0;
-    if (need <= left - left / 20) return true;
+    size_t need = memory_pinned(n), left = need ? memory_pinnable() : 0;
+    if (need <= left / (size_t)comm_local_ranks()) return true;
     return fail(e,
                 "%s: actor.offload=optimizer takes %.2f GiB of host memory and ref.offload %.2f, %.2f GiB are "
-                "available (a twentieth stays for others). Set actor.optim.state_dtype=bf16, actor.offload=none or "
+                "available for a rank. Set actor.optim.state_dtype=bf16, actor.offload=none or "
                 "ref.offload=false",
-                path, gib(n->pinned), gib(n->pinned_copies), gib(left));
+                path, gib(n->pinned), gib(n->pinned_copies), gib(left) / comm_local_ranks());
 }
 
 bool memory_fits_share(const struct config *c, const char *path, enum memory_purpose what, double share, struct err *e)
@@ -185,7 +205,7 @@ bool memory_fits_share(const struct config *c, const char *path, enum memory_pur
         path, { shape.heads, shape.kv_heads, shape.head_dim }, shape.dim, shape.vocab, what != MEMORY_SAMPLE
     };
     if (!ops_support(&asked, e)) return false;
-    memory_estimate_make_as(&n, &shape, c, &(struct memory_rule){ what, 0 });
+    memory_estimate_make_as(&n, &shape, c, &(struct memory_rule){ .what = what });
     dev_memory(&left, &total);
     bool cpu = !strcmp(dev_name(), "cpu");
     size_t kept = cpu ? left / 20 : 0;

@@ -11,6 +11,7 @@ enum memory_purpose { MEMORY_TRAIN, MEMORY_SFT, MEMORY_SAMPLE };
 struct memory_rule {
     enum memory_purpose what;
     size_t elem_bytes;              /* 0: this build; else a GPU's build that stores numbers in 2 (bf16) or 4 (float) */
+    int ranks;                      /* 0: those of this run */
 };
 
 /* Bytes by lifetime. Lays out the arenas without allocating and, on a GPU, runs the largest steps in dry mode. */
@@ -23,6 +24,7 @@ struct memory_estimate {
     struct arena pool;              /* keys and values, the sampler's buffers */
     size_t keys;                    /* of the pool: keys and values */
     size_t scratch;                 /* GPU: buffers of running operations; for another build a round number */
+    size_t comm;                    /* several ranks: MPI's buffers on a CPU; NCCL's for another build, assumed */
     size_t packed;                  /* CPU: matrices packed for products, forward and backward, forward of each copy */
     size_t saving;                  /* CPU: the copy that a checkpoint is written from (trainer.save_async=on) */
     size_t program;                 /* CPU: program, libraries and tokenizer, about */
@@ -31,6 +33,9 @@ struct memory_estimate {
     /* on the device; on a CPU, all of it. SIZE_MAX: more pages of keys and values than a pool can number */
     size_t all;
 };
+/* Pinned host memory of a rank; how much of it there may be on this host, for all its ranks. */
+static inline size_t memory_pinned(const struct memory_estimate *n) { return n->pinned + n->pinned_copies; }
+size_t memory_pinnable(void);
 void memory_estimate_make_as(struct memory_estimate *n, const struct model_config *shape, const struct config *c,
                              const struct memory_rule *rule);
 /* For this build; MEMORY_TRAIN or MEMORY_SAMPLE. */

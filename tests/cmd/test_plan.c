@@ -1,5 +1,6 @@
 /* test_plan.c: what `appo plan` says against what a run really allocates, byte for byte and name by name. */
 #include "cmd/cmd.h"
+#include "engine/session/fit_config.h"
 #include "engine/session/memory_estimate.h"
 #include "engine/session/session.h"
 #include "engine/train/train_step.h"
@@ -68,7 +69,7 @@ static struct memory_estimate counted(const struct model_config *shape, const st
                                       enum memory_purpose what, size_t elem_bytes)
 {
     struct memory_estimate n;
-    memory_estimate_make_as(&n, shape, c, &(struct memory_rule){ what, elem_bytes });
+    memory_estimate_make_as(&n, shape, c, &(struct memory_rule){ what, elem_bytes, 0 });
     return n;
 }
 
@@ -133,14 +134,83 @@ static int plan_of(const char *a, const char *b, const char *c)
     return cmd_plan(3, argv);
 }
 
+/* Published recipes on cards of 80 and 141 GB, eight ranks: each fits once the keys that change speed only are set, by
+ * the steps that a run takes; one that cannot fit stays so. */
+static void recipes(void **state)
+{
+    (void)state;
+    static const struct { const char *model, *preset; } cases[] = {
+        { "qwen2.5-7b", "paper" },      { "qwen2.5-7b", "official" },     { "llama-3.1-8b", "official" },
+        { "qwen3-8b", "official_8b" },  { "qwen3-14b", "official_14b" },
+    };
+    static const size_t cards[] = { (size_t)80659 << 20, (size_t)142871 << 20 };
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        struct config c;
+        struct model_config shape;
+        struct memory_estimate n;
+        struct err e = { "" };
+        struct str said = { 0 };
+        char path[100], preset[64];
+        struct fit_room room = { .rule = { MEMORY_TRAIN, 2, 8 }, .device = cards[i % 2], .host = (size_t)250 << 30 };
+        snprintf(path, sizeof path, "tests/cmd/shapes/%s", cases[i / 2].model);
+        snprintf(preset, sizeof preset, "algorithm.preset=%s", cases[i / 2].preset);
+        char model[120], *argv[] = { model, preset };
+        int status;
+        snprintf(model, sizeof model, "model.path=%s", path);
+        CHECK(cmd_config(&c, 2, argv, "", 0, &status), "%s", preset);
+        CHECK(model_load_config(&shape, path, &e), "%s", e.text);
+        memory_estimate_make_as(&n, &shape, &c, &room.rule);
+        CHECK(n.all > room.device, "%s, %s: it fits as given", path, preset);
+        CHECK(fit_config_to_room(&c, &shape, &room, &said), "%s, %s: %.1f GiB", path, preset, (double)n.all / 0x1p30);
+        memory_estimate_make_as(&n, &shape, &c, &room.rule);
+        CHECK(n.all <= room.device && n.all > room.device / 100 * 98 && memory_pinned(&n) <= room.host,
+              "%s, %s: %zu of %zu bytes, %zu pinned", path, preset, n.all, room.device, memory_pinned(&n));
+        CHECK(strstr(said.p, "rollout.max_total_tokens=") && strstr(said.p, "actor.zero="), "%s", said.p);
+        CHECK(c.rollout.max_total_tokens >= 16 * (int64_t)c.rollout.max_len, "%s, %s: a pool of %lld tokens", path,
+              preset, (long long)c.rollout.max_total_tokens);
+        /* what was given stays: the whole pool fits a large card with a few rollouts kept, and no other */
+        CHECK(config_set(&c, "rollout.max_total_tokens", "0", "test", &e), "%s", e.text);
+        CHECK(fit_config_to_room(&c, &shape, &room, &said) == (i == 1), "%s, %s: with whole lengths", path, preset);
+        str_free(&said);
+        config_free(&c);
+    }
+}
+
+/* What each of several ranks holds: the range of the optimizer's state, and with zero 2 of the gradient. */
+static void shares_of_ranks(void **state)
+{
+    (void)state;
+    struct config c;
+    struct model_config shape;
+    struct err e = { "" };
+    struct memory_estimate n[3], host;
+    config_init(&c);
+    CHECK(model_load_config(&shape, "tests/cmd/shapes/qwen2.5-7b", &e), "%s", e.text);
+    for (int zero = 0; zero < 3; zero++) {
+        c.actor.zero = zero;
+        memory_estimate_make_as(&n[zero], &shape, &c, &(struct memory_rule){ MEMORY_TRAIN, 2, 8 });
+    }
+    size_t vector = n[0].state.piece[0].bytes, eighth = vector / 8 + 65536;
+    assert_true(n[0].state.peak == 4 * vector);
+    assert_true(n[1].state.peak >= vector + 3 * (vector / 8) && n[1].state.peak <= vector + 3 * eighth);
+    assert_true(n[2].state.piece[0].bytes <= eighth && n[2].state.peak < n[1].state.peak);
+    assert_true(n[0].weights == n[2].weights && n[0].work.peak == n[2].work.peak);
+    c.actor.offload = OFFLOAD_OPTIMIZER;
+    memory_estimate_make_as(&host, &shape, &c, &(struct memory_rule){ MEMORY_TRAIN, 2, 8 });
+    assert_true(host.pinned >= 3 * (vector / 8) && host.pinned <= 3 * eighth);
+    assert_true(host.state.peak < n[2].state.peak - 3 * (vector / 8) + (100 << 20));
+    config_free(&c);
+}
+
 static void words(void **state)
 {
     (void)state;
     static const char *const fine[][2] = {
         { "gpu=h200" }, { "gpu=4090", "real=float" }, { "gpu=a100", "memory=10GiB" }, { "real=bf16" }, { "for=sft" },
-        { "for=sample", "gpu=l4" }, { "real=float" },
+        { "for=sample", "gpu=l4" }, { "real=float" }, { "ranks=8", "gpu=h100" }, { "gpu=h200", "host=1TiB" },
     };
-    static const char *const bad[] = { "gpu=h300", "gpu=", "real=fp8", "real=", "for=fun", "memory=lots", "gpus=2" };
+    static const char *const bad[] = { "gpu=h300", "gpu=", "real=fp8", "real=", "for=fun", "memory=lots", "gpus=2", "ranks=0",
+                                       "ranks=two", "ranks=", "host=big" };
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
         /* a GPU's own build warms up its steps for every size that is tried: minutes on the shim */
         if (fine[i][1] && !strcmp(fine[i][1], "real=float") && strcmp(dev_name(), "cpu")) continue;
@@ -167,6 +237,7 @@ static void sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(equals_the_run), cmocka_unit_test(other_builds),
+                                        cmocka_unit_test(recipes), cmocka_unit_test(shares_of_ranks),
                                         cmocka_unit_test(words), cmocka_unit_test(sizes) };
     return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
 }

@@ -22,18 +22,23 @@ peak() { # COMMAND...: its largest resident size in KiB
     echo "$most"
 }
 for kl in false true; do
+    [ $kl = false ] || keys+=(model.recompute=cheap)
     more=(actor.use_kl_loss=$kl actor.kl_loss_coef=0.01 actor.entropy_coeff=0.001 actor.live_rows_only=false)
     near "train, KL $kl" "$(planned "${keys[@]}" "${more[@]}")" \
         "$(peak "$app" train "${keys[@]}" "${more[@]}" trainer.total_training_steps=1 data.val_per_family=1 \
         trainer.val_before_train=false trainer.default_local_dir="$tmp/run$kl")"
 done
+host=(actor.offload=optimizer actor.use_kl_loss=true actor.kl_loss_coef=0.01 ref.offload=true)
+near "train, offloaded" "$(planned "${keys[@]}" "${host[@]}")" \
+    "$(peak "$app" train "${keys[@]}" "${host[@]}" trainer.total_training_steps=1 data.val_per_family=1 \
+    trainer.val_before_train=false trainer.default_local_dir="$tmp/runhost")"
 near "sft" "$(planned for=sft "${keys[@]}")" \
     "$(peak "$app" sft "${keys[@]}" data.train_files="$tmp/sft.jsonl" sft.steps=1 sft.warmup_steps=0 \
     sft.save="$tmp/out")"
 expect "a card" 0 'fits 139.5[0-9] GiB' "$app" plan gpu=h200 "${keys[@]}"
 expect "and as bf16" 0 'numbers stored as bf16, on a GPU' "$app" plan gpu=h200 "${keys[@]}"
 "$app" plan gpu=4090 \
-    "${keys[@]}" rollout.max_num_seqs=60000 rollout.max_len=2048 actor.ppo_max_token_len_per_gpu=2048 >"$tmp/plan" 2>&1
+    "${keys[@]}" rollout.max_num_seqs=60000 rollout.max_total_tokens=122880000 rollout.max_len=2048 actor.ppo_max_token_len_per_gpu=2048 >"$tmp/plan" 2>&1
 expect "too much for a card" 0 'does NOT fit 23.11 GiB: [0-9.]+ GiB too much' cat "$tmp/plan"
 # every key that the advice names is one, with that value
 for k in $(grep -oE '[a-z_]+\.[a-z_.]+=[a-z0-9]+' "$tmp/plan" | sort -u); do
@@ -41,6 +46,6 @@ for k in $(grep -oE '[a-z_]+\.[a-z_.]+=[a-z0-9]+' "$tmp/plan" | sort -u); do
 done
 expect "what is too much" 1 \
     'm: this run takes [0-9.]+ GiB \(weights 0\..*keys and values .* free.*Lower .*, rollout.max_num_seqs=65536' \
-    "$app" train "${keys[@]}" rollout.max_num_seqs=65536 rollout.max_num_batched_tokens=65536 rollout.max_len=2048 \
+    "$app" train "${keys[@]}" rollout.max_num_seqs=65536 rollout.max_total_tokens=134217728 rollout.max_num_batched_tokens=65536 rollout.max_len=2048 \
     actor.ppo_max_token_len_per_gpu=2048 \
     trainer.default_local_dir="$tmp/run"
