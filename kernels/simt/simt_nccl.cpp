@@ -85,7 +85,8 @@ static bool compare(group &g)
             simt_fail(c, ncclInvalidUsage, "rank %d has %d collectives in a group, rank %d %d", c->rank, mine.ops, r,
                       peer[r].ops);
         for (int i = 0; i < MIN(mine.ops, peer[r].ops); i++)
-            if (memcmp(&mine.op[i], &peer[r].op[i], sizeof mine.op[i])) differ(c, c->rank, mine.op[i], r, peer[r].op[i]);
+            if (memcmp(&mine.op[i], &peer[r].op[i], sizeof mine.op[i]))
+                differ(c, c->rank, mine.op[i], r, peer[r].op[i]);
     }
     return simt_meet(c) && !c->error;
 }
@@ -130,7 +131,7 @@ static bool run(ncclComm_t c, op &o)
     return true;
 }
 
-/* The sends of this rank to one other, or its receives, in order; `at` of them are done, and `off` bytes of the next. */
+/* The sends of this rank to one other, or its receives, in order: `at` of them are done, `off` bytes of the next. */
 struct lane { std::vector<op *> ops; size_t at, off; };
 
 static bool send_more(ncclComm_t c, int to, lane &l)
