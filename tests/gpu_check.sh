@@ -80,8 +80,10 @@ pieces() { # part
     2)  [ "$best" = float ] && return
         test_names bf16 | sed 's|.*|2 240 test:bf16:&|'
         # every operation and whole models once more, attention by wgmma; simt/test_attn_cuda has both ways in it
-        for t in kernels/test_naive model/test_naive; do echo "2 240 test:bf16:$t:wgmma"; done ;;
-    3)  test_names float | sed 's|.*|3 240 test:float:&|' ;;
+        for t in kernels/test_naive model/test_naive; do echo "2 240 test:bf16:$t:wgmma"; done
+        echo "2 120 nccl:bf16" ;;
+    3)  test_names float | sed 's|.*|3 240 test:float:&|'
+        echo "3 120 nccl:float" ;;
     4)  for m in memcheck racecheck; do
             for t in bench "${sanitized[@]}"; do echo "4 240 sanitizer:$m:$t"; done
         done ;;
@@ -130,6 +132,21 @@ work_test() { # real, layer/test_name[, APPO_ATTN]
     fields="\"passed\":$passed,\"failed\":$failed,\"skipped\":$skipped"
     [ $status -ne 0 ] || [ $((passed + skipped)) -gt 0 ] || { note="it ran no test"; return 1; }
     return $status
+}
+
+# One GPU is one rank: NCCL with a communicator of one, every collective and its order beside other work.
+work_nccl() { # real
+    local dir part
+    dir=$(build_folder "$1")/tests/engine/comm
+    [ "$backend" != cpu ] || { note="the C build has no NCCL"; return 77; }
+    # shellcheck disable=SC2046
+    make -s -j"$(nproc)" $(how "$1") "$dir/test_ranks" "$dir/test_device_ranks" || return
+    if APPO_COMM=nccl "$dir/test_device_ranks" bits 2>&1 | grep -q 'has no NCCL'; then
+        note="this build has no NCCL (nccl.h in the toolkit or the system)"
+        return 77
+    fi
+    APPO_COMM=nccl timeout "$limit" "$dir/test_ranks" collectives 10000019 || return
+    for part in beside bits; do APPO_COMM=nccl timeout "$limit" "$dir/test_device_ranks" $part || return; done
 }
 
 work_sanitizer() { # tool, bench|layer/test

@@ -36,6 +36,7 @@ expect "no such part" 2 'parts are 1 to 8' "${stand_in[@]}" --part 9
 expect "no such option" 2 "no option '--fast'" "${stand_in[@]}" --fast
 check "nothing was started" test ! -e out
 expect "pieces of work" 0 'part 7, .*appo:float:exact' "${stand_in[@]}" --list
+expect "NCCL of one rank" 0 'part 3, .*nccl:float' "${stand_in[@]}" --list
 some=(--only '^(bench:(add|kl)|train:tiny|appo:float:exact|sanitizer:memcheck:bench)$')
 expect "a part whose time is over" 3 '0 passed, 0 failed' env GPU_CHECK_SECONDS=5 "${stand_in[@]}" "${some[@]}" --part 5
 expect "a part" 0 '2 passed, 0 failed, 0 left out' "${stand_in[@]}" "${some[@]}" --part 5
