@@ -165,10 +165,13 @@ static bool gpus_of_ranks(const struct mine *all, struct err *e)
             ranks++;
             gpus += own;
         }
+        if (gpus == 0)
+            return fail(e, "%d rank%s on %s, but no GPU that can be used there: nvidia-smi shows what the driver sees; "
+                        "make BACKEND=cpu builds for none", ranks, ranks == 1 ? "" : "s", host);
         if (gpus < ranks)
             return fail(e, "%d ranks on %s, but they see %d GPU%s: start one rank a GPU (mpirun -n %d; "
                         "CUDA_VISIBLE_DEVICES and nvidia-smi show which there are)", ranks, host, gpus,
-                        gpus == 1 ? "" : "s", gpus > 0 ? gpus : 1);
+                        gpus == 1 ? "" : "s", gpus);
         if (all[r].version != all[0].version)
             return fail(e, "NCCL is version %d on %s and %d on %s: all hosts need the same", all[0].version,
                         comm_host(0), all[r].version, host);

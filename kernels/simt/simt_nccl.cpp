@@ -229,6 +229,8 @@ static void queue_group(const group &g)
 
 /* ---- communicators ---- */
 
+/* Kept for ever, so that a use after the end is noticed. */
+static std::vector<ncclComm_t> &made = *new std::vector<ncclComm_t>;
 static bool valid(ncclComm_t c) { return c && c->magic == COMM_MAGIC; }
 
 /* Whether all ranks have joined; they must not share a device. */
@@ -265,6 +267,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *to, int ranks, ncclUniqueId id, 
     if (!all->ranks.compare_exchange_strong(zero, ranks) && zero != ranks)
         return reject(ncclInvalidUsage, "the ranks differ in how many they are");
     ncclComm_t c = new ncclComm();
+    made.push_back(c);
     c->magic = COMM_MAGIC, c->rank = rank, c->ranks = ranks, c->all = all;
     c->blocking = !config || config->blocking != 0;
     simt_peer &me = all->peer[rank];
@@ -310,7 +313,6 @@ ncclResult_t ncclCommFinalize(ncclComm_t c)
     if (c->left) return reject(ncclInvalidUsage, "the shim finalizes a communicator with nothing under way only");
     return settle(c);
 }
-/* Its memory stays, so that a use after it is noticed. */
 ncclResult_t ncclCommDestroy(ncclComm_t c)
 {
     if (!valid(c) || c->left || c->settles) return reject(ncclInvalidUsage, "destroyed twice, or while it is busy");

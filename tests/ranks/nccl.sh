@@ -14,7 +14,8 @@ program=$tests/engine/comm/test_ranks beside=$tests/engine/comm/test_device_rank
 APPO_COMM=nccl expect "one rank with NCCL" 0 'collectives of 1 ranks: right' "$program" collectives 100003
 APPO_COMM=nccl expect "one rank beside other work" 0 'beside of 1 ranks: right' "$beside" beside
 for n in 2 4; do
-    expect "collectives of $n ranks" 0 "collectives of $n ranks: right" "${ranks[@]}" $n "$program" collectives 1000003
+    expect "collectives of $n ranks" 0 "collectives of $n ranks: right" \
+        "${ranks[@]}" $n "$program" collectives 1000003
     expect "$n ranks beside other work" 0 "beside of $n ranks: right" "${ranks[@]}" $n "$beside" beside
     for i in 1 2; do "${ranks[@]}" $n "$beside" bits >"$tmp/bits$i" 2>&1; done
     check "bits of $n ranks are printed" grep -q '^bits [1-9]' "$tmp/bits1"
@@ -24,7 +25,7 @@ done
 # ---- GPUs ----
 APPO_SIMT_GPU=devices=1 expect "fewer GPUs than ranks" 1 "3 ranks on $here, but they see 1 GPU: " \
     "${ranks[@]}" 3 "$beside" bits
-APPO_SIMT_GPU=none expect "no GPU" 1 "2 ranks on $here, but they see 0 GPUs: " "${ranks[@]}" 2 "$beside" bits
+APPO_SIMT_GPU=none expect "no GPU" 1 "2 ranks on $here, but no GPU that can be used there" "${ranks[@]}" 2 "$beside" bits
 CUDA_VISIBLE_DEVICES=5,2 expect "two visible GPUs" 0 'bits of 2 ranks: right' "${ranks[@]}" 2 "$beside" bits
 CUDA_VISIBLE_DEVICES=5,2 expect "two visible GPUs, three ranks" 1 '3 ranks on .* see 2 GPUs' \
     "${ranks[@]}" 3 "$beside" bits

@@ -42,6 +42,9 @@ void case_list_allocates(void);
 void case_list_puts(void);
 void case_list_gets(void);
 
+/* Wrong calls of NCCL. NULL, or one that the shim's takes or gives another reason for. */
+const char *case_nccl(void);
+
 /* One product d[64][n] = a[64][64] b[n][64]^T by the twins of wgmma (n 64 or 128), with at most one fault. Returns
  * the shim's message, or NULL. */
 enum wgmma_fault {

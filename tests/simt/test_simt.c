@@ -181,6 +181,13 @@ static void wrong_products_are_found(void **state)
         }
 }
 
+static void wrong_calls_of_nccl_are_rejected(void **state)
+{
+    (void)state;
+    const char *wrong = case_nccl();
+    CHECK(!wrong, "%s", wrong);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(right_kernels_are_left_alone),
@@ -190,6 +197,7 @@ int main(void)
                                         cmocka_unit_test(memory),
                                         cmocka_unit_test(graphs),
                                         cmocka_unit_test(warpgroup_products),
-                                        cmocka_unit_test(wrong_products_are_found) };
+                                        cmocka_unit_test(wrong_products_are_found),
+                                        cmocka_unit_test(wrong_calls_of_nccl_are_rejected) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
