@@ -79,7 +79,7 @@ static int run(struct config *c, bool json)
     bool first = comm_first();
     ranks_place(c, stderr);
     bool ok = ranks_same_start(c, &e) && ranks_fit(c, MEMORY_SAMPLE, stderr, &e) &&
-              comm_agree(open_all(&s, c, &e), &e) && ranks_same_weights(&s, &e) && ranks_same_prompts(&s, &e);
+              comm_agree(open_all(&s, c, &e), &e) && ranks_same_weights(&s, &e) && ranks_same_inputs(&s, &e);
     const char *dir = c->trainer.validation_data_dir;
     if (ok) {
         if (!first) stop_quiet();

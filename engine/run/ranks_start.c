@@ -7,6 +7,7 @@
 #include "engine/comm/comm.h"
 #include "engine/config/config_in.h"
 #include "engine/run/eval_answers.h"
+#include "engine/run/run_record.h"
 #include "engine/run/version.h"
 #include "engine/session/fit_config.h"
 #include <jansson.h>
@@ -199,15 +200,22 @@ bool ranks_same_weights(const struct session *s, struct err *e)
     }, 2, e);
 }
 
-bool ranks_same_prompts(const struct session *s, struct err *e)
+bool ranks_same_inputs(const struct session *s, struct err *e)
 {
-    char train[20], val[20];
-    snprintf(train, sizeof train, "%016llx", (unsigned long long)(s->train.rows.n ? s->train.hash : 0));
-    snprintf(val, sizeof val, "%016llx", (unsigned long long)(s->val.rows.n ? s->val.hash : 0));
+    enum { INPUTS = 4, TEXT = 20 };
+    struct ckpt_extra x = { 0 };
+    char text[INPUTS][TEXT];
+    if (comm_ranks() == 1) return true;
+    if (!comm_agree(run_record_hashes(&x, s, e), e)) return false;
+    const uint64_t sum[INPUTS] = { s->train.rows.n ? s->train.hash : 0, s->val.rows.n ? s->val.hash : 0, x.tokenizer,
+                                   x.cache };
+    for (int i = 0; i < INPUTS; i++) snprintf(text[i], TEXT, "%016llx", (unsigned long long)sum[i]);
     return ranks_same((const struct rank_fact[]){
-        { "the checksum of data.train_files", train, s->c->data.train_files },
-        { "the checksum of data.val_files", val, s->c->data.val_files },
-    }, 2, e);
+        { "the checksum of data.train_files", text[0], s->c->data.train_files },
+        { "the checksum of data.val_files", text[1], s->c->data.val_files },
+        { "the checksum of the tokenizer in model.path", text[2], s->path },
+        { "the checksum of tools.search_cache", text[3], s->c->tools.search_cache },
+    }, INPUTS, e);
 }
 
 /* ---- memory ---- */

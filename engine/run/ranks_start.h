@@ -29,8 +29,8 @@ bool ranks_asked(const struct config *c, struct err *e);
 bool ranks_same_start(const struct config *c, struct err *e);
 /* The weights that were loaded, every byte. */
 bool ranks_same_weights(const struct session *s, struct err *e);
-/* The records of data.train_files and data.val_files, as far as they decide numbers. */
-bool ranks_same_prompts(const struct session *s, struct err *e);
+/* The records of data.train_files and data.val_files as far as they decide numbers, tokenizer and recorded searches. */
+bool ranks_same_inputs(const struct session *s, struct err *e);
 /* fit_config_to_memory, and then the lowest values of all ranks. False: with them a host's memory does not hold its
  * ranks. */
 bool ranks_fit(struct config *c, enum memory_purpose what, FILE *report, struct err *e);

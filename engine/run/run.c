@@ -486,25 +486,12 @@ static void print_end(const struct run *x)
                 x->t.step, x->p->dir.p, x->t.step, x->pending ? ", with the evaluation that was given up" : "");
 }
 
-/* Whether all ranks read what rank 0 reads. */
-static bool same_inputs(const struct run *x, struct err *e)
-{
-    const struct session *s = x->t.s;
-    char tokenizer[20], cache[20];
-    snprintf(tokenizer, sizeof tokenizer, "%016llx", (unsigned long long)x->extra.tokenizer);
-    snprintf(cache, sizeof cache, "%016llx", (unsigned long long)x->extra.cache);
-    return ranks_same_prompts(s, e) && ranks_same((const struct rank_fact[]){
-        { "the checksum of the tokenizer in model.path", tokenizer, s->path },
-        { "the checksum of tools.search_cache", cache, s->c->tools.search_cache },
-    }, 2, e);
-}
-
 /* Reads the data and finds where the run begins: the same on all ranks. */
 static bool prepare(struct run *x, struct run_origin *from, struct err *e)
 {
     struct session *s = x->t.s;
     return comm_agree(session_open_prompts(s, true, e) && run_record_hashes(&x->extra, s, e), e) &&
-           same_inputs(x, e) && run_resume(&x->t, x->r, x->p, from, &x->m, e);
+           ranks_same_inputs(s, e) && run_resume(&x->t, x->r, x->p, from, &x->m, e);
 }
 
 /* Whether this rank sees the folder that rank 0 has just written into. */

@@ -55,6 +55,10 @@ differs "the data" 'the checksum of data.train_files is [0-9a-f]+ there and [0-9
 differs "the data of an evaluation" 'the checksum of data.val_files is [0-9a-f]+ there and [0-9a-f]+ here' \
     sh -c 'cd one && exec "$@"' x "$app" eval data.val_files=q.jsonl -- \
     sh -c 'cd two && exec "$@"' x "$app" eval data.val_files=q.jsonl
+echo '{"a": "b"}' >one/s.json && echo '{"a": "c"}' >two/s.json
+differs "recorded searches" 'the checksum of tools.search_cache is [0-9a-f]+ there and [0-9a-f]+ here; s.json' \
+    sh -c 'cd one && exec "$@"' x "$app" eval data.val_per_family=1 tools.search_cache=s.json -- \
+    sh -c 'cd two && exec "$@"' x "$app" eval data.val_per_family=1 tools.search_cache=s.json
 rm two/q.jsonl
 two "a file that one host lacks" 1 "^appo: rank 1 on $here: .*q\.jsonl" \
     sh -c 'cd one && exec "$@"' x "$app" "${small[@]}" "${files[@]}" trainer.default_local_dir="$tmp/checkpoints" -- \
