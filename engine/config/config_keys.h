@@ -108,17 +108,14 @@ struct config {
     struct {
         int total_training_steps, total_epochs;
         int64_t seed;
-        int test_freq, save_freq;
         double save_minutes;
         enum save_async save_async;
-        int max_restarts, n_gpus_per_node, nnodes, max_actor_ckpt_to_keep;
+        int test_freq, save_freq, max_restarts, n_gpus_per_node, nnodes, max_actor_ckpt_to_keep;
         char *best_metric;                                                  /* "auto", "none" or a metric's name */
         char *project_name, *experiment_name, *default_local_dir, *rollout_data_dir, *validation_data_dir;
-        int rollout_data_prompts;
-        bool rollout_data_gzip, val_before_train;
+        int rollout_data_prompts, threads;
+        bool rollout_data_gzip, val_before_train, verify;
         char *resume;                                                       /* "auto", "off" or a folder */
-        bool verify;
-        int threads;
         char *report, *logger;
     } trainer;
     bool print;                                                             /* --print-config was given */

@@ -97,7 +97,7 @@ static void eval_progress(void *ctx, int done, int total)
     (void)total;
 }
 
-/* False: a signal ended it, on whichever rank. */
+/* False: a signal to any rank ended it. */
 static bool run_eval(struct session *s, struct eval_result *r, int step)
 {
     struct progress p;

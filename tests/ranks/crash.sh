@@ -165,7 +165,7 @@ echo "kills: $sent (${where%, }; $late came too late) in $round runs," \
     "of which $((passed - right)) end with the same bytes;" \
     "after the kill of one rank the others were gone within $slowest ms"
 
-# A signal stops all ranks with a checkpoint and status 130, whichever rank gets it.
+# A signal to any rank stops all of them with a checkpoint and status 130.
 for who in 0 1; do
     rm -rf k
     start 2 k

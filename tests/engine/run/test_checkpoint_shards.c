@@ -94,7 +94,7 @@ static bool read_all(struct vectors *x, const char *folder, int ranks, int step,
     return ok;
 }
 
-/* The same numbers, whoever wrote them: as a whole, and as the range that a rank of another number holds. */
+/* The same numbers for every number of writers: as a whole, and as the range that a rank of another number holds. */
 static void any_number_of_ranks(void **state)
 {
     (void)state;
@@ -201,7 +201,7 @@ static void each_its_own(void **state)
 }
 
 /* What may be wrong with the files of three ranks; the message names the file and says what. */
-static void refused(void **state)
+static void rejected(void **state)
 {
     (void)state;
     static const char *const says[] = { "No such file: it holds the optimizer state that rank 1 of 3 wrote",
@@ -263,7 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_number_of_ranks), cmocka_unit_test(cut), cmocka_unit_test(each_its_own),
-        cmocka_unit_test(refused), cmocka_unit_test(not_finite),
+        cmocka_unit_test(rejected), cmocka_unit_test(not_finite),
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }
