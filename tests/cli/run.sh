@@ -204,7 +204,8 @@ check "the same again" cmp first second
 expect "a figure that cannot be written" 1 'none/sim\.svg: cannot be written' "${simulate[@]}" --svg none/sim.svg
 
 # ---- full disks, streams that are closed ----
-for command in help "debug --print-config" plan "plan --simulate gpu=h100 ranks=8" "bench list" "golden $top/tests/golden"; do
+for command in help "debug --print-config" plan "plan --simulate gpu=h100 ranks=8" "bench list" \
+    "golden $top/tests/golden"; do
     expect "a full disk for $command" 1 \
         'stdout: could not be written: (No space left|write error, the disk may be full)' \
         sh -c "'$app' $command >/dev/full"

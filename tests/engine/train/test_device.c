@@ -240,11 +240,12 @@ static void sizes_of_passes(void **state)
                                    { 9, 16 },    { 17, 24 },   { 33, 40 },   { 57, 64 },   { 65, 80 },
                                    { 128, 128 }, { 129, 160 }, { 257, 320 }, { 513, 640 }, { 1000, 1024 } };
     for (size_t i = 0; i < sizeof want / sizeof *want; i++)
-        CHECK(schedule_pass_size(want[i][0], 5000) == want[i][1], "%d rows: %d", want[i][0], schedule_pass_size(want[i][0], 5000));
+        CHECK(schedule_pass_size(want[i][0], 5000) == want[i][1], "%d rows: %d", want[i][0],
+              schedule_pass_size(want[i][0], 5000));
     for (int n = 1; n <= GRAPH_ROWS; n++) {
         int size = schedule_pass_size(n, 5000);
-        CHECK(size >= n && schedule_pass_size(size, 5000) == size && (n <= 64 || 4 * (size - n) < n), "%d rows run as %d", n,
-              size);
+        CHECK(size >= n && schedule_pass_size(size, 5000) == size && (n <= 64 || 4 * (size - n) < n),
+              "%d rows run as %d", n, size);
         CHECK(schedule_pass_size(n, n) == n, "%d rows of %d slots", n, n);
     }
 }

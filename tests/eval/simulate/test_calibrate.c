@@ -136,6 +136,7 @@ static void rejected(void **state)
         { RUN, "{}", "x.jsonl:1: neither a row" },
         { RUN, "\n\n[1, 2]", "x.jsonl:3: neither a row" },
         { RUN, "{\"step\": 1,", "x.jsonl:1: " },
+        { RUN, "{\"bench\": \"gemm\",\n\"cases\": []}\n{}", "x.jsonl:3: neither a row" },
         { RUN, "{\"a\": 1, \"a\": 2}", "x.jsonl:1: " },
         { RUN, "{\"bench\": \"decode, context 60\", \"rows\": 0, \"us\": 1}", "nothing in it is fitted" },
         { RUN, "{\"bench\": \"decode, context 60\", \"rows\": 1, \"us\": -1}", "nothing in it is fitted" },
