@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # zero.sh: runs of 1, 2 and 4 ranks with actor.zero=0, 1 and 2 are the same run: metrics within 1e-6 and weights within
-# 1e-5 of the run of one process; zero 0 and 1, and a run made again, byte for byte. Many small packs, branches trained.
+# 1e-5 of the run of one process (bf16 moments: see near); zero 0 and 1, and a run made again, byte for byte. Many small
+# packs, branches trained. FULL=1: 20 steps.
 # Usage: tests/ranks/zero.sh build/cpu
 set -uo pipefail
 # shellcheck source=tests/ranks/lib.sh
@@ -29,10 +30,13 @@ run() {
 }
 metrics() { echo "$1"/*/*/metrics.jsonl; }
 weights() { echo "$1"/*/*/global_step_*/actor/huggingface/model.safetensors; }
-# near A B: metrics to 1e-6, weights to 1e-5
+# near A B: metrics to 1e-6, weights to 1e-5. bf16 moments are rounded stochastically: where a gradient's last bit
+# decides to which side, a moment changes by 1/256 and its weight by a hundredth of the rate (20 steps: 2.8e-5).
 near() {
-    expect "$1 and $2: metrics" 0 'same: ' "$same" "$(metrics "$1")" "$(metrics "$2")" 1e-6
-    expect "$1 and $2: weights" 0 'same: ' "$same" "$(weights "$1")" "$(weights "$2")" 1e-5
+    local m=1e-6 w=1e-5
+    [[ $1 != bf16* ]] || m=1e-5 w=1e-4
+    expect "$1 and $2: metrics" 0 'same: ' "$same" "$(metrics "$1")" "$(metrics "$2")" $m
+    expect "$1 and $2: weights" 0 'same: ' "$same" "$(weights "$1")" "$(weights "$2")" $w
 }
 # equal A B: the same bytes, but for what a clock decides
 steady() { sed -E 's/"(timing_|perf\/|ranks\/)[^"]*":[^,}]*,?//g; s/,\}/}/g' "$(metrics "$1")"; }

@@ -18,7 +18,7 @@ static const char *const other[] = { "timing_", "perf/", "ranks/" };
 static const struct { const char *begin; double factor; } looser[] = {
     { "appo/branch_score/", 1e4 }, { "appo/iw_clip", 1e3 }, { "actor/pg_clipfrac", 1e3 },
     { "appo/future_omega/m", 100 }, { "appo/future_factor/m", 100 }, { "appo/omega_clamped/m", 100 },
-    { "actor/grad_norm", 30 },
+    { "actor/grad_norm", 100 },
 };
 
 static double off(double a, double b) { return a == b ? 0 : fabs(a - b) / MAX(1.0, MAX(fabs(a), fabs(b))); }
