@@ -165,9 +165,9 @@ void fit_config_to_memory(struct config *c, enum memory_purpose what, FILE *repo
     struct err ignored;
     struct str said = { 0 };
     size_t left, total;
-    if (!*c->model.path || !model_load_config(&shape, c->model.path, &ignored) ||
-        (what != MEMORY_SFT && c->rollout.max_len > shape.max_len))
-        return;
+    bool known = *c->model.path && model_load_config(&shape, c->model.path, &ignored) &&
+                 (what == MEMORY_SFT || c->rollout.max_len <= shape.max_len);
+    if (!comm_all(known)) return;                   /* a host may lack the model; the loader reports it */
     dev_memory(&left, &total);
     struct fit_room room = { .rule = { .what = what, .ranks = comm_ranks() }, .cpu = !strcmp(dev_name(), "cpu") };
     if (room.cpu) left -= left / 20;
