@@ -209,8 +209,8 @@ static void words(void **state)
         { "gpu=h200" }, { "gpu=4090", "real=float" }, { "gpu=a100", "memory=10GiB" }, { "real=bf16" }, { "for=sft" },
         { "for=sample", "gpu=l4" }, { "real=float" }, { "ranks=8", "gpu=h100" }, { "gpu=h200", "host=1TiB" },
     };
-    static const char *const bad[] = { "gpu=h300", "gpu=", "real=fp8", "real=", "for=fun", "memory=lots", "gpus=2", "ranks=0",
-                                       "ranks=two", "ranks=", "host=big" };
+    static const char *const bad[] = { "gpu=h300", "gpu=", "real=fp8", "real=", "for=fun", "memory=lots", "gpus=2",
+                                       "ranks=0", "ranks=two", "ranks=", "host=big" };
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
         /* a GPU's own build warms up its steps for every size that is tried: minutes on the shim */
         if (fine[i][1] && !strcmp(fine[i][1], "real=float") && strcmp(dev_name(), "cpu")) continue;

@@ -38,7 +38,8 @@ near "sft" "$(planned for=sft "${keys[@]}")" \
 expect "a card" 0 'fits 139.5[0-9] GiB' "$app" plan gpu=h200 "${keys[@]}"
 expect "and as bf16" 0 'numbers stored as bf16, on a GPU' "$app" plan gpu=h200 "${keys[@]}"
 "$app" plan gpu=4090 \
-    "${keys[@]}" rollout.max_num_seqs=60000 rollout.max_total_tokens=122880000 rollout.max_len=2048 actor.ppo_max_token_len_per_gpu=2048 >"$tmp/plan" 2>&1
+    "${keys[@]}" rollout.max_num_seqs=60000 rollout.max_total_tokens=122880000 rollout.max_len=2048 \
+    actor.ppo_max_token_len_per_gpu=2048 >"$tmp/plan" 2>&1
 expect "too much for a card" 0 'does NOT fit 23.11 GiB: [0-9.]+ GiB too much' cat "$tmp/plan"
 # every key that the advice names is one, with that value
 for k in $(grep -oE '[a-z_]+\.[a-z_.]+=[a-z0-9]+' "$tmp/plan" | sort -u); do
@@ -46,6 +47,7 @@ for k in $(grep -oE '[a-z_]+\.[a-z_.]+=[a-z0-9]+' "$tmp/plan" | sort -u); do
 done
 expect "what is too much" 1 \
     'm: this run takes [0-9.]+ GiB \(weights 0\..*keys and values .* free.*Lower .*, rollout.max_num_seqs=65536' \
-    "$app" train "${keys[@]}" rollout.max_num_seqs=65536 rollout.max_total_tokens=134217728 rollout.max_num_batched_tokens=65536 rollout.max_len=2048 \
+    "$app" train "${keys[@]}" rollout.max_num_seqs=65536 rollout.max_total_tokens=134217728 \
+    rollout.max_num_batched_tokens=65536 rollout.max_len=2048 \
     actor.ppo_max_token_len_per_gpu=2048 \
     trainer.default_local_dir="$tmp/run"
