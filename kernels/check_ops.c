@@ -206,6 +206,13 @@ void __wrap_op_scale(acc_t *x, double by, int64_t n)
     check_accs("op_scale", "x", x, 1, n, n);
 }
 
+extern typeof(op_acc_add) __real_op_acc_add, __wrap_op_acc_add;
+void __wrap_op_acc_add(acc_t *x, const acc_t *y, int64_t n)
+{
+    __real_op_acc_add(x, y, n);
+    check_accs("op_acc_add", "x", x, 1, n, n);
+}
+
 extern typeof(op_adamw) __real_op_adamw, __wrap_op_adamw;
 void __wrap_op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int64_t n, const struct adamw *a)
 {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# scripts.sh: the launch scripts: --help, what DRY=1 prints, recipes that load and fit, a trial on two ranks, and the
-# Slurm script with an srun and an scontrol that are programs of this test.
+# scripts.sh: the launch scripts: --help, what DRY=1 prints, recipes that load and fit 8 GPUs, a trial on two ranks, and
+# the Slurm script with an srun and an scontrol that are programs of this test.
 # Usage: tests/ranks/scripts.sh build/cpu
 set -uo pipefail
 # shellcheck source=tests/ranks/lib.sh
@@ -31,7 +31,7 @@ expect "Slurm" 0 'srun --mpi=pmix --kill-on-bad-exit=1 --nodes=8 --ntasks-per-no
 
 # each recipe is what the published script gives, and loads with its variables
 value() { sed -n "s/^$1: \"\{0,1\}\([^\"# ]*\).*/\1/p" out; }
-while read -r recipe batch small prompt response n initial epochs; do
+while read -r recipe shape batch small prompt response n initial epochs; do
     "$app" train --config "$scripts/recipes/$recipe.yaml" --print-config >out 2>said
     check "$recipe loads" [ $? = 0 ]
     check "$recipe: its numbers" [ "$(value data.train_batch_size) $(value actor.ppo_mini_batch_size) $(value \
@@ -39,11 +39,15 @@ while read -r recipe batch small prompt response n initial epochs; do
         rollout.initial_rollouts) $(value trainer.total_epochs) $(value actor.zero)" = \
         "$batch $small $prompt $response $n $initial $epochs 2" ]
     check "$recipe: no warning" [ "$(grep -cv 'sampler and trainer share their numbers' said)" = 0 ]
+    for gpu in h100 h200; do
+        expect "$recipe fits 8 of $gpu" 0 "^fits [0-9.]+ GiB" "$app" plan ranks=8 gpu=$gpu \
+            model.path="$top/tests/cmd/shapes/$shape" --config "$scripts/recipes/$recipe.yaml"
+    done
 done <<'TABLE'
-7b_reasoning        96 16 2048  6144 16 8 2
-8b_llama_reasoning  96 16 2048  6144 16 8 2
-8b_deepsearch      128 16 2000 10000 16 8 5
-14b_deepsearch      64  8 2000  6192 12 6 5
+7b_reasoning       qwen2.5-7b    96 16 2048  6144 16 8 2
+8b_llama_reasoning llama-3.1-8b  96 16 2048  6144 16 8 2
+8b_deepsearch      qwen3-8b     128 16 2000 10000 16 8 5
+14b_deepsearch     qwen3-14b     64  8 2000  6192 12 6 5
 TABLE
 # every variable reaches a key that the program knows, or is rejected by its name
 for row in ROLLOUT_N=12 INITIAL_ROLLOUTS=6 TRAIN_BATCH_SIZE=32 MAX_PROMPT_LENGTH=1000 MAX_RESPONSE_LENGTH=3000 \
