@@ -13,8 +13,8 @@ CC      ?= gcc
 # ranks: MPI=1 links the MPI that pkg-config finds under MPI_PKG (Open MPI's ompi-c, else MPICH's mpich)
 MPI_PKG ?= $(firstword $(foreach p,ompi-c mpich,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p))))
 MPI     ?= $(if $(MPI_PKG),1,0)
-# NCCL=1: device collectives of the CUDA build by NCCL, whose nccl.h and libnccl lie in NCCL_HOME, in the CUDA toolkit or
-# where the compiler looks; the shim has its own
+# NCCL=1: device collectives of the CUDA build by NCCL, whose nccl.h and libnccl lie in NCCL_HOME, in the CUDA toolkit
+# or where the compiler looks; the shim has its own
 NCCL    ?= $(if $(filter simt,$(BACKEND))$(wildcard $(addsuffix /nccl.h,$(NCCL_DIRS))),1,0)
 PKGS     = jansson libpcre2-8 yaml-0.1 sqlite3 zlib snappy libzstd
 # WERROR=1: warnings end the build. The tests and .ci set it; a user's other compiler may warn of other things.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # efficiency.sh: the same training steps on 1 rank and on 2, one thread each: seconds of a step and of its phases, and
 # the efficiency (seconds of 1 rank) / (2 x seconds of 2 ranks); processor_s: user and system seconds of all ranks for
-# the whole run. By hand, on two cores without other work, or by root with chrt -r 5 before it (the suite runs executable
-# scripts alone). STEPS=N: other than 6.
+# the whole run. By hand, on two cores without other work, or by root with chrt -r 5 before it (the suite runs
+# executable scripts alone). STEPS=N: other than 6.
 # Usage: bash tests/ranks/efficiency.sh build/cpu [key=value ...]
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"

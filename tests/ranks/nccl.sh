@@ -25,7 +25,8 @@ done
 # ---- GPUs ----
 APPO_SIMT_GPU=devices=1 expect "fewer GPUs than ranks" 1 "3 ranks on $here, but they see 1 GPU: " \
     "${ranks[@]}" 3 "$beside" bits
-APPO_SIMT_GPU=none expect "no GPU" 1 "2 ranks on $here, but no GPU that can be used there" "${ranks[@]}" 2 "$beside" bits
+APPO_SIMT_GPU=none expect "no GPU" 1 "2 ranks on $here, but no GPU that can be used there" \
+    "${ranks[@]}" 2 "$beside" bits
 CUDA_VISIBLE_DEVICES=5,2 expect "two visible GPUs" 0 'bits of 2 ranks: right' "${ranks[@]}" 2 "$beside" bits
 CUDA_VISIBLE_DEVICES=5,2 expect "two visible GPUs, three ranks" 1 '3 ranks on .* see 2 GPUs' \
     "${ranks[@]}" 3 "$beside" bits
