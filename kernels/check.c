@@ -49,6 +49,15 @@ void check_bf16(const char *op, const char *what, const uint16_t *x, int64_t n)
     free(h);
 }
 
+void check_doubles(const char *op, const char *what, const double *x, int64_t n)
+{
+    if (!x || n <= 0) return;
+    double *h = fetched(x, (size_t)n * sizeof *h);
+    for (int64_t i = 0; i < n; i++)
+        if (isnan(h[i])) not_a_number(op, what, 0, i);
+    free(h);
+}
+
 void check_host(const char *op, const char *what, const acc_t *x, const uint8_t *m, int64_t n)
 {
     for (int64_t i = 0; x && i < n; i++)

@@ -9,6 +9,7 @@ void check_elems(const char *op, const char *what, const elem_t *x, int64_t n, i
 void check_accs(const char *op, const char *what, const acc_t *x, int64_t n, int64_t cols, int64_t ld);
 /* The same of n numbers kept as bf16 bits. */
 void check_bf16(const char *op, const char *what, const uint16_t *x, int64_t n);
+void check_doubles(const char *op, const char *what, const double *x, int64_t n);
 /* The same of host memory, where m (optional) is not 0. */
 void check_host(const char *op, const char *what, const acc_t *x, const uint8_t *m, int64_t n);
 void check_number(const char *op, const char *what, double x);

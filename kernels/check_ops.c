@@ -213,6 +213,20 @@ void __wrap_op_acc_add(acc_t *x, const acc_t *y, int64_t n)
     check_accs("op_acc_add", "x", x, 1, n, n);
 }
 
+extern typeof(op_sum_add) __real_op_sum_add, __wrap_op_sum_add;
+void __wrap_op_sum_add(double *sum, const acc_t *g, int64_t n)
+{
+    __real_op_sum_add(sum, g, n);
+    check_doubles("op_sum_add", "sum", sum, n);
+}
+
+extern typeof(op_sum_round) __real_op_sum_round, __wrap_op_sum_round;
+void __wrap_op_sum_round(acc_t *g, const double *sum, int64_t n)
+{
+    __real_op_sum_round(g, sum, n);
+    check_accs("op_sum_round", "g", g, 1, n, n);
+}
+
 extern typeof(op_adamw) __real_op_adamw, __wrap_op_adamw;
 void __wrap_op_adamw(elem_t *w, acc_t *master, const acc_t *g, acc_t *m, acc_t *v, int64_t n, const struct adamw *a)
 {

@@ -9,6 +9,9 @@ extern "C" {
 double op_sumsq(const acc_t *x, int64_t n);
 void op_scale(acc_t *x, double by, int64_t n);
 void op_acc_add(acc_t *x, const acc_t *y, int64_t n);            /* x += y */
+/* Sums of gradients in double, which then hardly depend on the order. */
+void op_sum_add(double *sum, const acc_t *g, int64_t n);         /* sum += g */
+void op_sum_round(acc_t *g, const double *sum, int64_t n);       /* g = sum, to nearest */
 
 /* Where random numbers of stochastic rounding come from. */
 struct round_key {

@@ -203,12 +203,22 @@ void sum_in_order(acc_t *x, const acc_t *const *from, int ranks, size_t n)
     }
 }
 
+static void sum_doubles_in_order(double *x, const double *const *from, int ranks, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double s = from[0][i];                           /* x may be one of them */
+        for (int r = 1; r < ranks; r++) s += from[r][i];
+        x[i] = s;
+    }
+}
+
 /* Round k is piece k of every rank's part: a rank receives the others' numbers for its own part and sends its numbers
  * for theirs. Several rounds are in flight, so that one is summed while the next ones come. */
 struct rounds {
     char *x;
     const size_t *begin;
     size_t piece;
+    bool doubles;                       /* else acc_t */
     char *other[ROUNDS];                /* [ranks][piece] */
     struct wire *wire[ROUNDS];          /* [2 ranks] */
 };
@@ -233,30 +243,32 @@ static void round_begin(struct rounds *t, size_t k)
     }
 }
 
-static void round_end(struct rounds *t, size_t k, const acc_t **from)
+/* from: [ranks], to work with. */
+static void round_end(struct rounds *t, size_t k, const void **from)
 {
     size_t n;
     wait_for(t->wire[k % ROUNDS], 2 * here.ranks);
-    acc_t *x = (acc_t *)(void *)(t->x + part_of(t, here.rank, k, &n));
+    void *x = t->x + part_of(t, here.rank, k, &n);
     if (!n) return;
     for (int r = 0; r < here.ranks; r++)
-        from[r] = r == here.rank ? x : (const acc_t *)(void *)(t->other[k % ROUNDS] + (size_t)r * t->piece);
-    sum_in_order(x, from, here.ranks, n / sizeof *x);
+        from[r] = r == here.rank ? x : t->other[k % ROUNDS] + (size_t)r * t->piece;
+    if (t->doubles) sum_doubles_in_order(x, (const double *const *)(void *)from, here.ranks, n / sizeof(double));
+    else sum_in_order(x, (const acc_t *const *)(void *)from, here.ranks, n / sizeof(acc_t));
 }
 
 static size_t round_bytes(size_t longest)
 {
     const size_t most = MAX((size_t)LEAST_PIECE, SUM_BYTES / ROUNDS / (size_t)here.ranks);
-    return (size_t)round_up((int64_t)MIN(MIN(here.piece, most), longest), sizeof(acc_t));
+    return (size_t)round_up((int64_t)MIN(MIN(here.piece, most), longest), sizeof(double));
 }
 
-static void reduce_scatter(char *x, const size_t *begin)
+static void reduce_scatter(char *x, const size_t *begin, bool doubles)
 {
     const size_t ranks = (size_t)here.ranks;
     size_t longest = 0;
     for (size_t r = 0; r < ranks; r++) longest = MAX(longest, begin[r + 1] - begin[r]);
     if (!longest) return;
-    struct rounds t = { .x = x, .begin = begin, .piece = round_bytes(longest) };
+    struct rounds t = { .x = x, .begin = begin, .doubles = doubles, .piece = round_bytes(longest) };
     const size_t n = (longest + t.piece - 1) / t.piece, held = MIN(n, (size_t)ROUNDS) * ranks * t.piece;
     if (held > here.others_bytes) {
         free(here.others);
@@ -266,7 +278,7 @@ static void reduce_scatter(char *x, const size_t *begin)
         t.other[i] = here.others + i * ranks * t.piece;
         t.wire[i] = xcalloc(2 * ranks, sizeof(struct wire));
     }
-    const acc_t **from = xmalloc(ranks * sizeof *from);
+    const void **from = xmalloc(ranks * sizeof *from);
     for (size_t k = 0; k < n + ROUNDS - 1; k++) {
         if (k < n) round_begin(&t, k);
         if (k >= ROUNDS - 1) round_end(&t, k - (ROUNDS - 1), from);
@@ -290,13 +302,13 @@ void collective_run(struct op *o)
         else gather(o->p, o->begin);
         break;
     case COMM_SUM: {
-        size_t *begin = equal_parts(o->bytes, sizeof(acc_t));
-        reduce_scatter(o->p, begin);
+        size_t *begin = equal_parts(o->bytes, o->doubles ? sizeof(double) : sizeof(acc_t));
+        reduce_scatter(o->p, begin, o->doubles);
         gather(o->p, begin);
         free(begin);
         break;
     }
-    case COMM_REDUCE_SCATTER: reduce_scatter(o->p, o->begin); break;
+    case COMM_REDUCE_SCATTER: reduce_scatter(o->p, o->begin, false); break;
     case COMM_EXCHANGE: exchange(o); break;
     case COMM_CLOSE:
         transport_close();

@@ -69,6 +69,7 @@ bool comm_agree(bool ok, struct err *e);
  * depend on the number of ranks alone. What is passed in stays as it is until comm_wait(); other ranks' pieces take up
  * to 64 MiB here. */
 void comm_dev_sum(acc_t *x, int64_t n);
+void comm_dev_sum_double(double *x, int64_t n);
 /* x[begin[r] .. begin[r + 1]) becomes the sum over the ranks on rank r; the rest of x is undefined. begin[ranks + 1] is
  * read before the call returns. */
 void comm_dev_reduce_scatter(acc_t *x, const int64_t *begin);

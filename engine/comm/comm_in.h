@@ -61,6 +61,7 @@ struct op {
     const void *in;                     /* exchange */
     size_t bytes;
     int root;
+    bool doubles;                       /* sum: of doubles, else of acc_t */
     size_t *begin;                      /* [ranks + 1], the op's own copies */
     size_t *in_begin;
     struct comm_parts *parts;           /* gather of o->in, whose sizes are not known */

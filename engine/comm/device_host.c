@@ -37,6 +37,12 @@ void comm_dev_sum(acc_t *x, int64_t n)
     if (comm_ranks() > 1) run(&(struct op){ .kind = COMM_SUM, .bytes = bytes }, x, bytes);
 }
 
+void comm_dev_sum_double(double *x, int64_t n)
+{
+    const size_t bytes = (size_t)n * sizeof *x;
+    if (comm_ranks() > 1) run(&(struct op){ .kind = COMM_SUM, .bytes = bytes, .doubles = true }, x, bytes);
+}
+
 void comm_dev_reduce_scatter(acc_t *x, const int64_t *begin)
 {
     const int n = comm_ranks();

@@ -336,6 +336,13 @@ void comm_dev_sum(acc_t *x, int64_t n)
     end();
 }
 
+void comm_dev_sum_double(double *x, int64_t n)
+{
+    if (n < 1 || !begin(COMM_SUM, (size_t)n * sizeof *x)) return;
+    call(ncclAllReduce(x, x, (size_t)n, ncclFloat64, ncclSum, nccl.comm, nccl.stream));
+    end();
+}
+
 template <class T> static bool equal_parts(const T *begin)
 {
     for (int r = 1; r < comm_ranks(); r++) if (begin[r + 1] - begin[r] != begin[1] - begin[0]) return false;

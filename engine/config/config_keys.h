@@ -76,6 +76,7 @@ struct config {
         enum epoch_order epoch_order;
         enum offload offload;
         int zero;
+        enum grad_sum grad_sum;
         int ppo_max_token_len_per_gpu;
         enum loss_mode policy_loss_loss_mode;
         double clip_ratio_low, clip_ratio_high, clip_ratio_c, top_entropy_quantile;

@@ -544,6 +544,9 @@ static bool check_algorithm(const struct config *c, FILE *warn, struct err *e)
                        "actor.kl_loss_coef instead");
     if (c->actor.kl_loss_coef > 0 && c->actor.kl_loss_type == KL_OFF)
         return fail(e, "actor.kl_loss_coef=%g with actor.kl_loss_type=off; set one of them", c->actor.kl_loss_coef);
+    if (c->actor.grad_sum == GRAD_SUM_EXACT && c->actor.zero == 2)
+        return fail(e, "actor.grad_sum=exact with actor.zero=2: every rank needs the whole gradient to add passes up "
+                       "in double; set actor.zero=1, or actor.grad_sum=fast");
     if (c->rollout.temperature <= 0)
         return fail(e, "rollout.temperature=0: greedy rollouts of a prompt are all the same and give no advantage; use "
                        "a value above 0");

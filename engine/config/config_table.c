@@ -202,6 +202,9 @@ const struct key config_keys[] = {
     { "actor.zero", FIELD(actor.zero), RESUME_SPEED, "0", 0, 2, NULL,
       "what several ranks share out: 0: nothing; 1: AdamW's moments and master weights; 2: the gradient too; each has "
       "all weights" },
+    { "actor.grad_sum", FIELD(actor.grad_sum), RESUME_SAME, "fast", 0, 0, "fast|exact",
+      "exact: a pass holds one prompt, and passes are added up in double, so that the same run on another number of "
+      "ranks has the same weights; 8 bytes a weight more, slower; with actor.zero=0 or 1" },
     { "actor.ppo_max_token_len_per_gpu", FIELD(actor.ppo_max_token_len_per_gpu), RESUME_SPEED, "8192", 2, 268435456,
       NULL,
       "tokens of one forward and backward pass; changes memory and speed only" },

@@ -49,6 +49,7 @@ void learner_lay_out(struct learner *l, struct model *m, struct learner_rule r)
                            .ranks = MAX(1, r.ranks),
                            .rank = r.rank,
                            .zero = r.ranks > 1 ? r.zero : 0,
+                           .exact = r.exact,
                            .packs = -1,
                            .state_n = m->count,
                            .seed = r.seed };
@@ -253,10 +254,11 @@ void learner_grad(struct learner *l, const struct pack *p, double inv_temp, cons
     l->targets_run += p->targets;
 }
 
-/* Of the gradient, range by range in the order of the ranks: the same bits on every rank, and with zero 0 and 1. */
+/* Of the gradient, range by range in the order of the ranks: the same bits on every rank, and with zero 0 and 1. Every
+ * rank has all of an exact sum, whose norm does not depend on their number. */
 static double sum_of_squares(struct learner *l)
 {
-    if (l->ranks == 1) return op_sumsq(l->g, l->m->count);
+    if (l->ranks == 1 || l->exact) return op_sumsq(l->g, l->m->count);
     double *part = xcalloc((size_t)l->ranks, sizeof *part), sum = 0;
     for (int r = 0; r < l->ranks; r++) {
         int64_t from = shard_begin(l->m->count, l->ranks, r), to = shard_begin(l->m->count, l->ranks, r + 1);

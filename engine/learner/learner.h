@@ -12,6 +12,8 @@ struct learner {
     int zero;                           /* actor.zero: 1: optimizer state of one range a rank, 2: the gradient too */
     acc_t *g;                           /* [g_n] gradient of the weights [g_from, g_from + g_n) */
     int64_t g_from, g_n;
+    bool exact;                         /* actor.grad_sum=exact */
+    double *sum;                        /* [g_n] exact: of the packs' gradients; g is one pack's before learner_step */
     struct buckets buckets;
     struct grad_buffer {                /* zero 2: the gradient of one bucket, of one pack */
         acc_t *x;
@@ -54,6 +56,7 @@ struct learner_rule {
     bool no_master;
     int ranks, rank;                    /* 0, 0: one */
     int zero;                           /* of several ranks */
+    bool exact;                         /* actor.grad_sum=exact; zero is 0 or 1 */
     uint64_t seed;
     size_t elem_bytes;                  /* to lay out for a build of another storage type; 0: this one's */
 };

@@ -1,6 +1,10 @@
 /* reduce.c: with zero 0 and 1 packs add to one gradient, whose buckets are summed during the last pack. With zero 2 the
  * whole gradient never exists: each pack's buckets are made in one of three buffers, reduced to the ranks that own them
- * and added to what these have. A rank that has fewer packs than another sends zeros for those it lacks. */
+ * and added to what these have. A rank that has fewer packs than another sends zeros for those it lacks.
+ *
+ * An exact sum is one of doubles: as long as floats are within a factor of 2^28 of their sum, they add up in double
+ * without rounding, and else the order decides its last bit. Each pack's gradient is made in l->g from zero, so it has
+ * the same bits on whatever rank it is made. */
 #include "engine/learner/reduce.h"
 #include "base/arith.h"
 #include "base/err.h"
@@ -22,6 +26,7 @@ void reduce_lay_out(struct learner *l, struct arena *a)
     l->g_from = l->zero == 2 ? l->state_from : 0;
     l->g_n = l->zero == 2 ? l->state_n : l->m->count;
     l->g = arena_get(a, (size_t)l->g_n * sizeof *l->g, "gradient");
+    if (l->exact) l->sum = arena_get(a, (size_t)l->g_n * sizeof *l->sum, "gradient sum");
     if (l->zero < 2) return;
     for (int i = 0; i < l->buckets.n; i++) {
         int64_t *n = &most[buffer_of(l, i)];
@@ -81,7 +86,7 @@ static void send(struct learner *l, int i)
 static void done(void *ctx, int64_t from)
 {
     struct learner *l = ctx;
-    if (l->ranks == 1 || l->packs < 0 || (l->zero < 2 && l->packs > 1)) return;
+    if (l->ranks == 1 || l->packs < 0 || l->exact || (l->zero < 2 && l->packs > 1)) return;
     while (l->unsent > 0 && l->buckets.begin[l->unsent - 1] >= from) send(l, --l->unsent);
 }
 
@@ -94,6 +99,7 @@ void reduce_begin(struct learner *l, int packs)
     l->rounds = packs < 0 ? 0 : l->zero == 2 ? (int)comm_max(packs) : 1;
     for (int k = 0; k < 3; k++) l->buffer[k].bucket = -1;       /* the warm-up pass has opened some */
     dev_zero(l->g, (size_t)l->g_n * sizeof *l->g);
+    if (l->exact) dev_zero(l->sum, (size_t)l->g_n * sizeof *l->sum);
 }
 
 void reduce_pack(struct learner *l)
@@ -101,6 +107,10 @@ void reduce_pack(struct learner *l)
     if (l->packs < 0) return;
     ENSURE(l->packs > 0);
     l->packs--;
+    if (l->exact) {
+        op_sum_add(l->sum, l->g, l->g_n);
+        dev_zero(l->g, (size_t)l->g_n * sizeof *l->g);
+    }
     if (l->zero < 2) return;
     l->rounds--;
     l->unsent = l->buckets.n;
@@ -110,6 +120,9 @@ void reduce_end(struct learner *l)
 {
     if (l->ranks == 1) return;
     ENSURE(l->packs == 0);
+    for (int i = l->buckets.n - 1; l->exact && i >= 0; i--)
+        comm_dev_sum_double(l->sum + l->buckets.begin[i], l->buckets.begin[i + 1] - l->buckets.begin[i]);
+    if (l->exact) return;
     for (; l->zero == 2 && l->rounds > 0; l->rounds--)
         for (int i = l->buckets.n - 1; i >= 0; i--) {
             place(l, l->buckets.begin[i]);
@@ -120,8 +133,10 @@ void reduce_end(struct learner *l)
 
 void reduce_wait(struct learner *l)
 {
-    if (l->ranks == 1) return;
-    ENSURE(l->packs == 0);
-    comm_wait(comm_mark());
+    if (l->ranks > 1) {
+        ENSURE(l->packs == 0);
+        comm_wait(comm_mark());
+    }
+    if (l->exact && l->packs == 0) op_sum_round(l->g, l->sum, l->g_n);
     for (int k = 0; l->zero == 2 && k < 3; k++) drain(l, &l->buffer[k]);
 }

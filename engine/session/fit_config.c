@@ -88,6 +88,7 @@ static bool applies(const struct step *s, const struct config *c, const struct f
     struct weight_copies w = trainer_weight_copies(c);
     bool rollouts = !strncmp(s->key, "rollout.", 8);
     if (!(s->when & (room->cpu ? ON_CPU : ON_GPU)) || (s->when & RANKS && room->rule.ranks < 2)) return false;
+    if (!strcmp(s->key, "actor.zero") && !strcmp(s->value, "2") && c->actor.grad_sum == GRAD_SUM_EXACT) return false;
     if (!strcmp(s->key, "ref.offload") && !(w.ref || w.prev || w.old)) return false;
     if (room->rule.what == MEMORY_SAMPLE) return rollouts;
     return room->rule.what == MEMORY_TRAIN || !strcmp(s->key, "model.recompute") || !strcmp(s->key, "actor.offload");

@@ -58,6 +58,7 @@ struct learner_rule learner_rule_of(const struct config *c)
                                   .ranks = comm_ranks(),
                                   .rank = comm_rank(),
                                   .zero = c->actor.zero,
+                                  .exact = c->actor.grad_sum == GRAD_SUM_EXACT,
                                   .seed = (uint64_t)c->trainer.seed };
 }
 

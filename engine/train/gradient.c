@@ -54,12 +54,15 @@ static void gather_logp(struct update_batch *f, const struct shares *s)
     free(mine);
 }
 
-/* Ends of the packs: pack i is the sequences [end[i - 1], end[i]). */
-static int *packs(const struct seq_view *s, int n, int64_t max_rows, int *count)
+int *gradient_packs(const struct seq_view *s, int n, int64_t max_rows, bool one_prompt, int *count)
 {
     int *end = xcalloc((size_t)n + 1, sizeof *end);
     *count = 0;
-    for (int done = 0; done < n; (*count)++) end[*count] = done += pack_fit(s + done, n - done, max_rows);
+    for (int done = 0; done < n; (*count)++) {
+        int most = one_prompt ? done + 1 : n;
+        while (most < n && s[most].group == s[done].group) most++;
+        end[*count] = done += pack_fit(s + done, most - done, max_rows);
+    }
     return end;
 }
 
@@ -73,7 +76,7 @@ void batch_gradient(struct trainer *t, struct update_batch *f, const struct grou
     const int *k = share.k + share.begin[comm_rank()];
     int n = share.begin[comm_rank() + 1] - share.begin[comm_rank()];
     struct seq_view *s = views(f, k, n, &m);
-    int packs_n, *end = packs(s, n, l->max_rows, &packs_n);
+    int packs_n, *end = gradient_packs(s, n, l->max_rows, t->c->actor.grad_sum == GRAD_SUM_EXACT, &packs_n);
     learner_begin(l, packs_n);
     for (int i = 0, first = 0; i < packs_n; first = end[i++]) {
         struct pack p;

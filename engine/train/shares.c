@@ -108,13 +108,13 @@ static int64_t deal_live(int *rank, int64_t *load, const struct live *l, int64_t
     return largest;
 }
 
-/* Whole prompts, or cut ever smaller, as long as that takes 2 % from the rank that has most. */
-static void deal_evenly(int *rank, int64_t *load, const struct live *l, int ranks)
+/* Whole prompts, or, with `cuts`, cut ever smaller, as long as that takes 2 % from the rank that has most. */
+static void deal_evenly(int *rank, int64_t *load, const struct live *l, int ranks, bool cuts)
 {
     int64_t all = l->before[l->n], best = deal_live(rank, load, l, INT64_MAX, ranks), fair = all / ranks + 1;
     int *next = xcalloc((size_t)l->n + 1, sizeof *next);
     int64_t *next_load = xcalloc((size_t)ranks, sizeof *next_load);
-    for (int cut = 1; ranks > 1 && cut <= 16 && best > fair + fair / 50; cut *= 2) {
+    for (int cut = 1; cuts && ranks > 1 && cut <= 16 && best > fair + fair / 50; cut *= 2) {
         int64_t got = deal_live(next, next_load, l, MAX((int64_t)1, fair / cut), ranks);
         if (got >= best - best / 50) continue;
         best = got;
@@ -129,18 +129,19 @@ void shares_make(struct shares *s, const struct update_batch *f, const struct co
                  int groups, int ranks)
 {
     struct live l;
+    bool whole = c->actor.grad_sum == GRAD_SUM_EXACT;
     live_make(&l, f, c, g, groups);
     int *rank = xcalloc((size_t)l.n + 1, sizeof *rank), n = 0;
     *s = (struct shares){ .k = xcalloc((size_t)l.n + 1, sizeof *s->k),
                           .begin = xcalloc((size_t)ranks + 1, sizeof *s->begin),
                           .rows = xcalloc((size_t)ranks, sizeof *s->rows) };
-    deal_evenly(rank, s->rows, &l, ranks);
+    deal_evenly(rank, s->rows, &l, ranks, !whole);
     for (int r = 0; r < ranks; r++) {
         for (int i = 0; i < l.n; i++) if (rank[i] == r) s->k[n++] = l.k[i];
         s->begin[r + 1] = n;
     }
     n = 0;
-    for (int k = 0; ranks == 1 && k < f->rows; k++) if (update_batch_in_loss(f, c, k)) s->k[n++] = k;
+    for (int k = 0; ranks == 1 && !whole && k < f->rows; k++) if (update_batch_in_loss(f, c, k)) s->k[n++] = k;
     free(rank);
     live_free(&l);
 }

@@ -10,7 +10,8 @@ struct shares {
     int64_t *rows;                  /* [ranks] */
 };
 /* f is made of g[0 .. groups). The trajectories of a prompt stay together, because packs compute shared tokens once;
- * prompts are cut only where that evens out the ranks. One rank gets its trajectories in the order of the batch. */
+ * prompts are cut only where that evens out the ranks. One rank gets its trajectories in the order of the batch. With
+ * actor.grad_sum=exact no prompt is cut, and one rank too gets them prompt by prompt. */
 void shares_make(struct shares *s, const struct update_batch *f, const struct config *c, const struct group *g,
                  int groups, int ranks);
 void shares_free(struct shares *s);

@@ -46,6 +46,18 @@ void op_acc_add(acc_t *x, const acc_t *y, int64_t n)
     }
 }
 
+void op_sum_add(double *sum, const acc_t *g, int64_t n)
+{
+    #pragma omp parallel for schedule(static) num_threads(work_threads(n / 6))
+    for (int64_t i = 0; i < n; i++) sum[i] += (double)g[i];
+}
+
+void op_sum_round(acc_t *g, const double *sum, int64_t n)
+{
+    #pragma omp parallel for schedule(static) num_threads(work_threads(n / 6))
+    for (int64_t i = 0; i < n; i++) g[i] = (acc_t)sum[i];
+}
+
 static inline vr vsqrt(vr x)
 {
     for (int i = 0; i < VL; i++) x[i] = sizeof(elem_t) == 4 ? (elem_t)sqrtf((float)x[i]) : (elem_t)sqrt((double)x[i]);

@@ -105,6 +105,28 @@ extern "C" void op_acc_add(acc_t *x, const acc_t *y, int64_t n)
     else LAUNCH(acc_add_kernel<false>, blocks_of(n, 1024), 256, 0, queue(), x, y, n);
 }
 
+__global__ void __launch_bounds__(256) sum_add_kernel(double *sum, const acc_t *__restrict__ g, int64_t n)
+{
+    const int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
+    if (i < n) sum[i] += (double)g[i];
+}
+
+extern "C" void op_sum_add(double *sum, const acc_t *g, int64_t n)
+{
+    if (n > 0) LAUNCH(sum_add_kernel, blocks_of(n, 256), 256, 0, queue(), sum, g, n);
+}
+
+__global__ void __launch_bounds__(256) sum_round_kernel(acc_t *g, const double *__restrict__ sum, int64_t n)
+{
+    const int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
+    if (i < n) g[i] = (acc_t)sum[i];
+}
+
+extern "C" void op_sum_round(acc_t *g, const double *sum, int64_t n)
+{
+    if (n > 0) LAUNCH(sum_round_kernel, blocks_of(n, 256), 256, 0, queue(), g, sum, n);
+}
+
 /* m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w = w (1 - lr decay) - lr/(1 - b1^t) m / (sqrt(v)/sqrt(1 - b2^t) +
  * eps) */
 struct adam { float b1, d1, b2, d2, scale, eps, keep, step, root; };

@@ -195,6 +195,12 @@ static void shares_of_ranks(void **state)
     assert_true(n[1].state.peak >= vector + 3 * (vector / 8) && n[1].state.peak <= vector + 3 * eighth);
     assert_true(n[2].state.piece[0].bytes <= eighth && n[2].state.peak < n[1].state.peak);
     assert_true(n[0].weights == n[2].weights && n[0].work.peak == n[2].work.peak);
+    c.actor.zero = 0;
+    c.actor.grad_sum = GRAD_SUM_EXACT;
+    memory_estimate_make_as(&host, &shape, &c, &(struct memory_rule){ MEMORY_TRAIN, 2, 8 });
+    assert_true(host.state.peak == 6 * vector);
+    c.actor.zero = 2;
+    c.actor.grad_sum = GRAD_SUM_FAST;
     c.actor.offload = OFFLOAD_OPTIMIZER;
     memory_estimate_make_as(&host, &shape, &c, &(struct memory_rule){ MEMORY_TRAIN, 2, 8 });
     assert_true(host.pinned >= 3 * (vector / 8) && host.pinned <= 3 * eighth);

@@ -224,6 +224,16 @@ static void norms_and_scales(void **state)
             double *z = got_acc(to, n);
             for (int i = 0; i < n; i++)
                 CHECK(z[i] == (double)((acc_t)x[i] + (acc_t)y[i]), "op_acc_add of %d, element %d", n, i);
+            double *twice = keep(dev_alloc((size_t)n * sizeof *twice), true), *sum2 = host(n);
+            dev_put(twice, x, (size_t)n * sizeof *twice);
+            op_sum_add(twice, d, n);
+            dev_get(sum2, twice, (size_t)n * sizeof *twice);
+            op_sum_round(to, twice, n);
+            z = got_acc(to, n);
+            for (int i = 0; i < n; i++) {
+                CHECK(sum2[i] == x[i] + y[i], "op_sum_add of %d, element %d", n, i);
+                CHECK(z[i] == (double)(acc_t)sum2[i], "op_sum_round of %d, element %d", n, i);
+            }
         }
         for (int bad = 0; bad < 3; bad++) {
             double was = x[n - 1];

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # train.sh: the embedded run on 1, 2, 3 and 4 ranks: the same tokens, rewards and calls, metrics within 1e-6 and final
 # weights within 1e-5 of a run of one process. With numbers stored as double: the gradient's sum has another order for
-# each number of ranks, and in float its rounding decides a sampled token after some ten steps. FULL=1: 20 steps.
+# each number of ranks, and in float its rounding decides a sampled token after some ten steps. FULL=1: 20 steps. In
+# float the same holds with actor.grad_sum=exact, for 20 steps.
 # Usage: tests/ranks/train.sh build/cpu, beside which lies build/cpu-double (make REAL=double all)
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
+float=$app
 app=$(readlink -f "$1")-double/appo
+number=f8
 steps=3
 [ "${FULL:-0}" = 1 ] && steps=20
 small=(--seed 3 data.val_per_family=1 data.train_batch_size=12 actor.ppo_mini_batch_size=4 rollout.n=8
@@ -36,7 +39,7 @@ weights() {
     local file header
     file=$(find "$1" -path "*global_step_$steps/*" -name model.safetensors | head -n 1)
     header=$(od -An -tu8 -N8 "$file") || return 1
-    od -An -v -w8 -tf8 -j $((8 + header)) "$file"
+    od -An -v -w"${number#f}" -t"$number" -j $((8 + header)) "$file"
 }
 # within FILE FILE LIMIT: as many lines; equal, or with last fields that differ by at most LIMIT (1 + |x|)
 within() {
@@ -100,4 +103,10 @@ check "a rank that is stopped stops all" grep -q 'stopped after step' "$tmp/stop
 run stopped 2
 numbers "$tmp/stopped-2" >"$tmp/stopped-2.numbers"
 check "a stopped run of two ranks continues to the same numbers" cmp "$tmp/appo-2.numbers" "$tmp/stopped-2.numbers"
+
+app=$float number=f4 steps=20
+for n in 0 2 4; do one exact $n actor.grad_sum=exact; done
+one exact 3 actor.grad_sum=exact actor.zero=1
+expect "an exact sum needs whole gradients" 2 "set actor.zero=1, or actor.grad_sum=fast" \
+    "$app" debug actor.grad_sum=exact actor.zero=2
 finish

@@ -66,6 +66,23 @@ static void buckets(int turns)
     free(host);
 }
 
+/* Sums that a float would round and a double does not. */
+static void doubles(void)
+{
+    double *host = xmalloc(EACH * sizeof *host), *x = dev_alloc(EACH * sizeof *x), want = 0;
+    for (int64_t i = 0; i < EACH; i++) host[i] = (double)(comm_rank() + 1) * (1 + 0x1p-30) + (double)i;
+    dev_put(x, host, EACH * sizeof *host);
+    comm_dev_sum_double(x, EACH);
+    comm_wait(comm_mark());
+    dev_get(host, x, EACH * sizeof *host);
+    for (int r = 0; r < comm_ranks(); r++) want += (double)(r + 1) * (1 + 0x1p-30);
+    for (int64_t i = 0; i < EACH; i++)
+        if (host[i] != want + (double)(i * comm_ranks()))
+            fault("doubles", i, host[i], want + (double)(i * comm_ranks()));
+    dev_free(x);
+    free(host);
+}
+
 /* Collectives that follow each other without the host: a sum, of which each rank doubles its share by device work, and
  * the shares gathered; as AdamW on shards does it. */
 static void shards(void)
@@ -170,6 +187,7 @@ int main(int argc, char **argv)
     }
     if (!strcmp(part, "beside")) {
         buckets(30);
+        doubles();
         shards();
         many();
     } else if (!strcmp(part, "bits")) bits();

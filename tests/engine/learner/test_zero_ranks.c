@@ -150,6 +150,24 @@ static void test_updates(void **state)
         }
 }
 
+/* An exact sum: the bits of one process that has all packs, with its optimizer state in shards or not. */
+static void test_exact(void **state)
+{
+    (void)state;
+    for (int shape = 0; shape < 2; shape++)
+        for (int zero = 0; zero < 2; zero++) {
+            struct model m;
+            double norm[UPDATES];
+            struct learner_rule rule = { .exact = true, .zero = zero };
+            model_lay_out(&m, &shapes[shape]);
+            elem_t *one = alone(shape, rule, norm), *w = together(shape, rule, norm);
+            CHECK(!memcmp(w, one, (size_t)m.count * sizeof *w), "shape %d, zero %d: the bits are others", shape, zero);
+            free(one);
+            free(w);
+            model_free(&m);
+        }
+}
+
 int main(void)
 {
     struct err e;
@@ -157,7 +175,7 @@ int main(void)
         print_error("%s\n", e.text);
         return 1;
     }
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_updates) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_updates), cmocka_unit_test(test_exact) };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     if (failed) exit(1);                    /* without comm_close: ends the others */
     if (comm_first()) printf("updates of %d ranks: right\n", comm_ranks());

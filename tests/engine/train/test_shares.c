@@ -1,6 +1,7 @@
 /* test_shares.c: every trajectory in the loss is trained on by one rank, in an order that packs can share, and no rank
  * has much more to do than another. */
 #include "engine/train/shares.h"
+#include "engine/train/gradient.h"
 #include "base/philox.h"
 #include "tests/check.h"
 #include <stdlib.h>
@@ -157,8 +158,56 @@ static void test_prompts_stay_whole(void **state)
     batch_free(&b);
 }
 
+/* With an exact sum each prompt's packs are the same sequences in the same order, whatever the number of ranks. */
+static void test_packs_of_prompts(void **state)
+{
+    (void)state;
+    enum { GROUPS = 5, EACH = 8, ROWS = 300 };
+    struct config exact = all_in_loss;
+    struct batch b;
+    int first[GROUPS][2 * EACH], ends[GROUPS][2 * EACH], got[GROUPS][2 * EACH], got_ends[GROUPS][2 * EACH];
+    exact.actor.grad_sum = GRAD_SUM_EXACT;
+    batch_make(&b, GROUPS, EACH, 4);
+    for (int ranks = 1; ranks <= 4; ranks++) {
+        struct shares s;
+        int most = 0;
+        shares_make(&s, &b.f, &exact, b.g, GROUPS, ranks);
+        memset(got, -1, sizeof got);
+        memset(got_ends, -1, sizeof got_ends);
+        for (int r = 0; r < ranks; r++) {
+            const int *k = s.k + s.begin[r];
+            int n = s.begin[r + 1] - s.begin[r], packs, at[GROUPS] = { 0 }, packs_of[GROUPS] = { 0 };
+            struct seq_view v[GROUPS * 2 * EACH];
+            for (int i = 0; i < n; i++)
+                v[i] = (struct seq_view){ .ids = b.f.traj[k[i]]->seq.ids, .n = b.f.traj[k[i]]->seq.n,
+                                          .group = b.f.uid[k[i]] };
+            int *end = gradient_packs(v, n, ROWS, true, &packs);
+            for (int i = 0, from = 0; i < packs; from = end[i++]) {
+                int of = v[from].group;
+                for (int j = from; j < end[i]; j++) {
+                    CHECK(v[j].group == of, "%d ranks: prompts %d and %d in a pack", ranks, of, v[j].group);
+                    got[of][at[of]++] = k[j];
+                }
+                got_ends[of][packs_of[of]++] = at[of];
+                most = packs_of[of] > most ? packs_of[of] : most;
+            }
+            CHECK(packs == 0 ? n == 0 : end[packs - 1] == n, "%d ranks: packs end elsewhere", ranks);
+            free(end);
+        }
+        CHECK(most > 1, "no prompt has two packs");
+        if (ranks == 1) {
+            memcpy(first, got, sizeof got);
+            memcpy(ends, got_ends, sizeof ends);
+        }
+        CHECK(!memcmp(first, got, sizeof got) && !memcmp(ends, got_ends, sizeof ends), "%d ranks: other packs", ranks);
+        shares_free(&s);
+    }
+    batch_free(&b);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_shares), cmocka_unit_test(test_prompts_stay_whole) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_shares), cmocka_unit_test(test_prompts_stay_whole),
+                                        cmocka_unit_test(test_packs_of_prompts) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
