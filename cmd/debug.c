@@ -1,6 +1,7 @@
 /* debug.c: `appo debug` and `appo train`. debug is train on the embedded tasks that resumes only its own interrupted
  * run. */
 #include "cmd/cmd.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/stop.h"
 #include "engine/comm/comm.h"
@@ -33,17 +34,48 @@ static bool write_report(const char *path, const struct run_report *r, const str
     return ok;
 }
 
-/* --from-scratch: makes the policy first, in the run's own folder, which then is model.path. */
+/* Rank 0 makes the policy of --from-scratch alone. That may take longer than comm.timeout, so it gives the others a sign
+ * of life every second, and they wait for the last one. */
+struct making {
+    struct sft_progress show;
+    double told;
+};
+
+static bool busy(bool is)
+{
+    comm_bcast(&is, sizeof is, 0);
+    return is;
+}
+
+static bool made_a_step(void *ctx, const struct sft_report *r)
+{
+    struct making *x = ctx;
+    if (seconds() - x->told >= 1) {
+        busy(true);
+        x->told = seconds();
+    }
+    return sft_progress(&x->show, r);
+}
+
+static bool make_policy(const char *dir, const struct cold_start_rule *rule, struct err *e)
+{
+    struct making x = { .show = { .what = "cold start" }, .told = seconds() };
+    bool ok = true;
+    comm_doing("making the policy of --from-scratch");
+    if (comm_first()) ok = cold_start_run(dir, rule, made_a_step, &x, e);
+    while (busy(false)) {}
+    return ok;
+}
+
+/* --from-scratch: makes the policy first, in the run's own folder, which then is model.path. A call of all ranks. */
 static bool from_scratch(struct config *c, struct err *e)
 {
     struct str dir = { 0 };
     str_printf(&dir, "%s/%s/%s/coldstart", c->trainer.default_local_dir, c->trainer.project_name,
                c->trainer.experiment_name);
     struct cold_start_rule rule = cold_start_default(c);
-    struct sft_progress show = { .what = "cold start" };
     if (c->trainer.threads > 0) dev_set_threads(c->trainer.threads);
-    bool ok = (!comm_first() || cold_start_run(dir.p, &rule, sft_progress, &show, e)) &&
-              config_set(c, "model.path", dir.p, "--from-scratch", e);
+    bool ok = make_policy(dir.p, &rule, e) && config_set(c, "model.path", dir.p, "--from-scratch", e);
     str_free(&dir);
     return ok;
 }
@@ -51,10 +83,9 @@ static bool from_scratch(struct config *c, struct err *e)
 /* What rank 0 makes or takes before anything is loaded. */
 static bool begin(struct run_folder *place, struct config *c, bool scratch, struct err *e)
 {
-    if (comm_first()) {
-        if (!report_ready(c->trainer.report, e) || !run_folder_open(place, c, e)) return false;
-    } else run_folder_names(place, c);
-    return !scratch || from_scratch(c, e);
+    bool ok = !comm_first() || (report_ready(c->trainer.report, e) && run_folder_open(place, c, e));
+    if (!comm_first()) run_folder_names(place, c);
+    return comm_agree(ok, e) && (!scratch || comm_agree(from_scratch(c, e), e));
 }
 
 /* Takes the lock first: a second run in the same folder is rejected before anything is loaded or written. */
@@ -69,7 +100,7 @@ static int run(struct config *c, bool scratch, bool table)
     ranks_place(c, stderr);
     bool ok = comm_agree(ranks_asked(c, &e), &e) && ranks_same_start(c, &e);
     fit_config_to_model(c, comm_first() ? "actor.optim.lr" : NULL, stderr);
-    ok = ok && ranks_fit(c, MEMORY_TRAIN, stderr, &e) && comm_agree(begin(&place, c, scratch, &e), &e);
+    ok = ok && ranks_fit(c, MEMORY_TRAIN, stderr, &e) && begin(&place, c, scratch, &e);
     if (!comm_first()) stop_quiet();
     stop_catch();                                        /* before it there is nothing to save */
     stop_during("ending before the first step, as soon as the model is loaded");

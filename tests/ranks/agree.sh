@@ -67,6 +67,15 @@ rm -rf checkpoints
 two "threads of a host, and instructions that give the same bits" 0 '^1 steps in' \
     env APPO_ISA=portable "$app" "${small[@]}" trainer.threads=2 -- "$app" "${small[@]}" trainer.threads=1
 rm -rf checkpoints
+# rank 0 makes the policy alone, for longer than comm.timeout
 expect "--from-scratch" 0 '^1 steps in' "${ranks[@]}" 2 "$app" debug --from-scratch --steps 1 \
-    data.val_per_family=1 data.train_batch_size=4 actor.ppo_mini_batch_size=4 sft.steps=3
+    data.val_per_family=1 data.train_batch_size=4 actor.ppo_mini_batch_size=4 sft.steps=3 comm.timeout=5
+rm -rf checkpoints
+# of settings, data and a step: what every rank finds is said once
+for i in 1 2 3 4; do echo "{\"prompt\": \"$(printf 'a %.0s' $(seq $((i * 40))))\", \"answer\": \"2\"}"; done >long.jsonl
+expect "warnings" 0 '^1 steps in' "${ranks[@]}" 3 "$app" "${small[@]}" algorithm.adv_estimator=grpo branch.when=step \
+    data.train_files=long.jsonl data.truncation=filter data.max_prompt_length=120 reward.kind=exact
+for words in 'no effect with algorithm.adv_estimator' 'prompts are longer than' 'had nothing to learn from'; do
+    [ "$(grep -c "$words" "$tmp/said")" = 1 ] || bad "one warning: $words" "$(grep -c "$words" "$tmp/said")"
+done
 finish
