@@ -7,6 +7,10 @@ set -uo pipefail
 program=$1 ranks=$2 command=$3
 shift 3
 
+# a stream that is closed: mpirun would take its number for a pipe of its own, and the run ends as if it got a signal
+{ : >&1; } 2>/dev/null || exec >/dev/null
+{ : >&2; } 2>/dev/null || exec 2>/dev/null
+
 stop() { # STATUS MESSAGE
     echo "run.sh: $2" >&2
     exit "$1"

@@ -34,6 +34,8 @@ rejected "the mpirun of another MPI" 1 'is not of .*, with which this build join
 expect "NPROC=2" 0 '^1 steps in' "$front" debug --steps 1 "${small[@]}" NPROC=2 trainer.experiment_name=two
 expect "NPROC in the environment, and one process" 0 '^1 steps in' env NPROC=1 "$front" debug --steps 1 "${small[@]}" \
     trainer.experiment_name=one
+check "streams that are closed end no run" sh -c "'$front' debug --steps 1 ${small[*]} NPROC=2 \
+    trainer.experiment_name=closed <&- >&- 2>&-; test -e checkpoints/appo/closed/global_step_1/manifest"
 expect "mpirun run.sh" 0 '^1 steps in' "${ranks[@]}" 2 "$front" debug --steps 1 "${small[@]}" \
     trainer.experiment_name=bare
 expect "eval" 0 '^all ' "$front" eval NPROC=2 data.val_per_family=1
