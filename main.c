@@ -125,6 +125,7 @@ static int run(int argc, char **argv)
         help_all(stderr);
         return finish(2);
     }
+    if (comm_launched() > 1 && comm_launched_rank() > 0) notes_off();
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(argv[1], commands[i].name)) {
             if (wants_help(argc, argv) && help_one(argv[1], stdout)) return finish(0);

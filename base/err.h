@@ -18,6 +18,11 @@ bool fail_in(struct err *e, const char *fmt, ...) __attribute__((format(printf, 
  * quotes a file. */
 void print_clean(FILE *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Where warnings and notes for people go: stderr; after notes_off() nowhere, as in ranks that would say what rank 0
+ * says. */
+FILE *notes(void);
+void notes_off(void);
+
 /* Prints the message to stderr, then calls die_hook (it prints the arena table), and exits with status 70. */
 _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 extern void (*die_hook)(void);

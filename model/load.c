@@ -368,7 +368,7 @@ static bool open_folder(struct model *m, const char *folder, bool check, struct 
     bool ok = read_config(&c, folder, e) && supported(&c, folder, e) && (f = open_weights(folder, &from, e)) != NULL;
     if (ok) {
         if (untie_head(&c, f))
-            fprintf(stderr,
+            fprintf(notes(),
                     "appo: note: %s: lm_head.weight is not the embedding, although config.json says "
                     "\"tie_word_embeddings\": true. The head of "
                     "the file is used, as transformers 5 does; a saved model will have false\n",

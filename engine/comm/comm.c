@@ -32,22 +32,28 @@ const char *comm_host(int rank)
     return here;
 }
 
-/* The variables in which launchers tell the number of processes. A shell of salloc or sbatch has SLURM_NTASKS without
- * that, so it does not count; SLURM_STEP_NUM_TASKS comes last, because a shell that srun started may call mpirun. */
-int comm_launched(void)
+/* The variables in which launchers tell the number of processes, and that of this one. A shell of salloc or sbatch has
+ * SLURM_NTASKS without those, so it does not count; srun's come last, because a shell that it started may call
+ * mpirun. */
+static const struct { const char *ranks, *rank; } launchers[] = {
+    { "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK" },     /* mpirun of Open MPI 1.3 to 5 */
+    { "PMI_SIZE", "PMI_RANK" },                             /* that of MPICH and Intel MPI (hydra); srun --mpi=pmi2 */
+    { "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK" },       /* mpirun_rsh of MVAPICH2 */
+    { "SLURM_STEP_NUM_TASKS", "SLURM_PROCID" },             /* srun, whatever --mpi is */
+};
+
+/* By the first launcher that tells: its rank, or how many there are. */
+static int told(bool rank)
 {
-    static const char *const names[] = {
-        "OMPI_COMM_WORLD_SIZE",         /* mpirun of Open MPI 1.3 to 5 */
-        "PMI_SIZE",                     /* mpirun of MPICH and Intel MPI (hydra); srun --mpi=pmi2 */
-        "MV2_COMM_WORLD_SIZE",          /* mpirun_rsh of MVAPICH2 */
-        "SLURM_STEP_NUM_TASKS"          /* srun, whatever --mpi is */
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *n = getenv(names[i]);
-        if (n && atoi(n) > 0) return atoi(n);
+    for (size_t i = 0; i < sizeof launchers / sizeof *launchers; i++) {
+        const char *n = getenv(launchers[i].ranks), *r = getenv(launchers[i].rank);
+        if (n && atoi(n) > 0) return !rank ? atoi(n) : r ? atoi(r) : 0;
     }
-    return 1;
+    return rank ? 0 : 1;
 }
+
+int comm_launched(void) { return told(false); }
+int comm_launched_rank(void) { return told(true); }
 
 static void find_hosts(void)
 {

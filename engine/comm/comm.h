@@ -30,6 +30,8 @@ bool comm_open(const struct comm_options *o, struct err *e);
 void comm_close(void);
 /* Processes that a launcher (Open MPI, MPICH, Slurm) has started with this one, from its environment; 1: none has. */
 int comm_launched(void);
+/* This one's number among them, by the same launcher; 0: none has, or it does not tell. Before comm_open(). */
+int comm_launched_rank(void);
 
 /* The MPI of this build, "Open MPI v4.1.4"; NULL: none. */
 const char *comm_mpi(void);

@@ -407,7 +407,7 @@ bool config_load(struct config *c, int argc, char **argv, int *rest, struct err 
     config_init(c);
     bool ok = read_args(&s, argc, argv, rest, e);
     if (ok) take(&s.files, &s.args);
-    ok = ok && config_apply(c, &s.files, stderr, e) && config_check(c, stderr, e);
+    ok = ok && config_apply(c, &s.files, notes(), e) && config_check(c, notes(), e);
     c->print = s.print;
     settings_free(&s.files);
     settings_free(&s.args);

@@ -59,10 +59,10 @@ void print_notes(const char *key, const struct str *note)
     int lines = 0;
     for (const char *p = note->p; p && *p; lines++) {
         size_t n = strcspn(p, "\n");
-        if (lines < NOTES_SHOWN) print_clean(stderr, "%s: %.*s\n", key, (int)n, p);
+        if (lines < NOTES_SHOWN) print_clean(notes(), "%s: %.*s\n", key, (int)n, p);
         p += n + (p[n] == '\n');
     }
-    if (lines > NOTES_SHOWN) fprintf(stderr, "%s: %d more lines like these\n", key, lines - NOTES_SHOWN);
+    if (lines > NOTES_SHOWN) fprintf(notes(), "%s: %d more lines like these\n", key, lines - NOTES_SHOWN);
 }
 
 void truncate_ids(struct ids *x, unsigned char *keep, int max, enum truncation how)
@@ -217,7 +217,7 @@ static void warn_of_tags(const struct prompt_set *q, int n, const char *key, con
         taught += tags;
     }
     if (taught)
-        fprintf(stderr,
+        fprintf(notes(),
                 "%s: %d of %d prompts have a system message that teaches calls in tags, which this tools.format does "
                 "not run; data.system_prompt=tools "
                 "puts the fitting instructions in its place\n",
@@ -241,7 +241,7 @@ static bool write_prompts(struct prompt_set *q, const char *key, const struct co
         hash_record(q, to++);
     }
     if (ok && to < n)
-        fprintf(stderr, "%s: %d of %d prompts are longer than data.max_prompt_length=%d tokens and were left out\n",
+        fprintf(notes(), "%s: %d of %d prompts are longer than data.max_prompt_length=%d tokens and were left out\n",
                 key, n - to, n, c->data.max_prompt_length);
     if (ok && !to)
         ok = fail(e, "%s: every prompt is longer than data.max_prompt_length=%d: raise that", key,

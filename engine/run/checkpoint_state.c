@@ -287,7 +287,7 @@ static void keep_warmup(struct trainer *t, const json_t *state)
     json_int_t n = json_integer_value(was);
     if (t->c->actor.optim_lr_warmup_steps >= 0 || !json_is_integer(was) || n < 0 || n > INT_MAX || n == t->warmup)
         return;
-    fprintf(stderr,
+    fprintf(notes(),
             "warning: actor.optim.lr_warmup_steps_ratio: the run began with a warm-up of %lld steps and keeps it; %d "
             "would be the share of the present number of steps\n",
             (long long)n, t->warmup);

@@ -174,12 +174,12 @@ static void warn_silent(struct trainer *t, const struct step_sums *z)
     t->silent = silent ? t->silent + 1 : 0;
     if (!silent || (t->silent != 1 && t->silent % 10)) return;
     if (t->silent > 1)
-        fprintf(stderr, "warning: steps %d to %d had nothing to learn from: ", t->step - t->silent + 1, t->step);
-    else fprintf(stderr, "warning: step %d had nothing to learn from: ", t->step);
-    fprintf(stderr, "%s, the gradient is 0. ",
+        fprintf(notes(), "warning: steps %d to %d had nothing to learn from: ", t->step - t->silent + 1, t->step);
+    else fprintf(notes(), "warning: step %d had nothing to learn from: ", t->step);
+    fprintf(notes(), "%s, the gradient is 0. ",
             z->reward_init.n && z->reward_init.min == z->reward_init.max ? "all rewards are equal"
                                                                          : "every prompt's rewards are equal");
-    fprintf(stderr,
+    fprintf(notes(),
             "Look at the rollouts (trainer.rollout_data_dir); easier or harder prompts, a larger rollout.n or "
             "rollout.temperature, another reward.kind or a cold start (appo sft) "
             "give rewards that differ; a rate that is too large (actor.optim.lr=%g) destroys a policy\n",
@@ -219,7 +219,7 @@ bool trainer_step(struct trainer *t, struct metrics *m, FILE *dump, struct err *
     t->response_length = t->response_length > 0 ? (3 * t->response_length + response) / 4 : response;
     if (ok) warn_silent(t, &z);
     if (z.timeouts)
-        fprintf(stderr,
+        fprintf(notes(),
                 "warning: step %d: %lld tool calls passed tools.timeout=%g s; the policy read \"" TOOL_TIMEOUT
                 "\"\n",
                 t->step, (long long)z.timeouts, t->c->tools.timeout);

@@ -84,7 +84,13 @@ static void launchers(void **state)
     }
     setenv("SLURM_STEP_NUM_TASKS", "1", 1);              /* a shell by srun, and mpirun in it */
     setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+    setenv("SLURM_PROCID", "5", 1);
     assert_int_equal(comm_launched(), 2);
+    assert_int_equal(comm_launched_rank(), 0);           /* not the other launcher's */
+    setenv("OMPI_COMM_WORLD_RANK", "1", 1);
+    assert_int_equal(comm_launched_rank(), 1);
+    unsetenv("OMPI_COMM_WORLD_RANK");
+    unsetenv("SLURM_PROCID");
     unsetenv("SLURM_STEP_NUM_TASKS");
     unsetenv("OMPI_COMM_WORLD_SIZE");
     assert_int_equal(comm_launched(), 1);
