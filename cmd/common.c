@@ -82,8 +82,8 @@ bool cmd_option(int *argc, char **argv, const char *name, const char **value)
 
 int cmd_fail(const struct err *e)
 {
-    /* a message of another rank is printed by that one and by rank 0 */
-    if (comm_first() || strncmp(e->text, "rank ", 5)) fprintf(stderr, "appo: %s\n", e->text);
+    /* a message of another rank is printed by that one and by rank 0; what all found of a rank, by rank 0 */
+    if (comm_first() || (!comm_other_failed() && strncmp(e->text, "rank ", 5))) fprintf(stderr, "appo: %s\n", e->text);
     err_keep(e->text);
     return 1;
 }

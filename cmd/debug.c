@@ -34,8 +34,8 @@ static bool write_report(const char *path, const struct run_report *r, const str
     return ok;
 }
 
-/* Rank 0 makes the policy of --from-scratch alone. That may take longer than comm.timeout, so it gives the others a sign
- * of life every second, and they wait for the last one. */
+/* Rank 0 makes the policy of --from-scratch alone. That may take longer than comm.timeout, so it gives the others a
+ * sign of life every second, and they wait for the last one. */
 struct making {
     struct sft_progress show;
     double told;

@@ -71,6 +71,8 @@ one_start() {
     # a signal ends the wait, not the job
     while seen=$signals; wait $job; got=$?; [ $got = 127 ] || status=$got; [ "$seen" != "$signals" ]; do :; done
     job=
+    # an mpirun that was not ready for USR1 yet
+    if [ -n "$stopping" ] && [ "$status" = 138 ]; then status=130; fi
     # MPICH's mpiexec forgets the status of the ranks after a signal that it has handed on
     if [ -n "$stopping" ] && [ "$status" = 0 ] && [ "${own[0]-}" = mpirun.mpich ]; then status=130; fi
 }

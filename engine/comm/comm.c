@@ -16,6 +16,7 @@ static struct {
     char (*host)[HOST];                 /* [ranks] */
     struct work work;                   /* of one rank */
     int64_t phase;
+    bool other_failed;
 } comm = { .ranks = 1, .local_ranks = 1 };
 
 const char *comm_mpi(void) { return transport_name(); }
@@ -190,11 +191,14 @@ bool comm_agree(bool ok, struct err *e)
     if (comm.ranks == 1) return ok;
     comm_gather(&all, ok ? "" : e->text, ok ? 0 : strlen(e->text) + 1);
     for (int r = comm.ranks - 1; r >= 0; r--) if (all.begin[r + 1] > all.begin[r]) bad = r;
-    if (bad >= 0 && bad != comm.rank)
+    comm.other_failed = bad >= 0 && bad != comm.rank;
+    if (comm.other_failed)
         fail(e, "rank %d on %s: %.600s", bad, comm_host(bad), all.p + all.begin[bad]);
     comm_parts_free(&all);
     return bad < 0;
 }
+
+bool comm_other_failed(void) { return comm.other_failed; }
 
 /* ---- work ---- */
 

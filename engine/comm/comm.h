@@ -64,6 +64,8 @@ bool comm_any(bool x);
 bool comm_all(bool x);
 /* Whether every rank is ok. If not, *e of each rank is the message of the first that failed, with its rank. */
 bool comm_agree(bool ok, struct err *e);
+/* Whether the last comm_agree() failed because of another rank, whose message that rank prints itself. */
+bool comm_other_failed(void);
 
 /* ---- device memory; queued: a call waits for no rank. A collective begins after all device work that was queued
  * before it and runs beside what is queued later, in the order of the calls ---- */

@@ -71,6 +71,14 @@ rm -rf checkpoints
 expect "--from-scratch" 0 '^1 steps in' "${ranks[@]}" 2 "$app" debug --from-scratch --steps 1 \
     data.val_per_family=1 data.train_batch_size=4 actor.ppo_mini_batch_size=4 sft.steps=3 comm.timeout=5
 rm -rf checkpoints
+# the message is that of the rank and, with its name, that of rank 0, and not of a third one
+limited=(debug --steps 1 data.val_per_family=1 data.train_batch_size=4 actor.ppo_mini_batch_size=4)
+expect "a rank that cannot write" 1 "^appo: step 1 is not saved: rank 1 on $here: .*could not be written whole" \
+    timeout -k 5 100 "$mpirun" "${mpi_options[@]}" -n 1 "$app" "${limited[@]}" : \
+    -n 1 sh -c 'ulimit -f 100; exec "$@"' x "$app" "${limited[@]}" : -n 1 "$app" "${limited[@]}"
+check "is said twice" [ "$(grep -c '^appo: step 1 is not saved' "$tmp/said")" = 2 ]
+check "leaves no half checkpoint" test -z "$(find checkpoints -name '*global_step*')"
+rm -rf checkpoints
 # of settings, data and a step: what every rank finds is said once
 for i in 1 2 3 4; do echo "{\"prompt\": \"$(printf 'a %.0s' $(seq $((i * 40))))\", \"answer\": \"2\"}"; done >long.jsonl
 expect "warnings" 0 '^1 steps in' "${ranks[@]}" 3 "$app" "${small[@]}" algorithm.adv_estimator=grpo branch.when=step \
