@@ -275,7 +275,7 @@ static bool end_step(struct run *x, struct err *e)
         x->r->has_after = last;
         eval_metrics(&x->r->after, &x->m);
     }
-    bool best = due && improved(x);
+    bool best = due && tell(improved(x));                /* each rank has a timing_s of its own */
     if (!comm_agree(!x->first || metrics_write(&x->log, t->step, &x->m, e), e)) return false;
     if (x->bar.tty) progress_clear(&x->bar);
     if (x->out) metrics_console(x->out, t->step, &x->m, console);
