@@ -72,8 +72,8 @@ expect "--from-scratch" 0 '^1 steps in' "${ranks[@]}" 2 "$app" debug --from-scra
     data.val_per_family=1 data.train_batch_size=4 actor.ppo_mini_batch_size=4 sft.steps=3 comm.timeout=5
 rm -rf checkpoints
 # which step is the best one is rank 0's decision
-expect "a best step by the clock" 0 '^30 steps in' "${ranks[@]}" 3 "$app" "${small[@]}" --steps 30 \
-    trainer.test_freq=1 trainer.best_metric=timing_s/gen trainer.val_before_train=false comm.timeout=20
+expect "a best step by the clock" 0 '^60 steps in' "${ranks[@]}" 3 "$app" "${small[@]}" --steps 60 \
+    trainer.test_freq=1 trainer.best_metric=timing_s/rank_wait trainer.val_before_train=false comm.timeout=20
 rm -rf checkpoints
 # the message is that of the rank and, with its name, that of rank 0, and not of a third one
 limited=(debug --steps 1 data.val_per_family=1 data.train_batch_size=4 actor.ppo_mini_batch_size=4)
