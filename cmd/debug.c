@@ -38,7 +38,7 @@ static bool write_report(const char *path, const struct run_report *r, const str
  * sign of life every second, and they wait for the last one. */
 struct making {
     struct sft_progress show;
-    double told;
+    double last;
 };
 
 static bool busy(bool is)
@@ -50,16 +50,16 @@ static bool busy(bool is)
 static bool made_a_step(void *ctx, const struct sft_report *r)
 {
     struct making *x = ctx;
-    if (seconds() - x->told >= 1) {
+    if (seconds() - x->last >= 1) {
         busy(true);
-        x->told = seconds();
+        x->last = seconds();
     }
     return sft_progress(&x->show, r);
 }
 
 static bool make_policy(const char *dir, const struct cold_start_rule *rule, struct err *e)
 {
-    struct making x = { .show = { .what = "cold start" }, .told = seconds() };
+    struct making x = { .show = { .what = "cold start" }, .last = seconds() };
     bool ok = true;
     comm_doing("making the policy of --from-scratch");
     if (comm_first()) ok = cold_start_run(dir, rule, made_a_step, &x, e);

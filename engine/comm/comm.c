@@ -43,8 +43,8 @@ static const struct { const char *ranks, *rank; } launchers[] = {
     { "SLURM_STEP_NUM_TASKS", "SLURM_PROCID" },             /* srun, whatever --mpi is */
 };
 
-/* By the first launcher that tells: its rank, or how many there are. */
-static int told(bool rank)
+/* Of the first launcher that set its variables: this rank, or how many there are. */
+static int from_launcher(bool rank)
 {
     for (size_t i = 0; i < sizeof launchers / sizeof *launchers; i++) {
         const char *n = getenv(launchers[i].ranks), *r = getenv(launchers[i].rank);
@@ -53,8 +53,8 @@ static int told(bool rank)
     return rank ? 0 : 1;
 }
 
-int comm_launched(void) { return told(false); }
-int comm_launched_rank(void) { return told(true); }
+int comm_launched(void) { return from_launcher(false); }
+int comm_launched_rank(void) { return from_launcher(true); }
 
 static void find_hosts(void)
 {
