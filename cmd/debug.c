@@ -99,6 +99,7 @@ static int run(struct config *c, bool scratch, bool table)
     if (!comm_open(&(struct comm_options){ .timeout_s = c->comm.timeout }, &e)) return cmd_fail(&e);
     ranks_place(c, stderr);
     bool ok = comm_agree(ranks_asked(c, &e), &e) && ranks_same_start(c, &e);
+    fit_config_to_device(c);
     fit_config_to_model(c, comm_first() ? "actor.optim.lr" : NULL, stderr);
     ok = ok && ranks_fit(c, MEMORY_TRAIN, stderr, &e) && begin(&place, c, scratch, &e);
     if (!comm_first()) stop_quiet();

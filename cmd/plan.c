@@ -174,7 +174,10 @@ int cmd_plan(int argc, char **argv)
         i--;
     }
     settle(&q);
-    if (cmd_config(&c, argc, argv, usage, 0, &status)) status = plan(&c, &q, &e) ? 0 : cmd_fail(&e);
+    if (cmd_config(&c, argc, argv, usage, 0, &status)) {
+        if (!q.gpu_build && q.rule.what == MEMORY_TRAIN) fit_config_to_device(&c);
+        status = plan(&c, &q, &e) ? 0 : cmd_fail(&e);
+    }
     config_free(&c);
     return status;
 }

@@ -204,7 +204,8 @@ const struct key config_keys[] = {
       "all weights" },
     { "actor.grad_sum", FIELD(actor.grad_sum), RESUME_SAME, "fast", 0, 0, "fast|exact",
       "exact: a pass holds one prompt, and passes are added up in double, so that the same run on another number of "
-      "ranks has the same weights; 8 bytes a weight more, slower; with actor.zero=0 or 1" },
+      "ranks has the same weights; 8 bytes a weight more, slower; with actor.zero=0 or 1; train and debug on a CPU set "
+      "exact unless it or actor.zero=2 is given" },
     { "actor.ppo_max_token_len_per_gpu", FIELD(actor.ppo_max_token_len_per_gpu), RESUME_SPEED, "8192", 2, 268435456,
       NULL,
       "tokens of one forward and backward pass; changes memory and speed only" },

@@ -46,6 +46,14 @@ void fit_config_to_model(struct config *c, const char *rate, FILE *warn)
     model_free(&m);
 }
 
+void fit_config_to_device(struct config *c)
+{
+    struct err e;
+    if (!strcmp(dev_name(), "cpu") && !config_given(c, "actor.grad_sum") && c->actor.zero != 2 &&
+        !config_set(c, "actor.grad_sum", "exact", "default on a CPU", &e))
+        die("%s", e.text);
+}
+
 /* Steps that change memory and speed but no number, in the order in which they are tried. A GPU first gives up room
  * for rollouts that wait to be branched, which costs running some of them again, then what costs little beside an
  * update, then decoding more than a few sequences at a time. On a CPU the first steps cost next to no speed. */

@@ -8,6 +8,10 @@
  * the key of the learning rate in use, "actor.optim.lr" or "sft.lr"; warns of one that is high for the model's size. */
 void fit_config_to_model(struct config *c, const char *rate, FILE *warn);
 
+/* On a CPU: actor.grad_sum=exact, unless it or actor.zero=2 was given, so that a run has the same numbers on any number
+ * of ranks. A GPU's memory and time are worth more, and its numbers are not exact by default either. */
+void fit_config_to_device(struct config *c);
+
 /* Sets keys that were not given and change speed only (fit_config.c lists them) until the run fits, and reports them in
  * a line. On a CPU batches are lowered until the run fits half of what is available: larger ones are hardly faster
  * there, and the machine has other users. Called by all ranks, which set the same. report may be NULL. */
