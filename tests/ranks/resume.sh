@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# resume.sh: a run goes on with another number of ranks (4, then 2, then 1; 1, then 4) and with another actor.zero: its
-# metrics are those of a run of one process up to 1e-6, its weights up to 1e-5. Branch scores, ratios of probabilities
-# and the gradient's norm magnify the rounding of single precision (2.8e-5 between 1 and 4 ranks that nothing has
-# stopped): up to 1e-4. What a checkpoint of several ranks is good for beside that; which files of it are rejected.
+# resume.sh: a run goes on with another number of ranks (4, then 2, then 1; 1, then 4) and with another actor.zero:
+# its metrics are those of a run of one process up to 1e-6, its weights up to 1e-5. Branch scores, ratios of
+# probabilities and the gradient's norm magnify the rounding of single precision (2.8e-5 between 1 and 4 ranks that
+# nothing has stopped): up to 1e-4. With actor.grad_sum=fast, which is all that actor.zero=2 has. What a checkpoint of
+# several ranks is good for beside that; which files of it are rejected.
 # Usage: tests/ranks/resume.sh build/cpu
 set -uo pipefail
 # shellcheck source=tests/ranks/lib.sh
@@ -11,7 +12,7 @@ cd "$tmp" || exit 1
 in=appo/debug
 run=("$app" debug data.val_per_family=1 trainer.val_before_train=false trainer.save_freq=1 trainer.test_freq=3
     data.train_batch_size=4 actor.ppo_mini_batch_size=2 rollout.n=8 rollout.initial_rollouts=2 trainer.threads=1
-    trainer.resume=auto)
+    trainer.resume=auto actor.grad_sum=fast)
 
 # goes FOLDER STEPS RANKS KEY...: from where the folder ends to step STEPS
 goes() {
