@@ -1,7 +1,6 @@
 /* fit_config.c: defaults that follow from the model and from the available memory. Never changes a key that a preset, a
  * file or an argument sets. */
 #include "engine/session/fit_config.h"
-#include "engine/comm/comm.h"
 #include "base/arith.h"
 #include "engine/comm/comm.h"
 #include "engine/config/config_in.h"
